@@ -1,0 +1,67 @@
+"""What every layer speaks of: clips and their captions, moments and hits. Imports nothing heavy."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Modality = Literal["text", "audio", "vision"]
+About = Literal["audio", "visual", "audio_visual"]
+Source = Literal["crowd", "llm", "speech", "label"]
+Sound = Literal["verbal", "nonverbal", "both"]
+Split = Literal["train", "val", "test"]
+
+ABOUTS: tuple[About, ...] = get_args(About)
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+
+class UserError(Exception):
+    """A mistake the user can mend; the text is one line that names the file or option and the remedy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caption:
+    """A text and what it is about: what is heard, what is seen, or both."""
+
+    text: str
+    about: About
+    source: Source = "crowd"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clip:
+    """A span of a media file with what is known of it.
+
+    `start` and `end` are seconds into the file; `end=None` means to its end. `path` is absolute once
+    a manifest has been read (a manifest may hold it relative to its own folder). `sound` is whether
+    the clip's sound is speech, something else, or both; None where the corpus does not say.
+    """
+
+    id: str
+    path: str
+    start: float = 0.0
+    end: float | None = None
+    captions: tuple[Caption, ...] = ()
+    labels: tuple[str, ...] = ()
+    sound: Sound | None = None
+    split: Split | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """A window of a media file, in seconds: the unit of search."""
+
+    file: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """A found moment, its score, and how much of the score came from sight and from sound.
+
+    `sight + sound == score`; None where the moment lacks that modality.
+    """
+
+    moment: Moment
+    score: float
+    sight: float | None
+    sound: float | None

@@ -1,0 +1,97 @@
+"""Batches, features and embeddings: the tensors that flow from media to loss."""
+
+from dataclasses import dataclass, fields, replace
+from typing import Self
+
+import torch
+from jaxtyping import Bool, Float, Shaped
+from torch import Tensor
+
+from trichord.types import Modality
+
+
+@dataclass(frozen=True, slots=True)
+class Padded:
+    """The one way to say "variable length": rows padded at the end, and what is real.
+
+    A row whose mask is all False lacks the modality; its values are never read.
+    """
+
+    values: Shaped[Tensor, "batch step ..."]
+    mask: Bool[Tensor, "batch step"]
+
+    @property
+    def present(self) -> Bool[Tensor, " batch"]:
+        """Which rows have at least one real step."""
+        return self.mask.any(dim=1)
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same on another device."""
+        return replace(self, values=self.values.to(device), mask=self.mask.to(device))
+
+    @classmethod
+    def stack(cls, rows: list[Shaped[Tensor, "_ ..."]]) -> Self:
+        """Pad rows of (step, ...) to the longest; a row without steps becomes a masked one."""
+        longest = max(1, max(len(row) for row in rows))
+        values = rows[0].new_zeros((len(rows), longest, *rows[0].shape[1:]))
+        mask = torch.zeros(len(rows), longest, dtype=torch.bool)
+        for i, row in enumerate(rows):
+            values[i, : len(row)] = row
+            mask[i, : len(row)] = True
+        return cls(values, mask)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Clips side by side, as their towers take them.
+
+    A modality is None where the whole batch lacks it, a masked row where one clip does. `read` says
+    that the towers have been applied already: the values are trunk features (batch, step, width)
+    and only heads remain.
+    """
+
+    ids: tuple[str, ...]
+    text: Padded | None = None
+    audio: Padded | None = None
+    vision: Padded | None = None
+    read: bool = False
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same on another device."""
+        return replace(self, **{f.name: value.to(device) for f in fields(self)
+                                if isinstance(value := getattr(self, f.name), Padded)})
+
+    def of(self, modality: Modality) -> Padded | None:
+        """The padded values of one modality."""
+        return getattr(self, modality)
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """One modality of a batch in the shared space.
+
+    `pooled` is the papers' global vector (unit length; zero where not `present`), `steps` their local
+    ones (a frame, an audio chunk, a token; as projected, not normalised).
+    """
+
+    pooled: Float[Tensor, "batch dim"]
+    steps: Float[Tensor, "batch step dim"]
+    mask: Bool[Tensor, "batch step"]
+
+    @property
+    def present(self) -> Bool[Tensor, " batch"]:
+        """Which rows have this modality."""
+        return self.mask.any(dim=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """What a model makes of a batch; None where the batch lacks a modality."""
+
+    text: Features | None
+    audio: Features | None
+    vision: Features | None
+
+    def of(self, modality: Modality) -> Features | None:
+        """The features of one modality."""
+        return getattr(self, modality)
