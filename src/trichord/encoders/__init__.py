@@ -1,0 +1,1 @@
+"""Encoders: pretrained towers with a head into the shared space."""

@@ -1,0 +1,1 @@
+"""Evaluation that carries its protocol: ranks, intervals, reports, comparisons."""

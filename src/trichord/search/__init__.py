@@ -1,0 +1,1 @@
+"""Search: moments of files, a collection of their vectors, and what is found in it."""

@@ -9,8 +9,14 @@ Source = Literal["crowd", "llm", "speech", "label"]
 Sound = Literal["verbal", "nonverbal", "both"]
 Split = Literal["train", "val", "test"]
 
+TermName = Literal["av", "at", "vt"]
+"""SLAVA's L_av, L_at and L_vt, named for the modalities they pull together."""
+CaptionKind = Literal["audio", "visual", "audio_visual", "composed"]
+"""What a caption is about; `composed` are the audio-visual ones that a language model wrote."""
+
 ABOUTS: tuple[About, ...] = get_args(About)
 SPLITS: tuple[Split, ...] = get_args(Split)
+CAPTION_KINDS: tuple[CaptionKind, ...] = get_args(CaptionKind)
 
 
 class UserError(Exception):
@@ -24,6 +30,11 @@ class Caption:
     text: str
     about: About
     source: Source = "crowd"
+
+    @property
+    def kind(self) -> CaptionKind:
+        """What it is about, with composed captions apart."""
+        return "composed" if self.source == "llm" else self.about
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

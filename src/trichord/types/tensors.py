@@ -1,7 +1,6 @@
 """Batches, features and embeddings: the tensors that flow from media to loss."""
 
 from dataclasses import dataclass, fields, replace
-from typing import Self
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -25,12 +24,12 @@ class Padded:
         """Which rows have at least one real step."""
         return self.mask.any(dim=1)
 
-    def to(self, device: torch.device | str) -> Self:
+    def to(self, device: torch.device | str) -> "Padded":
         """The same on another device."""
         return replace(self, values=self.values.to(device), mask=self.mask.to(device))
 
     @classmethod
-    def stack(cls, rows: list[Shaped[Tensor, "_ ..."]]) -> Self:
+    def stack(cls, rows: list[Shaped[Tensor, "_ ..."]]) -> "Padded":
         """Pad rows of (step, ...) to the longest; a row without steps becomes a masked one."""
         longest = max(1, max(len(row) for row in rows))
         values = rows[0].new_zeros((len(rows), longest, *rows[0].shape[1:]))
@@ -56,10 +55,16 @@ class Batch:
     vision: Padded | None = None
     read: bool = False
 
-    def to(self, device: torch.device | str) -> Self:
+    def to(self, device: torch.device | str) -> "Batch":
         """The same on another device."""
-        return replace(self, **{f.name: value.to(device) for f in fields(self)
-                                if isinstance(value := getattr(self, f.name), Padded)})
+        return replace(
+            self,
+            **{
+                f.name: value.to(device)
+                for f in fields(self)
+                if isinstance(value := getattr(self, f.name), Padded)
+            },
+        )
 
     def of(self, modality: Modality) -> Padded | None:
         """The padded values of one modality."""

@@ -1,0 +1,85 @@
+"""Commands about clips before any model: `world`, `doctor`, `prepare`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from trichord.cli.console import aside, bar, out
+from trichord.types import UserError
+
+Positional = tyro.conf.Positional
+
+
+def world(arguments: list[str]) -> None:
+    """`trichord world DIR`."""
+
+    def run(
+        directory: Annotated[Path, tyro.conf.arg(metavar="DIR")],
+        /,
+        *,
+        train: int = 800,
+        val: int = 100,
+        test: int = 200,
+        seed: int = 0,
+        detail: Literal["full", "brief"] = "full",
+        zips: bool = False,
+        workers: int = 2,
+    ) -> None:
+        """Render a world of captioned clips in AVCaps' layout, with its truth beside it.
+
+        Args:
+            directory: Where to; a second call with the same options reuses what is there.
+            train: Clips of the training split.
+            val: Clips of the validation split.
+            test: Clips of the test split.
+            seed: The same seed and versions give the same bytes.
+            detail: How much the composed captions keep of the others.
+            zips: Pack each split's videos into an archive, as AVCaps is published.
+            workers: Processes that render.
+        """
+        from trichord.corpora.world.world import World, write_world
+
+        wanted = World(
+            counts={"train": train, "val": val, "test": test}, seed=seed, detail=detail, zips=zips
+        )
+        with bar("rendering", train + val + test) as moving:
+            for progress in write_world(directory, wanted, workers=workers):
+                moving.advance(note=progress.file.name)
+        out.print(f"{directory}: {train} + {val} + {test} clips, seed {seed}. Next:")
+        out.print(f"  trichord prepare avcaps {directory} {directory / 'clips.jsonl'}")
+
+    tyro.cli(run, args=arguments, prog="trichord world")
+
+
+def prepare(arguments: list[str]) -> None:
+    """`trichord prepare CORPUS ROOT MANIFEST`."""
+    from trichord.corpora import CORPORA
+
+    names = Literal[tuple(CORPORA)]  # type: ignore[valid-type]
+
+    def run(
+        corpus: names,  # pyright: ignore[reportInvalidTypeForm] (the choices are known at run time only)
+        root: Annotated[Path, tyro.conf.arg(metavar="ROOT")],
+        manifest: Annotated[Path, tyro.conf.arg(metavar="MANIFEST")],
+        /,
+    ) -> None:
+        """Read a corpus' annotations and media into a manifest: one clip a line.
+
+        Args:
+            corpus: Which layout the folder has.
+            root: The folder.
+            manifest: The file to write, `.jsonl`.
+        """
+        from trichord.corpora.manifest import write_manifest
+
+        prepared = CORPORA[corpus].clips(root)
+        if not prepared.clips:
+            raise UserError(f"{root} holds no clip of the corpus '{corpus}': check the layout.")
+        write_manifest(manifest, prepared.clips)
+        for line in prepared.lines():
+            aside.print(f"  {line}", markup=False)
+        captions = sum(len(clip.captions) for clip in prepared.clips)
+        out.print(f"{manifest}: {len(prepared.clips)} clips, {captions} captions.")
+
+    tyro.cli(run, args=arguments, prog="trichord prepare")

@@ -1,0 +1,78 @@
+"""From the prompt to a command, and from an exception to one line."""
+
+import difflib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.metadata import version
+
+from trichord.types import UserError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("trichord.cli.demo", "the whole way on a generated world"),
+    "world": ("trichord.cli.corpora", "render captioned audio-visual clips with a known truth"),
+    "doctor": ("trichord.cli.corpora", "what each file holds, what is missing or broken"),
+    "prepare": ("trichord.cli.corpora", "published annotations and media -> manifest"),
+    "extract": ("trichord.cli.runs", "read frozen towers once -> cached features, resumable"),
+    "train": ("trichord.cli.runs", "an experiment -> a run"),
+    "evaluate": ("trichord.cli.results", "a run on a manifest -> table, JSON, figure"),
+    "compare": ("trichord.cli.results", "runs side by side, with intervals"),
+    "index": ("trichord.cli.archive", "moments of files -> collection, incremental, resumable"),
+    "search": ("trichord.cli.archive", "find moments by text, picture, sound or clip"),
+}
+"""Name to the module that holds it, imported only when it is called, and one line of help."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is 0, 2 for a user's mistake, 130 for an interruption."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help"):
+        print(overview())
+        return 0
+    if given[0] == "--version":
+        print(f"trichord {version('trichord')}")
+        return 0
+    name = given[0]
+    if name not in COMMANDS:
+        return _complain(f"trichord: there is no command '{name}'{_closest(name)}")
+    try:
+        command: Callable[[list[str]], None] = getattr(import_module(COMMANDS[name][0]), name)
+        command(given[1:])
+    except UserError as error:
+        return _complain(f"trichord {name}: {error}")
+    except KeyboardInterrupt:
+        print(
+            f"\ntrichord {name}: interrupted; nothing is lost, repeat the command to go on",
+            file=sys.stderr,
+        )
+        return 130
+    except BrokenPipeError:  # `trichord search ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return 0
+
+
+def overview() -> str:
+    """All commands, a line each."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {help}" for name, (_, help) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: trichord COMMAND [options]      trichord COMMAND --help      trichord --version",
+            "",
+            "Language, sound and sight in one embedding space: train it, measure it, search with it.",
+            "",
+            *lines,
+        ]
+    )
+
+
+def _closest(name: str) -> str:
+    close = difflib.get_close_matches(name, COMMANDS, n=1)
+    return f"; did you mean '{close[0]}'?" if close else "; 'trichord --help' lists them"
+
+
+def _complain(line: str) -> int:
+    print(line, file=sys.stderr)
+    return 2

@@ -1,0 +1,244 @@
+"""Commands that make runs: `extract` and `train`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from trichord.cli.console import aside, bar, counted, out
+from trichord.config import Experiment
+from trichord.experiments import EXPERIMENTS
+from trichord.types import Clip, UserError
+
+if TYPE_CHECKING:
+    from trichord.checkpoint import Run
+    from trichord.features.source import Source
+    from trichord.features.store import FeatureFolder
+    from trichord.media import Decoder
+    from trichord.models.embedder import Embedder
+
+
+def extract(arguments: list[str]) -> None:
+    """`trichord extract MANIFEST RUN|EXPERIMENT`."""
+
+    def run(
+        manifest: Annotated[Path, tyro.conf.arg(metavar="MANIFEST")],
+        model: Annotated[str, tyro.conf.arg(metavar="RUN|EXPERIMENT")],
+        /,
+        *,
+        features: Path | None = None,
+        vision: Path | None = None,
+        audio: Path | None = None,
+        text: Path | None = None,
+        workers: int = 2,
+    ) -> None:
+        """Decode each clip once and cache what the frozen towers make of it; goes on where it stopped.
+
+        Args:
+            manifest: Clips as JSON lines.
+            model: A run directory, or the name of an experiment whose towers to use.
+            features: Where to; beside the manifest if not given.
+            vision: Trunk features computed elsewhere, `.npz` or Parquet, by clip id.
+            audio: The same for sound.
+            text: The same for captions, by caption text.
+            workers: Processes that decode.
+        """
+        from trichord.corpora.manifest import read_manifest
+        from trichord.features.importing import import_features
+
+        clips = read_manifest(manifest)
+        embedder = model_of(model)
+        folder = folder_of(manifest, features)
+        brought = {"vision": vision, "audio": audio, "text": text}
+        for name, path in brought.items():
+            if path is not None:
+                count = import_features(embedder, name, path, clips, folder)
+                aside.print(f"{path}: {count} {name} features brought in.")
+        extract_all(embedder, clips, folder, workers)
+
+    tyro.cli(run, args=arguments, prog="trichord extract")
+
+
+def folder_of(manifest: Path, features: Path | None) -> "FeatureFolder":
+    """Where the features of a manifest lie."""
+    from trichord.features.store import FeatureFolder
+
+    return FeatureFolder(features) if features else FeatureFolder.beside(manifest)
+
+
+def extract_all(
+    embedder: "Embedder", clips: "Sequence[Clip]", folder: "FeatureFolder", workers: int
+) -> None:
+    """Read what has no features yet, with a bar; say what there was."""
+    from trichord.features.extraction import extract_media, extract_texts
+    from trichord.media import Decoder
+
+    texts = list(dict.fromkeys(caption.text for clip in clips for caption in clip.captions))
+    cut = embedder.text.count_cut(texts) if texts else 0
+    statuses: list[str] = []
+    with bar("captions", len(texts)) as moving:
+        for part in extract_texts(embedder, texts, folder):
+            moving.advance(len(part.statuses), part.what)
+    with Decoder(workers=workers) as decoder, bar("clips", len(clips)) as moving:
+        for part in extract_media(embedder, clips, folder, decoder):
+            statuses += part.statuses
+            moving.advance(len(part.statuses))
+    out.print(f"{folder.path}: {len(clips)} clips ({counted(statuses)}), {len(texts)} captions.")
+    if cut:
+        out.print(f"  {cut} captions are longer than the text tower's 77 tokens and were cut.")
+
+
+def model_of(name: str) -> "Embedder":
+    """The model of a run directory, or the untrained one of an experiment."""
+    from trichord.checkpoint import Run
+
+    if Path(name).is_dir():
+        return Run(Path(name)).load()
+    if name in EXPERIMENTS:
+        return EXPERIMENTS[name][1].model.build().eval()
+    close = get_close_matches(name, EXPERIMENTS, n=1)
+    hint = f"did you mean '{close[0]}'?" if close else f"choose one of {', '.join(EXPERIMENTS)}."
+    raise UserError(f"'{name}' is neither a run directory nor an experiment: {hint}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """Train an experiment on a manifest; repeat the command to go on after an interruption."""
+
+    manifest: tyro.conf.Positional[Path]
+    """Clips as JSON lines, with the splits 'train' and 'val'."""
+    run: tyro.conf.Positional[Path]
+    """The run directory to make."""
+    seeds: tuple[int, ...] = ()
+    """Several seeds make several runs, RUN/seed-0 and so on."""
+    source: Annotated[Literal["features", "media"], tyro.conf.arg(name="from")] = "features"
+    """Read cached features, or decode media on the way (needed where towers train)."""
+    features: Path | None = None
+    """Where the cached features lie; beside the manifest if not given."""
+    device: str = "auto"
+    """cpu, cuda, or whichever is there."""
+    experiment: Annotated[Experiment, tyro.conf.arg(name="")] = field(
+        default_factory=lambda: Experiment(system="")
+    )
+
+
+def train(arguments: list[str]) -> None:
+    """`trichord train EXPERIMENT MANIFEST RUN [--overrides]`."""
+    if not arguments or arguments[0].startswith("-"):
+        lines = [f"  {name:<30} {what}" for name, (what, _) in EXPERIMENTS.items()]
+        usage = "usage: trichord train EXPERIMENT MANIFEST RUN [--overrides]"
+        listing = "\n".join([usage, "", "experiments:", *lines])
+        if arguments and arguments[0] not in ("-h", "--help"):
+            raise UserError(f"the experiment comes first.\n{listing}")
+        out.print(listing, markup=False)
+        return
+    name = arguments[0]
+    if name not in EXPERIMENTS:
+        close = get_close_matches(name, EXPERIMENTS, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else "'trichord train --help' lists them."
+        raise UserError(f"there is no experiment '{name}': {hint}")
+    chosen = tyro.cli(
+        Training,
+        args=arguments[1:],
+        default=Training(manifest=tyro.MISSING, run=tyro.MISSING, experiment=EXPERIMENTS[name][1]),
+        config=(tyro.conf.AvoidSubcommands,),
+        prog=f"trichord train {name}",
+    )
+    train_chosen(chosen)
+
+
+def train_chosen(chosen: Training) -> None:
+    """Train each seed, or the experiment's own into the run directory itself."""
+    from trichord.corpora.manifest import read_manifest, select
+    from trichord.media import Decoder
+
+    clips = read_manifest(chosen.manifest)
+    require_media_for_towers(chosen)
+    runs = {chosen.run / f"seed-{seed}": seed for seed in chosen.seeds} or {
+        chosen.run: chosen.experiment.seed
+    }
+    splits = (select(clips, "train"), select(clips, "val")) if chosen.experiment.stages else None
+    with Decoder() as decoder:
+        for path, seed in runs.items():
+            train_one(chosen, path, replace(chosen.experiment, seed=seed), splits, decoder)
+
+
+def train_one(
+    chosen: Training,
+    path: Path,
+    experiment: Experiment,
+    splits: "tuple[list[Clip], list[Clip]] | None",
+    decoder: "Decoder",
+) -> None:
+    """Train one run, or say that it is there already."""
+    from trichord.checkpoint import Run
+    from trichord.media import file_signature
+    from trichord.training.loop import train as carry_out
+
+    run = Run(path)
+    if run.complete and run.experiment() == experiment:
+        out.print(f"{path}: already trained.")
+        return
+    model = experiment.model.build().to(device_of(chosen.device))
+    sources: list[Source] = [
+        source_of(model, clips, chosen.source, folder_of(chosen.manifest, chosen.features), decoder)
+        for clips in splits or ()
+    ]
+    epochs = sum(stage.epochs + 1 for stage in experiment.stages)
+    run.start(experiment, file_signature(chosen.manifest))
+    with bar(f"{experiment.system}, seed {experiment.seed}", epochs) as moving:
+
+        def after_epoch(numbers: dict[str, Any]) -> None:
+            moving.advance(note=f"{numbers['stage']}: {numbers['criterion']:.3f}")
+
+        carry_out(experiment, model, sources, run, after_epoch=after_epoch)
+    out.print(f"{path}: {summary(run)}", markup=False)
+
+
+def summary(run: "Run") -> str:
+    """Of each stage: its best epoch and what it reached on the validation clips."""
+    stages: dict[str, dict[str, Any]] = {}
+    for numbers in run.metrics():
+        best = stages.get(numbers["stage"])
+        if best is None or numbers["criterion"] > best["criterion"]:
+            stages[numbers["stage"]] = numbers
+    told = [
+        f"{name}: epoch {best['epoch']}, validation R@10 {best['criterion']:.3f} "
+        f"(mean of {len(best['validation R@10'])} tasks)"
+        for name, best in stages.items()
+    ]
+    return "; ".join(told) or "as pretrained"
+
+
+def source_of(
+    model: "Embedder",
+    clips: "Sequence[Clip]",
+    kind: Literal["features", "media"],
+    folder: "FeatureFolder",
+    decoder: "Decoder",
+) -> "Source":
+    """Clips as cached features or as media."""
+    from trichord.features.source import FeatureSource, MediaSource
+
+    if kind == "features":
+        return FeatureSource(clips, model, folder)
+    return MediaSource(clips, model, decoder)
+
+
+def require_media_for_towers(chosen: Training) -> None:
+    """Refuse to train towers on features that they will no longer have."""
+    if chosen.source == "features" and any(stage.towers for stage in chosen.experiment.stages):
+        raise UserError("--stages.N.towers trains the towers themselves: add --from media.")
+
+
+def device_of(name: str) -> str:
+    """A torch device by name; 'auto' takes a GPU where there is one."""
+    import torch
+
+    available = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and available == "cpu":
+        raise UserError(f"--device {name}: there is no GPU that torch can use; choose cpu.")
+    return available if name == "auto" else name

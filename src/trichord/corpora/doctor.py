@@ -1,0 +1,185 @@
+"""Looks a corpus over before anything is spent on it: files, captions, copies, leaks, work."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from trichord.corpora import folder
+from trichord.corpora.diagnosis import Copies, Coverage, Diagnosis, FileReport, Work
+from trichord.corpora.manifest import read_manifest
+from trichord.media.decoder import Decoder
+from trichord.media.plan import FramePlan
+from trichord.media.probe import STATUSES, USABLE, Probe
+from trichord.media.signature import file_signature
+from trichord.types import SPLITS, CaptionKind, Clip, Source, UserError
+
+_MANIFEST_SUFFIXES = (".jsonl", ".ndjson", ".json")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """Seconds that frozen towers take to read one frame, one chunk of sound, one caption.
+
+    The default was measured with the shapes of CLIP ViT-B/32 and CLAP HTSAT-tiny (and its log-mel).
+    """
+
+    frame: float = 0.06
+    chunk: float = 1.5
+    caption: float = 0.06
+    of: str = "ViT-B/32 and HTSAT-tiny on 2 CPU threads"
+
+
+def examine_path(
+    path: Path, decoder: Decoder, *, captions: Path | None = None, cost: Cost | None = None
+) -> Diagnosis:
+    """Examine a manifest, a folder of media (`captions`: its table), or a single media file.
+
+    Raises:
+        UserError: there is nothing at `path`, or it holds no clips, or a line of it is wrong.
+    """
+    if path.is_dir():
+        prepared = folder.clips(path, captions)
+        return examine(prepared.clips, decoder, cost=cost, notes=tuple(prepared.lines()))
+    if path.suffix.lower() in _MANIFEST_SUFFIXES:
+        return examine(read_manifest(path), decoder, cost=cost)
+    if not path.exists():
+        raise UserError(f"{path}: no such file; name a manifest, a folder or a media file")
+    return examine([Clip(id=path.name, path=str(path.resolve()))], decoder, cost=cost)
+
+
+def examine(
+    clips: Sequence[Clip],
+    decoder: Decoder,
+    *,
+    frames: FramePlan | None = None,
+    chunk_seconds: float = 10.0,
+    cost: Cost | None = None,
+    notes: tuple[str, ...] = (),
+) -> Diagnosis:
+    """Probe the files of clips and sum up what they hold.
+
+    `frames` and `chunk_seconds` say what extraction would read of each clip: by default SLAVA's
+    10 s chunks and one frame a second, at most 64.
+    """
+    of_file: dict[str, list[Clip]] = defaultdict(list)
+    for clip in clips:
+        of_file[clip.path].append(clip)
+    probes = {str(probe.path): probe for probe in decoder.probe_all(list(of_file))}
+    files = tuple(_file(probes[path], len(own)) for path, own in of_file.items())
+    usable = [file for file in files if file.status in USABLE]
+    spans = [
+        (file, clip, _span(clip, file.seconds or 0.0))
+        for file in usable
+        for clip in of_file[file.path]
+    ]
+    inside = [(file, span) for file, _, span in spans if span]
+    copies = _copies(usable, of_file)
+    return Diagnosis(
+        files=files,
+        statuses={s: n for s in STATUSES if (n := sum(f.status == s for f in files))},
+        clips=len(clips),
+        splits=_splits(clips),
+        coverage=_coverage(clips),
+        uncaptioned=sum(not clip.captions for clip in clips),
+        copies=tuple(group for group in copies if len(group.files) > 1),
+        leaks=tuple(group for group in copies if len(group.splits) > 1),
+        shared_texts=_shared_texts(clips),
+        outside=tuple(clip.id for _, clip, span in spans if span is None),
+        silent_share=_silent_share(usable),
+        hours=sum(end - start for _, (start, end) in inside) / 3600,
+        work=_work(
+            inside,
+            captions=sum(len(clip.captions) for clip in clips),
+            frames=frames or FramePlan(),
+            chunk_seconds=chunk_seconds,
+            cost=cost or Cost(),
+        ),
+        notes=notes,
+    )
+
+
+def _file(probe: Probe, clips: int) -> FileReport:
+    usable = probe.status in USABLE
+    return FileReport(
+        path=str(probe.path),
+        status=probe.status,
+        reason=probe.reason,
+        seconds=probe.duration if usable else None,
+        picture=usable and probe.video is not None,
+        sound=usable and probe.status not in ("no_audio", "silent") and bool(probe.audio),
+        size=probe.size,
+        clips=clips,
+    )
+
+
+def _span(clip: Clip, seconds: float) -> tuple[float, float] | None:
+    """The clip's seconds, cut to the file's; None if it begins after the file's end."""
+    if clip.start > 0 and clip.start >= seconds:
+        return None
+    return clip.start, min(seconds, math.inf if clip.end is None else clip.end)
+
+
+def _splits(clips: Sequence[Clip]) -> dict[str, int]:
+    counts = {split: sum(clip.split == split for clip in clips) for split in (*SPLITS, None)}
+    return {split or "none": count for split, count in counts.items() if count}
+
+
+def _coverage(clips: Iterable[Clip]) -> tuple[Coverage, ...]:
+    kinds: dict[tuple[CaptionKind, Source], list[str]] = defaultdict(list)
+    for clip in clips:
+        for caption in clip.captions:
+            kinds[caption.kind, caption.source].append(clip.id)
+    return tuple(
+        Coverage(kind=kind, source=source, clips=len(set(ids)), captions=len(ids))
+        for (kind, source), ids in sorted(kinds.items())
+    )
+
+
+def _copies(files: Iterable[FileReport], of_file: dict[str, list[Clip]]) -> list[Copies]:
+    same: dict[str, list[str]] = defaultdict(list)
+    for file in files:
+        same[file_signature(file.path)].append(file.path)
+    return [
+        Copies(
+            files=tuple(paths),
+            splits=tuple(sorted({c.split for path in paths for c in of_file[path] if c.split})),
+        )
+        for paths in same.values()
+    ]
+
+
+def _shared_texts(clips: Iterable[Clip]) -> tuple[str, ...]:
+    splits: dict[str, set[str]] = defaultdict(set)
+    for clip in clips:
+        for caption in clip.captions if clip.split else ():
+            splits[caption.text.casefold()].add(clip.split or "")
+    return tuple(sorted(text for text, found in splits.items() if len(found) > 1))
+
+
+def _silent_share(files: Iterable[FileReport]) -> float | None:
+    moving = [file for file in files if file.seconds]
+    clips = sum(file.clips for file in moving)
+    return sum(file.clips for file in moving if not file.sound) / clips if clips else None
+
+
+def _work(
+    spans: Iterable[tuple[FileReport, tuple[float, float]]],
+    *,
+    captions: int,
+    frames: FramePlan,
+    chunk_seconds: float,
+    cost: Cost,
+) -> Work:
+    looked_at = heard = 0
+    for file, (start, end) in spans:
+        looked_at += len(frames.times(start, end)) if file.picture else 0
+        heard += max(1, math.ceil((end - start) / chunk_seconds)) if file.sound else 0
+    return Work(
+        frames=looked_at,
+        chunks=heard,
+        captions=captions,
+        seconds=looked_at * cost.frame + heard * cost.chunk + captions * cost.caption,
+        basis=cost.of,
+    )

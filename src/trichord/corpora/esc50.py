@@ -1,0 +1,69 @@
+"""ESC-50 and ESC-10: five-second recordings of environmental sounds, by class, in five folds.
+
+Piczak, ACM Multimedia 2015. Read are ESC-50's own layout (`meta/esc50.csv`, `audio/*.wav`) and
+folders with `esc10.csv` (file, fold, class) beside `audio/`.
+"""
+
+from pathlib import Path
+
+from trichord.corpora.footage import Footage, media_of
+from trichord.corpora.prepared import Prepared, Tally
+from trichord.corpora.tables import Row, rows
+from trichord.types import Caption, Clip, Split, UserError
+
+_TABLES = ("meta/esc50.csv", "esc50.csv", "esc10.csv")
+# One split out of the five folds: recordings of one source share a fold, so that no split leaks.
+_SPLIT_OF_FOLD: dict[int, Split] = {1: "train", 2: "train", 3: "train", 4: "val", 5: "test"}
+
+
+def clips(root: Path) -> Prepared:
+    """Clips in the table's order; the class is their label and, as words, their audio caption.
+
+    A clip's id is the official file name without extension; it begins with the fold (see `fold`).
+    Folds 1 to 3 are the training split, 4 validates, 5 tests.
+
+    Raises:
+        UserError: no table, no recordings, or a row without file, class or fold 1 to 5.
+    """
+    root = root.resolve()
+    table = next((root / name for name in _TABLES if (root / name).exists()), None)
+    if table is None:
+        raise UserError(f"{root}: holds none of {', '.join(_TABLES)}; name the folder of ESC-50")
+    footage = Footage(root / "audio", media_of(root))
+    tally = Tally()
+    found: dict[str, Clip] = {}
+    for number, row in rows(table, ("filename", "file")):
+        clip = _clip(row, footage, f"{table}:{number}", tally)
+        if clip is not None and clip.id in found:
+            tally.add("rows passed over, their recording being named before", clip.id)
+        elif clip is not None:
+            found[clip.id] = clip
+    if not found:
+        raise UserError(f"{root}: holds none of the recordings that {table.name} names")
+    return tally.prepared(list(found.values()))
+
+
+def fold(clip: Clip) -> int:
+    """The official fold, 1 to 5, with which the id of a clip begins."""
+    return int(clip.id.split("-", 1)[0])
+
+
+def _clip(row: Row, footage: Footage, place: str, tally: Tally) -> Clip | None:
+    file = str(row.get("filename") or row.get("file") or "").strip()
+    category = str(row.get("category") or row.get("class") or "").strip()
+    number = str(row.get("fold") or "").strip()
+    if number not in ("1", "2", "3", "4", "5") or not category or not file:
+        raise UserError(f"{place}: needs a file, a class and a fold from 1 to 5")
+    path = footage.find(file)
+    if path is None:
+        tally.add("rows left out for want of a recording", file)
+        return None
+    words = category.replace("_", " ").lower()
+    return Clip(
+        id=path.stem,
+        path=str(path),
+        captions=(Caption(text=words, about="audio", source="label"),),
+        labels=(category,),
+        sound="nonverbal",
+        split=_SPLIT_OF_FOLD[int(number)],
+    )

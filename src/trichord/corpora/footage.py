@@ -1,0 +1,57 @@
+"""The media files of a folder, and how annotations find theirs among them."""
+
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from trichord.types import UserError
+
+_VIDEO = "mp4 m4v mov mkv webm avi mpg mpeg ts m2ts mts wmv flv 3gp ogv"
+_AUDIO = "wav mp3 flac ogg opus oga m4a aac aif aiff wma"
+_IMAGE = "jpg jpeg png webp bmp gif tif tiff"
+MEDIA_SUFFIXES = frozenset(f".{s}" for s in f"{_VIDEO} {_AUDIO} {_IMAGE}".split())
+
+
+def is_media(path: Path | PurePosixPath) -> bool:
+    """Whether a name ends like a video, a sound or a picture and is not hidden."""
+    return path.suffix.lower() in MEDIA_SUFFIXES and not path.name.startswith(".")
+
+
+def media_of(folder: Path) -> list[Path]:
+    """All media files under a folder, sorted; hidden files and folders and `__MACOSX` left out.
+
+    Raises:
+        UserError: the folder is missing.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
+    return sorted(p for p in folder.rglob("*") if is_media(p) and _shown(p, folder) and p.is_file())
+
+
+def stem(name: str) -> str:
+    """A clip id from a file name: without the extension, if it is one of a medium."""
+    path = PurePosixPath(name)
+    return str(path.with_suffix("")) if path.suffix.lower() in MEDIA_SUFFIXES else name
+
+
+class Footage:
+    """Finds the file that an annotation means: by path, else by name or stem if that is unique."""
+
+    def __init__(self, root: Path, files: Iterable[Path]) -> None:
+        self.root = root
+        self._found: dict[str, Path | None] = {}
+        for file in files:
+            for key in {file.name, file.stem}:
+                self._found[key] = None if key in self._found else file
+
+    def find(self, name: str) -> Path | None:
+        """The media file called `name`; None if there is none, or several of them."""
+        direct = self.root / name
+        if name and direct.is_file():
+            return direct.parent.resolve() / direct.name
+        bare = PurePosixPath(name).name
+        return self._found.get(bare) or self._found.get(stem(bare))
+
+
+def _shown(path: Path, folder: Path) -> bool:
+    parents = path.relative_to(folder).parts[:-1]
+    return not any(part.startswith(".") or part == "__MACOSX" for part in parents)

@@ -1,0 +1,133 @@
+"""Annotation files as rows: JSON lines, CSV, TSV, JSON objects; errors name the line."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+from trichord.types import UserError
+
+TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
+
+Row = dict[str, Any]
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Lines that are not blank, with their numbers from 1.
+
+    Raises:
+        UserError: the file cannot be read, or a line is not UTF-8.
+    """
+    for number, line in enumerate(read_bytes(path).split(b"\n"), start=1):
+        if line.strip():
+            try:
+                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise UserError(f"{path}:{number}: not UTF-8; save the file as UTF-8") from error
+
+
+def rows(path: Path, markers: tuple[str, ...]) -> Iterator[tuple[int, Row]]:
+    """Rows of a CSV, TSV or JSON-lines file with the line each begins on; names in small letters.
+
+    `markers` are column names of which one must be there; they also tell a comma from a semicolon
+    or a tab between the columns of a CSV.
+
+    Raises:
+        UserError: the file cannot be read, is empty, has no such column, or a row does not fit.
+    """
+    if path.suffix.lower() not in TABLE_SUFFIXES:
+        raise UserError(f"{path}: must be one of {', '.join(TABLE_SUFFIXES)}")
+    read = _json_rows if path.suffix.lower() == ".jsonl" else _csv_rows
+    empty = True
+    for number, row in read(path, markers):
+        empty = False
+        yield number, row
+    if empty:
+        raise UserError(f"{path}: holds no rows")
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The object that a JSON file holds.
+
+    Raises:
+        UserError: the file cannot be read or is not a JSON object.
+    """
+    try:
+        value = json.loads(read_bytes(path).decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8; save the file as UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
+    except RecursionError as error:
+        raise UserError(f"{path}: not annotations: nested too deeply") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: must hold one JSON object, not a {type(value).__name__}")
+    return cast("dict[str, Any]", value)
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's content.
+
+    Raises:
+        UserError: it is missing or cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _json_rows(path: Path, markers: tuple[str, ...]) -> Iterator[tuple[int, Row]]:
+    for number, line in numbered_lines(path):
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{path}:{number}: not JSON: {error}") from error
+        if not isinstance(value, dict):
+            raise UserError(f"{path}:{number}: must be a JSON object, one a line")
+        row = {str(k).strip().lower(): v for k, v in cast("dict[str, Any]", value).items()}
+        if not any(row.get(m) for m in markers):
+            raise UserError(f"{path}:{number}: names none of {', '.join(markers)}")
+        yield number, row
+
+
+def _csv_rows(path: Path, markers: tuple[str, ...]) -> Iterator[tuple[int, Row]]:
+    text = "\n".join(_all_lines(path))
+    if not text:
+        raise UserError(f"{path}: is empty")
+    header, delimiter = _header(path, text, markers)
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
+    try:
+        next(reader)
+        begin = reader.line_num + 1
+        for values in reader:
+            if any(value.strip() for value in values):
+                if len(values) > len(header):
+                    raise UserError(
+                        f"{path}:{begin}: has {len(values)} values for {len(header)} columns; "
+                        "put texts with a comma into double quotes"
+                    )
+                yield begin, dict(zip(header, values, strict=False))
+            begin = reader.line_num + 1
+    except csv.Error as error:
+        raise UserError(f"{path}:{reader.line_num}: not CSV: {error}") from error
+
+
+def _all_lines(path: Path) -> list[str]:
+    """All lines with the blank ones kept, so that line numbers hold."""
+    kept = dict(numbered_lines(path))
+    return [kept.get(n, "").rstrip("\r") for n in range(1, max(kept, default=0) + 1)]
+
+
+def _header(path: Path, text: str, markers: tuple[str, ...]) -> tuple[list[str], str]:
+    first = text.split("\n", 1)[0]
+    for delimiter in "\t" if path.suffix.lower() == ".tsv" else ",;\t":
+        names = [cell.strip().strip('"').lower() for cell in first.split(delimiter)]
+        repeated = [name for name in names if name and names.count(name) > 1]
+        if any(marker in names for marker in markers):
+            if repeated:
+                raise UserError(f'{path}:1: names the column "{repeated[0]}" twice; name it once')
+            return names, delimiter
+    raise UserError(f"{path}: its first line names no column of {', '.join(markers)}")

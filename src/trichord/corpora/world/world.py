@@ -1,0 +1,212 @@
+"""A generated world on disk, in exactly AVCaps' layout, with its truth beside it."""
+
+import json
+import shutil
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from trichord.corpora.world.difficulty import DEFAULT, Difficulty
+from trichord.corpora.world.grammar import KINDS, Facts, Grammar, Kind, Sentence
+from trichord.corpora.world.law import LAW, WORLD_SPLITS, Law, Scene, WorldSplit, scenes, stream
+from trichord.corpora.world.render import render_all
+from trichord.corpora.world.truth import TRUTH_FILE, Truth, write_truth
+from trichord.types import UserError
+from trichord.types.files import replacing, write_atomically
+
+WORLD_FILE = "world.json"
+UNFINISHED_FILE = "world.unfinished.json"
+CAPTION_KEYS: Mapping[Kind, str] = {
+    "audio": "audio_captions",
+    "visual": "visual_captions",
+    "audio_visual": "audio_visual_captions",
+    "composed": "GPT_AV_captions",
+}
+"""The keys of AVCaps' caption files."""
+_MADE_WITH = ("trichord", "numpy", "pillow", "av", "espeakng-loader")
+
+
+def _avcaps_counts() -> dict[WorldSplit, int]:
+    return {"train": 1661, "val": 200, "test": 200}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """All that decides a generated world: the same value gives the same bytes.
+
+    The default `counts` (clips of each split) are AVCaps'. `detail` is how much the composed
+    captions keep. `zips`: each split's videos in an archive, as AVCaps is published, not a folder.
+    """
+
+    counts: Mapping[WorldSplit, int] = field(default_factory=_avcaps_counts)
+    seed: int = 0
+    difficulty: Difficulty = DEFAULT
+    detail: Literal["full", "brief"] = "full"
+    law: Law = LAW
+    zips: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what the user may get wrong."""
+        if self.seed < 0:
+            raise UserError(f"A world's seed is {self.seed}; give 0 or more.")
+        for split, count in self.counts.items():
+            if count < 1:
+                raise UserError(f"A world's {split} split has {count} clips; give 1 or more.")
+
+    @property
+    def grammar(self) -> Grammar:
+        """How the captions are worded; the ceiling needs it."""
+        return Grammar(omission=self.difficulty.omission, detail=self.detail)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """A clip that now stands on the disk, which one it is, and of how many."""
+
+    file: Path
+    done: int
+    total: int
+
+
+def write_world(root: Path, world: World, *, workers: int = 2) -> Iterator[Progress]:
+    """Write `<split>_videos/<id>.mp4`, `<split>_captions.json`, the truth and `world.json`.
+
+    Nothing is done before the iterator is consumed. `world.json` comes last: without it the world
+    is unfinished, and the next call goes on where the last one stopped. A finished world is left
+    alone.
+
+    Raises:
+        UserError: `root` holds something else than this world.
+    """
+    _claim(root, world)
+    drawn: dict[WorldSplit, list[Scene]] = {
+        split: scenes(split, world.counts[split], world.seed, world.law)
+        for split in WORLD_SPLITS
+        if split in world.counts
+    }
+    if _finished(root, world, drawn):
+        return
+    write_atomically(root / UNFINISHED_FILE, _described(world))
+    (root / WORLD_FILE).unlink(missing_ok=True)
+    total = sum(world.counts.values())
+    done = 0
+    truth: list[Truth] = []
+    for split, wanted in drawn.items():
+        for file in _write_videos(root, split, wanted, world, workers):
+            done += 1
+            yield Progress(file=file, done=done, total=total)
+        truth += _write_captions(root, split, wanted, world)
+    write_truth(root / TRUTH_FILE, truth)
+    write_atomically(root / WORLD_FILE, _described(world))
+    (root / UNFINISHED_FILE).unlink()
+
+
+def read_world(root: Path) -> World:
+    """Read what decided the finished world in this folder.
+
+    Raises:
+        UserError: the folder holds no finished world.
+    """
+    path = root / WORLD_FILE
+    if not path.is_file():
+        raise UserError(f"{root}: holds no finished world; generate one: trichord world {root}")
+    return _read(path)
+
+
+def _claim(root: Path, world: World) -> None:
+    """Make the folder this world's, or refuse."""
+    if root.exists() and not root.is_dir():
+        raise UserError(f"{root}: is a file; name a new or empty folder for the world.")
+    root.mkdir(parents=True, exist_ok=True)
+    described = [path for name in (WORLD_FILE, UNFINISHED_FILE) if (path := root / name).is_file()]
+    if not described and any(root.iterdir()):
+        raise UserError(f"{root}: is not empty and holds no world; name a new or empty folder.")
+    if any(_read(path) != world for path in described):
+        raise UserError(
+            f"{root}: holds another world; name another folder, or repeat its settings."
+        )
+
+
+def _finished(root: Path, world: World, drawn: Mapping[WorldSplit, Sequence[Scene]]) -> bool:
+    names = [WORLD_FILE, TRUTH_FILE, *(f"{split}_captions.json" for split in drawn)]
+    if not all((root / name).is_file() for name in names):
+        return False
+    folders = {split: root / f"{split}_videos" for split in drawn}
+    if world.zips:
+        return all(_archive(folder).is_file() for folder in folders.values())
+    return all(_video(folders[split], scene).is_file() for split in drawn for scene in drawn[split])
+
+
+def _write_videos(
+    root: Path, split: WorldSplit, wanted: Sequence[Scene], world: World, workers: int
+) -> Iterator[Path]:
+    """Render what is missing of a split; pack it if the world comes in archives."""
+    folder = root / f"{split}_videos"
+    videos = [_video(folder, scene) for scene in wanted]
+    if world.zips and _archive(folder).is_file():
+        yield from videos
+        return
+    folder.mkdir(exist_ok=True)
+    yield from render_all(wanted, world.difficulty, videos, workers)
+    if world.zips:
+        _pack(_archive(folder), videos)
+        shutil.rmtree(folder)
+
+
+def _pack(archive: Path, videos: Sequence[Path]) -> None:
+    with replacing(archive) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as packed:
+        for video in videos:
+            # ZipInfo's own date, 1980, and fixed rights: the same bytes whenever it is packed.
+            member = zipfile.ZipInfo(f"{video.parent.name}/{video.name}")
+            member.create_system, member.external_attr = 3, 0o644 << 16
+            packed.writestr(member, video.read_bytes())
+
+
+def _write_captions(
+    root: Path, split: WorldSplit, wanted: Sequence[Scene], world: World
+) -> list[Truth]:
+    """Write a split's captions file; the truth of its clips."""
+    told = [
+        world.grammar.captions(scene, stream(world.seed, split, index, "captions"))
+        for index, scene in enumerate(wanted)
+    ]
+    texts = {
+        scene.id: {CAPTION_KEYS[kind]: [one.text for one in said[kind]] for kind in KINDS}
+        for scene, said in zip(wanted, told, strict=True)
+    }
+    write_atomically(root / f"{split}_captions.json", json.dumps(texts, indent=1) + "\n")
+    return [
+        Truth(scene=scene, split=split, facts=_facts(said))
+        for scene, said in zip(wanted, told, strict=True)
+    ]
+
+
+def _facts(said: Mapping[Kind, Sequence[Sentence]]) -> dict[Kind, tuple[Facts, ...]]:
+    return {kind: tuple(one.facts for one in sentences) for kind, sentences in said.items()}
+
+
+def _video(folder: Path, scene: Scene) -> Path:
+    return folder / f"{scene.id}.mp4"
+
+
+def _archive(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".zip")
+
+
+def _described(world: World) -> str:
+    made_with = {name: version(name) for name in _MADE_WITH}
+    described = {"world": asdict(world), "made_with": made_with}
+    return json.dumps(described, indent=1, sort_keys=True) + "\n"
+
+
+def _read(path: Path) -> World:
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))["world"]
+        return TypeAdapter(World).validate_json(json.dumps(described), strict=True)
+    except (ValidationError, ValueError, KeyError, TypeError):
+        raise UserError(f"{path}: does not describe a world; name another folder.") from None

@@ -1,0 +1,136 @@
+"""CLAP's audio and text towers (LAION; Wu et al., 2023) as encoders."""
+
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import (
+    AutoTokenizer,
+    ClapAudioModelWithProjection,
+    ClapFeatureExtractor,
+    ClapTextModelWithProjection,
+)
+
+from trichord.encoders.clip import MAX_TOKENS, count_longer, tokenize
+from trichord.encoders.encoder import Encoder
+from trichord.encoders.pretrained import load
+from trichord.types import UserError
+
+
+def chunks(
+    wave: Float[np.ndarray, " sample"], length: int, min_tail: int
+) -> list[Float[np.ndarray, " _sample"]]:
+    """Cut a waveform into consecutive chunks of `length` samples from its start; no overlap.
+
+    The tail is kept when it has at least `min_tail` samples or is all there is. Nothing is random:
+    CLAP's extractor crops at random what is longer than a chunk, and here nothing ever is.
+    """
+    cut = [wave[start : start + length] for start in range(0, len(wave), length)]
+    if len(cut) > 1 and len(cut[-1]) < min_tail:
+        cut.pop()
+    return cut
+
+
+class ClapEncoder(Encoder):
+    """Log-mel chunks (step, 1, time, mel) to features; the head starts as CLAP's projection."""
+
+    def __init__(
+        self, name: str, *, head: Literal["pretrained", "linear"], min_tail_seconds: float
+    ) -> None:
+        """Load the tower.
+
+        Args:
+            name: Folder or hub name.
+            head: `pretrained` keeps CLAP's two-layer projection, `linear` starts a single new layer.
+            min_tail_seconds: A shorter last chunk is dropped.
+
+        Raises:
+            UserError: No such model, or a fused one.
+        """
+        model: Any = load(
+            ClapAudioModelWithProjection, name, use_safetensors=True, dtype=torch.float32
+        )
+        self.extractor: Any = load(ClapFeatureExtractor, name)
+        if self.extractor.truncation == "fusion":
+            # Fused features of a clip vary with its batch: the extractor marks a random item as longer.
+            raise UserError(
+                f"The CLAP model '{name}' is a fused one, whose embeddings are not deterministic: "
+                f"use an unfused one such as laion/clap-htsat-unfused."
+            )
+        self.rate: int = self.extractor.sampling_rate
+        self.chunk: int = round(self.extractor.nb_max_samples)
+        self.min_tail = round(min_tail_seconds * self.rate)
+        width, dim = model.config.hidden_size, model.config.projection_dim
+        preparation = {
+            "kind": "clap",
+            "rate": self.rate,
+            "chunk": self.chunk,
+            "min_tail": self.min_tail,
+            "mels": self.extractor.feature_size,
+            "window": self.extractor.fft_window_size,
+            "hop": self.extractor.hop_length,
+            "range": [self.extractor.frequency_min, self.extractor.frequency_max],
+            "padding": self.extractor.padding,
+        }
+        projection = model.audio_projection if head == "pretrained" else nn.Linear(width, dim)
+        super().__init__(_AudioTrunk(model.audio_model), projection, width, preparation)
+        self.dim: int = dim
+
+    def prepare(self, wave: Float[np.ndarray, " sample"]) -> Float[Tensor, "step 1 time mel"]:
+        """Log-mel chunks of a mono waveform at `rate`; a short one is repeated, then padded."""
+        cut = chunks(wave, self.chunk, self.min_tail)
+        if not cut:
+            frames = self.chunk // self.extractor.hop_length + 1
+            return torch.zeros(0, 1, frames, self.extractor.feature_size)
+        # One by one: the extractor pads a batch to a common length otherwise.
+        mels = [
+            self.extractor(chunk, sampling_rate=self.rate, return_tensors="pt")["input_features"]
+            for chunk in cut
+        ]
+        return torch.cat(mels).float()
+
+
+class _AudioTrunk(nn.Module):
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, mels: Float[Tensor, "step 1 time mel"]) -> Float[Tensor, "step width"]:
+        return self.model(input_features=mels).pooler_output
+
+
+class ClapTextEncoder(Encoder):
+    """Token ids (step, token) to features; the head is CLAP's text projection."""
+
+    def __init__(self, name: str) -> None:
+        model: Any = load(
+            ClapTextModelWithProjection, name, use_safetensors=True, dtype=torch.float32
+        )
+        self.tokenizer: Any = load(AutoTokenizer, name)
+        super().__init__(
+            _TextTrunk(model.text_model, self.tokenizer.pad_token_id),
+            model.text_projection,
+            model.config.hidden_size,
+            {"kind": "clap_text", "max_tokens": MAX_TOKENS},
+        )
+        self.dim: int = model.config.projection_dim
+
+    def prepare(self, texts: list[str]) -> Int[Tensor, "step token"]:
+        """Token ids, cut at 77 and padded to the longest text."""
+        return tokenize(self.tokenizer, texts, MAX_TOKENS)
+
+    def count_cut(self, texts: list[str]) -> int:
+        """How many texts are too long for the tower and lose their end."""
+        return count_longer(self.tokenizer, texts, MAX_TOKENS)
+
+
+class _TextTrunk(nn.Module):
+    def __init__(self, model: nn.Module, pad: int) -> None:
+        super().__init__()
+        self.model = model
+        self.pad = pad
+
+    def forward(self, ids: Int[Tensor, "step token"]) -> Float[Tensor, "step width"]:
+        return self.model(input_ids=ids, attention_mask=(ids != self.pad).long()).pooler_output

@@ -1,0 +1,250 @@
+"""Runs side by side in the form of SLAVA's Table II: R@10, tasks down, systems across."""
+
+import json
+import os
+import textwrap
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+
+from pydantic import TypeAdapter
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from trichord.evaluation.bootstrap import Estimate, short
+from trichord.evaluation.protocol import Protocol, difference
+from trichord.evaluation.report import Report
+from trichord.evaluation.retrieval import TASKS
+from trichord.types import UserError
+
+K = 10
+"""Table II reports R@10."""
+
+ORDER = (
+    "wav2clip-frozen-text",
+    "wav2clip-trainable-text",
+    "audioclip",
+    "slava-a-and-v",
+    "slava-av-indirect",
+    "slava-av",
+    "audio-visual",
+    "untrained",
+)
+"""Systems in the paper's order; the untrained pair of towers is ours."""
+
+_TABLE_II = (
+    (0.84, 0.26, 0.86, 0.35, 0.27, 0.41, 0.22),
+    (0.82, 0.29, 0.86, 0.40, 0.29, 0.41, 0.27),
+    (0.69, 0.29, 0.75, 0.36, 0.26, 0.37, 0.45),
+    (0.81, 0.30, 0.85, 0.37, 0.32, 0.40, 0.52),
+    (0.83, 0.29, 0.89, 0.33, 0.32, 0.44, 0.40),
+    (0.81, 0.29, 0.86, 0.34, 0.33, 0.45, 0.50),
+)
+PAPER_TABLE_II: Mapping[str, Mapping[str, float]] = {
+    system: {task.name: value for task, value in zip(TASKS[:7], values, strict=True)}
+    for system, values in zip(ORDER[:6], _TABLE_II, strict=True)
+} | {"audio-visual": {"visual<-sound": 0.50}}
+"""R@10 of SLAVA's Table II by system and task (AVCaps, 200 clips); the last is from its prose."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One system on one task: the mean of R@10 over training seeds.
+
+    `sd` is the sample standard deviation (n - 1) over several seeds. With one seed there is none,
+    and `low` and `high` hold that run's 95 % bootstrap interval.
+    """
+
+    mean: float
+    sd: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """The ends of the bar to draw: mean ± sd, or the interval."""
+        if self.sd is not None:
+            return self.mean - self.sd, self.mean + self.sd
+        assert self.low is not None
+        assert self.high is not None
+        return self.low, self.high
+
+    def __str__(self) -> str:
+        if self.sd is not None:
+            return f"{self.mean:.2f}±{short(self.sd)}"
+        return str(Estimate(self.mean, *self.span))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class System:
+    """All seeds of one experiment; a task without an answer has no cell."""
+
+    experiment: str
+    seeds: tuple[int, ...]
+    runs: tuple[str, ...]
+    cells: dict[str, Cell]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Systems under one protocol; `galleries` (clips) and `ceiling` (best R@10) are by task."""
+
+    protocol: Protocol
+    systems: tuple[System, ...]
+    galleries: dict[str, int]
+    ceiling: dict[str, float]
+    k: int = K
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that at least one system answers, in the paper's order."""
+        return tuple(t.name for t in TASKS if any(t.name in s.cells for s in self.systems))
+
+    def spread(self) -> str:
+        """What the number beside each mean is, in words."""
+        several = any(len(system.seeds) > 1 for system in self.systems)
+        single = any(len(system.seeds) == 1 for system in self.systems)
+        words = ["mean ± sample sd over training seeds"] if several else []
+        words += ["one seed: its 95 % interval over clips"] if single else []
+        return "; ".join(words)
+
+
+def compare(reports: Sequence[Report]) -> Comparison:
+    """Set reports side by side, grouped by experiment.
+
+    Raises:
+        UserError: Fewer than one report, the same experiment and seed twice, or unlike protocols or
+            ceilings; the runs and what sets them apart are named.
+    """
+    if not reports:
+        raise UserError("Nothing to compare; name at least one evaluated run.")
+    ceiling = _require_alike(reports)
+    grouped: dict[str, list[Report]] = defaultdict(list)
+    for report in reports:
+        grouped[report.experiment].append(report)
+    known = [name for name in ORDER if name in grouped]
+    others = [name for name in grouped if name not in ORDER]
+    return Comparison(
+        protocol=reports[0].protocol,
+        systems=tuple(_system(name, grouped[name]) for name in known + others),
+        galleries={result.name: result.gallery for result in reports[0].results},
+        ceiling={task: best[K] for task, best in ceiling.items() if K in best},
+    )
+
+
+def write_comparison(comparison: Comparison, path: Path) -> None:
+    """Write a comparison as JSON; one that was there is replaced whole or not at all."""
+    held = TypeAdapter(Comparison).dump_python(comparison, mode="json")
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_text(json.dumps(held, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    unfinished.replace(path)
+
+
+def table(comparison: Comparison) -> Table:
+    """Table II's form, with the ceiling where it is known and the protocol beneath."""
+    shown = Table(
+        title=f"R@{comparison.k}, text or sound to media",
+        caption=f"{comparison.spread()}. Protocol: {comparison.protocol.line()}.",
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        collapse_padding=True,
+        pad_edge=False,
+    )
+    shown.add_column("#", justify="right")
+    shown.add_column("Task", no_wrap=True)
+    for system in comparison.systems:
+        seeds = len(system.seeds)
+        shown.add_column(
+            f"{_folded(system.experiment)}\n{seeds} seed{'s' * (seeds > 1)}",
+            justify="right",
+            min_width=9,  # of an interval in brackets, which may stand beneath its value
+        )
+    if comparison.ceiling:
+        shown.add_column("ceiling", justify="right")
+    for task in (task for task in TASKS if task.name in comparison.tasks):
+        cells = [str(system.cells.get(task.name, "–")) for system in comparison.systems]
+        if comparison.ceiling:
+            best = comparison.ceiling.get(task.name)
+            cells.append("–" if best is None else f"{best:.2f}")
+        shown.add_row(str(task.number or ""), task.name, *cells)
+    return shown
+
+
+def paper_table() -> Table:
+    """Table II as printed in the paper: another test set, so never in one table with ours."""
+    shown = Table(
+        title="SLAVA, Table II as published: R@10",
+        caption="AVCaps test split, 200 clips; one run each, ties and intervals not stated.",
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        collapse_padding=True,
+        pad_edge=False,
+    )
+    shown.add_column("#", justify="right")
+    shown.add_column("Task", no_wrap=True)
+    for system in PAPER_TABLE_II:
+        shown.add_column(_folded(system), justify="right")
+    for task in TASKS[:7]:
+        values = [line.get(task.name) for line in PAPER_TABLE_II.values()]
+        cells = ["–" if value is None else f"{value:.2f}" for value in values]
+        shown.add_row(str(task.number), task.name, *cells)
+    return shown
+
+
+def _folded(experiment: str) -> str:
+    """An experiment's name over several lines, broken at its hyphens, to head a narrow column."""
+    return textwrap.fill(experiment, 10)
+
+
+def _require_alike(reports: Sequence[Report]) -> dict[str, dict[int, float]]:
+    """Refuse unlike protocols and ceilings; return the ceiling that the reports share, if any."""
+    first = reports[0]
+    for other in reports[1:]:
+        if unlike := difference(first.protocol, other.protocol):
+            raise UserError(
+                f"{first.run} and {other.run} were measured under unlike protocols"
+                f" ({'; '.join(unlike)}); evaluate both on the same manifest with the same options."
+            )
+    bounded = [report for report in reports if report.ceiling]
+    for other in bounded[1:]:
+        if other.ceiling != bounded[0].ceiling:
+            raise UserError(
+                f"{bounded[0].run} and {other.run} carry different ceilings; evaluate both again."
+            )
+    return (bounded[0].ceiling if bounded else None) or {}
+
+
+def _system(experiment: str, reports: Sequence[Report]) -> System:
+    by_seed: dict[int, Report] = {}
+    for report in reports:
+        if twin := by_seed.get(report.seed):
+            raise UserError(
+                f"{twin.run} and {report.run} are both {experiment} with seed {report.seed};"
+                " name one of them, or train with other seeds."
+            )
+        by_seed[report.seed] = report
+    ordered = [by_seed[seed] for seed in sorted(by_seed)]
+    cells = {task.name: _cell(task.name, ordered) for task in TASKS}
+    return System(
+        experiment=experiment,
+        seeds=tuple(report.seed for report in ordered),
+        runs=tuple(report.run for report in ordered),
+        cells={name: cell for name, cell in cells.items() if cell is not None},
+    )
+
+
+def _cell(task: str, reports: Sequence[Report]) -> Cell | None:
+    found = [
+        recall
+        for report in reports
+        for result in report.results
+        if result.name == task and (recall := result.recall(K)) is not None
+    ]
+    if not found:
+        return None
+    if len(found) == 1:
+        return Cell(mean=found[0].value, low=found[0].low, high=found[0].high)
+    values = [recall.value for recall in found]
+    return Cell(mean=mean(values), sd=stdev(values))

@@ -1,0 +1,130 @@
+"""What one run reaches on one manifest: kept as JSON, shown as a table."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal, cast
+
+from pydantic import TypeAdapter, ValidationError
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from trichord.evaluation.protocol import Protocol
+from trichord.evaluation.retrieval import TaskResult
+from trichord.types import UserError
+
+FORMAT = 1
+INTERVAL = "R@10 (95 %)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A run's retrieval numbers with the protocol they were measured under.
+
+    `run` names the run, `experiment` what was trained, `seed` the training seed. `ceiling` is the
+    best possible R@k of each task (task, then k), known for the generated world only.
+    """
+
+    run: str
+    experiment: str
+    seed: int
+    protocol: Protocol
+    results: tuple[TaskResult, ...]
+    ceiling: dict[str, dict[int, float]] | None = None
+    trichord: str = field(default_factory=lambda: version("trichord"))
+    kind: Literal["retrieval"] = "retrieval"
+    format: Literal[1] = FORMAT
+
+    def best(self, task: str, k: int) -> float | None:
+        """The best possible R@k of a task, None where nobody knows it."""
+        return (self.ceiling or {}).get(task, {}).get(k)
+
+
+_REPORT = TypeAdapter(Report)
+
+
+def write_report(report: Report, path: Path) -> None:
+    """Write a report as JSON; a report that was there is replaced whole or not at all."""
+    text = json.dumps(_REPORT.dump_python(report, mode="json"), indent=1, allow_nan=False)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_text(text + "\n", encoding="utf-8")
+    unfinished.replace(path)
+
+
+def read_report(path: Path) -> Report:
+    """Read a report that `write_report` wrote.
+
+    Raises:
+        UserError: The file is absent, is no such report, or is of another format.
+    """
+    remedy = "make one with `trichord evaluate RUN MANIFEST`"
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); {remedy}.") from error
+    except ValueError as error:
+        raise UserError(f"{path}: is not JSON; {remedy}.") from error
+    found = cast("dict[str, object]", held) if isinstance(held, dict) else {}
+    if found.get("kind") != "retrieval":
+        raise UserError(f"{path}: is not a retrieval report; {remedy}.")
+    if (written := found.get("format")) != FORMAT:
+        raise UserError(
+            f"{path}: is of format {written}, this Trichord reads {FORMAT}; {remedy} again."
+        )
+    try:
+        return _REPORT.validate_python(found)
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"]))
+        raise UserError(f"{path}: is broken at {where}; {remedy} again.") from error
+
+
+def table(report: Report) -> Table:
+    """All tasks as a table, with the protocol beneath it."""
+    shown = Table(
+        title=f"{report.run}: {report.experiment}, seed {report.seed}",
+        caption=f"Protocol: {report.protocol.line()}. Asked: queries; clips: gallery; per clip:"
+        " mean over clips; back: media to text (hit: any own caption, recall: share of them).",
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        collapse_padding=True,
+        pad_edge=False,
+    )
+    shown.add_column("Task", no_wrap=True)
+    columns = ["Asked", "Clips", "R@1", "R@5", INTERVAL]
+    columns += ["Ceiling R@10"] if report.ceiling else []
+    columns += [
+        "Per clip R@10",
+        "Median rank",
+        "Mean rank",
+        "MRR",
+        "Back hit@10",
+        "Back recall @10",
+    ]
+    for column in columns:
+        shown.add_column(column, justify="right", no_wrap=column == INTERVAL, min_width=5)
+    for result in report.results:
+        shown.add_row(result.name, *_cells(report, result, width=len(columns)))
+    return shown
+
+
+def _cells(report: Report, result: TaskResult, *, width: int) -> list[str]:
+    counts = [str(result.queries), str(result.gallery)]
+    forward, reverse = result.forward, result.reverse
+    if forward is None or reverse is None:
+        return counts + ["absent"] + ["–"] * (width - 3)
+    best = report.best(result.name, 10)
+    return [
+        *counts,
+        f"{forward.recall[1].value:.2f}",
+        f"{forward.recall[5].value:.2f}",
+        str(forward.recall[10]),
+        *(["–" if best is None else f"{best:.2f}"] if report.ceiling else []),
+        f"{forward.macro[10]:.2f}",
+        f"{forward.median_rank:g}",
+        f"{forward.mean_rank:.1f}",
+        f"{forward.mrr:.2f}",
+        f"{reverse.hit[10].value:.2f}",
+        f"{reverse.recall[10].value:.2f}",
+    ]

@@ -1,0 +1,1 @@
+"""Cached trunk features: frozen towers are read once, and training never touches media twice."""

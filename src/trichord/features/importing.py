@@ -1,0 +1,64 @@
+"""Features that were computed elsewhere, brought into the cache."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from jaxtyping import Float
+
+from trichord.features.store import IMPORTED, FeatureFolder, FeatureRow
+from trichord.models.embedder import Embedder
+from trichord.types import Clip, UserError
+
+
+def import_features(
+    model: Embedder, name: str, path: Path, clips: Sequence[Clip], folder: FeatureFolder
+) -> int:
+    """Put trunk features from a file into the cache, as if the model's own tower had read them.
+
+    Args:
+        model: Whose tower's width they must have.
+        name: `vision`, `audio` or `text`.
+        path: `.npz` with one array a key, or Parquet with the columns `id` and `values`. A key is a
+            clip's id, for text the caption itself. An array is (step, width), or (width,) for one step.
+        clips: Those of the manifest; other keys of the file are left out.
+        folder: The cache.
+
+    Returns:
+        How many rows were brought in.
+
+    Raises:
+        UserError: Unreadable, of another width, with NaN, or without a single known key.
+    """
+    tower = model.encoders()[name]
+    texts = {caption.text for clip in clips for caption in clip.captions}
+    known = texts if name == "text" else {clip.id for clip in clips}
+    rows: list[FeatureRow] = []
+    for key, values in _arrays(path):
+        if key not in known:
+            continue
+        steps = values.reshape(-1, values.shape[-1]) if values.ndim else values.reshape(0, 0)
+        if steps.shape[1] != tower.width or not np.isfinite(steps).all():
+            raise UserError(
+                f"{path}: '{key}' is {values.shape}; the {name} tower gives finite features of width "
+                f"{tower.width}: bring features of the same model."
+            )
+        rows.append(FeatureRow(key, IMPORTED, "ok", steps.astype(np.float32)))
+    if not rows:
+        raise UserError(f"{path} has no key that is a clip or caption of the manifest.")
+    folder.table(name, tower).put(rows)
+    return len(rows)
+
+
+def _arrays(path: Path) -> Iterator[tuple[str, Float[np.ndarray, "..."]]]:
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as held:
+                yield from ((key, held[key]) for key in held.files)
+        else:
+            table = pq.read_table(path, columns=["id", "values"])
+            for row in table.to_pylist():
+                yield row["id"], np.asarray(row["values"], dtype=np.float64)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path} cannot be read as features ({error}).") from error

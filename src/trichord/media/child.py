@@ -1,0 +1,171 @@
+"""The process that opens untrusted files: requests on its standard input, answers on its output.
+
+It bounds its own memory and processor time, holds no state between files, and may be killed at
+any time.
+"""
+
+import dataclasses
+import math
+import os
+import signal
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from io import BufferedIOBase
+from typing import Any, cast
+
+from trichord.media.decoded import Decoded, Work
+from trichord.media.failure import MediaError
+from trichord.media.plan import DecodePlan, FramePlan, Limits, Span
+from trichord.media.probe import Probe
+from trichord.media.source import Source, duration_of, open_source
+from trichord.media.wire import Header, WireError, receive, send
+
+Tell = Callable[[int, Decoded], None]
+GRACE_SECONDS = 15
+"""The parent kills a late child; one whose parent is gone kills itself this much later."""
+
+
+def main() -> None:
+    """Answer requests until the parent closes the pipe."""
+    requests = cast("BufferedIOBase", sys.stdin.buffer)
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nothing else may write between messages
+    try:
+        limits = Limits(**receive(requests, 0)[0]["limits"])
+        _bound_memory(limits.memory_bytes)
+        import_module("av")  # the slow import, before the clock of the first request runs
+
+        send(answers, {"ready": True})
+        while True:
+            request, _ = receive(requests, 0)
+            _bound_time(limits)
+            _answer(request, limits, answers)
+    except (WireError, BrokenPipeError):
+        return
+
+
+def _bound_memory(memory_bytes: int) -> None:
+    try:
+        import resource
+    except ImportError:  # not a Unix
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    most = memory_bytes if hard == resource.RLIM_INFINITY else min(memory_bytes, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (most, hard))
+
+
+def _bound_time(limits: Limits) -> None:
+    """Give this request its processor time, and a last resort should the parent be gone."""
+    try:
+        import resource
+    except ImportError:
+        return
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    soft = math.ceil(used.ru_utime + used.ru_stime + limits.cpu_seconds)
+    if hard != resource.RLIM_INFINITY:
+        soft = min(soft, hard)
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
+    signal.alarm(math.ceil(limits.wall_seconds) + GRACE_SECONDS)
+
+
+def _answer(request: Header, limits: Limits, answers: BufferedIOBase) -> None:
+    def tell(number: int, decoded: Decoded) -> None:
+        _send_decoded(answers, number, decoded)
+
+    try:
+        if request["kind"] == "probe":
+            end = {"probe": dataclasses.asdict(_probe(request["path"], limits))}
+        else:
+            end = {"work": dataclasses.asdict(_decode(request, limits, tell))}
+    except MediaError as failure:
+        end = {"status": failure.status, "reason": failure.reason}
+    except MemoryError:
+        mib = limits.memory_bytes // 1024**2
+        end = {"status": "too_big", "reason": f"needs more than {mib} MiB to decode"}
+    except (WireError, BrokenPipeError):
+        raise
+    except Exception as error:
+        end = {"status": "corrupt", "reason": f"{type(error).__name__}: {error}"[:200]}
+    send(answers, {"end": True, **end})
+
+
+def _send_decoded(answers: BufferedIOBase, number: int, decoded: Decoded) -> None:
+    arrays: dict[str, Any] = {str(rate): samples for rate, samples in decoded.audio.items()}
+    if decoded.frames is not None:
+        arrays |= {"frames": decoded.frames, "times": decoded.times}
+    header = {name: getattr(decoded, name) for name in ("status", "reason", "start", "end")}
+    send(answers, {"span": number, **header}, arrays)
+
+
+def _probe(path: str, limits: Limits) -> Probe:
+    from trichord.media.inspection import inspect
+
+    source = open_source(path, limits)
+    try:
+        return inspect(path, source, limits)
+    finally:
+        source.close()
+
+
+def _decode(request: Header, limits: Limits, tell: Tell) -> Work:
+    plan = request["plan"]
+    frames = FramePlan(**plan["frames"]) if plan["frames"] else None
+    plan = DecodePlan(frames=frames, rates=tuple(plan["rates"]))
+    source = open_source(request["path"], limits)
+    try:
+        if source.av is None:
+            return _decode_still(source, request["spans"], plan, limits, tell)
+        return _decode_spans(source, request["spans"], plan, limits, tell)
+    finally:
+        source.close()
+
+
+def _decode_still(
+    source: Source,
+    spans: list[Span],
+    plan: DecodePlan,
+    limits: Limits,
+    tell: Tell,
+) -> Work:
+    from trichord.media.still import decode_still
+
+    still = decode_still(source, plan, limits)
+    for number in range(len(spans)):
+        tell(number, still)
+    return Work(frames=1, bytes_read=source.file.bytes_read)
+
+
+def _decode_spans(
+    source: Source,
+    spans: list[Span],
+    plan: DecodePlan,
+    limits: Limits,
+    tell: Tell,
+) -> Work:
+    from trichord.media.passage import Passage
+
+    if not source.tracks():
+        raise MediaError("unsupported", "it holds neither picture nor sound that can be decoded")
+    duration = duration_of(source)
+    inside: dict[int, tuple[float, float]] = {}
+    for number, (start, end) in enumerate(spans):
+        stop = duration if end is None else min(end, duration)
+        if start >= duration or stop <= 0:
+            reason = f"span outside the file, which is {duration:.3f} s long"
+            tell(number, Decoded(status="corrupt", reason=reason, start=start, end=end or duration))
+        else:
+            inside[number] = (max(0.0, start), stop)
+    passage = Passage(source, inside, plan, limits, tell)
+    passage.run()
+    return Work(
+        frames=passage.sight.decoded if passage.sight is not None else 0,
+        sound_seconds=passage.sound.decoded if passage.sound is not None else 0.0,
+        seeks=passage.seeks,
+        bytes_read=source.file.bytes_read,
+    )
+
+
+if __name__ == "__main__":
+    main()

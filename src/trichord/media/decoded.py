@@ -1,0 +1,52 @@
+"""A decoded span: frames and sound as arrays."""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trichord.media.probe import Status
+
+
+def samples_in(seconds: float, rate: int) -> int:
+    """How many samples a span of this length has at this rate: rounded, halves up."""
+    return math.floor(seconds * rate + 0.5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoded:
+    """One span of a file as arrays.
+
+    `start`, `end`: seconds of the span, cut to the file. `frames`: uint8 (n, height, width, 3),
+    RGB, upright; None where there is no picture or none was asked for. `times`: float64 (n,), the
+    seconds at which each frame is first shown.
+
+    `audio`: sample rate → float32 (samples,), the mean of all channels (of 5.1 too, its
+    low-frequency channel included), with exactly `samples_in(end - start, rate)` samples; where the
+    track begins later or ends earlier than the span there are zeros. No rate at all: no usable
+    sound, a track of zeros included.
+    """
+
+    status: Status
+    reason: str = ""
+    start: float = 0.0
+    end: float = 0.0
+    frames: NDArray[np.uint8] | None = None
+    times: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    audio: dict[int, NDArray[np.float32]] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """The status, with the reason where there is one: `corrupt: empty file`."""
+        return f"{self.status}: {self.reason}" if self.reason else self.status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What one pass cost: frames out of the decoder, seconds of sound, seeks, bytes read."""
+
+    frames: int = 0
+    sound_seconds: float = 0.0
+    seeks: int = 0
+    bytes_read: int = 0

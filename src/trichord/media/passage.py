@@ -1,0 +1,276 @@
+"""One pass over a file: every span's frames and sound in one demux loop, seeking only over gaps."""
+
+from collections import Counter, deque
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trichord.media.decoded import Decoded, samples_in
+from trichord.media.failure import MediaError, refuse_hunger
+from trichord.media.picture import picture_of, pixel_aspect
+from trichord.media.plan import DecodePlan, Limits
+from trichord.media.probe import Status
+from trichord.media.resample import resample
+from trichord.media.sight import Sight
+from trichord.media.sound import FAINTEST, Mono, Sound
+from trichord.media.source import (
+    Frame,
+    Packet,
+    Packets,
+    Source,
+    Track,
+    declared_end,
+    packet_end,
+    packet_time,
+)
+
+AHEAD = 5.0
+"""Seconds of packets that are read through rather than sought over: a seek costs about as much."""
+BACK_OFFS = (1.0, 6.0, 40.0, float("inf"))
+"""Seconds before the wanted time to seek to; each next one where the last landed too late."""
+PEEKED = 500
+"""Packets looked at behind a seek for the first of each track."""
+
+Span = tuple[float, float]
+
+
+class Passage:
+    """Decodes spans of an open source and hands each on as soon as it is complete."""
+
+    def __init__(
+        self,
+        source: Source,
+        spans: dict[int, Span],
+        plan: DecodePlan,
+        limits: Limits,
+        emit: Callable[[int, Decoded], None],
+    ) -> None:
+        """`spans` by number, cut to the file; `emit(number, decoded)` is called once for each."""
+        self.source = source
+        self.plan = plan
+        self.limits = limits
+        self.emit = emit
+        self.open = deque(sorted(spans.items(), key=lambda item: (item[1][1], item[1][0], item[0])))
+        self.looks = (
+            {n: plan.frames.times(*span) for n, span in spans.items()} if plan.frames else {}
+        )
+        self.users = Counter(time for looks in self.looks.values() for time in looks)
+        self.frames: dict[float, tuple[float, NDArray[np.uint8]]] = {}
+        self.latest: tuple[Frame, NDArray[np.uint8]] | None = None
+        self.sight: Sight | None = None
+        self.sound: Sound | None = None
+        if source.video is not None and self.looks:
+            self.sight = Sight(source, sorted(self.users), limits, self._keep)
+        if source.audio is not None and plan.rates:
+            self.sound = Sound(source, list(spans.values()), plan.rates)
+        self.position = 0.0
+        self.reached = 0.0
+        self.ended = False
+        self.sought: float | None = None
+        self.seeks = 0
+
+    def run(self) -> None:
+        """Go over the file until every span has been handed on."""
+        tracks = [part.track for part in (self.sight, self.sound) if part is not None]
+        packets = self._jump(tracks) or self.source.packets(tracks)
+        while self.open:
+            packet = self._next(packets) if tracks else None
+            if packet is None:
+                self._finish()
+            elif packet.size:
+                self._feed(packet)
+                packets = self._jump(tracks) or packets
+            self._hand_on()
+
+    def _next(self, packets: Packets) -> Packet:
+        from av.error import FFmpegError
+
+        try:
+            return next(packets, None)
+        except FFmpegError as error:  # the rest of the file is unreadable
+            refuse_hunger(error)
+            return None
+
+    def _feed(self, packet: Packet) -> None:
+        self.position = packet_time(self.source, packet) or self.position
+        self.reached = max(self.reached, packet_end(self.source, packet))
+        if self.sound is not None and packet.stream.index == self.sound.track.index:
+            self.sound.feed(packet)
+        elif self.sight is not None and packet.stream.index == self.sight.track.index:
+            self.sight.feed(packet)
+            if self.sound is not None:
+                self.sound.pass_by(self.position)
+
+    def _finish(self) -> None:
+        self.ended = True
+        for part in (self.sight, self.sound):
+            if part is not None:
+                part.finish()
+
+    # Seeking
+
+    def _need(self) -> float | None:
+        """The earliest time of which a packet is still needed."""
+        parts = [part.need for part in (self.sight, self.sound) if part is not None]
+        return min((need for need in parts if need is not None), default=None)
+
+    def _jump(self, tracks: list[Track]) -> Packets | None:
+        """Packets from a later point on, where seeking there saves reading; else None."""
+        need = self._need()
+        if need is None or need < self.position + AHEAD or need == self.sought:
+            return None
+        self.sought = need
+        if self._keyframe_before(need) <= self.position:
+            return None
+        for back in BACK_OFFS:
+            packets = self._land(need - back, tracks)
+            if packets is not None:
+                return packets
+        return None
+
+    def _keyframe_before(self, time: float) -> float:
+        """Where decoding of this time begins by the index; the time itself where it is unknown."""
+        if self.sight is None:
+            return time
+        track = self.sight.track
+        ticks = int((time + self.source.origin) / track.time_base)
+        entry = track.index_entries.search_timestamp(ticks)
+        if entry < 0 or entry == len(track.index_entries) - 1:
+            return time  # Matroska's index is read when it is first sought in
+        return self.source.seconds(track.index_entries[entry].timestamp, track) or 0.0
+
+    def _land(self, time: float, tracks: list[Track]) -> Packets | None:
+        """Packets from a keyframe before this time on; None where the seek came out too late."""
+        from av.error import FFmpegError
+
+        for part in (self.sight, self.sound):
+            if part is not None:
+                part.restart()
+        try:
+            self.source.seek(time, tracks[0])
+        except FFmpegError:
+            return self.source.packets(tracks)
+        self.seeks += 1
+        packets = self.source.packets(tracks)
+        seen: list[Packet] = []
+        missing = {track.index for track in tracks}
+        while missing and len(seen) < PEEKED:
+            packet = self._next(packets)
+            if packet is None or not packet.size:
+                break
+            if time > 0 and packet.stream.index in missing and self._late(packet):
+                return None
+            missing.discard(packet.stream.index)
+            seen.append(packet)
+        self.position = min((packet_time(self.source, p) or 0.0 for p in seen), default=time)
+        return _chained(seen, packets)
+
+    def _late(self, packet: Packet) -> bool:
+        time = packet_time(self.source, packet)
+        if time is None:
+            return False
+        if self.sound is not None and packet.stream.index == self.sound.track.index:
+            return bool(self.sound.needed) and time > max(
+                0.0, self.sound.begin_of(self.sound.needed[0])
+            )
+        need = self.sight.need if self.sight is not None else None
+        return need is not None and time > need
+
+    # Handing on
+
+    def _keep(self, target: float, frame: Frame, time: float) -> None:
+        """Turn a chosen frame into an array, once, for all targets that it answers."""
+        assert self.plan.frames is not None
+        if self.latest is None or self.latest[0] is not frame:
+            aspect = pixel_aspect(frame, self.source.video)
+            picture = picture_of(frame, aspect, self.plan.frames.short_side, self.limits)
+            self.latest = (frame, picture)
+        self.frames[target] = (time, self.latest[1])
+
+    def _ready(self, number: int, span: Span) -> bool:
+        if self.ended:
+            return True
+        next_look = self.sight.need if self.sight is not None else None
+        if next_look is not None and next_look <= self.looks[number][-1]:
+            return False
+        return self.sound is None or self.sound.complete(span)
+
+    def _hand_on(self) -> None:
+        while self.open and self._ready(*self.open[0]):
+            number, span = self.open.popleft()
+            try:
+                decoded = self._build(number, span)
+            except MediaError as failure:
+                decoded = Decoded(
+                    status=failure.status, reason=failure.reason, start=span[0], end=span[1]
+                )
+            self.emit(number, decoded)
+            self._release(number, span)
+
+    def _release(self, number: int, span: Span) -> None:
+        for time in self.looks.get(number, ()):
+            self.users[time] -= 1
+            if not self.users[time]:
+                self.frames.pop(time, None)
+        if self.sound is not None:
+            self.sound.release(span)
+
+    def _build(self, number: int, span: Span) -> Decoded:
+        self._check_whole(span)
+        frames = times = None
+        if self.sight is not None:
+            frames, times = self._frames_of(number)
+        audio = self._audio_of(span) if self.sound is not None else {}
+        return Decoded(
+            status=self._status(bool(audio)),
+            start=span[0],
+            end=span[1],
+            frames=frames,
+            times=np.zeros(0) if times is None else times,
+            audio=audio,
+        )
+
+    def _check_whole(self, span: Span) -> None:
+        """Refuse a span whose end the file declares but does not hold."""
+        if not self.ended:
+            return
+        parts = [part.track for part in (self.sight, self.sound) if part is not None]
+        ends = [declared_end(self.source, track) for track in parts]
+        due = min(span[1], max((end for end in ends if end is not None), default=0.0))
+        if None in ends and len(parts) == len(self.source.tracks()):
+            due = span[1]
+        if due - self.reached > (0.1 if self.source.missing else max(1.0, 0.02 * due)):
+            raise MediaError("corrupt", f"cut off: ends at {self.reached:.1f} of {due:.1f} s")
+
+    def _frames_of(self, number: int) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+        found = [self.frames[time] for time in self.looks[number] if time in self.frames]
+        if len(found) < len(self.looks[number]) or len({f.shape for _, f in found}) != 1:
+            raise MediaError("corrupt", "its picture cannot be decoded")
+        return np.stack([frame for _, frame in found]), np.array([time for time, _ in found])
+
+    def _audio_of(self, span: Span) -> dict[int, Mono]:
+        assert self.sound is not None
+        if self.sound.failed and not self.sound.decoded:
+            raise MediaError("corrupt", "its sound cannot be decoded")
+        samples, context, rate = self.sound.cut(span), self.sound.context, self.sound.rate
+        heard = samples[context : len(samples) - context]
+        if not len(heard) or max(heard.max(), -heard.min()) < FAINTEST:
+            return {}
+        length = span[1] - span[0]
+        return {
+            wanted: resample(samples, rate, wanted, context, samples_in(length, wanted))
+            for wanted in self.plan.rates
+        }
+
+    def _status(self, heard: bool) -> Status:
+        if self.source.audio is None:
+            return "no_audio"
+        if self.plan.rates and not heard:
+            return "silent"
+        return "no_video" if self.source.video is None else "ok"
+
+
+def _chained(first: list[Packet], rest: Packets) -> Packets:
+    yield from first
+    yield from rest

@@ -1,0 +1,100 @@
+"""Decoded pictures made upright, square-pixelled, RGB and of the wanted size."""
+
+import struct
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.Image import Resampling, Transpose
+
+from trichord.media.plan import Limits
+from trichord.media.source import Frame, Track, check_pixels
+
+Matrix = tuple[int, int, int, int]
+"""(a, b, c, d) of a display matrix: a stored pixel (x, y) is shown at (ax + cy, bx + dy)."""
+UPRIGHT: Matrix = (1, 0, 0, 1)
+
+
+def display_matrix(frame: Frame) -> Matrix:
+    """The frame's turn for display, reduced to quarter turns and flips."""
+    entries = [entry for entry in frame.side_data if entry.type.name == "DISPLAYMATRIX"]
+    if not entries or len(bytes(entries[0])) < 36:
+        return UPRIGHT
+    a, b, _, c, d = struct.unpack("=5i", bytes(entries[0])[:20])
+    if a == b == c == d == 0:
+        return UPRIGHT
+    if abs(a) >= abs(b):
+        return (-1 if a < 0 else 1, 0, 0, -1 if d < 0 else 1)
+    return (0, -1 if b < 0 else 1, -1 if c < 0 else 1, 0)
+
+
+def rotation_of(matrix: Matrix) -> int:
+    """Degrees counter-clockwise by which the stored picture is turned: 0, 90, 180 or 270."""
+    a, b, _, _ = matrix
+    return {(1, 0): 0, (0, -1): 90, (-1, 0): 180, (0, 1): 270}[a, b]
+
+
+def turned(image: Image.Image, matrix: Matrix) -> Image.Image:
+    """The image as the display matrix wants it shown."""
+    a, b, c, d = matrix
+    across, down = (a, d) if a else (c, b)
+    if not a:
+        image = image.transpose(Transpose.TRANSPOSE)
+    if across < 0:
+        image = image.transpose(Transpose.FLIP_LEFT_RIGHT)
+    if down < 0:
+        image = image.transpose(Transpose.FLIP_TOP_BOTTOM)
+    return image
+
+
+def display_size(width: int, height: int, aspect: float, matrix: Matrix) -> tuple[int, int]:
+    """Size as displayed: the pixel aspect only ever stretches, so that nothing stored is lost."""
+    if aspect >= 1:
+        width = round(width * aspect)
+    else:
+        height = round(height / aspect)
+    return (width, height) if matrix[0] else (height, width)
+
+
+def wanted_size(width: int, height: int, short_side: int | None) -> tuple[int, int]:
+    """Size with this short side; the long side rounds down, as CLIP's image processor has it."""
+    if short_side is None:
+        return width, height
+    long_side = int(short_side * max(width, height) / min(width, height))
+    return (short_side, long_side) if width <= height else (long_side, short_side)
+
+
+def sized(
+    image: Image.Image, shown: tuple[int, int], short_side: int | None, limits: Limits
+) -> NDArray[np.uint8]:
+    """An upright RGB image, shown at size `shown`, as an array (height, width, 3) as wanted."""
+    size = wanted_size(*shown, short_side)
+    check_pixels(*size, limits)
+    if image.size != size:
+        image = image.resize(size, Resampling.BICUBIC)
+    return np.asarray(image, dtype=np.uint8)
+
+
+def pixel_aspect(frame: Frame, track: Track) -> float:
+    """Width over height of a stored pixel; 1 where nothing sensible is declared."""
+    aspect = track.sample_aspect_ratio or track.codec_context.sample_aspect_ratio
+    ratio = float(aspect) if aspect else 1.0
+    return ratio if 1 / 64 < ratio < 64 else 1.0
+
+
+def picture_of(
+    frame: Frame,
+    aspect: float,
+    short_side: int | None,
+    limits: Limits,
+) -> NDArray[np.uint8]:
+    """A decoded video frame as an upright RGB array of the wanted size."""
+    from av.video.reformatter import Interpolation
+
+    matrix = display_matrix(frame)
+    shown = display_size(frame.width, frame.height, aspect, matrix)
+    check_pixels(*shown, limits)
+    # Accurate and bit-exact: the same numbers on every kind of processor.
+    exact = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+    rgb = frame.reformat(format="rgb24", interpolation=exact, threads=1)
+    return sized(turned(Image.fromarray(rgb.to_ndarray()), matrix), shown, short_side, limits)

@@ -1,0 +1,85 @@
+"""What to take out of a media file, and what that may cost."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Span = tuple[float, float | None]
+"""Start and end in seconds from the file's start; an end of None is the file's end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FramePlan:
+    """Which frames of a span, and how large.
+
+    `rate`: `per_second` frames a second at the centres of equal bins, at most `count` of them, then
+    chosen evenly among them. `uniform`: exactly `count` frames at the centres of equal bins.
+    `short_side`: frames come with this short side (bicubic; the long side is
+    `int(short_side * long / short)`, as CLIP's image processor has it); None leaves their size.
+    """
+
+    rule: Literal["rate", "uniform"] = "rate"
+    per_second: float = 1.0
+    count: int = 64
+    short_side: int | None = 224
+
+    def __post_init__(self) -> None:
+        if self.count < 1 or not 0 < self.per_second < math.inf:
+            raise ValueError("A frame plan needs count >= 1 and a finite per_second > 0.")
+        if self.short_side is not None and self.short_side < 1:
+            raise ValueError("A frame plan's short_side is at least 1, or None.")
+
+    def times(self, start: float, end: float) -> tuple[float, ...]:
+        """Seconds at which the span [start, end) is looked at, in order; at least one."""
+        length = max(0.0, end - start)
+        if self.rule == "uniform":
+            return tuple(start + length * (i + 0.5) / self.count for i in range(self.count))
+        bins = math.floor(length * self.per_second + 0.5)  # centres that lie inside the span
+        if bins < 1:
+            return (start + length / 2,)
+        kept = min(bins, self.count)
+        chosen = (bins * (2 * i + 1) // (2 * kept) for i in range(kept))
+        return tuple(start + (i + 0.5) / self.per_second for i in chosen)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodePlan:
+    """The frames wanted of each span (None: no picture) and the rates of mono sound wanted."""
+
+    frames: FramePlan | None
+    rates: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if any(rate < 1 for rate in self.rates) or len(set(self.rates)) != len(self.rates):
+            raise ValueError("Sample rates are positive and differ from one another.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one file may cost before it is given up as `timeout` or `too_big`.
+
+    `memory_bytes` bounds the child's address space; `pixels` one picture, stored or handed out.
+    """
+
+    wall_seconds: float = 120.0
+    cpu_seconds: float = 120.0
+    memory_bytes: int = 2 * 1024**3
+    pixels: int = 8192 * 4320
+    streams: int = 64
+    file_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """Spans of one file to decode by one plan, in one pass over the file."""
+
+    path: str | Path
+    spans: Sequence[Span] = ((0.0, None),)
+    plan: DecodePlan
+
+    def __post_init__(self) -> None:
+        for start, end in self.spans:
+            if not math.isfinite(start) or (end is not None and not start < end < math.inf):
+                raise ValueError(f"A span's end comes after its start: ({start}, {end}).")

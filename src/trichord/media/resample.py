@@ -1,0 +1,53 @@
+"""Mono sound from one sample rate to another."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+FILTER_SECONDS = 0.02
+"""How far the filter may see on either side; it reaches 16 samples of the lower rate."""
+CHUNK = 1 << 18
+
+
+def context_samples(source: int, target: int) -> int:
+    """Samples to keep on either side of a span, so many that they fall on whole output samples."""
+    if source == target:
+        return 0
+    unit = source // math.gcd(source, target)
+    return math.ceil(FILTER_SECONDS * source / unit) * unit
+
+
+def resample(
+    samples: NDArray[np.float32], source: int, target: int, context: int, count: int
+) -> NDArray[np.float32]:
+    """The `count` output samples that begin where input sample `context` lies.
+
+    Deterministic, and a function of the samples given alone.
+    """
+    if source == target:
+        return _exactly(samples[context:], count)
+    skip = context_samples(source, target)
+    moved = _converted(samples[context - skip :], source, target)
+    return _exactly(moved[skip * target // source :], count)
+
+
+def _converted(samples: NDArray[np.float32], source: int, target: int) -> NDArray[np.float32]:
+    from av import AudioFrame, AudioResampler
+
+    converter = AudioResampler(format="fltp", layout="mono", rate=target)
+    out: list[NDArray[np.float32]] = []
+    for start in range(0, len(samples), CHUNK):
+        piece = np.ascontiguousarray(samples[None, start : start + CHUNK])
+        frame = AudioFrame.from_ndarray(piece, format="fltp", layout="mono")
+        frame.sample_rate = source
+        out += [got.to_ndarray()[0] for got in converter.resample(frame)]
+    out += [got.to_ndarray()[0] for got in converter.resample(None)] if out else []
+    return np.concatenate(out) if out else np.zeros(0, np.float32)
+
+
+def _exactly(samples: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    out = np.zeros(count, np.float32)
+    kept = samples[:count]
+    out[: len(kept)] = kept
+    return out

@@ -1,0 +1,140 @@
+"""The container format by a file's first bytes, from an allow-list; and how much is missing of it.
+
+The name never counts: a playlist, a concat script or a text called `.mp4` is refused before FFmpeg
+sees it.
+"""
+
+import os
+from io import BufferedReader, FileIO
+
+HEAD = 4096
+"""Bytes of a file that `container_of` wants to see."""
+
+PICTURES = {"jpeg": "JPEG", "png": "PNG", "webp": "WEBP", "bmp": "BMP", "avif": "AVIF"}
+"""Still pictures by Pillow's name for them; all other formats go to FFmpeg by their own name."""
+
+MAGIC: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"\x1a\x45\xdf\xa3", "matroska"),
+    (8, b"AVI ", "avi"),
+    (8, b"WAVE", "wav"),
+    (8, b"WEBP", "webp"),
+    (8, b"AIFF", "aiff"),
+    (8, b"AIFC", "aiff"),
+    (0, b"FLV\x01", "flv"),
+    (0, b"OggS", "ogg"),
+    (0, b"fLaC", "flac"),
+    (0, b"caff", "caf"),
+    (0, b"#!AMR", "amr"),
+    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "asf"),
+    (0, b"\x00\x00\x01\xba", "mpeg"),
+    (0, b"GIF8", "gif"),
+    (0, b"\xff\xd8\xff", "jpeg"),
+    (0, b"\x89PNG\r\n\x1a\n", "png"),
+)
+BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"moof", b"styp", b"sidx")
+HEIF = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+
+
+def container_of(head: bytes) -> str | None:
+    """Name of the container that begins with these bytes, None where it is not allowed."""
+    if head[4:8] in BOXES:
+        return _iso_media(head)
+    for offset, magic, name in MAGIC:
+        if head.startswith(magic, offset) and (offset == 0 or head[:4] in RIFFS):
+            return name
+    if head.startswith(b"BM") and head[6:10] == bytes(4):
+        return "bmp"
+    if _transport_stream(head):
+        return "mpegts"
+    return _bare_audio(head)
+
+
+RIFFS = (b"RIFF", b"RF64", b"FORM")
+
+
+def _iso_media(head: bytes) -> str | None:
+    brand = head[8:12] if head[4:8] == b"ftyp" else b""
+    if brand in (b"avif", b"avis"):
+        return "avif"
+    return None if brand in HEIF else "mov"
+
+
+def _transport_stream(head: bytes) -> bool:
+    # 188 bytes a packet, or 192 with a leading time code (cameras).
+    return any(
+        len(head) > first + 2 * step and all(head[first + i * step] == 0x47 for i in range(3))
+        for first, step in ((0, 188), (4, 192))
+    )
+
+
+def _bare_audio(head: bytes) -> str | None:
+    """MP3, ADTS or FLAC, perhaps behind an ID3 tag."""
+    tagged = head.startswith(b"ID3") and len(head) >= 10
+    if tagged:
+        size = 0
+        for byte in head[6:10]:  # seven bits a byte
+            size = size << 7 | byte & 0x7F
+        head = head[10 + size :]
+        if len(head) < 4:
+            return "mp3"
+    if head.startswith(b"fLaC"):
+        return "flac"
+    if len(head) >= 2 and head[0] == 0xFF:
+        if head[1] & 0xF6 == 0xF0:
+            return "aac"
+        if head[1] & 0xE0 == 0xE0 and head[1] & 0x06:
+            return "mp3"
+    return "mp3" if tagged else None
+
+
+def missing_bytes(file: FileIO | BufferedReader, container: str) -> int:
+    """By how many bytes the file falls short of what it declares; 0 where it does not say."""
+    size = os.fstat(file.fileno()).st_size
+    if container == "mov":
+        return max(0, _end_of_boxes(file, size) - size)
+    file.seek(0)
+    head = file.read(64)
+    if container in ("avi", "wav") and head[:4] == b"RIFF":
+        length = int.from_bytes(head[4:8], "little")
+        # 0 and the largest number are what writers put that could not go back.
+        return max(0, 8 + length - size) if 0 < length < 2**32 - 256 else 0
+    if container == "matroska":
+        return max(0, _end_of_segment(head) - size)
+    return 0
+
+
+def _end_of_boxes(file: FileIO | BufferedReader, size: int) -> int:
+    """Where the last top-level box of an ISO media file ends."""
+    at = 0
+    for _ in range(100_000):  # fragmented files have two boxes a fragment
+        if at + 8 > size:
+            break
+        file.seek(at)
+        head = file.read(16)
+        length = int.from_bytes(head[:4], "big")
+        if length == 1:
+            length = int.from_bytes(head[8:16], "big")
+        if length < 8:  # 0: to the end of the file
+            return size
+        at += length
+    return at
+
+
+def _end_of_segment(head: bytes) -> int:
+    """Where a Matroska file's one segment ends; 0 where its size is not declared."""
+    at, length = _vint(head, 4)
+    at += length
+    if head[at : at + 4] != b"\x18\x53\x80\x67":
+        return 0
+    at, length = _vint(head, at + 4)
+    unknown = length >= 2**56 - 1
+    return 0 if unknown else at + length
+
+
+def _vint(head: bytes, at: int) -> tuple[int, int]:
+    """Position behind a Matroska number and its value."""
+    if at >= len(head) or head[at] == 0:
+        return at, 0
+    width = 9 - head[at].bit_length()
+    value = int.from_bytes(head[at : at + width], "big") & ((1 << 7 * width) - 1)
+    return at + width, value

@@ -1,0 +1,272 @@
+"""The sound track: mono samples of spans, the same bits wherever decoding began.
+
+Decoders carry state (AAC fills bands with noise from a running generator, Opus predicts), so
+samples would depend on how much was decoded before them. Therefore the track is cut into blocks of
+`BLOCK` seconds, and each is decoded by a decoder of its own that begins `WARM_UP` seconds early:
+a sample is a function of the file alone.
+"""
+
+from collections import Counter, deque
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trichord.media.failure import MediaError, refuse_hunger
+from trichord.media.resample import context_samples
+from trichord.media.source import Frame, Packet, Source, packet_time
+
+BLOCK = 8.0
+WARM_UP = 0.5
+GAP = 0.03
+"""Seconds by which time stamps may stray before it is a gap in the track and not rounding."""
+FAINTEST = 2.0**-16
+"""Half a step of 16-bit sound: what stays below rounds to zero and is silence."""
+LATE = 10.0
+"""Seconds past its end after which a block waits no longer for packets."""
+
+REOPENED = (
+    "aac", "mp3", "mp3float", "opus", "libopus", "vorbis", "libvorbis",
+    "flac", "alac", "ac3", "eac3",
+)  # fmt: skip
+"""Decoders that can be opened afresh from what PyAV lets us copy; PCM has no state and needs none.
+Any other codec is one endless block, decoded from the file's start."""
+
+Mono = NDArray[np.float32]
+Context = Any
+"""A PyAV codec context: one decoder."""
+FULL_SCALE = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31}
+
+
+def mono_of(frame: Frame) -> Mono:
+    """Mean of a frame's channels at full scale 1; what is not a number becomes 0."""
+    kind = frame.format.name.removesuffix("p")
+    values = frame.to_ndarray()
+    if not frame.format.is_planar:
+        values = values.reshape(-1, frame.layout.nb_channels).T
+    if kind in FULL_SCALE:
+        middle = FULL_SCALE[kind] if kind == "u8" else 0.0
+        values = ((values.astype(np.float64) - middle) / FULL_SCALE[kind]).astype(np.float32)
+    elif kind not in ("flt", "dbl"):
+        raise MediaError("unsupported", f"samples of kind {kind}")
+    mono = values.astype(np.float32, copy=False).mean(axis=0, dtype=np.float32)
+    if not np.isfinite(mono).all():
+        mono = np.nan_to_num(mono, nan=0.0, posinf=0.0, neginf=0.0)
+    return mono
+
+
+class Block:
+    """One block of the track and the decoder that works on it; yields (sample index, samples)."""
+
+    def __init__(self, context: Context, number: int, end: float) -> None:
+        self.context = context
+        self.number = number
+        self.begin = number * BLOCK
+        self.end = end
+        self.rate = 0
+        self.held: list[tuple[int | None, Mono]] = []
+        self.next: int | None = None
+        self.done = False
+        self.failed = 0
+
+    def decode(self, packet: Packet, source: Source) -> list[tuple[int, Mono]]:
+        """Decode a packet (None: the end) into the samples that belong to this block."""
+        from av.error import FFmpegError
+
+        try:
+            frames = self.context.decode(packet)
+        except FFmpegError as error:
+            refuse_hunger(error)
+            self.failed += 1
+            frames = []
+        pieces: list[tuple[int, Mono]] = []
+        for frame in frames:
+            pieces += self._take(frame, source)
+        return pieces + self._anchor() if packet is None else pieces
+
+    def _take(self, frame: Frame, source: Source) -> list[tuple[int, Mono]]:
+        if frame.samples == 0:
+            return []
+        self.rate = self.rate or frame.sample_rate
+        if frame.sample_rate != self.rate:
+            self.failed += 1
+            return []
+        time = source.seconds(frame.pts, source.audio)
+        index = None if time is None else round(time * self.rate)
+        if self.next is not None:
+            return self._place(index, mono_of(frame))
+        self.held.append((index, mono_of(frame)))
+        warm = time is not None and time >= self.begin + (WARM_UP if self.number == 0 else 0)
+        return self._anchor() if warm else []
+
+    def _anchor(self) -> list[tuple[int, Mono]]:
+        """Fix the block's position on the time line from the frames held.
+
+        Matroska and FLV round time stamps to milliseconds; the median over the warm-up is better
+        than any one of them. The first frame of a decoder begun in mid-track may be cut: it does
+        not count.
+        """
+        held, self.held = self.held, []
+        if self.number and len(held) > 1:
+            held = held[1:]
+        offsets: list[int] = []
+        run = 0
+        for index, samples in held:
+            if index is not None:
+                offsets.append(index - run)
+            run += len(samples)
+        self.next = round(float(np.median(offsets))) if offsets else round(self.begin * self.rate)
+        return [piece for _, samples in held for piece in self._place(None, samples)]
+
+    def _place(self, index: int | None, samples: Mono) -> list[tuple[int, Mono]]:
+        assert self.next is not None
+        if index is not None and abs(index - self.next) > GAP * self.rate:
+            self.next = index
+        start, stop = self.next, self.next + len(samples)
+        self.next = stop
+        low = start if self.number == 0 else max(start, round(self.begin * self.rate))
+        limit = stop if self.end == float("inf") else round(self.end * self.rate)
+        self.done = stop >= limit
+        high = min(stop, limit)
+        return [(low, samples[low - start : high - start])] if high > low else []
+
+
+class Sound:
+    """Collects the samples of spans while packets go by, and keeps no more than open spans need."""
+
+    def __init__(
+        self, source: Source, spans: list[tuple[float, float]], rates: tuple[int, ...]
+    ) -> None:
+        """Spans are (start, end) in seconds from the file's start."""
+        self.source = source
+        self.track = source.audio
+        self.rates = rates
+        self.rate: int = max(1, self.track.codec_context.sample_rate)
+        codec = self.track.codec_context.codec.name
+        self.stateless = codec.startswith("pcm_")
+        self.endless = not (self.stateless or codec in REOPENED)
+        self.margin = self.context / self.rate
+        self.starts = deque(sorted(spans))
+        self.closed: Counter[tuple[float, float]] = Counter()
+        self.needed = deque(sorted({n for span in spans for n in self.blocks(span)}))
+        self.live: dict[int, Block] = {}
+        self.pieces: deque[tuple[int, Mono]] = deque()
+        self.failed = 0
+        self.decoded = 0.0
+        self.last_time = 0.0
+
+    @property
+    def context(self) -> int:
+        """Samples that resampling wants on either side of a span."""
+        return max((context_samples(self.rate, rate) for rate in self.rates), default=0)
+
+    @property
+    def need(self) -> float | None:
+        """Time of the first packet still needed: -inf for the very next, None when all is there."""
+        if not self.needed:
+            return None
+        return float("-inf") if self.live else self.begin_of(self.needed[0])
+
+    def restart(self) -> None:
+        """Forget the blocks under way, behind a seek."""
+        self.live.clear()
+
+    def blocks(self, span: tuple[float, float]) -> range:
+        """Numbers of the blocks that hold a span and what resampling needs around it."""
+        if self.endless:
+            return range(1)
+        first = max(0.0, span[0] - self.margin) // BLOCK
+        return range(int(first), int(max(0.0, span[1] + self.margin) // BLOCK) + 1)
+
+    def begin_of(self, number: int) -> float:
+        """From which packet time on a block is decoded."""
+        return float("-inf") if number == 0 else number * BLOCK - WARM_UP
+
+    def feed(self, packet: Packet) -> None:
+        """Take the next packet."""
+        time = packet_time(self.source, packet)
+        self.last_time = self.last_time if time is None else time
+        if packet.is_corrupt:
+            return
+        for number in [n for n, _ in zip(self.needed, range(3), strict=False)]:
+            begins = self.begin_of(number) <= self.last_time < self._end(number)
+            if number in self.live or begins:
+                block = self.live.get(number) or self._begin(number)
+                self._store(block, block.decode(packet, self.source))
+        self.pass_by(self.last_time)
+
+    def pass_by(self, time: float) -> None:
+        """Close blocks that the file has gone past without filling them: a hole in the track."""
+        while self.needed and self._end(self.needed[0]) + LATE < time:
+            block = self.live.get(self.needed[0])
+            if block is not None:
+                self._store(block, block.decode(None, self.source))
+            self._close(self.needed[0])
+
+    def finish(self) -> None:
+        """Take the file's end."""
+        self.pass_by(float("inf"))
+        while self.needed:  # an endless block
+            block = self.live.get(self.needed[0])
+            if block is not None:
+                self._store(block, block.decode(None, self.source))
+            self._close(self.needed[0])
+
+    def complete(self, span: tuple[float, float]) -> bool:
+        """Whether all samples of a span that there will be are there."""
+        return not self.needed or self.blocks(span)[-1] < self.needed[0]
+
+    def cut(self, span: tuple[float, float]) -> Mono:
+        """Samples of a span at the track's rate, `context` more at either end; zeros where none."""
+        low = round(span[0] * self.rate) - self.context
+        high = round(span[1] * self.rate) + self.context
+        out = np.zeros(max(0, high - low), np.float32)
+        for start, samples in self.pieces:
+            a, b = max(low, start), min(high, start + len(samples))
+            if b > a:
+                out[a - low : b - low] = samples[a - start : b - start]
+        return out
+
+    def release(self, span: tuple[float, float]) -> None:
+        """Close a span and drop the samples that no open one needs."""
+        self.closed[span] += 1
+        while self.starts and self.closed[self.starts[0]]:
+            self.closed[self.starts.popleft()] -= 1
+        first = (self.starts[0][0] if self.starts else float("inf")) - self.margin - 1
+        while self.pieces and (self.pieces[0][0] + len(self.pieces[0][1])) / self.rate < first:
+            self.pieces.popleft()
+
+    def _end(self, number: int) -> float:
+        return float("inf") if self.endless else (number + 1) * BLOCK
+
+    def _begin(self, number: int) -> Block:
+        block = Block(self._decoder(number), number, self._end(number))
+        self.live[number] = block
+        return block
+
+    def _decoder(self, number: int) -> Context:
+        own = self.track.codec_context
+        # The track's own decoder knows the packets' clock and trims the encoder's padding.
+        if number == 0 or self.stateless:
+            return own
+        from av.codec import CodecContext
+
+        fresh: Any = CodecContext.create(own.codec.name, "r")
+        fresh.thread_count = 1
+        fresh.extradata = own.extradata
+        fresh.sample_rate = own.sample_rate
+        fresh.layout = own.layout
+        return fresh
+
+    def _store(self, block: Block, pieces: list[tuple[int, Mono]]) -> None:
+        self.rate = block.rate or self.rate
+        self.pieces.extend(pieces)
+        self.decoded += sum(len(samples) for _, samples in pieces) / self.rate
+        if block.done:
+            self._close(block.number)
+
+    def _close(self, number: int) -> None:
+        block = self.live.pop(number, None)
+        self.failed += block.failed if block is not None else 0
+        if number in self.needed:
+            self.needed.remove(number)

@@ -1,0 +1,239 @@
+"""A file opened safely for FFmpeg: regular, of an allowed container, leading to no other file."""
+
+import io
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trichord.media.failure import MediaError
+from trichord.media.plan import Limits
+from trichord.media.sniff import HEAD, PICTURES, container_of, missing_bytes
+
+Packet = Any
+Frame = Any
+Track = Any
+"""PyAV's objects; its own types cover too little of them to help."""
+Packets = Iterator[Packet]
+SCANNED = ("mp3", "aac")
+"""Bare streams, whose declared duration is a guess from the bit rate."""
+
+
+class CountedFile(io.FileIO):
+    """A file opened for reading that counts the bytes read."""
+
+    def __init__(self, path: Path, limits: Limits) -> None:
+        try:
+            # Without O_NONBLOCK, opening a FIFO would wait for a writer.
+            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        except OSError as error:
+            raise MediaError("corrupt", f"cannot be opened: {error.strerror}") from None
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(descriptor)
+            raise MediaError("unsupported", "not a regular file")
+        super().__init__(descriptor, "rb")
+        self.bytes_read = 0
+        self.size = status.st_size
+        try:
+            self._check(limits)
+        except MediaError:
+            self.close()
+            raise
+
+    def _check(self, limits: Limits) -> None:
+        if self.size == 0:
+            raise MediaError("corrupt", "empty file")
+        if limits.file_bytes is not None and self.size > limits.file_bytes:
+            raise MediaError("too_big", f"{self.size} bytes, the limit is {limits.file_bytes}")
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read and count."""
+        got = super().read(-1 if size is None else size) or b""
+        self.bytes_read += len(got)
+        return got
+
+
+@dataclass
+class Source:
+    """An open file: a still picture (`av` is None), or an FFmpeg container with its chosen tracks.
+
+    `origin` is the earliest start of the chosen tracks in seconds of the file's own clock; all
+    times elsewhere count from there.
+    """
+
+    file: CountedFile
+    container: str
+    missing: int
+    av: Any = None
+    video: Track = None
+    audio: Track = None
+    origin: float = 0.0
+
+    def close(self) -> None:
+        """Close the container and the file."""
+        if self.av is not None:
+            self.av.close()
+        self.file.close()
+
+    def packets(self, tracks: list[Track]) -> Packets:
+        """Packets of these tracks from the present position to the end."""
+        return self.av.demux(tracks)
+
+    def seconds(self, ticks: int | None, track: Track) -> float | None:
+        """Seconds from the file's start for a time stamp of a track."""
+        if ticks is None:
+            return None
+        base = track.time_base
+        return ticks * base.numerator / base.denominator - self.origin
+
+    def seek(self, seconds: float, track: Track) -> None:
+        """Go to the last point at or before this time from which a track can be decoded."""
+        self.av.seek(int((max(0.0, seconds) + self.origin) / track.time_base), stream=track)
+
+    def tracks(self) -> list[Track]:
+        """The chosen tracks that there are."""
+        return [track for track in (self.video, self.audio) if track is not None]
+
+
+def open_source(path: str | Path, limits: Limits) -> Source:
+    """Open a local file of an allowed container.
+
+    Raises:
+        MediaError: not a regular file, empty, too large, of no allowed container, or unreadable.
+    """
+    try:
+        resolved = Path(path).resolve(strict=True)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "no such file"
+        raise MediaError("corrupt", f"cannot be opened: {reason}") from None
+    file = CountedFile(resolved, limits)
+    try:
+        container = container_of(file.read(HEAD))
+        if container is None:
+            raise MediaError("unsupported", "its content is of no known media format")
+        source = Source(file, container, missing_bytes(file, container))
+        file.seek(0)
+        if container not in PICTURES:
+            _open_container(source, limits)
+    except BaseException:
+        file.close()
+        raise
+    return source
+
+
+def _refuse(*_: object) -> None:
+    raise PermissionError("a media file may not open other files")
+
+
+def _open_container(source: Source, limits: Limits) -> None:
+    import av
+    from av.error import FFmpegError
+
+    try:
+        source.av = av.open(
+            source.file,
+            format=source.container,
+            options={"protocol_whitelist": "file", "max_pixels": str(limits.pixels)},
+            metadata_errors="replace",
+            buffer_size=65536,
+            io_open=_refuse,
+        )
+    except FFmpegError as error:
+        raise MediaError("corrupt", _broken(source, error.strerror or "unreadable")) from None
+    if len(source.av.streams) > limits.streams:
+        reason = f"{len(source.av.streams)} streams, the limit is {limits.streams}"
+        raise MediaError("too_big", reason)
+    _choose(source, limits)
+
+
+def _broken(source: Source, reason: str) -> str:
+    return f"{source.missing} bytes are missing at its end" if source.missing else reason
+
+
+def _choose(source: Source, limits: Limits) -> None:
+    """Pick the tracks to decode and let the demuxer drop all others."""
+    from av.stream import Discard, Disposition
+
+    covers = Disposition.attached_pic | Disposition.timed_thumbnails
+    pictures = [s for s in source.av.streams.video if not s.disposition & covers]
+    source.video = _best(source, "video", pictures)
+    source.audio = _best(source, "audio", list(source.av.streams.audio))
+    for stream in source.av.streams:
+        if stream is not source.video and stream is not source.audio:
+            stream.discard = Discard.all
+    for track in source.tracks():
+        track.codec_context.thread_count = 1
+    if source.video is not None:
+        context = source.video.codec_context
+        context.options = {"max_pixels": str(limits.pixels)}
+        check_pixels(context.width, context.height, limits)
+    starts = [
+        float(track.start_time * track.time_base)
+        for track in source.tracks()
+        if track.start_time is not None
+    ]
+    source.origin = min(starts, default=0.0)
+
+
+def _best(source: Source, kind: str, streams: list[Track]) -> Track:
+    """FFmpeg's choice among tracks that some decoder knows, else the first such track."""
+    known = [s for s in streams if s.codec_context is not None]
+    best = source.av.streams.best(kind)
+    chosen = [s for s in known if best is not None and s.index == best.index]
+    return next(iter(chosen or known), None)
+
+
+def check_pixels(width: int, height: int, limits: Limits) -> None:
+    """Refuse a picture of more pixels than allowed, before it is allocated."""
+    if width * height > limits.pixels:
+        raise MediaError(
+            "too_big", f"{width} x {height} pixels, the limit is {limits.pixels} pixels"
+        )
+
+
+def duration_of(source: Source) -> float:
+    """Seconds from the file's start to the end of its last chosen track.
+
+    Where the container does not say, or only guesses, the packets are read through (not decoded).
+    """
+    if source.av is None:
+        return 0.0
+    if source.container not in SCANNED:
+        ends = [declared_end(source, track) for track in source.tracks()]
+        if ends and None not in ends:
+            return max(0.0, max(end for end in ends if end is not None))
+        if source.av.duration:
+            return source.av.duration / 1_000_000
+    return _scanned_end(source)
+
+
+def declared_end(source: Source, track: Track) -> float | None:
+    """When a track ends by its own header; None where it does not say."""
+    if not track.duration:
+        return None
+    return source.seconds((track.start_time or 0) + track.duration, track)
+
+
+def _scanned_end(source: Source) -> float:
+    end = 0.0
+    for packet in source.packets(source.tracks()):
+        end = max(end, packet_end(source, packet))
+    source.seek(0.0, source.tracks()[0])
+    return end
+
+
+def packet_time(source: Source, packet: Packet) -> float | None:
+    """When a packet is presented, or else decoded; None where it does not say."""
+    ticks = packet.pts if packet.pts is not None else packet.dts
+    return source.seconds(ticks, packet.stream)
+
+
+def packet_end(source: Source, packet: Packet) -> float:
+    """Until when a packet lasts, in seconds from the file's start; 0 where it does not say."""
+    time = packet_time(source, packet)
+    if time is None:
+        return 0.0
+    return time + float((packet.duration or 0) * packet.stream.time_base)

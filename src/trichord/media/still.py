@@ -1,0 +1,68 @@
+"""Still pictures: clips of one frame and no sound."""
+
+import warnings
+from typing import Any, cast
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from trichord.media.decoded import Decoded
+from trichord.media.failure import MediaError
+from trichord.media.picture import sized
+from trichord.media.plan import DecodePlan, Limits
+from trichord.media.probe import VideoStream
+from trichord.media.sniff import PICTURES
+from trichord.media.source import Source, check_pixels
+
+EXIF_ORIENTATION = 0x0112
+TURNS = {3: 180, 4: 180, 5: 270, 6: 270, 7: 90, 8: 90}
+"""Degrees counter-clockwise by EXIF orientation; mirrored ones by their turn."""
+
+
+def load_still(source: Source, limits: Limits) -> tuple[Image.Image, int]:
+    """The upright RGB picture in a file and by how many degrees it was turned.
+
+    Raises:
+        MediaError: more pixels than allowed (known before decoding), or broken.
+    """
+    warnings.simplefilter("ignore")  # Pillow warns where our own limit decides
+    Image.MAX_IMAGE_PIXELS = None
+    try:
+        image = Image.open(cast("Any", source.file), formats=[PICTURES[source.container]])
+        check_pixels(*image.size, limits)
+        image.load()
+        orientation = int(image.getexif().get(EXIF_ORIENTATION, 1))
+        upright = ImageOps.exif_transpose(image)
+    except (OSError, SyntaxError, ValueError, KeyError, EOFError) as error:
+        raise MediaError("corrupt", f"not a readable picture: {error}") from None
+    return _rgb(upright), TURNS.get(orientation, 0)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        # Pillow would clip 16 bits at 255 instead of scaling them.
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    return image.convert("RGB")
+
+
+def probe_still(source: Source, limits: Limits) -> VideoStream:
+    """What a picture file holds; it is decoded to be sure."""
+    image, rotation = load_still(source, limits)
+    return VideoStream(
+        codec=source.container,
+        width=image.width,
+        height=image.height,
+        rotation=rotation,
+        frame_rate=None,
+        variable=False,
+        pixel_aspect=1.0,
+    )
+
+
+def decode_still(source: Source, plan: DecodePlan, limits: Limits) -> Decoded:
+    """The picture as a span of one frame and no length."""
+    if plan.frames is None:
+        return Decoded(status="no_audio")
+    image, _ = load_still(source, limits)
+    frame = sized(image, image.size, plan.frames.short_side, limits)
+    return Decoded(status="no_audio", frames=frame[None], times=np.zeros(1))

@@ -1,0 +1,171 @@
+"""One killable child process, seen from the parent."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from io import BufferedIOBase
+from pathlib import Path
+from threading import Timer
+from typing import cast
+
+from trichord.media.plan import Limits
+from trichord.media.wire import Arrays, Header, WireError, receive, send
+
+START_SECONDS = 60.0
+PIPE_BYTES = 1024**2
+BOOT = "import sys; sys.path.append(sys.argv[1]); from trichord.media.child import main; main()"
+"""Isolated mode heeds no environment and no working directory: the child is told where we are."""
+ROOT = str(Path(__file__).resolve().parents[2])
+QUIET = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+"""Threads of numerical libraries would reserve most of the child's address space."""
+
+
+class LateError(Exception):
+    """The child took longer than allowed and was killed."""
+
+
+class CrashedError(Exception):
+    """The child died or spoke nonsense."""
+
+
+class ClosedError(Exception):
+    """The decoder was closed while a request was under way."""
+
+
+class Worker:
+    """Starts a child when one is needed, asks it one thing at a time, kills it when it is late."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.closed = False
+        self.expired = False
+        self.child: subprocess.Popen[bytes] | None = None
+
+    def ask(self, request: Header, take: Callable[[Header, Arrays], None]) -> Header:
+        """Send a request, give each partial answer to `take`, return the last one.
+
+        Raises:
+            LateError: beyond the limits' wall or processor time.
+            CrashedError: the child died, or its answer was malformed.
+            ClosedError: `close` was called from another thread.
+        """
+        child = self._running()
+        try:
+            with self._deadline(child, self.limits.wall_seconds):
+                return self._talk(child, request, take)
+        except (WireError, OSError, ValueError, KeyError, TypeError) as error:
+            raise self._died(child, error) from None
+        except BaseException:
+            self.kill()  # an answer half read cannot be taken up again
+            raise
+
+    def _talk(
+        self,
+        child: subprocess.Popen[bytes],
+        request: Header,
+        take: Callable[[Header, Arrays], None],
+    ) -> Header:
+        send(cast("BufferedIOBase", child.stdin), request)
+        while True:
+            header, arrays = receive(cast("BufferedIOBase", child.stdout), self.limits.memory_bytes)
+            if "end" in header and "span" not in header:
+                return header
+            take(header, arrays)
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self.child is None:
+            self.child = self._start()
+        return self.child
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        if self.closed:
+            raise ClosedError
+        child = subprocess.Popen(
+            [sys.executable, "-I", "-c", BOOT, ROOT],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, **QUIET},
+            start_new_session=True,  # Ctrl-C is for the parent, which ends the children itself
+            pipesize=PIPE_BYTES,
+        )
+        self.child = child
+        try:
+            with self._deadline(child, START_SECONDS):
+                limits = dataclasses.asdict(self.limits)
+                send(cast("BufferedIOBase", child.stdin), {"limits": limits})
+                receive(cast("BufferedIOBase", child.stdout), 0)
+        except (WireError, OSError) as error:
+            raise self._died(child, error) from None
+        return child
+
+    def _deadline(self, child: subprocess.Popen[bytes], seconds: float) -> "Deadline":
+        self.expired = False
+
+        def expire() -> None:
+            self.expired = True
+            child.kill()
+
+        return Deadline(seconds, expire)
+
+    def _died(self, child: subprocess.Popen[bytes], error: Exception) -> Exception:
+        """What it means that talking to the child failed."""
+        self.kill()
+        if self.closed:
+            return ClosedError()
+        spent = {-getattr(signal, name, 0) for name in ("SIGXCPU", "SIGALRM")}
+        if self.expired or (child.returncode in spent and child.returncode):
+            return LateError()
+        return CrashedError(str(error))
+
+    def kill(self) -> None:
+        """End the child at once; the next request starts another."""
+        child, self.child = self.child, None
+        if child is not None:
+            child.kill()
+            _dispose(child)
+
+    def close(self) -> None:
+        """Let an idle child end by itself."""
+        self.closed = True
+        child, self.child = self.child, None
+        if child is None:
+            return
+        timer = Timer(5.0, child.kill)
+        timer.start()
+        _dispose(child)
+        timer.cancel()
+
+    def abort(self) -> None:
+        """Kill a child that is at work; whoever waits for it gets `ClosedError`."""
+        self.closed = True
+        child = self.child
+        if child is not None:
+            child.kill()
+
+
+class Deadline:
+    """Calls `expire` unless left within `seconds`."""
+
+    def __init__(self, seconds: float, expire: Callable[[], None]) -> None:
+        self.timer = Timer(seconds, expire)
+        self.timer.daemon = True
+
+    def __enter__(self) -> None:
+        self.timer.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.timer.cancel()
+
+
+def _dispose(child: subprocess.Popen[bytes]) -> None:
+    """Close the pipes, which tells a living child to end, and wait for it."""
+    for pipe in (child.stdin, child.stdout):
+        try:
+            cast("BufferedIOBase", pipe).close()
+        except OSError:  # unsent bytes for a dead child
+            continue
+    child.wait()

@@ -1,0 +1,1 @@
+"""Models: encoders side by side in one space."""

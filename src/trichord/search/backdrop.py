@@ -1,0 +1,38 @@
+"""Texts that ask for nothing in particular: what a collection's scores are measured against."""
+
+import numpy as np
+
+from trichord.models.embedder import Embedder
+from trichord.search.table import Gallery
+from trichord.search.yardstick import Calibration, calibrate
+
+_SEEN = (
+    "a person walks along a street", "two people talk at a table", "a close view of a face",
+    "children play in a yard", "an empty room with a window", "cars on a road at night",
+    "a dog runs over grass", "a cat lies on a sofa", "birds sit on a wire", "a horse in a field",
+    "mountains under a blue sky", "waves on a beach", "a river in a forest", "snow on rooftops",
+    "a city from above", "a train at a platform", "an aeroplane in the sky", "a boat on a lake",
+    "hands that prepare food", "a plate of fruit", "flowers in a vase", "a page of text",
+    "a drawing on paper", "a computer screen", "a crowd before a stage", "a man with a guitar",
+    "a game of football", "a factory hall", "tools on a bench", "a black picture",
+)  # fmt: skip
+_HEARD = (
+    "a man speaks calmly", "a woman tells a story", "a child laughs", "a crowd cheers and claps",
+    "someone coughs", "footsteps on gravel", "a door closes", "a knock on wood", "a bell rings",
+    "a telephone rings", "a clock ticks", "a dog barks", "a cat meows", "birds sing",
+    "insects chirp", "rain falls on a roof", "thunder far away", "wind in the trees",
+    "water runs from a tap", "waves break", "an engine idles", "a car passes by", "a siren comes nearer",
+    "a train rolls past", "a machine hums", "a hammer strikes metal", "glass breaks",
+    "a piano plays slowly", "drums and a bass guitar", "near silence with some hiss",
+)  # fmt: skip
+BACKDROP = _SEEN + _HEARD
+
+
+def calibrate_for(model: Embedder, gallery: Gallery) -> Calibration:
+    """Measure a collection with the backdrop's texts and with its own pictures and sounds."""
+    return calibrate(
+        gallery,
+        np.asarray(model.embed_text(BACKDROP, "vision")),
+        np.asarray(model.embed_text(BACKDROP, "audio")),
+        aligned=model.aligned,
+    )

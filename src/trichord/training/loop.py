@@ -1,0 +1,173 @@
+"""Training: stages of an experiment, one loop for features and media alike."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from trichord.checkpoint import Progress, Run
+from trichord.config import AdamW, Experiment, Stage
+from trichord.evaluation.retrieval import recalls_at
+from trichord.evaluation.vectors import embed_source
+from trichord.features.source import Source
+from trichord.models.embedder import Embedder
+from trichord.objectives import Contrastive
+from trichord.training.sampler import epoch_samples, steps_per_epoch
+from trichord.training.session import Session
+from trichord.types import UserError
+
+AfterEpoch = Callable[[dict[str, Any]], None]
+
+
+def train(
+    experiment: Experiment,
+    model: Embedder,
+    sources: Sequence[Source],
+    run: Run,
+    *,
+    after_epoch: AfterEpoch,
+) -> None:
+    """Carry out the stages of an experiment and write the run; goes on where an earlier try stopped.
+
+    Args:
+        experiment: What to do.
+        model: Its model, as pretrained.
+        sources: Clips to learn from, and clips that choose the best epoch of each stage; the test
+            split is never seen. None are needed where there is nothing to train.
+        run: A started run directory.
+        after_epoch: Told each epoch's numbers.
+
+    Raises:
+        UserError: The clips lack a modality or the captions that a stage needs.
+    """
+    for stage in experiment.stages:
+        require_captions(stage, sources[0])
+    session = Session(run, model, experiment.temperature.build().to(model.device))
+    session.resume()
+    while session.progress.stage < len(experiment.stages):
+        number = session.progress.stage
+        stage = experiment.stages[number]
+        choose_what_trains(model, stage)
+        train_stage(stage, session, (sources[0], sources[1]), experiment.seed, after_epoch)
+        session.after_stage(experiment.hand_over)
+        if experiment.fresh_temperature and session.progress.stage < len(experiment.stages):
+            session.objective = experiment.temperature.build().to(model.device)
+        session.save(None)
+    run.finish(model, session.objective, session.progress)
+
+
+def train_stage(
+    stage: Stage,
+    session: Session,
+    sources: tuple[Source, Source],
+    seed: int,
+    after_epoch: AfterEpoch,
+) -> None:
+    """One stage: epochs until the criterion has not improved for `patience` of them."""
+    training, validation = sources
+    optimizer = build_optimizer(stage.optimizer, session.model, session.objective)
+    session.adopt(optimizer)
+    if session.progress.epoch == 0:
+        note_epoch(stage, session, validation, after_epoch)
+    while not finished(stage, session.progress):
+        train_epoch(stage, session, training, optimizer, seed)
+        note_epoch(stage, session, validation, after_epoch)
+
+
+def train_epoch(
+    stage: Stage, session: Session, training: Source, optimizer: torch.optim.Optimizer, seed: int
+) -> None:
+    """The steps of one epoch from where the session stands."""
+    model, objective = session.model.train(), session.objective
+    place = (session.progress.stage, session.progress.epoch)
+    samples = epoch_samples(stage, training.captions, len(training.clips), seed=seed, place=place)
+    before = (place[1] - 1) * steps_per_epoch(stage, len(training.clips))
+    for number, sample in enumerate(samples):
+        if number < session.progress.step:
+            continue  # taken before an interruption
+        torch.manual_seed(hash((seed, *place, number)))  # a tower that trains may have dropout
+        batch = training.batch(sample.clips, sample.captions).to(model.device)
+        terms = objective(model(batch), sample.terms)
+        loss = torch.stack(list(terms.values())).sum() if terms else None
+        if loss is not None:
+            set_rate(optimizer, stage.optimizer, before + number)
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), stage.clip_norm)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        session.after_step(optimizer, 0.0 if loss is None else float(loss.detach()))
+
+
+def note_epoch(stage: Stage, session: Session, validation: Source, after_epoch: AfterEpoch) -> None:
+    """Measure the criterion on the validation clips, keep the best weights, tell the caller."""
+    recalls = recalls_at(10, embed_source(session.model, validation), stage.criterion)
+    if not recalls:
+        raise UserError(
+            f"The validation clips allow none of the tasks that choose the best epoch of stage "
+            f"'{stage.name}' ({', '.join(stage.criterion)}): add captions or media to that split."
+        )
+    criterion = sum(recalls.values()) / len(recalls)
+    now = session.progress
+    numbers = {
+        "stage": stage.name,
+        "epoch": now.epoch,
+        "loss": now.loss / now.step if now.step else None,
+        "criterion": criterion,
+        "validation R@10": recalls,
+        "scales": session.objective.scales(),
+    }
+    session.after_epoch(numbers, criterion)
+    after_epoch(numbers)
+
+
+def finished(stage: Stage, progress: Progress) -> bool:
+    """Whether a stage has had its epochs or its patience is at an end."""
+    waited = progress.epoch - 1 - progress.best_epoch
+    return progress.epoch > stage.epochs or waited >= stage.patience
+
+
+def choose_what_trains(model: Embedder, stage: Stage) -> None:
+    """Let the heads of a stage train, and its trunks if it asks for them; freeze everything else."""
+    for name, encoder in model.encoders().items():
+        trains = name in stage.trains
+        encoder.head.requires_grad_(trains)
+        if trains and stage.towers:
+            encoder.thaw_trunk()
+        else:
+            encoder.freeze_trunk()
+
+
+def build_optimizer(of: AdamW, model: Embedder, objective: Contrastive) -> torch.optim.Optimizer:
+    """AdamW over what trains; decay on matrices only."""
+    parameters = [*model.parameters(), *objective.parameters()]
+    trainable = [parameter for parameter in parameters if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": of.weight_decay},
+        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    # The fused kernel is three to six times faster than the loop, on a CPU too.
+    return torch.optim.AdamW(groups, lr=of.lr, betas=(of.beta1, of.beta2), fused=True)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, of: AdamW, steps_taken: int) -> None:
+    """Linear warm-up, then constant."""
+    share = min(1.0, (steps_taken + 1) / of.warmup_steps) if of.warmup_steps else 1.0
+    for group in optimizer.param_groups:
+        group["lr"] = of.lr * share
+
+
+def require_captions(stage: Stage, source: Source) -> None:
+    """Refuse clips without the captions that a stage draws from.
+
+    Raises:
+        UserError: Says which captions are needed and which there are.
+    """
+    there = {kind: len(numbers) for kind, numbers in source.captions.numbers.items()}
+    for draw in stage.draws:
+        if draw.captions and not any(there.get(kind) for kind in draw.captions):
+            held = ", ".join(f"{count} {kind}" for kind, count in there.items()) or "none at all"
+            raise UserError(
+                f"Stage '{stage.name}' needs {' or '.join(draw.captions)} captions; the training "
+                f"clips have {held}: choose an experiment that fits, or add captions."
+            )

@@ -1,0 +1,87 @@
+"""The order of clips and the drawing of captions: pure functions of seed, stage and epoch."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from trichord.config import Stage
+from trichord.features.source import Captions
+from trichord.types import TermName
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One mini-batch: clips by number, a caption for each (None: no text), and the terms of each."""
+
+    clips: Int[np.ndarray, " row"]
+    captions: Int[np.ndarray, " row"] | None
+    terms: dict[TermName, Bool[Tensor, " row"]]
+
+
+def epoch_samples(
+    stage: Stage, captions: Captions, clips: int, *, seed: int, place: tuple[int, int]
+) -> Iterator[Sample]:
+    """The mini-batches of one epoch; the last, incomplete one is dropped.
+
+    A clip occurs at most once in a batch, so that no caption of its own is among its negatives.
+
+    Args:
+        stage: Batch size and draws.
+        captions: Of all clips.
+        clips: How many there are; fewer than a batch makes one smaller batch.
+        seed: Of the run.
+        place: Number of the stage and of the epoch.
+    """
+    random = np.random.default_rng([seed, *place])
+    order = random.permutation(clips)
+    steps = steps_per_epoch(stage, clips)
+    size = min(stage.batch_size, clips)
+    for number in range(steps):
+        rows = order[number * size : (number + 1) * size]
+        turn = place[1] * steps + number
+        yield _sample(stage, captions, rows, _choice(stage, len(rows), turn, random), random)
+
+
+def steps_per_epoch(stage: Stage, clips: int) -> int:
+    """How many mini-batches an epoch has; at least one."""
+    return clips // min(stage.batch_size, clips)
+
+
+def _choice(
+    stage: Stage, rows: int, turn: int, random: np.random.Generator
+) -> Int[np.ndarray, " row"]:
+    """Which draw each row follows: one for the whole batch (SLAVA), in turns, or one a clip."""
+    match stage.draw_per:
+        case "batch":
+            return np.full(rows, random.integers(len(stage.draws)))
+        case "turn":
+            return np.full(rows, turn % len(stage.draws))
+        case "clip":
+            return random.integers(len(stage.draws), size=rows)
+
+
+def _sample(
+    stage: Stage,
+    captions: Captions,
+    rows: Int[np.ndarray, " row"],
+    choice: Int[np.ndarray, " row"],
+    random: np.random.Generator,
+) -> Sample:
+    drawn = np.full(len(rows), -1)
+    terms: dict[TermName, Bool[Tensor, " row"]] = {}
+    for number, draw in enumerate(stage.draws):
+        here = choice == number
+        if draw.captions:
+            drawn[here] = captions.draw(draw.captions, rows[here], random)
+        for term in draw.terms:
+            terms[term] = terms.get(term, torch.zeros(len(rows), dtype=torch.bool))
+            terms[term] |= torch.from_numpy(here)
+    wanted: dict[TermName, Bool[Tensor, " row"]] = {
+        term: asked for term, asked in terms.items() if asked.any()
+    }
+    text = any(draw.captions for draw in stage.draws)
+    return Sample(rows, drawn if text else None, wanted)

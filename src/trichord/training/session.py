@@ -1,0 +1,110 @@
+"""The state of a training run between two steps: what is saved, restored, and kept as the best."""
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trichord.checkpoint import Progress, Run, Saved, load_owned, owned_state
+from trichord.models.embedder import Embedder
+from trichord.objectives import Contrastive
+
+SECONDS_BETWEEN_SAVES = 30.0
+
+
+@dataclass
+class Session:
+    """Model, objective and optimizer of a run with its progress."""
+
+    run: Run
+    model: Embedder
+    objective: Contrastive
+    progress: Progress = field(default_factory=Progress)
+    best: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+    _saved_at: float = field(default_factory=time.monotonic)
+    _optimizer_state: dict[str, Tensor] | None = None
+
+    def resume(self) -> None:
+        """Take up the run's checkpoint, if there is one."""
+        if (saved := self.run.saved()) is None:
+            return
+        self.progress = saved.progress
+        load_owned(self.model, self.objective, _under(saved.tensors, "now."))
+        self.best = _under(saved.tensors, "best.")
+        self._optimizer_state = _under(saved.tensors, "optimizer.")
+
+    def adopt(self, optimizer: torch.optim.Optimizer) -> None:
+        """Give a stage's optimizer the moments of the checkpoint this session resumed from."""
+        if self._optimizer_state:
+            restore_optimizer(optimizer, self._optimizer_state)
+        self._optimizer_state = None
+
+    def after_step(self, optimizer: torch.optim.Optimizer, loss: float) -> None:
+        """Count a step; save now and then."""
+        now = self.progress
+        self.progress = replace(now, step=now.step + 1, loss=now.loss + loss)
+        if time.monotonic() - self._saved_at > SECONDS_BETWEEN_SAVES:
+            self.save(optimizer)
+
+    def after_epoch(self, metrics: dict[str, Any], criterion: float) -> None:
+        """Note an epoch's numbers and keep its weights if the criterion is the best so far."""
+        better = criterion > self.progress.best
+        if better:
+            self.best = owned_state(self.model, self.objective)
+        self.progress = replace(
+            self.progress,
+            epoch=self.progress.epoch + 1,
+            step=0,
+            loss=0.0,
+            best=criterion if better else self.progress.best,
+            best_epoch=self.progress.epoch if better else self.progress.best_epoch,
+            metrics=(*self.progress.metrics, metrics),
+        )
+
+    def after_stage(self, keep: str) -> None:
+        """Go on to the next stage from the best (or last) weights of this one."""
+        if keep == "best":
+            load_owned(self.model, self.objective, self.best)
+        self.best = {}
+        self.progress = Progress(stage=self.progress.stage + 1, metrics=self.progress.metrics)
+
+    def save(self, optimizer: torch.optim.Optimizer | None) -> None:
+        """Write a checkpoint."""
+        parts = {
+            "now.": owned_state(self.model, self.objective),
+            "best.": self.best,
+            "optimizer.": {} if optimizer is None else optimizer_tensors(optimizer),
+        }
+        tensors = {
+            f"{prefix}{name}": value.clone()
+            for prefix, part in parts.items()
+            for name, value in part.items()
+        }
+        self.run.save(Saved(self.progress, tensors))
+        self._saved_at = time.monotonic()
+
+
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """An optimizer's moments and step counts by parameter number and name."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{number}.{name}": value
+        for number, values in state.items()
+        for name, value in values.items()
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` gave."""
+    whole = optimizer.state_dict()
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        number, name = key.split(".", 1)
+        state.setdefault(int(number), {})[name] = value
+    optimizer.load_state_dict({**whole, "state": state})

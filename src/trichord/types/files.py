@@ -1,0 +1,57 @@
+"""Files that appear whole or not at all."""
+
+import os
+import secrets
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from trichord.types import UserError
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Write a file so that a reader, or a crash, sees either the old content or the new.
+
+    Text is written as UTF-8. The file's folder is made if it is missing.
+
+    Raises:
+        UserError: the place cannot be written to.
+    """
+    with replacing(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def replacing(path: Path) -> Generator[BinaryIO]:
+    """Give a file to write to, which takes the place of `path` once the block ends well.
+
+    When the block raises, `path` is as it was and nothing is left beside it.
+
+    Raises:
+        UserError: the place cannot be written to.
+    """
+    # In the same folder, because a rename is atomic only within one file system.
+    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):  # gone by now, if all went well
+            temporary.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename survive a power cut: the name is part of the folder, not of the file."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,51 @@
+"""Shared fixtures: shapes are checked in every test, and tiny towers stand in for pretrained ones."""
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests never ask a model hub
+
+import pytest
+from jaxtyping import install_import_hook
+
+install_import_hook("trichord", "beartype.beartype")
+
+TEXTS = ("a red ball bounces on the beach", "a low bell rings slowly", "someone says good morning")
+
+
+@pytest.fixture(scope="session")
+def tiny_towers(tmp_path_factory):
+    """A folder with tiny random models `clip` and `clap` in the transformers format."""
+    from trichord.encoders.small import SmallClap, SmallClip, build_clap, build_clip
+
+    root = tmp_path_factory.mktemp("towers")
+    clip = SmallClip(side=32, patch=16, width=32, inner=64, layers=2, text_inner=64, dim=24)
+    build_clip(clip, TEXTS, root / "clip", seed=1).save_pretrained(root / "clip")
+    clap = SmallClap(rate=16_000, seconds=2, width=16, text_width=32, dim=24, heads=(1, 2, 4))
+    build_clap(clap, TEXTS, root / "clap", seed=2).save_pretrained(root / "clap")
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny_trimodal(tiny_towers):
+    """The configuration of a model with the tiny towers."""
+    from trichord.config import Clap, ClipText, ClipVision, TriModal
+
+    clip, clap = str(tiny_towers / "clip"), str(tiny_towers / "clap")
+    return TriModal(text=ClipText(name=clip), vision=ClipVision(name=clip), audio=Clap(name=clap))
+
+
+@pytest.fixture
+def tiny_model(tiny_trimodal):
+    """A fresh model with the tiny towers, in evaluation mode."""
+    return tiny_trimodal.build().eval()
+
+
+@pytest.fixture
+def untrained_model(tiny_trimodal, tiny_towers):
+    """The untrained pair: sound has its own text tower and its own space."""
+    from dataclasses import replace
+
+    from trichord.config import ClapText
+
+    pair = replace(tiny_trimodal, sound_text=ClapText(name=str(tiny_towers / "clap")))
+    return pair.build().eval()

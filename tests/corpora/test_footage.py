@@ -1,0 +1,52 @@
+import pytest
+
+from trichord.corpora.footage import Footage, media_of, stem
+from trichord.types import UserError
+
+
+def test_media_are_found_at_any_depth_sorted_and_hidden_ones_are_not(touch):
+    root = touch(
+        "b.MP4",
+        "a/z.wav",
+        "a/deep/x.jpg",
+        "notes.txt",
+        ".hidden.mp4",
+        ".cache/y.mp4",
+        "__MACOSX/b.mp4",
+    )
+    (root / "folder.mp4").mkdir()
+    assert [str(p.relative_to(root)) for p in media_of(root)] == [
+        "a/deep/x.jpg",
+        "a/z.wav",
+        "b.MP4",
+    ]
+
+
+def test_a_missing_folder_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="nowhere: no such folder"):
+        media_of(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("a.mp4", "a"), ("a.b", "a.b"), ("a.b.MKV", "a.b"), ("x/a.wav", "x/a")]
+)
+def test_stem_takes_off_only_the_extension_of_a_medium(name, expected):
+    assert stem(name) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("a/one.mp4", "a/one.mp4"),
+        ("a/../b/two.mp4", "b/two.mp4"),
+        ("one.mp4", "a/one.mp4"),
+        ("one", "a/one.mp4"),
+        ("elsewhere/one.wav", "a/one.mp4"),
+        ("two.mp4", None),
+        ("three", None),
+        ("", None),
+    ],
+)
+def test_a_file_is_found_by_path_else_by_a_name_that_is_unique(touch, name, found):
+    root = touch("a/one.mp4", "a/two.mp4", "b/two.mp4")
+    assert Footage(root, media_of(root)).find(name) == (found and root / found)

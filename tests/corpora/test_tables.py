@@ -1,0 +1,87 @@
+import pytest
+
+from trichord.corpora.tables import read_object, rows
+from trichord.types import UserError
+
+
+@pytest.fixture
+def table(tmp_path):
+    def written(name, content):
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return list(rows(path, ("file", "path")))
+
+    return written
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.csv", 'File, Caption\na.mp4,"a dog, barking"\n'),
+        ("t.csv", "file;caption\r\na.mp4;a dog, barking\r\n"),
+        ("t.csv", "\ufefffile\tcaption\na.mp4\ta dog, barking"),
+        ("t.tsv", "file\tcaption\na.mp4\ta dog, barking\n"),
+        ("t.jsonl", '{"FILE": "a.mp4", "caption": "a dog, barking"}\n'),
+    ],
+)
+def test_every_kind_of_table_gives_the_same_row(table, name, content):
+    assert [row for _, row in table(name, content)] == [
+        {"file": "a.mp4", "caption": "a dog, barking"}
+    ]
+
+
+def test_rows_carry_the_line_they_begin_on_though_a_cell_spans_several(table):
+    found = table("t.csv", 'file,caption\na,"one\ntwo"\n\nb,three\n')
+    assert found == [
+        (2, {"file": "a", "caption": "one\ntwo"}),
+        (5, {"file": "b", "caption": "three"}),
+    ]
+
+
+def test_a_short_row_lacks_its_last_columns(table):
+    assert table("t.csv", "file,caption\na\n") == [(2, {"file": "a"})]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("t.csv", "", "is empty"),
+        ("t.csv", "file,caption\n", "holds no rows"),
+        ("t.jsonl", "\n", "holds no rows"),
+        ("t.csv", "name,caption\na,b\n", "its first line names no column of file, path"),
+        ("t.csv", "file,caption,caption\na,b,c\n", ':1: names the column "caption" twice'),
+        ("t.csv", "file,caption\na,one\nb,a dog, barking\n", ":3: has 3 values for 2 columns"),
+        ("t.csv", 'file,caption\na,"one" two\n', ":2: not CSV"),
+        ("t.csv", b"file,caption\na,\xff\n", ":2: not UTF-8"),
+        ("t.jsonl", '{"file": "a"}\n{"file": \n', ":2: not JSON"),
+        ("t.jsonl", '["a"]\n', ":1: must be a JSON object"),
+        ("t.jsonl", '{"file": "a"}\n{"text": "b"}\n', ":2: names none of file, path"),
+        ("t.xlsx", "PK", "must be one of .csv, .tsv, .jsonl"),
+    ],
+)
+def test_a_table_that_does_not_fit_is_one_line_with_its_place(table, name, content, says):
+    with pytest.raises(UserError) as caught:
+        table(name, content)
+    assert f"{name}{says}" in str(caught.value) or f"{name}: {says}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b'{\n"a": }', ":2: not JSON"),
+        (b"[]", ": must hold one JSON object, not a list"),
+        (b"\xff", ": not UTF-8"),
+        (b"[" * 100_000, ": not annotations: nested too deeply"),
+    ],
+)
+def test_json_that_is_no_object_is_one_line_with_its_place(tmp_path, content, says):
+    (tmp_path / "c.json").write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        read_object(tmp_path / "c.json")
+    assert f"c.json{says}" in str(caught.value)
+
+
+def test_a_folder_in_place_of_a_file_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="cannot be read: Is a directory"):
+        read_object(tmp_path)

@@ -1,0 +1,89 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from transformers import ClapModel
+
+from trichord.encoders.clap import ClapEncoder, ClapTextEncoder, chunks
+from trichord.types import UserError
+from trichord.types.tensors import Padded
+
+RATE = 16_000
+
+
+@pytest.fixture(scope="module")
+def audio(tiny_towers):
+    return encoder(tiny_towers)
+
+
+def encoder(tiny_towers, **changes):
+    settings = {"head": "pretrained", "min_tail_seconds": 1.0} | changes
+    return ClapEncoder(str(tiny_towers / "clap"), **settings).eval()
+
+
+def wave(seconds, seed=0):
+    return np.random.default_rng(seed).normal(0, 0.1, round(seconds * RATE)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("samples", "lengths"),
+    [(0, []), (1, [1]), (4, [4]), (10, [10]), (11, [10]), (12, [10, 2]), (30, [10, 10, 10])],
+)
+def test_chunks_keep_a_tail_that_is_long_enough_or_alone(samples, lengths):
+    cut = chunks(np.arange(samples, dtype=np.float32), 10, 2)
+    assert [len(one) for one in cut] == lengths
+    if cut:
+        assert np.array_equal(np.concatenate(cut), np.arange(sum(lengths)))
+
+
+def test_a_chunk_has_the_vector_that_transformers_gives_it(audio, tiny_towers):
+    model = ClapModel.from_pretrained(tiny_towers / "clap").eval()
+    heard = wave(2.0)
+    inputs = audio.extractor(heard, sampling_rate=RATE, return_tensors="pt")["input_features"]
+    expected = model.get_audio_features(input_features=inputs.float()).pooler_output
+    found = audio(audio.read(Padded.stack([audio.prepare(heard)]))).pooled
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_long_sound_is_the_same_every_time(audio):
+    heard = wave(7.3)
+    assert torch.equal(audio.prepare(heard), audio.prepare(heard))
+    assert len(audio.prepare(heard)) == 4  # 2 + 2 + 2 s and a tail of 1.3 s
+
+
+def test_no_sound_makes_no_steps_of_the_right_shape(audio):
+    nothing, something = audio.prepare(wave(0)), audio.prepare(wave(1))
+    assert len(nothing) == 0
+    assert nothing.shape[1:] == something.shape[1:]
+
+
+def test_a_linear_head_is_new_and_one_layer(tiny_towers):
+    head = encoder(tiny_towers, head="linear").head
+    assert isinstance(head, torch.nn.Linear)
+    assert head.weight.shape == (24, 64)
+
+
+def test_the_tail_rule_belongs_to_the_fingerprint(tiny_towers, audio):
+    assert encoder(tiny_towers, min_tail_seconds=0.5).fingerprint != audio.fingerprint
+
+
+def test_a_fused_model_is_refused(tiny_towers, tmp_path):
+    shutil.copytree(tiny_towers / "clap", tmp_path / "fused")
+    path = next((tmp_path / "fused").glob("*processor*.json"))
+    settings = json.loads(path.read_text()) | {"truncation": "fusion"}
+    path.write_text(json.dumps(settings))
+    with pytest.raises(UserError, match="not deterministic"):
+        ClapEncoder(str(tmp_path / "fused"), head="pretrained", min_tail_seconds=1.0)
+
+
+def test_claps_own_text_tower_gives_its_vectors(tiny_towers):
+    text = ClapTextEncoder(str(tiny_towers / "clap")).eval()
+    model = ClapModel.from_pretrained(tiny_towers / "clap").eval()
+    texts = ["a low bell", "someone says good morning slowly"]
+    found = text(text.read(Padded.stack(list(text.prepare(texts)[:, None])))).pooled
+    for row, one in zip(found, texts, strict=True):
+        expected = model.get_text_features(**text.tokenizer([one], return_tensors="pt"))
+        torch.testing.assert_close(row, expected.pooler_output[0], atol=1e-5, rtol=0)
+    assert text.count_cut(["bell " * 90]) == 1

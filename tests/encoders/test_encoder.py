@@ -1,0 +1,97 @@
+import pytest
+import torch
+from torch import nn
+
+from trichord.encoders.encoder import STEPS_AT_ONCE, Encoder
+from trichord.types.tensors import Padded
+
+
+class Trunk(nn.Module):
+    """Counts what it reads; has a BatchNorm, as HTSAT does, that would drift in training mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(3)
+        self.seen = 0
+
+    def forward(self, steps):
+        self.seen += len(steps)
+        return self.norm(steps)
+
+
+@pytest.fixture
+def encoder():
+    torch.manual_seed(0)
+    return Encoder(Trunk(), nn.Linear(3, 4, bias=False), 3, {"kind": "test"})
+
+
+def padded(*lengths):
+    generator = torch.Generator().manual_seed(sum(lengths))
+    return Padded.stack([torch.randn(n, 3, generator=generator) for n in lengths])
+
+
+def test_masked_steps_are_never_read(encoder):
+    encoder.read(padded(2, 0, 5))
+    assert encoder.trunk.seen == 7
+
+
+def test_projection_comes_before_the_mean_and_the_mean_is_normalised_once(encoder):
+    inputs = padded(3)
+    read = encoder.read(inputs)
+    mean = (read.values[0] @ encoder.head.weight.T).mean(0)
+    torch.testing.assert_close(encoder(read).pooled[0], mean / mean.norm())
+
+
+def test_a_clip_has_the_same_vector_alone_and_beside_longer_ones(encoder):
+    together = encoder.eval()(encoder.read(padded(2, 9, 1))).pooled[0]
+    generator = torch.Generator().manual_seed(12)
+    alone = Padded.stack([torch.randn(2, 3, generator=generator)])
+    torch.testing.assert_close(encoder(encoder.read(alone)).pooled[0], together, atol=1e-6, rtol=0)
+
+
+def test_a_clip_without_steps_is_absent_and_zero(encoder):
+    found = encoder(encoder.read(padded(2, 0)))
+    assert found.present.tolist() == [True, False]
+    assert found.pooled[1].abs().sum() == 0
+    assert float(found.pooled[0].norm()) == pytest.approx(1, abs=1e-6)
+
+
+def test_a_batch_without_any_step_is_all_absent(encoder):
+    assert not encoder(encoder.read(padded(0, 0))).present.any()
+
+
+def test_a_frozen_trunk_stays_as_it_is_while_its_head_trains(encoder):
+    encoder.train()
+    before = {name: value.clone() for name, value in encoder.trunk.state_dict().items()}
+    found = encoder(encoder.read(padded(4, 4)))
+    found.pooled.sum().backward()
+    for name, value in encoder.trunk.state_dict().items():
+        assert torch.equal(value, before[name])
+    assert encoder.head.weight.grad is not None
+    assert all(parameter.grad is None for parameter in encoder.trunk.parameters())
+
+
+def test_a_thawed_trunk_trains_and_has_no_fingerprint(encoder):
+    before = encoder.fingerprint
+    encoder.thaw_trunk()
+    encoder.train()
+    encoder(encoder.read(padded(4, 4))).pooled[:, 0].sum().backward()
+    assert encoder.trunk.norm.weight.grad is not None
+    with pytest.raises(ValueError, match="fingerprint"):
+        _ = encoder.fingerprint
+    encoder.freeze_trunk()
+    assert encoder.fingerprint != before  # the running statistics moved
+
+
+def test_many_steps_are_read_in_portions(encoder):
+    steps = torch.randn(2 * STEPS_AT_ONCE + 1, 3)
+    torch.testing.assert_close(encoder.read_steps(steps), encoder.trunk(steps))
+
+
+def test_fingerprints_tell_weights_and_preparation_apart(encoder):
+    same = Encoder(encoder.trunk, encoder.head, 3, {"kind": "test"})
+    assert same.fingerprint == encoder.fingerprint
+    assert Encoder(encoder.trunk, encoder.head, 3, {"kind": "x"}).fingerprint != same.fingerprint
+    other = Encoder(Trunk(), nn.Linear(3, 4), 3, {"kind": "test"})
+    other.trunk.norm.weight.data += 1
+    assert other.fingerprint != same.fingerprint

@@ -1,0 +1,113 @@
+import json
+
+import pytest
+from rich.console import Console
+
+from trichord.evaluation.comparison import (
+    PAPER_TABLE_II,
+    compare,
+    paper_table,
+    table,
+    write_comparison,
+)
+from trichord.types import UserError
+
+
+def printed(renderable):
+    console = Console(width=200)
+    with console.capture() as capture:
+        console.print(renderable)
+    return capture.get()
+
+
+def test_seeds_of_one_experiment_become_mean_and_sample_sd(report):
+    made = compare([report(seed=s, recall=r) for s, r in ((0, 0.4), (1, 0.5), (2, 0.6))])
+    (system,) = made.systems
+    cell = system.cells["visual<-visual"]
+    assert (cell.mean, cell.sd) == (pytest.approx(0.5), pytest.approx(0.1))  # n - 1 below the root
+    assert (cell.low, cell.high) == (None, None)
+    assert cell.span == pytest.approx((0.4, 0.6))
+    assert str(cell) == "0.50±.10"
+    assert system.seeds == (0, 1, 2)
+    assert made.spread() == "mean ± sample sd over training seeds"
+
+
+def test_one_seed_has_its_bootstrap_interval_and_the_table_says_so(report):
+    made = compare([report(recall=0.4)])
+    cell = made.systems[0].cells["visual<-visual"]
+    assert (cell.mean, cell.sd) == (0.4, None)
+    assert cell.span == pytest.approx((0.3, 0.5))
+    shown = printed(table(made))
+    assert "0.40 (.30–.50)" in shown
+    assert "1 seed" in shown
+    assert "one seed: its 95 % interval over clips" in " ".join(shown.split())
+
+
+def test_systems_stand_in_the_papers_order_and_others_after(report):
+    names = ["mine", "untrained", "slava-av", "audioclip", "wav2clip-frozen-text"]
+    made = compare([report(name) for name in names])
+    assert [system.experiment for system in made.systems] == [
+        "wav2clip-frozen-text",
+        "audioclip",
+        "slava-av",
+        "untrained",
+        "mine",
+    ]
+
+
+def test_unlike_protocols_are_refused_with_runs_and_difference(report):
+    with pytest.raises(UserError) as refused:
+        compare([report(seed=0), report(seed=1), report("audioclip", ties="expected")])
+    text = str(refused.value)
+    assert "runs/slava-av-0 and runs/audioclip-0" in text
+    assert "rule for ties: pessimistic against expected" in text
+    assert "\n" not in text
+
+
+def test_the_same_experiment_and_seed_twice_are_refused(report):
+    with pytest.raises(UserError, match="are both slava-av with seed 0"):
+        compare([report(), report()])
+
+
+def test_unlike_ceilings_are_refused_and_one_missing_is_no_matter(report):
+    low, high = ({"visual<-visual": {10: value}} for value in (0.8, 0.9))
+    made = compare([report(seed=0), report(seed=1, ceiling=low), report(seed=2)])
+    assert made.ceiling == {"visual<-visual": 0.8}
+    with pytest.raises(UserError, match="different ceilings"):
+        compare([report(seed=0, ceiling=low), report(seed=1), report(seed=2, ceiling=high)])
+
+
+def test_nothing_to_compare_is_refused():
+    with pytest.raises(UserError, match="at least one"):
+        compare([])
+
+
+def test_the_table_has_a_line_a_task_that_somebody_answers_and_the_ceiling_last(report):
+    made = compare([report(ceiling={"visual<-sound": {10: 0.66}}), report("mine")])
+    assert len(made.tasks) == 7  # no composed captions, so those two lines are left out
+    lines = [line for line in printed(table(made)).splitlines() if "<-" in line]
+    assert len(lines) == 7
+    assert lines[-1].split()[-1] == "0.66"
+    assert lines[0].split()[-1] == "–"
+    assert made.protocol.vision_gallery in printed(table(made))
+
+
+def test_the_papers_table_is_complete_and_kept_apart():
+    assert sum(len(line) for line in PAPER_TABLE_II.values()) == 6 * 7 + 1
+    assert PAPER_TABLE_II["wav2clip-trainable-text"]["visual<-sound"] == 0.27
+    assert PAPER_TABLE_II["slava-a-and-v"]["visual<-sound"] == 0.52
+    assert PAPER_TABLE_II["audioclip"]["visual<-visual"] == 0.69
+    assert PAPER_TABLE_II["slava-av"]["audio<-audio_visual"] == 0.45
+    shown = printed(paper_table())
+    assert "AVCaps test split, 200 clips" in shown
+    assert sum("<-" in line for line in shown.splitlines()) == 7
+
+
+def test_the_json_holds_cells_runs_and_protocol(report, tmp_path):
+    made = compare([report(seed=s, recall=r) for s, r in ((0, 0.4), (1, 0.6))])
+    write_comparison(made, tmp_path / "comparison.json")
+    held = json.loads((tmp_path / "comparison.json").read_text())
+    assert held["systems"][0]["cells"]["visual<-visual"]["mean"] == pytest.approx(0.5)
+    assert held["systems"][0]["runs"] == ["runs/slava-av-0", "runs/slava-av-1"]
+    assert held["protocol"]["vision_clips"] == 29
+    assert held["k"] == 10

@@ -1,0 +1,55 @@
+import sys
+from dataclasses import replace
+
+import pytest
+
+from trichord.evaluation.comparison import compare
+from trichord.evaluation.figures import draw_comparison, draw_report
+from trichord.types import UserError
+
+pytest.importorskip("matplotlib")
+CEILING = {"visual<-visual": {10: 0.95}, "visual<-sound": {10: 0.9}}
+
+
+def pixels(path):
+    from matplotlib.image import imread
+
+    return imread(path)
+
+
+def shows(picture, hexadecimal):
+    """Whether the picture holds a pixel of about this colour."""
+    colour = [int(hexadecimal[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    return bool((abs(picture[..., :3] - colour).max(axis=-1) < 0.02).any())
+
+
+def test_a_report_is_drawn_with_the_ceiling_only_where_it_is_known(report, tmp_path):
+    draw_report(report(), tmp_path / "plain.png")
+    draw_report(report(ceiling=CEILING), tmp_path / "bounded.png")
+    assert shows(pixels(tmp_path / "plain.png"), "#1f2933")
+    assert not shows(pixels(tmp_path / "plain.png"), "#2f855a")
+    assert shows(pixels(tmp_path / "bounded.png"), "#2f855a")
+
+
+def test_a_comparison_is_drawn_one_panel_a_task(report, tmp_path):
+    reports = [report(seed=0, ceiling=CEILING), report(seed=1), report("audioclip")]
+    draw_comparison(compare(reports), tmp_path / "seven.png")
+    seven = pixels(tmp_path / "seven.png")
+    assert shows(seven, "#2f855a")
+    one = [replace(r, results=r.results[:1]) for r in reports]
+    draw_comparison(compare(one), tmp_path / "one.png")
+    assert pixels(tmp_path / "one.png").shape[0] < seven.shape[0]
+
+
+def test_nothing_answered_is_refused(report, tmp_path):
+    empty = replace(report(), results=report().results[7:])
+    with pytest.raises(UserError, match="nothing to draw"):
+        draw_report(empty, tmp_path / "none.png")
+    with pytest.raises(UserError, match="nothing to draw"):
+        draw_comparison(compare([empty]), tmp_path / "none.png")
+
+
+def test_without_matplotlib_the_remedy_is_named(report, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(UserError, match=r"pip install 'trichord\[metrics\]'"):
+        draw_report(report(), tmp_path / "none.png")

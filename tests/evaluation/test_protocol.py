@@ -1,0 +1,67 @@
+from dataclasses import replace
+
+import numpy as np
+
+from trichord.evaluation.protocol import difference, stamp
+
+
+def test_the_same_clips_in_another_order_have_the_same_protocol(clips):
+    vectors = clips(count=10)
+    back = np.arange(10)[::-1]
+    turned = replace(
+        vectors,
+        ids=vectors.ids[::-1],
+        vision=vectors.vision[back],
+        has_vision=vectors.has_vision[back],
+        audio=vectors.audio[back],
+        has_audio=vectors.has_audio[back],
+        captions={k: replace(c, owner=9 - c.owner) for k, c in vectors.captions.items()},
+    )
+    assert stamp(vectors, split="test") == stamp(turned, split="test")
+
+
+def test_galleries_hold_only_clips_that_have_the_modality(clips):
+    protocol = stamp(clips(count=10), split=None)
+    assert (protocol.vision_clips, protocol.audio_clips) == (9, 9)
+    assert protocol.vision_gallery != protocol.audio_gallery  # clip 0 is dark, clip 1 silent
+
+
+def test_like_protocols_have_no_difference(clips):
+    assert difference(stamp(clips(), split="test"), stamp(clips(seed=5), split="test")) == []
+
+
+def test_another_gallery_is_named_with_its_sizes(clips):
+    told = difference(stamp(clips(count=10), split="test"), stamp(clips(count=12), split="test"))
+    assert [words.split(":")[0] for words in told] == [
+        "vision gallery",
+        "audio gallery",
+        "captions asked",
+    ]
+    assert "9 clips, list " in told[0]
+    assert "against 11 clips, list " in told[0]
+
+
+def test_every_other_part_of_the_protocol_is_told_in_words(clips):
+    one = stamp(clips(), split="test")
+    other = stamp(clips(), split=None, ties="expected", resamples=7, seed=3)
+    assert difference(one, other) == [
+        "split: test against all",
+        "rule for ties: pessimistic against expected",
+        "number of resamples: 1000 against 7",
+        "bootstrap seed: 0 against 3",
+    ]
+
+
+def test_a_caption_changed_by_one_word_is_another_protocol(clips):
+    vectors = clips()
+    texts = vectors.captions["audio"]
+    other = replace(texts, texts=("a dog barks", *texts.texts[1:]))
+    changed = replace(vectors, captions={**vectors.captions, "audio": other})
+    (told,) = difference(stamp(vectors, split=None), stamp(changed, split=None))
+    assert told.startswith("captions asked: 264 captions, list ")  # 3 of 29, 29 and 30 clips
+
+
+def test_the_line_says_gallery_rules_and_seeds(clips):
+    line = stamp(clips(), split="test", seed=4).line()
+    for part in ("test split", "29 pictures", "each caption a query", "ties pessimistic", "seed 4"):
+        assert part in line

@@ -1,0 +1,81 @@
+import json
+from importlib.metadata import version
+
+import pytest
+from rich.console import Console
+
+from trichord.evaluation.report import read_report, table, write_report
+from trichord.types import UserError
+
+
+def printed(renderable):
+    console = Console(width=200)
+    with console.capture() as capture:
+        console.print(renderable)
+    return capture.get()
+
+
+def test_a_report_comes_back_from_json_equal(report, tmp_path):
+    made = report(ceiling={"visual<-visual": {1: 0.5, 10: 0.9}})
+    write_report(made, tmp_path / "report.json")
+    assert read_report(tmp_path / "report.json") == made
+    assert made.trichord == version("trichord")
+    assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
+
+
+def test_the_file_says_what_it_is_in_words(report, tmp_path):
+    write_report(report(), tmp_path / "report.json")
+    held = json.loads((tmp_path / "report.json").read_text())
+    assert (held["kind"], held["format"], held["protocol"]["ties"]) == (
+        "retrieval",
+        1,
+        "pessimistic",
+    )
+    assert held["results"][0]["forward"]["recall"]["10"]["low"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("not json", "is not JSON"),
+        ("[1, 2]", "is not a retrieval report"),
+        ('{"kind": "captioning"}', "is not a retrieval report"),
+        ('{"kind": "retrieval", "format": 99}', "is of format 99, this Trichord reads 1"),
+        ('{"kind": "retrieval", "format": 1, "run": 3}', "is broken at run"),
+    ],
+)
+def test_another_file_is_refused_in_one_line_with_the_remedy(tmp_path, text, words):
+    path = tmp_path / "other.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match=words) as refused:
+        read_report(path)
+    assert str(path) in str(refused.value)
+    assert "trichord evaluate" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_an_absent_file_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"gone\.json: cannot be read"):
+        read_report(tmp_path / "gone.json")
+
+
+def test_the_table_holds_a_line_a_task_with_intervals_and_the_protocol(report):
+    made = report()
+    shown = printed(table(made))
+    assert str(made.results[0].recall(10)) in shown
+    assert sum("<-" in line for line in shown.splitlines()) == 9
+    assert "Ceiling" not in shown
+    assert made.protocol.vision_gallery in shown
+
+
+def test_an_absent_task_says_so(report):
+    (line,) = [row for row in printed(table(report())).splitlines() if "visual<-composed" in row]
+    assert "absent" in line
+    assert "0.00" not in line
+
+
+def test_the_ceiling_stands_beside_the_number(report):
+    shown = printed(table(report(ceiling={"visual<-visual": {10: 0.77}})))
+    assert "Ceiling R@10" in shown
+    (line,) = [row for row in shown.splitlines() if "visual<-visual" in row]
+    assert "0.77" in line

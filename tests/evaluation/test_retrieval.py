@@ -1,0 +1,174 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from trichord.evaluation.retrieval import TASKS, CaptionVectors, ClipVectors, evaluate, recalls_at
+
+
+def by_name(vectors, **options):
+    return {result.name: result for result in evaluate(vectors, resamples=20, **options)}
+
+
+def captions(owner, vectors):
+    vectors = np.asarray(vectors, dtype=np.float32)
+    return CaptionVectors(tuple("abcdefgh"[: len(owner)]), np.array(owner), vectors, vectors)
+
+
+@pytest.fixture
+def four():
+    """Four clips along four axes; 2 has no sound, 3 no picture."""
+    axes = np.eye(4, dtype=np.float32)
+    return ClipVectors(
+        ids=("a", "b", "c", "d"),
+        vision=axes,
+        has_vision=np.array([True, True, True, False]),
+        audio=axes[[1, 0, 2, 3]],  # the sounds of a and b are swapped
+        has_audio=np.array([True, True, False, True]),
+        captions={"visual": captions([0, 0, 3], axes[[0, 1, 3]] + 0.1)},
+    )
+
+
+def test_the_first_seven_tasks_are_the_papers_in_its_order():
+    assert [task.number for task in TASKS] == [1, 2, 3, 4, 5, 6, 7, None, None]
+    assert [task.name for task in TASKS[:7]] == [
+        "visual<-visual",
+        "visual<-audio",
+        "visual<-audio_visual",
+        "audio<-audio",
+        "audio<-visual",
+        "audio<-audio_visual",
+        "visual<-sound",
+    ]
+
+
+def test_captions_of_clips_without_the_modality_are_not_asked(four):
+    found = by_name(four)["visual<-visual"]
+    assert (found.queries, found.gallery) == (2, 3)  # d has no picture: neither gallery nor query
+    assert found.recall(1).value == 0.5  # the second caption of a points at b
+    assert found.forward.mean_rank == 2  # ranks 1 and 3: behind b, and c ties with a
+    found = by_name(four)["audio<-visual"]
+    assert (found.queries, found.gallery) == (3, 3)  # c has no sound, d has
+
+
+def test_sound_asks_for_pictures_among_all_clips_with_a_picture(four):
+    found = by_name(four)["visual<-sound"]
+    assert (found.queries, found.gallery) == (2, 3)
+    assert found.recall(1).value == 0
+    assert found.recall(5).value == 1
+    assert (found.reverse.queries, found.reverse.gallery) == (2, 2)
+    assert found.reverse.hit == found.reverse.recall
+
+
+def test_a_task_without_queries_is_absent_not_zero(four):
+    found = by_name(four)["visual<-composed"]
+    assert (found.queries, found.gallery, found.forward, found.reverse) == (0, 3, None, None)
+    assert found.recall(10) is None
+
+
+def test_clips_without_captions_of_the_kind_stay_in_the_gallery_and_are_not_asked_back(four):
+    found = by_name(four)["visual<-visual"]
+    assert found.reverse.queries == 1
+    assert found.reverse.gallery == 2
+
+
+def test_no_modality_at_all_is_absent_too(four):
+    blind = replace(four, has_vision=np.zeros(4, dtype=bool))
+    found = by_name(blind)["visual<-sound"]
+    assert (found.gallery, found.forward, found.chance(10)) == (0, None, None)
+
+
+def test_each_gallery_is_searched_with_the_texts_own_vector_toward_it(four):
+    axes = np.eye(4, dtype=np.float32)
+    toward = CaptionVectors(("one",), np.array([0]), axes[[0]], axes[[1]])
+    found = by_name(replace(four, captions={"audio_visual": toward}))
+    assert found["visual<-audio_visual"].recall(1).value == 1
+    assert found["audio<-audio_visual"].recall(1).value == 1
+    swapped = replace(toward, toward_vision=axes[[1]], toward_audio=axes[[0]])
+    found = by_name(replace(four, captions={"audio_visual": swapped}))
+    assert found["visual<-audio_visual"].recall(1).value == 0
+    assert found["audio<-audio_visual"].recall(1).value == 0
+
+
+def test_the_two_galleries_may_live_in_spaces_of_unlike_width(four):
+    wide = np.pad(four.audio, ((0, 0), (0, 3)))
+    texts = four.captions["visual"]
+    apart = replace(texts, toward_audio=np.pad(texts.toward_audio, ((0, 0), (0, 3))))
+    found = by_name(replace(four, audio=wide, captions={"visual": apart}, aligned=False))
+    before = by_name(four)
+    for name in ("visual<-visual", "audio<-visual"):
+        assert found[name] == before[name]
+    assert found["visual<-sound"].forward is None
+
+
+def test_collapsed_embeddings_score_nothing_on_any_task(clips):
+    vectors = clips()
+    flat = {}
+    for kind, texts in vectors.captions.items():
+        alike = np.ones_like(texts.toward_vision)
+        flat[kind] = replace(texts, toward_vision=alike, toward_audio=alike)
+    ones = np.ones((30, 16), dtype=np.float32)
+    results = by_name(replace(vectors, vision=ones, audio=ones, captions=flat)).values()
+    answered = [result for result in results if result.forward]
+    assert len(answered) == 7
+    for result in answered:
+        assert result.recall(1).value == result.recall(10).value == 0
+        assert result.reverse.hit[1].value == 0
+
+
+def test_near_captions_are_found_better_than_chance(clips):
+    found = by_name(clips(noise=0.5))
+    for name in ("visual<-visual", "audio<-audio_visual", "visual<-sound"):
+        assert found[name].recall(10).low > found[name].chance(10)
+
+
+def test_absent_rows_are_never_read(clips):
+    vectors = clips()
+    other = vectors.vision.copy()
+    other[0] = 7.0
+    assert evaluate(vectors, resamples=20) == evaluate(replace(vectors, vision=other), resamples=20)
+
+
+def test_broken_vectors_are_refused_by_the_clips_name(clips):
+    vectors = clips()
+    broken = vectors.vision.copy()
+    broken[5] = np.nan
+    with pytest.raises(
+        ValueError, match="1 vision vectors are zero or not finite, such as 'clip005'"
+    ):
+        replace(vectors, vision=broken)
+    texts = vectors.captions["audio"]
+    with pytest.raises(ValueError, match=r"audio caption vectors .* 'audio 0 of 0'"):
+        replace(vectors, captions={"audio": replace(texts, toward_audio=texts.toward_audio * 0)})
+
+
+def test_rows_that_do_not_fit_are_refused(four):
+    with pytest.raises(ValueError, match="3 clip ids, but 4 rows"):
+        replace(four, ids=("a", "b", "c"))
+    with pytest.raises(ValueError, match="ids repeat"):
+        replace(four, ids=("a", "a", "b", "c"))
+    with pytest.raises(ValueError, match="belongs to no clip"):
+        replace(four, captions={"visual": captions([4], np.ones((1, 4)))})
+    with pytest.raises(ValueError, match="1 caption texts, but 3 owners"):
+        replace(four.captions["visual"], texts=("one",))
+
+
+def test_sounds_and_pictures_of_two_spaces_are_not_compared(four):
+    apart = replace(four, aligned=False)
+    found = by_name(apart)
+    assert found["visual<-sound"].forward is None
+    assert found["visual<-visual"] == by_name(four)["visual<-visual"]
+
+
+def test_an_epoch_is_chosen_by_the_same_recall_without_intervals(clips):
+    vectors = clips(noise=2.0)
+    names = ["visual<-sound", "audio<-visual", "visual<-composed"]
+    found = recalls_at(5, vectors, names)
+    whole = by_name(vectors)
+    assert found == {name: whole[name].recall(5).value for name in names[:2]}  # none is composed
+    assert 0 < found["visual<-sound"] < 1
+
+
+def test_a_task_that_does_not_exist_is_refused_with_those_that_do(four):
+    with pytest.raises(ValueError, match=r"No such task: visual; there are visual<-visual, "):
+        recalls_at(10, four, ["visual"])

@@ -1,0 +1,141 @@
+"""Tiny media files whose content is known by construction."""
+
+from fractions import Fraction
+from types import SimpleNamespace
+
+import av
+import numpy as np
+import pytest
+
+from trichord.media import Decoder
+
+RATE = 16_000
+
+
+def counted_picture(number, width=64, height=48):
+    """A gray picture that holds `number` modulo 256: its sixteens at the left, its units at the right."""
+    picture = np.empty((height, width, 3), np.uint8)
+    picture[:, : width // 2] = 16 + 14 * (number % 256 // 16)
+    picture[:, width // 2 :] = 16 + 14 * (number % 16)
+    return picture
+
+
+def number_in(frame):
+    """The number that a decoded counted picture holds."""
+    height, width = frame.shape[:2]
+    rows = slice(height // 4, 3 * height // 4)
+    left = frame[rows, width // 8 : width // 4 + width // 8].mean()
+    right = frame[rows, width // 2 + width // 8 : width - width // 8].mean()
+    return round((left - 16) / 14) * 16 + round((right - 16) / 14)
+
+
+def noise(seconds, rate=RATE, channels=1, seed=0):
+    """Smooth noise (channels, samples), 0.5 at its loudest: any shift of it shows."""
+    values = np.random.default_rng(seed).standard_normal((channels, int(seconds * rate)))
+    smooth = np.stack([np.convolve(row, np.hanning(9), "same") for row in values])
+    return (0.5 * smooth / np.abs(smooth).max()).astype(np.float32)
+
+
+def add_sound(container, sound, rate, codec, layout):
+    """A sound track of the container and a function that writes it up to a number of seconds."""
+    stream = container.add_stream(codec, rate=rate, layout=layout)
+    position = 0
+
+    def write(until):
+        nonlocal position
+        step = stream.codec_context.frame_size or 1024
+        while position < sound.shape[1] and position < until * rate:
+            piece = np.ascontiguousarray(sound[:, position : position + step])
+            kind = stream.codec_context.format.name
+            if kind.startswith("s16"):
+                piece = (piece * 32767).round().astype(np.int16)
+            elif kind.startswith("s32"):
+                piece = (piece * 2.0**31).astype(np.int32)
+            if not kind.endswith("p"):
+                piece = np.ascontiguousarray(piece.T.reshape(1, -1))
+            frame = av.AudioFrame.from_ndarray(piece, format=kind, layout=layout)
+            frame.sample_rate = rate
+            frame.time_base = Fraction(1, rate)
+            frame.pts = position
+            container.mux(stream.encode(frame))
+            position += step
+
+    return stream, write
+
+
+def make_movie(
+    path,
+    seconds=4.0,
+    fps=10,
+    group=10,
+    sound=None,
+    rate=RATE,
+    audio="aac",
+    layout="mono",
+    video="libx264",
+    size=(64, 48),
+    stamps=None,
+    picture=counted_picture,
+    setup=None,
+    second_sound=None,
+):
+    """A movie of counted pictures, one each 1/fps seconds (or at `stamps` in ms), perhaps with sound."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(video, rate=fps)
+        stream.width, stream.height = size
+        stream.pix_fmt = "yuv420p"
+        stream.gop_size = group
+        if video == "libx264":
+            stream.options = {"preset": "veryfast", "qp": "4", "x264-params": f"keyint={group}:scenecut=0"}
+        if stamps is not None:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        if setup is not None:
+            setup(stream)
+        tracks = []
+        for samples in (sound, second_sound):
+            if samples is not None:
+                tracks.append(add_sound(container, samples, rate, audio, layout))
+        count = len(stamps) if stamps is not None else round(seconds * fps)
+        for number in range(count):
+            frame = av.VideoFrame.from_ndarray(picture(number, *size), format="rgb24")
+            frame.pts = number if stamps is None else stamps[number]
+            if stamps is not None:
+                frame.time_base = Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+            at = number / fps if stamps is None else stamps[number] / 1000
+            for _, write in tracks:
+                write(at + 0.2)
+        for _, write in tracks:
+            write(float("inf"))
+        for track in (stream, *(track for track, _ in tracks)):
+            container.mux(track.encode(None))
+    return path
+
+
+def make_sound(path, sound, rate=RATE, codec="pcm_s16le", layout="mono"):
+    """A plain sound file."""
+    with av.open(str(path), "w") as container:
+        stream, write = add_sound(container, sound, rate, codec, layout)
+        write(float("inf"))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.fixture(scope="session")
+def make():
+    return SimpleNamespace(
+        movie=make_movie, sound=make_sound, noise=noise, picture=counted_picture, number=number_in
+    )
+
+
+@pytest.fixture(scope="session")
+def decoder():
+    with Decoder(2) as pool:
+        yield pool
+
+
+@pytest.fixture(scope="session")
+def movie(tmp_path_factory):
+    """Twenty seconds at 10 pictures a second, a keyframe each second, with AAC noise."""
+    path = tmp_path_factory.mktemp("media") / "movie.mp4"
+    return make_movie(path, seconds=20.0, sound=noise(20.0))

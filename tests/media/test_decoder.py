@@ -1,0 +1,407 @@
+"""Decoding real files in real child processes."""
+
+import os
+import signal
+import threading
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trichord.media import DecodePlan, Decoder, FramePlan, Limits, Request
+
+NATURAL = FramePlan(rule="rate", per_second=1.0, count=64, short_side=None)
+WHOLE = [(0.0, None)]
+
+
+def lag_of(got, expected, reach=400):
+    """By how many samples `got` comes later than `expected`."""
+    middle = slice(reach, len(expected) - reach)
+    scores = [
+        float(np.dot(got[middle.start + lag : middle.stop + lag], expected[middle]))
+        for lag in range(-reach, reach + 1)
+    ]
+    return int(np.argmax(scores)) - reach
+
+
+def numbers(make, decoded):
+    return [make.number(frame) for frame in decoded.frames]
+
+
+def test_a_target_gets_the_last_frame_at_or_before_it(decoder, movie, make):
+    # Bin centres are 0.5, 1.5, ...; at 10 frames a second those are frames 5, 15, ...
+    (decoded,) = decoder.decode(movie, [(0.0, 4.0)], DecodePlan(frames=NATURAL))
+    assert numbers(make, decoded) == [5, 15, 25, 35]
+    np.testing.assert_allclose(decoded.times, [0.5, 1.5, 2.5, 3.5])
+    between = FramePlan(rule="uniform", count=1, short_side=None)
+    (decoded,) = decoder.decode(movie, [(1.0, 1.5)], DecodePlan(frames=between))  # centre 1.25
+    assert numbers(make, decoded) == [12]
+    assert (decoded.start, decoded.end, decoded.label) == (1.0, 1.5, "ok")
+
+
+def test_frames_have_the_wanted_short_side(decoder, movie):
+    plan = DecodePlan(frames=FramePlan(count=2, rule="uniform", short_side=30))
+    (decoded,) = decoder.decode(movie, WHOLE, plan)
+    assert decoded.frames.shape == (2, 30, 40, 3)
+    assert decoded.frames.dtype == np.uint8
+    (decoded,) = decoder.decode(movie, WHOLE, DecodePlan(frames=NATURAL))
+    assert decoded.frames.shape == (20, 48, 64, 3)
+
+
+def test_the_end_of_the_file_is_the_default_end(decoder, movie):
+    (decoded,) = decoder.decode(movie, [(18.0, None)], DecodePlan(frames=None, rates=(8000,)))
+    assert decoded.end == pytest.approx(20.0, abs=0.1)
+    assert decoded.audio[8000].shape == (round((decoded.end - 18.0) * 8000),)
+
+
+def test_sound_without_loss_comes_back_sample_for_sample(decoder, tmp_path, make):
+    sound = make.noise(20.0)
+    path = make.sound(tmp_path / "a.wav", sound)
+    spans = [(0.0, 20.0), (7.9, 8.1), (3.25, 4.0), (15.5, 16.5)]
+    got = decoder.decode(path, spans, DecodePlan(frames=None, rates=(16_000,)))
+    for (start, end), decoded in zip(spans, got, strict=True):
+        expected = sound[0, round(start * 16_000) : round(end * 16_000)]
+        assert decoded.label == "no_video"
+        np.testing.assert_allclose(decoded.audio[16_000], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "audio", "rate", "tolerance"),
+    [
+        ("a.mp4", "aac", 16_000, 1),
+        ("a.mp4", "aac", 44_100, 1),
+        ("a.mkv", "aac", 48_000, 24),  # Matroska's milliseconds
+        ("a.mkv", "libopus", 48_000, 24),
+        ("a.mkv", "flac", 16_000, 8),
+        ("a.avi", "libmp3lame", 44_100, 1),
+        ("a.ts", "aac", 48_000, 1),
+        ("a.flv", "aac", 44_100, 23),
+    ],
+)
+def test_sound_stays_in_sync_far_into_the_file(decoder, tmp_path, make, name, audio, rate, tolerance):
+    sound = make.noise(30.0, rate)
+    path = make.movie(tmp_path / name, seconds=30.0, sound=sound, rate=rate, audio=audio)
+    spans = [(0.5, 2.0), (7.5, 9.0), (24.25, 25.0)]
+    frames = FramePlan(rule="uniform", count=1, short_side=None)
+    got = decoder.decode(path, spans, DecodePlan(frames=frames, rates=(rate,)))
+    for (start, end), decoded in zip(spans, got, strict=True):
+        expected = sound[0, round(start * rate) : round(end * rate)]
+        shift = 0 if name not in ("a.avi", "a.ts", "a.flv") else start_shift(decoder, path, sound, rate)
+        assert abs(lag_of(decoded.audio[rate], expected, 2500) - shift) <= tolerance
+        if name == "a.mp4":
+            assert make.number(decoded.frames[0]) == int((start + end) * 5 + 1e-6) % 256
+
+
+def start_shift(decoder, path, sound, rate):
+    """Delay of the encoder's padding at the start, for containers that cannot say so."""
+    (decoded,) = decoder.decode(path, [(0.0, 2.0)], DecodePlan(frames=None, rates=(rate,)))
+    return lag_of(decoded.audio[rate], sound[0, : 2 * rate], 2500)
+
+
+def test_resampling_keeps_time(decoder, tmp_path):
+    rate, tone = 44_100, 440.0
+    seconds = np.arange(6 * rate) / rate
+    from_file = 0.5 * np.sin(2 * np.pi * tone * seconds)
+    path = tmp_path / "tone.wav"
+    write_wav(path, from_file, rate)
+    spans = [(1.0, 2.0), (1.2345, 3.0)]
+    got = decoder.decode(path, spans, DecodePlan(frames=None, rates=(16_000, 48_000)))
+    for (start, end), decoded in zip(spans, got, strict=True):
+        for wanted, samples in decoded.audio.items():
+            begin = round(start * rate) / rate  # the nearest sample of the file
+            times = begin + np.arange(len(samples)) / wanted
+            assert len(samples) == round((end - start) * wanted)
+            np.testing.assert_allclose(samples, 0.5 * np.sin(2 * np.pi * tone * times), atol=2e-3)
+
+
+def write_wav(path, samples, rate, channels=1):
+    import wave
+
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(channels)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes((samples * 32767).round().astype("<i2").tobytes())
+
+
+def test_mono_is_the_mean_of_the_channels(decoder, tmp_path):
+    quarter, half = np.full(8000, 0.25), np.full(8000, 0.5)
+    write_wav(tmp_path / "two.wav", np.stack([quarter, half], 1), 16_000, channels=2)
+    eight = np.stack([quarter] * 6 + [half] * 2, 1)
+    write_wav(tmp_path / "eight.wav", eight, 16_000, channels=8)
+    for name, mean in (("two.wav", 0.375), ("eight.wav", 0.3125)):
+        (decoded,) = decoder.decode(tmp_path / name, WHOLE, DecodePlan(frames=None, rates=(16_000,)))
+        np.testing.assert_allclose(decoded.audio[16_000], mean, atol=1e-4)
+
+
+def test_sound_that_ends_early_is_followed_by_zeros_and_span_lengths_hold(decoder, tmp_path, make):
+    path = make.movie(tmp_path / "a.mkv", seconds=6.0, sound=make.noise(2.0), audio="flac")
+    (decoded, late) = decoder.decode(
+        path, [(0.0, 6.0), (4.0, 5.0)], DecodePlan(frames=NATURAL, rates=(16_000,))
+    )
+    assert decoded.audio[16_000].shape == (96_000,)
+    assert np.abs(decoded.audio[16_000][:32_000]).max() > 0.3
+    assert not decoded.audio[16_000][33_000:].any()
+    assert (late.status, late.audio) == ("silent", {})
+    assert late.frames is not None
+
+
+def test_a_span_is_the_same_bits_alone_in_company_and_on_any_worker(movie):
+    spans = [(0.0, 20.0), (12.3, 14.0), (13.0, 15.1), (18.9, 19.9), (0.1, 0.2)]
+    plan = DecodePlan(frames=FramePlan(rule="uniform", count=3, short_side=32), rates=(16_000, 22_050))
+    with Decoder(2) as pool:
+        together = pool.decode(movie, spans, plan)
+        requests = [Request(path=movie, spans=[span], plan=plan) for span in spans * 2]
+        alone = [decoded for (decoded,) in pool.decode_all(requests)]
+    for one, other in zip(together * 2, alone, strict=True):
+        np.testing.assert_array_equal(one.frames, other.frames)
+        np.testing.assert_array_equal(one.times, other.times)
+        assert one.audio.keys() == other.audio.keys() == {16_000, 22_050}
+        for rate in one.audio:
+            np.testing.assert_array_equal(one.audio[rate], other.audio[rate])
+
+
+@pytest.mark.parametrize(
+    ("name", "audio", "video"),
+    [("a.mkv", "libopus", "libx264"), ("a.webm", "libopus", "libvpx"), ("a.avi", "libmp3lame", "mpeg4"),
+     ("a.ts", "aac", "libx264")],
+)  # fmt: skip
+def test_seeking_changes_no_bit_in_other_containers(decoder, tmp_path, make, name, audio, video):
+    path = make.movie(
+        tmp_path / name, seconds=24.0, sound=make.noise(24.0, 48_000), rate=48_000, audio=audio, video=video
+    )
+    plan = DecodePlan(frames=FramePlan(rule="uniform", count=2, short_side=None), rates=(16_000,))
+    spans = [(0.0, 24.0), (20.2, 21.0)]
+    (_, sequential), work = decoder.decode_measured(Request(path=path, spans=spans, plan=plan))
+    (sought,), jump = decoder.decode_measured(Request(path=path, spans=spans[1:], plan=plan))
+    assert (work.seeks, jump.seeks > 0) == (0, True)
+    np.testing.assert_array_equal(sequential.frames, sought.frames)
+    np.testing.assert_array_equal(sequential.audio[16_000], sought.audio[16_000])
+
+
+def test_no_frame_is_decoded_beyond_what_the_plan_needs(decoder, tmp_path, make):
+    # Keyframes each second: the frame at 0.5 s of a group is its sixth; x264 holds some back.
+    path = make.movie(tmp_path / "a.mp4", seconds=20.0, setup=plain)
+    plan = DecodePlan(frames=FramePlan(rule="uniform", count=2, short_side=None))
+    (decoded,), work = decoder.decode_measured(Request(path=path, spans=[(2.0, 4.0)], plan=plan))
+    assert numbers(make, decoded) == [25, 35]
+    assert work.frames == 12
+
+
+def plain(stream):
+    stream.max_b_frames = 0
+    stream.options = {"preset": "veryfast", "qp": "4", "x264-params": "keyint=10:scenecut=0:bframes=0"}
+
+
+def test_a_long_file_is_read_only_where_it_is_looked_at(decoder, tmp_path, make):
+    path = make.movie(tmp_path / "long.mp4", seconds=600.0, fps=1, group=5, sound=make.noise(600.0, 8000), rate=8000)
+    spans = [(at, at + 1.0) for at in (100.0, 300.0, 590.0)]
+    plan = DecodePlan(frames=FramePlan(rule="uniform", count=1, short_side=None), rates=(8000,))
+    got, work = decoder.decode_measured(Request(path=path, spans=spans, plan=plan))
+    assert [decoded.label for decoded in got] == ["ok"] * 3
+    assert [make.number(d.frames[0]) for d in got] == [100, 300 % 256, 590 % 256]
+    assert work.seeks == 3
+    assert work.frames <= 15
+    assert work.sound_seconds <= 30
+    assert work.bytes_read < path.stat().st_size / 2
+
+
+def test_pictures_and_sounds_alone_are_clips(decoder, tmp_path, make):
+    from PIL import Image
+
+    Image.fromarray(make.picture(7, 60, 40)).save(tmp_path / "a.png")
+    make.sound(tmp_path / "a.flac", make.noise(1.0), codec="flac")
+    make.movie(tmp_path / "a.mp4")
+    plan = DecodePlan(frames=NATURAL, rates=(16_000,))
+    (picture,) = decoder.decode(tmp_path / "a.png", WHOLE, plan)
+    assert (picture.status, picture.audio, picture.end) == ("no_audio", {}, 0.0)
+    np.testing.assert_array_equal(picture.frames[0], make.picture(7, 60, 40))
+    (sound,) = decoder.decode(tmp_path / "a.flac", WHOLE, plan)
+    assert (sound.status, sound.frames, len(sound.times)) == ("no_video", None, 0)
+    assert sound.audio[16_000].shape == (16_000,)
+    (mute,) = decoder.decode(tmp_path / "a.mp4", WHOLE, plan)
+    assert (mute.status, mute.audio, len(mute.frames)) == ("no_audio", {}, 4)
+
+
+def test_a_plan_without_sound_or_without_frames_leaves_them_out(decoder, movie):
+    (pictures,) = decoder.decode(movie, [(0.0, 2.0)], DecodePlan(frames=NATURAL))
+    assert (pictures.status, pictures.audio) == ("ok", {})
+    (sound,) = decoder.decode(movie, [(0.0, 2.0)], DecodePlan(frames=None, rates=(8000,)))
+    assert (sound.status, sound.frames) == ("ok", None)
+    (nothing,) = decoder.decode(movie, [(0.0, 2.0)], DecodePlan(frames=None))
+    assert (nothing.status, nothing.frames, nothing.audio) == ("ok", None, {})
+
+
+def test_a_span_outside_the_file_says_how_long_the_file_is(decoder, movie):
+    plan = DecodePlan(frames=NATURAL)
+    inside, outside = decoder.decode(movie, [(1.0, 2.0), (30.0, 31.0)], plan)
+    assert inside.status == "ok"
+    assert outside.status == "corrupt"
+    assert "span outside the file, which is 20." in outside.reason
+    (cut,) = decoder.decode(movie, [(19.0, 40.0)], plan)
+    assert cut.end == pytest.approx(20.0, abs=0.1)
+
+
+def test_a_sound_file_of_unknown_length_is_measured(decoder, tmp_path, make):
+    path = make.sound(tmp_path / "a.aac", make.noise(3.0), codec="aac")
+    (decoded,) = decoder.decode(path, WHOLE, DecodePlan(frames=None, rates=(16_000,)))
+    assert decoded.status == "no_video"
+    assert decoded.end == pytest.approx(3.0, abs=0.15)
+
+
+def test_the_first_decodable_sound_track_that_is_best_is_read(decoder, tmp_path, make):
+    path = make.movie(tmp_path / "a.mkv", sound=make.noise(4.0), second_sound=make.noise(4.0, seed=1), audio="flac")
+    probe = decoder.probe(path)
+    assert [stream.chosen for stream in probe.audio] == [True, False]
+    (decoded,) = decoder.decode(path, [(0.0, 4.0)], DecodePlan(frames=None, rates=(16_000,)))
+    np.testing.assert_allclose(decoded.audio[16_000], make.noise(4.0)[0], atol=1e-3)
+
+
+def test_pictures_are_shown_upright_and_with_square_pixels(decoder, tmp_path, make):
+    def corner(number, width, height):
+        picture = np.full((height, width, 3), 30, np.uint8)
+        picture[: height // 2, : width // 2] = 220  # bright at the upper left, as stored
+        return picture
+
+    def bright(frame):
+        height, width = frame.shape[:2]
+        quarters = {
+            (y, x): frame[y * height // 2 : (y + 1) * height // 2, x * width // 2 : (x + 1) * width // 2].mean()
+            for y in (0, 1)
+            for x in (0, 1)
+        }
+        return max(quarters, key=lambda place: quarters[place])
+
+    expected = {0: (0, 0), 90: (1, 0), 180: (1, 1), 270: (0, 1)}  # turned counter-clockwise
+    plan = DecodePlan(frames=FramePlan(rule="uniform", count=1, short_side=None))
+    for degrees, place in expected.items():
+        path = make.movie(
+            tmp_path / f"{degrees}.mp4", seconds=0.5, picture=corner,
+            setup=lambda stream, degrees=degrees: stream.set_display_rotation(degrees),
+        )  # fmt: skip
+        (decoded,) = decoder.decode(path, WHOLE, plan)
+        assert bright(decoded.frames[0]) == place
+        assert decoder.probe(path).video.rotation == degrees
+        assert decoded.frames.shape[1:3] == ((64, 48) if degrees in (90, 270) else (48, 64))
+
+    def anamorphic(stream):
+        stream.codec_context.sample_aspect_ratio = Fraction(2, 1)
+
+    path = make.movie(tmp_path / "wide.mp4", seconds=0.5, setup=anamorphic)
+    assert (decoder.probe(path).video.width, decoder.probe(path).video.pixel_aspect) == (128, 2.0)
+    assert decoder.decode(path, WHOLE, plan)[0].frames.shape == (1, 48, 128, 3)
+
+
+def test_unevenly_spaced_frames_are_found_by_their_time(decoder, tmp_path, make):
+    path = make.movie(tmp_path / "a.mkv", fps=30, stamps=[0, 100, 150, 900, 1000, 2500, 2600, 3900])
+    plan = DecodePlan(frames=FramePlan(rule="rate", per_second=2.0, count=8, short_side=None))
+    (decoded,) = decoder.decode(path, [(0.0, 3.5)], plan)  # looks at 0.25, 0.75, ... 3.25
+    assert numbers(make, decoded) == [2, 2, 4, 4, 4, 6, 6]
+    np.testing.assert_allclose(decoded.times, [0.15, 0.15, 1.0, 1.0, 1.0, 2.6, 2.6])
+    assert decoder.probe(path).video.variable
+
+
+def test_answers_come_in_order_and_requests_are_drawn_only_a_few_ahead(decoder, tmp_path, make):
+    paths = [make.sound(tmp_path / f"{n}.wav", make.noise(0.25 * (n + 1))) for n in range(12)]
+    drawn = []
+
+    def requests():
+        for path in paths:
+            drawn.append(path)
+            yield Request(path=path, plan=DecodePlan(frames=None, rates=(16_000,)))
+
+    answers = decoder.decode_all(requests())
+    first = next(answers)
+    assert len(drawn) <= 4
+    lengths = [len(decoded.audio[16_000]) for (decoded,) in [first, *answers]]
+    assert lengths == [4000 * (n + 1) for n in range(12)]
+    assert [probe.path for probe in decoder.probe_all(paths)] == [str(path) for path in paths]
+
+
+def test_a_child_that_dies_is_replaced_and_the_file_tried_again(movie):
+    plan = DecodePlan(frames=None, rates=(16_000,))
+    with Decoder(1) as pool:
+        before = pool.decode(movie, [(0.0, 1.0)], plan)
+        os.kill(pool.workers[0].child.pid, signal.SIGKILL)
+        after = pool.decode(movie, [(0.0, 1.0)], plan)
+    np.testing.assert_array_equal(before[0].audio[16_000], after[0].audio[16_000])
+
+
+def test_a_child_that_dies_at_each_try_costs_one_status(movie):
+    with Decoder(1) as pool:
+        pool.probe(movie)
+        stop = threading.Event()
+
+        def keep_killing():
+            while not stop.is_set():
+                child = pool.workers[0].child
+                if child is not None:
+                    child.kill()
+                time.sleep(0.001)
+
+        killer = threading.Thread(target=keep_killing)
+        killer.start()
+        (decoded,) = pool.decode(movie, WHOLE, DecodePlan(frames=NATURAL))
+        stop.set()
+        killer.join()
+        assert decoded.label == "corrupt: decoder crashed"
+        assert pool.probe(movie).status == "ok"
+
+
+def test_a_child_that_hangs_is_killed_and_the_next_file_is_read(movie):
+    with Decoder(1, Limits(wall_seconds=1.0)) as pool:
+        pool.probe(movie)
+        stopped = pool.workers[0].child.pid
+        os.kill(stopped, signal.SIGSTOP)
+        assert pool.probe(movie).label == "timeout: not done within 1 s"
+        assert pool.probe(movie).status == "ok"
+        assert pool.workers[0].child.pid != stopped
+
+
+def test_closing_while_at_work_ends_the_child(movie):
+    pool = Decoder(1)
+    pool.probe(movie)
+    child = pool.workers[0].child
+    os.kill(child.pid, signal.SIGSTOP)
+    waiting = pool.probe_all([movie, movie])
+    taker = threading.Thread(target=lambda: pytest.raises(Exception, lambda: next(waiting)))
+    taker.start()
+    time.sleep(0.2)
+    pool.close()
+    taker.join(10)
+    assert not taker.is_alive()
+    assert child.returncode is not None
+
+
+def test_too_much_memory_is_a_status(tmp_path, make):
+    path = make.movie(tmp_path / "big.mp4", seconds=0.3, size=(1920, 1088))
+    with Decoder(1, Limits(memory_bytes=512 * 1024**2)) as pool:
+        plan = DecodePlan(frames=FramePlan(rule="uniform", count=200, short_side=1000))
+        (decoded,) = pool.decode(path, WHOLE, plan)
+        assert decoded.label == "too_big: needs more than 512 MiB to decode"
+        assert pool.probe(path).status == "no_audio"
+
+
+def test_real_files_give_what_their_source_says(decoder):
+    folder = Path(__file__).parents[3] / "shared" / "data" / "media_fixtures"
+    if not folder.is_dir():
+        pytest.skip("shared/data/media_fixtures is absent")
+    expected = {
+        "av1_video.mkv": "no_audio",
+        "big_buck_bunny_0_30.webm": "ok",
+        "flipping_a_pancake.mkv": "ok",
+        "format_FLV_H264_AAC.video": "ok",
+        "format_MKV_VP8_VORBIS.video": "ok",
+        "h265_video.mp4": "no_audio",
+        "nasa_13013.mp4": "ok",
+        "part_0.mp4": "no_audio",
+        "test.avi": "ok",
+    }
+    paths = [folder / name for name in expected]
+    assert {Path(p.path).name: p.label for p in decoder.probe_all(paths)} == expected
+    plan = DecodePlan(frames=FramePlan(rule="uniform", count=4), rates=(16_000,))
+    requests = [Request(path=path, plan=plan) for path in paths]
+    got = {path.name: decoded.label for path, (decoded,) in zip(paths, decoder.decode_all(requests), strict=True)}
+    assert got == expected

@@ -1,0 +1,69 @@
+import io
+
+import pytest
+
+from trichord.media.sniff import container_of, missing_bytes
+
+
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [
+        (b"\0\0\0\x20ftypisom", "mov"),
+        (b"\0\0\0\x08wide\0\0\0\0mdat", "mov"),
+        (b"\0\0\0\x20ftypavif", "avif"),
+        (b"\0\0\0\x20ftypheic", None),
+        (b"\x1a\x45\xdf\xa3\x9f", "matroska"),
+        (b"RIFF\0\0\0\0AVI LIST", "avi"),
+        (b"RIFF\0\0\0\0WAVEfmt ", "wav"),
+        (b"XXXX\0\0\0\0WAVEfmt ", None),
+        (b"FORM\0\0\0\0AIFF", "aiff"),
+        (b"ID3\x03\0\0\0\0\0\x02xx\xff\xf1\x50\x80", "aac"),
+        (b"ID3\x03\0\0\0\0\0\x02xxfLaC", "flac"),
+        (b"ID3\x03\0\0\0\0\x7f\x7f", "mp3"),
+        (b"ID3\x03\0\0\0\0\0\x02xxrest of it", "mp3"),
+        (b"\xff\xfb\x90\x64", "mp3"),
+        (b"\xff\xe0\0\0", None),
+        (b"BM\x01\0\0\0\0\0\0\0", "bmp"),
+        (b"BMW drives past", None),
+        ((b"\x47" + bytes(187)) * 3, "mpegts"),
+        (bytes(4) + (b"\x47" + bytes(191)) * 3, "mpegts"),
+        (b"G" * 10, None),
+        (b"", None),
+    ],
+)
+def test_the_first_bytes_name_the_container(head, name):
+    assert container_of(head) == name
+
+
+def on_disk(tmp_path, content):
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    return path.open("rb")
+
+
+@pytest.mark.parametrize(
+    ("container", "content", "missing"),
+    [
+        ("mov", b"\0\0\0\x08ftyp" + b"\0\0\0\x10mdat12345678", 0),
+        ("mov", b"\0\0\0\x08ftyp" + b"\0\0\0\x10mdat123", 5),
+        ("mov", b"\0\0\0\x01mdat" + (20).to_bytes(8, "big") + b"12", 2),
+        ("mov", b"\0\0\0\0mdat12345678", 0),
+        ("wav", b"RIFF" + (20).to_bytes(4, "little") + b"WAVE", 16),
+        ("wav", b"RIFF\xff\xff\xff\xffWAVE", 0),
+        ("avi", b"RIFF\0\0\0\0AVI ", 0),
+        ("matroska", b"\x1a\x45\xdf\xa3\x81\0" + b"\x18\x53\x80\x67\x84ab", 2),
+        ("matroska", b"\x1a\x45\xdf\xa3\x81\0" + b"\x18\x53\x80\x67\x01" + b"\xff" * 7, 0),
+        ("matroska", b"\x1a\x45\xdf\xa3\x81\0" + b"none", 0),
+        ("matroska", b"\x1a\x45\xdf\xa3", 0),
+        ("ogg", b"OggS", 0),
+    ],
+)
+def test_headers_tell_how_much_is_missing(tmp_path, container, content, missing):
+    with on_disk(tmp_path, content) as file:
+        assert missing_bytes(file, container) == missing
+
+
+def test_a_file_of_endless_boxes_is_given_up(tmp_path):
+    with on_disk(tmp_path, b"\0\0\0\x08free" * 100_001) as file:
+        assert missing_bytes(file, "mov") == 0
+        assert isinstance(file, io.BufferedReader)
