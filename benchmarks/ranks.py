@@ -76,7 +76,7 @@ def multiply(left: np.ndarray, right: np.ndarray) -> None:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Seconds of processor time over all threads, which other work on the machine disturbs least."""
+    """Processor time over all threads, which other work on the machine disturbs least."""
     taken: list[float] = []
     for _ in range(2):
         start = time.process_time()

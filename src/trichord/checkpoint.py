@@ -165,12 +165,14 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def owned_state(model: Embedder, objective: Contrastive | None) -> dict[str, Tensor]:
     """What a run owns: heads, the trunks that trained, temperatures. Frozen trunks stay outside."""
     owned = {
-        f"model.{name}": value.detach().cpu().contiguous()
+        f"model.{name}": value.detach().cpu().clone()  # a copy: training goes on
         for name, value in model.state_dict().items()
         if ".head." in name or model.encoders()[name.split(".")[0]].trunk_changed
     }
     scales = {} if objective is None else objective.state_dict()
-    return owned | {f"objective.{name}": value.detach().cpu() for name, value in scales.items()}
+    return owned | {
+        f"objective.{name}": value.detach().cpu().clone() for name, value in scales.items()
+    }
 
 
 def load_owned(

@@ -62,7 +62,7 @@ def test_no_sound_makes_no_steps_of_the_right_shape(audio):
 def test_a_linear_head_is_new_and_one_layer(tiny_towers):
     head = encoder(tiny_towers, head="linear").head
     assert isinstance(head, torch.nn.Linear)
-    assert head.weight.shape == (24, 64)
+    assert head.weight.shape == (24, 32)
 
 
 def test_the_tail_rule_belongs_to_the_fingerprint(tiny_towers, audio):

@@ -41,6 +41,19 @@ def test_a_comparison_is_drawn_one_panel_a_task(report, tmp_path):
     assert pixels(tmp_path / "one.png").shape[0] < seven.shape[0]
 
 
+def test_a_system_without_a_task_leaves_its_row_empty(report, tmp_path):
+    whole, without = report(), report("untrained")
+    gone = replace(without.results[6], queries=0, forward=None, reverse=None)
+    without = replace(without, results=(*without.results[:6], gone, *without.results[7:]))
+    draw_comparison(compare([whole, without]), tmp_path / "gap.png")
+    draw_comparison(compare([whole, report("untrained")]), tmp_path / "full.png")
+    gap, full = pixels(tmp_path / "gap.png"), pixels(tmp_path / "full.png")
+    assert gap.shape == full.shape
+    third = gap.shape[0] * 2 // 3  # task 7 stands alone in the last line of panels
+    assert (gap[third:] != full[third:]).any()
+    assert (gap[: third // 2] == full[: third // 2]).all()
+
+
 def test_nothing_answered_is_refused(report, tmp_path):
     empty = replace(report(), results=report().results[7:])
     with pytest.raises(UserError, match="nothing to draw"):

@@ -80,36 +80,37 @@ def make_movie(
     second_sound=None,
 ):
     """A movie of counted pictures, one each 1/fps seconds (or at `stamps` in ms), perhaps with sound."""
+    stamps = stamps or [round(1000 * n / fps) for n in range(round(seconds * fps))]
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(video, rate=fps)
-        stream.width, stream.height = size
-        stream.pix_fmt = "yuv420p"
-        stream.gop_size = group
-        if video == "libx264":
-            stream.options = {"preset": "veryfast", "qp": "4", "x264-params": f"keyint={group}:scenecut=0"}
-        if stamps is not None:
-            stream.codec_context.time_base = Fraction(1, 1000)
+        stream = add_picture(container, video, fps, group, size)
         if setup is not None:
             setup(stream)
-        tracks = []
-        for samples in (sound, second_sound):
-            if samples is not None:
-                tracks.append(add_sound(container, samples, rate, audio, layout))
-        count = len(stamps) if stamps is not None else round(seconds * fps)
-        for number in range(count):
+        sounds = [samples for samples in (sound, second_sound) if samples is not None]
+        tracks = [add_sound(container, samples, rate, audio, layout) for samples in sounds]
+        for number, stamp in enumerate(stamps):
             frame = av.VideoFrame.from_ndarray(picture(number, *size), format="rgb24")
-            frame.pts = number if stamps is None else stamps[number]
-            if stamps is not None:
-                frame.time_base = Fraction(1, 1000)
+            frame.time_base, frame.pts = Fraction(1, 1000), stamp
             container.mux(stream.encode(frame))
-            at = number / fps if stamps is None else stamps[number] / 1000
             for _, write in tracks:
-                write(at + 0.2)
+                write(stamp / 1000 + 0.2)
         for _, write in tracks:
             write(float("inf"))
         for track in (stream, *(track for track, _ in tracks)):
             container.mux(track.encode(None))
     return path
+
+
+def add_picture(container, codec, fps, group, size):
+    """A picture track whose time stamps are milliseconds where the codec can have them."""
+    stream = container.add_stream(codec, rate=fps)
+    stream.width, stream.height = size
+    stream.pix_fmt = "yuv420p"
+    stream.gop_size = group
+    if codec == "libx264":
+        x264 = f"keyint={group}:scenecut=0"
+        stream.options = {"preset": "veryfast", "qp": "4", "x264-params": x264}
+        stream.codec_context.time_base = Fraction(1, 1000)
+    return stream
 
 
 def make_sound(path, sound, rate=RATE, codec="pcm_s16le", layout="mono"):

@@ -1,6 +1,7 @@
 """What a command shows while it works: progress with rate and remaining time, tables."""
 
 import json
+import sys
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,10 @@ from rich.progress import (
 
 T = TypeVar("T")
 
-out = Console(highlight=False, soft_wrap=False)
+WIDTH = 130
+"""Columns assumed where no terminal says otherwise: eight systems side by side need them."""
+
+out = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
 aside = Console(stderr=True, highlight=False)
 """Progress and notes go to standard error, so that results can be piped."""
 

@@ -56,10 +56,8 @@ def prepare(arguments: list[str]) -> None:
     """`trichord prepare CORPUS ROOT MANIFEST`."""
     from trichord.corpora import CORPORA
 
-    names = Literal[tuple(CORPORA)]  # type: ignore[valid-type]
-
     def run(
-        corpus: names,  # pyright: ignore[reportInvalidTypeForm] (the choices are known at run time only)
+        corpus: Annotated[str, tyro.conf.arg(metavar="|".join(CORPORA))],
         root: Annotated[Path, tyro.conf.arg(metavar="ROOT")],
         manifest: Annotated[Path, tyro.conf.arg(metavar="MANIFEST")],
         /,
@@ -73,6 +71,8 @@ def prepare(arguments: list[str]) -> None:
         """
         from trichord.corpora.manifest import write_manifest
 
+        if corpus not in CORPORA:
+            raise UserError(f"there is no corpus '{corpus}': choose one of {', '.join(CORPORA)}.")
         prepared = CORPORA[corpus].clips(root)
         if not prepared.clips:
             raise UserError(f"{root} holds no clip of the corpus '{corpus}': check the layout.")
@@ -83,3 +83,38 @@ def prepare(arguments: list[str]) -> None:
         out.print(f"{manifest}: {len(prepared.clips)} clips, {captions} captions.")
 
     tyro.cli(run, args=arguments, prog="trichord prepare")
+
+
+def doctor(arguments: list[str]) -> None:
+    """`trichord doctor PATH`."""
+
+    def run(
+        path: Annotated[Path, tyro.conf.arg(metavar="PATH")],
+        /,
+        *,
+        captions: Path | None = None,
+        json: bool = False,
+        rows: int = 40,
+        workers: int = 2,
+    ) -> None:
+        """Say what each file holds, what is missing or broken, and what leaks between splits.
+
+        Args:
+            path: A manifest, a folder of media, or one media file.
+            captions: The table of captions of a folder, if it has several.
+            json: Print everything as JSON instead of tables.
+            rows: How many files to list at most; those with something to mend come first.
+            workers: Processes that read files.
+        """
+        from trichord.corpora.diagnosis import tables
+        from trichord.corpora.doctor import examine_path
+        from trichord.media import Decoder
+
+        with Decoder(workers=workers) as decoder, aside.status("reading every file"):
+            diagnosis = examine_path(path, decoder, captions=captions)
+        if json:
+            print(diagnosis.to_json())
+        else:
+            out.print(tables(diagnosis, rows=rows))
+
+    tyro.cli(run, args=arguments, prog="trichord doctor")

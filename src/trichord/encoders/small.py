@@ -27,12 +27,12 @@ from transformers import (
 class SmallClip:
     """Sizes of a small CLIP."""
 
-    side: int = 128
+    side: int = 112
     patch: int = 16
-    width: int = 128
-    inner: int = 384
-    layers: int = 4
-    text_inner: int = 256
+    width: int = 96
+    inner: int = 288
+    layers: int = 3
+    text_inner: int = 192
     text_layers: int = 2
     dim: int = 128
     vocabulary: int = 640
@@ -46,9 +46,10 @@ class SmallClap:
     seconds: int = 4
     mels: int = 64
     square: int = 128
-    width: int = 32
-    depths: tuple[int, ...] = (2, 2, 2)
-    heads: tuple[int, ...] = (2, 4, 8)
+    patch: int = 8
+    width: int = 48
+    depths: tuple[int, ...] = (2, 2)
+    heads: tuple[int, ...] = (2, 4)
     text_width: int = 96
     text_layers: int = 2
     dim: int = 128
@@ -133,6 +134,8 @@ def build_clap(sizes: SmallClap, texts: Iterable[str], folder: Path, *, seed: in
         audio_config={
             "spec_size": sizes.square,
             "num_mel_bins": sizes.mels,
+            "patch_size": sizes.patch,
+            "patch_stride": [sizes.patch, sizes.patch],
             "patch_embeds_hidden_size": sizes.width,
             "hidden_size": sizes.width * 2 ** (len(sizes.depths) - 1),
             "depths": list(sizes.depths),

@@ -38,7 +38,7 @@ def import_features(
     for key, values in _arrays(path):
         if key not in known:
             continue
-        steps = values.reshape(-1, values.shape[-1]) if values.ndim else values.reshape(0, 0)
+        steps = values.reshape(-1, values.shape[-1]) if values.ndim else values.reshape(1, 1)
         if steps.shape[1] != tower.width or not np.isfinite(steps).all():
             raise UserError(
                 f"{path}: '{key}' is {values.shape}; the {name} tower gives finite features of width "

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -62,6 +62,7 @@ class Captions:
         return np.cumsum(counts) - counts, counts, order
 
 
+@runtime_checkable
 class Source(Protocol):
     """Gives batches of clips, each with one caption or none."""
 
@@ -124,7 +125,8 @@ class FeatureSource:
 
 
 def _load(folder: FeatureFolder, name: str, model: Embedder, keys: Sequence[str]) -> Ragged:
-    table = folder.existing(name, model.encoders()[name])
+    tower = model.encoders()[name]
+    table = folder.existing(name, tower) if keys else folder.table(name, tower)
     try:
         return table.load(keys)[0]
     except KeyError as error:

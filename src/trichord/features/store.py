@@ -56,19 +56,20 @@ class Ragged:
         return len(self.starts) - 1
 
     @classmethod
-    def of(cls, rows: Sequence[Float[Tensor, "_ width"]]) -> "Ragged":
-        """Join rows."""
-        starts = torch.tensor([0, *np.cumsum([len(row) for row in rows])])
-        return cls(torch.cat(list(rows)), starts)
+    def of(cls, rows: Sequence[Float[Tensor, "_ width"]], width: int) -> "Ragged":
+        """Join rows of a width."""
+        starts = torch.tensor([0, *np.cumsum([len(row) for row in rows])], dtype=torch.long)
+        return cls(torch.cat([torch.zeros(0, width), *rows]), starts)
 
     def padded(self, rows: Int[Tensor, " batch"]) -> Padded:
         """Some rows, padded to the longest of them; a negative row number is a missing one."""
-        known = rows.clamp(min=0)
-        lengths = torch.where(rows >= 0, self.starts[known + 1] - self.starts[known], 0)
+        known = rows.clamp(min=0, max=max(0, len(self) - 1))
+        ends = self.starts[(known + 1).clamp(max=len(self))]
+        lengths = torch.where(rows >= 0, ends - self.starts[known], 0)
         step = torch.arange(max(1, int(lengths.max())) if len(lengths) else 1)
         mask = step < lengths[:, None]
         place = torch.where(mask, self.starts[known][:, None] + step, 0)
-        if not len(self.values):
+        if not len(self.values):  # nothing to index into
             return Padded(self.values.new_zeros((*mask.shape, self.values.shape[1])), mask)
         return Padded(self.values[place] * mask.unsqueeze(-1), mask)
 
@@ -132,8 +133,7 @@ class FeatureTable:
             torch.from_numpy(np.frombuffer(value, "<f4").reshape(-1, self.width).copy())
             for value in chosen["values"].to_pylist()
         ]
-        empty = torch.zeros(0, self.width)
-        return Ragged.of([empty, *rows][1:] or [empty]), tuple(chosen["status"].to_pylist())
+        return Ragged.of(rows, self.width), tuple(chosen["status"].to_pylist())
 
 
 @dataclass(frozen=True, slots=True)

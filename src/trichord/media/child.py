@@ -41,6 +41,7 @@ def main() -> None:
             request, _ = receive(requests, 0)
             _bound_time(limits)
             _answer(request, limits, answers)
+            _rest()
     except (WireError, BrokenPipeError):
         return
 
@@ -68,6 +69,12 @@ def _bound_time(limits: Limits) -> None:
         soft = min(soft, hard)
     resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
     signal.alarm(math.ceil(limits.wall_seconds) + GRACE_SECONDS)
+
+
+def _rest() -> None:
+    """Wait for the next request as long as it takes."""
+    if hasattr(signal, "alarm"):
+        signal.alarm(0)
 
 
 def _answer(request: Header, limits: Limits, answers: BufferedIOBase) -> None:
@@ -152,9 +159,11 @@ def _decode_spans(
     inside: dict[int, tuple[float, float]] = {}
     for number, (start, end) in enumerate(spans):
         stop = duration if end is None else min(end, duration)
+        reason = source.shortfall if end is None else ""  # where would the end be?
         if start >= duration or stop <= 0:
-            reason = f"span outside the file, which is {duration:.3f} s long"
-            tell(number, Decoded(status="corrupt", reason=reason, start=start, end=end or duration))
+            reason = reason or f"span outside the file, which is {duration:.3f} s long"
+        if reason:
+            tell(number, Decoded(status="corrupt", reason=reason, start=start, end=stop))
         else:
             inside[number] = (max(0.0, start), stop)
     passage = Passage(source, inside, plan, limits, tell)

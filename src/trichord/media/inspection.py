@@ -126,7 +126,7 @@ def _verdict(
     source: Source, watch: Watch, heard: Listen, audio: tuple[AudioStream, ...]
 ) -> tuple[Status, str]:
     if source.missing:
-        raise MediaError("corrupt", f"{source.missing} bytes are missing at its end")
+        raise MediaError("corrupt", source.shortfall)
     if source.video is not None and watch.frame is None:
         raise MediaError("corrupt", "its picture cannot be decoded")
     if source.audio is not None and heard.failed and not heard.samples:

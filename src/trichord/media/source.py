@@ -12,6 +12,8 @@ from trichord.media.failure import MediaError
 from trichord.media.plan import Limits
 from trichord.media.sniff import HEAD, PICTURES, container_of, missing_bytes
 
+ABSOLUTE = ("matroska", "flv")
+"""Containers that declare when they end, by their own clock, instead of how long they last."""
 Packet = Any
 Frame = Any
 Track = Any
@@ -71,6 +73,11 @@ class Source:
     video: Track = None
     audio: Track = None
     origin: float = 0.0
+
+    @property
+    def shortfall(self) -> str:
+        """In words what is missing of a file that was cut off; empty where nothing is."""
+        return f"{self.missing} bytes are missing at its end" if self.missing else ""
 
     def close(self) -> None:
         """Close the container and the file."""
@@ -142,15 +149,11 @@ def _open_container(source: Source, limits: Limits) -> None:
             io_open=_refuse,
         )
     except FFmpegError as error:
-        raise MediaError("corrupt", _broken(source, error.strerror or "unreadable")) from None
+        raise MediaError("corrupt", source.shortfall or error.strerror or "unreadable") from None
     if len(source.av.streams) > limits.streams:
         reason = f"{len(source.av.streams)} streams, the limit is {limits.streams}"
         raise MediaError("too_big", reason)
     _choose(source, limits)
-
-
-def _broken(source: Source, reason: str) -> str:
-    return f"{source.missing} bytes are missing at its end" if source.missing else reason
 
 
 def _choose(source: Source, limits: Limits) -> None:
@@ -205,8 +208,11 @@ def duration_of(source: Source) -> float:
         ends = [declared_end(source, track) for track in source.tracks()]
         if ends and None not in ends:
             return max(0.0, max(end for end in ends if end is not None))
-        if source.av.duration:
-            return source.av.duration / 1_000_000
+        declared = (source.av.duration or 0) / 1_000_000
+        if source.container in ABSOLUTE:
+            declared -= source.origin
+        if declared > 0:
+            return declared
     return _scanned_end(source)
 
 

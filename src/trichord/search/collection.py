@@ -2,12 +2,14 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
+from trichord.media.probe import Status
 from trichord.search.table import MomentTable
 from trichord.search.yardstick import Calibration
 from trichord.types import UserError
@@ -52,7 +54,7 @@ class Collection:
         )
 
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, path: Path) -> "Collection":
         """Open a collection.
 
         Raises:
@@ -66,7 +68,7 @@ class Collection:
         return cls(path, _read(file))
 
     @classmethod
-    def begin(cls, path: Path, description: Description) -> Self:
+    def begin(cls, path: Path, description: Description) -> "Collection":
         """Make a collection, or open the one that is there to go on with it.
 
         Raises:
@@ -112,7 +114,11 @@ class Collection:
         """
         import fcntl  # absent on Windows, where searching works nevertheless
 
-        with (self.path / ".lock").open("wb") as file:
+        try:
+            file = (self.path / ".lock").open("wb")
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be written: {error.strerror}") from error
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -140,6 +146,10 @@ class Collection:
             self.table.remove(sorted(chosen))
             self.table.compact()
         return tuple(sorted(chosen))
+
+    def counts(self) -> dict[Status, int]:
+        """How many moments have each status; a file that cannot be used counts as one."""
+        return Counter(status for one in self.table.files().values() for status in one.statuses)
 
     @property
     def calibrated(self) -> bool:
@@ -193,7 +203,8 @@ def _read(file: Path) -> Description:
         if not (0 < description.hop <= description.seconds < math.inf and min(sizes) > 0):
             raise ValueError("impossible sizes")
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        why = next(iter(str(error).splitlines()), type(error).__name__)
         raise UserError(
-            f"{file} is damaged ({error}): delete the collection and index anew."
+            f"{file} is damaged ({why}): delete the collection and index anew."
         ) from error
     return description

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from trichord.media.decoder import Decoder
-from trichord.media.probe import STATUSES, Status
+from trichord.media.probe import Status
 from trichord.models.embedder import Embedder
 from trichord.search.backdrop import calibrate_for
 from trichord.search.collection import Collection, Description, under
@@ -20,6 +20,10 @@ from trichord.types import UserError
 Change = Literal["unchanged", "same", "new", "changed", "removed"]
 """`same`: the bytes were known already, under this name or another, and kept their vectors."""
 
+BEST_FIRST: tuple[Status, ...] = (
+    "ok", "no_audio", "no_video", "silent", "corrupt", "too_big", "timeout", "unsupported",
+)  # fmt: skip
+"""A file is called what its best moment is called."""
 MOMENTS_A_COMMIT = 64
 """Moments after which whole files are stored: about what an interruption can cost."""
 FILES_AT_ONCE = 16
@@ -171,12 +175,12 @@ def _forget(
 
 
 def _known(known: KnownFile, change: Change) -> Indexed:
-    best = min(known.statuses, key=STATUSES.index)
+    best = min(known.statuses, key=BEST_FIRST.index)
     return Indexed(file=known.version.file, change=change, status=best, moments=known.moments)
 
 
 def _stored(file: FileEntries, change: Change) -> Indexed:
-    best = min(file.entries, key=lambda entry: STATUSES.index(entry.status))
+    best = min(file.entries, key=lambda entry: BEST_FIRST.index(entry.status))
     return Indexed(
         file=file.version.file,
         change=change,

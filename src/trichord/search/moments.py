@@ -5,7 +5,7 @@ import math
 SECONDS = 10.0
 """Length of a moment: that of AudioSet's clips, which sound towers are trained on."""
 SHORTEST = 1.0
-"""A tail shorter than this (seconds) joins the moment before it."""
+"""A tail shorter than this (seconds), or than half a moment, joins the moment before it."""
 
 
 def moments(
@@ -29,7 +29,7 @@ def moments(
     found = [(0.0, min(seconds, duration))]
     while found[-1][1] < duration:
         start = len(found) * step
-        if duration - start < min(SHORTEST, seconds):
+        if duration - start < min(SHORTEST, seconds / 2):
             found[-1] = (found[-1][0], duration)
         else:
             found.append((start, min(start + seconds, duration)))

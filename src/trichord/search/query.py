@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 
@@ -50,7 +50,7 @@ class Query:
         video: Path | None = None,
         sight: float = 1.0,
         sound: float = 1.0,
-    ) -> Self:
+    ) -> "Query":
         """A query by exactly one of text, image, audio and video.
 
         Raises:

@@ -1,6 +1,7 @@
 """The Lance table of moments: a row a moment, all rows of a file replaced in one transaction."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import groupby
@@ -14,10 +15,10 @@ import pyarrow as pa
 from jaxtyping import Bool, Float
 
 from trichord.media.probe import Status
-from trichord.types import Moment
+from trichord.types import Moment, UserError
 
-Vector = Float[np.ndarray, " dim"]
-Vectors = Float[np.ndarray, "moment dim"]
+Vector = Float[np.ndarray, " _"]
+Vectors = Float[np.ndarray, "moment _"]
 
 FRAGMENTS = 64
 """Commits after which their small files are joined; a transaction opens each of them."""
@@ -124,8 +125,10 @@ class MomentTable:
     @property
     def _table(self) -> Any:
         # Files but no version: the first transaction was cut off, so there is no table yet.
-        begun = any(self.path.glob("_versions/*.manifest"))
-        return lance.dataset(str(self.path)) if begun else None
+        if not any(self.path.glob("_versions/*.manifest")):
+            return None
+        with _plainly(self.path):
+            return lance.dataset(str(self.path))
 
     def put(self, files: Sequence[FileEntries]) -> None:
         """Add files, or replace all that is known of them, in one transaction.
@@ -135,15 +138,17 @@ class MomentTable:
         """
         if not files:
             return
-        rows = self._rows(files)
-        if (table := self._table) is None:
-            lance.write_dataset(rows, str(self.path), mode="create")
-            return
-        upsert = table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
-        stale = _among("file", [one.version.file for one in files])
-        upsert.when_not_matched_by_source_delete(stale).execute(rows)
-        if len(table.get_fragments()) >= FRAGMENTS:
-            self._join(lance.dataset(str(self.path)))
+        rows, table = self._rows(files), self._table
+        with _plainly(self.path):
+            if table is None:
+                lance.write_dataset(rows, str(self.path), mode="create")
+                return
+            upsert = table.merge_insert("id").when_matched_update_all()
+            stale = _among("file", [one.version.file for one in files])
+            replace = upsert.when_not_matched_insert_all().when_not_matched_by_source_delete(stale)
+            replace.execute(rows)
+            if len(table.get_fragments()) >= FRAGMENTS:
+                self._join(lance.dataset(str(self.path)))
 
     def remove(self, files: Sequence[str]) -> None:
         """Delete files; repeated after an interruption it has the same result."""
@@ -159,11 +164,9 @@ class MomentTable:
 
     def files(self) -> dict[str, KnownFile]:
         """Every file of the table by its path, in order of path."""
-        if (table := self._table) is None:
-            return {}
         names = ("file", "signature", "size", "mtime_ns", "start", "status")
         columns = {name: name for name in names} | {"findable": FINDABLE}
-        rows = table.to_table(columns=columns).sort_by(ORDER)
+        rows = self._read(columns=columns).sort_by(ORDER)
         known: dict[str, KnownFile] = {}
         for file, same in groupby(rows.to_pylist(), key=itemgetter("file")):
             of_file = list(same)
@@ -201,8 +204,9 @@ class MomentTable:
     def _read(self, **options: Any) -> Any:
         table = self._table
         if table is None:
-            return self.schema.empty_table().select(options.get("columns", self.schema.names))
-        return table.to_table(**options)
+            return self.schema.empty_table()
+        with _plainly(self.path):
+            return table.to_table(**options)
 
     def _join(self, table: Any) -> None:
         table.optimize.compact_files(
@@ -228,6 +232,19 @@ class MomentTable:
             for number, entry in enumerate(one.entries)
         ]
         return pa.Table.from_pylist(listed, schema=self.schema)
+
+
+@contextmanager
+def _plainly(path: Path) -> Generator[None]:
+    """Say in a line what Lance says in many, with the trace of its own source."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        why = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UserError(
+            f"{path} cannot be read or written ({why[:200]}): if there is room on the disk, it is "
+            "damaged; delete the collection and index anew."
+        ) from error
 
 
 def _among(column: str, values: Iterable[str]) -> str:

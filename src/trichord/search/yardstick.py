@@ -9,7 +9,7 @@ deviations of that: how far a moment is beyond what is usual for a query of this
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -48,16 +48,16 @@ class Scale:
         return (cosines - usual) / self.spread
 
     @classmethod
-    def of(cls, cosines: Numbers, present: Marks, dim: int) -> Self:
-        """Measure background queries; `PRIOR` cosines of random directions in `dim` are added.
+    def of(cls, cosines: Numbers, present: Marks, dim: int) -> "Scale":
+        """Measure background queries.
 
-        Thus an empty collection has the scale of random directions, 0 and 1/√dim, and none has a
-        spread of 0.
+        `PRIOR` strays of random directions in `dim` dimensions, whose spread is 1/√dim, are added
+        to those seen: so an empty collection has a scale too, and no spread is 0.
         """
-        count = present.sum() + PRIOR
-        location = float((cosines * present).sum() / count)
+        count = int(present.sum())
+        location = float((cosines * present).sum()) / max(1, count)
         strays = cls(location, 1.0).standardise(cosines, present) * present
-        return cls(location, math.sqrt((float((strays**2).sum()) + PRIOR / dim) / count))
+        return cls(location, math.sqrt((float((strays**2).sum()) + PRIOR / dim) / (count + PRIOR)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class Calibration:
         return sticks[kind]
 
     @classmethod
-    def of(cls, stored: Mapping[str, Any]) -> Self:
+    def of(cls, stored: Mapping[str, Any]) -> "Calibration":
         """From JSON values, as `dataclasses.asdict` gives them.
 
         Raises:

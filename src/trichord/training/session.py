@@ -78,7 +78,7 @@ class Session:
             "optimizer.": {} if optimizer is None else optimizer_tensors(optimizer),
         }
         tensors = {
-            f"{prefix}{name}": value.clone()
+            f"{prefix}{name}": value
             for prefix, part in parts.items()
             for name, value in part.items()
         }
@@ -94,7 +94,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """An optimizer's moments and step counts by parameter number and name."""
     state = optimizer.state_dict()["state"]
     return {
-        f"{number}.{name}": value
+        f"{number}.{name}": value.clone()
         for number, values in state.items()
         for name, value in values.items()
     }

@@ -1,0 +1,54 @@
+# One list of commands. `make help` shows them; continuous integration runs the same ones.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fix docs bench stand-ins clean
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.user: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing Trichord into $(VENV) (a few minutes the first time) ..."
+	$(PIP) --editable ".[train,metrics,search,world]"
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing Trichord and its development tools into $(VENV) ..."
+	$(PIP) --editable ".[dev]"
+	@touch $@
+
+demo: $(VENV)/.user ## The whole way on a generated world: render, train, evaluate, index, search
+	$(BIN)/trichord demo
+
+test: $(VENV)/.dev ## All tests, with coverage
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope --cov --cov-report term:skip-covered
+
+check: $(VENV)/.dev ## Lint, types, layers, documentation
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/zensical build --clean --strict
+
+fix: $(VENV)/.dev ## Mend what a machine can mend
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+docs: $(VENV)/.dev ## Read the documentation at http://127.0.0.1:8000
+	$(BIN)/zensical serve
+
+bench: $(VENV)/.dev ## Measure: systems of the paper on five seeds, decoding, ranks
+	$(BIN)/python benchmarks/ranks.py
+	$(BIN)/python benchmarks/systems.py
+
+stand-ins: $(VENV)/.user ## Make the small pretrained towers of the world again (about 20 minutes)
+	$(BIN)/python -m trichord.training.stand_ins src/trichord/encoders/stand_ins
+
+clean: ## Delete what was installed and generated
+	rm -rf $(VENV) demo site .coverage* .pytest_cache .ruff_cache

@@ -1,0 +1,172 @@
+"""Commands about an archive: `index` and `search`."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+from rich.table import Table
+
+from trichord.cli.console import aside, bar, counted, out
+from trichord.cli.runs import device_of, model_of
+from trichord.types import Hit, UserError
+
+if TYPE_CHECKING:
+    from trichord.search.collection import Collection
+    from trichord.search.query import Query
+
+
+def index(arguments: list[str]) -> None:
+    """`trichord index RUN|EXPERIMENT PATH... COLLECTION`."""
+
+    def run(
+        model: Annotated[str, tyro.conf.arg(metavar="RUN|EXPERIMENT")],
+        places: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="PATH... COLLECTION")],
+        /,
+        *,
+        seconds: float = 10.0,
+        hop: float | None = None,
+        remove: bool = False,
+        device: str = "auto",
+        workers: int = 2,
+    ) -> None:
+        """Cut media files into moments and keep what is seen and heard in each.
+
+        Call it again to bring the collection up to date: unchanged files are skipped, files that are
+        gone from the given folders leave it. An interrupted call goes on where it stopped.
+
+        Args:
+            model: A run, or an experiment such as 'untrained' for CLIP and CLAP as they come.
+            places: Media files and folders, and last the collection's folder.
+            seconds: Length of a moment.
+            hop: Seconds between the starts of moments; as long as a moment if not given.
+            remove: Take the files and folders out of the collection instead.
+            device: cpu, cuda, or whichever is there.
+            workers: Processes that decode.
+        """
+        if len(places) < 2:
+            raise UserError("name at least one file or folder, and last the collection.")
+        *media, collection = places
+        if remove:
+            gone = _opened(collection).remove(media)
+            out.print(f"{collection}: {len(gone)} files removed.")
+            return
+        _bring_up_to_date(model, media, collection, (seconds, hop), device, workers)
+
+    tyro.cli(run, args=arguments, prog="trichord index")
+
+
+def _bring_up_to_date(
+    name: str,
+    media: list[Path],
+    collection: Path,
+    window: tuple[float, float | None],
+    device: str,
+    workers: int,
+) -> None:
+    from trichord.media import Decoder
+    from trichord.search.indexing import begin
+    from trichord.search.indexing import index as bring_up_to_date
+    from trichord.search.survey import media_at
+
+    files = len(media_at(media))
+    model = model_of(name).to(device_of(device))
+    begun = begin(collection, _lasting(name), model, *window)
+    changes: list[str] = []
+    statuses: list[str] = []
+    with Decoder(workers=workers) as decoder, bar("files", files) as moving:
+        for done in bring_up_to_date(begun, model, decoder, media):
+            changes.append(done.change)
+            statuses.append(done.status)
+            if done.reason:
+                aside.print(f"  {done.file}: {done.status}: {done.reason}", markup=False)
+            moving.advance(note=Path(done.file).name)
+    held = sum(known.moments for known in begun.table.files().values())
+    out.print(f"{collection}: {counted(changes)}; {counted(statuses)}; {held} moments. Next:")
+    out.print(f'  trichord search {collection} "a dog barks"', markup=False)
+
+
+def _lasting(name: str) -> str:
+    """How a collection remembers its model: a run by its whole path, an experiment by its name."""
+    return str(Path(name).absolute()) if Path(name).is_dir() else name
+
+
+def _opened(path: Path) -> "Collection":
+    from trichord.search.collection import Collection
+
+    return Collection.open(path)
+
+
+def search(arguments: list[str]) -> None:
+    """`trichord search COLLECTION TEXT`."""
+
+    def run(
+        collection: Annotated[Path, tyro.conf.arg(metavar="COLLECTION")],
+        text: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None,
+        /,
+        *,
+        image: Path | None = None,
+        audio: Path | None = None,
+        video: Path | None = None,
+        sight: float = 1.0,
+        sound: float = 1.0,
+        k: int = 10,
+        sheet: Path | None = None,
+        json: bool = False,
+    ) -> None:
+        """Find moments by a text, a picture, a sound or a clip.
+
+        Args:
+            collection: What 'trichord index' made.
+            text: What to look and listen for.
+            image: A picture to look like.
+            audio: A sound to sound like; the sound of a video will do.
+            video: A clip to look and sound like.
+            sight: How much what is seen counts.
+            sound: How much what is heard counts; 0 ignores it.
+            k: How many moments.
+            sheet: Also draw the hits into this PNG.
+            json: Print the hits as JSON.
+        """
+        from trichord.search.query import Query
+
+        query = Query.of(text, image=image, audio=audio, video=video, sight=sight, sound=sound)
+        hits = _find(collection, query, k, sheet)
+        if json:
+            out.print_json(data=[asdict(hit) for hit in hits])
+        else:
+            out.print(_table(hits))
+        if sheet:
+            out.print(f"Drawn: {sheet}")
+
+    tyro.cli(run, args=arguments, prog="trichord search")
+
+
+def _find(collection: Path, query: "Query", k: int, sheet: Path | None) -> list[Hit]:
+    from trichord.media import Decoder
+    from trichord.search.engine import SearchEngine
+    from trichord.search.sheet import write_sheet
+
+    held = _opened(collection)
+    model = model_of(held.description.run)
+    with Decoder(workers=1) as decoder:
+        hits = SearchEngine(held, model, decoder).search(query, k)
+        if sheet:
+            note = f"sight {query.sight:g}, sound {query.sound:g}; {collection}"
+            write_sheet(sheet, hits, decoder, query.given, note)
+    return hits
+
+
+def _table(hits: list[Hit]) -> Table:
+    shown = Table(
+        caption="score = sight + sound, in standard deviations of an unrelated moment's score"
+    )
+    for name in ("#", "score", "sight", "sound"):
+        shown.add_column(name, justify="right")
+    shown.add_column("when")
+    shown.add_column("file", overflow="fold")
+    for place, hit in enumerate(hits, start=1):
+        parts = ["–" if part is None else f"{part:+.2f}" for part in (hit.sight, hit.sound)]
+        when = f"{hit.moment.start:.1f}–{hit.moment.end:.1f} s"
+        shown.add_row(str(place), f"{hit.score:+.2f}", *parts, when, hit.moment.file)
+    return shown

@@ -1,0 +1,221 @@
+"""Contact sheets: the hits of a search as one picture."""
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+from trichord.media.decoded import Decoded
+from trichord.media.decoder import Decoder
+from trichord.media.plan import DecodePlan, FramePlan, Request
+from trichord.types import Hit, UserError
+from trichord.types.files import write_atomically
+
+COLUMNS = 4
+TILE = (320, 334)
+PICTURE = (320, 180)
+STRIP = 40
+MARGIN = 24
+HEADER = 76
+INSET = 14
+RATE = 4_000
+"""Samples a second that a waveform is drawn from."""
+
+PAPER, CARD, STAGE = "#f2f0ea", "#ffffff", "#22252b"
+INK, FADED, GROOVE = "#1d1f23", "#6d7078", "#e6e4dd"
+SIGHT, SOUND = "#2f6fd0", "#e08a1e"
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+Box = tuple[int, int, int, int]
+
+
+def write_sheet(path: Path, hits: Sequence[Hit], decoder: Decoder, title: str, note: str) -> None:
+    """Write a contact sheet as PNG.
+
+    Raises:
+        UserError: The name does not end in .png, or the place cannot be written to.
+    """
+    if path.suffix.lower() != ".png":
+        raise UserError(f"{path}: contact sheets are PNG files: give a name that ends in .png.")
+    content = io.BytesIO()
+    draw_sheet(hits, decoder, title, note).save(content, "PNG")
+    write_atomically(path, content.getvalue())
+
+
+def draw_sheet(hits: Sequence[Hit], decoder: Decoder, title: str, note: str) -> Image.Image:
+    """Draw hits in their order, a tile each.
+
+    A tile shows the middle frame of the moment, its waveform where it has sound, and how much of the
+    score came from sight (blue) and from sound (orange), in one scale for the whole sheet.
+
+    Args:
+        hits: Best first.
+        decoder: Reads the moments' files again; a file that has gone leaves its tile without picture.
+        title: What was searched for.
+        note: The second line: collection, weights.
+    """
+    columns = max(1, min(COLUMNS, len(hits)))
+    rows = -(-len(hits) // columns)
+    width = MARGIN + max(2, columns) * (TILE[0] + MARGIN)
+    sheet = Image.new("RGB", (width, HEADER + MARGIN + rows * (TILE[1] + MARGIN)), PAPER)
+    pen = ImageDraw.Draw(sheet)
+    room = width - 2 * MARGIN
+    pen.text((MARGIN, 20), fitted(" ".join(title.split()), font(26), room), INK, font(26))
+    pen.text((MARGIN, 58), fitted(note, font(14), room), FADED, font(14))
+    most = max(
+        (abs(part) for hit in hits for part in (hit.sight or 0.0, hit.sound or 0.0)), default=1
+    )
+    for number, (hit, decoded) in enumerate(zip(hits, _moments(hits, decoder), strict=True)):
+        tile = _Tile(hit, decoded, number + 1, most or 1.0).draw()
+        place = (number % columns * (TILE[0] + MARGIN), number // columns * (TILE[1] + MARGIN))
+        sheet.paste(tile, (MARGIN + place[0], HEADER + MARGIN + place[1]), _rounded(TILE, 10))
+    return sheet
+
+
+def _moments(hits: Sequence[Hit], decoder: Decoder) -> list[Decoded]:
+    plan = DecodePlan(
+        frames=FramePlan(rule="uniform", count=1, short_side=PICTURE[1]), rates=(RATE,)
+    )
+    requests = (
+        Request(
+            path=hit.moment.file,
+            spans=(
+                (hit.moment.start, hit.moment.end if hit.moment.end > hit.moment.start else None),
+            ),
+            plan=plan,
+        )
+        for hit in hits
+    )
+    return [decoded for [decoded] in decoder.decode_all(requests)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Tile:
+    """One hit as a card. `most`: the contribution that fills a bar."""
+
+    hit: Hit
+    decoded: Decoded
+    rank: int
+    most: float
+
+    def draw(self) -> Image.Image:
+        card = Image.new("RGB", TILE, CARD)
+        pen = ImageDraw.Draw(card)
+        pen.rectangle((0, 0, PICTURE[0], PICTURE[1] + STRIP - 1), STAGE)
+        self._show(card, pen)
+        self._badge(pen)
+        self._caption(pen)
+        return card
+
+    def _show(self, card: Image.Image, pen: ImageDraw.ImageDraw) -> None:
+        """The picture with its sound below; a sound alone fills the place of both."""
+        wave = self.decoded.audio.get(RATE)
+        foot = PICTURE[1] + STRIP
+        if self.decoded.frames is not None:
+            top_height = PICTURE[1] if wave is not None else foot
+            card.paste(*_placed(self.decoded.frames[0], (PICTURE[0], top_height)))
+            if wave is not None:
+                _waveform(pen, wave, (0, PICTURE[1], PICTURE[0], foot))
+        elif wave is not None:
+            _waveform(pen, wave, (0, 40, PICTURE[0], foot - 20))
+        else:
+            middle = (PICTURE[0] // 2, foot // 2)
+            there = Path(self.hit.moment.file).exists()
+            reason = self.decoded.label if there else "the file is no longer there"
+            said = fitted(reason, font(14), PICTURE[0] - 2 * INSET)
+            pen.text(middle, said, GROOVE, font(14), anchor="mm")
+
+    def _badge(self, pen: ImageDraw.ImageDraw) -> None:
+        width = 16 + round(font(16).getlength(str(self.rank)))
+        pen.rounded_rectangle((8, 8, 8 + width, 34), 6, STAGE)
+        pen.text((8 + width / 2, 21), str(self.rank), CARD, font(16), anchor="mm")
+
+    def _caption(self, pen: ImageDraw.ImageDraw) -> None:
+        top = PICTURE[1] + STRIP + 12
+        moment = self.hit.moment
+        right = TILE[0] - INSET
+        score = f"{self.hit.score:.2f}"
+        pen.text((right, top), score, INK, font(20), anchor="ra")
+        room = right - INSET - font(20).getlength(score) - 12
+        pen.text((INSET, top), fitted(Path(moment.file).name, font(16), room), INK, font(16))
+        length = moment.end > moment.start
+        when = f"{clock(moment.start)} - {clock(moment.end)}" if length else "picture"
+        pen.text((INSET, top + 22), when, FADED, font(14))
+        self._bar(pen, top + 58, "sight", self.hit.sight, SIGHT)
+        self._bar(pen, top + 80, "sound", self.hit.sound, SOUND)
+
+    def _bar(
+        self, pen: ImageDraw.ImageDraw, y: int, name: str, part: float | None, colour: str
+    ) -> None:
+        left, right = INSET + 52, TILE[0] - INSET - 52
+        pen.text((INSET, y), name, FADED, font(13), anchor="lm")
+        pen.rounded_rectangle((left, y - 4, right, y + 4), 4, GROOVE)
+        length = round((right - left) * max(0.0, part or 0.0) / self.most)
+        if length > 8:
+            pen.rounded_rectangle((left, y - 4, left + length, y + 4), 4, colour)
+        said = "none" if part is None else f"{part:+.2f}"
+        pen.text((TILE[0] - INSET, y), said, FADED, font(13), anchor="rm")
+
+
+def _placed(
+    frame: UInt8[np.ndarray, "height width 3"], room: tuple[int, int]
+) -> tuple[Image.Image, tuple[int, int]]:
+    """A frame scaled into a room, and where it stands there."""
+    picture = Image.fromarray(frame)
+    scale = min(room[0] / picture.width, room[1] / picture.height)
+    # Rounded up: a pixel short of the room would show as a dark line.
+    size = math.ceil(picture.width * scale - 0.01), math.ceil(picture.height * scale - 0.01)
+    place = (room[0] - size[0]) // 2, (room[1] - size[1]) // 2
+    return picture.resize(size, Image.Resampling.LANCZOS), place
+
+
+def _waveform(pen: ImageDraw.ImageDraw, wave: Float[np.ndarray, " sample"], box: Box) -> None:
+    """The loudest sample of each of many equal parts, as upright strokes; scaled to the loudest."""
+    left, top, right, bottom = box
+    strokes = (right - left - 2 * INSET) // 4
+    parts = [part for part in np.array_split(np.abs(wave), strokes) if len(part)]
+    peaks = np.array([part.max() for part in parts])
+    half = (bottom - top) / 2 - 4
+    for i, peak in enumerate(peaks / max(float(peaks.max()), 1e-6)):
+        x, reach = left + INSET + 4 * i, max(1.0, half * float(peak))
+        middle = (top + bottom) / 2
+        pen.rounded_rectangle((x, middle - reach, x + 2, middle + reach), 1, SOUND)
+
+
+def _rounded(size: tuple[int, int], radius: int) -> Image.Image:
+    """A mask with round corners, drawn four times as large for smooth edges."""
+    large = Image.new("L", (4 * size[0], 4 * size[1]), 0)
+    box = (0, 0, 4 * size[0] - 1, 4 * size[1] - 1)
+    ImageDraw.Draw(large).rounded_rectangle(box, 4 * radius, 255)
+    return large.resize(size, Image.Resampling.BOX)
+
+
+def font(size: int) -> Font:
+    """Pillow's own font, so that a sheet looks the same everywhere."""
+    return ImageFont.load_default(size)
+
+
+def fitted(text: str, face: Font, room: float | int) -> str:
+    """A text cut in the middle until it is at most `room` pixels wide."""
+    if face.getlength(text) <= room:
+        return text
+    for kept in range(len(text) - 1, 1, -1):
+        shorter = text[: (kept + 1) // 2] + "..." + text[-(kept // 2) :]
+        if face.getlength(shorter) <= room:
+            return shorter
+    return "..."
+
+
+def clock(seconds: float) -> str:
+    """Seconds as a time of day is said: 0:07, 12:30, 1:02:03; tenths where they are not whole."""
+    tenths = round(seconds * 10)
+    whole, tenth = divmod(tenths, 10)
+    minutes, second = divmod(whole, 60)
+    hours, minute = divmod(minutes, 60)
+    start = f"{hours}:{minute:02}" if hours else f"{minute}"
+    return f"{start}:{second:02}" + (f".{tenth}" if tenth else "")

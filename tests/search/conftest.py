@@ -1,0 +1,124 @@
+"""A small archive whose content is known, and a collection of it."""
+
+import shutil
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from trichord.media import Decoder
+from trichord.search.indexing import begin, index
+
+RATE = 16_000
+SECONDS = 2.0
+COLOURS = {"red": (200, 30, 30), "blue": (30, 40, 200), "green": (20, 160, 60)}
+
+
+def square(colour, step, background=(240, 240, 235)):
+    """A coloured square that moves to the right."""
+    picture = np.full((48, 64, 3), background, np.uint8)
+    left = 4 + 2 * step % 36
+    picture[12:36, left : left + 24] = colour
+    return picture
+
+
+def tone(pitch, seconds, loudness=0.4):
+    """A tone with an overtone, float32 (samples,)."""
+    time = np.arange(round(seconds * RATE)) / RATE
+    wave = np.sin(2 * np.pi * pitch * time) + 0.5 * np.sin(4 * np.pi * pitch * time)
+    return (loudness * wave / 1.5).astype(np.float32)
+
+
+def write_sound(container, stream, wave):
+    step = stream.codec_context.frame_size or 1024
+    for start in range(0, len(wave), step):
+        piece = wave[None, start : start + step]
+        if stream.codec_context.format.name == "s16":
+            piece = (piece * 32767).round().astype(np.int16)
+        frame = av.AudioFrame.from_ndarray(
+            piece, format=stream.codec_context.format.name, layout="mono"
+        )
+        frame.sample_rate, frame.time_base, frame.pts = RATE, Fraction(1, RATE), start
+        container.mux(stream.encode(frame))
+    container.mux(stream.encode(None))
+
+
+def make_video(path, colour, wave=None, seconds=4.0, fps=5):
+    with av.open(str(path), "w") as container:
+        picture = container.add_stream("libx264", rate=fps, options={"g": "5"})
+        picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
+        sound = None if wave is None else container.add_stream("aac", rate=RATE, layout="mono")
+        for step in range(round(seconds * fps)):
+            frame = av.VideoFrame.from_ndarray(square(colour, step), format="rgb24")
+            container.mux(picture.encode(frame))
+        container.mux(picture.encode(None))
+        if sound is not None:
+            write_sound(container, sound, wave)
+
+
+def make_sound(path, wave):
+    with av.open(str(path), "w") as container:
+        write_sound(container, container.add_stream("pcm_s16le", rate=RATE, layout="mono"), wave)
+
+
+@pytest.fixture(scope="session")
+def rendered(tmp_path_factory):
+    """Files of every kind, made once: treat as read-only."""
+    folder = tmp_path_factory.mktemp("rendered")
+    make_video(folder / "red.mp4", COLOURS["red"], tone(220, 4.0))
+    make_video(folder / "blue.mp4", COLOURS["blue"], tone(1500, 4.0))
+    make_video(folder / "mute.mp4", COLOURS["green"])
+    half = np.concatenate([tone(600, 2.0), np.zeros(2 * RATE, np.float32)])
+    # Uncompressed, so that the second half is silence and not an encoder's remnant of it.
+    make_sound(folder / "half.wav", half)
+    make_sound(folder / "tone.wav", tone(3000, 3.5))
+    Image.fromarray(square((250, 200, 0), 3, (20, 20, 60))).save(folder / "still.png")
+    (folder / "broken.mp4").write_bytes((folder / "red.mp4").read_bytes()[:700])
+    return folder
+
+
+@pytest.fixture
+def archive(rendered, tmp_path):
+    """A folder of its own with the rendered files, one of them in a folder below."""
+    folder = tmp_path / "archive"
+    shutil.copytree(rendered, folder)
+    (folder / "more").mkdir()
+    (folder / "tone.wav").rename(folder / "more" / "it's a tone.wav")
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Tiny layers: threads would spend their time waiting for one another."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def decoder():
+    with Decoder(workers=2) as decoder:
+        yield decoder
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Makes or opens the collection of a model, with moments of two seconds."""
+
+    def start(model, name="collection", seconds=SECONDS):
+        return begin(tmp_path / name, tmp_path / "run", model, seconds)
+
+    return start
+
+
+@pytest.fixture
+def collection(start, tiny_model, decoder, archive):
+    """The indexed archive."""
+    made = start(tiny_model)
+    list(index(made, tiny_model, decoder, [archive]))
+    return made

@@ -1,0 +1,47 @@
+import numpy as np
+import pytest
+
+from trichord.features.store import FeatureFolder, FeatureRow
+from trichord.types import Caption, Clip
+
+COLOURS = ("red", "green", "blue", "white", "black", "pink", "grey", "gold", "teal", "plum")
+PITCHES = ("low", "high", "soft", "loud", "shrill", "deep", "hoarse", "clear", "dull", "sharp")
+
+
+def describe(i):
+    """Sight and sound of clip i agree: its number decides both."""
+    seen, heard = f"a {COLOURS[i % 10]} thing", f"a {PITCHES[i % 10]} sound"
+    kinds = (("audio", "crowd", heard), ("visual", "crowd", seen),
+             ("audio_visual", "crowd", f"{seen} with {heard}"),
+             ("audio_visual", "llm", f"{seen}, {heard}"))
+    return tuple(Caption(text=text, about=about, source=source) for about, source, text in kinds)
+
+
+@pytest.fixture
+def learnable(tmp_path):
+    """Clips and a folder of features in which sight, sound and captions agree; 24 + 10 clips."""
+
+    def write(model, *, silent=()):
+        clips = [
+            Clip(id=f"c{i}", path="/nowhere", captions=describe(i), split="train" if i < 24 else "val")
+            for i in range(34)
+        ]
+        random = np.random.default_rng(0)
+        folder = FeatureFolder(tmp_path / "cache")
+        for name in ("vision", "audio"):
+            tower = model.encoders()[name]
+            prototypes = random.normal(size=(10, tower.width))
+            rows = []
+            for i, clip in enumerate(clips):
+                gone = name == "audio" and clip.id in silent
+                noisy = prototypes[i % 10] + 0.2 * random.normal(size=(0 if gone else 2, tower.width))
+                rows.append(FeatureRow(clip.id, "test", "ok", noisy.astype(np.float32)))
+            folder.table(name, tower).put(rows)
+        texts = list(dict.fromkeys(c.text for clip in clips for c in clip.captions))
+        vectors = random.normal(size=(len(texts), 1, model.text.width)).astype(np.float32)
+        folder.table("text", model.text).put(
+            [FeatureRow(t, "text", "ok", v) for t, v in zip(texts, vectors, strict=True)]
+        )
+        return clips, folder
+
+    return write
