@@ -3,7 +3,9 @@
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests never ask a model hub
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models lose more to waiting threads than they win
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # tiny models lose more to waiting threads than they win
 
 import pytest
 from jaxtyping import install_import_hook

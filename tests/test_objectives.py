@@ -54,9 +54,7 @@ def test_a_masked_row_changes_neither_loss_nor_gradient():
     vision = torch.randn(5, 6, generator=generator)
     here = [True, True, False, True, True]
     everywhere = {"av": torch.ones(5, dtype=torch.bool)}
-    masked = objective(
-        Embeddings(None, features(audio, here), features(vision)), everywhere
-    )["av"]
+    masked = objective(Embeddings(None, features(audio, here), features(vision)), everywhere)["av"]
     kept = torch.tensor([0, 1, 3, 4])
     fewer = {"av": torch.ones(4, dtype=torch.bool)}
     without = objective(Embeddings(None, features(audio[kept]), features(vision[kept])), fewer)
@@ -67,7 +65,9 @@ def test_a_masked_row_changes_neither_loss_nor_gradient():
 
 
 def test_a_term_without_two_rows_is_left_out_and_never_nan():
-    embeddings = Embeddings(features(torch.eye(3)), features(torch.eye(3), [True, False, False]), None)
+    embeddings = Embeddings(
+        features(torch.eye(3)), features(torch.eye(3), [True, False, False]), None
+    )
     wanted = {name: torch.ones(3, dtype=torch.bool) for name in ("av", "at", "vt")}
     assert contrastive()(embeddings, wanted) == {}
 

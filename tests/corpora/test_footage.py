@@ -50,3 +50,11 @@ def test_stem_takes_off_only_the_extension_of_a_medium(name, expected):
 def test_a_file_is_found_by_path_else_by_a_name_that_is_unique(touch, name, found):
     root = touch("a/one.mp4", "a/two.mp4", "b/two.mp4")
     assert Footage(root, media_of(root)).find(name) == (found and root / found)
+
+
+def test_a_file_whose_name_tells_nothing_counts_by_its_first_bytes(tmp_path):
+    (tmp_path / "clip.video").write_bytes(b"FLV\x01" + bytes(100))
+    (tmp_path / "weights.bin").write_bytes(b"\xff\xfb" + bytes(100))
+    (tmp_path / "notes.txt").write_text("no medium")
+    (tmp_path / ".hidden").write_bytes(b"FLV\x01" + bytes(100))
+    assert [path.name for path in media_of(tmp_path)] == ["clip.video"]

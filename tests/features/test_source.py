@@ -9,9 +9,18 @@ ALL = np.arange(4)
 
 def test_captions_keep_the_order_and_owner_of_each(captioned):
     captions = Captions.of(captioned)
-    assert captions.texts == ("a bell rings", "a red bell", "a bell chimes", "a dog", "a bell rings")
+    assert captions.texts == (
+        "a bell rings",
+        "a red bell",
+        "a bell chimes",
+        "a dog",
+        "a bell rings",
+    )
     assert captions.owners.tolist() == [0, 0, 0, 2, 3]
-    assert {k: v.tolist() for k, v in captions.numbers.items()} == {"audio": [0, 2, 4], "visual": [1, 3]}
+    assert {k: v.tolist() for k, v in captions.numbers.items()} == {
+        "audio": [0, 2, 4],
+        "visual": [1, 3],
+    }
 
 
 def test_a_draw_gives_each_clip_one_of_its_own_captions_or_none(captioned):
@@ -55,9 +64,10 @@ def test_equal_captions_share_one_feature(tiny_model, captioned, fill):
 def test_the_untrained_pair_reads_sound_by_its_own_text(untrained_model, captioned, fill):
     source = FeatureSource(captioned, untrained_model, fill(untrained_model, captioned))
     one = np.array([0])
-    assert source.texts(one, "vision").values.shape != source.texts(one, "audio").values.shape or (
-        source.texts(one, "vision").values != source.texts(one, "audio").values
-    ).any()
+    assert (
+        source.texts(one, "vision").values.shape != source.texts(one, "audio").values.shape
+        or (source.texts(one, "vision").values != source.texts(one, "audio").values).any()
+    )
 
 
 def test_a_clip_without_features_names_itself_and_the_remedy(tiny_model, captioned, fill):

@@ -111,7 +111,7 @@ def start(tmp_path):
     """Makes or opens the collection of a model, with moments of two seconds."""
 
     def start(model, name="collection", seconds=SECONDS):
-        return begin(tmp_path / name, tmp_path / "run", model, seconds)
+        return begin(tmp_path / name, str(tmp_path / "run"), model, seconds)
 
     return start
 

@@ -145,7 +145,7 @@ def test_places_and_lengths_are_checked_before_anything_is_written(
         update(collection, archive, archive / "missing")
     assert collection.table.version == 0
     with pytest.raises(UserError, match=r"Moments of 0\.5 s"):
-        begin(tmp_path / "other", tmp_path, tiny_model, 0.5)
+        begin(tmp_path / "other", str(tmp_path), tiny_model, 0.5)
     assert not (tmp_path / "other").exists()
 
 
@@ -179,7 +179,7 @@ KILLED = """
         model = TriModal(
             text=ClipText(name=clip), vision=ClipVision(name=clip), audio=Clap(name=clap)
         ).build().eval()
-        there = indexing.begin(collection, Path("run"), model, 2.0)
+        there = indexing.begin(collection, "run", model, 2.0)
         with Decoder(workers=1) as decoder:
             for one in indexing.index(there, model, decoder, [archive]):
                 if one.change == "new":

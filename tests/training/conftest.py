@@ -11,9 +11,12 @@ PITCHES = ("low", "high", "soft", "loud", "shrill", "deep", "hoarse", "clear", "
 def describe(i):
     """Sight and sound of clip i agree: its number decides both."""
     seen, heard = f"a {COLOURS[i % 10]} thing", f"a {PITCHES[i % 10]} sound"
-    kinds = (("audio", "crowd", heard), ("visual", "crowd", seen),
-             ("audio_visual", "crowd", f"{seen} with {heard}"),
-             ("audio_visual", "llm", f"{seen}, {heard}"))
+    kinds = (
+        ("audio", "crowd", heard),
+        ("visual", "crowd", seen),
+        ("audio_visual", "crowd", f"{seen} with {heard}"),
+        ("audio_visual", "llm", f"{seen}, {heard}"),
+    )
     return tuple(Caption(text=text, about=about, source=source) for about, source, text in kinds)
 
 
@@ -23,7 +26,12 @@ def learnable(tmp_path):
 
     def write(model, *, silent=()):
         clips = [
-            Clip(id=f"c{i}", path="/nowhere", captions=describe(i), split="train" if i < 24 else "val")
+            Clip(
+                id=f"c{i}",
+                path="/nowhere",
+                captions=describe(i),
+                split="train" if i < 24 else "val",
+            )
             for i in range(34)
         ]
         random = np.random.default_rng(0)
@@ -34,7 +42,9 @@ def learnable(tmp_path):
             rows = []
             for i, clip in enumerate(clips):
                 gone = name == "audio" and clip.id in silent
-                noisy = prototypes[i % 10] + 0.2 * random.normal(size=(0 if gone else 2, tower.width))
+                noisy = prototypes[i % 10] + 0.2 * random.normal(
+                    size=(0 if gone else 2, tower.width)
+                )
                 rows.append(FeatureRow(clip.id, "test", "ok", noisy.astype(np.float32)))
             folder.table(name, tower).put(rows)
         texts = list(dict.fromkeys(c.text for clip in clips for c in clip.captions))

@@ -41,9 +41,9 @@ def carry_out(tmp_path, learnable):
         splits = ([c for c in clips if c.split == split] for split in ("train", "val"))
         sources = [FeatureSource(held, model, folder) for held in splits]
         run = Run(tmp_path / name)
-        run.start(experiment, "manifest")
         told = []
-        train(experiment, model, sources, run, after_epoch=after_epoch or told.append)
+        note = after_epoch or told.append
+        train(experiment, model, sources, run, manifest="m", after_epoch=note)
         return run, told
 
     return run_it
@@ -83,7 +83,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others(small, carr
     assert once.metrics()[1]["loss"] != other.metrics()[1]["loss"]
 
 
-class Interrupt(Exception):
+class InterruptError(Exception):
     pass
 
 
@@ -103,10 +103,10 @@ def test_an_interrupted_run_ends_bit_for_bit_as_an_uninterrupted_one(
         after_step(self, optimizer, loss)
         steps += 1
         if steps == at:
-            raise Interrupt
+            raise InterruptError
 
     monkeypatch.setattr(Session, "after_step", counted)
-    with pytest.raises(Interrupt):
+    with pytest.raises(InterruptError):
         carry_out(experiment, "broken")
     broken, _ = carry_out(experiment, "broken")
     assert all(torch.equal(v, heads(broken)[k]) for k, v in heads(whole).items())
@@ -129,7 +129,9 @@ def test_the_best_epoch_is_kept_not_the_last(small, carry_out):
 
 def test_patience_ends_a_stage_early(small, carry_out):
     experiment = small("slava-av", epochs=50, patience=2)
-    _, told = carry_out(replace(experiment, stages=(replace(experiment.stages[0], optimizer=AdamW(lr=0.0)),)))
+    _, told = carry_out(
+        replace(experiment, stages=(replace(experiment.stages[0], optimizer=AdamW(lr=0.0)),))
+    )
     assert len(told) == 3  # before training, and two epochs without a better criterion
 
 
@@ -148,16 +150,20 @@ def test_silent_clips_train_and_never_become_nan(small, carry_out):
 def test_an_experiment_without_stages_leaves_the_towers_as_they_came(tiny_trimodal, tmp_path):
     experiment = Experiment(system="untrained", model=tiny_trimodal)
     run = Run(tmp_path / "run")
-    run.start(experiment, "manifest")
     model = tiny_trimodal.build()
-    train(experiment, model, [], run, after_epoch=print)
+    train(experiment, model, [], run, manifest="m", after_epoch=print)
     assert run.complete
     before = model.state_dict()
     assert all(torch.equal(v, before[k]) for k, v in heads(run).items())
 
 
 def test_captions_of_the_wrong_kind_are_named(tiny_trimodal, learnable):
-    stage = Stage(name="s", trains=("text",), draws=(Draw(captions=("composed",), terms=("at",)),), criterion=())
+    stage = Stage(
+        name="s",
+        trains=("text",),
+        draws=(Draw(captions=("composed",), terms=("at",)),),
+        criterion=(),
+    )
 
     model = tiny_trimodal.build()
     clips, folder = learnable(model)

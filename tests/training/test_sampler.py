@@ -11,7 +11,9 @@ VISUAL = Draw(captions=("visual",), terms=("av", "vt"))
 
 
 def stage(*draws, **changes):
-    return Stage(name="s", trains=("text",), draws=draws, criterion=(), **{"batch_size": 8} | changes)
+    return Stage(
+        name="s", trains=("text",), draws=draws, criterion=(), **{"batch_size": 8} | changes
+    )
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Commands about an archive: `index` and `search`."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -97,57 +97,61 @@ def _opened(path: Path) -> "Collection":
     return Collection.open(path)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """Find moments by a text, a picture, a sound or a clip."""
+
+    collection: tyro.conf.Positional[Path]
+    """What 'trichord index' made."""
+    text: tyro.conf.Positional[str | None] = None
+    """What to look and listen for."""
+    image: Path | None = None
+    """A picture to look like; the picture of a video will do."""
+    audio: Path | None = None
+    """A sound to sound like; the sound of a video will do."""
+    video: Path | None = None
+    """A clip to look and sound like."""
+    sight: float = 1.0
+    """How much what is seen counts."""
+    sound: float = 1.0
+    """How much what is heard counts; 0 ignores it."""
+    k: int = 10
+    """How many moments."""
+    sheet: Path | None = None
+    """Also draw the hits into this PNG."""
+    json: bool = False
+    """Print the hits as JSON."""
+
+
 def search(arguments: list[str]) -> None:
     """`trichord search COLLECTION TEXT`."""
+    from trichord.search.query import Query
 
-    def run(
-        collection: Annotated[Path, tyro.conf.arg(metavar="COLLECTION")],
-        text: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None,
-        /,
-        *,
-        image: Path | None = None,
-        audio: Path | None = None,
-        video: Path | None = None,
-        sight: float = 1.0,
-        sound: float = 1.0,
-        k: int = 10,
-        sheet: Path | None = None,
-        json: bool = False,
-    ) -> None:
-        """Find moments by a text, a picture, a sound or a clip.
-
-        Args:
-            collection: What 'trichord index' made.
-            text: What to look and listen for.
-            image: A picture to look like.
-            audio: A sound to sound like; the sound of a video will do.
-            video: A clip to look and sound like.
-            sight: How much what is seen counts.
-            sound: How much what is heard counts; 0 ignores it.
-            k: How many moments.
-            sheet: Also draw the hits into this PNG.
-            json: Print the hits as JSON.
-        """
-        from trichord.search.query import Query
-
-        query = Query.of(text, image=image, audio=audio, video=video, sight=sight, sound=sound)
-        hits = _find(collection, query, k, sheet)
-        if json:
-            out.print_json(data=[asdict(hit) for hit in hits])
-        else:
-            out.print(_table(hits))
-        if sheet:
-            out.print(f"Drawn: {sheet}")
-
-    tyro.cli(run, args=arguments, prog="trichord search")
+    asked = tyro.cli(Search, args=arguments, prog="trichord search")
+    query = Query.of(
+        asked.text,
+        image=asked.image,
+        audio=asked.audio,
+        video=asked.video,
+        sight=asked.sight,
+        sound=asked.sound,
+    )
+    hits = _find(asked.collection, query, asked.k, asked.sheet)
+    if asked.json:
+        out.print_json(data=[asdict(hit) for hit in hits])
+    else:
+        out.print(_table(hits))
+    if asked.sheet:
+        out.print(f"Drawn: {asked.sheet}")
 
 
 def _find(collection: Path, query: "Query", k: int, sheet: Path | None) -> list[Hit]:
+    held = _opened(collection)  # before anything heavy is loaded
+
     from trichord.media import Decoder
     from trichord.search.engine import SearchEngine
     from trichord.search.sheet import write_sheet
 
-    held = _opened(collection)
     model = model_of(held.description.run)
     with Decoder(workers=1) as decoder:
         hits = SearchEngine(held, model, decoder).search(query, k)

@@ -47,9 +47,11 @@ def extract(arguments: list[str]) -> None:
             workers: Processes that decode.
         """
         from trichord.corpora.manifest import read_manifest
+
+        clips = read_manifest(manifest)  # before anything heavy is loaded
+
         from trichord.features.importing import import_features
 
-        clips = read_manifest(manifest)
         embedder = model_of(model)
         folder = folder_of(manifest, features)
         brought = {"vision": vision, "audio": audio, "text": text}
@@ -188,13 +190,19 @@ def train_one(
         for clips in splits or ()
     ]
     epochs = sum(stage.epochs + 1 for stage in experiment.stages)
-    run.start(experiment, file_signature(chosen.manifest))
     with bar(f"{experiment.system}, seed {experiment.seed}", epochs) as moving:
 
         def after_epoch(numbers: dict[str, Any]) -> None:
             moving.advance(note=f"{numbers['stage']}: {numbers['criterion']:.3f}")
 
-        carry_out(experiment, model, sources, run, after_epoch=after_epoch)
+        carry_out(
+            experiment,
+            model,
+            sources,
+            run,
+            manifest=file_signature(chosen.manifest),
+            after_epoch=after_epoch,
+        )
     out.print(f"{path}: {summary(run)}", markup=False)
 
 

@@ -3,11 +3,14 @@
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
+from trichord.media.sniff import HEAD, container_of
 from trichord.types import UserError
 
 _VIDEO = "mp4 m4v mov mkv webm avi mpg mpeg ts m2ts mts wmv flv 3gp ogv"
 _AUDIO = "wav mp3 flac ogg opus oga m4a aac aif aiff wma"
 _IMAGE = "jpg jpeg png webp bmp gif tif tiff"
+WEAKLY_MARKED = ("mp3", "aac", "bmp", "mpegts")
+"""Containers that begin with a byte or two: other files may begin so too."""
 MEDIA_SUFFIXES = frozenset(f".{s}" for s in f"{_VIDEO} {_AUDIO} {_IMAGE}".split())
 
 
@@ -19,12 +22,29 @@ def is_media(path: Path | PurePosixPath) -> bool:
 def media_of(folder: Path) -> list[Path]:
     """All media files under a folder, sorted; hidden files and folders and `__MACOSX` left out.
 
+    A file whose name tells nothing (`clip.video`) counts if its first bytes are those of a medium.
+
     Raises:
         UserError: the folder is missing.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
-    return sorted(p for p in folder.rglob("*") if is_media(p) and _shown(p, folder) and p.is_file())
+    return sorted(
+        p
+        for p in folder.rglob("*")
+        if _shown(p, folder) and p.is_file() and (is_media(p) or holds_media(p))
+    )
+
+
+def holds_media(path: Path) -> bool:
+    """Whether a file begins like a medium, by a mark too long to stand there by chance."""
+    if path.name.startswith("."):
+        return False
+    try:
+        with path.open("rb") as file:
+            return container_of(file.read(HEAD)) not in (None, *WEAKLY_MARKED)
+    except OSError:
+        return False
 
 
 def stem(name: str) -> str:

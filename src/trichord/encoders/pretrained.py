@@ -3,12 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.utils import logging as hub_logging
 from transformers import logging as transformers_logging
 
 from trichord.types import UserError
 
 transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
+hub_logging.set_verbosity_error()  # its retries would hide our one line
 
 CLIP_STAND_IN, CLAP_STAND_IN = "stand-in-clip", "stand-in-clap"
 STAND_INS = {

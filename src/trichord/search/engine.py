@@ -9,7 +9,8 @@ from trichord.media.decoder import Decoder
 from trichord.models.embedder import Embedder
 from trichord.search.backdrop import calibrate_for
 from trichord.search.collection import Collection
-from trichord.search.query import Query, embed_query
+from trichord.search.query import Query
+from trichord.search.query_vectors import embed_query
 from trichord.search.reading import Cut
 from trichord.search.table import Vector, Vectors
 from trichord.search.yardstick import Scale, blend

@@ -46,21 +46,20 @@ class Indexed:
 
 
 def begin(
-    path: Path, run: Path, model: Embedder, seconds: float = SECONDS, hop: float | None = None
+    path: Path, run: str, model: Embedder, seconds: float = SECONDS, hop: float | None = None
 ) -> Collection:
     """Make a collection for a run's model, or open the one that is there to go on with it.
 
     Args:
         path: Folder of the collection.
-        run: Folder of the run, which `search` will load.
+        run: Where `search` finds the model: a run's whole path, or an experiment's name.
         model: Of that run.
         seconds: Length of a moment.
         hop: Seconds between the starts of moments; None: `seconds`.
 
     Raises:
         UserError: The folder holds something else, or moments of another model or length; or no
-            such
-            moments are possible.
+            such moments are possible.
     """
     step = seconds if hop is None else hop
     if not (1.0 <= seconds <= 3600.0 and 0.1 <= step <= seconds):
@@ -69,7 +68,7 @@ def begin(
             "of 0.1 s to that length."
         )
     description = Description(
-        run=str(run.absolute()),
+        run=run,
         fingerprint=model.fingerprint,
         seconds=seconds,
         hop=step,

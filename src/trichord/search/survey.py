@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trichord.corpora.footage import is_media, media_of
+from trichord.corpora.footage import holds_media, is_media, media_of
 from trichord.media.signature import file_signature
 from trichord.search.collection import whereabouts
 from trichord.search.table import FileVersion, KnownFile
@@ -38,7 +38,9 @@ def media_at(places: Sequence[Path]) -> list[Path]:
     for place in places:
         if not place.exists():
             raise UserError(f"{place}: no such file or folder: check the path.")
-        if not place.is_dir() and not (is_media(place) and place.is_file()):
+        if not place.is_dir() and not (
+            place.is_file() and (is_media(place) or holds_media(place))
+        ):
             raise UserError(f"{place} is no media file: give a video, sound, picture or folder.")
         absolute = whereabouts(place)
         below = media_of(absolute) if place.is_dir() else [absolute]

@@ -26,6 +26,7 @@ def train(
     sources: Sequence[Source],
     run: Run,
     *,
+    manifest: str,
     after_epoch: AfterEpoch,
 ) -> None:
     """Carry out the stages of an experiment and write the run; goes on where an earlier try stopped.
@@ -35,7 +36,8 @@ def train(
         model: Its model, as pretrained.
         sources: Clips to learn from, and clips that choose the best epoch of each stage; the test
             split is never seen. None are needed where there is nothing to train.
-        run: A started run directory.
+        run: Where to; made, or gone on with.
+        manifest: Signature of the file that the clips come from.
         after_epoch: Told each epoch's numbers.
 
     Raises:
@@ -43,6 +45,7 @@ def train(
     """
     for stage in experiment.stages:
         require_captions(stage, sources[0])
+    run.start(experiment, manifest)
     session = Session(run, model, experiment.temperature.build().to(model.device))
     session.resume()
     while session.progress.stage < len(experiment.stages):

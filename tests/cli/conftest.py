@@ -1,0 +1,37 @@
+import pytest
+
+from trichord.cli import main
+
+
+@pytest.fixture(scope="session")
+def command():
+    """Run a command line in this process; gives its exit code."""
+
+    def call(line):
+        return main(line.split())
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def small_world(tmp_path_factory, command):
+    """A folder with a rendered world, its manifest and cached features of the stand-in towers."""
+    root = tmp_path_factory.mktemp("small")
+    assert command(f"world {root}/world --train 40 --val 12 --test 16 --seed 5") == 0
+    assert command(f"prepare avcaps {root}/world {root}/clips.jsonl") == 0
+    assert command(f"extract {root}/clips.jsonl world-untrained") == 0
+    return root
+
+
+@pytest.fixture(scope="session")
+def runs(small_world, command):
+    """Two systems trained for two epochs on two seeds, and the untrained pair; all evaluated."""
+    held = small_world / "runs"
+    few = "--seeds 0 1 --stages.0.epochs 2 --stages.0.batch-size 16"
+    for name in ("slava-av", "audio-visual"):
+        line = f"train world-{name} {small_world}/clips.jsonl {held}/{name} {few}"
+        assert command(line) == 0
+        assert command(f"evaluate {held}/{name} {small_world}/clips.jsonl") == 0
+    assert command(f"train world-untrained {small_world}/clips.jsonl {held}/untrained") == 0
+    assert command(f"evaluate {held}/untrained {small_world}/clips.jsonl") == 0
+    return held

@@ -1,0 +1,67 @@
+import subprocess
+import sys
+
+import pytest
+
+from trichord.cli import main
+from trichord.cli.main import COMMANDS
+
+
+def test_help_lists_every_command(capsys):
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"  {name} " in shown for name in COMMANDS)
+    assert main([]) == 0
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.endswith("trichord 0.1.0\n")
+
+
+def test_a_mistyped_command_suggests_the_right_one(capsys):
+    assert main(["serach", "x"]) == 2
+    assert "did you mean 'search'?" in capsys.readouterr().err
+    assert main(["xyzzy"]) == 2
+    assert "'trichord --help' lists them" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(name, capsys):
+    try:
+        code = main([name, "--help"])
+    except SystemExit as stopped:
+        code = stopped.code
+    assert not code
+    assert "usage: trichord" in capsys.readouterr().out
+
+
+def test_a_wrong_option_suggests_the_right_one_and_exits_with_2(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["search", "archive", "words", "--sond", "1"])
+    assert stopped.value.code == 2
+    assert "--sound" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["--help", "search --help", "train --help", "train slava-av --help", "search nowhere words",
+     "search nowhere", "train nonsense", "index untrained nowhere collection", "doctor nowhere",
+     "extract nowhere untrained"],
+)  # fmt: skip
+def test_help_and_mistakes_in_arguments_never_load_torch(line):
+    code = (
+        "import sys\nfrom trichord.cli import main\n"
+        "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
+        "sys.exit(3 if 'torch' in sys.modules else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *line.split()], capture_output=True, check=False
+    )
+    assert done.returncode == 0
+
+
+def test_an_interruption_is_one_line_and_130(monkeypatch, capsys):
+    def interrupted(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("trichord.cli.corpora.world", interrupted)
+    assert main(["world", "x"]) == 130
+    assert "interrupted; nothing is lost" in capsys.readouterr().err

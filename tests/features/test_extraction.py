@@ -1,0 +1,171 @@
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from trichord.corpora.world.law import scenes
+from trichord.features.extraction import extract_media, extract_texts
+from trichord.features.source import FeatureSource, MediaSource
+from trichord.features.store import IMPORTED, FeatureFolder, FeatureRow
+from trichord.media import Decoder
+from trichord.types import Caption, Clip
+
+
+@pytest.fixture(scope="session")
+def rendered(tmp_path_factory):
+    """Twelve rendered clips, a file that is none, and one that is missing."""
+    from trichord.corpora.world.difficulty import DEFAULT
+    from trichord.corpora.world.render import render
+
+    root = tmp_path_factory.mktemp("rendered")
+    clips = []
+    for scene in scenes("train", 12, 3):
+        render(scene, DEFAULT, root / f"{scene.id}.mp4")
+        said = (Caption(text=f"a {scene.colour} {scene.thing}", about="visual"),)
+        clips.append(Clip(id=scene.id, path=str(root / f"{scene.id}.mp4"), captions=said))
+    (root / "broken.mp4").write_bytes(b"\x00\x00\x00\x18ftypmp42" + b"x" * 50)
+    clips.append(Clip(id="broken", path=str(root / "broken.mp4")))
+    clips.append(Clip(id="gone", path=str(root / "gone.mp4")))
+    return clips
+
+
+@pytest.fixture(scope="module")
+def decoder():
+    with Decoder(workers=2) as pool:
+        yield pool
+
+
+def everything(model, clips, folder, decoder):
+    texts = [caption.text for clip in clips for caption in clip.captions]
+    return [
+        status
+        for part in (
+            *extract_texts(model, texts, folder),
+            *extract_media(model, clips, folder, decoder),
+        )
+        for status in part.statuses
+    ]
+
+
+def test_features_equal_what_the_model_makes_of_the_media(tiny_model, rendered, decoder, tmp_path):
+    folder = FeatureFolder(tmp_path)
+    everything(tiny_model, rendered, folder, decoder)
+    cached = FeatureSource(rendered, tiny_model, folder).batch(np.arange(14), None)
+    direct = tiny_model.read(MediaSource(rendered, tiny_model, decoder).batch(np.arange(14), None))
+    for modality in ("vision", "audio"):
+        one, other = cached.of(modality), direct.of(modality)
+        assert one.mask.tolist() == other.mask.tolist()
+        np.testing.assert_allclose(one.values.numpy(), other.values.numpy(), atol=1e-5)
+
+
+def test_a_bad_file_costs_one_status_and_is_not_tried_again(
+    tiny_model, rendered, decoder, tmp_path
+):
+    folder = FeatureFolder(tmp_path)
+    statuses = everything(tiny_model, rendered, folder, decoder)
+    assert statuses.count("corrupt") == 2
+    source = FeatureSource(rendered, tiny_model, folder)
+    assert not source.batch(np.array([12, 13]), None).vision.mask.any()
+    again = everything(tiny_model, rendered, folder, decoder)
+    assert again == ["done"] * 14
+
+
+def test_a_changed_file_or_span_is_read_again(tiny_model, rendered, decoder, tmp_path):
+    shutil.copy(rendered[0].path, tmp_path / "a.mp4")
+    clips = [Clip(id="a", path=str(tmp_path / "a.mp4"))]
+    folder = FeatureFolder(tmp_path / "cache")
+    assert everything(tiny_model, clips, folder, decoder)[0] != "done"
+    assert everything(tiny_model, clips, folder, decoder) == ["done"]
+    assert everything(tiny_model, [replace(clips[0], end=2.0)], folder, decoder) != ["done"]
+    shutil.copy(rendered[1].path, tmp_path / "a.mp4")
+    assert everything(tiny_model, clips, folder, decoder) != ["done"]
+
+
+def test_spans_of_one_file_are_decoded_together_and_differ(tiny_model, rendered, decoder, tmp_path):
+    path = next(
+        c.path for c, s in zip(rendered, scenes("train", 12, 3), strict=False) if not s.dark
+    )
+    halves = [Clip(id="1", path=path, end=2.0), Clip(id="2", path=path, start=2.0)]
+    folder = FeatureFolder(tmp_path)
+    everything(tiny_model, halves, folder, decoder)
+    held, _ = folder.table("vision", tiny_model.vision).load(["1", "2"])
+    assert held.starts.tolist() == [0, 2, 4]
+    assert not np.allclose(held.values[:2], held.values[2:])
+
+
+def test_imported_features_are_kept_while_the_rest_is_read(tiny_model, rendered, decoder, tmp_path):
+    folder = FeatureFolder(tmp_path)
+    brought = np.ones((3, 32), np.float32)
+    table = folder.table("vision", tiny_model.vision)
+    table.put([FeatureRow(clip.id, IMPORTED, "ok", brought) for clip in rendered])
+    everything(tiny_model, rendered, folder, decoder)
+    assert set(table.origins().values()) == {IMPORTED}
+    assert len(folder.table("audio", tiny_model.audio).origins()) == 14
+    assert everything(tiny_model, rendered, folder, decoder) == ["done"] * 14
+
+
+def test_the_untrained_pair_reads_each_caption_with_both_text_towers(untrained_model, tmp_path):
+    folder = FeatureFolder(tmp_path)
+    parts = list(extract_texts(untrained_model, ["a", "b", "a"], folder))
+    assert [(part.what, len(part.statuses)) for part in parts] == [("text", 2), ("sound_text", 2)]
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from trichord.config import Clap, ClipText, ClipVision, TriModal
+from trichord.corpora.manifest import read_manifest
+from trichord.features import extraction
+from trichord.features.store import FeatureFolder
+from trichord.media import Decoder
+
+extraction.ROWS_AT_ONCE = 2
+clip, clap, manifest, out = sys.argv[1:]
+towers = {"text": ClipText(name=clip), "vision": ClipVision(name=clip), "audio": Clap(name=clap)}
+model = TriModal(**towers).build()
+with Decoder(workers=1) as decoder:
+    print("ready", flush=True)
+    clips, folder = read_manifest(Path(manifest)), FeatureFolder(Path(out))
+    for part in extraction.extract_media(model, clips, folder, decoder):
+        print(len(part.statuses), flush=True)
+"""
+
+
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_extraction_goes_on_and_ends_as_an_uninterrupted_one(
+    stop, tiny_model, tiny_towers, rendered, decoder, tmp_path
+):
+    from trichord.corpora.manifest import write_manifest
+
+    manifest = tmp_path / "clips.jsonl"
+    write_manifest(manifest, rendered)
+    line = [sys.executable, "-c", SCRIPT, str(tiny_towers / "clip"), str(tiny_towers / "clap")]
+    line += [str(manifest), str(tmp_path / "killed")]
+    with subprocess.Popen(
+        line,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"HF_HUB_OFFLINE": "1"},
+    ) as child:
+        for _ in range(3):  # ready, nothing done yet, and a first group
+            child.stdout.readline()
+        time.sleep(0.05)
+        child.send_signal(stop)
+    killed, whole = FeatureFolder(tmp_path / "killed"), FeatureFolder(tmp_path / "whole")
+    held = killed.table("vision", tiny_model.vision).origins()
+    assert 0 < len(held) < 14
+    everything(tiny_model, rendered, killed, decoder)
+    everything(tiny_model, rendered, whole, decoder)
+    for name in ("vision", "audio"):
+        tower = tiny_model.encoders()[name]
+        ids = [clip.id for clip in rendered]
+        one, other = (folder.table(name, tower).load(ids) for folder in (killed, whole))
+        assert one[1] == other[1]
+        assert one[0].starts.tolist() == other[0].starts.tolist()
+        np.testing.assert_allclose(one[0].values, other[0].values, atol=1e-5)
