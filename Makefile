@@ -34,6 +34,7 @@ check: $(VENV)/.dev ## Lint, types, layers, documentation
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+	$(BIN)/python docs/generate_cli.py --check
 	$(BIN)/zensical build --clean --strict
 
 fix: $(VENV)/.dev ## Mend what a machine can mend

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from trichord.checkpoint import Progress, Run, Saved, load_owned, owned_state
-from trichord.config import Experiment, Temperature
+from trichord.config import Experiment, InfoNCE
 from trichord.types import UserError
 
 
@@ -20,7 +20,7 @@ def finished(experiment, tmp_path):
     run.start(experiment, "abc")
     model = experiment.model.build()
     model.text.head.weight.data += 1
-    run.finish(model, Temperature().build(), Progress(metrics=({"epoch": 0},)))
+    run.finish(model, InfoNCE().build(), Progress(metrics=({"epoch": 0},)))
     return run, model
 
 
@@ -42,7 +42,7 @@ def test_trained_trunks_belong_to_the_run(experiment, tmp_path):
     model.vision.thaw_trunk()
     next(model.vision.trunk.parameters()).data += 1
     model.vision.freeze_trunk()
-    run.finish(model, Temperature().build(), Progress())
+    run.finish(model, InfoNCE().build(), Progress())
     again = run.load()
     assert again.vision.fingerprint == model.vision.fingerprint
     assert again.text.fingerprint == model.text.fingerprint

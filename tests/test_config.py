@@ -35,9 +35,9 @@ def test_an_unknown_field_is_named(tmp_path):
     path = tmp_path / "experiment.json"
     write_experiment(path, Experiment(system="x"))
     document = json.loads(path.read_text())
-    document["experiment"]["temperature"]["inital"] = 3
+    document["experiment"]["objective"]["tempertaure"] = 3
     path.write_text(json.dumps(document))
-    with pytest.raises(UserError, match=r"temperature\.inital"):
+    with pytest.raises(UserError, match=r"objective\.tempertaure"):
         read_experiment(path)
 
 

@@ -18,7 +18,14 @@ def features(rows, present=None):
 
 def contrastive(**changes):
     return Contrastive(
-        **{"temperature": 0.07, "learned": True, "shared": False, "max_scale": 100.0} | changes
+        **{
+            "temperature": 0.07,
+            "learned": True,
+            "shared": False,
+            "max_scale": 100.0,
+            "directions": "both",
+        }
+        | changes
     )
 
 
@@ -39,6 +46,15 @@ def test_two_pairs_worked_by_hand():
     rows = math.log(2)
     columns = (math.log(1 + math.exp(-2)) + math.log(1 + math.exp(2))) / 2
     assert info_nce(left, right, torch.tensor(2.0)) == pytest.approx((rows + columns) / 2, rel=1e-6)
+
+
+def test_one_direction_is_half_of_the_two():
+    left = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    right = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    scale = torch.tensor(2.0)
+    assert info_nce(left, right, scale, "to_second") == pytest.approx(math.log(2), rel=1e-6)
+    columns = (math.log(1 + math.exp(-2)) + math.log(1 + math.exp(2))) / 2
+    assert info_nce(left, right, scale, "to_first") == pytest.approx(columns, rel=1e-6)
 
 
 def test_sides_may_be_swapped():

@@ -111,25 +111,29 @@ class TriModal:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Temperature:
-    """The temperature of InfoNCE: SLAVA states none; these are CLIP's start and bound."""
+class InfoNCE:
+    """The loss of each pair of modalities. SLAVA states no temperature; these are CLIP's choices."""
 
-    initial: float = 0.07
+    temperature: float = 0.07
+    """Where it starts."""
     learned: bool = True
     shared: bool = False
-    """One for all pairs instead of one each."""
+    """One temperature for all pairs instead of one each."""
     max_scale: float = 100.0
-    """Bound of its inverse."""
+    """Bound of the inverse temperature."""
+    directions: Literal["both", "to_second", "to_first"] = "both"
+    """A pair is named first-second ("av": audio, vision); CLIP averages both ways of asking."""
 
     def build(self) -> "Contrastive":
         """The objective with fresh temperatures."""
         from trichord.objectives import Contrastive
 
         return Contrastive(
-            temperature=self.initial,
+            temperature=self.temperature,
             learned=self.learned,
             shared=self.shared,
             max_scale=self.max_scale,
+            directions=self.directions,
         )
 
 
@@ -140,6 +144,10 @@ class Draw:
     terms: tuple[TermName, ...]
     captions: tuple[CaptionKind, ...] = ()
     """Kinds to draw one caption per clip from; empty: no text."""
+    weights: tuple[float, ...] = ()
+    """Of the terms, in their order; all 1 if empty."""
+    chance: float = 1.0
+    """How often it is drawn, relative to the stage's other draws."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,12 +191,12 @@ class Experiment:
     system: str
     """Its column in a comparison."""
     model: TriModal = field(default_factory=TriModal)
-    temperature: Temperature = field(default_factory=Temperature)
+    objective: InfoNCE = field(default_factory=InfoNCE)
     stages: tuple[Stage, ...] = ()
     """In order; each starts from the best step of the one before, with a fresh optimizer."""
     hand_over: Literal["best", "last"] = "best"
     """What a stage hands to the next one and the last one to the run."""
-    fresh_temperature: bool = True
+    fresh_objective: bool = True
     """Each stage starts with new temperatures."""
     seed: int = 0
 

@@ -1,7 +1,7 @@
 """Contrastive terms between modalities, and their sum under a temperature for each pair."""
 
 import math
-from typing import get_args
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -18,28 +18,48 @@ SIDES: dict[TermName, tuple[Modality, Modality]] = {
 }
 
 
+Directions = Literal["both", "to_second", "to_first"]
+
+
 def info_nce(
-    left: Float[Tensor, "pair dim"], right: Float[Tensor, "pair dim"], scale: Float[Tensor, ""]
+    left: Float[Tensor, "pair dim"],
+    right: Float[Tensor, "pair dim"],
+    scale: Float[Tensor, ""],
+    directions: Directions = "both",
 ) -> Float[Tensor, ""]:
-    """Symmetric InfoNCE: each row's partner against all other rows, averaged over both directions.
+    """InfoNCE: each row's partner against all other rows, averaged over the directions of asking.
 
     Args:
         left: Unit vectors.
         right: Unit vectors; row i belongs to row i of `left`.
         scale: Inverse temperature.
+        directions: Ask `left` for its `right` ("to_second"), the other way round, or both.
 
     Source: van den Oord et al. (2018); SLAVA's L_xy with the two directions averaged as in CLIP.
     """
     logits = scale * left @ right.T
     partner = torch.arange(len(left), device=left.device)
-    return (F.cross_entropy(logits, partner) + F.cross_entropy(logits.T, partner)) / 2
+    match directions:
+        case "both":
+            ways = F.cross_entropy(logits, partner) + F.cross_entropy(logits.T, partner)
+            return ways / 2
+        case "to_second":
+            return F.cross_entropy(logits, partner)
+        case "to_first":
+            return F.cross_entropy(logits.T, partner)
 
 
 class Contrastive(nn.Module):
     """The sum of InfoNCE terms that a stage asks for, as named terms with weight 1 each."""
 
     def __init__(
-        self, *, temperature: float, learned: bool, shared: bool, max_scale: float
+        self,
+        *,
+        temperature: float,
+        learned: bool,
+        shared: bool,
+        max_scale: float,
+        directions: Directions,
     ) -> None:
         """Start the temperatures.
 
@@ -48,8 +68,10 @@ class Contrastive(nn.Module):
             learned: Whether they train.
             shared: One for all pairs instead of one each.
             max_scale: Bound of the inverse temperature; CLIP: training diverges beyond 100.
+            directions: Of asking, as for `info_nce`.
         """
         super().__init__()
+        self.directions: Directions = directions
         self.max_scale = max_scale
         start = torch.full((), math.log(1 / temperature))
         names: tuple[str, ...] = ("all",) if shared else get_args(TermName)
@@ -89,5 +111,7 @@ class Contrastive(nn.Module):
                 continue
             usable = wanted & left.present & right.present
             if usable.sum() >= 2:
-                terms[term] = info_nce(left.pooled[usable], right.pooled[usable], self.scale(term))
+                terms[term] = info_nce(
+                    left.pooled[usable], right.pooled[usable], self.scale(term), self.directions
+                )
         return terms

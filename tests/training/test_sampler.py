@@ -93,3 +93,17 @@ def test_fewer_clips_than_a_batch_make_one_smaller_batch(captions):
     assert steps_per_epoch(of, 30) == 1
     (sample,) = epoch(of, captions)
     assert sorted(sample.clips.tolist()) == list(range(30))
+
+
+def test_weights_and_chances_of_draws_are_kept(captions):
+    heavy = Draw(captions=("audio",), terms=("av", "at"), weights=(0.5, 2.0), chance=3.0)
+    of = stage(heavy, VISUAL, draw_per="clip", batch_size=30)
+    counts = 0
+    for number in range(1, 41):
+        (sample,) = epoch(of, captions, place=(0, number))
+        heard = sample.terms["at"].numpy()
+        counts += heard.sum()
+        assert sample.weights["at"] == 2.0
+        assert sample.weights["vt"] == 1.0
+        assert sample.weights["av"] == pytest.approx(np.where(heard, 0.5, 1.0).mean())
+    assert counts / (30 * 40) == pytest.approx(0.75, abs=0.04)

@@ -101,9 +101,9 @@ def _opened(path: Path) -> "Collection":
 class Search:
     """Find moments by a text, a picture, a sound or a clip."""
 
-    collection: tyro.conf.Positional[Path]
+    collection: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="COLLECTION")]
     """What 'trichord index' made."""
-    text: tyro.conf.Positional[str | None] = None
+    text: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="TEXT")] = None
     """What to look and listen for."""
     image: Path | None = None
     """A picture to look like; the picture of a video will do."""

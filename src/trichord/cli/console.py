@@ -1,11 +1,9 @@
 """What a command shows while it works: progress with rate and remaining time, tables."""
 
-import json
 import sys
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 from rich.console import Console
@@ -71,13 +69,6 @@ def tracked(what: str, items: Iterable[T], total: int | None) -> Generator[T]:
         for item in items:
             yield item
             moving.advance()
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write a value as indented JSON."""
-    from trichord.types.files import write_atomically
-
-    write_atomically(path, json.dumps(value, indent=2) + "\n")
 
 
 def counted(statuses: Sequence[str]) -> str:

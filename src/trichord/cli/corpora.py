@@ -1,12 +1,15 @@
 """Commands about clips before any model: `world`, `doctor`, `prepare`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from trichord.cli.console import aside, bar, out
 from trichord.types import UserError
+
+if TYPE_CHECKING:
+    from trichord.corpora.prepared import Prepared
 
 Positional = tyro.conf.Positional
 
@@ -61,6 +64,9 @@ def prepare(arguments: list[str]) -> None:
         root: Annotated[Path, tyro.conf.arg(metavar="ROOT")],
         manifest: Annotated[Path, tyro.conf.arg(metavar="MANIFEST")],
         /,
+        *,
+        captions: Path | None = None,
+        drop_multiline: bool = False,
     ) -> None:
         """Read a corpus' annotations and media into a manifest: one clip a line.
 
@@ -68,12 +74,12 @@ def prepare(arguments: list[str]) -> None:
             corpus: Which layout the folder has.
             root: The folder.
             manifest: The file to write, `.jsonl`.
+            captions: The table of captions of a 'folder', if it has several.
+            drop_multiline: Drop captions of several lines of 'avcaps' instead of joining them.
         """
         from trichord.corpora.manifest import write_manifest
 
-        if corpus not in CORPORA:
-            raise UserError(f"there is no corpus '{corpus}': choose one of {', '.join(CORPORA)}.")
-        prepared = CORPORA[corpus].clips(root)
+        prepared = _read_corpus(corpus, root, captions, drop_multiline)
         if not prepared.clips:
             raise UserError(f"{root} holds no clip of the corpus '{corpus}': check the layout.")
         write_manifest(manifest, prepared.clips)
@@ -83,6 +89,25 @@ def prepare(arguments: list[str]) -> None:
         out.print(f"{manifest}: {len(prepared.clips)} clips, {captions} captions.")
 
     tyro.cli(run, args=arguments, prog="trichord prepare")
+
+
+def _read_corpus(
+    corpus: str, root: Path, captions: Path | None, drop_multiline: bool
+) -> "Prepared":
+    """Read a corpus; two of them take an option."""
+    from trichord.corpora import CORPORA, avcaps, folder
+
+    if corpus not in CORPORA:
+        raise UserError(f"there is no corpus '{corpus}': choose one of {', '.join(CORPORA)}.")
+    if captions and corpus != "folder":
+        raise UserError("--captions goes with 'folder'; other corpora know their own files.")
+    if drop_multiline and corpus != "avcaps":
+        raise UserError("--drop-multiline goes with 'avcaps'.")
+    if captions:
+        return folder.clips(root, captions)
+    if drop_multiline:
+        return avcaps.clips(root, drop_multiline=True)
+    return CORPORA[corpus].clips(root)
 
 
 def doctor(arguments: list[str]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from trichord.cli.console import aside, out
-from trichord.cli.runs import folder_of, source_of
+from trichord.cli.runs import device_of, folder_of, source_of
 from trichord.types import Clip, Split, UserError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def evaluate(arguments: list[str]) -> None:
         features: Path | None = None,
         ties: Literal["pessimistic", "expected", "optimistic"] = "pessimistic",
         resamples: int = 1000,
+        device: str = "auto",
     ) -> None:
         """Measure a run, or every seed of it, on the seven retrieval tasks.
 
@@ -42,6 +43,7 @@ def evaluate(arguments: list[str]) -> None:
             features: Where the cached features lie; beside the manifest if not given.
             ties: How a tie counts.
             resamples: Of the bootstrap over clips behind each 95 % interval.
+            device: cpu, cuda, or whichever is there.
         """
         from trichord.checkpoint import Run
         from trichord.corpora.manifest import read_manifest, select
@@ -58,7 +60,7 @@ def evaluate(arguments: list[str]) -> None:
         with Decoder() as decoder:
             for path in paths:
                 held = Run(path)
-                experiment, model = held.experiment(), held.load()
+                experiment, model = held.experiment(), held.load().to(device_of(device))
                 vectors = embed_source(
                     model, source_of(model, clips, source, folder_of(manifest, features), decoder)
                 )

@@ -33,6 +33,7 @@ def extract(arguments: list[str]) -> None:
         vision: Path | None = None,
         audio: Path | None = None,
         text: Path | None = None,
+        device: str = "auto",
         workers: int = 2,
     ) -> None:
         """Decode each clip once and cache what the frozen towers make of it; goes on where it stopped.
@@ -44,6 +45,7 @@ def extract(arguments: list[str]) -> None:
             vision: Trunk features computed elsewhere, `.npz` or Parquet, by clip id.
             audio: The same for sound.
             text: The same for captions, by caption text.
+            device: cpu, cuda, or whichever is there.
             workers: Processes that decode.
         """
         from trichord.corpora.manifest import read_manifest
@@ -52,7 +54,7 @@ def extract(arguments: list[str]) -> None:
 
         from trichord.features.importing import import_features
 
-        embedder = model_of(model)
+        embedder = model_of(model).to(device_of(device))
         folder = folder_of(manifest, features)
         brought = {"vision": vision, "audio": audio, "text": text}
         for name, path in brought.items():
@@ -110,9 +112,9 @@ def model_of(name: str) -> "Embedder":
 class Training:
     """Train an experiment on a manifest; repeat the command to go on after an interruption."""
 
-    manifest: tyro.conf.Positional[Path]
+    manifest: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MANIFEST")]
     """Clips as JSON lines, with the splits 'train' and 'val'."""
-    run: tyro.conf.Positional[Path]
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """The run directory to make."""
     seeds: tuple[int, ...] = ()
     """Several seeds make several runs, RUN/seed-0 and so on."""
@@ -154,56 +156,48 @@ def train(arguments: list[str]) -> None:
 
 def train_chosen(chosen: Training) -> None:
     """Train each seed, or the experiment's own into the run directory itself."""
+    from trichord.checkpoint import Run
     from trichord.corpora.manifest import read_manifest, select
     from trichord.media import Decoder
 
     clips = read_manifest(chosen.manifest)
     require_media_for_towers(chosen)
-    runs = {chosen.run / f"seed-{seed}": seed for seed in chosen.seeds} or {
-        chosen.run: chosen.experiment.seed
-    }
-    splits = (select(clips, "train"), select(clips, "val")) if chosen.experiment.stages else None
+    splits = [select(clips, "train"), select(clips, "val")] if chosen.experiment.stages else []
+    places = {chosen.run / f"seed-{seed}": seed for seed in chosen.seeds}
+    todo: list[tuple[Run, Experiment]] = []
+    for path, seed in (places or {chosen.run: chosen.experiment.seed}).items():
+        run, experiment = Run(path), replace(chosen.experiment, seed=seed)
+        if run.complete and run.experiment() == experiment:
+            out.print(f"{path}: already trained.")
+        else:
+            todo.append((run, experiment))
+    if not todo:
+        return
+    folder = folder_of(chosen.manifest, chosen.features)
     with Decoder() as decoder:
-        for path, seed in runs.items():
-            train_one(chosen, path, replace(chosen.experiment, seed=seed), splits, decoder)
+        model = chosen.experiment.model.build()
+        sources = [source_of(model, held, chosen.source, folder, decoder) for held in splits]
+        for run, experiment in todo:
+            train_one(run, experiment, sources, chosen)
 
 
 def train_one(
-    chosen: Training,
-    path: Path,
-    experiment: Experiment,
-    splits: "tuple[list[Clip], list[Clip]] | None",
-    decoder: "Decoder",
+    run: "Run", experiment: Experiment, sources: "list[Source]", chosen: Training
 ) -> None:
-    """Train one run, or say that it is there already."""
-    from trichord.checkpoint import Run
+    """Train one run with a bar."""
     from trichord.media import file_signature
     from trichord.training.loop import train as carry_out
 
-    run = Run(path)
-    if run.complete and run.experiment() == experiment:
-        out.print(f"{path}: already trained.")
-        return
     model = experiment.model.build().to(device_of(chosen.device))
-    sources: list[Source] = [
-        source_of(model, clips, chosen.source, folder_of(chosen.manifest, chosen.features), decoder)
-        for clips in splits or ()
-    ]
+    manifest = file_signature(chosen.manifest)
     epochs = sum(stage.epochs + 1 for stage in experiment.stages)
     with bar(f"{experiment.system}, seed {experiment.seed}", epochs) as moving:
 
         def after_epoch(numbers: dict[str, Any]) -> None:
             moving.advance(note=f"{numbers['stage']}: {numbers['criterion']:.3f}")
 
-        carry_out(
-            experiment,
-            model,
-            sources,
-            run,
-            manifest=file_signature(chosen.manifest),
-            after_epoch=after_epoch,
-        )
-    out.print(f"{path}: {summary(run)}", markup=False)
+        carry_out(experiment, model, sources, run, manifest=manifest, after_epoch=after_epoch)
+    out.print(f"{run.path}: {summary(run)}", markup=False)
 
 
 def summary(run: "Run") -> str:

@@ -100,7 +100,7 @@ SYSTEMS: dict[str, tuple[str, Experiment]] = {
 }
 
 CLIP_STAND_IN, CLAP_STAND_IN = "stand-in-clip", "stand-in-clap"
-WORLD_FRAMES_PER_SECOND = 2.0
+WORLD_FRAMES_PER_SECOND = 1.0
 WORLD_OPTIMIZER = AdamW(lr=1e-3)
 
 

@@ -38,9 +38,7 @@ def media_at(places: Sequence[Path]) -> list[Path]:
     for place in places:
         if not place.exists():
             raise UserError(f"{place}: no such file or folder: check the path.")
-        if not place.is_dir() and not (
-            place.is_file() and (is_media(place) or holds_media(place))
-        ):
+        if not place.is_dir() and not (place.is_file() and (is_media(place) or holds_media(place))):
             raise UserError(f"{place} is no media file: give a video, sound, picture or folder.")
         absolute = whereabouts(place)
         below = media_of(absolute) if place.is_dir() else [absolute]

@@ -46,7 +46,7 @@ def train(
     for stage in experiment.stages:
         require_captions(stage, sources[0])
     run.start(experiment, manifest)
-    session = Session(run, model, experiment.temperature.build().to(model.device))
+    session = Session(run, model, experiment.objective.build().to(model.device))
     session.resume()
     while session.progress.stage < len(experiment.stages):
         number = session.progress.stage
@@ -54,8 +54,8 @@ def train(
         choose_what_trains(model, stage)
         train_stage(stage, session, (sources[0], sources[1]), experiment.seed, after_epoch)
         session.after_stage(experiment.hand_over)
-        if experiment.fresh_temperature and session.progress.stage < len(experiment.stages):
-            session.objective = experiment.temperature.build().to(model.device)
+        if experiment.fresh_objective and session.progress.stage < len(experiment.stages):
+            session.objective = experiment.objective.build().to(model.device)
         session.save(None)
     run.finish(model, session.objective, session.progress)
 
@@ -92,7 +92,8 @@ def train_epoch(
         torch.manual_seed(hash((seed, *place, number)))  # a tower that trains may have dropout
         batch = training.batch(sample.clips, sample.captions).to(model.device)
         terms = objective(model(batch), sample.terms)
-        loss = torch.stack(list(terms.values())).sum() if terms else None
+        parts = [sample.weights[name] * term for name, term in terms.items()]
+        loss = torch.stack(parts).sum() if parts else None
         if loss is not None:
             set_rate(optimizer, stage.optimizer, before + number)
             loss.backward()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from trichord.config import Stage
@@ -15,11 +15,15 @@ from trichord.types import TermName
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One mini-batch: clips by number, a caption for each (None: no text), and the terms of each."""
+    """One mini-batch: clips by number, a caption for each (None: no text), and the terms of each.
+
+    `terms` holds the rows that ask for a term, `weights` what it counts (the mean over those rows).
+    """
 
     clips: Int[np.ndarray, " row"]
     captions: Int[np.ndarray, " row"] | None
     terms: dict[TermName, Bool[Tensor, " row"]]
+    weights: dict[TermName, float]
 
 
 def epoch_samples(
@@ -55,13 +59,15 @@ def _choice(
     stage: Stage, rows: int, turn: int, random: np.random.Generator
 ) -> Int[np.ndarray, " row"]:
     """Which draw each row follows: one for the whole batch (SLAVA), in turns, or one a clip."""
+    chances = np.array([draw.chance for draw in stage.draws])
+    chances = chances / chances.sum()
     match stage.draw_per:
         case "batch":
-            return np.full(rows, random.integers(len(stage.draws)))
+            return np.full(rows, random.choice(len(stage.draws), p=chances))
         case "turn":
             return np.full(rows, turn % len(stage.draws))
         case "clip":
-            return random.integers(len(stage.draws), size=rows)
+            return random.choice(len(stage.draws), size=rows, p=chances)
 
 
 def _sample(
@@ -72,16 +78,21 @@ def _sample(
     random: np.random.Generator,
 ) -> Sample:
     drawn = np.full(len(rows), -1)
-    terms: dict[TermName, Bool[Tensor, " row"]] = {}
+    asked: dict[TermName, Float[np.ndarray, " row"]] = {}
     for number, draw in enumerate(stage.draws):
         here = choice == number
         if draw.captions:
             drawn[here] = captions.draw(draw.captions, rows[here], random)
-        for term in draw.terms:
-            terms[term] = terms.get(term, torch.zeros(len(rows), dtype=torch.bool))
-            terms[term] |= torch.from_numpy(here)
-    wanted: dict[TermName, Bool[Tensor, " row"]] = {
-        term: asked for term, asked in terms.items() if asked.any()
+        for term, weight in zip(draw.terms, draw.weights or (1.0,) * len(draw.terms), strict=True):
+            asked.setdefault(term, np.zeros(len(rows)))[here] = weight
+    wanted: dict[TermName, Float[np.ndarray, " row"]] = {
+        term: weights for term, weights in asked.items() if weights.any()
     }
     text = any(draw.captions for draw in stage.draws)
-    return Sample(rows, drawn if text else None, wanted)
+    terms: dict[TermName, Bool[Tensor, " row"]] = {
+        term: torch.from_numpy(weights > 0) for term, weights in wanted.items()
+    }
+    counts: dict[TermName, float] = {
+        term: float(weights[weights > 0].mean()) for term, weights in wanted.items()
+    }
+    return Sample(rows, drawn if text else None, terms, counts)
