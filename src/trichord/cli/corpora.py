@@ -85,8 +85,8 @@ def prepare(arguments: list[str]) -> None:
         write_manifest(manifest, prepared.clips)
         for line in prepared.lines():
             aside.print(f"  {line}", markup=False)
-        captions = sum(len(clip.captions) for clip in prepared.clips)
-        out.print(f"{manifest}: {len(prepared.clips)} clips, {captions} captions.")
+        texts = sum(len(clip.captions) for clip in prepared.clips)
+        out.print(f"{manifest}: {len(prepared.clips)} clips, {texts} captions.")
 
     tyro.cli(run, args=arguments, prog="trichord prepare")
 

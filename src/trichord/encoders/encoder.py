@@ -53,9 +53,10 @@ class Encoder(nn.Module):
 
     def train(self, mode: bool = True) -> "Encoder":
         """As torch's, but a frozen trunk stays in evaluation mode: HTSAT's BatchNorm would drift."""
-        super().train(mode)
-        if not self.trunk_trains:
-            self.trunk.eval()
+        self.training = mode
+        self.head.train(mode)
+        if self.trunk_trains:  # a frozen one is in evaluation mode already
+            self.trunk.train(mode)
         return self
 
     @property

@@ -29,13 +29,13 @@ class SmallClip:
 
     side: int = 112
     patch: int = 16
-    width: int = 96
-    inner: int = 288
+    width: int = 128
+    inner: int = 384
     layers: int = 3
-    text_inner: int = 192
+    text_inner: int = 256
     text_layers: int = 2
     dim: int = 128
-    vocabulary: int = 640
+    vocabulary: int = 1000
 
 
 @dataclass(frozen=True, kw_only=True)

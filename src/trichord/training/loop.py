@@ -83,13 +83,15 @@ def train_epoch(
 ) -> None:
     """The steps of one epoch from where the session stands."""
     model, objective = session.model.train(), session.objective
+    trained = [one for group in optimizer.param_groups for one in group["params"]]
     place = (session.progress.stage, session.progress.epoch)
     samples = epoch_samples(stage, training.captions, len(training.clips), seed=seed, place=place)
     before = (place[1] - 1) * steps_per_epoch(stage, len(training.clips))
     for number, sample in enumerate(samples):
         if number < session.progress.step:
             continue  # taken before an interruption
-        torch.manual_seed(hash((seed, *place, number)))  # a tower that trains may have dropout
+        if stage.towers:  # they may have dropout; its randomness must survive an interruption
+            torch.manual_seed(hash((seed, *place, number)))
         batch = training.batch(sample.clips, sample.captions).to(model.device)
         terms = objective(model(batch), sample.terms)
         parts = [sample.weights[name] * term for name, term in terms.items()]
@@ -97,7 +99,7 @@ def train_epoch(
         if loss is not None:
             set_rate(optimizer, stage.optimizer, before + number)
             loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), stage.clip_norm)
+            nn.utils.clip_grad_norm_(trained, stage.clip_norm)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         session.after_step(optimizer, 0.0 if loss is None else float(loss.detach()))

@@ -1,9 +1,10 @@
 """The recipe of the stand-in towers: a small CLIP and a small CLAP, pretrained on a world of their own.
 
 They learn from the world's `pretrain` stream, which shares no clip with the splits of any world that
-is rendered, and from another mix of captions. CLIP sees pictures and visual captions only, CLAP
-hears sounds and audio captions only, so that neither has met the other's words: as the published
-towers, each pretrained towards its own text.
+is rendered, and from another mix of captions. CLIP sees pictures with visual captions only, CLAP
+hears sounds with audio captions only. As the published CLIP has read of sounds in its 400 million
+captions without ever hearing one, so the small one also reads audio captions, with no picture
+beside them: it learns which two were written of the same clip (text against text), no more.
 
     python -m trichord.training.stand_ins FOLDER
 """
@@ -123,8 +124,12 @@ def pretrain(
     material: Pretraining,
     recipe: Recipe,
     steps: int,
+    besides: Callable[[np.random.Generator], Tensor] | None = None,
 ) -> Iterator[float]:
-    """Contrastive pretraining of one pair of towers; yields the loss of each step."""
+    """Contrastive pretraining of one pair of towers; yields the loss of each step.
+
+    `besides` is a loss to add, given the random numbers of the step.
+    """
     optimizer = torch.optim.AdamW(
         parameters, lr=recipe.lr, betas=(0.9, 0.98), weight_decay=0.05, fused=True
     )
@@ -138,7 +143,7 @@ def pretrain(
         media = F.normalize(embed_media(material.inputs[torch.from_numpy(rows)]), dim=-1)
         words = F.normalize(embed_text(texts), dim=-1)
         loss = info_nce(media, words, log_scale.exp().clamp(max=100))
-        loss.backward()
+        (loss if besides is None else loss + besides(random)).backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -170,10 +175,23 @@ def make_clip(recipe: Recipe, folder: Path, tell: Callable[[str], None]) -> None
         ids = tokenizer(texts, padding=True, truncation=True, max_length=77, return_tensors="pt")
         return model.get_text_features(input_ids=ids["input_ids"]).pooler_output
 
+    heard = [scene for scene in scenes("pretrain", recipe.clips, recipe.seed) if not scene.silent]
+    read = captions_of(heard, recipe, "audio")
+    aside = torch.nn.Linear(SmallClip.width, SmallClip.width // 2)
+
+    def same_clip(random: np.random.Generator) -> Tensor:
+        rows = random.choice(len(read), recipe.batch_size // 2, replace=False)
+        pairs = [random.choice(read[row], 2, replace=False) for row in rows]
+        texts = [str(pair[side]) for side in (0, 1) for pair in pairs]
+        ids = tokenizer(texts, padding=True, truncation=True, max_length=77, return_tensors="pt")
+        features = aside(model.text_model(input_ids=ids["input_ids"]).pooler_output)
+        one, other = F.normalize(features, dim=-1).chunk(2)
+        return info_nce(one, other, torch.tensor(1 / 0.07))
+
     material = Pretraining(pictures(drawn), captions)
     losses = pretrain(
-        embed_media, embed_text, list(model.parameters()), model.logit_scale, material, recipe,
-        recipe.clip_steps,
+        embed_media, embed_text, [*model.parameters(), *aside.parameters()], model.logit_scale,
+        material, recipe, recipe.clip_steps, same_clip,
     )  # fmt: skip
     _report(losses, CLIP_STAND_IN, tell)
     model.half().save_pretrained(folder)

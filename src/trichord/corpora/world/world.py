@@ -5,7 +5,7 @@ import shutil
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
@@ -199,9 +199,18 @@ def _archive(folder: Path) -> Path:
 
 
 def _described(world: World) -> str:
-    made_with = {name: version(name) for name in _MADE_WITH}
+    made_with = {name: _installed(name) for name in _MADE_WITH}
     described = {"world": asdict(world), "made_with": made_with}
     return json.dumps(described, indent=1, sort_keys=True) + "\n"
+
+
+def _installed(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError as error:
+        raise UserError(
+            f"{name} is not installed: the world needs `pip install 'trichord[world]'`."
+        ) from error
 
 
 def _read(path: Path) -> World:
