@@ -101,7 +101,8 @@ SYSTEMS: dict[str, tuple[str, Experiment]] = {
 
 CLIP_STAND_IN, CLAP_STAND_IN = "stand-in-clip", "stand-in-clap"
 WORLD_FRAMES_PER_SECOND = 1.0
-WORLD_OPTIMIZER = AdamW(lr=1e-3)
+WORLD_OPTIMIZER = AdamW(lr=3e-4)
+"""Of 1e-3, 5e-4 and 3e-4 the best on the validation split, one seed, four systems together."""
 
 
 def on_world(experiment: Experiment) -> Experiment:

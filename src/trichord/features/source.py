@@ -93,6 +93,10 @@ class FeatureSource:
         ids = [clip.id for clip in clips]
         self._vision = _load(folder, "vision", model, ids)
         self._audio = _load(folder, "audio", model, ids)
+        widest = max(model.vision.dim, model.audio.dim)
+        values = self._vision.values.numel() + self._audio.values.numel()
+        self.work_per_clip = values * widest // max(1, len(clips))
+        """Multiply-adds of linear heads on a clip, roughly: is it worth several threads?"""
         texts = list(dict.fromkeys(self.captions.texts))
         place = {text: i for i, text in enumerate(texts)}
         self._text_rows = torch.tensor(
