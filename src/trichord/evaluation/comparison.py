@@ -1,7 +1,6 @@
 """Runs side by side in the form of SLAVA's Table II: R@10, tasks down, systems across."""
 
 import json
-import os
 import textwrap
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from trichord.evaluation.protocol import Protocol, difference
 from trichord.evaluation.report import Report
 from trichord.evaluation.retrieval import TASKS
 from trichord.types import UserError
+from trichord.types.files import write_atomically
 
 K = 10
 """Table II reports R@10."""
@@ -137,9 +137,7 @@ def compare(reports: Sequence[Report]) -> Comparison:
 def write_comparison(comparison: Comparison, path: Path) -> None:
     """Write a comparison as JSON; one that was there is replaced whole or not at all."""
     held = TypeAdapter(Comparison).dump_python(comparison, mode="json")
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(json.dumps(held, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    unfinished.replace(path)
+    write_atomically(path, json.dumps(held, indent=1, allow_nan=False) + "\n")
 
 
 def table(comparison: Comparison) -> Table:

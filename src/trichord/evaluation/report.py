@@ -1,7 +1,6 @@
 """What one run reaches on one manifest: kept as JSON, shown as a table."""
 
 import json
-import os
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +13,7 @@ from rich.table import Table
 from trichord.evaluation.protocol import Protocol
 from trichord.evaluation.retrieval import TaskResult
 from trichord.types import UserError
+from trichord.types.files import write_atomically
 
 FORMAT = 1
 INTERVAL = "R@10 (95 %)"
@@ -48,9 +48,7 @@ _REPORT = TypeAdapter(Report)
 def write_report(report: Report, path: Path) -> None:
     """Write a report as JSON; a report that was there is replaced whole or not at all."""
     text = json.dumps(_REPORT.dump_python(report, mode="json"), indent=1, allow_nan=False)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(text + "\n", encoding="utf-8")
-    unfinished.replace(path)
+    write_atomically(path, text + "\n")
 
 
 def read_report(path: Path) -> Report:

@@ -15,10 +15,9 @@ from numpy import ndarray
 from trichord.evaluation.bootstrap import Estimate
 from trichord.evaluation.metrics import Forward, Measure, Reverse
 from trichord.evaluation.ranks import Ties, ranks_of_answers, ranks_of_sets
+from trichord.types import CaptionKind
 
 Gallery = Literal["vision", "audio"]
-CaptionKind = Literal["visual", "audio", "audio_visual", "composed"]
-"""`composed` captions are written by a language model from the others (AVCaps' GPT_AV_captions)."""
 
 
 @dataclass(frozen=True, slots=True)

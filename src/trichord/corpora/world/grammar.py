@@ -6,18 +6,19 @@ carries its facts, and each wording of `WORDINGS` stands for exactly one value o
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 
 from trichord.corpora.world.difficulty import DEFAULT
 from trichord.corpora.world.law import Scene, gender_of
 from trichord.corpora.world.wordings import HEARD, SEEN, WORDINGS, Attribute
+from trichord.types import CAPTION_KINDS, CaptionKind
 
-Kind = Literal["audio", "visual", "audio_visual", "composed"]
+Kind = CaptionKind
 Facts = Mapping[Attribute, str]
 
-KINDS: tuple[Kind, ...] = get_args(Kind)
+KINDS: tuple[Kind, ...] = CAPTION_KINDS
 
 CROWD: tuple[int, ...] = (3, 4, 5)
 """How many captions of each crowd kind a clip may have."""
