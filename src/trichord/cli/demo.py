@@ -35,7 +35,7 @@ SEARCHES: tuple[tuple[str, str], ...] = (
     ("A text, by sight and sound alike.", '"a red bell swings in a room while it rings"'),
     ("The same words, by sound alone.", '"a low bell ringing slowly" --sight 0'),
     (
-        "A clip's sound, looked for in pictures: what could make this noise?",
+        "A clip's sound, looked for in pictures: what could make it",
         "--audio {0} --sound 0",
     ),
     ("A clip's picture, looked for in pictures.", "--image {1} --sound 0"),
