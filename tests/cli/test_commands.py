@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from trichord.cli import main
+from trichord.corpora.world.law import scenes
 
 
 def test_a_world_is_read_by_the_avcaps_reader(small_world, capsys, command):
@@ -123,7 +124,8 @@ def test_an_archive_is_indexed_once_and_searched_five_ways(
     assert "16 new" in capsys.readouterr().out
     assert command(f"index {run} {videos} {tmp_path}/archive") == 0
     assert "16 unchanged" in capsys.readouterr().out
-    clip = small_world / "world" / "test_videos" / "test_00000.mp4"
+    whole = next(s for s in scenes("test", 16, 5) if not (s.dark or s.silent))
+    clip = videos / f"{whole.id}.mp4"
     for query in ("--video", "--image", "--audio"):
         assert command(f"search {tmp_path}/archive {query} {clip} --k 3 --json") == 0
         hits = json.loads(capsys.readouterr().out)

@@ -94,7 +94,7 @@ def test_clip_reads_only_visual_captions_and_clap_only_audio_ones():
 
 
 def test_the_recipe_learns_and_makes_folders_that_load(tmp_path):
-    recipe = Recipe(clips=60, clip_steps=50, clap_steps=50, batch_size=16)
+    recipe = Recipe(clips=60, clip_steps=150, clap_steps=150, batch_size=16)
     for make, kind, name in (
         (make_clip, ClipVision, "clip"),
         (make_clap, Clap, "clap"),
@@ -102,8 +102,8 @@ def test_the_recipe_learns_and_makes_folders_that_load(tmp_path):
         told = []
         (tmp_path / name).mkdir()
         make(recipe, tmp_path / name, told.append)
-        (line,) = told
-        assert float(line.rsplit(" ", 1)[1]) < np.log(16)
+        first, *_, last = (float(line.rsplit(" ", 1)[1]) for line in told)
+        assert last < 0.9 * first
         encoder = kind(name=str(tmp_path / name)).build()
         assert next(encoder.trunk.parameters()).dtype == torch.float32
 

@@ -64,12 +64,14 @@ def _bring_up_to_date(
     device: str,
     workers: int,
 ) -> None:
+    from trichord.search.survey import media_at
+
+    files = len(media_at(media))  # before anything heavy is loaded
+
     from trichord.media import Decoder
     from trichord.search.indexing import begin
     from trichord.search.indexing import index as bring_up_to_date
-    from trichord.search.survey import media_at
 
-    files = len(media_at(media))
     model = model_of(name).to(device_of(device))
     begun = begin(collection, _lasting(name), model, *window)
     changes: list[str] = []

@@ -32,14 +32,11 @@ class Demo:
 
 
 SEARCHES: tuple[tuple[str, str], ...] = (
-    ("A text, by sight and sound alike.", '"a red bell swings in a room while it rings"'),
-    ("The same words, by sound alone.", '"a low bell ringing slowly" --sight 0'),
-    (
-        "A clip's sound, looked for in pictures: what could make it",
-        "--audio {0} --sound 0",
-    ),
-    ("A clip's picture, looked for in pictures.", "--image {1} --sound 0"),
-    ("A whole clip, by both.", "--video {2}"),
+    ("a text, by sight and sound alike", '"a red bell swings in a room while it rings"'),
+    ("a text, by sound alone", '"a low bell ringing slowly" --sight 0'),
+    ("a sound, among pictures: what could make it?", "--audio {0} --sound 0"),
+    ("a picture, among pictures", "--image {1} --sound 0"),
+    ("a whole clip, by both", "--video {2}"),
 )
 """Five ways to ask; the numbers stand for clips of the validation split, which are not indexed."""
 
@@ -88,7 +85,7 @@ def carry_out(line: str) -> None:
 
     out.print(f"[bold]$ trichord {escape(line)}[/bold]")
     begun = time.monotonic()
-    if main(shlex.split(line)) != 0:
+    if main(shlex.split(line, comments=True)) != 0:
         raise UserError(f"'trichord {line}' did not succeed: see above.")
     aside.print(f"[dim]{time.monotonic() - begun:.1f} s[/dim]")
 
@@ -124,7 +121,8 @@ def chapters(place: Path, size: Demo) -> Iterator[tuple[str, list[str]]]:
         "Five searches",
         [
             f"search {archive} {what.format(*asked)} --k 6 --sheet {place / f'search-{number}.png'}"
-            for number, (_, what) in enumerate(SEARCHES, start=1)
+            f"  # {why}"
+            for number, (why, what) in enumerate(SEARCHES, start=1)
         ],
     )
 

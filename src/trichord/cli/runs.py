@@ -1,7 +1,7 @@
 """Commands that make runs: `extract` and `train`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -110,23 +110,15 @@ def model_of(name: str) -> "Embedder":
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """Train an experiment on a manifest; repeat the command to go on after an interruption."""
+    """What `trichord train` was asked for."""
 
-    manifest: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MANIFEST")]
-    """Clips as JSON lines, with the splits 'train' and 'val'."""
-    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """The run directory to make."""
-    seeds: tuple[int, ...] = ()
-    """Several seeds make several runs, RUN/seed-0 and so on."""
-    source: Annotated[Literal["features", "media"], tyro.conf.arg(name="from")] = "features"
-    """Read cached features, or decode media on the way (needed where towers train)."""
-    features: Path | None = None
-    """Where the cached features lie; beside the manifest if not given."""
-    device: str = "auto"
-    """cpu, cuda, or whichever is there."""
-    experiment: Annotated[Experiment, tyro.conf.arg(name="")] = field(
-        default_factory=lambda: Experiment(system="")
-    )
+    manifest: Path
+    run: Path
+    experiment: Experiment
+    seeds: tuple[int, ...]
+    source: Literal["features", "media"]
+    features: Path | None
+    device: str
 
 
 def train(arguments: list[str]) -> None:
@@ -144,14 +136,47 @@ def train(arguments: list[str]) -> None:
         close = get_close_matches(name, EXPERIMENTS, n=1)
         hint = f"did you mean '{close[0]}'?" if close else "'trichord train --help' lists them."
         raise UserError(f"there is no experiment '{name}': {hint}")
-    chosen = tyro.cli(
-        Training,
+
+    def run(
+        manifest: Annotated[Path, tyro.conf.arg(metavar="MANIFEST")],
+        run: Annotated[Path, tyro.conf.arg(metavar="RUN")],
+        /,
+        *,
+        seeds: tuple[int, ...] = (),
+        source: Annotated[Literal["features", "media"], tyro.conf.arg(name="from")] = "features",
+        features: Path | None = None,
+        device: str = "auto",
+        experiment: Annotated[Experiment, tyro.conf.arg(name="")] = EXPERIMENTS[name][1],
+    ) -> None:
+        """Train an experiment on a manifest; repeat the command to go on after an interruption.
+
+        Args:
+            manifest: Clips as JSON lines, with the splits 'train' and 'val'.
+            run: The run directory to make.
+            seeds: Several seeds make several runs, RUN/seed-0 and so on.
+            source: Read cached features, or decode media on the way (needed where towers train).
+            features: Where the cached features lie; beside the manifest if not given.
+            device: cpu, cuda, or whichever is there.
+            experiment: What to do; every field can be changed.
+        """
+        train_chosen(
+            Training(
+                manifest=manifest,
+                run=run,
+                experiment=experiment,
+                seeds=seeds,
+                source=source,
+                features=features,
+                device=device,
+            )
+        )
+
+    tyro.cli(
+        run,
         args=arguments[1:],
-        default=Training(manifest=tyro.MISSING, run=tyro.MISSING, experiment=EXPERIMENTS[name][1]),
         config=(tyro.conf.AvoidSubcommands,),
         prog=f"trichord train {name}",
     )
-    train_chosen(chosen)
 
 
 def train_chosen(chosen: Training) -> None:
