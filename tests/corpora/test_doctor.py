@@ -95,7 +95,9 @@ def test_every_file_has_a_status_and_what_it_holds(media, decoder):
 
 
 def test_hours_silence_and_work_are_summed_over_clips_that_can_be_read(media, decoder):
-    found = examine_path(media, decoder, cost=Cost(frame=1.0, chunk=10.0, caption=100.0, of="a test"))
+    found = examine_path(
+        media, decoder, cost=Cost(frame=1.0, chunk=10.0, caption=100.0, of="a test")
+    )
     assert found.hours == pytest.approx((25 + 25 + 5 + 6 + 0) / 3600)
     assert found.silent_share == 2 / 4  # the silence and the video; a still is not asked
     assert (found.work.frames, found.work.chunks, found.work.captions) == (6 + 1, 3 + 3, 0)
