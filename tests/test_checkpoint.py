@@ -116,6 +116,18 @@ def test_owned_state_is_a_copy_that_training_does_not_change(tiny_model):
     assert torch.equal(tiny_model.text.head.weight, before["model.text.head.weight"])
 
 
+def test_a_trained_trunk_stays_the_runs_own_after_going_on(tiny_trimodal):
+    trained, again = tiny_trimodal.build(), tiny_trimodal.build()
+    pretrained = again.vision.fingerprint
+    trained.vision.thaw_trunk()
+    next(trained.vision.trunk.parameters()).data += 1
+    trained.vision.freeze_trunk()  # as in a later stage that trains heads only
+    load_owned(again, None, owned_state(trained, None))
+    assert again.vision.fingerprint == trained.vision.fingerprint != pretrained
+    assert owned_state(again, None).keys() == owned_state(trained, None).keys()
+    assert any(".trunk." in name for name in owned_state(again, None))
+
+
 def test_the_environment_says_what_the_run_was_made_with(finished):
     run, _ = finished
     held = json.loads((run.path / "environment.json").read_text())

@@ -178,9 +178,16 @@ def owned_state(model: Embedder, objective: Contrastive | None) -> dict[str, Ten
 def load_owned(
     model: Embedder, objective: Contrastive | None, tensors: Mapping[str, Tensor]
 ) -> None:
-    """Put back what `owned_state` gave."""
+    """Put back what `owned_state` gave; a trunk among it belongs to the run from then on.
+
+    Raises:
+        UserError: The tensors do not fit the model.
+    """
     of_model = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
     _, unexpected = model.load_state_dict(of_model, strict=False)
+    for name, tower in model.encoders().items():
+        if any(key.startswith(f"{name}.trunk.") for key in of_model):
+            tower.own_trunk()
     heads = {name for name in model.state_dict() if ".head." in name}
     if unexpected or not heads <= of_model.keys():
         odd = sorted({*unexpected, *(heads - of_model.keys())})

@@ -109,7 +109,7 @@ class Contrastive(nn.Module):
             left, right = (embeddings.of(side) for side in SIDES[term])
             if left is None or right is None:
                 continue
-            usable = wanted & left.present & right.present
+            usable = wanted.to(left.mask.device) & left.present & right.present
             if usable.sum() >= 2:
                 terms[term] = info_nce(
                     left.pooled[usable], right.pooled[usable], self.scale(term), self.directions

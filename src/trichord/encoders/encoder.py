@@ -46,10 +46,15 @@ class Encoder(nn.Module):
         self.trunk.eval()
 
     def thaw_trunk(self) -> None:
-        """Let the trunk train; from now on it is the run's own and no longer the pretrained one."""
-        self.trunk_trains = self.trunk_changed = True
-        self._fingerprint = None
+        """Let the trunk train; from now on it is the run's own."""
+        self.trunk_trains = True
+        self.own_trunk()
         self.trunk.requires_grad_(True)
+
+    def own_trunk(self) -> None:
+        """Note that the trunk's weights are no longer the pretrained ones."""
+        self.trunk_changed = True
+        self._fingerprint = None
 
     def train(self, mode: bool = True) -> "Encoder":
         """As torch's, but a frozen trunk stays in evaluation mode: HTSAT's BatchNorm would drift."""
