@@ -1,0 +1,39 @@
+import pytest
+from transformers import CLIPModel, CLIPTokenizer
+
+from trichord.encoders.pretrained import STAND_INS, load
+from trichord.types import UserError
+
+
+@pytest.mark.parametrize("name", STAND_INS)
+def test_stand_ins_are_ordinary_folders_with_safetensors_only(name):
+    files = {file.name for file in STAND_INS[name].iterdir()}
+    assert {
+        "config.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+        "tokenizer.json",
+    } <= files
+    assert not [file for file in files if file.endswith((".bin", ".pt", ".pkl", ".py"))]
+
+
+def test_a_folder_and_a_stand_in_load_alike(tiny_towers):
+    assert load(CLIPModel, str(tiny_towers / "clip")).config.projection_dim == 24
+    assert load(CLIPTokenizer, "stand-in-clip")("a bell")["input_ids"]
+
+
+def test_pickled_weights_are_not_loaded(tiny_towers, tmp_path):
+    import shutil
+
+    shutil.copytree(tiny_towers / "clip", tmp_path / "clip")
+    weights = tmp_path / "clip" / "model.safetensors"
+    weights.rename(weights.with_name("pytorch_model.bin"))
+    with pytest.raises(UserError, match="could not be loaded in that folder"):
+        load(CLIPModel, str(tmp_path / "clip"), use_safetensors=True)
+
+
+def test_the_complaint_is_one_line():
+    with pytest.raises(UserError) as told:
+        load(CLIPModel, "nobody/nothing")
+    assert "\n" not in str(told.value)
+    assert "'nobody/nothing'" in str(told.value)

@@ -1,0 +1,53 @@
+import pytest
+
+from trichord.evaluation.retrieval import TASKS
+from trichord.experiments import EXPERIMENTS
+from trichord.experiments.slava import ALL_TASKS, SYSTEMS
+
+TABLE_I = {
+    "wav2clip-frozen-text": [
+        ({"vision", "text"}, {("visual", "vt")}),
+        ({"audio"}, {("audio", "at")}),
+    ],
+    "wav2clip-trainable-text": [
+        ({"vision", "text"}, {("visual", "vt")}),
+        ({"audio", "text"}, {("audio", "at")}),
+    ],
+    "audioclip": [({"text", "vision", "audio"}, {("audio", "av", "at", "vt")})],
+    "slava-a-and-v": [
+        ({"text", "vision", "audio"}, {("audio", "av", "at"), ("visual", "av", "vt")})
+    ],
+    "slava-av-indirect": [({"text", "vision", "audio"}, {("composed", "at", "vt")})],
+    "slava-av": [({"text", "vision", "audio"}, {("composed", "av", "at", "vt")})],
+    "audio-visual": [({"vision", "audio"}, {("av",)})],
+    "untrained": [],
+}
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_stages_captions_and_terms_are_those_of_the_papers_table(name):
+    stages = SYSTEMS[name][1].stages
+    told = [
+        (set(stage.trains), {(*draw.captions, *draw.terms) for draw in stage.draws})
+        for stage in stages
+    ]
+    assert told == TABLE_I[name]
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_criterion_is_a_task_and_no_towers_train_by_default(name):
+    experiment = EXPERIMENTS[name][1]
+    known = {task.name for task in TASKS}
+    for stage in experiment.stages:
+        assert set(stage.criterion) <= known
+        assert not stage.towers
+    assert experiment.system == name.removeprefix("world-")
+
+
+def test_the_one_stage_systems_are_chosen_by_the_seven_tasks_of_table_ii():
+    assert tuple(task.name for task in TASKS if task.number is not None) == ALL_TASKS
+
+
+def test_only_the_untrained_pair_has_two_text_towers():
+    apart = {name for name, (_, it) in EXPERIMENTS.items() if it.model.sound_text is not None}
+    assert apart == {"untrained", "world-untrained"}
