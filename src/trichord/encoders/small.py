@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers.pre_tokenizers import Split
 from transformers import (
     ClapConfig,
     ClapFeatureExtractor,
@@ -156,7 +157,12 @@ def byte_pairs(
     suffix: dict[str, Any] = {"end_of_word_suffix": word_end} if word_end else {}
     tokenizer = Tokenizer(models.BPE(**suffix))
     tokenizer.normalizer = normalizers.Lowercase()
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=not word_end)
+    if word_end:  # CLIP: words, single digits, signs; no mark before a word
+        parts = Split(Regex(r"\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"), behavior="removed", invert=True)
+        marked = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([parts, marked])
+    else:  # RoBERTa: a mark before each word
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     trainer = trainers.BpeTrainer(
         vocab_size=size,
         special_tokens=special,
