@@ -6,6 +6,8 @@ import torch
 
 from trichord.checkpoint import Run
 from trichord.config import AdamW, Draw, Experiment, Stage
+from trichord.evaluation.retrieval import recalls_at
+from trichord.evaluation.vectors import embed_source
 from trichord.experiments import EXPERIMENTS
 from trichord.features.source import FeatureSource
 from trichord.training.loop import finished, require_captions, train
@@ -67,9 +69,12 @@ def test_every_system_of_the_paper_trains_exactly_its_heads(name, small, carry_o
 
 
 def test_training_learns_what_is_there_to_learn(small, carry_out):
-    run, told = carry_out(small("slava-a-and-v", epochs=25, patience=25))
+    run, told = carry_out(small("slava-a-and-v", epochs=50, patience=50))
     assert run.complete
-    assert max(n["criterion"] for n in told) > 0.95
+    learnable = ("visual<-visual", "audio<-audio", "visual<-sound")  # what its terms pull together
+    before, after = told[0]["validation R@10"], told[-1]["validation R@10"]
+    assert all(before[task] < 0.7 for task in learnable)
+    assert all(after[task] > 0.95 for task in learnable)
     losses = [n["loss"] for n in told if n["loss"] is not None]
     assert losses[-1] < losses[0] / 2
 
@@ -114,17 +119,17 @@ def test_an_interrupted_run_ends_bit_for_bit_as_an_uninterrupted_one(
     assert not (broken.path / "checkpoint.safetensors").exists()
 
 
-def test_the_best_epoch_is_kept_not_the_last(small, carry_out):
-    wild = small("slava-av", epochs=6, patience=6)
-    stages = (replace(wild.stages[0], optimizer=AdamW(lr=3.0)),)
-    _, told = carry_out(replace(wild, stages=stages))
-    run, _ = carry_out(replace(wild, stages=stages), "again")
-    best = max(told, key=lambda n: n["criterion"])
-    if best["epoch"] == 0:
-        before = wild.model.build().state_dict()
-        assert all(torch.equal(v, before[k]) for k, v in heads(run).items())
-    else:
-        assert best["criterion"] > told[-1]["criterion"] or best["epoch"] == told[-1]["epoch"]
+def test_the_best_epoch_is_kept_not_the_last(small, carry_out, learnable):
+    experiment = small("slava-av", epochs=6, patience=6)
+    wild = (replace(experiment.stages[0], optimizer=AdamW(lr=3.0)),)
+    run, told = carry_out(replace(experiment, stages=wild))
+    criteria = [n["criterion"] for n in told]
+    assert max(criteria) > criteria[-1]  # a rate of 3 destroys what was there
+    model = run.load()
+    clips, folder = learnable(model)
+    validation = FeatureSource([c for c in clips if c.split == "val"], model, folder)
+    kept = recalls_at(10, embed_source(model, validation), experiment.stages[0].criterion)
+    assert sum(kept.values()) / len(kept) == pytest.approx(max(criteria))
 
 
 def test_patience_ends_a_stage_early(small, carry_out):
@@ -177,7 +182,7 @@ def test_captions_of_the_wrong_kind_are_named(tiny_trimodal, learnable):
 def test_validation_without_any_task_of_the_criterion_is_refused(small, carry_out):
     experiment = small("audio-visual")
     with pytest.raises(UserError, match="validation clips allow none"):
-        carry_out(experiment, silent={f"c{i}" for i in range(24, 34)})
+        carry_out(experiment, silent={f"c{i}" for i in range(24, 64)})
 
 
 def test_metrics_are_json_lines_with_one_for_each_epoch(small, carry_out):

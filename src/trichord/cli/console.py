@@ -63,14 +63,6 @@ class _Rated(Progress):
         yield from super().get_renderables()
 
 
-def tracked(what: str, items: Iterable[T], total: int | None) -> Generator[T]:
-    """Pass items on while a bar counts them."""
-    with bar(what, total) as moving:
-        for item in items:
-            yield item
-            moving.advance()
-
-
 def counted(statuses: Sequence[str]) -> str:
     """`412 ok, 9 silent`: how often each occurs, most frequent first."""
     from collections import Counter

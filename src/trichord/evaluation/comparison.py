@@ -142,16 +142,10 @@ def write_comparison(comparison: Comparison, path: Path) -> None:
 
 def table(comparison: Comparison) -> Table:
     """Table II's form, with the ceiling where it is known and the protocol beneath."""
-    shown = Table(
-        title=f"R@{comparison.k}, text or sound to media",
-        caption=f"{comparison.spread()}. Protocol: {comparison.protocol.line()}.",
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        collapse_padding=True,
-        pad_edge=False,
+    shown = _by_task(
+        f"R@{comparison.k}, text or sound to media",
+        f"{comparison.spread()}. Protocol: {comparison.protocol.line()}.",
     )
-    shown.add_column("#", justify="right")
-    shown.add_column("Task", no_wrap=True)
     for system in comparison.systems:
         seeds = len(system.seeds)
         shown.add_column(
@@ -172,16 +166,10 @@ def table(comparison: Comparison) -> Table:
 
 def paper_table() -> Table:
     """Table II as printed in the paper: another test set, so never in one table with ours."""
-    shown = Table(
-        title="SLAVA, Table II as published: R@10",
-        caption="AVCaps test split, 200 clips; one run each, ties and intervals not stated.",
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        collapse_padding=True,
-        pad_edge=False,
+    shown = _by_task(
+        "SLAVA, Table II as published: R@10",
+        "AVCaps test split, 200 clips; one run each, ties and intervals not stated.",
     )
-    shown.add_column("#", justify="right")
-    shown.add_column("Task", no_wrap=True)
     for system in PAPER_TABLE_II:
         shown.add_column(_folded(system), justify="right")
     for task in TASKS[:7]:
@@ -194,6 +182,21 @@ def paper_table() -> Table:
 def _folded(experiment: str) -> str:
     """An experiment's name over several lines, broken at its hyphens, to head a narrow column."""
     return textwrap.fill(experiment, 10)
+
+
+def _by_task(title: str, caption: str) -> Table:
+    """An empty table with a row to come for each task."""
+    shown = Table(
+        title=title,
+        caption=caption,
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        collapse_padding=True,
+        pad_edge=False,
+    )
+    shown.add_column("#", justify="right")
+    shown.add_column("Task", no_wrap=True)
+    return shown
 
 
 def _require_alike(reports: Sequence[Report]) -> dict[str, dict[int, float]]:
