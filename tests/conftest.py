@@ -1,6 +1,8 @@
 """Shared fixtures: shapes are checked in every test, and tiny towers stand in for pretrained ones."""
 
 import os
+import zlib
+from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests never ask a model hub
 os.environ.setdefault(
@@ -37,6 +39,17 @@ def tiny_trimodal(tiny_towers):
     return TriModal(text=ClipText(name=clip), vision=ClipVision(name=clip), audio=Clap(name=clap))
 
 
+@pytest.fixture(scope="session")
+def tiny_clip4vla(tiny_trimodal):
+    """The configuration of a model with CLIP4VLA's audio tower: segments of 0.256 s, four at most."""
+    from dataclasses import replace
+
+    from trichord.config import ClipAudio, LogMel
+
+    sound = ClipAudio(name=tiny_trimodal.text.name, log_mel=LogMel(mels=32), frames=32, longest=4)
+    return replace(tiny_trimodal, audio=sound)
+
+
 @pytest.fixture
 def tiny_model(tiny_trimodal):
     """A fresh model with the tiny towers, in evaluation mode."""
@@ -52,3 +65,38 @@ def untrained_model(tiny_trimodal, tiny_towers):
 
     pair = replace(tiny_trimodal, sound_text=ClapText(name=str(tiny_towers / "clap")))
     return pair.build().eval()
+
+
+@pytest.fixture
+def made_up():
+    """A decoder that draws what each file holds from its name, and notes which files it was asked for.
+
+    A quarter of a second to a second of sound, three frames; files called `silent-…` have no sound,
+    `dark-…` no frames.
+    """
+    import numpy as np
+
+    from trichord.media import Decoded, Decoder
+
+    class MadeUp(Decoder):
+        def __init__(self):
+            super().__init__(workers=1)
+            self.asked = []
+
+        def decode_all(self, requests):
+            for request in requests:
+                name = Path(request.path).stem
+                self.asked.append((name, request.plan))
+                yield [self.hold(name, request.plan) for _ in request.spans]
+
+        def hold(self, name, plan):
+            random = np.random.default_rng(zlib.crc32(name.encode()))
+            frames = random.integers(0, 255, (3, 32, 40, 3), dtype=np.uint8)
+            sound = random.normal(0, 0.1, (2, random.integers(4_000, 16_000)))
+            sound = (sound if plan.stereo else sound.mean(0)).astype(np.float32)
+            heard = {} if name.startswith("silent") else dict.fromkeys(plan.rates, sound)
+            seen = plan.frames is not None and not name.startswith("dark")
+            return Decoded(status="ok", frames=frames if seen else None, audio=heard)
+
+    with MadeUp() as decoder:
+        yield decoder

@@ -1,11 +1,13 @@
 import json
+import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from trichord.checkpoint import Progress, Run, Saved, load_owned, owned_state
-from trichord.config import Experiment, InfoNCE
+from trichord.checkpoint import Progress, Run, Saved, fresh_model, load_owned, owned_state
+from trichord.config import Cross, Experiment, InfoNCE
 from trichord.types import UserError
 
 
@@ -138,3 +140,156 @@ def test_the_environment_says_what_the_run_was_made_with(finished):
 def test_a_seeds_run_is_called_by_its_system_too(tmp_path):
     assert Run(tmp_path / "slava-av" / "seed-3").name == "slava-av/seed-3"
     assert Run(tmp_path / "mine").name == "mine"
+
+
+# Fusions and starts
+
+
+CROSS = Cross(layers=1, heads=2, from_text=False)
+
+
+def same_weights(one, other):
+    first, second = one.state_dict(), other.state_dict()
+    assert first.keys() == second.keys()
+    return all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+@pytest.fixture
+def finish(tmp_path):
+    """Make a finished run of an experiment whose audio tower, text head and fusion have moved."""
+
+    def finished(experiment, name="run", *, trained=("audio",)):
+        run, model = Run(tmp_path / name), fresh_model(experiment)
+        run.start(experiment, "abc")
+        for tower in trained:
+            model.encoders()[tower].thaw_trunk()
+        torch.manual_seed(99)
+        with torch.no_grad():
+            moved = [model.text.head, *(model.encoders()[tower] for tower in trained)]
+            for part in (*moved, *([model.fusion] if model.fusion else ())):
+                for value in part.parameters():
+                    value += 0.1 * torch.randn_like(value)
+        for encoder in model.encoders().values():
+            encoder.freeze_trunk()
+        run.finish(model, InfoNCE().build(experiment.terms), Progress())
+        return run, model
+
+    return finished
+
+
+@pytest.fixture
+def pretraining(tiny_clip4vla):
+    return Experiment(system="pretraining", model=tiny_clip4vla)
+
+
+def test_the_weights_of_a_fusion_belong_to_the_run(pretraining, finish):
+    run, model = finish(replace(pretraining, model=replace(pretraining.model, fusion=CROSS)))
+    assert same_weights(run.load(), model)
+    assert run.load().fingerprint == model.fingerprint
+    path = run.path / "weights.safetensors"
+    tensors = load_file(path)
+    assert any(name.startswith("model.fusion.cross.") for name in tensors)
+    kept = {k: v for k, v in tensors.items() if k != "model.fusion.cross.types.weight"}
+    save_file(kept, path)
+    with pytest.raises(UserError, match=r"do not fit.*fusion\.cross\.types\.weight"):
+        run.load()
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_sound_tokens_that_never_trained_are_drawn_again_from_the_seed(seed, pretraining, finish):
+    run, model = finish(replace(pretraining, seed=seed), f"run-{seed}", trained=())
+    torch.manual_seed(1234)
+    assert same_weights(run.load(), model)
+    assert not [name for name in load_file(run.path / "weights.safetensors") if ".trunk." in name]
+
+
+def test_a_fresh_model_is_drawn_from_the_experiments_seed(pretraining):
+    experiment = replace(pretraining, model=replace(pretraining.model, fusion=CROSS))
+    one, again = fresh_model(experiment), fresh_model(experiment)
+    assert not one.training
+    assert same_weights(one, again)
+    other = fresh_model(replace(experiment, seed=1)).state_dict()
+    drawn = {k for k, v in one.state_dict().items() if not torch.equal(v, other[k])}
+    assert {"audio.trunk.tokens", "fusion.cross.types.weight"} <= drawn
+    assert all(name.startswith(("audio.trunk.", "fusion.")) for name in drawn)
+
+
+def test_an_experiment_starts_from_another_runs_weights_and_keeps_its_own_new_parts(
+    pretraining, finish
+):
+    run, trained = finish(pretraining)
+    asked = Experiment(
+        system="retrieval",
+        model=replace(
+            pretraining.model,
+            fusion=CROSS,
+            audio=replace(pretraining.model.audio, token=0.25, longest=2),
+        ),
+        start=run.path,
+        seed=5,
+    )
+    model, bare = fresh_model(asked), fresh_model(replace(asked, start=None))
+    lent = trained.state_dict()
+    for name, value in model.state_dict().items():
+        source = bare.state_dict() if name.startswith("fusion.") else lent
+        assert torch.equal(value, source[name])
+    assert not torch.equal(bare.state_dict()["audio.trunk.tokens"], lent["audio.trunk.tokens"])
+    assert model.audio.token == 0.25
+    # The lent trunk is this run's own from now on: it is written with it.
+    assert model.audio.trunk_changed
+    assert not model.vision.trunk_changed
+    assert "model.audio.trunk.tokens" in owned_state(model, None)
+
+
+def test_a_finished_run_no_longer_needs_the_run_it_started_from(pretraining, finish):
+    first, _ = finish(pretraining, "first")
+    asked = replace(pretraining, system="retrieval", start=first.path, seed=2)
+    second, model = finish(asked, "second", trained=())
+    shutil.rmtree(first.path)
+    assert same_weights(second.load(), model)
+    with pytest.raises(UserError, match="no finished run to start from"):
+        fresh_model(asked)
+
+
+def test_a_run_that_goes_on_starts_from_its_checkpoint_not_from_the_start(pretraining, finish):
+    first, _ = finish(pretraining, "first")
+    asked = replace(pretraining, start=first.path)
+    model = fresh_model(asked)
+    with torch.no_grad():
+        model.audio.sound_trunk.tokens += 1
+    held = owned_state(model, None)
+    again = fresh_model(asked)
+    load_owned(again, None, held)
+    assert same_weights(again, model)
+
+
+def test_weights_of_other_shapes_are_not_lent(pretraining, finish):
+    run, _ = finish(pretraining)
+    audio = replace(pretraining.model.audio, frames=48)
+    longer = replace(pretraining, model=replace(pretraining.model, audio=audio), start=run.path)
+    with pytest.raises(UserError, match=r"audio\.trunk\.positions do not fit.*same towers"):
+        fresh_model(longer)
+
+
+def test_a_run_that_shares_nothing_with_the_model_lends_nothing(pretraining, finish):
+    run, _ = finish(pretraining)
+    save_file({"objective.log_scale.at": torch.zeros(())}, run.path / "weights.safetensors")
+    with pytest.raises(UserError, match="its weights do not fit"):
+        fresh_model(replace(pretraining, start=run.path))
+
+
+def test_an_unfinished_run_is_no_start(pretraining, tmp_path):
+    begun = Run(tmp_path / "begun")
+    begun.start(pretraining, "abc")
+    for path in (begun.path, tmp_path / "nowhere"):
+        with pytest.raises(UserError, match=rf"{path} is no finished run to start from"):
+            fresh_model(replace(pretraining, start=path))
+
+
+def test_another_start_is_another_experiment(pretraining, finish, tmp_path):
+    first, _ = finish(pretraining, "first")
+    run = Run(tmp_path / "second")
+    run.start(replace(pretraining, start=first.path), "abc")
+    run.start(replace(pretraining, start=first.path), "abc")
+    with pytest.raises(UserError, match="other settings"):
+        run.start(pretraining, "abc")

@@ -4,7 +4,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -92,8 +92,8 @@ class Run:
         return json.loads(path.read_text()).get("manifest") if path.is_file() else None
 
     def experiment(self) -> Experiment:
-        """The experiment of the run."""
-        return read_experiment(self.path / "experiment.json")
+        """The experiment of the run, with towers that lie in its folder named by their place."""
+        return located(read_experiment(self.path / "experiment.json"), self.path)
 
     def save(self, saved: Saved) -> None:
         """Write a checkpoint; the one before stays until this one is whole."""
@@ -142,6 +142,7 @@ class Run:
                 f"The run {self.path} is not finished: repeat its 'trichord train' command, it goes "
                 "on where it stopped."
             )
+        torch.manual_seed(experiment.seed)
         model = experiment.model.build()
         tensors, header = _read(self.path / "weights.safetensors")
         for name, tower in model.encoders().items():
@@ -153,6 +154,32 @@ class Run:
         load_owned(model, None, tensors)
         return model.eval()
 
+    def lend(self, model: Embedder) -> None:
+        """Give this run's weights to a model that may have other parts besides, such as a fusion.
+
+        Raises:
+            UserError: Not a complete run, or its encoders do not fit the model.
+        """
+        if not self.complete:
+            raise UserError(f"{self.path} is no finished run to start from: train it first.")
+        tensors, _ = _read(self.path / "weights.safetensors")
+        known = model.state_dict()
+        lent = {
+            name: value
+            for key, value in tensors.items()
+            if (name := key.removeprefix("model.")) != key and name in known
+        }
+        odd = [name for name, value in lent.items() if value.shape != known[name].shape]
+        if odd or not lent:
+            raise UserError(
+                f"{self.path} cannot be started from: its {odd[0] if odd else 'weights'} do not fit "
+                "this experiment's model; choose the same towers."
+            )
+        model.load_state_dict(lent, strict=False)
+        for name, tower in model.encoders().items():
+            if any(key.startswith(f"{name}.trunk.") for key in lent):
+                tower.own_trunk()
+
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
@@ -162,12 +189,43 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise UserError(f"{path} is damaged ({error}): delete it and train again.") from error
 
 
+def fresh_model(experiment: Experiment) -> Embedder:
+    """The model of an experiment before training, with its seed's draw of whatever is new in it.
+
+    Raises:
+        UserError: A tower, or the run to start from, cannot be loaded.
+    """
+    torch.manual_seed(experiment.seed)
+    model = experiment.model.build()
+    if experiment.start is not None:
+        Run(experiment.start).lend(model)
+    return model.eval()
+
+
+def located(experiment: Experiment, folder: Path) -> Experiment:
+    """The same experiment with towers called "./..." found where a run has brought them along.
+
+    Args:
+        experiment: Of the run.
+        folder: The run's; a name that is not there stays relative to where the command runs.
+    """
+    towers = {
+        name: replace(tower, name=str(folder / tower.name))
+        for name in ("text", "vision", "audio", "sound_text")
+        if (tower := getattr(experiment.model, name)) is not None
+        and tower.name.startswith("./")
+        and (folder / tower.name).is_dir()
+    }
+    return replace(experiment, model=replace(experiment.model, **towers))
+
+
 def owned_state(model: Embedder, objective: Contrastive | None) -> dict[str, Tensor]:
-    """What a run owns: heads, the trunks that trained, temperatures. Frozen trunks stay outside."""
+    """What a run owns: heads, fusion, the trunks that trained, temperatures; no frozen trunk."""
+    changed = {f"{name}.trunk." for name, one in model.encoders().items() if one.trunk_changed}
     owned = {
         f"model.{name}": value.detach().cpu().clone()  # a copy: training goes on
         for name, value in model.state_dict().items()
-        if ".head." in name or model.encoders()[name.split(".")[0]].trunk_changed
+        if _always_owned(name) or any(name.startswith(trunk) for trunk in changed)
     }
     scales = {} if objective is None else objective.state_dict()
     return owned | {
@@ -188,15 +246,19 @@ def load_owned(
     for name, tower in model.encoders().items():
         if any(key.startswith(f"{name}.trunk.") for key in of_model):
             tower.own_trunk()
-    heads = {name for name in model.state_dict() if ".head." in name}
-    if unexpected or not heads <= of_model.keys():
-        odd = sorted({*unexpected, *(heads - of_model.keys())})
+    needed = {name for name in model.state_dict() if _always_owned(name)}
+    if unexpected or not needed <= of_model.keys():
+        odd = sorted({*unexpected, *(needed - of_model.keys())})
         raise UserError(f"The weights do not fit the experiment's model: {odd[0]}: train again.")
     if objective is not None:
         prefix = "objective."
         objective.load_state_dict(
             {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
         )
+
+
+def _always_owned(name: str) -> bool:
+    return ".head." in name or name.startswith("fusion.")
 
 
 def environment(manifest: str) -> dict[str, object]:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from PIL import Image
+from safetensors.torch import load_file
 
 from trichord.cli import main
 from trichord.corpora.world.law import scenes
@@ -102,17 +103,24 @@ def test_media_and_features_give_the_same_numbers(small_world, runs, command, tm
     assert after["protocol"] == before["protocol"]
 
 
-def test_towers_can_train_on_media(small_world, command, tmp_path):
-    line = f"train world-audio-visual {small_world}/clips.jsonl {tmp_path}/towers --from media"
-    assert command(f"{line} --stages.0.towers --stages.0.epochs 1 --stages.0.batch-size 20") == 0
-    weights = (tmp_path / "towers" / "weights.safetensors").stat().st_size
-    assert weights > 1_000_000  # the trunks are in it
+@pytest.mark.parametrize("source", ["features", "media"])
+def test_towers_that_train_read_media_whatever_the_rest_is_read_from(
+    source, small_world, command, tmp_path
+):
+    line = f"train world-audio-visual {small_world}/clips.jsonl {tmp_path}/towers --from {source}"
+    few = "--stages.0.epochs 1 --stages.0.batch-size 20"
+    assert command(f"{line} --stages.0.towers audio {few}") == 0
+    held = load_file(tmp_path / "towers" / "weights.safetensors")
+    assert any(name.startswith("model.audio.trunk.") for name in held)
+    assert not any(name.startswith("model.vision.trunk.") for name in held)
 
 
-def test_towers_cannot_train_on_features(small_world, command, capsys, tmp_path):
+def test_a_tower_whose_head_does_not_train_is_refused(small_world, command, capsys, tmp_path):
     line = f"train world-audio-visual {small_world}/clips.jsonl {tmp_path}/towers"
-    assert command(f"{line} --stages.0.towers") == 2
-    assert "--from media" in capsys.readouterr().err
+    assert command(f"{line} --stages.0.towers text") == 2
+    complaint = " ".join(capsys.readouterr().err.split())
+    assert "trains the trunk of text but not its head" in complaint
+    assert "--stages.N.trains" in complaint
     assert not (tmp_path / "towers").exists()
 
 

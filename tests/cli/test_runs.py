@@ -3,13 +3,19 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import torch
 
-from trichord.checkpoint import Run
-from trichord.cli.runs import device_of, model_of
-from trichord.types import UserError
+from trichord.checkpoint import Run, fresh_model
+from trichord.cli.runs import Training, device_of, model_of, source_of, train_chosen
+from trichord.config import Draw, Experiment, Stage
+from trichord.corpora.manifest import write_manifest
+from trichord.features.extraction import extract_media, extract_texts
+from trichord.features.source import FeatureSource, MediaSource, MixedSource
+from trichord.features.store import FeatureFolder
+from trichord.types import Caption, Clip, UserError
 
 SCRIPT = """
 import sys
@@ -46,6 +52,90 @@ def test_training_that_is_stopped_ends_as_if_it_had_not_been(
     one, other = (Run(path).load().state_dict() for path in (tmp_path / "whole", stopped))
     assert all(torch.equal(value, other[name]) for name, value in one.items())
     assert Run(stopped).metrics() == Run(tmp_path / "whole").metrics()
+
+
+CLIPS = [
+    Clip(
+        id=f"c{i}",
+        path=f"/made/up/c{i}.mp4",
+        captions=(Caption(text=f"sound {i}", about="audio"),),
+        split="train" if i < 6 else "val",
+    )
+    for i in range(10)
+]
+
+
+@pytest.fixture
+def listening(tiny_clip4vla):
+    """CLIP4VLA's audio tower, frozen: only its head trains, on sound alone."""
+    stage = Stage(
+        name="listening",
+        trains=("audio",),
+        draws=(Draw(captions=("audio",), terms=("at",)),),
+        criterion=("audio<-audio",),
+        batch_size=4,
+        epochs=1,
+    )
+    return Experiment(system="listening", model=tiny_clip4vla, stages=(stage,))
+
+
+@pytest.fixture
+def train_seeds(listening, made_up, tmp_path):
+    """Train seeds on features that were extracted with the towers of some seeds."""
+
+    def train(seeds, *, extracted):
+        write_manifest(tmp_path / "clips.jsonl", CLIPS)
+        folder = FeatureFolder.beside(tmp_path / "clips.jsonl")
+        for seed in extracted:
+            model = fresh_model(replace(listening, seed=seed))
+            list(extract_texts(model, [clip.captions[0].text for clip in CLIPS], folder))
+            list(extract_media(model, CLIPS, folder, made_up, ("audio",)))
+        train_chosen(
+            Training(
+                manifest=tmp_path / "clips.jsonl",
+                run=tmp_path / "runs",
+                experiment=listening,
+                seeds=seeds,
+                source="features",
+                features=None,
+                device="cpu",
+            )
+        )
+        return tmp_path / "runs"
+
+    return train
+
+
+def test_a_run_without_sight_needs_no_features_of_it(train_seeds):
+    runs = train_seeds((0,), extracted=(0,))
+    assert Run(runs / "seed-0").complete
+
+
+def test_each_seed_learns_from_what_its_own_tower_hears(train_seeds):
+    # A sound token that was never trained is drawn from the seed: features of another one's tower
+    # are not those that the run will be measured with.
+    with pytest.raises(UserError, match="audio features"):
+        train_seeds((1,), extracted=(0,))
+
+
+@pytest.mark.parametrize(
+    ("kind", "towers", "made", "read"),
+    [
+        ("features", (), FeatureSource, {"text", "audio"}),
+        ("features", ("audio",), MixedSource, {"text"}),
+        ("features", ("text", "audio"), MediaSource, set()),
+        ("media", (), MediaSource, set()),
+    ],
+)
+def test_towers_that_train_are_fed_from_media(
+    kind, towers, made, read, listening, made_up, tmp_path
+):
+    model, folder = fresh_model(listening), FeatureFolder(tmp_path)
+    list(extract_texts(model, [clip.captions[0].text for clip in CLIPS], folder))
+    list(extract_media(model, CLIPS, folder, made_up, ("audio",)))
+    found = source_of(model, CLIPS, kind, folder, made_up, towers, ("text", "audio"))
+    assert isinstance(found, made)
+    assert set(found.read) == read
 
 
 def test_a_model_is_a_run_or_an_experiment_and_a_slip_is_mended():

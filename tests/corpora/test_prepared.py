@@ -1,7 +1,7 @@
 import pytest
 
 from trichord.corpora import CORPORA
-from trichord.corpora.prepared import Tally, tidy
+from trichord.corpora.prepared import Tally, tidy, train_or_val
 from trichord.types import Clip
 
 
@@ -16,6 +16,13 @@ def test_lines_count_everything_and_name_the_first_three():
         "5 blank captions dropped: a, b, c, ...",
         "1 videos without captions: e",
     ]
+
+
+def test_a_name_with_a_line_end_does_not_break_the_line():
+    tally = Tally()
+    for name in ("a\nb", "c  é", "\udcff"):
+        tally.add("blank captions dropped", name)
+    assert tally.prepared([]).lines() == [r"3 blank captions dropped: 'a\nb', c  é, '\udcff'"]
 
 
 @pytest.mark.parametrize(
@@ -42,6 +49,51 @@ def test_multi_line_captions_can_be_dropped_instead():
     assert tally.counts == {"multi-line captions dropped": 1}
 
 
+def test_what_lacks_its_media_is_counted_apart():
+    tally = Tally()
+    tally.lack("rows left out for want of a file", "a")
+    tally.add("blank captions dropped", "b")
+    tally.lack("rows left out for want of a file", "c")
+    tally.lack("clips left out for want of a file", "d")
+    prepared = tally.prepared([])
+    assert prepared.missing == 3
+    assert prepared.lacking == (
+        "rows left out for want of a file",
+        "clips left out for want of a file",
+    )
+    assert prepared.lines()[0] == "2 rows left out for want of a file: a, c"
+    assert Tally().prepared([]).missing == 0
+
+
+def test_a_share_of_names_validates_wherever_they_stand():
+    names = [f"video{n}" for n in range(10_000)]
+    val = {name for name in names if train_or_val(name, val=0.05) == "val"}
+    assert 400 < len(val) < 600
+    assert val < {name for name in names if train_or_val(name, val=0.1) == "val"}
+    # Outside this code: the first ids whose 8-byte BLAKE2b digest is below 5 % of the range.
+    assert [name for name in names if name in val][:4] == [
+        "video9",
+        "video30",
+        "video36",
+        "video44",
+    ]
+    assert {train_or_val(name, val=0.0) for name in (*names, "\ud800")} == {"train"}
+    assert {train_or_val(name, val=1.0) for name in names} == {"val"}
+
+
 def test_the_corpora_by_name():
-    assert sorted(CORPORA) == ["avcaps", "esc50", "folder", "grid"]
+    assert list(CORPORA) == [
+        "avcaps",
+        "folder",
+        "grid",
+        "esc50",
+        "msrvtt-9k",
+        "msrvtt-7k",
+        "msrvtt-full",
+        "vatex",
+        "audiocaps",
+        "clotho",
+        "howto100m",
+        "audioset",
+    ]
     assert all(corpus.description for corpus in CORPORA.values())

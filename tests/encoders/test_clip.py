@@ -14,6 +14,12 @@ def text(tiny_towers):
 
 
 @pytest.fixture(scope="module")
+def words(tiny_towers):
+    """Texts as the features of their tokens."""
+    return ClipTextEncoder(str(tiny_towers / "clip"), tokens=True).eval()
+
+
+@pytest.fixture(scope="module")
 def vision(tiny_towers):
     return ClipVisionEncoder(str(tiny_towers / "clip"), frames_per_second=1.0, max_frames=8).eval()
 
@@ -26,6 +32,87 @@ def test_text_vectors_are_those_of_transformers_whatever_the_padding(text, tiny_
         ids = text.tokenizer([one], return_tensors="pt")
         expected = model.get_text_features(**ids).pooler_output[0]
         torch.testing.assert_close(row, expected / expected.norm(), atol=1e-5, rtol=0)
+
+
+TEXTS = ["a red ball", "bell", "a low bell rings slowly on the beach and someone says good morning"]
+
+
+def rows_of(encoder, texts, missing=()):
+    ids = encoder.prepare(texts)[:, None]
+    there = torch.tensor([[i not in missing] for i in range(len(texts))])
+    return Padded(ids, there)
+
+
+@torch.inference_mode()
+def test_words_or_not_the_caption_has_the_same_vector(text, words):
+    inputs = rows_of(text, TEXTS)
+    expected = text(text.read(inputs)).pooled
+    torch.testing.assert_close(words(words.read(inputs)).pooled, expected, atol=1e-6, rtol=0)
+
+
+@torch.inference_mode()
+def test_each_token_up_to_the_end_of_text_is_a_step(words, tiny_towers):
+    model = CLIPModel.from_pretrained(tiny_towers / "clip").eval()
+    read = words.read(rows_of(words, TEXTS))
+    found = words(read)
+    lengths = [len(ids) for ids in words.tokenizer(TEXTS)["input_ids"]]
+    assert len(set(lengths)) == 3
+    for row, (one, length) in enumerate(zip(TEXTS, lengths, strict=True)):
+        assert read.mask[row].tolist() == [True] * length + [False] * (max(lengths) - length)
+        assert not read.values[row, length:].any()
+        hidden = model.text_model(**words.tokenizer([one], return_tensors="pt")).last_hidden_state
+        torch.testing.assert_close(read.values[row, :length], hidden[0], atol=1e-5, rtol=0)
+        expected = model.text_projection(hidden[0])
+        torch.testing.assert_close(found.steps[row, :length], expected, atol=1e-5, rtol=0)
+        unit = expected[-1] / expected[-1].norm()
+        torch.testing.assert_close(found.pooled[row], unit, atol=1e-5, rtol=0)
+
+
+@torch.inference_mode()
+def test_a_missing_caption_has_no_words_and_no_vector(words):
+    found = words(words.read(rows_of(words, TEXTS, missing=(0, 2))))
+    alone = words(words.read(rows_of(words, TEXTS[1:2])))
+    assert found.present.tolist() == [False, True, False]
+    torch.testing.assert_close(found.pooled[1], alone.pooled[0], atol=1e-6, rtol=0)
+    assert not found.pooled[[0, 2]].any()
+
+
+@torch.inference_mode()
+def test_a_batch_without_any_caption_has_no_words(text, words):
+    for encoder in (text, words):
+        found = encoder(encoder.read(rows_of(encoder, TEXTS, missing=(0, 1, 2))))
+        assert not found.present.any()
+        assert not found.pooled.any()
+
+
+@torch.inference_mode()
+def test_words_in_half_precision_still_have_vectors_in_full(text, words):
+    inputs = rows_of(text, TEXTS)
+    with torch.autocast("cpu", torch.bfloat16):
+        for encoder in (text, words):
+            found = encoder(encoder.read(inputs)).pooled
+            assert found.dtype == torch.float32
+            torch.testing.assert_close(found.norm(dim=1), torch.ones(3))
+
+
+def test_fingerprints_tell_words_and_lengths_apart(text, words, tiny_towers):
+    short = ClipTextEncoder(str(tiny_towers / "clip"), longest=8)
+    assert len({text.fingerprint, words.fingerprint, short.fingerprint}) == 3
+
+
+@torch.inference_mode()
+def test_a_text_is_cut_where_it_was_asked_to_and_keeps_its_end(tiny_towers, text):
+    for tokens in (False, True):
+        short = ClipTextEncoder(str(tiny_towers / "clip"), tokens=tokens, longest=5).eval()
+        ids = short.prepare(TEXTS)
+        assert ids.shape == (3, 5)
+        whole = text.tokenizer(TEXTS[2])["input_ids"]
+        assert ids[2].tolist() == [*whole[:4], text.tokenizer.eos_token_id]
+        assert short.count_cut(TEXTS) == sum(len(i) > 5 for i in text.tokenizer(TEXTS)["input_ids"])
+        found = short(short.read(Padded.stack(list(ids[:, None]))))
+        assert found.mask.sum(dim=1).tolist() == ([5, 3, 5] if tokens else [1, 1, 1])
+        expected = text(text.read(Padded(ids[:, None], torch.ones(3, 1, dtype=torch.bool))))
+        torch.testing.assert_close(found.pooled, expected.pooled, atol=1e-6, rtol=0)
 
 
 def test_image_vectors_are_those_of_transformers(vision, tiny_towers):

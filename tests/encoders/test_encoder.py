@@ -1,8 +1,10 @@
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from trichord.encoders.encoder import STEPS_AT_ONCE, Encoder
+from trichord.encoders.encoder import STEPS_AT_ONCE, AudioEncoder, Encoder, pooled
+from trichord.types import UserError
 from trichord.types.tensors import Padded
 
 
@@ -17,6 +19,17 @@ class Trunk(nn.Module):
     def forward(self, steps):
         self.seen += len(steps)
         return self.norm(steps)
+
+
+class HeedingTrunk(nn.Module):
+    """Adds what it is told of each step's sound to the step."""
+
+    def forward(self, steps, sound):
+        return steps + sound[:, None]
+
+
+class HeedingEncoder(Encoder):
+    heeds_sound = True
 
 
 @pytest.fixture
@@ -95,3 +108,60 @@ def test_fingerprints_tell_weights_and_preparation_apart(encoder):
     other = Encoder(Trunk(), nn.Linear(3, 4), 3, {"kind": "test"})
     other.trunk.norm.weight.data += 1
     assert other.fingerprint != same.fingerprint
+
+
+def test_steps_that_count_alike_are_normalised_before_the_mean_too():
+    steps = torch.tensor([[[3.0, 0.0], [0.0, 4.0], [9.0, 9.0]], [[0.0, -2.0], [5.0, 5.0], [1, 2]]])
+    mask = torch.tensor([[True, True, False], [True, False, False]])
+    half = 0.5**0.5
+    alike = pooled(steps, mask, "mean_of_unit")
+    torch.testing.assert_close(alike, torch.tensor([[half, half], [0.0, -1.0]]))
+    weighed = pooled(steps, mask, "mean")
+    torch.testing.assert_close(weighed, torch.tensor([[0.6, 0.8], [0.0, -1.0]]))
+
+
+@pytest.mark.parametrize("pooling", ["mean", "mean_of_unit"])
+def test_an_encoder_pools_as_it_was_told_and_in_full_precision(pooling, encoder):
+    told = Encoder(encoder.trunk, encoder.head, 3, {"kind": "test"}, pooling)
+    read = told.read(padded(3, 0, 1))
+    found = told(read)
+    assert torch.equal(found.pooled, pooled(found.steps, read.mask, pooling))
+    assert not found.pooled[1].any()
+    halves = pooled(found.steps.bfloat16(), read.mask, pooling)
+    assert halves.dtype == torch.float32
+    torch.testing.assert_close(halves.norm(dim=1), torch.tensor([1.0, 0.0, 1.0]))
+
+
+def test_each_step_is_told_what_its_own_clip_sounds_like(monkeypatch):
+    monkeypatch.setattr("trichord.encoders.encoder.STEPS_AT_ONCE", 4)
+    heeding = HeedingEncoder(HeedingTrunk(), nn.Identity(), 3, {})
+    inputs, sound = padded(3, 0, 5, 2), torch.tensor([10.0, 20.0, 30.0, 40.0])
+    read = heeding.read(inputs, sound)
+    expected = (inputs.values + sound[:, None, None]) * inputs.mask[..., None]
+    assert torch.equal(read.values, expected)
+
+
+def test_a_trunk_that_does_not_heed_sound_is_not_told(encoder):
+    inputs = padded(3, 2)
+    told = encoder.eval().read(inputs, torch.tensor([0.0, 1.0]))
+    assert torch.equal(told.values, encoder.read(inputs).values)
+
+
+def test_an_encoder_of_sound_cuts_what_it_heard_and_has_no_masked_view_unless_it_says_so():
+    class Halves(AudioEncoder):
+        def hear(self, wave):
+            return torch.from_numpy(wave[: len(wave) // 2 * 2]).reshape(-1, 2)
+
+    halves = Halves(nn.Identity(), nn.Identity(), 2, {})
+    wave = np.arange(5, dtype=np.float32)
+    assert halves.prepare(wave).tolist() == [[0.0, 1.0], [2.0, 3.0]]
+    with pytest.raises(UserError, match=r"'aa' and 'mt' need CLIP4VLA's audio encoder.*leave"):
+        halves.mask(halves.hear(wave), np.random.default_rng(0))
+
+
+def test_a_trunk_that_the_run_made_its_own_stays_so_when_it_is_frozen_again(encoder):
+    assert not encoder.trunk_changed
+    encoder.thaw_trunk()
+    encoder.freeze_trunk()
+    assert encoder.trunk_changed
+    assert not any(parameter.requires_grad for parameter in encoder.trunk.parameters())

@@ -2,11 +2,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
+from trichord.config import Cross, GlobalToGlobal
 from trichord.evaluation.bootstrap import Estimate
+from trichord.evaluation.gallery import CaptionVectors, ClipVectors, Mean
 from trichord.evaluation.protocol import stamp
 from trichord.evaluation.report import Report
-from trichord.evaluation.retrieval import CaptionVectors, ClipVectors, evaluate
+from trichord.evaluation.retrieval import evaluate
+from trichord.features.source import FeatureSource
+from trichord.features.store import FeatureFolder, FeatureRow
+from trichord.types import MODALITIES, Caption, Clip
 
 
 @pytest.fixture
@@ -49,8 +55,8 @@ def clips():
 def report(clips):
     """Builds a report of one run on the clips above; `recall` replaces R@10 of visual<-visual."""
 
-    def build(experiment="slava-av", seed=0, ceiling=None, recall=None, **protocol):
-        vectors = clips()
+    def build(experiment="slava-av", seed=0, ceiling=None, recall=None, fused=False, **protocol):
+        vectors = replace(clips(), fused=Mean() if fused else None)
         results = evaluate(vectors, resamples=50)
         if recall is not None:
             first = results[0]
@@ -65,5 +71,81 @@ def report(clips):
             results=results,
             ceiling=ceiling,
         )
+
+    return build
+
+
+CAPTIONED = (
+    ("both", ("audio", "a bell"), ("audio_visual", "a drum on a table")),
+    ("silent", ("audio_visual", "a red ball"), ("visual", "a ball")),
+    ("dark", ("audio", "a drum"), ("audio_visual", "a bell in the dark")),
+    (
+        "neither",
+        ("audio_visual", "nothing"),
+    ),
+    ("plain",),
+    ("more", ("audio_visual", "a drum"), ("audio_visual", "a bell rings")),
+)
+"""Clips of a source and their captions; their names say what some of them lack."""
+
+
+@pytest.fixture
+def fused_model(tiny_trimodal):
+    """Builds a tiny model with a fusion, or without, whose weights are large enough to matter."""
+
+    def build(level="global_to_global", **options):
+        fusion = None
+        if level == "global_to_global":
+            fusion = GlobalToGlobal(**options)
+        elif level:
+            room = {"heads": 2, "layers": 1, "text_slots": 77, "frame_slots": 64}
+            fusion = Cross(level=level, from_text=False, **room, **options)
+        text = replace(tiny_trimodal.text, tokens=level == "local_to_local")
+        torch.manual_seed(0)
+        model = replace(tiny_trimodal, text=text, fusion=fusion).build().eval()
+        for value in model.fusion.parameters() if model.fusion else ():
+            torch.nn.init.normal_(value, std=0.3)
+        return model
+
+    return build
+
+
+@pytest.fixture
+def feature_source(tmp_path):
+    """Builds a source of random cached features for a model; by default of the clips above."""
+
+    def build(model, captioned=CAPTIONED, *, seed=0, modalities=MODALITIES, split=None):
+        clips = [
+            Clip(
+                id=name,
+                path="/",
+                split=split,
+                captions=tuple(Caption(text=text, about=about) for about, text in captions),
+            )
+            for name, *captions in captioned
+        ]
+        random, folder = np.random.default_rng(seed), FeatureFolder(tmp_path / f"features-{seed}")
+        texts = list(dict.fromkeys(c.text for clip in clips for c in clip.captions))
+        lengths = {
+            "vision": [
+                0 if c.id in ("dark", "neither") else 1 + i % 3 for i, c in enumerate(clips)
+            ],
+            "audio": [
+                0 if c.id.startswith(("silent", "neither")) else 1 + i % 2
+                for i, c in enumerate(clips)
+            ],
+            "text": [1 + i % 4 for i in range(len(texts))],
+        }
+        for name, counts in lengths.items():
+            tower = model.encoders()[name]
+            keys = texts if name == "text" else [clip.id for clip in clips]
+            counts = counts if name != "text" or model.text.tokens else [1] * len(counts)
+            folder.table(name, tower).put(
+                [
+                    FeatureRow(k, "o", "ok", random.normal(size=(n, tower.width)).astype("f4"))
+                    for k, n in zip(keys, counts, strict=True)
+                ]
+            )
+        return FeatureSource(clips, model, folder, modalities)
 
     return build

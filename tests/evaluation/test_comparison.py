@@ -111,3 +111,18 @@ def test_the_json_holds_cells_runs_and_protocol(report, tmp_path):
     assert held["systems"][0]["runs"] == ["runs/slava-av-0", "runs/slava-av-1"]
     assert held["protocol"]["vision_clips"] == 29
     assert held["k"] == 10
+
+
+def test_runs_with_and_without_a_fusion_stand_side_by_side(report):
+    made = compare([report("plain"), report("fused", fused=True)])
+    assert made.tasks[-3:] == ("clip<-visual", "clip<-audio", "clip<-audio_visual")
+    assert made.galleries["clip<-visual"] == 30
+    lines = [line for line in printed(table(made)).splitlines() if "clip<-" in line]
+    assert len(lines) == 3
+    assert all(line.split()[1] == "–" for line in lines)
+    assert all("(" in line for line in lines)
+
+
+def test_unlike_weights_are_refused(report):
+    with pytest.raises(UserError, match="weight of sight: 1 against 2"):
+        compare([report(seed=0), report(seed=1, sight=2.0)])

@@ -66,3 +66,16 @@ def test_without_matplotlib_the_remedy_is_named(report, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(UserError, match=r"pip install 'trichord\[metrics\]'"):
         draw_report(report(), tmp_path / "none.png")
+
+
+def test_fused_clips_have_a_hue_and_panels_of_their_own(report, tmp_path):
+    draw_report(report(), tmp_path / "plain.png")
+    draw_report(report(fused=True), tmp_path / "fused.png")
+    plain, fused = pixels(tmp_path / "plain.png"), pixels(tmp_path / "fused.png")
+    assert fused.shape[0] > plain.shape[0]
+    assert shows(fused, "#8162ca")  # 0.85 of the hue on white
+    assert not shows(plain, "#8162ca")
+    reports = [report("plain"), report("fused", fused=True)]
+    draw_comparison(compare(reports), tmp_path / "ten.png")
+    draw_comparison(compare(reports[:1]), tmp_path / "seven.png")
+    assert pixels(tmp_path / "ten.png").shape[0] > pixels(tmp_path / "seven.png").shape[0]

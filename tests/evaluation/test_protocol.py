@@ -2,7 +2,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from trichord.evaluation.protocol import difference, stamp
+from trichord.evaluation.gallery import Mean, Weights
+from trichord.evaluation.protocol import difference, digest, stamp
 
 
 def test_the_same_clips_in_another_order_have_the_same_protocol(clips):
@@ -65,3 +66,46 @@ def test_the_line_says_gallery_rules_and_seeds(clips):
     line = stamp(clips(), split="test", seed=4).line()
     for part in ("test split", "29 pictures", "each caption a query", "ties pessimistic", "seed 4"):
         assert part in line
+
+
+CHOSEN = {
+    "missing": "masked, silent clips left out",
+    "sound_token": 0.3,
+    "name": "msrvtt-1ka-884",
+}
+
+
+def test_weights_token_silence_and_name_are_told_in_words(clips):
+    vectors = clips()
+    fused = replace(vectors, fused=Mean(weights=Weights(sight=2.0, sound=0.5)))
+    assert difference(stamp(vectors, split="test"), stamp(fused, split="test", **CHOSEN)) == [
+        "named protocol: none against msrvtt-1ka-884",
+        "rule for missing modalities: masked against masked, silent clips left out",
+        "weight of sight: 1 against 2",
+        "weight of sound: 1 against 0.5",
+        "sound token: the run's own against 0.3",
+    ]
+
+
+def test_a_fusion_of_plain_weights_changes_no_protocol(clips):
+    vectors = clips()
+    plain, fused = (stamp(v, split="test") for v in (vectors, replace(vectors, fused=Mean())))
+    assert plain == fused
+
+
+def test_the_line_tells_only_what_is_not_as_usual(clips):
+    vectors = clips()
+    fused = replace(vectors, fused=Mean(weights=Weights(sight=2.0)))
+    usual = stamp(vectors, split="test").line()
+    for words in ("sight", "token", "None", "msrvtt"):
+        assert words not in usual
+    line = stamp(fused, split="test", **CHOSEN).line()
+    assert line.startswith("msrvtt-1ka-884: test split; ")
+    assert "missing modalities masked, silent clips left out; sight 2 and sound 1; " in line
+    assert "; sound token 0.3; 95 % intervals" in line
+    assert "sound token both; " in stamp(vectors, split=None, sound_token="both").line()
+
+
+def test_a_name_hashed_is_no_matter_of_order():
+    assert digest(["a", "b"]) == digest(["b", "a"]) != digest(["ab"])
+    assert len(digest([])) == 12

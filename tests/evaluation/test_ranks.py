@@ -3,8 +3,12 @@ import pytest
 
 from trichord.evaluation.ranks import (
     TOLERANCE,
+    Products,
     Ranks,
     RanksOfSets,
+    ScoreMatrix,
+    rank_answers,
+    rank_sets,
     ranks_of_answers,
     ranks_of_sets,
     unit,
@@ -200,3 +204,60 @@ def test_no_query_gives_no_ranks():
     none = np.zeros(0, dtype=int)
     assert Ranks(none, none).reciprocal("expected").tolist() == []
     assert ranks_of_answers(np.ones((0, 2)), FAN, none).rank().tolist() == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_held_scores_are_ranked_as_a_full_sort_ranks_them(seed):
+    rng = np.random.default_rng(seed)
+    values = rng.integers(0, 40, size=(90, 70)).astype(np.float32) - 20
+    answers = rng.permutation(np.concatenate([np.arange(70), rng.integers(70, size=20)]))
+    ranks = rank_answers(ScoreMatrix(values), answers, chunk=32)
+    assert ranks.tied.sum() > 50
+    for row, mine, rank in zip(values, answers, ranks.rank(), strict=True):
+        order = sorted(range(70), key=lambda item: (-row[item], item == mine))
+        assert rank == order.index(mine) + 1
+    back = rank_sets(ScoreMatrix(values).turned(np.arange(70)), answers, chunk=32)
+    for clip, column in enumerate(values.T):
+        order = sorted(range(90), key=lambda item: (-column[item], answers[item] == clip))
+        places = [place for place, item in enumerate(order, 1) if answers[item] == clip]
+        assert back.rank()[back.query == clip].tolist() == places
+
+
+@pytest.mark.parametrize("chunk", [3, 16, 1000])
+def test_products_and_the_same_scores_held_have_the_same_ranks(chunk):
+    rng = np.random.default_rng(5)
+    queries, gallery = rng.normal(size=(40, 8)), rng.normal(size=(30, 8))
+    answers = rng.integers(30, size=40)
+    made, held = Products(queries, gallery), ScoreMatrix(queries @ gallery.T)
+    one, other = (rank_answers(scores, answers, chunk=chunk) for scores in (made, held))
+    assert np.array_equal(one.rank(), other.rank())
+    chosen, owner = np.unique(answers, return_inverse=True)
+    one, other = (rank_sets(s.turned(chosen), owner, chunk=chunk) for s in (made, held))
+    assert np.array_equal(one.rank(), other.rank())
+    assert np.array_equal(one.query, other.query)
+
+
+def test_products_heed_length_where_cosines_do_not():
+    gallery = FAN * np.array([[0.1], [50.0], [3.0], [7.0], [1.0]])
+    assert rank_answers(Products(RIGHT, gallery), np.array([0])).rank().tolist() == [3]
+    assert ranks_of_answers(RIGHT, gallery, np.array([0])).rank().tolist() == [1]
+
+
+def test_vectors_of_length_zero_score_nothing_among_products():
+    scores = Products(RIGHT, np.array([[0.0, 0.0], [0.5, 0.0], [-1.0, 0.0]]))
+    assert rank_answers(scores, np.array([0])).rank().tolist() == [2]
+
+
+def test_reading_scores_changes_none():
+    values = np.arange(6, dtype=np.float32).reshape(2, 3)
+    ranks = [rank_answers(ScoreMatrix(values), np.array([0, 2])) for _ in range(2)]
+    assert ranks[0].rank().tolist() == ranks[1].rank().tolist() == [3, 1]
+    assert values.tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_scores_that_are_no_number_are_refused_by_row(value):
+    values = np.ones((4, 3), dtype=np.float32)
+    values[2, 1] = value
+    with pytest.raises(ValueError, match="Scores that are not finite: rows 2"):
+        ScoreMatrix(values)

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from importlib.metadata import version
 
 import pytest
@@ -79,3 +80,38 @@ def test_the_ceiling_stands_beside_the_number(report):
     assert "Ceiling R@10" in shown
     (line,) = [row for row in shown.splitlines() if "visual<-visual" in row]
     assert "0.77" in line
+
+
+def test_silent_clips_are_listed_with_their_donors_and_counted(report, tmp_path):
+    made = replace(report(), silent={"a": "t7", "b": None, "c": "t1"})
+    write_report(made, tmp_path / "report.json")
+    held = json.loads((tmp_path / "report.json").read_text())
+    assert held["silent"] == {"a": "t7", "b": None, "c": "t1"}
+    assert read_report(tmp_path / "report.json") == made
+    shown = " ".join(printed(table(made)).split())
+    assert "Silent: 3 clips, 2 with the sound of a training clip." in shown
+    assert "Silent: 1 clips." in " ".join(printed(table(replace(made, silent={"b": None}))).split())
+    assert "Silent" not in printed(table(report()))
+
+
+def test_what_was_written_before_there_were_fused_clips_is_read(report, tmp_path):
+    made = report()
+    write_report(made, tmp_path / "report.json")
+    held = json.loads((tmp_path / "report.json").read_text())
+    del held["silent"]
+    for field in ("name", "sight", "sound", "sound_token"):
+        del held["protocol"][field]
+    (tmp_path / "report.json").write_text(json.dumps(held))
+    assert read_report(tmp_path / "report.json") == made
+
+
+@pytest.mark.parametrize("token", [0.25, "both"])
+def test_a_sound_token_comes_back_as_it_was(report, tmp_path, token):
+    write_report(report(sound_token=token), tmp_path / "report.json")
+    assert read_report(tmp_path / "report.json").protocol.sound_token == token
+
+
+def test_tasks_that_ask_for_clips_have_their_lines_where_something_fuses_them(report):
+    shown = printed(table(report(fused=True)))
+    assert sum("clip<-" in line for line in shown.splitlines()) == 4
+    assert sum("<-" in line for line in shown.splitlines()) == 13

@@ -3,7 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from trichord.evaluation.retrieval import TASKS, CaptionVectors, ClipVectors, evaluate, recalls_at
+from trichord.evaluation.gallery import CaptionVectors, ClipVectors, Mean, Weights
+from trichord.evaluation.retrieval import TASKS, evaluate, recalls_at
+from trichord.evaluation.vectors import embed_source
 
 
 def by_name(vectors, **options):
@@ -30,7 +32,7 @@ def four():
 
 
 def test_the_first_seven_tasks_are_the_papers_in_its_order():
-    assert [task.number for task in TASKS] == [1, 2, 3, 4, 5, 6, 7, None, None]
+    assert [task.number for task in TASKS] == [1, 2, 3, 4, 5, 6, 7, *[None] * 6]
     assert [task.name for task in TASKS[:7]] == [
         "visual<-visual",
         "visual<-audio",
@@ -172,3 +174,104 @@ def test_an_epoch_is_chosen_by_the_same_recall_without_intervals(clips):
 def test_a_task_that_does_not_exist_is_refused_with_those_that_do(four):
     with pytest.raises(ValueError, match=r"No such task: visual; there are visual<-visual, "):
         recalls_at(10, four, ["visual"])
+
+
+CLIP_TASKS = [task.name for task in TASKS if task.gallery == "clip"]
+
+
+def test_text_asks_for_clips_only_where_something_fuses_them(four):
+    assert CLIP_TASKS == ["clip<-visual", "clip<-audio", "clip<-audio_visual", "clip<-composed"]
+    assert list(by_name(four)) == [task.name for task in TASKS[:9]]
+    assert list(by_name(replace(four, fused=Mean()))) == [task.name for task in TASKS]
+    assert recalls_at(1, four, CLIP_TASKS) == {}
+
+
+def test_a_clip_is_found_by_the_mean_of_its_sight_and_sound(four):
+    """Vectors by hand: a (x+y)/2, b (x+y)/2, c z, d w; the captions are about x, y and w."""
+    axes = np.eye(4, dtype=np.float32)
+    fused = replace(four, fused=Mean(), captions={"visual": captions([0, 0, 3], axes[[0, 1, 3]])})
+    found = by_name(fused)["clip<-visual"]
+    assert (found.queries, found.gallery) == (3, 4)  # no clip has neither
+    assert found.recall(1).value == pytest.approx(1 / 3)  # b ties with a; d is alone
+    assert found.forward.mean_rank == pytest.approx((2 + 2 + 1) / 3)
+    assert (found.reverse.queries, found.reverse.gallery) == (2, 3)
+    assert found.reverse.hit[1].value == 1
+    assert found.reverse.recall[1].value == pytest.approx((1 / 2 + 1) / 2)
+
+
+def test_weights_decide_what_a_fused_clip_is_found_by(four):
+    axes = np.eye(4, dtype=np.float32)
+    asked = {"visual": captions([0, 1], axes[[0, 1]])}  # by what a and b look like
+    for weights, recall in ((Weights(sight=2.0), 1), (Weights(sound=2.0), 0)):
+        fused = replace(four, fused=Mean(weights=weights), captions=asked)
+        assert by_name(fused)["clip<-visual"].recall(1).value == recall
+
+
+def test_fused_clips_stand_where_a_full_sort_of_means_puts_them(clips):
+    vectors = replace(clips(noise=2.0), fused=Mean())
+    kind = vectors.captions["audio_visual"]
+    whole = np.where(vectors.has_vision[:, None], vectors.vision, 0)
+    heard = np.where(vectors.has_audio[:, None], vectors.audio, 0)
+    length = [np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-30) for v in (whole, heard)]
+    number = (vectors.has_vision.astype(int) + vectors.has_audio)[:, None]
+    means = (whole / length[0] + heard / length[1]) / number
+    texts = kind.toward_vision / np.linalg.norm(kind.toward_vision, axis=1, keepdims=True)
+    scores = texts @ means.T
+    rank = (scores >= scores[np.arange(len(texts)), kind.owner][:, None]).sum(axis=1)
+    found = by_name(vectors)["clip<-audio_visual"]
+    assert found.forward.mean_rank == pytest.approx(rank.mean())
+    assert found.recall(10).value == pytest.approx((rank <= 10).mean())
+    assert recalls_at(10, vectors, ["clip<-audio_visual"]) == {
+        "clip<-audio_visual": found.recall(10).value
+    }
+
+
+def test_captions_of_clips_without_sight_and_sound_are_not_asked(four):
+    lost = replace(four, fused=Mean(), has_audio=np.array([True, True, False, False]))
+    found = by_name(lost)["clip<-visual"]
+    assert (found.queries, found.gallery) == (2, 3)
+
+
+def test_a_sound_that_has_attended_to_its_picture_does_not_ask_for_it(clips):
+    vectors = clips()
+    found = by_name(replace(vectors, mingled=True, fused=Mean()))
+    assert found["visual<-sound"].forward is None
+    assert found["visual<-visual"].forward is not None
+    assert found["clip<-visual"].forward is not None
+
+
+@pytest.mark.parametrize("level", ["tight", "local_to_local"])
+def test_pairs_stand_where_a_full_sort_of_their_scores_puts_them(
+    level, fused_model, feature_source
+):
+    model = fused_model(level)
+    found = embed_source(model, feature_source(model))
+    texts = found.captions["audio_visual"]
+    there = np.flatnonzero(found.present("clip"))
+    asked = np.flatnonzero(np.isin(texts.owner, there))
+    assert len(asked) == 5
+    assert len(texts.owner) == 6  # one is of a clip without anything
+    held = found.scores("clip", "audio_visual", asked, there)
+    scores = held.block(slice(0, 5), slice(0, 5))
+    own = np.searchsorted(there, texts.owner[asked])
+    rank = 1 + (scores > scores[np.arange(5), own][:, None]).sum(axis=1)
+    result = by_name(found)["clip<-audio_visual"]
+    assert (result.queries, result.gallery) == (5, 5)
+    assert result.forward.mean_rank == pytest.approx(rank.mean())
+    assert rank.max() > 1
+    back = [1 + (column[own != clip] > column[own == clip].max()).sum() for clip, column in
+            enumerate(scores.T) if clip in own]  # fmt: skip
+    assert result.reverse.hit[1].value == pytest.approx(np.mean(np.array(back) == 1))
+    assert recalls_at(1, found, ["clip<-audio_visual"]) == {
+        "clip<-audio_visual": result.recall(1).value
+    }
+
+
+def test_tasks_that_are_not_asked_cost_no_pairs(fused_model, feature_source):
+    told = []
+    model = fused_model("tight")
+    found = embed_source(model, feature_source(model), after_pairs=told.append)
+    recalls_at(10, found, ["visual<-visual", "audio<-audio", "clip<-composed"])
+    assert told == []
+    recalls_at(10, found, ["clip<-visual"])
+    assert sum(told) == 5  # one caption, five clips

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from trichord.evaluation import vectors
+from trichord.evaluation.gallery import Mean, Weights
 from trichord.evaluation.vectors import embed_source
 from trichord.features.source import FeatureSource
 from trichord.features.store import FeatureFolder, FeatureRow
@@ -76,3 +77,123 @@ def test_measuring_leaves_training_as_it_was(tiny_model, source):
     assert tiny_model.training
     assert torch.is_grad_enabled()
     assert not tiny_model.text.trunk.training  # frozen
+
+
+def scores_of(found):
+    """Captions about both against the clips that are there."""
+    owner = found.captions["audio_visual"].owner
+    clips = np.flatnonzero(found.present("clip"))
+    scores = found.scores("clip", "audio_visual", np.arange(len(owner)), clips)
+    return scores.block(slice(0, len(owner)), slice(0, len(clips)))
+
+
+def as_in_training(model, source):
+    """What the model itself gives for all captions about both and all clips, in one batch."""
+    numbers = source.captions.numbers["audio_visual"]
+    batch = source.batch(np.arange(len(source.clips)), None)
+    with torch.no_grad():
+        text = model.text(source.texts(numbers, "vision"))
+        return model.fusion(text, model.vision(batch.vision), model.audio(batch.audio)).numpy()
+
+
+FUSIONS = [
+    ("global_to_global", {}),
+    ("global_to_global", {"absent": "zeros"}),
+    ("global_to_local", {}),
+    ("global_to_local", {"absent": "zeros"}),
+    ("tight", {}),
+    ("local_to_local", {}),
+]
+
+
+@pytest.mark.parametrize(("level", "options"), FUSIONS)
+def test_clips_are_scored_as_the_model_scores_them(level, options, fused_model, feature_source):
+    model = fused_model(level, **options)
+    source = feature_source(model)
+    found = embed_source(model, source)
+    there = found.present("clip")
+    assert there.tolist() == [True, True, True, False, True, True]
+    np.testing.assert_allclose(scores_of(found), as_in_training(model, source)[:, there], atol=2e-5)
+
+
+def test_global_to_local_vectors_are_those_that_an_index_holds(fused_model, feature_source):
+    model = fused_model("global_to_local")
+    source = feature_source(model)
+    found = embed_source(model, source)
+    batch = source.batch(np.arange(len(source.clips)), None)
+    with torch.no_grad():
+        plain = model.vision(batch.vision)
+        vision, audio = model.fusion.media(plain, model.audio(batch.audio))
+    np.testing.assert_allclose(found.vision, vision.pooled.numpy(), atol=1e-5)
+    np.testing.assert_allclose(found.audio, audio.pooled.numpy(), atol=1e-5)
+    assert np.abs(found.vision - plain.pooled.numpy()).max() > 0.1
+    assert found.mingled
+
+
+@pytest.mark.parametrize("level", ["global_to_local", "local_to_local"])
+def test_portions_change_no_fused_score(level, fused_model, feature_source, monkeypatch):
+    model = fused_model(level)
+    source = feature_source(model)
+    whole = scores_of(embed_source(model, source))
+    monkeypatch.setattr(vectors, "CLIPS_AT_ONCE", 2)
+    np.testing.assert_allclose(scores_of(embed_source(model, source)), whole, atol=2e-5)
+
+
+def test_only_global_to_local_mingles_sight_and_sound(fused_model, feature_source):
+    for level in ("global_to_global", "tight", "local_to_local", None):
+        model = fused_model(level)
+        assert not embed_source(model, feature_source(model)).mingled
+
+
+def test_a_model_without_a_fusion_fuses_only_when_it_is_told_how(fused_model, feature_source):
+    model = fused_model(None)
+    source = feature_source(model)
+    assert embed_source(model, source).fused is None
+    found = embed_source(model, source, Weights())
+    assert found.fused == Mean()
+    with_fusion = fused_model("global_to_global")
+    np.testing.assert_allclose(
+        scores_of(found), scores_of(embed_source(with_fusion, source)), atol=1e-6
+    )
+
+
+def test_weights_reach_the_mean_and_its_rule_stays_the_models(fused_model, feature_source):
+    model = fused_model("global_to_global", absent="zeros")
+    found = embed_source(model, feature_source(model), Weights(sight=2.0))
+    assert found.fused == Mean(weights=Weights(sight=2.0), absent="zeros")
+
+
+def test_two_spaces_cannot_be_fused(untrained_model, source):
+    with pytest.raises(ValueError, match="two spaces"):
+        embed_source(untrained_model, source(untrained_model), Weights())
+
+
+def test_a_source_without_sight_has_no_pictures_and_fused_clips_of_sound(
+    fused_model, feature_source
+):
+    model = fused_model("global_to_local")
+    found = embed_source(model, feature_source(model, modalities=("text", "audio")))
+    assert not found.has_vision.any()
+    assert found.present("clip").tolist() == found.has_audio.tolist()
+    assert found.has_audio.tolist() == [True, False, True, False, True, True]
+
+
+def test_clips_that_towers_have_yet_to_read_are_taken_few_at_a_time(
+    fused_model, feature_source, monkeypatch
+):
+    model = fused_model("global_to_global")
+    held = feature_source(model)
+    sizes = []
+
+    class Unread:
+        """As if the pictures had to be decoded: the batches themselves are read."""
+
+        clips, captions, read, texts = held.clips, held.captions, ("text", "audio"), held.texts
+
+        def batch(self, clips, captions, masking=None):
+            sizes.append(len(clips))
+            return held.batch(clips, captions)
+
+    monkeypatch.setattr(vectors, "MEDIA_AT_ONCE", 4)
+    embed_source(model, Unread())
+    assert sizes == [4, 2]

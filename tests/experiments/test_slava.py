@@ -34,7 +34,10 @@ def test_stages_captions_and_terms_are_those_of_the_papers_table(name):
     assert told == TABLE_I[name]
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+ON_WORLD = [f"world-{name}" for name in SYSTEMS]
+
+
+@pytest.mark.parametrize("name", [*SYSTEMS, *ON_WORLD])
 def test_every_criterion_is_a_task_and_no_towers_train_by_default(name):
     experiment = EXPERIMENTS[name][1]
     known = {task.name for task in TASKS}

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from trichord.corpora.world.law import scenes
 from trichord.features.extraction import extract_media, extract_texts
@@ -114,6 +115,73 @@ def test_the_untrained_pair_reads_each_caption_with_both_text_towers(untrained_m
     folder = FeatureFolder(tmp_path)
     parts = list(extract_texts(untrained_model, ["a", "b", "a"], folder))
     assert [(part.what, len(part.statuses)) for part in parts] == [("text", 2), ("sound_text", 2)]
+
+
+def test_only_the_towers_that_are_asked_for_are_read(tiny_model, made_up, tmp_path):
+    clips, folder = [Clip(id="a", path="/made/up/a.mp4")], FeatureFolder(tmp_path)
+    assert not list(extract_media(tiny_model, clips, folder, made_up, ("text",)))
+    list(extract_media(tiny_model, clips, folder, made_up, ("text", "vision")))
+    assert set(folder.table("vision", tiny_model.vision).origins()) == {"a"}
+    assert not folder.table("audio", tiny_model.audio).origins()
+    ((_, plan),) = made_up.asked
+    assert plan.rates == ()
+    list(extract_media(tiny_model, clips, folder, made_up))
+    assert set(folder.table("audio", tiny_model.audio).origins()) == {"a"}
+
+
+@pytest.fixture
+def told(tiny_clip4vla):
+    """A model whose audio tower takes a sound token per clip."""
+    torch.manual_seed(0)
+    sound = replace(tiny_clip4vla.audio, token="clip")
+    return replace(tiny_clip4vla, audio=sound).build().eval()
+
+
+def test_what_a_clip_sounds_like_is_read_into_its_features(told, made_up, tmp_path):
+    clip, folder = Clip(id="a", path="/made/up/a.mp4"), FeatureFolder(tmp_path)
+    heard = told.audio_inputs(made_up.hold("a", told.plan))
+    table = folder.table("audio", told.audio)
+    for sound, token in (("verbal", 0.0), ("nonverbal", 1.0), ("both", 0.5), (None, 0.5)):
+        list(extract_media(told, [replace(clip, sound=sound)], folder, made_up))
+        told.audio.choose_token(token)
+        with torch.inference_mode():
+            expected = told.audio.read_steps(heard)
+        told.audio.choose_token("clip")
+        torch.testing.assert_close(table.load(["a"])[0].values, expected, atol=1e-5, rtol=0)
+
+
+def test_a_clip_that_turns_out_to_sound_otherwise_is_heard_again_but_not_seen_again(
+    told, tiny_model, made_up, tmp_path
+):
+    clip, folder = Clip(id="a", path="/made/up/a.mp4", sound="verbal"), FeatureFolder(tmp_path)
+
+    def statuses(model, one):
+        parts = extract_media(model, [one], folder, made_up)
+        return [status for part in parts for status in part.statuses]
+
+    assert statuses(told, clip) == ["ok"]
+    assert statuses(told, clip) == ["done"]
+    seen = folder.table("vision", told.vision).origins()
+    assert statuses(told, replace(clip, sound="nonverbal")) == ["ok"]
+    assert folder.table("vision", told.vision).origins() == seen
+    # CLAP does not heed it; its features of the same frames are those of the other model.
+    assert statuses(tiny_model, clip) == ["ok"]
+    assert statuses(tiny_model, replace(clip, sound=None)) == ["done"]
+    assert folder.table("vision", tiny_model.vision).origins() == seen
+    assert statuses(told, replace(clip, sound="nonverbal")) == ["done"]
+
+
+def test_words_are_cached_a_step_each(tiny_clip4vla, tmp_path):
+    text = replace(tiny_clip4vla.text, tokens=True)
+    wordy = replace(tiny_clip4vla, text=text).build().eval()
+    folder, texts = FeatureFolder(tmp_path), ["a bell", "a low bell rings"]
+    list(extract_texts(wordy, texts, folder))
+    held, _ = folder.table("text", wordy.text).load(texts)
+    ids = wordy.text.tokenizer(texts)["input_ids"]
+    assert held.starts.tolist() == [0, len(ids[0]), len(ids[0]) + len(ids[1])]
+    with torch.inference_mode():
+        hidden = wordy.text.trunk(torch.tensor([ids[0]]))[0]
+    torch.testing.assert_close(held.values[: len(ids[0])], hidden, atol=1e-5, rtol=0)
 
 
 SCRIPT = """

@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from trichord.config import Clap, ClipText, ClipVision, TriModal
+from trichord.config import Clap, ClipText, ClipVision, Cross, TriModal
 from trichord.media import Decoded
 from trichord.types import UserError
 from trichord.types.tensors import Batch, Padded
@@ -21,21 +23,107 @@ def decoded(seed=0, frames=3, seconds=2.0):
 
 def test_vectors_do_not_depend_on_what_else_is_in_the_batch(tiny_model):
     clips = [decoded(0), decoded(1, frames=9, seconds=7), decoded(2, frames=1, seconds=0.5)]
-    for embed in (tiny_model.embed_vision, tiny_model.embed_audio):
-        together, present = embed(clips)
-        assert present.all()
-        for row, clip in zip(together, clips, strict=True):
-            np.testing.assert_allclose(embed([clip])[0][0], row, atol=1e-5)
+    together = tiny_model.embed_media(clips)
+    assert together.has_vision.all()
+    assert together.has_audio.all()
+    for i, clip in enumerate(clips):
+        alone = tiny_model.embed_media([clip])
+        for row, same in (
+            (together.vision[i], alone.vision[0]), (together.audio[i, 0], alone.audio[0, 0]),
+        ):  # fmt: skip
+            np.testing.assert_allclose(same, row, atol=1e-5)
             assert np.linalg.norm(row) == pytest.approx(1, abs=1e-5)
 
 
 def test_what_a_clip_lacks_is_absent_and_zero(tiny_model):
-    vision, seen = tiny_model.embed_vision([decoded(frames=0), decoded()])
-    audio, heard = tiny_model.embed_audio([decoded(), decoded(seconds=0)])
-    assert seen.tolist() == [False, True]
-    assert heard.tolist() == [True, False]
-    assert not vision[0].any()
-    assert not audio[1].any()
+    found = tiny_model.embed_media([decoded(frames=0), decoded(seconds=0)])
+    assert found.has_vision.tolist() == [False, True]
+    assert found.has_audio.tolist() == [True, False]
+    assert not found.vision[0].any()
+    assert not found.audio[1].any()
+
+
+@pytest.fixture
+def steered(tiny_clip4vla):
+    """Builds a model whose sound token and fusion make a difference."""
+
+    def build(token=0.5, level=None):
+        cross = level and Cross(level=level, from_text=False, heads=2, layers=1, frame_slots=9)
+        audio = replace(tiny_clip4vla.audio, token=token)
+        model = replace(tiny_clip4vla, audio=audio, fusion=cross).build().eval()
+        torch.manual_seed(3)
+        trunk = model.audio.sound_trunk
+        trunk.positions.data[-1] = 0.0
+        trunk.tokens.data = torch.randn_like(trunk.tokens)
+        for value in model.fusion.parameters() if cross else ():
+            torch.nn.init.normal_(value, std=0.3)
+        return model
+
+    return build
+
+
+CLIPS = (decoded(0), decoded(1, frames=0), decoded(2, seconds=0), decoded(3, frames=9, seconds=0.5))
+
+
+@pytest.mark.parametrize("own", [0.5, 0.0, "clip", "both", "none"])
+def test_sound_is_heard_at_each_sound_token_and_then_as_before(steered, own):
+    model, tokens = steered(own), (0.0, 0.3, 1.0)
+    fingerprint = model.fingerprint
+    found = model.embed_media(CLIPS, tokens)
+    for i, token in enumerate(tokens):
+        alone = steered(token).embed_media(CLIPS)
+        np.testing.assert_allclose(found.audio[:, i], alone.audio[:, 0], atol=1e-6)
+        np.testing.assert_array_equal(found.vision, alone.vision)
+    assert np.abs(found.audio[0, 0] - found.audio[0, 2]).max() > 0.01
+    assert found.has_audio.tolist() == [True, True, False, True]
+    after = model.embed_media(CLIPS).audio
+    np.testing.assert_array_equal(after, steered(own).embed_media(CLIPS).audio)
+    assert model.fingerprint == fingerprint
+
+
+def test_a_wave_is_heard_once_for_all_sound_tokens(steered, monkeypatch):
+    model = steered()
+    waves = []
+    hear = model.audio.hear
+    monkeypatch.setattr(model.audio, "hear", lambda wave: waves.append(wave) or hear(wave))
+    model.embed_media(CLIPS, (0.0, 0.5, 1.0))
+    assert len(waves) == len(CLIPS)
+
+
+def test_a_tower_without_sound_token_cannot_listen_at_one(tiny_model):
+    with pytest.raises(ValueError, match="takes no sound token"):
+        tiny_model.embed_media([decoded()], (0.5,))
+
+
+def test_global_to_local_reads_each_clip_alone_and_in_the_light_of_the_first_token(steered):
+    model, tokens = steered(level="global_to_local"), (1.0, 0.0)
+    found = model.embed_media(CLIPS, tokens)
+    for i, clip in enumerate(CLIPS):
+        vision, heard = model.read_media([clip], tokens)
+        for j, audio in enumerate(heard):
+            seen, said = model.fusion.media(
+                vision if vision.present[0] else None, audio if audio.present[0] else None
+            )
+            if said is not None:
+                np.testing.assert_allclose(found.audio[i, j], said.pooled[0].detach(), atol=1e-5)
+            if seen is not None and j == 0:
+                np.testing.assert_allclose(found.vision[i], seen.pooled[0].detach(), atol=1e-5)
+    other = model.embed_media(CLIPS, tokens[::-1])
+    apart = np.abs(found.vision - other.vision).max(axis=1) > 1e-4
+    assert apart.tolist() == [True, False, False, True]
+    np.testing.assert_allclose(found.audio, other.audio[:, ::-1], atol=1e-6)
+
+
+@pytest.mark.parametrize("level", ["tight", "local_to_local"])
+def test_fusions_that_read_pairs_leave_vectors_as_they_are(steered, level):
+    with_fusion, without = steered(level=level).embed_media(CLIPS), steered().embed_media(CLIPS)
+    np.testing.assert_array_equal(with_fusion.vision, without.vision)
+    np.testing.assert_array_equal(with_fusion.audio, without.audio)
+
+
+def test_more_frames_than_the_fusion_has_room_for_are_refused(steered):
+    with pytest.raises(ValueError, match="10 frames, the fusion room for 9"):
+        steered(level="global_to_local").embed_media([decoded(frames=10)])
 
 
 def test_texts_have_one_vector_where_spaces_are_one(tiny_model, untrained_model):

@@ -107,6 +107,36 @@ def decoder():
 
 
 @pytest.fixture
+def clip4vla(tiny_clip4vla):
+    """Builds a model with CLIP4VLA's audio tower whose sound token and fusion make a difference."""
+    from dataclasses import replace
+
+    import torch
+
+    from trichord.config import Cross
+
+    def build(token=0.5, level=None, text_slots=77, frame_slots=64):
+        slots = {"text_slots": text_slots, "frame_slots": frame_slots}
+        cross = level and Cross(level=level, from_text=False, heads=2, layers=1, **slots)
+        model = replace(
+            tiny_clip4vla,
+            text=replace(tiny_clip4vla.text, tokens=level == "local_to_local"),
+            audio=replace(tiny_clip4vla.audio, token=token),
+            fusion=cross,
+        )
+        built = model.build().eval()
+        torch.manual_seed(3)
+        trunk = built.audio.sound_trunk
+        trunk.positions.data[-1] = 0.0
+        trunk.tokens.data = torch.randn_like(trunk.tokens)
+        for value in built.fusion.parameters() if cross else ():
+            torch.nn.init.normal_(value, std=0.3)
+        return built
+
+    return build
+
+
+@pytest.fixture
 def start(tmp_path):
     """Makes or opens the collection of a model, with moments of two seconds."""
 

@@ -78,6 +78,36 @@ def test_a_damaged_description_is_refused_in_one_line(tmp_path, change):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("tokens", [[0.5], [0.0, 0.0, 1.0], [-1, 0, 1], ["a"], 3])
+def test_impossible_sound_tokens_are_refused(tmp_path, tokens):
+    file = Collection.begin(tmp_path / "c", DESCRIPTION).path / "collection.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"sound_tokens": tokens}))
+    with pytest.raises(UserError, match="damaged"):
+        Collection.open(tmp_path / "c")
+
+
+def test_a_search_listens_as_asked_or_as_the_run_does(tmp_path):
+    there = replace(DESCRIPTION, sound_tokens=(0.2, 0.0, 0.5, 1.0))
+    Collection.begin(tmp_path / "c", there)
+    collection = Collection.open(tmp_path / "c")
+    assert collection.description == there
+    assert collection.sound_token(None) == 0.2
+    assert collection.sound_token(0.7) == 0.7
+
+
+def test_a_collection_from_before_there_were_sound_tokens_has_none_to_choose(tmp_path):
+    file = Collection.begin(tmp_path / "c", DESCRIPTION).path / "collection.json"
+    content = json.loads(file.read_text())
+    del content["sound_tokens"]
+    file.write_text(json.dumps(content))
+    collection = Collection.open(tmp_path / "c")
+    assert collection.description == DESCRIPTION
+    assert collection.sound_token(None) is None
+    with pytest.raises(UserError, match=r"--sound-token: .* leave it out") as caught:
+        collection.sound_token(0.5)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_newer_format_is_refused(tmp_path):
     file = Collection.begin(tmp_path / "c", DESCRIPTION).path / "collection.json"
     file.write_text(file.read_text().replace('"format": 1', '"format": 2'))

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from trichord.search.backdrop import calibrate_for
 from trichord.search.engine import SearchEngine
 from trichord.search.indexing import index
 from trichord.search.query import Query
@@ -93,6 +94,58 @@ def test_the_untrained_pair_searches_pictures_by_picture_only(
         engine.search(Query.of(image=archive / "still.png", sight=0.0))
     with pytest.raises(UserError, match="says nothing of sight"):
         engine.search(Query.of(audio=archive / "half.wav", sound=0.0))
+
+
+@pytest.fixture
+def steered(start, clip4vla, archive, decoder):
+    """An engine of a model with a sound token."""
+    model = clip4vla()
+    collection = start(model)
+    list(index(collection, model, decoder, [archive]))
+    return SearchEngine(collection, model, decoder)
+
+
+def test_the_sound_token_decides_what_is_heard_and_not_what_is_seen(steered, clip4vla):
+    asked = Query.of("a low bell", sound_token=0.25)
+    hits = steered.search(asked, k=100)
+    neighbours = [steered.collection.table.gallery(token).audio for token in (0.0, 0.5)]
+    mixed = np.mean(neighbours, axis=0)[steered.gallery.has_audio]
+    mixed /= np.linalg.norm(mixed, axis=1, keepdims=True)
+    np.testing.assert_allclose(steered.gallery.audio[steered.gallery.has_audio], mixed, atol=1e-6)
+    usual = steered.search(Query.of("a low bell"), k=100)
+    both = {hit.moment: hit for hit in usual}
+    for hit in hits:
+        if hit.sound is None:
+            assert hit == both[hit.moment]
+    assert any(hit.sound and hit.sound != both[hit.moment].sound for hit in hits)
+
+
+def test_without_a_sound_token_the_runs_own_is_heard(steered):
+    other = steered.search(Query.of("a low bell", sound_token=1.0))
+    own = steered.search(Query.of("a low bell", sound_token=0.5))
+    assert steered.search(Query.of("a low bell")) == own != other
+
+
+def test_each_sound_token_has_its_own_scales(steered):
+    kept = steered.calibration
+    assert kept == steered.collection.description.calibration
+    steered.search(Query.of("a low bell", sound_token=0.25))
+    assert steered.calibration == calibrate_for(steered.model, steered.gallery)
+    assert steered.calibration.text.sight == pytest.approx(kept.text.sight)
+    assert steered.calibration.text.sound != kept.text.sound
+    steered.search(Query.of("a low bell"))
+    assert steered.calibration == kept
+
+
+@pytest.mark.parametrize("token", [0.0, 0.5, 0.8])
+def test_a_sound_finds_itself_at_every_sound_token(steered, archive, token):
+    query = Query.of(audio=archive / "half.wav", sight=0.0, sound_token=token)
+    assert steered.search(query)[0].moment.file == str(archive / "half.wav")
+
+
+def test_a_sound_token_where_none_is_stored_is_refused(engine):
+    with pytest.raises(UserError, match="--sound-token"):
+        engine.search(Query.of("a low bell", sound_token=0.5))
 
 
 def test_vectors_of_another_model_are_refused(collection, untrained_model, decoder):

@@ -163,6 +163,69 @@ def test_a_path_that_is_no_text_is_reported(start, tiny_model, archive, update):
     assert len(done) == 8
 
 
+@pytest.mark.parametrize(
+    ("token", "stored"),
+    [(0.5, (0.5, 0.0, 1.0)), (0.2, (0.2, 0.0, 0.5, 1.0)), ("clip", (0.5, 0.0, 1.0)), ("none", ())],
+)
+def test_sound_is_stored_at_the_runs_own_sound_token_and_at_three(
+    start, clip4vla, archive, decoder, token, stored
+):
+    model = clip4vla(token)
+    collection = start(model)
+    list(index(collection, model, decoder, [archive / "red.mp4"]))
+    assert Collection.open(collection.path).description.sound_tokens == stored
+    plan, spans = model.plan, ((0.0, 2.0), (2.0, 4.0))
+    decoded = decoder.decode(archive / "red.mp4", spans, plan)
+    for choice in stored:
+        gallery = collection.table.gallery(choice)
+        expected = clip4vla(choice).embed_media(decoded)
+        np.testing.assert_allclose(gallery.audio, expected.audio[:, 0], atol=1e-5)
+        np.testing.assert_allclose(gallery.vision, expected.vision, atol=1e-5)
+    own = model.embed_media(decoded).audio[:, 0]
+    np.testing.assert_allclose(collection.table.gallery().audio, own, atol=1e-5)
+
+
+def test_global_to_local_is_indexed_in_context_and_pair_fusions_are_not(
+    start, clip4vla, archive, decoder
+):
+    spans = ((0.0, 2.0), (2.0, 4.0))
+    for level in ("global_to_local", "tight", "local_to_local"):
+        model = clip4vla(level=level)
+        collection = start(model, level)
+        list(index(collection, model, decoder, [archive / "red.mp4"]))
+        vision, [audio] = model.read_media(decoder.decode(archive / "red.mp4", spans, model.plan))
+        if level == "global_to_local":
+            vision, audio = model.fusion.media(vision, audio)
+        gallery = collection.table.gallery()
+        np.testing.assert_allclose(gallery.vision, vision.pooled.detach(), atol=1e-5)
+        np.testing.assert_allclose(gallery.audio, audio.pooled.detach(), atol=1e-5)
+
+
+@pytest.mark.parametrize("level", ["global_to_local", "tight", "local_to_local"])
+def test_moments_too_long_for_the_fusion_are_refused_before_anything_is_read(
+    clip4vla, tmp_path, level
+):
+    model = clip4vla(level=level, frame_slots=4)
+    with pytest.raises(UserError, match=r"--seconds: moments of up to 5 s .* 5 frames") as caught:
+        begin(tmp_path / "long", "run", model, 4.0)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "long").exists()
+    assert begin(tmp_path / "short", "run", model, 3.0).description.seconds == 3.0
+
+
+def test_a_collection_from_before_there_were_sound_tokens_goes_on_without(
+    start, clip4vla, archive, decoder
+):
+    model = clip4vla()
+    file = start(model).path / "collection.json"
+    content = json.loads(file.read_text())
+    del content["sound_tokens"]
+    file.write_text(json.dumps(content))
+    collection = start(model)
+    list(index(collection, model, decoder, [archive / "red.mp4"]))
+    assert collection.table.gallery().audio.shape == (2, 24)
+
+
 KILLED = """
     import os, random, sys, time
     from pathlib import Path

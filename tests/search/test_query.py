@@ -14,6 +14,9 @@ from trichord.types import UserError
         ({"text": "a", "sight": -1.0}, "--sight is -1"),
         ({"text": "a", "sound": float("nan")}, "--sound is nan"),
         ({"text": "a", "sound": float("inf")}, "--sound is inf"),
+        ({"text": "a", "sound_token": 1.01}, "--sound-token is 1.01"),
+        ({"text": "a", "sound_token": -0.5}, "--sound-token is -0.5"),
+        ({"text": "a", "sound_token": float("nan")}, "--sound-token is nan"),
     ],
 )
 def test_impossible_queries_are_refused(tmp_path, arguments, message):

@@ -56,6 +56,15 @@ def test_a_long_file_is_searched_for_by_the_mean_of_its_moments(tiny_model, deco
     assert not np.array_equal(query.sound, whole.sound)
 
 
+def test_a_sound_is_listened_to_at_the_sound_token_itself(clip4vla, decoder, rendered):
+    red = Query.of(audio=rendered / "red.mp4")
+    asked = embed_query(red, clip4vla(0.5), decoder, CUT, 0.3)
+    exact = embed_query(red, clip4vla(0.3), decoder, CUT)
+    np.testing.assert_allclose(asked.sound, exact.sound, atol=1e-5)
+    other = embed_query(red, clip4vla(0.5), decoder, CUT)
+    assert np.abs(asked.sound - other.sound).max() > 1e-3
+
+
 @pytest.mark.parametrize(
     ("asked", "name", "message"),
     [

@@ -1,6 +1,7 @@
 import numpy as np
 
-from trichord.search.reading import Cut, batches, read_moments
+from trichord.search.reading import Cut, batches, decode_moments, read_moments
+from trichord.types import Moment
 
 CUT = Cut(2.0, 2.0)
 
@@ -56,6 +57,44 @@ def test_a_vector_does_not_depend_on_what_it_is_read_with(rendered, tiny_model, 
         for x, y in ((a.vision, b.vision), (a.audio, b.audio)):
             assert (x is None) == (y is None)
             assert x is None or np.abs(x - y).max() < 1e-5
+
+
+def test_sound_is_read_at_every_sound_token(rendered, clip4vla, decoder):
+    both = [str(rendered / name) for name in ("red.mp4", "mute.mp4")]
+    tokens = (0.5, 0.0, 1.0)
+    wide = list(read_moments(clip4vla(), decoder, both, CUT, tokens=tokens))
+    assert [one.audio is None for one in wide] == [False, False, True, True]
+    for i, token in enumerate(tokens):
+        alone = list(read_moments(clip4vla(token), decoder, both, CUT))
+        for one, other in zip(wide[:2], alone[:2], strict=True):
+            np.testing.assert_allclose(one.audio[24 * i : 24 * i + 24], other.audio, atol=1e-5)
+    assert np.abs(wide[0].audio[:24] - wide[0].audio[24:48]).max() > 0.01
+
+
+def test_a_fusion_sees_only_what_is_looked_at(rendered, clip4vla, decoder):
+    model = clip4vla(level="global_to_local")
+    red = [str(rendered / "red.mp4")]
+    both = next(read_moments(model, decoder, red, CUT))
+    sound = next(read_moments(model, decoder, red, CUT, modalities=("audio",)))
+    assert sound.vision is None
+    [decoded] = decoder.decode(red[0], ((0.0, 2.0),), model.plan_of(("audio",)))
+    _, [heard] = model.read_media([decoded])
+    expected = model.fusion.media(None, heard)[1].pooled[0].detach().numpy()
+    np.testing.assert_allclose(sound.audio, expected, atol=1e-5)
+    assert np.abs(sound.audio - both.audio).max() > 0.01
+
+
+def test_moments_are_decoded_again_whatever_became_of_their_files(rendered, tiny_model, decoder):
+    moments = [
+        Moment(file=str(rendered / name), start=start, end=end)
+        for name, start, end in (
+            ("tone.wav", 2.0, 3.5), ("missing.mp4", 0.0, 2.0), ("still.png", 0.0, 0.0),
+        )
+    ]  # fmt: skip
+    tone, missing, still = decode_moments(moments, decoder, tiny_model.plan)
+    assert (tone.start, tone.end, len(tone.audio[16_000])) == (2.0, 3.5, 24_000)
+    assert missing.status == "corrupt"
+    assert len(still.frames) == 1
 
 
 def test_a_long_file_is_read_in_several_requests(rendered, tiny_model, decoder):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -53,6 +55,21 @@ def test_a_file_that_became_shorter_leaves_nothing_behind(table):
     gallery = table.gallery()
     assert [(m.file, m.start) for m in gallery.moments] == [("a", 0), ("b", 0), ("b", 1)]
     assert gallery.vision[:, 0].tolist() == [5, 1, 1]
+
+
+def test_sound_is_stored_at_all_tokens_and_heard_at_one(tmp_path):
+    table = MomentTable(tmp_path / "moments.lance", 3, 2, (0.5, 0.0, 1.0))
+    entry = entries("a", 1).entries[0]
+    wide = np.array([1, 0, 0, 1, 0.6, 0.8], np.float32)
+    told, mute = replace(entry, audio=wide), entries("b", 1, audio=False)
+    table.put([replace(entries("a", 1), entries=(told,)), mute])
+    assert table.read(["a"])[0].entries[0].audio.tolist() == wide.tolist()
+    heard = {token: table.gallery(token) for token in (None, 0.5, 0.0, 0.75, 1.0)}
+    assert heard[None].audio.tolist() == heard[0.5].audio.tolist() == [[1, 0], [0, 0]]
+    assert heard[0.0].audio.tolist() == [[0, 1], [0, 0]]
+    between = np.array([0.8, 0.4]) / np.sqrt(0.8)  # half of (1, 0) and half of (0.6, 0.8)
+    np.testing.assert_allclose(heard[0.75].audio, [between, [0, 0]], atol=1e-6)
+    assert [one.has_audio.tolist() for one in heard.values()] == [[True, False]] * 5
 
 
 def test_files_are_replaced_in_one_transaction(table):

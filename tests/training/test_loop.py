@@ -4,15 +4,32 @@ from dataclasses import replace
 import pytest
 import torch
 
-from trichord.checkpoint import Run
-from trichord.config import AdamW, Draw, Experiment, Stage
+from trichord.checkpoint import Run, fresh_model
+from trichord.config import (
+    AdamW,
+    BertAdam,
+    Cross,
+    Draw,
+    Experiment,
+    GlobalToGlobal,
+    InfoNCE,
+    Stage,
+)
 from trichord.evaluation.retrieval import recalls_at
 from trichord.evaluation.vectors import embed_source
 from trichord.experiments import EXPERIMENTS
-from trichord.features.source import FeatureSource
-from trichord.training.loop import finished, require_captions, train
+from trichord.features.extraction import extract_media, extract_texts
+from trichord.features.source import FeatureSource, MediaSource, MixedSource
+from trichord.features.store import FeatureFolder
+from trichord.training.loop import (
+    autocast,
+    choose_what_trains,
+    finished,
+    require_captions,
+    train,
+)
 from trichord.training.session import Session
-from trichord.types import UserError
+from trichord.types import Caption, Clip, UserError
 
 PAPER = ("wav2clip-frozen-text", "wav2clip-trainable-text", "audioclip", "slava-a-and-v",
          "slava-av-indirect", "slava-av", "audio-visual")  # fmt: skip
@@ -92,25 +109,35 @@ class InterruptError(Exception):
     pass
 
 
+@pytest.fixture
+def interrupted(monkeypatch):
+    """Save after every step, and break training off after so many."""
+
+    def at(step):
+        monkeypatch.setattr("trichord.training.session.SECONDS_BETWEEN_SAVES", -1.0)
+        steps = 0
+        after_step = Session.after_step
+
+        def counted(self, optimizer, loss):
+            nonlocal steps
+            after_step(self, optimizer, loss)
+            steps += 1
+            if steps == step:
+                raise InterruptError
+
+        monkeypatch.setattr(Session, "after_step", counted)
+
+    return at
+
+
 @pytest.mark.parametrize("name", ["wav2clip-trainable-text", "slava-a-and-v"])
 @pytest.mark.parametrize("at", [1, 4, 8, 11])
 def test_an_interrupted_run_ends_bit_for_bit_as_an_uninterrupted_one(
-    name, at, small, carry_out, monkeypatch
+    name, at, small, carry_out, interrupted
 ):
     experiment = small(name, epochs=4, patience=9)
     whole, _ = carry_out(experiment, "whole")
-    monkeypatch.setattr("trichord.training.session.SECONDS_BETWEEN_SAVES", -1.0)
-    steps = 0
-    after_step = Session.after_step
-
-    def counted(self, optimizer, loss):
-        nonlocal steps
-        after_step(self, optimizer, loss)
-        steps += 1
-        if steps == at:
-            raise InterruptError
-
-    monkeypatch.setattr(Session, "after_step", counted)
+    interrupted(at)
     with pytest.raises(InterruptError):
         carry_out(experiment, "broken")
     broken, _ = carry_out(experiment, "broken")
@@ -199,3 +226,221 @@ def test_a_stage_is_finished_by_epochs_or_patience():
     assert finished(stage, Progress(epoch=6, best_epoch=5))
     assert finished(stage, Progress(epoch=4, best_epoch=0))
     assert not finished(stage, Progress(epoch=3, best_epoch=0))
+
+
+# Towers and fusions that train
+
+
+def filmed(i):
+    """A clip whose sound and frames `made_up` draws from its name."""
+    said = (f"sound {i}", "a low bell", "someone says good morning")[i % 3]
+    return Clip(
+        id=f"c{i}",
+        path=f"/made/up/c{i}.mp4",
+        captions=(Caption(text=said, about="audio"),),
+        sound="verbal" if i % 2 else "nonverbal",
+    )
+
+
+@pytest.fixture
+def listening(tiny_clip4vla):
+    """The audio tower trains, with a masked term and a transformer with dropout; six steps."""
+    stage = Stage(
+        name="listening",
+        trains=("text", "vision", "audio"),
+        towers=("audio",),
+        draws=(Draw(captions=("audio",), terms=("at", "aa", "ct")),),
+        criterion=("clip<-audio",),
+        batch_size=4,
+        epochs=2,
+        optimizer=AdamW(lr=3e-3, warmup_steps=2, schedule="cosine", trunk_share=0.3),
+    )
+    model = replace(
+        tiny_clip4vla,
+        audio=replace(tiny_clip4vla.audio, token="clip"),
+        fusion=Cross(layers=1, heads=2, from_text=False, dropout=0.3),
+    )
+    return Experiment(system="x", model=model, stages=(stage,), hand_over="last")
+
+
+@pytest.fixture
+def listen(tmp_path, made_up):
+    """Train on twelve clips whose sound comes from media and the rest from the cache."""
+
+    def run_it(experiment, name="run"):
+        model = fresh_model(experiment)
+        folder = FeatureFolder(tmp_path / "cache")
+        sources = []
+        for clips in ([filmed(i) for i in range(12)], [filmed(i) for i in range(12, 32)]):
+            texts = [caption.text for clip in clips for caption in clip.captions]
+            list(extract_texts(model, texts, folder))
+            list(extract_media(model, clips, folder, made_up, ("vision",)))
+            cached = FeatureSource(clips, model, folder, ("text", "vision"))
+            media = MediaSource(clips, model, made_up, ("audio",))
+            sources.append(MixedSource(cached, media))
+        run, told = Run(tmp_path / name), []
+        train(experiment, model, sources, run, manifest="m", after_epoch=told.append)
+        return run, told
+
+    return run_it
+
+
+def changed(run, experiment):
+    """Names of the weights that are not as they were before training."""
+    before = fresh_model(experiment).state_dict()
+    return {k for k, v in run.load().state_dict().items() if not torch.equal(v, before[k])}
+
+
+def with_stage(experiment, **changes):
+    return replace(experiment, stages=(replace(experiment.stages[0], **changes),))
+
+
+@pytest.mark.parametrize(
+    "optimizer", [None, BertAdam(lr=1e-2, slow=("text", "vision", "audio"), slow_share=0.1)]
+)
+@pytest.mark.parametrize("at", [2, 3, 4])
+def test_towers_masks_and_dropout_survive_an_interruption_bit_for_bit(
+    at, optimizer, listening, listen, interrupted
+):
+    experiment = with_stage(listening, optimizer=optimizer) if optimizer else listening
+    whole, told = listen(experiment, "whole")
+    assert len(told) == 3
+    interrupted(at)
+    with pytest.raises(InterruptError):
+        listen(experiment, "broken")
+    broken, _ = listen(experiment, "broken")
+    one, other = (run.load().state_dict() for run in (whole, broken))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    assert broken.metrics() == whole.metrics()
+    moved = changed(whole, experiment)
+    assert {"audio.trunk.tokens", "audio.trunk.positions", "audio.head.weight"} <= moved
+    assert any(name.startswith("fusion.cross.blocks") for name in moved)
+    assert not any(name.startswith(("text.trunk", "vision.trunk")) for name in moved)
+
+
+def test_masks_and_dropout_have_a_part_in_what_is_learnt(listening, listen):
+    whole, _ = listen(listening, "whole")
+    audio = replace(listening.model.audio, masking="as_paper")
+    fusion = replace(listening.model.fusion, dropout=0.0)
+    for number, model in enumerate(
+        (replace(listening.model, audio=audio), replace(listening.model, fusion=fusion))
+    ):
+        other, _ = listen(replace(listening, model=model), f"other-{number}")
+        assert whole.metrics()[0]["validation R@10"] == other.metrics()[0]["validation R@10"]
+        assert whole.metrics()[1]["loss"] != other.metrics()[1]["loss"]
+
+
+def test_the_rate_goes_through_the_whole_stage_step_by_step(
+    listening, listen, interrupted, monkeypatch
+):
+    places = []
+    monkeypatch.setattr(
+        "trichord.training.loop.set_rate",
+        lambda optimizer, of, taken, steps: places.append((taken, steps)),
+    )
+    interrupted(4)
+    with pytest.raises(InterruptError):
+        listen(listening)
+    listen(listening)
+    assert places == [(i, 6) for i in range(6)]
+
+
+def test_only_the_tower_of_sound_trains_in_pretraining(listening, listen):
+    draws = (Draw(captions=("audio",), terms=("at", "av", "aa")),)
+    experiment = with_stage(
+        listening, trains=("audio",), draws=draws, criterion=("audio<-audio",), epochs=1
+    )
+    run, _ = listen(experiment)
+    moved = changed(run, experiment)
+    assert moved
+    assert all(name.startswith("audio.") for name in moved)
+
+
+def test_weights_of_terms_multiply_their_losses(listening, listen):
+    losses = []
+    for number, weights in enumerate([(1.0, 0.0), (0.0, 1.0), (2.5, 0.5)]):
+        draws = (Draw(captions=("audio",), terms=("at", "aa"), weights=weights),)
+        still = with_stage(
+            listening,
+            draws=draws,
+            optimizer=AdamW(lr=0.0),
+            criterion=("audio<-audio",),
+            epochs=1,
+        )
+        _, told = listen(still, f"run-{number}")
+        losses.append(told[1]["loss"])
+    assert losses[2] == pytest.approx(2.5 * losses[0] + 0.5 * losses[1], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "level", ["global_to_global", "global_to_local", "tight", "local_to_local"]
+)
+def test_every_fusion_trains_in_half_precision(level, listening, listen):
+    crossed = level != "global_to_global"
+    fusion = replace(listening.model.fusion, level=level) if crossed else GlobalToGlobal()
+    text = replace(listening.model.text, tokens=level == "local_to_local")
+    model = replace(listening.model, fusion=fusion, text=text)
+    draws = (Draw(captions=("audio",), terms=("ct", "at", "vt", "aa", "mt")),)
+    experiment = with_stage(
+        replace(listening, model=model), draws=draws, precision="bfloat16", epochs=1
+    )
+    run, told = listen(experiment)
+    assert all(torch.isfinite(value).all() for value in run.load().state_dict().values())
+    assert told[1]["loss"] > 0
+    moved = changed(run, experiment)
+    assert any(name.startswith("fusion.") for name in moved) == crossed
+
+
+def test_a_fused_clip_is_learnt_to_be_found(small, carry_out):
+    experiment = small("clip4vla-retrieval-g2g", towers=(), epochs=40, patience=40)
+    experiment = replace(
+        experiment,
+        model=replace(experiment.model, fusion=GlobalToGlobal()),
+        objective=InfoNCE(),
+        stages=(
+            replace(experiment.stages[0], draws=(Draw(captions=("composed",), terms=("ct",)),)),
+        ),
+    )
+    _, told = carry_out(experiment)
+    assert told[0]["validation R@10"]["clip<-composed"] < 0.7
+    assert told[-1]["validation R@10"]["clip<-composed"] > 0.95
+
+
+def test_what_trains_is_what_a_stage_says(listening):
+    model = fresh_model(listening)
+
+    def trains():
+        return {name for name, value in model.named_parameters() if value.requires_grad}
+
+    def of(prefix):
+        return {name for name, _ in model.named_parameters() if name.startswith(prefix)}
+
+    idle = of("fusion.cross.similarity") | of("fusion.cross.pooler")
+    stage = listening.stages[0]
+    choose_what_trains(model, stage)
+    heads = of("text.head") | of("vision.head") | of("audio.head")
+    assert trains() == heads | of("audio.trunk") | (of("fusion.") - idle)
+    choose_what_trains(model, replace(stage, towers=(), draws=(Draw(terms=("at",)),)))
+    assert trains() == heads  # the fusion has no part in these terms
+    choose_what_trains(model, replace(stage, trains=("text",), towers=("text",)))
+    assert trains() == of("text.") | (of("fusion.") - idle)
+
+
+def test_a_trunk_without_its_head_is_refused(listening):
+    stage = replace(listening.stages[0], trains=("text",), towers=("text", "vision", "audio"))
+    with pytest.raises(UserError, match=r"'listening' trains the trunk of audio, vision but not"):
+        choose_what_trains(fresh_model(listening), stage)
+
+
+def test_the_precision_follows_stage_and_device():
+    stage = Stage(name="s", trains=(), draws=(), criterion=())
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+
+    def half(precision, device):
+        return autocast(replace(stage, precision=precision), device)._enabled
+
+    assert not half("auto", cpu)
+    assert half("bfloat16", cpu)
+    assert not half("float32", gpu)
+    if torch.cuda.is_available():
+        assert half("auto", gpu)

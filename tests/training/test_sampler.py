@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from trichord.config import Draw, Stage
 from trichord.features.source import Captions
 from trichord.training.sampler import epoch_samples, steps_per_epoch
-from trichord.types import Caption, Clip
+from trichord.types import Caption, Clip, UserError
 
 AUDIO = Draw(captions=("audio",), terms=("av", "at"))
 VISUAL = Draw(captions=("visual",), terms=("av", "vt"))
@@ -16,18 +18,22 @@ def stage(*draws, **changes):
     )
 
 
+def clip(i):
+    kinds = (("audio", f"heard {i}"), ("visual", f"seen {i}"), ("visual", f"also seen {i}"))
+    made = tuple(Caption(text=text, about=about) for about, text in kinds)
+    return Clip(id=str(i), path="/", captions=made, sound="verbal" if i % 3 else "nonverbal")
+
+
+CLIPS = [clip(i) for i in range(30)]
+
+
 @pytest.fixture
 def captions():
-    def clip(i):
-        kinds = (("audio", f"heard {i}"), ("visual", f"seen {i}"), ("visual", f"also seen {i}"))
-        made = tuple(Caption(text=text, about=about) for about, text in kinds)
-        return Clip(id=str(i), path="/", captions=made)
-
-    return Captions.of([clip(i) for i in range(30)])
+    return Captions.of(CLIPS)
 
 
-def epoch(of, captions, seed=0, place=(0, 1)):
-    return list(epoch_samples(of, captions, 30, seed=seed, place=place))
+def epoch(of, captions, seed=0, place=(0, 1), clips=CLIPS):
+    return list(epoch_samples(of, captions, clips, seed=seed, place=place))
 
 
 def test_an_epoch_visits_no_clip_twice_and_drops_what_does_not_fill_a_batch(captions):
@@ -107,3 +113,103 @@ def test_weights_and_chances_of_draws_are_kept(captions):
         assert sample.weights["vt"] == 1.0
         assert sample.weights["av"] == pytest.approx(np.where(heard, 0.5, 1.0).mean())
     assert counts / (30 * 40) == pytest.approx(0.75, abs=0.04)
+
+
+# Two corpora in one batch
+
+
+@pytest.mark.parametrize(
+    ("share", "size", "quota"),
+    [(0.5, 8, 4), (0.25, 8, 2), (0.0, 8, 0), (1.0, 8, 8), (0.4, 7, 3), (0.6, 5, 3)],
+)
+def test_every_batch_has_its_share_of_nonverbal_clips_and_none_twice(share, size, quota, captions):
+    of = stage(AUDIO, batch_size=size, nonverbal_share=share)
+    for number in range(1, 4):
+        samples = epoch(of, captions, place=(0, number))
+        assert len(samples) == 30 // size
+        for sample in samples:
+            kinds = [CLIPS[i].sound for i in sample.clips]
+            assert kinds.count("nonverbal") == quota
+            assert len(set(sample.clips.tolist())) == len(kinds) == size
+            assert captions.owners[sample.captions].tolist() == sample.clips.tolist()
+
+
+def test_a_pool_is_gone_through_before_any_of_its_clips_comes_again(captions):
+    of = stage(AUDIO, batch_size=6, nonverbal_share=0.5)  # 15 draws from 10 and from 20 clips
+    for number in range(1, 9):
+        drawn = np.concatenate([s.clips for s in epoch(of, captions, place=(0, number))])
+        heard = [i for i in drawn.tolist() if CLIPS[i].sound == "nonverbal"]
+        assert sorted(heard[:10]) == list(range(0, 30, 3))
+        spoken = [i for i in drawn.tolist() if CLIPS[i].sound == "verbal"]
+        assert len(set(spoken)) == len(spoken) == 15
+
+
+def test_over_many_epochs_every_clip_of_a_pool_is_drawn_alike(captions):
+    of = stage(AUDIO, batch_size=6, nonverbal_share=0.5)
+    drawn = [s.clips for n in range(1, 101) for s in epoch(of, captions, place=(0, n))]
+    counts = np.bincount(np.concatenate(drawn), minlength=30)
+    assert counts[::3].sum() == counts.sum() / 2 == 1500
+    assert np.abs(counts[::3] - 150).max() < 25  # once an epoch, and half the time once more
+    others = np.delete(counts, np.arange(0, 30, 3))
+    assert np.abs(others - 75).max() < 25
+
+
+def test_mixed_batches_are_a_function_of_their_place(captions):
+    of = stage(AUDIO, nonverbal_share=0.5)
+
+    def order(**where):
+        return [s.clips.tolist() for s in epoch(of, captions, **where)]
+
+    assert order() == order()
+    assert len({str(order(**where)) for where in ({}, {"seed": 1}, {"place": (0, 2)})}) == 3
+
+
+def test_clips_that_are_not_nonverbal_fill_the_rest_whatever_they_are():
+    sounds = ("nonverbal", "verbal", "both", None)
+    clips = [replace(clip(i), sound=sounds[i % 4]) for i in range(20)]
+    of = stage(AUDIO, batch_size=20, nonverbal_share=0.25)
+    (sample,) = epoch(of, Captions.of(clips), clips=clips)
+    assert sorted(sample.clips.tolist()) == list(range(20))
+
+
+@pytest.mark.parametrize(
+    ("share", "size", "told"),
+    [
+        (0.5, 24, r"Stage 's' wants 12 nonverbal clips.*there are 10.*--stages.N.nonverbal-share"),
+        (0.0, 24, r"Stage 's' wants 24 other clips.*there are 20.*--stages.N.batch-size"),
+    ],
+)
+def test_a_share_that_the_clips_cannot_fill_is_refused(share, size, told, captions):
+    with pytest.raises(UserError, match=told):
+        epoch(stage(AUDIO, batch_size=size, nonverbal_share=share), captions)
+
+
+# Masks
+
+
+@pytest.mark.parametrize("term", ["aa", "mt"])
+def test_terms_of_masked_sound_give_an_epoch_the_number_of_its_masks(term, captions):
+    of = stage(Draw(captions=("audio",), terms=("at", term)))
+
+    def numbers(**where):
+        return {sample.masking for sample in epoch(of, captions, **where)}
+
+    places = [{}, {"seed": 1}, {"place": (0, 2)}, {"place": (1, 1)}, {"seed": 1, "place": (0, 2)}]
+    found = [numbers(**where) for where in places]
+    assert all(len(one) == 1 for one in found)
+    assert len(set.union(*found)) == len(places)
+    assert numbers() == found[0]
+
+
+def test_the_number_of_the_masks_does_not_depend_on_the_batches(captions):
+    masked = Draw(captions=("audio",), terms=("aa",))
+    sizes = [epoch(stage(masked, batch_size=size), captions)[0].masking for size in (4, 8, 30)]
+    mixed = epoch(stage(masked, nonverbal_share=0.5), captions)[0].masking
+    assert len({*sizes, mixed}) == 1
+
+
+def test_nothing_is_masked_where_no_term_asks_for_it(captions):
+    assert {sample.masking for sample in epoch(stage(AUDIO), captions)} == {None}
+    turns = stage(AUDIO, Draw(terms=("aa",)), draw_per="turn")
+    masked = [sample.masking is not None for sample in epoch(turns, captions)]
+    assert sorted(masked) in ([False, False, True], [False, True, True])

@@ -24,10 +24,10 @@ def test_integers_stay_integers():
 
 def test_a_batch_moves_what_it_has():
     vision = Padded.stack([torch.ones(1, 2)])
-    moved = Batch(ids=("a",), vision=vision, read=True).to("meta")
+    moved = Batch(ids=("a",), vision=vision, read=("vision",)).to("meta")
     assert moved.vision.values.device.type == "meta"
     assert moved.audio is None
-    assert moved.read
+    assert moved.read == ("vision",)
     assert moved.of("vision") is moved.vision
 
 
@@ -37,3 +37,29 @@ def test_embeddings_give_each_modality_by_name():
     assert embeddings.of("audio") is one
     assert embeddings.of("text") is None
     assert one.present.tolist() == [True]
+
+
+def test_a_batch_moves_the_masked_copy_and_the_sound_of_its_clips_too():
+    batch = Batch(
+        ids=("a", "b"),
+        audio=Padded.stack([torch.ones(1, 2), torch.ones(2, 2)]),
+        masked=Padded.stack([torch.zeros(1, 2), torch.zeros(2, 2)]),
+        sound=torch.tensor([0.0, 1.0]),
+    )
+    moved = batch.to("meta")
+    assert moved.masked.values.device.type == moved.masked.mask.device.type == "meta"
+    assert moved.sound.device.type == "meta"
+    assert moved.text is None
+    assert moved.ids == ("a", "b")
+    assert batch.sound.device.type == "cpu"
+
+
+def test_embeddings_give_the_masked_copy_by_name_too():
+    one = Features(torch.ones(1, 2), torch.ones(1, 1, 2), torch.tensor([[True]]))
+    assert Embeddings(text=None, audio=None, vision=None, masked=one).of("masked") is one
+    assert Embeddings(text=None, audio=one, vision=None).of("masked") is None
+
+
+def test_features_of_which_nothing_is_real_are_absent():
+    mask = torch.tensor([[False, False], [False, True]])
+    assert Features(torch.ones(2, 3), torch.ones(2, 2, 3), mask).present.tolist() == [False, True]

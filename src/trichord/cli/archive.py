@@ -117,8 +117,12 @@ class Search:
     """How much what is seen counts."""
     sound: float = 1.0
     """How much what is heard counts; 0 ignores it."""
+    sound_token: float | None = None
+    """Where to listen between speech (0) and events (1); as the run does if not given."""
     k: int = 10
     """How many moments."""
+    rerank: int = 50
+    """How many moments a fusion that reads text and moment together looks at again; 0: none."""
     sheet: Path | None = None
     """Also draw the hits into this PNG."""
     json: bool = False
@@ -137,8 +141,9 @@ def search(arguments: list[str]) -> None:
         video=asked.video,
         sight=asked.sight,
         sound=asked.sound,
+        sound_token=asked.sound_token,
     )
-    hits = _find(asked.collection, query, asked.k, asked.sheet)
+    hits = _find(asked, query)
     if asked.json:
         out.print_json(data=[asdict(hit) for hit in hits])
     else:
@@ -147,32 +152,49 @@ def search(arguments: list[str]) -> None:
         out.print(f"Drawn: {asked.sheet}")
 
 
-def _find(collection: Path, query: "Query", k: int, sheet: Path | None) -> list[Hit]:
-    held = _opened(collection)  # before anything heavy is loaded
+def _find(asked: Search, query: "Query") -> list[Hit]:
+    held = _opened(asked.collection)
+    token = held.sound_token(query.sound_token)  # before anything heavy is loaded
 
     from trichord.media import Decoder
     from trichord.search.engine import SearchEngine
     from trichord.search.sheet import write_sheet
 
     model = model_of(held.description.run)
-    with Decoder(workers=1) as decoder:
-        hits = SearchEngine(held, model, decoder).search(query, k)
-        if sheet:
-            note = f"sight {query.sight:g}, sound {query.sound:g}; {collection}"
-            write_sheet(sheet, hits, decoder, query.given, note)
+    with Decoder(workers=2) as decoder:
+        engine = SearchEngine(held, model, decoder, token)
+        hits = engine.search(query, asked.k, asked.rerank)
+        if asked.sheet:
+            said = [f"sight {query.sight:g}", f"sound {query.sound:g}"]
+            said += [] if token is None else [f"sound token {token:g}"]
+            said += ["in the fusion's order"] if _reranked(hits) else []
+            note = f"{', '.join(said)}; {asked.collection}"
+            write_sheet(asked.sheet, hits, decoder, query.given, note)
     return hits
 
 
+def _reranked(hits: list[Hit]) -> bool:
+    return any(hit.reranked is not None for hit in hits)
+
+
 def _table(hits: list[Hit]) -> Table:
+    reranked = _reranked(hits)
     shown = Table(
         caption="score = sight + sound, in standard deviations of an unrelated moment's score"
+        + ("\nwhere there is a score of the fusion, it decides the order" if reranked else "")
     )
-    for name in ("#", "score", "sight", "sound"):
+    columns = ["#", *(["fusion"] if reranked else []), "score", "sight", "sound"]
+    for name in columns:
         shown.add_column(name, justify="right")
     shown.add_column("when")
     shown.add_column("file", overflow="fold")
     for place, hit in enumerate(hits, start=1):
-        parts = ["–" if part is None else f"{part:+.2f}" for part in (hit.sight, hit.sound)]
+        numbers = [hit.score, hit.sight, hit.sound]
+        parts = [_signed(part) for part in ([hit.reranked] if reranked else []) + numbers]
         when = f"{hit.moment.start:.1f}–{hit.moment.end:.1f} s"
-        shown.add_row(str(place), f"{hit.score:+.2f}", *parts, when, hit.moment.file)
+        shown.add_row(str(place), *parts, when, hit.moment.file)
     return shown
+
+
+def _signed(part: float | None) -> str:
+    return "–" if part is None else f"{part:+.2f}"

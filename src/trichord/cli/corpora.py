@@ -1,72 +1,108 @@
 """Commands about clips before any model: `world`, `doctor`, `prepare`."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from trichord.cli.console import aside, bar, out
-from trichord.types import UserError
+from trichord.types import Clip, UserError
 
 if TYPE_CHECKING:
     from trichord.corpora.prepared import Prepared
+    from trichord.corpora.world.law import WorldSplit
 
 Positional = tyro.conf.Positional
 
 
+@dataclass(frozen=True, kw_only=True)
+class Rendering:
+    """Render a world of captioned clips in a published corpus' layout, with its truth beside it."""
+
+    directory: Annotated[Positional[Path], tyro.conf.arg(metavar="DIR")]
+    """Where to; a second call with the same options reuses what is there."""
+    layout: Literal["avcaps", "howto100m", "audioset"] = "avcaps"
+    """'avcaps': three splits, captions of all kinds; 'howto100m': what is said, for somebody always
+    speaks; 'audioset': labels of what sounds. The last two are to pretrain on."""
+    train: int = 800
+    """Clips of the training split of 'avcaps'."""
+    val: int = 100
+    """Clips of the validation split of 'avcaps'."""
+    test: int = 200
+    """Clips of the test split of 'avcaps'."""
+    clips: int = 800
+    """Clips of 'howto100m' or 'audioset'."""
+    seed: int = 0
+    """The same seed and versions give the same bytes."""
+    phrases: Literal["few", "many"] = "few"
+    """What may be said: twelve short phrases, or forty-eight sentences of two halves."""
+    detail: Literal["full", "brief"] = "full"
+    """How much the composed captions of 'avcaps' keep of the others."""
+    zips: bool = False
+    """Pack each split's videos into an archive, as AVCaps is published."""
+    workers: int = 2
+    """Processes that render."""
+
+    def counts(self) -> "dict[WorldSplit, int]":
+        """Clips of each split.
+
+        Raises:
+            UserError: A number belongs to another layout.
+        """
+        from trichord.corpora.world.layouts import LAYOUTS
+
+        of_avcaps: dict[WorldSplit, int] = {"train": self.train, "val": self.val, "test": self.test}
+        foreign = ("clips",) if self.layout == "avcaps" else ("train", "val", "test")
+        for name in foreign:
+            if getattr(self, name) != getattr(Rendering, name):
+                raise UserError(f"--{name} does not go with --layout {self.layout}.")
+        if self.layout == "avcaps":
+            return of_avcaps
+        return dict.fromkeys(LAYOUTS[self.layout].splits, self.clips)
+
+
 def world(arguments: list[str]) -> None:
     """`trichord world DIR`."""
+    from trichord.corpora.world.law import PHRASES, PHRASES_MANY, Law
+    from trichord.corpora.world.world import World, write_world
 
-    def run(
-        directory: Annotated[Path, tyro.conf.arg(metavar="DIR")],
-        /,
-        *,
-        train: int = 800,
-        val: int = 100,
-        test: int = 200,
-        seed: int = 0,
-        detail: Literal["full", "brief"] = "full",
-        zips: bool = False,
-        workers: int = 2,
-    ) -> None:
-        """Render a world of captioned clips in AVCaps' layout, with its truth beside it.
-
-        Args:
-            directory: Where to; a second call with the same options reuses what is there.
-            train: Clips of the training split.
-            val: Clips of the validation split.
-            test: Clips of the test split.
-            seed: The same seed and versions give the same bytes.
-            detail: How much the composed captions keep of the others.
-            zips: Pack each split's videos into an archive, as AVCaps is published.
-            workers: Processes that render.
-        """
-        from trichord.corpora.world.world import World, write_world
-
-        wanted = World(
-            counts={"train": train, "val": val, "test": test}, seed=seed, detail=detail, zips=zips
-        )
-        with bar("rendering", train + val + test) as moving:
-            for progress in write_world(directory, wanted, workers=workers):
-                moving.advance(note=progress.file.name)
-        out.print(f"{directory}: {train} + {val} + {test} clips, seed {seed}. Next:")
-        out.print(f"  trichord prepare avcaps {directory} {directory / 'clips.jsonl'}")
-
-    tyro.cli(run, args=arguments, prog="trichord world")
+    asked = tyro.cli(Rendering, args=arguments, prog="trichord world")
+    counts = asked.counts()
+    wanted = World(
+        counts=counts,
+        seed=asked.seed,
+        detail=asked.detail,
+        law=Law(phrases=PHRASES_MANY if asked.phrases == "many" else PHRASES),
+        zips=asked.zips,
+    )
+    with bar("rendering", sum(counts.values())) as moving:
+        for progress in write_world(asked.directory, wanted, workers=asked.workers):
+            moving.advance(note=progress.file.name)
+    sizes = " + ".join(str(count) for count in counts.values())
+    out.print(f"{asked.directory}: {sizes} clips, seed {asked.seed}. Next:")
+    manifest = asked.directory / "clips.jsonl"
+    out.print(f"  trichord prepare {asked.layout} {asked.directory} {manifest}")
 
 
 def prepare(arguments: list[str]) -> None:
     """`trichord prepare CORPUS ROOT MANIFEST`."""
     from trichord.corpora import CORPORA
 
+    layouts = f"Which layout the folder has: {', '.join(CORPORA)}."
+
     def run(
-        corpus: Annotated[str, tyro.conf.arg(metavar="|".join(CORPORA))],
+        corpus: Annotated[str, tyro.conf.arg(metavar="CORPUS", help=layouts)],
         root: Annotated[Path, tyro.conf.arg(metavar="ROOT")],
         manifest: Annotated[Path, tyro.conf.arg(metavar="MANIFEST")],
         /,
         *,
         captions: Path | None = None,
         drop_multiline: bool = False,
+        whole: bool = False,
+        strict: bool = False,
+        append: bool = False,
     ) -> None:
         """Read a corpus' annotations and media into a manifest: one clip a line.
 
@@ -76,38 +112,56 @@ def prepare(arguments: list[str]) -> None:
             manifest: The file to write, `.jsonl`.
             captions: The table of captions of a 'folder', if it has several.
             drop_multiline: Drop captions of several lines of 'avcaps' instead of joining them.
+            whole: Files of 'audiocaps', 'audioset' named by a bare YouTube id are whole videos, not cut.
+            strict: Refuse if anything annotated has no media, instead of leaving it out.
+            append: Add to a manifest that is there, such as one corpus of speech to one of sounds.
         """
         from trichord.corpora.manifest import write_manifest
 
-        prepared = _read_corpus(corpus, root, captions, drop_multiline)
+        options = {"captions": captions, "drop_multiline": drop_multiline, "whole": whole}
+        prepared = _read_corpus(corpus, root, {key: v for key, v in options.items() if v})
         if not prepared.clips:
             raise UserError(f"{root} holds no clip of the corpus '{corpus}': check the layout.")
-        write_manifest(manifest, prepared.clips)
+        if strict and prepared.missing:
+            lacking = "; ".join(prepared.line(what) for what in prepared.lacking)
+            raise UserError(f"{root}: {lacking}. Add what is missing, or do without --strict.")
+        clips = joined(manifest, prepared.clips) if append else prepared.clips
+        write_manifest(manifest, clips)
         for line in prepared.lines():
             aside.print(f"  {line}", markup=False)
-        texts = sum(len(clip.captions) for clip in prepared.clips)
-        out.print(f"{manifest}: {len(prepared.clips)} clips, {texts} captions.")
+        texts = sum(len(clip.captions) for clip in clips)
+        out.print(f"{manifest}: {len(clips)} clips, {texts} captions.")
 
     tyro.cli(run, args=arguments, prog="trichord prepare")
 
 
-def _read_corpus(
-    corpus: str, root: Path, captions: Path | None, drop_multiline: bool
-) -> "Prepared":
-    """Read a corpus; two of them take an option."""
-    from trichord.corpora import CORPORA, avcaps, folder
+def joined(manifest: Path, clips: Sequence[Clip]) -> list[Clip]:
+    """The clips of a manifest and more of them.
+
+    Raises:
+        UserError: The manifest cannot be read, or an id is in both.
+    """
+    from trichord.corpora.manifest import read_manifest
+
+    there = read_manifest(manifest)
+    if taken := {clip.id for clip in there} & {clip.id for clip in clips}:
+        raise UserError(
+            f"{manifest} already has the clip '{min(taken)}' ({len(taken)} in both): append each "
+            "corpus once, or write another manifest."
+        )
+    return [*there, *clips]
+
+
+def _read_corpus(corpus: str, root: Path, options: dict[str, object]) -> "Prepared":
+    """Read a corpus with those options that were given; most corpora take none."""
+    from trichord.corpora import CORPORA
 
     if corpus not in CORPORA:
         raise UserError(f"there is no corpus '{corpus}': choose one of {', '.join(CORPORA)}.")
-    if captions and corpus != "folder":
-        raise UserError("--captions goes with 'folder'; other corpora know their own files.")
-    if drop_multiline and corpus != "avcaps":
-        raise UserError("--drop-multiline goes with 'avcaps'.")
-    if captions:
-        return folder.clips(root, captions)
-    if drop_multiline:
-        return avcaps.clips(root, drop_multiline=True)
-    return CORPORA[corpus].clips(root)
+    for option in [option for option in options if option not in CORPORA[corpus].options]:
+        takers = " and ".join(f"'{n}'" for n, known in CORPORA.items() if option in known.options)
+        raise UserError(f"--{option.replace('_', '-')} goes with {takers}, not with '{corpus}'.")
+    return CORPORA[corpus].clips(root, **options)
 
 
 def doctor(arguments: list[str]) -> None:

@@ -18,8 +18,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("trichord.cli.runs", "an experiment -> a run"),
     "evaluate": ("trichord.cli.results", "a run on a manifest -> table, JSON, figure"),
     "compare": ("trichord.cli.results", "runs side by side, with intervals"),
+    "ablate": ("trichord.cli.ablations", "CLIP4VLA's ablations: components, sound token, fusion"),
     "index": ("trichord.cli.archive", "moments of files -> collection, incremental, resumable"),
     "search": ("trichord.cli.archive", "find moments by text, picture, sound or clip"),
+    "import": ("trichord.cli.imports", "published checkpoints -> a run"),
 }
 """Name to the module that holds it, imported only when it is called, and one line of help."""
 

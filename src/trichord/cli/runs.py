@@ -1,6 +1,6 @@
 """Commands that make runs: `extract` and `train`."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -11,7 +11,7 @@ import tyro
 from trichord.cli.console import aside, bar, counted, out
 from trichord.config import Experiment
 from trichord.experiments import EXPERIMENTS
-from trichord.types import Clip, UserError
+from trichord.types import Clip, Modality, UserError
 
 if TYPE_CHECKING:
     from trichord.checkpoint import Run
@@ -74,35 +74,43 @@ def folder_of(manifest: Path, features: Path | None) -> "FeatureFolder":
 
 
 def extract_all(
-    embedder: "Embedder", clips: "Sequence[Clip]", folder: "FeatureFolder", workers: int
+    embedder: "Embedder",
+    clips: "Sequence[Clip]",
+    folder: "FeatureFolder",
+    workers: int,
+    modalities: "Sequence[Modality]" = ("text", "audio", "vision"),
 ) -> None:
     """Read what has no features yet, with a bar; say what there was."""
     from trichord.features.extraction import extract_media, extract_texts
     from trichord.media import Decoder
 
-    texts = list(dict.fromkeys(caption.text for clip in clips for caption in clip.captions))
+    captions = [caption.text for clip in clips for caption in clip.captions]
+    texts = list(dict.fromkeys(captions)) if "text" in modalities else []
     cut = embedder.text.count_cut(texts) if texts else 0
     statuses: list[str] = []
     with bar("captions", len(texts)) as moving:
         for part in extract_texts(embedder, texts, folder):
             moving.advance(len(part.statuses), part.what)
     with Decoder(workers=workers) as decoder, bar("clips", len(clips)) as moving:
-        for part in extract_media(embedder, clips, folder, decoder):
+        for part in extract_media(embedder, clips, folder, decoder, modalities):
             statuses += part.statuses
             moving.advance(len(part.statuses))
     out.print(f"{folder.path}: {len(clips)} clips ({counted(statuses)}), {len(texts)} captions.")
     if cut:
-        out.print(f"  {cut} captions are longer than the text tower's 77 tokens and were cut.")
+        out.print(
+            f"  {cut} captions are longer than the text tower's {embedder.text.max_tokens} "
+            "tokens and were cut."
+        )
 
 
 def model_of(name: str) -> "Embedder":
     """The model of a run directory, or the untrained one of an experiment."""
-    from trichord.checkpoint import Run
+    from trichord.checkpoint import Run, fresh_model
 
     if Path(name).is_dir():
         return Run(Path(name)).load()
     if name in EXPERIMENTS:
-        return EXPERIMENTS[name][1].model.build().eval()
+        return fresh_model(EXPERIMENTS[name][1])
     close = get_close_matches(name, EXPERIMENTS, n=1)
     hint = f"did you mean '{close[0]}'?" if close else f"choose one of {', '.join(EXPERIMENTS)}."
     raise UserError(f"'{name}' is neither a run directory nor an experiment: {hint}")
@@ -154,7 +162,7 @@ def train(arguments: list[str]) -> None:
             manifest: Clips as JSON lines, with the splits 'train' and 'val'.
             run: The run directory to make.
             seeds: Several seeds make several runs, RUN/seed-0 and so on.
-            source: Read cached features, or decode media on the way (needed where towers train).
+            source: Read cached features and decode only for towers that train, or decode everything.
             features: Where the cached features lie; beside the manifest if not given.
             device: cpu, cuda, or whichever is there.
             experiment: What to do; every field can be changed.
@@ -181,13 +189,12 @@ def train(arguments: list[str]) -> None:
 
 def train_chosen(chosen: Training) -> None:
     """Train each seed, or the experiment's own into the run directory itself."""
-    from trichord.checkpoint import Run
-    from trichord.corpora.manifest import read_manifest, select
+    from trichord.checkpoint import Run, fresh_model
+    from trichord.corpora.manifest import read_manifest
     from trichord.media import Decoder
 
     clips = read_manifest(chosen.manifest)
-    require_media_for_towers(chosen)
-    splits = [select(clips, "train"), select(clips, "val")] if chosen.experiment.stages else []
+    splits = splits_of(clips, chosen.experiment)
     places = {chosen.run / f"seed-{seed}": seed for seed in chosen.seeds}
     todo: list[tuple[Run, Experiment]] = []
     for path, seed in (places or {chosen.run: chosen.experiment.seed}).items():
@@ -199,12 +206,34 @@ def train_chosen(chosen: Training) -> None:
     if not todo:
         return
     folder = folder_of(chosen.manifest, chosen.features)
+    towers: set[Modality] = {name for one in chosen.experiment.stages for name in one.towers}
+    needed = chosen.experiment.modalities
+    opened: dict[tuple[str, ...], list[Source]] = {}
     with Decoder() as decoder:
-        model = chosen.experiment.model.build()
-        sources = [source_of(model, held, chosen.source, folder, decoder) for held in splits]
-        settle_threads(chosen.experiment, sources)
         for run, experiment in todo:
-            train_one(run, experiment, sources, chosen)
+            model = fresh_model(experiment)
+            # Seeds share what they read, unless one draws a frozen tower of its own.
+            frozen = [t.fingerprint for n, t in model.encoders().items() if n not in towers]
+            if tuple(frozen) not in opened:
+                opened[tuple(frozen)] = [
+                    source_of(model, held, chosen.source, folder, decoder, towers, needed)
+                    for held in splits
+                ]
+            sources = opened[tuple(frozen)]
+            settle_threads(experiment, sources)
+            train_one(run, experiment, model, sources, chosen)
+
+
+def splits_of(clips: "Sequence[Clip]", experiment: Experiment) -> "list[list[Clip]]":
+    """Clips to learn from, and clips that choose an epoch where one is chosen."""
+    from trichord.corpora.manifest import select
+
+    if not experiment.stages:
+        return []
+    chooses = "test" if experiment.select_on_test else "val"
+    if experiment.hand_over == "last" and not any(clip.split == chooses for clip in clips):
+        return [select(clips, "train")]
+    return [select(clips, "train"), select(clips, chooses)]
 
 
 SMALL = 2**28
@@ -225,37 +254,47 @@ def settle_threads(experiment: Experiment, sources: "list[Source]") -> None:
 
 
 def train_one(
-    run: "Run", experiment: Experiment, sources: "list[Source]", chosen: Training
+    run: "Run",
+    experiment: Experiment,
+    model: "Embedder",
+    sources: "list[Source]",
+    chosen: Training,
 ) -> None:
     """Train one run with a bar."""
     from trichord.media import file_signature
     from trichord.training.loop import train as carry_out
 
-    model = experiment.model.build().to(device_of(chosen.device))
+    model = model.to(device_of(chosen.device))
     manifest = file_signature(chosen.manifest)
     epochs = sum(stage.epochs + 1 for stage in experiment.stages)
     with bar(f"{experiment.system}, seed {experiment.seed}", epochs) as moving:
 
         def after_epoch(numbers: dict[str, Any]) -> None:
-            moving.advance(note=f"{numbers['stage']}: {numbers['criterion']:.3f}")
+            moving.advance(note=f"{numbers['stage']}: {told(numbers['criterion'])}")
 
         carry_out(experiment, model, sources, run, manifest=manifest, after_epoch=after_epoch)
     out.print(f"{run.path}: {summary(run)}", markup=False)
 
 
+def told(criterion: float | None) -> str:
+    """A criterion, or that there is none."""
+    return "no validation clips" if criterion is None else f"{criterion:.3f}"
+
+
 def summary(run: "Run") -> str:
-    """Of each stage: its best epoch and what it reached on the validation clips."""
+    """Of each stage: the epoch that it handed on and what that reached on the validation clips."""
+    keeps_last = run.experiment().hand_over == "last"
     stages: dict[str, dict[str, Any]] = {}
     for numbers in run.metrics():
         best = stages.get(numbers["stage"])
-        if best is None or numbers["criterion"] > best["criterion"]:
+        if best is None or keeps_last or numbers["criterion"] > best["criterion"]:
             stages[numbers["stage"]] = numbers
-    told = [
-        f"{name}: epoch {best['epoch']}, validation R@10 {best['criterion']:.3f} "
+    lines = [
+        f"{name}: epoch {best['epoch']}, validation R@10 {told(best['criterion'])} "
         f"(mean of {len(best['validation R@10'])} tasks)"
         for name, best in stages.items()
     ]
-    return "; ".join(told) or "as pretrained"
+    return "; ".join(lines) or "as pretrained"
 
 
 def source_of(
@@ -264,19 +303,20 @@ def source_of(
     kind: Literal["features", "media"],
     folder: "FeatureFolder",
     decoder: "Decoder",
+    towers: "Collection[Modality]" = (),
+    modalities: tuple[Modality, ...] = ("text", "audio", "vision"),
 ) -> "Source":
-    """Clips as cached features or as media."""
-    from trichord.features.source import FeatureSource, MediaSource
+    """Clips as cached features or as media; towers that train are fed from media in any case."""
+    from trichord.features.source import FeatureSource, MediaSource, MixedSource
 
-    if kind == "features":
-        return FeatureSource(clips, model, folder)
-    return MediaSource(clips, model, decoder)
-
-
-def require_media_for_towers(chosen: Training) -> None:
-    """Refuse to train towers on features that they will no longer have."""
-    if chosen.source == "features" and any(stage.towers for stage in chosen.experiment.stages):
-        raise UserError("--stages.N.towers trains the towers themselves: add --from media.")
+    fresh: tuple[Modality, ...] = tuple(
+        name for name in modalities if kind == "media" or name in towers
+    )
+    cached: tuple[Modality, ...] = tuple(name for name in modalities if name not in fresh)
+    if not fresh:
+        return FeatureSource(clips, model, folder, cached)
+    media = MediaSource(clips, model, decoder, fresh)
+    return MixedSource(FeatureSource(clips, model, folder, cached), media) if cached else media
 
 
 def device_of(name: str) -> str:

@@ -1,16 +1,33 @@
 """Published datasets and folders as clips: manifests, readers, and a doctor for both."""
 
-from trichord.corpora import avcaps, esc50, folder, grid
+from functools import partial
+
+from trichord.corpora import (
+    audiocaps,
+    audioset,
+    avcaps,
+    clotho,
+    esc50,
+    folder,
+    grid,
+    howto100m,
+    msrvtt,
+    vatex,
+)
 from trichord.corpora.prepared import Corpus
+from trichord.corpora.world import asked
+from trichord.corpora.world.queries import AUDIO_QUERIES
 
 CORPORA: dict[str, Corpus] = {
     "avcaps": Corpus(
         description="AVCaps: videos with captions of what is heard, seen, both, and composed ones",
         clips=avcaps.clips,
+        options=("drop_multiline",),
     ),
     "folder": Corpus(
         description="any folder of media, with a CSV, TSV, JSONL or <stem>.txt of captions or none",
         clips=folder.clips,
+        options=("captions",),
     ),
     "grid": Corpus(
         description="GRID: talkers who say six-word sentences, transcripts as captions",
@@ -20,4 +37,47 @@ CORPORA: dict[str, Corpus] = {
         description="ESC-50 and ESC-10: environmental sounds by class, in five folds",
         clips=esc50.clips,
     ),
+    "msrvtt-9k": Corpus(
+        description="MSR-VTT: web videos with twenty captions each, split 1k-A, 9,000 to train on",
+        clips=partial(msrvtt.clips, division="9k"),
+    ),
+    "msrvtt-7k": Corpus(
+        description="MSR-VTT: split 1k-A, 7,010 videos to train on",
+        clips=partial(msrvtt.clips, division="7k"),
+    ),
+    "msrvtt-full": Corpus(
+        description="MSR-VTT: the official split, 6,513, 497 and 2,990 videos",
+        clips=partial(msrvtt.clips, division="full"),
+    ),
+    "vatex": Corpus(
+        description="VATEX: ten-second spans of YouTube videos with ten captions each",
+        clips=vatex.clips,
+    ),
+    "audiocaps": Corpus(
+        description="AudioCaps: ten-second sounds with one or five captions of what is heard",
+        clips=audiocaps.clips,
+        options=("whole",),
+    ),
+    "clotho": Corpus(
+        description="Clotho: recordings with five captions of what is heard",
+        clips=clotho.clips,
+    ),
+    "howto100m": Corpus(
+        description="HowTo100M: instructional videos cut by what is said in them",
+        clips=howto100m.clips,
+    ),
+    "audioset": Corpus(
+        description="AudioSet: ten-second sounds by label, as captions",
+        clips=audioset.clips,
+        options=("whole",),
+    ),
+    **{
+        f"world-{kind}": Corpus(
+            description=f"a generated world, asked about {what}: for the sound token's ablation",
+            clips=partial(asked.clips, kind=kind),
+        )
+        for kind, what in zip(
+            AUDIO_QUERIES, ("what is said", "what else sounds", "both"), strict=True
+        )
+    },
 }

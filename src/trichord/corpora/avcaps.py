@@ -67,7 +67,7 @@ def _of_split(
 ) -> Iterator[Clip]:
     texts = captions.get(split, {})
     for clip_id in sorted(texts.keys() - videos.keys()):
-        tally.add("clips left out for want of a video", clip_id)
+        tally.lack("clips left out for want of a video", clip_id)
     for clip_id, path in videos.items():
         own = texts.get(clip_id, ())
         if not own:

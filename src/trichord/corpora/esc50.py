@@ -56,7 +56,7 @@ def _clip(row: Row, footage: Footage, place: str, tally: Tally) -> Clip | None:
         raise UserError(f"{place}: needs a file, a class and a fold from 1 to 5")
     path = footage.find(file)
     if path is None:
-        tally.add("rows left out for want of a recording", file)
+        tally.lack("rows left out for want of a recording", file)
         return None
     words = category.replace("_", " ").lower()
     return Clip(

@@ -88,7 +88,7 @@ def _from_table(table: Path, footage: Footage, tally: Tally) -> dict[_Span, Clip
         passed_over |= row.keys() - _COLUMNS - {column}
         path = footage.find(str(row[column]).strip())
         if path is None:
-            tally.add("rows left out for want of their file", str(row[column]))
+            tally.lack("rows left out for want of their file", str(row[column]))
             continue
         clip = _clip(row, path, place, tally)
         span = (path, clip.start, clip.end)

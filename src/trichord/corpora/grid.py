@@ -45,7 +45,7 @@ def clips(root: Path) -> Prepared:
     written = _from_tables(root) | _from_alignments(root)
     tally = Tally()
     for name in sorted(written.keys() - {path.stem for path in videos.values()}):
-        tally.add("transcripts left out for want of a video", name)
+        tally.lack("transcripts left out for want of a video", name)
     splits = _splits(list(videos))
     found = [
         Clip(

@@ -1,10 +1,12 @@
 """What comes of reading a corpus: its clips, and a count of everything that did not fit."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Concatenate
 
-from trichord.types import Clip
+from trichord.types import Clip, Split
 
 _EXAMPLES = 3
 
@@ -14,29 +16,42 @@ class Prepared:
     """Clips of a corpus, and what was dropped, mended or missing on the way.
 
     `counts` maps what happened ("blank captions dropped") to how often; `examples` names the first
-    few clips or files of each.
+    few clips or files of each. `lacking` are those of them that left out something annotated for
+    want of its media.
     """
 
     clips: tuple[Clip, ...]
     counts: dict[str, int]
     examples: dict[str, tuple[str, ...]]
+    lacking: tuple[str, ...] = ()
+
+    @property
+    def missing(self) -> int:
+        """How many annotated clips (rows or videos where the corpus counts so) have no media."""
+        return sum(self.counts[what] for what in self.lacking)
 
     def lines(self) -> list[str]:
         """One line for each count, to be printed: `2 blank captions dropped: a, b`."""
-        return [self._line(what, count) for what, count in self.counts.items()]
+        return [self.line(what) for what in self.counts]
 
-    def _line(self, what: str, count: int) -> str:
-        named = self.examples[what]
+    def line(self, what: str) -> str:
+        """The line of one count."""
+        count, named = self.counts[what], self.examples[what]
         more = ", ..." if count > len(named) else ""
-        return f"{count} {what}: {', '.join(named)}{more}"
+        shown = (name if name.isprintable() else repr(name) for name in named)
+        return f"{count} {what}: {', '.join(shown)}{more}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Corpus:
-    """A corpus that `trichord prepare` can read; `clips` takes the folder that it lies in."""
+    """A corpus that `trichord prepare` can read.
+
+    `clips` takes the folder that it lies in, and by name the `options` of the command that it knows.
+    """
 
     description: str
-    clips: Callable[[Path], Prepared]
+    clips: Callable[Concatenate[Path, ...], Prepared]
+    options: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -45,6 +60,7 @@ class Tally:
 
     counts: dict[str, int] = field(default_factory=dict[str, int])
     examples: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    lacking: set[str] = field(default_factory=set[str])
 
     def add(self, what: str, name: str) -> None:
         """Count one more of `what`, which happened to the clip, file or line called `name`."""
@@ -53,10 +69,30 @@ class Tally:
         if len(named) < _EXAMPLES and name not in named:
             named.append(name)
 
+    def lack(self, what: str, name: str) -> None:
+        """Count what is annotated but left out for want of its media."""
+        self.lacking.add(what)
+        self.add(what, name)
+
     def prepared(self, clips: list[Clip]) -> Prepared:
         """The clips together with all that was counted."""
         examples = {what: tuple(names) for what, names in self.examples.items()}
-        return Prepared(clips=tuple(clips), counts=dict(self.counts), examples=examples)
+        return Prepared(
+            clips=tuple(clips),
+            counts=dict(self.counts),
+            examples=examples,
+            lacking=tuple(what for what in self.counts if what in self.lacking),
+        )
+
+
+def train_or_val(name: str, *, val: float) -> Split:
+    """The split of a training clip or video where a corpus has none to validate on.
+
+    A hash of the name holds out the share `val` (0 to 1) of all names, so that each falls alike
+    everywhere, whatever else is there or missing.
+    """
+    digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return "val" if int.from_bytes(digest) < val * 2**64 else "train"
 
 
 def tidy(text: str, tally: Tally, name: str, *, drop_multiline: bool = False) -> str | None:

@@ -14,7 +14,7 @@ from transformers import (
 )
 
 from trichord.encoders.clip import MAX_TOKENS, count_longer, tokenize
-from trichord.encoders.encoder import Encoder
+from trichord.encoders.encoder import AudioEncoder, Encoder
 from trichord.encoders.pretrained import load
 from trichord.types import UserError
 
@@ -33,7 +33,7 @@ def chunks(
     return cut
 
 
-class ClapEncoder(Encoder):
+class ClapEncoder(AudioEncoder):
     """Log-mel chunks (step, 1, time, mel) to features; the head starts as CLAP's projection."""
 
     def __init__(
@@ -78,7 +78,7 @@ class ClapEncoder(Encoder):
         super().__init__(_AudioTrunk(model.audio_model), projection, width, preparation)
         self.dim: int = dim
 
-    def prepare(self, wave: Float[np.ndarray, " sample"]) -> Float[Tensor, "step 1 time mel"]:
+    def hear(self, wave: Float[np.ndarray, " sample"]) -> Float[Tensor, "step 1 time mel"]:
         """Log-mel chunks of a mono waveform at `rate`; a short one is repeated, then padded."""
         cut = chunks(wave, self.chunk, self.min_tail)
         if not cut:
@@ -109,6 +109,7 @@ class ClapTextEncoder(Encoder):
             ClapTextModelWithProjection, name, use_safetensors=True, dtype=torch.float32
         )
         self.tokenizer: Any = load(AutoTokenizer, name)
+        self.max_tokens = MAX_TOKENS
         super().__init__(
             _TextTrunk(model.text_model, self.tokenizer.pad_token_id),
             model.text_projection,

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 from transformers import (
@@ -14,27 +15,45 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from trichord.encoders.encoder import Encoder
+from trichord.encoders.encoder import Encoder, Pooling
 from trichord.encoders.pretrained import load
 from trichord.media.plan import FramePlan
+from trichord.types.tensors import Features, Padded
 
 MAX_TOKENS = 77
 
 
 class ClipTextEncoder(Encoder):
-    """Token ids (step, token) to features; the head starts as CLIP's text projection, without bias."""
+    """Token ids to features; the head starts as CLIP's text projection, without bias.
 
-    def __init__(self, name: str) -> None:
+    A caption's steps are its one end-of-text feature, or with `tokens` the features of all its
+    tokens, of which the last one is the end of text; `pooled` is the end of text either way.
+    """
+
+    def __init__(self, name: str, *, tokens: bool = False, longest: int = MAX_TOKENS) -> None:
+        """Load the tower.
+
+        Args:
+            name: Folder or hub name.
+            tokens: Give each token a step: fusions that look at words need them.
+            longest: Tokens after which a text is cut, start and end of text included.
+
+        Raises:
+            UserError: No such model.
+        """
         model: Any = load(
             CLIPTextModelWithProjection, name, use_safetensors=True, dtype=torch.float32
         )
         self.tokenizer: Any = load(CLIPTokenizer, name)
-        self.max_tokens: int = min(MAX_TOKENS, model.config.max_position_embeddings)
+        self.tokens = tokens
+        self.end: int = self.tokenizer.eos_token_id
+        self.max_tokens: int = min(longest, model.config.max_position_embeddings)
+        preparation = {"kind": "clip_text", "max_tokens": self.max_tokens}
         super().__init__(
-            _TextTrunk(model.text_model),
+            _TextTrunk(model.text_model, tokens),
             model.text_projection,
             model.config.hidden_size,
-            {"kind": "clip_text", "max_tokens": self.max_tokens},
+            preparation | ({"tokens": True} if tokens else {}),
         )
         self.dim: int = model.config.projection_dim
 
@@ -46,15 +65,46 @@ class ClipTextEncoder(Encoder):
         """How many texts are too long for the tower and lose their end."""
         return count_longer(self.tokenizer, texts, self.max_tokens)
 
+    def read(self, inputs: Padded, sound: Float[Tensor, " batch"] | None = None) -> Padded:
+        """Apply the trunk: (batch, 1, token) ids to (batch, 1 or token, width) features."""
+        if not self.tokens:
+            return super().read(inputs)
+        ids, there = inputs.values[:, 0], inputs.mask.any(dim=1)
+        longest = ids.shape[1]
+        step = torch.arange(longest, device=ids.device)
+        mask = (step < lengths(ids, self.end)[:, None]) & there[:, None]
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.trunk_trains):
+            features = self.read_steps(ids[there])
+        values = features.new_zeros((*mask.shape, self.width))
+        values[there] = features.reshape(-1, longest, self.width)
+        return Padded(values * mask.unsqueeze(-1), mask)
+
+    def forward(self, read: Padded) -> Features:
+        """Project trunk features into the shared space; the end of text stands for the caption."""
+        if not self.tokens:
+            return super().forward(read)
+        steps = self.head(read.values)
+        last = read.mask.sum(dim=1).clamp(min=1) - 1
+        ends = steps[torch.arange(len(steps), device=steps.device), last]
+        ends = ends.float() * read.mask.any(dim=1, keepdim=True)
+        return Features(F.normalize(ends, dim=-1), steps, read.mask)
+
 
 class _TextTrunk(nn.Module):
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, tokens: bool) -> None:
         super().__init__()
         self.model = model
+        self.tokens = tokens
 
-    def forward(self, ids: Int[Tensor, "step token"]) -> Float[Tensor, "step width"]:
+    def forward(self, ids: Int[Tensor, "step token"]) -> Float[Tensor, "step *token width"]:
         # No padding mask: attention is causal, so what follows the end token cannot reach it.
-        return self.model(input_ids=ids).pooler_output
+        read = self.model(input_ids=ids)
+        return read.last_hidden_state if self.tokens else read.pooler_output
+
+
+def lengths(ids: Int[Tensor, "step token"], end: int) -> Int[Tensor, " step"]:
+    """Tokens of each text up to its first end of text, that one included."""
+    return (ids == end).int().argmax(dim=1) + 1
 
 
 def tokenize(tokenizer: Any, texts: list[str], longest: int) -> Int[Tensor, "step token"]:
@@ -72,7 +122,9 @@ def count_longer(tokenizer: Any, texts: list[str], longest: int) -> int:
 class ClipVisionEncoder(Encoder):
     """Frames (step, 3, side, side) to features; the head starts as CLIP's visual projection."""
 
-    def __init__(self, name: str, *, frames_per_second: float, max_frames: int) -> None:
+    def __init__(
+        self, name: str, *, frames_per_second: float, max_frames: int, pooling: Pooling = "mean"
+    ) -> None:
         model: Any = load(
             CLIPVisionModelWithProjection, name, use_safetensors=True, dtype=torch.float32
         )
@@ -96,6 +148,7 @@ class ClipVisionEncoder(Encoder):
             model.visual_projection,
             model.config.hidden_size,
             preparation,
+            pooling,
         )
         self.dim: int = model.config.projection_dim
 

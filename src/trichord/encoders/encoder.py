@@ -3,16 +3,22 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 (the field's name for it)
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
+from trichord.types import UserError
 from trichord.types.tensors import Features, Padded
 
 STEPS_AT_ONCE = 64
 """Trunk inputs per forward: enough to fill a GPU at ViT-B size, small enough for a laptop's memory."""
+
+Pooling = Literal["mean", "mean_of_unit"]
+"""How steps become one vector: SLAVA normalises their mean, CLIP4VLA each of them and then the mean."""
 
 
 class Encoder(nn.Module):
@@ -25,16 +31,25 @@ class Encoder(nn.Module):
         trunk: (step, ...) inputs to (step, width) features.
         head: (..., width) to (..., dim).
         preparation: What turns media into trunk inputs, as JSON values; part of the fingerprint.
+        heeds_sound: Whether the trunk takes each clip's place between verbal and nonverbal.
     """
 
+    heeds_sound = False
+
     def __init__(
-        self, trunk: nn.Module, head: nn.Module, width: int, preparation: Mapping[str, object]
+        self,
+        trunk: nn.Module,
+        head: nn.Module,
+        width: int,
+        preparation: Mapping[str, object],
+        pooling: Pooling = "mean",
     ) -> None:
         super().__init__()
         self.trunk = trunk
         self.head = head
         self.width = width
         self.preparation = dict(preparation)
+        self.pooling: Pooling = pooling
         self._fingerprint: str | None = None
         self.trunk_changed = False
         self.freeze_trunk()
@@ -81,30 +96,86 @@ class Encoder(nn.Module):
             self._fingerprint = digest.hexdigest()
         return self._fingerprint
 
-    def read(self, inputs: Padded) -> Padded:
+    def read(self, inputs: Padded, sound: Float[Tensor, " batch"] | None = None) -> Padded:
         """Apply the trunk to each real step.
 
         Args:
             inputs: (batch, step, ...) trunk inputs.
+            sound: Each clip's place between verbal (0) and nonverbal (1); most trunks ignore it.
 
         Returns:
             (batch, step, width) trunk features, zero where masked.
         """
+        mask = inputs.mask
+        each = None if sound is None else sound[:, None].expand(mask.shape)[mask]
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.trunk_trains):
-            features = self.read_steps(inputs.values[inputs.mask])
-        values = features.new_zeros((*inputs.mask.shape, self.width))
-        values[inputs.mask] = features
-        return Padded(values, inputs.mask)
+            features = self.read_steps(inputs.values[mask], each)
+        values = features.new_zeros((*mask.shape, self.width))
+        values[mask] = features
+        return Padded(values, mask)
 
-    def read_steps(self, steps: Shaped[Tensor, "step ..."]) -> Float[Tensor, "step width"]:
+    def read_steps(
+        self, steps: Shaped[Tensor, "step ..."], sound: Float[Tensor, " step"] | None = None
+    ) -> Float[Tensor, "step *token width"]:
         """Apply the trunk to steps in portions, so that memory does not grow with their number."""
         if not len(steps):
             return torch.zeros(0, self.width, device=steps.device)
-        return torch.cat([self.trunk(portion) for portion in steps.split(STEPS_AT_ONCE)])
+        if sound is None or not self.heeds_sound:
+            return torch.cat([self.trunk(portion) for portion in steps.split(STEPS_AT_ONCE)])
+        pairs = zip(steps.split(STEPS_AT_ONCE), sound.split(STEPS_AT_ONCE), strict=True)
+        return torch.cat([self.trunk(portion, token) for portion, token in pairs])
 
     def forward(self, read: Padded) -> Features:
         """Project trunk features into the shared space and average them over time."""
         steps = self.head(read.values)
-        weight = read.mask.unsqueeze(-1).to(steps.dtype)
-        mean = (steps * weight).sum(1) / weight.sum(1).clamp(min=1)
-        return Features(F.normalize(mean, dim=-1), steps, read.mask)
+        return Features(pooled(steps, read.mask, self.pooling), steps, read.mask)
+
+
+class AudioEncoder(Encoder):
+    """An encoder of sound: waves are heard once (a spectrogram), and what was heard is cut into steps.
+
+    Attributes:
+        rate: Samples a second that it hears.
+        stereo: Whether it hears left and right apart.
+        sound_seconds: How much of a clip is heard at most, from its middle; None: all of it.
+    """
+
+    rate: int
+    stereo = False
+    sound_seconds: float | None = None
+
+    def hear(self, wave: Float[np.ndarray, "*channel sample"]) -> Shaped[Tensor, "..."]:
+        """What does not change from epoch to epoch, such as a spectrogram; may be kept."""
+        raise NotImplementedError
+
+    def cut(self, heard: Shaped[Tensor, "..."]) -> Shaped[Tensor, "step ..."]:
+        """Trunk inputs of what was heard."""
+        return heard
+
+    def mask(
+        self, heard: Shaped[Tensor, "..."], random: np.random.Generator
+    ) -> Shaped[Tensor, "step ..."]:
+        """Trunk inputs with stretches of time and bands hidden.
+
+        Raises:
+            UserError: This encoder has no such view.
+        """
+        raise UserError(
+            "The terms 'aa' and 'mt' need CLIP4VLA's audio encoder: leave them out of the stage, or "
+            "choose an experiment with that encoder."
+        )
+
+    def prepare(self, wave: Float[np.ndarray, "*channel sample"]) -> Shaped[Tensor, "step ..."]:
+        """Trunk inputs of a wave at `rate`; no steps where it has no samples."""
+        return self.cut(self.hear(wave))
+
+
+def pooled(
+    steps: Float[Tensor, "batch step dim"], mask: Bool[Tensor, "batch step"], pooling: Pooling
+) -> Float[Tensor, "batch dim"]:
+    """Unit vector of each row's real steps, in full precision; zero where there is none."""
+    steps = steps.float()
+    each = F.normalize(steps, dim=-1) if pooling == "mean_of_unit" else steps
+    weight = mask.unsqueeze(-1).to(steps.dtype)
+    mean = (each * weight).sum(1) / weight.sum(1).clamp(min=1)
+    return F.normalize(mean, dim=-1)

@@ -129,7 +129,7 @@ def compare(reports: Sequence[Report]) -> Comparison:
     return Comparison(
         protocol=reports[0].protocol,
         systems=tuple(_system(name, grouped[name]) for name in known + others),
-        galleries={result.name: result.gallery for result in reports[0].results},
+        galleries={r.name: r.gallery for report in reports for r in report.results},
         ceiling={task: best[K] for task, best in ceiling.items() if K in best},
     )
 

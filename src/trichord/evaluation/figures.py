@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, FAINT, GRID = "#1f2933", "#7b8794", "#e4e7eb"
-VISION, AUDIO, CEILING = "#2b6cb0", "#c05621", "#2f855a"
+CEILING = "#2f855a"
+SEARCHED = {
+    "visual": ("pictures", "#2b6cb0"),
+    "audio": ("sounds", "#c05621"),
+    "clip": ("clips", "#6b46c1"),
+}
+"""What a task searches: for people, and the hue of its bar."""
 HUES = ("#a0aec0", "#718096", "#d69e2e", "#2b6cb0", "#6b46c1", "#00838f", "#c05621", "#4a5568")
 DPI = 160
 COLUMNS = 3
@@ -56,7 +62,7 @@ def draw_report(report: Report, path: Path) -> None:
     figure = _figure(names, 5.2, 0.4 * len(names), caption)
     axes = figure.add_subplot()
     for row, (result, found) in enumerate(answered):
-        hue = VISION if result.name.startswith("visual") else AUDIO
+        _, hue = SEARCHED[result.name.split("<-")[0]]
         axes.barh(row, found.value, height=0.62, color=hue, alpha=0.85, zorder=2)
         axes.plot(
             [found.low, found.high], [row, row], color=INK, linewidth=1.6, clip_on=False, zorder=4
@@ -122,7 +128,7 @@ def _draw_panel(axes: "Axes", comparison: Comparison, task: str) -> None:
 def _spoken(task: str) -> str:
     """A task's name for people: what is searched, then what it is asked with."""
     gallery, query = task.split("<-")
-    searched = {"visual": "pictures", "audio": "sounds"}[gallery]
+    searched, _ = SEARCHED[gallery]
     asked = "sounds" if query == "sound" else f"{query.replace('_', '-')} captions"
     return f"{searched} ← {asked}"
 

@@ -3,11 +3,12 @@
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
+from trichord.evaluation.gallery import ClipVectors, Gallery, Weights
 from trichord.evaluation.ranks import Ties
-from trichord.evaluation.retrieval import ClipVectors, Gallery
 from trichord.types import Split
 
 CAPTION_RULE = "each caption a query, micro"
@@ -15,13 +16,18 @@ MISSING_RULE = "masked"
 METRICS = 1
 """Raised whenever a metric's definition changes."""
 
+SoundToken = float | Literal["none", "both", "clip"]
+"""As for the audio encoder, which this module must not import: it brings torch."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Protocol:
     """Everything besides the model that a retrieval number depends on.
 
     Hashes are the first 12 hexadecimal digits of a SHA-256: of a gallery's sorted clip ids, and of
-    the sorted captions with their kind and clip. `split` is None for all of a manifest.
+    the sorted captions with their kind and clip. `split` is None for all of a manifest, `name` that of
+    a published protocol. `sight` and `sound` weigh the two where they are fused; the gallery of
+    fused clips is all of both galleries. `sound_token` is None for the run's own.
     """
 
     split: Split | None
@@ -37,16 +43,28 @@ class Protocol:
     resamples: int
     bootstrap_seed: int
     metrics: int
+    name: str | None = None
+    sight: float = 1.0
+    sound: float = 1.0
+    sound_token: SoundToken | None = None
 
     def line(self) -> str:
         """The protocol in one line, to stand beneath every table and figure."""
+        name = f"{self.name}: " if self.name else ""
         return (
-            f"{self.split or 'all'} split; gallery {self.vision_clips} pictures"
+            f"{name}{self.split or 'all'} split; gallery {self.vision_clips} pictures"
             f" ({self.vision_gallery}), {self.audio_clips} sounds ({self.audio_gallery});"
             f" {self.captions} captions ({self.queries}), {self.caption_rule}; ties {self.ties};"
-            f" missing modalities {self.missing}; 95 % intervals over clips,"
+            f" missing modalities {self.missing}; {self._chosen()}95 % intervals over clips,"
             f" {self.resamples} resamples, seed {self.bootstrap_seed}; metrics {self.metrics}"
         )
+
+    def _chosen(self) -> str:
+        """Weights and sound token, where they are not the defaults."""
+        weights = f"sight {self.sight:g} and sound {self.sound:g}; "
+        plain = self.sight == self.sound == 1
+        token = "" if self.sound_token is None else f"sound token {_told(self.sound_token)}; "
+        return ("" if plain else weights) + token
 
 
 def stamp(
@@ -56,8 +74,23 @@ def stamp(
     ties: Ties = "pessimistic",
     resamples: int = 1000,
     seed: int = 0,
+    missing: str = MISSING_RULE,
+    sound_token: SoundToken | None = None,
+    name: str | None = None,
 ) -> Protocol:
-    """The protocol under which `evaluate(vectors, ties=..., resamples=..., seed=...)` measures."""
+    """The protocol under which `evaluate(vectors, ties=..., resamples=..., seed=...)` measures.
+
+    Args:
+        vectors: What is measured; fused clips bring their weights.
+        split: Of the manifest.
+        ties: How a tie counts.
+        resamples: Behind each interval.
+        seed: Of the resamples.
+        missing: What was done about missing modalities, in words.
+        sound_token: What was listened with, if not with the run's own.
+        name: Of a published protocol.
+    """
+    weights = vectors.fused.weights if vectors.fused else Weights()
     asked = [
         f"{kind}\0{vectors.ids[owner]}\0{text}"
         for kind, captions in vectors.captions.items()
@@ -66,18 +99,22 @@ def stamp(
     vision, audio = _present(vectors, "vision"), _present(vectors, "audio")
     return Protocol(
         split=split,
-        vision_gallery=_digest(vision),
+        vision_gallery=digest(vision),
         vision_clips=len(vision),
-        audio_gallery=_digest(audio),
+        audio_gallery=digest(audio),
         audio_clips=len(audio),
-        queries=_digest(asked),
+        queries=digest(asked),
         captions=len(asked),
         caption_rule=CAPTION_RULE,
         ties=ties,
-        missing=MISSING_RULE,
+        missing=missing,
         resamples=resamples,
         bootstrap_seed=seed,
         metrics=METRICS,
+        name=name,
+        sight=weights.sight,
+        sound=weights.sound,
+        sound_token=sound_token,
     )
 
 
@@ -90,6 +127,7 @@ def difference(one: Protocol, other: Protocol) -> list[str]:
         return f"{of.audio_clips} clips, list {of.audio_gallery}"
 
     told = {
+        "named protocol": (one.name or "none", other.name or "none"),
         "split": (one.split or "all", other.split or "all"),
         "vision gallery": (gallery(one, "vision"), gallery(other, "vision")),
         "audio gallery": (gallery(one, "audio"), gallery(other, "audio")),
@@ -97,6 +135,9 @@ def difference(one: Protocol, other: Protocol) -> list[str]:
         "caption rule": (one.caption_rule, other.caption_rule),
         "rule for ties": (one.ties, other.ties),
         "rule for missing modalities": (one.missing, other.missing),
+        "weight of sight": (f"{one.sight:g}", f"{other.sight:g}"),
+        "weight of sound": (f"{one.sound:g}", f"{other.sound:g}"),
+        "sound token": (_told(one.sound_token), _told(other.sound_token)),
         "number of resamples": (one.resamples, other.resamples),
         "bootstrap seed": (one.bootstrap_seed, other.bootstrap_seed),
         "version of the metrics": (one.metrics, other.metrics),
@@ -104,12 +145,18 @@ def difference(one: Protocol, other: Protocol) -> list[str]:
     return [f"{name}: {a} against {b}" for name, (a, b) in told.items() if a != b]
 
 
+def _told(token: SoundToken | None) -> str:
+    if token is None:
+        return "the run's own"
+    return token if isinstance(token, str) else f"{token:g}"
+
+
 def _present(vectors: ClipVectors, gallery: Gallery) -> list[str]:
-    _, present = vectors.gallery(gallery)
-    return [vectors.ids[row] for row in np.flatnonzero(present).tolist()]
+    return [vectors.ids[row] for row in np.flatnonzero(vectors.present(gallery)).tolist()]
 
 
-def _digest(names: Iterable[str]) -> str:
+def digest(names: Iterable[str]) -> str:
+    """A list of names in any order, as 12 hexadecimal digits."""
     # Each name is hashed by its own, so that no id or text can forge a border between two.
     whole = hashlib.sha256()
     for name in sorted(names):

@@ -1,13 +1,14 @@
-"""Where each query's right answer stands in its gallery; the whole score matrix is never held.
+"""Where each query's right answer stands in its gallery.
 
-Scores are cosines in float64. BLAS rounds a product differently at the edge of a block, so that in
-float32 identical vectors may score 1e-7 apart and a collapsed model would seem to rank by chance.
-A score within `TOLERANCE` of the right answer's counts as tied with it.
+Scores are read block by block. Those that are products of vectors are made on the way in float64, and
+their matrix is never held: BLAS rounds a product differently at the edge of a block, so that in float32
+identical vectors may score 1e-7 apart and a collapsed model would seem to rank by chance. A score
+within `TOLERANCE` of the right answer's counts as tied with it.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
@@ -17,10 +18,106 @@ Ties = Literal["pessimistic", "expected", "optimistic"]
 """What a tie means: every tied item stands before ours, the mean over all orders, or none does."""
 
 TOLERANCE = 1e-6
-"""Cosines closer than this are tied: towers that run in float32 do not tell them apart."""
+"""Scores closer than this are tied: towers that run in float32 do not tell them apart."""
 
 CHUNK = 1024
 """Queries, and gallery items, scored at once: 8 MiB of scores."""
+
+
+@runtime_checkable
+class Scores(Protocol):
+    """What each query scores against each item of a gallery; higher is better."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """How many queries and items."""
+        ...
+
+    def block(self, queries: slice, items: slice) -> Float[ndarray, "query item"]:
+        """A stretch of queries against a stretch of items; the caller may write into it."""
+        ...
+
+    def pairs(
+        self, queries: Int[ndarray, " pair"], items: Int[ndarray, " pair"]
+    ) -> Float[ndarray, " pair"]:
+        """Query and item of each pair."""
+        ...
+
+    def turned(self, items: Int[ndarray, " chosen"]) -> "Scores":
+        """The same scores with some of the items, in this order, asking for the queries."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Products:
+    """Scores that are inner products of vectors, made when they are read."""
+
+    queries: Float[ndarray, "query dim"]
+    gallery: Float[ndarray, "item dim"]
+
+    @classmethod
+    def cosines(
+        cls, queries: Shaped[ndarray, "query dim"], gallery: Shaped[ndarray, "item dim"]
+    ) -> "Products":
+        """Of vectors of any length but zero; only their direction counts.
+
+        Raises:
+            ValueError: A vector is zero or not finite.
+        """
+        return cls(unit(queries, "query"), unit(gallery, "gallery"))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """See `Scores`."""
+        return len(self.queries), len(self.gallery)
+
+    def block(self, queries: slice, items: slice) -> Float[ndarray, "query item"]:
+        """See `Scores`."""
+        return self.queries[queries] @ self.gallery[items].T
+
+    def pairs(
+        self, queries: Int[ndarray, " pair"], items: Int[ndarray, " pair"]
+    ) -> Float[ndarray, " pair"]:
+        """See `Scores`."""
+        return np.einsum("pd,pd->p", self.queries[queries], self.gallery[items])
+
+    def turned(self, items: Int[ndarray, " chosen"]) -> "Products":
+        """See `Scores`."""
+        return Products(self.gallery[items], self.queries)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreMatrix:
+    """Scores that a model gave pair by pair: too dear to be made twice, so they are held.
+
+    Raises:
+        ValueError: A score is not finite: it would beat, and be beaten by, nothing.
+    """
+
+    values: Float[ndarray, "query item"]
+
+    def __post_init__(self) -> None:
+        if broken := np.flatnonzero(~np.isfinite(self.values).all(axis=1)).tolist():
+            raise ValueError(f"Scores that are not finite: rows {_some(broken)}.")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """See `Scores`."""
+        return len(self.values), self.values.shape[1]
+
+    def block(self, queries: slice, items: slice) -> Float[ndarray, "query item"]:
+        """See `Scores`."""
+        return self.values[queries, items].astype(np.float64)
+
+    def pairs(
+        self, queries: Int[ndarray, " pair"], items: Int[ndarray, " pair"]
+    ) -> Float[ndarray, " pair"]:
+        """See `Scores`."""
+        return self.values[queries, items].astype(np.float64)
+
+    def turned(self, items: Int[ndarray, " chosen"]) -> "ScoreMatrix":
+        """See `Scores`."""
+        return ScoreMatrix(self.values[:, items].T)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +198,7 @@ def ranks_of_answers(
     *,
     chunk: int = CHUNK,
 ) -> Ranks:
-    """Rank the one right item of each query among all items of the gallery.
+    """Rank the one right item of each query among all items of the gallery, by cosine.
 
     Args:
         queries: Vectors of any length but zero; only their direction counts.
@@ -112,10 +209,7 @@ def ranks_of_answers(
     Raises:
         ValueError: A vector is zero or not finite, or an answer lies outside the gallery.
     """
-    _require_rows(answers, len(gallery), "answers")
-    own = np.arange(len(queries))
-    wrong = _count_wrong(unit(queries, "query"), unit(gallery, "gallery"), own, answers, chunk)
-    return Ranks(wrong.better, wrong.tied)
+    return rank_answers(Products.cosines(queries, gallery), answers, chunk=chunk)
 
 
 def ranks_of_sets(
@@ -125,7 +219,7 @@ def ranks_of_sets(
     *,
     chunk: int = CHUNK,
 ) -> RanksOfSets:
-    """Rank all right items of each query, where every item of the gallery is right for one query.
+    """Rank all right items of each query by cosine, where every item is right for one query.
 
     Args:
         queries: Vectors of any length but zero, such as those of clips.
@@ -136,16 +230,47 @@ def ranks_of_sets(
     Raises:
         ValueError: A vector is zero or not finite, or some query has no right item.
     """
-    _require_rows(owner, len(queries), "owner")
-    if missing := np.flatnonzero(np.bincount(owner, minlength=len(queries)) == 0).tolist():
+    return rank_sets(Products.cosines(queries, gallery), owner, chunk=chunk)
+
+
+def rank_answers(scores: Scores, answers: Int[ndarray, " query"], *, chunk: int = CHUNK) -> Ranks:
+    """Rank the one right item of each query among all items.
+
+    Args:
+        scores: Of queries against items.
+        answers: The item that is right for each query.
+        chunk: Queries and items read at once; changes memory, never the result.
+
+    Raises:
+        ValueError: An answer is no item.
+    """
+    queries, items = scores.shape
+    _require_rows(answers, items, "answers")
+    wrong = _count_wrong(scores, np.arange(queries), answers, chunk)
+    return Ranks(wrong.better, wrong.tied)
+
+
+def rank_sets(scores: Scores, owner: Int[ndarray, " item"], *, chunk: int = CHUNK) -> RanksOfSets:
+    """Rank all right items of each query, where every item is right for one query.
+
+    Args:
+        scores: Of queries, such as clips, against items, such as all their captions.
+        owner: The query for which each item is right.
+        chunk: Queries and items read at once; changes memory, never the result.
+
+    Raises:
+        ValueError: Some query has no right item.
+    """
+    queries = scores.shape[0]
+    _require_rows(owner, queries, "owner")
+    if missing := np.flatnonzero(np.bincount(owner, minlength=queries) == 0).tolist():
         raise ValueError(f"Queries without any right item have no rank: {_some(missing)}.")
-    left, right = unit(queries, "query"), unit(gallery, "gallery")
     answer = np.argsort(owner, kind="stable")
-    wrong = _count_wrong(left, right, owner[answer], answer, chunk)
+    wrong = _count_wrong(scores, owner[answer], answer, chunk)
     best_first = np.lexsort((-wrong.score, owner[answer]))
     query, score = owner[answer][best_first], wrong.score[best_first]
     place = np.arange(len(query)) - np.searchsorted(query, query)
-    among = np.full((len(queries), int(place.max(initial=0)) + 1), -np.inf)
+    among = np.full((queries, int(place.max(initial=0)) + 1), -np.inf)
     among[query, place] = score
     lead = among[query] - score[:, None]
     return RanksOfSets(
@@ -184,25 +309,22 @@ class _Wrong:
 
 
 def _count_wrong(
-    queries: Float[ndarray, "query dim"],
-    gallery: Float[ndarray, "item dim"],
-    query: Int[ndarray, " pair"],
-    answer: Int[ndarray, " pair"],
-    chunk: int,
+    scores: Scores, query: Int[ndarray, " pair"], answer: Int[ndarray, " pair"], chunk: int
 ) -> _Wrong:
     """Count the wrong items that beat or tie each (query, answer) pair; sorted by query."""
+    queries, gallery = scores.shape
     score = np.empty(len(query))
     better, above = np.zeros((2, len(query)), dtype=np.int64)
-    for rows in _spans(len(queries), chunk):
+    for rows in _spans(queries, chunk):
         pairs = slice(*np.searchsorted(query, (rows.start, rows.stop)))
         row, right = query[pairs] - rows.start, answer[pairs]
-        score[pairs] = np.einsum("pd,pd->p", queries[rows][row], gallery[right])
+        score[pairs] = scores.pairs(query[pairs], right)
         one_each = len(row) == rows.stop - rows.start
-        for items in _spans(len(gallery), chunk):
-            scores = queries[rows] @ gallery[items].T
+        for items in _spans(gallery, chunk):
+            block = scores.block(rows, items)
             here = (right >= items.start) & (right < items.stop)
-            scores[row[here], right[here] - items.start] = -np.inf
-            beside = scores if one_each else scores[row]
+            block[row[here], right[here] - items.start] = -np.inf
+            beside = block if one_each else block[row]
             better[pairs] += _count_rows(beside > score[pairs, None] + TOLERANCE)
             above[pairs] += _count_rows(beside >= score[pairs, None] - TOLERANCE)
     return _Wrong(score, better, above - better)

@@ -24,7 +24,9 @@ class Report:
     """A run's retrieval numbers with the protocol they were measured under.
 
     `run` names the run, `experiment` what was trained, `seed` the training seed. `ceiling` is the
-    best possible R@k of each task (task, then k), known for the generated world only.
+    best possible R@k of each task (task, then k), known for the generated world only. `silent` has
+    each clip without sound, and the training clip whose sound it was given, None where it stayed as it
+    was or was left out.
     """
 
     run: str
@@ -33,6 +35,7 @@ class Report:
     protocol: Protocol
     results: tuple[TaskResult, ...]
     ceiling: dict[str, dict[int, float]] | None = None
+    silent: dict[str, str | None] = field(default_factory=dict[str, str | None])
     trichord: str = field(default_factory=lambda: version("trichord"))
     kind: Literal["retrieval"] = "retrieval"
     format: Literal[1] = FORMAT
@@ -40,6 +43,14 @@ class Report:
     def best(self, task: str, k: int) -> float | None:
         """The best possible R@k of a task, None where nobody knows it."""
         return (self.ceiling or {}).get(task, {}).get(k)
+
+    def silence(self) -> str:
+        """How many clips are silent, and how many of them have a borrowed sound."""
+        if not self.silent:
+            return ""
+        lent = sum(donor is not None for donor in self.silent.values())
+        given = f", {lent} with the sound of a training clip" if lent else ""
+        return f" Silent: {len(self.silent)} clips{given}."
 
 
 _REPORT = TypeAdapter(Report)
@@ -83,7 +94,8 @@ def table(report: Report) -> Table:
     shown = Table(
         title=f"{report.run}: {report.experiment}, seed {report.seed}",
         caption=f"Protocol: {report.protocol.line()}. Asked: queries; clips: gallery; per clip:"
-        " mean over clips; back: media to text (hit: any own caption, recall: share of them).",
+        " mean over clips; back: media to text (hit: any own caption, recall: share of them)."
+        + report.silence(),
         caption_justify="left",
         box=SIMPLE_HEAD,
         collapse_padding=True,

@@ -1,25 +1,57 @@
 """A model's vectors for all clips and captions of a source, as evaluation wants them."""
 
-import numpy as np
-import torch
+from collections.abc import Iterator
 
-from trichord.evaluation.retrieval import CaptionVectors, ClipVectors
+import numpy as np
+from jaxtyping import Float
+
+from trichord.evaluation.gallery import CaptionVectors, ClipVectors, Fused, Mean, Weights
+from trichord.evaluation.pairs import AfterPairs, Pairs, Shelf, measuring, on_cpu
 from trichord.features.source import Source, portions
 from trichord.models.embedder import Embedder, Toward
+from trichord.models.fusion import GlobalToGlobal, GlobalToLocal
 from trichord.types.tensors import Features
 
 CLIPS_AT_ONCE = 256
+MEDIA_AT_ONCE = 32
+"""Of clips whose frames or sounds the towers have yet to read: at CLIP4VLA's sizes 540 MB."""
 CAPTIONS_AT_ONCE = 2048
 
+_Vectors = tuple[np.ndarray, np.ndarray]
+"""(clip, dim) vectors, and which clips have one."""
 
-def embed_source(model: Embedder, source: Source) -> ClipVectors:
-    """Embed every clip and every caption once, in the source's order, without any sampling."""
-    was_training = model.training
-    model.eval()
-    vision, audio = _media(model, source)
-    toward_vision = _texts(model, source, "vision")
-    toward_audio = toward_vision if model.aligned else _texts(model, source, "audio")
-    model.train(was_training)
+
+def embed_source(
+    model: Embedder,
+    source: Source,
+    weights: Weights | None = None,
+    after_pairs: AfterPairs | None = None,
+) -> ClipVectors:
+    """Embed every clip and every caption once, in the source's order, without any sampling.
+
+    Where the model has a fusion, clips are as its `media` leaves them: with global-to-local, sight and
+    sound have attended to one another. A fusion that re-ranks keeps the clips' steps on the CPU and
+    scores pairs when a task asks for them.
+
+    Args:
+        model: In whatever mode; it is left in it.
+        source: Clips, each of which may lack a modality, and all of which may.
+        weights: Of sight and sound where they are fused; given, they fuse a model without a fusion too,
+            by the mean.
+        after_pairs: Told how many pairs have been scored, after every portion.
+
+    Raises:
+        ValueError: Weights for a model whose sight and sound live in two spaces.
+    """
+    if weights and not model.aligned:
+        raise ValueError("Sight and sound live in two spaces: they cannot be fused.")
+    with measuring(model):
+        vision, audio, shelves = _media(model, source)
+        toward_vision = _texts(model, source, "vision")
+        toward_audio = toward_vision if model.aligned else _texts(model, source, "audio")
+    fused: Fused | None = _mean(model, weights)
+    if _reranks(model):
+        fused = Pairs(model, source, shelves, weights or Weights(), after_pairs)
     captions = source.captions
     return ClipVectors(
         ids=tuple(clip.id for clip in source.clips),
@@ -28,6 +60,8 @@ def embed_source(model: Embedder, source: Source) -> ClipVectors:
         audio=audio[0],
         has_audio=audio[1],
         aligned=model.aligned,
+        mingled=isinstance(model.fusion, GlobalToLocal),
+        fused=fused,
         captions={
             kind: CaptionVectors(
                 texts=tuple(captions.texts[i] for i in numbers),
@@ -40,32 +74,59 @@ def embed_source(model: Embedder, source: Source) -> ClipVectors:
     )
 
 
-def _media(
-    model: Embedder, source: Source
-) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """Vectors and presence of all clips, for vision and for audio."""
-    pictures: list[Features] = []
-    sounds: list[Features] = []
-    for rows in portions(len(source.clips), CLIPS_AT_ONCE):
-        with torch.inference_mode():
-            embedded = model(source.batch(rows, None).to(model.device))
-        pictures.append(embedded.vision)
-        sounds.append(embedded.audio)
-    return _joined(pictures), _joined(sounds)
+def _reranks(model: Embedder) -> bool:
+    return model.fusion is not None and not model.fusion.indexable
 
 
-def _texts(model: Embedder, source: Source, toward: Toward) -> np.ndarray:
+def _mean(model: Embedder, weights: Weights | None) -> Mean | None:
+    """What scores clips that have vectors of their own; None where nothing fuses them."""
+    if model.fusion is None and weights is None:
+        return None
+    absent = model.fusion.absent if isinstance(model.fusion, GlobalToGlobal) else "masked"
+    return Mean(weights=weights or Weights(), absent=absent)
+
+
+def _media(model: Embedder, source: Source) -> tuple[_Vectors, _Vectors, list[Shelf]]:
+    """Vectors and presence of all clips for vision and for audio, and steps if they are needed."""
+    pictures: list[_Vectors] = []
+    sounds: list[_Vectors] = []
+    kept: list[Shelf] = []
+    for shelf in _shelves(model, source):
+        pictures.append(_arrays(shelf.vision, shelf.count, model.vision.dim))
+        sounds.append(_arrays(shelf.audio, shelf.count, model.audio.dim))
+        if _reranks(model):
+            kept.append(shelf)
+    return _joined(pictures), _joined(sounds), kept
+
+
+def _shelves(model: Embedder, source: Source) -> Iterator[Shelf]:
+    """Clips as the fusion leaves them, some at a time."""
+    size = CLIPS_AT_ONCE if {"vision", "audio"} <= {*source.read} else MEDIA_AT_ONCE
+    for rows in portions(len(source.clips), size):
+        embedded = model(source.batch(rows, None).to(model.device))
+        vision, audio = embedded.vision, embedded.audio
+        if model.fusion is not None:
+            vision, audio = model.fusion.media(vision, audio)
+        yield Shelf(start=int(rows[0]), count=len(rows), vision=on_cpu(vision), audio=on_cpu(audio))
+
+
+def _texts(model: Embedder, source: Source, toward: Toward) -> Float[np.ndarray, "caption dim"]:
     tower = model.text_toward(toward)
     found = [np.zeros((0, tower.dim), np.float32)]
     for rows in portions(len(source.captions.texts), CAPTIONS_AT_ONCE):
         inputs = source.texts(rows, toward).to(model.device)
-        with torch.inference_mode():
-            read = inputs if source.read else tower.read(inputs)
-            found.append(tower(read).pooled.cpu().numpy())
+        read = inputs if "text" in source.read else tower.read(inputs)
+        found.append(tower(read).pooled.cpu().numpy())
     return np.concatenate(found)
 
 
-def _joined(parts: list[Features]) -> tuple[np.ndarray, np.ndarray]:
-    pooled = [part.pooled.cpu().numpy() for part in parts]
-    present = [part.present.cpu().numpy() for part in parts]
-    return np.concatenate(pooled), np.concatenate(present)
+def _arrays(features: Features | None, rows: int, dim: int) -> _Vectors:
+    """Vectors and presence; of a modality that the source does not give, nothing is present."""
+    if features is None:
+        return np.zeros((rows, dim), np.float32), np.zeros(rows, np.bool_)
+    return features.pooled.numpy(), features.present.numpy()
+
+
+def _joined(parts: list[_Vectors]) -> _Vectors:
+    vectors, present = zip(*parts, strict=True)
+    return np.concatenate(vectors), np.concatenate(present)

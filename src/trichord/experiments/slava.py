@@ -18,7 +18,7 @@ from trichord.types import CaptionKind, Modality, TermName
 ALL: tuple[Modality, ...] = ("text", "vision", "audio")
 
 # What each system is meant for decides which validation tasks pick its best epoch (the paper names
-# no criterion; fact sheet, ambiguity 19).
+# no criterion).
 VISUAL_TASKS = ("visual<-visual",)
 AUDIO_TASKS = ("audio<-audio",)
 SOUND_TASK = ("visual<-sound",)

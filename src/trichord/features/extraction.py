@@ -1,20 +1,24 @@
 """Reading frozen towers once: media and captions to cached features, resumable at any point."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from trichord.encoders.encoder import Encoder
-from trichord.features.source import portions
+from trichord.features.source import portions, sound_of
 from trichord.features.store import IMPORTED, FeatureFolder, FeatureRow, FeatureTable
 from trichord.media.decoded import Decoded
 from trichord.media.decoder import Decoder, Request
+from trichord.media.plan import DecodePlan
 from trichord.media.signature import file_signature
-from trichord.models.embedder import TEXTS_AT_ONCE, Embedder
-from trichord.types import Clip
+from trichord.models.embedder import TEXTS_AT_ONCE, Embedder, TextEncoder
+from trichord.types import MODALITIES, Clip, Modality
+from trichord.types.tensors import Padded
 
 ROWS_AT_ONCE = 32
 """Clips between two commits: what an interruption can cost."""
@@ -40,41 +44,51 @@ def extract_texts(
         for rows in portions(len(todo), 16 * TEXTS_AT_ONCE):
             chosen = [todo[i] for i in rows]
             with torch.inference_mode():
-                parts = [
-                    tower.read_steps(
-                        tower.prepare([chosen[i] for i in some]).to(model.device)
-                    ).cpu()
+                values = [
+                    row
                     for some in portions(len(chosen), TEXTS_AT_ONCE)
+                    for row in read_texts(tower, [chosen[i] for i in some], model.device)
                 ]
-            values = torch.cat(parts)[:, None].numpy()
             table.put([FeatureRow(t, "text", "ok", v) for t, v in zip(chosen, values, strict=True)])
             yield Extracted(name, ("ok",) * len(chosen))
         table.compact()
 
 
 def extract_media(
-    model: Embedder, clips: Sequence[Clip], folder: FeatureFolder, decoder: Decoder
+    model: Embedder,
+    clips: Sequence[Clip],
+    folder: FeatureFolder,
+    decoder: Decoder,
+    modalities: Sequence[Modality] = MODALITIES,
 ) -> Iterator[Extracted]:
     """Decode each clip once and read the vision and audio towers; skips what is there already.
 
     A clip that cannot be read gets a row without steps and its status: it is not tried again until
-    its file changes.
+    its file changes. Only the towers of `modalities` are read.
     """
-    towers = {"vision": model.vision, "audio": model.audio}
+    towers = {
+        name: tower
+        for name, tower in (("vision", model.vision), ("audio", model.audio))
+        if name in modalities
+    }
+    if not towers:
+        return
     tables = {name: folder.table(name, tower) for name, tower in towers.items()}
-    origins = _origins(clips)
-    done = {name: _up_to_date(table, origins) for name, table in tables.items()}
+    signatures = {path: _signature(path) for path in dict.fromkeys(clip.path for clip in clips)}
+    origins = {n: _origins(clips, signatures, tower.heeds_sound) for n, tower in towers.items()}
+    done = {name: _up_to_date(table, origins[name]) for name, table in tables.items()}
     todo = [clip for clip in clips if not all(clip.id in ids for ids in done.values())]
     yield Extracted("media", ("done",) * (len(clips) - len(todo)))
-    for group in _read(model, todo, decoder):
+    for group in _read(model.plan_of(modalities), todo, decoder):
         for name, tower in towers.items():
             inputs = [
                 model.vision_inputs(decoded) if name == "vision" else model.audio_inputs(decoded)
                 for _, decoded in group
             ]
-            values = read_rows(tower, inputs, model.device)
+            sound = [sound_of(clip) for clip, _ in group]
+            values = read_rows(tower, inputs, model.device, sound)
             rows = [
-                FeatureRow(clip.id, origins[clip.id], decoded.status, value.numpy())
+                FeatureRow(clip.id, origins[name][clip.id], decoded.status, value.numpy())
                 for (clip, decoded), value in zip(group, values, strict=True)
                 if clip.id not in done[name]
             ]
@@ -84,17 +98,40 @@ def extract_media(
         table.compact()
 
 
-def read_rows(tower: Encoder, rows: list[Tensor], device: torch.device) -> list[Tensor]:
-    """Trunk features of several clips' inputs, joined for the tower and split again."""
+def read_texts(
+    tower: TextEncoder, texts: list[str], device: torch.device
+) -> list[Float[np.ndarray, "_ width"]]:
+    """Trunk features of texts: a row of steps each."""
+    ids = tower.prepare(texts)[:, None].to(device)
+    read = tower.read(Padded(ids, torch.ones(len(texts), 1, dtype=torch.bool, device=device)))
+    values, mask = read.values.cpu(), read.mask.cpu()
+    return [row[real].numpy() for row, real in zip(values, mask, strict=True)]
+
+
+def read_rows(
+    tower: Encoder, rows: list[Tensor], device: torch.device, sound: list[float] | None = None
+) -> list[Tensor]:
+    """Trunk features of several clips' inputs, joined for the tower and split again.
+
+    `sound` is each clip's place between verbal and nonverbal.
+    """
+    counts = [len(row) for row in rows]
+    each = None
+    if sound is not None:
+        each = torch.tensor(sound).repeat_interleave(torch.tensor(counts)).to(device)
     with torch.inference_mode():
-        features = tower.read_steps(torch.cat(rows).to(device)).cpu()
-    return list(features.split([len(row) for row in rows]))
+        features = tower.read_steps(torch.cat(rows).to(device), each).cpu()
+    return list(features.split(counts))
 
 
-def _origins(clips: Sequence[Clip]) -> dict[str, str]:
-    """Which bytes and which span each clip is, by id."""
-    signatures = {path: _signature(path) for path in dict.fromkeys(c.path for c in clips)}
-    return {c.id: f"{signatures[c.path]}:{c.start}:{c.end}" for c in clips}
+def _origins(
+    clips: Sequence[Clip], signatures: Mapping[str, str], with_sound: bool
+) -> dict[str, str]:
+    """Which bytes and which span each clip is, by id, and what it sounds like where that counts."""
+    return {
+        c.id: f"{signatures[c.path]}:{c.start}:{c.end}" + (f":{c.sound}" if with_sound else "")
+        for c in clips
+    }
 
 
 def _up_to_date(table: FeatureTable, origins: dict[str, str]) -> set[str]:
@@ -111,12 +148,12 @@ def _signature(path: str) -> str:
 
 
 def _read(
-    model: Embedder, clips: Sequence[Clip], decoder: Decoder
+    plan: DecodePlan, clips: Sequence[Clip], decoder: Decoder
 ) -> Iterator[list[tuple[Clip, Decoded]]]:
     """Decode clips, a file once however many clips it holds, in groups of `ROWS_AT_ONCE`."""
     files = [list(same) for _, same in groupby(clips, key=lambda clip: clip.path)]
     requests = [
-        Request(path=same[0].path, spans=tuple((c.start, c.end) for c in same), plan=model.plan)
+        Request(path=same[0].path, spans=tuple((c.start, c.end) for c in same), plan=plan)
         for same in files
     ]
     group: list[tuple[Clip, Decoded]] = []

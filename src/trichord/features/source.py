@@ -1,5 +1,6 @@
 """Where batches come from: cached features, or media decoded and prepared on the way."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,12 +9,18 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Int
+from torch import Tensor
 
+from trichord.encoders.clip_audio import UNKNOWN_SOUND
 from trichord.features.store import FeatureFolder, Ragged
+from trichord.media.decoded import Decoded
 from trichord.media.decoder import Decoder, Request
 from trichord.models.embedder import Embedder, Toward
-from trichord.types import CaptionKind, Clip, UserError
+from trichord.types import MODALITIES, CaptionKind, Clip, Modality, Sound, UserError
 from trichord.types.tensors import Batch, Padded
+
+KEPT_BYTES = 2 * 1024**3
+"""Of decoded media that a source keeps in memory."""
 
 
 @dataclass(frozen=True)
@@ -68,13 +75,20 @@ class Source(Protocol):
 
     clips: Sequence[Clip]
     captions: Captions
-    read: bool
-    """Whether its batches are trunk features already."""
+    read: tuple[Modality, ...]
+    """Of which modalities its batches hold trunk features already."""
 
     def batch(
-        self, clips: Int[np.ndarray, " row"], captions: Int[np.ndarray, " row"] | None
+        self,
+        clips: Int[np.ndarray, " row"],
+        captions: Int[np.ndarray, " row"] | None,
+        masking: int | None = None,
     ) -> Batch:
-        """Clips by number with captions by number (-1: none); None: no text at all."""
+        """Clips by number with captions by number (-1: none); None: no text at all.
+
+        With `masking`, a copy of the audio with stretches hidden, which depend on that number and
+        the clip alone.
+        """
         ...
 
     def texts(self, captions: Int[np.ndarray, " row"], toward: Toward) -> Padded:
@@ -83,18 +97,24 @@ class Source(Protocol):
 
 
 class FeatureSource:
-    """Batches of cached trunk features."""
+    """Batches of cached trunk features, of all modalities or of some."""
 
-    read = True
-
-    def __init__(self, clips: Sequence[Clip], model: Embedder, folder: FeatureFolder) -> None:
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        model: Embedder,
+        folder: FeatureFolder,
+        modalities: tuple[Modality, ...] = MODALITIES,
+    ) -> None:
         self.clips = clips
         self.captions = Captions.of(clips)
+        self.read = modalities
         ids = [clip.id for clip in clips]
-        self._vision = _load(folder, "vision", model, ids)
-        self._audio = _load(folder, "audio", model, ids)
+        self._media = {
+            name: _load(folder, name, model, ids) for name in modalities if name != "text"
+        }
         widest = max(model.vision.dim, model.audio.dim)
-        values = self._vision.values.numel() + self._audio.values.numel()
+        values = sum(ragged.values.numel() for ragged in self._media.values())
         self.work_per_clip = values * widest // max(1, len(clips))
         """Multiply-adds of linear heads on a clip, roughly: is it worth several threads?"""
         texts = list(dict.fromkeys(self.captions.texts))
@@ -103,20 +123,30 @@ class FeatureSource:
             [place[text] for text in self.captions.texts], dtype=torch.long
         )
         towers = {"vision": "text", "audio": "text" if model.aligned else "sound_text"}
-        loaded = {name: _load(folder, name, model, texts) for name in set(towers.values())}
-        self._text = {toward: loaded[name] for toward, name in towers.items()}
+        wanted = set(towers.values()) if "text" in modalities else set[str]()
+        loaded = {name: _load(folder, name, model, texts) for name in wanted}
+        self._text = {toward: loaded[name] for toward, name in towers.items() if name in loaded}
 
     def batch(
-        self, clips: Int[np.ndarray, " row"], captions: Int[np.ndarray, " row"] | None
+        self,
+        clips: Int[np.ndarray, " row"],
+        captions: Int[np.ndarray, " row"] | None,
+        masking: int | None = None,
     ) -> Batch:
-        """Clips by number with captions by number (-1: none); None: no text at all."""
+        """Clips by number with captions by number (-1: none); None: no text at all.
+
+        Raises:
+            UserError: `masking` is asked for: features of masked sound are never cached.
+        """
+        _refuse_masks(masking)
         rows = torch.from_numpy(clips)
+        audio, vision = self._media.get("audio"), self._media.get("vision")
         return Batch(
             ids=tuple(self.clips[i].id for i in clips),
-            text=None if captions is None else self.texts(captions, "vision"),
-            audio=self._audio.padded(rows),
-            vision=self._vision.padded(rows),
-            read=True,
+            text=self.texts(captions, "vision") if captions is not None and self._text else None,
+            audio=None if audio is None else audio.padded(rows),
+            vision=None if vision is None else vision.padded(rows),
+            read=self.read,
         )
 
     def texts(self, captions: Int[np.ndarray, " row"], toward: Toward) -> Padded:
@@ -140,31 +170,97 @@ def _load(folder: FeatureFolder, name: str, model: Embedder, keys: Sequence[str]
         ) from error
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a clip's file gave: its sound as heard, its frames ready for the tower."""
+
+    heard: Tensor | None
+    frames: Tensor | None
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return sum(one.nbytes for one in (self.heard, self.frames) if one is not None)
+
+
 class MediaSource:
-    """Batches decoded from media files; for towers that train."""
+    """Batches decoded from media files; for towers that train.
 
-    read = False
+    What was decoded is kept up to `KEPT_BYTES`, so that a small corpus is decoded once; clips beyond
+    that are decoded each time.
+    """
 
-    def __init__(self, clips: Sequence[Clip], model: Embedder, decoder: Decoder) -> None:
+    read: tuple[Modality, ...] = ()
+
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        model: Embedder,
+        decoder: Decoder,
+        modalities: tuple[Modality, ...] = MODALITIES,
+    ) -> None:
         self.clips = clips
         self.captions = Captions.of(clips)
         self._model = model
         self._decoder = decoder
+        self._modalities = modalities
+        self._plan = model.plan_of(modalities)
+        self._kept: dict[int, Taken] = {}
+        self._room = KEPT_BYTES
+        self._sound = torch.tensor([sound_of(clip) for clip in clips])
 
     def batch(
-        self, clips: Int[np.ndarray, " row"], captions: Int[np.ndarray, " row"] | None
+        self,
+        clips: Int[np.ndarray, " row"],
+        captions: Int[np.ndarray, " row"] | None,
+        masking: int | None = None,
     ) -> Batch:
-        """Clips by number with captions by number (-1: none); None: no text at all."""
-        chosen = [self.clips[i] for i in clips]
-        requests = [
-            Request(path=c.path, spans=((c.start, c.end),), plan=self._model.plan) for c in chosen
+        """Clips by number with captions by number (-1: none); None: no text at all.
+
+        With `masking`, a copy of the audio with stretches hidden, which depend on that number and
+        the clip alone.
+        """
+        taken = self._take(clips)
+        heard = [one.heard for one in taken if one.heard is not None]
+        frames = [one.frames for one in taken if one.frames is not None]
+        audio = self._model.audio
+        masked = [
+            audio.mask(one, _random(masking, self.clips[i].id))
+            for i, one in zip(clips, heard if masking is not None else (), strict=False)
+            if masking is not None
         ]
-        decoded = [spans[0] for spans in self._decoder.decode_all(requests)]
+        asked = captions if "text" in self._modalities else None
         return Batch(
-            ids=tuple(clip.id for clip in chosen),
-            text=None if captions is None else self.texts(captions, "vision"),
-            audio=Padded.stack([self._model.audio_inputs(one) for one in decoded]),
-            vision=Padded.stack([self._model.vision_inputs(one) for one in decoded]),
+            ids=tuple(self.clips[i].id for i in clips),
+            text=None if asked is None else self.texts(asked, "vision"),
+            audio=Padded.stack([audio.cut(one) for one in heard]) if heard else None,
+            vision=Padded.stack(frames) if frames else None,
+            masked=Padded.stack(masked) if masked else None,
+            sound=self._sound[torch.from_numpy(clips)],
+        )
+
+    def _take(self, clips: Int[np.ndarray, " row"]) -> list[Taken]:
+        """Decode what is not kept."""
+        missing = [int(i) for i in clips if i not in self._kept]
+        files = [self.clips[i] for i in missing]
+        requests = [Request(path=c.path, spans=((c.start, c.end),), plan=self._plan) for c in files]
+        if not {"audio", "vision"} & set(self._modalities):
+            return [Taken(None, None)] * len(clips)
+        new = {
+            i: self._taken(spans[0])
+            for i, spans in zip(missing, self._decoder.decode_all(requests), strict=True)
+        }
+        for i, one in new.items():
+            if one.size <= self._room:
+                self._kept[i] = one
+                self._room -= one.size
+        return [new[i] if i in new else self._kept[i] for i in map(int, clips)]
+
+    def _taken(self, decoded: Decoded) -> Taken:
+        hears, sees = "audio" in self._modalities, "vision" in self._modalities
+        return Taken(
+            self._model.heard(decoded) if hears else None,
+            self._model.vision_inputs(decoded) if sees else None,
         )
 
     def texts(self, captions: Int[np.ndarray, " row"], toward: Toward) -> Padded:
@@ -172,6 +268,68 @@ class MediaSource:
         known = [self.captions.texts[i] if i >= 0 else "" for i in captions]
         ids = self._model.text_toward(toward).prepare(known)
         return Padded(ids[:, None], torch.from_numpy(captions >= 0)[:, None])
+
+
+class MixedSource:
+    """Batches of which some modalities come from the cache and the others from media."""
+
+    def __init__(self, cached: FeatureSource, media: MediaSource) -> None:
+        self.clips = cached.clips
+        self.captions = cached.captions
+        self.read = cached.read
+        self._cached = cached
+        self._media = media
+
+    def batch(
+        self,
+        clips: Int[np.ndarray, " row"],
+        captions: Int[np.ndarray, " row"] | None,
+        masking: int | None = None,
+    ) -> Batch:
+        """Clips by number with captions by number (-1: none); None: no text at all.
+
+        Raises:
+            UserError: `masking` is asked for, but sound comes from the cache.
+        """
+        if "audio" in self.read:
+            _refuse_masks(masking)
+        cached = self._cached.batch(clips, captions)
+        fresh = self._media.batch(clips, captions, masking)
+        return Batch(
+            ids=fresh.ids,
+            text=cached.text if "text" in self.read else fresh.text,
+            audio=cached.audio if "audio" in self.read else fresh.audio,
+            vision=cached.vision if "vision" in self.read else fresh.vision,
+            masked=fresh.masked,
+            sound=fresh.sound,
+            read=self.read,
+        )
+
+    def texts(self, captions: Int[np.ndarray, " row"], toward: Toward) -> Padded:
+        """Captions by number as input, or features, of the text tower that searches `toward`."""
+        return (self._cached if "text" in self.read else self._media).texts(captions, toward)
+
+
+def _refuse_masks(masking: int | None) -> None:
+    if masking is not None:
+        raise UserError(
+            "Terms with masked audio ('aa', 'mt') read sound from media, not from cached features: "
+            "add audio to --stages.N.towers, or train with --from media."
+        )
+
+
+_SOUND: dict[Sound | None, float] = {"verbal": 0.0, "nonverbal": 1.0, "both": 0.5}
+
+
+def sound_of(clip: Clip) -> float:
+    """A clip's place between verbal (0) and nonverbal (1), for towers that take a token per clip."""
+    return _SOUND.get(clip.sound, UNKNOWN_SOUND)
+
+
+def _random(masking: int, clip: str) -> np.random.Generator:
+    """The random numbers of one clip's mask."""
+    digest = hashlib.blake2b(clip.encode("utf-8", "surrogateescape"), digest_size=8).digest()
+    return np.random.default_rng([masking, int.from_bytes(digest, "big")])
 
 
 def portions(count: int, size: int) -> Iterator[Int[np.ndarray, " row"]]:

@@ -119,7 +119,12 @@ def _probe(path: str, limits: Limits) -> Probe:
 def _decode(request: Header, limits: Limits, tell: Tell) -> Work:
     plan = request["plan"]
     frames = FramePlan(**plan["frames"]) if plan["frames"] else None
-    plan = DecodePlan(frames=frames, rates=tuple(plan["rates"]))
+    plan = DecodePlan(
+        frames=frames,
+        rates=tuple(plan["rates"]),
+        stereo=plan["stereo"],
+        sound_seconds=plan["sound_seconds"],
+    )
     source = open_source(request["path"], limits)
     try:
         if source.av is None:

@@ -23,15 +23,19 @@ class Decoded:
     seconds at which each frame is first shown.
 
     `audio`: sample rate → float32 (samples,), the mean of all channels (of 5.1 too, its
-    low-frequency channel included), with exactly `samples_in(end - start, rate)` samples; where the
-    track begins later or ends earlier than the span there are zeros. No rate at all: no usable
-    sound, a track of zeros included.
+    low-frequency channel included); of a stereo plan (channel, samples), where a track of one channel
+    gives one row, of two left and right, and of more left and right as FFmpeg mixes them (centre
+    and surround at -3 dB, no low-frequency channel). There are exactly
+    `samples_in(plan.sound_length(start, end), rate)` samples, from `sound_start` on, which is
+    `start` unless the plan's `sound_seconds` cut the span's middle out; where the track begins later
+    or ends earlier there are zeros. No rate at all: no usable sound, a track of zeros included.
     """
 
     status: Status
     reason: str = ""
     start: float = 0.0
     end: float = 0.0
+    sound_start: float = 0.0
     frames: NDArray[np.uint8] | None = None
     times: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     audio: dict[int, NDArray[np.float32]] = field(default_factory=dict)

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trichord.media.decoded import Decoded, Work, samples_in
 from trichord.media.plan import DecodePlan, Limits, Request, Span
@@ -93,7 +94,9 @@ class Decoder:
         )
         results = [
             found.get(n)
-            or dataclasses.replace(failed, start=start, end=start if end is None else end)
+            or dataclasses.replace(
+                failed, start=start, end=start if end is None else end, sound_start=start
+            )
             for n, (start, end) in enumerate(request.spans)
         ]
         return results, Work(**answer.get("work", {}))
@@ -185,18 +188,25 @@ def _decoded_from(header: Header, arrays: Arrays, plan: DecodePlan) -> Decoded:
         shape = frames.shape
         if len(shape) != 4 or shape[3] != 3 or not 0 < len(frames) == len(times) <= wanted:
             raise WireError("frames nobody asked for")
-    if not {int(rate) for rate in arrays} <= set(plan.rates):
-        raise WireError("sound nobody asked for")
-    audio = {rate: arrays[str(rate)] for rate in plan.rates if str(rate) in arrays}
-    for rate, samples in audio.items():
-        if samples.shape != (samples_in(end - start, rate),) or samples.dtype != np.float32:
-            raise WireError("sound of a wrong length")
     return Decoded(
         status=_status(header["status"]),
         reason=str(header["reason"]),
         start=start,
         end=end,
+        sound_start=plan.sound_span(start, end)[0],
         frames=frames,
         times=times,
-        audio=audio,
+        audio=_sound_from(arrays, plan, plan.sound_length(start, end)),
     )
+
+
+def _sound_from(arrays: Arrays, plan: DecodePlan, seconds: float) -> dict[int, NDArray[np.float32]]:
+    if not {int(rate) for rate in arrays} <= set(plan.rates):
+        raise WireError("sound nobody asked for")
+    audio = {rate: arrays[str(rate)] for rate in plan.rates if str(rate) in arrays}
+    for rate, samples in audio.items():
+        count = samples_in(seconds, rate)
+        shapes = [(1, count), (2, count)] if plan.stereo else [(count,)]
+        if samples.shape not in shapes or samples.dtype != np.float32:
+            raise WireError("sound of a wrong shape")
+    return audio

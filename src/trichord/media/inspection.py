@@ -3,11 +3,12 @@
 from dataclasses import replace
 from itertools import pairwise
 
+from trichord.media.channels import mono_of
 from trichord.media.failure import MediaError, refuse_hunger
 from trichord.media.picture import display_matrix, display_size, pixel_aspect, rotation_of
 from trichord.media.plan import Limits
 from trichord.media.probe import AudioStream, Probe, Status, VideoStream
-from trichord.media.sound import FAINTEST, mono_of
+from trichord.media.sound import FAINTEST
 from trichord.media.source import Frame, Packet, Source, Track, check_pixels, duration_of
 from trichord.media.still import probe_still
 

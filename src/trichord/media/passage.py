@@ -1,5 +1,6 @@
 """One pass over a file: every span's frames and sound in one demux loop, seeking only over gaps."""
 
+import math
 from collections import Counter, deque
 from collections.abc import Callable
 
@@ -13,7 +14,7 @@ from trichord.media.plan import DecodePlan, Limits
 from trichord.media.probe import Status
 from trichord.media.resample import resample
 from trichord.media.sight import Sight
-from trichord.media.sound import FAINTEST, Mono, Sound
+from trichord.media.sound import FAINTEST, Sound, rate_of
 from trichord.media.source import (
     Frame,
     Packet,
@@ -51,7 +52,6 @@ class Passage:
         self.plan = plan
         self.limits = limits
         self.emit = emit
-        self.open = deque(sorted(spans.items(), key=lambda item: (item[1][1], item[1][0], item[0])))
         self.looks = (
             {n: plan.frames.times(*span) for n, span in spans.items()} if plan.frames else {}
         )
@@ -62,13 +62,32 @@ class Passage:
         self.sound: Sound | None = None
         if source.video is not None and self.looks:
             self.sight = Sight(source, sorted(self.users), limits, self._keep)
+        self.heard: dict[int, Span] = {}
         if source.audio is not None and plan.rates:
-            self.sound = Sound(source, list(spans.values()), plan.rates)
+            self.heard = {number: self._heard(span) for number, span in spans.items()}
+            self.sound = Sound(source, list(self.heard.values()), plan)
+        self.open = deque(sorted(spans.items(), key=self._due))
         self.position = 0.0
         self.reached = 0.0
         self.ended = False
         self.sought: float | None = None
         self.seeks = 0
+
+    def _heard(self, span: Span) -> Span:
+        """Where a span's sound lies; what is cut out is whole samples of the track, and enough."""
+        begin, end = self.plan.sound_span(*span)
+        if (begin, end) == span:
+            return span
+        rate = rate_of(self.source.audio)
+        first, count = round(begin * rate), math.ceil(self.plan.sound_length(*span) * rate)
+        return first / rate, (first + count) / rate
+
+    def _due(self, item: tuple[int, Span]) -> tuple[float, float, int]:
+        """Order of completion: the time up to which a span needs the file, then its start."""
+        number, span = item
+        times = [self.heard[number][1]] if self.sound is not None else []
+        times += self.looks[number][-1:] if self.sight is not None else ()
+        return max(times, default=span[1]), span[0], number
 
     def run(self) -> None:
         """Go over the file until every span has been handed on."""
@@ -194,7 +213,7 @@ class Passage:
         next_look = self.sight.need if self.sight is not None else None
         if next_look is not None and next_look <= self.looks[number][-1]:
             return False
-        return self.sound is None or self.sound.complete(span)
+        return self.sound is None or self.sound.complete(self.heard[number])
 
     def _hand_on(self) -> None:
         while self.open and self._ready(*self.open[0]):
@@ -214,18 +233,19 @@ class Passage:
             if not self.users[time]:
                 self.frames.pop(time, None)
         if self.sound is not None:
-            self.sound.release(span)
+            self.sound.release(self.heard[number])
 
     def _build(self, number: int, span: Span) -> Decoded:
         self._check_whole(span)
         frames = times = None
         if self.sight is not None:
             frames, times = self._frames_of(number)
-        audio = self._audio_of(span) if self.sound is not None else {}
+        audio = self._audio_of(number, span) if self.sound is not None else {}
         return Decoded(
             status=self._status(bool(audio)),
             start=span[0],
             end=span[1],
+            sound_start=self.plan.sound_span(*span)[0],
             frames=frames,
             times=np.zeros(0) if times is None else times,
             audio=audio,
@@ -249,19 +269,20 @@ class Passage:
             raise MediaError("corrupt", "its picture cannot be decoded")
         return np.stack([frame for _, frame in found]), np.array([time for time, _ in found])
 
-    def _audio_of(self, span: Span) -> dict[int, Mono]:
+    def _audio_of(self, number: int, span: Span) -> dict[int, NDArray[np.float32]]:
         assert self.sound is not None
         if self.sound.failed and not self.sound.decoded:
             raise MediaError("corrupt", "its sound cannot be decoded")
-        samples, context, rate = self.sound.cut(span), self.sound.context, self.sound.rate
-        heard = samples[context : len(samples) - context]
-        if not len(heard) or max(heard.max(), -heard.min()) < FAINTEST:
+        samples, context = self.sound.cut(self.heard[number]), self.sound.context
+        heard = samples[:, context : samples.shape[1] - context]
+        if not heard.size or max(heard.max(), -heard.min()) < FAINTEST:
             return {}
-        length = span[1] - span[0]
-        return {
-            wanted: resample(samples, rate, wanted, context, samples_in(length, wanted))
-            for wanted in self.plan.rates
-        }
+        audio: dict[int, NDArray[np.float32]] = {}
+        for rate in self.plan.rates:
+            count = samples_in(self.plan.sound_length(*span), rate)
+            channels = resample(samples, self.sound.rate, rate, context, count)
+            audio[rate] = channels if self.plan.stereo else channels[0]
+        return audio
 
     def _status(self, heard: bool) -> Status:
         if self.source.audio is None:

@@ -46,14 +46,35 @@ class FramePlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodePlan:
-    """The frames wanted of each span (None: no picture) and the rates of mono sound wanted."""
+    """The frames wanted of each span (None: no picture) and the sound wanted, at each of `rates`.
+
+    `stereo`: left and right instead of the mean of all channels. `sound_seconds`: at most so many
+    seconds of sound, from the middle of a longer span; nothing else of its sound is decoded.
+    """
 
     frames: FramePlan | None
     rates: tuple[int, ...] = ()
+    stereo: bool = False
+    sound_seconds: float | None = None
 
     def __post_init__(self) -> None:
         if any(rate < 1 for rate in self.rates) or len(set(self.rates)) != len(self.rates):
             raise ValueError("Sample rates are positive and differ from one another.")
+        if self.sound_seconds is not None and not 0 < self.sound_seconds < math.inf:
+            raise ValueError("A decode plan's sound_seconds is finite and > 0, or None.")
+
+    def sound_length(self, start: float, end: float) -> float:
+        """How many seconds of sound are taken of the span [start, end)."""
+        length = end - start
+        return length if self.sound_seconds is None else min(length, self.sound_seconds)
+
+    def sound_span(self, start: float, end: float) -> tuple[float, float]:
+        """Start and end, in seconds, of the sound that is taken of the span [start, end)."""
+        length = self.sound_length(start, end)
+        if length >= end - start:
+            return start, end
+        begin = (start + end) / 2 - length / 2
+        return begin, begin + length
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,9 +1,10 @@
-"""Mono sound from one sample rate to another."""
+"""Sound from one sample rate to another."""
 
 import math
 
 import numpy as np
-from numpy.typing import NDArray
+
+from trichord.media.channels import Mono, Samples
 
 FILTER_SECONDS = 0.02
 """How far the filter may see on either side; it reaches 16 samples of the lower rate."""
@@ -18,13 +19,15 @@ def context_samples(source: int, target: int) -> int:
     return math.ceil(FILTER_SECONDS * source / unit) * unit
 
 
-def resample(
-    samples: NDArray[np.float32], source: int, target: int, context: int, count: int
-) -> NDArray[np.float32]:
-    """The `count` output samples that begin where input sample `context` lies.
+def resample(samples: Samples, source: int, target: int, context: int, count: int) -> Samples:
+    """The `count` output samples of each channel that begin where input sample `context` lies.
 
-    Deterministic, and a function of the samples given alone.
+    Deterministic, and a function of the samples given alone; no channel knows of another.
     """
+    return np.stack([_resampled(row, source, target, context, count) for row in samples])
+
+
+def _resampled(samples: Mono, source: int, target: int, context: int, count: int) -> Mono:
     if source == target:
         return _exactly(samples[context:], count)
     skip = context_samples(source, target)
@@ -32,11 +35,11 @@ def resample(
     return _exactly(moved[skip * target // source :], count)
 
 
-def _converted(samples: NDArray[np.float32], source: int, target: int) -> NDArray[np.float32]:
+def _converted(samples: Mono, source: int, target: int) -> Mono:
     from av import AudioFrame, AudioResampler
 
     converter = AudioResampler(format="fltp", layout="mono", rate=target)
-    out: list[NDArray[np.float32]] = []
+    out: list[Mono] = []
     for start in range(0, len(samples), CHUNK):
         piece = np.ascontiguousarray(samples[None, start : start + CHUNK])
         frame = AudioFrame.from_ndarray(piece, format="fltp", layout="mono")
@@ -46,7 +49,7 @@ def _converted(samples: NDArray[np.float32], source: int, target: int) -> NDArra
     return np.concatenate(out) if out else np.zeros(0, np.float32)
 
 
-def _exactly(samples: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+def _exactly(samples: Mono, count: int) -> Mono:
     out = np.zeros(count, np.float32)
     kept = samples[:count]
     out[: len(kept)] = kept

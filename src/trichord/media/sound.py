@@ -1,4 +1,4 @@
-"""The sound track: mono samples of spans, the same bits wherever decoding began.
+"""The sound track: samples of spans, the same bits wherever decoding began.
 
 Decoders carry state (AAC fills bands with noise from a running generator, Opus predicts), so
 samples would depend on how much was decoded before them. Therefore the track is cut into blocks of
@@ -10,11 +10,12 @@ from collections import Counter, deque
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from trichord.media.failure import MediaError, refuse_hunger
+from trichord.media.channels import Samples, samples_of
+from trichord.media.failure import refuse_hunger
+from trichord.media.plan import DecodePlan
 from trichord.media.resample import context_samples
-from trichord.media.source import Frame, Packet, Source, packet_time
+from trichord.media.source import Frame, Packet, Source, Track, packet_time
 
 BLOCK = 8.0
 WARM_UP = 0.5
@@ -22,6 +23,8 @@ GAP = 0.03
 """Seconds by which time stamps may stray before it is a gap in the track and not rounding."""
 FAINTEST = 2.0**-16
 """Half a step of 16-bit sound: what stays below rounds to zero and is silence."""
+SLACK = 1.0
+"""Seconds of sound kept on either side of what is wanted, beyond what resampling needs."""
 LATE = 10.0
 """Seconds past its end after which a block waits no longer for packets."""
 
@@ -30,46 +33,33 @@ REOPENED = (
     "flac", "alac", "ac3", "eac3",
 )  # fmt: skip
 """Decoders that can be opened afresh from what PyAV lets us copy; PCM has no state and needs none.
-Any other codec is one endless block, decoded from the file's start."""
+Any other codec is one long block, decoded from the file's start."""
 
-Mono = NDArray[np.float32]
 Context = Any
 """A PyAV codec context: one decoder."""
-FULL_SCALE = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31}
 
 
-def mono_of(frame: Frame) -> Mono:
-    """Mean of a frame's channels at full scale 1; what is not a number becomes 0."""
-    kind = frame.format.name.removesuffix("p")
-    values = frame.to_ndarray()
-    if not frame.format.is_planar:
-        values = values.reshape(-1, frame.layout.nb_channels).T
-    if kind in FULL_SCALE:
-        middle = FULL_SCALE[kind] if kind == "u8" else 0.0
-        values = ((values.astype(np.float64) - middle) / FULL_SCALE[kind]).astype(np.float32)
-    elif kind not in ("flt", "dbl"):
-        raise MediaError("unsupported", f"samples of kind {kind}")
-    mono = values.astype(np.float32, copy=False).mean(axis=0, dtype=np.float32)
-    if not np.isfinite(mono).all():
-        mono = np.nan_to_num(mono, nan=0.0, posinf=0.0, neginf=0.0)
-    return mono
+def rate_of(track: Track) -> int:
+    """Samples a second of a sound track, as its header has it; the decoded frames have the last word."""
+    return max(1, track.codec_context.sample_rate)
 
 
 class Block:
     """One block of the track and the decoder that works on it; yields (sample index, samples)."""
 
-    def __init__(self, context: Context, number: int, end: float) -> None:
+    def __init__(self, context: Context, number: int, end: float, rows: int) -> None:
         self.context = context
         self.number = number
         self.begin = number * BLOCK
         self.end = end
+        self.rows = rows
         self.rate = 0
-        self.held: list[tuple[int | None, Mono]] = []
+        self.held: list[tuple[int | None, Samples]] = []
         self.next: int | None = None
         self.done = False
         self.failed = 0
 
-    def decode(self, packet: Packet, source: Source) -> list[tuple[int, Mono]]:
+    def decode(self, packet: Packet, source: Source) -> list[tuple[int, Samples]]:
         """Decode a packet (None: the end) into the samples that belong to this block."""
         from av.error import FFmpegError
 
@@ -79,12 +69,12 @@ class Block:
             refuse_hunger(error)
             self.failed += 1
             frames = []
-        pieces: list[tuple[int, Mono]] = []
+        pieces: list[tuple[int, Samples]] = []
         for frame in frames:
             pieces += self._take(frame, source)
         return pieces + self._anchor() if packet is None else pieces
 
-    def _take(self, frame: Frame, source: Source) -> list[tuple[int, Mono]]:
+    def _take(self, frame: Frame, source: Source) -> list[tuple[int, Samples]]:
         if frame.samples == 0:
             return []
         self.rate = self.rate or frame.sample_rate
@@ -94,12 +84,12 @@ class Block:
         time = source.seconds(frame.pts, source.audio)
         index = None if time is None else round(time * self.rate)
         if self.next is not None:
-            return self._place(index, mono_of(frame))
-        self.held.append((index, mono_of(frame)))
+            return self._place(index, samples_of(frame, self.rows))
+        self.held.append((index, samples_of(frame, self.rows)))
         warm = time is not None and time >= self.begin + (WARM_UP if self.number == 0 else 0)
         return self._anchor() if warm else []
 
-    def _anchor(self) -> list[tuple[int, Mono]]:
+    def _anchor(self) -> list[tuple[int, Samples]]:
         """Fix the block's position on the time line from the frames held.
 
         Matroska and FLV round time stamps to milliseconds; the median over the warm-up is better
@@ -114,43 +104,43 @@ class Block:
         for index, samples in held:
             if index is not None:
                 offsets.append(index - run)
-            run += len(samples)
+            run += samples.shape[1]
         self.next = round(float(np.median(offsets))) if offsets else round(self.begin * self.rate)
         return [piece for _, samples in held for piece in self._place(None, samples)]
 
-    def _place(self, index: int | None, samples: Mono) -> list[tuple[int, Mono]]:
+    def _place(self, index: int | None, samples: Samples) -> list[tuple[int, Samples]]:
         assert self.next is not None
         if index is not None and abs(index - self.next) > GAP * self.rate:
             self.next = index
-        start, stop = self.next, self.next + len(samples)
+        start, stop = self.next, self.next + samples.shape[1]
         self.next = stop
         low = start if self.number == 0 else max(start, round(self.begin * self.rate))
-        limit = stop if self.end == float("inf") else round(self.end * self.rate)
+        limit = round(self.end * self.rate)
         self.done = stop >= limit
         high = min(stop, limit)
-        return [(low, samples[low - start : high - start])] if high > low else []
+        return [(low, samples[:, low - start : high - start])] if high > low else []
 
 
 class Sound:
     """Collects the samples of spans while packets go by, and keeps no more than open spans need."""
 
-    def __init__(
-        self, source: Source, spans: list[tuple[float, float]], rates: tuple[int, ...]
-    ) -> None:
-        """Spans are (start, end) in seconds from the file's start."""
+    def __init__(self, source: Source, spans: list[tuple[float, float]], plan: DecodePlan) -> None:
+        """Spans of sound are (start, end) in seconds from the file's start."""
         self.source = source
         self.track = source.audio
-        self.rates = rates
-        self.rate: int = max(1, self.track.codec_context.sample_rate)
+        self.rates = plan.rates
+        self.rows = 2 if plan.stereo and self.track.codec_context.channels != 1 else 1
+        self.rate: int = rate_of(self.track)
         codec = self.track.codec_context.codec.name
         self.stateless = codec.startswith("pcm_")
-        self.endless = not (self.stateless or codec in REOPENED)
+        self.undivided = not (self.stateless or codec in REOPENED)
         self.margin = self.context / self.rate
+        self.last = max((end for _, end in spans), default=0.0) + self.margin + SLACK
         self.starts = deque(sorted(spans))
         self.closed: Counter[tuple[float, float]] = Counter()
         self.needed = deque(sorted({n for span in spans for n in self.blocks(span)}))
         self.live: dict[int, Block] = {}
-        self.pieces: deque[tuple[int, Mono]] = deque()
+        self.pieces: deque[tuple[int, Samples]] = deque()
         self.failed = 0
         self.decoded = 0.0
         self.last_time = 0.0
@@ -173,7 +163,7 @@ class Sound:
 
     def blocks(self, span: tuple[float, float]) -> range:
         """Numbers of the blocks that hold a span and what resampling needs around it."""
-        if self.endless:
+        if self.undivided:
             return range(1)
         first = max(0.0, span[0] - self.margin) // BLOCK
         return range(int(first), int(max(0.0, span[1] + self.margin) // BLOCK) + 1)
@@ -206,25 +196,20 @@ class Sound:
     def finish(self) -> None:
         """Take the file's end."""
         self.pass_by(float("inf"))
-        while self.needed:  # an endless block
-            block = self.live.get(self.needed[0])
-            if block is not None:
-                self._store(block, block.decode(None, self.source))
-            self._close(self.needed[0])
 
     def complete(self, span: tuple[float, float]) -> bool:
         """Whether all samples of a span that there will be are there."""
         return not self.needed or self.blocks(span)[-1] < self.needed[0]
 
-    def cut(self, span: tuple[float, float]) -> Mono:
+    def cut(self, span: tuple[float, float]) -> Samples:
         """Samples of a span at the track's rate, `context` more at either end; zeros where none."""
         low = round(span[0] * self.rate) - self.context
         high = round(span[1] * self.rate) + self.context
-        out = np.zeros(max(0, high - low), np.float32)
+        out = np.zeros((self.rows, max(0, high - low)), np.float32)
         for start, samples in self.pieces:
-            a, b = max(low, start), min(high, start + len(samples))
+            a, b = max(low, start), min(high, start + samples.shape[1])
             if b > a:
-                out[a - low : b - low] = samples[a - start : b - start]
+                out[:, a - low : b - low] = samples[:, a - start : b - start]
         return out
 
     def release(self, span: tuple[float, float]) -> None:
@@ -232,15 +217,18 @@ class Sound:
         self.closed[span] += 1
         while self.starts and self.closed[self.starts[0]]:
             self.closed[self.starts.popleft()] -= 1
-        first = (self.starts[0][0] if self.starts else float("inf")) - self.margin - 1
-        while self.pieces and (self.pieces[0][0] + len(self.pieces[0][1])) / self.rate < first:
+        self._drop()
+
+    def _drop(self) -> None:
+        first = (self.starts[0][0] if self.starts else float("inf")) - self.margin - SLACK
+        while self.pieces and (self.pieces[0][0] + self.pieces[0][1].shape[1]) / self.rate < first:
             self.pieces.popleft()
 
     def _end(self, number: int) -> float:
-        return float("inf") if self.endless else (number + 1) * BLOCK
+        return self.last if self.undivided else (number + 1) * BLOCK
 
     def _begin(self, number: int) -> Block:
-        block = Block(self._decoder(number), number, self._end(number))
+        block = Block(self._decoder(number), number, self._end(number), self.rows)
         self.live[number] = block
         return block
 
@@ -258,10 +246,11 @@ class Sound:
         fresh.layout = own.layout
         return fresh
 
-    def _store(self, block: Block, pieces: list[tuple[int, Mono]]) -> None:
+    def _store(self, block: Block, pieces: list[tuple[int, Samples]]) -> None:
         self.rate = block.rate or self.rate
         self.pieces.extend(pieces)
-        self.decoded += sum(len(samples) for _, samples in pieces) / self.rate
+        self.decoded += sum(samples.shape[1] for _, samples in pieces) / self.rate
+        self._drop()
         if block.done:
             self._close(block.number)
 

@@ -2,26 +2,42 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
 from trichord.encoders.clap import ClapEncoder, ClapTextEncoder
 from trichord.encoders.clip import ClipTextEncoder, ClipVisionEncoder
+from trichord.encoders.clip_audio import ClipAudioEncoder, SoundToken
 from trichord.encoders.encoder import Encoder
 from trichord.media.decoded import Decoded
 from trichord.media.plan import DecodePlan
-from trichord.types import Modality, UserError
+from trichord.models.fusion import Fusion
+from trichord.types import MODALITIES, Modality, UserError
 from trichord.types.tensors import Batch, Embeddings, Features, Padded
 
 TextEncoder = ClipTextEncoder | ClapTextEncoder
 VisionEncoder = ClipVisionEncoder
-AudioEncoder = ClapEncoder
+AudioEncoder = ClapEncoder | ClipAudioEncoder
 Toward = Literal["vision", "audio"]
 TEXTS_AT_ONCE = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaVectors:
+    """Unit vectors of clips, zero where a clip lacks the modality, and which clips have it.
+
+    `audio` has a vector for each sound token that was listened at.
+    """
+
+    vision: Float[np.ndarray, "clip dim"]
+    has_vision: Bool[np.ndarray, " clip"]
+    audio: Float[np.ndarray, "clip token sound_dim"]
+    has_audio: Bool[np.ndarray, " clip"]
 
 
 class Embedder(nn.Module):
@@ -50,6 +66,7 @@ class Embedder(nn.Module):
         self.vision = vision
         self.audio = audio
         self.sound_text = sound_text
+        self.fusion: Fusion | None = None
         pairs = [(self.text, self.vision), (self.sound_text or self.text, self.audio)]
         for text, media in pairs:
             if text.dim != media.dim:
@@ -71,7 +88,26 @@ class Embedder(nn.Module):
     @property
     def plan(self) -> DecodePlan:
         """What a media file must be decoded to for the towers."""
-        return DecodePlan(frames=self.vision.frames, rates=(self.audio.rate,))
+        return self.plan_of(("audio", "vision"))
+
+    def plan_of(self, modalities: Sequence[Modality]) -> DecodePlan:
+        """What a media file must be decoded to for some of the towers."""
+        return DecodePlan(
+            frames=self.vision.frames if "vision" in modalities else None,
+            rates=(self.audio.rate,) if "audio" in modalities else (),
+            stereo=self.audio.stereo,
+            sound_seconds=self.audio.sound_seconds,
+        )
+
+    def choose_sound_token(self, token: SoundToken) -> None:
+        """Listen with another sound token from now on.
+
+        Raises:
+            UserError: The audio tower takes none.
+        """
+        if not isinstance(self.audio, ClipAudioEncoder):
+            raise UserError("--sound-token: this model's audio tower takes no sound token.")
+        self.audio.choose_token(token)
 
     @property
     def device(self) -> torch.device:
@@ -86,6 +122,8 @@ class Embedder(nn.Module):
             digest.update(f"{name} {tower.fingerprint}".encode())
             for value in tower.head.state_dict().values():
                 digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        for value in self.fusion.state_dict().values() if self.fusion else ():
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
     def encoders(self) -> Mapping[str, Encoder]:
@@ -94,26 +132,31 @@ class Embedder(nn.Module):
         return named | ({"sound_text": self.sound_text} if self.sound_text else {})
 
     def read(self, batch: Batch) -> Batch:
-        """Apply the trunks: inputs to trunk features."""
-        if batch.read:
-            return batch
+        """Apply the trunks that have not been applied yet: inputs to trunk features."""
         towers: dict[Modality, Encoder] = {
             "text": self.text, "vision": self.vision, "audio": self.audio,
         }  # fmt: skip
-        read = {
-            name: tower.read(inputs)
+        features = {
+            name: tower.read(inputs, batch.sound)
             for name, tower in towers.items()
-            if (inputs := batch.of(name)) is not None
+            if (inputs := batch.of(name)) is not None and name not in batch.read
         }
-        return Batch(ids=batch.ids, **read, read=True)
+        if batch.masked is not None:
+            features["masked"] = self.audio.read(batch.masked, batch.sound)
+        return replace(batch, **features, read=MODALITIES)
 
     def forward(self, batch: Batch) -> Embeddings:
         """Embeddings of a batch of inputs or of trunk features (`batch.read`)."""
         batch = self.read(batch)
+        text = None if batch.text is None else self.text(batch.text)
+        audio = None if batch.audio is None else self.audio(batch.audio)
+        vision = None if batch.vision is None else self.vision(batch.vision)
         return Embeddings(
-            text=None if batch.text is None else self.text(batch.text),
-            audio=None if batch.audio is None else self.audio(batch.audio),
-            vision=None if batch.vision is None else self.vision(batch.vision),
+            text=text,
+            audio=audio,
+            vision=vision,
+            masked=None if batch.masked is None else self.audio(batch.masked),
+            clips=self.fusion(text, vision, audio) if self.fusion and text is not None else None,
         )
 
     def text_toward(self, toward: Toward) -> TextEncoder:
@@ -144,41 +187,83 @@ class Embedder(nn.Module):
         found = [self._features(tower, list(ids[:, None])).pooled for ids in portions]
         return torch.cat(found).cpu().numpy() if found else np.zeros((0, tower.dim), np.float32)
 
-    def embed_vision(
-        self, decoded: Sequence[Decoded]
-    ) -> tuple[Float[np.ndarray, "clip dim"], Bool[np.ndarray, " clip"]]:
-        """Unit vectors of pictures, zero where a clip has none, and which have one.
+    def embed_media(self, decoded: Sequence[Decoded], tokens: Sequence[float] = ()) -> MediaVectors:
+        """Vectors of what is seen and heard in clips.
+
+        An indexable fusion has its say: CLIP4VLA's global-to-local reads frames and audio segments in
+        the light of one another.
 
         Args:
-            decoded: Decoded by `plan`.
-        """
-        return _arrays(self._features(self.vision, [self.vision_inputs(one) for one in decoded]))
+            decoded: Decoded by `plan`, or by `plan_of` one modality.
+            tokens: As for `read_media`; frames are read in the light of the first one's sound.
 
-    def embed_audio(
-        self, decoded: Sequence[Decoded]
-    ) -> tuple[Float[np.ndarray, "clip dim"], Bool[np.ndarray, " clip"]]:
-        """Unit vectors of sounds, zero where a clip has none, and which have one.
+        Raises:
+            ValueError: As for `read_media`; or more steps than the fusion has room for.
+        """
+        vision, heard = self.read_media(decoded, tokens)
+        shown = [self._in_context(vision, audio) for audio in heard]
+        seen = shown[0][0]
+        return MediaVectors(
+            vision=seen.pooled.cpu().numpy(),
+            has_vision=seen.present.cpu().numpy(),
+            audio=torch.stack([audio.pooled for _, audio in shown], dim=1).cpu().numpy(),
+            has_audio=heard[0].present.cpu().numpy(),
+        )
+
+    def read_media(
+        self, decoded: Sequence[Decoded], tokens: Sequence[float] = ()
+    ) -> tuple[Features, list[Features]]:
+        """Frames of clips, and their sound at each of some sound tokens, before any fusion.
 
         Args:
-            decoded: Decoded by `plan`.
+            decoded: Decoded by `plan`, or by `plan_of` one modality.
+            tokens: From verbal (0) to nonverbal (1), for audio towers that take one; empty: listen
+                once, as the model does. The spectrogram is computed once for all.
+
+        Raises:
+            ValueError: Sound tokens for an audio tower that takes none.
         """
-        return _arrays(self._features(self.audio, [self.audio_inputs(one) for one in decoded]))
+        vision = self._features(self.vision, [self.vision_inputs(one) for one in decoded])
+        sounds = Padded.stack([self.audio_inputs(one) for one in decoded]).to(self.device)
+        with torch.inference_mode():
+            if not tokens:
+                return vision, [self.audio(self.audio.read(sounds))]
+            return vision, [self._listen(sounds, token) for token in tokens]
 
     def vision_inputs(self, decoded: Decoded) -> Float[Tensor, "step 3 side side"]:
         """Trunk inputs of a clip's frames; no steps where it has none."""
         frames = decoded.frames
         return self.vision.prepare(np.zeros((0, 1, 1, 3), np.uint8) if frames is None else frames)
 
-    def audio_inputs(self, decoded: Decoded) -> Float[Tensor, "step 1 time mel"]:
+    def heard(self, decoded: Decoded) -> Shaped[Tensor, "..."]:
+        """What the audio tower makes of a clip's sound before it is cut into steps."""
+        return self.audio.hear(decoded.audio.get(self.audio.rate, np.zeros(0, np.float32)))
+
+    def audio_inputs(self, decoded: Decoded) -> Float[Tensor, "step channel time mel"]:
         """Trunk inputs of a clip's sound; no steps where it has none."""
-        return self.audio.prepare(decoded.audio.get(self.audio.rate, np.zeros(0, np.float32)))
+        return self.audio.cut(self.heard(decoded))
 
     def _features(self, tower: Encoder, rows: list[Tensor]) -> Features:
         with torch.inference_mode():
             return tower(tower.read(Padded.stack(rows).to(self.device)))
 
+    def _listen(self, sounds: Padded, token: float) -> Features:
+        """Sound at a sound token; the model's own is put back."""
+        if not isinstance(self.audio, ClipAudioEncoder):
+            raise ValueError("This model's audio tower takes no sound token.")
+        trunk = self.audio.sound_trunk
+        own, trunk.token = trunk.token, token
+        try:
+            return self.audio(self.audio.read(sounds))
+        finally:
+            trunk.token = own
 
-def _arrays(
-    features: Features,
-) -> tuple[Float[np.ndarray, "clip dim"], Bool[np.ndarray, " clip"]]:
-    return features.pooled.cpu().numpy(), features.present.cpu().numpy()
+    def _in_context(self, vision: Features, audio: Features) -> tuple[Features, Features]:
+        """What an index can hold of clips."""
+        if self.fusion is None:
+            return vision, audio
+        with torch.inference_mode():
+            seen, heard = self.fusion.media(vision, audio)
+        assert seen is not None
+        assert heard is not None
+        return seen, heard

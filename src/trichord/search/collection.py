@@ -29,6 +29,8 @@ class Description:
         hop: Seconds between the starts of moments.
         vision_dim: Size of a sight vector.
         audio_dim: Size of a sound vector.
+        sound_tokens: From verbal (0) to nonverbal (1), at which sound vectors are stored, the run's
+            own first; empty where there is nothing to choose.
         calibration: Scales of scores; None before the first indexing has ended.
         calibrated: The table's version that they were measured on.
     """
@@ -39,6 +41,7 @@ class Description:
     hop: float
     vision_dim: int
     audio_dim: int
+    sound_tokens: tuple[float, ...] = ()
     calibration: Calibration | None = None
     calibrated: int = 0
 
@@ -50,7 +53,10 @@ class Collection:
         self.path = path
         self.description = description
         self.table = MomentTable(
-            path / "moments.lance", description.vision_dim, description.audio_dim
+            path / "moments.lance",
+            description.vision_dim,
+            description.audio_dim,
+            description.sound_tokens,
         )
 
     @classmethod
@@ -102,6 +108,23 @@ class Collection:
                 f"{self.path} holds vectors of other weights (made by {self.description.run}): use "
                 "that run as it was then, or index into another folder."
             )
+
+    def sound_token(self, asked: float | None) -> float | None:
+        """Where a search listens between verbal (0) and nonverbal (1): as asked, or as the run does.
+
+        Returns:
+            None where sound is stored as the run hears it and there is nothing to choose.
+
+        Raises:
+            UserError: A sound token is asked for, and there is nothing to choose.
+        """
+        stored = self.description.sound_tokens
+        if asked is not None and not stored:
+            raise UserError(
+                f"--sound-token: {self.path} holds no sound at different sound tokens: leave it out, "
+                "or index anew with a run that listens at one (CLIP4VLA's audio tower)."
+            )
+        return stored[0] if stored and asked is None else asked
 
     @contextmanager
     def writing(self) -> Generator[None]:
@@ -198,10 +221,14 @@ def _read(file: Path) -> Description:
             )
         stored = content.pop("calibration")
         calibration = None if stored is None else Calibration.of(stored)
-        description = Description(**content, calibration=calibration)
+        # Absent before there were sound tokens.
+        tokens = tuple(float(token) for token in content.pop("sound_tokens", ()))
+        description = Description(**content, sound_tokens=tokens, calibration=calibration)
         sizes = (description.vision_dim, description.audio_dim)
         if not (0 < description.hop <= description.seconds < math.inf and min(sizes) > 0):
             raise ValueError("impossible sizes")
+        if tokens and (min(tokens), max(tokens), len(set(tokens))) != (0, 1, len(tokens)):
+            raise ValueError("impossible sound tokens")
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         why = next(iter(str(error).splitlines()), type(error).__name__)
         raise UserError(

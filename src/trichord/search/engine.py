@@ -12,14 +12,15 @@ from trichord.search.collection import Collection
 from trichord.search.query import Query
 from trichord.search.query_vectors import embed_query
 from trichord.search.reading import Cut
+from trichord.search.reranking import Reranker
 from trichord.search.table import Vector, Vectors
-from trichord.search.yardstick import Scale, blend
+from trichord.search.yardstick import DECIMALS, Scale, blend
 from trichord.types import Hit, UserError
 
 Column = Float[np.ndarray, " moment"]
 
-DECIMALS = 6
-"""Scores are rounded to these: beyond, they depend on where in the matrix a moment stands."""
+RERANK = 50
+"""Moments that a fusion looks at again where nothing else is said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,24 +53,47 @@ class SearchEngine:
     """A collection in memory, ready for queries.
 
     Every moment is scored: vectors are compared exactly, none is skipped by an approximate index.
+
+    Attributes:
+        gallery: The moments, heard at the sound token of the last search; another one is read anew.
+        calibration: Scales of scores at that sound token.
     """
 
-    def __init__(self, collection: Collection, model: Embedder, decoder: Decoder) -> None:
+    def __init__(
+        self,
+        collection: Collection,
+        model: Embedder,
+        decoder: Decoder,
+        sound_token: float | None = None,
+    ) -> None:
         """Load the vectors.
 
+        Args:
+            collection: What to search in.
+            model: That made it.
+            decoder: Reads the files of queries, and moments again that a fusion looks at.
+            sound_token: At which to load them, where the first search is known to ask for it.
+
         Raises:
-            UserError: The collection was made by other weights.
+            UserError: The collection was made by other weights, or has no sound tokens.
         """
         collection.require(model.fingerprint)
+        self.collection = collection
         self.model = model
         self.decoder = decoder
         self.cut = Cut(collection.description.seconds, collection.description.hop)
-        self.gallery = collection.table.gallery()
-        # None while the first indexing is under way: what is there can be searched all the same.
-        kept = collection.description.calibration
-        self.calibration = kept or calibrate_for(model, self.gallery)
+        self._hold(collection.sound_token(sound_token))
 
-    def search(self, query: Query, k: int = 10) -> list[Hit]:
+    def _hold(self, token: float | None) -> None:
+        """Load the moments as heard at a sound token, and the scales of their scores."""
+        self.gallery = self.collection.table.gallery(token)
+        usual = token == self.collection.sound_token(None)
+        # None while the first indexing is under way: what is there can be searched all the same.
+        kept = self.collection.description.calibration if usual else None
+        self.calibration = kept or calibrate_for(self.model, self.gallery)
+        self._token = token
+
+    def search(self, query: Query, k: int = 10, rerank: int = RERANK) -> list[Hit]:
         """The best `k` moments, best first; fewer where the collection has fewer to offer.
 
         A score is a weighted sum of standardised cosines in units of its own spread under no match
@@ -77,13 +101,29 @@ class SearchEngine:
         round. Where all the weight lies on a modality, moments without it are not found. Equal
         scores are ordered by file and time.
 
+        Where the model's fusion reads text and moment together, it then reorders the best `rerank`
+        moments of a text; all others follow as they were.
+
         Raises:
-            UserError: `k` is less than 1; the query's file cannot be used; or the query says
-                nothing of
-                the modality that has all the weight.
+            UserError: `k` is less than 1 or `rerank` less than 0; the query's file cannot be used;
+                the query says nothing of the modality that has all the weight; or it asks for a
+                sound token where the collection has none.
         """
         if k < 1:
             raise UserError(f"The number of hits asked for is {k}: ask for at least 1.")
+        if rerank < 0:
+            raise UserError(f"--rerank is {rerank}: give a number of moments, or 0 for none.")
+        token = self.collection.sound_token(query.sound_token)
+        if token != self._token:
+            self._hold(token)
+        reranker = Reranker.of(self.model, self.decoder)
+        if reranker is None or query.kind != "text":
+            return self._ranked(query, k)
+        hits = self._ranked(query, max(k, rerank))
+        return [*reranker.reorder(hits[:rerank], query, token), *hits[rerank:]][:k]
+
+    def _ranked(self, query: Query, k: int) -> list[Hit]:
+        """The best moments by their vectors."""
         sight, sound, agreement = self._sides(query)
         if not (sight.asked or sound.asked):
             side = "sight" if query.sight else "sound"
@@ -105,7 +145,7 @@ class SearchEngine:
         return [self._hit(int(rows[i]), float(seen[i]), float(heard[i])) for i in best]
 
     def _sides(self, query: Query) -> tuple[_Side, _Side, float]:
-        asked = embed_query(query, self.model, self.decoder, self.cut)
+        asked = embed_query(query, self.model, self.decoder, self.cut, self._token)
         stick = self.calibration.of_kind(asked.kind)
         gallery = self.gallery
         return (

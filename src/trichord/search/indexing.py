@@ -6,16 +6,22 @@ from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+import torch
+
+from trichord.media.decoded import samples_in
 from trichord.media.decoder import Decoder
 from trichord.media.probe import Status
 from trichord.models.embedder import Embedder
 from trichord.search.backdrop import calibrate_for
 from trichord.search.collection import Collection, Description, under
-from trichord.search.moments import SECONDS
+from trichord.search.moments import SECONDS, SHORTEST
 from trichord.search.reading import Cut, batches, read_moments
+from trichord.search.sound_tokens import tokens_of
 from trichord.search.survey import Survey, media_at, survey
 from trichord.search.table import FileEntries, FileVersion, KnownFile
 from trichord.types import UserError
+from trichord.types.tensors import Features
 
 Change = Literal["unchanged", "same", "new", "changed", "removed"]
 """`same`: the bytes were known already, under this name or another, and kept their vectors."""
@@ -59,7 +65,7 @@ def begin(
 
     Raises:
         UserError: The folder holds something else, or moments of another model or length; or no
-            such moments are possible.
+            such moments are possible, or they are too long for the model's fusion.
     """
     step = seconds if hop is None else hop
     if not (1.0 <= seconds <= 3600.0 and 0.1 <= step <= seconds):
@@ -67,6 +73,7 @@ def begin(
             f"Moments of {seconds:g} s every {step:g} s: choose a length of 1 to 3600 s and a step "
             "of 0.1 s to that length."
         )
+    _require_room(model, seconds + SHORTEST)
     description = Description(
         run=run,
         fingerprint=model.fingerprint,
@@ -74,8 +81,34 @@ def begin(
         hop=step,
         vision_dim=model.vision.dim,
         audio_dim=model.audio.dim,
+        sound_tokens=tokens_of(model),
     )
     return Collection.begin(path, description)
+
+
+def _require_room(model: Embedder, longest: float) -> None:
+    """Try the fusion on a moment of this length, with the frames and segments that it would have."""
+    if model.fusion is None:
+        return
+    samples = samples_in(model.plan.sound_length(0.0, longest), model.audio.rate)
+    segments = len(model.audio.prepare(np.zeros(samples, np.float32)))
+    frames = len(model.vision.frames.times(0.0, longest))
+    text, vision, audio = (_blank(model, steps) for steps in (1, frames, segments))
+    try:
+        with torch.inference_mode():
+            model.fusion(text, vision, audio)
+    except ValueError as error:
+        raise UserError(
+            f"--seconds: moments of up to {longest:g} s are too long for the run's fusion: {error}"
+        ) from error
+
+
+def _blank(model: Embedder, steps: int) -> Features:
+    return Features(
+        torch.zeros(1, model.dim, device=model.device),
+        torch.zeros(1, steps, model.dim, device=model.device),
+        torch.ones(1, steps, dtype=torch.bool, device=model.device),
+    )
 
 
 def index(
@@ -146,7 +179,9 @@ def _read(
     versions = {version.file: version for version in plan.read}
     cut = Cut(collection.description.seconds, collection.description.hop)
     group: list[FileEntries] = []
-    moments = read_moments(model, decoder, sorted(versions), cut)
+    moments = read_moments(
+        model, decoder, sorted(versions), cut, tokens=collection.description.sound_tokens
+    )
     for file, entries in groupby(moments, key=lambda entry: entry.moment.file):
         group.append(FileEntries(version=versions[file], entries=tuple(entries)))
         if sum(len(one.entries) for one in group) >= MOMENTS_A_COMMIT:

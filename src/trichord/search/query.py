@@ -13,16 +13,19 @@ class Query:
     """A text or a media file, and the weights of sight and sound.
 
     `image` looks at the picture of a file, `audio` listens to its sound, `video` does both. Weights
-    matter relative to one another.
+    matter relative to one another. `sound_token` is where to listen, from verbal (0) to nonverbal
+    (1); None: as the run does.
 
     Raises:
-        UserError: An empty text; a weight that is negative or no number; both weights 0.
+        UserError: An empty text; a weight that is negative or no number; both weights 0; a sound
+            token beyond 0 and 1.
     """
 
     kind: Literal["text", "image", "audio", "video"]
     given: str
     sight: float = 1.0
     sound: float = 1.0
+    sound_token: float | None = None
 
     def __post_init__(self) -> None:
         if not self.given.strip():
@@ -32,6 +35,10 @@ class Query:
                 raise UserError(f"The weight --{name} is {weight:g}: give a number of 0 or more.")
         if not self.sight and not self.sound:
             raise UserError("The weights --sight and --sound are both 0: raise one of them.")
+        if self.sound_token is not None and not 0 <= self.sound_token <= 1:
+            raise UserError(
+                f"--sound-token is {self.sound_token:g}: give a number from 0 (speech) to 1 (events)."
+            )
 
     @classmethod
     def of(
@@ -43,6 +50,7 @@ class Query:
         video: Path | None = None,
         sight: float = 1.0,
         sound: float = 1.0,
+        sound_token: float | None = None,
     ) -> "Query":
         """A query by exactly one of text, image, audio and video.
 
@@ -58,4 +66,4 @@ class Query:
             )
         kind: Literal["text", "image", "audio", "video"]
         [(kind, value)] = given  # pyright: ignore[reportAssignmentType] - a key of `asked`
-        return cls(kind=kind, given=value, sight=sight, sound=sound)
+        return cls(kind=kind, given=value, sight=sight, sound=sound, sound_token=sound_token)

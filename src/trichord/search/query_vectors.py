@@ -1,17 +1,19 @@
 """A query as vectors: what sight and what sound are compared with."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from trichord.media.decoder import Decoder
+from trichord.media.probe import USABLE
 from trichord.models.embedder import Embedder
 from trichord.search.query import Query
 from trichord.search.reading import Cut, read_moments
 from trichord.search.table import Entry, Vector
 from trichord.search.yardstick import Kind
-from trichord.types import UserError
+from trichord.types import Modality, UserError
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +25,22 @@ class QueryVectors:
     sound: Vector | None
 
 
-def embed_query(query: Query, model: Embedder, decoder: Decoder, cut: Cut) -> QueryVectors:
+def embed_query(
+    query: Query, model: Embedder, decoder: Decoder, cut: Cut, token: float | None = None
+) -> QueryVectors:
     """The vectors of a query.
 
     A file longer than a moment is cut as files of the collection are, and the mean of its moments'
     vectors is searched for. Where sight and sound share a space, a picture also searches sound, and
     a sound also pictures.
+
+    Args:
+        query: What is searched for.
+        model: Of the collection.
+        decoder: Reads the query's file.
+        cut: Of the collection.
+        token: Where to listen to a file between verbal (0) and nonverbal (1); None: as the model
+            does.
 
     Raises:
         UserError: The file is missing, broken, or lacks what is asked of it.
@@ -37,9 +49,19 @@ def embed_query(query: Query, model: Embedder, decoder: Decoder, cut: Cut) -> Qu
         texts = [query.given]
         sight, sound = model.embed_text(texts, "vision")[0], model.embed_text(texts, "audio")[0]
         return QueryVectors("text", sight, sound)
-    entries = _entries(Path(query.given), model, decoder, cut)
-    seen = _mean([one.vision for one in entries]) if query.kind != "audio" else None
-    heard = _mean([one.audio for one in entries]) if query.kind != "image" else None
+    looked_at: dict[str, tuple[Modality, ...]] = {"image": ("vision",), "audio": ("audio",)}
+    entries = _entries(
+        Path(query.given),
+        read_moments(
+            model,
+            decoder,
+            [query.given],
+            cut,
+            tokens=() if token is None else (token,),
+            modalities=looked_at.get(query.kind, ("audio", "vision")),
+        ),
+    )
+    seen, heard = _mean([one.vision for one in entries]), _mean([one.audio for one in entries])
     if seen is None and heard is None:
         wanted = {"image": "picture", "audio": "sound"}.get(query.kind, "picture and no sound")
         raise UserError(
@@ -54,11 +76,11 @@ def embed_query(query: Query, model: Embedder, decoder: Decoder, cut: Cut) -> Qu
     return QueryVectors(kind, heard if seen is None else seen, seen if heard is None else heard)
 
 
-def _entries(path: Path, model: Embedder, decoder: Decoder, cut: Cut) -> list[Entry]:
+def _entries(path: Path, moments: Iterator[Entry]) -> list[Entry]:
     if not path.is_file():
         raise UserError(f"{path}: no such file to search with: check the path.")
-    entries = list(read_moments(model, decoder, [str(path)], cut))
-    if not any(one.findable for one in entries):
+    entries = list(moments)
+    if not any(one.status in USABLE for one in entries):
         raise UserError(
             f"{path} cannot be searched with ({_labels(entries)}): give a playable video, sound or "
             "picture."

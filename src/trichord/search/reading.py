@@ -16,7 +16,7 @@ from trichord.media.probe import USABLE, Probe
 from trichord.models.embedder import Embedder
 from trichord.search.moments import SECONDS, moments
 from trichord.search.table import Entry, Vector
-from trichord.types import Moment
+from trichord.types import Modality, Moment
 
 Item = TypeVar("Item")
 Span = tuple[float, float]
@@ -36,16 +36,31 @@ class Cut:
 
 
 def read_moments(
-    model: Embedder, decoder: Decoder, files: Iterable[str], cut: Cut
+    model: Embedder,
+    decoder: Decoder,
+    files: Iterable[str],
+    cut: Cut,
+    *,
+    tokens: Sequence[float] = (),
+    modalities: Sequence[Modality] = ("audio", "vision"),
 ) -> Iterator[Entry]:
     """All moments of files, in order, decoded ahead while the model works.
 
     A file that cannot be used gives one moment of no length, without vectors, and its status.
+
+    Args:
+        model: Makes the vectors.
+        decoder: Reads the files.
+        files: Paths.
+        cut: How files are cut into moments.
+        tokens: Sound tokens to listen at; empty: listen as the model does.
+        modalities: What is looked at; of anything else there is no vector.
     """
-    for batch in batches(_decoded(model.plan, decoder, files, cut), MOMENTS_AT_ONCE):
-        clips = [decoded for _, decoded in batch]
-        vision = _rows(*model.embed_vision(clips))
-        audio = _rows(*model.embed_audio(clips))
+    plan = model.plan_of(modalities)
+    for batch in batches(_decoded(plan, decoder, files, cut), MOMENTS_AT_ONCE):
+        found = model.embed_media([decoded for _, decoded in batch], tokens)
+        vision = _rows(found.vision, found.has_vision)
+        audio = _rows(found.audio.reshape(len(batch), -1), found.has_audio)
         for (moment, decoded), seen, heard in zip(batch, vision, audio, strict=True):
             yield Entry(
                 moment=moment,
@@ -54,6 +69,17 @@ def read_moments(
                 vision=seen,
                 audio=heard,
             )
+
+
+def decode_moments(
+    moments: Iterable[Moment], decoder: Decoder, plan: DecodePlan
+) -> Iterator[Decoded]:
+    """Moments decoded anew, in order; of a file that has gone or is broken comes its status."""
+    requests = (
+        Request(path=one.file, spans=((one.start, _end(one.start, one.end)),), plan=plan)
+        for one in moments
+    )
+    return (decoded for [decoded] in decoder.decode_all(requests))
 
 
 def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
@@ -89,7 +115,7 @@ def _decoded(
             for spans in _portions(probe, cut):
                 jobs.append(_Job(probe, spans))
                 if spans:
-                    wanted = tuple((start, end if end > start else None) for start, end in spans)
+                    wanted = tuple((start, _end(start, end)) for start, end in spans)
                     yield Request(path=probe.path, spans=wanted, plan=plan)
 
     for answers in decoder.decode_all(requests()):
@@ -98,6 +124,11 @@ def _decoded(
         for (start, end), decoded in zip(job.spans, answers, strict=True):
             yield Moment(file=job.probe.path, start=start, end=end), decoded
     yield from _refused(jobs)
+
+
+def _end(start: float, end: float) -> float | None:
+    """A picture is a moment of no length: all of it is asked for."""
+    return end if end > start else None
 
 
 def _portions(probe: Probe, cut: Cut) -> Iterator[Sequence[Span]]:

@@ -12,7 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from trichord.media.decoded import Decoded
 from trichord.media.decoder import Decoder
-from trichord.media.plan import DecodePlan, FramePlan, Request
+from trichord.media.plan import DecodePlan, FramePlan
+from trichord.search.reading import decode_moments
 from trichord.types import Hit, UserError
 from trichord.types.files import write_atomically
 
@@ -81,17 +82,7 @@ def _moments(hits: Sequence[Hit], decoder: Decoder) -> list[Decoded]:
     plan = DecodePlan(
         frames=FramePlan(rule="uniform", count=1, short_side=PICTURE[1]), rates=(RATE,)
     )
-    requests = (
-        Request(
-            path=hit.moment.file,
-            spans=(
-                (hit.moment.start, hit.moment.end if hit.moment.end > hit.moment.start else None),
-            ),
-            plan=plan,
-        )
-        for hit in hits
-    )
-    return [decoded for [decoded] in decoder.decode_all(requests)]
+    return list(decode_moments([hit.moment for hit in hits], decoder, plan))
 
 
 @dataclass(frozen=True, slots=True)

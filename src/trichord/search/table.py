@@ -1,6 +1,6 @@
 """The Lance table of moments: a row a moment, all rows of a file replaced in one transaction."""
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,10 +15,13 @@ import pyarrow as pa
 from jaxtyping import Bool, Float
 
 from trichord.media.probe import Status
+from trichord.search.sound_tokens import heard_at
 from trichord.types import Moment, UserError
 
 Vector = Float[np.ndarray, " _"]
 Vectors = Float[np.ndarray, "moment _"]
+_Rows = tuple[Float[np.ndarray, "_ _"], Bool[np.ndarray, " _"]]
+"""A portion of a vector column, and which of its rows are not null."""
 
 FRAGMENTS = 64
 """Commits after which their small files are joined; a transaction opens each of them."""
@@ -45,7 +48,10 @@ class FileVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A moment with its vectors (unit length, None where it lacks the modality) and its status."""
+    """A moment with its vectors (unit length, None where it lacks the modality) and its status.
+
+    `audio` holds the vectors at all sound tokens of the collection end to end, in their order.
+    """
 
     moment: Moment
     status: Status
@@ -96,10 +102,22 @@ class Gallery:
 class MomentTable:
     """A Lance table of moments."""
 
-    def __init__(self, path: Path, vision_dim: int, audio_dim: int) -> None:
+    def __init__(
+        self, path: Path, vision_dim: int, audio_dim: int, sound_tokens: tuple[float, ...] = ()
+    ) -> None:
+        """Name a table, which need not be there yet.
+
+        Args:
+            path: Its folder.
+            vision_dim: Size of a sight vector.
+            audio_dim: Size of a sound vector at one sound token.
+            sound_tokens: At which each moment has one; empty: it has one in all.
+        """
         self.path = path
         self.vision_dim = vision_dim
         self.audio_dim = audio_dim
+        self.sound_tokens = sound_tokens
+        self.audio_width = audio_dim * max(1, len(sound_tokens))
         self.schema = pa.schema(
             [
                 pa.field("id", pa.string(), nullable=False),
@@ -112,7 +130,7 @@ class MomentTable:
                 pa.field("status", pa.string(), nullable=False),
                 pa.field("reason", pa.string(), nullable=False),
                 pa.field("vision", pa.list_(pa.float32(), vision_dim)),
-                pa.field("audio", pa.list_(pa.float32(), audio_dim)),
+                pa.field("audio", pa.list_(pa.float32(), self.audio_width)),
             ]
         )
 
@@ -186,20 +204,49 @@ class MomentTable:
                 found.append(_entries(list(same)))
         return found
 
-    def gallery(self) -> Gallery:
-        """All moments that have a vector, in memory."""
-        names = ["file", "start", "end", "vision", "audio"]
-        rows = self._read(columns=names, filter=FINDABLE).sort_by(ORDER)
-        spans = zip(*(rows[name].to_pylist() for name in names[:3]), strict=True)
-        vision, has_vision = _matrix(rows["vision"], self.vision_dim)
-        audio, has_audio = _matrix(rows["audio"], self.audio_dim)
+    def gallery(self, token: float | None = None) -> Gallery:
+        """All moments that have a vector, in memory, heard at one sound token.
+
+        Args:
+            token: From verbal (0) to nonverbal (1); None: the first that is stored.
+        """
+        named = ["file", "start", "end"]
+        spans: list[Any] = []
+        vision: list[_Rows] = []
+        audio: list[_Rows] = []
+        # A portion at a time: the vectors at all tokens are never in memory together.
+        for rows in self._scan(columns=[*named, "vision", "audio"], filter=FINDABLE):
+            spans.append(rows.select(named))
+            vision.append(_matrix(rows["vision"], self.vision_dim))
+            audio.append(self._heard(_matrix(rows["audio"], self.audio_width), token))
+        numbered = pa.concat_tables(spans)
+        rows_as_read = pa.array(np.arange(len(numbered)))
+        numbered = numbered.append_column("row", rows_as_read).sort_by(ORDER)
+        order = numbered["row"].to_numpy()
+        seen, has_vision = _joined(vision, order)
+        heard, has_audio = _joined(audio, order)
+        found = zip(*(numbered[name].to_pylist() for name in named), strict=True)
         return Gallery(
-            moments=tuple(Moment(file=file, start=start, end=end) for file, start, end in spans),
-            vision=vision,
+            moments=tuple(Moment(file=file, start=start, end=end) for file, start, end in found),
+            vision=seen,
             has_vision=has_vision,
-            audio=audio,
+            audio=heard,
             has_audio=has_audio,
         )
+
+    def _heard(self, rows: "_Rows", token: float | None) -> "_Rows":
+        tokens = self.sound_tokens
+        if not tokens:
+            return rows
+        return heard_at(rows[0], tokens, tokens[0] if token is None else token), rows[1]
+
+    def _scan(self, **options: Any) -> Iterator[Any]:
+        """Rows in portions; the first is empty, so that there is one."""
+        yield self.schema.empty_table().select(options["columns"])
+        if (table := self._table) is not None:
+            with _plainly(self.path):
+                for batch in table.to_batches(**options):
+                    yield pa.Table.from_batches([batch])
 
     def _read(self, **options: Any) -> Any:
         table = self._table
@@ -276,7 +323,12 @@ def _vector(values: list[float] | None) -> Vector | None:
     return None if values is None else np.array(values, np.float32)
 
 
-def _matrix(column: Any, dim: int) -> tuple[Vectors, Bool[np.ndarray, " moment"]]:
+def _joined(parts: list[_Rows], order: Any) -> _Rows:
+    vectors, present = zip(*parts, strict=True)
+    return np.concatenate(vectors)[order], np.concatenate(present)[order]
+
+
+def _matrix(column: Any, dim: int) -> _Rows:
     """Rows of a vector column, zero where null, and which are not null."""
     array = column.combine_chunks()
     present = np.asarray(array.is_valid().to_numpy(zero_copy_only=False), bool)

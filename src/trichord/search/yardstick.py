@@ -24,6 +24,8 @@ Marks = Bool[np.ndarray, "query moment"]
 PRIOR = 10.0
 """Moments that the prior weighs: a collection must have many more to be judged by itself alone."""
 AGREEMENT_LIMIT = 0.95
+DECIMALS = 6
+"""Scores are rounded to these: beyond, they depend on where among its like a moment stands."""
 QUERIES = 256
 MOMENTS = 4096
 """At most so many background queries and moments are measured: two digits of a spread."""

@@ -7,12 +7,12 @@ import torch
 from torch import nn
 
 from trichord.checkpoint import Progress, Run
-from trichord.config import AdamW, Experiment, Stage
+from trichord.config import Experiment, Stage
 from trichord.evaluation.retrieval import recalls_at
 from trichord.evaluation.vectors import embed_source
 from trichord.features.source import Source
 from trichord.models.embedder import Embedder
-from trichord.objectives import Contrastive
+from trichord.training.optimizers import build_optimizer, set_rate
 from trichord.training.sampler import epoch_samples, steps_per_epoch
 from trichord.training.session import Session
 from trichord.types import UserError
@@ -35,7 +35,8 @@ def train(
         experiment: What to do.
         model: Its model, as pretrained.
         sources: Clips to learn from, and clips that choose the best epoch of each stage; the test
-            split is never seen. None are needed where there is nothing to train.
+            split is never seen. None are needed where there is nothing to train, and none to choose
+            by where the last epoch is handed on.
         run: Where to; made, or gone on with.
         manifest: Signature of the file that the clips come from.
         after_epoch: Told each epoch's numbers.
@@ -44,18 +45,20 @@ def train(
         UserError: The clips lack a modality or the captions that a stage needs.
     """
     for stage in experiment.stages:
+        require_heads(stage)
         require_captions(stage, sources[0])
+    validation = sources[1] if len(sources) > 1 else None
     run.start(experiment, manifest)
-    session = Session(run, model, experiment.objective.build().to(model.device))
+    session = Session(run, model, experiment.objective.build(experiment.terms).to(model.device))
     session.resume()
     while session.progress.stage < len(experiment.stages):
         number = session.progress.stage
         stage = experiment.stages[number]
         choose_what_trains(model, stage)
-        train_stage(stage, session, (sources[0], sources[1]), experiment.seed, after_epoch)
+        train_stage(stage, session, (sources[0], validation), experiment.seed, after_epoch)
         session.after_stage(experiment.hand_over)
         if experiment.fresh_objective and session.progress.stage < len(experiment.stages):
-            session.objective = experiment.objective.build().to(model.device)
+            session.objective = experiment.objective.build(experiment.terms).to(model.device)
         session.save(None)
     run.finish(model, session.objective, session.progress)
 
@@ -63,13 +66,13 @@ def train(
 def train_stage(
     stage: Stage,
     session: Session,
-    sources: tuple[Source, Source],
+    sources: tuple[Source, Source | None],
     seed: int,
     after_epoch: AfterEpoch,
 ) -> None:
     """One stage: epochs until the criterion has not improved for `patience` of them."""
     training, validation = sources
-    optimizer = build_optimizer(stage.optimizer, session.model, session.objective)
+    optimizer = build_optimizer(stage, session.model, session.objective)
     session.adopt(optimizer)
     if session.progress.epoch == 0:
         note_epoch(stage, session, validation, after_epoch)
@@ -85,19 +88,22 @@ def train_epoch(
     model, objective = session.model.train(), session.objective
     trained = [one for group in optimizer.param_groups for one in group["params"]]
     place = (session.progress.stage, session.progress.epoch)
-    samples = epoch_samples(stage, training.captions, len(training.clips), seed=seed, place=place)
-    before = (place[1] - 1) * steps_per_epoch(stage, len(training.clips))
+    samples = epoch_samples(stage, training.captions, training.clips, seed=seed, place=place)
+    steps = steps_per_epoch(stage, len(training.clips))
+    before = (place[1] - 1) * steps
     for number, sample in enumerate(samples):
         if number < session.progress.step:
             continue  # taken before an interruption
-        if stage.towers:  # they may have dropout; its randomness must survive an interruption
-            torch.manual_seed(hash((seed, *place, number)))
-        batch = training.batch(sample.clips, sample.captions).to(model.device)
-        terms = objective(model(batch), sample.terms)
+        # Towers and fusions may have dropout; its randomness must survive an interruption.
+        torch.manual_seed(hash((seed, *place, number)))
+        batch = training.batch(sample.clips, sample.captions, sample.masking).to(model.device)
+        with autocast(stage, model.device):
+            embeddings = model(batch)
+        terms = objective(embeddings, sample.terms)
         parts = [sample.weights[name] * term for name, term in terms.items()]
         loss = torch.stack(parts).sum() if parts else None
         if loss is not None:
-            set_rate(optimizer, stage.optimizer, before + number)
+            set_rate(optimizer, stage.optimizer, before + number, stage.epochs * steps)
             loss.backward()
             nn.utils.clip_grad_norm_(trained, stage.clip_norm)
             optimizer.step()
@@ -105,15 +111,19 @@ def train_epoch(
         session.after_step(optimizer, 0.0 if loss is None else float(loss.detach()))
 
 
-def note_epoch(stage: Stage, session: Session, validation: Source, after_epoch: AfterEpoch) -> None:
+def note_epoch(
+    stage: Stage, session: Session, validation: Source | None, after_epoch: AfterEpoch
+) -> None:
     """Measure the criterion on the validation clips, keep the best weights, tell the caller."""
-    recalls = recalls_at(10, embed_source(session.model, validation), stage.criterion)
-    if not recalls:
-        raise UserError(
-            f"The validation clips allow none of the tasks that choose the best epoch of stage "
-            f"'{stage.name}' ({', '.join(stage.criterion)}): add captions or media to that split."
-        )
-    criterion = sum(recalls.values()) / len(recalls)
+    recalls: dict[str, float] = {}
+    if validation is not None:
+        recalls = recalls_at(10, embed_source(session.model, validation), stage.criterion)
+        if not recalls:
+            raise UserError(
+                f"The validation clips allow none of the tasks that choose the best epoch of stage "
+                f"'{stage.name}' ({', '.join(stage.criterion)}): add captions or media to that split."
+            )
+    criterion = sum(recalls.values()) / len(recalls) if recalls else None
     now = session.progress
     numbers = {
         "stage": stage.name,
@@ -133,34 +143,35 @@ def finished(stage: Stage, progress: Progress) -> bool:
     return progress.epoch > stage.epochs or waited >= stage.patience
 
 
+def autocast(stage: Stage, device: torch.device) -> torch.autocast:
+    """The precision of a stage's forward pass."""
+    half = stage.precision == "bfloat16" or (stage.precision == "auto" and device.type == "cuda")
+    return torch.autocast(device.type, torch.bfloat16, enabled=half)
+
+
 def choose_what_trains(model: Embedder, stage: Stage) -> None:
-    """Let the heads of a stage train, and its trunks if it asks for them; freeze everything else."""
+    """Let the heads of a stage train, its trunks if it asks for them, and a fusion that its terms use."""
     for name, encoder in model.encoders().items():
-        trains = name in stage.trains
-        encoder.head.requires_grad_(trains)
-        if trains and stage.towers:
+        encoder.head.requires_grad_(name in stage.trains)
+        if name in stage.towers:
             encoder.thaw_trunk()
         else:
             encoder.freeze_trunk()
+    if model.fusion is not None:
+        model.fusion.let_train(any("ct" in draw.terms for draw in stage.draws))
 
 
-def build_optimizer(of: AdamW, model: Embedder, objective: Contrastive) -> torch.optim.Optimizer:
-    """AdamW over what trains; decay on matrices only."""
-    parameters = [*model.parameters(), *objective.parameters()]
-    trainable = [parameter for parameter in parameters if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": of.weight_decay},
-        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    # The fused kernel is three to six times faster than the loop, on a CPU too.
-    return torch.optim.AdamW(groups, lr=of.lr, betas=(of.beta1, of.beta2), fused=True)
+def require_heads(stage: Stage) -> None:
+    """Refuse to train a trunk behind a head that does not train.
 
-
-def set_rate(optimizer: torch.optim.Optimizer, of: AdamW, steps_taken: int) -> None:
-    """Linear warm-up, then constant."""
-    share = min(1.0, (steps_taken + 1) / of.warmup_steps) if of.warmup_steps else 1.0
-    for group in optimizer.param_groups:
-        group["lr"] = of.lr * share
+    Raises:
+        UserError: Names the encoder.
+    """
+    if idle := set(stage.towers) - set(stage.trains):
+        raise UserError(
+            f"Stage '{stage.name}' trains the trunk of {', '.join(sorted(idle))} but not its head: "
+            "add it to --stages.N.trains or take it out of --stages.N.towers."
+        )
 
 
 def require_captions(stage: Stage, source: Source) -> None:

@@ -1,7 +1,7 @@
 """The order of clips and the drawing of captions: pure functions of seed, stage and epoch."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,7 +10,10 @@ from torch import Tensor
 
 from trichord.config import Stage
 from trichord.features.source import Captions
-from trichord.types import TermName
+from trichord.types import Clip, TermName, UserError
+
+MASKING: frozenset[TermName] = frozenset({"aa", "mt"})
+"""Terms of masked audio."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +27,12 @@ class Sample:
     captions: Int[np.ndarray, " row"] | None
     terms: dict[TermName, Bool[Tensor, " row"]]
     weights: dict[TermName, float]
+    masking: int | None = None
+    """What the masks of this epoch are drawn from, with each clip's id; None: nothing is masked."""
 
 
 def epoch_samples(
-    stage: Stage, captions: Captions, clips: int, *, seed: int, place: tuple[int, int]
+    stage: Stage, captions: Captions, clips: Sequence[Clip], *, seed: int, place: tuple[int, int]
 ) -> Iterator[Sample]:
     """The mini-batches of one epoch; the last, incomplete one is dropped.
 
@@ -36,18 +41,59 @@ def epoch_samples(
     Args:
         stage: Batch size and draws.
         captions: Of all clips.
-        clips: How many there are; fewer than a batch makes one smaller batch.
+        clips: All of them; fewer than a batch makes one smaller batch.
         seed: Of the run.
         place: Number of the stage and of the epoch.
     """
     random = np.random.default_rng([seed, *place])
-    order = random.permutation(clips)
-    steps = steps_per_epoch(stage, clips)
-    size = min(stage.batch_size, clips)
-    for number in range(steps):
-        rows = order[number * size : (number + 1) * size]
+    steps = steps_per_epoch(stage, len(clips))
+    for number, rows in enumerate(_batches(stage, clips, steps, random)):
         turn = place[1] * steps + number
-        yield _sample(stage, captions, rows, _choice(stage, len(rows), turn, random), random)
+        drawn = _sample(stage, captions, rows, _choice(stage, len(rows), turn, random), random)
+        masks = not MASKING.isdisjoint(drawn.terms)
+        yield replace(drawn, masking=_number(seed, *place) if masks else None)
+
+
+def _number(*parts: int) -> int:
+    """One number of several."""
+    return int(np.random.default_rng(parts).integers(2**62))
+
+
+def _batches(
+    stage: Stage, clips: Sequence[Clip], steps: int, random: np.random.Generator
+) -> Iterator[Int[np.ndarray, " row"]]:
+    """Clips by number: each once an epoch, or drawn from verbal and nonverbal ones by a ratio."""
+    size = min(stage.batch_size, len(clips))
+    if stage.nonverbal_share is None:
+        order = random.permutation(len(clips))
+        yield from (order[i * size : (i + 1) * size] for i in range(steps))
+        return
+    quota = round(stage.nonverbal_share * size)
+    nonverbal = np.array([clip.sound == "nonverbal" for clip in clips])
+    pools = [np.flatnonzero(nonverbal), np.flatnonzero(~nonverbal)]
+    for pool, share, kind in zip(pools, (quota, size - quota), ("nonverbal", "other"), strict=True):
+        if len(pool) < share:
+            raise UserError(
+                f"Stage '{stage.name}' wants {share} {kind} clips in every batch, but there are "
+                f"{len(pool)}: change --stages.N.nonverbal-share or --stages.N.batch-size."
+            )
+    streams = [_rounds(pool, random) for pool in pools]
+    for _ in range(steps):
+        yield np.concatenate([_take(streams[0], quota), _take(streams[1], size - quota)])
+
+
+def _rounds(pool: Int[np.ndarray, " clip"], random: np.random.Generator) -> Iterator[int]:
+    """A pool over and over, in a new order each time."""
+    while len(pool):
+        yield from random.permutation(pool).tolist()
+
+
+def _take(stream: Iterator[int], count: int) -> Int[np.ndarray, " row"]:
+    """The next clips of a stream, none twice; one met again so soon is passed over."""
+    taken: dict[int, None] = {}
+    while len(taken) < count:
+        taken[next(stream)] = None
+    return np.array(list(taken), dtype=np.int64)
 
 
 def steps_per_epoch(stage: Stage, clips: int) -> int:

@@ -48,9 +48,12 @@ class Session:
         if time.monotonic() - self._saved_at > SECONDS_BETWEEN_SAVES:
             self.save(optimizer)
 
-    def after_epoch(self, metrics: dict[str, Any], criterion: float) -> None:
-        """Note an epoch's numbers and keep its weights if the criterion is the best so far."""
-        better = criterion > self.progress.best
+    def after_epoch(self, metrics: dict[str, Any], criterion: float | None) -> None:
+        """Note an epoch's numbers and keep its weights if the criterion is the best so far.
+
+        Without a criterion the newest weights are kept.
+        """
+        better = criterion is None or criterion > self.progress.best
         if better:
             self.best = owned_state(self.model, self.objective)
         self.progress = replace(
@@ -58,7 +61,7 @@ class Session:
             epoch=self.progress.epoch + 1,
             step=0,
             loss=0.0,
-            best=criterion if better else self.progress.best,
+            best=self.progress.best if criterion is None else max(criterion, self.progress.best),
             best_epoch=self.progress.epoch if better else self.progress.best_epoch,
             metrics=(*self.progress.metrics, metrics),
         )

@@ -9,11 +9,18 @@ Source = Literal["crowd", "llm", "speech", "label"]
 Sound = Literal["verbal", "nonverbal", "both"]
 Split = Literal["train", "val", "test"]
 
-TermName = Literal["av", "at", "vt"]
-"""SLAVA's L_av, L_at and L_vt, named for the modalities they pull together."""
+TermName = Literal["av", "at", "vt", "aa", "mt", "tt", "vv", "ct"]
+"""Terms of the loss, named for what they pull together: audio, vision, text, masked audio, the clip.
+
+`av`, `at` and `vt` are SLAVA's L_av, L_at and L_vt, and CLIP4VLA's NCE_av and NCE_at. `aa` is
+CLIP4VLA's intra-modal NCE of audio and its masked copy, `mt` that copy against text. `tt` and `vv`
+push texts (frames) of different clips apart; the authors' second pretraining stage adds them. `ct`
+asks for the clip, sight and sound fused, by its text.
+"""
 CaptionKind = Literal["audio", "visual", "audio_visual", "composed"]
 """What a caption is about; `composed` are the audio-visual ones that a language model wrote."""
 
+MODALITIES: tuple[Modality, ...] = get_args(Modality)
 ABOUTS: tuple[About, ...] = get_args(About)
 SPLITS: tuple[Split, ...] = get_args(Split)
 CAPTION_KINDS: tuple[CaptionKind, ...] = get_args(CaptionKind)
@@ -69,10 +76,13 @@ class Moment:
 class Hit:
     """A found moment, its score, and how much of the score came from sight and from sound.
 
-    `sight + sound == score`; None where the moment lacks that modality.
+    `sight + sound == score`; None where the moment lacks that modality. `reranked` is what a fusion
+    that reads the text and the moment together made of it, and then what the order goes by; None
+    where none did.
     """
 
     moment: Moment
     score: float
     sight: float | None
     sound: float | None
+    reranked: float | None = None

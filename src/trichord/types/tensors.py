@@ -1,12 +1,16 @@
 """Batches, features and embeddings: the tensors that flow from media to loss."""
 
 from dataclasses import dataclass, fields, replace
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from trichord.types import Modality
+
+Side = Literal["text", "audio", "vision", "masked"]
+"""What a term of the loss may compare."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +48,22 @@ class Padded:
 class Batch:
     """Clips side by side, as their towers take them.
 
-    A modality is None where the whole batch lacks it, a masked row where one clip does. `read` says
-    that the towers have been applied already: the values are trunk features (batch, step, width)
-    and only heads remain.
+    A modality is None where the whole batch lacks it, a masked row where one clip does. `read` names
+    the modalities whose towers have been applied already: their values are trunk features (batch,
+    step, width) and only heads remain.
+
+    `masked` is a copy of the audio with stretches of time and bands hidden, for CLIP4VLA's
+    intra-modal term. `sound` is each clip's place between verbal (0) and nonverbal (1), for towers
+    that take a sound token per clip.
     """
 
     ids: tuple[str, ...]
     text: Padded | None = None
     audio: Padded | None = None
     vision: Padded | None = None
-    read: bool = False
+    masked: Padded | None = None
+    sound: Float[Tensor, " batch"] | None = None
+    read: tuple[Modality, ...] = ()
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same on another device."""
@@ -62,7 +72,7 @@ class Batch:
             **{
                 f.name: value.to(device)
                 for f in fields(self)
-                if isinstance(value := getattr(self, f.name), Padded)
+                if isinstance(value := getattr(self, f.name), Padded | Tensor)
             },
         )
 
@@ -91,12 +101,18 @@ class Features:
 
 @dataclass(frozen=True, slots=True)
 class Embeddings:
-    """What a model makes of a batch; None where the batch lacks a modality."""
+    """What a model makes of a batch; None where the batch lacks a modality.
+
+    `masked` is the masked copy of the audio; `clips` how like each text is to each clip, sight and
+    sound fused, where the model has a fusion and the batch has text.
+    """
 
     text: Features | None
     audio: Features | None
     vision: Features | None
+    masked: Features | None = None
+    clips: Float[Tensor, "text clip"] | None = None
 
-    def of(self, modality: Modality) -> Features | None:
-        """The features of one modality."""
-        return getattr(self, modality)
+    def of(self, side: Side) -> Features | None:
+        """The features of one modality, or of the masked audio."""
+        return getattr(self, side)

@@ -6,7 +6,7 @@ import pytest
 
 from trichord.corpora.world.ceiling import TASKS, ceiling, expected_hits, likelihood
 from trichord.corpora.world.grammar import KINDS, Grammar, facts_heard, facts_seen
-from trichord.corpora.world.law import LAW, Law, scenes, stream
+from trichord.corpora.world.law import LAW, PHRASES_MANY, Law, scenes, stream
 from trichord.corpora.world.truth import Truth
 from trichord.corpora.world.wordings import HEARD, SEEN
 
@@ -147,6 +147,24 @@ def test_the_ceiling_agrees_with_enumerating_a_small_world(task):
             exact / exact.max(axis=1, keepdims=True), answers, k, np.random.default_rng(0)
         )
         assert hits.mean() == pytest.approx(tossed, abs=0.03)
+
+
+def test_many_phrases_leave_the_ceiling_exact():
+    """Against a count in plain loops of the clips that agree with what a query says."""
+    grammar, law = Grammar(omission=0.5), Law(phrases=PHRASES_MANY)
+    gallery = shown(world(60, 4, grammar, law), "audio")
+    heard = [facts_heard(one.scene) for one in gallery]
+    hits = []
+    for answer, query in queries_of(gallery, "audio"):
+        scores = [
+            float(query.items() <= facts.items())
+            * (0.5 if "phrase" in facts and "phrase" not in query else 1.0)
+            for facts in heard
+        ]
+        better = sum(score > scores[answer] for score in scores)
+        hits.append(np.clip((5 - better) / scores.count(scores[answer]), 0, 1))
+    best = ceiling(gallery, (5,), law=law, grammar=grammar)
+    assert best["audio<-audio"][5] == pytest.approx(np.mean(hits))
 
 
 def test_expected_hits_share_the_top_places_among_ties():

@@ -13,6 +13,7 @@ from trichord.corpora.world.grammar import (
     Grammar,
     facts_heard,
     facts_seen,
+    say,
 )  # fmt: skip
 from trichord.corpora.world.law import PHRASES, scenes, stream
 from trichord.corpora.world.wordings import HEARD, SEEN, WORDINGS
@@ -87,6 +88,18 @@ def test_a_dark_clip_is_only_heard_and_a_silent_one_only_seen():
         assert silent[kind]
         assert all(one.facts.keys() <= set(HEARD) for one in dark[kind])
         assert all(one.facts.keys() <= set(SEEN) for one in silent[kind])
+
+
+def test_speech_alone_is_said_without_any_noise():
+    random = np.random.default_rng(0)
+    assert say({"phrase": "turn left"}, random) in {
+        'A person says "turn left".',
+        'A speaker says "turn left".',
+    }
+    assert say({"phrase": "turn left", "gender": "female"}, random) in {
+        'A woman says "turn left".',
+        'A lady says "turn left".',
+    }
 
 
 def test_which_facts_are_left_out_does_not_depend_on_their_values():

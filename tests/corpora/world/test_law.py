@@ -1,7 +1,21 @@
+import hashlib
+from dataclasses import replace
+from itertools import product
+
 import numpy as np
 import pytest
 
-from trichord.corpora.world.law import LAW, PHRASES, VOICES, Law, gender_of, scenes
+from trichord.corpora.world.law import (
+    LAW,
+    PHRASES,
+    PHRASES_MANY,
+    VOICES,
+    WORLD_SPLITS,
+    Law,
+    gender_of,
+    scenes,
+)
+from trichord.corpora.world.wordings import WORDINGS
 
 MANY = scenes("train", 6000, 0)
 
@@ -15,9 +29,15 @@ def test_a_scene_does_not_depend_on_how_many_are_drawn():
 
 
 def test_seeds_and_splits_are_streams_of_their_own():
-    drawn = [scenes(split, 20, seed) for split in ("train", "test", "pretrain") for seed in (0, 1)]
-    seeds = {scene.sight_seed for rows in drawn for scene in rows}
-    assert len(seeds) == 6 * 20
+    drawn = [scenes(split, 20, seed) for split in WORLD_SPLITS for seed in (0, 1)]
+    assert len(drawn) == 12
+    for name in ("sight_seed", "sound_seed"):
+        assert len({getattr(scene, name) for rows in drawn for scene in rows}) == 12 * 20
+
+
+def test_the_scenes_of_published_numbers_stay_what_they_are():
+    drawn = [scenes(split, 50, 0) for split in ("train", "val", "test", "pretrain")]
+    assert hashlib.sha256(repr(drawn).encode()).hexdigest()[:16] == "3e2088ca32840e90"
 
 
 def test_ids_name_the_split_and_the_place():
@@ -65,6 +85,38 @@ def test_nobody_speaks_in_two_fifths_of_the_audible_clips_and_in_no_silent_one()
 def test_phrases_are_twelve_short_ones():
     assert len(set(PHRASES)) == 12
     assert all(2 <= len(phrase.split()) <= 4 for phrase in PHRASES)
+
+
+def test_many_phrases_are_all_pairs_of_halves_that_share_no_word():
+    assert len(set(PHRASES_MANY)) == len(PHRASES_MANY) == 6 * 8
+    assert all(5 <= len(phrase.split()) <= 7 for phrase in PHRASES_MANY)
+    words = [set(phrase.split()) for phrase in PHRASES_MANY]
+    for one, other in product(range(48), repeat=2):
+        half_in_common = one // 8 == other // 8 or one % 8 == other % 8
+        assert bool(words[one] & words[other]) == half_in_common
+
+
+def test_many_phrases_use_no_word_of_the_captions_wordings():
+    forms = [form for values in WORDINGS.values() for row in values.values() for form in row]
+    worded = {word for form in forms for word in form.replace("-", " ").split()}
+    assert not worded & {word for phrase in PHRASES_MANY for word in phrase.split()}
+
+
+def test_narrated_clips_always_speak_and_labelled_ones_always_sound():
+    narrated, labelled = scenes("narrated", 600, 0), scenes("labelled", 600, 0)
+    assert not any(scene.silent or scene.dark for scene in (*narrated, *labelled))
+    assert all(scene.phrase and scene.voice for scene in narrated)
+    assert share(scene.phrase is None for scene in labelled) == pytest.approx(0.4, abs=0.06)
+    assert share(scene.on_screen for scene in narrated) == pytest.approx(0.8, abs=0.05)
+    assert LAW.within("train") == LAW.within("pretrain") == LAW
+
+
+def test_more_phrases_leave_everything_else_as_it_was():
+    many = scenes("train", 100, 0, Law(phrases=PHRASES_MANY))
+    few = scenes("train", 100, 0)
+    assert {scene.phrase for scene in many} <= {*PHRASES_MANY, None}
+    assert [scene.phrase is None for scene in many] == [scene.phrase is None for scene in few]
+    assert [replace(s, phrase=None) for s in many] == [replace(s, phrase=None) for s in few]
 
 
 def test_two_voices_are_mens_and_two_womens():

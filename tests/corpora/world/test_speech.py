@@ -3,13 +3,15 @@ import struct
 import subprocess
 import sys
 import time
+from itertools import product
 
 import espeakng_loader
 import numpy as np
 import pytest
 
 from trichord.corpora.world.espeak import utter
-from trichord.corpora.world.format import RATE
+from trichord.corpora.world.format import RATE, SECONDS
+from trichord.corpora.world.law import PHRASES_MANY
 from trichord.corpora.world.speech import VOICES, spoken
 from trichord.types import UserError
 
@@ -24,6 +26,11 @@ def test_a_phrase_lasts_about_a_second_at_peak_one():
         assert 0.5 * RATE < wave.size < 2 * RATE
         assert np.abs(wave).max() == 1
         assert wave.dtype == np.float32
+
+
+def test_the_longest_of_many_phrases_leave_room_in_a_clip_in_every_voice():
+    for phrase, voice in product(sorted(PHRASES_MANY, key=len)[-4:], VOICES):
+        assert 0.4 * SECONDS < spoken(phrase, voice).size / RATE < 0.75 * SECONDS
 
 
 def test_voices_and_phrases_differ():

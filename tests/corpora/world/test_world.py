@@ -10,8 +10,9 @@ from trichord.corpora.world.ceiling import ceiling
 from trichord.corpora.world.difficulty import Difficulty
 from trichord.corpora.world.grammar import Grammar
 from trichord.corpora.world.law import Law, scenes
+from trichord.corpora.world.layouts import CAPTION_KEYS
 from trichord.corpora.world.truth import read_truth
-from trichord.corpora.world.world import CAPTION_KEYS, World, read_world, write_world
+from trichord.corpora.world.world import World, read_world, write_world
 from trichord.types import UserError
 
 # Two splits, and a law that makes silent and dark clips frequent among few.

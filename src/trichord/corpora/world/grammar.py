@@ -68,10 +68,10 @@ class Grammar:
         self, scene: Scene, generator: np.random.Generator
     ) -> dict[Kind, tuple[Sentence, ...]]:
         """The captions of a clip, by kind; none of a kind that has nothing to speak of."""
-        audio = [self._heard(scene, generator) for _ in range(generator.choice(CROWD))]
+        audio = [self.heard(scene, generator) for _ in range(generator.choice(CROWD))]
         visual = [self._seen(scene, generator) for _ in range(generator.choice(CROWD))]
         both = [
-            self._seen(scene, generator) | self._heard(scene, generator)
+            self._seen(scene, generator) | self.heard(scene, generator)
             for _ in range(generator.choice(CROWD))
         ]
         merged: dict[Attribute, str] = {
@@ -85,15 +85,12 @@ class Grammar:
             "composed": composed,
         }
         return {
-            kind: tuple(Sentence(_say(facts, generator), facts) for facts in rows if facts)
+            kind: tuple(Sentence(say(facts, generator), facts) for facts in rows if facts)
             for kind, rows in told.items()
         }
 
-    def _seen(self, scene: Scene, generator: np.random.Generator) -> dict[Attribute, str]:
-        said = {name for name in SEEN if self._kept(name, generator)} or {"thing"}
-        return {name: value for name, value in facts_seen(scene).items() if name in said}
-
-    def _heard(self, scene: Scene, generator: np.random.Generator) -> dict[Attribute, str]:
+    def heard(self, scene: Scene, generator: np.random.Generator) -> dict[Attribute, str]:
+        """What one audio caption of a clip asserts; nothing of a silent one."""
         said: set[str] = {name for name in HEARD if self._kept(name, generator)}
         if "phrase" not in said:
             said.discard("gender")
@@ -101,6 +98,10 @@ class Grammar:
         if said <= {"phrase", "gender"}:
             said.add("heard")
         return {name: value for name, value in facts_heard(scene).items() if name in said}
+
+    def _seen(self, scene: Scene, generator: np.random.Generator) -> dict[Attribute, str]:
+        said = {name for name in SEEN if self._kept(name, generator)} or {"thing"}
+        return {name: value for name, value in facts_seen(scene).items() if name in said}
 
     def _kept(self, name: Attribute, generator: np.random.Generator) -> bool:
         share = self.omission / 3 if name in ("thing", "heard") else self.omission
@@ -158,12 +159,13 @@ class _Words:
         return choices[int(self.generator.integers(len(choices)))]
 
 
-def _say(facts: Facts, generator: np.random.Generator) -> str:
+def say(facts: Facts, generator: np.random.Generator) -> str:
     """A sentence that asserts exactly these facts, and is drawn knowing nothing else."""
     words = _Words(facts, generator)
     seen = any(name in facts for name in SEEN)
     heard = any(name in facts for name in HEARD)
-    clause = _both if seen and heard else _sight if seen else _sound
+    spoken_only = heard and not facts.keys() - {"phrase", "gender"}
+    clause = _both if seen and heard else _sight if seen else _speech if spoken_only else _sound
     text = clause(words)
     return text[0].upper() + text[1:] + "."
 

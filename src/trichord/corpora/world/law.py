@@ -1,6 +1,8 @@
 """The law of the generated world: what may be seen, heard and said, and what depends on what."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import Literal, TypeVar, get_args
 
 import numpy as np
@@ -16,8 +18,9 @@ Speed = Literal["slow", "medium", "fast"]
 Background = Literal["meadow", "night", "beach", "room"]
 Pitch = Literal["high", "middle", "low"]
 Gender = Literal["male", "female"]
-WorldSplit = Literal["train", "val", "test", "pretrain"]
-"""AVCaps' splits, and a part of its own on which the stand-in towers are trained."""
+WorldSplit = Literal["train", "val", "test", "pretrain", "narrated", "labelled"]
+"""AVCaps' splits, and parts of their own: `pretrain` for the stand-in towers, `narrated` clips told by
+what is said in them (as in HowTo100M), `labelled` ones by what sounds (as in AudioSet)."""
 WORLD_SPLITS: tuple[WorldSplit, ...] = get_args(WorldSplit)
 
 _Value = TypeVar("_Value")
@@ -73,6 +76,23 @@ PHRASES: tuple[str, ...] = (
 )  # fmt: skip
 """What may be said: everyday words, none of which names anything seen or heard in the world."""
 
+PHRASES_MANY: tuple[str, ...] = tuple(
+    f"{opening} {ending}"
+    for opening, ending in product(
+        (
+            "my sister bought", "your uncle forgot", "nobody wanted", "please bring us",
+            "they already finished", "someone else ordered",
+        ),
+        (
+            "fresh bread for breakfast", "another cup of coffee", "two chocolate cookies",
+            "her favourite sandwich", "sweet apple juice", "this tomato soup",
+            "those fried potatoes", "one lemon cheesecake",
+        ),
+    )
+)  # fmt: skip
+"""Forty-eight sentences of two halves that know nothing of each other and share no word: who has
+recognised some of them can recognise the others, but has to listen to both halves."""
+
 
 VOICES: tuple[str, ...] = ("en-us+m3", "en-us+f2", "en+m7", "en-gb-scotland+f5")
 """Who may say it: the voices of `speech`, as eSpeak names them."""
@@ -106,6 +126,10 @@ class Law:
     phrases: tuple[str, ...] = PHRASES
     voices: tuple[str, ...] = VOICES
 
+    def within(self, split: WorldSplit) -> "Law":
+        """This law as it holds in a split: narrated clips always speak, labelled ones always sound."""
+        return replace(self, **_SURE.get(split, {}))
+
     def __post_init__(self) -> None:
         """Refuse what is no law."""
         shares = (self.own, self.tie, self.speechless, self.silent, self.dark)
@@ -116,6 +140,11 @@ class Law:
         if len(self.pitches) != len(self.sizes):
             raise ValueError("A law needs as many pitches as sizes: each fits one.")
 
+
+_SURE: Mapping[WorldSplit, Mapping[str, float]] = {
+    "narrated": {"silent": 0.0, "dark": 0.0, "speechless": 0.0},
+    "labelled": {"silent": 0.0, "dark": 0.0},
+}
 
 LAW = Law()
 """The law of every published number."""
@@ -134,7 +163,7 @@ def stream(seed: int, split: WorldSplit, index: int, purpose: str) -> np.random.
 
 def scenes(split: WorldSplit, count: int, seed: int, law: Law = LAW) -> list[Scene]:
     """The first `count` scenes of a split; scene i is the same whatever the count."""
-    return [_scene(split, index, seed, law) for index in range(count)]
+    return [_scene(split, index, seed, law.within(split)) for index in range(count)]
 
 
 def _scene(split: WorldSplit, index: int, seed: int, law: Law) -> Scene:

@@ -32,19 +32,37 @@ def sound(scene: Scene, difficulty: Difficulty = DEFAULT) -> NDArray[np.float32]
     """
     if scene.silent:
         return np.zeros(SAMPLES, np.float32)
-    effect_random, speech_random, noise_random = (
-        np.random.default_rng((scene.sound_seed, part)) for part in range(3)
+    effect_random, noise_random = (
+        np.random.default_rng((scene.sound_seed, part)) for part in (0, 2)
     )
     wave = effect(scene.heard, scene.pitch, scene.tempo, effect_random)
     wave *= _EFFECT * difficulty.loudness * effect_random.uniform(0.8, 1.0)
     if scene.phrase is not None and scene.voice is not None:
-        speech = spoken(scene.phrase, scene.voice)
-        if speech.size > SAMPLES:
-            raise ValueError(f"{scene.phrase!r} takes longer than a clip lasts.")
-        first = int(speech_random.integers(SAMPLES - speech.size + 1))
+        first, speech = _utterance(scene, scene.phrase, scene.voice)
         wave[first : first + speech.size] += _SPEECH * difficulty.loudness * speech
     wave += difficulty.sound_noise * _pink(noise_random)
     return np.clip(wave, -1, 1).astype(np.float32)
+
+
+def seconds_spoken(scene: Scene) -> tuple[float, float]:
+    """When the phrase of a scene begins and ends, in seconds.
+
+    Raises:
+        ValueError: nobody speaks in it.
+    """
+    if scene.phrase is None or scene.voice is None:
+        raise ValueError(f"Nobody speaks in {scene.id}.")
+    first, speech = _utterance(scene, scene.phrase, scene.voice)
+    return first / RATE, (first + speech.size) / RATE
+
+
+def _utterance(scene: Scene, phrase: str, voice: str) -> tuple[int, NDArray[np.float32]]:
+    """The sample with which the phrase begins, and its own samples."""
+    speech = spoken(phrase, voice)
+    if speech.size > SAMPLES:
+        raise ValueError(f"{phrase!r} takes longer than a clip lasts.")
+    random = np.random.default_rng((scene.sound_seed, 1))
+    return int(random.integers(SAMPLES - speech.size + 1)), speech
 
 
 def _pink(random: np.random.Generator) -> NDArray[np.float64]:

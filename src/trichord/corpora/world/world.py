@@ -1,4 +1,4 @@
-"""A generated world on disk, in exactly AVCaps' layout, with its truth beside it."""
+"""A generated world on disk, in exactly a published corpus' layout, with its truth beside it."""
 
 import json
 import shutil
@@ -12,8 +12,9 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from trichord.corpora.world.difficulty import DEFAULT, Difficulty
-from trichord.corpora.world.grammar import KINDS, Facts, Grammar, Kind, Sentence
-from trichord.corpora.world.law import LAW, WORLD_SPLITS, Law, Scene, WorldSplit, scenes, stream
+from trichord.corpora.world.grammar import Grammar
+from trichord.corpora.world.law import LAW, WORLD_SPLITS, Law, Scene, WorldSplit, scenes
+from trichord.corpora.world.layouts import LAYOUTS, LayoutName
 from trichord.corpora.world.render import render_all
 from trichord.corpora.world.truth import TRUTH_FILE, Truth, write_truth
 from trichord.types import UserError
@@ -21,13 +22,6 @@ from trichord.types.files import replacing, write_atomically
 
 WORLD_FILE = "world.json"
 UNFINISHED_FILE = "world.unfinished.json"
-CAPTION_KEYS: Mapping[Kind, str] = {
-    "audio": "audio_captions",
-    "visual": "visual_captions",
-    "audio_visual": "audio_visual_captions",
-    "composed": "GPT_AV_captions",
-}
-"""The keys of AVCaps' caption files."""
 _MADE_WITH = ("trichord", "numpy", "pillow", "av", "espeakng-loader")
 
 
@@ -39,8 +33,10 @@ def _avcaps_counts() -> dict[WorldSplit, int]:
 class World:
     """All that decides a generated world: the same value gives the same bytes.
 
-    The default `counts` (clips of each split) are AVCaps'. `detail` is how much the composed
-    captions keep. `zips`: each split's videos in an archive, as AVCaps is published, not a folder.
+    The default `counts` (clips of each split) are AVCaps'. The splits decide the layout: `narrated`
+    alone is written as HowTo100M is published, `labelled` alone as AudioSet is. `detail` is how
+    much the composed captions keep. `zips`: each split's videos in an archive, as AVCaps is
+    published, not a folder. Splits of two layouts raise ValueError.
     """
 
     counts: Mapping[WorldSplit, int] = field(default_factory=_avcaps_counts)
@@ -57,6 +53,16 @@ class World:
         for split, count in self.counts.items():
             if count < 1:
                 raise UserError(f"A world's {split} split has {count} clips; give 1 or more.")
+        if self.layout != "avcaps" and self.zips:
+            raise UserError(f"Archives are AVCaps' way: do without zips in layout {self.layout}.")
+
+    @property
+    def layout(self) -> LayoutName:
+        """The published layout that the splits come in."""
+        for name, layout in LAYOUTS.items():
+            if self.counts.keys() <= set(layout.splits):
+                return name
+        raise ValueError(f"The splits {', '.join(self.counts)} are not of one layout.")
 
     @property
     def grammar(self) -> Grammar:
@@ -74,7 +80,7 @@ class Progress:
 
 
 def write_world(root: Path, world: World, *, workers: int = 2) -> Iterator[Progress]:
-    """Write `<split>_videos/<id>.mp4`, `<split>_captions.json`, the truth and `world.json`.
+    """Write `<split>_videos/<id>.mp4`, the layout's annotations, the truth and `world.json`.
 
     Nothing is done before the iterator is consumed. `world.json` comes last: without it the world
     is unfinished, and the next call goes on where the last one stopped. A finished world is left
@@ -100,7 +106,7 @@ def write_world(root: Path, world: World, *, workers: int = 2) -> Iterator[Progr
         for file in _write_videos(root, split, wanted, world, workers):
             done += 1
             yield Progress(file=file, done=done, total=total)
-        truth += _write_captions(root, split, wanted, world)
+        truth += _write_annotations(root, split, wanted, world)
     write_truth(root / TRUTH_FILE, truth)
     write_atomically(root / WORLD_FILE, _described(world))
     (root / UNFINISHED_FILE).unlink()
@@ -133,7 +139,8 @@ def _claim(root: Path, world: World) -> None:
 
 
 def _finished(root: Path, world: World, drawn: Mapping[WorldSplit, Sequence[Scene]]) -> bool:
-    names = [WORLD_FILE, TRUTH_FILE, *(f"{split}_captions.json" for split in drawn)]
+    annotations = [name for split in drawn for name in LAYOUTS[world.layout].files_of(split)]
+    names = [WORLD_FILE, TRUTH_FILE, *annotations]
     if not all((root / name).is_file() for name in names):
         return False
     folders = {split: root / f"{split}_videos" for split in drawn}
@@ -167,27 +174,17 @@ def _pack(archive: Path, videos: Sequence[Path]) -> None:
             packed.writestr(member, video.read_bytes())
 
 
-def _write_captions(
+def _write_annotations(
     root: Path, split: WorldSplit, wanted: Sequence[Scene], world: World
 ) -> list[Truth]:
-    """Write a split's captions file; the truth of its clips."""
-    told = [
-        world.grammar.captions(scene, stream(world.seed, split, index, "captions"))
-        for index, scene in enumerate(wanted)
-    ]
-    texts = {
-        scene.id: {CAPTION_KEYS[kind]: [one.text for one in said[kind]] for kind in KINDS}
-        for scene, said in zip(wanted, told, strict=True)
-    }
-    write_atomically(root / f"{split}_captions.json", json.dumps(texts, indent=1) + "\n")
+    """Write a split's annotation files; the truth of its clips."""
+    told = LAYOUTS[world.layout].annotated(split, wanted, world.grammar, world.seed)
+    for name, text in told.files.items():
+        write_atomically(root / name, text)
     return [
-        Truth(scene=scene, split=split, facts=_facts(said))
-        for scene, said in zip(wanted, told, strict=True)
+        Truth(scene=scene, split=split, facts=facts)
+        for scene, facts in zip(wanted, told.facts, strict=True)
     ]
-
-
-def _facts(said: Mapping[Kind, Sequence[Sentence]]) -> dict[Kind, tuple[Facts, ...]]:
-    return {kind: tuple(one.facts for one in sentences) for kind, sentences in said.items()}
 
 
 def _video(folder: Path, scene: Scene) -> Path:

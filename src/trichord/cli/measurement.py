@@ -1,0 +1,307 @@
+"""What `trichord evaluate` is asked for, and how one run is measured by it."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+import tyro
+
+from trichord.cli.console import bar
+from trichord.cli.runs import device_of, folder_of, source_of
+from trichord.types import MODALITIES, Clip, Modality, Split, UserError
+
+if TYPE_CHECKING:
+    from trichord.checkpoint import Run
+    from trichord.config import Experiment
+    from trichord.evaluation.gallery import Weights
+    from trichord.evaluation.named import NamedProtocol
+    from trichord.evaluation.protocol import SoundToken
+    from trichord.evaluation.report import Report
+    from trichord.evaluation.silent import Heard, SilentRule
+    from trichord.features.source import Source
+    from trichord.features.store import FeatureFolder
+    from trichord.media import Decoder
+    from trichord.models.embedder import Embedder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """How `trichord evaluate` is to measure."""
+
+    split: Split = "test"
+    """Which of the clips; the test split is for the end."""
+    protocol: str | None = None
+    """A published protocol, such as msrvtt-1ka-1000: its clips, captions and tasks, or none at all."""
+    source: Annotated[Literal["features", "media"], tyro.conf.arg(name="from")] = "features"
+    """Read cached features, or decode media on the way."""
+    features: Path | None = None
+    """Where the cached features lie; beside the manifest if not given."""
+    sight: float | None = None
+    """Weight of sight where text asks for clips, sight and sound fused; 1 if not given."""
+    sound: float | None = None
+    """Weight of sound; given either, a run without a fusion fuses the two by their mean."""
+    sound_token: str | None = None
+    """Listen with another sound token: a number from 0 (verbal) to 1 (nonverbal), none, both or clip."""
+    silent: Literal["masked", "borrowed", "random"] | None = None
+    """Silent clips stay so, or have the sound of the training clip that looks most like them, or that
+    of a random one; masked, or as the protocol has it, if not given."""
+    train_manifest: Path | None = None
+    """Whose training clips lend their sounds; the manifest itself if not given."""
+    ties: Literal["pessimistic", "expected", "optimistic"] = "pessimistic"
+    """How a tie counts."""
+    resamples: int = 1000
+    """Of the bootstrap over clips behind each 95 % interval."""
+    device: str = "auto"
+    """cpu, cuda, or whichever is there."""
+
+    @property
+    def named(self) -> "NamedProtocol | None":
+        """The published protocol, if one was asked for."""
+        from trichord.evaluation.named import protocol_named
+
+        return protocol_named(self.protocol) if self.protocol else None
+
+    @property
+    def weights(self) -> "Weights | None":
+        """Of sight and sound, if one was given."""
+        from trichord.evaluation.gallery import Weights
+
+        if self.sight is None and self.sound is None:
+            return None
+        return Weights(
+            sight=1.0 if self.sight is None else self.sight,
+            sound=1.0 if self.sound is None else self.sound,
+        )
+
+    @property
+    def token(self) -> "SoundToken | None":
+        """The sound token, if one was given."""
+        return None if self.sound_token is None else token_of(self.sound_token)
+
+    @property
+    def rule(self) -> "SilentRule":
+        """What is done about silent clips."""
+        named = self.named
+        return self.silent or (named.silent if named else "masked")
+
+    def require_sense(self) -> None:
+        """Refuse options that say nothing, or contradict one another.
+
+        Raises:
+            UserError: The first of them.
+        """
+        named, _, _ = self.named, self.weights, self.token
+        if named is None:
+            return
+        if self.split != named.split:
+            raise UserError(
+                f"--protocol {self.protocol} measures the split '{named.split}': leave --split out."
+            )
+        if named.silent == "out" and self.silent:
+            raise UserError(
+                f"--protocol {self.protocol} leaves silent clips out: leave --silent out too."
+            )
+
+
+def token_of(text: str) -> "SoundToken":
+    """A sound token as it is written on the command line.
+
+    Raises:
+        UserError: It is none.
+    """
+    if text == "none" or text == "both" or text == "clip":
+        return text
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if 0 <= share <= 1:
+        return share
+    raise UserError(
+        f"--sound-token {text}: give a number from 0 (verbal) to 1 (nonverbal), none, both or clip."
+    )
+
+
+def measure_run(
+    held: "Run",
+    clips: Sequence[Clip],
+    manifest: Path,
+    chosen: Measurement,
+    decoder: "Decoder",
+    ceiling: dict[str, dict[int, float]] | None = None,
+) -> "Report":
+    """What one run reaches on clips of a manifest; the ceiling is passed on to the report.
+
+    Raises:
+        UserError: The run cannot be measured in this way; the option is named.
+    """
+    from trichord.evaluation.silent import heard_by
+
+    experiment, model = held.experiment(), held.load().to(device_of(chosen.device))
+    tune(model, chosen)
+    reading = Reading(model, experiment, manifest, chosen, decoder)
+    heard = heard_by(chosen.rule, model, reading.source(clips), reading.training)
+    return report_on(held, model, heard, chosen, ceiling)
+
+
+def measure_tokens(
+    held: "Run",
+    clips: Sequence[Clip],
+    manifest: Path,
+    tokens: Sequence[float],
+    device: str,
+    decoder: "Decoder",
+) -> Iterator["Report"]:
+    """What one run reaches with each sound token; clips are decoded once.
+
+    Raises:
+        UserError: The run's audio tower takes no sound token.
+    """
+    from trichord.evaluation.silent import heard_by
+
+    experiment, model = held.experiment(), held.load().to(device_of(device))
+    first = Measurement(sound_token=f"{tokens[0]:g}", device=device)
+    tune(model, first)
+    reading = Reading(model, experiment, manifest, first, decoder)
+    heard = heard_by("masked", model, reading.source(clips), reading.training)
+    for token in tokens:
+        model.choose_sound_token(token)
+        yield report_on(held, model, heard, replace(first, sound_token=f"{token:g}"))
+
+
+def report_on(
+    held: "Run",
+    model: "Embedder",
+    heard: "Heard",
+    chosen: Measurement,
+    ceiling: dict[str, dict[int, float]] | None = None,
+) -> "Report":
+    """The report on a model as it is tuned now."""
+    from trichord.evaluation.named import require_gallery
+    from trichord.evaluation.protocol import stamp
+    from trichord.evaluation.report import Report
+    from trichord.evaluation.retrieval import TASKS, evaluate
+    from trichord.evaluation.vectors import embed_source
+
+    experiment = held.experiment()
+    reranks = model.fusion is not None and not model.fusion.indexable
+    pairs = len(heard.source.captions.texts) * len(heard.source.clips)
+    with bar("pairs", pairs) if reranks else nullcontext() as moving:
+        after = moving.advance if moving else None
+        vectors = embed_source(model, heard.source, chosen.weights, after)
+        if chosen.protocol:
+            require_gallery(chosen.protocol, vectors)
+        tasks = chosen.named.asked() if chosen.named else TASKS
+        results = evaluate(vectors, tasks, ties=chosen.ties, resamples=chosen.resamples)
+    masked = np.flatnonzero(~vectors.has_audio) if vectors.has_audio.any() else ()
+    return Report(
+        run=held.name,
+        experiment=experiment.system,
+        seed=experiment.seed,
+        protocol=stamp(
+            vectors,
+            split=chosen.split,
+            ties=chosen.ties,
+            resamples=chosen.resamples,
+            missing=heard.rule,
+            sound_token=chosen.token,
+            name=chosen.protocol,
+        ),
+        results=results,
+        ceiling=ceiling,
+        silent={vectors.ids[i]: None for i in masked} | heard.silent,
+    )
+
+
+def tune(model: "Embedder", chosen: Measurement) -> None:
+    """Let a model listen as it was asked to.
+
+    Raises:
+        UserError: It cannot, or what is asked for needs a fusion that it does not have.
+    """
+    if chosen.token is not None:
+        model.choose_sound_token(chosen.token)
+    if chosen.weights and not model.aligned:
+        raise UserError(
+            "--sight and --sound: this run's sight and sound live in two spaces and cannot be fused; "
+            "align them first, or leave both options out."
+        )
+    named = chosen.named
+    if named and named.fuses and model.fusion is None and not chosen.weights:
+        raise UserError(
+            f"--protocol {chosen.protocol} asks for clips, sight and sound fused, and this run has no "
+            "fusion: give --sight 1 --sound 1 to fuse them by their mean."
+        )
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Where a run's clips are read from."""
+
+    model: "Embedder"
+    experiment: "Experiment"
+    manifest: Path
+    chosen: Measurement
+    decoder: "Decoder"
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """What the run was trained on, and what the options ask for besides."""
+        named = self.chosen.named
+        fuses = self.chosen.weights is not None or (named is not None and named.fuses)
+        all_needed = fuses or self.chosen.rule in ("borrowed", "out")
+        return MODALITIES if all_needed else self.experiment.modalities
+
+    def source(self, clips: Sequence[Clip]) -> "Source":
+        """Clips of the manifest."""
+        return self._source(clips, folder_of(self.manifest, self.chosen.features))
+
+    def training(self) -> "Source":
+        """The clips that lend their sounds.
+
+        Raises:
+            UserError: There are none.
+        """
+        from trichord.corpora.manifest import read_manifest
+
+        path = self.chosen.train_manifest or self.manifest
+        clips = [clip for clip in read_manifest(path) if clip.split == "train"]
+        if not clips:
+            raise UserError(
+                f"{path} has no training clips to lend their sounds: name a manifest that has some "
+                "with --train-manifest, or choose --silent masked."
+            )
+        return self._source(clips, self._folder_of_training())
+
+    def _folder_of_training(self) -> "FeatureFolder":
+        if self.chosen.train_manifest:
+            return folder_of(self.chosen.train_manifest, None)
+        return folder_of(self.manifest, self.chosen.features)
+
+    def _source(self, clips: Sequence[Clip], folder: "FeatureFolder") -> "Source":
+        return source_of(
+            self.model,
+            clips,
+            self.chosen.source,
+            folder,
+            self.decoder,
+            self._towers(),
+            self.modalities,
+        )
+
+    def _towers(self) -> list[Modality]:
+        """What is read from media: trunks of the run's own, or tuned, of which nothing is cached."""
+        lends = self.chosen.rule in ("borrowed", "random")
+        folders = [folder_of(self.manifest, self.chosen.features)]
+        # Lent sounds must come from where the others do, so one missing cache decides for both.
+        folders += [self._folder_of_training()] if lends else []
+        towers = self.model.encoders()
+        return [
+            name
+            for name in MODALITIES
+            if (towers[name].trunk_changed or (name == "audio" and self.chosen.token is not None))
+            and not all(folder.table(name, towers[name]).path.exists() for folder in folders)
+        ]

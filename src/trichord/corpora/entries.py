@@ -1,0 +1,116 @@
+"""JSON files that may be larger than memory: the entries of an object or a list, one by one."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+from trichord.types import UserError
+
+_CHUNK = 1 << 20  # characters
+_BLANKS = re.compile(r"[ \t\r\n]*")
+_LONGEST_WORD = len("-Infinity")
+# With this after it, and no more, a number may go on in what has not been read yet.
+_UNFINISHED = ("", ".", "e", "E", "e+", "e-", "E+", "E-")
+_DECODER = json.JSONDecoder()
+
+
+def entries(path: Path) -> Iterator[tuple[str, Any]]:
+    """Keys and values of a JSON file's object, or numbers from 0 and values of its list, in order.
+
+    No more is held than one value and a megabyte.
+
+    Raises:
+        UserError: the file cannot be read, or is not a JSON object or list (its line is named).
+    """
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            yield from _Reading(path, file).entries()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8; save the file as UTF-8") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+class _Reading:
+    """A place in a JSON file, and as much of the text behind it as has been read."""
+
+    def __init__(self, path: Path, file: TextIO) -> None:
+        self.path = path
+        self.file = file
+        self.text = ""
+        self.at = 0
+        self.line = 1
+
+    def entries(self) -> Iterator[tuple[str, Any]]:
+        opening = self.peek()
+        if opening not in ("{", "["):
+            raise UserError(f"{self.path}: must hold a JSON object or list")
+        closing = {"{": "}", "[": "]"}[self.mark("{[")]
+        number = 0
+        ended = self.peek() == closing and self.mark(closing)
+        while not ended:
+            key = self.key() if closing == "}" else str(number)
+            yield key, self.value()
+            number += 1
+            ended = self.mark("," + closing) == closing
+        if self.peek():
+            raise self.wrong("Extra data", self.at)
+
+    def key(self) -> str:
+        if self.peek() != '"':
+            raise self.wrong("Expecting a name in double quotes", self.at)
+        name = self.value()
+        self.mark(":")
+        return str(name)
+
+    def value(self) -> Any:
+        self.peek()
+        while True:
+            try:
+                value, end = _DECODER.raw_decode(self.text, self.at)
+            except RecursionError as error:
+                raise UserError(f"{self.path}: not annotations: nested too deeply") from error
+            except json.JSONDecodeError as error:
+                if self.cut_off(error) and self.more():
+                    continue
+                raise self.wrong(error.msg, error.pos) from error
+            except ValueError as error:  # a number of thousands of digits
+                raise self.wrong(str(error), self.at) from error
+            if self.text[end : end + 3] not in _UNFINISHED or not self.more():
+                self.at = end
+                return value
+
+    def mark(self, wanted: str) -> str:
+        """Step over the next character, which must be one of those wanted."""
+        found = self.peek()
+        if not found or found not in wanted:
+            raise self.wrong(f"Expecting {' or '.join(repr(mark) for mark in wanted)}", self.at)
+        self.at += 1
+        return found
+
+    def peek(self) -> str:
+        """The next character that is no blank; empty at the end of the file."""
+        while True:
+            match = _BLANKS.match(self.text, self.at)
+            self.at = match.end() if match else self.at
+            if self.at < len(self.text) or not self.more():
+                return self.text[self.at : self.at + 1]
+
+    def more(self) -> bool:
+        """Read on, at least as much again as is held, so that long values cost no more than twice."""
+        piece = self.file.read(max(_CHUNK, len(self.text) - self.at))
+        if piece:
+            self.line += self.text.count("\n", 0, self.at)
+            self.text, self.at = self.text[self.at :] + piece, 0
+        return bool(piece)
+
+    def cut_off(self, error: json.JSONDecodeError) -> bool:
+        """Whether it may only be the end of what has been read that is wrong."""
+        near = error.pos >= len(self.text) - _LONGEST_WORD
+        return near or error.msg.startswith("Unterminated string")
+
+    def wrong(self, what: str, position: int) -> UserError:
+        line = self.line + self.text.count("\n", 0, position)
+        return UserError(f"{self.path}:{line}: not JSON: {what}")

@@ -1,0 +1,86 @@
+"""CLIP4VLA's ablations as values: what is trained for each row of a table."""
+
+from dataclasses import dataclass, replace
+
+from trichord.config import ClipAudio, Cross, Experiment, GlobalToGlobal
+from trichord.experiments.clip4vla import one_modality, pretraining, retrieval
+from trichord.types import TermName
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row of an ablation.
+
+    `pretraining` comes first, if there is one, on a manifest of its own; `retrieval` starts from it.
+    `task` and its weights are what the row reports.
+    """
+
+    name: str
+    pretraining: Experiment | None = None
+    retrieval: Experiment
+    tasks: tuple[str, ...]
+
+
+KINDS = ("audio_visual", "audio", "visual", "composed")
+AUDIO_TASKS = tuple(f"audio<-{kind}" for kind in KINDS)
+VISUAL_TASKS = tuple(f"visual<-{kind}" for kind in KINDS)
+CLIP_TASKS = tuple(f"clip<-{kind}" for kind in KINDS)
+
+
+def _component(name: str, *terms: TermName, scratch: bool = False, token: bool = False) -> Row:
+    """A row of Table 5: each has what the rows above it have."""
+
+    def heard(experiment: Experiment, sound_token: ClipAudio) -> Experiment:
+        return replace(
+            experiment,
+            system=f"{experiment.system} {name}",
+            model=replace(experiment.model, audio=sound_token),
+        )
+
+    asked = one_modality("retrieval", "at")
+    sound = asked.model.audio
+    assert isinstance(sound, ClipAudio)
+    first = None
+    if terms:
+        wanted = pretraining("pretraining", *terms)
+        first = heard(wanted, replace(sound, token="clip" if token else "none"))
+    second = heard(asked, replace(sound, scratch=scratch, token=0.5 if token else "none"))
+    return Row(name=name, pretraining=first, retrieval=second, tasks=AUDIO_TASKS)
+
+
+COMPONENTS: tuple[Row, ...] = (
+    _component("scratch", scratch=True),
+    _component("+ initial"),
+    _component("+ inter-modal", "at", "av"),
+    _component("+ intra-modal", "at", "av", "aa"),
+    _component("+ sound token", "at", "av", "aa", token=True),
+)
+"""Table 5, from above to below."""
+
+FUSIONS: tuple[Row, ...] = tuple(
+    Row(name=name, retrieval=retrieval(f"retrieval {name}", fusion), tasks=CLIP_TASKS)
+    for name, fusion in (
+        ("global-to-global", GlobalToGlobal()),
+        ("global-to-local", Cross()),
+        ("tight", Cross(level="tight")),
+        ("local-to-local", Cross(level="local_to_local")),
+    )
+)
+
+MODALITIES: tuple[Row, ...] = (
+    Row(
+        name="vision",
+        retrieval=one_modality("retrieval vision", "vt"),
+        tasks=VISUAL_TASKS,
+    ),
+    Row(
+        name="audio",
+        retrieval=one_modality("retrieval audio", "at"),
+        tasks=AUDIO_TASKS,
+    ),
+    Row(name="both", retrieval=retrieval("retrieval both", GlobalToGlobal()), tasks=CLIP_TASKS),
+)
+"""V, A and AV, each with the tasks that ask it by the same captions."""
+
+TOKENS: tuple[float, ...] = tuple(i / 10 for i in range(11))
+"""Mixing ratios of Figure 4, from verbal to nonverbal."""

@@ -1,0 +1,279 @@
+"""CLIP4VLA's cross transformer: text tokens, frames and audio segments as one sequence."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+Form = Literal["clip", "bert"]
+"""The transformer of the authors' released code, or the older one behind their Table 1."""
+
+TYPES = 3
+"""Text, vision and audio, in this order."""
+STD = 0.02
+"""Of fresh weights, as published."""
+
+
+class CrossTransformer(nn.Module):
+    """A few layers of self-attention over steps of different modalities.
+
+    Two published forms. `clip`: CLIP's own blocks (layer norm first, QuickGELU), no norm at the end,
+    dropout on the embedded input alone; it usually starts from CLIP's text tower (`start_from`).
+    `bert`: BERT's blocks (layer norm last, exact GELU), dropout throughout, a tanh pooler. Fresh
+    weights are N(0, 0.02), biases zero, in both. At 512 dimensions and published sizes they have
+    12,650,496 and 17,335,296 parameters, and 513 more in `similarity`.
+
+    Where the parts of published checkpoints belong (N: the block):
+
+        clip form
+        cross.positional_embedding                              positions.weight
+        cross.token_type_embeddings.weight                      types.weight
+        cross.transformer.resblocks.N.attn.in_proj_{weight,bias}    blocks.N.attention.entry.*
+        cross.transformer.resblocks.N.attn.out_proj.*           blocks.N.attention.exit.*
+        cross.transformer.resblocks.N.ln_1.*                    blocks.N.attention_norm.*
+        cross.transformer.resblocks.N.mlp.c_fc.*                blocks.N.expand.*
+        cross.transformer.resblocks.N.mlp.c_proj.*              blocks.N.contract.*
+        cross.transformer.resblocks.N.ln_2.*                    blocks.N.inner_norm.*
+
+        bert form
+        cross.embeddings.position_embeddings.weight             positions.weight
+        cross.embeddings.token_type_embeddings.weight           types.weight
+        cross.embeddings.LayerNorm.*                            norm.*
+        cross.encoder.layer.N.attention.self.{query,key,value}.*    blocks.N.attention.entry.*, the
+                                                                three one below the other
+        cross.encoder.layer.N.attention.output.dense.*          blocks.N.attention.exit.*
+        cross.encoder.layer.N.attention.output.LayerNorm.*      blocks.N.attention_norm.*
+        cross.encoder.layer.N.intermediate.dense.*              blocks.N.expand.*
+        cross.encoder.layer.N.output.dense.*                    blocks.N.contract.*
+        cross.encoder.layer.N.output.LayerNorm.*                blocks.N.inner_norm.*
+        cross.pooler.dense.*                                    pooler.0.*
+
+        both
+        similarity_dense.*                                      similarity.*
+
+    Source: CLIP4VLA's released code (`clip`) and its log of the MSR-VTT run (`bert`); the paper says
+    no more than "N-layer transformer".
+    """
+
+    def __init__(
+        self,
+        *,
+        form: Form,
+        dim: int,
+        layers: int = 4,
+        heads: int = 8,
+        inner: int | None = None,
+        positions: int | None = None,
+        dropout: float = 0.1,
+    ) -> None:
+        """Draw fresh weights.
+
+        Args:
+            form: Which of the two published forms.
+            dim: Of the shared space, and of every layer.
+            layers: Blocks.
+            heads: Of each attention; they divide `dim`.
+            inner: Width of the layer inside a block; published: 4 `dim` (clip), 6 `dim` (bert).
+            positions: Rows of the position table; published: 77 (clip), 512 (bert).
+            dropout: Of the embedded input; `bert`: of attention and of every layer's output too.
+
+        Raises:
+            ValueError: `heads` does not divide `dim`.
+        """
+        super().__init__()
+        if dim % heads:
+            raise ValueError(f"{heads} heads do not divide {dim} dimensions.")
+        bert = form == "bert"
+        self.form: Form = form
+        self.positions = nn.Embedding(positions or (512 if bert else 77), dim)
+        self.types = nn.Embedding(TYPES, dim)
+        self.norm = nn.LayerNorm(dim, eps=1e-12) if bert else nn.Identity()
+        self.dropout = nn.Dropout(dropout)
+        width = inner or (6 if bert else 4) * dim
+        self.blocks = nn.ModuleList(
+            _PostNormBlock(dim, heads, width, dropout) if bert else _PreNormBlock(dim, heads, width)
+            for _ in range(layers)
+        )
+        self.pooler = nn.Sequential(nn.Linear(dim, dim), nn.Tanh()) if bert else nn.Identity()
+        self.similarity = nn.Linear(dim, 1)
+        self.apply(_draw)
+
+    def start_from(self, text_model: nn.Module) -> None:
+        """Copy a CLIP text tower's first blocks, and its position table as far as both reach.
+
+        Args:
+            text_model: A `CLIPTextModel` of `transformers`, with or without projection.
+
+        Raises:
+            ValueError: This is the `bert` form, or the tower is shallower or of other sizes.
+        """
+        if self.form != "clip":
+            raise ValueError("Only the clip form can start from a CLIP text tower.")
+        tower = {
+            name.removeprefix("text_model."): value
+            for name, value in text_model.state_dict().items()
+        }
+        table = tower["embeddings.position_embedding.weight"]
+        self._require_shape_of(text_model, tower)
+        for i, block in enumerate(self.blocks):
+            start = f"encoder.layers.{i}."
+            layer = {
+                name.removeprefix(start): value
+                for name, value in tower.items()
+                if name.startswith(start)
+            }
+            block.load_state_dict(_block_state(layer))
+        with torch.no_grad():
+            self.positions.weight[: len(table)] = table[: self.positions.num_embeddings]
+
+    def forward(
+        self,
+        sequence: Float[Tensor, "batch step dim"],
+        types: Int[Tensor, " step"],
+        mask: Bool[Tensor, "batch step"],
+        positions: Int[Tensor, " step"] | None = None,
+    ) -> Float[Tensor, "batch step dim"]:
+        """Let the real steps of each row attend to one another.
+
+        Args:
+            sequence: Steps; where the mask is False their values are never read.
+            types: Of each step: text 0, vision 1, audio 2.
+            mask: Which steps are real.
+            positions: Of each step, less than the table's rows; counted from 0 if left out.
+
+        Returns:
+            Steps in the light of the others; without meaning where masked, finite everywhere.
+
+        Raises:
+            ValueError: More steps than the position table has rows.
+        """
+        count, rows = sequence.shape[1], self.positions.num_embeddings
+        if count > rows:
+            raise ValueError(
+                f"A sequence of {count} steps is longer than the {rows} positions of the cross "
+                "transformer: raise its 'positions' or give it fewer steps."
+            )
+        if positions is None:
+            positions = torch.arange(count, device=sequence.device)
+        hidden = sequence.masked_fill(~mask.unsqueeze(-1), 0.0)
+        hidden = hidden + self.positions(positions) + self.types(types)
+        hidden = self.dropout(self.norm(hidden))
+        # A row without a real step attends everywhere: a softmax over nothing would be NaN.
+        keys = mask | ~mask.any(dim=1, keepdim=True)
+        for block in self.blocks:
+            hidden = block(hidden, keys)
+        return hidden
+
+    def pool(self, hidden: Float[Tensor, "batch step dim"]) -> Float[Tensor, "batch dim"]:
+        """What stands for the whole sequence: the output of its first step, pooled in BERT's form."""
+        return self.pooler(hidden[:, 0])
+
+    def _require_shape_of(self, text_model: nn.Module, tower: dict[str, Tensor]) -> None:
+        first = self.blocks[0]
+        assert isinstance(first, _PreNormBlock)
+        depth = sum(name.endswith("self_attn.q_proj.weight") for name in tower)
+        inner, dim = tower["encoder.layers.0.mlp.fc1.weight"].shape
+        config = getattr(text_model, "config", None)
+        heads = getattr(config, "num_attention_heads", first.attention.heads)
+        theirs = {"dim": dim, "inner": inner, "heads": heads}
+        ours = {
+            "dim": first.expand.in_features,
+            "inner": first.expand.out_features,
+            "heads": first.attention.heads,
+        }
+        if theirs != ours:
+            raise ValueError(f"The text tower has {theirs}, the cross transformer {ours}.")
+        if depth < len(self.blocks):
+            raise ValueError(
+                f"The text tower has {depth} layers, the cross transformer {len(self.blocks)}."
+            )
+
+
+class _Attention(nn.Module):
+    """Multi-head attention; the rows of `entry` are queries, keys and values, in this order."""
+
+    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.dropout = dropout
+        self.entry = nn.Linear(dim, 3 * dim)
+        self.exit = nn.Linear(dim, dim)
+
+    def forward(
+        self, hidden: Float[Tensor, "batch step dim"], keys: Bool[Tensor, "batch step"]
+    ) -> Float[Tensor, "batch step dim"]:
+        split = self.entry(hidden).unflatten(-1, (3, self.heads, -1))
+        query, key, value = split.permute(2, 0, 3, 1, 4)
+        found = F.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=keys[:, None, None],
+            dropout_p=self.dropout if self.training else 0.0,
+        )
+        return self.exit(found.transpose(1, 2).flatten(2))
+
+
+class _PreNormBlock(nn.Module):
+    """CLIP's block."""
+
+    def __init__(self, dim: int, heads: int, inner: int) -> None:
+        super().__init__()
+        self.attention = _Attention(dim, heads, dropout=0.0)
+        self.attention_norm = nn.LayerNorm(dim)
+        self.expand = nn.Linear(dim, inner)
+        self.contract = nn.Linear(inner, dim)
+        self.inner_norm = nn.LayerNorm(dim)
+
+    def forward(
+        self, hidden: Float[Tensor, "batch step dim"], keys: Bool[Tensor, "batch step"]
+    ) -> Float[Tensor, "batch step dim"]:
+        hidden = hidden + self.attention(self.attention_norm(hidden), keys)
+        wide = self.expand(self.inner_norm(hidden))
+        return hidden + self.contract(wide * torch.sigmoid(1.702 * wide))
+
+
+class _PostNormBlock(nn.Module):
+    """BERT's block."""
+
+    def __init__(self, dim: int, heads: int, inner: int, dropout: float) -> None:
+        super().__init__()
+        self.attention = _Attention(dim, heads, dropout)
+        self.attention_norm = nn.LayerNorm(dim, eps=1e-12)
+        self.expand = nn.Linear(dim, inner)
+        self.contract = nn.Linear(inner, dim)
+        self.inner_norm = nn.LayerNorm(dim, eps=1e-12)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, hidden: Float[Tensor, "batch step dim"], keys: Bool[Tensor, "batch step"]
+    ) -> Float[Tensor, "batch step dim"]:
+        hidden = self.attention_norm(hidden + self.dropout(self.attention(hidden, keys)))
+        inner = self.contract(F.gelu(self.expand(hidden)))
+        return self.inner_norm(hidden + self.dropout(inner))
+
+
+def _draw(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear | nn.Embedding):
+        nn.init.normal_(module.weight, std=STD)
+    if isinstance(module, nn.Linear):
+        nn.init.zeros_(module.bias)
+
+
+def _block_state(layer: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A block's state from that of a `transformers` CLIP layer."""
+    names = {
+        "self_attn.out_proj": "attention.exit",
+        "layer_norm1": "attention_norm",
+        "mlp.fc1": "expand",
+        "mlp.fc2": "contract",
+        "layer_norm2": "inner_norm",
+    }
+    state: dict[str, Tensor] = {}
+    for kind in ("weight", "bias"):
+        parts = [layer[f"self_attn.{part}_proj.{kind}"] for part in ("q", "k", "v")]
+        state[f"attention.entry.{kind}"] = torch.cat(parts)
+        state |= {f"{ours}.{kind}": layer[f"{theirs}.{kind}"] for theirs, ours in names.items()}
+    return state

@@ -1,0 +1,51 @@
+"""Where a search listens between speech and events: the sound tokens that moments are stored at."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+
+if TYPE_CHECKING:  # collections are opened, and refused, before torch is loaded
+    from trichord.models.embedder import Embedder
+
+VERBAL, BETWEEN, NONVERBAL = 0.0, 0.5, 1.0
+
+
+def tokens_of(model: "Embedder") -> tuple[float, ...]:
+    """The sound tokens that a collection of a model keeps, the model's own first.
+
+    None where there is nothing to choose: the audio tower takes no sound token, or the run was
+    trained without one (`none`) or with both side by side (`both`).
+    """
+    from trichord.encoders.clip_audio import UNKNOWN_SOUND, ClipAudioEncoder
+
+    if not isinstance(model.audio, ClipAudioEncoder):
+        return ()
+    token = UNKNOWN_SOUND if model.audio.token == "clip" else model.audio.token
+    if isinstance(token, str):
+        return ()
+    return tuple(dict.fromkeys((float(token), VERBAL, BETWEEN, NONVERBAL)))
+
+
+def heard_at(
+    stored: Float[np.ndarray, "moment wide"], tokens: Sequence[float], token: float
+) -> Float[np.ndarray, "moment dim"]:
+    """Sound vectors at a sound token between the stored ones.
+
+    The two neighbours are mixed in proportion to their nearness, and the mixture is brought back to
+    unit length; at a stored token this is the stored vector itself.
+
+    Args:
+        stored: The vectors at each of `tokens`, end to end; a row of zeros stays one.
+        tokens: From verbal (0) to nonverbal (1), in any order.
+        token: Where to listen; not beyond the outermost of `tokens`.
+    """
+    vectors = dict(zip(tokens, np.split(stored, len(tokens), axis=1), strict=True))
+    if token in vectors:
+        return np.ascontiguousarray(vectors[token])
+    below = max(one for one in tokens if one < token)
+    above = min(one for one in tokens if one > token)
+    share = np.float32((token - below) / (above - below))
+    mixed = (1 - share) * vectors[below] + share * vectors[above]
+    return mixed / np.linalg.norm(mixed, axis=1, keepdims=True).clip(min=1e-12)

@@ -1,0 +1,124 @@
+"""Optimizers of a stage: what trains at which rate, and how the rate moves."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from trichord.config import AdamW, BertAdam, Stage
+from trichord.models.embedder import Embedder
+from trichord.objectives import Contrastive
+
+
+def build_optimizer(stage: Stage, model: Embedder, objective: Contrastive) -> Optimizer:
+    """The stage's optimizer over what trains now; each group remembers its own rate as `peak`."""
+    if isinstance(stage.optimizer, BertAdam):
+        return _bert_adam(stage.optimizer, model, objective)
+    return _adamw(stage.optimizer, model, objective)
+
+
+def set_rate(optimizer: Optimizer, of: AdamW | BertAdam, taken: int, steps: int) -> None:
+    """Set the rate of the next step.
+
+    Args:
+        optimizer: Made by `build_optimizer`.
+        of: Its settings.
+        taken: Steps of the stage so far.
+        steps: Steps of the whole stage, as far as its epochs go.
+    """
+    share = _published_share(of, taken, steps) if isinstance(of, BertAdam) else 1.0
+    if isinstance(of, AdamW):
+        share = _share(of, taken, steps)
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * share
+
+
+def _share(of: AdamW, taken: int, steps: int) -> float:
+    if taken < of.warmup_steps:
+        return (taken + 1) / of.warmup_steps
+    if of.schedule == "constant":
+        return 1.0
+    left = max(1, steps - of.warmup_steps)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (taken - of.warmup_steps) / left)))
+
+
+def _published_share(of: BertAdam, taken: int, steps: int) -> float:
+    """The published schedule: the cosine runs over the whole stage, so it begins below 1."""
+    done = taken / max(1, steps)
+    if done < of.warmup:
+        return done / of.warmup
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+def _adamw(of: AdamW, model: Embedder, objective: Contrastive) -> Optimizer:
+    """AdamW over what trains; decay on matrices only."""
+    trunks = {id(p) for tower in model.encoders().values() for p in tower.trunk.parameters()}
+    trainable = _trainable(model, objective)
+    groups: list[dict[str, Any]] = []
+    for trunk, share in ((False, 1.0), (True, of.trunk_share)):
+        for matrix, decay in ((True, of.weight_decay), (False, 0.0)):
+            chosen = [p for p in trainable if (id(p) in trunks, p.ndim >= 2) == (trunk, matrix)]
+            if chosen:
+                groups.append({"params": chosen, "weight_decay": decay, "peak": of.lr * share})
+    # The fused kernel is three to six times faster than the loop, on a CPU too.
+    return torch.optim.AdamW(groups, lr=of.lr, betas=(of.beta1, of.beta2), fused=True)
+
+
+def _trainable(model: Embedder, objective: Contrastive) -> list[nn.Parameter]:
+    return [p for p in (*model.parameters(), *objective.parameters()) if p.requires_grad]
+
+
+def _bert_adam(of: BertAdam, model: Embedder, objective: Contrastive) -> Optimizer:
+    towers = model.encoders()
+    slow = {id(p) for name in of.slow if name in towers for p in towers[name].parameters()}
+    biases = {id(p) for name, p in model.named_parameters() if name.endswith("bias")}
+    groups: list[dict[str, Any]] = []
+    for kept_back, rate in ((True, of.lr * of.slow_share), (False, of.lr)):
+        for bias in (False, True):
+            chosen = [
+                p
+                for p in _trainable(model, objective)
+                if (id(p) in slow, id(p) in biases) == (kept_back, bias)
+            ]
+            decay = of.weight_decay if kept_back and not bias else 0.0
+            if chosen:
+                groups.append({"params": chosen, "weight_decay": decay, "peak": rate})
+    return BertAdamOptimizer(groups, beta1=of.beta1, beta2=of.beta2, epsilon=of.epsilon)
+
+
+class BertAdamOptimizer(Optimizer):
+    """Adam without bias correction, each parameter's gradient clipped to norm 1, decay added to the step.
+
+    Source: CLIP4VLA as published; the optimizer of BERT's first release.
+    """
+
+    def __init__(
+        self, params: Iterable[Any], *, beta1: float, beta2: float, epsilon: float
+    ) -> None:
+        super().__init__(params, {"lr": 0.0, "betas": (beta1, beta2), "eps": epsilon})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Take one step."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._move(parameter, group)
+
+    def _move(self, parameter: Tensor, group: dict[str, Any]) -> None:
+        gradient = parameter.grad
+        assert gradient is not None
+        state = self.state[parameter]
+        if not state:
+            state["exp_avg"] = torch.zeros_like(parameter)
+            state["exp_avg_sq"] = torch.zeros_like(parameter)
+        gradient = gradient * (1.0 / gradient.norm().clamp(min=1.0))
+        (beta1, beta2), mean, square = group["betas"], state["exp_avg"], state["exp_avg_sq"]
+        mean.mul_(beta1).add_(gradient, alpha=1 - beta1)
+        square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+        change = mean / (square.sqrt() + group["eps"])
+        change.add_(parameter, alpha=group["weight_decay"])
+        parameter.sub_(change, alpha=group["lr"])

@@ -1,0 +1,166 @@
+"""`index` and `search` with CLIP4VLA's audio tower and a fusion that reads pairs."""
+
+import json
+import wave
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from trichord.checkpoint import Progress, Run
+from trichord.cli import main
+from trichord.config import Cross, Experiment
+
+RATE = 16_000
+
+
+def write_tone(path, pitch, seconds=2.0):
+    time = np.arange(round(RATE * seconds)) / RATE
+    samples = (8000 * np.sin(2 * np.pi * pitch * time)).astype(np.int16)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes(samples.tobytes())
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("media")
+    for pitch in (200, 700, 3000):
+        write_tone(folder / f"tone-{pitch}.wav", pitch)
+    for name, colour in (("red", (200, 30, 30)), ("blue", (30, 40, 200))):
+        Image.new("RGB", (48, 48), colour).save(folder / f"{name}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def save_run(tiny_clip4vla, tmp_path_factory):
+    """Makes a run as training would leave it; gives its folder."""
+
+    def save_run(model):
+        path = tmp_path_factory.mktemp("runs") / "run"
+        experiment = Experiment(system="made", model=model)
+        built = model.build().eval()
+        torch.manual_seed(3)
+        if model.audio.kind == "clip_audio":
+            trunk = built.audio.sound_trunk
+            trunk.positions.data[-1] = 0.0
+            trunk.tokens.data = torch.randn_like(trunk.tokens)
+            built.audio.own_trunk()
+        for value in built.fusion.parameters() if built.fusion else ():
+            torch.nn.init.normal_(value, std=0.3)
+        Run(path).start(experiment, "none")
+        Run(path).finish(built, experiment.objective.build(), Progress())
+        return path
+
+    return save_run
+
+
+@pytest.fixture(scope="module")
+def collection(save_run, tiny_clip4vla, media, tmp_path_factory):
+    """An archive indexed by a run with local-to-local fusion."""
+    fusion = Cross(level="local_to_local", from_text=False, heads=2, layers=1)
+    text = replace(tiny_clip4vla.text, tokens=True, longest=32)
+    run = save_run(replace(tiny_clip4vla, text=text, fusion=fusion))
+    path = tmp_path_factory.mktemp("collections") / "made"
+    assert main(["index", str(run), str(media), str(path)]) == 0
+    return path
+
+
+@pytest.fixture
+def search(collection, capsys):
+    """Searches by a text; gives the hits."""
+
+    def search(*options):
+        assert main(["search", str(collection), "a low bell", "--json", *options]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    return search
+
+
+def test_a_search_listens_at_the_sound_token(search):
+    verbal, nonverbal = (search("--sound-token", token, "--rerank", "0") for token in ("0", "1"))
+    assert search("--sound-token", "0.5") == search()
+    heard = [
+        {hit["moment"]["file"]: (hit["sight"], hit["sound"]) for hit in hits}
+        for hits in (verbal, nonverbal)
+    ]
+    for file, (sight, sound) in heard[0].items():
+        assert heard[1][file][0] == sight
+        assert (heard[1][file][1] == sound) == (sound is None)
+
+
+def test_the_fusion_reorders_and_says_so(search, collection, capsys, tmp_path):
+    hits = search()
+    order = [hit["reranked"] for hit in hits]
+    assert order == sorted(order, reverse=True)
+    assert {hit["score"] for hit in hits} == {hit["score"] for hit in search("--rerank", "0")}
+    assert [hit["reranked"] for hit in search("--rerank", "2")][2:] == [None] * 3
+    line = ["search", str(collection), "a low bell"]
+    assert main([*line, "--sheet", str(tmp_path / "sheet.png")]) == 0
+    shown = capsys.readouterr().out
+    assert "a score of the fusion, it decides the order" in " ".join(shown.split())
+    assert f"{order[0]:+.2f}" in shown
+    assert (tmp_path / "sheet.png").is_file()
+    assert main([*line, "--rerank", "0"]) == 0
+    assert "fusion" not in capsys.readouterr().out
+
+
+def test_a_file_that_has_gone_is_found_without_the_fusion(search, media):
+    before = search("--rerank", "0")
+    away = media / "tone-700.wav"
+    content = away.read_bytes()
+    away.unlink()
+    try:
+        hits = search()
+    finally:
+        away.write_bytes(content)
+    places = [[hit["moment"]["file"] for hit in found].index(str(away)) for found in (before, hits)]
+    assert places[0] == places[1]
+    assert [hit["reranked"] is None for hit in hits].count(True) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--sound-token", "1.5"), "--sound-token is 1.5"),
+        (("--sound-token", "nan"), "--sound-token is nan"),
+        (("--sound-token", "speech"), "speech"),
+        (("--rerank", "-1"), "--rerank is -1"),
+    ],
+)
+def test_impossible_options_are_one_line(collection, capsys, options, told):
+    try:
+        code = main(["search", str(collection), "a low bell", *options])
+    except SystemExit as stop:  # the parser's own complaint
+        code = stop.code
+    assert code == 2
+    complaint = capsys.readouterr().err
+    assert told in complaint
+    assert "Traceback" not in complaint
+
+
+def test_a_sound_token_for_another_audio_tower_is_refused(
+    save_run, tiny_trimodal, media, capsys, tmp_path
+):
+    run, path = save_run(tiny_trimodal), tmp_path / "plain"
+    assert main(["index", str(run), str(media), str(path)]) == 0
+    capsys.readouterr()
+    assert main(["search", str(path), "a low bell", "--sound-token", "0.5"]) == 2
+    [complaint] = capsys.readouterr().err.splitlines()
+    assert "--sound-token" in complaint
+    assert "leave it out" in complaint
+
+
+def test_moments_longer_than_the_fusion_has_room_for_are_refused(
+    save_run, tiny_clip4vla, media, capsys, tmp_path
+):
+    run = save_run(replace(tiny_clip4vla, fusion=Cross(from_text=False, heads=2, layers=1)))
+    assert main(["index", str(run), str(media), str(tmp_path / "long"), "--seconds", "30"]) == 2
+    [complaint] = capsys.readouterr().err.splitlines()
+    assert "--seconds" in complaint
+    assert not (tmp_path / "long").exists()
+    assert main(["index", str(run), str(media), str(tmp_path / "short")]) == 0

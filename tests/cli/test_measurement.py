@@ -1,0 +1,63 @@
+import math
+
+import pytest
+
+from trichord.cli.measurement import Measurement, token_of
+from trichord.evaluation.gallery import Weights
+from trichord.types import UserError
+
+
+@pytest.mark.parametrize(
+    ("text", "token"),
+    [
+        ("0", 0.0),
+        ("0.30000000000000004", 0.3),
+        ("1", 1.0),
+        *((t, t) for t in ("none", "both", "clip")),
+    ],
+)
+def test_a_sound_token_is_a_share_or_a_word(text, token):
+    assert token_of(text) == (pytest.approx(token) if isinstance(token, float) else token)
+
+
+@pytest.mark.parametrize("text", ["1.5", "-0.1", "nan", "inf", "verbal", ""])
+def test_anything_else_is_refused_by_its_option(text):
+    with pytest.raises(UserError, match=r"--sound-token .* from 0 \(verbal\) to 1"):
+        token_of(text)
+
+
+def test_one_weight_implies_the_other():
+    assert Measurement().weights is None
+    assert Measurement(sight=2.0).weights == Weights(sight=2.0, sound=1.0)
+    assert Measurement(sound=0.0).weights == Weights(sight=1.0, sound=0.0)
+
+
+def test_silent_clips_are_masked_unless_option_or_protocol_say_otherwise():
+    assert Measurement().rule == "masked"
+    assert Measurement(silent="random").rule == "random"
+    assert Measurement(protocol="msrvtt-1ka-1000").rule == "borrowed"
+    assert Measurement(protocol="msrvtt-1ka-1000", silent="masked").rule == "masked"
+    assert Measurement(protocol="vatex-1421").rule == "out"
+    assert Measurement(protocol="audiocaps-a").rule == "masked"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "told"),
+    [
+        (Measurement(sight=-1.0), "--sight is -1"),
+        (Measurement(sound=math.nan), "--sound is nan"),
+        (Measurement(sight=0.0, sound=0.0), "both 0"),
+        (Measurement(sound_token="loud"), "--sound-token loud"),
+        (Measurement(protocol="msrvtt"), "--protocol: there is no 'msrvtt'"),
+        (Measurement(protocol="vatex-1500", split="val"), "measures the split 'test'"),
+        (Measurement(protocol="vatex-1421", silent="borrowed"), "leave --silent out too"),
+    ],
+)
+def test_options_without_sense_are_refused_before_anything_is_read(chosen, told):
+    with pytest.raises(UserError, match=told):
+        chosen.require_sense()
+
+
+def test_options_with_sense_are_not():
+    Measurement().require_sense()
+    Measurement(protocol="vatex-1500", silent="random", sight=1.0).require_sense()

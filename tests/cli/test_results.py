@@ -1,0 +1,209 @@
+"""`trichord evaluate` on runs that fuse sight and sound: weights, sound token, silence, protocols."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from trichord.checkpoint import Progress, Run
+from trichord.config import Cross, GlobalToGlobal
+from trichord.corpora.manifest import read_manifest, write_manifest
+from trichord.evaluation.named import NamedProtocol
+from trichord.experiments import EXPERIMENTS
+from trichord.experiments.clip4vla import SMALL_SOUND
+
+CLIP_TASKS = ["clip<-visual", "clip<-audio", "clip<-audio_visual", "clip<-composed"]
+CROSS = {"from_text": False, "heads": 2, "layers": 1, "frame_slots": 64}
+
+
+@pytest.fixture(scope="module")
+def made(small_world, tmp_path_factory):
+    """Makes runs without training them, whose frozen towers are cached."""
+    root = tmp_path_factory.mktemp("fused")
+
+    def make(name, **parts):
+        experiment = EXPERIMENTS["world-slava-av"][1]
+        model = replace(experiment.model, **parts)
+        experiment = replace(experiment, system=name, model=model, stages=())
+        run = Run(root / name)
+        if not run.complete:
+            run.start(experiment, "none")
+            torch.manual_seed(0)
+            run.finish(model.build(), experiment.objective.build(), Progress())
+        return run.path
+
+    return make
+
+
+@pytest.fixture
+def measured(small_world, command):
+    """Measures a run by a command line and gives its report."""
+
+    def measure(run, options="", manifest=small_world / "clips.jsonl"):
+        assert command(f"evaluate {run} {manifest} --resamples 10 {options}") == 0
+        return json.loads((run / "evaluation.json").read_text())
+
+    return measure
+
+
+def tasks(report):
+    return {result["name"]: result for result in report["results"]}
+
+
+def recalls(report):
+    return {name: result["forward"] for name, result in tasks(report).items()}
+
+
+@pytest.fixture
+def silent_test_clips(small_world):
+    """Ids of the test clips that have no sound, as their cached features say."""
+    from trichord.features.store import FeatureFolder
+
+    model = EXPERIMENTS["world-slava-av"][1].model.build()
+    ids = [c.id for c in read_manifest(small_world / "clips.jsonl") if c.split == "test"]
+    table = FeatureFolder(small_world / "clips.features").table("audio", model.audio)
+    steps = table.load(ids)[0].starts.diff().tolist()
+    return {clip for clip, count in zip(ids, steps, strict=True) if not count}
+
+
+def test_a_run_without_a_fusion_reports_what_it_always_did(made, measured):
+    report = measured(made("plain"))
+    assert [r["name"] for r in report["results"]][-2:] == ["visual<-composed", "audio<-composed"]
+    assert (report["protocol"]["sight"], report["protocol"]["sound_token"]) == (1.0, None)
+
+
+def test_weights_fuse_a_run_without_a_fusion_as_the_mean_does(made, measured):
+    plain, fused = made("plain"), made("g2g", fusion=GlobalToGlobal())
+    assert recalls(measured(plain, "--sight 1")) == recalls(measured(fused))
+    one_sided = measured(fused, "--sight 3 --sound 0")
+    assert list(tasks(one_sided))[-4:] == CLIP_TASKS
+    assert recalls(one_sided)["clip<-visual"] != recalls(measured(fused))["clip<-visual"]
+    assert (one_sided["protocol"]["sight"], one_sided["protocol"]["sound"]) == (3.0, 0.0)
+
+
+def test_every_fusion_can_be_measured_and_drawn(made, measured, capsys):
+    for level in ("global_to_local", "tight"):
+        run = made(level, fusion=Cross(level=level, **CROSS))
+        report = measured(run)
+        assert all(recalls(report)[name] for name in CLIP_TASKS)
+        assert (recalls(report)["visual<-sound"] is None) == (level == "global_to_local")
+        assert (run / "evaluation.png").stat().st_size > 10_000
+        assert "clip<-composed" in capsys.readouterr().out
+
+
+def test_silent_clips_are_counted_and_lent_the_sounds_of_training_clips(
+    small_world, made, measured, silent_test_clips, capsys
+):
+    run = made("g2g", fusion=GlobalToGlobal())
+    masked = measured(run)
+    assert masked["silent"] == dict.fromkeys(silent_test_clips)
+    assert silent_test_clips
+    assert f"Silent: {len(silent_test_clips)} clips." in " ".join(capsys.readouterr().out.split())
+    assert masked["ceiling"]
+    training = {c.id for c in read_manifest(small_world / "clips.jsonl") if c.split == "train"}
+    for rule, word in (("borrowed", "borrowed"), ("random", "drawn")):
+        lent = measured(run, f"--silent {rule}")
+        assert set(lent["silent"]) == silent_test_clips
+        donors = {donor for donor in lent["silent"].values() if donor}
+        assert donors <= training
+        assert f"sound {word} from" in lent["protocol"]["missing"]
+        assert (
+            tasks(lent)["audio<-composed"]["gallery"] > tasks(masked)["audio<-composed"]["gallery"]
+        )
+        assert lent["ceiling"] is None  # nobody knows it for lent sounds
+
+
+def test_sounds_are_borrowed_from_another_manifest_if_one_is_named(
+    small_world, made, measured, tmp_path, command, capsys
+):
+    clips = read_manifest(small_world / "clips.jsonl")
+    write_manifest(tmp_path / "test.jsonl", [c for c in clips if c.split == "test"])
+    run, test = made("g2g", fusion=GlobalToGlobal()), tmp_path / "test.jsonl"
+    features = f"--features {small_world}/clips.features"
+    assert command(f"evaluate {run} {test} {features} --silent borrowed") == 2
+    assert "no training clips to lend" in capsys.readouterr().err
+    named = f"{features} --silent borrowed --train-manifest {small_world}/clips.jsonl"
+    assert measured(run, named, test)["silent"] == measured(run, "--silent borrowed")["silent"]
+
+
+def test_another_sound_token_is_heard_from_the_media_themselves(made, measured, command, capsys):
+    run = made("token", audio=replace(SMALL_SOUND, token=0.5), fusion=GlobalToGlobal())
+    verbal, nonverbal = (measured(run, f"--sound-token {token}") for token in ("0", "1"))
+    assert verbal["protocol"]["sound_token"] == 0.0
+    assert recalls(verbal)["visual<-visual"] == recalls(nonverbal)["visual<-visual"]
+    assert recalls(verbal)["audio<-audio"] != recalls(nonverbal)["audio<-audio"]
+    assert measured(run, "--sound-token none")["protocol"]["sound_token"] == "none"
+
+
+def test_a_tower_without_sound_tokens_refuses_them(small_world, made, command, capsys):
+    assert command(f"evaluate {made('plain')} {small_world}/clips.jsonl --sound-token 0.5") == 2
+    assert "takes no sound token" in capsys.readouterr().err
+
+
+@pytest.fixture
+def tiny_protocol(monkeypatch, silent_test_clips):
+    """Published protocols as small as the world."""
+    whole = NamedProtocol(
+        listed=16,
+        clips=16,
+        captions=3,
+        kind="composed",
+        tasks=("clip<-composed", "audio<-composed"),
+        silent="borrowed",
+        source="here",
+    )
+    heard = replace(whole, clips=16 - len(silent_test_clips), silent="out")
+    known = {"tiny-16": whole, "tiny-out": heard, "tiny-17": replace(whole, listed=17, clips=17)}
+    monkeypatch.setattr("trichord.evaluation.named.PROTOCOLS", known)
+    return heard.clips
+
+
+def test_a_named_protocol_chooses_clips_captions_tasks_and_silence(
+    made, measured, tiny_protocol, silent_test_clips, capsys
+):
+    run = made("g2g", fusion=GlobalToGlobal())
+    report = measured(run, "--protocol tiny-16")
+    assert list(tasks(report)) == ["clip<-composed", "audio<-composed"]
+    assert tasks(report)["clip<-composed"]["gallery"] == 16
+    assert report["protocol"]["captions"] == 48
+    assert report["protocol"]["name"] == "tiny-16"
+    assert "borrowed" in report["protocol"]["missing"]
+    assert "Protocol: tiny-16: test split" in " ".join(capsys.readouterr().out.split())
+    report = measured(run, "--protocol tiny-out")
+    assert tasks(report)["clip<-composed"]["gallery"] == tiny_protocol
+    assert tasks(report)["clip<-composed"]["queries"] == 3 * tiny_protocol
+    assert report["protocol"]["captions"] == 3 * tiny_protocol
+    assert report["silent"] == dict.fromkeys(silent_test_clips)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "told"),
+    [
+        ("g2g", "--protocol tiny-17", "is of 17 test clips, the manifest has 16"),
+        ("g2g", "--protocol tiny-16 --split val", "measures the split 'test'"),
+        ("g2g", "--protocol tiny-out --silent random", "leave --silent out"),
+        ("g2g", "--protocol tiny-99", "did you mean"),
+        ("plain", "--protocol tiny-16", "has no fusion: give --sight 1 --sound 1"),
+        ("g2g", "--sight 0 --sound 0", "both 0"),
+        ("g2g", "--sound-token loud", "--sound-token loud"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line(
+    name, options, told, small_world, made, tiny_protocol, command, capsys
+):
+    run = made(name, fusion=GlobalToGlobal() if name == "g2g" else None)
+    before = (run / "evaluation.json").read_bytes() if (run / "evaluation.json").exists() else b""
+    assert command(f"evaluate {run} {small_world}/clips.jsonl {options}") == 2
+    complaint = capsys.readouterr().err.strip()
+    assert told in complaint
+    assert "Traceback" not in complaint
+    after = (run / "evaluation.json").read_bytes() if (run / "evaluation.json").exists() else b""
+    assert after == before
+
+
+def test_two_spaces_cannot_be_fused(small_world, runs, command, capsys):
+    assert command(f"evaluate {runs}/untrained {small_world}/clips.jsonl --sight 1") == 2
+    assert "--sight and --sound: this run's sight and sound live in two spaces" in (
+        capsys.readouterr().err
+    )
