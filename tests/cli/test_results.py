@@ -128,7 +128,8 @@ def test_sounds_are_borrowed_from_another_manifest_if_one_is_named(
 
 
 def test_another_sound_token_is_heard_from_the_media_themselves(made, measured, command, capsys):
-    run = made("token", audio=replace(SMALL_SOUND, token=0.5), fusion=GlobalToGlobal())
+    sound = replace(SMALL_SOUND, token=0.5, head="pretrained")
+    run = made("token", audio=sound, fusion=GlobalToGlobal())
     verbal, nonverbal = (measured(run, f"--sound-token {token}") for token in ("0", "1"))
     assert verbal["protocol"]["sound_token"] == 0.0
     assert recalls(verbal)["visual<-visual"] == recalls(nonverbal)["visual<-visual"]
