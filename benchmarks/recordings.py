@@ -148,7 +148,7 @@ def write(runs: dict, epochs: int) -> None:
         "torch": torch.__version__,
         "epochs": epochs,
         "protocol": "GRID: 70 test sentences, text to audio, ties pessimistic; ESC-10: nearest of "
-        "ten class names on the left-out fold; last epoch; mean and deviation over five runs",
+        "ten class names on the left-out fold; last epoch; mean and deviation over the runs below",
         "mean and deviation": summary,
         "runs": runs,
     }

@@ -14,7 +14,7 @@ def test_the_demo_runs_the_whole_way_and_leaves_its_pictures(command, tmp_path, 
     assert all(picture.stat().st_size > 5_000 for picture in pictures)
     assert command(line) == 0
     again = capsys.readouterr().out
-    assert again.count("already trained") == 8
+    assert " ".join(again.split()).count("already trained") == 8  # however lines are broken
     assert "48 done" in again
     assert "14 unchanged" in again
 

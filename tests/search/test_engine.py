@@ -137,6 +137,13 @@ def test_each_sound_token_has_its_own_scales(steered):
     assert steered.calibration == kept
 
 
+def test_loading_at_a_sound_token_is_as_turning_to_it(steered):
+    asked = Query.of("a low bell", sound_token=0.8)
+    there = SearchEngine(steered.collection, steered.model, steered.decoder, 0.8)
+    np.testing.assert_array_equal(there.gallery.audio, steered.collection.table.gallery(0.8).audio)
+    assert there.search(asked) == steered.search(asked)
+
+
 @pytest.mark.parametrize("token", [0.0, 0.5, 0.8])
 def test_a_sound_finds_itself_at_every_sound_token(steered, archive, token):
     query = Query.of(audio=archive / "half.wav", sight=0.0, sound_token=token)

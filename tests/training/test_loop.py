@@ -26,6 +26,7 @@ from trichord.training.loop import (
     choose_what_trains,
     finished,
     require_captions,
+    require_heads,
     train,
 )
 from trichord.training.session import Session
@@ -429,7 +430,7 @@ def test_what_trains_is_what_a_stage_says(listening):
 def test_a_trunk_without_its_head_is_refused(listening):
     stage = replace(listening.stages[0], trains=("text",), towers=("text", "vision", "audio"))
     with pytest.raises(UserError, match=r"'listening' trains the trunk of audio, vision but not"):
-        choose_what_trains(fresh_model(listening), stage)
+        require_heads(stage)
 
 
 def test_the_precision_follows_stage_and_device():
