@@ -271,6 +271,17 @@ def test_weights_of_other_shapes_are_not_lent(pretraining, finish):
         fresh_model(longer)
 
 
+def test_weights_that_the_model_has_no_place_for_are_not_lost_unsaid(pretraining, finish):
+    fused, _ = finish(replace(pretraining, model=replace(pretraining.model, fusion=CROSS)))
+    # A fusion may be left behind, ...
+    assert fresh_model(replace(pretraining, start=fused.path)).fusion is None
+    path = fused.path / "weights.safetensors"
+    save_file({**load_file(path), "model.audio.head.bias": torch.zeros(3)}, path)
+    # ... nothing else.
+    with pytest.raises(UserError, match=r"its audio\.head\.bias do not fit"):
+        fresh_model(replace(pretraining, start=fused.path))
+
+
 def test_a_run_that_shares_nothing_with_the_model_lends_nothing(pretraining, finish):
     run, _ = finish(pretraining)
     save_file({"objective.log_scale.at": torch.zeros(())}, run.path / "weights.safetensors")

@@ -169,7 +169,10 @@ class Run:
             for key, value in tensors.items()
             if (name := key.removeprefix("model.")) != key and name in known
         }
-        odd = [name for name, value in lent.items() if value.shape != known[name].shape]
+        # What the model has no place for would be lost unsaid; a fusion that it does without may be.
+        names = [k.removeprefix("model.") for k in tensors if k.startswith("model.")]
+        odd = [name for name in names if name not in known and not name.startswith("fusion.")]
+        odd += [name for name, value in lent.items() if value.shape != known[name].shape]
         if odd or not lent:
             raise UserError(
                 f"{self.path} cannot be started from: its {odd[0] if odd else 'weights'} do not fit "

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from trichord.config import Clap, ClipText, ClipVision, Cross, TriModal
+from trichord.config import Clap, ClipText, ClipVision, Cross, GlobalToGlobal, TriModal
 from trichord.media import Decoded
 from trichord.types import UserError
 from trichord.types.tensors import Batch, Padded
@@ -162,6 +162,20 @@ def test_inputs_and_trunk_features_give_the_same_embeddings(tiny_model):
     assert direct.audio.present.tolist() == [True, False]
 
 
+def test_sound_that_was_read_is_not_read_again_and_nor_is_its_masked_copy(steered, monkeypatch):
+    model = steered(token="clip")
+    sound = Padded.stack([model.audio_inputs(one) for one in CLIPS[:2]])
+    vision = Padded.stack([model.vision_inputs(CLIPS[0])] * 2)
+    batch = Batch(ids=("a", "b"), audio=sound, masked=sound, sound=torch.tensor([0.0, 1.0]))
+    read = model.read(replace(batch, vision=vision))
+    monkeypatch.setattr(model.audio.trunk, "forward", None)  # reading once more would call it
+    once_read = replace(batch, vision=vision, audio=read.audio, masked=read.masked, read=("audio",))
+    again = model.read(once_read)
+    assert torch.equal(again.masked.values, read.masked.values)
+    assert torch.equal(again.vision.values, read.vision.values)
+    assert not torch.equal(read.masked.values, sound.values.flatten(3))
+
+
 def test_a_batch_may_lack_a_modality(tiny_model):
     vision = Padded.stack([tiny_model.vision_inputs(decoded())])
     found = tiny_model(Batch(ids=("a",), vision=vision))
@@ -179,6 +193,24 @@ def test_the_fingerprint_follows_heads_too(tiny_trimodal):
     assert one.fingerprint == other.fingerprint
     other.audio.head.linear2.bias.data += 1
     assert one.fingerprint != other.fingerprint
+
+
+def test_the_fingerprint_follows_pooling_and_the_fusions_settings(tiny_clip4vla):
+    audio = tiny_clip4vla.audio
+    pooled = replace(audio, pooling="mean" if audio.pooling == "mean_of_unit" else "mean_of_unit")
+    cross = Cross(from_text=False, heads=2, layers=1)
+    variants = [
+        tiny_clip4vla,
+        replace(tiny_clip4vla, audio=pooled),
+        *(replace(tiny_clip4vla, fusion=GlobalToGlobal(absent=a)) for a in ("masked", "zeros")),
+        *(replace(tiny_clip4vla, fusion=replace(cross, absent=a)) for a in ("masked", "zeros")),
+        replace(tiny_clip4vla, fusion=replace(cross, frame_slots=9)),
+    ]
+    prints = []
+    for variant in variants:
+        torch.manual_seed(0)
+        prints.append(variant.build().fingerprint)
+    assert len(set(prints)) == len(prints)
 
 
 def test_towers_of_different_projection_sizes_are_refused(tiny_towers, tmp_path):

@@ -9,7 +9,7 @@ import tyro
 
 from trichord.cli.console import out
 from trichord.cli.measurement import measure_tokens
-from trichord.cli.results import REPORT, evaluate, report_of, run_paths
+from trichord.cli.results import evaluate, report_of, run_paths
 from trichord.cli.runs import Training, extract_all, folder_of, train_chosen
 from trichord.config import Experiment
 from trichord.types import CaptionKind, Clip, Modality, UserError
@@ -198,18 +198,20 @@ def carry_out(
     from trichord.evaluation.ablation import Ablation, draw_rows, table, variant, write_ablation
 
     variants = []
-    protocol = ""
+    protocols: dict[str, None] = {}
     for row in (narrowed(row, extent.captions) for row in rows):
         place = directory / row.name.replace(" ", "").replace("+", "")
         measured = []
         for seed in extent.seeds:
             run = train_row(row, seed, manifest, pretraining, place, extent)
-            if not (run / REPORT).is_file():
-                evaluate([str(run), str(manifest), "--device", extent.device])
+            # Always anew: a report that lies there may be of other clips or options.
+            evaluate([str(run), str(manifest), "--device", extent.device])
             measured.append(report_of(run))
-            protocol = measured[0].protocol.line()
+        protocols[measured[0].protocol.line()] = None
         variants.append(variant(row.name, measured, row.tasks))
-    found = Ablation(title=title, protocol=protocol, variants=tuple(variants))
+    # Rows that see or hear less have smaller galleries: each way of measuring is said.
+    told = " | ".join(protocols)
+    found = Ablation(title=title, protocol=told, variants=tuple(variants))
     name = title.lower()
     write_ablation(found, directory / f"{name}.json")
     draw_rows(found, directory / f"{name}.png")

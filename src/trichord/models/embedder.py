@@ -119,11 +119,15 @@ class Embedder(nn.Module):
         """Of everything that a vector depends on: vectors of equal fingerprints may be compared."""
         digest = hashlib.blake2b(digest_size=12)
         for name, tower in sorted(self.encoders().items()):
-            digest.update(f"{name} {tower.fingerprint}".encode())
+            # Said only where it is not SLAVA's: collections of such runs stay what they are.
+            pooling = "" if tower.pooling == "mean" else f" {tower.pooling}"
+            digest.update(f"{name} {tower.fingerprint}{pooling}".encode())
             for value in tower.head.state_dict().values():
                 digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-        for value in self.fusion.state_dict().values() if self.fusion else ():
-            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        if self.fusion is not None:
+            digest.update(self.fusion.settings.encode())
+            for value in self.fusion.state_dict().values():
+                digest.update(value.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
     def encoders(self) -> Mapping[str, Encoder]:
@@ -141,7 +145,7 @@ class Embedder(nn.Module):
             for name, tower in towers.items()
             if (inputs := batch.of(name)) is not None and name not in batch.read
         }
-        if batch.masked is not None:
+        if batch.masked is not None and "audio" not in batch.read:
             features["masked"] = self.audio.read(batch.masked, batch.sound)
         return replace(batch, **features, read=MODALITIES)
 

@@ -37,6 +37,12 @@ class Fusion(nn.Module):
 
     indexable: bool
 
+    @property
+    def settings(self) -> str:
+        """All that decides vectors and scores besides the weights, for fingerprints."""
+        own = {name: str(getattr(self, name)) for name in ("absent", "room") if hasattr(self, name)}
+        return f"{type(self).__name__} {own}"
+
     def let_train(self, trains: bool) -> None:
         """Let the weights that have a part in the similarity train, or freeze them."""
         self.requires_grad_(trains)

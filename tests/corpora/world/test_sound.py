@@ -8,7 +8,7 @@ import pytest
 from trichord.corpora.world.difficulty import Difficulty
 from trichord.corpora.world.format import RATE, stroke_times
 from trichord.corpora.world.law import Pitch, Scene, Speed, Thing
-from trichord.corpora.world.sound import has_sound_stream, seconds_spoken, sound
+from trichord.corpora.world.sound import has_sound_stream, sound
 from trichord.corpora.world.speech import spoken
 from trichord.corpora.world.synthesis import effect
 
@@ -143,19 +143,6 @@ def test_speech_stands_above_the_effect_and_within_the_clip():
         words = spoken("turn left", "en+m7")
         assert abs(said[-1] - said[0] + 1 - words.size) < 0.05 * RATE
         assert np.abs(speech).max() > 1.5 * np.abs(without).max()
-
-
-def test_the_seconds_of_a_phrase_are_where_it_is_heard():
-    quiet = Difficulty(sound_noise=0.0)
-    for seed, voice in enumerate(("en-us+m3", "en-us+f2")):
-        scene = replace(
-            SCENE, sound_seed=seed, voice=voice, phrase="please bring us two chocolate cookies"
-        )
-        speech = sound(scene, quiet) - sound(replace(scene, phrase=None, voice=None), quiet)
-        said = np.flatnonzero(np.abs(speech) > 1e-6) / RATE
-        assert seconds_spoken(scene) == pytest.approx((said[0], said[-1]), abs=0.002)
-    with pytest.raises(ValueError, match="Nobody speaks in test_0"):
-        seconds_spoken(replace(SCENE, phrase=None, voice=None))
 
 
 def test_a_phrase_longer_than_a_clip_is_refused():

@@ -8,7 +8,6 @@ from typing import Any, Literal
 from trichord.corpora.world.format import SECONDS
 from trichord.corpora.world.grammar import KINDS, Facts, Grammar, Kind, Sentence, facts_heard
 from trichord.corpora.world.law import Scene, WorldSplit, stream
-from trichord.corpora.world.sound import seconds_spoken
 from trichord.corpora.world.wordings import WORDINGS, Heard
 
 LayoutName = Literal["avcaps", "howto100m", "audioset"]
@@ -74,11 +73,13 @@ def _facts(said: Mapping[Kind, Sequence[Sentence]]) -> dict[Kind, tuple[Facts, .
 def _narrated(
     split: WorldSplit, scenes: Sequence[Scene], _grammar: Grammar, _seed: int
 ) -> Annotations:
-    """As HowTo100M: what a perfect recogniser of speech hears, with its times."""
-    spoken = {scene: seconds_spoken(scene) for scene in scenes}
+    """As HowTo100M: what a perfect recogniser of speech hears.
+
+    It stays on screen for the whole clip, as subtitles do. Cut to the spoken seconds, narrated clips
+    would be shorter than labelled ones, and their length alone would tell the two apart.
+    """
     narrations = {
-        scene.id: {"start": [round(start, 2)], "end": [round(end, 2)], "text": [scene.phrase]}
-        for scene, (start, end) in spoken.items()
+        scene.id: {"start": [0.0], "end": [SECONDS], "text": [scene.phrase]} for scene in scenes
     }
     (captions,) = LAYOUTS["howto100m"].files_of(split)
     return Annotations(

@@ -44,18 +44,6 @@ def sound(scene: Scene, difficulty: Difficulty = DEFAULT) -> NDArray[np.float32]
     return np.clip(wave, -1, 1).astype(np.float32)
 
 
-def seconds_spoken(scene: Scene) -> tuple[float, float]:
-    """When the phrase of a scene begins and ends, in seconds.
-
-    Raises:
-        ValueError: nobody speaks in it.
-    """
-    if scene.phrase is None or scene.voice is None:
-        raise ValueError(f"Nobody speaks in {scene.id}.")
-    first, speech = _utterance(scene, scene.phrase, scene.voice)
-    return first / RATE, (first + speech.size) / RATE
-
-
 def _utterance(scene: Scene, phrase: str, voice: str) -> tuple[int, NDArray[np.float32]]:
     """The sample with which the phrase begins, and its own samples."""
     speech = spoken(phrase, voice)
