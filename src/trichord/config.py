@@ -132,9 +132,6 @@ class ClipAudio:
     token: float | Literal["none", "both", "clip"] = 0.5
     """Sound token: a mixture from verbal (0) to nonverbal (1), `both` side by side, `none`, or as
     each `clip` says (pretraining)."""
-    token_position: Literal["as_published", "zero"] = "as_published"
-    """Where training starts from for the position that is added to every sound token: drawn with
-    unit variance, beside which verbal and nonverbal hardly differ, or nothing, so that they do."""
     log_mel: LogMel = field(default_factory=LogMel)
     frames: int = 224
     """Time steps of a segment: 1.792 s."""
@@ -151,13 +148,12 @@ class ClipAudio:
 
     def build(self) -> "ClipAudioEncoder":
         """Load or draw the tower; sound tokens are drawn from torch's random numbers."""
-        from trichord.encoders.clip_audio import Beginning, ClipAudioEncoder, Pictures
+        from trichord.encoders.clip_audio import ClipAudioEncoder, Pictures
 
         return ClipAudioEncoder(
             self.name,
-            beginning=Beginning(
-                scratch=self.scratch, head=self.head, token_position=self.token_position
-            ),
+            scratch=self.scratch,
+            head=self.head,
             token=self.token,
             spectrogram=self.log_mel.build(),
             pictures=Pictures(

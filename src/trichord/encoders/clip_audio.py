@@ -22,7 +22,6 @@ A number mixes the two tokens into one, from verbal (0) to nonverbal (1); `both`
 side, `none` neither, and `clip` mixes them as each clip says (pretraining: by corpus).
 """
 Channels = Literal["mono", "left_mean_right"]
-TokenPosition = Literal["as_published", "zero"]
 UNKNOWN_SOUND = 0.5
 """The mixture for clips of which nobody says what they sound like, under `clip`."""
 
@@ -38,21 +37,6 @@ class Pictures:
     masking: Rule
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Beginning:
-    """What the tower starts from.
-
-    Attributes:
-        scratch: Only the sizes of the vision tower; all weights are drawn.
-        head: The vision tower's projection, or a new one.
-        token_position: The position that all sound tokens share, drawn as published or zero.
-    """
-
-    scratch: bool
-    head: Literal["pretrained", "linear"]
-    token_position: TokenPosition
-
-
 class ClipAudioEncoder(AudioEncoder):
     """Spectrogram segments (step, 1 or 3, time, mel) to features; the head starts as CLIP's own.
 
@@ -65,7 +49,8 @@ class ClipAudioEncoder(AudioEncoder):
         self,
         name: str,
         *,
-        beginning: Beginning,
+        scratch: bool,
+        head: Literal["pretrained", "linear"],
         token: SoundToken,
         spectrogram: Spectrogram,
         pictures: Pictures,
@@ -76,7 +61,8 @@ class ClipAudioEncoder(AudioEncoder):
 
         Args:
             name: Folder or hub name of the CLIP model.
-            beginning: What of it is taken over.
+            scratch: Take only the tower's sizes and draw its weights.
+            head: Start from the tower's projection, or from a new one.
             token: Where to listen between speech and events.
             spectrogram: Waves to decibels.
             pictures: Decibels to segments.
@@ -88,7 +74,7 @@ class ClipAudioEncoder(AudioEncoder):
         """
         model: Any = (
             CLIPVisionModelWithProjection(load(CLIPVisionConfig, name))
-            if beginning.scratch
+            if scratch
             else load(
                 CLIPVisionModelWithProjection, name, use_safetensors=True, dtype=torch.float32
             )
@@ -98,14 +84,12 @@ class ClipAudioEncoder(AudioEncoder):
         self.rate = spectrogram.rate
         self.stereo = pictures.channels == "left_mean_right"
         self.sound_seconds = sound_seconds
-        trunk = SoundTrunk(
-            model.vision_model, (pictures.frames, spectrogram.mels), beginning.token_position
-        )
+        trunk = SoundTrunk(model.vision_model, (pictures.frames, spectrogram.mels))
         width, dim = model.config.hidden_size, model.config.projection_dim
         projection = model.visual_projection
         super().__init__(
             trunk,
-            projection if beginning.head == "pretrained" else nn.Linear(width, dim, bias=False),
+            projection if head == "pretrained" else nn.Linear(width, dim, bias=False),
             width,
             {
                 "kind": "clip_audio",
@@ -178,18 +162,12 @@ class SoundTrunk(nn.Module):
         tokens: Verbal, nonverbal.
     """
 
-    def __init__(
-        self,
-        tower: Any,
-        picture: tuple[int, int],
-        token_position: TokenPosition = "as_published",
-    ) -> None:
+    def __init__(self, tower: Any, picture: tuple[int, int]) -> None:
         """Take a tower's layers.
 
         Args:
             tower: A CLIP vision transformer of `transformers`.
             picture: Time steps and bands of a picture.
-            token_position: What the sound tokens' position starts from.
 
         Raises:
             UserError: A picture is no whole number of patches.
@@ -207,11 +185,8 @@ class SoundTrunk(nn.Module):
         self.patches = embeddings.patch_embedding
         known = embeddings.position_embedding.weight.detach()
         on_grid = positions_on(known, (picture[0] // patch, picture[1] // patch))
-        # As published: the new position is drawn as an embedding layer's, far larger than CLIP's own
-        # and than the tokens: after the layer norm the two differ by an eighth of their length.
-        drawn = torch.randn(1, width)
-        own = drawn if token_position == "as_published" else torch.zeros_like(drawn)
-        self.positions = nn.Parameter(torch.cat([on_grid, own]))
+        # As published: the new position is drawn as an embedding layer's, far larger than CLIP's own.
+        self.positions = nn.Parameter(torch.cat([on_grid, torch.randn(1, width)]))
         self.tokens = nn.Parameter(torch.randn(2, width) * width**-0.5)
         self.before = tower.pre_layrnorm
         self.layers = tower.encoder
