@@ -15,7 +15,7 @@ $(VENV)/bin/python:
 
 $(VENV)/.user: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing Trichord into $(VENV) (a few minutes the first time) ..."
-	$(PIP) --editable ".[train,metrics,search,world]"
+	$(PIP) --editable ".[train,metrics,search,serve,world]"
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python

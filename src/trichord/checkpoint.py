@@ -119,6 +119,22 @@ class Run:
         write_atomically(self.path / "weights.safetensors", weights)
         (self.path / "checkpoint.safetensors").unlink(missing_ok=True)
 
+    @property
+    def weighting(self) -> tuple[float, float] | None:
+        """How much sight and sound count in a search; None where no captions taught it.
+
+        Raises:
+            UserError: The file is damaged.
+        """
+        path = self.path / "weighting.json"
+        if not path.is_file():
+            return None
+        try:
+            learnt = json.loads(path.read_text())
+            return float(learnt["sight"]), float(learnt["sound"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise UserError(f"{path} is damaged: delete it, and both count the same.") from error
+
     def metrics(self) -> list[dict[str, Any]]:
         """The numbers of every epoch so far."""
         path = self.path / "metrics.jsonl"

@@ -164,3 +164,84 @@ def test_moments_longer_than_the_fusion_has_room_for_are_refused(
     assert "--seconds" in complaint
     assert not (tmp_path / "long").exists()
     assert main(["index", str(run), str(media), str(tmp_path / "short")]) == 0
+
+
+@pytest.fixture(scope="module")
+def told(save_run, tiny_trimodal, media, tmp_path_factory):
+    """A collection of a plain run, with a caption and labels of one file from a manifest."""
+    root = tmp_path_factory.mktemp("told")
+    run = save_run(tiny_trimodal)
+    clip = {"id": "a", "path": str(media / "red.png"), "labels": ["colour"],
+            "captions": [{"text": "a lighthouse at dusk", "about": "visual"}]}  # fmt: skip
+    (root / "clips.jsonl").write_text(json.dumps(clip) + "\n")
+    line = f"index {run} {media} {root}/made --told {root}/clips.jsonl --seconds 1 --no-speech"
+    assert main(line.split()) == 0
+    return root / "made"
+
+
+def found(capsys, where, *options):
+    capsys.readouterr()
+    assert main(["search", str(where), *options, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_captions_and_labels_come_from_a_manifest(told, capsys):
+    [best, *_] = found(capsys, told, "lighthouse", "--captions", "100")
+    assert best["moment"]["file"].endswith("red.png")
+    assert best["caption"] == "a lighthouse at dusk"
+    tagged = found(capsys, told, "anything", "--tags", "colour")
+    assert [hit["moment"]["file"].rpartition("/")[2] for hit in tagged] == ["red.png"]
+
+
+def test_a_search_is_narrowed_grouped_and_goes_on_from_a_hit(told, media, capsys):
+    heard = found(capsys, told, "a bell", "--has-sound", "True", "--k", "50")
+    assert {hit["moment"]["file"].rpartition(".")[2] for hit in heard} == {"wav"}
+    grouped = [
+        hit["moment"]["file"] for hit in found(capsys, told, "a bell", "--group", "--k", "2")
+    ]
+    assert len(set(grouped)) == 2
+    assert grouped == sorted(grouped, key=list(dict.fromkeys(grouped)).index)
+    like = f"{media / 'tone-200.wav'}@0.5"
+    others = found(capsys, told, "--like", like, "--by", "sound", "--sight", "0", "--k", "50")
+    assert others
+    # Neither the moment itself nor those that overlap it.
+    assert not [
+        hit for hit in others
+        if hit["moment"]["file"].endswith("tone-200.wav") and hit["moment"]["start"] < 1.5
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--like", "clip.mp4"), "name a moment as FILE@SECONDS"),
+        (("--like", "clip.mp4@soon"), "name a moment as FILE@SECONDS"),
+        (("x", "--shortest", "-1"), "--shortest is -1"),
+        (("x", "--captions", "-1"), "--captions is -1"),
+        (("-- -bell",), "only says what to stay away from"),
+        ((), "needs at least one"),
+    ],
+)
+def test_what_cannot_be_asked_is_one_line(options, said, told, capsys):
+    words = " ".join(options).split()
+    assert main(["search", str(told), *words]) == 2
+    complaint = capsys.readouterr().err
+    assert said in complaint
+    assert complaint.count("\n") == 1
+
+
+def test_a_collection_is_embedded_anew_with_another_run(told, save_run, tiny_clip4vla, capsys):
+    other = save_run(tiny_clip4vla)
+    before = found(capsys, told, "a bell", "--k", "50")
+    line = f"index {other} {told} --reembed --no-speech"
+    assert main(line.split()) == 0
+    assert "are those of" in capsys.readouterr().out
+    after = found(capsys, told, "a bell", "--sound-token", "0.5", "--k", "50")
+    assert {hit["moment"]["file"] for hit in after} == {hit["moment"]["file"] for hit in before}
+    assert [hit["score"] for hit in after] != [hit["score"] for hit in before]
+    assert found(capsys, told, "lighthouse", "--captions", "100")[0]["caption"]
+
+
+def test_without_paths_there_is_nothing_to_index(told, capsys):
+    assert main(["index", "untrained", str(told)]) == 2
+    assert "name at least one file or folder" in capsys.readouterr().err

@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from trichord.api.model import device_of, embedder_of
 from trichord.checkpoint import Run, fresh_model
-from trichord.cli.runs import Training, device_of, model_of, source_of, train_chosen
+from trichord.cli.runs import Training, source_of, train_chosen
 from trichord.config import Draw, Experiment, Stage
 from trichord.corpora.manifest import write_manifest
 from trichord.features.extraction import extract_media, extract_texts
@@ -140,8 +141,8 @@ def test_towers_that_train_are_fed_from_media(
 
 def test_a_model_is_a_run_or_an_experiment_and_a_slip_is_mended():
     with pytest.raises(UserError, match="did you mean 'untrained'"):
-        model_of("untraind")
-    assert not model_of("world-untrained").aligned
+        embedder_of("untraind")
+    assert not embedder_of("world-untrained").aligned
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

@@ -141,9 +141,53 @@ def start(tmp_path):
     """Makes or opens the collection of a model, with moments of two seconds."""
 
     def start(model, name="collection", seconds=SECONDS):
-        return begin(tmp_path / name, str(tmp_path / "run"), model, seconds)
+        return begin(tmp_path / name, str(tmp_path / "run"), model, seconds, seconds)
 
     return start
+
+
+def contents(collection):
+    """Everything the table holds, vectors apart, and the vectors."""
+    read = collection.table.read(list(collection.table.files()))
+    marks = [
+        (
+            one.version,
+            entry.moment,
+            entry.status,
+            entry.vision is None,
+            entry.audio is None,
+            entry.thumbnail,
+            entry.caption,
+            entry.tags,
+        )
+        for one in read
+        for entry in one.entries
+    ]
+    gallery = collection.table.gallery()
+    return marks, np.hstack([gallery.vision, gallery.audio])
+
+
+def assert_equal(one, other):
+    """Two collections hold the same, and were calibrated alike."""
+    (marks, vectors), (others, other_vectors) = contents(one), contents(other)
+    assert marks == others
+    assert np.abs(vectors - other_vectors).max() < 1e-5
+    for kind in ("text", "vision", "audio", "both"):
+        a = one.description.calibration.of_kind(kind)
+        b = other.description.calibration.of_kind(kind)
+        assert a.sight.spread == pytest.approx(b.sight.spread, abs=1e-4)
+        assert a.sound.location == pytest.approx(b.sound.location, abs=1e-4)
+        assert a.agreement == pytest.approx(b.agreement, abs=1e-3)
+
+
+@pytest.fixture(name="contents")
+def contents_():
+    return contents
+
+
+@pytest.fixture(name="assert_equal")
+def assert_equal_():
+    return assert_equal
 
 
 @pytest.fixture
@@ -152,3 +196,38 @@ def collection(start, tiny_model, decoder, archive):
     made = start(tiny_model)
     list(index(made, tiny_model, decoder, [archive]))
     return made
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """Address of an S3 server on this machine."""
+    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    yield "http://{}:{}".format(*server.get_host_and_port())
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_server, monkeypatch, tmp_path):
+    """A place in a bucket, as `Storage` takes it."""
+    from boto3.session import Session
+
+    for name, value in {
+        "AWS_ENDPOINT_URL": s3_server,
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_REGION": "us-east-1",
+        "XDG_CACHE_HOME": str(tmp_path / "caches"),
+    }.items():
+        monkeypatch.setenv(name, value)
+    name = f"b{abs(hash(str(tmp_path))):x}"
+    Session().client("s3", region_name="us-east-1").create_bucket(Bucket=name)
+    return f"s3://{name}/an/archive"
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def place(request, tmp_path):
+    """Where a collection may lie."""
+    if request.param == "folder":
+        return str(tmp_path / "place")
+    return request.getfixturevalue("bucket")

@@ -1,11 +1,15 @@
 import json
+from contextlib import suppress
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from trichord.search.collection import Collection, Description
+from trichord.search.storage import Storage
+from trichord.search.table import Entry, FileEntries, FileVersion, MomentTable
 from trichord.search.yardstick import Calibration, Scale, Yardstick
-from trichord.types import UserError
+from trichord.types import Moment, UserError
 
 DESCRIPTION = Description(
     run="/runs/one", fingerprint="abc", seconds=10.0, hop=10.0, vision_dim=3, audio_dim=2
@@ -110,18 +114,57 @@ def test_a_collection_from_before_there_were_sound_tokens_has_none_to_choose(tmp
 
 def test_a_newer_format_is_refused(tmp_path):
     file = Collection.begin(tmp_path / "c", DESCRIPTION).path / "collection.json"
-    file.write_text(file.read_text().replace('"format": 1', '"format": 2'))
-    with pytest.raises(UserError, match="format 2"):
+    file.write_text(file.read_text().replace('"format": 2', '"format": 3'))
+    with pytest.raises(UserError, match="format 3"):
         Collection.open(tmp_path / "c")
 
 
-def test_only_one_process_writes_at_a_time(tmp_path):
-    Collection.begin(tmp_path / "c", DESCRIPTION)
-    first, second = Collection.open(tmp_path / "c"), Collection.open(tmp_path / "c")
-    with first.writing(), pytest.raises(UserError, match="another process"), second.writing():
-        pass
-    with second.writing():
-        pass
+def test_the_first_format_is_read_and_becomes_the_second_when_written(tmp_path):
+    file = Collection.begin(tmp_path / "c", DESCRIPTION).path / "collection.json"
+    content = json.loads(file.read_text())
+    del content["table"], content["weighting"]
+    file.write_text(json.dumps(content | {"format": 1}))
+    collection = Collection.open(tmp_path / "c")
+    assert collection.description == DESCRIPTION
+    collection.weigh(0.7, 1.5)
+    assert Collection.open(tmp_path / "c").description.weighting == (0.7, 1.5)
+    assert json.loads(file.read_text())["format"] == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"table": "../elsewhere.lance"},
+        {"table": "videos"},
+        {"weighting": [1]},
+        {"weighting": [-1, 1]},
+    ],
+)
+def test_a_table_or_weighting_that_cannot_be_is_refused(tmp_path, change):
+    file = Collection.begin(tmp_path / "c", DESCRIPTION).path / "collection.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(UserError, match="damaged"):
+        Collection.open(tmp_path / "c")
+
+
+def test_a_collection_may_lie_anywhere(place):
+    made = Collection.begin(place, DESCRIPTION)
+    assert made.name == place
+    assert Collection.begin(made.path, DESCRIPTION).description == DESCRIPTION
+    with pytest.raises(UserError, match="is not a collection"):
+        Collection.open(f"{place}/below")
+    with pytest.raises(UserError, match="not empty"):
+        Collection.begin(place.removesuffix("/archive").removesuffix("/place"), DESCRIPTION)
+
+
+def test_what_others_stored_meanwhile_is_not_undone(tmp_path):
+    first, second = (Collection.begin(tmp_path / "c", DESCRIPTION) for _ in range(2))
+    first.weigh(1.0, 2.0)
+    stick = Yardstick(Scale(0.1, 0.2), Scale(0.3, 0.4), 0.5)
+    second.keep(Calibration(stick, stick, stick, stick))
+    there = Collection.open(tmp_path / "c").description
+    assert there.weighting == (1, 2)
+    assert there.calibration is not None
 
 
 def test_files_and_folders_can_be_taken_out(collection, archive):
@@ -141,6 +184,7 @@ def test_moments_are_counted_by_status(collection):
 
 def test_a_collection_that_cannot_be_written_is_said_so(tmp_path):
     made = Collection.begin(tmp_path / "c", DESCRIPTION)
+    (tmp_path / "c" / ".lock").unlink()
     (tmp_path / "c" / ".lock").mkdir()
     with pytest.raises(UserError, match="cannot be written"), made.writing():
         pass
@@ -149,3 +193,114 @@ def test_a_collection_that_cannot_be_written_is_said_so(tmp_path):
 def test_taking_out_what_is_not_there_is_refused(collection, tmp_path):
     with pytest.raises(UserError, match="no such file"):
         collection.remove([tmp_path / "elsewhere"])
+
+
+def moment_of(file, start, value, dim, caption=None):
+    moment = Moment(file=file, start=start, end=start + 10.0)
+    vision = np.full(dim, value, np.float32)
+    return Entry(moment=moment, status="ok", vision=vision, caption=caption)
+
+
+def file_of(file, value, dim, count=2):
+    version = FileVersion(file=file, signature=file, size=1, mtime_ns=1)
+    entries = tuple(moment_of(file, 10.0 * i, value, dim) for i in range(count))
+    return FileEntries(version=version, entries=entries)
+
+
+ANEW = replace(DESCRIPTION, run="/runs/two", fingerprint="two", vision_dim=4)
+
+
+def test_a_collection_is_embedded_anew_beside_the_old_one(place):
+    old = Collection.begin(place, DESCRIPTION)
+    old.table.put([file_of("a", 1.0, 3), file_of("b", 1.0, 3)])
+    old.table.annotate("a", [(10.0, 20.0, "a dog", ("x",))])
+    new = old.reembedding(ANEW)
+    new.table.put([file_of("a", 2.0, 4), file_of("b", 2.0, 4, count=1)])
+    old.table.annotate("b", [(0.0, 10.0, None, ("y",)), (10.0, 20.0, "gone", ())])
+    assert Collection.open(place).table.gallery().vision.shape == (4, 3)
+    switched = new.switch()
+    there = Collection.open(place)
+    assert there.description == switched.description
+    assert (there.description.run, there.description.fingerprint) == ("/runs/two", "two")
+    gallery = there.table.gallery()
+    assert gallery.vision.tolist() == [[2.0] * 4] * 3
+    assert [gallery.tags_of(row) for row in range(3)] == [(), ("x",), ("y",)]
+    assert there.table.captions(gallery.moments) == [None, "a dog", None]
+    assert [name for name in there.storage.names() if name[0] != "."] == [
+        "collection.json", there.description.table
+    ]  # fmt: skip
+    assert there.table.name != old.table.name
+    with pytest.raises(UserError, match="embedded anew"):
+        old.table.put([file_of("c", 1.0, 3)])
+    with pytest.raises(UserError, match="embedded anew"):
+        old.weigh(1.0, 1.0)
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("survives", range(9))
+def test_a_reembedding_can_be_cut_off_between_any_two_changes(tmp_path, monkeypatch, survives):
+    """Whatever is searched in between is wholly old or wholly new, and the next call ends it."""
+    old = Collection.begin(tmp_path / "c", DESCRIPTION)
+    old.table.put([file_of("a", 1.0, 3)])
+    old.table.annotate("a", [(0.0, 10.0, "a dog", ())])
+    left = [survives]
+
+    def countdown(method):
+        def counted(*values, **named):
+            left[0] -= 1
+            if left[0] < 0:
+                raise Killed
+            return method(*values, **named)
+
+        return counted
+
+    def embed_anew():
+        new = Collection.open(tmp_path / "c").reembedding(ANEW)
+        if new.file != "collection.json":
+            new.table.put([file_of("a", 2.0, 4)])
+        return new.switch()
+
+    with monkeypatch.context() as patch:
+        for owner in (Storage, MomentTable):
+            for name in {"write", "remove", "put", "annotate"} & vars(owner).keys():
+                patch.setattr(owner, name, countdown(getattr(owner, name)))
+        with suppress(Killed):
+            embed_anew()
+    seen = Collection.open(tmp_path / "c")
+    assert seen.table.gallery().vision.tolist() in ([[1.0] * 3] * 2, [[2.0] * 4] * 2)
+    assert seen.table.match_captions("dog", 1)[0][:2] == ("a", 0.0)
+    there = embed_anew()
+    assert there.table.gallery().vision.tolist() == [[2.0] * 4] * 2
+    assert there.table.match_captions("dog", 1)[0][:2] == ("a", 0.0)
+    names = [name for name in there.storage.names() if name[0] != "."]
+    assert names == ["collection.json", there.description.table]
+
+
+def test_a_reembedding_that_was_cut_off_goes_on_and_one_for_a_third_model_begins(tmp_path):
+    old = Collection.begin(tmp_path / "c", DESCRIPTION)
+    old.reembedding(ANEW).table.put([file_of("a", 2.0, 4)])
+    assert list(Collection.open(tmp_path / "c").reembedding(ANEW).table.files()) == ["a"]
+    third = old.reembedding(replace(ANEW, fingerprint="three"))
+    assert third.table.files() == {}
+    tables = {name for name in old.storage.names() if name.endswith(".lance")}
+    assert tables == set()
+    with pytest.raises(UserError, match="moments of 10 s every 10 s, not of 5 s"):
+        old.reembedding(replace(ANEW, seconds=5.0, hop=5.0))
+
+
+def test_a_collection_of_the_same_model_is_its_own_reembedding(tmp_path):
+    there = Collection.begin(tmp_path / "c", DESCRIPTION)
+    assert there.reembedding(DESCRIPTION) is there
+    assert there.switch() is there
+
+
+def test_moments_are_annotated_by_file_and_time(collection, archive):
+    file = archive / "more" / ".." / "red.mp4"
+    collection.annotate(file, [(0.0, 2.0, "a red square", ("square",))])
+    found = collection.table.match_captions("square", 5)
+    assert [hit[:2] for hit in found] == [(str(archive / "red.mp4"), 0.0)]
+    with pytest.raises(UserError, match="has no moment"):
+        collection.annotate(archive / "red.mp4", [(0.3, 2.0, "x", ())])

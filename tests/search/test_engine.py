@@ -1,11 +1,18 @@
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from trichord.search.backdrop import calibrate_for
-from trichord.search.engine import SearchEngine
+from trichord.search.collection import Collection
+from trichord.search.engine import SearchEngine, _allowed
+from trichord.search.filters import Filter
+from trichord.search.grouping import group
 from trichord.search.indexing import index
+from trichord.search.nearest.structures import Settings
 from trichord.search.query import Query
-from trichord.types import UserError
+from trichord.types import Moment, UserError
 
 
 @pytest.fixture
@@ -174,3 +181,166 @@ def test_a_collection_whose_indexing_was_interrupted_can_be_searched(
 def test_nothing_is_found_in_an_empty_collection(start, tiny_model, decoder):
     engine = SearchEngine(start(tiny_model), tiny_model, decoder)
     assert engine.search(Query.of("a low bell")) == []
+
+
+def names(hits):
+    return [(hit.moment.file.rsplit("/", 1)[-1], hit.moment.start) for hit in hits]
+
+
+def test_several_queries_at_once_find_what_each_finds_alone(engine, archive):
+    queries = [
+        Query.of("a low bell"),
+        Query.of("a low bell -someone", sound=3.0),
+        Query.of(image=archive / "still.png"),
+        Query.of("a low bell", where=Filter(path="red.mp4")),
+        Query.of("a red ball", like=engine.gallery.moment(0)),
+    ]
+    assert engine.search_many(queries, 7) == [engine.search(query, 7) for query in queries]
+    assert engine.search_many([], 7) == []
+
+
+def test_threads_find_what_one_finds(engine):
+    queries = [Query.of(f"a bell number {i}") for i in range(24)]
+    with ThreadPoolExecutor(6) as threads:
+        found = list(threads.map(engine.search, queries))
+    assert found == [engine.search(query) for query in queries]
+
+
+def test_what_is_wanted_as_much_as_not_leaves_every_moment_alike(engine):
+    hits = engine.search(Query.of("bell -bell"), k=100)
+    assert names(hits) == [
+        (moment.file.rsplit("/", 1)[-1], moment.start) for moment in engine.gallery.moments
+    ]
+    assert {hit.score for hit in hits} == {0.0}
+
+
+def test_parts_share_the_spread_of_one(engine):
+    """With k parts of equal weight each gives 1 / √k of what it gives alone, a minus the reverse."""
+
+    def given(text, number):
+        hits = engine.search(Query.of(text, sound=0.0), k=99)
+        return np.array([hit.parts[number][0] for hit in sorted(hits, key=lambda h: str(h.moment))])
+
+    bell, siren = given("a bell", 0), given("siren", 0)
+    np.testing.assert_allclose(given("a bell -siren", 0), bell / np.sqrt(2), rtol=0, atol=2e-6)
+    np.testing.assert_allclose(given("a bell -siren", 1), -siren / np.sqrt(2), rtol=0, atol=2e-6)
+
+
+def test_more_like_a_moment_leaves_out_it_and_what_overlaps_it(
+    collection, tiny_model, decoder, archive
+):
+    (archive / "copy.mp4").write_bytes((archive / "red.mp4").read_bytes())
+    list(index(collection, tiny_model, decoder, [archive]))
+    engine = SearchEngine(collection, tiny_model, decoder)
+    moments = [one for one in engine.gallery.moments if one.file == str(archive / "red.mp4")]
+    (archive / "red.mp4").unlink()  # stored vectors are compared: nothing is decoded
+    for by in ("sight", "sound", "both"):
+        hits = engine.search(Query.of(like=moments[0], by=by), k=100)
+        assert moments[0] not in [hit.moment for hit in hits]
+        assert moments[1] in [hit.moment for hit in hits]  # begins where the other ends
+        assert names(hits)[0] == ("copy.mp4", 0.0)
+        if by != "both":
+            assert all(hit.parts[0][by == "sight"] is None for hit in hits)
+    wide = Moment(file=moments[0].file, start=moments[0].start, end=moments[0].end)
+    rows = engine.gallery.rows_of(wide.file)
+    overlapping = replace(engine.gallery, end=engine.gallery.end + 0.5)
+    mask = _allowed(Query.of(like=wide), overlapping)
+    assert not mask[rows].any()
+    assert mask.sum() == len(mask) - 2
+
+
+def test_only_what_a_filter_lets_through_is_found_with_the_same_scores(engine):
+    whole = {hit.moment: hit for hit in engine.search(Query.of("a low bell"), k=100)}
+    hits = engine.search(Query.of("a low bell", where=Filter(has_sound=False)), k=100)
+    assert {hit.moment for hit in hits} == {m for m, hit in whole.items() if hit.sound is None}
+    assert all(hit == whole[hit.moment] for hit in hits)
+    assert engine.search(Query.of("a low bell", where=Filter(path="nowhere"))) == []
+
+
+def test_captions_join_in_and_find_moments_by_themselves(collection, tiny_model, decoder, archive):
+    tone, red = archive / "more" / "it's a tone.wav", archive / "red.mp4"
+    spans = {m.file: m for m in reversed(collection.table.gallery().moments)}
+    for file, said in ((tone, "an old zither"), (red, "a kite")):
+        moment = spans[str(file)]
+        collection.annotate(file, [(moment.start, moment.end, said, ("mine",))])
+    engine = SearchEngine(collection, tiny_model, decoder)
+    # A sound alone is nothing to see: only its caption can bring it in.
+    plain = engine.search(Query.of("zither", sound=0.0), k=100)
+    assert spans[str(tone)] not in [hit.moment for hit in plain]
+    hits = engine.search(Query.of("zither", sound=0.0, captions=2.0), k=100)
+    assert hits[0].moment == spans[str(tone)]
+    assert (hits[0].score, hits[0].caption, hits[0].tags) == (0.0, "an old zither", ("mine",))
+    assert [hit for hit in hits[1:] if hit.caption is None] == [
+        hit for hit in plain if hit.caption is None
+    ]
+    assert {hit.caption for hit in plain} == {None, "a kite"}
+    filtered = Query.of("zither", sound=0.0, captions=2.0, where=Filter(path="red.mp4"))
+    assert set(names(engine.search(filtered))) == {("red.mp4", 0.0), ("red.mp4", 2.0)}
+    # An example has no words.
+    example = Query.of(like=spans[str(red)], captions=2.0)
+    assert engine.search(example) == engine.search(replace(example, captions=0.0))
+
+
+def test_refreshing_brings_in_what_was_indexed_since(collection, tiny_model, decoder, archive):
+    engine = SearchEngine(collection, tiny_model, decoder)
+    assert not engine.refresh()
+    before = engine.prepare(Query.of("a low bell"))
+    (archive / "new.mp4").write_bytes((archive / "blue.mp4").read_bytes())
+    list(index(collection, tiny_model, decoder, [archive]))
+    assert len(engine.search(Query.of("a low bell"), k=100)) == 10
+    assert engine.refresh()
+    assert not engine.refresh()
+    assert ("new.mp4", 0.0) in names(engine.search(Query.of("a low bell"), k=100))
+    # What was begun before ends as it began.
+    [hits] = engine.answer([before], k=100)
+    assert len(hits) == 10
+    mixed = engine.answer([before, engine.prepare(Query.of("a low bell"))], k=100)
+    assert [len(one) for one in mixed] == [10, 12]
+
+
+def test_a_query_by_text_that_does_not_say_is_weighted_as_was_learnt(
+    collection, tiny_model, decoder, archive
+):
+    collection.weigh(0.5, 1.5)
+    engine = SearchEngine(Collection.open(collection.path), tiny_model, decoder)
+    assert engine.weighting == (0.5, 1.5)
+    learnt = engine.search(Query.of("a low bell"), k=100)
+    assert learnt == engine.search(Query.of("a low bell", sight=0.5, sound=1.5), k=100)
+    assert learnt != engine.search(Query.of("a low bell", sight=1.0, sound=1.0), k=100)
+    like = engine.gallery.moment(0)
+    even = Query.of(like=like, sight=1.0, sound=1.0)
+    assert engine.search(Query.of(like=like)) == engine.search(even)
+
+
+def test_groups_are_files_with_their_best_moments_first(engine):
+    query = Query.of("a low bell")
+    hits = engine.search(query, k=100)
+    for k in (1, 3, 100):
+        assert engine.grouped(query, k, each=2) == group(hits, k, each=2)
+
+
+def test_a_curve_says_of_each_moment_what_its_hit_says(engine, archive):
+    query = Query.of("a low bell -siren", sight=0.0, where=Filter(path="nowhere"))
+    hits = {hit.moment: hit for hit in engine.search(replace(query, where=Filter()), k=100)}
+    for name in ("red.mp4", "mute.mp4", "half.wav"):
+        curve = engine.curve(query, str(archive / name))
+        columns = zip(curve.start, curve.end, curve.sight, curve.sound, curve.score, strict=True)
+        for start, end, sight, sound, score in columns:
+            hit = hits.get(Moment(file=curve.file, start=start, end=end))
+            assert score == (hit and hit.score)
+            assert hit is None or (sight, sound) == (hit.sight, hit.sound)
+            assert (sound is None) == (name == "mute.mp4" or hit is None)
+    with pytest.raises(UserError, match="no moments of such a file"):
+        engine.curve(query, "/nowhere.mp4")
+
+
+def test_structures_that_propose_all_find_what_exact_search_finds(
+    collection, tiny_model, decoder, engine
+):
+    settings = Settings(exact_up_to=3, target=0.0)
+    other = SearchEngine(collection, tiny_model, decoder, settings=settings)
+    structures = other._at(None).structures
+    assert structures.wait(60.0)
+    assert structures.report("vision").moments == 7
+    for query in (Query.of("a low bell"), Query.of("a bell -siren", sight=0.0)):
+        assert other.search(query, k=100) == engine.search(query, k=100)

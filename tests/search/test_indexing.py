@@ -1,16 +1,18 @@
+import io
 import json
 import os
-import subprocess
-import sys
-from textwrap import dedent
 
+import av
 import numpy as np
 import pytest
+from PIL import Image
 
-from trichord.search import indexing
+from trichord.media import DecodePlan
+from trichord.search import updating
 from trichord.search.collection import Collection
-from trichord.search.indexing import begin, index
-from trichord.types import UserError
+from trichord.search.indexing import begin, index, reembed
+from trichord.search.speech import SpeechDetector
+from trichord.types import Caption, Clip, UserError
 
 
 @pytest.fixture
@@ -26,30 +28,6 @@ def update(tiny_model, decoder):
 
 def changes(done):
     return {name: one.change for name, one in done.items()}
-
-
-def rows(collection):
-    """Everything the table holds, vectors apart, and the vectors."""
-    read = collection.table.read(list(collection.table.files()))
-    marks = [
-        (one.version, entry.moment, entry.status, entry.vision is None, entry.audio is None)
-        for one in read
-        for entry in one.entries
-    ]
-    gallery = collection.table.gallery()
-    return marks, np.hstack([gallery.vision, gallery.audio])
-
-
-def assert_equal(one, other):
-    (marks, vectors), (others, other_vectors) = rows(one), rows(other)
-    assert marks == others
-    assert np.abs(vectors - other_vectors).max() < 1e-5
-    for kind in ("text", "vision", "audio", "both"):
-        a = one.description.calibration.of_kind(kind)
-        b = other.description.calibration.of_kind(kind)
-        assert a.sight.spread == pytest.approx(b.sight.spread, abs=1e-4)
-        assert a.sound.location == pytest.approx(b.sound.location, abs=1e-4)
-        assert a.agreement == pytest.approx(b.agreement, abs=1e-3)
 
 
 def test_every_file_gets_its_moments_and_its_status(start, tiny_model, archive, update):
@@ -93,9 +71,9 @@ def test_only_what_changed_is_read_again(collection, archive, update):
 
 @pytest.mark.parametrize("at_once", [16, 1])
 def test_after_changes_the_collection_is_that_of_a_fresh_indexing(
-    collection, archive, update, start, tiny_model, monkeypatch, at_once
+    collection, archive, update, start, tiny_model, monkeypatch, at_once, assert_equal
 ):
-    monkeypatch.setattr(indexing, "FILES_AT_ONCE", at_once)
+    monkeypatch.setattr(updating, "FILES_AT_ONCE", at_once)
     (archive / "blue.mp4").rename(archive / "z.mp4")
     (archive / "red.mp4").rename(archive / "blue.mp4")
     (archive / "z.mp4").rename(archive / "red.mp4")
@@ -121,7 +99,7 @@ def test_single_files_can_be_indexed(start, tiny_model, archive, update):
 def test_files_are_stored_whole_before_they_are_reported(
     start, tiny_model, archive, decoder, monkeypatch
 ):
-    monkeypatch.setattr(indexing, "MOMENTS_A_COMMIT", 3)
+    monkeypatch.setattr(updating, "MOMENTS_A_COMMIT", 3)
     collection = start(tiny_model)
     for one in index(collection, tiny_model, decoder, [archive]):
         there = Collection.open(collection.path).table.files()[one.file]
@@ -149,11 +127,13 @@ def test_places_and_lengths_are_checked_before_anything_is_written(
     assert not (tmp_path / "other").exists()
 
 
-def test_another_model_cannot_add_to_a_collection(collection, archive, untrained_model, decoder):
-    before = rows(collection)[0]
+def test_another_model_cannot_add_to_a_collection(
+    collection, archive, untrained_model, decoder, contents
+):
+    before = contents(collection)[0]
     with pytest.raises(UserError, match="other weights"):
         list(index(collection, untrained_model, decoder, [archive]))
-    assert rows(collection)[0] == before
+    assert contents(collection)[0] == before
 
 
 def test_a_path_that_is_no_text_is_reported(start, tiny_model, archive, update):
@@ -226,75 +206,196 @@ def test_a_collection_from_before_there_were_sound_tokens_goes_on_without(
     assert collection.table.gallery().audio.shape == (2, 24)
 
 
-KILLED = """
-    import os, random, sys, time
-    from pathlib import Path
-
-    from trichord.config import Clap, ClipText, ClipVision, TriModal
-    from trichord.media import Decoder
-    from trichord.search import indexing, table
-
-    towers, archive, collection = map(Path, sys.argv[1:])
-    indexing.MOMENTS_A_COMMIT, table.FRAGMENTS = 1, 3
-
-    def run(stored):
-        clip, clap = str(towers / "clip"), str(towers / "clap")
-        model = TriModal(
-            text=ClipText(name=clip), vision=ClipVision(name=clip), audio=Clap(name=clap)
-        ).build().eval()
-        there = indexing.begin(collection, "run", model, 2.0)
-        with Decoder(workers=1) as decoder:
-            for one in indexing.index(there, model, decoder, [archive]):
-                if one.change == "new":
-                    os.write(stored, b".")
-                    time.sleep(0.05)  # or a busy machine has stored all before the kill
-
-    def start():
-        # A child that indexes, and a pipe with a byte for each file that it has stored.
-        ours, stored = os.pipe()
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                run(stored)
-                code = 0
-            except KeyboardInterrupt:
-                code = 130
-            finally:
-                os._exit(code)
-        os.close(stored)
-        return child, ours
-
-    chance, outcomes = random.Random(0), []
-    for signal_, files in ((9, 0), (9, 0), (2, 1), (9, 1), (9, 0), (9, 1), (9, 2), (None, 0)):
-        child, stored = start()
-        for _ in range(files):
-            os.read(stored, 1)
-        if signal_:
-            time.sleep(chance.uniform(0, 0.5 if files == 0 else 0.03))
-            os.kill(child, signal_)
-        outcomes.append(os.waitpid(child, 0)[1])
-        os.close(stored)
-    print(outcomes)
-"""
+def entries_of(collection, name):
+    """The moments of the file with this name."""
+    [file] = [file for file in collection.table.files() if file.endswith(name)]
+    [found] = collection.table.read([file])
+    return found
 
 
-def test_killed_at_any_point_and_started_again_it_ends_as_if_nothing_had_happened(
-    tiny_towers, archive, tmp_path, update, start, tiny_model
+def told_of(file, *times):
+    """A clip of a manifest for each start and end, whose caption and label say which it is."""
+    return [
+        Clip(
+            id=f"{file.name}{start}",
+            path=str(file),
+            start=start,
+            end=end,
+            captions=(Caption(text=f"from {start:g} on", about="visual"),),
+            labels=(f"tag{start:g}",),
+        )
+        for start, end in times
+    ]
+
+
+def said(collection, name):
+    return [(one.caption, one.tags) for one in entries_of(collection, name).entries]
+
+
+def test_files_have_their_duration_and_moments_a_small_picture(collection):
+    durations = {
+        name: entries_of(collection, name).version.duration
+        for name in ("red.mp4", "a tone.wav", "still.png", "broken.mp4")
+    }
+    assert durations == {
+        "red.mp4": pytest.approx(4.0, abs=0.1),
+        "a tone.wav": 3.5,
+        "still.png": 0.0,
+        "broken.mp4": None,
+    }
+    for one in entries_of(collection, "red.mp4").entries:
+        assert Image.open(io.BytesIO(one.thumbnail)).format == "JPEG"
+    assert {one.thumbnail for one in entries_of(collection, "a tone.wav").entries} == {None}
+
+
+def test_how_much_is_spoken_is_measured_where_the_extra_is_installed(
+    start, tiny_model, decoder, archive, collection
 ):
-    script = [sys.executable, "-c", dedent(KILLED), str(tiny_towers), str(archive)]
-    killed = subprocess.run(
-        [*script, str(tmp_path / "killed")],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        timeout=120,
-    )
-    assert killed.returncode == 0, killed.stderr
-    outcomes = json.loads(killed.stdout)
-    assert outcomes.count(9) >= 4  # died of SIGKILL
-    assert outcomes[-1] == 0
-    whole = start(tiny_model, "whole")
-    update(whole, archive)
-    assert_equal(Collection.open(tmp_path / "killed"), whole)
+    pytest.importorskip("silero_vad")
+    detector = SpeechDetector()
+    plan = DecodePlan(frames=None, rates=(16_000,))
+    heard = decoder.decode(archive / "red.mp4", ((0.0, 2.0), (2.0, 4.0)), plan)
+    expected = [detector.share(one.audio[16_000]) for one in heard]
+    shares = {
+        name: [one.speech for one in entries_of(collection, name).entries]
+        for name in ("red.mp4", "mute.mp4", "broken.mp4")
+    }
+    assert shares == {
+        "red.mp4": pytest.approx(expected),
+        "mute.mp4": [0.0, 0.0],
+        "broken.mp4": [None],
+    }
+    without = start(tiny_model, "without")
+    list(index(without, tiny_model, decoder, [archive / "red.mp4"], speech=False))
+    assert [one.speech for one in entries_of(without, "red.mp4").entries] == [None, None]
+
+
+def test_moments_are_told_of_by_a_manifest(start, tiny_model, decoder, archive):
+    collection = start(tiny_model)
+    told = told_of(archive / "red.mp4", (0.0, 1.0), (3.0, None))
+    list(index(collection, tiny_model, decoder, [archive], told=told))
+    assert said(collection, "red.mp4") == [("from 0 on", ("tag0",)), ("from 3 on", ("tag3",))]
+    assert said(collection, "blue.mp4") == [(None, ()), (None, ())]
+
+
+def test_a_manifest_speaks_of_unchanged_files_only_where_nothing_was_said(
+    collection, tiny_model, decoder, archive
+):
+    collection.annotate(archive / "red.mp4", [(0.0, 2.0, "by hand", ())])
+    told = [
+        one
+        for name in ("red.mp4", "blue.mp4")
+        for one in told_of(archive / name, (0.0, 2.0), (2.0, 4.0))
+    ]
+    vectors = collection.table.gallery().vision
+    list(index(collection, tiny_model, decoder, [archive], told=told))
+    assert said(collection, "red.mp4") == [("by hand", ()), (None, ())]
+    assert said(collection, "blue.mp4") == [("from 0 on", ("tag0",)), ("from 2 on", ("tag2",))]
+    np.testing.assert_array_equal(collection.table.gallery().vision, vectors)
+    before = collection.table.version
+    list(index(collection, tiny_model, decoder, [archive], told=told))
+    assert collection.table.version == before
+
+
+def test_what_was_said_of_a_file_stays_while_its_bytes_do(collection, archive, update):
+    for name in ("red.mp4", "blue.mp4", "half.wav"):
+        collection.annotate(archive / name, [(0.0, 2.0, f"by hand: {name}", ("mine",))])
+    os.utime(archive / "red.mp4", (1, 1))
+    (archive / "blue.mp4").rename(archive / "moved.mp4")
+    (archive / "half.wav").write_bytes((archive / "more" / "it's a tone.wav").read_bytes()[:60_000])
+    update(collection, archive)
+    assert said(collection, "red.mp4")[0] == ("by hand: red.mp4", ("mine",))
+    assert said(collection, "moved.mp4")[0] == ("by hand: blue.mp4", ("mine",))
+    assert said(collection, "half.wav")[0] == (None, ())
+    assert entries_of(collection, "moved.mp4").version.duration == pytest.approx(4.0, abs=0.1)
+
+
+def test_files_can_be_cut_at_their_shots(tiny_model, decoder, archive, tmp_path):
+    film = day_and_night(archive / "film.mp4", [archive / "red.mp4", archive / "blue.mp4"])
+    place = tmp_path / "shots"
+    collection = begin(place, "run", tiny_model, 10.0, cut="shots")
+    list(index(collection, tiny_model, decoder, [film]))
+    spans = [
+        (one.moment.start, one.moment.end) for one in entries_of(collection, "film.mp4").entries
+    ]
+    assert np.array(spans) == pytest.approx(np.array([(0.0, 4.0), (4.0, 8.0)]), abs=0.2)
+    assert Collection.open(place).description.cut == "shots"
+    with pytest.raises(
+        UserError, match=r"moments by shots, of 10 s every 5 s, not of 10 s every 5 s"
+    ):
+        begin(place, "run", tiny_model, 10.0)
+
+
+def day_and_night(path, files):
+    """One film of the pictures of several, every other one as its negative."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number, file in enumerate(files):
+            with av.open(str(file)) as source:
+                for frame in source.decode(video=0):
+                    picture = frame.to_ndarray(format="rgb24") ^ (255 * (number % 2))
+                    shown = av.VideoFrame.from_ndarray(picture.astype(np.uint8), format="rgb24")
+                    container.mux(stream.encode(shown))
+        container.mux(stream.encode(None))
+    return path
+
+
+def test_moments_begin_every_half_of_their_length_if_nothing_else_is_said(tiny_model, tmp_path):
+    there = begin(tmp_path / "one", "run", tiny_model).description
+    assert (there.seconds, there.hop, there.cut) == (10.0, 5.0, "window")
+    assert begin(tmp_path / "two", "run", tiny_model, 8.0).description.hop == 4.0
+
+
+def test_a_collection_is_embedded_anew_by_another_model(
+    collection, archive, untrained_model, decoder, start, tiny_model
+):
+    collection.annotate(archive / "red.mp4", [(0.0, 2.0, "by hand", ("mine",))])
+    (archive / "still.png").unlink()
+    done = {
+        one.file.rsplit("/", 1)[-1]: one.change
+        for one in reembed(collection, "other", untrained_model, decoder)
+    }
+    assert done == {
+        "blue.mp4": "new", "broken.mp4": "new", "half.wav": "new", "it's a tone.wav": "new",
+        "mute.mp4": "new", "red.mp4": "new", "still.png": "removed",
+    }  # fmt: skip
+    anew = Collection.open(collection.path)
+    assert (anew.description.run, anew.description.fingerprint) == (
+        "other", untrained_model.fingerprint,
+    )  # fmt: skip
+    assert anew.calibrated
+    assert said(anew, "red.mp4")[0] == ("by hand", ("mine",))
+    fresh = start(untrained_model, "fresh")
+    list(index(fresh, untrained_model, decoder, [archive]))
+    np.testing.assert_allclose(anew.table.gallery().audio, fresh.table.gallery().audio, atol=1e-5)
+    with pytest.raises(UserError, match="embedded anew"):
+        list(index(collection, tiny_model, decoder, [archive]))
+
+
+def test_an_interrupted_reembedding_leaves_the_old_vectors_and_goes_on(
+    collection, archive, untrained_model, decoder, monkeypatch
+):
+    monkeypatch.setattr(updating, "MOMENTS_A_COMMIT", 1)
+    before = collection.table.gallery().audio
+    begun = reembed(collection, "other", untrained_model, decoder)
+    first = next(begun)
+    begun.close()
+    old = Collection.open(collection.path)
+    assert old.description.fingerprint == collection.description.fingerprint
+    np.testing.assert_array_equal(old.table.gallery().audio, before)
+    changes = {one.file: one.change for one in reembed(old, "other", untrained_model, decoder)}
+    assert (first.change, changes[first.file]) == ("new", "unchanged")
+    assert "new" in changes.values()
+    assert Collection.open(collection.path).description.run == "other"
+
+
+def test_a_missing_drive_stops_a_reembedding_before_it_begins(
+    collection, archive, untrained_model, decoder
+):
+    (archive / "more" / "it's a tone.wav").unlink()
+    (archive / "more").rmdir()
+    with pytest.raises(UserError, match=r"the folder .*/more of its files has gone") as caught:
+        next(reembed(collection, "other", untrained_model, decoder))
+    assert "\n" not in str(caught.value)
+    assert collection.storage.read("reembedding.json") is None

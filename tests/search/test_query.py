@@ -1,26 +1,66 @@
 import pytest
 
-from trichord.search.query import Query
-from trichord.types import UserError
+from trichord.search.filters import Filter
+from trichord.search.query import Part, Query
+from trichord.types import Moment, UserError
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"text": "  "}, "text to search for is empty"),
-        ({"text": "a", "image": "b"}, "exactly one of .*not 2"),
-        ({}, "exactly one of .*not 0"),
+        ({"text": "a", "image": " "}, "image to search for is empty"),
+        ({}, "at least one of .*not 0"),
+        ({"text": "-leash"}, "only says what to stay away from"),
         ({"text": "a", "sight": 0.0, "sound": 0.0}, "both 0"),
         ({"text": "a", "sight": -1.0}, "--sight is -1"),
         ({"text": "a", "sound": float("nan")}, "--sound is nan"),
         ({"text": "a", "sound": float("inf")}, "--sound is inf"),
+        ({"text": "a", "captions": -0.5}, "--captions is -0.5"),
         ({"text": "a", "sound_token": 1.01}, "--sound-token is 1.01"),
         ({"text": "a", "sound_token": -0.5}, "--sound-token is -0.5"),
         ({"text": "a", "sound_token": float("nan")}, "--sound-token is nan"),
     ],
 )
-def test_impossible_queries_are_refused(tmp_path, arguments, message):
-    if "image" in arguments:
-        arguments = {**arguments, "image": tmp_path / "b"}
+def test_impossible_queries_are_refused(arguments, message):
     with pytest.raises(UserError, match=message):
         Query.of(**arguments)
+
+
+def test_a_weight_that_is_no_number_is_refused():
+    with pytest.raises(UserError, match="weight nan"):
+        Part(kind="text", given="a", weight=float("nan"))
+
+
+def test_a_text_is_parted_at_its_minuses():
+    query = Query.of('a dog −leash -"red car"')
+    assert [(part.given, part.weight) for part in query.parts] == [
+        ("a dog", 1.0), ("leash", -1.0), ("red car", -1.0),
+    ]  # fmt: skip
+    assert query.words == "a dog"
+    assert query.given == "a dog −leash −red car"
+
+
+def test_a_query_may_be_of_everything_at_once(tmp_path):
+    like = Moment(file="/films/one.mp4", start=5.0, end=15.0)
+    query = Query.of(
+        "a dog", image=tmp_path / "b.png", audio="c.wav", video="d.mp4", like=like, by="sound",
+        where=Filter(path="films"),
+    )  # fmt: skip
+    assert [(part.kind, part.given) for part in query.parts] == [
+        ("text", "a dog"), ("image", str(tmp_path / "b.png")), ("audio", "c.wav"),
+        ("video", "d.mp4"), ("moment", "/films/one.mp4"),
+    ]  # fmt: skip
+    assert (query.parts[-1].start, query.parts[-1].by) == (5.0, "sound")
+    assert query.where.path == "films"
+    assert query.given == "a dog b.png c.wav d.mp4 like one.mp4 at 5 s"
+
+
+def test_a_minus_goes_with_something_else_that_is_looked_for():
+    query = Query.of("-leash", image="dog.png")
+    assert [(part.kind, part.weight) for part in query.parts] == [("text", -1.0), ("image", 1.0)]
+    assert query.words == ""
+
+
+def test_a_text_without_minus_is_asked_for_as_it_is():
+    assert Query.of("a  low bell ").parts[0].given == "a  low bell "

@@ -1,12 +1,26 @@
 import numpy as np
 import pytest
 
+from trichord.search.gallery import Gallery
 from trichord.search.query import Query
-from trichord.search.query_vectors import embed_query
+from trichord.search.query_vectors import PartReader, TextVectors
 from trichord.search.reading import Cut
-from trichord.types import UserError
+from trichord.types import Moment, UserError
 
 CUT = Cut(2.0, 2.0)
+NOTHING = Gallery.of(
+    (),
+    vision=np.zeros((0, 24), np.float32),
+    has_vision=np.zeros(0, bool),
+    audio=np.zeros((0, 24), np.float32),
+    has_audio=np.zeros(0, bool),
+)
+
+
+def embed_query(query, model, decoder, cut, token=None, gallery=None):
+    """The vectors of a query of one part."""
+    [part] = query.parts
+    return PartReader(model, decoder, cut).read(part, gallery or NOTHING, token)
 
 
 def test_a_text_searches_sight_and_sound(tiny_model, untrained_model, decoder):
@@ -82,3 +96,73 @@ def test_files_without_what_is_asked_are_refused(
         embed_query(Query.of(**{asked: rendered / name}), tiny_model, decoder, CUT)
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def stored():
+    """A gallery of a film, a silent one and a sound."""
+    vision, audio = np.eye(3, 24, dtype=np.float32), np.eye(3, 24, 5, dtype=np.float32)
+    names = ("film", "mute", "tone")
+    has_vision, has_audio = np.array([True, True, False]), np.array([True, False, True])
+    return Gallery.of(
+        tuple(Moment(file=f"/{name}", start=0.0, end=2.0) for name in names),
+        vision=vision * has_vision[:, None],
+        has_vision=has_vision,
+        audio=audio * has_audio[:, None],
+        has_audio=has_audio,
+    )
+
+
+@pytest.mark.parametrize("by", ["sight", "sound", "both"])
+def test_a_stored_moment_is_searched_for_by_what_is_asked_of_it(tiny_model, decoder, stored, by):
+    like = Query.of(like=stored.moment(0), by=by)
+    found = embed_query(like, tiny_model, decoder, CUT, gallery=stored)
+    assert found.kind == {"sight": "vision", "sound": "audio", "both": "both"}[by]
+    sight = None if by == "sound" else stored.vision[0].tolist()
+    sound = None if by == "sight" else stored.audio[0].tolist()
+    assert (found.sight if sight is None else found.sight.tolist()) == sight
+    assert (found.sound if sound is None else found.sound.tolist()) == sound
+
+
+def test_a_stored_moment_without_sound_is_as_a_video_without(
+    tiny_model, untrained_model, decoder, stored
+):
+    like = Query.of(like=stored.moment(1))
+    shared = embed_query(like, tiny_model, decoder, CUT, gallery=stored)
+    assert shared.kind == "vision"
+    np.testing.assert_array_equal(shared.sound, stored.vision[1])
+    assert embed_query(like, untrained_model, decoder, CUT, gallery=stored).sound is None
+
+
+def test_a_moment_that_is_not_there_or_lacks_what_is_asked_is_refused(tiny_model, decoder, stored):
+    for moment, by, message in (
+        (Moment(file="/film", start=1.0, end=2.0), "both", "/film has no moment at 1 s"),
+        (stored.moment(2), "sight", "/tone has no picture at 0 s"),
+        (stored.moment(1), "sound", "/mute has no sound at 0 s"),
+    ):
+        with pytest.raises(UserError, match=message):
+            embed_query(Query.of(like=moment, by=by), tiny_model, decoder, CUT, gallery=stored)
+
+
+def test_texts_are_read_once_and_the_oldest_forgotten(tiny_model):
+    asked = []
+    read = tiny_model.embed_text
+    tiny_model.embed_text = lambda texts, toward: (asked.append(list(texts)), read(texts, toward))[
+        1
+    ]
+    texts = TextVectors(tiny_model, room=2)
+    one, two = texts.of(["one", "two"], "vision")
+    np.testing.assert_array_equal(np.stack([one, two]), read(["one", "two"], "vision"))
+    # Sight and sound share a space: a text has one vector.
+    np.testing.assert_array_equal(texts.of(["one"], "audio")[0], one)
+    texts.of(["three", "one", "three"], "vision")
+    assert asked == [["one", "two"], ["three"]]
+    texts.of(["two"], "vision")
+    assert asked[-1] == ["two"]
+
+
+def test_a_pair_of_spaces_has_two_vectors_a_text(untrained_model):
+    texts = TextVectors(untrained_model)
+    for toward in ("vision", "audio", "vision"):
+        expected = untrained_model.embed_text(["a bell"], toward)[0]
+        np.testing.assert_array_equal(texts.of(["a bell"], toward)[0], expected)

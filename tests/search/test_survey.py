@@ -1,4 +1,5 @@
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,23 @@ def test_places_without_media_are_refused(tmp_path):
         media_at([tmp_path / "notes.txt"])
     with pytest.raises(UserError, match="no such file or folder"):
         media_at([tmp_path / "missing"])
+
+
+def test_what_is_no_file_is_passed_over(tmp_path, monkeypatch):
+    (tmp_path / "a.wav").write_bytes(b"x")
+    os.mkfifo(tmp_path / "pipe.wav")
+    (tmp_path / "broken.wav").symlink_to(tmp_path / "nowhere.wav")
+    (tmp_path / "circle.wav").symlink_to(tmp_path / "circle.wav")
+    (tmp_path / "folder.wav").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket.wav")  # a socket's whole path must be short
+    (tmp_path / "linked.wav").symlink_to(tmp_path / "a.wav")
+    names = [file.name for file in media_at([tmp_path])]
+    assert names == ["a.wav", "linked.wav"]
+
+
+def test_a_file_that_has_become_a_pipe_is_not_waited_for(tmp_path):
+    pipe = tmp_path / "a.wav"
+    os.mkfifo(pipe)
+    assert [version.signature for version in survey({}, [pipe]).read] == [""]

@@ -1,9 +1,14 @@
 from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
 
+import lance
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from trichord.search import table as module
+from trichord.search.storage import Storage
 from trichord.search.table import Entry, FileEntries, FileVersion, MomentTable
 from trichord.types import Moment, UserError
 
@@ -26,7 +31,7 @@ def entries(file, count, value=1.0, signature="s", audio=True):
 
 @pytest.fixture
 def table(tmp_path):
-    return MomentTable(tmp_path / "moments.lance", 3, 2)
+    return MomentTable(Storage(tmp_path), "moments.lance", 3, 2)
 
 
 def test_a_table_not_begun_is_empty(table):
@@ -58,7 +63,7 @@ def test_a_file_that_became_shorter_leaves_nothing_behind(table):
 
 
 def test_sound_is_stored_at_all_tokens_and_heard_at_one(tmp_path):
-    table = MomentTable(tmp_path / "moments.lance", 3, 2, (0.5, 0.0, 1.0))
+    table = MomentTable(Storage(tmp_path), "moments.lance", 3, 2, (0.5, 0.0, 1.0))
     entry = entries("a", 1).entries[0]
     wide = np.array([1, 0, 0, 1, 0.6, 0.8], np.float32)
     told, mute = replace(entry, audio=wide), entries("b", 1, audio=False)
@@ -104,15 +109,15 @@ def test_many_small_transactions_are_joined_and_old_versions_dropped(table, monk
     monkeypatch.setattr(module, "FRAGMENTS", 4)
     for i in range(12):
         table.put([entries(f"f{i:02}", 1, value=float(i))])
-    table.compact()
-    assert len(list(table.path.glob("data/*"))) == 1
-    assert len(list(table.path.glob("_versions/*.manifest"))) == 1
+    table.compact(timedelta(0))
+    assert len(list(Path(table.uri).glob("data/*"))) == 1
+    assert len(list(Path(table.uri).glob("_versions/*.manifest"))) == 1
     assert table.gallery().vision[:, 0].tolist() == list(range(12))
 
 
 def test_a_first_transaction_that_was_cut_off_does_not_count(table):
-    (table.path / "data").mkdir(parents=True)
-    (table.path / "data" / "half.lance").write_bytes(b"half a file")
+    (Path(table.uri) / "data").mkdir(parents=True)
+    (Path(table.uri) / "data" / "half.lance").write_bytes(b"half a file")
     assert table.files() == {}
     table.put([entries("a", 1)])
     assert list(table.files()) == ["a"]
@@ -120,7 +125,7 @@ def test_a_first_transaction_that_was_cut_off_does_not_count(table):
 
 def test_a_damaged_table_is_said_in_one_line(table):
     table.put([entries("a", 1)])
-    [manifest] = table.path.glob("_versions/*.manifest")
+    [manifest] = Path(table.uri).glob("_versions/*.manifest")
     manifest.write_bytes(b"no manifest")
     with pytest.raises(UserError, match="cannot be read or written") as caught:
         table.gallery()
@@ -130,3 +135,205 @@ def test_a_damaged_table_is_said_in_one_line(table):
 def test_putting_nothing_makes_no_transaction(table):
     table.put([])
     assert table.version == 0
+
+
+@pytest.fixture
+def told(table):
+    """Two files with captions, tags, thumbnails, speech and durations."""
+
+    def told(entry, caption, tags):
+        return replace(entry, caption=caption, tags=tags, thumbnail=b"jpeg", speech=0.25)
+
+    first, second = entries("a", 3), entries("b", 1)
+    changed = (
+        told(first.entries[0], "a dog barks", ("z", "loud")),
+        told(first.entries[1], "a cat and a dog sleep in the sun", ()),
+        first.entries[2],
+    )
+    version = replace(first.version, duration=3.5)
+    table.put([FileEntries(version=version, entries=changed), second])
+    return table
+
+
+def test_captions_tags_thumbnails_speech_and_duration_are_read_back(told):
+    first, second = told.read(["a", "b"])
+    assert first.version.duration == 3.5
+    assert second.version.duration is None
+    kept = [(e.caption, e.tags, e.thumbnail, e.speech) for e in first.entries]
+    assert kept[0] == ("a dog barks", ("z", "loud"), b"jpeg", 0.25)
+    assert kept[2] == (None, (), None, None)
+    assert told.files()["a"].version.duration == 3.5
+
+
+def test_a_vector_that_is_no_number_counts_as_absent(table):
+    table.put([entries("a.mp4", 2), entries("b.mp4", 2, value=2.0)])
+    [file] = table.read(["a.mp4"])
+    bad = np.full(table.vision_dim, np.nan, np.float32)
+    bad[0] = np.inf
+    table.put([replace(file, entries=(replace(file.entries[0], vision=bad), file.entries[1]))])
+    gallery = table.gallery()
+    assert gallery.has_vision.tolist() == [False, True, True, True]
+    assert not gallery.vision[0].any()
+    assert np.isfinite(gallery.vision).all()
+    assert gallery.has_audio.all()
+
+
+def test_the_gallery_knows_tags_speech_and_durations(told):
+    told.put([entries("A", 1)])  # comes first, though it was written last
+    gallery = told.gallery()
+    assert gallery.files == ("A", "a", "b")
+    assert list(gallery.tags) == ["loud", "z"]
+    assert [gallery.tags_of(row) for row in range(5)] == [(), ("loud", "z"), (), (), ()]
+    assert gallery.duration.tolist() == [1, 3.5, 1]
+    np.testing.assert_array_equal(gallery.speech, [np.nan, 0.25, 0.25, np.nan, np.nan])
+
+
+def test_thumbnails_and_captions_are_found_by_file_and_start(told):
+    assert told.thumbnail("a", 1.0) == b"jpeg"
+    assert told.thumbnail("a", 2.0) is None
+    assert told.thumbnail("it's no file", 0.0) is None
+    moments = told.gallery().moments
+    assert told.captions(moments[::-1]) == [
+        None, None, "a cat and a dog sleep in the sun", "a dog barks"
+    ]  # fmt: skip
+    assert told.captioned() == 2
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_captions_are_found_by_their_words(told, indexed):
+    if indexed:
+        told.index_captions()
+        told.index_captions()
+    found = told.match_captions("DOG sleep" if indexed else "dog sleep", 5)
+    assert [hit[:2] for hit in found] == [("a", 1.0), ("a", 0.0)]
+    assert found[0][2] > found[1][2] > 0
+    assert [hit[:2] for hit in told.match_captions("dog", 1)] == [("a", 0.0)]  # the shorter one
+    assert told.match_captions("zebra", 5) == told.match_captions("?!", 5) == []
+    told.annotate("b", [(0.0, 1.0, "a zebra", ())])
+    assert [hit[:2] for hit in told.match_captions("zebra", 5)] == [("b", 0.0)]
+
+
+def test_without_captions_nothing_is_found_by_words(table):
+    table.put([entries("a", 1)])
+    table.index_captions()
+    assert table.match_captions("dog", 5) == []
+
+
+def test_annotating_replaces_what_was_said_and_nothing_else(told):
+    before = told.version
+    told.annotate("a", [(0.0, 1.0, None, ("new", "new")), (2.0, 3.0, "three", ())])
+    assert told.version > before
+    kept = [(e.caption, e.tags, e.thumbnail) for e in told.read(["a"])[0].entries]
+    assert kept == [
+        (None, ("new",), b"jpeg"), ("a cat and a dog sleep in the sun", (), b"jpeg"),
+        ("three", (), None),
+    ]  # fmt: skip
+    assert told.gallery().vision.tolist() == [[1, 1, 1]] * 4
+    assert told.notes() == {
+        "a": [
+            (0.0, 1.0, None, ["new"]), (1.0, 2.0, "a cat and a dog sleep in the sun", ()),
+            (2.0, 3.0, "three", ()),
+        ]
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("file", "start"), [("a", 0.5), ("unknown", 0.0)])
+def test_a_moment_that_is_not_there_cannot_be_annotated(told, file, start):
+    with pytest.raises(UserError, match=f"{file} has no moment from {start:g} s to 1 s"):
+        told.annotate(file, [(start, 1.0, "x", ())])
+
+
+def test_an_empty_table_has_nothing_to_annotate_or_show(table):
+    assert (table.captioned(), table.captions([]), table.notes()) == (0, [], {})
+    assert table.thumbnail("a", 0.0) is None
+    table.index_captions()
+    with pytest.raises(UserError, match="has no moment"):
+        table.annotate("a", [(0.0, 1.0, "x", ())])
+
+
+def old_table(table):
+    """What the version before this one wrote: `a` with two moments, `b` without a vector."""
+    names = ("id", "file", "signature", "size", "mtime_ns", "start", "end", "status", "reason")
+    values = [
+        ("0#a", "a", "s", 2, 7, 0.0, 1.0, "ok", ""),
+        ("1#a", "a", "s", 2, 7, 1.0, 2.0, "ok", ""),
+    ]
+    values.append(("0#b", "b", "s", 1, 7, 0.0, 0.0, "corrupt", "broken"))
+    rows = [dict(zip(names, row, strict=True)) for row in values]
+    for row, vision in zip(rows, ([1.0, 0, 0], [0, 1.0, 0], None), strict=True):
+        row |= {"vision": vision, "audio": None}
+    schema = pa.schema([table.schema.field(name) for name in (*names, "vision", "audio")])
+    lance.write_dataset(pa.Table.from_pylist(rows, schema=schema), table.uri)
+
+
+def test_a_table_of_the_first_format_is_read(table):
+    old_table(table)
+    assert {file: known.moments for file, known in table.files().items()} == {"a": 2, "b": 0}
+    gallery = table.gallery()
+    assert gallery.vision.tolist() == [[1, 0, 0], [0, 1, 0]]
+    assert gallery.duration.tolist() == [2]
+    assert gallery.tags == {}
+    entry = table.read(["a"])[0].entries[0]
+    assert (entry.caption, entry.tags, entry.thumbnail, entry.speech) == (None, (), None, None)
+    assert table.captions(gallery.moments) == [None, None]
+    assert table.thumbnail("a", 0.0) is None
+    assert table.match_captions("dog", 3) == []
+
+
+def test_a_table_of_the_first_format_gets_its_columns_at_the_first_change(table):
+    old_table(table)
+    table.annotate("a", [(1.0, 2.0, "a dog", ("x",))])
+    table.put([entries("b", 1), entries("c", 1)])
+    assert {file: known.moments for file, known in table.files().items()} == {
+        "a": 2,
+        "b": 1,
+        "c": 1,
+    }
+    assert table.gallery().tags["x"].tolist() == [1]
+    assert table.match_captions("dog", 3)[0][:2] == ("a", 1.0)
+
+
+def test_vectors_of_another_model_are_refused(tmp_path):
+    storage = Storage(tmp_path)
+    MomentTable(storage, "t.lance", 3, 2, fingerprint="one").put([entries("a", 1)])
+    with pytest.raises(UserError, match="vectors of other weights") as caught:
+        MomentTable(storage, "t.lance", 3, 2, fingerprint="two").gallery()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_table_in_a_bucket_does_what_one_in_a_folder_does(bucket):
+    table = MomentTable(Storage(bucket), "moments.lance", 3, 2)
+    assert table.files() == {}
+    table.put([entries("a", 3), entries("b", 1)])
+    table.put([entries("a", 1, value=5.0)])
+    table.annotate("b", [(0.0, 1.0, "a dog", ("x",))])
+    table.index_captions()
+    table.compact(timedelta(0))
+    gallery = table.gallery()
+    assert [(m.file, m.start) for m in gallery.moments] == [("a", 0), ("b", 0)]
+    assert gallery.vision[:, 0].tolist() == [5, 1]
+    assert gallery.tags_of(1) == ("x",)
+    assert table.match_captions("dog", 3)[0][:2] == ("b", 0.0)
+    table.remove(["a"])
+    assert list(table.files()) == ["b"]
+
+
+def test_a_large_table_finds_a_files_rows_by_an_index(table, monkeypatch):
+    monkeypatch.setattr(module, "INDEXED_FROM", 2)
+    table.put([entries("a", 1), entries("it's b", 1)])
+    table.compact()
+    table.put([entries("it's b", 2, value=3.0), entries("c", 1)])
+    table.compact()
+    assert [one.field_names for one in lance.dataset(table.uri).describe_indices()] == [["file"]]
+    assert [len(one.entries) for one in table.read(["it's b", "c", "d"])] == [1, 2]
+    assert table.gallery().vision[:, 0].tolist() == [1, 1, 3, 3]
+
+
+def test_who_began_to_read_before_a_joining_reads_on(table):
+    table.put([entries("a", 2), entries("b", 1)])
+    before = table.now
+    table.put([entries("a", 1, value=5.0)])
+    table.compact()
+    portions = list(table.scan(before, ["file", "vision"]))
+    assert [len(portion) for portion in portions] == [0, 3]
+    assert portions[1]["vision"].to_pylist() == [[1, 1, 1]] * 3

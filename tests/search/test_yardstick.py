@@ -3,8 +3,9 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from trichord.search.table import Gallery
-from trichord.search.yardstick import PRIOR, Calibration, Scale, blend, calibrate, thinned
+from trichord.models.yardstick import blend
+from trichord.search.gallery import Gallery
+from trichord.search.yardstick import Calibration, calibrate, thinned
 from trichord.types import Moment
 
 DIM = 32
@@ -23,8 +24,8 @@ def random_gallery(count=400, seed=0, shared=0.0):
     audio = unit(rng.normal(size=(count, DIM)) + shared * common)
     kind = np.arange(count) % 3
     has_vision, has_audio = kind != 1, kind != 2
-    return Gallery(
-        moments=tuple(Moment(file=f"f{i:03}", start=0.0, end=1.0) for i in range(count)),
+    return Gallery.of(
+        tuple(Moment(file=f"f{i:03}", start=0.0, end=1.0) for i in range(count)),
         vision=vision * has_vision[:, None],
         has_vision=has_vision,
         audio=audio * has_audio[:, None],
@@ -78,21 +79,9 @@ def test_scores_without_a_match_have_mean_zero_and_spread_one_for_every_kind_of_
         assert found[:, kind::3].std() == pytest.approx(1.0, abs=0.1)
 
 
-def test_the_scale_of_no_moments_is_that_of_random_directions():
-    nothing = np.zeros((3, 0))
-    assert Scale.of(nothing, np.zeros((3, 0), bool), 16) == Scale(0.0, 0.25)
-
-
-def test_standardised_values_are_drawn_from_the_mean_of_query_and_prior():
-    scale = Scale(location=0.5, spread=0.1)
-    found = scale.standardise(np.array([[0.7, 0.3]]), np.array([[True, False]]))
-    usual = (0.7 + PRIOR * 0.5) / (1 + PRIOR)
-    assert found[0, 0] == pytest.approx((0.7 - usual) / 0.1)
-
-
 def test_one_identical_moment_everywhere_gives_finite_scores():
-    same = Gallery(
-        moments=tuple(Moment(file="f", start=float(i), end=i + 1.0) for i in range(3)),
+    same = Gallery.of(
+        tuple(Moment(file="f", start=float(i), end=i + 1.0) for i in range(3)),
         vision=np.tile(np.eye(4, dtype=np.float32)[:1], (3, 1)),
         has_vision=np.ones(3, bool),
         audio=np.zeros((3, 4), np.float32),
@@ -110,8 +99,8 @@ def test_one_identical_moment_everywhere_gives_finite_scores():
 def test_moments_of_the_same_file_do_not_measure_each_other():
     rng = np.random.default_rng(0)
     twins = np.repeat(unit(rng.normal(size=(20, DIM))), 2, axis=0)
-    gallery = Gallery(
-        moments=tuple(Moment(file=f"f{i // 2}", start=i % 2 * 1.0, end=5.0) for i in range(40)),
+    gallery = Gallery.of(
+        tuple(Moment(file=f"f{i // 2}", start=i % 2 * 1.0, end=5.0) for i in range(40)),
         vision=twins,
         has_vision=np.ones(40, bool),
         audio=np.zeros((40, DIM), np.float32),
@@ -132,23 +121,6 @@ def test_what_a_model_cannot_compare_is_not_measured():
         assert scale.spread == pytest.approx(1 / np.sqrt(DIM))
     assert alone.both.sight.location == pytest.approx(alone.vision.sight.location, abs=0.02)
     assert alone.vision.agreement == 0
-
-
-def test_blend_divides_by_the_spread_of_the_weighted_sum():
-    seen, heard = blend(
-        np.array([2.0, 2.0, 0.0]),
-        np.array([1.0, 0.0, 1.0]),
-        (np.array([3.0, 3.0, 0.0]), np.array([4.0, 0.0, 4.0])),
-        agreement=0.0,
-    )
-    assert seen.tolist() == pytest.approx([1.2, 2.0, 0.0])
-    assert heard.tolist() == pytest.approx([0.8, 0.0, 1.0])
-
-
-def test_agreement_makes_two_modalities_weigh_less_than_two_witnesses():
-    one = np.array([1.0])
-    seen, heard = blend(one, one, (one, one), agreement=0.5)
-    assert seen + heard == pytest.approx(2 / np.sqrt(3))
 
 
 def test_a_calibration_is_read_back_equal():

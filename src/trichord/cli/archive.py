@@ -1,99 +1,154 @@
 """Commands about an archive: `index` and `search`."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.table import Table
 
+from trichord.api.model import device_of, embedder_of, lasting
 from trichord.cli.console import aside, bar, counted, out
-from trichord.cli.runs import device_of, model_of
-from trichord.types import Hit, UserError
+from trichord.search.filters import Filter
+from trichord.search.moments import CutKind
+from trichord.search.query import By, Query
+from trichord.types import Hit, Moment, UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from trichord.media import Decoder
+    from trichord.models.embedder import Embedder
     from trichord.search.collection import Collection
-    from trichord.search.query import Query
+    from trichord.search.indexing import Indexed
+    from trichord.types import Clip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Index:
+    """Cut media files into moments and keep what is seen and heard in each.
+
+    Call it again to bring the collection up to date: unchanged files are skipped, files that are gone
+    from the given folders leave it. An interrupted call goes on where it stopped.
+    """
+
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN|EXPERIMENT")]
+    """A run, or an experiment such as 'untrained' for CLIP and CLAP as they come."""
+    places: Annotated[
+        tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="PATH... COLLECTION")
+    ]
+    """Media files and folders, and last the collection: a folder or s3://bucket/prefix."""
+    seconds: float = 10.0
+    """Length of a moment, at most."""
+    hop: float | None = None
+    """Seconds between the starts of moments; half their length if not given."""
+    cut: CutKind = "window"
+    """Moments of equal length, or one for each shot."""
+    told: Path | None = None
+    """A manifest whose captions and labels go to the moments that they are of."""
+    speech: bool = True
+    """Measure how much is spoken in each moment, where the extra `speech` is installed."""
+    watch: bool = False
+    """Then go on following the folders, until interrupted."""
+    reembed: bool = False
+    """Make the vectors of a collection anew with this model, beside those that are searched."""
+    remove: bool = False
+    """Take the files and folders out of the collection instead."""
+    device: str = "auto"
+    """cpu, cuda, or whichever is there."""
+    workers: int = 2
+    """Processes that decode."""
 
 
 def index(arguments: list[str]) -> None:
     """`trichord index RUN|EXPERIMENT PATH... COLLECTION`."""
-
-    def run(
-        model: Annotated[str, tyro.conf.arg(metavar="RUN|EXPERIMENT")],
-        places: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="PATH... COLLECTION")],
-        /,
-        *,
-        seconds: float = 10.0,
-        hop: float | None = None,
-        remove: bool = False,
-        device: str = "auto",
-        workers: int = 2,
-    ) -> None:
-        """Cut media files into moments and keep what is seen and heard in each.
-
-        Call it again to bring the collection up to date: unchanged files are skipped, files that are
-        gone from the given folders leave it. An interrupted call goes on where it stopped.
-
-        Args:
-            model: A run, or an experiment such as 'untrained' for CLIP and CLAP as they come.
-            places: Media files and folders, and last the collection's folder.
-            seconds: Length of a moment.
-            hop: Seconds between the starts of moments; as long as a moment if not given.
-            remove: Take the files and folders out of the collection instead.
-            device: cpu, cuda, or whichever is there.
-            workers: Processes that decode.
-        """
-        if len(places) < 2:
-            raise UserError("name at least one file or folder, and last the collection.")
-        *media, collection = places
-        if remove:
-            gone = _opened(collection).remove(media)
-            out.print(f"{collection}: {len(gone)} files removed.")
-            return
-        _bring_up_to_date(model, media, collection, (seconds, hop), device, workers)
-
-    tyro.cli(run, args=arguments, prog="trichord index")
+    asked = tyro.cli(Index, args=arguments, prog="trichord index")
+    if not asked.places or (len(asked.places) < 2 and not asked.reembed):
+        raise UserError("name at least one file or folder, and last the collection.")
+    *media, collection = asked.places
+    places = [Path(place) for place in media]
+    if asked.remove:
+        gone = _opened(collection).remove(places)
+        out.print(f"{collection}: {len(gone)} files removed.")
+    elif asked.reembed:
+        _make_anew(asked, collection)
+    else:
+        _bring_up_to_date(asked, places, collection)
 
 
-def _bring_up_to_date(
-    name: str,
-    media: list[Path],
-    collection: Path,
-    window: tuple[float, float | None],
-    device: str,
-    workers: int,
-) -> None:
+def _bring_up_to_date(asked: Index, media: list[Path], where: str) -> None:
     from trichord.search.survey import media_at
 
     files = len(media_at(media))  # before anything heavy is loaded
+    told = _told(asked.told)
 
     from trichord.media import Decoder
     from trichord.search.indexing import begin
     from trichord.search.indexing import index as bring_up_to_date
 
-    model = model_of(name).to(device_of(device))
-    begun = begin(collection, _lasting(name), model, *window)
+    model = embedder_of(asked.model).to(device_of(asked.device))
+    begun = begin(where, lasting(asked.model), model, asked.seconds, asked.hop, asked.cut)
+    with Decoder(workers=asked.workers) as decoder:
+        _follow(
+            bring_up_to_date(begun, model, decoder, media, told=told, speech=asked.speech), files
+        )
+        held = sum(known.moments for known in begun.table.files().values())
+        out.print(f"{where}: {held} moments. Next:")
+        out.print(f'  trichord search {where} "a dog barks"', markup=False)
+        out.print(f"  trichord serve {where}", markup=False)
+        if asked.watch:
+            _watch(begun, model, decoder, media, told)
+
+
+def _make_anew(asked: Index, where: str) -> None:
+    from trichord.media import Decoder
+    from trichord.search.indexing import reembed
+
+    held = _opened(where)
+    files = len(held.table.files())
+    model = embedder_of(asked.model).to(device_of(asked.device))
+    with Decoder(workers=asked.workers) as decoder:
+        run = lasting(asked.model)
+        _follow(reembed(held, run, model, decoder, speech=asked.speech), files)
+    out.print(f"{where}: its vectors are those of {asked.model} now.")
+
+
+def _follow(done: "Iterator[Indexed]", files: int) -> None:
+    """Show files as they are stored, and what became of all of them."""
     changes: list[str] = []
     statuses: list[str] = []
-    with Decoder(workers=workers) as decoder, bar("files", files) as moving:
-        for done in bring_up_to_date(begun, model, decoder, media):
-            changes.append(done.change)
-            statuses.append(done.status)
-            if done.reason:
-                aside.print(f"  {done.file}: {done.status}: {done.reason}", markup=False)
-            moving.advance(note=Path(done.file).name)
-    held = sum(known.moments for known in begun.table.files().values())
-    out.print(f"{collection}: {counted(changes)}; {counted(statuses)}; {held} moments. Next:")
-    out.print(f'  trichord search {collection} "a dog barks"', markup=False)
+    with bar("files", files) as moving:
+        for one in done:
+            changes.append(one.change)
+            statuses.append(one.status)
+            if one.reason:
+                aside.print(f"  {one.file}: {one.status}: {one.reason}", markup=False)
+            moving.advance(note=Path(one.file).name)
+    out.print(f"{counted(changes)}; {counted(statuses)}.")
 
 
-def _lasting(name: str) -> str:
-    """How a collection remembers its model: a run by its whole path, an experiment by its name."""
-    return str(Path(name).absolute()) if Path(name).is_dir() else name
+def _watch(
+    begun: "Collection",
+    model: "Embedder",
+    decoder: "Decoder",
+    media: list[Path],
+    told: "Sequence[Clip]",
+) -> None:
+    from trichord.search.watching import watch
+
+    out.print("Following the folders; Ctrl-C ends it.")
+    for one in watch(begun, model, decoder, media, told=told):
+        why = f": {one.reason}" if one.reason else ""
+        out.print(f"  {one.file}: {one.change}, {one.status}{why}", markup=False)
 
 
-def _opened(path: Path) -> "Collection":
+def _told(manifest: Path | None) -> "Sequence[Clip]":
+    from trichord.corpora.manifest import read_manifest
+
+    return () if manifest is None else read_manifest(manifest)
+
+
+def _opened(path: str | Path) -> "Collection":
     from trichord.search.collection import Collection
 
     return Collection.open(path)
@@ -101,26 +156,35 @@ def _opened(path: Path) -> "Collection":
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """Find moments by a text, a picture, a sound or a clip."""
+    """Find moments by words, pictures, sounds and clips, alone or together."""
 
-    collection: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="COLLECTION")]
-    """What 'trichord index' made."""
+    collection: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="COLLECTION")]
+    """What 'trichord index' made: a folder or s3://bucket/prefix."""
     text: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="TEXT")] = None
-    """What to look and listen for."""
+    """What to look and listen for; 'dog -leash' stays away from what follows the minus."""
     image: Path | None = None
     """A picture to look like; the picture of a video will do."""
     audio: Path | None = None
     """A sound to sound like; the sound of a video will do."""
     video: Path | None = None
     """A clip to look and sound like."""
-    sight: float = 1.0
-    """How much what is seen counts."""
-    sound: float = 1.0
-    """How much what is heard counts; 0 ignores it."""
+    like: str | None = None
+    """A moment of the collection to be like: FILE@SECONDS."""
+    by: By = "both"
+    """What of that moment counts."""
+    sight: float | None = None
+    """How much what is seen counts; as learnt, or 1, if not given."""
+    sound: float | None = None
+    """How much what is heard counts; 0 ignores it; as learnt, or 1, if not given."""
     sound_token: float | None = None
     """Where to listen between speech (0) and events (1); as the run does if not given."""
+    captions: float = 0.0
+    """How much the words of captions count beside sight and sound; 0 does not look at them."""
+    where: Annotated[Filter, tyro.conf.arg(name="")] = field(default_factory=Filter)
     k: int = 10
-    """How many moments."""
+    """How many moments, or files with --group."""
+    group: bool = False
+    """Put the moments of a file together, its best one first."""
     rerank: int = 50
     """How many moments a fusion that reads text and moment together looks at again; 0: none."""
     sheet: Path | None = None
@@ -131,17 +195,19 @@ class Search:
 
 def search(arguments: list[str]) -> None:
     """`trichord search COLLECTION TEXT`."""
-    from trichord.search.query import Query
-
     asked = tyro.cli(Search, args=arguments, prog="trichord search")
     query = Query.of(
         asked.text,
         image=asked.image,
         audio=asked.audio,
         video=asked.video,
+        like=_moment(asked.like),
+        by=asked.by,
         sight=asked.sight,
         sound=asked.sound,
         sound_token=asked.sound_token,
+        where=asked.where,
+        captions=asked.captions,
     )
     hits = _find(asked, query)
     if asked.json:
@@ -152,6 +218,22 @@ def search(arguments: list[str]) -> None:
         out.print(f"Drawn: {asked.sheet}")
 
 
+def _moment(like: str | None) -> Moment | None:
+    """The moment that `--like FILE@SECONDS` names."""
+    if like is None:
+        return None
+    from trichord.search.collection import whereabouts
+
+    file, _, seconds = like.rpartition("@")
+    try:
+        start = float(seconds)
+        return Moment(file=str(whereabouts(Path(file))), start=start, end=start)
+    except ValueError as error:
+        raise UserError(
+            f"--like {like}: name a moment as FILE@SECONDS, for example clip.mp4@20."
+        ) from error
+
+
 def _find(asked: Search, query: "Query") -> list[Hit]:
     held = _opened(asked.collection)
     token = held.sound_token(query.sound_token)  # before anything heavy is loaded
@@ -160,15 +242,19 @@ def _find(asked: Search, query: "Query") -> list[Hit]:
     from trichord.search.engine import SearchEngine
     from trichord.search.sheet import write_sheet
 
-    model = model_of(held.description.run)
+    model = embedder_of(held.description.run)
     with Decoder(workers=2) as decoder:
         engine = SearchEngine(held, model, decoder, token)
-        hits = engine.search(query, asked.k, asked.rerank)
+        if asked.group:
+            hits = [hit for group in engine.grouped(query, asked.k) for hit in group.hits]
+        else:
+            hits = engine.search(query, asked.k, asked.rerank)
         if asked.sheet:
-            said = [f"sight {query.sight:g}", f"sound {query.sound:g}"]
+            weights = (("sight", query.sight), ("sound", query.sound))
+            said = [f"{name} {weight:g}" for name, weight in weights if weight is not None]
             said += [] if token is None else [f"sound token {token:g}"]
             said += ["in the fusion's order"] if _reranked(hits) else []
-            note = f"{', '.join(said)}; {asked.collection}"
+            note = f"{', '.join([*said, asked.collection])}"
             write_sheet(asked.sheet, hits, decoder, query.given, note)
     return hits
 

@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ablate": ("trichord.cli.ablations", "CLIP4VLA's ablations: components, sound token, fusion"),
     "index": ("trichord.cli.archive", "moments of files -> collection, incremental, resumable"),
     "search": ("trichord.cli.archive", "find moments by text, picture, sound or clip"),
+    "serve": ("trichord.cli.serving", "search a collection in the browser and over HTTP"),
     "import": ("trichord.cli.imports", "published checkpoints -> a run"),
 }
 """Name to the module that holds it, imported only when it is called, and one line of help."""

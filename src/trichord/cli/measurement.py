@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 import tyro
 
+from trichord.api.model import device_of
 from trichord.cli.console import bar
-from trichord.cli.runs import device_of, folder_of, source_of
+from trichord.cli.runs import folder_of, source_of
 from trichord.types import MODALITIES, Clip, Modality, Split, UserError
 
 if TYPE_CHECKING:

@@ -1,13 +1,15 @@
 """Commands that make runs: `extract` and `train`."""
 
+import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from trichord.api.model import device_of, embedder_of
 from trichord.cli.console import aside, bar, counted, out
 from trichord.config import Experiment
 from trichord.experiments import EXPERIMENTS
@@ -54,7 +56,7 @@ def extract(arguments: list[str]) -> None:
 
         from trichord.features.importing import import_features
 
-        embedder = model_of(model).to(device_of(device))
+        embedder = embedder_of(model).to(device_of(device))
         folder = folder_of(manifest, features)
         brought = {"vision": vision, "audio": audio, "text": text}
         for name, path in brought.items():
@@ -101,19 +103,6 @@ def extract_all(
             f"  {cut} captions are longer than the text tower's {embedder.text.max_tokens} "
             "tokens and were cut."
         )
-
-
-def model_of(name: str) -> "Embedder":
-    """The model of a run directory, or the untrained one of an experiment."""
-    from trichord.checkpoint import Run, fresh_model
-
-    if Path(name).is_dir():
-        return Run(Path(name)).load()
-    if name in EXPERIMENTS:
-        return fresh_model(EXPERIMENTS[name][1])
-    close = get_close_matches(name, EXPERIMENTS, n=1)
-    hint = f"did you mean '{close[0]}'?" if close else f"choose one of {', '.join(EXPERIMENTS)}."
-    raise UserError(f"'{name}' is neither a run directory nor an experiment: {hint}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,6 +263,23 @@ def train_one(
 
         carry_out(experiment, model, sources, run, manifest=manifest, after_epoch=after_epoch)
     out.print(f"{run.path}: {summary(run)}", markup=False)
+    if len(sources) == 2 and not experiment.select_on_test:
+        weigh(run, model, sources[1])
+
+
+def weigh(run: "Run", model: "Embedder", validation: "Source") -> None:
+    """Learn how much sight and sound count where a search does not say; kept beside the weights."""
+    from trichord.evaluation.vectors import embed_source
+    from trichord.evaluation.weighting import learn_weighting
+    from trichord.types.files import write_atomically
+
+    if not {"text", "audio", "vision"} <= set(run.experiment().modalities):
+        return
+    try:
+        learnt = learn_weighting(embed_source(model, validation))
+    except ValueError:  # fewer than two validation clips have captions
+        return
+    write_atomically(run.path / "weighting.json", json.dumps(asdict(learnt), indent=2) + "\n")
 
 
 def told(criterion: float | None) -> str:
@@ -317,13 +323,3 @@ def source_of(
         return FeatureSource(clips, model, folder, cached)
     media = MediaSource(clips, model, decoder, fresh)
     return MixedSource(FeatureSource(clips, model, folder, cached), media) if cached else media
-
-
-def device_of(name: str) -> str:
-    """A torch device by name; 'auto' takes a GPU where there is one."""
-    import torch
-
-    available = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and available == "cpu":
-        raise UserError(f"--device {name}: there is no GPU that torch can use; choose cpu.")
-    return available if name == "auto" else name

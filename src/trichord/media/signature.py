@@ -1,6 +1,8 @@
 """A quick mark of a file's content, to tell whether it changed."""
 
+import errno
 import os
+import stat
 from hashlib import blake2b
 from pathlib import Path
 
@@ -12,10 +14,18 @@ def file_signature(path: str | Path) -> str:
 
     A fast detector of changed and renamed files, not proof of equality: an edit in place that
     leaves the size, the head and the tail alone goes unnoticed.
+
+    Raises:
+        OSError: It cannot be read, or is no regular file.
     """
     digest = blake2b(digest_size=16)
-    with Path(path).open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
+    # Without O_NONBLOCK, opening a FIFO would wait for a writer.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    with os.fdopen(descriptor, "rb") as file:
+        there = os.fstat(descriptor)
+        if not stat.S_ISREG(there.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        size = there.st_size
         digest.update(size.to_bytes(8, "big"))
         digest.update(file.read(EDGE))
         file.seek(max(0, size - EDGE))

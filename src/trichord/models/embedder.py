@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from threading import Lock
 from typing import Literal
 
 import numpy as np
@@ -24,6 +25,8 @@ TextEncoder = ClipTextEncoder | ClapTextEncoder
 VisionEncoder = ClipVisionEncoder
 AudioEncoder = ClapEncoder | ClipAudioEncoder
 Toward = Literal["vision", "audio"]
+_TOKENIZING = Lock()
+"""Tokenizers refuse a second thread while they set how to pad."""
 TEXTS_AT_ONCE = 256
 
 
@@ -184,10 +187,11 @@ class Embedder(nn.Module):
                 f"Text {blank[0] + 1} of {len(texts)} is empty: give at least one word."
             )
         tower = self.text_toward(toward)
-        portions = [
-            tower.prepare(list(texts[i : i + TEXTS_AT_ONCE]))
-            for i in range(0, len(texts), TEXTS_AT_ONCE)
-        ]
+        with _TOKENIZING:
+            portions = [
+                tower.prepare(list(texts[i : i + TEXTS_AT_ONCE]))
+                for i in range(0, len(texts), TEXTS_AT_ONCE)
+            ]
         found = [self._features(tower, list(ids[:, None])).pooled for ids in portions]
         return torch.cat(found).cpu().numpy() if found else np.zeros((0, tower.dim), np.float32)
 

@@ -3,7 +3,8 @@
 import numpy as np
 
 from trichord.models.embedder import Embedder
-from trichord.search.table import Gallery
+from trichord.search.gallery import Gallery
+from trichord.search.query_vectors import TextVectors
 from trichord.search.yardstick import Calibration, calibrate
 
 _SEEN = (
@@ -30,9 +31,14 @@ BACKDROP = _SEEN + _HEARD
 
 def calibrate_for(model: Embedder, gallery: Gallery) -> Calibration:
     """Measure a collection with the backdrop's texts and with its own pictures and sounds."""
+    return calibrate_by(TextVectors(model), gallery)
+
+
+def calibrate_by(texts: TextVectors, gallery: Gallery) -> Calibration:
+    """The same by vectors of texts that are shared with searches."""
     return calibrate(
         gallery,
-        np.asarray(model.embed_text(BACKDROP, "vision")),
-        np.asarray(model.embed_text(BACKDROP, "audio")),
-        aligned=model.aligned,
+        np.stack(texts.of(BACKDROP, "vision")),
+        np.stack(texts.of(BACKDROP, "audio")),
+        aligned=texts.model.aligned,
     )

@@ -1,100 +1,90 @@
-"""A collection on disk: an indexed archive, and which model its vectors are of."""
+"""A collection: an indexed archive, and which model its vectors are of."""
 
-import json
-import math
 from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from trichord.media.probe import Status
-from trichord.search.table import MomentTable
+from trichord.search.description import Description, described, is_table, written
+from trichord.search.storage import Storage
+from trichord.search.table import MomentTable, Note
 from trichord.search.yardstick import Calibration
 from trichord.types import UserError
-from trichord.types.files import write_atomically
 
-FORMAT = 1
+__all__ = ["Collection", "Description", "under", "whereabouts"]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Description:
-    """What a collection was made with.
-
-    Attributes:
-        run: Folder of the run whose model made the vectors.
-        fingerprint: Of that model.
-        seconds: Length of a moment.
-        hop: Seconds between the starts of moments.
-        vision_dim: Size of a sight vector.
-        audio_dim: Size of a sound vector.
-        sound_tokens: From verbal (0) to nonverbal (1), at which sound vectors are stored, the run's
-            own first; empty where there is nothing to choose.
-        calibration: Scales of scores; None before the first indexing has ended.
-        calibrated: The table's version that they were measured on.
-    """
-
-    run: str
-    fingerprint: str
-    seconds: float
-    hop: float
-    vision_dim: int
-    audio_dim: int
-    sound_tokens: tuple[float, ...] = ()
-    calibration: Calibration | None = None
-    calibrated: int = 0
+DESCRIPTION = "collection.json"
+SUCCESSOR = "reembedding.json"
+"""Describes the table that is being filled beside the one that is searched."""
 
 
 class Collection:
-    """A folder with `collection.json` and the Lance table `moments.lance`."""
+    """A place with `collection.json` and the Lance table that this names."""
 
-    def __init__(self, path: Path, description: Description) -> None:
-        self.path = path
+    def __init__(self, storage: Storage, description: Description, file: str = DESCRIPTION) -> None:
+        self.storage = storage
         self.description = description
+        self.file = file
         self.table = MomentTable(
-            path / "moments.lance",
+            storage,
+            description.table,
             description.vision_dim,
             description.audio_dim,
             description.sound_tokens,
+            fingerprint=description.fingerprint,
+            require=self.require_current,
         )
 
+    @property
+    def name(self) -> str:
+        """Where it lies, as it was given: a folder or `s3://…`."""
+        return self.storage.name
+
+    @property
+    def path(self) -> Path:
+        """The same as a path, which `open` takes for a bucket too."""
+        return Path(self.name)
+
     @classmethod
-    def open(cls, path: Path) -> "Collection":
+    def open(cls, where: str | Path) -> "Collection":
         """Open a collection.
+
+        Args:
+            where: Its folder, or `s3://bucket/prefix`.
 
         Raises:
             UserError: There is none, or it is damaged or of a newer format.
         """
-        file = path / "collection.json"
-        if not file.is_file():
+        storage = Storage(where)
+        there = _described(storage, DESCRIPTION)
+        if there is None:
             raise UserError(
-                f"{path} is not a collection: make one with 'trichord index RUN PATHS {path}'."
+                f"{storage.name} is not a collection: make one with 'trichord index RUN PATHS "
+                f"{storage.name}'."
             )
-        return cls(path, _read(file))
+        return cls(storage, there)
 
     @classmethod
-    def begin(cls, path: Path, description: Description) -> "Collection":
+    def begin(cls, where: str | Path, description: Description) -> "Collection":
         """Make a collection, or open the one that is there to go on with it.
 
         Raises:
-            UserError: The folder holds something else, or moments of another model or length.
+            UserError: The place holds something else, or moments of another model or length.
         """
-        if (path / "collection.json").is_file():
-            collection = cls.open(path)
-            collection.require(description.fingerprint)
-            there = collection.description
-            if (there.seconds, there.hop) != (description.seconds, description.hop):
-                raise UserError(
-                    f"{path} has moments of {there.seconds:g} s every {there.hop:g} s, not of "
-                    f"{description.seconds:g} s every {description.hop:g} s: leave the length as "
-                    "it is or index into another folder."
-                )
-            return collection
-        if path.exists() and not _vacant(path):
-            raise UserError(f"{path} is not empty and no collection: choose another folder.")
-        collection = cls(path, description)
-        collection._write()
+        storage = Storage(where)
+        _require_vacant(storage)
+        with storage.writing():
+            if storage.read(DESCRIPTION) is None:
+                collection = cls(storage, description)
+                collection._write()
+                return collection
+        collection = cls.open(where)
+        collection.require(description.fingerprint)
+        collection.require_cut(description)
         return collection
 
     def require(self, fingerprint: str) -> None:
@@ -105,8 +95,37 @@ class Collection:
         """
         if fingerprint != self.description.fingerprint:
             raise UserError(
-                f"{self.path} holds vectors of other weights (made by {self.description.run}): use "
-                "that run as it was then, or index into another folder."
+                f"{self.name} holds vectors of other weights (made by {self.description.run}): use "
+                "that run as it was then, embed the collection anew (trichord index --reembed), or "
+                "index into another folder."
+            )
+
+    def require_current(self) -> None:
+        """Refuse a change of a table that a re-embedding has replaced in the meantime.
+
+        Raises:
+            UserError: It has.
+        """
+        there = (_described(self.storage, file) for file in (DESCRIPTION, SUCCESSOR))
+        if self.description.table not in {one.table for one in there if one is not None}:
+            raise UserError(
+                f"{self.name} has been embedded anew by another process: open it again, with the "
+                "model that it is of now."
+            )
+
+    def require_cut(self, description: Description) -> None:
+        """Refuse moments that are cut in another way.
+
+        Raises:
+            UserError: They are.
+        """
+        there = self.description
+        if (there.cut, there.seconds, there.hop) != (
+            description.cut, description.seconds, description.hop
+        ):  # fmt: skip
+            raise UserError(
+                f"{self.name} has moments {_cut(there)}, not {_cut(description)}: leave that as it is "
+                "or index into another folder."
             )
 
     def sound_token(self, asked: float | None) -> float | None:
@@ -121,33 +140,22 @@ class Collection:
         stored = self.description.sound_tokens
         if asked is not None and not stored:
             raise UserError(
-                f"--sound-token: {self.path} holds no sound at different sound tokens: leave it out, "
+                f"--sound-token: {self.name} holds no sound at different sound tokens: leave it out, "
                 "or index anew with a run that listens at one (CLIP4VLA's audio tower)."
             )
         return stored[0] if stored and asked is None else asked
 
     @contextmanager
     def writing(self) -> Generator[None]:
-        """Hold the collection for changes.
+        """Hold the collection for a commit; see `Storage.writing`.
 
-        The system lets go of it even where the process is killed.
+        The table's own changes do this themselves. Hold it around what must not be parted, and no
+        longer: other writers wait, and give up after a minute.
 
         Raises:
-            UserError: Another process holds it.
+            UserError: It cannot be written to, or others held it for a minute.
         """
-        import fcntl  # absent on Windows, where searching works nevertheless
-
-        try:
-            file = (self.path / ".lock").open("wb")
-        except OSError as error:
-            raise UserError(f"{self.path}: cannot be written: {error.strerror}") from error
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(
-                    f"{self.path} is being changed by another process: wait until it has finished."
-                ) from None
+        with self.storage.writing():
             yield
 
     def remove(self, places: Sequence[Path]) -> tuple[str, ...]:
@@ -156,19 +164,32 @@ class Collection:
         The media files themselves are not touched, and need not exist any more.
 
         Raises:
-            UserError: The collection has no file there, or is being changed by another process.
+            UserError: The collection has no file there, or cannot be changed.
         """
         known = self.table.files()
         chosen: set[str] = set()
         for place in places:
             below = under(known, place)
             if not below:
-                raise UserError(f"{place}: {self.path} has no such file and none in such a folder.")
+                raise UserError(f"{place}: {self.name} has no such file and none in such a folder.")
             chosen |= set(below)
         with self.writing():
             self.table.remove(sorted(chosen))
             self.table.compact()
         return tuple(sorted(chosen))
+
+    def annotate(self, file: str | Path, notes: Sequence[Note]) -> None:
+        """Say what moments of a file show, in words and tags, to search by.
+
+        Args:
+            file: A file of the collection.
+            notes: Start and end of a moment in seconds, its caption (None: none) and its tags,
+                which replace what was said of it before.
+
+        Raises:
+            UserError: The collection has no such file or moment, or cannot be changed.
+        """
+        self.table.annotate(str(whereabouts(Path(file))), notes)
 
     def counts(self) -> dict[Status, int]:
         """How many moments have each status; a file that cannot be used counts as one."""
@@ -182,14 +203,106 @@ class Collection:
 
     def keep(self, calibration: Calibration) -> None:
         """Store the scales of scores, measured on the table as it is now."""
-        self.description = replace(
-            self.description, calibration=calibration, calibrated=self.table.version
-        )
-        self._write()
+        self._change(calibration=calibration, calibrated=self.table.version)
+
+    def weigh(self, sight: float, sound: float) -> None:
+        """Store how much sight and sound count in a search that does not say."""
+        self._change(weighting=(sight, sound))
+
+    def reembedding(self, description: Description) -> "Collection":
+        """A table for vectors of another model beside this one, to be filled and then switched to.
+
+        What comes back is indexed into as any collection is; meanwhile this one is searched as
+        before. One that was interrupted goes on; one for a third model is thrown away. A collection
+        that is of this model already is its own.
+
+        Args:
+            description: Of the new model; the length of moments is this collection's.
+
+        Raises:
+            UserError: The moments are to have another length, or the place cannot be written to.
+        """
+        self.require_cut(description)
+        with self.writing():
+            if self.description.fingerprint == description.fingerprint:
+                self._tidy()
+                return self
+            begun = _described(self.storage, SUCCESSOR)
+            if begun is None or begun.fingerprint != description.fingerprint:
+                mark = blake2b(description.fingerprint.encode(), digest_size=6).hexdigest()
+                begun = replace(description, table=f"moments-{mark}.lance")
+            successor = Collection(self.storage, begun, SUCCESSOR)
+            successor._write()
+            self._tidy(keep=begun.table)
+            return successor
+
+    def switch(self) -> "Collection":
+        """Search the re-embedded table from now on, and delete the old one.
+
+        Captions and tags of moments that both have are taken along. It can be interrupted anywhere:
+        until a single write at the end the old table is searched, after it the new one, and what is
+        left to do is done by the next call, or by the next `reembedding`.
+
+        Returns:
+            The collection with its new table; itself where it is no re-embedding.
+        """
+        if self.file == DESCRIPTION:
+            return self
+        with self.writing():
+            old = Collection.open(self.name)
+            if old.description.table != self.table.name:
+                measured = self.calibrated
+                self._take_along(old.table.notes())
+                if measured:  # on vectors, which annotating leaves as they are
+                    self._change(calibrated=self.table.version)
+                old = Collection(self.storage, self.description)
+                old._write()
+            old._tidy()
+        return old
+
+    def _take_along(self, notes: dict[str, list[Note]]) -> None:
+        """Annotate those moments of this table that were annotated in another."""
+        for file in self.table.read(sorted(notes)):
+            spans = {(one.moment.start, one.moment.end) for one in file.entries}
+            kept = [note for note in notes[file.version.file] if note[:2] in spans]
+            self.table.annotate(file.version.file, kept)
+
+    def _tidy(self, keep: str = "") -> None:
+        """Delete tables that are neither searched nor, under this name, being filled."""
+        if not keep:
+            self.storage.remove(SUCCESSOR)
+        for name in self.storage.names():
+            if is_table(name) and name not in (self.description.table, keep):
+                self.storage.remove(name)
+
+    def _change(self, **changes: Any) -> None:
+        with self.writing():
+            self.require_current()
+            # Another process may have changed something else.
+            there = _described(self.storage, self.file) or self.description
+            self.description = replace(there, **changes)
+            self._write()
 
     def _write(self) -> None:
-        content = {"format": FORMAT, **asdict(self.description)}
-        write_atomically(self.path / "collection.json", json.dumps(content, indent=2) + "\n")
+        self.storage.write(self.file, written(self.description))
+
+
+def _described(storage: Storage, file: str) -> Description | None:
+    content = storage.read(file)
+    return None if content is None else described(content, storage.uri(file))
+
+
+def _cut(description: Description) -> str:
+    kind = "by shots, " if description.cut == "shots" else ""
+    return f"{kind}of {description.seconds:g} s every {description.hop:g} s"
+
+
+def _require_vacant(storage: Storage) -> None:
+    if storage.read(DESCRIPTION) is not None or storage.vacant():
+        return
+    # Looked at once more: another process may have begun it just now.
+    if storage.read(DESCRIPTION) is None:
+        raise UserError(f"{storage.name} is not empty and no collection: choose another folder.")
 
 
 def under(files: Iterable[str], place: Path) -> list[str]:
@@ -201,37 +314,3 @@ def under(files: Iterable[str], place: Path) -> list[str]:
 def whereabouts(place: Path) -> Path:
     """The absolute path of a place: links on the way to it are followed, a linked file is not."""
     return place.resolve() if place.is_dir() else place.parent.resolve() / place.name
-
-
-def _vacant(path: Path) -> bool:
-    """Whether a folder has nothing but what a killed beginning left in it: hidden `.part` files."""
-    return path.is_dir() and all(
-        p.name.startswith(".") and p.suffix == ".part" for p in path.iterdir()
-    )
-
-
-def _read(file: Path) -> Description:
-    try:
-        content: dict[str, Any] = json.loads(file.read_text())
-        made = content.pop("format")
-        if made != FORMAT:
-            raise UserError(
-                f"{file} has format {made}, this version of Trichord reads {FORMAT}: update "
-                "Trichord or index anew."
-            )
-        stored = content.pop("calibration")
-        calibration = None if stored is None else Calibration.of(stored)
-        # Absent before there were sound tokens.
-        tokens = tuple(float(token) for token in content.pop("sound_tokens", ()))
-        description = Description(**content, sound_tokens=tokens, calibration=calibration)
-        sizes = (description.vision_dim, description.audio_dim)
-        if not (0 < description.hop <= description.seconds < math.inf and min(sizes) > 0):
-            raise ValueError("impossible sizes")
-        if tokens and (min(tokens), max(tokens), len(set(tokens))) != (0, 1, len(tokens)):
-            raise ValueError("impossible sound tokens")
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        why = next(iter(str(error).splitlines()), type(error).__name__)
-        raise UserError(
-            f"{file} is damaged ({why}): delete the collection and index anew."
-        ) from error
-    return description

@@ -1,62 +1,64 @@
-"""Finding moments: exact search over a collection's sight and sound vectors."""
+"""Finding moments: the one way from queries to hits, for any number of threads."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from threading import Lock
 
 import numpy as np
-from jaxtyping import Bool, Float
 
 from trichord.media.decoder import Decoder
 from trichord.models.embedder import Embedder
-from trichord.search.backdrop import calibrate_for
+from trichord.search.candidates import Candidates
 from trichord.search.collection import Collection
-from trichord.search.query import Query
-from trichord.search.query_vectors import embed_query
-from trichord.search.reading import Cut
-from trichord.search.reranking import Reranker
-from trichord.search.table import Vector, Vectors
-from trichord.search.yardstick import DECIMALS, Scale, blend
-from trichord.types import Hit, UserError
-
-Column = Float[np.ndarray, " moment"]
+from trichord.search.combination import Combined, Settled
+from trichord.search.curve import Curve, curve_over
+from trichord.search.cutting import Cut
+from trichord.search.gallery import Gallery
+from trichord.search.grouping import EACH, Group, group, leading
+from trichord.search.hits import hits_of
+from trichord.search.loaded import Loaded, Mask
+from trichord.search.nearest.structures import Settings
+from trichord.search.query import Part, Query
+from trichord.search.query_vectors import PartReader
+from trichord.search.rank_fusion import fuse_ranks
+from trichord.search.reranking import Reranker, Weights
+from trichord.search.yardstick import Calibration
+from trichord.types import Hit, Moment, UserError
 
 RERANK = 50
 """Moments that a fusion looks at again where nothing else is said."""
+DEPTH = 1000
+"""Moments of either order that are looked at where words of captions have their say."""
+HEARD = 3
+"""Sound tokens at which sound is held in memory: the run's own and the latest others."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Side:
-    """One modality of a search: the query towards it, its weight, and the moments' vectors."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """A query that has been read: what is left to do is arithmetic on the vectors in `loaded`."""
 
-    query: Vector | None
-    weight: float
-    vectors: Vectors
-    present: Bool[np.ndarray, " moment"]
-    scale: Scale
+    query: Query
+    weights: Weights
+    loaded: Loaded
+    combined: Combined
+    allowed: Mask | None
 
     @property
-    def asked(self) -> bool:
-        return self.query is not None and self.weight > 0
+    def text(self) -> str:
+        """The text of a query that is nothing but one; else ""."""
+        [first, *others] = self.query.parts
+        return first.given if first.kind == "text" and not others else ""
 
-    def standard(self) -> Column:
-        """Standardised cosines; 0 where moment or query lacks the modality."""
-        if self.query is None:
-            return np.zeros(len(self.present))
-        cosines = (self.vectors @ self.query).astype(np.float64)
-        return self.scale.standardise(cosines[None], self.present[None])[0] * self.present
-
-    def weights(self) -> Column:
-        """The weight, 0 where the moment lacks the modality."""
-        return self.present * (self.weight if self.asked else 0.0)
+    def permits(self, row: int) -> bool:
+        """Whether a moment may be found."""
+        return self.allowed is None or bool(self.allowed[row])
 
 
 class SearchEngine:
-    """A collection in memory, ready for queries.
+    """A collection in memory, ready for queries from several threads at once.
 
-    Every moment is scored: vectors are compared exactly, none is skipped by an approximate index.
-
-    Attributes:
-        gallery: The moments, heard at the sound token of the last search; another one is read anew.
-        calibration: Scales of scores at that sound token.
+    What searches read never changes: `refresh` puts another collection in its place, and searches
+    under way end with the one they began with.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class SearchEngine:
         model: Embedder,
         decoder: Decoder,
         sound_token: float | None = None,
+        settings: Settings | None = None,
     ) -> None:
         """Load the vectors.
 
@@ -73,91 +76,276 @@ class SearchEngine:
             model: That made it.
             decoder: Reads the files of queries, and moments again that a fusion looks at.
             sound_token: At which to load them, where the first search is known to ask for it.
+            settings: Of what finds candidates in large collections; the defaults if not given.
 
         Raises:
             UserError: The collection was made by other weights, or has no sound tokens.
         """
         collection.require(model.fingerprint)
-        self.collection = collection
         self.model = model
         self.decoder = decoder
-        self.cut = Cut(collection.description.seconds, collection.description.hop)
-        self._hold(collection.sound_token(sound_token))
+        there = collection.description
+        self.reader = PartReader(model, decoder, Cut(there.seconds, there.hop))
+        self._settings = settings
+        self._loading = Lock()
+        token = collection.sound_token(sound_token)
+        # Never changed, only replaced as a whole: readers need no lock. The first one leads.
+        self._held = {token: self._load(collection, token)}
+        self._latest = token
 
-    def _hold(self, token: float | None) -> None:
-        """Load the moments as heard at a sound token, and the scales of their scores."""
-        self.gallery = self.collection.table.gallery(token)
-        usual = token == self.collection.sound_token(None)
-        # None while the first indexing is under way: what is there can be searched all the same.
-        kept = self.collection.description.calibration if usual else None
-        self.calibration = kept or calibrate_for(self.model, self.gallery)
-        self._token = token
+    @property
+    def collection(self) -> Collection:
+        """What is searched in, as it was when it was loaded."""
+        return next(iter(self._held.values())).collection
+
+    @property
+    def gallery(self) -> Gallery:
+        """The moments, heard at the sound token of the last search."""
+        return self._at(self._latest).gallery
+
+    @property
+    def calibration(self) -> Calibration:
+        """Scales of scores at that sound token."""
+        return self._at(self._latest).calibration
+
+    @property
+    def weighting(self) -> Weights:
+        """Of sight and of sound, where a query by texts does not say."""
+        return self.collection.description.weighting or (1.0, 1.0)
+
+    def refresh(self) -> bool:
+        """Look whether the collection has moved on, and load it anew if so.
+
+        Raises:
+            UserError: It cannot be opened, or is of other weights now; what was loaded goes on being
+                searched.
+        """
+        with self._loading:
+            there = Collection.open(self.collection.name)
+            if next(iter(self._held.values())).is_current(there):
+                return False
+            there.require(self.model.fingerprint)
+            token = there.sound_token(None)
+            before, self._held = self._held, {token: self._load(there, token)}
+            self._latest = token
+            for one in before.values():
+                one.retire()
+            return True
 
     def search(self, query: Query, k: int = 10, rerank: int = RERANK) -> list[Hit]:
         """The best `k` moments, best first; fewer where the collection has fewer to offer.
 
         A score is a weighted sum of standardised cosines in units of its own spread under no match
-        (see `yardstick`), so a moment without sound competes by its sight alone, and the other way
-        round. Where all the weight lies on a modality, moments without it are not found. Equal
-        scores are ordered by file and time.
+        (see `models.yardstick`), so a moment without sound competes by its sight alone, and the other
+        way round. Where all the weight lies on a modality, moments without it are not found. Equal
+        scores are ordered by file and time. A moment that is asked for by likeness, and those of its
+        file that overlap it, are left out.
 
         Where the model's fusion reads text and moment together, it then reorders the best `rerank`
-        moments of a text; all others follow as they were.
+        moments of a text; all others follow as they were. Where captions count, their order by words
+        and the one so far are then joined by reciprocal ranks; scores stay those of the vectors.
 
         Raises:
             UserError: `k` is less than 1 or `rerank` less than 0; the query's file cannot be used;
                 the query says nothing of the modality that has all the weight; or it asks for a
                 sound token where the collection has none.
         """
-        if k < 1:
-            raise UserError(f"The number of hits asked for is {k}: ask for at least 1.")
-        if rerank < 0:
-            raise UserError(f"--rerank is {rerank}: give a number of moments, or 0 for none.")
+        return self.search_many([query], k, rerank)[0]
+
+    def search_many(
+        self, queries: Sequence[Query], k: int = 10, rerank: int = RERANK
+    ) -> list[list[Hit]]:
+        """The hits of several queries, in one pass over the vectors for all of them.
+
+        Raises:
+            UserError: As for `search`, of any of the queries.
+        """
+        words = [part.given for query in queries for part in query.parts if part.kind == "text"]
+        self.reader.texts.of(words, "vision")
+        self.reader.texts.of(words, "audio")
+        return self.answer([self.prepare(query) for query in queries], k, rerank)
+
+    def prepare(self, query: Query) -> Prepared:
+        """Read a query: all that can go wrong with it, and all that must be decoded for it.
+
+        Raises:
+            UserError: As for `search`.
+        """
         token = self.collection.sound_token(query.sound_token)
-        if token != self._token:
-            self._hold(token)
-        reranker = Reranker.of(self.model, self.decoder)
-        if reranker is None or query.kind != "text":
-            return self._ranked(query, k)
-        hits = self._ranked(query, max(k, rerank))
-        return [*reranker.reorder(hits[:rerank], query, token), *hits[rerank:]][:k]
-
-    def _ranked(self, query: Query, k: int) -> list[Hit]:
-        """The best moments by their vectors."""
-        sight, sound, agreement = self._sides(query)
-        if not (sight.asked or sound.asked):
-            side = "sight" if query.sight else "sound"
+        loaded = self._at(token)
+        self._latest = token
+        weights = self._weights(query)
+        parts = [(self.reader.read(one, loaded.gallery, token), one.weight) for one in query.parts]
+        combined = Combined.of(parts, weights, loaded.calibration, loaded.centres)
+        if not (combined.sight.asked or combined.sound.asked):
+            side = "sight" if weights[0] else "sound"
             raise UserError(
-                f"A search by {query.kind} ({query.given}) says nothing of {side}, which has all "
-                "the weight here: change --sight and --sound, or search by something else."
+                f"The search ({query.given}) says nothing of {side}, which has all the weight here: "
+                "change --sight and --sound, or search by something else."
             )
-        weights = sight.weights(), sound.weights()
-        rows = np.flatnonzero(weights[0] + weights[1])
-        seen, heard = blend(
-            sight.standard()[rows],
-            sound.standard()[rows],
-            (weights[0][rows], weights[1][rows]),
-            agreement,
-        )
-        seen, heard = seen.round(DECIMALS), heard.round(DECIMALS)
-        # Stable, and rows come by file and time: so do ties.
-        best = np.argsort(-(seen + heard), kind="stable")[:k]
-        return [self._hit(int(rows[i]), float(seen[i]), float(heard[i])) for i in best]
+        return Prepared(query, weights, loaded, combined, _allowed(query, loaded.gallery))
 
-    def _sides(self, query: Query) -> tuple[_Side, _Side, float]:
-        asked = embed_query(query, self.model, self.decoder, self.cut, self._token)
-        stick = self.calibration.of_kind(asked.kind)
-        gallery = self.gallery
+    def answer(
+        self, prepared: Sequence[Prepared], k: int = 10, rerank: int = RERANK
+    ) -> list[list[Hit]]:
+        """The hits of queries that have been read, as `search_many` gives them.
+
+        Raises:
+            UserError: `k` is less than 1 or `rerank` less than 0; or as for `Reranker.reorder`.
+        """
+        _require(k, rerank)
+        found: list[list[Hit]] = []
+        for one, candidates in zip(prepared, _candidates(prepared), strict=True):
+            depth = max(k, self._depth(one, rerank))
+            settled = one.loaded.best(one.combined, candidates, depth)
+            found.append(self._finished(one, settled, rerank)[:k])
+        return _captioned(prepared, found)
+
+    def grouped(
+        self, query: Query, k: int = 10, rerank: int = RERANK, each: int = EACH
+    ) -> list[Group]:
+        """The best `k` files by their best moment, each with at most `each` moments.
+
+        Raises:
+            UserError: As for `search`.
+        """
+        _require(k, rerank)
+        one = self.prepare(query)
+        [candidates] = _candidates([one])
+        depth = max(k * each, self._depth(one, rerank))
+        while True:
+            settled = one.loaded.best(one.combined, candidates, depth)
+            files = one.loaded.gallery.file[settled.rows]
+            if len(settled.rows) < depth or len(np.unique(files)) >= k:
+                break
+            depth *= 4
+        settled = settled.take(leading(files, max(k, self._depth(one, rerank)), each))
+        [hits] = _captioned([one], [self._finished(one, settled, rerank)])
+        return group(hits, k, each)
+
+    def curve(self, query: Query, file: str) -> Curve:
+        """How well a query fits each moment of a file, whatever the query's filters say.
+
+        Raises:
+            UserError: As for `search`, or the collection has no such file.
+        """
+        one = self.prepare(query)
+        return curve_over(file, one.combined, one.loaded.gallery)
+
+    def _at(self, token: float | None) -> Loaded:
+        """The moments as heard at a sound token; loaded where they are not."""
+        if (there := self._held.get(token)) is not None:
+            return there
+        with self._loading:
+            held = self._held
+            if token not in held:
+                first = next(iter(held.values()))
+                made = self._load(first.collection, token, first)
+                usual, *others = held.items()
+                kept = others[-(HEARD - 2) :]
+                self._held = dict([usual, *kept, (token, made)])
+                for _, one in others[: -len(kept)] if kept else []:
+                    one.retire()
+            return self._held[token]
+
+    def _load(
+        self, collection: Collection, token: float | None, beside: Loaded | None = None
+    ) -> Loaded:
+        texts = self.reader.texts
+        return Loaded.of(collection, texts, token, beside=beside, settings=self._settings)
+
+    def _weights(self, query: Query) -> Weights:
+        """Of sight and of sound; what was learnt, was learnt from texts."""
+        by_text = all(part.kind == "text" for part in query.parts)
+        usual = self.weighting if by_text else (1.0, 1.0)
         return (
-            _Side(asked.sight, query.sight, gallery.vision, gallery.has_vision, stick.sight),
-            _Side(asked.sound, query.sound, gallery.audio, gallery.has_audio, stick.sound),
-            stick.agreement,
+            usual[0] if query.sight is None else float(query.sight),
+            usual[1] if query.sound is None else float(query.sound),
         )
 
-    def _hit(self, row: int, sight: float, sound: float) -> Hit:
-        return Hit(
-            moment=self.gallery.moments[row],
-            score=sight + sound,
-            sight=sight if self.gallery.has_vision[row] else None,
-            sound=sound if self.gallery.has_audio[row] else None,
+    def _reranker(self, one: Prepared) -> Reranker | None:
+        return Reranker.of(self.model, self.decoder) if one.text else None
+
+    def _depth(self, one: Prepared, rerank: int) -> int:
+        """How many moments are looked at before the last word on their order is spoken."""
+        depth = rerank if self._reranker(one) else 0
+        return max(depth, DEPTH) if _reads_captions(one) else depth
+
+    def _finished(self, one: Prepared, settled: Settled, rerank: int) -> list[Hit]:
+        hits = hits_of(settled, one.loaded.gallery)
+        reranker = self._reranker(one)
+        if reranker is not None:
+            with self.reader.reading:
+                best = reranker.reorder(hits[:rerank], one.text, one.weights, one.loaded.token)
+            hits = [*best, *hits[rerank:]]
+        return _joined(one, hits) if _reads_captions(one) else hits
+
+
+def _require(k: int, rerank: int) -> None:
+    if k < 1:
+        raise UserError(f"The number of hits asked for is {k}: ask for at least 1.")
+    if rerank < 0:
+        raise UserError(f"--rerank is {rerank}: give a number of moments, or 0 for none.")
+
+
+def _allowed(query: Query, gallery: Gallery) -> Mask | None:
+    """Which moments a query may find; None: all."""
+    likes = [part for part in query.parts if part.kind == "moment"]
+    if query.where.open and not likes:
+        return None
+    allowed = query.where.mask(gallery)
+    for part in likes:
+        _leave_out(part, gallery, allowed)
+    return allowed
+
+
+def _leave_out(part: Part, gallery: Gallery, allowed: Mask) -> None:
+    """A moment, and those of its file that overlap it."""
+    rows = gallery.rows_of(part.given)
+    row = gallery.row_of(part.given, part.start)
+    if row is not None:
+        before, after = (
+            gallery.start[rows] < gallery.end[row],
+            gallery.end[rows] > gallery.start[row],
         )
+        allowed[rows] &= ~(before & after)
+        allowed[row] = False
+
+
+def _candidates(prepared: Sequence[Prepared]) -> list[Candidates]:
+    """Where the best of queries are, in one pass for all that were read from the same vectors."""
+    found: dict[int, Candidates] = {}
+    for loaded in {id(one.loaded): one.loaded for one in prepared}.values():
+        places = [i for i, one in enumerate(prepared) if one.loaded is loaded]
+        asked = [prepared[i].combined for i in places]
+        scored = loaded.candidates(asked, [prepared[i].allowed for i in places])
+        found |= dict(zip(places, scored, strict=True))
+    return [found[i] for i in range(len(prepared))]
+
+
+def _reads_captions(one: Prepared) -> bool:
+    return one.query.captions > 0 and one.loaded.captioned and bool(one.query.words)
+
+
+def _joined(one: Prepared, hits: list[Hit]) -> list[Hit]:
+    """Hits in the joint order of vectors and captions, with moments that captions alone found."""
+    gallery = one.loaded.gallery
+    matched = one.loaded.collection.table.match_captions(one.query.words, DEPTH)
+    rows = [row for file, start, _ in matched if (row := gallery.row_of(file, start)) is not None]
+    said = [row for row in dict.fromkeys(rows) if one.permits(row)]
+    settled = one.combined.settle(gallery, np.array(said, np.int64))
+    by_words: dict[Moment, Hit] = {hit.moment: hit for hit in hits_of(settled, gallery)}
+    by_moment = by_words | {hit.moment: hit for hit in hits}
+    order = fuse_ranks([([hit.moment for hit in hits], 1.0), (list(by_words), one.query.captions)])
+    return [by_moment[moment] for moment in order]
+
+
+def _captioned(prepared: Sequence[Prepared], found: list[list[Hit]]) -> list[list[Hit]]:
+    """Hits with what is said about their moments."""
+    result: list[list[Hit]] = []
+    for one, hits in zip(prepared, found, strict=True):
+        said = one.loaded.captions_of([hit.moment for hit in hits])
+        result.append(
+            [replace(hit, caption=said.get(hit.moment)) for hit in hits] if said else hits
+        )
+    return result

@@ -1,80 +1,68 @@
 """Bringing a collection up to date with its media files."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import groupby
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 
 from trichord.media.decoded import samples_in
 from trichord.media.decoder import Decoder
-from trichord.media.probe import Status
 from trichord.models.embedder import Embedder
-from trichord.search.backdrop import calibrate_for
 from trichord.search.collection import Collection, Description, under
-from trichord.search.moments import SECONDS, SHORTEST
-from trichord.search.reading import Cut, batches, read_moments
+from trichord.search.moments import SECONDS, SHORTEST, CutKind
+from trichord.search.notes import NoteTaker, Told
 from trichord.search.sound_tokens import tokens_of
-from trichord.search.survey import Survey, media_at, survey
-from trichord.search.table import FileEntries, FileVersion, KnownFile
-from trichord.types import UserError
+from trichord.search.speech import speech_detector
+from trichord.search.survey import media_at
+from trichord.search.updating import Change, Indexed, Update, settle
+from trichord.types import Clip, UserError
 from trichord.types.tensors import Features
 
-Change = Literal["unchanged", "same", "new", "changed", "removed"]
-"""`same`: the bytes were known already, under this name or another, and kept their vectors."""
-
-BEST_FIRST: tuple[Status, ...] = (
-    "ok", "no_audio", "no_video", "silent", "corrupt", "too_big", "timeout", "unsupported",
-)  # fmt: skip
-"""A file is called what its best moment is called."""
-MOMENTS_A_COMMIT = 64
-"""Moments after which whole files are stored: about what an interruption can cost."""
-FILES_AT_ONCE = 16
-"""Files whose vectors are taken over together."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Indexed:
-    """A file that is done and stored.
-
-    `status` is that of its best moment, `reason` says why where nothing could be used; `moments` is
-    how many of its moments can be found.
-    """
-
-    file: str
-    change: Change
-    status: Status
-    reason: str = ""
-    moments: int = 0
+__all__ = ["Change", "Indexed", "begin", "describe", "index", "reembed"]
 
 
 def begin(
-    path: Path, run: str, model: Embedder, seconds: float = SECONDS, hop: float | None = None
+    path: str | Path,
+    run: str,
+    model: Embedder,
+    seconds: float = SECONDS,
+    hop: float | None = None,
+    cut: CutKind = "window",
 ) -> Collection:
     """Make a collection for a run's model, or open the one that is there to go on with it.
 
     Args:
-        path: Folder of the collection.
+        path: Folder of the collection, or `s3://bucket/prefix`.
         run: Where `search` finds the model: a run's whole path, or an experiment's name.
         model: Of that run.
         seconds: Length of a moment.
-        hop: Seconds between the starts of moments; None: `seconds`.
+        hop: Seconds between the starts of moments; None: half of `seconds`.
+        cut: `shots`: a moment is a shot, and `seconds` and `hop` are of the long ones.
 
     Raises:
         UserError: The folder holds something else, or moments of another model or length; or no
             such moments are possible, or they are too long for the model's fusion.
     """
-    step = seconds if hop is None else hop
+    return Collection.begin(path, describe(run, model, seconds, hop, cut))
+
+
+def describe(
+    run: str,
+    model: Embedder,
+    seconds: float = SECONDS,
+    hop: float | None = None,
+    cut: CutKind = "window",
+) -> Description:
+    """What a collection of a model's moments says of itself; arguments and errors as for `begin`."""
+    step = seconds / 2 if hop is None else hop
     if not (1.0 <= seconds <= 3600.0 and 0.1 <= step <= seconds):
         raise UserError(
             f"Moments of {seconds:g} s every {step:g} s: choose a length of 1 to 3600 s and a step "
             "of 0.1 s to that length."
         )
     _require_room(model, seconds + SHORTEST)
-    description = Description(
+    return Description(
         run=run,
         fingerprint=model.fingerprint,
         seconds=seconds,
@@ -82,8 +70,8 @@ def begin(
         vision_dim=model.vision.dim,
         audio_dim=model.audio.dim,
         sound_tokens=tokens_of(model),
+        cut=cut,
     )
-    return Collection.begin(path, description)
 
 
 def _require_room(model: Embedder, longest: float) -> None:
@@ -112,113 +100,86 @@ def _blank(model: Embedder, steps: int) -> Features:
 
 
 def index(
-    collection: Collection, model: Embedder, decoder: Decoder, places: Sequence[Path]
-) -> Iterator[Indexed]:
-    """Bring a collection up to date with media files and folders; gives each file once it is stored.
-
-    Unchanged files are skipped, known bytes under a new name keep their vectors, files gone from
-    the given folders leave the collection. It can be interrupted anywhere, by SIGKILL too: files
-    are stored whole or not at all, and the next call does what is missing.
-
-    Raises:
-        UserError: A place is missing or has no media; the vectors there are of other weights; or
-            another process is changing the collection.
-    """
-    collection.require(model.fingerprint)
-    files = media_at(places)
-    with collection.writing():
-        known = collection.table.files()
-        plan = survey(known, files)
-        yield from _skipped(plan)
-        yield from _take_over(collection, plan)
-        yield from _read(collection, model, decoder, plan, known)
-        yield from _forget(collection, known, places, {str(file) for file in files})
-        if not collection.calibrated:
-            collection.table.compact()
-            collection.keep(calibrate_for(model, collection.table.gallery()))
-
-
-def _skipped(plan: Survey) -> Iterator[Indexed]:
-    for file in plan.unnameable:
-        reason = "its path is not valid UTF-8: rename it"
-        yield Indexed(file=file, change="unchanged", status="unsupported", reason=reason)
-    for known in plan.unchanged:
-        yield _known(known, "unchanged")
-
-
-def _take_over(collection: Collection, plan: Survey) -> Iterator[Indexed]:
-    """Give vectors of known bytes to new names; where they changed meanwhile, the file is read."""
-    for group in batches(plan.same, FILES_AT_ONCE):
-        held = {one.version.file: one for one in collection.table.read([h for _, h in group])}
-        renewed: list[FileEntries] = []
-        for version, holder in group:
-            source = held.get(holder)
-            if source is None or source.version.signature != version.signature:
-                plan.read.append(version)
-            else:
-                renewed.append(_renamed(source, version))
-        collection.table.put(renewed)
-        yield from (_stored(one, "same") for one in renewed)
-
-
-def _renamed(source: FileEntries, version: FileVersion) -> FileEntries:
-    entries = tuple(
-        replace(entry, moment=replace(entry.moment, file=version.file)) for entry in source.entries
-    )
-    return FileEntries(version=version, entries=entries)
-
-
-def _read(
     collection: Collection,
     model: Embedder,
     decoder: Decoder,
-    plan: Survey,
-    known: dict[str, KnownFile],
+    places: Sequence[Path],
+    *,
+    told: Sequence[Clip] = (),
+    speech: bool = True,
 ) -> Iterator[Indexed]:
-    """Decode and embed files, and store them some at a time."""
-    versions = {version.file: version for version in plan.read}
-    cut = Cut(collection.description.seconds, collection.description.hop)
-    group: list[FileEntries] = []
-    moments = read_moments(
-        model, decoder, sorted(versions), cut, tokens=collection.description.sound_tokens
-    )
-    for file, entries in groupby(moments, key=lambda entry: entry.moment.file):
-        group.append(FileEntries(version=versions[file], entries=tuple(entries)))
-        if sum(len(one.entries) for one in group) >= MOMENTS_A_COMMIT:
-            yield from _store(collection, group, known)
-            group = []
-    yield from _store(collection, group, known)
+    """Bring a collection up to date with media files and folders; gives each file once it is stored.
 
+    Unchanged files are skipped and keep what was said of them, known bytes under a new name keep
+    their vectors, files gone from the given folders leave the collection. It can be interrupted
+    anywhere, by SIGKILL too: files are stored whole or not at all, and the next call does what is
+    missing. Several processes may do this at the same time; files that are new to both are read
+    by both.
 
-def _store(
-    collection: Collection, files: Sequence[FileEntries], known: dict[str, KnownFile]
-) -> Iterator[Indexed]:
-    collection.table.put(files)
-    for one in files:
-        yield _stored(one, "changed" if one.version.file in known else "new")
+    Args:
+        collection: To be changed.
+        model: The one that made its vectors.
+        decoder: Reads the files.
+        places: Media files and folders.
+        told: Clips of a manifest, whose captions and labels go to the moments that they overlap: of
+            files that are read, and of unchanged ones of which nothing was said before.
+        speech: Measure how much is spoken, where the extra `speech` is installed.
 
-
-def _forget(
-    collection: Collection, known: dict[str, KnownFile], places: Sequence[Path], found: set[str]
-) -> Iterator[Indexed]:
-    """Delete files that have gone from the folders that were looked through."""
+    Raises:
+        UserError: A place is missing or has no media; the vectors there are of other weights; or
+            the collection cannot be written to.
+    """
+    collection.require(model.fingerprint)
+    # The table first: a file that another process adds meanwhile must not seem to have gone.
+    known = collection.table.files()
+    files = media_at(places)
     below = {file for place in places for file in under(known, place)}
-    gone = sorted(below - found)
-    collection.table.remove(gone)
-    yield from (_known(known[file], "removed") for file in gone)
+    gone = sorted(below - {str(file) for file in files})
+    taker = NoteTaker(Told(told), speech_detector() if speech else None)
+    yield from Update(collection, model, decoder, taker).run(known, files, gone)
+    settle(collection, model)
 
 
-def _known(known: KnownFile, change: Change) -> Indexed:
-    best = min(known.statuses, key=BEST_FIRST.index)
-    return Indexed(file=known.version.file, change=change, status=best, moments=known.moments)
+def reembed(
+    collection: Collection, run: str, model: Embedder, decoder: Decoder, *, speech: bool = True
+) -> Iterator[Indexed]:
+    """Make a collection's vectors anew with another model, from its files.
+
+    They go to a table beside the old one, which is searched until a single step at the end puts the
+    new one in its place; then the collection is to be opened again. Interrupted, it goes on where it
+    stopped. Captions and tags are kept; moments keep their length and cut. Of files that have gone
+    nothing can be made: they are left out, and reported as `removed`.
+
+    Args:
+        collection: With vectors of the old model.
+        run: Where `search` finds the new model, as for `begin`.
+        model: The new one.
+        decoder: Reads the files.
+        speech: Measure how much is spoken, where the extra `speech` is installed.
+
+    Raises:
+        UserError: A whole folder of files has gone, as if a drive were missing; moments are too long
+            for the model's fusion; or the collection cannot be written to.
+    """
+    there = collection.description
+    known = collection.table.files()
+    _require_folders(collection, [Path(file) for file in known])
+    successor = collection.reembedding(describe(run, model, there.seconds, there.hop, there.cut))
+    done = successor.table.files()
+    files = sorted(Path(file) for file in known if Path(file).exists())
+    gone = sorted(done.keys() - {str(file) for file in files})
+    taker = NoteTaker(Told(), speech_detector() if speech else None)
+    yield from Update(successor, model, decoder, taker).run(done, files, gone)
+    for file in sorted(known.keys() - done.keys() - {str(file) for file in files}):
+        yield Indexed(file=file, change="removed", status="corrupt", reason="it has gone")
+    settle(successor, model)
+    successor.switch()
 
 
-def _stored(file: FileEntries, change: Change) -> Indexed:
-    best = min(file.entries, key=lambda entry: BEST_FIRST.index(entry.status))
-    return Indexed(
-        file=file.version.file,
-        change=change,
-        status=best.status,
-        reason=best.reason,
-        moments=sum(entry.findable for entry in file.entries),
-    )
+def _require_folders(collection: Collection, files: list[Path]) -> None:
+    for folder in sorted({file.parent for file in files}):
+        if not folder.is_dir():
+            raise UserError(
+                f"{collection.name}: the folder {folder} of its files has gone: if its drive is not "
+                "there, connect it, else take the folder out (trichord index --remove)."
+            )

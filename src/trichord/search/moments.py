@@ -1,16 +1,24 @@
 """How a file is cut into moments."""
 
 import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
+Span = tuple[float, float]
+CutKind = Literal["window", "shots"]
 
 SECONDS = 10.0
 """Length of a moment: that of AudioSet's clips, which sound towers are trained on."""
+HOP = 5.0
+"""From one moment's start to the next: what lies on one's edge is in the middle of another."""
 SHORTEST = 1.0
 """A tail shorter than this (seconds), or than half a moment, joins the moment before it."""
+SHORTEST_SHOT = 2.0
+"""A shot shorter than this (seconds), or than half a moment, is joined to the next ones."""
 
 
-def moments(
-    duration: float, seconds: float = SECONDS, hop: float | None = None
-) -> list[tuple[float, float]]:
+def moments(duration: float, seconds: float = SECONDS, hop: float | None = None) -> list[Span]:
     """Start and end of each moment of a file, in seconds.
 
     Windows begin every `hop` seconds (default: `seconds`, so that they neither overlap nor leave
@@ -34,3 +42,28 @@ def moments(
         else:
             found.append((start, min(start + seconds, duration)))
     return found
+
+
+def moments_of_shots(
+    duration: float, cuts: Sequence[float], seconds: float = SECONDS, hop: float | None = None
+) -> list[Span]:
+    """Start and end of each moment of a file that is cut where its shots change, in seconds.
+
+    Each shot is a moment. Shots shorter than `SHORTEST_SHOT` are joined to those after them (the
+    last to the one before), longer than `seconds` are cut into windows as a whole file is: no
+    window reaches over a cut between longer shots.
+
+    Args:
+        duration: Of the file; 0 for a picture.
+        cuts: Where a shot ends and the next begins, in order, within the file.
+        seconds: Of a moment, at most.
+        hop: Between starts of moments of a longer shot.
+    """
+    least = min(SHORTEST_SHOT, seconds / 2)
+    edges = [0.0]
+    edges += (cut for cut in cuts if cut - edges[-1] >= least and duration - cut >= least)
+    return [
+        (start + first, end if last >= end - start else start + last)
+        for start, end in pairwise([*edges, duration])
+        for first, last in moments(end - start, seconds, hop)
+    ]

@@ -1,69 +1,159 @@
-"""What is searched for: text, picture, sound or video, and how much sight and sound count."""
+"""What is searched for: weighted texts, files and moments, and how much sight and sound count."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict, Unpack
 
-from trichord.types import UserError
+from trichord.search.filters import Filter
+from trichord.search.wording import parted
+from trichord.types import Moment, UserError
+
+PartKind = Literal["text", "image", "audio", "video", "moment"]
+By = Literal["sight", "sound", "both"]
+AWAY = -1.0
+"""The weight of what a minus stands before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
-    """A text or a media file, and the weights of sight and sound.
+class Part:
+    """One thing that a query asks for, or with a negative weight, asks to stay away from.
 
-    `image` looks at the picture of a file, `audio` listens to its sound, `video` does both. Weights
-    matter relative to one another. `sound_token` is where to listen, from verbal (0) to nonverbal
-    (1); None: as the run does.
+    `image` looks at the picture of a file, `audio` listens to its sound, `video` does both. A `moment`
+    is one of the collection, named by its file and `start` (seconds): by sight, moments that look like
+    it are asked for, by sound, those that sound like it, and its own vectors are what is compared.
 
     Raises:
-        UserError: An empty text; a weight that is negative or no number; both weights 0; a sound
-            token beyond 0 and 1.
+        UserError: An empty text, or a weight that is no number.
     """
 
-    kind: Literal["text", "image", "audio", "video"]
+    kind: PartKind
     given: str
-    sight: float = 1.0
-    sound: float = 1.0
-    sound_token: float | None = None
+    start: float = 0.0
+    by: By = "both"
+    weight: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.given.strip():
             raise UserError(f"The {self.kind} to search for is empty: give at least one word.")
-        for name, weight in (("sight", self.sight), ("sound", self.sound)):
-            if not 0 <= weight < math.inf:
+        if not math.isfinite(self.weight):
+            raise UserError(f"A part of the search has the weight {self.weight:g}: give a number.")
+
+    @property
+    def title(self) -> str:
+        """What is asked for, in a few words."""
+        words = self.given if self.kind == "text" else Path(self.given).name
+        if self.kind == "moment":
+            words = f"like {words} at {self.start:g} s"
+        return f"−{words}" if self.weight < 0 else words
+
+
+class How(TypedDict, total=False):
+    """What a query says beside what it asks for; see `Query`."""
+
+    sight: float | None
+    sound: float | None
+    sound_token: float | None
+    where: Filter
+    captions: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """Parts that a moment should be like, and how it is searched for.
+
+    Attributes:
+        parts: Weights matter relative to one another.
+        sight: How much sight counts, relative to sound; None: as the collection has learnt for texts,
+            else 1.
+        sound: The same of sound.
+        sound_token: Where to listen, from verbal (0) to nonverbal (1); None: as the run does.
+        where: Which moments may be found.
+        captions: How much the captions' words count beside the vectors, whose order counts 1; 0 does
+            not look at them. Without a text to look for, there are no words.
+
+    Raises:
+        UserError: Nothing is asked for; a weight of sight, sound or captions that is negative or no
+            number; both weights 0; a sound token beyond 0 and 1.
+    """
+
+    parts: tuple[Part, ...]
+    sight: float | None = None
+    sound: float | None = None
+    sound_token: float | None = None
+    where: Filter = field(default_factory=Filter)
+    captions: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not any(part.weight > 0 for part in self.parts):
+            raise UserError(
+                "The search only says what to stay away from: say what to look for too."
+            )
+        for name in ("sight", "sound", "captions"):
+            weight = getattr(self, name)
+            if weight is not None and not 0 <= weight < math.inf:
                 raise UserError(f"The weight --{name} is {weight:g}: give a number of 0 or more.")
-        if not self.sight and not self.sound:
+        if self.sight == 0 and self.sound == 0:
             raise UserError("The weights --sight and --sound are both 0: raise one of them.")
         if self.sound_token is not None and not 0 <= self.sound_token <= 1:
             raise UserError(
                 f"--sound-token is {self.sound_token:g}: give a number from 0 (speech) to 1 (events)."
             )
 
+    @property
+    def words(self) -> str:
+        """All texts that are looked for; "" without any."""
+        wanted = (part for part in self.parts if part.kind == "text" and part.weight > 0)
+        return " ".join(part.given for part in wanted)
+
+    @property
+    def given(self) -> str:
+        """What is asked for, in a line."""
+        return " ".join(part.title for part in self.parts)
+
     @classmethod
     def of(
         cls,
         text: str | None = None,
         *,
-        image: Path | None = None,
-        audio: Path | None = None,
-        video: Path | None = None,
-        sight: float = 1.0,
-        sound: float = 1.0,
-        sound_token: float | None = None,
+        image: str | Path | None = None,
+        audio: str | Path | None = None,
+        video: str | Path | None = None,
+        like: Moment | None = None,
+        by: By = "both",
+        **how: Unpack[How],
     ) -> "Query":
-        """A query by exactly one of text, image, audio and video.
+        """A query by one or several of a text, files and a moment, each with the weight 1.
+
+        Args:
+            text: What to look and listen for; `dog -leash` and `dog -"red car"` stay away from what
+                stands behind the minus.
+            image: A picture to look like.
+            audio: A sound to sound like.
+            video: A clip to look and sound like.
+            like: A moment of the collection to be like.
+            by: What of that moment counts.
+            how: See the class.
 
         Raises:
-            UserError: None or several of them, or as for the class.
+            UserError: None of them is given, or as for the class and `Part`.
         """
-        asked = {"text": text, "image": image, "audio": audio, "video": video}
-        given = [(kind, str(value)) for kind, value in asked.items() if value is not None]
-        if len(given) != 1:
+        files: tuple[tuple[PartKind, str | Path | None], ...] = (
+            ("image", image), ("audio", audio), ("video", video),
+        )  # fmt: skip
+        parts = [] if text is None else _texts(text)
+        parts += [Part(kind=kind, given=str(file)) for kind, file in files if file is not None]
+        if like is not None:
+            parts.append(Part(kind="moment", given=like.file, start=like.start, by=by))
+        if not parts:
             raise UserError(
-                "A search needs exactly one of a text, --image, --audio and --video, "
-                f"not {len(given)}."
+                "A search needs at least one of a text, --image, --audio and --video, not 0."
             )
-        kind: Literal["text", "image", "audio", "video"]
-        [(kind, value)] = given  # pyright: ignore[reportAssignmentType] - a key of `asked`
-        return cls(kind=kind, given=value, sight=sight, sound=sound, sound_token=sound_token)
+        return cls(parts=tuple(parts), **how)
+
+
+def _texts(text: str) -> list[Part]:
+    """What a typed text looks for and stays away from."""
+    wanted, avoided = parted(text)
+    found = [Part(kind="text", given=wanted)] if wanted.strip() or not avoided else []
+    return found + [Part(kind="text", given=one, weight=AWAY) for one in avoided]

@@ -1,19 +1,26 @@
-"""A query as vectors: what sight and what sound are compared with."""
+"""The parts of a query as vectors: what sight and what sound are compared with."""
 
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 
 from trichord.media.decoder import Decoder
 from trichord.media.probe import USABLE
-from trichord.models.embedder import Embedder
-from trichord.search.query import Query
-from trichord.search.reading import Cut, read_moments
-from trichord.search.table import Entry, Vector
+from trichord.models.embedder import Embedder, Toward
+from trichord.search.cutting import Cut
+from trichord.search.entries import Entry, Vector
+from trichord.search.gallery import Gallery
+from trichord.search.query import Part
+from trichord.search.reading import read_moments
 from trichord.search.yardstick import Kind
 from trichord.types import Modality, UserError
+
+TEXTS = 4096
+"""Texts whose vectors are remembered: 8 MiB at 512 dimensions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,55 +32,141 @@ class QueryVectors:
     sound: Vector | None
 
 
-def embed_query(
-    query: Query, model: Embedder, decoder: Decoder, cut: Cut, token: float | None = None
-) -> QueryVectors:
-    """The vectors of a query.
+class TextVectors:
+    """A model's vectors of texts, the latest remembered; for any number of threads."""
 
-    A file longer than a moment is cut as files of the collection are, and the mean of its moments'
-    vectors is searched for. Where sight and sound share a space, a picture also searches sound, and
-    a sound also pictures.
+    def __init__(self, model: Embedder, room: int = TEXTS) -> None:
+        self.model = model
+        self.room = room
+        self._kept: OrderedDict[tuple[str, Toward], Vector] = OrderedDict()
+        self._keeping = Lock()
+        # A tokenizer must not be used by two threads at once; known texts don't wait for it.
+        self._reading = Lock()
 
-    Args:
-        query: What is searched for.
-        model: Of the collection.
-        decoder: Reads the query's file.
-        cut: Of the collection.
-        token: Where to listen to a file between verbal (0) and nonverbal (1); None: as the model
-            does.
+    def of(self, texts: Sequence[str], toward: Toward) -> list[Vector]:
+        """The vectors of texts; those that are not remembered are made together.
 
-    Raises:
-        UserError: The file is missing, broken, or lacks what is asked of it.
-    """
-    if query.kind == "text":
-        texts = [query.given]
-        sight, sound = model.embed_text(texts, "vision")[0], model.embed_text(texts, "audio")[0]
-        return QueryVectors("text", sight, sound)
-    looked_at: dict[str, tuple[Modality, ...]] = {"image": ("vision",), "audio": ("audio",)}
-    entries = _entries(
-        Path(query.given),
-        read_moments(
-            model,
-            decoder,
-            [query.given],
-            cut,
-            tokens=() if token is None else (token,),
-            modalities=looked_at.get(query.kind, ("audio", "vision")),
-        ),
-    )
-    seen, heard = _mean([one.vision for one in entries]), _mean([one.audio for one in entries])
-    if seen is None and heard is None:
-        wanted = {"image": "picture", "audio": "sound"}.get(query.kind, "picture and no sound")
-        raise UserError(
-            f"{query.given} has no {wanted} ({_labels(entries)}): give another file or use another "
-            "of --image, --audio and --video."
+        Raises:
+            UserError: A text is empty.
+        """
+        space: Toward = "vision" if self.model.aligned else toward
+        with self._keeping:
+            found = {text: self._kept.get((text, space)) for text in texts}
+        if missing := [text for text, vector in found.items() if vector is None]:
+            with self._reading:
+                made = self.model.embed_text(missing, space)
+            found |= dict(zip(missing, made.astype(np.float32), strict=True))
+        vectors = [vector for text in texts if (vector := found[text]) is not None]
+        with self._keeping:
+            for text, vector in zip(texts, vectors, strict=True):
+                self._kept[text, space] = vector
+                self._kept.move_to_end((text, space))
+            while len(self._kept) > self.room:
+                self._kept.popitem(last=False)
+        return vectors
+
+
+class PartReader:
+    """Turns parts of queries into vectors; for any number of threads."""
+
+    def __init__(self, model: Embedder, decoder: Decoder, cut: Cut) -> None:
+        """Read for a collection.
+
+        Args:
+            model: Of the collection.
+            decoder: Reads files.
+            cut: Of the collection.
+        """
+        self.model = model
+        self.decoder = decoder
+        self.cut = cut
+        self.texts = TextVectors(model)
+        # A model that listens at a sound token of the query's holds it meanwhile.
+        self.reading = Lock()
+
+    def read(self, part: Part, gallery: Gallery, token: float | None = None) -> QueryVectors:
+        """The vectors of a part.
+
+        A file longer than a moment is cut into windows of that length, and the mean of their
+        vectors is searched for. Where sight and sound share a space, a picture also searches sound, and
+        a sound also pictures; a moment of the collection, where only one of the two is asked for,
+        does not.
+
+        Args:
+            part: What is asked for.
+            gallery: Where moments of the collection have their vectors.
+            token: Where to listen to a file between verbal (0) and nonverbal (1); None: as the model
+                does.
+
+        Raises:
+            UserError: The file is missing, broken, or lacks what is asked of it; the collection has
+                no such moment.
+        """
+        if part.kind == "text":
+            sight, sound = (self.texts.of([part.given], toward)[0] for toward in _TOWARDS)
+            return QueryVectors("text", sight, sound)
+        if part.kind == "moment":
+            return self._crossed(_stored(part, gallery), part.by == "both")
+        return self._crossed(self._decoded(part, token), True)
+
+    def _decoded(self, part: Part, token: float | None) -> QueryVectors:
+        looked_at: dict[str, tuple[Modality, ...]] = {"image": ("vision",), "audio": ("audio",)}
+        with self.reading:
+            entries = _entries(
+                Path(part.given),
+                read_moments(
+                    self.model,
+                    self.decoder,
+                    [part.given],
+                    self.cut,
+                    tokens=() if token is None else (token,),
+                    modalities=looked_at.get(part.kind, ("audio", "vision")),
+                ),
+            )
+        seen, heard = _mean([one.vision for one in entries]), _mean([one.audio for one in entries])
+        if seen is None and heard is None:
+            wanted = {"image": "picture", "audio": "sound"}.get(part.kind, "picture and no sound")
+            raise UserError(
+                f"{part.given} has no {wanted} ({_labels(entries)}): give another file or use another "
+                "of --image, --audio and --video."
+            )
+        return QueryVectors(_kind(seen, heard), seen, heard)
+
+    def _crossed(self, found: QueryVectors, across: bool) -> QueryVectors:
+        """Where the space is shared, what is missing is searched with what is there."""
+        if not (across and self.model.aligned):
+            return found
+        seen, heard = found.sight, found.sound
+        return QueryVectors(
+            found.kind, heard if seen is None else seen, seen if heard is None else heard
         )
-    kind = (
-        "both" if seen is not None and heard is not None else "audio" if seen is None else "vision"
-    )
-    if not model.aligned:
-        return QueryVectors(kind, seen, heard)
-    return QueryVectors(kind, heard if seen is None else seen, seen if heard is None else heard)
+
+
+_TOWARDS: tuple[Toward, Toward] = ("vision", "audio")
+
+
+def _stored(part: Part, gallery: Gallery) -> QueryVectors:
+    """The vectors that the collection has of a moment."""
+    row = gallery.row_of(part.given, part.start)
+    if row is None:
+        raise UserError(
+            f"{part.given} has no moment at {part.start:g} s in the collection: search again, it may "
+            "have changed."
+        )
+    seen = gallery.vision[row] if part.by != "sound" and gallery.has_vision[row] else None
+    heard = gallery.audio[row] if part.by != "sight" and gallery.has_audio[row] else None
+    if seen is None and heard is None:
+        wanted = "picture" if part.by == "sight" else "sound"
+        raise UserError(
+            f"{part.given} has no {wanted} at {part.start:g} s: ask for what is like it otherwise."
+        )
+    return QueryVectors(_kind(seen, heard), seen, heard)
+
+
+def _kind(seen: Vector | None, heard: Vector | None) -> Kind:
+    if seen is not None and heard is not None:
+        return "both"
+    return "audio" if seen is None else "vision"
 
 
 def _entries(path: Path, moments: Iterator[Entry]) -> list[Entry]:

@@ -10,11 +10,13 @@ from trichord.media.decoded import Decoded
 from trichord.media.decoder import Decoder
 from trichord.models.embedder import Embedder
 from trichord.models.fusion import Fusion
-from trichord.search.query import Query
 from trichord.search.reading import MOMENTS_AT_ONCE, batches, decode_moments
 from trichord.search.yardstick import DECIMALS
 from trichord.types import Hit, Modality, UserError
 from trichord.types.tensors import Features, Padded
+
+Weights = tuple[float, float]
+"""Of sight and of sound."""
 
 
 class Reranker:
@@ -31,7 +33,9 @@ class Reranker:
         fusion = model.fusion
         return None if fusion is None or fusion.indexable else cls(model, fusion, decoder)
 
-    def reorder(self, hits: Sequence[Hit], query: Query, token: float | None) -> list[Hit]:
+    def reorder(
+        self, hits: Sequence[Hit], text: str, weights: Weights, token: float | None
+    ) -> list[Hit]:
         """The same hits in the order of the fusion's scores, equal scores as they were.
 
         Their files are decoded again. A moment that cannot be read any more keeps its place, and so
@@ -39,13 +43,14 @@ class Reranker:
 
         Args:
             hits: Best first.
-            query: A text; a weight of 0 hides sight or sound from the fusion.
+            text: What is searched for.
+            weights: Of sight and of sound; 0 hides it from the fusion.
             token: Where to listen between verbal (0) and nonverbal (1); None: as the model does.
 
         Raises:
             UserError: The text and a moment together are longer than the fusion has room for.
         """
-        scores = self._scores(hits, query, () if token is None else (token,))
+        scores = self._scores(hits, text, weights, () if token is None else (token,))
         read = [
             (score, replace(hit, reranked=score))
             for hit, score in zip(hits, scores, strict=True)
@@ -57,15 +62,15 @@ class Reranker:
         ]
 
     def _scores(
-        self, hits: Sequence[Hit], query: Query, tokens: tuple[float, ...]
+        self, hits: Sequence[Hit], asked: str, weights: Weights, tokens: tuple[float, ...]
     ) -> list[float | None]:
-        wanted: dict[Modality, float] = {"vision": query.sight, "audio": query.sound}
+        wanted: dict[Modality, float] = {"vision": weights[0], "audio": weights[1]}
         plan = self.model.plan_of([name for name, weight in wanted.items() if weight])
-        text = self._text(query.given)
+        text = self._text(asked)
         scores: list[float | None] = []
         moments = decode_moments([hit.moment for hit in hits], self.decoder, plan)
         for decoded in batches(moments, MOMENTS_AT_ONCE):
-            scores += self._score(text, decoded, query, tokens)
+            scores += self._score(text, decoded, weights, tokens)
         return scores
 
     def _text(self, text: str) -> Features:
@@ -75,12 +80,16 @@ class Reranker:
             return tower(tower.read(ids))
 
     def _score(
-        self, text: Features, decoded: Sequence[Decoded], query: Query, tokens: tuple[float, ...]
+        self,
+        text: Features,
+        decoded: Sequence[Decoded],
+        weights: Weights,
+        tokens: tuple[float, ...],
     ) -> list[float | None]:
         vision, [audio] = self.model.read_media(decoded, tokens)
         try:
             with torch.inference_mode():
-                like = self.fusion(text, vision, audio, sight=query.sight, sound=query.sound)[0]
+                like = self.fusion(text, vision, audio, sight=weights[0], sound=weights[1])[0]
         except ValueError as error:
             raise UserError(
                 "The run's fusion cannot read this text and a moment together; shorten the text or "

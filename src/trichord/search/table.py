@@ -1,27 +1,35 @@
 """The Lance table of moments: a row a moment, all rows of a file replaced in one transaction."""
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from itertools import groupby
 from operator import itemgetter
-from pathlib import Path
 from typing import Any
 
 import lance
-import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Float
 
-from trichord.media.probe import Status
+from trichord.search.entries import (
+    VERSION,
+    Entry,
+    FileEntries,
+    FileVersion,
+    KnownFile,
+    Vector,
+    entries_of,
+    known_files,
+    rows_of,
+    schema_of,
+)
+from trichord.search.gallery import NEAR, SPAN, Gallery, Vectors, gather
+from trichord.search.lance_table import LanceTable, among, require_index
 from trichord.search.sound_tokens import heard_at
+from trichord.search.storage import Storage
 from trichord.types import Moment, UserError
 
-Vector = Float[np.ndarray, " _"]
-Vectors = Float[np.ndarray, "moment _"]
-_Rows = tuple[Float[np.ndarray, "_ _"], Bool[np.ndarray, " _"]]
-"""A portion of a vector column, and which of its rows are not null."""
+__all__ = [
+    "Entry", "FileEntries", "FileVersion", "Gallery", "KnownFile", "MomentTable", "Vector", "Vectors",
+]  # fmt: skip
 
 FRAGMENTS = 64
 """Commits after which their small files are joined; a transaction opens each of them."""
@@ -29,124 +37,51 @@ FRAGMENT_ROWS = 16_384
 """A file of that many rows is joined no further, so that joining never rewrites the whole table."""
 FILES_AT_ONCE = 500
 """Files named in one filter."""
-FINDABLE = "vision IS NOT NULL OR audio IS NOT NULL"
+INDEXED_FROM = 50_000
+"""Rows from which on looking up a file's rows goes by an index."""
+KEPT = timedelta(minutes=10)
+"""Replaced rows stay on the disk at least so long: for who began to read them before."""
 ORDER = [("file", "ascending"), ("start", "ascending")]
+Note = tuple[float, float, str | None, Sequence[str]]
+"""Start and end of a moment in seconds, what is said about it, and its tags."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileVersion:
-    """A file as it was when it was read: where, and which bytes.
-
-    `signature` is `file_signature`'s, "" where the file could not be opened.
-    """
-
-    file: str
-    signature: str
-    size: int
-    mtime_ns: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """A moment with its vectors (unit length, None where it lacks the modality) and its status.
-
-    `audio` holds the vectors at all sound tokens of the collection end to end, in their order.
-    """
-
-    moment: Moment
-    status: Status
-    reason: str = ""
-    vision: Vector | None = None
-    audio: Vector | None = None
-
-    @property
-    def findable(self) -> bool:
-        """Whether it has any vector."""
-        return self.vision is not None or self.audio is not None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileEntries:
-    """All moments of a file; a file that cannot be used has one without vectors."""
-
-    version: FileVersion
-    entries: tuple[Entry, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnownFile:
-    """What a table holds of a file: its version, its moments' statuses, how many can be found."""
-
-    version: FileVersion
-    statuses: tuple[Status, ...]
-    moments: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gallery:
-    """The moments that have a vector, ordered by file and start: what is searched.
-
-    `vision` and `audio` are zero in rows where `has_vision` and `has_audio` are False.
-    """
-
-    moments: tuple[Moment, ...]
-    vision: Vectors
-    has_vision: Bool[np.ndarray, " moment"]
-    audio: Vectors
-    has_audio: Bool[np.ndarray, " moment"]
-
-    def __len__(self) -> int:
-        return len(self.moments)
-
-
-class MomentTable:
+class MomentTable(LanceTable):
     """A Lance table of moments."""
 
     def __init__(
-        self, path: Path, vision_dim: int, audio_dim: int, sound_tokens: tuple[float, ...] = ()
+        self,
+        storage: Storage,
+        name: str,
+        vision_dim: int,
+        audio_dim: int,
+        sound_tokens: tuple[float, ...] = (),
+        *,
+        fingerprint: str = "",
+        require: Callable[[], None] | None = None,
     ) -> None:
         """Name a table, which need not be there yet.
 
         Args:
-            path: Its folder.
+            storage: Where it lies.
+            name: Its name there.
             vision_dim: Size of a sight vector.
             audio_dim: Size of a sound vector at one sound token.
             sound_tokens: At which each moment has one; empty: it has one in all.
+            fingerprint: Of the model whose vectors it holds.
+            require: Called before every change; raises where there may be none.
         """
-        self.path = path
         self.vision_dim = vision_dim
         self.audio_dim = audio_dim
         self.sound_tokens = sound_tokens
         self.audio_width = audio_dim * max(1, len(sound_tokens))
-        self.schema = pa.schema(
-            [
-                pa.field("id", pa.string(), nullable=False),
-                pa.field("file", pa.string(), nullable=False),
-                pa.field("signature", pa.string(), nullable=False),
-                pa.field("size", pa.int64(), nullable=False),
-                pa.field("mtime_ns", pa.int64(), nullable=False),
-                pa.field("start", pa.float64(), nullable=False),
-                pa.field("end", pa.float64(), nullable=False),
-                pa.field("status", pa.string(), nullable=False),
-                pa.field("reason", pa.string(), nullable=False),
-                pa.field("vision", pa.list_(pa.float32(), vision_dim)),
-                pa.field("audio", pa.list_(pa.float32(), self.audio_width)),
-            ]
+        super().__init__(
+            storage,
+            name,
+            schema_of(vision_dim, self.audio_width, fingerprint),
+            derived={"findable": "vision IS NOT NULL OR audio IS NOT NULL"},
+            require=require,
         )
-
-    @property
-    def version(self) -> int:
-        """Number of the last transaction; 0 before the first."""
-        table = self._table
-        return 0 if table is None else table.version
-
-    @property
-    def _table(self) -> Any:
-        # Files but no version: the first transaction was cut off, so there is no table yet.
-        if not any(self.path.glob("_versions/*.manifest")):
-            return None
-        with _plainly(self.path):
-            return lance.dataset(str(self.path))
 
     def put(self, files: Sequence[FileEntries]) -> None:
         """Add files, or replace all that is known of them, in one transaction.
@@ -156,52 +91,59 @@ class MomentTable:
         """
         if not files:
             return
-        rows, table = self._rows(files), self._table
-        with _plainly(self.path):
+        rows, names = rows_of(files, self.schema), [one.version.file for one in files]
+        with self.changing() as table:
             if table is None:
-                lance.write_dataset(rows, str(self.path), mode="create")
+                lance.write_dataset(
+                    rows, self.uri, mode="create", storage_options=self.storage.options
+                )
                 return
-            upsert = table.merge_insert("id").when_matched_update_all()
-            stale = _among("file", [one.version.file for one in files])
-            replace = upsert.when_not_matched_insert_all().when_not_matched_by_source_delete(stale)
-            replace.execute(rows)
-            if len(table.get_fragments()) >= FRAGMENTS:
-                self._join(lance.dataset(str(self.path)))
+            if _holds(table, names):
+                upsert = table.merge_insert("id").when_matched_update_all()
+                stale = among("file", names)
+                replace = upsert.when_not_matched_insert_all()
+                replace.when_not_matched_by_source_delete(stale).execute(rows)
+            else:  # the same, without a look at every row of the table
+                table.insert(rows)
+            now = self.now
+            if len(now.get_fragments()) >= FRAGMENTS:
+                _join(now)
 
     def remove(self, files: Sequence[str]) -> None:
         """Delete files; repeated after an interruption it has the same result."""
-        if (table := self._table) is not None:
-            for i in range(0, len(files), FILES_AT_ONCE):
-                table.delete(_among("file", files[i : i + FILES_AT_ONCE]))
+        for i in range(0, len(files), FILES_AT_ONCE):
+            with self.changing() as table:
+                if table is not None:
+                    table.delete(among("file", files[i : i + FILES_AT_ONCE]))
 
-    def compact(self) -> None:
-        """Join small files and drop replaced and deleted rows from the disk."""
-        if (table := self._table) is not None:
-            self._join(table)
-            table.cleanup_old_versions(older_than=timedelta(0))
+    def compact(self, kept: timedelta = KEPT) -> None:
+        """Join small files and drop rows that were replaced or deleted a while ago from the disk."""
+        with self.changing() as table:
+            if table is None:
+                return
+            _join(table)
+            if self.captioned():
+                require_index(table, "caption", "INVERTED")
+            if table.count_rows() >= INDEXED_FROM:
+                require_index(table, "file", "BTREE")
+            if table.describe_indices():
+                table.optimize.optimize_indices()
+            # Nobody else writes a folder meanwhile, so what no version names is left from a kill.
+            # The holder of a bucket may have been taken for dead: there such files stay a week.
+            alone = self.storage.local is not None
+            table.cleanup_old_versions(older_than=kept, delete_unverified=alone)
 
     def files(self) -> dict[str, KnownFile]:
         """Every file of the table by its path, in order of path."""
-        names = ("file", "signature", "size", "mtime_ns", "start", "status")
-        columns = {name: name for name in names} | {"findable": FINDABLE}
-        rows = self._read(columns=columns).sort_by(ORDER)
-        known: dict[str, KnownFile] = {}
-        for file, same in groupby(rows.to_pylist(), key=itemgetter("file")):
-            of_file = list(same)
-            known[file] = KnownFile(
-                version=_version(of_file[0]),
-                statuses=tuple(row["status"] for row in of_file),
-                moments=sum(row["findable"] for row in of_file),
-            )
-        return known
+        return known_files(self.rows([*VERSION, "start", "status", "findable"]))
 
     def read(self, files: Sequence[str]) -> list[FileEntries]:
         """All that is known of some files, those that are unknown left out."""
         found: list[FileEntries] = []
         for i in range(0, len(files), FILES_AT_ONCE):
-            rows = self._read(filter=_among("file", files[i : i + FILES_AT_ONCE]))
+            rows = self.rows(self.schema.names, filter=among("file", files[i : i + FILES_AT_ONCE]))
             for _, same in groupby(rows.sort_by(ORDER).to_pylist(), key=itemgetter("file")):
-                found.append(_entries(list(same)))
+                found.append(entries_of(list(same)))
         return found
 
     def gallery(self, token: float | None = None) -> Gallery:
@@ -210,128 +152,136 @@ class MomentTable:
         Args:
             token: From verbal (0) to nonverbal (1); None: the first that is stored.
         """
-        named = ["file", "start", "end"]
-        spans: list[Any] = []
-        vision: list[_Rows] = []
-        audio: list[_Rows] = []
-        # A portion at a time: the vectors at all tokens are never in memory together.
-        for rows in self._scan(columns=[*named, "vision", "audio"], filter=FINDABLE):
-            spans.append(rows.select(named))
-            vision.append(_matrix(rows["vision"], self.vision_dim))
-            audio.append(self._heard(_matrix(rows["audio"], self.audio_width), token))
-        numbered = pa.concat_tables(spans)
-        rows_as_read = pa.array(np.arange(len(numbered)))
-        numbered = numbered.append_column("row", rows_as_read).sort_by(ORDER)
-        order = numbered["row"].to_numpy()
-        seen, has_vision = _joined(vision, order)
-        heard, has_audio = _joined(audio, order)
-        found = zip(*(numbered[name].to_pylist() for name in named), strict=True)
-        return Gallery(
-            moments=tuple(Moment(file=file, start=start, end=end) for file, start, end in found),
-            vision=seen,
-            has_vision=has_vision,
-            audio=heard,
-            has_audio=has_audio,
+        table = self.now
+        return gather(
+            self.scan(table, [*SPAN, "vision", "audio"]),
+            0 if table is None else table.count_rows(),
+            (self.vision_dim, self.audio_width, self.audio_dim),
+            lambda stored: self._heard(stored, token),
         )
 
-    def _heard(self, rows: "_Rows", token: float | None) -> "_Rows":
+    def _heard(self, stored: Vectors, token: float | None) -> Vectors:
         tokens = self.sound_tokens
         if not tokens:
-            return rows
-        return heard_at(rows[0], tokens, tokens[0] if token is None else token), rows[1]
+            return stored
+        return heard_at(stored, tokens, tokens[0] if token is None else token)
 
-    def _scan(self, **options: Any) -> Iterator[Any]:
-        """Rows in portions; the first is empty, so that there is one."""
-        yield self.schema.empty_table().select(options["columns"])
-        if (table := self._table) is not None:
-            with _plainly(self.path):
-                for batch in table.to_batches(**options):
-                    yield pa.Table.from_batches([batch])
+    def annotate(self, file: str, notes: Sequence[Note]) -> None:
+        """Say what moments of a file show: replaces their captions and tags, in one transaction.
 
-    def _read(self, **options: Any) -> Any:
-        table = self._table
-        if table is None:
-            return self.schema.empty_table()
-        with _plainly(self.path):
-            return table.to_table(**options)
+        Args:
+            file: Its path in the table.
+            notes: For some of its moments; caption None and no tags: take away what was said.
 
-    def _join(self, table: Any) -> None:
-        table.optimize.compact_files(
-            target_rows_per_fragment=FRAGMENT_ROWS, materialize_deletions_threshold=0.0
-        )
+        Raises:
+            UserError: The file has no such moment.
+        """
+        with self.changing() as table:
+            there = self.rows(["id", "start", "end"], filter=among("file", [file])).to_pylist()
+            rows = [
+                {"id": _id_at(there, file, start, end), "caption": said, "tags": _unique(tags)}
+                for start, end, said, tags in notes
+            ]
+            if rows:
+                schema = pa.schema([self.schema.field(name) for name in ("id", "caption", "tags")])
+                update = table.merge_insert("id").when_matched_update_all()
+                update.execute(pa.Table.from_pylist(rows, schema=schema))
+                require_index(self.now, "caption", "INVERTED")
 
-    def _rows(self, files: Sequence[FileEntries]) -> Any:
-        listed = [
-            {
-                "id": f"{number}#{one.version.file}",
-                "file": one.version.file,
-                "signature": one.version.signature,
-                "size": one.version.size,
-                "mtime_ns": one.version.mtime_ns,
-                "start": entry.moment.start,
-                "end": entry.moment.end,
-                "status": entry.status,
-                "reason": entry.reason,
-                "vision": entry.vision,
-                "audio": entry.audio,
-            }
-            for one in files
-            for number, entry in enumerate(one.entries)
-        ]
-        return pa.Table.from_pylist(listed, schema=self.schema)
+    def notes(self) -> dict[str, list[Note]]:
+        """All captions and tags, by file."""
+        there = ["file", "start", "end", "caption", "tags"]
+        said = "caption IS NOT NULL OR tags IS NOT NULL"
+        rows = self.rows(there, needs="tags", filter=said).sort_by(ORDER)
+        return {
+            file: [(one["start"], one["end"], one["caption"], one["tags"] or ()) for one in same]
+            for file, same in groupby(rows.to_pylist(), key=itemgetter("file"))
+        }
+
+    def captioned(self) -> int:
+        """How many moments have a caption."""
+        table = self.now
+        if table is None or "caption" not in table.schema.names:
+            return 0
+        with self.plainly():
+            return table.count_rows("caption IS NOT NULL")
+
+    def captions(self, moments: Sequence[Moment]) -> list[str | None]:
+        """What is said about each of some moments."""
+        files = sorted({moment.file for moment in moments})
+        said: dict[tuple[str, float], str] = {}
+        for i in range(0, len(files), FILES_AT_ONCE):
+            chosen = f"caption IS NOT NULL AND {among('file', files[i : i + FILES_AT_ONCE])}"
+            rows = self.rows(
+                ["file", "start", "caption"], needs="caption", filter=chosen
+            ).to_pylist()
+            said |= {(row["file"], row["start"]): row["caption"] for row in rows}
+        return [said.get((moment.file, moment.start)) for moment in moments]
+
+    def thumbnail(self, file: str, start: float) -> bytes | None:
+        """The picture (JPEG) of the moment of a file that starts there; None where it has none."""
+        span = f"start >= {start - NEAR!r} AND start <= {start + NEAR!r}"
+        chosen = f"thumbnail IS NOT NULL AND {span} AND {among('file', [file])}"
+        rows = self.rows(["thumbnail"], needs="thumbnail", filter=chosen)
+        found = rows["thumbnail"].to_pylist()
+        return found[0] if found else None
+
+    def index_captions(self) -> None:
+        """Bring the full-text index up to date.
+
+        The first annotation makes it. What came later is found too, but slower; where there is none
+        at all, words are found as they are written, large and small letters apart.
+        """
+        if not self.captioned():
+            return
+        with self.changing() as table:
+            require_index(table, "caption", "INVERTED")
+            table.optimize.optimize_indices()
+
+    def match_captions(self, text: str, k: int) -> list[tuple[str, float, float]]:
+        """Moments whose captions hold words of a text.
+
+        Returns:
+            File, start in seconds and BM25 score of at most `k` moments, best first; ties by file
+            and time.
+        """
+        if not self.captioned():
+            return []
+        from lance.query import MatchQuery
+
+        found = self.rows(
+            ["file", "start", "_score"],
+            full_text_query=MatchQuery(text, "caption"),
+            limit=k,
+            disable_scoring_autoprojection=True,
+        ).to_pylist()
+        hits = [(row["file"], row["start"], row["_score"]) for row in found]
+        return sorted(hits, key=lambda hit: (-hit[2], *hit[:2]))
 
 
-@contextmanager
-def _plainly(path: Path) -> Generator[None]:
-    """Say in a line what Lance says in many, with the trace of its own source."""
-    try:
-        yield
-    except (OSError, RuntimeError, ValueError) as error:
-        why = next(iter(str(error).splitlines()), type(error).__name__)
-        raise UserError(
-            f"{path} cannot be read or written ({why[:200]}): if there is room on the disk, it is "
-            "damaged; delete the collection and index anew."
-        ) from error
-
-
-def _among(column: str, values: Iterable[str]) -> str:
-    """An SQL filter: the column is one of these texts."""
-    quoted = ", ".join("'" + value.replace("'", "''") + "'" for value in values)
-    return f"{column} IN ({quoted})"
-
-
-def _version(row: dict[str, Any]) -> FileVersion:
-    names = ("file", "signature", "size", "mtime_ns")
-    return FileVersion(**{name: row[name] for name in names})
-
-
-def _entries(rows: list[dict[str, Any]]) -> FileEntries:
-    entries = (
-        Entry(
-            moment=Moment(file=row["file"], start=row["start"], end=row["end"]),
-            status=row["status"],
-            reason=row["reason"],
-            vision=_vector(row["vision"]),
-            audio=_vector(row["audio"]),
-        )
-        for row in rows
+def _join(table: Any) -> None:
+    table.optimize.compact_files(
+        target_rows_per_fragment=FRAGMENT_ROWS, materialize_deletions_threshold=0.0
     )
-    return FileEntries(version=_version(rows[0]), entries=tuple(entries))
 
 
-def _vector(values: list[float] | None) -> Vector | None:
-    return None if values is None else np.array(values, np.float32)
+def _holds(table: Any, files: Sequence[str]) -> bool:
+    """Whether any of these files is known."""
+    return any(
+        table.count_rows(among("file", files[i : i + FILES_AT_ONCE]))
+        for i in range(0, len(files), FILES_AT_ONCE)
+    )
 
 
-def _joined(parts: list[_Rows], order: Any) -> _Rows:
-    vectors, present = zip(*parts, strict=True)
-    return np.concatenate(vectors)[order], np.concatenate(present)[order]
+def _id_at(rows: list[dict[str, Any]], file: str, start: float, end: float) -> str:
+    for row in rows:
+        if max(abs(row["start"] - start), abs(row["end"] - end)) <= NEAR:
+            return row["id"]
+    raise UserError(
+        f"{file} has no moment from {start:g} s to {end:g} s in this collection: index it, or give "
+        "the times of one of its moments."
+    )
 
 
-def _matrix(column: Any, dim: int) -> _Rows:
-    """Rows of a vector column, zero where null, and which are not null."""
-    array = column.combine_chunks()
-    present = np.asarray(array.is_valid().to_numpy(zero_copy_only=False), bool)
-    matrix = np.zeros((len(present), dim), np.float32)
-    matrix[present] = array.flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)
-    return matrix, present
+def _unique(tags: Sequence[str]) -> list[str] | None:
+    return list(dict.fromkeys(tags)) or None

@@ -78,7 +78,8 @@ class Hit:
 
     `sight + sound == score`; None where the moment lacks that modality. `reranked` is what a fusion
     that reads the text and the moment together made of it, and then what the order goes by; None
-    where none did.
+    where none did. `parts` says how much each part of the query gave to `sight` and to `sound`; they
+    sum to these.
     """
 
     moment: Moment
@@ -86,3 +87,6 @@ class Hit:
     sight: float | None
     sound: float | None
     reranked: float | None = None
+    caption: str | None = None
+    tags: tuple[str, ...] = ()
+    parts: tuple[tuple[float | None, float | None], ...] = ()

@@ -1,0 +1,1 @@
+"""Trichord from Python: a model that embeds, and a collection that is searched."""

@@ -1,0 +1,175 @@
+"""A collection from Python: an archive of media files that can be asked."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Unpack
+
+from trichord.api.model import Model, Place, lasting, load
+from trichord.search.moments import CutKind
+from trichord.search.query import By, How, Query
+from trichord.types import Clip, Hit, Moment
+
+if TYPE_CHECKING:  # Lance and torch are loaded when a collection is opened
+    from trichord.search.collection import Collection as Stored
+    from trichord.search.curve import Curve
+    from trichord.search.engine import SearchEngine
+    from trichord.search.grouping import Group
+    from trichord.search.indexing import Indexed
+
+
+class Collection:
+    """Moments of media files, found by words, sounds, pictures and clips.
+
+    `open` one that is there, or `create` one; then `add` files and `search`. What another process
+    adds meanwhile is found too.
+
+    Attributes:
+        stored: What lies on the disk.
+        model: That made its vectors.
+    """
+
+    def __init__(self, stored: "Stored", model: Model) -> None:
+        stored.require(model.fingerprint)
+        self.stored = stored
+        self.model = model
+        self._engine: SearchEngine | None = None
+
+    @classmethod
+    def open(cls, where: Place, model: Model | None = None) -> "Collection":
+        """Open a collection.
+
+        Args:
+            where: Its folder, or `s3://bucket/prefix`.
+            model: The one that made it, where it is loaded already.
+
+        Raises:
+            UserError: There is none, it is damaged, or the model is another one.
+        """
+        from trichord.search.collection import Collection as Stored
+
+        stored = Stored.open(where)
+        return cls(stored, model or load(stored.description.run))
+
+    @classmethod
+    def create(
+        cls,
+        where: Place,
+        model: Model,
+        *,
+        seconds: float = 10.0,
+        hop: float | None = None,
+        cut: CutKind = "window",
+    ) -> "Collection":
+        """Make a collection, or open the one that is there with the same model and moments.
+
+        Args:
+            where: An empty or new folder, or `s3://bucket/prefix`.
+            model: Makes the vectors.
+            seconds: Length of a moment.
+            hop: Seconds between the starts of moments; None: half their length.
+            cut: `shots`: a moment is a shot, and `seconds` and `hop` are of the long ones.
+
+        Raises:
+            UserError: The place holds something else, or moments of another model or length.
+        """
+        from trichord.search.indexing import begin
+
+        name = lasting(model.name)
+        return cls(begin(where, name, model.embedder, seconds, hop, cut), model)
+
+    def __enter__(self) -> "Collection":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        """How many moments can be found."""
+        return sum(known.moments for known in self.stored.table.files().values())
+
+    def __repr__(self) -> str:
+        return f"Collection({self.stored.name!r}, {len(self)} moments)"
+
+    def close(self) -> None:
+        """End the processes that decode."""
+        self.model.close()
+
+    def add(self, *places: Place, told: Sequence[Clip] = ()) -> "list[Indexed]":
+        """Bring it up to date with files and folders; gives what became of each file.
+
+        Unchanged files are skipped, those gone from the folders are taken out. Interrupted, it loses
+        nothing; call it again.
+
+        Args:
+            places: Media files and folders.
+            told: Clips of a manifest, whose captions and labels go to the moments that they are of.
+
+        Raises:
+            UserError: A place is missing or has no media.
+        """
+        return list(self.adding(*places, told=told))
+
+    def adding(self, *places: Place, told: Sequence[Clip] = ()) -> "Iterator[Indexed]":
+        """The same, each file once it is stored: for long work."""
+        from trichord.search.indexing import index
+
+        paths = [Path(place) for place in places]
+        embedder, decoder = self.model.embedder, self.model.decoder
+        yield from index(self.stored, embedder, decoder, paths, told=told)
+
+    def remove(self, *places: Place) -> tuple[str, ...]:
+        """Take files, or all below folders, out; the media themselves stay. Gives their paths.
+
+        Raises:
+            UserError: It has nothing there.
+        """
+        return self.stored.remove([Path(place) for place in places])
+
+    def search(
+        self,
+        text: str | None = None,
+        *,
+        image: Place | None = None,
+        audio: Place | None = None,
+        video: Place | None = None,
+        like: Moment | None = None,
+        by: By = "both",
+        k: int = 10,
+        **how: Unpack[How],
+    ) -> list[Hit]:
+        """The best `k` moments, best first.
+
+        Args:
+            text: What to look and listen for; `dog -leash` stays away from what follows the minus.
+            image: A picture to look like.
+            audio: A sound to sound like.
+            video: A clip to look and sound like.
+            like: A moment of this collection to be like, as `hit.moment`.
+            by: What of that moment counts.
+            k: How many.
+            how: `sight`, `sound` (weights), `sound_token`, `where` (a filter), `captions`; see
+                `trichord.search.query.Query`.
+
+        Raises:
+            UserError: Nothing is asked for, a file cannot be read, or a weight makes no sense.
+        """
+        query = Query.of(text, image=image, audio=audio, video=video, like=like, by=by, **how)
+        return self._current().search(query, k)
+
+    def grouped(self, query: Query, k: int = 10) -> "list[Group]":
+        """The best `k` files with their moments, best first."""
+        return self._current().grouped(query, k)
+
+    def curve(self, query: Query, file: Place) -> "Curve":
+        """How like the query each moment of a file is, by sight and by sound."""
+        return self._current().curve(query, str(file))
+
+    def _current(self) -> "SearchEngine":
+        """The engine, with what has been stored up to now."""
+        from trichord.search.engine import SearchEngine
+
+        if self._engine is None:
+            self._engine = SearchEngine(self.stored, self.model.embedder, self.model.decoder)
+        else:
+            self._engine.refresh()
+        return self._engine

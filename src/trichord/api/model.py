@@ -1,0 +1,288 @@
+"""A model from Python: texts, pictures, sounds and clips to vectors."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from trichord.media import Decoded, Decoder
+from trichord.media.plan import Request
+from trichord.media.probe import USABLE, Status
+from trichord.media.resample import context_samples, resample
+from trichord.types import Modality, UserError
+
+if TYPE_CHECKING:  # importing `trichord` must stay quick
+    from trichord.models.embedder import Embedder
+
+Vectors = Float[np.ndarray, "row dim"]
+Wave = tuple[Any, int]
+"""Samples, float (sample,) or (channel, sample) within -1 and 1, and their rate in Hz."""
+Place = str | Path
+CLIPS_AT_ONCE = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embedded:
+    """A file and its vectors.
+
+    `vision` and `audio` are unit length, float32 (dim,), None where the file lacks the modality;
+    `reason` says why nothing could be read where `status` is bad.
+    """
+
+    file: str
+    status: Status
+    reason: str = ""
+    vision: Float[np.ndarray, " dim"] | None = None
+    audio: Float[np.ndarray, " dim"] | None = None
+
+
+class Model:
+    """Text, sight and sound to unit vectors, float32.
+
+    Vectors do not depend on what else is in a call: batches, padding and order change them by less
+    than 1e-5. Child processes that decode start when a file is first read; `close`, or a `with`
+    block, ends them.
+
+    Attributes:
+        name: The run or experiment that it was loaded from.
+        embedder: The towers, heads and fusion, a `torch` module.
+    """
+
+    def __init__(self, name: str, embedder: "Embedder", workers: int = 2) -> None:
+        self.name = name
+        self.embedder = embedder
+        self._workers = workers
+        self._decoder: Decoder | None = None
+
+    def __enter__(self) -> "Model":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Model({self.name!r}, dim={self.dim}, {self.embedder.device})"
+
+    def close(self) -> None:
+        """End the processes that decode; the model can still be used, they start again."""
+        if self._decoder is not None:
+            self._decoder.close()
+            self._decoder = None
+
+    @property
+    def dim(self) -> int:
+        """Size of the vectors of what is seen, and of texts toward it."""
+        return self.embedder.dim
+
+    @property
+    def aligned(self) -> bool:
+        """Whether text, sight and sound share one space; in CLIP with CLAP untrained they do not."""
+        return self.embedder.aligned
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all that vectors depend on: those of equal fingerprints may be compared."""
+        return self.embedder.fingerprint
+
+    @property
+    def decoder(self) -> Decoder:
+        """Reads media files in child processes that can be killed."""
+        if self._decoder is None:
+            self._decoder = Decoder(workers=self._workers)
+        return self._decoder
+
+    def embed_text(
+        self, texts: Sequence[str], toward: Literal["vision", "audio"] = "vision"
+    ) -> Vectors:
+        """Unit vectors of texts, (text, dim).
+
+        Args:
+            texts: Each at least a word.
+            toward: What they will be compared with; it matters while `aligned` is False.
+
+        Raises:
+            UserError: A text is empty, or `texts` is a text itself.
+        """
+        if isinstance(texts, str):
+            raise UserError(f"embed_text takes a list of texts: write [{texts[:40]!r}].")
+        return self.embedder.embed_text(list(texts), toward)
+
+    def embed_vision(self, pictures: Sequence[Any]) -> Vectors:
+        """Unit vectors of what is seen, (picture, dim); a row of NaN where there is no picture.
+
+        Args:
+            pictures: Paths of pictures or videos, RGB arrays uint8 (height, width, 3) or (frame,
+                height, width, 3), or Pillow images. Of a video, the mean over its frames.
+
+        Raises:
+            UserError: A file is missing or cannot be read.
+        """
+        return self._embed(pictures, "vision")
+
+    def embed_audio(self, sounds: Sequence[Any]) -> Vectors:
+        """Unit vectors of what is heard, (sound, dim); a row of NaN where there is no sound.
+
+        Args:
+            sounds: Paths of sounds or videos, or pairs (samples, rate in Hz).
+
+        Raises:
+            UserError: A file is missing or cannot be read, or samples are no sound.
+        """
+        return self._embed(sounds, "audio")
+
+    def embed_files(self, files: Iterable[Place]) -> Iterator[Embedded]:
+        """Sight and sound of media files, one after another, decoded ahead: for long work.
+
+        What cannot be read is told by its status and does not stop the rest. For moments within
+        files, and for work that can be interrupted, use a `Collection`.
+        """
+        names: deque[str] = deque()
+        plan = self.embedder.plan
+
+        def requests() -> Iterator[Request]:
+            for file in files:
+                names.append(str(file))
+                yield Request(path=names[-1], spans=((0.0, None),), plan=plan)
+
+        read = (decoded for [decoded] in self.decoder.decode_all(requests()))
+        while decoded := list(islice(read, CLIPS_AT_ONCE)):
+            found = self.embedder.embed_media(decoded)
+            for i, one in enumerate(decoded):
+                yield Embedded(
+                    file=names.popleft(),
+                    status=one.status,
+                    reason=one.reason,
+                    vision=found.vision[i] if found.has_vision[i] else None,
+                    audio=found.audio[i, 0] if found.has_audio[i] else None,
+                )
+
+    def _embed(self, given: Sequence[Any], modality: Modality) -> Vectors:
+        if isinstance(given, (str, Path, np.ndarray)):
+            raise UserError(f"embed_{modality} takes a list: write [...] around it.")
+        tower = self.embedder.vision if modality == "vision" else self.embedder.audio
+        rows = np.full((len(given), tower.dim), np.nan, np.float32)
+        for start in range(0, len(given), CLIPS_AT_ONCE):
+            part = slice(start, start + CLIPS_AT_ONCE)
+            decoded = [self._read(one, modality) for one in given[part]]
+            found = self.embedder.embed_media(decoded)
+            vectors = found.vision if modality == "vision" else found.audio[:, 0]
+            has = found.has_vision if modality == "vision" else found.has_audio
+            rows[part][has] = vectors[has]
+        return rows
+
+    def _read(self, given: Any, modality: Modality) -> Decoded:
+        """A file decoded, or what the caller has decoded already."""
+        if isinstance(given, (str, Path)):
+            plan = self.embedder.plan_of((modality,))
+            [decoded] = self.decoder.decode(given, ((0.0, None),), plan)
+            if decoded.status not in USABLE:
+                raise UserError(f"{given} cannot be read ({decoded.label}): give another file.")
+            return decoded
+        if modality == "vision":
+            return Decoded(status="ok", frames=_frames(given))
+        return Decoded(status="ok", audio=self._sound(given))
+
+    def _sound(self, given: Any) -> dict[int, Any]:
+        """Samples at the tower's rate; none where there is nothing but zeros."""
+        samples, rate = _samples(given)
+        target = self.embedder.audio.rate
+        count = round(samples.shape[1] * target / rate)
+        context = context_samples(rate, target)
+        framed = np.pad(samples, ((0, 0), (context, context)))
+        moved = resample(framed, rate, target, context, count)
+        if not moved.any():
+            return {}
+        stereo = self.embedder.plan_of(("audio",)).stereo
+        return {target: moved[:2] if stereo else moved.mean(axis=0)}
+
+
+def load(run: Place, *, device: str = "auto", workers: int = 2) -> Model:
+    """The model of a finished run.
+
+    Args:
+        run: Its folder, or the name of an experiment for the towers as they come.
+        device: `cpu`, `cuda`, or `auto` for whichever is there.
+        workers: Processes that decode.
+
+    Raises:
+        UserError: No such run or experiment; or its weights or towers are damaged or missing.
+    """
+    return Model(str(run), embedder_of(str(run)).to(device_of(device)), workers)
+
+
+def untrained(*, device: str = "auto", workers: int = 2) -> Model:
+    """CLIP for sight and CLAP for sound as they are published: search before any training.
+
+    Raises:
+        UserError: They are neither on this machine nor can they be fetched.
+    """
+    return load("untrained", device=device, workers=workers)
+
+
+def embedder_of(name: str) -> "Embedder":
+    """The towers of a run directory, or of an experiment, untrained.
+
+    Raises:
+        UserError: It is neither.
+    """
+    from trichord.checkpoint import Run, fresh_model
+    from trichord.experiments import EXPERIMENTS
+
+    if Path(name).is_dir():
+        return Run(Path(name)).load()
+    if name in EXPERIMENTS:
+        return fresh_model(EXPERIMENTS[name][1])
+    close = get_close_matches(name, EXPERIMENTS, n=1)
+    hint = f"did you mean '{close[0]}'?" if close else f"choose one of {', '.join(EXPERIMENTS)}."
+    raise UserError(f"'{name}' is neither a run directory nor an experiment: {hint}")
+
+
+def lasting(name: str) -> str:
+    """How a collection remembers its model: a run by its whole path, an experiment by its name."""
+    return str(Path(name).absolute()) if Path(name).is_dir() else name
+
+
+def device_of(name: str) -> str:
+    """A torch device by name; 'auto' takes a GPU where there is one.
+
+    Raises:
+        UserError: A GPU is asked for, and there is none.
+    """
+    import torch
+
+    available = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and available == "cpu":
+        raise UserError(f"--device {name}: there is no GPU that torch can use; choose cpu.")
+    return available if name == "auto" else name
+
+
+def _frames(given: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Frames of an array or a Pillow image, (frame, height, width, 3)."""
+    frames = np.asarray(given.convert("RGB") if hasattr(given, "convert") else given)
+    frames = frames[None] if frames.ndim == 3 else frames
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or not frames.size:
+        raise UserError(
+            f"A picture of shape {frames.shape} and type {frames.dtype}: give uint8 (height, width, "
+            "3) or (frame, height, width, 3), RGB."
+        )
+    return frames
+
+
+def _samples(given: Any) -> tuple[Float[np.ndarray, "channel sample"], int]:
+    try:
+        wave, rate = given
+        samples = np.atleast_2d(np.asarray(wave, np.float32))
+    except (TypeError, ValueError) as error:
+        raise UserError("A sound is a path or a pair (samples, rate in Hz).") from error
+    if samples.ndim != 2 or not 1_000 <= rate <= 768_000 or not np.isfinite(samples).all():
+        raise UserError(
+            f"A sound of shape {samples.shape} at {rate} Hz: give finite samples (sample,) or "
+            "(channel, sample) at 1,000 to 768,000 Hz."
+        )
+    return samples, int(rate)

@@ -1,0 +1,74 @@
+"""The command that serves a collection: `serve`."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from trichord.cli.console import out
+from trichord.types import UserError
+
+TOKEN = "TRICHORD_TOKEN"
+
+
+def serve(arguments: list[str]) -> None:
+    """`trichord serve COLLECTION`."""
+
+    def run(
+        collection: Annotated[str, tyro.conf.arg(metavar="COLLECTION")],
+        /,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 8000,
+        token_file: Path | None = None,
+        root: tuple[Path, ...] = (),
+        name: tuple[str, ...] = (),
+        workers: int = 2,
+    ) -> None:
+        """Search a collection in the browser and over HTTP, until interrupted.
+
+        It listens to this machine alone unless --host says otherwise; then every request must show a
+        token, which is read from --token-file or from the environment variable TRICHORD_TOKEN.
+
+        Args:
+            collection: What 'trichord index' made: a folder or s3://bucket/prefix.
+            host: Address to listen at.
+            port: Port to listen at; 0 takes a free one.
+            token_file: A file whose first line is the token.
+            root: Folders from which files may be added over HTTP.
+            name: Further host names under which it may be asked for.
+            workers: Processes that decode.
+        """
+        # Before numpy is loaded: several searches wait for one another where each takes all cores.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+        from trichord.api.model import embedder_of
+        from trichord.service.server import serve as listen
+
+        listen(
+            collection,
+            load=embedder_of,
+            host=host,
+            port=port,
+            token=_token(token_file),
+            roots=root,
+            names=name,
+            workers=workers,
+            ready=lambda address: out.print(f"{address} (Ctrl-C ends it)", markup=False),
+        )
+
+    tyro.cli(run, args=arguments, prog="trichord serve")
+
+
+def _token(file: Path | None) -> str | None:
+    """The token; never an option itself, which every process of the machine could read."""
+    if file is None:
+        return os.environ.get(TOKEN) or None
+    try:
+        first = file.read_text().splitlines()[:1]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--token-file {file} cannot be read: {error}") from error
+    if not first or not first[0].strip():
+        raise UserError(f"--token-file {file} is empty: write the token into its first line.")
+    return first[0].strip()

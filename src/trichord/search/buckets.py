@@ -1,0 +1,212 @@
+"""A prefix of a bucket of S3, or of a store that speaks as S3 does."""
+
+import os
+import secrets
+import threading
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+from trichord.types import UserError
+
+LEASE = 15.0
+"""Seconds without a sign of life after which a lock's holder is taken for dead."""
+POLL = 0.2
+"""Seconds between looks at whether a lock is free."""
+REFUSED = ("412", "409", "PreconditionFailed", "ConditionalRequestConflict")
+ABSENT = ("404", "NoSuchKey", "NotFound")
+
+
+class Bucket:
+    """Objects below a prefix.
+
+    Attributes:
+        name: As messages name it.
+        options: What Lance must know beyond what it finds in the environment itself.
+    """
+
+    def __init__(self, name: str, bucket: str, prefix: str) -> None:
+        self.name = name
+        self.bucket = bucket
+        self.prefix = f"{prefix}/" if prefix else ""
+        self.options = _options()
+
+    @cached_property
+    def client(self) -> Any:
+        """The connection; made at the first use."""
+        try:
+            from boto3.session import Session
+        except ImportError as error:
+            raise UserError(
+                f'{self.name} lies in a bucket: install what reaches it: pip install "trichord[s3]".'
+            ) from error
+        from botocore.config import Config
+
+        patience = Config(connect_timeout=10, read_timeout=60, retries={"mode": "standard"})
+        endpoint = self.options.get("aws_endpoint")
+        with self._plainly():
+            connect: Any = Session().client
+            return connect("s3", endpoint_url=endpoint, region_name=_region(), config=patience)
+
+    def read(self, name: str) -> bytes | None:
+        """An object's content; None where there is none."""
+        with self._plainly():
+            found = self._unless(
+                ABSENT, self.client.get_object, Bucket=self.bucket, Key=self.prefix + name
+            )
+            return None if found is None else found["Body"].read()
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write an object; a store shows it whole or not at all."""
+        with self._plainly():
+            self.client.put_object(Bucket=self.bucket, Key=self.prefix + name, Body=content)
+
+    def remove(self, name: str) -> None:
+        """Delete an object, or all below it."""
+        with self._plainly():
+            self.client.delete_object(Bucket=self.bucket, Key=self.prefix + name)
+            for page in self._pages(Prefix=f"{self.prefix}{name}/"):
+                found = [{"Key": one["Key"]} for one in page.get("Contents", ())]
+                if found:
+                    self.client.delete_objects(Bucket=self.bucket, Delete={"Objects": found})
+
+    def names(self) -> list[str]:
+        """Names of the objects, and of the folders, directly below the prefix."""
+        found: list[str] = []
+        with self._plainly():
+            for page in self._pages(Prefix=self.prefix, Delimiter="/"):
+                found += [one["Key"] for one in page.get("Contents", ())]
+                found += [one["Prefix"] for one in page.get("CommonPrefixes", ())]
+        return [key.removeprefix(self.prefix).rstrip("/") for key in found if key != self.prefix]
+
+    def take(self, lock: str, deadline: float) -> "Lease | None":
+        """Take a lock; None where it is not free until the deadline."""
+        lease = Lease(self, self.prefix + lock)
+        while not lease.take():
+            if time.monotonic() > deadline:
+                return None
+            time.sleep(POLL)
+        return lease
+
+    def put_if(self, key: str, **condition: str) -> str | None:
+        """Write a new mark to an object on a condition.
+
+        Returns:
+            The object's tag; None where the condition was not met.
+        """
+        with self._plainly():
+            put = self._unless(
+                (*REFUSED, *ABSENT),
+                self.client.put_object,
+                Bucket=self.bucket,
+                Key=key,
+                Body=secrets.token_hex(16).encode(),
+                **condition,
+            )
+        return None if put is None else str(put["ETag"])
+
+    def tag(self, key: str) -> str | None:
+        """The tag of an object; None where there is none."""
+        with self._plainly():
+            head = self._unless(ABSENT, self.client.head_object, Bucket=self.bucket, Key=key)
+        return None if head is None else str(head["ETag"])
+
+    def _pages(self, **options: str) -> Any:
+        return self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, **options)
+
+    def _unless(self, codes: tuple[str, ...], call: Any, **options: Any) -> Any:
+        """What a call gives; None where it fails with one of these codes."""
+        from botocore.exceptions import ClientError
+
+        try:
+            return call(**options)
+        except ClientError as error:
+            if str(_code(error)) not in codes:
+                raise
+            return None
+
+    @contextmanager
+    def _plainly(self) -> Generator[None]:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            yield
+        except (BotoCoreError, ClientError, ValueError) as error:
+            why = next(iter(str(error).splitlines()), type(error).__name__)
+            raise UserError(
+                f"{self.name} cannot be reached or changed ({why[:200]}): check the bucket's name, "
+                "AWS_ENDPOINT_URL, AWS_REGION and the credentials."
+            ) from error
+
+
+class Lease:
+    """A lock in a bucket: an object that its holder writes anew every few seconds.
+
+    Who waits takes it over once it has stayed the same for `LEASE` seconds of the waiter's own
+    clock, so that clocks of different machines need not agree. Both are conditional writes, of which
+    a store lets one of several through.
+    """
+
+    def __init__(self, bucket: Bucket, key: str) -> None:
+        self.bucket = bucket
+        self.key = key
+        self._tag: str | None = None
+        self._seen: tuple[str | None, float] = (None, 0.0)
+        self._done = threading.Event()
+        self._life = threading.Thread(target=self._live, daemon=True)
+
+    def take(self) -> bool:
+        """Take the lock if it is free, or its holder is dead."""
+        self._tag = self.bucket.put_if(self.key, IfNoneMatch="*")
+        if self._tag is None:
+            self._tag = self._take_over()
+        if self._tag is not None:
+            self._life.start()
+        return self._tag is not None
+
+    def give_back(self) -> None:
+        """Free the lock, unless someone has taken it over."""
+        self._done.set()
+        self._life.join()
+        if self._tag is not None and self.bucket.tag(self.key) == self._tag:
+            name = self.key.removeprefix(self.bucket.prefix)
+            self.bucket.remove(name)
+
+    def _take_over(self) -> str | None:
+        tag, now = self.bucket.tag(self.key), time.monotonic()
+        if tag is None or tag != self._seen[0]:
+            self._seen = (tag, now)
+            return None
+        if now - self._seen[1] < LEASE:
+            return None
+        return self.bucket.put_if(self.key, IfMatch=tag)
+
+    def _live(self) -> None:
+        while self._tag is not None and not self._done.wait(LEASE / 3):
+            try:
+                self._tag = self.bucket.put_if(self.key, IfMatch=self._tag)
+            except UserError:  # unreachable for a moment: the next sign of life may get through
+                continue
+
+
+def _code(error: Any) -> str:
+    return error.response.get("Error", {}).get("Code", "")
+
+
+def _region() -> str | None:
+    return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+
+
+def _options() -> dict[str, str]:
+    """What Lance's own reading of the environment leaves out."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    options: dict[str, str] = {}
+    if endpoint:
+        options["aws_endpoint"] = endpoint
+        if endpoint.startswith("http://"):
+            options["allow_http"] = "true"
+    if region := _region():
+        options["aws_region"] = region
+    return options

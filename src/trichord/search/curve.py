@@ -1,0 +1,57 @@
+"""How well a query fits a file, moment by moment."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from trichord.search.combination import Combined
+from trichord.search.gallery import Gallery
+from trichord.types import UserError
+
+Values = tuple[float | None, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """A value a moment of a file, in order of time: what a hit would say.
+
+    `sight` and `sound` are None where a moment lacks the modality, `score` where it has nothing of
+    what is asked for. `start` and `end` are seconds into the file.
+    """
+
+    file: str
+    start: tuple[float, ...]
+    end: tuple[float, ...]
+    sight: Values
+    sound: Values
+    score: Values
+
+
+def curve_over(file: str, combined: Combined, gallery: Gallery) -> Curve:
+    """The curve of a query over a file.
+
+    Raises:
+        UserError: The gallery has nothing of the file.
+    """
+    span = gallery.rows_of(file)
+    rows = np.arange(span.start, span.stop)
+    if not len(rows):
+        raise UserError(f"{file}: the collection has no moments of such a file: check the path.")
+    seen, heard = combined.settle(gallery, rows).totals
+    has_vision, has_audio = gallery.has_vision[rows], gallery.has_audio[rows]
+    sight, sound = combined.shares(has_vision, has_audio)
+    return Curve(
+        file=file,
+        start=tuple(gallery.start[rows].tolist()),
+        end=tuple(gallery.end[rows].tolist()),
+        sight=_where(has_vision, seen),
+        sound=_where(has_audio, heard),
+        score=_where((sight > 0) | (sound > 0), seen + heard),
+    )
+
+
+def _where(there: Bool[np.ndarray, " row"], values: Float[np.ndarray, " row"]) -> Values:
+    return tuple(
+        value if has else None for value, has in zip(values.tolist(), there.tolist(), strict=True)
+    )

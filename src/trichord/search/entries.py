@@ -1,0 +1,197 @@
+"""What a table keeps of a moment and of its file, as objects and as rows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float, Int
+
+from trichord.media.probe import Status
+from trichord.types import Moment
+
+Vector = Float[np.ndarray, " _"]
+
+FINGERPRINT = b"trichord.fingerprint"
+"""Where a table's schema says which model its vectors are of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileVersion:
+    """A file as it was when it was read: where, which bytes, and how long (seconds; None: unknown).
+
+    `signature` is `file_signature`'s, "" where the file could not be opened.
+    """
+
+    file: str
+    signature: str
+    size: int
+    mtime_ns: int
+    duration: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A moment with its vectors (unit length, None where it lacks the modality) and its status.
+
+    `audio` holds the vectors at all sound tokens of the collection end to end, in their order.
+    `thumbnail` is a JPEG, `speech` the share of the moment in which somebody speaks (None: not
+    measured).
+    """
+
+    moment: Moment
+    status: Status
+    reason: str = ""
+    vision: Vector | None = None
+    audio: Vector | None = None
+    caption: str | None = None
+    tags: tuple[str, ...] = ()
+    thumbnail: bytes | None = None
+    speech: float | None = None
+
+    @property
+    def findable(self) -> bool:
+        """Whether it has any vector."""
+        return self.vision is not None or self.audio is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileEntries:
+    """All moments of a file; a file that cannot be used has one without vectors."""
+
+    version: FileVersion
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownFile:
+    """What a table holds of a file: its version, its moments' statuses, how many can be found."""
+
+    version: FileVersion
+    statuses: tuple[Status, ...]
+    moments: int
+
+
+VERSION = tuple(field.name for field in fields(FileVersion))
+
+
+def schema_of(vision: int, audio: int, fingerprint: str) -> Any:
+    """The columns of a table.
+
+    Args:
+        vision: Size of a sight vector.
+        audio: Size of a sound vector, at all sound tokens together.
+        fingerprint: Of the model.
+    """
+    return pa.schema(
+        [
+            pa.field("id", pa.string(), nullable=False),
+            pa.field("file", pa.string(), nullable=False),
+            pa.field("signature", pa.string(), nullable=False),
+            pa.field("size", pa.int64(), nullable=False),
+            pa.field("mtime_ns", pa.int64(), nullable=False),
+            pa.field("start", pa.float64(), nullable=False),
+            pa.field("end", pa.float64(), nullable=False),
+            pa.field("status", pa.string(), nullable=False),
+            pa.field("reason", pa.string(), nullable=False),
+            pa.field("vision", pa.list_(pa.float32(), vision)),
+            pa.field("audio", pa.list_(pa.float32(), audio)),
+            # From here on absent in tables of format 1.
+            pa.field("duration", pa.float64()),
+            # Said once more, so that listing files does not read all vectors.
+            pa.field("findable", pa.bool_()),
+            pa.field("caption", pa.string()),
+            pa.field("tags", pa.list_(pa.string())),
+            pa.field("thumbnail", pa.binary()),
+            pa.field("speech", pa.float32()),
+        ],
+        metadata={FINGERPRINT: fingerprint.encode()},
+    )
+
+
+def rows_of(files: Sequence[FileEntries], schema: Any) -> Any:
+    """The rows of some files, as an Arrow table."""
+    listed = [
+        {
+            **{name: getattr(one.version, name) for name in VERSION},
+            "id": f"{number}#{one.version.file}",
+            "start": entry.moment.start,
+            "end": entry.moment.end,
+            "status": entry.status,
+            "reason": entry.reason,
+            "vision": entry.vision,
+            "audio": entry.audio,
+            "findable": entry.findable,
+            "caption": entry.caption,
+            "tags": list(entry.tags) or None,
+            "thumbnail": entry.thumbnail,
+            "speech": entry.speech,
+        }
+        for one in files
+        for number, entry in enumerate(one.entries)
+    ]
+    return pa.Table.from_pylist(listed, schema=schema)
+
+
+def known_files(rows: Any) -> dict[str, KnownFile]:
+    """Every file of some rows by its path, in order of path.
+
+    Args:
+        rows: An Arrow table with the columns of `VERSION`, `start`, `status` and `findable`; a
+            million are no object each.
+    """
+    files, file = coded(rows["file"])
+    order = np.lexsort((rows["start"].to_numpy(), file))
+    first = np.searchsorted(file[order], np.arange(len(files) + 1))
+    names, codes = coded(rows["status"])
+    findable = np.asarray(rows["findable"].to_numpy(), bool)[order]
+    found = np.append(0, np.cumsum(findable))[first]
+    statuses = np.array(names, object)[codes[order]]
+    versions = rows.select(list(VERSION)).take(order[first[:-1]]).to_pylist()
+    return {
+        row["file"]: KnownFile(
+            version=_version(row),
+            statuses=tuple(statuses[first[i] : first[i + 1]]),
+            moments=int(found[i + 1] - found[i]),
+        )
+        for i, row in enumerate(versions)
+    }
+
+
+def coded(column: Any) -> tuple[tuple[str, ...], Int[np.ndarray, " _"]]:
+    """Different texts of a column, sorted, and which of them each row has."""
+    coded = column.combine_chunks().dictionary_encode()
+    names: list[str] = coded.dictionary.to_pylist()
+    by_name = sorted(range(len(names)), key=names.__getitem__)
+    places = np.empty(len(names), np.int32)
+    places[by_name] = np.arange(len(names), dtype=np.int32)
+    codes = coded.indices.to_numpy(zero_copy_only=False)
+    return tuple(names[i] for i in by_name), places[codes]
+
+
+def _version(row: dict[str, Any]) -> FileVersion:
+    return FileVersion(**{name: row[name] for name in VERSION})
+
+
+def entries_of(rows: list[dict[str, Any]]) -> FileEntries:
+    """A file of its rows."""
+    entries = (
+        Entry(
+            moment=Moment(file=row["file"], start=row["start"], end=row["end"]),
+            status=row["status"],
+            reason=row["reason"],
+            vision=_vector(row["vision"]),
+            audio=_vector(row["audio"]),
+            caption=row["caption"],
+            tags=tuple(row["tags"] or ()),
+            thumbnail=row["thumbnail"],
+            speech=row["speech"],
+        )
+        for row in rows
+    )
+    return FileEntries(version=_version(rows[0]), entries=tuple(entries))
+
+
+def _vector(values: list[float] | None) -> Vector | None:
+    return None if values is None else np.array(values, np.float32)

@@ -1,0 +1,129 @@
+"""Which moments of a collection a search looks at."""
+
+import math
+from dataclasses import dataclass
+from datetime import datetime
+from fnmatch import translate
+from pathlib import Path
+from re import compile as pattern_of
+
+import numpy as np
+from jaxtyping import Bool
+
+from trichord.search.gallery import Gallery
+from trichord.types import UserError
+
+SPOKEN = 0.2
+"""Share of a moment in which somebody speaks, from which on it counts as speech."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Conditions that a moment meets all of; each is open where it is left out.
+
+    Attributes:
+        path: Of the file: an absolute path is that file, or all below that folder; a relative one
+            is looked for anywhere in the path, by whole names; with `*`, `?` or `[...]` it is a
+            pattern, in which `*` also stands for folders.
+        since: The file was last changed then or later; without a time zone it is local time.
+        until: The file was last changed then or earlier.
+        shortest: Seconds that the file lasts at least.
+        longest: Seconds that the file lasts at most.
+        tags: The moment has all of them.
+        has_sound: Whether the moment has a sound.
+        speech: Whether somebody speaks in at least a fifth of the moment. Where that was not
+            measured, it meets neither, unless it has no sound, and so no speech.
+
+    Raises:
+        UserError: A condition that nothing can meet.
+    """
+
+    path: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+    shortest: float | None = None
+    longest: float | None = None
+    tags: tuple[str, ...] = ()
+    has_sound: bool | None = None
+    speech: bool | None = None
+
+    def __post_init__(self) -> None:
+        for option, seconds in (("shortest", self.shortest), ("longest", self.longest)):
+            if seconds is not None and not (0 <= seconds < math.inf):
+                raise UserError(f"--{option} is {seconds:g}: give seconds, 0 or more.")
+        if _reversed(self.shortest, self.longest):
+            raise UserError(
+                f"--shortest {self.shortest:g} is more than --longest {self.longest:g}: no file "
+                "lasts that long; exchange them."
+            )
+        if _reversed(_nanoseconds(self.since), _nanoseconds(self.until)):
+            raise UserError(
+                f"--since {self.since} is later than --until {self.until}: exchange them."
+            )
+        if not all(tag.strip() for tag in self.tags):
+            raise UserError("--tags has an empty one: leave it out.")
+        if "\0" in self.path:
+            raise UserError("--path has a zero byte in it, which no path has: leave it out.")
+
+    @property
+    def open(self) -> bool:
+        """Whether it lets everything through."""
+        return self == Filter()
+
+    def mask(self, gallery: Gallery) -> Bool[np.ndarray, " moment"]:
+        """Which moments meet all conditions."""
+        mask = self._files(gallery)[gallery.file]
+        for tag in self.tags:
+            mask &= gallery.tagged(tag)
+        if self.has_sound is not None:
+            mask &= gallery.has_audio == self.has_sound
+        if self.speech is True:
+            mask &= gallery.speech >= SPOKEN
+        if self.speech is False:
+            unheard = np.isnan(gallery.speech) & ~gallery.has_audio
+            mask &= (gallery.speech < SPOKEN) | unheard
+        return mask
+
+    def _files(self, gallery: Gallery) -> Bool[np.ndarray, " file"]:
+        """Which files meet the conditions that are about files."""
+        mask = np.ones(len(gallery.files), bool)
+        if self.since is not None:
+            mask &= gallery.mtime_ns >= _nanoseconds(self.since)
+        if self.until is not None:
+            mask &= gallery.mtime_ns <= _nanoseconds(self.until)
+        if self.shortest is not None:
+            mask &= gallery.duration >= self.shortest
+        if self.longest is not None:
+            mask &= gallery.duration <= self.longest
+        if self.path:
+            mask &= _at(self.path, gallery.files)
+        return mask
+
+
+def _at(path: str, files: tuple[str, ...]) -> Bool[np.ndarray, " file"]:
+    """Which files a path, or a pattern of paths, means."""
+    place = path if path.strip("/") == "" else path.rstrip("/")
+    if place.split("/")[0] in (".", "..", "~"):
+        place = str(Path(place).expanduser().resolve())
+    absolute = place.startswith("/")
+    rooted = place.rstrip("/") if absolute else f"/{place}"
+    means = (
+        [f"{file}/".startswith(f"{rooted}/") for file in files]
+        if absolute
+        else [f"{rooted}/" in f"{file}/" for file in files]
+    )
+    if any(sign in place for sign in "*?["):
+        matches = pattern_of(translate(place if absolute else f"*{rooted}")).match
+        # A folder's own name may hold a bracket: then both readings count.
+        means = [
+            plain or matches(file) is not None for plain, file in zip(means, files, strict=True)
+        ]
+    return np.array(means, bool)
+
+
+def _nanoseconds(time: datetime | None) -> int | None:
+    return None if time is None else round(time.timestamp() * 1e6) * 1000
+
+
+def _reversed(low: float | int | None, high: float | int | None) -> bool:
+    return low is not None and high is not None and low > high

@@ -1,0 +1,225 @@
+"""A collection's vectors in memory as they were at one moment, heard at one sound token."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from trichord.search.backdrop import BACKDROP, calibrate_by
+from trichord.search.candidates import Candidates, Proposed, Scored
+from trichord.search.collection import Collection
+from trichord.search.combination import Centre, Combined, Rows, Settled
+from trichord.search.gallery import Gallery
+from trichord.search.nearest.exact import Exact, products
+from trichord.search.nearest.structures import Settings, Structures
+from trichord.search.query_vectors import TextVectors
+from trichord.search.yardstick import Calibration
+from trichord.types import Moment
+
+BLOCK = 2048
+"""Moments whose sight and sound are scored together, while both are near the processor."""
+SPARSE = 0.25
+"""Where less of the gallery is allowed, its rows are gathered, else all are scored."""
+QUERIES = 200
+"""Pictures, and sounds, that a structure's recall is measured with."""
+CAPTIONS = 65_536
+"""Captions of found moments that are remembered."""
+
+Mask = Bool[np.ndarray, " moment"]
+Scores = Float[np.ndarray, "query row"]
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Loaded:
+    """What searches share; nothing in it changes but what it remembers.
+
+    Attributes:
+        collection: As it was opened.
+        version: Of the table, or an earlier one.
+        token: Where sound is listened to.
+        gallery: The moments.
+        calibration: Scales of scores.
+        centres: Of all sights and of all sounds.
+        pattern: What each moment has; see `combination.PATTERNS`.
+        captioned: Whether any moment has a caption.
+        structures: That find candidates; None where there are few enough moments to score all.
+    """
+
+    collection: Collection
+    version: int
+    token: float | None
+    gallery: Gallery
+    calibration: Calibration
+    centres: tuple[Centre, Centre]
+    pattern: UInt8[np.ndarray, " moment"]
+    captioned: bool
+    structures: Structures | None
+    _captions: dict[Moment, str | None] = field(default_factory=dict[Moment, str | None])
+
+    @classmethod
+    def of(
+        cls,
+        collection: Collection,
+        texts: TextVectors,
+        token: float | None,
+        *,
+        beside: "Loaded | None" = None,
+        settings: Settings | None = None,
+    ) -> "Loaded":
+        """Load a collection.
+
+        Args:
+            collection: What to load.
+            texts: Vectors of the model that made it.
+            token: Where to listen.
+            beside: The same collection heard elsewhere, whose pictures need not be held twice.
+            settings: Of structures that find candidates; the defaults if not given.
+        """
+        # Before the rows are read: what is committed in between is found by the next look.
+        version = collection.table.version
+        gallery = collection.table.gallery(token)
+        if beside is not None and _same(gallery, beside.gallery):
+            gallery = replace(gallery, vision=beside.gallery.vision)
+        usual = token == collection.sound_token(None)
+        # None while the first indexing is under way: what is there can be searched all the same.
+        kept = collection.description.calibration if usual else None
+        return cls(
+            collection=collection,
+            version=version,
+            token=token,
+            gallery=gallery,
+            calibration=kept or calibrate_by(texts, gallery),
+            centres=(
+                Centre.of(gallery.vision, gallery.has_vision),
+                Centre.of(gallery.audio, gallery.has_audio),
+            ),
+            pattern=(gallery.has_vision + 2 * gallery.has_audio).astype(np.uint8),
+            captioned=collection.table.captioned() > 0,
+            structures=_structures(collection, gallery, version, texts, settings or Settings()),
+        )
+
+    def is_current(self, collection: Collection) -> bool:
+        """Whether a collection, opened now, is still what was loaded."""
+        there = (collection.description, collection.table.version)
+        return there == (self.collection.description, self.version)
+
+    def retire(self) -> None:
+        """Build no structures any more; searches that began here end here."""
+        if self.structures is not None:
+            self.structures.close()
+
+    def candidates(
+        self, asked: Sequence[Combined], allowed: Sequence[Mask | None]
+    ) -> list[Candidates]:
+        """Where the best of each query are, looked for in one pass over the vectors for all queries.
+
+        Args:
+            asked: The queries.
+            allowed: Which moments each may find; None: all.
+        """
+        if self.structures is not None:
+            sight, sound = self.structures.nearest("vision"), self.structures.nearest("audio")
+            if not (isinstance(sight, Exact) and isinstance(sound, Exact)):
+                pairs = zip(asked, allowed, strict=True)
+                return [Proposed(one, sight, sound, mask) for one, mask in pairs]
+        rows = _needed(allowed)
+        found: list[Candidates] = []
+        for one, row, mask in zip(asked, self._scores(asked, rows), allowed, strict=True):
+            if mask is not None:
+                row[~mask if rows is None else ~mask[rows]] = -np.inf
+            found.append(Scored(row, rows, one.slack))
+        return found
+
+    def _scores(self, asked: Sequence[Combined], rows: Rows | None) -> Scores:
+        sight = np.stack([one.sight.vector for one in asked]).astype(np.float32)
+        sound = np.stack([one.sound.vector for one in asked]).astype(np.float32)
+        by_pattern = np.stack([one.coefficients() for one in asked], axis=1).astype(np.float32)
+        count = len(self.gallery) if rows is None else len(rows)
+        scores = np.empty((len(asked), count), np.float32)
+        for first in range(0, count, BLOCK):
+            span = slice(first, first + BLOCK)
+            chosen = span if rows is None else rows[span]
+            factors = by_pattern[:, :, self.pattern[chosen]]
+            block = factors[2]
+            if sight.any():
+                block += factors[0] * products(self.gallery.vision[chosen], sight)
+            if sound.any():
+                block += factors[1] * products(self.gallery.audio[chosen], sound)
+            scores[:, span] = block
+        return scores
+
+    def best(self, combined: Combined, candidates: Candidates, k: int) -> Settled:
+        """The best `k` moments of a query by their exact scores, best first."""
+        return combined.settle(self.gallery, candidates.best(k)).best(k)
+
+    def captions_of(self, moments: Sequence[Moment]) -> dict[Moment, str | None]:
+        """What is said about moments."""
+        if not self.captioned:
+            return {}
+        known = {moment: self._captions.get(moment, "") for moment in moments}
+        missing = [moment for moment, said in known.items() if said == ""]
+        if missing:
+            found = self.collection.table.captions(missing)
+            known |= dict(zip(missing, found, strict=True))
+            if len(self._captions) > CAPTIONS:
+                self._captions.clear()
+            self._captions.update(known)
+        return known
+
+
+def _structures(
+    collection: Collection,
+    gallery: Gallery,
+    version: int,
+    texts: TextVectors,
+    settings: Settings,
+) -> Structures | None:
+    if len(gallery) <= settings.exact_up_to:
+        return None
+    place = collection.storage.cache / "nearest"
+    return Structures(place, gallery, version, held_out(texts, gallery), settings)
+
+
+def held_out(texts: TextVectors, gallery: Gallery) -> dict[str, Float[np.ndarray, "query _"]]:
+    """Queries of each modality that a structure's recall is measured with.
+
+    Texts are the backdrop's; pictures and sounds are the means of neighbouring moments, as those of
+    a longer file are, and so none of the gallery's own vectors. Across modalities only where
+    the model compares them.
+    """
+    pictures = _between(gallery.vision, gallery.has_vision)
+    sounds = _between(gallery.audio, gallery.has_audio)
+    found = {
+        "text→sight": np.stack(texts.of(BACKDROP, "vision")),
+        "text→sound": np.stack(texts.of(BACKDROP, "audio")),
+        "picture→sight": pictures,
+        "sound→sound": sounds,
+    }
+    if texts.model.aligned:
+        found |= {"sound→sight": sounds, "picture→sound": pictures}
+    return {name: queries for name, queries in found.items() if len(queries)}
+
+
+def _between(
+    vectors: Float[np.ndarray, "moment dim"], present: Mask
+) -> Float[np.ndarray, "query dim"]:
+    rows = np.flatnonzero(present[:-1] & present[1:])
+    rows = rows[(np.arange(min(len(rows), QUERIES)) * len(rows)) // max(1, min(len(rows), QUERIES))]
+    sums = vectors[rows] + vectors[rows + 1]
+    return sums / np.linalg.norm(sums, axis=1, keepdims=True).clip(min=1e-6)
+
+
+def _needed(allowed: Sequence[Mask | None]) -> Rows | None:
+    """The rows that any query may find where those are few; None where all are to be scored."""
+    masks = [mask for mask in allowed if mask is not None]
+    if not masks or len(masks) < len(allowed):
+        return None
+    union = np.logical_or.reduce(masks)
+    return np.flatnonzero(union) if union.sum() < SPARSE * len(union) else None
+
+
+def _same(one: Gallery, other: Gallery) -> bool:
+    """Whether two galleries hold the same moments, so that they may share their pictures."""
+    pairs = ((one.file, other.file), (one.start, other.start), (one.vision, other.vision))
+    return one.files == other.files and all(np.array_equal(a, b) for a, b in pairs)

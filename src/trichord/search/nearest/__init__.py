@@ -1,0 +1,22 @@
+"""The nearest vectors of a gallery: exactly, or by structures that are disposable and measured."""
+
+from trichord.search.nearest.approximate import Approximate
+from trichord.search.nearest.backends import Backend, FaissHnsw, FaissIvf, FaissScan, Usearch
+from trichord.search.nearest.exact import Exact
+from trichord.search.nearest.neighbours import Nearest
+from trichord.search.nearest.structures import EXACT_UP_TO, Report, Settings, Structures
+
+__all__ = [
+    "EXACT_UP_TO",
+    "Approximate",
+    "Backend",
+    "Exact",
+    "FaissHnsw",
+    "FaissIvf",
+    "FaissScan",
+    "Nearest",
+    "Report",
+    "Settings",
+    "Structures",
+    "Usearch",
+]

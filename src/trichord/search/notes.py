@@ -1,0 +1,89 @@
+"""What is noted of a moment beside its vectors: words said of it, a small picture, who speaks."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from trichord.media.decoded import Decoded
+from trichord.media.plan import DecodePlan
+from trichord.media.probe import USABLE
+from trichord.search.collection import whereabouts
+from trichord.search.speech import RATE, SpeechDetector
+from trichord.search.thumbnails import thumbnail_of
+from trichord.types import Clip, Moment
+
+
+class Told:
+    """What clips of a manifest say of files: captions and labels, with their times."""
+
+    def __init__(self, clips: Iterable[Clip] = ()) -> None:
+        self._clips: dict[str, list[Clip]] = defaultdict(list)
+        for clip in clips:
+            self._clips[str(whereabouts(Path(clip.path)))].append(clip)
+
+    def __contains__(self, file: str) -> bool:
+        return file in self._clips
+
+    def of(self, moment: Moment) -> tuple[str | None, tuple[str, ...]]:
+        """Captions, a line each, and labels of the clips that overlap a moment, each once, in order."""
+        clips = [clip for clip in self._clips.get(moment.file, ()) if _overlap(clip, moment)]
+        captions = dict.fromkeys(
+            " ".join(caption.text.split()) for clip in clips for caption in clip.captions
+        )
+        labels = dict.fromkeys(label for clip in clips for label in clip.labels)
+        return "\n".join(captions) or None, tuple(labels)
+
+
+def _overlap(clip: Clip, moment: Moment) -> bool:
+    if moment.end <= moment.start:  # a picture: it has no times
+        return True
+    return clip.start < moment.end and (clip.end is None or clip.end > moment.start)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notes:
+    """Of a moment: fields of its `Entry`."""
+
+    caption: str | None = None
+    tags: tuple[str, ...] = ()
+    thumbnail: bytes | None = None
+    speech: float | None = None
+
+
+class NoteTaker:
+    """Notes moments that have been decoded for their vectors: no file is opened again."""
+
+    def __init__(self, told: Told, detector: SpeechDetector | None) -> None:
+        """Choose what to note.
+
+        Args:
+            told: Says what moments show.
+            detector: Tells speech; None: it is not measured.
+        """
+        self.told = told
+        self.detector = detector
+
+    def widened(self, plan: DecodePlan) -> DecodePlan:
+        """A plan that also gives the sound that speech is told by."""
+        if self.detector is None or not plan.rates:
+            return plan
+        return replace(plan, rates=tuple(dict.fromkeys((*plan.rates, RATE))))
+
+    def take(self, moment: Moment, decoded: Decoded) -> Notes:
+        """Notes of a moment, decoded by a widened plan."""
+        caption, tags = self.told.of(moment)
+        return Notes(
+            caption=caption,
+            tags=tags,
+            thumbnail=thumbnail_of(decoded),
+            speech=self._speech(decoded),
+        )
+
+    def _speech(self, decoded: Decoded) -> float | None:
+        if self.detector is None or decoded.status not in USABLE:
+            return None
+        sound = decoded.audio.get(RATE, np.zeros(0, np.float32))
+        return self.detector.share(sound if sound.ndim == 1 else sound.mean(0))

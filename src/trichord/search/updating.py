@@ -1,0 +1,183 @@
+"""Files of a collection made as they are now: read, taken over from another name, or taken out."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Literal
+
+from trichord.media.decoder import Decoder
+from trichord.media.probe import USABLE, Status
+from trichord.models.embedder import Embedder
+from trichord.search.backdrop import calibrate_for
+from trichord.search.collection import Collection
+from trichord.search.cutting import Cut, cut_files
+from trichord.search.notes import NoteTaker
+from trichord.search.overlap import Overlap
+from trichord.search.reading import batches, read_files
+from trichord.search.survey import Survey, survey
+from trichord.search.table import Entry, FileEntries, FileVersion, KnownFile
+
+Change = Literal["unchanged", "same", "new", "changed", "removed"]
+"""`same`: the bytes were known already, under this name or another, and kept their vectors."""
+
+BEST_FIRST: tuple[Status, ...] = (
+    "ok", "no_audio", "no_video", "silent", "corrupt", "too_big", "timeout", "unsupported",
+)  # fmt: skip
+"""A file is called what its best moment is called."""
+MOMENTS_A_COMMIT = 64
+"""Moments after which whole files are stored: about what an interruption can cost."""
+FILES_AT_ONCE = 16
+"""Files whose vectors are taken over together."""
+ENTRIES_AHEAD = 2 * MOMENTS_A_COMMIT
+"""Moments with vectors that wait while others are being stored."""
+CHANGES_AHEAD = 64
+"""Stored files that wait for whoever reads what became of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Indexed:
+    """A file that is done and stored.
+
+    `status` is that of its best moment, `reason` says why where nothing could be used; `moments` is
+    how many of its moments can be found.
+    """
+
+    file: str
+    change: Change
+    status: Status
+    reason: str = ""
+    moments: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What files are brought up to date with: into which collection, by what, and what is noted."""
+
+    collection: Collection
+    model: Embedder
+    decoder: Decoder
+    taker: NoteTaker
+
+    def run(
+        self, known: dict[str, KnownFile], files: Sequence[Path], gone: Sequence[str]
+    ) -> Iterator[Indexed]:
+        """Bring files up to date and take others out; gives each once that is stored.
+
+        Args:
+            known: The files of the collection.
+            files: Media files as they are named in the collection, sorted.
+            gone: Files of the collection to take out.
+        """
+        plan = survey(known, files)
+        yield from _skipped(plan)
+        self._tell(plan)
+        yield from self._take_over(plan)
+        with Overlap() as overlap:
+            yield from overlap.ahead(self._read(plan, known, overlap), CHANGES_AHEAD)
+        self.collection.table.remove(gone)
+        yield from (_known(known[file], "removed") for file in gone)
+
+    def _tell(self, plan: Survey) -> None:
+        """Say of unchanged files what is told of them, where nothing was said."""
+        files = [one.version.file for one in plan.unchanged if one.version.file in self.taker.told]
+        if not files:
+            return
+        table, said = self.collection.table, self.collection.table.notes()
+        for group in batches([file for file in files if file not in said], FILES_AT_ONCE):
+            table.put([self._told(one) for one in table.read(group)])
+
+    def _told(self, file: FileEntries) -> FileEntries:
+        told = ((entry, *self.taker.told.of(entry.moment)) for entry in file.entries)
+        entries = (replace(entry, caption=caption, tags=tags) for entry, caption, tags in told)
+        return replace(file, entries=tuple(entries))
+
+    def _take_over(self, plan: Survey) -> Iterator[Indexed]:
+        """Give vectors of known bytes to new names; where they changed meanwhile, the file is read."""
+        table = self.collection.table
+        for group in batches(plan.same, FILES_AT_ONCE):
+            held = {one.version.file: one for one in table.read([holder for _, holder in group])}
+            renewed: list[FileEntries] = []
+            for version, holder in group:
+                source = held.get(holder)
+                if source is None or source.version.signature != version.signature:
+                    plan.read.append(version)
+                else:
+                    renewed.append(_renamed(source, version))
+            table.put(renewed)
+            yield from (_stored(one, "same") for one in renewed)
+
+    def _read(
+        self, plan: Survey, known: dict[str, KnownFile], overlap: Overlap
+    ) -> Iterator[Indexed]:
+        """Decode, embed and store files, some at a time; the stages overlap."""
+        there = self.collection.description
+        versions = {version.file: version for version in plan.read}
+        cuts = cut_files(self.decoder, sorted(versions), Cut(there.seconds, there.hop, there.cut))
+        tokens = there.sound_tokens
+        found = read_files(self.model, self.decoder, cuts, overlap, tokens=tokens, taker=self.taker)
+        for group in _whole_files(overlap.ahead(found, ENTRIES_AHEAD), versions):
+            self.collection.table.put(group)
+            for one in group:
+                yield _stored(one, "changed" if one.version.file in known else "new")
+
+
+def _whole_files(
+    entries: Iterable[Entry], versions: dict[str, FileVersion]
+) -> Iterator[list[FileEntries]]:
+    """Files with all their moments, as many together as are stored at once."""
+    group: list[FileEntries] = []
+    for file, of_file in groupby(entries, key=lambda entry: entry.moment.file):
+        whole = tuple(of_file)
+        version = replace(versions[file], duration=_duration(whole))
+        group.append(FileEntries(version=version, entries=whole))
+        if sum(len(one.entries) for one in group) >= MOMENTS_A_COMMIT:
+            yield group
+            group = []
+    yield group
+
+
+def _duration(entries: Sequence[Entry]) -> float | None:
+    """Seconds to the end of the last moment, which is the file's; None of a file that was not read."""
+    end = entries[-1].moment.end
+    return end if end > 0 or entries[0].status in USABLE else None
+
+
+def _skipped(plan: Survey) -> Iterator[Indexed]:
+    for file in plan.unnameable:
+        reason = "its path is not valid UTF-8: rename it"
+        yield Indexed(file=file, change="unchanged", status="unsupported", reason=reason)
+    for known in plan.unchanged:
+        yield _known(known, "unchanged")
+
+
+def _renamed(source: FileEntries, version: FileVersion) -> FileEntries:
+    entries = tuple(
+        replace(entry, moment=replace(entry.moment, file=version.file)) for entry in source.entries
+    )
+    version = replace(version, duration=source.version.duration)
+    return FileEntries(version=version, entries=entries)
+
+
+def _known(known: KnownFile, change: Change) -> Indexed:
+    best = min(known.statuses, key=BEST_FIRST.index)
+    return Indexed(file=known.version.file, change=change, status=best, moments=known.moments)
+
+
+def _stored(file: FileEntries, change: Change) -> Indexed:
+    best = min(file.entries, key=lambda entry: BEST_FIRST.index(entry.status))
+    return Indexed(
+        file=file.version.file,
+        change=change,
+        status=best.status,
+        reason=best.reason,
+        moments=sum(entry.findable for entry in file.entries),
+    )
+
+
+def settle(collection: Collection, model: Embedder) -> None:
+    """Make anew what follows from the table: its joined files, its index of words, the scales of scores."""
+    if not collection.calibrated:
+        collection.table.compact()
+        collection.table.index_captions()
+        collection.keep(calibrate_for(model, collection.table.gallery()))

@@ -1,0 +1,120 @@
+"""The service as an ASGI application."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from trichord.search.engine import SearchEngine
+from trichord.service.allowance import Allowance
+from trichord.service.archive import Archive
+from trichord.service.errors import answer_errors, log
+from trichord.service.limits import Doors
+from trichord.service.metrics import Counted, Metrics
+from trichord.service.routes import router
+from trichord.service.schemas import Problem
+from trichord.service.security import Access, Guard
+
+PAGE = Path(__file__).parent / "page"
+REFRESH_SECONDS = 2.0
+"""Between looks whether the collection has moved on, and whether uploads have grown old."""
+CODES = (400, 401, 403, 404, 405, 408, 409, 413, 415, 416, 422, 429, 500, 503, 507)
+PROBLEMS: dict[int | str, dict[str, Any]] = {code: {"model": Problem} for code in CODES}
+ABOUT = (
+    "Find the moments of an archive by words, sounds, pictures and clips. Ids are opaque. Errors are "
+    '`{"error": "one sentence"}`. Where the service was started with a token, every request but '
+    "`/api/health` shows it as `Authorization: Bearer TOKEN`."
+)
+
+
+def create(
+    engine: SearchEngine,
+    *,
+    access: Access | None = None,
+    roots: Sequence[Path] = (),
+    allowance: Allowance | None = None,
+) -> FastAPI:
+    """The application that serves a collection.
+
+    Args:
+        engine: Searches; its decoder reads what clients send.
+        access: Who may ask; not given: this machine, without a token.
+        roots: Folders from which clients may have files added; their names are shown from there.
+        allowance: What clients may cost.
+    """
+    allowance = allowance or Allowance()
+    counters = Metrics()
+    app = FastAPI(
+        title="Trichord",
+        version=version("trichord"),
+        description=ABOUT,
+        # Their pages load scripts from elsewhere.
+        docs_url=None,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+        redirect_slashes=False,
+        responses=PROBLEMS,
+        lifespan=_living,
+    )
+    app.state.archive = archive = Archive(engine, roots, allowance, counters)
+    app.state.plainly = archive.plainly
+    answer_errors(app)
+    app.include_router(router)
+    app.mount("/static", Page(directory=PAGE, check_dir=False), name="static")
+    app.add_route("/", _index, include_in_schema=False)
+    # The last added is the outermost.
+    app.add_middleware(Doors, allowance=allowance)
+    app.add_middleware(Guard, access=access or Access())
+    app.add_middleware(Counted, metrics=counters)
+    return app
+
+
+class Page(StaticFiles):
+    """The page's files: kept by browsers, but asked for again whether they are still the same."""
+
+    def file_response(self, *given: Any, **named: Any) -> Response:
+        """The response with a file."""
+        response = super().file_response(*given, **named)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
+async def _index(request: Any) -> Response:
+    scope: Scope = {**request.scope, "path": "/", "root_path": ""}
+    return await Page(directory=PAGE, check_dir=False).get_response("index.html", scope)
+
+
+@asynccontextmanager
+async def _living(app: FastAPI) -> AsyncGenerator[None]:
+    archive: Archive = app.state.archive
+    looking = asyncio.create_task(_look(archive))
+    try:
+        yield
+    finally:
+        looking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await looking
+        archive.close()
+
+
+async def _look(archive: Archive) -> None:
+    """Keep up with the collection; a failure is told once and tried again."""
+    failed = False
+    while True:
+        await asyncio.sleep(REFRESH_SECONDS)
+        archive.uploads.sweep()
+        try:
+            await asyncio.to_thread(archive.refresh)
+            failed = False
+        except Exception:
+            if not failed:
+                log.exception("The collection could not be read again; the last state is served.")
+            failed = True

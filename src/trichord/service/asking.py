@@ -1,0 +1,85 @@
+"""From what a client asks to what an engine understands."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from trichord.search.filters import Filter
+from trichord.search.query import AWAY, Part, PartKind, Query
+from trichord.search.wording import parted
+from trichord.service.catalogue import Catalogue
+from trichord.service.schemas import PartAsked, QueryAsked, Where
+from trichord.service.uploads import Uploads
+
+NAMES: Mapping[str, str] = {"image": "picture", "audio": "sound", "video": "clip"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A query, what its parts are called, and whether a file must be decoded for it."""
+
+    query: Query
+    titles: list[str]
+    decodes: bool
+    secrets: dict[str, str] = field(default_factory=dict[str, str])
+    """What stands for the server's paths in a sentence about it."""
+
+
+def understood(asked: QueryAsked, catalogue: Catalogue, uploads: Uploads) -> Asked:
+    """The query that a client asks.
+
+    Raises:
+        RefusedError: 404: an upload or a moment is not there.
+        UserError: What is asked makes no query.
+    """
+    parts: list[Part] = []
+    titles: list[str] = []
+    secrets: dict[str, str] = {}
+    for one in asked.parts:
+        found = _texts(one) if one.text is not None else [_other(one, catalogue, uploads)]
+        parts += found
+        for part in found:
+            if one.upload is not None:
+                name = f"the uploaded {NAMES[part.kind]}"
+                secrets[part.given] = name.capitalize()
+                titles.append(f"−{name}" if part.weight < 0 else name)
+            else:
+                titles.append(part.title)
+    query = Query(
+        parts=tuple(parts),
+        sight=asked.sight,
+        sound=asked.sound,
+        sound_token=asked.sound_token,
+        captions=asked.captions,
+        where=_filter(asked.where),
+    )
+    return Asked(query=query, titles=titles, decodes=bool(secrets), secrets=secrets)
+
+
+def _texts(one: PartAsked) -> list[Part]:
+    """`dog -leash` is two parts."""
+    wanted, avoided = parted(one.text or "")
+    found = [Part(kind="text", given=wanted, weight=one.weight)] if wanted or not avoided else []
+    away = AWAY * one.weight
+    return found + [Part(kind="text", given=text, weight=away) for text in avoided]
+
+
+def _other(one: PartAsked, catalogue: Catalogue, uploads: Uploads) -> Part:
+    if one.upload is not None:
+        upload = uploads.find(one.upload)
+        kind: PartKind = one.as_ or upload.kind
+        return Part(kind=kind, given=str(upload.path), weight=one.weight)
+    moment = catalogue.moment(one.moment or "")
+    return Part(kind="moment", given=moment.file, start=moment.start, by=one.by, weight=one.weight)
+
+
+def _filter(where: Where) -> Filter:
+    return Filter(
+        path=where.path,
+        since=where.since,
+        until=where.until,
+        shortest=where.shortest,
+        longest=where.longest,
+        tags=tuple(where.tags),
+        has_sound=where.has_sound,
+        speech=where.speech,
+    )

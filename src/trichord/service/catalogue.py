@@ -1,0 +1,99 @@
+"""Names that clients use for files and moments: made from paths, which stay on the server."""
+
+import math
+import os
+import struct
+from collections.abc import Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import Literal
+
+from trichord.search.gallery import Gallery
+from trichord.service.errors import RefusedError
+from trichord.types import Moment
+
+Kind = Literal["video", "audio", "image"]
+
+FILE_DIGITS = 24
+MOMENT_DIGITS = FILE_DIGITS + 16
+
+
+class Catalogue:
+    """The files and moments of a gallery by the names that clients use for them.
+
+    A file is called by a digest of its path, a moment by its file's name and its start, so both
+    keep their names for as long as the file stays where it is.
+    """
+
+    def __init__(self, gallery: Gallery, roots: Sequence[Path] = ()) -> None:
+        """Name the files.
+
+        Args:
+            gallery: What is searched.
+            roots: Folders that names are shown relative to; for files elsewhere it is the folder
+                that all files have in common.
+        """
+        self.gallery = gallery
+        self.roots = sorted((str(root) for root in roots), key=len, reverse=True)
+        self._files = {file_id(file): file for file in gallery.files}
+        self._common = _common_folder(gallery.files)
+        self._kinds: dict[str, Kind] = {}
+
+    def file(self, name: str) -> str:
+        """The path of a file.
+
+        Raises:
+            RefusedError: 404: there is none by that name.
+        """
+        if (found := self._files.get(name)) is None:
+            raise RefusedError(404, "No file of the archive has this id: search again.")
+        return found
+
+    def moment(self, name: str) -> Moment:
+        """A moment.
+
+        Raises:
+            RefusedError: 404: there is none by that name.
+        """
+        row = None
+        if len(name) == MOMENT_DIGITS and set(name) <= set("0123456789abcdef"):
+            (start,) = struct.unpack(">d", bytes.fromhex(name[FILE_DIGITS:]))
+            if math.isfinite(start):
+                row = self.gallery.row_of(self.file(name[:FILE_DIGITS]), start)
+        if row is None:
+            raise RefusedError(404, "No moment of the archive has this id: search again.")
+        return self.gallery.moment(row)
+
+    def shown(self, file: str) -> str:
+        """The path of a file as clients see it."""
+        for root in [*self.roots, self._common]:
+            if root and file.startswith(root.rstrip(os.sep) + os.sep):
+                return os.path.relpath(file, root)
+        return Path(file).name
+
+    def kind(self, file: str) -> Kind:
+        """Whether a file is looked at, listened to, or a still picture."""
+        if (known := self._kinds.get(file)) is None:
+            gallery, rows = self.gallery, self.gallery.rows_of(file)
+            pictures = bool(gallery.has_vision[rows].any())
+            lasts = pictures and bool(gallery.end[rows].max() > 0)
+            known = self._kinds[file] = "video" if lasts else "image" if pictures else "audio"
+        return known
+
+
+def file_id(file: str) -> str:
+    """What clients call a file."""
+    return blake2b(file.encode(), digest_size=FILE_DIGITS // 2).hexdigest()
+
+
+def moment_id(moment: Moment) -> str:
+    """What clients call a moment."""
+    return file_id(moment.file) + struct.pack(">d", moment.start).hex()
+
+
+def _common_folder(files: Sequence[str]) -> str:
+    if not files:
+        return ""
+    # The first and the last of sorted paths differ as early as any two do.
+    common = os.path.commonpath([files[0], files[-1]])
+    return str(Path(common).parent) if common in files else common

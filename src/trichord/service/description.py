@@ -1,0 +1,48 @@
+"""What a collection holds, as clients see it."""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from trichord.search.engine import SearchEngine
+from trichord.search.query import Part
+from trichord.service.catalogue import Catalogue
+from trichord.service.schemas import CollectionShown, Weighting
+from trichord.types import UserError
+
+
+def describe(engine: SearchEngine, catalogue: Catalogue) -> CollectionShown:
+    """What a collection holds; the whole table is gone through."""
+    collection, gallery = engine.collection, catalogue.gallery
+    there = collection.description
+    sight, sound = engine.weighting
+    return CollectionShown(
+        name=Path(collection.name).name,
+        files=len(gallery.files),
+        moments=len(gallery),
+        statuses={str(status): count for status, count in collection.counts().items()},
+        seconds=there.seconds,
+        hop=there.hop,
+        sound_tokens=list(there.sound_tokens),
+        aligned=engine.model.aligned,
+        weighting=Weighting(sight=sight, sound=sound),
+        tags=sorted(gallery.tags),
+        captions=collection.table.captioned() > 0,
+        speech=bool(np.isfinite(gallery.speech).any()),
+        version=collection.table.version,
+        model=Path(there.run).name,
+    )
+
+
+def embed_file(engine: SearchEngine, path: Path, toward: Literal["sight", "sound"]) -> list[float]:
+    """The unit vector that a file's sight or sound is searched with.
+
+    Raises:
+        UserError: The file has no such modality, or cannot be decoded.
+    """
+    found = engine.reader.read(Part(kind="video", given=str(path)), engine.gallery)
+    vector = found.sight if toward == "sight" else found.sound
+    if vector is None:
+        raise UserError(f"{path} says nothing of {toward}: ask for the other side.")
+    return [float(value) for value in vector]

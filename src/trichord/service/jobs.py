@@ -1,0 +1,149 @@
+"""Indexing on behalf of clients, in the background."""
+
+import logging
+import secrets
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Thread
+from typing import Literal
+
+from trichord.search.indexing import Indexed
+from trichord.search.survey import media_at
+from trichord.service.errors import RefusedError
+from trichord.types import UserError
+
+log = logging.getLogger("trichord.service")
+
+KEPT = 100
+"""Finished jobs that can still be asked about."""
+
+
+@dataclass(slots=True)
+class Job:
+    """How far an indexing job is.
+
+    `changes` and `statuses` count files, as `Indexed` has them; `error` is for clients.
+    """
+
+    name: str
+    files: int
+    state: Literal["running", "done", "failed"] = "running"
+    done: int = 0
+    changes: Counter[str] = field(default_factory=Counter[str])
+    statuses: Counter[str] = field(default_factory=Counter[str])
+    error: str | None = None
+
+
+def inside(paths: Sequence[str], roots: Sequence[Path]) -> list[Path]:
+    """Where paths that a client names truly lie, links followed.
+
+    Args:
+        paths: Absolute, or relative to one of the roots.
+        roots: Resolved folders, outside of which nothing is touched.
+
+    Raises:
+        RefusedError: 400: a path is outside of every root, or there is nothing; which of the two is
+            not said, so that nobody learns what lies outside.
+    """
+    found: list[Path] = []
+    for place in paths:
+        real = next((real for root in roots if (real := _below(root, place)) is not None), None)
+        if real is None:
+            raise RefusedError(
+                400, "A path is not in the folders that may be added from, or is not there."
+            )
+        found.append(real)
+    return found
+
+
+def _below(root: Path, place: str) -> Path | None:
+    try:
+        real = (root / place).resolve(strict=True)
+    except (OSError, RuntimeError, ValueError):  # links in a circle; a zero byte
+        return None
+    return real if real.is_relative_to(root) else None
+
+
+def _ends_inside(file: Path, roots: Sequence[Path]) -> bool:
+    try:
+        real = file.resolve(strict=True)
+    except (OSError, RuntimeError):
+        return False
+    return any(real.is_relative_to(root) for root in roots)
+
+
+class Jobs:
+    """At most one job at a time: a collection takes one writer."""
+
+    def __init__(
+        self,
+        index: Callable[[Sequence[Path]], Iterator[Indexed]],
+        after: Callable[[], object],
+        plainly: Callable[[str], str],
+        roots: Sequence[Path] = (),
+    ) -> None:
+        """Say what a job does.
+
+        Args:
+            index: Brings the collection up to date with places, file by file.
+            after: Called once it has ended.
+            plainly: Makes a sentence fit for clients.
+            roots: Resolved folders, out of which no link may lead; none: links are not looked at.
+        """
+        self._index = index
+        self._after = after
+        self._plainly = plainly
+        self._roots = roots
+        self._jobs: OrderedDict[str, Job] = OrderedDict()
+
+    def start(self, places: Sequence[Path]) -> Job:
+        """Begin a job.
+
+        Raises:
+            RefusedError: 409: another one is running; 400: a file is a link to elsewhere.
+            UserError: A place has no media.
+        """
+        if any(job.state == "running" for job in self._jobs.values()):
+            raise RefusedError(409, "Another job is running: wait until it has finished.", retry=10)
+        files = media_at(places)
+        self._require_inside(files)
+        job = Job(secrets.token_hex(8), files=len(files))
+        self._jobs[job.name] = job
+        while len(self._jobs) > KEPT:
+            self._jobs.popitem(last=False)
+        # A daemon: the service may end at any time, and the next job does what is missing.
+        Thread(target=self._run, args=(job, places), daemon=True, name="trichord-add").start()
+        return job
+
+    def find(self, name: str) -> Job:
+        """A job.
+
+        Raises:
+            RefusedError: 404: there is none by that name.
+        """
+        if (job := self._jobs.get(name)) is None:
+            raise RefusedError(404, "There is no such job.")
+        return job
+
+    def _require_inside(self, files: Sequence[Path]) -> None:
+        away = [file for file in files if self._roots and not _ends_inside(file, self._roots)]
+        if away:
+            raise RefusedError(
+                400, f"{len(away)} of the files are links that lead elsewhere: take them out."
+            )
+
+    def _run(self, job: Job, places: Sequence[Path]) -> None:
+        try:
+            for done in self._index(places):
+                job.done += done.change != "removed"
+                job.changes[done.change] += 1
+                job.statuses[done.status] += 1
+            self._after()
+            job.state = "done"
+        except UserError as error:
+            job.error, job.state = self._plainly(str(error)), "failed"
+        except Exception:
+            log.exception("A job failed.")
+            job.error, job.state = "The job failed: the server's log says why.", "failed"

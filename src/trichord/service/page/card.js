@@ -1,0 +1,143 @@
+// A hit as a card: its picture that plays, its name and time, how much sight and sound gave, more like it.
+
+import { icon, make } from "./element.js";
+import * as preview from "./preview.js";
+import { count, parted, score, span } from "./saying.js";
+
+/** Which sides of a moment there are to look for more like it. */
+export const SIDES = [["sight", "sight"], ["sound", "sound"], ["both", "both"]];
+
+/**
+ * A card. `most`: the contribution that fills a bar. `acts`: {address(hit), open(hit), like(hit, by, add), shelved: its file
+ * is named already}.
+ */
+export function card(hit, rank, most, acts) {
+  const { folder, base } = acts.shelved ? { folder: "", base: span(hit) } : parted(hit.name);
+  const stage = make("div", { class: `stage ${hit.kind}` }, ...pictures(hit));
+  stage.append(make("span", { class: "rank", "aria-hidden": "true" }, String(rank)));
+  stage.append(make("span", { class: "when", "aria-hidden": "true" }, span(hit)));
+  const link = make("a", {
+    class: "open", href: acts.address(hit), title: hit.name,
+    aria: { label: `${rank}: ${hit.name}, ${span(hit)}. ${spoken(hit)}` },
+    on: { click: (event) => follow(event, () => acts.open(hit)) },
+  }, base);
+  const item = make("li", { class: "card", "data-id": hit.id },
+    stage,
+    make("div", { class: "words" },
+      make("p", { class: "name" }, link),
+      folder && make("p", { class: "folder" }, folder),
+      hit.caption && make("p", { class: "caption" }, hit.caption),
+      tags(hit),
+      bars(hit, most),
+      likes(hit, (by, add) => acts.like(hit, by, add)),
+    ),
+  );
+  if (hit.kind !== "image") animate(item, hit, stage);
+  return item;
+}
+
+/** Follow a plain click; leave clicks that ask for a new tab to the browser. */
+function follow(event, act) {
+  if (event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+  event.preventDefault();
+  act();
+}
+
+/** The thumbnail before a blurred copy of itself, so that no picture is cropped and none stands in a hole. */
+export function pictures(hit) {
+  const source = hit.thumbnail ?? (hit.kind === "image" ? hit.media : null);
+  const symbol = make("span", { class: "symbol" }, icon(hit.kind));
+  if (!source) return [symbol];
+  const image = (name) => make("img", { class: name, src: source, alt: "", loading: "lazy", decoding: "async" });
+  const [back, front] = [image("backdrop"), image("thumb")];
+  front.addEventListener("error", () => [back, front].forEach((one) => one.remove()));
+  return [symbol, back, front];
+}
+
+function animate(item, hit, stage) {
+  const hear = make("button", { type: "button", class: "hear" }, icon("mute"));
+  label(hear, hit);
+  hear.addEventListener("click", () => {
+    const louder = !(preview.plays(hit) && preview.hasSound());
+    preview.setSound(louder);
+    preview.play(hit, stage);
+    label(hear, hit);
+  });
+  stage.append(hear);
+  const begin = () => {
+    label(hear, hit);
+    preview.approach(hit, stage);
+  };
+  item.addEventListener("pointerenter", (event) => event.pointerType === "mouse" && begin());
+  item.addEventListener("pointerleave", () => preview.stop(hit));
+  item.addEventListener("focusin", (event) => event.target.matches(":focus-visible") && begin());
+  item.addEventListener("focusout", (event) => item.contains(event.relatedTarget) || preview.stop(hit));
+}
+
+function label(hear, hit) {
+  const loud = preview.hasSound();
+  const silent = hit.sound === null;
+  hear.setAttribute("aria-label", silent ? "This moment has no sound" : loud ? "Mute" : "Play with sound");
+  hear.title = hear.getAttribute("aria-label");
+  hear.disabled = silent;
+  hear.querySelector("use").setAttribute("href", loud && !silent ? "#i-loud" : "#i-mute");
+}
+
+/** Relabel the buttons of all cards after the sound was switched. */
+export function relabel(items) {
+  for (const [item, hit] of items) {
+    const hear = item.querySelector(".hear");
+    if (hear) label(hear, hit);
+  }
+}
+
+function tags(hit) {
+  if (!hit.tags?.length) return null;
+  return make("ul", { class: "tags", "aria-label": "Tags" }, ...hit.tags.map((tag) => make("li", {}, tag)));
+}
+
+/** How much came from sight and from sound, for somebody who listens. */
+export function spoken(hit) {
+  const side = (name, value) => (value === null ? `no ${name}` : `${name} ${score(value)}`);
+  return `Score ${score(hit.score)}: ${side("sight", hit.sight)}, ${side("sound", hit.sound)}`;
+}
+
+/** Two bars, sight and sound, in one scale for all hits of a search. */
+export function bars(hit, most) {
+  return make("div", { class: "bars", role: "img", "aria-label": spoken(hit), title: `Score ${score(hit.score)}` },
+    ...bar("sight", hit.sight, most), ...bar("sound", hit.sound, most));
+}
+
+/** The cells of one bar: name, groove, number. What pulls away is drawn hollow. */
+export function bar(side, value, most, name = side) {
+  const fill = make("span", { class: `fill ${side}${value < 0 ? " away" : ""}` });
+  const share = value === null ? 0 : Math.min(1, Math.abs(value) / (most || 1));
+  fill.style.setProperty("--share", share);
+  return [
+    make("span", { class: "bar-name" }, name),
+    make("span", { class: "groove" }, fill),
+    make("span", { class: "number" }, value === null ? "none" : score(value)),
+  ];
+}
+
+/** More like this: by sight, by sound, by both. */
+export function likes(hit, like) {
+  const lacks = { sight: hit.sight === null, sound: hit.sound === null, both: hit.sight === null || hit.sound === null };
+  return make("div", { class: "likes", role: "group", "aria-label": "More like this" },
+    make("span", { class: "likes-name", "aria-hidden": "true" }, "More like this"),
+    ...SIDES.map(([by, name]) => make("button", {
+      type: "button", class: "like", disabled: lacks[by],
+      aria: { label: `More like this by ${by === "both" ? "sight and sound" : name}` },
+      title: "Shift-click adds it to this search",
+      on: { click: (event) => like(by, event.shiftKey) },
+    }, name)),
+  );
+}
+
+/** The largest contribution of any hit: what fills a bar. */
+export function mostOf(hits) {
+  return Math.max(0.01, ...hits.flatMap((hit) => [Math.abs(hit.sight ?? 0), Math.abs(hit.sound ?? 0)]));
+}
+
+/** How many moments of a file were found, for a group's head. */
+export const found = (hits) => count(hits.length, "moment");

@@ -1,0 +1,97 @@
+// Playing a moment where it is shown: one video element for the whole page, muted until sound is asked for.
+
+import { make } from "./element.js";
+
+const PATIENCE = 140; // ms that a pointer must rest: crossing the grid starts nothing
+
+const screen = make("video", { class: "preview", playsinline: "", tabindex: "-1", "aria-hidden": "true" });
+screen.disableRemotePlayback = true;
+
+let shown = null; // {hit, stage, progress}
+let waiting = 0;
+let frame = 0;
+let loud = false;
+const listeners = new Set();
+
+/** Call a listener with whether previews have sound, now and at each change. */
+export function onSound(listener) {
+  listeners.add(listener);
+  listener(loud);
+}
+
+export const hasSound = () => loud;
+
+export function setSound(on) {
+  loud = on;
+  screen.muted = !on;
+  for (const listener of listeners) listener(loud);
+}
+
+/** Whether this hit is playing, or about to. */
+export const plays = (hit) => shown?.hit === hit;
+
+/** Play a hit in its stage after a moment's patience. */
+export function approach(hit, stage) {
+  if (plays(hit) || hit.kind === "image") return;
+  clearTimeout(waiting);
+  waiting = setTimeout(() => play(hit, stage), PATIENCE);
+}
+
+/** Play a hit in its stage, from its start to its end and again. */
+export function play(hit, stage) {
+  if (plays(hit) || hit.kind === "image") return;
+  stop();
+  const progress = make("div", { class: "progress", "aria-hidden": "true" });
+  shown = { hit, stage, progress };
+  stage.append(screen, progress);
+  screen.muted = !loud;
+  // The fragment lets the browser fetch from there on; the seek makes sure.
+  screen.src = `${hit.media}#t=${hit.start}`;
+  screen.play().catch(refused);
+  follow();
+}
+
+/** Stop whatever plays (of this hit, where one is given). */
+export function stop(hit = null) {
+  if (hit && shown && shown.hit !== hit) return;
+  clearTimeout(waiting);
+  cancelAnimationFrame(frame);
+  if (!shown) return;
+  shown.stage.classList.remove("is-playing", "is-silent");
+  shown.progress.remove();
+  shown = null;
+  screen.pause();
+  screen.removeAttribute("src");
+  screen.load(); // lets go of the connection
+  screen.remove();
+}
+
+function refused(error) {
+  // Sound before the first click on a page is refused: go on without.
+  if (error.name !== "NotAllowedError" || !shown || screen.muted) return;
+  setSound(false);
+  screen.play().catch(() => stop());
+}
+
+screen.addEventListener("loadedmetadata", () => {
+  if (shown && Math.abs(screen.currentTime - shown.hit.start) > 0.05) screen.currentTime = shown.hit.start;
+});
+screen.addEventListener("playing", () => shown?.stage.classList.add("is-playing"));
+screen.addEventListener("ended", () => {
+  if (!shown) return;
+  screen.currentTime = shown.hit.start;
+  screen.play().catch(() => stop());
+});
+screen.addEventListener("error", () => {
+  if (shown && screen.hasAttribute("src")) stop();
+});
+
+function follow() {
+  if (!shown) return;
+  const { start, end } = shown.hit;
+  const length = end - start || 1;
+  if (screen.currentTime >= end && screen.readyState >= 2 && !screen.seeking) screen.currentTime = start;
+  const share = Math.min(1, Math.max(0, (screen.currentTime - start) / length));
+  shown.progress.style.setProperty("--share", share);
+  frame = requestAnimationFrame(follow);
+}

@@ -1,0 +1,174 @@
+// A search as a value: what is asked, how it is written into the address, and what the server is sent.
+//
+// A search: {text, parts, balance, token, group, captions, where, k, open}. `balance` runs from -1
+// (sight alone) over 0 (both alike) to 1 (sound alone), null: as the collection has learnt. `token`
+// from verbal (0) to nonverbal (1), null: as the run does. `open`: the moment shown in its file.
+// A part: {kind: text|image|audio|video|moment, id, label, facet, weight}; `facet` is how it is used.
+
+export const FIRST = 24;
+export const MOST = 1000;
+export const WEIGHTS = [0.25, 0.5, 1, 2, 4];
+
+/** How each kind of part can be used: [what the server is told, what it is called]. */
+export const FACETS = {
+  text: [],
+  image: [],
+  audio: [],
+  video: [["video", "sight and sound"], ["image", "sight"], ["audio", "sound"]],
+  moment: [["both", "sight and sound"], ["sight", "sight"], ["sound", "sound"]],
+};
+
+const WHERE = {
+  path: text, since: date, until: date, shortest: seconds, longest: seconds,
+  tags: words, has_sound: choice, speech: choice,
+};
+
+export const NOTHING = Object.freeze({
+  text: "", parts: [], balance: null, token: null, group: false, captions: false, where: {},
+  k: FIRST, open: null,
+});
+
+export function part(kind, id, label, { facet = null, weight = 1 } = {}) {
+  return { kind, id, label, facet: facet ?? FACETS[kind][0]?.[0] ?? "", weight };
+}
+
+/** Whether there is anything to search for. */
+export const asks = (search) => search.text !== "" || search.parts.length > 0;
+
+export const filters = (search) => Object.keys(search.where).length;
+
+/** A typed text without its minuses, and those: dog −"red car" is dog, away from red car. */
+export function withoutMinuses(typed) {
+  const away = [];
+  const rest = typed.replace(/(^|\s)[-−–](?:"([^"]+)"|([^\s"]+))/g, (_, before, phrase, word) => {
+    away.push((phrase ?? word).trim());
+    return before;
+  });
+  return { text: rest.replace(/\s+/g, " ").trim(), away: away.filter(Boolean) };
+}
+
+// ---- the address
+
+/** What stands behind the question mark of the page's address. */
+export function toAddress(search) {
+  const said = new URLSearchParams();
+  if (search.text) said.set("q", search.text);
+  for (const { weight, kind, facet, id, label } of search.parts) {
+    said.append("p", [kind, weight, facet, id, label].join("~"));
+  }
+  if (search.balance !== null) said.set("balance", search.balance);
+  if (search.token !== null) said.set("token_at", search.token);
+  if (search.group) said.set("group", "1");
+  if (search.captions) said.set("captions", "1");
+  for (const [name, value] of Object.entries(search.where)) {
+    for (const one of [value].flat()) said.append(name, one);
+  }
+  if (search.k > FIRST) said.set("k", search.k);
+  if (search.open) said.set("open", search.open);
+  const query = said.toString();
+  return query ? `/?${query}` : "/";
+}
+
+/** The search that an address holds; what it says wrongly is left out. */
+export function fromAddress(query) {
+  const said = new URLSearchParams(query);
+  const where = {};
+  for (const [name, read] of Object.entries(WHERE)) {
+    const value = said.has(name) ? read(said.getAll(name)) : null;
+    if (value !== null) where[name] = value;
+  }
+  return {
+    text: (said.get("q") ?? "").trim().slice(0, 2000),
+    parts: said.getAll("p").map(partFrom).filter(Boolean).slice(0, 16),
+    balance: within(said.get("balance"), -1, 1),
+    token: within(said.get("token_at"), 0, 1),
+    group: said.get("group") === "1",
+    captions: said.get("captions") === "1",
+    where,
+    k: Math.round(within(said.get("k"), 1, MOST) ?? FIRST),
+    open: isId(said.get("open") ?? "") ? said.get("open") : null,
+  };
+}
+
+function partFrom(written) {
+  const [kind, weight, facet, id, ...label] = written.split("~");
+  if (!(kind in FACETS) || (kind !== "text" && !isId(id))) return null;
+  const facets = FACETS[kind].map(([name]) => name);
+  return part(kind, kind === "text" ? "" : id, label.join("~").slice(0, 500), {
+    facet: facets.includes(facet) ? facet : null,
+    weight: within(weight, -100, 100) || 1,
+  });
+}
+
+const isId = (id) => /^[0-9a-f]{1,64}$/.test(id ?? "");
+
+function within(written, least, most) {
+  const number = written === null || written === "" ? NaN : Number(written);
+  return number >= least && number <= most ? number : null;
+}
+
+function text([value]) {
+  return value.trim().slice(0, 500) || null;
+}
+
+function date([value]) {
+  return /^\d{4}-\d\d-\d\d$/.test(value) && !Number.isNaN(Date.parse(value)) ? value : null;
+}
+
+function seconds([value]) {
+  return within(value, 0, 1e9);
+}
+
+function words(values) {
+  const kept = values.map((value) => value.slice(0, 200)).filter(Boolean);
+  return kept.length ? kept : null;
+}
+
+function choice([value]) {
+  return value === "yes" || value === "no" ? value : null;
+}
+
+// ---- the request
+
+/** The weights of sight and sound at a balance. */
+export function weights(balance) {
+  if (balance === null) return { sight: null, sound: null };
+  return { sight: round(Math.min(1, 1 - balance)), sound: round(Math.min(1, 1 + balance)) };
+}
+
+/** The balance of two weights. */
+export function balanceOf({ sight, sound }) {
+  if (!(sight >= 0 && sound >= 0) || sight + sound === 0) return 0;
+  return round(sound < sight ? sound / sight - 1 : 1 - sight / sound);
+}
+
+const round = (number) => Math.round(number * 100) / 100;
+
+/** What the server is asked. */
+export function toRequest(search) {
+  const parts = search.parts.map(({ kind, id, label, facet, weight }) => {
+    if (kind === "text") return { text: label, weight };
+    if (kind === "moment") return { moment: id, by: facet, weight };
+    return { upload: id, as: facet || kind, weight };
+  });
+  if (search.text) parts.unshift({ text: search.text, weight: 1 });
+  return {
+    parts,
+    ...weights(search.balance),
+    sound_token: search.token,
+    captions: search.captions ? 1 : 0,
+    k: search.k,
+    group: search.group,
+    where: toWhere(search.where),
+  };
+}
+
+function toWhere({ since, until, has_sound: sound, speech, ...rest }) {
+  const where = { ...rest };
+  // Days begin and end where the reader is.
+  if (since) where.since = new Date(`${since}T00:00:00`).toISOString();
+  if (until) where.until = new Date(`${until}T23:59:59.999`).toISOString();
+  if (sound) where.has_sound = sound === "yes";
+  if (speech) where.speech = speech === "yes";
+  return where;
+}

@@ -1,0 +1,22 @@
+// Dark, light, or as the system says.
+
+const NEXT = { "": "light", light: "dark", dark: "" };
+const NAMES = { "": "as the system", light: "light", dark: "dark" };
+
+/** Let a button go through the three, and remember the choice. */
+export function attendTheme(button) {
+  const show = (theme) => {
+    if (theme) document.documentElement.dataset.theme = theme;
+    else delete document.documentElement.dataset.theme;
+    button.setAttribute("aria-label", `Colours: ${NAMES[theme]}`);
+    button.title = `Colours: ${NAMES[theme]}`;
+  };
+  const kept = localStorage.getItem("theme") ?? "";
+  let theme = kept in NEXT ? kept : "";
+  show(theme);
+  button.addEventListener("click", () => {
+    theme = NEXT[theme];
+    localStorage.setItem("theme", theme);
+    show(theme);
+  });
+}

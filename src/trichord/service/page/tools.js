@@ -1,0 +1,109 @@
+// The dials and switches below the box, and the filters.
+
+import { byId, changeIcon, make } from "./element.js";
+import * as preview from "./preview.js";
+import { balanceOf, filters } from "./search.js";
+import { count } from "./saying.js";
+
+const form = byId("filters");
+const [balance, token] = ["balance", "token"].map(byId);
+
+let collection = { weighting: { sight: 1, sound: 1 }, sound_tokens: [], tags: [] };
+
+/** Begin to listen. `change(patch, lasting)`: a lasting change is one to come back to. */
+export function attend(change) {
+  dial(balance, "balance", change);
+  dial(token, "token", change);
+  for (const name of ["group", "captions"]) {
+    byId(name).addEventListener("click", () => change({ [name]: byId(name).getAttribute("aria-pressed") !== "true" }, true));
+  }
+  byId("filters-toggle").addEventListener("click", () => openFilters(form.hidden));
+  form.addEventListener("change", () => change({ where: read() }, true));
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("reset", () => change({ where: {} }, true));
+  byId("sound").addEventListener("click", () => preview.setSound(!preview.hasSound()));
+  preview.onSound((on) => {
+    byId("sound").setAttribute("aria-pressed", on);
+    changeIcon(byId("sound"), on ? "loud" : "mute");
+  });
+}
+
+function dial(input, name, change) {
+  input.addEventListener("input", () => change({ [name]: Number(input.value) }, false));
+  byId(`${name}-reset`).addEventListener("click", () => {
+    change({ [name]: null }, true);
+    input.focus();
+  });
+}
+
+/** Fit the dials and filters to what the collection has. */
+export function fit(found) {
+  collection = found;
+  byId("token-dial").hidden = !collection.sound_tokens?.length;
+  if (collection.sound_tokens?.length) {
+    token.min = Math.min(...collection.sound_tokens);
+    token.max = Math.max(...collection.sound_tokens);
+  }
+  byId("captions").hidden = !collection.captions;
+  byId("speech-field").hidden = !collection.speech;
+  byId("tags-field").hidden = !collection.tags?.length;
+  byId("tag-list").replaceChildren(...(collection.tags ?? []).map((tag) => make("label", { class: "tag-choice" },
+    make("input", { type: "checkbox", name: "tags", value: tag }), make("span", {}, tag))));
+}
+
+/** Show what a search says. */
+export function show(search) {
+  const learnt = balanceOf(collection.weighting ?? { sight: 1, sound: 1 });
+  const at = search.balance ?? learnt;
+  balance.value = at;
+  balance.setAttribute("aria-valuetext", inWords(at));
+  byId("balance-reset").hidden = search.balance === null || search.balance === learnt;
+  const listening = search.token ?? collection.sound_tokens?.[0] ?? 0.5;
+  token.value = listening;
+  token.setAttribute("aria-valuetext", `${Math.round(listening * 100)} % nonverbal`);
+  byId("token-reset").hidden = search.token === null || search.token === collection.sound_tokens?.[0];
+  for (const name of ["group", "captions"]) byId(name).setAttribute("aria-pressed", search[name]);
+  showFilters(search);
+}
+
+function inWords(at) {
+  if (at === 0) return "sight and sound alike";
+  if (Math.abs(at) === 1) return `${at < 0 ? "sight" : "sound"} alone`;
+  const [more, less] = at < 0 ? ["sight", "sound"] : ["sound", "sight"];
+  return `${more} more than ${less}, by ${Math.round(Math.abs(at) * 100)} %`;
+}
+
+// ---- filters
+
+export function openFilters(on) {
+  form.hidden = !on;
+  byId("filters-toggle").setAttribute("aria-expanded", on);
+  if (on) form.elements.path.focus();
+}
+
+function showFilters(search) {
+  const { where } = search;
+  for (const field of form.elements) {
+    if (!field.name) continue;
+    if (field.type === "checkbox") field.checked = (where.tags ?? []).includes(field.value);
+    else if (document.activeElement !== field) field.value = where[field.name] ?? "";
+  }
+  const set = filters(search);
+  byId("filter-count").hidden = set === 0;
+  byId("filter-count").textContent = String(set);
+  byId("filter-count").title = count(set, "filter");
+}
+
+function read() {
+  const said = new FormData(form);
+  const where = {};
+  for (const name of ["path", "since", "until", "has_sound", "speech"]) {
+    const value = (said.get(name) ?? "").trim();
+    if (value) where[name] = value;
+  }
+  for (const name of ["shortest", "longest"]) {
+    if (said.get(name)) where[name] = Number(said.get(name));
+  }
+  const tags = said.getAll("tags");
+  return tags.length ? { ...where, tags } : where;
+}

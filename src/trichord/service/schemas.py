@@ -1,0 +1,270 @@
+"""Requests and responses as JSON."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+
+TEXT = 2000
+"""Characters of a text; encoders read less than a tenth of it."""
+PARTS = 16
+TEXTS = 64
+MOST_HITS = 1000
+MOST_RERANKED = 100
+
+
+def _of_files(time: datetime) -> datetime:
+    if not 1900 <= time.year <= 2200:
+        raise ValueError("a time between the years 1900 and 2200")
+    return time
+
+
+def _as_shown(path: str) -> str:
+    if path.startswith(("/", "~")) or {".", ".."} & set(path.split("/")):
+        raise ValueError("a folder, a file or a pattern as the names of hits show it")
+    return path
+
+
+Name = Annotated[str, Field(min_length=1, max_length=64, pattern="^[0-9a-f]+$")]
+"""What the service calls a file, a moment, an upload or a job."""
+Text = Annotated[str, Field(min_length=1, max_length=TEXT)]
+Weight = Annotated[FiniteFloat, Field(ge=0, le=1000)]
+Seconds = Annotated[FiniteFloat, Field(ge=0)]
+Time = Annotated[datetime, AfterValidator(_of_files)]
+Side = Literal["sight", "sound", "both"]
+
+
+class Strict(BaseModel):
+    """A request: a name it does not know is a mistake, not something to pass over."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class PartAsked(Strict):
+    """One thing to search for: exactly one of `text`, `upload` and `moment`."""
+
+    text: Text | None = None
+    upload: Name | None = None
+    moment: Name | None = None
+    as_: Literal["image", "audio", "video"] | None = Field(
+        default=None,
+        alias="as",
+        description="What of an upload counts; all that it has if not given.",
+    )
+    by: Side = Field(default="both", description="What of a moment others shall be like.")
+    weight: Annotated[FiniteFloat, Field(ge=-1000, le=1000)] = Field(
+        default=1.0, description="Below 0: away from it."
+    )
+
+    @model_validator(mode="after")
+    def _one_thing(self) -> "PartAsked":
+        if sum(one is not None for one in (self.text, self.upload, self.moment)) != 1:
+            raise ValueError("a part has exactly one of text, upload and moment")
+        return self
+
+
+class Where(Strict):
+    """Which moments may be found; what is not given does not matter."""
+
+    path: Annotated[str, Field(max_length=1000), AfterValidator(_as_shown)] = Field(
+        default="",
+        description="A folder, a file or a pattern such as *.mp4, as `name` of hits shows them.",
+    )
+    since: Time | None = Field(default=None, description="The file was last changed then or later.")
+    until: Time | None = None
+    shortest: Seconds | None = Field(default=None, description="Seconds of the file.")
+    longest: Seconds | None = None
+    tags: Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=32)] = []
+    has_sound: bool | None = None
+    speech: bool | None = None
+
+
+class QueryAsked(Strict):
+    """What is searched for, and where."""
+
+    parts: Annotated[list[PartAsked], Field(min_length=1, max_length=PARTS)]
+    sight: Weight | None = Field(
+        default=None, description="Weight of sight; null: the collection's."
+    )
+    sound: Weight | None = Field(
+        default=None, description="Weight of sound; null: the collection's."
+    )
+    sound_token: Annotated[FiniteFloat, Field(ge=0, le=1)] | None = Field(
+        default=None, description="Where to listen, from speech (0) to events (1)."
+    )
+    captions: Weight = Field(default=0.0, description="Weight of the captions' full text.")
+    where: Where = Where()
+
+
+class SearchAsked(QueryAsked):
+    """A search."""
+
+    k: Annotated[int, Field(ge=1, le=MOST_HITS)] = 20
+    rerank: Annotated[int, Field(ge=0, le=MOST_RERANKED)] = Field(
+        default=0, description="Moments that a fusion looks at again, where the model has one."
+    )
+    group: bool = Field(
+        default=False, description="k files, each with its moments, the best first."
+    )
+
+
+class CurveAsked(QueryAsked):
+    """How a query fits a file, moment by moment; searches' own fields are passed over."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    file: Name
+
+
+class EmbedAsked(Strict):
+    """Texts, or an uploaded file, to be turned into vectors."""
+
+    texts: Annotated[list[Text], Field(max_length=TEXTS)] = []
+    upload: Name | None = None
+    toward: Literal["sight", "sound"] = "sight"
+
+    @model_validator(mode="after")
+    def _one_thing(self) -> "EmbedAsked":
+        if bool(self.texts) == (self.upload is not None):
+            raise ValueError("give either texts or an upload")
+        return self
+
+
+class AddAsked(Strict):
+    """Files and folders of the server to index, inside the roots it was started with."""
+
+    paths: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=4096)]],
+        Field(min_length=1, max_length=100),
+    ]
+
+
+class Share(BaseModel):
+    """What one part of the query gave to sight and to sound."""
+
+    sight: float | None
+    sound: float | None
+
+
+class HitShown(BaseModel):
+    """A found moment; scores are in standard deviations of an unrelated moment's."""
+
+    id: str
+    file: str
+    name: str
+    start: float
+    end: float
+    score: float
+    sight: float | None
+    sound: float | None
+    reranked: float | None
+    caption: str | None
+    tags: list[str]
+    parts: list[Share]
+    media: str
+    thumbnail: str | None
+    kind: Literal["video", "audio", "image"]
+
+
+class GroupShown(BaseModel):
+    """The moments of one file, the best first."""
+
+    file: str
+    name: str
+    hits: list[HitShown]
+
+
+class Found(BaseModel):
+    """The answer to a search.
+
+    Where `groups` were asked for, `hits` holds the first of each. `parts` says what the query's parts
+    are called, in the order in which each hit has them.
+    """
+
+    hits: list[HitShown]
+    groups: list[GroupShown] | None = None
+    parts: list[str]
+    took_ms: float
+    moments: int
+
+
+class CurveShown(BaseModel):
+    """One value a moment of the file, in order; null where the moment or the query lacks it."""
+
+    start: list[float]
+    end: list[float]
+    sight: list[float | None]
+    sound: list[float | None]
+    score: list[float | None]
+
+
+class UploadShown(BaseModel):
+    """A received file."""
+
+    upload: str
+    kind: Literal["video", "audio", "image"]
+    seconds: float
+
+
+class Vectors(BaseModel):
+    """Unit vectors, one for each text, or one for the file."""
+
+    vectors: list[list[float]]
+
+
+class Weighting(BaseModel):
+    """How much sight and sound count where a search does not say."""
+
+    sight: float
+    sound: float
+
+
+class CollectionShown(BaseModel):
+    """What the archive holds, and what can be asked of it."""
+
+    name: str
+    files: int
+    moments: int
+    statuses: dict[str, int]
+    seconds: float
+    hop: float
+    sound_tokens: list[float]
+    aligned: bool
+    weighting: Weighting
+    tags: list[str]
+    captions: bool
+    speech: bool
+    version: int
+    model: str
+    upload_bytes: int = 0
+    add: bool = False
+
+
+class JobStarted(BaseModel):
+    """A job that goes on in the background."""
+
+    job: str
+
+
+class JobShown(BaseModel):
+    """How far a job is."""
+
+    job: str
+    state: Literal["running", "done", "failed"]
+    files: int
+    done: int
+    changes: dict[str, int]
+    statuses: dict[str, int]
+    error: str | None
+
+
+class Alive(BaseModel):
+    """That the service answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Problem(BaseModel):
+    """Why a request was not answered."""
+
+    error: str

@@ -1,0 +1,45 @@
+"""From what an engine finds to what a client is shown: names for paths, null for what is no number."""
+
+import math
+from collections.abc import Iterable
+
+from trichord.service.catalogue import Catalogue, file_id, moment_id
+from trichord.service.schemas import HitShown, Share
+from trichord.types import Hit
+
+
+def number(value: float | None) -> float | None:
+    """A number as JSON can say it; None for what is none."""
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def numbers(values: Iterable[float | None]) -> list[float | None]:
+    """Numbers as JSON can say them."""
+    return [number(value) for value in values]
+
+
+def shown(hits: Iterable[Hit], catalogue: Catalogue) -> list[HitShown]:
+    """Hits as clients see them; a hit without a score is left out."""
+    return [_hit(hit, catalogue) for hit in hits if math.isfinite(hit.score)]
+
+
+def _hit(hit: Hit, catalogue: Catalogue) -> HitShown:
+    moment, name = hit.moment, moment_id(hit.moment)
+    kind = catalogue.kind(moment.file)
+    return HitShown(
+        id=name,
+        file=file_id(moment.file),
+        name=catalogue.shown(moment.file),
+        start=moment.start,
+        end=moment.end,
+        score=hit.score,
+        sight=number(hit.sight),
+        sound=number(hit.sound),
+        reranked=number(hit.reranked),
+        caption=hit.caption,
+        tags=list(hit.tags),
+        parts=[Share(sight=number(sight), sound=number(sound)) for sight, sound in hit.parts],
+        media=f"/api/media/{file_id(moment.file)}",
+        thumbnail=None if kind == "audio" else f"/api/thumbnails/{name}",
+        kind=kind,
+    )

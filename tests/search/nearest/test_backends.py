@@ -1,0 +1,113 @@
+import sys
+
+import numpy as np
+import pytest
+
+from trichord.search.nearest import Backend, FaissHnsw, FaissIvf, FaissScan, Usearch
+from trichord.search.nearest.backends import PORTION, NotWantedError
+from trichord.types import UserError
+
+BACKENDS = [FaissScan(), FaissIvf(), FaissHnsw(), Usearch()]
+every = pytest.mark.parametrize("backend", BACKENDS, ids=lambda one: type(one).__name__)
+
+
+@pytest.fixture
+def build(gallery, tmp_path):
+    """Builds a structure of the moments that have a picture and opens it."""
+    pytest.importorskip("faiss")
+    pytest.importorskip("usearch")
+
+    def build(backend, name="structure", go_on=lambda: True):
+        rows = np.flatnonzero(gallery.has_vision)
+        backend.build(gallery.vision, rows, tmp_path / name, 1, go_on)
+        return backend.open(tmp_path / name)
+
+    return build
+
+
+@every
+def test_almost_all_of_the_best_are_proposed_at_the_highest_effort(
+    build, gallery, texts, brute, backend
+):
+    proposed = build(backend).propose(texts, 64, backend.efforts(2400)[-1])
+    best = brute(gallery.vision, gallery.has_vision, texts, 10)[0]
+    found = [len({*row} & {*wanted}) for row, wanted in zip(proposed, best, strict=True)]
+    # A quarter of the lists, for texts from another cone; all of the codes and of a small graph.
+    assert sum(found) / best.size > (0.5 if isinstance(backend, FaissIvf) else 0.98)
+
+
+@every
+def test_only_rows_that_were_given_are_proposed_and_each_once(build, gallery, texts, backend):
+    for proposed in build(backend).propose(texts, 200, 64):
+        rows = proposed[proposed >= 0]
+        assert gallery.has_vision[rows].all()
+        assert len(set(rows)) == len(rows)
+        assert len(rows) > 100
+
+
+@every
+def test_more_effort_finds_no_less(build, gallery, texts, brute, backend):
+    index = build(backend)
+    best = brute(gallery.vision, gallery.has_vision, texts, 10)[0]
+    efforts = backend.efforts(2400)
+    found = [
+        sum(
+            len({*row} & {*wanted})
+            for row, wanted in zip(index.propose(texts, 10, effort), best, strict=True)
+        )
+        for effort in (efforts[0], efforts[-1])
+    ]
+    assert found[0] <= found[1]
+
+
+@every
+def test_a_structure_of_fewer_rows_than_asked_for_proposes_them_all(
+    columns, texts, backend, tmp_path
+):
+    pytest.importorskip("usearch")
+    few = columns(40)
+    rows = np.flatnonzero(few.has_vision)
+    backend.build(few.vision, rows, tmp_path / "few", 1, lambda: True)
+    for queries in (texts[:1], texts[:3]):
+        for proposed in backend.open(tmp_path / "few").propose(queries, 64, 64):
+            assert set(proposed[proposed >= 0]) == set(rows)
+
+
+@every
+def test_building_stops_when_nobody_wants_it_any_more(build, backend):
+    with pytest.raises(NotWantedError):
+        build(backend, go_on=lambda: False)
+
+
+@pytest.mark.parametrize("backend", BACKENDS[:3], ids=lambda one: type(one).__name__)
+def test_the_same_vectors_make_the_same_file(build, tmp_path, backend):
+    for name in ("one", "two"):
+        build(backend, name)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+@every
+def test_efforts_rise(backend):
+    assert isinstance(backend, Backend)
+    for rows in (1, 100, 1_000_000):
+        efforts = backend.efforts(rows)
+        assert efforts[0] >= 1
+        assert list(efforts) == sorted(set(efforts))
+
+
+def test_inverted_lists_are_two_for_each_row_of_a_square():
+    assert FaissIvf().lists_for(1_000_000) == 2000
+    assert FaissIvf(lists=5).lists_for(3) == 3
+
+
+def test_a_million_vectors_are_given_in_portions():
+    assert PORTION < 100_000
+
+
+@pytest.mark.parametrize(
+    ("backend", "name"), [(FaissScan(), "faiss"), (Usearch(), "usearch.index")]
+)
+def test_a_missing_library_is_named_with_its_extra(monkeypatch, gallery, tmp_path, backend, name):
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(UserError, match=rf'{name[:5]}.* pip install "trichord\[search\]"'):
+        backend.build(gallery.vision, np.arange(9), tmp_path / "x", 1, lambda: True)

@@ -1,0 +1,165 @@
+import math
+
+import numpy as np
+import pytest
+
+from trichord.models.yardstick import blend
+from trichord.search.combination import Centre, Combined
+from trichord.search.gallery import Gallery
+from trichord.search.hits import hits_of
+from trichord.search.query_vectors import QueryVectors
+from trichord.search.yardstick import calibrate
+from trichord.types import Moment
+
+DIM = 32
+
+
+def unit(rows):
+    return (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def gallery():
+    """Moments that resemble one another in sight; a third lacks sight, a third sound."""
+    rng = np.random.default_rng(0)
+    kind = np.arange(300) % 3
+    has_vision, has_audio = kind != 1, kind != 2
+    vision, audio = unit(rng.normal(size=(300, DIM)) + 3), unit(rng.normal(size=(300, DIM)))
+    return Gallery.of(
+        tuple(Moment(file=f"f{i // 4:03}", start=i % 4 * 1.0, end=i % 4 + 1.0) for i in range(300)),
+        vision=vision * has_vision[:, None],
+        has_vision=has_vision,
+        audio=audio * has_audio[:, None],
+        has_audio=has_audio,
+    )
+
+
+@pytest.fixture(scope="module")
+def calibration(gallery):
+    texts = unit(np.random.default_rng(1).normal(size=(40, DIM)) + 1)
+    return calibrate(gallery, texts, texts, aligned=True)
+
+
+@pytest.fixture(scope="module")
+def vectors():
+    """Makes the vectors of a part."""
+
+    def vectors(kind, seed, sight=True, sound=True):
+        vector = unit(np.random.default_rng(seed).normal(size=DIM) + 1)
+        return QueryVectors(kind, vector if sight else None, vector if sound else None)
+
+    return vectors
+
+
+def combined_of(parts, weights, gallery, calibration):
+    centres = (
+        Centre.of(gallery.vision, gallery.has_vision),
+        Centre.of(gallery.audio, gallery.has_audio),
+    )
+    return Combined.of(parts, weights, calibration, centres)
+
+
+def standard(query, vectors, has, scale):
+    """Standardised cosines, by every cosine of the gallery."""
+    cosines = vectors.astype(np.float64) @ query.astype(np.float64)
+    return scale.standardise(cosines[None], has[None])[0] * has
+
+
+def expected(parts, weights, gallery, calibration):
+    """Sight and sound of each moment, each part by itself; all parts have both sides."""
+    size = math.sqrt(sum(w**2 for _, w in parts))
+    sums, agreement = [0.0, 0.0], 0.0
+    for part, w in parts:
+        stick = calibration.of_kind(part.kind)
+        seen = standard(part.sight, gallery.vision, gallery.has_vision, stick.sight)
+        heard = standard(part.sound, gallery.audio, gallery.has_audio, stick.sound)
+        sums = [sums[0] + w * seen / size, sums[1] + w * heard / size]
+        agreement += (w / size) ** 2 * stick.agreement
+    given = gallery.has_vision * weights[0], gallery.has_audio * weights[1]
+    return blend(*sums, given, agreement)
+
+
+PARTS = [
+    [("text", 1.0)],
+    [("audio", 1.0)],
+    [("both", 0.3)],
+    [("text", 1.0), ("text", -1.0)],
+    [("text", 2.0), ("vision", 1.0), ("audio", -0.5), ("both", 0.25)],
+]
+
+
+@pytest.mark.parametrize("kinds", PARTS)
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (0.5, 2.0), (0.0, 1.0), (3.0, 0.0)])
+def test_scores_are_those_of_each_part_by_itself(gallery, calibration, vectors, kinds, weights):
+    parts = [(vectors(kind, seed), w) for seed, (kind, w) in enumerate(kinds)]
+    combined = combined_of(parts, weights, gallery, calibration)
+    seen, heard = combined.settle(gallery, np.arange(len(gallery))).totals
+    sight, sound = expected(parts, weights, gallery, calibration)
+    np.testing.assert_allclose(seen, sight, rtol=0, atol=3e-6)
+    np.testing.assert_allclose(heard, sound, rtol=0, atol=3e-6)
+
+
+@pytest.mark.parametrize("kinds", PARTS)
+def test_what_parts_gave_sums_to_sight_and_sound(gallery, calibration, vectors, kinds):
+    parts = [(vectors(kind, seed), w) for seed, (kind, w) in enumerate(kinds)]
+    combined = combined_of(parts, (1.0, 0.7), gallery, calibration)
+    for hit in hits_of(combined.settle(gallery, np.arange(len(gallery))).best(300), gallery):
+        row = gallery.row_of(hit.moment.file, hit.moment.start)
+        assert hit.score == (hit.sight or 0.0) + (hit.sound or 0.0)
+        assert len(hit.parts) == len(kinds)
+        for side, total, has in zip(
+            zip(*hit.parts, strict=True), (hit.sight, hit.sound),
+            (gallery.has_vision[row], gallery.has_audio[row]), strict=True,
+        ):  # fmt: skip
+            if has:
+                assert sum(side) == pytest.approx(total, abs=1e-9)
+            else:
+                assert total is None
+                assert set(side) == {None}
+
+
+def test_a_part_that_says_nothing_of_a_side_does_not_weaken_the_others_there(
+    gallery, calibration, vectors
+):
+    text, picture = vectors("text", 0), vectors("vision", 1, sound=False)
+    alone = combined_of([(text, 1.0)], (1.0, 1.0), gallery, calibration)
+    both = combined_of([(text, 1.0), (picture, 5.0)], (1.0, 1.0), gallery, calibration)
+    deaf = np.flatnonzero(gallery.has_audio & ~gallery.has_vision)
+    np.testing.assert_array_equal(
+        both.settle(gallery, deaf).totals[1], alone.settle(gallery, deaf).totals[1]
+    )
+    [hit] = hits_of(both.settle(gallery, np.array([0])), gallery)
+    assert hit.parts[1][1] is None
+    assert None not in hit.parts[0]
+
+
+def test_a_side_without_weight_gives_nothing_and_is_not_searched(gallery, calibration, vectors):
+    combined = combined_of([(vectors("text", 0), 1.0)], (0.0, 1.0), gallery, calibration)
+    assert not combined.sight.asked
+    assert combined.coefficients()[2].tolist()[:2] == [-np.inf, -np.inf]
+    [hit] = hits_of(combined.settle(gallery, np.array([2])), gallery)  # sight only
+    assert (hit.score, hit.sight, hit.sound, hit.parts) == (0.0, 0.0, None, ((0.0, None),))
+
+
+@pytest.mark.parametrize("kinds", PARTS)
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (0.0, 1.0)])
+def test_one_vector_and_one_number_a_side_say_the_same(
+    gallery, calibration, vectors, kinds, weights
+):
+    parts = [(vectors(kind, seed), w) for seed, (kind, w) in enumerate(kinds)]
+    combined = combined_of(parts, weights, gallery, calibration)
+    sight, sound, added = combined.coefficients()[:, gallery.has_vision + 2 * gallery.has_audio]
+    quick = added + sight * (gallery.vision @ combined.sight.vector)
+    quick += sound * (gallery.audio @ combined.sound.vector)
+    found = np.flatnonzero(quick > -np.inf)
+    assert found.tolist() == np.flatnonzero((sight > 0) | (sound > 0)).tolist()
+    exact = sum(combined.settle(gallery, found).totals)
+    assert np.abs(quick[found] - exact).max() < combined.slack / 2
+
+
+def test_equal_scores_are_ordered_by_row(gallery, calibration, vectors):
+    text = vectors("text", 0)
+    nothing = combined_of([(text, 1.0), (text, -1.0)], (1.0, 1.0), gallery, calibration)
+    settled = nothing.settle(gallery, np.arange(len(gallery))).best(50)
+    assert settled.rows.tolist() == list(range(50))
+    assert not np.any(sum(settled.totals))

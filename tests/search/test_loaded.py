@@ -1,0 +1,161 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from trichord.search.candidates import AT_LEAST, Proposed, Scored
+from trichord.search.collection import Collection
+from trichord.search.combination import Centre, Combined
+from trichord.search.description import Description
+from trichord.search.gallery import Gallery
+from trichord.search.loaded import BLOCK, Loaded
+from trichord.search.nearest.exact import Exact
+from trichord.search.query_vectors import QueryVectors
+from trichord.search.yardstick import calibrate
+from trichord.types import Moment
+
+DIM = 16
+COUNT = BLOCK + 700
+
+
+def unit(rows):
+    return (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def gallery():
+    """More moments than a block holds; one in four repeats another, a third lacks each modality."""
+    rng = np.random.default_rng(0)
+    like = np.where(rng.uniform(size=COUNT) < 0.25, rng.integers(0, 200, COUNT), np.arange(COUNT))
+    kind = like % 3
+    has_vision, has_audio = kind != 1, kind != 2
+    return Gallery.of(
+        tuple(
+            Moment(file=f"f{i // 9:04}", start=i % 9 * 1.0, end=i % 9 + 1.0) for i in range(COUNT)
+        ),
+        vision=unit(rng.normal(size=(COUNT, DIM)) + 1)[like] * has_vision[:, None],
+        has_vision=has_vision,
+        audio=unit(rng.normal(size=(COUNT, DIM)))[like] * has_audio[:, None],
+        has_audio=has_audio,
+    )
+
+
+@pytest.fixture(scope="module")
+def loaded(gallery, tmp_path_factory):
+    description = Description(
+        run="run", fingerprint="f", seconds=1.0, hop=1.0, vision_dim=DIM, audio_dim=DIM
+    )
+    texts = unit(np.random.default_rng(1).normal(size=(30, DIM)))
+    return Loaded(
+        collection=Collection.begin(tmp_path_factory.mktemp("c") / "c", description),
+        version=0,
+        token=None,
+        gallery=gallery,
+        calibration=calibrate(gallery, texts, texts, aligned=True),
+        centres=(
+            Centre.of(gallery.vision, gallery.has_vision),
+            Centre.of(gallery.audio, gallery.has_audio),
+        ),
+        pattern=(gallery.has_vision + 2 * gallery.has_audio).astype(np.uint8),
+        captioned=False,
+        structures=None,
+    )
+
+
+@pytest.fixture(scope="module")
+def asked(loaded):
+    """Queries of one part and of three, of every weighting."""
+    rng = np.random.default_rng(2)
+
+    def part(kind):
+        vector = unit(rng.normal(size=DIM))
+        return QueryVectors(kind, vector, vector)
+
+    several = [(part("text"), 1.0), (part("vision"), 0.5), (part("text"), -1.0)]
+    queries = [([(part("text"), 1.0)], w) for w in ((1.0, 1.0), (0.2, 1.0), (0.0, 1.0))]
+    queries += [(several, (1.0, 1.0)), (several, (1.0, 0.0))] * 2
+    return [Combined.of(one, w, loaded.calibration, loaded.centres) for one, w in queries]
+
+
+def all_ranked(loaded, combined, allowed=None):
+    """Every moment that can be found, scored exactly, best first."""
+    shares = combined.shares(loaded.gallery.has_vision, loaded.gallery.has_audio)
+    there = sum(shares) > 0
+    rows = np.flatnonzero(there if allowed is None else there & allowed)
+    return combined.settle(loaded.gallery, rows).best(len(rows)).rows.tolist()
+
+
+@pytest.mark.parametrize("k", [1, 10, 500, 2 * COUNT])
+def test_the_best_are_those_of_scoring_all_exactly(loaded, asked, k):
+    found = loaded.candidates(asked, [None] * len(asked))
+    for combined, candidates in zip(asked, found, strict=True):
+        rows = loaded.best(combined, candidates, k).rows.tolist()
+        assert rows == all_ranked(loaded, combined)[:k]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.1, 0.5])
+def test_a_filter_leaves_the_order_of_the_others(loaded, asked, share):
+    rng = np.random.default_rng(3)
+    allowed = [rng.uniform(size=COUNT) < share for _ in asked]
+    found = loaded.candidates(asked, allowed)
+    for combined, candidates, mask in zip(asked, found, allowed, strict=True):
+        rows = loaded.best(combined, candidates, 20).rows.tolist()
+        assert rows == all_ranked(loaded, combined, mask)[:20]
+
+
+def test_filtered_and_unfiltered_queries_are_asked_together(loaded, asked):
+    mask = np.arange(COUNT) < 50
+    masks = [mask if i % 2 else None for i in range(len(asked))]
+    for combined, candidates, one in zip(
+        asked, loaded.candidates(asked, masks), masks, strict=True
+    ):
+        rows = loaded.best(combined, candidates, 7).rows.tolist()
+        assert rows == all_ranked(loaded, combined, one)[:7]
+
+
+def test_vectors_may_lie_in_a_file(loaded, asked, tmp_path):
+    gallery = loaded.gallery
+    mapped = {}
+    for name in ("vision", "audio"):
+        np.save(tmp_path / f"{name}.npy", getattr(gallery, name))
+        mapped[name] = np.load(tmp_path / f"{name}.npy", mmap_mode="r")
+    other = replace(loaded, gallery=replace(gallery, **mapped))
+    for combined in asked[:4]:
+        [candidates] = other.candidates([combined], [None])
+        assert (
+            other.best(combined, candidates, 30).rows.tolist() == all_ranked(loaded, combined)[:30]
+        )
+
+
+@pytest.mark.parametrize("filtered", [False, True])
+def test_where_all_moments_are_proposed_the_result_is_exact(loaded, asked, filtered):
+    gallery = loaded.gallery
+    mask = np.arange(COUNT) % 5 == 0 if filtered else None
+    for combined in asked[:5]:
+        proposed = Proposed(
+            combined,
+            Exact(gallery.vision, gallery.has_vision),
+            Exact(gallery.audio, gallery.has_audio),
+            mask,
+        )
+        rows = loaded.best(combined, proposed, COUNT).rows.tolist()
+        assert rows == all_ranked(loaded, combined, mask)
+
+
+def test_the_best_by_either_side_are_proposed(loaded, asked):
+    gallery, combined = loaded.gallery, asked[0]
+    sight = Exact(gallery.vision, gallery.has_vision)
+    sound = Exact(gallery.audio, gallery.has_audio)
+    rows = Proposed(combined, sight, sound, None).best(1)
+    assert len(rows) < COUNT
+    seen = sight.search(combined.sight.vector.astype(np.float32)[None], AT_LEAST)[0][0]
+    heard = sound.search(combined.sound.vector.astype(np.float32)[None], AT_LEAST)[0][0]
+    assert rows.tolist() == sorted({*seen.tolist(), *heard.tolist()})
+    assert all_ranked(loaded, combined)[0] in rows
+
+
+def test_scores_off_by_less_than_half_the_slack_lose_nothing():
+    scores = np.zeros(1000, np.float32)
+    scores[[5, 700]] = 1.0, 0.9
+    assert Scored(scores, None, slack=0.25).best(1).tolist() == [5, 700]
+    assert Scored(scores, np.arange(1000) + 7, slack=0.05).best(1).tolist() == [12]

@@ -1,0 +1,127 @@
+import threading
+import time
+from contextlib import closing
+
+import pytest
+
+from trichord.search import overlap as module
+from trichord.search.overlap import EndedError, Overlap
+
+
+def stages():
+    return [one for one in threading.enumerate() if one.name == "trichord-stage"]
+
+
+def ended():
+    """Whether all stages end within a few seconds."""
+    deadline = time.monotonic() + 10
+    while stages() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return not stages()
+
+
+def test_items_come_in_order_through_several_stages():
+    with Overlap() as overlap:
+        squares = (n * n for n in overlap.ahead(iter(range(200)), 3))
+        assert list(overlap.ahead(squares, 1)) == [n * n for n in range(200)]
+    assert ended()
+
+
+def test_a_stage_works_ahead_by_its_room_and_no_further():
+    made, third = [], threading.Event()
+
+    def items():
+        for n in range(10):
+            made.append(n)
+            if n == 3:
+                third.set()
+            yield n
+
+    with Overlap() as overlap:
+        found = overlap.ahead(items(), 3)
+        assert third.wait(10)  # three wait for the caller, the fourth waits for room
+        time.sleep(3 * module.GLANCE_SECONDS)
+        assert made == [0, 1, 2, 3]
+        assert list(found) == list(range(10))
+
+
+def test_what_goes_wrong_in_a_stage_is_raised_where_its_items_are_taken():
+    def items():
+        yield 1
+        raise LookupError("two is missing")
+
+    with Overlap() as overlap:
+        found = overlap.ahead(overlap.ahead(items(), 5), 5)
+        assert next(found) == 1
+        with pytest.raises(LookupError, match="two is missing"):
+            next(found)
+    assert ended()
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, GeneratorExit, ValueError])
+def test_leaving_the_chain_ends_all_stages_and_closes_what_they_read(stop):
+    closed = []
+
+    def endless():
+        try:
+            n = 0
+            while True:
+                yield n
+                n += 1
+        finally:
+            closed.append(True)
+
+    def read():
+        with Overlap() as overlap:
+            for n in overlap.ahead((n for n in overlap.ahead(endless(), 2)), 2):
+                if n == 5:
+                    raise stop
+
+    with pytest.raises(stop):
+        read()
+    assert ended()
+    assert closed == [True]
+
+
+def test_a_chain_that_ended_looks_to_no_stage_as_if_its_items_had():
+    sums = []
+
+    def added(items):
+        sums.append(sum(items))
+        yield sums[-1]
+
+    def endless():
+        while True:
+            yield 1
+
+    with Overlap() as overlap:
+        total = overlap.ahead(added(overlap.ahead(endless(), 2)), 2)
+    assert ended()
+    assert sums == []
+    with pytest.raises(EndedError):
+        next(total)
+
+
+def test_a_stage_that_is_long_busy_is_left_behind(monkeypatch):
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.1)
+    release = threading.Event()
+
+    def slow():
+        release.wait(20)
+        yield 1
+
+    with Overlap() as overlap:
+        overlap.ahead(slow(), 1)
+    assert len(stages()) == 1
+    release.set()
+    assert ended()
+
+
+def test_a_reader_that_stops_in_the_middle_leaves_nothing_running():
+    def read():
+        with Overlap() as overlap:
+            yield from overlap.ahead(iter(range(1000)), 2)
+
+    with closing(read()) as items:
+        assert next(items) == 0
+    assert ended()

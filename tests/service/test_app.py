@@ -1,0 +1,195 @@
+import asyncio
+import json
+
+import httpx
+import numpy as np
+import pytest
+
+from trichord.service.catalogue import file_id
+
+
+def test_a_text_finds_its_moment(found):
+    hit = found("a redder field")[0]
+    assert (hit["name"], hit["start"], hit["end"], hit["kind"]) == ("red.mp4", 2.0, 4.0, "video")
+    assert hit["caption"] == "a redder field"
+    assert hit["score"] == pytest.approx((hit["sight"] or 0) + (hit["sound"] or 0))
+    assert "/" not in hit["id"] + hit["file"]
+
+
+def test_names_are_shown_from_the_roots(found, root):
+    names = {hit["name"] for hit in found("x", k=100)}
+    assert names == {"red.mp4", "still.png", "more/tone.wav"}
+    assert not any(str(root) in json.dumps(hit) for hit in found("x", k=100))
+
+
+def test_k_bounds_the_hits(found):
+    assert len(found("x", k=2)) == 2
+
+
+def test_a_minus_makes_two_parts(ask):
+    body = {"parts": [{"text": 'a red field -"a redder field"', "weight": 2.0}]}
+    answer = ask("POST", "/api/search", json=body).json()
+    assert answer["parts"] == ["a red field", "−a redder field"]
+    best, *_ = answer["hits"]
+    assert best["caption"] == "a red field"
+    assert len(best["parts"]) == 2
+    assert best["sight"] == pytest.approx(sum(part["sight"] for part in best["parts"]))
+    captions = [hit["caption"] for hit in answer["hits"] if hit["sight"] is not None]
+    assert captions[-1] == "a redder field"
+
+
+def test_filters_are_passed_on(found):
+    assert {hit["kind"] for hit in found("x", where={"has_sound": True})} == {"audio"}
+    assert {hit["name"] for hit in found("x", where={"path": "more"})} == {"more/tone.wav"}
+    assert found("x", where={"since": "2100-01-01T00:00:00Z"}) == []
+
+
+def test_more_like_a_moment_leaves_it_out(ask, found):
+    this = found("a red field")[0]
+    body = {"parts": [{"moment": this["id"], "by": "sight"}]}
+    answer = ask("POST", "/api/search", json=body).json()
+    assert this["id"] not in {hit["id"] for hit in answer["hits"]}
+    assert answer["parts"] == ["like red.mp4 at 0 s"]
+
+
+def test_groups_have_a_file_each(ask):
+    body = {"parts": [{"text": "a redder field"}], "group": True, "k": 2}
+    answer = ask("POST", "/api/search", json=body).json()
+    assert answer["groups"][0]["name"] == "red.mp4"
+    assert [hit["start"] for hit in answer["groups"][0]["hits"]] == [2.0, 0.0]
+    assert len({group["file"] for group in answer["groups"]}) == len(answer["groups"]) == 2
+    assert answer["hits"] == [group["hits"][0] for group in answer["groups"]]
+
+
+def test_a_curve_goes_over_the_file(ask, root):
+    body = {"parts": [{"text": "a redder field"}], "file": file_id(str(root / "red.mp4")), "k": 5}
+    curve = ask("POST", "/api/curve", json=body).json()
+    assert (curve["start"], curve["end"]) == ([0.0, 2.0], [2.0, 4.0])
+    assert curve["score"][1] > curve["score"][0]
+    assert curve["sound"] == [None, None]
+    assert ask("POST", "/api/curve", json={**body, "file": "0" * 24}).status_code == 404
+
+
+def test_texts_are_embedded(ask, engine):
+    response = ask("POST", "/api/embed", json={"texts": ["a", "b"]})
+    expected = engine.model.embed_text(["a", "b"])
+    np.testing.assert_allclose(response.json()["vectors"], expected, rtol=1e-6)
+    assert ask("POST", "/api/embed", json={"texts": []}).status_code == 422
+    assert ask("POST", "/api/embed", json={"texts": ["x"] * 65}).status_code == 422
+    assert ask("POST", "/api/embed", json={"texts": [" "]}).status_code in (200, 400)
+
+
+def test_an_upload_is_searched_with_and_embedded(serving, rendered, engine):
+    app = serving()
+
+    async def all_of():
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            content = (rendered / "still.png").read_bytes()
+            sent = await client.post("/api/uploads", files={"file": ("x.mp4", content)})
+            name = sent.json()["upload"]
+            by_it = await client.post(
+                "/api/search", json={"parts": [{"upload": name}, {"text": "yellow"}]}
+            )
+            vector = await client.post("/api/embed", json={"upload": name})
+            deaf = await client.post(
+                "/api/search", json={"parts": [{"upload": name, "as": "audio"}]}
+            )
+            return sent, by_it, vector, deaf
+
+    sent, by_it, vector, deaf = asyncio.run(all_of())
+    assert sent.json()["kind"] == "image"
+    assert by_it.status_code == 200, by_it.text
+    assert by_it.json()["parts"] == ["the uploaded picture", "yellow"]
+    assert len(vector.json()["vectors"]) == 1
+    assert deaf.status_code == 400
+    assert deaf.json()["error"].startswith("The uploaded sound has no sound")
+    assert str(app.state.archive.uploads.folder) not in deaf.text
+
+
+def test_the_collection_is_described_without_its_place(ask, collection):
+    response = ask("GET", "/api/collection")
+    said = response.json()
+    assert said["name"] == "collection"
+    assert (said["files"], said["moments"], said["seconds"]) == (3, 4, 2.0)
+    assert said["statuses"] == {"ok": 4}
+    assert said["tags"] == ["tagged"]
+    assert said["captions"] is True
+    assert said["model"] == "words"
+    assert said["add"] is True
+    assert "/" not in response.text
+
+
+def test_adding_goes_on_in_the_background(serving, root, collection, monkeypatch):
+    from trichord.search.indexing import Indexed
+
+    def index(collection, model, decoder, places):
+        for place in places:
+            yield Indexed(file=str(place), change="new", status="ok")
+
+    monkeypatch.setattr("trichord.service.archive.index", index)
+    app = serving()
+
+    async def all_of():
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            started = await client.post("/api/add", json={"paths": ["more", "red.mp4"]})
+            while True:
+                job = await client.get(f"/api/jobs/{started.json()['job']}")
+                if job.json()["state"] != "running":
+                    return started, job
+                await asyncio.sleep(0.02)
+
+    started, job = asyncio.run(all_of())
+    assert started.status_code == 202
+    assert job.json() == {
+        "job": started.json()["job"], "state": "done", "files": 2, "done": 2,
+        "changes": {"new": 2}, "statuses": {"ok": 2}, "error": None,
+    }  # fmt: skip
+
+
+def test_searches_that_wait_together_are_answered_together(serving, engine):
+    app = serving()
+
+    async def crowd():
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            engine.gate.clear()
+            asyncio.get_running_loop().call_later(0.5, engine.gate.set)
+            asked = [
+                client.post("/api/search", json={"parts": [{"text": text}], "k": k}, timeout=60)
+                for k, text in enumerate(["a red field", "yellow", "a redder field"] * 3, start=1)
+            ]
+            return await asyncio.gather(*asked)
+
+    found = asyncio.run(crowd())
+    assert [len(one.json()["hits"]) for one in found] == [1, 2, 3, 4, 4, 4, 4, 4, 4]
+    best = [one.json()["hits"][0]["caption"] for one in found]
+    assert best == ["a red field", "yellow", "a redder field"] * 3
+    assert sum(engine.batches) == 9
+    assert len(engine.batches) <= 2  # what came first, and all the others
+
+
+def test_metrics_count_by_route_and_never_by_address(requests):
+    addresses = [("GET", f"/api/media/{i:024x}", {}) for i in range(20)]
+    *_, last = requests(
+        [*addresses, ("GET", "/x/y", {}), ("BREW", "/", {}), ("GET", "/metrics", {})]
+    )
+    lines = last.text.splitlines()
+    counted = 'trichord_requests_total{method="GET",route="/api/media/{file}",status="404"} 20.0'
+    assert counted in lines
+    assert any(
+        'method="other",route="other"' in line or 'method="other",route="/"' in line
+        for line in lines
+    )
+    assert "trichord_moments 4.0" in lines
+    assert not any("000000" in line for line in lines)
+
+
+def test_the_interface_describes_itself_and_loads_nothing_from_elsewhere(ask):
+    schema = ask("GET", "/openapi.json").json()
+    assert {"/api/search", "/api/curve", "/api/uploads", "/api/add", "/api/media/{file}"} <= set(
+        schema["paths"]
+    )
+    for path in ("/docs", "/redoc"):
+        assert ask("GET", path).status_code == 404

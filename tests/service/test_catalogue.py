@@ -1,0 +1,77 @@
+from pathlib import Path
+
+import pytest
+
+from trichord.service.catalogue import Catalogue, file_id, moment_id
+from trichord.service.errors import RefusedError, withheld
+from trichord.types import Moment
+
+
+@pytest.fixture
+def gallery(collection):
+    return collection.table.gallery()
+
+
+def test_ids_say_nothing_and_lead_back(gallery):
+    catalogue = Catalogue(gallery)
+    for moment in gallery.moments:
+        name = moment_id(moment)
+        assert len(name) == 40
+        assert set(name) <= set("0123456789abcdef")
+        assert catalogue.moment(name) == moment
+        assert catalogue.file(file_id(moment.file)) == moment.file
+    assert len({moment_id(moment) for moment in gallery.moments}) == len(gallery)
+
+
+def test_ids_last():
+    """2.5 s as a big-endian double, behind the file's id."""
+    moment = Moment(file="/a/b.mp4", start=2.5, end=5.0)
+    assert moment_id(moment) == file_id("/a/b.mp4") + "4004000000000000"
+
+
+@pytest.mark.parametrize("name", ["", "0" * 40, "f" * 40, "x" * 40, "0" * 41, "../../etc/passwd"])
+def test_other_ids_are_not_found(gallery, name):
+    with pytest.raises(RefusedError) as refused:
+        Catalogue(gallery).moment(name)
+    assert refused.value.status_code == 404
+
+
+def test_a_start_that_is_no_number_is_not_found(gallery):
+    name = file_id(gallery.files[0])
+    for start in ("7ff8000000000000", "7ff0000000000000", "c004000000000000"):
+        with pytest.raises(RefusedError):
+            Catalogue(gallery).moment(name + start)
+
+
+def test_names_are_shown_from_the_root_or_from_what_files_have_in_common(gallery, root):
+    tone = str(root / "more" / "tone.wav")
+    assert Catalogue(gallery, [root]).shown(tone) == "more/tone.wav"
+    assert Catalogue(gallery, [root, root / "more"]).shown(tone) == "tone.wav"
+    assert Catalogue(gallery, [Path("/elsewhere")]).shown(tone) == "more/tone.wav"
+    assert Catalogue(gallery).shown(tone) == "more/tone.wav"
+    assert Catalogue(gallery).shown("/elsewhere/deep/x.mp4") == "x.mp4"
+
+
+def test_a_kind_is_what_can_be_done_with_a_file(gallery, root):
+    catalogue = Catalogue(gallery)
+    kinds = {file: catalogue.kind(file) for file in gallery.files}
+    assert kinds == {
+        str(root / "red.mp4"): "video",
+        str(root / "still.png"): "image",
+        str(root / "more" / "tone.wav"): "audio",
+    }
+
+
+@pytest.mark.parametrize(
+    ("sentence", "said"),
+    [
+        ("/srv/archive/x: bad (see /srv/archive)", "(a path): bad (see (a path))"),
+        ("/tmp/up/1 has no sound", "The upload has no sound"),
+        ("cannot read s3://bucket/key: try", "cannot read (a path): try"),
+        ("--sight and/or 1/2: 5 km/h", "--sight and/or 1/2: 5 km/h"),
+        ("first line\n/second", "first line"),
+        ("x" * 1000, "x" * 300),
+    ],
+)
+def test_paths_are_withheld(sentence, said):
+    assert withheld(sentence, {"/tmp/up/1": "The upload"}) == said

@@ -1,0 +1,234 @@
+import asyncio
+import contextlib
+import os
+import socket
+import threading
+import time
+
+import httpx
+import pytest
+import uvicorn
+
+from trichord.service import serve
+from trichord.service.allowance import Allowance
+from trichord.service.catalogue import file_id
+from trichord.service.server import server_of
+from trichord.types import UserError
+
+SEARCH = {"parts": [{"text": "a red field"}]}
+PATIENCE = 20.0
+"""Seconds in which a slow machine does what takes milliseconds."""
+
+
+def test_another_address_without_a_token_is_refused_before_anything_is_opened(tmp_path):
+    with pytest.raises(UserError, match="--token"):
+        serve(tmp_path / "nothing", load=lambda name: None, host="0.0.0.0")
+
+
+def test_a_collection_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(UserError, match="is not a collection"):
+        serve(tmp_path / "nothing", load=lambda name: None)
+
+
+def test_a_root_is_a_folder(tmp_path):
+    with pytest.raises(UserError, match="--root"):
+        serve(tmp_path, load=lambda name: None, roots=[tmp_path / "nothing"])
+
+
+def test_a_port_that_is_taken_is_named(collection):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=f"--port {port}"):
+            serve(collection.name, load=lambda name: None, port=port)
+
+
+def test_a_missing_extra_is_named(collection, monkeypatch):
+    monkeypatch.setattr("trichord.service.server.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"pip install 'trichord\[serve\]'"):
+        serve(collection.name, load=lambda name: None)
+
+
+def test_a_collection_is_served_until_the_end(collection, root, engine, monkeypatch):
+    served, addresses, loaded = [], [], []
+
+    def run(self, sockets):
+        served.append((self.config, sockets[0].getsockname()))
+
+    monkeypatch.setattr(uvicorn.Server, "run", run)
+
+    def load(name):
+        loaded.append(name)
+        return engine.model
+
+    serve(collection.name, load=load, port=0, roots=[root], ready=addresses.append)
+    [(config, (host, port))] = served
+    assert loaded == ["/secret/runs/words"]
+    assert addresses == [f"http://{host}:{port}/"]
+    assert host == "127.0.0.1"
+    assert not config.access_log
+    assert config.app.state.archive.roots == (root.resolve(),)
+    config.app.state.archive.close()
+
+
+@pytest.fixture
+def live(serving):
+    """Starts servers; gives the address of each."""
+    running = []
+
+    def live(**limits):
+        allowance = Allowance(**limits)
+        app = serving(allowance=allowance)
+        server = server_of(app, allowance)
+        listening = socket.create_server(("127.0.0.1", 0))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        running.append((server, thread, listening))
+        return listening.getsockname(), app
+
+    yield live
+    for server, thread, listening in running:
+        server.should_exit = True
+        thread.join(PATIENCE)
+        listening.close()
+
+
+def talk(address, said, *, then=None):
+    """Say something over a socket, and hear what comes until the other side ends it."""
+    with socket.create_connection(address, timeout=PATIENCE) as line:
+        line.sendall(said)
+        if then is not None:
+            then(line)
+        heard = b""
+        with contextlib.suppress(ConnectionResetError):
+            while portion := line.recv(65536):
+                heard += portion
+        return heard
+
+
+def post(path, length, body=b"", kind="application/json"):
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
+    return head.encode() + f"Content-Length: {length}\r\n\r\n".encode() + body
+
+
+def test_ten_gigabytes_that_are_announced_are_refused_and_the_line_is_cut(live):
+    address, _ = live()
+    for path in ("/api/uploads", "/api/search"):
+        heard = talk(address, post(path, 10_000_000_000))
+        assert heard.startswith(b"HTTP/1.1 413 ")
+        assert b'{"error":"The body is larger than ' in heard
+
+
+def test_an_endless_body_is_refused_and_the_line_is_cut(live):
+    address, _ = live()
+
+    def go_on(line):
+        with contextlib.suppress(OSError):
+            for _ in range(1000):
+                line.sendall(b"10000\r\n" + b"x" * 65536 + b"\r\n")
+
+    head = (
+        b"POST /api/search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n"
+    )
+    heard = talk(address, head, then=go_on)
+    assert heard == b"" or heard.startswith(b"HTTP/1.1 413 ")
+
+
+@pytest.mark.parametrize("said", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: localhost\r\nX: "])
+def test_a_head_that_does_not_come_is_not_waited_for(live, said):
+    address, _ = live(head_seconds=0.2)
+    assert talk(address, said) == b""
+
+
+def test_a_second_head_that_does_not_come_is_not_waited_for_either(live):
+    address, _ = live(head_seconds=0.3)
+    first = b"GET /api/health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    heard = talk(address, first, then=lambda line: line.sendall(b"GET / HT"))
+    assert heard.count(b"HTTP/1.1 ") == 1
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(live):
+    address, _ = live(idle_seconds=0.2)
+    heard = talk(address, post("/api/search", 100, b"{"))
+    assert heard.startswith(b"HTTP/1.1 408 ")
+
+
+def test_an_answer_that_takes_its_time_is_not_cut(live, engine):
+    address, _ = live(head_seconds=0.2)
+    engine.gate.clear()
+    threading.Timer(0.8, engine.gate.set).start()
+    answer = httpx.post(f"http://{address[0]}:{address[1]}/api/search", json=SEARCH, timeout=60)
+    assert answer.status_code == 200
+
+
+def test_a_client_that_does_not_take_what_it_is_sent_is_cut_off(live, root):
+    size = 64 * 1024**2
+    os.truncate(root / "red.mp4", size)
+    address, _ = live(stall_seconds=0.3)
+    said = f"GET /api/media/{file_id(str(root / 'red.mp4'))} HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    heard = talk(address, said.encode(), then=lambda line: time.sleep(1.5))
+    assert heard.startswith(b"HTTP/1.1 200 ")
+    assert len(heard) < size
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 1_000_000 + b"\r\n\r\n",
+        b"nonsense\r\n\r\n",
+        b"POST /api/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+    ],
+)
+def test_a_malformed_head_is_refused(live, said):
+    address, _ = live()
+    heard = b""
+    with contextlib.suppress(OSError):  # it may be cut while we are still talking
+        heard = talk(address, said)
+    assert heard == b"" or heard.startswith(b"HTTP/1.1 400 ")
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(live):
+    address, app = live()
+    uploads = app.state.archive.uploads
+    body = (
+        b'--edge\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\n' + b"x" * 5000
+    )
+    said = post("/api/uploads", 100_000, body, "multipart/form-data; boundary=edge")
+
+    def leave(line):
+        wait_for(lambda: list(uploads.folder.iterdir()))
+        line.shutdown(socket.SHUT_RDWR)
+
+    talk(address, said, then=leave)
+    wait_for(lambda: not list(uploads.folder.iterdir()))
+    assert len(uploads) == 0
+
+
+def wait_for(condition):
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_under_ten_times_its_load_it_says_so_and_recovers(live, engine):
+    address, _ = live(requests=8, searches=8)
+
+    async def ask(client):
+        return await client.post("/api/search", json=SEARCH)
+
+    async def crowd():
+        limits = httpx.Limits(max_connections=200)
+        base = f"http://{address[0]}:{address[1]}"
+        async with httpx.AsyncClient(base_url=base, limits=limits, timeout=60) as client:
+            engine.gate.clear()
+            asyncio.get_running_loop().call_later(1.0, engine.gate.set)
+            busy = await asyncio.gather(*(ask(client) for _ in range(80)))
+            later = [await ask(client) for _ in range(5)]
+            return busy, later
+
+    busy, later = asyncio.run(crowd())
+    codes = {answer.status_code for answer in busy}
+    assert codes == {200, 503}
+    assert all("retry-after" in answer.headers for answer in busy if answer.status_code == 503)
+    assert [answer.status_code for answer in later] == [200] * 5
