@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from trichord.corpora.manifest import write_manifest
 from trichord.features.extraction import extract_media, extract_texts
 from trichord.features.source import FeatureSource, MediaSource, MixedSource
 from trichord.features.store import FeatureFolder
+from trichord.search.collection import Collection
 from trichord.types import Caption, Clip, UserError
 
 SCRIPT = """
@@ -158,3 +160,26 @@ def test_training_on_a_gpu_gives_a_run_that_loads(small_world, command, tmp_path
     line = f"train world-slava-av {small_world}/clips.jsonl {tmp_path}/run --device cuda"
     assert command(f"{line} --stages.0.epochs 2 --stages.0.batch-size 16") == 0
     assert Run(tmp_path / "run").load().aligned
+
+
+def test_a_run_learns_how_sight_and_sound_are_weighed_and_its_collections_know(runs, command):
+    for seed in (0, 1):
+        run = runs / "slava-av" / f"seed-{seed}"
+        learnt = json.loads((run / "weighting.json").read_text())
+        assert learnt["sight"] + learnt["sound"] == pytest.approx(2)
+        assert learnt["clips"] > 1
+        assert Run(run).weighting == (learnt["sight"], learnt["sound"])
+    (run / "weighting.json").write_text(json.dumps({"sight": 0.5, "sound": 1.5}))
+    media = runs.parent / "world" / "test_videos" / "test_00000.mp4"
+    made = runs.parent / "weighed"
+    assert command(f"index {run} {media} {made} --no-speech") == 0
+    assert Collection.open(made).description.weighting == (0.5, 1.5)
+    (run / "weighting.json").write_text("{")
+    with pytest.raises(UserError, match=r"weighting\.json is damaged"):
+        _ = Run(run).weighting
+
+
+def test_without_pictures_there_is_nothing_to_weigh(small_world, command, tmp_path):
+    line = f"train world-clip4vla-retrieval-audio {small_world}/clips.jsonl {tmp_path}/run"
+    assert command(f"{line} --stages.0.epochs 1 --stages.0.batch-size 16") == 0
+    assert Run(tmp_path / "run").weighting is None

@@ -97,7 +97,7 @@ def _bring_up_to_date(asked: Index, media: list[Path], where: str) -> None:
         out.print(f'  trichord search {where} "a dog barks"', markup=False)
         out.print(f"  trichord serve {where}", markup=False)
         if asked.watch:
-            _watch(begun, model, decoder, media, told)
+            _watch(begun, model, decoder, media, told, asked.speech)
 
 
 def _make_anew(asked: Index, where: str) -> None:
@@ -133,11 +133,12 @@ def _watch(
     decoder: "Decoder",
     media: list[Path],
     told: "Sequence[Clip]",
+    speech: bool,
 ) -> None:
     from trichord.search.watching import watch
 
     out.print("Following the folders; Ctrl-C ends it.")
-    for one in watch(begun, model, decoder, media, told=told):
+    for one in watch(begun, model, decoder, media, told=told, speech=speech):
         why = f": {one.reason}" if one.reason else ""
         out.print(f"  {one.file}: {one.change}, {one.status}{why}", markup=False)
 

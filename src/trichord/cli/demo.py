@@ -155,6 +155,7 @@ def next_commands(place: Path) -> list[str]:
         f"trichord index {place / 'runs' / BEST / 'seed-0'} MY_VIDEOS my-archive",
         "trichord index untrained MY_VIDEOS my-archive      # CLIP + CLAP from the model hub",
         'trichord search my-archive "glass breaks" --sound 2 --sheet hits.png',
+        f"trichord serve {place / 'archive'}      # the demo's archive in the browser",
         "trichord prepare folder MY_CAPTIONED_VIDEOS clips.jsonl",
         "trichord train slava-a-and-v clips.jsonl runs/mine",
     ]

@@ -40,9 +40,6 @@ def serve(arguments: list[str]) -> None:
             name: Further host names under which it may be asked for.
             workers: Processes that decode.
         """
-        # Before numpy is loaded: several searches wait for one another where each takes all cores.
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-
         from trichord.api.model import embedder_of
         from trichord.service.server import serve as listen
 

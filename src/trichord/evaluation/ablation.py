@@ -176,7 +176,8 @@ def draw_curves(curves: dict[str, Ablation], path: Path) -> None:
     axis.grid(visible=True, color=GRID, linewidth=0.8)
     axis.spines[:].set_visible(False)
     axis.legend(frameon=False, fontsize=9)
-    _finish(figure, next(iter(curves.values())), path)
+    protocols = " | ".join(f"{name}: {ablation.protocol}" for name, ablation in curves.items())
+    _finish(figure, Ablation(title="Sound token", protocol=protocols, variants=()), path)
 
 
 def _panels(count: int, *, height: float) -> tuple["Figure", list["Axes"]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from trichord.checkpoint import Run
 from trichord.media.decoded import samples_in
 from trichord.media.decoder import Decoder
 from trichord.models.embedder import Embedder
@@ -71,6 +72,7 @@ def describe(
         audio_dim=model.audio.dim,
         sound_tokens=tokens_of(model),
         cut=cut,
+        weighting=Run(Path(run)).weighting if Path(run).is_dir() else None,
     )
 
 
