@@ -121,7 +121,9 @@ def test_a_whole_file_is_sent(media, root):
     assert response.headers["content-type"] == "video/mp4"
     assert response.headers["accept-ranges"] == "bytes"
     assert response.headers["content-length"] == str((root / "red.mp4").stat().st_size)
-    assert response.headers["content-security-policy"] == "default-src 'none'; sandbox"
+    assert response.headers["content-security-policy"] == (
+        "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'"
+    )
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,9 @@ class Collection:
 
     def curve(self, query: Query, file: Place) -> "Curve":
         """How like the query each moment of a file is, by sight and by sound."""
-        return self._current().curve(query, str(file))
+        from trichord.search.collection import whereabouts
+
+        return self._current().curve(query, str(whereabouts(Path(file))))
 
     def _current(self) -> "SearchEngine":
         """The engine, with what has been stored up to now."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
+from rich.markup import escape
 from rich.table import Table
 
 from trichord.api.model import device_of, embedder_of, lasting
@@ -65,11 +66,12 @@ def index(arguments: list[str]) -> None:
     asked = tyro.cli(Index, args=arguments, prog="trichord index")
     if not asked.places or (len(asked.places) < 2 and not asked.reembed):
         raise UserError("name at least one file or folder, and last the collection.")
-    *media, collection = asked.places
-    places = [Path(place) for place in media]
+    given = list(asked.places)
+    collection = given.pop()
+    places = [Path(place) for place in given]
     if asked.remove:
         gone = _opened(collection).remove(places)
-        out.print(f"{collection}: {len(gone)} files removed.")
+        out.print(f"{collection}: {len(gone)} files removed.", markup=False)
     elif asked.reembed:
         _make_anew(asked, collection)
     else:
@@ -93,7 +95,7 @@ def _bring_up_to_date(asked: Index, media: list[Path], where: str) -> None:
             bring_up_to_date(begun, model, decoder, media, told=told, speech=asked.speech), files
         )
         held = sum(known.moments for known in begun.table.files().values())
-        out.print(f"{where}: {held} moments. Next:")
+        out.print(f"{where}: {held} moments. Next:", markup=False)
         out.print(f'  trichord search {where} "a dog barks"', markup=False)
         out.print(f"  trichord serve {where}", markup=False)
         if asked.watch:
@@ -110,7 +112,7 @@ def _make_anew(asked: Index, where: str) -> None:
     with Decoder(workers=asked.workers) as decoder:
         run = lasting(asked.model)
         _follow(reembed(held, run, model, decoder, speech=asked.speech), files)
-    out.print(f"{where}: its vectors are those of {asked.model} now.")
+    out.print(f"{where}: its vectors are those of {asked.model} now.", markup=False)
 
 
 def _follow(done: "Iterator[Indexed]", files: int) -> None:
@@ -216,7 +218,7 @@ def search(arguments: list[str]) -> None:
     else:
         out.print(_table(hits))
     if asked.sheet:
-        out.print(f"Drawn: {asked.sheet}")
+        out.print(f"Drawn: {asked.sheet}", markup=False)
 
 
 def _moment(like: str | None) -> Moment | None:
@@ -247,7 +249,9 @@ def _find(asked: Search, query: "Query") -> list[Hit]:
     with Decoder(workers=2) as decoder:
         engine = SearchEngine(held, model, decoder, token)
         if asked.group:
-            hits = [hit for group in engine.grouped(query, asked.k) for hit in group.hits]
+            hits = [
+                hit for group in engine.grouped(query, asked.k, asked.rerank) for hit in group.hits
+            ]
         else:
             hits = engine.search(query, asked.k, asked.rerank)
         if asked.sheet:
@@ -279,7 +283,7 @@ def _table(hits: list[Hit]) -> Table:
         numbers = [hit.score, hit.sight, hit.sound]
         parts = [_signed(part) for part in ([hit.reranked] if reranked else []) + numbers]
         when = f"{hit.moment.start:.1f}–{hit.moment.end:.1f} s"
-        shown.add_row(str(place), *parts, when, hit.moment.file)
+        shown.add_row(str(place), *parts, when, escape(hit.moment.file))
     return shown
 
 

@@ -224,6 +224,7 @@ class Collection:
         """
         self.require_cut(description)
         with self.writing():
+            self.require_current()  # another process's table must not be tidied away
             if self.description.fingerprint == description.fingerprint:
                 self._tidy()
                 return self
@@ -249,6 +250,7 @@ class Collection:
         if self.file == DESCRIPTION:
             return self
         with self.writing():
+            self.require_current()  # another re-embedding may have taken its place
             old = Collection.open(self.name)
             if old.description.table != self.table.name:
                 measured = self.calibrated

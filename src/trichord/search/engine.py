@@ -330,9 +330,11 @@ def _reads_captions(one: Prepared) -> bool:
 def _joined(one: Prepared, hits: list[Hit]) -> list[Hit]:
     """Hits in the joint order of vectors and captions, with moments that captions alone found."""
     gallery = one.loaded.gallery
-    matched = one.loaded.collection.table.match_captions(one.query.words, DEPTH)
+    # A filter applies to the matches: all of them are asked for, lest the best lie elsewhere.
+    depth = DEPTH if one.query.where.open else max(DEPTH, len(gallery))
+    matched = one.loaded.collection.table.match_captions(one.query.words, depth)
     rows = [row for file, start, _ in matched if (row := gallery.row_of(file, start)) is not None]
-    said = [row for row in dict.fromkeys(rows) if one.permits(row)]
+    said = [row for row in dict.fromkeys(rows) if one.permits(row)][:DEPTH]
     settled = one.combined.settle(gallery, np.array(said, np.int64))
     by_words: dict[Moment, Hit] = {hit.moment: hit for hit in hits_of(settled, gallery)}
     by_moment = by_words | {hit.moment: hit for hit in hits}

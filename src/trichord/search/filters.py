@@ -122,7 +122,14 @@ def _at(path: str, files: tuple[str, ...]) -> Bool[np.ndarray, " file"]:
 
 
 def _nanoseconds(time: datetime | None) -> int | None:
-    return None if time is None else round(time.timestamp() * 1e6) * 1000
+    if time is None:
+        return None
+    try:
+        return round(time.timestamp() * 1e6) * 1000
+    except (ValueError, OverflowError, OSError) as error:
+        raise UserError(
+            f"--since or --until is {time}: give a time between the years 1900 and 2200."
+        ) from error
 
 
 def _reversed(low: float | int | None, high: float | int | None) -> bool:

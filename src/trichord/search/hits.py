@@ -50,7 +50,8 @@ def _where(there: np.ndarray, values: Float[np.ndarray, " row"]) -> list[float |
 
 def _tags(rows: Rows, gallery: Gallery) -> list[tuple[str, ...]]:
     found: list[list[str]] = [[] for _ in rows]
-    for tag, tagged in gallery.tags.items():
-        for place in np.flatnonzero(np.isin(rows, tagged)).tolist():
+    for tag, tagged in gallery.tags.items():  # whose rows are sorted
+        at = np.searchsorted(tagged, rows).clip(max=len(tagged) - 1)
+        for place in np.flatnonzero(tagged[at] == rows).tolist():
             found[place].append(tag)
     return [tuple(tags) for tags in found]

@@ -164,18 +164,28 @@ def reembed(
             for the model's fusion; or the collection cannot be written to.
     """
     there = collection.description
-    known = collection.table.files()
-    _require_folders(collection, [Path(file) for file in known])
+    _require_folders(collection, [Path(file) for file in collection.table.files()])
     successor = collection.reembedding(describe(run, model, there.seconds, there.hop, there.cut))
-    done = successor.table.files()
-    files = sorted(Path(file) for file in known if Path(file).exists())
-    gone = sorted(done.keys() - {str(file) for file in files})
     taker = NoteTaker(Told(), speech_detector() if speech else None)
-    yield from Update(successor, model, decoder, taker).run(done, files, gone)
-    for file in sorted(known.keys() - done.keys() - {str(file) for file in files}):
-        yield Indexed(file=file, change="removed", status="corrupt", reason="it has gone")
-    settle(successor, model)
-    successor.switch()
+    update = Update(successor, model, decoder, taker)
+    told: set[str] = set()
+    while True:
+        known, done = collection.table.files(), successor.table.files()
+        files = sorted(Path(file) for file in known if Path(file).exists())
+        gone = sorted(done.keys() - {str(file) for file in files})
+        for one in update.run(done, files, gone):
+            if one.change != "unchanged" or one.file not in told:
+                yield one
+            told.add(one.file)
+        for file in sorted(known.keys() - done.keys() - {str(file) for file in files} - told):
+            told.add(file)
+            yield Indexed(file=file, change="removed", status="corrupt", reason="it has gone")
+        settle(successor, model)
+        with collection.writing():
+            # What others stored in the old table meanwhile is brought along first.
+            if successor is collection or collection.table.files() == known:
+                successor.switch()
+                return
 
 
 def _require_folders(collection: Collection, files: list[Path]) -> None:

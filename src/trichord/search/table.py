@@ -106,7 +106,9 @@ class MomentTable(LanceTable):
             else:  # the same, without a look at every row of the table
                 table.insert(rows)
             now = self.now
-            if len(now.get_fragments()) >= FRAGMENTS:
+            # Full files count not: they would be joined again at every commit.
+            sizes = [one.metadata.physical_rows for one in now.get_fragments()]
+            if sum(size < FRAGMENT_ROWS for size in sizes) >= FRAGMENTS:
                 _join(now)
 
     def remove(self, files: Sequence[str]) -> None:

@@ -85,7 +85,8 @@ class Update:
             return
         table, said = self.collection.table, self.collection.table.notes()
         for group in batches([file for file in files if file not in said], FILES_AT_ONCE):
-            table.put([self._told(one) for one in table.read(group)])
+            with self.collection.writing():  # what another process says meanwhile stays
+                table.put([self._told(one) for one in table.read(group)])
 
     def _told(self, file: FileEntries) -> FileEntries:
         told = ((entry, *self.taker.told.of(entry.moment)) for entry in file.entries)
@@ -96,15 +97,17 @@ class Update:
         """Give vectors of known bytes to new names; where they changed meanwhile, the file is read."""
         table = self.collection.table
         for group in batches(plan.same, FILES_AT_ONCE):
-            held = {one.version.file: one for one in table.read([holder for _, holder in group])}
             renewed: list[FileEntries] = []
-            for version, holder in group:
-                source = held.get(holder)
-                if source is None or source.version.signature != version.signature:
-                    plan.read.append(version)
-                else:
-                    renewed.append(_renamed(source, version))
-            table.put(renewed)
+            with self.collection.writing():
+                files = [holder for _, holder in group]
+                held = {one.version.file: one for one in table.read(files)}
+                for version, holder in group:
+                    source = held.get(holder)
+                    if source is None or source.version.signature != version.signature:
+                        plan.read.append(version)
+                    else:
+                        renewed.append(_renamed(source, version))
+                table.put(renewed)
             yield from (_stored(one, "same") for one in renewed)
 
     def _read(

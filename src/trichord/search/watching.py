@@ -113,6 +113,12 @@ def watch(
         for path in changes:
             unsettled.add(path, now)
         rested = unsettled.rested(now)
+        for place in places:
+            if not place.exists():
+                raise UserError(
+                    f"{place} has gone: nothing was taken out of the collection; bring it back, or "
+                    "take it out with trichord index --remove."
+                )
         if rested:
             yield from _brought(update, rested)
 

@@ -118,7 +118,7 @@ class Archive:
             else:
                 hits = shown(await self._hits(query, asked), self.catalogue)
         except UserError as error:
-            raise UserError(withheld(str(error), query.secrets)) from error
+            raise UserError(self._withheld(error, query)) from error
         took = (time.perf_counter() - began) * 1000
         moments = len(self.engine.gallery)
         return Found(
@@ -164,7 +164,7 @@ class Archive:
         try:
             curve = await self.asides.run(self.engine.curve, query.query, file)
         except UserError as error:
-            raise UserError(withheld(str(error), query.secrets)) from error
+            raise UserError(self._withheld(error, query)) from error
         return CurveShown(
             start=[float(one) for one in curve.start],
             end=[float(one) for one in curve.end],
@@ -193,6 +193,14 @@ class Archive:
             for group, hits in listed
             if hits
         ]
+
+    def _withheld(self, error: UserError, query: Asked) -> str:
+        known = {
+            self.collection.name: "The collection",
+            str(self.collection.path): "The collection",
+        }
+        roots = {str(root): "(a root)" for root in self.roots}
+        return withheld(str(error), {**roots, **known, **query.secrets})
 
     def _rerank(self, asked: SearchAsked) -> int:
         return asked.rerank if self._reranks else 0

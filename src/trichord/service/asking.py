@@ -43,16 +43,21 @@ def understood(asked: QueryAsked, catalogue: Catalogue, uploads: Uploads) -> Ask
                 secrets[part.given] = name.capitalize()
                 titles.append(f"−{name}" if part.weight < 0 else name)
             else:
+                if part.kind == "moment":
+                    secrets[part.given] = catalogue.shown(part.given)
                 titles.append(part.title)
     query = Query(
         parts=tuple(parts),
         sight=asked.sight,
         sound=asked.sound,
-        sound_token=asked.sound_token,
+        # Each other token is another set of vectors in memory: the page's own steps are enough.
+        sound_token=None if asked.sound_token is None else round(asked.sound_token * 20) / 20,
         captions=asked.captions,
         where=_filter(asked.where),
     )
-    return Asked(query=query, titles=titles, decodes=bool(secrets), secrets=secrets)
+    return Asked(
+        query=query, titles=titles, decodes=any(one.upload for one in asked.parts), secrets=secrets
+    )
 
 
 def _texts(one: PartAsked) -> list[Part]:

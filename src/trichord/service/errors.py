@@ -16,6 +16,7 @@ log = logging.getLogger("trichord.service")
 
 PATH = re.compile(r"(?<![\w.])(?:[A-Za-z]:\\|s3://|/)[^\s,;:'\"()]*[^\s,;:'\"().]")
 """What looks like an absolute path."""
+OPTION = re.compile(r"(?<![\w-])--([a-z][a-z-]*)")
 MOST = 300
 """Characters of a sentence."""
 
@@ -53,7 +54,9 @@ def withheld(sentence: str, secrets: Mapping[str, str]) -> str:
     """
     for path in sorted(secrets, key=len, reverse=True):
         sentence = sentence.replace(path, secrets[path])
-    return PATH.sub("(a path)", sentence.split("\n", 1)[0])[:MOST]
+    # Options of the command line are spoken of by the names of the fields.
+    sentence = OPTION.sub(lambda found: found[1].replace("-", " "), sentence.split("\n", 1)[0])
+    return PATH.sub("(a path)", sentence)[:MOST]
 
 
 def answer_errors(app: FastAPI) -> None:

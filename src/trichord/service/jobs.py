@@ -6,7 +6,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
 from typing import Literal
 
 from trichord.search.indexing import Indexed
@@ -97,6 +97,7 @@ class Jobs:
         self._plainly = plainly
         self._roots = roots
         self._jobs: OrderedDict[str, Job] = OrderedDict()
+        self._starting = Lock()
 
     def start(self, places: Sequence[Path]) -> Job:
         """Begin a job.
@@ -105,8 +106,17 @@ class Jobs:
             RefusedError: 409: another one is running; 400: a file is a link to elsewhere.
             UserError: A place has no media.
         """
+        # Held while the folders are looked through, which takes a while.
+        if not self._starting.acquire(blocking=False):
+            raise _another()
+        try:
+            return self._start(places)
+        finally:
+            self._starting.release()
+
+    def _start(self, places: Sequence[Path]) -> Job:
         if any(job.state == "running" for job in self._jobs.values()):
-            raise RefusedError(409, "Another job is running: wait until it has finished.", retry=10)
+            raise _another()
         files = media_at(places)
         self._require_inside(files)
         job = Job(secrets.token_hex(8), files=len(files))
@@ -147,3 +157,7 @@ class Jobs:
         except Exception:
             log.exception("A job failed.")
             job.error, job.state = "The job failed: the server's log says why.", "failed"
+
+
+def _another() -> RefusedError:
+    return RefusedError(409, "Another job is running: wait until it has finished.", retry=10)

@@ -50,7 +50,8 @@ class Thumbnails:
                 return kept
         picture = table.thumbnail(moment.file, moment.start) or self._made(moment)
         with self._lock:
-            self._keep(moment, picture)
+            if self._of is catalogue:  # else the file may have changed since
+                self._keep(moment, picture)
         return picture
 
     def _made(self, moment: Moment) -> bytes:

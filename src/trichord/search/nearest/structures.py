@@ -324,7 +324,7 @@ class _Side:
         return tried
 
     def _sweep(self) -> None:
-        """Delete structures of older versions, and what a killed process left unfinished."""
+        """Delete structures of older versions or tokens, and what a killed process left unfinished."""
         for path in self.path.parent.glob(f"{self.side}-*-*.*"):
             version = path.name.split("-")[1]
             if version.isdecimal() and int(version) < self.identity["version"]:

@@ -167,6 +167,7 @@ function attendDrops() {
 // ---- the microphone
 
 let recording = null;
+let beginning = false;
 
 /** Discard the recording under way; whether there was one. */
 export function discard() {
@@ -184,7 +185,8 @@ function attendMicrophone() {
 
 async function begin() {
   refuse(hindrance());
-  if (hindrance()) return;
+  if (hindrance() || beginning || recording) return;
+  beginning = true;
   const draw = meter(byId("level"));
   const tick = (seconds, level) => {
     byId("recorded").textContent = clock(seconds, false);
@@ -196,6 +198,8 @@ async function begin() {
     const denied = error.name === "NotAllowedError";
     refuse(denied ? "The microphone was not allowed: allow it in the browser, or drop a sound file." : "There is no microphone here: drop a sound file instead.");
     return;
+  } finally {
+    beginning = false;
   }
   look(true);
 }

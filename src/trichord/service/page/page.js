@@ -46,6 +46,7 @@ async function refresh({ again = false } = {}) {
   showAsked();
   underway?.abort();
   underway = null;
+  busy(false);
   if (!collection && !(await boot())) return;
   if (!asks(search)) return showNothingAsked();
   if (!search.open) hide();
@@ -78,8 +79,10 @@ async function ask(sent, renewing = true) {
 async function renewed(refusal) {
   if (![404, 410].includes(refusal.status)) return false;
   try {
-    const parts = await asking.renew(search.parts);
+    const before = search;
+    const parts = await asking.renew(before.parts);
     if (!parts) return false;
+    if (search !== before) return true;
     search = { ...search, parts };
     history.replaceState(history.state, "", toAddress(search));
     await ask(toRequest(search), false);
@@ -134,7 +137,7 @@ function showNothingAsked() {
   byId("status").textContent = "";
   byId("more").hidden = true;
   if (collection.moments === 0) {
-    notices.say("Nothing is indexed yet", "Index some files with trichord index, and they can be found here.");
+    notices.say("Nothing is indexed yet", "Files must be indexed on the server first, then they can be found here.");
   }
 }
 
@@ -158,7 +161,7 @@ function showAnswer(sent, answer) {
 function showNothingFound() {
   byId("status").textContent = "";
   if (!collection.moments) {
-    notices.say("Nothing is indexed yet", "Index some files with trichord index, and they can be found here.");
+    notices.say("Nothing is indexed yet", "Files must be indexed on the server first, then they can be found here.");
   } else if (filters(search)) {
     notices.say("No moment passes the filters", "Loosen them to see more.", ["Clear filters", () => change({ where: {} })]);
   } else {
@@ -185,7 +188,7 @@ function busy(on) {
 function open(hit) {
   const from = detail.open();
   search = { ...search, open: hit.id };
-  history[from ? "replaceState" : "pushState"]({ opened: true }, "", toAddress(search));
+  history[from ? "replaceState" : "pushState"](from ? history.state : { opened: true }, "", toAddress(search));
   showOpen();
 }
 

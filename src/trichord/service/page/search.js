@@ -92,7 +92,7 @@ export function fromAddress(query) {
 
 function partFrom(written) {
   const [kind, weight, facet, id, ...label] = written.split("~");
-  if (!(kind in FACETS) || (kind !== "text" && !isId(id))) return null;
+  if (!Object.hasOwn(FACETS, kind) || (kind !== "text" && !isId(id))) return null;
   const facets = FACETS[kind].map(([name]) => name);
   return part(kind, kind === "text" ? "" : id, label.join("~").slice(0, 500), {
     facet: facets.includes(facet) ? facet : null,

@@ -12,7 +12,7 @@ export function attendTheme(button) {
     button.title = `Colours: ${NAMES[theme]}`;
   };
   const kept = localStorage.getItem("theme") ?? "";
-  let theme = kept in NEXT ? kept : "";
+  let theme = Object.hasOwn(NEXT, kept) ? kept : "";
   show(theme);
   button.addEventListener("click", () => {
     theme = NEXT[theme];
