@@ -291,6 +291,28 @@ def test_a_reembedding_that_was_cut_off_goes_on_and_one_for_a_third_model_begins
         old.reembedding(replace(ANEW, seconds=5.0, hop=5.0))
 
 
+def test_who_opened_before_a_reembedding_cannot_throw_the_new_table_away(tmp_path):
+    late = Collection.begin(tmp_path / "c", DESCRIPTION)
+    late.table.put([file_of("a", 1.0, 3)])
+    new = late.reembedding(ANEW)
+    new.table.put([file_of("a", 2.0, 4)])
+    new.switch()
+    for description in (replace(ANEW, fingerprint="three"), DESCRIPTION):
+        with pytest.raises(UserError, match="embedded anew by another process"):
+            late.reembedding(description)
+    assert list(Collection.open(tmp_path / "c").table.files()) == ["a"]
+
+
+def test_a_reembedding_whose_place_another_took_is_not_switched_to(tmp_path):
+    there = Collection.begin(tmp_path / "c", DESCRIPTION)
+    there.table.put([file_of("a", 1.0, 3)])
+    first = there.reembedding(ANEW)
+    there.reembedding(replace(ANEW, fingerprint="three"))
+    with pytest.raises(UserError, match="embedded anew by another process"):
+        first.switch()
+    assert list(Collection.open(tmp_path / "c").table.files()) == ["a"]
+
+
 def test_a_collection_of_the_same_model_is_its_own_reembedding(tmp_path):
     there = Collection.begin(tmp_path / "c", DESCRIPTION)
     assert there.reembedding(DESCRIPTION) is there

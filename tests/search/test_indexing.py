@@ -390,6 +390,22 @@ def test_an_interrupted_reembedding_leaves_the_old_vectors_and_goes_on(
     assert Collection.open(collection.path).description.run == "other"
 
 
+def test_what_others_index_during_a_reembedding_is_not_lost(
+    start, tiny_model, untrained_model, decoder, archive, tmp_path
+):
+    collection = start(tiny_model)
+    list(index(collection, tiny_model, decoder, [archive]))
+    (late := tmp_path / "late").mkdir()
+    Image.new("RGB", (40, 40), (9, 9, 9)).save(late / "late.png")
+    begun = reembed(collection, "other", untrained_model, decoder)
+    next(begun)
+    list(index(Collection.open(collection.name), tiny_model, decoder, [late]))
+    changes = [(one.file, one.change) for one in begun]
+    assert (str(late / "late.png"), "new") in changes
+    assert len(changes) == len(dict(changes))
+    assert str(late / "late.png") in Collection.open(collection.name).table.files()
+
+
 def test_a_missing_drive_stops_a_reembedding_before_it_begins(
     collection, archive, untrained_model, decoder
 ):

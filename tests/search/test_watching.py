@@ -101,6 +101,16 @@ def test_an_empty_folder_can_be_followed_and_a_missing_one_cannot(
         next(watch(start(tiny_model), tiny_model, decoder, [tmp_path / "missing"]))
 
 
+def test_a_folder_that_goes_ends_it_and_takes_nothing_out(start, tiny_model, decoder, archive):
+    collection = start(tiny_model)
+    watching = watch(collection, tiny_model, decoder, [archive], quiet=QUIET)
+    next(watching)
+    archive.rename(archive.with_name("away"))
+    with pytest.raises(UserError, match="has gone: nothing was taken out"):
+        list(watching)
+    assert collection.table.files()
+
+
 def test_another_model_cannot_follow(collection, untrained_model, decoder, archive):
     with pytest.raises(UserError, match="other weights"):
         next(watch(collection, untrained_model, decoder, [archive]))
