@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -7,6 +8,7 @@ from PIL import Image
 import trichord
 from trichord.api.collection import Collection
 from trichord.api.model import Model
+from trichord.config import Cross
 from trichord.search.filters import Filter
 from trichord.search.query import Query
 from trichord.types import Caption, Clip, UserError
@@ -100,3 +102,15 @@ def test_what_is_added_meanwhile_is_found(archive, model, tmp_path):
     files = {hit.moment.file for hit in archive.search("a bell", k=50)}
     assert str(another / "new.png") in files
     assert np.isfinite([hit.score for hit in archive.search("a bell", k=50)]).all()
+
+
+def test_a_fusion_that_reads_pairs_looks_again_as_often_as_asked(tiny_clip4vla, folder, tmp_path):
+    text = replace(tiny_clip4vla.text, tokens=True, longest=32)
+    fusion = Cross(level="local_to_local", from_text=False, heads=2, layers=1)
+    pairs = replace(tiny_clip4vla, text=text, fusion=fusion).build().eval()
+    with Model("pairs", pairs, workers=1) as model:
+        archive = Collection.create(tmp_path / "pairs", model, seconds=1.0)
+        archive.add(folder)
+        for rerank in (0, 1, 50):
+            hits = archive.search("a bell", k=3, rerank=rerank)
+            assert sum(hit.reranked is not None for hit in hits) == min(rerank, 3)

@@ -135,6 +135,7 @@ class Collection:
         like: Moment | None = None,
         by: By = "both",
         k: int = 10,
+        rerank: int = 50,
         **how: Unpack[How],
     ) -> list[Hit]:
         """The best `k` moments, best first.
@@ -147,6 +148,7 @@ class Collection:
             like: A moment of this collection to be like, as `hit.moment`.
             by: What of that moment counts.
             k: How many.
+            rerank: How many a fusion that reads text and moment together looks at again; 0: none.
             how: `sight`, `sound` (weights), `sound_token`, `where` (a filter), `captions`; see
                 `trichord.search.query.Query`.
 
@@ -154,11 +156,11 @@ class Collection:
             UserError: Nothing is asked for, a file cannot be read, or a weight makes no sense.
         """
         query = Query.of(text, image=image, audio=audio, video=video, like=like, by=by, **how)
-        return self._current().search(query, k)
+        return self._current().search(query, k, rerank)
 
-    def grouped(self, query: Query, k: int = 10) -> "list[Group]":
+    def grouped(self, query: Query, k: int = 10, rerank: int = 50) -> "list[Group]":
         """The best `k` files with their moments, best first."""
-        return self._current().grouped(query, k)
+        return self._current().grouped(query, k, rerank)
 
     def curve(self, query: Query, file: Place) -> "Curve":
         """How like the query each moment of a file is, by sight and by sound."""
