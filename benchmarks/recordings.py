@@ -114,17 +114,20 @@ def main() -> None:
         watched = [clip for clip in spoken if clip.split == "val"]
         begun = time.monotonic()
         with Decoder() as decoder:
-            wanted = experiment(towers, fold, epochs)
+            wanted, run = experiment(towers, fold, epochs), Run(place / f"fold-{fold}")
             model = fresh_model(wanted)
             sources = [MediaSource(c, model, decoder, HEARD) for c in (learned, watched)]
-            train(
-                wanted,
-                model,
-                sources,
-                Run(place / f"fold-{fold}"),
-                manifest="",
-                after_epoch=lambda n: print(n["epoch"], n["loss"], n["criterion"], flush=True),
-            )
+            if run.complete:  # goes on where it stopped, fold by fold
+                model = run.load()
+            else:
+                train(
+                    wanted,
+                    model,
+                    sources,
+                    run,
+                    manifest="",
+                    after_epoch=lambda n: print(n["epoch"], n["loss"], n["criterion"], flush=True),
+                )
             said = [clip for clip in spoken if clip.split == "test"]
             left = [clip for clip in events if esc50.fold(clip) == fold]
             runs[fold] = measure(model.eval(), said, left, decoder)

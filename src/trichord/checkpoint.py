@@ -185,9 +185,11 @@ class Run:
             for key, value in tensors.items()
             if (name := key.removeprefix("model.")) != key and name in known
         }
-        # What the model has no place for would be lost unsaid; a fusion that it does without may be.
+        # What the model has no place for would be lost unsaid; a fusion or a captioner that it does
+        # without may be.
         names = [k.removeprefix("model.") for k in tensors if k.startswith("model.")]
-        odd = [name for name in names if name not in known and not name.startswith("fusion.")]
+        spare = ("fusion.", "captioner.")
+        odd = [name for name in names if name not in known and not name.startswith(spare)]
         odd += [name for name, value in lent.items() if value.shape != known[name].shape]
         if odd or not lent:
             raise UserError(
@@ -277,7 +279,7 @@ def load_owned(
 
 
 def _always_owned(name: str) -> bool:
-    return ".head." in name or name.startswith("fusion.")
+    return ".head." in name or name.startswith(("fusion.", "captioner."))
 
 
 def environment(manifest: str) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Contrastive terms between modalities, and their sum under a temperature for each pair."""
+"""Terms of the loss: modalities contrasted under temperatures, and the words of captions."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from trichord.types import TermName
-from trichord.types.tensors import Embeddings, Features, Side
+from trichord.types.tensors import Embeddings, Features, Side, Words
 
 SIDES: dict[TermName, tuple[Side, Side]] = {
     "av": ("audio", "vision"),
@@ -22,7 +22,10 @@ SIDES: dict[TermName, tuple[Side, Side]] = {
     "vv": ("vision", "vision"),
     "ct": ("vision", "text"),
 }
-"""What each term compares; `ct` compares texts with clips, whose likeness the model's fusion gives."""
+"""What each contrastive term compares; `ct` compares texts with clips, whose likeness the model's
+fusion gives."""
+WRITES: TermName = "lm"
+"""The one term that contrasts nothing."""
 
 
 PAIRS: tuple[TermName, ...] = ("av", "at", "vt")
@@ -93,8 +96,19 @@ def intra_nce(
             return asked(across.T, masked)
 
 
+def word_loss(words: Words, wanted: Bool[Tensor, " batch"]) -> Float[Tensor, ""] | None:
+    """Cross-entropy of the words of some captions, the mean over all their places; None without any.
+
+    Source: CLIP4VLA, eq. 7.
+    """
+    chosen = wanted[words.rows]
+    if not chosen.any():
+        return None
+    return F.cross_entropy(words.logits[chosen], words.targets[chosen])
+
+
 class Contrastive(nn.Module):
-    """The sum of InfoNCE terms that a stage asks for, as named terms with weight 1 each."""
+    """The terms that a stage asks for, with weight 1 each: InfoNCE between modalities, and captions."""
 
     def __init__(
         self,
@@ -126,7 +140,11 @@ class Contrastive(nn.Module):
         start = torch.full((), math.log(1 / temperature))
         names: tuple[str, ...] = ("all",) if shared else tuple(terms)
         self.log_scale = nn.ParameterDict(
-            {name: nn.Parameter(start.clone(), requires_grad=learned) for name in names}
+            {
+                name: nn.Parameter(start.clone(), requires_grad=learned)
+                for name in names
+                if name != WRITES
+            }
         )
 
     def scale(self, term: TermName) -> Float[Tensor, ""]:
@@ -151,15 +169,22 @@ class Contrastive(nn.Module):
             rows: For each term the clips it is wanted for.
 
         Returns:
-            Terms by name. A term with fewer than two rows is left out: without negatives it says
-            nothing, and without rows it is NaN.
+            Terms by name. A contrastive term with fewer than two rows is left out: without
+            negatives it says nothing, and without rows it is NaN.
         """
-        terms: dict[str, Float[Tensor, ""]] = {}
-        for term, wanted in rows.items():
-            usable = self._usable(term, embeddings, wanted)
-            if usable is not None and usable.sum() >= 2:
-                terms[term] = self._term(term, embeddings, usable)
-        return terms
+        terms = {term: self._value(term, embeddings, wanted) for term, wanted in rows.items()}
+        return {term: value for term, value in terms.items() if value is not None}
+
+    def _value(
+        self, term: TermName, embeddings: Embeddings, wanted: Bool[Tensor, " batch"]
+    ) -> Float[Tensor, ""] | None:
+        if term == WRITES:
+            words = embeddings.words
+            return None if words is None else word_loss(words, wanted.to(words.rows.device))
+        usable = self._usable(term, embeddings, wanted)
+        if usable is None or usable.sum() < 2:
+            return None
+        return self._term(term, embeddings, usable)
 
     def _usable(
         self, term: TermName, embeddings: Embeddings, wanted: Bool[Tensor, " batch"]

@@ -80,7 +80,7 @@ def test_whole_cuts_the_clips_out_of_whole_videos(command, tmp_path):
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("prepare msrvtt {0} {0}/m.jsonl", "choose one of avcaps, folder, grid, esc50, msrvtt-9k"),
+        ("prepare msrvtt {0} {0}/m.jsonl", "choose one of avcaps, folder, grid, esc50, ucf101"),
         ("prepare msrvtt-9k {0}/none {0}/m.jsonl", "name the folder of MSR-VTT"),
         ("prepare clotho {0} {0}/m.jsonl --whole", "--whole goes with 'audiocaps' and 'audioset'"),
         ("prepare vatex {0} {0}/m.jsonl --captions x.csv", "--captions goes with 'folder'"),

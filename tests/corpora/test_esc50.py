@@ -35,6 +35,12 @@ def test_the_official_layout_gives_label_caption_and_split_by_fold(touch):
     assert prepared.counts == {}
 
 
+@pytest.mark.parametrize("name", ["kitchen", "6-1-A-0", "2024-05-17", "1", "-1-A", ""])
+def test_other_ids_tell_no_fold(name):
+    with pytest.raises(ValueError, match="no id of ESC-50"):
+        esc50.fold(Clip(id=name, path="/a.wav"))
+
+
 def test_missing_and_repeated_recordings_are_counted(touch):
     root = official(
         touch,

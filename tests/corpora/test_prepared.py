@@ -87,6 +87,7 @@ def test_the_corpora_by_name():
         "folder",
         "grid",
         "esc50",
+        "ucf101",
         "msrvtt-9k",
         "msrvtt-7k",
         "msrvtt-full",

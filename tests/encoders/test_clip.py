@@ -3,7 +3,7 @@ import pytest
 import torch
 from transformers import CLIPModel
 
-from trichord.encoders.clip import ClipTextEncoder, ClipVisionEncoder
+from trichord.encoders.clip import ClipTextEncoder, ClipVisionEncoder, tidied
 from trichord.types import UserError
 from trichord.types.tensors import Padded
 
@@ -149,3 +149,20 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UserError, match="could not be loaded in that folder"):
         ClipVisionEncoder(str(tmp_path), frames_per_second=1.0, max_frames=8)
+
+
+@pytest.mark.parametrize(
+    ("spelt", "written"),
+    [
+        ("a mid - sized lamp , with shrill piping .", "a mid-sized lamp, with shrill piping."),
+        ('a woman says " turn left " ; a dog barks', 'a woman says "turn left"; a dog barks'),
+        ("a dog 's bark ( loud ) isn 't heard !", "a dog's bark (loud) isn't heard!"),
+        ('he says " a " and " b " .', 'he says "a" and "b".'),
+        ('it ends in "', 'it ends in "'),
+        ("  plain   words ", "plain words"),
+        ("", ""),
+    ],
+)
+def test_blanks_stand_where_people_write_them(spelt, written):
+    assert tidied(spelt) == written
+    assert tidied(written) == written

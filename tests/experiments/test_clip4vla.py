@@ -7,6 +7,7 @@ from trichord.config import AdamW, BertAdam, ClipAudio, Cross, GlobalToGlobal
 from trichord.evaluation.retrieval import TASKS
 from trichord.experiments import EXPERIMENTS, ablations
 from trichord.experiments.clip4vla import ON_WORLD, SYSTEMS, as_published, on_world
+from trichord.types import CAPTION_KINDS
 
 ALL = {"text", "vision", "audio"}
 FUSIONS = {
@@ -15,6 +16,7 @@ FUSIONS = {
     "tight": Cross(level="tight"),
     "l2l": Cross(level="local_to_local"),
 }
+CAPTIONING = ("clip4vla-caption", "clip4vla-caption-vision", "clip4vla-caption-audio")
 
 
 def system(name):
@@ -37,7 +39,7 @@ def test_every_experiment_is_a_value_and_chosen_by_tasks_that_there_are(name):
     assert described.endswith(".")
     assert experiment.system == name.removeprefix("world-")
     assert len({experiment, replace(experiment), replace(experiment, seed=1)}) == 2
-    known = {task.name for task in TASKS}
+    known = {task.name for task in TASKS} | {f"words<-{kind}" for kind in CAPTION_KINDS}
     for stage in experiment.stages:
         assert stage.criterion
         assert set(stage.criterion) <= known
@@ -147,7 +149,7 @@ def test_as_published_what_is_missing_is_zero_and_nothing_is_learned_of_the_scal
 def test_as_published_towers_move_at_1e_7_and_a_transformer_at_5e_4(name):
     optimizer = only_stage(PUBLISHED[name]).optimizer
     assert optimizer.lr * optimizer.slow_share == pytest.approx(1e-7)
-    if isinstance(PUBLISHED[name].model.fusion, Cross):
+    if isinstance(PUBLISHED[name].model.fusion, Cross) or PUBLISHED[name].model.captioner:
         assert (optimizer.lr, set(optimizer.slow)) == (5e-4, ALL)
     else:  # sound is among the rest, without weight decay
         assert (optimizer.lr, set(optimizer.slow)) == (1e-7, {"text", "vision"})
@@ -184,10 +186,11 @@ def test_the_world_has_pretraining_and_every_kind_of_retrieval():
     assert set(ON_WORLD) == {
         "clip4vla-pretrain",
         *(f"clip4vla-retrieval-{name}" for name in (*FUSIONS, "audio", "vision")),
+        *CAPTIONING,
     }
 
 
-@pytest.mark.parametrize("name", ON_WORLD)
+@pytest.mark.parametrize("name", [name for name in ON_WORLD if name not in CAPTIONING])
 def test_on_the_world_the_stand_ins_stay_frozen_but_for_the_tower_of_sound(name):
     plain, there = SYSTEMS[name][1], on_world(SYSTEMS[name][1])
     stage = only_stage(there)
@@ -207,6 +210,36 @@ def test_every_experiment_on_the_world_can_be_built(name):
     model = fresh_model(EXPERIMENTS[f"world-{name}"][1])
     assert model.audio.rate == 16_000
     assert (model.fusion is None) == (name.rsplit("-", 1)[1] not in FUSIONS)
+
+
+# Captioning
+
+
+@pytest.mark.parametrize("name", CAPTIONING)
+def test_captioning_is_that_of_the_paper(name):
+    experiment = SYSTEMS[name][1]
+    stage, writer = only_stage(experiment), experiment.model.captioner
+    assert only_draw(experiment).terms == ("lm",)
+    assert (writer.layers, writer.text_slots, writer.frame_slots) == (4, 32, 12)
+    assert writer.from_text
+    assert writer.padding == "ignored"
+    assert set(stage.trains) == set(stage.towers) == {"text", *writer.reads}
+    published = EXPERIMENTS[f"{name}-as-published"][1]
+    assert published.model.captioner == replace(writer, padding="as_published")
+
+
+@pytest.mark.parametrize("name", CAPTIONING)
+def test_on_the_world_a_captioner_learns_alone_from_captions_of_what_it_perceives(name):
+    experiment = on_world(SYSTEMS[name][1])
+    stage, reads = only_stage(experiment), experiment.model.captioner.reads
+    assert (stage.trains, stage.towers) == ((), ())
+    perceived = {"vision": "visual", "audio": "audio"}
+    if len(reads) == 1:
+        assert only_draw(experiment).captions == (perceived[reads[0]],)
+    else:
+        assert only_draw(experiment).captions == ("audio_visual", "composed")
+    assert stage.criterion == tuple(f"words<-{kind}" for kind in only_draw(experiment).captions)
+    assert set(experiment.modalities) == {"text", *reads}
 
 
 # Ablations

@@ -298,3 +298,100 @@ def test_only_the_bert_form_drops_anything_behind_its_input(form, random):
     for block in model.blocks:  # what is left is attention's
         block.dropout = nn.Identity()
     assert torch.equal(model(sequence, TYPES, mask), still) is not random
+
+
+def unilm(mask, written):
+    """Which step may see which: text the text up to itself and all media, media only media (eq. 6)."""
+    steps = len(mask)
+    sees = torch.zeros(steps, steps, dtype=torch.bool)
+    for one in range(steps):
+        for other in range(steps):
+            if other >= written:
+                sees[one, other] = mask[other]
+            elif one < written:
+                sees[one, other] = mask[other] and other <= one
+    return sees
+
+
+@pytest.mark.parametrize("form", ["clip", "bert"])
+@torch.no_grad()
+def test_a_text_that_is_written_sees_what_is_before_it_and_media_and_is_not_seen_by_them(form):
+    model = cross(form)
+    sequence, mask = rows()
+    mask[:, -1] = True
+    found = model(sequence, TYPES, mask, written=2)
+    options = {"norm_first": True, "activation": lambda x: x * torch.sigmoid(1.702 * x)}
+    if form == "bert":
+        options = {"norm_first": False, "activation": F.gelu, "layer_norm_eps": 1e-12}
+    for row, real in enumerate(mask):
+        start = sequence[row] + model.positions.weight[: len(TYPES)] + model.types.weight[TYPES]
+        expected = start if form == "clip" else model.norm(start)
+        # A padded step may see anything: nothing sees it.
+        hidden = ~(unilm(real, 2) | ~real[:, None])
+        for block in model.blocks:
+            expected = encoder_layer(block, **options)(expected[None], src_mask=hidden)[0]
+        torch.testing.assert_close(found[row, real], expected[real], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("form", ["clip", "bert"])
+@torch.no_grad()
+def test_a_written_text_without_anything_else_is_finite(form):
+    model = cross(form)
+    sequence, mask = rows()
+    mask[:, 2:] = False
+    mask[1] = False
+    found = model(sequence, TYPES, mask, written=2)
+    assert found.isfinite().all()
+    first = model(sequence[:1, :1], TYPES[:1], mask[:1, :1])
+    torch.testing.assert_close(found[:1, :1], first, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("form", ["clip", "bert"])
+@pytest.mark.parametrize("portions", [[1, 1], [2]])
+@torch.no_grad()
+def test_what_is_kept_need_not_be_computed_again(form, portions):
+    model = cross(form)
+    sequence, mask = rows()
+    mask[2, 2:] = False  # this one has no media at all
+    expected = model(sequence, TYPES, mask, written=2)
+    places = torch.arange(len(TYPES))
+    kept = model.keep()
+    media = model(sequence[:, 2:], TYPES[2:], mask[:, 2:], places[2:], kept=kept)
+    torch.testing.assert_close(
+        media[mask[:, 2:]], expected[:, 2:][mask[:, 2:]], atol=1e-5, rtol=1e-5
+    )
+    found, begun = [], 0
+    for size in portions:
+        part = slice(begun, begun + size)
+        step = model(
+            sequence[:, part], TYPES[part], mask[:, part], places[part], written=size, kept=kept
+        )
+        found.append(step)
+        begun += size
+    text = mask[:, :2]
+    torch.testing.assert_close(
+        torch.cat(found, dim=1)[text], expected[:, :2][text], atol=1e-5, rtol=1e-5
+    )
+
+
+@torch.no_grad()
+def test_rows_that_are_kept_can_be_taken_in_any_order_and_go_their_own_ways():
+    model = cross("clip")
+    sequence, mask = rows()
+    chosen = torch.tensor([3, 0, 3])
+    kept = model.keep()
+    places = torch.arange(len(TYPES))
+    model(sequence[:, :5], TYPES[:5], mask[:, :5], places[:5], kept=kept)
+    taken = kept.rows(chosen)
+    last = torch.randn(3, 2, DIM)
+    real = torch.ones(3, 2, dtype=torch.bool)
+    found = model(last, TYPES[5:], real, places[5:], kept=taken)
+    # In the reference, too, what came first does not see what came later.
+    expected = torch.empty_like(found)
+    for row, source in enumerate(chosen.tolist()):
+        first = model.keep()
+        model(sequence[[source], :5], TYPES[:5], mask[[source], :5], places[:5], kept=first)
+        expected[[row]] = model(last[[row]], TYPES[5:], real[[row]], places[5:], kept=first)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    assert kept.mask.shape == (4, 5)
+    assert taken.mask.shape == (3, 7)

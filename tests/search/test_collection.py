@@ -20,7 +20,7 @@ def test_a_collection_is_read_back_equal(tmp_path):
     made = Collection.begin(tmp_path / "c", DESCRIPTION)
     assert Collection.open(tmp_path / "c").description == DESCRIPTION
     stick = Yardstick(Scale(0.1, 0.2), Scale(0.3, 0.4), 0.5)
-    made.keep(Calibration(stick, stick, stick, stick))
+    made.keep(Calibration(stick, stick, stick, stick), 0)
     assert Collection.open(tmp_path / "c").description == made.description
 
 
@@ -161,10 +161,39 @@ def test_what_others_stored_meanwhile_is_not_undone(tmp_path):
     first, second = (Collection.begin(tmp_path / "c", DESCRIPTION) for _ in range(2))
     first.weigh(1.0, 2.0)
     stick = Yardstick(Scale(0.1, 0.2), Scale(0.3, 0.4), 0.5)
-    second.keep(Calibration(stick, stick, stick, stick))
+    second.keep(Calibration(stick, stick, stick, stick), 0)
     there = Collection.open(tmp_path / "c").description
     assert there.weighting == (1, 2)
     assert there.calibration is not None
+
+
+def test_scales_of_a_newer_version_are_not_undone(tmp_path):
+    """One who measured an older version is done later."""
+    first, second = (Collection.begin(tmp_path / "c", DESCRIPTION) for _ in range(2))
+    old, new = (
+        Calibration(stick, stick, stick, stick)
+        for stick in (Yardstick(Scale(at, 0.2), Scale(0.3, 0.4), 0.5) for at in (0.1, 0.9))
+    )
+    first.table.put([file_of("a", 1.0, 3)])
+    _, before = first.table.sample(10)
+    second.table.put([file_of("b", 1.0, 3)])
+    _, now = second.table.sample(10)
+    assert before < now == second.table.version
+    second.keep(new, now)
+    first.keep(old, before)
+    assert first.description == Collection.open(tmp_path / "c").description
+    assert (first.description.calibration, first.description.calibrated) == (new, now)
+    assert first.calibrated
+
+
+def test_scales_of_an_older_version_are_not_taken_for_those_of_now(tmp_path):
+    made = Collection.begin(tmp_path / "c", DESCRIPTION)
+    made.table.put([file_of("a", 1.0, 3)])
+    _, version = made.table.sample(10)
+    made.table.put([file_of("b", 1.0, 3)])
+    stick = Yardstick(Scale(0.1, 0.2), Scale(0.3, 0.4), 0.5)
+    made.keep(Calibration(stick, stick, stick, stick), version)
+    assert not made.calibrated
 
 
 def test_files_and_folders_can_be_taken_out(collection, archive):
@@ -224,7 +253,7 @@ def test_a_collection_is_embedded_anew_beside_the_old_one(place):
     assert (there.description.run, there.description.fingerprint) == ("/runs/two", "two")
     gallery = there.table.gallery()
     assert gallery.vision.tolist() == [[2.0] * 4] * 3
-    assert [gallery.tags_of(row) for row in range(3)] == [(), ("x",), ("y",)]
+    assert {tag: rows.tolist() for tag, rows in gallery.tags.items()} == {"x": [1], "y": [2]}
     assert there.table.captions(gallery.moments) == [None, "a dog", None]
     assert [name for name in there.storage.names() if name[0] != "."] == [
         "collection.json", there.description.table

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import numpy as np
 import pytest
 
-from trichord.search.filters import Filter
+from trichord.search.filters import Filter, FilterBelow
 from trichord.search.gallery import Gallery
 from trichord.types import UserError
 
@@ -72,6 +72,31 @@ def test_a_filter_lets_through_what_meets_all_conditions(gallery, conditions, ro
     chosen = Filter(**conditions)
     assert np.flatnonzero(chosen.mask(gallery)).tolist() == rows
     assert chosen.open == (not conditions)
+
+
+@pytest.mark.parametrize(
+    ("path", "below", "rows"),
+    [
+        ("2024", ("/a",), [0, 1, 2]),
+        ("a", ("/a", "/b"), []),
+        ("a/2024", ("/a", "/b"), []),
+        ("*a/2024*", ("/a", "/b"), []),
+        ("[/]a/*", ("/a", "/b"), []),
+        ("/2024", ("/a", "/b"), [0, 1, 2]),
+        ("~", ("/a", "/b"), []),
+        ("sea", ("/a/2024", "/a"), [2]),
+        ("2024/*", ("/a/2024", "/a"), []),
+        ("a", ("/",), [0, 1, 2, 3]),
+        ("b", ("/a",), []),  # elsewhere: its bare name
+        ("2024.mp4", ("/a",), [4, 5]),
+        ("2024", ("/a/20",), []),
+    ],
+)
+def test_paths_may_begin_at_folders_above_which_nothing_is_said(gallery, path, below, rows):
+    chosen = FilterBelow(path=path, below=below)
+    assert np.flatnonzero(chosen.mask(gallery)).tolist() == rows
+    assert not chosen.open
+    assert FilterBelow(below=below).open
 
 
 def test_a_path_from_here_is_meant_from_here(gallery, monkeypatch, tmp_path):

@@ -54,14 +54,13 @@ def test_some_rows_make_a_gallery_of_the_same_files(gallery):
     assert some.vision.tolist() == [[2, 3], [6, 7]]
     assert some.has_audio.tolist() == [False, True]
     assert some.files == gallery.files
-    assert [some.tags_of(row) for row in range(2)] == [("y",), ("x",)]
+    assert {tag: rows.tolist() for tag, rows in some.tags.items()} == {"x": [1], "y": [0]}
 
 
 def test_tags_are_known_by_moment_and_moments_by_tag(gallery):
     from dataclasses import replace
 
     tagged = replace(gallery, tags={"x": np.array([0, 3]), "y": np.array([0])})
-    assert [tagged.tags_of(row) for row in range(4)] == [("x", "y"), (), (), ("x",)]
     assert tagged.tagged("x").tolist() == [True, False, False, True]
     assert not tagged.tagged("z").any()
 

@@ -3,13 +3,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from trichord.search.candidates import AT_LEAST, Proposed, Scored
+from trichord.search import loaded as module
+from trichord.search.candidates import AT_LEAST, Proposed, Scored, Sifted
 from trichord.search.collection import Collection
 from trichord.search.combination import Centre, Combined
 from trichord.search.description import Description
 from trichord.search.gallery import Gallery
 from trichord.search.loaded import BLOCK, Loaded
+from trichord.search.nearest import sieving
 from trichord.search.nearest.exact import Exact
+from trichord.search.nearest.sieve import Sieve
+from trichord.search.nearest.sieving import Sieving
 from trichord.search.query_vectors import QueryVectors
 from trichord.search.yardstick import calibrate
 from trichord.types import Moment
@@ -40,8 +44,16 @@ def gallery():
     )
 
 
-@pytest.fixture(scope="module")
-def loaded(gallery, tmp_path_factory):
+def columns(gallery):
+    return ((gallery.vision, gallery.has_vision), (gallery.audio, gallery.has_audio))
+
+
+@pytest.fixture(scope="module", params=["scored", "sifted"])
+def loaded(request, gallery, tmp_path_factory):
+    """Scores all moments at once, or takes a first look by a sieve."""
+    made = Sieving(columns(gallery)) if request.param == "sifted" else None
+    if made is not None:
+        made.sieve = Sieve.of(columns(gallery))
     description = Description(
         run="run", fingerprint="f", seconds=1.0, hop=1.0, vision_dim=DIM, audio_dim=DIM
     )
@@ -59,6 +71,7 @@ def loaded(gallery, tmp_path_factory):
         pattern=(gallery.has_vision + 2 * gallery.has_audio).astype(np.uint8),
         captioned=False,
         structures=None,
+        sieving=made,
     )
 
 
@@ -111,6 +124,33 @@ def test_filtered_and_unfiltered_queries_are_asked_together(loaded, asked):
     ):
         rows = loaded.best(combined, candidates, 7).rows.tolist()
         assert rows == all_ranked(loaded, combined, one)[:7]
+
+
+def test_the_first_search_does_not_wait_for_the_sieve(loaded, asked, monkeypatch):
+    monkeypatch.setattr(sieving, "quick", lambda: True)
+    fresh = replace(loaded, sieving=Sieving(columns(loaded.gallery)))
+    for kind in (Scored, Sifted, Sifted):
+        found = fresh.candidates(asked, [None] * len(asked))
+        fresh.sieving.wait()
+        for combined, candidates in zip(asked, found, strict=True):
+            assert isinstance(candidates, kind)
+            rows = fresh.best(combined, candidates, 12).rows.tolist()
+            assert rows == all_ranked(loaded, combined)[:12]
+
+
+def test_few_moments_are_scored_without_a_sieve(gallery, monkeypatch):
+    assert module._sieving(gallery) is None
+    monkeypatch.setattr(module, "SIFTED_FROM", COUNT)
+    assert module._sieving(gallery) is not None
+
+
+def test_no_sieve_is_made_for_what_is_no_longer_searched(loaded, asked, monkeypatch):
+    monkeypatch.setattr(sieving, "quick", lambda: True)
+    gone = replace(loaded, sieving=Sieving(columns(loaded.gallery)))
+    gone.retire()
+    gone.candidates(asked, [None] * len(asked))
+    gone.sieving.wait()
+    assert gone.sieving.sieve is None
 
 
 def test_vectors_may_lie_in_a_file(loaded, asked, tmp_path):

@@ -1,6 +1,12 @@
+import time
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from trichord.search import query_vectors as module
 from trichord.search.gallery import Gallery
 from trichord.search.query import Query
 from trichord.search.query_vectors import PartReader, TextVectors
@@ -77,6 +83,75 @@ def test_a_sound_is_listened_to_at_the_sound_token_itself(clip4vla, decoder, ren
     np.testing.assert_allclose(asked.sound, exact.sound, atol=1e-5)
     other = embed_query(red, clip4vla(0.5), decoder, CUT)
     assert np.abs(asked.sound - other.sound).max() > 1e-3
+
+
+@pytest.fixture
+def decoded(decoder, monkeypatch):
+    """Names of the files that the decoder decodes, a while each."""
+    names, decode_all = [], decoder.decode_all
+
+    def noted(requests):
+        for request in requests:
+            names.append(Path(request.path).name)
+            time.sleep(0.05)
+            yield request
+
+    monkeypatch.setattr(decoder, "decode_all", lambda requests: decode_all(noted(requests)))
+    return names
+
+
+def test_a_file_is_decoded_once_whatever_it_is_called(
+    clip4vla, decoder, decoded, rendered, tmp_path
+):
+    reader = PartReader(clip4vla(0.5), decoder, CUT)
+
+    def read(path, token=None, **asked):
+        [part] = Query.of(**(asked or {"video": path})).parts
+        return reader.read(part, NOTHING, token)
+
+    red = rendered / "red.mp4"
+    first, before = read(red), len(decoded)
+    (tmp_path / "copy").write_bytes(red.read_bytes())
+    for path in (red, tmp_path / "copy"):
+        again = read(path)
+        assert (again.kind, len(decoded)) == (first.kind, before)
+        np.testing.assert_array_equal(again.sight, first.sight)
+        np.testing.assert_array_equal(again.sound, first.sound)
+    # Whatever decides the vectors makes another of it.
+    for token, asked, kind in (
+        (0.3, {}, "both"),
+        (None, {"audio": red}, "audio"),
+        (None, {"image": red}, "vision"),
+    ):
+        assert read(red, token, **asked).kind == kind
+        assert len(decoded) > before
+        before = len(decoded)
+    reader.cut = Cut(2.0, 1.0)
+    read(red)
+    assert len(decoded) > before
+    before = len(decoded)
+    (tmp_path / "copy").write_bytes((rendered / "blue.mp4").read_bytes())
+    assert not np.array_equal(read(tmp_path / "copy").sight, first.sight)
+    assert len(decoded) > before
+
+
+def test_only_so_many_files_are_remembered(tiny_model, decoder, decoded, rendered, monkeypatch):
+    monkeypatch.setattr(module, "FILES", 2)
+    reader = PartReader(tiny_model, decoder, CUT)
+    for name in ("still.png", "mute.mp4", "still.png", "red.mp4", "still.png", "mute.mp4"):
+        reader.read(Query.of(image=rendered / name).parts[0], NOTHING)
+    # That of `mute.mp4` was not asked for for longest when a third one came.
+    names = [name for name, _ in groupby(decoded)]
+    assert names == ["still.png", "mute.mp4", "red.mp4", "mute.mp4"]
+
+
+def test_threads_that_ask_for_one_file_wait_for_the_first(tiny_model, decoder, decoded, rendered):
+    reader = PartReader(tiny_model, decoder, CUT)
+    [part] = Query.of(image=rendered / "still.png").parts
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda _: reader.read(part, NOTHING), range(4)))
+    assert decoded == ["still.png"]
+    assert len({one.sight.tobytes() for one in found}) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+import tracemalloc
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -8,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from trichord.search import table as module
+from trichord.search.entries import rows_of
 from trichord.search.storage import Storage
 from trichord.search.table import Entry, FileEntries, FileVersion, MomentTable
 from trichord.types import Moment, UserError
@@ -137,6 +140,72 @@ def test_putting_nothing_makes_no_transaction(table):
     assert table.version == 0
 
 
+def test_reading_makes_no_object_a_number(tmp_path):
+    """300 moments of 2 × 512 numbers are 1.2 MB as float32, and 10 MB as lists of floats."""
+    table = MomentTable(Storage(tmp_path), "moments.lance", 512, 512)
+    file = entries("a", 300)
+    wide = np.arange(512, dtype=np.float32)
+    seen = [replace(one, vision=wide + i, audio=None) for i, one in enumerate(file.entries)]
+    seen[1::2] = [replace(one, vision=None, audio=one.vision + 0.5) for one in seen[1::2]]
+    table.put([replace(file, entries=tuple(seen))])
+    table.read(["a"])  # what is loaded at the first call does not count
+    tracemalloc.start()
+    try:
+        [read] = table.read(["a"])
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 1e6
+    for one, was in zip(read.entries, seen, strict=True):
+        assert (one.vision is None, one.audio is None) == (was.vision is None, was.audio is None)
+        there = one.audio if one.vision is None else one.vision
+        np.testing.assert_array_equal(there, was.audio if was.vision is None else was.vision)
+
+
+def test_a_sample_is_of_some_moments_always_the_same_ones(table):
+    table.put([entries("a", 40), entries("b", 1, audio=False)])
+    table.put(
+        [
+            replace(file, entries=(replace(file.entries[0], vision=None, audio=None),))
+            for file in [entries("c", 1)]
+        ]
+    )
+    table.remove(["b"])
+    table.put([entries(name, 20, value=float(i)) for i, name in enumerate("defg")])
+    whole, (sample, version) = table.gallery(), table.sample(30)
+    assert version == table.version
+    assert len(sample) == 30
+    assert set(sample.moments) < set(whole.moments)
+    assert len({moment.file for moment in sample.moments}) == 5
+    for row, moment in enumerate(sample.moments):
+        there = whole.row_of(moment.file, moment.start)
+        assert sample.vision[row].tolist() == whole.vision[there].tolist()
+        assert sample.audio[row].tolist() == whole.audio[there].tolist()
+    again, _ = table.sample(30)
+    assert again.moments == sample.moments
+
+
+def test_a_sample_of_as_many_as_there_are_is_the_gallery(told):
+    told.put([entries("A", 1)])
+    sample, version = told.sample(5)
+    whole = told.gallery()
+    assert version == told.version
+    assert (sample.moments, sample.files) == (whole.moments, whole.files)
+    assert sample.tags["loud"].tolist() == whole.tags["loud"].tolist() == [1]
+    np.testing.assert_array_equal(sample.speech, whole.speech)
+
+
+def test_a_sample_of_nothing_is_empty(table):
+    sample, version = table.sample(5)
+    assert (len(sample), version) == (0, 0)
+
+
+def test_a_sample_of_a_table_of_the_first_format(table):
+    old_table(table)
+    assert table.sample(1)[0].vision.tolist() in ([[1, 0, 0]], [[0, 1, 0]])
+    assert len(table.sample(5)[0]) == 2
+
+
 @pytest.fixture
 def told(table):
     """Two files with captions, tags, thumbnails, speech and durations."""
@@ -182,8 +251,7 @@ def test_the_gallery_knows_tags_speech_and_durations(told):
     told.put([entries("A", 1)])  # comes first, though it was written last
     gallery = told.gallery()
     assert gallery.files == ("A", "a", "b")
-    assert list(gallery.tags) == ["loud", "z"]
-    assert [gallery.tags_of(row) for row in range(5)] == [(), ("loud", "z"), (), (), ()]
+    assert {tag: rows.tolist() for tag, rows in gallery.tags.items()} == {"loud": [1], "z": [1]}
     assert gallery.duration.tolist() == [1, 3.5, 1]
     np.testing.assert_array_equal(gallery.speech, [np.nan, 0.25, 0.25, np.nan, np.nan])
 
@@ -241,6 +309,40 @@ def test_annotating_replaces_what_was_said_and_nothing_else(told):
 def test_a_moment_that_is_not_there_cannot_be_annotated(told, file, start):
     with pytest.raises(UserError, match=f"{file} has no moment from {start:g} s to 1 s"):
         told.annotate(file, [(start, 1.0, "x", ())])
+
+
+def test_several_notes_of_one_moment_are_said_together(told):
+    """As clips of a manifest that overlap a moment are: captions as lines, everything once."""
+    notes = [
+        (0.0, 1.0, "a dog", ("x", "y")),
+        (1.0, 2.0, "by itself", ()),
+        (0.0, 1.0, None, ("z",)),
+        (0.0004, 1.0, "a bark", ("x",)),
+        (0.0, 1.0, "a dog", ()),
+    ]
+    told.annotate("a", notes)
+    assert told.notes() == {
+        "a": [(0.0, 1.0, "a dog\na bark", ["x", "y", "z"]), (1.0, 2.0, "by itself", ())]
+    }
+    told.annotate("a", [(0.0, 1.0, None, ()), (0.0, 1.0, None, ())])
+    assert told.notes() == {"a": [(1.0, 2.0, "by itself", ())]}
+
+
+def test_what_is_said_elsewhere_of_the_same_moments_is_taken_along_at_once(told):
+    version = told.version
+    said = {
+        "a": [(1.0, 2.0, "moved", ["x"]), (1.0, 2.5, "another moment", ())],
+        "b": [(0.0, 1.0, None, ["y"])],
+        "gone": [(0.0, 1.0, "gone", ())],
+    }
+    told.annotate_same(said)
+    assert told.version == version + 2  # what is said, and its index of words
+    assert told.notes() == {
+        "a": [(0.0, 1.0, "a dog barks", ["z", "loud"]), (1.0, 2.0, "moved", ["x"])],
+        "b": [(0.0, 1.0, None, ["y"])],
+    }
+    told.annotate_same({"gone": said["gone"]})
+    assert told.version == version + 2
 
 
 def test_an_empty_table_has_nothing_to_annotate_or_show(table):
@@ -312,10 +414,42 @@ def test_a_table_in_a_bucket_does_what_one_in_a_folder_does(bucket):
     gallery = table.gallery()
     assert [(m.file, m.start) for m in gallery.moments] == [("a", 0), ("b", 0)]
     assert gallery.vision[:, 0].tolist() == [5, 1]
-    assert gallery.tags_of(1) == ("x",)
+    assert gallery.tags["x"].tolist() == [1]
     assert table.match_captions("dog", 3)[0][:2] == ("b", 0.0)
     table.remove(["a"])
     assert list(table.files()) == ["b"]
+
+
+class Behind(MomentTable):
+    """A table in a bucket whose lock was lost: it commits on what it saw before others did."""
+
+    seen = None
+
+    @property
+    def now(self):
+        return self.seen or super().now
+
+
+@pytest.mark.parametrize("keyed", [True, False])
+def test_a_lost_lease_leaves_one_row_a_moment(bucket, monkeypatch, keyed):
+    monkeypatch.setattr(Storage, "writing", nullcontext)
+    first, second = (kind(Storage(bucket), "t.lance", 3, 2) for kind in (MomentTable, Behind))
+    if not keyed:  # written before rows had a key
+        schema = first.schema.set(0, first.schema.field("id").remove_metadata())
+        rows = rows_of([entries("a", 1)], schema)
+        lance.write_dataset(rows, first.uri, storage_options=first.storage.options)
+    first.put([entries("a", 1)])
+    second.seen = first.now
+    first.put([entries("b", 2, value=5.0)])
+    second.put([entries("b", 2, value=7.0)])
+    second.put([entries("b", 2, value=7.0)])  # an append that is tried again
+    first.put([entries("b", 2, value=7.0), entries("c", 1)])
+    assert {file: known.moments for file, known in first.files().items()} == {
+        "a": 1,
+        "b": 2,
+        "c": 1,
+    }
+    assert first.gallery().vision[:, 0].tolist() == [1, 7, 7, 1]
 
 
 def test_a_large_table_finds_a_files_rows_by_an_index(table, monkeypatch):

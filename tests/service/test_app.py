@@ -107,6 +107,34 @@ def test_an_upload_is_searched_with_and_embedded(serving, rendered, engine):
     assert str(app.state.archive.uploads.folder) not in deaf.text
 
 
+def test_an_upload_is_decoded_once_however_often_it_is_weighted(serving, rendered, engine):
+    """Each move of one of the page's dials is a search."""
+    app, read = serving(), []
+    embed = engine.model.embed_media
+    engine.model.embed_media = lambda *given: (read.append(1), embed(*given))[1]
+
+    async def all_of():
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            content = (rendered / "red.mp4").read_bytes()
+            sent = [
+                await client.post("/api/uploads", files={"file": ("x.mp4", content)})
+                for _ in range(2)
+            ]
+            names = [one.json()["upload"] for one in sent]
+            return [
+                await client.post(
+                    "/api/search", json={"parts": [{"upload": name}], "sight": sight, "sound": 1.0}
+                )
+                for name in names
+                for sight in (0.5, 1.0, 2.0)
+            ]
+
+    answers = asyncio.run(all_of())
+    assert [one.status_code for one in answers] == [200] * 6
+    assert len(read) == 1
+
+
 def test_the_collection_is_described_without_its_place(ask, collection):
     response = ask("GET", "/api/collection")
     said = response.json()

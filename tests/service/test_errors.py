@@ -98,6 +98,22 @@ def test_no_path_to_be_filtered_by_says_anything(requests, secret):
         assert response.status_code in (200, 400, 422)
 
 
+def test_folders_above_the_roots_cannot_be_guessed(found, root):
+    """A filter that matched whole paths would say yes to the right name and no to any other."""
+    above = [part for part in root.parts if part != "/"]
+    guesses = [
+        *above,
+        "/".join(above[-2:]),
+        f"{root.name}/more",
+        *(f"*{one[:3]}*" for one in above),
+    ]
+    guesses += [f"[/]{'/'.join(above)}/*", "?" * len(str(root)) + "/*", f"*{root.name}/*.mp4"]
+    shown = ("red.mp4", "still.png", "more/tone.wav")
+    for guess in guesses:
+        if not any(guess.strip("*") in name for name in shown):
+            assert found("x", where={"path": guess}) == [], guess
+
+
 def test_nothing_can_be_added_without_roots(ask):
     response = ask("POST", "/api/add", options={"roots": ()}, json={"paths": ["/"]})
     assert response.status_code == 400

@@ -1,9 +1,11 @@
 import asyncio
 import contextlib
+import json
 import os
 import socket
 import threading
 import time
+from http.client import HTTPConnection
 
 import httpx
 import pytest
@@ -209,6 +211,29 @@ def wait_for(condition):
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+def health(line):
+    line.request("GET", "/api/health")
+    with line.getresponse() as answer:
+        return answer.status, answer.headers, json.loads(answer.read())
+
+
+def test_a_connection_too_many_is_told_when_to_come_again(live):
+    address, _ = live(connections=2)
+
+    def lately():
+        with contextlib.closing(HTTPConnection(*address, timeout=PATIENCE)) as line:
+            return health(line)
+
+    with contextlib.closing(HTTPConnection(*address, timeout=PATIENCE)) as first:
+        with contextlib.closing(HTTPConnection(*address, timeout=PATIENCE)) as second:
+            assert (health(first)[0], health(second)[0]) == (200, 200)
+            status, headers, body = lately()
+            assert health(first)[0] == 200  # who came earlier is not sent away
+        wait_for(lambda: lately()[0] == 200)
+    assert (status, headers["Retry-After"], headers["Connection"]) == (503, "1", "close")
+    assert body == {"error": "Too many clients are connected: try again in a moment."}
 
 
 def test_under_ten_times_its_load_it_says_so_and_recovers(live, engine):

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
@@ -19,6 +19,7 @@ from trichord.types import Modality, UserError
 
 if TYPE_CHECKING:  # importing `trichord` must stay quick
     from trichord.models.embedder import Embedder
+    from trichord.search.captioning import Captioned
 
 Vectors = Float[np.ndarray, "row dim"]
 Wave = tuple[Any, int]
@@ -162,6 +163,37 @@ class Model:
                     audio=found.audio[i, 0] if found.has_audio[i] else None,
                 )
 
+    def caption(
+        self,
+        files: Iterable[Place],
+        *,
+        seconds: float | None = 10.0,
+        hop: float | None = None,
+        beams: int = 5,
+        length_penalty: float = 0.0,
+        check: bool = False,
+    ) -> "Iterator[Captioned]":
+        """Captions of the moments of media files, one after another, decoded ahead: for long work.
+
+        What cannot be read is told by its status, what has neither picture nor sound by its reason;
+        neither stops the rest.
+
+        Args:
+            files: Media files and folders.
+            seconds: Length of a moment; None: each file is one.
+            hop: Seconds between the starts of moments; None: as long as they are.
+            beams: Beginnings of captions that are followed at once, and candidates.
+            length_penalty: Above 0 favours longer captions.
+            check: Keep of the candidates the one whose vector is most like the moment's.
+
+        Raises:
+            UserError: The run writes no captions; or a place is missing or has no media.
+        """
+        from trichord.api.captioning import caption, cut_of, decoding_of
+
+        decoding = decoding_of(beams, length_penalty, None)
+        return caption(self, files, cut_of(seconds, hop), decoding, check=check)
+
     def _embed(self, given: Sequence[Any], modality: Modality) -> Vectors:
         if isinstance(given, (str, Path, np.ndarray)):
             raise UserError(f"embed_{modality} takes a list: write [...] around it.")
@@ -225,19 +257,22 @@ def untrained(*, device: str = "auto", workers: int = 2) -> Model:
     return load("untrained", device=device, workers=workers)
 
 
-def embedder_of(name: str) -> "Embedder":
-    """The towers of a run directory, or of an experiment, untrained.
+def embedder_of(name: str, start: Path | None = None) -> "Embedder":
+    """The towers of a run directory, or of an experiment, untrained or with the weights of a run.
 
     Raises:
-        UserError: It is neither.
+        UserError: It is neither; or `start` is given with a run, or does not fit the experiment.
     """
     from trichord.checkpoint import Run, fresh_model
     from trichord.experiments import EXPERIMENTS
 
     if Path(name).is_dir():
+        if start:
+            raise UserError(f"--start {start}: '{name}' is a run and has weights; leave it out.")
         return Run(Path(name)).load()
     if name in EXPERIMENTS:
-        return fresh_model(EXPERIMENTS[name][1])
+        known = EXPERIMENTS[name][1]
+        return fresh_model(replace(known, start=start) if start else known)
     close = get_close_matches(name, EXPERIMENTS, n=1)
     hint = f"did you mean '{close[0]}'?" if close else f"choose one of {', '.join(EXPERIMENTS)}."
     raise UserError(f"'{name}' is neither a run directory nor an experiment: {hint}")

@@ -71,46 +71,37 @@ def components(
     carry_out("Components", COMPONENTS, manifest, pretraining, directory, extent)
 
 
-def fusion(
-    manifest: Manifest,
-    directory: Place,
-    /,
-    *,
-    start: Path | None = None,
-    extent: Annotated[Extent, tyro.conf.arg(name="")] = Extent(),
-) -> None:
-    """Each fusion of sight and sound, trained alike.
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Rows that are trained alike."""
 
-    Args:
-        manifest: Clips to train and measure on.
-        directory: Runs, table, JSON and figure.
-        start: A pretrained run to start from, or the folder of its seeds.
-        extent: How much of it.
-    """
+    manifest: tyro.conf.Positional[Manifest]
+    """Clips to train and measure on."""
+    directory: tyro.conf.Positional[Place]
+    """Runs, table, JSON and figure."""
+    start: Path | None = None
+    """A pretrained run to start from, or the folder of its seeds."""
+    extent: Annotated[Extent, tyro.conf.arg(name="")] = Extent()
+    """How much of it."""
+
+    def carry_out(self, title: str, rows: "Sequence[Row]") -> None:
+        """Train each row on each seed, and set them side by side."""
+        chosen = starting_from(rows, self.start)
+        carry_out(title, chosen, self.manifest, None, self.directory, self.extent)
+
+
+def fusion(asked: Annotated[Comparison, tyro.conf.arg(name="")]) -> None:
+    """Each fusion of sight and sound, trained alike."""
     from trichord.experiments.ablations import FUSIONS
 
-    carry_out("Fusion", starting_from(FUSIONS, start), manifest, None, directory, extent)
+    asked.carry_out("Fusion", FUSIONS)
 
 
-def modality(
-    manifest: Manifest,
-    directory: Place,
-    /,
-    *,
-    start: Path | None = None,
-    extent: Annotated[Extent, tyro.conf.arg(name="")] = Extent(),
-) -> None:
-    """Sight alone, sound alone, and both, trained alike.
-
-    Args:
-        manifest: Clips to train and measure on.
-        directory: Runs, table, JSON and figure.
-        start: A pretrained run to start from, or the folder of its seeds.
-        extent: How much of it.
-    """
+def modality(asked: Annotated[Comparison, tyro.conf.arg(name="")]) -> None:
+    """Sight alone, sound alone, and both, trained alike."""
     from trichord.experiments.ablations import MODALITIES
 
-    carry_out("Modality", starting_from(MODALITIES, start), manifest, None, directory, extent)
+    asked.carry_out("Modality", MODALITIES)
 
 
 def sound_token(

@@ -16,12 +16,21 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "prepare": ("trichord.cli.corpora", "published annotations and media -> manifest"),
     "extract": ("trichord.cli.runs", "read frozen towers once -> cached features, resumable"),
     "train": ("trichord.cli.runs", "an experiment -> a run"),
-    "evaluate": ("trichord.cli.results", "a run on a manifest -> table, JSON, figure"),
+    "evaluate": (
+        "trichord.cli.results",
+        "retrieval or captions of a run -> table, JSON, figure",
+    ),
     "compare": ("trichord.cli.results", "runs side by side, with intervals"),
+    "probe": ("trichord.cli.probing", "a linear classifier on a run's frozen features"),
+    "classify": ("trichord.cli.probing", "classes by prompts alone, zero-shot"),
     "ablate": ("trichord.cli.ablations", "CLIP4VLA's ablations: components, sound token, fusion"),
     "index": ("trichord.cli.archive", "moments of files -> collection, incremental, resumable"),
     "search": ("trichord.cli.archive", "find moments by text, picture, sound or clip"),
     "serve": ("trichord.cli.serving", "search a collection in the browser and over HTTP"),
+    "caption": (
+        "trichord.cli.captioning",
+        "write what is seen and heard in files, moment by moment",
+    ),
     "import": ("trichord.cli.imports", "published checkpoints -> a run"),
 }
 """Name to the module that holds it, imported only when it is called, and one line of help."""

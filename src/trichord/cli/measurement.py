@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,7 +12,7 @@ import tyro
 from trichord.api.model import device_of
 from trichord.cli.console import bar
 from trichord.cli.runs import folder_of, source_of
-from trichord.types import MODALITIES, Clip, Modality, Split, UserError
+from trichord.types import MODALITIES, CaptionKind, Clip, Modality, Split, UserError
 
 if TYPE_CHECKING:
     from trichord.checkpoint import Run
@@ -26,6 +26,24 @@ if TYPE_CHECKING:
     from trichord.features.store import FeatureFolder
     from trichord.media import Decoder
     from trichord.models.embedder import Embedder
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionMeasurement:
+    """How captions are measured, where the run writes some."""
+
+    kind: tuple[CaptionKind, ...] = ()
+    """Kinds of captions to score against, each apart; those that the run has learnt if not given."""
+    beams: int = 5
+    """Beginnings of captions that are followed at once; 1: greedy."""
+    length_penalty: float = 0.0
+    """Above 0 favours longer captions; 1: the mean likelihood of a token counts."""
+    longest: int | None = None
+    """Tokens of a caption at most; as many as the run has room for if not given."""
+    tokens: Literal["ptb", "blanks"] = "ptb"
+    """Words as the Penn Treebank splits them, or at blanks as published."""
+    references: Literal["all", "as_published"] = "all"
+    """All that a clip has, or as published as many as every clip has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +73,7 @@ class Measurement:
     """How a tie counts."""
     resamples: int = 1000
     """Of the bootstrap over clips behind each 95 % interval."""
+    captions: CaptionMeasurement = field(default_factory=CaptionMeasurement)
     device: str = "auto"
     """cpu, cuda, or whichever is there."""
 
@@ -247,10 +266,15 @@ class Reading:
     manifest: Path
     chosen: Measurement
     decoder: "Decoder"
+    reads: tuple[Modality, ...] | None = None
+    """What is measured needs no more than this; None: what the run was trained on."""
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
         """What the run was trained on, and what the options ask for besides."""
+        if self.reads is not None:
+            lends: tuple[Modality, ...] = ("audio", "vision")
+            return self.reads if self.chosen.rule == "masked" else lends
         named = self.chosen.named
         fuses = self.chosen.weights is not None or (named is not None and named.fuses)
         all_needed = fuses or self.chosen.rule in ("borrowed", "out")

@@ -11,9 +11,12 @@ from trichord.cli.measurement import Measurement, measure_run
 from trichord.types import Clip, UserError
 
 if TYPE_CHECKING:
+    from trichord.checkpoint import Run
     from trichord.evaluation.report import Report
+    from trichord.media import Decoder
 
 REPORT, FIGURE = "evaluation.json", "evaluation.png"
+CAPTIONS, CAPTIONS_FIGURE = "captions.json", "captions.png"
 AS_USUAL = Measurement()
 
 
@@ -26,17 +29,22 @@ def evaluate(arguments: list[str]) -> None:
         /,
         *,
         chosen: Annotated[Measurement, tyro.conf.arg(name="")] = AS_USUAL,
+        paper: bool = False,
     ) -> None:
-        """Measure a run, or every seed of it, on the retrieval tasks that it can answer.
+        """Measure a run, or every seed of it: on retrieval, or, where it writes captions, on these.
 
-        Writes evaluation.json and evaluation.png into the run.
+        Writes evaluation.json and evaluation.png, or captions.json and captions.png, into the run.
 
         Args:
             runs: A run directory, or the folder of its seeds.
             manifest: Clips as JSON lines.
             chosen: How to measure.
+            paper: Also show the papers' own values.
         """
-        measure_runs(run_paths([runs]), manifest, chosen)
+        paths = run_paths([runs])
+        measure_runs(paths, manifest, chosen)
+        if paper:
+            show_paper(captions=(paths[0] / CAPTIONS).is_file())
 
     tyro.cli(run, args=arguments, prog="trichord evaluate")
 
@@ -47,23 +55,58 @@ def measure_runs(paths: Sequence[Path], manifest: Path, chosen: Measurement) -> 
 
     from trichord.checkpoint import Run
     from trichord.corpora.manifest import read_manifest, select
-    from trichord.evaluation.figures import draw_report
     from trichord.evaluation.named import clips_of
-    from trichord.evaluation.report import table, write_report
     from trichord.media import Decoder
 
     known = read_manifest(manifest)
     clips = clips_of(chosen.protocol, known) if chosen.protocol else select(known, chosen.split)
-    # Silent clips that are lent a sound join the gallery: its ceiling nobody has worked out.
-    best = known_ceiling(clips) if chosen.rule == "masked" else None
+    held = [Run(path) for path in paths]
+    writers = [one for one in held if one.experiment().model.captioner is not None]
     with Decoder() as decoder:
-        for path in paths:
-            report = measure_run(Run(path), clips, manifest, chosen, decoder, best)
-            write_report(report, path / REPORT)
-            draw_report(report, path / FIGURE)
-            if len(paths) == 1:
-                out.print(table(report))
-            out.print(f"{path}: {REPORT} and {FIGURE} written.")
+        for run in writers:
+            _measure_captions(run, clips, manifest, chosen, decoder, alone=len(held) == 1)
+        if len(writers) == len(held):
+            return
+        # Silent clips that are lent a sound join the gallery: its ceiling nobody has worked out.
+        best = known_ceiling(clips) if chosen.rule == "masked" else None
+        for run in held:
+            if run not in writers:
+                report = measure_run(run, clips, manifest, chosen, decoder, best)
+                _keep(report, run.path, alone=len(held) == 1)
+
+
+def _keep(report: "Report", run: Path, *, alone: bool) -> None:
+    from trichord.evaluation.figures import draw_report
+    from trichord.evaluation.report import table, write_report
+
+    write_report(report, run / REPORT)
+    draw_report(report, run / FIGURE)
+    if alone:
+        out.print(table(report))
+    out.print(f"{run}: {REPORT} and {FIGURE} written.")
+
+
+def _measure_captions(
+    run: "Run",
+    clips: Sequence[Clip],
+    manifest: Path,
+    chosen: Measurement,
+    decoder: "Decoder",
+    *,
+    alone: bool,
+) -> None:
+    """Measure the captions of a run; a report and a figure go into it."""
+    from trichord.cli.caption_measurement import measure_writer
+    from trichord.evaluation.captions.comparison import compare_captions
+    from trichord.evaluation.captions.figures import draw_captions
+    from trichord.evaluation.captions.report import table, write_caption_report
+
+    report = measure_writer(run, clips, manifest, chosen, decoder)
+    write_caption_report(report, run.path / CAPTIONS)
+    draw_captions(compare_captions([report]), run.path / CAPTIONS_FIGURE)
+    if alone:
+        out.print(table(report))
+    out.print(f"{run.path}: {CAPTIONS} and {CAPTIONS_FIGURE} written.")
 
 
 def known_ceiling(clips: Sequence[Clip]) -> dict[str, dict[int, float]] | None:
@@ -113,29 +156,86 @@ def compare(arguments: list[str]) -> None:
         json: Path | None = None,
         paper: bool = False,
     ) -> None:
-        """Set evaluated runs side by side: SLAVA's Table II, with the spread over seeds.
+        """Set evaluated runs side by side, with the spread over seeds.
+
+        Retrieval in the form of SLAVA's Table II, captions in that of CLIP4VLA's Tables 3 and 4.
 
         Args:
             runs: Run directories, or folders of seeds.
             figure: Also draw it into this PNG.
             json: Also write it into this file.
-            paper: Also show the paper's own values.
+            paper: Also show the papers' own values.
         """
-        from trichord.evaluation.comparison import compare as set_beside
-        from trichord.evaluation.comparison import paper_table, table, write_comparison
-        from trichord.evaluation.figures import draw_comparison
-
-        comparison = set_beside([report_of(path) for path in run_paths(runs)])
-        out.print(table(comparison))
+        paths = run_paths(runs)
+        if all_write(paths):
+            _compare_captions(paths, json, figure)
+        else:
+            _compare_retrieval(paths, json, figure)
         if paper:
-            out.print(paper_table())
-        if json:
-            write_comparison(comparison, json)
+            show_paper(captions=all_write(paths))
         if figure:
-            draw_comparison(comparison, figure)
             out.print(f"Drawn: {figure}")
 
     tyro.cli(run, args=arguments, prog="trichord compare")
+
+
+def all_write(paths: Sequence[Path]) -> bool:
+    """Whether it is captions that runs were measured on.
+
+    Raises:
+        UserError: Of some runs it is, of others not.
+    """
+    by_kind = {(path / CAPTIONS).is_file(): path for path in reversed(paths)}
+    if len(by_kind) > 1:
+        raise UserError(
+            f"{by_kind[True]} was measured on captions, {by_kind[False]} was not: compare runs of one "
+            f"kind, or run 'trichord evaluate {by_kind[False]} MANIFEST'."
+        )
+    return True in by_kind
+
+
+def _compare_retrieval(paths: Sequence[Path], json: Path | None, figure: Path | None) -> None:
+    from trichord.evaluation.comparison import compare as set_beside
+    from trichord.evaluation.comparison import table, write_comparison
+    from trichord.evaluation.figures import draw_comparison
+
+    comparison = set_beside([report_of(path) for path in paths])
+    out.print(table(comparison))
+    if json:
+        write_comparison(comparison, json)
+    if figure:
+        draw_comparison(comparison, figure)
+
+
+def _compare_captions(paths: Sequence[Path], json: Path | None, figure: Path | None) -> None:
+    from trichord.evaluation.captions.comparison import (
+        caption_table,
+        compare_captions,
+        write_caption_comparison,
+    )
+    from trichord.evaluation.captions.figures import draw_captions
+    from trichord.evaluation.captions.report import read_caption_report
+
+    comparison = compare_captions([read_caption_report(path / CAPTIONS) for path in paths])
+    out.print(caption_table(comparison))
+    if json:
+        write_caption_comparison(comparison, json)
+    if figure:
+        draw_captions(comparison, figure)
+
+
+def show_paper(*, captions: bool) -> None:
+    """Print the papers' own values, which are of other clips."""
+    from trichord.evaluation.captions.comparison import OTHER_CLIPS, paper_tables
+    from trichord.evaluation.comparison import paper_table
+
+    if not captions:
+        out.print(paper_table())
+        return
+    for shown, protocol in paper_tables():
+        out.print(shown)
+        out.print(f"Protocol: {protocol}\n")
+    out.print(OTHER_CLIPS)
 
 
 def report_of(path: Path) -> "Report":

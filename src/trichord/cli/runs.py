@@ -13,7 +13,7 @@ from trichord.api.model import device_of, embedder_of
 from trichord.cli.console import aside, bar, counted, out
 from trichord.config import Experiment
 from trichord.experiments import EXPERIMENTS
-from trichord.types import Clip, Modality, UserError
+from trichord.types import MODALITIES, Clip, Modality, UserError
 
 if TYPE_CHECKING:
     from trichord.checkpoint import Run
@@ -21,6 +21,21 @@ if TYPE_CHECKING:
     from trichord.features.store import FeatureFolder
     from trichord.media import Decoder
     from trichord.models.embedder import Embedder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Brought:
+    """Trunk features computed elsewhere."""
+
+    vision: Path | None = None
+    """Of pictures, `.npz` or Parquet, by clip id."""
+    audio: Path | None = None
+    """The same for sound."""
+    text: Path | None = None
+    """The same for captions, by caption text."""
+
+
+NOTHING_BROUGHT = Brought()
 
 
 def extract(arguments: list[str]) -> None:
@@ -32,9 +47,8 @@ def extract(arguments: list[str]) -> None:
         /,
         *,
         features: Path | None = None,
-        vision: Path | None = None,
-        audio: Path | None = None,
-        text: Path | None = None,
+        brought: Annotated[Brought, tyro.conf.arg(name="")] = NOTHING_BROUGHT,
+        start: Path | None = None,
         device: str = "auto",
         workers: int = 2,
     ) -> None:
@@ -44,9 +58,8 @@ def extract(arguments: list[str]) -> None:
             manifest: Clips as JSON lines.
             model: A run directory, or the name of an experiment whose towers to use.
             features: Where to; beside the manifest if not given.
-            vision: Trunk features computed elsewhere, `.npz` or Parquet, by clip id.
-            audio: The same for sound.
-            text: The same for captions, by caption text.
+            brought: Trunk features computed elsewhere.
+            start: A run whose weights the experiment starts from, as in 'trichord train --start'.
             device: cpu, cuda, or whichever is there.
             workers: Processes that decode.
         """
@@ -56,10 +69,10 @@ def extract(arguments: list[str]) -> None:
 
         from trichord.features.importing import import_features
 
-        embedder = embedder_of(model).to(device_of(device))
+        embedder = embedder_of(model, start).to(device_of(device))
         folder = folder_of(manifest, features)
-        brought = {"vision": vision, "audio": audio, "text": text}
-        for name, path in brought.items():
+        for name in MODALITIES:
+            path: Path | None = getattr(brought, name)
             if path is not None:
                 count = import_features(embedder, name, path, clips, folder)
                 aside.print(f"{path}: {count} {name} features brought in.")
@@ -295,12 +308,20 @@ def summary(run: "Run") -> str:
         best = stages.get(numbers["stage"])
         if best is None or keeps_last or numbers["criterion"] > best["criterion"]:
             stages[numbers["stage"]] = numbers
-    lines = [
-        f"{name}: epoch {best['epoch']}, validation R@10 {told(best['criterion'])} "
-        f"(mean of {len(best['validation R@10'])} tasks)"
-        for name, best in stages.items()
-    ]
+    lines = [f"{name}: {outcome(best)}" for name, best in stages.items()]
     return "; ".join(lines) or "as pretrained"
+
+
+def outcome(numbers: dict[str, Any]) -> str:
+    """What an epoch reached on the validation clips."""
+    names: list[str] = list(numbers["validation"])
+    writes = bool(names) and all(name.startswith("words<-") for name in names)
+    what = "likelihood of a word" if writes else "R@10"
+    kinds = "kinds of captions" if writes else "tasks"
+    return (
+        f"epoch {numbers['epoch']}, validation {what} {told(numbers['criterion'])} "
+        f"(mean of {len(names)} {kinds})"
+    )
 
 
 def source_of(

@@ -12,6 +12,7 @@ from trichord.corpora import (
     grid,
     howto100m,
     msrvtt,
+    ucf101,
     vatex,
 )
 from trichord.corpora.prepared import Corpus
@@ -36,6 +37,10 @@ CORPORA: dict[str, Corpus] = {
     "esc50": Corpus(
         description="ESC-50 and ESC-10: environmental sounds by class, in five folds",
         clips=esc50.clips,
+    ),
+    "ucf101": Corpus(
+        description="UCF101: short videos of 101 actions, in three official lists",
+        clips=ucf101.clips,
     ),
     "msrvtt-9k": Corpus(
         description="MSR-VTT: web videos with twenty captions each, split 1k-A, 9,000 to train on",

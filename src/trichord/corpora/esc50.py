@@ -44,8 +44,15 @@ def clips(root: Path) -> Prepared:
 
 
 def fold(clip: Clip) -> int:
-    """The official fold, 1 to 5, with which the id of a clip begins."""
-    return int(clip.id.split("-", 1)[0])
+    """The official fold, 1 to 5, with which the id of a clip begins.
+
+    Raises:
+        ValueError: the id is none of ESC-50's.
+    """
+    number = clip.id.split("-", 1)[0]
+    if number not in ("1", "2", "3", "4", "5") or "-" not in clip.id:
+        raise ValueError(f"{clip.id!r} is no id of ESC-50, such as 1-100032-A-0.")
+    return int(number)
 
 
 def _clip(row: Row, footage: Footage, place: str, tally: Tally) -> Clip | None:

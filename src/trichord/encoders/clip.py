@@ -1,5 +1,6 @@
 """CLIP's text and vision towers (Radford et al., 2021) as encoders."""
 
+import re
 from dataclasses import asdict
 from typing import Any
 
@@ -65,6 +66,18 @@ class ClipTextEncoder(Encoder):
         """How many texts are too long for the tower and lose their end."""
         return count_longer(self.tokenizer, texts, self.max_tokens)
 
+    def words(self, texts: list[str]) -> list[Int[Tensor, " token"]]:
+        """Token ids of each text, start and end included, cut at the tower's length."""
+        ids = tokenize(self.tokenizer, texts, self.max_tokens)
+        counts = lengths(ids, self.end).tolist()
+        return [row[:count] for row, count in zip(ids, counts, strict=True)]
+
+    @property
+    def table(self) -> Float[Tensor, "token width"]:
+        """The features that tokens come in with; a captioner's words are scored by them."""
+        trunk: Any = self.trunk.model
+        return trunk.embeddings.token_embedding.weight
+
     def read(self, inputs: Padded, sound: Float[Tensor, " batch"] | None = None) -> Padded:
         """Apply the trunk: (batch, 1, token) ids to (batch, 1 or token, width) features."""
         if not self.tokens:
@@ -100,6 +113,25 @@ class _TextTrunk(nn.Module):
         # No padding mask: attention is causal, so what follows the end token cannot reach it.
         read = self.model(input_ids=ids)
         return read.last_hidden_state if self.tokens else read.pooler_output
+
+
+_NEEDLESS = (
+    (re.compile(r"(?<=\w) ?- ?(?=\w)"), "-"),
+    (re.compile(r" (?=[.,;:!?%)\]])|(?<=[(\[]) "), ""),
+    (re.compile(r"(?<=\w) (?='(?:s|t|re|ve|m|ll|d)\b)"), ""),
+    (re.compile(r'" ?([^"]*?) ?"'), r'"\1"'),
+)
+"""Blanks that people do not write, and what stands there instead."""
+
+
+def tidied(text: str) -> str:
+    """A text as CLIP's tokenizer spells it, with blanks where people write them.
+
+    The tokenizer does not keep whether a blank stood before punctuation; it is guessed.
+    """
+    for needless, instead in _NEEDLESS:
+        text = needless.sub(instead, text)
+    return " ".join(text.split())
 
 
 def lengths(ids: Int[Tensor, "step token"], end: int) -> Int[Tensor, " step"]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Literal
 
@@ -131,7 +132,7 @@ class Encoder(nn.Module):
         return Features(pooled(steps, read.mask, self.pooling), steps, read.mask)
 
 
-class AudioEncoder(Encoder):
+class AudioEncoder(Encoder, ABC):
     """An encoder of sound: waves are heard once (a spectrogram), and what was heard is cut into steps.
 
     Attributes:
@@ -144,9 +145,9 @@ class AudioEncoder(Encoder):
     stereo = False
     sound_seconds: float | None = None
 
+    @abstractmethod
     def hear(self, wave: Float[np.ndarray, "*channel sample"]) -> Shaped[Tensor, "..."]:
         """What does not change from epoch to epoch, such as a spectrogram; may be kept."""
-        raise NotImplementedError
 
     def cut(self, heard: Shaped[Tensor, "..."]) -> Shaped[Tensor, "step ..."]:
         """Trunk inputs of what was heard."""

@@ -1,19 +1,15 @@
 """What one run reaches on one manifest: kept as JSON, shown as a table."""
 
-import json
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
-from pydantic import TypeAdapter, ValidationError
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from trichord.evaluation.protocol import Protocol
+from trichord.evaluation.report_file import ReportFile
 from trichord.evaluation.retrieval import TaskResult
-from trichord.types import UserError
-from trichord.types.files import write_atomically
 
 FORMAT = 1
 INTERVAL = "R@10 (95 %)"
@@ -53,40 +49,14 @@ class Report:
         return f" Silent: {len(self.silent)} clips{given}."
 
 
-_REPORT = TypeAdapter(Report)
-
-
-def write_report(report: Report, path: Path) -> None:
-    """Write a report as JSON; a report that was there is replaced whole or not at all."""
-    text = json.dumps(_REPORT.dump_python(report, mode="json"), indent=1, allow_nan=False)
-    write_atomically(path, text + "\n")
-
-
-def read_report(path: Path) -> Report:
-    """Read a report that `write_report` wrote.
-
-    Raises:
-        UserError: The file is absent, is no such report, or is of another format.
-    """
-    remedy = "make one with `trichord evaluate RUN MANIFEST`"
-    try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); {remedy}.") from error
-    except ValueError as error:
-        raise UserError(f"{path}: is not JSON; {remedy}.") from error
-    found = cast("dict[str, object]", held) if isinstance(held, dict) else {}
-    if found.get("kind") != "retrieval":
-        raise UserError(f"{path}: is not a retrieval report; {remedy}.")
-    if (written := found.get("format")) != FORMAT:
-        raise UserError(
-            f"{path}: is of format {written}, this Trichord reads {FORMAT}; {remedy} again."
-        )
-    try:
-        return _REPORT.validate_python(found)
-    except ValidationError as error:
-        where = ".".join(map(str, error.errors()[0]["loc"]))
-        raise UserError(f"{path}: is broken at {where}; {remedy} again.") from error
+REPORTS = ReportFile(
+    type=Report,
+    kind="retrieval",
+    format=FORMAT,
+    called="a retrieval report",
+    remedy="`trichord evaluate RUN MANIFEST`",
+)
+write_report, read_report = REPORTS.write, REPORTS.read
 
 
 def table(report: Report) -> Table:

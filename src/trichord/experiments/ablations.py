@@ -57,28 +57,28 @@ COMPONENTS: tuple[Row, ...] = (
 )
 """Table 5, from above to below."""
 
-FUSIONS: tuple[Row, ...] = tuple(
-    Row(name=name, retrieval=retrieval(f"retrieval {name}", fusion), tasks=CLIP_TASKS)
-    for name, fusion in (
-        ("global-to-global", GlobalToGlobal()),
-        ("global-to-local", Cross()),
-        ("tight", Cross(level="tight")),
-        ("local-to-local", Cross(level="local_to_local")),
-    )
+
+def _alone(name: str, term: TermName, tasks: tuple[str, ...]) -> Row:
+    """A row of one modality."""
+    return Row(name=name, retrieval=one_modality(f"retrieval {name}", term), tasks=tasks)
+
+
+def _fused(name: str, fusion: GlobalToGlobal | Cross) -> Row:
+    """A row of sight and sound together."""
+    return Row(name=name, retrieval=retrieval(f"retrieval {name}", fusion), tasks=CLIP_TASKS)
+
+
+FUSIONS: tuple[Row, ...] = (
+    _fused("global-to-global", GlobalToGlobal()),
+    _fused("global-to-local", Cross()),
+    _fused("tight", Cross(level="tight")),
+    _fused("local-to-local", Cross(level="local_to_local")),
 )
 
 MODALITIES: tuple[Row, ...] = (
-    Row(
-        name="vision",
-        retrieval=one_modality("retrieval vision", "vt"),
-        tasks=VISUAL_TASKS,
-    ),
-    Row(
-        name="audio",
-        retrieval=one_modality("retrieval audio", "at"),
-        tasks=AUDIO_TASKS,
-    ),
-    Row(name="both", retrieval=retrieval("retrieval both", GlobalToGlobal()), tasks=CLIP_TASKS),
+    _alone("vision", "vt", VISUAL_TASKS),
+    _alone("audio", "at", AUDIO_TASKS),
+    _fused("both", GlobalToGlobal()),
 )
 """V, A and AV, each with the tasks that ask it by the same captions."""
 

@@ -69,6 +69,21 @@ class Captions:
         return np.cumsum(counts) - counts, counts, order
 
 
+class WordTable:
+    """The token ids of captions, each text tokenised once."""
+
+    def __init__(self, captions: Captions, model: Embedder) -> None:
+        texts = list(dict.fromkeys(captions.texts))
+        place = {text: i for i, text in enumerate(texts)}
+        self._words = model.words_of(texts)
+        self._rows = [place[text] for text in captions.texts]
+
+    def of(self, captions: Int[np.ndarray, " row"]) -> Padded:
+        """Captions by number as token ids, (row, token); -1: none."""
+        none = torch.zeros(0, dtype=torch.long)
+        return Padded.stack([self._words[self._rows[i]] if i >= 0 else none for i in captions])
+
+
 @runtime_checkable
 class Source(Protocol):
     """Gives batches of clips, each with one caption or none."""
@@ -126,6 +141,7 @@ class FeatureSource:
         wanted = set(towers.values()) if "text" in modalities else set[str]()
         loaded = {name: _load(folder, name, model, texts) for name in wanted}
         self._text = {toward: loaded[name] for toward, name in towers.items() if name in loaded}
+        self._words = WordTable(self.captions, model) if model.captioner else None
 
     def batch(
         self,
@@ -144,6 +160,7 @@ class FeatureSource:
         return Batch(
             ids=tuple(self.clips[i].id for i in clips),
             text=self.texts(captions, "vision") if captions is not None and self._text else None,
+            words=self._words.of(captions) if captions is not None and self._words else None,
             audio=None if audio is None else audio.padded(rows),
             vision=None if vision is None else vision.padded(rows),
             read=self.read,
@@ -208,6 +225,7 @@ class MediaSource:
         self._kept: dict[int, Taken] = {}
         self._room = KEPT_BYTES
         self._sound = torch.tensor([sound_of(clip) for clip in clips])
+        self._words = WordTable(self.captions, model) if model.captioner else None
 
     def batch(
         self,
@@ -233,6 +251,7 @@ class MediaSource:
         return Batch(
             ids=tuple(self.clips[i].id for i in clips),
             text=None if asked is None else self.texts(asked, "vision"),
+            words=self._words.of(asked) if asked is not None and self._words else None,
             audio=Padded.stack([audio.cut(one) for one in heard]) if heard else None,
             vision=Padded.stack(frames) if frames else None,
             masked=Padded.stack(masked) if masked else None,
@@ -298,6 +317,7 @@ class MixedSource:
         return Batch(
             ids=fresh.ids,
             text=cached.text if "text" in self.read else fresh.text,
+            words=cached.words if "text" in self.read else fresh.words,
             audio=cached.audio if "audio" in self.read else fresh.audio,
             vision=cached.vision if "vision" in self.read else fresh.vision,
             masked=fresh.masked,

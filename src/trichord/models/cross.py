@@ -1,5 +1,6 @@
 """CLIP4VLA's cross transformer: text tokens, frames and audio segments as one sequence."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -134,6 +135,9 @@ class CrossTransformer(nn.Module):
         types: Int[Tensor, " step"],
         mask: Bool[Tensor, "batch step"],
         positions: Int[Tensor, " step"] | None = None,
+        *,
+        written: int = 0,
+        kept: "Kept | None" = None,
     ) -> Float[Tensor, "batch step dim"]:
         """Let the real steps of each row attend to one another.
 
@@ -142,6 +146,10 @@ class CrossTransformer(nn.Module):
             types: Of each step: text 0, vision 1, audio 2.
             mask: Which steps are real.
             positions: Of each step, less than the table's rows; counted from 0 if left out.
+            written: So many of the first steps are a text that is being written: each sees the
+                text before it, itself and all that is not text, and no other step sees them (UniLM's
+                mask; CLIP4VLA, eq. 6).
+            kept: Of earlier calls, all of whose real steps these see as well; this call's are added.
 
         Returns:
             Steps in the light of the others; without meaning where masked, finite everywhere.
@@ -160,11 +168,19 @@ class CrossTransformer(nn.Module):
         hidden = sequence.masked_fill(~mask.unsqueeze(-1), 0.0)
         hidden = hidden + self.positions(positions) + self.types(types)
         hidden = self.dropout(self.norm(hidden))
-        # A row without a real step attends everywhere: a softmax over nothing would be NaN.
-        keys = mask | ~mask.any(dim=1, keepdim=True)
-        for block in self.blocks:
-            hidden = block(hidden, keys)
+        visible = _visible(mask, written)
+        if kept is None:
+            for block in self.blocks:
+                hidden = block(hidden, visible)
+            return hidden
+        visible = kept.extend(mask, visible)
+        for block, layer in zip(self.blocks, kept.layers, strict=True):
+            hidden = block(hidden, visible, layer)
         return hidden
+
+    def keep(self) -> "Kept":
+        """Nothing kept yet, to be filled by calls."""
+        return Kept([KeysAndValues() for _ in self.blocks])
 
     def pool(self, hidden: Float[Tensor, "batch step dim"]) -> Float[Tensor, "batch dim"]:
         """What stands for the whole sequence: the output of its first step, pooled in BERT's form."""
@@ -191,6 +207,65 @@ class CrossTransformer(nn.Module):
             )
 
 
+class KeysAndValues:
+    """Of the steps that a layer of attention has seen: what it need not compute again."""
+
+    def __init__(
+        self, held: tuple[Float[Tensor, "row head step width"], ...] | None = None
+    ) -> None:
+        self._held = held
+
+    def extended(
+        self,
+        keys: Float[Tensor, "row head step width"],
+        values: Float[Tensor, "row head step width"],
+    ) -> tuple[Float[Tensor, "row head all width"], Float[Tensor, "row head all width"]]:
+        """Add steps; gives those of all steps so far."""
+        if self._held is not None:
+            keys = torch.cat([self._held[0], keys], dim=2)
+            values = torch.cat([self._held[1], values], dim=2)
+        self._held = (keys, values)
+        return keys, values
+
+    def rows(self, chosen: Int[Tensor, " row"]) -> "KeysAndValues":
+        """These rows, in this order; a row may be taken several times."""
+        return KeysAndValues(self._held and tuple(one[chosen] for one in self._held))
+
+
+@dataclass
+class Kept:
+    """What a cross transformer keeps of the steps before: of each layer, and which are real."""
+
+    layers: list[KeysAndValues]
+    mask: Bool[Tensor, "row step"] | None = None
+
+    def rows(self, chosen: Int[Tensor, " row"]) -> "Kept":
+        """These rows, in this order; a row may be taken several times."""
+        mask = None if self.mask is None else self.mask[chosen]
+        return Kept([layer.rows(chosen) for layer in self.layers], mask)
+
+    def extend(
+        self, mask: Bool[Tensor, "row step"], visible: Bool[Tensor, "row _ step"]
+    ) -> Bool[Tensor, "row _ all"]:
+        """Note steps that are new; gives which of all steps so far these see."""
+        if self.mask is None:
+            self.mask = mask
+            return visible
+        before = self.mask[:, None].expand(-1, visible.shape[1], -1)
+        self.mask = torch.cat([self.mask, mask], dim=1)
+        return torch.cat([before, visible], dim=2)
+
+
+def _visible(mask: Bool[Tensor, "batch step"], written: int) -> Bool[Tensor, "batch _ step"]:
+    """Which steps each step sees; all of them where it would see none: a softmax over nothing is NaN."""
+    sees = mask[:, None]
+    if written:
+        step = torch.arange(mask.shape[1], device=mask.device)
+        text = step < written
+        sees = sees & (~text | (text[:, None] & (step <= step[:, None])))
+    return sees | ~sees.any(dim=2, keepdim=True)
+
+
 class _Attention(nn.Module):
     """Multi-head attention; the rows of `entry` are queries, keys and values, in this order."""
 
@@ -202,15 +277,20 @@ class _Attention(nn.Module):
         self.exit = nn.Linear(dim, dim)
 
     def forward(
-        self, hidden: Float[Tensor, "batch step dim"], keys: Bool[Tensor, "batch step"]
+        self,
+        hidden: Float[Tensor, "batch step dim"],
+        visible: Bool[Tensor, "batch _ all"],
+        kept: KeysAndValues | None = None,
     ) -> Float[Tensor, "batch step dim"]:
         split = self.entry(hidden).unflatten(-1, (3, self.heads, -1))
         query, key, value = split.permute(2, 0, 3, 1, 4)
+        if kept is not None:
+            key, value = kept.extended(key, value)
         found = F.scaled_dot_product_attention(
             query,
             key,
             value,
-            attn_mask=keys[:, None, None],
+            attn_mask=visible[:, None],
             dropout_p=self.dropout if self.training else 0.0,
         )
         return self.exit(found.transpose(1, 2).flatten(2))
@@ -228,9 +308,12 @@ class _PreNormBlock(nn.Module):
         self.inner_norm = nn.LayerNorm(dim)
 
     def forward(
-        self, hidden: Float[Tensor, "batch step dim"], keys: Bool[Tensor, "batch step"]
+        self,
+        hidden: Float[Tensor, "batch step dim"],
+        visible: Bool[Tensor, "batch _ all"],
+        kept: KeysAndValues | None = None,
     ) -> Float[Tensor, "batch step dim"]:
-        hidden = hidden + self.attention(self.attention_norm(hidden), keys)
+        hidden = hidden + self.attention(self.attention_norm(hidden), visible, kept)
         wide = self.expand(self.inner_norm(hidden))
         return hidden + self.contract(wide * torch.sigmoid(1.702 * wide))
 
@@ -248,9 +331,12 @@ class _PostNormBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, hidden: Float[Tensor, "batch step dim"], keys: Bool[Tensor, "batch step"]
+        self,
+        hidden: Float[Tensor, "batch step dim"],
+        visible: Bool[Tensor, "batch _ all"],
+        kept: KeysAndValues | None = None,
     ) -> Float[Tensor, "batch step dim"]:
-        hidden = self.attention_norm(hidden + self.dropout(self.attention(hidden, keys)))
+        hidden = self.attention_norm(hidden + self.dropout(self.attention(hidden, visible, kept)))
         inner = self.contract(F.gelu(self.expand(hidden)))
         return self.inner_norm(hidden + self.dropout(inner))
 

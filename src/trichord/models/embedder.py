@@ -4,11 +4,11 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 from trichord.encoders.clap import ClapEncoder, ClapTextEncoder
@@ -17,9 +17,10 @@ from trichord.encoders.clip_audio import ClipAudioEncoder, SoundToken
 from trichord.encoders.encoder import Encoder
 from trichord.media.decoded import Decoded
 from trichord.media.plan import DecodePlan
+from trichord.models.captioner import Captioner
 from trichord.models.fusion import Fusion
 from trichord.types import MODALITIES, Modality, UserError
-from trichord.types.tensors import Batch, Embeddings, Features, Padded
+from trichord.types.tensors import Batch, Embeddings, Features, Padded, Words
 
 TextEncoder = ClipTextEncoder | ClapTextEncoder
 VisionEncoder = ClipVisionEncoder
@@ -70,6 +71,7 @@ class Embedder(nn.Module):
         self.audio = audio
         self.sound_text = sound_text
         self.fusion: Fusion | None = None
+        self.captioner: Captioner | None = None
         pairs = [(self.text, self.vision), (self.sound_text or self.text, self.audio)]
         for text, media in pairs:
             if text.dim != media.dim:
@@ -164,7 +166,21 @@ class Embedder(nn.Module):
             vision=vision,
             masked=None if batch.masked is None else self.audio(batch.masked),
             clips=self.fusion(text, vision, audio) if self.fusion and text is not None else None,
+            words=self._expect(batch.words, text, vision, audio),
         )
+
+    def _expect(
+        self,
+        words: Padded | None,
+        text: Features | None,
+        vision: Features | None,
+        audio: Features | None,
+    ) -> Words | None:
+        """What the captioner expects of each next word, if there is one and there are words."""
+        if self.captioner is None or words is None or text is None:
+            return None
+        assert isinstance(self.text, ClipTextEncoder)
+        return self.captioner(text, words, vision, audio, self.text.table)
 
     def text_toward(self, toward: Toward) -> TextEncoder:
         """The text tower that searches a modality."""
@@ -194,6 +210,23 @@ class Embedder(nn.Module):
             ]
         found = [self._features(tower, list(ids[:, None])).pooled for ids in portions]
         return torch.cat(found).cpu().numpy() if found else np.zeros((0, tower.dim), np.float32)
+
+    def words_of(self, texts: Sequence[str]) -> list[Int[Tensor, " token"]]:
+        """Token ids of texts as the captioner reads and writes them.
+
+        Raises:
+            ValueError: The text tower is not CLIP's.
+        """
+        if not isinstance(self.text, ClipTextEncoder):
+            raise ValueError("Only CLIP's text tower gives words to a captioner.")
+        with _TOKENIZING:
+            return self.text.words(list(texts)) if texts else []
+
+    def texts_of(self, words: Sequence[Sequence[int]]) -> list[str]:
+        """Token ids as texts, spelt as the tokenizer does: lower case, punctuation apart."""
+        tokenizer: Any = self.text.tokenizer
+        with _TOKENIZING:
+            return [tokenizer.decode(list(ids), skip_special_tokens=True).strip() for ids in words]
 
     def embed_media(self, decoded: Sequence[Decoded], tokens: Sequence[float] = ()) -> MediaVectors:
         """Vectors of what is seen and heard in clips.

@@ -5,30 +5,33 @@ fourth between the last two. Similarities are in cosine units: the objective mul
 (100 as published).
 """
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from abc import ABC, abstractmethod
+from typing import Literal, TypedDict, Unpack
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from trichord.encoders.encoder import pooled
 from trichord.models.cross import CrossTransformer
+from trichord.models.sequence import (
+    AUDIO,
+    FRAME_SLOTS,
+    TEXT_SLOTS,
+    VISION,
+    Room,
+    Track,
+    attend,
+)
 from trichord.types.tensors import Features
 
 Absent = Literal["masked", "zeros"]
 """What a missing modality does to the mean of sight and sound: it is left out of it, or, as published,
 stays in it as a zero vector and halves the similarity."""
 
-TEXT, VISION, AUDIO = range(3)
-"""Types of the cross transformer's steps."""
 
-TEXT_SLOTS, FRAME_SLOTS = 32, 12
-"""Positions that text and vision have as published; audio's follow."""
-
-
-class Fusion(nn.Module):
+class Fusion(nn.Module, ABC):
     """Scores texts against clips.
 
     Attributes:
@@ -40,7 +43,10 @@ class Fusion(nn.Module):
     @property
     def settings(self) -> str:
         """All that decides vectors and scores besides the weights, for fingerprints."""
-        own = {name: str(getattr(self, name)) for name in ("absent", "room") if hasattr(self, name)}
+        own = {"absent": str(self.absent)} if hasattr(self, "absent") else {}
+        # Spelt as it once was: collections of such runs stay what they are.
+        if hasattr(self, "room"):
+            own["room"] = f"_{self.room}"
         return f"{type(self).__name__} {own}"
 
     def let_train(self, trains: bool) -> None:
@@ -53,6 +59,7 @@ class Fusion(nn.Module):
         """What an index can hold of clips; for fusions that re-rank, what finds their candidates."""
         return vision, audio
 
+    @abstractmethod
     def forward(
         self,
         text: Features,
@@ -79,7 +86,6 @@ class Fusion(nn.Module):
             ValueError: Neither vision nor audio; a negative weight; both weights 0; more steps
                 than the fusion has room for.
         """
-        raise NotImplementedError
 
 
 class GlobalToGlobal(Fusion):
@@ -153,7 +159,7 @@ class GlobalToLocal(GlobalToGlobal):
         """
         super().__init__(absent=absent)
         self.cross = cross
-        self.room = _Room(text=0, frames=frame_slots, positions=cross.positions.num_embeddings)
+        self.room = Room(text=0, frames=frame_slots, positions=cross.positions.num_embeddings)
         self.let_train(True)
 
     def let_train(self, trains: bool) -> None:
@@ -170,7 +176,7 @@ class GlobalToLocal(GlobalToGlobal):
         tracks = self.room.tracks(vision, audio)
         if not tracks:
             return None, None
-        hidden = _attend(self.cross, tracks)
+        hidden = attend(self.cross, tracks)
         parts = hidden.split([track.mask.shape[1] for track in tracks], dim=1)
         found: dict[int, Features] = {}
         for track, part in zip(tracks, parts, strict=True):
@@ -178,6 +184,19 @@ class GlobalToLocal(GlobalToGlobal):
             vector = pooled(steps, track.mask, "mean_of_unit")
             found[track.type] = Features(vector, steps, track.mask)
         return found.get(VISION), found.get(AUDIO)
+
+
+class Pairing(TypedDict, total=False):
+    """How pairs go through the transformer.
+
+    `frame_slots` is how many positions are set aside for frames (12), `pairs_at_once` how many pairs go
+    through together (512); `recompute` saves memory in training: no activations are kept, they are
+    computed again.
+    """
+
+    frame_slots: int
+    pairs_at_once: int
+    recompute: bool
 
 
 class _PairFusion(Fusion):
@@ -190,13 +209,17 @@ class _PairFusion(Fusion):
     indexable = False
 
     def __init__(
-        self, cross: CrossTransformer, room: "_Room", pairs_at_once: int, recompute: bool
+        self, cross: CrossTransformer, text_slots: int, **pairing: Unpack[Pairing]
     ) -> None:
         super().__init__()
         self.cross = cross
-        self.room = room
-        self.pairs_at_once = pairs_at_once
-        self.recompute = recompute
+        self.room = Room(
+            text=text_slots,
+            frames=pairing.get("frame_slots", FRAME_SLOTS),
+            positions=cross.positions.num_embeddings,
+        )
+        self.pairs_at_once = pairing.get("pairs_at_once", 512)
+        self.recompute = pairing.get("recompute", False)
 
     def forward(
         self,
@@ -226,15 +249,16 @@ class _PairFusion(Fusion):
         like = torch.cat(scores).view(complete.shape)
         return like.masked_fill(~complete, 0.0)
 
-    def _asked(self, text: Features) -> "_Track":
-        raise NotImplementedError
+    @abstractmethod
+    def _asked(self, text: Features) -> Track:
+        """What of texts goes through the transformer."""
 
     def _score(
-        self, asked: "_Track", shown: "list[_Track]", pairs: Int[Tensor, " pair"], clips: int
+        self, asked: Track, shown: list[Track], pairs: Int[Tensor, " pair"], clips: int
     ) -> Float[Tensor, " pair"]:
         clip = pairs % clips
         tracks = [asked.rows(pairs // clips), *(track.rows(clip) for track in shown)]
-        hidden = _attend(self.cross, tracks)
+        hidden = attend(self.cross, tracks)
         # In bfloat16 a similarity is off by 0.002: 0.2 of a logit at the published scale.
         with torch.autocast(hidden.device.type, enabled=False):
             return self.cross.similarity(self.cross.pool(hidden.float())).squeeze(-1)
@@ -246,29 +270,19 @@ class TightSequence(_PairFusion):
     Source: `tight_seq` as published; the paper does not mention it.
     """
 
-    def __init__(
-        self,
-        cross: CrossTransformer,
-        *,
-        frame_slots: int = FRAME_SLOTS,
-        pairs_at_once: int = 512,
-        recompute: bool = False,
-    ) -> None:
+    def __init__(self, cross: CrossTransformer, **pairing: Unpack[Pairing]) -> None:
         """Put the fusion together.
 
         Args:
             cross: Of the dimensions of the features.
-            frame_slots: Positions set aside for frames.
-            pairs_at_once: Pairs that go through the transformer together.
-            recompute: Save memory in training: keep no activations, compute them again.
+            **pairing: See `Pairing`.
 
         Raises:
             ValueError: More slots than the transformer has positions.
         """
-        room = _Room(text=1, frames=frame_slots, positions=cross.positions.num_embeddings)
-        super().__init__(cross, room, pairs_at_once, recompute)
+        super().__init__(cross, 1, **pairing)
 
-    def _asked(self, text: Features) -> "_Track":
+    def _asked(self, text: Features) -> Track:
         return self.room.text_track(text.pooled.unsqueeze(1), text.present.unsqueeze(1))
 
 
@@ -286,115 +300,22 @@ class LocalToLocal(_PairFusion):
         cross: CrossTransformer,
         *,
         text_slots: int = TEXT_SLOTS,
-        frame_slots: int = FRAME_SLOTS,
-        pairs_at_once: int = 512,
-        recompute: bool = False,
+        **pairing: Unpack[Pairing],
     ) -> None:
         """Put the fusion together.
 
         Args:
             cross: Of the dimensions of the features.
             text_slots: Positions set aside for text tokens.
-            frame_slots: Positions set aside for frames.
-            pairs_at_once: Pairs that go through the transformer together.
-            recompute: Save memory in training: keep no activations, compute them again.
+            **pairing: See `Pairing`.
 
         Raises:
             ValueError: More slots than the transformer has positions.
         """
-        room = _Room(text=text_slots, frames=frame_slots, positions=cross.positions.num_embeddings)
-        super().__init__(cross, room, pairs_at_once, recompute)
+        super().__init__(cross, text_slots, **pairing)
 
-    def _asked(self, text: Features) -> "_Track":
+    def _asked(self, text: Features) -> Track:
         return self.room.text_track(text.steps, text.mask)
-
-
-@dataclass(frozen=True, slots=True)
-class _Track:
-    """One modality's stretch of a sequence: its steps, their type, and the position of the first."""
-
-    steps: Float[Tensor, "batch step dim"]
-    mask: Bool[Tensor, "batch step"]
-    type: int
-    start: int
-
-    def rows(self, chosen: Int[Tensor, " row"]) -> "_Track":
-        """These rows, in this order."""
-        return replace(self, steps=self.steps[chosen], mask=self.mask[chosen])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Room:
-    """Positions set aside for each modality.
-
-    As published, slots without a step are padded and counted, so that the first audio segment always
-    has the same position. Here only the count is kept: a clip's result does not depend on how many
-    steps its neighbours have, and no padding goes through the transformer for its sake.
-    """
-
-    text: int
-    frames: int
-    positions: int
-
-    def __post_init__(self) -> None:
-        if self.text + self.frames > self.positions:
-            raise ValueError(
-                f"{self.text} text slots and {self.frames} frame slots need more than the "
-                f"{self.positions} positions of the cross transformer: raise its 'positions'."
-            )
-
-    def text_track(
-        self, steps: Float[Tensor, "batch step dim"], mask: Bool[Tensor, "batch step"]
-    ) -> _Track:
-        return _Track(*_fit(steps, mask, self.text, "text tokens", "text_slots"), TEXT, 0)
-
-    def tracks(self, vision: Features | None, audio: Features | None) -> list[_Track]:
-        """Frames and audio segments, as far as they are given."""
-        found: list[_Track] = []
-        if vision is not None:
-            fitted = _fit(vision.steps, vision.mask, self.frames, "frames", "frame_slots")
-            found.append(_Track(*fitted, VISION, self.text))
-        if audio is not None:
-            start = self.text + self.frames
-            left = self.positions - start
-            fitted = _fit(
-                audio.steps, audio.mask, left, "audio segments", "the cross transformer's positions"
-            )
-            found.append(_Track(*fitted, AUDIO, start))
-        return found
-
-
-def _fit(
-    steps: Float[Tensor, "batch step dim"],
-    mask: Bool[Tensor, "batch step"],
-    slots: int,
-    name: str,
-    option: str,
-) -> tuple[Float[Tensor, "batch fitted dim"], Bool[Tensor, "batch fitted"]]:
-    """Without the padding beyond the slots; real steps there are refused."""
-    if mask.shape[1] > slots and mask[:, slots:].any():
-        most = int(mask.sum(dim=1).max())
-        raise ValueError(
-            f"A row has {most} {name}, the fusion room for {slots}: raise {option} or give it fewer."
-        )
-    return steps[:, :slots], mask[:, :slots]
-
-
-def _attend(cross: CrossTransformer, tracks: list[_Track]) -> Float[Tensor, "batch step dim"]:
-    """The tracks as one sequence through the transformer."""
-    device = tracks[0].mask.device
-    sizes = [track.mask.shape[1] for track in tracks]
-    positions = [
-        torch.arange(track.start, track.start + size, device=device)
-        for track, size in zip(tracks, sizes, strict=True)
-    ]
-    types = torch.tensor([track.type for track in tracks], device=device)
-    return cross(
-        torch.cat([track.steps for track in tracks], dim=1),
-        types.repeat_interleave(torch.tensor(sizes, device=device), output_size=sum(sizes)),
-        torch.cat([track.mask for track in tracks], dim=1),
-        torch.cat(positions),
-    )
 
 
 def _count(vision: Features | None, audio: Features | None) -> int:

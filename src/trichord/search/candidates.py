@@ -1,5 +1,6 @@
 """Which moments may be among the best of a query: all that is scored exactly is among these."""
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -9,6 +10,7 @@ from jaxtyping import Bool, Float
 from trichord.search.combination import Combined, Rows
 from trichord.search.nearest.exact import best_rows
 from trichord.search.nearest.neighbours import Nearest
+from trichord.search.nearest.sieve import Bounds
 
 AT_LEAST = 1000
 FOR_EACH = 10
@@ -39,6 +41,39 @@ class Scored:
         """See `Candidates`."""
         found = best_rows(self.scores, k, self.slack)
         return found if self.rows is None else self.rows[found]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sifted:
+    """All rows with bounds of their scores; those of which the bounds leave doubt are scored.
+
+    Attributes:
+        bounds: By the groups that a sieve knows.
+        score: Gives the float32 scores of some rows.
+        slack: That these have: twice what they may be off by.
+    """
+
+    bounds: Sequence[Bounds]
+    score: Callable[[Rows], Float[np.ndarray, " row"]]
+    slack: float
+
+    def best(self, k: int) -> Rows:
+        """See `Candidates`; the best are certainly among what is given."""
+        probable = self._all(one.leading(k) for one in self.bounds)
+        least = _reached(self.score(probable), k) - self.slack
+        rows = self._all(one.above(least) for one in self.bounds)
+        scores = self.score(rows)
+        return np.sort(rows[scores >= _reached(scores, k) - self.slack])
+
+    def _all(self, found: Iterable[Rows]) -> Rows:
+        return np.concatenate([np.zeros(0, np.int64), *found])
+
+
+def _reached(scores: Float[np.ndarray, " row"], k: int) -> float:
+    """The k-th best score; below all where there are not so many."""
+    if len(scores) < k:
+        return -np.inf
+    return float(np.partition(scores, len(scores) - k)[len(scores) - k])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -184,7 +184,7 @@ class Collection:
         Args:
             file: A file of the collection.
             notes: Start and end of a moment in seconds, its caption (None: none) and its tags,
-                which replace what was said of it before.
+                which replace what was said of it before; of one moment there may be several.
 
         Raises:
             UserError: The collection has no such file or moment, or cannot be changed.
@@ -201,9 +201,17 @@ class Collection:
         there = self.description
         return there.calibration is not None and there.calibrated == self.table.version
 
-    def keep(self, calibration: Calibration) -> None:
-        """Store the scales of scores, measured on the table as it is now."""
-        self._change(calibration=calibration, calibrated=self.table.version)
+    def keep(self, calibration: Calibration, version: int) -> None:
+        """Store the scales of scores; those of a newer version of the table stay.
+
+        Args:
+            calibration: The scales.
+            version: Of the table, that they were measured on.
+        """
+        with self.writing():
+            self._look_again()
+            if self.description.calibrated <= version:
+                self._change(calibration=calibration, calibrated=version)
 
     def weigh(self, sight: float, sound: float) -> None:
         """Store how much sight and sound count in a search that does not say."""
@@ -254,20 +262,13 @@ class Collection:
             old = Collection.open(self.name)
             if old.description.table != self.table.name:
                 measured = self.calibrated
-                self._take_along(old.table.notes())
+                self.table.annotate_same(old.table.notes())
                 if measured:  # on vectors, which annotating leaves as they are
                     self._change(calibrated=self.table.version)
                 old = Collection(self.storage, self.description)
                 old._write()
             old._tidy()
         return old
-
-    def _take_along(self, notes: dict[str, list[Note]]) -> None:
-        """Annotate those moments of this table that were annotated in another."""
-        for file in self.table.read(sorted(notes)):
-            spans = {(one.moment.start, one.moment.end) for one in file.entries}
-            kept = [note for note in notes[file.version.file] if note[:2] in spans]
-            self.table.annotate(file.version.file, kept)
 
     def _tidy(self, keep: str = "") -> None:
         """Delete tables that are neither searched nor, under this name, being filled."""
@@ -279,11 +280,14 @@ class Collection:
 
     def _change(self, **changes: Any) -> None:
         with self.writing():
-            self.require_current()
-            # Another process may have changed something else.
-            there = _described(self.storage, self.file) or self.description
-            self.description = replace(there, **changes)
+            self._look_again()
+            self.description = replace(self.description, **changes)
             self._write()
+
+    def _look_again(self) -> None:
+        """See what another process may have changed."""
+        self.require_current()
+        self.description = _described(self.storage, self.file) or self.description
 
     def _write(self) -> None:
         self.storage.write(self.file, written(self.description))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,9 @@ Vector = Float[np.ndarray, " _"]
 
 FINGERPRINT = b"trichord.fingerprint"
 """Where a table's schema says which model its vectors are of."""
+KEY = {"lance-schema:unenforced-primary-key": "true"}
+"""Of the field that tells rows apart: of two commits at once that bring the same row, the later one then
+replaces it. Lance sees to that only where the field has no index."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +90,7 @@ def schema_of(vision: int, audio: int, fingerprint: str) -> Any:
     """
     return pa.schema(
         [
-            pa.field("id", pa.string(), nullable=False),
+            pa.field("id", pa.string(), nullable=False, metadata=KEY),
             pa.field("file", pa.string(), nullable=False),
             pa.field("signature", pa.string(), nullable=False),
             pa.field("size", pa.int64(), nullable=False),
@@ -174,24 +178,41 @@ def _version(row: dict[str, Any]) -> FileVersion:
     return FileVersion(**{name: row[name] for name in VERSION})
 
 
-def entries_of(rows: list[dict[str, Any]]) -> FileEntries:
-    """A file of its rows."""
-    entries = (
-        Entry(
-            moment=Moment(file=row["file"], start=row["start"], end=row["end"]),
-            status=row["status"],
-            reason=row["reason"],
-            vision=_vector(row["vision"]),
-            audio=_vector(row["audio"]),
-            caption=row["caption"],
-            tags=tuple(row["tags"] or ()),
-            thumbnail=row["thumbnail"],
-            speech=row["speech"],
-        )
-        for row in rows
+def entries_of(rows: Any) -> list[FileEntries]:
+    """The files of some rows.
+
+    Args:
+        rows: An Arrow table with all columns, in order of file and start. Vectors are views of its
+            memory: as lists of numbers they would take eight times as much.
+    """
+    told = rows.drop_columns(["vision", "audio"]).to_pylist()
+    vectors = zip(_vectors(rows["vision"]), _vectors(rows["audio"]), strict=True)
+    both = zip(told, vectors, strict=True)
+    found: list[FileEntries] = []
+    for _, same in groupby(both, key=lambda one: one[0]["file"]):
+        moments = list(same)
+        entries = tuple(_entry(row, *sides) for row, sides in moments)
+        found.append(FileEntries(version=_version(moments[0][0]), entries=entries))
+    return found
+
+
+def _entry(row: dict[str, Any], vision: Vector | None, audio: Vector | None) -> Entry:
+    return Entry(
+        moment=Moment(file=row["file"], start=row["start"], end=row["end"]),
+        status=row["status"],
+        reason=row["reason"],
+        vision=vision,
+        audio=audio,
+        caption=row["caption"],
+        tags=tuple(row["tags"] or ()),
+        thumbnail=row["thumbnail"],
+        speech=row["speech"],
     )
-    return FileEntries(version=_version(rows[0]), entries=tuple(entries))
 
 
-def _vector(values: list[float] | None) -> Vector | None:
-    return None if values is None else np.array(values, np.float32)
+def _vectors(column: Any) -> list[Vector | None]:
+    """The vectors of a column, None where null."""
+    array = column.combine_chunks()
+    flat = array.flatten().to_numpy(zero_copy_only=False)  # nulls are left out
+    rows = iter(flat.reshape(-1, array.type.list_size))
+    return [next(rows) if there else None for there in array.is_valid().to_pylist()]

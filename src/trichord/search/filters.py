@@ -1,7 +1,9 @@
 """Which moments of a collection a search looks at."""
 
 import math
-from dataclasses import dataclass
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
 from fnmatch import translate
 from pathlib import Path
@@ -68,7 +70,7 @@ class Filter:
     @property
     def open(self) -> bool:
         """Whether it lets everything through."""
-        return self == Filter()
+        return all(getattr(self, one.name) == one.default for one in fields(Filter))
 
     def mask(self, gallery: Gallery) -> Bool[np.ndarray, " moment"]:
         """Which moments meet all conditions."""
@@ -96,15 +98,44 @@ class Filter:
         if self.longest is not None:
             mask &= gallery.duration <= self.longest
         if self.path:
-            mask &= _at(self.path, gallery.files)
+            mask &= self._at(gallery.files)
         return mask
 
+    def _at(self, files: Sequence[str]) -> Bool[np.ndarray, " file"]:
+        """Which files are meant by the path."""
+        path = self.path
+        if path.split("/")[0] in (".", "..", "~"):
+            path = str(Path(path).expanduser().resolve())
+        return _matching(path, files)
 
-def _at(path: str, files: tuple[str, ...]) -> Bool[np.ndarray, " file"]:
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilterBelow(Filter):
+    """A filter by paths as they are from some folders, for who may not know where those lie.
+
+    Attributes:
+        below: The folders. A path begins at the first that holds the file; a file in none of them
+            is its bare name.
+    """
+
+    below: tuple[str, ...]
+
+    def _at(self, files: Sequence[str]) -> Bool[np.ndarray, " file"]:
+        return _matching(self.path, [f"/{path_below(file, self.below)}" for file in files])
+
+
+def path_below(file: str, folders: Sequence[str]) -> str:
+    """The path of a file from the first of some folders that holds it; its name where none does."""
+    for folder in folders:
+        top = folder.rstrip(os.sep) + os.sep
+        if folder and file.startswith(top):
+            return file[len(top) :]
+    return Path(file).name
+
+
+def _matching(path: str, files: Sequence[str]) -> Bool[np.ndarray, " file"]:
     """Which files a path, or a pattern of paths, means."""
     place = path if path.strip("/") == "" else path.rstrip("/")
-    if place.split("/")[0] in (".", "..", "~"):
-        place = str(Path(place).expanduser().resolve())
     absolute = place.startswith("/")
     rooted = place.rstrip("/") if absolute else f"/{place}"
     means = (

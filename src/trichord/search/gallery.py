@@ -121,10 +121,6 @@ class Gallery:
         mask[self.tags.get(tag, [])] = True
         return mask
 
-    def tags_of(self, row: int) -> tuple[str, ...]:
-        """The tags of a moment, sorted."""
-        return tuple(tag for tag, rows in self.tags.items() if _holds(rows, row))
-
     def take(self, rows: Rows) -> "Gallery":
         """Some of the moments: their rows, ascending. All files stay, so that numbers keep."""
         return Gallery(
@@ -243,11 +239,6 @@ def _last(
     last = np.zeros(files)
     np.maximum.at(last, file, end)
     return last
-
-
-def _holds(rows: Rows, row: int) -> bool:
-    place = int(np.searchsorted(rows, row))
-    return place < len(rows) and int(rows[place]) == row
 
 
 def _matrix(column: Any, dim: int) -> tuple[Vectors, Bool[np.ndarray, " moment"]]:

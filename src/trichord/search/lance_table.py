@@ -131,20 +131,45 @@ class LanceTable:
             chosen = {**{name: name for name in chosen}, **derived}
         with self.plainly():
             for batch in table.to_batches(columns=chosen, **options):
-                rows = pa.Table.from_batches([batch])
-                for name in {*columns} - {*rows.column_names}:
-                    rows = rows.append_column(name, pa.nulls(len(rows), fields[name].type))
-                yield rows.select(list(columns)).cast(schema)
+                yield _as(schema, pa.Table.from_batches([batch]))
+
+    def taken(self, table: Any, columns: Sequence[str], rows: Sequence[int]) -> Iterator[Any]:
+        """Some rows in portions, null where the table has no such column; the first is empty.
+
+        Args:
+            table: A version of it, or None.
+            columns: Of the schema, none of them derived.
+            rows: Their places in the order of `scan`, ascending.
+        """
+        schema = pa.schema([self.schema.field(name) for name in columns])
+        yield schema.empty_table()
+        if table is not None and rows:
+            with self.plainly():
+                there = [name for name in columns if name in table.schema.names]
+                yield _as(schema, table.take(list(rows), columns=there))
 
     def _widen(self, table: Any) -> None:
-        """Give an older table the columns that it lacks."""
+        """Give an older table the columns, and the key, that it lacks."""
         missing = [name for name in self.schema.names if name not in table.schema.names]
         derived = {name: self._derived[name] for name in missing if name in self._derived}
         rest = [self.schema.field(name) for name in missing if name not in derived]
+        for name, key in ((one.name, one.metadata) for one in self.schema if one.metadata):
+            if table.schema.field(name).metadata != key:  # before there were keys
+                table.update_field_metadata(
+                    {name: {k.decode(): v.decode() for k, v in key.items()}}
+                )
         if derived:
             table.add_columns(derived)
         if rest:
             table.add_columns(pa.schema(rest))
+
+
+def _as(schema: Any, rows: Any) -> Any:
+    """Rows with the columns of a schema, null where they have none."""
+    for field in schema:
+        if field.name not in rows.column_names:
+            rows = rows.append_column(field.name, pa.nulls(len(rows), field.type))
+    return rows.select(schema.names).cast(schema)
 
 
 def among(column: str, values: Iterable[str]) -> str:

@@ -2,16 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from trichord.search.backdrop import BACKDROP, calibrate_by
-from trichord.search.candidates import Candidates, Proposed, Scored
+from trichord.search.candidates import Candidates, Proposed, Scored, Sifted
 from trichord.search.collection import Collection
 from trichord.search.combination import Centre, Combined, Rows, Settled
 from trichord.search.gallery import Gallery
 from trichord.search.nearest.exact import Exact, products
+from trichord.search.nearest.sieving import Sieving
 from trichord.search.nearest.structures import Settings, Structures
 from trichord.search.query_vectors import TextVectors
 from trichord.search.yardstick import Calibration
@@ -21,6 +23,8 @@ BLOCK = 2048
 """Moments whose sight and sound are scored together, while both are near the processor."""
 SPARSE = 0.25
 """Where less of the gallery is allowed, its rows are gathered, else all are scored."""
+SIFTED_FROM = 20_000
+"""Moments from which on a sieve is worth its memory: fewer are all scored in 2 ms a search."""
 QUERIES = 200
 """Pictures, and sounds, that a structure's recall is measured with."""
 CAPTIONS = 65_536
@@ -43,7 +47,8 @@ class Loaded:
         centres: Of all sights and of all sounds.
         pattern: What each moment has; see `combination.PATTERNS`.
         captioned: Whether any moment has a caption.
-        structures: That find candidates; None where there are few enough moments to score all.
+        structures: That find candidates; None where there are few enough moments for exact search.
+        sieving: Makes a sieve for that; None where there are too few moments or too many.
     """
 
     collection: Collection
@@ -55,6 +60,7 @@ class Loaded:
     pattern: UInt8[np.ndarray, " moment"]
     captioned: bool
     structures: Structures | None
+    sieving: Sieving | None = None
     _captions: dict[Moment, str | None] = field(default_factory=dict[Moment, str | None])
 
     @classmethod
@@ -84,6 +90,16 @@ class Loaded:
         usual = token == collection.sound_token(None)
         # None while the first indexing is under way: what is there can be searched all the same.
         kept = collection.description.calibration if usual else None
+        structures = None
+        if len(gallery) > (settings or Settings()).exact_up_to:
+            structures = Structures(
+                collection.storage.cache / "nearest",
+                gallery,
+                version,
+                held_out(texts, gallery),
+                settings or Settings(),
+                lasting=token is None or token in collection.description.sound_tokens,
+            )
         return cls(
             collection=collection,
             version=version,
@@ -96,7 +112,8 @@ class Loaded:
             ),
             pattern=(gallery.has_vision + 2 * gallery.has_audio).astype(np.uint8),
             captioned=collection.table.captioned() > 0,
-            structures=_structures(collection, gallery, version, texts, settings or Settings()),
+            structures=structures,
+            sieving=None if structures else _sieving(gallery),
         )
 
     def is_current(self, collection: Collection) -> bool:
@@ -108,6 +125,8 @@ class Loaded:
         """Build no structures any more; searches that began here end here."""
         if self.structures is not None:
             self.structures.close()
+        if self.sieving is not None:
+            self.sieving.close()
 
     def candidates(
         self, asked: Sequence[Combined], allowed: Sequence[Mask | None]
@@ -123,24 +142,31 @@ class Loaded:
             if not (isinstance(sight, Exact) and isinstance(sound, Exact)):
                 pairs = zip(asked, allowed, strict=True)
                 return [Proposed(one, sight, sound, mask) for one, mask in pairs]
-        rows = _needed(allowed)
+        many, rows = _Asked.of(asked), _needed(allowed)
+        if self.sieving is not None and self.sieving.sieve is not None and rows is None:
+            sifted = self.sieving.sieve.sift((many.sight, many.sound), many.coefficients, allowed)
+            return [
+                Sifted(bounds, partial(self._scores_of, many.take(i)), one.slack)
+                for i, (one, bounds) in enumerate(zip(asked, sifted, strict=True))
+            ]
         found: list[Candidates] = []
-        for one, row, mask in zip(asked, self._scores(asked, rows), allowed, strict=True):
+        for one, row, mask in zip(asked, self._scores(many, rows), allowed, strict=True):
             if mask is not None:
                 row[~mask if rows is None else ~mask[rows]] = -np.inf
             found.append(Scored(row, rows, one.slack))
+        if self.sieving is not None:
+            self.sieving.begin()
         return found
 
-    def _scores(self, asked: Sequence[Combined], rows: Rows | None) -> Scores:
-        sight = np.stack([one.sight.vector for one in asked]).astype(np.float32)
-        sound = np.stack([one.sound.vector for one in asked]).astype(np.float32)
-        by_pattern = np.stack([one.coefficients() for one in asked], axis=1).astype(np.float32)
+    def _scores(self, asked: "_Asked", rows: Rows | None) -> Scores:
+        sight, sound = asked.sight.astype(np.float32), asked.sound.astype(np.float32)
+        coefficients = asked.coefficients.astype(np.float32)
         count = len(self.gallery) if rows is None else len(rows)
-        scores = np.empty((len(asked), count), np.float32)
+        scores = np.empty((len(sight), count), np.float32)
         for first in range(0, count, BLOCK):
             span = slice(first, first + BLOCK)
             chosen = span if rows is None else rows[span]
-            factors = by_pattern[:, :, self.pattern[chosen]]
+            factors = coefficients[:, :, self.pattern[chosen]]
             block = factors[2]
             if sight.any():
                 block += factors[0] * products(self.gallery.vision[chosen], sight)
@@ -148,6 +174,9 @@ class Loaded:
                 block += factors[1] * products(self.gallery.audio[chosen], sound)
             scores[:, span] = block
         return scores
+
+    def _scores_of(self, one: "_Asked", rows: Rows) -> Float[np.ndarray, " row"]:
+        return self._scores(one, rows)[0]
 
     def best(self, combined: Combined, candidates: Candidates, k: int) -> Settled:
         """The best `k` moments of a query by their exact scores, best first."""
@@ -168,17 +197,32 @@ class Loaded:
         return known
 
 
-def _structures(
-    collection: Collection,
-    gallery: Gallery,
-    version: int,
-    texts: TextVectors,
-    settings: Settings,
-) -> Structures | None:
-    if len(gallery) <= settings.exact_up_to:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Asked:
+    """Queries as arithmetic; see `Combined.coefficients`."""
+
+    sight: Float[np.ndarray, "query _"]
+    sound: Float[np.ndarray, "query _"]
+    coefficients: Float[np.ndarray, "3 query 4"]
+
+    @classmethod
+    def of(cls, asked: Sequence[Combined]) -> "_Asked":
+        return cls(
+            np.stack([one.sight.vector for one in asked]),
+            np.stack([one.sound.vector for one in asked]),
+            np.stack([one.coefficients() for one in asked], axis=1),
+        )
+
+    def take(self, place: int) -> "_Asked":
+        """One of the queries."""
+        one = slice(place, place + 1)
+        return _Asked(self.sight[one], self.sound[one], self.coefficients[:, one])
+
+
+def _sieving(gallery: Gallery) -> Sieving | None:
+    if len(gallery) < SIFTED_FROM:
         return None
-    place = collection.storage.cache / "nearest"
-    return Structures(place, gallery, version, held_out(texts, gallery), settings)
+    return Sieving(((gallery.vision, gallery.has_vision), (gallery.audio, gallery.has_audio)))
 
 
 def held_out(texts: TextVectors, gallery: Gallery) -> dict[str, Float[np.ndarray, "query _"]]:

@@ -3,8 +3,10 @@
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b, file_digest
 from pathlib import Path
 from threading import Lock
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -14,13 +16,18 @@ from trichord.models.embedder import Embedder, Toward
 from trichord.search.cutting import Cut
 from trichord.search.entries import Entry, Vector
 from trichord.search.gallery import Gallery
-from trichord.search.query import Part
+from trichord.search.query import Part, PartKind
 from trichord.search.reading import read_moments
 from trichord.search.yardstick import Kind
 from trichord.types import Modality, UserError
 
 TEXTS = 4096
 """Texts whose vectors are remembered: 8 MiB at 512 dimensions."""
+FILES = 256
+"""Files whose vectors are remembered: 1 MiB at 512 dimensions."""
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +39,36 @@ class QueryVectors:
     sound: Vector | None
 
 
+class Remembered(Generic[Key, Value]):
+    """What was asked for lately, at most so much of it; for any number of threads."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self._kept: OrderedDict[Key, Value] = OrderedDict()
+        self._keeping = Lock()
+
+    def find(self, key: Key) -> Value | None:
+        """What is remembered by a key; None: nothing."""
+        with self._keeping:
+            if (value := self._kept.get(key)) is not None:
+                self._kept.move_to_end(key)
+            return value
+
+    def keep(self, key: Key, value: Value) -> None:
+        """Remember, and forget what was not asked for for longest."""
+        with self._keeping:
+            self._kept[key] = value
+            self._kept.move_to_end(key)
+            while len(self._kept) > self.room:
+                self._kept.popitem(last=False)
+
+
 class TextVectors:
     """A model's vectors of texts, the latest remembered; for any number of threads."""
 
     def __init__(self, model: Embedder, room: int = TEXTS) -> None:
         self.model = model
-        self.room = room
-        self._kept: OrderedDict[tuple[str, Toward], Vector] = OrderedDict()
-        self._keeping = Lock()
+        self._kept = Remembered[tuple[str, Toward], Vector](room)
         # A tokenizer must not be used by two threads at once; known texts don't wait for it.
         self._reading = Lock()
 
@@ -50,19 +79,14 @@ class TextVectors:
             UserError: A text is empty.
         """
         space: Toward = "vision" if self.model.aligned else toward
-        with self._keeping:
-            found = {text: self._kept.get((text, space)) for text in texts}
+        found = {text: self._kept.find((text, space)) for text in texts}
         if missing := [text for text, vector in found.items() if vector is None]:
             with self._reading:
                 made = self.model.embed_text(missing, space)
             found |= dict(zip(missing, made.astype(np.float32), strict=True))
         vectors = [vector for text in texts if (vector := found[text]) is not None]
-        with self._keeping:
-            for text, vector in zip(texts, vectors, strict=True):
-                self._kept[text, space] = vector
-                self._kept.move_to_end((text, space))
-            while len(self._kept) > self.room:
-                self._kept.popitem(last=False)
+        for text, vector in zip(texts, vectors, strict=True):
+            self._kept.keep((text, space), vector)
         return vectors
 
 
@@ -81,6 +105,7 @@ class PartReader:
         self.decoder = decoder
         self.cut = cut
         self.texts = TextVectors(model)
+        self._files = Remembered[_Asked, QueryVectors](FILES)
         # A model that listens at a sound token of the query's holds it meanwhile.
         self.reading = Lock()
 
@@ -91,6 +116,9 @@ class PartReader:
         vectors is searched for. Where sight and sound share a space, a picture also searches sound, and
         a sound also pictures; a moment of the collection, where only one of the two is asked for,
         does not.
+
+        Files are remembered by their content, so that one that is searched with again and again,
+        weighted otherwise each time, is decoded once.
 
         Args:
             part: What is asked for.
@@ -110,19 +138,29 @@ class PartReader:
         return self._crossed(self._decoded(part, token), True)
 
     def _decoded(self, part: Part, token: float | None) -> QueryVectors:
+        path = Path(part.given)
+        if not path.is_file():
+            raise UserError(f"{path}: no such file to search with: check the path.")
+        asked = _Asked(_content(path), part.kind, self.cut, token)
+        found = self._files.find(asked)
+        if found is None:
+            with self.reading:
+                # Another thread may have read it meanwhile.
+                found = self._files.find(asked) or self._read(part, token)
+            self._files.keep(asked, found)
+        return found
+
+    def _read(self, part: Part, token: float | None) -> QueryVectors:
         looked_at: dict[str, tuple[Modality, ...]] = {"image": ("vision",), "audio": ("audio",)}
-        with self.reading:
-            entries = _entries(
-                Path(part.given),
-                read_moments(
-                    self.model,
-                    self.decoder,
-                    [part.given],
-                    self.cut,
-                    tokens=() if token is None else (token,),
-                    modalities=looked_at.get(part.kind, ("audio", "vision")),
-                ),
-            )
+        moments = read_moments(
+            self.model,
+            self.decoder,
+            [part.given],
+            self.cut,
+            tokens=() if token is None else (token,),
+            modalities=looked_at.get(part.kind, ("audio", "vision")),
+        )
+        entries = _usable(part.given, moments)
         seen, heard = _mean([one.vision for one in entries]), _mean([one.audio for one in entries])
         if seen is None and heard is None:
             wanted = {"image": "picture", "audio": "sound"}.get(part.kind, "picture and no sound")
@@ -169,9 +207,26 @@ def _kind(seen: Vector | None, heard: Vector | None) -> Kind:
     return "audio" if seen is None else "vision"
 
 
-def _entries(path: Path, moments: Iterator[Entry]) -> list[Entry]:
-    if not path.is_file():
-        raise UserError(f"{path}: no such file to search with: check the path.")
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """All that decides the vectors of a file, beside the model."""
+
+    content: str
+    kind: PartKind
+    cut: Cut
+    token: float | None
+
+
+def _content(path: Path) -> str:
+    """Digest of a file, which takes a hundredth of the time that decoding it does."""
+    try:
+        with path.open("rb") as file:
+            return file_digest(file, lambda: blake2b(digest_size=16)).hexdigest()
+    except OSError:
+        return ""  # it cannot be decoded either
+
+
+def _usable(path: str, moments: Iterator[Entry]) -> list[Entry]:
     entries = list(moments)
     if not any(one.status in USABLE for one in entries):
         raise UserError(

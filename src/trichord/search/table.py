@@ -1,12 +1,14 @@
 """The Lance table of moments: a row a moment, all rows of a file replaced in one transaction."""
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
 import lance
+import numpy as np
 import pyarrow as pa
 
 from trichord.search.entries import (
@@ -41,6 +43,10 @@ INDEXED_FROM = 50_000
 """Rows from which on looking up a file's rows goes by an index."""
 KEPT = timedelta(minutes=10)
 """Replaced rows stay on the disk at least so long: for who began to read them before."""
+COLUMNS = (*SPAN, "vision", "audio")
+"""What a gallery is made of."""
+SEED = 0
+"""Of samples."""
 ORDER = [("file", "ascending"), ("start", "ascending")]
 Note = tuple[float, float, str | None, Sequence[str]]
 """Start and end of a moment in seconds, what is said about it, and its tags."""
@@ -98,7 +104,9 @@ class MomentTable(LanceTable):
                     rows, self.uri, mode="create", storage_options=self.storage.options
                 )
                 return
-            if _holds(table, names):
+            # A bucket's lock may be lost while a commit is under way: there rows that another commit
+            # brings at that moment are found by their key and replaced. A folder's never is.
+            if self.storage.local is None or _holds(table, names):
                 upsert = table.merge_insert("id").when_matched_update_all()
                 stale = among("file", names)
                 replace = upsert.when_not_matched_insert_all()
@@ -144,8 +152,7 @@ class MomentTable(LanceTable):
         found: list[FileEntries] = []
         for i in range(0, len(files), FILES_AT_ONCE):
             rows = self.rows(self.schema.names, filter=among("file", files[i : i + FILES_AT_ONCE]))
-            for _, same in groupby(rows.sort_by(ORDER).to_pylist(), key=itemgetter("file")):
-                found.append(entries_of(list(same)))
+            found += entries_of(rows.sort_by(ORDER))
         return found
 
     def gallery(self, token: float | None = None) -> Gallery:
@@ -155,12 +162,29 @@ class MomentTable(LanceTable):
             token: From verbal (0) to nonverbal (1); None: the first that is stored.
         """
         table = self.now
-        return gather(
-            self.scan(table, [*SPAN, "vision", "audio"]),
-            0 if table is None else table.count_rows(),
-            (self.vision_dim, self.audio_width, self.audio_dim),
-            lambda stored: self._heard(stored, token),
-        )
+        count = 0 if table is None else table.count_rows()
+        return self._gathered(self.scan(table, COLUMNS), count, token)
+
+    def sample(self, most: int) -> tuple[Gallery, int]:
+        """Some of these moments, of one version always the same ones, and which version that is.
+
+        Nothing else is brought into memory: a million moments have gigabytes of vectors.
+
+        Args:
+            most: Moments.
+        """
+        table = self.now
+        marks = [rows["findable"].to_numpy() for rows in self.scan(table, ["findable"])]
+        rows = np.flatnonzero(np.concatenate(marks).astype(bool))
+        if len(rows) > most:
+            chosen = np.random.default_rng(SEED).choice(len(rows), most, replace=False)
+            rows = rows[np.sort(chosen)]
+        portions = self.taken(table, COLUMNS, rows.tolist())
+        return self._gathered(portions, len(rows)), 0 if table is None else table.version
+
+    def _gathered(self, portions: Iterable[Any], count: int, token: float | None = None) -> Gallery:
+        dims = self.vision_dim, self.audio_width, self.audio_dim
+        return gather(portions, count, dims, lambda stored: self._heard(stored, token))
 
     def _heard(self, stored: Vectors, token: float | None) -> Vectors:
         tokens = self.sound_tokens
@@ -173,22 +197,54 @@ class MomentTable(LanceTable):
 
         Args:
             file: Its path in the table.
-            notes: For some of its moments; caption None and no tags: take away what was said.
+            notes: For some of its moments; caption None and no tags: take away what was said. Of
+                one moment there may be several: their captions become lines, their tags one list.
 
         Raises:
             UserError: The file has no such moment.
         """
         with self.changing() as table:
-            there = self.rows(["id", "start", "end"], filter=among("file", [file])).to_pylist()
-            rows = [
-                {"id": _id_at(there, file, start, end), "caption": said, "tags": _unique(tags)}
-                for start, end, said, tags in notes
-            ]
-            if rows:
-                schema = pa.schema([self.schema.field(name) for name in ("id", "caption", "tags")])
-                update = table.merge_insert("id").when_matched_update_all()
-                update.execute(pa.Table.from_pylist(rows, schema=schema))
-                require_index(self.now, "caption", "INVERTED")
+            there = self._spans([file])
+            said: dict[str, list[Note]] = defaultdict(list)
+            for note in notes:
+                said[_id_at(there, file, *note[:2])].append(note)
+            self._say(table, said)
+
+    def annotate_same(self, notes: Mapping[str, Sequence[Note]]) -> None:
+        """Say of moments what is said elsewhere of moments of the same file, start and end.
+
+        Notes of other files and other moments are passed over.
+
+        Args:
+            notes: As `notes` of another table gives them.
+        """
+        files = sorted(notes)
+        for i in range(0, len(files), FILES_AT_ONCE):
+            with self.changing() as table:
+                there = {
+                    (one["file"], one["start"], one["end"]): one["id"]
+                    for one in self._spans(files[i : i + FILES_AT_ONCE])
+                }
+                said: dict[str, list[Note]] = defaultdict(list)
+                for file in files[i : i + FILES_AT_ONCE]:
+                    for note in notes[file]:
+                        if (name := there.get((file, *note[:2]))) is not None:
+                            said[name].append(note)
+                self._say(table, said)
+
+    def _spans(self, files: Sequence[str]) -> list[dict[str, Any]]:
+        rows = self.rows(["id", "file", "start", "end"], filter=among("file", files))
+        return rows.to_pylist()
+
+    def _say(self, table: Any, said: Mapping[str, Sequence[Note]]) -> None:
+        """Replace captions and tags of moments by their ids."""
+        if not said:
+            return
+        rows = [{"id": name, **_together(notes)} for name, notes in said.items()]
+        schema = pa.schema([self.schema.field(name) for name in ("id", "caption", "tags")])
+        update = table.merge_insert("id").when_matched_update_all()
+        update.execute(pa.Table.from_pylist(rows, schema=schema))
+        require_index(self.now, "caption", "INVERTED")
 
     def notes(self) -> dict[str, list[Note]]:
         """All captions and tags, by file."""
@@ -285,5 +341,8 @@ def _id_at(rows: list[dict[str, Any]], file: str, start: float, end: float) -> s
     )
 
 
-def _unique(tags: Sequence[str]) -> list[str] | None:
-    return list(dict.fromkeys(tags)) or None
+def _together(notes: Sequence[Note]) -> dict[str, str | list[str] | None]:
+    """What several notes say of one moment, each thing once."""
+    captions = dict.fromkeys(caption for _, _, caption, _ in notes if caption is not None)
+    tags = dict.fromkeys(tag for note in notes for tag in note[3])
+    return {"caption": "\n".join(captions) if captions else None, "tags": list(tags) or None}

@@ -17,6 +17,7 @@ from trichord.search.overlap import Overlap
 from trichord.search.reading import batches, read_files
 from trichord.search.survey import Survey, survey
 from trichord.search.table import Entry, FileEntries, FileVersion, KnownFile
+from trichord.search.yardstick import MOMENTS
 
 Change = Literal["unchanged", "same", "new", "changed", "removed"]
 """`same`: the bytes were known already, under this name or another, and kept their vectors."""
@@ -183,4 +184,5 @@ def settle(collection: Collection, model: Embedder) -> None:
     if not collection.calibrated:
         collection.table.compact()
         collection.table.index_captions()
-        collection.keep(calibrate_for(model, collection.table.gallery()))
+        some, version = collection.table.sample(MOMENTS)
+        collection.keep(calibrate_for(model, some), version)

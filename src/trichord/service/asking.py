@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from trichord.search.filters import Filter
+from trichord.search.filters import Filter, FilterBelow
 from trichord.search.query import AWAY, Part, PartKind, Query
 from trichord.search.wording import parted
 from trichord.service.catalogue import Catalogue
@@ -53,7 +53,7 @@ def understood(asked: QueryAsked, catalogue: Catalogue, uploads: Uploads) -> Ask
         # Each other token is another set of vectors in memory: the page's own steps are enough.
         sound_token=None if asked.sound_token is None else round(asked.sound_token * 20) / 20,
         captions=asked.captions,
-        where=_filter(asked.where),
+        where=_filter(asked.where, catalogue.folders),
     )
     return Asked(
         query=query, titles=titles, decodes=any(one.upload for one in asked.parts), secrets=secrets
@@ -77,8 +77,9 @@ def _other(one: PartAsked, catalogue: Catalogue, uploads: Uploads) -> Part:
     return Part(kind="moment", given=moment.file, start=moment.start, by=one.by, weight=one.weight)
 
 
-def _filter(where: Where) -> Filter:
-    return Filter(
+def _filter(where: Where, folders: tuple[str, ...]) -> Filter:
+    return FilterBelow(
+        below=folders,  # what lies above them must not be found out by asking
         path=where.path,
         since=where.since,
         until=where.until,

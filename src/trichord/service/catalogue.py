@@ -1,13 +1,14 @@
 """Names that clients use for files and moments: made from paths, which stay on the server."""
 
 import math
-import os
 import struct
 from collections.abc import Sequence
 from hashlib import blake2b
+from os.path import commonpath
 from pathlib import Path
 from typing import Literal
 
+from trichord.search.filters import path_below
 from trichord.search.gallery import Gallery
 from trichord.service.errors import RefusedError
 from trichord.types import Moment
@@ -23,6 +24,10 @@ class Catalogue:
 
     A file is called by a digest of its path, a moment by its file's name and its start, so both
     keep their names for as long as the file stays where it is.
+
+    Attributes:
+        gallery: What is searched.
+        folders: What paths begin at as clients see them, the innermost first.
     """
 
     def __init__(self, gallery: Gallery, roots: Sequence[Path] = ()) -> None:
@@ -34,9 +39,9 @@ class Catalogue:
                 that all files have in common.
         """
         self.gallery = gallery
-        self.roots = sorted((str(root) for root in roots), key=len, reverse=True)
+        inmost = sorted((str(root) for root in roots), key=len, reverse=True)
+        self.folders = (*inmost, _common_folder(gallery.files))
         self._files = {file_id(file): file for file in gallery.files}
-        self._common = _common_folder(gallery.files)
         self._kinds: dict[str, Kind] = {}
 
     def file(self, name: str) -> str:
@@ -66,10 +71,7 @@ class Catalogue:
 
     def shown(self, file: str) -> str:
         """The path of a file as clients see it."""
-        for root in [*self.roots, self._common]:
-            if root and file.startswith(root.rstrip(os.sep) + os.sep):
-                return os.path.relpath(file, root)
-        return Path(file).name
+        return path_below(file, self.folders)
 
     def kind(self, file: str) -> Kind:
         """Whether a file is looked at, listened to, or a still picture."""
@@ -95,5 +97,5 @@ def _common_folder(files: Sequence[str]) -> str:
     if not files:
         return ""
     # The first and the last of sorted paths differ as early as any two do.
-    common = os.path.commonpath([files[0], files[-1]])
+    common = commonpath([files[0], files[-1]])
     return str(Path(common).parent) if common in files else common

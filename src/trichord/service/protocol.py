@@ -4,16 +4,19 @@ import asyncio
 from typing import Any
 
 import h11
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from trichord.service.allowance import Allowance
+from trichord.service.errors import RefusedError, refusal
 
 
 class Impatient(H11Protocol):
     """The protocol of uvicorn with an end to its patience.
 
     That waits without end for a request's head, and for a client to take what it was sent. Here a
-    connection is cut when either takes longer than allowed.
+    connection is cut when either takes longer than allowed. Its own limit of connections refuses
+    requests without saying when to come again, so it is counted here.
     """
 
     allowance = Allowance()
@@ -23,6 +26,8 @@ class Impatient(H11Protocol):
     def connection_made(self, transport: Any) -> None:
         """A client has come."""
         super().connection_made(transport)
+        if len(self.connections) > self.allowance.connections:
+            self.app = crowded  # who came earlier is not sent away
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -61,6 +66,12 @@ class Impatient(H11Protocol):
         elif self._head is None:
             seconds = self.allowance.head_seconds
             self._head = self.loop.call_later(seconds, self.transport.abort)
+
+
+async def crowded(scope: Scope, receive: Receive, send: Send) -> None:
+    """Refuse a request of a connection too many."""
+    sentence = "Too many clients are connected: try again in a moment."
+    await refusal(RefusedError(503, sentence, retry=1, close=True))(scope, receive, send)
 
 
 def protocol_of(allowance: Allowance) -> type[Impatient]:

@@ -94,7 +94,6 @@ def server_of(app: "FastAPI", allowance: Allowance | None = None) -> "uvicorn.Se
         "log_level": "warning",
         "server_header": False,
         "h11_max_incomplete_event_size": HEAD_BYTES,
-        "limit_concurrency": allowance.connections,
         "timeout_graceful_shutdown": 5,
     }
     return uvicorn.Server(uvicorn.Config(app, **settings))

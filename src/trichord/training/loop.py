@@ -8,10 +8,9 @@ from torch import nn
 
 from trichord.checkpoint import Progress, Run
 from trichord.config import Experiment, Stage
-from trichord.evaluation.retrieval import recalls_at
-from trichord.evaluation.vectors import embed_source
 from trichord.features.source import Source
 from trichord.models.embedder import Embedder
+from trichord.training.criteria import criteria
 from trichord.training.optimizers import build_optimizer, set_rate
 from trichord.training.sampler import epoch_samples, steps_per_epoch
 from trichord.training.session import Session
@@ -115,22 +114,22 @@ def note_epoch(
     stage: Stage, session: Session, validation: Source | None, after_epoch: AfterEpoch
 ) -> None:
     """Measure the criterion on the validation clips, keep the best weights, tell the caller."""
-    recalls: dict[str, float] = {}
+    reached: dict[str, float] = {}
     if validation is not None:
-        recalls = recalls_at(10, embed_source(session.model, validation), stage.criterion)
-        if not recalls:
+        reached = criteria(session.model, validation, stage.criterion)
+        if not reached:
             raise UserError(
-                f"The validation clips allow none of the tasks that choose the best epoch of stage "
+                f"The validation clips allow nothing that chooses the best epoch of stage "
                 f"'{stage.name}' ({', '.join(stage.criterion)}): add captions or media to that split."
             )
-    criterion = sum(recalls.values()) / len(recalls) if recalls else None
+    criterion = sum(reached.values()) / len(reached) if reached else None
     now = session.progress
     numbers = {
         "stage": stage.name,
         "epoch": now.epoch,
         "loss": now.loss / now.step if now.step else None,
         "criterion": criterion,
-        "validation R@10": recalls,
+        "validation": reached,
         "scales": session.objective.scales(),
     }
     session.after_epoch(numbers, criterion)
@@ -150,15 +149,18 @@ def autocast(stage: Stage, device: torch.device) -> torch.autocast:
 
 
 def choose_what_trains(model: Embedder, stage: Stage) -> None:
-    """Let the heads of a stage train, its trunks if it asks for them, and a fusion that its terms use."""
+    """Let heads, trunks, and a fusion or a captioner train, as far as the stage asks for them."""
     for name, encoder in model.encoders().items():
         encoder.head.requires_grad_(name in stage.trains)
         if name in stage.towers:
             encoder.thaw_trunk()
         else:
             encoder.freeze_trunk()
+    asked = {term for draw in stage.draws for term in draw.terms}
     if model.fusion is not None:
-        model.fusion.let_train(any("ct" in draw.terms for draw in stage.draws))
+        model.fusion.let_train("ct" in asked)
+    if model.captioner is not None:
+        model.captioner.let_train("lm" in asked)
 
 
 def require_heads(stage: Stage) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from trichord.types import Modality
@@ -52,15 +52,17 @@ class Batch:
     the modalities whose towers have been applied already: their values are trunk features (batch,
     step, width) and only heads remain.
 
-    `masked` is a copy of the audio with stretches of time and bands hidden, for CLIP4VLA's
-    intra-modal term. `sound` is each clip's place between verbal (0) and nonverbal (1), for towers
-    that take a sound token per clip.
+    `words` are the token ids of the captions, (batch, token), where a model writes captions. `masked`
+    is a copy of the audio with stretches of time and bands hidden, for CLIP4VLA's intra-modal term.
+    `sound` is each clip's place between verbal (0) and nonverbal (1), for towers that take a sound
+    token per clip.
     """
 
     ids: tuple[str, ...]
     text: Padded | None = None
     audio: Padded | None = None
     vision: Padded | None = None
+    words: Padded | None = None
     masked: Padded | None = None
     sound: Float[Tensor, " batch"] | None = None
     read: tuple[Modality, ...] = ()
@@ -100,11 +102,20 @@ class Features:
 
 
 @dataclass(frozen=True, slots=True)
+class Words:
+    """Scores of all tokens at each place of some captions, the token that stands there, and its row."""
+
+    logits: Float[Tensor, "place token"]
+    targets: Int[Tensor, " place"]
+    rows: Int[Tensor, " place"]
+
+
+@dataclass(frozen=True, slots=True)
 class Embeddings:
     """What a model makes of a batch; None where the batch lacks a modality.
 
     `masked` is the masked copy of the audio; `clips` how like each text is to each clip, sight and
-    sound fused, where the model has a fusion and the batch has text.
+    sound fused, where the model has a fusion and the batch has text; `words` what a captioner expects.
     """
 
     text: Features | None
@@ -112,6 +123,7 @@ class Embeddings:
     vision: Features | None
     masked: Features | None = None
     clips: Float[Tensor, "text clip"] | None = None
+    words: Words | None = None
 
     def of(self, side: Side) -> Features | None:
         """The features of one modality, or of the masked audio."""

@@ -18,7 +18,7 @@ from trichord.search.nearest import (
     Settings,
     Structures,
     Usearch,
-    structures,
+    files,
 )
 from trichord.search.nearest.backends import NotWantedError
 
@@ -76,7 +76,9 @@ def structured(gallery, texts, tmp_path):
     """Structures of pictures: sounds are few enough to be searched exactly."""
     Opened.gallery = gallery.vision
 
-    def structured(backend=None, columns=gallery, version=7, held_out=None, **settings):
+    def structured(
+        backend=None, columns=gallery, version=7, held_out=None, lasting=True, **settings
+    ):
         settings = {"exact_up_to": 2200, **settings}
         made = Structures(
             tmp_path / "cache",
@@ -84,6 +86,7 @@ def structured(gallery, texts, tmp_path):
             version,
             {"text→sight": texts} if held_out is None else held_out,
             Settings(backend=backend or Fake(), **settings),
+            lasting,
         )
         assert made.wait(60.0)
         return made
@@ -193,6 +196,95 @@ def test_other_vectors_of_the_same_version_have_a_structure_of_their_own(structu
     assert len(BUILT) == 2
 
 
+@pytest.fixture
+def listened(structured, columns, texts, tmp_path):
+    """Sound at different sound tokens, and how many structures of it lie there."""
+
+    def listened(token, **options):
+        opened = structured(
+            columns=columns(3000, seed=token),
+            held_out={"text→sound": texts},
+            **{"exact_up_to": 100, "target": 0.0, "lasting": False, **options},
+        )
+        assert opened.report("audio").used
+        return opened, sorted(path.suffix for path in (tmp_path / "cache").iterdir())
+
+    return listened
+
+
+def test_of_sound_at_passing_sound_tokens_only_the_latest_is_kept(listened):
+    for own in (0, 1):
+        listened(own, lasting=True)
+    for step in range(2, 8):
+        _, there = listened(step)
+    assert there == [".index"] * (2 + files.PASSING) + [".json"] * (2 + files.PASSING)
+    BUILT.clear()
+    for kept in (0, 1):
+        listened(kept, lasting=True)
+    for kept in (6, 7):
+        listened(kept)
+    assert not BUILT
+    listened(2)
+    assert len(BUILT) == 1
+
+
+def test_what_was_searched_with_lately_stays_longest(listened, tmp_path):
+    for step, age in ((1, 300), (2, 200)):
+        listened(step)
+        for path in (tmp_path / "cache").iterdir():
+            if path.stat().st_mtime > time.time() - 100:
+                os.utime(path, (time.time() - age,) * 2)
+    listened(1)  # opened
+    listened(3)
+    BUILT.clear()
+    listened(1)
+    assert not BUILT
+    listened(2)
+    assert BUILT
+
+
+def test_who_searches_with_a_structure_does_not_need_its_file(gallery, texts, tmp_path, columns):
+    """Another process may delete it at any time."""
+    backend = FaissScan()
+
+    def listened(seed):
+        made = Structures(
+            tmp_path / "cache",
+            columns(3000, seed=seed),
+            7,
+            {"text→sound": texts},
+            Settings(backend=backend, exact_up_to=100, target=0.0),
+            lasting=False,
+        )
+        assert made.wait(60.0)
+        return made
+
+    first = listened(0)
+    before = first.nearest("audio").search(texts[:3], 5)[1]
+    for seed in range(1, 4):
+        listened(seed)
+    assert not first._sides["audio"].path.exists()
+    np.testing.assert_array_equal(first.nearest("audio").search(texts[:3], 5)[1], before)
+
+
+def test_pictures_are_the_same_at_every_sound_token(structured, tmp_path):
+    structured(lasting=False)
+    structured()
+    assert len(BUILT) == 1
+    assert not list((tmp_path / "cache").glob("*passing*"))
+
+
+def test_a_file_that_others_hold_on_to_stays(listened, monkeypatch):
+    """As on Windows."""
+
+    def held(path, missing_ok=False):
+        raise PermissionError(13, "in use", str(path))
+
+    monkeypatch.setattr(Path, "unlink", held)
+    for step in range(4):
+        listened(step)
+
+
 @pytest.mark.parametrize(
     "changed",
     [
@@ -300,7 +392,7 @@ def test_a_cache_that_cannot_be_written_leaves_exact_search(structured, tmp_path
 
 def test_what_a_killed_process_left_is_deleted_after_a_day(structured, tmp_path):
     (tmp_path / "cache").mkdir()
-    for name, age in ((".old.part", structures.FORGOTTEN + 60), (".new.part", 60)):
+    for name, age in ((".old.part", files.FORGOTTEN + 60), (".new.part", 60)):
         left = tmp_path / "cache" / name
         left.write_text("half")
         os.utime(left, (time.time() - age,) * 2)

@@ -1,7 +1,7 @@
 """Exact search: every moment's cosine, by products that read each vector once."""
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Num
 
 from trichord.search.nearest.neighbours import (
     ROUNDING,
@@ -108,23 +108,29 @@ def best_rows(
 ) -> Int[np.ndarray, " candidate"]:
     """Rows among which the k best certainly are if scores are off by at most half of `slack`.
 
-    The best of each of k groups is at least as good as the k-th best of all, and groups are compared
-    ten times as fast as all rows are partitioned.
-
     Args:
         scores: -inf in rows that are never candidates.
         k: How many are wanted.
         slack: How far below the k-th best a candidate may be.
     """
+    least = reached(scores, k)
+    if least is None or least == -np.inf:
+        return np.flatnonzero(scores > -np.inf)
+    return np.flatnonzero(scores >= least - slack)
+
+
+def reached(scores: Num[np.ndarray, " moment"], k: int) -> np.number | None:
+    """What the k best scores reach at least; None where there are too few to say.
+
+    The best of each of k groups is at least as good as the k-th best of all, and groups are compared
+    ten times as fast as all rows are partitioned.
+    """
     width = max(1, min(GROUP, len(scores) // (4 * k)))
     whole = len(scores) // width * width
     best = scores[:whole].reshape(-1, width).max(axis=1)
     if len(best) <= k:
-        return np.flatnonzero(scores > -np.inf)
-    reached = np.partition(best, len(best) - k)[len(best) - k]
-    if reached == -np.inf:
-        return np.flatnonzero(scores > -np.inf)
-    return np.flatnonzero(scores >= reached - slack)
+        return None
+    return np.partition(best, len(best) - k)[len(best) - k]
 
 
 def slack(query: Float[np.ndarray, " dim"]) -> float:

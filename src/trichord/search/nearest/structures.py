@@ -8,8 +8,10 @@ than the moments, a structure may miss most (rom1504/clip-retrieval#76).
 """
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import blake2b, file_digest
 from pathlib import Path
@@ -22,6 +24,7 @@ from jaxtyping import Bool
 from trichord.search.nearest.approximate import MEASURED, Approximate, recall
 from trichord.search.nearest.backends import Backend, FaissScan, NotWantedError
 from trichord.search.nearest.exact import Exact
+from trichord.search.nearest.files import StructureFiles
 from trichord.search.nearest.neighbours import Nearest, Queries, Vectors
 from trichord.types import UserError
 from trichord.types.files import replacing, write_atomically
@@ -39,8 +42,6 @@ HELD_OUT = 200
 """Queries measured of each modality: the standard error of a recall of 0.95 is below 0.01."""
 SAMPLED = 4096
 """Vectors that tell a gallery from another of the same version: at another sound token, say."""
-FORGOTTEN = 86_400.0
-"""Seconds after which an unfinished file is nobody's any more."""
 
 
 @runtime_checkable
@@ -130,6 +131,7 @@ class Structures:
         version: int,
         held_out: Mapping[str, Queries] | None = None,
         settings: Settings | None = None,
+        lasting: bool = True,
     ) -> None:
         """Open what is cached, and begin to build what is not.
 
@@ -141,11 +143,20 @@ class Structures:
                 `sound→sight`, `picture→sight`; what stands behind the arrow is the column they ask.
                 A side without any stays exact, because nobody could say what its structure misses.
             settings: The defaults if not given.
+            lasting: Whether sound is heard as the collection holds it. Otherwise its structure is
+                kept until `PASSING` others of its kind have been searched with; that of sight is the
+                same at every sound token, and is kept.
         """
         self._settings = settings or Settings()
         self._unwanted = Event()
         self._sides = {
-            side: _Side.of(cache, side, gallery, version, held_out or {}, self._settings)
+            side: _Side.of(
+                StructureFiles(cache, version, side == "audio" and not lasting),
+                side,
+                gallery,
+                held_out or {},
+                self._settings,
+            )
             for side in SIDES
         }
         missing = [side for side in self._sides.values() if not side.open()]
@@ -179,6 +190,7 @@ class _Side:
     """One column of a gallery, its file, and what it is searched with."""
 
     side: Side
+    cache: StructureFiles
     path: Path
     identity: dict[str, Any]
     held_out: dict[str, Queries]
@@ -190,10 +202,9 @@ class _Side:
     @classmethod
     def of(
         cls,
-        cache: Path,
+        cache: StructureFiles,
         side: Side,
         gallery: Columns,
-        version: int,
         held_out: Mapping[str, Queries],
         settings: Settings,
     ) -> "_Side":
@@ -206,7 +217,7 @@ class _Side:
         }
         identity = {
             "format": FORMAT,
-            "version": version,
+            "version": cache.version,
             "backend": repr(settings.backend),
             "target": settings.target,
             "vectors": _digest(vectors, has),
@@ -215,8 +226,8 @@ class _Side:
         name = _bytes_digest(json.dumps(identity, sort_keys=True).encode())
         moments = int(has.sum())
         report = Report(side=side, moments=moments, used=False, why="a structure is being built")
-        path = cache / f"{side}-{version}-{name}.index"
-        return cls(side, path, identity, asked, exact, settings, exact, report)
+        path = cache.path(side, name)
+        return cls(side, cache, path, identity, asked, exact, settings, exact, report)
 
     @property
     def beside(self) -> Path:
@@ -250,6 +261,8 @@ class _Side:
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, UserError):
             return False
         self.report = report
+        with suppress(OSError):
+            os.utime(self.beside)  # the one that was not opened for longest passes first
         return True
 
     def build(self, go_on: Callable[[], bool]) -> None:
@@ -301,7 +314,7 @@ class _Side:
         else:
             self.path.unlink(missing_ok=True)
         self.report = report
-        self._sweep()
+        self.cache.sweep(self.side)
 
     def _measured(self) -> tuple[Approximate, dict[str, float]]:
         """The structure at the least effort that suffices, or at the most, and its recall."""
@@ -322,16 +335,6 @@ class _Side:
                 break
         assert tried is not None  # a backend has at least one effort
         return tried
-
-    def _sweep(self) -> None:
-        """Delete structures of older versions or tokens, and what a killed process left unfinished."""
-        for path in self.path.parent.glob(f"{self.side}-*-*.*"):
-            version = path.name.split("-")[1]
-            if version.isdecimal() and int(version) < self.identity["version"]:
-                path.unlink(missing_ok=True)
-        for path in self.path.parent.glob(".*.part"):
-            if time.time() - path.stat().st_mtime > FORGOTTEN:
-                path.unlink(missing_ok=True)
 
 
 def _digest(vectors: Vectors, has: Bool[np.ndarray, " moment"]) -> str:

@@ -1,0 +1,99 @@
+"""Captions from Python: media files to moments with what a run says of them."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trichord.types import UserError
+
+if TYPE_CHECKING:  # importing `trichord` must stay quick
+    from trichord.api.model import Model
+    from trichord.models.decoding import Decoding
+    from trichord.search.captioning import Captioned
+    from trichord.search.cutting import Cut
+
+
+def caption(
+    model: "Model",
+    files: Iterable[str | Path],
+    cut: "Cut | None",
+    decoding: "Decoding",
+    *,
+    check: bool = False,
+) -> "Iterator[Captioned]":
+    """Captions of the moments of media files, one after another, decoded ahead.
+
+    Args:
+        model: Of a run that writes captions.
+        files: Media files and folders.
+        cut: How files are cut into moments; None: each is one.
+        decoding: How words are chosen.
+        check: Keep of the candidates the one whose vector is most like the moment.
+
+    Raises:
+        UserError: The model writes no captions; or a place is missing or has no media.
+    """
+    from trichord.search.captioning import CaptionWriter, cut_to_caption
+    from trichord.search.survey import media_at
+
+    if isinstance(files, str | Path):
+        raise UserError(f"caption takes a list of files: write [{str(files)!r}].")
+    weights = weights_of(model.name) if check else None
+    writer = CaptionWriter(model.embedder, model.decoder, decoding, weights)
+    names = [str(file) for file in media_at([Path(file) for file in files])]
+    return writer.write(cut_to_caption(model.decoder, names, cut))
+
+
+def weights_of(run: str) -> tuple[float, float]:
+    """How much sight and sound count where a run's captions are checked: as it has learnt, or the same."""
+    from trichord.checkpoint import Run
+
+    learnt = Run(Path(run)).weighting if Path(run).is_dir() else None
+    return learnt if learnt and min(learnt) > 0 else (1.0, 1.0)
+
+
+def cut_of(seconds: float | None, hop: float | None) -> "Cut | None":
+    """How files are cut into moments to be captioned.
+
+    Args:
+        seconds: Length of a moment; None: each file is one.
+        hop: Seconds between their starts; None: as long as they are.
+
+    Raises:
+        UserError: There are no such moments.
+    """
+    from trichord.search.cutting import Cut
+
+    if seconds is None:
+        return None
+    step = seconds if hop is None else hop
+    if not (1.0 <= seconds <= 3600.0 and 0.1 <= step <= seconds):
+        raise UserError(
+            f"Moments of {seconds:g} s every {step:g} s: choose a length (--seconds) of 1 to 3600 s "
+            "and a step (--hop) of 0.1 s to that length."
+        )
+    return Cut(seconds, step)
+
+
+def decoding_of(
+    beams: int, length_penalty: float, longest: int | None, prefix: str = "--"
+) -> "Decoding":
+    """How captions are to be chosen.
+
+    Args:
+        beams: See `Decoding`.
+        length_penalty: See there.
+        longest: See there.
+        prefix: Of the options, for what is said where they are wrong.
+
+    Raises:
+        UserError: They cannot be chosen so.
+    """
+    from trichord.models.decoding import Decoding
+
+    try:
+        return Decoding(beams=beams, length_penalty=length_penalty, longest=longest)
+    except ValueError as error:
+        reason = str(error).rstrip(".")
+        options = f"{prefix}beams, {prefix}length-penalty or {prefix}longest"
+        raise UserError(f"{options}: {reason}.") from error

@@ -1,0 +1,300 @@
+"""`trichord caption`: what runs say of media files, as lines, JSON, WebVTT, or in a collection."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from trichord.api.captioning import cut_of, decoding_of, weights_of
+from trichord.api.model import device_of
+from trichord.cli.console import aside, bar, counted, out
+from trichord.types import Moment, UserError
+
+if TYPE_CHECKING:
+    from trichord.media import Decoder
+    from trichord.models.embedder import Embedder
+    from trichord.search.captioning import Captioned, CaptionWriter
+    from trichord.search.cutting import CutFile
+
+
+@dataclass(frozen=True, kw_only=True)
+class Captioning:
+    """Say in words what is seen and heard in each moment of media files, or of a collection.
+
+    Files that cannot be read, and moments without anything to write of, are told and stop nothing.
+    """
+
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """A run that writes captions, such as 'trichord train clip4vla-caption' makes."""
+    places: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="FILE...")]
+    """Media files and folders; with --collection, those of its files, or none for all of it."""
+    json: Path | None = None
+    """Also write everything into this JSON file; '-': print it instead of lines."""
+    vtt: bool = False
+    """Also write WebVTT beside each file: clip.vtt for clip.mp4."""
+    vtt_folder: Path | None = None
+    """Also write WebVTT into this folder."""
+    force: bool = False
+    """Let WebVTT take the place of files that are there."""
+    sheet: Path | None = None
+    """Also draw the first moments with their captions into this PNG."""
+    told: Path | None = None
+    """A manifest whose captions stand beside those written in the --sheet."""
+    beams: int = 5
+    """Beginnings of captions that are followed at once, and candidates; 1: greedy."""
+    length_penalty: float = 0.0
+    """Above 0 favours longer captions; 1: the mean likelihood of a token counts."""
+    longest: int | None = None
+    """Tokens of a caption at most, start and end included; as many as the run has room for if not given."""
+    check: bool = False
+    """Keep of the candidates the one that finds its moment best, and say how well it does."""
+    collection: str | None = None
+    """Caption the moments of a collection that have no caption, and keep the captions in it."""
+    replace: bool = False
+    """With --collection: also moments that have one, whoever wrote it."""
+    seconds: float = 10.0
+    """Length of a moment."""
+    hop: float | None = None
+    """Seconds between the starts of moments; as long as they are if not given."""
+    whole: bool = False
+    """One caption for each file."""
+    device: str = "auto"
+    """cpu, cuda, or whichever is there."""
+    workers: int = 2
+    """Processes that decode."""
+
+
+def caption(arguments: list[str]) -> None:
+    """`trichord caption RUN FILE...`."""
+    asked = tyro.cli(Captioning, args=arguments, prog="trichord caption")
+    _require_sense(asked)
+    files = _files(asked)  # before anything heavy is loaded
+    subtitles = _subtitles(asked, files)
+    model = _model(asked)
+
+    from trichord.media import Decoder
+    from trichord.search.captioning import CaptionWriter
+
+    decoding = decoding_of(asked.beams, asked.length_penalty, asked.longest)
+    check = weights_of(str(asked.run)) if asked.check else None
+    with Decoder(workers=asked.workers) as decoder:
+        writer = CaptionWriter(model, decoder, decoding, check)
+        found = _follow(asked, _captions(asked, files, writer))
+        if asked.check:
+            _tell_ranks(asked, found, writer.ranks())
+        _write(asked, found, writer, subtitles)
+        if asked.sheet:
+            _draw(asked, asked.sheet, found, decoder)
+    _conclude(asked, found)
+
+
+def _require_sense(asked: Captioning) -> None:
+    """Refuse options that contradict one another.
+
+    Raises:
+        UserError: The first of them.
+    """
+    vtt = asked.vtt or asked.vtt_folder is not None
+    if not asked.places and asked.collection is None:
+        raise UserError("name at least one file or folder, or a --collection.")
+    if asked.collection is None and asked.replace:
+        raise UserError("--replace goes with --collection: leave it out, or name one.")
+    if asked.collection is not None and (asked.whole or asked.hop or asked.seconds != 10.0):
+        raise UserError(
+            "--seconds, --hop and --whole: the moments are those of the --collection; leave them out."
+        )
+    if asked.collection is not None and vtt:
+        raise UserError("--vtt goes with files: leave it out, or caption without --collection.")
+    if asked.sheet and asked.sheet.suffix.lower() != ".png":
+        raise UserError(f"--sheet {asked.sheet}: give a name that ends in .png.")
+    if asked.told and not asked.sheet:
+        raise UserError("--told goes with --sheet: leave it out, or name one.")
+    cut_of(asked.seconds, asked.hop)
+
+
+def _files(asked: Captioning) -> list[str]:
+    """Media files as they are named in collections; none where a collection is captioned."""
+    if asked.collection is not None:
+        return []
+    from trichord.search.survey import media_at
+
+    return [str(file) for file in media_at(asked.places)]
+
+
+def _subtitles(asked: Captioning, files: Sequence[str]) -> dict[str, Path]:
+    """Where the WebVTT of each file goes.
+
+    Raises:
+        UserError: Two files would have the same; or it is there already.
+    """
+    if not asked.vtt and asked.vtt_folder is None:
+        return {}
+    folder = asked.vtt_folder
+    places = {file: (folder or Path(file).parent) / f"{Path(file).stem}.vtt" for file in files}
+    twice = [place for place, count in Counter(places.values()).items() if count > 1]
+    if twice:
+        same = [file for file, place in places.items() if place == twice[0]]
+        raise UserError(
+            f"--vtt: {same[0]} and {same[1]} would both be {twice[0]}: caption them one after another."
+        )
+    there = [place for place in places.values() if place.exists()]
+    if there and not asked.force:
+        raise UserError(f"--vtt: {there[0]} is there already: move it, or give --force.")
+    return places
+
+
+def _model(asked: Captioning) -> "Embedder":
+    """The run's model.
+
+    Raises:
+        UserError: It is no run, or writes no captions.
+    """
+    from trichord.checkpoint import Run
+
+    if not (asked.run / "experiment.json").is_file():
+        raise UserError(
+            f"{asked.run} is no run: name one that 'trichord train clip4vla-caption' made."
+        )
+    held = Run(asked.run)
+    if held.experiment().model.captioner is None:
+        raise UserError(
+            f"{asked.run} writes no captions: train a run that does, with 'trichord train "
+            "clip4vla-caption'."
+        )
+    return held.load().to(device_of(asked.device))
+
+
+def _captions(
+    asked: Captioning, files: Sequence[str], writer: "CaptionWriter"
+) -> "tuple[Iterator[Captioned], int]":
+    """Captions to come, and how many."""
+    from trichord.search.captioning import caption_collection, cut_in, cut_to_caption
+    from trichord.search.collection import Collection
+
+    if asked.collection is None:
+        cut = None if asked.whole else cut_of(asked.seconds, asked.hop)
+        cuts: list[CutFile] = []
+        with bar("files", len(files)) as moving:
+            for one in cut_to_caption(writer.decoder, files, cut):
+                cuts.append(one)
+                moving.advance(note=Path(one.file).name)
+        return writer.write(cuts), _count(cuts)
+    held = Collection.open(asked.collection)
+    cuts = cut_in(held, asked.places, replacing=asked.replace)
+    return caption_collection(held, writer, cuts, replacing=asked.replace), _count(cuts)
+
+
+def _count(cuts: "Sequence[CutFile]") -> int:
+    return sum(max(1, len(one.spans)) for one in cuts)
+
+
+def _follow(asked: Captioning, coming: "tuple[Iterator[Captioned], int]") -> "list[Captioned]":
+    """Show captions as they are written; where they are checked, once all of them are known."""
+    found: list[Captioned] = []
+    captions, total = coming
+    quiet = asked.check or asked.json == Path("-")
+    with bar("moments", total) as moving:
+        for one in captions:
+            found.append(one)
+            moving.advance(note=Path(one.moment.file).name)
+            if one.caption is None:
+                aside.print(f"  {_where(one)}  {one.status}: {one.reason}", markup=False)
+            elif not quiet:
+                out.print(f"{_where(one)}  {one.caption.text}", markup=False, soft_wrap=True)
+    return found
+
+
+def _tell_ranks(asked: Captioning, found: "Sequence[Captioned]", ranks: Sequence[int]) -> None:
+    if asked.json == Path("-"):
+        return
+    told = [one for one in found if one.caption is not None]
+    for one, rank in zip(told, ranks, strict=True):
+        assert one.caption is not None
+        out.print(
+            f"{_where(one)}  {one.caption.text}  ({one.caption.match:.2f}, finds its moment "
+            f"{ordinal(rank)} of {len(told)})",
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def ordinal(rank: int) -> str:
+    """1st, 2nd, 3rd, 4th, 11th, 21st."""
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(rank % 10, "th")
+    return f"{rank}{'th' if rank % 100 in (11, 12, 13) else ending}"
+
+
+def _where(one: "Captioned") -> str:
+    from trichord.search.sheet import clock
+
+    moment = one.moment
+    path = Path(moment.file)
+    shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    length = moment.end > moment.start
+    return f"{shown}  {clock(moment.start)}–{clock(moment.end)}" if length else str(shown)
+
+
+def _write(
+    asked: Captioning,
+    found: "Sequence[Captioned]",
+    writer: "CaptionWriter",
+    subtitles: dict[str, Path],
+) -> None:
+    """Write what was asked for beside lines."""
+    from trichord.search.subtitles import webvtt
+    from trichord.types.files import write_atomically
+
+    if asked.json is not None:
+        text = json.dumps(_rows(found, writer.ranks()), indent=1, ensure_ascii=False)
+        if asked.json == Path("-"):
+            out.print(text, markup=False, soft_wrap=True)
+        else:
+            write_atomically(asked.json, text + "\n")
+    told: dict[str, list[tuple[Moment, str]]] = defaultdict(list)
+    for one in found:
+        if one.caption is not None and one.moment.file in subtitles:
+            told[one.moment.file].append((one.moment, one.caption.text))
+    for file, cues in told.items():
+        write_atomically(subtitles[file], webvtt(cues))
+        out.print(f"Written: {subtitles[file]}", markup=False)
+
+
+def _rows(found: "Sequence[Captioned]", ranks: Sequence[int]) -> list[dict[str, Any]]:
+    """Moments as JSON has them; rank and number of moments only where captions are checked."""
+    left = iter(ranks)
+    rows: list[dict[str, Any]] = []
+    for one in found:
+        row = asdict(one.moment) | {"status": one.status, "reason": one.reason, "text": None}
+        if one.caption is not None:
+            row |= asdict(one.caption)
+            row |= {"rank": next(left), "of": len(ranks)} if ranks else {}
+        rows.append(row | {"candidates": [asdict(candidate) for candidate in one.candidates]})
+    return rows
+
+
+def _draw(asked: Captioning, place: Path, found: "Sequence[Captioned]", decoder: "Decoder") -> None:
+    from trichord.corpora.manifest import read_manifest
+    from trichord.search.caption_sheet import Shown, write_caption_sheet
+    from trichord.search.notes import Told
+
+    told = Told(read_manifest(asked.told) if asked.told else ())
+    tiles = [
+        Shown(one.moment, one.caption.text if one.caption else None, told.of(one.moment)[0])
+        for one in found
+    ]
+    write_caption_sheet(place, tiles, decoder, f"Captions of {asked.run}")
+    out.print(f"Drawn: {place}", markup=False)
+
+
+def _conclude(asked: Captioning, found: "Sequence[Captioned]") -> None:
+    """Say how many there are, and what to do next."""
+    written = sum(one.caption is not None for one in found)
+    statuses = counted([one.status for one in found]) if found else "nothing to do"
+    aside.print(f"{written} captions of {len(found)} moments ({statuses}).")
+    if asked.collection is not None and written:
+        out.print(f"{asked.collection}: {written} captions. Next:", markup=False)
+        out.print(f'  trichord search {asked.collection} "a dog barks" --captions 1', markup=False)

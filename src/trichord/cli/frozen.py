@@ -1,0 +1,182 @@
+"""What `trichord probe` and `trichord classify` read: a run, listening as asked, and its clips."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+import tyro
+
+from trichord.api.model import device_of, embedder_of
+from trichord.cli.measurement import token_of
+from trichord.cli.runs import folder_of, source_of
+from trichord.types import Clip, Modality, UserError
+
+if TYPE_CHECKING:
+    from trichord.config import Experiment
+    from trichord.evaluation.protocol import SoundToken
+    from trichord.features.source import Source
+    from trichord.media import Decoder
+    from trichord.models.embedder import Embedder
+    from trichord.types.tensors import Batch, Padded
+
+Medium = Literal["vision", "audio"]
+Sense = Literal["vision", "audio", "both"]
+Present = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+"""Which clips have a modality, bool (clip,)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What is read of the clips."""
+
+    modality: Sense | None = None
+    """vision, audio or both; all that the run was trained on if not given."""
+    source: Annotated[Literal["features", "media"], tyro.conf.arg(name="from")] = "features"
+    """Read cached features, or decode media on the way."""
+    features: Path | None = None
+    """Where the cached features lie; beside the manifest if not given."""
+    sound_token: str | None = None
+    """Listen with another sound token: a number from 0 (verbal) to 1 (nonverbal), none, both or clip."""
+    to: Path | None = None
+    """Where the report and the picture go; into the run if not given."""
+    resamples: int = 1000
+    """Of the bootstrap over clips behind each 95 % interval."""
+    seed: int = 0
+    """Of drawn folds, first weights and resamples."""
+    device: str = "auto"
+    """cpu, cuda, or whichever is there."""
+
+    @property
+    def token(self) -> "SoundToken | None":
+        """The sound token, if one was given.
+
+        Raises:
+            UserError: It is none.
+        """
+        return None if self.sound_token is None else token_of(self.sound_token)
+
+    def require_sense(self) -> None:
+        """Refuse options that say nothing, before anything is read.
+
+        Raises:
+            UserError: The first of them.
+        """
+        if self.token is not None and self.modality == "vision":
+            raise UserError("--sound-token: nothing is listened to with --modality vision.")
+        if self.resamples < 1:
+            raise UserError(f"--resamples {self.resamples}: an interval needs at least one.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What is measured: towers as they are tuned now, and where they come from."""
+
+    name: str
+    path: Path | None
+    experiment: "Experiment"
+    model: "Embedder"
+    sense: Sense
+    token: str
+
+    @property
+    def media(self) -> tuple[Medium, ...]:
+        """What is read of the clips."""
+        return ("vision", "audio") if self.sense == "both" else (self.sense,)
+
+    def source(
+        self, clips: Sequence[Clip], manifest: Path, chosen: Reading, decoder: "Decoder"
+    ) -> "Source":
+        """Clips without their captions, from the cache or from media.
+
+        Trunks of the run's own, or tuned, are read from media where nothing of them is cached.
+
+        Raises:
+            UserError: Features were never extracted.
+        """
+        folder = folder_of(manifest, chosen.features)
+        towers = self.model.encoders()
+        fresh: list[Modality] = [
+            name
+            for name in self.media
+            if (towers[name].trunk_changed or (name == "audio" and chosen.token is not None))
+            and not folder.table(name, towers[name]).path.exists()
+        ]
+        mute = [replace(clip, captions=()) for clip in clips]
+        return source_of(self.model, mute, chosen.source, folder, decoder, fresh, self.media)
+
+
+def opened(given: str, chosen: Reading) -> Subject:
+    """A run or an untrained experiment, listening as it was asked to.
+
+    Raises:
+        UserError: It is neither, or has no sound token to choose.
+    """
+    from trichord.checkpoint import Run
+    from trichord.experiments import EXPERIMENTS
+
+    model = embedder_of(given).to(device_of(chosen.device))
+    path = Path(given) if Path(given).is_dir() else None
+    experiment = Run(path).experiment() if path else EXPERIMENTS[given][1]
+    sense = chosen.modality or _sense(experiment.modalities)
+    if chosen.token is not None:
+        model.choose_sound_token(chosen.token)
+    return Subject(
+        name=Run(path).name if path else f"{given}, untrained",
+        path=path,
+        experiment=experiment,
+        model=model,
+        sense=sense,
+        token=_token_words(model, sense, chosen.token),
+    )
+
+
+def _sense(modalities: Sequence[Modality]) -> Sense:
+    if "audio" not in modalities:
+        return "vision"
+    return "both" if "vision" in modalities else "audio"
+
+
+def _token_words(model: "Embedder", sense: Sense, token: "SoundToken | None") -> str:
+    own = getattr(model.audio, "token", None)
+    if sense == "vision":
+        return "not heard"
+    if own is None:
+        return "none taken"
+    return f"{own}" if token is not None else f"{own}, the run's own"
+
+
+class Watched:
+    """A source that tells how many clips were read."""
+
+    def __init__(self, source: "Source", after: Callable[[int], None]) -> None:
+        self.clips = source.clips
+        self.captions = source.captions
+        self.read = source.read
+        self._source = source
+        self._after = after
+
+    def batch(
+        self, clips: "np.ndarray", captions: "np.ndarray | None", masking: int | None = None
+    ) -> "Batch":
+        """As the source's own."""
+        found = self._source.batch(clips, captions, masking)
+        self._after(len(clips))
+        return found
+
+    def texts(self, captions: "np.ndarray", toward: Literal["vision", "audio"]) -> "Padded":
+        """As the source's own."""
+        return self._source.texts(captions, toward)
+
+
+def unread(
+    clips: Sequence[Clip], has: Mapping[Medium, Present], decoder: "Decoder"
+) -> dict[str, str]:
+    """Clips that have nothing of what is asked for, and what their files say about it."""
+    lacking = [clip for row, clip in enumerate(clips) if not any(one[row] for one in has.values())]
+    there = dict.fromkeys(clip.path for clip in lacking if Path(clip.path).is_file())
+    status: dict[str, str] = {found.path: found.status for found in decoder.probe_all(there)}
+    nothing = f"no {' or '.join(has)} in it"
+    said = {clip.id: status.get(clip.path, "no such file") for clip in lacking}
+    return {name: nothing if why == "ok" else why for name, why in said.items()}

@@ -1,0 +1,326 @@
+"""Commands that measure runs as classifiers: `probe` and `classify`."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from trichord.cli.console import bar, out
+from trichord.cli.frozen import Medium, Present, Reading, Subject, Watched, opened, unread
+from trichord.types import Split, UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from trichord.evaluation.classes.answers import Outcome
+    from trichord.evaluation.classes.classification import Classification, Kind
+    from trichord.evaluation.classes.folds import Folding, Labelled, Rule
+    from trichord.evaluation.classes.probing import FoldAnswers
+    from trichord.models.embedder import Embedder
+
+Given = Annotated[str, tyro.conf.arg(metavar="RUN|EXPERIMENT")]
+Manifest = Annotated[Path, tyro.conf.arg(metavar="MANIFEST")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probing(Reading):
+    """How `trichord probe` is to measure."""
+
+    folds: str = "split"
+    """split: train and val teach, test is tested; esc50, ucf101: the official folds; or a number."""
+    method: Literal["logistic", "as_paper", "as_paper_last"] = "logistic"
+    """Logistic regression whose penalty training clips choose; or as published, with the epoch that
+    is best on the test clips; or with the last epoch."""
+    join: Literal["mean", "concatenated"] = "mean"
+    """Of sight and sound: as published their mean, or one behind the other."""
+    paper: bool = False
+    """Also show the paper's own values."""
+
+    @property
+    def rule(self) -> "Rule":
+        """What makes the folds.
+
+        Raises:
+            UserError: There is no such rule.
+        """
+        text = self.folds
+        if text == "split" or text == "esc50" or text == "ucf101":
+            return text
+        if text.isdecimal() and text.isascii() and int(text) >= 2:
+            return int(text)
+        raise UserError(
+            f"--folds {text}: give split, esc50, ucf101, or a number of folds from 2 on."
+        )
+
+    def require_sense(self) -> None:
+        """Refuse options that say nothing; see `Reading`."""
+        super().require_sense()
+        assert self.rule
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompting(Reading):
+    """How `trichord classify` is to measure."""
+
+    split: Split | Literal["all"] = "test"
+    """Which of the clips."""
+    prompts: tuple[str, ...] = ()
+    """Sentences with {} for the class, of which the mean is taken; or a set: plain, picture, sound. If
+    not given, picture asks sights and sound sounds."""
+
+    def require_sense(self) -> None:
+        """Refuse options that say nothing; see `Reading`."""
+        from trichord.evaluation.classes.prompts import templates
+
+        super().require_sense()
+        templates(self.prompts, "vision")
+
+
+PROBING, PROMPTING = Probing(), Prompting()
+
+
+def probe(arguments: list[str]) -> None:
+    """`trichord probe RUN MANIFEST`."""
+
+    def run(
+        run: Given,
+        manifest: Manifest,
+        /,
+        *,
+        chosen: Annotated[Probing, tyro.conf.arg(name="")] = PROBING,
+    ) -> None:
+        """Teach a linear classifier the classes of labelled clips, on a run's frozen features.
+
+        Writes probe.json and probe.png, the confusion matrix, into the run.
+
+        Args:
+            run: A run directory, or the name of an experiment whose towers to use untrained.
+            manifest: Clips as JSON lines, each with one label.
+            chosen: How to measure.
+        """
+        chosen.require_sense()
+
+        from trichord.corpora.manifest import read_manifest
+        from trichord.evaluation.classes.folds import folding, labelled
+
+        held = labelled(read_manifest(manifest), manifest)
+        folds = folding(held, chosen.rule, seed=chosen.seed)
+        subject = opened(run, chosen)
+        report = probed(subject, held, folds, manifest, chosen)
+        finish(report, subject, chosen, "probe")
+        if chosen.paper:
+            from trichord.evaluation.classes.classification import paper_table
+
+            out.print(paper_table())
+
+    tyro.cli(run, args=arguments, prog="trichord probe")
+
+
+def classify(arguments: list[str]) -> None:
+    """`trichord classify RUN MANIFEST`."""
+
+    def run(
+        run: Given,
+        manifest: Manifest,
+        /,
+        *,
+        chosen: Annotated[Prompting, tyro.conf.arg(name="")] = PROMPTING,
+    ) -> None:
+        """Tell the classes of labelled clips by sentences alone: no clip teaches anything.
+
+        Writes classify.json and classify.png, the confusion matrix, into the run.
+
+        Args:
+            run: A run directory, or the name of an experiment whose towers to use untrained.
+            manifest: Clips as JSON lines, each with one label; all classes that it has are asked for.
+            chosen: How to measure.
+        """
+        chosen.require_sense()
+
+        from trichord.corpora.manifest import read_manifest, select
+        from trichord.evaluation.classes.folds import labelled, only
+
+        every = labelled(read_manifest(manifest), manifest)
+        held = only(every, select(every.clips, None if chosen.split == "all" else chosen.split))
+        subject = opened(run, chosen)
+        finish(prompted(subject, held, manifest, chosen), subject, chosen, "classify")
+
+    tyro.cli(run, args=arguments, prog="trichord classify")
+
+
+def probed(
+    subject: Subject, held: "Labelled", folds: "Folding", manifest: Path, chosen: Probing
+) -> "Classification":
+    """The report of a probe.
+
+    Raises:
+        UserError: The features cannot be read, or do not serve.
+    """
+    from trichord.evaluation.classes.classification import probed as results_of
+    from trichord.evaluation.classes.classifiers import METHODS
+    from trichord.evaluation.classes.probing import probe as probe_fold
+    from trichord.evaluation.classes.probing import read_frozen, views
+    from trichord.media import Decoder
+
+    if subject.sense == "both" and chosen.join == "mean" and not subject.model.aligned:
+        raise UserError(
+            "--join mean: this model's sight and sound live in two spaces and have no mean: choose "
+            "--join concatenated, or one --modality."
+        )
+    method = METHODS[chosen.method]
+    with Decoder() as decoder:
+        source = subject.source(held.clips, manifest, chosen, decoder)
+        with bar("clips", len(held.clips)) as moving:
+            parts = read_frozen(subject.model, Watched(source, moving.advance))
+        has: dict[Medium, Present] = {name: part.present for name, part in parts.items()}
+        missing = unread(held.clips, has, decoder)
+    seen = views(parts, chosen.join)
+    answers: list[FoldAnswers] = []
+    with bar("folds", len(folds.folds)) as moving:
+        for fold in folds.folds:
+            answers.append(
+                probe_fold(seen, held.truth, folds.groups, fold, method, seed=chosen.seed)
+            )
+            moving.advance()
+    found = results_of(answers, held, resamples=chosen.resamples, seed=chosen.seed)
+    joined = f", {chosen.join}{alone(has)}" if subject.sense == "both" else ""
+    stamped = Stamp(
+        kind="probe",
+        folds=folds.rule,
+        tested=tuple(len(fold.test) for fold in folds.folds),
+        features=f"frozen features, mean of projected steps, not normalised{joined}",
+        method=method.words(),
+    )
+    report = reported(subject, held, chosen, stamped, found.outcome)
+    return replace(report, folds=found.folds, missing=missing, untaught=found.untaught)
+
+
+def prompted(
+    subject: Subject, held: "Labelled", manifest: Path, chosen: Prompting
+) -> "Classification":
+    """The report of zero-shot classification.
+
+    Raises:
+        UserError: The features cannot be read, or do not serve.
+    """
+    from trichord.evaluation.classes.answers import answer, outcome
+    from trichord.evaluation.classes.prompts import class_vectors, templates, zero_shot
+    from trichord.evaluation.vectors import embed_source
+    from trichord.media import Decoder
+
+    model = subject.model
+    if subject.sense == "both" and not model.aligned:
+        raise UserError(
+            "--modality both: this model's sight and sound live in two spaces and cannot be fused: "
+            "choose vision or audio."
+        )
+    with Decoder() as decoder:
+        source = subject.source(held.clips, manifest, chosen, decoder)
+        with bar("clips", len(held.clips)) as moving:
+            vectors = embed_source(model, Watched(source, moving.advance))
+        both: dict[Medium, Present] = {"vision": vectors.has_vision, "audio": vectors.has_audio}
+        has: dict[Medium, Present] = {name: both[name] for name in subject.media}
+        missing = unread(held.clips, has, decoder)
+    asked: dict[Medium, tuple[str, ...]] = {
+        name: templates(chosen.prompts, name) for name in subject.media
+    }
+    classes: dict[Medium, np.ndarray] = {
+        name: class_vectors(model, held.classes, of, name) for name, of in asked.items()
+    }
+    scores = zero_shot(vectors, classes)
+    answers = answer(scores, held.truth)
+    found = outcome(answers, held.truth, held.classes, resamples=chosen.resamples, seed=chosen.seed)
+    fused = f"{fusion_of(model)}{f', mean{alone(has)}' if subject.sense == 'both' else ''}"
+    told = "; ".join(f"{name}: {' | '.join(of)}" for name, of in asked.items())
+    stamped = Stamp(
+        kind="zero-shot",
+        folds="all clips" if chosen.split == "all" else f"{chosen.split} split",
+        tested=(len(held.clips),),
+        features=f"unit vectors{fused}",
+        method=f"classes as the mean of the unit vectors of prompts, {told}",
+    )
+    return replace(reported(subject, held, chosen, stamped, found), missing=missing)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stamp:
+    """What the two commands' protocols differ in."""
+
+    kind: "Kind"
+    folds: str
+    tested: tuple[int, ...]
+    features: str
+    method: str
+
+
+def reported(
+    subject: Subject, held: "Labelled", chosen: Reading, stamped: Stamp, found: "Outcome"
+) -> "Classification":
+    """A report with its protocol."""
+    from trichord.evaluation.classes.classification import (
+        Classification,
+        ClassificationProtocol,
+        list_of,
+    )
+
+    protocol = ClassificationProtocol(
+        kind=stamped.kind,
+        list=list_of(held),
+        clips=len(held.clips),
+        classes=len(held.classes),
+        folds=stamped.folds,
+        tested=stamped.tested,
+        modality=subject.sense,
+        features=stamped.features,
+        sound_token=subject.token,
+        method=stamped.method,
+        resamples=chosen.resamples,
+        seed=chosen.seed,
+    )
+    return Classification(
+        run=subject.name,
+        experiment=subject.experiment.system,
+        seed=subject.experiment.seed,
+        protocol=protocol,
+        classes=held.classes,
+        folds=(),
+        outcome=found,
+        unlabelled=held.unlabelled,
+    )
+
+
+def finish(
+    report: "Classification", subject: Subject, chosen: Reading, name: Literal["probe", "classify"]
+) -> None:
+    """Show a report, and write it with its confusion matrix where it belongs."""
+    from trichord.evaluation.classes.classification import table, worst, write_classification
+    from trichord.evaluation.classes.confusion import draw_confusion
+
+    out.print(table(report))
+    out.print(f"Least recognised, %: {worst(report)}.", markup=False)
+    for line in report.notes():
+        out.print(line, markup=False)
+    place = chosen.to or subject.path
+    if place is None:
+        out.print("Nothing written: name a folder with --to.")
+        return
+    write_classification(report, place / f"{name}.json")
+    draw_confusion(report, place / f"{name}.png")
+    out.print(f"{place}: {name}.json and {name}.png written.", markup=False)
+
+
+def alone(has: dict[Medium, Present]) -> str:
+    """How many clips have sight, or sound, alone."""
+    sight, sound = has["vision"], has["audio"]
+    return (
+        f" ({(sight & ~sound).sum()} clips by sight alone, {(sound & ~sight).sum()} by sound alone)"
+    )
+
+
+def fusion_of(model: "Embedder") -> str:
+    """What a run's fusion has to do with its vectors."""
+    if model.fusion is None:
+        return ""
+    left = "as the run's fusion leaves them"
+    return f" {left}" if model.fusion.indexable else ", without the run's fusion, which re-ranks"

@@ -1,0 +1,55 @@
+"""An experiment as a typed value: which model, trained in which stages, how long and on what."""
+
+from trichord.config.experiment import (
+    FORMAT,
+    Experiment,
+    read_experiment,
+    write_experiment,
+)
+from trichord.config.model import (
+    CaptionGenerator,
+    Cross,
+    GlobalToGlobal,
+    TriModal,
+)
+from trichord.config.towers import (
+    CLAP,
+    CLIP,
+    Clap,
+    ClapText,
+    ClipAudio,
+    ClipText,
+    ClipVision,
+    LogMel,
+)
+from trichord.config.training import (
+    AdamW,
+    BertAdam,
+    Draw,
+    InfoNCE,
+    Stage,
+)
+
+__all__ = [
+    "CLAP",
+    "CLIP",
+    "FORMAT",
+    "AdamW",
+    "BertAdam",
+    "CaptionGenerator",
+    "Clap",
+    "ClapText",
+    "ClipAudio",
+    "ClipText",
+    "ClipVision",
+    "Cross",
+    "Draw",
+    "Experiment",
+    "GlobalToGlobal",
+    "InfoNCE",
+    "LogMel",
+    "Stage",
+    "TriModal",
+    "read_experiment",
+    "write_experiment",
+]

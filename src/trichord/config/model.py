@@ -1,0 +1,191 @@
+"""A model as a value: towers side by side, a fusion, a captioner."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from trichord.config.towers import Clap, ClapText, ClipAudio, ClipText, ClipVision
+from trichord.types import UserError
+
+if TYPE_CHECKING:  # torch stays out until something is built: parsing options must be quick
+    from trichord.models.captioner import Captioner
+    from trichord.models.cross import CrossTransformer
+    from trichord.models.embedder import Embedder
+    from trichord.models.fusion import Fusion
+
+
+@dataclass(frozen=True, kw_only=True)
+class GlobalToGlobal:
+    """CLIP4VLA's Global-Global: the text against the mean of sight and sound. Nothing to learn."""
+
+    kind: Literal["global_to_global"] = "global_to_global"
+    absent: Literal["masked", "zeros"] = "masked"
+    """A clip without sound: sight alone, or the mean with zeros as published."""
+
+    def build(self, model: "Embedder") -> "Fusion":
+        """The fusion of a model's vectors."""
+        from trichord.models import fusion
+
+        return fusion.GlobalToGlobal(absent=self.absent)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cross:
+    """A transformer over frames and segments, and over the text where the fusion looks at it.
+
+    `global_to_local` gives every clip vectors of its own, so it can fill an index; `tight` (the
+    authors' intermediate form) and `local_to_local` look at each pair and can only re-rank.
+    """
+
+    kind: Literal["cross"] = "cross"
+    level: Literal["global_to_local", "tight", "local_to_local"] = "global_to_local"
+    form: Literal["clip", "bert"] = "clip"
+    """As released, or the older form behind the paper's Table 1."""
+    from_text: bool = True
+    """Start the clip form from the first layers of the text tower, as released."""
+    layers: int = 4
+    heads: int = 8
+    dropout: float = 0.1
+    text_slots: int = 32
+    """Tokens it has room for."""
+    frame_slots: int = 12
+    segment_slots: int = 16
+    absent: Literal["masked", "zeros"] = "masked"
+    """A clip without sound: sight alone, or the mean with zeros as published."""
+
+    def build(self, model: "Embedder") -> "Fusion":
+        """The fusion of a model's steps."""
+        from trichord.models import fusion
+
+        slots = self.text_slots + self.frame_slots + self.segment_slots
+        cross = _cross(model, self, self.form, slots, "--model.fusion")
+        match self.level:
+            case "global_to_local":
+                return fusion.GlobalToLocal(cross, frame_slots=self.frame_slots, absent=self.absent)
+            case "tight":
+                return fusion.TightSequence(cross, frame_slots=self.frame_slots)
+            case "local_to_local":
+                return fusion.LocalToLocal(
+                    cross, text_slots=self.text_slots, frame_slots=self.frame_slots
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionGenerator:
+    """CLIP4VLA's Multimodal Caption Generator: a transformer over words, frames and segments."""
+
+    kind: Literal["caption_generator"] = "caption_generator"
+    reads: tuple[Literal["vision", "audio"], ...] = ("vision", "audio")
+    """What captions are made from."""
+    from_text: bool = True
+    """Start from the first layers of the text tower, as published."""
+    layers: int = 4
+    heads: int = 8
+    """Where it does not start from the text tower."""
+    dropout: float = 0.1
+    text_slots: int = 32
+    """Places for words: no caption that it writes is longer (VATEX: 48)."""
+    frame_slots: int = 12
+    segment_slots: int = 16
+    padding: Literal["ignored", "as_published"] = "ignored"
+    """Whether the loss counts the places behind a caption's end; published: it does."""
+
+    def build(self, model: "Embedder") -> "Captioner":
+        """A captioner on a model's text, frames and segments.
+
+        Raises:
+            UserError: The text tower gives no words, or more of them than there is room for.
+        """
+        from trichord.models.captioner import Captioner
+
+        tower: Any = model.text
+        if not getattr(tower, "tokens", False):
+            raise UserError(
+                "--model.captioner: captions are made of words; set --model.text.tokens True (CLIP's "
+                "text tower)."
+            )
+        if tower.max_tokens > self.text_slots:
+            raise UserError(
+                f"--model.captioner.text-slots {self.text_slots} is less than --model.text.longest "
+                f"({tower.max_tokens}): make them equal."
+            )
+        slots = self.text_slots + self.frame_slots + self.segment_slots
+        cross = _cross(model, self, "clip", slots, "--model.captioner")
+        tokens: Any = tower.trunk.model
+        return Captioner(
+            cross,
+            width=tokens.config.hidden_size,
+            vocabulary=tokens.config.vocab_size,
+            reads=self.reads,
+            text_slots=self.text_slots,
+            frame_slots=self.frame_slots,
+            padding=self.padding,
+            # So that scores of words start with a spread of 1, whatever the size of the table.
+            gain=1.0 / float(tower.table.square().mean(dim=0).sum().sqrt()),
+        )
+
+
+def _cross(
+    model: "Embedder",
+    chosen: Cross | CaptionGenerator,
+    form: Literal["clip", "bert"],
+    slots: int,
+    option: str,
+) -> "CrossTransformer":
+    """A cross transformer on a model, begun from its text tower if that is chosen.
+
+    Raises:
+        UserError: The sizes do not fit; `option` is named.
+    """
+    from trichord.models.cross import CrossTransformer
+
+    begun: Any = model.text.trunk.model if chosen.from_text and form == "clip" else None
+    tower: Any = begun.config if begun is not None else None
+    heads = tower.num_attention_heads if tower else chosen.heads
+    if model.dim % heads:
+        raise UserError(f"{option}.heads {heads} do not divide {model.dim} dimensions.")
+    cross = CrossTransformer(
+        form=form,
+        dim=model.dim,
+        layers=chosen.layers,
+        heads=heads,
+        inner=tower.intermediate_size if tower else None,
+        positions=max(512 if form == "bert" else 77, slots),
+        dropout=chosen.dropout,
+    )
+    if begun is not None:
+        try:
+            cross.start_from(begun)
+        except ValueError as error:
+            raise UserError(
+                f"{option}: {str(error).rstrip('.')}; or use {option}.no-from-text."
+            ) from error
+    return cross
+
+
+@dataclass(frozen=True, kw_only=True)
+class TriModal:
+    """CLIP for text and vision, an audio tower beside it (SLAVA, section III-B)."""
+
+    text: ClipText | ClapText = field(default_factory=ClipText)
+    vision: ClipVision = field(default_factory=ClipVision)
+    audio: Clap | ClipAudio = field(default_factory=Clap)
+    sound_text: ClapText | None = None
+    """A text tower of its own towards sound: the untrained pair CLIP + CLAP lives in two spaces."""
+    fusion: GlobalToGlobal | Cross | None = None
+    """How sight and sound make one clip; None: they are searched apart."""
+    captioner: CaptionGenerator | None = None
+    """What writes captions of clips, if anything does."""
+
+    def build(self) -> "Embedder":
+        """Load all towers."""
+        from trichord.models.embedder import Embedder
+
+        model = Embedder(
+            text=self.text.build(),
+            vision=self.vision.build(),
+            audio=self.audio.build(),
+            sound_text=self.sound_text.build() if self.sound_text else None,
+        )
+        model.fusion = self.fusion.build(model) if self.fusion else None
+        model.captioner = self.captioner.build(model) if self.captioner else None
+        return model

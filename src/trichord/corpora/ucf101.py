@@ -1,0 +1,132 @@
+"""UCF101: 13,320 short videos of 101 human actions; about half of them have no sound.
+
+Soomro, Zamir, Shah, CRCV-TR-12-01. A folder holds the official lists, `trainlist01.txt` to
+`testlist03.txt` in `ucfTrainTestlist/` or beside the videos, and anywhere below it the videos, `v_*.avi`.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from trichord.corpora.annotations import annotation
+from trichord.corpora.prepared import Prepared, Tally, train_or_val
+from trichord.corpora.recordings import Recordings
+from trichord.corpora.tables import numbered_lines
+from trichord.types import Caption, Clip, Split, UserError
+
+LISTS = (1, 2, 3)
+_LINE = re.compile(r"([^/\s]+)/(v_[^/\s]+_g\d+_c\d+)\.avi(?:\s+(\d+))?")
+_ID = re.compile(r"v_.+_g(\d+)_c\d+")
+_GROUPS_OF_A_LIST = 7
+_VAL = 0.05
+
+
+def clips(root: Path) -> Prepared:
+    """Clips in the lists' order; the class is their label and, as words, their visual caption.
+
+    A clip's id is its file name without extension. It says which list tests it (see `fold`), so one
+    manifest serves all three; its `split` is that of list 1. The lists have no validation split: of
+    list 1's training videos a hash holds out 5 %, all clips cut from one video together.
+
+    Raises:
+        UserError: no lists, no videos, or a line that does not fit (place named).
+    """
+    root = root.resolve()
+    tally = Tally()
+    listed: dict[str, Clip] = {}
+    for path, number, kind in _lists(root):
+        for line in _lines(path):
+            if (number == fold(line.clip)) != (kind == "test"):
+                raise UserError(
+                    f"{line.place}: {line.clip} does not belong here: official list {number} tests "
+                    f"groups {_tested(number)} and trains on the others; take the official lists"
+                )
+            listed.setdefault(line.clip, _clip(line))
+    recordings = Recordings(root, tally)
+    return recordings.prepared(recordings.place(clip, (id,)) for id, clip in listed.items())
+
+
+def fold(clip: Clip | str) -> int | None:
+    """Which official list tests a clip, 1 to 3, by its id; None: all three train on it.
+
+    Clips of a class are cut from 25 videos, whose numbers the ids hold: list 1 tests videos 1 to 7,
+    list 2 8 to 14, list 3 15 to 21.
+
+    Raises:
+        ValueError: the id is none of UCF101's.
+    """
+    number = (_video(clip) - 1) // _GROUPS_OF_A_LIST + 1
+    return number if number in LISTS else None
+
+
+def group(clip: Clip | str) -> str:
+    """The video that a clip was cut from, by its id; no official list divides its clips.
+
+    Raises:
+        ValueError: the id is none of UCF101's.
+    """
+    name = clip if isinstance(clip, str) else clip.id
+    _video(name)
+    return name.rsplit("_", 1)[0]
+
+
+def _video(clip: Clip | str) -> int:
+    name = clip if isinstance(clip, str) else clip.id
+    found = _ID.fullmatch(name)
+    if not found or not 1 <= int(found[1]) <= 25:
+        raise ValueError(f"{name!r} is no id of UCF101, such as v_Archery_g08_c01.")
+    return int(found[1])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Line:
+    """A clip in a list."""
+
+    clip: str
+    category: str
+    place: str
+
+
+def _lists(root: Path) -> Iterator[tuple[Path, int, str]]:
+    found = False
+    for number in LISTS:
+        for kind in ("train", "test"):
+            path = annotation(root, f"{kind}list{number:02}.txt")
+            if path is not None:
+                found = True
+                yield path, number, kind
+    if not found:
+        raise UserError(
+            f"{root}: holds none of trainlist01.txt to testlist03.txt; name the folder that has both "
+            "ucfTrainTestlist and the videos"
+        )
+
+
+def _lines(path: Path) -> Iterator[_Line]:
+    for number, text in numbered_lines(path):
+        written = text.strip().replace("\\", "/")
+        match = _LINE.fullmatch(written)
+        if not match or not 1 <= int(_ID.sub(r"\1", match[2])) <= 25:
+            raise UserError(
+                f"{path}:{number}: must be Class/v_Class_gNN_cNN.avi, and a class number in the lists "
+                f"to train on; not {written[:60]!r}"
+            )
+        yield _Line(clip=match[2], category=match[1], place=f"{path}:{number}")
+
+
+def _tested(number: int) -> str:
+    first = (number - 1) * _GROUPS_OF_A_LIST + 1
+    return f"g{first:02} to g{first + _GROUPS_OF_A_LIST - 1:02}"
+
+
+def _clip(line: _Line) -> Clip:
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", line.category).lower()
+    split: Split = "test" if fold(line.clip) == 1 else train_or_val(group(line.clip), val=_VAL)
+    return Clip(
+        id=line.clip,
+        path="",
+        captions=(Caption(text=words, about="visual", source="label"),),
+        labels=(line.category,),
+        split=split,
+    )

@@ -1,0 +1,80 @@
+"""CLIP's text tower a token at a time: what it made of the tokens before is kept, not computed again."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from trichord.encoders.clip import ClipTextEncoder
+
+KeysAndValues = tuple[Float[Tensor, "row head step width"], Float[Tensor, "row head step width"]]
+
+
+class ClipTextMemory:
+    """Keys and values of texts that grow by a token at a time, in every layer of CLIP's text tower.
+
+    The tower's attention is causal: no token changes what was made of those before it, so that a new
+    token costs one step through the layers. The weights are the encoder's own (`transformers` has no
+    cache for this tower); dropout is left out.
+    """
+
+    def __init__(self, encoder: ClipTextEncoder) -> None:
+        """Of texts without a token yet.
+
+        Args:
+            encoder: Its trunk reads; its head is the caller's.
+        """
+        self.length = 0
+        self._tower: Any = encoder.trunk.model
+        self._kept: list[KeysAndValues | None] = [None for _ in self._tower.encoder.layers]
+
+    def follow(self, ids: Int[Tensor, " row"]) -> Float[Tensor, "row width"]:
+        """Read one more token of each text.
+
+        Args:
+            ids: The newest token of each.
+
+        Returns:
+            The trunk's features of these tokens, behind its last layer norm.
+
+        Raises:
+            ValueError: The texts are as long as the tower's table of positions.
+        """
+        places = self._tower.config.max_position_embeddings
+        if self.length >= places:
+            raise ValueError(f"The text tower has positions for {places} tokens, not for one more.")
+        embeddings = self._tower.embeddings
+        place = embeddings.position_embedding.weight[self.length]
+        hidden: Tensor = embeddings.token_embedding(ids) + place
+        for number, layer in enumerate(self._tower.encoder.layers):
+            hidden = hidden + self._attend(number, layer.self_attn, layer.layer_norm1(hidden))
+            hidden = hidden + layer.mlp(layer.layer_norm2(hidden))
+        self.length += 1
+        return self._tower.final_layer_norm(hidden)
+
+    def rows(self, chosen: Int[Tensor, " row"]) -> "ClipTextMemory":
+        """These texts, in this order; a text may be taken several times."""
+        taken = ClipTextMemory.__new__(ClipTextMemory)
+        taken.length = self.length
+        taken._tower = self._tower
+        taken._kept = [kept and (kept[0][chosen], kept[1][chosen]) for kept in self._kept]
+        return taken
+
+    def _attend(
+        self, number: int, attention: Any, hidden: Float[Tensor, "row width"]
+    ) -> Float[Tensor, "row width"]:
+        """A layer's attention of the newest tokens to all tokens so far."""
+
+        def heads(values: Tensor) -> Tensor:
+            return values.unflatten(-1, (attention.num_heads, 1, -1))
+
+        keys, values = heads(attention.k_proj(hidden)), heads(attention.v_proj(hidden))
+        if (kept := self._kept[number]) is not None:
+            keys = torch.cat([kept[0], keys], dim=2)
+            values = torch.cat([kept[1], values], dim=2)
+        self._kept[number] = (keys, values)
+        query = heads(attention.q_proj(hidden))
+        found = F.scaled_dot_product_attention(query, keys, values, scale=attention.scale)
+        return attention.out_proj(found.flatten(1))

@@ -1,0 +1,1 @@
+"""Captions that a run writes: written, scored, reported, compared."""

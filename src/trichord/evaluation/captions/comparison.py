@@ -1,0 +1,198 @@
+"""Captions of several runs side by side, in the form of CLIP4VLA's Tables 3 and 4."""
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+
+from pydantic import TypeAdapter
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from trichord.evaluation.captions.protocol import CaptionProtocol, difference
+from trichord.evaluation.captions.report import COLUMNS, CaptionReport
+from trichord.evaluation.comparison import Cell
+from trichord.types import CaptionKind, UserError
+from trichord.types.files import write_atomically
+
+_PAPER_COLUMNS = ("BLEU4", "METEOR", "ROUGE", "CIDEr")
+_MSRVTT = {
+    "ORG-TRL": (43.6, 28.8, 62.1, 50.9),
+    "SemSynAN": (44.3, 28.8, 62.5, 50.1),
+    "APML": (41.9, 29.9, 62.6, 49.8),
+    "UniVL": (42.2, 28.8, 61.2, 49.9),
+    "CMG": (43.7, 29.4, 62.8, 55.9),
+    "Clip4Caption": (46.1, 30.7, 64.8, 57.7),
+    "CLIP4VLA": (46.7, 31.1, 64.4, 58.0),
+}
+_VATEX = {
+    "Shared E": (28.4, 21.7, 47.0, 45.1),
+    "Shared E-D": (27.9, 21.6, 46.8, 44.2),
+    "ORG-TRL": (32.1, 22.2, 48.9, 49.7),
+    "SCST-C-B-F": (33.3, 22.8, 49.6, 54.6),
+    "CLIP4VLA": (36.4, 25.0, 54.7, 59.7),
+}
+PAPER: Mapping[str, tuple[str, Mapping[str, tuple[float, ...]]]] = {
+    "Table 3: MSR-VTT": (
+        "MSR-VTT, 2,617 test clips with sound, 20 references a clip; nlg-eval without tokenisation; "
+        "beams 5, no length penalty; one run, the epoch chosen by CIDEr on the test split.",
+        _MSRVTT,
+    ),
+    "Table 4: VATEX": (
+        "VATEX, 5,698 test clips with sound, 10 references a clip; nlg-eval without tokenisation; "
+        "beams 5, no length penalty; one run, the epoch chosen by CIDEr on the test split.",
+        _VATEX,
+    ),
+}
+"""CLIP4VLA's Tables 3 and 4 as printed, and how they were measured as far as paper and code say."""
+OTHER_CLIPS = (
+    "The paper's values are of other clips, references and data for training than the table above: "
+    "no number of the one can be held against a number of the other."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptionSystem:
+    """All seeds of one experiment; `cells` by kind of caption, then metric."""
+
+    experiment: str
+    seeds: tuple[int, ...]
+    runs: tuple[str, ...]
+    cells: dict[CaptionKind, dict[str, Cell]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptionComparison:
+    """Systems under one protocol."""
+
+    protocol: CaptionProtocol
+    systems: tuple[CaptionSystem, ...]
+
+    @property
+    def kinds(self) -> tuple[CaptionKind, ...]:
+        """The kinds of captions that were measured."""
+        return tuple(self.protocol.asked)
+
+    def spread(self) -> str:
+        """What the number beside each mean is, in words."""
+        several = any(len(system.seeds) > 1 for system in self.systems)
+        single = any(len(system.seeds) == 1 for system in self.systems)
+        words = ["mean ± sample sd over training seeds"] if several else []
+        words += ["one seed: its 95 % interval over clips"] if single else []
+        return "; ".join(words)
+
+
+def compare_captions(reports: Sequence[CaptionReport]) -> CaptionComparison:
+    """Set reports on captions side by side, grouped by experiment.
+
+    Raises:
+        UserError: No report, the same experiment and seed twice, or unlike protocols; the runs and
+            what sets them apart are named.
+    """
+    if not reports:
+        raise UserError("Nothing to compare; name at least one evaluated run.")
+    grouped: dict[str, list[CaptionReport]] = defaultdict(list)
+    for report in reports:
+        if unlike := difference(reports[0].protocol, report.protocol):
+            raise UserError(
+                f"{reports[0].run} and {report.run} were measured under unlike protocols"
+                f" ({'; '.join(unlike)}); evaluate both on the same manifest with the same options."
+            )
+        grouped[report.experiment].append(report)
+    return CaptionComparison(
+        protocol=reports[0].protocol,
+        systems=tuple(_system(name, of) for name, of in grouped.items()),
+    )
+
+
+def write_caption_comparison(comparison: CaptionComparison, path: Path) -> None:
+    """Write a comparison as JSON; one that was there is replaced whole or not at all."""
+    held = TypeAdapter(CaptionComparison).dump_python(comparison, mode="json")
+    write_atomically(path, json.dumps(held, indent=1, allow_nan=False) + "\n")
+
+
+def caption_table(comparison: CaptionComparison) -> Table:
+    """A block for each kind of caption, a row for each system, the paper's four columns."""
+    shown = _by_metric(
+        "Captions, scores x 100",
+        f"{comparison.spread()}. Protocol: {comparison.protocol.line()}.",
+        COLUMNS,
+        first=("Captions", "System", "Seeds"),
+    )
+    for kind in comparison.kinds:
+        shown.add_section()
+        for system in comparison.systems:
+            cells = system.cells.get(kind, {})
+            values = [in_percent(cells[name]) if name in cells else "–" for name in COLUMNS]
+            shown.add_row(kind, system.experiment, str(len(system.seeds)), *values)
+    return shown
+
+
+def paper_tables() -> list[tuple[Table, str]]:
+    """CLIP4VLA's Tables 3 and 4 as printed, each with its protocol; never in one table with ours."""
+    tables: list[tuple[Table, str]] = []
+    for name, (protocol, rows) in PAPER.items():
+        shown = _by_metric(
+            f"CLIP4VLA, {name}, as published", None, _PAPER_COLUMNS, first=("Model",)
+        )
+        for model, values in rows.items():
+            shown.add_row(model, *(f"{value:.1f}" for value in values))
+        tables.append((shown, protocol))
+    return tables
+
+
+def in_percent(cell: Cell) -> str:
+    """A cell as papers print it: a hundredfold."""
+    if cell.sd is not None:
+        return f"{100 * cell.mean:.1f} ± {100 * cell.sd:.1f}"
+    low, high = cell.span
+    return f"{100 * cell.mean:.1f} ({100 * low:.1f}–{100 * high:.1f})"
+
+
+def _by_metric(
+    title: str, caption: str | None, columns: Sequence[str], first: Sequence[str]
+) -> Table:
+    shown = Table(
+        title=title,
+        caption=caption,
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        collapse_padding=True,
+        pad_edge=False,
+    )
+    for column in first:
+        shown.add_column(column, no_wrap=True)
+    for column in columns:
+        shown.add_column(column, justify="right", no_wrap=True)
+    return shown
+
+
+def _system(experiment: str, reports: Sequence[CaptionReport]) -> CaptionSystem:
+    by_seed: dict[int, CaptionReport] = {}
+    for report in reports:
+        if twin := by_seed.get(report.seed):
+            raise UserError(
+                f"{twin.run} and {report.run} are both {experiment} with seed {report.seed};"
+                " name one of them, or train with other seeds."
+            )
+        by_seed[report.seed] = report
+    ordered = [by_seed[seed] for seed in sorted(by_seed)]
+    return CaptionSystem(
+        experiment=experiment,
+        seeds=tuple(report.seed for report in ordered),
+        runs=tuple(report.run for report in ordered),
+        cells={
+            result.kind: {name: _cell(ordered, result.kind, name) for name in result.scores}
+            for result in ordered[0].results
+        },
+    )
+
+
+def _cell(reports: Sequence[CaptionReport], kind: CaptionKind, metric: str) -> Cell:
+    found = [score for report in reports if (score := report.score(kind, metric)) is not None]
+    if len(found) == 1:
+        return Cell(mean=found[0].value, low=found[0].low, high=found[0].high)
+    values = [score.value for score in found]
+    return Cell(mean=mean(values), sd=stdev(values))

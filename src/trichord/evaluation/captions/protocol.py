@@ -1,0 +1,153 @@
+"""How captions were measured, so that two numbers are compared only when that is the same."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from trichord.evaluation.captions.metrics.scores import CAPTION_METRICS, Scoring
+from trichord.evaluation.protocol import SoundToken, digest
+from trichord.types import CaptionKind, Split
+
+WORDS = {
+    "ptb": "as the Penn Treebank splits them, without punctuation",
+    "blanks": "split at blanks as published, references spelt as the run spells",
+}
+MISSING = "a clip without what a run reads has an empty caption"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptionRules:
+    """How captions are written, `longest` in tokens, and scored."""
+
+    kinds: tuple[CaptionKind, ...]
+    beams: int = 5
+    length_penalty: float = 0.0
+    longest: int | None = None
+    scoring: Scoring = field(default_factory=Scoring)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Clips and references of a kind: how many, and their lists as 12 hexadecimal digits.
+
+    `fewest` and `most` are of one clip.
+    """
+
+    clips: int
+    clip_list: str
+    references: int
+    reference_list: str
+    fewest: int
+    most: int
+
+    @property
+    def per_clip(self) -> str:
+        """References of a clip."""
+        return f"{self.fewest}" if self.fewest == self.most else f"{self.fewest}–{self.most}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptionProtocol:
+    """Everything besides the model that a caption's score depends on.
+
+    `asked` is by kind of caption, `missing` what was done about clips that lack a modality.
+    """
+
+    split: Split | None
+    asked: dict[CaptionKind, Asked]
+    scoring: Scoring
+    beams: int
+    length_penalty: float
+    longest: int | None
+    missing: str
+    metrics: int = CAPTION_METRICS
+    sound_token: SoundToken | None = None
+
+    def line(self) -> str:
+        """The protocol in one line, to stand beneath every table and figure."""
+        kinds = "; ".join(
+            f"{kind}: {one.clips} clips ({one.clip_list}), {one.per_clip} references each "
+            f"({one.reference_list})"
+            for kind, one in self.asked.items()
+        )
+        how = self.scoring
+        longest = "" if self.longest is None else f", at most {self.longest} tokens"
+        token = "" if self.sound_token is None else f"sound token {self.sound_token}; "
+        used = "all" if how.kept == "all" else "as many of each clip as the fewest, as published"
+        return (
+            f"{self.split or 'all'} split; {kinds}; references used: {used}; words: {WORDS[how.tokens]}; "
+            f"{how.cider}; beams {self.beams}, length penalty {self.length_penalty:g}{longest}; {token}"
+            f"missing modalities {self.missing}; 95 % intervals over clips, {how.resamples} resamples, "
+            f"seed {how.seed}; caption metrics {self.metrics}"
+        )
+
+
+def stamp(
+    rules: CaptionRules,
+    references: Mapping[CaptionKind, Mapping[str, tuple[str, ...]]],
+    *,
+    split: Split | None,
+    missing: str,
+    sound_token: SoundToken | None = None,
+) -> CaptionProtocol:
+    """The protocol under which captions are measured by some rules.
+
+    Args:
+        rules: How.
+        references: Of each kind by clip.
+        split: Of the manifest.
+        missing: What was done about missing modalities, in words.
+        sound_token: What was listened with, if not with the run's own.
+    """
+    return CaptionProtocol(
+        split=split,
+        asked={kind: _asked(by_clip) for kind, by_clip in references.items() if by_clip},
+        scoring=rules.scoring,
+        beams=rules.beams,
+        length_penalty=rules.length_penalty,
+        longest=rules.longest,
+        missing=f"{missing}, {MISSING}",
+        sound_token=sound_token,
+    )
+
+
+def _asked(by_clip: Mapping[str, tuple[str, ...]]) -> Asked:
+    texts = [f"{clip}\0{text}" for clip, said in by_clip.items() for text in said]
+    return Asked(
+        clips=len(by_clip),
+        clip_list=digest(by_clip),
+        references=len(texts),
+        reference_list=digest(texts),
+        fewest=min(map(len, by_clip.values())),
+        most=max(map(len, by_clip.values())),
+    )
+
+
+def difference(one: CaptionProtocol, other: CaptionProtocol) -> list[str]:
+    """What sets two protocols apart, in plain words; empty where numbers may share a column."""
+    told = {
+        "split": (one.split or "all", other.split or "all"),
+        "kinds of captions": (", ".join(one.asked), ", ".join(other.asked)),
+        "words": (one.scoring.tokens, other.scoring.tokens),
+        "references used": (one.scoring.kept, other.scoring.kept),
+        "beams": (one.beams, other.beams),
+        "length penalty": (one.length_penalty, other.length_penalty),
+        "longest caption": (one.longest, other.longest),
+        "rule for missing modalities": (one.missing, other.missing),
+        "sound token": (one.sound_token, other.sound_token),
+        "CIDEr": (one.scoring.cider, other.scoring.cider),
+        "number of resamples": (one.scoring.resamples, other.scoring.resamples),
+        "bootstrap seed": (one.scoring.seed, other.scoring.seed),
+        "version of the metrics": (one.metrics, other.metrics),
+    }
+    unlike = [f"{name}: {a} against {b}" for name, (a, b) in told.items() if a != b]
+    for kind in one.asked.keys() & other.asked.keys():
+        mine, theirs = one.asked[kind], other.asked[kind]
+        if mine != theirs:
+            unlike.append(
+                f"clips or references of kind {kind}: {_list(mine)} against {_list(theirs)}"
+            )
+    return unlike
+
+
+def _list(asked: Asked) -> str:
+    return f"{asked.clips} clips {asked.clip_list}, {asked.references} references {asked.reference_list}"

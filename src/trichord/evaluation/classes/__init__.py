@@ -1,0 +1,1 @@
+"""Runs as classifiers: linear probes, and classes by prompts alone."""

@@ -1,0 +1,118 @@
+"""What a classifier answered, and what that comes to: accuracy, top-5, recall by class, confusion."""
+
+from dataclasses import dataclass
+from statistics import mean
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from numpy import ndarray
+
+from trichord.evaluation.bootstrap import Estimate, estimates
+from trichord.evaluation.ranks import TOLERANCE
+
+NONE = -1
+"""The answer about a clip that there are no scores for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """The class answered for each clip, the rank (1 is best) of its own class, and what could be read.
+
+    A clip without scores has the answer `NONE` and a rank beyond all classes. Most of these could not
+    be read; for some that could, nobody had learnt to answer.
+    """
+
+    given: Int[ndarray, " clip"]
+    rank: Int[ndarray, " clip"]
+    readable: Bool[ndarray, " clip"]
+
+
+def answer(
+    scores: Float[ndarray, "clip class"],
+    truth: Int[ndarray, " clip"],
+    readable: Bool[ndarray, " clip"] | None = None,
+) -> Answers:
+    """The best class of each clip; a tie counts against us.
+
+    Args:
+        scores: Higher is better; a row of NaN: there is no answer.
+        truth: Each clip's own class.
+        readable: Which clips could be read; those that have scores if not given.
+    """
+    rows = np.arange(len(truth))
+    silent: Bool[ndarray, " clip"] = np.all(np.isnan(scores), axis=1)
+    others = np.where(silent[:, None], -np.inf, scores)
+    own = others[rows, truth]
+    others[rows, truth] = -np.inf
+    ahead = (others >= own[:, None] - TOLERANCE) & (np.arange(scores.shape[1]) != truth[:, None])
+    rank = np.where(silent, scores.shape[1] + 1, 1 + ahead.sum(axis=1))
+    given = np.where(rank == 1, truth, others.argmax(axis=1))
+    return Answers(
+        given=np.where(silent, NONE, given),
+        rank=rank,
+        readable=~silent if readable is None else readable,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassRecall:
+    """How many clips of a class there are, and the share of them that was recognised."""
+
+    clips: int
+    recall: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """All that answers come to, with 95 % intervals over clips.
+
+    `accuracy` and `top5` count clips that could not be read as wrong; `readable` leaves them out, None
+    where that leaves none. `top5` is None where there are no more than five classes. `mean_class` is
+    the mean over classes of their recall. `confusion` has a line for each class, and a column for
+    each answer, the last for none.
+    """
+
+    accuracy: Estimate
+    readable: Estimate | None
+    top5: Estimate | None
+    mean_class: float
+    recall: dict[str, ClassRecall]
+    confusion: tuple[tuple[int, ...], ...]
+
+
+def outcome(
+    answers: Answers,
+    truth: Int[ndarray, " clip"],
+    classes: tuple[str, ...],
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Outcome:
+    """What answers come to; classes of which there are no clips are left out of the mean.
+
+    Raises:
+        ValueError: There are no clips.
+    """
+    right = answers.given == truth
+    counted = np.stack([right, answers.rank <= 5], axis=1).astype(np.float64)
+
+    def estimated(rows: Bool[ndarray, " clip"]) -> tuple[Estimate, ...]:
+        drawn = np.arange(int(rows.sum()))
+        return estimates(counted[rows], drawn, resamples=resamples, seed=seed)
+
+    accuracy, top5 = estimated(np.ones(len(truth), dtype=np.bool_))
+    confusion = np.zeros((len(classes), len(classes) + 1), dtype=np.int64)
+    np.add.at(confusion, (truth, answers.given), 1)  # NONE, -1, is the last column
+    recall = {
+        name: ClassRecall(clips=int(line.sum()), recall=float(line[i] / line.sum()))
+        for i, (name, line) in enumerate(zip(classes, confusion, strict=True))
+        if line.any()
+    }
+    return Outcome(
+        accuracy=accuracy,
+        readable=estimated(answers.readable)[0] if answers.readable.any() else None,
+        top5=top5 if len(classes) > 5 else None,
+        mean_class=mean(one.recall for one in recall.values()),
+        recall=recall,
+        confusion=tuple(tuple(int(n) for n in line) for line in confusion),
+    )

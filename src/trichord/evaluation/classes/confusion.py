@@ -1,0 +1,130 @@
+"""Which classes are taken for which, as a picture. Needs matplotlib."""
+
+# matplotlib leaves the types of its keyword arguments open; strict mode would report every call.
+# pyright: reportUnknownMemberType=false
+
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy import ndarray
+
+from trichord.evaluation.classes.classification import Classification, percent, told
+from trichord.evaluation.figures import DPI, FAINT, GRID, INK
+from trichord.types import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+UNREAD = "(not read)"
+SHADES = ("#ffffff", "#2b6cb0")
+# All in inches, so that names stay readable however many there are.
+HEAD, ASIDE = 0.85, 0.5
+LEAST = 5.2
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How large a cell and its letters are; `numbers` are written into cells of few classes."""
+
+    cell: float
+    points: float
+    numbers: bool
+
+    @property
+    def letter(self) -> float:
+        """Width of a letter in inches."""
+        return self.points * 0.0072
+
+
+def scale_of(classes: int) -> Scale:
+    """Ten classes get large cells with counts, a hundred small ones whose names can still be read."""
+    if classes <= 20:
+        return Scale(0.42, 9.0, numbers=True)
+    if classes <= 60:
+        return Scale(0.17, 7.5, numbers=False)
+    return Scale(0.125, 6.0, numbers=False)
+
+
+def draw_confusion(report: Classification, path: Path) -> None:
+    """Draw a line for each class and, across, what its clips were taken for, shaded by share.
+
+    Raises:
+        UserError: matplotlib is not installed.
+    """
+    counts = np.array(report.outcome.confusion, dtype=np.int64)
+    answers = list(report.classes)
+    if counts[:, -1].any():
+        answers.append(UNREAD)
+    counts = counts[:, : len(answers)]
+    lengths = np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    scale = scale_of(len(answers))
+    figure, axes = _canvas(report, answers, scale)
+    _paint(axes, counts / lengths)
+    if scale.numbers:
+        _write(axes, counts, counts / lengths)
+    _name(axes, report.classes, answers, scale)
+    figure.savefig(path, format="png")
+
+
+def _canvas(report: Classification, answers: list[str], scale: Scale) -> "tuple[Figure, Axes]":
+    """An empty square matrix with its words: what is shown above it, how it was measured beneath."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UserError(
+            "Figures need matplotlib; install it with `pip install 'trichord[metrics]'`."
+        ) from error
+    names = 0.35 + scale.letter * max(map(len, answers))
+    width, height = scale.cell * len(answers), scale.cell * len(report.classes)
+    whole = max(names + width + ASIDE, LEAST)
+    protocol = textwrap.fill(f"Protocol: {report.protocol.line()}", int(whole * 17))
+    foot = names + 0.3 + 0.12 * (protocol.count("\n") + 1)
+    tall = HEAD + height + foot
+    figure = Figure(figsize=(whole, tall), dpi=DPI, facecolor="white")
+    axes = figure.add_axes((names / whole, foot / tall, width / whole, height / tall))
+    margin, above = 0.15 / whole, 1 - 0.12 / tall
+    title = f"{report.run}: {report.protocol.kind}, {report.protocol.modality}"
+    figure.text(margin, above, title, fontsize=13, fontweight="bold", color=INK, va="top")
+    note = f"{_accuracy(report)}\nrow: class, column: taken for it, shade: share of the row"
+    figure.text(margin, 1 - 0.4 / tall, note, fontsize=9, color=FAINT, va="top")
+    figure.text(margin, 0.1 / tall, protocol, fontsize=7, color=FAINT, va="bottom")
+    return figure, axes
+
+
+def _accuracy(report: Classification) -> str:
+    found = report.outcome.accuracy
+    every = f"accuracy {percent(found.value)} % ({percent(found.low)}–{percent(found.high)})"
+    if len(report.folds) < 2:
+        return every
+    return f"{every}, over folds {told(report.spread())}"
+
+
+def _paint(axes: "Axes", shares: Float[ndarray, "class answer"]) -> None:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    colours = LinearSegmentedColormap.from_list("shares", SHADES)
+    axes.imshow(shares, cmap=colours, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    axes.set_xticks(np.arange(-0.5, shares.shape[1]), minor=True)
+    axes.set_yticks(np.arange(-0.5, len(shares)), minor=True)
+    axes.grid(which="minor", color=GRID, linewidth=0.5)
+    axes.spines[:].set_color(GRID)
+
+
+def _write(
+    axes: "Axes", counts: Int[ndarray, "class answer"], shares: Float[ndarray, "class answer"]
+) -> None:
+    for row, column in zip(*(place.tolist() for place in np.nonzero(counts)), strict=True):
+        ink = "white" if shares[row, column] > 0.5 else INK
+        text = str(counts[row, column])
+        axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=8)
+
+
+def _name(axes: "Axes", classes: tuple[str, ...], answers: list[str], scale: Scale) -> None:
+    axes.set_xticks(range(len(answers)), answers, rotation=90)
+    axes.set_yticks(range(len(classes)), classes)
+    axes.tick_params(length=0, labelsize=scale.points, labelcolor=INK, pad=2, which="both")

@@ -1,0 +1,292 @@
+"""Beam search over texts that grow by a token at a time, of many clips at once."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+SHORTEST = 3
+"""Tokens of the shortest caption: start, one word, end."""
+STEEPEST = 10.0
+"""Beyond this length penalty the scores of all captions round to the same number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoding:
+    """How captions are chosen; as published, but for what is said at `search`."""
+
+    beams: int = 5
+    """Beginnings of captions that are followed at once; 1: greedy."""
+    length_penalty: float = 0.0
+    """A caption's score is its log-likelihood / tokens ** penalty, the end counted, the start not.
+    Published: 0, which favours short captions; 1: the mean over tokens."""
+    longest: int | None = None
+    """Tokens after which a caption is cut, start and end included; None: as many as there is room."""
+    keep: int | None = None
+    """How many captions of each clip to give back; None: as many as there are beams."""
+
+    def __post_init__(self) -> None:
+        if self.beams < 1:
+            raise ValueError(f"{self.beams} beams: at least 1 is needed.")
+        if not abs(self.length_penalty) <= STEEPEST:
+            raise ValueError(
+                f"Length penalty {self.length_penalty}: between -{STEEPEST:g} and {STEEPEST:g}."
+            )
+        if self.longest is not None and self.longest < SHORTEST:
+            raise ValueError(
+                f"At most {self.longest} tokens: start, a word and end are {SHORTEST} already."
+            )
+        if self.keep is not None and not 1 <= self.keep <= self.beams:
+            raise ValueError(f"Keep {self.keep} of {self.beams} beams: from 1 to {self.beams}.")
+
+    @property
+    def kept(self) -> int:
+        """How many captions of each clip are given back at most."""
+        return self.beams if self.keep is None else self.keep
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """Tokens that a search has chosen."""
+
+    tokens: tuple[int, ...]
+    """Start, words, and the end unless `cut`."""
+    log_likelihood: float
+    """Natural logarithm, of all tokens but the start."""
+    score: float
+    """What it was chosen by: the log-likelihood under the length penalty."""
+    cut: bool
+    """Whether it had not come to its end when there was no more room."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marks:
+    """Tokens that are no words."""
+
+    start: int
+    end: int
+    never: Bool[Tensor, " token"]
+    """What is never written; the start belongs to it."""
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """Scores the tokens that may follow texts which grow by a token at a time."""
+
+    def follow(self, ids: Int[Tensor, " row"]) -> Float[Tensor, "row token"]:
+        """Scores before the softmax of what may follow, given the newest token of each text."""
+        ...
+
+    def rows(self, chosen: Int[Tensor, " row"]) -> "Scorer":
+        """These texts, in this order; a text may be taken several times."""
+        ...
+
+
+def search(
+    scorer: Scorer, clips: int, marks: Marks, decoding: Decoding, longest: int
+) -> list[list[Chosen]]:
+    """Search for the captions of the best score, by beams.
+
+    Each clip has as many places as there are beams. In each round the beginnings there are followed
+    by every token, those that have ended stay as they are, and the best of both by score take the
+    places. A clip is done when its `kept` best places have ended and no other can still reach the
+    score of any of them; its beams cost nothing from then on.
+
+    As published, a clip is done when its best place has ended. With a penalty of 0 this finds the
+    same best caption: likelihood only falls, so that nothing overtakes a best place that has ended.
+    The published search differs in another way: a caption that ends in any other place is followed
+    further there and pays for tokens behind its end, which are cut off later. If nothing but the end
+    can follow the end, as a loss that counts padding teaches, that is the same too.
+
+    No caption is empty while the vocabulary has a word: it would say nothing, nothing could search
+    by it, and without a penalty its score is hard to beat. The likelihoods of words are not raised
+    for it, nor for the tokens that are never written.
+
+    Args:
+        scorer: Of texts without a token, one a clip.
+        clips: How many.
+        marks: Start, end, and what is never written.
+        decoding: What to search for.
+        longest: Tokens after which a caption is cut, start and end included.
+
+    Returns:
+        Of each clip the best captions, best first.
+
+    Raises:
+        ValueError: The scores are not numbers.
+    """
+    found: list[list[Chosen]] = [[] for _ in range(clips)]
+    beams = _Beams.begin(clips, marks, decoding)
+    for place in range(1, longest):
+        logits = scorer.follow(beams.newest())
+        beams, parents = beams.grown(*_best_next(logits, beams, marks, empty=place == 1), place)
+        done = beams.settled(place, longest)
+        for clip in done.nonzero()[:, 0].tolist():
+            found[int(beams.clips[clip])] = beams.harvest(clip, last=place == longest - 1)
+        if done.all():
+            break
+        beams = beams.of(~done)
+        scorer = _taken(scorer, parents[~done][beams.live], len(logits))
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Beams:
+    """Beginnings of captions, the best places first; an empty place has a likelihood of zero."""
+
+    decoding: Decoding
+    marks: Marks
+    clips: Int[Tensor, " clip"]
+    tokens: Int[Tensor, "clip beam token"]
+    likelihood: Float[Tensor, "clip beam"]
+    scored: Int[Tensor, "clip beam"]
+    """Tokens that count: all but the start and what fills up the row of an ended caption."""
+    ended: Bool[Tensor, "clip beam"]
+
+    @classmethod
+    def begin(cls, clips: int, marks: Marks, decoding: Decoding) -> "_Beams":
+        """The start alone, in the first place of each clip."""
+        device = marks.never.device
+        shape = (clips, decoding.beams)
+        likelihood = torch.full(shape, -math.inf, device=device)
+        likelihood[:, 0] = 0.0
+        return cls(
+            decoding=decoding,
+            marks=marks,
+            clips=torch.arange(clips, device=device),
+            tokens=torch.full((*shape, 1), marks.start, device=device),
+            likelihood=likelihood,
+            scored=torch.zeros(shape, dtype=torch.long, device=device),
+            ended=torch.zeros(shape, dtype=torch.bool, device=device),
+        )
+
+    @property
+    def live(self) -> Bool[Tensor, "clip beam"]:
+        """Places that go on; the scorer's rows are these, clip by clip."""
+        return ~self.ended & self.likelihood.isfinite()
+
+    def newest(self) -> Int[Tensor, " row"]:
+        """The last token of all that go on."""
+        return self.tokens[..., -1][self.live]
+
+    def grown(
+        self, ids: Int[Tensor, "row choice"], likely: Float[Tensor, "row choice"], place: int
+    ) -> tuple["_Beams", Int[Tensor, "clip beam"]]:
+        """The best by one token more, and the scorer's row that each place continues.
+
+        Args:
+            ids: What may follow each row.
+            likely: Its log-likelihood there.
+            place: Where it would stand, from 0.
+        """
+        live = self.live
+        # Each place may stay as it is, if it has ended, or go on by one of the choices.
+        shape = (*live.shape, 1 + ids.shape[1])
+        likelihood = likely.new_full(shape, -math.inf)
+        likelihood[..., 0] = torch.where(self.ended, self.likelihood, -math.inf)
+        likelihood[..., 1:][live] = self.likelihood[live][:, None] + likely
+        newest = ids.new_full(shape, self.marks.end)
+        newest[..., 1:][live] = ids
+        scored = ids.new_full(shape, place)
+        scored[..., 0] = self.scored
+        likelihood, newest, scored = (one.flatten(1) for one in (likelihood, newest, scored))
+        scores = _score(likelihood, scored, self.decoding.length_penalty)
+        best = scores.sort(dim=1, descending=True, stable=True).indices[:, : live.shape[1]]
+        sources = best // shape[2]
+        before = self.tokens.gather(1, sources[..., None].expand(-1, -1, place))
+        newest, likelihood = newest.gather(1, best), likelihood.gather(1, best)
+        chosen = replace(
+            self,
+            tokens=torch.cat([before, newest[..., None]], dim=2),
+            likelihood=likelihood,
+            scored=scored.gather(1, best),
+            ended=(newest == self.marks.end) & likelihood.isfinite(),
+        )
+        row = torch.zeros_like(sources)
+        row[live] = torch.arange(len(ids), device=ids.device)
+        return chosen, row.gather(1, sources)
+
+    def settled(self, place: int, longest: int) -> Bool[Tensor, " clip"]:
+        """Clips whose best captions nothing can overtake any more."""
+        if place == longest - 1:
+            return torch.ones_like(self.ended[:, 0])
+        penalty = self.decoding.length_penalty
+        # At best all words to come are certain, and as many as suit the penalty.
+        hopes = [
+            _score(self.likelihood, torch.full_like(self.scored, scored), penalty)
+            for scored in (place + 1, longest - 1)
+        ]
+        hope = torch.where(self.live, torch.maximum(*hopes), -math.inf).amax(dim=1)
+        scores = _score(self.likelihood, self.scored, penalty)
+        ended = torch.where(self.ended, scores, -math.inf).sort(dim=1, descending=True).values
+        return ended[:, self.decoding.kept - 1] >= hope
+
+    def of(self, chosen: Bool[Tensor, " clip"]) -> "_Beams":
+        """Some of the clips."""
+        return replace(
+            self,
+            clips=self.clips[chosen],
+            tokens=self.tokens[chosen],
+            likelihood=self.likelihood[chosen],
+            scored=self.scored[chosen],
+            ended=self.ended[chosen],
+        )
+
+    def harvest(self, clip: int, *, last: bool) -> list[Chosen]:
+        """A clip's captions, best first.
+
+        Args:
+            clip: Which one.
+            last: Whether there is no more room, so that all others are cut.
+        """
+        ready = self.ended[clip] | self.live[clip] if last else self.ended[clip]
+        places = ready.nonzero()[:, 0][: self.decoding.kept].tolist()
+        scores = _score(self.likelihood, self.scored, self.decoding.length_penalty)
+        return [
+            Chosen(
+                tokens=tuple(self.tokens[clip, i, : int(self.scored[clip, i]) + 1].tolist()),
+                log_likelihood=float(self.likelihood[clip, i]),
+                score=float(scores[clip, i]),
+                cut=not self.ended[clip, i],
+            )
+            for i in places
+        ]
+
+
+def _best_next(
+    logits: Float[Tensor, "row token"], beams: _Beams, marks: Marks, *, empty: bool
+) -> tuple[Int[Tensor, "row choice"], Float[Tensor, "row choice"]]:
+    """What may follow each row, the most likely first, and how likely it is: enough for all beams.
+
+    Raises:
+        ValueError: The scores are not numbers.
+    """
+    total = logits.float().logsumexp(dim=1, keepdim=True)
+    if not total.isfinite().all():
+        raise ValueError("The captioner's scores are not numbers: its weights are broken.")
+    never = marks.never
+    if empty:
+        unspoken = never.clone()
+        unspoken[marks.end] = True
+        never = never if unspoken.all() else unspoken
+    count = min(beams.decoding.beams, logits.shape[1])
+    best = logits.float().masked_fill(never, -math.inf).topk(count, dim=1)
+    return best.indices, best.values - total
+
+
+def _score(
+    likelihood: Float[Tensor, "clip candidate"],
+    scored: Int[Tensor, "clip candidate"],
+    penalty: float,
+) -> Float[Tensor, "clip candidate"]:
+    return likelihood / scored.clamp(min=1).to(likelihood.dtype) ** penalty
+
+
+def _taken(scorer: Scorer, rows: Int[Tensor, " row"], of: int) -> Scorer:
+    """Some rows of a scorer; itself if they are all of them as they stand, as in greedy search."""
+    if len(rows) == of and torch.equal(rows, torch.arange(of, device=rows.device)):
+        return scorer
+    return scorer.rows(rows)

@@ -1,0 +1,190 @@
+"""CLIP4VLA's caption generator: words, frames and audio segments in one transformer, word after word."""
+
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from trichord.models.cross import CrossTransformer, Kept
+from trichord.models.sequence import FRAME_SLOTS, TEXT, TEXT_SLOTS, Room, Track, attend
+from trichord.types import Modality
+from trichord.types.tensors import Features, Padded, Words
+
+Padding = Literal["ignored", "as_published"]
+"""Whether the loss counts the end token that fills up a short caption; published: it does."""
+
+
+class Captioner(nn.Module):
+    """Scores each next word of a caption, given the words before it and what is seen and heard.
+
+    [caption tokens ; frames ; segments] go through the transformer under UniLM's mask: a word sees the
+    words before it and all frames and segments, these see one another and no word. Caption tokens are
+    the text tower's features, frames and segments as projected, not normalised. A linear layer,
+    QuickGELU and a layer norm follow; the text tower's table of tokens, with a bias, scores the words.
+
+    Source: CLIP4VLA, "Multimodal Caption Generator", eqs. 6 and 7; sizes and head as published.
+    """
+
+    def __init__(
+        self,
+        cross: CrossTransformer,
+        *,
+        width: int,
+        vocabulary: int,
+        reads: tuple[Modality, ...] = ("vision", "audio"),
+        text_slots: int = TEXT_SLOTS,
+        frame_slots: int = FRAME_SLOTS,
+        padding: Padding = "ignored",
+        gain: float = 1.0,
+    ) -> None:
+        """Put the generator together.
+
+        Args:
+            cross: Of the dimensions of the features.
+            width: Of the text tower's table of tokens.
+            vocabulary: Its rows.
+            reads: What a caption is made from.
+            text_slots: Positions set aside for words; no caption is longer.
+            frame_slots: Positions set aside for frames.
+            padding: What the loss makes of the places behind a caption's end.
+            gain: Where the scale of the last layer norm starts. With a table of small values scores
+                begin almost alike, and a scale of 1 (as published) takes thousands of steps to grow.
+
+        Raises:
+            ValueError: More slots than the transformer has positions.
+        """
+        super().__init__()
+        self.cross = cross
+        self.room = Room(
+            text=text_slots, frames=frame_slots, positions=cross.positions.num_embeddings
+        )
+        self.reads = reads
+        self.padding: Padding = padding
+        dim = cross.positions.embedding_dim
+        self.turn = nn.Linear(dim, width)
+        self.turn_norm = nn.LayerNorm(width, eps=1e-12)
+        nn.init.constant_(self.turn_norm.weight, gain)
+        self.bias = nn.Parameter(torch.zeros(vocabulary))
+        self.let_train(True)
+
+    def let_train(self, trains: bool) -> None:
+        """Let what has a part in the words' scores train, or freeze it."""
+        self.requires_grad_(trains)
+        # A parameter that trains and never gets a gradient would stall distributed training.
+        self.cross.pooler.requires_grad_(False)
+        self.cross.similarity.requires_grad_(False)
+
+    def forward(
+        self,
+        text: Features,
+        words: Padded,
+        vision: Features | None,
+        audio: Features | None,
+        table: Float[Tensor, "token width"],
+    ) -> Words:
+        """Score every next word of captions that are known (teacher forcing).
+
+        Args:
+            text: Of the captions, a step a token, start and end included.
+            words: Their token ids, (batch, token).
+            vision: Frames; None where no clip has them.
+            audio: Audio segments; None where no clip has them.
+            table: The text tower's table of tokens.
+
+        Returns:
+            Only places of clips that have some of what a caption is made from.
+
+        Raises:
+            ValueError: More tokens or frames than there is room for.
+        """
+        # The last token is only to be foretold; what follows a caption's end is no step.
+        follows = words.mask[:, 1:]
+        asked = self._begun(text, follows)
+        shown = self.room.tracks(*self._shown(vision, audio))
+        hidden = attend(self.cross, [asked, *shown], written=asked.mask.shape[1])
+        counted, targets = self._targets(words, asked.mask)
+        counted = counted & _any_present(shown, asked.mask)
+        rows = counted.nonzero()[:, 0]
+        logits = self.score(hidden[:, : counted.shape[1]][counted], table)
+        return Words(logits=logits, targets=targets[counted], rows=rows)
+
+    def look(self, vision: Features | None, audio: Features | None) -> Kept:
+        """What is seen and heard, kept for words to come: no word changes it."""
+        kept = self.cross.keep()
+        tracks = self.room.tracks(*self._shown(vision, audio))
+        if tracks:
+            attend(self.cross, tracks, kept=kept)
+        return kept
+
+    def follow(
+        self,
+        token: Float[Tensor, "row dim"],
+        position: int,
+        kept: Kept,
+        table: Float[Tensor, "token width"],
+    ) -> Float[Tensor, "row token"]:
+        """Score the words that may follow a token.
+
+        Args:
+            token: The text tower's features of the newest token.
+            position: Its place in the caption, from 0.
+            kept: Of what is seen, heard and written so far; this token is added.
+            table: The text tower's table of tokens.
+        """
+        real = torch.ones(len(token), 1, dtype=torch.bool, device=token.device)
+        track = Track(token[:, None], real, TEXT, position)
+        return self.score(attend(self.cross, [track], kept=kept)[:, 0], table)
+
+    def score(
+        self, hidden: Float[Tensor, "word dim"], table: Float[Tensor, "token width"]
+    ) -> Float[Tensor, "word token"]:
+        """Scores of all tokens, before the softmax."""
+        turned = self.turn(hidden)
+        turned = self.turn_norm(turned * torch.sigmoid(1.702 * turned))
+        return turned @ table.T.to(turned.dtype) + self.bias
+
+    def _begun(self, text: Features, follows: Bool[Tensor, "batch token"]) -> Track:
+        """Every token that another follows; as published, empty places to the end of the room too."""
+        # A tokenizer may pad by more than the captions' ends.
+        track = self.room.text_track(text.steps[:, : follows.shape[1]], follows)
+        if self.padding == "ignored":
+            return track
+        spare = self.room.text - track.mask.shape[1]
+        steps = nn.functional.pad(track.steps, (0, 0, 0, spare))
+        return replace(track, steps=steps, mask=nn.functional.pad(track.mask, (0, spare)))
+
+    def _targets(
+        self, words: Padded, asked: Bool[Tensor, "batch place"]
+    ) -> tuple[Bool[Tensor, "batch place"], Int[Tensor, "batch place"]]:
+        """Which places count, and the token that should stand there."""
+        length = asked.shape[1]
+        if self.padding == "ignored":
+            return asked, words.values[:, 1 : length + 1]
+        there = words.mask.any(dim=1)
+        last = words.mask.sum(dim=1).clamp(min=1) - 1
+        end = words.values.gather(1, last[:, None]).expand(-1, length).clone()
+        known = words.values[:, 1 : length + 1]
+        end[:, : known.shape[1]] = torch.where(
+            words.mask[:, 1 : length + 1], known, end[:, : known.shape[1]]
+        )
+        return there[:, None].expand(-1, length), end
+
+    def _shown(
+        self, vision: Features | None, audio: Features | None
+    ) -> tuple[Features | None, Features | None]:
+        return (
+            vision if "vision" in self.reads else None,
+            audio if "audio" in self.reads else None,
+        )
+
+
+def _any_present(
+    tracks: list[Track], asked: Bool[Tensor, "batch place"]
+) -> Bool[Tensor, "batch 1"]:
+    """Which clips have anything to be seen or heard."""
+    there = torch.zeros_like(asked[:, 0])
+    for track in tracks:
+        there = there | track.mask.any(dim=1)
+    return there[:, None]

@@ -1,0 +1,171 @@
+"""Writing captions: greedily or by beams, over many clips at once, nothing computed twice."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from trichord.encoders.clip import ClipTextEncoder, tidied
+from trichord.encoders.clip_memory import ClipTextMemory
+from trichord.models.beams import Chosen, Decoding, Marks, search
+from trichord.models.captioner import Captioner
+from trichord.models.cross import Kept
+from trichord.models.embedder import Embedder
+from trichord.types.tensors import Features
+
+ROWS_AT_ONCE = 256
+"""Beams of all clips that are written side by side: each has a score for every token."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written(Chosen):
+    """A caption that the model wrote."""
+
+    text: str
+
+
+@dataclass
+class FromMedia:
+    """Scores words by the captioner; what it made of media and of the words before is kept."""
+
+    text: ClipTextEncoder
+    captioner: Captioner
+    memory: ClipTextMemory
+    kept: Kept
+
+    @classmethod
+    def before(
+        cls, model: Embedder, vision: Features | None, audio: Features | None
+    ) -> "FromMedia":
+        """Has seen and heard the clips and read no token yet.
+
+        Raises:
+            ValueError: The model has no captioner.
+        """
+        text, captioner = _parts(model)
+        return cls(text, captioner, ClipTextMemory(text), captioner.look(vision, audio))
+
+    def follow(self, ids: Int[Tensor, " row"]) -> Float[Tensor, "row token"]:
+        """Scores before the softmax of what may follow, given the newest token of each text."""
+        place = self.memory.length
+        token = self.text.head(self.memory.follow(ids))
+        return self.captioner.follow(token, place, self.kept, self.text.table)
+
+    def rows(self, chosen: Int[Tensor, " row"]) -> "FromMedia":
+        """These texts, in this order; a text may be taken several times."""
+        return replace(self, memory=self.memory.rows(chosen), kept=self.kept.rows(chosen))
+
+
+def write(
+    model: Embedder,
+    vision: Features | None,
+    audio: Features | None,
+    decoding: Decoding | None = None,
+) -> list[list[Written]]:
+    """Write captions of clips.
+
+    Each clip's captions are the same whatever clips stand beside it: to 1e-5 in their likelihoods,
+    hence in their words unless two of them are as likely as that.
+
+    Args:
+        model: With a captioner. Runs in evaluation mode and is given back as it was.
+        vision: Frames; None where no clip has them.
+        audio: Audio segments; None where no clip has them.
+        decoding: As published if left out.
+
+    Returns:
+        Of each clip the best captions, best first; none where it has nothing of what the captioner
+        reads. A text is as the tokenizer spells it (CLIP's: lower case), without blanks around it.
+
+    Raises:
+        ValueError: The model has no captioner; neither sight nor sound is given, or not of the same
+            number of clips; or `longest` is more than there is room for.
+    """
+    decoding = decoding or Decoding()
+    text, captioner = _parts(model)
+    longest = _room(text, captioner, decoding)
+    marks = _marks(text)
+    shown = _readable(captioner, vision, audio)
+    found: list[list[Written]] = [[] for _ in shown]
+    size = max(1, ROWS_AT_ONCE // decoding.beams)
+    with torch.inference_mode(), _evaluating(text, captioner):
+        for portion in shown.nonzero()[:, 0].split(size):
+            scorer = FromMedia.before(model, _rows(vision, portion), _rows(audio, portion))
+            captions = search(scorer, len(portion), marks, decoding, longest)
+            for clip, chosen in zip(portion.tolist(), captions, strict=True):
+                found[clip] = _spelt(model, chosen)
+    return found
+
+
+def _parts(model: Embedder) -> tuple[ClipTextEncoder, Captioner]:
+    if model.captioner is None:
+        raise ValueError("This model has no captioner.")
+    assert isinstance(model.text, ClipTextEncoder)
+    return model.text, model.captioner
+
+
+def _room(text: ClipTextEncoder, captioner: Captioner, decoding: Decoding) -> int:
+    """Tokens of the longest caption."""
+    most = min(captioner.room.text, text.max_tokens)
+    if (longest := decoding.longest or most) > most:
+        raise ValueError(f"At most {longest} tokens: the captioner has room for {most}.")
+    return longest
+
+
+def _marks(text: ClipTextEncoder) -> Marks:
+    """Neither special tokens are written nor such as the tokenizer does not know."""
+    never = torch.ones(len(text.table), dtype=torch.bool, device=text.table.device)
+    never[: len(text.tokenizer)] = False
+    never[text.tokenizer.all_special_ids] = True
+    never[text.end] = False
+    return Marks(start=text.tokenizer.bos_token_id, end=text.end, never=never)
+
+
+def _readable(
+    captioner: Captioner, vision: Features | None, audio: Features | None
+) -> Bool[Tensor, " clip"]:
+    """Which clips have something that the captioner reads."""
+    given = {"vision": vision, "audio": audio}
+    present = {name: one.present for name, one in given.items() if one is not None}
+    if len({len(one) for one in present.values()}) != 1:
+        raise ValueError("Captions are written of sight or sound, of as many clips if of both.")
+    there = torch.zeros_like(next(iter(present.values())))
+    for name in captioner.reads:
+        there = there | present.get(name, torch.zeros_like(there))
+    return there
+
+
+def _rows(features: Features | None, chosen: Int[Tensor, " row"]) -> Features | None:
+    if features is None:
+        return None
+    return Features(features.pooled[chosen], features.steps[chosen], features.mask[chosen])
+
+
+@contextmanager
+def _evaluating(*modules: nn.Module) -> Generator[None]:
+    """Run modules in evaluation mode; each part of them has its own mode again afterwards."""
+    modes = [(part, part.training) for module in modules for part in module.modules()]
+    for module in modules:
+        module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+def _spelt(model: Embedder, chosen: list[Chosen]) -> list[Written]:
+    texts = model.texts_of([one.tokens for one in chosen])
+    return [
+        Written(
+            text=tidied(text),
+            tokens=one.tokens,
+            log_likelihood=one.log_likelihood,
+            score=one.score,
+            cut=one.cut,
+        )
+        for text, one in zip(texts, chosen, strict=True)
+    ]

@@ -1,0 +1,117 @@
+"""Text, frames and audio segments laid end to end for the cross transformer."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from trichord.models.cross import CrossTransformer, Kept
+from trichord.types.tensors import Features
+
+TEXT, VISION, AUDIO = range(3)
+"""Types of the cross transformer's steps."""
+
+TEXT_SLOTS, FRAME_SLOTS = 32, 12
+"""Positions that text and vision have as published; audio's follow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """One modality's stretch of a sequence: its steps, their type, and the position of the first."""
+
+    steps: Float[Tensor, "batch step dim"]
+    mask: Bool[Tensor, "batch step"]
+    type: int
+    start: int
+
+    def rows(self, chosen: Int[Tensor, " row"]) -> "Track":
+        """These rows, in this order."""
+        return replace(self, steps=self.steps[chosen], mask=self.mask[chosen])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """Positions set aside for each modality.
+
+    As published, slots without a step are padded and counted, so that the first audio segment always
+    has the same position. Here only the count is kept: a clip's result does not depend on how many
+    steps its neighbours have, and no padding goes through the transformer for its sake.
+    """
+
+    text: int
+    frames: int
+    positions: int
+
+    def __post_init__(self) -> None:
+        if self.text + self.frames > self.positions:
+            raise ValueError(
+                f"{self.text} text slots and {self.frames} frame slots need more than the "
+                f"{self.positions} positions of the cross transformer: raise its 'positions'."
+            )
+
+    def text_track(
+        self, steps: Float[Tensor, "batch step dim"], mask: Bool[Tensor, "batch step"]
+    ) -> Track:
+        """A text, from position 0 on.
+
+        Raises:
+            ValueError: It is longer than the room for it.
+        """
+        return Track(*_fit(steps, mask, self.text, "text tokens", "text_slots"), TEXT, 0)
+
+    def tracks(self, vision: Features | None, audio: Features | None) -> list[Track]:
+        """Frames and audio segments, as far as they are given."""
+        found: list[Track] = []
+        if vision is not None:
+            fitted = _fit(vision.steps, vision.mask, self.frames, "frames", "frame_slots")
+            found.append(Track(*fitted, VISION, self.text))
+        if audio is not None:
+            start = self.text + self.frames
+            left = self.positions - start
+            fitted = _fit(
+                audio.steps, audio.mask, left, "audio segments", "the cross transformer's positions"
+            )
+            found.append(Track(*fitted, AUDIO, start))
+        return found
+
+
+def _fit(
+    steps: Float[Tensor, "batch step dim"],
+    mask: Bool[Tensor, "batch step"],
+    slots: int,
+    name: str,
+    option: str,
+) -> tuple[Float[Tensor, "batch fitted dim"], Bool[Tensor, "batch fitted"]]:
+    """Without the padding beyond the slots; real steps there are refused."""
+    if mask.shape[1] > slots and mask[:, slots:].any():
+        most = int(mask.sum(dim=1).max())
+        raise ValueError(
+            f"A row has {most} {name}, the fusion room for {slots}: raise {option} or give it fewer."
+        )
+    return steps[:, :slots], mask[:, :slots]
+
+
+def attend(
+    cross: CrossTransformer,
+    tracks: list[Track],
+    *,
+    written: int = 0,
+    kept: Kept | None = None,
+) -> Float[Tensor, "batch step dim"]:
+    """The tracks as one sequence through the transformer; see there for `written` and `kept`."""
+    device = tracks[0].mask.device
+    sizes = [track.mask.shape[1] for track in tracks]
+    positions = [
+        torch.arange(track.start, track.start + size, device=device)
+        for track, size in zip(tracks, sizes, strict=True)
+    ]
+    types = torch.tensor([track.type for track in tracks], device=device)
+    return cross(
+        torch.cat([track.steps for track in tracks], dim=1),
+        types.repeat_interleave(torch.tensor(sizes, device=device), output_size=sum(sizes)),
+        torch.cat([track.mask for track in tracks], dim=1),
+        torch.cat(positions),
+        written=written,
+        kept=kept,
+    )

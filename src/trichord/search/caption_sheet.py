@@ -1,0 +1,130 @@
+"""Contact sheets of captions: moments as pictures, with what was written of them, and what people said."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageOps
+
+from trichord.media.decoded import Decoded
+from trichord.media.decoder import Decoder
+from trichord.media.plan import DecodePlan, FramePlan
+from trichord.search.reading import decode_moments
+from trichord.search.sheet import (
+    CARD,
+    COLUMNS,
+    FADED,
+    GROOVE,
+    INK,
+    INSET,
+    MARGIN,
+    PAPER,
+    PICTURE,
+    STAGE,
+    Font,
+    clock,
+    fitted,
+    font,
+)
+from trichord.types import Moment, UserError
+from trichord.types.files import write_atomically
+
+MOST = 24
+"""Moments on a sheet."""
+TILE = (320, 364)
+HEADER = 56
+LINE = 20
+LINES = 4
+"""Of a caption; of what people said there is half as much."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A moment, its caption (None: there is none), and what people said of it, if that is known."""
+
+    moment: Moment
+    caption: str | None
+    reference: str | None = None
+
+
+def write_caption_sheet(path: Path, shown: Sequence[Shown], decoder: Decoder, title: str) -> None:
+    """Write a contact sheet of the first `MOST` moments as PNG.
+
+    Raises:
+        UserError: The name does not end in .png, or the place cannot be written to.
+    """
+    if path.suffix.lower() != ".png":
+        raise UserError(f"{path}: contact sheets are PNG files: give a name that ends in .png.")
+    content = io.BytesIO()
+    draw_caption_sheet(shown[:MOST], decoder, title).save(content, "PNG")
+    write_atomically(path, content.getvalue())
+
+
+def draw_caption_sheet(shown: Sequence[Shown], decoder: Decoder, title: str) -> Image.Image:
+    """Draw moments in their order, a tile each: the middle frame, the caption, what people said.
+
+    Args:
+        shown: What to draw.
+        decoder: Reads the moments' files again; a file that has gone leaves its tile without picture.
+        title: Above them.
+    """
+    columns = max(1, min(COLUMNS, len(shown)))
+    rows = -(-len(shown) // columns)
+    size = MARGIN + columns * (TILE[0] + MARGIN), HEADER + MARGIN + rows * (TILE[1] + MARGIN)
+    sheet = Image.new("RGB", size, PAPER)
+    pen = ImageDraw.Draw(sheet)
+    pen.text((MARGIN, 20), fitted(title, font(22), size[0] - 2 * MARGIN), INK, font(22))
+    plan = DecodePlan(frames=FramePlan(rule="uniform", count=1, short_side=PICTURE[1]))
+    decoded = decode_moments([one.moment for one in shown], decoder, plan)
+    for number, (one, seen) in enumerate(zip(shown, decoded, strict=True)):
+        place = (number % columns * (TILE[0] + MARGIN), number // columns * (TILE[1] + MARGIN))
+        sheet.paste(_tile(one, seen), (MARGIN + place[0], HEADER + MARGIN + place[1]))
+    return sheet
+
+
+def _tile(shown: Shown, decoded: Decoded) -> Image.Image:
+    card = Image.new("RGB", TILE, CARD)
+    pen = ImageDraw.Draw(card)
+    pen.rectangle((0, 0, PICTURE[0], PICTURE[1] - 1), STAGE)
+    if decoded.frames is not None:
+        picture = ImageOps.contain(Image.fromarray(decoded.frames[0]), PICTURE)
+        left, top = (PICTURE[0] - picture.width) // 2, (PICTURE[1] - picture.height) // 2
+        card.paste(picture, (left, top))
+    else:
+        middle = (PICTURE[0] // 2, PICTURE[1] // 2)
+        pen.text(middle, "no picture", GROOVE, font(14), anchor="mm")
+    moment, top = shown.moment, PICTURE[1] + 10
+    when = f"{clock(moment.start)} - {clock(moment.end)}" if moment.end > moment.start else ""
+    name = f"{Path(moment.file).name}  {when}"
+    pen.text((INSET, top), fitted(name, font(13), TILE[0] - 2 * INSET), FADED, font(13))
+    top = _write(pen, shown.caption or "no caption", top + 22, INK, LINES)
+    if shown.reference:
+        said = shown.reference.splitlines()[0]
+        _write(pen, f"people: {said}", top + 6, FADED, LINES // 2)
+    return card
+
+
+def _write(pen: ImageDraw.ImageDraw, text: str, top: int, colour: str, lines: int) -> int:
+    """Write a text over several lines, the last one cut; gives where it ends."""
+    face = font(15)
+    for line in wrapped(text, face, TILE[0] - 2 * INSET, lines):
+        pen.text((INSET, top), line, colour, face)
+        top += LINE
+    return top
+
+
+def wrapped(text: str, face: Font, room: float | int, lines: int) -> list[str]:
+    """A text broken at blanks into lines of at most `room` pixels; what is too much is cut out."""
+    found = [""]
+    words = text.split()
+    for i, word in enumerate(words):
+        longer = f"{found[-1]} {word}".strip()
+        if not found[-1] or face.getlength(longer) <= room:
+            found[-1] = longer
+        elif len(found) < lines:
+            found.append(word)
+        else:
+            found[-1] = " ".join([found[-1], *words[i:]])
+            break
+    return [fitted(line, face, room) for line in found]

@@ -1,0 +1,87 @@
+import pytest
+import torch
+from torch import nn
+
+from trichord.encoders.clip import ClipTextEncoder
+from trichord.encoders.clip_memory import ClipTextMemory
+from trichord.types.tensors import Padded
+
+LONGEST = 9
+
+
+@pytest.fixture(scope="module")
+def words(tiny_towers):
+    """A tower whose weights are large enough for every part of it to matter."""
+    encoder = ClipTextEncoder(str(tiny_towers / "clip"), tokens=True).eval()
+    torch.manual_seed(0)
+    for value in encoder.parameters():
+        nn.init.normal_(value, std=0.3)
+    return encoder
+
+
+def texts(encoder, count=4, seed=1):
+    """Random token ids, start and end included; no end comes early."""
+    torch.manual_seed(seed)
+    ids = torch.randint(2, len(encoder.tokenizer), (count, LONGEST))
+    ids[:, 0], ids[:, -1] = encoder.tokenizer.bos_token_id, encoder.end
+    return ids
+
+
+def all_at_once(encoder, ids):
+    there = torch.ones(len(ids), 1, dtype=torch.bool)
+    return encoder.read(Padded(ids[:, None], there)).values
+
+
+@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+@torch.inference_mode()
+def test_token_by_token_is_all_at_once(words, implementation):
+    words.trunk.model.set_attn_implementation(implementation)
+    ids = texts(words)
+    memory = ClipTextMemory(words)
+    found = [memory.follow(ids[:, place]) for place in range(LONGEST)]
+    assert memory.length == LONGEST
+    expected = all_at_once(words, ids)
+    torch.testing.assert_close(torch.stack(found, dim=1), expected, atol=1e-5, rtol=0)
+    steps = words(words.read(Padded(ids[:, None], torch.ones(len(ids), 1, dtype=torch.bool)))).steps
+    torch.testing.assert_close(words.head(torch.stack(found, 1)), steps, atol=1e-5, rtol=0)
+
+
+@torch.inference_mode()
+def test_rows_go_their_own_ways(words):
+    ids = texts(words)
+    chosen = torch.tensor([2, 0, 2, 3])
+    memory = ClipTextMemory(words)
+    for place in range(4):
+        memory.follow(ids[:, place])
+    taken = memory.rows(chosen)
+    others = texts(words, seed=2)
+    mixed = torch.cat([ids[chosen, :4], others[:, 4:]], dim=1)
+    assert not torch.equal(mixed[0], mixed[2])  # the same beginning, other ends
+    found = [taken.follow(mixed[:, place]) for place in range(4, LONGEST)]
+    expected = all_at_once(words, mixed)[:, 4:]
+    torch.testing.assert_close(torch.stack(found, dim=1), expected, atol=1e-5, rtol=0)
+
+
+@torch.inference_mode()
+def test_the_memory_that_rows_were_taken_from_is_as_before(words):
+    ids = texts(words)
+    memory = ClipTextMemory(words)
+    memory.follow(ids[:, 0])
+    taken = memory.rows(torch.tensor([3, 1]))
+    taken.follow(ids[:2, 5])
+    assert (memory.length, taken.length) == (1, 2)
+    second = memory.follow(ids[:, 1])
+    expected = all_at_once(words, ids)[:, 1]
+    torch.testing.assert_close(second, expected, atol=1e-5, rtol=0)
+
+
+@torch.inference_mode()
+def test_a_text_as_long_as_the_table_of_positions_takes_no_more(words):
+    memory = ClipTextMemory(words)
+    places = words.trunk.model.config.max_position_embeddings
+    assert places == 77
+    one = torch.tensor([5])
+    for _ in range(places):
+        memory.follow(one)
+    with pytest.raises(ValueError, match="positions for 77 tokens"):
+        memory.follow(one)

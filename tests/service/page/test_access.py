@@ -1,0 +1,186 @@
+"""The page by keyboard, on a phone, and for every eye."""
+
+import pytest
+
+from .visiting import PLAYING, shown
+
+
+def test_everything_by_the_keyboard(visit):
+    page = visit()
+    page.wait_for_function("() => document.querySelector('#collection-name').textContent")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("/")
+    page.keyboard.type("a bell")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".card .open")
+    focused = "document.activeElement.closest('.card')?.dataset.id"
+    cards = shown(page)
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate(focused) == cards[0]
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate(focused) == cards[1]
+    page.keyboard.press("ArrowDown")
+    below = cards.index(page.evaluate(focused))
+    assert below > 2
+    page.keyboard.press("ArrowUp")
+    assert page.evaluate(focused) == cards[1]
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#detail", state="visible")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("id => location.search.includes(id)", arg=cards[2])
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#detail", state="hidden")
+    page.wait_for_function(f"id => {focused} === id", arg=cards[2])
+    page.keyboard.press("?")
+    page.wait_for_selector("#keys", state="visible")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#keys", state="hidden")
+
+
+def test_the_space_bar_plays_with_sound(visit):
+    page = visit("/?q=bell&path=day")
+    page.wait_for_selector(".card .open")
+    page.focus("#text")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press(" ")
+    page.wait_for_function(PLAYING)
+    assert page.evaluate("document.querySelector('.preview').muted") is False
+    page.keyboard.press(" ")
+    page.wait_for_selector(".preview", state="detached")
+
+
+STATES = {
+    "start": "/",
+    "results": "/?q=bell&p=text~-1~~~a+rather+long+part+of+the+search+that+goes+on+and+on",
+    "grouped": "/?q=bell&group=1",
+    "detail": "/?q=bell&path=day",
+    "filters": "/?q=bell&path=day",
+    "trouble": "/?p=moment~1~both~00ff00ff~gone",
+}
+
+
+def arrive(page, state):
+    """Wait until a state is there."""
+    if state == "start":
+        page.wait_for_function("() => document.querySelector('#collection-name').textContent")
+        return
+    page.wait_for_selector("#notice.trouble" if state == "trouble" else ".card .open")
+    if state == "detail":
+        page.locator(".card .open").first.click()
+        page.wait_for_selector(".course-svg")
+    if state == "filters":
+        page.click("#filters-toggle")
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_phone_has_nothing_beyond_its_width(visit, state):
+    phone = {"width": 360, "height": 740}
+    page = visit(STATES[state], refused=["404"], viewport=phone, has_touch=True, is_mobile=True)
+    arrive(page, state)
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    beyond = """() => {
+      const scrolls = (one) => ['auto', 'scroll', 'hidden'].includes(getComputedStyle(one).overflowX);
+      const clipped = (one) => one && (scrolls(one) || clipped(one.parentElement));
+      return [...document.querySelectorAll('body *')].filter((one) => one.checkVisibility()
+        && one.getBoundingClientRect().right > 361
+        && !clipped(one.parentElement)).map((one) => one.outerHTML.slice(0, 80));
+    }"""
+    assert page.evaluate(beyond) == []
+
+
+CONTROLS = {
+    "button",
+    "link",
+    "textbox",
+    "searchbox",
+    "slider",
+    "combobox",
+    "checkbox",
+    "spinbutton",
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_every_control_has_a_name(visit, state):
+    page = visit(STATES[state], refused=["404"])
+    arrive(page, state)
+    tree = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")
+    nodes = [node for node in tree["nodes"] if node.get("role", {}).get("value") in CONTROLS]
+    assert len(nodes) > 5
+    nameless = [
+        node for node in nodes if not node.get("name", {}).get("value") and not node["ignored"]
+    ]
+    assert nameless == []
+
+
+CONTRASTS = """() => {
+  const read = (colour) => {
+    const pen = new OffscreenCanvas(1, 1).getContext('2d');
+    pen.fillStyle = colour;
+    pen.fillRect(0, 0, 1, 1);
+    const [r, g, b, a] = pen.getImageData(0, 0, 1, 1).data;
+    return [r, g, b, a / 255];
+  };
+  const over = (top, below) => [0, 1, 2].map((i) => top[i] * top[3] + below[i] * (1 - top[3])).concat(1);
+  const light = (colour) => {
+    const linear = (c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+    const part = colour.slice(0, 3).map((c) => linear(c / 255));
+    return 0.2126 * part[0] + 0.7152 * part[1] + 0.0722 * part[2];
+  };
+  const ground = (one) => {
+    if (!one) return [255, 255, 255, 1];
+    const own = read(getComputedStyle(one).backgroundColor);
+    return own[3] === 1 ? own : over(own, ground(one.parentElement));
+  };
+  const said = [...document.querySelectorAll('body *')].filter((one) => one.checkVisibility()
+    && !one.closest(':disabled, option, script, noscript, .skip, .unseen')
+    && [...one.childNodes].some((node) => node.nodeType === 3 && node.data.trim()));
+  return said.map((one) => {
+    const below = ground(one);
+    const [a, b] = [over(read(getComputedStyle(one).color), below), below].map(light);
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    return [ratio, one.className + ': ' + one.textContent.trim().slice(0, 30)];
+  });
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("state", ["results", "filters", "detail", "trouble"])
+def test_text_stands_out_from_its_ground(visit, scheme, state):
+    page = visit(STATES[state], refused=["404"], color_scheme=scheme)
+    arrive(page, state)
+    measured = page.evaluate(CONTRASTS)
+    assert len(measured) > 10
+    assert [said for said in measured if said[0] < 4.5] == []
+
+
+def test_the_keyboards_place_is_seen(visit):
+    page = visit("/?q=bell")
+    page.wait_for_selector(".card .open")
+    page.evaluate("document.activeElement.blur()")
+    unseen = []
+    for _ in range(14):
+        page.keyboard.press("Tab")
+        ringed = page.evaluate("""() => {
+          const at = document.activeElement;
+          const around = [at, at.closest('.card'), at.closest('.box')].filter(Boolean);
+          const rings = around.map((one) => getComputedStyle(one));
+          return rings.some((one) => one.outlineStyle !== 'none'
+            || one.boxShadow.includes('0px 0px 0px 1px')) || at.outerHTML.slice(0, 80);
+        }""")
+        unseen += [] if ringed is True else [ringed]
+    assert unseen == []
+
+
+def test_colours_can_be_chosen_and_are_remembered(visit):
+    page = visit(color_scheme="light")
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(ground)
+    page.click("#theme")  # light
+    assert page.evaluate(ground) == light
+    page.click("#theme")  # dark
+    dark = page.evaluate(ground)
+    assert dark != light
+    page.reload()
+    assert page.evaluate(ground) == dark
+    assert page.get_attribute("#theme", "aria-label") == "Colours: dark"
