@@ -1,3 +1,4 @@
+import pytest
 import torch
 from transformers import CLIPTokenizer
 
@@ -39,3 +40,12 @@ def test_a_chunk_of_sound_fills_the_image_of_the_small_clap(tmp_path):
     strips = sizes.square // sizes.mels
     assert 0.95 * sizes.square * strips < mels.shape[2] <= sizes.square * strips
     assert encoder.read_steps(mels).shape == (1, encoder.width)
+
+
+@pytest.mark.parametrize("word_end", ["", "</w>"])
+def test_the_same_texts_give_the_same_tokenizer(word_end):
+    texts = [
+        f"word{i % 37} sound {i % 11} {chr(97 + i % 26)}{chr(97 + 7 * i % 26)}" for i in range(400)
+    ]
+    first, *others = (byte_pairs(texts, 600, ["<s>"], word_end=word_end) for _ in range(4))
+    assert all(other == first for other in others)

@@ -153,7 +153,8 @@ def build_clap(sizes: SmallClap, texts: Iterable[str], folder: Path, *, seed: in
 def byte_pairs(
     texts: Iterable[str], size: int, special: list[str], *, word_end: str = ""
 ) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """Vocabulary and merges of a byte-pair tokenizer trained on texts."""
+    """Vocabulary and merges of a byte-pair tokenizer trained on texts; the same for the same texts."""
+    texts = list(texts)
     suffix: dict[str, Any] = {"end_of_word_suffix": word_end} if word_end else {}
     tokenizer = Tokenizer(models.BPE(**suffix))
     tokenizer.normalizer = normalizers.Lowercase()
@@ -165,7 +166,7 @@ def byte_pairs(
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     trainer = trainers.BpeTrainer(
         vocab_size=size,
-        special_tokens=special,
+        special_tokens=special + _last_letters(tokenizer, texts, word_end),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
         **suffix,
@@ -173,3 +174,16 @@ def byte_pairs(
     tokenizer.train_from_iterator(texts, trainer)
     model = json.loads(tokenizer.to_str())["model"]
     return model["vocab"], [tuple(pair) for pair in model["merges"]]
+
+
+def _last_letters(tokenizer: Tokenizer, texts: list[str], word_end: str) -> list[str]:
+    """All marked last letters of words, in order.
+
+    Left to the trainer they get their numbers in an order that changes from call to call, and by
+    these numbers it decides between pairs that are as frequent.
+    """
+    if not word_end:
+        return []
+    low, split = tokenizer.normalizer, tokenizer.pre_tokenizer
+    words = (word for text in texts for word, _ in split.pre_tokenize_str(low.normalize_str(text)))
+    return sorted({f"{word[-1]}{word_end}" for word in words})
