@@ -85,7 +85,12 @@ def rules_of(experiment: "Experiment", chosen: Measurement) -> "CaptionRules":
         beams=asked.beams,
         length_penalty=asked.length_penalty,
         longest=asked.longest,
-        scoring=Scoring(tokens=asked.tokens, kept=asked.references, resamples=chosen.resamples),
+        scoring=Scoring(
+            tokens=asked.tokens,
+            kept=asked.references,
+            meteor=asked.meteor,
+            resamples=chosen.resamples,
+        ),
     )
 
 

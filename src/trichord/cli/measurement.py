@@ -44,6 +44,8 @@ class CaptionMeasurement:
     """Words as the Penn Treebank splits them, or at blanks as published."""
     references: Literal["all", "as_published"] = "all"
     """All that a clip has, or as published as many as every clip has."""
+    meteor: bool = True
+    """Whether METEOR is measured too: its dictionaries take seconds to read."""
 
 
 @dataclass(frozen=True, kw_only=True)
