@@ -2,20 +2,19 @@
 
 import json
 import textwrap
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, stdev
 
 from pydantic import TypeAdapter
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from trichord.evaluation.bootstrap import Estimate, short
+from trichord.evaluation.bootstrap import Estimate
 from trichord.evaluation.protocol import Protocol, difference
 from trichord.evaluation.report import Report
 from trichord.evaluation.retrieval import TASKS
+from trichord.evaluation.seeds import Cell, by_experiment, require_alike, spread
+from trichord.evaluation.tables import plain_table
 from trichord.types import UserError
 from trichord.types.files import write_atomically
 
@@ -50,34 +49,6 @@ PAPER_TABLE_II: Mapping[str, Mapping[str, float]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
-    """One system on one task: the mean of R@10 over training seeds.
-
-    `sd` is the sample standard deviation (n - 1) over several seeds. With one seed there is none,
-    and `low` and `high` hold that run's 95 % bootstrap interval.
-    """
-
-    mean: float
-    sd: float | None = None
-    low: float | None = None
-    high: float | None = None
-
-    @property
-    def span(self) -> tuple[float, float]:
-        """The ends of the bar to draw: mean ± sd, or the interval."""
-        if self.sd is not None:
-            return self.mean - self.sd, self.mean + self.sd
-        assert self.low is not None
-        assert self.high is not None
-        return self.low, self.high
-
-    def __str__(self) -> str:
-        if self.sd is not None:
-            return f"{self.mean:.2f}±{short(self.sd)}"
-        return str(Estimate(self.mean, *self.span))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class System:
     """All seeds of one experiment; a task without an answer has no cell."""
 
@@ -104,11 +75,7 @@ class Comparison:
 
     def spread(self) -> str:
         """What the number beside each mean is, in words."""
-        several = any(len(system.seeds) > 1 for system in self.systems)
-        single = any(len(system.seeds) == 1 for system in self.systems)
-        words = ["mean ± sample sd over training seeds"] if several else []
-        words += ["one seed: its 95 % interval over clips"] if single else []
-        return "; ".join(words)
+        return spread(len(system.seeds) for system in self.systems)
 
 
 def compare(reports: Sequence[Report]) -> Comparison:
@@ -118,12 +85,9 @@ def compare(reports: Sequence[Report]) -> Comparison:
         UserError: Fewer than one report, the same experiment and seed twice, or unlike protocols or
             ceilings; the runs and what sets them apart are named.
     """
-    if not reports:
-        raise UserError("Nothing to compare; name at least one evaluated run.")
-    ceiling = _require_alike(reports)
-    grouped: dict[str, list[Report]] = defaultdict(list)
-    for report in reports:
-        grouped[report.experiment].append(report)
+    require_alike(reports, difference)
+    ceiling = _common_ceiling(reports)
+    grouped = by_experiment(reports)
     known = [name for name in ORDER if name in grouped]
     others = [name for name in grouped if name not in ORDER]
     return Comparison(
@@ -186,28 +150,17 @@ def _folded(experiment: str) -> str:
 
 def _by_task(title: str, caption: str) -> Table:
     """An empty table with a row to come for each task."""
-    shown = Table(
-        title=title,
-        caption=caption,
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        collapse_padding=True,
-        pad_edge=False,
+    shown = plain_table(
+        title,
+        caption,
     )
     shown.add_column("#", justify="right")
     shown.add_column("Task", no_wrap=True)
     return shown
 
 
-def _require_alike(reports: Sequence[Report]) -> dict[str, dict[int, float]]:
-    """Refuse unlike protocols and ceilings; return the ceiling that the reports share, if any."""
-    first = reports[0]
-    for other in reports[1:]:
-        if unlike := difference(first.protocol, other.protocol):
-            raise UserError(
-                f"{first.run} and {other.run} were measured under unlike protocols"
-                f" ({'; '.join(unlike)}); evaluate both on the same manifest with the same options."
-            )
+def _common_ceiling(reports: Sequence[Report]) -> dict[str, dict[int, float]]:
+    """The ceiling that reports share, if any; refuses unlike ones."""
     bounded = [report for report in reports if report.ceiling]
     for other in bounded[1:]:
         if other.ceiling != bounded[0].ceiling:
@@ -218,34 +171,19 @@ def _require_alike(reports: Sequence[Report]) -> dict[str, dict[int, float]]:
 
 
 def _system(experiment: str, reports: Sequence[Report]) -> System:
-    by_seed: dict[int, Report] = {}
-    for report in reports:
-        if twin := by_seed.get(report.seed):
-            raise UserError(
-                f"{twin.run} and {report.run} are both {experiment} with seed {report.seed};"
-                " name one of them, or train with other seeds."
-            )
-        by_seed[report.seed] = report
-    ordered = [by_seed[seed] for seed in sorted(by_seed)]
-    cells = {task.name: _cell(task.name, ordered) for task in TASKS}
+    cells = {task.name: Cell.of(_recalls(task.name, reports)) for task in TASKS}
     return System(
         experiment=experiment,
-        seeds=tuple(report.seed for report in ordered),
-        runs=tuple(report.run for report in ordered),
+        seeds=tuple(report.seed for report in reports),
+        runs=tuple(report.run for report in reports),
         cells={name: cell for name, cell in cells.items() if cell is not None},
     )
 
 
-def _cell(task: str, reports: Sequence[Report]) -> Cell | None:
-    found = [
+def _recalls(task: str, reports: Sequence[Report]) -> list[Estimate]:
+    return [
         recall
         for report in reports
         for result in report.results
         if result.name == task and (recall := result.recall(K)) is not None
     ]
-    if not found:
-        return None
-    if len(found) == 1:
-        return Cell(mean=found[0].value, low=found[0].low, high=found[0].high)
-    values = [recall.value for recall in found]
-    return Cell(mean=mean(values), sd=stdev(values))

@@ -4,12 +4,12 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Literal
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from trichord.evaluation.protocol import Protocol
 from trichord.evaluation.report_file import ReportFile
 from trichord.evaluation.retrieval import TaskResult
+from trichord.evaluation.tables import plain_table
 
 FORMAT = 1
 INTERVAL = "R@10 (95 %)"
@@ -61,15 +61,11 @@ write_report, read_report = REPORTS.write, REPORTS.read
 
 def table(report: Report) -> Table:
     """All tasks as a table, with the protocol beneath it."""
-    shown = Table(
-        title=f"{report.run}: {report.experiment}, seed {report.seed}",
-        caption=f"Protocol: {report.protocol.line()}. Asked: queries; clips: gallery; per clip:"
+    shown = plain_table(
+        f"{report.run}: {report.experiment}, seed {report.seed}",
+        f"Protocol: {report.protocol.line()}. Asked: queries; clips: gallery; per clip:"
         " mean over clips; back: media to text (hit: any own caption, recall: share of them)."
         + report.silence(),
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        collapse_padding=True,
-        pad_edge=False,
     )
     shown.add_column("Task", no_wrap=True)
     columns = ["Asked", "Clips", "R@1", "R@5", INTERVAL]

@@ -34,7 +34,7 @@ from trichord.evaluation.captions.writing import (
     spelt,
     write_captions,
 )
-from trichord.evaluation.comparison import Cell
+from trichord.evaluation.seeds import Cell
 from trichord.experiments import EXPERIMENTS
 from trichord.features.source import MediaSource
 from trichord.types import Caption, Clip, UserError

@@ -1,20 +1,18 @@
 """Captions of several runs side by side, in the form of CLIP4VLA's Tables 3 and 4."""
 
 import json
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, stdev
 
 from pydantic import TypeAdapter
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from trichord.evaluation.captions.protocol import CaptionProtocol, difference
 from trichord.evaluation.captions.report import COLUMNS, CaptionReport
-from trichord.evaluation.comparison import Cell
-from trichord.types import CaptionKind, UserError
+from trichord.evaluation.seeds import Cell, by_experiment, require_alike, spread
+from trichord.evaluation.tables import plain_table
+from trichord.types import CaptionKind
 from trichord.types.files import write_atomically
 
 _PAPER_COLUMNS = ("BLEU4", "METEOR", "ROUGE", "CIDEr")
@@ -77,11 +75,7 @@ class CaptionComparison:
 
     def spread(self) -> str:
         """What the number beside each mean is, in words."""
-        several = any(len(system.seeds) > 1 for system in self.systems)
-        single = any(len(system.seeds) == 1 for system in self.systems)
-        words = ["mean ± sample sd over training seeds"] if several else []
-        words += ["one seed: its 95 % interval over clips"] if single else []
-        return "; ".join(words)
+        return spread(len(system.seeds) for system in self.systems)
 
 
 def compare_captions(reports: Sequence[CaptionReport]) -> CaptionComparison:
@@ -91,16 +85,8 @@ def compare_captions(reports: Sequence[CaptionReport]) -> CaptionComparison:
         UserError: No report, the same experiment and seed twice, or unlike protocols; the runs and
             what sets them apart are named.
     """
-    if not reports:
-        raise UserError("Nothing to compare; name at least one evaluated run.")
-    grouped: dict[str, list[CaptionReport]] = defaultdict(list)
-    for report in reports:
-        if unlike := difference(reports[0].protocol, report.protocol):
-            raise UserError(
-                f"{reports[0].run} and {report.run} were measured under unlike protocols"
-                f" ({'; '.join(unlike)}); evaluate both on the same manifest with the same options."
-            )
-        grouped[report.experiment].append(report)
+    require_alike(reports, difference)
+    grouped = by_experiment(reports)
     return CaptionComparison(
         protocol=reports[0].protocol,
         systems=tuple(_system(name, of) for name, of in grouped.items()),
@@ -154,13 +140,9 @@ def in_percent(cell: Cell) -> str:
 def _by_metric(
     title: str, caption: str | None, columns: Sequence[str], first: Sequence[str]
 ) -> Table:
-    shown = Table(
-        title=title,
-        caption=caption,
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        collapse_padding=True,
-        pad_edge=False,
+    shown = plain_table(
+        title,
+        caption,
     )
     for column in first:
         shown.add_column(column, no_wrap=True)
@@ -170,29 +152,19 @@ def _by_metric(
 
 
 def _system(experiment: str, reports: Sequence[CaptionReport]) -> CaptionSystem:
-    by_seed: dict[int, CaptionReport] = {}
-    for report in reports:
-        if twin := by_seed.get(report.seed):
-            raise UserError(
-                f"{twin.run} and {report.run} are both {experiment} with seed {report.seed};"
-                " name one of them, or train with other seeds."
-            )
-        by_seed[report.seed] = report
-    ordered = [by_seed[seed] for seed in sorted(by_seed)]
     return CaptionSystem(
         experiment=experiment,
-        seeds=tuple(report.seed for report in ordered),
-        runs=tuple(report.run for report in ordered),
+        seeds=tuple(report.seed for report in reports),
+        runs=tuple(report.run for report in reports),
         cells={
-            result.kind: {name: _cell(ordered, result.kind, name) for name in result.scores}
-            for result in ordered[0].results
+            result.kind: {name: _cell(reports, result.kind, name) for name in result.scores}
+            for result in reports[0].results
         },
     )
 
 
 def _cell(reports: Sequence[CaptionReport], kind: CaptionKind, metric: str) -> Cell:
-    found = [score for report in reports if (score := report.score(kind, metric)) is not None]
-    if len(found) == 1:
-        return Cell(mean=found[0].value, low=found[0].low, high=found[0].high)
-    values = [score.value for score in found]
-    return Cell(mean=mean(values), sd=stdev(values))
+    scores = [report.score(kind, metric) for report in reports]
+    cell = Cell.of([score for score in scores if score is not None])
+    assert cell is not None
+    return cell

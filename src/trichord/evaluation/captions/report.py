@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Literal
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from trichord.evaluation.bootstrap import Estimate
@@ -12,6 +11,7 @@ from trichord.evaluation.captions.invention import Invention
 from trichord.evaluation.captions.protocol import CaptionProtocol
 from trichord.evaluation.captions.scores import ClipCaption, KindResult
 from trichord.evaluation.report_file import ReportFile
+from trichord.evaluation.tables import plain_table
 from trichord.types import CaptionKind
 
 FORMAT = 1
@@ -60,13 +60,9 @@ write_caption_report, read_caption_report = REPORTS.write, REPORTS.read
 
 def table(report: CaptionReport) -> Table:
     """Scores by kind of caption in the form of the paper's Tables 3 and 4, with the protocol beneath."""
-    shown = Table(
-        title=f"{report.run}: {report.experiment}, seed {report.seed}: captions, scores x 100",
-        caption=f"Protocol: {report.protocol.line()}.{_counts(report)}",
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        collapse_padding=True,
-        pad_edge=False,
+    shown = plain_table(
+        f"{report.run}: {report.experiment}, seed {report.seed}: captions, scores x 100",
+        f"Protocol: {report.protocol.line()}.{_counts(report)}",
     )
     shown.add_column("Captions", no_wrap=True)
     for column in ("Clips", "Wordless", "References"):

@@ -16,6 +16,7 @@ from trichord.evaluation.classes.folds import Labelled
 from trichord.evaluation.classes.probing import FoldAnswers
 from trichord.evaluation.protocol import digest
 from trichord.evaluation.report_file import ReportFile
+from trichord.evaluation.tables import plain_table
 
 FORMAT = 1
 Kind = Literal["probe", "zero-shot"]
@@ -196,13 +197,9 @@ write_classification, read_classification = REPORTS.write, REPORTS.read
 
 def table(report: Classification) -> Table:
     """Folds, their mean, and all test clips together, with the protocol beneath."""
-    shown = Table(
-        title=f"{report.run}: {report.experiment}, seed {report.seed}",
-        caption=f"Protocol: {report.protocol.line()}.",
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        collapse_padding=True,
-        pad_edge=False,
+    shown = plain_table(
+        f"{report.run}: {report.experiment}, seed {report.seed}",
+        f"Protocol: {report.protocol.line()}.",
     )
     shown.add_column("Fold", no_wrap=True)
     for column in ("Learnt", "Tested", "Unread", "Accuracy", "Of those read"):
