@@ -15,12 +15,12 @@ $(VENV)/bin/python:
 
 $(VENV)/.user: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing Trichord into $(VENV) (a few minutes the first time) ..."
-	$(PIP) --editable ".[train,metrics,search,serve,world]"
+	$(PIP) --editable stand-ins --editable ".[train,metrics,search,serve,world]"
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing Trichord and its development tools into $(VENV) ..."
-	$(PIP) --editable ".[dev]"
+	$(PIP) --editable stand-ins --editable ".[dev]"
 	@touch $@
 
 demo: $(VENV)/.user ## The whole way on a generated world: render, train, evaluate, index, search
@@ -44,12 +44,14 @@ fix: $(VENV)/.dev ## Mend what a machine can mend
 docs: $(VENV)/.dev ## Read the documentation at http://127.0.0.1:8000
 	$(BIN)/zensical serve
 
-bench: $(VENV)/.dev ## Measure: systems of the paper on five seeds, decoding, ranks
+bench: $(VENV)/.dev ## Measure the quick ones: decoding, loss, cached gradients, ranks
+	$(BIN)/python benchmarks/decode.py media
+	$(BIN)/python benchmarks/loss.py
+	$(BIN)/python benchmarks/cached_gradients.py
 	$(BIN)/python benchmarks/ranks.py
-	$(BIN)/python benchmarks/systems.py
 
 stand-ins: $(VENV)/.user ## Make the small pretrained towers of the world again (about 20 minutes)
-	$(BIN)/python -m trichord.training.stand_ins src/trichord/encoders/stand_ins
+	$(BIN)/python -m trichord.training.stand_ins stand-ins/src/trichord_stand_ins
 
 clean: ## Delete what was installed and generated
 	rm -rf $(VENV) demo site .coverage* .pytest_cache .ruff_cache

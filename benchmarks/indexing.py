@@ -1,6 +1,6 @@
 """How much of what decoding or encoding alone allow indexing keeps, and what bad files cost it.
 
-    python benchmarks/indexing.py [--files 2000] [--few 240] [--rounds 3] [--real]
+    python benchmarks/indexing.py [--files 2000] [--few 240] [--rounds 3] [--real 60]
 
 Protocol: 40 generated clips (H.264 + AAC, 8 s, 160 x 120, 12.5 frames a second), copied under other
 names with other bytes, two moments of 4 s each. The encoder is a stand-in that waits as long as it
@@ -8,7 +8,14 @@ is told to for each batch, as a processor waits for an accelerator; it is as fas
 fast and half as fast. `decode` reads all moments and throws them away; `encoder` is what the stand-in
 allows by itself; `index` is the whole of `indexing.index` into a new collection (content hashes,
 thumbnails, vectors, commits, calibration; speech off). They take turns; the fastest of `--rounds`
-counts. With `--real` also the small CLIP and CLAP of the generated world's shape, on one thread.
+counts.
+
+`--real` files more: the small CLIP and CLAP of the generated world's shape, on the processor, with one
+thread and with two. There decoding and towers share cores, and what they allow together is cores over the
+sum of their processor seconds a moment; an index that spends no more than that sum reaches it. So seconds
+of the processor are counted (the decoding child's too), which do not depend on other work: `decode` and
+`towers` alone, `index`, and the bound's share that `index` can reach: (decode + towers) / index, with the
+sum at one thread, which is the least.
 
 Then `--files` files, first all clean and then 5 % of them bad in seven ways (cut off at three places,
 without index, empty, noise, text), by a fast encoder: the list of the bad must be exact. Both are also
@@ -35,6 +42,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import av
 import numpy as np
 import torch
+from record import record
 
 from trichord.config import Clap, ClipText, ClipVision, TriModal
 from trichord.encoders.small import SmallClap, SmallClip, build_clap, build_clip
@@ -100,7 +108,7 @@ def spoil(folder: Path) -> list[str]:
     return [str(file) for file in chosen]
 
 
-def small_model(folder: Path, *, large: bool) -> Embedder:
+def small_towers(folder: Path, *, large: bool) -> TriModal:
     """Random towers: tiny ones for what is not measured, or the shape of the world's stand-ins."""
     side, width, layers = (64, 128, 6) if large else (32, 32, 2)
     clip = SmallClip(
@@ -111,7 +119,11 @@ def small_model(folder: Path, *, large: bool) -> Embedder:
     build_clap(clap, TEXTS, folder / "clap", seed=2).save_pretrained(folder / "clap")
     pair = str(folder / "clip"), str(folder / "clap")
     text, vision = ClipText(name=pair[0]), ClipVision(name=pair[0])
-    return TriModal(text=text, vision=vision, audio=Clap(name=pair[1])).build().eval()
+    return TriModal(text=text, vision=vision, audio=Clap(name=pair[1]))
+
+
+def small_model(folder: Path, *, large: bool) -> Embedder:
+    return small_towers(folder, large=large).build().eval()
 
 
 def accelerated(model: Embedder, seconds: float) -> Embedder:
@@ -191,12 +203,49 @@ def ratios(place: Path, clips: list[bytes], chosen: argparse.Namespace) -> dict[
         for way, factor in ways.items():
             tiny = small_model(place / "tiny", large=False)
             models[way] = accelerated(tiny, factor * batch)
-        if chosen.real:
-            models["small towers on the processor"] = small_model(place / "small", large=True)
         return {
             way: kept(one, decoder, place / "few", place / "collection", chosen.rounds)
             for way, one in models.items()
         }
+
+
+def on_the_processor(place: Path, clips: list[bytes], files: int, rounds: int) -> dict[str, Any]:
+    """Processor milliseconds a moment of each stage alone and of indexing; the least of some rounds."""
+    fill(place / "real", clips, files)
+    model, report, least = small_model(place / "small", large=True), {}, 0.0
+    held = 2 * min(files, 64)  # moments of `encode_alone`
+    tasks = {"decode": decode_alone, "towers": encode_alone, "index": indexing}
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        with Decoder(workers=1) as decoder:
+            decode_alone(model, decoder, place / "real")  # starts the child
+            best = dict.fromkeys(tasks, float("inf"))
+            for _ in range(rounds):
+                for name, task in tasks.items():
+                    more = (place / "collection",) if name == "index" else ()
+                    before = processor_seconds(decoder)
+                    task(model, decoder, place / "real", *more)
+                    took = processor_seconds(decoder) - before
+                    if name == "towers":  # of which there are fewer, decoded first
+                        took -= held * best["decode"]
+                    best[name] = min(best[name], took / (held if name == "towers" else 2 * files))
+        least = least or best["decode"] + best["towers"]
+        shown = {f"{name}, processor ms a moment": round(1000 * t, 2) for name, t in best.items()}
+        shown["share of the bound"] = round(least / best["index"], 3)
+        report[f"{threads} threads of torch"] = shown
+        print(threads, shown, flush=True)
+    torch.set_num_threads(1)
+    return report
+
+
+def processor_seconds(decoder: Decoder) -> float:
+    """Of this process and of the children that decode."""
+    spent = time.process_time()
+    for worker in decoder.workers:
+        if worker.child is not None:
+            stat = Path(f"/proc/{worker.child.pid}/stat").read_text().rpartition(")")[2].split()
+            spent += (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+    return spent
 
 
 def spent() -> tuple[float, float]:
@@ -234,7 +283,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
     parser.add_argument("--files", type=int, default=2000, help="with bad ones; 0: leave them")
     parser.add_argument("--few", type=int, default=240, help="files for the ratios; 0: leave them")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--real", action="store_true")
+    parser.add_argument("--real", type=int, default=60, help="files for real towers; 0: leave them")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)
     report: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {}
@@ -246,12 +295,13 @@ def main(arguments: Iterable[str] | None = None) -> None:
         clips = [(place / f"source{n}.mp4").read_bytes() for n in range(CLIPS)]
         if chosen.few:
             report["moments a second"] = ratios(place, clips, chosen)
+        if chosen.real:
+            found = on_the_processor(place, clips, max(chosen.real, 32), chosen.rounds)
+            report["towers on the processor"] = found
         if chosen.files:
             fast = accelerated(small_model(place / "tiny", large=False), 0.01)
             report["bad files"] = with_bad_files(fast, place, clips, chosen.files)
-    print(json.dumps(report, indent=2))
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(report, indent=2) + "\n")
+    record("indexing", report)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,14 @@
     python benchmarks/nearest.py VECTORS.npz [--moments 100000] [--backends scan ivf hnsw usearch]
         [--threads 1] [--cache FOLDER]
 
-The first backend is built of both sides, the others, which take longer, of sight.
+`scan` is built of both sides, the others, which take longer, of sight. A call adds its backends to those
+of earlier calls with as many moments, each beside the exact searches of its own run; CACHE keeps the drawn
+vectors and what was built, so that a long measurement can be made a backend at a time.
 
 VECTORS.npz holds what a run makes of real clips: `vision` and `audio` (clip, dim) with `has_vision` and
 `has_audio` (clip), `text` (caption, dim) and `owner` (caption), the clip of each caption. From them
 moments and queries are drawn (see `Law`). Adds the machine, the protocol and what was measured to
-benchmarks/results/nearest.json, under the number of moments.
+benchmarks/results/nearest.json, under the number of moments. A million of these takes 9 GiB.
 
 Latency is wall time, which other work on the machine prolongs; processor time a query is what ratios
 are made of. A query's recall@10 is the share of the ten best moments of exact search in float64 that is
@@ -61,6 +63,7 @@ RESIDUE = 0.02
 """Share of the variance that goes evenly to all directions: a few hundred clips span but some."""
 QUERIES = 100
 BACKENDS = {"scan": FaissScan(), "ivf": FaissIvf(), "hnsw": FaissHnsw(), "usearch": Usearch()}
+BUILDING = "processor seconds to build all sides and measure recall"
 SLOW = ("faiss Flat", "Exact", "Exact, sifted")
 TOWARD = {"vision": ("text→sight", "sound→sight", "picture→sight"), "audio": ("text→sound",)}
 
@@ -191,12 +194,9 @@ def main() -> None:
     law = Law.of(asked.vectors)
     # Queries come from files that are not in the gallery: nothing of theirs can be found again.
     chosen, fresh = queries_of(law, rng), queries_of(law, rng)
-    drawn = law.draw(asked.moments, rng)
-    drawn.pop("text")
-    everywhere = np.ones(asked.moments, bool)
-    gallery = Gallery(drawn["vision"], everywhere, drawn["audio"], everywhere)
     folder = asked.cache or Path(tempfile.mkdtemp())
     try:
+        gallery = gallery_of(law, asked.moments, rng, folder)
         result = {
             "machine": machine(),
             "protocol": protocol(asked, law, gallery, fresh),
@@ -209,9 +209,36 @@ def main() -> None:
             shutil.rmtree(folder)
     RESULTS.parent.mkdir(exist_ok=True)
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    results[f"{asked.moments:,} moments"] = result
+    name = f"{asked.moments:,} moments"
+    results[name] = result = joined(results.get(name, {}), result)
     RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     print(json.dumps(result, indent=1, ensure_ascii=False))
+
+
+def gallery_of(law: Law, count: int, rng: np.random.Generator, folder: Path) -> Gallery:
+    """So many moments; drawn once a folder."""
+    places = {side: folder / f"{side}-{count}.npy" for side in ("vision", "audio")}
+    if not all(place.exists() for place in places.values()):
+        drawn = law.draw(count, rng)
+        folder.mkdir(parents=True, exist_ok=True)
+        for side, place in places.items():
+            np.save(place, drawn[side])
+        drawn.clear()  # before they are read again
+    everywhere = np.ones(count, bool)
+    sight, sound = (np.load(place) for place in places.values())
+    return Gallery(sight, everywhere, sound, everywhere)
+
+
+def joined(before: dict, now: dict) -> dict:
+    """A result with what earlier calls measured of other backends."""
+    if before.get("protocol", {}).get("vectors") != now["protocol"]["vectors"]:
+        return now
+    kept = {"protocol": ("settings",), "measured": ("vision", "audio", BUILDING)}
+    whole = dict(now)
+    for part, names in kept.items():
+        older = before[part]
+        whole[part] = {**now[part], **{n: {**older.get(n, {}), **now[part][n]} for n in names}}
+    return whole
 
 
 def queries_of(law: Law, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -238,7 +265,7 @@ def measure(
     of_sight = {name: chosen[name] for name in TOWARD["vision"]}
     for name in asked.backends:
         settings = Settings(backend=BACKENDS[name], exact_up_to=0, threads=asked.threads)
-        held_out = chosen if name == asked.backends[0] else of_sight
+        held_out = chosen if name == "scan" else of_sight
         began = time.process_time()
         built[name] = Structures(folder / name, gallery, 1, held_out, settings)
         built[name].wait()
@@ -246,7 +273,7 @@ def measure(
         print(name, built[name].report("vision").line, built[name].report("audio").line, flush=True)
     sides = ("vision", "audio")
     return {
-        "processor seconds to build all sides and measure recall": processor,
+        BUILDING: processor,
         **{side: of_side(side, getattr(gallery, side), built, fresh) for side in sides},
     }
 
@@ -264,7 +291,7 @@ def of_side(
     codes = [coded.codes for group in sifting.sieve.groups for coded in group.sides.values()]
     found["Exact, sifted"] = {
         "processor seconds to build": sifting.seconds,
-        "MiB": sum(one.nbytes for one in codes) / 2**20,
+        "MiB": sum(one.numel() for one in codes) / 2**20,
     }
     for name, structures in built.items():
         report = structures.report(side)

@@ -14,7 +14,6 @@ import argparse
 import asyncio
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ from zlib import crc32
 
 import numpy as np
 import torch
+from record import record
 
 from trichord.models.embedder import Embedder
 from trichord.search.collection import Collection, Description
@@ -34,7 +34,6 @@ from trichord.search.table import Entry, FileEntries, FileVersion
 from trichord.service import serve
 from trichord.types import Moment
 
-RESULTS = Path(__file__).parent / "results" / "service.json"
 DIM = 512
 MOMENTS_A_FILE = 20
 FILES_A_COMMIT = 250
@@ -278,19 +277,11 @@ def main() -> None:
                 "load": measured(server, asked.clients, asked.seconds),
                 "overload": measured(server, OVERLOAD * asked.clients, asked.seconds / 3),
                 "after it": measured(server, asked.clients, asked.seconds / 3),
-                "machine": {
-                    "cores": os.cpu_count(),
-                    "load over 1, 5 and 15 minutes": os.getloadavg(),
-                    "python": platform.python_version(),
-                    "numpy": np.__version__,
-                },
             }
         finally:
             server.process.terminate()
             server.process.wait(30)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result, indent=1))
+    record("service", result)
 
 
 if __name__ == "__main__":

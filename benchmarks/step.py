@@ -23,7 +23,8 @@ from trichord.config import BertAdam, ClipAudio, Cross, Experiment
 from trichord.encoders.small import SmallClip, build_clip
 from trichord.experiments.clip4vla import as_published, pretraining, retrieval
 from trichord.models.embedder import Embedder
-from trichord.training.loop import autocast, choose_what_trains
+from trichord.training.learner import autocast
+from trichord.training.loop import choose_what_trains
 from trichord.training.optimizers import build_optimizer, set_rate
 from trichord.types.tensors import Batch, Padded
 

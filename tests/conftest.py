@@ -100,3 +100,38 @@ def made_up():
 
     with MadeUp() as decoder:
         yield decoder
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """Address of an S3 server on this machine."""
+    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    yield "http://{}:{}".format(*server.get_host_and_port())
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_server, monkeypatch, tmp_path):
+    """A place in a bucket, as `Storage` takes it."""
+    from boto3.session import Session
+
+    for name, value in {
+        "AWS_ENDPOINT_URL": s3_server,
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_REGION": "us-east-1",
+        "XDG_CACHE_HOME": str(tmp_path / "caches"),
+    }.items():
+        monkeypatch.setenv(name, value)
+    name = f"b{abs(hash(str(tmp_path))):x}"
+    Session().client("s3", region_name="us-east-1").create_bucket(Bucket=name)
+    return f"s3://{name}/an/archive"
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def place(request, tmp_path):
+    """Where a collection or cached features may lie."""
+    if request.param == "folder":
+        return str(tmp_path / "place")
+    return request.getfixturevalue("bucket")

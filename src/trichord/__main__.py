@@ -1,8 +1,14 @@
-"""`python -m trichord`, the same as the command `trichord`."""
+"""`python -m trichord` is the `trichord` command; torchrun starts it so."""
 
+import os
 import sys
 
 from trichord.cli import main
 
-if __name__ == "__main__":
-    sys.exit(main())
+code = main()
+if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    # Threads of the process group may outlive it, and abort a process that ends in the ordinary way.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+sys.exit(code)

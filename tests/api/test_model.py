@@ -5,10 +5,11 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import trichord
-from trichord.api.model import Model
+from trichord.api.model import Model, settle_threads
 from trichord.types import UserError
 
 
@@ -119,3 +120,15 @@ def test_a_run_or_an_experiment_is_loaded_and_nothing_else(tmp_path):
         trichord.load("untraind")
     with pytest.raises(UserError, match="no GPU"):
         trichord.load("world-untrained", device="cuda")
+
+
+@pytest.mark.parametrize(("limit", "threads"), [(10**6, 1), (10, 2)])
+def test_small_towers_are_read_on_one_thread(tiny_model, monkeypatch, limit, threads):
+    monkeypatch.setattr("trichord.api.model.SMALL_TOWER", limit)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        settle_threads(tiny_model)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)

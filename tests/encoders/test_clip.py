@@ -166,3 +166,19 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
 def test_blanks_stand_where_people_write_them(spelt, written):
     assert tidied(spelt) == written
     assert tidied(written) == written
+
+
+def test_looked_up_values_are_those_of_the_image_processor(vision):
+    random = np.random.default_rng(0)
+    for shape in ((3, 32, 47, 3), (2, 41, 32, 3), (1, 20, 60, 3)):  # the last one is to be enlarged
+        frames = random.integers(0, 256, shape, dtype=np.uint8)
+        expected = vision.processor(list(frames), return_tensors="pt")["pixel_values"]
+        assert torch.equal(vision.prepare(frames), expected)
+
+
+def test_keyframes_alone_are_another_preparation_and_the_default_is_not(tiny_towers, vision):
+    name = str(tiny_towers / "clip")
+    keys = ClipVisionEncoder(name, frames_per_second=1.0, max_frames=8, nearest="keyframe")
+    assert keys.frames.nearest == "keyframe"
+    assert "nearest" not in vision.preparation["frames"]
+    assert keys.fingerprint != vision.fingerprint

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from trichord.encoders.encoder import STEPS_AT_ONCE, AudioEncoder, Encoder, pooled
+from trichord.encoders.encoder import STEPS_AT_ONCE, AudioEncoder, Encoder, filled, pooled
 from trichord.types import UserError
 from trichord.types.tensors import Padded
 
@@ -46,6 +46,18 @@ def padded(*lengths):
 def test_masked_steps_are_never_read(encoder):
     encoder.read(padded(2, 0, 5))
     assert encoder.trunk.seen == 7
+
+
+def test_clips_of_different_length_are_read_without_padding_their_inputs(encoder):
+    rows = [torch.randn(n, 3, generator=torch.Generator().manual_seed(n)) for n in (2, 0, 5)]
+    expected = encoder.read(Padded.stack(rows))
+    encoder.trunk.seen = 0
+    found = encoder.read_rows(rows)
+    assert encoder.trunk.seen == 7
+    assert torch.equal(found.values, expected.values)
+    assert torch.equal(found.mask, expected.mask)
+    nothing = encoder.read_rows([rows[1], rows[1]])
+    assert nothing.mask.tolist() == [[False], [False]]
 
 
 def test_projection_comes_before_the_mean_and_the_mean_is_normalised_once(encoder):
@@ -165,3 +177,68 @@ def test_a_trunk_that_the_run_made_its_own_stays_so_when_it_is_frozen_again(enco
     encoder.freeze_trunk()
     assert encoder.trunk_changed
     assert not any(parameter.requires_grad for parameter in encoder.trunk.parameters())
+
+
+class Portions(nn.Module):
+    """Notes how many steps it is given at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(3)
+        self.sizes = []
+
+    def compile(self, **options):
+        assert options == {"dynamic": False}
+
+    def forward(self, steps, *sound):
+        self.sizes.append(len(steps))
+        return self.norm(steps) + sum(one[:, None] for one in sound)
+
+
+def test_a_compiled_trunk_reads_portions_of_few_sizes_and_the_filling_is_thrown_away():
+    encoder = HeedingEncoder(Portions(), nn.Identity(), 3, {}).eval()
+    inputs, sound = padded(STEPS_AT_ONCE, 4, 1), torch.tensor([1.0, 2.0, 3.0])
+    expected = encoder.read(inputs, sound)
+    encoder.compile_trunk()
+    encoder.trunk.sizes.clear()
+    torch.testing.assert_close(encoder.read(inputs, sound).values, expected.values)
+    assert encoder.trunk.sizes == [STEPS_AT_ONCE, 8]
+
+
+def test_portions_are_not_filled_where_steps_would_meet_the_filling():
+    encoder = Encoder(Portions(), nn.Identity(), 3, {})
+    encoder.steps_meet = True
+    encoder.compile_trunk()
+    encoder.thaw_trunk()
+    encoder.train().read(padded(5))
+    encoder.eval().read(padded(5))
+    assert encoder.trunk.sizes == [5, 8]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8, 9, 63, 64])
+def test_portions_are_filled_to_a_power_of_two(count):
+    assert filled(count) == min(2**n for n in range(7) if 2**n >= count)
+
+
+@pytest.mark.slow
+def test_a_trunk_that_torch_compiles_gives_the_same_features(tiny_model):
+    inputs = Padded.stack([torch.randn(n, 3, 32, 32) for n in (3, 2)])
+    expected = tiny_model.vision.read(inputs).values
+    tiny_model.vision.compile_trunk()
+    torch.testing.assert_close(tiny_model.vision.read(inputs).values, expected, atol=1e-5, rtol=0)
+
+
+def test_half_precision_is_of_the_trunk_alone_and_has_a_fingerprint_of_its_own():
+    torch.manual_seed(0)
+    encoder = Encoder(nn.Linear(3, 3), nn.Linear(3, 4), 3, {"kind": "test"}).eval()
+    whole, exact = encoder.fingerprint, encoder.read(padded(4)).values
+    encoder.compute_in("bfloat16")
+    assert encoder.fingerprint != whole
+    read = encoder.read(padded(4)).values
+    assert read.dtype == torch.float32
+    torch.testing.assert_close(read, read.bfloat16().float(), atol=0, rtol=0)
+    torch.testing.assert_close(read, exact, atol=0.02, rtol=0.02)
+    assert not torch.equal(read, exact)
+    encoder.compute_in("float32")
+    assert encoder.fingerprint == whole
+    assert torch.equal(encoder.read(padded(4)).values, exact)

@@ -8,6 +8,7 @@ from trichord.evaluation.ranks import (
     RanksOfSets,
     ScoreMatrix,
     rank_answers,
+    rank_both,
     rank_sets,
     ranks_of_answers,
     ranks_of_sets,
@@ -261,3 +262,22 @@ def test_scores_that_are_no_number_are_refused_by_row(value):
     values[2, 1] = value
     with pytest.raises(ValueError, match="Scores that are not finite: rows 2"):
         ScoreMatrix(values)
+
+
+@pytest.mark.parametrize("chunk", [3, 100])
+def test_ranks_both_ways_at_once_are_those_of_each_way(chunk):
+    rng = np.random.default_rng(5)
+    scores = Products.cosines(rng.normal(size=(60, 8)), rng.normal(size=(20, 8)))
+    answers = rng.integers(0, 15, 60)  # several texts a clip, and clips without any
+    forward, reverse = rank_both(scores, answers, chunk=chunk)
+    alone = rank_answers(scores, answers)
+    assert forward.rank().tolist() == alone.rank().tolist()
+    asked, owner = np.unique(answers, return_inverse=True)
+    turned = rank_sets(scores.turned(asked), owner)
+    for name in ("query", "place", "better", "tied", "right_better", "right_tied"):
+        assert getattr(reverse, name).tolist() == getattr(turned, name).tolist(), name
+
+
+def test_ranks_both_ways_refuse_an_answer_that_is_no_item():
+    with pytest.raises(ValueError, match=r"answers points outside 0\.\.1 at rows 1"):
+        rank_both(Products.cosines(np.eye(2), np.eye(2)), np.array([0, 2]))

@@ -1,8 +1,13 @@
+import threading
+
+import lance
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
-from trichord.features.store import FeatureFolder, FeatureRow, FeatureTable, Ragged
+from trichord.features.store import SCHEMA, FeatureFolder, FeatureRow, FeatureTable, Ragged
+from trichord.storage import Storage
 from trichord.types import UserError
 
 
@@ -11,8 +16,8 @@ def row(key, steps, value=1.0, origin="o"):
 
 
 @pytest.fixture
-def table(tmp_path):
-    return FeatureTable(tmp_path / "folder" / "vision-abc.lance", 3)
+def table(place):
+    return FeatureTable(Storage(place), "vision-abc.lance", 3)
 
 
 def test_rows_come_back_in_the_order_asked_for_bit_for_bit(table):
@@ -65,8 +70,52 @@ def test_padding_rows_of_nothing_is_all_missing():
     assert padded.values.shape == (1, 1, 3)
 
 
-def test_features_of_other_weights_are_refused_not_mixed(tiny_model, tmp_path):
-    folder = FeatureFolder(tmp_path)
+def test_origins_of_some_keys_are_told_alone(table):
+    table.put([row("x", 1, origin="a"), row("y", 1, origin="b")])
+    assert table.origins(["y", "unknown"]) == {"y": "b"}
+    assert table.origins([]) == {}
+
+
+def test_writers_at_the_same_time_lose_and_double_nothing(tmp_path):
+    """Eight threads put the same sixteen keys, each several times, and a key of their own."""
+    failed = []
+
+    def write(number):
+        try:
+            table = FeatureTable(Storage(tmp_path), "vision-abc.lance", 3)
+            for turn in range(4):
+                keys = [f"k{turn * 4 + i}" for i in range(4)]
+                table.put([row(key, 1, float(number), origin=str(number)) for key in keys])
+            table.put([row(f"own-{number}", 1, float(number), origin=str(number))])
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    table = FeatureTable(Storage(tmp_path), "vision-abc.lance", 3)
+    keys = table.rows(["key"])["key"].to_pylist()
+    assert sorted(keys) == sorted([f"k{i}" for i in range(16)] + [f"own-{i}" for i in range(8)])
+    origins = table.origins()
+    held, _ = table.load(keys)
+    assert held.values[:, 0].tolist() == [float(origins[key]) for key in keys]
+
+
+def test_a_table_from_before_keys_were_said_is_gone_on_with(tmp_path):
+    table = FeatureTable(Storage(tmp_path), "vision-abc.lance", 3)
+    bare = pa.schema([field.remove_metadata() for field in SCHEMA])
+    values = np.ones((1, 3), "<f4").tobytes()
+    old = pa.table([["x"], ["old"], ["ok"], pa.array([1], pa.int32()), [values]], schema=bare)
+    lance.write_dataset(old, table.uri)
+    table.put([row("x", 1, 2.0, origin="new"), row("y", 1)])
+    assert table.origins() == {"x": "new", "y": "o"}
+
+
+def test_features_of_other_weights_are_refused_not_mixed(tiny_model, place):
+    folder = FeatureFolder(place)
     with pytest.raises(UserError, match="run 'trichord extract' first"):
         folder.existing("vision", tiny_model.vision)
     folder.table("vision", tiny_model.vision).put(
@@ -82,3 +131,12 @@ def test_features_of_other_weights_are_refused_not_mixed(tiny_model, tmp_path):
 
 def test_features_lie_beside_their_manifest(tmp_path):
     assert FeatureFolder.beside(tmp_path / "clips.jsonl").path == tmp_path / "clips.features"
+
+
+def test_a_bucket_is_named_by_its_path_too(bucket, tiny_model):
+    folder = FeatureFolder(bucket)
+    row_of = FeatureRow("x", "o", "ok", np.zeros((1, 32), np.float32))
+    folder.table("vision", tiny_model.vision).put([row_of])
+    again = FeatureFolder(folder.path)
+    assert again.name == bucket
+    assert again.existing("vision", tiny_model.vision).origins() == {"x": "o"}

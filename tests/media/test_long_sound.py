@@ -196,8 +196,8 @@ def test_a_codec_without_a_fresh_start_keeps_only_what_is_wanted(tmp_path, make,
     path = make.sound(tmp_path / "a.mka", make.noise(120.0, RATE), RATE, "mp2")
     kept, feed = [], Sound.feed
 
-    def fed(sound, packet):
-        feed(sound, packet)
+    def fed(sound, packet, time):
+        feed(sound, packet, time)
         kept.append(sum(samples.shape[1] for _, samples in sound.pieces) / RATE)
 
     monkeypatch.setattr(Sound, "feed", fed)

@@ -40,3 +40,9 @@ def test_impossible_plans_are_refused():
 
 def test_sample_counts_round_halves_up():
     assert [samples_in(s, 2) for s in (0.2, 0.25, 0.7, 0.75, 1.0)] == [0, 1, 1, 2, 2]
+
+
+def test_a_plan_of_exact_frames_is_known_by_what_it_was_before_there_was_a_choice():
+    before = {"rule": "rate", "per_second": 1.0, "count": 64, "short_side": 224}
+    assert FramePlan().described() == before
+    assert FramePlan(nearest="keyframe").described() == {**before, "nearest": "keyframe"}

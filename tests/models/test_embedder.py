@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from trichord.config import Clap, ClipText, ClipVision, Cross, GlobalToGlobal, TriModal
+from trichord.config import Clap, ClapText, ClipText, ClipVision, Cross, GlobalToGlobal, TriModal
 from trichord.media import Decoded
 from trichord.types import UserError
 from trichord.types.tensors import Batch, Padded
@@ -226,3 +226,27 @@ def test_towers_of_different_projection_sizes_are_refused(tiny_towers, tmp_path)
     )
     with pytest.raises(UserError, match=r"16 dimensions.*24"):
         model.build()
+
+
+def test_fingerprints_of_towers_stay_what_they_are():
+    towers = {
+        ClipText(name="stand-in-clip"): "6a11cb90a6cfccd0025e2561",
+        ClipText(name="stand-in-clip", tokens=True): "0780ed781a911b96909f9f0b",
+        ClipVision(name="stand-in-clip"): "264cb0eaed5259970f918862",
+        Clap(name="stand-in-clap"): "6deba69a6b6e686544cd0069",
+        ClapText(name="stand-in-clap"): "6a809bda3e7e063bdf028198",
+    }
+    assert {tower: tower.build().fingerprint for tower in towers} == towers
+
+
+def test_trunks_of_sight_and_sound_are_compiled_and_texts_are_not(tiny_model, monkeypatch):
+    asked = []
+    for name, tower in tiny_model.encoders().items():
+        monkeypatch.setattr(
+            tower.trunk, "compile", lambda name=name, **options: asked.append((name, options))
+        )
+    tiny_model.compile_trunks()
+    assert asked == [("vision", {"dynamic": False}), ("audio", {"dynamic": False})]
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(UserError, match=r"--compile needs a C.. compiler, .* 'no-such-compiler'"):
+        tiny_model.compile_trunks()

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from trichord.search.collection import Collection, Description
-from trichord.search.storage import Storage
 from trichord.search.table import Entry, FileEntries, FileVersion, MomentTable
 from trichord.search.yardstick import Calibration, Scale, Yardstick
+from trichord.storage import Storage
 from trichord.types import Moment, UserError
 
 DESCRIPTION = Description(

@@ -12,15 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trichord.search import buckets
-from trichord.search.storage import Storage
 from trichord.search.table import Entry, FileEntries, FileVersion, MomentTable
+from trichord.storage import Storage, buckets
 from trichord.types import Moment, UserError
 
 SCRIPT = '''
 import json, sys, time
 import numpy as np
-from trichord.search.storage import Storage
+from trichord.storage import Storage
 from trichord.search.table import Entry, FileEntries, FileVersion, MomentTable
 from trichord.types import Moment
 

@@ -310,6 +310,29 @@ def test_what_was_said_of_a_file_stays_while_its_bytes_do(collection, archive, u
     assert entries_of(collection, "moved.mp4").version.duration == pytest.approx(4.0, abs=0.1)
 
 
+def test_files_can_be_seen_by_their_keyframes(
+    tiny_model, decoder, archive, tmp_path, update, monkeypatch
+):
+    asked = []
+    measured = decoder.decode_measured
+
+    def noted(request):
+        asked.append(request.plan.frames.nearest)
+        return measured(request)
+
+    monkeypatch.setattr(decoder, "decode_measured", noted)
+    place = tmp_path / "keyframes"
+    collection = begin(place, "run", tiny_model, 10.0, nearest="keyframe")
+    done = update(collection, archive)
+    assert done["red.mp4"].moments == 1
+    assert set(asked) == {"keyframe"}
+    assert Collection.open(place).description.nearest == "keyframe"
+    with pytest.raises(
+        UserError, match=r"moments of 10 s every 5 s, seen by keyframes, not of 10 s every 5 s:"
+    ):
+        begin(place, "run", tiny_model, 10.0)
+
+
 def test_files_can_be_cut_at_their_shots(tiny_model, decoder, archive, tmp_path):
     film = day_and_night(archive / "film.mp4", [archive / "red.mp4", archive / "blue.mp4"])
     place = tmp_path / "shots"

@@ -11,8 +11,8 @@ import pytest
 
 from trichord.search import table as module
 from trichord.search.entries import rows_of
-from trichord.search.storage import Storage
 from trichord.search.table import Entry, FileEntries, FileVersion, MomentTable
+from trichord.storage import Storage
 from trichord.types import Moment, UserError
 
 

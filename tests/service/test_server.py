@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import socket
@@ -14,6 +15,7 @@ import uvicorn
 from trichord.service import serve
 from trichord.service.allowance import Allowance
 from trichord.service.catalogue import file_id
+from trichord.service.security import Guard
 from trichord.service.server import server_of
 from trichord.types import UserError
 
@@ -51,10 +53,11 @@ def test_a_missing_extra_is_named(collection, monkeypatch):
 
 
 def test_a_collection_is_served_until_the_end(collection, root, engine, monkeypatch):
-    served, addresses, loaded = [], [], []
+    served, addresses, loaded, frozen = [], [], [], []
 
     def run(self, sockets):
         served.append((self.config, sockets[0].getsockname()))
+        frozen.append(gc.get_freeze_count())
 
     monkeypatch.setattr(uvicorn.Server, "run", run)
 
@@ -68,6 +71,8 @@ def test_a_collection_is_served_until_the_end(collection, root, engine, monkeypa
     assert addresses == [f"http://{host}:{port}/"]
     assert host == "127.0.0.1"
     assert not config.access_log
+    assert frozen[0] > 10_000  # no collection goes through the modules while somebody waits
+    assert gc.get_freeze_count() == 0
     assert config.app.state.archive.roots == (root.resolve(),)
     config.app.state.archive.close()
 
@@ -187,6 +192,118 @@ def test_a_malformed_head_is_refused(live, said):
     with contextlib.suppress(OSError):  # it may be cut while we are still talking
         heard = talk(address, said)
     assert heard == b"" or heard.startswith(b"HTTP/1.1 400 ")
+
+
+HEALTH = b"GET /api/health HTTP/1.1\r\nHost: localhost\r\n"
+LAST = HEALTH + b"Connection: close\r\n\r\n"
+CHUNKED = (
+    b"POST /api/search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n"
+)
+
+
+def padded(size):
+    """A head of so many bytes."""
+    return HEALTH + b"X: " + b"y" * (size - len(HEALTH) - 7) + b"\r\n\r\n"
+
+
+@pytest.mark.parametrize(("size", "status"), [(1000, b"200"), (1001, b"400")])
+def test_a_head_is_at_most_so_long_whether_it_comes_at_once_or_drips(live, size, status):
+    address, _ = live(head_bytes=1000)
+    for step in (size, 300):
+        with socket.create_connection(address, timeout=PATIENCE) as line:
+            line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for first in range(0, size, step):
+                line.sendall(padded(size)[first : first + step])
+                time.sleep(0.01)
+            assert line.recv(65536).startswith(b"HTTP/1.1 " + status)
+
+
+def test_each_head_of_a_connection_has_the_same_room_and_so_has_one_behind_a_body(live):
+    address, _ = live(head_bytes=1000)
+    search = json.dumps(SEARCH).encode() + b" " * 3000
+    heard = talk(address, 2 * padded(900) + post("/api/search", len(search), search) + LAST)
+    assert heard.count(b"HTTP/1.1 200 ") == 4
+
+
+@pytest.mark.parametrize(
+    "endless",
+    [
+        b"2\r\n{}\r\n0\r\nX: " + b"y" * 3000,  # a trailer
+        b"2\r\n{}\r\n0\r\n" + b"X: y\r\n" * 500,
+        b"2;x=" + b"y" * 3000,  # an extension of a portion
+    ],
+)
+def test_what_stands_between_and_behind_portions_of_a_body_has_an_end(live, endless):
+    address, _ = live(head_bytes=1000)
+    assert talk(address, CHUNKED + endless) == b""
+
+
+def test_a_trailer_is_no_part_of_the_head(live, monkeypatch):
+    scopes = []
+    examine = Guard._examine
+
+    def watched(self, scope):
+        scopes.append(scope)
+        return examine(self, scope)
+
+    monkeypatch.setattr(Guard, "_examine", watched)
+    address, _ = live()
+    search = json.dumps(SEARCH).encode()
+    portion = b"%x\r\n" % len(search) + search + b"\r\n"
+    heard = talk(address, CHUNKED + portion + b"0\r\nAuthorization: x\r\n\r\n" + LAST)
+    assert heard.count(b"HTTP/1.1 200 ") == 2
+    names = [name for name, _ in scopes[0]["headers"]]
+    assert names == [b"host", b"content-type", b"transfer-encoding"]
+
+
+@pytest.mark.parametrize(("ahead", "answered"), [(5, 6), (4, 0)])
+def test_only_so_many_requests_wait_for_the_answer_to_an_earlier_one(live, engine, ahead, answered):
+    address, _ = live(ahead=ahead)
+    search = json.dumps(SEARCH).encode()
+    engine.gate.clear()
+    threading.Timer(0.3, engine.gate.set).start()
+    said = post("/api/search", len(search), search) + 4 * (HEALTH + b"\r\n") + LAST
+    assert talk(address, said).count(b"HTTP/1.1 200 ") == answered
+
+
+def test_who_leaves_before_requests_sent_together_are_answered_is_no_mistake(live, engine, caplog):
+    address, _ = live()
+    search = json.dumps(SEARCH).encode()
+    engine.gate.clear()
+    talk(
+        address,
+        2 * post("/api/search", len(search), search),
+        then=lambda line: line.shutdown(socket.SHUT_RDWR),
+    )
+    engine.gate.set()
+    wait_for(lambda: engine.batches)
+    assert talk(address, LAST).startswith(b"HTTP/1.1 200 ")
+    assert not [one for one in caplog.records if one.levelname == "ERROR"]
+
+
+@pytest.mark.parametrize("hosts", [b"", b"Host: localhost\r\nHost: elsewhere\r\n"])
+def test_a_request_names_its_host_once(live, hosts):
+    address, _ = live()
+    heard = talk(address, b"GET /api/health HTTP/1.1\r\n" + hosts + b"\r\n")
+    assert heard.startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n",
+        b"Transfer-Encoding: chunked, identity\r\n",
+        b"Content-Length: 2, 2\r\n",
+        b"Content-Length : 2\r\n",
+        b"X: a\x00b\r\n",
+        b"X: a\n b\r\n",
+    ],
+)
+def test_heads_that_two_readers_could_understand_differently_are_refused(live, head):
+    address, _ = live()
+    heard = talk(address, b"POST /api/search HTTP/1.1\r\nHost: localhost\r\n" + head + b"\r\n{}")
+    assert heard.startswith(b"HTTP/1.1 400 ")
 
 
 def test_an_upload_that_breaks_off_leaves_nothing(live):

@@ -20,25 +20,25 @@ def describe(i):
     return tuple(Caption(text=text, about=about, source=source) for about, source, text in kinds)
 
 
-@pytest.fixture
-def learnable(tmp_path):
-    """Clips and a folder of features in which sight, sound and captions agree.
+@pytest.fixture(scope="session")
+def learnable_in():
+    """Write features in which sight, sound and captions agree into a folder; gives clips and folder.
 
     24 to learn from and 40 to validate on: among ten, R@10 would be 1 whatever was learnt.
     """
 
-    def write(model, *, silent=()):
+    def write(model, path, silent=()):
         clips = [
             Clip(
                 id=f"c{i}",
-                path="/nowhere",
+                path=f"/nowhere/{'silent-' if f'c{i}' in silent else ''}c{i}.mp4",
                 captions=describe(i),
                 split="train" if i < 24 else "val",
             )
             for i in range(64)
         ]
         random = np.random.default_rng(0)
-        folder = FeatureFolder(tmp_path / "cache")
+        folder = FeatureFolder(path)
         for name in ("vision", "audio"):
             tower = model.encoders()[name]
             prototypes = random.normal(size=(10, tower.width))
@@ -56,5 +56,15 @@ def learnable(tmp_path):
             [FeatureRow(t, "text", "ok", v) for t, v in zip(texts, vectors, strict=True)]
         )
         return clips, folder
+
+    return write
+
+
+@pytest.fixture
+def learnable(tmp_path, learnable_in):
+    """The same, in a folder of the test's own."""
+
+    def write(model, *, silent=()):
+        return learnable_in(model, tmp_path / "cache", silent)
 
     return write

@@ -21,14 +21,9 @@ from trichord.experiments import EXPERIMENTS
 from trichord.features.extraction import extract_media, extract_texts
 from trichord.features.source import FeatureSource, MediaSource, MixedSource
 from trichord.features.store import FeatureFolder
-from trichord.training.loop import (
-    autocast,
-    choose_what_trains,
-    finished,
-    require_captions,
-    require_heads,
-    train,
-)
+from trichord.training.learner import autocast
+from trichord.training.loop import choose_what_trains, finished, train
+from trichord.training.requirements import require_captions, require_heads
 from trichord.training.session import Session
 from trichord.types import Caption, Clip, UserError
 

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from trichord.config import Draw, Stage
 from trichord.features.source import Captions
@@ -113,6 +114,51 @@ def test_weights_and_chances_of_draws_are_kept(captions):
         assert sample.weights["vt"] == 1.0
         assert sample.weights["av"] == pytest.approx(np.where(heard, 0.5, 1.0).mean())
     assert counts / (30 * 40) == pytest.approx(0.75, abs=0.04)
+
+
+def test_parts_of_a_batch_are_its_rows_in_order_and_even(captions):
+    (sample, *_) = epoch(stage(AUDIO, VISUAL, draw_per="clip", batch_size=11), captions)
+    parts = sample.parts(4)
+    assert [len(part.clips) for part in parts] == [2, 3, 3, 3]
+    assert [part.first for part in parts] == [0, 2, 5, 8]
+    assert np.concatenate([part.clips for part in parts]).tolist() == sample.clips.tolist()
+    assert np.concatenate([part.captions for part in parts]).tolist() == sample.captions.tolist()
+    assert torch.cat([part.texts for part in parts]).equal(sample.texts)
+    for term, rows in sample.terms.items():
+        assert torch.cat([part.terms[term] for part in parts]).equal(rows)
+    assert all(part.weights == sample.weights for part in parts)
+    assert [part.first for part in parts[3].parts(3)] == [8, 9, 10]
+    assert sample.parts(1)[0].captions.tolist() == sample.captions.tolist()
+
+
+def test_captions_of_equal_words_have_equal_numbers():
+    clips = [
+        replace(clip(i), captions=(Caption(text=f"x{i % 3}", about="audio"),)) for i in range(9)
+    ]
+    clips[4] = replace(clips[4], captions=())
+    captions = Captions.of(clips)
+    (sample,) = epoch(stage(AUDIO, batch_size=9), captions, clips=clips)
+    by_clip = dict(zip(sample.clips.tolist(), sample.texts.tolist(), strict=True))
+    assert by_clip[4] == -1
+    assert by_clip[0] == by_clip[3] == by_clip[6]
+    assert by_clip[1] == by_clip[7]
+    assert len({by_clip[0], by_clip[1], by_clip[2]}) == 3
+    (bare,) = epoch(stage(Draw(terms=("av",)), batch_size=9), captions, clips=clips)
+    assert bare.texts is None
+
+
+def test_chance_follows_from_the_place_of_a_batch_and_of_its_rows(captions):
+    def drawn(sample, **how):
+        sample.settle_chance(**how)
+        return torch.rand(()).item()
+
+    one, other, *_ = epoch(stage(AUDIO), captions)
+    first, second = one.parts(2)
+    assert one.place == (0, 0, 1, 0)
+    assert drawn(one) == drawn(second) == drawn(first, of_rows=True)
+    assert len({drawn(one), drawn(other), drawn(second, of_rows=True)}) == 3
+    torch.manual_seed(hash((0, 0, 1, 0)))
+    assert torch.rand(()).item() == drawn(one)
 
 
 # Two corpora in one batch

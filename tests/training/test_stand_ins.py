@@ -94,7 +94,7 @@ def test_clip_reads_only_visual_captions_and_clap_only_audio_ones():
 
 
 def test_the_recipe_learns_and_makes_folders_that_load(tmp_path):
-    recipe = Recipe(clips=60, clip_steps=150, clap_steps=150, batch_size=16)
+    recipe = Recipe(clips=40, read=100, clip_steps=100, clap_steps=100, batch_size=8)
     for make, kind, name in (
         (make_clip, ClipVision, "clip"),
         (make_clap, Clap, "clap"),

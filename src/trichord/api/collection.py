@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from trichord.api.model import Model, Place, lasting, load
+from trichord.media.plan import Nearest
 from trichord.search.moments import CutKind
 from trichord.search.query import By, How, Query
 from trichord.types import Clip, Hit, Moment
@@ -59,6 +60,7 @@ class Collection:
         seconds: float = 10.0,
         hop: float | None = None,
         cut: CutKind = "window",
+        nearest: Nearest = "exact",
     ) -> "Collection":
         """Make a collection, or open the one that is there with the same model and moments.
 
@@ -68,6 +70,7 @@ class Collection:
             seconds: Length of a moment.
             hop: Seconds between the starts of moments; None: half their length.
             cut: `shots`: a moment is a shot, and `seconds` and `hop` are of the long ones.
+            nearest: `keyframe`: only keyframes are decoded, those before the times meant.
 
         Raises:
             UserError: The place holds something else, or moments of another model or length.
@@ -75,7 +78,7 @@ class Collection:
         from trichord.search.indexing import begin
 
         name = lasting(model.name)
-        return cls(begin(where, name, model.embedder, seconds, hop, cut), model)
+        return cls(begin(where, name, model.embedder, seconds, hop, cut, nearest), model)
 
     def __enter__(self) -> "Collection":
         return self

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from trichord.cli.console import out
+from trichord.cli.extraction import extract_all
 from trichord.cli.measurement import measure_tokens
 from trichord.cli.results import evaluate, report_of, run_paths
-from trichord.cli.runs import Training, extract_all, folder_of, train_chosen
+from trichord.cli.sources import folder_of
+from trichord.cli.training import Training, train_chosen
 from trichord.config import Experiment
 from trichord.types import CaptionKind, Clip, Modality, UserError
 

@@ -9,7 +9,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from trichord.api.model import device_of, embedder_of, lasting
+from trichord.api.shortcut import keep, model_of
+from trichord.bulk.sharing import ALONE, Sharing
 from trichord.cli.console import aside, bar, counted, out
+from trichord.media.plan import Nearest
 from trichord.search.filters import Filter
 from trichord.search.moments import CutKind
 from trichord.search.query import By, Query
@@ -18,10 +21,12 @@ from trichord.types import Hit, Moment, UserError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from trichord.bulk.runner import Runner
     from trichord.media import Decoder
     from trichord.models.embedder import Embedder
     from trichord.search.collection import Collection
     from trichord.search.indexing import Indexed
+    from trichord.search.updating import Readers
     from trichord.types import Clip
 
 
@@ -45,6 +50,9 @@ class Index:
     """Seconds between the starts of moments; half their length if not given."""
     cut: CutKind = "window"
     """Moments of equal length, or one for each shot."""
+    nearest: Nearest = "exact"
+    """Frames as they are shown at each time, or only keyframes: several times faster, up to some seconds
+    early."""
     told: Path | None = None
     """A manifest whose captions and labels go to the moments that they are of."""
     speech: bool = True
@@ -57,8 +65,12 @@ class Index:
     """Take the files and folders out of the collection instead."""
     device: str = "auto"
     """cpu, cuda, or whichever is there."""
+    compile: bool = False
+    """Compile the towers of sight and sound first: minutes, which pay on a GPU."""
     workers: int = 2
     """Processes that decode."""
+    sharing: Annotated[Sharing, tyro.conf.arg(name="")] = ALONE
+    """How the reading of files is shared out."""
 
 
 def index(arguments: list[str]) -> None:
@@ -69,6 +81,8 @@ def index(arguments: list[str]) -> None:
     given = list(asked.places)
     collection = given.pop()
     places = [Path(place) for place in given]
+    if asked.reembed and not asked.sharing.alone:
+        raise UserError("--reembed is done by one process: leave out --runner and --shards.")
     if asked.remove:
         gone = _opened(collection).remove(places)
         out.print(f"{collection}: {len(gone)} files removed.", markup=False)
@@ -84,17 +98,32 @@ def _bring_up_to_date(asked: Index, media: list[Path], where: str) -> None:
     files = len(media_at(media))  # before anything heavy is loaded
     told = _told(asked.told)
 
+    from trichord.bulk.runner import runner_of
+    from trichord.cli.extraction import leave_cores
     from trichord.media import Decoder
     from trichord.search.indexing import begin
     from trichord.search.indexing import index as bring_up_to_date
 
-    model = embedder_of(asked.model).to(device_of(asked.device))
-    begun = begin(where, lasting(asked.model), model, asked.seconds, asked.hop, asked.cut)
-    with Decoder(workers=asked.workers) as decoder:
+    device, alone = device_of(asked.device), asked.sharing.runner == "process"
+    model = embedder_of(asked.model)
+    if alone or asked.watch:  # others load their own
+        model = model.to(device)
+        if asked.compile:
+            model.compile_trunks()
+        leave_cores(asked.workers, device)
+    run, cut = lasting(asked.model), (asked.seconds, asked.hop, asked.cut, asked.nearest)
+    begun = begin(where, run, model, *cut)
+    with (
+        Decoder(workers=asked.workers) as decoder,
+        runner_of(asked.sharing, model, decoder) as runner,
+    ):
+        read = None if asked.sharing.alone else _readers(asked, runner, begun, told, device)
+        said = asked.speech
         _follow(
-            bring_up_to_date(begun, model, decoder, media, told=told, speech=asked.speech), files
+            bring_up_to_date(begun, model, decoder, media, told=told, speech=said, read=read), files
         )
         held = sum(known.moments for known in begun.table.files().values())
+        keep(begun, model)
         out.print(f"{where}: {held} moments. Next:", markup=False)
         out.print(f'  trichord search {where} "a dog barks"', markup=False)
         out.print(f"  trichord serve {where}", markup=False)
@@ -102,13 +131,29 @@ def _bring_up_to_date(asked: Index, media: list[Path], where: str) -> None:
             _watch(begun, model, decoder, media, told, asked.speech)
 
 
+def _readers(
+    asked: Index, runner: "Runner", begun: "Collection", told: "Sequence[Clip]", device: str
+) -> "Readers":
+    """What reads files in shards."""
+    from trichord.bulk.runner import readers
+    from trichord.bulk.shards import indexing_of
+    from trichord.cli.extraction import towers_of
+
+    towers = towers_of(asked.model, device, asked.sharing.decoders(asked.workers))
+    whole = indexing_of(begun, towers, speech=asked.speech)
+    return readers(runner, whole, told, asked.sharing.shards)
+
+
 def _make_anew(asked: Index, where: str) -> None:
+    from trichord.cli.extraction import leave_cores
     from trichord.media import Decoder
     from trichord.search.indexing import reembed
 
     held = _opened(where)
     files = len(held.table.files())
-    model = embedder_of(asked.model).to(device_of(asked.device))
+    device = device_of(asked.device)
+    model = embedder_of(asked.model).to(device)
+    leave_cores(asked.workers, device)
     with Decoder(workers=asked.workers) as decoder:
         run = lasting(asked.model)
         _follow(reembed(held, run, model, decoder, speech=asked.speech), files)
@@ -243,11 +288,10 @@ def _find(asked: Search, query: "Query") -> list[Hit]:
 
     from trichord.media import Decoder
     from trichord.search.engine import SearchEngine
-    from trichord.search.sheet import write_sheet
 
-    model = embedder_of(held.description.run)
+    model = model_of(held)
     with Decoder(workers=2) as decoder:
-        engine = SearchEngine(held, model, decoder, token)
+        engine = SearchEngine(held, model, decoder, token, lasting=False)
         if asked.group:
             hits = [
                 hit for group in engine.grouped(query, asked.k, asked.rerank) for hit in group.hits
@@ -255,6 +299,8 @@ def _find(asked: Search, query: "Query") -> list[Hit]:
         else:
             hits = engine.search(query, asked.k, asked.rerank)
         if asked.sheet:
+            from trichord.search.sheet import write_sheet
+
             weights = (("sight", query.sight), ("sound", query.sound))
             said = [f"{name} {weight:g}" for name, weight in weights if weight is not None]
             said += [] if token is None else [f"sound token {token:g}"]

@@ -10,7 +10,7 @@ import tyro
 
 from trichord.api.model import device_of, embedder_of
 from trichord.cli.measurement import token_of
-from trichord.cli.runs import folder_of, source_of
+from trichord.cli.sources import folder_of, source_of
 from trichord.types import Clip, Modality, UserError
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Subject:
             name
             for name in self.media
             if (towers[name].trunk_changed or (name == "audio" and chosen.token is not None))
-            and not folder.table(name, towers[name]).path.exists()
+            and not folder.table(name, towers[name]).there
         ]
         mute = [replace(clip, captions=()) for clip in clips]
         return source_of(self.model, mute, chosen.source, folder, decoder, fresh, self.media)

@@ -14,8 +14,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "world": ("trichord.cli.corpora", "render captioned audio-visual clips with a known truth"),
     "doctor": ("trichord.cli.corpora", "what each file holds, what is missing or broken"),
     "prepare": ("trichord.cli.corpora", "published annotations and media -> manifest"),
-    "extract": ("trichord.cli.runs", "read frozen towers once -> cached features, resumable"),
-    "train": ("trichord.cli.runs", "an experiment -> a run"),
+    "extract": ("trichord.cli.extraction", "read frozen towers once -> cached features, resumable"),
+    "train": ("trichord.cli.training", "an experiment -> a run"),
     "evaluate": (
         "trichord.cli.results",
         "retrieval or captions of a run -> table, JSON, figure",
@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "write what is seen and heard in files, moment by moment",
     ),
     "import": ("trichord.cli.imports", "published checkpoints -> a run"),
+    "export": ("trichord.cli.exporting", "a run -> ONNX graphs, with a parity check"),
 }
 """Name to the module that holds it, imported only when it is called, and one line of help."""
 

@@ -11,7 +11,7 @@ import tyro
 
 from trichord.api.model import device_of
 from trichord.cli.console import bar
-from trichord.cli.runs import folder_of, source_of
+from trichord.cli.sources import folder_of, source_of
 from trichord.types import MODALITIES, CaptionKind, Clip, Modality, Split, UserError
 
 if TYPE_CHECKING:
@@ -330,5 +330,5 @@ class Reading:
             name
             for name in MODALITIES
             if (towers[name].trunk_changed or (name == "audio" and self.chosen.token is not None))
-            and not all(folder.table(name, towers[name]).path.exists() for folder in folders)
+            and not all(folder.table(name, towers[name]).there for folder in folders)
         ]

@@ -9,6 +9,10 @@ if TYPE_CHECKING:  # torch stays out until something is built: parsing options m
     from trichord.encoders.clip_audio import ClipAudioEncoder
     from trichord.encoders.spectrogram import Spectrogram
 
+Arithmetic = Literal["float32", "bfloat16", "graph"]
+"""Of a tower: torch in full or in half precision, or the ONNX graph beside its folder, which 'trichord
+export' wrote."""
+
 CLIP = "openai/clip-vit-base-patch32"
 CLAP = "laion/clap-htsat-unfused"
 
@@ -24,12 +28,16 @@ class ClipText:
     """Give each token a step, for fusions that look at words; one step a caption otherwise."""
     longest: int = 77
     """Tokens after which a caption is cut, start and end of text included (CLIP4VLA: 32)."""
+    arithmetic: Arithmetic = "float32"
+    """What it is computed in; `graph` is for exported towers."""
 
     def build(self) -> "ClipTextEncoder":
         """Load the tower."""
         from trichord.encoders.clip import ClipTextEncoder
 
-        return ClipTextEncoder(self.name, tokens=self.tokens, longest=self.longest)
+        return ClipTextEncoder(
+            self.name, tokens=self.tokens, longest=self.longest, arithmetic=self.arithmetic
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +49,15 @@ class ClipVision:
     """Folder or hub name of a CLIP model."""
     frames_per_second: float = 1.0
     max_frames: int = 64
+    nearest: Literal["exact", "keyframe"] = "exact"
+    """The frame shown at a time, or the keyframe before it, decoding nothing else: for archives."""
     pooling: Literal["mean", "mean_of_unit"] = "mean"
     """Frames to one vector: normalise the mean (SLAVA), or each frame and then the mean (CLIP4VLA)."""
+    patch_dropout: float = 0.0
+    """Share of each frame's patches that the tower does not see while it trains (FLIP): 0.5 doubles the
+    speed; finish with some epochs at 0."""
+    arithmetic: Arithmetic = "float32"
+    """What it is computed in; `graph` is for exported towers."""
 
     def build(self) -> "ClipVisionEncoder":
         """Load the tower."""
@@ -52,7 +67,10 @@ class ClipVision:
             self.name,
             frames_per_second=self.frames_per_second,
             max_frames=self.max_frames,
+            nearest=self.nearest,
             pooling=self.pooling,
+            patch_dropout=self.patch_dropout,
+            arithmetic=self.arithmetic,
         )
 
 
@@ -67,12 +85,19 @@ class Clap:
     """`pretrained`: CLAP's two-layer projection; `linear`: one new layer, as SLAVA's text says."""
     min_tail_seconds: float = 1.0
     """A last chunk shorter than this is dropped, unless it is the only one."""
+    arithmetic: Arithmetic = "float32"
+    """What it is computed in; `graph` is for exported towers."""
 
     def build(self) -> "ClapEncoder":
         """Load the tower."""
         from trichord.encoders.clap import ClapEncoder
 
-        return ClapEncoder(self.name, head=self.head, min_tail_seconds=self.min_tail_seconds)
+        return ClapEncoder(
+            self.name,
+            head=self.head,
+            min_tail_seconds=self.min_tail_seconds,
+            arithmetic=self.arithmetic,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,15 +160,23 @@ class ClipAudio:
     sound_seconds: float = 60.0
     """Of a longer clip, its middle."""
     pooling: Literal["mean", "mean_of_unit"] = "mean_of_unit"
+    patch_dropout: float = 0.0
+    """Share of each segment's patches that the tower does not see while it trains; it always hears the
+    sound token."""
+    arithmetic: Arithmetic = "float32"
+    """What it is computed in; `graph` is for exported towers."""
 
     def build(self) -> "ClipAudioEncoder":
         """Load or draw the tower; sound tokens are drawn from torch's random numbers."""
-        from trichord.encoders.clip_audio import ClipAudioEncoder, Pictures
+        from trichord.encoders.clip_audio import ClipAudioEncoder, Pictures, Tower
 
         return ClipAudioEncoder(
-            self.name,
-            scratch=self.scratch,
-            head=self.head,
+            Tower(
+                name=self.name,
+                scratch=self.scratch,
+                head=self.head,
+                arithmetic=self.arithmetic,
+            ),
             token=self.token,
             spectrogram=self.log_mel.build(),
             pictures=Pictures(
@@ -152,6 +185,7 @@ class ClipAudio:
                 longest=self.longest,
                 channels=self.channels,
                 masking=self.masking,
+                dropout=self.patch_dropout,
             ),
             sound_seconds=self.sound_seconds,
             pooling=self.pooling,
@@ -165,9 +199,11 @@ class ClapText:
     kind: Literal["clap_text"] = "clap_text"
     name: str = CLAP
     """Folder or hub name of a CLAP model."""
+    arithmetic: Arithmetic = "float32"
+    """What it is computed in; `graph` is for exported towers."""
 
     def build(self) -> "ClapTextEncoder":
         """Load the tower."""
         from trichord.encoders.clap import ClapTextEncoder
 
-        return ClapTextEncoder(self.name)
+        return ClapTextEncoder(self.name, arithmetic=self.arithmetic)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from trichord.types import CaptionKind, Modality, TermName
+from trichord.types import CaptionKind, Modality, TermName, UserError
 
 if TYPE_CHECKING:  # torch stays out until something is built: parsing options must be quick
     from trichord.objectives import Contrastive
@@ -24,18 +24,34 @@ class InfoNCE:
     """A pair is named first-second ("av": audio, vision); CLIP averages both ways of asking."""
     absent: Literal["masked", "zeros"] = "masked"
     """Clips without a modality: left out of its terms, or zero vectors among them as published."""
+    same_text: Literal["negatives", "positives"] = "negatives"
+    """Clips of one batch whose captions read the same: negatives of each other's captions as in both
+    papers, or further positives."""
+    tile: int = 2048
+    """Rows and columns of scores held at once: what a larger batch needs of memory grows with its rows
+    alone. No effect on the results but for rounding; no more rows than these are scored whole."""
 
     def build(self, terms: tuple[TermName, ...] = ("av", "at", "vt")) -> "Contrastive":
-        """The objective of some terms with fresh temperatures."""
-        from trichord.objectives import Contrastive
+        """The objective of some terms with fresh temperatures.
 
+        Raises:
+            UserError: No tile to hold scores.
+        """
+        from trichord.objectives import Asking, Contrastive
+
+        if self.tile < 1:
+            raise UserError(f"--objective.tile {self.tile}: at least 1 row of scores must be held.")
         return Contrastive(
             temperature=self.temperature,
             learned=self.learned,
             shared=self.shared,
             max_scale=self.max_scale,
-            directions=self.directions,
-            absent=self.absent,
+            asking=Asking(
+                directions=self.directions,
+                absent=self.absent,
+                same_text=self.same_text,
+                tile=self.tile,
+            ),
             terms=terms,
         )
 
@@ -107,6 +123,10 @@ class Stage:
     """What picks the best epoch, on the validation clips: the mean R@10 of retrieval tasks, or, of
     `words<-KIND`, the likelihood of the words of captions of that kind."""
     batch_size: int = 128
+    """Of all processes together."""
+    chunk: int | None = None
+    """Clips that a process takes through the towers at once, where a mini-batch does not fit into
+    memory: one loss and the same gradients for a second forward pass; None: the whole batch."""
     epochs: int = 100
     patience: int = 15
     """Stop after this many epochs without a better criterion."""

@@ -14,7 +14,8 @@ from transformers import (
 )
 
 from trichord.encoders.clip import MAX_TOKENS, count_longer, tokenize
-from trichord.encoders.encoder import AudioEncoder, Encoder
+from trichord.encoders.encoder import Arithmetic, AudioEncoder, Encoder
+from trichord.encoders.graph import Graph, Sizes
 from trichord.encoders.pretrained import load
 from trichord.types import UserError
 
@@ -36,8 +37,15 @@ def chunks(
 class ClapEncoder(AudioEncoder):
     """Log-mel chunks (step, 1, time, mel) to features; the head starts as CLAP's projection."""
 
+    steps_meet = True
+
     def __init__(
-        self, name: str, *, head: Literal["pretrained", "linear"], min_tail_seconds: float
+        self,
+        name: str,
+        *,
+        head: Literal["pretrained", "linear"],
+        min_tail_seconds: float,
+        arithmetic: Arithmetic = "float32",
     ) -> None:
         """Load the tower.
 
@@ -45,12 +53,15 @@ class ClapEncoder(AudioEncoder):
             name: Folder or hub name.
             head: `pretrained` keeps CLAP's two-layer projection, `linear` starts a single new layer.
             min_tail_seconds: A shorter last chunk is dropped.
+            arithmetic: In torch, or by the graph beside the folder.
 
         Raises:
             UserError: No such model, or a fused one.
         """
-        model: Any = load(
-            ClapAudioModelWithProjection, name, use_safetensors=True, dtype=torch.float32
+        trunk, projection, sizes = (
+            (Graph(name), nn.Identity(), Sizes.beside(name))
+            if arithmetic == "graph"
+            else _audio_tower(name, head)
         )
         self.extractor: Any = load(ClapFeatureExtractor, name)
         if self.extractor.truncation == "fusion":
@@ -62,7 +73,6 @@ class ClapEncoder(AudioEncoder):
         self.rate: int = self.extractor.sampling_rate
         self.chunk: int = round(self.extractor.nb_max_samples)
         self.min_tail = round(min_tail_seconds * self.rate)
-        width, dim = model.config.hidden_size, model.config.projection_dim
         preparation = {
             "kind": "clap",
             "rate": self.rate,
@@ -74,9 +84,9 @@ class ClapEncoder(AudioEncoder):
             "range": [self.extractor.frequency_min, self.extractor.frequency_max],
             "padding": self.extractor.padding,
         }
-        projection = model.audio_projection if head == "pretrained" else nn.Linear(width, dim)
-        super().__init__(_AudioTrunk(model.audio_model), projection, width, preparation)
-        self.dim: int = dim
+        super().__init__(trunk, projection, sizes.width, preparation)
+        self.compute_in(arithmetic)
+        self.dim = sizes.dim
 
     def hear(self, wave: Float[np.ndarray, " sample"]) -> Float[Tensor, "step 1 time mel"]:
         """Log-mel chunks of a mono waveform at `rate`; a short one is repeated, then padded."""
@@ -92,6 +102,16 @@ class ClapEncoder(AudioEncoder):
         return torch.cat(mels).float()
 
 
+def _audio_tower(
+    name: str, head: Literal["pretrained", "linear"]
+) -> tuple[nn.Module, nn.Module, Sizes]:
+    model: Any = load(ClapAudioModelWithProjection, name, use_safetensors=True, dtype=torch.float32)
+    sizes = Sizes(dim=model.config.projection_dim, width=model.config.hidden_size)
+    new = head == "linear"
+    projection = nn.Linear(sizes.width, sizes.dim) if new else model.audio_projection
+    return _AudioTrunk(model.audio_model), projection, sizes
+
+
 class _AudioTrunk(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -104,19 +124,31 @@ class _AudioTrunk(nn.Module):
 class ClapTextEncoder(Encoder):
     """Token ids (step, token) to features; the head is CLAP's text projection."""
 
-    def __init__(self, name: str) -> None:
-        model: Any = load(
-            ClapTextModelWithProjection, name, use_safetensors=True, dtype=torch.float32
-        )
+    def __init__(self, name: str, *, arithmetic: Arithmetic = "float32") -> None:
+        """Load the tower.
+
+        Args:
+            name: Folder or hub name.
+            arithmetic: In torch, or by the graph beside the folder.
+
+        Raises:
+            UserError: No such model.
+        """
         self.tokenizer: Any = load(AutoTokenizer, name)
-        self.max_tokens = MAX_TOKENS
-        super().__init__(
-            _TextTrunk(model.text_model, self.tokenizer.pad_token_id),
-            model.text_projection,
-            model.config.hidden_size,
-            {"kind": "clap_text", "max_tokens": MAX_TOKENS},
+        self.pad: int = self.tokenizer.pad_token_id
+        trunk, head, sizes = (
+            (Graph(name, self._lengths), nn.Identity(), Sizes.beside(name))
+            if arithmetic == "graph"
+            else _text_tower(name, self.pad)
         )
-        self.dim: int = model.config.projection_dim
+        self.max_tokens = MAX_TOKENS
+        preparation = {"kind": "clap_text", "max_tokens": MAX_TOKENS}
+        super().__init__(trunk, head, sizes.width, preparation)
+        self.compute_in(arithmetic)
+        self.dim = sizes.dim
+
+    def _lengths(self, ids: Int[Tensor, "step token"]) -> Int[Tensor, " step"]:
+        return (ids != self.pad).sum(dim=1)
 
     def prepare(self, texts: list[str]) -> Int[Tensor, "step token"]:
         """Token ids, cut at 77 and padded to the longest text."""
@@ -125,6 +157,12 @@ class ClapTextEncoder(Encoder):
     def count_cut(self, texts: list[str]) -> int:
         """How many texts are too long for the tower and lose their end."""
         return count_longer(self.tokenizer, texts, MAX_TOKENS)
+
+
+def _text_tower(name: str, pad: int) -> tuple[nn.Module, nn.Module, Sizes]:
+    model: Any = load(ClapTextModelWithProjection, name, use_safetensors=True, dtype=torch.float32)
+    sizes = Sizes(dim=model.config.projection_dim, width=model.config.hidden_size)
+    return _TextTrunk(model.text_model, pad), model.text_projection, sizes
 
 
 class _TextTrunk(nn.Module):

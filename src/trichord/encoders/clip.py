@@ -1,7 +1,6 @@
 """CLIP's text and vision towers (Radford et al., 2021) as encoders."""
 
 import re
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,11 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from trichord.encoders.encoder import Encoder, Pooling
+from trichord.encoders.encoder import Arithmetic, Encoder, Pooling
+from trichord.encoders.graph import Graph, Sizes
+from trichord.encoders.patch_dropout import checked, thinned
 from trichord.encoders.pretrained import load
-from trichord.media.plan import FramePlan
+from trichord.media.plan import FramePlan, Nearest
 from trichord.types.tensors import Features, Padded
 
 MAX_TOKENS = 77
@@ -31,32 +32,42 @@ class ClipTextEncoder(Encoder):
     tokens, of which the last one is the end of text; `pooled` is the end of text either way.
     """
 
-    def __init__(self, name: str, *, tokens: bool = False, longest: int = MAX_TOKENS) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        tokens: bool = False,
+        longest: int = MAX_TOKENS,
+        arithmetic: Arithmetic = "float32",
+    ) -> None:
         """Load the tower.
 
         Args:
             name: Folder or hub name.
             tokens: Give each token a step: fusions that look at words need them.
             longest: Tokens after which a text is cut, start and end of text included.
+            arithmetic: In torch, or by the graph beside the folder.
 
         Raises:
             UserError: No such model.
         """
-        model: Any = load(
-            CLIPTextModelWithProjection, name, use_safetensors=True, dtype=torch.float32
+        trunk, head, sizes = (
+            (Graph(name, self._lengths), nn.Identity(), Sizes.beside(name))
+            if arithmetic == "graph"
+            else _text_tower(name, tokens)
         )
         self.tokenizer: Any = load(CLIPTokenizer, name)
         self.tokens = tokens
         self.end: int = self.tokenizer.eos_token_id
-        self.max_tokens: int = min(longest, model.config.max_position_embeddings)
+        self.max_tokens: int = min(longest, sizes.positions)
         preparation = {"kind": "clip_text", "max_tokens": self.max_tokens}
-        super().__init__(
-            _TextTrunk(model.text_model, tokens),
-            model.text_projection,
-            model.config.hidden_size,
-            preparation | ({"tokens": True} if tokens else {}),
-        )
-        self.dim: int = model.config.projection_dim
+        preparation |= {"tokens": True} if tokens else {}
+        super().__init__(trunk, head, sizes.width, preparation)
+        self.compute_in(arithmetic)
+        self.dim = sizes.dim
+
+    def _lengths(self, ids: Int[Tensor, "step token"]) -> Int[Tensor, " step"]:
+        return lengths(ids, self.end)
 
     def prepare(self, texts: list[str]) -> Int[Tensor, "step token"]:
         """Token ids, cut at the tower's length (77 for CLIP) and padded to the longest text."""
@@ -101,6 +112,16 @@ class ClipTextEncoder(Encoder):
         ends = steps[torch.arange(len(steps), device=steps.device), last]
         ends = ends.float() * read.mask.any(dim=1, keepdim=True)
         return Features(F.normalize(ends, dim=-1), steps, read.mask)
+
+
+def _text_tower(name: str, tokens: bool) -> tuple[nn.Module, nn.Module, Sizes]:
+    model: Any = load(CLIPTextModelWithProjection, name, use_safetensors=True, dtype=torch.float32)
+    sizes = Sizes(
+        dim=model.config.projection_dim,
+        width=model.config.hidden_size,
+        positions=model.config.max_position_embeddings,
+    )
+    return _TextTrunk(model.text_model, tokens), model.text_projection, sizes
 
 
 class _TextTrunk(nn.Module):
@@ -155,49 +176,105 @@ class ClipVisionEncoder(Encoder):
     """Frames (step, 3, side, side) to features; the head starts as CLIP's visual projection."""
 
     def __init__(
-        self, name: str, *, frames_per_second: float, max_frames: int, pooling: Pooling = "mean"
+        self,
+        name: str,
+        *,
+        frames_per_second: float,
+        max_frames: int,
+        nearest: Nearest = "exact",
+        pooling: Pooling = "mean",
+        patch_dropout: float = 0.0,
+        arithmetic: Arithmetic = "float32",
     ) -> None:
-        model: Any = load(
-            CLIPVisionModelWithProjection, name, use_safetensors=True, dtype=torch.float32
+        """Load the tower.
+
+        Args:
+            name: Folder or hub name.
+            frames_per_second: Of a clip.
+            max_frames: Of a clip.
+            nearest: The frame shown at a time, or the keyframe before it.
+            pooling: How frames become one vector.
+            patch_dropout: Share of a frame's patches that the trunk does not see while it trains.
+            arithmetic: In torch, or by the graph beside the folder.
+
+        Raises:
+            UserError: No such model, or a share that is none.
+        """
+        trunk, head, sizes = (
+            (Graph(name), nn.Identity(), Sizes.beside(name))
+            if arithmetic == "graph"
+            else _vision_tower(name, checked(patch_dropout, "vision"))
         )
         self.processor: Any = load(CLIPImageProcessorPil, name)
+        self._level: Float[np.ndarray, "3 level"] | None = None
         self.frames = FramePlan(
             per_second=frames_per_second,
             count=max_frames,
             short_side=self.processor.size["shortest_edge"],
+            nearest=nearest,
         )
         # The PIL back end resizes slightly differently from torchvision's: it belongs to the key.
         preparation = {
             "kind": "clip_vision",
-            "frames": asdict(self.frames),
+            "frames": self.frames.described(),
             "crop": dict(self.processor.crop_size),
             "mean": list(self.processor.image_mean),
             "std": list(self.processor.image_std),
             "resize": "pil",
         }
-        super().__init__(
-            _VisionTrunk(model.vision_model),
-            model.visual_projection,
-            model.config.hidden_size,
-            preparation,
-            pooling,
-        )
-        self.dim: int = model.config.projection_dim
+        super().__init__(trunk, head, sizes.width, preparation, pooling)
+        self.compute_in(arithmetic)
+        self.dim = sizes.dim
 
     def prepare(
         self, frames: UInt8[np.ndarray, "step height width 3"]
     ) -> Float[Tensor, "step 3 side side"]:
         """Frames as the tower takes them: centre-cropped, scaled and normalised with CLIP's figures."""
+        side = self.processor.crop_size
+        height, width = side["height"], side["width"]
         if not len(frames):
-            side = self.processor.crop_size
-            return torch.zeros(0, 3, side["height"], side["width"])
-        return self.processor(list(frames), return_tensors="pt")["pixel_values"]
+            return torch.zeros(0, 3, height, width)
+        _, high, wide, _ = frames.shape
+        as_wanted = min(high, wide) == self.frames.short_side and high >= height and wide >= width
+        if not (as_wanted and self.processor.do_center_crop):
+            return self.processor(list(frames), return_tensors="pt")["pixel_values"]
+        top, left = (high - height) // 2, (wide - width) // 2
+        cropped = frames[:, top : top + height, left : left + width]
+        prepared = np.empty((len(frames), 3, height, width), np.float32)
+        for channel, levels in enumerate(self._levels()):
+            np.take(levels, cropped[..., channel], out=prepared[:, channel], mode="clip")
+        return torch.from_numpy(prepared)
+
+    def _levels(self) -> Float[np.ndarray, "3 level"]:
+        """What the processor makes of each of the 256 values: looking them up takes a third of the time."""
+        if self._level is None:
+            # Several rows: one or three would be taken for channels.
+            ramp = np.zeros((8, 256, 3), np.uint8) + np.arange(256, dtype=np.uint8)[:, None]
+            made = self.processor(
+                [ramp], return_tensors="np", do_resize=False, do_center_crop=False
+            )
+            self._level = np.asarray(made["pixel_values"])[0, :, 0]
+        return self._level
+
+
+def _vision_tower(name: str, patch_dropout: float) -> tuple[nn.Module, nn.Module, Sizes]:
+    model: Any = load(
+        CLIPVisionModelWithProjection, name, use_safetensors=True, dtype=torch.float32
+    )
+    sizes = Sizes(dim=model.config.projection_dim, width=model.config.hidden_size)
+    return _VisionTrunk(model.vision_model, patch_dropout), model.visual_projection, sizes
 
 
 class _VisionTrunk(nn.Module):
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, patch_dropout: float) -> None:
         super().__init__()
         self.model = model
+        self.patch_dropout = patch_dropout
 
     def forward(self, pixels: Float[Tensor, "step 3 side side"]) -> Float[Tensor, "step width"]:
-        return self.model(pixel_values=pixels).pooler_output
+        if not (self.training and self.patch_dropout):
+            return self.model(pixel_values=pixels).pooler_output
+        tower: Any = self.model
+        hidden = tower.pre_layrnorm(thinned(tower.embeddings(pixels), self.patch_dropout))
+        read = tower.encoder(inputs_embeds=hidden).last_hidden_state
+        return tower.post_layernorm(read[:, 0])

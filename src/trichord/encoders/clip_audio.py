@@ -10,7 +10,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from trichord.encoders.encoder import AudioEncoder, Pooling
+from trichord.encoders.encoder import Arithmetic, AudioEncoder, Pooling
+from trichord.encoders.graph import SOUND, Graph, Sizes
+from trichord.encoders.patch_dropout import checked, thinned
 from trichord.encoders.pretrained import load
 from trichord.encoders.spectrogram import Rule, Spectrogram, masked, segments
 from trichord.types import UserError
@@ -28,13 +30,31 @@ UNKNOWN_SOUND = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pictures:
-    """How a spectrogram becomes the tower's pictures."""
+    """How a spectrogram becomes the tower's pictures; while it trains it sees a part of each."""
 
     frames: int
     padding: Rule
     longest: int
     channels: Channels
     masking: Rule
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tower:
+    """Where an audio tower comes from.
+
+    Attributes:
+        name: Folder or hub name of a CLIP model.
+        scratch: Take only the tower's sizes and draw its weights.
+        head: Start from the tower's projection, or from a new one.
+        arithmetic: In torch, or by the graph beside the folder.
+    """
+
+    name: str
+    scratch: bool = False
+    head: Literal["pretrained", "linear"] = "pretrained"
+    arithmetic: Arithmetic = "float32"
 
 
 class ClipAudioEncoder(AudioEncoder):
@@ -47,10 +67,8 @@ class ClipAudioEncoder(AudioEncoder):
 
     def __init__(
         self,
-        name: str,
+        tower: Tower,
         *,
-        scratch: bool,
-        head: Literal["pretrained", "linear"],
         token: SoundToken,
         spectrogram: Spectrogram,
         pictures: Pictures,
@@ -60,9 +78,7 @@ class ClipAudioEncoder(AudioEncoder):
         """Start from a CLIP vision tower, or from its shape alone.
 
         Args:
-            name: Folder or hub name of the CLIP model.
-            scratch: Take only the tower's sizes and draw its weights.
-            head: Start from the tower's projection, or from a new one.
+            tower: Where it comes from.
             token: Where to listen between speech and events.
             spectrogram: Waves to decibels.
             pictures: Decibels to segments.
@@ -72,25 +88,20 @@ class ClipAudioEncoder(AudioEncoder):
         Raises:
             UserError: No such model, or segments that its patches do not divide.
         """
-        model: Any = (
-            CLIPVisionModelWithProjection(load(CLIPVisionConfig, name))
-            if scratch
-            else load(
-                CLIPVisionModelWithProjection, name, use_safetensors=True, dtype=torch.float32
-            )
+        trunk, head, sizes = (
+            (SoundGraph(tower.name), nn.Identity(), Sizes.beside(tower.name))
+            if tower.arithmetic == "graph"
+            else _sound_tower(tower, (pictures.frames, spectrogram.mels), pictures.dropout)
         )
         self.spectrogram = spectrogram
         self.pictures = pictures
         self.rate = spectrogram.rate
         self.stereo = pictures.channels == "left_mean_right"
         self.sound_seconds = sound_seconds
-        trunk = SoundTrunk(model.vision_model, (pictures.frames, spectrogram.mels))
-        width, dim = model.config.hidden_size, model.config.projection_dim
-        projection = model.visual_projection
         super().__init__(
             trunk,
-            projection if head == "pretrained" else nn.Linear(width, dim, bias=False),
-            width,
+            head,
+            sizes.width,
             {
                 "kind": "clip_audio",
                 "sound_seconds": sound_seconds,
@@ -104,13 +115,14 @@ class ClipAudioEncoder(AudioEncoder):
             },
             pooling,
         )
+        self.compute_in(tower.arithmetic)
         self.choose_token(token)
-        self.dim: int = model.config.projection_dim
+        self.dim = sizes.dim
 
     @property
-    def sound_trunk(self) -> "SoundTrunk":
+    def sound_trunk(self) -> "SoundTrunk | SoundGraph":
         """The trunk."""
-        assert isinstance(self.trunk, SoundTrunk)
+        assert isinstance(self.trunk, SoundTrunk | SoundGraph)
         return self.trunk
 
     def choose_token(self, token: SoundToken) -> None:
@@ -153,6 +165,23 @@ class ClipAudioEncoder(AudioEncoder):
         return self.cut(masked(heard, rule=self.pictures.masking, random=random))
 
 
+def _sound_tower(
+    tower: Tower, picture: tuple[int, int], dropout: float
+) -> tuple[nn.Module, nn.Module, Sizes]:
+    model: Any = (
+        CLIPVisionModelWithProjection(load(CLIPVisionConfig, tower.name))
+        if tower.scratch
+        else load(
+            CLIPVisionModelWithProjection, tower.name, use_safetensors=True, dtype=torch.float32
+        )
+    )
+    trunk = SoundTrunk(model.vision_model, picture, checked(dropout, "audio"))
+    sizes = Sizes(dim=model.config.projection_dim, width=model.config.hidden_size)
+    new = tower.head == "linear"
+    head = nn.Linear(sizes.width, sizes.dim, bias=False) if new else model.visual_projection
+    return trunk, head, sizes
+
+
 class SoundTrunk(nn.Module):
     """A CLIP vision tower that takes a sound token behind the patches.
 
@@ -162,18 +191,20 @@ class SoundTrunk(nn.Module):
         tokens: Verbal, nonverbal.
     """
 
-    def __init__(self, tower: Any, picture: tuple[int, int]) -> None:
+    def __init__(self, tower: Any, picture: tuple[int, int], dropout: float = 0.0) -> None:
         """Take a tower's layers.
 
         Args:
             tower: A CLIP vision transformer of `transformers`.
             picture: Time steps and bands of a picture.
+            dropout: Share of the patches that it does not see while it trains.
 
         Raises:
             UserError: A picture is no whole number of patches.
         """
         super().__init__()
         self.token: SoundToken = UNKNOWN_SOUND
+        self.dropout = dropout
         embeddings = tower.embeddings
         width, patch = embeddings.embed_dim, embeddings.patch_size
         if picture[0] % patch or picture[1] % patch:
@@ -204,28 +235,71 @@ class SoundTrunk(nn.Module):
             sound: Each picture's place between verbal (0) and nonverbal (1); heeded under `clip`.
         """
         patches = self.patches(pictures.expand(-1, 3, -1, -1)).flatten(2).transpose(1, 2)
-        first = self.class_embedding.expand(len(patches), 1, -1)
+        # Not len(), here and below: an export would take it for a constant.
+        first = self.class_embedding.expand(patches.shape[0], 1, -1)
         hidden = torch.cat([first, patches], dim=1) + self.positions[:-1]
-        hidden = torch.cat([hidden, self._sound_tokens(len(patches), sound)], dim=1)
+        if self.training and self.dropout:
+            hidden = thinned(hidden, self.dropout)
+        hidden = torch.cat([hidden, self._sound_tokens(patches, sound)], dim=1)
         read = self.layers(inputs_embeds=self.before(hidden)).last_hidden_state
         return self.after(read[:, 0])
 
     def _sound_tokens(
-        self, count: int, sound: Float[Tensor, " step"] | None
+        self, patches: Float[Tensor, "step patch width"], sound: Float[Tensor, " step"] | None
     ) -> Float[Tensor, "step token width"]:
         """None, one or two tokens a picture; two stand at the same position."""
+        count = patches.shape[0]
         if self.token == "none":
             return self.tokens.new_zeros(count, 0, self.tokens.shape[1])
         if self.token == "both":
             return (self.tokens + self.positions[-1]).expand(count, -1, -1)
-        share = self.tokens.new_full(
-            (count,), UNKNOWN_SOUND if self.token == "clip" else self.token
-        )
-        if self.token == "clip" and sound is not None:
-            share = sound.to(share.dtype)
+        share = shares(self.token, patches, sound).to(self.tokens)
         verbal, nonverbal = self.tokens
         mixed = (1 - share)[:, None] * verbal + share[:, None] * nonverbal
         return (mixed + self.positions[-1])[:, None]
+
+
+class SoundGraph(Graph):
+    """The same tower as a graph; where to listen is an input of it, unless it has both tokens or none."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.token: SoundToken = UNKNOWN_SOUND
+
+    def forward(self, *inputs: Float[Tensor, "step ..."]) -> Float[Tensor, "step dim"]:
+        """As the tower's, projected.
+
+        Raises:
+            UserError: A number and `both` or `none` cannot take each other's place.
+        """
+        pictures, *told = inputs
+        mixes = any(one.name == SOUND for one in self.session.get_inputs())
+        if mixes == (self.token in ("both", "none")):
+            raise UserError(
+                f"{self.file} was exported {'with' if mixes else 'without'} a mixture of sound tokens "
+                f"and cannot listen at {self.token!r}: export a run that does."
+            )
+        if not mixes:
+            return self.run(pictures)
+        return self.run(pictures, shares(self.token, pictures, told[0] if told else None))
+
+
+def shares(
+    token: SoundToken,
+    pictures: Float[Tensor, "step ..."],
+    sound: Float[Tensor, " step"] | None,
+) -> Float[Tensor, " step"]:
+    """Each picture's place between verbal (0) and nonverbal (1).
+
+    Args:
+        token: A number, or `clip`.
+        pictures: How many there are, and where.
+        sound: What each clip says of itself; heeded under `clip`.
+    """
+    if token == "clip" and sound is not None:
+        return sound
+    share = UNKNOWN_SOUND if token == "clip" else float(token)
+    return torch.full((pictures.shape[0],), share, device=pictures.device)
 
 
 def positions_on(

@@ -4,6 +4,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Literal
 
 import numpy as np
@@ -20,6 +21,8 @@ STEPS_AT_ONCE = 64
 
 Pooling = Literal["mean", "mean_of_unit"]
 """How steps become one vector: SLAVA normalises their mean, CLIP4VLA each of them and then the mean."""
+Arithmetic = Literal["float32", "bfloat16", "graph"]
+"""What a tower is computed in: torch in full or in half precision, or an ONNX graph of it."""
 
 
 class Encoder(nn.Module):
@@ -33,9 +36,11 @@ class Encoder(nn.Module):
         head: (..., width) to (..., dim).
         preparation: What turns media into trunk inputs, as JSON values; part of the fingerprint.
         heeds_sound: Whether the trunk takes each clip's place between verbal and nonverbal.
+        steps_meet: Whether steps change one another's features while the trunk trains (BatchNorm).
     """
 
     heeds_sound = False
+    steps_meet = False
 
     def __init__(
         self,
@@ -52,8 +57,30 @@ class Encoder(nn.Module):
         self.preparation = dict(preparation)
         self.pooling: Pooling = pooling
         self._fingerprint: str | None = None
+        self.arithmetic: Arithmetic = "float32"
+        self._compiled = False
         self.trunk_changed = False
         self.freeze_trunk()
+
+    def compute_in(self, arithmetic: Arithmetic) -> None:
+        """Say what the trunk is computed in from now on; features are float32 in any case.
+
+        Half precision gives the same text or clip another vector, so it belongs to the fingerprint.
+        """
+        self.arithmetic = arithmetic
+        self.preparation.pop("arithmetic", None)
+        if arithmetic == "bfloat16":
+            self.preparation["arithmetic"] = arithmetic
+        self._fingerprint = None
+
+    def compile_trunk(self) -> None:
+        """Have torch compile the trunk; each size of portion costs a compilation at its first use.
+
+        Portions are filled up to a power of two, so that there are few sizes; what fills them is
+        thrown away. Features stay what they are within 1e-5.
+        """
+        self._compiled = True
+        self.trunk.compile(dynamic=False)
 
     def freeze_trunk(self) -> None:
         """Keep the trunk as it is: no gradients, evaluation mode even while the head trains."""
@@ -115,21 +142,55 @@ class Encoder(nn.Module):
         values[mask] = features
         return Padded(values, mask)
 
+    def read_rows(self, rows: list[Shaped[Tensor, "_ ..."]]) -> Padded:
+        """Apply the trunk to clips of different length; what is padded are features, never inputs.
+
+        Args:
+            rows: Of each clip, (step, ...) trunk inputs; all on the device of the tower.
+
+        Returns:
+            (batch, step, width) trunk features, zero where masked.
+        """
+        real = [row for row in rows if len(row)] or rows[:1]
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.trunk_trains):
+            features = self.read_steps(torch.cat(real))
+        padded = Padded.stack(list(features.split([len(row) for row in rows])))
+        return padded.to(features.device)
+
     def read_steps(
         self, steps: Shaped[Tensor, "step ..."], sound: Float[Tensor, " step"] | None = None
     ) -> Float[Tensor, "step *token width"]:
         """Apply the trunk to steps in portions, so that memory does not grow with their number."""
         if not len(steps):
             return torch.zeros(0, self.width, device=steps.device)
-        if sound is None or not self.heeds_sound:
-            return torch.cat([self.trunk(portion) for portion in steps.split(STEPS_AT_ONCE)])
-        pairs = zip(steps.split(STEPS_AT_ONCE), sound.split(STEPS_AT_ONCE), strict=True)
-        return torch.cat([self.trunk(portion, token) for portion, token in pairs])
+        told = (steps,) if sound is None or not self.heeds_sound else (steps, sound)
+        portions = zip(*(one.split(STEPS_AT_ONCE) for one in told), strict=True)
+        halved = self.arithmetic == "bfloat16"
+        # Otherwise nothing is entered: a training in half precision has its own context around this.
+        with torch.autocast(steps.device.type, torch.bfloat16) if halved else nullcontext():
+            read = torch.cat([self._read_portion(*portion) for portion in portions])
+        return read.float() if halved else read
+
+    def _read_portion(
+        self, *told: Shaped[Tensor, "step ..."]
+    ) -> Float[Tensor, "step *token width"]:
+        count = len(told[0])
+        spare = filled(count) - count
+        if not (self._compiled and spare) or (self.steps_meet and self.trunk.training):
+            return self.trunk(*told)
+        # Repeated rather than zero: a tower need not be finite on what no preparation gives.
+        more = [torch.cat([one, one[-1:].expand(spare, *one.shape[1:])]) for one in told]
+        return self.trunk(*more)[:count]
 
     def forward(self, read: Padded) -> Features:
         """Project trunk features into the shared space and average them over time."""
         steps = self.head(read.values)
         return Features(pooled(steps, read.mask, self.pooling), steps, read.mask)
+
+
+def filled(count: int) -> int:
+    """The least power of two that is not below a count."""
+    return 1 << (count - 1).bit_length()
 
 
 class AudioEncoder(Encoder, ABC):

@@ -1,123 +1,26 @@
 """Where each query's right answer stands in its gallery.
 
-Scores are read block by block. Those that are products of vectors are made on the way in float64, and
-their matrix is never held: BLAS rounds a product differently at the edge of a block, so that in float32
-identical vectors may score 1e-7 apart and a collapsed model would seem to rank by chance. A score
-within `TOLERANCE` of the right answer's counts as tied with it.
+Scores are read block by block (see `counting`), and their matrix is never held. A score within
+`TOLERANCE` of the right answer's counts as tied with it.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
 
+from trichord.evaluation.counting import CHUNK, TOLERANCE, Wrong, count_wrong
+from trichord.evaluation.scores import Products, ScoreMatrix, Scores, some, unit
+
+__all__ = [
+    "CHUNK", "TOLERANCE", "Products", "Ranks", "RanksOfSets", "ScoreMatrix", "Scores", "Ties",
+    "rank_answers", "rank_both", "rank_sets", "ranks_of_answers", "ranks_of_sets", "unit",
+]  # fmt: skip
+
 Ties = Literal["pessimistic", "expected", "optimistic"]
 """What a tie means: every tied item stands before ours, the mean over all orders, or none does."""
-
-TOLERANCE = 1e-6
-"""Scores closer than this are tied: towers that run in float32 do not tell them apart."""
-
-CHUNK = 1024
-"""Queries, and gallery items, scored at once: 8 MiB of scores."""
-
-
-@runtime_checkable
-class Scores(Protocol):
-    """What each query scores against each item of a gallery; higher is better."""
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """How many queries and items."""
-        ...
-
-    def block(self, queries: slice, items: slice) -> Float[ndarray, "query item"]:
-        """A stretch of queries against a stretch of items; the caller may write into it."""
-        ...
-
-    def pairs(
-        self, queries: Int[ndarray, " pair"], items: Int[ndarray, " pair"]
-    ) -> Float[ndarray, " pair"]:
-        """Query and item of each pair."""
-        ...
-
-    def turned(self, items: Int[ndarray, " chosen"]) -> "Scores":
-        """The same scores with some of the items, in this order, asking for the queries."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Products:
-    """Scores that are inner products of vectors, made when they are read."""
-
-    queries: Float[ndarray, "query dim"]
-    gallery: Float[ndarray, "item dim"]
-
-    @classmethod
-    def cosines(
-        cls, queries: Shaped[ndarray, "query dim"], gallery: Shaped[ndarray, "item dim"]
-    ) -> "Products":
-        """Of vectors of any length but zero; only their direction counts.
-
-        Raises:
-            ValueError: A vector is zero or not finite.
-        """
-        return cls(unit(queries, "query"), unit(gallery, "gallery"))
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """See `Scores`."""
-        return len(self.queries), len(self.gallery)
-
-    def block(self, queries: slice, items: slice) -> Float[ndarray, "query item"]:
-        """See `Scores`."""
-        return self.queries[queries] @ self.gallery[items].T
-
-    def pairs(
-        self, queries: Int[ndarray, " pair"], items: Int[ndarray, " pair"]
-    ) -> Float[ndarray, " pair"]:
-        """See `Scores`."""
-        return np.einsum("pd,pd->p", self.queries[queries], self.gallery[items])
-
-    def turned(self, items: Int[ndarray, " chosen"]) -> "Products":
-        """See `Scores`."""
-        return Products(self.gallery[items], self.queries)
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreMatrix:
-    """Scores that a model gave pair by pair: too dear to be made twice, so they are held.
-
-    Raises:
-        ValueError: A score is not finite: it would beat, and be beaten by, nothing.
-    """
-
-    values: Float[ndarray, "query item"]
-
-    def __post_init__(self) -> None:
-        if broken := np.flatnonzero(~np.isfinite(self.values).all(axis=1)).tolist():
-            raise ValueError(f"Scores that are not finite: rows {_some(broken)}.")
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """See `Scores`."""
-        return len(self.values), self.values.shape[1]
-
-    def block(self, queries: slice, items: slice) -> Float[ndarray, "query item"]:
-        """See `Scores`."""
-        return self.values[queries, items].astype(np.float64)
-
-    def pairs(
-        self, queries: Int[ndarray, " pair"], items: Int[ndarray, " pair"]
-    ) -> Float[ndarray, " pair"]:
-        """See `Scores`."""
-        return self.values[queries, items].astype(np.float64)
-
-    def turned(self, items: Int[ndarray, " chosen"]) -> "ScoreMatrix":
-        """See `Scores`."""
-        return ScoreMatrix(self.values[:, items].T)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,10 +147,32 @@ def rank_answers(scores: Scores, answers: Int[ndarray, " query"], *, chunk: int 
     Raises:
         ValueError: An answer is no item.
     """
-    queries, items = scores.shape
-    _require_rows(answers, items, "answers")
-    wrong = _count_wrong(scores, np.arange(queries), answers, chunk)
+    _require_rows(answers, scores.shape[1], "answers")
+    wrong = count_wrong(scores, answers, queries=False, chunk=chunk).items
     return Ranks(wrong.better, wrong.tied)
+
+
+def rank_both(
+    scores: Scores, answers: Int[ndarray, " query"], *, chunk: int = CHUNK
+) -> tuple[Ranks, RanksOfSets]:
+    """Rank the right item of each query, and for each such item all queries that it is right for.
+
+    Both come from one reading of the scores; they are what `rank_answers` gives, and `rank_sets` of
+    the turned scores.
+
+    Args:
+        scores: Of queries, such as captions, against items, such as clips.
+        answers: The item that is right for each query; several queries may share it.
+        chunk: Queries and items read at once; changes memory, never the result.
+
+    Raises:
+        ValueError: An answer is no item.
+    """
+    _require_rows(answers, scores.shape[1], "answers")
+    counted = count_wrong(scores, answers, chunk=chunk)
+    _, owner = np.unique(answers, return_inverse=True)
+    sets = _among(counted.score, owner, counted.queries)
+    return Ranks(counted.items.better, counted.items.tied), sets
 
 
 def rank_sets(scores: Scores, owner: Int[ndarray, " item"], *, chunk: int = CHUNK) -> RanksOfSets:
@@ -264,13 +189,19 @@ def rank_sets(scores: Scores, owner: Int[ndarray, " item"], *, chunk: int = CHUN
     queries = scores.shape[0]
     _require_rows(owner, queries, "owner")
     if missing := np.flatnonzero(np.bincount(owner, minlength=queries) == 0).tolist():
-        raise ValueError(f"Queries without any right item have no rank: {_some(missing)}.")
-    answer = np.argsort(owner, kind="stable")
-    wrong = _count_wrong(scores, owner[answer], answer, chunk)
-    best_first = np.lexsort((-wrong.score, owner[answer]))
-    query, score = owner[answer][best_first], wrong.score[best_first]
+        raise ValueError(f"Queries without any right item have no rank: {some(missing)}.")
+    counted = count_wrong(scores.turned(), owner, items=False, chunk=chunk)
+    return _among(counted.score, owner, counted.queries)
+
+
+def _among(
+    score: Float[ndarray, " item"], owner: Int[ndarray, " item"], wrong: Wrong
+) -> RanksOfSets:
+    """Right items in the order of their ranks, with where they stand among their like."""
+    best_first = np.lexsort((-score, owner))
+    query, score = owner[best_first], score[best_first]
     place = np.arange(len(query)) - np.searchsorted(query, query)
-    among = np.full((queries, int(place.max(initial=0)) + 1), -np.inf)
+    among = np.full((int(owner.max(initial=-1)) + 1, int(place.max(initial=0)) + 1), -np.inf)
     among[query, place] = score
     lead = among[query] - score[:, None]
     return RanksOfSets(
@@ -283,58 +214,6 @@ def rank_sets(scores: Scores, owner: Int[ndarray, " item"], *, chunk: int = CHUN
     )
 
 
-def unit(vectors: Shaped[ndarray, "row dim"], name: str) -> Float[ndarray, "row dim"]:
-    """The vectors at length 1, in float64.
-
-    Raises:
-        ValueError: A vector is not finite or has length zero; `name` and the rows are told.
-    """
-    wide = vectors.astype(np.float64)
-    length = np.linalg.norm(wide, axis=1, keepdims=True)
-    if broken := np.flatnonzero(~np.isfinite(length[:, 0])).tolist():
-        raise ValueError(f"{name.capitalize()} vectors that are not finite: rows {_some(broken)}.")
-    if empty := np.flatnonzero(length[:, 0] == 0).tolist():
-        raise ValueError(f"{name.capitalize()} vectors of length zero: rows {_some(empty)}.")
-    wide /= length
-    return wide
-
-
-@dataclass(frozen=True, slots=True)
-class _Wrong:
-    """For each pair of a query and a right answer: its score, and the wrong items beside it."""
-
-    score: Float[ndarray, " pair"]
-    better: Int[ndarray, " pair"]
-    tied: Int[ndarray, " pair"]
-
-
-def _count_wrong(
-    scores: Scores, query: Int[ndarray, " pair"], answer: Int[ndarray, " pair"], chunk: int
-) -> _Wrong:
-    """Count the wrong items that beat or tie each (query, answer) pair; sorted by query."""
-    queries, gallery = scores.shape
-    score = np.empty(len(query))
-    better, above = np.zeros((2, len(query)), dtype=np.int64)
-    for rows in _spans(queries, chunk):
-        pairs = slice(*np.searchsorted(query, (rows.start, rows.stop)))
-        row, right = query[pairs] - rows.start, answer[pairs]
-        score[pairs] = scores.pairs(query[pairs], right)
-        one_each = len(row) == rows.stop - rows.start
-        for items in _spans(gallery, chunk):
-            block = scores.block(rows, items)
-            here = (right >= items.start) & (right < items.stop)
-            block[row[here], right[here] - items.start] = -np.inf
-            beside = block if one_each else block[row]
-            better[pairs] += _count_rows(beside > score[pairs, None] + TOLERANCE)
-            above[pairs] += _count_rows(beside >= score[pairs, None] - TOLERANCE)
-    return _Wrong(score, better, above - better)
-
-
-def _count_rows(mask: Shaped[ndarray, "row item"]) -> Int[ndarray, " row"]:
-    """How many are true in each row; on bytes twice as fast as numpy's count_nonzero."""
-    return mask.view(np.uint8).sum(axis=1, dtype=np.uint32).astype(np.int64)
-
-
 def _within(
     k: int, better: Int[ndarray, " row"], tied: Int[ndarray, " row"]
 ) -> Float[ndarray, " row"]:
@@ -342,17 +221,6 @@ def _within(
     return np.clip((k - better) / (tied + 1), 0.0, 1.0)
 
 
-def _spans(count: int, chunk: int) -> Iterator[slice]:
-    for start in range(0, count, chunk):
-        yield slice(start, min(start + chunk, count))
-
-
 def _require_rows(index: Int[ndarray, " row"], below: int, name: str) -> None:
     if outside := np.flatnonzero((index < 0) | (index >= below)).tolist():
-        raise ValueError(f"{name} points outside 0..{below - 1} at rows {_some(outside)}.")
-
-
-def _some(rows: list[int]) -> str:
-    """The first few row numbers, and how many there are beyond."""
-    shown = ", ".join(map(str, rows[:5]))
-    return shown if len(rows) <= 5 else f"{shown} and {len(rows) - 5} more"
+        raise ValueError(f"{name} points outside 0..{below - 1} at rows {some(outside)}.")

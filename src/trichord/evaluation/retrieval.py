@@ -15,7 +15,7 @@ from numpy import ndarray
 from trichord.evaluation.bootstrap import Estimate
 from trichord.evaluation.gallery import ClipVectors, Gallery
 from trichord.evaluation.metrics import Forward, Measure, Reverse
-from trichord.evaluation.ranks import Scores, Ties, rank_answers, rank_sets
+from trichord.evaluation.ranks import Scores, Ties, rank_answers, rank_both
 from trichord.types import CaptionKind
 
 
@@ -111,9 +111,7 @@ def _measure_task(task: Task, vectors: ClipVectors, measure: Measure) -> TaskRes
         return TaskResult(
             name=task.name, queries=0, gallery=one.gallery, forward=None, reverse=None
         )
-    asked, owner = np.unique(one.answers, return_inverse=True)
-    forward = rank_answers(one.scores, one.answers)
-    reverse = rank_sets(one.scores.turned(asked), owner)
+    forward, reverse = rank_both(one.scores, one.answers)
     return TaskResult(
         name=task.name,
         queries=len(one.answers),

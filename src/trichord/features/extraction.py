@@ -1,8 +1,8 @@
 """Reading frozen towers once: media and captions to cached features, resumable at any point."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from trichord.features.source import portions, sound_of
 from trichord.features.store import IMPORTED, FeatureFolder, FeatureRow, FeatureTable
 from trichord.media.decoded import Decoded
 from trichord.media.decoder import Decoder, Request
+from trichord.media.overlap import Overlap
 from trichord.media.plan import DecodePlan
 from trichord.media.signature import file_signature
 from trichord.models.embedder import TEXTS_AT_ONCE, Embedder, TextEncoder
@@ -21,15 +22,36 @@ from trichord.types import MODALITIES, Clip, Modality
 from trichord.types.tensors import Padded
 
 ROWS_AT_ONCE = 32
-"""Clips between two commits: what an interruption can cost."""
+"""Clips between two commits: what an interruption can cost, and how far each stage is ahead."""
+SPANS_AT_ONCE = 64
+"""Clips of a file that are decoded in one pass: memory does not grow with a file's clips."""
 
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """Some clips or captions that are done, with the status of each."""
+    """Some clips or captions that are done: the status of each, and its id or text."""
 
     what: str
     statuses: tuple[str, ...]
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A clip as its towers take it."""
+
+    clip: Clip
+    status: str
+    inputs: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Clips that are stored together, with each tower's features of each."""
+
+    clips: Sequence[Clip]
+    statuses: tuple[str, ...]
+    values: Mapping[str, Sequence[Tensor]]
 
 
 def extract_texts(
@@ -39,7 +61,7 @@ def extract_texts(
     towers = {n: t for n, t in (("text", model.text), ("sound_text", model.sound_text)) if t}
     for name, tower in towers.items():
         table = folder.table(name, tower)
-        done = table.origins()
+        done = table.origins(texts)
         todo = [text for text in dict.fromkeys(texts) if text not in done]
         for rows in portions(len(todo), 16 * TEXTS_AT_ONCE):
             chosen = [todo[i] for i in rows]
@@ -50,7 +72,7 @@ def extract_texts(
                     for row in read_texts(tower, [chosen[i] for i in some], model.device)
                 ]
             table.put([FeatureRow(t, "text", "ok", v) for t, v in zip(chosen, values, strict=True)])
-            yield Extracted(name, ("ok",) * len(chosen))
+            yield Extracted(name, ("ok",) * len(chosen), tuple(chosen))
         table.compact()
 
 
@@ -63,8 +85,10 @@ def extract_media(
 ) -> Iterator[Extracted]:
     """Decode each clip once and read the vision and audio towers; skips what is there already.
 
-    A clip that cannot be read gets a row without steps and its status: it is not tried again until
-    its file changes. Only the towers of `modalities` are read.
+    The next clips are decoded and prepared while the towers are at work, and these work while rows
+    are stored. Several processes may do this at the same time, of the same clips too: rows are
+    replaced, never doubled. A clip that cannot be read gets a row without steps and its status: it is
+    not tried again until its file changes. Only the towers of `modalities` are read.
     """
     towers = {
         name: tower
@@ -78,22 +102,22 @@ def extract_media(
     origins = {n: _origins(clips, signatures, tower.heeds_sound) for n, tower in towers.items()}
     done = {name: _up_to_date(table, origins[name]) for name, table in tables.items()}
     todo = [clip for clip in clips if not all(clip.id in ids for ids in done.values())]
-    yield Extracted("media", ("done",) * (len(clips) - len(todo)))
-    for group in _read(model.plan_of(modalities), todo, decoder):
-        for name, tower in towers.items():
-            inputs = [
-                model.vision_inputs(decoded) if name == "vision" else model.audio_inputs(decoded)
-                for _, decoded in group
-            ]
-            sound = [sound_of(clip) for clip, _ in group]
-            values = read_rows(tower, inputs, model.device, sound)
-            rows = [
-                FeatureRow(clip.id, origins[name][clip.id], decoded.status, value.numpy())
-                for (clip, decoded), value in zip(group, values, strict=True)
-                if clip.id not in done[name]
-            ]
-            tables[name].put(rows)
-        yield Extracted("media", tuple(decoded.status for _, decoded in group))
+    there = {clip.id for clip in clips} - {clip.id for clip in todo}
+    yield Extracted("media", ("done",) * len(there), tuple(sorted(there)))
+    with Overlap() as overlap:
+        decoded = overlap.ahead(_decode(model.plan_of(modalities), todo, decoder), ROWS_AT_ONCE)
+        inputs = overlap.ahead(_prepare(model, towers, decoded), ROWS_AT_ONCE)
+        for group in overlap.ahead(_read(model, towers, inputs), 1):
+            for name, values in group.values.items():
+                rows = zip(group.clips, group.statuses, values, strict=True)
+                tables[name].put(
+                    [
+                        FeatureRow(clip.id, origins[name][clip.id], status, value.numpy())
+                        for clip, status, value in rows
+                        if clip.id not in done[name]
+                    ]
+                )
+            yield Extracted("media", group.statuses, tuple(clip.id for clip in group.clips))
     for table in tables.values():
         table.compact()
 
@@ -136,7 +160,7 @@ def _origins(
 
 def _up_to_date(table: FeatureTable, origins: dict[str, str]) -> set[str]:
     """Clips whose features were read from the bytes they have now, or brought in by the user."""
-    known = table.origins()
+    known = table.origins(origins)
     return {key for key, now in origins.items() if known.get(key) in (now, IMPORTED)}
 
 
@@ -147,20 +171,44 @@ def _signature(path: str) -> str:
         return "unreadable"
 
 
-def _read(
+def _decode(
     plan: DecodePlan, clips: Sequence[Clip], decoder: Decoder
-) -> Iterator[list[tuple[Clip, Decoded]]]:
-    """Decode clips, a file once however many clips it holds, in groups of `ROWS_AT_ONCE`."""
-    files = [list(same) for _, same in groupby(clips, key=lambda clip: clip.path)]
+) -> Iterator[tuple[Clip, Decoded]]:
+    """Decode clips, spans of one file in one pass."""
+    together = [
+        same[i : i + SPANS_AT_ONCE]
+        for same in (list(of_file) for _, of_file in groupby(clips, key=lambda clip: clip.path))
+        for i in range(0, len(same), SPANS_AT_ONCE)
+    ]
     requests = [
         Request(path=same[0].path, spans=tuple((c.start, c.end) for c in same), plan=plan)
-        for same in files
+        for same in together
     ]
-    group: list[tuple[Clip, Decoded]] = []
-    for same, decoded in zip(files, decoder.decode_all(requests), strict=True):
-        group += zip(same, decoded, strict=True)
-        if len(group) >= ROWS_AT_ONCE:
-            yield group
-            group = []
-    if group:
-        yield group
+    for same, decoded in zip(together, decoder.decode_all(requests), strict=True):
+        yield from zip(same, decoded, strict=True)
+
+
+def _prepare(
+    model: Embedder, towers: Collection[str], decoded: Iterable[tuple[Clip, Decoded]]
+) -> Iterator[_Prepared]:
+    for clip, one in decoded:
+        inputs = {
+            name: model.vision_inputs(one) if name == "vision" else model.audio_inputs(one)
+            for name in towers
+        }
+        yield _Prepared(clip, one.status, inputs)
+
+
+def _read(
+    model: Embedder, towers: Mapping[str, Encoder], prepared: Iterator[_Prepared]
+) -> Iterator[_Group]:
+    while some := list(islice(prepared, ROWS_AT_ONCE)):
+        sound = [sound_of(one.clip) for one in some]
+        yield _Group(
+            clips=[one.clip for one in some],
+            statuses=tuple(one.status for one in some),
+            values={
+                name: read_rows(tower, [one.inputs[name] for one in some], model.device, sound)
+                for name, tower in towers.items()
+            },
+        )

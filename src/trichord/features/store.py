@@ -1,24 +1,28 @@
 """Lance tables of trunk features, one an encoder, keyed by what made them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import lance
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from trichord.encoders.encoder import Encoder
+from trichord.storage import Storage
+from trichord.storage.lance_table import KEY, LanceTable
 from trichord.types import UserError
 from trichord.types.tensors import Padded
 
 SCHEMA = pa.schema(
     [
-        pa.field("key", pa.string(), nullable=False),
+        pa.field("key", pa.string(), nullable=False, metadata=KEY),
         pa.field("origin", pa.string(), nullable=False),
         pa.field("status", pa.string(), nullable=False),
         pa.field("steps", pa.int32(), nullable=False),
@@ -26,6 +30,13 @@ SCHEMA = pa.schema(
     ]
 )
 """`values`: steps x width float32, little-endian. Half precision would cost the 1e-5 we promise."""
+
+FRAGMENTS = 64
+"""Small files after which they are joined: every commit opens, and lists, each of them."""
+FRAGMENT_ROWS = 8192
+"""A file of that many rows is joined no further: some hundred megabytes."""
+KEPT = timedelta(minutes=10)
+"""Replaced rows stay on the disk at least so long: for who began to read them before."""
 
 IMPORTED = "imported"
 """The origin of features that were computed elsewhere: never read again from media."""
@@ -74,23 +85,40 @@ class Ragged:
         return Padded(self.values[place] * mask.unsqueeze(-1), mask)
 
 
-class FeatureTable:
-    """The features of one encoder: a Lance table named by its fingerprint."""
+class FeatureTable(LanceTable):
+    """The features of one encoder: a Lance table named by its fingerprint.
 
-    def __init__(self, path: Path, width: int) -> None:
-        self.path = path
+    Several processes may write it at the same time: commits take turns, and each replaces the rows
+    that it brings, so that a key never has two.
+    """
+
+    def __init__(self, storage: Storage, name: str, width: int) -> None:
+        """Name a table, which need not be there yet.
+
+        Args:
+            storage: Where it lies.
+            name: Its name there.
+            width: Of a step's features.
+        """
+        super().__init__(storage, name, SCHEMA, remedy="delete it and run 'trichord extract' again")
         self.width = width
 
     @property
-    def _table(self) -> Any:
-        return lance.dataset(str(self.path)) if self.path.exists() else None
+    def path(self) -> Path:
+        """Where it lies in a folder; nothing is at this path where it lies in a bucket."""
+        return Path(self.uri)
 
-    def origins(self) -> dict[str, str]:
-        """Of every row: key to origin."""
-        if (table := self._table) is None:
-            return {}
-        columns = table.to_table(columns=["key", "origin"])
-        return dict(zip(columns["key"].to_pylist(), columns["origin"].to_pylist(), strict=True))
+    @property
+    def there(self) -> bool:
+        """Whether anything was ever put."""
+        return self.now is not None
+
+    def origins(self, keys: Collection[str] | None = None) -> dict[str, str]:
+        """Key to origin of every row, or of those of some keys."""
+        held = self.rows(["key", "origin"])
+        if keys is not None:
+            held = held.filter(pc.field("key").isin(pa.array(list(keys), pa.string())))
+        return dict(zip(held["key"].to_pylist(), held["origin"].to_pylist(), strict=True))
 
     def put(self, rows: Sequence[FeatureRow]) -> None:
         """Add rows, or replace those of the same key, in one transaction."""
@@ -106,16 +134,26 @@ class FeatureTable:
             ],
             schema=SCHEMA,
         )
-        if (table := self._table) is None:
-            lance.write_dataset(batch, str(self.path), mode="create")
-            return
-        upsert = table.merge_insert("key").when_matched_update_all().when_not_matched_insert_all()
-        upsert.execute(batch)
+        with self.changing() as table:
+            if table is None:
+                options = self.storage.options
+                lance.write_dataset(batch, self.uri, mode="create", storage_options=options)
+                return
+            upsert = table.merge_insert("key").when_matched_update_all()
+            upsert.when_not_matched_insert_all().execute(batch)
+            now = self.now
+            if len(_small(now)) >= FRAGMENTS:
+                _join(now)
 
     def compact(self) -> None:
-        """Join the many small files that a long extraction leaves."""
-        if (table := self._table) is not None and len(table.get_fragments()) > 1:
-            table.optimize.compact_files()
+        """Join the small files that a long extraction leaves, and drop what was replaced a while ago."""
+        if (table := self.now) is None or len(_small(table)) < 2:
+            return
+        with self.changing() as table:
+            _join(table)
+            # Of a bucket's lock the holder may have been taken for dead: what no version names stays.
+            alone = self.storage.local is not None
+            table.cleanup_old_versions(older_than=KEPT, delete_unverified=alone)
 
     def load(self, keys: Iterable[str]) -> tuple[Ragged, tuple[str, ...]]:
         """Features of keys in their order, and the status of each.
@@ -124,8 +162,8 @@ class FeatureTable:
             KeyError: A key has no row.
         """
         wanted = list(keys)
-        table = self._table
-        columns = SCHEMA.empty_table() if table is None else table.to_table()
+        # Not in one piece, as `rows` gives them: features may fill most of the memory.
+        columns = pa.concat_tables(self.scan(self.now, ["key", "status", "values"]))
         place = {key: i for i, key in enumerate(columns["key"].to_pylist())}
         chosen = columns.take(pa.array([place[key] for key in wanted], pa.int64()))
         # A copy: torch wants writable memory, Arrow's is not.
@@ -136,11 +174,26 @@ class FeatureTable:
         return Ragged.of(rows, self.width), tuple(chosen["status"].to_pylist())
 
 
-@dataclass(frozen=True, slots=True)
 class FeatureFolder:
-    """Where the features of a manifest's clips lie, a table an encoder."""
+    """Where the features of a manifest's clips lie, a table an encoder: a folder or a bucket.
 
-    path: Path
+    Attributes:
+        storage: The place.
+    """
+
+    def __init__(self, where: str | Path) -> None:
+        """Name a place, which need not exist yet: a folder or `s3://bucket/prefix`."""
+        self.storage = Storage(where)
+
+    @property
+    def name(self) -> str:
+        """Where it lies, as it was given."""
+        return self.storage.name
+
+    @property
+    def path(self) -> Path:
+        """The same as a path, from which the place can be named again, a bucket too."""
+        return Path(self.name)
 
     @classmethod
     def beside(cls, manifest: Path) -> "FeatureFolder":
@@ -149,7 +202,8 @@ class FeatureFolder:
 
     def table(self, name: str, encoder: Encoder) -> FeatureTable:
         """The table of one encoder, to write to."""
-        return FeatureTable(self.path / f"{name}-{encoder.fingerprint}.lance", encoder.width)
+        file = f"{name}-{encoder.fingerprint}.lance"
+        return FeatureTable(self.storage, file, encoder.width)
 
     def existing(self, name: str, encoder: Encoder) -> FeatureTable:
         """The table of one encoder, to read from.
@@ -158,15 +212,24 @@ class FeatureFolder:
             UserError: There is none; or only those that other weights or settings made.
         """
         table = self.table(name, encoder)
-        if table.path.exists():
+        if table.there:
             return table
-        if others := sorted(self.path.glob(f"{name}-*.lance")):
+        stems = [file.removesuffix(".lance") for file in self.storage.names()]
+        if others := [stem for stem in stems if stem.startswith(f"{name}-")]:
             raise UserError(
-                f"The {name} features in {self.path} were made by other weights or settings "
-                f"({others[0].stem}) than this run's ({table.path.stem}): run 'trichord extract' with "
-                "this run or experiment."
+                f"The {name} features in {self.name} were made by other weights or settings "
+                f"({others[0]}) than this run's ({table.name.removesuffix('.lance')}): run "
+                "'trichord extract' with this run or experiment."
             )
         raise UserError(
-            f"No {name} features in {self.path}: run 'trichord extract' first, or train and evaluate "
+            f"No {name} features in {self.name}: run 'trichord extract' first, or train and evaluate "
             "with --from media."
         )
+
+
+def _small(table: Any) -> list[Any]:
+    return [one for one in table.get_fragments() if one.metadata.physical_rows < FRAGMENT_ROWS]
+
+
+def _join(table: Any) -> None:
+    table.optimize.compact_files(target_rows_per_fragment=FRAGMENT_ROWS)

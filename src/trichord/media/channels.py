@@ -22,6 +22,33 @@ def samples_of(frame: Frame, rows: int) -> Samples:
     return mono_of(frame)[None] if rows == 1 else _left_and_right_of(frame)
 
 
+class Run:
+    """Frames that follow one another, turned into samples together: singly costs as much as decoding."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+        self.length = 0
+        self.queues: list[Any] = []
+
+    def add(self, frame: Frame) -> None:
+        """Append a frame, whose time stamp is lost: a queue would insist on exact ones."""
+        frame.pts = None
+        self.length += frame.samples
+        try:
+            self.queues[-1].write(frame)
+        except (IndexError, ValueError):  # the first one, or of other channels than those before
+            from av import AudioFifo
+
+            self.queues.append(AudioFifo())
+            self.queues[-1].write(frame)
+
+    def take(self) -> Samples:
+        """All samples so far, of which there is one at least; the run begins anew."""
+        pieces = [samples_of(queue.read(), self.rows) for queue in self.queues]
+        self.length, self.queues = 0, []
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1)
+
+
 def mono_of(frame: Frame) -> Mono:
     """Mean of a frame's channels; what is not a number becomes 0."""
     return _finite(_channels_of(frame).mean(axis=0, dtype=np.float32))

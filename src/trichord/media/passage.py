@@ -5,6 +5,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 
 import numpy as np
+from av.error import FFmpegError
 from numpy.typing import NDArray
 
 from trichord.media.decoded import Decoded, samples_in
@@ -14,7 +15,7 @@ from trichord.media.plan import DecodePlan, Limits
 from trichord.media.probe import Status
 from trichord.media.resample import resample
 from trichord.media.sight import Sight
-from trichord.media.sound import FAINTEST, Sound, rate_of
+from trichord.media.sound import Sound, audible, rate_of
 from trichord.media.source import (
     Frame,
     Packet,
@@ -61,7 +62,8 @@ class Passage:
         self.sight: Sight | None = None
         self.sound: Sound | None = None
         if source.video is not None and self.looks:
-            self.sight = Sight(source, sorted(self.users), limits, self._keep)
+            assert plan.frames is not None
+            self.sight = Sight(source, sorted(self.users), plan.frames, limits, self._keep)
         self.heard: dict[int, Span] = {}
         if source.audio is not None and plan.rates:
             self.heard = {number: self._heard(span) for number, span in spans.items()}
@@ -93,18 +95,29 @@ class Passage:
         """Go over the file until every span has been handed on."""
         tracks = [part.track for part in (self.sight, self.sound) if part is not None]
         packets = self._jump(tracks) or self.source.packets(tracks)
+        outstanding = self._outstanding()
         while self.open:
             packet = self._next(packets) if tracks else None
             if packet is None:
                 self._finish()
             elif packet.size:
                 self._feed(packet)
+                if outstanding == self._outstanding():
+                    continue  # most packets settle nothing, and asking costs as much as they do
                 packets = self._jump(tracks) or packets
             self._hand_on()
+            outstanding = self._outstanding()
+
+    def _outstanding(self) -> tuple[int, int, int]:
+        """How many targets are to be found and to be handed on, how many blocks of sound to be read."""
+        sight, sound = self.sight, self.sound
+        return (
+            len(sight.targets) if sight is not None else 0,
+            len(sight.wanted) if sight is not None else 0,
+            len(sound.needed) if sound is not None else 0,
+        )
 
     def _next(self, packets: Packets) -> Packet:
-        from av.error import FFmpegError
-
         try:
             return next(packets, None)
         except FFmpegError as error:  # the rest of the file is unreadable
@@ -112,12 +125,13 @@ class Passage:
             return None
 
     def _feed(self, packet: Packet) -> None:
-        self.position = packet_time(self.source, packet) or self.position
-        self.reached = max(self.reached, packet_end(self.source, packet))
-        if self.sound is not None and packet.stream.index == self.sound.track.index:
-            self.sound.feed(packet)
-        elif self.sight is not None and packet.stream.index == self.sight.track.index:
-            self.sight.feed(packet)
+        time, index = packet_time(self.source, packet), packet.stream.index
+        self.position = time or self.position
+        self.reached = max(self.reached, packet_end(self.source, packet, time))
+        if self.sound is not None and index == self.sound.track.index:
+            self.sound.feed(packet, time)
+        elif self.sight is not None and index == self.sight.track.index:
+            self.sight.feed(packet, time)
             if self.sound is not None:
                 self.sound.pass_by(self.position)
 
@@ -161,8 +175,6 @@ class Passage:
 
     def _land(self, time: float, tracks: list[Track]) -> Packets | None:
         """Packets from a keyframe before this time on; None where the seek came out too late."""
-        from av.error import FFmpegError
-
         for part in (self.sight, self.sound):
             if part is not None:
                 part.restart()
@@ -210,8 +222,8 @@ class Passage:
     def _ready(self, number: int, span: Span) -> bool:
         if self.ended:
             return True
-        next_look = self.sight.need if self.sight is not None else None
-        if next_look is not None and next_look <= self.looks[number][-1]:
+        looked_for = self.sight.targets if self.sight is not None else ()
+        if looked_for and looked_for[0] <= self.looks[number][-1]:
             return False
         return self.sound is None or self.sound.complete(self.heard[number])
 
@@ -274,8 +286,7 @@ class Passage:
         if self.sound.failed and not self.sound.decoded:
             raise MediaError("corrupt", "its sound cannot be decoded")
         samples, context = self.sound.cut(self.heard[number]), self.sound.context
-        heard = samples[:, context : samples.shape[1] - context]
-        if not heard.size or max(heard.max(), -heard.min()) < FAINTEST:
+        if not audible(samples[:, context : samples.shape[1] - context]):
             return {}
         audio: dict[int, NDArray[np.float32]] = {}
         for rate in self.plan.rates:

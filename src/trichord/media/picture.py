@@ -97,4 +97,7 @@ def picture_of(
     # Accurate and bit-exact: the same numbers on every kind of processor.
     exact = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
     rgb = frame.reformat(format="rgb24", interpolation=exact, threads=1)
-    return sized(turned(Image.fromarray(rgb.to_ndarray()), matrix), shown, short_side, limits)
+    pixels = rgb.to_ndarray()
+    if matrix == UPRIGHT and wanted_size(*shown, short_side) == (frame.width, frame.height):
+        return pixels
+    return sized(turned(Image.fromarray(pixels), matrix), shown, short_side, limits)

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 Span = tuple[float, float | None]
 """Start and end in seconds from the file's start; an end of None is the file's end."""
+Nearest = Literal["exact", "keyframe"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,18 +19,28 @@ class FramePlan:
     chosen evenly among them. `uniform`: exactly `count` frames at the centres of equal bins.
     `short_side`: frames come with this short side (bicubic; the long side is
     `int(short_side * long / short)`, as CLIP's image processor has it); None leaves their size.
+    `nearest`: the frame shown at that time (`exact`), or the last keyframe at or before it, decoding
+    nothing else (`keyframe`): for archives, where what stands a few seconds earlier does as well.
     """
 
     rule: Literal["rate", "uniform"] = "rate"
     per_second: float = 1.0
     count: int = 64
     short_side: int | None = 224
+    nearest: Nearest = "exact"
 
     def __post_init__(self) -> None:
         if self.count < 1 or not 0 < self.per_second < math.inf:
             raise ValueError("A frame plan needs count >= 1 and a finite per_second > 0.")
         if self.short_side is not None and self.short_side < 1:
             raise ValueError("A frame plan's short_side is at least 1, or None.")
+
+    def described(self) -> dict[str, object]:
+        """Its fields, as prepared features are known by; `nearest` only where it is not `exact`."""
+        fields = asdict(self)
+        if self.nearest == "exact":  # features from before there was a choice stay valid
+            del fields["nearest"]
+        return fields
 
     def times(self, start: float, end: float) -> tuple[float, ...]:
         """Seconds at which the span [start, end) is looked at, in order; at least one."""

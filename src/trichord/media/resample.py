@@ -24,7 +24,8 @@ def resample(samples: Samples, source: int, target: int, context: int, count: in
 
     Deterministic, and a function of the samples given alone; no channel knows of another.
     """
-    return np.stack([_resampled(row, source, target, context, count) for row in samples])
+    rows = [_resampled(row, source, target, context, count) for row in samples]
+    return rows[0][None] if len(rows) == 1 else np.stack(rows)
 
 
 def _resampled(samples: Mono, source: int, target: int, context: int, count: int) -> Mono:
@@ -50,7 +51,8 @@ def _converted(samples: Mono, source: int, target: int) -> Mono:
 
 
 def _exactly(samples: Mono, count: int) -> Mono:
+    if len(samples) >= count:
+        return samples[:count]
     out = np.zeros(count, np.float32)
-    kept = samples[:count]
-    out[: len(kept)] = kept
+    out[: len(samples)] = samples
     return out

@@ -1,13 +1,18 @@
-"""The picture track: the frames shown at given times, decoding no group of pictures without one."""
+"""The picture track: the frames shown at given times, decoding no more than leads to them."""
 
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+
+from av.error import FFmpegError
 
 from trichord.media.failure import refuse_hunger
-from trichord.media.plan import Limits
+from trichord.media.plan import FramePlan, Limits
 from trichord.media.source import Frame, Packet, Source, check_pixels, packet_time
 
 HELD_BYTES = 64 * 1024**2
+DATED = ("mov", "mpegts", "flv")
+"""Containers that say of a packet both when it is decoded and when it is shown."""
 TOLERANCE = 1e-6
 """Seconds by which a time stamp may lie behind its target and still count as shown."""
 
@@ -16,14 +21,21 @@ class Sight:
     """Finds, for each target time, the last frame at or before it (the first, where none is).
 
     Packets of a group of pictures are held back undecoded until it is known whether a target falls
-    into the group: the demuxer has passed the target and no keyframe came between. Then as many
-    are decoded as the frame takes.
+    into the group: the demuxer has passed the target and no keyframe came between. Then as many are
+    decoded, in decoding order, as lead to the frame. A decoder of B-frames keeps it back for some
+    packets more: they are decoded only if another target needs them, else it is fetched from the
+    decoder as at the file's end. If the plan wants keyframes alone, each is a group by itself.
+
+    Where the container has no decoding times (Matroska) or no presentation times (AVI), FFmpeg guesses
+    them, and packets of earlier frames may yet come. There the frame is the one that the decoder puts
+    out in its place, however many packets that takes.
     """
 
     def __init__(
         self,
         source: Source,
         targets: list[float],
+        plan: FramePlan,
         limits: Limits,
         choose: Callable[[float, Frame, float], None],
     ) -> None:
@@ -31,96 +43,158 @@ class Sight:
         self.source = source
         self.track = source.video
         self.targets = deque(targets)
+        self.keys_alone = plan.nearest == "keyframe"
+        self.undated = source.container not in DATED and not self.keys_alone
         self.limits = limits
         self.choose = choose
         self.decoded = 0
         self.failed = 0
         self.shown: Frame = None
         self.first = True
-        self.restart()
+        self.fed = False
+        self.drained = False
+        self._forget_group()
 
     def restart(self) -> None:
-        """Forget the group of pictures under way; the next keyframe begins a new one."""
+        """Leave the group of pictures under way; the next keyframe begins a new one."""
+        self._drain()
+        self._forget_group()
+
+    def _forget_group(self) -> None:
         self.waiting: deque[Packet] = deque()
         self.output: deque[Frame] = deque()
+        self.wanted: deque[int] = deque()
+        """Time stamps that answer the first targets; their packets are decoded, their frames not out."""
         self.known: list[int] = []
         self.held = 0
-        self.fed = False
-        self.ended = False
+        if self.fed:
+            self.track.codec_context.flush_buffers()
+        self.fed = self.drained = False
 
     @property
     def need(self) -> float | None:
-        """The next target, None when all are found."""
-        return self.targets[0] if self.targets else None
+        """The next target whose packets are not decoded yet, None when there is none."""
+        return self.targets[len(self.wanted)] if len(self.targets) > len(self.wanted) else None
 
-    def feed(self, packet: Packet) -> None:
-        """Take the next packet in decoding order."""
-        if not self.targets or packet.is_corrupt:
+    def feed(self, packet: Packet, time: float | None) -> None:
+        """Take the next packet in decoding order, and its time."""
+        need = self.need
+        if need is None or packet.is_corrupt:
             return
-        time = packet_time(self.source, packet)
-        if packet.is_keyframe and time is not None and time <= self.targets[0] + TOLERANCE:
-            self._begin_group()
-        elif not (self.known or self.first or packet.is_keyframe):
-            return  # the middle of a group, behind a seek
-        self.first = False
-        self.waiting.append(packet)
-        self.held += packet.size
-        if time is not None and not packet.is_discard:
-            self.known.append(packet.dts if packet.pts is None else packet.pts)
+        key = packet.is_keyframe
+        if not self.keys_alone or key or self.first:
+            if key and time is not None and time <= need + TOLERANCE:
+                self.restart()
+            elif not (self.known or self.first or key):
+                return  # the middle of a group, behind a seek
+            self._hold(packet, time)
         horizon = self.source.seconds(packet.dts, self.track)
         self._settle(time if horizon is None else horizon)
         while self.held > HELD_BYTES:
             self._shed()
 
+    def _hold(self, packet: Packet, time: float | None) -> None:
+        self.first = False
+        self.waiting.append(packet)
+        self.held += packet.size
+        if time is not None and not packet.is_discard:
+            self.known.append(_stamp(packet))
+
     def finish(self) -> None:
         """Take the file's end: every target left is settled by what there is."""
-        self.ended = True
-        self.waiting.append(None)
         self._settle(float("inf"))
-
-    def _begin_group(self) -> None:
-        if self.fed:
-            self.track.codec_context.flush_buffers()
-        self.restart()
+        self._drain()
+        self.targets.clear()
 
     def _settle(self, horizon: float | None) -> None:
-        """Choose frames for the targets before `horizon`, up to which all packets are known."""
-        while self.targets and horizon is not None and self.targets[0] + TOLERANCE < horizon:
-            frame = self._reach(self._wanted(self.targets[0]))
-            if frame is None and not self.ended:
+        """Decode what targets before `horizon` take, up to which all packets are known."""
+        need = self.need
+        if need is None or horizon is None or need + TOLERANCE >= horizon:
+            if self.wanted:
+                self._collect()
+            return
+        while need is not None and need + TOLERANCE < horizon:
+            self._skip_to_key(need)
+            self.wanted.append(self._answer(need))
+            self._decode_through(self.wanted[-1])
+            self._collect()
+            if self.undated and self.wanted and horizon < float("inf"):
+                self.wanted.pop()
                 return
-            target = self.targets.popleft()
+            need = self.need
+        if need is None or self.keys_alone:
+            self._drain()
+
+    def _skip_to_key(self, need: float) -> None:
+        """Begin anew at a keyframe among the packets held from which the target can be reached."""
+        keys = [n for n, packet in enumerate(self.waiting) if self._leads_to(packet, need)]
+        if not keys or (keys[-1] == 0 and not self.fed):
+            return
+        kept = list(self.waiting)[keys[-1] :]
+        self.restart()
+        for packet in kept:
+            self._hold(packet, packet_time(self.source, packet))
+
+    def _leads_to(self, packet: Packet, need: float) -> bool:
+        if not packet.is_keyframe:
+            return False
+        time = packet_time(self.source, packet)
+        return time is not None and time <= need + TOLERANCE
+
+    def _answer(self, target: float) -> int:
+        """Time stamp of the frame shown at `target`, among the packets of this group."""
+        ordered = sorted(self.known)
+        count = bisect_right(ordered, target + TOLERANCE, key=self._at)
+        return ordered[max(0, count - 1)] if ordered else 0
+
+    def _decode_through(self, stamp: int) -> None:
+        """Decode the packets held up to the one of this time stamp; none where it is behind."""
+        stamps = [_stamp(packet) for packet in self.waiting]
+        for _ in range(stamps.index(stamp) + 1 if stamp in stamps else 0):
+            self._decode(self.waiting.popleft())
+        while self.undated and self.waiting and self._reach(stamp, final=False) is None:
+            self._decode(self.waiting.popleft())
+
+    def _collect(self, final: bool = False) -> None:
+        """Hand on the frames that are out; `final`: no more come out of this group."""
+        while self.wanted:
+            frame = self._reach(self.wanted[0], final)
             if frame is None:
-                continue
-            self.choose(target, frame, self._time(frame))
+                return
+            self.wanted.popleft()
+            self.choose(self.targets.popleft(), frame, self._time(frame))
             self._forget()
 
-    def _wanted(self, target: float) -> int:
-        """Time stamp of the frame shown at `target`, among the packets of this group."""
-        earlier = [t for t in self.known if self._at(t) <= target + TOLERANCE]
-        return max(earlier) if earlier else min(self.known, default=0)
-
-    def _reach(self, wanted: int) -> Frame:
-        """The frame with this time stamp or the last before; None while it needs more packets."""
+    def _reach(self, wanted: int, final: bool) -> Frame:
+        """The frame with this time stamp or the last before; None while it is not out."""
         while self.shown is None or self._ticks(self.shown) < wanted:
-            frame = self._peek()
-            if frame is None:
-                return self.shown if self.ended else None
-            if self.shown is not None and self._ticks(frame) > wanted:
+            if not self.output:
+                return self.shown if final else None
+            if self.shown is not None and self._ticks(self.output[0]) > wanted:
                 return self.shown
             self.shown = self.output.popleft()
         return self.shown
 
-    def _peek(self) -> Frame:
-        while not self.output and self.waiting:
-            self._decode(self.waiting.popleft())
-        return self.output[0] if self.output else None
+    def _drain(self) -> None:
+        """Fetch the frames that the decoder keeps back, where a target waits for one."""
+        if not self.wanted:
+            return
+        self._decode(None)
+        if self.shown is None and not self.output:  # all damaged so far: the first that is not
+            rest: Iterable[Packet] = [*self.waiting, None]
+            for packet in rest:
+                if not self.output:
+                    self._decode(packet)
+        self._collect(final=True)
 
     def _decode(self, packet: Packet) -> None:
-        from av.error import FFmpegError
-
-        self.fed = True
-        self.held -= packet.size if packet is not None else 0
+        """Decode a packet; None ends the group."""
+        if self.drained:
+            self.track.codec_context.flush_buffers()
+        self.fed, self.drained = True, packet is None
+        if packet is not None:
+            self.held -= packet.size
+            self.decoded += 1
         try:
             frames = self.track.codec_context.decode(packet)
         except FFmpegError as error:
@@ -129,20 +203,22 @@ class Sight:
             return
         for frame in frames:
             check_pixels(frame.width, frame.height, self.limits)
-            self.decoded += 1
             if self._ticks(frame) >= self._ticks(self.shown):
                 self.output.append(frame)
 
     def _shed(self) -> None:
         """Decode one held packet of an endless group, keeping only the frame shown last."""
         self._decode(self.waiting.popleft())
-        while self.output and self._time(self.output[0]) <= self.targets[0]:
-            self.shown = self.output.popleft()
-        self._forget()
+        self._collect()
+        if not self.wanted:
+            while self.output and self._time(self.output[0]) <= self.targets[0]:
+                self.shown = self.output.popleft()
+            self._forget()
 
     def _forget(self) -> None:
         """Drop time stamps before the frame shown, lest an endless group make searches longer."""
-        self.known = [ticks for ticks in self.known if ticks >= self._ticks(self.shown)]
+        first = self._ticks(self.shown)
+        self.known = [ticks for ticks in self.known if ticks >= first]
 
     def _ticks(self, frame: Frame) -> int:
         if frame is None:
@@ -156,3 +232,8 @@ class Sight:
 
     def _time(self, frame: Frame) -> float:
         return self._at(self._ticks(frame))
+
+
+def _stamp(packet: Packet) -> int:
+    stamp: int | None = packet.dts if packet.pts is None else packet.pts
+    return 0 if stamp is None else stamp

@@ -7,24 +7,30 @@ a sample is a function of the file alone.
 """
 
 from collections import Counter, deque
+from itertools import islice
 from typing import Any
 
 import numpy as np
+from av.error import FFmpegError
 
-from trichord.media.channels import Samples, samples_of
+from trichord.media.channels import Run, Samples
 from trichord.media.failure import refuse_hunger
 from trichord.media.plan import DecodePlan
 from trichord.media.resample import context_samples
-from trichord.media.source import Frame, Packet, Source, Track, packet_time
+from trichord.media.source import Frame, Packet, Source, Track
 
 BLOCK = 8.0
 WARM_UP = 0.5
+TOGETHER = 1.0
+"""Seconds of frames that are turned into samples at once."""
 GAP = 0.03
 """Seconds by which time stamps may stray before it is a gap in the track and not rounding."""
 FAINTEST = 2.0**-16
 """Half a step of 16-bit sound: what stays below rounds to zero and is silence."""
 SLACK = 1.0
 """Seconds of sound kept on either side of what is wanted, beyond what resampling needs."""
+CHUNK = 1 << 16
+"""Samples looked at together for one that can be heard."""
 LATE = 10.0
 """Seconds past its end after which a block waits no longer for packets."""
 
@@ -44,6 +50,12 @@ def rate_of(track: Track) -> int:
     return max(1, track.codec_context.sample_rate)
 
 
+def audible(samples: Samples) -> bool:
+    """Whether anything in it can be heard; it looks no further than the first."""
+    pieces = (samples[:, at : at + CHUNK] for at in range(0, samples.shape[1], CHUNK))
+    return any(max(piece.max(), -piece.min()) >= FAINTEST for piece in pieces)
+
+
 class Block:
     """One block of the track and the decoder that works on it; yields (sample index, samples)."""
 
@@ -52,17 +64,16 @@ class Block:
         self.number = number
         self.begin = number * BLOCK
         self.end = end
-        self.rows = rows
         self.rate = 0
-        self.held: list[tuple[int | None, Samples]] = []
+        self.held: list[tuple[int | None, Frame]] = []
+        self.run = Run(rows)
+        self.start = 0
         self.next: int | None = None
         self.done = False
         self.failed = 0
 
     def decode(self, packet: Packet, source: Source) -> list[tuple[int, Samples]]:
         """Decode a packet (None: the end) into the samples that belong to this block."""
-        from av.error import FFmpegError
-
         try:
             frames = self.context.decode(packet)
         except FFmpegError as error:
@@ -72,7 +83,7 @@ class Block:
         pieces: list[tuple[int, Samples]] = []
         for frame in frames:
             pieces += self._take(frame, source)
-        return pieces + self._anchor() if packet is None else pieces
+        return pieces + self._anchor() + self._join() if packet is None else pieces
 
     def _take(self, frame: Frame, source: Source) -> list[tuple[int, Samples]]:
         if frame.samples == 0:
@@ -84,8 +95,8 @@ class Block:
         time = source.seconds(frame.pts, source.audio)
         index = None if time is None else round(time * self.rate)
         if self.next is not None:
-            return self._place(index, samples_of(frame, self.rows))
-        self.held.append((index, samples_of(frame, self.rows)))
+            return self._place(index, frame)
+        self.held.append((index, frame))
         warm = time is not None and time >= self.begin + (WARM_UP if self.number == 0 else 0)
         return self._anchor() if warm else []
 
@@ -100,24 +111,34 @@ class Block:
         if self.number and len(held) > 1:
             held = held[1:]
         offsets: list[int] = []
-        run = 0
-        for index, samples in held:
+        length = 0
+        for index, frame in held:
             if index is not None:
-                offsets.append(index - run)
-            run += samples.shape[1]
+                offsets.append(index - length)
+            length += frame.samples
         self.next = round(float(np.median(offsets))) if offsets else round(self.begin * self.rate)
-        return [piece for _, samples in held for piece in self._place(None, samples)]
+        return [piece for _, frame in held for piece in self._place(None, frame)]
 
-    def _place(self, index: int | None, samples: Samples) -> list[tuple[int, Samples]]:
+    def _place(self, index: int | None, frame: Frame) -> list[tuple[int, Samples]]:
         assert self.next is not None
+        pieces: list[tuple[int, Samples]] = []
         if index is not None and abs(index - self.next) > GAP * self.rate:
-            self.next = index
-        start, stop = self.next, self.next + samples.shape[1]
-        self.next = stop
+            pieces, self.next = self._join(), index
+        if not self.run.length:
+            self.start = self.next
+        self.next = end = self.next + frame.samples
+        self.run.add(frame)
+        self.done = end >= round(self.end * self.rate)
+        whole = self.done or self.run.length >= TOGETHER * self.rate
+        return pieces + self._join() if whole else pieces
+
+    def _join(self) -> list[tuple[int, Samples]]:
+        """The samples of the frames placed one behind the other, as far as they are the block's."""
+        if not self.run.length:
+            return []
+        samples, start = self.run.take(), self.start
         low = start if self.number == 0 else max(start, round(self.begin * self.rate))
-        limit = round(self.end * self.rate)
-        self.done = stop >= limit
-        high = min(stop, limit)
+        high = min(start + samples.shape[1], round(self.end * self.rate))
         return [(low, samples[:, low - start : high - start])] if high > low else []
 
 
@@ -172,13 +193,12 @@ class Sound:
         """From which packet time on a block is decoded."""
         return float("-inf") if number == 0 else number * BLOCK - WARM_UP
 
-    def feed(self, packet: Packet) -> None:
-        """Take the next packet."""
-        time = packet_time(self.source, packet)
+    def feed(self, packet: Packet, time: float | None) -> None:
+        """Take the next packet and its time."""
         self.last_time = self.last_time if time is None else time
         if packet.is_corrupt:
             return
-        for number in [n for n, _ in zip(self.needed, range(3), strict=False)]:
+        for number in list(islice(self.needed, 3)):
             begins = self.begin_of(number) <= self.last_time < self._end(number)
             if number in self.live or begins:
                 block = self.live.get(number) or self._begin(number)
@@ -248,9 +268,10 @@ class Sound:
 
     def _store(self, block: Block, pieces: list[tuple[int, Samples]]) -> None:
         self.rate = block.rate or self.rate
-        self.pieces.extend(pieces)
-        self.decoded += sum(samples.shape[1] for _, samples in pieces) / self.rate
-        self._drop()
+        if pieces:
+            self.pieces.extend(pieces)
+            self.decoded += sum(samples.shape[1] for _, samples in pieces) / self.rate
+            self._drop()
         if block.done:
             self._close(block.number)
 

@@ -4,7 +4,7 @@ import io
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,8 @@ class Source:
     video: Track = None
     audio: Track = None
     origin: float = 0.0
+    clocks: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """Seconds in a tick of each track, as a fraction: PyAV makes a new one whenever it is asked."""
 
     @property
     def shortfall(self) -> str:
@@ -93,8 +95,8 @@ class Source:
         """Seconds from the file's start for a time stamp of a track."""
         if ticks is None:
             return None
-        base = track.time_base
-        return ticks * base.numerator / base.denominator - self.origin
+        numerator, denominator = self.clocks[track.index]
+        return ticks * numerator / denominator - self.origin
 
     def seek(self, seconds: float, track: Track) -> None:
         """Go to the last point at or before this time from which a track can be decoded."""
@@ -169,6 +171,7 @@ def _choose(source: Source, limits: Limits) -> None:
             stream.discard = Discard.all
     for track in source.tracks():
         track.codec_context.thread_count = 1
+        source.clocks[track.index] = track.time_base.as_integer_ratio()
     if source.video is not None:
         context = source.video.codec_context
         context.options = {"max_pixels": str(limits.pixels)}
@@ -226,7 +229,7 @@ def declared_end(source: Source, track: Track) -> float | None:
 def _scanned_end(source: Source) -> float:
     end = 0.0
     for packet in source.packets(source.tracks()):
-        end = max(end, packet_end(source, packet))
+        end = max(end, packet_end(source, packet, packet_time(source, packet)))
     source.seek(0.0, source.tracks()[0])
     return end
 
@@ -237,9 +240,9 @@ def packet_time(source: Source, packet: Packet) -> float | None:
     return source.seconds(ticks, packet.stream)
 
 
-def packet_end(source: Source, packet: Packet) -> float:
-    """Until when a packet lasts, in seconds from the file's start; 0 where it does not say."""
-    time = packet_time(source, packet)
+def packet_end(source: Source, packet: Packet, time: float | None) -> float:
+    """Until when a packet of this time lasts, in seconds from the file's start; 0 if it has none."""
     if time is None:
         return 0.0
-    return time + float((packet.duration or 0) * packet.stream.time_base)
+    numerator, denominator = source.clocks[packet.stream.index]
+    return time + (packet.duration or 0) * numerator / denominator

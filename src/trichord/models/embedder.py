@@ -1,8 +1,11 @@
 """Encoders side by side: text, vision and audio in one space (or, untrained, in two)."""
 
 import hashlib
+import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from threading import Lock
 from typing import Any, Literal
 
@@ -117,7 +120,7 @@ class Embedder(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the model is."""
-        return next(self.parameters()).device
+        return next(chain(self.parameters(), self.buffers())).device  # graphs have no parameters
 
     @property
     def fingerprint(self) -> str:
@@ -140,6 +143,24 @@ class Embedder(nn.Module):
         named: dict[str, Encoder] = {"text": self.text, "vision": self.vision, "audio": self.audio}
         return named | ({"sound_text": self.sound_text} if self.sound_text else {})
 
+    def compile_trunks(self) -> None:
+        """Have torch compile the trunks of sight and sound: for long work, mostly on a GPU.
+
+        Vectors stay what they are within 1e-5. Texts come in as many lengths as there are and would be
+        compiled as often: their tower is left as it is.
+
+        Raises:
+            UserError: There is no C++ compiler, which torch needs for this.
+        """
+        compiler = os.environ.get("CXX", "g++")
+        if shutil.which(compiler) is None:
+            raise UserError(
+                f"--compile needs a C++ compiler, and there is no '{compiler}': install one or leave "
+                "the option out."
+            )
+        for tower in (self.vision, self.audio):
+            tower.compile_trunk()
+
     def read(self, batch: Batch) -> Batch:
         """Apply the trunks that have not been applied yet: inputs to trunk features."""
         towers: dict[Modality, Encoder] = {
@@ -156,31 +177,31 @@ class Embedder(nn.Module):
 
     def forward(self, batch: Batch) -> Embeddings:
         """Embeddings of a batch of inputs or of trunk features (`batch.read`)."""
+        alone = self.encode(batch)
+        return replace(alone, clips=self.like(alone), words=self.expect(batch.words, alone))
+
+    def encode(self, batch: Batch) -> Embeddings:
+        """What each clip of a batch is by itself: no fusion, no captioner."""
         batch = self.read(batch)
-        text = None if batch.text is None else self.text(batch.text)
-        audio = None if batch.audio is None else self.audio(batch.audio)
-        vision = None if batch.vision is None else self.vision(batch.vision)
         return Embeddings(
-            text=text,
-            audio=audio,
-            vision=vision,
+            text=None if batch.text is None else self.text(batch.text),
+            audio=None if batch.audio is None else self.audio(batch.audio),
+            vision=None if batch.vision is None else self.vision(batch.vision),
             masked=None if batch.masked is None else self.audio(batch.masked),
-            clips=self.fusion(text, vision, audio) if self.fusion and text is not None else None,
-            words=self._expect(batch.words, text, vision, audio),
         )
 
-    def _expect(
-        self,
-        words: Padded | None,
-        text: Features | None,
-        vision: Features | None,
-        audio: Features | None,
-    ) -> Words | None:
+    def like(self, alone: Embeddings) -> Float[Tensor, "text clip"] | None:
+        """How like each text is to each clip, if there is a fusion and there are texts."""
+        if self.fusion is None or alone.text is None:
+            return None
+        return self.fusion(alone.text, alone.vision, alone.audio)
+
+    def expect(self, words: Padded | None, alone: Embeddings) -> Words | None:
         """What the captioner expects of each next word, if there is one and there are words."""
-        if self.captioner is None or words is None or text is None:
+        if self.captioner is None or words is None or alone.text is None:
             return None
         assert isinstance(self.text, ClipTextEncoder)
-        return self.captioner(text, words, vision, audio, self.text.table)
+        return self.captioner(alone.text, words, alone.vision, alone.audio, self.text.table)
 
     def text_toward(self, toward: Toward) -> TextEncoder:
         """The text tower that searches a modality."""
@@ -208,7 +229,7 @@ class Embedder(nn.Module):
                 tower.prepare(list(texts[i : i + TEXTS_AT_ONCE]))
                 for i in range(0, len(texts), TEXTS_AT_ONCE)
             ]
-        found = [self._features(tower, list(ids[:, None])).pooled for ids in portions]
+        found = [self._of_texts(tower, ids).pooled for ids in portions]
         return torch.cat(found).cpu().numpy() if found else np.zeros((0, tower.dim), np.float32)
 
     def words_of(self, texts: Sequence[str]) -> list[Int[Tensor, " token"]]:
@@ -264,11 +285,13 @@ class Embedder(nn.Module):
         Raises:
             ValueError: Sound tokens for an audio tower that takes none.
         """
-        vision = self._features(self.vision, [self.vision_inputs(one) for one in decoded])
-        sounds = Padded.stack([self.audio_inputs(one) for one in decoded]).to(self.device)
+        device = self.device
+        frames = [self.vision_inputs(one).to(device) for one in decoded]
+        sounds = [self.audio_inputs(one).to(device) for one in decoded]
         with torch.inference_mode():
+            vision = self.vision(self.vision.read_rows(frames))
             if not tokens:
-                return vision, [self.audio(self.audio.read(sounds))]
+                return vision, [self.audio(self.audio.read_rows(sounds))]
             return vision, [self._listen(sounds, token) for token in tokens]
 
     def vision_inputs(self, decoded: Decoded) -> Float[Tensor, "step 3 side side"]:
@@ -284,18 +307,19 @@ class Embedder(nn.Module):
         """Trunk inputs of a clip's sound; no steps where it has none."""
         return self.audio.cut(self.heard(decoded))
 
-    def _features(self, tower: Encoder, rows: list[Tensor]) -> Features:
+    def _of_texts(self, tower: TextEncoder, ids: Int[Tensor, "text token"]) -> Features:
+        there = torch.ones(len(ids), 1, dtype=torch.bool)
         with torch.inference_mode():
-            return tower(tower.read(Padded.stack(rows).to(self.device)))
+            return tower(tower.read(Padded(ids[:, None], there).to(self.device)))
 
-    def _listen(self, sounds: Padded, token: float) -> Features:
+    def _listen(self, sounds: list[Float[Tensor, "_ channel time mel"]], token: float) -> Features:
         """Sound at a sound token; the model's own is put back."""
         if not isinstance(self.audio, ClipAudioEncoder):
             raise ValueError("This model's audio tower takes no sound token.")
         trunk = self.audio.sound_trunk
         own, trunk.token = trunk.token, token
         try:
-            return self.audio(self.audio.read(sounds))
+            return self.audio(self.audio.read_rows(sounds))
         finally:
             trunk.token = own
 

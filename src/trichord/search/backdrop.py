@@ -1,11 +1,15 @@
 """Texts that ask for nothing in particular: what a collection's scores are measured against."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from trichord.models.embedder import Embedder
 from trichord.search.gallery import Gallery
 from trichord.search.query_vectors import TextVectors
 from trichord.search.yardstick import Calibration, calibrate
+
+if TYPE_CHECKING:  # a search by text never loads torch
+    from trichord.models.embedder import Embedder
 
 _SEEN = (
     "a person walks along a street", "two people talk at a table", "a close view of a face",
@@ -29,7 +33,7 @@ _HEARD = (
 BACKDROP = _SEEN + _HEARD
 
 
-def calibrate_for(model: Embedder, gallery: Gallery) -> Calibration:
+def calibrate_for(model: "Embedder", gallery: Gallery) -> Calibration:
     """Measure a collection with the backdrop's texts and with its own pictures and sounds."""
     return calibrate_by(TextVectors(model), gallery)
 

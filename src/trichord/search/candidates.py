@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -10,7 +10,9 @@ from jaxtyping import Bool, Float
 from trichord.search.combination import Combined, Rows
 from trichord.search.nearest.exact import best_rows
 from trichord.search.nearest.neighbours import Nearest
-from trichord.search.nearest.sieve import Bounds
+
+if TYPE_CHECKING:  # a single search never loads torch
+    from trichord.search.nearest.sieve import Bounds
 
 AT_LEAST = 1000
 FOR_EACH = 10
@@ -53,7 +55,7 @@ class Sifted:
         slack: That these have: twice what they may be off by.
     """
 
-    bounds: Sequence[Bounds]
+    bounds: "Sequence[Bounds]"
     score: Callable[[Rows], Float[np.ndarray, " row"]]
     slack: float
 

@@ -11,16 +11,16 @@ import torch
 
 from trichord.media.decoded import Decoded
 from trichord.media.decoder import Decoder
+from trichord.media.overlap import Overlap
 from trichord.media.probe import USABLE, Status
 from trichord.models.decoding import Decoding, Written, write
 from trichord.models.embedder import Embedder
 from trichord.search.checking import EVEN, Shown, Texts, Weights, best, likeness, own_ranks
 from trichord.search.collection import Collection, under
 from trichord.search.cutting import Cut, CutFile, cut_files
-from trichord.search.lance_table import among
-from trichord.search.overlap import Overlap
 from trichord.search.reading import DECODED_AHEAD, MOMENTS_AT_ONCE, batches, decode_files
 from trichord.search.table import Note
+from trichord.storage.lance_table import among
 from trichord.types import Moment, UserError
 from trichord.types.tensors import Features
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from trichord.media.probe import Status
 from trichord.search.description import Description, described, is_table, written
-from trichord.search.storage import Storage
 from trichord.search.table import MomentTable, Note
 from trichord.search.yardstick import Calibration
+from trichord.storage import Storage
 from trichord.types import UserError
 
 __all__ = ["Collection", "Description", "under", "whereabouts"]
@@ -120,8 +120,8 @@ class Collection:
             UserError: They are.
         """
         there = self.description
-        if (there.cut, there.seconds, there.hop) != (
-            description.cut, description.seconds, description.hop
+        if (there.cut, there.seconds, there.hop, there.nearest) != (
+            description.cut, description.seconds, description.hop, description.nearest
         ):  # fmt: skip
             raise UserError(
                 f"{self.name} has moments {_cut(there)}, not {_cut(description)}: leave that as it is "
@@ -300,7 +300,8 @@ def _described(storage: Storage, file: str) -> Description | None:
 
 def _cut(description: Description) -> str:
     kind = "by shots, " if description.cut == "shots" else ""
-    return f"{kind}of {description.seconds:g} s every {description.hop:g} s"
+    seen = ", seen by keyframes" if description.nearest == "keyframe" else ""
+    return f"{kind}of {description.seconds:g} s every {description.hop:g} s{seen}"
 
 
 def _require_vacant(storage: Storage) -> None:

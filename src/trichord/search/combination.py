@@ -219,4 +219,4 @@ def _size(parts: Sequence[tuple[Float[np.ndarray, " dim"] | None, float, Scale]]
 
 
 def _total(given: Given) -> Float[np.ndarray, " row"]:
-    return np.nansum(given, axis=0).round(DECIMALS) + 0.0
+    return np.where(np.isnan(given), 0.0, given).sum(axis=0).round(DECIMALS) + 0.0

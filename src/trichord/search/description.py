@@ -6,6 +6,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
+from trichord.media.plan import Nearest
 from trichord.search.moments import CutKind
 from trichord.search.yardstick import Calibration
 from trichord.types import UserError
@@ -34,6 +35,7 @@ class Description:
         table: Name of the table of moments.
         weighting: Of sight and of sound, learnt from captions; None where nothing was learnt.
         cut: Whether moments are windows throughout, or shots, of which only long ones are windows.
+        nearest: Which frames are looked at: those shown at the times meant, or keyframes before them.
     """
 
     run: str
@@ -48,6 +50,7 @@ class Description:
     table: str = TABLE
     weighting: tuple[float, float] | None = None
     cut: CutKind = "window"
+    nearest: Nearest = "exact"
 
 
 def written(description: Description) -> str:
@@ -106,7 +109,7 @@ def _check(there: Description) -> None:
     sizes = (there.vision_dim, there.audio_dim)
     if not (0 < there.hop <= there.seconds < math.inf and min(sizes) > 0):
         raise ValueError("impossible sizes")
-    if there.cut not in get_args(CutKind):
+    if there.cut not in get_args(CutKind) or there.nearest not in get_args(Nearest):
         raise ValueError("moments of an unknown kind")
     tokens = there.sound_tokens
     if tokens and (min(tokens), max(tokens), len(set(tokens))) != (0, 1, len(tokens)):

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trichord.media.decoder import Decoder
-from trichord.models.embedder import Embedder
 from trichord.search.candidates import Candidates
 from trichord.search.collection import Collection
 from trichord.search.combination import Combined, Settled
@@ -18,12 +18,16 @@ from trichord.search.grouping import EACH, Group, group, leading
 from trichord.search.hits import hits_of
 from trichord.search.loaded import Loaded, Mask
 from trichord.search.nearest.structures import Settings
-from trichord.search.query import Part, Query
+from trichord.search.query import Part, Query, Weights
+from trichord.search.query_model import QueryModel, whole
 from trichord.search.query_vectors import PartReader
 from trichord.search.rank_fusion import fuse_ranks
-from trichord.search.reranking import Reranker, Weights
 from trichord.search.yardstick import Calibration
 from trichord.types import Hit, Moment, UserError
+
+if TYPE_CHECKING:  # a search by text never loads torch
+    from trichord.models.embedder import Embedder
+    from trichord.search.reranking import Reranker
 
 RERANK = 50
 """Moments that a fusion looks at again where nothing else is said."""
@@ -64,10 +68,12 @@ class SearchEngine:
     def __init__(
         self,
         collection: Collection,
-        model: Embedder,
+        model: "Embedder | QueryModel",
         decoder: Decoder,
         sound_token: float | None = None,
         settings: Settings | None = None,
+        *,
+        lasting: bool = True,
     ) -> None:
         """Load the vectors.
 
@@ -77,6 +83,7 @@ class SearchEngine:
             decoder: Reads the files of queries, and moments again that a fusion looks at.
             sound_token: At which to load them, where the first search is known to ask for it.
             settings: Of what finds candidates in large collections; the defaults if not given.
+            lasting: Whether it is for many searches.
 
         Raises:
             UserError: The collection was made by other weights, or has no sound tokens.
@@ -87,6 +94,7 @@ class SearchEngine:
         there = collection.description
         self.reader = PartReader(model, decoder, Cut(there.seconds, there.hop))
         self._settings = settings
+        self._lasting = lasting
         self._loading = Lock()
         token = collection.sound_token(sound_token)
         # Never changed, only replaced as a whole: readers need no lock. The first one leads.
@@ -251,8 +259,14 @@ class SearchEngine:
     def _load(
         self, collection: Collection, token: float | None, beside: Loaded | None = None
     ) -> Loaded:
-        texts = self.reader.texts
-        return Loaded.of(collection, texts, token, beside=beside, settings=self._settings)
+        return Loaded.of(
+            collection,
+            self.reader.texts,
+            token,
+            beside=beside,
+            settings=self._settings,
+            lasting=self._lasting,
+        )
 
     def _weights(self, query: Query) -> Weights:
         """Of sight and of sound; what was learnt, was learnt from texts."""
@@ -263,8 +277,12 @@ class SearchEngine:
             usual[1] if query.sound is None else float(query.sound),
         )
 
-    def _reranker(self, one: Prepared) -> Reranker | None:
-        return Reranker.of(self.model, self.decoder) if one.text else None
+    def _reranker(self, one: Prepared) -> "Reranker | None":
+        if not one.text or self.model.fusion is None:
+            return None
+        from trichord.search.reranking import Reranker
+
+        return Reranker.of(whole(self.model), self.decoder)
 
     def _depth(self, one: Prepared, rerank: int) -> int:
         """How many moments are looked at before the last word on their order is spoken."""

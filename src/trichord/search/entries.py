@@ -10,15 +10,10 @@ import pyarrow as pa
 from jaxtyping import Float, Int
 
 from trichord.media.probe import Status
+from trichord.storage.lance_table import KEY, MADE_BY
 from trichord.types import Moment
 
 Vector = Float[np.ndarray, " _"]
-
-FINGERPRINT = b"trichord.fingerprint"
-"""Where a table's schema says which model its vectors are of."""
-KEY = {"lance-schema:unenforced-primary-key": "true"}
-"""Of the field that tells rows apart: of two commits at once that bring the same row, the later one then
-replaces it. Lance sees to that only where the field has no index."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +105,7 @@ def schema_of(vision: int, audio: int, fingerprint: str) -> Any:
             pa.field("thumbnail", pa.binary()),
             pa.field("speech", pa.float32()),
         ],
-        metadata={FINGERPRINT: fingerprint.encode()},
+        metadata={MADE_BY: fingerprint.encode()},
     )
 
 

@@ -91,13 +91,19 @@ class Gallery:
     @property
     def moments(self) -> tuple[Moment, ...]:
         """An object a moment: for small uses."""
-        return tuple(self.moment(row) for row in range(len(self)))
+        return tuple(self.moments_of(np.arange(len(self))))
 
     def moment(self, row: int) -> Moment:
         """The moment of a row."""
-        return Moment(
-            file=self.files[self.file[row]], start=float(self.start[row]), end=float(self.end[row])
-        )
+        return self.moments_of(np.array([row]))[0]
+
+    def moments_of(self, rows: Rows) -> list[Moment]:
+        """The moments of some rows, in their order."""
+        columns = (one[rows].tolist() for one in (self.file, self.start, self.end))
+        return [
+            Moment(file=self.files[file], start=start, end=end)
+            for file, start, end in zip(*columns, strict=True)
+        ]
 
     def rows_of(self, file: str) -> slice:
         """The rows of a file, by time; none where it is unknown."""

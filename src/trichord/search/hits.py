@@ -1,11 +1,11 @@
 """Settled moments as hits, with the explanation of their scores."""
 
-import math
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from trichord.search.combination import Given, Rows, Settled
+from trichord.search.combination import Rows, Settled
 from trichord.search.gallery import Gallery
 from trichord.types import Hit
 
@@ -14,38 +14,33 @@ Parts = tuple[tuple[float | None, float | None], ...]
 
 def hits_of(settled: Settled, gallery: Gallery) -> list[Hit]:
     """A hit a row, in their order; `score` is `sight` + `sound` exactly."""
-    seen, heard = settled.totals
-    sight = _where(gallery.has_vision[settled.rows], seen)
-    sound = _where(gallery.has_audio[settled.rows], heard)
+    rows, (seen, heard) = settled.rows, settled.totals
+    columns = zip(
+        gallery.moments_of(rows),
+        (seen + heard).tolist(),
+        _where(gallery.has_vision[rows], seen),
+        _where(gallery.has_audio[rows], heard),
+        _tags(rows, gallery),
+        _parts(settled),
+        strict=True,
+    )
     return [
-        Hit(
-            moment=gallery.moment(int(row)),
-            score=float(seen[i] + heard[i]),
-            sight=sight[i],
-            sound=sound[i],
-            tags=tags,
-            parts=parts,
-        )
-        for i, (row, tags, parts) in enumerate(
-            zip(settled.rows, _tags(settled.rows, gallery), _parts(settled), strict=True)
-        )
+        Hit(moment=moment, score=score, sight=sight, sound=sound, tags=tags, parts=parts)
+        for moment, score, sight, sound, tags, parts in columns
     ]
 
 
 def _parts(settled: Settled) -> list[Parts]:
     """What each part of the query gave to each row, as pairs of sight and sound."""
-    sights, sounds = _rows(settled.sight), _rows(settled.sound)
+    sights, sounds = (_where(~np.isnan(one), one) for one in (settled.sight.T, settled.sound.T))
     return [tuple(zip(*pair, strict=True)) for pair in zip(sights, sounds, strict=True)]
 
 
-def _rows(given: Given) -> list[tuple[float | None, ...]]:
-    return [tuple(None if math.isnan(one) else one for one in row) for row in given.T.tolist()]
-
-
-def _where(there: np.ndarray, values: Float[np.ndarray, " row"]) -> list[float | None]:
-    return [
-        value if has else None for value, has in zip(values.tolist(), there.tolist(), strict=True)
-    ]
+def _where(there: np.ndarray, values: Float[np.ndarray, "..."]) -> list[Any]:
+    """Numbers of Python's, None where there is none."""
+    found = values.astype(object)
+    found[~there] = None
+    return found.tolist()
 
 
 def _tags(rows: Rows, gallery: Gallery) -> list[tuple[str, ...]]:

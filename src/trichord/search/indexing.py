@@ -9,6 +9,7 @@ import torch
 from trichord.checkpoint import Run
 from trichord.media.decoded import samples_in
 from trichord.media.decoder import Decoder
+from trichord.media.plan import Nearest
 from trichord.models.embedder import Embedder
 from trichord.search.collection import Collection, Description, under
 from trichord.search.moments import SECONDS, SHORTEST, CutKind
@@ -16,11 +17,12 @@ from trichord.search.notes import NoteTaker, Told
 from trichord.search.sound_tokens import tokens_of
 from trichord.search.speech import speech_detector
 from trichord.search.survey import media_at
-from trichord.search.updating import Change, Indexed, Update, settle
+from trichord.search.table import FileVersion
+from trichord.search.updating import Change, Indexed, Readers, Update, settle
 from trichord.types import Clip, UserError
 from trichord.types.tensors import Features
 
-__all__ = ["Change", "Indexed", "begin", "describe", "index", "reembed"]
+__all__ = ["Change", "Indexed", "begin", "describe", "index", "read_versions", "reembed"]
 
 
 def begin(
@@ -30,6 +32,7 @@ def begin(
     seconds: float = SECONDS,
     hop: float | None = None,
     cut: CutKind = "window",
+    nearest: Nearest = "exact",
 ) -> Collection:
     """Make a collection for a run's model, or open the one that is there to go on with it.
 
@@ -40,12 +43,13 @@ def begin(
         seconds: Length of a moment.
         hop: Seconds between the starts of moments; None: half of `seconds`.
         cut: `shots`: a moment is a shot, and `seconds` and `hop` are of the long ones.
+        nearest: `keyframe`: only keyframes are decoded, those before the times meant.
 
     Raises:
         UserError: The folder holds something else, or moments of another model or length; or no
             such moments are possible, or they are too long for the model's fusion.
     """
-    return Collection.begin(path, describe(run, model, seconds, hop, cut))
+    return Collection.begin(path, describe(run, model, seconds, hop, cut, nearest))
 
 
 def describe(
@@ -54,6 +58,7 @@ def describe(
     seconds: float = SECONDS,
     hop: float | None = None,
     cut: CutKind = "window",
+    nearest: Nearest = "exact",
 ) -> Description:
     """What a collection of a model's moments says of itself; arguments and errors as for `begin`."""
     step = seconds / 2 if hop is None else hop
@@ -72,6 +77,7 @@ def describe(
         audio_dim=model.audio.dim,
         sound_tokens=tokens_of(model),
         cut=cut,
+        nearest=nearest,
         weighting=Run(Path(run)).weighting if Path(run).is_dir() else None,
     )
 
@@ -109,6 +115,7 @@ def index(
     *,
     told: Sequence[Clip] = (),
     speech: bool = True,
+    read: Readers | None = None,
 ) -> Iterator[Indexed]:
     """Bring a collection up to date with media files and folders; gives each file once it is stored.
 
@@ -126,6 +133,7 @@ def index(
         told: Clips of a manifest, whose captions and labels go to the moments that they overlap: of
             files that are read, and of unchanged ones of which nothing was said before.
         speech: Measure how much is spoken, where the extra `speech` is installed.
+        read: Has files read elsewhere, by `read_versions`; None: they are read here.
 
     Raises:
         UserError: A place is missing or has no media; the vectors there are of other weights; or
@@ -138,8 +146,38 @@ def index(
     below = {file for place in places for file in under(known, place)}
     gone = sorted(below - {str(file) for file in files})
     taker = NoteTaker(Told(told), speech_detector() if speech else None)
-    yield from Update(collection, model, decoder, taker).run(known, files, gone)
+    yield from Update(collection, model, decoder, taker).run(known, files, gone, read)
     settle(collection, model)
+
+
+def read_versions(
+    collection: Collection,
+    model: Embedder,
+    decoder: Decoder,
+    versions: Sequence[FileVersion],
+    *,
+    told: Sequence[Clip] = (),
+    speech: bool = True,
+) -> Iterator[Indexed]:
+    """The part of `index` that can be shared out: read some files and store them.
+
+    Files that the collection holds as they are by now are skipped, so that it can be repeated. No
+    file leaves the collection, and no score is calibrated: `index` sees to that in the end.
+
+    Args:
+        collection: To be changed.
+        model: The one that made its vectors.
+        decoder: Reads the files.
+        versions: The files, as they were when the work was shared out.
+        told: As for `index`.
+        speech: As for `index`.
+
+    Raises:
+        UserError: The vectors there are of other weights; or the collection cannot be written to.
+    """
+    collection.require(model.fingerprint)
+    taker = NoteTaker(Told(told), speech_detector() if speech else None)
+    yield from Update(collection, model, decoder, taker).read(versions)
 
 
 def reembed(
@@ -165,7 +203,8 @@ def reembed(
     """
     there = collection.description
     _require_folders(collection, [Path(file) for file in collection.table.files()])
-    successor = collection.reembedding(describe(run, model, there.seconds, there.hop, there.cut))
+    described = describe(run, model, there.seconds, there.hop, there.cut, there.nearest)
+    successor = collection.reembedding(described)
     taker = NoteTaker(Told(), speech_detector() if speech else None)
     update = Update(successor, model, decoder, taker)
     told: set[str] = set()

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -11,13 +12,15 @@ from trichord.search.backdrop import BACKDROP, calibrate_by
 from trichord.search.candidates import Candidates, Proposed, Scored, Sifted
 from trichord.search.collection import Collection
 from trichord.search.combination import Centre, Combined, Rows, Settled
-from trichord.search.gallery import Gallery
+from trichord.search.gallery import Gallery, Vectors
 from trichord.search.nearest.exact import Exact, products
-from trichord.search.nearest.sieving import Sieving
 from trichord.search.nearest.structures import Settings, Structures
 from trichord.search.query_vectors import TextVectors
 from trichord.search.yardstick import Calibration
 from trichord.types import Moment
+
+if TYPE_CHECKING:  # a single search never loads torch
+    from trichord.search.nearest.sieving import Sieving
 
 BLOCK = 2048
 """Moments whose sight and sound are scored together, while both are near the processor."""
@@ -60,7 +63,7 @@ class Loaded:
     pattern: UInt8[np.ndarray, " moment"]
     captioned: bool
     structures: Structures | None
-    sieving: Sieving | None = None
+    sieving: "Sieving | None" = None
     _captions: dict[Moment, str | None] = field(default_factory=dict[Moment, str | None])
 
     @classmethod
@@ -72,6 +75,7 @@ class Loaded:
         *,
         beside: "Loaded | None" = None,
         settings: Settings | None = None,
+        lasting: bool = True,
     ) -> "Loaded":
         """Load a collection.
 
@@ -81,6 +85,7 @@ class Loaded:
             token: Where to listen.
             beside: The same collection heard elsewhere, whose pictures need not be held twice.
             settings: Of structures that find candidates; the defaults if not given.
+            lasting: Whether many searches are to come, for which a sieve is worth making.
         """
         # Before the rows are read: what is committed in between is found by the next look.
         version = collection.table.version
@@ -113,7 +118,7 @@ class Loaded:
             pattern=(gallery.has_vision + 2 * gallery.has_audio).astype(np.uint8),
             captioned=collection.table.captioned() > 0,
             structures=structures,
-            sieving=None if structures else _sieving(gallery),
+            sieving=None if structures or not lasting else _sieving(gallery),
         )
 
     def is_current(self, collection: Collection) -> bool:
@@ -169,9 +174,9 @@ class Loaded:
             factors = coefficients[:, :, self.pattern[chosen]]
             block = factors[2]
             if sight.any():
-                block += factors[0] * products(self.gallery.vision[chosen], sight)
+                block += factors[0] * products(_taken(self.gallery.vision, chosen), sight)
             if sound.any():
-                block += factors[1] * products(self.gallery.audio[chosen], sound)
+                block += factors[1] * products(_taken(self.gallery.audio, chosen), sound)
             scores[:, span] = block
         return scores
 
@@ -219,9 +224,16 @@ class _Asked:
         return _Asked(self.sight[one], self.sound[one], self.coefficients[:, one])
 
 
-def _sieving(gallery: Gallery) -> Sieving | None:
+def _taken(vectors: Vectors, chosen: slice | Rows) -> Float[np.ndarray, "_ dim"]:
+    """Some of the rows; those of a slice stay where they are."""
+    return vectors[chosen] if isinstance(chosen, slice) else vectors.take(chosen, axis=0)
+
+
+def _sieving(gallery: Gallery) -> "Sieving | None":
     if len(gallery) < SIFTED_FROM:
         return None
+    from trichord.search.nearest.sieving import Sieving  # with torch
+
     return Sieving(((gallery.vision, gallery.has_vision), (gallery.audio, gallery.has_audio)))
 
 

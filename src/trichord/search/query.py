@@ -11,6 +11,8 @@ from trichord.types import Moment, UserError
 
 PartKind = Literal["text", "image", "audio", "video", "moment"]
 By = Literal["sight", "sound", "both"]
+Weights = tuple[float, float]
+"""Of sight and of sound."""
 AWAY = -1.0
 """The weight of what a minus stands before."""
 

@@ -6,20 +6,24 @@ from dataclasses import dataclass
 from hashlib import blake2b, file_digest
 from pathlib import Path
 from threading import Lock
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 import numpy as np
 
 from trichord.media.decoder import Decoder
 from trichord.media.probe import USABLE
-from trichord.models.embedder import Embedder, Toward
 from trichord.search.cutting import Cut
 from trichord.search.entries import Entry, Vector
 from trichord.search.gallery import Gallery
 from trichord.search.query import Part, PartKind
-from trichord.search.reading import read_moments
+from trichord.search.query_model import QueryModel, whole
 from trichord.search.yardstick import Kind
 from trichord.types import Modality, UserError
+
+if TYPE_CHECKING:  # a search by text never loads torch
+    from trichord.models.embedder import Embedder
+
+Toward = Literal["vision", "audio"]
 
 TEXTS = 4096
 """Texts whose vectors are remembered: 8 MiB at 512 dimensions."""
@@ -66,7 +70,7 @@ class Remembered(Generic[Key, Value]):
 class TextVectors:
     """A model's vectors of texts, the latest remembered; for any number of threads."""
 
-    def __init__(self, model: Embedder, room: int = TEXTS) -> None:
+    def __init__(self, model: "Embedder | QueryModel", room: int = TEXTS) -> None:
         self.model = model
         self._kept = Remembered[tuple[str, Toward], Vector](room)
         # A tokenizer must not be used by two threads at once; known texts don't wait for it.
@@ -93,7 +97,7 @@ class TextVectors:
 class PartReader:
     """Turns parts of queries into vectors; for any number of threads."""
 
-    def __init__(self, model: Embedder, decoder: Decoder, cut: Cut) -> None:
+    def __init__(self, model: "Embedder | QueryModel", decoder: Decoder, cut: Cut) -> None:
         """Read for a collection.
 
         Args:
@@ -151,9 +155,11 @@ class PartReader:
         return found
 
     def _read(self, part: Part, token: float | None) -> QueryVectors:
+        from trichord.search.reading import read_moments  # with torch
+
         looked_at: dict[str, tuple[Modality, ...]] = {"image": ("vision",), "audio": ("audio",)}
         moments = read_moments(
-            self.model,
+            whole(self.model),
             self.decoder,
             [part.given],
             self.cut,

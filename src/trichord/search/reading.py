@@ -1,6 +1,7 @@
 """From media files to moments with vectors."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import TypeVar
 
@@ -9,11 +10,11 @@ from jaxtyping import Bool, Float
 
 from trichord.media.decoded import Decoded
 from trichord.media.decoder import Decoder
-from trichord.media.plan import DecodePlan, Request
+from trichord.media.overlap import Overlap
+from trichord.media.plan import DecodePlan, Nearest, Request
 from trichord.models.embedder import Embedder
 from trichord.search.cutting import Cut, CutFile, answered, cut_files
 from trichord.search.notes import Notes, NoteTaker
-from trichord.search.overlap import Overlap
 from trichord.search.table import Entry, Vector
 from trichord.types import Modality, Moment
 
@@ -75,6 +76,7 @@ def read_files(
     tokens: Sequence[float] = (),
     modalities: Sequence[Modality] = ("audio", "vision"),
     taker: NoteTaker | None = None,
+    nearest: Nearest = "exact",
 ) -> Iterator[Entry]:
     """As `read_moments`, of files whose moments are known; decoded and noted in threads of their own.
 
@@ -86,8 +88,11 @@ def read_files(
         tokens: As there.
         modalities: As there.
         taker: Takes notes of moments; None: there are none.
+        nearest: Which frames are decoded; the model's own choice where it wants keyframes.
     """
     plan = model.plan_of(modalities)
+    if nearest == "keyframe" and plan.frames is not None:
+        plan = replace(plan, frames=replace(plan.frames, nearest=nearest))
     if taker is not None:
         plan = taker.widened(plan)
     decoded = overlap.ahead(decode_files(plan, decoder, files), DECODED_AHEAD)

@@ -24,9 +24,9 @@ from trichord.search.entries import (
     schema_of,
 )
 from trichord.search.gallery import NEAR, SPAN, Gallery, Vectors, gather
-from trichord.search.lance_table import LanceTable, among, require_index
 from trichord.search.sound_tokens import heard_at
-from trichord.search.storage import Storage
+from trichord.storage import Storage
+from trichord.storage.lance_table import LanceTable, among, require_index
 from trichord.types import Moment, UserError
 
 __all__ = [
@@ -143,9 +143,16 @@ class MomentTable(LanceTable):
             alone = self.storage.local is not None
             table.cleanup_old_versions(older_than=kept, delete_unverified=alone)
 
-    def files(self) -> dict[str, KnownFile]:
-        """Every file of the table by its path, in order of path."""
-        return known_files(self.rows([*VERSION, "start", "status", "findable"]))
+    def files(self, named: Sequence[str] | None = None) -> dict[str, KnownFile]:
+        """Every file of the table by its path, in order of path, or those of some paths."""
+        columns = [*VERSION, "start", "status", "findable"]
+        if named is None:
+            return known_files(self.rows(columns))
+        found: dict[str, KnownFile] = {}
+        for i in range(0, len(named), FILES_AT_ONCE):
+            chosen = among("file", named[i : i + FILES_AT_ONCE])
+            found |= known_files(self.rows(columns, filter=chosen))
+        return dict(sorted(found.items()))
 
     def read(self, files: Sequence[str]) -> list[FileEntries]:
         """All that is known of some files, those that are unknown left out."""

@@ -1,19 +1,19 @@
 """Files of a collection made as they are now: read, taken over from another name, or taken out."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
 from trichord.media.decoder import Decoder
+from trichord.media.overlap import Overlap
 from trichord.media.probe import USABLE, Status
 from trichord.models.embedder import Embedder
 from trichord.search.backdrop import calibrate_for
 from trichord.search.collection import Collection
 from trichord.search.cutting import Cut, cut_files
 from trichord.search.notes import NoteTaker
-from trichord.search.overlap import Overlap
 from trichord.search.reading import batches, read_files
 from trichord.search.survey import Survey, survey
 from trichord.search.table import Entry, FileEntries, FileVersion, KnownFile
@@ -51,6 +51,10 @@ class Indexed:
     moments: int = 0
 
 
+Readers = Callable[[Sequence[FileVersion]], Iterator[Indexed]]
+"""What reads files and stores them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Update:
     """What files are brought up to date with: into which collection, by what, and what is noted."""
@@ -61,7 +65,11 @@ class Update:
     taker: NoteTaker
 
     def run(
-        self, known: dict[str, KnownFile], files: Sequence[Path], gone: Sequence[str]
+        self,
+        known: dict[str, KnownFile],
+        files: Sequence[Path],
+        gone: Sequence[str],
+        read: Readers | None = None,
     ) -> Iterator[Indexed]:
         """Bring files up to date and take others out; gives each once that is stored.
 
@@ -69,15 +77,28 @@ class Update:
             known: The files of the collection.
             files: Media files as they are named in the collection, sorted.
             gone: Files of the collection to take out.
+            read: Reads and stores files in the place of `self.read`.
         """
         plan = survey(known, files)
         yield from _skipped(plan)
         self._tell(plan)
         yield from self._take_over(plan)
-        with Overlap() as overlap:
-            yield from overlap.ahead(self._read(plan, known, overlap), CHANGES_AHEAD)
+        yield from (read or self.read)(plan.read)
         self.collection.table.remove(gone)
         yield from (_known(known[file], "removed") for file in gone)
+
+    def read(self, versions: Sequence[FileVersion]) -> Iterator[Indexed]:
+        """Read files and store them, some at a time; those that the collection has are skipped.
+
+        It can be repeated and shared out: each file is stored whole, in the place of what was known
+        of it, by whoever reads it last.
+        """
+        known = self.collection.table.files([version.file for version in versions])
+        there = {v.file for v in versions if v.file in known and _same(v, known[v.file].version)}
+        yield from (_known(known[file], "unchanged") for file in sorted(there))
+        todo = [version for version in versions if version.file not in there]
+        with Overlap() as overlap:
+            yield from overlap.ahead(self._read(todo, known, overlap), CHANGES_AHEAD)
 
     def _tell(self, plan: Survey) -> None:
         """Say of unchanged files what is told of them, where nothing was said."""
@@ -112,18 +133,30 @@ class Update:
             yield from (_stored(one, "same") for one in renewed)
 
     def _read(
-        self, plan: Survey, known: dict[str, KnownFile], overlap: Overlap
+        self, files: Sequence[FileVersion], known: dict[str, KnownFile], overlap: Overlap
     ) -> Iterator[Indexed]:
         """Decode, embed and store files, some at a time; the stages overlap."""
         there = self.collection.description
-        versions = {version.file: version for version in plan.read}
+        versions = {version.file: version for version in files}
         cuts = cut_files(self.decoder, sorted(versions), Cut(there.seconds, there.hop, there.cut))
-        tokens = there.sound_tokens
-        found = read_files(self.model, self.decoder, cuts, overlap, tokens=tokens, taker=self.taker)
+        found = read_files(
+            self.model,
+            self.decoder,
+            cuts,
+            overlap,
+            tokens=there.sound_tokens,
+            taker=self.taker,
+            nearest=there.nearest,
+        )
         for group in _whole_files(overlap.ahead(found, ENTRIES_AHEAD), versions):
             self.collection.table.put(group)
             for one in group:
                 yield _stored(one, "changed" if one.version.file in known else "new")
+
+
+def _same(one: FileVersion, other: FileVersion) -> bool:
+    """Whether two looks at a file saw the same bytes, and could see them."""
+    return bool(one.signature) and replace(other, duration=one.duration) == one
 
 
 def _whole_files(

@@ -15,6 +15,7 @@ class Allowance:
         searches: Waiting or being answered.
         asides: Other work for the model or the decoder, waiting or being done.
         batch: Searches answered in one pass over the vectors.
+        head_bytes: Of a request's head, or of what stands between the portions of its body.
         head_seconds: In which a request's head must have come.
         body_seconds: In which a body must have come, other than an upload's.
         upload_seconds: In which an upload must have come.
@@ -25,6 +26,7 @@ class Allowance:
         uploads_bytes: Kept at once.
         upload_lifetime: Seconds that an upload is kept after its last use.
         connections: Open at once.
+        ahead: Requests of a connection that wait for the answer to an earlier one.
     """
 
     body_bytes: int = 256 * 1024
@@ -34,6 +36,7 @@ class Allowance:
     searches: int = 48
     asides: int = 8
     batch: int = 32
+    head_bytes: int = 16 * 1024
     head_seconds: float = 10.0
     body_seconds: float = 20.0
     upload_seconds: float = 300.0
@@ -44,3 +47,4 @@ class Allowance:
     uploads_bytes: int = 2 * 1024**3
     upload_lifetime: float = 900.0
     connections: int = 1024
+    ahead: int = 16

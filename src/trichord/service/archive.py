@@ -10,6 +10,7 @@ from trichord.search.collection import Collection
 from trichord.search.engine import Prepared, SearchEngine
 from trichord.search.indexing import Indexed, index
 from trichord.search.query import Query
+from trichord.search.query_model import whole
 from trichord.search.reranking import Reranker
 from trichord.service.allowance import Allowance
 from trichord.service.asking import Asked, understood
@@ -64,7 +65,7 @@ class Archive:
         self.pictures = Lane(ASIDES, allowance.requests)
         self.allowance = allowance
         self._said: tuple[Catalogue, CollectionShown] | None = None
-        self._reranks = Reranker.of(engine.model, engine.decoder) is not None
+        self._reranks = Reranker.of(whole(engine.model), engine.decoder) is not None
         self._named = engine.collection
         self._catalogue = Catalogue(engine.gallery, self.roots)
         self._measure()
@@ -219,7 +220,7 @@ class Archive:
     def _index(self, places: Sequence[Path]) -> Iterator[Indexed]:
         # Children of its own: queries do not wait for those that read the archive.
         with Decoder(workers=1) as decoder:
-            yield from index(self.collection, self.engine.model, decoder, places)
+            yield from index(self.collection, whole(self.engine.model), decoder, places)
 
     def _measure(self) -> None:
         gallery = self.catalogue.gallery

@@ -3,6 +3,7 @@
 import math
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 from os.path import commonpath
 from pathlib import Path
@@ -17,6 +18,19 @@ Kind = Literal["video", "audio", "image"]
 
 FILE_DIGITS = 24
 MOMENT_DIGITS = FILE_DIGITS + 16
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A file as clients see it: its name for requests, its path, and what it is."""
+
+    id: str
+    shown: str
+    kind: Kind
+
+    def moment(self, start: float) -> str:
+        """What clients call its moment that starts there."""
+        return self.id + struct.pack(">d", start).hex()
 
 
 class Catalogue:
@@ -42,7 +56,7 @@ class Catalogue:
         inmost = sorted((str(root) for root in roots), key=len, reverse=True)
         self.folders = (*inmost, _common_folder(gallery.files))
         self._files = {file_id(file): file for file in gallery.files}
-        self._kinds: dict[str, Kind] = {}
+        self._named: dict[str, Named] = {}
 
     def file(self, name: str) -> str:
         """The path of a file.
@@ -73,14 +87,18 @@ class Catalogue:
         """The path of a file as clients see it."""
         return path_below(file, self.folders)
 
+    def named(self, file: str) -> Named:
+        """A file as clients see it; hits name the same ones again and again."""
+        if (known := self._named.get(file)) is None:
+            known = self._named[file] = Named(file_id(file), self.shown(file), self.kind(file))
+        return known
+
     def kind(self, file: str) -> Kind:
         """Whether a file is looked at, listened to, or a still picture."""
-        if (known := self._kinds.get(file)) is None:
-            gallery, rows = self.gallery, self.gallery.rows_of(file)
-            pictures = bool(gallery.has_vision[rows].any())
-            lasts = pictures and bool(gallery.end[rows].max() > 0)
-            known = self._kinds[file] = "video" if lasts else "image" if pictures else "audio"
-        return known
+        gallery, rows = self.gallery, self.gallery.rows_of(file)
+        if not gallery.has_vision[rows].any():
+            return "audio"
+        return "video" if gallery.end[rows].max() > 0 else "image"
 
 
 def file_id(file: str) -> str:
@@ -90,7 +108,7 @@ def file_id(file: str) -> str:
 
 def moment_id(moment: Moment) -> str:
     """What clients call a moment."""
-    return file_id(moment.file) + struct.pack(">d", moment.start).hex()
+    return Named(file_id(moment.file), "", "video").moment(moment.start)
 
 
 def _common_folder(files: Sequence[str]) -> str:

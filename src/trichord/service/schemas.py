@@ -1,5 +1,6 @@
 """Requests and responses as JSON."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -93,7 +94,7 @@ class QueryAsked(Strict):
         default=None, description="Where to listen, from speech (0) to events (1)."
     )
     captions: Weight = Field(default=0.0, description="Weight of the captions' full text.")
-    where: Where = Where()
+    where: Where = Field(default_factory=Where)
 
 
 class SearchAsked(QueryAsked):
@@ -139,15 +140,20 @@ class AddAsked(Strict):
     ]
 
 
-class Share(BaseModel):
+@dataclass(slots=True, kw_only=True)
+class Share:
     """What one part of the query gave to sight and to sound."""
 
     sight: float | None
     sound: float | None
 
 
-class HitShown(BaseModel):
-    """A found moment; scores are in standard deviations of an unrelated moment's."""
+@dataclass(slots=True, kw_only=True)
+class HitShown:
+    """A found moment; scores are in standard deviations of an unrelated moment's.
+
+    Not checked where it is made: an answer holds up to a thousand.
+    """
 
     id: str
     file: str

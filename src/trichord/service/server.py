@@ -1,7 +1,9 @@
 """Serving a collection over HTTP."""
 
+import gc
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
 
     from trichord.models.embedder import Embedder
 
-HEAD_BYTES = 16 * 1024
 QUERY_SECONDS = 30.0
 """That decoding a client's file may take."""
 
@@ -73,7 +74,7 @@ def serve(
     with _listening(host, port) as listening:
         model = load(collection.description.run)
         limits = Limits(wall_seconds=QUERY_SECONDS, cpu_seconds=QUERY_SECONDS)
-        with Decoder(workers=workers, limits=limits) as decoder:
+        with _settled(), Decoder(workers=workers, limits=limits) as decoder:
             engine = SearchEngine(collection, model, decoder)
             server = server_of(create(engine, access=access, roots=folders))
             ready(_address(listening))
@@ -93,14 +94,28 @@ def server_of(app: "FastAPI", allowance: Allowance | None = None) -> "uvicorn.Se
         "access_log": False,  # it would write down the page's token
         "log_level": "warning",
         "server_header": False,
-        "h11_max_incomplete_event_size": HEAD_BYTES,
         "timeout_graceful_shutdown": 5,
     }
     return uvicorn.Server(uvicorn.Config(app, **settings))
 
 
+@contextmanager
+def _settled() -> Generator[None]:
+    """Leave out of garbage collections what is there by now, modules and the model.
+
+    Going through it takes a quarter of a second, in which nobody is answered. Galleries come later and
+    are not left out: each goes once the next is there.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
 def _require_extra() -> None:
-    for name in ("fastapi", "uvicorn", "python_multipart", "prometheus_client"):
+    for name in ("fastapi", "uvicorn", "httptools", "python_multipart", "prometheus_client"):
         if find_spec(name) is None:
             raise UserError(
                 f"Serving needs {name}, which is not installed: pip install 'trichord[serve]'."

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable
 
-from trichord.service.catalogue import Catalogue, file_id, moment_id
+from trichord.service.catalogue import Catalogue
 from trichord.service.schemas import HitShown, Share
 from trichord.types import Hit
 
@@ -24,12 +24,12 @@ def shown(hits: Iterable[Hit], catalogue: Catalogue) -> list[HitShown]:
 
 
 def _hit(hit: Hit, catalogue: Catalogue) -> HitShown:
-    moment, name = hit.moment, moment_id(hit.moment)
-    kind = catalogue.kind(moment.file)
+    moment, named = hit.moment, catalogue.named(hit.moment.file)
+    name = named.moment(moment.start)
     return HitShown(
         id=name,
-        file=file_id(moment.file),
-        name=catalogue.shown(moment.file),
+        file=named.id,
+        name=named.shown,
         start=moment.start,
         end=moment.end,
         score=hit.score,
@@ -39,7 +39,7 @@ def _hit(hit: Hit, catalogue: Catalogue) -> HitShown:
         caption=hit.caption,
         tags=list(hit.tags),
         parts=[Share(sight=number(sight), sound=number(sound)) for sight, sound in hit.parts],
-        media=f"/api/media/{file_id(moment.file)}",
-        thumbnail=None if kind == "audio" else f"/api/thumbnails/{name}",
-        kind=kind,
+        media=f"/api/media/{named.id}",
+        thumbnail=None if named.kind == "audio" else f"/api/thumbnails/{name}",
+        kind=named.kind,
     )

@@ -27,8 +27,42 @@ class Sample:
     captions: Int[np.ndarray, " row"] | None
     terms: dict[TermName, Bool[Tensor, " row"]]
     weights: dict[TermName, float]
+    texts: Int[Tensor, " row"] | None = None
+    """Equal numbers for captions of equal words, -1 where a clip has none; None: no text at all."""
     masking: int | None = None
     """What the masks of this epoch are drawn from, with each clip's id; None: nothing is masked."""
+    place: tuple[int, ...] = ()
+    """Seed, stage, epoch and number of the mini-batch: what is random in its step follows from them."""
+    first: int = 0
+    """Where the rows begin in the mini-batch that they are a part of."""
+
+    def parts(self, count: int) -> "list[Sample]":
+        """The mini-batch in pieces of its rows in their order, as even as can be.
+
+        Args:
+            count: Of pieces, at most as many as there are rows.
+        """
+        ends = [len(self.clips) * i // count for i in range(count + 1)]
+        return [self._rows(slice(*ends[i : i + 2])) for i in range(count)]
+
+    def _rows(self, rows: slice) -> "Sample":
+        return replace(
+            self,
+            clips=self.clips[rows],
+            captions=None if self.captions is None else self.captions[rows],
+            terms={term: wanted[rows] for term, wanted in self.terms.items()},
+            texts=None if self.texts is None else self.texts[rows],
+            first=self.first + rows.start,
+        )
+
+    def settle_chance(self, *, of_rows: bool = False) -> None:
+        """Let what is random from here on, such as dropout, follow from the mini-batch's place.
+
+        Args:
+            of_rows: And from where the rows begin in it: parts of a mini-batch differ.
+        """
+        where = (self.first,) if of_rows and self.first else ()
+        torch.manual_seed(hash((*self.place, *where)))
 
 
 def epoch_samples(
@@ -47,11 +81,24 @@ def epoch_samples(
     """
     random = np.random.default_rng([seed, *place])
     steps = steps_per_epoch(stage, len(clips))
+    same = _equal_texts(captions)
     for number, rows in enumerate(_batches(stage, clips, steps, random)):
         turn = place[1] * steps + number
         drawn = _sample(stage, captions, rows, _choice(stage, len(rows), turn, random), random)
         masks = not MASKING.isdisjoint(drawn.terms)
-        yield replace(drawn, masking=_number(seed, *place) if masks else None)
+        yield replace(
+            drawn,
+            texts=None if drawn.captions is None else torch.from_numpy(same[drawn.captions]),
+            masking=_number(seed, *place) if masks else None,
+            place=(seed, *place, number),
+        )
+
+
+def _equal_texts(captions: Captions) -> Int[np.ndarray, " caption_and_one"]:
+    """A number for each caption, the same for equal words, and at the end -1 for no caption (-1)."""
+    known: dict[str, int] = {}
+    numbers = [known.setdefault(text, len(known)) for text in captions.texts]
+    return np.array([*numbers, -1], dtype=np.int64)
 
 
 def _number(*parts: int) -> int:

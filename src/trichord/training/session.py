@@ -1,6 +1,7 @@
 """The state of a training run between two steps: what is saved, restored, and kept as the best."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -8,27 +9,40 @@ import torch
 from torch import Tensor
 
 from trichord.checkpoint import Progress, Run, Saved, load_owned, owned_state
+from trichord.distributed import agreed
 from trichord.models.embedder import Embedder
 from trichord.objectives import Contrastive
+from trichord.training.sharding import as_spread, whole
 
 SECONDS_BETWEEN_SAVES = 30.0
 
 
+def nothing() -> None:
+    """What is to be done where nothing is."""
+
+
 @dataclass
 class Session:
-    """Model, objective and optimizer of a run with its progress."""
+    """Model, objective and optimizer of a run with its progress.
+
+    Every process has one; what is on disk is read and written by rank 0 alone.
+
+    Attributes:
+        gather: Makes the model whole where a stage has spread it over the processes.
+    """
 
     run: Run
     model: Embedder
     objective: Contrastive
     progress: Progress = field(default_factory=Progress)
     best: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+    gather: Callable[[], None] = nothing
     _saved_at: float = field(default_factory=time.monotonic)
     _optimizer_state: dict[str, Tensor] | None = None
 
     def resume(self) -> None:
         """Take up the run's checkpoint, if there is one."""
-        if (saved := self.run.saved()) is None:
+        if (saved := agreed(self.run.saved)) is None:
             return
         self.progress = saved.progress
         load_owned(self.model, self.objective, _under(saved.tensors, "now."))
@@ -45,7 +59,7 @@ class Session:
         """Count a step; save now and then."""
         now = self.progress
         self.progress = replace(now, step=now.step + 1, loss=now.loss + loss)
-        if time.monotonic() - self._saved_at > SECONDS_BETWEEN_SAVES:
+        if agreed(lambda: time.monotonic() - self._saved_at > SECONDS_BETWEEN_SAVES):
             self.save(optimizer)
 
     def after_epoch(self, metrics: dict[str, Any], criterion: float | None) -> None:
@@ -71,10 +85,12 @@ class Session:
         if keep == "best":
             load_owned(self.model, self.objective, self.best)
         self.best = {}
+        self.gather = nothing
         self.progress = Progress(stage=self.progress.stage + 1, metrics=self.progress.metrics)
 
     def save(self, optimizer: torch.optim.Optimizer | None) -> None:
         """Write a checkpoint."""
+        self.gather()
         parts = {
             "now.": owned_state(self.model, self.objective),
             "best.": self.best,
@@ -85,7 +101,7 @@ class Session:
             for prefix, part in parts.items()
             for name, value in part.items()
         }
-        self.run.save(Saved(self.progress, tensors))
+        agreed(lambda: self.run.save(Saved(self.progress, tensors)))
         self._saved_at = time.monotonic()
 
 
@@ -94,10 +110,10 @@ def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """An optimizer's moments and step counts by parameter number and name."""
+    """An optimizer's moments and step counts by parameter number and name; all ranks together."""
     state = optimizer.state_dict()["state"]
     return {
-        f"{number}.{name}": value.clone()
+        f"{number}.{name}": whole(value).to("cpu", copy=True)
         for number, values in state.items()
         for name, value in values.items()
     }
@@ -105,9 +121,9 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     """Put back what `optimizer_tensors` gave."""
-    whole = optimizer.state_dict()
+    parameters = [one for group in optimizer.param_groups for one in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         number, name = key.split(".", 1)
-        state.setdefault(int(number), {})[name] = value
-    optimizer.load_state_dict({**whole, "state": state})
+        state.setdefault(int(number), {})[name] = as_spread(value, parameters[int(number)])
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

@@ -46,6 +46,8 @@ class Recipe:
     clips: int = 4000
     omission: float = 0.4
     """Less than the world's own: pretraining captions are another mix."""
+    read: int = 2000
+    """Clips whose captions the tokenizers are made of."""
     clip_steps: int = 1000
     clap_steps: int = 1000
     batch_size: int = 128
@@ -226,7 +228,7 @@ def make_clap(recipe: Recipe, folder: Path, tell: Callable[[str], None]) -> None
 
 def _vocabulary(recipe: Recipe) -> list[str]:
     """Texts for the tokenizers: words of all kinds, as a published vocabulary has them."""
-    drawn = list(scenes("pretrain", 2000, recipe.seed))
+    drawn = list(scenes("pretrain", recipe.read, recipe.seed))
     kinds: tuple[CaptionKind, ...] = ("visual", "audio")
     return [text for kind in kinds for texts in captions_of(drawn, recipe, kind) for text in texts]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from trichord.search.nearest import sieving
-from trichord.search.nearest.sieve import multiplied
+from trichord.search.nearest.sieve import multiplied, packed
 from trichord.search.nearest.sieving import ROUNDS, Sieving, quick
 
 
@@ -94,21 +94,23 @@ def test_a_machine_that_adds_in_16_bits_is_not_used(fresh, monkeypatch):
     def saturating(queries, codes):
         pairs = queries[:, None].astype(np.int32) * codes[None]
         halves = (pairs[..., ::2] + pairs[..., 1::2]).clip(-(2**14), 2**14 - 1)
-        return halves.sum(axis=-1, dtype=np.int32)
+        return halves.sum(axis=-1, dtype=np.int32).astype(np.float32)
 
     monkeypatch.setattr(sieving, "TRIED", 32)
+    monkeypatch.setattr(sieving, "packed", lambda codes: codes)
     monkeypatch.setattr(sieving, "multiplied", saturating)
     times = cycle([0.0, 1.0])
     monkeypatch.setattr(sieving, "_seconds", lambda work: next(times))
     assert not quick()
     quick.cache_clear()
+    monkeypatch.setattr(sieving, "packed", packed)
     monkeypatch.setattr(sieving, "multiplied", multiplied)
     assert quick()
 
 
 def test_a_library_without_such_products_is_not_used(fresh, monkeypatch):
     def missing(*_):
-        raise AttributeError("_int_mm")
+        raise AttributeError("qlinear_prepack")
 
-    monkeypatch.setattr(sieving, "multiplied", missing)
+    monkeypatch.setattr(sieving, "packed", missing)
     assert not quick()

@@ -6,7 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from trichord.objectives import Contrastive, info_nce, intra_nce, nce_of
+from trichord.config import InfoNCE
+from trichord.objectives import PAIRS, SIDES, Asking, Contrastive, info_nce, intra_nce, nce_of
+from trichord.types import UserError
 from trichord.types.tensors import Embeddings, Features
 
 
@@ -18,16 +20,14 @@ def features(rows, present=None):
     return Features(pooled, pooled[:, None], mask)
 
 
-def contrastive(**changes):
+def contrastive(terms=PAIRS, temperature=0.07, learned=True, shared=False, **asking):
     return Contrastive(
-        **{
-            "temperature": 0.07,
-            "learned": True,
-            "shared": False,
-            "max_scale": 100.0,
-            "directions": "both",
-        }
-        | changes
+        temperature=temperature,
+        learned=learned,
+        shared=shared,
+        max_scale=100.0,
+        asking=Asking(**asking),
+        terms=terms,
     )
 
 
@@ -355,3 +355,125 @@ def test_zero_vectors_keep_the_gradient_finite_and_get_none_themselves():
     assert torch.isfinite(steps.grad).all()
     assert not steps.grad[[1, 3]].any()
     assert steps.grad[[0, 2]].any()
+
+
+# Large batches, and equal texts
+
+
+@pytest.mark.parametrize("directions", ["both", "to_second", "to_first"])
+@pytest.mark.parametrize("absent", ["masked", "zeros"])
+def test_all_terms_in_tiles_are_those_of_the_whole_batch(directions, absent):
+    missing = {"audio": (1, 8), "masked": (1,), "text": (3,), "vision": (0, 9)}
+    embeddings = everything(missing, rows=23)
+    embeddings = replace(
+        embeddings,
+        **{side: zeroed(embeddings.of(side)) for side in ("text", "audio", "vision", "masked")},
+    )
+    values = {}
+    for tile in (4, 2048):
+        objective = contrastive(terms=ALL_TERMS, directions=directions, absent=absent, tile=tile)
+        values[tile] = objective(embeddings, wanted(*ALL_TERMS, rows=23))
+        sum(values[tile].values()).backward()
+        values[tile] |= {f"{name}'": x.grad for name, x in objective.log_scale.items()}
+    assert set(values[4]) == set(values[2048])
+    assert values[4] != values[2048]  # computed another way
+    for name, value in values[2048].items():
+        torch.testing.assert_close(values[4][name], value, rtol=1e-5, atol=1e-6)
+
+
+def test_tiles_take_only_the_rows_that_count():
+    objective = contrastive(tile=2)
+    audio = torch.randn(5, 6, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    here = [True, True, False, True, False]
+    everywhere = {"av": torch.ones(5, dtype=torch.bool)}
+    vision = features(units(1, 5))
+    masked = objective(Embeddings(None, features(audio, here), vision), everywhere)["av"]
+    (gradient,) = torch.autograd.grad(masked, audio)
+    assert not gradient[[2, 4]].any()
+    assert gradient[[0, 1, 3]].any(dim=1).all()
+    assert (
+        objective(Embeddings(None, features(units(0), [True] + [False] * 4), vision), everywhere)
+        == {}
+    )
+
+
+def shared_wish(logits, texts):
+    """Mean loss of rows whose wish is shared among the columns of the same text."""
+    logits = np.asarray(logits, dtype=np.float64)
+    losses = []
+    for row, text in zip(logits, texts, strict=True):
+        chances = [share_of_the_first(row[j], np.delete(row, j)) for j in range(len(row))]
+        losses.append(np.mean([chances[j] for j in range(len(row)) if texts[j] == text]))
+    return np.mean(losses)
+
+
+@pytest.mark.parametrize("directions", ["both", "to_second", "to_first"])
+def test_equal_texts_may_be_positives_of_each_others_clips(directions):
+    embeddings = everything()
+    texts = torch.tensor([4, 7, 4, 1, 7])
+    objective = contrastive(terms=ALL_TERMS, directions=directions, same_text="positives")
+    assert objective.wants_texts
+    found = objective(embeddings, wanted(*ALL_TERMS), texts)
+    plain = contrastive(terms=ALL_TERMS, directions=directions)(embeddings, wanted(*ALL_TERMS))
+    for term in ("av", "aa", "vv"):
+        assert found[term] == plain[term]
+    for term in ("at", "vt", "mt", "tt", "ct"):
+        if term == "ct":
+            logits = SCALE * embeddings.clips.numpy().T
+        else:
+            one, other = (embeddings.of(side).pooled for side in SIDES[term])
+            logits = SCALE * (one @ other.T).numpy()
+        there, back = shared_wish(logits, texts), shared_wish(logits.T, texts)
+        expected = {"both": (there + back) / 2, "to_second": there, "to_first": back}[directions]
+        assert found[term].item() == pytest.approx(expected, rel=1e-5)
+        assert found[term] != plain[term]
+
+
+def test_texts_of_rows_that_are_left_out_and_of_no_text_are_like_no_other():
+    objective = contrastive(terms=ALL_TERMS, same_text="positives")
+    plain = contrastive(terms=ALL_TERMS)
+    embeddings = everything({"text": (1, 3)})
+    texts = torch.tensor([4, -1, 5, -1, 6])
+    found = objective(embeddings, wanted(*ALL_TERMS), texts)
+    for term, value in plain(embeddings, wanted(*ALL_TERMS)).items():
+        torch.testing.assert_close(found[term], value)
+    # The second text of number 4 belongs to a row that does not count.
+    texts[1] = 4
+    torch.testing.assert_close(objective(embeddings, wanted("at"), texts)["at"], found["at"])
+
+
+def test_zero_vectors_without_a_text_have_only_their_partner():
+    embeddings = everything({"text": (1, 3)})
+    embeddings = replace(embeddings, text=zeroed(embeddings.text))
+    texts = torch.tensor([4, -1, 5, -1, 6])
+    found = contrastive(terms=ALL_TERMS, absent="zeros", same_text="positives")(
+        embeddings, wanted("vt"), texts
+    )
+    plain = contrastive(terms=ALL_TERMS, absent="zeros")(embeddings, wanted("vt"))
+    torch.testing.assert_close(found["vt"], plain["vt"])
+
+
+def test_the_numbers_of_texts_must_be_passed_where_they_matter():
+    objective = contrastive(same_text="positives")
+    with pytest.raises(ValueError, match="numbers of the texts"):
+        objective(everything(), wanted("at"))
+    assert set(objective(everything(), wanted("av", "lm"))) == {"av"}
+    assert not contrastive().wants_texts
+    # Where equal texts are negatives, their numbers are not looked at.
+    same = torch.zeros(5, dtype=torch.int64)
+    assert contrastive()(everything(), wanted("at"), same) == contrastive()(
+        everything(), wanted("at")
+    )
+
+
+def test_the_configuration_reaches_the_objective():
+    chosen = InfoNCE(tile=64, same_text="positives", absent="zeros", directions="to_first")
+    assert chosen.build().asking == Asking(
+        directions="to_first", absent="zeros", same_text="positives", tile=64
+    )
+    assert InfoNCE().build().asking == Asking()
+
+
+def test_a_tile_holds_at_least_a_row():
+    with pytest.raises(UserError, match="tile 0: at least 1"):
+        InfoNCE(tile=0).build()

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from trichord.search import buckets
-from trichord.search import storage as module
-from trichord.search.storage import Storage
+from trichord.storage import Storage, buckets
+from trichord.storage import place as module
 from trichord.types import UserError
 
 
@@ -119,7 +118,7 @@ def test_who_waits_has_the_next_turn(place):
 
 HOLDER = """
 import sys, time
-from trichord.search.storage import Storage
+from trichord.storage import Storage
 with Storage(sys.argv[1]).writing():
     print("held", flush=True)
     time.sleep(600)

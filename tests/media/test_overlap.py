@@ -4,8 +4,8 @@ from contextlib import closing
 
 import pytest
 
-from trichord.search import overlap as module
-from trichord.search.overlap import EndedError, Overlap
+from trichord.media import overlap as module
+from trichord.media.overlap import EndedError, Overlap
 
 
 def stages():

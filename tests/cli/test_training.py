@@ -11,7 +11,8 @@ import torch
 
 from trichord.api.model import device_of, embedder_of
 from trichord.checkpoint import Run, fresh_model
-from trichord.cli.runs import Training, source_of, train_chosen
+from trichord.cli.sources import source_of
+from trichord.cli.training import Training, train_chosen
 from trichord.config import Draw, Experiment, Stage
 from trichord.corpora.manifest import write_manifest
 from trichord.features.extraction import extract_media, extract_texts

@@ -1,4 +1,4 @@
-"""Where a collection lies: a folder, or a prefix of a bucket, by the same words."""
+"""Where tables lie: a folder, or a prefix of a bucket, by the same words."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from trichord.search.buckets import Bucket
+from trichord.storage.buckets import Bucket
 from trichord.types import UserError
 from trichord.types.files import write_atomically
 
@@ -42,9 +42,9 @@ class _Held(Protocol):
 
 
 class Storage:
-    """The files of a collection, in a folder or below `s3://bucket/prefix`.
+    """The files of a collection or of cached features, in a folder or below `s3://bucket/prefix`.
 
-    Whatever reads or writes a collection goes through here, so that a bucket is no other case.
+    Whatever reads or writes them goes through here, so that a bucket is no other case.
 
     Attributes:
         name: The place as it was given.

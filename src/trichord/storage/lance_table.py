@@ -7,12 +7,16 @@ from typing import Any
 import lance
 import pyarrow as pa
 
-from trichord.search.entries import FINGERPRINT
-from trichord.search.storage import Storage
+from trichord.storage.place import Storage
 from trichord.types import UserError
 
 FULL = ("No space left", "os error 28", "StorageFull", "Disk quota")
 """How a full disk shows in what Lance says."""
+MADE_BY = b"trichord.fingerprint"
+"""Where a table's schema says which model its vectors are of."""
+KEY = {"lance-schema:unenforced-primary-key": "true"}
+"""Of the field that tells rows apart: of two commits at once that bring the same row, the later one then
+replaces it. Lance sees to that only where the field has no index."""
 SCORE = pa.field("_score", pa.float32())
 """The column that a full-text search adds."""
 
@@ -32,6 +36,7 @@ class LanceTable:
         *,
         derived: dict[str, str] | None = None,
         require: Callable[[], None] | None = None,
+        remedy: str = "delete the collection and index anew",
     ) -> None:
         """Name a table, which need not be there yet.
 
@@ -41,6 +46,7 @@ class LanceTable:
             schema: Its columns; those that an older table lacks are null in it.
             derived: Columns that an older table lacks and SQL makes of others.
             require: Called before every change; raises where there may be none.
+            remedy: What mends a table that cannot be used.
         """
         self.storage = storage
         self.name = name
@@ -48,6 +54,7 @@ class LanceTable:
         self.schema = schema
         self._derived = derived or {}
         self._require = require
+        self._remedy = remedy
 
     @property
     def version(self) -> int:
@@ -66,13 +73,10 @@ class LanceTable:
                 if "was not found" in str(error):
                     return None
                 raise
-        made, ours = (
-            (one.metadata or {}).get(FINGERPRINT, b"") for one in (table.schema, self.schema)
-        )
+        made, ours = ((one.metadata or {}).get(MADE_BY) for one in (table.schema, self.schema))
         if made and ours and made != ours:  # tables of format 1 do not say
             raise UserError(
-                f"{self.uri} holds vectors of other weights than its collection says: delete the "
-                "collection and index anew."
+                f"{self.uri} holds vectors of other weights than its collection says: {self._remedy}."
             )
         return table
 
@@ -101,7 +105,7 @@ class LanceTable:
                 ) from error
             raise UserError(
                 f"{self.uri} cannot be read or written ({why[:200]}): try again; if it stays so, it is "
-                "damaged: delete the collection and index anew."
+                f"damaged: {self._remedy}."
             ) from error
 
     def rows(self, columns: Sequence[str], **options: Any) -> Any:

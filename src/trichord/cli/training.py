@@ -1,121 +1,28 @@
-"""Commands that make runs: `extract` and `train`."""
+"""`trichord train`: an experiment carried out."""
 
 import json
-from collections.abc import Collection, Sequence
+import os
+import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from trichord.api.model import device_of, embedder_of
-from trichord.cli.console import aside, bar, counted, out
+from trichord.api.model import device_of
+from trichord.cli.console import aside, bar, out
+from trichord.cli.sources import folder_of, source_of
 from trichord.config import Experiment
 from trichord.experiments import EXPERIMENTS
-from trichord.types import MODALITIES, Clip, Modality, UserError
+from trichord.types import Clip, Modality, UserError
 
 if TYPE_CHECKING:
     from trichord.checkpoint import Run
     from trichord.features.source import Source
-    from trichord.features.store import FeatureFolder
-    from trichord.media import Decoder
     from trichord.models.embedder import Embedder
-
-
-@dataclass(frozen=True, kw_only=True)
-class Brought:
-    """Trunk features computed elsewhere."""
-
-    vision: Path | None = None
-    """Of pictures, `.npz` or Parquet, by clip id."""
-    audio: Path | None = None
-    """The same for sound."""
-    text: Path | None = None
-    """The same for captions, by caption text."""
-
-
-NOTHING_BROUGHT = Brought()
-
-
-def extract(arguments: list[str]) -> None:
-    """`trichord extract MANIFEST RUN|EXPERIMENT`."""
-
-    def run(
-        manifest: Annotated[Path, tyro.conf.arg(metavar="MANIFEST")],
-        model: Annotated[str, tyro.conf.arg(metavar="RUN|EXPERIMENT")],
-        /,
-        *,
-        features: Path | None = None,
-        brought: Annotated[Brought, tyro.conf.arg(name="")] = NOTHING_BROUGHT,
-        start: Path | None = None,
-        device: str = "auto",
-        workers: int = 2,
-    ) -> None:
-        """Decode each clip once and cache what the frozen towers make of it; goes on where it stopped.
-
-        Args:
-            manifest: Clips as JSON lines.
-            model: A run directory, or the name of an experiment whose towers to use.
-            features: Where to; beside the manifest if not given.
-            brought: Trunk features computed elsewhere.
-            start: A run whose weights the experiment starts from, as in 'trichord train --start'.
-            device: cpu, cuda, or whichever is there.
-            workers: Processes that decode.
-        """
-        from trichord.corpora.manifest import read_manifest
-
-        clips = read_manifest(manifest)  # before anything heavy is loaded
-
-        from trichord.features.importing import import_features
-
-        embedder = embedder_of(model, start).to(device_of(device))
-        folder = folder_of(manifest, features)
-        for name in MODALITIES:
-            path: Path | None = getattr(brought, name)
-            if path is not None:
-                count = import_features(embedder, name, path, clips, folder)
-                aside.print(f"{path}: {count} {name} features brought in.")
-        extract_all(embedder, clips, folder, workers)
-
-    tyro.cli(run, args=arguments, prog="trichord extract")
-
-
-def folder_of(manifest: Path, features: Path | None) -> "FeatureFolder":
-    """Where the features of a manifest lie."""
-    from trichord.features.store import FeatureFolder
-
-    return FeatureFolder(features) if features else FeatureFolder.beside(manifest)
-
-
-def extract_all(
-    embedder: "Embedder",
-    clips: "Sequence[Clip]",
-    folder: "FeatureFolder",
-    workers: int,
-    modalities: "Sequence[Modality]" = ("text", "audio", "vision"),
-) -> None:
-    """Read what has no features yet, with a bar; say what there was."""
-    from trichord.features.extraction import extract_media, extract_texts
-    from trichord.media import Decoder
-
-    captions = [caption.text for clip in clips for caption in clip.captions]
-    texts = list(dict.fromkeys(captions)) if "text" in modalities else []
-    cut = embedder.text.count_cut(texts) if texts else 0
-    statuses: list[str] = []
-    with bar("captions", len(texts)) as moving:
-        for part in extract_texts(embedder, texts, folder):
-            moving.advance(len(part.statuses), part.what)
-    with Decoder(workers=workers) as decoder, bar("clips", len(clips)) as moving:
-        for part in extract_media(embedder, clips, folder, decoder, modalities):
-            statuses += part.statuses
-            moving.advance(len(part.statuses))
-    out.print(f"{folder.path}: {len(clips)} clips ({counted(statuses)}), {len(texts)} captions.")
-    if cut:
-        out.print(
-            f"  {cut} captions are longer than the text tower's {embedder.text.max_tokens} "
-            "tokens and were cut."
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,10 +36,34 @@ class Training:
     source: Literal["features", "media"]
     features: Path | None
     device: str
+    sharding: bool = False
 
 
 def train(arguments: list[str]) -> None:
-    """`trichord train EXPERIMENT MANIFEST RUN [--overrides]`."""
+    """`trichord train EXPERIMENT MANIFEST RUN [--overrides]`, in one process or in each of several."""
+    leads = os.environ.get("RANK", "0") == "0"
+    # DDP would warn that its search for heads that a draw leaves unused may be needless.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    try:
+        chosen = asked(arguments, aloud=leads)
+    except UserError:
+        if leads:
+            raise
+        sys.exit(2)
+    if chosen is not None:
+        train_spread(chosen)
+
+
+def asked(arguments: list[str], *, aloud: bool) -> Training | None:
+    """What the command line asks for; None where that was the list of experiments.
+
+    Args:
+        arguments: Of the command.
+        aloud: Say what is wrong with them.
+
+    Raises:
+        UserError: No such experiment.
+    """
     if not arguments or arguments[0].startswith("-"):
         lines = [f"  {name:<30} {what}" for name, (what, _) in EXPERIMENTS.items()]
         usage = "usage: trichord train EXPERIMENT MANIFEST RUN [--overrides]"
@@ -140,7 +71,7 @@ def train(arguments: list[str]) -> None:
         if arguments and arguments[0] not in ("-h", "--help"):
             raise UserError(f"the experiment comes first.\n{listing}")
         out.print(listing, markup=False)
-        return
+        return None
     name = arguments[0]
     if name not in EXPERIMENTS:
         close = get_close_matches(name, EXPERIMENTS, n=1)
@@ -156,8 +87,9 @@ def train(arguments: list[str]) -> None:
         source: Annotated[Literal["features", "media"], tyro.conf.arg(name="from")] = "features",
         features: Path | None = None,
         device: str = "auto",
+        sharding: bool = False,
         experiment: Annotated[Experiment, tyro.conf.arg(name="")] = EXPERIMENTS[name][1],
-    ) -> None:
+    ) -> Training:
         """Train an experiment on a manifest; repeat the command to go on after an interruption.
 
         Args:
@@ -167,36 +99,80 @@ def train(arguments: list[str]) -> None:
             source: Read cached features and decode only for towers that train, or decode everything.
             features: Where the cached features lie; beside the manifest if not given.
             device: cpu, cuda, or whichever is there.
+            sharding: Spread towers that train over the processes that torchrun started, for towers too
+                large for one GPU; otherwise each process has all of them.
             experiment: What to do; every field can be changed.
         """
-        train_chosen(
-            Training(
-                manifest=manifest,
-                run=run,
-                experiment=experiment,
-                seeds=seeds,
-                source=source,
-                features=features,
-                device=device,
-            )
+        return Training(
+            manifest=manifest,
+            run=run,
+            experiment=experiment,
+            seeds=seeds,
+            source=source,
+            features=features,
+            device=device,
+            sharding=sharding,
         )
 
-    tyro.cli(
+    return tyro.cli(
         run,
         args=arguments[1:],
         config=(tyro.conf.AvoidSubcommands,),
         prog=f"trichord train {name}",
+        console_outputs=aloud,
     )
+
+
+def train_spread(chosen: Training) -> None:
+    """Train as one of the processes that torchrun started, if it did; rank 0 speaks for all."""
+    from trichord.distributed import EchoError, joined, rank
+
+    try:
+        with joined(device_of(chosen.device)):
+            out.quiet = aside.quiet = rank() > 0
+            train_chosen(chosen)
+    except EchoError:
+        sys.exit(2)
 
 
 def train_chosen(chosen: Training) -> None:
     """Train each seed, or the experiment's own into the run directory itself."""
-    from trichord.checkpoint import Run, fresh_model
+    from trichord.checkpoint import fresh_model
     from trichord.corpora.manifest import read_manifest
+    from trichord.distributed import agreed, together
     from trichord.media import Decoder
 
-    clips = read_manifest(chosen.manifest)
-    splits = splits_of(clips, chosen.experiment)
+    splits = together(lambda: splits_of(read_manifest(chosen.manifest), chosen.experiment))
+    todo = agreed(lambda: untrained(chosen))
+    if not todo:
+        return
+    folder = folder_of(chosen.manifest, chosen.features)
+    towers: set[Modality] = {name for one in chosen.experiment.stages for name in one.towers}
+    needed = chosen.experiment.modalities
+    opened: dict[tuple[str, ...], list[Source]] = {}
+
+    def sources_for(model: "Embedder") -> "list[Source]":
+        # Seeds share what they read, unless one draws a frozen tower of its own.
+        frozen = tuple(t.fingerprint for n, t in model.encoders().items() if n not in towers)
+        if frozen not in opened:
+            opened[frozen] = [
+                source_of(model, held, chosen.source, folder, decoder, towers, needed)
+                for held in splits
+            ]
+        return opened[frozen]
+
+    with Decoder() as decoder:
+        for run, experiment in todo:
+            model = together(partial(fresh_model, experiment))
+            sources = together(partial(sources_for, model))
+            settle_threads(experiment, sources)
+            train_one(run, experiment, model, sources, chosen)
+
+
+def untrained(chosen: Training) -> "list[tuple[Run, Experiment]]":
+    """The runs that are not there yet, a line for each that is."""
+    from trichord.checkpoint import Run
+
     places = {chosen.run / f"seed-{seed}": seed for seed in chosen.seeds}
     todo: list[tuple[Run, Experiment]] = []
     for path, seed in (places or {chosen.run: chosen.experiment.seed}).items():
@@ -205,25 +181,7 @@ def train_chosen(chosen: Training) -> None:
             out.print(f"{path}: already trained.")
         else:
             todo.append((run, experiment))
-    if not todo:
-        return
-    folder = folder_of(chosen.manifest, chosen.features)
-    towers: set[Modality] = {name for one in chosen.experiment.stages for name in one.towers}
-    needed = chosen.experiment.modalities
-    opened: dict[tuple[str, ...], list[Source]] = {}
-    with Decoder() as decoder:
-        for run, experiment in todo:
-            model = fresh_model(experiment)
-            # Seeds share what they read, unless one draws a frozen tower of its own.
-            frozen = [t.fingerprint for n, t in model.encoders().items() if n not in towers]
-            if tuple(frozen) not in opened:
-                opened[tuple(frozen)] = [
-                    source_of(model, held, chosen.source, folder, decoder, towers, needed)
-                    for held in splits
-                ]
-            sources = opened[tuple(frozen)]
-            settle_threads(experiment, sources)
-            train_one(run, experiment, model, sources, chosen)
+    return todo
 
 
 def splits_of(clips: "Sequence[Clip]", experiment: Experiment) -> "list[list[Clip]]":
@@ -263,6 +221,7 @@ def train_one(
     chosen: Training,
 ) -> None:
     """Train one run with a bar."""
+    from trichord.distributed import agreed
     from trichord.media import file_signature
     from trichord.training.loop import train as carry_out
 
@@ -274,10 +233,22 @@ def train_one(
         def after_epoch(numbers: dict[str, Any]) -> None:
             moving.advance(note=f"{numbers['stage']}: {told(numbers['criterion'])}")
 
-        carry_out(experiment, model, sources, run, manifest=manifest, after_epoch=after_epoch)
-    out.print(f"{run.path}: {summary(run)}", markup=False)
-    if len(sources) == 2 and not experiment.select_on_test:
-        weigh(run, model, sources[1])
+        carry_out(
+            experiment,
+            model,
+            sources,
+            run,
+            manifest=manifest,
+            after_epoch=after_epoch,
+            sharded=chosen.sharding,
+        )
+
+    def conclude() -> None:
+        out.print(f"{run.path}: {summary(run)}", markup=False)
+        if len(sources) == 2 and not experiment.select_on_test:
+            weigh(run, model, sources[1])
+
+    agreed(conclude)
 
 
 def weigh(run: "Run", model: "Embedder", validation: "Source") -> None:
@@ -322,25 +293,3 @@ def outcome(numbers: dict[str, Any]) -> str:
         f"epoch {numbers['epoch']}, validation {what} {told(numbers['criterion'])} "
         f"(mean of {len(names)} {kinds})"
     )
-
-
-def source_of(
-    model: "Embedder",
-    clips: "Sequence[Clip]",
-    kind: Literal["features", "media"],
-    folder: "FeatureFolder",
-    decoder: "Decoder",
-    towers: "Collection[Modality]" = (),
-    modalities: tuple[Modality, ...] = ("text", "audio", "vision"),
-) -> "Source":
-    """Clips as cached features or as media; towers that train are fed from media in any case."""
-    from trichord.features.source import FeatureSource, MediaSource, MixedSource
-
-    fresh: tuple[Modality, ...] = tuple(
-        name for name in modalities if kind == "media" or name in towers
-    )
-    cached: tuple[Modality, ...] = tuple(name for name in modalities if name not in fresh)
-    if not fresh:
-        return FeatureSource(clips, model, folder, cached)
-    media = MediaSource(clips, model, decoder, fresh)
-    return MixedSource(FeatureSource(clips, model, folder, cached), media) if cached else media

@@ -1,0 +1,49 @@
+"""How bulk work is shared out: options, light enough for a command line."""
+
+import os
+from dataclasses import dataclass
+from typing import Literal
+
+RunnerKind = Literal["process", "workers", "ray"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sharing:
+    """How bulk work is shared out."""
+
+    runner: RunnerKind = "process"
+    """Who does it: this process, worker processes beside it, or Ray Data."""
+    at_once: int = 2
+    """With 'workers' and 'ray': how many work at the same time, each with a model of its own."""
+    shards: int | None = None
+    """Pieces that the work is cut into; small ones if not given."""
+
+    @property
+    def alone(self) -> bool:
+        """Whether this process does everything, in one piece."""
+        return self.runner == "process" and self.shards is None
+
+    def decoders(self, asked: int) -> int:
+        """Decoding processes of each, of so many in all."""
+        return max(1, asked // self.at_once) if self.runner != "process" else asked
+
+
+ALONE = Sharing()
+"""This process does everything."""
+
+
+def threads_beside(decoders: int) -> int:
+    """Threads for towers on the processor, beside processes that decode.
+
+    With one thread too many all of them spin while they wait for the one that has no core: on two
+    busy cores, two threads took towers eight times the processor's time of one.
+    """
+    return max(1, cores() - decoders)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not Linux
+        return os.cpu_count() or 1

@@ -1,0 +1,157 @@
+"""`trichord extract`: frozen towers read once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from trichord.api.model import device_of, embedder_of
+from trichord.bulk.sharing import ALONE, Sharing, threads_beside
+from trichord.cli.console import aside, bar, counted, out
+from trichord.cli.sources import folder_of
+from trichord.experiments import EXPERIMENTS
+from trichord.types import MODALITIES, Clip, Modality
+
+if TYPE_CHECKING:
+    from trichord.bulk.shards import Towers
+    from trichord.features.store import FeatureFolder
+    from trichord.models.embedder import Embedder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Brought:
+    """Trunk features computed elsewhere."""
+
+    vision: Path | None = None
+    """Of pictures, `.npz` or Parquet, by clip id."""
+    audio: Path | None = None
+    """The same for sound."""
+    text: Path | None = None
+    """The same for captions, by caption text."""
+
+
+NOTHING_BROUGHT = Brought()
+
+
+def extract(arguments: list[str]) -> None:
+    """`trichord extract MANIFEST RUN|EXPERIMENT`."""
+
+    def run(
+        manifest: Annotated[Path, tyro.conf.arg(metavar="MANIFEST")],
+        model: Annotated[str, tyro.conf.arg(metavar="RUN|EXPERIMENT")],
+        /,
+        *,
+        features: Path | None = None,
+        brought: Annotated[Brought, tyro.conf.arg(name="")] = NOTHING_BROUGHT,
+        start: Path | None = None,
+        device: str = "auto",
+        workers: int = 2,
+        sharing: Annotated[Sharing, tyro.conf.arg(name="")] = ALONE,
+    ) -> None:
+        """Decode each clip once and cache what the frozen towers make of it; goes on where it stopped.
+
+        Args:
+            manifest: Clips as JSON lines.
+            model: A run directory, or the name of an experiment whose towers to use.
+            features: Where to, a folder or s3://bucket/prefix; beside the manifest if not given.
+            brought: Trunk features computed elsewhere.
+            start: A run whose weights the experiment starts from, as in 'trichord train --start'.
+            device: cpu, cuda, or whichever is there.
+            workers: Processes that decode.
+            sharing: How the work is shared out.
+        """
+        from trichord.corpora.manifest import read_manifest
+
+        clips = read_manifest(manifest)  # before anything heavy is loaded
+
+        from trichord.features.importing import import_features
+
+        named = device_of(device)
+        embedder = embedder_of(model, start)
+        if sharing.runner == "process":  # others load their own
+            embedder = embedder.to(named)
+            leave_cores(workers, named)
+        folder = folder_of(manifest, features)
+        for name in MODALITIES:
+            path: Path | None = getattr(brought, name)
+            if path is not None:
+                count = import_features(embedder, name, path, clips, folder)
+                aside.print(f"{path}: {count} {name} features brought in.")
+        towers = towers_of(model, named, sharing.decoders(workers), start)
+        extract_all(embedder, clips, folder, workers, shared=(sharing, towers))
+
+    tyro.cli(run, args=arguments, prog="trichord extract")
+
+
+def leave_cores(decoders: int, device: str) -> None:
+    """Let towers on the processor have the cores that decoding leaves."""
+    import torch
+
+    if device == "cpu":
+        torch.set_num_threads(min(torch.get_num_threads(), threads_beside(decoders)))
+
+
+def towers_of(model: str, device: str, decoders: int, start: Path | None = None) -> "Towers":
+    """A run or experiment as another process loads it."""
+    from trichord.bulk.shards import Towers
+
+    if Path(model).is_dir():
+        return Towers(model=Path(model).absolute(), device=device, decoders=decoders)
+    known = EXPERIMENTS[model][1]
+    named = replace(known, start=start.absolute()) if start else known
+    return Towers(model=named, device=device, decoders=decoders)
+
+
+def extract_all(
+    embedder: "Embedder",
+    clips: "Sequence[Clip]",
+    folder: "FeatureFolder",
+    workers: int,
+    modalities: "Sequence[Modality]" = MODALITIES,
+    shared: "tuple[Sharing, Towers] | None" = None,
+) -> None:
+    """Read what has no features yet, with a bar; say what there was.
+
+    Args:
+        embedder: The model.
+        clips: With their captions.
+        folder: Where to.
+        workers: Processes that decode.
+        modalities: Whose towers are read.
+        shared: How the work is shared out, and the model as others load it; None: it is not.
+    """
+    from trichord.bulk.runner import extracted, runner_of
+    from trichord.bulk.shards import extraction_of, shards_of_clips, shards_of_texts
+    from trichord.media import Decoder
+
+    captions = [caption.text for clip in clips for caption in clip.captions]
+    texts = list(dict.fromkeys(captions)) if "text" in modalities else []
+    cut = embedder.text.count_cut(texts) if texts else 0
+    statuses: list[str] = []
+    sharing, towers = shared or (ALONE, None)
+    whole = extraction_of(embedder, folder, modalities, towers)
+    count = 1 if sharing.alone else sharing.shards
+    waves = {
+        ("captions", len(texts)): shards_of_texts(whole, texts, count),
+        ("clips", len(clips)): shards_of_clips(whole, clips, count),
+    }
+    if sharing.runner != "process":  # workers are to start once
+        both = [shard for shards in waves.values() for shard in shards]
+        waves = {("captions and clips", len(texts) + len(clips)): both}
+    with Decoder(workers=workers) as decoder, runner_of(sharing, embedder, decoder) as runner:
+        for (what, total), shards in waves.items():
+            with bar(what, total) as moving:
+                for part in extracted(runner, shards):
+                    statuses += part.statuses if part.what == "media" else ()
+                    moving.advance(len(part.statuses), None if part.what == "media" else part.what)
+    out.print(
+        f"{folder.name}: {len(clips)} clips ({counted(statuses)}), {len(texts)} captions.",
+        markup=False,
+    )
+    if cut:
+        out.print(
+            f"  {cut} captions are longer than the text tower's {embedder.text.max_tokens} "
+            "tokens and were cut."
+        )

@@ -1,0 +1,188 @@
+"""Towers as ONNX graphs, trunk and head in one, as `trichord export` writes them."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor, nn
+
+from trichord.encoders.pretrained import STAND_INS
+from trichord.types import UserError
+from trichord.types.files import write_atomically
+
+SIZES = "sizes.json"
+FEATURES, SOUND = "features", "sound"
+"""What a graph's output is called, and the input that says where to listen."""
+ALONE = "trichord.alone"
+"""Key in a graph's metadata: whether it takes steps one by one. Eight-bit graphs do: their scales are
+those of all that they are given at once, and a vector must not depend on what else is in a batch."""
+
+Lengths = Callable[[Int[Tensor, "step token"]], Int[Tensor, " step"]]
+
+
+def graph_beside(name: str) -> Path:
+    """Where the graph of a tower lies whose folder is called `name`."""
+    return Path(f"{name.rstrip('/')}.onnx")
+
+
+def folder_of_graph(name: str) -> Path:
+    """The folder beside a graph, with what prepares its inputs.
+
+    Raises:
+        UserError: There is no such folder, or no graph beside it.
+    """
+    if name in STAND_INS or not graph_beside(name).is_file():
+        raise UserError(
+            f"The graph {graph_beside(name)} is missing: 'trichord export' makes it; repeat it, or use "
+            "the run that was exported."
+        )
+    return Path(name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """What must be known of a tower before it is loaded.
+
+    Attributes:
+        dim: Of the shared space.
+        width: Of the trunk's features; a graph's are projected already.
+        positions: Tokens that it has room for; 0 where it reads no text.
+    """
+
+    dim: int
+    width: int
+    positions: int = 0
+
+    @classmethod
+    def beside(cls, name: str) -> "Sizes":
+        """Those of a graph, kept in the folder beside it.
+
+        Raises:
+            UserError: They are missing or damaged.
+        """
+        path = folder_of_graph(name) / SIZES
+        try:
+            return cls(**json.loads(path.read_text()))
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(f"{path} is missing or damaged: repeat 'trichord export'.") from error
+
+    def write(self, folder: Path) -> None:
+        """Keep them in the folder beside a graph."""
+        write_atomically(folder / SIZES, json.dumps(asdict(self)))
+
+
+class Graph(nn.Module):
+    """An ONNX graph as a trunk with nothing to train; it is loaded when it first reads.
+
+    Attributes:
+        digest: Of the file, so that vectors of another graph have another fingerprint.
+    """
+
+    digest: Tensor
+
+    def __init__(self, name: str, lengths: Lengths | None = None) -> None:
+        """Of the file beside a folder.
+
+        Args:
+            name: The folder.
+            lengths: Tokens of each text without what pads it; for graphs that take texts one by one.
+
+        Raises:
+            UserError: No such file.
+        """
+        super().__init__()
+        folder_of_graph(name)
+        self.file = graph_beside(name)
+        self._lengths = lengths
+        with self.file.open("rb") as file:
+            found = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
+        self.register_buffer("digest", torch.tensor(list(found), dtype=torch.uint8))
+
+    def requires_grad_(self, requires_grad: bool = True) -> "Graph":
+        """As torch's; a graph does not train.
+
+        Raises:
+            UserError: It is asked to.
+        """
+        if requires_grad:
+            raise UserError(
+                f"{self.file} is an exported tower and does not train: start from the run that it was "
+                "exported from."
+            )
+        return self
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing is left to compile."""
+
+    def forward(self, *inputs: Shaped[Tensor, "step ..."]) -> Float[Tensor, "step *token dim"]:
+        """Projected features of each step; on the inputs' device."""
+        return self.run(*inputs)
+
+    def run(self, *inputs: Shaped[Tensor, "step ..."]) -> Float[Tensor, "step *token dim"]:
+        """The same, whatever a tower does to its inputs first."""
+        if not self.alone:
+            return self._compute(inputs)
+        rows = zip(*(one.split(1) for one in inputs), strict=True)
+        if self._lengths is None:
+            return torch.cat([self._compute(row) for row in rows])
+        [ids] = inputs
+        return self._of_texts(ids, self._lengths(ids).tolist())
+
+    def _of_texts(
+        self, ids: Int[Tensor, "step token"], lengths: list[int]
+    ) -> Float[Tensor, "step *token dim"]:
+        """Texts one by one without their padding, whose features are zero if they are wanted."""
+        read = [
+            self._compute((text[None, :length],))[0]
+            for text, length in zip(ids, lengths, strict=True)
+        ]
+        if read[0].ndim == 1:
+            return torch.stack(read)
+        whole = read[0].new_zeros(*ids.shape, read[0].shape[-1])
+        for row, features in zip(whole, read, strict=True):
+            row[: len(features)] = features
+        return whole
+
+    def _compute(self, inputs: tuple[Tensor, ...]) -> Float[Tensor, "step *token dim"]:
+        names = [one.name for one in self.session.get_inputs()]
+        given = {name: one.detach().cpu().numpy() for name, one in zip(names, inputs, strict=True)}
+        [features] = self.session.run([FEATURES], given)
+        return torch.from_numpy(features).to(inputs[0].device)
+
+    @cached_property
+    def session(self) -> Any:
+        """The graph, ready to run, with as many threads as torch has.
+
+        Raises:
+            UserError: The extra is not installed, or the file is damaged.
+        """
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise UserError(
+                f"{self.file} needs onnxruntime: pip install 'trichord[export]'."
+            ) from error
+        options: Any = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 3  # its notes on the machine would stand between our lines
+        wanted = {"cuda": ["CUDAExecutionProvider"]}.get(self.digest.device.type, [])
+        there: list[str] = onnxruntime.get_available_providers()
+        providers = [name for name in wanted if name in there] + ["CPUExecutionProvider"]
+        try:
+            return onnxruntime.InferenceSession(str(self.file), options, providers=providers)
+        except Exception as error:  # its exceptions have no common class but this
+            raise UserError(
+                f"{self.file} is damaged ({str(error).splitlines()[0]}): repeat 'trichord export'."
+            ) from error
+
+    @cached_property
+    def alone(self) -> bool:
+        """Whether it takes steps one by one."""
+        metadata: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
+        return bool(json.loads(metadata.get(ALONE, "false")))

@@ -1,0 +1,173 @@
+"""A run written for deployment: graphs, what prepares their inputs, and the description of a run."""
+
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+from trichord.checkpoint import Progress, Run, located
+from trichord.config import Cross, Experiment, TriModal
+from trichord.encoders.encoder import Encoder
+from trichord.encoders.graph import Graph, Sizes
+from trichord.exporting.graphs import write_graph
+from trichord.models.embedder import Embedder
+from trichord.types import UserError
+
+Form = Literal["graph", "eight_bit", "bfloat16"]
+TOWERS = ("text", "vision", "audio", "sound_text")
+PREPARERS = ("tokenizer", "processor", "extractor")
+"""What a tower has of these is kept beside its graph."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """A run or experiment as it is to be deployed.
+
+    Attributes:
+        name: Of the run or experiment.
+        folder: The run's, if it is one.
+        experiment: Its description.
+        model: Its towers, in evaluation mode, on the CPU.
+    """
+
+    name: str
+    folder: Path | None
+    experiment: Experiment
+    model: Embedder
+
+
+@contextmanager
+def exported(source: Exported, path: Path, form: Form) -> Generator[Run]:
+    """A run that computes as the source does, which appears at `path` once the block ends well.
+
+    Args:
+        source: What to export.
+        path: The directory to make.
+        form: ONNX graphs, with matrices of eight bits or not; or torch in half precision.
+
+    Raises:
+        UserError: `path` is not empty, a tower is a graph already, or its fusion cannot go without
+            the text tower's layers.
+    """
+    require_free(path)
+    _require_torch(source)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=path.parent, prefix=".", suffix=".part") as place:
+        run = Run(Path(place) / path.name)
+        run.path.mkdir()
+        if form == "bfloat16":
+            _write_halved(source, run)
+        else:
+            _write_graphs(source, run, eight_bit=form == "eight_bit")
+        _bring_along(source, run)
+        yield run
+        if path.is_dir():
+            path.rmdir()
+        run.path.rename(path)
+
+
+def require_free(path: Path) -> None:
+    """Refuse a directory with something in it.
+
+    Raises:
+        UserError: There is something.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UserError(f"{path} is not empty: choose another directory for the export.")
+
+
+def _require_torch(source: Exported) -> None:
+    for name, tower in source.model.encoders().items():
+        if isinstance(tower.trunk, Graph):
+            raise UserError(
+                f"{source.name}: its {name} tower is a graph already: export the run that it came from."
+            )
+
+
+def _write_graphs(source: Exported, run: Run, *, eight_bit: bool) -> None:
+    model = _with_graphs(source.experiment.model, source.model)
+    experiment = replace(source.experiment, model=model)
+    _start(source, run, experiment)
+    for name, tower in source.model.encoders().items():
+        write_graph(tower, run.path / f"{name}.onnx", eight_bit=eight_bit)
+        _write_preparation(tower, run.path / name)
+    built = located(experiment, run.path).model.build().eval()
+    if built.fusion is not None and source.model.fusion is not None:
+        try:
+            built.fusion.load_state_dict(source.model.fusion.state_dict())
+        except RuntimeError as error:
+            raise UserError(
+                f"{source.name}: its fusion has layers of another size than its own options give, taken "
+                "from the text tower: it cannot be exported; use --bf16."
+            ) from error
+    _finish(source, run, built)
+
+
+def _with_graphs(model: TriModal, built: Embedder) -> TriModal:
+    """The same model with towers as graphs beside its description, and nothing that writes captions."""
+    towers: dict[str, Any] = {
+        name: replace(tower, name=f"./{name}", arithmetic="graph")
+        for name in TOWERS
+        if (tower := getattr(model, name)) is not None
+    }
+    fusion = model.fusion
+    if isinstance(fusion, Cross) and fusion.from_text and fusion.form == "clip":
+        # Its weights are known: it need not begin from the text tower, whose layers are not there.
+        trunk: Any = built.text.trunk.model
+        fusion = replace(fusion, from_text=False, heads=int(trunk.config.num_attention_heads))
+    return replace(model, **towers, fusion=fusion, captioner=None)
+
+
+def _write_preparation(tower: Encoder, folder: Path) -> None:
+    """What makes inputs of texts, pictures or sounds, and the tower's sizes."""
+    folder.mkdir()
+    for name in PREPARERS:
+        if (preparer := getattr(tower, name, None)) is not None:
+            preparer.save_pretrained(folder)
+    known: Any = tower
+    Sizes(dim=known.dim, width=known.dim, positions=getattr(tower, "max_tokens", 0)).write(folder)
+
+
+def _write_halved(source: Exported, run: Run) -> None:
+    """Towers as they are, computed in half precision; those that lie in the run come along."""
+    towers: dict[str, Any] = {}
+    brought: set[Path] = set()
+    for name in TOWERS:
+        tower: Any = getattr(source.experiment.model, name)
+        if tower is None:
+            continue
+        place = Path(tower.name)
+        if source.folder is not None and place.is_dir() and place.is_relative_to(source.folder):
+            brought.add(place)
+            tower = replace(tower, name=f"./{place.name}")
+        towers[name] = replace(tower, arithmetic="bfloat16")
+    experiment = replace(source.experiment, model=replace(source.experiment.model, **towers))
+    _start(source, run, experiment)
+    for place in brought:
+        shutil.copytree(place, run.path / place.name)
+    before = [(tower, tower.arithmetic) for tower in source.model.encoders().values()]
+    for tower, _ in before:
+        tower.compute_in("bfloat16")
+    try:
+        _finish(source, run, source.model)
+    finally:
+        for tower, arithmetic in before:
+            tower.compute_in(arithmetic)
+
+
+def _start(source: Exported, run: Run, experiment: Experiment) -> None:
+    run.start(experiment, f"exported from {source.name}")
+
+
+def _finish(source: Exported, run: Run, model: Embedder) -> None:
+    metrics = () if source.folder is None else tuple(Run(source.folder).metrics())
+    run.finish(model, source.experiment.objective.build(), Progress(metrics=metrics))
+
+
+def _bring_along(source: Exported, run: Run) -> None:
+    learnt = None if source.folder is None else source.folder / "weighting.json"
+    if learnt is not None and learnt.is_file():
+        shutil.copy(learnt, run.path / learnt.name)

@@ -1,0 +1,182 @@
+"""From a tower in torch to an ONNX graph of trunk and head: one step in, its projected vector out."""
+
+import logging
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from trichord.encoders.clap import ClapTextEncoder
+from trichord.encoders.clip import ClipTextEncoder, ClipVisionEncoder
+from trichord.encoders.clip_audio import ClipAudioEncoder
+from trichord.encoders.encoder import AudioEncoder, Encoder
+from trichord.encoders.graph import ALONE, FEATURES, SOUND
+from trichord.types import UserError
+from trichord.types.files import write_atomically
+
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+MULTIPLIED = ("MatMul", "Gemm")
+"""What becomes eight bits wide: nearly all of the arithmetic. Convolutions and tables of tokens stay."""
+LARGEST = 2**31 - 2**24
+"""Bytes of a graph's weights: one file of the format holds 2 GiB."""
+STEPS, TOKENS = "step", "token"
+
+
+class _Whole(nn.Module):
+    """Trunk and head of a tower."""
+
+    def __init__(self, tower: Encoder) -> None:
+        super().__init__()
+        self.trunk = tower.trunk
+        self.head = tower.head
+
+    def forward(self, steps: Shaped[Tensor, "step ..."]) -> Float[Tensor, "step *token dim"]:
+        return self.head(self.trunk(steps))
+
+
+class _Heeding(nn.Module):
+    """The same with where to listen, between verbal (0) and nonverbal (1), as a second input."""
+
+    def __init__(self, tower: Encoder) -> None:
+        super().__init__()
+        self.trunk = tower.trunk
+        self.head = tower.head
+
+    def forward(
+        self, steps: Float[Tensor, "step channel time mel"], sound: Float[Tensor, " step"]
+    ) -> Float[Tensor, "step dim"]:
+        return self.head(self.trunk(steps, sound))
+
+
+def write_graph(tower: Encoder, path: Path, *, eight_bit: bool = False) -> None:
+    """Write a tower as an ONNX graph, with dynamic axes for steps and tokens.
+
+    Args:
+        tower: In evaluation mode, on the CPU.
+        path: The file.
+        eight_bit: Multiply its matrices in eight bits, with scales per output channel of the weights
+            and per step of what they are multiplied with.
+
+    Raises:
+        UserError: The extra is not installed, or the tower is larger than a file can be.
+    """
+    if missing := [name for name in PACKAGES if find_spec(name) is None]:
+        raise UserError(f"There is no {missing[0]} to export with: pip install 'trichord[export]'.")
+    _require_room(tower, path)
+    with _quietly():
+        model = _traced(tower)
+        if eight_bit:
+            model = _narrowed(model)
+    entry = model.metadata_props.add()
+    entry.key, entry.value = ALONE, "true" if eight_bit else "false"
+    write_atomically(path, model.SerializeToString())
+
+
+def _require_room(tower: Encoder, path: Path) -> None:
+    size = sum(value.numel() * value.element_size() for value in tower.state_dict().values())
+    if size > LARGEST:
+        raise UserError(
+            f"{path.name}: a tower of {size / 2**30:.1f} GiB does not fit into one ONNX file: use the "
+            "run itself, or --bf16."
+        )
+
+
+def _traced(tower: Encoder) -> Any:
+    """The graph of a tower, as an ONNX model."""
+    examples = example_inputs(tower)
+    steps = torch.export.Dim(STEPS)
+    shapes: list[dict[int, Any]] = [{0: steps} for _ in examples]
+    if isinstance(tower, ClipTextEncoder | ClapTextEncoder):
+        shapes[0][1] = torch.export.Dim(TOKENS, max=tower.max_tokens)
+    with _heeding(tower) as (whole, names), torch.no_grad():
+        program: Any = torch.onnx.export(
+            whole,
+            examples[: len(names)],
+            dynamo=True,
+            dynamic_shapes=tuple(shapes[: len(names)]),
+            input_names=names,
+            output_names=[FEATURES],
+            verbose=False,
+        )
+    model = program.model_proto
+    # Shapes that the exporter notes in passing contradict those that quantisation infers.
+    del model.graph.value_info[:]
+    return model
+
+
+def example_inputs(tower: Encoder) -> tuple[Tensor, ...]:
+    """Two steps as a tower takes them, and where each sounds; of an audio tower, noise."""
+    if isinstance(tower, ClipTextEncoder | ClapTextEncoder):
+        return (tower.prepare(["a dog barks", "a red ball bounces"]),)
+    if isinstance(tower, ClipVisionEncoder):
+        side = int(tower.processor.size["shortest_edge"])
+        return (tower.prepare(np.zeros((2, side, side, 3), np.uint8)),)
+    assert isinstance(tower, AudioEncoder)
+    channels = (2,) if tower.stereo else ()
+    second = np.random.default_rng(0).normal(0, 0.1, (*channels, tower.rate)).astype(np.float32)
+    [step] = tower.prepare(second)[:1]
+    return torch.stack([step, step]), torch.tensor([0.25, 0.75])
+
+
+@contextmanager
+def _heeding(tower: Encoder) -> Generator[tuple[nn.Module, list[str]]]:
+    """A tower as a module, and what its inputs are called.
+
+    A mixture of sound tokens is left open; both side by side, or none, are part of the graph.
+    """
+    if not isinstance(tower, ClipAudioEncoder) or tower.token in ("both", "none"):
+        yield _Whole(tower).eval(), ["steps"]
+        return
+    trunk = tower.sound_trunk
+    own, trunk.token = trunk.token, "clip"
+    try:
+        yield _Heeding(tower).eval(), ["steps", SOUND]
+    finally:
+        trunk.token = own
+
+
+def _narrowed(model: Any) -> Any:
+    """The same with matrices of eight bits, quantised by what they are multiplied with at the time."""
+    from tempfile import TemporaryDirectory
+
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with TemporaryDirectory() as place:
+        path = Path(place) / "narrow.onnx"
+        quantize_dynamic(
+            model,
+            path,
+            op_types_to_quantize=list(MULTIPLIED),
+            per_channel=True,
+            # Seven bits of weight: with eight, sums overflow on processors without VNNI.
+            reduce_range=True,
+            weight_type=QuantType.QInt8,
+        )
+        return onnx.load(path)
+
+
+@contextmanager
+def _quietly() -> Generator[None]:
+    """Without what the exporter and the quantiser say to their developers."""
+    names = ("torch.onnx._internal.exporter", "onnxscript", "onnx_ir", None)
+    loggers = [logging.getLogger(name) for name in names]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:  # torchvision, which is not needed, and a preparation that is done here
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"`isinstance\(treespec", FutureWarning)
+            # Steps of pictures and of sound tokens are as many, and so have one name.
+            warnings.filterwarnings("ignore", r"# The axis name: ", UserWarning)
+            yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

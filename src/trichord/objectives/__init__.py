@@ -1,0 +1,32 @@
+"""Terms of the loss: modalities contrasted under temperatures, and the words of captions."""
+
+from trichord.objectives.absence import completed
+from trichord.objectives.contrastive import (
+    PAIRS,
+    SIDES,
+    WRITES,
+    Absent,
+    Asking,
+    Contrastive,
+    SameText,
+)
+from trichord.objectives.terms import Directions, info_nce, intra_nce, nce_of, word_loss
+from trichord.objectives.tiled import tiled_intra_nce, tiled_nce
+
+__all__ = [
+    "PAIRS",
+    "SIDES",
+    "WRITES",
+    "Absent",
+    "Asking",
+    "Contrastive",
+    "Directions",
+    "SameText",
+    "completed",
+    "info_nce",
+    "intra_nce",
+    "nce_of",
+    "tiled_intra_nce",
+    "tiled_nce",
+    "word_loss",
+]

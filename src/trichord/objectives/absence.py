@@ -1,0 +1,45 @@
+"""Ranks whose clips lack what those of other ranks have: all of them must enter the same exchanges."""
+
+from dataclasses import replace
+from typing import get_args
+
+import torch
+from torch import Tensor
+
+from trichord.distributed import gathered
+from trichord.types.tensors import Embeddings, Features, Side, Words
+
+
+def completed(embeddings: Embeddings, rows: int, device: torch.device | None = None) -> Embeddings:
+    """With what other ranks have and this one lacks: sides of zeros, present nowhere; no words at all.
+
+    What is None afterwards is so on all ranks.
+
+    Args:
+        embeddings: Of this rank's clips.
+        rows: How many clips it has.
+        device: Where things are, for a rank without any features.
+    """
+    sides = {side: embeddings.of(side) for side in get_args(Side)}
+    places = [one.mask.device for one in sides.values() if one is not None]
+    place = places[0] if places else device or torch.device("cpu")
+    widths = [0 if one is None else one.pooled.shape[1] for one in sides.values()]
+    here = torch.tensor([[*widths, int(embeddings.words is not None)]], device=place)
+    *widths, words = gathered(here)[0].amax(dim=0).tolist()
+    lacked: dict[str, Features | Words] = {
+        side: _nowhere(torch.zeros(rows, width, device=place))
+        for (side, one), width in zip(sides.items(), widths, strict=True)
+        if one is None and width
+    }
+    if words and embeddings.words is None:
+        none = torch.zeros(0, dtype=torch.int64, device=place)
+        lacked["words"] = Words(torch.zeros(0, 1, device=place), none, none)
+    return replace(embeddings, **lacked)
+
+
+def _nowhere(zeros: Tensor) -> Features:
+    """Features of a modality that no row has."""
+    steps = zeros.unsqueeze(1)
+    return Features(
+        zeros, steps, torch.zeros(steps.shape[:2], dtype=torch.bool, device=zeros.device)
+    )

@@ -1,0 +1,243 @@
+"""What a softmax over a batch needs to know of all scores, in memory that grows with its rows.
+
+Two sweeps over the square of scores: one for sums of exponentials and, where a gradient is asked
+for, one for the gradient in closed form. Nothing of the size of the square is kept between them.
+
+Source: the gradient of a log-sum-exp is the softmax; recomputed in tiles as in FlashAttention (Dao et
+al., 2022) and, for this loss, in Inf-CL (Cheng et al., 2024).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from trichord.distributed import gathered, ranks
+from trichord.objectives.terms import Directions
+from trichord.objectives.tiles import Square, Tile, shaped
+
+WAYS: dict[Directions, tuple[int, ...]] = {"both": (0, 1), "to_second": (0,), "to_first": (1,)}
+"""Who asks: the rows of the square of scores (0), which are the left side's, or its columns (1)."""
+
+
+class Contrasts(NamedTuple):
+    """How the rows of all ranks stand, in double precision.
+
+    `partner` holds the scores of the pairs; `rivals` the log of the summed exponentials of all other
+    scores of the left and of the right row of each pair: a huge negative number where there are none,
+    or where that side does not ask. They are kept apart because the loss of a pair that is well told
+    from the others would be lost in the rounding of their sum.
+    """
+
+    partner: Float[Tensor, " all_rows"]
+    rivals: tuple[Float[Tensor, " all_rows"], Float[Tensor, " all_rows"]]
+
+
+def contrasts(
+    left: Float[Tensor, "pair dim"],
+    right: Float[Tensor, "pair dim"],
+    scale: Float[Tensor, ""],
+    *,
+    directions: Directions = "both",
+    tile: int,
+    half: bool = False,
+) -> Contrasts:
+    """Partners and rivals of the rows of all ranks, the same numbers on each rank.
+
+    The backward sends nothing. As with `distributed.shared` it gives each rank the gradient of its own
+    rows, and their part in that of the scale, times the number of ranks.
+
+    Args:
+        left: This rank's rows, in single precision at least; there may be none.
+        right: Row i belongs to row i of `left`.
+        scale: Inverse temperature.
+        directions: Who asks.
+        tile: Longest side of the parts in which scores are computed.
+        half: For rows compared with themselves, whose square is its own mirror: of two rows the later
+            is among the first rivals of the earlier, and the earlier among the second of the later.
+    """
+    every_left, ours = gathered(left)
+    every_right = every_left if right is left else gathered(right)[0]
+    square = Square(size=len(every_left), ours=ours, tile=tile, half=half)
+    sweeps = _Sweeps(square, WAYS[directions], every_left, every_right, scale.detach())
+    partner, first, second = _Contrasts.apply(left, right, scale, sweeps)  # pyright: ignore[reportGeneralTypeIssues]
+    return Contrasts(partner, (first, second))
+
+
+@dataclass(slots=True)
+class _Sums:
+    """Of one way of asking: sums of exponentials, each relative to the largest of its scores."""
+
+    way: int
+    top: Float[Tensor, " row"]
+    total: Float[Tensor, " row"]
+
+    @classmethod
+    def empty(cls, way: int, rows: int, like: Tensor) -> "_Sums":
+        # A finite number for "no score yet": differences of infinities are NaN.
+        return cls(way, like.new_full((rows,), torch.finfo(like.dtype).min), like.new_zeros(rows))
+
+    def add(self, tile: Tile, scores: Tensor, room: Tensor) -> None:
+        """Add what one tile holds of the rows that ask."""
+        span, across = tile.spans[self.way], 1 - self.way
+        top = torch.maximum(self.top[span], scores.amax(across))
+        terms = torch.sub(scores, top.unsqueeze(across), out=room).exp_()
+        self.total[span] = self.total[span] * (self.top[span] - top).exp() + terms.sum(across)
+        self.top[span] = top
+
+    def logarithms(self) -> Float[Tensor, " row"]:
+        """Of the sums; a huge negative number of nothing."""
+        known = self.top.double() + self.total.double().log()
+        return torch.where(self.total > 0, known, torch.finfo(torch.float).min)
+
+
+@dataclass(slots=True)
+class _Softmax:
+    """Of one way of asking: what each score's exponential is multiplied with to be a slope."""
+
+    way: int
+    top: Float[Tensor, " row"]
+    share: Float[Tensor, " row"]
+
+    @classmethod
+    def of(cls, sums: _Sums, weights: Tensor) -> "_Softmax":
+        """Of the loss, which gains `weights` with each of the logarithms."""
+        share = torch.where(sums.total > 0, weights / sums.total, 0)
+        return cls(sums.way, sums.top, share.to(sums.total.dtype))
+
+    def slopes(self, tile: Tile, scores: Tensor, room: Tensor) -> Tensor:
+        """What the loss gains with each score of a tile; `room` may be the scores' own."""
+        span, across = tile.spans[self.way], 1 - self.way
+        top, share = self.top[span].unsqueeze(across), self.share[span].unsqueeze(across)
+        return torch.sub(scores, top, out=room).exp_().mul_(share)
+
+
+@dataclass(slots=True)
+class _Sweeps:
+    """Walks over the square of scores of all ranks' rows."""
+
+    square: Square
+    ways: tuple[int, ...]
+    left: Float[Tensor, "row dim"]
+    right: Float[Tensor, "row dim"]
+    scale: Float[Tensor, ""]
+
+    def sums(self) -> list[_Sums]:
+        """First sweep: the rivals of our rows and of our columns."""
+        sums = [_Sums.empty(way, self.square.size, self.left) for way in (0, 1)]
+        spare = self.square.room(self.left)
+        for tile, scores in self.square.scores(self.left, self.right, self.scale):
+            self._hide(tile, scores)
+            for way in self.ways:
+                if tile.ours[way]:
+                    sums[way].add(tile, scores, shaped(spare, *scores.shape))
+        return sums
+
+    def gradients(
+        self, softmaxes: Sequence[_Softmax], wanted: tuple[bool, bool]
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Second sweep: of our left and right rows, as far as wanted; the scale is not yet applied."""
+        ours, spare = self.square.ours, self.square.room(self.left)
+        left, right = (torch.zeros_like(self.left[ours]) if want else None for want in wanted)
+        for tile, scores in self.square.scores(self.left, self.right, self.scale):
+            self._hide(tile, scores)
+            slopes = self._slopes(softmaxes, tile, scores, shaped(spare, *scores.shape))
+            rows, columns = tile.spans
+            if left is not None and tile.ours[0]:
+                left[_within(rows, ours)].addmm_(slopes, self.right[columns])
+            if right is not None and tile.ours[1]:
+                right[_within(columns, ours)].addmm_(slopes.T, self.left[rows])
+        return left, right
+
+    def _slopes(
+        self, softmaxes: Sequence[_Softmax], tile: Tile, scores: Tensor, spare: Tensor
+    ) -> Tensor:
+        first, *others = softmaxes
+        if not others:
+            return first.slopes(tile, scores, scores)
+        slopes = first.slopes(tile, scores, spare)
+        return slopes.add_(others[0].slopes(tile, scores, scores))
+
+    def _hide(self, tile: Tile, scores: Tensor) -> None:
+        """A partner is no rival; and of half a square only what lies above the diagonal counts."""
+        if not tile.diagonal:
+            return
+        if self.square.half:
+            scores.masked_fill_(torch.ones_like(scores, dtype=torch.bool).tril(), float("-inf"))
+        else:
+            scores.fill_diagonal_(float("-inf"))
+
+    def partners(self) -> Float[Tensor, " our_row"]:
+        """Scores of our pairs."""
+        ours = self.square.ours
+        return self.scale * self.products(self.left[ours], self.right[ours])
+
+    def products(self, one: Tensor, other: Tensor) -> Float[Tensor, " row"]:
+        """Of each row with its like, without a matrix of all their parts."""
+        parts = zip(one.split(self.square.tile), other.split(self.square.tile), strict=True)
+        return torch.cat([(some * others).sum(1) for some, others in parts])
+
+
+class _Contrasts(torch.autograd.Function):
+    @staticmethod
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, left: Tensor, right: Tensor, scale: Tensor, sweeps: _Sweeps
+    ) -> tuple[Tensor, ...]:
+        sums, partners = sweeps.sums(), sweeps.partners()
+        found = [column[sweeps.square.ours] for one in sums for column in (one.top, one.total)]
+        table, _ = gathered(torch.stack([partners, *found], dim=1))
+        ctx.save_for_backward(sweeps.left, sweeps.right, scale, table)
+        ctx.square, ctx.ways = sweeps.square, sweeps.ways
+        return table[:, 0].double(), *(one.logarithms() for one in _sums_of(table))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *weights: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        left, right, scale, table = ctx.saved_tensors
+        wants_left, wants_right, wants_scale, _ = ctx.needs_input_grad
+        # On every rank the left side tells of the scale: were it now one and now the other, scores
+        # would be counted twice or not at all.
+        wanted = (wants_left or wants_scale, wants_right)
+        sweeps = _Sweeps(ctx.square, ctx.ways, left, right, scale)
+        sums = _sums_of(table)
+        softmaxes = [_Softmax.of(sums[way], weights[1 + way]) for way in ctx.ways]
+        gradients = sweeps.gradients(softmaxes, wanted)
+        return *_finished(sweeps, gradients, weights[0], wants_scale), None
+
+
+def _sums_of(table: Float[Tensor, "row 5"]) -> tuple[_Sums, _Sums]:
+    """What the ranks told each other of their rows."""
+    _, *columns = table.unbind(1)
+    return _Sums(0, columns[0], columns[1]), _Sums(1, columns[2], columns[3])
+
+
+def _finished(
+    sweeps: _Sweeps,
+    gradients: tuple[Tensor | None, Tensor | None],
+    weights: Float[Tensor, " row"],
+    wants_scale: bool,
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Gradients of our rows and of the scale: that of the partners added, the factors applied."""
+    ours, scale = sweeps.square.ours, sweeps.scale
+    pairs = sweeps.left[ours], sweeps.right[ours]
+    weight = weights[ours].unsqueeze(1).to(pairs[0].dtype)
+    for gradient, partners in zip(gradients, reversed(pairs), strict=True):
+        if gradient is not None:
+            gradient.addcmul_(partners, weight)
+    of_scale = None
+    if wants_scale and gradients[0] is not None:
+        products = sweeps.products(pairs[0], gradients[0]).double()
+        of_scale = (ranks() * products.sum()).to(scale.dtype)
+    for gradient in gradients:
+        if gradient is not None:
+            gradient.mul_(scale * ranks())
+    return *gradients, of_scale  # pyright: ignore[reportReturnType]
+
+
+def _within(span: slice, ours: slice) -> slice:
+    """A span of ours, counted from our first row."""
+    return slice(span.start - ours.start, span.stop - ours.start)

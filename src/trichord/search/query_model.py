@@ -1,0 +1,62 @@
+"""The model of a collection, of which a search by text needs the text tower alone."""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from trichord.encoders.plain_text import PlainText
+
+if TYPE_CHECKING:  # a search by text never loads torch
+    from trichord.models.embedder import Embedder
+    from trichord.models.fusion import Fusion
+
+
+class QueryModel:
+    """An aligned model whose texts are read without torch, and which is loaded for all else.
+
+    Attributes:
+        fingerprint: Of the model.
+        aligned: Always: there is one text tower.
+    """
+
+    aligned = True
+
+    def __init__(
+        self, fingerprint: str, text: PlainText, load: "Callable[[], Embedder]", *, reranks: bool
+    ) -> None:
+        """Put it off.
+
+        Args:
+            fingerprint: Of the model.
+            text: Its text tower.
+            load: Loads the model.
+            reranks: Whether its fusion reads text and moment together.
+        """
+        self.fingerprint = fingerprint
+        self._text = text
+        self._load = load
+        self._reranks = reranks
+
+    @cached_property
+    def whole(self) -> "Embedder":
+        """The model itself, loaded when it is first asked for."""
+        return self._load()
+
+    @property
+    def fusion(self) -> "Fusion | None":
+        """The fusion that reads text and moment together, if there is one."""
+        return self.whole.fusion if self._reranks else None
+
+    def embed_text(
+        self, texts: Sequence[str], toward: Literal["vision", "audio"] = "vision"
+    ) -> Float[np.ndarray, "text dim"]:
+        """Unit vectors of texts, each at least a word; `toward` makes no difference here."""
+        return self._text.embed(texts)
+
+
+def whole(model: "Embedder | QueryModel") -> "Embedder":
+    """A model, all of it."""
+    return model.whole if isinstance(model, QueryModel) else model

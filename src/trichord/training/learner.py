@@ -1,0 +1,105 @@
+"""What learns: a model and its objective, from a mini-batch to its loss over all processes' clips."""
+
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from trichord.config import Stage
+from trichord.distributed import gathered, largest, ranks, shared
+from trichord.models.embedder import Embedder
+from trichord.objectives import Contrastive, completed
+from trichord.training.sampler import Sample
+from trichord.types.tensors import Batch, Embeddings, Features, Padded
+
+
+class Learner(nn.Module):
+    """Model and objective as one module whose output is the loss.
+
+    Under several processes each encodes its rows of the mini-batch and computes the loss of all of
+    them: the gradient of the one loss is the mean over processes of the parameters' gradients.
+    """
+
+    def __init__(
+        self, model: Embedder, objective: Contrastive, stage: Stage, *, sharded: bool = False
+    ) -> None:
+        """Put them together.
+
+        Args:
+            model: As far as it trains in the stage.
+            objective: Of the run.
+            stage: Says the precision.
+            sharded: The model's trunks that train are spread over the processes.
+        """
+        super().__init__()
+        self.model = model
+        self.objective = objective
+        self.sharded = sharded
+        self._stage = stage
+
+    def forward(self, batch: Batch, sample: Sample) -> Float[Tensor, ""] | None:
+        """The loss of a mini-batch; None where it leaves no term.
+
+        Args:
+            batch: This process's rows.
+            sample: What is asked of them.
+        """
+        return self.loss(self.encode(batch, sample), sample, batch.words)
+
+    def encode(self, batch: Batch, sample: Sample) -> Embeddings:
+        """What each clip is by itself; dropout follows from the rows' place."""
+        sample.settle_chance(of_rows=True)
+        with autocast(self._stage, self.model.device):
+            return self.model.encode(batch)
+
+    def loss(
+        self, alone: Embeddings, sample: Sample, words: Padded | None = None
+    ) -> Float[Tensor, ""] | None:
+        """The weighted sum of the terms; None where none is left.
+
+        Args:
+            alone: Of this process's rows.
+            sample: What is asked of them.
+            words: Token ids of their captions, where the model writes some.
+        """
+        everyones = alone
+        if self.model.fusion is not None:
+            sample.settle_chance()  # the same in all processes: each scores all texts and clips
+            everyones = _everyones(alone, len(sample.clips))
+        with autocast(self._stage, self.model.device):
+            whole = replace(
+                alone,
+                clips=self.model.like(everyones),
+                words=self.model.expect(words, alone),
+            )
+        terms = self.objective(whole, sample.terms, sample.texts)
+        parts = [sample.weights[name] * term for name, term in terms.items()]
+        return torch.stack(parts).sum() if parts else None
+
+
+def _everyones(alone: Embeddings, rows: int) -> Embeddings:
+    """Of all processes' clips, for a fusion."""
+    if ranks() == 1:
+        return alone
+    alone = completed(alone, rows)  # lest one process wait for what another lacks
+    text, audio, vision = map(_of_all, (alone.text, alone.audio, alone.vision))
+    return Embeddings(text, audio, vision)
+
+
+def _of_all(features: Features | None) -> Features | None:
+    if features is None:
+        return None
+    added = largest(features.mask.shape[1]) - features.mask.shape[1]
+    return Features(
+        shared(features.pooled),
+        shared(F.pad(features.steps, (0, 0, 0, added))),
+        gathered(F.pad(features.mask, (0, added)))[0],
+    )
+
+
+def autocast(stage: Stage, device: torch.device) -> torch.autocast:
+    """The precision of a stage's forward pass."""
+    half = stage.precision == "bfloat16" or (stage.precision == "auto" and device.type == "cuda")
+    return torch.autocast(device.type, torch.bfloat16, enabled=half)

@@ -1,0 +1,126 @@
+"""Towers too large for one device: each process keeps a part of their weights, gradients and moments."""
+
+import copy
+from collections.abc import Iterable
+from typing import TypeVar
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from trichord.distributed import ranks
+from trichord.encoders.encoder import Encoder
+from trichord.models.embedder import Embedder
+
+Part = TypeVar("Part", bound=nn.Module)
+
+
+def twin_of(model: Embedder) -> Embedder:
+    """A model whose trunks that train are spread over the processes; all else is the model's own.
+
+    The model itself stays whole: it is saved and measured, after `bring_home`.
+    """
+    twin = _shallow(model)
+    for name, encoder in model.encoders().items():
+        if encoder.trunk_trains:
+            spread = _shallow(encoder)
+            spread.trunk = _spread(copy.deepcopy(encoder.trunk), model.device)
+            _read_at_once(spread)
+            setattr(twin, name, spread)
+    return twin
+
+
+def _shallow(module: Part) -> Part:
+    """The same parts under another roof."""
+    other = copy.copy(module)
+    other.__dict__["_modules"] = dict(other.__dict__["_modules"])
+    return other
+
+
+def _spread(trunk: nn.Module, device: torch.device) -> nn.Module:
+    """Each layer is gathered when its turn comes, and what is in none of them with the first."""
+    mesh = init_device_mesh(device.type, (ranks(),))
+    stacks = [part for part in trunk.modules() if isinstance(part, nn.ModuleList)]
+    for layer in [layer for stack in reversed(stacks) for layer in stack]:
+        if any(True for _ in layer.parameters()):
+            fully_shard(layer, mesh=mesh)
+    fully_shard(trunk, mesh=mesh)
+    return trunk
+
+
+def _read_at_once(encoder: Encoder) -> None:
+    """Call the trunk once a batch, also where no clip has the modality: processes wait for each other.
+
+    Portions, which an encoder takes otherwise, would be more here than there.
+    """
+
+    def read_steps(
+        steps: Shaped[Tensor, "step ..."], sound: Float[Tensor, " step"] | None = None
+    ) -> Float[Tensor, "step *token width"]:
+        shown = steps if len(steps) else steps.new_zeros(1, *steps.shape[1:])
+        if sound is None or not encoder.heeds_sound:
+            return encoder.trunk(shown)[: len(steps)]
+        place = sound if len(sound) else sound.new_zeros(1)
+        return encoder.trunk(shown, place)[: len(steps)]
+
+    encoder.__dict__["read_steps"] = read_steps
+
+
+@torch.no_grad()
+def bring_home(twin: Embedder, model: Embedder) -> None:
+    """Give the whole model the weights of its twin; all processes together."""
+    if twin is model:
+        return
+    for name, encoder in model.encoders().items():
+        spread = twin.encoders()[name]
+        if spread is not encoder:
+            for ours, theirs in zip(_tensors(encoder), _tensors(spread), strict=True):
+                ours.copy_(whole(theirs))
+
+
+def _tensors(encoder: Encoder) -> list[Tensor]:
+    return [*encoder.trunk.parameters(), *encoder.trunk.buffers()]
+
+
+def whole(value: Tensor) -> Tensor:
+    """A tensor with the parts that other processes hold; all of them together."""
+    return value.full_tensor() if isinstance(value, DTensor) else value
+
+
+def as_spread(value: Tensor, parameter: Tensor) -> Tensor:
+    """A whole tensor, spread as a parameter of its shape is."""
+    if not isinstance(parameter, DTensor) or value.shape != parameter.shape:
+        return value
+    there = value.to(parameter.device, parameter.dtype)
+    return distribute_tensor(there, parameter.device_mesh, parameter.placements)
+
+
+def synchronise(module: nn.Module, *, now: bool) -> None:
+    """Whether the next backward sums up what sharded towers have gathered so far."""
+    for part in module.modules():
+        if isinstance(part, FSDPModule):
+            part.set_requires_gradient_sync(now, recurse=False)
+
+
+def replicated(module: nn.Module) -> list[nn.Parameter]:
+    """The parameters that train and that every process has whole."""
+    return [p for p in module.parameters() if p.requires_grad and not isinstance(p, DTensor)]
+
+
+def clip_gradients(parameters: Iterable[nn.Parameter], most: float) -> None:
+    """Shrink the gradient to a norm of `most` at most, over whole and sharded parameters together."""
+    moved = [one for one in parameters if one.grad is not None]
+    gradients = [one.grad for one in moved if one.grad is not None]
+    spread = [one for one in gradients if isinstance(one, DTensor)]
+    if not spread:
+        nn.utils.clip_grad_norm_(moved, most)
+        return
+    here = [one for one in gradients if not isinstance(one, DTensor)]
+    norms = [whole(nn.utils.get_total_norm(some)) for some in (spread, here) if some]
+    factor = most / (float(torch.stack(norms).norm()) + 1e-6)  # as torch does
+    if factor < 1:
+        for one in gradients:
+            one.mul_(factor)

@@ -1,0 +1,164 @@
+"""Ways to take the gradient of a mini-batch: all of its clips at once, or some at a time."""
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from trichord.config import Stage
+from trichord.distributed import average_gradients, rank, ranks, together
+from trichord.features.source import Source
+from trichord.training.learner import Learner
+from trichord.training.sampler import Sample
+from trichord.training.sharding import replicated, synchronise
+from trichord.types.tensors import Batch, Embeddings, Features, Side
+
+Step = Callable[[Source, Sample], Float[Tensor, ""] | None]
+"""Leaves a mini-batch's gradient with the parameters, the same in all processes, and gives its loss;
+None, and no gradient, where nothing of it is asked for."""
+SIDES: tuple[Side, ...] = ("text", "audio", "vision", "masked")
+
+
+def plain(learner: Learner, stage: Stage) -> Step:
+    """Steps that take all clips of a process through the towers at once."""
+    del stage  # says nothing of how
+    wrapped: nn.Module = learner
+    if ranks() > 1 and not learner.sharded:
+        # Draws leave heads unused, and the clips of one process may lack a modality.
+        wrapped = DistributedDataParallel(learner, find_unused_parameters=True)
+
+    def step(training: Source, sample: Sample) -> Float[Tensor, ""] | None:
+        ours = sample.parts(ranks())[rank()]
+        (batch,) = _read(training, [ours])
+        loss = wrapped(batch.to(learner.model.device), ours)
+        if loss is not None:
+            loss.backward()
+            if learner.sharded:
+                average_gradients(replicated(learner))
+        return loss
+
+    return step
+
+
+def cached(learner: Learner, stage: Stage) -> Step:
+    """Steps that take `stage.chunk` clips through the towers at once, and whose loss is of all clips.
+
+    At first every chunk is encoded, and nothing is kept but its features; the loss gives the gradient
+    of these. Then every chunk is encoded again, with the same dropout, to hand that gradient down.
+
+    Source: Gao et al. (2021), "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup".
+    """
+
+    def step(training: Source, sample: Sample) -> Float[Tensor, ""] | None:
+        ours = sample.parts(ranks())[rank()]
+        chunks = ours.parts(_how_many(stage, len(sample.clips)))
+        batches = _read(training, chunks)
+        found = _first_pass(learner, batches, chunks)
+        loss = learner.loss(found, ours)
+        if loss is None:
+            return None
+        loss.backward()
+        for batch, chunk in zip(batches, chunks, strict=True):
+            synchronise(learner, now=chunk is chunks[-1])
+            again = learner.encode(batch.to(learner.model.device), chunk)
+            start = chunk.first - ours.first
+            _hand_down(again, found, slice(start, start + len(chunk.clips)))
+        average_gradients(replicated(learner))
+        return loss
+
+    return step
+
+
+def _read(training: Source, samples: Sequence[Sample]) -> list[Batch]:
+    """Mini-batches, or parts of one, as their source gives them."""
+    return together(
+        lambda: [training.batch(one.clips, one.captions, one.masking) for one in samples]
+    )
+
+
+def _how_many(stage: Stage, clips: int) -> int:
+    """Chunks of a process, as many in each: sharded towers wait for one another."""
+    assert stage.chunk is not None
+    most, fewest = -(-clips // ranks()), clips // ranks()
+    return min(-(-most // stage.chunk), fewest)
+
+
+def _first_pass(learner: Learner, batches: Sequence[Batch], chunks: Sequence[Sample]) -> Embeddings:
+    """What clips are by themselves, as leaves that gather the gradient of the loss."""
+    fused = learner.model.fusion is not None
+    parts: list[Embeddings] = []
+    with torch.no_grad(), _without_trace(learner):
+        for batch, chunk in zip(batches, chunks, strict=True):
+            whole = learner.encode(batch.to(learner.model.device), chunk)
+            parts.append(whole if fused else _pooled(whole))
+    return _of_sides(lambda side: _leaf([part.of(side) for part in parts], fused))
+
+
+def _of_sides(made: Callable[[Side], Features | None]) -> Embeddings:
+    return Embeddings(
+        text=made("text"), audio=made("audio"), vision=made("vision"), masked=made("masked")
+    )
+
+
+@contextmanager
+def _without_trace(module: nn.Module) -> Generator[None]:
+    """Put running means of batches back: the clips come again."""
+    moving = [
+        buffer
+        for part in module.modules()
+        if part.training
+        for buffer in part.buffers(recurse=False)
+    ]
+    held = [buffer.clone() for buffer in moving]
+    yield
+    for buffer, value in zip(moving, held, strict=True):
+        buffer.copy_(value)
+
+
+def _pooled(whole: Embeddings) -> Embeddings:
+    """Without the steps, which only a fusion looks at."""
+
+    def pooled(side: Side) -> Features | None:
+        features = whole.of(side)
+        return None if features is None else _of_pooled(features.pooled, features.mask)
+
+    return _of_sides(pooled)
+
+
+def _of_pooled(pooled: Float[Tensor, "batch dim"], mask: Bool[Tensor, "batch step"]) -> Features:
+    """Features whose steps are zeros that take no room."""
+    return Features(pooled, pooled.new_zeros(()).expand(*mask.shape, pooled.shape[1]), mask)
+
+
+def _leaf(parts: Sequence[Features | None], fused: bool) -> Features | None:
+    """The features of chunks, one below the other."""
+    there = [part for part in parts if part is not None]
+    if not there:
+        return None
+    longest = max(part.mask.shape[1] for part in there)
+    mask = torch.cat([F.pad(part.mask, (0, longest - part.mask.shape[1])) for part in there])
+    pooled = torch.cat([part.pooled for part in there]).requires_grad_()
+    if not fused:
+        return _of_pooled(pooled, mask)
+    steps = [F.pad(part.steps, (0, 0, 0, longest - part.steps.shape[1])) for part in there]
+    return Features(pooled, torch.cat(steps).requires_grad_(), mask)
+
+
+def _hand_down(again: Embeddings, found: Embeddings, rows: slice) -> None:
+    """Go backward through the towers from the gradient of the features of some rows."""
+    outputs: list[Tensor] = []
+    gradients: list[Tensor] = []
+    for side in SIDES:
+        anew, leaf = again.of(side), found.of(side)
+        if anew is None or leaf is None:
+            continue
+        for one, of_all in ((anew.pooled, leaf.pooled), (anew.steps, leaf.steps)):
+            if one.requires_grad and of_all.grad is not None:
+                outputs.append(one)
+                gradients.append(of_all.grad[rows, : one.shape[1]])
+    if outputs:
+        torch.autograd.backward(outputs, gradients)

@@ -1,0 +1,161 @@
+"""The short cut from a text to its vector: taken only where it leads to the model's own."""
+
+import json
+import os
+from dataclasses import replace
+
+import pytest
+import torch
+
+from trichord.api import shortcut
+from trichord.api.shortcut import keep, model_of
+from trichord.checkpoint import Progress, Run
+from trichord.config import Cross, Experiment
+from trichord.media import Decoder
+from trichord.models.embedder import Embedder
+from trichord.search.collection import Collection
+from trichord.search.engine import SearchEngine
+from trichord.search.indexing import begin, index
+from trichord.search.query import Query
+from trichord.search.query_model import QueryModel
+from trichord.types import UserError
+
+TEXTS = ["a dog barks", "someone says good morning"]
+
+
+@pytest.fixture
+def made(tiny_trimodal, tmp_path):
+    """Makes a run and a collection of it that is still empty; gives the model and the collection."""
+
+    def made(**changes):
+        model = replace(tiny_trimodal, **changes)
+        experiment = Experiment(system="made", model=model)
+        torch.manual_seed(4)
+        built = model.build().eval()
+        with torch.no_grad():
+            built.text.head.weight.add_(0.1)
+        run = Run(tmp_path / "run")
+        run.start(experiment, "none")
+        run.finish(built, experiment.objective.build(), Progress())
+        return built, begin(tmp_path / "collection", str(run.path), built, 4.0, None)
+
+    return made
+
+
+def test_texts_have_the_models_vectors_without_the_model(made, monkeypatch):
+    model, collection = made()
+    keep(collection, model)
+    monkeypatch.setattr(shortcut, "embedder_of", lambda *_: pytest.fail("loaded"))
+    short = model_of(collection)
+    assert isinstance(short, QueryModel)
+    assert short.fingerprint == model.fingerprint
+    assert abs(short.embed_text(TEXTS) - model.embed_text(TEXTS)).max() < 1e-5
+
+
+def test_the_first_load_keeps_it(made):
+    _, collection = made()
+    assert isinstance(model_of(collection), Embedder)
+    assert isinstance(model_of(collection), QueryModel)
+    assert isinstance(model_of(collection).whole, Embedder)
+
+
+def test_searches_by_text_and_by_file_are_those_of_the_model(made, folder):
+    model, collection = made()
+    with Decoder(workers=1) as decoder:
+        list(index(collection, model, decoder, [folder]))
+        keep(collection, model)
+        collection = Collection.open(collection.path)
+        engines = [SearchEngine(collection, one, decoder) for one in (model, model_of(collection))]
+        for query in (Query.of("a dog"), Query.of("a dog", image=folder / "still.png")):
+            one, other = (engine.search(query) for engine in engines)
+            assert [hit.moment for hit in one] == [hit.moment for hit in other]
+            assert [hit.score for hit in one] == pytest.approx(
+                [hit.score for hit in other], abs=1e-4
+            )
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "experiment.json"])
+def test_a_changed_run_is_loaded_anew(made, name):
+    model, collection = made()
+    keep(collection, model)
+    path = Run(collection.path.parent / "run").path / name
+    stat = path.stat()
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    assert isinstance(model_of(collection), Embedder)
+    assert isinstance(model_of(collection), QueryModel)  # kept again
+
+
+def test_a_run_of_other_weights_is_refused_as_before(made):
+    model, collection = made()
+    keep(collection, model)
+    run = Run(collection.path.parent / "run")
+    with torch.no_grad():
+        model.text.head.weight.mul_(2)
+    run.finish(model, run.experiment().objective.build(), Progress())
+    with pytest.raises(UserError, match="holds vectors of other weights"):
+        model_of(collection)
+
+
+@pytest.mark.parametrize("kind", ["json", "tokenizer"])
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"versions": 3}'])
+def test_what_is_damaged_is_made_again(made, kind, content):
+    model, collection = made()
+    keep(collection, model)
+    [path] = collection.storage.cache.glob(f"model-*.{kind}")
+    path.write_text(content)
+    assert isinstance(model_of(collection), Embedder)
+    assert isinstance(model_of(collection), QueryModel)
+
+
+def test_another_version_of_the_packages_loads_the_model(made, monkeypatch):
+    model, collection = made()
+    keep(collection, model)
+    monkeypatch.setattr(shortcut, "version", lambda name: "another")
+    assert isinstance(model_of(collection), Embedder)
+
+
+def test_a_tower_that_numpy_gets_wrong_has_no_short_cut(made, monkeypatch):
+    model, collection = made()
+    monkeypatch.setattr(shortcut, "NEAR", -1.0)
+    keep(collection, model)
+    assert not list(collection.storage.cache.glob("*.json"))
+    assert isinstance(model_of(collection), Embedder)
+
+
+def test_a_fusion_that_reads_pairs_is_loaded_for_a_text(made):
+    fusion = Cross(level="local_to_local", from_text=False, heads=2, layers=1)
+    text = replace(made.__closure__[0].cell_contents.text, tokens=True, longest=32)
+    model, collection = made(text=text, fusion=fusion)
+    keep(collection, model)
+    short = model_of(collection)
+    assert isinstance(short, QueryModel)
+    assert short.fusion is not None
+    assert "whole" in vars(short)
+
+
+def test_a_collection_that_cannot_be_written_to_goes_without(made, monkeypatch):
+    def refuse(*_):
+        raise UserError("no room")
+
+    model, collection = made()
+    monkeypatch.setattr(shortcut, "write_atomically", refuse)
+    keep(collection, model)
+    assert isinstance(model_of(collection), Embedder)
+
+
+def test_towers_in_two_spaces_have_none(made, tiny_towers):
+    from trichord.config import ClapText
+
+    model, collection = made(sound_text=ClapText(name=str(tiny_towers / "clap")))
+    keep(collection, model)
+    assert not collection.storage.cache.exists()
+
+
+def test_it_names_every_file_that_the_vectors_are_of(made, tiny_towers):
+    model, collection = made()
+    keep(collection, model)
+    [path] = collection.storage.cache.glob("model-*.json")
+    named = set(json.loads(path.read_text())["files"])
+    run = collection.path.parent / "run"
+    towers = {str(tiny_towers / tower / "model.safetensors") for tower in ("clip", "clap")}
+    assert {str(run / "weights.safetensors"), str(run / "experiment.json")} | towers <= named

@@ -1,0 +1,73 @@
+"""`extract` and `index` in shards, from the command line."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trichord.api.model import embedder_of
+from trichord.cli.extraction import towers_of
+from trichord.cli.sources import folder_of
+from trichord.config import Experiment
+from trichord.features.store import FeatureFolder
+from trichord.search.collection import Collection
+
+
+def rows_of(folder):
+    found = {}
+    for name, tower in embedder_of("world-untrained").encoders().items():
+        table = folder.table(name, tower).rows(["key", "origin", "status", "values"])
+        found[name] = table.sort_by("key").to_pylist()
+    return found
+
+
+def test_shards_make_the_same_features_in_a_bucket_too(
+    small_world, command, bucket, tmp_path, capsys
+):
+    capsys.readouterr()
+    manifest = small_world / "clips.jsonl"
+    line = f"extract {manifest} world-untrained --features {bucket} --shards 5"
+    assert command(line) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"{bucket}: 68 clips (")
+    made, other = rows_of(FeatureFolder(bucket)), rows_of(FeatureFolder.beside(manifest))
+    # CLAP pads its captions to the longest of a batch, which moves their last bits.
+    words, others = (
+        [np.frombuffer(row.pop("values"), "<f4") for row in found["sound_text"]]
+        for found in (made, other)
+    )
+    np.testing.assert_allclose(np.stack(words), np.stack(others), atol=1e-5, rtol=0)
+    assert made == other
+    assert command(line) == 0
+    assert f"{bucket}: 68 clips (68 done)" in capsys.readouterr().out
+    few = "--stages.0.epochs 1 --stages.0.batch-size 16"
+    train = f"train world-slava-av {small_world}/clips.jsonl {tmp_path}/run --features {bucket}"
+    assert command(f"{train} {few}") == 0
+
+
+def test_files_read_in_shards_are_found_as_others_are(small_world, command, tmp_path):
+    line = f"index world-untrained {small_world}/world"
+    for name, how in (("one", ""), ("two", "--shards 4")):
+        assert command(f"{line} {tmp_path}/{name} --no-speech --seconds 2 {how}") == 0
+    one, two = (Collection.open(tmp_path / name).table.files() for name in ("one", "two"))
+    assert one == two
+    assert len(one) == 68
+
+
+def test_an_embedding_anew_is_not_shared_out(command, tmp_path, capsys):
+    assert command(f"index untrained {tmp_path}/c --reembed --runner workers") == 2
+    assert "leave out --runner and --shards" in capsys.readouterr().err
+
+
+def test_others_load_what_the_command_names(runs):
+    run = towers_of(str(runs / "untrained"), "cpu", 2)
+    assert run.model == (runs / "untrained").absolute()
+    experiment = towers_of("world-untrained", "cpu", 2, runs / "untrained")
+    assert isinstance(experiment.model, Experiment)
+    assert experiment.model.start == (runs / "untrained").absolute()
+
+
+@pytest.mark.parametrize("given", ["elsewhere", "s3://bucket/prefix"])
+def test_features_lie_where_they_are_said_to(tmp_path, given, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert folder_of(Path("clips.jsonl"), Path(given)).name == given

@@ -1,0 +1,159 @@
+"""One of several processes that share losses: `ranks_worker.py RANK RANKS FOLDER`.
+
+Each rank takes its rows of batches that all draw alike, and keeps values and gradients for the test.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F  # noqa: N812
+
+from trichord.distributed import ranks, shared
+from trichord.objectives import Asking, Contrastive, tiled_intra_nce, tiled_nce
+from trichord.types.tensors import Embeddings, Features, Words
+
+SIDES = ("text", "audio", "vision", "masked")
+TERMS = ("av", "at", "vt", "aa", "mt", "tt", "vv", "ct", "lm")
+PLAIN = [
+    (kind, rows, tile, directions)
+    for rows, tile in ((1, 4), (2, 1), (7, 3), (64, 10), (1000, 300), (64, 500))
+    for kind in ("nce", "intra", "grouped")
+    for directions in ("both", "to_second", "to_first")
+    if directions == "both" or (rows, tile) == (7, 3)
+]
+OBJECTIVES = {
+    "masked": Asking(tile=3),
+    "zeros": Asking(tile=4, absent="zeros"),
+    "published": Asking(tile=2048, absent="zeros", directions="to_first"),
+    "positives": Asking(tile=5, same_text="positives"),
+}
+
+
+def parts(rows, count, kind):
+    """How many rows each rank has: uneven ones, be it none."""
+    if count == 1:
+        return [rows]
+    if kind == "intra":  # the first rank has none
+        return [0, *parts(rows, count - 1, "nce")]
+    first = (rows + 1) // 3
+    return [first, *parts(rows - first, count - 1, "nce")]
+
+
+def bounds(sizes, rank):
+    first = sum(sizes[:rank])
+    return slice(first, first + sizes[rank])
+
+
+def sides(rows, dim=16):
+    """Unit vectors, the partners of which are near, and group numbers."""
+    random = torch.Generator().manual_seed(rows)
+    one = F.normalize(torch.randn(rows, dim, generator=random), dim=-1)
+    other = F.normalize(one + 0.2 * torch.randn(rows, dim, generator=random), dim=-1)
+    return one, other, torch.randint(-1, rows // 3 + 1, (rows,), generator=random)
+
+
+def clips(rows=12, dim=8):
+    """A batch of clips: vectors of all sides, which clips have them, words, texts, and who asks."""
+    random = torch.Generator().manual_seed(0)
+    vectors = {
+        side: F.normalize(torch.randn(rows, dim, generator=random), dim=-1) for side in SIDES
+    }
+    there = {side: torch.rand(rows, generator=random) < 0.8 for side in SIDES}
+    there["audio"][:6] = False  # the first ranks are without a sound
+    there["masked"] &= there["audio"]
+    places = torch.tensor([0, 0, 3, 7, 7, 7, 8, 11])
+    words = torch.randn(len(places), 5, generator=random), places % 5, places
+    wanted = {term: torch.rand(rows, generator=random) < 0.9 for term in TERMS}
+    texts = torch.randint(0, 4, (rows,), generator=random)
+    return vectors, there, words, texts, wanted
+
+
+def kept(inputs, value, terms=None):
+    gradients = torch.autograd.grad(value, inputs, allow_unused=True, materialize_grads=True)
+    found = {} if terms is None else {name: term.detach() for name, term in terms.items()}
+    return {"value": value.detach(), "gradients": gradients, **found}
+
+
+def plain(kind, rows, tile, directions, rank):
+    ours = bounds(parts(rows, ranks(), kind), rank)
+    one, other, groups = (side[ours] for side in sides(rows))
+    inputs = [x.requires_grad_() for x in (one, other, torch.tensor(14.3))]
+    if kind == "intra":
+        value = tiled_intra_nce(*inputs, directions, tile=tile)
+    else:
+        chosen = groups if kind == "grouped" else None
+        value = tiled_nce(*inputs, directions, tile=tile, groups=chosen)
+    return kept(inputs, value)
+
+
+def features(vectors, there):
+    if not there.any():
+        return None
+    pooled = vectors * there[:, None]
+    return Features(pooled, pooled[:, None], there[:, None])
+
+
+def objective(name):
+    return Contrastive(
+        temperature=0.07,
+        learned=True,
+        shared=False,
+        max_scale=100.0,
+        asking=OBJECTIVES[name],
+        terms=TERMS,
+    )
+
+
+def whole(name, rank, count):
+    """All terms of a batch of clips, of which this rank has a part."""
+    vectors, there, (logits, targets, places), texts, wanted = clips()
+    ours = bounds(parts(12, count, "nce"), rank)
+    vectors = {side: rows[ours].clone().requires_grad_() for side, rows in vectors.items()}
+    here = (places >= ours.start) & (places < ours.stop)
+    logits = logits[here].clone().requires_grad_()
+    likeness = shared(vectors["text"]) @ shared(vectors["vision"]).T
+    words = Words(logits, targets[here], places[here] - ours.start) if here.any() else None
+    embeddings = Embeddings(
+        **{side: features(rows, there[side][ours]) for side, rows in vectors.items()},
+        clips=likeness,
+        words=words,
+    )
+    loss = objective(name)
+    terms = loss(embeddings, {term: rows[ours] for term, rows in wanted.items()}, texts[ours])
+    inputs = [*vectors.values(), logits, *loss.parameters()]
+    return kept(inputs, torch.stack([*terms.values()]).sum(), terms)
+
+
+def lonely(rank):
+    """Pairs of which all ranks together have one, and then two: no term, and one."""
+    found = []
+    for rows in (1, 2):
+        one, other, _ = sides(rows)
+        ours = slice(0, rows) if rank == ranks() - 1 else slice(0, 0)
+        here = torch.zeros(3, dtype=torch.bool)
+        here[: ours.stop] = True
+        vectors = [F.pad(side[ours], (0, 0, 0, 3 - ours.stop)) for side in (one, other)]
+        embeddings = Embeddings(None, *(features(each, here) for each in vectors))
+        found.append(objective("masked")(embeddings, {"av": torch.ones(3, dtype=torch.bool)}))
+    return [sorted(each) for each in found]
+
+
+def everything(rank, count):
+    found = {case: plain(*case, rank) for case in PLAIN}
+    found |= {name: whole(name, rank, count) for name in OBJECTIVES}
+    return found | {"lonely": lonely(rank)}
+
+
+def main():
+    rank, count, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+    torch.set_num_threads(1)
+    store = dist.FileStore(str(folder / "store"), count)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=count)
+    torch.save(everything(rank, count), folder / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""Trains experiments in each of several processes; run by the tests of this folder.
+
+usage: spread_training.py FOLDER NAME...    FOLDER/NAME.pickle says what; under a launcher's environment
+"""
+
+import os
+import pickle
+import signal
+import sys
+import zlib
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+import trichord.training.session
+from trichord.checkpoint import Run, fresh_model
+from trichord.distributed import joined, rank, ranks
+from trichord.features.source import FeatureSource, MediaSource, MixedSource
+from trichord.features.store import FeatureFolder
+from trichord.media import Decoded, Decoder
+from trichord.training.loop import train
+from trichord.training.session import Session
+
+
+class MadeUp(Decoder):
+    """Draws what a file holds from its name."""
+
+    def __init__(self):
+        super().__init__(workers=1)
+
+    def decode_all(self, requests):
+        for request in requests:
+            random = np.random.default_rng(zlib.crc32(Path(request.path).stem.encode()))
+            frames = random.integers(0, 255, (3, 32, 40, 3), dtype=np.uint8)
+            wave = random.normal(0, 0.1, random.integers(4_000, 16_000)).astype(np.float32)
+            silent = Path(request.path).stem.startswith("silent")
+            yield [
+                Decoded(
+                    status="ok",
+                    frames=frames if request.plan.frames else None,
+                    audio={} if silent else dict.fromkeys(request.plan.rates, wave),
+                )
+            ]
+
+
+def sources_of(task, model):
+    """Towers that train read media, all else the cache."""
+    towers = {name for stage in task.experiment.stages for name in stage.towers}
+    cached = tuple(name for name in ("text", "audio", "vision") if name not in towers)
+    held = []
+    for split in ("train", "val"):
+        clips = [clip for clip in task.clips if clip.split == split]
+        source = FeatureSource(clips, model, FeatureFolder(task.features), cached)
+        if towers:
+            source = MixedSource(source, MediaSource(clips, model, MadeUp(), tuple(sorted(towers))))
+        held.append(source)
+    return held
+
+
+def carry_out(task, run):
+    """Train, and give the loss of every step."""
+    losses, after_step = [], Session.after_step
+    saves = trichord.training.session.SECONDS_BETWEEN_SAVES
+
+    def noted(self, optimizer, loss):
+        losses.append(loss)
+        after_step(self, optimizer, loss)
+        first_try = os.environ.get("TORCHELASTIC_RESTART_COUNT") == "0"
+        if task.dies_after == len(losses) and first_try and rank() == ranks() - 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    Session.after_step = noted
+    trichord.training.session.SECONDS_BETWEEN_SAVES = -1.0 if task.dies_after else 1e9
+    try:
+        model = fresh_model(task.experiment)
+        sources = sources_of(task, model)
+        train(
+            task.experiment,
+            model,
+            sources,
+            Run(run),
+            manifest="m",
+            after_epoch=lambda numbers: None,
+            sharded=task.sharded,
+        )
+    finally:
+        Session.after_step = after_step
+        trichord.training.session.SECONDS_BETWEEN_SAVES = saves
+    return losses
+
+
+def task(experiment, clips, features, *, sharded=False, dies_after=None):
+    return SimpleNamespace(
+        experiment=experiment,
+        clips=clips,
+        features=features,
+        sharded=sharded,
+        dies_after=dies_after,
+    )
+
+
+def main(folder, *names):
+    torch.set_num_threads(1)
+    with joined("cpu"):
+        for name in names:
+            asked = pickle.loads((folder / f"{name}.pickle").read_bytes())
+            run = folder / f"{name}-{ranks()}"
+            losses = carry_out(asked, run)
+            (folder / f"{name}-{ranks()}-losses-{rank()}.pickle").write_bytes(pickle.dumps(losses))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), *sys.argv[2:])

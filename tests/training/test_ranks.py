@@ -1,0 +1,202 @@
+"""Several processes train what one process trains."""
+
+import importlib.util
+import os
+import pickle
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from trichord.checkpoint import Run, fresh_model
+from trichord.config import AdamW, BertAdam, Cross, Draw, Experiment, InfoNCE, Stage
+
+SCRIPT = Path(__file__).with_name("spread_training.py")
+AUDIO = Draw(captions=("audio",), terms=("av", "at"))
+VISUAL = Draw(captions=("visual",), terms=("av", "vt"))
+SILENT = ("c1", "c2", "c5", "c8", "c9", "c13", "c21")
+
+
+def load(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def spread_training():
+    return load(SCRIPT)
+
+
+def stage(**changes):
+    settings = {
+        "name": "s",
+        "trains": ("text", "vision", "audio"),
+        "draws": (AUDIO, VISUAL),
+        "criterion": ("visual<-sound",),
+        "batch_size": 8,
+        "epochs": 2,
+        "optimizer": AdamW(lr=3e-3, weight_decay=0.1),
+    }
+    return Stage(**settings | changes)
+
+
+@pytest.fixture(scope="module")
+def experiments(tiny_trimodal, tiny_clip4vla):
+    """What is trained in several ways, by name: 24 clips in threes of mini-batches, two epochs."""
+    listening = stage(
+        towers=("audio",),
+        draws=(Draw(captions=("audio",), terms=("at", "ct", "aa")),),
+        criterion=("clip<-audio",),
+        batch_size=9,
+    )
+    fused = Cross(layers=1, heads=2, from_text=False, dropout=0.3)
+    clip4vla = replace(tiny_clip4vla, fusion=fused)
+    seeing = stage(
+        towers=("audio", "vision"), draws=(Draw(captions=("visual",), terms=("vt", "av")),)
+    )
+    both = {"stages": (stage(), stage(name="t", trains=("audio",), draws=(AUDIO,), epochs=1))}
+    heads = {"model": tiny_trimodal, "hand_over": "best", "objective": InfoNCE(), **both}
+    media = {"model": tiny_clip4vla, "hand_over": "last"}
+    moving = replace(seeing, optimizer=BertAdam(lr=1e-3))
+    return {
+        "heads": Experiment(system="heads", **heads),
+        "fused": Experiment(system="fused", model=clip4vla, stages=(listening,), hand_over="last"),
+        "towers": Experiment(system="towers", stages=(seeing,), **media),
+        "chunks": Experiment(system="chunks", stages=(replace(seeing, chunk=2),), **media),
+        "bert": Experiment(system="bert", stages=(moving,), **media),
+    }
+
+
+SHARDED = ("towers", "chunks", "bert")
+MORTAL = ("heads", "towers")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, experiments, spread_training, learnable_in):
+    """What each process is to do, as files."""
+    path = tmp_path_factory.mktemp("spread")
+    for name, experiment in experiments.items():
+        cache = path / f"{name}-cache"
+        clips, _ = learnable_in(fresh_model(experiment), cache, SILENT)
+        asked = {name: {}} | ({f"{name}-sharded": {"sharded": True}} if name in SHARDED else {})
+        for key, how in asked.items():
+            task = spread_training.task(experiment, clips, cache, **how)
+            (path / f"{key}.pickle").write_bytes(pickle.dumps(task))
+        if name in MORTAL:
+            task = spread_training.task(
+                experiment, clips, cache, sharded=name in SHARDED, dies_after=5
+            )
+            (path / f"{name}-dying.pickle").write_bytes(pickle.dumps(task))
+    return path
+
+
+def start(count, *arguments):
+    """So many processes, as a launcher starts them; ends when all have ended well."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    place = {"MASTER_ADDR": "localhost", "MASTER_PORT": port, "WORLD_SIZE": str(count)}
+    held = [
+        subprocess.Popen(
+            [sys.executable, SCRIPT, *map(str, arguments)],
+            env=os.environ | place | {"RANK": str(i), "LOCAL_RANK": str(i)},
+        )
+        for i in range(count)
+    ]
+    assert [one.wait(timeout=240) for one in held] == [0] * count
+
+
+@pytest.fixture(scope="module")
+def alone(folder, experiments, spread_training):
+    """Runs and losses of one process."""
+    losses = {}
+    for name in experiments:
+        task = pickle.loads((folder / f"{name}.pickle").read_bytes())
+        losses[name] = spread_training.carry_out(task, folder / f"{name}-1")
+    return losses
+
+
+@pytest.fixture(scope="module")
+def two(folder, experiments):
+    start(2, folder, *experiments, *(f"{name}-sharded" for name in SHARDED))
+
+
+@pytest.fixture(scope="module")
+def four(folder):
+    start(4, folder, "heads", "fused", "chunks")
+
+
+def weights(run):
+    held = Run(run).load().state_dict()
+    return {name: value for name, value in held.items() if value.is_floating_point()}
+
+
+def losses_of(folder, name, count, rank=0):
+    return pickle.loads((folder / f"{name}-{count}-losses-{rank}.pickle").read_bytes())
+
+
+def agree(folder, name, count, expected):
+    """Losses of all steps, numbers of all epochs and weights are those of one process."""
+    first = losses_of(folder, name, count)
+    assert first == pytest.approx(expected, rel=1e-5)
+    for rank in range(1, count):
+        assert losses_of(folder, name, count, rank) == pytest.approx(first, rel=1e-6)
+    one, several = (weights(folder / run) for run in (f"{name.split('-')[0]}-1", f"{name}-{count}"))
+    for key, value in one.items():
+        # A bias of keys changes no attention: Adam makes steps of the noise that is its gradient.
+        if not key.endswith("k_proj.bias"):
+            assert torch.allclose(value, several[key], atol=5e-5), key
+
+
+@pytest.mark.parametrize("name", ["heads", "fused", "towers", "chunks", "bert"])
+def test_two_processes_train_what_one_trains(name, folder, alone, two):
+    assert len(alone[name]) == {"heads": 9, "fused": 4}.get(name, 6)
+    agree(folder, name, 2, alone[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["heads", "fused", "chunks"])
+def test_four_processes_train_what_one_trains(name, folder, alone, four):
+    agree(folder, name, 4, alone[name])
+
+
+@pytest.mark.parametrize("name", SHARDED)
+def test_sharded_towers_train_as_whole_ones_do(name, folder, alone, two):
+    agree(folder, f"{name}-sharded", 2, alone[name])
+
+
+def torchrun(*arguments):
+    """Two processes under torchrun; gives its exit code."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    return subprocess.run([*launcher, *map(str, arguments)], timeout=240, check=False).returncode
+
+
+def exactly(one, other):
+    one, other = weights(one), weights(other)
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+@pytest.mark.slow
+def test_a_killed_process_is_started_again_and_nothing_is_lost(folder, two):
+    assert torchrun("--max-restarts=1", SCRIPT, folder, "heads-dying") == 0
+    assert len(losses_of(folder, "heads-dying", 2)) == 4  # those after the restart, of nine
+    exactly(folder / "heads-dying-2", folder / "heads-2")
+    assert Run(folder / "heads-dying-2").metrics() == Run(folder / "heads-2").metrics()
+
+
+@pytest.mark.slow
+def test_what_two_sharded_processes_began_another_number_ends(folder, alone, two, spread_training):
+    assert torchrun("--max-restarts=0", SCRIPT, folder, "towers-dying") == 1  # ends the other, too
+    run = folder / "towers-dying-2"
+    assert Run(run).saved().progress.epoch == 2
+    task = pickle.loads((folder / "towers-dying.pickle").read_bytes())
+    task.dies_after = None
+    losses = spread_training.carry_out(task, run)
+    assert losses == pytest.approx(alone["towers"][5:], rel=1e-5)
+    assert Run(run).complete
