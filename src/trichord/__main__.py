@@ -5,10 +5,11 @@ import sys
 
 from trichord.cli import main
 
-code = main()
-if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-    # Threads of the process group may outlive it, and abort a process that ends in the ordinary way.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-sys.exit(code)
+if __name__ == "__main__":
+    code = main()
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        # Threads of the process group may outlive it, and abort a process that ends in the ordinary way.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
