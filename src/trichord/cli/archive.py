@@ -111,8 +111,9 @@ def _bring_up_to_date(asked: Index, media: list[Path], where: str) -> None:
         if asked.compile:
             model.compile_trunks()
         leave_cores(asked.workers, device)
-    run, cut = lasting(asked.model), (asked.seconds, asked.hop, asked.cut, asked.nearest)
-    begun = begin(where, run, model, *cut)
+    begun = begin(
+        where, lasting(asked.model), model, asked.seconds, asked.hop, asked.cut, asked.nearest
+    )
     with (
         Decoder(workers=asked.workers) as decoder,
         runner_of(asked.sharing, model, decoder) as runner,

@@ -1,1 +1,1 @@
-"""A small CLIP and a small CLAP for Trichord's generated world, as `transformers` folders beside this file."""
+"""A small CLIP and a small CLAP for Trichord's generated world, as `transformers` folders."""
