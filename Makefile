@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix docs bench stand-ins clean
+.PHONY: help demo test torture check fix docs bench stand-ins clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -28,6 +28,9 @@ demo: $(VENV)/.user ## The whole way on a generated world: render, train, evalua
 
 test: $(VENV)/.dev ## All tests, with coverage
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope --cov --cov-report term:skip-covered
+
+torture: $(VENV)/.dev ## Kills, floods, hostile files and requests by the thousand; writes what it counted
+	$(BIN)/python -m pytest tests/torture -m torture
 
 check: $(VENV)/.dev ## Lint, types, layers, documentation
 	$(BIN)/ruff check
