@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 import trichord
-from trichord.api.model import Model, settle_threads
+from trichord.api.model import Model, one_thread_for_small_towers
 from trichord.types import UserError
 
 
@@ -128,7 +128,7 @@ def test_small_towers_are_read_on_one_thread(tiny_model, monkeypatch, limit, thr
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        settle_threads(tiny_model)
+        one_thread_for_small_towers(tiny_model)
         assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)

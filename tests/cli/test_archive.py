@@ -245,3 +245,17 @@ def test_a_collection_is_embedded_anew_with_another_run(told, save_run, tiny_cli
 def test_without_paths_there_is_nothing_to_index(told, capsys):
     assert main(["index", "untrained", str(told)]) == 2
     assert "name at least one file or folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--compile --runner workers", "--compile is for --runner process"),
+        ("--reembed --runner workers", "--reembed is done by one process"),
+    ],
+)
+def test_what_an_indexing_cannot_do_together_is_one_line(options, said, told, capsys):
+    assert main(["index", "untrained", ".", str(told), *options.split()]) == 2
+    complaint = capsys.readouterr().err
+    assert said in complaint
+    assert complaint.count("\n") == 1

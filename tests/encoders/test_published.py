@@ -9,15 +9,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import CLIPModel, CLIPTokenizer
 
-from trichord.encoders.published import (
-    Published,
-    block_names,
-    has_sound_tokens,
-    read_published,
-    read_tokenizer,
-    towers_at,
-    towers_of_state,
-)
+from trichord.encoders.byte_pairs import read_tokenizer
+from trichord.encoders.published import Published, block_names, read_published
+from trichord.encoders.published_clip import has_sound_tokens, towers_at, towers_of_state
 from trichord.types import UserError
 
 MERGES = ("t h", "th e</w>", "d o", "do g</w>")

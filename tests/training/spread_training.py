@@ -1,27 +1,48 @@
 """Trains experiments in each of several processes; run by the tests of this folder.
 
-usage: spread_training.py FOLDER NAME...    FOLDER/NAME.pickle says what; under a launcher's environment
+usage: spread_training.py FOLDER NAME...    FOLDER/NAME.json says what; under a launcher's environment
 """
 
+import json
 import os
-import pickle
 import signal
 import sys
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter
 
 import trichord.training.session
 from trichord.checkpoint import Run, fresh_model
+from trichord.config import Experiment
 from trichord.distributed import joined, rank, ranks
 from trichord.features.source import FeatureSource, MediaSource, MixedSource
 from trichord.features.store import FeatureFolder
 from trichord.media import Decoded, Decoder
 from trichord.training.loop import train
 from trichord.training.session import Session
+from trichord.types import Clip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What to train, of which clips and features, and after how many steps the last process dies."""
+
+    experiment: Experiment
+    clips: tuple[Clip, ...]
+    features: Path
+    sharded: bool = False
+    dies_after: int | None = None
+
+    def write(self, path):
+        path.write_bytes(TypeAdapter(Task).dump_json(self))
+
+    @classmethod
+    def read(cls, path):
+        return TypeAdapter(cls).validate_json(path.read_bytes())
 
 
 class MadeUp(Decoder):
@@ -91,24 +112,14 @@ def carry_out(task, run):
     return losses
 
 
-def task(experiment, clips, features, *, sharded=False, dies_after=None):
-    return SimpleNamespace(
-        experiment=experiment,
-        clips=clips,
-        features=features,
-        sharded=sharded,
-        dies_after=dies_after,
-    )
-
-
 def main(folder, *names):
     torch.set_num_threads(1)
     with joined("cpu"):
         for name in names:
-            asked = pickle.loads((folder / f"{name}.pickle").read_bytes())
+            asked = Task.read(folder / f"{name}.json")
             run = folder / f"{name}-{ranks()}"
             losses = carry_out(asked, run)
-            (folder / f"{name}-{ranks()}-losses-{rank()}.pickle").write_bytes(pickle.dumps(losses))
+            (folder / f"{name}-{ranks()}-losses-{rank()}.json").write_text(json.dumps(losses))
 
 
 if __name__ == "__main__":

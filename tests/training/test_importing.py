@@ -703,5 +703,5 @@ def test_a_full_disk_leaves_nothing_behind(take, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("trichord.encoders.published.write_atomically", full)
+    monkeypatch.setattr("trichord.encoders.published_clip.write_atomically", full)
     refused(take, tmp_path, "pretrained", r"refused: cannot be written: No space left")

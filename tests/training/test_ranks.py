@@ -1,8 +1,8 @@
 """Several processes train what one process trains."""
 
 import importlib.util
+import json
 import os
-import pickle
 import socket
 import subprocess
 import sys
@@ -24,6 +24,7 @@ SILENT = ("c1", "c2", "c5", "c8", "c9", "c13", "c21")
 def load(path):
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # where dataclasses look up the types of their fields
     spec.loader.exec_module(module)
     return module
 
@@ -86,13 +87,13 @@ def folder(tmp_path_factory, experiments, spread_training, learnable_in):
         clips, _ = learnable_in(fresh_model(experiment), cache, SILENT)
         asked = {name: {}} | ({f"{name}-sharded": {"sharded": True}} if name in SHARDED else {})
         for key, how in asked.items():
-            task = spread_training.task(experiment, clips, cache, **how)
-            (path / f"{key}.pickle").write_bytes(pickle.dumps(task))
-        if name in MORTAL:
-            task = spread_training.task(
-                experiment, clips, cache, sharded=name in SHARDED, dies_after=5
+            task = spread_training.Task(
+                experiment=experiment, clips=tuple(clips), features=cache, **how
             )
-            (path / f"{name}-dying.pickle").write_bytes(pickle.dumps(task))
+            task.write(path / f"{key}.json")
+        if name in MORTAL:
+            dying = replace(task, sharded=name in SHARDED, dies_after=5)
+            dying.write(path / f"{name}-dying.json")
     return path
 
 
@@ -117,7 +118,7 @@ def alone(folder, experiments, spread_training):
     """Runs and losses of one process."""
     losses = {}
     for name in experiments:
-        task = pickle.loads((folder / f"{name}.pickle").read_bytes())
+        task = spread_training.Task.read(folder / f"{name}.json")
         losses[name] = spread_training.carry_out(task, folder / f"{name}-1")
     return losses
 
@@ -138,7 +139,7 @@ def weights(run):
 
 
 def losses_of(folder, name, count, rank=0):
-    return pickle.loads((folder / f"{name}-{count}-losses-{rank}.pickle").read_bytes())
+    return json.loads((folder / f"{name}-{count}-losses-{rank}.json").read_text())
 
 
 def agree(folder, name, count, expected):
@@ -195,8 +196,7 @@ def test_what_two_sharded_processes_began_another_number_ends(folder, alone, two
     assert torchrun("--max-restarts=0", SCRIPT, folder, "towers-dying") == 1  # ends the other, too
     run = folder / "towers-dying-2"
     assert Run(run).saved().progress.epoch == 2
-    task = pickle.loads((folder / "towers-dying.pickle").read_bytes())
-    task.dies_after = None
-    losses = spread_training.carry_out(task, run)
+    task = spread_training.Task.read(folder / "towers-dying.json")
+    losses = spread_training.carry_out(replace(task, dies_after=None), run)
     assert losses == pytest.approx(alone["towers"][5:], rel=1e-5)
     assert Run(run).complete

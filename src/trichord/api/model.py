@@ -263,13 +263,13 @@ def untrained(*, device: str = "auto", workers: int = 2) -> Model:
 def embedder_of(name: str, start: Path | None = None) -> "Embedder":
     """The towers of a run directory, or of an experiment, untrained or with the weights of a run.
 
-    Small ones are read on one thread from then on (see `settle_threads`).
+    Small ones are read on one thread from then on (see `one_thread_for_small_towers`).
 
     Raises:
         UserError: It is neither; or `start` is given with a run, or does not fit the experiment.
     """
     model = _loaded(name, start)
-    settle_threads(model)
+    one_thread_for_small_towers(model)
     return model
 
 
@@ -289,7 +289,7 @@ def _loaded(name: str, start: Path | None) -> "Embedder":
     raise UserError(f"'{name}' is neither a run directory nor an experiment: {hint}")
 
 
-def settle_threads(model: "Embedder") -> None:
+def one_thread_for_small_towers(model: "Embedder") -> None:
     """Let torch use one thread where all towers are small, here and in what this process does next.
 
     Their layers are so soon done that threads wait longer for one another than they save, while

@@ -83,6 +83,8 @@ def index(arguments: list[str]) -> None:
     places = [Path(place) for place in given]
     if asked.reembed and not asked.sharing.alone:
         raise UserError("--reembed is done by one process: leave out --runner and --shards.")
+    if asked.compile and asked.sharing.runner != "process":
+        raise UserError("--compile is for --runner process: other runners load their own towers.")
     if asked.remove:
         gone = _opened(collection).remove(places)
         out.print(f"{collection}: {len(gone)} files removed.", markup=False)
@@ -99,7 +101,6 @@ def _bring_up_to_date(asked: Index, media: list[Path], where: str) -> None:
     told = _told(asked.told)
 
     from trichord.bulk.runner import runner_of
-    from trichord.cli.extraction import leave_cores
     from trichord.media import Decoder
     from trichord.search.indexing import begin
     from trichord.search.indexing import index as bring_up_to_date
@@ -107,10 +108,7 @@ def _bring_up_to_date(asked: Index, media: list[Path], where: str) -> None:
     device, alone = device_of(asked.device), asked.sharing.runner == "process"
     model = embedder_of(asked.model)
     if alone or asked.watch:  # others load their own
-        model = model.to(device)
-        if asked.compile:
-            model.compile_trunks()
-        leave_cores(asked.workers, device)
+        _settle(model, asked, device)
     begun = begin(
         where, lasting(asked.model), model, asked.seconds, asked.hop, asked.cut, asked.nearest
     )
@@ -146,19 +144,28 @@ def _readers(
 
 
 def _make_anew(asked: Index, where: str) -> None:
-    from trichord.cli.extraction import leave_cores
     from trichord.media import Decoder
     from trichord.search.indexing import reembed
 
     held = _opened(where)
     files = len(held.table.files())
     device = device_of(asked.device)
-    model = embedder_of(asked.model).to(device)
-    leave_cores(asked.workers, device)
+    model = embedder_of(asked.model)
+    _settle(model, asked, device)
     with Decoder(workers=asked.workers) as decoder:
         run = lasting(asked.model)
         _follow(reembed(held, run, model, decoder, speech=asked.speech), files)
     out.print(f"{where}: its vectors are those of {asked.model} now.", markup=False)
+
+
+def _settle(model: "Embedder", asked: Index, device: str) -> None:
+    """Put the towers where they are computed, and leave the decoders their cores."""
+    from trichord.cli.extraction import leave_cores
+
+    model.to(device)
+    if asked.compile:
+        model.compile_trunks()
+    leave_cores(asked.workers, device)
 
 
 def _follow(done: "Iterator[Indexed]", files: int) -> None:

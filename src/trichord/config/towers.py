@@ -3,15 +3,13 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from trichord.types import Arithmetic, Pooling
+
 if TYPE_CHECKING:  # torch stays out until something is built: parsing options must be quick
     from trichord.encoders.clap import ClapEncoder, ClapTextEncoder
     from trichord.encoders.clip import ClipTextEncoder, ClipVisionEncoder
     from trichord.encoders.clip_audio import ClipAudioEncoder
     from trichord.encoders.spectrogram import Spectrogram
-
-Arithmetic = Literal["float32", "bfloat16", "graph"]
-"""Of a tower: torch in full or in half precision, or the ONNX graph beside its folder, which 'trichord
-export' wrote."""
 
 CLIP = "openai/clip-vit-base-patch32"
 CLAP = "laion/clap-htsat-unfused"
@@ -51,7 +49,7 @@ class ClipVision:
     max_frames: int = 64
     nearest: Literal["exact", "keyframe"] = "exact"
     """The frame shown at a time, or the keyframe before it, decoding nothing else: for archives."""
-    pooling: Literal["mean", "mean_of_unit"] = "mean"
+    pooling: Pooling = "mean"
     """Frames to one vector: normalise the mean (SLAVA), or each frame and then the mean (CLIP4VLA)."""
     patch_dropout: float = 0.0
     """Share of each frame's patches that the tower does not see while it trains (FLIP): 0.5 doubles the
@@ -159,7 +157,7 @@ class ClipAudio:
     """How the copy for the intra-modal term is masked."""
     sound_seconds: float = 60.0
     """Of a longer clip, its middle."""
-    pooling: Literal["mean", "mean_of_unit"] = "mean_of_unit"
+    pooling: Pooling = "mean_of_unit"
     patch_dropout: float = 0.0
     """Share of each segment's patches that the tower does not see while it trains; it always hears the
     sound token."""

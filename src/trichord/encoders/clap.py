@@ -14,10 +14,10 @@ from transformers import (
 )
 
 from trichord.encoders.clip import MAX_TOKENS, count_longer, tokenize
-from trichord.encoders.encoder import Arithmetic, AudioEncoder, Encoder
+from trichord.encoders.encoder import AudioEncoder, Encoder
 from trichord.encoders.graph import Graph, Sizes
 from trichord.encoders.pretrained import load
-from trichord.types import UserError
+from trichord.types import Arithmetic, UserError
 
 
 def chunks(

@@ -15,11 +15,12 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from trichord.encoders.encoder import Arithmetic, Encoder, Pooling
+from trichord.encoders.encoder import Encoder
 from trichord.encoders.graph import Graph, Sizes
 from trichord.encoders.patch_dropout import checked, thinned
 from trichord.encoders.pretrained import load
 from trichord.media.plan import FramePlan, Nearest
+from trichord.types import Arithmetic, Pooling
 from trichord.types.tensors import Features, Padded
 
 MAX_TOKENS = 77

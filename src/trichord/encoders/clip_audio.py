@@ -10,12 +10,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from trichord.encoders.encoder import Arithmetic, AudioEncoder, Pooling
+from trichord.encoders.encoder import AudioEncoder
 from trichord.encoders.graph import SOUND, Graph, Sizes
 from trichord.encoders.patch_dropout import checked, thinned
 from trichord.encoders.pretrained import load
 from trichord.encoders.spectrogram import Rule, Spectrogram, masked, segments
-from trichord.types import UserError
+from trichord.types import Arithmetic, Pooling, UserError
 
 SoundToken = float | Literal["none", "both", "clip"]
 """What tells the tower to listen for speech or for events.

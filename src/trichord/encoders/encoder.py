@@ -5,7 +5,6 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import nullcontext
-from typing import Literal
 
 import numpy as np
 import torch
@@ -13,16 +12,11 @@ import torch.nn.functional as F  # noqa: N812 (the field's name for it)
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
-from trichord.types import UserError
+from trichord.types import Arithmetic, Pooling, UserError
 from trichord.types.tensors import Features, Padded
 
 STEPS_AT_ONCE = 64
 """Trunk inputs per forward: enough to fill a GPU at ViT-B size, small enough for a laptop's memory."""
-
-Pooling = Literal["mean", "mean_of_unit"]
-"""How steps become one vector: SLAVA normalises their mean, CLIP4VLA each of them and then the mean."""
-Arithmetic = Literal["float32", "bfloat16", "graph"]
-"""What a tower is computed in: torch in full or in half precision, or an ONNX graph of it."""
 
 
 class Encoder(nn.Module):

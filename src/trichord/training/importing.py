@@ -25,14 +25,11 @@ from trichord.config import (
     TriModal,
 )
 from trichord.encoders.clip_audio import SoundToken
-from trichord.encoders.published import (
+from trichord.encoders.published import Names, Published, block_names, read_published
+from trichord.encoders.published_clip import (
     HEAD_WIDTH,
     ClipTowers,
-    Names,
-    Published,
-    block_names,
     has_sound_tokens,
-    read_published,
     sound_state,
     towers_at,
     towers_of_state,

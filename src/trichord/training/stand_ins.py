@@ -87,9 +87,16 @@ def spectrograms(drawn: Sequence[Scene], folder: Path) -> Tensor:
     return torch.stack([torch.from_numpy(mel) for mel in rows])
 
 
+AT_ONCE = 50
+"""Scenes that a process is given at a time; fewer are not worth one."""
+
+
 def _in_processes(work: Callable[[Scene], Any], drawn: Sequence[Scene]) -> Iterator[Any]:
+    if len(drawn) <= AT_ONCE:
+        yield from map(work, drawn)
+        return
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        yield from pool.map(work, drawn, chunksize=50)
+        yield from pool.map(work, drawn, chunksize=AT_ONCE)
 
 
 def _frames(scene: Scene) -> np.ndarray:

@@ -20,6 +20,11 @@ another, given the clip.
 """
 CaptionKind = Literal["audio", "visual", "audio_visual", "composed"]
 """What a caption is about; `composed` are the audio-visual ones that a language model wrote."""
+Arithmetic = Literal["float32", "bfloat16", "graph"]
+"""What a tower is computed in: torch in full or in half precision, or the ONNX graph beside its folder,
+which `trichord export` wrote."""
+Pooling = Literal["mean", "mean_of_unit"]
+"""How steps become one vector: SLAVA normalises their mean, CLIP4VLA each of them and then the mean."""
 
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
 ABOUTS: tuple[About, ...] = get_args(About)

@@ -1,0 +1,84 @@
+"""CLIP's tokenizer from OpenAI's byte-pair file, or from a folder or hub name."""
+
+import gzip
+import zlib
+from itertools import islice
+from pathlib import Path
+from typing import Any, cast
+
+from transformers import CLIPTokenizer
+
+from trichord.encoders.pretrained import load
+from trichord.encoders.published import first_line
+from trichord.types import UserError
+
+SIGNS = 256
+"""One a byte: the least that a tokenizer of any text has."""
+MERGES = 49_152 - 256 - 2
+"""Of OpenAI's byte-pair file the models know the first ones only."""
+ADDED_TOKENS = ("<|maskoftext|>", "<|unkoftext|>", "<|padoftext|>")
+"""What CLIP4VLA adds to CLIP's vocabulary; the last one pads."""
+
+
+def read_tokenizer(source: str, rows: int) -> CLIPTokenizer:
+    """A CLIP tokenizer that fits a table of token embeddings.
+
+    Args:
+        source: OpenAI's `bpe_simple_vocab_16e6.txt`, packed or not, or a folder or hub name.
+        rows: Of the table: as many as the tokenizer has tokens, or three more for CLIP4VLA's.
+
+    Raises:
+        UserError: No such tokenizer, or one of another size.
+    """
+    try:
+        file = Path(source)
+        tokenizer = _from_byte_pairs(file) if file.is_file() else whole_tokenizer(source)
+    except UserError as error:
+        raise UserError(f"--tokenizer: {error}") from error
+    if rows == len(tokenizer) + len(ADDED_TOKENS):
+        tokenizer.add_tokens(list(ADDED_TOKENS), special_tokens=True)
+        tokenizer.pad_token = ADDED_TOKENS[-1]
+    if rows != len(tokenizer):
+        raise UserError(
+            f"--tokenizer: {source} has {len(tokenizer)} tokens, the model {rows}: give the "
+            "tokenizer of the same model."
+        )
+    return tokenizer
+
+
+def whole_tokenizer(name: str) -> CLIPTokenizer:
+    """A tokenizer by folder or hub name.
+
+    Raises:
+        UserError: It has no vocabulary, or cannot be loaded.
+    """
+    tokenizer = load(CLIPTokenizer, name)
+    if len(tokenizer) < SIGNS:  # `transformers` makes up an empty one where it finds no files
+        raise UserError(
+            f"{name} has no vocabulary in that folder or at the model hub: check the name, the "
+            "network, or give OpenAI's bpe_simple_vocab_16e6.txt.gz."
+        )
+    return tokenizer
+
+
+def _from_byte_pairs(file: Path) -> CLIPTokenizer:
+    shown = [chr(byte) for byte in range(33, SIGNS) if chr(byte).isprintable()]
+    signs = shown + [chr(SIGNS + n) for n in range(SIGNS - len(shown))]
+    pairs = _pairs(file)
+    words = [*signs, *(f"{sign}</w>" for sign in signs), *("".join(pair) for pair in pairs)]
+    words += ["<|startoftext|>", "<|endoftext|>"]
+    return CLIPTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=cast(Any, pairs))
+
+
+def _pairs(file: Path) -> list[tuple[str, ...]]:
+    """The merges of a byte-pair file, whose first line is a title."""
+    try:
+        with file.open("rb") as raw:
+            packed = raw.peek(2).startswith(b"\x1f\x8b")
+            lines = gzip.GzipFile(fileobj=raw) if packed else raw
+            pairs = [tuple(line.decode().split()) for line in islice(lines, 1, MERGES + 1)]
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise UserError(f"{file} cannot be read as byte pairs ({first_line(error)}).") from error
+    if not pairs or any(len(pair) != 2 for pair in pairs):
+        raise UserError(f"{file} is no byte-pair file: each line but the first has two parts.")
+    return pairs

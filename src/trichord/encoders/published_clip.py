@@ -1,0 +1,228 @@
+"""Published CLIP weights under the names of `transformers`, and CLIP4VLA's audio tower under ours."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
+
+from trichord.encoders.byte_pairs import read_tokenizer, whole_tokenizer
+from trichord.encoders.clip_audio import SoundTrunk
+from trichord.encoders.pretrained import load
+from trichord.encoders.published import Published, block_names
+from trichord.types import UserError
+from trichord.types.files import write_atomically
+
+HEAD_WIDTH = 64
+"""Of every attention head in OpenAI's models: their number is not in the weights."""
+
+_BLOCK = {
+    "attn.in_proj_{}": "self_attn.*_proj.{}",
+    "attn.out_proj.{}": "self_attn.out_proj.{}",
+    "ln_1.{}": "layer_norm1.{}",
+    "mlp.c_fc.{}": "mlp.fc1.{}",
+    "mlp.c_proj.{}": "mlp.fc2.{}",
+    "ln_2.{}": "layer_norm2.{}",
+}
+_TEXT = {
+    "token_embedding.weight": "text_model.embeddings.token_embedding.weight",
+    "positional_embedding": "text_model.embeddings.position_embedding.weight",
+    "ln_final.weight": "text_model.final_layer_norm.weight",
+    "ln_final.bias": "text_model.final_layer_norm.bias",
+    "text_projection": "text_projection.weight",
+    "logit_scale": "logit_scale",
+}
+_VISION = {
+    "visual.class_embedding": "vision_model.embeddings.class_embedding",
+    "visual.conv1.weight": "vision_model.embeddings.patch_embedding.weight",
+    "visual.positional_embedding": "vision_model.embeddings.position_embedding.weight",
+    "visual.ln_pre.weight": "vision_model.pre_layrnorm.weight",
+    "visual.ln_pre.bias": "vision_model.pre_layrnorm.bias",
+    "visual.ln_post.weight": "vision_model.post_layernorm.weight",
+    "visual.ln_post.bias": "vision_model.post_layernorm.bias",
+    "visual.proj": "visual_projection.weight",
+}
+_SOUND = {
+    "class_embedding": "trunk.class_embedding",
+    "conv1.weight": "trunk.patches.weight",
+    "positional_embedding": "trunk.positions",
+    "control_embedding": "trunk.tokens",
+    "ln_pre.weight": "trunk.before.weight",
+    "ln_pre.bias": "trunk.before.bias",
+    "ln_post.weight": "trunk.after.weight",
+    "ln_post.bias": "trunk.after.bias",
+    "proj": "head.weight",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ClipTowers:
+    """A CLIP as `transformers` keeps it: architecture, weights, tokenizer and preparation of pictures."""
+
+    config: CLIPConfig
+    state: Mapping[str, Tensor]
+    tokenizer: CLIPTokenizer
+    processor: CLIPImageProcessorPil
+
+    @property
+    def dim(self) -> int:
+        """Of the shared space."""
+        return cast(Any, self.config).projection_dim
+
+    @property
+    def text_heads(self) -> int:
+        """Attention heads of the text tower."""
+        return cast(Any, self.config.text_config).num_attention_heads
+
+    @property
+    def vision(self) -> Any:
+        """Sizes of the vision tower."""
+        return self.config.vision_config
+
+    def write(self, folder: Path) -> None:
+        """Write an ordinary folder of the `transformers` format, weights as safetensors."""
+        for part in (self.tokenizer, self.processor, self.config):
+            part.save_pretrained(folder)
+        write_atomically(folder / "model.safetensors", save(dict(self.state), {"format": "pt"}))
+
+
+def towers_of_state(clip: Published, tokenizer: str) -> ClipTowers:
+    """OpenAI's CLIP from its state_dict; sizes are read off the tensors, preparation is OpenAI's.
+
+    Args:
+        clip: The state_dict; CLIP4VLA's has three tokens more than CLIP's.
+        tokenizer: As for `read_tokenizer`.
+
+    Raises:
+        UserError: A key is unknown or missing, a tensor has another shape, the vision tower is no
+            transformer, or the tokenizer does not fit.
+    """
+    if any(name.startswith(("visual.layer1.", "visual.attnpool.")) for name in clip.tensors):
+        raise UserError(
+            f"{clip.file} is a CLIP with a ResNet: choose one with a vision transformer (ViT)."
+        )
+    words = read_tokenizer(tokenizer, clip.shape("token_embedding.weight", 2)[0])
+    words.model_max_length = clip.shape("positional_embedding", 2)[0]
+    config = _config(clip, words)
+    vision: Any = config.vision_config
+    side = {"height": vision.image_size, "width": vision.image_size}
+    processor = CLIPImageProcessorPil(size={"shortest_edge": vision.image_size}, crop_size=side)
+    names = _TEXT | _VISION
+    trunks = {"": "text_model.encoder.layers.", "visual.": "vision_model.encoder.layers."}
+    for trunk, ours in trunks.items():
+        blocks = f"{trunk}transformer.resblocks."
+        names |= block_names(blocks, ours, clip.depth(blocks), _BLOCK)
+    return ClipTowers(config, clip.renamed(names, _empty_clip(config)), words, processor)
+
+
+def _config(clip: Published, tokenizer: CLIPTokenizer) -> CLIPConfig:
+    _, dim = clip.shape("text_projection", 2)
+    rows, text_width = clip.shape("token_embedding.weight", 2)
+    width, channels, patch, _ = clip.shape("visual.conv1.weight", 4)
+    places, _ = clip.shape("visual.positional_embedding", 2)
+    text: dict[str, object] = {
+        "vocab_size": rows,
+        "max_position_embeddings": tokenizer.model_max_length,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    vision: dict[str, object] = {
+        "num_channels": channels,
+        "patch_size": patch,
+        "image_size": patch * round(max(0, places - 1) ** 0.5),
+    }
+    config = CLIPConfig(
+        text_config=text | _trunk_sizes(clip, "", text_width, dim),
+        vision_config=vision | _trunk_sizes(clip, "visual.", width, dim),
+        projection_dim=dim,
+    )
+    config.architectures = ["CLIPModel"]
+    return config
+
+
+def _trunk_sizes(clip: Published, trunk: str, width: int, dim: int) -> dict[str, object]:
+    blocks = f"{trunk}transformer.resblocks."
+    if not width or width % HEAD_WIDTH:
+        raise UserError(
+            f"{clip.file}: {width} dimensions are no multiple of {HEAD_WIDTH}, the width of an "
+            "attention head in CLIP: give its folder in the transformers format instead."
+        )
+    return {
+        "hidden_size": width,
+        "intermediate_size": clip.shape(f"{blocks}0.mlp.c_fc.weight", 2)[0],
+        "num_hidden_layers": clip.depth(blocks),
+        "num_attention_heads": width // HEAD_WIDTH,
+        "hidden_act": "quick_gelu",
+        "projection_dim": dim,
+    }
+
+
+def towers_at(name: str) -> ClipTowers:
+    """A CLIP by folder or hub name, loaded whole.
+
+    Raises:
+        UserError: It cannot be loaded, or its weights are not those of a CLIP.
+    """
+    model, found = load(
+        CLIPModel, name, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+    )
+    # Older folders keep the numbers of the positions, which are no weights.
+    unknown = {key for key in found["unexpected_keys"] if not key.endswith(".position_ids")}
+    Published(Path(name), {}).refuse_keys(unknown, found["missing_keys"])
+    return ClipTowers(
+        model.config,
+        model.state_dict(),
+        whole_tokenizer(name),
+        load(CLIPImageProcessorPil, name),
+    )
+
+
+def sound_state(audio: Published, towers: ClipTowers) -> dict[str, Tensor]:
+    """The state of CLIP4VLA's audio tower under the names of `ClipAudioEncoder`.
+
+    A tower that was trained without sound tokens gets zeros for them and for their position: it is
+    to listen with `none`.
+
+    Args:
+        audio: What its checkpoint has below `audio.visual.`.
+        towers: The CLIP beside it, whose vision tower it has the sizes of.
+
+    Raises:
+        UserError: A key is unknown or missing, or a tensor has another shape.
+    """
+    vision = towers.vision
+    names = _SOUND | block_names(
+        "transformer.resblocks.", "trunk.layers.layers.", vision.num_hidden_layers, _BLOCK
+    )
+    model: Any = _empty_clip(towers.config)
+    with torch.device("meta"):
+        trunk = SoundTrunk(model.vision_model, (vision.image_size, vision.image_size))
+    tower = nn.ModuleDict({"trunk": trunk, "head": model.visual_projection})
+    return _with_tokens(audio).renamed(names, tower)
+
+
+def has_sound_tokens(audio: Published) -> bool:
+    """Whether the tower was trained with sound tokens."""
+    return "control_embedding" in audio.tensors
+
+
+def _with_tokens(audio: Published) -> Published:
+    if has_sound_tokens(audio):
+        return audio
+    _, width = audio.shape("positional_embedding", 2)
+    table = audio.tensors["positional_embedding"]
+    added = {
+        "positional_embedding": torch.cat([table, table.new_zeros(1, width)]),
+        "control_embedding": table.new_zeros(2, width),
+    }
+    return Published(audio.file, {**audio.tensors, **added}, audio.prefix)
+
+
+def _empty_clip(config: CLIPConfig) -> CLIPModel:
+    with torch.device("meta"):
+        return CLIPModel(config)
