@@ -1,12 +1,8 @@
 import json
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
+from processes import spread
 
 from trichord.distributed import (
     agreed,
@@ -22,22 +18,12 @@ from trichord.distributed import (
 )
 from trichord.types import UserError
 
-SCRIPT = Path(__file__).with_name("spread_calls.py")
-
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory):
     """What each of two processes saw; the first has one row, the second three."""
     folder = tmp_path_factory.mktemp("seen")
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = str(free.getsockname()[1])
-    place = os.environ | {"MASTER_ADDR": "localhost", "MASTER_PORT": port, "WORLD_SIZE": "2"}
-    held = [
-        subprocess.Popen([sys.executable, SCRIPT, folder], env=place | {"RANK": number})
-        for number in ("0", "1")
-    ]
-    assert [one.wait(timeout=240) for one in held] == [0, 0]
+    spread("spread_calls", 2, folder)
     return [json.loads((folder / f"{number}.json").read_text()) for number in (0, 1)]
 
 

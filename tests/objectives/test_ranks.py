@@ -1,42 +1,19 @@
 """Losses of rows that lie on several processes are those of one process that has them all."""
 
-import os
-import runpy
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
-
-WORKER = Path(__file__).with_name("ranks_worker.py")
-SHARED = runpy.run_path(str(WORKER))
-PLAIN, OBJECTIVES = SHARED["PLAIN"], SHARED["OBJECTIVES"]
+from processes import spread
+from spread_losses import OBJECTIVES, PLAIN, TERMS, everything, sides, whole
 
 
 @pytest.fixture(scope="module", params=[1, 2, 4])
 def found(request, tmp_path_factory):
     """What each of some processes found; one needs no group."""
     if request.param == 1:
-        return [SHARED["everything"](0, 1)]
+        return [everything()]
     folder = tmp_path_factory.mktemp("ranks")
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    started = [
-        subprocess.Popen(
-            [sys.executable, str(WORKER), str(rank), str(request.param), str(folder)],
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(request.param)
-    ]
-    try:
-        told = [process.communicate(timeout=300)[1] for process in started]
-    finally:
-        for process in started:
-            process.kill()
-    assert all(process.returncode == 0 for process in started), "\n".join(told)
+    spread("spread_losses", request.param, folder)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(request.param)]
 
 
@@ -72,7 +49,7 @@ def assert_near(found, expected):
 @pytest.mark.parametrize("case", PLAIN, ids=str)
 def test_values_and_gradients_are_those_of_all_rows_in_double_precision(found, case):
     kind, rows, _, directions = case
-    one, other, groups = SHARED["sides"](rows)
+    one, other, groups = sides(rows)
     inputs = [x.double().requires_grad_() for x in (one, other, torch.tensor(14.3))]
     expected = reference(kind, directions, *inputs, groups)
     gradients = torch.autograd.grad(expected, inputs)
@@ -90,19 +67,19 @@ def test_values_and_gradients_are_those_of_all_rows_in_double_precision(found, c
 
 @pytest.mark.parametrize("name", list(OBJECTIVES))
 def test_all_terms_of_a_batch_are_those_of_one_process(found, name):
-    expected = SHARED["whole"](name, 0, 1)
+    expected = whole(name, 0, 1)
     of_ranks = [each[name] for each in found]
     # All that the batch has: no term is lost because a rank lacks a side.
-    assert set(expected) == {*SHARED["TERMS"], "value", "gradients"}
+    assert set(expected) == {*TERMS, "value", "gradients"}
     for each in of_ranks:
         for term in set(expected) - {"gradients"}:
             assert each[term] == of_ranks[0][term]
             torch.testing.assert_close(each[term], expected[term], rtol=1e-5, atol=1e-6)
-    for number, whole in enumerate(expected["gradients"]):
+    for number, right in enumerate(expected["gradients"]):
         ours = [each["gradients"][number] for each in of_ranks]
-        temperature = whole.ndim == 0
+        temperature = right.ndim == 0
         mean = torch.stack(ours).mean() if temperature else torch.cat(ours) / len(found)
-        torch.testing.assert_close(mean, whole, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(mean, right, rtol=1e-4, atol=1e-6)
 
 
 def test_a_term_needs_two_rows_wherever_they_are(found):

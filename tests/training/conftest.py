@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from trichord.features.store import FeatureFolder, FeatureRow
 from trichord.types import Caption, Clip
@@ -68,3 +69,30 @@ def learnable(tmp_path, learnable_in):
         return learnable_in(model, tmp_path / "cache", silent)
 
     return write
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """Checkpoints of each form as `pytorch_model.bin`, and a byte-pair file for their vocabulary."""
+    from published_model import MERGES, checkpoint
+
+    root = tmp_path_factory.mktemp("published")
+    (root / "merges.txt").write_text("\n".join(["title", *MERGES, ""]))
+    for name in ("clip", "bert", "pretrained"):
+        torch.save(checkpoint(None if name == "pretrained" else name), root / f"{name}.bin")
+    return root
+
+
+@pytest.fixture
+def take(published, tmp_path):
+    """Import a checkpoint, by name or as a state_dict; gives the run."""
+    from trichord.training.importing import Recipe, import_clip4vla
+
+    def imported(state, name="run", **recipe):
+        file = published / f"{state}.bin" if isinstance(state, str) else tmp_path / "model.bin"
+        if not isinstance(state, str):
+            torch.save(state, file)
+        words = str(published / "merges.txt")
+        return import_clip4vla(file, tmp_path / name, tokenizer=words, recipe=Recipe(**recipe))
+
+    return imported

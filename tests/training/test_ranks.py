@@ -1,37 +1,21 @@
 """Several processes train what one process trains."""
 
-import importlib.util
 import json
-import os
-import socket
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
+from processes import script, spread
+from spread_training import Task, carry_out
 
 from trichord.checkpoint import Run, fresh_model
 from trichord.config import AdamW, BertAdam, Cross, Draw, Experiment, InfoNCE, Stage
 
-SCRIPT = Path(__file__).with_name("spread_training.py")
 AUDIO = Draw(captions=("audio",), terms=("av", "at"))
 VISUAL = Draw(captions=("visual",), terms=("av", "vt"))
 SILENT = ("c1", "c2", "c5", "c8", "c9", "c13", "c21")
-
-
-def load(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # where dataclasses look up the types of their fields
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def spread_training():
-    return load(SCRIPT)
 
 
 def stage(**changes):
@@ -79,7 +63,7 @@ MORTAL = ("heads", "towers")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, experiments, spread_training, learnable_in):
+def folder(tmp_path_factory, experiments, learnable_in):
     """What each process is to do, as files."""
     path = tmp_path_factory.mktemp("spread")
     for name, experiment in experiments.items():
@@ -87,9 +71,7 @@ def folder(tmp_path_factory, experiments, spread_training, learnable_in):
         clips, _ = learnable_in(fresh_model(experiment), cache, SILENT)
         asked = {name: {}} | ({f"{name}-sharded": {"sharded": True}} if name in SHARDED else {})
         for key, how in asked.items():
-            task = spread_training.Task(
-                experiment=experiment, clips=tuple(clips), features=cache, **how
-            )
+            task = Task(experiment=experiment, clips=tuple(clips), features=cache, **how)
             task.write(path / f"{key}.json")
         if name in MORTAL:
             dying = replace(task, sharded=name in SHARDED, dies_after=5)
@@ -97,40 +79,24 @@ def folder(tmp_path_factory, experiments, spread_training, learnable_in):
     return path
 
 
-def start(count, *arguments):
-    """So many processes, as a launcher starts them; ends when all have ended well."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = str(free.getsockname()[1])
-    place = {"MASTER_ADDR": "localhost", "MASTER_PORT": port, "WORLD_SIZE": str(count)}
-    held = [
-        subprocess.Popen(
-            [sys.executable, SCRIPT, *map(str, arguments)],
-            env=os.environ | place | {"RANK": str(i), "LOCAL_RANK": str(i)},
-        )
-        for i in range(count)
-    ]
-    assert [one.wait(timeout=240) for one in held] == [0] * count
-
-
 @pytest.fixture(scope="module")
-def alone(folder, experiments, spread_training):
+def alone(folder, experiments):
     """Runs and losses of one process."""
     losses = {}
     for name in experiments:
-        task = spread_training.Task.read(folder / f"{name}.json")
-        losses[name] = spread_training.carry_out(task, folder / f"{name}-1")
+        task = Task.read(folder / f"{name}.json")
+        losses[name] = carry_out(task, folder / f"{name}-1")
     return losses
 
 
 @pytest.fixture(scope="module")
 def two(folder, experiments):
-    start(2, folder, *experiments, *(f"{name}-sharded" for name in SHARDED))
+    spread("spread_training", 2, folder, *experiments, *(f"{name}-sharded" for name in SHARDED))
 
 
 @pytest.fixture(scope="module")
 def four(folder):
-    start(4, folder, "heads", "fused", "chunks")
+    spread("spread_training", 4, folder, "heads", "fused", "chunks")
 
 
 def weights(run):
@@ -185,18 +151,20 @@ def exactly(one, other):
 
 @pytest.mark.slow
 def test_a_killed_process_is_started_again_and_nothing_is_lost(folder, two):
-    assert torchrun("--max-restarts=1", SCRIPT, folder, "heads-dying") == 0
+    assert torchrun("--max-restarts=1", script("spread_training"), folder, "heads-dying") == 0
     assert len(losses_of(folder, "heads-dying", 2)) == 4  # those after the restart, of nine
     exactly(folder / "heads-dying-2", folder / "heads-2")
     assert Run(folder / "heads-dying-2").metrics() == Run(folder / "heads-2").metrics()
 
 
 @pytest.mark.slow
-def test_what_two_sharded_processes_began_another_number_ends(folder, alone, two, spread_training):
-    assert torchrun("--max-restarts=0", SCRIPT, folder, "towers-dying") == 1  # ends the other, too
+def test_what_two_sharded_processes_began_another_number_ends(folder, alone, two):
+    assert (
+        torchrun("--max-restarts=0", script("spread_training"), folder, "towers-dying") == 1
+    )  # ends the other, too
     run = folder / "towers-dying-2"
     assert Run(run).saved().progress.epoch == 2
-    task = spread_training.Task.read(folder / "towers-dying.json")
-    losses = spread_training.carry_out(replace(task, dies_after=None), run)
+    task = Task.read(folder / "towers-dying.json")
+    losses = carry_out(replace(task, dies_after=None), run)
     assert losses == pytest.approx(alone["towers"][5:], rel=1e-5)
     assert Run(run).complete

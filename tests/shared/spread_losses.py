@@ -1,4 +1,6 @@
-"""One of several processes that share losses: `ranks_worker.py RANK RANKS FOLDER`.
+"""Losses that several processes share; run by their test.
+
+usage: spread_losses.py FOLDER    under a launcher's environment
 
 Each rank takes its rows of batches that all draw alike, and keeps values and gradients for the test.
 """
@@ -7,10 +9,9 @@ import sys
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F  # noqa: N812
 
-from trichord.distributed import ranks, shared
+from trichord.distributed import joined, rank, ranks, shared
 from trichord.objectives import Asking, Contrastive, tiled_intra_nce, tiled_nce
 from trichord.types.tensors import Embeddings, Features, Words
 
@@ -41,9 +42,9 @@ def parts(rows, count, kind):
     return [first, *parts(rows - first, count - 1, "nce")]
 
 
-def bounds(sizes, rank):
-    first = sum(sizes[:rank])
-    return slice(first, first + sizes[rank])
+def bounds(sizes, place):
+    first = sum(sizes[:place])
+    return slice(first, first + sizes[place])
 
 
 def sides(rows, dim=16):
@@ -76,8 +77,8 @@ def kept(inputs, value, terms=None):
     return {"value": value.detach(), "gradients": gradients, **found}
 
 
-def plain(kind, rows, tile, directions, rank):
-    ours = bounds(parts(rows, ranks(), kind), rank)
+def plain(kind, rows, tile, directions):
+    ours = bounds(parts(rows, ranks(), kind), rank())
     one, other, groups = (side[ours] for side in sides(rows))
     inputs = [x.requires_grad_() for x in (one, other, torch.tensor(14.3))]
     if kind == "intra":
@@ -106,10 +107,10 @@ def objective(name):
     )
 
 
-def whole(name, rank, count):
+def whole(name, place, count):
     """All terms of a batch of clips, of which this rank has a part."""
     vectors, there, (logits, targets, places), texts, wanted = clips()
-    ours = bounds(parts(12, count, "nce"), rank)
+    ours = bounds(parts(12, count, "nce"), place)
     vectors = {side: rows[ours].clone().requires_grad_() for side, rows in vectors.items()}
     here = (places >= ours.start) & (places < ours.stop)
     logits = logits[here].clone().requires_grad_()
@@ -126,12 +127,12 @@ def whole(name, rank, count):
     return kept(inputs, torch.stack([*terms.values()]).sum(), terms)
 
 
-def lonely(rank):
+def lonely():
     """Pairs of which all ranks together have one, and then two: no term, and one."""
     found = []
     for rows in (1, 2):
         one, other, _ = sides(rows)
-        ours = slice(0, rows) if rank == ranks() - 1 else slice(0, 0)
+        ours = slice(0, rows) if rank() == ranks() - 1 else slice(0, 0)
         here = torch.zeros(3, dtype=torch.bool)
         here[: ours.stop] = True
         vectors = [F.pad(side[ours], (0, 0, 0, 3 - ours.stop)) for side in (one, other)]
@@ -140,20 +141,13 @@ def lonely(rank):
     return [sorted(each) for each in found]
 
 
-def everything(rank, count):
-    found = {case: plain(*case, rank) for case in PLAIN}
-    found |= {name: whole(name, rank, count) for name in OBJECTIVES}
-    return found | {"lonely": lonely(rank)}
-
-
-def main():
-    rank, count, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
-    torch.set_num_threads(1)
-    store = dist.FileStore(str(folder / "store"), count)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=count)
-    torch.save(everything(rank, count), folder / f"{rank}.pt")
-    dist.destroy_process_group()
+def everything():
+    found = {case: plain(*case) for case in PLAIN}
+    found |= {name: whole(name, rank(), ranks()) for name in OBJECTIVES}
+    return found | {"lonely": lonely()}
 
 
 if __name__ == "__main__":
-    main()
+    torch.set_num_threads(1)
+    with joined("cpu"):
+        torch.save(everything(), Path(sys.argv[1]) / f"{rank()}.pt")

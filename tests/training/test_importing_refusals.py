@@ -1,0 +1,115 @@
+"""What cannot be imported is refused in one line, and nothing is left behind."""
+
+import pytest
+import torch
+from published_model import DIM, PATCH, TEXT, VISION, checkpoint
+
+from trichord.training.importing import import_clip
+from trichord.types import UserError
+
+
+def refused(take, tmp_path, state, match, **recipe):
+    with pytest.raises(UserError, match=match) as told:
+        take(state, "refused", **recipe)
+    assert "\n" not in str(told.value)
+    assert not (tmp_path / "refused").exists()
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_unknown_keys_are_named_and_counted(take, tmp_path):
+    state = checkpoint("clip")
+    extra = {f"decoder.layer.{n}.weight": torch.zeros(1) for n in range(5)}
+    refused(take, tmp_path, state | extra, r"5 unknown \(decoder\.layer\.0\.weight, .*\.\.\.\)")
+    for name in ("clip.visual.conv2.weight", "audio.visual.bg_embedding", "cross.extra", "audio.x"):
+        other = state | {name: torch.zeros(1)}
+        refused(take, tmp_path, other, rf"1 unknown \({name}\)".replace(".", r"\."))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "clip.logit_scale",
+        "clip.visual.transformer.resblocks.1.attn.in_proj_bias",
+        "audio.visual.proj",
+        "audio.visual.transformer.resblocks.2.mlp.c_fc.weight",
+        "cross.token_type_embeddings.weight",
+        "cross.transformer.resblocks.0.attn.out_proj.bias",
+        "similarity_dense.bias",
+    ],
+)
+def test_missing_keys_are_named(take, tmp_path, name):
+    state = checkpoint("clip")
+    del state[name]
+    refused(take, tmp_path, state, rf"1 missing \({name}\)")
+
+
+@pytest.mark.parametrize("kind", ["weight", "bias"])
+def test_missing_keys_of_the_older_form_are_named(take, tmp_path, kind):
+    state = checkpoint("bert")
+    name = f"cross.encoder.layer.1.attention.self.key.{kind}"
+    del state[name]
+    refused(take, tmp_path, state, rf"1 missing \({name}\)")
+
+
+def test_whole_parts_that_are_missing_are_counted(take, tmp_path):
+    state = {k: v for k, v in checkpoint("clip").items() if not k.startswith("audio.")}
+    refused(take, tmp_path, state, r"lacks 'audio\.visual\.positional_embedding'")
+    state = {k: v for k, v in checkpoint("clip").items() if not k.startswith("cross.")}
+    refused(take, tmp_path, state, r"\d missing \(cross\.LayerNorm\.bias, .*\.\.\.\)")
+    half = checkpoint("clip") | {"cls_linear.0.weight": torch.zeros(DIM)}
+    refused(take, tmp_path, half, r"3 missing \(cls_linear\.0\.bias")
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "match"),
+    [
+        ("clip.visual.proj", (VISION, DIM + 64), "is 192 x 192 instead of 192 x 128"),
+        ("audio.visual.positional_embedding", (9, VISION), "is 9 x 192 instead of 6 x 192"),
+        ("clip.logit_scale", (1,), "is 1 instead of a number"),
+        ("cross.positional_embedding", (60, DIM), "is 60 x 128 instead of 77 x 128"),
+        ("clip.text_projection", (TEXT,), "has 1 dimensions instead of 2"),
+        (
+            "clip.visual.conv1.weight",
+            (100, 3, PATCH, PATCH),
+            "100 dimensions are no multiple of 64",
+        ),
+        ("clip.token_embedding.weight", (300, TEXT), "tokens, the model 300"),
+    ],
+)
+def test_tensors_of_other_shapes_are_named(take, tmp_path, name, shape, match):
+    state = checkpoint("clip") | {name: torch.zeros(shape)}
+    refused(take, tmp_path, state, match)
+
+
+def test_recipes_that_do_not_fit_are_refused(take, tmp_path):
+    refused(take, tmp_path, "pretrained", "--fusion tight", fusion="tight")
+    refused(take, tmp_path, "clip", "--segments 34: .* room for 33", segments=34)
+    refused(take, tmp_path, "clip", "--segments 0", segments=0)
+    refused(take, tmp_path, "clip", "--sound-token 3: .* 'both'", token=3.0)
+    bare = checkpoint(None, tokens=False)
+    refused(take, tmp_path, bare, "--sound-token: .* without sound tokens", token=0.5)
+
+
+def test_what_lies_in_the_way_is_left_alone(take, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "letter.txt").write_text("dear")
+    with pytest.raises(UserError, match="not empty: choose another directory"):
+        take("clip")
+    assert (tmp_path / "run" / "letter.txt").read_text() == "dear"
+    (tmp_path / "empty").mkdir()
+    assert take("clip", "empty").complete
+
+
+def test_a_source_that_is_nothing_is_refused_in_one_line(tmp_path):
+    for source in ("nobody/nothing", str(tmp_path / "nothing.pt"), str(tmp_path)):
+        with pytest.raises(UserError, match="could not be loaded") as told:
+            import_clip(source, tmp_path / "run")
+        assert "\n" not in str(told.value)
+
+
+def test_a_full_disk_leaves_nothing_behind(take, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("trichord.encoders.published_clip.write_atomically", full)
+    refused(take, tmp_path, "pretrained", r"refused: cannot be written: No space left")
