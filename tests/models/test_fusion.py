@@ -5,7 +5,6 @@ from torch import nn
 
 from trichord.models.cross import CrossTransformer
 from trichord.models.fusion import (
-    Fusion,
     GlobalToGlobal,
     GlobalToLocal,
     LocalToLocal,
@@ -42,8 +41,7 @@ def features(lengths, seed, width=None):
 
 
 def batch(widths=(None, None, None)):
-    lengths = (TEXTS, FRAMES, SEGMENTS)
-    rows = zip(lengths, (1, 2, 3), widths, strict=True)
+    rows = zip((TEXTS, FRAMES, SEGMENTS), (1, 2, 3), widths, strict=True)
     return tuple(features(lengths, seed, width) for lengths, seed, width in rows)
 
 
@@ -400,8 +398,3 @@ def test_what_fingerprints_are_made_of_keeps_its_spelling():
         f"TightSequence {{{rooms['tight_sequence']}}}",
         f"LocalToLocal {{{rooms['local_to_local']}}}",
     ]
-
-
-def test_what_scores_nothing_is_no_fusion():
-    with pytest.raises(TypeError, match="abstract"):
-        Fusion()
