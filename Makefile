@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test torture check fix docs bench stand-ins clean
+.PHONY: help demo locked test torture check fix docs bench stand-ins clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -26,11 +26,17 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 demo: $(VENV)/.user ## The whole way on a generated world: render, train, evaluate, index, search
 	$(BIN)/trichord demo
 
+locked: | $(VENV)/bin/python ## Install for use exactly what requirements/user.lock lists, digests checked; torch apart
+	$(BIN)/python -m pip install --only-binary :all: --require-hashes --no-deps --requirement requirements/user.lock
+	$(BIN)/python -m pip install --only-binary :all: --constraint constraints.txt "torch>=2.8,<2.14"
+	$(BIN)/python -m pip install --no-deps --no-build-isolation --editable stand-ins --editable .
+	@touch $(VENV)/.user
+
 test: $(VENV)/.dev ## All tests, with coverage
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope --cov --cov-report term:skip-covered
 
 torture: $(VENV)/.dev ## Kills, floods, hostile files and requests by the thousand; writes what it counted
-	$(BIN)/python -m pytest tests/torture -m torture
+	$(BIN)/python -m pytest tests/torture tests/test_supply_chain.py -m torture
 
 check: $(VENV)/.dev ## Lint, types, layers, documentation
 	$(BIN)/ruff check

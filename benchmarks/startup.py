@@ -2,7 +2,7 @@
 
     python benchmarks/startup.py COLLECTION [--rounds 5]
 
-COLLECTION is one that `trichord index` has made, with an aligned model; its folder `cache` is put aside
+COLLECTION is one that `trichord index` has made, of any model; its folder `cache` is put aside
 for the first search and put back by it. Every line runs in a process of its own, all lines in turn, the
 rounds one after another, so that files are in the page cache and other work disturbs all alike; the
 least of the rounds is told, in processor seconds over all threads and by the clock. The first search

@@ -2,15 +2,23 @@
 
 import json
 import os
+import shutil
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from huggingface_hub import constants
+from text_graphs import text_graphs
 
 from trichord.api import shortcut
 from trichord.api.shortcut import keep, model_of
 from trichord.checkpoint import Progress, Run
-from trichord.config import Cross, Experiment
+from trichord.config import ClapText, Cross, Experiment
+from trichord.encoders.plain_clap import PlainClap
+from trichord.experiments import EXPERIMENTS
 from trichord.media import Decoder
 from trichord.models.embedder import Embedder
 from trichord.search.collection import Collection
@@ -33,13 +41,55 @@ def made(tiny_trimodal, tmp_path):
         torch.manual_seed(4)
         built = model.build().eval()
         with torch.no_grad():
-            built.text.head.weight.add_(0.1)
+            for tower in (built.text, built.sound_text):
+                for value in tower.head.parameters() if tower else ():
+                    value.add_(0.1)
         run = Run(tmp_path / "run")
         run.start(experiment, "none")
         run.finish(built, experiment.objective.build(), Progress())
         return built, begin(tmp_path / "collection", str(run.path), built, 4.0, None)
 
     return made
+
+
+@pytest.fixture
+def apart(tiny_towers):
+    """What gives a model a text tower of its own towards sound."""
+    return {"sound_text": ClapText(name=str(tiny_towers / "clap"))}
+
+
+@pytest.fixture
+def graphs(tiny_towers):
+    """Both text towers as graphs."""
+    return text_graphs(tiny_towers)
+
+
+@pytest.fixture
+def hub(tiny_towers, tmp_path, monkeypatch):
+    """The tiny towers at names of a hub, in the cache on this machine."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    for name in ("clip", "clap"):
+        place = tmp_path / "hub" / f"models--made--{name}"
+        shutil.copytree(tiny_towers / name, place / "snapshots" / "abc")
+        (place / "refs").mkdir()
+        (place / "refs" / "main").write_text("abc")
+    return tmp_path / "hub"
+
+
+def at_hub(model):
+    clip, clap = "made/clip", "made/clap"
+    return {
+        "text": replace(model.text, name=clip),
+        "vision": replace(model.vision, name=clip),
+        "audio": replace(model.audio, name=clap),
+        "sound_text": ClapText(name=clap),
+    }
+
+
+def same_vectors(short, model):
+    for toward in ("vision", "audio"):
+        found, expected = (one.embed_text(TEXTS, toward) for one in (short, model))
+        np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_texts_have_the_models_vectors_without_the_model(made, monkeypatch):
@@ -59,8 +109,9 @@ def test_the_first_load_keeps_it(made):
     assert isinstance(model_of(collection).whole, Embedder)
 
 
-def test_searches_by_text_and_by_file_are_those_of_the_model(made, folder):
-    model, collection = made()
+@pytest.mark.parametrize("what", [None, "apart", "graphs"])
+def test_searches_by_text_and_by_file_are_those_of_the_model(made, folder, what, request):
+    model, collection = made(**(request.getfixturevalue(what) if what else {}))
     with Decoder(workers=1) as decoder:
         list(index(collection, model, decoder, [folder]))
         keep(collection, model)
@@ -143,12 +194,97 @@ def test_a_collection_that_cannot_be_written_to_goes_without(made, monkeypatch):
     assert isinstance(model_of(collection), Embedder)
 
 
-def test_towers_in_two_spaces_have_none(made, tiny_towers):
-    from trichord.config import ClapText
-
-    model, collection = made(sound_text=ClapText(name=str(tiny_towers / "clap")))
+@pytest.mark.parametrize("what", ["apart", "graphs"])
+def test_two_text_towers_are_each_their_own(made, what, request, monkeypatch):
+    model, collection = made(**request.getfixturevalue(what))
     keep(collection, model)
-    assert not collection.storage.cache.exists()
+    monkeypatch.setattr(shortcut, "embedder_of", lambda *_: pytest.fail("loaded"))
+    short = model_of(collection)
+    assert not short.aligned
+    same_vectors(short, model)
+    seen, heard = (short.embed_text(TEXTS, toward) for toward in ("vision", "audio"))
+    assert np.abs(seen - heard).max() > 0.01
+
+
+def test_a_wrong_tower_towards_sound_has_no_short_cut(made, apart, monkeypatch):
+    model, collection = made(**apart)
+    monkeypatch.setattr(PlainClap, "_vector", lambda self, ids: np.ones(24, np.float32))
+    keep(collection, model)
+    assert not list(collection.storage.cache.glob("*.json"))
+
+
+def test_a_kind_of_tower_that_nothing_stands_for_has_no_short_cut(made, apart, monkeypatch):
+    model, collection = made(**apart)
+    monkeypatch.delitem(shortcut.TOWERS, "clap_text")
+    keep(collection, model)
+    assert not list(collection.storage.cache.glob("*.json"))
+
+
+def test_a_changed_graph_is_loaded_anew(made, graphs):
+    model, collection = made(**graphs)
+    keep(collection, model)
+    for name, tower in graphs.items():
+        path = Path(f"{tower.name}.onnx")
+        stat = path.stat()
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+        assert isinstance(model_of(collection), Embedder), name
+        assert isinstance(model_of(collection), QueryModel)
+
+
+def test_a_runtime_that_has_gone_loads_the_model(made, graphs, monkeypatch):
+    model, collection = made(**graphs)
+    keep(collection, model)
+
+    def gone(name):
+        if name == "onnxruntime":
+            raise PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(shortcut, "version", gone)
+    assert isinstance(model_of(collection), Embedder)
+
+
+def test_towers_of_a_hub_are_those_that_its_name_means(made, hub, tiny_trimodal):
+    model, collection = made(**at_hub(tiny_trimodal))
+    keep(collection, model)
+    short = model_of(collection)
+    assert isinstance(short, QueryModel)
+    same_vectors(short, model)
+    shutil.copytree(
+        hub / "models--made--clap" / "snapshots" / "abc",
+        hub / "models--made--clap" / "snapshots" / "other",
+    )
+    (hub / "models--made--clap" / "refs" / "main").write_text("other")
+    assert isinstance(model_of(collection), Embedder)
+    assert isinstance(model_of(collection), QueryModel)
+
+
+def test_weights_that_a_hub_has_converted_are_found(made, hub, tiny_trimodal):
+    model, collection = made(**at_hub(tiny_trimodal))
+    for name in ("clip", "clap"):
+        place = hub / f"models--made--{name}"
+        (place / "snapshots" / "def").mkdir()
+        (place / "refs" / "refs" / "pr").mkdir(parents=True)
+        (place / "refs" / "refs" / "pr" / "3").write_text("def")
+        file = place / "snapshots" / "abc" / "model.safetensors"
+        file.rename(place / "snapshots" / "def" / file.name)
+    keep(collection, model)
+    short = model_of(collection)
+    assert isinstance(short, QueryModel)
+    same_vectors(short, model)
+    [path] = collection.storage.cache.glob("model-*.json")
+    named = json.loads(path.read_text())["files"]
+    assert {name for name in named if name.endswith("model.safetensors")} == {
+        str(hub / f"models--made--{name}" / "snapshots" / "def" / "model.safetensors")
+        for name in ("clip", "clap")
+    }
+
+
+def test_an_experiment_that_starts_from_a_run_has_none(monkeypatch):
+    experiment = Experiment(system="made", start=Path("somewhere"))
+    monkeypatch.setitem(EXPERIMENTS, "started", ("", experiment))
+    with pytest.raises(ValueError, match="No short cut"):
+        shortcut._origin("started")
 
 
 def test_it_names_every_file_that_the_vectors_are_of(made, tiny_towers):
@@ -159,3 +295,12 @@ def test_it_names_every_file_that_the_vectors_are_of(made, tiny_towers):
     run = collection.path.parent / "run"
     towers = {str(tiny_towers / tower / "model.safetensors") for tower in ("clip", "clap")}
     assert {str(run / "weights.safetensors"), str(run / "experiment.json")} | towers <= named
+
+
+def test_it_names_every_graph(made, graphs):
+    model, collection = made(**graphs)
+    keep(collection, model)
+    [path] = collection.storage.cache.glob("model-*.json")
+    named = set(json.loads(path.read_text())["files"])
+    for tower in graphs.values():
+        assert {f"{tower.name}.onnx", f"{tower.name}/tokenizer.json"} <= named

@@ -1,3 +1,4 @@
+import io
 import subprocess
 import sys
 
@@ -65,3 +66,14 @@ def test_an_interruption_is_one_line_and_130(monkeypatch, capsys):
     monkeypatch.setattr("trichord.cli.corpora.world", interrupted)
     assert main(["world", "x"]) == 130
     assert "interrupted; nothing is lost" in capsys.readouterr().err
+
+
+def test_a_terminal_without_a_files_letters_shows_them_by_number(tmp_path, monkeypatch):
+    (tmp_path / "\N{CLAPPER BOARD}\x1b[31m.mp4").write_bytes(b"x")
+    shown = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", shown)
+    assert main(["doctor", str(tmp_path)]) == 0
+    shown.flush()
+    told = shown.buffer.getvalue()
+    assert b"\\U0001f3ac" in told
+    assert b"\x1b[31m" not in told

@@ -12,7 +12,7 @@ import torch
 from trichord.api.model import device_of, embedder_of
 from trichord.checkpoint import Run, fresh_model
 from trichord.cli.sources import source_of
-from trichord.cli.training import Training, train_chosen
+from trichord.cli.training import Training, lost, train_chosen
 from trichord.config import Draw, Experiment, Stage
 from trichord.corpora.manifest import write_manifest
 from trichord.features.extraction import extract_media, extract_texts
@@ -30,32 +30,66 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize(("stop", "after"), [(signal.SIGKILL, 0.02), (signal.SIGINT, 0.3)])
-def test_training_that_is_stopped_ends_as_if_it_had_not_been(
-    stop, after, small_world, command, tmp_path
-):
-    few = (
-        "--stages.0.epochs 6 --stages.1.epochs 6 --stages.0.batch-size 16 --stages.1.batch-size 16"
-    )
+FEW = "--stages.0.epochs 6 --stages.1.epochs 6 --stages.0.batch-size 16 --stages.1.batch-size 16"
+
+
+@pytest.fixture(scope="module")
+def whole(small_world, command, tmp_path_factory):
+    """A run of two stages, and the command line before its directory."""
     line = f"train world-wav2clip-trainable-text {small_world}/clips.jsonl"
-    assert command(f"{line} {tmp_path}/whole {few}") == 0
+    run = tmp_path_factory.mktemp("whole") / "run"
+    assert command(f"{line} {run} {FEW}") == 0
+    return Run(run), line
+
+
+@pytest.mark.parametrize(
+    ("stop", "code", "said"),
+    [
+        (signal.SIGKILL, -9, ""),
+        (signal.SIGINT, 130, "interrupted; nothing is lost, repeat the command to go on"),
+        (signal.SIGTERM, 143, "terminated and saved; repeat the command to go on."),
+    ],
+)
+def test_training_that_is_stopped_ends_as_if_it_had_not_been(
+    stop, code, said, whole, command, tmp_path
+):
+    run, line = whole
     stopped = tmp_path / "stopped"
     with subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, *f"{line} {stopped} {few}".split()],
+        [sys.executable, "-c", SCRIPT, *f"{line} {stopped} {FEW}".split()],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     ) as child:
         while not (stopped / "checkpoint.safetensors").exists() and child.poll() is None:
             time.sleep(0.005)
-        time.sleep(after)
         child.send_signal(stop)
         complaint = child.communicate()[1].decode()
+    assert child.returncode == code
+    assert said in complaint
     assert "Traceback" not in complaint
-    assert command(f"{line} {stopped} {few}") == 0
-    one, other = (Run(path).load().state_dict() for path in (tmp_path / "whole", stopped))
+    assert command(f"{line} {stopped} {FEW}") == 0
+    one, other = (held.load().state_dict() for held in (run, Run(stopped)))
     assert all(torch.equal(value, other[name]) for name, value in one.items())
-    assert Run(stopped).metrics() == Run(tmp_path / "whole").metrics()
+    assert Run(stopped).metrics() == run.metrics()
+    assert Run(stopped).weighting == run.weighting
+
+
+def test_a_complete_run_is_said_to_be_and_left(whole, command, capsys):
+    run, line = whole
+    before = {path.name: path.stat().st_mtime_ns for path in run.path.iterdir()}
+    assert command(f"{line} {run.path} {FEW}") == 0
+    assert "already trained." in capsys.readouterr().out
+    assert {path.name: path.stat().st_mtime_ns for path in run.path.iterdir()} == before
+
+
+def test_what_was_skipped_is_told_in_words():
+    epochs = [{"skipped": 2, "empty": 0}, {"skipped": 1, "empty": 4}, {"epoch": 0}]
+    assert lost(epochs) == (
+        ", 3 steps skipped whose loss was not finite"
+        ", 4 steps skipped without anything to learn from"
+    )
+    assert lost(epochs[2:]) == ""
 
 
 CLIPS = [

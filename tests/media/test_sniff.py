@@ -1,8 +1,9 @@
 import io
 
 import pytest
+from PIL import Image
 
-from trichord.media.sniff import container_of, missing_bytes
+from trichord.media.sniff import canvas_of, container_of, missing_bytes
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,19 @@ from trichord.media.sniff import container_of, missing_bytes
 )
 def test_the_first_bytes_name_the_container(head, name):
     assert container_of(head) == name
+
+
+@pytest.mark.parametrize("kind", [{}, {"lossless": True}, {"exif": b"Exif\0\0"}])
+def test_a_webp_declares_its_canvas_in_each_of_its_three_ways(kind):
+    content = io.BytesIO()
+    Image.new("RGB", (300, 17), (9, 8, 7)).save(content, "WEBP", **kind)
+    assert canvas_of(content.getvalue(), "webp") == (300, 17)
+    assert canvas_of(content.getvalue()[:12], "webp") == (0, 0)
+
+
+def test_a_gif_declares_its_canvas():
+    assert canvas_of(b"GIF89a" + b"\x2c\x01" + b"\x11\0", "gif") == (300, 17)
+    assert canvas_of(b"\xff\xd8\xff", "jpeg") == (0, 0)
 
 
 def on_disk(tmp_path, content):

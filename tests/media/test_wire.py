@@ -47,6 +47,7 @@ def test_what_is_sent_is_received():
         message({"arrays": [[1, "<f4", [1]]]}),
         message({"arrays": [["a", "<f4"]]}),
         message({"arrays": [["a", "<f4", [2**39, 2**39]]]}),
+        message({"arrays": [["a", "<f4", [0, 2**39, 2**39, 2**39]]]}),
         message({"arrays": [["a", "<f4", [251]]]}, bytes(2000)),
         message({"arrays": [["a", "<f4", [2]]]}, bytes(7)),
     ],

@@ -1,6 +1,8 @@
 """A small archive whose content is known, and a collection of it."""
 
+import importlib.util
 import shutil
+from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -10,6 +12,9 @@ from PIL import Image
 
 from trichord.media import Decoder
 from trichord.search.indexing import begin, index
+from trichord.search.table import Entry, FileEntries, FileVersion, MomentTable
+from trichord.storage import Storage
+from trichord.types import Moment
 
 RATE = 16_000
 SECONDS = 2.0
@@ -64,6 +69,19 @@ def make_sound(path, wave):
 
 
 @pytest.fixture(scope="session")
+def load():
+    """Loads a script that lies beside the tests as a module."""
+
+    def load(path):
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+@pytest.fixture(scope="session")
 def rendered(tmp_path_factory):
     """Files of every kind, made once: treat as read-only."""
     folder = tmp_path_factory.mktemp("rendered")
@@ -109,8 +127,6 @@ def decoder():
 @pytest.fixture
 def clip4vla(tiny_clip4vla):
     """Builds a model with CLIP4VLA's audio tower whose sound token and fusion make a difference."""
-    from dataclasses import replace
-
     import torch
 
     from trichord.config import Cross
@@ -196,3 +212,48 @@ def collection(start, tiny_model, decoder, archive):
     made = start(tiny_model)
     list(index(made, tiny_model, decoder, [archive]))
     return made
+
+
+def file_entries(file, count, value=1.0, signature="s", audio=True):
+    """A file of `count` moments whose vectors hold `value`."""
+    return FileEntries(
+        version=FileVersion(file=file, signature=signature, size=count, mtime_ns=7),
+        entries=tuple(
+            Entry(
+                moment=Moment(file=file, start=float(i), end=i + 1.0),
+                status="ok" if audio else "no_audio",
+                vision=np.full(3, value, np.float32),
+                audio=np.full(2, value, np.float32) if audio else None,
+            )
+            for i in range(count)
+        ),
+    )
+
+
+@pytest.fixture(name="entries")
+def entries_():
+    return file_entries
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Of vectors of three and two numbers."""
+    return MomentTable(Storage(tmp_path), "moments.lance", 3, 2)
+
+
+@pytest.fixture
+def told(table, entries):
+    """Two files with captions, tags, thumbnails, speech and durations."""
+
+    def told(entry, caption, tags):
+        return replace(entry, caption=caption, tags=tags, thumbnail=b"jpeg", speech=0.25)
+
+    first, second = entries("a", 3), entries("b", 1)
+    changed = (
+        told(first.entries[0], "a dog barks", ("z", "loud")),
+        told(first.entries[1], "a cat and a dog sleep in the sun", ()),
+        first.entries[2],
+    )
+    version = replace(first.version, duration=3.5)
+    table.put([FileEntries(version=version, entries=changed), second])
+    return table

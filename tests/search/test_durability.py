@@ -1,201 +1,63 @@
-"""Writers that are killed, writers and readers at the same time, and a disk that is full."""
+"""Writers that are killed, writers and readers at the same time, and a disk that is full.
+
+More of it, for longer: tests/torture/test_archive.py.
+"""
 
 import json
-import os
-import random
 import subprocess
-import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from trichord.search.table import Entry, FileEntries, FileVersion, MomentTable
+from trichord.search.table import MomentTable
 from trichord.storage import Storage, buckets
-from trichord.types import Moment, UserError
-
-SCRIPT = '''
-import json, sys, time
-import numpy as np
-from trichord.storage import Storage
-from trichord.search.table import Entry, FileEntries, FileVersion, MomentTable
-from trichord.types import Moment
-
-role, place, name, first, seconds = sys.argv[1:]
-table = MomentTable(Storage(place), "moments.lance", 8, 4)
-until = time.monotonic() + float(seconds)
+from trichord.types import UserError
 
 
-def file_of(file, value):
-    """A file whose number of moments follows from the value that its vectors hold."""
-    return FileEntries(
-        version=FileVersion(file=file, signature=str(value), size=value, mtime_ns=value),
-        entries=tuple(
-            Entry(
-                moment=Moment(file=file, start=float(i), end=i + 1.0),
-                status="ok",
-                vision=np.full(8, value, np.float32),
-                audio=np.full(4, value, np.float32),
-            )
-            for i in range(1 + value % 3)
-        ),
-    )
+@pytest.fixture(scope="module")
+def sharing(load):
+    """The script of writers and readers, as a module."""
+    return load(Path(__file__).with_name("shared_writing.py"))
 
 
-def write(value):
-    files = [f"{name}-{value % 5}", f"{name}-{5 + value % 7}"]
-    # The intention first: a kill after the commit and before the next line is no loss.
-    print(json.dumps(["begun", files, value]), flush=True)
-    table.put([file_of(file, value) for file in files])
-    print(json.dumps(["stored", files, value]), flush=True)
-    if value % 10 == 9:
-        table.compact()
+@pytest.fixture
+def one_file(sharing):
+    return sharing.file_of
 
 
-def read():
-    gallery = table.gallery()
-    for file in gallery.files:
-        rows = gallery.rows_of(file)
-        values = set(gallery.vision[rows].ravel()) | set(gallery.audio[rows].ravel())
-        whole = len(values) == 1 and rows.stop - rows.start == 1 + int(min(values)) % 3
-        if not whole:
-            print(json.dumps(["torn", file, sorted(map(float, values))]), flush=True)
-    print(json.dumps(["read", len(gallery)]), flush=True)
+def test_two_writers_and_four_readers_lose_double_and_tear_nothing(tmp_path, sharing):
+    _, readings, wrong = sharing.share(str(tmp_path), 4.0)
+    assert readings
+    assert wrong == []
 
 
-value = int(first)
-while time.monotonic() < until:
-    write(value) if role == "write" else read()
-    value += 1
-'''
-
-
-def start(role, place, name="w", first=0, seconds=600.0):
-    return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, role, place, name, str(first), str(seconds)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-
-
-def told(process):
-    """Whole lines that a process wrote before it ended; a kill may cut the last one."""
-    output, _ = process.communicate()
-    return [json.loads(line) for line in output.splitlines(keepends=True) if line.endswith("\n")]
-
-
-def kept_by(lines, name):
-    """For each file of a writer the values that it may have: the last stored and those begun since."""
-    may: dict[str, list[int]] = {}
-    for said, files, value in lines:
-        for file in files:
-            before = may.get(file, [])
-            may[file] = [value] if said == "stored" else [*before, value]
-    return {file: set(values) for file, values in may.items() if file.startswith(name)}
-
-
-def require_whole(place, may, lost=frozenset()):
-    """Every file has all moments of one of the values that it may have, once."""
-    gallery = MomentTable(Storage(place), "moments.lance", 8, 4).gallery()
-    assert set(may) - set(lost) <= set(gallery.files) <= set(may)
-    for file in gallery.files:
-        rows = gallery.rows_of(file)
-        [value] = {*gallery.vision[rows].ravel().tolist(), *gallery.audio[rows].ravel().tolist()}
-        assert value in may[file]
-        assert gallery.start[rows].tolist() == list(range(1 + int(value) % 3))
-
-
-def share(place, seconds):
-    """Two writers and four readers at the same time."""
-    writers = {name: start("write", place, name, 0, seconds) for name in ("one", "two")}
-    readers = [start("read", place, seconds=seconds) for _ in range(4)]
+def test_two_writers_of_a_bucket_take_turns(bucket, sharing):
+    writers = {name: sharing.start("write", bucket, name, 0, 4.0) for name in ("one", "two")}
     may = {}
     for name, writer in writers.items():
-        lines = told(writer)
+        lines = sharing.told(writer)
         assert writer.returncode == 0
-        assert any(line[0] == "stored" for line in lines)
-        may |= kept_by(lines, name)
-    for reader in readers:
-        lines = told(reader)
-        assert reader.returncode == 0
-        assert {line[0] for line in lines} == {"read"}, lines
-    assert all(len(values) == 1 for values in may.values())
-    require_whole(place, may)
+        may |= sharing.kept_by(lines, name)
+    sharing.require_whole(bucket, may)
 
 
-def kill(place, points, seed):
-    """Kill a writer at random points, most of them within a commit; each goes on after the last."""
-    draw, history = random.Random(seed), []
-    for _ in range(points):
-        first = 1 + max((value for *_, value in history), default=-1)
-        writer = start("write", place, first=first)
-        seen = range(draw.randint(2, 8))
-        history += [json.loads(writer.stdout.readline()) for _ in seen]
-        time.sleep(draw.random() * 0.1)
-        writer.kill()
-        history += told(writer)
-        may = kept_by(history, "w")
-        sure = {file for said, files, _ in history if said == "stored" for file in files}
-        require_whole(place, may, set(may) - sure)
+def test_a_killed_writer_loses_nothing_that_it_acknowledged(tmp_path, sharing):
+    sharing.kill(str(tmp_path), 5, seed=1)
 
 
-def test_two_writers_and_four_readers_lose_double_and_tear_nothing(tmp_path):
-    share(str(tmp_path), 4.0)
-
-
-@pytest.mark.slow
-def test_two_writers_and_four_readers_do_so_for_a_minute(tmp_path):
-    share(str(tmp_path), 60.0)
-
-
-def test_two_writers_of_a_bucket_take_turns(bucket):
-    writers = {name: start("write", bucket, name, 0, 4.0) for name in ("one", "two")}
-    may = {}
-    for name, writer in writers.items():
-        lines = told(writer)
-        assert writer.returncode == 0
-        may |= kept_by(lines, name)
-    require_whole(bucket, may)
-
-
-def test_a_killed_writer_loses_nothing_that_it_acknowledged(tmp_path):
-    kill(str(tmp_path), 5, seed=1)
-
-
-@pytest.mark.slow
-def test_a_writer_killed_at_twenty_points_loses_nothing(tmp_path):
-    kill(str(tmp_path), 20, seed=2)
-
-
-def test_a_killed_writer_of_a_bucket_holds_up_no_other(bucket, monkeypatch):
+def test_a_killed_writer_of_a_bucket_holds_up_no_other(bucket, monkeypatch, sharing):
     monkeypatch.setattr(buckets, "LEASE", 1.0)
-    kill_one = start("write", bucket)
+    kill_one = sharing.start("write", bucket)
     lines = [json.loads(kill_one.stdout.readline()) for _ in range(3)]
     kill_one.kill()
-    lines += told(kill_one)
-    MomentTable(Storage(bucket), "moments.lance", 8, 4).put([one_file("z", 5, 1)])
-    may = kept_by(lines, "w") | {"z": {5}}
-    gallery = MomentTable(Storage(bucket), "moments.lance", 8, 4).gallery()
-    assert set(gallery.files) <= set(may)
-    assert "z" in gallery.files
-
-
-def one_file(file, value, count):
-    return FileEntries(
-        version=FileVersion(file=file, signature="s", size=1, mtime_ns=1),
-        entries=tuple(
-            Entry(
-                moment=Moment(file=file, start=float(i), end=i + 1.0),
-                status="ok",
-                vision=np.full(8, value, np.float32),
-                audio=np.full(4, value, np.float32),
-            )
-            for i in range(count)
-        ),
-    )
+    lines += sharing.told(kill_one)
+    table = sharing.table_at(bucket)
+    table.put([sharing.file_of("z", 5, 1)])
+    may = sharing.kept_by(lines, "w") | {"z": {5}}
+    files = set(table.gallery().files)
+    assert files <= set(may)
+    assert "z" in files
 
 
 @pytest.fixture
@@ -212,7 +74,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_a_full_disk_leaves_the_old_version_and_says_so_in_a_line(small_disk):
+def test_a_full_disk_leaves_the_old_version_and_says_so_in_a_line(small_disk, one_file):
     table = MomentTable(Storage(small_disk / "place"), "moments.lance", 8, 4)
     table.put([one_file("a", 1, 2), one_file("b", 1, 1)])
     ballast = small_disk / "ballast"
@@ -236,7 +98,9 @@ def test_a_full_disk_leaves_the_old_version_and_says_so_in_a_line(small_disk):
     assert table.gallery().vision[:, 0].tolist() == [2, 2, 2, 1]
 
 
-def test_a_disk_that_fills_within_a_commit_is_told_from_a_damaged_one(tmp_path, monkeypatch):
+def test_a_disk_that_fills_within_a_commit_is_told_from_a_damaged_one(
+    tmp_path, monkeypatch, one_file
+):
     import lance
 
     table = MomentTable(Storage(tmp_path), "moments.lance", 8, 4)

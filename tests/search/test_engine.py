@@ -344,3 +344,14 @@ def test_structures_that_propose_all_find_what_exact_search_finds(
     assert structures.report("vision").moments == 7
     for query in (Query.of("a low bell"), Query.of("a bell -siren", sight=0.0)):
         assert other.search(query, k=100) == engine.search(query, k=100)
+
+
+def test_a_collection_that_became_small_keeps_no_structures_of_its_past(
+    collection, tiny_model, decoder
+):
+    cache = collection.storage.cache / "nearest"
+    cache.mkdir(parents=True)
+    for suffix in (".index", ".json"):
+        (cache / f"vision-0-before{suffix}").write_text("x")
+    SearchEngine(collection, tiny_model, decoder)
+    assert list(cache.iterdir()) == []

@@ -10,7 +10,7 @@ from PIL import Image
 from trichord.media import DecodePlan
 from trichord.search import updating
 from trichord.search.collection import Collection
-from trichord.search.indexing import begin, index, reembed
+from trichord.search.indexing import begin, index
 from trichord.search.speech import SpeechDetector
 from trichord.types import Caption, Clip, UserError
 
@@ -368,73 +368,3 @@ def test_moments_begin_every_half_of_their_length_if_nothing_else_is_said(tiny_m
     there = begin(tmp_path / "one", "run", tiny_model).description
     assert (there.seconds, there.hop, there.cut) == (10.0, 5.0, "window")
     assert begin(tmp_path / "two", "run", tiny_model, 8.0).description.hop == 4.0
-
-
-def test_a_collection_is_embedded_anew_by_another_model(
-    collection, archive, untrained_model, decoder, start, tiny_model
-):
-    collection.annotate(archive / "red.mp4", [(0.0, 2.0, "by hand", ("mine",))])
-    (archive / "still.png").unlink()
-    done = {
-        one.file.rsplit("/", 1)[-1]: one.change
-        for one in reembed(collection, "other", untrained_model, decoder)
-    }
-    assert done == {
-        "blue.mp4": "new", "broken.mp4": "new", "half.wav": "new", "it's a tone.wav": "new",
-        "mute.mp4": "new", "red.mp4": "new", "still.png": "removed",
-    }  # fmt: skip
-    anew = Collection.open(collection.path)
-    assert (anew.description.run, anew.description.fingerprint) == (
-        "other", untrained_model.fingerprint,
-    )  # fmt: skip
-    assert anew.calibrated
-    assert said(anew, "red.mp4")[0] == ("by hand", ("mine",))
-    fresh = start(untrained_model, "fresh")
-    list(index(fresh, untrained_model, decoder, [archive]))
-    np.testing.assert_allclose(anew.table.gallery().audio, fresh.table.gallery().audio, atol=1e-5)
-    with pytest.raises(UserError, match="embedded anew"):
-        list(index(collection, tiny_model, decoder, [archive]))
-
-
-def test_an_interrupted_reembedding_leaves_the_old_vectors_and_goes_on(
-    collection, archive, untrained_model, decoder, monkeypatch
-):
-    monkeypatch.setattr(updating, "MOMENTS_A_COMMIT", 1)
-    before = collection.table.gallery().audio
-    begun = reembed(collection, "other", untrained_model, decoder)
-    first = next(begun)
-    begun.close()
-    old = Collection.open(collection.path)
-    assert old.description.fingerprint == collection.description.fingerprint
-    np.testing.assert_array_equal(old.table.gallery().audio, before)
-    changes = {one.file: one.change for one in reembed(old, "other", untrained_model, decoder)}
-    assert (first.change, changes[first.file]) == ("new", "unchanged")
-    assert "new" in changes.values()
-    assert Collection.open(collection.path).description.run == "other"
-
-
-def test_what_others_index_during_a_reembedding_is_not_lost(
-    start, tiny_model, untrained_model, decoder, archive, tmp_path
-):
-    collection = start(tiny_model)
-    list(index(collection, tiny_model, decoder, [archive]))
-    (late := tmp_path / "late").mkdir()
-    Image.new("RGB", (40, 40), (9, 9, 9)).save(late / "late.png")
-    begun = reembed(collection, "other", untrained_model, decoder)
-    next(begun)
-    list(index(Collection.open(collection.name), tiny_model, decoder, [late]))
-    changes = [(one.file, one.change) for one in begun]
-    assert (str(late / "late.png"), "new") in changes
-    assert len(changes) == len(dict(changes))
-    assert str(late / "late.png") in Collection.open(collection.name).table.files()
-
-
-def test_a_missing_drive_stops_a_reembedding_before_it_begins(
-    collection, archive, untrained_model, decoder
-):
-    (archive / "more" / "it's a tone.wav").unlink()
-    (archive / "more").rmdir()
-    with pytest.raises(UserError, match=r"the folder .*/more of its files has gone") as caught:
-        next(reembed(collection, "other", untrained_model, decoder))
-    assert "\n" not in str(caught.value)
-    assert collection.storage.read("reembedding.json") is None

@@ -5,25 +5,38 @@ from trichord.encoders.plain_text import PlainText
 from trichord.search.query_model import QueryModel, whole
 
 
-@pytest.fixture
-def text(monkeypatch):
-    """A text tower that says how long texts are."""
-    plain = object.__new__(PlainText)
-    lengths = lambda texts: np.array([[float(len(text))] for text in texts], np.float32)  # noqa: E731
-    monkeypatch.setattr(plain, "embed", lengths, raising=False)
-    return plain
+class Long(PlainText):
+    """A text tower that says how long texts are, times a number."""
+
+    def __init__(self, times):
+        self.times = times
+
+    def embed(self, texts):
+        return np.array([[float(self.times * len(text))] for text in texts], np.float32)
+
+    def _vector(self, ids):
+        raise NotImplementedError
 
 
-def test_texts_are_read_without_the_model(text):
-    model = QueryModel("mark", text, lambda: pytest.fail("loaded"), reranks=False)
+def test_texts_are_read_without_the_model():
+    model = QueryModel("mark", Long(1), None, lambda: pytest.fail("loaded"), reranks=False)
     assert (model.fingerprint, model.aligned, model.fusion) == ("mark", True, None)
     assert model.embed_text(["ab", "abc"], "audio").tolist() == [[2.0], [3.0]]
 
 
-def test_the_model_is_loaded_once_for_all_else(text, tiny_model):
+def test_a_text_tower_of_its_own_reads_what_sound_is_compared_with():
+    model = QueryModel("mark", Long(1), Long(10), lambda: pytest.fail("loaded"), reranks=False)
+    assert not model.aligned
+    assert model.embed_text(["ab"]).tolist() == [[2.0]]
+    assert model.embed_text(["ab"], "vision").tolist() == [[2.0]]
+    assert model.embed_text(["ab"], "audio").tolist() == [[20.0]]
+
+
+def test_the_model_is_loaded_once_for_all_else(tiny_model):
     loaded = []
     tiny_model.fusion = None
-    model = QueryModel("mark", text, lambda: (loaded.append(1), tiny_model)[1], reranks=True)
+    load = lambda: (loaded.append(1), tiny_model)[1]  # noqa: E731
+    model = QueryModel("mark", Long(1), None, load, reranks=True)
     assert whole(model) is tiny_model
     assert whole(model) is tiny_model
     assert model.fusion is None  # asked of the model

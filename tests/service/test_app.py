@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from trichord.service.catalogue import file_id
+from trichord.service.security import Access
 
 
 def test_a_text_finds_its_moment(found):
@@ -219,5 +220,19 @@ def test_the_interface_describes_itself_and_loads_nothing_from_elsewhere(ask):
     assert {"/api/search", "/api/curve", "/api/uploads", "/api/add", "/api/media/{file}"} <= set(
         schema["paths"]
     )
+    assert "security" not in schema
     for path in ("/docs", "/redoc"):
         assert ask("GET", path).status_code == 404
+
+
+def test_where_there_is_a_token_the_description_asks_for_it(ask):
+    options = {"access": Access(token="a-token-of-more-than-16")}
+    shown = {"Authorization": "Bearer a-token-of-more-than-16"}
+    schema = ask("GET", "/openapi.json", options=options, headers=shown).json()
+    assert schema["security"] == [{"token": []}]
+    assert schema["components"]["securitySchemes"]["token"] == {"type": "http", "scheme": "bearer"}
+    open_to_all = [
+        path for path, there in schema["paths"].items()
+        if any(one.get("security") == [] for one in there.values())
+    ]  # fmt: skip
+    assert open_to_all == ["/api/health"]

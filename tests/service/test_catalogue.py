@@ -2,9 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from trichord.service.catalogue import Catalogue, file_id, moment_id
+from trichord.service.catalogue import Catalogue, Named, file_id
 from trichord.service.errors import RefusedError, withheld
-from trichord.types import Moment
 
 
 @pytest.fixture
@@ -14,19 +13,19 @@ def gallery(collection):
 
 def test_ids_say_nothing_and_lead_back(gallery):
     catalogue = Catalogue(gallery)
-    for moment in gallery.moments:
-        name = moment_id(moment)
+    names = [catalogue.named(moment.file).moment(moment.start) for moment in gallery.moments]
+    for moment, name in zip(gallery.moments, names, strict=True):
         assert len(name) == 40
         assert set(name) <= set("0123456789abcdef")
         assert catalogue.moment(name) == moment
         assert catalogue.file(file_id(moment.file)) == moment.file
-    assert len({moment_id(moment) for moment in gallery.moments}) == len(gallery)
+    assert len(set(names)) == len(gallery)
 
 
 def test_ids_last():
     """2.5 s as a big-endian double, behind the file's id."""
-    moment = Moment(file="/a/b.mp4", start=2.5, end=5.0)
-    assert moment_id(moment) == file_id("/a/b.mp4") + "4004000000000000"
+    named = Named(file_id("/a/b.mp4"), "b.mp4", "video")
+    assert named.moment(2.5) == file_id("/a/b.mp4") + "4004000000000000"
 
 
 @pytest.mark.parametrize("name", ["", "0" * 40, "f" * 40, "x" * 40, "0" * 41, "../../etc/passwd"])

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from dataclasses import replace
 from urllib.parse import unquote
 
@@ -177,6 +178,12 @@ BAD_BODIES = {
     "k of 0": b'{"parts":[{"text":"x"}],"k":0}',
     "k of 1001": b'{"parts":[{"text":"x"}],"k":1001}',
     "k of a text": b'{"parts":[{"text":"x"}],"k":"many"}',
+    "k as a text": b'{"parts":[{"text":"x"}],"k":"5"}',
+    "k of half": b'{"parts":[{"text":"x"}],"k":1.5}',
+    "a truth for a number": b'{"parts":[{"text":"x"}],"sight":true}',
+    "a number for a truth": b'{"parts":[{"text":"x"}],"group":1}',
+    "a number for a time": b'{"parts":[{"text":"x"}],"where":{"since":1700000000}}',
+    "seconds for a time": b'{"parts":[{"text":"x"}],"where":{"since":"1700000000"}}',
     "an unknown name": b'{"parts":[{"text":"x"}],"limit":5}',
     "an unknown name in a part": b'{"parts":[{"text":"x","file":"/etc/passwd"}]}',
     "a sound token beyond 1": b'{"parts":[{"text":"x"}],"sound_token":1.5}',
@@ -239,3 +246,69 @@ def test_a_search_that_cannot_be_answered_says_why(ask, collection, body, status
     assert response.status_code == status
     assert collection.name not in response.text
     assert "/" not in response.json()["error"].replace("and/or", "")
+
+
+def test_whole_numbers_may_have_a_point_as_in_json(found):
+    assert len(found("x", k=2.0)) == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/api/search", "POST"),
+        ("/api/media/" + "0" * 24, "GET, HEAD"),
+        ("/api/jobs/" + "0" * 24, "GET"),
+        ("/openapi.json", "GET, HEAD"),
+        ("/static/page.js", "GET, HEAD"),
+    ],
+)
+def test_another_method_is_told_which_there_are(ask, path, allowed):
+    response = ask("PUT", path)
+    assert (response.status_code, response.headers["allow"]) == (405, allowed)
+
+
+ELSEWHERE = [
+    "http://127.0.0.1:{port}/x.mp4", "HTTP://localhost:{port}/x.mp4", "http://0x7f000001:{port}/",
+    "http://017700000001:{port}/", "http://2130706433:{port}/", "http://[::ffff:127.0.0.1]:{port}/",
+    "http://127.1:{port}/", "http://169.254.169.254/latest/meta-data/", "tcp://127.0.0.1:{port}",
+    "rtsp://127.0.0.1:{port}/x", "concat:http://127.0.0.1:{port}/x", "//127.0.0.1:{port}/x.mp4",
+    "hls+http://127.0.0.1:{port}/x.m3u8", "crypto+http://127.0.0.1:{port}/x", "s3://127.0.0.1:{port}/x",
+]  # fmt: skip
+PLAYLISTS = [
+    "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:9,\n{url}\n#EXT-X-ENDLIST\n",
+    "ffconcat version 1.0\nfile {url}\n",
+    "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video {port} RTP/AVP 96\n",
+    "<?xml version='1.0'?><MPD xmlns='urn:mpeg:dash:schema:mpd:2011'><Period><AdaptationSet>"
+    "<Representation><BaseURL>{url}</BaseURL></Representation></AdaptationSet></Period></MPD>",
+    "<svg xmlns='http://www.w3.org/2000/svg'><image href='{url}'/></svg>",
+]
+
+
+def test_no_address_that_a_client_names_is_ever_asked(requests):
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        asked = []
+        for one in ELSEWHERE:
+            url = one.format(port=port)
+            asked += [
+                ("POST", "/api/search", {"json": {"parts": [{"text": url}]}}),
+                ("POST", "/api/search", {"json": {"parts": [{"upload": url}]}}),
+                (
+                    "POST",
+                    "/api/search",
+                    {"json": {"parts": [{"text": "x"}], "where": {"path": url}}},
+                ),
+                ("POST", "/api/embed", {"json": {"texts": [url]}}),
+                ("POST", "/api/add", {"json": {"paths": [url]}}),
+                ("GET", "/api/media/" + url, {}),
+                ("GET", "/api/collection", {"headers": {"X-Forwarded-For": url, "Referer": url}}),
+            ]
+        for one in PLAYLISTS:
+            content = one.format(url=f"http://127.0.0.1:{port}/x.ts", port=port).encode()
+            asked.append(("POST", "/api/uploads", {"files": {"file": ("x.mp4", content)}}))
+        statuses = [response.status_code for response in requests(asked)]
+        assert set(statuses) <= {200, 400, 404, 415, 422}
+        assert statuses[-len(PLAYLISTS) :] == [415] * len(PLAYLISTS)
+        listening.settimeout(0.0)
+        with pytest.raises(BlockingIOError):  # nobody has come
+            listening.accept()

@@ -141,6 +141,11 @@ def test_an_endless_body_is_refused_and_the_line_is_cut(live):
     assert heard == b"" or heard.startswith(b"HTTP/1.1 413 ")
 
 
+def test_nobody_is_waited_for_longer_than_half_a_minute():
+    usual = Allowance()
+    assert max(usual.head_seconds, usual.body_seconds, usual.idle_seconds) <= 30
+
+
 @pytest.mark.parametrize("said", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: localhost\r\nX: "])
 def test_a_head_that_does_not_come_is_not_waited_for(live, said):
     address, _ = live(head_seconds=0.2)

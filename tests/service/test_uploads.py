@@ -1,5 +1,10 @@
 import asyncio
+import os
 import stat
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -160,6 +165,42 @@ def test_the_folder_is_only_for_this_user(keeping):
     assert stat.S_IMODE(uploads.folder.stat().st_mode) == 0o700
     uploads.close()
     assert not uploads.folder.exists()
+
+
+KILLED = """
+import sys, tempfile, time
+from trichord.media import Decoder
+from trichord.service.allowance import Allowance
+from trichord.service.uploads import Uploads
+tempfile.tempdir = sys.argv[1]
+uploads = Uploads(Decoder(workers=1), Allowance())
+(uploads.folder / "file").write_bytes(b"a client's")
+print(uploads.folder, flush=True)
+time.sleep(60)
+"""
+
+
+def test_what_a_killed_service_left_is_deleted_by_the_next_and_nothing_else(
+    keeping, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    line = [sys.executable, "-c", KILLED, str(tmp_path)]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as serving:
+        left = Path(serving.stdout.readline().strip())
+        file, other = tmp_path / "trichord-uploads-file", tmp_path / "other"
+        file.write_text("a file")
+        other.mkdir()
+        for one in (left, file, other):
+            os.utime(one, (1, 1))
+        link = tmp_path / "trichord-uploads-link"
+        link.symlink_to(other)
+        young = Path(tempfile.mkdtemp(prefix="trichord-uploads-"))
+        keeping()
+        assert (left / "file").exists()  # it still serves
+        serving.kill()
+    keeping()
+    assert not left.exists()
+    assert all(one.exists() for one in (file, other, link, young))
 
 
 @pytest.mark.parametrize(

@@ -30,3 +30,10 @@ def spread(name, count, *arguments):
     finally:
         for one in held:
             one.kill()
+
+
+def peak_memory(pid):
+    """Bytes of memory that a living process has held at most."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    (line,) = [line for line in status.splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) * 1024

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import subprocess
 import sys
@@ -144,6 +145,49 @@ def test_a_living_holder_keeps_its_lease(bucket, monkeypatch):
     refused = pytest.raises(UserError, match="held by another")
     with Storage(bucket).writing(), refused, Storage(bucket).writing():
         pass
+
+
+@pytest.fixture
+def frozen(bucket, monkeypatch):
+    """Holds a place in a bucket by a process that stands still, until its lease has run out."""
+    monkeypatch.setattr(buckets, "LEASE", 0.5)
+    monkeypatch.setattr(buckets, "POLL", 0.05)
+    stopped = Storage(bucket)
+    with contextlib.ExitStack() as held:
+        with monkeypatch.context() as patch:
+            patch.setattr(buckets.Lease, "_live", lambda _: None)
+            held.enter_context(stopped.writing())
+        yield stopped
+
+
+def test_who_stood_still_and_was_taken_over_changes_nothing_more(frozen, bucket):
+    frozen.write("one", b"mine")
+    with Storage(bucket).writing():
+        Storage(bucket).write("one", b"another's")
+        for change in (
+            lambda: frozen.write("one", b"late"),
+            lambda: frozen.remove("one"),
+            lambda: frozen.writing().__enter__(),
+        ):
+            with pytest.raises(UserError, match="was taken over by another process") as caught:
+                change()
+            assert "\n" not in str(caught.value)
+        assert Storage(bucket).read("one") == b"another's"
+        assert ".lock" in Storage(bucket).names()
+
+
+def test_who_stood_still_and_was_not_missed_goes_on(frozen, bucket):
+    time.sleep(2 * buckets.LEASE)
+    with frozen.writing():
+        frozen.write("one", b"late")
+    assert Storage(bucket).read("one") == b"late"
+
+
+def test_a_lease_that_was_lost_is_not_given_back(frozen, bucket):
+    held = frozen._held
+    with Storage(bucket).writing():
+        held.give_back()
+        assert ".lock" in Storage(bucket).names()
 
 
 def test_a_place_that_cannot_be_written_is_said_so(tmp_path):

@@ -1,12 +1,8 @@
-"""What the long tests count: printed at the end, and kept in benchmarks/results/torture.json."""
-
-import importlib.util
-import json
-from pathlib import Path
+"""What the long tests count: told at the end, kept in a file of results, and shown on a page."""
 
 import pytest
+from counts import keep
 
-RECORD = Path(__file__).parents[2] / "benchmarks" / "record.py"
 COUNTED = pytest.StashKey[dict]()
 
 
@@ -22,7 +18,7 @@ def tally(request):
     """
 
     def note(subject, **counts):
-        request.config.stash[COUNTED][subject] = counts
+        request.config.stash[COUNTED][subject] = (request.path.stem, counts)
 
     return note
 
@@ -32,18 +28,7 @@ def pytest_terminal_summary(terminalreporter, config):
     if not counted:
         return
     terminalreporter.section("counted")
-    for subject, counts in counted.items():
+    for subject, (_, counts) in counted.items():
         told = ", ".join(f"{name} {count:,}" for name, count in counts.items())
         terminalreporter.write_line(f"{subject}: {told}")
     keep(counted)
-
-
-def keep(counted):
-    """Add to what earlier calls counted of other subjects; each says what it was counted on."""
-    spec = importlib.util.spec_from_file_location("record", RECORD)
-    record = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(record)
-    path = record.RESULTS / "torture.json"
-    known = json.loads(path.read_text()) if path.is_file() else {}
-    now = {one: {**counts, "measured on": record.circumstances()} for one, counts in counted.items()}
-    path.write_text(json.dumps(known | now, indent=1, ensure_ascii=False) + "\n")

@@ -1,8 +1,17 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from small_runs import InterruptError
 
+from trichord.checkpoint import Run
+from trichord.config import AdamW
+from trichord.experiments import EXPERIMENTS
+from trichord.features.source import FeatureSource
 from trichord.features.store import FeatureFolder, FeatureRow
+from trichord.training.loop import train
+from trichord.training.session import Session
 from trichord.types import Caption, Clip
 
 COLOURS = ("red", "green", "blue", "white", "black", "pink", "grey", "gold", "teal", "plum")
@@ -96,3 +105,57 @@ def take(published, tmp_path):
         return import_clip4vla(file, tmp_path / name, tokenizer=words, recipe=Recipe(**recipe))
 
     return imported
+
+
+@pytest.fixture
+def small(tiny_trimodal):
+    """An experiment of the paper cut down to the tiny towers and a few epochs."""
+
+    def shrink(name, **changes):
+        experiment = EXPERIMENTS[name][1]
+        stages = tuple(
+            replace(s, batch_size=8, optimizer=AdamW(lr=3e-3), **{"epochs": 3} | changes)
+            for s in experiment.stages
+        )
+        return replace(experiment, model=tiny_trimodal, stages=stages)
+
+    return shrink
+
+
+@pytest.fixture
+def carry_out(tmp_path, learnable):
+    """Train an experiment on learnable features; gives the run and what each epoch reported."""
+
+    def run_it(experiment, name="run", after_epoch=None, **features):
+        model = experiment.model.build()
+        clips, folder = learnable(model, **features)
+        splits = ([c for c in clips if c.split == split] for split in ("train", "val"))
+        sources = [FeatureSource(held, model, folder) for held in splits]
+        run = Run(tmp_path / name)
+        told = []
+        note = after_epoch or told.append
+        train(experiment, model, sources, run, manifest="m", after_epoch=note)
+        return run, told
+
+    return run_it
+
+
+@pytest.fixture
+def interrupted(monkeypatch):
+    """Save after every step, and break training off after so many."""
+
+    def at(step):
+        monkeypatch.setattr("trichord.training.session.SECONDS_BETWEEN_SAVES", -1.0)
+        steps = 0
+        after_step = Session.after_step
+
+        def counted(self, optimizer, loss):
+            nonlocal steps
+            after_step(self, optimizer, loss)
+            steps += 1
+            if steps == step:
+                raise InterruptError
+
+        monkeypatch.setattr(Session, "after_step", counted)
+
+    return at

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from small_runs import InterruptError, heads
 
 from trichord.checkpoint import Run, fresh_model
 from trichord.config import (
@@ -17,55 +18,16 @@ from trichord.config import (
 )
 from trichord.evaluation.retrieval import recalls_at
 from trichord.evaluation.vectors import embed_source
-from trichord.experiments import EXPERIMENTS
 from trichord.features.extraction import extract_media, extract_texts
 from trichord.features.source import FeatureSource, MediaSource, MixedSource
 from trichord.features.store import FeatureFolder
 from trichord.training.learner import autocast
 from trichord.training.loop import choose_what_trains, finished, train
 from trichord.training.requirements import require_captions, require_heads
-from trichord.training.session import Session
 from trichord.types import Caption, Clip, UserError
 
 PAPER = ("wav2clip-frozen-text", "wav2clip-trainable-text", "audioclip", "slava-a-and-v",
          "slava-av-indirect", "slava-av", "audio-visual")  # fmt: skip
-
-
-@pytest.fixture
-def small(tiny_trimodal):
-    """An experiment of the paper cut down to the tiny towers and a few epochs."""
-
-    def shrink(name, **changes):
-        experiment = EXPERIMENTS[name][1]
-        stages = tuple(
-            replace(s, batch_size=8, optimizer=AdamW(lr=3e-3), **{"epochs": 3} | changes)
-            for s in experiment.stages
-        )
-        return replace(experiment, model=tiny_trimodal, stages=stages)
-
-    return shrink
-
-
-@pytest.fixture
-def carry_out(tmp_path, learnable):
-    """Train an experiment on learnable features; gives the run and what each epoch reported."""
-
-    def run_it(experiment, name="run", after_epoch=None, **features):
-        model = experiment.model.build()
-        clips, folder = learnable(model, **features)
-        splits = ([c for c in clips if c.split == split] for split in ("train", "val"))
-        sources = [FeatureSource(held, model, folder) for held in splits]
-        run = Run(tmp_path / name)
-        told = []
-        note = after_epoch or told.append
-        train(experiment, model, sources, run, manifest="m", after_epoch=note)
-        return run, told
-
-    return run_it
-
-
-def heads(run):
-    return {k: v for k, v in run.load().state_dict().items() if ".head." in k}
 
 
 @pytest.mark.parametrize("name", PAPER)
@@ -99,31 +61,6 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others(small, carr
     assert all(torch.equal(v, heads(again)[k]) for k, v in heads(once).items())
     assert once.metrics() == again.metrics()
     assert once.metrics()[1]["loss"] != other.metrics()[1]["loss"]
-
-
-class InterruptError(Exception):
-    pass
-
-
-@pytest.fixture
-def interrupted(monkeypatch):
-    """Save after every step, and break training off after so many."""
-
-    def at(step):
-        monkeypatch.setattr("trichord.training.session.SECONDS_BETWEEN_SAVES", -1.0)
-        steps = 0
-        after_step = Session.after_step
-
-        def counted(self, optimizer, loss):
-            nonlocal steps
-            after_step(self, optimizer, loss)
-            steps += 1
-            if steps == step:
-                raise InterruptError
-
-        monkeypatch.setattr(Session, "after_step", counted)
-
-    return at
 
 
 @pytest.mark.parametrize("name", ["wav2clip-trainable-text", "slava-a-and-v"])

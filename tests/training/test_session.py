@@ -49,6 +49,28 @@ def test_steps_and_losses_are_counted_within_an_epoch(session, monkeypatch):
     assert (session.progress.step, session.progress.loss) == (0, 0.0)
 
 
+def test_skipped_steps_are_counted_by_epoch_and_in_a_row_over_epochs(session, monkeypatch):
+    monkeypatch.setattr("trichord.training.session.SECONDS_BETWEEN_SAVES", 1e9)
+    optimizer = torch.optim.AdamW(session.model.parameters())
+
+    def counts():
+        now = session.progress
+        return now.step, now.skipped, now.empty, now.skipped_in_a_row
+
+    session.skip(empty=False)
+    session.after_step(optimizer, 0.0)
+    session.skip(empty=True)  # says nothing of the weights: the row goes on
+    session.after_step(optimizer, 0.0)
+    assert counts() == (2, 1, 1, 1)
+    session.after_epoch({}, 0.1)
+    session.skip(empty=False)
+    session.after_step(optimizer, 0.0)
+    assert counts() == (1, 1, 0, 2)
+    session.take()
+    session.after_step(optimizer, 0.5)
+    assert counts() == (2, 1, 0, 0)
+
+
 def test_a_saved_session_is_taken_up_again(session, tiny_trimodal):
     optimizer = torch.optim.AdamW(session.model.text.head.parameters(), lr=0.1)
     session.model.text.head.weight.sum().backward()

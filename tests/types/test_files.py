@@ -3,7 +3,7 @@ import os
 import pytest
 
 from trichord.types import UserError
-from trichord.types.files import replacing, write_atomically
+from trichord.types.files import leftovers, remove_leftovers, replacing, write_atomically
 
 
 def test_text_and_bytes_are_written_and_folders_made(tmp_path):
@@ -60,3 +60,15 @@ def test_a_folder_in_the_way_is_one_line_and_leaves_nothing(tmp_path):
     with pytest.raises(UserError, match="taken: cannot be written"):
         write_atomically(tmp_path / "taken", "y")
     assert [p.name for p in tmp_path.iterdir()] == ["taken"]
+
+
+def test_what_killed_writes_left_is_known_by_its_name_and_removed(tmp_path):
+    with replacing(tmp_path / "a.txt"):
+        (part,) = leftovers(tmp_path)
+    other = [tmp_path / ".notes.part", tmp_path / "0123456789abcdef.part", tmp_path / "a.txt"]
+    for path in (part, *other):
+        path.write_text("x")
+    assert leftovers(tmp_path) == [part]
+    remove_leftovers(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted(other)
+    assert leftovers(tmp_path / "nowhere") == []

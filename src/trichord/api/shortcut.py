@@ -1,22 +1,27 @@
 """A short cut to the model of a collection: what a search by text needs of it, without loading it.
 
-Beside a collection lies what its model was when it was last loaded whole: its fingerprint, the files
-that it was made of, and the text tower's tokenizer. As long as these files are as they were, the
-text tower is run from them in numpy; else, and for all that is no text, the whole model is loaded.
-It is kept only where numpy has given the very vectors of the model.
+Beside a collection lies what its model was when it was last loaded whole: the files that it was made
+of, where its text towers lie, and their tokenizers. As long as these files are as they were, the text
+towers are run from them without torch; else, and for all that is no text, the whole model is loaded.
+It is kept only where it has given the very vectors of the model.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from importlib.metadata import version
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from trichord.api.model import embedder_of
-from trichord.encoders.plain_text import PlainText, Shape, StoredWeights
+from trichord.encoders.plain_clap import PlainClap
+from trichord.encoders.plain_clip import PlainClip
+from trichord.encoders.plain_graph import PlainGraph
+from trichord.encoders.plain_text import PlainText, Source
+from trichord.encoders.plain_weights import is_cached, weights_of
 from trichord.search.query_model import QueryModel
 from trichord.types import UserError
 from trichord.types.files import write_atomically
@@ -26,8 +31,14 @@ if TYPE_CHECKING:  # a search by text never loads torch
     from trichord.models.embedder import Embedder
     from trichord.search.collection import Collection
 
+TOWERS: dict[str, type[PlainText]] = {
+    "clip_text": PlainClip,
+    "clap_text": PlainClap,
+    "graph": PlainGraph,
+}
+"""What stands for a text tower, by the kind of its preparation; a graph is one, whatever its kind."""
 NEAR = 1e-5
-"""By how much a number of a vector in numpy may differ from the model's."""
+"""By how much a number of a vector may differ from the model's."""
 TRIED = (
     "a dog barks while it rains",
     "Two people aren't talking, are they? 1,234 – naïve Ünïcode; 字",
@@ -35,7 +46,8 @@ TRIED = (
     "x",
 )
 """Texts by which both are compared."""
-VERSIONED = ("trichord", "transformers", "tokenizers")
+TOWARDS: tuple[Literal["vision", "audio"], ...] = ("vision", "audio")
+VERSIONED = ("trichord", "transformers", "tokenizers", "onnxruntime")
 
 
 def model_of(collection: "Collection") -> "Embedder | QueryModel":
@@ -50,12 +62,10 @@ def model_of(collection: "Collection") -> "Embedder | QueryModel":
         collection.require(model.fingerprint)
         return model
 
-    fingerprint = collection.description.fingerprint
     with suppress(OSError, ValueError, KeyError, TypeError):
         kept: dict[str, Any] = json.loads(_place(collection, "json").read_text())
         if kept["versions"] == _versions() and kept["files"] == _marks(kept["files"]):
-            text = _tower(collection, kept)
-            return QueryModel(fingerprint, text, load, reranks=kept["reranks"])
+            return _opened(collection, kept, load)
     model = load()
     keep(collection, model)
     return model
@@ -69,21 +79,49 @@ def keep(collection: "Collection", model: "Embedder") -> None:
     with suppress(UserError, OSError, ValueError, KeyError, TypeError):
         experiment, run = _origin(collection.description.run)
         kept = _described(experiment, run, model)
-        tokenizer: Any = model.text.tokenizer
-        write_atomically(_place(collection, "tokenizer"), tokenizer.backend_tokenizer.to_str())
-        found = _tower(collection, kept).embed(TRIED)
-        if np.abs(found - model.embed_text(TRIED)).max() <= NEAR:
+        for role in kept["towers"]:
+            _write_tokenizer(model.encoders()[role], _tokenizer(collection, role))
+        short = _opened(collection, kept, lambda: model)
+        if all(_near(short, model, toward) for toward in TOWARDS[: 1 if short.aligned else 2]):
             write_atomically(_place(collection, "json"), json.dumps(kept, indent=2) + "\n")
 
 
+def _opened(
+    collection: "Collection", kept: dict[str, Any], load: "Callable[[], Embedder]"
+) -> QueryModel:
+    texts: dict[str, PlainText] = {}
+    for role, told in kept["towers"].items():
+        source = Source(**told)
+        texts[role] = TOWERS[source.kind](source, _tokenizer(collection, role))
+    return QueryModel(
+        collection.description.fingerprint,
+        texts["text"],
+        texts.get("sound_text"),
+        load,
+        reranks=kept["reranks"],
+    )
+
+
+def _near(short: QueryModel, model: "Embedder", toward: Literal["vision", "audio"]) -> bool:
+    found, expected = (one.embed_text(TRIED, toward) for one in (short, model))
+    return bool(np.abs(found - expected).max() <= NEAR)
+
+
 def _origin(name: str) -> "tuple[Experiment, Path | None]":
-    """The experiment of a run or of that name, and the run's folder."""
+    """The experiment of a run or of that name, and the run's folder.
+
+    Raises:
+        ValueError: An experiment that starts from a run has weights that are in no one place.
+    """
     from trichord.checkpoint import Run
     from trichord.experiments import EXPERIMENTS
 
     if Path(name).is_dir():
         return Run(Path(name)).experiment(), Path(name)
-    return EXPERIMENTS[name][1], None
+    known = EXPERIMENTS[name][1]
+    if known.start is not None:
+        raise ValueError("No short cut to such a model.")
+    return known, None
 
 
 def _described(experiment: "Experiment", run: Path | None, model: "Embedder") -> dict[str, Any]:
@@ -92,42 +130,87 @@ def _described(experiment: "Experiment", run: Path | None, model: "Embedder") ->
     Raises:
         ValueError: There is no short cut to such a model.
     """
-    from trichord.encoders.clip import ClipTextEncoder
-    from trichord.encoders.pretrained import folder_of
-
-    towers = experiment.model
-    text = folder_of(towers.text.name)
-    others = [folder_of(tower.name) for tower in (towers.vision, towers.audio)]
-    exported = "graph" in {tower.arithmetic for tower in (towers.vision, towers.audio)}
-    usual = model.aligned and isinstance(model.text, ClipTextEncoder)
-    if exported or not (usual and text and all(others)):
-        raise ValueError("No short cut to such a model.")
-    weights = None if run is None else run / "weights.safetensors"
-    folders = dict.fromkeys([text, *(other for other in others if other is not None)])
-    files = [file for folder in folders for file in sorted(folder.iterdir()) if file.is_file()]
-    if run is not None:
-        files += [run / "experiment.json", run / "weights.safetensors"]
+    towers = {role: getattr(experiment.model, role) for role in model.encoders()}
+    files = [file for tower in towers.values() for file in _files(tower)]
+    own = () if run is None else (run / "experiment.json", run / "weights.safetensors")
     return {
         "versions": _versions(),
-        "files": _marks(map(str, files)),
-        "folder": str(text),
-        "weights": None if weights is None else str(weights),
-        "longest": model.text.max_tokens,
+        "files": _marks(map(str, dict.fromkeys([*files, *own]))),
+        "towers": {
+            role: asdict(_source(role, towers[role], model, run))
+            for role in ("text", "sound_text")
+            if role in towers
+        },
         "reranks": model.fusion is not None and not model.fusion.indexable,
     }
 
 
-def _tower(collection: "Collection", kept: dict[str, Any]) -> PlainText:
-    folder = Path(kept["folder"])
-    weights = StoredWeights(folder, None if kept["weights"] is None else Path(kept["weights"]))
-    return PlainText(
-        weights, _place(collection, "tokenizer"), Shape.of(folder, int(kept["longest"]))
+def _source(role: str, tower: Any, model: "Embedder", run: Path | None) -> Source:
+    """Where a text tower lies.
+
+    Args:
+        role: Of it.
+        tower: Its configuration.
+        model: With the tower itself.
+        run: With weights of its own, if there is one.
+    """
+    from trichord.encoders.graph import graph_beside
+
+    built: Any = model.encoders()[role]
+    folder = _folder(tower)
+    if tower.arithmetic == "graph":
+        kind, files = "graph", [graph_beside(str(folder))]
+    else:
+        kind, files = built.preparation["kind"], [weights_of(folder)]
+        files += [] if run is None else [run / "weights.safetensors"]
+    return Source(
+        kind=kind,
+        role=role,
+        folder=str(folder),
+        files=[str(file) for file in files],
+        longest=built.max_tokens,
+        end=getattr(built, "end", None),
+        pad=getattr(built, "pad", None),
     )
+
+
+def _files(tower: Any) -> Iterator[Path]:
+    """What a tower is made of, by its configuration."""
+    from trichord.encoders.graph import graph_beside
+
+    folder = _folder(tower)
+    yield from (file for file in sorted(folder.iterdir()) if file.is_file())
+    if tower.arithmetic == "graph":
+        yield graph_beside(str(folder))
+    elif is_cached(folder):  # which of the folders of a name is meant, and where its weights are
+        refs = sorted((folder.parent.parent / "refs").rglob("*"))
+        yield from (ref for ref in refs if ref.is_file())
+        yield weights_of(folder)
+
+
+def _folder(tower: Any) -> Path:
+    from trichord.encoders.pretrained import folder_of
+
+    folder = folder_of(tower.name)
+    if folder is None:
+        raise ValueError(f"{tower.name} is not on this machine.")
+    return folder
+
+
+def _write_tokenizer(tower: Any, path: Path) -> None:
+    kept: Any = getattr(tower.tokenizer, "backend_tokenizer", None)
+    if kept is None:
+        raise ValueError("Not a tokenizer of the package of that name.")
+    write_atomically(path, kept.to_str())
 
 
 def _place(collection: "Collection", kind: str) -> Path:
     name = f"model-{collection.description.fingerprint}.{kind}"
     return collection.storage.cache / name
+
+
+def _tokenizer(collection: "Collection", role: str) -> Path:
+    return _place(collection, f"{role}.tokenizer")
 
 
 def _marks(files: Iterable[str]) -> dict[str, list[int]]:
@@ -136,5 +219,13 @@ def _marks(files: Iterable[str]) -> dict[str, list[int]]:
     return {file: [one.st_size, one.st_mtime_ns] for file, one in stats.items()}
 
 
-def _versions() -> dict[str, str]:
-    return {name: version(name) for name in VERSIONED}
+def _versions() -> dict[str, str | None]:
+    return {name: _version(name) for name in VERSIONED}
+
+
+def _version(name: str) -> str | None:
+    """None: the package is not installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -188,9 +188,12 @@ def doctor(arguments: list[str]) -> None:
         from trichord.corpora.diagnosis import tables
         from trichord.corpora.doctor import examine_path
         from trichord.media import Decoder
+        from trichord.media.ffmpeg import known_holes
 
         with Decoder(workers=workers) as decoder, aside.status("reading every file"):
             diagnosis = examine_path(path, decoder, captions=captions)
+        if warning := known_holes():
+            aside.print(warning, markup=False, soft_wrap=True)
         if json:
             print(diagnosis.to_json())
         else:

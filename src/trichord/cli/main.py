@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.metadata import version
+from io import TextIOWrapper
 
 from trichord.types import UserError
 
@@ -16,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "prepare": ("trichord.cli.corpora", "published annotations and media -> manifest"),
     "extract": ("trichord.cli.extraction", "read frozen towers once -> cached features, resumable"),
     "train": ("trichord.cli.training", "an experiment -> a run"),
+    "reproduce": ("trichord.cli.reproduction", "a run made again: do the numbers agree?"),
     "evaluate": (
         "trichord.cli.results",
         "retrieval or captions of a run -> table, JSON, figure",
@@ -38,7 +40,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code is 0, 2 for a user's mistake, 130 for an interruption."""
+    """Run one command.
+
+    The exit code is 0; 1 where `reproduce` finds other numbers; 2 for a user's mistake; 130 for an
+    interruption, 143 after SIGTERM.
+    """
+    _bear_any_name()
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in ("-h", "--help"):
         print(overview())
@@ -49,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name = given[0]
     if name not in COMMANDS:
         return _complain(f"trichord: there is no command '{name}'{_closest(name)}")
+    if name == "search":  # a text's matrices are small: threads of numpy's would wait for one another
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         command: Callable[[list[str]], None] = getattr(import_module(COMMANDS[name][0]), name)
         command(given[1:])
@@ -64,6 +73,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return 0
+
+
+def _bear_any_name() -> None:
+    """Let a terminal show what it lacks the letters for: file names may hold anything."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def overview() -> str:

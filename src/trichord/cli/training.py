@@ -42,8 +42,7 @@ class Training:
 def train(arguments: list[str]) -> None:
     """`trichord train EXPERIMENT MANIFEST RUN [--overrides]`, in one process or in each of several."""
     leads = os.environ.get("RANK", "0") == "0"
-    # DDP would warn that its search for heads that a draw leaves unused may be needless.
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    quiet_spreading()
     try:
         chosen = asked(arguments, aloud=leads)
     except UserError:
@@ -52,6 +51,11 @@ def train(arguments: list[str]) -> None:
         sys.exit(2)
     if chosen is not None:
         train_spread(chosen)
+
+
+def quiet_spreading() -> None:
+    """Before torch is imported: DDP would warn that its search for heads left unused may be needless."""
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 
 def asked(arguments: list[str], *, aloud: bool) -> Training | None:
@@ -178,6 +182,7 @@ def untrained(chosen: Training) -> "list[tuple[Run, Experiment]]":
     for path, seed in (places or {chosen.run: chosen.experiment.seed}).items():
         run, experiment = Run(path), replace(chosen.experiment, seed=seed)
         if run.complete and run.experiment() == experiment:
+            run.remove_checkpoints()  # the last one, had it been killed before it could
             out.print(f"{path}: already trained.")
         else:
             todo.append((run, experiment))
@@ -221,34 +226,45 @@ def train_one(
     chosen: Training,
 ) -> None:
     """Train one run with a bar."""
-    from trichord.distributed import agreed
-    from trichord.media import file_signature
+    from trichord.checkpoint import Origin
     from trichord.training.loop import train as carry_out
+    from trichord.training.stopping import TerminatedError
 
     model = model.to(device_of(chosen.device))
-    manifest = file_signature(chosen.manifest)
+    origin = Origin(
+        path=chosen.manifest,
+        source=chosen.source,
+        features=chosen.features,
+        device=chosen.device,
+        sharding=chosen.sharding,
+    )
     epochs = sum(stage.epochs + 1 for stage in experiment.stages)
     with bar(f"{experiment.system}, seed {experiment.seed}", epochs) as moving:
 
         def after_epoch(numbers: dict[str, Any]) -> None:
-            moving.advance(note=f"{numbers['stage']}: {told(numbers['criterion'])}")
+            moving.advance(
+                note=f"{numbers['stage']}: {told(numbers['criterion'])}{lost([numbers])}"
+            )
 
-        carry_out(
-            experiment,
-            model,
-            sources,
-            run,
-            manifest=manifest,
-            after_epoch=after_epoch,
-            sharded=chosen.sharding,
-        )
+        def conclude() -> None:
+            if len(sources) == 2 and not experiment.select_on_test:
+                weigh(run, model, sources[1])
 
-    def conclude() -> None:
-        out.print(f"{run.path}: {summary(run)}", markup=False)
-        if len(sources) == 2 and not experiment.select_on_test:
-            weigh(run, model, sources[1])
-
-    agreed(conclude)
+        try:
+            carry_out(
+                experiment,
+                model,
+                sources,
+                run,
+                manifest=origin,
+                after_epoch=after_epoch,
+                sharded=chosen.sharding,
+                conclude=conclude,
+            )
+        except TerminatedError:
+            aside.print(f"{run.path}: terminated and saved; repeat the command to go on.")
+            raise
+    out.print(f"{run.path}: {summary(run)}", markup=False)
 
 
 def weigh(run: "Run", model: "Embedder", validation: "Source") -> None:
@@ -280,7 +296,14 @@ def summary(run: "Run") -> str:
         if best is None or keeps_last or numbers["criterion"] > best["criterion"]:
             stages[numbers["stage"]] = numbers
     lines = [f"{name}: {outcome(best)}" for name, best in stages.items()]
-    return "; ".join(lines) or "as pretrained"
+    return ("; ".join(lines) or "as pretrained") + lost(run.metrics())
+
+
+def lost(epochs: "Sequence[dict[str, Any]]") -> str:
+    """How many steps of some epochs changed nothing, and why; nothing where all did."""
+    kinds = {"skipped": "whose loss was not finite", "empty": "without anything to learn from"}
+    counts = {what: sum(epoch.get(kind, 0) for epoch in epochs) for kind, what in kinds.items()}
+    return "".join(f", {count} steps skipped {what}" for what, count in counts.items() if count)
 
 
 def outcome(numbers: dict[str, Any]) -> str:

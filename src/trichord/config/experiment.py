@@ -42,16 +42,18 @@ class Experiment:
     @property
     def modalities(self) -> tuple[Modality, ...]:
         """What its stages train on or choose an epoch by; all where nothing is trained."""
+        from trichord.objectives import SIDES  # with torch: who asks is about to read media
+
         if not self.stages or "ct" in self.terms:
             return MODALITIES
         galleries = {task.split("<-")[0] for stage in self.stages for task in stage.criterion}
-        letters = "".join(term for term in self.terms if term != "lm")
+        compared = {side for term in self.terms for side in SIDES.get(term, ())}
         writes = "lm" in self.terms or "words" in galleries
         shown = self.model.captioner.reads if self.model.captioner and writes else ()
         needed: dict[Modality, bool] = {
             "text": True,
-            "audio": bool({"a", "m"} & set(letters)) or bool(galleries & {"audio", "clip"}),
-            "vision": "v" in letters or bool(galleries & {"visual", "clip"}),
+            "audio": bool(compared & {"audio", "masked"}) or bool(galleries & {"audio", "clip"}),
+            "vision": "vision" in compared or bool(galleries & {"visual", "clip"}),
         }
         needed |= dict.fromkeys(shown, True)
         return tuple(name for name, wanted in needed.items() if wanted)

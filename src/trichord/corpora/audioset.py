@@ -7,7 +7,6 @@ Gemmeke et al., ICASSP 2017. A folder holds the official `balanced_train_segment
 `video_id` may choose.
 """
 
-import csv
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from trichord.corpora.annotations import (
 from trichord.corpora.entries import entries
 from trichord.corpora.prepared import Prepared, Tally, tidy, train_or_val
 from trichord.corpora.recordings import Recordings
-from trichord.corpora.tables import numbered_lines
+from trichord.corpora.tables import unnamed_rows
 from trichord.types import Caption, Clip, Split, UserError
 
 _SEGMENTS: dict[str, Split] = {
@@ -93,27 +92,13 @@ def _labelled(
 
 def _segments(path: Path) -> Iterator[Clip]:
     """Clips whose labels are still identifiers."""
-    for number, line in numbered_lines(path):
+    for number, row in unnamed_rows(path, _COLUMNS):
         place = f"{path}:{number}"
-        values = [] if line.lstrip().startswith("#") else _values(line, place)
-        if not values or values[0].lower() == _COLUMNS[0].lower():
-            continue
-        start, end = (seconds(values[n], place, _COLUMNS[n]) for n in (1, 2))
+        start, end = (seconds(row[column], place, column) for column in _COLUMNS[1:3])
         if end <= start:
             raise UserError(f"{place}: end ({end:g}) must be after start ({start:g})")
-        labels = tuple(mid.strip() for mid in values[3].split(",") if mid.strip())
-        yield Clip(id=values[0], path="", start=start, end=end, labels=labels, sound="nonverbal")
-
-
-def _values(line: str, place: str) -> list[str]:
-    try:
-        read = next(csv.reader([line.strip()], skipinitialspace=True, strict=True))
-    except csv.Error as error:
-        raise UserError(f"{place}: not CSV: {error}") from error
-    values = [value.strip() for value in read]
-    if len(values) != len(_COLUMNS) or not all(values):
-        raise UserError(f"{place}: needs {', '.join(_COLUMNS)}")
-    return values
+        labels = tuple(mid.strip() for mid in row["positive_labels"].split(",") if mid.strip())
+        yield Clip(id=row["YTID"], path="", start=start, end=end, labels=labels, sound="nonverbal")
 
 
 def _told(path: Path, splits: dict[str, Split], tally: Tally) -> Iterator[Clip]:

@@ -183,7 +183,9 @@ def _groups(diagnosis: Diagnosis, rows: int) -> "Table":
 def _plain(text: str) -> str:
     from rich.markup import escape
 
-    return escape(text.encode("utf-8", "replace").decode())  # a file name need not be UTF-8
+    # A file name need not be UTF-8, and may hold what a terminal would obey.
+    readable = (c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+    return escape("".join(readable))
 
 
 def _counted(counts: dict[str, int]) -> str:

@@ -175,7 +175,9 @@ def _with_sidecar(clip: Clip, tally: Tally) -> Clip:
 
 
 def _id(path: Path, root: Path) -> str:
-    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+    shown = path.relative_to(root) if path.is_relative_to(root) else path
+    # A name that is not UTF-8 could not stand in a manifest.
+    return shown.as_posix().encode("utf-8", "backslashreplace").decode()
 
 
 def _span_id(span: _Span, root: Path) -> str:

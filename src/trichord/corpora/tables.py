@@ -48,6 +48,23 @@ def rows(path: Path, markers: tuple[str, ...]) -> Iterator[tuple[int, Row]]:
         raise UserError(f"{path}: holds no rows")
 
 
+def unnamed_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, Row]]:
+    """Rows of a CSV file without a line of names, which is passed over if it is there after all.
+
+    So are remarks, which begin with `#`. Blanks around values are dropped.
+
+    Raises:
+        UserError: the file cannot be read, or a line has other than one value for each column.
+    """
+    for number, line in numbered_lines(path):
+        values = [] if line.lstrip().startswith("#") else _values(line, f"{path}:{number}")
+        if not values or values[0].lower() == columns[0].lower():
+            continue
+        if len(values) != len(columns) or not all(values):
+            raise UserError(f"{path}:{number}: needs {', '.join(columns)}")
+        yield number, dict(zip(columns, values, strict=True))
+
+
 def read_object(path: Path) -> dict[str, Any]:
     """The object that a JSON file holds.
 
@@ -77,6 +94,14 @@ def read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _values(line: str, place: str) -> list[str]:
+    try:
+        read = next(csv.reader([line.strip()], skipinitialspace=True, strict=True))
+    except csv.Error as error:
+        raise UserError(f"{place}: not CSV: {error}") from error
+    return [value.strip() for value in read]
 
 
 def _json_rows(path: Path, markers: tuple[str, ...]) -> Iterator[tuple[int, Row]]:

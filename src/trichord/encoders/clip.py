@@ -3,10 +3,9 @@
 import re
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import (
     CLIPImageProcessorPil,
@@ -16,6 +15,7 @@ from transformers import (
 )
 
 from trichord.encoders.encoder import Encoder
+from trichord.encoders.frames import Pooler, VisionEncoder
 from trichord.encoders.graph import Graph, Sizes
 from trichord.encoders.patch_dropout import checked, thinned
 from trichord.encoders.pretrained import load
@@ -173,7 +173,7 @@ def count_longer(tokenizer: Any, texts: list[str], longest: int) -> int:
     return sum(len(ids) > longest for ids in tokenizer(texts)["input_ids"])
 
 
-class ClipVisionEncoder(Encoder):
+class ClipVisionEncoder(VisionEncoder):
     """Frames (step, 3, side, side) to features; the head starts as CLIP's visual projection."""
 
     def __init__(
@@ -206,56 +206,24 @@ class ClipVisionEncoder(Encoder):
             if arithmetic == "graph"
             else _vision_tower(name, checked(patch_dropout, "vision"))
         )
-        self.processor: Any = load(CLIPImageProcessorPil, name)
-        self._level: Float[np.ndarray, "3 level"] | None = None
-        self.frames = FramePlan(
+        processor = load(CLIPImageProcessorPil, name)
+        frames = FramePlan(
             per_second=frames_per_second,
             count=max_frames,
-            short_side=self.processor.size["shortest_edge"],
+            short_side=processor.size["shortest_edge"],
             nearest=nearest,
         )
-        # The PIL back end resizes slightly differently from torchvision's: it belongs to the key.
-        preparation = {
-            "kind": "clip_vision",
-            "frames": self.frames.described(),
-            "crop": dict(self.processor.crop_size),
-            "mean": list(self.processor.image_mean),
-            "std": list(self.processor.image_std),
-            "resize": "pil",
-        }
-        super().__init__(trunk, head, sizes.width, preparation, pooling)
+        super().__init__(
+            "clip_vision",
+            trunk,
+            head,
+            sizes.width,
+            processor=processor,
+            frames=frames,
+            pooling=pooling,
+        )
         self.compute_in(arithmetic)
         self.dim = sizes.dim
-
-    def prepare(
-        self, frames: UInt8[np.ndarray, "step height width 3"]
-    ) -> Float[Tensor, "step 3 side side"]:
-        """Frames as the tower takes them: centre-cropped, scaled and normalised with CLIP's figures."""
-        side = self.processor.crop_size
-        height, width = side["height"], side["width"]
-        if not len(frames):
-            return torch.zeros(0, 3, height, width)
-        _, high, wide, _ = frames.shape
-        as_wanted = min(high, wide) == self.frames.short_side and high >= height and wide >= width
-        if not (as_wanted and self.processor.do_center_crop):
-            return self.processor(list(frames), return_tensors="pt")["pixel_values"]
-        top, left = (high - height) // 2, (wide - width) // 2
-        cropped = frames[:, top : top + height, left : left + width]
-        prepared = np.empty((len(frames), 3, height, width), np.float32)
-        for channel, levels in enumerate(self._levels()):
-            np.take(levels, cropped[..., channel], out=prepared[:, channel], mode="clip")
-        return torch.from_numpy(prepared)
-
-    def _levels(self) -> Float[np.ndarray, "3 level"]:
-        """What the processor makes of each of the 256 values: looking them up takes a third of the time."""
-        if self._level is None:
-            # Several rows: one or three would be taken for channels.
-            ramp = np.zeros((8, 256, 3), np.uint8) + np.arange(256, dtype=np.uint8)[:, None]
-            made = self.processor(
-                [ramp], return_tensors="np", do_resize=False, do_center_crop=False
-            )
-            self._level = np.asarray(made["pixel_values"])[0, :, 0]
-        return self._level
 
 
 def _vision_tower(name: str, patch_dropout: float) -> tuple[nn.Module, nn.Module, Sizes]:
@@ -266,16 +234,15 @@ def _vision_tower(name: str, patch_dropout: float) -> tuple[nn.Module, nn.Module
     return _VisionTrunk(model.vision_model, patch_dropout), model.visual_projection, sizes
 
 
-class _VisionTrunk(nn.Module):
+class _VisionTrunk(Pooler):
     def __init__(self, model: nn.Module, patch_dropout: float) -> None:
-        super().__init__()
-        self.model = model
+        super().__init__(model)
         self.patch_dropout = patch_dropout
 
     def forward(self, pixels: Float[Tensor, "step 3 side side"]) -> Float[Tensor, "step width"]:
         if not (self.training and self.patch_dropout):
-            return self.model(pixel_values=pixels).pooler_output
-        tower: Any = self.model
+            return super().forward(pixels)
+        tower = self.model
         hidden = tower.pre_layrnorm(thinned(tower.embeddings(pixels), self.patch_dropout))
         read = tower.encoder(inputs_embeds=hidden).last_hidden_state
         return tower.post_layernorm(read[:, 0])

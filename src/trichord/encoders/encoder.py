@@ -30,9 +30,11 @@ class Encoder(nn.Module):
         head: (..., width) to (..., dim).
         preparation: What turns media into trunk inputs, as JSON values; part of the fingerprint.
         heeds_sound: Whether the trunk takes each clip's place between verbal and nonverbal.
+        dim: Of the shared space; each tower sets its own.
         steps_meet: Whether steps change one another's features while the trunk trains (BatchNorm).
     """
 
+    dim: int
     heeds_sound = False
     steps_meet = False
 

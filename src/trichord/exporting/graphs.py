@@ -14,9 +14,10 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from trichord.encoders.clap import ClapTextEncoder
-from trichord.encoders.clip import ClipTextEncoder, ClipVisionEncoder
+from trichord.encoders.clip import ClipTextEncoder
 from trichord.encoders.clip_audio import ClipAudioEncoder
 from trichord.encoders.encoder import AudioEncoder, Encoder
+from trichord.encoders.frames import VisionEncoder
 from trichord.encoders.graph import ALONE, FEATURES, SOUND
 from trichord.types import UserError
 from trichord.types.files import write_atomically
@@ -115,8 +116,8 @@ def example_inputs(tower: Encoder) -> tuple[Tensor, ...]:
     """Two steps as a tower takes them, and where each sounds; of an audio tower, noise."""
     if isinstance(tower, ClipTextEncoder | ClapTextEncoder):
         return (tower.prepare(["a dog barks", "a red ball bounces"]),)
-    if isinstance(tower, ClipVisionEncoder):
-        side = int(tower.processor.size["shortest_edge"])
+    if isinstance(tower, VisionEncoder):
+        side = int(tower.processor.crop_size["height"])
         return (tower.prepare(np.zeros((2, side, side, 3), np.uint8)),)
     assert isinstance(tower, AudioEncoder)
     channels = (2,) if tower.stereo else ()

@@ -159,13 +159,14 @@ def _decode_spans(
     from trichord.media.passage import Passage
 
     if not source.tracks():
-        raise MediaError("unsupported", "it holds neither picture nor sound that can be decoded")
-    duration = duration_of(source)
+        reason = "it holds neither picture nor sound that can be decoded"
+        raise MediaError("corrupt" if source.missing else "unsupported", source.shortfall or reason)
+    duration = duration_of(source, limits)
     inside: dict[int, tuple[float, float]] = {}
     for number, (start, end) in enumerate(spans):
         stop = duration if end is None else min(end, duration)
         reason = source.shortfall if end is None else ""  # where would the end be?
-        if start >= duration or stop <= 0:
+        if (start >= duration or stop <= 0) and (start, duration) != (0, 0):
             reason = reason or f"span outside the file, which is {duration:.3f} s long"
         if reason:
             tell(number, Decoded(status="corrupt", reason=reason, start=start, end=stop))

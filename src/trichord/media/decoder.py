@@ -1,13 +1,14 @@
 """The way to read media: a pool of child processes that probe and decode files."""
 
 import dataclasses
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from queue import LifoQueue
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +16,12 @@ from numpy.typing import NDArray
 from trichord.media.decoded import Decoded, Work, samples_in
 from trichord.media.plan import DecodePlan, Limits, Request, Span
 from trichord.media.probe import STATUSES, AudioStream, Probe, Status, VideoStream
-from trichord.media.wire import Arrays, Header, WireError
+from trichord.media.wire import NONSENSE, Arrays, Header, WireError
 from trichord.media.worker import CrashedError, LateError, Worker
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Part = TypeVar("Part", VideoStream, AudioStream, Work)
 
 AHEAD_PER_WORKER = 2
 """Requests taken before their turn, so that no worker waits while the caller is busy."""
@@ -68,10 +70,8 @@ class Decoder:
 
     def probe(self, path: str | Path) -> Probe:
         """What a file holds; a status also where it cannot be opened."""
-        answer = self._ask({"kind": "probe", "path": str(path)}, lambda header, arrays: None)
-        if "probe" not in answer:
-            return Probe(path=str(path), status=answer["status"], reason=answer["reason"])
-        return _probe_from(answer["probe"], str(path))
+        message = {"kind": "probe", "path": str(path)}
+        return self._ask(message, lambda header, arrays: None, self._probe_from(str(path)))[1]
 
     def decode(self, path: str | Path, spans: Sequence[Span], plan: DecodePlan) -> list[Decoded]:
         """Decode spans of a file, which may overlap, in one pass; results in their order."""
@@ -79,19 +79,15 @@ class Decoder:
 
     def decode_measured(self, request: Request) -> tuple[list[Decoded], Work]:
         """Decode a request and say what it cost."""
-        found: dict[int, Decoded] = {}
 
-        def take(header: Header, arrays: Arrays) -> None:
+        def take(header: Header, arrays: Arrays) -> tuple[int, Decoded]:
             number = header["span"]
-            if number in found or number not in range(len(request.spans)):
+            if number not in range(len(request.spans)):
                 raise WireError("a span nobody asked for")
-            found[number] = _decoded_from(header, arrays, request.plan)
+            return number, _decoded_from(header, arrays, request.plan, self.limits)
 
-        answer = self._ask(_message(request), take)
-        failed = Decoded(
-            status=answer.get("status", "corrupt"),
-            reason=answer.get("reason", "the decoder gave no answer"),
-        )
+        taken, (failed, work) = self._ask(_message(request), take, _end_from)
+        found = dict(taken)
         results = [
             found.get(n)
             or dataclasses.replace(
@@ -99,7 +95,7 @@ class Decoder:
             )
             for n, (start, end) in enumerate(request.spans)
         ]
-        return results, Work(**answer.get("work", {}))
+        return results, work
 
     def probe_all(self, paths: Iterable[str | Path]) -> Iterator[Probe]:
         """Probe many files on all workers; answers come in the order of the paths."""
@@ -125,37 +121,77 @@ class Decoder:
             for future in ahead:
                 future.cancel()
 
-    def _ask(self, message: Header, take: Callable[[Header, Arrays], None]) -> Header:
-        """The last answer to a message, or a status that says why there is none."""
+    def _ask(
+        self,
+        message: Header,
+        take: Callable[[Header, Arrays], Item],
+        conclude: Callable[[Header], Result],
+    ) -> tuple[list[Item], Result]:
+        """The answers to a message and the last one, or a status that says why there is none."""
         worker = self._idle.get()
         try:
-            return _asked_twice(worker, message, take)
+            return _asked_twice(worker, message, take, conclude)
         except LateError:
-            seconds = self.limits.wall_seconds
-            return {"status": "timeout", "reason": f"not done within {seconds:g} s"}
+            reason = f"not done within {self.limits.wall_seconds:g} s"
+            return [], conclude({"status": "timeout", "reason": reason})
         except CrashedError:
-            return {"status": "corrupt", "reason": "decoder crashed"}
+            return [], conclude({"status": "corrupt", "reason": "decoder crashed"})
         finally:
             self._idle.put(worker)
 
+    def _probe_from(self, path: str) -> Callable[[Header], Probe]:
+        def read(answer: Header) -> Probe:
+            found = answer.get("probe")
+            if found is None:
+                return Probe(path=path, status=_status(answer), reason=str(answer["reason"]))
+            video, audio = found["video"], found["audio"]
+            return Probe(
+                path=path,
+                status=_status(found),
+                reason=str(found["reason"]),
+                container=str(found["container"]),
+                size=int(found["size"]),
+                duration=_seconds(found["duration"], 0.0, self.limits.seconds),
+                video=_typed(VideoStream(**video)) if video else None,
+                audio=tuple(_typed(AudioStream(**stream)) for stream in audio),
+            )
 
-def _asked_twice(worker: Worker, message: Header, take: Callable[[Header, Arrays], None]) -> Header:
+        return read
+
+
+def _asked_twice(
+    worker: Worker,
+    message: Header,
+    take: Callable[[Header, Arrays], Item],
+    conclude: Callable[[Header], Result],
+) -> tuple[list[Item], Result]:
     """Ask again where the child crashed, which may have been bad luck, not the file."""
-    got: list[tuple[Header, Arrays]] = []
     try:
-        answer = worker.ask(message, lambda header, arrays: got.append((header, arrays)))
+        return _asked(worker, message, take, conclude)
     except CrashedError:
-        got.clear()
-        answer = worker.ask(message, lambda header, arrays: got.append((header, arrays)))
+        return _asked(worker, message, take, conclude)
+
+
+def _asked(
+    worker: Worker,
+    message: Header,
+    take: Callable[[Header, Arrays], Item],
+    conclude: Callable[[Header], Result],
+) -> tuple[list[Item], Result]:
+    """Every answer is checked as it comes: a child that lies cannot pile up what nobody wants."""
+    got: list[Item] = []
+    most = len(message.get("spans", ()))
+
+    def collect(header: Header, arrays: Arrays) -> None:
+        if len(got) == most:
+            raise WireError("more answers than were asked for")
+        got.append(take(header, arrays))
+
     try:
-        for header, arrays in got:
-            take(header, arrays)
-        if not {"probe", "work", "status"} & answer.keys():
-            raise WireError("an end without an answer")
-    except (WireError, ValueError, KeyError, TypeError) as error:
-        worker.kill()  # a child that lies is not asked again
+        return got, conclude(worker.ask(message, collect))
+    except NONSENSE as error:
+        worker.kill()
         raise CrashedError(str(error)) from None
-    return answer
 
 
 def _message(request: Request) -> Header:
@@ -164,32 +200,48 @@ def _message(request: Request) -> Header:
     return {"kind": "decode", "path": str(request.path), "spans": spans, "plan": plan}
 
 
-def _status(value: object) -> Status:
+def _status(answer: Header) -> Status:
     for status in STATUSES:
-        if status == value:
+        if status == answer["status"]:
             return status
     raise WireError("an unknown status")
 
 
-def _probe_from(answer: dict[str, Any], path: str) -> Probe:
-    fields: dict[str, Any] = {**answer, "path": path, "status": _status(answer["status"])}
-    fields["video"] = VideoStream(**answer["video"]) if answer["video"] else None
-    fields["audio"] = tuple(AudioStream(**stream) for stream in answer["audio"])
-    return Probe(**fields)
+def _seconds(value: object, least: float = -math.inf, most: float = math.inf) -> float:
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise WireError("a time that is none")
+    if not least <= value <= most:
+        raise WireError("a time beyond the limits")
+    return float(value)
 
 
-def _decoded_from(header: Header, arrays: Arrays, plan: DecodePlan) -> Decoded:
+def _typed(part: Part) -> Part:
+    """A part of an answer, if its fields are what they are declared to be, and numbers finite."""
+    for field in dataclasses.fields(part):
+        value = getattr(part, field.name)
+        endless = isinstance(value, float) and not math.isfinite(value)
+        if endless or not isinstance(value, cast("type", field.type)):
+            raise WireError(f"a wrong {field.name}")
+    return part
+
+
+def _end_from(answer: Header) -> tuple[Decoded, Work]:
+    """What spans without an answer are, and what the pass cost."""
+    if "work" in answer:
+        missing = Decoded(status="corrupt", reason="the decoder gave no answer")
+        return missing, _typed(Work(**answer["work"]))
+    return Decoded(status=_status(answer), reason=str(answer["reason"])), Work()
+
+
+def _decoded_from(header: Header, arrays: Arrays, plan: DecodePlan, limits: Limits) -> Decoded:
     """A span's answer, checked against what was asked for."""
-    start, end = float(header["start"]), float(header["end"])
+    start, end = _seconds(header["start"]), _seconds(header["end"])
     times = arrays.pop("times", np.zeros(0))
     frames = arrays.pop("frames", None)
     if frames is not None:
-        wanted = plan.frames.count if plan.frames is not None else 0
-        shape = frames.shape
-        if len(shape) != 4 or shape[3] != 3 or not 0 < len(frames) == len(times) <= wanted:
-            raise WireError("frames nobody asked for")
+        _check_frames(frames, times, plan, limits)
     return Decoded(
-        status=_status(header["status"]),
+        status=_status(header),
         reason=str(header["reason"]),
         start=start,
         end=end,
@@ -198,6 +250,18 @@ def _decoded_from(header: Header, arrays: Arrays, plan: DecodePlan) -> Decoded:
         times=times,
         audio=_sound_from(arrays, plan, plan.sound_length(start, end)),
     )
+
+
+def _check_frames(
+    frames: NDArray[Any], times: NDArray[Any], plan: DecodePlan, limits: Limits
+) -> None:
+    wanted = plan.frames.count if plan.frames is not None else 0
+    if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8:
+        raise WireError("frames that are no pictures")
+    if not 0 < len(frames) == len(times) <= wanted or times.dtype != np.float64 or times.ndim != 1:
+        raise WireError("frames nobody asked for")
+    if frames[0, :, :, 0].size > limits.pixels or not np.isfinite(times).all():
+        raise WireError("frames beyond the limits")
 
 
 def _sound_from(arrays: Arrays, plan: DecodePlan, seconds: float) -> dict[int, NDArray[np.float32]]:

@@ -35,7 +35,9 @@ def inspect(path: str, source: Source, limits: Limits) -> Probe:
     )
     if source.av is None:
         return replace(blank, video=probe_still(source, limits))
-    duration = duration_of(source)
+    if source.missing:
+        raise MediaError("corrupt", source.shortfall)
+    duration = duration_of(source, limits)
     watch, heard = _look_and_listen(source, limits)
     audio = tuple(_audio_stream(source, track) for track in source.av.streams.audio)
     video = _video_stream(source, watch) if watch.frame is not None else None
@@ -126,8 +128,7 @@ def _look_and_listen(source: Source, limits: Limits) -> tuple[Watch, Listen]:
 def _verdict(
     source: Source, watch: Watch, heard: Listen, audio: tuple[AudioStream, ...]
 ) -> tuple[Status, str]:
-    if source.missing:
-        raise MediaError("corrupt", source.shortfall)
+    source.check_clock()
     if source.video is not None and watch.frame is None:
         raise MediaError("corrupt", "its picture cannot be decoded")
     if source.audio is not None and heard.failed and not heard.samples:

@@ -31,6 +31,8 @@ AHEAD = 5.0
 """Seconds of packets that are read through rather than sought over: a seek costs about as much."""
 BACK_OFFS = (1.0, 6.0, 40.0, float("inf"))
 """Seconds before the wanted time to seek to; each next one where the last landed too late."""
+UNINDEXED = ("mpegts", "mpeg")
+"""Containers without an index: FFmpeg's has what it came upon in seeking."""
 PEEKED = 500
 """Packets looked at behind a seek for the first of each track."""
 
@@ -164,7 +166,7 @@ class Passage:
 
     def _keyframe_before(self, time: float) -> float:
         """Where decoding of this time begins by the index; the time itself where it is unknown."""
-        if self.sight is None:
+        if self.sight is None or self.source.container in UNINDEXED:
             return time
         track = self.sight.track
         ticks = int((time + self.source.origin) / track.time_base)
@@ -184,18 +186,36 @@ class Passage:
             return self.source.packets(tracks)
         self.seeks += 1
         packets = self.source.packets(tracks)
+        seen = self._first_of_each(packets, tracks, late_counts=time > 0)
+        if seen is None:
+            return None
+        self.position = min((packet_time(self.source, p) or 0.0 for p in seen), default=time)
+        return _chained(seen, packets)
+
+    def _first_of_each(
+        self, packets: Packets, tracks: list[Track], late_counts: bool
+    ) -> list[Packet] | None:
+        """Packets up to the first of each track from which it can be decoded; None: that is too late."""
         seen: list[Packet] = []
         missing = {track.index for track in tracks}
         while missing and len(seen) < PEEKED:
             packet = self._next(packets)
             if packet is None or not packet.size:
                 break
-            if time > 0 and packet.stream.index in missing and self._late(packet):
+            seen.append(packet)
+            if packet.stream.index not in missing or self._in_mid_group(packet):
+                continue
+            if late_counts and self._late(packet):
                 return None
             missing.discard(packet.stream.index)
-            seen.append(packet)
-        self.position = min((packet_time(self.source, p) or 0.0 for p in seen), default=time)
-        return _chained(seen, packets)
+        sight = self.sight
+        unseen = sight is not None and sight.need is not None and sight.track.index in missing
+        return None if late_counts and unseen else seen
+
+    def _in_mid_group(self, packet: Packet) -> bool:
+        """Whether it is of a picture that cannot be decoded without those before it."""
+        seen = self.sight is not None and packet.stream.index == self.sight.track.index
+        return seen and not packet.is_keyframe
 
     def _late(self, packet: Packet) -> bool:
         time = packet_time(self.source, packet)
@@ -267,6 +287,7 @@ class Passage:
         """Refuse a span whose end the file declares but does not hold."""
         if not self.ended:
             return
+        self.source.check_clock()
         parts = [part.track for part in (self.sight, self.sound) if part is not None]
         ends = [declared_end(self.source, track) for track in parts]
         due = min(span[1], max((end for end in ends if end is not None), default=0.0))
@@ -277,8 +298,10 @@ class Passage:
 
     def _frames_of(self, number: int) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
         found = [self.frames[time] for time in self.looks[number] if time in self.frames]
-        if len(found) < len(self.looks[number]) or len({f.shape for _, f in found}) != 1:
+        if len(found) < len(self.looks[number]):
             raise MediaError("corrupt", "its picture cannot be decoded")
+        if len({frame.shape for _, frame in found}) > 1:
+            raise MediaError("corrupt", "its picture changes its shape")
         return np.stack([frame for _, frame in found]), np.array([time for time, _ in found])
 
     def _audio_of(self, number: int, span: Span) -> dict[int, NDArray[np.float32]]:

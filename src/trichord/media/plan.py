@@ -92,7 +92,8 @@ class DecodePlan:
 class Limits:
     """What one file may cost before it is given up as `timeout` or `too_big`.
 
-    `memory_bytes` bounds the child's address space; `pixels` one picture, stored or handed out.
+    `memory_bytes` bounds the child's address space; `pixels` one picture, stored or handed out;
+    `seconds` how long a file may say that it is, a week by default.
     """
 
     wall_seconds: float = 120.0
@@ -100,6 +101,7 @@ class Limits:
     memory_bytes: int = 2 * 1024**3
     pixels: int = 8192 * 4320
     streams: int = 64
+    seconds: float = 7 * 86_400.0
     file_bytes: int | None = None
 
 

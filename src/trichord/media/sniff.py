@@ -52,6 +52,28 @@ def container_of(head: bytes) -> str | None:
 RIFFS = (b"RIFF", b"RF64", b"FORM")
 
 
+def canvas_of(head: bytes, container: str) -> tuple[int, int]:
+    """Width and height as a GIF or a WebP declares them; (0, 0) for whatever says it further on.
+
+    Of these two the libraries allocate the whole canvas when they open the file.
+    """
+    if container == "gif":
+        return _little(head, 6, 2), _little(head, 8, 2)
+    kind = head[12:16] if container == "webp" else b""
+    if kind == b"VP8X":
+        return _little(head, 24, 3) + 1, _little(head, 27, 3) + 1
+    if kind == b"VP8L":
+        sides = _little(head, 21, 4)
+        return (sides & 0x3FFF) + 1, (sides >> 14 & 0x3FFF) + 1
+    if kind == b"VP8 ":
+        return _little(head, 26, 2) & 0x3FFF, _little(head, 28, 2) & 0x3FFF
+    return 0, 0
+
+
+def _little(head: bytes, at: int, count: int) -> int:
+    return int.from_bytes(head[at : at + count], "little")
+
+
 def _iso_media(head: bytes) -> str | None:
     brand = head[8:12] if head[4:8] == b"ftyp" else b""
     if brand in (b"avif", b"avis"):

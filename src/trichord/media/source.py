@@ -1,5 +1,6 @@
 """A file opened safely for FFmpeg: regular, of an allowed container, leading to no other file."""
 
+import errno
 import io
 import os
 import stat
@@ -8,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trichord.media.failure import MediaError
+from trichord.media.failure import MediaError, refuse_hunger
 from trichord.media.plan import Limits
-from trichord.media.sniff import HEAD, PICTURES, container_of, missing_bytes
+from trichord.media.sniff import HEAD, PICTURES, canvas_of, container_of, missing_bytes
 
 ABSOLUTE = ("matroska", "flv")
 """Containers that declare when they end, by their own clock, instead of how long they last."""
@@ -75,6 +76,9 @@ class Source:
     origin: float = 0.0
     clocks: dict[int, tuple[int, int]] = field(default_factory=dict)
     """Seconds in a tick of each track, as a fraction: PyAV makes a new one whenever it is asked."""
+    dated: int = 0
+    undated: int = 0
+    """Packets read so far with a time stamp and without one."""
 
     @property
     def shortfall(self) -> str:
@@ -88,8 +92,31 @@ class Source:
         self.file.close()
 
     def packets(self, tracks: list[Track]) -> Packets:
-        """Packets of these tracks from the present position to the end."""
-        return self.av.demux(tracks)
+        """Packets of these tracks from the present position to the end.
+
+        Raises:
+            MediaError: one is encrypted. A decoder would make noise of it, and not always complain.
+        """
+        try:
+            for packet in self.av.demux(tracks):
+                if packet.has_sidedata("encryption_info"):
+                    raise MediaError("unsupported", "its content is encrypted")
+                if packet.pts is None and packet.dts is None:
+                    self.undated += packet.size > 0
+                else:
+                    self.dated += 1
+                yield packet
+        except IndexError:  # PyAV stumbles at the end over a track that appeared under way
+            return
+
+    def check_clock(self) -> None:
+        """Refuse a file of whose packets, as far as they were read, most say no time.
+
+        Raises:
+            MediaError: what it holds cannot be placed in time.
+        """
+        if self.undated > self.dated:
+            raise MediaError("corrupt", "most of its packets have no time stamp")
 
     def seconds(self, ticks: int | None, track: Track) -> float | None:
         """Seconds from the file's start for a time stamp of a track."""
@@ -100,6 +127,10 @@ class Source:
 
     def seek(self, seconds: float, track: Track) -> None:
         """Go to the last point at or before this time from which a track can be decoded."""
+        if self.container == "matroska" and self.video is not None:
+            track = (
+                self.video
+            )  # its index is of pictures: by another track the file is read through
         self.av.seek(int((max(0.0, seconds) + self.origin) / track.time_base), stream=track)
 
     def tracks(self) -> list[Track]:
@@ -116,13 +147,16 @@ def open_source(path: str | Path, limits: Limits) -> Source:
     try:
         resolved = Path(path).resolve(strict=True)
     except (OSError, RuntimeError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "no such file"
+        unnamed = os.strerror(errno.ELOOP) if isinstance(error, RuntimeError) else "no such file"
+        reason = getattr(error, "strerror", None) or unnamed
         raise MediaError("corrupt", f"cannot be opened: {reason}") from None
     file = CountedFile(resolved, limits)
     try:
-        container = container_of(file.read(HEAD))
+        head = file.read(HEAD)
+        container = container_of(head)
         if container is None:
             raise MediaError("unsupported", "its content is of no known media format")
+        check_pixels(*canvas_of(head, container), limits)
         source = Source(file, container, missing_bytes(file, container))
         file.seek(0)
         if container not in PICTURES:
@@ -200,13 +234,21 @@ def check_pixels(width: int, height: int, limits: Limits) -> None:
         )
 
 
-def duration_of(source: Source) -> float:
+def duration_of(source: Source, limits: Limits) -> float:
     """Seconds from the file's start to the end of its last chosen track.
 
     Where the container does not say, or only guesses, the packets are read through (not decoded).
+
+    Raises:
+        MediaError: longer than allowed: whoever cuts it into spans would get one for each lie.
     """
-    if source.av is None:
-        return 0.0
+    seconds = _declared_or_scanned_end(source) if source.tracks() else 0.0
+    if seconds > limits.seconds:
+        raise MediaError("too_big", f"{seconds:.0f} s long, the limit is {limits.seconds:.0f} s")
+    return seconds
+
+
+def _declared_or_scanned_end(source: Source) -> float:
     if source.container not in SCANNED:
         ends = [declared_end(source, track) for track in source.tracks()]
         if ends and None not in ends:
@@ -227,10 +269,18 @@ def declared_end(source: Source, track: Track) -> float | None:
 
 
 def _scanned_end(source: Source) -> float:
+    from av.error import FFmpegError
+
     end = 0.0
-    for packet in source.packets(source.tracks()):
-        end = max(end, packet_end(source, packet, packet_time(source, packet)))
-    source.seek(0.0, source.tracks()[0])
+    try:
+        for packet in source.packets(source.tracks()):
+            end = max(end, packet_end(source, packet, packet_time(source, packet)))
+    except FFmpegError as error:  # the rest is unreadable; what came before counts
+        refuse_hunger(error)
+    try:
+        source.seek(0.0, source.tracks()[0])
+    except FFmpegError:
+        raise MediaError("corrupt", "it cannot be read from its start again") from None
     return end
 
 

@@ -33,8 +33,10 @@ def load_still(source: Source, limits: Limits) -> tuple[Image.Image, int]:
         image.load()
         orientation = int(image.getexif().get(EXIF_ORIENTATION, 1))
         upright = ImageOps.exif_transpose(image)
-    except (OSError, SyntaxError, ValueError, KeyError, EOFError) as error:
-        raise MediaError("corrupt", f"not a readable picture: {error}") from None
+    except (MediaError, MemoryError):
+        raise
+    except Exception as error:  # whatever Pillow's readers come upon
+        raise MediaError("corrupt", f"not a readable picture: {error}"[:200]) from None
     return _rgb(upright), TURNS.get(orientation, 0)
 
 

@@ -23,6 +23,10 @@ class WireError(Exception):
     """The other side broke off or said something that is no message."""
 
 
+NONSENSE = (WireError, ValueError, KeyError, TypeError, OverflowError)
+"""What reading an answer raises that is none."""
+
+
 def send(stream: BufferedIOBase, header: Header, arrays: Arrays | None = None) -> None:
     """Write one message and flush it."""
     arrays = arrays or {}
@@ -51,7 +55,10 @@ def receive(stream: BufferedIOBase, limit: int) -> tuple[Header, Arrays]:
         raise WireError(f"malformed header: {error}") from None
     if sum(math.prod(shape) * dtype.itemsize for _, dtype, shape in shapes) > limit:
         raise WireError("arrays larger than the limit")
-    return header, {name: _fill(stream, dtype, shape) for name, dtype, shape in shapes}
+    try:
+        return header, {name: _fill(stream, dtype, shape) for name, dtype, shape in shapes}
+    except ValueError as error:  # no elements, but sides that numpy cannot count
+        raise WireError(f"malformed array: {error}") from None
 
 
 def _array_shape(

@@ -12,7 +12,7 @@ from threading import Timer
 from typing import cast
 
 from trichord.media.plan import Limits
-from trichord.media.wire import Arrays, Header, WireError, receive, send
+from trichord.media.wire import NONSENSE, Arrays, Header, WireError, receive, send
 
 START_SECONDS = 60.0
 PIPE_BYTES = 1024**2
@@ -56,7 +56,7 @@ class Worker:
         try:
             with self._deadline(child, self.limits.wall_seconds):
                 return self._talk(child, request, take)
-        except (WireError, OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, *NONSENSE) as error:
             raise self._died(child, error) from None
         except BaseException:
             self.kill()  # an answer half read cannot be taken up again

@@ -15,9 +15,10 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 from trichord.encoders.clap import ClapEncoder, ClapTextEncoder
-from trichord.encoders.clip import ClipTextEncoder, ClipVisionEncoder
+from trichord.encoders.clip import ClipTextEncoder
 from trichord.encoders.clip_audio import ClipAudioEncoder, SoundToken
 from trichord.encoders.encoder import Encoder
+from trichord.encoders.frames import VisionEncoder
 from trichord.media.decoded import Decoded
 from trichord.media.plan import DecodePlan
 from trichord.models.captioner import Captioner
@@ -26,7 +27,6 @@ from trichord.types import MODALITIES, Modality, UserError
 from trichord.types.tensors import Batch, Embeddings, Features, Padded, Words
 
 TextEncoder = ClipTextEncoder | ClapTextEncoder
-VisionEncoder = ClipVisionEncoder
 AudioEncoder = ClapEncoder | ClipAudioEncoder
 Toward = Literal["vision", "audio"]
 _TOKENIZING = Lock()

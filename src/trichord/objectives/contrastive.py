@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -16,21 +16,52 @@ from trichord.objectives.tiled import tiled_intra_nce, tiled_nce
 from trichord.types import TermName
 from trichord.types.tensors import Embeddings, Features, Side
 
-SIDES: dict[TermName, tuple[Side, Side]] = {
-    "av": ("audio", "vision"),
-    "at": ("audio", "text"),
-    "vt": ("vision", "text"),
-    "aa": ("audio", "masked"),
-    "mt": ("masked", "text"),
-    "tt": ("text", "text"),
-    "vv": ("vision", "vision"),
-    "ct": ("vision", "text"),
+
+@runtime_checkable
+class Loss(Protocol):
+    """A loss of pairs of rows, such as `tiled_nce`."""
+
+    def __call__(
+        self,
+        left: Float[Tensor, "pair dim"],
+        right: Float[Tensor, "pair dim"],
+        scale: Float[Tensor, ""],
+        directions: Directions,
+        /,
+        *,
+        tile: int,
+        groups: Int[Tensor, " pair"] | None,
+    ) -> Float[Tensor, ""]:
+        """The loss over the rows of all ranks, the same number on each; see `tiled_nce`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """What a contrastive term compares, and by which loss."""
+
+    left: Side
+    right: Side
+    loss: Loss = tiled_nce
+
+
+TERMS: dict[TermName, Term] = {
+    "av": Term("audio", "vision"),
+    "at": Term("audio", "text"),
+    "vt": Term("vision", "text"),
+    "aa": Term("audio", "masked", loss=tiled_intra_nce),
+    "mt": Term("masked", "text"),
+    "tt": Term("text", "text"),
+    "vv": Term("vision", "vision"),
+    "ct": Term("vision", "text"),
 }
-"""What each contrastive term compares; `ct` compares texts with clips, whose likeness the model's
-fusion gives."""
+"""All terms but that of words; `ct` compares texts with clips, whose likeness the model's fusion gives."""
+SIDES: dict[TermName, tuple[Side, Side]] = {
+    name: (term.left, term.right) for name, term in TERMS.items()
+}
+"""What each of them compares."""
 WRITES: TermName = "lm"
 """The one term that contrasts nothing."""
-
 
 PAIRS: tuple[TermName, ...] = ("av", "at", "vt")
 Absent = Literal["masked", "zeros"]
@@ -186,9 +217,7 @@ class Contrastive(nn.Module):
     ) -> Float[Tensor, ""]:
         one, other = (_pooled(embeddings.of(side))[usable] for side in SIDES[term])
         scale, directions, tile = self.scale(term), self.asking.directions, self.asking.tile
-        if term == "aa":
-            return tiled_intra_nce(one, other, scale, directions, tile=tile)
-        return tiled_nce(one, other, scale, directions, tile=tile, groups=groups)
+        return TERMS[term].loss(one, other, scale, directions, tile=tile, groups=groups)
 
     def _asked_clips(
         self,

@@ -41,7 +41,7 @@ def tiled_nce(
     """
     if ranks() == 1 and len(left) <= tile and groups is None:
         return info_nce(left, right, scale, directions)
-    left, right = _exact(left), _exact(right)
+    left, right = exact(left), exact(right)
     found = contrasts(left, right, scale, directions=directions, tile=tile)
     ways = [F.softplus(found.rivals[way] - found.partner).mean() for way in WAYS[directions]]
     loss = torch.stack(ways).mean()
@@ -57,6 +57,7 @@ def tiled_intra_nce(
     directions: Directions = "both",
     *,
     tile: int,
+    groups: Int[Tensor, " pair"] | None = None,
 ) -> Float[Tensor, ""]:
     """InfoNCE of sounds and their masked copies, in which other originals are negatives too.
 
@@ -66,15 +67,21 @@ def tiled_intra_nce(
         scale: Inverse temperature.
         directions: As for `intra_nce`.
         tile: As for `tiled_nce`.
+        groups: None: sounds are of no group.
 
     Returns:
         As `tiled_nce` does.
 
+    Raises:
+        ValueError: There are groups.
+
     Source: as for `intra_nce`.
     """
+    if groups is not None:
+        raise ValueError("Only texts are alike: sounds and their copies have no groups.")
     if ranks() == 1 and len(original) <= tile:
         return intra_nce(original, masked, scale, directions)
-    sides = _exact(original), _exact(masked)
+    sides = exact(original), exact(masked)
     found = contrasts(*sides, scale, directions=directions, tile=tile)
     ways: list[Tensor] = []
     for way in WAYS[directions]:
@@ -84,7 +91,7 @@ def tiled_intra_nce(
     return torch.stack(ways).mean().to(sides[0].dtype)
 
 
-def _exact(rows: Float[Tensor, "pair dim"]) -> Float[Tensor, "pair dim"]:
+def exact(rows: Float[Tensor, "pair dim"]) -> Float[Tensor, "pair dim"]:
     """The rows in single precision at least: scores of half-precision vectors are summed in it."""
     return rows.to(torch.promote_types(rows.dtype, torch.float32))
 

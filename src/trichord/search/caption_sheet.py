@@ -1,6 +1,5 @@
 """Contact sheets of captions: moments as pictures, with what was written of them, and what people said."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +25,9 @@ from trichord.search.sheet import (
     clock,
     fitted,
     font,
+    write_png,
 )
-from trichord.types import Moment, UserError
-from trichord.types.files import write_atomically
+from trichord.types import Moment
 
 MOST = 24
 """Moments on a sheet."""
@@ -54,11 +53,7 @@ def write_caption_sheet(path: Path, shown: Sequence[Shown], decoder: Decoder, ti
     Raises:
         UserError: The name does not end in .png, or the place cannot be written to.
     """
-    if path.suffix.lower() != ".png":
-        raise UserError(f"{path}: contact sheets are PNG files: give a name that ends in .png.")
-    content = io.BytesIO()
-    draw_caption_sheet(shown[:MOST], decoder, title).save(content, "PNG")
-    write_atomically(path, content.getvalue())
+    write_png(path, lambda: draw_caption_sheet(shown[:MOST], decoder, title))
 
 
 def draw_caption_sheet(shown: Sequence[Shown], decoder: Decoder, title: str) -> Image.Image:

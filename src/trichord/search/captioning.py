@@ -16,7 +16,7 @@ from trichord.media.probe import USABLE, Status
 from trichord.models.decoding import Decoding, Written, write
 from trichord.models.embedder import Embedder
 from trichord.search.checking import EVEN, Shown, Texts, Weights, best, likeness, own_ranks
-from trichord.search.collection import Collection, under
+from trichord.search.collection import Collection
 from trichord.search.cutting import Cut, CutFile, cut_files
 from trichord.search.reading import DECODED_AHEAD, MOMENTS_AT_ONCE, batches, decode_files
 from trichord.search.table import Note
@@ -229,7 +229,7 @@ def cut_in(
         there = spans.setdefault(row["file"], [])
         if row["status"] in USABLE and (replacing or row["caption"] is None):
             there.append((row["start"], row["end"]))
-    chosen = _below(collection, spans, places) if places else set(spans)
+    chosen = collection.at(places, spans) if places else set(spans)
     return [CutFile(file, kept) for file, kept in spans.items() if kept and file in chosen]
 
 
@@ -298,19 +298,6 @@ def _vectors_as_they_are(collection: Collection) -> Generator[None]:
         there = collection.description.calibration
         if measured and there is not None:
             collection.keep(there, collection.table.version)
-
-
-def _below(collection: Collection, files: Iterable[str], places: Sequence[Path]) -> set[str]:
-    chosen: set[str] = set()
-    known = list(files)
-    for place in places:
-        below = under(known, place)
-        if not below:
-            raise UserError(
-                f"{place}: {collection.name} has no such file and none in such a folder."
-            )
-        chosen.update(below)
-    return chosen
 
 
 def _candidates(written: Sequence[Written]) -> tuple[Candidate, ...]:

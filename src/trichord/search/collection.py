@@ -166,17 +166,30 @@ class Collection:
         Raises:
             UserError: The collection has no file there, or cannot be changed.
         """
-        known = self.table.files()
+        chosen = sorted(self.at(places, self.table.files()))
+        with self.writing():
+            self.table.remove(chosen)
+            self.table.compact()
+        return tuple(chosen)
+
+    def at(self, places: Iterable[Path], known: Iterable[str]) -> set[str]:
+        """Which of its files are these places or lie below them.
+
+        Args:
+            places: Files and folders, which need not exist any more.
+            known: The files of the collection.
+
+        Raises:
+            UserError: There is none at a place.
+        """
         chosen: set[str] = set()
+        files = list(known)
         for place in places:
-            below = under(known, place)
+            below = under(files, place)
             if not below:
                 raise UserError(f"{place}: {self.name} has no such file and none in such a folder.")
-            chosen |= set(below)
-        with self.writing():
-            self.table.remove(sorted(chosen))
-            self.table.compact()
-        return tuple(sorted(chosen))
+            chosen.update(below)
+        return chosen
 
     def annotate(self, file: str | Path, notes: Sequence[Note]) -> None:
         """Say what moments of a file show, in words and tags, to search by.

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
 
 from trichord.search.combination import Combined
 from trichord.search.gallery import Gallery
+from trichord.search.hits import numbers
 from trichord.types import UserError
 
 Values = tuple[float | None, ...]
@@ -45,13 +45,7 @@ def curve_over(file: str, combined: Combined, gallery: Gallery) -> Curve:
         file=file,
         start=tuple(gallery.start[rows].tolist()),
         end=tuple(gallery.end[rows].tolist()),
-        sight=_where(has_vision, seen),
-        sound=_where(has_audio, heard),
-        score=_where((sight > 0) | (sound > 0), seen + heard),
-    )
-
-
-def _where(there: Bool[np.ndarray, " row"], values: Float[np.ndarray, " row"]) -> Values:
-    return tuple(
-        value if has else None for value, has in zip(values.tolist(), there.tolist(), strict=True)
+        sight=tuple(numbers(has_vision, seen)),
+        sound=tuple(numbers(has_audio, heard)),
+        score=tuple(numbers((sight > 0) | (sound > 0), seen + heard)),
     )

@@ -16,7 +16,8 @@ from trichord.search.cutting import Cut
 from trichord.search.gallery import Gallery
 from trichord.search.grouping import EACH, Group, group, leading
 from trichord.search.hits import hits_of
-from trichord.search.loaded import Loaded, Mask
+from trichord.search.loaded import Loaded
+from trichord.search.nearest.neighbours import Allowed
 from trichord.search.nearest.structures import Settings
 from trichord.search.query import Part, Query, Weights
 from trichord.search.query_model import QueryModel, whole
@@ -45,7 +46,7 @@ class Prepared:
     weights: Weights
     loaded: Loaded
     combined: Combined
-    allowed: Mask | None
+    allowed: Allowed | None
 
     @property
     def text(self) -> str:
@@ -306,7 +307,7 @@ def _require(k: int, rerank: int) -> None:
         raise UserError(f"--rerank is {rerank}: give a number of moments, or 0 for none.")
 
 
-def _allowed(query: Query, gallery: Gallery) -> Mask | None:
+def _allowed(query: Query, gallery: Gallery) -> Allowed | None:
     """Which moments a query may find; None: all."""
     likes = [part for part in query.parts if part.kind == "moment"]
     if query.where.open and not likes:
@@ -317,7 +318,7 @@ def _allowed(query: Query, gallery: Gallery) -> Mask | None:
     return allowed
 
 
-def _leave_out(part: Part, gallery: Gallery, allowed: Mask) -> None:
+def _leave_out(part: Part, gallery: Gallery, allowed: Allowed) -> None:
     """A moment, and those of its file that overlap it."""
     rows = gallery.rows_of(part.given)
     row = gallery.row_of(part.given, part.start)

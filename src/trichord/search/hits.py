@@ -18,8 +18,8 @@ def hits_of(settled: Settled, gallery: Gallery) -> list[Hit]:
     columns = zip(
         gallery.moments_of(rows),
         (seen + heard).tolist(),
-        _where(gallery.has_vision[rows], seen),
-        _where(gallery.has_audio[rows], heard),
+        numbers(gallery.has_vision[rows], seen),
+        numbers(gallery.has_audio[rows], heard),
         _tags(rows, gallery),
         _parts(settled),
         strict=True,
@@ -32,12 +32,12 @@ def hits_of(settled: Settled, gallery: Gallery) -> list[Hit]:
 
 def _parts(settled: Settled) -> list[Parts]:
     """What each part of the query gave to each row, as pairs of sight and sound."""
-    sights, sounds = (_where(~np.isnan(one), one) for one in (settled.sight.T, settled.sound.T))
+    sights, sounds = (numbers(~np.isnan(one), one) for one in (settled.sight.T, settled.sound.T))
     return [tuple(zip(*pair, strict=True)) for pair in zip(sights, sounds, strict=True)]
 
 
-def _where(there: np.ndarray, values: Float[np.ndarray, "..."]) -> list[Any]:
-    """Numbers of Python's, None where there is none."""
+def numbers(there: np.ndarray, values: Float[np.ndarray, "..."]) -> list[Any]:
+    """Values as numbers of Python's, None where there are none."""
     found = values.astype(object)
     found[~there] = None
     return found.tolist()

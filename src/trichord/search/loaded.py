@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, UInt8
 
 from trichord.search.backdrop import BACKDROP, calibrate_by
 from trichord.search.candidates import Candidates, Proposed, Scored, Sifted
@@ -14,9 +14,11 @@ from trichord.search.collection import Collection
 from trichord.search.combination import Centre, Combined, Rows, Settled
 from trichord.search.gallery import Gallery, Vectors
 from trichord.search.nearest.exact import Exact, products
-from trichord.search.nearest.structures import Settings, Structures
+from trichord.search.nearest.files import StructureFiles
+from trichord.search.nearest.neighbours import Allowed
+from trichord.search.nearest.structures import HELD_OUT, SIDES, Settings, Structures
 from trichord.search.query_vectors import TextVectors
-from trichord.search.yardstick import Calibration
+from trichord.search.yardstick import Calibration, evenly
 from trichord.types import Moment
 
 if TYPE_CHECKING:  # a single search never loads torch
@@ -28,12 +30,9 @@ SPARSE = 0.25
 """Where less of the gallery is allowed, its rows are gathered, else all are scored."""
 SIFTED_FROM = 20_000
 """Moments from which on a sieve is worth its memory: fewer are all scored in 2 ms a search."""
-QUERIES = 200
-"""Pictures, and sounds, that a structure's recall is measured with."""
 CAPTIONS = 65_536
 """Captions of found moments that are remembered."""
 
-Mask = Bool[np.ndarray, " moment"]
 Scores = Float[np.ndarray, "query row"]
 
 
@@ -95,16 +94,19 @@ class Loaded:
         usual = token == collection.sound_token(None)
         # None while the first indexing is under way: what is there can be searched all the same.
         kept = collection.description.calibration if usual else None
-        structures = None
+        structures, cache = None, collection.storage.cache / "nearest"
         if len(gallery) > (settings or Settings()).exact_up_to:
             structures = Structures(
-                collection.storage.cache / "nearest",
+                cache,
                 gallery,
                 version,
                 held_out(texts, gallery),
                 settings or Settings(),
                 lasting=token is None or token in collection.description.sound_tokens,
             )
+        else:  # there may have been more of them
+            for side in SIDES:
+                StructureFiles(cache, version, passing=False).sweep(side)
         return cls(
             collection=collection,
             version=version,
@@ -134,7 +136,7 @@ class Loaded:
             self.sieving.close()
 
     def candidates(
-        self, asked: Sequence[Combined], allowed: Sequence[Mask | None]
+        self, asked: Sequence[Combined], allowed: Sequence[Allowed | None]
     ) -> list[Candidates]:
         """Where the best of each query are, looked for in one pass over the vectors for all queries.
 
@@ -258,15 +260,15 @@ def held_out(texts: TextVectors, gallery: Gallery) -> dict[str, Float[np.ndarray
 
 
 def _between(
-    vectors: Float[np.ndarray, "moment dim"], present: Mask
+    vectors: Float[np.ndarray, "moment dim"], present: Allowed
 ) -> Float[np.ndarray, "query dim"]:
     rows = np.flatnonzero(present[:-1] & present[1:])
-    rows = rows[(np.arange(min(len(rows), QUERIES)) * len(rows)) // max(1, min(len(rows), QUERIES))]
+    rows = rows[evenly(len(rows), HELD_OUT)]
     sums = vectors[rows] + vectors[rows + 1]
     return sums / np.linalg.norm(sums, axis=1, keepdims=True).clip(min=1e-6)
 
 
-def _needed(allowed: Sequence[Mask | None]) -> Rows | None:
+def _needed(allowed: Sequence[Allowed | None]) -> Rows | None:
     """The rows that any query may find where those are few; None where all are to be scored."""
     masks = [mask for mask in allowed if mask is not None]
     if not masks or len(masks) < len(allowed):

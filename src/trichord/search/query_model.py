@@ -1,4 +1,4 @@
-"""The model of a collection, of which a search by text needs the text tower alone."""
+"""The model of a collection, of which a search by text needs the text towers alone."""
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -15,30 +15,40 @@ if TYPE_CHECKING:  # a search by text never loads torch
 
 
 class QueryModel:
-    """An aligned model whose texts are read without torch, and which is loaded for all else.
+    """A model whose texts are read without torch, and which is loaded for all else.
 
     Attributes:
         fingerprint: Of the model.
-        aligned: Always: there is one text tower.
     """
 
-    aligned = True
-
     def __init__(
-        self, fingerprint: str, text: PlainText, load: "Callable[[], Embedder]", *, reranks: bool
+        self,
+        fingerprint: str,
+        text: PlainText,
+        sound_text: PlainText | None,
+        load: "Callable[[], Embedder]",
+        *,
+        reranks: bool,
     ) -> None:
         """Put it off.
 
         Args:
             fingerprint: Of the model.
             text: Its text tower.
+            sound_text: The one of its own towards sound, where it has one.
             load: Loads the model.
             reranks: Whether its fusion reads text and moment together.
         """
         self.fingerprint = fingerprint
         self._text = text
+        self._sound_text = sound_text
         self._load = load
         self._reranks = reranks
+
+    @property
+    def aligned(self) -> bool:
+        """Whether sight and sound share a space, and one text tower."""
+        return self._sound_text is None
 
     @cached_property
     def whole(self) -> "Embedder":
@@ -53,8 +63,14 @@ class QueryModel:
     def embed_text(
         self, texts: Sequence[str], toward: Literal["vision", "audio"] = "vision"
     ) -> Float[np.ndarray, "text dim"]:
-        """Unit vectors of texts, each at least a word; `toward` makes no difference here."""
-        return self._text.embed(texts)
+        """Unit vectors of texts, each at least a word.
+
+        Args:
+            texts: Over-long ones lose their end.
+            toward: What the vectors will be compared with; matters while `aligned` is False.
+        """
+        tower = self._sound_text if toward == "audio" and self._sound_text else self._text
+        return tower.embed(texts)
 
 
 def whole(model: "Embedder | QueryModel") -> "Embedder":

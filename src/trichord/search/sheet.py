@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,10 +41,19 @@ def write_sheet(path: Path, hits: Sequence[Hit], decoder: Decoder, title: str, n
     Raises:
         UserError: The name does not end in .png, or the place cannot be written to.
     """
+    write_png(path, lambda: draw_sheet(hits, decoder, title, note))
+
+
+def write_png(path: Path, draw: Callable[[], Image.Image]) -> None:
+    """Draw a contact sheet and write it as PNG.
+
+    Raises:
+        UserError: The name does not end in .png, or the place cannot be written to.
+    """
     if path.suffix.lower() != ".png":
         raise UserError(f"{path}: contact sheets are PNG files: give a name that ends in .png.")
     content = io.BytesIO()
-    draw_sheet(hits, decoder, title, note).save(content, "PNG")
+    draw().save(content, "PNG")
     write_atomically(path, content.getvalue())
 
 

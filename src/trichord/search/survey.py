@@ -38,16 +38,22 @@ def media_at(places: Sequence[Path]) -> list[Path]:
     for place in places:
         if not place.exists():
             raise UserError(f"{place}: no such file or folder: check the path.")
-        if not place.is_dir() and not (place.is_file() and (is_media(place) or holds_media(place))):
+        below = media_under(whereabouts(place))
+        if not below and not place.is_dir():
             raise UserError(f"{place} is no media file: give a video, sound, picture or folder.")
-        absolute = whereabouts(place)
-        below = media_of(absolute) if place.is_dir() else [absolute]
         if not below:
             raise UserError(
                 f"{place} has no media files: give a folder with videos, sounds or pictures."
             )
         found.update(below)
     return sorted(found)
+
+
+def media_under(place: Path) -> list[Path]:
+    """The media files of a folder, or the place itself; none where it has gone or is none."""
+    if place.is_dir():
+        return media_of(place)
+    return [place] if place.is_file() and (is_media(place) or holds_media(place)) else []
 
 
 def survey(known: dict[str, KnownFile], files: Sequence[Path]) -> Survey:

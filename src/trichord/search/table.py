@@ -20,6 +20,7 @@ from trichord.search.entries import (
     Vector,
     entries_of,
     known_files,
+    require_as_stored,
     rows_of,
     schema_of,
 )
@@ -43,7 +44,7 @@ INDEXED_FROM = 50_000
 """Rows from which on looking up a file's rows goes by an index."""
 KEPT = timedelta(minutes=10)
 """Replaced rows stay on the disk at least so long: for who began to read them before."""
-COLUMNS = (*SPAN, "vision", "audio")
+COLUMNS = (*SPAN, "vision", "audio", "checksum")
 """What a gallery is made of."""
 SEED = 0
 """Of samples."""
@@ -119,6 +120,20 @@ class MomentTable(LanceTable):
             if sum(size < FRAGMENT_ROWS for size in sizes) >= FRAGMENTS:
                 _join(now)
 
+    def touch(self, versions: Sequence[FileVersion]) -> None:
+        """Say when files were changed whose bytes are those that they had; nothing else is written."""
+        if not versions:
+            return
+        with self.changing() as table:
+            times = {version.file: version.mtime_ns for version in versions}
+            self._amend(
+                table,
+                [
+                    {"id": one["id"], "mtime_ns": times[one["file"]]}
+                    for one in self._spans(sorted(times))
+                ],
+            )
+
     def remove(self, files: Sequence[str]) -> None:
         """Delete files; repeated after an interruption it has the same result."""
         for i in range(0, len(files), FILES_AT_ONCE):
@@ -145,7 +160,7 @@ class MomentTable(LanceTable):
 
     def files(self, named: Sequence[str] | None = None) -> dict[str, KnownFile]:
         """Every file of the table by its path, in order of path, or those of some paths."""
-        columns = [*VERSION, "start", "status", "findable"]
+        columns = [*VERSION, "start", "status", "reason", "findable"]
         if named is None:
             return known_files(self.rows(columns))
         found: dict[str, KnownFile] = {}
@@ -155,11 +170,15 @@ class MomentTable(LanceTable):
         return dict(sorted(found.items()))
 
     def read(self, files: Sequence[str]) -> list[FileEntries]:
-        """All that is known of some files, those that are unknown left out."""
+        """All that is known of some files, those that are unknown left out.
+
+        Raises:
+            UserError: Vectors are not as they were stored.
+        """
         found: list[FileEntries] = []
         for i in range(0, len(files), FILES_AT_ONCE):
             rows = self.rows(self.schema.names, filter=among("file", files[i : i + FILES_AT_ONCE]))
-            found += entries_of(rows.sort_by(ORDER))
+            found += entries_of(require_as_stored(rows.sort_by(ORDER)))
         return found
 
     def gallery(self, token: float | None = None) -> Gallery:
@@ -167,6 +186,9 @@ class MomentTable(LanceTable):
 
         Args:
             token: From verbal (0) to nonverbal (1); None: the first that is stored.
+
+        Raises:
+            UserError: Vectors are not as they were stored.
         """
         table = self.now
         count = 0 if table is None else table.count_rows()
@@ -191,7 +213,8 @@ class MomentTable(LanceTable):
 
     def _gathered(self, portions: Iterable[Any], count: int, token: float | None = None) -> Gallery:
         dims = self.vision_dim, self.audio_width, self.audio_dim
-        return gather(portions, count, dims, lambda stored: self._heard(stored, token))
+        as_stored = map(require_as_stored, portions)
+        return gather(as_stored, count, dims, lambda stored: self._heard(stored, token))
 
     def _heard(self, stored: Vectors, token: float | None) -> Vectors:
         tokens = self.sound_tokens
@@ -240,6 +263,8 @@ class MomentTable(LanceTable):
                 self._say(table, said)
 
     def _spans(self, files: Sequence[str]) -> list[dict[str, Any]]:
+        if not files:
+            return []
         rows = self.rows(["id", "file", "start", "end"], filter=among("file", files))
         return rows.to_pylist()
 
@@ -247,17 +272,27 @@ class MomentTable(LanceTable):
         """Replace captions and tags of moments by their ids."""
         if not said:
             return
-        rows = [{"id": name, **_together(notes)} for name, notes in said.items()]
-        schema = pa.schema([self.schema.field(name) for name in ("id", "caption", "tags")])
-        update = table.merge_insert("id").when_matched_update_all()
-        update.execute(pa.Table.from_pylist(rows, schema=schema))
+        self._amend(table, [{"id": name, **_together(notes)} for name, notes in said.items()])
         require_index(self.now, "caption", "INVERTED")
 
-    def notes(self) -> dict[str, list[Note]]:
-        """All captions and tags, by file."""
+    def _amend(self, table: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Replace some columns of moments, which stand by their ids; the other columns are not read."""
+        if rows:
+            schema = pa.schema([self.schema.field(name) for name in rows[0]])
+            update = table.merge_insert("id").when_matched_update_all()
+            update.execute(pa.Table.from_pylist([*rows], schema=schema))
+
+    def moments(self, files: Sequence[str]) -> list[Moment]:
+        """The moments of some files, in order of file and start."""
+        spans = sorted((one["file"], one["start"], one["end"]) for one in self._spans(files))
+        return [Moment(file=file, start=start, end=end) for file, start, end in spans]
+
+    def notes(self, files: Sequence[str] | None = None) -> dict[str, list[Note]]:
+        """All captions and tags, by file, or those of some files."""
         there = ["file", "start", "end", "caption", "tags"]
-        said = "caption IS NOT NULL OR tags IS NOT NULL"
-        rows = self.rows(there, needs="tags", filter=said).sort_by(ORDER)
+        said = "(caption IS NOT NULL OR tags IS NOT NULL)"
+        chosen = said if files is None else f"{said} AND {among('file', files)}"
+        rows = self.rows(there, needs="tags", filter=chosen).sort_by(ORDER)
         return {
             file: [(one["start"], one["end"], one["caption"], one["tags"] or ()) for one in same]
             for file, same in groupby(rows.to_pylist(), key=itemgetter("file"))

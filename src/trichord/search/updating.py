@@ -1,5 +1,6 @@
 """Files of a collection made as they are now: read, taken over from another name, or taken out."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -16,7 +17,7 @@ from trichord.search.cutting import Cut, cut_files
 from trichord.search.notes import NoteTaker
 from trichord.search.reading import batches, read_files
 from trichord.search.survey import Survey, survey
-from trichord.search.table import Entry, FileEntries, FileVersion, KnownFile
+from trichord.search.table import Entry, FileEntries, FileVersion, KnownFile, Note
 from trichord.search.yardstick import MOMENTS
 
 Change = Literal["unchanged", "same", "new", "changed", "removed"]
@@ -30,6 +31,8 @@ MOMENTS_A_COMMIT = 64
 """Moments after which whole files are stored: about what an interruption can cost."""
 FILES_AT_ONCE = 16
 """Files whose vectors are taken over together."""
+FILES_TOLD = 256
+"""Files of which a manifest's words are stored together."""
 ENTRIES_AHEAD = 2 * MOMENTS_A_COMMIT
 """Moments with vectors that wait while others are being stored."""
 CHANGES_AHEAD = 64
@@ -103,34 +106,38 @@ class Update:
     def _tell(self, plan: Survey) -> None:
         """Say of unchanged files what is told of them, where nothing was said."""
         files = [one.version.file for one in plan.unchanged if one.version.file in self.taker.told]
-        if not files:
-            return
-        table, said = self.collection.table, self.collection.table.notes()
-        for group in batches([file for file in files if file not in said], FILES_AT_ONCE):
+        table = self.collection.table
+        for group in batches(files, FILES_TOLD):
             with self.collection.writing():  # what another process says meanwhile stays
-                table.put([self._told(one) for one in table.read(group)])
-
-    def _told(self, file: FileEntries) -> FileEntries:
-        told = ((entry, *self.taker.told.of(entry.moment)) for entry in file.entries)
-        entries = (replace(entry, caption=caption, tags=tags) for entry, caption, tags in told)
-        return replace(file, entries=tuple(entries))
+                said = table.notes(group)
+                told: dict[str, list[Note]] = defaultdict(list)
+                for moment in table.moments([file for file in group if file not in said]):
+                    caption, tags = self.taker.told.of(moment)
+                    if caption or tags:
+                        told[moment.file].append((moment.start, moment.end, caption, tags))
+                if told:
+                    table.annotate_same(told)
 
     def _take_over(self, plan: Survey) -> Iterator[Indexed]:
         """Give vectors of known bytes to new names; where they changed meanwhile, the file is read."""
         table = self.collection.table
         for group in batches(plan.same, FILES_AT_ONCE):
-            renewed: list[FileEntries] = []
             with self.collection.writing():
-                files = [holder for _, holder in group]
-                held = {one.version.file: one for one in table.read(files)}
-                for version, holder in group:
-                    source = held.get(holder)
-                    if source is None or source.version.signature != version.signature:
-                        plan.read.append(version)
-                    else:
-                        renewed.append(_renamed(source, version))
-                table.put(renewed)
-            yield from (_stored(one, "same") for one in renewed)
+                held = table.files([holder for _, holder in group])
+                valid = [
+                    one
+                    for one in group
+                    if one[1] in held and held[one[1]].version.signature == one[0].signature
+                ]
+                moved = [(version, holder) for version, holder in valid if version.file != holder]
+                holders = sorted({holder for _, holder in moved})
+                whole = {one.version.file: one for one in table.read(holders)}
+                table.put([_renamed(whole[holder], version) for version, holder in moved])
+                table.touch([version for version, holder in valid if version.file == holder])
+            plan.read.extend(version for version, holder in group if (version, holder) not in valid)
+            for version, holder in valid:
+                there = replace(held[holder], version=version)
+                yield replace(_known(there, "same"), reason=there.reason)
 
     def _read(
         self, files: Sequence[FileVersion], known: dict[str, KnownFile], overlap: Overlap

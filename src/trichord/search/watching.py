@@ -7,12 +7,12 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from trichord.corpora.footage import holds_media, is_media, media_of
 from trichord.media.decoder import Decoder
 from trichord.models.embedder import Embedder
 from trichord.search.collection import Collection, under, whereabouts
 from trichord.search.notes import NoteTaker, Told
 from trichord.search.speech import speech_detector
+from trichord.search.survey import media_under
 from trichord.search.updating import Indexed, Update, settle
 from trichord.types import Clip, UserError
 
@@ -126,18 +126,12 @@ def watch(
 def _brought(update: Update, paths: Sequence[Path]) -> Iterator[Indexed]:
     """Bring paths up to date that may be files, or folders with all below them, or gone."""
     known = update.collection.table.files()
-    files = sorted({file for path in paths for file in _media_at(path)})
+    files = sorted({file for path in paths for file in media_under(path)})
     gone = {file for path in paths for file in under(known, path)} - {str(file) for file in files}
     if files or gone:
         done = update.run(known, files, sorted(gone))
         yield from (one for one in done if one.change != "unchanged")
         settle(update.collection, update.model)
-
-
-def _media_at(path: Path) -> list[Path]:
-    if path.is_dir():
-        return media_of(path)
-    return [path] if path.is_file() and (is_media(path) or holds_media(path)) else []
 
 
 def _changes(places: Sequence[Path], stop: Event | None) -> Iterator[list[Path]]:

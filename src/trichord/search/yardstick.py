@@ -71,7 +71,7 @@ def calibrate(
     def among(
         rows: Bool[np.ndarray, " moment"], toward_sight: str, toward_sound: str
     ) -> Background:
-        chosen = np.flatnonzero(rows)[_evenly(int(rows.sum()), QUERIES)]
+        chosen = np.flatnonzero(rows)[evenly(int(rows.sum()), QUERIES)]
         vectors = {"vision": some.vision[chosen], "audio": some.audio[chosen]}
         comparable = aligned or toward_sight == "vision", aligned or toward_sound == "audio"
         return Background(
@@ -91,9 +91,10 @@ def calibrate(
 
 def thinned(gallery: Gallery, most: int) -> Gallery:
     """At most so many moments, evenly chosen."""
-    return gallery.take(_evenly(len(gallery), most))
+    return gallery.take(evenly(len(gallery), most))
 
 
-def _evenly(count: int, most: int) -> Int[np.ndarray, " kept"]:
+def evenly(count: int, most: int) -> Int[np.ndarray, " kept"]:
+    """At most so many rows of a count, as far apart as they can be."""
     kept = min(count, most)
     return (np.arange(kept, dtype=np.int64) * count) // max(1, kept)

@@ -50,7 +50,7 @@ def create(
         roots: Folders from which clients may have files added; their names are shown from there.
         allowance: What clients may cost.
     """
-    allowance = allowance or Allowance()
+    allowance, access = allowance or Allowance(), access or Access()
     counters = Metrics()
     app = FastAPI(
         title="Trichord",
@@ -66,15 +66,24 @@ def create(
     )
     app.state.archive = archive = Archive(engine, roots, allowance, counters)
     app.state.plainly = archive.plainly
-    answer_errors(app)
+    answer_errors(app, router.routes)
     app.include_router(router)
     app.mount("/static", Page(directory=PAGE, check_dir=False), name="static")
     app.add_route("/", _index, include_in_schema=False)
+    if access.token is not None:
+        _ask_for_token(app.openapi())
     # The last added is the outermost.
     app.add_middleware(Doors, allowance=allowance)
-    app.add_middleware(Guard, access=access or Access())
+    app.add_middleware(Guard, access=access)
     app.add_middleware(Counted, metrics=counters)
     return app
+
+
+def _ask_for_token(document: dict[str, Any]) -> None:
+    """Say in the description which requests show the token."""
+    document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    document["security"] = [{"token": []}]
+    document["paths"]["/api/health"]["get"]["security"] = []
 
 
 class Page(StaticFiles):

@@ -106,11 +106,6 @@ def file_id(file: str) -> str:
     return blake2b(file.encode(), digest_size=FILE_DIGITS // 2).hexdigest()
 
 
-def moment_id(moment: Moment) -> str:
-    """What clients call a moment."""
-    return Named(file_id(moment.file), "", "video").moment(moment.start)
-
-
 def _common_folder(files: Sequence[str]) -> str:
     if not files:
         return ""

@@ -2,13 +2,14 @@
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Route
 
 from trichord.types import UserError
 
@@ -59,13 +60,15 @@ def withheld(sentence: str, secrets: Mapping[str, str]) -> str:
     return PATH.sub("(a path)", sentence)[:MOST]
 
 
-def answer_errors(app: FastAPI) -> None:
-    """Answer whatever is raised in the routes of an app."""
+def answer_errors(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
+    """Answer whatever is raised in the routes of an app; `routes` are those that it includes."""
 
     async def refused(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         if error.detail == HTTPStatus(error.status_code).phrase:  # Starlette's own
-            return _said(error.status_code, _PLAIN.get(error.status_code, error.detail))
+            plain = _PLAIN.get(error.status_code, error.detail)
+            allowed = _allowed(error, request.scope["path"], [*routes, *request.app.routes])
+            return _said(error.status_code, plain, allowed)
         return refusal(error)
 
     async def invalid(request: Request, error: Exception) -> JSONResponse:
@@ -88,6 +91,18 @@ _PLAIN = {
     404: "There is nothing here: see /openapi.json for what there is.",
     405: "This cannot be done here: see /openapi.json for what can.",
 }
+
+
+def _allowed(error: HTTPException, path: str, routes: Sequence[BaseRoute]) -> Mapping[str, str]:
+    """The headers of an error; where a method is not allowed, they name all that are.
+
+    Starlette names those of the first route of a path only, and none of a folder's.
+    """
+    if error.status_code != 405:
+        return error.headers or {}
+    there = (one for one in routes if isinstance(one, Route) and one.path_regex.match(path))
+    methods = {method for route in there for method in route.methods or ()}
+    return {"Allow": ", ".join(sorted(methods or {"GET", "HEAD"}))}
 
 
 def _first(error: RequestValidationError) -> str:

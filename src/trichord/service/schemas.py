@@ -1,10 +1,19 @@
 """Requests and responses as JSON."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    model_validator,
+)
 
 TEXT = 2000
 """Characters of a text; encoders read less than a tenth of it."""
@@ -12,37 +21,66 @@ PARTS = 16
 TEXTS = 64
 MOST_HITS = 1000
 MOST_RERANKED = 100
+SHOWN = r"^(?![/~])(?!([\s\S]*/)?\.{1,2}(/|(?![\s\S])))"
+"""A path as the names of hits show it: it does not begin at a folder of the server's, nor go up."""
+TIME = r"^(19\d\d|20\d\d|21\d\d)-\d\d-\d\d([Tt ]|(?![\s\S]))"
+"""A date, and what follows it if anything; of a year that files are of."""
 
 
-def _of_files(time: datetime) -> datetime:
-    if not 1900 <= time.year <= 2200:
-        raise ValueError("a time between the years 1900 and 2200")
+def _of_files(time: object) -> object:
+    if not isinstance(time, str) or not re.match(TIME, time):
+        raise ValueError("a time such as 2024-05-01T12:00:00Z, between the years 1900 and 2199")
     return time
 
 
 def _as_shown(path: str) -> str:
-    if path.startswith(("/", "~")) or {".", ".."} & set(path.split("/")):
+    if not re.match(SHOWN, path):
         raise ValueError("a folder, a file or a pattern as the names of hits show it")
     return path
 
 
+def _whole(number: object) -> object:
+    """JSON has one kind of number: 20.0 is 20."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+def _one_of(**shapes: dict[str, Any]) -> dict[str, Any]:
+    """In the description of a request: exactly one of these fields is there, in this shape."""
+    return {
+        "oneOf": [
+            {"required": [name], "properties": {name: shape}} for name, shape in shapes.items()
+        ]
+    }
+
+
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern="^[0-9a-f]+$")]
 """What the service calls a file, a moment, an upload or a job."""
+WHOLE = BeforeValidator(_whole)
 Text = Annotated[str, Field(min_length=1, max_length=TEXT)]
 Weight = Annotated[FiniteFloat, Field(ge=0, le=1000)]
 Seconds = Annotated[FiniteFloat, Field(ge=0)]
-Time = Annotated[datetime, AfterValidator(_of_files)]
+Time = Annotated[
+    datetime,
+    Field(strict=False, json_schema_extra={"pattern": TIME}),
+    BeforeValidator(_of_files),
+]
 Side = Literal["sight", "sound", "both"]
 
 
 class Strict(BaseModel):
-    """A request: a name it does not know is a mistake, not something to pass over."""
+    """A request: a name it does not know is a mistake, and so is a number written as a text."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class PartAsked(Strict):
     """One thing to search for: exactly one of `text`, `upload` and `moment`."""
+
+    model_config = ConfigDict(
+        json_schema_extra=_one_of(
+            text={"type": "string"}, upload={"type": "string"}, moment={"type": "string"}
+        )
+    )
 
     text: Text | None = None
     upload: Name | None = None
@@ -70,6 +108,7 @@ class Where(Strict):
     path: Annotated[str, Field(max_length=1000), AfterValidator(_as_shown)] = Field(
         default="",
         description="A folder, a file or a pattern such as *.mp4, as `name` of hits shows them.",
+        json_schema_extra={"pattern": SHOWN},
     )
     since: Time | None = Field(default=None, description="The file was last changed then or later.")
     until: Time | None = None
@@ -100,8 +139,8 @@ class QueryAsked(Strict):
 class SearchAsked(QueryAsked):
     """A search."""
 
-    k: Annotated[int, Field(ge=1, le=MOST_HITS)] = 20
-    rerank: Annotated[int, Field(ge=0, le=MOST_RERANKED)] = Field(
+    k: Annotated[int, Field(ge=1, le=MOST_HITS), WHOLE] = 20
+    rerank: Annotated[int, Field(ge=0, le=MOST_RERANKED), WHOLE] = Field(
         default=0, description="Moments that a fusion looks at again, where the model has one."
     )
     group: bool = Field(
@@ -119,6 +158,10 @@ class CurveAsked(QueryAsked):
 
 class EmbedAsked(Strict):
     """Texts, or an uploaded file, to be turned into vectors."""
+
+    model_config = ConfigDict(
+        json_schema_extra=_one_of(texts={"minItems": 1}, upload={"type": "string"})
+    )
 
     texts: Annotated[list[Text], Field(max_length=TEXTS)] = []
     upload: Name | None = None

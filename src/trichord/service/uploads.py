@@ -1,8 +1,10 @@
 """Files that clients search with: kept for minutes, in a folder of their own, found by a random name."""
 
 import asyncio
+import os
 import secrets
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
@@ -18,6 +20,9 @@ from trichord.service.catalogue import Kind
 from trichord.service.errors import RefusedError
 from trichord.service.receiving import receive_file
 
+PREFIX = "trichord-uploads-"
+YOUNG = 60.0
+"""Seconds in which a folder may not have been claimed yet by the service that made it."""
 LOOKERS = 2
 """Threads that wait for what a child says of a file."""
 
@@ -50,7 +55,9 @@ class Uploads:
             allowance: How many files and bytes, and for how long.
             clock: Seconds.
         """
-        self.folder = Path(tempfile.mkdtemp(prefix="trichord-"))  # only for this user
+        remove_abandoned(Path(tempfile.gettempdir()))
+        self.folder = Path(tempfile.mkdtemp(prefix=PREFIX))  # only for this user
+        self._claim = _claimed(self.folder)
         self.decoder = decoder
         self.allowance = allowance
         self.clock = clock
@@ -112,6 +119,9 @@ class Uploads:
         self._lookers.shutdown(wait=False, cancel_futures=True)
         self._held.clear()
         shutil.rmtree(self.folder, ignore_errors=True)
+        if self._claim is not None:
+            os.close(self._claim)
+            self._claim = None
 
     def _require_room(self) -> None:
         full = len(self._held) + self._coming >= self.allowance.uploads
@@ -134,6 +144,39 @@ class Uploads:
             )
         used = self.clock()
         return Upload(name, path, size, kind_of(probe), probe.duration or 0.0, used)
+
+
+def remove_abandoned(place: Path) -> None:
+    """Delete what services that were killed have left of their clients' files."""
+    for folder in place.glob(f"{PREFIX}*") if os.name == "posix" else ():
+        with suppress(OSError):
+            there = folder.lstat()
+            old = time.time() - there.st_mtime > YOUNG
+            # Another user's may be a trap, and so may a link.
+            if old and stat.S_ISDIR(there.st_mode) and there.st_uid == os.geteuid():
+                _remove_unclaimed(folder)
+
+
+def _remove_unclaimed(folder: Path) -> None:
+    claim = _claimed(folder)
+    if claim is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(claim)
+
+
+def _claimed(folder: Path) -> int | None:
+    """A lock on a folder, which goes with the process; None where another one has it."""
+    if os.name != "posix":  # where a killed service leaves its folder behind
+        return None
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def kind_of(probe: Probe) -> Kind:

@@ -5,7 +5,7 @@ import secrets
 import threading
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import Any
 
@@ -154,6 +154,7 @@ class Lease:
         self.key = key
         self._tag: str | None = None
         self._seen: tuple[str | None, float] = (None, 0.0)
+        self._renewing = threading.Lock()
         self._done = threading.Event()
         self._life = threading.Thread(target=self._live, daemon=True)
 
@@ -166,13 +167,23 @@ class Lease:
             self._life.start()
         return self._tag is not None
 
+    def renew(self) -> bool:
+        """Give a sign of life; says whether the lock is still held, and so for `LEASE` seconds more.
+
+        Raises:
+            UserError: The bucket cannot be reached.
+        """
+        with self._renewing:
+            if self._tag is not None:
+                self._tag = self.bucket.put_if(self.key, IfMatch=self._tag)
+            return self._tag is not None
+
     def give_back(self) -> None:
         """Free the lock, unless someone has taken it over."""
         self._done.set()
         self._life.join()
-        if self._tag is not None and self.bucket.tag(self.key) == self._tag:
-            name = self.key.removeprefix(self.bucket.prefix)
-            self.bucket.remove(name)
+        if self.renew():  # lest it be another's that is deleted
+            self.bucket.remove(self.key.removeprefix(self.bucket.prefix))
 
     def _take_over(self) -> str | None:
         tag, now = self.bucket.tag(self.key), time.monotonic()
@@ -184,11 +195,10 @@ class Lease:
         return self.bucket.put_if(self.key, IfMatch=tag)
 
     def _live(self) -> None:
-        while self._tag is not None and not self._done.wait(LEASE / 3):
-            try:
-                self._tag = self.bucket.put_if(self.key, IfMatch=self._tag)
-            except UserError:  # unreachable for a moment: the next sign of life may get through
-                continue
+        held = True
+        while held and not self._done.wait(LEASE / 3):
+            with suppress(UserError):  # unreachable for a moment: the next one may get through
+                held = self.renew()
 
 
 def _code(error: Any) -> str:

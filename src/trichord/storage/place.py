@@ -36,8 +36,9 @@ class _Place(Protocol):
 
 @runtime_checkable
 class _Held(Protocol):
-    """A lock that is held."""
+    """A lock that is held, unless it was lost: one in a bucket may be."""
 
+    def renew(self) -> bool: ...
     def give_back(self) -> None: ...
 
 
@@ -78,7 +79,7 @@ class Storage:
             self.cache = _caches() / blake2b(self.name.encode(), digest_size=8).hexdigest()
             self._place = place
         self._mine = threading.RLock()
-        self._depth = 0
+        self._held: _Held | None = None
 
     def uri(self, name: str) -> str:
         """How Lance names what lies there under a name."""
@@ -96,16 +97,18 @@ class Storage:
         """Write a file, whole or not at all; text as UTF-8.
 
         Raises:
-            UserError: It cannot be written.
+            UserError: It cannot be written, or the place is no longer held; see `writing`.
         """
+        self._require_held()
         self._place.write(name, content.encode() if isinstance(content, str) else content)
 
     def remove(self, name: str) -> None:
         """Delete a file, or a folder and all in it; what is not there is deleted already.
 
         Raises:
-            UserError: It cannot be deleted.
+            UserError: It cannot be deleted, or the place is no longer held; see `writing`.
         """
+        self._require_held()
         self._place.remove(name)
 
     def names(self) -> list[str]:
@@ -124,23 +127,37 @@ class Storage:
         The lock is gone with the process that holds it, killed or not (in a bucket some seconds
         later). Within a thread it may be taken again.
 
+        The holder of a bucket who stood still for long may have been taken for dead, and others may
+        have changed it since. That is noticed before anything more is changed.
+
         Raises:
-            UserError: The place cannot be written to, or others held it for a minute.
+            UserError: The place cannot be written to, others held it for a minute, or it was taken
+                over from its holder.
         """
         deadline = time.monotonic() + WAIT
         if not self._mine.acquire(timeout=WAIT):
             raise self._busy()
         try:
-            held = self._take(deadline) if self._depth == 0 else None
-            self._depth += 1
+            if self._held is not None:
+                self._require_held()
+                yield
+                return
+            self._held = self._take(deadline)
             try:
                 yield
             finally:
-                self._depth -= 1
-                if held is not None:
-                    held.give_back()
+                held, self._held = self._held, None
+                held.give_back()
         finally:
             self._mine.release()
+
+    def _require_held(self) -> None:
+        """Go on only if what was held still is."""
+        if (held := self._held) is not None and not held.renew():
+            raise UserError(
+                f"{self.name} was taken over by another process, because this one stood still for too "
+                "long: nothing was changed since; start again."
+            )
 
     def _take(self, deadline: float) -> _Held:
         turn = self._place.take(LOCKS[0], deadline)
@@ -220,6 +237,9 @@ class _Flock:
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
+
+    def renew(self) -> bool:
+        return True  # nobody can take it
 
     def give_back(self) -> None:
         os.close(self.descriptor)

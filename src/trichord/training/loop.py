@@ -5,10 +5,11 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from trichord.checkpoint import Progress, Run
+from trichord.checkpoint import Origin, Progress, Run
 from trichord.config import Experiment, Stage
-from trichord.distributed import agreed, ranks, together
+from trichord.distributed import agreed, largest, ranks, together
 from trichord.features.source import Source
 from trichord.models.embedder import Embedder
 from trichord.training.criteria import criteria
@@ -16,9 +17,11 @@ from trichord.training.learner import Learner
 from trichord.training.optimizers import build_optimizer, set_rate
 from trichord.training.requirements import require_all
 from trichord.training.sampler import epoch_samples, steps_per_epoch
-from trichord.training.session import Session
+from trichord.training.session import Session, nothing
 from trichord.training.sharding import bring_home, clip_gradients, twin_of
+from trichord.training.soundness import Buffers, is_finite, refuse_unsound
 from trichord.training.steps import Step, cached, plain
+from trichord.training.stopping import letting_go, stop, stoppable
 from trichord.types import UserError
 
 AfterEpoch = Callable[[dict[str, Any]], None]
@@ -30,13 +33,16 @@ def train(
     sources: Sequence[Source],
     run: Run,
     *,
-    manifest: str,
+    manifest: str | Origin,
     after_epoch: AfterEpoch,
     sharded: bool = False,
+    conclude: Callable[[], None] = nothing,
 ) -> None:
     """Carry out the stages of an experiment and write the run; goes on where an earlier try stopped.
 
-    Under several processes all call this, and rank 0 alone reads and writes the run.
+    A run that is complete is left as it is, and the model is given its weights. Under several
+    processes all call this, and rank 0 alone reads and writes the run. SIGTERM and SIGINT are heeded
+    after the step at hand, when the run is saved.
 
     Args:
         experiment: What to do.
@@ -45,19 +51,64 @@ def train(
             split is never seen. None are needed where there is nothing to train, and none to choose
             by where the last epoch is handed on.
         run: Where to; made, or gone on with.
-        manifest: Signature of the file that the clips come from.
+        manifest: Where the clips come from, or just the signature of their manifest.
         after_epoch: Told each epoch's numbers.
         sharded: Spread the trunks that train over the processes.
+        conclude: What rank 0 does with the trained model before the run is complete.
 
     Raises:
-        UserError: The clips lack a modality or the captions that a stage needs, or a stage cannot be
-            trained as it is asked for.
+        UserError: The clips lack a modality or the captions that a stage needs, a stage cannot be
+            trained as it is asked for, its loss is not finite step after step, or the disk is full.
+        TerminatedError: SIGTERM came.
+        KeyboardInterrupt: SIGINT came.
     """
     together(lambda: require_all(experiment, sources, sharded=sharded))
-    validation = sources[1] if len(sources) > 1 else None
     agreed(lambda: run.start(experiment, manifest))
-    session = Session(run, model, experiment.objective.build(experiment.terms).to(model.device))
+    if agreed(lambda: run.complete):
+        agreed(run.remove_checkpoints)
+        together(lambda: run.restore(model))
+        return
+    objective = experiment.objective.build(experiment.terms).to(model.device)
+    with stoppable() as request, letting_go():
+        carry_out(
+            experiment,
+            Session(run, model, objective, request=request),  # let go of with its frames
+            sources,
+            after_epoch,
+            sharded=sharded,
+            conclude=conclude,
+        )
+
+
+def carry_out(
+    experiment: Experiment,
+    session: Session,
+    sources: Sequence[Source],
+    after_epoch: AfterEpoch,
+    *,
+    sharded: bool,
+    conclude: Callable[[], None],
+) -> None:
+    """All that is left to do of a run, from its last checkpoint to its weights."""
     session.resume()
+    train_stages(experiment, session, sources, after_epoch, sharded=sharded)
+    agreed(conclude)
+    agreed(lambda: session.run.finish(session.model, session.objective, session.progress))
+    if wanted := largest(session.request.signal):
+        stop(wanted)  # too late for this run, but perhaps others were to follow
+
+
+def train_stages(
+    experiment: Experiment,
+    session: Session,
+    sources: Sequence[Source],
+    after_epoch: AfterEpoch,
+    *,
+    sharded: bool,
+) -> None:
+    """The stages of an experiment from where the session stands; each hands its weights on."""
+    model = session.model
+    validation = sources[1] if len(sources) > 1 else None
     while session.progress.stage < len(experiment.stages):
         number = session.progress.stage
         stage = experiment.stages[number]
@@ -68,7 +119,6 @@ def train(
         if experiment.fresh_objective and session.progress.stage < len(experiment.stages):
             session.objective = experiment.objective.build(experiment.terms).to(model.device)
         session.save(None)
-    agreed(lambda: run.finish(model, session.objective, session.progress))
 
 
 def learner_of(session: Session, stage: Stage, *, sharded: bool) -> Learner:
@@ -94,9 +144,10 @@ def train_stage(
     step = plain(learner, stage) if stage.chunk is None else cached(learner, stage)
     if session.progress.epoch == 0:
         note_epoch(stage, session, validation, after_epoch)
+    buffers = Buffers(learner.train())
     while not finished(stage, session.progress):
         learner.train()
-        train_epoch(stage, session, training, step, optimizer, seed)
+        train_epoch(stage, session, training, step, optimizer, buffers, seed)
         note_epoch(stage, session, validation, after_epoch)
 
 
@@ -106,10 +157,10 @@ def train_epoch(
     training: Source,
     step: Step,
     optimizer: torch.optim.Optimizer,
+    buffers: Buffers,
     seed: int,
 ) -> None:
     """The steps of one epoch from where the session stands."""
-    trained = [one for group in optimizer.param_groups for one in group["params"]]
     place = (session.progress.stage, session.progress.epoch)
     samples = epoch_samples(stage, training.captions, training.clips, seed=seed, place=place)
     steps = steps_per_epoch(stage, len(training.clips))
@@ -117,13 +168,46 @@ def train_epoch(
     for number, sample in enumerate(samples):
         if number < session.progress.step:
             continue  # taken before an interruption
-        loss = step(training, sample)
-        if loss is not None:
-            set_rate(optimizer, stage.optimizer, before + number, stage.epochs * steps)
-            clip_gradients(trained, stage.clip_norm)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        session.after_step(optimizer, 0.0 if loss is None else float(loss.detach()))
+        set_rate(optimizer, stage.optimizer, before + number, stage.epochs * steps)
+        held = buffers.held()
+        loss = take_step(stage, session, partial(step, training, sample), optimizer)
+        if loss is None:
+            buffers.put_back(held)
+        session.after_step(optimizer, loss or 0.0)
+
+
+def take_step(
+    stage: Stage,
+    session: Session,
+    step: Callable[[], Tensor | None],
+    optimizer: torch.optim.Optimizer,
+) -> float | None:
+    """Move the weights by one mini-batch and give its loss; None, and no move, where it has none.
+
+    Args:
+        stage: At hand.
+        session: Counts what is skipped.
+        step: Leaves the gradient with the parameters and gives the loss.
+        optimizer: Of the stage.
+
+    Raises:
+        UserError: Too many losses or gradients in a row were not finite.
+    """
+    trained = [one for group in optimizer.param_groups for one in group["params"]]
+    loss = step()
+    if loss is None:
+        session.skip(empty=True)
+        return None
+    if not is_finite(loss, trained):
+        optimizer.zero_grad(set_to_none=True)
+        session.skip(empty=False)
+        together(lambda: refuse_unsound(stage, session.progress))
+        return None
+    session.take()
+    clip_gradients(trained, stage.clip_norm)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return float(loss.detach())
 
 
 def note_epoch(
@@ -134,10 +218,13 @@ def note_epoch(
     reached = agreed(lambda: measured(stage, session.model, validation))
     criterion = sum(reached.values()) / len(reached) if reached else None
     now = session.progress
+    counted = now.step - now.skipped - now.empty
     numbers = {
         "stage": stage.name,
         "epoch": now.epoch,
-        "loss": now.loss / now.step if now.step else None,
+        "loss": now.loss / counted if counted else None,
+        "skipped": now.skipped,
+        "empty": now.empty,
         "criterion": criterion,
         "validation": reached,
         "scales": session.objective.scales(),

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from trichord.config import Stage
 from trichord.features.source import Captions
+from trichord.objectives import SIDES
 from trichord.types import Clip, TermName, UserError
 
-MASKING: frozenset[TermName] = frozenset({"aa", "mt"})
+MASKING = frozenset(name for name, sides in SIDES.items() if "masked" in sides)
 """Terms of masked audio."""
 
 

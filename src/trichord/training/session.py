@@ -9,12 +9,15 @@ import torch
 from torch import Tensor
 
 from trichord.checkpoint import Progress, Run, Saved, load_owned, owned_state
-from trichord.distributed import agreed
+from trichord.distributed import agreed, largest, rank
 from trichord.models.embedder import Embedder
 from trichord.objectives import Contrastive
 from trichord.training.sharding import as_spread, whole
+from trichord.training.stopping import Request, stop
 
 SECONDS_BETWEEN_SAVES = 30.0
+SAVE = 1
+"""What ranks tell each other after a step: 0 nothing, this, or the number of a signal, which is higher."""
 
 
 def nothing() -> None:
@@ -29,6 +32,7 @@ class Session:
 
     Attributes:
         gather: Makes the model whole where a stage has spread it over the processes.
+        request: Says whether a signal asks to stop.
     """
 
     run: Run
@@ -37,6 +41,7 @@ class Session:
     progress: Progress = field(default_factory=Progress)
     best: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
     gather: Callable[[], None] = nothing
+    request: Request = field(default_factory=Request)
     _saved_at: float = field(default_factory=time.monotonic)
     _optimizer_state: dict[str, Tensor] | None = None
 
@@ -55,12 +60,38 @@ class Session:
             restore_optimizer(optimizer, self._optimizer_state)
         self._optimizer_state = None
 
+    def skip(self, *, empty: bool) -> None:
+        """Note that the step at hand changes nothing; it is still counted by `after_step`.
+
+        Args:
+            empty: There was nothing to learn from; otherwise its loss or gradient was not finite.
+        """
+        now = self.progress
+        if empty:
+            self.progress = replace(now, empty=now.empty + 1)
+        else:
+            in_a_row = now.skipped_in_a_row + 1
+            self.progress = replace(now, skipped=now.skipped + 1, skipped_in_a_row=in_a_row)
+
+    def take(self) -> None:
+        """Note that the step at hand is one to be taken."""
+        self.progress = replace(self.progress, skipped_in_a_row=0)
+
     def after_step(self, optimizer: torch.optim.Optimizer, loss: float) -> None:
-        """Count a step; save now and then."""
+        """Count a step; save now and then.
+
+        Raises:
+            TerminatedError: SIGTERM came, to this process or to another one; the run is saved.
+            KeyboardInterrupt: The same of SIGINT.
+        """
         now = self.progress
         self.progress = replace(now, step=now.step + 1, loss=now.loss + loss)
-        if agreed(lambda: time.monotonic() - self._saved_at > SECONDS_BETWEEN_SAVES):
+        due = rank() == 0 and time.monotonic() - self._saved_at > SECONDS_BETWEEN_SAVES
+        wanted = largest(self.request.signal or (SAVE if due else 0))
+        if wanted:
             self.save(optimizer)
+        if wanted > SAVE:
+            stop(wanted)
 
     def after_epoch(self, metrics: dict[str, Any], criterion: float | None) -> None:
         """Note an epoch's numbers and keep its weights if the criterion is the best so far.
@@ -75,6 +106,8 @@ class Session:
             epoch=self.progress.epoch + 1,
             step=0,
             loss=0.0,
+            skipped=0,
+            empty=0,
             best=self.progress.best if criterion is None else max(criterion, self.progress.best),
             best_epoch=self.progress.epoch if better else self.progress.best_epoch,
             metrics=(*self.progress.metrics, metrics),

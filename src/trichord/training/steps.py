@@ -15,6 +15,7 @@ from trichord.features.source import Source
 from trichord.training.learner import Learner
 from trichord.training.sampler import Sample
 from trichord.training.sharding import replicated, synchronise
+from trichord.training.soundness import Buffers
 from trichord.types.tensors import Batch, Embeddings, Features, Side
 
 Step = Callable[[Source, Sample], Float[Tensor, ""] | None]
@@ -107,16 +108,10 @@ def _of_sides(made: Callable[[Side], Features | None]) -> Embeddings:
 @contextmanager
 def _without_trace(module: nn.Module) -> Generator[None]:
     """Put running means of batches back: the clips come again."""
-    moving = [
-        buffer
-        for part in module.modules()
-        if part.training
-        for buffer in part.buffers(recurse=False)
-    ]
-    held = [buffer.clone() for buffer in moving]
+    buffers = Buffers(module)
+    held = buffers.held()
     yield
-    for buffer, value in zip(moving, held, strict=True):
-        buffer.copy_(value)
+    buffers.put_back(held)
 
 
 def _pooled(whole: Embeddings) -> Embeddings:

@@ -1,6 +1,7 @@
 """Files that appear whole or not at all."""
 
 import os
+import re
 import secrets
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -8,6 +9,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from trichord.types import UserError
+
+_PART = re.compile(r"\.[0-9a-f]{16}\.part")
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
@@ -46,6 +49,20 @@ def replacing(path: Path) -> Generator[BinaryIO]:
     finally:
         with suppress(OSError):  # gone by now, if all went well
             temporary.unlink()
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """What writes that were killed have left in a folder; each may be one that is at it just now."""
+    if not folder.is_dir():
+        return []
+    return sorted(one for one in folder.iterdir() if _PART.fullmatch(one.name))
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed writes have left in a folder that nobody else is writing to."""
+    for one in leftovers(folder):
+        with suppress(OSError):
+            one.unlink()
 
 
 def _sync_folder(folder: Path) -> None:

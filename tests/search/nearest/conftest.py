@@ -1,11 +1,20 @@
 """Columns of vectors as real ones lie: pictures in a narrow cone, queries in another."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
 
+from trichord.search.nearest import Settings, Structures
+from trichord.search.nearest.backends import NotWantedError
+
 DIM = 24
+BUILT: list[str] = []
+"""What fake backends built since the test began."""
+LATER = Event()
+"""Not set: they wait."""
 
 
 @dataclass
@@ -74,3 +83,88 @@ def brute():
         return rows, cosines
 
     return brute
+
+
+@dataclass(frozen=True)
+class Fake:
+    """A structure that knows the best rows, and at low effort only one in so many of them."""
+
+    enough: int = 1
+    fails: str = ""
+    written: str = "structure"
+    vectors: list = field(default_factory=list, repr=False)
+
+    def library(self):
+        return "fake 1"
+
+    def efforts(self, rows):
+        return (1, 2, 4, 8)
+
+    def build(self, vectors, rows, path, threads, go_on):
+        if not LATER.wait(60.0) or not go_on():
+            raise NotWantedError
+        if self.fails:
+            raise RuntimeError(self.fails)
+        BUILT.append(f"{len(rows)} rows")
+        self.vectors.append(vectors)
+        Path(path).write_text(self.written)
+
+    def open(self, path):
+        return Opened(Path(path).read_text(), self.enough)
+
+
+@dataclass
+class Opened:
+    written: str
+    enough: int
+
+    def propose(self, queries, count, effort):
+        best = np.argsort(-(queries @ Opened.gallery.T), axis=1, kind="stable")[:, :300]
+        return best if effort >= self.enough else best[:, 40:]
+
+
+@pytest.fixture(name="fake")
+def fake_():
+    return Fake
+
+
+@pytest.fixture(name="opened")
+def opened_():
+    return Opened
+
+
+@pytest.fixture
+def later():
+    """Fakes are built while it is set."""
+    LATER.set()
+    return LATER
+
+
+@pytest.fixture
+def built():
+    """What fakes have built."""
+    BUILT.clear()
+    return BUILT
+
+
+@pytest.fixture
+def structured(gallery, texts, tmp_path, built, later):
+    """Structures of pictures: sounds are few enough to be searched exactly."""
+    Opened.gallery = gallery.vision
+
+    def structured(
+        backend=None, columns=gallery, version=7, held_out=None, lasting=True, **settings
+    ):
+        settings = {"exact_up_to": 2200, **settings}
+        made = Structures(
+            tmp_path / "cache",
+            columns,
+            version,
+            {"text→sight": texts} if held_out is None else held_out,
+            Settings(backend=backend or Fake(), **settings),
+            lasting,
+        )
+        assert made.wait(60.0)
+        return made
+
+    return structured

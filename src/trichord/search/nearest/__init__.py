@@ -1,10 +1,12 @@
 """The nearest vectors of a gallery: exactly, or by structures that are disposable and measured."""
 
 from trichord.search.nearest.approximate import Approximate
-from trichord.search.nearest.backends import Backend, FaissHnsw, FaissIvf, FaissScan, Usearch
+from trichord.search.nearest.backends import Backend
 from trichord.search.nearest.exact import Exact
+from trichord.search.nearest.faiss_structures import FaissHnsw, FaissIvf, FaissScan
 from trichord.search.nearest.neighbours import Nearest
 from trichord.search.nearest.structures import EXACT_UP_TO, Report, Settings, Structures
+from trichord.search.nearest.usearch_graph import Usearch
 
 __all__ = [
     "EXACT_UP_TO",

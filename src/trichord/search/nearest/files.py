@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FORGOTTEN = 86_400.0
-"""Seconds after which an unfinished file is nobody's any more."""
+"""Seconds after which an unfinished file, or one of a version that is not to be seen, is nobody's."""
 PASSING = 2
 """Structures of sound heard at other sound tokens than a collection's own that are kept at a time: a
 page's dial has twenty."""
+LASTING = 8
+"""Others of a version that are kept: for each of a collection's own sound tokens, twice over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +27,24 @@ class StructureFiles:
         return self.folder / f"{side}-{self.version}-{'passing-' * self.passing}{name}.index"
 
     def sweep(self, side: str) -> None:
-        """Delete what is of older versions, what has passed, and what a killed process left.
+        """Delete what is of older versions, what was not opened for longest, and what a kill left.
 
-        Others may be searching with any of it: they have opened it, and do not need its name. Who is
-        about to open it finds it gone, and builds it anew.
+        Structures of versions yet to come are another process's, or of a table that has been replaced:
+        they stay for a day after they were last opened. Others may be searching with any of it: they
+        have opened it, and do not need its name. Who is about to open it finds it gone, and builds it
+        anew.
         """
         for path in self.folder.glob(f"{side}-*-*.*"):
             version = path.name.split("-")[1]
-            if version.isdecimal() and int(version) < self.version:
-                _delete(path)
+            if version.isdecimal() and int(version) != self.version:
+                opened = _time(path, path.with_suffix(".json"))
+                if int(version) < self.version or time.time() - opened > FORGOTTEN:
+                    _delete(path)
         # One without a report is being built.
-        passing = self.folder.glob(f"{side}-{self.version}-passing-*.json")
-        for path in sorted(passing, key=_time, reverse=True)[PASSING:]:
+        known = sorted(self.folder.glob(f"{side}-{self.version}-*.json"), key=_time, reverse=True)
+        passing = [path for path in known if path.name.split("-")[2] == "passing"]
+        lasting = [path for path in known if path not in passing]
+        for path in passing[PASSING:] + lasting[LASTING:]:
             _delete(path)
             _delete(path.with_suffix(".index"))
         for path in self.folder.glob(".*.part"):
@@ -49,9 +57,10 @@ def _delete(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _time(path: Path) -> float:
-    """When a file was last written or opened; now, where it has just gone."""
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return time.time()
+def _time(*paths: Path) -> float:
+    """When any of some files was last written or opened; now, where all have just gone."""
+    times: list[float] = []
+    for path in paths:
+        with suppress(OSError):
+            times.append(path.stat().st_mtime)
+    return max(times, default=time.time())

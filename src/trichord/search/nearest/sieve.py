@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Int8
 
+from trichord.search.nearest.backends import NotWantedError
 from trichord.search.nearest.exact import reached
 from trichord.search.nearest.neighbours import Allowed, Vectors
 
@@ -46,10 +47,6 @@ SHRINKAGE = 0.1
 BLOCK = 4096
 """Vectors turned at once, 16 MiB at 512 dimensions."""
 SEED = 29
-
-
-class NotWantedError(Exception):
-    """A sieve was not wanted any more before it was finished."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

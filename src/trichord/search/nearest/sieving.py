@@ -8,8 +8,9 @@ from threading import Event, Lock, Thread
 
 import numpy as np
 
+from trichord.search.nearest.backends import NotWantedError
 from trichord.search.nearest.exact import products
-from trichord.search.nearest.sieve import MOST, Column, NotWantedError, Sieve, multiplied, packed
+from trichord.search.nearest.sieve import MOST, Column, Sieve, multiplied, packed
 
 DIM = 512
 TRIED = 1024

@@ -1,7 +1,8 @@
 """Which structure a gallery is searched with: exact, or a measured one kept in a disposable file.
 
 A file is opened only if what lies beside it says that it was built from this very gallery, with these
-settings and this library, and if its bytes are the ones that were written. Anything else is built anew
+settings and this library, and if its bytes are the ones that were written, by their SHA-256: libraries
+trust such files blindly. Anything else is built anew
 in the background, and moments are searched exactly until it is there. A structure that misses too much
 of what exact search finds is not used, however fast it is: of queries that come from another modality
 than the moments, a structure may miss most (rom1504/clip-retrieval#76).
@@ -22,8 +23,9 @@ import numpy as np
 from jaxtyping import Bool
 
 from trichord.search.nearest.approximate import MEASURED, Approximate, recall
-from trichord.search.nearest.backends import Backend, FaissScan, NotWantedError
+from trichord.search.nearest.backends import Backend, NotWantedError
 from trichord.search.nearest.exact import Exact
+from trichord.search.nearest.faiss_structures import FaissScan
 from trichord.search.nearest.files import StructureFiles
 from trichord.search.nearest.neighbours import Nearest, Queries, Vectors
 from trichord.types import UserError
@@ -160,6 +162,8 @@ class Structures:
             for side in SIDES
         }
         missing = [side for side in self._sides.values() if not side.open()]
+        for side in self._sides.values():
+            side.cache.sweep(side.side)
         self._builder = Thread(target=self._build, args=(missing,), daemon=True)
         self._builder.start()
 
@@ -273,7 +277,7 @@ class _Side:
             self.report = replace(
                 self.report, why="the gallery was left before its structure was built"
             )
-        except (OSError, RuntimeError, MemoryError, UserError) as error:
+        except Exception as error:  # whatever it was, all is still found, exactly
             why = next(iter(str(error).splitlines()), type(error).__name__)
             self.report = replace(self.report, why=f"no structure could be built ({why[:200]})")
 
@@ -350,4 +354,4 @@ def _bytes_digest(content: Any) -> str:
 
 def _file_digest(path: Path) -> str:
     with path.open("rb") as file:
-        return file_digest(file, lambda: blake2b(digest_size=16)).hexdigest()
+        return file_digest(file, "sha256").hexdigest()

@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from trichord.encoders.clip import ClipTextEncoder
-from trichord.encoders.plain_text import PlainText, Shape, StoredWeights, mapped
+from trichord.encoders.plain_clip import PlainClip
+from trichord.encoders.plain_text import Source
 from trichord.types.tensors import Padded
 
 TEXTS = (
@@ -34,8 +35,15 @@ def both(folder, run=None, change=None, longest=77):
         change(tower)
     place = folder / "tokenizer.saved"
     place.write_text(tower.tokenizer.backend_tokenizer.to_str())
-    plain = PlainText(StoredWeights(folder, run), place, Shape.of(folder, longest))
-    return tower, plain
+    return tower, PlainClip(source_of(folder, run, tower.max_tokens), place)
+
+
+def source_of(folder, run=None, longest=77):
+    files = [str(folder / "model.safetensors")] + ([str(run)] if run else [])
+    return Source(
+        kind="clip_text", role="text", folder=str(folder), files=files, longest=longest,
+        end=None, pad=None,
+    )  # fmt: skip
 
 
 def vectors(tower, texts):
@@ -63,7 +71,7 @@ def test_a_vector_does_not_depend_on_its_company(folder):
     assert np.array_equal(plain.embed(TEXTS), alone)
 
 
-@pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])
+@pytest.mark.parametrize("activation", ["quick_gelu", "gelu", "relu"])
 def test_each_activation_is_the_towers_own(folder, activation):
     rewrite(folder, hidden_act=activation)
     tower, plain = both(folder)
@@ -102,31 +110,16 @@ def test_a_run_has_its_own_head_and_trunk(folder, tmp_path):
 
 
 def test_another_kind_of_model_is_refused(folder, tiny_towers):
-    with pytest.raises(ValueError, match="No CLIP model"):
-        Shape.of(tiny_towers / "clap", 77)
-    rewrite(folder, hidden_act="relu")
-    with pytest.raises(ValueError, match="No such activation here: relu"):
-        Shape.of(folder, 77)
+    both(folder)
+    tokenizer = folder / "tokenizer.saved"
+    with pytest.raises(ValueError, match="holds no model of type clip"):
+        PlainClip(source_of(tiny_towers / "clap"), tokenizer)
+    rewrite(folder, hidden_act="relu6")
+    with pytest.raises(ValueError, match="No such activation here: relu6"):
+        PlainClip(source_of(folder), tokenizer)
 
 
 def test_a_damaged_tokenizer_is_refused(folder):
     (folder / "tokenizer.saved").write_text("{}")
     with pytest.raises(ValueError, match="is no tokenizer"):
-        PlainText(StoredWeights(folder, None), folder / "tokenizer.saved", Shape.of(folder, 77))
-
-
-def test_numbers_that_numpy_lacks_and_other_files_are_refused(tmp_path):
-    save_file({"a": torch.zeros(2, dtype=torch.bfloat16)}, tmp_path / "b.safetensors")
-    with pytest.raises(ValueError, match="a is in BF16"):
-        mapped(tmp_path / "b.safetensors", ("a",))
-    (tmp_path / "c.safetensors").write_bytes(b"no safetensors at all")
-    with pytest.raises(ValueError, match=r"c\.safetensors is no safetensors file"):
-        mapped(tmp_path / "c.safetensors", ("a",))
-
-
-def test_tensors_are_mapped_as_they_lie(tmp_path):
-    there = {"a.x": torch.arange(6.0).reshape(2, 3), "b": torch.ones(2)}
-    save_file(there, tmp_path / "t.safetensors")
-    found = mapped(tmp_path / "t.safetensors", ("a.",))
-    assert list(found) == ["a.x"]
-    assert found["a.x"].tolist() == [[0, 1, 2], [3, 4, 5]]
+        PlainClip(source_of(folder), folder / "tokenizer.saved")

@@ -1,4 +1,5 @@
-import json
+"""Runs that begin with the weights of others."""
+
 import shutil
 from dataclasses import replace
 
@@ -6,144 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from trichord.checkpoint import Progress, Run, Saved, fresh_model, load_owned, owned_state
+from trichord.checkpoint import Progress, Run, fresh_model, load_owned, owned_state
 from trichord.config import Cross, Experiment, InfoNCE
 from trichord.types import UserError
-
-
-@pytest.fixture
-def experiment(tiny_trimodal):
-    return Experiment(system="x", model=tiny_trimodal)
-
-
-@pytest.fixture
-def finished(experiment, tmp_path):
-    run = Run(tmp_path / "run")
-    run.start(experiment, "abc")
-    model = experiment.model.build()
-    model.text.head.weight.data += 1
-    run.finish(model, InfoNCE().build(), Progress(metrics=({"epoch": 0},)))
-    return run, model
-
-
-def test_a_finished_run_gives_back_its_model_and_keeps_frozen_towers_outside(finished):
-    run, model = finished
-    again = run.load()
-    assert not again.training
-    assert torch.equal(again.text.head.weight, model.text.head.weight)
-    names = load_file(run.path / "weights.safetensors")
-    assert not [name for name in names if ".trunk." in name]
-    assert run.metrics() == [{"epoch": 0}]
-    assert again.fingerprint == model.fingerprint
-
-
-def test_trained_trunks_belong_to_the_run(experiment, tmp_path):
-    run = Run(tmp_path / "run")
-    run.start(experiment, "abc")
-    model = experiment.model.build()
-    model.vision.thaw_trunk()
-    next(model.vision.trunk.parameters()).data += 1
-    model.vision.freeze_trunk()
-    run.finish(model, InfoNCE().build(), Progress())
-    again = run.load()
-    assert again.vision.fingerprint == model.vision.fingerprint
-    assert again.text.fingerprint == model.text.fingerprint
-
-
-def test_a_run_that_is_not_finished_says_how_to_go_on(experiment, tmp_path):
-    run = Run(tmp_path / "run")
-    run.start(experiment, "abc")
-    with pytest.raises(UserError, match="not finished: repeat"):
-        run.load()
-
-
-def test_the_same_experiment_may_go_on_and_another_one_may_not(experiment, tmp_path):
-    run = Run(tmp_path / "run")
-    run.start(experiment, "abc")
-    run.start(experiment, "abc")
-    with pytest.raises(UserError, match="other settings or another manifest"):
-        run.start(Experiment(system="y", model=experiment.model), "abc")
-    with pytest.raises(UserError, match="other settings or another manifest"):
-        run.start(experiment, "another manifest")
-
-
-def test_a_directory_of_something_else_is_left_alone(experiment, tmp_path):
-    (tmp_path / "letter.txt").write_text("dear")
-    with pytest.raises(UserError, match="not empty and no run"):
-        Run(tmp_path).start(experiment, "abc")
-    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
-
-
-def test_damaged_weights_are_named(finished):
-    run, _ = finished
-    path = run.path / "weights.safetensors"
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(UserError, match=r"weights.safetensors is damaged"):
-        run.load()
-
-
-def test_weights_of_another_model_are_refused(finished):
-    run, _ = finished
-    save_file({"model.text.head.weight": torch.zeros(24, 32)}, run.path / "weights.safetensors")
-    with pytest.raises(UserError, match="do not fit"):
-        run.load()
-
-
-def test_towers_that_changed_since_training_are_refused(finished):
-    run, _ = finished
-    path = run.path / "weights.safetensors"
-    save_file(load_file(path), path, {"text": "another fingerprint"})
-    with pytest.raises(UserError, match=r"text tower.*other weights now"):
-        run.load()
-
-
-def test_a_checkpoint_comes_back_as_it_was(experiment, tmp_path):
-    run = Run(tmp_path / "run")
-    run.start(experiment, "abc")
-    assert run.saved() is None
-    progress = Progress(stage=1, epoch=2, step=3, loss=0.5, best=0.25, metrics=({"epoch": 1},))
-    tensors = {"now.x": torch.randn(3), "scalar": torch.tensor(2.0)}
-    run.save(Saved(progress, tensors))
-    saved = run.saved()
-    assert saved.progress == progress
-    assert all(torch.equal(value, tensors[name]) for name, value in saved.tensors.items())
-
-
-def test_owned_state_is_a_copy_that_training_does_not_change(tiny_model):
-    held = owned_state(tiny_model, None)
-    before = {name: value.clone() for name, value in held.items()}
-    tiny_model.text.head.weight.data += 1
-    assert all(torch.equal(held[name], value) for name, value in before.items())
-    load_owned(tiny_model, None, held)
-    assert torch.equal(tiny_model.text.head.weight, before["model.text.head.weight"])
-
-
-def test_a_trained_trunk_stays_the_runs_own_after_going_on(tiny_trimodal):
-    trained, again = tiny_trimodal.build(), tiny_trimodal.build()
-    pretrained = again.vision.fingerprint
-    trained.vision.thaw_trunk()
-    next(trained.vision.trunk.parameters()).data += 1
-    trained.vision.freeze_trunk()  # as in a later stage that trains heads only
-    load_owned(again, None, owned_state(trained, None))
-    assert again.vision.fingerprint == trained.vision.fingerprint != pretrained
-    assert owned_state(again, None).keys() == owned_state(trained, None).keys()
-    assert any(".trunk." in name for name in owned_state(again, None))
-
-
-def test_the_environment_says_what_the_run_was_made_with(finished):
-    run, _ = finished
-    held = json.loads((run.path / "environment.json").read_text())
-    assert held["manifest"] == "abc"
-    assert {"torch", "trichord", "transformers"} <= held["versions"].keys()
-
-
-def test_a_seeds_run_is_called_by_its_system_too(tmp_path):
-    assert Run(tmp_path / "slava-av" / "seed-3").name == "slava-av/seed-3"
-    assert Run(tmp_path / "mine").name == "mine"
-
-
-# Fusions and starts
-
 
 CROSS = Cross(layers=1, heads=2, from_text=False)
 

@@ -1,0 +1,22 @@
+"""Run directories: what a run is on disk, and how training survives an interruption."""
+
+from trichord.checkpoint.environment import Origin, differences, made_with
+from trichord.checkpoint.run import Progress, Run, Saved, fresh_model
+from trichord.checkpoint.sealed import DamagedError, read_sealed, write_sealed
+from trichord.checkpoint.weights import load_owned, located, owned_state
+
+__all__ = [
+    "DamagedError",
+    "Origin",
+    "Progress",
+    "Run",
+    "Saved",
+    "differences",
+    "fresh_model",
+    "load_owned",
+    "located",
+    "made_with",
+    "owned_state",
+    "read_sealed",
+    "write_sealed",
+]

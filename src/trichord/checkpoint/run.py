@@ -1,0 +1,321 @@
+"""The directory of a run: begun once, gone on with as often as need be, complete in the end."""
+
+import hashlib
+import json
+import logging
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trichord.checkpoint.environment import Origin, environment
+from trichord.checkpoint.sealed import DamagedError, read_sealed, write_sealed
+from trichord.checkpoint.weights import lend, load_owned, located, owned_state
+from trichord.config import Experiment, read_experiment, write_experiment
+from trichord.models.embedder import Embedder
+from trichord.objectives import Contrastive
+from trichord.types import UserError
+from trichord.types.files import leftovers, remove_leftovers, write_atomically
+
+log = logging.getLogger("trichord.checkpoint")
+
+NEWEST, BEFORE = "checkpoint.safetensors", "checkpoint-before.safetensors"
+"""Two generations of checkpoints: should the newest turn out to be damaged, there is the one before."""
+ENVIRONMENT = "environment.json"
+TOWERS = ("text", "vision", "audio", "sound_text")
+"""What the notes of weights may be about: each tower's fingerprint."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far training is. With the seed it determines everything random that follows.
+
+    `epoch` and `step` are those to take next (epoch 0 is the state before training), `loss` the sum
+    over the epoch's steps so far; `best` is the best criterion of the stage so far. Of the epoch's
+    steps, `skipped` had a loss or a gradient that was not finite, `empty` nothing to learn from;
+    `skipped_in_a_row` counts up to the last step, over epochs too.
+    """
+
+    stage: int = 0
+    epoch: int = 0
+    step: int = 0
+    loss: float = 0.0
+    skipped: int = 0
+    empty: int = 0
+    skipped_in_a_row: int = 0
+    best: float = float("-inf")
+    best_epoch: int = -1
+    metrics: tuple[dict[str, Any], ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A checkpoint: progress, the tensors of model, objective and optimizer, and the best so far."""
+
+    progress: Progress
+    tensors: dict[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run directory."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """What reports call it: its folder, with the one above for a seed's."""
+        parts = self.path.resolve().parts
+        return "/".join(parts[-2:]) if parts[-1].startswith("seed-") else parts[-1]
+
+    @property
+    def complete(self) -> bool:
+        """Whether training has ended."""
+        return (self.path / "weights.safetensors").is_file()
+
+    def start(self, experiment: Experiment, manifest: str | Origin) -> None:
+        """Make the directory, or go on with one that the same experiment began.
+
+        Args:
+            experiment: Of the run.
+            manifest: Where the clips come from; or just their manifest's mark, or what else the run
+                is made of.
+
+        Raises:
+            UserError: The directory holds another experiment, or something else.
+        """
+        origin = manifest if isinstance(manifest, Origin) else None
+        mark = manifest.signature if isinstance(manifest, Origin) else manifest
+        begun = self.path / "experiment.json"
+        if begun.is_file():
+            if read_experiment(begun) != experiment or self._manifest() not in (None, mark):
+                raise UserError(
+                    f"{self.path} holds a run with other settings or another manifest: choose "
+                    "another directory or delete it."
+                )
+        elif self._holds_something():
+            raise UserError(f"{self.path} is not empty and no run: choose another directory.")
+        else:
+            self.path.mkdir(parents=True, exist_ok=True)
+            made_with = environment(mark, experiment, origin)
+            write_atomically(self.path / ENVIRONMENT, json.dumps(made_with, indent=2))
+            write_experiment(begun, experiment)
+        remove_leftovers(self.path)
+
+    def _holds_something(self) -> bool:
+        """Whether there is more in the directory than a run that was killed at its first files."""
+        if not self.path.exists():
+            return False
+        ours = {self.path / ENVIRONMENT, *leftovers(self.path)}
+        return any(one not in ours for one in self.path.iterdir())
+
+    def environment(self) -> dict[str, Any]:
+        """What the run was made with, as far as it was noted when it was made.
+
+        Raises:
+            UserError: The file is damaged.
+        """
+        path = self.path / ENVIRONMENT
+        if not path.is_file():
+            return {}
+        try:
+            return dict(json.loads(path.read_text()))
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{path} is damaged ({error}): restore it, or train again.") from error
+
+    def _manifest(self) -> str | None:
+        return self.environment().get("manifest")
+
+    def experiment(self) -> Experiment:
+        """The experiment of the run, with towers that lie in its folder named by their place."""
+        return located(read_experiment(self.path / "experiment.json"), self.path)
+
+    def save(self, saved: Saved) -> None:
+        """Write a checkpoint; the one before stays, and the one before that until this one is whole.
+
+        Raises:
+            UserError: The disk is full, or cannot be written to.
+        """
+        notes = {"progress": json.dumps(asdict(saved.progress)), "run": self._mark()}
+        try:
+            write_sealed(self.path / NEWEST, saved.tensors, notes, keep=self.path / BEFORE)
+            self._write_metrics(saved.progress)
+        except UserError as error:
+            raise UserError(
+                f"{error}. The last checkpoint stands: mend that and repeat the command."
+            ) from error
+
+    def saved(self) -> Saved | None:
+        """The newest checkpoint that is whole and this run's own, if there is one.
+
+        Others are set aside under a name that says why, and named in a warning.
+        """
+        for path in (self.path / NEWEST, self.path / BEFORE):
+            if not path.is_file():
+                continue
+            try:
+                return self._read(path)
+            except DamagedError as error:
+                aside, why = self._set_aside(path, "damaged"), str(error)
+            except _ForeignError as error:
+                aside, why = self._set_aside(path, "foreign"), str(error)
+            log.warning("%s: set aside as %s.%s", why, aside.name, self._resort())
+        return None
+
+    def _read(self, path: Path) -> Saved:
+        tensors, notes = read_sealed(path)
+        if notes.get("run") != self._mark():
+            raise _ForeignError(f"{path} is of another experiment or manifest")
+        try:
+            progress = json.loads(notes["progress"])
+            metrics = tuple(progress["metrics"])
+            return Saved(Progress(**progress | {"metrics": metrics}), tensors)
+        except (ValueError, TypeError, KeyError) as error:
+            raise DamagedError(f"{path} is of another version ({error})") from error
+
+    def _mark(self) -> str:
+        """Of what a checkpoint belongs to: the experiment and the manifest."""
+        digest = hashlib.blake2b((self.path / "experiment.json").read_bytes(), digest_size=16)
+        digest.update((self._manifest() or "").encode())
+        return digest.hexdigest()
+
+    def _set_aside(self, path: Path, kind: str) -> Path:
+        number = 1
+        while (aside := path.with_name(f"{path.stem}.{kind}-{number}{path.suffix}")).exists():
+            number += 1
+        return path.replace(aside)
+
+    def _resort(self) -> str:
+        if (self.path / BEFORE).is_file():
+            return " The one before it is used."
+        return " There is no other: training begins anew."
+
+    def finish(self, model: Embedder, objective: Contrastive, progress: Progress) -> None:
+        """Write the trained weights; from here on the run is complete."""
+        self._write_metrics(progress)
+        towers = model.encoders().items()
+        notes = {name: tower.fingerprint for name, tower in towers if not tower.trunk_changed}
+        write_sealed(self.path / "weights.safetensors", owned_state(model, objective), notes)
+        self.remove_checkpoints()
+
+    def remove_checkpoints(self) -> None:
+        """Remove what a complete run no longer needs."""
+        for name in (NEWEST, BEFORE):
+            (self.path / name).unlink(missing_ok=True)
+
+    @property
+    def weighting(self) -> tuple[float, float] | None:
+        """How much sight and sound count in a search; None where no captions taught it.
+
+        Raises:
+            UserError: The file is damaged.
+        """
+        path = self.path / "weighting.json"
+        if not path.is_file():
+            return None
+        try:
+            learnt = json.loads(path.read_text())
+            return float(learnt["sight"]), float(learnt["sound"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise UserError(f"{path} is damaged: delete it, and both count the same.") from error
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The numbers of every epoch so far.
+
+        Raises:
+            UserError: The file is damaged.
+        """
+        path = self.path / "metrics.jsonl"
+        try:
+            lines = path.read_text().splitlines() if path.is_file() else []
+            return [json.loads(line) for line in lines]
+        except ValueError as error:
+            raise UserError(f"{path} is damaged ({error}): restore it, or train again.") from error
+
+    def _write_metrics(self, progress: Progress) -> None:
+        lines = "".join(json.dumps(line) + "\n" for line in progress.metrics)
+        write_atomically(self.path / "metrics.jsonl", lines)
+
+    def weights(self) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """The tensors that the run owns, and the fingerprints of the towers that it does not.
+
+        Raises:
+            UserError: They are damaged.
+        """
+        path = self.path / "weights.safetensors"
+        try:
+            tensors, prints = read_sealed(path, unsealed=True)
+        except DamagedError as error:
+            raise UserError(f"{error}: delete it and train again.") from error
+        if odd := prints.keys() - set(TOWERS):
+            raise UserError(
+                f"{path} is damaged (it speaks of '{min(odd)}'): delete it and train again."
+            )
+        return tensors, prints
+
+    def load(self) -> Embedder:
+        """The trained model, in evaluation mode.
+
+        Raises:
+            UserError: Not a complete run, damaged weights, or towers that are not those it was
+                trained with.
+        """
+        experiment = self.experiment()
+        if not self.complete:
+            raise UserError(
+                f"The run {self.path} is not finished: repeat its 'trichord train' command, it goes "
+                "on where it stopped."
+            )
+        torch.manual_seed(experiment.seed)
+        model = experiment.model.build()
+        self.restore(model)
+        return model.eval()
+
+    def restore(self, model: Embedder) -> None:
+        """Give a complete run's weights to a model that was built of its experiment.
+
+        Raises:
+            UserError: Damaged weights, or towers that are not those it was trained with.
+        """
+        tensors, prints = self.weights()
+        for name, tower in model.encoders().items():
+            if name in prints and tower.fingerprint != prints[name]:
+                raise UserError(
+                    f"The {name} tower that {self.path} names has other weights now than when it "
+                    "was trained: restore them or train again."
+                )
+        load_owned(model, None, tensors)
+
+    def lend(self, model: Embedder) -> None:
+        """Give this run's weights to a model that may have other parts besides, such as a fusion.
+
+        Raises:
+            UserError: Not a complete run, or its encoders do not fit the model.
+        """
+        if not self.complete:
+            raise UserError(f"{self.path} is no finished run to start from: train it first.")
+        tensors, _ = self.weights()
+        if odd := lend(tensors, model):
+            raise UserError(
+                f"{self.path} cannot be started from: its {odd} do not fit this experiment's "
+                "model; choose the same towers."
+            )
+
+
+class _ForeignError(UserError):
+    """A checkpoint that is whole, but not this run's."""
+
+
+def fresh_model(experiment: Experiment) -> Embedder:
+    """The model of an experiment before training, with its seed's draw of whatever is new in it.
+
+    Raises:
+        UserError: A tower, or the run to start from, cannot be loaded.
+    """
+    torch.manual_seed(experiment.seed)
+    model = experiment.model.build()
+    if experiment.start is not None:
+        Run(experiment.start).lend(model)
+    return model.eval()

@@ -1,0 +1,105 @@
+"""Tensor files that prove themselves: a digest of all their bytes, in their own header.
+
+The file is an ordinary safetensors file, whoever reads it. Nothing in it is ever unpickled.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from trichord.types import UserError
+from trichord.types.files import replacing
+
+DIGEST = "digest"
+BLANK = "0" * 64
+"""What stands in the digest's place while the digest is taken."""
+LONGEST_HEADER = 100_000_000
+"""Bytes; what safetensors itself allows."""
+AT_ONCE = 8 * 1024**2
+
+
+class DamagedError(UserError):
+    """A tensor file that is cut off, changed, or none at all."""
+
+
+def write_sealed(
+    path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, str], *, keep: Path | None = None
+) -> None:
+    """Write a tensor file that shows a reader whether it is whole; it appears at once or not at all.
+
+    Args:
+        path: Where to.
+        tensors: By name.
+        notes: Texts that go with them.
+        keep: Where the file that stands at `path` goes, once the new one is whole on the disk.
+
+    Raises:
+        UserError: The place cannot be written to; what stood there still does.
+    """
+    content = save(dict(tensors), {**notes, DIGEST: BLANK})
+    start = content.index(f'"{DIGEST}":"{BLANK}"'.encode()) + len(DIGEST) + 4
+    digest = hashlib.blake2b(content, digest_size=len(BLANK) // 2).hexdigest()
+    whole = memoryview(content)
+    with replacing(path) as file:
+        for part in (whole[:start], digest.encode(), whole[start + len(BLANK) :]):
+            file.write(part)
+        if keep is not None and path.exists():
+            file.flush()
+            os.fsync(file.fileno())
+            path.replace(keep)
+
+
+def read_sealed(path: Path, *, unsealed: bool = False) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and notes of a file that `write_sealed` made.
+
+    Args:
+        path: Where it lies.
+        unsealed: Take one without a digest too, as earlier versions wrote it.
+
+    Raises:
+        DamagedError: It is none, or its bytes are not those that were written.
+    """
+    try:
+        with path.open("rb") as file:
+            _check(file, unsealed=unsealed)
+        with safe_open(path, framework="pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            notes = file.metadata() or {}
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        raise DamagedError(f"{path} is damaged ({error})") from error
+    notes.pop(DIGEST, None)
+    return tensors, notes
+
+
+def _check(file: BinaryIO, *, unsealed: bool) -> None:
+    """Refuse a file whose bytes do not have the digest that its header names.
+
+    Raises:
+        ValueError: Says why.
+    """
+    length = file.read(8)
+    size = int.from_bytes(length, "little")
+    if len(length) < 8 or size > min(LONGEST_HEADER, os.fstat(file.fileno()).st_size - 8):
+        raise ValueError("no tensor file, or one that is cut off")
+    header = file.read(size)
+    document: object = json.loads(header)
+    found = cast("dict[str, object]", document) if isinstance(document, dict) else {}
+    notes = found.get("__metadata__")
+    digest = cast("dict[str, object]", notes).get(DIGEST) if isinstance(notes, dict) else None
+    if digest is None and unsealed:
+        return
+    if not isinstance(digest, str):
+        raise ValueError("it has no digest")
+    taken = hashlib.blake2b(length, digest_size=len(BLANK) // 2)
+    taken.update(header.replace(digest.encode(), BLANK.encode(), 1))
+    while part := file.read(AT_ONCE):
+        taken.update(part)
+    if taken.hexdigest() != digest:
+        raise ValueError("its bytes are not those that were written")

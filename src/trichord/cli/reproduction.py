@@ -1,0 +1,154 @@
+"""`trichord reproduce`: a run made again, and whether the numbers agree."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from trichord.cli.console import out
+from trichord.cli.training import Training, quiet_spreading, train_spread
+from trichord.types import UserError
+
+if TYPE_CHECKING:
+    from trichord.checkpoint import Run
+
+
+def reproduce(arguments: list[str]) -> None:
+    """`trichord reproduce RUN [--into DIR]`."""
+
+    def run(
+        run: Annotated[Path, tyro.conf.arg(metavar="RUN")],
+        /,
+        *,
+        into: Path | None = None,
+        manifest: Path | None = None,
+        device: str | None = None,
+    ) -> None:
+        """Train a run's experiment again, and say whether the numbers agree bit for bit.
+
+        Says first what is not as it was: versions, code, towers, machine. The exit code is 0 where
+        losses, criteria and weights agree, 1 where they do not.
+
+        Args:
+            run: The run directory, complete.
+            into: The run directory to make; RUN-again if not given. Repeat the command to go on after
+                an interruption.
+            manifest: Where the manifest lies now, if it was moved.
+            device: cpu, cuda, or whichever is there; as the run was trained if not given.
+        """
+        repeat(run, into or run.with_name(f"{run.resolve().name}-again"), manifest, device)
+
+    tyro.cli(run, args=arguments, prog="trichord reproduce")
+
+
+def repeat(path: Path, into: Path, manifest: Path | None, device: str | None) -> None:
+    """Train a run again into another directory and compare the two.
+
+    Raises:
+        UserError: There is nothing to compare with, or the manifest is gone or another one.
+        SystemExit: 1: they do not agree.
+    """
+    quiet_spreading()
+
+    from trichord.checkpoint import Run
+    from trichord.training.reproduction import compare_runs, table
+
+    held, again = Run(path), Run(into)
+    require_trained(held)
+    if again.complete:
+        raise UserError(
+            f"{into} holds a finished run: delete it, or choose another directory by --into."
+        )
+    noted = held.environment()
+    chosen = as_trained(held, into, manifest_of(held, noted, manifest), noted, device)
+    leads = os.environ.get("RANK", "0") == "0"
+    if leads:
+        tell_differences(held, noted)
+    train_spread(chosen)
+    if not leads:
+        return
+    found = compare_runs(held, again)
+    out.print(table(found, held, again))
+    if found.exact:
+        out.print(f"{path}: reproduced, bit for bit.")
+    else:
+        out.print(f"{path}: not reproduced bit for bit.")
+        sys.exit(1)
+
+
+def require_trained(run: "Run") -> None:
+    """Refuse what was not trained, or not to its end.
+
+    Raises:
+        UserError: Says why.
+    """
+    if not run.experiment().stages:
+        raise UserError(
+            f"{run.path} was imported or left as pretrained: nothing was trained in it."
+        )
+    if not run.complete:
+        raise UserError(
+            f"{run.path} is not finished: repeat its 'trichord train' command, then reproduce it."
+        )
+
+
+def manifest_of(run: "Run", noted: dict[str, Any], given: Path | None) -> Path:
+    """The manifest that a run was trained on.
+
+    Raises:
+        UserError: It is not known, gone, or another one now.
+    """
+    from trichord.media import file_signature
+
+    origin = noted.get("origin") or {}
+    if given is None and "path" not in origin:
+        raise UserError(f"{run.path} did not note where its manifest lies: name it by --manifest.")
+    path = given or Path(origin["path"])
+    if not path.is_file():
+        raise UserError(
+            f"{path}, the manifest of {run.path}, is gone: name where it lies now by --manifest."
+        )
+    if file_signature(path) != noted.get("manifest"):
+        raise UserError(
+            f"{path} is not the manifest that {run.path} was trained on, or was changed since: "
+            "restore it, or name the right one by --manifest."
+        )
+    return path
+
+
+def as_trained(
+    run: "Run", into: Path, manifest: Path, noted: dict[str, Any], device: str | None
+) -> Training:
+    """The training of a run as it was asked for, into another directory."""
+    origin = noted.get("origin") or {}
+    features = origin.get("features")
+    return Training(
+        manifest=manifest,
+        run=into,
+        experiment=run.experiment(),
+        seeds=(),
+        source=origin.get("source", "features"),
+        features=None if features is None else Path(features),
+        device=device or origin.get("device", "auto"),
+        sharding=origin.get("sharding", False),
+    )
+
+
+def tell_differences(run: "Run", noted: dict[str, Any]) -> None:
+    """Say what is not as it was when a run was trained; its number of threads is taken up."""
+    import torch
+
+    from trichord.checkpoint import differences, made_with
+
+    if "threads" in noted:
+        torch.set_num_threads(int(noted["threads"]))  # sums are taken in another order otherwise
+    now = made_with(run.experiment()) | {"ranks": int(os.environ.get("WORLD_SIZE", "1"))}
+    changes = differences(noted, now)
+    if not changes:
+        out.print("Versions, code, towers and machine are those that the run was made with.")
+        return
+    out.print("Not as it was when the run was made, so that the last bits may differ:")
+    for line in changes:
+        out.print(f"  {line}", markup=False)

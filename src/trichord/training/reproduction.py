@@ -1,0 +1,152 @@
+"""Two runs of one experiment, epoch by epoch and tensor by tensor: do they agree bit for bit?"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from rich.table import Table
+from torch import Tensor
+
+from trichord.checkpoint import Run
+from trichord.evaluation.tables import plain_table
+
+NUMBERS = ("loss", "criterion", "validation", "scales")
+"""What is compared of an epoch; counts of skipped steps came later than the first runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Epoch:
+    """An epoch's numbers in both runs; None: one of them did not get there."""
+
+    stage: str
+    number: int
+    then: Mapping[str, Any] | None
+    now: Mapping[str, Any] | None
+
+    @property
+    def exact(self) -> bool:
+        """Whether all of its numbers are the same, to the last bit."""
+        return _written(self.then) == _written(self.now)
+
+    @property
+    def apart(self) -> float:
+        """How far loss or criterion are apart, whichever is farther; infinite where one lacks it."""
+        pairs = [(_of(self.then, name), _of(self.now, name)) for name in NUMBERS[:2]]
+        return max(_distance(one, other) for one, other in pairs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """How far a run and its repetition agree.
+
+    Attributes:
+        epochs: Of all stages, in order.
+        tensors: How many the runs own.
+        apart: Of those that are not the same bit for bit, the largest difference between two values;
+            infinite where one of the runs lacks the tensor, or has another shape or type.
+    """
+
+    epochs: tuple[Epoch, ...]
+    tensors: int
+    apart: dict[str, float]
+
+    @property
+    def exact(self) -> bool:
+        """Whether they agree bit for bit."""
+        return not self.apart and all(epoch.exact for epoch in self.epochs)
+
+
+def compare_runs(then: Run, now: Run) -> Agreement:
+    """Set a complete run beside its repetition.
+
+    Raises:
+        UserError: The weights or the metrics of one are damaged.
+    """
+    before, after = _by_epoch(then), _by_epoch(now)
+    places = sorted({**before, **after}, key=lambda place: (place[0], place[2]))
+    one, other = then.weights()[0], now.weights()[0]
+    distances = {
+        name: apart
+        for name in sorted({*one, *other})
+        if (apart := _between(one.get(name), other.get(name))) is not None
+    }
+    return Agreement(
+        epochs=tuple(
+            Epoch(stage=name, number=number, then=before.get(place), now=after.get(place))
+            for place in places
+            for _, name, number in [place]
+        ),
+        tensors=len({*one, *other}),
+        apart=distances,
+    )
+
+
+def _by_epoch(run: Run) -> dict[tuple[int, str, int], Mapping[str, Any]]:
+    """Numbers by the stage's place, its name, and the epoch; stages may be called the same."""
+    found: dict[tuple[int, str, int], Mapping[str, Any]] = {}
+    stage = -1
+    for numbers in run.metrics():
+        stage += numbers["epoch"] == 0
+        found[stage, numbers["stage"], numbers["epoch"]] = numbers
+    return found
+
+
+def _between(one: Tensor | None, other: Tensor | None) -> float | None:
+    """None: bit for bit the same."""
+    if one is None or other is None or (one.shape, one.dtype) != (other.shape, other.dtype):
+        return float("inf")
+    if torch.equal(_bits(one), _bits(other)):
+        return None
+    return float((one.double() - other.double()).abs().max())
+
+
+def _bits(value: Tensor) -> Tensor:
+    return value.contiguous().reshape(-1).view(torch.uint8)
+
+
+def _of(numbers: Mapping[str, Any] | None, name: str) -> float | None:
+    return None if numbers is None else numbers.get(name)
+
+
+def _distance(one: float | None, other: float | None) -> float:
+    if one is None or other is None:
+        return 0.0 if one is other else float("inf")
+    return abs(one - other)
+
+
+def _written(numbers: Mapping[str, Any] | None) -> str:
+    """Numbers as they are written: every digit counts, and what is not a number equals itself."""
+    kept = None if numbers is None else {name: numbers.get(name) for name in NUMBERS}
+    return json.dumps(kept, sort_keys=True)
+
+
+def table(found: Agreement, then: Run, now: Run) -> Table:
+    """Both runs' numbers of each epoch, and whether they agree."""
+    shown = plain_table(f"{then.path} and {now.path}", verdict(found))
+    shown.add_column("Stage", no_wrap=True)
+    for column in ("Epoch", "Loss", "Again", "Criterion", "Again", "Agree"):
+        shown.add_column(column, justify="right", no_wrap=True)
+    for epoch in found.epochs:
+        cells = [
+            _cell(_of(numbers, name)) for name in NUMBERS[:2] for numbers in (epoch.then, epoch.now)
+        ]
+        agree = "bit for bit" if epoch.exact else f"apart by {epoch.apart:.1e}"
+        shown.add_row(epoch.stage, str(epoch.number), *cells, agree)
+    return shown
+
+
+def _cell(value: float | None) -> str:
+    return "–" if value is None else f"{value:.6f}"
+
+
+def verdict(found: Agreement) -> str:
+    """In one or two sentences."""
+    same = sum(epoch.exact for epoch in found.epochs)
+    epochs = f"Epochs whose numbers agree bit for bit: {same} of {len(found.epochs)}."
+    weights = f"Tensors: {found.tensors - len(found.apart)} of {found.tensors}"
+    if not found.apart:
+        return f"{epochs} {weights}."
+    worst = max(found.apart, key=lambda name: found.apart[name])
+    return f"{epochs} {weights}, the others up to {found.apart[worst]:.1e} apart ({worst})."

@@ -1,0 +1,50 @@
+import pytest
+import torch
+
+from trichord.checkpoint import Progress
+from trichord.config import Stage
+from trichord.training.soundness import MOST_IN_A_ROW, Buffers, is_finite, refuse_unsound
+from trichord.types import UserError
+
+STAGE = Stage(name="s", trains=(), draws=(), criterion=())
+
+
+@pytest.mark.parametrize(
+    ("loss", "gradient", "sound"),
+    [
+        (1.0, [1.0, 2.0], True),
+        (float("nan"), [1.0, 2.0], False),
+        (float("inf"), [1.0, 2.0], False),
+        (1.0, [1.0, float("nan")], False),
+        (1.0, [float("-inf"), 2.0], False),
+    ],
+)
+def test_loss_and_gradient_must_both_be_finite(loss, gradient, sound):
+    still, moved = torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(2))
+    moved.grad = torch.tensor(gradient)
+    assert is_finite(torch.tensor(loss), [still, moved]) is sound
+
+
+def test_without_any_gradient_the_loss_decides():
+    assert is_finite(torch.tensor(1.0), [torch.nn.Parameter(torch.ones(3))])
+
+
+def test_too_many_in_a_row_end_training_with_the_step_and_a_remedy():
+    refuse_unsound(STAGE, Progress(epoch=3, step=4, skipped_in_a_row=MOST_IN_A_ROW - 1))
+    expected = r"Stage 's', epoch 3, step 5: for 10 steps in a row .* lower --stages.N.optimizer.lr"
+    with pytest.raises(UserError, match=expected) as told:
+        refuse_unsound(STAGE, Progress(epoch=3, step=4, skipped_in_a_row=MOST_IN_A_ROW))
+    assert "\n" not in str(told.value)
+
+
+def test_buffers_of_what_trains_are_put_back_and_others_are_not_looked_at():
+    norms = torch.nn.ModuleList([torch.nn.BatchNorm1d(2), torch.nn.BatchNorm1d(2).eval()])
+    buffers = Buffers(norms)
+    held = buffers.held()
+    assert len(held) == 3  # mean, variance and count of one
+    for norm in norms:
+        norm.train()(torch.full((4, 2), float("nan")))
+    buffers.put_back(held)
+    assert torch.isfinite(norms[0].running_mean).all()
+    assert norms[0].num_batches_tracked == 0
+    assert torch.isnan(norms[1].running_mean).all()
