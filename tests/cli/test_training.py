@@ -83,6 +83,18 @@ def test_a_complete_run_is_said_to_be_and_left(whole, command, capsys):
     assert {path.name: path.stat().st_mtime_ns for path in run.path.iterdir()} == before
 
 
+def test_a_complete_run_of_another_manifest_is_not_taken_for_this_ones(
+    whole, small_world, command, capsys
+):
+    run, _ = whole
+    clips = (small_world / "clips.jsonl").read_text().splitlines(keepends=True)
+    (small_world / "fewer.jsonl").write_text("".join(clips[:-1]))
+    features = f"--features {small_world}/clips.features"
+    line = f"train world-wav2clip-trainable-text {small_world}/fewer.jsonl {run.path} {features}"
+    assert command(f"{line} {FEW}") == 2
+    assert "other settings or another manifest" in capsys.readouterr().err
+
+
 def test_what_was_skipped_is_told_in_words():
     epochs = [{"skipped": 2, "empty": 0}, {"skipped": 1, "empty": 4}, {"epoch": 0}]
     assert lost(epochs) == (

@@ -14,11 +14,6 @@ LONG = {
     *(f"docs/how-to/{name}.md" for name in ("captions", "clip4vla", "export", "own-clips", "probes")),
 }  # fmt: skip
 """Parsed here, and carried out by `make torture`."""
-ELSEWHERE = {
-    "docs/explanation/clip4vla.md": "its manifests are made on other pages, one of MSR-VTT",
-    "docs/explanation/survival.md": "trains a run of the reader's again",
-}
-"""Pages whose blocks are parsed only, and why; a single block says so by a mark of its own."""
 
 
 # ------------------------------------------------------------------ parsed
@@ -112,7 +107,7 @@ def has_blocks(page):
 
 
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if has_blocks(page) and page not in LONG | ELSEWHERE.keys()]
+    "page", [page for page in PAGES if has_blocks(page) and page not in LONG]
 )
 def test_every_block_can_be_typed(page, desk, request):
     if page == "docs/how-to/object-storage.md":

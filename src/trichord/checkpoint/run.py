@@ -90,7 +90,7 @@ class Run:
         mark = manifest.signature if isinstance(manifest, Origin) else manifest
         begun = self.path / "experiment.json"
         if begun.is_file():
-            if read_experiment(begun) != experiment or self._manifest() not in (None, mark):
+            if not self.is_of(experiment, mark):
                 raise UserError(
                     f"{self.path} holds a run with other settings or another manifest: choose "
                     "another directory or delete it."
@@ -103,6 +103,11 @@ class Run:
             write_atomically(self.path / ENVIRONMENT, json.dumps(made_with, indent=2))
             write_experiment(begun, experiment)
         remove_leftovers(self.path)
+
+    def is_of(self, experiment: Experiment, manifest: str) -> bool:
+        """Whether the directory holds a run of this experiment, on the manifest of this signature."""
+        held = read_experiment(self.path / "experiment.json")
+        return experiment in (held, located(held, self.path)) and self._manifest() in (None, manifest)
 
     def _holds_something(self) -> bool:
         """Whether there is more in the directory than a run that was killed at its first files."""

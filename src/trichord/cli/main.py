@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name = given[0]
     if name not in COMMANDS:
         return _complain(f"trichord: there is no command '{name}'{_closest(name)}")
-    if name == "search":  # a text's matrices are small: threads of numpy's would wait for one another
+    if name == "search":  # a text's matrices are so small that threads would wait for one another
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         command: Callable[[list[str]], None] = getattr(import_module(COMMANDS[name][0]), name)

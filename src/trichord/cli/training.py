@@ -176,12 +176,14 @@ def train_chosen(chosen: Training) -> None:
 def untrained(chosen: Training) -> "list[tuple[Run, Experiment]]":
     """The runs that are not there yet, a line for each that is."""
     from trichord.checkpoint import Run
+    from trichord.media import file_signature
 
+    manifest = file_signature(chosen.manifest)
     places = {chosen.run / f"seed-{seed}": seed for seed in chosen.seeds}
     todo: list[tuple[Run, Experiment]] = []
     for path, seed in (places or {chosen.run: chosen.experiment.seed}).items():
         run, experiment = Run(path), replace(chosen.experiment, seed=seed)
-        if run.complete and run.experiment() == experiment:
+        if run.complete and run.is_of(experiment, manifest):
             run.remove_checkpoints()  # the last one, had it been killed before it could
             out.print(f"{path}: already trained.")
         else:
