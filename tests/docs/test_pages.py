@@ -106,9 +106,7 @@ def has_blocks(page):
     return page != "docs/reference/cli.md" and "```" in (ROOT / page).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if has_blocks(page) and page not in LONG]
-)
+@pytest.mark.parametrize("page", [page for page in PAGES if has_blocks(page) and page not in LONG])
 def test_every_block_can_be_typed(page, desk, request):
     if page == "docs/how-to/object-storage.md":
         request.getfixturevalue("my_bucket")

@@ -107,7 +107,10 @@ class Run:
     def is_of(self, experiment: Experiment, manifest: str) -> bool:
         """Whether the directory holds a run of this experiment, on the manifest of this signature."""
         held = read_experiment(self.path / "experiment.json")
-        return experiment in (held, located(held, self.path)) and self._manifest() in (None, manifest)
+        return experiment in (held, located(held, self.path)) and self._manifest() in (
+            None,
+            manifest,
+        )
 
     def _holds_something(self) -> bool:
         """Whether there is more in the directory than a run that was killed at its first files."""
