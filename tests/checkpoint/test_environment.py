@@ -1,13 +1,15 @@
 import json
+import shutil
 import subprocess
 from dataclasses import replace
 
 import av
 import pytest
+from transformers import CLIPModel
 
-from trichord.checkpoint import Origin, Run, differences, made_with
+from trichord.checkpoint import Origin, Progress, Run, differences, fresh_model, made_with
 from trichord.checkpoint.environment import git_state, revisions
-from trichord.config import ClipText
+from trichord.config import ClipText, Experiment
 from trichord.media import file_signature
 
 
@@ -66,6 +68,32 @@ def test_towers_of_a_hub_are_noted_by_their_commit(experiment, tmp_path, monkeyp
     hubs = replace(experiment, model=replace(experiment.model, text=ClipText(name="some/clip")))
     assert revisions(hubs) == {"some/clip": commit}
     assert revisions(experiment) == {}
+
+
+def test_a_run_keeps_to_the_commit_of_its_towers_when_the_hub_moves_on(
+    tiny_trimodal, tiny_towers, tmp_path, monkeypatch
+):
+    there = tmp_path / "models--some--clip"
+    first, second = ("0" * 39 + str(number) for number in (1, 2))
+    shutil.copytree(tiny_towers / "clip", there / "snapshots" / first)
+    (there / "refs").mkdir()
+    (there / "refs" / "main").write_text(first)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    model = tiny_trimodal.renamed({tiny_trimodal.text.name: "some/clip"})
+    experiment, run = Experiment(system="x", model=model), Run(tmp_path / "run")
+    run.start(experiment, "abc")
+    run.finish(fresh_model(experiment), experiment.objective.build(), Progress())
+    before = run.load().fingerprint
+
+    another = CLIPModel.from_pretrained(there / "snapshots" / first)
+    for value in another.parameters():
+        value.data += 0.1
+    shutil.copytree(there / "snapshots" / first, there / "snapshots" / second)
+    another.save_pretrained(there / "snapshots" / second)
+    (there / "refs" / "main").write_text(second)
+    assert fresh_model(experiment).fingerprint != before
+    assert run.load().fingerprint == before
+    assert Run(run.path).experiment() == experiment
 
 
 def test_the_manifest_is_noted_by_place_and_content(experiment, tmp_path, monkeypatch):

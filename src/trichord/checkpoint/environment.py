@@ -88,11 +88,7 @@ def made_with(experiment: Experiment) -> dict[str, Any]:
 
 def revisions(experiment: Experiment) -> dict[str, str]:
     """The hub's commit of each tower that comes from a hub, by the tower's name there."""
-    towers = [
-        tower
-        for name in ("text", "vision", "audio", "sound_text")
-        if (tower := getattr(experiment.model, name)) is not None
-    ]
+    towers = experiment.model.towers().values()
     places = {tower.name: folder_of(tower.name) for tower in towers}
     return {
         name: place.name

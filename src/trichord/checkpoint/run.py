@@ -13,7 +13,7 @@ from torch import Tensor
 from trichord.checkpoint.environment import Origin, environment
 from trichord.checkpoint.sealed import DamagedError, read_sealed, write_sealed
 from trichord.checkpoint.weights import lend, load_owned, located, owned_state
-from trichord.config import Experiment, read_experiment, write_experiment
+from trichord.config import TOWERS, Experiment, read_experiment, write_experiment
 from trichord.models.embedder import Embedder
 from trichord.objectives import Contrastive
 from trichord.types import UserError
@@ -24,8 +24,6 @@ log = logging.getLogger("trichord.checkpoint")
 NEWEST, BEFORE = "checkpoint.safetensors", "checkpoint-before.safetensors"
 """Two generations of checkpoints: should the newest turn out to be damaged, there is the one before."""
 ENVIRONMENT = "environment.json"
-TOWERS = ("text", "vision", "audio", "sound_text")
-"""What the notes of weights may be about: each tower's fingerprint."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,9 +275,14 @@ class Run:
                 "on where it stopped."
             )
         torch.manual_seed(experiment.seed)
-        model = experiment.model.build()
+        model = experiment.model.renamed(self._pins()).build()
         self.restore(model)
         return model.eval()
+
+    def _pins(self) -> dict[str, str]:
+        """Towers of a hub by name, with the commit that the run was made with."""
+        noted: dict[str, str] = self.environment().get("towers", {})
+        return {name: f"{name}@{commit}" for name, commit in noted.items() if "@" not in name}
 
     def restore(self, model: Embedder) -> None:
         """Give a complete run's weights to a model that was built of its experiment.

@@ -19,14 +19,12 @@ def located(experiment: Experiment, folder: Path) -> Experiment:
         experiment: Of the run.
         folder: The run's; a name that is not there stays relative to where the command runs.
     """
-    towers = {
-        name: replace(tower, name=str(folder / tower.name))
-        for name in ("text", "vision", "audio", "sound_text")
-        if (tower := getattr(experiment.model, name)) is not None
-        and tower.name.startswith("./")
-        and (folder / tower.name).is_dir()
+    brought = {
+        tower.name: str(folder / tower.name)
+        for tower in experiment.model.towers().values()
+        if tower.name.startswith("./") and (folder / tower.name).is_dir()
     }
-    return replace(experiment, model=replace(experiment.model, **towers))
+    return replace(experiment, model=experiment.model.renamed(brought))
 
 
 def owned_state(model: Embedder, objective: Contrastive | None) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from trichord.config.experiment import (
     write_experiment,
 )
 from trichord.config.model import (
+    TOWERS,
     CaptionGenerator,
     Cross,
     GlobalToGlobal,
@@ -34,6 +35,7 @@ __all__ = [
     "CLAP",
     "CLIP",
     "FORMAT",
+    "TOWERS",
     "AdamW",
     "BertAdam",
     "CaptionGenerator",

@@ -1,6 +1,7 @@
 """A model as a value: towers side by side, a fusion, a captioner."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from trichord.config.towers import Clap, ClapText, ClipAudio, ClipText, ClipVision
@@ -162,6 +163,10 @@ def _cross(
     return cross
 
 
+TOWERS = ("text", "vision", "audio", "sound_text")
+"""What a model's towers are called, in it and in its description."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TriModal:
     """CLIP for text and vision, an audio tower beside it (SLAVA, section III-B)."""
@@ -175,6 +180,19 @@ class TriModal:
     """How sight and sound make one clip; None: they are searched apart."""
     captioner: CaptionGenerator | None = None
     """What writes captions of clips, if anything does."""
+
+    def towers(self) -> dict[str, ClipText | ClapText | ClipVision | Clap | ClipAudio]:
+        """The towers that there are, by what they are called."""
+        return {name: tower for name in TOWERS if (tower := getattr(self, name)) is not None}
+
+    def renamed(self, names: Mapping[str, str]) -> "TriModal":
+        """The same model with its towers taken from other folders or hub names, where one is given."""
+        towers: dict[str, Any] = {
+            name: replace(tower, name=names[tower.name])
+            for name, tower in self.towers().items()
+            if tower.name in names
+        }
+        return replace(self, **towers)
 
     def build(self) -> "Embedder":
         """Load all towers."""

@@ -29,6 +29,7 @@ times as large as this one."""
 def load(kind: Any, name: str, **options: object) -> Any:
     """Load a `transformers` model, tokenizer or preprocessor by folder, stand-in name or hub name.
 
+    A hub name may end in `@` and a commit; else it is what the hub holds at the time.
     Weights come from safetensors files only and no code of a checkpoint is ever run.
 
     Raises:
@@ -42,7 +43,8 @@ def load(kind: Any, name: str, **options: object) -> Any:
     try:
         if place.is_dir():
             return kind.from_pretrained(str(place), local_files_only=True, **options)
-        return kind.from_pretrained(name, **options)
+        hub, _, commit = name.partition("@")
+        return kind.from_pretrained(hub, **options, **({"revision": commit} if commit else {}))
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         where = "in that folder" if place.is_dir() else "as a folder or at the model hub"
@@ -58,7 +60,8 @@ def folder_of(name: str) -> Path | None:
     if place.is_dir():
         return place.absolute()
     try:
-        found = try_to_load_from_cache(name, "config.json")
+        hub, _, commit = name.partition("@")
+        found = try_to_load_from_cache(hub, "config.json", revision=commit or None)
     except HFValidationError:  # neither a folder nor a name that a hub could have
         return None
     return Path(found).parent if isinstance(found, str) else None

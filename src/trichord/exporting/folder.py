@@ -17,7 +17,6 @@ from trichord.models.embedder import Embedder
 from trichord.types import UserError
 
 Form = Literal["graph", "eight_bit", "bfloat16"]
-TOWERS = ("text", "vision", "audio", "sound_text")
 PREPARERS = ("tokenizer", "processor", "extractor")
 """What a tower has of these is kept beside its graph."""
 
@@ -108,10 +107,9 @@ def _write_graphs(source: Exported, run: Run, *, eight_bit: bool) -> None:
 
 def _with_graphs(model: TriModal, built: Embedder) -> TriModal:
     """The same model with towers as graphs beside its description, and nothing that writes captions."""
+    graphs: dict[str, Any] = {"arithmetic": "graph"}
     towers: dict[str, Any] = {
-        name: replace(tower, name=f"./{name}", arithmetic="graph")
-        for name in TOWERS
-        if (tower := getattr(model, name)) is not None
+        name: replace(tower, name=f"./{name}", **graphs) for name, tower in model.towers().items()
     }
     fusion = model.fusion
     if isinstance(fusion, Cross) and fusion.from_text and fusion.form == "clip":
@@ -135,10 +133,7 @@ def _write_halved(source: Exported, run: Run) -> None:
     """Towers as they are, computed in half precision; those that lie in the run come along."""
     towers: dict[str, Any] = {}
     brought: set[Path] = set()
-    for name in TOWERS:
-        tower: Any = getattr(source.experiment.model, name)
-        if tower is None:
-            continue
+    for name, tower in source.experiment.model.towers().items():
         place = Path(tower.name)
         if source.folder is not None and place.is_dir() and place.is_relative_to(source.folder):
             brought.add(place)
@@ -148,14 +143,14 @@ def _write_halved(source: Exported, run: Run) -> None:
     _start(source, run, experiment)
     for place in brought:
         shutil.copytree(place, run.path / place.name)
-    before = [(tower, tower.arithmetic) for tower in source.model.encoders().values()]
-    for tower, _ in before:
-        tower.compute_in("bfloat16")
+    before = [(encoder, encoder.arithmetic) for encoder in source.model.encoders().values()]
+    for encoder, _ in before:
+        encoder.compute_in("bfloat16")
     try:
         _finish(source, run, source.model)
     finally:
-        for tower, arithmetic in before:
-            tower.compute_in(arithmetic)
+        for encoder, arithmetic in before:
+            encoder.compute_in(arithmetic)
 
 
 def _start(source: Exported, run: Run, experiment: Experiment) -> None:
