@@ -14,7 +14,7 @@ from trichord.encoders.encoder import Encoder
 from trichord.encoders.graph import Graph, Sizes
 from trichord.exporting.graphs import write_graph
 from trichord.models.embedder import Embedder
-from trichord.types import UserError
+from trichord.types import Arithmetic, UserError
 
 Form = Literal["graph", "eight_bit", "bfloat16"]
 PREPARERS = ("tokenizer", "processor", "extractor")
@@ -143,13 +143,14 @@ def _write_halved(source: Exported, run: Run) -> None:
     _start(source, run, experiment)
     for place in brought:
         shutil.copytree(place, run.path / place.name)
-    before = [(encoder, encoder.arithmetic) for encoder in source.model.encoders().values()]
-    for encoder, _ in before:
+    encoders = source.model.encoders().values()
+    before: dict[Encoder, Arithmetic] = {one: one.arithmetic for one in encoders}
+    for encoder in before:
         encoder.compute_in("bfloat16")
     try:
         _finish(source, run, source.model)
     finally:
-        for encoder, arithmetic in before:
+        for encoder, arithmetic in before.items():
             encoder.compute_in(arithmetic)
 
 
