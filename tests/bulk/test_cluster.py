@@ -1,4 +1,4 @@
-"""Ray Data in local mode: tens of seconds for its own start, hence one test."""
+"""Ray Data in local mode: half a minute for its own start, hence one slow test."""
 
 import sys
 
@@ -11,6 +11,7 @@ from trichord.features.store import FeatureFolder
 from trichord.types import UserError
 
 
+@pytest.mark.slow
 # Of Ray itself, in Python 3.11 and later.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")

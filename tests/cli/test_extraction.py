@@ -26,7 +26,7 @@ def test_shards_make_the_same_features_in_a_bucket_too(
 ):
     capsys.readouterr()
     manifest = small_world / "clips.jsonl"
-    line = f"extract {manifest} world-untrained --features {bucket} --shards 5"
+    line = f"extract {manifest} world-untrained --features {bucket} --shards 2"
     assert command(line) == 0
     said = capsys.readouterr().out
     assert said.startswith(f"{bucket}: 68 clips (")
@@ -47,7 +47,7 @@ def test_shards_make_the_same_features_in_a_bucket_too(
 
 def test_files_read_in_shards_are_found_as_others_are(small_world, command, tmp_path):
     line = f"index world-untrained {small_world}/world"
-    for name, how in (("one", ""), ("two", "--shards 4")):
+    for name, how in (("one", ""), ("two", "--shards 2")):
         assert command(f"{line} {tmp_path}/{name} --no-speech --seconds 2 {how}") == 0
     one, two = (Collection.open(tmp_path / name).table.files() for name in ("one", "two"))
     assert one == two

@@ -45,7 +45,6 @@ def whole(small_world, command, tmp_path_factory):
 @pytest.mark.parametrize(
     ("stop", "code", "said"),
     [
-        (signal.SIGKILL, -9, ""),
         (signal.SIGINT, 130, "interrupted; nothing is lost, repeat the command to go on"),
         (signal.SIGTERM, 143, "terminated and saved; repeat the command to go on."),
     ],

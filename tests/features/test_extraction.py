@@ -205,7 +205,9 @@ with Decoder(workers=1) as decoder:
 """
 
 
-@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize(
+    "stop", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_a_killed_extraction_goes_on_and_ends_as_an_uninterrupted_one(
     stop, tiny_model, tiny_towers, rendered, decoder, tmp_path
 ):

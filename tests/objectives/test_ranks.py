@@ -7,7 +7,7 @@ from processes import spread
 from spread_losses import OBJECTIVES, PLAIN, TERMS, everything, sides, whole
 
 
-@pytest.fixture(scope="module", params=[1, 2, 4])
+@pytest.fixture(scope="module", params=[1, 2, pytest.param(4, marks=pytest.mark.slow)])
 def found(request, tmp_path_factory):
     """What each of some processes found; one needs no group."""
     if request.param == 1:

@@ -12,7 +12,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LONG = (
     "docs/world.md",
-    *(f"docs/how-to/{name}.md" for name in ("captions", "clip4vla", "export", "own-clips", "probes")),
+    *(f"docs/how-to/{name}.md" for name in (
+        "captions", "clip4vla", "export", "object-storage", "own-clips", "probes"
+    )),
 )  # fmt: skip
 
 
@@ -25,7 +27,7 @@ def loaded(path):
 
 _stage = loaded(ROOT / "tests" / "docs" / "conftest.py")
 reading, typing_desk, desk = _stage.reading, _stage.typing_desk, _stage.desk
-small_towers, home = _stage.small_towers, _stage.home
+small_towers, home, my_bucket = _stage.small_towers, _stage.home, _stage.my_bucket
 
 
 def count(page, desk, tally):
@@ -35,7 +37,9 @@ def count(page, desk, tally):
 
 @pytest.mark.torture
 @pytest.mark.parametrize("page", LONG)
-def test_every_block_of_a_long_page_can_be_typed(page, desk, tally):
+def test_every_block_of_a_long_page_can_be_typed(page, desk, tally, request):
+    if page == "docs/how-to/object-storage.md":
+        request.getfixturevalue("my_bucket")
     try:
         desk.follow(page)
     finally:

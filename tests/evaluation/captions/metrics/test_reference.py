@@ -183,6 +183,7 @@ def test_the_tokens_of_hard_cases_are_stanfords(stanford):
     assert [" ".join(ptb(text)) for text in texts] == stanford(texts)
 
 
+@pytest.mark.slow
 def test_hard_cases_and_world_captions_score_as_the_reference(compare):
     hard = {f"hard {n}": [own, *several] for n, (own, several) in enumerate(HARD.items())}
     compare(hard | world(12))
