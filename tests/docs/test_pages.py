@@ -3,19 +3,13 @@
 from pathlib import Path
 
 import pytest
+from long_pages import LONG, TUTORIAL
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
     "README.md", "CONTRIBUTING.md",
     *(str(page.relative_to(ROOT)) for page in sorted((ROOT / "docs").rglob("*.md"))),
 ]  # fmt: skip
-LONG = {
-    "docs/tutorial.md", "docs/world.md",
-    *(f"docs/how-to/{name}.md" for name in (
-        "captions", "clip4vla", "export", "object-storage", "own-clips", "probes"
-    )),
-}  # fmt: skip
-"""Parsed here, and carried out by `make torture`."""
 
 
 # ------------------------------------------------------------------ parsed
@@ -108,6 +102,8 @@ def has_blocks(page):
     return page != "docs/reference/cli.md" and "```" in (ROOT / page).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if has_blocks(page) and page not in LONG])
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if has_blocks(page) and page not in (*LONG, TUTORIAL)]
+)
 def test_every_block_can_be_typed(page, desk):
     desk.follow(page)

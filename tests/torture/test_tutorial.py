@@ -8,14 +8,9 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from long_pages import LONG, TUTORIAL
 
 ROOT = Path(__file__).parents[2]
-LONG = (
-    "docs/world.md",
-    *(f"docs/how-to/{name}.md" for name in (
-        "captions", "clip4vla", "export", "object-storage", "own-clips", "probes"
-    )),
-)  # fmt: skip
 
 
 def loaded(path):
@@ -92,8 +87,8 @@ def test_the_tutorial_typed_line_by_line(typing_desk, tmp_path_factory, monkeypa
     monkeypatch.setenv("PYTHONUNBUFFERED", "1")  # lines come in the order of a terminal
     typist = shell(typing_desk)(place, None, monkeypatch)
     try:
-        typist.follow("docs/tutorial.md")
+        typist.follow(TUTORIAL)
     finally:
-        count("docs/tutorial.md", typist, tally)
+        count(TUTORIAL, typist, tally)
     pictures = ("demo/comparison.png", "birds.png", "hits.png", "before-and-after.png")
     assert all(Path(picture).stat().st_size > 5_000 for picture in pictures)
