@@ -42,13 +42,14 @@ def test_a_token_is_asked_for_and_taken(visit, app_of):
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_busy_server_is_asked_again_when_it_said(visit, ids, status):
     page = visit(refused=[str(status)])
+    page.clock.install()
     answers = iter([status])
 
     def refuse(route):
         if next(answers, None) is None:
             route.continue_()
         else:
-            head = {"Retry-After": "3"}
+            head = {"Retry-After": "600"}
             said = '{"error": "Come <b>back</b> later."}'
             route.fulfill(status=status, headers=head, body=said)
 
@@ -56,9 +57,29 @@ def test_a_busy_server_is_asked_again_when_it_said(visit, ids, status):
     page.fill("#text", "a bell")
     page.press("#text", "Enter")
     page.wait_for_selector("text=Come <b>back</b> later.")
-    assert re.fullmatch(r"Trying again in [1-3] s", page.inner_text(".countdown"))
+    assert re.fullmatch(r"Trying again in (600|5\d\d) s", page.inner_text(".countdown"))
+    assert page.locator(".card .open").count() == 0
+    page.clock.run_for(600_000)
     page.wait_for_selector(".card .open")
     assert shown(page) == ids({"text": "a bell"})
+
+
+def test_a_search_before_the_page_knows_its_archive_is_asked_once(visit, ids):
+    page = visit()
+    held, asked, late = [], [], False
+    page.route("**/api/collection", lambda route: route.continue_() if late else held.append(route))
+    page.on("request", lambda request: asked.append(request.url))
+    page.reload()
+    for text in ("a red ball", "a bell"):
+        page.fill("#text", text)
+        page.press("#text", "Enter")
+    late = True
+    for route in held:
+        route.continue_()
+    page.wait_for_selector(".card .open")
+    page.wait_for_load_state("networkidle")
+    assert shown(page) == ids({"text": "a bell"})
+    assert [url.rpartition("/")[2] for url in asked if "/api/search" in url] == ["search"]
 
 
 def test_a_mistaken_search_is_explained(visit):

@@ -19,6 +19,7 @@ const KEPT = 12; // answers to come back to
 
 let search = NOTHING;
 let collection = null;
+let booting = null;
 let request = null; // the search whose answer is on the page
 let called = []; // what the server calls its parts
 let underway = null;
@@ -45,19 +46,19 @@ function change(patch, lasting = true) {
 async function refresh({ again = false } = {}) {
   showAsked();
   underway?.abort();
-  underway = null;
-  busy(false);
-  if (!collection && !(await boot())) return;
+  const control = (underway = new AbortController());
+  busy(booting !== null);
+  // Only the latest refresh goes on, though several may wait for the collection.
+  if (!collection && (!(await (booting ??= boot())) || control.signal.aborted)) return;
   if (!asks(search)) return showNothingAsked();
   if (!search.open) hide();
   const sent = toRequest(search);
   const kept = again ? null : answers.get(JSON.stringify(sent));
   if (kept) return showAnswer(sent, kept);
-  await ask(sent);
+  await ask(sent, control);
 }
 
-async function ask(sent, renewing = true) {
-  const control = (underway = new AbortController());
+async function ask(sent, control, renewing = true) {
   busy(true);
   if (!results.cards.length) results.wait();
   try {
@@ -68,7 +69,7 @@ async function ask(sent, renewing = true) {
     showAnswer(sent, answer);
   } catch (refusal) {
     if (refusal.name === "AbortError" || control.signal.aborted) return;
-    if (renewing && (await renewed(refusal))) return;
+    if (renewing && (await renewed(refusal, control))) return;
     fail(refusal, () => refresh({ again: true }));
   } finally {
     if (underway === control) busy(false);
@@ -76,7 +77,7 @@ async function ask(sent, renewing = true) {
 }
 
 /** Send uploads again that the server has let go of, once. */
-async function renewed(refusal) {
+async function renewed(refusal, control) {
   if (![404, 410].includes(refusal.status)) return false;
   try {
     const before = search;
@@ -85,7 +86,7 @@ async function renewed(refusal) {
     if (search !== before) return true;
     search = { ...search, parts };
     history.replaceState(history.state, "", toAddress(search));
-    await ask(toRequest(search), false);
+    await ask(toRequest(search), control, false);
     return true;
   } catch {
     return false;
@@ -100,6 +101,7 @@ async function boot() {
     fail(refusal, () => refresh({ again: true }));
     return false;
   } finally {
+    booting = null;
     busy(false);
   }
   notices.dismiss();
