@@ -13,6 +13,9 @@ from trichord.media.source import Frame, Packet, Source, check_pixels, packet_ti
 HELD_BYTES = 64 * 1024**2
 DATED = ("mov", "mpegts", "flv")
 """Containers that say of a packet both when it is decoded and when it is shown."""
+LEAVING_OUT = ("h264", "mpeg4", "mpeg2video")
+"""Decoders that can leave out pictures no other is predicted from, and give the same others. (HEVC's
+leave out pictures that higher temporal layers may be predicted from.)"""
 TOLERANCE = 1e-6
 """Seconds by which a time stamp may lie behind its target and still count as shown."""
 
@@ -25,6 +28,10 @@ class Sight:
     decoded, in decoding order, as lead to the frame. A decoder of B-frames keeps it back for some
     packets more: they are decoded only if another target needs them, else it is fetched from the
     decoder as at the file's end. If the plan wants keyframes alone, each is a group by itself.
+
+    Of the pictures that lead to a frame, those that no other is predicted from are left out where the
+    decoder can. Where the frame then does not come out, as in a damaged file, the one before it counts,
+    be it a picture left out: the group is decoded once more, whole.
 
     Where the container has no decoding times (Matroska) or no presentation times (AVI), FFmpeg guesses
     them, and packets of earlier frames may yet come. There the frame is the one that the decoder puts
@@ -45,6 +52,7 @@ class Sight:
         self.targets = deque(targets)
         self.keys_alone = plan.nearest == "keyframe"
         self.undated = source.container not in DATED and not self.keys_alone
+        self.leaves_out = not self.undated and self.track.codec_context.name in LEAVING_OUT
         self.limits = limits
         self.choose = choose
         self.decoded = 0
@@ -66,6 +74,10 @@ class Sight:
         self.wanted: deque[int] = deque()
         """Time stamps that answer the first targets; their packets are decoded, their frames not out."""
         self.known: list[int] = []
+        self.past: list[Packet] = []
+        """Packets of this group that were decoded, in case some were left out that now count."""
+        self.past_bytes = 0
+        self.before, self.whole = self.shown, not self.leaves_out
         self.held = 0
         if self.fed:
             self.track.codec_context.flush_buffers()
@@ -151,7 +163,8 @@ class Sight:
         """Decode the packets held up to the one of this time stamp; none where it is behind."""
         stamps = [_stamp(packet) for packet in self.waiting]
         for _ in range(stamps.index(stamp) + 1 if stamp in stamps else 0):
-            self._decode(self.waiting.popleft())
+            packet = self.waiting.popleft()
+            self._decode(packet, needless=_stamp(packet) < stamp)
         while self.undated and self.waiting and self._reach(stamp, final=False) is None:
             self._decode(self.waiting.popleft())
 
@@ -161,6 +174,9 @@ class Sight:
             frame = self._reach(self.wanted[0], final)
             if frame is None:
                 return
+            if not self.whole and self._ticks(frame) != self.wanted[0]:
+                self._decode_whole()
+                continue
             self.wanted.popleft()
             self.choose(self.targets.popleft(), frame, self._time(frame))
             self._forget()
@@ -180,6 +196,8 @@ class Sight:
         if not self.wanted:
             return
         self._decode(None)
+        if not self.whole and self.shown is None and not self.output:
+            self._decode_whole()
         if self.shown is None and not self.output:  # all damaged so far: the first that is not
             rest: Iterable[Packet] = [*self.waiting, None]
             for packet in rest:
@@ -187,14 +205,16 @@ class Sight:
                     self._decode(packet)
         self._collect(final=True)
 
-    def _decode(self, packet: Packet) -> None:
-        """Decode a packet; None ends the group."""
+    def _decode(self, packet: Packet, needless: bool = False) -> None:
+        """Decode a packet, or leave it out if it is needless and nothing refers to it; None ends the group."""
         if self.drained:
             self.track.codec_context.flush_buffers()
         self.fed, self.drained = True, packet is None
         if packet is not None:
             self.held -= packet.size
             self.decoded += 1
+            self._note(packet)
+        self.track.codec_context.skip_frame = "DEFAULT" if self.whole or not needless else "NONREF"
         try:
             frames = self.track.codec_context.decode(packet)
         except FFmpegError as error:
@@ -205,6 +225,27 @@ class Sight:
             check_pixels(frame.width, frame.height, self.limits)
             if self._ticks(frame) >= self._ticks(self.shown):
                 self.output.append(frame)
+
+    def _note(self, packet: Packet) -> None:
+        if self.whole:
+            return
+        self.past.append(packet)
+        self.past_bytes += packet.size
+        if self.past_bytes > HELD_BYTES:
+            self.whole, self.past = True, []
+
+    def _decode_whole(self) -> None:
+        """Decode what this group has had so far once more, leaving nothing out."""
+        past, ended = self.past, self.drained
+        self.whole, self.past, self.shown = True, [], self.before
+        self.output.clear()
+        self.track.codec_context.flush_buffers()
+        self.drained = False
+        for packet in past:
+            self.held += packet.size
+            self._decode(packet)
+        if ended:
+            self._decode(None)
 
     def _shed(self) -> None:
         """Decode one held packet of an endless group, keeping only the frame shown last."""
