@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 from av.error import FFmpegError
+from av.stream import Discard
 from numpy.typing import NDArray
 
 from trichord.media.decoded import Decoded, samples_in
@@ -33,6 +34,11 @@ BACK_OFFS = (1.0, 6.0, 40.0, float("inf"))
 """Seconds before the wanted time to seek to; each next one where the last landed too late."""
 UNINDEXED = ("mpegts", "mpeg")
 """Containers without an index: FFmpeg's has what it came upon in seeking."""
+INDEXED = ("mov",)
+"""Containers whose whole index is there as soon as they are open."""
+MARGIN = 2.0
+"""Seconds before a keyframe from which the picture track is read again: FFmpeg hands out the packets
+of MP4's tracks within a second of one another."""
 PEEKED = 500
 """Packets looked at behind a seek for the first of each track."""
 
@@ -75,6 +81,8 @@ class Passage:
         self.reached = 0.0
         self.ended = False
         self.sought: float | None = None
+        self.wake: float | None = None
+        """While the picture track is not read: the time from which it is."""
         self.seeks = 0
 
     def _heard(self, span: Span) -> Span:
@@ -104,9 +112,12 @@ class Passage:
                 self._finish()
             elif packet.size:
                 self._feed(packet)
+                if self.wake is not None and self.position >= self.wake:
+                    packets = self._awaken(packets, tracks)
                 if outstanding == self._outstanding():
                     continue  # most packets settle nothing, and asking costs as much as they do
                 packets = self._jump(tracks) or packets
+                self._doze()
             self._hand_on()
             outstanding = self._outstanding()
 
@@ -158,11 +169,41 @@ class Passage:
         self.sought = need
         if self._keyframe_before(need) <= self.position:
             return None
+        return self._sought(need, tracks)
+
+    def _sought(self, need: float, tracks: list[Track]) -> Packets | None:
+        """Packets from the last point on from which this time can be decoded."""
         for back in BACK_OFFS:
             packets = self._land(need - back, tracks)
             if packets is not None:
                 return packets
         return None
+
+    def _doze(self) -> None:
+        """Let the demuxer drop pictures up to the keyframe before the next target; sound is read on."""
+        sight = self.sight
+        if self.source.container not in INDEXED or sight is None or self.sound is None:
+            return
+        if self.wake is not None or sight.need is None:
+            return
+        # The index knows when a keyframe is decoded; it is shown a little later.
+        wake = self._keyframe_before(max(0.0, sight.need - MARGIN)) - MARGIN
+        if wake > self.position + AHEAD:
+            sight.restart()
+            sight.track.discard = Discard.all
+            self.wake = wake
+
+    def _awaken(self, packets: Packets, tracks: list[Track]) -> Packets:
+        """Read pictures again; where the keyframe was slept through, go back to it."""
+        sight, sound = self.sight, self.sound
+        assert sight is not None and sound is not None and sight.need is not None
+        sight.track.discard = Discard.default
+        self.wake = None
+        seen = self._first_of_each(packets, [sight.track], late_counts=True)
+        if seen is not None:
+            return _chained(seen, packets)
+        heard = sound.begin_of(sound.needed[0]) if sound.needed else sight.need
+        return self._sought(min(sight.need, heard), tracks) or packets
 
     def _keyframe_before(self, time: float) -> float:
         """Where decoding of this time begins by the index; the time itself where it is unknown."""

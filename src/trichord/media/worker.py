@@ -1,14 +1,17 @@
 """One killable child process, seen from the parent."""
 
 import dataclasses
+import math
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
 from io import BufferedIOBase
 from pathlib import Path
-from threading import Timer
+from threading import Event, Lock, Thread, Timer
+from time import monotonic
 from typing import cast
 
 from trichord.media.plan import Limits
@@ -43,6 +46,7 @@ class Worker:
         self.closed = False
         self.expired = False
         self.child: subprocess.Popen[bytes] | None = None
+        self.watchdog: Watchdog | None = None
 
     def ask(self, request: Header, take: Callable[[Header, Arrays], None]) -> Header:
         """Send a request, give each partial answer to `take`, return the last one.
@@ -54,7 +58,7 @@ class Worker:
         """
         child = self._running()
         try:
-            with self._deadline(child, self.limits.wall_seconds):
+            with self._deadline(self.limits.wall_seconds):
                 return self._talk(child, request, take)
         except (OSError, *NONSENSE) as error:
             raise self._died(child, error) from None
@@ -94,7 +98,7 @@ class Worker:
         )
         self.child = child
         try:
-            with self._deadline(child, START_SECONDS):
+            with self._deadline(START_SECONDS):
                 limits = dataclasses.asdict(self.limits)
                 send(cast("BufferedIOBase", child.stdin), {"limits": limits})
                 receive(cast("BufferedIOBase", child.stdout), 0)
@@ -102,14 +106,16 @@ class Worker:
             raise self._died(child, error) from None
         return child
 
-    def _deadline(self, child: subprocess.Popen[bytes], seconds: float) -> "Deadline":
+    def _deadline(self, seconds: float) -> AbstractContextManager[None]:
         self.expired = False
+        if self.watchdog is None:
+            self.watchdog = Watchdog(min(START_SECONDS, self.limits.wall_seconds), self._expire)
+        return self.watchdog.within(seconds)
 
-        def expire() -> None:
-            self.expired = True
+    def _expire(self) -> None:
+        self.expired = True
+        if (child := self.child) is not None:
             child.kill()
-
-        return Deadline(seconds, expire)
 
     def _died(self, child: subprocess.Popen[bytes], error: Exception) -> Exception:
         """What it means that talking to the child failed."""
@@ -131,6 +137,7 @@ class Worker:
     def close(self) -> None:
         """Let an idle child end by itself."""
         self.closed = True
+        self._unwatch()
         child, self.child = self.child, None
         if child is None:
             return
@@ -142,23 +149,50 @@ class Worker:
     def abort(self) -> None:
         """Kill a child that is at work; whoever waits for it gets `ClosedError`."""
         self.closed = True
+        self._unwatch()
         child = self.child
         if child is not None:
             child.kill()
 
+    def _unwatch(self) -> None:
+        if self.watchdog is not None:
+            self.watchdog.ended.set()
 
-class Deadline:
-    """Calls `expire` unless left within `seconds`."""
 
-    def __init__(self, seconds: float, expire: Callable[[], None]) -> None:
-        self.timer = Timer(seconds, expire)
-        self.timer.daemon = True
+class Watchdog:
+    """Calls `expire` when a deadline passes.
 
-    def __enter__(self) -> None:
-        self.timer.start()
+    Its thread looks at least once in `period` seconds, the shortest time that it is set for, so that
+    nobody needs to wake it for a new deadline: starting a thread for each costs as much as a short sound.
+    """
 
-    def __exit__(self, *_: object) -> None:
-        self.timer.cancel()
+    def __init__(self, period: float, expire: Callable[[], None]) -> None:
+        self.period = period
+        self.expire = expire
+        self.deadline = math.inf
+        self.lock = Lock()
+        self.ended = Event()
+        Thread(target=self._watch, name="trichord-watchdog", daemon=True).start()
+
+    def _watch(self) -> None:
+        wait = self.period
+        while not self.ended.wait(wait):
+            with self.lock:
+                left = self.deadline - monotonic()
+                if left <= 0:
+                    self.deadline = math.inf
+                    self.expire()
+            wait = min(self.period, left) if left > 0 else self.period
+
+    @contextmanager
+    def within(self, seconds: float) -> Generator[None]:
+        """A deadline for what is done inside."""
+        self.deadline = monotonic() + seconds
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.deadline = math.inf
 
 
 def _dispose(child: subprocess.Popen[bytes]) -> None:
