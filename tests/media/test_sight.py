@@ -1,5 +1,6 @@
 """No frame is decoded beyond what a plan implies: counted against the packets of each file."""
 
+from fractions import Fraction
 from itertools import pairwise
 
 import av
@@ -8,6 +9,7 @@ import pytest
 
 from trichord.media import DecodePlan, FramePlan, Limits, Request
 from trichord.media.passage import Passage
+from trichord.media.sight import Sight
 from trichord.media.source import open_source
 
 FIVE = FramePlan(rule="uniform", count=5, short_side=None)
@@ -109,7 +111,7 @@ def test_keyframes_alone_are_decoded_where_they_do(decoder, tmp_path, make, name
         np.testing.assert_array_equal(frame, by_time[time])
 
 
-def test_exact_frames_are_decoded_without_shortcuts(movie):
+def test_frames_that_are_chosen_are_decoded_without_shortcuts(movie):
     for plan in (FIVE, KEYS):
         source = open_source(movie, Limits())
         passage = Passage(
@@ -123,3 +125,132 @@ def test_exact_frames_are_decoded_without_shortcuts(movie):
 
 def print_nothing(number, decoded):
     assert decoded.status in ("ok", "no_audio")
+
+
+# Pictures that are left out
+
+
+def three_between(stream):
+    """Three pictures that nothing is predicted from between each two that others are predicted from."""
+    if stream.codec_context.name == "libx264":
+        stream.options["x264-params"] += ":bframes=3:b-adapt=0:b-pyramid=none"
+    else:
+        stream.codec_context.max_b_frames = 3
+
+
+def passed(path, plan, spans=((0.0, 12.0),)):
+    """What a pass in this process gives, and the packets that its decoder got, with what it may skip."""
+    given, found, decode = [], {}, Sight._decode
+
+    def note(self, packet, needless=False):
+        decode(self, packet, needless)
+        if packet is not None:
+            given.append((packet.pts, str(self.track.codec_context.skip_frame)))
+
+    source = open_source(path, Limits())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Sight, "_decode", note)
+        whole = dict(enumerate(spans))
+        Passage(source, whole, plan, Limits(), found.__setitem__).run()
+    source.close()
+    return [found[n] for n in range(len(spans))], given
+
+
+@pytest.fixture(params=[("a.mp4", "libx264"), ("a.ts", "libx264"), ("a.flv", "libx264"),
+                        ("a.mp4", "mpeg4"), ("a.ts", "mpeg2video")], ids="-".join)  # fmt: skip
+def between(request, tmp_path, make):
+    name, codec = request.param
+    size = {"setup": three_between, "size": (160, 128), "fps": 25}
+    return make.movie(tmp_path / name, seconds=12.0, video=codec, group=50, **size)
+
+
+def test_pictures_that_nothing_needs_are_left_out_and_the_others_are_the_same(between):
+    each = DecodePlan(frames=FramePlan(per_second=25.0, count=400, short_side=None))
+    ((whole,), _) = passed(between, each)
+    by_time = dict(zip(whole.times.tolist(), whole.frames, strict=True))
+    assert len(by_time) == 300
+    ((some,), given) = passed(between, DecodePlan(frames=FIVE))
+    assert {"NONREF", "DEFAULT"} == {way for _, way in given}
+    assert len(some.frames) == 5
+    for frame, time in zip(some.frames, some.times.tolist(), strict=True):
+        np.testing.assert_array_equal(frame, by_time[time])
+
+
+def test_where_a_frame_does_not_come_out_the_one_before_counts_though_it_was_left_out(
+    tmp_path, make
+):
+    path = make.movie(tmp_path / "a.mp4", seconds=12.0, group=60, setup=three_between)
+    with av.open(str(path)) as container:
+        packets = {
+            round(float(p.pts * p.time_base) * 10): p for p in container.demux(video=0) if p.size
+        }
+        place, size = packets[31].pos, packets[31].size  # the second of three
+        assert not packets[31].is_keyframe
+    damaged = bytearray(path.read_bytes())
+    damaged[place : place + size] = bytes(size)
+    path.write_bytes(damaged)
+    one = FramePlan(rule="uniform", count=1, short_side=None)
+    ((alone,), given) = passed(path, DecodePlan(frames=one), [(3.1, 3.199)])
+    assert [make.number(frame) for frame in alone.frames] == [30]
+    stamps = [stamp for stamp, _ in given]
+    assert len(stamps) > len(set(stamps))  # decoded once more, whole
+    ((first, second), _) = passed(path, DecodePlan(frames=one), [(2.9, 3.0), (3.1, 3.199)])
+    np.testing.assert_array_equal(second.frames, alone.frames)
+    assert [make.number(frame) for frame in first.frames] == [29]
+
+
+# Pictures that are not read
+
+
+SPARSE = FramePlan(rule="uniform", count=3, short_side=None)
+
+
+def fed(path, plan, seconds):
+    """The span, and how many packets of pictures were read for it."""
+    count, feed = [], Sight.feed
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Sight, "feed", lambda self, *packet: count.append(1) or feed(self, *packet))
+        ((decoded,), _) = passed(path, plan, [(0.0, seconds)])
+    return decoded, len(count)
+
+
+def test_pictures_between_distant_targets_are_not_read_though_sound_is(tmp_path, make):
+    path = make.movie(
+        tmp_path / "a.mp4", seconds=120.0, group=20, sound=make.noise(120.0), setup=three_between
+    )
+    both, count = fed(path, DecodePlan(frames=SPARSE, rates=(16_000,)), 120.0)
+    assert [make.number(frame) for frame in both.frames] == [200, 600 % 256, 1000 % 256]
+    assert count < 1200 * 0.3
+    alone, _ = fed(path, DecodePlan(frames=SPARSE), 120.0)
+    heard, _ = fed(path, DecodePlan(frames=None, rates=(16_000,)), 120.0)
+    np.testing.assert_array_equal(both.frames, alone.frames)
+    np.testing.assert_array_equal(both.audio[16_000], heard.audio[16_000])
+
+
+def test_where_pictures_are_shown_long_after_they_are_decoded_none_and_no_sound_is_lost(
+    tmp_path, make
+):
+    # A picture each five seconds: one that lies between others is decoded up to twenty seconds early,
+    # and the keyframe that the index has at a time is shown later.
+    path = make.movie(
+        tmp_path / "a.mp4",
+        seconds=380.0,
+        fps=Fraction(1, 5),
+        group=8,
+        sound=make.noise(380.0, rate=8000),
+        rate=8000,
+        setup=three_between,
+    )
+    sought = Passage._sought
+    gone_back = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            Passage, "_sought", lambda self, *to: gone_back.append(to) or sought(self, *to)
+        )
+        both, _ = fed(path, DecodePlan(frames=FIVE, rates=(8000,)), 380.0)
+    assert gone_back
+    alone, _ = fed(path, DecodePlan(frames=FIVE), 380.0)
+    assert [make.number(frame) for frame in both.frames] == [7, 22, 38, 53, 68]
+    np.testing.assert_array_equal(both.frames, alone.frames)
+    heard, _ = fed(path, DecodePlan(frames=None, rates=(8000,)), 380.0)
+    np.testing.assert_array_equal(both.audio[8000], heard.audio[8000])

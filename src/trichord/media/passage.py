@@ -105,10 +105,14 @@ class Passage:
         """Go over the file until every span has been handed on."""
         tracks = [part.track for part in (self.sight, self.sound) if part is not None]
         packets = self._jump(tracks) or self.source.packets(tracks)
+        self._doze()
         outstanding = self._outstanding()
         while self.open:
             packet = self._next(packets) if tracks else None
-            if packet is None:
+            if packet is None and self.sound is not None and self.wake is not None:
+                self.sound.finish()  # all of it was read
+                packets = self._awaken(packets, tracks)
+            elif packet is None:
                 self._finish()
             elif packet.size:
                 self._feed(packet)
@@ -146,7 +150,9 @@ class Passage:
         elif self.sight is not None and index == self.sight.track.index:
             self.sight.feed(packet, time)
             if self.sound is not None:
-                self.sound.pass_by(self.position)
+                # A picture may be shown long after it is decoded, and tracks lie side by side as decoded.
+                decoded = self.source.seconds(packet.dts, packet.stream)
+                self.sound.pass_by(self.position if decoded is None else decoded)
 
     def _finish(self) -> None:
         self.ended = True
@@ -184,8 +190,11 @@ class Passage:
         sight = self.sight
         if self.source.container not in INDEXED or sight is None or self.sound is None:
             return
-        if self.wake is not None or sight.need is None:
+        heard = self.sound.need
+        if self.wake is not None or sight.need is None or heard is None:
             return
+        if heard > self.position + AHEAD:
+            return  # there is a gap to seek over
         # The index knows when a keyframe is decoded; it is shown a little later.
         wake = self._keyframe_before(max(0.0, sight.need - MARGIN)) - MARGIN
         if wake > self.position + AHEAD:
@@ -194,16 +203,22 @@ class Passage:
             self.wake = wake
 
     def _awaken(self, packets: Packets, tracks: list[Track]) -> Packets:
-        """Read pictures again; where the keyframe was slept through, go back to it."""
+        """Read pictures again; go back to the keyframe where it was passed, as where the sound ended."""
         sight, sound = self.sight, self.sound
-        assert sight is not None and sound is not None and sight.need is not None
-        sight.track.discard = Discard.default
-        self.wake = None
+        assert sight is not None
+        assert sound is not None
+        assert sight.need is not None
+        self._attend()
         seen = self._first_of_each(packets, [sight.track], late_counts=True)
         if seen is not None:
             return _chained(seen, packets)
         heard = sound.begin_of(sound.needed[0]) if sound.needed else sight.need
         return self._sought(min(sight.need, heard), tracks) or packets
+
+    def _attend(self) -> None:
+        if self.sight is not None and self.wake is not None:
+            self.sight.track.discard = Discard.default
+            self.wake = None
 
     def _keyframe_before(self, time: float) -> float:
         """Where decoding of this time begins by the index; the time itself where it is unknown."""
@@ -221,6 +236,7 @@ class Passage:
         for part in (self.sight, self.sound):
             if part is not None:
                 part.restart()
+        self._attend()
         try:
             self.source.seek(time, tracks[0])
         except FFmpegError:

@@ -206,7 +206,7 @@ class Sight:
         self._collect(final=True)
 
     def _decode(self, packet: Packet, needless: bool = False) -> None:
-        """Decode a packet, or leave it out if it is needless and nothing refers to it; None ends the group."""
+        """Decode a packet; a needless one only if others are predicted from it. None ends the group."""
         if self.drained:
             self.track.codec_context.flush_buffers()
         self.fed, self.drained = True, packet is None
