@@ -11,6 +11,8 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 LEVEL = 0.95
+AT_ONCE = 1 << 18
+"""Numbers that are drawn together: a call a draw takes longer than the draw."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +54,11 @@ def estimates(
     total = np.stack([np.bincount(row, weights=column) for column in values.T], axis=1)
     rng = np.random.default_rng(seed)
     means = np.empty((resamples, values.shape[1]))
-    for draw in range(resamples):
-        drawn = rng.integers(len(count), size=len(count))
-        means[draw] = total[drawn].sum(axis=0) / count[drawn].sum()
+    some = max(1, AT_ONCE // total.size)
+    for first in range(0, resamples, some):
+        draws = min(some, resamples - first)
+        drawn = rng.integers(len(count), size=(draws, len(count)))
+        means[first : first + draws] = total[drawn].sum(axis=1) / count[drawn].sum(axis=1)[:, None]
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(means, (tail, 1 - tail), axis=0)
     return tuple(Estimate(*map(float, row)) for row in zip(values.mean(0), low, high, strict=True))

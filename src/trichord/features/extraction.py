@@ -4,9 +4,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
 
-import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from trichord.encoders.encoder import Encoder
@@ -23,6 +21,8 @@ from trichord.types.tensors import Padded
 
 ROWS_AT_ONCE = 32
 """Clips between two commits: what an interruption can cost, and how far each stage is ahead."""
+TEXT_PARTS = 16
+"""Portions of texts between two commits."""
 SPANS_AT_ONCE = 64
 """Clips of a file that are decoded in one pass: memory does not grow with a file's clips."""
 
@@ -57,22 +57,23 @@ class _Group:
 def extract_texts(
     model: Embedder, texts: Sequence[str], folder: FeatureFolder
 ) -> Iterator[Extracted]:
-    """Read the text towers once for each text that has no features yet."""
+    """Read the text towers once for each text that has no features yet.
+
+    The next texts are cut into tokens while the tower is at work, and it works while rows are stored.
+    """
     towers = {n: t for n, t in (("text", model.text), ("sound_text", model.sound_text)) if t}
     for name, tower in towers.items():
         table = folder.table(name, tower)
         done = table.origins(texts)
         todo = [text for text in dict.fromkeys(texts) if text not in done]
-        for rows in portions(len(todo), 16 * TEXTS_AT_ONCE):
-            chosen = [todo[i] for i in rows]
-            with torch.inference_mode():
-                values = [
-                    row
-                    for some in portions(len(chosen), TEXTS_AT_ONCE)
-                    for row in read_texts(tower, [chosen[i] for i in some], model.device)
-                ]
-            table.put([FeatureRow(t, "text", "ok", v) for t, v in zip(chosen, values, strict=True)])
-            yield Extracted(name, ("ok",) * len(chosen), tuple(chosen))
+        some = ([todo[i] for i in rows] for rows in portions(len(todo), TEXTS_AT_ONCE))
+        with Overlap() as overlap:
+            prepared = overlap.ahead(((part, tower.prepare(part)) for part in some), 2)
+            read = overlap.ahead(_read_texts(tower, prepared, model.device), TEXT_PARTS)
+            while parts := list(islice(read, TEXT_PARTS)):
+                table.put([row for part in parts for row in part])
+                keys = tuple(row.key for part in parts for row in part)
+                yield Extracted(name, ("ok",) * len(keys), keys)
         table.compact()
 
 
@@ -122,14 +123,17 @@ def extract_media(
         table.compact()
 
 
-def read_texts(
-    tower: TextEncoder, texts: list[str], device: torch.device
-) -> list[Float[np.ndarray, "_ width"]]:
+def _read_texts(
+    tower: TextEncoder, prepared: Iterable[tuple[list[str], Tensor]], device: torch.device
+) -> Iterator[list[FeatureRow]]:
     """Trunk features of texts: a row of steps each."""
-    ids = tower.prepare(texts)[:, None].to(device)
-    read = tower.read(Padded(ids, torch.ones(len(texts), 1, dtype=torch.bool, device=device)))
-    values, mask = read.values.cpu(), read.mask.cpu()
-    return [row[real].numpy() for row, real in zip(values, mask, strict=True)]
+    for texts, ids in prepared:
+        real = torch.ones(len(texts), 1, dtype=torch.bool, device=device)
+        with torch.inference_mode():
+            read = tower.read(Padded(ids[:, None].to(device), real))
+        values, mask = read.values.cpu(), read.mask.cpu()
+        steps = (row[there].numpy() for row, there in zip(values, mask, strict=True))
+        yield [FeatureRow(t, "text", "ok", v) for t, v in zip(texts, steps, strict=True)]
 
 
 def read_rows(
