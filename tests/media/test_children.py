@@ -1,5 +1,6 @@
 """Children that die, hang or lie cost a file, and no more."""
 
+import gc
 import os
 import signal
 import threading
@@ -53,6 +54,16 @@ def test_a_child_that_hangs_is_killed_and_the_next_file_is_read(movie):
         assert pool.probe(movie).label == "timeout: not done within 1 s"
         assert pool.probe(movie).status == "ok"
         assert pool.workers[0].child.pid != stopped
+
+
+def test_a_decoder_that_nobody_closes_leaves_no_child(movie):
+    pool = Decoder(2)
+    list(pool.probe_all([movie, movie, movie]))
+    children = [worker.child for worker in pool.workers if worker.child is not None]
+    assert children
+    del pool
+    gc.collect()
+    assert all(child.poll() == 0 for child in children)
 
 
 def test_closing_while_at_work_ends_the_child(movie):

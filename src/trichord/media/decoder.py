@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -44,6 +45,8 @@ class Decoder:
         for worker in self.workers:
             self._idle.put(worker)
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="trichord-media")
+        # Whoever forgets to close it, or cannot, leaves no children behind.
+        weakref.finalize(self, _close_all, self.workers)
 
     def __enter__(self) -> "Decoder":
         return self
@@ -157,6 +160,11 @@ class Decoder:
             )
 
         return read
+
+
+def _close_all(workers: list[Worker]) -> None:
+    for worker in workers:
+        worker.close()
 
 
 def _asked_twice(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 from io import BufferedIOBase
 from pathlib import Path
-from threading import Event, Lock, Thread, Timer
+from threading import Event, Lock, Thread
 from time import monotonic
 from typing import cast
 
@@ -18,6 +18,7 @@ from trichord.media.plan import Limits
 from trichord.media.wire import NONSENSE, Arrays, Header, WireError, receive, send
 
 START_SECONDS = 60.0
+ENDING_SECONDS = 5.0
 PIPE_BYTES = 1024**2
 BOOT = "import sys; sys.path.append(sys.argv[1]); from trichord.media.child import main; main()"
 """Isolated mode heeds no environment and no working directory: the child is told where we are."""
@@ -139,12 +140,8 @@ class Worker:
         self.closed = True
         self._unwatch()
         child, self.child = self.child, None
-        if child is None:
-            return
-        timer = Timer(5.0, child.kill)
-        timer.start()
-        _dispose(child)
-        timer.cancel()
+        if child is not None:
+            _dispose(child)
 
     def abort(self) -> None:
         """Kill a child that is at work; whoever waits for it gets `ClosedError`."""
@@ -196,10 +193,14 @@ class Watchdog:
 
 
 def _dispose(child: subprocess.Popen[bytes]) -> None:
-    """Close the pipes, which tells a living child to end, and wait for it."""
+    """Close the pipes, which tells a living child to end, and see to it that it does."""
     for pipe in (child.stdin, child.stdout):
         try:
             cast("BufferedIOBase", pipe).close()
         except OSError:  # unsent bytes for a dead child
             continue
-    child.wait()
+    try:
+        child.wait(ENDING_SECONDS)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
