@@ -199,6 +199,24 @@ def test_where_a_frame_does_not_come_out_the_one_before_counts_though_it_was_lef
     assert [make.number(frame) for frame in first.frames] == [29]
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_damage_looks_the_same_whatever_was_left_out(between, seed, monkeypatch):
+    whole, rng = bytearray(between.read_bytes()), np.random.default_rng(seed)
+    for place in rng.integers(len(whole) // 20, 19 * len(whole) // 20, size=8):
+        whole[place] ^= 1 << rng.integers(8)
+    between.write_bytes(whole)
+    asked = [[(0.0, 12.0)], [(3.0, 4.0)], [(5.0, 9.0)], [(0.0, 12.0), (3.0, 4.0), (5.0, 9.0)]]
+    some = [passed(between, DecodePlan(frames=FIVE), spans)[0] for spans in asked]
+    monkeypatch.setattr("trichord.media.sight.LEAVING_OUT", ())
+    for found, spans in zip(some, asked, strict=True):
+        right, given = passed(between, DecodePlan(frames=FIVE), spans)
+        assert {way for _, way in given} == {"DEFAULT"}
+        for one, expected in zip(found, right, strict=True):
+            assert one.status == expected.status
+            np.testing.assert_array_equal(one.times, expected.times)
+            np.testing.assert_array_equal(one.frames, expected.frames)
+
+
 # Pictures that are not read
 
 

@@ -30,8 +30,8 @@ class Sight:
     decoder as at the file's end. If the plan wants keyframes alone, each is a group by itself.
 
     Of the pictures that lead to a frame, those that no other is predicted from are left out where the
-    decoder can. Where the frame then does not come out, as in a damaged file, the one before it counts,
-    be it a picture left out: the group is decoded once more, whole.
+    decoder can. Where the file turns out to be damaged, so that a frame that does not come out is
+    answered by the one before it, the group is decoded once more, whole.
 
     Where the container has no decoding times (Matroska) or no presentation times (AVI), FFmpeg guesses
     them, and packets of earlier frames may yet come. There the frame is the one that the decoder puts
@@ -220,8 +220,11 @@ class Sight:
         except FFmpegError as error:
             refuse_hunger(error)
             self.failed += 1
+            frames = None
+        if not self.whole and (frames is None or any(frame.is_corrupt for frame in frames)):
+            self._decode_whole()  # what is damaged is mended by what was decoded before, whatever it was
             return
-        for frame in frames:
+        for frame in frames or ():
             check_pixels(frame.width, frame.height, self.limits)
             if self._ticks(frame) >= self._ticks(self.shown):
                 self.output.append(frame)
