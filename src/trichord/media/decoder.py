@@ -33,7 +33,8 @@ class Decoder:
 
     A bad file costs its own answers and no more: what goes wrong is a status, never an exception.
     The same file and span give the same arrays, bit for bit, on whichever worker and whatever
-    other spans are asked for with it. Use it as a context manager; children start when needed.
+    other spans are asked for with it (only what FFmpeg makes up for damaged pictures may
+    depend on where decoding began). Use it as a context manager; children start when needed.
     """
 
     def __init__(self, workers: int = 2, limits: Limits | None = None) -> None:
