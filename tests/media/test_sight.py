@@ -259,11 +259,13 @@ def test_where_pictures_are_shown_long_after_they_are_decoded_none_and_no_sound_
         rate=8000,
         setup=three_between,
     )
-    sought = Passage._sought
+    seek_before = Passage._seek_before
     gone_back = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            Passage, "_sought", lambda self, *to: gone_back.append(to) or sought(self, *to)
+            Passage,
+            "_seek_before",
+            lambda self, *to: gone_back.append(to) or seek_before(self, *to),
         )
         both, _ = fed(path, DecodePlan(frames=FIVE, rates=(8000,)), 380.0)
     assert gone_back

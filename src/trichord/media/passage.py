@@ -175,9 +175,9 @@ class Passage:
         self.sought = need
         if self._keyframe_before(need) <= self.position:
             return None
-        return self._sought(need, tracks)
+        return self._seek_before(need, tracks)
 
-    def _sought(self, need: float, tracks: list[Track]) -> Packets | None:
+    def _seek_before(self, need: float, tracks: list[Track]) -> Packets | None:
         """Packets from the last point on from which this time can be decoded."""
         for back in BACK_OFFS:
             packets = self._land(need - back, tracks)
@@ -213,7 +213,7 @@ class Passage:
         if seen is not None:
             return _chained(seen, packets)
         heard = sound.begin_of(sound.needed[0]) if sound.needed else sight.need
-        return self._sought(min(sight.need, heard), tracks) or packets
+        return self._seek_before(min(sight.need, heard), tracks) or packets
 
     def _attend(self) -> None:
         if self.sight is not None and self.wake is not None:
