@@ -54,3 +54,12 @@ def test_nothing_asked_has_no_interval():
 
 def test_an_estimate_is_written_with_its_interval():
     assert str(Estimate(0.5249, 0.446, 1.0)) == "0.52 (.45–1.00)"
+
+
+@pytest.mark.parametrize("at_once", [1, 1000, 10**9])
+def test_how_many_are_drawn_together_changes_no_bit(monkeypatch, at_once):
+    rng = np.random.default_rng(0)
+    values, clip = rng.random((300, 3)), rng.integers(40, size=300)
+    usual = estimates(values, clip)
+    monkeypatch.setattr("trichord.evaluation.bootstrap.AT_ONCE", at_once)
+    assert estimates(values, clip) == usual

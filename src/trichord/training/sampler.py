@@ -64,8 +64,7 @@ class Sample:
         """
         where = (self.first,) if of_rows and self.first else ()
         seed = hash((*self.place, *where))
-        # As `torch.manual_seed`, which notes a stack for each kind of device that nobody has used yet:
-        # a tenth of a small step.
+        # As `torch.manual_seed`, which notes a stack for each kind of device that nobody has used yet.
         torch.default_generator.manual_seed(seed)
         if torch.cuda.is_initialized():
             torch.cuda.manual_seed_all(seed)
