@@ -4,7 +4,9 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from trichord.corpora.world import drawing
 from trichord.corpora.world.difficulty import Difficulty
 from trichord.corpora.world.drawing import SIZES, picture, poses
 from trichord.corpora.world.format import FRAMES_PER_SECOND, SIDE, stroke_times
@@ -181,6 +183,21 @@ def test_a_faster_thing_trails_its_copies_farther_behind():
     )
     # Frames after half a second: the thing is amid its way at both speeds at some frame.
     assert fast.sum(axis=1).max() > 1.4 * slow.sum(axis=1).max()
+
+
+@pytest.mark.parametrize("motion", ["swing", "shake"])
+def test_a_turn_that_returns_is_drawn_as_if_it_were_new(motion, monkeypatch):
+    seen = replace(SCENE, motion=motion)
+    kept = picture(seen)
+    turned = []
+
+    def turn_anew(stamp, turn):
+        turned.append(turn)
+        return stamp._image.rotate(turn, Image.Resampling.BILINEAR, expand=True)
+
+    monkeypatch.setattr(drawing._Stamp, "_at", turn_anew)
+    np.testing.assert_array_equal(picture(seen), kept)
+    assert len(turned) > 20
 
 
 def test_noise_has_the_deviation_that_is_asked_for():

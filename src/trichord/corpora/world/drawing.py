@@ -1,5 +1,6 @@
 """The picture of a scene: its thing, moving before its background and striking as it goes."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -117,14 +118,18 @@ def picture(scene: Scene, difficulty: Difficulty = DEFAULT) -> NDArray[np.uint8]
     """
     if scene.dark:
         raise ValueError(f"{scene.id} is dark: it has no picture.")
-    frames = np.stack([np.asarray(frame) for frame in _frames(scene, difficulty)])
-    return _noisy(frames, difficulty.picture_noise, np.random.default_rng((scene.sight_seed, 3)))
+    frames = np.empty((FRAMES, SIDE, SIDE, 3), np.uint8)
+    random = np.random.default_rng((scene.sight_seed, 3))
+    for frame, drawn in zip(frames, _frames(scene, difficulty), strict=True):
+        frame[:] = _noisy(np.asarray(drawn), difficulty.picture_noise, random)
+    return frames
 
 
 def _frames(scene: Scene, difficulty: Difficulty) -> Iterator[Image.Image]:
     background = backdrop(scene.background, np.random.default_rng((scene.sight_seed, 1)))
     rest, struck = _sprites(scene, difficulty)
-    faint = [_faded(rest, opacity) for _, opacity in _GHOSTS]
+    faint = [_Stamp(_faded(rest, opacity)) for _, opacity in _GHOSTS]
+    still, hit = _Stamp(rest), _Stamp(struck)
     times = np.arange(FRAMES) / FRAMES_PER_SECOND
     trail = [poses(scene, difficulty, times - back) for back, _ in _GHOSTS]
     now = poses(scene, difficulty, times)
@@ -133,8 +138,8 @@ def _frames(scene: Scene, difficulty: Difficulty) -> Iterator[Image.Image]:
         if scene.motion == "swing":
             _rope(canvas, now[frame], scene, difficulty)
         for ghost, past in zip(faint, trail, strict=True):
-            _stamp(canvas, ghost, past[frame])
-        _stamp(canvas, struck if _strikes(scene, times[frame]) else rest, now[frame])
+            ghost.put(canvas, past[frame])
+        (hit if _strikes(scene, times[frame]) else still).put(canvas, now[frame])
         yield canvas
 
 
@@ -164,11 +169,27 @@ def _faded(thing: Image.Image, opacity: float) -> Image.Image:
     return faint
 
 
-def _stamp(canvas: Image.Image, thing: Image.Image, pose: Pose) -> None:
-    if abs(pose.turn) > 0.5:
-        thing = thing.rotate(pose.turn, Image.Resampling.BILINEAR, expand=True)
-    corner = round(pose.x - thing.width / 2), round(pose.y - thing.height / 2)
-    canvas.paste(thing, corner, thing)
+class _Stamp:
+    """A thing's image, put on canvases in one pose after another."""
+
+    def __init__(self, image: Image.Image) -> None:
+        self._image = image
+        # Motion repeats, and turning an image takes longer than all else that is drawn of a frame.
+        self._turned: dict[tuple[float, float], Image.Image] = {}
+
+    def put(self, canvas: Image.Image, pose: Pose) -> None:
+        """Put it where the pose says."""
+        thing = self._image if abs(pose.turn) <= 0.5 else self._at(pose.turn)
+        corner = round(pose.x - thing.width / 2), round(pose.y - thing.height / 2)
+        canvas.paste(thing, corner, thing)
+
+    def _at(self, turn: float) -> Image.Image:
+        angle = math.radians(turn % 360)
+        # As Pillow rounds them: a turn that differs by less is the same to the last bit.
+        known = round(math.cos(angle), 15), round(math.sin(angle), 15)
+        if known not in self._turned:
+            self._turned[known] = self._image.rotate(turn, Image.Resampling.BILINEAR, expand=True)
+        return self._turned[known]
 
 
 def _rope(canvas: Image.Image, pose: Pose, scene: Scene, difficulty: Difficulty) -> None:
@@ -181,11 +202,15 @@ def _rope(canvas: Image.Image, pose: Pose, scene: Scene, difficulty: Difficulty)
 
 
 def _noisy(
-    frames: NDArray[np.uint8], level: float, random: np.random.Generator
+    frame: NDArray[np.uint8], level: float, random: np.random.Generator
 ) -> NDArray[np.uint8]:
     """Film grain: the same noise in all three colours of a pixel, new in each frame."""
     if level == 0:
-        return frames
-    grain = random.standard_normal((*frames.shape[:3], 1), dtype=np.float32) * np.float32(level)
-    grainy = np.rint(grain).astype(np.int16) + frames
+        return frame
+    grain = random.standard_normal(frame.shape[:2], dtype=np.float32) * np.float32(level)
+    steps = np.rint(grain).astype(np.int16)
+    grainy = frame.astype(np.int16)
+    # A colour at a time: numpy is slow where the last axis, of three, is the one that is repeated.
+    for colour in range(3):
+        grainy[..., colour] += steps
     return np.clip(grainy, 0, 255, out=grainy).astype(np.uint8)

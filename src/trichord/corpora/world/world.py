@@ -3,9 +3,11 @@
 import json
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -102,11 +104,12 @@ def write_world(root: Path, world: World, *, workers: int = 2) -> Iterator[Progr
     total = sum(world.counts.values())
     done = 0
     truth: list[Truth] = []
-    for split, wanted in drawn.items():
-        for file in _write_videos(root, split, wanted, world, workers):
-            done += 1
-            yield Progress(file=file, done=done, total=total)
-        truth += _write_annotations(root, split, wanted, world)
+    with closing(_rendered(root, drawn, world, workers)) as rendered:
+        for split, wanted in drawn.items():
+            for file in _write_videos(root, split, wanted, world, rendered):
+                done += 1
+                yield Progress(file=file, done=done, total=total)
+            truth += _write_annotations(root, split, wanted, world)
     write_truth(root / TRUTH_FILE, truth)
     write_atomically(root / WORLD_FILE, _described(world))
     (root / UNFINISHED_FILE).unlink()
@@ -143,26 +146,43 @@ def _finished(root: Path, world: World, drawn: Mapping[WorldSplit, Sequence[Scen
     names = [WORLD_FILE, TRUTH_FILE, *annotations]
     if not all((root / name).is_file() for name in names):
         return False
-    folders = {split: root / f"{split}_videos" for split in drawn}
     if world.zips:
-        return all(_archive(folder).is_file() for folder in folders.values())
-    return all(_video(folders[split], scene).is_file() for split in drawn for scene in drawn[split])
+        return all(_packed(root, split, world) for split in drawn)
+    return all(file.is_file() for split in drawn for file in _videos(root, split, drawn[split]))
+
+
+def _rendered(
+    root: Path, drawn: Mapping[WorldSplit, Sequence[Scene]], world: World, workers: int
+) -> Generator[Path]:
+    """The files of all splits that are not packed yet, one after the other, as they stand."""
+    wanted: list[Scene] = []
+    files: list[Path] = []
+    for split, some in drawn.items():
+        if not _packed(root, split, world):
+            _folder(root, split).mkdir(exist_ok=True)
+            wanted += some
+            files += _videos(root, split, some)
+    # One call for all splits: the processes that render start once.
+    yield from render_all(wanted, world.difficulty, files, workers)
 
 
 def _write_videos(
-    root: Path, split: WorldSplit, wanted: Sequence[Scene], world: World, workers: int
+    root: Path, split: WorldSplit, wanted: Sequence[Scene], world: World, rendered: Iterator[Path]
 ) -> Iterator[Path]:
-    """Render what is missing of a split; pack it if the world comes in archives."""
-    folder = root / f"{split}_videos"
-    videos = [_video(folder, scene) for scene in wanted]
-    if world.zips and _archive(folder).is_file():
+    """Wait for the files of a split; pack them if the world comes in archives."""
+    videos = _videos(root, split, wanted)
+    if _packed(root, split, world):
         yield from videos
         return
-    folder.mkdir(exist_ok=True)
-    yield from render_all(wanted, world.difficulty, videos, workers)
+    yield from islice(rendered, len(videos))
     if world.zips:
+        folder = _folder(root, split)
         _pack(_archive(folder), videos)
         shutil.rmtree(folder)
+
+
+def _packed(root: Path, split: WorldSplit, world: World) -> bool:
+    return world.zips and _archive(_folder(root, split)).is_file()
 
 
 def _pack(archive: Path, videos: Sequence[Path]) -> None:
@@ -187,8 +207,12 @@ def _write_annotations(
     ]
 
 
-def _video(folder: Path, scene: Scene) -> Path:
-    return folder / f"{scene.id}.mp4"
+def _folder(root: Path, split: WorldSplit) -> Path:
+    return root / f"{split}_videos"
+
+
+def _videos(root: Path, split: WorldSplit, wanted: Sequence[Scene]) -> list[Path]:
+    return [_folder(root, split) / f"{scene.id}.mp4" for scene in wanted]
 
 
 def _archive(folder: Path) -> Path:
