@@ -47,6 +47,13 @@ class Captions:
         kinds = np.array(self.kinds, dtype=object)
         return {kind: np.flatnonzero(kinds == kind) for kind in dict.fromkeys(self.kinds)}
 
+    @cached_property
+    def wordings(self) -> Int[np.ndarray, " caption_and_one"]:
+        """A number for each caption, the same for equal words, and at the end -1 for no caption (-1)."""
+        known: dict[str, int] = {}
+        numbers = [known.setdefault(text, len(known)) for text in self.texts]
+        return np.array([*numbers, -1], dtype=np.int64)
+
     def draw(
         self,
         kinds: tuple[CaptionKind, ...],

@@ -86,24 +86,18 @@ def epoch_samples(
     """
     random = np.random.default_rng([seed, *place])
     steps = steps_per_epoch(stage, len(clips))
-    same = _equal_texts(captions)
     for number, rows in enumerate(_batches(stage, clips, steps, random)):
         turn = place[1] * steps + number
         drawn = _sample(stage, captions, rows, _choice(stage, len(rows), turn, random), random)
         masks = not MASKING.isdisjoint(drawn.terms)
         yield replace(
             drawn,
-            texts=None if drawn.captions is None else torch.from_numpy(same[drawn.captions]),
+            texts=None
+            if drawn.captions is None
+            else torch.from_numpy(captions.wordings[drawn.captions]),
             masking=_number(seed, *place) if masks else None,
             place=(seed, *place, number),
         )
-
-
-def _equal_texts(captions: Captions) -> Int[np.ndarray, " caption_and_one"]:
-    """A number for each caption, the same for equal words, and at the end -1 for no caption (-1)."""
-    known: dict[str, int] = {}
-    numbers = [known.setdefault(text, len(known)) for text in captions.texts]
-    return np.array([*numbers, -1], dtype=np.int64)
 
 
 def _number(*parts: int) -> int:
