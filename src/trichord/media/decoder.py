@@ -6,6 +6,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from queue import LifoQueue
 from types import TracebackType
@@ -204,9 +205,14 @@ def _asked(
 
 
 def _message(request: Request) -> Header:
-    plan: dict[str, Any] = dataclasses.asdict(request.plan)
     spans = [list(span) for span in request.spans]
+    plan = _described(request.plan)
     return {"kind": "decode", "path": str(request.path), "spans": spans, "plan": plan}
+
+
+@lru_cache(16)  # many requests have one plan
+def _described(plan: DecodePlan) -> dict[str, Any]:
+    return dataclasses.asdict(plan)
 
 
 def _status(answer: Header) -> Status:

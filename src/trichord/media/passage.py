@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from av.error import FFmpegError
 from av.stream import Discard
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from trichord.media.decoded import Decoded, samples_in
@@ -67,6 +68,7 @@ class Passage:
         self.users = Counter(time for looks in self.looks.values() for time in looks)
         self.frames: dict[float, tuple[float, NDArray[np.uint8]]] = {}
         self.latest: tuple[Frame, NDArray[np.uint8]] | None = None
+        self.converter = VideoReformatter()
         self.sight: Sight | None = None
         self.sound: Sound | None = None
         if source.video is not None and self.looks:
@@ -84,6 +86,8 @@ class Passage:
         self.wake: float | None = None
         """While the picture track is not read: the time from which it is."""
         self.seeks = 0
+        self.peeked: deque[Packet] = deque()
+        """Packets that were looked at and come next."""
 
     def _heard(self, span: Span) -> Span:
         """Where a span's sound lies; what is cut out is whole samples of the track, and enough."""
@@ -135,6 +139,8 @@ class Passage:
         )
 
     def _next(self, packets: Packets) -> Packet:
+        if self.peeked:
+            return self.peeked.popleft()
         try:
             return next(packets, None)
         except FFmpegError as error:  # the rest of the file is unreadable
@@ -196,7 +202,10 @@ class Passage:
         if heard > self.position + AHEAD:
             return  # there is a gap to seek over
         # The index knows when a keyframe is decoded; it is shown a little later.
-        wake = self._keyframe_before(max(0.0, sight.need - MARGIN)) - MARGIN
+        latest = max(0.0, sight.need - MARGIN)
+        if latest - MARGIN <= self.position + AHEAD:
+            return
+        wake = self._keyframe_before(latest) - MARGIN
         if wake > self.position + AHEAD:
             sight.restart()
             sight.track.discard = Discard.all
@@ -209,9 +218,8 @@ class Passage:
         assert sound is not None
         assert sight.need is not None
         self._attend()
-        seen = self._first_of_each(packets, [sight.track], late_counts=True)
-        if seen is not None:
-            return _chained(seen, packets)
+        if self._first_of_each(packets, [sight.track], late_counts=True) is not None:
+            return packets
         heard = sound.begin_of(sound.needed[0]) if sound.needed else sight.need
         return self._seek_before(min(sight.need, heard), tracks) or packets
 
@@ -225,7 +233,7 @@ class Passage:
         if self.sight is None or self.source.container in UNINDEXED:
             return time
         track = self.sight.track
-        ticks = int((time + self.source.origin) / track.time_base)
+        ticks = self.source.ticks(time, track)
         entry = track.index_entries.search_timestamp(ticks)
         if entry < 0 or entry == len(track.index_entries) - 1:
             return time  # Matroska's index is read when it is first sought in
@@ -237,6 +245,7 @@ class Passage:
             if part is not None:
                 part.restart()
         self._attend()
+        self.peeked.clear()
         try:
             self.source.seek(time, tracks[0])
         except FFmpegError:
@@ -247,12 +256,15 @@ class Passage:
         if seen is None:
             return None
         self.position = min((packet_time(self.source, p) or 0.0 for p in seen), default=time)
-        return _chained(seen, packets)
+        return packets
 
     def _first_of_each(
         self, packets: Packets, tracks: list[Track], late_counts: bool
     ) -> list[Packet] | None:
-        """Packets up to the first of each track from which it can be decoded; None: that is too late."""
+        """Packets up to the first of each track from which it can be decoded; None: that is too late.
+
+        They are the next ones still, unless it is None.
+        """
         seen: list[Packet] = []
         missing = {track.index for track in tracks}
         while missing and len(seen) < PEEKED:
@@ -267,7 +279,10 @@ class Passage:
             missing.discard(packet.stream.index)
         sight = self.sight
         unseen = sight is not None and sight.need is not None and sight.track.index in missing
-        return None if late_counts and unseen else seen
+        if late_counts and unseen:
+            return None
+        self.peeked.extendleft(reversed(seen))
+        return seen
 
     def _in_mid_group(self, packet: Packet) -> bool:
         """Whether it is of a picture that cannot be decoded without those before it."""
@@ -292,7 +307,8 @@ class Passage:
         assert self.plan.frames is not None
         if self.latest is None or self.latest[0] is not frame:
             aspect = pixel_aspect(frame, self.source.video)
-            picture = picture_of(frame, aspect, self.plan.frames.short_side, self.limits)
+            short_side = self.plan.frames.short_side
+            picture = picture_of(frame, aspect, short_side, self.limits, self.converter)
             self.latest = (frame, picture)
         self.frames[target] = (time, self.latest[1])
 
@@ -381,8 +397,3 @@ class Passage:
         if self.plan.rates and not heard:
             return "silent"
         return "no_video" if self.source.video is None else "ok"
-
-
-def _chained(first: list[Packet], rest: Packets) -> Packets:
-    yield from first
-    yield from rest

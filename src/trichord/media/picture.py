@@ -1,8 +1,10 @@
 """Decoded pictures made upright, square-pixelled, RGB and of the wanted size."""
 
 import struct
+from typing import Any
 
 import numpy as np
+from av.video.reformatter import Interpolation
 from numpy.typing import NDArray
 from PIL import Image
 from PIL.Image import Resampling, Transpose
@@ -13,6 +15,10 @@ from trichord.media.source import Frame, Track, check_pixels
 Matrix = tuple[int, int, int, int]
 """(a, b, c, d) of a display matrix: a stored pixel (x, y) is shown at (ax + cy, bx + dy)."""
 UPRIGHT: Matrix = (1, 0, 0, 1)
+EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+"""Accurate and bit-exact: the same numbers on every kind of processor."""
+Converter = Any
+"""PyAV's `VideoReformatter`. Kept from frame to frame: a frame's own sets swscale up anew each time."""
 
 
 def display_matrix(frame: Frame) -> Matrix:
@@ -87,16 +93,13 @@ def picture_of(
     aspect: float,
     short_side: int | None,
     limits: Limits,
+    converter: Converter,
 ) -> NDArray[np.uint8]:
     """A decoded video frame as an upright RGB array of the wanted size."""
-    from av.video.reformatter import Interpolation
-
     matrix = display_matrix(frame)
     shown = display_size(frame.width, frame.height, aspect, matrix)
     check_pixels(*shown, limits)
-    # Accurate and bit-exact: the same numbers on every kind of processor.
-    exact = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
-    rgb = frame.reformat(format="rgb24", interpolation=exact, threads=1)
+    rgb = converter.reformat(frame, format="rgb24", interpolation=EXACT, threads=1)
     pixels = rgb.to_ndarray()
     if matrix == UPRIGHT and wanted_size(*shown, short_side) == (frame.width, frame.height):
         return pixels

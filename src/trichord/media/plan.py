@@ -92,8 +92,9 @@ class DecodePlan:
 class Limits:
     """What one file may cost before it is given up as `timeout` or `too_big`.
 
-    `memory_bytes` bounds the child's address space; `pixels` one picture, stored or handed out;
-    `seconds` how long a file may say that it is, a week by default.
+    `memory_bytes` bounds the child's address space, without the memory over which it hands arrays to
+    its parent; `pixels` one picture, stored or handed out; `seconds` how long a file may say that it
+    is, a week by default.
     """
 
     wall_seconds: float = 120.0

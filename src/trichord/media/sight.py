@@ -16,6 +16,9 @@ DATED = ("mov", "mpegts", "flv")
 LEAVING_OUT = ("h264", "mpeg4", "mpeg2video")
 """Decoders that can leave out pictures no other is predicted from, and give the same others. (HEVC's
 leave out pictures that higher temporal layers may be predicted from.)"""
+PAINTING = ("mpeg4", "libdav1d")
+"""Decoders that paint whole pictures, damaged ones too: what their memory held before never shows.
+(VP8's leaves it there.)"""
 TOLERANCE = 1e-6
 """Seconds by which a time stamp may lie behind its target and still count as shown."""
 
@@ -53,6 +56,7 @@ class Sight:
         self.keys_alone = plan.nearest == "keyframe"
         self.undated = source.container not in DATED and not self.keys_alone
         self.leaves_out = not self.undated and self.track.codec_context.name in LEAVING_OUT
+        self.paints = self.track.codec_context.name in PAINTING
         self.limits = limits
         self.choose = choose
         self.decoded = 0
@@ -227,7 +231,23 @@ class Sight:
         for frame in frames or ():
             check_pixels(frame.width, frame.height, self.limits)
             if self._ticks(frame) >= self._ticks(self.shown):
+                if self.output and self._overtakes(frame):
+                    self.output.pop()
                 self.output.append(frame)
+
+    def _overtakes(self, frame: Frame) -> bool:
+        """Whether a frame makes the one put out before it useless.
+
+        Its memory goes back to the decoder then, for the next frame: while it lies in the processor's
+        cache, that saves a tenth of decoding.
+        """
+        if (
+            not self.paints
+            or not self.wanted
+            or self._at(self.wanted[0]) > self.targets[0] + TOLERANCE
+        ):
+            return False
+        return self._ticks(self.output[-1]) < self._ticks(frame) <= self.wanted[0]
 
     def _note(self, packet: Packet) -> None:
         if self.whole:

@@ -99,7 +99,7 @@ class Source:
         """
         try:
             for packet in self.av.demux(tracks):
-                if packet.has_sidedata("encryption_info"):
+                if _encrypted(packet):
                     raise MediaError("unsupported", "its content is encrypted")
                 if packet.pts is None and packet.dts is None:
                     self.undated += packet.size > 0
@@ -125,17 +125,27 @@ class Source:
         numerator, denominator = self.clocks[track.index]
         return ticks * numerator / denominator - self.origin
 
+    def ticks(self, seconds: float, track: Track) -> int:
+        """The time stamp of a track for a time from the file's start."""
+        numerator, denominator = self.clocks[track.index]
+        return int((seconds + self.origin) / (numerator / denominator))
+
     def seek(self, seconds: float, track: Track) -> None:
         """Go to the last point at or before this time from which a track can be decoded."""
         if self.container == "matroska" and self.video is not None:
             track = (
                 self.video
             )  # its index is of pictures: by another track the file is read through
-        self.av.seek(int((max(0.0, seconds) + self.origin) / track.time_base), stream=track)
+        self.av.seek(self.ticks(max(0.0, seconds), track), stream=track)
 
     def tracks(self) -> list[Track]:
         """The chosen tracks that there are."""
         return [track for track in (self.video, self.audio) if track is not None]
+
+
+def _encrypted(packet: Packet) -> bool:
+    # Few packets have any side data; to ask each for this kind would cost a tenth of a sound's decoding.
+    return next(packet.iter_sidedata(), None) is not None and packet.has_sidedata("encryption_info")
 
 
 def open_source(path: str | Path, limits: Limits) -> Source:

@@ -1,22 +1,37 @@
 """Messages between a decoder and its child: a length, a JSON header, raw array bytes. No pickle.
 
+Bytes of arrays follow the header, or lie on a tray that both share, at the place that it names.
 The child works on untrusted files, so what it says is checked like an untrusted file: sizes are
 capped and arrays have one of three element types.
 """
 
 import json
 import math
+from dataclasses import dataclass
 from io import BufferedIOBase
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trichord.media.tray import Tray
+
 Header = dict[str, Any]
 Arrays = dict[str, NDArray[Any]]
 
 HEADER_BYTES = 4 * 1024**2
 ELEMENTS = ("|u1", "<f4", "<f8")
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An array as a header announces it."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    place: int | None
+    """Where its bytes lie on the tray; None: they follow the header."""
 
 
 class WireError(Exception):
@@ -27,20 +42,31 @@ NONSENSE = (WireError, ValueError, KeyError, TypeError, OverflowError)
 """What reading an answer raises that is none."""
 
 
-def send(stream: BufferedIOBase, header: Header, arrays: Arrays | None = None) -> None:
-    """Write one message and flush it."""
-    arrays = arrays or {}
-    listing = [[name, array.dtype.str, list(array.shape)] for name, array in arrays.items()]
+def send(
+    stream: BufferedIOBase,
+    header: Header,
+    arrays: Arrays | None = None,
+    tray: Tray | None = None,
+) -> None:
+    """Write one message and flush it; arrays that fit on the tray are laid there."""
+    listing: list[list[Any]] = []
+    following: list[memoryview] = []
+    for name, array in (arrays or {}).items():
+        content = memoryview(cast("Any", np.ascontiguousarray(array))).cast("B")
+        place = tray.put(content) if tray is not None else None
+        listing.append([name, array.dtype.str, list(array.shape), place])
+        if place is None:
+            following.append(content)
     # Names that are not UTF-8 are lone surrogates; ASCII escapes carry them.
     text = json.dumps({**header, "arrays": listing}).encode("ascii")
     stream.write(len(text).to_bytes(4, "big") + text)
-    for array in arrays.values():
-        stream.write(memoryview(cast("Any", np.ascontiguousarray(array))).cast("B"))
+    for content in following:
+        stream.write(content)
     stream.flush()
 
 
-def receive(stream: BufferedIOBase, limit: int) -> tuple[Header, Arrays]:
-    """Read one message whose arrays have at most `limit` bytes together.
+def receive(stream: BufferedIOBase, limit: int, tray: Tray | None = None) -> tuple[Header, Arrays]:
+    """Read one message whose arrays have at most `limit` bytes together; they are the reader's own.
 
     Raises:
         WireError: the stream ended, or the message is malformed or too large.
@@ -50,37 +76,46 @@ def receive(stream: BufferedIOBase, limit: int) -> tuple[Header, Arrays]:
         raise WireError(f"header of {length} bytes")
     try:
         header = json.loads(_exactly(stream, length))
-        shapes = [_array_shape(*entry) for entry in header.pop("arrays")]
+        listed = [_listed(*entry) for entry in header.pop("arrays")]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise WireError(f"malformed header: {error}") from None
-    if sum(math.prod(shape) * dtype.itemsize for _, dtype, shape in shapes) > limit:
+    if sum(math.prod(one.shape) * one.dtype.itemsize for one in listed) > limit:
         raise WireError("arrays larger than the limit")
     try:
-        return header, {name: _fill(stream, dtype, shape) for name, dtype, shape in shapes}
+        return header, {one.name: _array(stream, one, tray) for one in listed}
     except ValueError as error:  # no elements, but sides that numpy cannot count
         raise WireError(f"malformed array: {error}") from None
 
 
-def _array_shape(
-    name: object, dtype: object, shape: object
-) -> tuple[str, np.dtype[Any], tuple[int, ...]]:
+def _listed(name: object, dtype: object, shape: object, place: object = None) -> Listed:
     if not isinstance(name, str) or dtype not in ELEMENTS or not isinstance(shape, list):
         raise WireError("malformed array")
     sides = cast("list[object]", shape)
     if len(sides) > 4 or not all(isinstance(n, int) and 0 <= n < 2**40 for n in sides):
         raise WireError("malformed array shape")
-    return name, np.dtype(str(dtype)), tuple(cast("list[int]", sides))
+    if place is not None and not (isinstance(place, int) and place >= 0):
+        raise WireError("malformed array place")
+    return Listed(name, np.dtype(str(dtype)), tuple(cast("list[int]", sides)), place)
 
 
-def _fill(stream: BufferedIOBase, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    array: NDArray[Any] = np.empty(shape, dtype)
-    rest = memoryview(cast("Any", array.reshape(-1).view(np.uint8)))
+def _array(stream: BufferedIOBase, listed: Listed, tray: Tray | None) -> NDArray[Any]:
+    array: NDArray[Any] = np.empty(listed.shape, listed.dtype)
+    content = memoryview(cast("Any", array.reshape(-1).view(np.uint8)))
+    if listed.place is None:
+        _fill(stream, content)
+    elif tray is not None and listed.place + len(content) <= len(tray.bytes):
+        content[:] = tray.bytes[listed.place : listed.place + len(content)]
+    else:
+        raise WireError("an array that is not on the tray")
+    return array
+
+
+def _fill(stream: BufferedIOBase, rest: memoryview) -> None:
     while len(rest):
         count = stream.readinto(rest)
         if not count:
             raise WireError("the stream ended")
         rest = rest[count:]
-    return array
 
 
 def _exactly(stream: BufferedIOBase, count: int) -> bytes:

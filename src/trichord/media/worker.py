@@ -15,6 +15,7 @@ from time import monotonic
 from typing import cast
 
 from trichord.media.plan import Limits
+from trichord.media.tray import Tray, memory_for_tray, tray_on
 from trichord.media.wire import NONSENSE, Arrays, Header, WireError, receive, send
 
 START_SECONDS = 60.0
@@ -25,6 +26,12 @@ BOOT = "import sys; sys.path.append(sys.argv[1]); from trichord.media.child impo
 ROOT = str(Path(__file__).resolve().parents[2])
 QUIET = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 """Threads of numerical libraries would reserve most of the child's address space."""
+KEEPING = {
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 1024**2),
+    "MALLOC_TRIM_THRESHOLD_": str(64 * 1024**2),
+}
+"""What a file took is kept for the next one: fetching it anew from the system costs a sound a third
+of its time. The C library would come to these figures by itself, with the first array so large."""
 
 
 class LateError(Exception):
@@ -47,6 +54,7 @@ class Worker:
         self.closed = False
         self.expired = False
         self.child: subprocess.Popen[bytes] | None = None
+        self.tray: Tray | None = None
         self.watchdog: Watchdog | None = None
 
     def ask(self, request: Header, take: Callable[[Header, Arrays], None]) -> Header:
@@ -75,7 +83,9 @@ class Worker:
     ) -> Header:
         send(cast("BufferedIOBase", child.stdin), request)
         while True:
-            header, arrays = receive(cast("BufferedIOBase", child.stdout), self.limits.memory_bytes)
+            header, arrays = receive(
+                cast("BufferedIOBase", child.stdout), self.limits.memory_bytes, self.tray
+            )
             if "end" in header and "span" not in header:
                 return header
             take(header, arrays)
@@ -88,20 +98,15 @@ class Worker:
     def _start(self) -> subprocess.Popen[bytes]:
         if self.closed:
             raise ClosedError
-        child = subprocess.Popen(
-            [sys.executable, "-I", "-c", BOOT, ROOT],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, **QUIET},
-            start_new_session=True,  # Ctrl-C is for the parent, which ends the children itself
-            pipesize=PIPE_BYTES,
-        )
-        self.child = child
+        shared = memory_for_tray()
+        try:
+            child = self.child = _child(shared)
+        finally:
+            self.tray = tray_on(shared)
         try:
             with self._deadline(START_SECONDS):
                 limits = dataclasses.asdict(self.limits)
-                send(cast("BufferedIOBase", child.stdin), {"limits": limits})
+                send(cast("BufferedIOBase", child.stdin), {"limits": limits, "tray": shared})
                 receive(cast("BufferedIOBase", child.stdout), 0)
         except (WireError, OSError) as error:
             raise self._died(child, error) from None
@@ -190,6 +195,19 @@ class Watchdog:
         finally:
             with self.lock:
                 self.deadline = math.inf
+
+
+def _child(shared: int | None) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-I", "-c", BOOT, ROOT],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, **QUIET, **KEEPING},
+        pass_fds=[] if shared is None else [shared],
+        start_new_session=True,  # Ctrl-C is for the parent, which ends the children itself
+        pipesize=PIPE_BYTES,
+    )
 
 
 def _dispose(child: subprocess.Popen[bytes]) -> None:
