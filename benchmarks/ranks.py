@@ -13,10 +13,14 @@ blocks. Writes benchmarks/results/ranks.json.
 """
 
 import argparse
+import os
 import resource
 import time
 from collections.abc import Callable
 from typing import Any
+
+# As the commands set it: threads that spin would count as work, of either way.
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
 import numpy as np
 from record import record

@@ -6,17 +6,19 @@ has a bound, and only scores that lie within this bound of where they would coun
 again in float64. Where these are many (a collapsed model), the whole block is.
 
 A block serves both ways: along its rows the items that beat a query's right one are counted, and
-down its columns the queries that beat the right one of an item.
+down its columns the queries that beat the right one of an item. One thread looks at a block while
+the next one is multiplied: threads of BLAS that are left without work wait for it at full speed.
 """
 
-from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int
 from numpy import ndarray
 
+from trichord.evaluation.lines import WORD, Index, Lines, Mask, Places, spans
 from trichord.evaluation.scores import Products, Scores
+from trichord.types.arrays import Bool, Float, Float32, Int
 
 TOLERANCE = 1e-6
 """Scores closer than this are tied: towers that run in float32 do not tell them apart."""
@@ -24,19 +26,16 @@ TOLERANCE = 1e-6
 CHUNK = 2048
 """Queries, and items, scored at once: 16 MiB of scores in float32."""
 
-FEW_ROWS, FEW_COLUMNS = 1 / 4, 1 / 16
-"""Share of lines up to which it is quicker to gather them for a second look than to look at all."""
+STRETCH = 256
+"""Rows of a block that are looked at together: they stay in a core's own cache for both ways."""
+FEW = 1 / 256
+"""Share of scores up to which a second look is quicker one by one than at all of them."""
 DOUBTFUL = 1 / 64
 """Share of a block that is scored again pair by pair; beyond it, the block is quicker as a whole."""
 ROUND = 2.0**-24
 """How far float32 is from a number, relative to it."""
 LENGTHS = (1e-6, 1e6)
 """Of vectors that are multiplied in float32: squares of their numbers neither vanish nor overflow."""
-WORD, BYTES = 8, 128
-"""Bytes that are added at once, and how often: beyond 255 times one of them might be full."""
-
-Index = Int[ndarray, " _"]
-Mask = Bool[ndarray, "_row _column"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,32 +78,22 @@ def count_wrong(
         queries: Whether to count queries; zero else.
         chunk: Queries and items scored at once; changes memory, never the result.
     """
-    score = scores.pairs(np.arange(len(answers)), answers)
-    across, down = _Tally(len(answers)), _Tally(len(answers))
+    reading = _Reading(scores, answers, items=items, queries=queries)
     narrow = _Narrow.of(scores)
-    room = _Room()
-    places = _Places.of(answers)
-    for rows in spans(len(answers), chunk):
-        trusted = narrow
-        for columns in spans(scores.shape[1], chunk):
-            lines = [_Lines(np.arange(rows.start, rows.stop), columns=False)] if items else []
-            lines += places.layers(columns) if queries else []
-            block = _Block(scores, answers, score, rows, columns, room)
-            found = None if trusted is None else block.narrowly(lines, trusted)
-            if found is None:
-                trusted = None  # where one block has many alike, the next one will
-                found = block.widely(lines)
-            for one, (better, above) in zip(lines, found, strict=True):
-                tally = down if one.columns else across
-                tally.better[one.query] += better
-                tally.above[one.query] += above
-    return Counted(score, across.wrong(), down.wrong())
-
-
-def spans(count: int, chunk: int) -> Iterator[slice]:
-    """Stretches of so many rows."""
-    for start in range(0, count, chunk):
-        yield slice(start, min(start + chunk, count))
+    looked: Future[None] | None = None
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        for rows in spans(len(answers), chunk):
+            for columns in spans(scores.shape[1], chunk):
+                trusted = None if rows.start in reading.doubted else narrow
+                product = None
+                if trusted is not None:
+                    product = _Product(trusted, reading.room.product(trusted, rows, columns))
+                if looked is not None:
+                    looked.result()
+                looked = beside.submit(reading.look, rows, columns, product)
+    if looked is not None:
+        looked.result()
+    return Counted(reading.score, reading.across.wrong(), reading.down.wrong())
 
 
 class _Tally:
@@ -116,81 +105,6 @@ class _Tally:
 
     def wrong(self) -> Wrong:
         return Wrong(self.better, self.above - self.better)
-
-
-@dataclass(frozen=True, slots=True)
-class _Lines:
-    """Rows or columns of a block, in each of which the scores above a threshold are counted.
-
-    Attributes:
-        query: Whose right item gives each line its threshold.
-        columns: Whether they are columns.
-        place: Which ones of the block; None: all of them in their order.
-    """
-
-    query: Index
-    columns: bool
-    place: Index | None = None
-
-    def of(self, block: Float[ndarray, "_row _column"]) -> Float[ndarray, "_row _column"]:
-        """These lines of a block, still rows or columns."""
-        if self.place is None:
-            return block
-        return block[:, self.place] if self.columns else block[self.place]
-
-    def beside(self, limit: Float[ndarray, " line"]) -> Float[ndarray, "_row _column"]:
-        """A number for each line, as it is compared with a block of them."""
-        return limit[None] if self.columns else limit[:, None]
-
-    def count(self, mask: "Mask") -> Index:
-        """How many are true in each line; eight bytes at once, six times as fast as one by one."""
-        words = mask.view(np.uint64)
-        total = np.zeros(mask.shape[1] if self.columns else len(mask), np.int64)
-        for some in spans(words.shape[0 if self.columns else 1], BYTES):
-            if self.columns:
-                total += words[some].sum(axis=0).view(np.uint8)
-            else:
-                sums = np.ascontiguousarray(words[:, some].sum(axis=1)).view(np.uint8)
-                total += sums.reshape(-1, WORD).sum(axis=1, dtype=np.int64)
-        return total[: len(self.query)]
-
-    def placed(self, row: Index, column: Index) -> tuple[Index, Index]:
-        """Where in the block a row and a column of these lines stand."""
-        if self.place is None:
-            return row, column
-        return (row, self.place[column]) if self.columns else (self.place[row], column)
-
-    def take(self, chosen: Index) -> "_Lines":
-        """Some of these lines."""
-        place = chosen if self.place is None else self.place[chosen]
-        return _Lines(self.query[chosen], self.columns, place)
-
-
-@dataclass(frozen=True, slots=True)
-class _Places:
-    """Queries by their right item."""
-
-    query: Index
-    item: Index
-    nth: Index
-    """How many queries with the same item come before."""
-
-    @classmethod
-    def of(cls, answers: Int[ndarray, " query"]) -> "_Places":
-        query = np.argsort(answers, kind="stable")
-        item = answers[query]
-        return cls(query, item, np.arange(len(item)) - np.searchsorted(item, item))
-
-    def layers(self, columns: slice) -> list[_Lines]:
-        """The first query of each column's item, the second, and so on: a column once in each."""
-        part = slice(*np.searchsorted(self.item, (columns.start, columns.stop)))
-        query, place, nth = self.query[part], self.item[part] - columns.start, self.nth[part]
-        found: list[_Lines] = []
-        for number in range(int(nth.max(initial=-1)) + 1):
-            chosen = nth == number
-            whole = np.count_nonzero(chosen) == columns.stop - columns.start
-            found.append(_Lines(query[chosen], True, None if whole else place[chosen]))
-        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +144,44 @@ def error_bound(dim: int) -> float:
 
 
 @dataclass(frozen=True, slots=True)
+class _Product:
+    """A block in float32, and what it was made of."""
+
+    made_of: _Narrow
+    block: Float32[ndarray, "row column"]
+
+
+class _Reading:
+    """What the blocks that were looked at so far have shown."""
+
+    def __init__(
+        self, scores: Scores, answers: Int[ndarray, " query"], *, items: bool, queries: bool
+    ) -> None:
+        self.scores, self.answers = scores, answers
+        self.score = scores.pairs(np.arange(len(answers)), answers)
+        self.items, self.queries = items, queries
+        self.across, self.down = _Tally(len(answers)), _Tally(len(answers))
+        self.doubted: set[int] = set()
+        """First rows of stretches where float32 leaves too much in doubt: not tried again there."""
+        self.room = _Room()
+        self._places = Places.of(answers)
+
+    def look(self, rows: slice, columns: slice, product: _Product | None) -> None:
+        """Count in one more block."""
+        lines = [Lines(np.arange(rows.start, rows.stop), columns=False)] if self.items else []
+        lines += self._places.layers(columns) if self.queries else []
+        block = _Block(self.scores, self.answers, self.score, rows, columns, self.room)
+        found = None if product is None else block.narrowly(lines, product)
+        if found is None:
+            self.doubted.add(rows.start)  # where one block has many alike, the next one will
+            found = block.widely(lines)
+        for one, (better, above) in zip(lines, found, strict=True):
+            tally = self.down if one.columns else self.across
+            tally.better[one.query] += better
+            tally.above[one.query] += above
+
+
+@dataclass(frozen=True, slots=True)
 class _Block:
     """A stretch of queries against a stretch of items."""
 
@@ -240,7 +192,7 @@ class _Block:
     columns: slice
     room: "_Room"
 
-    def widely(self, lines: list[_Lines]) -> list[tuple[Index, Index]]:
+    def widely(self, lines: list[Lines]) -> list[tuple[Index, Index]]:
         """How many of each line are better than its right one, and how many better or the same."""
         block = self._hidden(self.scores.block(self.rows, self.columns))
         found: list[tuple[Index, Index]] = []
@@ -248,49 +200,30 @@ class _Block:
             right = self.score[one.query]
             part = one.of(block)
             same = np.nextafter(right - TOLERANCE, -np.inf)
-            better = one.count(self._mask(0, part, one, right + TOLERANCE))
-            found.append((better, one.count(self._mask(0, part, one, same))))
+            better = one.count(self.room.above(0, part, one.beside(right + TOLERANCE)))
+            found.append((better, one.count(self.room.above(0, part, one.beside(same)))))
         return found
 
-    def narrowly(self, lines: list[_Lines], narrow: _Narrow) -> list[tuple[Index, Index]] | None:
+    def narrowly(self, lines: list[Lines], product: _Product) -> list[tuple[Index, Index]] | None:
         """The same by products in float32; None where too many scores are in doubt."""
-        block = self._hidden(self.room.product(narrow, self.rows, self.columns))
-        found: list[tuple[Index, Index]] = []
-        for one in lines:
-            counted = self._settled(one, block, narrow.slack)
-            if counted is None:
-                return None
-            found.append(counted)
-        return found
+        block = self._hidden(product.block)
+        looks = [_Look.of(one, self.score[one.query], product.made_of.slack) for one in lines]
+        for rows in spans(len(block), STRETCH):
+            for look in looks:
+                if not look.compare(block[rows], rows, self.room):
+                    return None
+        return [self._settled(look) for look in looks]
 
-    def _settled(
-        self, lines: _Lines, block: Float32[ndarray, "row column"], slack: float
-    ) -> tuple[Index, Index] | None:
-        high, low = _limits(self.score[lines.query], slack)
-        part = lines.of(block)
-        maybe = self._mask(0, part, lines, low)
-        above = lines.count(maybe)
-        better = np.zeros_like(above)
-        some = np.flatnonzero(above)  # with a good model, few
-        if len(some) <= (FEW_COLUMNS if lines.columns else FEW_ROWS) * len(above):
-            lines = lines.take(some)
-            part = lines.of(block)
-            maybe = self._mask(0, part, lines, low[some])
-        else:
-            some = np.arange(len(above))
-        surely = self._mask(1, part, lines, high[some])
-        better[some] = lines.count(surely)
-        if (above - better).sum() > DOUBTFUL * block.size:
-            return None
-        row, column = _differing(maybe, surely)
-        line = some[column if lines.columns else row]
-        beats, ties = self._again(lines, row, column)
-        size = len(above)
-        above = better + np.bincount(line[beats | ties], minlength=size)
-        return better + np.bincount(line[beats], minlength=size), above
+    def _settled(self, look: "_Look") -> tuple[Index, Index]:
+        row, column = (np.concatenate(places) for places in zip(*look.doubtful, strict=True))
+        line = column if look.lines.columns else row
+        beats, ties = self._again(look.lines, row, column)
+        size = len(look.better)
+        above = look.better + np.bincount(line[beats | ties], minlength=size)
+        return look.better + np.bincount(line[beats], minlength=size), above
 
     def _again(
-        self, lines: _Lines, row: Index, column: Index
+        self, lines: Lines, row: Index, column: Index
     ) -> tuple[Bool[ndarray, " _"], Bool[ndarray, " _"]]:
         """Which of some scores of lines beat the line's right one in float64, and which tie with it."""
         right = self.score[lines.query[column if lines.columns else row]]
@@ -298,19 +231,6 @@ class _Block:
         exact = self.scores.pairs(row + self.rows.start, column + self.columns.start)
         beats = exact > right + TOLERANCE
         return beats, (exact >= right - TOLERANCE) & ~beats
-
-    def _mask(
-        self,
-        number: int,
-        part: Float[ndarray, "_row _column"],
-        lines: _Lines,
-        limit: Float[ndarray, " line"],
-    ) -> Mask:
-        """Which scores of each line are above its limit."""
-        rows, width = part.shape
-        mask = self.room.mask(number, rows, width)
-        np.greater(part, lines.beside(limit), out=mask[:, :width])
-        return mask
 
     def _hidden(self, block: Float[ndarray, "row column"]) -> Float[ndarray, "row column"]:
         """The block without the right items: of its queries, and so of its items too."""
@@ -320,49 +240,94 @@ class _Block:
         return block
 
 
-def _limits(
-    right: Float[ndarray, " line"], slack: float
-) -> tuple[Float32[ndarray, " line"], Float32[ndarray, " line"]]:
-    """Above which a product in float32 is surely better, and not above which it is surely worse."""
-    high = (right + (TOLERANCE + slack)).astype(np.float32)
-    low = (right - (TOLERANCE + slack)).astype(np.float32)
-    # Away from one another, by as much as the numbers were rounded, and by one for "at least".
-    down = np.float32(-np.inf)
-    return np.nextafter(high, -down), np.nextafter(np.nextafter(low, down), down)
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What products in float32 say of some lines of a block.
+
+    Attributes:
+        lines: Of the block.
+        high: Above which a product is surely better, for each line.
+        low: Not above which it is surely worse.
+        better: How many of each line surely are.
+        doubtful: Rows and columns of those between, by stretches of rows.
+    """
+
+    lines: Lines
+    high: Float32[ndarray, " line"]
+    low: Float32[ndarray, " line"]
+    better: Index
+    doubtful: list[tuple[Index, Index]]
+
+    @classmethod
+    def of(cls, lines: Lines, right: Float[ndarray, " line"], slack: float) -> "_Look":
+        """Nothing yet, but the limits: away from one another, by as much as numbers were rounded."""
+        high = (right + (TOLERANCE + slack)).astype(np.float32)
+        low = (right - (TOLERANCE + slack)).astype(np.float32)
+        down = np.float32(-np.inf)
+        low = np.nextafter(np.nextafter(low, down), down)  # once more for "at least"
+        return cls(lines, np.nextafter(high, -down), low, np.zeros(len(right), np.int64), [])
+
+    def compare(
+        self, stretch: Float32[ndarray, "_row _column"], rows: slice, room: "_Room"
+    ) -> bool:
+        """Count what is surely better in some rows of the block; whether few enough are in doubt."""
+        here = slice(None) if self.lines.columns else rows
+        part = self.lines.of(stretch)
+        high, low = self.lines.beside(self.high[here]), self.lines.beside(self.low[here])
+        maybe = room.above(0, part, low)
+        if np.count_nonzero(maybe) <= FEW * maybe.size:
+            row, column = _places(maybe)
+            line = column if self.lines.columns else row
+            surely = part[row, column] > high.ravel()[line]
+            self.better[here] += np.bincount(line[surely], minlength=high.size)
+            row, column = row[~surely], column[~surely]
+        else:
+            surely = room.above(1, part, high)
+            self.better[here] += self.lines.count(surely)
+            between = np.logical_xor(maybe, surely, out=maybe)
+            if np.count_nonzero(between) > DOUBTFUL * part.size:
+                return False
+            row, column = _places(between)
+        self.doubtful.append((row + rows.start, column))
+        return True
 
 
-def _differing(one: Mask, other: Mask) -> tuple[Index, Index]:
-    """Rows and columns where two masks differ."""
-    words = (one.view(np.uint64) ^ other.view(np.uint64)).ravel()
-    word = np.flatnonzero(words != 0)  # of truth values, three times as fast as of numbers
-    nth, byte = np.nonzero(words[word].view(np.uint8).reshape(-1, WORD))
-    row, column = np.divmod(word[nth] * WORD + byte, one.shape[1])
-    return row, column
+def _places(mask: Mask) -> tuple[Index, Index]:
+    """Rows and columns of what is true; by far quicker than of a mask in two dimensions."""
+    return np.divmod(np.flatnonzero(mask), mask.shape[1])
 
 
 class _Room:
     """Memory that every block uses again: the system takes as long to give it as a look at it does."""
 
     def __init__(self) -> None:
-        self._products = np.empty(0, np.float32)
+        self._products = [np.empty(0, np.float32), np.empty(0, np.float32)]
         self._masks = [np.empty(0, np.bool_), np.empty(0, np.bool_)]
 
     def product(
         self, narrow: _Narrow, rows: slice, columns: slice
     ) -> Float32[ndarray, "row column"]:
-        """A block of products, until the next one."""
+        """A block of products, until the next but one."""
         queries, gallery = narrow.queries[rows], narrow.gallery[columns]
         size = len(queries) * len(gallery)
-        if len(self._products) < size:
-            self._products = np.empty(size, np.float32)
-        block = self._products[:size].reshape(len(queries), len(gallery))
+        self._products.reverse()
+        if len(self._products[0]) < size:
+            self._products[0] = np.empty(size, np.float32)
+        block = self._products[0][:size].reshape(len(queries), len(gallery))
         return np.matmul(queries, gallery.T, out=block)
 
-    def mask(self, number: int, rows: int, width: int) -> Mask:
-        """Room for a mask, its columns filled up to whole words with what counts not."""
+    def above(
+        self,
+        number: int,
+        part: Float[ndarray, "row column"],
+        limit: Float[ndarray, "_row _column"],
+    ) -> Mask:
+        """Which scores are above their limit; columns are filled up to whole words with false."""
+        rows, width = part.shape
         full = width + -width % WORD
         if len(self._masks[number]) < rows * full:
             self._masks[number] = np.empty(rows * full, np.bool_)
         mask = self._masks[number][: rows * full].reshape(rows, full)
         mask[:, width:] = False
+        np.greater(part, limit, out=mask[:, :width])
         return mask
