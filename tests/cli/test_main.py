@@ -1,4 +1,5 @@
 import io
+import os
 import subprocess
 import sys
 
@@ -22,6 +23,15 @@ def test_a_mistyped_command_suggests_the_right_one(capsys):
     assert "did you mean 'search'?" in capsys.readouterr().err
     assert main(["xyzzy"]) == 2
     assert "'trichord --help' lists them" in capsys.readouterr().err
+
+
+def test_numpys_threads_do_not_spin_beside_torchs_unless_asked_to(monkeypatch, capsys):
+    monkeypatch.setenv("OPENBLAS_THREAD_TIMEOUT", "20")
+    assert main(["compare", "nowhere"]) == 2
+    assert os.environ["OPENBLAS_THREAD_TIMEOUT"] == "20"
+    monkeypatch.delenv("OPENBLAS_THREAD_TIMEOUT")
+    assert main(["compare", "nowhere"]) == 2
+    assert os.environ["OPENBLAS_THREAD_TIMEOUT"] == "4"
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from io import TextIOWrapper
 
 from trichord.types import UserError
+from trichord.types.extras import extras_named
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("trichord.cli.demo", "the whole way on a generated world"),
@@ -58,9 +59,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(f"trichord: there is no command '{name}'{_closest(name)}")
     if name == "search":  # a text's matrices are so small that threads would wait for one another
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # NumPy's threads wait for the next product by spinning, for tens of milliseconds after each: the
+    # cores they hold are wanted by torch and by decoders. Now they sleep after some 16 cycles.
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
     try:
-        command: Callable[[list[str]], None] = getattr(import_module(COMMANDS[name][0]), name)
-        command(given[1:])
+        with extras_named():
+            command: Callable[[list[str]], None] = getattr(import_module(COMMANDS[name][0]), name)
+            command(given[1:])
     except UserError as error:
         return _complain(f"trichord {name}: {error}")
     except KeyboardInterrupt:
