@@ -250,7 +250,7 @@ def main() -> None:
     if asked.serve:
         serve(
             asked.serve,
-            load=lambda name: Texts(),
+            load=lambda collection: Texts(),
             port=0,
             ready=lambda address: print(address, flush=True),
         )

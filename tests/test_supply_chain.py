@@ -254,6 +254,25 @@ def test_a_lock_file_has_all_that_the_project_asks_for(project, name, extras):
     assert missing == []
 
 
+FOOTPRINT = ROOT / "benchmarks" / "results" / "footprint.json"
+
+
+def test_the_core_brings_no_towers_and_half_of_what_the_peer_brings(project):
+    """Counted in installed packages' own words; `benchmarks/footprint.py` counts by installing."""
+    core, towers = (needed(project, extras).keys() for extras in ((), ("towers",)))
+    only = {"torch", "transformers", "tokenizers", "huggingface-hub", "safetensors", "jaxtyping"}
+    assert not core & only
+    assert only <= towers
+    brought = json.loads(FOOTPRINT.read_text())["distributions that it brings"]
+    assert len(core) <= brought["trichord"]
+    assert 2 * brought["trichord"] <= brought["sentence-transformers"]
+
+
+@pytest.mark.parametrize("extra", ["train", "world", "export", "ray", "watch", "lancedb", "speech"])
+def test_what_is_of_no_use_without_towers_brings_them(project, extra):
+    assert "torch" in needed(project, (extra,))
+
+
 def needed(project, extras):
     """Packages that the project needs here with its extras, and what is asked of their versions."""
     optional = project["optional-dependencies"]

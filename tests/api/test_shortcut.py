@@ -14,7 +14,7 @@ from huggingface_hub import constants
 from text_graphs import text_graphs
 
 from trichord.api import shortcut
-from trichord.api.shortcut import keep, model_of
+from trichord.api.shortcut import carry, keep, model_of
 from trichord.checkpoint import Progress, Run
 from trichord.config import ClapText, Cross, Experiment
 from trichord.encoders.plain_clap import PlainClap
@@ -27,6 +27,7 @@ from trichord.search.indexing import begin, index
 from trichord.search.query import Query
 from trichord.search.query_model import QueryModel
 from trichord.types import UserError
+from trichord.types.extras import NotInstalledError
 
 TEXTS = ["a dog barks", "someone says good morning"]
 
@@ -180,6 +181,9 @@ def test_a_fusion_that_reads_pairs_is_loaded_for_a_text(made):
     keep(collection, model)
     short = model_of(collection)
     assert isinstance(short, QueryModel)
+    with Decoder(workers=1) as decoder:
+        SearchEngine(collection, short, decoder).search(Query.of("a dog"), rerank=0)
+    assert "whole" not in vars(short)
     assert short.fusion is not None
     assert "whole" in vars(short)
 
@@ -304,3 +308,124 @@ def test_it_names_every_graph(made, graphs):
     named = set(json.loads(path.read_text())["files"])
     for tower in graphs.values():
         assert {f"{tower.name}.onnx", f"{tower.name}/tokenizer.json"} <= named
+
+
+@pytest.fixture
+def elsewhere(monkeypatch, tmp_path):
+    """Carries a collection to a machine without its run, its cache and torch."""
+
+    def absent(*_):
+        raise NotInstalledError("This needs torch.")
+
+    def elsewhere(collection):
+        shutil.copytree(collection.path, tmp_path / "there", ignore=shutil.ignore_patterns("cache"))
+        monkeypatch.setattr(shortcut, "embedder_of", absent)
+        monkeypatch.setattr(shortcut, "VERSIONED", ("trichord",))
+        return Collection.open(tmp_path / "there")
+
+    return elsewhere
+
+
+@pytest.mark.parametrize("what", [None, "apart"])
+def test_a_collection_that_holds_its_text_towers_is_asked_anywhere(
+    made, elsewhere, what, request, tmp_path
+):
+    model, collection = made(**(request.getfixturevalue(what) if what else {}))
+    carry(collection, model)
+    there = elsewhere(collection)
+    shutil.rmtree(tmp_path / "collection")
+    shutil.rmtree(tmp_path / "run")
+    first = model_of(there)
+    assert isinstance(first, QueryModel)
+    assert first.fingerprint == model.fingerprint
+    assert first.aligned == model.aligned
+    same_vectors(first, model)
+    kept = json.loads(next(there.storage.cache.glob("model-*.json")).read_text())
+    assert all(Path(file).is_relative_to(there.path.absolute()) for file in kept["files"])
+    same_vectors(model_of(there), model)  # by what was kept
+    with pytest.raises(NotInstalledError, match="This needs torch"):
+        _ = first.whole
+
+
+def test_one_that_holds_none_says_how_it_would(made, elsewhere):
+    model, collection = made()
+    keep(collection, model)
+    with pytest.raises(NotInstalledError, match=r"--portable.* This needs torch") as told:
+        model_of(elsewhere(collection))
+    assert "\n" not in str(told.value)
+
+
+def damaged(name, old, new):
+    def damage(folder):
+        file = folder / "texts" / name
+        content = file.read_bytes()
+        assert old in content
+        file.write_bytes(content.replace(old, new, 1))
+
+    return damage
+
+
+DAMAGES = {
+    "gone": lambda folder: (folder / "texts" / "text" / "model.safetensors").unlink(),
+    "cut": lambda folder: (folder / "texts" / "made.json").write_text('{"fingerprint"'),
+    "of another model": damaged("made.json", b'"fingerprint": "', b'"fingerprint": "0'),
+    "other weights": damaged(
+        "text/model.safetensors", b"final_layer_norm.bias", b"final_layer_norm.biaz"
+    ),
+    "other vectors": damaged("made.json", b'"vision": [[', b'"vision": [[1'),
+    "another tokenizer": damaged("text/tokenizer.json", b'"BPE"', b'"Unigram"'),
+    "no list of towers": damaged("made.json", b'"towers": {', b'"towers": 3, "other": {'),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_gives_no_longer_the_models_vectors_is_not_asked(made, elsewhere, damage):
+    model, collection = made()
+    carry(collection, model)
+    there = elsewhere(collection)
+    DAMAGES[damage](there.path)
+    with pytest.raises(NotInstalledError):
+        model_of(there)
+
+
+def test_where_nothing_can_be_kept_it_is_tried_each_time(made, elsewhere, monkeypatch):
+    def refuse(*_):
+        raise UserError("no room")
+
+    model, collection = made()
+    carry(collection, model)
+    there = elsewhere(collection)
+    monkeypatch.setattr(shortcut, "write_atomically", refuse)
+    for _ in range(2):
+        same_vectors(model_of(there), model)
+    assert not there.storage.cache.exists()
+
+
+def test_graphs_are_not_carried(made, graphs):
+    model, collection = made(**graphs)
+    with pytest.raises(UserError, match=r"--portable: .* leave the option out"):
+        carry(collection, model)
+    assert not (collection.path / "texts" / "made.json").exists()
+
+
+def test_a_bucket_holds_them_too(made, bucket, monkeypatch, tmp_path):
+    model, collection = made()
+    held = begin(bucket, collection.description.run, model, 4.0, None)
+    carry(held, model)
+    monkeypatch.setattr(shortcut, "embedder_of", lambda *_: pytest.fail("loaded"))
+    for cache in ("one", "other"):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / cache))
+        same_vectors(model_of(Collection.open(bucket)), model)
+
+
+def test_with_torch_a_model_that_lasts_is_whole(made):
+    model, collection = made()
+    carry(collection, model)
+    assert isinstance(shortcut.lasting_model_of(collection), Embedder)
+
+
+def test_without_it_stands_what_the_collection_holds(made, elsewhere, monkeypatch):
+    model, collection = made()
+    carry(collection, model)
+    monkeypatch.setattr(shortcut, "find_spec", lambda name: None)
+    same_vectors(shortcut.lasting_model_of(elsewhere(collection)), model)

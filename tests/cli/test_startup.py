@@ -14,16 +14,56 @@ from text_graphs import text_graphs
 
 from trichord.checkpoint import Progress, Run
 from trichord.cli import main
+from trichord.cli.main import COMMANDS
 from trichord.config import Experiment
 from trichord.config.towers import CLAP, CLIP
+from trichord.types.extras import TOWERS
 
 HEAVY = {
-    "torch", "transformers", "huggingface_hub", "safetensors", "scipy", "sympy", "sklearn", "matplotlib",
+    "torch", "transformers", "tokenizers", "huggingface_hub", "safetensors", "scipy", "sympy", "sklearn",
+    "matplotlib",
     "faiss", "usearch", "onnxruntime", "fastapi", "PIL",
 }  # fmt: skip
 """None of it is needed to turn a text into a vector and to compare it."""
 LIGHT = {"numpy", "lance", "pyarrow", "tyro", "rich", "pydantic", "av", "jaxtyping"}
 """What listing the commands does without, too."""
+
+
+WITHOUT = """
+import io, json, sys
+from contextlib import redirect_stderr, redirect_stdout
+from importlib.machinery import PathFinder
+absent, lines = json.loads(sys.argv[1])
+
+class Others(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name in absent else super().find_spec(name, path, target)
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = Others
+import trichord
+from trichord.cli import main
+told = []
+for line in lines:
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            code = main(line)
+        except SystemExit as end:
+            code = end.code
+    told.append([code, out.getvalue(), err.getvalue()])
+sys.__stdout__.write(json.dumps(told))
+"""
+
+
+def without_towers(*lines):
+    """Exit code, output and errors of command lines where no package of the towers is installed."""
+    asked = json.dumps([sorted(TOWERS), lines])
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT, asked], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 def loaded(*lines):
@@ -104,3 +144,73 @@ def test_a_search_by_a_text_loads_no_torch_and_finds_what_the_model_finds(collec
 def test_what_needs_no_command_loads_none(line):
     [(packages, _)] = loaded(line)
     assert not packages & (HEAVY | LIGHT)
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["one text tower", "two"])
+def test_a_portable_collection_is_searched_by_words_where_no_towers_are(
+    collections, tmp_path, capsys, number
+):
+    place, usual = tmp_path / "portable", tmp_path / "usual"
+    for made in (place, usual):
+        shutil.copytree(collections[number], made, ignore=shutil.ignore_patterns("cache"))
+    media = str(collections[0].parent / "media")
+    model = str(collections[0].parent / "run") if number == 0 else "untrained"
+    assert main(["index", model, media, str(place), "--portable", "--workers", "1"]) == 0
+    line = ["search", str(place), "a red thing", "--json"]
+    capsys.readouterr()
+    assert main(line) == 0
+    whole = json.loads(capsys.readouterr().out)
+
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(place, elsewhere, ignore=shutil.ignore_patterns("cache"))
+    line[1] = str(elsewhere)
+    first, again, plain, picture = without_towers(
+        line,
+        line,
+        ["search", str(usual), "a red thing"],
+        ["search", str(elsewhere), "--image", f"{media}/red.png"],
+    )
+    for code, shown, wrong in (first, again):
+        assert (code, wrong) == (0, "")
+        short = json.loads(shown)
+        assert [hit["moment"] for hit in short] == [hit["moment"] for hit in whole]
+        scores = [hit["score"] for hit in whole]
+        assert [hit["score"] for hit in short] == pytest.approx(scores, abs=1e-4)
+    assert one_line(picture) == "trichord search: This needs torch" + REMEDY
+    assert one_line(plain).startswith(f"trichord search: {usual} holds no text towers")
+    assert one_line(plain).endswith(REMEDY)
+
+
+REMEDY = ", which is not installed: pip install 'trichord[towers]'."
+
+
+def one_line(told):
+    """What a command says that fails."""
+    code, shown, wrong = told
+    assert (code, shown) == (2, "")
+    assert wrong.count("\n") == 1
+    return wrong.rstrip("\n")
+
+
+def test_without_towers_commands_show_their_help_and_say_what_is_missing(tmp_path):
+    Image.new("RGB", (32, 32)).save(tmp_path / "one.png")
+    manifest = tmp_path / "clips.jsonl"
+    manifest.write_text(json.dumps({"id": "one", "path": "one.png", "split": "train"}) + "\n")
+    media, clips, place = str(tmp_path / "one.png"), str(manifest), str(tmp_path / "made")
+    lines = [
+        ["train", "untrained", clips, place],
+        ["index", "untrained", media, place],
+        ["extract", clips, "untrained"],
+        ["export", "untrained", place],
+    ]
+    told = without_towers(*([name, "--help"] for name in COMMANDS), *lines, ["doctor", media])
+    assert [code for code, _, _ in told[: len(COMMANDS)]] == [0] * len(COMMANDS)
+    assert all(
+        f"trichord {name}" in shown for name, (_, shown, _) in zip(COMMANDS, told, strict=False)
+    )
+    for line, one in zip(lines, told[len(COMMANDS) : -1], strict=True):
+        assert one_line(one).startswith(f"trichord {line[0]}: This needs ")
+        assert one_line(one).endswith(REMEDY)
+    assert told[-1][0] == 0
+    assert "one.png" in told[-1][1]
+    assert not (tmp_path / "made").exists()

@@ -156,7 +156,7 @@ def test_adding_goes_on_in_the_background(serving, root, collection, monkeypatch
         for place in places:
             yield Indexed(file=str(place), change="new", status="ok")
 
-    monkeypatch.setattr("trichord.service.archive.index", index)
+    monkeypatch.setattr("trichord.search.indexing.index", index)
     app = serving()
 
     async def all_of():

@@ -26,30 +26,30 @@ PATIENCE = 20.0
 
 def test_another_address_without_a_token_is_refused_before_anything_is_opened(tmp_path):
     with pytest.raises(UserError, match="--token"):
-        serve(tmp_path / "nothing", load=lambda name: None, host="0.0.0.0")
+        serve(tmp_path / "nothing", load=lambda collection: None, host="0.0.0.0")
 
 
 def test_a_collection_that_is_not_there_is_named(tmp_path):
     with pytest.raises(UserError, match="is not a collection"):
-        serve(tmp_path / "nothing", load=lambda name: None)
+        serve(tmp_path / "nothing", load=lambda collection: None)
 
 
 def test_a_root_is_a_folder(tmp_path):
     with pytest.raises(UserError, match="--root"):
-        serve(tmp_path, load=lambda name: None, roots=[tmp_path / "nothing"])
+        serve(tmp_path, load=lambda collection: None, roots=[tmp_path / "nothing"])
 
 
 def test_a_port_that_is_taken_is_named(collection):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=f"--port {port}"):
-            serve(collection.name, load=lambda name: None, port=port)
+            serve(collection.name, load=lambda collection: None, port=port)
 
 
 def test_a_missing_extra_is_named(collection, monkeypatch):
     monkeypatch.setattr("trichord.service.server.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'trichord\[serve\]'"):
-        serve(collection.name, load=lambda name: None)
+        serve(collection.name, load=lambda collection: None)
 
 
 def test_a_collection_is_served_until_the_end(collection, root, engine, monkeypatch):
@@ -61,8 +61,8 @@ def test_a_collection_is_served_until_the_end(collection, root, engine, monkeypa
 
     monkeypatch.setattr(uvicorn.Server, "run", run)
 
-    def load(name):
-        loaded.append(name)
+    def load(collection):
+        loaded.append(collection.description.run)
         return engine.model
 
     serve(collection.name, load=load, port=0, roots=[root], ready=addresses.append)

@@ -4,13 +4,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from trichord.api.model import Model, Place, lasting, load
+from trichord.api.model import Model, Place, device_of, embedder_of, lasting
+from trichord.api.shortcut import model_of
 from trichord.media.plan import Nearest
 from trichord.search.moments import CutKind
 from trichord.search.query import By, How, Query
 from trichord.types import Clip, Hit, Moment
 
 if TYPE_CHECKING:  # Lance and torch are loaded when a collection is opened
+    from trichord.models.embedder import Embedder
     from trichord.search.collection import Collection as Stored
     from trichord.search.curve import Curve
     from trichord.search.engine import SearchEngine
@@ -49,7 +51,9 @@ class Collection:
         from trichord.search.collection import Collection as Stored
 
         stored = Stored.open(where)
-        return cls(stored, model or load(stored.description.run))
+        if model is None:
+            model = Model(str(stored.description.run), model_of(stored, _on_device))
+        return cls(stored, model)
 
     @classmethod
     def create(
@@ -114,10 +118,11 @@ class Collection:
 
     def adding(self, *places: Place, told: Sequence[Clip] = ()) -> "Iterator[Indexed]":
         """The same, each file once it is stored: for long work."""
-        from trichord.search.indexing import index
+        embedder, decoder = self.model.embedder, self.model.decoder
+
+        from trichord.search.indexing import index  # with torch
 
         paths = [Path(place) for place in places]
-        embedder, decoder = self.model.embedder, self.model.decoder
         yield from index(self.stored, embedder, decoder, paths, told=told)
 
     def remove(self, *places: Place) -> tuple[str, ...]:
@@ -176,7 +181,11 @@ class Collection:
         from trichord.search.engine import SearchEngine
 
         if self._engine is None:
-            self._engine = SearchEngine(self.stored, self.model.embedder, self.model.decoder)
+            self._engine = SearchEngine(self.stored, self.model.queries, self.model.decoder)
         else:
             self._engine.refresh()
         return self._engine
+
+
+def _on_device(name: str) -> "Embedder":
+    return embedder_of(name).to(device_of("auto"))

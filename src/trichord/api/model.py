@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from jaxtyping import Float
 
 from trichord.media import Decoded, Decoder
 from trichord.media.plan import Request
 from trichord.media.probe import USABLE, Status
 from trichord.media.resample import context_samples, resample
+from trichord.search.query_model import QueryModel, whole
 from trichord.types import Modality, UserError
+from trichord.types.arrays import Float
+from trichord.types.extras import extras_named
 
 if TYPE_CHECKING:  # importing `trichord` must stay quick
     from trichord.models.embedder import Embedder
@@ -55,12 +57,12 @@ class Model:
 
     Attributes:
         name: The run or experiment that it was loaded from.
-        embedder: The towers, heads and fusion, a `torch` module.
+        queries: What reads texts: the model, or what stands for it until more is needed.
     """
 
-    def __init__(self, name: str, embedder: "Embedder", workers: int = 2) -> None:
+    def __init__(self, name: str, queries: "Embedder | QueryModel", workers: int = 2) -> None:
         self.name = name
-        self.embedder = embedder
+        self.queries = queries
         self._workers = workers
         self._decoder: Decoder | None = None
 
@@ -71,13 +73,18 @@ class Model:
         self.close()
 
     def __repr__(self) -> str:
-        return f"Model({self.name!r}, dim={self.dim}, {self.embedder.device})"
+        return f"Model({self.name!r})"
 
     def close(self) -> None:
         """End the processes that decode; the model can still be used, they start again."""
         if self._decoder is not None:
             self._decoder.close()
             self._decoder = None
+
+    @property
+    def embedder(self) -> "Embedder":
+        """The towers, heads and fusion, a `torch` module."""
+        return whole(self.queries)
 
     @property
     def dim(self) -> int:
@@ -87,12 +94,12 @@ class Model:
     @property
     def aligned(self) -> bool:
         """Whether text, sight and sound share one space; in CLIP with CLAP untrained they do not."""
-        return self.embedder.aligned
+        return self.queries.aligned
 
     @property
     def fingerprint(self) -> str:
         """Of all that vectors depend on: those of equal fingerprints may be compared."""
-        return self.embedder.fingerprint
+        return self.queries.fingerprint
 
     @property
     def decoder(self) -> Decoder:
@@ -115,7 +122,7 @@ class Model:
         """
         if isinstance(texts, str):
             raise UserError(f"embed_text takes a list of texts: write [{texts[:40]!r}].")
-        return self.embedder.embed_text(list(texts), toward)
+        return self.queries.embed_text(list(texts), toward)
 
     def embed_vision(self, pictures: Sequence[Any]) -> Vectors:
         """Unit vectors of what is seen, (picture, dim); a row of NaN where there is no picture.
@@ -267,8 +274,10 @@ def embedder_of(name: str, start: Path | None = None) -> "Embedder":
 
     Raises:
         UserError: It is neither; or `start` is given with a run, or does not fit the experiment.
+        NotInstalledError: The extra `towers` is not installed.
     """
-    model = _loaded(name, start)
+    with extras_named():
+        model = _loaded(name, start)
     one_thread_for_small_towers(model)
     return model
 

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from trichord.api.model import device_of, embedder_of, lasting
-from trichord.api.shortcut import keep, model_of
+from trichord.api.shortcut import carry, keep, model_of
 from trichord.bulk.sharing import ALONE, Sharing
 from trichord.cli.console import aside, bar, counted, out
 from trichord.media.plan import Nearest
@@ -61,6 +61,8 @@ class Index:
     """Then go on following the folders, until interrupted."""
     reembed: bool = False
     """Make the vectors of a collection anew with this model, beside those that are searched."""
+    portable: bool = False
+    """Also put the text towers into the collection: then words find moments on machines without torch."""
     remove: bool = False
     """Take the files and folders out of the collection instead."""
     device: str = "auto"
@@ -122,7 +124,7 @@ def _bring_up_to_date(asked: Index, media: list[Path], where: str) -> None:
             bring_up_to_date(begun, model, decoder, media, told=told, speech=said, read=read), files
         )
         held = sum(known.moments for known in begun.table.files().values())
-        keep(begun, model)
+        _put_aside(asked, begun, model)
         out.print(f"{where}: {held} moments. Next:", markup=False)
         out.print(f'  trichord search {where} "a dog barks"', markup=False)
         out.print(f"  trichord serve {where}", markup=False)
@@ -155,7 +157,15 @@ def _make_anew(asked: Index, where: str) -> None:
     with Decoder(workers=asked.workers) as decoder:
         run = lasting(asked.model)
         _follow(reembed(held, run, model, decoder, speech=asked.speech), files)
+    _put_aside(asked, _opened(where), model)
     out.print(f"{where}: its vectors are those of {asked.model} now.", markup=False)
+
+
+def _put_aside(asked: Index, held: "Collection", model: "Embedder") -> None:
+    """Keep what later searches by words need of the model."""
+    if asked.portable:
+        carry(held, model)
+    keep(held, model)
 
 
 def _settle(model: "Embedder", asked: Index, device: str) -> None:

@@ -40,12 +40,12 @@ def serve(arguments: list[str]) -> None:
             name: Further host names under which it may be asked for.
             workers: Processes that decode.
         """
-        from trichord.api.model import embedder_of
+        from trichord.api.shortcut import lasting_model_of
         from trichord.service.server import serve as listen
 
         listen(
             collection,
-            load=embedder_of,
+            load=lasting_model_of,
             host=host,
             port=port,
             token=_token(token_file),

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
 
 from trichord.encoders.plain_layers import Layers, States, activation
 from trichord.encoders.plain_text import PlainText, Source, Tokens
 from trichord.encoders.plain_weights import StoredWeights
+from trichord.types.arrays import Float
 
 
 class PlainClap(PlainText):
@@ -33,6 +33,10 @@ class PlainClap(PlainText):
         """Token ids of a text without what pads it, should a text spell it out: no token looks at it."""
         ids = super().tokens(text)
         return ids[ids != self._pad]
+
+    def written(self) -> bytes:
+        """Its weights as a file of a model in the `transformers` format."""
+        return self._weights.written()
 
     def _vector(self, ids: Tokens) -> Float[np.ndarray, " dim"]:
         states = self._embedded(ids)

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
 
 from trichord.encoders.plain_layers import Layers, States, activation
 from trichord.encoders.plain_text import PlainText, Source, Tokens
 from trichord.encoders.plain_weights import StoredWeights
+from trichord.types.arrays import Float
 
 LEGACY_END = 2
 """What configurations written before transformers 4.31 call the end of text; it is the highest id."""
@@ -34,6 +34,10 @@ class PlainClip(PlainText):
         ids = super().tokens(text)
         end = ids.max() if self._end == LEGACY_END else self._end
         return ids[: int((ids == end).argmax()) + 1]
+
+    def written(self) -> bytes:
+        """Its weights as a file of a model in the `transformers` format."""
+        return self._weights.written()
 
     def _vector(self, ids: Tokens) -> Float[np.ndarray, " dim"]:
         places = self._weights("embeddings.position_embedding.weight")

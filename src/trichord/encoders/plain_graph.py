@@ -5,9 +5,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from trichord.encoders.plain_text import PlainText, Tokens
+from trichord.types.arrays import Float
 
 FEATURES, ALONE = "features", "trichord.alone"
 """As `encoders.graph` has them, which loads torch."""

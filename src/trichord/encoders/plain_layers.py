@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
 
 from trichord.encoders.plain_weights import Weights
+from trichord.types.arrays import Float
 
 States = Float[np.ndarray, "token width"]
 Activation = Callable[[Float[np.ndarray, "..."]], Float[np.ndarray, "..."]]

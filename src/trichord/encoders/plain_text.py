@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+
+from trichord.encoders.plain_tokens import BytePairs
+from trichord.types.arrays import Float, Int
 
 Tokens = Int[np.ndarray, " token"]
 
@@ -54,7 +56,11 @@ class Source:
 
 
 class PlainText(ABC):
-    """A text tower with its head, for one thread at a time."""
+    """A text tower with its head, for one thread at a time.
+
+    Attributes:
+        source: What it is made of.
+    """
 
     def __init__(self, source: Source, tokenizer: Path) -> None:
         """Open a tower.
@@ -69,16 +75,8 @@ class PlainText(ABC):
             OSError: A file cannot be read.
             KeyError: A file says less than it needs to.
         """
-        from tokenizers import Tokenizer
-
         self.source = source
-        described = tokenizer.read_text(encoding="utf-8")
-        try:
-            self._tokenizer: Any = Tokenizer.from_str(described)
-        except Exception as error:  # the package has no kind of its own
-            raise ValueError(f"{tokenizer} is no tokenizer.") from error
-        self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(source.longest)
+        self._pairs = BytePairs(tokenizer.read_text(encoding="utf-8"))
 
     def embed(self, texts: Sequence[str]) -> Float[np.ndarray, "text dim"]:
         """Unit vectors of texts."""
@@ -87,7 +85,15 @@ class PlainText(ABC):
 
     def tokens(self, text: str) -> Tokens:
         """Token ids of a text as the tower reads them."""
-        return np.array(self._tokenizer.encode(text).ids, np.int64)
+        return np.array(self._pairs.ids(text, self.source.longest), np.int64)
+
+    def written(self) -> bytes:
+        """Its weights as a file of a model in the `transformers` format.
+
+        Raises:
+            ValueError: They are not its own: something else computes by them.
+        """
+        raise ValueError(f"{self.source.folder} is no tower of its own.")
 
     @abstractmethod
     def _vector(self, ids: Tokens) -> Float[np.ndarray, " dim"]:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+
+from trichord.types.arrays import Float
 
 Weight = Float[np.ndarray, "..."]
 Weights = Callable[[str], Weight]
@@ -49,6 +50,16 @@ class StoredWeights:
             KeyError: There is none of that name.
         """
         return self._found[name]
+
+    def written(self) -> bytes:
+        """All of them as one file of a model in the `transformers` format."""
+        from safetensors.numpy import save  # comes with the towers
+
+        named = {
+            f"text_projection.{name[5:]}" if name.startswith("head.") else f"text_model.{name}": one
+            for name, one in self._found.items()
+        }
+        return save({name: np.ascontiguousarray(one) for name, one in named.items()})
 
 
 def weights_of(folder: Path) -> Path:

@@ -7,8 +7,9 @@ it is: the interval speaks of which clips happened to be asked for, not of anoth
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
 from numpy import ndarray
+
+from trichord.types.arrays import Float, Int
 
 LEVEL = 0.95
 AT_ONCE = 1 << 18

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from trichord.evaluation.ranks import Products, Scores, unit
 from trichord.types import CaptionKind, UserError
+from trichord.types.arrays import Bool, Float, Int
 
 Gallery = Literal["vision", "audio", "clip"]
 """What is searched: pictures, sounds, or clips, sight and sound fused."""

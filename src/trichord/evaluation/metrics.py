@@ -8,11 +8,11 @@ share of them) are two numbers and keep two names.
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
 from numpy import ndarray
 
 from trichord.evaluation.bootstrap import Estimate, estimates
 from trichord.evaluation.ranks import Ranks, RanksOfSets, Ties
+from trichord.types.arrays import Float, Int
 
 KS = (1, 5, 10)
 

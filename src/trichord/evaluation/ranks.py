@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
 
 from trichord.evaluation.counting import CHUNK, TOLERANCE, Wrong, count_wrong
 from trichord.evaluation.scores import Products, ScoreMatrix, Scores, some, unit
+from trichord.types.arrays import Float, Int, Shaped
 
 __all__ = [
     "CHUNK", "TOLERANCE", "Products", "Ranks", "RanksOfSets", "ScoreMatrix", "Scores", "Ties",

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Int
 from numpy import ndarray
 
 from trichord.evaluation.bootstrap import Estimate
@@ -17,6 +16,7 @@ from trichord.evaluation.gallery import ClipVectors, Gallery
 from trichord.evaluation.metrics import Forward, Measure, Reverse
 from trichord.evaluation.ranks import Scores, Ties, rank_answers, rank_both
 from trichord.types import CaptionKind
+from trichord.types.arrays import Int
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
+
+from trichord.types.arrays import Float, Int, Shaped
 
 PAIRS_AT_ONCE = 2048
 """Pairs multiplied at once: 16 MiB of vectors of 512 dimensions."""

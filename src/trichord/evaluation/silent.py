@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from trichord.evaluation.lending import LentSource, SomeSource
@@ -20,6 +19,7 @@ from trichord.evaluation.protocol import MISSING_RULE, digest
 from trichord.features.source import Source, portions
 from trichord.models.embedder import Embedder
 from trichord.types import UserError
+from trichord.types.arrays import Bool, Float, Int
 from trichord.types.tensors import Padded
 
 SilentRule = Literal["masked", "borrowed", "random", "out"]

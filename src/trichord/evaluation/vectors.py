@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Float
 
 from trichord.evaluation.gallery import CaptionVectors, ClipVectors, Fused, Mean, Weights
 from trichord.evaluation.pairs import AfterPairs, Pairs, Shelf, measuring, on_cpu
 from trichord.features.source import Source, portions
 from trichord.models.embedder import Embedder, Toward
 from trichord.models.fusion import GlobalToGlobal, GlobalToLocal
+from trichord.types.arrays import Float
 from trichord.types.tensors import Features
 
 CLIPS_AT_ONCE = 256

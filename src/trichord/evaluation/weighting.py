@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from trichord.evaluation.bootstrap import Estimate, estimates
@@ -12,6 +11,7 @@ from trichord.evaluation.gallery import CaptionVectors, ClipVectors
 from trichord.evaluation.ranks import TOLERANCE, unit
 from trichord.models.yardstick import Background, Scale, Yardstick, blend, measure
 from trichord.types import CaptionKind
+from trichord.types.arrays import Bool, Float, Int
 
 RATIOS = tuple(2.0 ** (step / 2) for step in range(-8, 9))
 """Of sight to sound, that are tried: 1:16 to 16:1. Never all on one: clips without it would be lost."""

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float
+
+from trichord.types.arrays import Bool, Float
 
 Numbers = Float[np.ndarray, "query moment"]
 Marks = Bool[np.ndarray, "query moment"]

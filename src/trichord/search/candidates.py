@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float
 
 from trichord.search.combination import Combined, Rows
 from trichord.search.nearest.exact import best_rows
 from trichord.search.nearest.neighbours import Nearest
+from trichord.types.arrays import Bool, Float
 
 if TYPE_CHECKING:  # a single search never loads torch
     from trichord.search.nearest.sieve import Bounds

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
 from numpy import ndarray
+
+from trichord.types.arrays import Bool, Float, Int
 
 Weights = tuple[float, float]
 """Of sight and of sound, neither of them 0."""

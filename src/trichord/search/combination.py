@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
 
 from trichord.models.yardstick import Scale, blend
 from trichord.search.gallery import Gallery, Vectors
 from trichord.search.nearest.neighbours import ROUNDING, cosines
 from trichord.search.query_vectors import QueryVectors
 from trichord.search.yardstick import DECIMALS, Calibration
+from trichord.types.arrays import Bool, Float, Int
 
 Rows = Int[np.ndarray, " row"]
 Shares = Float[np.ndarray, " row"]

@@ -118,6 +118,13 @@ class SearchEngine:
         return self._at(self._latest).calibration
 
     @property
+    def reranks(self) -> bool:
+        """Whether its model's fusion can look at moments again."""
+        if isinstance(self.model, QueryModel):
+            return self.model.reranks
+        return self.model.fusion is not None and not self.model.fusion.indexable
+
+    @property
     def weighting(self) -> Weights:
         """Of sight and of sound, where a query by texts does not say."""
         return self.collection.description.weighting or (1.0, 1.0)
@@ -278,8 +285,9 @@ class SearchEngine:
             usual[1] if query.sound is None else float(query.sound),
         )
 
-    def _reranker(self, one: Prepared) -> "Reranker | None":
-        if not one.text or self.model.fusion is None:
+    def _reranker(self, one: Prepared, rerank: int) -> "Reranker | None":
+        # A model that is not loaded yet is loaded by asking for its fusion.
+        if not rerank or not one.text or self.model.fusion is None:
             return None
         from trichord.search.reranking import Reranker
 
@@ -287,12 +295,12 @@ class SearchEngine:
 
     def _depth(self, one: Prepared, rerank: int) -> int:
         """How many moments are looked at before the last word on their order is spoken."""
-        depth = rerank if self._reranker(one) else 0
+        depth = rerank if self._reranker(one, rerank) else 0
         return max(depth, DEPTH) if _reads_captions(one) else depth
 
     def _finished(self, one: Prepared, settled: Settled, rerank: int) -> list[Hit]:
         hits = hits_of(settled, one.loaded.gallery)
-        reranker = self._reranker(one)
+        reranker = self._reranker(one, rerank)
         if reranker is not None:
             with self.reader.reading:
                 best = reranker.reorder(hits[:rerank], one.text, one.weights, one.loaded.token)

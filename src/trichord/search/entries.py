@@ -8,11 +8,11 @@ from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float, Int
 
 from trichord.media.probe import Status
 from trichord.storage.lance_table import KEY, MADE_BY
 from trichord.types import Moment, UserError
+from trichord.types.arrays import Float, Int
 
 Vector = Float[np.ndarray, " _"]
 

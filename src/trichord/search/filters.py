@@ -10,10 +10,10 @@ from pathlib import Path
 from re import compile as pattern_of
 
 import numpy as np
-from jaxtyping import Bool
 
 from trichord.search.gallery import Gallery
 from trichord.types import UserError
+from trichord.types.arrays import Bool
 
 SPOKEN = 0.2
 """Share of a moment in which somebody speaks, from which on it counts as speech."""

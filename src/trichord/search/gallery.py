@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Float, Int, Num
 
 from trichord.search.entries import coded
 from trichord.types import Moment
+from trichord.types.arrays import Bool, Float, Int, Num
 
 Vectors = Float[np.ndarray, "moment _"]
 Rows = Int[np.ndarray, " _"]

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int
 
 from trichord.types import Hit
+from trichord.types.arrays import Int
 
 EACH = 5
 """Moments of a file that are shown."""

@@ -3,11 +3,11 @@
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from trichord.search.combination import Rows, Settled
 from trichord.search.gallery import Gallery
 from trichord.types import Hit
+from trichord.types.arrays import Float
 
 Parts = tuple[tuple[float | None, float | None], ...]
 

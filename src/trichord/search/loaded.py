@@ -6,7 +6,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float, UInt8
 
 from trichord.search.backdrop import BACKDROP, calibrate_by
 from trichord.search.candidates import Candidates, Proposed, Scored, Sifted
@@ -20,6 +19,7 @@ from trichord.search.nearest.structures import HELD_OUT, SIDES, Settings, Struct
 from trichord.search.query_vectors import TextVectors
 from trichord.search.yardstick import Calibration, evenly
 from trichord.types import Moment
+from trichord.types.arrays import Float, UInt8
 
 if TYPE_CHECKING:  # a single search never loads torch
     from trichord.search.nearest.sieving import Sieving

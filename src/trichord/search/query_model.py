@@ -5,9 +5,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from jaxtyping import Float
 
 from trichord.encoders.plain_text import PlainText
+from trichord.types.arrays import Float
 
 if TYPE_CHECKING:  # a search by text never loads torch
     from trichord.models.embedder import Embedder
@@ -19,6 +19,7 @@ class QueryModel:
 
     Attributes:
         fingerprint: Of the model.
+        reranks: Whether its fusion reads text and moment together.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class QueryModel:
         self._text = text
         self._sound_text = sound_text
         self._load = load
-        self._reranks = reranks
+        self.reranks = reranks
 
     @property
     def aligned(self) -> bool:
@@ -58,7 +59,7 @@ class QueryModel:
     @property
     def fusion(self) -> "Fusion | None":
         """The fusion that reads text and moment together, if there is one."""
-        return self.whole.fusion if self._reranks else None
+        return self.whole.fusion if self.reranks else None
 
     def embed_text(
         self, texts: Sequence[str], toward: Literal["vision", "audio"] = "vision"

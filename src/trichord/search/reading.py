@@ -3,20 +3,22 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-from jaxtyping import Bool, Float
 
 from trichord.media.decoded import Decoded
 from trichord.media.decoder import Decoder
 from trichord.media.overlap import Overlap
 from trichord.media.plan import DecodePlan, Nearest, Request
-from trichord.models.embedder import Embedder
 from trichord.search.cutting import Cut, CutFile, answered, cut_files
 from trichord.search.notes import Notes, NoteTaker
 from trichord.search.table import Entry, Vector
 from trichord.types import Modality, Moment
+from trichord.types.arrays import Bool, Float
+
+if TYPE_CHECKING:  # a sheet of hits is drawn without torch
+    from trichord.models.embedder import Embedder
 
 __all__ = [
     "MOMENTS_AT_ONCE",
@@ -42,7 +44,7 @@ BATCHES_AHEAD = 1
 
 
 def read_moments(
-    model: Embedder,
+    model: "Embedder",
     decoder: Decoder,
     files: Iterable[str],
     cut: Cut,
@@ -68,7 +70,7 @@ def read_moments(
 
 
 def read_files(
-    model: Embedder,
+    model: "Embedder",
     decoder: Decoder,
     files: Iterable[CutFile],
     overlap: Overlap,
@@ -154,7 +156,7 @@ def _noted(decoded: Iterable[_Read], taker: NoteTaker | None) -> Iterator[list[_
         ]
 
 
-def _embedded(model: Embedder, batch: list[_Noted], tokens: Sequence[float]) -> Iterator[Entry]:
+def _embedded(model: "Embedder", batch: list[_Noted], tokens: Sequence[float]) -> Iterator[Entry]:
     found = model.embed_media([decoded for _, decoded, _ in batch], tokens)
     vision = _rows(found.vision, found.has_vision)
     audio = _rows(found.audio.reshape(len(batch), -1), found.has_audio)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from trichord.media.decoded import Decoded
@@ -15,6 +14,7 @@ from trichord.media.decoder import Decoder
 from trichord.media.plan import DecodePlan, FramePlan
 from trichord.search.reading import decode_moments
 from trichord.types import Hit, UserError
+from trichord.types.arrays import Float, UInt8
 from trichord.types.files import write_atomically
 
 COLUMNS = 4

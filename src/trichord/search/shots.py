@@ -9,11 +9,11 @@ frame a little, shows as one step (benchmarks/shots.py measures this beside PySc
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
 
 from trichord.media.decoded import Decoded
 from trichord.media.plan import DecodePlan, FramePlan, Request
 from trichord.search.moments import Span
+from trichord.types.arrays import Float, Int, UInt8
 
 RATE = 4.0
 """Frames looked at in a second: a cut is found to an eighth of a second."""

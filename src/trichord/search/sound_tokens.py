@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
+
+from trichord.types.arrays import Float
 
 if TYPE_CHECKING:  # collections are opened, and refused, before torch is loaded
     from trichord.models.embedder import Embedder

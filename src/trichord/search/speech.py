@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 from numpy.lib.stride_tricks import sliding_window_view
 
 from trichord.types import UserError
+from trichord.types.arrays import Float
 
 RATE = 16_000
 STEP, CONTEXT, STATE = 512, 64, 128

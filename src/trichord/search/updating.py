@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from trichord.media.decoder import Decoder
 from trichord.media.overlap import Overlap
 from trichord.media.probe import USABLE, Status
-from trichord.models.embedder import Embedder
 from trichord.search.backdrop import calibrate_for
 from trichord.search.collection import Collection
 from trichord.search.cutting import Cut, cut_files
@@ -19,6 +18,9 @@ from trichord.search.reading import batches, read_files
 from trichord.search.survey import Survey, survey
 from trichord.search.table import Entry, FileEntries, FileVersion, KnownFile, Note
 from trichord.search.yardstick import MOMENTS
+
+if TYPE_CHECKING:  # the service knows of changes without torch
+    from trichord.models.embedder import Embedder
 
 Change = Literal["unchanged", "same", "new", "changed", "removed"]
 """`same`: the bytes were known already, under this name or another, and kept their vectors."""
@@ -63,7 +65,7 @@ class Update:
     """What files are brought up to date with: into which collection, by what, and what is noted."""
 
     collection: Collection
-    model: Embedder
+    model: "Embedder"
     decoder: Decoder
     taker: NoteTaker
 
@@ -219,7 +221,7 @@ def _stored(file: FileEntries, change: Change) -> Indexed:
     )
 
 
-def settle(collection: Collection, model: Embedder) -> None:
+def settle(collection: Collection, model: "Embedder") -> None:
     """Make anew what follows from the table: its joined files, its index of words, the scales of scores."""
     if not collection.calibrated:
         collection.table.compact()

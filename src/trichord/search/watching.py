@@ -5,16 +5,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trichord.media.decoder import Decoder
-from trichord.models.embedder import Embedder
 from trichord.search.collection import Collection, under, whereabouts
 from trichord.search.notes import NoteTaker, Told
 from trichord.search.speech import speech_detector
 from trichord.search.survey import media_under
 from trichord.search.updating import Indexed, Update, settle
 from trichord.types import Clip, UserError
+
+if TYPE_CHECKING:  # with torch
+    from trichord.models.embedder import Embedder
 
 QUIET_SECONDS = 2.0
 """A file that has not grown or changed for so long is taken to be whole."""
@@ -69,7 +71,7 @@ def _look(path: Path, now: float) -> _Look:
 
 def watch(
     collection: Collection,
-    model: Embedder,
+    model: "Embedder",
     decoder: Decoder,
     places: Sequence[Path],
     *,

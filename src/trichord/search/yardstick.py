@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
 
 from trichord.models.yardstick import Background, Scale, Yardstick, measure
 from trichord.search.gallery import Gallery
+from trichord.types.arrays import Bool, Float, Int
 
 Kind = Literal["text", "vision", "audio", "both"]
 """What a query is made of: words, a picture, a sound, or picture and sound."""

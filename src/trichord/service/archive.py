@@ -5,13 +5,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from trichord.media.decoder import Decoder
-from trichord.models.embedder import Toward
 from trichord.search.collection import Collection
 from trichord.search.engine import Prepared, SearchEngine
-from trichord.search.indexing import Indexed, index
 from trichord.search.query import Query
 from trichord.search.query_model import whole
-from trichord.search.reranking import Reranker
+from trichord.search.query_vectors import Toward
+from trichord.search.updating import Indexed
 from trichord.service.allowance import Allowance
 from trichord.service.asking import Asked, understood
 from trichord.service.batching import Batcher, Lane
@@ -65,7 +64,7 @@ class Archive:
         self.pictures = Lane(ASIDES, allowance.requests)
         self.allowance = allowance
         self._said: tuple[Catalogue, CollectionShown] | None = None
-        self._reranks = Reranker.of(whole(engine.model), engine.decoder) is not None
+        self._reranks = engine.reranks
         self._named = engine.collection
         self._catalogue = Catalogue(engine.gallery, self.roots)
         self._measure()
@@ -218,9 +217,13 @@ class Archive:
         return [hits[:k] for hits, (_, k) in zip(found, asked, strict=True)]
 
     def _index(self, places: Sequence[Path]) -> Iterator[Indexed]:
+        model = whole(self.engine.model)
+
+        from trichord.search.indexing import index  # with torch
+
         # Children of its own: queries do not wait for those that read the archive.
         with Decoder(workers=1) as decoder:
-            yield from index(self.collection, whole(self.engine.model), decoder, places)
+            yield from index(self.collection, model, decoder, places)
 
     def _measure(self) -> None:
         gallery = self.catalogue.gallery

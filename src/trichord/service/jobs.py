@@ -9,8 +9,8 @@ from pathlib import Path
 from threading import Lock, Thread
 from typing import Literal
 
-from trichord.search.indexing import Indexed
 from trichord.search.survey import media_at
+from trichord.search.updating import Indexed
 from trichord.service.errors import RefusedError
 from trichord.types import UserError
 

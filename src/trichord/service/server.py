@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from trichord.models.embedder import Embedder
+    from trichord.search.collection import Collection
+    from trichord.search.query_model import QueryModel
 
 QUERY_SECONDS = 30.0
 """That decoding a client's file may take."""
@@ -38,7 +40,7 @@ class Listening(TypedDict, total=False):
 def serve(
     where: str | Path,
     *,
-    load: "Callable[[str], Embedder]",
+    load: "Callable[[Collection], Embedder | QueryModel]",
     roots: Sequence[Path] = (),
     workers: int = 2,
     ready: Callable[[str], object] = lambda _: None,
@@ -48,7 +50,7 @@ def serve(
 
     Args:
         where: The collection's folder, or `s3://bucket/prefix`.
-        load: Loads the model of a run, by the name that the collection has for it.
+        load: Gives the model of the collection.
         roots: Folders from which clients may have files added.
         workers: Processes that decode what clients send.
         ready: Called with the address once it is listened at.
@@ -72,7 +74,7 @@ def serve(
     folders = [_folder(root) for root in roots]
     collection = Collection.open(where)
     with _listening(host, port) as listening:
-        model = load(collection.description.run)
+        model = load(collection)
         limits = Limits(wall_seconds=QUERY_SECONDS, cpu_seconds=QUERY_SECONDS)
         with _settled(), Decoder(workers=workers, limits=limits) as decoder:
             engine = SearchEngine(collection, model, decoder)

@@ -38,11 +38,9 @@ class Bucket:
         """The connection; made at the first use."""
         try:
             from boto3.session import Session
+            from botocore.config import Config
         except ImportError as error:
-            raise UserError(
-                f'{self.name} lies in a bucket: install what reaches it: pip install "trichord[s3]".'
-            ) from error
-        from botocore.config import Config
+            raise self._unreachable() from error
 
         patience = Config(connect_timeout=10, read_timeout=60, retries={"mode": "standard"})
         endpoint = self.options.get("aws_endpoint")
@@ -127,10 +125,17 @@ class Bucket:
                 raise
             return None
 
+    def _unreachable(self) -> UserError:
+        return UserError(
+            f'{self.name} lies in a bucket: install what reaches it: pip install "trichord[s3]".'
+        )
+
     @contextmanager
     def _plainly(self) -> Generator[None]:
-        from botocore.exceptions import BotoCoreError, ClientError
-
+        try:
+            from botocore.exceptions import BotoCoreError, ClientError
+        except ImportError as error:
+            raise self._unreachable() from error
         try:
             yield
         except (BotoCoreError, ClientError, ValueError) as error:

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from statistics import mean
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from trichord.evaluation.bootstrap import Estimate, estimates
 from trichord.evaluation.ranks import TOLERANCE
+from trichord.types.arrays import Bool, Float, Int
 
 NONE = -1
 """The answer about a clip that there are no scores for."""

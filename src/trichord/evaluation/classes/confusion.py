@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float, Int
 from numpy import ndarray
 
 from trichord.evaluation.classes.classification import Classification, percent, told
 from trichord.evaluation.figures import DPI, FAINT, GRID, INK
 from trichord.types import UserError
+from trichord.types.arrays import Float, Int
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

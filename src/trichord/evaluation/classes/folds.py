@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Int
 from numpy import ndarray
 
 from trichord.corpora import esc50, ucf101
 from trichord.types import Clip, UserError
+from trichord.types.arrays import Int
 
 Official = Literal["esc50", "ucf101"]
 Rule = Official | Literal["split"] | int

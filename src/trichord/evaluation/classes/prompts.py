@@ -4,13 +4,13 @@ import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float
 from numpy import ndarray
 
 from trichord.evaluation.gallery import ClipVectors
 from trichord.evaluation.ranks import unit
 from trichord.models.embedder import Embedder, Toward
 from trichord.types import UserError
+from trichord.types.arrays import Float
 
 PROMPTS: dict[str, tuple[str, ...]] = {
     "plain": ("{}",),

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int
 
 from trichord.search.nearest.neighbours import Queries, Vectors
 from trichord.types import UserError
+from trichord.types.arrays import Int
 
 Rows = Int[np.ndarray, " row"]
 Proposed = Int[np.ndarray, "query proposed"]

@@ -1,7 +1,6 @@
 """Exact search: every moment's cosine, by products that read each vector once."""
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Num
 
 from trichord.search.nearest.neighbours import (
     ROUNDING,
@@ -13,6 +12,7 @@ from trichord.search.nearest.neighbours import (
     nothing,
     ranked,
 )
+from trichord.types.arrays import Bool, Float, Int, Num
 
 PRODUCTS = 1 << 24
 """Cosines held at once, 64 MiB: the queries of one matrix product times the moments."""

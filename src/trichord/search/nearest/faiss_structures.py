@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
 
 from trichord.search.nearest.backends import (
     PORTION,
@@ -19,6 +18,7 @@ from trichord.search.nearest.backends import (
     some_of,
 )
 from trichord.search.nearest.neighbours import Queries, Vectors
+from trichord.types.arrays import Float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,8 @@
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+
+from trichord.types.arrays import Bool, Float, Int
 
 Queries = Float[np.ndarray, "query dim"]
 Vectors = Float[np.ndarray, "moment dim"]

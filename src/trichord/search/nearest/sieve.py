@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int, Int8
 
 from trichord.search.nearest.backends import NotWantedError
 from trichord.search.nearest.exact import reached
 from trichord.search.nearest.neighbours import Allowed, Vectors
+from trichord.types.arrays import Bool, Float, Float32, Int, Int8
 
 Rows = Int[np.ndarray, " _"]
 Sums = Float32[np.ndarray, "query row"]

@@ -67,7 +67,7 @@ def quick() -> bool:
     try:
         bytes_ = packed(codes)
         same = np.array_equal(multiplied(queries, bytes_), products(vectors, asked))
-    except (RuntimeError, AttributeError):
+    except (ImportError, RuntimeError, AttributeError):
         return False
     # Where others keep the processor busy, the quicker way is not always the first to be through.
     return same and any(

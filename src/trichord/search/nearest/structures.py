@@ -20,7 +20,6 @@ from threading import Event, Thread
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool
 
 from trichord.search.nearest.approximate import MEASURED, Approximate, recall
 from trichord.search.nearest.backends import Backend, NotWantedError
@@ -29,6 +28,7 @@ from trichord.search.nearest.faiss_structures import FaissScan
 from trichord.search.nearest.files import StructureFiles
 from trichord.search.nearest.neighbours import Nearest, Queries, Vectors
 from trichord.types import UserError
+from trichord.types.arrays import Bool
 from trichord.types.files import replacing, write_atomically
 
 Side = Literal["vision", "audio"]

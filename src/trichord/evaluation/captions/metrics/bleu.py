@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
 from numpy import ndarray
 
 from trichord.evaluation.captions.metrics.tokens import Tokens, ngrams
+from trichord.types.arrays import Float
 
 ORDERS = 4
 _TINY, _SMALL = 1e-15, 1e-9  # coco-caption's: an order without a hit is almost 0, never 0 / 0

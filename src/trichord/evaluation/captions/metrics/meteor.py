@@ -11,7 +11,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
 from numpy import ndarray
 
 from trichord.evaluation.captions.metrics import lexicon, meteor_words
@@ -19,6 +18,7 @@ from trichord.evaluation.captions.metrics.alignment import Link, align
 from trichord.evaluation.captions.metrics.lexicon import Lexicon, Phrase
 from trichord.evaluation.captions.metrics.stems import stem
 from trichord.evaluation.captions.metrics.tokens import Tokens
+from trichord.types.arrays import Float
 
 # Denkowski & Lavie 2014, English, task `rank`.
 ALPHA, BETA, GAMMA, DELTA = 0.85, 0.20, 0.60, 0.75

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
 from numpy import ndarray
 
 from trichord.evaluation.bootstrap import LEVEL, Estimate
@@ -18,6 +17,7 @@ from trichord.evaluation.captions.metrics.cider import Variant, consensus
 from trichord.evaluation.captions.metrics.rouge import rouge_l
 from trichord.evaluation.captions.metrics.tokens import TOKENISATIONS, Tokenisation, Tokens
 from trichord.types import UserError
+from trichord.types.arrays import Float
 
 Metric = Literal["BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr"]
 METRICS: tuple[Metric, ...] = (
