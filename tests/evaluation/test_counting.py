@@ -78,17 +78,6 @@ def test_counts_of_stretches_add_up_to_those_of_blocks(kind, few, monkeypatch):
     assert all(np.array_equal(*pair) for pair in zip(found, expected, strict=True))
 
 
-@pytest.mark.parametrize("chunk", [20, 1000])
-def test_what_goes_wrong_while_a_block_is_looked_at_reaches_the_caller(chunk, monkeypatch):
-    def broken(*_):
-        raise MemoryError("no room")
-
-    monkeypatch.setattr(counting._Room, "above", broken)
-    queries, gallery, answers = vectors("good", 90, 70)
-    with pytest.raises(MemoryError, match="no room"):
-        count_wrong(Products.cosines(queries, gallery), answers, chunk=chunk)
-
-
 def test_scores_just_beside_the_tolerance_count_as_in_float64():
     """Float32 cannot tell them apart: their distances are 1e-10, its steps here 6e-8."""
     beside = TOLERANCE + np.array([-3e-10, 3e-10, -1e-7, 1e-7])

@@ -6,11 +6,9 @@ has a bound, and only scores that lie within this bound of where they would coun
 again in float64. Where these are many (a collapsed model), the whole block is.
 
 A block serves both ways: along its rows the items that beat a query's right one are counted, and
-down its columns the queries that beat the right one of an item. One thread looks at a block while
-the next one is multiplied: threads of BLAS that are left without work wait for it at full speed.
+down its columns the queries that beat the right one of an item.
 """
 
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,19 +78,9 @@ def count_wrong(
     """
     reading = _Reading(scores, answers, items=items, queries=queries)
     narrow = _Narrow.of(scores)
-    looked: Future[None] | None = None
-    with ThreadPoolExecutor(max_workers=1) as beside:
-        for rows in spans(len(answers), chunk):
-            for columns in spans(scores.shape[1], chunk):
-                trusted = None if rows.start in reading.doubted else narrow
-                product = None
-                if trusted is not None:
-                    product = _Product(trusted, reading.room.product(trusted, rows, columns))
-                if looked is not None:
-                    looked.result()
-                looked = beside.submit(reading.look, rows, columns, product)
-    if looked is not None:
-        looked.result()
+    for rows in spans(len(answers), chunk):
+        for columns in spans(scores.shape[1], chunk):
+            reading.look(rows, columns, None if rows.start in reading.doubted else narrow)
     return Counted(reading.score, reading.across.wrong(), reading.down.wrong())
 
 
@@ -143,14 +131,6 @@ def error_bound(dim: int) -> float:
     return added * (1 + ROUND) ** 2 + 2 * ROUND + ROUND**2 + dim * 1e-30
 
 
-@dataclass(frozen=True, slots=True)
-class _Product:
-    """A block in float32, and what it was made of."""
-
-    made_of: _Narrow
-    block: Float32[ndarray, "row column"]
-
-
 class _Reading:
     """What the blocks that were looked at so far have shown."""
 
@@ -166,12 +146,12 @@ class _Reading:
         self.room = _Room()
         self._places = Places.of(answers)
 
-    def look(self, rows: slice, columns: slice, product: _Product | None) -> None:
-        """Count in one more block."""
+    def look(self, rows: slice, columns: slice, narrow: _Narrow | None) -> None:
+        """Count in one more block, by products in float32 where they are to be trusted."""
         lines = [Lines(np.arange(rows.start, rows.stop), columns=False)] if self.items else []
         lines += self._places.layers(columns) if self.queries else []
         block = _Block(self.scores, self.answers, self.score, rows, columns, self.room)
-        found = None if product is None else block.narrowly(lines, product)
+        found = None if narrow is None else block.narrowly(lines, narrow)
         if found is None:
             self.doubted.add(rows.start)  # where one block has many alike, the next one will
             found = block.widely(lines)
@@ -204,10 +184,10 @@ class _Block:
             found.append((better, one.count(self.room.above(0, part, one.beside(same)))))
         return found
 
-    def narrowly(self, lines: list[Lines], product: _Product) -> list[tuple[Index, Index]] | None:
+    def narrowly(self, lines: list[Lines], narrow: _Narrow) -> list[tuple[Index, Index]] | None:
         """The same by products in float32; None where too many scores are in doubt."""
-        block = self._hidden(product.block)
-        looks = [_Look.of(one, self.score[one.query], product.made_of.slack) for one in lines]
+        block = self._hidden(self.room.product(narrow, self.rows, self.columns))
+        looks = [_Look.of(one, self.score[one.query], narrow.slack) for one in lines]
         for rows in spans(len(block), STRETCH):
             for look in looks:
                 if not look.compare(block[rows], rows, self.room):
@@ -301,19 +281,18 @@ class _Room:
     """Memory that every block uses again: the system takes as long to give it as a look at it does."""
 
     def __init__(self) -> None:
-        self._products = [np.empty(0, np.float32), np.empty(0, np.float32)]
+        self._product = np.empty(0, np.float32)
         self._masks = [np.empty(0, np.bool_), np.empty(0, np.bool_)]
 
     def product(
         self, narrow: _Narrow, rows: slice, columns: slice
     ) -> Float32[ndarray, "row column"]:
-        """A block of products, until the next but one."""
+        """A block of products, until the next one."""
         queries, gallery = narrow.queries[rows], narrow.gallery[columns]
         size = len(queries) * len(gallery)
-        self._products.reverse()
-        if len(self._products[0]) < size:
-            self._products[0] = np.empty(size, np.float32)
-        block = self._products[0][:size].reshape(len(queries), len(gallery))
+        if len(self._product) < size:
+            self._product = np.empty(size, np.float32)
+        block = self._product[:size].reshape(len(queries), len(gallery))
         return np.matmul(queries, gallery.T, out=block)
 
     def above(
