@@ -108,6 +108,26 @@ def test_a_collapsed_model_takes_blocks_in_float64_and_no_pairs(monkeypatch):
     assert made == [100]
 
 
+def test_of_rows_in_doubt_no_further_block_is_tried_in_float32(monkeypatch):
+    """The first 32 queries are all alike, and so are the items of their first two blocks."""
+    queries, gallery, _ = vectors("useless", 64, 128)
+    queries[:32], gallery[:64] = 1, 1
+    tried = []
+    product = counting._Room.product
+
+    def watched(room, narrow, rows, columns):
+        tried.append((rows.start, columns.start))
+        return product(room, narrow, rows, columns)
+
+    monkeypatch.setattr(counting._Room, "product", watched)
+    scores, answers = Products.cosines(queries, gallery), np.full(64, 100)
+    answers[:32] = 0
+    found = counts(count_wrong(scores, answers, chunk=32, queries=False))
+    expected = reference(scores.queries @ scores.gallery.T, answers)
+    assert all(np.array_equal(*pair) for pair in zip(found[:2], expected[:2], strict=True))
+    assert tried == [(0, 0), (32, 0), (32, 32), (32, 64), (32, 96)]
+
+
 def test_no_block_is_larger_than_the_chunk(monkeypatch):
     """Memory does not grow with the number of scores."""
     sizes = []

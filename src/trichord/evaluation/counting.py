@@ -79,8 +79,10 @@ def count_wrong(
     reading = _Reading(scores, answers, items=items, queries=queries)
     narrow = _Narrow.of(scores)
     for rows in spans(len(answers), chunk):
+        trusted = True
         for columns in spans(scores.shape[1], chunk):
-            reading.look(rows, columns, None if rows.start in reading.doubted else narrow)
+            # Where one block leaves too much in doubt, the next one of these rows will.
+            trusted = reading.look(rows, columns, narrow if trusted else None)
     return Counted(reading.score, reading.across.wrong(), reading.down.wrong())
 
 
@@ -141,24 +143,23 @@ class _Reading:
         self.score = scores.pairs(np.arange(len(answers)), answers)
         self.items, self.queries = items, queries
         self.across, self.down = _Tally(len(answers)), _Tally(len(answers))
-        self.doubted: set[int] = set()
-        """First rows of stretches where float32 leaves too much in doubt: not tried again there."""
         self.room = _Room()
         self._places = Places.of(answers)
 
-    def look(self, rows: slice, columns: slice, narrow: _Narrow | None) -> None:
-        """Count in one more block, by products in float32 where they are to be trusted."""
+    def look(self, rows: slice, columns: slice, narrow: _Narrow | None) -> bool:
+        """Count in one more block, by products in float32 if there are any; whether they were trusted."""
         lines = [Lines(np.arange(rows.start, rows.stop), columns=False)] if self.items else []
         lines += self._places.layers(columns) if self.queries else []
         block = _Block(self.scores, self.answers, self.score, rows, columns, self.room)
         found = None if narrow is None else block.narrowly(lines, narrow)
+        trusted = found is not None
         if found is None:
-            self.doubted.add(rows.start)  # where one block has many alike, the next one will
             found = block.widely(lines)
         for one, (better, above) in zip(lines, found, strict=True):
             tally = self.down if one.columns else self.across
             tally.better[one.query] += better
             tally.above[one.query] += above
+        return trusted
 
 
 @dataclass(frozen=True, slots=True)
