@@ -4,6 +4,7 @@ import io
 import json
 import os
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,6 +89,18 @@ def test_a_child_cannot_cut_off_what_its_parent_reads():
     with pytest.raises(PermissionError):
         os.ftruncate(descriptor, 0)
     os.close(descriptor)
+
+
+@pytest.mark.parametrize("failing", ["os.memfd_create", "os.ftruncate", "fcntl.fcntl"])
+def test_where_the_system_refuses_there_is_no_memory_and_nothing_stays_open(failing, monkeypatch):
+    def refuse(*_):
+        raise OSError("refused")
+
+    before = {*Path("/proc/self/fd").iterdir()}
+    with monkeypatch.context() as patched:
+        patched.setattr(failing, refuse)
+        assert memory_for_tray() is None
+    assert {*Path("/proc/self/fd").iterdir()} == before
 
 
 def test_many_spans_give_the_same_bits_over_the_tray_the_pipe_and_both(movie, monkeypatch):

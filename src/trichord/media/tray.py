@@ -32,7 +32,7 @@ class Tray:
 
 
 def memory_for_tray() -> int | None:
-    """An open descriptor of memory for one child and its parent; None where the system has no such."""
+    """An open descriptor of memory for one child and its parent; None where the system has none to give."""
     if sys.platform != "linux":
         return None
     import fcntl
@@ -41,10 +41,14 @@ def memory_for_tray() -> int | None:
         descriptor = os.memfd_create("trichord-media", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     except OSError:
         return None
-    os.ftruncate(descriptor, TRAY_BYTES)
-    # A parent that reads what its child has cut off would be killed.
-    seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
-    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
+    try:
+        os.ftruncate(descriptor, TRAY_BYTES)
+        # A parent that reads what its child has cut off would be killed.
+        seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
+    except OSError:
+        os.close(descriptor)
+        return None
     return descriptor
 
 
