@@ -1,12 +1,23 @@
-"""Media files of one kind each: a picture, a sound, a clip with both."""
+"""Media files of one kind each: a picture, a sound, a clip with both; and collections of a run."""
 
+import shutil
 import wave
+from dataclasses import replace
 from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from text_graphs import text_graphs
+
+from trichord.api import collection_model, shortcut
+from trichord.checkpoint import Progress, Run
+from trichord.config import ClapText, Experiment
+from trichord.search.collection import Collection
+from trichord.search.indexing import begin
+from trichord.types.extras import NotInstalledError
 
 RATE = 16_000
 
@@ -43,3 +54,52 @@ def folder(tmp_path_factory):
         container.mux(heard.encode(None))
     (root / "broken.mp4").write_bytes((root / "clip.mp4").read_bytes()[:500])
     return root
+
+
+@pytest.fixture
+def made(tiny_trimodal, tmp_path):
+    """Makes a run and a collection of it that is still empty; gives the model and the collection."""
+
+    def made(**changes):
+        model = replace(tiny_trimodal, **changes)
+        experiment = Experiment(system="made", model=model)
+        torch.manual_seed(4)
+        built = model.build().eval()
+        with torch.no_grad():
+            for tower in (built.text, built.sound_text):
+                for value in tower.head.parameters() if tower else ():
+                    value.add_(0.1)
+        run = Run(tmp_path / "run")
+        run.start(experiment, "none")
+        run.finish(built, experiment.objective.build(), Progress())
+        return built, begin(tmp_path / "collection", str(run.path), built, 4.0, None)
+
+    return made
+
+
+@pytest.fixture
+def apart(tiny_towers):
+    """What gives a model a text tower of its own towards sound."""
+    return {"sound_text": ClapText(name=str(tiny_towers / "clap"))}
+
+
+@pytest.fixture
+def graphs(tiny_towers):
+    """Both text towers as graphs."""
+    return text_graphs(tiny_towers)
+
+
+@pytest.fixture
+def elsewhere(monkeypatch, tmp_path):
+    """Carries a collection to a machine without its run, its cache and torch."""
+
+    def absent(*_):
+        raise NotInstalledError("This needs torch.")
+
+    def elsewhere(collection):
+        shutil.copytree(collection.path, tmp_path / "there", ignore=shutil.ignore_patterns("cache"))
+        monkeypatch.setattr(collection_model, "embedder_of", absent)
+        monkeypatch.setattr(shortcut, "VERSIONED", ("trichord",))
+        return Collection.open(tmp_path / "there")
+
+    return elsewhere

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from huggingface_hub import constants
-from text_graphs import text_graphs
+from text_vectors import TEXTS, same_vectors
 
-from trichord.api import shortcut
-from trichord.api.shortcut import carry, keep, model_of
-from trichord.checkpoint import Progress, Run
+from trichord.api import collection_model, shortcut
+from trichord.api.collection_model import model_of
+from trichord.api.shortcut import keep
+from trichord.checkpoint import Run
 from trichord.config import ClapText, Cross, Experiment
 from trichord.encoders.plain_clap import PlainClap
 from trichord.experiments import EXPERIMENTS
@@ -23,46 +23,10 @@ from trichord.media import Decoder
 from trichord.models.embedder import Embedder
 from trichord.search.collection import Collection
 from trichord.search.engine import SearchEngine
-from trichord.search.indexing import begin, index
+from trichord.search.indexing import index
 from trichord.search.query import Query
 from trichord.search.query_model import QueryModel
 from trichord.types import UserError
-from trichord.types.extras import NotInstalledError
-
-TEXTS = ["a dog barks", "someone says good morning"]
-
-
-@pytest.fixture
-def made(tiny_trimodal, tmp_path):
-    """Makes a run and a collection of it that is still empty; gives the model and the collection."""
-
-    def made(**changes):
-        model = replace(tiny_trimodal, **changes)
-        experiment = Experiment(system="made", model=model)
-        torch.manual_seed(4)
-        built = model.build().eval()
-        with torch.no_grad():
-            for tower in (built.text, built.sound_text):
-                for value in tower.head.parameters() if tower else ():
-                    value.add_(0.1)
-        run = Run(tmp_path / "run")
-        run.start(experiment, "none")
-        run.finish(built, experiment.objective.build(), Progress())
-        return built, begin(tmp_path / "collection", str(run.path), built, 4.0, None)
-
-    return made
-
-
-@pytest.fixture
-def apart(tiny_towers):
-    """What gives a model a text tower of its own towards sound."""
-    return {"sound_text": ClapText(name=str(tiny_towers / "clap"))}
-
-
-@pytest.fixture
-def graphs(tiny_towers):
-    """Both text towers as graphs."""
-    return text_graphs(tiny_towers)
 
 
 @pytest.fixture
@@ -87,27 +51,14 @@ def at_hub(model):
     }
 
 
-def same_vectors(short, model):
-    for toward in ("vision", "audio"):
-        found, expected = (one.embed_text(TEXTS, toward) for one in (short, model))
-        np.testing.assert_allclose(found, expected, atol=1e-5)
-
-
 def test_texts_have_the_models_vectors_without_the_model(made, monkeypatch):
     model, collection = made()
     keep(collection, model)
-    monkeypatch.setattr(shortcut, "embedder_of", lambda *_: pytest.fail("loaded"))
+    monkeypatch.setattr(collection_model, "embedder_of", lambda *_: pytest.fail("loaded"))
     short = model_of(collection)
     assert isinstance(short, QueryModel)
     assert short.fingerprint == model.fingerprint
     assert abs(short.embed_text(TEXTS) - model.embed_text(TEXTS)).max() < 1e-5
-
-
-def test_the_first_load_keeps_it(made):
-    _, collection = made()
-    assert isinstance(model_of(collection), Embedder)
-    assert isinstance(model_of(collection), QueryModel)
-    assert isinstance(model_of(collection).whole, Embedder)
 
 
 @pytest.mark.parametrize("what", [None, "apart", "graphs"])
@@ -137,17 +88,6 @@ def test_a_changed_run_is_loaded_anew(made, name):
     assert isinstance(model_of(collection), QueryModel)  # kept again
 
 
-def test_a_run_of_other_weights_is_refused_as_before(made):
-    model, collection = made()
-    keep(collection, model)
-    run = Run(collection.path.parent / "run")
-    with torch.no_grad():
-        model.text.head.weight.mul_(2)
-    run.finish(model, run.experiment().objective.build(), Progress())
-    with pytest.raises(UserError, match="holds vectors of other weights"):
-        model_of(collection)
-
-
 @pytest.mark.parametrize("kind", ["json", "tokenizer"])
 @pytest.mark.parametrize("content", ["", "{}", "[1]", '{"versions": 3}'])
 def test_what_is_damaged_is_made_again(made, kind, content):
@@ -174,9 +114,9 @@ def test_a_tower_that_numpy_gets_wrong_has_no_short_cut(made, monkeypatch):
     assert isinstance(model_of(collection), Embedder)
 
 
-def test_a_fusion_that_reads_pairs_is_loaded_for_a_text(made):
+def test_a_fusion_that_reads_pairs_is_loaded_for_a_text(made, tiny_trimodal):
     fusion = Cross(level="local_to_local", from_text=False, heads=2, layers=1)
-    text = replace(made.__closure__[0].cell_contents.text, tokens=True, longest=32)
+    text = replace(tiny_trimodal.text, tokens=True, longest=32)
     model, collection = made(text=text, fusion=fusion)
     keep(collection, model)
     short = model_of(collection)
@@ -202,7 +142,7 @@ def test_a_collection_that_cannot_be_written_to_goes_without(made, monkeypatch):
 def test_two_text_towers_are_each_their_own(made, what, request, monkeypatch):
     model, collection = made(**request.getfixturevalue(what))
     keep(collection, model)
-    monkeypatch.setattr(shortcut, "embedder_of", lambda *_: pytest.fail("loaded"))
+    monkeypatch.setattr(collection_model, "embedder_of", lambda *_: pytest.fail("loaded"))
     short = model_of(collection)
     assert not short.aligned
     same_vectors(short, model)
@@ -308,124 +248,3 @@ def test_it_names_every_graph(made, graphs):
     named = set(json.loads(path.read_text())["files"])
     for tower in graphs.values():
         assert {f"{tower.name}.onnx", f"{tower.name}/tokenizer.json"} <= named
-
-
-@pytest.fixture
-def elsewhere(monkeypatch, tmp_path):
-    """Carries a collection to a machine without its run, its cache and torch."""
-
-    def absent(*_):
-        raise NotInstalledError("This needs torch.")
-
-    def elsewhere(collection):
-        shutil.copytree(collection.path, tmp_path / "there", ignore=shutil.ignore_patterns("cache"))
-        monkeypatch.setattr(shortcut, "embedder_of", absent)
-        monkeypatch.setattr(shortcut, "VERSIONED", ("trichord",))
-        return Collection.open(tmp_path / "there")
-
-    return elsewhere
-
-
-@pytest.mark.parametrize("what", [None, "apart"])
-def test_a_collection_that_holds_its_text_towers_is_asked_anywhere(
-    made, elsewhere, what, request, tmp_path
-):
-    model, collection = made(**(request.getfixturevalue(what) if what else {}))
-    carry(collection, model)
-    there = elsewhere(collection)
-    shutil.rmtree(tmp_path / "collection")
-    shutil.rmtree(tmp_path / "run")
-    first = model_of(there)
-    assert isinstance(first, QueryModel)
-    assert first.fingerprint == model.fingerprint
-    assert first.aligned == model.aligned
-    same_vectors(first, model)
-    kept = json.loads(next(there.storage.cache.glob("model-*.json")).read_text())
-    assert all(Path(file).is_relative_to(there.path.absolute()) for file in kept["files"])
-    same_vectors(model_of(there), model)  # by what was kept
-    with pytest.raises(NotInstalledError, match="This needs torch"):
-        _ = first.whole
-
-
-def test_one_that_holds_none_says_how_it_would(made, elsewhere):
-    model, collection = made()
-    keep(collection, model)
-    with pytest.raises(NotInstalledError, match=r"--portable.* This needs torch") as told:
-        model_of(elsewhere(collection))
-    assert "\n" not in str(told.value)
-
-
-def damaged(name, old, new):
-    def damage(folder):
-        file = folder / "texts" / name
-        content = file.read_bytes()
-        assert old in content
-        file.write_bytes(content.replace(old, new, 1))
-
-    return damage
-
-
-DAMAGES = {
-    "gone": lambda folder: (folder / "texts" / "text" / "model.safetensors").unlink(),
-    "cut": lambda folder: (folder / "texts" / "made.json").write_text('{"fingerprint"'),
-    "of another model": damaged("made.json", b'"fingerprint": "', b'"fingerprint": "0'),
-    "other weights": damaged(
-        "text/model.safetensors", b"final_layer_norm.bias", b"final_layer_norm.biaz"
-    ),
-    "other vectors": damaged("made.json", b'"vision": [[', b'"vision": [[1'),
-    "another tokenizer": damaged("text/tokenizer.json", b'"BPE"', b'"Unigram"'),
-    "no list of towers": damaged("made.json", b'"towers": {', b'"towers": 3, "other": {'),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_what_gives_no_longer_the_models_vectors_is_not_asked(made, elsewhere, damage):
-    model, collection = made()
-    carry(collection, model)
-    there = elsewhere(collection)
-    DAMAGES[damage](there.path)
-    with pytest.raises(NotInstalledError):
-        model_of(there)
-
-
-def test_where_nothing_can_be_kept_it_is_tried_each_time(made, elsewhere, monkeypatch):
-    def refuse(*_):
-        raise UserError("no room")
-
-    model, collection = made()
-    carry(collection, model)
-    there = elsewhere(collection)
-    monkeypatch.setattr(shortcut, "write_atomically", refuse)
-    for _ in range(2):
-        same_vectors(model_of(there), model)
-    assert not there.storage.cache.exists()
-
-
-def test_graphs_are_not_carried(made, graphs):
-    model, collection = made(**graphs)
-    with pytest.raises(UserError, match=r"--portable: .* leave the option out"):
-        carry(collection, model)
-    assert not (collection.path / "texts" / "made.json").exists()
-
-
-def test_a_bucket_holds_them_too(made, bucket, monkeypatch, tmp_path):
-    model, collection = made()
-    held = begin(bucket, collection.description.run, model, 4.0, None)
-    carry(held, model)
-    monkeypatch.setattr(shortcut, "embedder_of", lambda *_: pytest.fail("loaded"))
-    for cache in ("one", "other"):
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / cache))
-        same_vectors(model_of(Collection.open(bucket)), model)
-
-
-def test_with_torch_a_model_that_lasts_is_whole(made):
-    model, collection = made()
-    carry(collection, model)
-    assert isinstance(shortcut.lasting_model_of(collection), Embedder)
-
-
-def test_without_it_stands_what_the_collection_holds(made, elsewhere, monkeypatch):
-    model, collection = made()
-    carry(collection, model)
-    monkeypatch.setattr(shortcut, "find_spec", lambda name: None)
-    same_vectors(shortcut.lasting_model_of(elsewhere(collection)), model)

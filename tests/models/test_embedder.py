@@ -121,6 +121,14 @@ def test_fusions_that_read_pairs_leave_vectors_as_they_are(steered, level):
     np.testing.assert_array_equal(with_fusion.audio, without.audio)
 
 
+@pytest.mark.parametrize(
+    ("level", "reranks"),
+    [(None, False), ("global_to_local", False), ("tight", True), ("local_to_local", True)],
+)
+def test_it_reranks_where_its_fusion_reads_pairs(steered, level, reranks):
+    assert steered(level=level).reranks == reranks
+
+
 def test_more_frames_than_the_fusion_has_room_for_are_refused(steered):
     with pytest.raises(ValueError, match="10 frames, the fusion room for 9"):
         steered(level="global_to_local").embed_media([decoded(frames=10)])

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
+from trichord.api.collection_model import model_of
 from trichord.api.model import Model, Place, device_of, embedder_of, lasting
-from trichord.api.shortcut import model_of
 from trichord.media.plan import Nearest
 from trichord.search.moments import CutKind
 from trichord.search.query import By, How, Query

@@ -4,31 +4,26 @@ Beside a collection lies what its model was when it was last loaded whole: the f
 of, where its text towers lie, and their tokenizers. As long as these files are as they were, the text
 towers are run from them without torch; else, and for all that is no text, the whole model is loaded.
 It is kept only where it has given the very vectors of the model.
-
-A collection may also hold its text towers itself (`carry`), with vectors that the model gave. Then
-words are searched on machines that have neither the model nor torch.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from trichord.api.model import embedder_of
 from trichord.encoders.plain_clap import PlainClap
 from trichord.encoders.plain_clip import PlainClip
 from trichord.encoders.plain_graph import PlainGraph
 from trichord.encoders.plain_text import PlainText, Source
-from trichord.encoders.plain_weights import WEIGHTS, is_cached, weights_of
+from trichord.encoders.plain_weights import is_cached, weights_of
 from trichord.search.query_model import QueryModel
 from trichord.types import UserError
-from trichord.types.extras import NotInstalledError
 from trichord.types.files import write_atomically
 
 if TYPE_CHECKING:  # a search by text never loads torch
@@ -53,59 +48,25 @@ TRIED = (
 """Texts by which both are compared."""
 TOWARDS: tuple[Literal["vision", "audio"], ...] = ("vision", "audio")
 VERSIONED = ("trichord", "transformers", "tokenizers", "onnxruntime")
-
-CARRIED = "texts"
-"""A folder of the collection with the text towers that it holds itself, each in one of its own."""
-MADE = f"{CARRIED}/made.json"
-"""What is known of them; written last, and so there only where all of them are."""
-CONFIG, TOKENIZER = "config.json", "tokenizer.json"
+FINGERPRINT = re.compile("[0-9a-f]{24}")
+"""As `Embedder.fingerprint` makes them."""
 ROLES = ("text", "sound_text")
 
 Unusable = (OSError, ValueError, KeyError, TypeError, AttributeError)
 """What reading a damaged or an unlike file ends in."""
 
 
-def model_of(
-    collection: "Collection", load: "Callable[[str], Embedder] | None" = None
-) -> "Embedder | QueryModel":
-    """The model of a collection, loaded as far as no short cut can stand for it.
-
-    Args:
-        collection: Of moments.
-        load: Loads a model by the name that the collection has for it; `embedder_of` if not given.
+def kept_model(collection: "Collection", whole: "Callable[[], Embedder]") -> QueryModel | None:
+    """The model of a collection by the short cut that is kept; None where none leads to it any more.
 
     Raises:
-        UserError: As for `embedder_of`; or the model has other weights than when the vectors were made.
-        NotInstalledError: It would have to be loaded, and torch is not installed.
+        UserError: As for `fingerprint_of`.
     """
-
-    def whole() -> "Embedder":
-        model = (load or embedder_of)(collection.description.run)
-        collection.require(model.fingerprint)
-        return model
-
     with suppress(*Unusable):
         kept: dict[str, Any] = json.loads(_place(collection, "json").read_text())
         if kept["versions"] == _versions() and kept["files"] == _marks(kept["files"]):
-            return _query_model(collection, kept, _texts(kept), whole)
-    if (carried := _carried(collection, whole)) is not None:
-        return carried
-    try:
-        model = whole()
-    except NotInstalledError as error:
-        raise NotInstalledError(
-            f"{collection.name} holds no text towers to search it by words here: make it again with "
-            f"'trichord index --portable', or install what reads others. {error}"
-        ) from error
-    keep(collection, model)
-    return model
-
-
-def lasting_model_of(collection: "Collection") -> "Embedder | QueryModel":
-    """The model of a collection for a long time: whole where torch is installed, else as `model_of`."""
-    if find_spec("torch") is None:
-        return model_of(collection)
-    return embedder_of(collection.description.run)
+            return opened(collection, kept, whole)
+    return None
 
 
 def keep(collection: "Collection", model: "Embedder") -> None:
@@ -114,83 +75,26 @@ def keep(collection: "Collection", model: "Embedder") -> None:
     Where the place cannot be written to, or the model is of another kind, nothing is kept.
     """
     with suppress(UserError, *Unusable):
-        kept, _ = _tried(collection, model)
-        _write(collection, kept)
+        kept, _ = tried(collection, model)
+        write(collection, kept)
 
 
-def carry(collection: "Collection", model: "Embedder") -> None:
-    """Put the text towers into a collection itself, so that words are searched wherever it is.
+def fingerprint_of(collection: "Collection") -> str:
+    """The fingerprint of a collection's model, to be part of a path.
 
     Raises:
-        UserError: They are not those of CLIP and CLAP in float32; or it cannot be written to.
+        UserError: It is none. Whoever made the collection may have meant a place outside the cache.
     """
-    try:
-        kept, texts = _tried(collection, model)
-        for role, tower in texts.items():
-            weights = tower.written()
-            described = (Path(tower.source.folder) / CONFIG).read_bytes()
-            tokenizer = Path(kept["tokenizers"][role]).read_bytes()
-            collection.storage.write(f"{CARRIED}/{role}/{CONFIG}", described)
-            collection.storage.write(f"{CARRIED}/{role}/{TOKENIZER}", tokenizer)
-            collection.storage.write(f"{CARRIED}/{role}/{WEIGHTS}", weights)
-    except Unusable as error:
+    fingerprint = collection.description.fingerprint
+    if FINGERPRINT.fullmatch(fingerprint) is None:
         raise UserError(
-            f"--portable: {collection.description.run} has a text tower that only torch or onnxruntime "
-            "can run: leave the option out."
-        ) from error
-    made = {
-        "fingerprint": collection.description.fingerprint,
-        "towers": {role: asdict(tower.source) for role, tower in texts.items()},
-        "reranks": kept["reranks"],
-        "vectors": {toward: model.embed_text(TRIED, toward).tolist() for toward in TOWARDS},
-    }
-    collection.storage.write(MADE, json.dumps(made) + "\n")
+            f"{collection.name} is damaged (impossible fingerprint of its model): delete the "
+            "collection and index anew."
+        )
+    return fingerprint
 
 
-def _carried(collection: "Collection", whole: "Callable[[], Embedder]") -> QueryModel | None:
-    """The model of a collection by the text towers that it holds; None where it holds none.
-
-    They are tried by the vectors that the model gave, as this machine computes them.
-    """
-    with suppress(*Unusable):
-        made: dict[str, Any] = json.loads(collection.storage.read(MADE) or b"null")
-        if made["fingerprint"] != collection.description.fingerprint:
-            return None
-        kept = _unpacked(collection, made)
-        short = _query_model(collection, kept, _texts(kept), whole)
-        if all(_near(short, toward, made["vectors"][toward]) for toward in TOWARDS):
-            with suppress(UserError):  # where it cannot be written to, they are tried each time
-                _write(collection, kept)
-            return short
-    return None
-
-
-def _unpacked(collection: "Collection", made: dict[str, Any]) -> dict[str, Any]:
-    """What is kept of text towers that a collection holds; those in a bucket are fetched first."""
-    roles = [role for role in ROLES if role in made["towers"]]
-    storage = collection.storage
-    root = storage.local or storage.cache / f"carried-{made['fingerprint']}"
-    towers: dict[str, Any] = {}
-    files: list[str] = []
-    for role in roles:
-        folder = root.absolute() / CARRIED / role
-        for name in (CONFIG, TOKENIZER, WEIGHTS):
-            content = None if storage.local else storage.read(f"{CARRIED}/{role}/{name}")
-            if content is not None and not (folder / name).is_file():
-                write_atomically(folder / name, content)
-        files += [str(folder / name) for name in (CONFIG, TOKENIZER, WEIGHTS)]
-        moved = {"folder": str(folder), "files": [str(folder / WEIGHTS)]}
-        towers[role] = made["towers"][role] | moved
-    return {
-        "versions": _versions(),
-        "files": _marks(files),
-        "towers": towers,
-        "tokenizers": {role: str(Path(towers[role]["folder"]) / TOKENIZER) for role in roles},
-        "reranks": bool(made["reranks"]),
-    }
-
-
-def _tried(
+def tried(
     collection: "Collection", model: "Embedder"
 ) -> tuple[dict[str, Any], dict[str, PlainText]]:
     """What is kept of a model whose text towers have just given its own vectors, and they.
@@ -208,9 +112,54 @@ def _tried(
     texts = _texts(kept)
     short = _query_model(collection, kept, texts, lambda: model)
     for toward in TOWARDS[: 1 if short.aligned else 2]:
-        if not _near(short, toward, model.embed_text(TRIED, toward)):
+        if not near(short, toward, model.embed_text(TRIED, toward)):
             raise ValueError("The short cut leads elsewhere.")
     return kept, texts
+
+
+def as_kept(files: Iterable[str], towers: dict[str, Any], *, reranks: bool) -> dict[str, Any]:
+    """What is kept of a model, but for the files of its tokenizers.
+
+    Args:
+        files: That it is made of.
+        towers: A `Source` as JSON values, by role.
+        reranks: Whether its fusion reads text and moment together.
+
+    Raises:
+        OSError: There is no such file.
+    """
+    return {
+        "versions": _versions(),
+        "files": _marks(files),
+        "towers": towers,
+        "reranks": reranks,
+    }
+
+
+def opened(
+    collection: "Collection", kept: dict[str, Any], whole: "Callable[[], Embedder]"
+) -> QueryModel:
+    """The model of a collection by what is kept of it.
+
+    Raises:
+        OSError, ValueError, KeyError, TypeError, AttributeError: A file is damaged or missing.
+    """
+    return _query_model(collection, kept, _texts(kept), whole)
+
+
+def near(short: QueryModel, toward: Literal["vision", "audio"], expected: Any) -> bool:
+    """Whether the vectors of `TRIED` are those that the model gave."""
+    found = short.embed_text(TRIED, toward)
+    return bool(np.abs(found - np.asarray(expected, np.float32)).max() <= NEAR)
+
+
+def write(collection: "Collection", kept: dict[str, Any]) -> None:
+    """Put what is kept where `kept_model` finds it.
+
+    Raises:
+        UserError: The place cannot be written to.
+    """
+    write_atomically(_place(collection, "json"), json.dumps(kept, indent=2) + "\n")
 
 
 def _texts(kept: dict[str, Any]) -> dict[str, PlainText]:
@@ -234,15 +183,6 @@ def _query_model(
         whole,
         reranks=kept["reranks"],
     )
-
-
-def _near(short: QueryModel, toward: Literal["vision", "audio"], expected: Any) -> bool:
-    found = short.embed_text(TRIED, toward)
-    return bool(np.abs(found - np.asarray(expected, np.float32)).max() <= NEAR)
-
-
-def _write(collection: "Collection", kept: dict[str, Any]) -> None:
-    write_atomically(_place(collection, "json"), json.dumps(kept, indent=2) + "\n")
 
 
 def _origin(name: str) -> "tuple[Experiment, Path | None]":
@@ -271,16 +211,11 @@ def _described(experiment: "Experiment", run: Path | None, model: "Embedder") ->
     towers = {role: getattr(experiment.model, role) for role in model.encoders()}
     files = [file for tower in towers.values() for file in _files(tower)]
     own = () if run is None else (run / "experiment.json", run / "weights.safetensors")
-    return {
-        "versions": _versions(),
-        "files": _marks(map(str, dict.fromkeys([*files, *own]))),
-        "towers": {
-            role: asdict(_source(role, towers[role], model, run))
-            for role in ROLES
-            if role in towers
-        },
-        "reranks": model.fusion is not None and not model.fusion.indexable,
+    sources = {
+        role: asdict(_source(role, towers[role], model, run)) for role in ROLES if role in towers
     }
+    named = map(str, dict.fromkeys([*files, *own]))
+    return as_kept(named, sources, reranks=model.reranks)
 
 
 def _source(role: str, tower: Any, model: "Embedder", run: Path | None) -> Source:
@@ -343,8 +278,7 @@ def _write_tokenizer(tower: Any, path: Path) -> None:
 
 
 def _place(collection: "Collection", kind: str) -> Path:
-    name = f"model-{collection.description.fingerprint}.{kind}"
-    return collection.storage.cache / name
+    return collection.storage.cache / f"model-{fingerprint_of(collection)}.{kind}"
 
 
 def _tokenizer(collection: "Collection", role: str) -> Path:

@@ -8,8 +8,10 @@ import tyro
 from rich.markup import escape
 from rich.table import Table
 
+from trichord.api.carried import carry
+from trichord.api.collection_model import model_of
 from trichord.api.model import device_of, embedder_of, lasting
-from trichord.api.shortcut import carry, keep, model_of
+from trichord.api.shortcut import keep
 from trichord.bulk.sharing import ALONE, Sharing
 from trichord.cli.console import aside, bar, counted, out
 from trichord.media.plan import Nearest

@@ -209,9 +209,8 @@ def report_on(
     from trichord.evaluation.vectors import embed_source
 
     experiment = held.experiment()
-    reranks = model.fusion is not None and not model.fusion.indexable
     pairs = len(heard.source.captions.texts) * len(heard.source.clips)
-    with bar("pairs", pairs) if reranks else nullcontext() as moving:
+    with bar("pairs", pairs) if model.reranks else nullcontext() as moving:
         after = moving.advance if moving else None
         vectors = embed_source(model, heard.source, chosen.weights, after)
         if chosen.protocol:

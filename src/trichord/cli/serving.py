@@ -40,7 +40,7 @@ def serve(arguments: list[str]) -> None:
             name: Further host names under which it may be asked for.
             workers: Processes that decode.
         """
-        from trichord.api.shortcut import lasting_model_of
+        from trichord.api.collection_model import lasting_model_of
         from trichord.service.server import serve as listen
 
         listen(

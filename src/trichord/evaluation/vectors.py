@@ -50,7 +50,7 @@ def embed_source(
         toward_vision = _texts(model, source, "vision")
         toward_audio = toward_vision if model.aligned else _texts(model, source, "audio")
     fused: Fused | None = _mean(model, weights)
-    if _reranks(model):
+    if model.reranks:
         fused = Pairs(model, source, shelves, weights or Weights(), after_pairs)
     captions = source.captions
     return ClipVectors(
@@ -74,10 +74,6 @@ def embed_source(
     )
 
 
-def _reranks(model: Embedder) -> bool:
-    return model.fusion is not None and not model.fusion.indexable
-
-
 def _mean(model: Embedder, weights: Weights | None) -> Mean | None:
     """What scores clips that have vectors of their own; None where nothing fuses them."""
     if model.fusion is None and weights is None:
@@ -94,7 +90,7 @@ def _media(model: Embedder, source: Source) -> tuple[_Vectors, _Vectors, list[Sh
     for shelf in _shelves(model, source):
         pictures.append(_arrays(shelf.vision, shelf.count, model.vision.dim))
         sounds.append(_arrays(shelf.audio, shelf.count, model.audio.dim))
-        if _reranks(model):
+        if model.reranks:
             kept.append(shelf)
     return _joined(pictures), _joined(sounds), kept
 

@@ -89,6 +89,11 @@ class Embedder(nn.Module):
         return self.sound_text is None
 
     @property
+    def reranks(self) -> bool:
+        """Whether its fusion reads text and clip together: then clips' vectors only find candidates."""
+        return self.fusion is not None and not self.fusion.indexable
+
+    @property
     def dim(self) -> int:
         """Size of the space of vision (and of audio where `aligned`)."""
         return self.vision.dim

@@ -120,9 +120,7 @@ class SearchEngine:
     @property
     def reranks(self) -> bool:
         """Whether its model's fusion can look at moments again."""
-        if isinstance(self.model, QueryModel):
-            return self.model.reranks
-        return self.model.fusion is not None and not self.model.fusion.indexable
+        return self.model.reranks
 
     @property
     def weighting(self) -> Weights:

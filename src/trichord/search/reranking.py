@@ -29,7 +29,7 @@ class Reranker:
     def of(cls, model: Embedder, decoder: Decoder) -> "Reranker | None":
         """The reranker of a model; None where its vectors say all that it knows."""
         fusion = model.fusion
-        return None if fusion is None or fusion.indexable else cls(model, fusion, decoder)
+        return None if fusion is None or not model.reranks else cls(model, fusion, decoder)
 
     def reorder(
         self, hits: Sequence[Hit], text: str, weights: Weights, token: float | None
