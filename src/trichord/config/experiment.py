@@ -1,13 +1,17 @@
 """An experiment as a value, and as the file that a run keeps."""
 
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from trichord.config.model import TriModal
 from trichord.config.training import InfoNCE, Stage
 from trichord.types import MODALITIES, Modality, TermName, UserError
 from trichord.types.files import write_atomically
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 FORMAT = 2
 """Version of run directories; another one is refused."""
@@ -61,9 +65,7 @@ class Experiment:
 
 def write_experiment(path: Path, experiment: Experiment) -> None:
     """Write an experiment as JSON, with the format version."""
-    from pydantic import TypeAdapter
-
-    body = TypeAdapter(Experiment).dump_json(experiment, indent=2).decode()
+    body = _form().dump_json(experiment, indent=2).decode()
     write_atomically(path, f'{{"format": {FORMAT}, "experiment":\n{body}\n}}\n')
 
 
@@ -75,7 +77,7 @@ def read_experiment(path: Path) -> Experiment:
     """
     import json
 
-    from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+    from pydantic import ValidationError
 
     if not path.is_file():
         raise UserError(f"{path} is missing: '{path.parent}' is not a run of Trichord.")
@@ -90,9 +92,16 @@ def read_experiment(path: Path) -> Experiment:
             "train the run again or install the version that wrote it."
         )
     try:
-        strict = with_config(ConfigDict(extra="forbid"))(Experiment)
-        return TypeAdapter(strict).validate_json(json.dumps(document["experiment"]))
+        return _form().validate_json(json.dumps(document["experiment"]))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise UserError(f"{path}: {place}: {first['msg']}.") from error
+
+
+@cache
+def _form() -> "TypeAdapter[Experiment]":
+    """What writes and reads it; made once, for that takes longer than a hundred readings."""
+    from pydantic import ConfigDict, TypeAdapter, with_config
+
+    return TypeAdapter(with_config(ConfigDict(extra="forbid"))(Experiment))

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
@@ -28,7 +29,7 @@ class ReportFile(Generic[Kept]):
 
     def write(self, report: Kept, path: Path) -> None:
         """Write a report; one that was there is replaced whole or not at all."""
-        held: Any = TypeAdapter(self.type).dump_python(report, mode="json")
+        held: Any = _form(self.type).dump_python(report, mode="json")
         text = json.dumps(held, indent=1, allow_nan=False, ensure_ascii=False)
         write_atomically(path, text + "\n")
 
@@ -53,7 +54,13 @@ class ReportFile(Generic[Kept]):
                 f"{path}: is of format {written}, this Trichord reads {self.format}; {remedy} again."
             )
         try:
-            return TypeAdapter(self.type).validate_python(found)
+            return _form(self.type).validate_python(found)
         except ValidationError as error:
             where = ".".join(map(str, error.errors()[0]["loc"]))
             raise UserError(f"{path}: is broken at {where}; {remedy} again.") from error
+
+
+@cache
+def _form(kept: type[Any]) -> Any:
+    """What turns one type of report into plain values and back; making it takes longer than its use."""
+    return TypeAdapter(kept)
