@@ -3,6 +3,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from trichord.corpora.world.law import scenes
+from trichord.features import extraction
 from trichord.features.extraction import extract_media, extract_texts
 from trichord.features.source import FeatureSource, MediaSource
 from trichord.features.store import IMPORTED, FeatureFolder, FeatureRow
@@ -115,6 +117,39 @@ def test_the_untrained_pair_reads_each_caption_with_both_text_towers(untrained_m
     folder = FeatureFolder(tmp_path)
     parts = list(extract_texts(untrained_model, ["a", "b", "a"], folder))
     assert [(part.what, len(part.statuses)) for part in parts] == [("text", 2), ("sound_text", 2)]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_several_threads_read_the_same_features_of_texts(
+    untrained_model, tmp_path, monkeypatch, threads
+):
+    texts = [f"{number} bells ring {'slowly ' * (number % 7)}" for number in range(60)]
+    monkeypatch.setattr(extraction, "TEXTS_AT_ONCE", 8)
+    seen = set()
+    tower = untrained_model.text
+    read = tower.read
+
+    def reading(prepared):
+        seen.add((threading.current_thread().name, torch.get_num_threads()))
+        time.sleep(0.01)  # else the first thread may be free again when the next text comes
+        return read(prepared)
+
+    monkeypatch.setattr(tower, "read", reading)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        list(extract_texts(untrained_model, texts, FeatureFolder(tmp_path)))
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert len(seen) == threads
+    assert {at_work for _, at_work in seen} == {1}
+    held, _ = FeatureFolder(tmp_path).table("text", tower).load(texts)
+    for at in range(0, len(texts), 8):
+        part = texts[at : at + 8]
+        with torch.inference_mode():
+            alone = tower.trunk(tower.prepare(part))
+        assert torch.equal(held.values[at : at + len(part)], alone)
 
 
 def test_only_the_towers_that_are_asked_for_are_read(tiny_model, made_up, tmp_path):

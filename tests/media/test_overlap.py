@@ -5,7 +5,7 @@ from contextlib import closing
 import pytest
 
 from trichord.media import overlap as module
-from trichord.media.overlap import EndedError, Overlap
+from trichord.media.overlap import EndedError, Overlap, side_by_side
 
 
 def stages():
@@ -125,3 +125,44 @@ def test_a_reader_that_stops_in_the_middle_leaves_nothing_running():
     with closing(read()) as items:
         assert next(items) == 0
     assert ended()
+
+
+def test_items_made_side_by_side_come_in_their_order():
+    both, made = threading.Barrier(2, timeout=10), []
+
+    def work(n):
+        if n < 2:
+            both.wait()  # two are at work at the same time
+        if n == 2:
+            time.sleep(0.1)
+        made.append(n)
+        return n * n
+
+    assert list(side_by_side(work, iter(range(8)), 2)) == [n * n for n in range(8)]
+    assert sorted(made) == list(range(8))
+    assert made.index(3) < made.index(2)
+
+
+def test_what_goes_wrong_side_by_side_is_raised_in_its_place():
+    def work(n):
+        if n == 1:
+            raise LookupError("one is missing")
+        return n
+
+    found = side_by_side(work, iter(range(5)), 3)
+    assert next(found) == 0
+    with pytest.raises(LookupError, match="one is missing"):
+        next(found)
+
+
+def test_closing_what_works_side_by_side_leaves_the_rest_undone():
+    made = []
+
+    def work(n):
+        made.append(n)
+        return n
+
+    with closing(side_by_side(work, iter(range(100)), 2)) as found:
+        assert next(found) == 0
+    assert len(made) <= 4
+    assert not [one for one in threading.enumerate() if "side-by-side" in one.name]

@@ -1,7 +1,9 @@
 """Reading frozen towers once: media and captions to cached features, resumable at any point."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby, islice
 
 import torch
@@ -12,7 +14,7 @@ from trichord.features.source import portions, sound_of
 from trichord.features.store import IMPORTED, FeatureFolder, FeatureRow, FeatureTable
 from trichord.media.decoded import Decoded
 from trichord.media.decoder import Decoder, Request
-from trichord.media.overlap import Overlap
+from trichord.media.overlap import Overlap, side_by_side
 from trichord.media.plan import DecodePlan
 from trichord.media.signature import file_signature
 from trichord.models.embedder import TEXTS_AT_ONCE, Embedder, TextEncoder
@@ -23,6 +25,8 @@ ROWS_AT_ONCE = 32
 """Clips between two commits: what an interruption can cost, and how far each stage is ahead."""
 TEXT_PARTS = 16
 """Portions of texts between two commits."""
+MOST_READERS = 8
+"""Threads that read texts at once: each holds a portion's activations, some hundred megabytes."""
 SPANS_AT_ONCE = 64
 """Clips of a file that are decoded in one pass: memory does not grow with a file's clips."""
 
@@ -67,9 +71,10 @@ def extract_texts(
         done = table.origins(texts)
         todo = [text for text in dict.fromkeys(texts) if text not in done]
         some = ([todo[i] for i in rows] for rows in portions(len(todo), TEXTS_AT_ONCE))
-        with Overlap() as overlap:
+        with _readers(model.device) as readers, Overlap() as overlap:
             prepared = overlap.ahead(((part, tower.prepare(part)) for part in some), 2)
-            read = overlap.ahead(_read_texts(tower, prepared, model.device), TEXT_PARTS)
+            reading = side_by_side(partial(_read_texts, tower, model.device), prepared, readers)
+            read = overlap.ahead(reading, TEXT_PARTS)
             while parts := list(islice(read, TEXT_PARTS)):
                 table.put([row for part in parts for row in part])
                 keys = tuple(row.key for part in parts for row in part)
@@ -123,17 +128,36 @@ def extract_media(
         table.compact()
 
 
+@contextmanager
+def _readers(device: torch.device) -> Generator[int]:
+    """How many threads read texts; on a processor as many as torch has, each alone with its texts.
+
+    Threads that share an operation wait for the slowest of them, at every operation anew: beside
+    another program two took longer than one.
+    """
+    if device.type != "cpu":
+        yield 1
+        return
+    threads = torch.get_num_threads()
+    readers = min(threads, MOST_READERS)
+    torch.set_num_threads(threads // readers)
+    try:
+        yield readers
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _read_texts(
-    tower: TextEncoder, prepared: Iterable[tuple[list[str], Tensor]], device: torch.device
-) -> Iterator[list[FeatureRow]]:
-    """Trunk features of texts: a row of steps each."""
-    for texts, ids in prepared:
-        real = torch.ones(len(texts), 1, dtype=torch.bool, device=device)
-        with torch.inference_mode():
-            read = tower.read(Padded(ids[:, None].to(device), real))
-        values, mask = read.values.cpu(), read.mask.cpu()
-        steps = (row[there].numpy() for row, there in zip(values, mask, strict=True))
-        yield [FeatureRow(t, "text", "ok", v) for t, v in zip(texts, steps, strict=True)]
+    tower: TextEncoder, device: torch.device, prepared: tuple[list[str], Tensor]
+) -> list[FeatureRow]:
+    """Trunk features of some texts: a row of steps each."""
+    texts, ids = prepared
+    real = torch.ones(len(texts), 1, dtype=torch.bool, device=device)
+    with torch.inference_mode():
+        read = tower.read(Padded(ids[:, None].to(device), real))
+    values, mask = read.values.cpu(), read.mask.cpu()
+    steps = (row[there].numpy() for row, there in zip(values, mask, strict=True))
+    return [FeatureRow(t, "text", "ok", v) for t, v in zip(texts, steps, strict=True)]
 
 
 def read_rows(

@@ -1,7 +1,9 @@
 """Stages of work that overlap: each in a thread of its own, at most so many items ahead."""
 
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, Full, Queue
@@ -10,6 +12,7 @@ from types import TracebackType
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
+Given = TypeVar("Given")
 
 GLANCE_SECONDS = 0.1
 """How often a stage that waits looks whether it is still wanted."""
@@ -110,3 +113,29 @@ class Overlap:
                 slots.put(made, timeout=GLANCE_SECONDS)
                 return True
         return False
+
+
+def side_by_side(
+    work: Callable[[Given], Item], items: Iterator[Given], threads: int
+) -> Iterator[Item]:
+    """What is made of each item, in the items' order, by several threads at once.
+
+    What goes wrong with an item is raised in its place. Closing it ends the threads with the items
+    they are at.
+
+    Args:
+        work: Called in the threads.
+        items: Taken in the caller's thread, one more than there are threads ahead of what is given.
+        threads: How many.
+    """
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="trichord-side-by-side")
+    begun: deque[Future[Item]] = deque()
+    try:
+        for item in items:
+            begun.append(pool.submit(work, item))
+            if len(begun) > threads:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
