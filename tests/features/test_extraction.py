@@ -135,13 +135,10 @@ def test_several_threads_read_the_same_features_of_texts(
         return read(prepared)
 
     monkeypatch.setattr(tower, "read", reading)
+    monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
     before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        list(extract_texts(untrained_model, texts, FeatureFolder(tmp_path)))
-        assert torch.get_num_threads() == threads
-    finally:
-        torch.set_num_threads(before)
+    list(extract_texts(untrained_model, texts, FeatureFolder(tmp_path)))
+    assert torch.get_num_threads() == before
     assert len(seen) == threads
     assert {at_work for _, at_work in seen} == {1}
     held, _ = FeatureFolder(tmp_path).table("text", tower).load(texts)

@@ -11,8 +11,8 @@ from typing import Any
 from trichord.bulk.crew import THREADS
 from trichord.bulk.hand import Hand
 from trichord.bulk.shards import Part, Shard, part_line, read_part, read_shard, shard_line
-from trichord.bulk.sharing import cores
 from trichord.types import UserError
+from trichord.types.cores import cores
 
 STORE_BYTES = 128 * 1024**2
 """Of Ray's shared memory on this machine: only shards and what is said of them pass through it."""

@@ -12,8 +12,8 @@ from threading import Event, Thread
 from typing import Any, Literal
 
 from trichord.bulk.shards import Part, Shard, read_part, shard_line
-from trichord.bulk.sharing import cores
 from trichord.types import UserError
+from trichord.types.cores import cores
 
 TRIES = 3
 """Of a shard whose worker dies; then it is left undone and said so."""

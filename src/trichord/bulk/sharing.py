@@ -1,8 +1,9 @@
 """How bulk work is shared out: options, light enough for a command line."""
 
-import os
 from dataclasses import dataclass
 from typing import Literal
+
+from trichord.types.cores import cores
 
 RunnerKind = Literal["process", "workers", "ray"]
 
@@ -39,11 +40,3 @@ def threads_beside(decoders: int) -> int:
     busy cores, two threads took towers eight times the processor's time of one.
     """
     return max(1, cores() - decoders)
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not Linux
-        return os.cpu_count() or 1

@@ -1,7 +1,6 @@
 """`trichord extract`: frozen towers read once."""
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -73,6 +72,7 @@ def extract(arguments: list[str]) -> None:
         embedder = embedder_of(model, start)
         if sharing.runner == "process":  # others load their own
             embedder = embedder.to(named)
+            leave_cores(workers, named)
         folder = folder_of(manifest, features)
         for name in MODALITIES:
             path: Path | None = getattr(brought, name)
@@ -91,19 +91,6 @@ def leave_cores(decoders: int, device: str) -> None:
 
     if device == "cpu":
         torch.set_num_threads(min(torch.get_num_threads(), threads_beside(decoders)))
-
-
-@contextmanager
-def beside(decoders: int, device: str) -> Generator[None]:
-    """Leave them their cores for a while only: captions, and what comes after, may have all."""
-    import torch
-
-    before = torch.get_num_threads()
-    leave_cores(decoders, device)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def towers_of(model: str, device: str, decoders: int, start: Path | None = None) -> "Towers":
@@ -155,8 +142,7 @@ def extract_all(
         waves = {("captions and clips", len(texts) + len(clips)): both}
     with Decoder(workers=workers) as decoder, runner_of(sharing, embedder, decoder) as runner:
         for (what, total), shards in waves.items():
-            decoders = 0 if what == "captions" else workers
-            with bar(what, total) as moving, beside(decoders, embedder.device.type):
+            with bar(what, total) as moving:
                 for part in extracted(runner, shards):
                     statuses += part.statuses if part.what == "media" else ()
                     moving.advance(len(part.statuses), None if part.what == "media" else part.what)

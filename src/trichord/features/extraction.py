@@ -19,6 +19,7 @@ from trichord.media.plan import DecodePlan
 from trichord.media.signature import file_signature
 from trichord.models.embedder import TEXTS_AT_ONCE, Embedder, TextEncoder
 from trichord.types import MODALITIES, Clip, Modality
+from trichord.types.cores import allotted
 from trichord.types.tensors import Padded
 
 ROWS_AT_ONCE = 32
@@ -130,7 +131,7 @@ def extract_media(
 
 @contextmanager
 def _readers(device: torch.device) -> Generator[int]:
-    """How many threads read texts; on a processor as many as torch has, each alone with its texts.
+    """How many threads read texts; on a processor as many as may compute, each alone with its texts.
 
     Threads that share an operation wait for the slowest of them, at every operation anew: beside
     another program two took longer than one.
@@ -139,8 +140,8 @@ def _readers(device: torch.device) -> Generator[int]:
         yield 1
         return
     threads = torch.get_num_threads()
-    readers = min(threads, MOST_READERS)
-    torch.set_num_threads(threads // readers)
+    readers = min(allotted(), MOST_READERS)
+    torch.set_num_threads(allotted() // readers)
     try:
         yield readers
     finally:

@@ -1,0 +1,17 @@
+"""How many cores this process may use."""
+
+import os
+
+
+def cores() -> int:
+    """Cores that the system gives this process."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not Linux
+        return os.cpu_count() or 1
+
+
+def allotted() -> int:
+    """Threads that may compute at once: OMP_NUM_THREADS, as torch heeds it too, or one a core."""
+    told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    return max(1, int(told)) if told.isdecimal() else cores()
