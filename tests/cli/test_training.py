@@ -19,6 +19,7 @@ from trichord.features.extraction import extract_media, extract_texts
 from trichord.features.source import FeatureSource, MediaSource, MixedSource
 from trichord.features.store import FeatureFolder
 from trichord.search.collection import Collection
+from trichord.training.neighbours import Neighbours
 from trichord.types import Caption, Clip, UserError
 
 SCRIPT = """
@@ -80,6 +81,32 @@ def test_a_complete_run_is_said_to_be_and_left(whole, command, capsys):
     assert command(f"{line} {run.path} {FEW}") == 0
     assert "already trained." in capsys.readouterr().out
     assert {path.name: path.stat().st_mtime_ns for path in run.path.iterdir()} == before
+
+
+def test_seeds_that_train_side_by_side_are_those_that_train_alone(
+    whole, small_world, command, tmp_path, monkeypatch, capsys
+):
+    run, line = whole  # of seed 0
+    both = f"{line} {tmp_path} {FEW} --seeds 1 0"
+
+    class Patient(Neighbours):
+        """Lets the process beside have the last seed, however long it takes to start."""
+
+        def call(self, count):
+            super().call(count)
+            while self.waiting:
+                time.sleep(0.01)
+
+    monkeypatch.setattr("trichord.training.neighbours.Neighbours", Patient)
+    assert command(f"{both} --at-once 2") == 0
+    apart, alone = Run(tmp_path / "seed-0"), run
+    assert apart.metrics() == alone.metrics()
+    assert apart.weighting == alone.weighting
+    one, other = (each.load().state_dict() for each in (apart, alone))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    said = capsys.readouterr().out
+    assert f"{tmp_path}/seed-0: " in said
+    assert f"{tmp_path}/seed-1: " in said
 
 
 def test_a_complete_run_of_another_manifest_is_not_taken_for_this_ones(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from trichord.cli.console import out
-from trichord.cli.training import Training, quiet_spreading, train_spread
+from trichord.cli.training import Spreading, Training, quiet_spreading, train_spread
 from trichord.types import UserError
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def as_trained(
         source=origin.get("source", "features"),
         features=None if features is None else Path(features),
         device=device or origin.get("device", "auto"),
-        sharding=origin.get("sharding", False),
+        spreading=Spreading(sharding=origin.get("sharding", False)),
     )
 
 

@@ -3,7 +3,9 @@
 import json
 import os
 import sys
+from collections import deque
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from functools import partial
@@ -18,11 +20,32 @@ from trichord.cli.sources import folder_of, source_of
 from trichord.config import Experiment
 from trichord.experiments import EXPERIMENTS
 from trichord.types import Clip, Modality, UserError
+from trichord.types.cores import allotted
 
 if TYPE_CHECKING:
     from trichord.checkpoint import Run
     from trichord.features.source import Source
+    from trichord.media import Decoder
     from trichord.models.embedder import Embedder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spreading:
+    """How training is spread over processes."""
+
+    sharding: bool = False
+    """Spread towers that train over the processes that torchrun started, for towers too large for one GPU;
+    otherwise each process has all of them."""
+    at_once: int | None = None
+    """Seeds that train at the same time where each needs but one thread; as many as cores if not given."""
+
+    @property
+    def beside(self) -> int:
+        """Processes beside this one that may train a seed."""
+        return (self.at_once or allotted()) - 1
+
+
+ALONE = Spreading()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +59,7 @@ class Training:
     source: Literal["features", "media"]
     features: Path | None
     device: str
-    sharding: bool = False
+    spreading: Spreading = ALONE
 
 
 def train(arguments: list[str]) -> None:
@@ -91,7 +114,7 @@ def asked(arguments: list[str], *, aloud: bool) -> Training | None:
         source: Annotated[Literal["features", "media"], tyro.conf.arg(name="from")] = "features",
         features: Path | None = None,
         device: str = "auto",
-        sharding: bool = False,
+        spreading: Annotated[Spreading, tyro.conf.arg(name="")] = ALONE,
         experiment: Annotated[Experiment, tyro.conf.arg(name="")] = EXPERIMENTS[name][1],
     ) -> Training:
         """Train an experiment on a manifest; repeat the command to go on after an interruption.
@@ -103,8 +126,7 @@ def asked(arguments: list[str], *, aloud: bool) -> Training | None:
             source: Read cached features and decode only for towers that train, or decode everything.
             features: Where the cached features lie; beside the manifest if not given.
             device: cpu, cuda, or whichever is there.
-            sharding: Spread towers that train over the processes that torchrun started, for towers too
-                large for one GPU; otherwise each process has all of them.
+            spreading: How training is spread over processes.
             experiment: What to do; every field can be changed.
         """
         return Training(
@@ -115,7 +137,7 @@ def asked(arguments: list[str], *, aloud: bool) -> Training | None:
             source=source,
             features=features,
             device=device,
-            sharding=sharding,
+            spreading=spreading,
         )
 
     return tyro.cli(
@@ -143,34 +165,65 @@ def train_chosen(chosen: Training) -> None:
     """Train each seed, or the experiment's own into the run directory itself."""
     from trichord.checkpoint import fresh_model
     from trichord.corpora.manifest import read_manifest
-    from trichord.distributed import agreed, together
+    from trichord.distributed import agreed, ranks, together
     from trichord.media import Decoder
+    from trichord.training.neighbours import Neighbours
 
     splits = together(lambda: splits_of(read_manifest(chosen.manifest), chosen.experiment))
-    todo = agreed(lambda: untrained(chosen))
-    if not todo:
+    waiting = deque(agreed(lambda: untrained(chosen)))
+    if not waiting:
         return
-    folder = folder_of(chosen.manifest, chosen.features)
-    towers: set[Modality] = {name for one in chosen.experiment.stages for name in one.towers}
-    needed = chosen.experiment.modalities
-    opened: dict[tuple[str, ...], list[Source]] = {}
-
-    def sources_for(model: "Embedder") -> "list[Source]":
-        # Seeds share what they read, unless one draws a frozen tower of its own.
-        frozen = tuple(t.fingerprint for n, t in model.encoders().items() if n not in towers)
-        if frozen not in opened:
-            opened[frozen] = [
-                source_of(model, held, chosen.source, folder, decoder, towers, needed)
-                for held in splits
-            ]
-        return opened[frozen]
-
-    with Decoder() as decoder:
-        for run, experiment in todo:
+    with Decoder() as decoder, Neighbours(partial(train_apart, chosen), waiting, tell) as beside:
+        shelf = Shelf(chosen, splits, decoder)
+        while waiting:
+            run, experiment = waiting.popleft()
             model = together(partial(fresh_model, experiment))
-            sources = together(partial(sources_for, model))
-            settle_threads(experiment, sources)
+            sources = together(partial(shelf.sources, model))
+            small = settle_threads(experiment, sources)
+            if small and ranks() == 1 and model.device.type == "cpu":
+                beside.call(chosen.spreading.beside)
             train_one(run, experiment, model, sources, chosen)
+        with bar("the other seeds", None) if beside.busy else nullcontext():
+            beside.finish()
+
+
+class Shelf:
+    """What runs learn from, opened once for all seeds unless one draws a frozen tower of its own."""
+
+    def __init__(
+        self, chosen: Training, splits: "Sequence[Sequence[Clip]]", decoder: "Decoder"
+    ) -> None:
+        self.chosen = chosen
+        self.splits = splits
+        self.decoder = decoder
+        self.opened: dict[tuple[str, ...], list[Source]] = {}
+
+    def sources(self, model: "Embedder") -> "list[Source]":
+        """A source for each split."""
+        chosen = self.chosen
+        towers: set[Modality] = {name for one in chosen.experiment.stages for name in one.towers}
+        frozen = tuple(t.fingerprint for n, t in model.encoders().items() if n not in towers)
+        if frozen not in self.opened:
+            folder = folder_of(chosen.manifest, chosen.features)
+            needed = chosen.experiment.modalities
+            self.opened[frozen] = [
+                source_of(model, held, chosen.source, folder, self.decoder, towers, needed)
+                for held in self.splits
+            ]
+        return self.opened[frozen]
+
+
+def train_apart(chosen: Training, one: "tuple[Run, Experiment]") -> None:
+    """Train one of several seeds in a process beside the one that was called; that one speaks."""
+    out.quiet = aside.quiet = True
+    _, experiment = one
+    train_chosen(replace(chosen, seeds=(experiment.seed,)))
+
+
+def tell(one: "tuple[Run, Experiment]") -> None:
+    """Say how a run has ended."""
+    run, _ = one
+    out.print(f"{run.path}: {summary(run)}", markup=False)
 
 
 def untrained(chosen: Training) -> "list[tuple[Run, Experiment]]":
@@ -208,16 +261,20 @@ SMALL = 2**28
 on two cores one thread was 2.4 times as fast as two at 2**23."""
 
 
-def settle_threads(experiment: Experiment, sources: "list[Source]") -> None:
-    """Train small heads on one thread."""
+def settle_threads(experiment: Experiment, sources: "list[Source]") -> bool:
+    """Train small heads on one thread; says whether these are such."""
     import torch
 
     from trichord.features.source import FeatureSource
 
     batch = max((stage.batch_size for stage in experiment.stages), default=0)
-    for source in sources:
-        if isinstance(source, FeatureSource) and source.work_per_clip * batch < SMALL:
-            torch.set_num_threads(1)
+    small = any(
+        isinstance(source, FeatureSource) and source.work_per_clip * batch < SMALL
+        for source in sources
+    )
+    if small:
+        torch.set_num_threads(1)
+    return small
 
 
 def train_one(
@@ -238,7 +295,7 @@ def train_one(
         source=chosen.source,
         features=chosen.features,
         device=chosen.device,
-        sharding=chosen.sharding,
+        sharding=chosen.spreading.sharding,
     )
     epochs = sum(stage.epochs + 1 for stage in experiment.stages)
     with bar(f"{experiment.system}, seed {experiment.seed}", epochs) as moving:
@@ -260,13 +317,13 @@ def train_one(
                 run,
                 manifest=origin,
                 after_epoch=after_epoch,
-                sharded=chosen.sharding,
+                sharded=chosen.spreading.sharding,
                 conclude=conclude,
             )
         except TerminatedError:
             aside.print(f"{run.path}: terminated and saved; repeat the command to go on.")
             raise
-    out.print(f"{run.path}: {summary(run)}", markup=False)
+    tell((run, experiment))
 
 
 def weigh(run: "Run", model: "Embedder", validation: "Source") -> None:
