@@ -4,8 +4,8 @@ import json
 import os
 import sys
 from collections import deque
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from functools import partial
@@ -173,7 +173,8 @@ def train_chosen(chosen: Training) -> None:
     waiting = deque(agreed(lambda: untrained(chosen)))
     if not waiting:
         return
-    with Decoder() as decoder, Neighbours(partial(train_apart, chosen), waiting, tell) as beside:
+    neighbours = Neighbours(partial(train_apart, chosen), waiting, tell)
+    with termination_told(chosen.run), Decoder() as decoder, neighbours as beside:
         shelf = Shelf(chosen, splits, decoder)
         while waiting:
             run, experiment = waiting.popleft()
@@ -185,6 +186,18 @@ def train_chosen(chosen: Training) -> None:
             train_one(run, experiment, model, sources, chosen)
         with bar("the other seeds", None) if beside.busy else nullcontext():
             beside.finish()
+
+
+@contextmanager
+def termination_told(place: Path) -> Generator[None]:
+    """Say, where SIGTERM ends a training, that it is saved."""
+    from trichord.training.stopping import TerminatedError
+
+    try:
+        yield
+    except TerminatedError:
+        aside.print(f"{place}: terminated and saved; repeat the command to go on.")
+        raise
 
 
 class Shelf:
@@ -287,7 +300,6 @@ def train_one(
     """Train one run with a bar."""
     from trichord.checkpoint import Origin
     from trichord.training.loop import train as carry_out
-    from trichord.training.stopping import TerminatedError
 
     model = model.to(device_of(chosen.device))
     origin = Origin(
@@ -309,20 +321,16 @@ def train_one(
             if len(sources) == 2 and not experiment.select_on_test:
                 weigh(run, model, sources[1])
 
-        try:
-            carry_out(
-                experiment,
-                model,
-                sources,
-                run,
-                manifest=origin,
-                after_epoch=after_epoch,
-                sharded=chosen.spreading.sharding,
-                conclude=conclude,
-            )
-        except TerminatedError:
-            aside.print(f"{run.path}: terminated and saved; repeat the command to go on.")
-            raise
+        carry_out(
+            experiment,
+            model,
+            sources,
+            run,
+            manifest=origin,
+            after_epoch=after_epoch,
+            sharded=chosen.spreading.sharding,
+            conclude=conclude,
+        )
     tell((run, experiment))
 
 
