@@ -170,10 +170,12 @@ def train_chosen(chosen: Training) -> None:
     from trichord.training.neighbours import Neighbours
 
     splits = together(lambda: splits_of(read_manifest(chosen.manifest), chosen.experiment))
-    waiting = deque(agreed(lambda: untrained(chosen)))
-    if not waiting:
+    todo = agreed(lambda: untrained(chosen))
+    if not todo:
         return
-    neighbours = Neighbours(partial(train_apart, chosen), waiting, tell)
+    waiting = deque(todo)
+    apart: list[tuple[Run, Experiment]] = []
+    neighbours = Neighbours(partial(train_apart, chosen), waiting, apart.append)
     with termination_told(chosen.run), Decoder() as decoder, neighbours as beside:
         shelf = Shelf(chosen, splits, decoder)
         while waiting:
@@ -186,6 +188,9 @@ def train_chosen(chosen: Training) -> None:
             train_one(run, experiment, model, sources, chosen)
         with bar("the other seeds", None) if beside.busy else nullcontext():
             beside.finish()
+    for one in todo:
+        if one in apart:
+            tell(one)
 
 
 @contextmanager

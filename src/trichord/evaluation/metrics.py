@@ -66,12 +66,18 @@ class Measure:
         """The numbers of several right items a query, each query being a clip."""
         hits = np.stack([ranks.hit(k, self.ties) for k in KS], axis=1)
         shares = np.stack([ranks.recall(k, self.ties) for k in KS], axis=1)
-        clip = np.arange(len(hits))
+        # Both from the same draws of clips: one drawing serves both.
+        both = estimates(
+            np.hstack([hits, shares]),
+            np.arange(len(hits)),
+            resamples=self.resamples,
+            seed=self.seed,
+        )
         return Reverse(
             queries=len(hits),
             gallery=len(ranks.query),
-            hit=self._estimates(hits, clip),
-            recall=self._estimates(shares, clip),
+            hit=dict(zip(KS, both, strict=False)),
+            recall=dict(zip(KS, both[len(KS) :], strict=True)),
         )
 
     def _estimates(
