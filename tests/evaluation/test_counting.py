@@ -78,29 +78,6 @@ def test_counts_of_stretches_add_up_to_those_of_blocks(kind, few, monkeypatch):
     assert all(np.array_equal(*pair) for pair in zip(found, expected, strict=True))
 
 
-@pytest.mark.parametrize("threads", [2, 3, 100])
-@pytest.mark.parametrize("kind", KINDS)
-def test_counts_of_several_threads_add_up_to_those_of_one(kind, threads, monkeypatch):
-    queries, gallery, answers = vectors(kind, 200, 170)
-    scores = Products(queries, gallery)
-    monkeypatch.setattr(counting, "STRETCH", 16)
-    alone = counts(count_wrong(scores, answers, chunk=90))
-    monkeypatch.setattr(counting, "WORTH_THREADS", 1)
-    monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
-    seen = set()
-    compare = counting._Look.compare
-
-    def watched(look, stretch, rows, masks):
-        seen.add(id(masks))
-        return compare(look, stretch, rows, masks)
-
-    monkeypatch.setattr(counting._Look, "compare", watched)
-    together = counts(count_wrong(scores, answers, chunk=90))
-    assert len(seen) == min(threads, 90)
-    for one, other in zip(alone, together, strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
 def test_scores_just_beside_the_tolerance_count_as_in_float64():
     """Float32 cannot tell them apart: their distances are 1e-10, its steps here 6e-8."""
     beside = TOLERANCE + np.array([-3e-10, 3e-10, -1e-7, 1e-7])

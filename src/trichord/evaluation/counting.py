@@ -9,11 +9,7 @@ A block serves both ways: along its rows the items that beat a query's right one
 down its columns the queries that beat the right one of an item.
 """
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from numpy import ndarray
@@ -21,9 +17,6 @@ from numpy import ndarray
 from trichord.evaluation.lines import WORD, Index, Lines, Mask, Places, spans
 from trichord.evaluation.scores import Products, Scores
 from trichord.types.arrays import Bool, Float, Float32, Int
-from trichord.types.cores import allotted
-
-Seen = TypeVar("Seen")
 
 TOLERANCE = 1e-6
 """Scores closer than this are tied: towers that run in float32 do not tell them apart."""
@@ -33,8 +26,6 @@ CHUNK = 2048
 
 STRETCH = 256
 """Rows of a block that are looked at together: they stay in a core's own cache for both ways."""
-WORTH_THREADS = 1 << 20
-"""Scores from which on several threads look at a block sooner than one."""
 FEW = 1 / 256
 """Share of scores up to which a second look is quicker one by one than at all of them."""
 DOUBTFUL = 1 / 64
@@ -85,16 +76,13 @@ def count_wrong(
         queries: Whether to count queries; zero else.
         chunk: Queries and items scored at once; changes memory, never the result.
     """
+    reading = _Reading(scores, answers, items=items, queries=queries)
     narrow = _Narrow.of(scores)
-    largest = min(chunk, len(answers)) * min(chunk, scores.shape[1])
-    threads = allotted() if largest >= WORTH_THREADS else 1
-    with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
-        reading = _Reading(scores, answers, _Room(threads, pool), items=items, queries=queries)
-        for rows in spans(len(answers), chunk):
-            trusted = True
-            for columns in spans(scores.shape[1], chunk):
-                # Where one block leaves too much in doubt, the next one of these rows will.
-                trusted = reading.look(rows, columns, narrow if trusted else None)
+    for rows in spans(len(answers), chunk):
+        trusted = True
+        for columns in spans(scores.shape[1], chunk):
+            # Where one block leaves too much in doubt, the next one of these rows will.
+            trusted = reading.look(rows, columns, narrow if trusted else None)
     return Counted(reading.score, reading.across.wrong(), reading.down.wrong())
 
 
@@ -149,19 +137,13 @@ class _Reading:
     """What the blocks that were looked at so far have shown."""
 
     def __init__(
-        self,
-        scores: Scores,
-        answers: Int[ndarray, " query"],
-        room: "_Room",
-        *,
-        items: bool,
-        queries: bool,
+        self, scores: Scores, answers: Int[ndarray, " query"], *, items: bool, queries: bool
     ) -> None:
         self.scores, self.answers = scores, answers
         self.score = scores.pairs(np.arange(len(answers)), answers)
         self.items, self.queries = items, queries
         self.across, self.down = _Tally(len(answers)), _Tally(len(answers))
-        self.room = room
+        self.room = _Room()
         self._places = Places.of(answers)
 
     def look(self, rows: slice, columns: slice, narrow: _Narrow | None) -> bool:
@@ -199,40 +181,27 @@ class _Block:
             right = self.score[one.query]
             part = one.of(block)
             same = np.nextafter(right - TOLERANCE, -np.inf)
-            masks = self.room.masks[0]
-            better = one.count(masks.above(0, part, one.beside(right + TOLERANCE)))
-            found.append((better, one.count(masks.above(0, part, one.beside(same)))))
+            better = one.count(self.room.above(0, part, one.beside(right + TOLERANCE)))
+            found.append((better, one.count(self.room.above(0, part, one.beside(same)))))
         return found
 
     def narrowly(self, lines: list[Lines], narrow: _Narrow) -> list[tuple[Index, Index]] | None:
         """The same by products in float32; None where too many scores are in doubt."""
         block = self._hidden(self.room.product(narrow, self.rows, self.columns))
+        looks = [_Look.of(one, self.score[one.query], narrow.slack) for one in lines]
+        for rows in spans(len(block), STRETCH):
+            for look in looks:
+                if not look.compare(block[rows], rows, self.room):
+                    return None
+        return [self._settled(look) for look in looks]
 
-        def looked(rows: slice, masks: _Masks) -> list[_Look] | None:
-            looks = [_Look.of(one, self.score[one.query], narrow.slack) for one in lines]
-            for start in range(rows.start, rows.stop, STRETCH):
-                stretch = slice(start, min(start + STRETCH, rows.stop))
-                for look in looks:
-                    if not look.compare(block[stretch], stretch, masks):
-                        return None
-            return looks
-
-        seen = self.room.seen(looked, len(block))
-        parts = [looks for looks in seen if looks is not None]
-        if len(parts) < len(seen):
-            return None
-        return [self._settled(looks) for looks in zip(*parts, strict=True)]
-
-    def _settled(self, looks: "Sequence[_Look]") -> tuple[Index, Index]:
-        """What several looks at the same lines, each at rows of its own, have shown together."""
-        lines = looks[0].lines
-        better = np.sum([look.better for look in looks], axis=0)
-        doubtful = [places for look in looks for places in look.doubtful]
-        row, column = (np.concatenate(places) for places in zip(*doubtful, strict=True))
-        line = column if lines.columns else row
-        beats, ties = self._again(lines, row, column)
-        above = better + np.bincount(line[beats | ties], minlength=len(better))
-        return better + np.bincount(line[beats], minlength=len(better)), above
+    def _settled(self, look: "_Look") -> tuple[Index, Index]:
+        row, column = (np.concatenate(places) for places in zip(*look.doubtful, strict=True))
+        line = column if look.lines.columns else row
+        beats, ties = self._again(look.lines, row, column)
+        size = len(look.better)
+        above = look.better + np.bincount(line[beats | ties], minlength=size)
+        return look.better + np.bincount(line[beats], minlength=size), above
 
     def _again(
         self, lines: Lines, row: Index, column: Index
@@ -280,13 +249,13 @@ class _Look:
         return cls(lines, np.nextafter(high, -down), low, np.zeros(len(right), np.int64), [])
 
     def compare(
-        self, stretch: Float32[ndarray, "_row _column"], rows: slice, masks: "_Masks"
+        self, stretch: Float32[ndarray, "_row _column"], rows: slice, room: "_Room"
     ) -> bool:
         """Count what is surely better in some rows of the block; whether few enough are in doubt."""
         here = slice(None) if self.lines.columns else rows
         part = self.lines.of(stretch)
         high, low = self.lines.beside(self.high[here]), self.lines.beside(self.low[here])
-        maybe = masks.above(0, part, low)
+        maybe = room.above(0, part, low)
         if np.count_nonzero(maybe) <= FEW * maybe.size:
             row, column = _places(maybe)
             line = column if self.lines.columns else row
@@ -294,7 +263,7 @@ class _Look:
             self.better[here] += np.bincount(line[surely], minlength=high.size)
             row, column = row[~surely], column[~surely]
         else:
-            surely = masks.above(1, part, high)
+            surely = room.above(1, part, high)
             self.better[here] += self.lines.count(surely)
             between = np.logical_xor(maybe, surely, out=maybe)
             if np.count_nonzero(between) > DOUBTFUL * part.size:
@@ -312,10 +281,9 @@ def _places(mask: Mask) -> tuple[Index, Index]:
 class _Room:
     """Memory that every block uses again: the system takes as long to give it as a look at it does."""
 
-    def __init__(self, threads: int, pool: ThreadPoolExecutor | None) -> None:
+    def __init__(self) -> None:
         self._product = np.empty(0, np.float32)
-        self._pool = pool
-        self.masks = [_Masks() for _ in range(threads)]
+        self._masks = [np.empty(0, np.bool_), np.empty(0, np.bool_)]
 
     def product(
         self, narrow: _Narrow, rows: slice, columns: slice
@@ -327,19 +295,6 @@ class _Room:
             self._product = np.empty(size, np.float32)
         block = self._product[:size].reshape(len(queries), len(gallery))
         return np.matmul(queries, gallery.T, out=block)
-
-    def seen(self, look: "Callable[[slice, _Masks], Seen]", rows: int) -> list[Seen]:
-        """What is seen in rows of a block, by each thread in some of them."""
-        parts = list(spans(rows, -(-rows // len(self.masks))))
-        each = map if self._pool is None else self._pool.map
-        return list(each(look, parts, self.masks))
-
-
-class _Masks:
-    """Two masks as large as the largest that was asked for; a thread has its own."""
-
-    def __init__(self) -> None:
-        self._masks = [np.empty(0, np.bool_), np.empty(0, np.bool_)]
 
     def above(
         self,
