@@ -113,9 +113,11 @@ def test_leaving_in_the_middle_asks_neighbours_to_stop_and_waits_until_they_have
 )
 def test_a_signal_to_who_waits_reaches_the_neighbours(asked, error, tmp_path):
     waiting = row(tmp_path, "lasts")
+    before = signal.getsignal(asked)
 
     def ask():
         until((tmp_path / "lasts.begun").exists)
+        until(lambda: signal.getsignal(asked) is not before)  # else it would end the tests
         os.kill(os.getpid(), asked)
 
     asking = threading.Thread(target=ask)
