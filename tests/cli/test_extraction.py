@@ -54,6 +54,19 @@ def test_files_read_in_shards_are_found_as_others_are(small_world, command, tmp_
     assert len(one) == 68
 
 
+@pytest.mark.parametrize("wrong", ["--at-once 0 --runner workers", "--shards 0"])
+@pytest.mark.parametrize("asked", ["extract world-untrained", "index untrained"])
+def test_nobody_works_with_less_than_one(asked, wrong, command, tmp_path, capsys):
+    name, experiment = asked.split()
+    line = (
+        f"{tmp_path}/c.jsonl {experiment}"
+        if name == "extract"
+        else f"{experiment} {tmp_path} {tmp_path}/c"
+    )
+    assert command(f"{name} {line} {wrong}") == 2
+    assert f"{wrong.split(' --runner')[0]}: name at least 1." in capsys.readouterr().err
+
+
 def test_an_embedding_anew_is_not_shared_out(command, tmp_path, capsys):
     assert command(f"index untrained {tmp_path}/c --reembed --runner workers") == 2
     assert "leave out --runner and --shards" in capsys.readouterr().err

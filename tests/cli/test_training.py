@@ -94,7 +94,7 @@ def test_seeds_that_train_side_by_side_are_those_that_train_alone(
 
         def call(self, count):
             super().call(count)
-            while self.waiting:
+            while self.row:
                 time.sleep(0.01)
 
     monkeypatch.setattr("trichord.training.neighbours.Neighbours", Patient)
@@ -107,6 +107,22 @@ def test_seeds_that_train_side_by_side_are_those_that_train_alone(
     said = capsys.readouterr().out
     assert f"{tmp_path}/seed-0: " in said
     assert f"{tmp_path}/seed-1: " in said
+
+
+def test_no_seed_trains_beside_another_on_a_gpu(whole, small_world, command, tmp_path, monkeypatch):
+    _, line = whole
+    called = []
+    monkeypatch.setattr("trichord.cli.training.device_of", lambda name: "meta")
+    monkeypatch.setattr("trichord.training.neighbours.Neighbours.call", called.append)
+    monkeypatch.setattr("trichord.cli.training.train_one", lambda *_: None)
+    assert command(f"{line} {tmp_path} {FEW} --seeds 1 0 --at-once 2") == 0
+    assert not called
+
+
+def test_less_than_one_seed_at_once_is_refused(whole, command, tmp_path, capsys):
+    _, line = whole
+    assert command(f"{line} {tmp_path} --at-once 0") == 2
+    assert "--at-once 0: name at least 1." in capsys.readouterr().err
 
 
 def test_a_complete_run_of_another_manifest_is_not_taken_for_this_ones(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from trichord.types import UserError
 from trichord.types.cores import cores
 
 RunnerKind = Literal["process", "workers", "ray"]
@@ -18,6 +19,16 @@ class Sharing:
     """With 'workers' and 'ray': how many work at the same time, each with a model of its own."""
     shards: int | None = None
     """Pieces that the work is cut into; small ones if not given."""
+
+    def __post_init__(self) -> None:
+        """Refuse what nobody could work with.
+
+        Raises:
+            UserError: Less than one at a time, or of pieces.
+        """
+        for option, count in (("--at-once", self.at_once), ("--shards", self.shards)):
+            if count is not None and count < 1:
+                raise UserError(f"{option} {count}: name at least 1.")
 
     @property
     def alone(self) -> bool:

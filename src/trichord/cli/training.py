@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-from collections import deque
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -38,6 +37,15 @@ class Spreading:
     otherwise each process has all of them."""
     at_once: int | None = None
     """Seeds that train at the same time where each needs but one thread; as many as cores if not given."""
+
+    def __post_init__(self) -> None:
+        """Refuse what nobody could train with.
+
+        Raises:
+            UserError: Less than one at a time.
+        """
+        if self.at_once is not None and self.at_once < 1:
+            raise UserError(f"--at-once {self.at_once}: name at least 1.")
 
     @property
     def beside(self) -> int:
@@ -173,17 +181,15 @@ def train_chosen(chosen: Training) -> None:
     todo = agreed(lambda: untrained(chosen))
     if not todo:
         return
-    waiting = deque(todo)
     apart: list[tuple[Run, Experiment]] = []
-    neighbours = Neighbours(partial(train_apart, chosen), waiting, apart.append)
+    neighbours = Neighbours(partial(train_apart, chosen), todo, apart.append)
     with termination_told(chosen.run), Decoder() as decoder, neighbours as beside:
         shelf = Shelf(chosen, splits, decoder)
-        while waiting:
-            run, experiment = waiting.popleft()
+        for run, experiment in beside:
             model = together(partial(fresh_model, experiment))
             sources = together(partial(shelf.sources, model))
             small = settle_threads(experiment, sources)
-            if small and ranks() == 1 and model.device.type == "cpu":
+            if small and ranks() == 1 and device_of(chosen.device) == "cpu":
                 beside.call(chosen.spreading.beside)
             train_one(run, experiment, model, sources, chosen)
         with bar("the other seeds", None) if beside.busy else nullcontext():

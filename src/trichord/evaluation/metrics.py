@@ -76,7 +76,7 @@ class Measure:
         return Reverse(
             queries=len(hits),
             gallery=len(ranks.query),
-            hit=dict(zip(KS, both, strict=False)),
+            hit=dict(zip(KS, both[: len(KS)], strict=True)),
             recall=dict(zip(KS, both[len(KS) :], strict=True)),
         )
 

@@ -7,12 +7,12 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cache
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from threading import Lock, Thread
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -25,6 +25,9 @@ Item = TypeVar("Item")
 GLANCE_SECONDS = 0.1
 """How often whoever waits for the neighbours looks whether a signal asks to stop."""
 
+ENDING_SECONDS = 5.0
+"""How long one that has closed its line is waited for."""
+
 SAVING_SECONDS = 10.0
 """What a neighbour has to save its work once nobody waits for it any more."""
 
@@ -34,41 +37,53 @@ class StoppedError(Exception):
 
 
 class Neighbours(Generic[Item]):
-    """Takes items off a row's end until it is empty. Use it as a context manager.
+    """A row of items: neighbours take from its end, whoever goes through it from its front.
 
-    Leaving it ends what the neighbours are still at: they are asked to stop, and save.
+    Use it as a context manager. Leaving it ends what the neighbours are still at: they are asked to
+    stop, and save.
     """
 
     def __init__(
-        self, work: Callable[[Item], None], waiting: deque[Item], told: Callable[[Item], None]
+        self, work: Callable[[Item], None], items: Iterable[Item], told: Callable[[Item], None]
     ) -> None:
         """Nothing starts before `call`.
 
         Args:
             work: What is to be done with an item: a function of a module, called in another process.
                 It heeds SIGTERM.
-            waiting: The row. Whoever owns it takes from its front.
-            told: Called with an item that is done, in a thread of this process.
+            items: The row.
+            told: Called with an item that a neighbour has done, in a thread of this process.
         """
         self.work = work
-        self.waiting = waiting
+        self.row = deque(items)
         self.told = told
         self._errors: list[BaseException] = []
         self._called = False
         self._taken: dict[Neighbour, Item] = {}
+        self._taking = Lock()
+        """Held while an item passes from the row to who takes it: it is always in one of both."""
+
+    def __iter__(self) -> Iterator[Item]:
+        while True:
+            with self._taking:
+                if not self.row:
+                    return
+                item = self.row.popleft()
+            yield item
 
     def call(self, count: int) -> None:
         """Have so many neighbours take part, once; those that an earlier row called come at once."""
         if self._called:
             return
         self._called = True
-        for one in [neighbour(number) for number in range(min(count, len(self.waiting)))]:
+        for one in [neighbour(number) for number in range(min(count, len(self.row)))]:
             Thread(target=self._serve, args=(one,), daemon=True).start()
 
     @property
     def busy(self) -> bool:
         """Whether a neighbour is still at an item; one that is only being started is not waited for."""
-        return bool(self._taken)
+        with self._taking:
+            return bool(self._taken)
 
     def finish(self) -> None:
         """Wait for what the neighbours have begun.
@@ -96,12 +111,13 @@ class Neighbours(Generic[Item]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self.busy:
-            self._stop()
+        self._stop()
 
     def _stop(self) -> None:
-        self.waiting.clear()
-        for one in list(self._taken):
+        with self._taking:
+            self.row.clear()
+            at_work = list(self._taken)
+        for one in at_work:
             one.stop()
         while self.busy:
             time.sleep(GLANCE_SECONDS)
@@ -109,17 +125,23 @@ class Neighbours(Generic[Item]):
     def _serve(self, one: "Neighbour") -> None:
         try:
             one.ask(_ready, None)  # no item waits for a process that is still being started
+        except UserError:  # whoever goes through the row does without it
+            return
+        try:
             while self._take(one):
                 one.ask(self.work, self._taken[one])
-                self.told(self._taken.pop(one))
+                self.told(self._taken[one])
         except BaseException as error:  # it belongs to whoever owns the row
             self._errors.append(error)
+        with self._taking:
             self._taken.pop(one, None)
 
     def _take(self, one: "Neighbour") -> bool:
-        with suppress(IndexError):
-            self._taken[one] = self.waiting.pop()
-        return one in self._taken
+        with self._taking:
+            if not self.row:
+                return False
+            self._taken[one] = self.row.pop()
+            return True
 
 
 @dataclass(eq=False)
@@ -139,10 +161,10 @@ class Neighbour:
         """
         try:
             with self.turn:
-                self.line.send((work, item))
+                self.line.send((Path.cwd(), work, item))
                 error = self.line.recv()
         except (EOFError, OSError) as broken:
-            _started.cache_clear()
+            self.process.join(ENDING_SECONDS)
             raise UserError(
                 "A process that trained a seed beside this one died; what it saved is whole: repeat the "
                 "command, with --at-once 1 if memory is short."
@@ -156,15 +178,18 @@ class Neighbour:
             os.kill(self.process.pid, signal.SIGTERM)
 
 
+_STARTED: dict[int, Neighbour] = {}
+
+
 def neighbour(number: int) -> Neighbour:
     """The process of a number; it stays for the next row, and ends with this process."""
-    if not _started(number).process.is_alive():
-        _started.cache_clear()
-    return _started(number)
+    one = _STARTED.get(number)
+    if one is None or not one.process.is_alive():
+        one = _STARTED[number] = _start()
+    return one
 
 
-@cache
-def _started(number: int) -> Neighbour:
+def _start() -> Neighbour:
     # Spawned, not forked: this process holds threads, of Lance and of the decoder.
     spawning = multiprocessing.get_context("spawn")
     ours, theirs = spawning.Pipe()
@@ -192,7 +217,8 @@ def _live(line: Connection) -> None:
     Thread(target=_end_with_parent, daemon=True).start()
     with suppress(EOFError, OSError):
         while True:
-            work, item = line.recv()
+            folder, work, item = line.recv()
+            os.chdir(folder)  # of who asks: paths may be relative
             line.send(_tried(work, item))
 
 
