@@ -34,6 +34,16 @@ def test_numpys_threads_do_not_spin_beside_torchs_unless_asked_to(monkeypatch, c
     assert os.environ["OPENBLAS_THREAD_TIMEOUT"] == "4"
 
 
+@pytest.mark.parametrize(("name", "threads"), [("extract", "1"), ("evaluate", None)])
+def test_numpy_has_one_thread_where_it_multiplies_little(name, threads, monkeypatch, capsys):
+    for given in ("3", None):
+        monkeypatch.setenv("OPENBLAS_NUM_THREADS", "3")
+        if given is None:
+            monkeypatch.delenv("OPENBLAS_NUM_THREADS")
+        assert main([name, "nowhere", "nowhere"]) == 2
+        assert os.environ.get("OPENBLAS_NUM_THREADS") == (given or threads)
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_explains_itself(name, capsys):
     try:

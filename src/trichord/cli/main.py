@@ -40,6 +40,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
 """Name to the module that holds it, imported only when it is called, and one line of help."""
 
 
+SMALL_PRODUCTS = {"caption", "demo", "extract", "index", "search", "train"}
+"""Commands whose matrices are so small in NumPy, a text's or a spectrogram's, that its threads would only
+wait for one another, and hold cores that decoders and torch could use."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
@@ -57,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name = given[0]
     if name not in COMMANDS:
         return _complain(f"trichord: there is no command '{name}'{_closest(name)}")
-    if name == "search":  # a text's matrices are so small that threads would wait for one another
+    if name in SMALL_PRODUCTS:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # NumPy's threads wait for the next product by spinning, for tens of milliseconds after each: the
     # cores they hold are wanted by torch and by decoders. Now they sleep after some 16 cycles.
