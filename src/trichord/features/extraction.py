@@ -70,7 +70,8 @@ def extract_texts(
     for name, tower in towers.items():
         table = folder.table(name, tower)
         done = table.origins(texts)
-        todo = [text for text in dict.fromkeys(texts) if text not in done]
+        # By length: a portion is padded to its longest text, and the tower reads the padding too.
+        todo = sorted((text for text in dict.fromkeys(texts) if text not in done), key=len)
         some = ([todo[i] for i in rows] for rows in portions(len(todo), TEXTS_AT_ONCE))
         with _readers(model.device) as readers, Overlap() as overlap:
             prepared = overlap.ahead(((part, tower.prepare(part)) for part in some), 2)
