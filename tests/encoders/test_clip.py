@@ -57,8 +57,11 @@ def test_each_token_up_to_the_end_of_text_is_a_step(words, tiny_towers):
     found = words(read)
     lengths = [len(ids) for ids in words.tokenizer(TEXTS)["input_ids"]]
     assert len(set(lengths)) == 3
+    width = read.mask.shape[1]
+    assert width % 8 == 0
+    assert width - 8 < max(lengths) <= width
     for row, (one, length) in enumerate(zip(TEXTS, lengths, strict=True)):
-        assert read.mask[row].tolist() == [True] * length + [False] * (max(lengths) - length)
+        assert read.mask[row].tolist() == [True] * length + [False] * (width - length)
         assert not read.values[row, length:].any()
         hidden = model.text_model(**words.tokenizer([one], return_tensors="pt")).last_hidden_state
         torch.testing.assert_close(read.values[row, :length], hidden[0], atol=1e-5, rtol=0)

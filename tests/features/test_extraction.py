@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from trichord.corpora.world.law import scenes
+from trichord.encoders.clip import padded_width
 from trichord.features import extraction
 from trichord.features.extraction import extract_media, extract_texts
 from trichord.features.source import FeatureSource, MediaSource
@@ -65,6 +66,36 @@ def test_features_equal_what_the_model_makes_of_the_media(tiny_model, rendered, 
         one, other = cached.of(modality), direct.of(modality)
         assert one.mask.tolist() == other.mask.tolist()
         np.testing.assert_allclose(one.values.numpy(), other.values.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("role", ["text", "sound_text"])
+def test_what_a_text_is_read_beside_moves_no_bit_of_it(
+    role, untrained_model, tmp_path, monkeypatch
+):
+    tower = getattr(untrained_model, role)
+    texts = [f"{'red ' * (i * 7 % 12)}bells {'ring and ' * (i // 12)}" for i in range(96)]
+    widths = []
+
+    def noted(stage, prepared, threads):
+        for some, ids in prepared:
+            if stage.args[0] is tower:
+                widths.append((ids.shape[1], tower.lengths(ids).tolist()))
+            yield stage((some, ids))
+
+    monkeypatch.setattr(extraction, "side_by_side", noted)
+    monkeypatch.setattr(extraction, "TEXTS_AT_ONCE", 16)
+    found = {}
+    for name, order in (("one", texts), ("other", texts[::-1]), ("third", sorted(texts, key=hash))):
+        folder = FeatureFolder(tmp_path / name)
+        parts = list(extract_texts(untrained_model, order, folder))
+        read = [key for part in parts if part.what == role for key in part.keys]
+        assert sorted(read) == sorted(texts)
+        found[name] = folder.table(role, tower).load(texts)[0].values
+    assert torch.equal(found["one"], found["other"])
+    assert torch.equal(found["one"], found["third"])
+    assert len({width for width, _ in widths}) > 3
+    for width, counts in widths:
+        assert width - 8 < min(counts) <= max(counts) <= width
 
 
 def test_a_bad_file_costs_one_status_and_is_not_tried_again(
@@ -123,7 +154,7 @@ def test_the_untrained_pair_reads_each_caption_with_both_text_towers(untrained_m
 def test_several_threads_read_the_same_features_of_texts(
     untrained_model, tmp_path, monkeypatch, threads
 ):
-    texts = [f"{number} bells ring {'slowly ' * (number % 7)}" for number in range(60)]
+    texts = [f"{'red ' * (i % 10)}bells ring {'slowly ' * (i // 10)}" for i in range(60)]
     monkeypatch.setattr(extraction, "TEXTS_AT_ONCE", 8)
     seen = set()
     tower = untrained_model.text
@@ -142,11 +173,15 @@ def test_several_threads_read_the_same_features_of_texts(
     assert len(seen) == threads
     assert {at_work for _, at_work in seen} == {1}
     held, _ = FeatureFolder(tmp_path).table("text", tower).load(texts)
-    for at in range(0, len(texts), 8):
-        part = texts[at : at + 8]
+    counts = tower.lengths(tower.prepare(texts)).tolist()
+    alike = {padded_width(count, tower.max_tokens): [] for count in counts}
+    for row, count in enumerate(counts):
+        alike[padded_width(count, tower.max_tokens)].append(row)
+    assert len(alike) > 1
+    for rows in (some[at : at + 8] for some in alike.values() for at in range(0, len(some), 8)):
         with torch.inference_mode():
-            alone = tower.trunk(tower.prepare(part))
-        assert torch.equal(held.values[at : at + len(part)], alone)
+            alone = tower.trunk(tower.prepare([texts[row] for row in rows]))
+        assert torch.equal(held.values[rows], alone)
 
 
 def test_only_the_towers_that_are_asked_for_are_read(tiny_model, made_up, tmp_path):

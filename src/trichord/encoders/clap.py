@@ -137,7 +137,7 @@ class ClapTextEncoder(Encoder):
         self.tokenizer: Any = load(AutoTokenizer, name)
         self.pad: int = self.tokenizer.pad_token_id
         trunk, head, sizes = (
-            (Graph(name, self._lengths), nn.Identity(), Sizes.beside(name))
+            (Graph(name, self.lengths), nn.Identity(), Sizes.beside(name))
             if arithmetic == "graph"
             else _text_tower(name, self.pad)
         )
@@ -147,11 +147,12 @@ class ClapTextEncoder(Encoder):
         self.compute_in(arithmetic)
         self.dim = sizes.dim
 
-    def _lengths(self, ids: Int[Tensor, "step token"]) -> Int[Tensor, " step"]:
+    def lengths(self, ids: Int[Tensor, "step token"]) -> Int[Tensor, " step"]:
+        """Tokens of each text, start and end included."""
         return (ids != self.pad).sum(dim=1)
 
     def prepare(self, texts: list[str]) -> Int[Tensor, "step token"]:
-        """Token ids, cut at 77 and padded to the longest text."""
+        """Token ids, cut at 77 and padded to the width of the longest text."""
         return tokenize(self.tokenizer, texts, MAX_TOKENS)
 
     def count_cut(self, texts: list[str]) -> int:

@@ -24,6 +24,8 @@ from trichord.types import Arithmetic, Pooling
 from trichord.types.tensors import Features, Padded
 
 MAX_TOKENS = 77
+WIDTH_STEP = 8
+"""Texts are padded to a multiple of so many tokens, so that few widths stand for all lengths."""
 
 
 class ClipTextEncoder(Encoder):
@@ -53,7 +55,7 @@ class ClipTextEncoder(Encoder):
             UserError: No such model.
         """
         trunk, head, sizes = (
-            (Graph(name, self._lengths), nn.Identity(), Sizes.beside(name))
+            (Graph(name, self.lengths), nn.Identity(), Sizes.beside(name))
             if arithmetic == "graph"
             else _text_tower(name, tokens)
         )
@@ -67,11 +69,12 @@ class ClipTextEncoder(Encoder):
         self.compute_in(arithmetic)
         self.dim = sizes.dim
 
-    def _lengths(self, ids: Int[Tensor, "step token"]) -> Int[Tensor, " step"]:
+    def lengths(self, ids: Int[Tensor, "step token"]) -> Int[Tensor, " step"]:
+        """Tokens of each text, start and end included."""
         return lengths(ids, self.end)
 
     def prepare(self, texts: list[str]) -> Int[Tensor, "step token"]:
-        """Token ids, cut at the tower's length (77 for CLIP) and padded to the longest text."""
+        """Token ids, cut at the tower's length (77 for CLIP), padded to the width of the longest text."""
         return tokenize(self.tokenizer, texts, self.max_tokens)
 
     def count_cut(self, texts: list[str]) -> int:
@@ -81,7 +84,7 @@ class ClipTextEncoder(Encoder):
     def words(self, texts: list[str]) -> list[Int[Tensor, " token"]]:
         """Token ids of each text, start and end included, cut at the tower's length."""
         ids = tokenize(self.tokenizer, texts, self.max_tokens)
-        counts = lengths(ids, self.end).tolist()
+        counts = self.lengths(ids).tolist()
         return [row[:count] for row, count in zip(ids, counts, strict=True)]
 
     @property
@@ -97,7 +100,7 @@ class ClipTextEncoder(Encoder):
         ids, there = inputs.values[:, 0], inputs.mask.any(dim=1)
         longest = ids.shape[1]
         step = torch.arange(longest, device=ids.device)
-        mask = (step < lengths(ids, self.end)[:, None]) & there[:, None]
+        mask = (step < self.lengths(ids)[:, None]) & there[:, None]
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.trunk_trains):
             features = self.read_steps(ids[there])
         values = features.new_zeros((*mask.shape, self.width))
@@ -162,10 +165,16 @@ def lengths(ids: Int[Tensor, "step token"], end: int) -> Int[Tensor, " step"]:
 
 
 def tokenize(tokenizer: Any, texts: list[str], longest: int) -> Int[Tensor, "step token"]:
-    """Token ids of a `transformers` tokenizer, cut and padded."""
-    return tokenizer(
-        texts, truncation=True, max_length=longest, padding="longest", return_tensors="pt"
-    )["input_ids"]
+    """Token ids of a `transformers` tokenizer, cut, and padded to the width of the longest."""
+    found = tokenizer(texts, truncation=True, max_length=longest)
+    width = padded_width(max(map(len, found["input_ids"])), longest)
+    padded = tokenizer.pad(found, padding="max_length", max_length=width, return_tensors="pt")
+    return padded["input_ids"]
+
+
+def padded_width(count: int, longest: int) -> int:
+    """Tokens that a text of so many is padded to, where it is read beside texts of its own width."""
+    return min(longest, -(-count // WIDTH_STEP) * WIDTH_STEP)
 
 
 def count_longer(tokenizer: Any, texts: list[str], longest: int) -> int:

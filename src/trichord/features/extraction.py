@@ -9,6 +9,7 @@ from itertools import groupby, islice
 import torch
 from torch import Tensor
 
+from trichord.encoders.clip import padded_width
 from trichord.encoders.encoder import Encoder
 from trichord.features.source import portions, sound_of
 from trichord.features.store import IMPORTED, FeatureFolder, FeatureRow, FeatureTable
@@ -70,11 +71,9 @@ def extract_texts(
     for name, tower in towers.items():
         table = folder.table(name, tower)
         done = table.origins(texts)
-        # By length: a portion is padded to its longest text, and the tower reads the padding too.
-        todo = sorted((text for text in dict.fromkeys(texts) if text not in done), key=len)
-        some = ([todo[i] for i in rows] for rows in portions(len(todo), TEXTS_AT_ONCE))
+        todo = [text for text in dict.fromkeys(texts) if text not in done]
         with _readers(model.device) as readers, Overlap() as overlap:
-            prepared = overlap.ahead(((part, tower.prepare(part)) for part in some), 2)
+            prepared = overlap.ahead(_of_one_width(tower, todo), 2)
             reading = side_by_side(partial(_read_texts, tower, model.device), prepared, readers)
             read = overlap.ahead(reading, TEXT_PARTS)
             while parts := list(islice(read, TEXT_PARTS)):
@@ -147,6 +146,29 @@ def _readers(device: torch.device) -> Generator[int]:
         yield readers
     finally:
         torch.set_num_threads(threads)
+
+
+def _of_one_width(tower: TextEncoder, texts: list[str]) -> Iterator[tuple[list[str], Tensor]]:
+    """Portions of texts with their token ids, each of texts that are padded alike.
+
+    A tower reads padding too: beside texts of any length it would be half of all. And what a text is
+    read beside no longer moves its features' last bits.
+    """
+    waiting: dict[int, list[tuple[str, Tensor]]] = {}
+    for rows in portions(len(texts), TEXTS_AT_ONCE):
+        some = [texts[i] for i in rows]
+        ids = tower.prepare(some)
+        for text, row, count in zip(some, ids, tower.lengths(ids).tolist(), strict=True):
+            width = padded_width(count, tower.max_tokens)
+            alike = waiting.setdefault(width, [])
+            alike.append((text, row[:width]))
+            if len(alike) == TEXTS_AT_ONCE:
+                yield _together(waiting.pop(width))
+    yield from map(_together, waiting.values())
+
+
+def _together(texts: list[tuple[str, Tensor]]) -> tuple[list[str], Tensor]:
+    return [text for text, _ in texts], torch.stack([ids for _, ids in texts])
 
 
 def _read_texts(
