@@ -56,8 +56,8 @@ fix: $(VENV)/.dev ## Mend what a machine can mend
 docs: $(VENV)/.dev ## Read the documentation at http://127.0.0.1:8000
 	$(BIN)/zensical serve
 
-bench: $(VENV)/.dev ## Measure the quick ones: decoding, loss, cached gradients, ranks
-	$(BIN)/python benchmarks/decode.py media
+bench: $(VENV)/.dev ## Measure the quick ones: decoding (MEDIA=folder of real files too), loss, cached gradients, ranks
+	$(BIN)/python benchmarks/decode.py $(MEDIA)
 	$(BIN)/python benchmarks/loss.py
 	$(BIN)/python benchmarks/cached_gradients.py
 	$(BIN)/python benchmarks/ranks.py

@@ -1,9 +1,9 @@
 """Processor time of one `Decoder` worker beside bare PyAV loops that give the same arrays.
 
-    python benchmarks/decode.py DATA_DIR [MOVIES_DIR]
+    python benchmarks/decode.py [DATA_DIR [MOVIES_DIR]]
 
-DATA_DIR holds folders of real media; MOVIES_DIR keeps the movies rendered here (default: a
-temporary folder).
+DATA_DIR holds folders of real media, without it only movies rendered here are decoded (and the result is
+called decode-rendered); MOVIES_DIR keeps these (default: a temporary folder).
 
 Protocol: every file whose probe is usable, and rendered movies with long groups of pictures; 12
 frames at bin centres with a short side of 224 and 16 kHz mono sound of the whole file; of the long
@@ -188,11 +188,11 @@ def spent(decoder: Decoder, way: Callable[[], object]) -> tuple[float, float]:
     return here + child_seconds(decoder) - child, here
 
 
-def jobs_of(data: Path, movies: Path, decoder: Decoder) -> list[Job]:
+def jobs_of(data: Path | None, movies: Path, decoder: Decoder) -> list[Job]:
     whole = DecodePlan(frames=FRAMES, rates=(RATE,))
     found = [
         (path, whole)
-        for folder, most in FOLDERS.items()
+        for folder, most in (FOLDERS.items() if data else ())
         for path in sorted(p for p in (data / folder).glob("*") if p.is_file())[:most]
     ]
     for movie in (*LONG_GROUPS, TEN_MINUTES):
@@ -269,13 +269,14 @@ def best(least: dict[str, float], *names: str) -> float:
 
 
 def main() -> None:
-    data = Path(sys.argv[1])
+    data = Path(sys.argv[1]) if len(sys.argv) > 1 else None
     with tempfile.TemporaryDirectory() as scratch, Decoder(1) as decoder:
-        movies = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(scratch)
+        movies = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(scratch) / "rendered"
+        movies.mkdir(exist_ok=True)
         files = measured(jobs_of(data, movies, decoder), decoder)
     ratios = [file["ratio"] for file in files.values()]
     record(
-        "decode",
+        "decode" if data else "decode-rendered",
         {
             "protocol": " ".join(__doc__.split("Protocol: ")[1].split()),
             "files": len(files),
