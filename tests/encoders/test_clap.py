@@ -87,3 +87,10 @@ def test_claps_own_text_tower_gives_its_vectors(tiny_towers):
         expected = model.get_text_features(**text.tokenizer([one], return_tensors="pt"))
         torch.testing.assert_close(row, expected.pooler_output[0], atol=1e-5, rtol=0)
     assert text.count_cut(["bell " * 90]) == 1
+
+
+def test_a_text_that_holds_the_paddings_sign_keeps_its_end(tiny_towers):
+    text = ClapTextEncoder(str(tiny_towers / "clap"))
+    p = text.pad
+    ids = torch.tensor([[0, 5, p, 6, 2, p], [0, 5, 2, p, p, p], [0, 5, 6, 7, 8, 2]])
+    assert text.lengths(ids).tolist() == [5, 3, 6]

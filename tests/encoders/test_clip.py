@@ -34,6 +34,12 @@ def test_text_vectors_are_those_of_transformers_whatever_the_padding(text, tiny_
         torch.testing.assert_close(row, expected / expected.norm(), atol=1e-5, rtol=0)
 
 
+def test_a_text_ends_at_its_first_end_or_with_its_last_token(text):
+    end, word = text.end, text.end + 5
+    ids = torch.tensor([[word, word, end, end], [word, word, word, end], [word] * 4])
+    assert text.lengths(ids).tolist() == [3, 4, 4]
+
+
 TEXTS = ["a red ball", "bell", "a low bell rings slowly on the beach and someone says good morning"]
 
 

@@ -40,7 +40,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 """Name to the module that holds it, imported only when it is called, and one line of help."""
 
 
-SMALL_PRODUCTS = {"caption", "demo", "extract", "index", "search", "train"}
+SMALL_PRODUCTS = {"caption", "demo", "extract", "index", "search"}
 """Commands whose matrices are so small in NumPy, a text's or a spectrogram's, that its threads would only
 wait for one another, and hold cores that decoders and torch could use."""
 

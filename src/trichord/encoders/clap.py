@@ -148,8 +148,8 @@ class ClapTextEncoder(Encoder):
         self.dim = sizes.dim
 
     def lengths(self, ids: Int[Tensor, "step token"]) -> Int[Tensor, " step"]:
-        """Tokens of each text, start and end included."""
-        return (ids != self.pad).sum(dim=1)
+        """Tokens of each text, start and end included; one may hold the padding's sign in words."""
+        return ids.shape[1] - (ids != self.pad).flip(1).int().argmax(dim=1)
 
     def prepare(self, texts: list[str]) -> Int[Tensor, "step token"]:
         """Token ids, cut at 77 and padded to the width of the longest text."""

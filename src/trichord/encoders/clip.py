@@ -160,8 +160,9 @@ def tidied(text: str) -> str:
 
 
 def lengths(ids: Int[Tensor, "step token"], end: int) -> Int[Tensor, " step"]:
-    """Tokens of each text up to its first end of text, that one included."""
-    return (ids == end).int().argmax(dim=1) + 1
+    """Tokens of each text up to its first end of text, that one included; all where it has none."""
+    ends = ids == end
+    return torch.where(ends.any(dim=1), ends.int().argmax(dim=1) + 1, ids.shape[1])
 
 
 def tokenize(tokenizer: Any, texts: list[str], longest: int) -> Int[Tensor, "step token"]:

@@ -27,7 +27,7 @@ class PlainGraph(PlainText):
     def _length(self, ids: Tokens) -> int:
         """Tokens of a text without what pads it."""
         if self.source.end is None:
-            return int((ids != self.source.pad).sum())
+            return int(np.flatnonzero(ids != self.source.pad)[-1]) + 1  # one may stand in words
         return int((ids == self.source.end).argmax()) + 1
 
     @cached_property
