@@ -167,10 +167,11 @@ def lengths(ids: Int[Tensor, "step token"], end: int) -> Int[Tensor, " step"]:
 
 def tokenize(tokenizer: Any, texts: list[str], longest: int) -> Int[Tensor, "step token"]:
     """Token ids of a `transformers` tokenizer, cut, and padded to the width of the longest."""
-    found = tokenizer(texts, truncation=True, max_length=longest)
-    width = padded_width(max(map(len, found["input_ids"])), longest)
-    padded = tokenizer.pad(found, padding="max_length", max_length=width, return_tensors="pt")
-    return padded["input_ids"]
+    ids: Tensor = tokenizer(
+        texts, truncation=True, max_length=longest, padding="longest", return_tensors="pt"
+    )["input_ids"]
+    wider = padded_width(ids.shape[1], longest) - ids.shape[1]
+    return F.pad(ids, (0, wider), value=tokenizer.pad_token_id)
 
 
 def padded_width(count: int, longest: int) -> int:
