@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from queue import Empty, Queue
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import Any, Literal
 
 from trichord.bulk.shards import Part, Shard, read_part, shard_line
@@ -97,6 +97,8 @@ class Worker:
         self._environment = environment
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 (it lasts as long as the worker)
         self._closed = False
+        self._starting = Lock()
+        """Held so that closing finds every process that was started, and none starts after it."""
         self.process: subprocess.Popen[str] | None = None
 
     def carry_out(self, shard: Shard) -> Iterator[Part]:
@@ -125,7 +127,8 @@ class Worker:
 
     def close(self) -> None:
         """End the process at once; no other is started."""
-        self._closed = True
+        with self._starting:
+            self._closed = True
         self.kill()
         self._complaints.close()
 
@@ -144,22 +147,23 @@ class Worker:
                 continue
 
     def _running(self) -> "subprocess.Popen[str]":
-        if self._closed:
-            raise DiedError("it was closed")
-        if self.process is None:
-            self._complaints.seek(0)
-            self._complaints.truncate()
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", BOOT, ROOT],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._complaints,
-                text=True,
-                encoding="utf-8",
-                env=self._environment,
-                start_new_session=True,  # Ctrl-C is for the parent, which ends its workers itself
-            )
-        return self.process
+        with self._starting:
+            if self._closed:
+                raise DiedError("it was closed")
+            if self.process is None:
+                self._complaints.seek(0)
+                self._complaints.truncate()
+                self.process = subprocess.Popen(
+                    [sys.executable, "-c", BOOT, ROOT],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=self._complaints,
+                    text=True,
+                    encoding="utf-8",
+                    env=self._environment,
+                    start_new_session=True,  # Ctrl-C is for the parent, which ends its workers itself
+                )
+            return self.process
 
     def _died(self) -> DiedError:
         process = self.process
