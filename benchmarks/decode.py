@@ -272,7 +272,7 @@ def main() -> None:
     data = Path(sys.argv[1]) if len(sys.argv) > 1 else None
     with tempfile.TemporaryDirectory() as scratch, Decoder(1) as decoder:
         movies = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(scratch) / "rendered"
-        movies.mkdir(exist_ok=True)
+        movies.mkdir(parents=True, exist_ok=True)
         files = measured(jobs_of(data, movies, decoder), decoder)
     ratios = [file["ratio"] for file in files.values()]
     record(

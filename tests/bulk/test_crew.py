@@ -3,6 +3,8 @@
 import os
 import random
 import signal
+import subprocess
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -94,6 +96,32 @@ def test_a_mistake_of_the_user_ends_all_at_once(play):
     with Crew(2) as crew, pytest.raises(UserError, match="the disk is full"):
         play(crew, "endless", "mistake", "a")
     assert time.monotonic() - begun < 60
+
+
+def test_a_worker_that_is_only_starting_is_ended_too(play, monkeypatch):
+    starting, allowed, start = threading.Event(), threading.Event(), subprocess.Popen
+
+    def slowly(*given, **options):
+        starting.set()
+        assert allowed.wait(60)
+        return start(*given, **options)
+
+    def work():
+        with pytest.raises(module.DiedError, match="it was closed"):
+            list(worker.carry_out(shard))
+
+    monkeypatch.setattr(module.subprocess, "Popen", slowly)
+    shard = replace(Extraction(towers=Towers(), features="", made_by={}), texts=("endless",))
+    worker = module.Worker(dict(os.environ))
+    working, closing = threading.Thread(target=work), threading.Thread(target=worker.close)
+    working.start()
+    assert starting.wait(60)
+    closing.start()
+    time.sleep(0.2)
+    allowed.set()
+    for thread in (closing, working):
+        thread.join(60)
+        assert not thread.is_alive()
 
 
 def test_whoever_stops_listening_leaves_no_worker_behind(play, monkeypatch):

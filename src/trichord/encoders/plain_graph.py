@@ -28,7 +28,8 @@ class PlainGraph(PlainText):
         """Tokens of a text without what pads it."""
         if self.source.end is None:
             return int(np.flatnonzero(ids != self.source.pad)[-1]) + 1  # one may stand in words
-        return int((ids == self.source.end).argmax()) + 1
+        ends = np.flatnonzero(ids == self.source.end)
+        return int(ends[0]) + 1 if len(ends) else len(ids)
 
     @cached_property
     def _session(self) -> Any:

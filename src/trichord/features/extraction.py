@@ -152,7 +152,7 @@ def _of_one_width(tower: TextEncoder, texts: list[str]) -> Iterator[tuple[list[s
     """Portions of texts with their token ids, each of texts that are padded alike.
 
     A tower reads padding too: beside texts of any length it would be half of all. And what a text is
-    read beside no longer moves its features' last bits.
+    read beside hardly ever moves its features' last bits then; beside very few it still may.
     """
     waiting: dict[int, list[tuple[str, Tensor]]] = {}
     for rows in portions(len(texts), TEXTS_AT_ONCE):
