@@ -3,6 +3,7 @@
 Without a process group we are the only one, and everything here gives back what it was given.
 """
 
+import gc
 import os
 import socket
 import time
@@ -66,6 +67,7 @@ def joined(device: str) -> Generator[None]:
         together(lambda: None)  # who left at once would close what others still speak through
     finally:
         dist.destroy_process_group()
+        gc.collect()  # what lies in a cycle would keep the group, and its threads, beyond the end
 
 
 def _meeting_place(ours: int, count: int) -> Store:

@@ -7,7 +7,7 @@ from typing import TypeVar
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
@@ -42,13 +42,25 @@ def _shallow(module: Part) -> Part:
 
 def _spread(trunk: nn.Module, device: torch.device) -> nn.Module:
     """Each layer is gathered when its turn comes, and what is in none of them with the first."""
-    mesh = init_device_mesh(device.type, (ranks(),))
+    mesh = _mesh(device)
     stacks = [part for part in trunk.modules() if isinstance(part, nn.ModuleList)]
     for layer in [layer for stack in reversed(stacks) for layer in stack]:
         if any(True for _ in layer.parameters()):
             fully_shard(layer, mesh=mesh)
     fully_shard(trunk, mesh=mesh)
     return trunk
+
+
+def _mesh(device: torch.device) -> DeviceMesh:
+    """All processes in one row, which does not keep them together.
+
+    DTensor's caches never let go of a mesh, nor does a mesh of its process group, whose threads would
+    then outlive the interpreter: one that lays a tensor down as it ends aborts the process
+    (pytorch/pytorch#190489). A mesh finds its group by name just as well.
+    """
+    mesh = init_device_mesh(device.type, (ranks(),))
+    getattr(mesh, "_pg_registry", {}).clear()
+    return mesh
 
 
 def _read_at_once(encoder: Encoder) -> None:
