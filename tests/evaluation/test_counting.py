@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from trichord.evaluation import counting
-from trichord.evaluation.counting import TOLERANCE, count_wrong, error_bound
+from trichord.evaluation import counting, narrow
+from trichord.evaluation.counting import count_wrong
+from trichord.evaluation.narrow import TOLERANCE, error_bound
 from trichord.evaluation.scores import Products, ScoreMatrix
 
 DIM = 24
@@ -66,16 +67,27 @@ def test_counts_are_those_of_all_scores_in_float64(kind, shape, chunk):
     assert all(np.array_equal(*pair) for pair in zip(found, expected, strict=True))
 
 
-@pytest.mark.parametrize("few", [0, 1], ids=["all at once", "one by one"])
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("few", [0, 0.1, 1], ids=["all at once", "some of each", "one by one"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_counts_of_stretches_add_up_to_those_of_blocks(kind, few, monkeypatch):
+def test_counts_of_stretches_add_up_to_those_of_blocks(kind, few, threads, monkeypatch):
     monkeypatch.setattr(counting, "STRETCH", 16)
-    monkeypatch.setattr(counting, "FEW", few)
+    monkeypatch.setattr(narrow, "allotted", lambda: threads)
+    monkeypatch.setattr(narrow, "FEW", few)
     queries, gallery, answers = vectors(kind, 200, 170)
     scores = Products.cosines(queries, gallery)
     expected = reference(scores.queries @ scores.gallery.T, answers)
     found = counts(count_wrong(scores, answers, chunk=100))
     assert all(np.array_equal(*pair) for pair in zip(found, expected, strict=True))
+
+
+def test_what_goes_wrong_in_a_thread_is_raised(monkeypatch):
+    monkeypatch.setattr(counting, "STRETCH", 16)
+    monkeypatch.setattr(narrow, "allotted", lambda: 3)
+    monkeypatch.setattr(narrow.Room, "above", lambda *_: pytest.fail("seen"))
+    queries, gallery, answers = vectors("good", 100, 90)
+    with pytest.raises(pytest.fail.Exception, match="seen"):
+        count_wrong(Products.cosines(queries, gallery), answers)
 
 
 def test_scores_just_beside_the_tolerance_count_as_in_float64():
@@ -113,13 +125,13 @@ def test_of_rows_in_doubt_no_further_block_is_tried_in_float32(monkeypatch):
     queries, gallery, _ = vectors("useless", 64, 128)
     queries[:32], gallery[:64] = 1, 1
     tried = []
-    product = counting._Room.product
+    product = narrow.Room.product
 
-    def watched(room, narrow, rows, columns):
+    def watched(room, vectors, rows, columns):
         tried.append((rows.start, columns.start))
-        return product(room, narrow, rows, columns)
+        return product(room, vectors, rows, columns)
 
-    monkeypatch.setattr(counting._Room, "product", watched)
+    monkeypatch.setattr(narrow.Room, "product", watched)
     scores, answers = Products.cosines(queries, gallery), np.full(64, 100)
     answers[:32] = 0
     found = counts(count_wrong(scores, answers, chunk=32, queries=False))
@@ -131,14 +143,14 @@ def test_of_rows_in_doubt_no_further_block_is_tried_in_float32(monkeypatch):
 def test_no_block_is_larger_than_the_chunk(monkeypatch):
     """Memory does not grow with the number of scores."""
     sizes = []
-    product = counting._Room.product
+    product = narrow.Room.product
 
-    def watched(room, narrow, rows, columns):
-        block = product(room, narrow, rows, columns)
+    def watched(room, vectors, rows, columns):
+        block = product(room, vectors, rows, columns)
         sizes.append(block.size)
         return block
 
-    monkeypatch.setattr(counting._Room, "product", watched)
+    monkeypatch.setattr(narrow.Room, "product", watched)
     queries, gallery, answers = vectors("good", 300, 250)
     count_wrong(Products.cosines(queries, gallery), answers, chunk=50)
     assert len(sizes) == 6 * 5
@@ -152,8 +164,8 @@ def test_no_product_in_float32_is_further_off_than_its_bound(dim, kind):
     made = [rng.normal(size=(50, dim)) for _ in range(2)]
     wide = [np.abs(one) if kind == "one sign" else one for one in made]
     wide = [one / np.linalg.norm(one, axis=1, keepdims=True) for one in wide]
-    narrow = wide[0].astype(np.float32) @ wide[1].astype(np.float32).T
-    assert np.abs(narrow - wide[0] @ wide[1].T).max() <= error_bound(dim)
+    made = wide[0].astype(np.float32) @ wide[1].astype(np.float32).T
+    assert np.abs(made - wide[0] @ wide[1].T).max() <= error_bound(dim)
 
 
 def test_vectors_of_lengths_that_float32_cannot_multiply_are_multiplied_in_float64():
@@ -184,3 +196,11 @@ def test_what_is_not_asked_for_is_not_counted():
     counted = count_wrong(scores, answers, items=False)
     assert not counted.items.better.any()
     assert counted.queries.better.any()
+
+
+def test_items_that_are_right_for_no_query_need_not_be_looked_at():
+    queries, gallery, _ = vectors("useless", 40, 30)
+    scores, answers = Products.cosines(queries, gallery), np.full(40, 12)
+    expected = reference(scores.queries @ scores.gallery.T, answers)
+    found = counts(count_wrong(scores, answers, items=False, chunk=7))
+    assert all(np.array_equal(*pair) for pair in zip(found[2:], expected[2:], strict=True))

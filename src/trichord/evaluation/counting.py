@@ -6,7 +6,9 @@ has a bound, and only scores that lie within this bound of where they would coun
 again in float64. Where these are many (a collapsed model), the whole block is.
 
 A block serves both ways: along its rows the items that beat a query's right one are counted, and
-down its columns the queries that beat the right one of an item.
+down its columns the queries that beat the right one of an item. Queries and items are read in the
+order of their right scores, so that of most blocks few scores can matter either way, and one
+comparison with a single number finds them.
 """
 
 from dataclasses import dataclass
@@ -14,26 +16,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy import ndarray
 
-from trichord.evaluation.lines import WORD, Index, Lines, Mask, Places, spans
-from trichord.evaluation.scores import Products, Scores
-from trichord.types.arrays import Bool, Float, Float32, Int
-
-TOLERANCE = 1e-6
-"""Scores closer than this are tied: towers that run in float32 do not tell them apart."""
+from trichord.evaluation.lines import Index, Lines, Places, spans
+from trichord.evaluation.narrow import TOLERANCE, Look, Narrow, Room, Seen, slack_of, together
+from trichord.evaluation.scores import Arranged, Products, Scores
+from trichord.types.arrays import Bool, Float, Int
 
 CHUNK = 2048
 """Queries, and items, scored at once: 16 MiB of scores in float32."""
 
 STRETCH = 256
 """Rows of a block that are looked at together: they stay in a core's own cache for both ways."""
-FEW = 1 / 256
-"""Share of scores up to which a second look is quicker one by one than at all of them."""
-DOUBTFUL = 1 / 64
-"""Share of a block that is scored again pair by pair; beyond it, the block is quicker as a whole."""
-ROUND = 2.0**-24
-"""How far float32 is from a number, relative to it."""
-LENGTHS = (1e-6, 1e6)
-"""Of vectors that are multiplied in float32: squares of their numbers neither vanish nor overflow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +68,56 @@ def count_wrong(
         queries: Whether to count queries; zero else.
         chunk: Queries and items scored at once; changes memory, never the result.
     """
-    reading = _Reading(scores, answers, items=items, queries=queries)
-    narrow = _Narrow.of(scores)
-    for rows in spans(len(answers), chunk):
-        trusted = True
-        for columns in spans(scores.shape[1], chunk):
-            # Where one block leaves too much in doubt, the next one of these rows will.
-            trusted = reading.look(rows, columns, narrow if trusted else None)
-    return Counted(reading.score, reading.across.wrong(), reading.down.wrong())
+    score = scores.pairs(np.arange(len(answers)), answers)
+    what = _What(items, queries)
+    slack = slack_of(scores)
+    if slack is None or not isinstance(scores, Products):
+        return _Reading(scores, answers, score, what).through(None, chunk)
+    order = _Order.of(answers, score, scores.shape[1])
+    arranged = Arranged(scores, order.query, order.item)
+    reading = _Reading(arranged, order.answers(answers), score[order.query], what)
+    counted = reading.through(Narrow.of(arranged, slack), chunk)
+    return Counted(score, order.restored(counted.items), order.restored(counted.queries))
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """Queries by the score of their right item, and items by the best such score they are part of.
+
+    Attributes:
+        query: Which one stands at each place.
+        item: Likewise.
+    """
+
+    query: Index
+    item: Index
+
+    @classmethod
+    def of(cls, answers: Index, score: Float[ndarray, " query"], items: int) -> "_Order":
+        """The highest first; items that are right for no query last."""
+        best = np.full(items, -np.inf)
+        np.maximum.at(best, answers, score)
+        return cls(np.argsort(-score, kind="stable"), np.argsort(-best, kind="stable"))
+
+    def answers(self, answers: Index) -> Index:
+        """At which place the right item stands, for the query at each place."""
+        place = np.empty(len(self.item), np.int64)
+        place[self.item] = np.arange(len(place))
+        return place[answers[self.query]]
+
+    def restored(self, wrong: Wrong) -> Wrong:
+        """Counts of the queries at each place, in the queries' own order."""
+        better, tied = np.empty_like(wrong.better), np.empty_like(wrong.tied)
+        better[self.query], tied[self.query] = wrong.better, wrong.tied
+        return Wrong(better, tied)
+
+
+@dataclass(frozen=True, slots=True)
+class _What:
+    """Whether wrong items are counted, and whether the queries that an item is wrong for."""
+
+    items: bool
+    queries: bool
 
 
 class _Tally:
@@ -97,81 +131,59 @@ class _Tally:
         return Wrong(self.better, self.above - self.better)
 
 
-@dataclass(frozen=True, slots=True)
-class _Narrow:
-    """Products of vectors in float32, and by how much they may be wrong."""
-
-    queries: Float32[ndarray, "query dim"]
-    gallery: Float32[ndarray, "item dim"]
-    slack: float
-
-    @classmethod
-    def of(cls, scores: Scores) -> "_Narrow | None":
-        """The products; None where scores are none, or vectors so long or short that they overflow."""
-        if not isinstance(scores, Products) or not all(scores.shape):
-            return None
-        longest = 1.0
-        for vectors in (scores.queries, scores.gallery):
-            length = np.sqrt(np.einsum("rd,rd->r", vectors, vectors).max())
-            if not LENGTHS[0] <= length <= LENGTHS[1]:
-                return None
-            longest *= float(length)
-        narrow = (one.astype(np.float32) for one in (scores.queries, scores.gallery))
-        return cls(*narrow, slack=error_bound(scores.queries.shape[1]) * longest)
-
-
-def error_bound(dim: int) -> float:
-    """How far an inner product in float32 may be from the true one, for vectors of length 1.
-
-    Either vector is rounded, 2u + u² by Cauchy and Schwarz, and `dim` products are added in any
-    order, fused or not: γ = dim·u / (1 - dim·u) (Higham, Accuracy and Stability of Numerical
-    Algorithms, 2nd ed., section 3.1). The last term stands for numbers too small for float32.
-    """
-    if dim * ROUND >= 0.5:
-        return np.inf
-    added = dim * ROUND / (1 - dim * ROUND)
-    return added * (1 + ROUND) ** 2 + 2 * ROUND + ROUND**2 + dim * 1e-30
-
-
 class _Reading:
     """What the blocks that were looked at so far have shown."""
 
     def __init__(
-        self, scores: Scores, answers: Int[ndarray, " query"], *, items: bool, queries: bool
+        self,
+        scores: Scores | Arranged,
+        answers: Int[ndarray, " query"],
+        score: Float[ndarray, " query"],
+        what: _What,
     ) -> None:
-        self.scores, self.answers = scores, answers
-        self.score = scores.pairs(np.arange(len(answers)), answers)
-        self.items, self.queries = items, queries
+        self.scores, self.answers, self.score, self.what = scores, answers, score, what
         self.across, self.down = _Tally(len(answers)), _Tally(len(answers))
-        self.room = _Room()
         self._places = Places.of(answers)
 
-    def look(self, rows: slice, columns: slice, narrow: _Narrow | None) -> bool:
-        """Count in one more block, by products in float32 if there are any; whether they were trusted."""
-        lines = [Lines(np.arange(rows.start, rows.stop), columns=False)] if self.items else []
-        lines += self._places.layers(columns) if self.queries else []
-        block = _Block(self.scores, self.answers, self.score, rows, columns, self.room)
+    def through(self, narrow: Narrow | None, chunk: int) -> Counted:
+        """All blocks, by products in float32 if there are any."""
+        with Room() as room:
+            for rows in spans(len(self.answers), chunk):
+                trusted = narrow
+                for columns in spans(self.scores.shape[1], chunk):
+                    block = _Block(self.scores, self.answers, self.score, rows, columns, room)
+                    # Where one block leaves too much in doubt, the next one of these rows will.
+                    trusted = self._look(block, trusted)
+        return Counted(self.score, self.across.wrong(), self.down.wrong())
+
+    def _look(self, block: "_Block", narrow: Narrow | None) -> Narrow | None:
+        """Count in one more block; gives the products in float32 if they were trusted."""
+        whole = Lines(np.arange(block.rows.start, block.rows.stop), columns=False)
+        lines = [whole] if self.what.items else []
+        lines += self._places.layers(block.columns) if self.what.queries else []
+        if not lines:
+            return narrow
         found = None if narrow is None else block.narrowly(lines, narrow)
-        trusted = found is not None
         if found is None:
+            narrow = None
             found = block.widely(lines)
         for one, (better, above) in zip(lines, found, strict=True):
             tally = self.down if one.columns else self.across
             tally.better[one.query] += better
             tally.above[one.query] += above
-        return trusted
+        return narrow
 
 
 @dataclass(frozen=True, slots=True)
 class _Block:
     """A stretch of queries against a stretch of items."""
 
-    scores: Scores
+    scores: Scores | Arranged
     answers: Int[ndarray, " query"]
     score: Float[ndarray, " query"]
     rows: slice
     columns: slice
-    room: "_Room"
+    room: "Room"
 
     def widely(self, lines: list[Lines]) -> list[tuple[Index, Index]]:
         """How many of each line are better than its right one, and how many better or the same."""
@@ -185,23 +197,33 @@ class _Block:
             found.append((better, one.count(self.room.above(0, part, one.beside(same)))))
         return found
 
-    def narrowly(self, lines: list[Lines], narrow: _Narrow) -> list[tuple[Index, Index]] | None:
+    def narrowly(self, lines: list[Lines], narrow: Narrow) -> list[tuple[Index, Index]] | None:
         """The same by products in float32; None where too many scores are in doubt."""
         block = self._hidden(self.room.product(narrow, self.rows, self.columns))
-        looks = [_Look.of(one, self.score[one.query], narrow.slack) for one in lines]
-        for rows in spans(len(block), STRETCH):
-            for look in looks:
-                if not look.compare(block[rows], rows, self.room):
-                    return None
-        return [self._settled(look) for look in looks]
+        looks = [Look.of(one, self.score[one.query], narrow.slack) for one in lines]
 
-    def _settled(self, look: "_Look") -> tuple[Index, Index]:
-        row, column = (np.concatenate(places) for places in zip(*look.doubtful, strict=True))
-        line = column if look.lines.columns else row
+        def look(rows: slice) -> list[Seen | None]:
+            return together(looks, block[rows], rows, self.room)
+
+        stretches = self.room.each(look, list(spans(len(block), STRETCH)))
+        found: list[tuple[Index, Index]] = []
+        for one, parts in zip(looks, zip(*stretches, strict=True), strict=True):
+            seen = [part for part in parts if part is not None]
+            if len(seen) < len(parts):
+                return None
+            found.append(self._settled(one, seen))
+        return found
+
+    def _settled(self, look: "Look", seen: "list[Seen]") -> tuple[Index, Index]:
+        columns = look.lines.columns
+        parts = [one.better for one in seen]
+        sure: Index = np.sum(parts, axis=0) if columns else np.concatenate(parts)
+        row = np.concatenate([one.row for one in seen])
+        column = np.concatenate([one.column for one in seen])
+        line = column if columns else row
         beats, ties = self._again(look.lines, row, column)
-        size = len(look.better)
-        above = look.better + np.bincount(line[beats | ties], minlength=size)
-        return look.better + np.bincount(line[beats], minlength=size), above
+        above = sure + np.bincount(line[beats | ties], minlength=len(sure))
+        return sure + np.bincount(line[beats], minlength=len(sure)), above
 
     def _again(
         self, lines: Lines, row: Index, column: Index
@@ -219,95 +241,3 @@ class _Block:
         here = np.flatnonzero((right >= 0) & (right < block.shape[1]))
         block[here, right[here]] = -np.inf
         return block
-
-
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """What products in float32 say of some lines of a block.
-
-    Attributes:
-        lines: Of the block.
-        high: Above which a product is surely better, for each line.
-        low: Not above which it is surely worse.
-        better: How many of each line surely are.
-        doubtful: Rows and columns of those between, by stretches of rows.
-    """
-
-    lines: Lines
-    high: Float32[ndarray, " line"]
-    low: Float32[ndarray, " line"]
-    better: Index
-    doubtful: list[tuple[Index, Index]]
-
-    @classmethod
-    def of(cls, lines: Lines, right: Float[ndarray, " line"], slack: float) -> "_Look":
-        """Nothing yet, but the limits: away from one another, by as much as numbers were rounded."""
-        high = (right + (TOLERANCE + slack)).astype(np.float32)
-        low = (right - (TOLERANCE + slack)).astype(np.float32)
-        down = np.float32(-np.inf)
-        low = np.nextafter(np.nextafter(low, down), down)  # once more for "at least"
-        return cls(lines, np.nextafter(high, -down), low, np.zeros(len(right), np.int64), [])
-
-    def compare(
-        self, stretch: Float32[ndarray, "_row _column"], rows: slice, room: "_Room"
-    ) -> bool:
-        """Count what is surely better in some rows of the block; whether few enough are in doubt."""
-        here = slice(None) if self.lines.columns else rows
-        part = self.lines.of(stretch)
-        high, low = self.lines.beside(self.high[here]), self.lines.beside(self.low[here])
-        maybe = room.above(0, part, low)
-        if np.count_nonzero(maybe) <= FEW * maybe.size:
-            row, column = _places(maybe)
-            line = column if self.lines.columns else row
-            surely = part[row, column] > high.ravel()[line]
-            self.better[here] += np.bincount(line[surely], minlength=high.size)
-            row, column = row[~surely], column[~surely]
-        else:
-            surely = room.above(1, part, high)
-            self.better[here] += self.lines.count(surely)
-            between = np.logical_xor(maybe, surely, out=maybe)
-            if np.count_nonzero(between) > DOUBTFUL * part.size:
-                return False
-            row, column = _places(between)
-        self.doubtful.append((row + rows.start, column))
-        return True
-
-
-def _places(mask: Mask) -> tuple[Index, Index]:
-    """Rows and columns of what is true; by far quicker than of a mask in two dimensions."""
-    return np.divmod(np.flatnonzero(mask), mask.shape[1])
-
-
-class _Room:
-    """Memory that every block uses again: the system takes as long to give it as a look at it does."""
-
-    def __init__(self) -> None:
-        self._product = np.empty(0, np.float32)
-        self._masks = [np.empty(0, np.bool_), np.empty(0, np.bool_)]
-
-    def product(
-        self, narrow: _Narrow, rows: slice, columns: slice
-    ) -> Float32[ndarray, "row column"]:
-        """A block of products, until the next one."""
-        queries, gallery = narrow.queries[rows], narrow.gallery[columns]
-        size = len(queries) * len(gallery)
-        if len(self._product) < size:
-            self._product = np.empty(size, np.float32)
-        block = self._product[:size].reshape(len(queries), len(gallery))
-        return np.matmul(queries, gallery.T, out=block)
-
-    def above(
-        self,
-        number: int,
-        part: Float[ndarray, "row column"],
-        limit: Float[ndarray, "_row _column"],
-    ) -> Mask:
-        """Which scores are above their limit; columns are filled up to whole words with false."""
-        rows, width = part.shape
-        full = width + -width % WORD
-        if len(self._masks[number]) < rows * full:
-            self._masks[number] = np.empty(rows * full, np.bool_)
-        mask = self._masks[number][: rows * full].reshape(rows, full)
-        mask[:, width:] = False
-        np.greater(part, limit, out=mask[:, :width])
-        return mask

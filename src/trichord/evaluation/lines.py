@@ -57,6 +57,19 @@ class Lines:
                 total += sums.reshape(-1, WORD).sum(axis=1, dtype=np.int64)
         return total[: len(self.query)] if self.columns else total
 
+    def numbered(self, column: Index, width: int) -> tuple[slice | Bool[ndarray, " _"], Index]:
+        """Which of some columns of a block belong to these lines, and as what they are counted there.
+
+        Of rows all columns do, and keep their number.
+        """
+        if self.place is None:
+            return slice(None), column
+        number = np.full(width, -1)
+        number[self.place] = np.arange(len(self.place))
+        number = number[column]
+        ours = number >= 0
+        return ours, number[ours]
+
     def placed(self, row: Index, column: Index) -> tuple[Index, Index]:
         """Where in the block a row and a column of these lines stand."""
         return (row, column) if self.place is None else (row, self.place[column])

@@ -13,8 +13,8 @@ from numpy import ndarray
 
 from trichord.types.arrays import Float, Int, Shaped
 
-PAIRS_AT_ONCE = 2048
-"""Pairs multiplied at once: 16 MiB of vectors of 512 dimensions."""
+PAIRS_AT_ONCE = 512
+"""Pairs multiplied at once: 4 MiB of vectors of 512 dimensions."""
 
 
 @runtime_checkable
@@ -82,6 +82,37 @@ class Products:
     def turned(self, items: Int[ndarray, " chosen"] | None = None) -> "Products":
         """See `Scores`."""
         return Products(self.gallery if items is None else self.gallery[items], self.queries)
+
+
+@dataclass(frozen=True, slots=True)
+class Arranged:
+    """Products of the same vectors in another order; of the vectors no copy is made.
+
+    Attributes:
+        products: In their own order.
+        query: Which one stands at each place.
+        item: Likewise.
+    """
+
+    products: Products
+    query: Int[ndarray, " query"]
+    item: Int[ndarray, " item"]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """See `Scores`."""
+        return len(self.query), len(self.item)
+
+    def block(self, queries: slice, items: slice) -> Float[ndarray, "query item"]:
+        """See `Scores`."""
+        left, right = self.products.queries, self.products.gallery
+        return left[self.query[queries]] @ right[self.item[items]].T
+
+    def pairs(
+        self, queries: Int[ndarray, " pair"], items: Int[ndarray, " pair"]
+    ) -> Float[ndarray, " pair"]:
+        """See `Scores`."""
+        return self.products.pairs(self.query[queries], self.item[items])
 
 
 @dataclass(frozen=True, slots=True)
