@@ -15,6 +15,7 @@ from trichord.cli.sources import source_of
 from trichord.cli.training import Training, lost, train_chosen
 from trichord.config import Draw, Experiment, Stage
 from trichord.corpora.manifest import write_manifest
+from trichord.encoders import held
 from trichord.features.extraction import extract_media, extract_texts
 from trichord.features.source import FeatureSource, MediaSource, MixedSource
 from trichord.features.store import FeatureFolder
@@ -107,6 +108,26 @@ def test_seeds_that_train_side_by_side_are_those_that_train_alone(
     said = capsys.readouterr().out
     assert f"{tmp_path}/seed-0: " in said
     assert f"{tmp_path}/seed-1: " in said
+
+
+def test_seeds_and_their_reports_read_each_tower_once_a_command(
+    whole, small_world, command, tmp_path, monkeypatch
+):
+    run, line = whole  # read all of it anew
+    read = []
+    load = held.load
+    monkeypatch.setattr(
+        held, "load", lambda kind, *a, **o: (read.append(kind), load(kind, *a, **o))[1]
+    )
+    for asked in (
+        f"{line} {tmp_path} {FEW} --seeds 0 1 --at-once 1",
+        f"evaluate {tmp_path} {small_world}/clips.jsonl --resamples 10",
+    ):
+        read.clear()
+        assert command(asked) == 0
+        assert len(read) == len(set(read)) >= 5
+    one, other = (each.load().state_dict() for each in (Run(tmp_path / "seed-0"), run))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
 
 
 def test_no_seed_trains_beside_another_on_a_gpu(whole, small_world, command, tmp_path, monkeypatch):

@@ -188,6 +188,7 @@ def carry_out(
     extent: Extent,
 ) -> None:
     """Train each row on each seed, measure it, and write table, JSON and figure."""
+    from trichord.encoders.held import towers_held
     from trichord.evaluation.ablation import Ablation, draw_rows, table, variant, write_ablation
 
     variants = []
@@ -196,9 +197,10 @@ def carry_out(
         place = directory / row.name.replace(" ", "").replace("+", "")
         measured = []
         for seed in extent.seeds:
-            run = train_row(row, seed, manifest, pretraining, place, extent)
-            # Always anew: a report that lies there may be of other clips or options.
-            evaluate([str(run), str(manifest), "--device", extent.device])
+            with towers_held():
+                run = train_row(row, seed, manifest, pretraining, place, extent)
+                # Always anew: a report that lies there may be of other clips or options.
+                evaluate([str(run), str(manifest), "--device", extent.device])
             measured.append(report_of(run))
         protocols[measured[0].protocol.line()] = None
         variants.append(variant(row.name, measured, row.tasks))

@@ -60,11 +60,14 @@ def demo(arguments: list[str]) -> None:
             directory: Where everything goes.
             size: How much of it.
         """
+        from trichord.encoders.held import towers_held
+
         begun = time.monotonic()
-        for title, lines in chapters(directory, size):
-            out.rule(title, align="left")
-            for line in lines:
-                carry_out(line)
+        with towers_held():
+            for title, lines in chapters(directory, size):
+                out.rule(title, align="left")
+                for line in lines:
+                    carry_out(line)
         out.rule("Done", align="left")
         out.print(f"{(time.monotonic() - begun) / 60:.1f} minutes. What to look at:")
         out.print(f"  {directory}/comparison.png, and {directory}/search-1.png ... search-5.png")

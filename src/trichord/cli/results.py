@@ -55,6 +55,7 @@ def measure_runs(paths: Sequence[Path], manifest: Path, chosen: Measurement) -> 
 
     from trichord.checkpoint import Run
     from trichord.corpora.manifest import read_manifest, select
+    from trichord.encoders.held import towers_held
     from trichord.evaluation.named import clips_of
     from trichord.media import Decoder
 
@@ -62,7 +63,7 @@ def measure_runs(paths: Sequence[Path], manifest: Path, chosen: Measurement) -> 
     clips = clips_of(chosen.protocol, known) if chosen.protocol else select(known, chosen.split)
     held = [Run(path) for path in paths]
     writers = [one for one in held if one.experiment().model.captioner is not None]
-    with Decoder() as decoder:
+    with Decoder() as decoder, towers_held():
         for run in writers:
             _measure_captions(run, clips, manifest, chosen, decoder, alone=len(held) == 1)
         if len(writers) == len(held):

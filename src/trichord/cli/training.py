@@ -174,6 +174,7 @@ def train_chosen(chosen: Training) -> None:
     from trichord.checkpoint import fresh_model
     from trichord.corpora.manifest import read_manifest
     from trichord.distributed import agreed, ranks, together
+    from trichord.encoders.held import towers_held
     from trichord.media import Decoder
     from trichord.training.neighbours import Neighbours
 
@@ -183,7 +184,7 @@ def train_chosen(chosen: Training) -> None:
         return
     apart: list[tuple[Run, Experiment]] = []
     neighbours = Neighbours(partial(train_apart, chosen), todo, apart.append)
-    with termination_told(chosen.run), Decoder() as decoder, neighbours as beside:
+    with termination_told(chosen.run), Decoder() as decoder, towers_held(), neighbours as beside:
         shelf = Shelf(chosen, splits, decoder)
         for run, experiment in beside:
             model = together(partial(fresh_model, experiment))
@@ -239,7 +240,10 @@ class Shelf:
 
 def train_apart(chosen: Training, one: "tuple[Run, Experiment]") -> None:
     """Train one of several seeds in a process beside the one that was called; that one speaks."""
+    from trichord.encoders.held import hold_towers
+
     out.quiet = aside.quiet = True
+    hold_towers()
     _, experiment = one
     train_chosen(replace(chosen, seeds=(experiment.seed,)))
 

@@ -16,7 +16,7 @@ from transformers import (
 from trichord.encoders.clip import MAX_TOKENS, count_longer, tokenize
 from trichord.encoders.encoder import AudioEncoder, Encoder
 from trichord.encoders.graph import Graph, Sizes
-from trichord.encoders.pretrained import load
+from trichord.encoders.held import held
 from trichord.types import Arithmetic, UserError
 
 
@@ -63,7 +63,7 @@ class ClapEncoder(AudioEncoder):
             if arithmetic == "graph"
             else _audio_tower(name, head)
         )
-        self.extractor: Any = load(ClapFeatureExtractor, name)
+        self.extractor: Any = held(ClapFeatureExtractor, name)
         if self.extractor.truncation == "fusion":
             # Fused features of a clip vary with its batch: the extractor marks a random item as longer.
             raise UserError(
@@ -105,7 +105,7 @@ class ClapEncoder(AudioEncoder):
 def _audio_tower(
     name: str, head: Literal["pretrained", "linear"]
 ) -> tuple[nn.Module, nn.Module, Sizes]:
-    model: Any = load(ClapAudioModelWithProjection, name, use_safetensors=True, dtype=torch.float32)
+    model: Any = held(ClapAudioModelWithProjection, name, use_safetensors=True, dtype=torch.float32)
     sizes = Sizes(dim=model.config.projection_dim, width=model.config.hidden_size)
     new = head == "linear"
     projection = nn.Linear(sizes.width, sizes.dim) if new else model.audio_projection
@@ -134,7 +134,7 @@ class ClapTextEncoder(Encoder):
         Raises:
             UserError: No such model.
         """
-        self.tokenizer: Any = load(AutoTokenizer, name)
+        self.tokenizer: Any = held(AutoTokenizer, name)
         self.pad: int = self.tokenizer.pad_token_id
         trunk, head, sizes = (
             (Graph(name, self.lengths), nn.Identity(), Sizes.beside(name))
@@ -161,7 +161,7 @@ class ClapTextEncoder(Encoder):
 
 
 def _text_tower(name: str, pad: int) -> tuple[nn.Module, nn.Module, Sizes]:
-    model: Any = load(ClapTextModelWithProjection, name, use_safetensors=True, dtype=torch.float32)
+    model: Any = held(ClapTextModelWithProjection, name, use_safetensors=True, dtype=torch.float32)
     sizes = Sizes(dim=model.config.projection_dim, width=model.config.hidden_size)
     return _TextTrunk(model.text_model, pad), model.text_projection, sizes
 

@@ -17,8 +17,8 @@ from transformers import (
 from trichord.encoders.encoder import Encoder
 from trichord.encoders.frames import Pooler, VisionEncoder
 from trichord.encoders.graph import Graph, Sizes
+from trichord.encoders.held import held
 from trichord.encoders.patch_dropout import checked, thinned
-from trichord.encoders.pretrained import load
 from trichord.media.plan import FramePlan, Nearest
 from trichord.types import Arithmetic, Pooling
 from trichord.types.tensors import Features, Padded
@@ -59,7 +59,7 @@ class ClipTextEncoder(Encoder):
             if arithmetic == "graph"
             else _text_tower(name, tokens)
         )
-        self.tokenizer: Any = load(CLIPTokenizer, name)
+        self.tokenizer: Any = held(CLIPTokenizer, name)
         self.tokens = tokens
         self.end: int = self.tokenizer.eos_token_id
         self.max_tokens: int = min(longest, sizes.positions)
@@ -119,7 +119,7 @@ class ClipTextEncoder(Encoder):
 
 
 def _text_tower(name: str, tokens: bool) -> tuple[nn.Module, nn.Module, Sizes]:
-    model: Any = load(CLIPTextModelWithProjection, name, use_safetensors=True, dtype=torch.float32)
+    model: Any = held(CLIPTextModelWithProjection, name, use_safetensors=True, dtype=torch.float32)
     sizes = Sizes(
         dim=model.config.projection_dim,
         width=model.config.hidden_size,
@@ -217,7 +217,7 @@ class ClipVisionEncoder(VisionEncoder):
             if arithmetic == "graph"
             else _vision_tower(name, checked(patch_dropout, "vision"))
         )
-        processor = load(CLIPImageProcessorPil, name)
+        processor = held(CLIPImageProcessorPil, name)
         frames = FramePlan(
             per_second=frames_per_second,
             count=max_frames,
@@ -238,7 +238,7 @@ class ClipVisionEncoder(VisionEncoder):
 
 
 def _vision_tower(name: str, patch_dropout: float) -> tuple[nn.Module, nn.Module, Sizes]:
-    model: Any = load(
+    model: Any = held(
         CLIPVisionModelWithProjection, name, use_safetensors=True, dtype=torch.float32
     )
     sizes = Sizes(dim=model.config.projection_dim, width=model.config.hidden_size)

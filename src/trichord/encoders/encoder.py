@@ -12,6 +12,7 @@ import torch.nn.functional as F  # noqa: N812 (the field's name for it)
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
+from trichord.encoders.held import own, prints_of
 from trichord.types import Arithmetic, Pooling, UserError
 from trichord.types.tensors import Features, Padded
 
@@ -56,6 +57,8 @@ class Encoder(nn.Module):
         self.arithmetic: Arithmetic = "float32"
         self._compiled = False
         self.trunk_changed = False
+        own(head)
+        self.register_load_state_dict_pre_hook(_own_what_is_loaded)
         self.freeze_trunk()
 
     def compute_in(self, arithmetic: Arithmetic) -> None:
@@ -91,7 +94,8 @@ class Encoder(nn.Module):
         self.trunk.requires_grad_(True)
 
     def own_trunk(self) -> None:
-        """Note that the trunk's weights are no longer the pretrained ones."""
+        """Note that the trunk's weights are no longer the pretrained ones, or will not be."""
+        own(self.trunk)
         self.trunk_changed = True
         self._fingerprint = None
 
@@ -112,13 +116,20 @@ class Encoder(nn.Module):
         if self.trunk_trains:
             raise ValueError("The features of a training trunk change: they have no fingerprint.")
         if self._fingerprint is None:
-            digest = hashlib.blake2b(digest_size=12)
-            digest.update(json.dumps(self.preparation, sort_keys=True).encode())
-            for name, value in sorted(self.trunk.state_dict().items()):
-                digest.update(name.encode())
-                digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-            self._fingerprint = digest.hexdigest()
+            made_of = json.dumps(self.preparation, sort_keys=True)
+            known = prints_of(self.trunk)
+            if made_of not in known:
+                known[made_of] = self._digest(made_of)
+            self._fingerprint = known[made_of]
         return self._fingerprint
+
+    def _digest(self, made_of: str) -> str:
+        digest = hashlib.blake2b(digest_size=12)
+        digest.update(made_of.encode())
+        for name, value in sorted(self.trunk.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def read(self, inputs: Padded, sound: Float[Tensor, " batch"] | None = None) -> Padded:
         """Apply the trunk to each real step.
@@ -182,6 +193,14 @@ class Encoder(nn.Module):
         """Project trunk features into the shared space and average them over time."""
         steps = self.head(read.values)
         return Features(pooled(steps, read.mask, self.pooling), steps, read.mask)
+
+
+def _own_what_is_loaded(
+    encoder: Encoder, state: Mapping[str, Tensor], prefix: str, *_: object
+) -> None:
+    """Before weights of a trunk are written: the memory they are in may be lent."""
+    if any(name.startswith(f"{prefix}trunk.") for name in state):
+        own(encoder.trunk)
 
 
 def filled(count: int) -> int:

@@ -161,6 +161,8 @@ class Sound:
         self.closed: Counter[tuple[float, float]] = Counter()
         self.needed = deque(sorted({n for span in spans for n in self.blocks(span)}))
         self.live: dict[int, Block] = {}
+        self.settled = (0.0, 0.0)
+        """From when to when no block begins and none is given up: most packets need not ask."""
         self.pieces: deque[tuple[int, Samples]] = deque()
         self.failed = 0
         self.decoded = 0.0
@@ -181,6 +183,7 @@ class Sound:
     def restart(self) -> None:
         """Forget the blocks under way, behind a seek."""
         self.live.clear()
+        self.settled = (0.0, 0.0)
 
     def blocks(self, span: tuple[float, float]) -> range:
         """Numbers of the blocks that hold a span and what resampling needs around it."""
@@ -195,15 +198,27 @@ class Sound:
 
     def feed(self, packet: Packet, time: float | None) -> None:
         """Take the next packet and its time."""
-        self.last_time = self.last_time if time is None else time
+        self.last_time = now = self.last_time if time is None else time
         if packet.is_corrupt:
             return
-        for number in list(islice(self.needed, 3)):
-            begins = self.begin_of(number) <= self.last_time < self._end(number)
-            if number in self.live or begins:
-                block = self.live.get(number) or self._begin(number)
-                self._store(block, block.decode(packet, self.source))
-        self.pass_by(self.last_time)
+        since, until = self.settled
+        settled = since <= now < until
+        if not settled:
+            self._settle(now)
+        for block in list(self.live.values()):
+            self._store(block, block.decode(packet, self.source))
+        if not settled:
+            self.pass_by(now)
+
+    def _settle(self, now: float) -> None:
+        """Begin the blocks that a packet of this time belongs to."""
+        near = list(islice(self.needed, 3))
+        for number in near:
+            if number not in self.live and self.begin_of(number) <= now < self._end(number):
+                self._begin(number)
+        later = [begin for number in near if (begin := self.begin_of(number)) > now]
+        lost = [self._end(number) + LATE for number in near[:1]]
+        self.settled = (now, min(later + lost, default=float("inf")))
 
     def pass_by(self, time: float) -> None:
         """Close blocks that the file has gone past without filling them: a hole in the track."""
@@ -247,10 +262,8 @@ class Sound:
     def _end(self, number: int) -> float:
         return self.last if self.undivided else (number + 1) * BLOCK
 
-    def _begin(self, number: int) -> Block:
-        block = Block(self._decoder(number), number, self._end(number), self.rows)
-        self.live[number] = block
-        return block
+    def _begin(self, number: int) -> None:
+        self.live[number] = Block(self._decoder(number), number, self._end(number), self.rows)
 
     def _decoder(self, number: int) -> Context:
         own = self.track.codec_context
@@ -277,6 +290,7 @@ class Sound:
 
     def _close(self, number: int) -> None:
         block = self.live.pop(number, None)
+        self.settled = (0.0, 0.0)
         self.failed += block.failed if block is not None else 0
         if number in self.needed:
             self.needed.remove(number)
