@@ -69,6 +69,9 @@ def imported(tree):
     return names
 
 
+LOADING = ("trichord.encoders.pretrained.load", "trichord.encoders.held.held")
+
+
 def _faults(node, names, hub):
     if isinstance(node, ast.Import):
         return [one.name for one in node.names if _forbidden(one.name)]
@@ -99,7 +102,7 @@ def _call(node, names, hub):
     ]
     needed = NEEDED.get(called := dotted(node.func, names))
     wrong += [f"{called} without {needed}"] if needed and needed not in given else []
-    if called == "trichord.encoders.pretrained.load" and "Model" in ast.unparse(node.args[0]):
+    if called in LOADING and "Model" in ast.unparse(node.args[0]):
         wrong += [] if "use_safetensors" in given else [f"{called} without use_safetensors"]
     return wrong + (_hub(node.func.id, hub) if isinstance(node.func, ast.Name) else [])
 
@@ -165,6 +168,7 @@ def test_no_code_comes_from_files_texts_or_the_network():
         "import requests",
         "from trichord.encoders.pretrained import load\nload(ClapModel, name)",
         "from trichord.encoders.pretrained import load\nload(ClapModel, name, use_safetensors=False)",
+        "from trichord.encoders.held import held\nheld(ClapModel, name)",
         "import pandas as pd\npd.read_pickle('x')",
     ],
 )

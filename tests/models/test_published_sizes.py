@@ -23,7 +23,7 @@ def vit_b_32(monkeypatch):
             return load(kind, "stand-in-clip")
         return kind(config.text_config if "Text" in kind.__name__ else config.vision_config)
 
-    monkeypatch.setattr(clip, "load", empty)
+    monkeypatch.setattr(clip, "held", empty)
     monkeypatch.setattr(clip_audio, "load", empty)
 
 

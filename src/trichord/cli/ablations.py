@@ -18,6 +18,7 @@ from trichord.types import CaptionKind, Clip, Modality, UserError
 
 if TYPE_CHECKING:
     from trichord.evaluation.ablation import Ablation
+    from trichord.evaluation.report import Report
     from trichord.experiments.ablations import Row
     from trichord.models.embedder import Embedder
 
@@ -195,13 +196,11 @@ def carry_out(
     protocols: dict[str, None] = {}
     for row in (narrowed(row, extent.captions) for row in rows):
         place = directory / row.name.replace(" ", "").replace("+", "")
-        measured = []
-        for seed in extent.seeds:
-            with towers_held():
-                run = train_row(row, seed, manifest, pretraining, place, extent)
-                # Always anew: a report that lies there may be of other clips or options.
-                evaluate([str(run), str(manifest), "--device", extent.device])
-            measured.append(report_of(run))
+        with towers_held():
+            measured = [
+                measured_row(row, seed, manifest, pretraining, place, extent)
+                for seed in extent.seeds
+            ]
         protocols[measured[0].protocol.line()] = None
         variants.append(variant(row.name, measured, row.tasks))
     # Rows that see or hear less have smaller galleries: each way of measuring is said.
@@ -229,6 +228,16 @@ def narrowed(row: "Row", captions: tuple[CaptionKind, ...]) -> "Row":
         criterion=kept(stage.criterion),
     )
     return replace(row, retrieval=replace(row.retrieval, stages=(stage,)), tasks=kept(row.tasks))
+
+
+def measured_row(
+    row: "Row", seed: int, manifest: Path, pretraining: Path | None, place: Path, extent: Extent
+) -> "Report":
+    """Train a row on a seed, if it is not yet, and measure it."""
+    run = train_row(row, seed, manifest, pretraining, place, extent)
+    # Always anew: a report that lies there may be of other clips or options.
+    evaluate([str(run), str(manifest), "--device", extent.device])
+    return report_of(run)
 
 
 def train_row(
