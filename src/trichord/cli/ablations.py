@@ -142,13 +142,14 @@ def along_tokens(paths: "Sequence[Path]", manifest: Path, device: str) -> "Ablat
     """One manifest's numbers at each mixing ratio, all seeds together."""
     from trichord.checkpoint import Run
     from trichord.corpora.manifest import read_manifest, select
+    from trichord.encoders.held import towers_held
     from trichord.evaluation.ablation import Ablation, variant
     from trichord.experiments.ablations import AUDIO_TASKS, TOKENS
     from trichord.media import Decoder
 
     clips = read_manifest(manifest)
-    extract_frozen(Run(paths[0]).load(), clips, manifest)
-    with Decoder() as decoder:
+    with Decoder() as decoder, towers_held():
+        extract_frozen(Run(paths[0]).load(), clips, manifest)
         by_run = [
             list(
                 measure_tokens(Run(path), select(clips, "test"), manifest, TOKENS, device, decoder)
@@ -194,15 +195,15 @@ def carry_out(
 
     variants = []
     protocols: dict[str, None] = {}
-    for row in (narrowed(row, extent.captions) for row in rows):
-        place = directory / row.name.replace(" ", "").replace("+", "")
-        with towers_held():
+    with towers_held():
+        for row in (narrowed(row, extent.captions) for row in rows):
+            place = directory / row.name.replace(" ", "").replace("+", "")
             measured = [
                 measured_row(row, seed, manifest, pretraining, place, extent)
                 for seed in extent.seeds
             ]
-        protocols[measured[0].protocol.line()] = None
-        variants.append(variant(row.name, measured, row.tasks))
+            protocols[measured[0].protocol.line()] = None
+            variants.append(variant(row.name, measured, row.tasks))
     # Rows that see or hear less have smaller galleries: each way of measuring is said.
     told = " | ".join(protocols)
     found = Ablation(title=title, protocol=told, variants=tuple(variants))

@@ -17,7 +17,16 @@ import numpy as np
 from numpy import ndarray
 
 from trichord.evaluation.lines import Index, Lines, Places, spans
-from trichord.evaluation.narrow import TOLERANCE, Look, Narrow, Room, Seen, slack_of, together
+from trichord.evaluation.narrow import (
+    TOLERANCE,
+    Look,
+    Narrow,
+    Room,
+    Seen,
+    roomy,
+    slack_of,
+    together,
+)
 from trichord.evaluation.scores import Arranged, Products, Scores
 from trichord.types.arrays import Bool, Float, Int
 
@@ -70,8 +79,7 @@ def count_wrong(
     """
     score = scores.pairs(np.arange(len(answers)), answers)
     what = _What(items, queries)
-    slack = slack_of(scores)
-    if slack is None or not isinstance(scores, Products):
+    if not isinstance(scores, Products) or (slack := slack_of(scores)) is None:
         return _Reading(scores, answers, score, what).through(None, chunk)
     order = _Order.of(answers, score, scores.shape[1])
     arranged = Arranged(scores, order.query, order.item)
@@ -147,7 +155,7 @@ class _Reading:
 
     def through(self, narrow: Narrow | None, chunk: int) -> Counted:
         """All blocks, by products in float32 if there are any."""
-        with Room() as room:
+        with roomy() as room:
             for rows in spans(len(self.answers), chunk):
                 trusted = narrow
                 for columns in spans(self.scores.shape[1], chunk):
@@ -183,7 +191,7 @@ class _Block:
     score: Float[ndarray, " query"]
     rows: slice
     columns: slice
-    room: "Room"
+    room: Room
 
     def widely(self, lines: list[Lines]) -> list[tuple[Index, Index]]:
         """How many of each line are better than its right one, and how many better or the same."""
@@ -214,7 +222,7 @@ class _Block:
             found.append(self._settled(one, seen))
         return found
 
-    def _settled(self, look: "Look", seen: "list[Seen]") -> tuple[Index, Index]:
+    def _settled(self, look: Look, seen: list[Seen]) -> tuple[Index, Index]:
         columns = look.lines.columns
         parts = [one.better for one in seen]
         sure: Index = np.sum(parts, axis=0) if columns else np.concatenate(parts)

@@ -1,17 +1,17 @@
 """Products in float32, how far off they may be, and what of a block of them is in doubt."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import local
-from types import TracebackType
 from typing import TypeVar
 
 import numpy as np
 from numpy import ndarray
 
 from trichord.evaluation.lines import WORD, Index, Lines, Mask, spans
-from trichord.evaluation.scores import Arranged, Products, Scores
+from trichord.evaluation.scores import Arranged, Products
 from trichord.types.arrays import Float, Float32
 from trichord.types.cores import allotted
 
@@ -61,12 +61,12 @@ def _narrowed(vectors: Float[ndarray, "row dim"], order: Index) -> Float32[ndarr
     return narrow
 
 
-def slack_of(scores: Scores) -> float | None:
+def slack_of(scores: Products) -> float | None:
     """How far products in float32 may be off.
 
-    None where scores are no products, or of vectors so long or short that they would overflow.
+    None where there are none, or of vectors so long or short that they would overflow.
     """
-    if not isinstance(scores, Products) or not all(scores.shape):
+    if not all(scores.shape):
         return None
     longest = 1.0
     for vectors in (scores.queries, scores.gallery):
@@ -209,21 +209,10 @@ class Room:
     The system takes as long to give memory as a look at it does.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, threads: ThreadPoolExecutor) -> None:
         self._product = np.empty(0, np.float32)
         self._masks = _Masks()
-        self._threads = ThreadPoolExecutor(allotted(), "trichord-counting")
-
-    def __enter__(self) -> "Room":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._threads.shutdown()
+        self._threads = threads
 
     def each(self, look: Callable[[slice], T], stretches: list[slice]) -> list[T]:
         """What is seen of each stretch; several are looked at at once."""
@@ -258,3 +247,10 @@ class Room:
         mask[:, width:] = False
         np.greater(part, limit, out=mask[:, :width])
         return mask
+
+
+@contextmanager
+def roomy() -> Generator[Room]:
+    """A room whose threads end with it."""
+    with ThreadPoolExecutor(allotted(), "trichord-counting") as threads:
+        yield Room(threads)
