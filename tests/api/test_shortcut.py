@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from huggingface_hub import constants
+from model_hub import ModelHub
 from text_vectors import TEXTS, same_vectors
 
 from trichord.api import collection_model, shortcut
@@ -203,25 +204,21 @@ def test_towers_of_a_hub_are_those_that_its_name_means(made, hub, tiny_trimodal)
     assert isinstance(model_of(collection), QueryModel)
 
 
-def test_weights_that_a_hub_has_converted_are_found(made, hub, tiny_trimodal):
+@pytest.mark.parametrize(("state", "short"), [("sharded", True), ("bin", False)])
+def test_weights_of_a_hub_lie_in_shards_or_in_a_pickle(
+    made, hub, tiny_towers, tiny_trimodal, state, short
+):
     model, collection = made(**at_hub(tiny_trimodal))
     for name in ("clip", "clap"):
-        place = hub / f"models--made--{name}"
-        (place / "snapshots" / "def").mkdir()
-        (place / "refs" / "refs" / "pr").mkdir(parents=True)
-        (place / "refs" / "refs" / "pr" / "3").write_text("def")
-        file = place / "snapshots" / "abc" / "model.safetensors"
-        file.rename(place / "snapshots" / "def" / file.name)
+        place = hub / f"models--made--{name}" / "snapshots" / "abc"
+        shutil.rmtree(place)
+        there = ModelHub(hub.parent / state)
+        there.publish(name, tiny_towers / name, state)
+        shutil.copytree(there.folder(name, "main"), place)
     keep(collection, model)
-    short = model_of(collection)
-    assert isinstance(short, QueryModel)
-    same_vectors(short, model)
-    [path] = collection.storage.cache.glob("model-*.json")
-    named = json.loads(path.read_text())["files"]
-    assert {name for name in named if name.endswith("model.safetensors")} == {
-        str(hub / f"models--made--{name}" / "snapshots" / "def" / "model.safetensors")
-        for name in ("clip", "clap")
-    }
+    found = model_of(collection)
+    assert isinstance(found, QueryModel if short else Embedder)
+    same_vectors(found, model)
 
 
 def test_an_experiment_that_starts_from_a_run_has_none(monkeypatch):

@@ -78,7 +78,7 @@ def test_towers_that_changed_since_training_are_refused(finished):
     run, _ = finished
     path = run.path / "weights.safetensors"
     save_file(load_file(path), path, {"text": "another fingerprint"})
-    with pytest.raises(UserError, match=r"text tower.*other weights now"):
+    with pytest.raises(UserError, match=r"text tower.*other weights or another tokenizer now"):
         run.load()
 
 

@@ -98,10 +98,13 @@ def test_a_clip_folder_becomes_a_run(tiny_towers, command, tmp_path, capfd):
     [
         ("clip4vla {place}/nowhere.bin {run}", "nowhere.bin is no file"),
         ("clip4vla {place}/merges.txt {run}", "not a plain state_dict"),
-        ("clip4vla {place}/pytorch_model.bin {run}", "--tokenizer: openai/clip-vit-base-patch32"),
+        (
+            "clip4vla {place}/pytorch_model.bin {run}",
+            "--tokenizer: The model 'openai/clip-vit-base-patch32' cannot be fetched",
+        ),
         ("clip4vla {place}/pytorch_model.bin {place}", "is not empty"),
         ("clip {place}/pytorch_model.bin {run}", "lacks 'token_embedding.weight'"),
-        ("clip nobody/nothing {run}", "'nobody/nothing' could not be loaded"),
+        ("clip nobody/nothing {run}", "'nobody/nothing' cannot be fetched"),
     ],
 )
 def test_mistakes_are_told_in_one_line(place, command, tmp_path, capfd, line, told):

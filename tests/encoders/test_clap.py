@@ -74,8 +74,20 @@ def test_a_fused_model_is_refused(tiny_towers, tmp_path):
     path = next((tmp_path / "fused").glob("*processor*.json"))
     settings = json.loads(path.read_text()) | {"truncation": "fusion"}
     path.write_text(json.dumps(settings))
+    with pytest.raises(UserError, match="prepares sound for a fused one"):
+        ClapEncoder(str(tmp_path / "fused"), head="pretrained", min_tail_seconds=1.0)
+
+
+def test_fused_weights_are_refused_whatever_their_preprocessor_says(tiny_towers, tmp_path):
+    model = ClapModel.from_pretrained(tiny_towers / "clap")
+    config = model.config
+    config.audio_config.enable_fusion = True
+    config.audio_config.aff_block_r = 2
+    shutil.copytree(tiny_towers / "clap", tmp_path / "fused")
+    ClapModel(config).save_pretrained(tmp_path / "fused")
     with pytest.raises(UserError, match="not deterministic"):
         ClapEncoder(str(tmp_path / "fused"), head="pretrained", min_tail_seconds=1.0)
+    ClapTextEncoder(str(tmp_path / "fused"))  # its text tower is like any other
 
 
 def test_claps_own_text_tower_gives_its_vectors(tiny_towers):

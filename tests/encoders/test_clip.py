@@ -150,13 +150,13 @@ def test_frames_are_planned_at_the_side_of_the_tower(vision):
 
 
 def test_an_unknown_model_is_one_clear_line():
-    with pytest.raises(UserError, match=r"'no/such-model' could not be loaded.*local folder"):
+    with pytest.raises(UserError, match=r"'no/such-model' cannot be fetched: .*offline.md"):
         ClipTextEncoder("no/such-model")
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(UserError, match="could not be loaded in that folder"):
+    with pytest.raises(UserError, match="has no Config that can be read"):
         ClipVisionEncoder(str(tmp_path), frames_per_second=1.0, max_frames=8)
 
 

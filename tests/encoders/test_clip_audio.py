@@ -216,7 +216,7 @@ def test_at_the_published_size_it_has_the_published_number_of_weights():
 
 def test_an_unknown_model_is_one_clear_line_from_scratch_too(build):
     for scratch in (False, True):
-        with pytest.raises(UserError, match=r"'no/such-model' could not be loaded"):
+        with pytest.raises(UserError, match=r"'no/such-model' cannot be fetched"):
             build(name="no/such-model", scratch=scratch)
 
 

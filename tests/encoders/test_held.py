@@ -32,13 +32,16 @@ def memory(tower):
 def reads(monkeypatch):
     """The names of what was read of a disk."""
     names = []
-    load = pretrained.load
 
-    def noted(kind, name, **options):
-        names.append(kind.__name__)
-        return load(kind, name, **options)
+    def noting(read):
+        def noted(kind, *arguments):
+            names.append(kind.__name__)
+            return read(kind, *arguments)
 
-    monkeypatch.setattr(module, "load", noted)
+        return noted
+
+    monkeypatch.setattr(module, "load", noting(pretrained.load))
+    monkeypatch.setattr(module, "load_model", noting(pretrained.load_model))
     return names
 
 

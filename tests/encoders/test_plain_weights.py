@@ -1,5 +1,7 @@
 """Weights as they lie in safetensors files."""
 
+import json
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -38,34 +40,16 @@ def test_a_run_lies_over_the_model_and_only_its_own_tower_is_taken(tmp_path):
         text("b")
 
 
-@pytest.fixture
-def cached(tmp_path):
-    """A model of a hub as its cache holds it: three states, of which each has a file of weights or not."""
-
-    def cached(**weights):
-        for commit, there in weights.items():
-            (tmp_path / "snapshots" / commit).mkdir(parents=True)
-            if there:
-                (tmp_path / "snapshots" / commit / "model.safetensors").touch()
-        return tmp_path / "snapshots" / "main"
-
-    for number, commit in ((9, "ninth"), (10, "tenth")):
-        (tmp_path / "refs" / "refs" / "pr").mkdir(parents=True, exist_ok=True)
-        (tmp_path / "refs" / "refs" / "pr" / str(number)).write_text(commit)
-    return cached
-
-
-def test_weights_that_a_hub_has_converted_lie_beside(cached):
-    folder = cached(main=False, ninth=True, tenth=True, other=True)
-    assert weights_of(folder) == folder.parent / "tenth" / "model.safetensors"
-
-
-def test_a_proposed_change_without_weights_is_none(cached):
-    folder = cached(main=False, ninth=True, tenth=False)
-    assert weights_of(folder) == folder.parent / "ninth" / "model.safetensors"
-
-
-def test_weights_in_the_folder_come_first(cached, tmp_path):
-    folder = cached(main=True, ninth=True, tenth=True)
-    assert weights_of(folder) == folder / "model.safetensors"
-    assert weights_of(tmp_path) == tmp_path / "model.safetensors"
+def test_weights_lie_in_one_file_or_in_shards(tmp_path):
+    with pytest.raises(ValueError, match="has no safetensors"):
+        weights_of(tmp_path)
+    (tmp_path / "pytorch_model.bin").touch()
+    with pytest.raises(ValueError, match="has no safetensors"):
+        weights_of(tmp_path)
+    for file in ("a.safetensors", "b.safetensors"):
+        (tmp_path / file).touch()
+    index = {"weight_map": {"x": "b.safetensors", "y": "a.safetensors", "z": "a.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert weights_of(tmp_path) == [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
+    (tmp_path / "model.safetensors").touch()
+    assert weights_of(tmp_path) == [tmp_path / "model.safetensors"]

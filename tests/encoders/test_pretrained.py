@@ -1,7 +1,8 @@
 import pytest
 from transformers import CLIPModel, CLIPTokenizer
 
-from trichord.encoders.pretrained import STAND_INS, load
+from trichord.encoders.hub import STAND_INS
+from trichord.encoders.pretrained import load
 from trichord.types import UserError
 
 
@@ -20,16 +21,6 @@ def test_stand_ins_are_ordinary_folders_with_safetensors_only(name):
 def test_a_folder_and_a_stand_in_load_alike(tiny_towers):
     assert load(CLIPModel, str(tiny_towers / "clip")).config.projection_dim == 24
     assert load(CLIPTokenizer, "stand-in-clip")("a bell")["input_ids"]
-
-
-def test_pickled_weights_are_not_loaded(tiny_towers, tmp_path):
-    import shutil
-
-    shutil.copytree(tiny_towers / "clip", tmp_path / "clip")
-    weights = tmp_path / "clip" / "model.safetensors"
-    weights.rename(weights.with_name("pytorch_model.bin"))
-    with pytest.raises(UserError, match="could not be loaded in that folder"):
-        load(CLIPModel, str(tmp_path / "clip"), use_safetensors=True)
 
 
 def test_the_complaint_is_one_line():

@@ -18,13 +18,14 @@ def vit_b_32(monkeypatch):
     """Towers of the published sizes for every name, without weights."""
     config = CLIPConfig(text_config={"vocab_size": WORDS_OF_CLIP4VLA})
 
-    def empty(kind, name, **options):
-        if not issubclass(kind, torch.nn.Module):
-            return load(kind, "stand-in-clip")
+    def empty(kind, name, model_types):
         return kind(config.text_config if "Text" in kind.__name__ else config.vision_config)
 
-    monkeypatch.setattr(clip, "held", empty)
-    monkeypatch.setattr(clip_audio, "load", empty)
+    monkeypatch.setattr(clip, "held", lambda kind, name: load(kind, "stand-in-clip"))
+    monkeypatch.setattr(clip, "held_model", empty)
+    monkeypatch.setattr(clip, "require_size", lambda processor, name, side: None)
+    monkeypatch.setattr(clip_audio, "require_type", lambda name, model_types: None)
+    monkeypatch.setattr(clip_audio, "load_model", empty)
 
 
 def build(fusion=None):

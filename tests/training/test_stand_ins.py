@@ -12,7 +12,7 @@ from trichord.corpora.world.grammar import Grammar
 from trichord.corpora.world.law import LAW, scenes, stream
 from trichord.corpora.world.sound import sound
 from trichord.corpora.world.truth import Truth
-from trichord.encoders.pretrained import CLAP_STAND_IN, CLIP_STAND_IN, STAND_INS
+from trichord.encoders.hub import CLAP_STAND_IN, CLIP_STAND_IN, STAND_INS
 from trichord.evaluation.ranks import ranks_of_answers
 from trichord.training.stand_ins import Recipe, captions_of, make_clap, make_clip
 from trichord.types.tensors import Padded

@@ -286,16 +286,32 @@ def _loaded(name: str, start: Path | None) -> "Embedder":
     from trichord.checkpoint import Run, fresh_model
     from trichord.experiments import EXPERIMENTS
 
+    require_model(name)
     if Path(name).is_dir():
         if start:
             raise UserError(f"--start {start}: '{name}' is a run and has weights; leave it out.")
         return Run(Path(name)).load()
-    if name in EXPERIMENTS:
-        known = EXPERIMENTS[name][1]
-        return fresh_model(replace(known, start=start) if start else known)
-    close = get_close_matches(name, EXPERIMENTS, n=1)
-    hint = f"did you mean '{close[0]}'?" if close else f"choose one of {', '.join(EXPERIMENTS)}."
-    raise UserError(f"'{name}' is neither a run directory nor an experiment: {hint}")
+    known = EXPERIMENTS[name][1]
+    return fresh_model(replace(known, start=start) if start else known)
+
+
+def require_model(name: str) -> None:
+    """Refuse what is no model, and fetch an experiment's towers; a command begins with it, without torch.
+
+    Raises:
+        UserError: Neither a run directory nor an experiment; or a tower is not to be had.
+    """
+    from trichord.experiments import EXPERIMENTS
+
+    if Path(name).is_dir():
+        return
+    if name not in EXPERIMENTS:
+        close = get_close_matches(name, EXPERIMENTS, n=1)
+        hint = (
+            f"did you mean '{close[0]}'?" if close else f"choose one of {', '.join(EXPERIMENTS)}."
+        )
+        raise UserError(f"'{name}' is neither a run directory nor an experiment: {hint}")
+    EXPERIMENTS[name][1].model.fetch()
 
 
 def one_thread_for_small_towers(model: "Embedder") -> None:

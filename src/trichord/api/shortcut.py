@@ -234,7 +234,7 @@ def _source(role: str, tower: Any, model: "Embedder", run: Path | None) -> Sourc
     if tower.arithmetic == "graph":
         kind, files = "graph", [graph_beside(str(folder))]
     else:
-        kind, files = built.preparation["kind"], [weights_of(folder)]
+        kind, files = built.preparation["kind"], weights_of(folder)
         files += [] if run is None else [run / "weights.safetensors"]
     return Source(
         kind=kind,
@@ -255,14 +255,13 @@ def _files(tower: Any) -> Iterator[Path]:
     yield from (file for file in sorted(folder.iterdir()) if file.is_file())
     if tower.arithmetic == "graph":
         yield graph_beside(str(folder))
-    elif is_cached(folder):  # which of the folders of a name is meant, and where its weights are
+    elif is_cached(folder):  # which of the folders of a name is meant
         refs = sorted((folder.parent.parent / "refs").rglob("*"))
         yield from (ref for ref in refs if ref.is_file())
-        yield weights_of(folder)
 
 
 def _folder(tower: Any) -> Path:
-    from trichord.encoders.pretrained import folder_of
+    from trichord.encoders.hub import folder_of
 
     folder = folder_of(tower.name)
     if folder is None:

@@ -15,7 +15,7 @@ import torch
 
 from trichord.config import Experiment
 from trichord.distributed import ranks
-from trichord.encoders.pretrained import folder_of
+from trichord.encoders.hub import folder_of
 from trichord.media import file_signature
 
 VERSIONED = ("trichord", "torch", "transformers", "av", "numpy", "pylance")

@@ -14,6 +14,7 @@ from trichord.checkpoint.environment import Origin, environment
 from trichord.checkpoint.sealed import DamagedError, read_sealed, write_sealed
 from trichord.checkpoint.weights import lend, load_owned, located, owned_state
 from trichord.config import TOWERS, Experiment, read_experiment, write_experiment
+from trichord.encoders.hub import NotAtHandError
 from trichord.models.embedder import Embedder
 from trichord.objectives import Contrastive
 from trichord.types import UserError
@@ -274,10 +275,22 @@ class Run:
                 f"The run {self.path} is not finished: repeat its 'trichord train' command, it goes "
                 "on where it stopped."
             )
-        torch.manual_seed(experiment.seed)
-        model = experiment.model.renamed(self._pins()).build()
+        model = self._built(experiment)
         self.restore(model)
         return model.eval()
+
+    def _built(self, experiment: Experiment) -> Embedder:
+        """The model of the run before it is given its weights, of the commits that it was made with.
+
+        A commit that is neither on this machine nor at the hub is done without: what counts is the
+        towers' content, which `restore` compares.
+        """
+        torch.manual_seed(experiment.seed)
+        try:
+            return experiment.model.renamed(self._pins()).build()
+        except NotAtHandError:
+            torch.manual_seed(experiment.seed)
+            return experiment.model.build()
 
     def _pins(self) -> dict[str, str]:
         """Towers of a hub by name, with the commit that the run was made with."""
@@ -294,8 +307,8 @@ class Run:
         for name, tower in model.encoders().items():
             if name in prints and tower.fingerprint != prints[name]:
                 raise UserError(
-                    f"The {name} tower that {self.path} names has other weights now than when it "
-                    "was trained: restore them or train again."
+                    f"The {name} tower that {self.path} names has other weights{_or_words(name)} now "
+                    "than when it was trained: restore them or train again."
                 )
         load_owned(model, None, tensors)
 
@@ -313,6 +326,11 @@ class Run:
                 f"{self.path} cannot be started from: its {odd} do not fit this experiment's "
                 "model; choose the same towers."
             )
+
+
+def _or_words(tower: str) -> str:
+    """What else a text tower's fingerprint covers."""
+    return " or another tokenizer" if tower in ("text", "sound_text") else ""
 
 
 class _ForeignError(UserError):

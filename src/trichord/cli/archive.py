@@ -10,7 +10,7 @@ from rich.table import Table
 
 from trichord.api.carried import carry
 from trichord.api.collection_model import model_of
-from trichord.api.model import device_of, embedder_of, lasting
+from trichord.api.model import device_of, embedder_of, lasting, require_model
 from trichord.api.shortcut import keep
 from trichord.bulk.sharing import ALONE, Sharing
 from trichord.cli.console import aside, bar, counted, out
@@ -103,6 +103,7 @@ def _bring_up_to_date(asked: Index, media: list[Path], where: str) -> None:
 
     files = len(media_at(media))  # before anything heavy is loaded
     told = _told(asked.told)
+    require_model(asked.model)
 
     from trichord.bulk.runner import runner_of
     from trichord.media import Decoder

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from trichord.api.model import device_of, embedder_of
+from trichord.api.model import device_of, embedder_of, require_model
 from trichord.bulk.sharing import ALONE, Sharing, threads_beside
 from trichord.cli.console import aside, bar, counted, out
 from trichord.cli.sources import folder_of
@@ -65,6 +65,7 @@ def extract(arguments: list[str]) -> None:
         from trichord.corpora.manifest import read_manifest
 
         clips = read_manifest(manifest)  # before anything heavy is loaded
+        require_model(model)
 
         from trichord.features.importing import import_features
 

@@ -194,6 +194,18 @@ class TriModal:
         }
         return replace(self, **towers)
 
+    def fetch(self) -> None:
+        """Fetch from the hub what the towers are made of, without torch: what fails, fails soon.
+
+        Raises:
+            UserError: A tower is neither on this machine nor to be had.
+        """
+        from trichord.encoders.hub import fetched
+
+        for tower in self.towers().values():
+            if tower.arithmetic != "graph":
+                fetched(tower.name)
+
     def build(self) -> "Embedder":
         """Load all towers."""
         from trichord.models.embedder import Embedder

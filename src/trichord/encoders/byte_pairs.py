@@ -52,11 +52,10 @@ def whole_tokenizer(name: str) -> CLIPTokenizer:
     Raises:
         UserError: It has no vocabulary, or cannot be loaded.
     """
-    tokenizer = load(CLIPTokenizer, name)
+    tokenizer = load(CLIPTokenizer, name, weights=False)
     if len(tokenizer) < SIGNS:  # `transformers` makes up an empty one where it finds no files
         raise UserError(
-            f"{name} has no vocabulary in that folder or at the model hub: check the name, the "
-            "network, or give OpenAI's bpe_simple_vocab_16e6.txt.gz."
+            f"{name} has no tokenizer: choose another, or give OpenAI's bpe_simple_vocab_16e6.txt.gz."
         )
     return tokenizer
 

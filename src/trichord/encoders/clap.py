@@ -16,8 +16,11 @@ from transformers import (
 from trichord.encoders.clip import MAX_TOKENS, count_longer, tokenize
 from trichord.encoders.encoder import AudioEncoder, Encoder
 from trichord.encoders.graph import Graph, Sizes
-from trichord.encoders.held import held
+from trichord.encoders.held import held, held_model
+from trichord.encoders.tokenizer import require_fit, tokenizer_digest
 from trichord.types import Arithmetic, UserError
+
+MODEL_TYPES = frozenset({"clap", "clap_audio_model", "clap_text_model"})
 
 
 def chunks(
@@ -65,10 +68,9 @@ class ClapEncoder(AudioEncoder):
         )
         self.extractor: Any = held(ClapFeatureExtractor, name)
         if self.extractor.truncation == "fusion":
-            # Fused features of a clip vary with its batch: the extractor marks a random item as longer.
             raise UserError(
-                f"The CLAP model '{name}' is a fused one, whose embeddings are not deterministic: "
-                f"use an unfused one such as laion/clap-htsat-unfused."
+                f"The preprocessor of the CLAP model '{name}' prepares sound for a fused one: put back "
+                "its own preprocessor_config.json (truncation 'rand_trunc')."
             )
         self.rate: int = self.extractor.sampling_rate
         self.chunk: int = round(self.extractor.nb_max_samples)
@@ -105,7 +107,13 @@ class ClapEncoder(AudioEncoder):
 def _audio_tower(
     name: str, head: Literal["pretrained", "linear"]
 ) -> tuple[nn.Module, nn.Module, Sizes]:
-    model: Any = held(ClapAudioModelWithProjection, name, use_safetensors=True, dtype=torch.float32)
+    model = held_model(ClapAudioModelWithProjection, name, MODEL_TYPES)
+    if model.config.enable_fusion:
+        # Fused features of a clip vary with its batch: the extractor marks a random item as longer.
+        raise UserError(
+            f"The CLAP model '{name}' is a fused one, whose embeddings are not deterministic: use an "
+            "unfused one such as laion/clap-htsat-unfused."
+        )
     sizes = Sizes(dim=model.config.projection_dim, width=model.config.hidden_size)
     new = head == "linear"
     projection = nn.Linear(sizes.width, sizes.dim) if new else model.audio_projection
@@ -141,8 +149,13 @@ class ClapTextEncoder(Encoder):
             if arithmetic == "graph"
             else _text_tower(name, self.pad)
         )
+        require_fit(self.tokenizer, name, sizes.tokens)
         self.max_tokens = MAX_TOKENS
-        preparation = {"kind": "clap_text", "max_tokens": MAX_TOKENS}
+        preparation = {
+            "kind": "clap_text",
+            "max_tokens": MAX_TOKENS,
+            "tokenizer": tokenizer_digest(self.tokenizer),
+        }
         super().__init__(trunk, head, sizes.width, preparation)
         self.compute_in(arithmetic)
         self.dim = sizes.dim
@@ -161,8 +174,12 @@ class ClapTextEncoder(Encoder):
 
 
 def _text_tower(name: str, pad: int) -> tuple[nn.Module, nn.Module, Sizes]:
-    model: Any = held(ClapTextModelWithProjection, name, use_safetensors=True, dtype=torch.float32)
-    sizes = Sizes(dim=model.config.projection_dim, width=model.config.hidden_size)
+    model = held_model(ClapTextModelWithProjection, name, MODEL_TYPES)
+    sizes = Sizes(
+        dim=model.config.projection_dim,
+        width=model.config.hidden_size,
+        tokens=model.config.vocab_size,
+    )
     return _TextTrunk(model.text_model, pad), model.text_projection, sizes
 
 

@@ -15,15 +15,19 @@ from transformers import (
 )
 
 from trichord.encoders.encoder import Encoder
-from trichord.encoders.frames import Pooler, VisionEncoder
+from trichord.encoders.frames import Pooler, VisionEncoder, require_size
 from trichord.encoders.graph import Graph, Sizes
-from trichord.encoders.held import held
+from trichord.encoders.held import held, held_model
 from trichord.encoders.patch_dropout import checked, thinned
+from trichord.encoders.tokenizer import require_fit, tokenizer_digest
 from trichord.media.plan import FramePlan, Nearest
 from trichord.types import Arithmetic, Pooling
 from trichord.types.tensors import Features, Padded
 
 MAX_TOKENS = 77
+TEXT_TYPES = frozenset({"clip", "clip_text_model", "clipseg", "metaclip_2"})
+VISION_TYPES = frozenset({"clip", "clip_vision_model", "clipseg", "metaclip_2", "chinese_clip"})
+"""Models of `transformers` whose towers are CLIP's, layer for layer: each was compared with its own."""
 WIDTH_STEP = 8
 """Texts are padded to a multiple of so many tokens, so that few widths stand for all lengths."""
 
@@ -60,10 +64,15 @@ class ClipTextEncoder(Encoder):
             else _text_tower(name, tokens)
         )
         self.tokenizer: Any = held(CLIPTokenizer, name)
+        require_fit(self.tokenizer, name, sizes.tokens)
         self.tokens = tokens
         self.end: int = self.tokenizer.eos_token_id
         self.max_tokens: int = min(longest, sizes.positions)
-        preparation = {"kind": "clip_text", "max_tokens": self.max_tokens}
+        preparation = {
+            "kind": "clip_text",
+            "max_tokens": self.max_tokens,
+            "tokenizer": tokenizer_digest(self.tokenizer),
+        }
         preparation |= {"tokens": True} if tokens else {}
         super().__init__(trunk, head, sizes.width, preparation)
         self.compute_in(arithmetic)
@@ -119,11 +128,12 @@ class ClipTextEncoder(Encoder):
 
 
 def _text_tower(name: str, tokens: bool) -> tuple[nn.Module, nn.Module, Sizes]:
-    model: Any = held(CLIPTextModelWithProjection, name, use_safetensors=True, dtype=torch.float32)
+    model = held_model(CLIPTextModelWithProjection, name, TEXT_TYPES)
     sizes = Sizes(
         dim=model.config.projection_dim,
         width=model.config.hidden_size,
         positions=model.config.max_position_embeddings,
+        tokens=model.config.vocab_size,
     )
     return _TextTrunk(model.text_model, tokens), model.text_projection, sizes
 
@@ -218,6 +228,7 @@ class ClipVisionEncoder(VisionEncoder):
             else _vision_tower(name, checked(patch_dropout, "vision"))
         )
         processor = held(CLIPImageProcessorPil, name)
+        require_size(processor, name, sizes.side)
         frames = FramePlan(
             per_second=frames_per_second,
             count=max_frames,
@@ -238,10 +249,12 @@ class ClipVisionEncoder(VisionEncoder):
 
 
 def _vision_tower(name: str, patch_dropout: float) -> tuple[nn.Module, nn.Module, Sizes]:
-    model: Any = held(
-        CLIPVisionModelWithProjection, name, use_safetensors=True, dtype=torch.float32
+    model = held_model(CLIPVisionModelWithProjection, name, VISION_TYPES)
+    sizes = Sizes(
+        dim=model.config.projection_dim,
+        width=model.config.hidden_size,
+        side=model.config.image_size,
     )
-    sizes = Sizes(dim=model.config.projection_dim, width=model.config.hidden_size)
     return _VisionTrunk(model.vision_model, patch_dropout), model.visual_projection, sizes
 
 

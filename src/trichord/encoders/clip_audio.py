@@ -10,10 +10,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from trichord.encoders.clip import VISION_TYPES
 from trichord.encoders.encoder import AudioEncoder
 from trichord.encoders.graph import SOUND, Graph, Sizes
 from trichord.encoders.patch_dropout import checked, thinned
-from trichord.encoders.pretrained import load
+from trichord.encoders.pretrained import load, load_model, require_type
 from trichord.encoders.spectrogram import Rule, Spectrogram, masked, segments
 from trichord.types import Arithmetic, Pooling, UserError
 
@@ -168,12 +169,11 @@ class ClipAudioEncoder(AudioEncoder):
 def _sound_tower(
     tower: Tower, picture: tuple[int, int], dropout: float
 ) -> tuple[nn.Module, nn.Module, Sizes]:
+    require_type(tower.name, VISION_TYPES)
     model: Any = (
         CLIPVisionModelWithProjection(load(CLIPVisionConfig, tower.name))
         if tower.scratch
-        else load(
-            CLIPVisionModelWithProjection, tower.name, use_safetensors=True, dtype=torch.float32
-        )
+        else load_model(CLIPVisionModelWithProjection, tower.name, VISION_TYPES)
     )
     trunk = SoundTrunk(model.vision_model, picture, checked(dropout, "audio"))
     sizes = Sizes(dim=model.config.projection_dim, width=model.config.hidden_size)

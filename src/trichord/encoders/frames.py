@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from trichord.encoders.encoder import Encoder
 from trichord.media.plan import FramePlan
-from trichord.types import Pooling
+from trichord.types import Pooling, UserError
 
 
 class VisionEncoder(Encoder):
@@ -85,6 +85,25 @@ class VisionEncoder(Encoder):
             )
             self._level = np.asarray(made["pixel_values"])[0, :, 0]
         return self._level
+
+
+def require_size(processor: Any, name: str, side: int) -> None:
+    """Refuse a processor whose pictures are not of the tower's size.
+
+    Args:
+        processor: Of `transformers`.
+        name: Of the model, for the message.
+        side: Pixels of the tower's pictures; 0 where nobody knows.
+
+    Raises:
+        UserError: They differ.
+    """
+    height, width = processor.crop_size["height"], processor.crop_size["width"]
+    if side and (height, width) != (side, side):
+        raise UserError(
+            f"The preprocessor of '{name}' makes pictures of {height} x {width}, its vision tower takes "
+            f"{side} x {side}: put the tower's own preprocessor_config.json beside its weights."
+        )
 
 
 class Pooler(nn.Module):

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
-from trichord.encoders.pretrained import STAND_INS
+from trichord.encoders.hub import STAND_INS
 from trichord.types import UserError
 from trichord.types.files import write_atomically
 
@@ -53,11 +53,15 @@ class Sizes:
         dim: Of the shared space.
         width: Of the trunk's features; a graph's are projected already.
         positions: Tokens that it has room for; 0 where it reads no text.
+        side: Pixels of a picture; 0 where it sees none, or nobody noted them.
+        tokens: Rows of its table of token embeddings; 0 where it has none, or nobody noted them.
     """
 
     dim: int
     width: int
     positions: int = 0
+    side: int = 0
+    tokens: int = 0
 
     @classmethod
     def beside(cls, name: str) -> "Sizes":

@@ -5,14 +5,16 @@ A model of its own layers takes the weights of the one before, and copies them b
 
 import copy
 from collections import OrderedDict
-from collections.abc import Generator
+from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
-from trichord.encoders.pretrained import folder_of, load
+from trichord.encoders.hub import folder_of
+from trichord.encoders.pretrained import load, load_model
 
 Kind = TypeVar("Kind")
 Key = tuple[object, ...]
@@ -42,21 +44,34 @@ def hold_towers() -> None:
         _SHELF.set(OrderedDict())
 
 
-def held(kind: type[Kind], name: str, **options: object) -> Kind:
-    """As `load`; within `towers_held`, a model has the weights of the one that was read before.
-
-    Whoever changes weights calls `own` first. Tokenizers and preprocessors are the same object.
+def held(kind: type[Kind], name: str) -> Kind:
+    """As `load`; within `towers_held`, a tokenizer or preprocessor is the one that was read before.
 
     Raises:
         UserError: As for `load`.
     """
+    return _held(kind, name, lambda: load(kind, name))
+
+
+def held_model(kind: type[PreTrainedModel], name: str, model_types: Collection[str]) -> Any:
+    """As `load_model`; within `towers_held`, a model has the weights of the one that was read before.
+
+    Call `own` before changing any.
+
+    Raises:
+        UserError: As for `load_model`.
+    """
+    return _held(kind, name, lambda: load_model(kind, name, model_types))
+
+
+def _held(kind: type, name: str, read: Callable[[], Any]) -> Any:
     shelf = _SHELF.get()
     mark = None if shelf is None else _mark(name)
     if shelf is None or mark is None:
-        return load(kind, name, **options)
-    key = (kind, name, *sorted(options.items(), key=lambda item: item[0]), mark)
+        return read()
+    key = (kind, name, mark)
     if key not in shelf:
-        shelf[key] = load(kind, name, **options)
+        shelf[key] = read()
     shelf.move_to_end(key)
     while len(shelf) > MOST:
         shelf.popitem(last=False)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from trichord.encoders.weight_files import weight_files
 from trichord.types.arrays import Float
 
 Weight = Float[np.ndarray, "..."]
@@ -62,27 +63,22 @@ class StoredWeights:
         return save({name: np.ascontiguousarray(one) for name, one in named.items()})
 
 
-def weights_of(folder: Path) -> Path:
-    """Where the weights of a model lie.
+def weights_of(folder: Path) -> list[Path]:
+    """The files that hold the weights of a model.
 
-    Where a hub has them in another format only, `transformers` takes the hub's own conversion, which
-    lies beside in the cache, as the newest of the proposed changes.
+    Raises:
+        ValueError: There are none but pickles, which only torch reads.
+        UserError: An index of several files is damaged, or one of them is missing.
     """
-    here = folder / WEIGHTS
-    if here.is_file() or not is_cached(folder):
-        return here
-    proposed = (folder.parent.parent / "refs" / "refs" / "pr").glob("*")
-    places = [folder.parent / one.read_text() / WEIGHTS for one in sorted(proposed, key=_number)]
-    return next((place for place in reversed(places) if place.is_file()), here)
+    files = weight_files(folder)
+    if files is None or not files.safetensors:
+        raise ValueError(f"{folder} has no safetensors.")
+    return files.paths
 
 
 def is_cached(folder: Path) -> bool:
     """Whether a folder is a hub's, in the cache on this machine."""
     return folder.parent.name == "snapshots"
-
-
-def _number(change: Path) -> int:
-    return int(change.name)
 
 
 def mapped(path: Path, prefixes: tuple[str, ...]) -> dict[str, Weight]:

@@ -1,67 +1,139 @@
-"""Pretrained towers from a folder or a model hub, in the `transformers` format."""
+"""Pretrained towers in the `transformers` format: loaded whole, or refused."""
 
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any
+from collections.abc import Collection
+from typing import Any, cast
 
-from huggingface_hub import try_to_load_from_cache
-from huggingface_hub.utils import HFValidationError
-from huggingface_hub.utils import logging as hub_logging
+import torch
+from transformers import AutoConfig, PreTrainedModel
 from transformers import logging as transformers_logging
 
+from trichord.encoders.hub import fetched
+from trichord.encoders.weight_files import PICKLE, SAFETENSORS, WeightFiles, weight_files
 from trichord.types import UserError
 
 transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
-hub_logging.set_verbosity_error()  # its retries would hide our one line
 
-CLIP_STAND_IN, CLAP_STAND_IN = "stand-in-clip", "stand-in-clap"
-_PACKAGE = find_spec("trichord_stand_ins")
-STAND_INS = {
-    name: Path(_PACKAGE.origin).parent / name
-    for name in (CLIP_STAND_IN, CLAP_STAND_IN)
-    if _PACKAGE is not None and _PACKAGE.origin is not None
-}
-"""The small towers of the generated world, by the name they are called; a distribution of their own, three
-times as large as this one."""
+NAMED = 3
+"""Tensors that a refusal names; it counts all."""
 
 
-def load(kind: Any, name: str, **options: object) -> Any:
-    """Load a `transformers` model, tokenizer or preprocessor by folder, stand-in name or hub name.
+def load(kind: Any, name: str, *, weights: bool = True) -> Any:
+    """Load a configuration, tokenizer or preprocessor by folder, stand-in name or hub name.
 
-    A hub name may end in `@` and a commit; else it is what the hub holds at the time.
-    Weights come from safetensors files only and no code of a checkpoint is ever run.
+    Args:
+        kind: Its class in `transformers`.
+        name: As for `fetched`.
+        weights: Likewise: the model itself will be wanted too.
 
     Raises:
-        UserError: Neither a folder nor a name that the hub answers to, or a folder of another kind.
+        UserError: As for `fetched`; or the folder does not hold such a thing.
     """
-    if name in (CLIP_STAND_IN, CLAP_STAND_IN) and name not in STAND_INS:
-        raise UserError(
-            f"The tower '{name}' of the generated world is not installed: pip install 'trichord[world]'."
-        )
-    place = STAND_INS.get(name) or Path(name)
+    folder = fetched(name, weights=weights)
     try:
-        if place.is_dir():
-            return kind.from_pretrained(str(place), local_files_only=True, **options)
-        hub, _, commit = name.partition("@")
-        return kind.from_pretrained(hub, **options, **({"revision": commit} if commit else {}))
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        where = "in that folder" if place.is_dir() else "as a folder or at the model hub"
+        return kind.from_pretrained(str(folder), local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        what = kind.__name__.removeprefix("Auto")
         raise UserError(
-            f"The model '{name}' could not be loaded {where} ({why}): check the name, the network, "
-            "or give a local folder in the transformers format."
+            f"The model '{name}' has no {what} that can be read in {folder} ({_first_line(error)}): "
+            "fetch the whole model again, or choose another."
         ) from error
 
 
-def folder_of(name: str) -> Path | None:
-    """Where a model lies on this machine, by folder, stand-in name or hub name; None: nowhere."""
-    place = STAND_INS.get(name) or Path(name)
-    if place.is_dir():
-        return place.absolute()
+def load_model(kind: type[PreTrainedModel], name: str, model_types: Collection[str]) -> Any:
+    """Load weights in single precision, and refuse a model that lacks any.
+
+    `transformers` draws at random what a checkpoint lacks and says so in a log at most; such a tower
+    would give other vectors each time it is built. Weights are safetensors, or a pickle of tensors
+    that is read without running its code where there is nothing else.
+
+    Args:
+        kind: A class of `transformers`.
+        name: As for `fetched`.
+        model_types: What its configuration may say that it is.
+
+    Raises:
+        UserError: As for `fetched`; another kind of model; or tensors are missing, of another shape,
+            or more than the configuration tells of.
+    """
+    folder = fetched(name)
+    model_type = require_type(name, model_types)
+    files = weight_files(folder)
+    if files is None:
+        raise UserError(
+            f"The model '{name}' has no weights in {folder}: it takes {SAFETENSORS} or {PICKLE}, in one "
+            "file or in shards with their index."
+        )
     try:
-        hub, _, commit = name.partition("@")
-        found = try_to_load_from_cache(hub, "config.json", revision=commit or None)
-    except HFValidationError:  # neither a folder nor a name that a hub could have
-        return None
-    return Path(found).parent if isinstance(found, str) else None
+        model, found = cast(Any, kind).from_pretrained(
+            str(folder),
+            local_files_only=True,
+            use_safetensors=files.safetensors,
+            weights_only=True,  # nothing of a pickle is run, and none but tensors is read
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # told below, by name: its own refusal names none
+        )
+    except Exception as error:  # a hostile or damaged file may raise anything
+        raise UserError(
+            f"The weights of the model '{name}' cannot be read ({files.paths[0]}: "
+            f"{_first_line(error)}): fetch them again{_how_else(files)}."
+        ) from error
+    file = files.folder / (files.index or files.names[0])
+    _require_all(f"The weights of '{name}' (type '{model_type}', {file})", model, found)
+    return model
+
+
+def require_type(name: str, model_types: Collection[str]) -> str:
+    """The type that a model's configuration says it is.
+
+    Raises:
+        UserError: As for `load`; or it is none of those that are wanted.
+    """
+    config: Any = load(AutoConfig, name)
+    if config.model_type not in model_types:
+        raise UserError(
+            f"The model '{name}' is of type '{config.model_type}', and this tower takes "
+            f"{', '.join(sorted(model_types))}: choose another model."
+        )
+    return config.model_type
+
+
+def _require_all(told: str, model: Any, found: dict[str, Any]) -> None:
+    """Refuse a model that lacks weights, or whose checkpoint has more than it has room for.
+
+    Args:
+        told: What the weights are, for the message.
+        model: As it was loaded.
+        found: What `transformers` says of that.
+    """
+    ours, kind = model.state_dict(), type(model).__name__
+    parts = {tensor.partition(".")[0] for tensor in ours}
+    missing = sorted(found["missing_keys"])
+    mismatched = sorted(str(one[0]) for one in found["mismatched_keys"])
+    # Nothing is said of other towers in the same file. Older files hold the numbers of positions.
+    beyond = sorted(
+        tensor
+        for tensor in found["unexpected_keys"]
+        if tensor.partition(".")[0] in parts and not tensor.endswith(".position_ids")
+    )
+    faults = {
+        f"lack {len(missing)} of the {len(ours)} tensors of {kind}": missing,
+        f"have {len(mismatched)} of another shape than its config.json says": mismatched,
+        f"have {len(beyond)} that its config.json knows nothing of": beyond,
+    }
+    for fault, tensors in faults.items():
+        if tensors:
+            shown = ", ".join(tensors[:NAMED]) + ", ..." * (len(tensors) > NAMED)
+            raise UserError(f"{told} {fault} ({shown}): give a whole checkpoint of the right kind.")
+
+
+def _how_else(files: WeightFiles) -> str:
+    if files.safetensors:
+        return ""
+    return f", or save them as {SAFETENSORS}: pickles are read only where they hold nothing but tensors"
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".:") if lines else type(error).__name__

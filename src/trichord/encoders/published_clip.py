@@ -12,7 +12,7 @@ from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPToken
 
 from trichord.encoders.byte_pairs import read_tokenizer, whole_tokenizer
 from trichord.encoders.clip_audio import SoundTrunk
-from trichord.encoders.pretrained import load
+from trichord.encoders.pretrained import load, load_model
 from trichord.encoders.published import Published, block_names
 from trichord.types import UserError
 from trichord.types.files import write_atomically
@@ -168,12 +168,7 @@ def towers_at(name: str) -> ClipTowers:
     Raises:
         UserError: It cannot be loaded, or its weights are not those of a CLIP.
     """
-    model, found = load(
-        CLIPModel, name, use_safetensors=True, dtype=torch.float32, output_loading_info=True
-    )
-    # Older folders keep the numbers of the positions, which are no weights.
-    unknown = {key for key in found["unexpected_keys"] if not key.endswith(".position_ids")}
-    Published(Path(name), {}).refuse_keys(unknown, found["missing_keys"])
+    model = load_model(CLIPModel, name, {"clip"})
     return ClipTowers(
         model.config,
         model.state_dict(),

@@ -31,7 +31,8 @@ from trichord.corpora.world.drawing import picture
 from trichord.corpora.world.grammar import Grammar
 from trichord.corpora.world.law import Scene, scenes, stream
 from trichord.corpora.world.sound import sound
-from trichord.encoders.pretrained import CLAP_STAND_IN, CLIP_STAND_IN, load
+from trichord.encoders.hub import CLAP_STAND_IN, CLIP_STAND_IN
+from trichord.encoders.pretrained import load
 from trichord.encoders.small import SmallClap, SmallClip, build_clap, build_clip
 from trichord.objectives import info_nce
 from trichord.types import CaptionKind
