@@ -2,7 +2,7 @@ import pytest
 from transformers import CLIPModel, CLIPTokenizer
 
 from trichord.encoders.hub import STAND_INS
-from trichord.encoders.pretrained import load
+from trichord.encoders.pretrained import load, load_model
 from trichord.types import UserError
 
 
@@ -28,3 +28,20 @@ def test_the_complaint_is_one_line():
         load(CLIPModel, "nobody/nothing")
     assert "\n" not in str(told.value)
     assert "'nobody/nothing'" in str(told.value)
+
+
+def test_the_callers_choice_of_logs_and_bars_stays(tiny_towers):
+    from huggingface_hub.utils import logging as hub_logging
+    from transformers import CLIPVisionModelWithProjection
+    from transformers import logging as its_logging
+
+    its_logging.set_verbosity_info()
+    its_logging.enable_progress_bar()
+    before = its_logging.get_verbosity(), hub_logging.get_verbosity()
+    try:
+        load_model(CLIPVisionModelWithProjection, str(tiny_towers / "clip"), {"clip"})
+        load(CLIPTokenizer, str(tiny_towers / "clip"))
+        assert (its_logging.get_verbosity(), hub_logging.get_verbosity()) == before
+        assert its_logging.is_progress_bar_enabled()
+    finally:
+        its_logging.set_verbosity_warning()

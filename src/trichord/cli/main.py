@@ -67,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # NumPy's threads wait for the next product by spinning, for tens of milliseconds after each: the
     # cores they hold are wanted by torch and by decoders. Now they sleep after some 16 cycles.
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # its advice would hide our one line
     try:
         with extras_named():
             command: Callable[[list[str]], None] = getattr(import_module(COMMANDS[name][0]), name)

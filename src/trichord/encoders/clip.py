@@ -191,7 +191,8 @@ def padded_width(count: int, longest: int) -> int:
 
 def count_longer(tokenizer: Any, texts: list[str], longest: int) -> int:
     """How many texts have more tokens than `longest`."""
-    return sum(len(ids) > longest for ids in tokenizer(texts)["input_ids"])
+    # Not verbose: it would warn of each long text, and these are cut.
+    return sum(len(ids) > longest for ids in tokenizer(texts, verbose=False)["input_ids"])
 
 
 class ClipVisionEncoder(VisionEncoder):

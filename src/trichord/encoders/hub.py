@@ -29,8 +29,6 @@ from trichord.encoders.weight_files import (
 )
 from trichord.types import UserError
 
-hub_logging.set_verbosity_error()  # its retries would hide our one line
-
 CLIP_STAND_IN, CLAP_STAND_IN = "stand-in-clip", "stand-in-clap"
 _PACKAGE = find_spec("trichord_stand_ins")
 STAND_INS = {
@@ -174,15 +172,20 @@ class Remote:
         return folder
 
     def _file(self, file: str, revision: str) -> Path:
-        return Path(
-            hf_hub_download(
-                self.name,
-                file,
-                revision=revision or None,
-                endpoint=self.endpoint,
-                cache_dir=self.cache,
+        before = hub_logging.get_verbosity()
+        hub_logging.set_verbosity_error()  # it would tell of each retry, and hide our one line
+        try:
+            return Path(
+                hf_hub_download(
+                    self.name,
+                    file,
+                    revision=revision or None,
+                    endpoint=self.endpoint,
+                    cache_dir=self.cache,
+                )
             )
-        )
+        finally:
+            hub_logging.set_verbosity(before)
 
 
 def _cached(name: str, cache: str, weights: bool, why: str) -> Path:

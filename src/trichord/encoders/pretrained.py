@@ -1,6 +1,7 @@
 """Pretrained towers in the `transformers` format: loaded whole, or refused."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Generator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -10,9 +11,6 @@ from transformers import logging as transformers_logging
 from trichord.encoders.hub import fetched
 from trichord.encoders.weight_files import PICKLE, SAFETENSORS, WeightFiles, weight_files
 from trichord.types import UserError
-
-transformers_logging.set_verbosity_error()
-transformers_logging.disable_progress_bar()
 
 NAMED = 3
 """Tensors that a refusal names; it counts all."""
@@ -31,7 +29,8 @@ def load(kind: Any, name: str, *, weights: bool = True) -> Any:
     """
     folder = fetched(name, weights=weights)
     try:
-        return kind.from_pretrained(str(folder), local_files_only=True)
+        with _quiet():
+            return kind.from_pretrained(str(folder), local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         what = kind.__name__.removeprefix("Auto")
         raise UserError(
@@ -65,15 +64,16 @@ def load_model(kind: type[PreTrainedModel], name: str, model_types: Collection[s
             "file or in shards with their index."
         )
     try:
-        model, found = cast(Any, kind).from_pretrained(
-            str(folder),
-            local_files_only=True,
-            use_safetensors=files.safetensors,
-            weights_only=True,  # nothing of a pickle is run, and none but tensors is read
-            dtype=torch.float32,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # told below, by name: its own refusal names none
-        )
+        with _quiet():
+            model, found = cast(Any, kind).from_pretrained(
+                str(folder),
+                local_files_only=True,
+                use_safetensors=files.safetensors,
+                weights_only=True,  # nothing of a pickle is run, and none but tensors is read
+                dtype=torch.float32,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # told below, by name: its own refusal names none
+            )
     except Exception as error:  # a hostile or damaged file may raise anything
         raise UserError(
             f"The weights of the model '{name}' cannot be read ({files.paths[0]}: "
@@ -126,6 +126,23 @@ def _require_all(told: str, model: Any, found: dict[str, Any]) -> None:
         if tensors:
             shown = ", ".join(tensors[:NAMED]) + ", ..." * (len(tensors) > NAMED)
             raise UserError(f"{told} {fault} ({shown}): give a whole checkpoint of the right kind.")
+
+
+@contextmanager
+def _quiet() -> Generator[None]:
+    """Without the reports and bars of `transformers`; what the caller has chosen of them is put back."""
+    verbosity, bars = (
+        transformers_logging.get_verbosity(),
+        transformers_logging.is_progress_bar_enabled(),
+    )
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
 
 
 def _how_else(files: WeightFiles) -> str:
