@@ -84,6 +84,25 @@ def test_what_is_shown_must_have_been_printed(typing_desk, tmp_path, monkeypatch
             follow(wrong)
 
 
+def test_figures_are_compared_where_a_page_is_typed_at_its_true_sizes(
+    typing_desk, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    typed = "```text\necho '2 tasks 0.82±.04  0.97 (.92–1.00)'\n```\n\n"
+    said = typed + "<!-- run: printed -->\n\n```text\n{}\n```\n"
+
+    def follow(shown):
+        desk = typing_desk(tmp_path, None, monkeypatch)
+        desk.figures = True
+        desk.follow("page.md", said.format(shown))
+
+    for right in ("2 tasks 0.82±.04 0.97 (.92–1.00)", "2 ... 0.81±.05 ... (.93–1.00)"):
+        follow(right)
+    for wrong in ("2 tasks 0.89±.04 0.97 (.92–1.00)", "3 ... 0.82±.04 ..."):
+        with pytest.raises(AssertionError, match="was not printed"):
+            follow(wrong)
+
+
 def test_a_command_that_ends_otherwise_than_the_page_says_fails(typing_desk, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     desk = typing_desk(tmp_path, None, monkeypatch)

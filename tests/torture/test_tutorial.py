@@ -86,6 +86,7 @@ def test_the_tutorial_typed_line_by_line(typing_desk, tmp_path_factory, monkeypa
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # a reader has both cores
     monkeypatch.setenv("PYTHONUNBUFFERED", "1")  # lines come in the order of a terminal
     typist = shell(typing_desk)(place, None, monkeypatch)
+    typist.figures = True
     try:
         typist.follow(TUTORIAL)
     finally:
