@@ -74,6 +74,17 @@ def test_weights_of_another_model_are_refused(finished):
         run.load()
 
 
+def test_half_of_a_trained_trunk_is_refused(tiny_trimodal):
+    trained = tiny_trimodal.build()
+    trained.vision.thaw_trunk()
+    tensors = owned_state(trained, None)
+    load_owned(tiny_trimodal.build(), None, tensors)
+    lost = max(name for name in tensors if ".trunk." in name)
+    del tensors[lost]
+    with pytest.raises(UserError, match="do not fit"):
+        load_owned(tiny_trimodal.build(), None, tensors)
+
+
 def test_towers_that_changed_since_training_are_refused(finished):
     run, _ = finished
     path = run.path / "weights.safetensors"

@@ -51,10 +51,17 @@ def load_owned(
     """
     of_model = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
     _, unexpected = model.load_state_dict(of_model, strict=False)
+    trunks: list[str] = []
     for name, tower in model.encoders().items():
         if any(key.startswith(f"{name}.trunk.") for key in of_model):
             tower.own_trunk()
-    needed = {name for name in model.state_dict() if _always_owned(name)}
+            trunks.append(f"{name}.trunk.")
+    # A trunk is a run's own whole: of half of one the rest would stay as pretrained, in silence.
+    needed = {
+        name
+        for name in model.state_dict()
+        if _always_owned(name) or name.startswith(tuple(trunks))
+    }
     if unexpected or not needed <= of_model.keys():
         odd = sorted({*unexpected, *(needed - of_model.keys())})
         raise UserError(f"The weights do not fit the experiment's model: {odd[0]}: train again.")
