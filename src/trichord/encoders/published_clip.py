@@ -117,6 +117,19 @@ class ClipTowers:
         write_atomically(folder / "model.safetensors", save(dict(self.state), {"format": "pt"}))
 
 
+def require_clip(clip: Published) -> None:
+    """Refuse what is plainly another model, before anybody is asked for its settings.
+
+    Raises:
+        UserError: It has no table of tokens, or its vision tower is no transformer.
+    """
+    if any(name.startswith(("visual.layer1.", "visual.attnpool.")) for name in clip.tensors):
+        raise UserError(
+            f"{clip.file} is a CLIP with a ResNet: choose one with a vision transformer (ViT)."
+        )
+    clip.shape("token_embedding.weight", 2)
+
+
 def towers_of_state(clip: Published, tokenizer: str, settings: ClipSettings) -> ClipTowers:
     """A CLIP from a state_dict in OpenAI's layout; sizes are read off the tensors.
 
@@ -129,10 +142,7 @@ def towers_of_state(clip: Published, tokenizer: str, settings: ClipSettings) -> 
         UserError: A key is unknown or missing, a tensor has another shape, the vision tower is no
             transformer, or the tokenizer or the settings do not fit.
     """
-    if any(name.startswith(("visual.layer1.", "visual.attnpool.")) for name in clip.tensors):
-        raise UserError(
-            f"{clip.file} is a CLIP with a ResNet: choose one with a vision transformer (ViT)."
-        )
+    require_clip(clip)
     words = read_tokenizer(tokenizer, clip.shape("token_embedding.weight", 2)[0])
     words.model_max_length = clip.shape("positional_embedding", 2)[0]
     config = _config(clip, words, settings)

@@ -21,7 +21,13 @@ from trichord.config import (
 )
 from trichord.encoders.clip_settings import Activation, settings_beside
 from trichord.encoders.published import read_published
-from trichord.encoders.published_clip import ClipTowers, sound_state, towers_at, towers_of_state
+from trichord.encoders.published_clip import (
+    ClipTowers,
+    require_clip,
+    sound_state,
+    towers_at,
+    towers_of_state,
+)
 from trichord.media import file_signature
 from trichord.models.fusion import FRAME_SLOTS
 from trichord.training.clip4vla_checkpoint import SOUND, Checkpoint, Recipe
@@ -123,7 +129,9 @@ def import_clip4vla(file: Path, path: Path, *, tokenizer: str = CLIP, recipe: Re
 def _towers(source: str, tokenizer: str, activation: Activation | None) -> ClipTowers:
     file = Path(source)
     if file.is_file():
-        return towers_of_state(read_published(file), tokenizer, settings_beside(file, activation))
+        clip = read_published(file)
+        require_clip(clip)
+        return towers_of_state(clip, tokenizer, settings_beside(file, activation))
     if activation is not None:
         raise UserError(
             f"--activation is for a state_dict; the config of {source} says it: leave it out."
