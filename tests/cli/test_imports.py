@@ -204,6 +204,12 @@ def test_options_reach_the_run(place, command, tmp_path):
     model = Run(tmp_path / "a").experiment().model
     assert (model.fusion.level, model.fusion.absent) == ("tight", "masked")
     assert (model.audio.token, model.audio.longest) == (0.25, 6)
+    line_of_captioner = line.replace("pytorch_model", "captioner").format(tmp_path / "c")
+    assert command(f"{line_of_captioner} --words 48 --reads audio") == 0
+    model = Run(tmp_path / "c").experiment().model
+    assert (model.text.longest, model.captioner.text_slots, model.captioner.reads) == (
+        48, 48, ("audio",),
+    )  # fmt: skip
     for token in ("both", "none", "clip"):
         assert command(f"{line.format(tmp_path / token)} --sound-token {token}") == 0
         assert Run(tmp_path / token).experiment().model.audio.token == token

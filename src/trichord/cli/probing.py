@@ -165,8 +165,9 @@ def probed(
     """
     from trichord.evaluation.classes.classification import probed as results_of
     from trichord.evaluation.classes.classifiers import METHODS
+    from trichord.evaluation.classes.folds import numbered
+    from trichord.evaluation.classes.probing import ask, read_frozen, views
     from trichord.evaluation.classes.probing import probe as probe_fold
-    from trichord.evaluation.classes.probing import read_frozen, views
     from trichord.evaluation.classes.published_head import PublishedHead, read_head
     from trichord.media import Decoder
 
@@ -177,7 +178,7 @@ def probed(
         )
     method = read_head(subject.path) if chosen.method == "published" else METHODS[chosen.method]
     if isinstance(method, PublishedHead):
-        held = method.numbered(held)
+        held = numbered(held, method.classes)
     with Decoder() as decoder:
         source = subject.source(held.clips, manifest, chosen, decoder)
         with bar("clips", len(held.clips)) as moving:
@@ -189,7 +190,7 @@ def probed(
     with bar("folds", len(folds.folds)) as moving:
         for fold in folds.folds:
             answers.append(
-                method.answers(seen[0], fold)
+                ask(method, seen[0], fold)
                 if isinstance(method, PublishedHead)
                 else probe_fold(seen, held.truth, folds.groups, fold, method, seed=chosen.seed)
             )

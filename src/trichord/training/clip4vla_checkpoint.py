@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from trichord.config import CaptionGenerator, Cross, GlobalToGlobal
-from trichord.corpora.esc50 import CLASSES
 from trichord.encoders.clip_audio import SoundToken
 from trichord.encoders.clip_settings import CLIP4VLA
 from trichord.encoders.published import Names, Published, block_names, read_published
@@ -244,15 +243,9 @@ class Checkpoint:
             left = (CAPTIONS,) if self.scores_pairs else (CAPTIONS, CROSS)
             self._leave_out(left, "captioners are read with CLIP's blocks only, not BERT's")
             return None
-        head = self._untied(head)
-        empty = _empty_cross(form, self.towers.dim, layers, heads)
-        rows, width = self.part(CLIP).shape(_TABLE, 2)
-        with torch.device("meta"):
-            writer = Captioner(empty, width=width, vocabulary=rows)
-        state = head.renamed(_WORDS, writer)
-        names = _cross_names(cross, form, layers)
-        state |= {f"cross.{key}": value for key, value in cross.renamed(names, empty).items()}
-        self._require_room(cross, empty, frames, segments)
+        cross_model = _empty_cross(form, self.towers.dim, layers, heads)
+        self._require_room(cross, cross_model, frames, segments)
+        state = self._captioner_state(cross, cross_model)
         source = "--reads" if recipe.reads else "assumed; else give --reads"
         self.notes["captions"] = f"from {' and '.join(reads)} ({source})"
         return CaptionGenerator(
@@ -266,6 +259,15 @@ class Checkpoint:
             padding="as_published",
         ), state
 
+    def _captioner_state(self, cross: Published, ours: CrossTransformer) -> dict[str, Tensor]:
+        head = self._untied(self.part(CAPTIONS))
+        rows, width = self.part(CLIP).shape(_TABLE, 2)
+        with torch.device("meta"):
+            writer = Captioner(ours, width=width, vocabulary=rows)
+        names = _cross_names(cross, ours.form, len(ours.blocks))
+        state = {f"cross.{key}": value for key, value in cross.renamed(names, ours).items()}
+        return state | head.renamed(_WORDS, writer)
+
     def head(self) -> PublishedHead | None:
         """The classifier, if it has one whose classes are known.
 
@@ -275,6 +277,9 @@ class Checkpoint:
         head = self.part(HEAD)
         if not head.tensors:
             return None
+
+        from trichord.corpora.esc50 import CLASSES  # with all readers of corpora
+
         head.refuse_keys(head.tensors.keys() - _LAYERS.keys(), _LAYERS.keys() - head.tensors.keys())
         classes, _ = head.shape("1.weight", 2)
         with torch.device("meta"):

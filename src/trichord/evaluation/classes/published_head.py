@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,6 @@ from numpy import ndarray
 from torch import Tensor, nn
 
 from trichord.checkpoint.sealed import DamagedError, read_sealed, write_sealed
-from trichord.evaluation.classes.folds import Fold, Labelled
-from trichord.evaluation.classes.probing import FoldAnswers, View
 from trichord.types import UserError
 
 FILE = "head.safetensors"
@@ -54,23 +52,6 @@ class PublishedHead:
         """
         write_sealed(run / FILE, self.state, {CLASSES: json.dumps(self.classes)})
 
-    def numbered(self, held: Labelled) -> Labelled:
-        """The same clips, their classes numbered as the head's.
-
-        Raises:
-            UserError: Clips are of a class that it does not know.
-        """
-        known = {name: number for number, name in enumerate(self.classes)}
-        if odd := [name for name in held.classes if name not in known]:
-            some = ", ".join(f"'{name}'" for name in odd[:3]) + ", ..." * (len(odd) > 3)
-            raise UserError(
-                f"--method published: {len(odd)} of the manifest's {len(held.classes)} classes are not "
-                f"among the head's {len(known)} ({some}; it knows '{self.classes[0]}', "
-                f"'{self.classes[1]}', ...): give clips of its classes, or choose another --method."
-            )
-        numbers = np.array([known[name] for name in held.classes])
-        return replace(held, classes=self.classes, truth=numbers[held.truth])
-
     def scores(self, values: Float[ndarray, "clip dim"]) -> Float[ndarray, "clip class"]:
         """Logits of all classes."""
         classes, dim = self.state["1.weight"].shape
@@ -78,26 +59,6 @@ class PublishedHead:
         layers.load_state_dict(dict(self.state))
         with torch.inference_mode():
             return layers(torch.from_numpy(values)).numpy().astype(np.float64)
-
-    def answers(self, seen: View, fold: Fold) -> FoldAnswers:
-        """What it answers about the test clips of a fold.
-
-        Args:
-            seen: The clips' features.
-            fold: Of which those to learn from are left aside.
-        """
-        asked = seen.asked[fold.test]
-        scores = np.full((len(fold.test), len(self.classes)), np.nan)
-        scores[asked] = self.scores(seen.values[fold.test[asked]])
-        return FoldAnswers(
-            fold=fold,
-            scores=scores,
-            readable=asked,
-            learnt=0,
-            chosen=("nothing",),
-            unseen={},
-            untaught=(),
-        )
 
 
 def read_head(run: Path | None) -> PublishedHead:
