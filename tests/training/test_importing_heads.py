@@ -91,7 +91,7 @@ def test_scores_of_words_are_the_published_ones(take, reads, words):
     asked = follows & present[:, None]
     ours = torch.zeros_like(expected)
     ours[present] = found.logits.unflatten(0, (-1, words))
-    assert error(ours[asked], expected[asked]) < 1e-6
+    assert error(ours[asked], expected[asked]) < 2e-6
     assert torch.equal(ours[asked].argmax(dim=1), expected[asked].argmax(dim=1))
     assert asked.sum() > 5 * present.sum()
 
