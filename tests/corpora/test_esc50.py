@@ -35,6 +35,17 @@ def test_the_official_layout_gives_label_caption_and_split_by_fold(touch):
     assert prepared.counts == {}
 
 
+def test_classes_stand_in_the_order_of_the_official_targets():
+    assert len(set(esc50.CLASSES)) == 50
+    # Of the official table: an id ends with the target.
+    for name, ending in {
+        "dog": 0, "crow": 9, "rain": 10, "chirping_birds": 14, "thunderstorm": 19, "sneezing": 21,
+        "drinking_sipping": 29, "can_opening": 34, "vacuum_cleaner": 36, "glass_breaking": 39,
+        "engine": 44, "hand_saw": 49,
+    }.items():  # fmt: skip
+        assert esc50.CLASSES[ending] == name
+
+
 @pytest.mark.parametrize("name", ["kitchen", "6-1-A-0", "2024-05-17", "1", "-1-A", ""])
 def test_other_ids_tell_no_fold(name):
     with pytest.raises(ValueError, match="no id of ESC-50"):

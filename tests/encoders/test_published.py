@@ -10,6 +10,7 @@ from torch import nn
 from transformers import CLIPModel, CLIPTokenizer
 
 from trichord.encoders.byte_pairs import read_tokenizer
+from trichord.encoders.clip_settings import assumed
 from trichord.encoders.published import Published, block_names, read_published
 from trichord.encoders.published_clip import has_sound_tokens, towers_at, towers_of_state
 from trichord.types import UserError
@@ -17,6 +18,8 @@ from trichord.types import UserError
 MERGES = ("t h", "th e</w>", "d o", "do g</w>")
 PLAIN, WITH_THREE = 512 + len(MERGES) + 2, 512 + len(MERGES) + 5
 REAL = Path(__file__).parents[3] / "shared" / "data" / "clip_bpe" / "bpe_simple_vocab_16e6.txt.gz"
+
+OPENAI = assumed("as in a test", widest=1024)
 
 needs_real = pytest.mark.skipif(not REAL.is_file(), reason="shared/data/clip_bpe is not here")
 
@@ -219,7 +222,7 @@ def published(state):
 
 
 def test_sizes_are_read_off_the_tensors(byte_pairs):
-    towers = towers_of_state(published(openai_state(rows=WITH_THREE)), byte_pairs)
+    towers = towers_of_state(published(openai_state(rows=WITH_THREE)), byte_pairs, OPENAI)
     text, vision = towers.config.text_config, towers.config.vision_config
     assert (text.hidden_size, text.num_attention_heads, text.num_hidden_layers) == (128, 2, 2)
     assert (text.intermediate_size, text.max_position_embeddings) == (512, 20)
@@ -234,7 +237,7 @@ def test_sizes_are_read_off_the_tensors(byte_pairs):
 
 def test_what_is_written_is_an_ordinary_folder(byte_pairs, tmp_path):
     state = openai_state()
-    towers_of_state(published(state), byte_pairs).write(tmp_path / "clip")
+    towers_of_state(published(state), byte_pairs, OPENAI).write(tmp_path / "clip")
     names = {file.name for file in (tmp_path / "clip").iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= names
     assert not [name for name in names if name.endswith((".bin", ".pt", ".py"))]
@@ -254,11 +257,11 @@ def test_what_is_written_is_an_ordinary_folder(byte_pairs, tmp_path):
 def test_weights_become_copies_in_single_precision(byte_pairs):
     state = openai_state()
     halved = {name: value.half() for name, value in state.items()}
-    towers = towers_of_state(published(halved), byte_pairs)
+    towers = towers_of_state(published(halved), byte_pairs, OPENAI)
     assert {value.dtype for value in towers.state.values()} == {torch.float32}
     places = "text_model.embeddings.position_embedding.weight"
     assert torch.equal(towers.state[places], halved["positional_embedding"].float())
-    towers = towers_of_state(published(state), byte_pairs)
+    towers = towers_of_state(published(state), byte_pairs, OPENAI)
     towers.state[places].zero_()
     assert state["positional_embedding"].any()
 
@@ -266,20 +269,20 @@ def test_weights_become_copies_in_single_precision(byte_pairs):
 def test_a_resnet_is_refused(byte_pairs):
     state = openai_state() | {"visual.attnpool.k_proj.weight": torch.zeros(1)}
     with pytest.raises(UserError, match=r"clip\.pt is a CLIP with a ResNet: choose .*ViT"):
-        towers_of_state(published(state), byte_pairs)
+        towers_of_state(published(state), byte_pairs, OPENAI)
 
 
 def test_a_grid_that_is_no_square_is_refused(byte_pairs):
     state = openai_state() | {"visual.positional_embedding": torch.zeros(12, 64)}
     with pytest.raises(UserError, match=r"is 12 x 64 instead of 10 x 64"):
-        towers_of_state(published(state), byte_pairs)
+        towers_of_state(published(state), byte_pairs, OPENAI)
 
 
 @pytest.mark.parametrize("width", [0, 96])
 def test_a_width_without_whole_heads_is_refused(byte_pairs, width):
     state = openai_state() | {"visual.conv1.weight": torch.zeros(width, 3, 8, 8)}
     with pytest.raises(UserError, match=rf"{width} dimensions are no multiple of 64"):
-        towers_of_state(published(state), byte_pairs)
+        towers_of_state(published(state), byte_pairs, OPENAI)
 
 
 @pytest.mark.parametrize(
@@ -291,7 +294,7 @@ def test_a_key_that_is_missing_is_named(byte_pairs, name):
     state = openai_state()
     del state[name]
     with pytest.raises(UserError, match=name.replace(".", r"\.")) as told:
-        towers_of_state(published(state), byte_pairs)
+        towers_of_state(published(state), byte_pairs, OPENAI)
     one_line(told)
 
 
@@ -300,7 +303,7 @@ def test_other_models_are_refused_by_their_first_keys(byte_pairs):
     state["a key\nof two lines"] = torch.zeros(1)
     expected = r"8 unknown \(a key of two lines, text_model\.0, text_model\.1, \.\.\.\)"
     with pytest.raises(UserError, match=expected) as told:
-        towers_of_state(published(state), byte_pairs)
+        towers_of_state(published(state), byte_pairs, OPENAI)
     one_line(told)
 
 

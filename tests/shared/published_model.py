@@ -118,6 +118,32 @@ def cross_shapes(form, below=""):
     return shapes
 
 
+def caption_shapes():
+    """Of the head of a captioner, whose table of tokens is the text tower's."""
+    name = "cls.predictions"
+    return {
+        f"{name}.transform.dense.weight": (TEXT, DIM),
+        f"{name}.transform.dense.bias": (TEXT,),
+        f"{name}.transform.LayerNorm.weight": (TEXT,),
+        f"{name}.transform.LayerNorm.bias": (TEXT,),
+        f"{name}.bias": (VOCABULARY,),
+    }
+
+
+def captioning(form="clip", *, scores=False):
+    """A state_dict of the authors' captioner; with `scores`, its transformer scores pairs too."""
+    state = checkpoint(form) | draw(caption_shapes(), 1)
+    state["cls.predictions.decoder.weight"] = state["clip.token_embedding.weight"].clone()
+    return {k: v for k, v in state.items() if scores or not k.startswith("similarity_dense.")}
+
+
+def classifying(classes=50):
+    """A state_dict of the authors' classifier of sounds."""
+    shapes = {"0.weight": (DIM,), "0.bias": (DIM,), "1.weight": (classes, DIM)}
+    head = draw(shapes | {"1.bias": (classes,)}, 2)
+    return checkpoint(None) | {f"cls_linear.{name}": value for name, value in head.items()}
+
+
 def checkpoint(form="clip", *, tokens=True, below=None):
     """A state_dict as the authors write it; `form` None: pretrained, without cross transformer."""
     places = 1 + (SIDE // PATCH) ** 2 + tokens
@@ -230,6 +256,32 @@ def cross(w, parts):
             w, f"{block}.output.LayerNorm", x + linear(w, f"{block}.output.dense", wide), 1e-12
         )
     return x, torch.tanh(linear(w, "cross.pooler.dense", x[:, 0]))
+
+
+def caption_logits(w, ids, real, parts):
+    """Scores of the word after each token, padded as published.
+
+    Args:
+        w: The state_dict.
+        ids: (caption, token), start first; positions of what follows begin behind all of them.
+        real: Which tokens are there.
+        parts: (steps, mask, kind) of frames and of segments, or of one of them.
+    """
+    count = ids.shape[1]
+    x = torch.cat([text_features(w, ids), *(steps for steps, _, _ in parts)], dim=1)
+    kinds = [0] * count + [kind for steps, _, kind in parts for _ in range(steps.shape[1])]
+    there = torch.cat([real, *(mask for _, mask, _ in parts)], dim=1).float()
+    sees = there[:, None].repeat(1, x.shape[1], 1)
+    sees[:, count:, :count] = 0
+    sees[:, :count, :count] *= torch.ones(count, count).tril()
+    x = x + w["cross.positional_embedding"][: x.shape[1]]
+    x = x + w["cross.token_type_embeddings.weight"][kinds]
+    added = (1 - sees) * -1e6
+    x = clip_blocks(w, "cross.transformer.resblocks", x, CROSS_HEADS["clip"], added)[:, :count]
+    head = "cls.predictions"
+    x = linear(w, f"{head}.transform.dense", x)
+    x = norm(w, f"{head}.transform.LayerNorm", x * torch.sigmoid(1.702 * x), 1e-12)
+    return x @ w[f"{head}.decoder.weight"].T + w[f"{head}.bias"]
 
 
 def unit(x):

@@ -95,7 +95,8 @@ def published(tmp_path_factory):
 @pytest.fixture
 def take(published, tmp_path):
     """Import a checkpoint, by name or as a state_dict; gives the run."""
-    from trichord.training.importing import Recipe, import_clip4vla
+    from trichord.training.clip4vla_checkpoint import Recipe
+    from trichord.training.importing import import_clip4vla
 
     def imported(state, name="run", **recipe):
         file = published / f"{state}.bin" if isinstance(state, str) else tmp_path / "model.bin"

@@ -19,7 +19,6 @@ from published_model import (
     checkpoint,
     clip_shapes,
     cross,
-    cross_shapes,
     draw,
     error,
     linear,
@@ -32,13 +31,13 @@ from published_model import (
     token_ids,
     towers_of,
 )
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from transformers import CLIPModel
 
 from trichord.checkpoint import Run, fresh_model, located
 from trichord.config import Cross, Experiment, GlobalToGlobal
-from trichord.training.importing import CAPTIONER, PROBE, Recipe, import_clip, import_clip4vla
-from trichord.types import UserError
+from trichord.training.clip4vla_checkpoint import Recipe
+from trichord.training.importing import import_clip, import_clip4vla
 
 # The same numbers
 
@@ -223,44 +222,6 @@ def test_safetensors_and_pickle_give_the_same_run(take, published, tmp_path):
     assert other.load().fingerprint == take("clip").load().fingerprint
 
 
-CAPTION_HEAD = {
-    "cls.predictions.transform.dense.weight": (DIM, DIM),
-    "cls.predictions.transform.dense.bias": (DIM,),
-    "cls.predictions.transform.LayerNorm.weight": (DIM,),
-    "cls.predictions.transform.LayerNorm.bias": (DIM,),
-    "cls.predictions.decoder.weight": (VOCABULARY, DIM),
-    "cls.predictions.bias": (VOCABULARY,),
-}
-PROBE_HEAD = {
-    "cls_linear.0.weight": (DIM,),
-    "cls_linear.0.bias": (DIM,),
-    "cls_linear.1.weight": (50, DIM),
-    "cls_linear.1.bias": (50,),
-}
-
-
-def test_heads_without_a_model_are_kept_under_their_published_names(take):
-    captioner, probe = draw(CAPTION_HEAD, 1), draw(PROBE_HEAD, 2)
-    run = take(checkpoint("clip") | captioner | probe)
-    for file, expected in ((CAPTIONER, captioner), (PROBE, probe)):
-        held = load_file(run.path / file)
-        assert held.keys() == expected.keys()
-        assert all(torch.equal(held[name], value) for name, value in expected.items())
-    run.load()
-
-
-def test_a_captioners_transformer_is_kept_with_its_head_and_fuses_nothing(take):
-    state = checkpoint("clip") | draw(CAPTION_HEAD, 1)
-    state = {k: v for k, v in state.items() if not k.startswith("similarity_dense.")}
-    run = take(state)
-    assert run.experiment().model.fusion.kind == "global_to_global"
-    held = load_file(run.path / CAPTIONER)
-    assert "cross.transformer.resblocks.1.ln_2.bias" in held
-    assert len(held) == len(CAPTION_HEAD) + len(cross_shapes("clip"))
-    with pytest.raises(UserError, match=r"--fusion tight: .* choose global_to_global"):
-        take(state, "again", fusion="tight")
-
-
 # CLIP alone
 
 
@@ -270,7 +231,9 @@ def test_an_openai_clip_becomes_a_run(published, tmp_path):
     sizes = {"input_resolution": SIDE, "context_length": 77, "vocab_size": VOCABULARY - 3}
     torch.save(state | {k: torch.tensor(v) for k, v in sizes.items()}, tmp_path / "clip.pt")
     words = str(published / "merges.txt")
-    run = import_clip(str(tmp_path / "clip.pt"), tmp_path / "run", tokenizer=words)
+    run = import_clip(
+        str(tmp_path / "clip.pt"), tmp_path / "run", tokenizer=words, activation="quick_gelu"
+    )
     model = run.load()
     assert run.experiment().system == "clip"
     w = {f"clip.{name}": value for name, value in state.items()}

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from published_model import DIM, PATCH, TEXT, VISION, checkpoint
+from published_model import DIM, PATCH, TEXT, VISION, captioning, checkpoint, classifying
 
 from trichord.training.importing import import_clip
 from trichord.types import UserError
@@ -55,7 +55,7 @@ def test_whole_parts_that_are_missing_are_counted(take, tmp_path):
     state = {k: v for k, v in checkpoint("clip").items() if not k.startswith("audio.")}
     refused(take, tmp_path, state, r"lacks 'audio\.visual\.positional_embedding'")
     state = {k: v for k, v in checkpoint("clip").items() if not k.startswith("cross.")}
-    refused(take, tmp_path, state, r"\d missing \(cross\.LayerNorm\.bias, .*\.\.\.\)")
+    refused(take, tmp_path, state, r"14 missing \(cross\.positional_embedding, .*\.\.\.\)")
     half = checkpoint("clip") | {"cls_linear.0.weight": torch.zeros(DIM)}
     refused(take, tmp_path, half, r"3 missing \(cls_linear\.0\.bias")
 
@@ -81,11 +81,37 @@ def test_tensors_of_other_shapes_are_named(take, tmp_path, name, shape, match):
     refused(take, tmp_path, state, match)
 
 
+def test_captioners_and_heads_that_are_not_whole_are_refused(take, tmp_path):
+    state = captioning()
+    for name in ("transform.dense.bias", "bias"):
+        other = {k: v for k, v in state.items() if k != f"cls.predictions.{name}"}
+        refused(take, tmp_path, other, rf"1 missing \(cls\.predictions\.{name}\)")
+    name = "cls.predictions.decoder.weight"
+    refused(take, tmp_path, state | {name: state[name] + 1e-3}, "is not the text tower's table")
+    refused(take, tmp_path, state | {name: state[name][:5]}, "is not the text tower's table")
+    del state[name]
+    refused(take, tmp_path, state, "lacks 'cls.predictions.decoder.weight'")
+    state = {k: v for k, v in captioning().items() if not k.startswith("cross.")}
+    refused(take, tmp_path, state, r"14 missing \(cross\.positional_embedding, ")
+    state = classifying() | {"cls_linear.2.weight": torch.zeros(1)}
+    refused(take, tmp_path, state, r"1 unknown \(cls_linear\.2\.weight\)")
+    state = classifying() | {"cls_linear.1.weight": torch.zeros(50, DIM + 1)}
+    refused(take, tmp_path, state, "is 50 x 129 instead of 50 x 128")
+
+
 def test_recipes_that_do_not_fit_are_refused(take, tmp_path):
     refused(take, tmp_path, "pretrained", "--fusion tight", fusion="tight")
     refused(take, tmp_path, "clip", "--segments 34: .* room for 33", segments=34)
     refused(take, tmp_path, "clip", "--segments 0", segments=0)
     refused(take, tmp_path, "clip", "--sound-token 3: .* 'both'", token=3.0)
+    refused(take, tmp_path, "clip", "--words 2: give from 3 to 77", words=2)
+    refused(take, tmp_path, "clip", "--words 78: give from 3 to 77", words=78)
+    refused(take, tmp_path, "clip", "--words 70: .* has room for 64", words=70)
+    state = captioning()
+    refused(take, tmp_path, state, "--words 66: .* has room for 65", words=66, reads=("vision",))
+    refused(take, tmp_path, captioning(), "--segments 18: .* room for 17", words=48, segments=18)
+    refused(take, tmp_path, "clip", "--reads: .* has no captioner", reads=("vision",))
+    refused(take, tmp_path, captioning(), "--reads: give vision, audio", reads=())
     bare = checkpoint(None, tokens=False)
     refused(take, tmp_path, bare, "--sound-token: .* without sound tokens", token=0.5)
 

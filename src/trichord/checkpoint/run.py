@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,13 +75,19 @@ class Run:
         """Whether training has ended."""
         return (self.path / "weights.safetensors").is_file()
 
-    def start(self, experiment: Experiment, manifest: str | Origin) -> None:
+    def start(
+        self,
+        experiment: Experiment,
+        manifest: str | Origin,
+        notes: Mapping[str, object] | None = None,
+    ) -> None:
         """Make the directory, or go on with one that the same experiment began.
 
         Args:
             experiment: Of the run.
             manifest: Where the clips come from; or just their manifest's mark, or what else the run
                 is made of.
+            notes: What else to keep in the environment of a new run.
 
         Raises:
             UserError: The directory holds another experiment, or something else.
@@ -98,7 +105,7 @@ class Run:
             raise UserError(f"{self.path} is not empty and no run: choose another directory.")
         else:
             self.path.mkdir(parents=True, exist_ok=True)
-            made_with = environment(mark, experiment, origin)
+            made_with = environment(mark, experiment, origin) | dict(notes or {})
             write_atomically(self.path / ENVIRONMENT, json.dumps(made_with, indent=2))
             write_experiment(begun, experiment)
         remove_leftovers(self.path)

@@ -58,9 +58,7 @@ def load_owned(
             trunks.append(f"{name}.trunk.")
     # A trunk is a run's own whole: of half of one the rest would stay as pretrained, in silence.
     needed = {
-        name
-        for name in model.state_dict()
-        if _always_owned(name) or name.startswith(tuple(trunks))
+        name for name in model.state_dict() if _always_owned(name) or name.startswith(tuple(trunks))
     }
     if unexpected or not needed <= of_model.keys():
         odd = sorted({*unexpected, *(needed - of_model.keys())})

@@ -1,6 +1,7 @@
 """`trichord import`: published checkpoints as finished runs."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,6 +14,28 @@ if TYPE_CHECKING:
     from trichord.checkpoint import Run
 
 Place = Annotated[Path, tyro.conf.arg(metavar="RUN")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """How a checkpoint of CLIP4VLA was trained."""
+
+    fusion: Literal["global_to_global", "global_to_local", "tight", "local_to_local"] | None = None
+    """As it was trained; global_to_local where it has a transformer for it, if not given."""
+    sound_token: float | Literal["none", "both", "clip"] | None = None
+    """From verbal (0) to nonverbal (1); if not given 0.5, or 1 with a head for ESC-50, or none without
+    tokens."""
+    segments: int = 16
+    """Of sound at most, from a clip's middle: MSR-VTT 16, VATEX and AudioCaps 6."""
+    words: int = 32
+    """Tokens of a text at most; captions of VATEX 48."""
+    reads: tuple[Literal["vision", "audio"], ...] | None = None
+    """What its captioner writes captions from; both if not given."""
+    absent: Literal["masked", "zeros"] = "zeros"
+    """Clips without sound: zero vectors as published, or sight alone."""
+
+
+AS_USUAL = Trained()
 
 
 def published(arguments: list[str]) -> None:
@@ -30,17 +53,19 @@ def clip(
     /,
     *,
     tokenizer: str = CLIP,
+    activation: Literal["quick_gelu", "gelu"] | None = None,
 ) -> None:
-    """OpenAI's CLIP -> a run with its text and vision towers and a fresh audio tower.
+    """A CLIP -> a run with its text and vision towers and a fresh audio tower.
 
     Args:
         source: A state_dict (.safetensors, or a pickle without code), a folder, or a hub name.
         run: The run directory to make.
         tokenizer: For a state_dict: a folder, a hub name, or OpenAI's bpe_simple_vocab_16e6.txt[.gz].
+        activation: For a state_dict; as the config beside it says, if not given. OpenAI's is quick_gelu.
     """
     from trichord.training.importing import import_clip
 
-    report(import_clip(source, run, tokenizer=tokenizer))
+    report(import_clip(source, run, tokenizer=tokenizer, activation=activation))
 
 
 def clip4vla(
@@ -49,10 +74,7 @@ def clip4vla(
     /,
     *,
     tokenizer: str = CLIP,
-    fusion: Literal["global_to_global", "global_to_local", "tight", "local_to_local"] | None = None,
-    sound_token: float | Literal["none", "both", "clip"] | None = None,
-    segments: int = 16,
-    absent: Literal["masked", "zeros"] = "zeros",
+    recipe: Annotated[Trained, tyro.conf.arg(name="")] = AS_USUAL,
 ) -> None:
     """A checkpoint of CLIP4VLA's authors -> a run that is equal to their model.
 
@@ -60,26 +82,37 @@ def clip4vla(
         checkpoint: pytorch_model.bin, or its tensors as .safetensors.
         run: The run directory to make.
         tokenizer: A folder, a hub name, or OpenAI's bpe_simple_vocab_16e6.txt[.gz].
-        fusion: As it was trained; global_to_local where it has a transformer for it, if not given.
-        sound_token: From verbal (0) to nonverbal (1); 0.5, or none without tokens, if not given.
-        segments: Of sound at most, from a clip's middle: MSR-VTT 16, VATEX and AudioCaps 6.
-        absent: Clips without sound: zero vectors as published, or sight alone.
+        recipe: How it was trained.
     """
-    from trichord.training.importing import Recipe, import_clip4vla
+    from trichord.training.clip4vla_checkpoint import Recipe
+    from trichord.training.importing import import_clip4vla
 
-    recipe = Recipe(fusion=fusion, token=sound_token, segments=segments, absent=absent)
-    report(import_clip4vla(checkpoint, run, tokenizer=tokenizer, recipe=recipe))
+    asked = Recipe(
+        fusion=recipe.fusion,
+        token=recipe.sound_token,
+        segments=recipe.segments,
+        absent=recipe.absent,
+        reads=recipe.reads,
+        words=recipe.words,
+    )
+    report(import_clip4vla(checkpoint, run, tokenizer=tokenizer, recipe=asked))
 
 
 def report(run: "Run") -> None:
-    """Say what there is now, and what the checkpoint held besides."""
-    from trichord.training.importing import CAPTIONER, PROBE
+    """Say what there is now, what was assumed, and what was left out."""
+    from trichord.evaluation.classes.published_head import FILE as HEAD
+    from trichord.training.importing import NOTES
 
     experiment = run.experiment()
     fusion = experiment.model.fusion
     how = getattr(fusion, "level", fusion.kind) if fusion else "none"
-    out.print(f"{run.path}: {experiment.system}, fusion {how}. Next:", markup=False)
+    writes, classifies = experiment.model.captioner is not None, (run.path / HEAD).is_file()
+    more = [", with a captioner"] * writes + [", with a head for classes"] * classifies
+    out.print(f"{run.path}: {experiment.system}, fusion {how}{''.join(more)}. Next:", markup=False)
     out.print(f"  trichord evaluate {run.path} MANIFEST", markup=False)
-    for name in (CAPTIONER, PROBE):
-        if (run.path / name).is_file():
-            aside.print(f"  {name}: kept for later, nothing reads it yet.", markup=False)
+    if writes:
+        out.print(f"  trichord caption {run.path} FILE...", markup=False)
+    if classifies:
+        out.print(f"  trichord probe {run.path} MANIFEST --method published", markup=False)
+    for name, said in run.environment()[NOTES].items():
+        aside.print(f"  {name}: {said}", markup=False)

@@ -29,9 +29,10 @@ class Probing(Reading):
 
     folds: str = "split"
     """split: train and val teach, test is tested; esc50, ucf101: the official folds; or a number."""
-    method: Literal["logistic", "as_paper", "as_paper_last"] = "logistic"
+    method: Literal["logistic", "as_paper", "as_paper_last", "published"] = "logistic"
     """Logistic regression whose penalty training clips choose; or as published, with the epoch that
-    is best on the test clips; or with the last epoch."""
+    is best on the test clips; or with the last epoch; or the head that an imported checkpoint
+    brought along, which learns nothing here."""
     join: Literal["mean", "concatenated"] = "mean"
     """Of sight and sound: as published their mean, or one behind the other."""
     paper: bool = False
@@ -57,6 +58,10 @@ class Probing(Reading):
         """Refuse options that say nothing; see `Reading`."""
         super().require_sense()
         assert self.rule
+        if self.method == "published" and self.join == "concatenated":
+            raise UserError(
+                "--join concatenated: a published head reads one feature: leave it out."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +97,7 @@ def probe(arguments: list[str]) -> None:
     ) -> None:
         """Teach a linear classifier the classes of labelled clips, on a run's frozen features.
 
+        With --method published nothing is taught: the head of an imported checkpoint answers.
         Writes probe.json and probe.png, the confusion matrix, into the run.
 
         Args:
@@ -159,8 +165,10 @@ def probed(
     """
     from trichord.evaluation.classes.classification import probed as results_of
     from trichord.evaluation.classes.classifiers import METHODS
+    from trichord.evaluation.classes.folds import numbered
+    from trichord.evaluation.classes.probing import ask, read_frozen, views
     from trichord.evaluation.classes.probing import probe as probe_fold
-    from trichord.evaluation.classes.probing import read_frozen, views
+    from trichord.evaluation.classes.published_head import PublishedHead, read_head
     from trichord.media import Decoder
 
     if subject.sense == "both" and chosen.join == "mean" and not subject.model.aligned:
@@ -168,7 +176,9 @@ def probed(
             "--join mean: this model's sight and sound live in two spaces and have no mean: choose "
             "--join concatenated, or one --modality."
         )
-    method = METHODS[chosen.method]
+    method = read_head(subject.path) if chosen.method == "published" else METHODS[chosen.method]
+    if isinstance(method, PublishedHead):
+        held = numbered(held, method.classes)
     with Decoder() as decoder:
         source = subject.source(held.clips, manifest, chosen, decoder)
         with bar("clips", len(held.clips)) as moving:
@@ -180,7 +190,9 @@ def probed(
     with bar("folds", len(folds.folds)) as moving:
         for fold in folds.folds:
             answers.append(
-                probe_fold(seen, held.truth, folds.groups, fold, method, seed=chosen.seed)
+                ask(method, seen[0], fold)
+                if isinstance(method, PublishedHead)
+                else probe_fold(seen, held.truth, folds.groups, fold, method, seed=chosen.seed)
             )
             moving.advance()
     found = results_of(answers, held, resamples=chosen.resamples, seed=chosen.seed)

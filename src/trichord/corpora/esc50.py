@@ -15,6 +15,19 @@ _TABLES = ("meta/esc50.csv", "esc50.csv", "esc10.csv")
 # One split out of the five folds: recordings of one source share a fold, so that no split leaks.
 _SPLIT_OF_FOLD: dict[int, Split] = {1: "train", 2: "train", 3: "train", 4: "val", 5: "test"}
 
+CLASSES = (
+    *("dog", "rooster", "pig", "cow", "frog", "cat", "hen", "insects", "sheep", "crow"),
+    *("rain", "sea_waves", "crackling_fire", "crickets", "chirping_birds"),
+    *("water_drops", "wind", "pouring_water", "toilet_flush", "thunderstorm"),
+    *("crying_baby", "sneezing", "clapping", "breathing", "coughing"),
+    *("footsteps", "laughing", "brushing_teeth", "snoring", "drinking_sipping"),
+    *("door_wood_knock", "mouse_click", "keyboard_typing", "door_wood_creaks", "can_opening"),
+    *("washing_machine", "vacuum_cleaner", "clock_alarm", "clock_tick", "glass_breaking"),
+    *("helicopter", "chainsaw", "siren", "car_horn", "engine"),
+    *("train", "church_bells", "airplane", "fireworks", "hand_saw"),
+)
+"""Of ESC-50, in the order of the targets in its table."""
+
 
 def clips(root: Path) -> Prepared:
     """Clips in the table's order; the class is their label and, as words, their audio caption.

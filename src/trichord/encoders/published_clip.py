@@ -12,6 +12,7 @@ from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPToken
 
 from trichord.encoders.byte_pairs import read_tokenizer, whole_tokenizer
 from trichord.encoders.clip_audio import SoundTrunk
+from trichord.encoders.clip_settings import ASPECTS, Aspect, ClipSettings
 from trichord.encoders.pretrained import load, load_model
 from trichord.encoders.published import Published, block_names
 from trichord.types import UserError
@@ -19,6 +20,7 @@ from trichord.types.files import write_atomically
 
 HEAD_WIDTH = 64
 """Of every attention head in OpenAI's models: their number is not in the weights."""
+FROM_CONFIG = dict.fromkeys(ASPECTS, "from its config")
 
 _BLOCK = {
     "attn.in_proj_{}": "self_attn.*_proj.{}",
@@ -61,12 +63,16 @@ _SOUND = {
 
 @dataclass(frozen=True, slots=True)
 class ClipTowers:
-    """A CLIP as `transformers` keeps it: architecture, weights, tokenizer and preparation of pictures."""
+    """A CLIP as `transformers` keeps it: architecture, weights, tokenizer and preparation of pictures.
+
+    `sources` says where each aspect comes from that no weights tell.
+    """
 
     config: CLIPConfig
     state: Mapping[str, Tensor]
     tokenizer: CLIPTokenizer
     processor: CLIPImageProcessorPil
+    sources: Mapping[Aspect, str]
 
     @property
     def dim(self) -> int:
@@ -83,6 +89,27 @@ class ClipTowers:
         """Sizes of the vision tower."""
         return self.config.vision_config
 
+    @property
+    def notes(self) -> dict[str, str]:
+        """What is used of that which no weights tell, and where it comes from."""
+        text, vision = cast(Any, self.config).text_config, self.vision
+        acts, norms = (
+            " / ".join(dict.fromkeys(str(getattr(one, name)) for one in (text, vision)))
+            for name in ("hidden_act", "layer_norm_eps")
+        )
+        heads = f"{text.num_attention_heads} of text, {vision.num_attention_heads} of vision"
+        mean, std = (
+            " ".join(f"{value:.4g}" for value in getattr(self.processor, name))
+            for name in ("image_mean", "image_std")
+        )
+        used: dict[Aspect, str] = {
+            "activation": acts,
+            "attention heads": heads,
+            "layer norm": f"epsilon {norms}",
+            "pictures": f"mean {mean}, standard deviation {std}",
+        }
+        return {name: f"{value} ({self.sources[name]})" for name, value in used.items()}
+
     def write(self, folder: Path) -> None:
         """Write an ordinary folder of the `transformers` format, weights as safetensors."""
         for part in (self.tokenizer, self.processor, self.config):
@@ -90,36 +117,54 @@ class ClipTowers:
         write_atomically(folder / "model.safetensors", save(dict(self.state), {"format": "pt"}))
 
 
-def towers_of_state(clip: Published, tokenizer: str) -> ClipTowers:
-    """OpenAI's CLIP from its state_dict; sizes are read off the tensors, preparation is OpenAI's.
-
-    Args:
-        clip: The state_dict; CLIP4VLA's has three tokens more than CLIP's.
-        tokenizer: As for `read_tokenizer`.
+def require_clip(clip: Published) -> None:
+    """Refuse what is plainly another model, before anybody is asked for its settings.
 
     Raises:
-        UserError: A key is unknown or missing, a tensor has another shape, the vision tower is no
-            transformer, or the tokenizer does not fit.
+        UserError: It has no table of tokens, or its vision tower is no transformer.
     """
     if any(name.startswith(("visual.layer1.", "visual.attnpool.")) for name in clip.tensors):
         raise UserError(
             f"{clip.file} is a CLIP with a ResNet: choose one with a vision transformer (ViT)."
         )
+    clip.shape("token_embedding.weight", 2)
+
+
+def towers_of_state(clip: Published, tokenizer: str, settings: ClipSettings) -> ClipTowers:
+    """A CLIP from a state_dict in OpenAI's layout; sizes are read off the tensors.
+
+    Args:
+        clip: The state_dict; CLIP4VLA's has three tokens more than CLIP's.
+        tokenizer: As for `read_tokenizer`.
+        settings: What the tensors do not say.
+
+    Raises:
+        UserError: A key is unknown or missing, a tensor has another shape, the vision tower is no
+            transformer, or the tokenizer or the settings do not fit.
+    """
+    require_clip(clip)
     words = read_tokenizer(tokenizer, clip.shape("token_embedding.weight", 2)[0])
     words.model_max_length = clip.shape("positional_embedding", 2)[0]
-    config = _config(clip, words)
+    config = _config(clip, words, settings)
+    _refuse_other_sizes(clip, config, settings)
     vision: Any = config.vision_config
     side = {"height": vision.image_size, "width": vision.image_size}
-    processor = CLIPImageProcessorPil(size={"shortest_edge": vision.image_size}, crop_size=side)
+    processor = CLIPImageProcessorPil(
+        size={"shortest_edge": vision.image_size},
+        crop_size=side,
+        image_mean=list(settings.mean),
+        image_std=list(settings.std),
+    )
     names = _TEXT | _VISION
     trunks = {"": "text_model.encoder.layers.", "visual.": "vision_model.encoder.layers."}
     for trunk, ours in trunks.items():
         blocks = f"{trunk}transformer.resblocks."
         names |= block_names(blocks, ours, clip.depth(blocks), _BLOCK)
-    return ClipTowers(config, clip.renamed(names, _empty_clip(config)), words, processor)
+    state = clip.renamed(names, _empty_clip(config))
+    return ClipTowers(config, state, words, processor, settings.sources)
 
 
-def _config(clip: Published, tokenizer: CLIPTokenizer) -> CLIPConfig:
+def _config(clip: Published, tokenizer: CLIPTokenizer, settings: ClipSettings) -> CLIPConfig:
     _, dim = clip.shape("text_projection", 2)
     rows, text_width = clip.shape("token_embedding.weight", 2)
     width, channels, patch, _ = clip.shape("visual.conv1.weight", 4)
@@ -137,29 +182,64 @@ def _config(clip: Published, tokenizer: CLIPTokenizer) -> CLIPConfig:
         "image_size": patch * round(max(0, places - 1) ** 0.5),
     }
     config = CLIPConfig(
-        text_config=text | _trunk_sizes(clip, "", text_width, dim),
-        vision_config=vision | _trunk_sizes(clip, "visual.", width, dim),
+        text_config=text | _trunk(clip, "", text_width, settings) | {"projection_dim": dim},
+        vision_config=vision | _trunk(clip, "visual.", width, settings) | {"projection_dim": dim},
         projection_dim=dim,
     )
     config.architectures = ["CLIPModel"]
     return config
 
 
-def _trunk_sizes(clip: Published, trunk: str, width: int, dim: int) -> dict[str, object]:
+def _trunk(clip: Published, trunk: str, width: int, settings: ClipSettings) -> dict[str, object]:
+    """Sizes and settings of a tower."""
+    given = settings.vision if trunk else settings.text
     blocks = f"{trunk}transformer.resblocks."
-    if not width or width % HEAD_WIDTH:
-        raise UserError(
-            f"{clip.file}: {width} dimensions are no multiple of {HEAD_WIDTH}, the width of an "
-            "attention head in CLIP: give its folder in the transformers format instead."
-        )
     return {
         "hidden_size": width,
         "intermediate_size": clip.shape(f"{blocks}0.mlp.c_fc.weight", 2)[0],
         "num_hidden_layers": clip.depth(blocks),
-        "num_attention_heads": width // HEAD_WIDTH,
-        "hidden_act": "quick_gelu",
-        "projection_dim": dim,
+        "num_attention_heads": _heads(clip, width, settings, given.get("num_attention_heads")),
+        "hidden_act": given["hidden_act"],
+        "layer_norm_eps": given["layer_norm_eps"],
     }
+
+
+def _heads(clip: Published, width: int, settings: ClipSettings, given: int | None) -> int:
+    """As many as the config says, or as there are in OpenAI's models."""
+    if given:
+        if width % given:
+            raise UserError(
+                f"{settings.file}: {given} heads do not divide the {width} dimensions of a tower of "
+                f"{clip.file}: put the model's own config there."
+            )
+        return given
+    if not width or width % HEAD_WIDTH:
+        raise UserError(
+            f"{clip.file}: {width} dimensions are no multiple of {HEAD_WIDTH}, the width of an "
+            "attention head in CLIP: put the model's open_clip_config.json beside the file, or give "
+            "its folder in the transformers format."
+        )
+    if settings.widest is not None and width > settings.widest:
+        raise UserError(
+            f"{clip.file}: a tower {width} wide is none of OpenAI's, and its weights do not say how "
+            "many attention heads it has (ViT-H, -g and -bigG have wider ones): put the model's "
+            "open_clip_config.json beside the file."
+        )
+    return width // HEAD_WIDTH
+
+
+def _refuse_other_sizes(clip: Published, config: CLIPConfig, settings: ClipSettings) -> None:
+    """Refuse a config that lies beside the weights of another model."""
+    parts = {"text": settings.text, "vision": settings.vision}
+    for part, given in parts.items():
+        held: Any = getattr(config, f"{part}_config")
+        for name, value in given.items():
+            if (there := getattr(held, name)) != value:
+                raise UserError(
+                    f"{settings.file} is of another model than {clip.file}: {part} {name} {value}, "
+                    f"{there} in the weights: put the model's own config there, or none and give "
+                    "--activation."
+                )
 
 
 def towers_at(name: str) -> ClipTowers:
@@ -174,6 +254,7 @@ def towers_at(name: str) -> ClipTowers:
         model.state_dict(),
         whole_tokenizer(name),
         load(CLIPImageProcessorPil, name),
+        FROM_CONFIG,
     )
 
 

@@ -70,6 +70,24 @@ def only(held: Labelled, chosen: Sequence[Clip]) -> Labelled:
     return replace(held, clips=tuple(held.clips[row] for row in rows), truth=held.truth[rows])
 
 
+def numbered(held: Labelled, classes: tuple[str, ...]) -> Labelled:
+    """The same clips with classes in the order of a classifier that has learnt already.
+
+    Raises:
+        UserError: Clips are of a class that it does not know.
+    """
+    known = {name: number for number, name in enumerate(classes)}
+    if odd := [name for name in held.classes if name not in known]:
+        some = ", ".join(f"'{name}'" for name in odd[:3]) + ", ..." * (len(odd) > 3)
+        raise UserError(
+            f"--method published: {len(odd)} of the manifest's {len(held.classes)} classes are not "
+            f"among the head's {len(known)} ({some}; it knows '{classes[0]}', '{classes[1]}', ...): "
+            "give clips of its classes, or choose another --method."
+        )
+    numbers = np.array([known[name] for name in held.classes])
+    return replace(held, classes=classes, truth=numbers[held.truth])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fold:
     """Rows of clips to learn from and, disjoint from them, to be tested on."""

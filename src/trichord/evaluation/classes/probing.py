@@ -15,6 +15,7 @@ from numpy import ndarray
 
 from trichord.evaluation.classes.classifiers import Exam, Lesson, Method
 from trichord.evaluation.classes.folds import Fold
+from trichord.evaluation.classes.published_head import PublishedHead
 from trichord.evaluation.pairs import measuring
 from trichord.evaluation.vectors import CLIPS_AT_ONCE, MEDIA_AT_ONCE
 from trichord.features.source import Source, portions
@@ -195,6 +196,22 @@ def probe(
         chosen=tuple(chosen),
         unseen=_unseen(truth, fold),
         untaught=tuple(untaught),
+    )
+
+
+def ask(head: PublishedHead, view: View, fold: Fold) -> FoldAnswers:
+    """Ask a head that has learnt already about a fold's test clips; its training clips are left aside."""
+    asked = view.asked[fold.test]
+    scores = np.full((len(fold.test), len(head.classes)), np.nan)
+    scores[asked] = head.scores(view.values[fold.test[asked]])
+    return FoldAnswers(
+        fold=fold,
+        scores=scores,
+        readable=asked,
+        learnt=0,
+        chosen=("nothing",),
+        unseen={},
+        untaught=(),
     )
 
 

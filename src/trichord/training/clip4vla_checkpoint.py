@@ -1,0 +1,378 @@
+"""A checkpoint of CLIP4VLA: its parts, each as a config of ours and the state for it."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from trichord.config import CaptionGenerator, Cross, GlobalToGlobal
+from trichord.encoders.clip_audio import SoundToken
+from trichord.encoders.clip_settings import CLIP4VLA
+from trichord.encoders.published import Names, Published, block_names, read_published
+from trichord.encoders.published_clip import (
+    HEAD_WIDTH,
+    ClipTowers,
+    has_sound_tokens,
+    towers_of_state,
+)
+from trichord.evaluation.classes.published_head import PublishedHead, layers_of
+from trichord.models.beams import SHORTEST
+from trichord.models.captioner import Captioner
+from trichord.models.cross import CrossTransformer, Form
+from trichord.models.fusion import FRAME_SLOTS, TEXT_SLOTS, Absent
+from trichord.types import UserError
+
+Level = Literal["global_to_global", "global_to_local", "tight", "local_to_local"]
+
+CLIP, SOUND, CROSS, SCORE = "clip.", "audio.visual.", "cross.", "similarity_dense."
+CAPTIONS, HEAD = "cls.predictions.", "cls_linear."
+PARTS = (CLIP, SOUND, CROSS, SCORE, CAPTIONS, HEAD)
+
+_BLOCKS: dict[Form, tuple[str, Names]] = {
+    "clip": (
+        "transformer.resblocks.",
+        {
+            "attn.in_proj_{}": "attention.entry.{}",
+            "attn.out_proj.{}": "attention.exit.{}",
+            "ln_1.{}": "attention_norm.{}",
+            "mlp.c_fc.{}": "expand.{}",
+            "mlp.c_proj.{}": "contract.{}",
+            "ln_2.{}": "inner_norm.{}",
+        },
+    ),
+    "bert": (
+        "encoder.layer.",
+        {
+            "attention.self.query.{}": "attention.entry.{}",
+            "attention.self.key.{}": "attention.entry.{}",
+            "attention.self.value.{}": "attention.entry.{}",
+            "attention.output.dense.{}": "attention.exit.{}",
+            "attention.output.LayerNorm.{}": "attention_norm.{}",
+            "intermediate.dense.{}": "expand.{}",
+            "output.dense.{}": "contract.{}",
+            "output.LayerNorm.{}": "inner_norm.{}",
+        },
+    ),
+}
+"""Where each form of the cross transformer has its blocks, and what their parts are called."""
+_EMBEDDINGS: dict[Form, Names] = {
+    "clip": {
+        "positional_embedding": "positions.weight",
+        "token_type_embeddings.weight": "types.weight",
+    },
+    "bert": {
+        "position_embeddings.weight": "positions.weight",
+        "token_type_embeddings.weight": "types.weight",
+        "LayerNorm.weight": "norm.weight",
+        "LayerNorm.bias": "norm.bias",
+    },
+}
+"""Some checkpoints have them below `embeddings.`."""
+_POOLER = {"pooler.dense.weight": "pooler.0.weight", "pooler.dense.bias": "pooler.0.bias"}
+_SCORE = {"weight": "similarity.weight", "bias": "similarity.bias"}
+_WORDS = {
+    "transform.dense.weight": "turn.weight",
+    "transform.dense.bias": "turn.bias",
+    "transform.LayerNorm.weight": "turn_norm.weight",
+    "transform.LayerNorm.bias": "turn_norm.bias",
+    "bias": "bias",
+}
+_TIED = "decoder.weight"
+"""The table of tokens once more: the head of the captioner has none of its own."""
+_TABLE = "token_embedding.weight"
+_LAYERS = {f"{part}.{kind}": f"{part}.{kind}" for part in (0, 1) for kind in ("weight", "bias")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What a checkpoint of CLIP4VLA does not say about how it was trained."""
+
+    fusion: Level | None = None
+    """Global-to-local if the checkpoint has a cross transformer for retrieval, else global-to-global."""
+    token: SoundToken | None = None
+    """As the authors fine-tune: 0.5, or 1 (nonverbal) with a head for ESC-50, or none without tokens."""
+    segments: int = 16
+    """Of sound at most, from the middle: 16 for MSR-VTT, 6 for VATEX and AudioCaps."""
+    absent: Absent = "zeros"
+    """What a clip without sound is scored by: as published, with a zero vector for it."""
+    reads: tuple[Literal["vision", "audio"], ...] | None = None
+    """What its captioner writes captions from; both if not given."""
+    words: int = TEXT_SLOTS
+    """Tokens of a text at most; frames have the positions behind them. 32, for captions of VATEX 48."""
+
+
+@dataclass(kw_only=True)
+class Checkpoint:
+    """A checkpoint of CLIP4VLA, from which the parts of a model are taken.
+
+    Attributes:
+        published: All of its tensors.
+        towers: Its CLIP.
+        recipe: What it does not say.
+        notes: What was assumed and what was left out, in words; parts that are taken add to them.
+    """
+
+    published: Published
+    towers: ClipTowers
+    recipe: Recipe
+    notes: dict[str, str] = field(default_factory=dict[str, str])
+
+    @classmethod
+    def read(cls, file: Path, tokenizer: str, recipe: Recipe) -> "Checkpoint":
+        """Read a checkpoint and its CLIP.
+
+        Raises:
+            UserError: A key is unknown or missing, or the recipe does not fit.
+        """
+        published = read_published(file)
+        published.refuse_keys([name for name in published.tensors if not name.startswith(PARTS)])
+        towers = towers_of_state(published.part(CLIP), tokenizer, CLIP4VLA)
+        found = cls(published=published, towers=towers, recipe=recipe, notes=dict(towers.notes))
+        found._check_recipe()
+        found.notes["lengths"] = (
+            f"{recipe.words} tokens, {FRAME_SLOTS} frames, {recipe.segments} segments "
+            "(--words, --segments)"
+        )
+        return found
+
+    def _check_recipe(self) -> None:
+        recipe, most = self.recipe, self.towers.tokenizer.model_max_length
+        if recipe.segments < 1:
+            raise UserError(f"--segments {recipe.segments}: give at least 1.")
+        if not SHORTEST <= recipe.words <= most:
+            raise UserError(f"--words {recipe.words}: give from {SHORTEST} to {most}.")
+        if recipe.reads is None:
+            return
+        if not self.part(CAPTIONS).tensors:
+            raise UserError(
+                f"--reads: {self.published.file} has no captioner (cls.predictions.*): leave it out."
+            )
+        if not recipe.reads or len(set(recipe.reads)) < len(recipe.reads):
+            raise UserError("--reads: give vision, audio, or both, each once.")
+
+    def part(self, prefix: str) -> Published:
+        """The tensors below a prefix; there may be none."""
+        return self.published.part(prefix)
+
+    @property
+    def scores_pairs(self) -> bool:
+        """Whether the cross transformer was trained for retrieval."""
+        return bool(self.part(SCORE).tensors)
+
+    def token(self) -> SoundToken:
+        """The sound token to listen with.
+
+        Raises:
+            UserError: There is no such token, or the checkpoint has none at all.
+        """
+        audio, token = self.part(SOUND), self.recipe.token
+        if token is None:
+            return self._usual_token(audio)
+        if token != "none" and not has_sound_tokens(audio):
+            raise UserError(
+                f"--sound-token: {audio.file} was trained without sound tokens: leave it out."
+            )
+        if not isinstance(token, str) and not 0 <= token <= 1:
+            raise UserError(
+                f"--sound-token {token:g}: give a number from 0 (verbal) to 1 (nonverbal), or 'both' "
+                "(published as 3), 'clip' (2) or 'none' (-1)."
+            )
+        return token
+
+    def _usual_token(self, audio: Published) -> SoundToken:
+        if not has_sound_tokens(audio):
+            self.notes["sound token"] = "none (the checkpoint has no table of them)"
+            return "none"
+        if self.part(HEAD).tensors:
+            self.notes["sound token"] = "1 (assumed, as the authors do for ESC-50)"
+            return 1.0
+        self.notes["sound token"] = "0.5 (assumed, as the authors do for MSR-VTT and VATEX)"
+        return 0.5
+
+    def fusion(self) -> tuple[GlobalToGlobal | Cross, dict[str, Tensor]]:
+        """The fusion that was trained, or that the recipe wants, and its state.
+
+        Raises:
+            UserError: The checkpoint has no such fusion, or not all of it.
+        """
+        recipe, cross = self.recipe, self.part(CROSS)
+        level = recipe.fusion or ("global_to_local" if self.scores_pairs else "global_to_global")
+        if level == "global_to_global":
+            self._note_cross()
+            return GlobalToGlobal(absent=recipe.absent), {}
+        if not self.scores_pairs:
+            raise UserError(
+                f"--fusion {level}: {cross.file} has no cross transformer that was trained for "
+                "retrieval (no similarity_dense.*): choose global_to_global."
+            )
+        form, layers, heads = self._shape(cross)
+        ours = _empty_cross(form, self.towers.dim, layers, heads)
+        state = cross.renamed(_cross_names(cross, form, layers), ours)
+        state |= self.part(SCORE).renamed(_SCORE, ours)
+        self._require_room(cross, ours, FRAME_SLOTS, recipe.segments)
+        fusion = Cross(
+            level=level,
+            form=form,
+            from_text=False,
+            layers=layers,
+            heads=heads,
+            text_slots=recipe.words,
+            frame_slots=FRAME_SLOTS,
+            segment_slots=recipe.segments,
+            absent=recipe.absent,
+        )
+        return fusion, {f"cross.{name}": value for name, value in state.items()}
+
+    def captioner(self) -> tuple[CaptionGenerator, dict[str, Tensor]] | None:
+        """The captioner and its state, without what it has no use for; None: it has none.
+
+        Raises:
+            UserError: Not all of it is there, or its table of tokens is another one.
+        """
+        head, cross, recipe = self.part(CAPTIONS), self.part(CROSS), self.recipe
+        reads = recipe.reads or ("vision", "audio")
+        frames = FRAME_SLOTS if "vision" in reads else 0
+        segments = recipe.segments if "audio" in reads else 0
+        if not head.tensors:
+            return None
+        form, layers, heads = self._shape(cross)
+        if form == "bert":
+            left = (CAPTIONS,) if self.scores_pairs else (CAPTIONS, CROSS)
+            self._leave_out(left, "captioners are read with CLIP's blocks only, not BERT's")
+            return None
+        cross_model = _empty_cross(form, self.towers.dim, layers, heads)
+        self._require_room(cross, cross_model, frames, segments)
+        state = self._captioner_state(cross, cross_model)
+        source = "--reads" if recipe.reads else "assumed; else give --reads"
+        self.notes["captions"] = f"from {' and '.join(reads)} ({source})"
+        return CaptionGenerator(
+            reads=reads,
+            from_text=False,
+            layers=layers,
+            heads=heads,
+            text_slots=recipe.words,
+            frame_slots=frames,
+            segment_slots=segments,
+            padding="as_published",
+        ), state
+
+    def _captioner_state(self, cross: Published, ours: CrossTransformer) -> dict[str, Tensor]:
+        head = self._untied(self.part(CAPTIONS))
+        rows, width = self.part(CLIP).shape(_TABLE, 2)
+        with torch.device("meta"):
+            writer = Captioner(ours, width=width, vocabulary=rows)
+        names = _cross_names(cross, ours.form, len(ours.blocks))
+        state = {f"cross.{key}": value for key, value in cross.renamed(names, ours).items()}
+        return state | head.renamed(_WORDS, writer)
+
+    def head(self) -> PublishedHead | None:
+        """The classifier, if it has one whose classes are known.
+
+        Raises:
+            UserError: Not all of it is there.
+        """
+        head = self.part(HEAD)
+        if not head.tensors:
+            return None
+
+        from trichord.corpora.esc50 import CLASSES  # with all readers of corpora
+
+        head.refuse_keys(head.tensors.keys() - _LAYERS.keys(), _LAYERS.keys() - head.tensors.keys())
+        classes, _ = head.shape("1.weight", 2)
+        with torch.device("meta"):
+            ours = layers_of(self.towers.dim, classes)
+        state = head.renamed(_LAYERS, ours)
+        if classes != len(CLASSES):
+            self._leave_out(
+                (HEAD,),
+                f"a head of {classes} classes that nobody names; ESC-50's has {len(CLASSES)}",
+            )
+            return None
+        self.notes["head"] = "ESC-50's 50 classes, in the order of its targets (assumed)"
+        return PublishedHead(classes=CLASSES, state=state)
+
+    def _shape(self, cross: Published) -> tuple[Form, int, int]:
+        """Form, layers and heads of the cross transformer."""
+        form: Form = "bert" if cross.depth(_BLOCKS["bert"][0]) else "clip"
+        if not cross.depth(_BLOCKS[form][0]):
+            cross.refuse_keys((), _cross_names(cross, form, 1).keys())
+        return form, cross.depth(_BLOCKS[form][0]), _heads(cross, form, self.towers)
+
+    def _untied(self, head: Published) -> Published:
+        """The captioner's head without its copy of the table of tokens.
+
+        Raises:
+            UserError: There is none, or it is no copy.
+        """
+        table = self.part(CLIP).tensors[_TABLE].float()
+        if head.shape(_TIED, 2) != table.shape or not head.tensors[_TIED].float().equal(table):
+            raise UserError(
+                f"{head.file}: '{head.prefix}{_TIED}' is not the text tower's table of tokens "
+                f"('{CLIP}{_TABLE}'), as it is in CLIP4VLA: it is of another model."
+            )
+        others = {name: value for name, value in head.tensors.items() if name != _TIED}
+        return Published(head.file, others, head.prefix)
+
+    def _require_room(
+        self, cross: Published, ours: CrossTransformer, frames: int, segments: int
+    ) -> None:
+        """Refuse more tokens, frames and segments than there are positions."""
+        words = self.recipe.words
+        room = ours.positions.num_embeddings - words - frames
+        least = min(1, segments)
+        if room < least:
+            raise UserError(f"--words {words}: {cross.file} has room for {words + room - least}.")
+        if segments > room:
+            raise UserError(f"--segments {segments}: {cross.file} has room for {room}.")
+
+    def _note_cross(self) -> None:
+        """Say what becomes of a cross transformer that fuses nothing."""
+        if self.scores_pairs:
+            writes = bool(self.part(CAPTIONS).tensors)
+            self._leave_out(
+                (SCORE,) if writes else (CROSS, SCORE),
+                "--fusion global_to_global has no use for it",
+            )
+        elif self.part(CAPTIONS).tensors:
+            self.notes["fusion"] = (
+                "global_to_global (its cross transformer scores no pairs, for there is no "
+                "similarity_dense.*)"
+            )
+        elif self.part(CROSS).tensors:
+            self._leave_out((CROSS,), "neither similarity_dense.* nor cls.predictions.* is with it")
+
+    def _leave_out(self, prefixes: Collection[str], why: str) -> None:
+        count = sum(len(self.part(prefix).tensors) for prefix in prefixes)
+        what = ", ".join(f"{prefix}*" for prefix in prefixes)
+        said = f"{count} tensors, {what}: {why}"
+        before = self.notes.get("left out")
+        self.notes["left out"] = f"{before}; {said}" if before else said
+
+
+def _empty_cross(form: Form, dim: int, layers: int, heads: int) -> CrossTransformer:
+    with torch.device("meta"):
+        return CrossTransformer(form=form, dim=dim, layers=layers, heads=heads)
+
+
+def _heads(cross: Published, form: Form, towers: ClipTowers) -> int:
+    """As published: the clip form has those of the text tower, whatever its own width."""
+    heads = towers.text_heads if form == "clip" else max(1, towers.dim // HEAD_WIDTH)
+    if towers.dim % heads:
+        raise UserError(
+            f"{cross.file}: {heads} heads do not divide the {towers.dim} dimensions of its cross "
+            "transformer: it is none of CLIP4VLA's two."
+        )
+    return heads
+
+
+def _cross_names(cross: Published, form: Form, layers: int) -> dict[str, str]:
+    spelled = {
+        below if (below := f"embeddings.{theirs}") in cross.tensors else theirs: ours
+        for theirs, ours in _EMBEDDINGS[form].items()
+    }
+    blocks, parts = _BLOCKS[form]
+    pooler = _POOLER if form == "bert" else {}
+    return spelled | pooler | block_names(blocks, "blocks.", layers, parts)
