@@ -15,7 +15,10 @@ from trichord.experiments import EXPERIMENTS
 from trichord.types import Caption, Clip, UserError
 
 QUICK = "--beams 2 --longest 6"
-MEASURE = "--from media --resamples 20 --captions.beams 2 --captions.longest 6 --captions.no-meteor"
+MEASURE = (
+    "--from media --captions.resamples 20 --captions.beams 2 --captions.longest 6 "
+    "--captions.no-meteor --to captions.json"
+)
 
 
 @pytest.fixture(scope="module")

@@ -89,9 +89,11 @@ def test_unlike_protocols_are_refused_with_the_difference_named(
     few = "--stages.0.epochs 1 --stages.0.batch-size 16"
     clips = small_world / "clips.jsonl"
     assert command(f"train world-slava-av {clips} {tmp_path}/other --seed 7 {few}") == 0
-    assert command(f"evaluate {tmp_path}/other {clips} --split val") == 0
+    assert command(f"evaluate {tmp_path}/other {clips} --ties expected --to evaluation") == 0
     assert command(f"compare {runs}/slava-av {tmp_path}/other") == 2
-    assert "split" in capsys.readouterr().err
+    complaint = " ".join(capsys.readouterr().err.split())
+    assert "rule for ties: pessimistic against expected" in complaint
+    assert "evaluate both on the same manifest with the same options" in complaint
 
 
 def test_media_and_features_give_the_same_numbers(small_world, runs, command, tmp_path):

@@ -62,7 +62,7 @@ def measured(sounds, run, tmp_path):
     """Runs a command on the sounds and gives its report."""
 
     def measure(command, options="", name="clips.jsonl"):
-        line = f"{run} {sounds / name} --from media --resamples 50 --to {tmp_path} {options}"
+        line = f"{run} {sounds / name} --from media --to {tmp_path} {options}"
         command(line.split())
         return json.loads((tmp_path / f"{command.__name__}.json").read_text())
 
@@ -162,7 +162,7 @@ def test_features_that_were_extracted_are_read_and_give_the_same_numbers(
     cached = tmp_path / "cached"
     assert command(f"extract {sounds}/clips.jsonl {run} --features {cached}") == 0
     fresh = measured(probe, "--modality audio --folds esc50 --method as_paper")
-    line = f"{run} {sounds}/clips.jsonl --features {cached} --resamples 50 --to {tmp_path}"
+    line = f"{run} {sounds}/clips.jsonl --features {cached} --to {tmp_path}"
     probe([*line.split(), "--modality", "audio", "--folds", "esc50", "--method", "as_paper"])
     read = json.loads((tmp_path / "probe.json").read_text())
     assert read["outcome"]["confusion"] == fresh["outcome"]["confusion"]
@@ -180,7 +180,7 @@ def test_untrained_towers_of_two_spaces_are_measured_one_by_one_or_end_to_end(
     labels = [replace(c, labels=(("low", "high")[i % 2],)) for i, c in enumerate(clips)]
     write_manifest(tmp_path / "labelled.jsonl", labels)
     line = ["world-untrained", str(tmp_path / "labelled.jsonl"), "--to", str(tmp_path)]
-    line += ["--features", str(small_world / "clips.features"), "--resamples", "20"]
+    line += ["--features", str(small_world / "clips.features")]
     with pytest.raises(UserError, match="two spaces and have no mean"):
         probe([*line, "--method", "as_paper"])
     with pytest.raises(UserError, match="choose vision or audio"):
@@ -212,7 +212,6 @@ def test_nothing_is_written_for_an_experiment_without_a_folder(
         (Probing(sound_token="loud"), "--sound-token loud"),
         (Probing(sound_token="1", modality="vision"), "nothing is listened to"),
         (Prompting(prompts=("a photo",)), "--prompts 'a photo'"),
-        (Prompting(resamples=0), "--resamples 0"),
     ],
 )
 def test_options_without_sense_are_refused_before_anything_is_read(chosen, told):

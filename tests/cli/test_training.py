@@ -121,7 +121,7 @@ def test_seeds_and_their_reports_read_each_tower_once_a_command(
     )
     for asked in (
         f"{line} {tmp_path} {FEW} --seeds 0 1 --at-once 1",
-        f"evaluate {tmp_path} {small_world}/clips.jsonl --resamples 10",
+        f"evaluate {tmp_path} {small_world}/clips.jsonl",
     ):
         read.clear()
         assert command(asked) == 0

@@ -29,7 +29,7 @@ def test_the_file_says_what_it_is_in_words(report, tmp_path):
     held = json.loads((tmp_path / "report.json").read_text())
     assert (held["kind"], held["format"], held["protocol"]["ties"]) == (
         "retrieval",
-        1,
+        2,
         "pessimistic",
     )
     assert held["results"][0]["forward"]["recall"]["10"]["low"] <= 1
@@ -41,8 +41,8 @@ def test_the_file_says_what_it_is_in_words(report, tmp_path):
         ("not json", "is not JSON"),
         ("[1, 2]", "is not a retrieval report"),
         ('{"kind": "captioning"}', "is not a retrieval report"),
-        ('{"kind": "retrieval", "format": 99}', "is of format 99, this Trichord reads 1"),
-        ('{"kind": "retrieval", "format": 1, "run": 3}', "is broken at run"),
+        ('{"kind": "retrieval", "format": 99}', "is of format 99, this Trichord reads 2"),
+        ('{"kind": "retrieval", "format": 2, "run": 3}', "is broken at run"),
     ],
 )
 def test_another_file_is_refused_in_one_line_with_the_remedy(tmp_path, text, words):

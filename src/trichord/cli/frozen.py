@@ -41,10 +41,6 @@ class Reading:
     """Listen with another sound token: a number from 0 (verbal) to 1 (nonverbal), none, both or clip."""
     to: Path | None = None
     """Where the report and the picture go; into the run if not given."""
-    resamples: int = 1000
-    """Of the bootstrap over clips behind each 95 % interval."""
-    seed: int = 0
-    """Of drawn folds, first weights and resamples."""
     device: str = "auto"
     """cpu, cuda, or whichever is there."""
 
@@ -65,8 +61,6 @@ class Reading:
         """
         if self.token is not None and self.modality == "vision":
             raise UserError("--sound-token: nothing is listened to with --modality vision.")
-        if self.resamples < 1:
-            raise UserError(f"--resamples {self.resamples}: an interval needs at least one.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +73,7 @@ class Subject:
     model: "Embedder"
     sense: Sense
     token: str
+    selected_on_test: bool
 
     @property
     def media(self) -> tuple[Medium, ...]:
@@ -129,6 +124,7 @@ def opened(given: str, chosen: Reading) -> Subject:
         model=model,
         sense=sense,
         token=_token_words(model, sense, chosen.token),
+        selected_on_test=Run(path).provenance().selected_on_test if path else False,
     )
 
 

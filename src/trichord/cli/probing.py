@@ -34,6 +34,8 @@ class Probing(Reading):
     is best on the test clips; or with the last epoch."""
     join: Literal["mean", "concatenated"] = "mean"
     """Of sight and sound: as published their mean, or one behind the other."""
+    seed: int = 0
+    """Of drawn folds and first weights."""
     paper: bool = False
     """Also show the paper's own values."""
 
@@ -183,7 +185,7 @@ def probed(
                 probe_fold(seen, held.truth, folds.groups, fold, method, seed=chosen.seed)
             )
             moving.advance()
-    found = results_of(answers, held, resamples=chosen.resamples, seed=chosen.seed)
+    found = results_of(answers, held)
     joined = f", {chosen.join}{alone(has)}" if subject.sense == "both" else ""
     stamped = Stamp(
         kind="probe",
@@ -191,8 +193,9 @@ def probed(
         tested=tuple(len(fold.test) for fold in folds.folds),
         features=f"frozen features, mean of projected steps, not normalised{joined}",
         method=method.words(),
+        seed=chosen.seed,
     )
-    report = reported(subject, held, chosen, stamped, found.outcome)
+    report = reported(subject, held, stamped, found.outcome)
     return replace(report, folds=found.folds, missing=missing, untaught=found.untaught)
 
 
@@ -230,7 +233,7 @@ def prompted(
     }
     scores = zero_shot(vectors, classes)
     answers = answer(scores, held.truth)
-    found = outcome(answers, held.truth, held.classes, resamples=chosen.resamples, seed=chosen.seed)
+    found = outcome(answers, held.truth, held.classes)
     fused = f"{fusion_of(model)}{f', mean{alone(has)}' if subject.sense == 'both' else ''}"
     told = "; ".join(f"{name}: {' | '.join(of)}" for name, of in asked.items())
     stamped = Stamp(
@@ -240,7 +243,7 @@ def prompted(
         features=f"unit vectors{fused}",
         method=f"classes as the mean of the unit vectors of prompts, {told}",
     )
-    return replace(reported(subject, held, chosen, stamped, found), missing=missing)
+    return replace(reported(subject, held, stamped, found), missing=missing)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,10 +255,11 @@ class Stamp:
     tested: tuple[int, ...]
     features: str
     method: str
+    seed: int | None = None
 
 
 def reported(
-    subject: Subject, held: "Labelled", chosen: Reading, stamped: Stamp, found: "Outcome"
+    subject: Subject, held: "Labelled", stamped: Stamp, found: "Outcome"
 ) -> "Classification":
     """A report with its protocol."""
     from trichord.evaluation.classes.classification import (
@@ -275,8 +279,8 @@ def reported(
         features=stamped.features,
         sound_token=subject.token,
         method=stamped.method,
-        resamples=chosen.resamples,
-        seed=chosen.seed,
+        seed=stamped.seed,
+        selected_on_test=subject.selected_on_test,
     )
     return Classification(
         run=subject.name,

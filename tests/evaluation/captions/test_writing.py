@@ -8,7 +8,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from trichord.config import CaptionGenerator
+from trichord.config import CaptionGenerator, Provenance
 from trichord.evaluation.bootstrap import Estimate
 from trichord.evaluation.captions.comparison import (
     caption_table,
@@ -233,6 +233,7 @@ def report(seed=0, value=0.25, experiment="writes-av", **changes):
         "run": f"{experiment}/seed-{seed}",
         "experiment": experiment,
         "seed": seed,
+        "provenance": Provenance(settings={"system": experiment}, seeds=(seed,)),
         "protocol": stamp(rules(), REFERENCES, split="test", missing="masked"),
         "results": (result,),
         "captions": (ClipCaption(id="a", text="é", log_likelihood=-2.0), ClipCaption(id="b")),
@@ -261,7 +262,7 @@ def test_a_report_is_read_back_as_it_was_written(tmp_path):
         ("[]", "is not a report on captions"),
         ('{"kind": "retrieval"}', "is not a report on captions"),
         ('{"kind": "captions", "format": 9}', "is of format 9"),
-        ('{"kind": "captions", "format": 1}', "is broken at"),
+        ('{"kind": "captions", "format": 2}', "is broken at"),
     ],
 )
 def test_anything_else_is_refused(tmp_path, content, told):
@@ -300,7 +301,7 @@ def test_unlike_protocols_and_the_same_seed_twice_are_refused():
     other = stamp(rules(beams=4), REFERENCES, split="test", missing="masked")
     with pytest.raises(UserError, match="beams: 2 against 4"):
         compare_captions([report(), report(1, protocol=other)])
-    with pytest.raises(UserError, match="both writes-av with seed 0"):
+    with pytest.raises(UserError, match="the same experiment .writes-av. .* same seed 0: leave one"):
         compare_captions([report(), report()])
     with pytest.raises(UserError, match="Nothing to compare"):
         compare_captions([])
