@@ -59,7 +59,13 @@ def report(clips):
     """
 
     def build(
-        experiment="slava-av", seed=0, ceiling=None, recall=None, fused=False, settings=None, **protocol
+        experiment="slava-av",
+        seed=0,
+        ceiling=None,
+        recall=None,
+        fused=False,
+        settings=None,
+        **protocol,
     ):
         vectors = replace(clips(), fused=Mean() if fused else None)
         results = evaluate(vectors)

@@ -151,8 +151,7 @@ def reports_of(runs: Sequence[Path], choice: Choice) -> tuple[Kind, list[Path]]:
             f"{by_kind['captions']} was measured on captions, {by_kind['evaluation']} on retrieval: "
             "compare runs of one kind."
         )
-    usual: Kind = "evaluation"
-    return next(iter(by_kind), usual), found
+    return (kind_in(found[0]) if found else None) or "evaluation", found
 
 
 def _report_of(run: Path, choice: Choice) -> Path:

@@ -13,8 +13,8 @@ from trichord.evaluation.bootstrap import Estimate
 from trichord.evaluation.metrics import KS
 from trichord.evaluation.protocol import Protocol, difference
 from trichord.evaluation.report import Report
-from trichord.evaluation.retrieval import TASKS
-from trichord.evaluation.seeds import Cell, Group, grouped, heading, require_alike, spread
+from trichord.evaluation.retrieval import TASKS, TaskResult
+from trichord.evaluation.seeds import Cell, Group, grouped, in_one_line, require_alike, spread
 from trichord.evaluation.tables import plain_table
 from trichord.types import UserError
 from trichord.types.files import write_atomically
@@ -53,12 +53,13 @@ PAPER_TABLE_II: Mapping[str, Mapping[str, float]] = {
 class System:
     """All seeds of one experiment on the same clips; a task without an answer has no cell.
 
-    `differs` is what sets it apart from others of the same name: values by setting. `cells` hold R@10,
-    `recall` all R@k by task, then k.
+    `differs` is what sets it apart from others of the same name, values by setting; `told` as much of
+    that as a heading tells. `cells` hold R@10, `recall` all R@k by task, then k.
     """
 
     experiment: str
     differs: dict[str, str]
+    told: tuple[str, ...]
     seeds: tuple[int, ...]
     runs: tuple[str, ...]
     cells: dict[str, Cell]
@@ -67,7 +68,7 @@ class System:
     @property
     def heading(self) -> str:
         """Its name, and what sets it apart."""
-        return heading(self.experiment, self.differs)
+        return in_one_line(self.experiment, self.told)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,9 +107,7 @@ def compare(reports: Sequence[Report]) -> Comparison:
     ceiling = _common_ceiling(reports)
     place = {name: number for number, name in enumerate(ORDER)}
     groups = sorted(grouped(reports), key=lambda group: place.get(group.experiment, len(place)))
-    results = [result for report in reports for result in report.results]
-    # The same under one protocol, but for runs that cannot be asked: those ask nothing.
-    counts = {one.name: one for one in sorted(results, key=lambda one: one.queries)}
+    counts = _sizes(reports)
     return Comparison(
         protocol=reports[0].protocol,
         systems=tuple(map(_system, groups)),
@@ -131,14 +130,20 @@ def table(comparison: Comparison) -> Table:
     """Table II's form, with each task's size and chance, its ceiling where that is known, the protocol."""
     shown = _by_task(
         f"R@{comparison.k}, text or sound to media",
-        f"Asked: queries; clips: gallery. {comparison.spread()}. Protocol: {comparison.protocol.line()}.",
+        f"Asked: queries; clips: gallery; {comparison.spread()}. Protocol: {comparison.protocol.line()}.",
     )
     for column in ("Asked", "Clips", "Chance"):
         shown.add_column(column, justify="right")
     for system in comparison.systems:
         seeds = len(system.seeds)
         shown.add_column(
-            f"{_folded(system.heading)}\n{seeds} seed{'s' * (seeds > 1)}",
+            "\n".join(
+                [
+                    _folded(system.experiment),
+                    *(textwrap.fill(one, 14, break_long_words=False) for one in system.told),
+                    f"{seeds} seed{'s' * (seeds > 1)}",
+                ]
+            ),
             justify="right",
             min_width=9,  # of an interval in brackets, which may stand beneath its value
         )
@@ -170,9 +175,9 @@ def paper_table() -> Table:
     return shown
 
 
-def _folded(name: str) -> str:
-    """A system's name over several lines, broken at blanks and hyphens, to head a narrow column."""
-    return textwrap.fill(name, 10)
+def _folded(experiment: str) -> str:
+    """An experiment's name over several lines, broken at its hyphens, to head a narrow column."""
+    return textwrap.fill(experiment, 10)
 
 
 def _by_task(title: str, caption: str) -> Table:
@@ -197,6 +202,15 @@ def _common_ceiling(reports: Sequence[Report]) -> dict[str, dict[int, float]]:
     return (bounded[0].ceiling if bounded else None) or {}
 
 
+def _sizes(reports: Sequence[Report]) -> dict[str, TaskResult]:
+    """A result of each task that tells its size: a run that cannot be asked has no queries in it."""
+    found: dict[str, TaskResult] = {}
+    for result in (result for report in reports for result in report.results):
+        if result.name not in found or result.queries > found[result.name].queries:
+            found[result.name] = result
+    return found
+
+
 def _system(group: Group[Report]) -> System:
     recall = {
         task.name: {k: cell for k in KS if (cell := Cell.of(_recalls(task.name, k, group.reports)))}
@@ -205,6 +219,7 @@ def _system(group: Group[Report]) -> System:
     return System(
         experiment=group.experiment,
         differs=group.differs,
+        told=group.told,
         seeds=tuple(report.seed for report in group.reports),
         runs=tuple(report.run for report in group.reports),
         cells={name: by_k[K] for name, by_k in recall.items() if by_k},

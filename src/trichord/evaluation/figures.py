@@ -30,7 +30,7 @@ DPI = 160
 COLUMNS = 3
 # All in inches, so that text keeps its size and place whatever the number of rows.
 HEAD, FOOT, ASIDE, LETTER = 0.95, 0.8, 0.45, 0.082
-PANEL_WIDTH, PANEL_TITLE, ROW = 2.6, 0.42, 0.26
+PANEL_WIDTH, PANEL_TITLE, ROW = 2.8, 0.42, 0.26
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,9 +124,9 @@ def _draw_panel(axes: "Axes", comparison: Comparison, task: str) -> None:
     axes.axvline(comparison.chance[task], color=FAINT, linestyle=":", linewidth=1.6, zorder=1)
     if (best := comparison.ceiling.get(task)) is not None:
         axes.axvline(best, color=CEILING, linewidth=1.6, zorder=1)
-    axes.set_title(_spoken(task), fontsize=10, color=INK, loc="left", pad=4)
+    axes.set_title(_spoken(task), fontsize=9, color=INK, loc="left", pad=4)
     size = f"{comparison.queries[task]} / {comparison.galleries[task]}"
-    axes.set_title(size, fontsize=8, color=FAINT, loc="right", pad=4)
+    axes.set_title(size, fontsize=7.5, color=FAINT, loc="right", pad=4)
 
 
 def _spoken(task: str) -> str:

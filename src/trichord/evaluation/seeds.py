@@ -95,29 +95,29 @@ def spread(counts: Iterable[int]) -> str:
     return "; ".join(words)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Group(Generic[Of]):
-    """Reports on runs that differ in nothing but their seeds, in the order of these.
-
-    `differs` is what sets it apart from others of the same experiment: values by setting.
-    """
-
-    experiment: str
-    differs: dict[str, str]
-    reports: tuple[Of, ...]
-
-
 SHOWN = 3
-"""Settings that a heading tells."""
+"""Settings that a heading tells, unless it takes more to tell systems apart."""
 MARK = 6
 """Digits of a mark that are shown."""
 
 
-def heading(experiment: str, differs: Mapping[str, str]) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group(Generic[Of]):
+    """Reports on runs that differ in nothing but their seeds, in the order of these.
+
+    `differs` is what sets it apart from others of the same experiment: values by setting. `told` is as
+    much of that as a heading tells.
+    """
+
+    experiment: str
+    differs: dict[str, str]
+    told: tuple[str, ...]
+    reports: tuple[Of, ...]
+
+
+def in_one_line(experiment: str, told: Sequence[str]) -> str:
     """A system's name, and in brackets what sets it apart from its namesakes."""
-    told = [f"{name} {value}" for name, value in differs.items()]
-    more = [f"{len(told) - SHOWN} more"] if len(told) > SHOWN else []
-    return f"{experiment} ({', '.join(told[:SHOWN] + more)})" if told else experiment
+    return f"{experiment} ({', '.join(told)})" if told else experiment
 
 
 def grouped(reports: Sequence[Of]) -> list[Group[Of]]:
@@ -128,37 +128,61 @@ def grouped(reports: Sequence[Of]) -> list[Group[Of]]:
     """
     if not reports:
         raise UserError("Nothing to compare; name at least one evaluated run.")
-    found: list[list[Of]] = []
+    alike: list[list[Of]] = []
     for report in reports:
         settings = report.provenance.settings
-        alike = next((one for one in found if one[0].provenance.settings == settings), None)
-        if alike is None:
-            found.append([report])
-            continue
-        seeds = report.provenance.seeds
-        if twin := next((one for one in alike if one.provenance.seeds == seeds), None):
-            raise UserError(
-                f"{twin.run} and {report.run} are the same experiment ({report.experiment}) on the same "
-                f"clips with the same seed {report.seed}: leave one of them out."
-            )
-        alike.append(report)
-    by_name: dict[str, list[Provenance]] = defaultdict(list)
-    for alike in found:
-        by_name[alike[0].experiment].append(alike[0].provenance)
-    return [
-        Group(
-            experiment=alike[0].experiment,
-            differs=_apart(alike[0].provenance, by_name[alike[0].experiment]),
-            reports=tuple(sorted(alike, key=lambda one: one.provenance.seeds)),
+        others = next((one for one in alike if one[0].provenance.settings == settings), None)
+        if others is None:
+            alike.append([report])
+        else:
+            _require_another_seed(report, others)
+            others.append(report)
+    namesakes: dict[str, list[Provenance]] = defaultdict(list)
+    for others in alike:
+        namesakes[others[0].experiment].append(others[0].provenance)
+    return [_group(others, namesakes[others[0].experiment]) for others in alike]
+
+
+def _require_another_seed(report: Measured[object], others: Sequence[Measured[object]]) -> None:
+    seeds = report.provenance.seeds
+    if twin := next((one for one in others if one.provenance.seeds == seeds), None):
+        raise UserError(
+            f"{twin.run} and {report.run} are the same experiment ({report.experiment}) on the same "
+            f"clips with the same seed {report.seed}: leave one of them out."
         )
-        for alike in found
-    ]
+
+
+def _group(reports: Sequence[Of], namesakes: Sequence[Provenance]) -> Group[Of]:
+    own, differs = reports[0].provenance, [_apart(one, namesakes) for one in namesakes]
+    mine = differs[namesakes.index(own)]
+    return Group(
+        experiment=reports[0].experiment,
+        differs=mine,
+        told=_told(mine, differs),
+        reports=tuple(sorted(reports, key=lambda one: one.provenance.seeds)),
+    )
+
+
+def _told(mine: Mapping[str, str], differs: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
+    """The first settings in which namesakes differ, as many as it takes to tell one from all of them."""
+    count = SHOWN
+    while (
+        count < len(mine) and sum(_first(one, count) == _first(mine, count) for one in differs) > 1
+    ):
+        count += 1
+    more = [f"{len(mine) - count} more"] if len(mine) > count else []
+    return (*_first(mine, count), *more)
+
+
+def _first(differs: Mapping[str, str], count: int) -> list[str]:
+    return [f"{name} {value}" for name, value in differs.items()][:count]
 
 
 def _apart(one: Provenance, namesakes: Sequence[Provenance]) -> dict[str, str]:
     """The settings in which runs differ, with one's own values, under names as short as they can be."""
     every = dict.fromkeys(name for other in namesakes for name in other.settings)
     unlike = [name for name in every if len({o.settings.get(name) for o in namesakes}) > 1]
+    unlike.sort(key=lambda name: name != "clips")  # the clips first: nothing matters more
     return {
         _short_name(name, unlike): _value(name, one, namesakes)
         for name in unlike

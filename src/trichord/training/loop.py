@@ -48,8 +48,8 @@ def train(
         experiment: What to do.
         model: Its model, as pretrained.
         sources: Clips to learn from, and clips that choose the best epoch of each stage: those of the
-            test split only where the experiment selects on test. None are needed where there is nothing to train, and none to choose
-            by where the last epoch is handed on.
+            test split only where the experiment selects on test. None are needed where there is nothing
+            to train, and none to choose by where the last epoch is handed on.
         run: Where to; made, or gone on with.
         manifest: Where the clips come from, or just the signature of their manifest.
         after_epoch: Told each epoch's numbers.

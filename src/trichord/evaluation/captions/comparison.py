@@ -11,7 +11,7 @@ from rich.table import Table
 from trichord.evaluation.bootstrap import Estimate
 from trichord.evaluation.captions.protocol import CaptionProtocol, difference
 from trichord.evaluation.captions.report import COLUMNS, CaptionReport
-from trichord.evaluation.seeds import Cell, Group, grouped, heading, require_alike, spread
+from trichord.evaluation.seeds import Cell, Group, grouped, in_one_line, require_alike, spread
 from trichord.evaluation.tables import plain_table
 from trichord.types import CaptionKind
 from trichord.types.files import write_atomically
@@ -56,11 +56,13 @@ OTHER_CLIPS = (
 class CaptionSystem:
     """All seeds of one experiment on the same clips; `cells` by kind of caption, then metric.
 
-    `differs` is what sets it apart from others of the same name: values by setting.
+    `differs` is what sets it apart from others of the same name, values by setting; `told` as much of
+    that as a heading tells.
     """
 
     experiment: str
     differs: dict[str, str]
+    told: tuple[str, ...]
     seeds: tuple[int, ...]
     runs: tuple[str, ...]
     cells: dict[CaptionKind, dict[str, Cell]]
@@ -68,7 +70,7 @@ class CaptionSystem:
     @property
     def heading(self) -> str:
         """Its name, and what sets it apart."""
-        return heading(self.experiment, self.differs)
+        return in_one_line(self.experiment, self.told)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +166,7 @@ def _system(group: Group[CaptionReport]) -> CaptionSystem:
     return CaptionSystem(
         experiment=group.experiment,
         differs=group.differs,
+        told=group.told,
         seeds=tuple(report.seed for report in reports),
         runs=tuple(report.run for report in reports),
         cells={
