@@ -1,6 +1,7 @@
 """`trichord probe` and `trichord classify` on small files: tones and noise, some of them broken."""
 
 import json
+import shutil
 import wave
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ import torch
 
 from trichord.checkpoint import Progress, Run
 from trichord.cli.probing import Probing, Prompting, classify, probe
-from trichord.config import Experiment
+from trichord.config import Experiment, Stage
 from trichord.corpora.manifest import write_manifest
 from trichord.types import Clip, UserError
 
@@ -240,3 +241,21 @@ def test_manifests_that_cannot_be_probed_are_refused_in_one_line(
     with pytest.raises(UserError, match=told) as refused:
         probe([str(run), str(path), *options.split()])
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("command", [probe, classify])
+def test_classes_told_by_a_run_that_was_selected_on_test_say_so(
+    command, sounds, run, tiny_clip4vla, tmp_path, capsys
+):
+    selected = Run(tmp_path / "selected")
+    stage = Stage(name="x", trains=("audio",), draws=(), criterion=())
+    experiment = Run(run).experiment()
+    selected.start(replace(experiment, stages=(stage,), select_on_test=True), "none")
+    shutil.copy(run / "weights.safetensors", selected.path)
+    line = f"{sounds}/clips.jsonl --from media --modality audio --to {tmp_path}"
+    method = ["--method", "as_paper_last"] if command is probe else []
+    for path, said in ((run, False), (selected.path, True)):
+        command([str(path), *line.split(), *method])
+        report = json.loads((tmp_path / f"{command.__name__}.json").read_text())
+        assert report["protocol"]["selected_on_test"] is said
+        assert ("SELECTION ON TEST: the run's epoch" in capsys.readouterr().out) is said

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from trichord.evaluation.metrics import Measure, macro
+from trichord.evaluation.metrics import Measure, chance_of_hit, macro
 from trichord.evaluation.ranks import Ranks, RanksOfSets
 
 # One clip with four captions, three of them hits at 1; another with one caption, a miss.
@@ -43,7 +43,34 @@ def test_hit_and_recall_of_media_to_text_keep_apart():
     assert (found.queries, found.gallery) == (1, 5)
     assert [found.hit[k].value for k in (1, 5, 10)] == [1, 1, 1]
     assert [found.recall[k].value for k in (1, 5, 10)] == pytest.approx([1 / 5, 2 / 5, 4 / 5])
+    # Five captions are all there is: whatever is ranked first is right.
+    assert found.hit_chance == {1: 1.0, 5: 1.0, 10: 1.0}
+    assert found.recall_chance == {1: pytest.approx(1 / 5), 5: 1.0, 10: 1.0}
 
 
 def test_macro_of_one_query_a_clip_is_the_plain_mean():
     assert macro(np.array([1.0, 0.0, 0.5]), np.array([4, 2, 9])) == pytest.approx(0.5)
+
+
+def test_the_chance_of_a_hit_is_that_of_a_random_order():
+    right = np.array([1, 3, 0, 2])
+    places = np.argsort(np.random.default_rng(0).random((20_000, 12)), axis=1)
+    for k in (1, 4, 10, 12, 20):
+        hits = [(places[:, :count] < k).any(axis=1).mean() for count in right]
+        assert chance_of_hit(k, right, 12) == pytest.approx(np.mean(hits), abs=0.01)
+    assert chance_of_hit(1, np.array([3]), 12) == pytest.approx(3 / 12)
+    assert chance_of_hit(2, np.array([1, 11]), 12) == pytest.approx((2 / 12 + 1) / 2)
+    assert chance_of_hit(10, np.array([1]), 4) == 1.0
+
+
+def test_media_to_text_knows_the_chance_of_its_own_numbers():
+    """Two clips with three captions, one with two, among eight; ranks do not matter."""
+    query = np.array([0, 0, 0, 1, 1, 1, 2, 2])
+    zeros = np.zeros(8, dtype=int)
+    place = np.array([0, 1, 2, 0, 1, 2, 0, 1])
+    found = Measure().reverse(RanksOfSets(query, place, zeros, zeros, place, zeros))
+    assert found.hit_chance[1] == pytest.approx((3 / 8 + 3 / 8 + 2 / 8) / 3)
+    missed = [5 * 4 * 3 * 2 * 1, 5 * 4 * 3 * 2 * 1, 6 * 5 * 4 * 3 * 2]
+    assert found.hit_chance[5] == pytest.approx(1 - sum(missed) / 3 / (8 * 7 * 6 * 5 * 4))
+    assert found.hit_chance[10] == 1.0
+    assert found.recall_chance == {1: 1 / 8, 5: 5 / 8, 10: 1.0}

@@ -12,7 +12,7 @@ from trichord.evaluation.proportions import (
     wilson,
 )
 
-ROUNDS = 1000
+ROUNDS = 600
 
 
 def column(*values):

@@ -307,6 +307,28 @@ def test_unlike_protocols_and_the_same_seed_twice_are_refused():
         compare_captions([])
 
 
+def test_runs_that_learnt_otherwise_are_systems_of_their_own_with_the_clips_counted(tmp_path):
+    fast = Provenance(settings={"system": "writes-av", "stages.0.optimizer.lr": "0.1"}, seeds=(1,))
+    found = compare_captions([report(), report(1, provenance=fast)])
+    assert [one.heading for one in found.systems] == ["writes-av", "writes-av (lr 0.1)"]
+    text = shown(caption_table(found))
+    assert "writes-av (lr 0.1)" in text
+    (first, second) = [line.split() for line in text.splitlines() if "writes-av" in line]
+    assert first[:3] == second[:3] == ["visual", "2", "1–2"]  # clips, references of each
+    write_caption_comparison(found, tmp_path / "c.json")
+    held = json.loads((tmp_path / "c.json").read_text())
+    assert held["systems"][1]["differs"] == {"lr": "0.1"}
+
+
+def test_a_selection_on_test_is_stamped_on_captions_and_refused_beside_others():
+    selected = stamp(rules(), REFERENCES, split="test", missing="masked", selected_on_test=True)
+    assert selected.line().startswith(
+        "SELECTION ON TEST: the run's epoch was chosen on the test split; "
+    )
+    with pytest.raises(UserError, match=r"no against yes\): train both with or both without"):
+        compare_captions([report(), report(1, protocol=selected)])
+
+
 def test_a_metric_that_one_seed_lacks_is_averaged_over_the_others():
     lacking = report(1)
     scores = {name: one for name, one in lacking.results[0].scores.items() if name != "METEOR"}
