@@ -87,7 +87,7 @@ def measure_runs(paths: Sequence[Path], manifest: Path, chosen: Measurement) -> 
             for one in shown if len(held) == 1 else ():
                 out.print(one)
             written = f"{place.name} and {place.with_suffix('.png').name} written."
-            out.print(f"{place.parent}: {written}", markup=False)
+            out.print(f"{place.parent}: {written}", markup=False, soft_wrap=True)
             places.append(place)
     return places
 
