@@ -1,6 +1,7 @@
 """How often do 95 % intervals of shares hold the true share? Simulated, beside the percentile bootstrap.
 
     python benchmarks/coverage.py [--rounds 2000] [--seed 0]
+    python benchmarks/coverage.py --tables
 
 Clips are drawn whose captions hit with a known probability: of one caption a clip, of five, and of one to
 nine. Captions of a clip have a correlation from 0 to 1. It comes about in two ways: `beta`, each clip has
@@ -9,17 +10,19 @@ caption hits where its own normal luck beats it. Each round draws clips anew and
 `evaluation/proportions.py` and `evaluation/bootstrap.py` (1,000 resamples, as reports had them before
 metrics 2), about the same hits. A cell is the share of rounds in which the interval holds the truth.
 Tables have the lowest over correlations and ways; every cell of one caption a clip has a single one.
-Writes benchmarks/results/coverage.json.
+Writes benchmarks/results/coverage.json. With `--tables` nothing is simulated: the rows of the tables in
+docs/explanation/protocols.md are printed, as the results have them.
 """
 
 import argparse
+import json
 import time
 from collections.abc import Callable, Iterator
 from statistics import NormalDist
 
 import numpy as np
 from numpy import ndarray
-from record import record
+from record import RESULTS, record
 
 from trichord.evaluation.bootstrap import Estimate, estimates
 from trichord.evaluation.proportions import proportions
@@ -45,7 +48,11 @@ def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("--rounds", type=int, default=2000)
     options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--tables", action="store_true")
     asked = options.parse_args()
+    if asked.tables:
+        print_tables()
+        return
     begun = time.perf_counter()
     every = {
         captions: {
@@ -71,6 +78,18 @@ def main() -> None:
             "all": every,
         },
     )
+
+
+def print_tables() -> None:
+    """The lowest over correlations, per cent, as a page of the documentation shows them."""
+    held = json.loads((RESULTS / "coverage.json").read_text())
+    for captions, rows in held["lowest over correlations"].items():
+        print(f"\n{captions} a clip:\n")
+        print("| true share | " + " | ".join(map(name_of, SHARES)) + " |")
+        print("|---" * (len(SHARES) + 1) + "|")
+        for label, cells_of in rows.items():
+            values = " | ".join(f"{100 * value:.0f}" for value in cells_of.values())
+            print(f"| `{label}` | {values} |")
 
 
 Cells = dict[str, dict[str, dict[str, dict[str, float]]]]
