@@ -27,6 +27,7 @@ RUN = Path("runs/a")
         ({"silent": "masked"}, "evaluation"),
         ({"silent": "random"}, "evaluation-silent-random"),
         ({"sight": 2.0}, "evaluation-sight-2-sound-1"),
+        ({"sight": 1.0}, "evaluation"),
         ({"sound": 0.5}, "evaluation-sight-1-sound-0.5"),
         ({"sound_token": "0"}, "evaluation-token-0.0"),
         ({"sound_token": "both"}, "evaluation-token-both"),

@@ -40,7 +40,7 @@ class Reading:
     sound_token: str | None = None
     """Listen with another sound token: a number from 0 (verbal) to 1 (nonverbal), none, both or clip."""
     to: Path | None = None
-    """Where the report and the picture go; into the run if not given."""
+    """Folder for the report and the picture, whose names say what is not as usual; the run if not given."""
     device: str = "auto"
     """cpu, cuda, or whichever is there."""
 
@@ -52,6 +52,12 @@ class Reading:
             UserError: It is none.
         """
         return None if self.sound_token is None else token_of(self.sound_token)
+
+    @property
+    def parts(self) -> list[str]:
+        """What the names of its reports say: every choice that is not the usual one."""
+        token = "" if self.token is None else f"token-{self.token}"
+        return [self.modality or "", token]
 
     def require_sense(self) -> None:
         """Refuse options that say nothing, before anything is read.

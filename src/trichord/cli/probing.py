@@ -55,6 +55,17 @@ class Probing(Reading):
             f"--folds {text}: give split, esc50, ucf101, or a number of folds from 2 on."
         )
 
+    @property
+    def parts(self) -> list[str]:
+        """What the names of its reports say; see `Reading`."""
+        return [
+            *super().parts,
+            "" if self.rule == "split" else f"folds-{self.folds}",
+            "" if self.method == "logistic" else self.method,
+            "" if self.join == "mean" else self.join,
+            f"seed-{self.seed}" if self.seed else "",
+        ]
+
     def require_sense(self) -> None:
         """Refuse options that say nothing; see `Reading`."""
         super().require_sense()
@@ -70,6 +81,17 @@ class Prompting(Reading):
     prompts: tuple[str, ...] = ()
     """Sentences with {} for the class, of which the mean is taken; or a set: plain, picture, sound. If
     not given, picture asks sights and sound sounds."""
+
+    @property
+    def parts(self) -> list[str]:
+        """What the names of its reports say; see `Reading`. Sentences are told by a mark of all of them."""
+        from trichord.evaluation.classes.prompts import PROMPTS
+        from trichord.evaluation.protocol import digest
+
+        known = len(self.prompts) == 1 and self.prompts[0] in PROMPTS
+        mark = self.prompts[0] if known else digest(self.prompts)
+        split = "" if self.split == "test" else self.split
+        return [*super().parts, split, f"prompts-{mark}" if self.prompts else ""]
 
     def require_sense(self) -> None:
         """Refuse options that say nothing; see `Reading`."""
@@ -94,7 +116,8 @@ def probe(arguments: list[str]) -> None:
     ) -> None:
         """Teach a linear classifier the classes of labelled clips, on a run's frozen features.
 
-        Writes probe.json and probe.png, the confusion matrix, into the run.
+        Writes probe.json and probe.png, the confusion matrix, into the run; measured otherwise than
+        usual, under a longer name, such as probe-audio-folds-esc50.json.
 
         Args:
             run: A run directory, or the name of an experiment whose towers to use untrained.
@@ -131,7 +154,8 @@ def classify(arguments: list[str]) -> None:
     ) -> None:
         """Tell the classes of labelled clips by sentences alone: no clip teaches anything.
 
-        Writes classify.json and classify.png, the confusion matrix, into the run.
+        Writes classify.json and classify.png, the confusion matrix, into the run; measured otherwise
+        than usual, under a longer name, such as classify-audio-val.json.
 
         Args:
             run: A run directory, or the name of an experiment whose towers to use untrained.
@@ -309,9 +333,10 @@ def finish(
     if place is None:
         out.print("Nothing written: name a folder with --to.")
         return
-    write_classification(report, place / f"{name}.json")
-    draw_confusion(report, place / f"{name}.png")
-    out.print(f"{place}: {name}.json and {name}.png written.", markup=False)
+    file = "-".join([name, *filter(None, chosen.parts)])
+    write_classification(report, place / f"{file}.json")
+    draw_confusion(report, place / f"{file}.png")
+    out.print(f"{place}: {file}.json and {file}.png written.", markup=False, soft_wrap=True)
 
 
 def alone(has: dict[Medium, Present]) -> str:

@@ -23,11 +23,14 @@ def name_of(chosen: Measurement, kind: Kind) -> str:
     """The name of a report without ending: its kind, then every choice that is not the usual one."""
     if chosen.to is not None:
         return chosen.to.stem
-    weights, silent = chosen.weights, chosen.silent
+    from trichord.evaluation.gallery import Weights
+
+    weights, even, silent = chosen.weights, Weights(), chosen.silent
     parts = [
         chosen.protocol or ("" if chosen.split == "test" else chosen.split),
         f"silent-{silent}" if silent and silent != usual_rule(chosen) else "",
-        f"sight-{weights.sight:g}-sound-{weights.sound:g}" if weights else "",
+        # 1 and 1 are the usual weights: a run without a fusion is asked more tasks by them, no other ones.
+        f"sight-{weights.sight:g}-sound-{weights.sound:g}" if weights not in (None, even) else "",
         f"token-{chosen.token}" if chosen.token is not None else "",
         "" if chosen.ties == "pessimistic" else f"ties-{chosen.ties}",
     ]

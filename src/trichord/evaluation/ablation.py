@@ -15,6 +15,7 @@ from rich.table import Table
 
 from trichord.evaluation.protocol import difference
 from trichord.evaluation.report import Report
+from trichord.evaluation.seeds import grouped, in_one_line
 from trichord.types import UserError
 from trichord.types.files import write_atomically
 
@@ -74,8 +75,14 @@ def variant(name: str, reports: Sequence[Report], tasks: Sequence[str] = ()) -> 
         tasks: Those to keep; all that were asked if empty.
 
     Raises:
-        UserError: The reports were measured in different ways, or none of the tasks was asked.
+        UserError: The reports were measured in different ways, or are on runs that differ in more than
+            their seeds, or none of the tasks was asked.
     """
+    for other in grouped(reports)[1:]:
+        raise UserError(
+            f"{name}: {reports[0].run} and {other.reports[0].run} are no seeds of one experiment "
+            f"({in_one_line(other.experiment, other.told)}): measure them apart."
+        )
     for report in reports[1:]:
         if told := difference(reports[0].protocol, report.protocol):
             raise UserError(f"{name}: its seeds were measured differently ({told[0]}).")

@@ -232,6 +232,7 @@ def _add_outcome(shown: Table, found: Outcome) -> None:
     if found.top5:
         shown.add_row("top-5 (95 %)", "", "", "", _interval(found.top5), "", "")
     shown.add_row("mean over classes", "", "", "", percent(found.mean_class), "", "")
+    shown.add_row("chance", "", "", "", percent(1 / len(found.confusion)), "", "")
 
 
 def worst(report: Classification, count: int = SHOWN) -> str:
