@@ -75,7 +75,10 @@ def main() -> None:
                 name: {interval: mean_width(of, interval) for interval in INTERVALS}
                 for name, of in every.items()
             },
-            "all": every,
+            "all": {
+                name: {interval: holds(of, interval) for interval in INTERVALS}
+                for name, of in every.items()
+            },
         },
     )
 
@@ -178,6 +181,17 @@ def lowest(of: dict[str, Cells]) -> dict[str, dict[str, float]]:
         }
         for clips, by_share in of.items()
         for interval in INTERVALS
+    }
+
+
+def holds(of: dict[str, Cells], interval: str) -> dict[str, dict[str, dict[str, float]]]:
+    """How often an interval holds the truth, by clips, share and correlation."""
+    return {
+        clips: {
+            share: {way: one[interval]["holds"] for way, one in by_way.items()}
+            for share, by_way in by_share.items()
+        }
+        for clips, by_share in of.items()
     }
 
 
