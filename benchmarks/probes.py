@@ -122,7 +122,6 @@ def report(name: str, method: str, found: Probed, held: Labelled, folds: Folding
             features=FEATURES,
             sound_token="nonverbal, as the clips say",
             method=METHODS[method].words(),
-            resamples=1000,
             seed=0,
         ),
         classes=held.classes,

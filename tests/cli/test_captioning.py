@@ -15,7 +15,10 @@ from trichord.experiments import EXPERIMENTS
 from trichord.types import Caption, Clip, UserError
 
 QUICK = "--beams 2 --longest 6"
-MEASURE = "--from media --resamples 20 --captions.beams 2 --captions.longest 6 --captions.no-meteor"
+MEASURE = (
+    "--from media --captions.resamples 20 --captions.beams 2 --captions.longest 6 "
+    "--captions.no-meteor --to captions.json"
+)
 
 
 @pytest.fixture(scope="module")
@@ -274,3 +277,30 @@ def test_seeds_are_compared_as_one_system_and_unlike_ones_refused(
     assert "beams: 2 against 1" in capsys.readouterr().err
     assert command(f"compare {measured[0]} {runs}/slava-av") == 2
     assert "was measured on captions" in capsys.readouterr().err
+
+
+def test_captions_of_a_run_that_was_selected_on_test_say_so(
+    made, measured, small_world, command, tmp_path, capsys
+):
+    selected = Run(tmp_path / "selected")
+    experiment = replace(EXPERIMENTS["world-clip4vla-caption"][1], select_on_test=True)
+    selected.start(experiment, "none")
+    shutil.copy(measured[0] / "weights.safetensors", selected.path)
+    assert command(f"evaluate {selected.path} {small_world}/clips.jsonl {MEASURE}") == 0
+    assert "SELECTION ON TEST: the run's epoch" in " ".join(capsys.readouterr().out.split())
+    assert read_caption_report(selected.path / "captions.json").protocol.selected_on_test
+    assert command(f"compare {measured[0]} {selected.path}") == 2
+    assert "train both with or both without --select-on-test" in capsys.readouterr().err
+
+
+def test_captions_on_the_validation_split_leave_those_on_the_test_split_alone(
+    made, small_world, command, capsys
+):
+    run, clips = made(seed=5), f"{small_world}/clips.jsonl"
+    quick = "--from media --captions.resamples 20 --captions.no-meteor --captions.kind visual"
+    assert command(f"evaluate {run} {clips} {quick} --captions.longest 4 --split val") == 0
+    name = "captions-val-kind-visual-longest-4"
+    assert f"{name}.json and {name}.png written" in capsys.readouterr().out
+    assert {path.stem for path in run.glob("captions*")} == {name}
+    assert command(f"compare {run} --report {name}") == 0
+    assert "val split" in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """Every command on a small rendered world, with the stand-in towers: nothing is replaced."""
 
 import json
+import shutil
 
 import pytest
 from PIL import Image
@@ -89,9 +90,11 @@ def test_unlike_protocols_are_refused_with_the_difference_named(
     few = "--stages.0.epochs 1 --stages.0.batch-size 16"
     clips = small_world / "clips.jsonl"
     assert command(f"train world-slava-av {clips} {tmp_path}/other --seed 7 {few}") == 0
-    assert command(f"evaluate {tmp_path}/other {clips} --split val") == 0
+    assert command(f"evaluate {tmp_path}/other {clips} --ties expected --to evaluation") == 0
     assert command(f"compare {runs}/slava-av {tmp_path}/other") == 2
-    assert "split" in capsys.readouterr().err
+    complaint = " ".join(capsys.readouterr().err.split())
+    assert "rule for ties: pessimistic against expected" in complaint
+    assert "evaluate both on the same manifest with the same options" in complaint
 
 
 def test_media_and_features_give_the_same_numbers(small_world, runs, command, tmp_path):
@@ -221,3 +224,44 @@ def test_over_long_captions_are_counted(command, capsys, tmp_path, small_world):
     (tmp_path / "clips.jsonl").write_text(json.dumps(clip) + "\n")
     assert command(f"extract {tmp_path}/clips.jsonl world-slava-av") == 0
     assert "1 captions are longer" in capsys.readouterr().out
+
+
+def test_runs_that_learnt_otherwise_get_columns_of_their_own(
+    small_world, runs, command, capsys, tmp_path
+):
+    few = "--stages.0.epochs 2 --stages.0.batch-size 16"
+    clips = small_world / "clips.jsonl"
+    lines = clips.read_text().splitlines()
+    for line, number in zip(lines, range(len(lines)), strict=True):
+        clip = json.loads(line)
+        clip["path"] = str(small_world / clip["path"])
+        lines[number] = json.dumps(clip) if number % 4 == 0 or number >= 40 else ""
+    (tmp_path / "quarter.jsonl").write_text("\n".join(filter(None, lines)) + "\n")
+    features = f"--features {small_world}/clips.features"
+    fast = "--stages.0.optimizer.lr 1e-2 --objective.temperature 1"
+    quarter = f"{tmp_path}/quarter.jsonl"
+    assert command(f"train world-slava-av {clips} {tmp_path}/fast --seed 7 {few} {fast}") == 0
+    assert (
+        command(f"train world-slava-av {quarter} {tmp_path}/quarter --seed 3 {few} {features}") == 0
+    )
+    for name in ("fast", "quarter"):
+        assert command(f"evaluate {tmp_path}/{name} {clips}") == 0
+    line = f"compare {runs}/slava-av {tmp_path}/fast {tmp_path}/quarter --json {tmp_path}/c.json"
+    assert command(f"{line} --figure {tmp_path}/c.png") == 0
+    systems = json.loads((tmp_path / "c.json").read_text())["systems"]
+    assert [(one["experiment"], one["seeds"]) for one in systems] == [
+        ("slava-av", [0, 1]), ("slava-av", [7]), ("slava-av", [3]),
+    ]  # fmt: skip
+    assert [one["differs"] for one in systems] == [
+        {"clips": "clips.jsonl", "temperature": "0.07", "lr": "0.0003"},
+        {"clips": "clips.jsonl", "temperature": "1.0", "lr": "0.01"},
+        {"clips": "quarter.jsonl", "temperature": "0.07", "lr": "0.0003"},
+    ]
+    assert "quarter.jsonl" in capsys.readouterr().out
+
+
+def test_a_run_beside_its_copy_is_refused(runs, command, capsys, tmp_path):
+    shutil.copytree(runs / "slava-av" / "seed-0", tmp_path / "copy")
+    assert command(f"compare {runs}/slava-av {tmp_path}/copy") == 2
+    complaint = " ".join(capsys.readouterr().err.split())
+    assert "are the same experiment (slava-av) on the same clips with the same seed 0" in complaint

@@ -1,6 +1,7 @@
 """`trichord probe` and `trichord classify` on small files: tones and noise, some of them broken."""
 
 import json
+import shutil
 import wave
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ import torch
 
 from trichord.checkpoint import Progress, Run
 from trichord.cli.probing import Probing, Prompting, classify, probe
-from trichord.config import Experiment
+from trichord.config import Experiment, Stage
 from trichord.corpora.manifest import write_manifest
 from trichord.types import Clip, UserError
 
@@ -57,14 +58,20 @@ def run(sounds, tiny_towers, tiny_clip4vla):
     return made.path
 
 
+def newest(folder, name):
+    """The report that was written last."""
+    paths = sorted(folder.glob(f"{name}*.json"), key=lambda path: path.stat().st_mtime_ns)
+    return json.loads(paths[-1].read_text())
+
+
 @pytest.fixture
 def measured(sounds, run, tmp_path):
     """Runs a command on the sounds and gives its report."""
 
     def measure(command, options="", name="clips.jsonl"):
-        line = f"{run} {sounds / name} --from media --resamples 50 --to {tmp_path} {options}"
+        line = f"{run} {sounds / name} --from media --to {tmp_path} {options}"
         command(line.split())
-        return json.loads((tmp_path / f"{command.__name__}.json").read_text())
+        return newest(tmp_path, command.__name__)
 
     return measure
 
@@ -85,7 +92,7 @@ def test_a_probe_tells_tones_from_noise_and_names_what_it_could_not_read(
     assert report["outcome"]["accuracy"]["value"] == pytest.approx(readable * 18 / 20)
     assert [line[-1] for line in report["outcome"]["confusion"]] == [1, 1]
     assert report["protocol"]["sound_token"] == "0.5, the run's own"
-    assert (tmp_path / "probe.png").stat().st_size > 10_000
+    assert (tmp_path / "probe-audio-folds-esc50.png").stat().st_size > 10_000
     text = " ".join(capsys.readouterr().out.split())
     assert "2 clips cannot be read as asked; tested, they count as wrong: 4-3-A-0 (silent)" in text
 
@@ -125,7 +132,7 @@ def test_prompts_classify_without_teaching(measured, tmp_path, capsys):
     assert "audio: {}! | {}?" in report["protocol"]["method"]
     assert sum(map(sum, report["outcome"]["confusion"])) == 20
     assert [line[-1] for line in report["outcome"]["confusion"]] == [1, 1]
-    assert (tmp_path / "classify.png").is_file()
+    assert len(list(tmp_path.glob("classify-audio-all-prompts-*.png"))) == 1
     alone = measured(classify, "--modality audio")
     assert alone["protocol"]["folds"] == "test split"
     assert sum(map(sum, alone["outcome"]["confusion"])) == 6
@@ -162,9 +169,9 @@ def test_features_that_were_extracted_are_read_and_give_the_same_numbers(
     cached = tmp_path / "cached"
     assert command(f"extract {sounds}/clips.jsonl {run} --features {cached}") == 0
     fresh = measured(probe, "--modality audio --folds esc50 --method as_paper")
-    line = f"{run} {sounds}/clips.jsonl --features {cached} --resamples 50 --to {tmp_path}"
+    line = f"{run} {sounds}/clips.jsonl --features {cached} --to {tmp_path}"
     probe([*line.split(), "--modality", "audio", "--folds", "esc50", "--method", "as_paper"])
-    read = json.loads((tmp_path / "probe.json").read_text())
+    read = newest(tmp_path, "probe")
     assert read["outcome"]["confusion"] == fresh["outcome"]["confusion"]
     assert read["missing"] == fresh["missing"]
     with pytest.raises(UserError, match=r"run 'trichord extract' first"):
@@ -180,18 +187,18 @@ def test_untrained_towers_of_two_spaces_are_measured_one_by_one_or_end_to_end(
     labels = [replace(c, labels=(("low", "high")[i % 2],)) for i, c in enumerate(clips)]
     write_manifest(tmp_path / "labelled.jsonl", labels)
     line = ["world-untrained", str(tmp_path / "labelled.jsonl"), "--to", str(tmp_path)]
-    line += ["--features", str(small_world / "clips.features"), "--resamples", "20"]
+    line += ["--features", str(small_world / "clips.features")]
     with pytest.raises(UserError, match="two spaces and have no mean"):
         probe([*line, "--method", "as_paper"])
     with pytest.raises(UserError, match="choose vision or audio"):
         classify(line)
     probe([*line, "--method", "as_paper", "--join", "concatenated"])
-    report = json.loads((tmp_path / "probe.json").read_text())
+    report = newest(tmp_path, "probe")
     assert report["run"] == "world-untrained, untrained"
     assert "concatenated (" in report["protocol"]["features"]
     for sense in ("vision", "audio"):
         classify([*line, "--modality", sense])
-        assert json.loads((tmp_path / "classify.json").read_text())["protocol"]["clips"] == 16
+        assert newest(tmp_path, "classify")["protocol"]["clips"] == 16
 
 
 def test_nothing_is_written_for_an_experiment_without_a_folder(
@@ -212,7 +219,6 @@ def test_nothing_is_written_for_an_experiment_without_a_folder(
         (Probing(sound_token="loud"), "--sound-token loud"),
         (Probing(sound_token="1", modality="vision"), "nothing is listened to"),
         (Prompting(prompts=("a photo",)), "--prompts 'a photo'"),
-        (Prompting(resamples=0), "--resamples 0"),
     ],
 )
 def test_options_without_sense_are_refused_before_anything_is_read(chosen, told):
@@ -241,3 +247,47 @@ def test_manifests_that_cannot_be_probed_are_refused_in_one_line(
     with pytest.raises(UserError, match=told) as refused:
         probe([str(run), str(path), *options.split()])
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("command", [probe, classify])
+def test_classes_told_by_a_run_that_was_selected_on_test_say_so(
+    command, sounds, run, tiny_clip4vla, tmp_path, capsys
+):
+    selected = Run(tmp_path / "selected")
+    stage = Stage(name="x", trains=("audio",), draws=(), criterion=())
+    experiment = Run(run).experiment()
+    selected.start(replace(experiment, stages=(stage,), select_on_test=True), "none")
+    shutil.copy(run / "weights.safetensors", selected.path)
+    line = f"{sounds}/clips.jsonl --from media --modality audio --to {tmp_path}"
+    method = ["--method", "as_paper_last"] if command is probe else []
+    for path, said in ((run, False), (selected.path, True)):
+        command([str(path), *line.split(), *method])
+        report = newest(tmp_path, command.__name__)
+        assert report["protocol"]["selected_on_test"] is said
+        assert ("SELECTION ON TEST: the run's epoch" in capsys.readouterr().out) is said
+
+
+@pytest.mark.parametrize(
+    ("chosen", "parts"),
+    [
+        (Probing(), []),
+        (Probing(modality="audio", folds="esc50"), ["audio", "folds-esc50"]),
+        (
+            Probing(folds="5", method="as_paper", join="concatenated", seed=3),
+            ["folds-5", "as_paper", "concatenated", "seed-3"],
+        ),
+        (Probing(sound_token="1", device="cpu", source="media"), ["token-1.0"]),
+        (Prompting(), []),
+        (Prompting(split="val", modality="vision"), ["vision", "val"]),
+        (Prompting(split="all", prompts=("sound",)), ["all", "prompts-sound"]),
+    ],
+)
+def test_each_way_of_measuring_has_a_report_of_its_own(chosen, parts):
+    assert [part for part in chosen.parts if part] == parts
+
+
+def test_other_sentences_have_another_report():
+    one, other, turned = (
+        Prompting(prompts=prompts).parts for prompts in (("a {}",), ("the {}",), ("a {}", "the {}"))
+    )
+    assert len({tuple(one), tuple(other), tuple(turned)}) == 3

@@ -41,8 +41,8 @@ def measured(small_world, command):
     """Measures a run by a command line and gives its report."""
 
     def measure(run, options="", manifest=small_world / "clips.jsonl"):
-        assert command(f"evaluate {run} {manifest} --resamples 10 {options}") == 0
-        return json.loads((run / "evaluation.json").read_text())
+        assert command(f"evaluate {run} {manifest} --to report.json {options}") == 0
+        return json.loads((run / "report.json").read_text())
 
     return measure
 
@@ -88,7 +88,7 @@ def test_every_fusion_can_be_measured_and_drawn(made, measured, capsys):
         report = measured(run)
         assert all(recalls(report)[name] for name in CLIP_TASKS)
         assert (recalls(report)["visual<-sound"] is None) == (level == "global_to_local")
-        assert (run / "evaluation.png").stat().st_size > 10_000
+        assert (run / "report.png").stat().st_size > 10_000
         assert "clip<-composed" in capsys.readouterr().out
 
 
@@ -194,13 +194,12 @@ def test_what_does_not_fit_is_refused_in_one_line(
     name, options, told, small_world, made, tiny_protocol, command, capsys
 ):
     run = made(name, fusion=GlobalToGlobal() if name == "g2g" else None)
-    before = (run / "evaluation.json").read_bytes() if (run / "evaluation.json").exists() else b""
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
     assert command(f"evaluate {run} {small_world}/clips.jsonl {options}") == 2
     complaint = capsys.readouterr().err.strip()
     assert told in complaint
     assert "Traceback" not in complaint
-    after = (run / "evaluation.json").read_bytes() if (run / "evaluation.json").exists() else b""
-    assert after == before
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
 
 
 def test_two_spaces_cannot_be_fused(small_world, runs, command, capsys):
@@ -208,3 +207,56 @@ def test_two_spaces_cannot_be_fused(small_world, runs, command, capsys):
     assert "--sight and --sound: this run's sight and sound live in two spaces" in (
         capsys.readouterr().err
     )
+
+
+def test_the_validation_split_leaves_the_report_on_the_test_split_alone(
+    small_world, made, command, capsys
+):
+    run = made("splits")
+    clips = small_world / "clips.jsonl"
+    assert command(f"evaluate {run} {clips}") == 0
+    before = (run / "evaluation.json").read_bytes()
+    assert command(f"evaluate {run} {clips} --split val") == 0
+    assert command(f"evaluate {run} {clips} --ties expected --sight 2") == 0
+    assert "evaluation-val.json and evaluation-val.png written" in capsys.readouterr().out
+    assert (run / "evaluation.json").read_bytes() == before
+    assert {path.name for path in run.glob("evaluation*")} == {
+        f"{name}.{end}"
+        for name in ("evaluation", "evaluation-val", "evaluation-sight-2-sound-1-ties-expected")
+        for end in ("json", "png")
+    }
+    assert command(f"compare {run}") == 0
+    assert "Protocol: test split" in " ".join(capsys.readouterr().out.split())
+    assert command(f"compare {run} --split val") == 0
+    assert "Protocol: val split" in " ".join(capsys.readouterr().out.split())
+    assert command(f"compare {run} --report evaluation-sight-2-sound-1-ties-expected") == 0
+    assert "ties expected" in capsys.readouterr().out
+
+
+def test_a_report_of_other_clips_is_said_to_be_replaced(
+    small_world, made, measured, tmp_path, capsys
+):
+    run = made("replaced")
+    measured(run)
+    measured(run)
+    assert "takes the place" not in capsys.readouterr().err
+    clips = [c for c in read_manifest(small_world / "clips.jsonl") if c.split == "test"]
+    write_manifest(tmp_path / "fewer.jsonl", clips[:9])
+    measured(run, f"--features {small_world}/clips.features", tmp_path / "fewer.jsonl")
+    told = " ".join(capsys.readouterr().err.split())
+    assert "takes the place of a report that was measured otherwise (vision gallery: " in told
+    assert "--to keeps both" in told
+
+
+def test_both_ways_are_shown_with_their_sizes_and_chance(made, measured, capsys):
+    report = measured(made("plain"))
+    shown = capsys.readouterr().out
+    for name, result in tasks(report).items():
+        lines = [line.split() for line in shown.splitlines() if line.split()[:1] == [name]]
+        if result["forward"] is None:
+            continue
+        there, back = lines
+        assert there[1:3] == [str(result["queries"]), str(result["gallery"])]
+        assert back[1:3] == [str(result["reverse"][size]) for size in ("queries", "gallery")]
+        assert f"{result['reverse']['hit_chance']['10']:.2f}" in back
+        assert f"{result['reverse']['recall_chance']['10']:.2f}" in back

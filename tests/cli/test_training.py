@@ -121,7 +121,7 @@ def test_seeds_and_their_reports_read_each_tower_once_a_command(
     )
     for asked in (
         f"{line} {tmp_path} {FEW} --seeds 0 1 --at-once 1",
-        f"evaluate {tmp_path} {small_world}/clips.jsonl --resamples 10",
+        f"evaluate {tmp_path} {small_world}/clips.jsonl",
     ):
         read.clear()
         assert command(asked) == 0
@@ -293,3 +293,31 @@ def test_without_pictures_there_is_nothing_to_weigh(small_world, command, tmp_pa
     line = f"train world-clip4vla-retrieval-audio {small_world}/clips.jsonl {tmp_path}/run"
     assert command(f"{line} --stages.0.epochs 1 --stages.0.batch-size 16") == 0
     assert Run(tmp_path / "run").weighting is None
+
+
+def test_a_selection_on_test_is_said_wherever_its_numbers_stand(
+    small_world, runs, command, capsys, tmp_path
+):
+    few = "--stages.0.epochs 1 --stages.0.batch-size 16"
+    clips = small_world / "clips.jsonl"
+    line = f"train world-audio-visual {clips} {tmp_path}/selected --seed 7 {few} --select-on-test"
+    assert command(line) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "SELECTION ON TEST: test R@10" in told
+    assert "validation" not in told
+    assert {numbers["split"] for numbers in Run(tmp_path / "selected").metrics()} == {"test"}
+    honest = Run(runs / "audio-visual" / "seed-0")
+    assert {numbers["split"] for numbers in honest.metrics()} == {"val"}
+    assert command(f"evaluate {tmp_path}/selected {clips}") == 0
+    assert "Protocol: SELECTION ON TEST: the run's" in " ".join(capsys.readouterr().out.split())
+    held = json.loads((tmp_path / "selected" / "evaluation.json").read_text())
+    assert held["protocol"]["selected_on_test"] is True
+    assert command(f"compare {honest.path} {tmp_path}/selected") == 2
+    complaint = " ".join(capsys.readouterr().err.split())
+    assert "selection on the test split: no against yes" in complaint
+    # What starts from it has seen the test clips choose, too.
+    start = f"train world-slava-av {clips} {tmp_path}/after --start {tmp_path}/selected {few}"
+    assert command(start) == 0
+    assert command(f"evaluate {tmp_path}/after {clips}") == 0
+    held = json.loads((tmp_path / "after" / "evaluation.json").read_text())
+    assert held["protocol"]["selected_on_test"] is True

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from trichord.config import Cross, GlobalToGlobal
+from trichord.config import Cross, GlobalToGlobal, Provenance
 from trichord.evaluation.bootstrap import Estimate
 from trichord.evaluation.gallery import CaptionVectors, ClipVectors, Mean
 from trichord.evaluation.protocol import stamp
@@ -53,11 +53,22 @@ def clips():
 
 @pytest.fixture
 def report(clips):
-    """Builds a report of one run on the clips above; `recall` replaces R@10 of visual<-visual."""
+    """Builds a report of one run on the clips above; `recall` replaces R@10 of visual<-visual.
 
-    def build(experiment="slava-av", seed=0, ceiling=None, recall=None, fused=False, **protocol):
+    `settings` are what its provenance has besides the experiment's name.
+    """
+
+    def build(
+        experiment="slava-av",
+        seed=0,
+        ceiling=None,
+        recall=None,
+        fused=False,
+        settings=None,
+        **protocol,
+    ):
         vectors = replace(clips(), fused=Mean() if fused else None)
-        results = evaluate(vectors, resamples=50)
+        results = evaluate(vectors)
         if recall is not None:
             first = results[0]
             at_ten = {**first.forward.recall, 10: Estimate(recall, recall - 0.1, recall + 0.1)}
@@ -67,7 +78,10 @@ def report(clips):
             run=f"runs/{experiment}-{seed}",
             experiment=experiment,
             seed=seed,
-            protocol=replace(stamp(vectors, split="test", resamples=50), **protocol),
+            provenance=Provenance(
+                settings={"system": experiment, **(settings or {})}, seeds=(seed,)
+            ),
+            protocol=replace(stamp(vectors, split="test"), **protocol),
             results=results,
             ceiling=ceiling,
         )

@@ -206,3 +206,11 @@ def test_without_matplotlib_the_remedy_is_named(tmp_path, monkeypatch):
     for draw, shown in ((draw_rows, made), (draw_curves, {"speech": made})):
         with pytest.raises(UserError, match=r"pip install 'trichord\[metrics\]'"):
             draw(shown, tmp_path / "none.png")
+
+
+def test_runs_that_differ_in_more_than_their_seeds_are_no_variant(report):
+    fast = report(seed=1, settings={"stages.0.optimizer.lr": "0.1"})
+    with pytest.raises(
+        UserError, match=r"mine: .* are no seeds of one experiment \(slava-av \(lr 0.1"
+    ):
+        variant("mine", [report(), fast])

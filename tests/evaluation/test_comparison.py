@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -65,8 +66,12 @@ def test_unlike_protocols_are_refused_with_runs_and_difference(report):
 
 
 def test_the_same_experiment_and_seed_twice_are_refused(report):
-    with pytest.raises(UserError, match="are both slava-av with seed 0"):
-        compare([report(), report()])
+    with pytest.raises(UserError) as refused:
+        compare([report(), report(seed=1), report()])
+    assert str(refused.value) == (
+        "runs/slava-av-0 and runs/slava-av-0 are the same experiment (slava-av) on the same clips with "
+        "the same seed 0: leave one of them out."
+    )
 
 
 def test_unlike_ceilings_are_refused_and_one_missing_is_no_matter(report):
@@ -119,10 +124,139 @@ def test_runs_with_and_without_a_fusion_stand_side_by_side(report):
     assert made.galleries["clip<-visual"] == 30
     lines = [line for line in printed(table(made)).splitlines() if "clip<-" in line]
     assert len(lines) == 3
-    assert all(line.split()[1] == "–" for line in lines)
+    assert all(line.split()[4] == "–" for line in lines)  # after task, asked, clips and chance
     assert all("(" in line for line in lines)
 
 
 def test_unlike_weights_are_refused(report):
     with pytest.raises(UserError, match="weight of sight: 1 against 2"):
         compare([report(seed=0), report(seed=1, sight=2.0)])
+
+
+# Runs of one name that are not the same
+
+
+SLOW = {"stages.0.optimizer.lr": "0.0003", "objective.temperature": "0.07", "clips": "a1b2c3d4e5"}
+
+
+def named(report, seed, called="all.jsonl", **changes):
+    """A report on a run with its settings, and the name of its manifest."""
+    made = report(seed=seed, settings=SLOW | changes)
+    return replace(made, provenance=replace(made.provenance, names={"clips": called}))
+
+
+def test_runs_with_another_setting_are_no_seeds_of_the_same(report):
+    fast = {"stages.0.optimizer.lr": "0.01", "objective.temperature": "1.0"}
+    made = compare([named(report, 0), named(report, 7, **fast), named(report, 1)])
+    assert [(one.experiment, one.seeds) for one in made.systems] == [
+        ("slava-av", (0, 1)),
+        ("slava-av", (7,)),
+    ]
+    assert [one.differs for one in made.systems] == [
+        {"lr": "0.0003", "temperature": "0.07"},
+        {"lr": "0.01", "temperature": "1.0"},
+    ]
+    shown = printed(table(made))
+    assert "temperature" in shown
+    assert "lr 0.0003" in shown
+    assert "lr 0.01" in shown
+    assert [one.heading for one in made.systems] == [
+        "slava-av (lr 0.0003, temperature 0.07)",
+        "slava-av (lr 0.01, temperature 1.0)",
+    ]
+
+
+def test_runs_that_learnt_from_other_clips_are_no_seeds_of_the_same(report):
+    made = compare([named(report, 0), named(report, 3, "quarter.jsonl", clips="ffff0000")])
+    assert [one.heading for one in made.systems] == [
+        "slava-av (clips all.jsonl)",
+        "slava-av (clips quarter.jsonl)",
+    ]
+    same_name = compare([named(report, 0), named(report, 3, clips="ffff0000")])
+    assert [one.differs for one in same_name.systems] == [{"clips": "a1b2c3"}, {"clips": "ffff00"}]
+
+
+def test_the_same_seed_under_other_settings_is_no_repetition(report):
+    made = compare([named(report, 0), named(report, 0, **{"hand-over": "last"})])
+    assert [one.differs for one in made.systems] == [{}, {"hand-over": "last"}]
+
+
+def test_runs_that_started_from_runs_of_other_seeds_are_repetitions(report):
+    made = [report(), report()]
+    starts = [
+        replace(one, provenance=replace(one.provenance, seeds=(0, start)))
+        for one, start in zip(made, (4, 5), strict=True)
+    ]
+    assert compare(starts).systems[0].seeds == (0, 0)
+
+
+def test_settings_are_named_as_shortly_as_tells_them_apart(report):
+    changes = {
+        "stages.0.optimizer.lr": "0.1",
+        "stages.1.optimizer.lr": "0.2",
+        "stages.1.epochs": "3",
+        "start.stages.0.epochs": "9",
+        "model.text.name": "abcdef012345",
+    }
+    one, other = named(report, 0), named(report, 1, **changes)
+    names = {"clips": "all.jsonl", "model.text.name": "my-clip"}
+    other = replace(other, provenance=replace(other.provenance, names=names))
+    first, second = compare([one, other]).systems
+    assert first.differs == {"0.optimizer.lr": "0.0003"}
+    assert second.differs == {
+        "0.optimizer.lr": "0.1",
+        "1.optimizer.lr": "0.2",
+        "epochs": "3",
+        "start epochs": "9",
+        "text.name": "my-clip",
+    }
+    assert second.told == ("0.optimizer.lr 0.1", "1.optimizer.lr 0.2", "epochs 3", "2 more")
+
+
+def test_headings_tell_as_much_as_it_takes_to_tell_systems_apart(report):
+    many = {f"stages.0.{name}": "1" for name in "abcd"}
+    made = compare([named(report, 0), named(report, 0, **many), named(report, 0, **many, last="2")])
+    headings = [one.heading for one in made.systems]
+    assert len(set(headings)) == 3
+    assert headings[1] == "slava-av (a 1, b 1, c 1, d 1)"
+    assert headings[2] == "slava-av (a 1, b 1, c 1, d 1, last 2)"
+
+
+def test_a_selection_on_test_is_not_set_beside_an_honest_run(report):
+    with pytest.raises(UserError) as refused:
+        compare([report(), report(seed=1, selected_on_test=True)])
+    assert str(refused.value) == (
+        "runs/slava-av-0 and runs/slava-av-1 were measured under unlike protocols (selection on the test "
+        "split: no against yes): train both with or both without --select-on-test."
+    )
+    both = compare([report(seed=s, selected_on_test=True) for s in (0, 1)])
+    assert "SELECTION ON TEST" in printed(table(both))
+
+
+def test_the_table_says_how_large_each_task_is_and_what_chance_reaches(report):
+    (line, *_) = [line for line in printed(table(compare([report()]))).splitlines() if "<-" in line]
+    assert line.split()[:5] == ["1", "visual<-visual", "87", "29", f"{10 / 29:.2f}"]
+
+
+def test_sizes_are_those_of_runs_that_can_be_asked(report):
+    whole, without = report(), report("untrained")
+    gone = replace(without.results[6], queries=0, forward=None, reverse=None)
+    without = replace(without, results=(*without.results[:6], gone, *without.results[7:]))
+    for reports in ([whole, without], [without, whole]):
+        made = compare(reports)
+        assert made.queries["visual<-sound"] == whole.results[6].queries
+    assert list(made.queries)[:2] == ["visual<-visual", "visual<-audio"]
+
+
+def test_the_json_holds_every_recall_and_what_sets_systems_apart(report, tmp_path):
+    reports = [named(report, 0), named(report, 1), named(report, 0, **{"hand-over": "last"})]
+    write_comparison(compare(reports), tmp_path / "comparison.json")
+    held = json.loads((tmp_path / "comparison.json").read_text())
+    assert [one["differs"] for one in held["systems"]] == [{}, {"hand-over": "last"}]
+    recall = held["systems"][0]["recall"]["visual<-visual"]
+    assert list(recall) == ["1", "5", "10"]
+    assert recall["10"] == held["systems"][0]["cells"]["visual<-visual"]
+    forward = reports[0].results[0].forward
+    assert recall["1"]["mean"] == pytest.approx(forward.recall[1].value)
+    assert held["queries"]["visual<-visual"] == 87
+    assert held["chance"]["visual<-visual"] == pytest.approx(10 / 29)

@@ -79,3 +79,18 @@ def test_fused_clips_have_a_hue_and_panels_of_their_own(report, tmp_path):
     draw_comparison(compare(reports), tmp_path / "ten.png")
     draw_comparison(compare(reports[:1]), tmp_path / "seven.png")
     assert pixels(tmp_path / "ten.png").shape[0] > pixels(tmp_path / "seven.png").shape[0]
+
+
+def test_runs_of_one_name_that_differ_have_rows_of_their_own(report, tmp_path):
+    from trichord.evaluation.figures import HUES
+
+    settings = ({"lr": "0.01"}, {"lr": "0.02"})
+    alike = [report(seed=seed, settings=settings[0]) for seed in (0, 1)]
+    unlike = [report(seed=seed, settings=one) for seed, one in enumerate(settings)]
+    draw_comparison(compare(alike), tmp_path / "alike.png")
+    draw_comparison(compare(unlike), tmp_path / "unlike.png")
+    one, two = pixels(tmp_path / "alike.png"), pixels(tmp_path / "unlike.png")
+    assert two.shape[0] > one.shape[0]
+    assert two.shape[1] > one.shape[1]  # room for what sets them apart
+    assert shows(two, HUES[1])
+    assert not shows(one, HUES[1])

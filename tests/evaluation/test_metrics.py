@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from trichord.evaluation.metrics import Measure, macro
+from trichord.evaluation.metrics import Measure, chance_of_hit, macro
 from trichord.evaluation.ranks import Ranks, RanksOfSets
 
 # One clip with four captions, three of them hits at 1; another with one caption, a miss.
@@ -10,7 +10,7 @@ CLIP = np.array([0, 0, 0, 0, 1])
 
 
 def test_micro_counts_captions_and_macro_counts_clips():
-    found = Measure(resamples=10).forward(RANKS, CLIP)
+    found = Measure().forward(RANKS, CLIP)
     assert found.recall[1].value == pytest.approx(3 / 5)
     assert found.macro[1] == pytest.approx((3 / 4 + 0) / 2)
     assert found.recall[10].value == pytest.approx(4 / 5)
@@ -18,7 +18,7 @@ def test_micro_counts_captions_and_macro_counts_clips():
 
 
 def test_median_mean_and_reciprocal_rank_of_ranks_1_1_1_7_12():
-    found = Measure(resamples=10).forward(RANKS, CLIP)
+    found = Measure().forward(RANKS, CLIP)
     assert found.median_rank == 1
     assert found.mean_rank == pytest.approx(22 / 5)
     assert found.mrr == pytest.approx((3 + 1 / 7 + 1 / 12) / 5)
@@ -27,8 +27,8 @@ def test_median_mean_and_reciprocal_rank_of_ranks_1_1_1_7_12():
 def test_the_tie_rule_reaches_every_number():
     tied = Ranks(better=np.array([0]), tied=np.array([3]))
     clip = np.array([0])
-    strict = Measure(resamples=5).forward(tied, clip)
-    even = Measure(ties="expected", resamples=5).forward(tied, clip)
+    strict = Measure().forward(tied, clip)
+    even = Measure(ties="expected").forward(tied, clip)
     assert (strict.recall[1].value, strict.mean_rank, strict.mrr) == (0, 4, 1 / 4)
     assert (even.recall[1].value, even.mean_rank) == (1 / 4, 2.5)
     assert even.mrr == pytest.approx((1 + 1 / 2 + 1 / 3 + 1 / 4) / 4)
@@ -39,11 +39,38 @@ def test_hit_and_recall_of_media_to_text_keep_apart():
     places = np.arange(5)
     # Five captions at ranks 1, 2, 8, 9 and 12.
     ranks = RanksOfSets(zeros, places, np.array([0, 0, 5, 5, 7]), zeros, places, zeros)
-    found = Measure(resamples=5).reverse(ranks)
+    found = Measure().reverse(ranks)
     assert (found.queries, found.gallery) == (1, 5)
     assert [found.hit[k].value for k in (1, 5, 10)] == [1, 1, 1]
     assert [found.recall[k].value for k in (1, 5, 10)] == pytest.approx([1 / 5, 2 / 5, 4 / 5])
+    # Five captions are all there is: whatever is ranked first is right.
+    assert found.hit_chance == {1: 1.0, 5: 1.0, 10: 1.0}
+    assert found.recall_chance == {1: pytest.approx(1 / 5), 5: 1.0, 10: 1.0}
 
 
 def test_macro_of_one_query_a_clip_is_the_plain_mean():
     assert macro(np.array([1.0, 0.0, 0.5]), np.array([4, 2, 9])) == pytest.approx(0.5)
+
+
+def test_the_chance_of_a_hit_is_that_of_a_random_order():
+    right = np.array([1, 3, 0, 2])
+    places = np.argsort(np.random.default_rng(0).random((20_000, 12)), axis=1)
+    for k in (1, 4, 10, 12, 20):
+        hits = [(places[:, :count] < k).any(axis=1).mean() for count in right]
+        assert chance_of_hit(k, right, 12) == pytest.approx(np.mean(hits), abs=0.01)
+    assert chance_of_hit(1, np.array([3]), 12) == pytest.approx(3 / 12)
+    assert chance_of_hit(2, np.array([1, 11]), 12) == pytest.approx((2 / 12 + 1) / 2)
+    assert chance_of_hit(10, np.array([1]), 4) == 1.0
+
+
+def test_media_to_text_knows_the_chance_of_its_own_numbers():
+    """Two clips with three captions, one with two, among eight; ranks do not matter."""
+    query = np.array([0, 0, 0, 1, 1, 1, 2, 2])
+    zeros = np.zeros(8, dtype=int)
+    place = np.array([0, 1, 2, 0, 1, 2, 0, 1])
+    found = Measure().reverse(RanksOfSets(query, place, zeros, zeros, place, zeros))
+    assert found.hit_chance[1] == pytest.approx((3 / 8 + 3 / 8 + 2 / 8) / 3)
+    missed = [5 * 4 * 3 * 2 * 1, 5 * 4 * 3 * 2 * 1, 6 * 5 * 4 * 3 * 2]
+    assert found.hit_chance[5] == pytest.approx(1 - sum(missed) / 3 / (8 * 7 * 6 * 5 * 4))
+    assert found.hit_chance[10] == 1.0
+    assert found.recall_chance == {1: 1 / 8, 5: 5 / 8, 10: 1.0}

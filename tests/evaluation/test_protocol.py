@@ -3,7 +3,8 @@ from dataclasses import replace
 import numpy as np
 
 from trichord.evaluation.gallery import Mean, Weights
-from trichord.evaluation.protocol import difference, digest, stamp
+from trichord.evaluation.proportions import INTERVAL
+from trichord.evaluation.protocol import METRICS, difference, digest, stamp
 
 
 def test_the_same_clips_in_another_order_have_the_same_protocol(clips):
@@ -44,12 +45,13 @@ def test_another_gallery_is_named_with_its_sizes(clips):
 
 def test_every_other_part_of_the_protocol_is_told_in_words(clips):
     one = stamp(clips(), split="test")
-    other = stamp(clips(), split=None, ties="expected", resamples=7, seed=3)
-    assert difference(one, other) == [
+    other = stamp(clips(), split=None, ties="expected", selected_on_test=True)
+    assert difference(one, replace(other, interval="95 % by guess", metrics=1)) == [
+        "selection on the test split: no against yes",
         "split: test against all",
         "rule for ties: pessimistic against expected",
-        "number of resamples: 1000 against 7",
-        "bootstrap seed: 0 against 3",
+        f"interval: {INTERVAL} against 95 % by guess",
+        f"version of the metrics: {METRICS} against 1",
     ]
 
 
@@ -62,10 +64,18 @@ def test_a_caption_changed_by_one_word_is_another_protocol(clips):
     assert told.startswith("captions asked: 264 captions, list ")  # 3 of 29, 29 and 30 clips
 
 
-def test_the_line_says_gallery_rules_and_seeds(clips):
-    line = stamp(clips(), split="test", seed=4).line()
-    for part in ("test split", "29 pictures", "each caption a query", "ties pessimistic", "seed 4"):
+def test_the_line_says_gallery_rules_and_how_intervals_are_made(clips):
+    line = stamp(clips(), split="test").line()
+    for part in ("test split", "29 pictures", "each caption a query", "ties pessimistic"):
         assert part in line
+    assert "; 95 % Wilson intervals with continuity correction over clips; metrics 2" in line
+
+
+def test_a_selection_on_the_test_split_comes_first(clips):
+    usual, selected = (stamp(clips(), split="test", selected_on_test=on) for on in (False, True))
+    assert selected.line() == (
+        f"SELECTION ON TEST: the run's epoch was chosen on the test split; {usual.line()}"
+    )
 
 
 CHOSEN = {
@@ -102,7 +112,7 @@ def test_the_line_tells_only_what_is_not_as_usual(clips):
     line = stamp(fused, split="test", **CHOSEN).line()
     assert line.startswith("msrvtt-1ka-884: test split; ")
     assert "missing modalities masked, silent clips left out; sight 2 and sound 1; " in line
-    assert "; sound token 0.3; 95 % intervals" in line
+    assert "; sound token 0.3; 95 % Wilson intervals" in line
     assert "sound token both; " in stamp(vectors, split=None, sound_token="both").line()
 
 

@@ -5,7 +5,7 @@ from importlib.metadata import version
 import pytest
 from rich.console import Console
 
-from trichord.evaluation.report import read_report, table, write_report
+from trichord.evaluation.report import back_table, read_report, table, write_report
 from trichord.types import UserError
 
 
@@ -29,7 +29,7 @@ def test_the_file_says_what_it_is_in_words(report, tmp_path):
     held = json.loads((tmp_path / "report.json").read_text())
     assert (held["kind"], held["format"], held["protocol"]["ties"]) == (
         "retrieval",
-        1,
+        2,
         "pessimistic",
     )
     assert held["results"][0]["forward"]["recall"]["10"]["low"] <= 1
@@ -41,8 +41,8 @@ def test_the_file_says_what_it_is_in_words(report, tmp_path):
         ("not json", "is not JSON"),
         ("[1, 2]", "is not a retrieval report"),
         ('{"kind": "captioning"}', "is not a retrieval report"),
-        ('{"kind": "retrieval", "format": 99}', "is of format 99, this Trichord reads 1"),
-        ('{"kind": "retrieval", "format": 1, "run": 3}', "is broken at run"),
+        ('{"kind": "retrieval", "format": 99}', "is of format 99, this Trichord reads 2"),
+        ('{"kind": "retrieval", "format": 2, "run": 3}', "is broken at run"),
     ],
 )
 def test_another_file_is_refused_in_one_line_with_the_remedy(tmp_path, text, words):
@@ -63,7 +63,11 @@ def test_an_absent_file_is_refused(tmp_path):
 def test_the_table_holds_a_line_a_task_with_intervals_and_the_protocol(report):
     made = report()
     shown = printed(table(made))
-    assert str(made.results[0].recall(10)) in shown
+    first = made.results[0]
+    assert str(first.recall(10)) in shown
+    (line,) = [line for line in shown.splitlines() if first.name in line]
+    assert line.split()[1:3] == [str(first.queries), str(first.gallery)] == ["87", "29"]
+    assert f"{10 / 29:.2f}" in line.split()  # chance
     assert sum("<-" in line for line in shown.splitlines()) == 9
     assert "Ceiling" not in shown
     assert made.protocol.vision_gallery in shown
@@ -115,3 +119,40 @@ def test_tasks_that_ask_for_clips_have_their_lines_where_something_fuses_them(re
     shown = printed(table(report(fused=True)))
     assert sum("clip<-" in line for line in shown.splitlines()) == 4
     assert sum("<-" in line for line in shown.splitlines()) == 13
+
+
+def test_the_way_back_has_its_sizes_intervals_and_chance(report):
+    made = report()
+    shown = printed(back_table(made))
+    assert sum("<-" in line for line in shown.splitlines()) == 7  # those that are answered
+    back = made.results[0].reverse
+    (line,) = [line for line in shown.splitlines() if made.results[0].name in line]
+    assert line.split()[1:3] == [str(back.queries), str(back.gallery)] == ["29", "87"]
+    for told in (str(back.hit[10]), str(back.recall[10]), f"{10 / 87:.2f}"):
+        assert told in line
+    assert f"{back.hit_chance[10]:.2f}" in line.split()
+    assert back.hit_chance[10] > 2 * back.recall_chance[10]
+
+
+def test_a_run_selected_on_test_says_so_beneath_its_table(report):
+    shown = " ".join(printed(table(report(selected_on_test=True))).split())
+    assert (
+        "Protocol: SELECTION ON TEST: the run's epoch was chosen on the test split; test split"
+        in shown
+    )
+    assert "SELECTION" not in printed(table(report()))
+
+
+def test_reports_of_before_are_refused_with_the_remedy(report, tmp_path):
+    path = tmp_path / "report.json"
+    write_report(report(), path)
+    held = json.loads(path.read_text())
+    path.write_text(json.dumps(held | {"format": 1}))
+    with pytest.raises(
+        UserError, match=r"of format 1, .* reads 2; make one with `trichord evaluate RUN"
+    ):
+        read_report(path)
+    del held["provenance"]
+    path.write_text(json.dumps(held))
+    with pytest.raises(UserError, match="is broken at provenance"):
+        read_report(path)

@@ -9,7 +9,7 @@ from trichord.evaluation.vectors import embed_source
 
 
 def by_name(vectors, **options):
-    return {result.name: result for result in evaluate(vectors, resamples=20, **options)}
+    return {result.name: result for result in evaluate(vectors, **options)}
 
 
 def captions(owner, vectors):
@@ -128,7 +128,7 @@ def test_absent_rows_are_never_read(clips):
     vectors = clips()
     other = vectors.vision.copy()
     other[0] = 7.0
-    assert evaluate(vectors, resamples=20) == evaluate(replace(vectors, vision=other), resamples=20)
+    assert evaluate(vectors) == evaluate(replace(vectors, vision=other))
 
 
 def test_broken_vectors_are_refused_by_the_clips_name(clips):

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,16 @@ import torch
 from torch import Tensor
 
 from trichord.checkpoint.environment import Origin, environment
+from trichord.checkpoint.provenance import UNKNOWN, provenance_of, read_provenance
 from trichord.checkpoint.sealed import DamagedError, read_sealed, write_sealed
 from trichord.checkpoint.weights import lend, load_owned, located, owned_state
-from trichord.config import TOWERS, Experiment, read_experiment, write_experiment
+from trichord.config import (
+    TOWERS,
+    Experiment,
+    Provenance,
+    read_experiment,
+    write_experiment,
+)
 from trichord.encoders.hub import NotAtHandError
 from trichord.models.embedder import Embedder
 from trichord.objectives import Contrastive
@@ -79,6 +86,7 @@ class Run:
         self,
         experiment: Experiment,
         manifest: str | Origin,
+        copied: Provenance | None = None,
         notes: Mapping[str, object] | None = None,
     ) -> None:
         """Make the directory, or go on with one that the same experiment began.
@@ -87,6 +95,7 @@ class Run:
             experiment: Of the run.
             manifest: Where the clips come from; or just their manifest's mark, or what else the run
                 is made of.
+            copied: Of a trained run that this one is another form of.
             notes: What else to keep in the environment of a new run.
 
         Raises:
@@ -105,7 +114,8 @@ class Run:
             raise UserError(f"{self.path} is not empty and no run: choose another directory.")
         else:
             self.path.mkdir(parents=True, exist_ok=True)
-            made_with = environment(mark, experiment, origin) | dict(notes or {})
+            made_with = environment(mark, experiment, origin) | _ancestry(experiment, copied)
+            made_with |= dict(notes or {})
             write_atomically(self.path / ENVIRONMENT, json.dumps(made_with, indent=2))
             write_experiment(begun, experiment)
         remove_leftovers(self.path)
@@ -138,6 +148,27 @@ class Run:
             return dict(json.loads(path.read_text()))
         except (ValueError, TypeError) as error:
             raise UserError(f"{path} is damaged ({error}): restore it, or train again.") from error
+
+    def provenance(self) -> Provenance:
+        """What the run was made of.
+
+        Raises:
+            UserError: `environment.json` is damaged.
+        """
+        noted = self.environment()
+        if "copy of" in noted:
+            return read_provenance(noted["copy of"])
+        experiment = self.experiment()
+        start = noted.get("start")
+        mark, origin = str(noted.get("manifest") or UNKNOWN), noted.get("origin")
+        name = Path(origin["path"]).name if origin else mark
+        # Nothing was learnt from the clips without a stage; what was imported is told by its source.
+        learnt = bool(experiment.stages) or origin is None
+        return provenance_of(
+            replace(experiment, model=experiment.model.renamed(self._pins())),
+            clips=(mark, name) if learnt else None,
+            start=read_provenance(start) if start else _provenance_of_start(experiment),
+        )
 
     def _manifest(self) -> str | None:
         return self.environment().get("manifest")
@@ -338,6 +369,21 @@ class Run:
 def _or_words(tower: str) -> str:
     """What else a text tower's fingerprint covers."""
     return " or another tokenizer" if tower in ("text", "sound_text") else ""
+
+
+def _ancestry(experiment: Experiment, copied: Provenance | None) -> dict[str, Any]:
+    """What a run notes of the runs before it, which may be gone when it is measured."""
+    if copied is not None:
+        return {"copy of": asdict(copied)}
+    start = _provenance_of_start(experiment)
+    return {} if start is None else {"start": asdict(start)}
+
+
+def _provenance_of_start(experiment: Experiment) -> Provenance | None:
+    """Of the run that an experiment starts from; None: from none, or it is not at hand."""
+    if experiment.start is None or not (experiment.start / "experiment.json").is_file():
+        return None
+    return Run(experiment.start).provenance()
 
 
 class _ForeignError(UserError):

@@ -9,8 +9,8 @@ import tyro
 
 from trichord.cli.console import out
 from trichord.cli.extraction import extract_all
-from trichord.cli.measurement import measure_tokens
-from trichord.cli.results import evaluate, report_of, run_paths
+from trichord.cli.measurement import Measurement, measure_tokens
+from trichord.cli.results import measure_runs, run_paths
 from trichord.cli.sources import folder_of
 from trichord.cli.training import Training, train_chosen
 from trichord.config import Experiment
@@ -235,10 +235,12 @@ def measured_row(
     row: "Row", seed: int, manifest: Path, pretraining: Path | None, place: Path, extent: Extent
 ) -> "Report":
     """Train a row on a seed, if it is not yet, and measure it."""
+    from trichord.evaluation.report import read_report
+
     run = train_row(row, seed, manifest, pretraining, place, extent)
     # Always anew: a report that lies there may be of other clips or options.
-    evaluate([str(run), str(manifest), "--device", extent.device])
-    return report_of(run)
+    (report,) = measure_runs([run], manifest, Measurement(device=extent.device))
+    return read_report(report)
 
 
 def train_row(

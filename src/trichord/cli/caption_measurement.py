@@ -37,7 +37,8 @@ def measure_writer(
     from trichord.evaluation.silent import heard_by
 
     _require_sense(chosen)
-    experiment, model = held.experiment(), held.load().to(device_of(chosen.device))
+    experiment, provenance = held.experiment(), held.provenance()
+    model = held.load().to(device_of(chosen.device))
     assert model.captioner is not None
     tune(model, chosen)
     rules = rules_of(experiment, chosen)
@@ -55,8 +56,14 @@ def measure_writer(
         run=held.name,
         experiment=experiment.system,
         seed=experiment.seed,
+        provenance=provenance,
         protocol=stamp(
-            rules, references, split=chosen.split, missing=heard.rule, sound_token=chosen.token
+            rules,
+            references,
+            split=chosen.split,
+            missing=heard.rule,
+            sound_token=chosen.token,
+            selected_on_test=provenance.selected_on_test,
         ),
         results=measure_captions(captions, references, rules),
         captions=captions,
@@ -89,7 +96,7 @@ def rules_of(experiment: "Experiment", chosen: Measurement) -> "CaptionRules":
             tokens=asked.tokens,
             kept=asked.references,
             meteor=asked.meteor,
-            resamples=chosen.resamples,
+            resamples=asked.resamples,
         ),
     )
 

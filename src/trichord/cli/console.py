@@ -19,7 +19,7 @@ from rich.progress import (
 
 T = TypeVar("T")
 
-WIDTH = 130
+WIDTH = 150
 """Columns assumed where no terminal says otherwise: eight systems side by side need them."""
 
 out = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)

@@ -40,11 +40,7 @@ class Reading:
     sound_token: str | None = None
     """Listen with another sound token: a number from 0 (verbal) to 1 (nonverbal), none, both or clip."""
     to: Path | None = None
-    """Where the report and the picture go; into the run if not given."""
-    resamples: int = 1000
-    """Of the bootstrap over clips behind each 95 % interval."""
-    seed: int = 0
-    """Of drawn folds, first weights and resamples."""
+    """Folder for the report and the picture, whose names say what is not as usual; the run if not given."""
     device: str = "auto"
     """cpu, cuda, or whichever is there."""
 
@@ -57,6 +53,12 @@ class Reading:
         """
         return None if self.sound_token is None else token_of(self.sound_token)
 
+    @property
+    def parts(self) -> list[str]:
+        """What the names of its reports say: every choice that is not the usual one."""
+        token = "" if self.token is None else f"token-{self.token}"
+        return [self.modality or "", token]
+
     def require_sense(self) -> None:
         """Refuse options that say nothing, before anything is read.
 
@@ -65,8 +67,6 @@ class Reading:
         """
         if self.token is not None and self.modality == "vision":
             raise UserError("--sound-token: nothing is listened to with --modality vision.")
-        if self.resamples < 1:
-            raise UserError(f"--resamples {self.resamples}: an interval needs at least one.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +79,7 @@ class Subject:
     model: "Embedder"
     sense: Sense
     token: str
+    selected_on_test: bool
 
     @property
     def media(self) -> tuple[Medium, ...]:
@@ -129,6 +130,7 @@ def opened(given: str, chosen: Reading) -> Subject:
         model=model,
         sense=sense,
         token=_token_words(model, sense, chosen.token),
+        selected_on_test=Run(path).provenance().selected_on_test if path else False,
     )
 
 

@@ -46,6 +46,8 @@ class CaptionMeasurement:
     """All that a clip has, or as published as many as every clip has."""
     meteor: bool = True
     """Whether METEOR is measured too: its dictionaries take seconds to read."""
+    resamples: int = 1000
+    """Of the bootstrap over clips behind each 95 % interval."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,9 +75,10 @@ class Measurement:
     """Whose training clips lend their sounds; the manifest itself if not given."""
     ties: Literal["pessimistic", "expected", "optimistic"] = "pessimistic"
     """How a tie counts."""
-    resamples: int = 1000
-    """Of the bootstrap over clips behind each 95 % interval."""
     captions: CaptionMeasurement = field(default_factory=CaptionMeasurement)
+    to: Path | None = None
+    """File of the report: a name in each run, or a path for one run. If not given, evaluation.json (or
+    captions.json), its name made longer by what is not as usual: evaluation-val.json."""
     device: str = "auto"
     """cpu, cuda, or whichever is there."""
 
@@ -116,6 +119,10 @@ class Measurement:
             UserError: The first of them.
         """
         named, _, _ = self.named, self.weights, self.token
+        if self.captions.resamples < 1:
+            raise UserError(
+                f"--captions.resamples {self.captions.resamples}: an interval needs at least one."
+            )
         if named is None:
             return
         if self.split != named.split:
@@ -208,7 +215,7 @@ def report_on(
     from trichord.evaluation.retrieval import TASKS, evaluate
     from trichord.evaluation.vectors import embed_source
 
-    experiment = held.experiment()
+    experiment, provenance = held.experiment(), held.provenance()
     pairs = len(heard.source.captions.texts) * len(heard.source.clips)
     with bar("pairs", pairs) if model.reranks else nullcontext() as moving:
         after = moving.advance if moving else None
@@ -216,20 +223,21 @@ def report_on(
         if chosen.protocol:
             require_gallery(chosen.protocol, vectors)
         tasks = chosen.named.asked() if chosen.named else TASKS
-        results = evaluate(vectors, tasks, ties=chosen.ties, resamples=chosen.resamples)
+        results = evaluate(vectors, tasks, ties=chosen.ties)
     masked = np.flatnonzero(~vectors.has_audio) if vectors.has_audio.any() else ()
     return Report(
         run=held.name,
         experiment=experiment.system,
         seed=experiment.seed,
+        provenance=provenance,
         protocol=stamp(
             vectors,
             split=chosen.split,
             ties=chosen.ties,
-            resamples=chosen.resamples,
             missing=heard.rule,
             sound_token=chosen.token,
             name=chosen.protocol,
+            selected_on_test=provenance.selected_on_test,
         ),
         results=results,
         ceiling=ceiling,

@@ -35,6 +35,8 @@ class Probing(Reading):
     brought along, which learns nothing here."""
     join: Literal["mean", "concatenated"] = "mean"
     """Of sight and sound: as published their mean, or one behind the other."""
+    seed: int = 0
+    """Of drawn folds and first weights."""
     paper: bool = False
     """Also show the paper's own values."""
 
@@ -53,6 +55,17 @@ class Probing(Reading):
         raise UserError(
             f"--folds {text}: give split, esc50, ucf101, or a number of folds from 2 on."
         )
+
+    @property
+    def parts(self) -> list[str]:
+        """What the names of its reports say; see `Reading`."""
+        return [
+            *super().parts,
+            "" if self.rule == "split" else f"folds-{self.folds}",
+            "" if self.method == "logistic" else self.method,
+            "" if self.join == "mean" else self.join,
+            f"seed-{self.seed}" if self.seed else "",
+        ]
 
     def require_sense(self) -> None:
         """Refuse options that say nothing; see `Reading`."""
@@ -73,6 +86,17 @@ class Prompting(Reading):
     prompts: tuple[str, ...] = ()
     """Sentences with {} for the class, of which the mean is taken; or a set: plain, picture, sound. If
     not given, picture asks sights and sound sounds."""
+
+    @property
+    def parts(self) -> list[str]:
+        """What the names of its reports say; see `Reading`. Sentences are told by a mark of all of them."""
+        from trichord.evaluation.classes.prompts import PROMPTS
+        from trichord.evaluation.protocol import digest
+
+        known = len(self.prompts) == 1 and self.prompts[0] in PROMPTS
+        mark = self.prompts[0] if known else digest(self.prompts)
+        split = "" if self.split == "test" else self.split
+        return [*super().parts, split, f"prompts-{mark}" if self.prompts else ""]
 
     def require_sense(self) -> None:
         """Refuse options that say nothing; see `Reading`."""
@@ -98,7 +122,8 @@ def probe(arguments: list[str]) -> None:
         """Teach a linear classifier the classes of labelled clips, on a run's frozen features.
 
         With --method published nothing is taught: the head of an imported checkpoint answers.
-        Writes probe.json and probe.png, the confusion matrix, into the run.
+        Writes probe.json and probe.png, the confusion matrix, into the run; measured otherwise than
+        usual, under a longer name, such as probe-audio-folds-esc50.json.
 
         Args:
             run: A run directory, or the name of an experiment whose towers to use untrained.
@@ -135,7 +160,8 @@ def classify(arguments: list[str]) -> None:
     ) -> None:
         """Tell the classes of labelled clips by sentences alone: no clip teaches anything.
 
-        Writes classify.json and classify.png, the confusion matrix, into the run.
+        Writes classify.json and classify.png, the confusion matrix, into the run; measured otherwise
+        than usual, under a longer name, such as classify-audio-val.json.
 
         Args:
             run: A run directory, or the name of an experiment whose towers to use untrained.
@@ -195,7 +221,7 @@ def probed(
                 else probe_fold(seen, held.truth, folds.groups, fold, method, seed=chosen.seed)
             )
             moving.advance()
-    found = results_of(answers, held, resamples=chosen.resamples, seed=chosen.seed)
+    found = results_of(answers, held)
     joined = f", {chosen.join}{alone(has)}" if subject.sense == "both" else ""
     stamped = Stamp(
         kind="probe",
@@ -203,8 +229,9 @@ def probed(
         tested=tuple(len(fold.test) for fold in folds.folds),
         features=f"frozen features, mean of projected steps, not normalised{joined}",
         method=method.words(),
+        seed=chosen.seed,
     )
-    report = reported(subject, held, chosen, stamped, found.outcome)
+    report = reported(subject, held, stamped, found.outcome)
     return replace(report, folds=found.folds, missing=missing, untaught=found.untaught)
 
 
@@ -242,7 +269,7 @@ def prompted(
     }
     scores = zero_shot(vectors, classes)
     answers = answer(scores, held.truth)
-    found = outcome(answers, held.truth, held.classes, resamples=chosen.resamples, seed=chosen.seed)
+    found = outcome(answers, held.truth, held.classes)
     fused = f"{fusion_of(model)}{f', mean{alone(has)}' if subject.sense == 'both' else ''}"
     told = "; ".join(f"{name}: {' | '.join(of)}" for name, of in asked.items())
     stamped = Stamp(
@@ -252,7 +279,7 @@ def prompted(
         features=f"unit vectors{fused}",
         method=f"classes as the mean of the unit vectors of prompts, {told}",
     )
-    return replace(reported(subject, held, chosen, stamped, found), missing=missing)
+    return replace(reported(subject, held, stamped, found), missing=missing)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,10 +291,11 @@ class Stamp:
     tested: tuple[int, ...]
     features: str
     method: str
+    seed: int | None = None
 
 
 def reported(
-    subject: Subject, held: "Labelled", chosen: Reading, stamped: Stamp, found: "Outcome"
+    subject: Subject, held: "Labelled", stamped: Stamp, found: "Outcome"
 ) -> "Classification":
     """A report with its protocol."""
     from trichord.evaluation.classes.classification import (
@@ -287,8 +315,8 @@ def reported(
         features=stamped.features,
         sound_token=subject.token,
         method=stamped.method,
-        resamples=chosen.resamples,
-        seed=chosen.seed,
+        seed=stamped.seed,
+        selected_on_test=subject.selected_on_test,
     )
     return Classification(
         run=subject.name,
@@ -317,9 +345,10 @@ def finish(
     if place is None:
         out.print("Nothing written: name a folder with --to.")
         return
-    write_classification(report, place / f"{name}.json")
-    draw_confusion(report, place / f"{name}.png")
-    out.print(f"{place}: {name}.json and {name}.png written.", markup=False)
+    file = "-".join([name, *filter(None, chosen.parts)])
+    write_classification(report, place / f"{file}.json")
+    draw_confusion(report, place / f"{file}.png")
+    out.print(f"{place}: {file}.json and {file}.png written.", markup=False, soft_wrap=True)
 
 
 def alone(has: dict[Medium, Present]) -> str:

@@ -1,23 +1,27 @@
 """Commands that measure runs: `evaluate` and `compare`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import tyro
 
 from trichord.cli.console import aside, out
 from trichord.cli.measurement import Measurement, measure_run
+from trichord.cli.reports import Choice, kind_in, place_of, reports_of, require_place
 from trichord.types import Clip, UserError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from trichord.checkpoint import Run
     from trichord.evaluation.report import Report
+    from trichord.evaluation.seeds import Measured
     from trichord.media import Decoder
 
-REPORT, FIGURE = "evaluation.json", "evaluation.png"
-CAPTIONS, CAPTIONS_FIGURE = "captions.json", "captions.png"
-AS_USUAL = Measurement()
+Rules = TypeVar("Rules")
+
+AS_USUAL, USUAL_REPORTS = Measurement(), Choice()
 
 
 def evaluate(arguments: list[str]) -> None:
@@ -33,7 +37,8 @@ def evaluate(arguments: list[str]) -> None:
     ) -> None:
         """Measure a run, or every seed of it: on retrieval, or, where it writes captions, on these.
 
-        Writes evaluation.json and evaluation.png, or captions.json and captions.png, into the run.
+        Writes evaluation.json and evaluation.png, or captions.json and captions.png, into the run;
+        measured otherwise than usual, under a longer name, such as evaluation-val.json.
 
         Args:
             runs: A run directory, or the folder of its seeds.
@@ -42,16 +47,20 @@ def evaluate(arguments: list[str]) -> None:
             paper: Also show the papers' own values.
         """
         paths = run_paths([runs])
-        measure_runs(paths, manifest, chosen)
+        places = measure_runs(paths, manifest, chosen)
         if paper:
-            show_paper(captions=(paths[0] / CAPTIONS).is_file())
+            show_paper(captions=kind_in(places[0]) == "captions")
 
     tyro.cli(run, args=arguments, prog="trichord evaluate")
 
 
-def measure_runs(paths: Sequence[Path], manifest: Path, chosen: Measurement) -> None:
-    """Measure runs on the same clips; a report and a figure go into each, the only one is shown."""
+def measure_runs(paths: Sequence[Path], manifest: Path, chosen: Measurement) -> list[Path]:
+    """Measure runs on the same clips; gives where the report on each is, beside which is its figure.
+
+    The table of a single run is shown.
+    """
     chosen.require_sense()
+    require_place(paths, chosen)
 
     from trichord.checkpoint import Run
     from trichord.corpora.manifest import read_manifest, select
@@ -63,28 +72,36 @@ def measure_runs(paths: Sequence[Path], manifest: Path, chosen: Measurement) -> 
     clips = clips_of(chosen.protocol, known) if chosen.protocol else select(known, chosen.split)
     held = [Run(path) for path in paths]
     writers = [one for one in held if one.experiment().model.captioner is not None]
+    # Silent clips that are lent a sound join the gallery: its ceiling nobody has worked out.
+    bounded = chosen.rule == "masked" and len(writers) < len(held)
+    best = known_ceiling(clips) if bounded else None
+    places: list[Path] = []
     with Decoder() as decoder, towers_held():
-        for run in writers:
-            _measure_captions(run, clips, manifest, chosen, decoder, alone=len(held) == 1)
-        if len(writers) == len(held):
-            return
-        # Silent clips that are lent a sound join the gallery: its ceiling nobody has worked out.
-        best = known_ceiling(clips) if chosen.rule == "masked" else None
         for run in held:
-            if run not in writers:
+            place = place_of(run.path, chosen, "captions" if run in writers else "evaluation")
+            if run in writers:
+                shown = _measure_captions(run, clips, manifest, chosen, decoder, place)
+            else:
                 report = measure_run(run, clips, manifest, chosen, decoder, best)
-                _keep(report, run.path, alone=len(held) == 1)
+                shown = _keep(report, place)
+            for one in shown if len(held) == 1 else ():
+                out.print(one)
+            written = f"{place.name} and {place.with_suffix('.png').name} written."
+            out.print(f"{place.parent}: {written}", markup=False, soft_wrap=True)
+            places.append(place)
+    return places
 
 
-def _keep(report: "Report", run: Path, *, alone: bool) -> None:
+def _keep(report: "Report", place: Path) -> "list[Table]":
+    """Write a report and its figure; gives its tables."""
     from trichord.evaluation.figures import draw_report
-    from trichord.evaluation.report import table, write_report
+    from trichord.evaluation.protocol import difference
+    from trichord.evaluation.report import back_table, read_report, table, write_report
 
-    write_report(report, run / REPORT)
-    draw_report(report, run / FIGURE)
-    if alone:
-        out.print(table(report))
-    out.print(f"{run}: {REPORT} and {FIGURE} written.")
+    tell_replaced(report, place, read_report, difference)
+    write_report(report, place)
+    draw_report(report, place.with_suffix(".png"))
+    return [table(report), back_table(report)]
 
 
 def _measure_captions(
@@ -93,21 +110,43 @@ def _measure_captions(
     manifest: Path,
     chosen: Measurement,
     decoder: "Decoder",
-    *,
-    alone: bool,
-) -> None:
-    """Measure the captions of a run; a report and a figure go into it."""
+    place: Path,
+) -> "list[Table]":
+    """Measure the captions of a run; write the report and its figure, and give its table."""
     from trichord.cli.caption_measurement import measure_writer
     from trichord.evaluation.captions.comparison import compare_captions
     from trichord.evaluation.captions.figures import draw_captions
-    from trichord.evaluation.captions.report import table, write_caption_report
+    from trichord.evaluation.captions.protocol import difference
+    from trichord.evaluation.captions.report import (
+        read_caption_report,
+        table,
+        write_caption_report,
+    )
 
     report = measure_writer(run, clips, manifest, chosen, decoder)
-    write_caption_report(report, run.path / CAPTIONS)
-    draw_captions(compare_captions([report]), run.path / CAPTIONS_FIGURE)
-    if alone:
-        out.print(table(report))
-    out.print(f"{run.path}: {CAPTIONS} and {CAPTIONS_FIGURE} written.")
+    tell_replaced(report, place, read_caption_report, difference)
+    write_caption_report(report, place)
+    draw_captions(compare_captions([report]), place.with_suffix(".png"))
+    return [table(report)]
+
+
+def tell_replaced(
+    report: "Measured[Rules]",
+    place: Path,
+    read: "Callable[[Path], Measured[Rules]]",
+    difference: "Callable[[Rules, Rules], Sequence[str]]",
+) -> None:
+    """Say where a report takes the place of one that was measured otherwise, such as on other clips."""
+    try:
+        unlike = difference(read(place).protocol, report.protocol)
+    except UserError:
+        return  # there was none, or none that can be read
+    if unlike:
+        aside.print(
+            f"{place}: takes the place of a report that was measured otherwise ({'; '.join(unlike)}); "
+            "--to keeps both.",
+            markup=False,
+        )
 
 
 def known_ceiling(clips: Sequence[Clip]) -> dict[str, dict[int, float]] | None:
@@ -153,54 +192,41 @@ def compare(arguments: list[str]) -> None:
         runs: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN")],
         /,
         *,
+        choice: Annotated[Choice, tyro.conf.arg(name="")] = USUAL_REPORTS,
         figure: Path | None = None,
         json: Path | None = None,
         paper: bool = False,
     ) -> None:
         """Set evaluated runs side by side, with the spread over seeds.
 
-        Retrieval in the form of SLAVA's Table II, captions in that of CLIP4VLA's Tables 3 and 4.
+        Runs are seeds of one system where they differ in nothing else: neither in a setting nor in the
+        clips that they learnt from. Retrieval in the form of SLAVA's Table II, captions in that of
+        CLIP4VLA's Tables 3 and 4.
 
         Args:
             runs: Run directories, or folders of seeds.
+            choice: Which of their reports.
             figure: Also draw it into this PNG.
             json: Also write it into this file.
             paper: Also show the papers' own values.
         """
-        paths = run_paths(runs)
-        if all_write(paths):
-            _compare_captions(paths, json, figure)
-        else:
-            _compare_retrieval(paths, json, figure)
+        kind, reports = reports_of(run_paths(runs), choice)
+        (_compare_captions if kind == "captions" else _compare_retrieval)(reports, json, figure)
         if paper:
-            show_paper(captions=all_write(paths))
+            show_paper(captions=kind == "captions")
         if figure:
             out.print(f"Drawn: {figure}")
 
     tyro.cli(run, args=arguments, prog="trichord compare")
 
 
-def all_write(paths: Sequence[Path]) -> bool:
-    """Whether it is captions that runs were measured on.
-
-    Raises:
-        UserError: Of some runs it is, of others not.
-    """
-    by_kind = {(path / CAPTIONS).is_file(): path for path in reversed(paths)}
-    if len(by_kind) > 1:
-        raise UserError(
-            f"{by_kind[True]} was measured on captions, {by_kind[False]} was not: compare runs of one "
-            f"kind, or run 'trichord evaluate {by_kind[False]} MANIFEST'."
-        )
-    return True in by_kind
-
-
-def _compare_retrieval(paths: Sequence[Path], json: Path | None, figure: Path | None) -> None:
+def _compare_retrieval(reports: Sequence[Path], json: Path | None, figure: Path | None) -> None:
     from trichord.evaluation.comparison import compare as set_beside
     from trichord.evaluation.comparison import table, write_comparison
     from trichord.evaluation.figures import draw_comparison
+    from trichord.evaluation.report import read_report
 
-    comparison = set_beside([report_of(path) for path in paths])
+    comparison = set_beside([read_report(path) for path in reports])
     out.print(table(comparison))
     if json:
         write_comparison(comparison, json)
@@ -208,7 +234,7 @@ def _compare_retrieval(paths: Sequence[Path], json: Path | None, figure: Path | 
         draw_comparison(comparison, figure)
 
 
-def _compare_captions(paths: Sequence[Path], json: Path | None, figure: Path | None) -> None:
+def _compare_captions(reports: Sequence[Path], json: Path | None, figure: Path | None) -> None:
     from trichord.evaluation.captions.comparison import (
         caption_table,
         compare_captions,
@@ -217,7 +243,7 @@ def _compare_captions(paths: Sequence[Path], json: Path | None, figure: Path | N
     from trichord.evaluation.captions.figures import draw_captions
     from trichord.evaluation.captions.report import read_caption_report
 
-    comparison = compare_captions([read_caption_report(path / CAPTIONS) for path in paths])
+    comparison = compare_captions([read_caption_report(path) for path in reports])
     out.print(caption_table(comparison))
     if json:
         write_caption_comparison(comparison, json)
@@ -237,16 +263,3 @@ def show_paper(*, captions: bool) -> None:
         out.print(shown)
         out.print(f"Protocol: {protocol}\n")
     out.print(OTHER_CLIPS)
-
-
-def report_of(path: Path) -> "Report":
-    """The report that `evaluate` left in a run.
-
-    Raises:
-        UserError: The run has not been evaluated.
-    """
-    from trichord.evaluation.report import read_report
-
-    if not (path / REPORT).is_file():
-        raise UserError(f"{path} has not been evaluated: run 'trichord evaluate {path} MANIFEST'.")
-    return read_report(path / REPORT)

@@ -18,7 +18,7 @@ from trichord.cli.console import aside, bar, out
 from trichord.cli.sources import folder_of, source_of
 from trichord.config import Experiment
 from trichord.experiments import EXPERIMENTS
-from trichord.types import Clip, Modality, UserError
+from trichord.types import Clip, Modality, Split, UserError
 from trichord.types.cores import allotted
 
 if TYPE_CHECKING:
@@ -278,7 +278,7 @@ def splits_of(clips: "Sequence[Clip]", experiment: Experiment) -> "list[list[Cli
 
     if not experiment.stages:
         return []
-    chooses = "test" if experiment.select_on_test else "val"
+    chooses = experiment.chooses
     if experiment.hand_over == "last" and not any(clip.split == chooses for clip in clips):
         return [select(clips, "train")]
     return [select(clips, "train"), select(clips, chooses)]
@@ -370,14 +370,15 @@ def told(criterion: float | None) -> str:
 
 
 def summary(run: "Run") -> str:
-    """Of each stage: the epoch that it handed on and what that reached on the validation clips."""
-    keeps_last = run.experiment().hand_over == "last"
+    """Of each stage: the epoch that it handed on, and what that reached on the clips that choose it."""
+    experiment = run.experiment()
+    keeps_last = experiment.hand_over == "last"
     stages: dict[str, dict[str, Any]] = {}
     for numbers in run.metrics():
         best = stages.get(numbers["stage"])
         if best is None or keeps_last or numbers["criterion"] > best["criterion"]:
             stages[numbers["stage"]] = numbers
-    lines = [f"{name}: {outcome(best)}" for name, best in stages.items()]
+    lines = [f"{name}: {outcome(best, experiment.chooses)}" for name, best in stages.items()]
     return ("; ".join(lines) or "as pretrained") + lost(run.metrics())
 
 
@@ -388,13 +389,14 @@ def lost(epochs: "Sequence[dict[str, Any]]") -> str:
     return "".join(f", {count} steps skipped {what}" for what, count in counts.items() if count)
 
 
-def outcome(numbers: dict[str, Any]) -> str:
-    """What an epoch reached on the validation clips."""
+def outcome(numbers: dict[str, Any], split: Split) -> str:
+    """What an epoch reached on the clips of the split that chooses it."""
     names: list[str] = list(numbers["validation"])
     writes = bool(names) and all(name.startswith("words<-") for name in names)
     what = "likelihood of a word" if writes else "R@10"
     kinds = "kinds of captions" if writes else "tasks"
+    where = "validation" if split == "val" else f"SELECTION ON TEST: {split}"
     return (
-        f"epoch {numbers['epoch']}, validation {what} {told(numbers['criterion'])} "
+        f"epoch {numbers['epoch']}, {where} {what} {told(numbers['criterion'])} "
         f"(mean of {len(names)} {kinds})"
     )

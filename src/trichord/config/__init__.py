@@ -4,6 +4,7 @@ from trichord.config.experiment import (
     FORMAT,
     Experiment,
     read_experiment,
+    settings_of,
     write_experiment,
 )
 from trichord.config.model import (
@@ -13,6 +14,7 @@ from trichord.config.model import (
     GlobalToGlobal,
     TriModal,
 )
+from trichord.config.provenance import Provenance
 from trichord.config.towers import (
     CLAP,
     CLIP,
@@ -50,8 +52,10 @@ __all__ = [
     "GlobalToGlobal",
     "InfoNCE",
     "LogMel",
+    "Provenance",
     "Stage",
     "TriModal",
     "read_experiment",
+    "settings_of",
     "write_experiment",
 ]

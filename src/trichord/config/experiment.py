@@ -1,13 +1,14 @@
 """An experiment as a value, and as the file that a run keeps."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from trichord.config.model import TriModal
 from trichord.config.training import InfoNCE, Stage
-from trichord.types import MODALITIES, Modality, TermName, UserError
+from trichord.types import MODALITIES, Modality, Split, TermName, UserError
 from trichord.types.files import write_atomically
 
 if TYPE_CHECKING:
@@ -36,6 +37,11 @@ class Experiment:
     select_on_test: bool = False
     """Choose the best epoch on the test split, as published: shows what that inflates, no more."""
     seed: int = 0
+
+    @property
+    def chooses(self) -> Split:
+        """The split that chooses the best epoch."""
+        return "test" if self.select_on_test else "val"
 
     @property
     def terms(self) -> tuple[TermName, ...]:
@@ -97,6 +103,25 @@ def read_experiment(path: Path) -> Experiment:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise UserError(f"{path}: {place}: {first['msg']}.") from error
+
+
+def settings_of(experiment: Experiment) -> dict[str, str]:
+    """Every setting of an experiment as text, by the name of its option."""
+    return dict(_flat("", _form().dump_python(experiment, mode="json")))
+
+
+def _flat(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    """The leaves of a tree of values; a list of plain values is one of them."""
+    if isinstance(value, dict):
+        parts = cast("dict[str, Any]", value).items()
+    elif isinstance(value, list) and any(isinstance(one, dict) for one in cast("list[Any]", value)):
+        parts = enumerate(cast("list[Any]", value))
+    else:
+        listed = cast("list[Any]", value) if isinstance(value, list) else [value]
+        yield name, " ".join(map(str, listed)) or "none"
+        return
+    for part, one in parts:
+        yield from _flat(f"{name}.{str(part).replace('_', '-')}".removeprefix("."), one)
 
 
 @cache

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from trichord.evaluation.protocol import difference
 from trichord.evaluation.report import Report
+from trichord.evaluation.seeds import grouped, in_one_line
 from trichord.types import UserError
 from trichord.types.files import write_atomically
 
@@ -74,8 +75,14 @@ def variant(name: str, reports: Sequence[Report], tasks: Sequence[str] = ()) -> 
         tasks: Those to keep; all that were asked if empty.
 
     Raises:
-        UserError: The reports were measured in different ways, or none of the tasks was asked.
+        UserError: The reports were measured in different ways, or are on runs that differ in more than
+            their seeds, or none of the tasks was asked.
     """
+    for other in grouped(reports)[1:]:
+        raise UserError(
+            f"{name}: {reports[0].run} and {other.reports[0].run} are no seeds of one experiment "
+            f"({in_one_line(other.experiment, other.told)}): measure them apart."
+        )
     for report in reports[1:]:
         if told := difference(reports[0].protocol, report.protocol):
             raise UserError(f"{name}: its seeds were measured differently ({told[0]}).")
@@ -150,7 +157,8 @@ def draw_rows(ablation: Ablation, path: Path) -> None:
         axis.set_yticks(range(len(variants)), [one.name for one in variants])
         axis.set_ylim(len(variants) - 0.5, -0.5)
         axis.set_xlabel("R@10", color=INK, fontsize=9)
-        axis.set_title(task, fontsize=10, color=INK, loc="left")
+        title = f"{task}\n{_sizes(ablation, task)}"
+        axis.set_title(title, fontsize=9, color=INK, loc="left")
         axis.grid(visible=True, axis="x", color=GRID, linewidth=0.8)
         axis.spines[:].set_visible(False)
     _finish(figure, ablation, path)
@@ -170,7 +178,8 @@ def draw_curves(curves: dict[str, Ablation], path: Path) -> None:
         high = [value + off for value, off in spreads]
         hue = HUES[2:][number % 6]
         axis.fill_between(places, low, high, color=hue, alpha=0.18, linewidth=0)
-        axis.plot(places, middle, "o-", color=hue, markersize=4, label=name)
+        label = f"{name} ({_sizes(ablation, task)})"
+        axis.plot(places, middle, "o-", color=hue, markersize=4, label=label)
     axis.set_xlabel("sound token: 0 verbal ... 1 nonverbal", color=INK, fontsize=9)
     axis.set_ylabel("R@10", color=INK, fontsize=9)
     axis.grid(visible=True, color=GRID, linewidth=0.8)
@@ -178,6 +187,13 @@ def draw_curves(curves: dict[str, Ablation], path: Path) -> None:
     axis.legend(frameon=False, fontsize=9)
     protocols = " | ".join(f"{name}: {ablation.protocol}" for name, ablation in curves.items())
     _finish(figure, Ablation(title="Sound token", protocol=protocols, variants=()), path)
+
+
+def _sizes(ablation: Ablation, task: str) -> str:
+    """Queries and clips of a task; each size where variants have galleries of their own."""
+    held = (one.cells[task] for one in ablation.variants if task in one.cells)
+    sizes = dict.fromkeys(f"{cell.queries} queries, {cell.gallery} clips" for cell in held)
+    return "; ".join(sizes)
 
 
 def _panels(count: int, *, height: float) -> tuple["Figure", list["Axes"]]:

@@ -1,7 +1,8 @@
-"""How far a measured share may be off: 95 % intervals by resampling clips.
+"""A measured value with its interval, and 95 % intervals of means by resampling clips.
 
-Captions of one clip stand or fall together, so clips are drawn, not captions. The gallery stays as
-it is: the interval speaks of which clips happened to be asked for, not of another gallery.
+Captions of one clip stand or fall together, so clips are drawn, not captions. For means of numbers that
+have no bounds. Shares have intervals of their own (`proportions`): near 0 and 1 resampling covers them
+far too seldom.
 """
 
 from dataclasses import dataclass
@@ -12,20 +13,35 @@ from numpy import ndarray
 from trichord.types.arrays import Float, Int
 
 LEVEL = 0.95
+DIGITS = 6
+"""After the point at most."""
 AT_ONCE = 1 << 18
 """Numbers that are drawn together: a call a draw takes longer than the draw."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A measured value and its 95 % percentile-bootstrap interval."""
+    """A measured value and its 95 % interval."""
 
     value: float
     low: float
     high: float
 
     def __str__(self) -> str:
-        return f"{self.value:.2f} ({short(self.low)}–{short(self.high)})"
+        value, low, high = self.texts(2)
+        return f"{value} ({low.removeprefix('0')}–{high.removeprefix('0')})"
+
+    def percent(self) -> str:
+        """As papers print it: a hundredfold."""
+        value, low, high = self.texts(1, scale=100.0)
+        return f"{value} ({low}–{high})"
+
+    def texts(self, digits: int, *, scale: float = 1.0) -> tuple[str, str, str]:
+        """Value and ends with so many digits after the point; with more where the ends would look equal."""
+        low, high = scale * self.low, scale * self.high
+        while f"{low:.{digits}f}" == f"{high:.{digits}f}" and low < high and digits < DIGITS:
+            digits += 1
+        return f"{scale * self.value:.{digits}f}", f"{low:.{digits}f}", f"{high:.{digits}f}"
 
 
 def short(share: float) -> str:

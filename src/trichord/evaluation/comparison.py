@@ -10,10 +10,11 @@ from pydantic import TypeAdapter
 from rich.table import Table
 
 from trichord.evaluation.bootstrap import Estimate
+from trichord.evaluation.metrics import KS
 from trichord.evaluation.protocol import Protocol, difference
 from trichord.evaluation.report import Report
-from trichord.evaluation.retrieval import TASKS
-from trichord.evaluation.seeds import Cell, by_experiment, require_alike, spread
+from trichord.evaluation.retrieval import TASKS, TaskResult
+from trichord.evaluation.seeds import Cell, Group, grouped, in_one_line, require_alike, spread
 from trichord.evaluation.tables import plain_table
 from trichord.types import UserError
 from trichord.types.files import write_atomically
@@ -50,21 +51,38 @@ PAPER_TABLE_II: Mapping[str, Mapping[str, float]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class System:
-    """All seeds of one experiment; a task without an answer has no cell."""
+    """All seeds of one experiment on the same clips; a task without an answer has no cell.
+
+    `differs` is what sets it apart from others of the same name, values by setting; `told` as much of
+    that as a heading tells. `cells` hold R@10, `recall` all R@k by task, then k.
+    """
 
     experiment: str
+    differs: dict[str, str]
+    told: tuple[str, ...]
     seeds: tuple[int, ...]
     runs: tuple[str, ...]
     cells: dict[str, Cell]
+    recall: dict[str, dict[int, Cell]]
+
+    @property
+    def heading(self) -> str:
+        """Its name, and what sets it apart."""
+        return in_one_line(self.experiment, self.told)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Systems under one protocol; `galleries` (clips) and `ceiling` (best R@10) are by task."""
+    """Systems under one protocol.
+
+    By task: `queries`, `galleries` (clips), and R@10 by `chance` and of the best possible ranking.
+    """
 
     protocol: Protocol
     systems: tuple[System, ...]
+    queries: dict[str, int]
     galleries: dict[str, int]
+    chance: dict[str, float]
     ceiling: dict[str, float]
     k: int = K
 
@@ -79,21 +97,25 @@ class Comparison:
 
 
 def compare(reports: Sequence[Report]) -> Comparison:
-    """Set reports side by side, grouped by experiment.
+    """Set reports side by side, those on runs that differ in their seeds alone as one system.
 
     Raises:
-        UserError: Fewer than one report, the same experiment and seed twice, or unlike protocols or
-            ceilings; the runs and what sets them apart are named.
+        UserError: Fewer than one report, two runs that are the same, or unlike protocols or ceilings;
+            the runs and what sets them apart are named.
     """
     require_alike(reports, difference)
     ceiling = _common_ceiling(reports)
-    grouped = by_experiment(reports)
-    known = [name for name in ORDER if name in grouped]
-    others = [name for name in grouped if name not in ORDER]
+    place = {name: number for number, name in enumerate(ORDER)}
+    groups = sorted(grouped(reports), key=lambda group: place.get(group.experiment, len(place)))
+    counts = _sizes(reports)
     return Comparison(
         protocol=reports[0].protocol,
-        systems=tuple(_system(name, grouped[name]) for name in known + others),
-        galleries={r.name: r.gallery for report in reports for r in report.results},
+        systems=tuple(map(_system, groups)),
+        queries={name: one.queries for name, one in counts.items()},
+        galleries={name: one.gallery for name, one in counts.items()},
+        chance={
+            name: value for name, one in counts.items() if (value := one.chance(K)) is not None
+        },
         ceiling={task: best[K] for task, best in ceiling.items() if K in best},
     )
 
@@ -105,15 +127,23 @@ def write_comparison(comparison: Comparison, path: Path) -> None:
 
 
 def table(comparison: Comparison) -> Table:
-    """Table II's form, with the ceiling where it is known and the protocol beneath."""
+    """Table II's form, with each task's size and chance, its ceiling where that is known, the protocol."""
     shown = _by_task(
         f"R@{comparison.k}, text or sound to media",
-        f"{comparison.spread()}. Protocol: {comparison.protocol.line()}.",
+        f"Asked: queries; clips: gallery; {comparison.spread()}. Protocol: {comparison.protocol.line()}.",
     )
+    for column in ("Asked", "Clips", "Chance"):
+        shown.add_column(column, justify="right")
     for system in comparison.systems:
         seeds = len(system.seeds)
         shown.add_column(
-            f"{_folded(system.experiment)}\n{seeds} seed{'s' * (seeds > 1)}",
+            "\n".join(
+                [
+                    _folded(system.experiment),
+                    *(textwrap.fill(one, 14, break_long_words=False) for one in system.told),
+                    f"{seeds} seed{'s' * (seeds > 1)}",
+                ]
+            ),
             justify="right",
             min_width=9,  # of an interval in brackets, which may stand beneath its value
         )
@@ -124,7 +154,9 @@ def table(comparison: Comparison) -> Table:
         if comparison.ceiling:
             best = comparison.ceiling.get(task.name)
             cells.append("–" if best is None else f"{best:.2f}")
-        shown.add_row(str(task.number or ""), task.name, *cells)
+        counts = [str(comparison.queries[task.name]), str(comparison.galleries[task.name])]
+        chance = f"{comparison.chance[task.name]:.2f}"
+        shown.add_row(str(task.number or ""), task.name, *counts, chance, *cells)
     return shown
 
 
@@ -170,20 +202,35 @@ def _common_ceiling(reports: Sequence[Report]) -> dict[str, dict[int, float]]:
     return (bounded[0].ceiling if bounded else None) or {}
 
 
-def _system(experiment: str, reports: Sequence[Report]) -> System:
-    cells = {task.name: Cell.of(_recalls(task.name, reports)) for task in TASKS}
+def _sizes(reports: Sequence[Report]) -> dict[str, TaskResult]:
+    """A result of each task that tells its size: a run that cannot be asked has no queries in it."""
+    found: dict[str, TaskResult] = {}
+    for result in (result for report in reports for result in report.results):
+        if result.name not in found or result.queries > found[result.name].queries:
+            found[result.name] = result
+    return found
+
+
+def _system(group: Group[Report]) -> System:
+    recall = {
+        task.name: {k: cell for k in KS if (cell := Cell.of(_recalls(task.name, k, group.reports)))}
+        for task in TASKS
+    }
     return System(
-        experiment=experiment,
-        seeds=tuple(report.seed for report in reports),
-        runs=tuple(report.run for report in reports),
-        cells={name: cell for name, cell in cells.items() if cell is not None},
+        experiment=group.experiment,
+        differs=group.differs,
+        told=group.told,
+        seeds=tuple(report.seed for report in group.reports),
+        runs=tuple(report.run for report in group.reports),
+        cells={name: by_k[K] for name, by_k in recall.items() if by_k},
+        recall={name: by_k for name, by_k in recall.items() if by_k},
     )
 
 
-def _recalls(task: str, reports: Sequence[Report]) -> list[Estimate]:
+def _recalls(task: str, k: int, reports: Sequence[Report]) -> list[Estimate]:
     return [
         recall
         for report in reports
         for result in report.results
-        if result.name == task and (recall := result.recall(K)) is not None
+        if result.name == task and (recall := result.recall(k)) is not None
     ]

@@ -30,7 +30,7 @@ DPI = 160
 COLUMNS = 3
 # All in inches, so that text keeps its size and place whatever the number of rows.
 HEAD, FOOT, ASIDE, LETTER = 0.95, 0.8, 0.45, 0.082
-PANEL_WIDTH, PANEL_TITLE, ROW = 2.6, 0.42, 0.26
+PANEL_WIDTH, PANEL_TITLE, ROW = 2.8, 0.42, 0.26
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +52,12 @@ def draw_report(report: Report, path: Path) -> None:
     answered = [(r, found) for r in report.results if (found := r.recall(10)) is not None]
     if not answered:
         raise UserError(f"{report.run}: no task had a query, so there is nothing to draw.")
-    names = [_spoken(result.name) for result, _ in answered]
+    names = [
+        f"{_spoken(result.name)} ({result.queries} / {result.gallery})" for result, _ in answered
+    ]
     caption = Caption(
         title=f"{report.experiment}, seed {report.seed}: R@10 by task",
-        note="bar: R@10, line: its 95 % interval",
+        note="bar: R@10, line: its 95 % interval (queries / clips searched)",
         protocol=report.protocol.line(),
         ceiling=report.ceiling is not None,
     )
@@ -83,12 +85,13 @@ def draw_comparison(comparison: Comparison, path: Path) -> None:
     tasks = comparison.tasks
     if not tasks:
         raise UserError("No run answers any task, so there is nothing to draw.")
-    names = [system.experiment for system in comparison.systems]
+    names = [system.heading for system in comparison.systems]
     lines, columns = -(-len(tasks) // COLUMNS), min(COLUMNS, len(tasks))
     line = PANEL_TITLE + ROW * len(names)
     caption = Caption(
         title=f"R@{comparison.k} by task and system",
-        note=f"dot: R@{comparison.k}, line: {comparison.spread().replace('mean ', '')}",
+        note=f"dot: R@{comparison.k}, line: {comparison.spread().replace('mean ', '')} "
+        "(queries / clips searched)",
         protocol=comparison.protocol.line(),
         ceiling=bool(comparison.ceiling),
     )
@@ -118,11 +121,12 @@ def _draw_panel(axes: "Axes", comparison: Comparison, task: str) -> None:
         axes.plot(cell.span, [row, row], color=hue, linewidth=2.4, clip_on=False, zorder=3)
         axes.plot(cell.mean, row, "o", color=hue, markersize=6.5, clip_on=False, zorder=4)
         _number(axes, row, cell.mean)
-    chance = min(1.0, comparison.k / comparison.galleries[task])
-    axes.axvline(chance, color=FAINT, linestyle=":", linewidth=1.6, zorder=1)
+    axes.axvline(comparison.chance[task], color=FAINT, linestyle=":", linewidth=1.6, zorder=1)
     if (best := comparison.ceiling.get(task)) is not None:
         axes.axvline(best, color=CEILING, linewidth=1.6, zorder=1)
-    axes.set_title(_spoken(task), fontsize=10, color=INK, loc="left", pad=4)
+    axes.set_title(_spoken(task), fontsize=9, color=INK, loc="left", pad=4)
+    size = f"{comparison.queries[task]} / {comparison.galleries[task]}"
+    axes.set_title(size, fontsize=7.5, color=FAINT, loc="right", pad=4)
 
 
 def _spoken(task: str) -> str:

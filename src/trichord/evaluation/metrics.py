@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy import ndarray
 
-from trichord.evaluation.bootstrap import Estimate, estimates
+from trichord.evaluation.bootstrap import Estimate
+from trichord.evaluation.proportions import mean_shares, proportions
 from trichord.evaluation.ranks import Ranks, RanksOfSets, Ties
 from trichord.types.arrays import Float, Int
 
@@ -34,12 +35,18 @@ class Forward:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reverse:
-    """Media to text or sound, all items of the clip being right; one query a clip."""
+    """Media to text or sound, all items of the clip being right; one query a clip.
+
+    `gallery` counts the items. `hit_chance` and `recall_chance` are what a random order would reach:
+    with several right items in a small gallery a hit is all but certain.
+    """
 
     queries: int
     gallery: int
     hit: dict[int, Estimate]
     recall: dict[int, Estimate]
+    hit_chance: dict[int, float]
+    recall_chance: dict[int, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,15 +54,13 @@ class Measure:
     """How ranks are turned into numbers."""
 
     ties: Ties = "pessimistic"
-    resamples: int = 1000
-    seed: int = 0
 
     def forward(self, ranks: Ranks, clip: Int[ndarray, " query"]) -> Forward:
         """The numbers of one right item a query; `clip` says whose each query is."""
         hits = np.stack([ranks.hit(k, self.ties) for k in KS], axis=1)
         rank = ranks.rank(self.ties)
         return Forward(
-            recall=self._estimates(hits, clip),
+            recall=_by_k(proportions(hits, clip)),
             macro={k: macro(hits[:, i], clip) for i, k in enumerate(KS)},
             median_rank=float(np.median(rank)),
             mean_rank=float(rank.mean()),
@@ -66,25 +71,32 @@ class Measure:
         """The numbers of several right items a query, each query being a clip."""
         hits = np.stack([ranks.hit(k, self.ties) for k in KS], axis=1)
         shares = np.stack([ranks.recall(k, self.ties) for k in KS], axis=1)
-        # Both from the same draws of clips: one drawing serves both.
-        both = estimates(
-            np.hstack([hits, shares]),
-            np.arange(len(hits)),
-            resamples=self.resamples,
-            seed=self.seed,
-        )
+        right, gallery = np.bincount(ranks.query), len(ranks.query)
         return Reverse(
             queries=len(hits),
-            gallery=len(ranks.query),
-            hit=dict(zip(KS, both[: len(KS)], strict=True)),
-            recall=dict(zip(KS, both[len(KS) :], strict=True)),
+            gallery=gallery,
+            hit=_by_k(proportions(hits, np.arange(len(hits)))),
+            recall=_by_k(mean_shares(shares, right)),
+            hit_chance={k: chance_of_hit(k, right, gallery) for k in KS},
+            recall_chance={k: min(1.0, k / gallery) for k in KS},
         )
 
-    def _estimates(
-        self, values: Float[ndarray, "query k"], clip: Int[ndarray, " query"]
-    ) -> dict[int, Estimate]:
-        found = estimates(values, clip, resamples=self.resamples, seed=self.seed)
-        return dict(zip(KS, found, strict=True))
+
+def _by_k(found: tuple[Estimate, ...]) -> dict[int, Estimate]:
+    return dict(zip(KS, found, strict=True))
+
+
+def chance_of_hit(k: int, right: Int[ndarray, " query"], gallery: int) -> float:
+    """How often a random order has any right item among the first `k`, in the mean over queries.
+
+    Args:
+        k: At most all items count.
+        right: Right items of each query.
+        gallery: All items.
+    """
+    drawn = np.arange(min(k, gallery))
+    wrong = np.maximum(gallery - right[:, None] - drawn, 0)
+    return float(1 - (wrong / (gallery - drawn)).prod(axis=1).mean())
 
 
 def macro(values: Float[ndarray, " query"], clip: Int[ndarray, " query"]) -> float:

@@ -8,13 +8,19 @@ from typing import Literal
 import numpy as np
 
 from trichord.evaluation.gallery import ClipVectors, Gallery, Weights
+from trichord.evaluation.proportions import INTERVAL
 from trichord.evaluation.ranks import Ties
 from trichord.types import Split
 
 CAPTION_RULE = "each caption a query, micro"
 MISSING_RULE = "masked"
-METRICS = 1
+METRICS = 2
 """Raised whenever a metric's definition changes."""
+
+SELECTED_ON_TEST = "SELECTION ON TEST: the run's epoch was chosen on the test split; "
+"""What the protocol line of such a run begins with."""
+SELECTION = "selection on the test split"
+"""What the difference to a run without is called."""
 
 SoundToken = float | Literal["none", "both", "clip"]
 """As for the audio encoder, which this module must not import: it brings torch."""
@@ -27,7 +33,8 @@ class Protocol:
     Hashes are the first 12 hexadecimal digits of a SHA-256: of a gallery's sorted clip ids, and of
     the sorted captions with their kind and clip. `split` is None for all of a manifest, `name` that of
     a published protocol. `sight` and `sound` weigh the two where they are fused; the gallery of
-    fused clips is all of both galleries. `sound_token` is None for the run's own.
+    fused clips is all of both galleries. `sound_token` is None for the run's own. `selected_on_test`
+    is of the run, or of one that it started from: its epoch was chosen on the test split.
     """
 
     split: Split | None
@@ -40,23 +47,24 @@ class Protocol:
     caption_rule: str
     ties: Ties
     missing: str
-    resamples: int
-    bootstrap_seed: int
+    interval: str
     metrics: int
     name: str | None = None
     sight: float = 1.0
     sound: float = 1.0
     sound_token: SoundToken | None = None
+    selected_on_test: bool = False
 
     def line(self) -> str:
         """The protocol in one line, to stand beneath every table and figure."""
+        selected = SELECTED_ON_TEST if self.selected_on_test else ""
         name = f"{self.name}: " if self.name else ""
         return (
-            f"{name}{self.split or 'all'} split; gallery {self.vision_clips} pictures"
+            f"{selected}{name}{self.split or 'all'} split; gallery {self.vision_clips} pictures"
             f" ({self.vision_gallery}), {self.audio_clips} sounds ({self.audio_gallery});"
             f" {self.captions} captions ({self.queries}), {self.caption_rule}; ties {self.ties};"
-            f" missing modalities {self.missing}; {self._chosen()}95 % intervals over clips,"
-            f" {self.resamples} resamples, seed {self.bootstrap_seed}; metrics {self.metrics}"
+            f" missing modalities {self.missing}; {self._chosen()}{self.interval};"
+            f" metrics {self.metrics}"
         )
 
     def _chosen(self) -> str:
@@ -72,23 +80,21 @@ def stamp(
     *,
     split: Split | None,
     ties: Ties = "pessimistic",
-    resamples: int = 1000,
-    seed: int = 0,
     missing: str = MISSING_RULE,
     sound_token: SoundToken | None = None,
     name: str | None = None,
+    selected_on_test: bool = False,
 ) -> Protocol:
-    """The protocol under which `evaluate(vectors, ties=..., resamples=..., seed=...)` measures.
+    """The protocol under which `evaluate(vectors, ties=...)` measures.
 
     Args:
         vectors: What is measured; fused clips bring their weights.
         split: Of the manifest.
         ties: How a tie counts.
-        resamples: Behind each interval.
-        seed: Of the resamples.
         missing: What was done about missing modalities, in words.
         sound_token: What was listened with, if not with the run's own.
         name: Of a published protocol.
+        selected_on_test: Whether the run's epoch was chosen on the test split.
     """
     weights = vectors.fused.weights if vectors.fused else Weights()
     asked = [
@@ -108,13 +114,13 @@ def stamp(
         caption_rule=CAPTION_RULE,
         ties=ties,
         missing=missing,
-        resamples=resamples,
-        bootstrap_seed=seed,
+        interval=INTERVAL,
         metrics=METRICS,
         name=name,
         sight=weights.sight,
         sound=weights.sound,
         sound_token=sound_token,
+        selected_on_test=selected_on_test,
     )
 
 
@@ -127,6 +133,7 @@ def difference(one: Protocol, other: Protocol) -> list[str]:
         return f"{of.audio_clips} clips, list {of.audio_gallery}"
 
     told = {
+        SELECTION: (yes_or_no(one.selected_on_test), yes_or_no(other.selected_on_test)),
         "named protocol": (one.name or "none", other.name or "none"),
         "split": (one.split or "all", other.split or "all"),
         "vision gallery": (gallery(one, "vision"), gallery(other, "vision")),
@@ -138,11 +145,15 @@ def difference(one: Protocol, other: Protocol) -> list[str]:
         "weight of sight": (f"{one.sight:g}", f"{other.sight:g}"),
         "weight of sound": (f"{one.sound:g}", f"{other.sound:g}"),
         "sound token": (_told(one.sound_token), _told(other.sound_token)),
-        "number of resamples": (one.resamples, other.resamples),
-        "bootstrap seed": (one.bootstrap_seed, other.bootstrap_seed),
+        "interval": (one.interval, other.interval),
         "version of the metrics": (one.metrics, other.metrics),
     }
     return [f"{name}: {a} against {b}" for name, (a, b) in told.items() if a != b]
+
+
+def yes_or_no(truth: bool) -> str:
+    """As people say it."""
+    return "yes" if truth else "no"
 
 
 def _told(token: SoundToken | None) -> str:

@@ -82,11 +82,9 @@ def evaluate(
     tasks: Sequence[Task] = TASKS,
     *,
     ties: Ties = "pessimistic",
-    resamples: int = 1000,
-    seed: int = 0,
 ) -> tuple[TaskResult, ...]:
     """Measure tasks in their order; those that ask for fused clips only where there are any."""
-    measure = Measure(ties=ties, resamples=resamples, seed=seed)
+    measure = Measure(ties=ties)
     possible = [task for task in tasks if task.gallery != "clip" or vectors.fused is not None]
     return tuple(_measure_task(task, vectors, measure) for task in possible)
 

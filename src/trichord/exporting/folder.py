@@ -89,7 +89,7 @@ def _require_torch(source: Exported) -> None:
 def _write_graphs(source: Exported, run: Run, *, eight_bit: bool) -> None:
     model = _with_graphs(source.experiment.model, source.model)
     experiment = replace(source.experiment, model=model)
-    _start(source, run, experiment)
+    _start(source, run, experiment, "eight_bit" if eight_bit else "graph")
     for name, tower in source.model.encoders().items():
         write_graph(tower, run.path / f"{name}.onnx", eight_bit=eight_bit)
         _write_preparation(tower, run.path / name)
@@ -140,7 +140,7 @@ def _write_halved(source: Exported, run: Run) -> None:
             tower = replace(tower, name=f"./{place.name}")
         towers[name] = replace(tower, arithmetic="bfloat16")
     experiment = replace(source.experiment, model=replace(source.experiment.model, **towers))
-    _start(source, run, experiment)
+    _start(source, run, experiment, "bfloat16")
     for place in brought:
         shutil.copytree(place, run.path / place.name)
     encoders = source.model.encoders().values()
@@ -154,8 +154,12 @@ def _write_halved(source: Exported, run: Run) -> None:
             encoder.compute_in(arithmetic)
 
 
-def _start(source: Exported, run: Run, experiment: Experiment) -> None:
-    run.start(experiment, f"exported from {source.name}")
+def _start(source: Exported, run: Run, experiment: Experiment, form: Form) -> None:
+    copied = None
+    if source.folder is not None:
+        origin = Run(source.folder).provenance()
+        copied = replace(origin, settings=origin.settings | {"exported": form})
+    run.start(experiment, f"exported from {source.name}", copied)
 
 
 def _finish(source: Exported, run: Run, model: Embedder) -> None:

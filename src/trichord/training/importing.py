@@ -77,7 +77,7 @@ def import_clip(
     )
     with _appearing(path) as run:
         mark = file_signature(file) if file.is_file() else source
-        run.start(experiment, mark, {NOTES: towers.notes})
+        run.start(experiment, mark, notes={NOTES: towers.notes})
         if file.exists():
             towers.write(run.path / TOWERS)
         model = fresh_model(run.experiment())
@@ -110,7 +110,7 @@ def import_clip4vla(file: Path, path: Path, *, tokenizer: str = CLIP, recipe: Re
     head = checkpoint.head()
     experiment = _experiment(checkpoint, fusion, captioner)
     with _appearing(path) as run:
-        run.start(experiment, file_signature(file), {NOTES: checkpoint.notes})
+        run.start(experiment, file_signature(file), notes={NOTES: checkpoint.notes})
         checkpoint.towers.write(run.path / TOWERS)
         if head is not None:
             head.write(run.path)

@@ -47,9 +47,9 @@ def train(
     Args:
         experiment: What to do.
         model: Its model, as pretrained.
-        sources: Clips to learn from, and clips that choose the best epoch of each stage; the test
-            split is never seen. None are needed where there is nothing to train, and none to choose
-            by where the last epoch is handed on.
+        sources: Clips to learn from, and clips that choose the best epoch of each stage: those of the
+            test split only where the experiment selects on test. None are needed where there is nothing
+            to train, and none to choose by where the last epoch is handed on.
         run: Where to; made, or gone on with.
         manifest: Where the clips come from, or just the signature of their manifest.
         after_epoch: Told each epoch's numbers.
@@ -213,7 +213,7 @@ def take_step(
 def note_epoch(
     stage: Stage, session: Session, validation: Source | None, after_epoch: AfterEpoch
 ) -> None:
-    """Measure the criterion on the validation clips, keep the best weights, tell the caller."""
+    """Measure the criterion on the clips that choose, keep the best weights, tell the caller."""
     session.gather()
     reached = agreed(lambda: measured(stage, session.model, validation))
     criterion = sum(reached.values()) / len(reached) if reached else None
@@ -227,6 +227,7 @@ def note_epoch(
         "empty": now.empty,
         "criterion": criterion,
         "validation": reached,
+        "split": validation.clips[0].split if validation is not None else None,
         "scales": session.objective.scales(),
     }
     session.after_epoch(numbers, criterion)
@@ -234,17 +235,18 @@ def note_epoch(
 
 
 def measured(stage: Stage, model: Embedder, validation: Source | None) -> dict[str, float]:
-    """What the criterion is the mean of; nothing where there are no validation clips.
+    """What the criterion is the mean of; nothing where there are no clips that choose.
 
     Raises:
-        UserError: The validation clips lack what it needs.
+        UserError: The clips that choose lack what it needs.
     """
     if validation is None:
         return {}
     reached = criteria(model, validation, stage.criterion)
     if not reached:
+        which = "test" if validation.clips[0].split == "test" else "validation"
         raise UserError(
-            f"The validation clips allow nothing that chooses the best epoch of stage "
+            f"The {which} clips allow nothing that chooses the best epoch of stage "
             f"'{stage.name}' ({', '.join(stage.criterion)}): add captions or media to that split."
         )
     return reached

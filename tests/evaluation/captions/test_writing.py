@@ -8,7 +8,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from trichord.config import CaptionGenerator
+from trichord.config import CaptionGenerator, Provenance
 from trichord.evaluation.bootstrap import Estimate
 from trichord.evaluation.captions.comparison import (
     caption_table,
@@ -233,6 +233,7 @@ def report(seed=0, value=0.25, experiment="writes-av", **changes):
         "run": f"{experiment}/seed-{seed}",
         "experiment": experiment,
         "seed": seed,
+        "provenance": Provenance(settings={"system": experiment}, seeds=(seed,)),
         "protocol": stamp(rules(), REFERENCES, split="test", missing="masked"),
         "results": (result,),
         "captions": (ClipCaption(id="a", text="é", log_likelihood=-2.0), ClipCaption(id="b")),
@@ -261,7 +262,7 @@ def test_a_report_is_read_back_as_it_was_written(tmp_path):
         ("[]", "is not a report on captions"),
         ('{"kind": "retrieval"}', "is not a report on captions"),
         ('{"kind": "captions", "format": 9}', "is of format 9"),
-        ('{"kind": "captions", "format": 1}', "is broken at"),
+        ('{"kind": "captions", "format": 2}', "is broken at"),
     ],
 )
 def test_anything_else_is_refused(tmp_path, content, told):
@@ -300,10 +301,32 @@ def test_unlike_protocols_and_the_same_seed_twice_are_refused():
     other = stamp(rules(beams=4), REFERENCES, split="test", missing="masked")
     with pytest.raises(UserError, match="beams: 2 against 4"):
         compare_captions([report(), report(1, protocol=other)])
-    with pytest.raises(UserError, match="both writes-av with seed 0"):
+    with pytest.raises(UserError, match=r"same experiment \(writes-av\) .* same seed 0: leave one"):
         compare_captions([report(), report()])
     with pytest.raises(UserError, match="Nothing to compare"):
         compare_captions([])
+
+
+def test_runs_that_learnt_otherwise_are_systems_of_their_own_with_the_clips_counted(tmp_path):
+    fast = Provenance(settings={"system": "writes-av", "stages.0.optimizer.lr": "0.1"}, seeds=(1,))
+    found = compare_captions([report(), report(1, provenance=fast)])
+    assert [one.heading for one in found.systems] == ["writes-av", "writes-av (lr 0.1)"]
+    text = shown(caption_table(found))
+    assert "writes-av (lr 0.1)" in text
+    (first, second) = [line.split() for line in text.splitlines() if "writes-av" in line]
+    assert first[:3] == second[:3] == ["visual", "2", "1–2"]  # clips, references of each
+    write_caption_comparison(found, tmp_path / "c.json")
+    held = json.loads((tmp_path / "c.json").read_text())
+    assert held["systems"][1]["differs"] == {"lr": "0.1"}
+
+
+def test_a_selection_on_test_is_stamped_on_captions_and_refused_beside_others():
+    selected = stamp(rules(), REFERENCES, split="test", missing="masked", selected_on_test=True)
+    assert selected.line().startswith(
+        "SELECTION ON TEST: the run's epoch was chosen on the test split; "
+    )
+    with pytest.raises(UserError, match=r"no against yes\): train both with or both without"):
+        compare_captions([report(), report(1, protocol=selected)])
 
 
 def test_a_metric_that_one_seed_lacks_is_averaged_over_the_others():

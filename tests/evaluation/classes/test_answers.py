@@ -43,7 +43,7 @@ def test_everything_that_answers_come_to_by_hand():
             [0.0, 2.0, 1.0],  # taken for a bee
         ]
     )
-    found = outcome(answer(scores, truth), truth, CLASSES, resamples=200)
+    found = outcome(answer(scores, truth), truth, CLASSES)
     assert found.accuracy.value == pytest.approx(3 / 6)
     assert found.readable.value == pytest.approx(3 / 5)
     assert found.accuracy.low < 0.5 < found.accuracy.high
@@ -60,7 +60,7 @@ def test_everything_that_answers_come_to_by_hand():
 def test_top_5_counts_ranks_where_there_are_more_classes():
     scores = np.tile(np.arange(6, 0, -1.0), (6, 1))
     truth = np.arange(6)
-    found = outcome(answer(scores, truth), truth, tuple("abcdef"), resamples=10)
+    found = outcome(answer(scores, truth), truth, tuple("abcdef"))
     assert found.accuracy.value == pytest.approx(1 / 6)
     assert found.top5.value == pytest.approx(5 / 6)
 
@@ -74,7 +74,7 @@ def test_a_class_without_clips_is_left_out_of_the_mean_over_classes():
 
 def test_nothing_readable_has_no_accuracy_of_those_read():
     truth = np.array([0, 1])
-    found = outcome(answer(np.full((2, 3), NAN), truth), truth, CLASSES, resamples=10)
+    found = outcome(answer(np.full((2, 3), NAN), truth), truth, CLASSES)
     assert found.readable is None
     assert found.accuracy.value == 0.0
 
@@ -83,4 +83,4 @@ def test_a_readable_clip_that_nobody_answers_for_is_wrong_among_those_read():
     truth = np.array([0, 1])
     scores = np.array([[1.0, 0, 0], [NAN, NAN, NAN]])
     found = answer(scores, truth, np.array([True, True]))
-    assert outcome(found, truth, CLASSES, resamples=10).readable.value == 0.5
+    assert outcome(found, truth, CLASSES).readable.value == 0.5

@@ -57,7 +57,7 @@ def folds():
 
 @pytest.fixture
 def report():
-    found = probed(folds(), HELD, resamples=50)
+    found = probed(folds(), HELD)
     protocol = ClassificationProtocol(
         kind="probe",
         list=list_of(HELD),
@@ -69,7 +69,6 @@ def report():
         features="frozen",
         sound_token="1",
         method="some method",
-        resamples=50,
         seed=0,
     )
     return Classification(
@@ -118,6 +117,7 @@ def test_the_table_has_every_number_and_the_protocol(report):
         "2 4 3 0 33.3 33.3 C 10",
         "mean ± sd over 2 folds 54.2 ± 29.5 66.7 ± 47.1",
         "all test clips (95 %) 7 2 57.1 (",
+        "chance 33.3",
         "(tested: 4, 3); audio, frozen; sound token 1; some method; clips that cannot be read count",
     ):
         assert told in text
@@ -147,7 +147,7 @@ def test_a_report_is_read_as_it_was_written(report, tmp_path):
         (None, "cannot be read"),
         ("[", "is not JSON"),
         ('{"kind": "retrieval"}', "is not a report of a probe"),
-        ('{"kind": "classification", "format": 1}', "is broken at run"),
+        ('{"kind": "classification", "format": 2}', "is broken at run"),
     ],
 )
 def test_a_file_that_is_no_such_report_is_refused(content, told, tmp_path):
@@ -161,7 +161,7 @@ def test_a_file_that_is_no_such_report_is_refused(content, told, tmp_path):
 def test_another_format_is_refused(report, tmp_path):
     path = tmp_path / "probe.json"
     write_classification(report, path)
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 1}))
     with pytest.raises(UserError, match="is of format"):
         read_classification(path)
 
@@ -178,7 +178,7 @@ def test_without_folds_there_is_no_spread(report):
     from dataclasses import replace
 
     truth = np.array([0, 1])
-    found = outcome(answer(np.eye(3)[truth], truth), truth, HELD.classes, resamples=10)
+    found = outcome(answer(np.eye(3)[truth], truth), truth, HELD.classes)
     alone = replace(report, folds=(), outcome=found, missing={}, untaught=(), unlabelled=())
     assert alone.spread() is None
     assert alone.notes() == []

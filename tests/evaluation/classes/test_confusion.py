@@ -20,7 +20,7 @@ def report(classes, wrong=0, unread=0):
     scores = np.eye(classes)[truth]
     scores[:wrong] = np.roll(scores[:wrong], 1, axis=1)
     scores[len(scores) - unread :] = np.nan
-    found = outcome(answer(scores, truth), truth, names, resamples=10)
+    found = outcome(answer(scores, truth), truth, names)
     protocol = ClassificationProtocol(
         kind="zero-shot",
         list="0",
@@ -32,7 +32,6 @@ def report(classes, wrong=0, unread=0):
         features="unit vectors",
         sound_token="not heard",
         method="prompts",
-        resamples=10,
         seed=0,
     )
     return Classification(

@@ -8,9 +8,10 @@ from pathlib import Path
 from pydantic import TypeAdapter
 from rich.table import Table
 
+from trichord.evaluation.bootstrap import Estimate
 from trichord.evaluation.captions.protocol import CaptionProtocol, difference
 from trichord.evaluation.captions.report import COLUMNS, CaptionReport
-from trichord.evaluation.seeds import Cell, by_experiment, require_alike, spread
+from trichord.evaluation.seeds import Cell, Group, grouped, in_one_line, require_alike, spread
 from trichord.evaluation.tables import plain_table
 from trichord.types import CaptionKind
 from trichord.types.files import write_atomically
@@ -53,12 +54,23 @@ OTHER_CLIPS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaptionSystem:
-    """All seeds of one experiment; `cells` by kind of caption, then metric."""
+    """All seeds of one experiment on the same clips; `cells` by kind of caption, then metric.
+
+    `differs` is what sets it apart from others of the same name, values by setting; `told` as much of
+    that as a heading tells.
+    """
 
     experiment: str
+    differs: dict[str, str]
+    told: tuple[str, ...]
     seeds: tuple[int, ...]
     runs: tuple[str, ...]
     cells: dict[CaptionKind, dict[str, Cell]]
+
+    @property
+    def heading(self) -> str:
+        """Its name, and what sets it apart."""
+        return in_one_line(self.experiment, self.told)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,18 +91,15 @@ class CaptionComparison:
 
 
 def compare_captions(reports: Sequence[CaptionReport]) -> CaptionComparison:
-    """Set reports on captions side by side, grouped by experiment.
+    """Set reports on captions side by side, those on runs that differ in their seeds alone as one system.
 
     Raises:
-        UserError: No report, the same experiment and seed twice, or unlike protocols; the runs and
-            what sets them apart are named.
+        UserError: No report, two runs that are the same, or unlike protocols; the runs and what sets
+            them apart are named.
     """
     require_alike(reports, difference)
-    grouped = by_experiment(reports)
-    return CaptionComparison(
-        protocol=reports[0].protocol,
-        systems=tuple(_system(name, of) for name, of in grouped.items()),
-    )
+    systems = tuple(map(_system, grouped(reports)))
+    return CaptionComparison(protocol=reports[0].protocol, systems=systems)
 
 
 def write_caption_comparison(comparison: CaptionComparison, path: Path) -> None:
@@ -105,14 +114,16 @@ def caption_table(comparison: CaptionComparison) -> Table:
         "Captions, scores x 100",
         f"{comparison.spread()}. Protocol: {comparison.protocol.line()}.",
         COLUMNS,
-        first=("Captions", "System", "Seeds"),
+        first=("Captions", "Clips", "References", "System", "Seeds"),
     )
     for kind in comparison.kinds:
         shown.add_section()
         for system in comparison.systems:
             cells = system.cells.get(kind, {})
             values = [in_percent(cells[name]) if name in cells else "–" for name in COLUMNS]
-            shown.add_row(kind, system.experiment, str(len(system.seeds)), *values)
+            asked = comparison.protocol.asked[kind]
+            sizes = [str(asked.clips), asked.per_clip]
+            shown.add_row(kind, *sizes, system.heading, str(len(system.seeds)), *values)
     return shown
 
 
@@ -133,8 +144,7 @@ def in_percent(cell: Cell) -> str:
     """A cell as papers print it: a hundredfold."""
     if cell.sd is not None:
         return f"{100 * cell.mean:.1f} ± {100 * cell.sd:.1f}"
-    low, high = cell.span
-    return f"{100 * cell.mean:.1f} ({100 * low:.1f}–{100 * high:.1f})"
+    return Estimate(cell.mean, *cell.span).percent()
 
 
 def _by_metric(
@@ -151,9 +161,12 @@ def _by_metric(
     return shown
 
 
-def _system(experiment: str, reports: Sequence[CaptionReport]) -> CaptionSystem:
+def _system(group: Group[CaptionReport]) -> CaptionSystem:
+    reports = group.reports
     return CaptionSystem(
-        experiment=experiment,
+        experiment=group.experiment,
+        differs=group.differs,
+        told=group.told,
         seeds=tuple(report.seed for report in reports),
         runs=tuple(report.run for report in reports),
         cells={

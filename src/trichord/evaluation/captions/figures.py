@@ -31,7 +31,7 @@ def draw_captions(comparison: CaptionComparison, path: Path) -> None:
         raise UserError(
             "Figures need matplotlib; install it with `pip install 'trichord[metrics]'`."
         ) from error
-    names = [system.experiment for system in comparison.systems]
+    names = [system.heading for system in comparison.systems]
     lines, line = len(comparison.kinds), TITLE + ROW * len(names)
     left = 0.25 + LETTER * max(map(len, names))
     whole = left + len(COLUMNS) * (PANEL + NUMBER)
@@ -85,7 +85,10 @@ def _draw_panel(
             color=INK,
             fontsize=8.5,
         )
-    axes.set_title(f"{metric}, {kind.replace('_', '-')}", fontsize=9, color=INK, loc="left", pad=4)
+    title = f"{metric}, {kind.replace('_', '-')}"
+    axes.set_title(title, fontsize=9, color=INK, loc="left", pad=4)
+    clips = f"{comparison.protocol.asked[kind].clips} clips"
+    axes.set_title(clips, fontsize=7, color=FAINT, loc="right", pad=4)
     axes.tick_params(length=0, labelsize=8, labelcolor=INK)
     axes.grid(visible=True, axis="x", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)

@@ -4,7 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from trichord.evaluation.captions.metrics.scores import CAPTION_METRICS, Scoring
-from trichord.evaluation.protocol import SoundToken, digest
+from trichord.evaluation.protocol import (
+    SELECTED_ON_TEST,
+    SELECTION,
+    SoundToken,
+    digest,
+    yes_or_no,
+)
 from trichord.types import CaptionKind, Split
 
 WORDS = {
@@ -50,6 +56,8 @@ class CaptionProtocol:
     """Everything besides the model that a caption's score depends on.
 
     `asked` is by kind of caption, `missing` what was done about clips that lack a modality.
+    `selected_on_test` is of the run, or of one that it started from: its epoch was chosen on the test
+    split.
     """
 
     split: Split | None
@@ -61,6 +69,7 @@ class CaptionProtocol:
     missing: str
     metrics: int = CAPTION_METRICS
     sound_token: SoundToken | None = None
+    selected_on_test: bool = False
 
     def line(self) -> str:
         """The protocol in one line, to stand beneath every table and figure."""
@@ -74,10 +83,11 @@ class CaptionProtocol:
         token = "" if self.sound_token is None else f"sound token {self.sound_token}; "
         used = "all" if how.kept == "all" else "as many of each clip as the fewest, as published"
         return (
+            f"{SELECTED_ON_TEST if self.selected_on_test else ''}"
             f"{self.split or 'all'} split; {kinds}; references used: {used}; words: {WORDS[how.tokens]}; "
             f"{how.cider}; beams {self.beams}, length penalty {self.length_penalty:g}{longest}; {token}"
-            f"missing modalities {self.missing}; 95 % intervals over clips, {how.resamples} resamples, "
-            f"seed {how.seed}; caption metrics {self.metrics}"
+            f"missing modalities {self.missing}; 95 % bootstrap intervals over clips, {how.resamples} "
+            f"resamples, seed {how.seed}; caption metrics {self.metrics}"
         )
 
 
@@ -88,6 +98,7 @@ def stamp(
     split: Split | None,
     missing: str,
     sound_token: SoundToken | None = None,
+    selected_on_test: bool = False,
 ) -> CaptionProtocol:
     """The protocol under which captions are measured by some rules.
 
@@ -97,6 +108,7 @@ def stamp(
         split: Of the manifest.
         missing: What was done about missing modalities, in words.
         sound_token: What was listened with, if not with the run's own.
+        selected_on_test: Whether the run's epoch was chosen on the test split.
     """
     return CaptionProtocol(
         split=split,
@@ -107,6 +119,7 @@ def stamp(
         longest=rules.longest,
         missing=f"{missing}, {MISSING}",
         sound_token=sound_token,
+        selected_on_test=selected_on_test,
     )
 
 
@@ -125,6 +138,7 @@ def _asked(by_clip: Mapping[str, tuple[str, ...]]) -> Asked:
 def difference(one: CaptionProtocol, other: CaptionProtocol) -> list[str]:
     """What sets two protocols apart, in plain words; empty where numbers may share a column."""
     told = {
+        SELECTION: (yes_or_no(one.selected_on_test), yes_or_no(other.selected_on_test)),
         "split": (one.split or "all", other.split or "all"),
         "kinds of captions": (", ".join(one.asked), ", ".join(other.asked)),
         "words": (one.scoring.tokens, other.scoring.tokens),

@@ -6,6 +6,7 @@ from typing import Literal
 
 from rich.table import Table
 
+from trichord.config import Provenance
 from trichord.evaluation.bootstrap import Estimate
 from trichord.evaluation.captions.invention import Invention
 from trichord.evaluation.captions.protocol import CaptionProtocol
@@ -14,7 +15,7 @@ from trichord.evaluation.report_file import ReportFile
 from trichord.evaluation.tables import plain_table
 from trichord.types import CaptionKind
 
-FORMAT = 1
+FORMAT = 2
 COLUMNS = ("BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
 """Of the paper's Tables 3 and 4; reports also hold BLEU-1 to BLEU-3."""
 
@@ -23,8 +24,9 @@ COLUMNS = ("BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
 class CaptionReport:
     """A run's captions and their scores, with the protocol they were measured under.
 
-    `run` names the run, `experiment` what was trained, `seed` the training seed. `silent` has each
-    clip without sound, and the training clip whose sound it was given, None where it stayed silent.
+    `run` names the run, `experiment` what was trained, `seed` the training seed, and `provenance` says
+    what the run was made of. `silent` has each clip without sound, and the training clip whose sound
+    it was given, None where it stayed silent.
     `blank` is how many references have no word and were left out, `longer` how many are longer than
     any caption that the run can write. `invention` is known for the generated world only.
     """
@@ -32,6 +34,7 @@ class CaptionReport:
     run: str
     experiment: str
     seed: int
+    provenance: Provenance
     protocol: CaptionProtocol
     results: tuple[KindResult, ...]
     captions: tuple[ClipCaption, ...]
@@ -41,7 +44,7 @@ class CaptionReport:
     invention: Invention | None = None
     trichord: str = field(default_factory=lambda: version("trichord"))
     kind: Literal["captions"] = "captions"
-    format: Literal[1] = FORMAT
+    format: Literal[2] = FORMAT
 
     def score(self, kind: CaptionKind, metric: str) -> Estimate | None:
         """A score against references of a kind; None where it was not measured."""
@@ -83,10 +86,7 @@ def table(report: CaptionReport) -> Table:
 
 def percent(estimate: Estimate | None) -> str:
     """A score with its interval, as papers print it: a hundredfold."""
-    if estimate is None:
-        return "–"
-    value, low, high = (100 * one for one in (estimate.value, estimate.low, estimate.high))
-    return f"{value:.1f} ({low:.1f}–{high:.1f})"
+    return "–" if estimate is None else estimate.percent()
 
 
 def _counts(report: CaptionReport) -> str:

@@ -6,7 +6,8 @@ from statistics import mean
 import numpy as np
 from numpy import ndarray
 
-from trichord.evaluation.bootstrap import Estimate, estimates
+from trichord.evaluation.bootstrap import Estimate
+from trichord.evaluation.proportions import proportions
 from trichord.evaluation.ranks import TOLERANCE
 from trichord.types.arrays import Bool, Float, Int
 
@@ -84,9 +85,6 @@ def outcome(
     answers: Answers,
     truth: Int[ndarray, " clip"],
     classes: tuple[str, ...],
-    *,
-    resamples: int = 1000,
-    seed: int = 0,
 ) -> Outcome:
     """What answers come to; classes of which there are no clips are left out of the mean.
 
@@ -97,8 +95,7 @@ def outcome(
     counted = np.stack([right, answers.rank <= 5], axis=1).astype(np.float64)
 
     def estimated(rows: Bool[ndarray, " clip"]) -> tuple[Estimate, ...]:
-        drawn = np.arange(int(rows.sum()))
-        return estimates(counted[rows], drawn, resamples=resamples, seed=seed)
+        return proportions(counted[rows], np.arange(int(rows.sum())))
 
     accuracy, top5 = estimated(np.ones(len(truth), dtype=np.bool_))
     confusion = np.zeros((len(classes), len(classes) + 1), dtype=np.int64)

@@ -14,11 +14,12 @@ from trichord.evaluation.bootstrap import Estimate
 from trichord.evaluation.classes.answers import Answers, Outcome, answer, outcome
 from trichord.evaluation.classes.folds import Labelled
 from trichord.evaluation.classes.probing import FoldAnswers
-from trichord.evaluation.protocol import digest
+from trichord.evaluation.proportions import INTERVAL
+from trichord.evaluation.protocol import SELECTED_ON_TEST, digest
 from trichord.evaluation.report_file import ReportFile
 from trichord.evaluation.tables import plain_table
 
-FORMAT = 1
+FORMAT = 2
 Kind = Literal["probe", "zero-shot"]
 SHOWN = 5
 """Of clips and classes that are named one by one."""
@@ -29,7 +30,9 @@ class ClassificationProtocol:
     """Everything besides the model that an accuracy depends on.
 
     `list` is a digest of ids and classes; `tested` counts the test clips of each fold; `method` and
-    `features` are in words. Clips that cannot be read count as wrong.
+    `features` are in words. Clips that cannot be read count as wrong. `seed` is None where nothing is
+    drawn. `selected_on_test` is of the run, or of one that it started from: its epoch was chosen on
+    the test split.
     """
 
     kind: Kind
@@ -42,17 +45,19 @@ class ClassificationProtocol:
     features: str
     sound_token: str
     method: str
-    resamples: int
-    seed: int
+    seed: int | None
+    interval: str = INTERVAL
+    selected_on_test: bool = False
 
     def line(self) -> str:
         """The protocol in one line, to stand beneath every table and figure."""
         tested = ", ".join(map(str, self.tested))
+        selected = SELECTED_ON_TEST if self.selected_on_test else ""
+        drawn = "" if self.seed is None else f"; seed {self.seed}"
         return (
-            f"{self.kind}: {self.clips} clips ({self.list}), {self.classes} classes; {self.folds}"
+            f"{selected}{self.kind}: {self.clips} clips ({self.list}), {self.classes} classes; {self.folds}"
             f" (tested: {tested}); {self.modality}, {self.features}; sound token {self.sound_token};"
-            f" {self.method}; clips that cannot be read count as wrong; 95 % intervals over clips,"
-            f" {self.resamples} resamples; seed {self.seed}"
+            f" {self.method}; clips that cannot be read count as wrong; {self.interval}{drawn}"
         )
 
 
@@ -101,7 +106,7 @@ class Classification:
     unlabelled: tuple[str, ...] = ()
     trichord: str = field(default_factory=lambda: version("trichord"))
     kind: Literal["classification"] = "classification"
-    format: Literal[1] = FORMAT
+    format: Literal[2] = FORMAT
 
     def spread(self, *, readable: bool = False) -> tuple[float, float | None] | None:
         """Mean and standard deviation over folds (None of one fold); None where nothing was read."""
@@ -142,16 +147,12 @@ class Probed:
     untaught: tuple[str, ...]
 
 
-def probed(
-    found: Sequence[FoldAnswers], held: Labelled, *, resamples: int = 1000, seed: int = 0
-) -> Probed:
+def probed(found: Sequence[FoldAnswers], held: Labelled) -> Probed:
     """What the answers of all folds come to.
 
     Args:
         found: Of each fold.
         held: All clips.
-        resamples: Behind each interval.
-        seed: Of the resamples.
     """
     rows = [one.fold.test for one in found]
     answers = [
@@ -166,7 +167,7 @@ def probed(
     truth = held.truth[np.concatenate(rows)]
     return Probed(
         folds=tuple(_fold(*pair, held) for pair in zip(found, answers, strict=True)),
-        outcome=outcome(together, truth, held.classes, resamples=resamples, seed=seed),
+        outcome=outcome(together, truth, held.classes),
         untaught=tuple(held.clips[row].id for one in found for row in one.untaught),
     )
 
@@ -231,6 +232,7 @@ def _add_outcome(shown: Table, found: Outcome) -> None:
     if found.top5:
         shown.add_row("top-5 (95 %)", "", "", "", _interval(found.top5), "", "")
     shown.add_row("mean over classes", "", "", "", percent(found.mean_class), "", "")
+    shown.add_row("chance", "", "", "", percent(1 / len(found.confusion)), "", "")
 
 
 def worst(report: Classification, count: int = SHOWN) -> str:
@@ -259,9 +261,7 @@ def told(spread: tuple[float, float | None] | None) -> str:
 
 
 def _interval(found: Estimate | None) -> str:
-    if found is None:
-        return "–"
-    return f"{percent(found.value)} ({percent(found.low)}–{percent(found.high)})"
+    return "–" if found is None else found.percent()
 
 
 def _some(named: Sequence[str]) -> str:

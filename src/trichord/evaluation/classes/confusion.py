@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy import ndarray
 
-from trichord.evaluation.classes.classification import Classification, percent, told
+from trichord.evaluation.classes.classification import Classification, told
 from trichord.evaluation.figures import DPI, FAINT, GRID, INK
 from trichord.types import UserError
 from trichord.types.arrays import Float, Int
@@ -98,7 +98,7 @@ def _canvas(report: Classification, answers: list[str], scale: Scale) -> "tuple[
 
 def _accuracy(report: Classification) -> str:
     found = report.outcome.accuracy
-    every = f"accuracy {percent(found.value)} % ({percent(found.low)}–{percent(found.high)})"
+    every = f"accuracy {found.percent()} % of {sum(report.protocol.tested)} clips"
     if len(report.folds) < 2:
         return every
     return f"{every}, over folds {told(report.spread())}"

@@ -77,7 +77,7 @@ def test_blanks_leave_punctuation_on_the_words():
 def test_the_protocol_is_a_line():
     assert score(CANDIDATES, REFERENCES, QUICK).protocol.line() == (
         "PTB tokens, punctuation dropped; 3 clips, 1–3 references each; CIDEr-D with document"
-        " frequencies of these references; 95 % intervals over clips, 50 resamples, seed 0;"
+        " frequencies of these references; 95 % bootstrap intervals over clips, 50 resamples, seed 0;"
         " caption metrics 1"
     )
 

@@ -65,7 +65,7 @@ class CaptionProtocol:
         return (
             f"{words[self.scoring.tokens]}; {self.clips} clips, {span} references each{cut};"
             f" {self.scoring.cider} with document frequencies of these references;"
-            f" 95 % intervals over clips, {self.scoring.resamples} resamples,"
+            f" 95 % bootstrap intervals over clips, {self.scoring.resamples} resamples,"
             f" seed {self.scoring.seed}; caption metrics {self.metrics}"
         )
 

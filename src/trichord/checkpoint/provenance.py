@@ -1,0 +1,73 @@
+"""The provenance of a run, put together of its experiment, its towers, its clips and its start."""
+
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from trichord.config import Experiment, Provenance, settings_of
+from trichord.encoders.hub import folder_of
+from trichord.media import file_signature
+
+UNKNOWN = "unknown"
+
+
+def provenance_of(
+    experiment: Experiment,
+    *,
+    clips: tuple[str, str] | None,
+    start: Provenance | None,
+) -> Provenance:
+    """What a run of an experiment is made of.
+
+    Args:
+        experiment: With towers where they lie now.
+        clips: Mark and name of the manifest, or of what else the run is made of; None: of no clips.
+        start: Of the run that it starts from, where there is one and it is known.
+    """
+    settings, names = settings_of(experiment), dict[str, str]()
+    for tower, made in experiment.model.towers().items():
+        place = f"model.{tower.replace('_', '-')}.name"
+        settings[place], names[place] = weights_mark(made.name), Path(made.name).name
+    if clips is not None:
+        settings["clips"], names["clips"] = clips
+    del settings["seed"]
+    if start is not None or experiment.start is None:
+        del settings["start"]
+    else:
+        settings["start"] = experiment.start.name
+    if start is not None:
+        settings |= {f"start.{name}": value for name, value in start.settings.items()}
+        names |= {f"start.{name}": value for name, value in start.names.items()}
+    selects = experiment.select_on_test and bool(experiment.stages)
+    return Provenance(
+        settings=settings,
+        names=names,
+        seeds=(experiment.seed, *(start.seeds if start else ())),
+        selected_on_test=selects or (start is not None and start.selected_on_test),
+    )
+
+
+def weights_mark(name: str) -> str:
+    """Mark of a tower's weights, the same on every machine; its bare name where none are at hand.
+
+    Args:
+        name: Folder, stand-in name or hub name.
+    """
+    folder = folder_of(name)
+    files = sorted(folder.glob("*.safetensors")) if folder else []
+    if not files:
+        return Path(name).name
+    digest = blake2b(digest_size=12)
+    for file in files:
+        digest.update(f"{file.name} {file_signature(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def read_provenance(noted: dict[str, Any]) -> Provenance:
+    """A provenance that was noted as JSON."""
+    return Provenance(
+        settings=noted["settings"],
+        names=noted["names"],
+        seeds=tuple(noted["seeds"]),
+        selected_on_test=noted["selected_on_test"],
+    )

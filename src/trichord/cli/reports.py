@@ -1,0 +1,169 @@
+"""Where reports lie in a run: a file for each way of measuring, so that none takes another's place."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from trichord.cli.measurement import CaptionMeasurement, Measurement
+from trichord.types import Split, UserError
+
+Kind = Literal["evaluation", "captions"]
+"""Begins the name of a report: of retrieval, or of captions that the run writes."""
+KINDS: dict[Kind, str] = {"captions": "captions", "evaluation": "retrieval"}
+"""What the files themselves say."""
+RESERVED = ("experiment", "environment", "metrics", "weighting", "probe", "classify")
+"""Files of a run, or of other commands."""
+
+
+def name_of(chosen: Measurement, kind: Kind) -> str:
+    """The name of a report without ending: its kind, then every choice that is not the usual one."""
+    if chosen.to is not None:
+        return chosen.to.stem
+    from trichord.evaluation.gallery import Weights
+
+    weights, even, silent = chosen.weights, Weights(), chosen.silent
+    parts = [
+        chosen.protocol or ("" if chosen.split == "test" else chosen.split),
+        f"silent-{silent}" if silent and silent != usual_rule(chosen) else "",
+        # 1 and 1 are the usual weights: a run without a fusion is asked more tasks by them, no other ones.
+        f"sight-{weights.sight:g}-sound-{weights.sound:g}" if weights not in (None, even) else "",
+        f"token-{chosen.token}" if chosen.token is not None else "",
+        "" if chosen.ties == "pessimistic" else f"ties-{chosen.ties}",
+    ]
+    if kind == "captions":
+        parts += _caption_parts(chosen.captions)
+    return "-".join([kind, *filter(None, parts)])
+
+
+def usual_rule(chosen: Measurement) -> str:
+    """What is done about silent clips if nobody says otherwise."""
+    named = chosen.named
+    return named.silent if named else "masked"
+
+
+def _caption_parts(chosen: CaptionMeasurement) -> list[str]:
+    usual, parts = CaptionMeasurement(), list[str]()
+    for field in fields(chosen):
+        value = getattr(chosen, field.name)
+        if value == getattr(usual, field.name) or field.name in ("meteor", "resamples"):
+            continue
+        told = "-".join(value) if isinstance(value, tuple) else str(value)
+        parts.append(f"{field.name.replace('_', '-')}-{told}")
+    return parts
+
+
+def place_of(run: Path, chosen: Measurement, kind: Kind) -> Path:
+    """Where the report on a run goes."""
+    folder = chosen.to.parent if chosen.to is not None and _leads_elsewhere(chosen.to) else run
+    return folder / f"{name_of(chosen, kind)}.json"
+
+
+def _leads_elsewhere(to: Path) -> bool:
+    return to.name != str(to)
+
+
+def require_place(runs: Sequence[Path], chosen: Measurement) -> None:
+    """Refuse a --to that would destroy something, or is of one run where several are measured.
+
+    Raises:
+        UserError: Says which.
+    """
+    to = chosen.to
+    if to is None:
+        return
+    if to.suffix not in ("", ".json"):
+        raise UserError(f"--to {to}: a report is JSON: give a name that ends in .json.")
+    if to.stem in RESERVED and not _leads_elsewhere(to):
+        raise UserError(f"--to {to}: this file of a run is something else: choose another name.")
+    if _leads_elsewhere(to) and len(runs) > 1:
+        raise UserError(
+            f"--to {to} is one file for {len(runs)} runs: give a name without a folder, which then lies "
+            "in each run."
+        )
+    for run in runs:
+        path = place_of(run, chosen, "evaluation")
+        if path.exists() and kind_in(path) is None:
+            raise UserError(f"--to {to}: {path} is there and no report: choose another name.")
+
+
+def kind_in(path: Path) -> Kind | None:
+    """What a file is a report of; None: it is none."""
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+        return next((kind for kind, said in KINDS.items() if held["kind"] == said), None)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Which reports of runs are meant, as `trichord evaluate` was told."""
+
+    split: Split | None = None
+    """Those on this split; test if nothing is said."""
+    protocol: str | None = None
+    """Those by this published protocol."""
+    report: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """Those in this file of each run, such as evaluation-val-ties-expected."""
+
+    @property
+    def options(self) -> str:
+        """What `trichord evaluate` has to be told to write them."""
+        if self.report:
+            return f" --to {self.report}"
+        if self.protocol:
+            return f" --protocol {self.protocol}"
+        return f" --split {self.split}" if self.split not in (None, "test") else ""
+
+    def require_sense(self) -> None:
+        """Refuse options that contradict one another.
+
+        Raises:
+            UserError: The first of them.
+        """
+        if sum(one is not None for one in (self.split, self.protocol, self.report)) > 1:
+            raise UserError("--split, --protocol and --report each choose the report: give one.")
+        if self.protocol:
+            assert Measurement(protocol=self.protocol).named  # refuses an unknown name
+
+    def names(self) -> list[str]:
+        """File names without ending that a report so chosen can have."""
+        if self.report:
+            return [self.report.removesuffix(".json")]
+        asked = Measurement(split=self.split or "test", protocol=self.protocol)
+        return [name_of(asked, kind) for kind in KINDS]
+
+
+def reports_of(runs: Sequence[Path], choice: Choice) -> tuple[Kind, list[Path]]:
+    """The reports of runs, all of one kind.
+
+    Raises:
+        UserError: A run has none, or they are of two kinds.
+    """
+    choice.require_sense()
+    found = [_report_of(run, choice) for run in runs]
+    by_kind: dict[Kind, Path] = {}
+    for path, run in zip(found, runs, strict=True):
+        by_kind[kind_in(path) or "evaluation"] = run
+    if len(by_kind) > 1:
+        raise UserError(
+            f"{by_kind['captions']} was measured on captions, {by_kind['evaluation']} on retrieval: "
+            "compare runs of one kind."
+        )
+    return (kind_in(found[0]) if found else None) or "evaluation", found
+
+
+def _report_of(run: Path, choice: Choice) -> Path:
+    places = [run / f"{name}.json" for name in choice.names()]
+    there = next((place for place in places if place.is_file()), None)
+    if there is not None:
+        return there
+    others = [path.stem for kind in KINDS for path in sorted(run.glob(f"{kind}*.json"))]
+    known = f"; it has {', '.join(others)}, which --report names" if others else ""
+    raise UserError(
+        f"{run} has not been evaluated so: run 'trichord evaluate {run} MANIFEST{choice.options}'{known}."
+    )
