@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from trichord.checkpoint.environment import Origin, environment
@@ -17,13 +16,15 @@ from trichord.config import TOWERS, Experiment, read_experiment, write_experimen
 from trichord.models.embedder import Embedder
 from trichord.objectives import Contrastive
 from trichord.types import UserError
+from trichord.types.chance import own_chance
 from trichord.types.files import leftovers, remove_leftovers, write_atomically
 
 log = logging.getLogger("trichord.checkpoint")
 
 NEWEST, BEFORE = "checkpoint.safetensors", "checkpoint-before.safetensors"
 """Two generations of checkpoints: should the newest turn out to be damaged, there is the one before."""
-ENVIRONMENT = "environment.json"
+WEIGHTS, EXPERIMENT, ENVIRONMENT = "weights.safetensors", "experiment.json", "environment.json"
+METRICS, WEIGHTING = "metrics.jsonl", "weighting.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +72,18 @@ class Run:
     @property
     def complete(self) -> bool:
         """Whether training has ended."""
-        return (self.path / "weights.safetensors").is_file()
+        return (self.path / WEIGHTS).is_file()
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is trained work in the directory: weights, or a checkpoint to go on from."""
+        return any((self.path / name).is_file() for name in (WEIGHTS, NEWEST, BEFORE))
 
     def start(self, experiment: Experiment, manifest: str | Origin) -> None:
         """Make the directory, or go on with one that the same experiment began.
+
+        A directory in which nothing has been trained yet, because a start was refused or killed, is
+        begun anew whatever it was meant for.
 
         Args:
             experiment: Of the run.
@@ -86,35 +95,46 @@ class Run:
         """
         origin = manifest if isinstance(manifest, Origin) else None
         mark = manifest.signature if isinstance(manifest, Origin) else manifest
-        begun = self.path / "experiment.json"
-        if begun.is_file():
+        held = self.path / EXPERIMENT
+        if held.is_file() and self.begun:
             if not self.is_of(experiment, mark):
                 raise UserError(
                     f"{self.path} holds a run with other settings or another manifest: choose "
                     "another directory or delete it."
                 )
-        elif self._holds_something():
-            raise UserError(f"{self.path} is not empty and no run: choose another directory.")
-        else:
+        elif not self._is_meant_for(experiment, mark):
+            if self._holds_something():
+                raise UserError(f"{self.path} is not empty and no run: choose another directory.")
             self.path.mkdir(parents=True, exist_ok=True)
+            for name in (METRICS, WEIGHTING):  # of whatever was to be trained here before
+                (self.path / name).unlink(missing_ok=True)
             made_with = environment(mark, experiment, origin)
             write_atomically(self.path / ENVIRONMENT, json.dumps(made_with, indent=2))
-            write_experiment(begun, experiment)
+            write_experiment(held, experiment)
         remove_leftovers(self.path)
+
+    def _is_meant_for(self, experiment: Experiment, manifest: str) -> bool:
+        """Whether the same was begun here before; what cannot be read was not."""
+        try:
+            return self.is_of(experiment, manifest)
+        except UserError:
+            return False
 
     def is_of(self, experiment: Experiment, manifest: str) -> bool:
         """Whether the directory holds a run of this experiment, on the manifest of this signature."""
-        held = read_experiment(self.path / "experiment.json")
+        held = read_experiment(self.path / EXPERIMENT)
         return experiment in (held, located(held, self.path)) and self._manifest() in (
             None,
             manifest,
         )
 
     def _holds_something(self) -> bool:
-        """Whether there is more in the directory than a run that was killed at its first files."""
+        """Whether there is more in the directory than a run in which nothing has been trained."""
         if not self.path.exists():
             return False
-        ours = {self.path / ENVIRONMENT, *leftovers(self.path)}
+        ours = {self.path / name for name in (ENVIRONMENT, EXPERIMENT, METRICS, WEIGHTING)}
+        set_aside = self.path.glob("checkpoint*.*-*.safetensors")
+        ours |= {*leftovers(self.path), *set_aside}
         return any(one not in ours for one in self.path.iterdir())
 
     def environment(self) -> dict[str, Any]:
@@ -136,7 +156,7 @@ class Run:
 
     def experiment(self) -> Experiment:
         """The experiment of the run, with towers that lie in its folder named by their place."""
-        return located(read_experiment(self.path / "experiment.json"), self.path)
+        return located(read_experiment(self.path / EXPERIMENT), self.path)
 
     def save(self, saved: Saved) -> None:
         """Write a checkpoint; the one before stays, and the one before that until this one is whole.
@@ -144,7 +164,7 @@ class Run:
         Raises:
             UserError: The disk is full, or cannot be written to.
         """
-        notes = {"progress": json.dumps(asdict(saved.progress)), "run": self._mark()}
+        notes = {"progress": json.dumps(asdict(saved.progress)), "run": self.mark}
         try:
             write_sealed(self.path / NEWEST, saved.tensors, notes, keep=self.path / BEFORE)
             self._write_metrics(saved.progress)
@@ -172,7 +192,7 @@ class Run:
 
     def _read(self, path: Path) -> Saved:
         tensors, notes = read_sealed(path)
-        if notes.get("run") != self._mark():
+        if notes.get("run") != self.mark:
             raise _ForeignError(f"{path} is of another experiment or manifest")
         try:
             progress = json.loads(notes["progress"])
@@ -181,9 +201,10 @@ class Run:
         except (ValueError, TypeError, KeyError) as error:
             raise DamagedError(f"{path} is of another version ({error})") from error
 
-    def _mark(self) -> str:
+    @property
+    def mark(self) -> str:
         """Of what a checkpoint belongs to: the experiment and the manifest."""
-        digest = hashlib.blake2b((self.path / "experiment.json").read_bytes(), digest_size=16)
+        digest = hashlib.blake2b((self.path / EXPERIMENT).read_bytes(), digest_size=16)
         digest.update((self._manifest() or "").encode())
         return digest.hexdigest()
 
@@ -203,7 +224,7 @@ class Run:
         self._write_metrics(progress)
         towers = model.encoders().items()
         notes = {name: tower.fingerprint for name, tower in towers if not tower.trunk_changed}
-        write_sealed(self.path / "weights.safetensors", owned_state(model, objective), notes)
+        write_sealed(self.path / WEIGHTS, owned_state(model, objective), notes)
         self.remove_checkpoints()
 
     def remove_checkpoints(self) -> None:
@@ -218,7 +239,7 @@ class Run:
         Raises:
             UserError: The file is damaged.
         """
-        path = self.path / "weighting.json"
+        path = self.path / WEIGHTING
         if not path.is_file():
             return None
         try:
@@ -233,7 +254,7 @@ class Run:
         Raises:
             UserError: The file is damaged.
         """
-        path = self.path / "metrics.jsonl"
+        path = self.path / METRICS
         try:
             lines = path.read_text().splitlines() if path.is_file() else []
             return [json.loads(line) for line in lines]
@@ -242,7 +263,7 @@ class Run:
 
     def _write_metrics(self, progress: Progress) -> None:
         lines = "".join(json.dumps(line) + "\n" for line in progress.metrics)
-        write_atomically(self.path / "metrics.jsonl", lines)
+        write_atomically(self.path / METRICS, lines)
 
     def weights(self) -> tuple[dict[str, Tensor], dict[str, str]]:
         """The tensors that the run owns, and the fingerprints of the towers that it does not.
@@ -250,7 +271,7 @@ class Run:
         Raises:
             UserError: They are damaged.
         """
-        path = self.path / "weights.safetensors"
+        path = self.path / WEIGHTS
         try:
             tensors, prints = read_sealed(path, unsealed=True)
         except DamagedError as error:
@@ -274,8 +295,8 @@ class Run:
                 f"The run {self.path} is not finished: repeat its 'trichord train' command, it goes "
                 "on where it stopped."
             )
-        torch.manual_seed(experiment.seed)
-        model = experiment.model.renamed(self._pins()).build()
+        with own_chance(experiment.seed):
+            model = experiment.model.renamed(self._pins()).build()
         self.restore(model)
         return model.eval()
 
@@ -325,8 +346,8 @@ def fresh_model(experiment: Experiment) -> Embedder:
     Raises:
         UserError: A tower, or the run to start from, cannot be loaded.
     """
-    torch.manual_seed(experiment.seed)
-    model = experiment.model.build()
+    with own_chance(experiment.seed):
+        model = experiment.model.build()
     if experiment.start is not None:
         Run(experiment.start).lend(model)
     return model.eval()

@@ -6,6 +6,7 @@ from trichord.config.experiment import (
     read_experiment,
     write_experiment,
 )
+from trichord.config.limits import check
 from trichord.config.model import (
     TOWERS,
     CaptionGenerator,
@@ -24,6 +25,8 @@ from trichord.config.towers import (
     LogMel,
 )
 from trichord.config.training import (
+    CRITERIA,
+    WORDS,
     AdamW,
     BertAdam,
     Draw,
@@ -34,8 +37,10 @@ from trichord.config.training import (
 __all__ = [
     "CLAP",
     "CLIP",
+    "CRITERIA",
     "FORMAT",
     "TOWERS",
+    "WORDS",
     "AdamW",
     "BertAdam",
     "CaptionGenerator",
@@ -52,6 +57,7 @@ __all__ = [
     "LogMel",
     "Stage",
     "TriModal",
+    "check",
     "read_experiment",
     "write_experiment",
 ]

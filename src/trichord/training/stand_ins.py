@@ -151,10 +151,12 @@ def pretrain(
         texts = [str(random.choice(material.captions[row])) for row in rows]
         media = F.normalize(embed_media(material.inputs[torch.from_numpy(rows)]), dim=-1)
         words = F.normalize(embed_text(texts), dim=-1)
-        loss = info_nce(media, words, log_scale.exp().clamp(max=100))
+        loss = info_nce(media, words, log_scale.exp())
         (loss if besides is None else loss + besides(random)).backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
+        with torch.no_grad():  # the parameter: a clamped value would have no gradient
+            log_scale.clamp_(max=math.log(100))
         optimizer.zero_grad(set_to_none=True)
         rate.step()
         yield float(loss.detach())
