@@ -1,4 +1,5 @@
 import json
+import signal
 from dataclasses import replace
 
 import pytest
@@ -105,6 +106,27 @@ def test_the_second_stage_starts_from_the_first_ones_best_with_fresh_temperature
     _, told = carry_out(small("wav2clip-trainable-text", epochs=2))
     second = [n for n in told if n["stage"] == "audio-text"]
     assert second[0]["scales"]["at"] == pytest.approx(1 / 0.07, rel=1e-4)
+
+
+def test_whoever_calls_it_finds_random_numbers_threads_and_signals_as_they_were(small, carry_out):
+    experiment = small("slava-av", epochs=1)
+    fused = Cross(layers=1, heads=2, from_text=False, dropout=0.3)
+    draws = tuple(replace(draw, terms=("ct", "av")) for draw in experiment.stages[0].draws)
+    model = replace(experiment.model, fusion=fused)
+    experiment = replace(with_stage(experiment, draws=draws), model=model)
+
+    def mine():
+        handlers = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
+        return torch.get_rng_state().tolist(), torch.get_num_threads(), handlers
+
+    torch.manual_seed(11)
+    carry_out(experiment, "to draw what building a model draws")
+    torch.manual_seed(11)
+    experiment.model.build()
+    expected = mine()
+    torch.manual_seed(11)
+    carry_out(experiment, "again")
+    assert mine() == expected
 
 
 @pytest.mark.parametrize("chunk", [None, 3])

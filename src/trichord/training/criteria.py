@@ -69,10 +69,10 @@ def measure_criterion(
     if any(name.startswith(WORDS) for name in names):
         return _of_words(model, validation, names)
     found = ranked(embed_source(model, validation), names) if names else {}
-    return _of_ranks(found) if found else None
+    return criterion_of(found) if found else None
 
 
-def _of_ranks(found: Mapping[str, Ranked]) -> Criterion:
+def criterion_of(found: Mapping[str, Ranked]) -> Criterion:
     """The mean R@10 of some tasks; where one has few candidates, the MRR over all their queries.
 
     Each task counts by its queries then: in a small split one of them may have three.

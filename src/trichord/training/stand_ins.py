@@ -95,7 +95,11 @@ def _in_processes(work: Callable[[Scene], Any], drawn: Sequence[Scene]) -> Itera
     if len(drawn) <= AT_ONCE:
         yield from map(work, drawn)
         return
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(
+        mp_context=get_context("spawn"),
+        initializer=torch.set_num_threads,
+        initargs=(1,),  # each: as many as cores in all
+    ) as pool:
         yield from pool.map(work, drawn, chunksize=AT_ONCE)
 
 
@@ -115,7 +119,6 @@ _extractors: dict[Path, Any] = {}
 
 
 def _mel(folder: Path, scene: Scene) -> np.ndarray:
-    torch.set_num_threads(1)
     if folder not in _extractors:
         _extractors[folder] = load(ClapFeatureExtractor, str(folder))
     extractor = _extractors[folder]
