@@ -248,13 +248,14 @@ def load(run: Place, *, device: str = "auto", workers: int = 2) -> Model:
 
     Args:
         run: Its folder, or the name of an experiment for the towers as they come.
-        device: `cpu`, `cuda`, or `auto` for whichever is there.
+        device: `cpu`, `cuda`, `cuda:N`, `mps`, or `auto` for whichever of the first two is there.
         workers: Processes that decode.
 
     Raises:
-        UserError: No such run or experiment; or its weights or towers are damaged or missing.
+        UserError: No such run, experiment or device; or weights or towers are damaged or missing.
     """
-    return Model(str(run), embedder_of(str(run)).to(device_of(device)), workers)
+    there = device_of(device)  # before anything heavy is loaded
+    return Model(str(run), embedder_of(str(run)).to(there), workers)
 
 
 def untrained(*, device: str = "auto", workers: int = 2) -> Model:

@@ -117,7 +117,8 @@ def opened(given: str, chosen: Reading) -> Subject:
     from trichord.checkpoint import Run
     from trichord.experiments import EXPERIMENTS
 
-    model = load_embedder(given).to(device_of(chosen.device))
+    there = device_of(chosen.device)  # before anything heavy is loaded
+    model = load_embedder(given).to(there)
     path = Path(given) if Path(given).is_dir() else None
     experiment = Run(path).experiment() if path else EXPERIMENTS[given][1]
     sense = chosen.modality or _sense(experiment.modalities)
