@@ -9,7 +9,7 @@ from trichord.config.limits import settings_of
 from trichord.media import Decoded
 from trichord.models import fusion
 from trichord.types import UserError
-from trichord.types.chance import own_chance
+from trichord.types.rng import isolated_rng
 from trichord.types.tensors import Batch, Padded
 
 RATE = 16_000
@@ -232,7 +232,7 @@ OTHER = {
 
 def drawn(config):
     """A model with the same random weights each time."""
-    with own_chance(0):
+    with isolated_rng(0):
         return config.build()
 
 

@@ -12,11 +12,11 @@ from trichord.evaluation.retrieval import Ranked, ranked, recalls_at
 from trichord.evaluation.vectors import embed_source
 from trichord.features.source import FeatureSource
 from trichord.training.criteria import (
-    all_alike,
+    all_equal,
+    as_logged,
     criterion_of,
     kept_epoch,
     measure_criterion,
-    noted,
 )
 from trichord.training.loop import train
 
@@ -51,7 +51,7 @@ def test_one_task_with_few_candidates_decides_for_all():
     assert found.value == pytest.approx((0.5 + 0.25) / 2)
 
 
-def test_a_model_that_scores_all_alike_has_the_worst_mean_reciprocal_rank():
+def test_a_model_that_scores_all_equal_has_the_worst_mean_reciprocal_rank():
     assert criterion_of({"a": task(1, 1, candidates=10, tied=9)}).value == pytest.approx(0.1)
 
 
@@ -68,18 +68,18 @@ def test_a_model_that_scores_all_alike_has_the_worst_mean_reciprocal_rank():
 )
 def test_the_first_of_the_best_epochs_is_kept_and_the_last_where_all_are_alike(criteria, kept):
     assert kept_epoch(criteria) == kept
-    assert all_alike(criteria) == (len(criteria) > 1 and len(set(criteria)) == 1)
+    assert all_equal(criteria) == (len(criteria) > 1 and len(set(criteria)) == 1)
 
 
 def test_what_the_log_keeps_names_the_measure():
-    assert noted(criterion_of({"a": task(2, candidates=12)})) == {
+    assert as_logged(criterion_of({"a": task(2, candidates=12)})) == {
         "criterion": 0.5,
         "measure": "MRR",
         "validation": {"a": 0.5},
         "queries": {"a": 1},
         "candidates": {"a": 12},
     }
-    assert noted(None)["measure"] is None
+    assert as_logged(None)["measure"] is None
 
 
 # With models, and in whole trainings

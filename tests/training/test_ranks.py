@@ -128,6 +128,14 @@ def test_two_processes_train_what_one_trains(name, folder, alone, two):
     agree(folder, name, 2, alone[name])
 
 
+def test_temperatures_that_start_at_their_bound_learn_alike_in_all_processes(folder, alone, two):
+    one, several = (Run(folder / f"heads-{count}").metrics() for count in (1, 2))
+    for before, after in zip(one, several, strict=True):
+        assert after["scales"] == pytest.approx(before["scales"], rel=1e-5)
+    assert one[0]["scales"]["av"] == pytest.approx(100.0, rel=1e-6)
+    assert one[2]["scales"]["av"] < 99.9  # two epochs of three steps
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["heads", "fused", "chunks"])
 def test_four_processes_train_what_one_trains(name, folder, alone, four):

@@ -16,8 +16,8 @@ from trichord.config import TOWERS, Experiment, read_experiment, write_experimen
 from trichord.models.embedder import Embedder
 from trichord.objectives import Contrastive
 from trichord.types import UserError
-from trichord.types.chance import own_chance
 from trichord.types.files import leftovers, remove_leftovers, write_atomically
+from trichord.types.rng import isolated_rng
 
 log = logging.getLogger("trichord.checkpoint")
 
@@ -295,7 +295,7 @@ class Run:
                 f"The run {self.path} is not finished: repeat its 'trichord train' command, it goes "
                 "on where it stopped."
             )
-        with own_chance(experiment.seed):
+        with isolated_rng(experiment.seed):
             model = experiment.model.renamed(self._pins()).build()
         self.restore(model)
         return model.eval()
@@ -346,7 +346,7 @@ def fresh_model(experiment: Experiment) -> Embedder:
     Raises:
         UserError: A tower, or the run to start from, cannot be loaded.
     """
-    with own_chance(experiment.seed):
+    with isolated_rng(experiment.seed):
         model = experiment.model.build()
     if experiment.start is not None:
         Run(experiment.start).lend(model)

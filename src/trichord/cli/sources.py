@@ -49,7 +49,7 @@ def source_of(
     return MixedSource(FeatureSource(clips, model, folder, cached), media) if cached else media
 
 
-MOST_GONE = 0.5
+MISSING_LIMIT = 0.5
 """Share of clips without their files from which on a manifest does not stand where it was made for."""
 
 
@@ -67,7 +67,7 @@ def require_media(clips: "Sequence[Clip]") -> None:
     if not gone:
         return
     what = f"{len(gone)} of {len(clips)} clips have no media file, such as {gone[0]}"
-    if len(gone) < MOST_GONE * len(clips):
+    if len(gone) < MISSING_LIMIT * len(clips):
         aside.print(
             f"{what}: they count as clips without sound and sight.", markup=False, soft_wrap=True
         )

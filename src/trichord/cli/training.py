@@ -421,13 +421,13 @@ def outcome(epochs: "Sequence[dict[str, Any]]", *, keeps_last: bool, split: str)
         keeps_last: The last epoch is kept whatever it reaches.
         split: That the criterion was measured on.
     """
-    from trichord.training.criteria import all_alike, kept_epoch
+    from trichord.training.criteria import all_equal, kept_epoch
 
     criteria = [numbers["criterion"] for numbers in epochs]
     chosen = epochs[-1 if keeps_last else kept_epoch(criteria)]
     why = ""
     if chosen["criterion"] is not None and not keeps_last:
-        if all_alike(criteria):
+        if all_equal(criteria):
             why = " (the last: all epochs reached the same)"
         elif chosen["epoch"] == 0:
             why = " (before training: no later epoch was better)"

@@ -1,7 +1,7 @@
-"""What values the fields of a configuration may take, and which of them do not keep to it.
+"""Which values the fields of a configuration may hold, and a check that names the ones that are wrong.
 
-A field states its range where it stands (`limited`); a rule for several fields is a method `flaws` of
-their dataclass. Types and choices are read from the annotations.
+A field declares its range with `limited`; a rule about several fields is a method `flaws` of their
+dataclass. Types and choices come from the annotations.
 """
 
 import math
@@ -24,7 +24,7 @@ from trichord.types import UserError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Range:
-    """Numbers that a field may hold."""
+    """The numbers that a field may hold."""
 
     at_least: float | int | None = None
     above: float | int | None = None
@@ -32,7 +32,7 @@ class Range:
     below: float | int | None = None
 
     def holds(self, number: float | int) -> bool:
-        """Whether a number is finite and lies within."""
+        """Whether a number is finite and in the range."""
         return (
             math.isfinite(number)
             and (self.at_least is None or number >= self.at_least)
@@ -53,10 +53,10 @@ class Range:
 
 @runtime_checkable
 class Ruled(Protocol):
-    """A configuration with rules that concern several of its fields."""
+    """A configuration with rules about several of its fields."""
 
     def flaws(self) -> Iterator[tuple[str, str]]:
-        """The field that a rule is broken at, and what to say after its name."""
+        """For each broken rule, the field to name and the text that follows its name."""
         ...
 
 
@@ -67,30 +67,30 @@ def limited(
     above: float | int | None = None,
     at_most: float | int | None = None,
     below: float | int | None = None,
-    in_training: bool = False,
+    training_only: bool = False,
 ) -> Any:
-    """A field of a dataclass whose numbers lie in a range; None is none of them.
+    """A dataclass field whose number must be in a range; None passes if the type allows it.
 
     Args:
-        default: Of the field.
-        at_least: The lowest.
-        above: All are higher.
-        at_most: The highest.
-        below: All are lower.
-        in_training: What is built computes with it only while it trains.
+        default: The field's default.
+        at_least: The lowest number allowed.
+        above: A bound that the number must exceed.
+        at_most: The highest number allowed.
+        below: A bound that the number must stay under.
+        training_only: The field has no effect on what a trained model computes.
     """
     kept = Range(at_least=at_least, above=above, at_most=at_most, below=below)
-    return field(default=default, metadata={"range": kept, "in_training": in_training})
+    return field(default=default, metadata={"range": kept, "training_only": training_only})
 
 
 def settings_of(config: Any) -> str:
-    """A configuration as text: all that decides what is computed with it once training is over."""
-    lasting = [one.name for one in fields(config) if not one.metadata.get("in_training")]
+    """A configuration as text, without the fields that matter in training only: for fingerprints."""
+    lasting = [one.name for one in fields(config) if not one.metadata.get("training_only")]
     return f"{type(config).__name__} { {name: getattr(config, name) for name in lasting} }"
 
 
 def check(config: Any, option: str = "") -> None:
-    """Refuse a configuration with a value that nothing could be made or trained with.
+    """Refuse a configuration that holds an impossible value.
 
     Args:
         config: A dataclass.
@@ -104,16 +104,16 @@ def check(config: Any, option: str = "") -> None:
 
 
 def broken(*rules: tuple[bool, str, str]) -> Iterator[tuple[str, str]]:
-    """Of rules for several fields those that are: whether it is, the field, what to say after its name."""
+    """The broken ones of some rules: (is it broken, the field, the text that follows its name)."""
     yield from ((name, wrong) for is_broken, name, wrong in rules if is_broken)
 
 
 def flaws(config: Any, option: str = "") -> Iterator[str]:
-    """What is wrong with a configuration and with all that it is made of, a line each.
+    """Everything that is wrong with a configuration and its parts, one line each.
 
     Args:
         config: A dataclass.
-        option: Where it stands in the whole, as the command line names it.
+        option: The option that holds it, such as `--stages.0`; empty for a whole experiment.
     """
     hints = get_type_hints(type(config))
     found = [
@@ -124,7 +124,7 @@ def flaws(config: Any, option: str = "") -> Iterator[str]:
     for one in fields(config):
         for path, part in _parts(getattr(config, one.name), _below(option, one.name)):
             found += flaws(part, path)
-    # Rules for several fields take it for granted that each by itself is right.
+    # Rules about several fields rely on each of them being valid by itself.
     if not found and isinstance(config, Ruled):
         found = [f"{_below(option, name)} {wrong}" for name, wrong in config.flaws()]
     yield from found
@@ -137,7 +137,7 @@ def _below(option: str, name: str) -> str:
 
 
 def _parts(value: Any, option: str) -> Iterator[tuple[str, Any]]:
-    """The configurations that a field holds, with their options."""
+    """The configurations inside a field's value, with their options."""
     if is_dataclass(value):
         yield option, value
     elif isinstance(value, tuple):
@@ -146,10 +146,12 @@ def _parts(value: Any, option: str) -> Iterator[tuple[str, Any]]:
 
 
 def _flaw(value: Any, hint: Any, metadata: Mapping[str, Any]) -> str | None:
-    """What to say of a field's value after its name, if it is wrong."""
+    """The text that follows a field's name if its value is wrong."""
     if not _fits(value, hint):
         choices = ", ".join(str(choice) for choice in _choices(hint))
-        return f"{value!r}: " + (f"choose of {choices}." if choices else "it is of the wrong type.")
+        return f"{value!r}: " + (
+            f"choose one of {choices}." if choices else "it is of the wrong type."
+        )
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     kept: Range = metadata.get("range", Range())
@@ -159,7 +161,7 @@ def _flaw(value: Any, hint: Any, metadata: Mapping[str, Any]) -> str | None:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of a type, as far as such a type is known here."""
+    """Whether a value is of a type; types that configurations do not use pass."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Literal:
         return value in inner
@@ -173,7 +175,7 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _choices(hint: Any) -> Iterator[Any]:
-    """What a field takes by name."""
+    """The values that a type names."""
     if get_origin(hint) is Literal:
         yield from get_args(hint)
         return

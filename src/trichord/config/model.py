@@ -46,7 +46,7 @@ class Cross:
     """Start the clip form from the first layers of the text tower, as released."""
     layers: int = limited(4, at_least=1)
     heads: int = limited(8, at_least=1)
-    dropout: float = limited(0.1, at_least=0, below=1, in_training=True)
+    dropout: float = limited(0.1, at_least=0, below=1, training_only=True)
     text_slots: int = limited(32, at_least=1)
     """Tokens it has room for."""
     frame_slots: int = limited(12, at_least=0)

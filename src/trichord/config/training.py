@@ -221,7 +221,7 @@ class Stage:
                 f"{self.chunk}: the stage writes captions ('lm'), which contrasts nothing: leave the "
                 "option out and take a smaller --stages.N.batch-size.",
             ),
-            (bool(odd), "criterion", f"{odd}: choose of {', '.join(CRITERIA)}."),
+            (bool(odd), "criterion", f"{odd}: choose one of {', '.join(CRITERIA)}."),
             (
                 len(kinds) > 1,
                 "criterion",

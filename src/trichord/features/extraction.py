@@ -29,7 +29,7 @@ TEXT_PARTS = 16
 """Portions of texts between two commits."""
 MOST_READERS = 8
 """Threads that read texts at once: each holds a portion's activations, some hundred megabytes."""
-GONE = "gone"
+MISSING = "missing"
 """Stands for the signature of a file that is not there."""
 SPANS_AT_ONCE = 64
 """Clips of a file that are decoded in one pass: memory does not grow with a file's clips."""
@@ -243,14 +243,14 @@ def _up_to_date(table: FeatureTable, origins: dict[str, str]) -> set[str]:
 
 def _alike(known: str, now: str) -> bool:
     file, _, span = now.partition(":")
-    return known in (now, IMPORTED) or (file == GONE and known.partition(":")[2] == span)
+    return known in (now, IMPORTED) or (file == MISSING and known.partition(":")[2] == span)
 
 
 def _signature(path: str) -> str:
     try:
         return file_signature(path)
     except (FileNotFoundError, NotADirectoryError):
-        return GONE
+        return MISSING
     except OSError:
         return "unreadable"
 

@@ -42,7 +42,7 @@ class Criterion:
     candidates: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
-def noted(reached: Criterion | None) -> dict[str, Any]:
+def as_logged(reached: Criterion | None) -> dict[str, Any]:
     """A criterion as the log keeps it of each epoch."""
     return {
         "criterion": None if reached is None else reached.value,
@@ -56,7 +56,7 @@ def noted(reached: Criterion | None) -> dict[str, Any]:
 def measure_criterion(
     model: Embedder, validation: Source, names: Sequence[str]
 ) -> Criterion | None:
-    """The named criterion, of what the validation clips allow; None: they allow nothing of it.
+    """The criterion on the validation clips; None if they lack everything that it asks for.
 
     Args:
         model: As far as it is trained.
@@ -73,9 +73,9 @@ def measure_criterion(
 
 
 def criterion_of(found: Mapping[str, Ranked]) -> Criterion:
-    """The mean R@10 of some tasks; where one has few candidates, the MRR over all their queries.
+    """The mean R@10 of the tasks, or, if one of them has few candidates, the MRR over all queries.
 
-    Each task counts by its queries then: in a small split one of them may have three.
+    The MRR weights tasks by their queries: in a small split one task may have only three.
     """
     queries = {name: one.queries for name, one in found.items()}
     candidates = {name: one.candidates for name, one in found.items()}
@@ -103,18 +103,18 @@ def _of_words(model: Embedder, validation: Source, names: Sequence[str]) -> Crit
 
 
 def kept_epoch(criteria: Sequence[float | None]) -> int:
-    """Which of a stage's epochs is kept, by number: the first of the best.
+    """The number of the epoch that a stage keeps: the first of the best.
 
-    The last where there is no criterion, and where it is the same in all epochs and chooses nothing.
+    It is the last one if there is no criterion, or if all epochs are equal so that it chooses nothing.
     """
-    if all_alike(criteria) or criteria[-1] is None:
+    if all_equal(criteria) or criteria[-1] is None:
         return len(criteria) - 1
     known = [value for value in criteria if value is not None]
     return known.index(max(known))
 
 
-def all_alike(criteria: Sequence[float | None]) -> bool:
-    """Whether a stage's criterion says nothing: it is the same before training and in every epoch."""
+def all_equal(criteria: Sequence[float | None]) -> bool:
+    """Whether the criterion is the same before training and in every epoch of a stage."""
     return len(criteria) > 1 and len(set(criteria)) == 1
 
 

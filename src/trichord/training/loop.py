@@ -14,7 +14,7 @@ from trichord.distributed import agreed, largest, ranks, together
 from trichord.evaluation.scores import UnrankableError
 from trichord.features.source import Source
 from trichord.models.embedder import Embedder
-from trichord.training.criteria import Criterion, measure_criterion, noted
+from trichord.training.criteria import Criterion, as_logged, measure_criterion
 from trichord.training.learner import Learner
 from trichord.training.optimizers import build_optimizer, set_rate
 from trichord.training.requirements import require_all, require_masks, unmeasurable
@@ -32,7 +32,7 @@ from trichord.training.soundness import (
 from trichord.training.steps import Step, cached, plain
 from trichord.training.stopping import letting_go, stop, stoppable
 from trichord.types import UserError
-from trichord.types.chance import own_chance
+from trichord.types.rng import isolated_rng
 
 AfterEpoch = Callable[[dict[str, Any]], None]
 
@@ -84,7 +84,7 @@ def train(
         together(lambda: run.restore(model))
         return
     objective = experiment.objective.build(experiment.terms).to(model.device)
-    with own_chance(), stoppable() as request, letting_go():
+    with isolated_rng(), stoppable() as request, letting_go():
         carry_out(
             experiment,
             Session(run, model, objective, request=request),  # let go of with its frames
@@ -247,7 +247,7 @@ def note_epoch(
         "steps": now.step,
         "skipped": now.skipped,
         "empty": now.empty,
-        **noted(reached),
+        **as_logged(reached),
         "scales": session.objective.scales(),
     }
     session.after_epoch(numbers, None if reached is None else reached.value)

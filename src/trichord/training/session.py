@@ -12,7 +12,7 @@ from trichord.checkpoint import Progress, Run, Saved, load_owned, owned_state
 from trichord.distributed import agreed, largest, rank
 from trichord.models.embedder import Embedder
 from trichord.objectives import Contrastive
-from trichord.training.criteria import all_alike
+from trichord.training.criteria import all_equal
 from trichord.training.sharding import as_spread, whole
 from trichord.training.stopping import Request, stop
 from trichord.types import UserError
@@ -130,7 +130,7 @@ class Session:
 
         Where the criterion is the same in all epochs, none is the best, and the last weights are kept.
         """
-        if keep == "best" and not all_alike([one.get("criterion") for one in self.epochs]):
+        if keep == "best" and not all_equal([one.get("criterion") for one in self.epochs]):
             load_owned(self.model, self.objective, self.best)
         self.best = {}
         self.gather = nothing

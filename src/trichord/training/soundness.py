@@ -69,7 +69,7 @@ def refuse_unlearnt(stage: Stage, epochs: Sequence[Mapping[str, Any]]) -> None:
         UserError: Names the terms and what may help.
     """
     if all(one["loss"] is None for one in epochs):
-        empty, skipped = (sum(one[kind] for one in epochs) for kind in ("empty", "skipped"))
+        empty, skipped = (sum(one.get(kind, 0) for one in epochs) for kind in ("empty", "skipped"))
         raise _idle(
             stage,
             f"{empty} steps had nothing to learn from, {skipped} a loss that was not finite, and there "
