@@ -5,11 +5,10 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 import trichord
-from trichord.api.model import Model, one_thread_for_small_towers
+from trichord.api.model import Model
 from trichord.types import UserError
 
 
@@ -120,15 +119,3 @@ def test_a_run_or_an_experiment_is_loaded_and_nothing_else(tmp_path):
         trichord.load("untraind")
     with pytest.raises(UserError, match="no GPU"):
         trichord.load("world-untrained", device="cuda")
-
-
-@pytest.mark.parametrize(("limit", "threads"), [(10**6, 1), (10, 2)])
-def test_small_towers_are_read_on_one_thread(tiny_model, monkeypatch, limit, threads):
-    monkeypatch.setattr("trichord.api.model.SMALL_TOWER", limit)
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        one_thread_for_small_towers(tiny_model)
-        assert torch.get_num_threads() == threads
-    finally:
-        torch.set_num_threads(before)

@@ -1,6 +1,7 @@
 """What a run keeps, and gives back."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -42,14 +43,71 @@ def test_a_run_that_is_not_finished_says_how_to_go_on(experiment, tmp_path):
         run.load()
 
 
-def test_the_same_experiment_may_go_on_and_another_one_may_not(experiment, tmp_path):
+@pytest.mark.parametrize("name", ["checkpoint", "checkpoint-before", "weights"])
+def test_what_was_trained_may_go_on_and_something_else_may_not_take_its_place(
+    name, experiment, tmp_path
+):
     run = Run(tmp_path / "run")
     run.start(experiment, "abc")
+    (run.path / f"{name}.safetensors").write_bytes(b"of some hours")
     run.start(experiment, "abc")
     with pytest.raises(UserError, match="other settings or another manifest"):
         run.start(Experiment(system="y", model=experiment.model), "abc")
     with pytest.raises(UserError, match="other settings or another manifest"):
         run.start(experiment, "another manifest")
+    assert run.experiment() == experiment
+
+
+def test_a_directory_in_which_nothing_was_trained_is_begun_anew(experiment, tmp_path):
+    run, other = Run(tmp_path / "run"), replace(experiment, system="y")
+    run.start(experiment, "abc")
+    # A start that was killed, or was refused in its first seconds, may have left any of these.
+    for name in (".0123456789abcdef.part", "metrics.jsonl", "weighting.json"):
+        (run.path / name).write_text("{}")
+    (run.path / "checkpoint.damaged-1.safetensors").write_text("of no use")
+    run.start(other, "another manifest")
+    assert run.experiment() == other
+    assert run.environment()["manifest"] == "another manifest"
+    assert sorted(path.name for path in run.path.iterdir()) == [
+        "checkpoint.damaged-1.safetensors", "environment.json", "experiment.json",
+    ]  # fmt: skip
+    (run.path / "experiment.json").write_text("half of it")
+    (run.path / "environment.json").write_text("{")
+    run.start(experiment, "abc")
+    assert run.experiment() == experiment
+
+
+def test_a_directory_begun_by_an_earlier_version_with_impossible_values_is_begun_anew(
+    experiment, tmp_path
+):
+    run = Run(tmp_path / "run")
+    run.start(experiment, "abc")
+    path = run.path / "experiment.json"
+    path.write_text(path.read_text().replace('"max_frames": 64', '"max_frames": 0'))
+    with pytest.raises(UserError, match="max-frames 0"):
+        run.experiment()
+    run.start(experiment, "abc")
+    assert run.experiment() == experiment
+
+
+def test_what_else_lies_there_is_not_taken_for_a_run_without_training(experiment, tmp_path):
+    run = Run(tmp_path / "run")
+    run.start(experiment, "abc")
+    (run.path / "letter.txt").write_text("dear")
+    run.start(experiment, "abc")  # it is this one's all the same
+    with pytest.raises(UserError, match="not empty and no run"):
+        run.start(replace(experiment, system="y"), "abc")
+
+
+def test_the_same_run_has_the_same_bytes(experiment, tmp_path):
+    model, objective = experiment.model.build(), experiment.objective.build()
+    written = set()
+    for number in range(8):
+        run = Run(tmp_path / f"{number}")
+        run.start(experiment, "abc")
+        run.finish(model, objective, Progress())
+        written.add((run.path / "weights.safetensors").read_bytes())
+    assert len(written) == 1
 
 
 def test_a_directory_of_something_else_is_left_alone(experiment, tmp_path):

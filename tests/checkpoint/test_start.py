@@ -69,6 +69,19 @@ def test_sound_tokens_that_never_trained_are_drawn_again_from_the_seed(seed, pre
     assert not [name for name in load_file(run.path / "weights.safetensors") if ".trunk." in name]
 
 
+def test_models_are_drawn_and_loaded_without_a_trace_in_torchs_random_numbers(pretraining, finish):
+    run, _ = finish(pretraining, "first")
+    torch.manual_seed(8)
+    before = torch.get_rng_state()
+    fresh_model(pretraining)
+    run.load()
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(pretraining.seed)
+    expected = pretraining.model.build().state_dict()
+    found = fresh_model(pretraining).state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in found.items())
+
+
 def test_a_fresh_model_is_drawn_from_the_experiments_seed(pretraining):
     experiment = replace(pretraining, model=replace(pretraining.model, fusion=CROSS))
     one, again = fresh_model(experiment), fresh_model(experiment)
@@ -167,6 +180,7 @@ def test_another_start_is_another_experiment(pretraining, finish, tmp_path):
     first, _ = finish(pretraining, "first")
     run = Run(tmp_path / "second")
     run.start(replace(pretraining, start=first.path), "abc")
+    (run.path / "checkpoint.safetensors").write_bytes(b"of some hours")
     run.start(replace(pretraining, start=first.path), "abc")
     with pytest.raises(UserError, match="other settings"):
         run.start(pretraining, "abc")

@@ -81,6 +81,15 @@ def test_a_row_is_trained_measured_and_written_on_the_captions_asked_for(
     assert (run.path / "weights.safetensors").read_bytes() == weights
 
 
+def test_an_impossible_extent_is_refused_before_features_are_read(world, command, capsys):
+    before = sorted(world.iterdir())
+    for options, said in (("--epochs 0", "--stages.0.epochs 0: give"), ("--device gpu", "choose")):
+        line = f"ablate modality {world}/clips.jsonl {world}/idle --world --seeds 0 {options}"
+        assert command(line) == 2
+        assert said in capsys.readouterr().err
+    assert sorted(world.iterdir()) == before
+
+
 @pytest.mark.slow
 def test_sight_sound_and_both_are_set_side_by_side(modality):
     held = read(modality / "modality.json")

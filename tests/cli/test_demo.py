@@ -36,3 +36,11 @@ def test_the_demo_asks_with_clips_that_can_be_seen_and_heard():
     held = {scene.id: scene for scene in scenes("val", 100, 0)}
     assert len(set(names)) == 3
     assert not any(held[name].dark or held[name].silent for name in names)
+
+
+def test_an_impossible_demo_is_refused_before_anything_is_rendered(command, tmp_path, capsys):
+    assert command(f"demo {tmp_path}/demo --epochs 0") == 2
+    assert capsys.readouterr().err == (
+        "trichord demo: --epochs 0: give a whole number of 1 or more.\n"
+    )
+    assert not (tmp_path / "demo").exists()

@@ -1,10 +1,12 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ import torch
 from trichord.api.model import device_of, embedder_of
 from trichord.checkpoint import Run, fresh_model
 from trichord.cli.sources import source_of
-from trichord.cli.training import Training, lost, train_chosen
+from trichord.cli.training import Training, lost, outcome, train_chosen
 from trichord.config import Draw, Experiment, Stage
 from trichord.corpora.manifest import write_manifest
 from trichord.encoders import held
@@ -165,6 +167,196 @@ def test_what_was_skipped_is_told_in_words():
         ", 4 steps skipped without anything to learn from"
     )
     assert lost(epochs[2:]) == ""
+    counted = [{"skipped": 0, "empty": 0, "steps": 0}, {"skipped": 0, "empty": 1, "steps": 3}]
+    assert lost(counted * 2) == ", 2 of 6 steps skipped without anything to learn from"
+
+
+def epochs_of(*criteria, **besides):
+    """Numbers of a stage's epochs as the log keeps them."""
+    told = {"measure": "R@10", "validation": {"a<-a": 0.0, "b<-b": 0.0}} | besides
+    return [{"epoch": i, "criterion": value} | told for i, value in enumerate(criteria)]
+
+
+MRR = {"measure": "MRR", "candidates": {"a<-a": 10, "b<-b": 14}}
+WORDS = {"measure": "likelihood of a word", "validation": {"words<-audio": 0.0}}
+
+
+@pytest.mark.parametrize(
+    ("epochs", "said"),
+    [
+        (epochs_of(0.1, 0.25, 0.2), "epoch 1, validation R@10 0.250 (mean of 2 tasks)"),
+        (
+            epochs_of(0.3, 0.25, 0.3),
+            "epoch 0 (before training: no later epoch was better), validation R@10 0.300 "
+            "(mean of 2 tasks)",
+        ),
+        (
+            epochs_of(1.0, 1.0, 1.0),
+            "epoch 2 (the last: all epochs reached the same), validation R@10 1.000 (mean of 2 tasks)",
+        ),
+        (
+            epochs_of(0.1, 0.25, **MRR),
+            "epoch 1, validation MRR 0.250 (2 tasks by their queries, 10–14 candidates)",
+        ),
+        (
+            epochs_of(0.1, 0.25, **MRR | {"candidates": {"a<-a": 10, "b<-b": 10}}),
+            "epoch 1, validation MRR 0.250 (2 tasks by their queries, 10 candidates)",
+        ),
+        (
+            epochs_of(0.1, 0.25, **WORDS),
+            "epoch 1, validation likelihood of a word 0.250 (mean of 1 kinds of captions)",
+        ),
+        (epochs_of(None, None, measure=None, validation={}), "epoch 1, no validation clips"),
+    ],
+)
+def test_the_epoch_that_was_kept_is_told_with_what_it_reached(epochs, said):
+    assert outcome(epochs, keeps_last=False, split="validation") == said
+    old = [{k: v for k, v in one.items() if k != "measure"} for one in epochs]
+    if "MRR" not in said:  # what earlier versions did not know
+        assert outcome(old, keeps_last=False, split="validation") == said
+
+
+def test_an_epoch_that_is_kept_for_being_the_last_is_told_without_more():
+    said = outcome(epochs_of(0.3, 0.2), keeps_last=True, split="test")
+    assert said == "epoch 1, test R@10 0.200 (mean of 2 tasks)"
+
+
+FIRST = "train world-slava-a-and-v {world}/clips.jsonl {run}"
+
+
+def test_ten_validation_clips_choose_an_epoch_that_was_learnt(
+    small_world, command, tmp_path, capsys
+):
+    clips = (small_world / "clips.jsonl").read_text().splitlines(keepends=True)
+    held = [line for line in clips if '"val"' in line]
+    (small_world / "ten.jsonl").write_text("".join(set(clips) - set(held[10:])))
+    features = f"--features {small_world}/clips.features --stages.0.epochs 15"
+    run = tmp_path / "run"
+    assert command(f"train world-slava-a-and-v {small_world}/ten.jsonl {run} {features}") == 0
+    said = capsys.readouterr().out.replace("\n", " ")
+    assert "all: epoch 0" not in said
+    assert "validation MRR 0." in said
+    assert "(7 tasks by their queries, 10 candidates)" in said or "–10 candidates)" in said
+    numbers = Run(run).metrics()
+    assert numbers[0]["measure"] == "MRR"
+    assert max(one["criterion"] for one in numbers) > numbers[0]["criterion"]
+
+
+def test_choosing_on_the_test_split_is_said(small_world, command, tmp_path, capsys):
+    line = FIRST.format(world=small_world, run=tmp_path / "run")
+    assert command(f"{line} --stages.0.epochs 1 --select-on-test") == 0
+    said = capsys.readouterr().out.replace("\n", " ")
+    assert ", test MRR 0." in said
+    assert "validation" not in said
+
+
+def test_a_temperature_that_starts_at_its_bound_learns(small_world, command, tmp_path):
+    run = tmp_path / "run"
+    line = f"train world-audio-visual {small_world}/clips.jsonl {run} --stages.0.epochs 6"
+    assert command(f"{line} --objective.temperature 0.01 --objective.learned") == 0
+    scales = [one["scales"]["av"] for one in Run(run).metrics()]
+    assert scales[0] == pytest.approx(100.0, rel=1e-6)
+    assert scales[-1] < 99.99
+
+
+def test_a_training_that_diverges_is_one_line_and_no_run(small_world, command, tmp_path, capsys):
+    run = tmp_path / "run"
+    line = FIRST.format(world=small_world, run=run)
+    assert command(f"{line} --stages.0.optimizer.lr 1e6") == 2
+    (said,) = capsys.readouterr().err.strip().splitlines()[-1:]
+    assert said.startswith("trichord train: Stage 'all', epoch ")
+    assert "training has diverged" in said
+    assert not Run(run).complete
+    assert command(f"{line} --stages.0.epochs 1") == 0
+
+
+def test_a_refused_start_leaves_nothing_in_the_way_of_its_own_remedy(
+    small_world, command, tmp_path, capsys
+):
+    run = tmp_path / "run"
+    line = f"train world-clip4vla-pretrain {small_world}/clips.jsonl {run} --from media"
+    few = "--stages.0.epochs 1 --stages.0.batch-size 8"
+    assert command(f"{line} {few}") == 2
+    complaint = capsys.readouterr().err
+    assert "wants 4 nonverbal clips in every batch, but there are 0" in complaint
+    assert not run.exists()
+    assert command(f"{line} {few} --stages.0.nonverbal-share None") == 0
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.05, 0.5])
+def test_a_start_that_was_killed_leaves_nothing_in_the_way_of_another(
+    seconds, small_world, command, tmp_path
+):
+    run = tmp_path / "run"
+    line = FIRST.format(world=small_world, run=run)
+    long = "--stages.0.epochs 900 --stages.0.patience 900"
+    with subprocess.Popen(
+        [sys.executable, "-m", "trichord", *f"{line} {long}".split()],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    ) as child:
+        while not run.exists() and child.poll() is None:
+            time.sleep(0.001)
+        time.sleep(seconds)
+        child.kill()
+    assert not Run(run).complete
+    assert command(f"{line} --stages.0.epochs 1 --seed 3") == 0
+    assert Run(run).experiment().seed == 3
+
+
+@pytest.fixture
+def moved(small_world, tmp_path):
+    """The manifest in another folder, without the media; gives it, and puts some of them there."""
+    (tmp_path / "clips.jsonl").write_text((small_world / "clips.jsonl").read_text())
+
+    def bring(*splits):
+        for split in splits:
+            name = f"{split}_videos"
+            shutil.copytree(small_world / "world" / name, tmp_path / "world" / name)
+        return tmp_path / "clips.jsonl"
+
+    return bring
+
+
+def test_a_manifest_whose_media_are_gone_is_refused_where_they_are_needed(
+    moved, whole, command, tmp_path, capsys
+):
+    manifest, (trained, _) = moved(), whole
+    for line, first in (
+        (f"train world-slava-a-and-v {manifest} {tmp_path}/run --from media", "40 of 40 {}/train"),
+        (f"extract {manifest} world-untrained", "68 of 68 {}/"),
+        (f"evaluate {trained.path} {manifest} --from media", "16 of 16 {}/test"),
+    ):
+        assert command(line) == 2
+        (said,) = capsys.readouterr().err.strip().splitlines()
+        there = f"clips have no media file, such as {tmp_path}/world"
+        assert first.format(there) in said
+        assert "correct the paths in the manifest" in said
+    assert {path.name for path in tmp_path.iterdir()} == {"clips.jsonl"}
+
+
+def test_features_that_were_read_while_the_media_were_there_go_on_to_serve(
+    moved, small_world, command, tmp_path
+):
+    manifest = moved()
+    shutil.copytree(small_world / "clips.features", tmp_path / "clips.features")
+    line = f"train world-slava-a-and-v {manifest} {tmp_path}"
+    assert command(f"{line}/before --stages.0.epochs 1") == 0
+    assert command(f"extract {manifest} world-untrained") == 0  # must not empty them
+    assert command(f"{line}/after --stages.0.epochs 1") == 0
+    one, other = (Run(tmp_path / name).metrics() for name in ("before", "after"))
+    assert one == other
+
+
+def test_a_few_media_that_are_gone_are_counted_and_named(moved, command, tmp_path, capsys):
+    manifest = moved("train", "val")
+    assert command(f"extract {manifest} world-untrained") == 0
+    said = capsys.readouterr()
+    expected = f"16 of 68 clips have no media file, such as {tmp_path}/world/test_videos/test_"
+    assert expected in said.err.replace("\n", "")
+    assert "they count as clips without sound and sight" in said.err.replace("\n", "")
+    assert "16 corrupt" in said.out.replace("\n", " ")
 
 
 CLIPS = [
@@ -243,10 +435,13 @@ def test_each_seed_learns_from_what_its_own_tower_hears(train_seeds):
 def test_towers_that_train_are_fed_from_media(
     kind, towers, made, read, listening, made_up, tmp_path
 ):
+    clips = [replace(clip, path=str(tmp_path / f"{clip.id}.mp4")) for clip in CLIPS]
+    for clip in clips:
+        Path(clip.path).touch()
     model, folder = fresh_model(listening), FeatureFolder(tmp_path)
-    list(extract_texts(model, [clip.captions[0].text for clip in CLIPS], folder))
-    list(extract_media(model, CLIPS, folder, made_up, ("audio",)))
-    found = source_of(model, CLIPS, kind, folder, made_up, towers, ("text", "audio"))
+    list(extract_texts(model, [clip.captions[0].text for clip in clips], folder))
+    list(extract_media(model, clips, folder, made_up, ("audio",)))
+    found = source_of(model, clips, kind, folder, made_up, towers, ("text", "audio"))
     assert isinstance(found, made)
     assert set(found.read) == read
 
@@ -259,9 +454,33 @@ def test_a_model_is_a_run_or_an_experiment_and_a_slip_is_mended():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_missing_gpu_is_named():
-    assert device_of("auto") == "cpu"
-    with pytest.raises(UserError, match="no GPU"):
-        device_of("cuda")
+    assert device_of("auto") == device_of("AUTO") == "cpu"
+    for name in ("cuda", "CUDA:0"):
+        with pytest.raises(UserError, match=f"--device {name}: there is no GPU"):
+            device_of(name)
+
+
+def test_a_device_is_named_in_whatever_case(monkeypatch):
+    assert device_of("CPU") == device_of("cpu") == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert [device_of(name) for name in ("auto", "Cuda", "cuda:1")] == ["cuda", "cuda", "cuda:1"]
+    with pytest.raises(UserError, match=r"--device cuda:2: the last of 2 GPUs is cuda:1\."):
+        device_of("cuda:2")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert device_of("MPS") == "mps"
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(UserError, match=r"--device mps: this torch can use no Apple GPU"):
+        device_of("mps")
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cpu:0", "", "cuda:-1"])
+def test_what_is_no_device_is_one_line(name):
+    with pytest.raises(
+        UserError, match=f"^--device {name}: choose auto, cpu, cuda, cuda:N"
+    ) as told:
+        device_of(name)
+    assert "\n" not in str(told.value)
 
 
 @pytest.mark.gpu

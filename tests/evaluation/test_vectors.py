@@ -87,7 +87,7 @@ def scores_of(found):
     return scores.block(slice(0, len(owner)), slice(0, len(clips)))
 
 
-def as_in_training(model, source):
+def as_training_only(model, source):
     """What the model itself gives for all captions about both and all clips, in one batch."""
     numbers = source.captions.numbers["audio_visual"]
     batch = source.batch(np.arange(len(source.clips)), None)
@@ -113,7 +113,9 @@ def test_clips_are_scored_as_the_model_scores_them(level, options, fused_model, 
     found = embed_source(model, source)
     there = found.present("clip")
     assert there.tolist() == [True, True, True, False, True, True]
-    np.testing.assert_allclose(scores_of(found), as_in_training(model, source)[:, there], atol=2e-5)
+    np.testing.assert_allclose(
+        scores_of(found), as_training_only(model, source)[:, there], atol=2e-5
+    )
 
 
 def test_global_to_local_vectors_are_those_that_an_index_holds(fused_model, feature_source):

@@ -1,12 +1,15 @@
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pytest
 import torch
 
 from trichord.config import Clap, ClapText, ClipText, ClipVision, Cross, GlobalToGlobal, TriModal
+from trichord.config.limits import settings_of
 from trichord.media import Decoded
+from trichord.models import fusion
 from trichord.types import UserError
+from trichord.types.rng import isolated_rng
 from trichord.types.tensors import Batch, Padded
 
 RATE = 16_000
@@ -219,6 +222,53 @@ def test_the_fingerprint_follows_pooling_and_the_fusions_settings(tiny_clip4vla)
         torch.manual_seed(0)
         prints.append(variant.build().fingerprint)
     assert len(set(prints)) == len(prints)
+
+
+OTHER = {
+    "level": "tight", "form": "bert", "layers": 2, "heads": 4, "text_slots": 30,
+    "frame_slots": 9, "segment_slots": 10, "absent": "zeros",
+}  # fmt: skip
+
+
+def drawn(config):
+    """A model with the same random weights each time."""
+    with isolated_rng(0):
+        return config.build()
+
+
+def test_the_fingerprint_tells_every_setting_of_a_fusion_but_those_of_training(tiny_clip4vla):
+    cross = Cross(from_text=False, heads=2, layers=1)
+    assert {*OTHER, "kind", "from_text", "dropout"} == {field.name for field in fields(Cross)}
+
+    def fingerprint(**changes):
+        return drawn(replace(tiny_clip4vla, fusion=replace(cross, **changes))).fingerprint
+
+    prints = [fingerprint(), *(fingerprint(**{name: value}) for name, value in OTHER.items())]
+    assert len(set(prints)) == len(prints)
+    assert fingerprint(dropout=0.5) == prints[0]
+    # The tiny text tower is of another width than the space, so that no fusion can start from it.
+    assert settings_of(replace(cross, from_text=True)) != settings_of(cross)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sharpened(GlobalToGlobal):
+    """A fusion from outside, with a setting of its own and no weight."""
+
+    sharpness: float = 1.0
+
+    def build(self, model):
+        mean = fusion.GlobalToGlobal(absent=self.absent)
+        mean.sharpness = self.sharpness
+        return mean
+
+
+def test_the_fingerprint_tells_the_settings_of_a_fusion_that_nobody_here_knows(tiny_clip4vla):
+    prints = [
+        drawn(replace(tiny_clip4vla, fusion=Sharpened(sharpness=value))).fingerprint
+        for value in (1.0, 10.0, 100.0, 10.0)
+    ]
+    assert prints[1] == prints[3]
+    assert len(set(prints)) == 3
 
 
 def test_towers_of_different_projection_sizes_are_refused(tiny_towers, tmp_path):

@@ -383,18 +383,3 @@ def test_what_cannot_be_asked_is_refused(kind):
         fusion(text, vision, audio, sight=0.0, sound=0.0)
     with pytest.raises(ValueError, match="-1 and 1"):
         fusion(text, vision, audio, sight=-1.0)
-
-
-def test_what_fingerprints_are_made_of_keeps_its_spelling():
-    """Collections are refused by a model whose fingerprint is another one than when they were made."""
-    assert GlobalToGlobal(absent="zeros").settings == "GlobalToGlobal {'absent': 'zeros'}"
-    whole = f"positions={cross().positions.num_embeddings}"
-    rooms = {
-        kind: f"'room': '_Room(text={text}, frames={FRAME_SLOTS}, {whole})'"
-        for kind, text in zip(WITH_CROSS, (0, 1, TEXT_SLOTS), strict=True)
-    }
-    assert [build(kind).settings for kind in WITH_CROSS] == [
-        f"GlobalToLocal {{'absent': 'masked', {rooms['global_to_local']}}}",
-        f"TightSequence {{{rooms['tight_sequence']}}}",
-        f"LocalToLocal {{{rooms['local_to_local']}}}",
-    ]

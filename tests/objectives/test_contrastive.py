@@ -101,8 +101,57 @@ def test_three_pairs_of_identical_modalities_have_equal_terms_with_a_temperature
     assert all(scale.grad is not None for scale in objective.parameters())
 
 
-def test_the_inverse_temperature_stays_below_its_bound():
-    assert contrastive(temperature=1e-4).scales() == {"av": 100.0, "at": 100.0, "vt": 100.0}
+def test_a_start_beyond_the_bound_is_at_the_bound():
+    beyond = contrastive(temperature=1e-4)
+    assert beyond.scales() == pytest.approx({"av": 100.0, "at": 100.0, "vt": 100.0}, rel=1e-6)
+    fixed = contrastive(temperature=0.01, learned=False)
+    assert fixed.scales() == {"av": 100.0, "at": 100.0, "vt": 100.0}  # to the last bit
+
+
+def pulled_down(objective):
+    """Loss and gradient of the log scale where pairs are unlike: a lower scale costs less."""
+    generator = torch.Generator().manual_seed(0)
+    audio, vision = torch.randn(2, 6, 8, generator=generator)
+    rows = {"av": torch.ones(6, dtype=torch.bool)}
+    loss = objective(Embeddings(None, features(audio), features(vision)), rows)["av"]
+    (gradient,) = torch.autograd.grad(loss, objective.log_scale["av"])
+    return loss, gradient
+
+
+@pytest.mark.parametrize("scale", [50.0, 100.0, 200.0])
+def test_a_scale_has_its_gradient_below_at_and_beyond_the_bound(scale):
+    objective, free = contrastive(terms=("av",)), contrastive(terms=("av",))
+    free.max_scale = 1e9
+    with torch.no_grad():
+        for one in (objective, free):
+            one.log_scale["av"].fill_(math.log(scale))
+    loss, gradient = pulled_down(objective)
+    assert gradient > 1
+    assert (loss, gradient) == pulled_down(free)
+
+
+@pytest.mark.parametrize(("scale", "kept"), [(50.0, 50.0), (100.0, 100.0), (200.0, 100.0)])
+def test_a_scale_beyond_the_bound_is_moved_back_to_it_after_a_step(scale, kept):
+    objective = contrastive(terms=("av",))
+    with torch.no_grad():
+        objective.log_scale["av"].fill_(math.log(scale))
+    objective.clamp_scales()
+    assert objective.scales()["av"] == pytest.approx(kept, rel=1e-6)
+
+
+def test_a_scale_that_was_pushed_against_the_bound_comes_back_from_it():
+    objective = contrastive(terms=("av",), temperature=0.011)
+    optimizer = torch.optim.AdamW(objective.parameters(), lr=0.1, weight_decay=0.0)
+    seen = []
+    for step in range(25):
+        push = torch.tensor(-1.0)
+        objective.log_scale["av"].grad = push if step < 5 else pulled_down(objective)[1]
+        optimizer.step()
+        objective.clamp_scales()
+        seen.append(objective.scales()["av"])
+    assert seen[4] == pytest.approx(100.0, rel=1e-6)
+    assert max(seen) <= 100.0 * (1 + 1e-6)
+    assert seen[-1] < 80
 
 
 def test_a_shared_or_fixed_temperature_is_one_or_does_not_train():
@@ -230,5 +279,5 @@ def test_the_configuration_reaches_the_objective():
 
 
 def test_a_tile_holds_at_least_a_row():
-    with pytest.raises(UserError, match="tile 0: at least 1"):
+    with pytest.raises(UserError, match=r"--objective\.tile 0: give a whole number of 1 or more"):
         InfoNCE(tile=0).build()

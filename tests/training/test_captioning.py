@@ -10,7 +10,7 @@ from trichord.checkpoint import Run, fresh_model
 from trichord.config import AdamW, CaptionGenerator, Draw, Experiment, Stage
 from trichord.features.extraction import extract_texts
 from trichord.features.source import FeatureSource, MediaSource, MixedSource
-from trichord.training.criteria import criteria, word_likelihood
+from trichord.training.criteria import measure_criterion, word_likelihood
 from trichord.training.loop import train
 from trichord.training.session import Session
 from trichord.types import UserError
@@ -132,10 +132,13 @@ def test_the_likelihood_of_a_word_is_one_over_the_perplexity(writing, write):
 def test_criteria_name_what_they_are_of_and_leave_out_what_is_not_there(writing, write):
     _, _, sources = write(shortened(writing, epochs=1))
     model = fresh_model(writing)
-    found = criteria(model, sources[1], ("words<-audio_visual", "words<-visual", "visual<-visual"))
-    assert set(found) == {"words<-audio_visual", "words<-visual", "visual<-visual"}
+    found = measure_criterion(model, sources[1], ("words<-audio_visual", "words<-visual"))
+    assert set(found.parts) == {"words<-audio_visual", "words<-visual"}
+    assert found.value == sum(found.parts.values()) / 2
+    assert found.measure == "likelihood of a word"
+    assert found.candidates == {}
     silent = replace(writing.model, captioner=None).build()
-    assert criteria(silent, sources[1], ("words<-visual",)) == {}
+    assert measure_criterion(silent, sources[1], ("words<-visual",)) is None
 
 
 def test_a_captioner_without_words_or_room_for_them_is_refused(writing):

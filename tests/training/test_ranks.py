@@ -46,7 +46,8 @@ def experiments(tiny_trimodal, tiny_clip4vla):
         towers=("audio", "vision"), draws=(Draw(captions=("visual",), terms=("vt", "av")),)
     )
     both = {"stages": (stage(), stage(name="t", trains=("audio",), draws=(AUDIO,), epochs=1))}
-    heads = {"model": tiny_trimodal, "hand_over": "best", "objective": InfoNCE(), **both}
+    heads = {"model": tiny_trimodal, "hand_over": "best", **both}
+    heads["objective"] = InfoNCE(temperature=0.01)  # begins at the bound and leaves it
     media = {"model": tiny_clip4vla, "hand_over": "last"}
     moving = replace(seeing, optimizer=BertAdam(lr=1e-3))
     return {
@@ -125,6 +126,14 @@ def agree(folder, name, count, expected):
 def test_two_processes_train_what_one_trains(name, folder, alone, two):
     assert len(alone[name]) == {"heads": 9, "fused": 4}.get(name, 6)
     agree(folder, name, 2, alone[name])
+
+
+def test_temperatures_that_start_at_their_bound_learn_alike_in_all_processes(folder, alone, two):
+    one, several = (Run(folder / f"heads-{count}").metrics() for count in (1, 2))
+    for before, after in zip(one, several, strict=True):
+        assert after["scales"] == pytest.approx(before["scales"], rel=1e-5)
+    assert one[0]["scales"]["av"] == pytest.approx(100.0, rel=1e-6)
+    assert one[2]["scales"]["av"] < 99.9  # two epochs of three steps
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@ import pytest
 from trichord.config import Draw, Experiment, Stage
 from trichord.features.source import Captions
 from trichord.training import requirements
-from trichord.training.requirements import require_all
+from trichord.training.requirements import require_all, require_masks
 from trichord.types import Caption, Clip, UserError
 
 CLIPS = [Clip(id=f"{i}", path="/", captions=(Caption(text="x", about="audio"),)) for i in range(6)]
@@ -26,12 +26,13 @@ def require(tiny_trimodal, monkeypatch):
     """Ask whether a stage may be trained by four processes."""
     monkeypatch.setattr(requirements, "ranks", lambda: 4)
 
-    def ask(*terms, sharded=False, **changes):
+    def ask(*terms, sharded=False, validation=None, **changes):
         draws = (Draw(captions=("audio",), terms=terms),)
         settings = {"name": "s", "trains": ("text", "audio"), "criterion": (), "draws": draws}
         stage = Stage(**settings | {"batch_size": 4} | changes)
         experiment = Experiment(system="x", model=tiny_trimodal, stages=(stage,))
-        require_all(experiment, [Heard()], sharded=sharded)
+        sources = [Heard(), *([] if validation is None else [validation])]
+        require_all(experiment, sources, sharded=sharded)
 
     return ask
 
@@ -41,17 +42,6 @@ def test_what_can_be_trained_is(require):
     require("at", chunk=1, towers=("audio", "text"), sharded=True)
     require("lm", towers=("text",))
     require("lm", towers=("audio",), sharded=True)
-
-
-@pytest.mark.parametrize("chunk", [0, -3])
-def test_chunks_have_clips(chunk, require):
-    with pytest.raises(UserError, match=f"--stages.N.chunk {chunk}: give a number"):
-        require("at", chunk=chunk)
-
-
-def test_words_are_not_learnt_in_chunks(require):
-    with pytest.raises(UserError, match=r"Stage 's' writes captions .* contrasts nothing"):
-        require("at", "lm", chunk=4)
 
 
 def test_each_process_has_a_clip_of_every_mini_batch(require):
@@ -64,6 +54,47 @@ def test_a_table_of_words_that_is_read_elsewhere_is_not_spread(require):
         require("lm", towers=("text",), sharded=True)
 
 
-def test_a_trunk_behind_a_head_that_rests_is_refused(require):
-    with pytest.raises(UserError, match="trains the trunk of vision but not its head"):
-        require("at", towers=("vision",))
+def test_a_single_clip_has_nothing_to_be_told_from(require, monkeypatch):
+    monkeypatch.setattr(requirements, "ranks", lambda: 1)
+    monkeypatch.setattr(Heard, "clips", CLIPS[:1])
+    require("lm")
+    with pytest.raises(UserError, match="contrasts clips with one another, and there is 1 to"):
+        require("at")
+
+
+def test_terms_of_texts_draw_captions(require):
+    bare = (Draw(terms=("av",)), Draw(terms=("av", "vt")))
+    with pytest.raises(UserError, match=r"asks for 'vt', .* --stages\.N\.draws\.1\.captions"):
+        require(draws=bare)
+    require(draws=bare[:1])
+    with pytest.raises(UserError, match="asks for 'lm', a term of texts"):
+        require(draws=(Draw(terms=("lm",)),))
+
+
+def test_a_share_of_nonverbal_clips_that_there_are_not_is_refused(require):
+    with pytest.raises(UserError, match="wants 2 nonverbal clips in every batch, but there are 0"):
+        require("at", nonverbal_share=0.5)
+    require("at", nonverbal_share=0.0)
+
+
+def test_validation_clips_have_captions_that_the_criterion_asks_by(require):
+    require("at", criterion=("visual<-visual", "audio<-audio"), validation=Heard())
+    require("at", criterion=("visual<-sound",), validation=Heard())
+    with pytest.raises(UserError, match=r"validation clips allow nothing .* \(visual<-visual\)"):
+        require("at", criterion=("visual<-visual",), validation=Heard())
+
+
+def test_masked_sound_is_read_from_media_by_an_encoder_that_masks(tiny_trimodal, tiny_clip4vla):
+    def ask(config, *terms, read=()):
+        source = Heard()
+        source.read = read
+        stage = Stage(name="s", trains=("audio",), criterion=(), draws=(Draw(terms=terms),))
+        experiment = Experiment(system="x", model=config, stages=(stage,))
+        require_masks(experiment, config.build(), source)
+
+    ask(tiny_clip4vla, "aa")
+    ask(tiny_trimodal, "av", read=("audio",))
+    with pytest.raises(UserError, match="read sound from media, not from cached features"):
+        ask(tiny_clip4vla, "aa", read=("audio",))
+    with pytest.raises(UserError, match="'aa' and 'mt' need CLIP4VLA's audio encoder"):
+        ask(tiny_trimodal, "mt")

@@ -4,6 +4,7 @@ import torch
 from trichord.checkpoint import Run
 from trichord.config import Experiment, InfoNCE
 from trichord.training.session import Session, optimizer_tensors, restore_optimizer
+from trichord.types import UserError
 
 
 @pytest.fixture
@@ -69,6 +70,37 @@ def test_skipped_steps_are_counted_by_epoch_and_in_a_row_over_epochs(session, mo
     session.take()
     session.after_step(optimizer, 0.5)
     assert counts() == (2, 1, 0, 0)
+
+
+def test_a_session_does_not_write_into_a_directory_that_another_training_has_begun_anew(session):
+    other = Experiment(system="y", model=session.run.experiment().model)
+    session.run.start(other, "m")  # it could: nothing had been saved yet
+    with pytest.raises(UserError, match="another training has begun there"):
+        session.save(None)
+    assert session.run.saved() is None
+
+
+def test_where_all_epochs_reach_the_same_the_last_goes_on(session):
+    for epoch in range(3):
+        session.after_epoch({"epoch": epoch, "criterion": 1.0}, 1.0)
+        session.model.text.head.weight.data += 1
+    last = session.model.text.head.weight.detach().clone()
+    session.after_stage("best")
+    assert torch.equal(session.model.text.head.weight, last)
+    for epoch, criterion in enumerate((0.5, 0.5, 0.4)):
+        session.after_epoch({"epoch": epoch, "criterion": criterion}, criterion)
+        session.model.text.head.weight.data += 1
+    session.after_stage("best")
+    assert torch.equal(session.model.text.head.weight, last)
+
+
+def test_a_scale_beyond_its_bound_is_taken_up_at_the_bound(session, tiny_trimodal):
+    with torch.no_grad():  # as an earlier version might have left it
+        session.objective.log_scale["at"].fill_(6.0)
+    session.save(None)
+    again = Session(session.run, tiny_trimodal.build(), InfoNCE().build())
+    again.resume()
+    assert again.objective.scales()["at"] == pytest.approx(100.0, rel=1e-6)
 
 
 def test_a_saved_session_is_taken_up_again(session, tiny_trimodal):

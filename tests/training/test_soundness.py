@@ -3,7 +3,16 @@ import torch
 
 from trichord.checkpoint import Progress
 from trichord.config import Stage
-from trichord.training.soundness import MOST_IN_A_ROW, Buffers, is_finite, refuse_unsound
+from trichord.training.soundness import (
+    MOST_EMPTY,
+    MOST_IN_A_ROW,
+    Buffers,
+    is_finite,
+    refuse_idle,
+    refuse_unfinite,
+    refuse_unlearnt,
+    refuse_unsound,
+)
 from trichord.types import UserError
 
 STAGE = Stage(name="s", trains=(), draws=(), criterion=())
@@ -35,6 +44,37 @@ def test_too_many_in_a_row_end_training_with_the_step_and_a_remedy():
     with pytest.raises(UserError, match=expected) as told:
         refuse_unsound(STAGE, Progress(epoch=3, step=4, skipped_in_a_row=MOST_IN_A_ROW))
     assert "\n" not in str(told.value)
+
+
+def test_a_stage_whose_first_steps_are_all_empty_is_ended():
+    last = Progress(epoch=1, step=MOST_EMPTY - 1, empty=MOST_EMPTY)
+    for going_on in (
+        Progress(epoch=1, step=MOST_EMPTY - 2, empty=MOST_EMPTY - 1),
+        Progress(epoch=1, step=MOST_EMPTY, empty=MOST_EMPTY),  # one of them had something
+        Progress(epoch=2, step=MOST_EMPTY - 1, empty=MOST_EMPTY),
+    ):
+        refuse_idle(STAGE, going_on)
+    expected = r"Stage 's' learnt nothing: none of the first 100 steps had anything to learn from"
+    with pytest.raises(UserError, match=expected) as told:
+        refuse_idle(STAGE, last)
+    assert "\n" not in str(told.value)
+
+
+def test_a_stage_without_a_single_step_is_no_training():
+    epochs = [{"loss": None, "empty": 0, "skipped": 0}, {"loss": None, "empty": 3, "skipped": 1}]
+    refuse_unlearnt(STAGE, [*epochs, {"loss": 1.0, "empty": 2, "skipped": 0}])
+    expected = "3 steps had nothing to learn from, 1 a loss that was not finite, and there were no"
+    with pytest.raises(UserError, match=expected):
+        refuse_unlearnt(STAGE, epochs)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_not_called_trained(value):
+    sound, broken = torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(3))
+    refuse_unfinite([sound, broken])
+    broken.data[1] = value
+    with pytest.raises(UserError, match=r"has diverged; .* lower --stages\.N\.optimizer\.lr"):
+        refuse_unfinite([sound, broken])
 
 
 def test_buffers_of_what_trains_are_put_back_and_others_are_not_looked_at():

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from itertools import count
 
 import pytest
@@ -15,6 +16,7 @@ from processes import script
 from small_runs import InterruptError, heads
 
 from trichord.checkpoint import Run, owned_state
+from trichord.config import AdamW
 from trichord.features.source import Captions, FeatureSource
 from trichord.training.learner import Learner
 from trichord.training.loop import train
@@ -115,6 +117,46 @@ def test_ten_unsound_steps_in_a_row_end_training_in_one_line(small, carry_out, i
     with pytest.raises(UserError, match="epoch 4, step 3: for 10 steps in a row") as told:
         carry_out(small("slava-av", epochs=9, patience=9))
     assert "\n" not in str(told.value)
+
+
+def test_a_training_that_learns_nothing_leaves_no_weights_and_its_directory_free(small, carry_out):
+    idle, mended = small("audio-visual", epochs=3), small("slava-av", epochs=1)
+    silent = {f"c{i}" for i in range(24)}  # all that is learnt from
+    with pytest.raises(UserError, match="Stage 'audio-vision' learnt nothing: 9 steps") as told:
+        carry_out(idle, silent=silent)
+    assert "\n" not in str(told.value)
+    run, _ = carry_out(mended, silent=silent)
+    assert run.complete
+    assert run.experiment() == mended
+
+
+def test_a_training_that_diverges_leaves_no_weights_and_its_directory_free(small, carry_out):
+    def at(rate):
+        experiment = small("slava-av", epochs=4)
+        stage = replace(experiment.stages[0], optimizer=AdamW(lr=rate))
+        return replace(experiment, stages=(stage,))
+
+    expected = (
+        r"Stage 'all', epoch \d: .* vectors are zero or not finite, .*: training has diverged"
+    )
+    with pytest.raises(UserError, match=expected) as told:
+        carry_out(at(1e30))
+    assert "\n" not in str(told.value)
+    assert told.value.__cause__ is not None
+    run, _ = carry_out(at(1e-3))
+    assert run.complete
+
+
+def test_weights_that_are_not_finite_are_no_run(small, learnable, tmp_path):
+    experiment = replace(small("slava-av", epochs=1), hand_over="last")
+    stage = replace(experiment.stages[0], optimizer=AdamW(lr=1e39))  # infinite in single precision
+    model, run = experiment.model.build(), Run(tmp_path / "run")
+    clips, folder = learnable(model)
+    sources = [FeatureSource([c for c in clips if c.split == "train"], model, folder)]
+    wild = replace(experiment, stages=(stage,))
+    with pytest.raises(UserError, match="weights are not finite after training: it has diverged"):
+        train(wild, model, sources, run, manifest="m", after_epoch=print)
+    assert not run.complete
 
 
 def test_mini_batches_without_any_sound_are_counted_and_change_nothing(small, carry_out, learnable):

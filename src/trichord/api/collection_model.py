@@ -49,8 +49,10 @@ def model_of(
     return model
 
 
-def lasting_model_of(collection: "Collection") -> "Embedder | QueryModel":
+def lasting_model_of(
+    collection: "Collection", load: "Callable[[str], Embedder] | None" = None
+) -> "Embedder | QueryModel":
     """The model of a collection for a long time: whole where torch is installed, else as `model_of`."""
     if find_spec("torch") is None:
-        return model_of(collection)
-    return embedder_of(collection.description.run)
+        return model_of(collection, load)
+    return (load or embedder_of)(collection.description.run)

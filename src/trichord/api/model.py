@@ -1,5 +1,6 @@
 """A model from Python: texts, pictures, sounds and clips to vectors."""
 
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -28,9 +29,7 @@ Wave = tuple[Any, int]
 """Samples, float (sample,) or (channel, sample) within -1 and 1, and their rate in Hz."""
 Place = str | Path
 CLIPS_AT_ONCE = 16
-SMALL_TOWER = 4_000_000
-"""Weights of a tower below which one thread reads it; the smallest published ones have twenty times as
-many."""
+DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?|mps")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,13 +248,14 @@ def load(run: Place, *, device: str = "auto", workers: int = 2) -> Model:
 
     Args:
         run: Its folder, or the name of an experiment for the towers as they come.
-        device: `cpu`, `cuda`, or `auto` for whichever is there.
+        device: `cpu`, `cuda`, `cuda:N`, `mps`, or `auto` for whichever of the first two is there.
         workers: Processes that decode.
 
     Raises:
-        UserError: No such run or experiment; or its weights or towers are damaged or missing.
+        UserError: No such run, experiment or device; or weights or towers are damaged or missing.
     """
-    return Model(str(run), embedder_of(str(run)).to(device_of(device)), workers)
+    there = device_of(device)  # before anything heavy is loaded
+    return Model(str(run), embedder_of(str(run)).to(there), workers)
 
 
 def untrained(*, device: str = "auto", workers: int = 2) -> Model:
@@ -270,16 +270,12 @@ def untrained(*, device: str = "auto", workers: int = 2) -> Model:
 def embedder_of(name: str, start: Path | None = None) -> "Embedder":
     """The towers of a run directory, or of an experiment, untrained or with the weights of a run.
 
-    Small ones are read on one thread from then on (see `one_thread_for_small_towers`).
-
     Raises:
         UserError: It is neither; or `start` is given with a run, or does not fit the experiment.
         NotInstalledError: The extra `towers` is not installed.
     """
     with extras_named():
-        model = _loaded(name, start)
-    one_thread_for_small_towers(model)
-    return model
+        return _loaded(name, start)
 
 
 def _loaded(name: str, start: Path | None) -> "Embedder":
@@ -314,19 +310,6 @@ def require_model(name: str) -> None:
     EXPERIMENTS[name][1].model.fetch()
 
 
-def one_thread_for_small_towers(model: "Embedder") -> None:
-    """Let torch use one thread where all towers are small, here and in what this process does next.
-
-    Their layers are so soon done that threads wait longer for one another than they save, while
-    files are decoded beside them: reading the generated world took a fifth of the processor time.
-    """
-    import torch
-
-    sizes = [sum(one.numel() for one in tower.parameters()) for tower in model.encoders().values()]
-    if 0 < max(sizes) < SMALL_TOWER:  # 0: none of them is torch's
-        torch.set_num_threads(1)
-
-
 def lasting(name: str) -> str:
     """How a collection remembers its model: a run by its whole path, an experiment by its name."""
     return str(Path(name).absolute()) if Path(name).is_dir() else name
@@ -336,14 +319,36 @@ def device_of(name: str) -> str:
     """A torch device by name; 'auto' takes a GPU where there is one.
 
     Raises:
-        UserError: A GPU is asked for, and there is none.
+        UserError: There is no device of that name, or torch cannot use it here.
     """
+    asked = device_named(name)
+    if asked == "cpu":
+        return asked
     import torch
 
-    available = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and available == "cpu":
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    kind, _, number = asked.partition(":")
+    if kind == "auto":
+        return "cuda" if gpus else "cpu"
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise UserError(f"--device {name}: this torch can use no Apple GPU; choose cpu.")
+    if kind == "cuda" and not gpus:
         raise UserError(f"--device {name}: there is no GPU that torch can use; choose cpu.")
-    return available if name == "auto" else name
+    if kind == "cuda" and int(number or 0) >= gpus:
+        raise UserError(f"--device {name}: the last of {gpus} GPUs is cuda:{gpus - 1}.")
+    return asked
+
+
+def device_named(name: str) -> str:
+    """The name of a device as torch spells it; whether it is there is not asked, and torch not loaded.
+
+    Raises:
+        UserError: No device has such a name.
+    """
+    asked = name.lower()
+    if not DEVICE.fullmatch(asked):
+        raise UserError(f"--device {name}: choose auto, cpu, cuda, cuda:N (GPU number N) or mps.")
+    return asked
 
 
 def _frames(given: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -1,11 +1,13 @@
 """The provenance of a run, put together of its experiment, its towers, its clips and its start."""
 
+from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from trichord.config import Experiment, Provenance, settings_of
 from trichord.encoders.hub import folder_of
+from trichord.encoders.weight_files import weight_files
 from trichord.media import file_signature
 
 UNKNOWN = "unknown"
@@ -16,6 +18,7 @@ def provenance_of(
     *,
     clips: tuple[str, str] | None,
     start: Provenance | None,
+    fingerprints: Mapping[str, str],
 ) -> Provenance:
     """What a run of an experiment is made of.
 
@@ -23,11 +26,13 @@ def provenance_of(
         experiment: With towers where they lie now.
         clips: Mark and name of the manifest, or of what else the run is made of; None: of no clips.
         start: Of the run that it starts from, where there is one and it is known.
+        fingerprints: Of the run's frozen towers, by role; of others their files are told apart.
     """
     settings, names = settings_of(experiment), dict[str, str]()
     for tower, made in experiment.model.towers().items():
         place = f"model.{tower.replace('_', '-')}.name"
-        settings[place], names[place] = weights_mark(made.name), Path(made.name).name
+        settings[place] = fingerprints.get(tower) or weights_mark(made.name)
+        names[place] = Path(made.name).name
     if clips is not None:
         settings["clips"], names["clips"] = clips
     del settings["seed"]
@@ -54,11 +59,11 @@ def weights_mark(name: str) -> str:
         name: Folder, stand-in name or hub name.
     """
     folder = folder_of(name)
-    files = sorted(folder.glob("*.safetensors")) if folder else []
-    if not files:
+    files = weight_files(folder) if folder else None
+    if files is None:
         return Path(name).name
     digest = blake2b(digest_size=12)
-    for file in files:
+    for file in files.paths:
         digest.update(f"{file.name} {file_signature(file)}\n".encode())
     return digest.hexdigest()
 

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from trichord.checkpoint.environment import Origin, environment
@@ -27,12 +26,14 @@ from trichord.models.embedder import Embedder
 from trichord.objectives import Contrastive
 from trichord.types import UserError
 from trichord.types.files import leftovers, remove_leftovers, write_atomically
+from trichord.types.rng import isolated_rng
 
 log = logging.getLogger("trichord.checkpoint")
 
 NEWEST, BEFORE = "checkpoint.safetensors", "checkpoint-before.safetensors"
 """Two generations of checkpoints: should the newest turn out to be damaged, there is the one before."""
-ENVIRONMENT = "environment.json"
+WEIGHTS, EXPERIMENT, ENVIRONMENT = "weights.safetensors", "experiment.json", "environment.json"
+METRICS, WEIGHTING = "metrics.jsonl", "weighting.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +81,12 @@ class Run:
     @property
     def complete(self) -> bool:
         """Whether training has ended."""
-        return (self.path / "weights.safetensors").is_file()
+        return (self.path / WEIGHTS).is_file()
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is trained work in the directory: weights, or a checkpoint to go on from."""
+        return any((self.path / name).is_file() for name in (WEIGHTS, NEWEST, BEFORE))
 
     def start(
         self,
@@ -90,6 +96,9 @@ class Run:
         notes: Mapping[str, object] | None = None,
     ) -> None:
         """Make the directory, or go on with one that the same experiment began.
+
+        A directory in which nothing has been trained yet, because a start was refused or killed, is
+        begun anew whatever it was meant for.
 
         Args:
             experiment: Of the run.
@@ -103,36 +112,47 @@ class Run:
         """
         origin = manifest if isinstance(manifest, Origin) else None
         mark = manifest.signature if isinstance(manifest, Origin) else manifest
-        begun = self.path / "experiment.json"
-        if begun.is_file():
+        held = self.path / EXPERIMENT
+        if held.is_file() and self.begun:
             if not self.is_of(experiment, mark):
                 raise UserError(
                     f"{self.path} holds a run with other settings or another manifest: choose "
                     "another directory or delete it."
                 )
-        elif self._holds_something():
-            raise UserError(f"{self.path} is not empty and no run: choose another directory.")
-        else:
+        elif not self._is_meant_for(experiment, mark):
+            if self._holds_something():
+                raise UserError(f"{self.path} is not empty and no run: choose another directory.")
             self.path.mkdir(parents=True, exist_ok=True)
+            for name in (METRICS, WEIGHTING):  # of whatever was to be trained here before
+                (self.path / name).unlink(missing_ok=True)
             made_with = environment(mark, experiment, origin) | _ancestry(experiment, copied)
             made_with |= dict(notes or {})
             write_atomically(self.path / ENVIRONMENT, json.dumps(made_with, indent=2))
-            write_experiment(begun, experiment)
+            write_experiment(held, experiment)
         remove_leftovers(self.path)
+
+    def _is_meant_for(self, experiment: Experiment, manifest: str) -> bool:
+        """Whether the same was begun here before; what cannot be read was not."""
+        try:
+            return self.is_of(experiment, manifest)
+        except UserError:
+            return False
 
     def is_of(self, experiment: Experiment, manifest: str) -> bool:
         """Whether the directory holds a run of this experiment, on the manifest of this signature."""
-        held = read_experiment(self.path / "experiment.json")
+        held = read_experiment(self.path / EXPERIMENT)
         return experiment in (held, located(held, self.path)) and self._manifest() in (
             None,
             manifest,
         )
 
     def _holds_something(self) -> bool:
-        """Whether there is more in the directory than a run that was killed at its first files."""
+        """Whether there is more in the directory than a run in which nothing has been trained."""
         if not self.path.exists():
             return False
-        ours = {self.path / ENVIRONMENT, *leftovers(self.path)}
+        ours = {self.path / name for name in (ENVIRONMENT, EXPERIMENT, METRICS, WEIGHTING)}
+        set_aside = self.path.glob("checkpoint*.*-*.safetensors")
+        ours |= {*leftovers(self.path), *set_aside}
         return any(one not in ours for one in self.path.iterdir())
 
     def environment(self) -> dict[str, Any]:
@@ -168,6 +188,7 @@ class Run:
             replace(experiment, model=experiment.model.renamed(self._pins())),
             clips=(mark, name) if learnt else None,
             start=read_provenance(start) if start else _provenance_of_start(experiment),
+            fingerprints=self.weights()[1] if self.complete else {},
         )
 
     def _manifest(self) -> str | None:
@@ -175,7 +196,7 @@ class Run:
 
     def experiment(self) -> Experiment:
         """The experiment of the run, with towers that lie in its folder named by their place."""
-        return located(read_experiment(self.path / "experiment.json"), self.path)
+        return located(read_experiment(self.path / EXPERIMENT), self.path)
 
     def save(self, saved: Saved) -> None:
         """Write a checkpoint; the one before stays, and the one before that until this one is whole.
@@ -183,7 +204,7 @@ class Run:
         Raises:
             UserError: The disk is full, or cannot be written to.
         """
-        notes = {"progress": json.dumps(asdict(saved.progress)), "run": self._mark()}
+        notes = {"progress": json.dumps(asdict(saved.progress)), "run": self.mark}
         try:
             write_sealed(self.path / NEWEST, saved.tensors, notes, keep=self.path / BEFORE)
             self._write_metrics(saved.progress)
@@ -211,7 +232,7 @@ class Run:
 
     def _read(self, path: Path) -> Saved:
         tensors, notes = read_sealed(path)
-        if notes.get("run") != self._mark():
+        if notes.get("run") != self.mark:
             raise _ForeignError(f"{path} is of another experiment or manifest")
         try:
             progress = json.loads(notes["progress"])
@@ -220,9 +241,10 @@ class Run:
         except (ValueError, TypeError, KeyError) as error:
             raise DamagedError(f"{path} is of another version ({error})") from error
 
-    def _mark(self) -> str:
+    @property
+    def mark(self) -> str:
         """Of what a checkpoint belongs to: the experiment and the manifest."""
-        digest = hashlib.blake2b((self.path / "experiment.json").read_bytes(), digest_size=16)
+        digest = hashlib.blake2b((self.path / EXPERIMENT).read_bytes(), digest_size=16)
         digest.update((self._manifest() or "").encode())
         return digest.hexdigest()
 
@@ -242,7 +264,7 @@ class Run:
         self._write_metrics(progress)
         towers = model.encoders().items()
         notes = {name: tower.fingerprint for name, tower in towers if not tower.trunk_changed}
-        write_sealed(self.path / "weights.safetensors", owned_state(model, objective), notes)
+        write_sealed(self.path / WEIGHTS, owned_state(model, objective), notes)
         self.remove_checkpoints()
 
     def remove_checkpoints(self) -> None:
@@ -257,7 +279,7 @@ class Run:
         Raises:
             UserError: The file is damaged.
         """
-        path = self.path / "weighting.json"
+        path = self.path / WEIGHTING
         if not path.is_file():
             return None
         try:
@@ -272,7 +294,7 @@ class Run:
         Raises:
             UserError: The file is damaged.
         """
-        path = self.path / "metrics.jsonl"
+        path = self.path / METRICS
         try:
             lines = path.read_text().splitlines() if path.is_file() else []
             return [json.loads(line) for line in lines]
@@ -281,7 +303,7 @@ class Run:
 
     def _write_metrics(self, progress: Progress) -> None:
         lines = "".join(json.dumps(line) + "\n" for line in progress.metrics)
-        write_atomically(self.path / "metrics.jsonl", lines)
+        write_atomically(self.path / METRICS, lines)
 
     def weights(self) -> tuple[dict[str, Tensor], dict[str, str]]:
         """The tensors that the run owns, and the fingerprints of the towers that it does not.
@@ -289,7 +311,7 @@ class Run:
         Raises:
             UserError: They are damaged.
         """
-        path = self.path / "weights.safetensors"
+        path = self.path / WEIGHTS
         try:
             tensors, prints = read_sealed(path, unsealed=True)
         except DamagedError as error:
@@ -323,12 +345,12 @@ class Run:
         A commit that is neither on this machine nor at the hub is done without: what counts is the
         towers' content, which `restore` compares.
         """
-        torch.manual_seed(experiment.seed)
         try:
-            return experiment.model.renamed(self._pins()).build()
+            with isolated_rng(experiment.seed):
+                return experiment.model.renamed(self._pins()).build()
         except NotAtHandError:
-            torch.manual_seed(experiment.seed)
-            return experiment.model.build()
+            with isolated_rng(experiment.seed):
+                return experiment.model.build()
 
     def _pins(self) -> dict[str, str]:
         """Towers of a hub by name, with the commit that the run was made with."""
@@ -396,8 +418,8 @@ def fresh_model(experiment: Experiment) -> Embedder:
     Raises:
         UserError: A tower, or the run to start from, cannot be loaded.
     """
-    torch.manual_seed(experiment.seed)
-    model = experiment.model.build()
+    with isolated_rng(experiment.seed):
+        model = experiment.model.build()
     if experiment.start is not None:
         Run(experiment.start).lend(model)
     return model.eval()

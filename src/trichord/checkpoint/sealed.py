@@ -34,6 +34,8 @@ def write_sealed(
 ) -> None:
     """Write a tensor file that shows a reader whether it is whole; it appears at once or not at all.
 
+    The same tensors and notes give the same bytes.
+
     Args:
         path: Where to.
         tensors: By name.
@@ -43,17 +45,32 @@ def write_sealed(
     Raises:
         UserError: The place cannot be written to; what stood there still does.
     """
-    content = save(dict(tensors), {**notes, DIGEST: BLANK})
-    start = content.index(f'"{DIGEST}":"{BLANK}"'.encode()) + len(DIGEST) + 4
-    digest = hashlib.blake2b(content, digest_size=len(BLANK) // 2).hexdigest()
-    whole = memoryview(content)
+    content = memoryview(save(dict(tensors), {**notes, DIGEST: BLANK}))
+    size = int.from_bytes(content[:8], "little")
+    header, values = _ordered(bytes(content[8 : 8 + size])), content[8 + size :]
+    start = header.index(f'"{DIGEST}":"{BLANK}"'.encode()) + len(DIGEST) + 4
+    taken = hashlib.blake2b(header, digest_size=len(BLANK) // 2)
+    taken.update(values)
     with replacing(path) as file:
-        for part in (whole[:start], digest.encode(), whole[start + len(BLANK) :]):
+        digest = taken.hexdigest().encode()
+        for part in (header[:start], digest, header[start + len(BLANK) :], values):
             file.write(part)
         if keep is not None and path.exists():
             file.flush()
             os.fsync(file.fileno())
             path.replace(keep)
+
+
+def _ordered(header: bytes) -> bytes:
+    """A header with its notes in alphabetical order, and its length before it.
+
+    safetensors orders tensors itself, but writes notes in an order that differs from call to call.
+    """
+    document = json.loads(header)
+    document["__metadata__"] = dict(sorted(document["__metadata__"].items()))
+    text = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # as safetensors does: what follows is aligned to 8 bytes
+    return len(text).to_bytes(8, "little") + text
 
 
 def read_sealed(path: Path, *, unsealed: bool = False) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -68,6 +68,7 @@ def load_owned(
         objective.load_state_dict(
             {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
         )
+        objective.clamp_scales()  # earlier versions let them grow beyond the bound
 
 
 def lend(tensors: Mapping[str, Tensor], model: Embedder) -> str | None:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from trichord.api.model import device_of
 from trichord.cli.console import out
 from trichord.cli.extraction import extract_all
 from trichord.cli.measurement import Measurement, measure_tokens
 from trichord.cli.results import measure_runs, run_paths
 from trichord.cli.sources import folder_of
 from trichord.cli.training import Training, train_chosen
-from trichord.config import Experiment
+from trichord.config import Experiment, check
 from trichord.types import CaptionKind, Clip, Modality, UserError
 
 if TYPE_CHECKING:
@@ -268,6 +269,8 @@ def train_on(manifest: Path, run: Path, experiment: Experiment, seed: int, exten
     if extent.epochs is not None:
         stages = tuple(replace(stage, epochs=extent.epochs) for stage in chosen.stages)
         chosen = replace(chosen, stages=stages)
+    check(chosen)  # before features are read for it
+    device_of(extent.device)
     towers = {name for stage in chosen.stages for name in stage.towers}
     frozen: list[Modality] = [name for name in chosen.modalities if name not in towers]
     model = fresh_model(replace(chosen, start=None))

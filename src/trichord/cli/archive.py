@@ -10,10 +10,11 @@ from rich.table import Table
 
 from trichord.api.carried import carry
 from trichord.api.collection_model import model_of
-from trichord.api.model import device_of, embedder_of, lasting, require_model
+from trichord.api.model import device_of, lasting, require_model
 from trichord.api.shortcut import keep
 from trichord.bulk.sharing import ALONE, Sharing
 from trichord.cli.console import aside, bar, counted, out
+from trichord.cli.threads import leave_cores, load_embedder
 from trichord.media.plan import Nearest
 from trichord.search.filters import Filter
 from trichord.search.moments import CutKind
@@ -111,7 +112,7 @@ def _bring_up_to_date(asked: Index, media: list[Path], where: str) -> None:
     from trichord.search.indexing import index as bring_up_to_date
 
     device, alone = device_of(asked.device), asked.sharing.runner == "process"
-    model = embedder_of(asked.model)
+    model = load_embedder(asked.model)
     if alone or asked.watch:  # others load their own
         _settle(model, asked, device)
     begun = begin(
@@ -155,7 +156,7 @@ def _make_anew(asked: Index, where: str) -> None:
     held = _opened(where)
     files = len(held.table.files())
     device = device_of(asked.device)
-    model = embedder_of(asked.model)
+    model = load_embedder(asked.model)
     _settle(model, asked, device)
     with Decoder(workers=asked.workers) as decoder:
         run = lasting(asked.model)
@@ -173,8 +174,6 @@ def _put_aside(asked: Index, held: "Collection", model: "Embedder") -> None:
 
 def _settle(model: "Embedder", asked: Index, device: str) -> None:
     """Put the towers where they are computed, and leave the decoders their cores."""
-    from trichord.cli.extraction import leave_cores
-
     model.to(device)
     if asked.compile:
         model.compile_trunks()
@@ -310,7 +309,7 @@ def _find(asked: Search, query: "Query") -> list[Hit]:
     from trichord.media import Decoder
     from trichord.search.engine import SearchEngine
 
-    model = model_of(held)
+    model = model_of(held, load_embedder)
     with Decoder(workers=2) as decoder:
         engine = SearchEngine(held, model, decoder, token, lasting=False)
         if asked.group:

@@ -11,6 +11,7 @@ import tyro
 from rich.markup import escape
 
 from trichord.cli.console import aside, out
+from trichord.config.limits import check, limited
 from trichord.experiments.slava import SYSTEMS
 from trichord.types import UserError
 
@@ -19,15 +20,15 @@ from trichord.types import UserError
 class Demo:
     """How much of it: the defaults take some minutes on two cores."""
 
-    train: int = 800
+    train: int = limited(800, at_least=1)
     """Clips of the training split."""
-    val: int = 100
+    val: int = limited(100, at_least=1)
     """Clips of the validation split."""
-    test: int = 200
+    test: int = limited(200, at_least=1)
     """Clips of the test split."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Training seeds of every system."""
-    epochs: int | None = None
+    epochs: int | None = limited(None, at_least=1)
     """Epochs of each stage at most; as the experiments say if not given."""
 
 
@@ -60,6 +61,8 @@ def demo(arguments: list[str]) -> None:
             directory: Where everything goes.
             size: How much of it.
         """
+        check(size)
+
         from trichord.encoders.held import towers_held
 
         begun = time.monotonic()

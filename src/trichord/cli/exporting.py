@@ -73,12 +73,12 @@ def export(arguments: list[str]) -> None:
 
 
 def _source(model: str) -> "Exported":
-    from trichord.api.model import embedder_of
     from trichord.checkpoint import Run
+    from trichord.cli.threads import load_embedder
     from trichord.experiments import EXPERIMENTS
     from trichord.exporting.folder import Exported
 
-    embedder = embedder_of(model)
+    embedder = load_embedder(model)
     folder = Path(model) if Path(model).is_dir() else None
     experiment = Run(folder).experiment() if folder else EXPERIMENTS[model][1]
     return Exported(name=model, folder=folder, experiment=experiment, model=embedder)

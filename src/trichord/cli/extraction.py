@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from trichord.api.model import device_of, embedder_of, require_model
-from trichord.bulk.sharing import ALONE, Sharing, threads_beside
+from trichord.api.model import device_of, require_model
+from trichord.bulk.sharing import ALONE, Sharing
 from trichord.cli.console import aside, bar, counted, out
-from trichord.cli.sources import folder_of
+from trichord.cli.sources import folder_of, require_media
+from trichord.cli.threads import leave_cores, load_embedder
 from trichord.experiments import EXPERIMENTS
 from trichord.types import MODALITIES, Clip, Modality
 
@@ -70,7 +71,7 @@ def extract(arguments: list[str]) -> None:
         from trichord.features.importing import import_features
 
         named = device_of(device)
-        embedder = embedder_of(model, start)
+        embedder = load_embedder(model, start)
         if sharing.runner == "process":  # others load their own
             embedder = embedder.to(named)
             leave_cores(workers, named)
@@ -84,14 +85,6 @@ def extract(arguments: list[str]) -> None:
         extract_all(embedder, clips, folder, workers, shared=(sharing, towers))
 
     tyro.cli(run, args=arguments, prog="trichord extract")
-
-
-def leave_cores(decoders: int, device: str) -> None:
-    """Let towers on the processor have the cores that decoding leaves."""
-    import torch
-
-    if device == "cpu":
-        torch.set_num_threads(min(torch.get_num_threads(), threads_beside(decoders)))
 
 
 def towers_of(model: str, device: str, decoders: int, start: Path | None = None) -> "Towers":
@@ -122,10 +115,16 @@ def extract_all(
         workers: Processes that decode.
         modalities: Whose towers are read.
         shared: How the work is shared out, and the model as others load it; None: it is not.
+
+    Raises:
+        UserError: As for `require_media`, of the clips that are to be decoded.
     """
     from trichord.bulk.runner import extracted, runner_of
     from trichord.bulk.shards import extraction_of, shards_of_clips, shards_of_texts
+    from trichord.features.extraction import to_decode
     from trichord.media import Decoder
+
+    require_media(to_decode(embedder, clips, folder, modalities))
 
     captions = [caption.text for clip in clips for caption in clip.captions]
     texts = list(dict.fromkeys(captions)) if "text" in modalities else []

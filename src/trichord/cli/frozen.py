@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 import tyro
 
-from trichord.api.model import device_of, embedder_of
+from trichord.api.model import device_of
 from trichord.cli.measurement import token_of
 from trichord.cli.sources import folder_of, source_of
+from trichord.cli.threads import load_embedder
 from trichord.types import Clip, Modality, UserError
 
 if TYPE_CHECKING:
@@ -117,7 +118,8 @@ def opened(given: str, chosen: Reading) -> Subject:
     from trichord.checkpoint import Run
     from trichord.experiments import EXPERIMENTS
 
-    model = embedder_of(given).to(device_of(chosen.device))
+    there = device_of(chosen.device)  # before anything heavy is loaded
+    model = load_embedder(given).to(there)
     path = Path(given) if Path(given).is_dir() else None
     experiment = Run(path).experiment() if path else EXPERIMENTS[given][1]
     sense = chosen.modality or _sense(experiment.modalities)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from trichord.cli.console import out
+from trichord.cli.threads import use_threads
 from trichord.cli.training import Spreading, Training, quiet_spreading, train_spread
 from trichord.types import UserError
 
@@ -138,12 +139,10 @@ def as_trained(
 
 def tell_differences(run: "Run", noted: dict[str, Any]) -> None:
     """Say what is not as it was when a run was trained; its number of threads is taken up."""
-    import torch
-
     from trichord.checkpoint import differences, made_with
 
     if "threads" in noted:
-        torch.set_num_threads(int(noted["threads"]))  # sums are taken in another order otherwise
+        use_threads(int(noted["threads"]))  # sums are taken in another order otherwise
     now = made_with(run.experiment()) | {"ranks": int(os.environ.get("WORLD_SIZE", "1"))}
     changes = differences(noted, now)
     if not changes:

@@ -1,6 +1,7 @@
 """The command that serves a collection: `serve`."""
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -41,11 +42,12 @@ def serve(arguments: list[str]) -> None:
             workers: Processes that decode.
         """
         from trichord.api.collection_model import lasting_model_of
+        from trichord.cli.threads import load_embedder
         from trichord.service.server import serve as listen
 
         listen(
             collection,
-            load=lasting_model_of,
+            load=partial(lasting_model_of, load=load_embedder),
             host=host,
             port=port,
             token=_token(token_file),

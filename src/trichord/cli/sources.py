@@ -4,7 +4,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from trichord.types import Clip, Modality
+from trichord.cli.console import aside
+from trichord.types import Clip, Modality, UserError
 
 if TYPE_CHECKING:
     from trichord.features.source import Source
@@ -29,7 +30,11 @@ def source_of(
     towers: "Collection[Modality]" = (),
     modalities: tuple[Modality, ...] = ("text", "audio", "vision"),
 ) -> "Source":
-    """Clips as cached features or as media; towers that train are fed from media in any case."""
+    """Clips as cached features or as media; towers that train are fed from media in any case.
+
+    Raises:
+        UserError: As for `require_media`, where media are read.
+    """
     from trichord.features.source import FeatureSource, MediaSource, MixedSource
 
     fresh: tuple[Modality, ...] = tuple(
@@ -38,5 +43,36 @@ def source_of(
     cached: tuple[Modality, ...] = tuple(name for name in modalities if name not in fresh)
     if not fresh:
         return FeatureSource(clips, model, folder, cached)
+    if {"audio", "vision"} & set(fresh):
+        require_media(clips)
     media = MediaSource(clips, model, decoder, fresh)
     return MixedSource(FeatureSource(clips, model, folder, cached), media) if cached else media
+
+
+MISSING_LIMIT = 0.5
+"""Share of clips without their files from which on a manifest does not stand where it was made for."""
+
+
+def require_media(clips: "Sequence[Clip]") -> None:
+    """Refuse clips of which at least half have no file; say where it is fewer, and go on.
+
+    Args:
+        clips: Whose media are about to be read.
+
+    Raises:
+        UserError: Says how many there are, and the first path.
+    """
+    there = {path: Path(path).exists() for path in dict.fromkeys(clip.path for clip in clips)}
+    gone = [clip.path for clip in clips if not there[clip.path]]
+    if not gone:
+        return
+    what = f"{len(gone)} of {len(clips)} clips have no media file, such as {gone[0]}"
+    if len(gone) < MISSING_LIMIT * len(clips):
+        aside.print(
+            f"{what}: they count as clips without sound and sight.", markup=False, soft_wrap=True
+        )
+        return
+    raise UserError(
+        f"{what}: bring the files back, or correct the paths in the manifest (relative ones are below its "
+        "folder)."
+    )

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from trichord.api.model import device_of
+from trichord.api.model import device_named, device_of
 from trichord.cli.console import aside, bar, out
 from trichord.cli.sources import folder_of, source_of
-from trichord.config import Experiment
+from trichord.cli.threads import use_threads
+from trichord.config import WORDS, Experiment, check
 from trichord.experiments import EXPERIMENTS
-from trichord.types import Clip, Modality, Split, UserError
+from trichord.types import Clip, Modality, UserError
 from trichord.types.cores import allotted
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ def train(arguments: list[str]) -> None:
     quiet_spreading()
     try:
         chosen = asked(arguments, aloud=leads)
+        if chosen is not None:
+            require_possible(chosen)
     except UserError:
         if leads:
             raise
@@ -133,7 +136,7 @@ def asked(arguments: list[str], *, aloud: bool) -> Training | None:
             seeds: Several seeds make several runs, RUN/seed-0 and so on.
             source: Read cached features and decode only for towers that train, or decode everything.
             features: Where the cached features lie; beside the manifest if not given.
-            device: cpu, cuda, or whichever is there.
+            device: cpu, cuda, cuda:N, mps, or whichever is there.
             spreading: How training is spread over processes.
             experiment: What to do; every field can be changed.
         """
@@ -155,6 +158,17 @@ def asked(arguments: list[str], *, aloud: bool) -> Training | None:
         prog=f"trichord train {name}",
         console_outputs=aloud,
     )
+
+
+def require_possible(chosen: Training) -> None:
+    """Refuse options that nothing could be trained with, before anything is read or made.
+
+    Raises:
+        UserError: Names the option.
+    """
+    device_named(chosen.device)
+    for seed in chosen.seeds or (chosen.experiment.seed,):
+        check(replace(chosen.experiment, seed=seed))
 
 
 def train_spread(chosen: Training) -> None:
@@ -291,8 +305,6 @@ on two cores one thread was 2.4 times as fast as two at 2**23."""
 
 def settle_threads(experiment: Experiment, sources: "list[Source]") -> bool:
     """Train small heads on one thread; says whether these are such."""
-    import torch
-
     from trichord.features.source import FeatureSource
 
     batch = max((stage.batch_size for stage in experiment.stages), default=0)
@@ -301,7 +313,7 @@ def settle_threads(experiment: Experiment, sources: "list[Source]") -> bool:
         for source in sources
     )
     if small:
-        torch.set_num_threads(1)
+        use_threads(1)
     return small
 
 
@@ -372,31 +384,66 @@ def told(criterion: float | None) -> str:
 def summary(run: "Run") -> str:
     """Of each stage: the epoch that it handed on, and what that reached on the clips that choose it."""
     experiment = run.experiment()
-    keeps_last = experiment.hand_over == "last"
-    stages: dict[str, dict[str, Any]] = {}
-    for numbers in run.metrics():
-        best = stages.get(numbers["stage"])
-        if best is None or keeps_last or numbers["criterion"] > best["criterion"]:
-            stages[numbers["stage"]] = numbers
-    lines = [f"{name}: {outcome(best, experiment.chooses)}" for name, best in stages.items()]
+    split = "SELECTION ON TEST: test" if experiment.chooses == "test" else "validation"
+    lines: list[str] = []
+    for epochs in stages_of(run.metrics()):
+        reached = outcome(epochs, keeps_last=experiment.hand_over == "last", split=split)
+        lines.append(f"{epochs[0]['stage']}: {reached}")
     return ("; ".join(lines) or "as pretrained") + lost(run.metrics())
 
 
+def stages_of(metrics: "Sequence[dict[str, Any]]") -> "list[list[dict[str, Any]]]":
+    """Numbers of epochs by stage; each begins with epoch 0, and several may have the same name."""
+    stages: list[list[dict[str, Any]]] = []
+    for numbers in metrics:
+        if numbers["epoch"] == 0:
+            stages.append([])
+        stages[-1].append(numbers)
+    return stages
+
+
 def lost(epochs: "Sequence[dict[str, Any]]") -> str:
-    """How many steps of some epochs changed nothing, and why; nothing where all did."""
+    """How many steps of some epochs changed nothing, of how many, and why; nothing where all did."""
     kinds = {"skipped": "whose loss was not finite", "empty": "without anything to learn from"}
     counts = {what: sum(epoch.get(kind, 0) for epoch in epochs) for kind, what in kinds.items()}
-    return "".join(f", {count} steps skipped {what}" for what, count in counts.items() if count)
-
-
-def outcome(numbers: dict[str, Any], split: Split) -> str:
-    """What an epoch reached on the clips of the split that chooses it."""
-    names: list[str] = list(numbers["validation"])
-    writes = bool(names) and all(name.startswith("words<-") for name in names)
-    what = "likelihood of a word" if writes else "R@10"
-    kinds = "kinds of captions" if writes else "tasks"
-    where = "validation" if split == "val" else f"SELECTION ON TEST: {split}"
-    return (
-        f"epoch {numbers['epoch']}, {where} {what} {told(numbers['criterion'])} "
-        f"(mean of {len(names)} {kinds})"
+    steps = sum(epoch.get("steps", 0) for epoch in epochs)
+    of_all = f" of {steps}" if steps else ""  # earlier versions did not count them
+    return "".join(
+        f", {count}{of_all} steps skipped {what}" for what, count in counts.items() if count
     )
+
+
+def outcome(epochs: "Sequence[dict[str, Any]]", *, keeps_last: bool, split: str) -> str:
+    """Which epoch of a stage was kept, why where that is not plain, and what it reached.
+
+    Args:
+        epochs: The stage's numbers, the state before training first.
+        keeps_last: The last epoch is kept whatever it reaches.
+        split: That the criterion was measured on.
+    """
+    from trichord.training.criteria import all_equal, kept_epoch
+
+    criteria = [numbers["criterion"] for numbers in epochs]
+    chosen = epochs[-1 if keeps_last else kept_epoch(criteria)]
+    why = ""
+    if chosen["criterion"] is not None and not keeps_last:
+        if all_equal(criteria):
+            why = " (the last: all epochs reached the same)"
+        elif chosen["epoch"] == 0:
+            why = " (before training: no later epoch was better)"
+    return f"epoch {chosen['epoch']}{why}, {worth(chosen, split)}"
+
+
+def worth(numbers: dict[str, Any], split: str) -> str:
+    """What an epoch reached, and what that is the mean of."""
+    if numbers["criterion"] is None:
+        return f"no {split} clips"
+    names: list[str] = list(numbers["validation"])
+    of_words = bool(names) and names[0].startswith(WORDS)
+    measure = numbers.get("measure") or ("likelihood of a word" if of_words else "R@10")
+    reached = f"{split} {measure} {numbers['criterion']:.3f}"
+    if measure == "MRR":
+        few, many = min(numbers["candidates"].values()), max(numbers["candidates"].values())
+        candidates = f"{few}" if few == many else f"{few}–{many}"
+        return f"{reached} ({len(names)} tasks by their queries, {candidates} candidates)"
+    return f"{reached} (mean of {len(names)} {'kinds of captions' if of_words else 'tasks'})"

@@ -7,6 +7,7 @@ from trichord.config.experiment import (
     settings_of,
     write_experiment,
 )
+from trichord.config.limits import check
 from trichord.config.model import (
     TOWERS,
     CaptionGenerator,
@@ -26,6 +27,8 @@ from trichord.config.towers import (
     LogMel,
 )
 from trichord.config.training import (
+    CRITERIA,
+    WORDS,
     AdamW,
     BertAdam,
     Draw,
@@ -36,8 +39,10 @@ from trichord.config.training import (
 __all__ = [
     "CLAP",
     "CLIP",
+    "CRITERIA",
     "FORMAT",
     "TOWERS",
+    "WORDS",
     "AdamW",
     "BertAdam",
     "CaptionGenerator",
@@ -55,6 +60,7 @@ __all__ = [
     "Provenance",
     "Stage",
     "TriModal",
+    "check",
     "read_experiment",
     "settings_of",
     "write_experiment",

@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from trichord.config.limits import broken, flaws, limited
 from trichord.config.model import TriModal
 from trichord.config.training import InfoNCE, Stage
 from trichord.types import MODALITIES, Modality, Split, TermName, UserError
@@ -36,7 +37,7 @@ class Experiment:
     """A run whose weights to start from, such as a pretraining."""
     select_on_test: bool = False
     """Choose the best epoch on the test split, as published: shows what that inflates, no more."""
-    seed: int = 0
+    seed: int = limited(0, at_least=0)
 
     @property
     def chooses(self) -> Split:
@@ -46,8 +47,7 @@ class Experiment:
     @property
     def terms(self) -> tuple[TermName, ...]:
         """All terms that its stages ask for, each once."""
-        draws = (draw for stage in self.stages for draw in stage.draws)
-        return tuple(dict.fromkeys(term for draw in draws for term in draw.terms))
+        return tuple(dict.fromkeys(term for stage in self.stages for term in stage.terms))
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
@@ -68,6 +68,40 @@ class Experiment:
         needed |= dict.fromkeys(shown, True)
         return tuple(name for name, wanted in needed.items() if wanted)
 
+    def flaws(self) -> Iterator[tuple[str, str]]:
+        """See `Ruled`: a stage asks for nothing that the model lacks."""
+        fuses, writes = self.model.fusion is not None, self.model.captioner is not None
+        for number, stage in enumerate(self.stages):
+            draws, criterion = f"stages.{number}.draws", f"stages.{number}.criterion"
+            asked = {name.split("<-")[0] for name in stage.criterion}
+            yield from broken(
+                (
+                    "ct" in stage.terms and not fuses,
+                    draws,
+                    "ask for 'ct', which needs a fusion: choose an experiment that has one.",
+                ),
+                (
+                    "clip" in asked and not fuses,
+                    criterion,
+                    "searches clips, which needs a fusion: choose an experiment that has one.",
+                ),
+                (
+                    "lm" in stage.terms and not writes,
+                    draws,
+                    "ask for 'lm', which needs a captioner: choose an experiment that has one.",
+                ),
+                (
+                    "words" in asked and not writes,
+                    criterion,
+                    "is of words, which needs a captioner: choose an experiment that has one.",
+                ),
+                (
+                    not stage.criterion and self.hand_over == "best",
+                    criterion,
+                    "is empty: name what chooses the best epoch, or give --hand-over last.",
+                ),
+            )
+
 
 def write_experiment(path: Path, experiment: Experiment) -> None:
     """Write an experiment as JSON, with the format version."""
@@ -79,7 +113,8 @@ def read_experiment(path: Path) -> Experiment:
     """Read an experiment back.
 
     Raises:
-        UserError: Missing, of another format version, or with an unknown or ill-typed field.
+        UserError: Missing, of another format version, with an unknown or ill-typed field, or with a
+            model that cannot be built.
     """
     import json
 
@@ -98,11 +133,16 @@ def read_experiment(path: Path) -> Experiment:
             "train the run again or install the version that wrote it."
         )
     try:
-        return _form().validate_json(json.dumps(document["experiment"]))
+        experiment = _form().validate_json(json.dumps(document["experiment"]))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise UserError(f"{path}: {place}: {first['msg']}.") from error
+    # Of the model only: it will be built. Training checks the rest, and a run that was trained with
+    # what is refused today can still be used.
+    for flaw in flaws(experiment.model, "--model"):
+        raise UserError(f"{path}: {flaw}")
+    return experiment
 
 
 def settings_of(experiment: Experiment) -> dict[str, str]:

@@ -1,9 +1,10 @@
 """A model as a value: towers side by side, a fusion, a captioner."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from trichord.config.limits import broken, limited, settings_of
 from trichord.config.towers import Clap, ClapText, ClipAudio, ClipText, ClipVision
 from trichord.types import UserError
 
@@ -43,13 +44,13 @@ class Cross:
     """As released, or the older form behind the paper's Table 1."""
     from_text: bool = True
     """Start the clip form from the first layers of the text tower, as released."""
-    layers: int = 4
-    heads: int = 8
-    dropout: float = 0.1
-    text_slots: int = 32
+    layers: int = limited(4, at_least=1)
+    heads: int = limited(8, at_least=1)
+    dropout: float = limited(0.1, at_least=0, below=1, training_only=True)
+    text_slots: int = limited(32, at_least=1)
     """Tokens it has room for."""
-    frame_slots: int = 12
-    segment_slots: int = 16
+    frame_slots: int = limited(12, at_least=0)
+    segment_slots: int = limited(16, at_least=0)
     absent: Literal["masked", "zeros"] = "masked"
     """A clip without sound: sight alone, or the mean with zeros as published."""
 
@@ -79,14 +80,14 @@ class CaptionGenerator:
     """What captions are made from."""
     from_text: bool = True
     """Start from the first layers of the text tower, as published."""
-    layers: int = 4
-    heads: int = 8
+    layers: int = limited(4, at_least=1)
+    heads: int = limited(8, at_least=1)
     """Where it does not start from the text tower."""
-    dropout: float = 0.1
-    text_slots: int = 32
+    dropout: float = limited(0.1, at_least=0, below=1)
+    text_slots: int = limited(32, at_least=1)
     """Places for words: no caption that it writes is longer (VATEX: 48)."""
-    frame_slots: int = 12
-    segment_slots: int = 16
+    frame_slots: int = limited(12, at_least=0)
+    segment_slots: int = limited(16, at_least=0)
     padding: Literal["ignored", "as_published"] = "ignored"
     """Whether the loss counts the places behind a caption's end; published: it does."""
 
@@ -123,6 +124,10 @@ class CaptionGenerator:
             # So that scores of words start with a spread of 1, whatever the size of the table.
             gain=1.0 / float(tower.table.square().mean(dim=0).sum().sqrt()),
         )
+
+    def flaws(self) -> Iterator[tuple[str, str]]:
+        """See `Ruled`."""
+        yield from broken((not self.reads, "reads", "is empty: name vision, audio or both."))
 
 
 def _cross(
@@ -216,6 +221,8 @@ class TriModal:
             audio=self.audio.build(),
             sound_text=self.sound_text.build() if self.sound_text else None,
         )
-        model.fusion = self.fusion.build(model) if self.fusion else None
+        if self.fusion is not None:
+            model.fusion = self.fusion.build(model)
+            model.fusion.settings = settings_of(self.fusion)
         model.captioner = self.captioner.build(model) if self.captioner else None
         return model

@@ -1,24 +1,38 @@
 """Training as values: the loss, what a mini-batch holds, the optimizer, a stage."""
 
+import math
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from trichord.types import CaptionKind, Modality, TermName, UserError
+from trichord.config.limits import broken, check, limited
+from trichord.types import CAPTION_KINDS, CaptionKind, Modality, TermName
 
 if TYPE_CHECKING:  # torch stays out until something is built: parsing options must be quick
     from trichord.objectives import Contrastive
+
+
+WORDS = "words<-"
+"""Begins the criteria that speak of captions that are written, not searched by."""
+CRITERIA: tuple[str, ...] = (
+    *(f"{what}<-{kind}" for what in ("visual", "audio", "clip") for kind in CAPTION_KINDS),
+    "visual<-sound",
+    *(f"{WORDS}{kind}" for kind in CAPTION_KINDS),
+)
+"""What an epoch may be chosen by: the tasks of `trichord.evaluation.retrieval`, and written captions."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class InfoNCE:
     """The loss of each pair of modalities. SLAVA states no temperature; these are CLIP's choices."""
 
-    temperature: float = 0.07
+    temperature: float = limited(0.07, above=0)
     """Where it starts."""
     learned: bool = True
     shared: bool = False
     """One temperature for all pairs instead of one each."""
-    max_scale: float = 100.0
+    max_scale: float = limited(100.0, above=0)
     """Bound of the inverse temperature."""
     directions: Literal["both", "to_second", "to_first"] = "both"
     """A pair is named first-second ("av": audio, vision); CLIP averages both ways of asking."""
@@ -27,7 +41,7 @@ class InfoNCE:
     same_text: Literal["negatives", "positives"] = "negatives"
     """Clips of one batch whose captions read the same: negatives of each other's captions as in both
     papers, or further positives."""
-    tile: int = 2048
+    tile: int = limited(2048, at_least=1)
     """Rows and columns of scores held at once: what a larger batch needs of memory grows with its rows
     alone. No effect on the results but for rounding; no more rows than these are scored whole."""
 
@@ -35,12 +49,11 @@ class InfoNCE:
         """The objective of some terms with fresh temperatures.
 
         Raises:
-            UserError: No tile to hold scores.
+            UserError: A value is impossible.
         """
         from trichord.objectives import Asking, Contrastive
 
-        if self.tile < 1:
-            raise UserError(f"--objective.tile {self.tile}: at least 1 row of scores must be held.")
+        check(self, "--objective")
         return Contrastive(
             temperature=self.temperature,
             learned=self.learned,
@@ -55,6 +68,16 @@ class InfoNCE:
             terms=terms,
         )
 
+    def flaws(self) -> Iterator[tuple[str, str]]:
+        """See `Ruled`."""
+        scale = 1 / self.temperature
+        if scale > self.max_scale * (1 + 1e-6):  # 1 / 0.01 is not always 100
+            yield (
+                "temperature",
+                f"{self.temperature:g}: it is an inverse temperature of {scale:g}, above "
+                f"--objective.max-scale {self.max_scale:g}: raise one of the two.",
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Draw:
@@ -65,8 +88,28 @@ class Draw:
     """Kinds to draw one caption per clip from; empty: no text."""
     weights: tuple[float, ...] = ()
     """Of the terms, in their order; all 1 if empty."""
-    chance: float = 1.0
+    chance: float = limited(1.0, at_least=0)
     """How often it is drawn, relative to the stage's other draws."""
+
+    def flaws(self) -> Iterator[tuple[str, str]]:
+        """See `Ruled`."""
+        twice = [term for term, count in Counter(self.terms).items() if count > 1]
+        weights = self.weights or (1.0,)
+        shown = " ".join(f"{weight:g}" for weight in weights)
+        yield from broken(
+            (not self.terms, "terms", "is empty: name at least one term."),
+            (bool(twice), "terms", f"names {', '.join(twice)} twice: name it once, with a weight."),
+            (
+                len(self.weights) not in (0, len(self.terms)),
+                "weights",
+                f"{shown}: {len(weights)} for {len(self.terms)} terms; give one for each.",
+            ),
+            (
+                min(weights) < 0 or not 0 < sum(weights) < math.inf,
+                "weights",
+                f"{shown}: give numbers of 0 or more, not all of them 0.",
+            ),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,15 +117,15 @@ class AdamW:
     """Decoupled weight decay on matrices; none on biases and temperatures."""
 
     kind: Literal["adamw"] = "adamw"
-    lr: float = 1e-4
-    weight_decay: float = 1e-2
-    beta1: float = 0.9
-    beta2: float = 0.98
-    warmup_steps: int = 0
+    lr: float = limited(1e-4, at_least=0)
+    weight_decay: float = limited(1e-2, at_least=0)
+    beta1: float = limited(0.9, at_least=0, below=1)
+    beta2: float = limited(0.98, at_least=0, below=1)
+    warmup_steps: int = limited(0, at_least=0)
     """The rate grows linearly over these steps."""
     schedule: Literal["constant", "cosine"] = "constant"
     """What follows: the rate stays, or falls to zero by the end of the stage's last epoch."""
-    trunk_share: float = 1.0
+    trunk_share: float = limited(1.0, at_least=0)
     """Rate of trunks relative to that of heads and fusion."""
 
 
@@ -95,15 +138,15 @@ class BertAdam:
     """
 
     kind: Literal["bert_adam"] = "bert_adam"
-    lr: float = 1e-7
+    lr: float = limited(1e-7, at_least=0)
     slow: tuple[Modality, ...] = ("text", "vision")
     """CLIP's two towers; audio too in runs with a cross transformer."""
-    slow_share: float = 1.0
-    weight_decay: float = 0.2
-    beta1: float = 0.9
-    beta2: float = 0.98
-    epsilon: float = 1e-6
-    warmup: float = 0.1
+    slow_share: float = limited(1.0, at_least=0)
+    weight_decay: float = limited(0.2, at_least=0)
+    beta1: float = limited(0.9, at_least=0, below=1)
+    beta2: float = limited(0.98, at_least=0, below=1)
+    epsilon: float = limited(1e-6, above=0)
+    warmup: float = limited(0.1, at_least=0, at_most=1)
     """Share of the stage's steps."""
 
 
@@ -121,19 +164,67 @@ class Stage:
     """Encoders of `trains` whose trunks train too: these are read from media, not from the cache."""
     criterion: tuple[str, ...]
     """What picks the best epoch, on the validation clips: the mean R@10 of retrieval tasks, or, of
-    `words<-KIND`, the likelihood of the words of captions of that kind."""
-    batch_size: int = 128
+    `words<-KIND`, the likelihood of the words of captions of that kind. Where a task has fewer than 50
+    candidates, the mean reciprocal rank over the queries of all tasks."""
+    batch_size: int = limited(128, at_least=1)
     """Of all processes together."""
-    chunk: int | None = None
+    chunk: int | None = limited(None, at_least=1)
     """Clips that a process takes through the towers at once, where a mini-batch does not fit into
     memory: one loss and the same gradients for a second forward pass; None: the whole batch."""
-    epochs: int = 100
-    patience: int = 15
+    epochs: int = limited(100, at_least=1)
+    patience: int = limited(15, at_least=1)
     """Stop after this many epochs without a better criterion."""
     optimizer: AdamW | BertAdam = field(default_factory=AdamW)
-    clip_norm: float = 1.0
+    clip_norm: float = limited(1.0, above=0)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the forward pass; `auto`: bfloat16 on a GPU, float32 elsewhere."""
-    nonverbal_share: float | None = None
+    nonverbal_share: float | None = limited(None, at_least=0, at_most=1)
     """Share of nonverbal clips in every batch, the rest verbal (pretraining on two corpora: 0.5);
     None: every clip once an epoch."""
+
+    @property
+    def terms(self) -> tuple[TermName, ...]:
+        """All terms that its draws ask for, each once."""
+        return tuple(dict.fromkeys(term for draw in self.draws for term in draw.terms))
+
+    def flaws(self) -> Iterator[tuple[str, str]]:
+        """See `Ruled`."""
+        contrasts = any(term != "lm" for term in self.terms)
+        idle = ", ".join(sorted(set(self.towers) - set(self.trains)))
+        odd = ", ".join(name for name in self.criterion if name not in CRITERIA)
+        kinds = {name.startswith(WORDS) for name in self.criterion}
+        yield from broken(
+            (
+                not any(draw.chance for draw in self.draws),
+                "draws",
+                "draw nothing: give at least one of them a chance above 0.",
+            ),
+            (
+                bool(idle),
+                "towers",
+                f"trains the trunk of {idle} but not its head: add it to --stages.N.trains or take it "
+                "out of --stages.N.towers.",
+            ),
+            (
+                not self.trains and not {"ct", "lm"} & set(self.terms),
+                "trains",
+                "is empty: nothing would train; name encoders whose heads train.",
+            ),
+            (
+                contrasts and self.batch_size < 2,
+                "batch-size",
+                f"{self.batch_size}: the stage contrasts clips with one another; give 2 or more.",
+            ),
+            (
+                self.chunk is not None and "lm" in self.terms,
+                "chunk",
+                f"{self.chunk}: the stage writes captions ('lm'), which contrasts nothing: leave the "
+                "option out and take a smaller --stages.N.batch-size.",
+            ),
+            (bool(odd), "criterion", f"{odd}: choose one of {', '.join(CRITERIA)}."),
+            (
+                len(kinds) > 1,
+                "criterion",
+                f"mixes retrieval tasks with {WORDS}KIND, whose numbers do not compare: keep one of both.",
+            ),
+        )

@@ -8,6 +8,7 @@ import numpy as np
 from numpy import ndarray
 
 from trichord.evaluation.ranks import Products, Scores, unit
+from trichord.evaluation.scores import UnrankableError
 from trichord.types import CaptionKind, UserError
 from trichord.types.arrays import Bool, Float, Int
 
@@ -83,7 +84,8 @@ class ClipVectors:
 
     Raises:
         ValueError: Rows differ in number, an id repeats, a caption belongs to no clip, or a vector
-            that should be there is zero or not finite; the clips or captions are named.
+            that should be there is zero or not finite (`UnrankableError`); the clips or captions are
+            named.
     """
 
     ids: tuple[str, ...]
@@ -188,9 +190,15 @@ def _require_directions(
     present: Bool[ndarray, " row"],
     called: tuple[str, ...],
 ) -> None:
-    """Refuse vectors without a direction: zeros and NaN would be ranked as if they meant it."""
+    """Refuse vectors without a direction: zeros and NaN would be ranked as if they meant it.
+
+    Raises:
+        UnrankableError: Says how many there are, and names some.
+    """
     length = np.linalg.norm(vectors, axis=1)
     broken = np.flatnonzero(present & ~(np.isfinite(length) & (length > 0))).tolist()
     if broken:
         shown = ", ".join(repr(called[row]) for row in broken[:3])
-        raise ValueError(f"{len(broken)} {name} vectors are zero or not finite, such as {shown}.")
+        raise UnrankableError(
+            f"{len(broken)} {name} vectors are zero or not finite, such as {shown}."
+        )

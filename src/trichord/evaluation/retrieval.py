@@ -14,7 +14,7 @@ from numpy import ndarray
 from trichord.evaluation.bootstrap import Estimate
 from trichord.evaluation.gallery import ClipVectors, Gallery
 from trichord.evaluation.metrics import Forward, Measure, Reverse
-from trichord.evaluation.ranks import Scores, Ties, rank_answers, rank_both
+from trichord.evaluation.ranks import Ranks, Scores, Ties, rank_answers, rank_both
 from trichord.types import CaptionKind
 from trichord.types.arrays import Int
 
@@ -89,18 +89,41 @@ def evaluate(
     return tuple(_measure_task(task, vectors, measure) for task in possible)
 
 
-def recalls_at(k: int, vectors: ClipVectors, tasks: Sequence[str]) -> dict[str, float]:
-    """R@k of the named tasks that have something to ask, without intervals: to choose an epoch by.
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """One task's ranks, a query each, and how many candidates each query ranks."""
+
+    ranks: Ranks
+    candidates: int
+
+    @property
+    def queries(self) -> int:
+        """How many there are; at least one."""
+        return len(self.ranks.better)
+
+
+def ranked(vectors: ClipVectors, tasks: Sequence[str]) -> dict[str, Ranked]:
+    """Ranks of the named tasks that have something to ask.
 
     Raises:
         ValueError: No task has such a name.
     """
     asked = {task.name: _ask(task, vectors) for task in tasks_named(tasks)}
     return {
-        name: float(rank_answers(one.scores, one.answers).hit(k).mean())
+        name: Ranked(rank_answers(one.scores, one.answers), one.gallery)
         for name, one in asked.items()
         if one.scores is not None
     }
+
+
+def recalls_at(k: int, vectors: ClipVectors, tasks: Sequence[str]) -> dict[str, float]:
+    """R@k of the named tasks that have something to ask, without intervals.
+
+    Raises:
+        ValueError: No task has such a name.
+    """
+    found = ranked(vectors, tasks)
+    return {name: float(one.ranks.hit(k).mean()) for name, one in found.items()}
 
 
 def _measure_task(task: Task, vectors: ClipVectors, measure: Measure) -> TaskResult:

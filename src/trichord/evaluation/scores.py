@@ -17,6 +17,10 @@ PAIRS_AT_ONCE = 512
 """Pairs multiplied at once: 4 MiB of vectors of 512 dimensions."""
 
 
+class UnrankableError(ValueError):
+    """Vectors without a direction, zero or not finite, or scores that are not finite."""
+
+
 @runtime_checkable
 class Scores(Protocol):
     """What each query scores against each item of a gallery; higher is better."""
@@ -120,14 +124,14 @@ class ScoreMatrix:
     """Scores that a model gave pair by pair: too dear to be made twice, so they are held.
 
     Raises:
-        ValueError: A score is not finite: it would beat, and be beaten by, nothing.
+        UnrankableError: A score is not finite: it would beat, and be beaten by, nothing.
     """
 
     values: Float[ndarray, "query item"]
 
     def __post_init__(self) -> None:
         if broken := np.flatnonzero(~np.isfinite(self.values).all(axis=1)).tolist():
-            raise ValueError(f"Scores that are not finite: rows {some(broken)}.")
+            raise UnrankableError(f"Scores that are not finite: rows {some(broken)}.")
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -153,14 +157,15 @@ def unit(vectors: Shaped[ndarray, "row dim"], name: str) -> Float[ndarray, "row 
     """The vectors at length 1, in float64.
 
     Raises:
-        ValueError: A vector is not finite or has length zero; `name` and the rows are told.
+        UnrankableError: A vector is not finite or has length zero; `name` and the rows are told.
     """
     wide = vectors.astype(np.float64)
     length = np.linalg.norm(wide, axis=1, keepdims=True)
     if broken := np.flatnonzero(~np.isfinite(length[:, 0])).tolist():
-        raise ValueError(f"{name.capitalize()} vectors that are not finite: rows {some(broken)}.")
+        rows = some(broken)
+        raise UnrankableError(f"{name.capitalize()} vectors that are not finite: rows {rows}.")
     if empty := np.flatnonzero(length[:, 0] == 0).tolist():
-        raise ValueError(f"{name.capitalize()} vectors of length zero: rows {some(empty)}.")
+        raise UnrankableError(f"{name.capitalize()} vectors of length zero: rows {some(empty)}.")
     wide /= length
     return wide
 

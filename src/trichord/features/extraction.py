@@ -29,6 +29,8 @@ TEXT_PARTS = 16
 """Portions of texts between two commits."""
 MOST_READERS = 8
 """Threads that read texts at once: each holds a portion's activations, some hundred megabytes."""
+MISSING = "missing"
+"""Stands for the signature of a file that is not there."""
 SPANS_AT_ONCE = 64
 """Clips of a file that are decoded in one pass: memory does not grow with a file's clips."""
 
@@ -95,18 +97,14 @@ def extract_media(
     The next clips are decoded and prepared while the towers are at work, and these work while rows
     are stored. Several processes may do this at the same time, of the same clips too: rows are
     replaced, never doubled. A clip that cannot be read gets a row without steps and its status: it is
-    not tried again until its file changes. Only the towers of `modalities` are read.
+    not tried again until its file changes. What was read of a file that is gone since is kept. Only
+    the towers of `modalities` are read.
     """
-    towers = {
-        name: tower
-        for name, tower in (("vision", model.vision), ("audio", model.audio))
-        if name in modalities
-    }
+    towers = _media_towers(model, modalities)
     if not towers:
         return
     tables = {name: folder.table(name, tower) for name, tower in towers.items()}
-    signatures = {path: _signature(path) for path in dict.fromkeys(clip.path for clip in clips)}
-    origins = {n: _origins(clips, signatures, tower.heeds_sound) for n, tower in towers.items()}
+    origins = _origins_of(towers, clips)
     done = {name: _up_to_date(table, origins[name]) for name, table in tables.items()}
     todo = [clip for clip in clips if not all(clip.id in ids for ids in done.values())]
     there = {clip.id for clip in clips} - {clip.id for clip in todo}
@@ -127,6 +125,24 @@ def extract_media(
             yield Extracted("media", group.statuses, tuple(clip.id for clip in group.clips))
     for table in tables.values():
         table.compact()
+
+
+def to_decode(
+    model: Embedder,
+    clips: Sequence[Clip],
+    folder: FeatureFolder,
+    modalities: Sequence[Modality] = MODALITIES,
+) -> list[Clip]:
+    """Clips whose files `extract_media` would read."""
+    towers = _media_towers(model, modalities)
+    origins = _origins_of(towers, clips)
+    done = [_up_to_date(folder.table(n, tower), origins[n]) for n, tower in towers.items()]
+    return [clip for clip in clips if not all(clip.id in ids for ids in done)]
+
+
+def _media_towers(model: Embedder, modalities: Sequence[Modality]) -> dict[str, Encoder]:
+    towers: dict[str, Encoder] = {"vision": model.vision, "audio": model.audio}
+    return {name: tower for name, tower in towers.items() if name in modalities}
 
 
 @contextmanager
@@ -200,6 +216,12 @@ def read_rows(
     return list(features.split(counts))
 
 
+def _origins_of(towers: Mapping[str, Encoder], clips: Sequence[Clip]) -> dict[str, dict[str, str]]:
+    """For each tower, what each clip is read from, by id."""
+    signatures = {path: _signature(path) for path in dict.fromkeys(clip.path for clip in clips)}
+    return {n: _origins(clips, signatures, tower.heeds_sound) for n, tower in towers.items()}
+
+
 def _origins(
     clips: Sequence[Clip], signatures: Mapping[str, str], with_sound: bool
 ) -> dict[str, str]:
@@ -211,14 +233,24 @@ def _origins(
 
 
 def _up_to_date(table: FeatureTable, origins: dict[str, str]) -> set[str]:
-    """Clips whose features were read from the bytes they have now, or brought in by the user."""
+    """Clips whose features were read from the bytes they have now, or brought in by the user.
+
+    Features of a span of a file that is gone are kept too: to read it again would empty them.
+    """
     known = table.origins(origins)
-    return {key for key, now in origins.items() if known.get(key) in (now, IMPORTED)}
+    return {key for key, now in origins.items() if key in known and _alike(known[key], now)}
+
+
+def _alike(known: str, now: str) -> bool:
+    file, _, span = now.partition(":")
+    return known in (now, IMPORTED) or (file == MISSING and known.partition(":")[2] == span)
 
 
 def _signature(path: str) -> str:
     try:
         return file_signature(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return MISSING
     except OSError:
         return "unreadable"
 

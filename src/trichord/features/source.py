@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from typing import NoReturn, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -161,7 +161,8 @@ class FeatureSource:
         Raises:
             UserError: `masking` is asked for: features of masked sound are never cached.
         """
-        _refuse_masks(masking)
+        if masking is not None:
+            refuse_masks()
         rows = torch.from_numpy(clips)
         audio, vision = self._media.get("audio"), self._media.get("vision")
         return Batch(
@@ -317,8 +318,8 @@ class MixedSource:
         Raises:
             UserError: `masking` is asked for, but sound comes from the cache.
         """
-        if "audio" in self.read:
-            _refuse_masks(masking)
+        if "audio" in self.read and masking is not None:
+            refuse_masks()
         cached = self._cached.batch(clips, captions)
         fresh = self._media.batch(clips, captions, masking)
         return Batch(
@@ -337,12 +338,16 @@ class MixedSource:
         return (self._cached if "text" in self.read else self._media).texts(captions, toward)
 
 
-def _refuse_masks(masking: int | None) -> None:
-    if masking is not None:
-        raise UserError(
-            "Terms with masked audio ('aa', 'mt') read sound from media, not from cached features: "
-            "add audio to --stages.N.towers, or train with --from media."
-        )
+def refuse_masks() -> NoReturn:
+    """Refuse to mask sound of which only features are there.
+
+    Raises:
+        UserError: Names the options.
+    """
+    raise UserError(
+        "Terms with masked audio ('aa', 'mt') read sound from media, not from cached features: "
+        "add audio to --stages.N.towers, or train with --from media."
+    )
 
 
 _SOUND: dict[Sound | None, float] = {"verbal": 0.0, "nonverbal": 1.0, "both": 0.5}

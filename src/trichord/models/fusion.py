@@ -36,18 +36,12 @@ class Fusion(nn.Module, ABC):
 
     Attributes:
         indexable: Whether clips have vectors that no query changes; otherwise the fusion re-ranks.
+        settings: All that decides vectors and scores besides the weights, for fingerprints;
+            `TriModal.build` takes it from the whole configuration.
     """
 
     indexable: bool
-
-    @property
-    def settings(self) -> str:
-        """All that decides vectors and scores besides the weights, for fingerprints."""
-        own = {"absent": str(self.absent)} if hasattr(self, "absent") else {}
-        # Spelt as it once was: collections of such runs stay what they are.
-        if hasattr(self, "room"):
-            own["room"] = f"_{self.room}"
-        return f"{type(self).__name__} {own}"
+    settings: str
 
     def let_train(self, trains: bool) -> None:
         """Let the weights that have a part in the similarity train, or freeze them."""

@@ -99,7 +99,7 @@ class Contrastive(nn.Module):
         """Start the temperatures.
 
         Args:
-            temperature: Where each starts.
+            temperature: Where each starts; one below the bound starts at it.
             learned: Whether they train.
             shared: One for all pairs instead of one each.
             max_scale: Bound of the inverse temperature; CLIP: training diverges beyond 100.
@@ -118,18 +118,30 @@ class Contrastive(nn.Module):
                 if name != WRITES
             }
         )
+        self.clamp_scales()
+
+    @torch.no_grad()
+    def clamp_scales(self) -> None:
+        """Move scales beyond the bound back to it: after each step, and after loading.
+
+        The parameter is clamped and never its value in the loss, as in CLIP: a clamped value has no
+        gradient, and a scale that once reached the bound would stay there for good.
+        """
+        for log_scale in self.log_scale.values():
+            log_scale.clamp_(max=math.log(self.max_scale))
 
     def scale(self, term: TermName) -> Float[Tensor, ""]:
         """Inverse temperature of a term."""
-        log_scale = self.log_scale["all" if "all" in self.log_scale else term]
-        return log_scale.exp().clamp(max=self.max_scale)
+        return self._scale(self.log_scale["all" if "all" in self.log_scale else term])
 
     def scales(self) -> dict[str, float]:
         """All inverse temperatures by name, for the log."""
-        return {
-            name: float(value.detach().exp().clamp(max=self.max_scale))
-            for name, value in self.log_scale.items()
-        }
+        return {name: float(self._scale(value).detach()) for name, value in self.log_scale.items()}
+
+    def _scale(self, log_scale: Tensor) -> Float[Tensor, ""]:
+        scale = log_scale.exp()
+        # exp(log(100)) is 100.00001 in float32. A fixed scale has no gradient to lose: it is exact.
+        return scale if log_scale.requires_grad else scale.clamp(max=self.max_scale)
 
     @property
     def wants_texts(self) -> bool:

@@ -1,38 +1,121 @@
 """What chooses the best epoch: numbers on the validation clips, the higher the better."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from trichord.evaluation.retrieval import recalls_at
+from trichord.config import WORDS
+from trichord.evaluation.retrieval import Ranked, ranked
 from trichord.evaluation.vectors import embed_source
 from trichord.features.source import Source, portions
 from trichord.models.embedder import Embedder
 from trichord.types import CAPTION_KINDS, CaptionKind
 
-WORDS = "words<-"
-"""Begins the criteria that speak of captions that are written, not searched by."""
 CAPTIONS_AT_ONCE = 64
+FEW_CANDIDATES = 50
+"""Fewer than these, and R@10 is near 1 before any training; of ten candidates it is 1 by definition."""
+
+Measure = Literal["R@10", "MRR", "likelihood of a word"]
 
 
-def criteria(model: Embedder, validation: Source, names: Sequence[str]) -> dict[str, float]:
-    """Those of the named criteria that the validation clips allow.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Criterion:
+    """What a model reaches on the validation clips, the higher the better.
+
+    Attributes:
+        measure: What the numbers are.
+        value: What epochs are compared by.
+        parts: What each retrieval task or kind of captions reaches by itself.
+        queries: Of each retrieval task.
+        candidates: Of each retrieval task, among which each query looks for its own.
+    """
+
+    measure: Measure
+    value: float
+    parts: Mapping[str, float]
+    queries: Mapping[str, int] = field(default_factory=dict[str, int])
+    candidates: Mapping[str, int] = field(default_factory=dict[str, int])
+
+
+def as_logged(reached: Criterion | None) -> dict[str, Any]:
+    """A criterion as the log keeps it of each epoch."""
+    return {
+        "criterion": None if reached is None else reached.value,
+        "measure": None if reached is None else reached.measure,
+        "validation": {} if reached is None else dict(reached.parts),
+        "queries": {} if reached is None else dict(reached.queries),
+        "candidates": {} if reached is None else dict(reached.candidates),
+    }
+
+
+def measure_criterion(
+    model: Embedder, validation: Source, names: Sequence[str]
+) -> Criterion | None:
+    """The criterion on the validation clips; None if they lack everything that it asks for.
 
     Args:
         model: As far as it is trained.
         validation: Clips that nothing is learnt from.
-        names: Retrieval tasks, of which R@10 counts, and `words<-KIND`.
+        names: Retrieval tasks, or all of them `words<-KIND`.
+
+    Raises:
+        UnrankableError: A vector is zero or not finite, or a score is not finite.
     """
-    tasks = tuple(name for name in names if not name.startswith(WORDS))
-    reached = recalls_at(10, embed_source(model, validation), tasks) if tasks else {}
-    for kind in CAPTION_KINDS:
-        if f"{WORDS}{kind}" in names:
-            found = word_likelihood(model, validation, kind)
-            reached |= {} if found is None else {f"{WORDS}{kind}": found}
-    return reached
+    if any(name.startswith(WORDS) for name in names):
+        return _of_words(model, validation, names)
+    found = ranked(embed_source(model, validation), names) if names else {}
+    return criterion_of(found) if found else None
+
+
+def criterion_of(found: Mapping[str, Ranked]) -> Criterion:
+    """The mean R@10 of the tasks, or, if one of them has few candidates, the MRR over all queries.
+
+    The MRR weights tasks by their queries: in a small split one task may have only three.
+    """
+    queries = {name: one.queries for name, one in found.items()}
+    candidates = {name: one.candidates for name, one in found.items()}
+    if min(candidates.values()) >= FEW_CANDIDATES:
+        parts = {name: float(one.ranks.hit(10).mean()) for name, one in found.items()}
+        measure, value = "R@10", sum(parts.values()) / len(parts)
+    else:
+        parts = {name: float(one.ranks.reciprocal().mean()) for name, one in found.items()}
+        total = sum(queries[name] * part for name, part in parts.items())
+        measure, value = "MRR", total / sum(queries.values())
+    return Criterion(
+        measure=measure, value=value, parts=parts, queries=queries, candidates=candidates
+    )
+
+
+def _of_words(model: Embedder, validation: Source, names: Sequence[str]) -> Criterion | None:
+    """The mean over kinds of captions of how likely a word is."""
+    kinds: list[CaptionKind] = [kind for kind in CAPTION_KINDS if f"{WORDS}{kind}" in names]
+    found = {f"{WORDS}{kind}": word_likelihood(model, validation, kind) for kind in kinds}
+    parts = {name: value for name, value in found.items() if value is not None}
+    if not parts:
+        return None
+    value = sum(parts.values()) / len(parts)
+    return Criterion(measure="likelihood of a word", value=value, parts=parts)
+
+
+def kept_epoch(criteria: Sequence[float | None]) -> int:
+    """The number of the epoch that a stage keeps: the first of the best.
+
+    It is the last one if there is no criterion, or if all epochs are equal so that it chooses nothing.
+    """
+    if all_equal(criteria) or criteria[-1] is None:
+        return len(criteria) - 1
+    known = [value for value in criteria if value is not None]
+    return known.index(max(known))
+
+
+def all_equal(criteria: Sequence[float | None]) -> bool:
+    """Whether the criterion is the same before training and in every epoch of a stage."""
+    return len(criteria) > 1 and len(set(criteria)) == 1
 
 
 def word_likelihood(model: Embedder, source: Source, kind: CaptionKind) -> float | None:

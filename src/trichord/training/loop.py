@@ -1,5 +1,6 @@
 """Training: stages of an experiment, one loop for features and media alike."""
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -8,21 +9,30 @@ import torch
 from torch import Tensor
 
 from trichord.checkpoint import Origin, Progress, Run
-from trichord.config import Experiment, Stage
+from trichord.config import Experiment, Stage, check
 from trichord.distributed import agreed, largest, ranks, together
+from trichord.evaluation.scores import UnrankableError
 from trichord.features.source import Source
 from trichord.models.embedder import Embedder
-from trichord.training.criteria import criteria
+from trichord.training.criteria import Criterion, as_logged, measure_criterion
 from trichord.training.learner import Learner
 from trichord.training.optimizers import build_optimizer, set_rate
-from trichord.training.requirements import require_all
+from trichord.training.requirements import require_all, require_masks, unmeasurable
 from trichord.training.sampler import epoch_samples, steps_per_epoch
 from trichord.training.session import Session, nothing
 from trichord.training.sharding import bring_home, clip_gradients, twin_of
-from trichord.training.soundness import Buffers, is_finite, refuse_unsound
+from trichord.training.soundness import (
+    Buffers,
+    is_finite,
+    refuse_idle,
+    refuse_unfinite,
+    refuse_unlearnt,
+    refuse_unsound,
+)
 from trichord.training.steps import Step, cached, plain
 from trichord.training.stopping import letting_go, stop, stoppable
 from trichord.types import UserError
+from trichord.types.rng import isolated_rng
 
 AfterEpoch = Callable[[dict[str, Any]], None]
 
@@ -42,7 +52,8 @@ def train(
 
     A run that is complete is left as it is, and the model is given its weights. Under several
     processes all call this, and rank 0 alone reads and writes the run. SIGTERM and SIGINT are heeded
-    after the step at hand, when the run is saved.
+    after the step at hand, when the run is saved. Torch's random numbers and the signals' handlers are
+    afterwards what they were.
 
     Args:
         experiment: What to do.
@@ -57,19 +68,23 @@ def train(
         conclude: What rank 0 does with the trained model before the run is complete.
 
     Raises:
-        UserError: The clips lack a modality or the captions that a stage needs, a stage cannot be
-            trained as it is asked for, its loss is not finite step after step, or the disk is full.
+        UserError: A value of the experiment is impossible, the clips lack a modality or the captions
+            that a stage needs, a stage cannot be trained as it is asked for, it learns nothing or
+            diverges, or the disk is full.
         TerminatedError: SIGTERM came.
         KeyboardInterrupt: SIGINT came.
     """
+    together(lambda: check(experiment))
     together(lambda: require_all(experiment, sources, sharded=sharded))
+    if sources:
+        together(lambda: require_masks(experiment, model, sources[0]))
     agreed(lambda: run.start(experiment, manifest))
     if agreed(lambda: run.complete):
         agreed(run.remove_checkpoints)
         together(lambda: run.restore(model))
         return
     objective = experiment.objective.build(experiment.terms).to(model.device)
-    with stoppable() as request, letting_go():
+    with isolated_rng(), stoppable() as request, letting_go():
         carry_out(
             experiment,
             Session(run, model, objective, request=request),  # let go of with its frames
@@ -92,6 +107,10 @@ def carry_out(
     """All that is left to do of a run, from its last checkpoint to its weights."""
     session.resume()
     train_stages(experiment, session, sources, after_epoch, sharded=sharded)
+    together(
+        lambda: refuse_unfinite([*session.model.parameters(), *session.objective.parameters()])
+    )
+    agreed(session.require_ours)
     agreed(conclude)
     agreed(lambda: session.run.finish(session.model, session.objective, session.progress))
     if wanted := largest(session.request.signal):
@@ -115,6 +134,7 @@ def train_stages(
         choose_what_trains(model, stage)
         learner = learner_of(session, stage, sharded=sharded)
         train_stage(stage, session, learner, (sources[0], validation), experiment.seed, after_epoch)
+        together(partial(refuse_unlearnt, stage, session.epochs))
         session.after_stage(experiment.hand_over)
         if experiment.fresh_objective and session.progress.stage < len(experiment.stages):
             session.objective = experiment.objective.build(experiment.terms).to(model.device)
@@ -191,12 +211,13 @@ def take_step(
         optimizer: Of the stage.
 
     Raises:
-        UserError: Too many losses or gradients in a row were not finite.
+        UserError: Too many losses or gradients in a row were not finite, or too many first steps empty.
     """
     trained = [one for group in optimizer.param_groups for one in group["params"]]
     loss = step()
     if loss is None:
         session.skip(empty=True)
+        together(lambda: refuse_idle(stage, session.progress))
         return None
     if not is_finite(loss, trained):
         optimizer.zero_grad(set_to_none=True)
@@ -206,6 +227,7 @@ def take_step(
     session.take()
     clip_gradients(trained, stage.clip_norm)
     optimizer.step()
+    session.objective.clamp_scales()
     optimizer.zero_grad(set_to_none=True)
     return float(loss.detach())
 
@@ -215,41 +237,55 @@ def note_epoch(
 ) -> None:
     """Measure the criterion on the clips that choose, keep the best weights, tell the caller."""
     session.gather()
-    reached = agreed(lambda: measured(stage, session.model, validation))
-    criterion = sum(reached.values()) / len(reached) if reached else None
+    reached = agreed(lambda: measured(stage, session, validation))
     now = session.progress
     counted = now.step - now.skipped - now.empty
-    numbers = {
+    numbers: dict[str, Any] = {
         "stage": stage.name,
         "epoch": now.epoch,
         "loss": now.loss / counted if counted else None,
+        "steps": now.step,
         "skipped": now.skipped,
         "empty": now.empty,
-        "criterion": criterion,
-        "validation": reached,
+        **as_logged(reached),
         "split": validation.clips[0].split if validation is not None else None,
         "scales": session.objective.scales(),
     }
-    session.after_epoch(numbers, criterion)
+    session.after_epoch(numbers, None if reached is None else reached.value)
     after_epoch(numbers)
 
 
-def measured(stage: Stage, model: Embedder, validation: Source | None) -> dict[str, float]:
-    """What the criterion is the mean of; nothing where there are no clips that choose.
+def measured(stage: Stage, session: Session, validation: Source | None) -> Criterion | None:
+    """The criterion of an epoch; None where there is none, or no validation clips.
 
     Raises:
-        UserError: The clips that choose lack what it needs.
+        UserError: The validation clips lack what it needs, or the model has diverged.
     """
-    if validation is None:
-        return {}
-    reached = criteria(model, validation, stage.criterion)
-    if not reached:
-        which = "test" if validation.clips[0].split == "test" else "validation"
-        raise UserError(
-            f"The {which} clips allow nothing that chooses the best epoch of stage "
-            f"'{stage.name}' ({', '.join(stage.criterion)}): add captions or media to that split."
-        )
+    if validation is None or not stage.criterion:
+        return None
+    where = f"Stage '{stage.name}', epoch {session.progress.epoch}"
+    try:
+        reached = measure_criterion(session.model, validation, stage.criterion)
+    except UnrankableError as error:
+        raise diverged(where, str(error).rstrip("."), session) from error
+    if reached is None:
+        raise unmeasurable(stage)
+    if not math.isfinite(reached.value):
+        raise diverged(where, f"the {reached.measure} is {reached.value}", session)
     return reached
+
+
+def diverged(where: str, what: str, session: Session) -> UserError:
+    """What to say of a model whose vectors are no longer any."""
+    if session.progress.epoch == 0:
+        return UserError(
+            f"{where}, before any training: {what}: let 'trichord doctor' look at the clips."
+        )
+    number = session.progress.stage
+    return UserError(
+        f"{where}: {what}: training has diverged; train into another directory with a lower "
+        f"--stages.{number}.optimizer.lr."
+    )
 
 
 def finished(stage: Stage, progress: Progress) -> bool:

@@ -2,38 +2,32 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from trichord.config import Experiment, Stage
 from trichord.distributed import ranks
-from trichord.features.source import Source
+from trichord.features.source import Source, refuse_masks
+from trichord.models.embedder import Embedder
+from trichord.objectives import SIDES, WRITES
+from trichord.training.sampler import MASKING, pools_of
 from trichord.types import UserError
 
 
 def require_all(experiment: Experiment, sources: Sequence[Source], *, sharded: bool) -> None:
-    """Refuse stages that cannot be trained as they are asked for.
+    """Refuse stages that cannot be trained on these clips as they are asked for.
 
     Raises:
         UserError: Names the stage and the option.
     """
     for stage in experiment.stages:
-        require_heads(stage)
+        require_texts(stage)
         require_captions(stage, sources[0])
-        require_negatives(stage)
         require_enough(stage, sources[0])
+        pools_of(stage, sources[0].clips)  # refuses a share of nonverbal clips that there are not
+        for validation in sources[1:]:
+            require_criterion(stage, validation)
         if sharded:
             require_spreadable(stage)
-
-
-def require_heads(stage: Stage) -> None:
-    """Refuse to train a trunk behind a head that does not train.
-
-    Raises:
-        UserError: Names the encoder.
-    """
-    if idle := set(stage.towers) - set(stage.trains):
-        raise UserError(
-            f"Stage '{stage.name}' trains the trunk of {', '.join(sorted(idle))} but not its head: "
-            "add it to --stages.N.trains or take it out of --stages.N.towers."
-        )
 
 
 def require_captions(stage: Stage, source: Source) -> None:
@@ -52,30 +46,68 @@ def require_captions(stage: Stage, source: Source) -> None:
             )
 
 
-def require_negatives(stage: Stage) -> None:
-    """Refuse chunks of no clips, and of captions that are written: these need no large mini-batch.
+def require_texts(stage: Stage) -> None:
+    """Refuse terms of texts in a draw that draws no captions.
 
     Raises:
-        UserError: Names the option.
+        UserError: Names the draw and the term.
     """
-    if stage.chunk is None:
+    for number, draw in enumerate(stage.draws):
+        textual = [term for term in draw.terms if term == WRITES or "text" in SIDES[term]]
+        if textual and not draw.captions:
+            raise UserError(
+                f"Stage '{stage.name}' asks for '{textual[0]}', a term of texts, but draws no captions: "
+                f"add them by --stages.N.draws.{number}.captions."
+            )
+
+
+def require_masks(experiment: Experiment, model: Embedder, source: Source) -> None:
+    """Refuse terms of masked sound where it is read from the cache, or cannot be masked.
+
+    Raises:
+        UserError: Names the remedy.
+    """
+    if MASKING.isdisjoint(experiment.terms):
         return
-    if stage.chunk < 1:
-        raise UserError(f"--stages.N.chunk {stage.chunk}: give a number of clips, 1 or more.")
-    if any("lm" in draw.terms for draw in stage.draws):
-        raise UserError(
-            f"Stage '{stage.name}' writes captions ('lm'), which contrasts nothing: leave out "
-            "--stages.N.chunk and take a smaller --stages.N.batch-size."
-        )
+    if "audio" in source.read:
+        refuse_masks()
+    silence = model.audio.hear(np.zeros(0, np.float32))
+    model.audio.mask(
+        silence, np.random.default_rng(0)
+    )  # refuses where the encoder has no such view
+
+
+def require_criterion(stage: Stage, validation: Source) -> None:
+    """Refuse validation clips without a caption of the kinds that the criterion asks by.
+
+    Raises:
+        UserError: Names the criterion.
+    """
+    asked = {name.split("<-")[1] for name in stage.criterion}
+    if asked and "sound" not in asked and asked.isdisjoint(validation.captions.numbers):
+        raise unmeasurable(stage)
+
+
+def unmeasurable(stage: Stage) -> UserError:
+    """What to say where validation clips lack what a stage's criterion needs."""
+    return UserError(
+        f"The validation clips allow nothing that chooses the best epoch of stage "
+        f"'{stage.name}' ({', '.join(stage.criterion)}): add captions or media to that split."
+    )
 
 
 def require_enough(stage: Stage, source: Source) -> None:
-    """Refuse more processes than a mini-batch has clips.
+    """Refuse more processes than a mini-batch has clips, and a single clip that meets no other.
 
     Raises:
         UserError: Says how many there are.
     """
     clips = min(stage.batch_size, len(source.clips))
+    if clips < 2 and any(term != WRITES for term in stage.terms):
+        raise UserError(
+            f"Stage '{stage.name}' contrasts clips with one another, and there is {clips} to learn from: "
+            "add clips to the split 'train'."
+        )
     if clips < ranks():
         raise UserError(
             f"Stage '{stage.name}' has {clips} clips in a mini-batch for {ranks()} processes: start "

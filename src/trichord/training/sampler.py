@@ -114,18 +114,31 @@ def _batches(
         order = random.permutation(len(clips))
         yield from (order[i * size : (i + 1) * size] for i in range(steps))
         return
+    pools = pools_of(stage, clips)
+    streams = [(_rounds(pool, random), count) for pool, count in pools]
+    for _ in range(steps):
+        yield np.concatenate([_take(stream, count) for stream, count in streams])
+
+
+def pools_of(stage: Stage, clips: Sequence[Clip]) -> list[tuple[Int[np.ndarray, " clip"], int]]:
+    """Nonverbal and other clips, and how many of each a batch takes; none where it takes any.
+
+    Raises:
+        UserError: There are fewer than that.
+    """
+    if stage.nonverbal_share is None:
+        return []
+    size = min(stage.batch_size, len(clips))
     quota = round(stage.nonverbal_share * size)
     nonverbal = np.array([clip.sound == "nonverbal" for clip in clips])
-    pools = [np.flatnonzero(nonverbal), np.flatnonzero(~nonverbal)]
-    for pool, share, kind in zip(pools, (quota, size - quota), ("nonverbal", "other"), strict=True):
+    pools = [(np.flatnonzero(nonverbal), quota), (np.flatnonzero(~nonverbal), size - quota)]
+    for (pool, share), kind in zip(pools, ("nonverbal", "other"), strict=True):
         if len(pool) < share:
             raise UserError(
                 f"Stage '{stage.name}' wants {share} {kind} clips in every batch, but there are "
                 f"{len(pool)}: change --stages.N.nonverbal-share or --stages.N.batch-size."
             )
-    streams = [_rounds(pool, random) for pool in pools]
-    for _ in range(steps):
-        yield np.concatenate([_take(streams[0], quota), _take(streams[1], size - quota)])
+    return pools
 
 
 def _rounds(pool: Int[np.ndarray, " clip"], random: np.random.Generator) -> Iterator[int]:

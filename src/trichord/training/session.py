@@ -12,8 +12,10 @@ from trichord.checkpoint import Progress, Run, Saved, load_owned, owned_state
 from trichord.distributed import agreed, largest, rank
 from trichord.models.embedder import Embedder
 from trichord.objectives import Contrastive
+from trichord.training.criteria import all_equal
 from trichord.training.sharding import as_spread, whole
 from trichord.training.stopping import Request, stop
+from trichord.types import UserError
 
 SECONDS_BETWEEN_SAVES = 30.0
 SAVE = 1
@@ -31,6 +33,7 @@ class Session:
     Every process has one; what is on disk is read and written by rank 0 alone.
 
     Attributes:
+        mark: What the run's directory belonged to when this training began.
         gather: Makes the model whole where a stage has spread it over the processes.
         request: Says whether a signal asks to stop.
     """
@@ -44,6 +47,9 @@ class Session:
     request: Request = field(default_factory=Request)
     _saved_at: float = field(default_factory=time.monotonic)
     _optimizer_state: dict[str, Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        self.mark = agreed(lambda: self.run.mark)
 
     def resume(self) -> None:
         """Take up the run's checkpoint, if there is one."""
@@ -113,16 +119,37 @@ class Session:
             metrics=(*self.progress.metrics, metrics),
         )
 
+    @property
+    def epochs(self) -> tuple[dict[str, Any], ...]:
+        """The numbers of the stage's epochs so far, the state before training first."""
+        everything = self.progress.metrics
+        return everything[len(everything) - self.progress.epoch :]
+
     def after_stage(self, keep: str) -> None:
-        """Go on to the next stage from the best (or last) weights of this one."""
-        if keep == "best":
+        """Go on to the next stage from the best (or last) weights of this one.
+
+        Where the criterion is the same in all epochs, none is the best, and the last weights are kept.
+        """
+        if keep == "best" and not all_equal([one.get("criterion") for one in self.epochs]):
             load_owned(self.model, self.objective, self.best)
         self.best = {}
         self.gather = nothing
         self.progress = Progress(stage=self.progress.stage + 1, metrics=self.progress.metrics)
 
+    def require_ours(self) -> None:
+        """Refuse to write into a directory that another training has begun anew meanwhile.
+
+        Raises:
+            UserError: Names the directory.
+        """
+        if self.run.mark != self.mark:
+            raise UserError(
+                f"{self.run.path}: another training has begun there: train into a directory of its own."
+            )
+
     def save(self, optimizer: torch.optim.Optimizer | None) -> None:
         """Write a checkpoint."""
+        agreed(self.require_ours)
         self.gather()
         parts = {
             "now.": owned_state(self.model, self.objective),

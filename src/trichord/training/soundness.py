@@ -1,6 +1,7 @@
 """Steps that must not be taken: a loss or a gradient that is not finite spoils every weight."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -14,6 +15,8 @@ from trichord.types import UserError
 
 MOST_IN_A_ROW = 10
 """Steps skipped one after another before training stops: what is wrong will not pass by itself."""
+MOST_EMPTY = 100
+"""First steps of a stage without anything to learn from before it stops: chance does not do that."""
 
 
 def is_finite(loss: Float[Tensor, ""], parameters: Iterable[nn.Parameter]) -> bool:
@@ -42,6 +45,56 @@ def refuse_unsound(stage: Stage, progress: Progress) -> None:
             f"{MOST_IN_A_ROW} steps in a row the loss or its gradient was not finite: train into "
             "another directory with a lower --stages.N.optimizer.lr or with --stages.N.precision "
             "float32, and let 'trichord doctor' look at the clips."
+        )
+
+
+def refuse_idle(stage: Stage, progress: Progress) -> None:
+    """Refuse to go on where none of the first steps of a stage has anything to learn from.
+
+    Raises:
+        UserError: Names the terms and what may help.
+    """
+    if progress.epoch == 1 and progress.empty == progress.step + 1 >= MOST_EMPTY:
+        raise _idle(stage, f"none of the first {MOST_EMPTY} steps had anything to learn from")
+
+
+def refuse_unlearnt(stage: Stage, epochs: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse a stage that has ended without a single step.
+
+    Args:
+        stage: That has ended.
+        epochs: Its numbers, the state before training first.
+
+    Raises:
+        UserError: Names the terms and what may help.
+    """
+    if all(one["loss"] is None for one in epochs):
+        empty, skipped = (sum(one.get(kind, 0) for one in epochs) for kind in ("empty", "skipped"))
+        raise _idle(
+            stage,
+            f"{empty} steps had nothing to learn from, {skipped} a loss that was not finite, and there "
+            "were no others",
+        )
+
+
+def _idle(stage: Stage, what: str) -> UserError:
+    return UserError(
+        f"Stage '{stage.name}' learnt nothing: {what}. Its terms ({', '.join(stage.terms)}) need clips "
+        "that have both sides, at least two in a mini-batch: add captions or media, choose other terms, "
+        "or raise --stages.N.batch-size."
+    )
+
+
+def refuse_unfinite(parameters: Iterable[nn.Parameter]) -> None:
+    """Refuse to call weights trained that are not finite.
+
+    Raises:
+        UserError: Says what may help.
+    """
+    if any(not bool(torch.isfinite(one).all()) for one in parameters):
+        raise UserError(
+            "The weights are not finite after training: it has diverged; train into another directory "
+            "with a lower --stages.N.optimizer.lr."
         )
 
 

@@ -96,7 +96,11 @@ def _in_processes(work: Callable[[Scene], Any], drawn: Sequence[Scene]) -> Itera
     if len(drawn) <= AT_ONCE:
         yield from map(work, drawn)
         return
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(
+        mp_context=get_context("spawn"),
+        initializer=torch.set_num_threads,
+        initargs=(1,),  # each: as many as cores in all
+    ) as pool:
         yield from pool.map(work, drawn, chunksize=AT_ONCE)
 
 
@@ -116,7 +120,6 @@ _extractors: dict[Path, Any] = {}
 
 
 def _mel(folder: Path, scene: Scene) -> np.ndarray:
-    torch.set_num_threads(1)
     if folder not in _extractors:
         _extractors[folder] = load(ClapFeatureExtractor, str(folder))
     extractor = _extractors[folder]
@@ -152,10 +155,12 @@ def pretrain(
         texts = [str(random.choice(material.captions[row])) for row in rows]
         media = F.normalize(embed_media(material.inputs[torch.from_numpy(rows)]), dim=-1)
         words = F.normalize(embed_text(texts), dim=-1)
-        loss = info_nce(media, words, log_scale.exp().clamp(max=100))
+        loss = info_nce(media, words, log_scale.exp())
         (loss if besides is None else loss + besides(random)).backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
+        with torch.no_grad():  # the parameter: a clamped value would have no gradient
+            log_scale.clamp_(max=math.log(100))
         optimizer.zero_grad(set_to_none=True)
         rate.step()
         yield float(loss.detach())

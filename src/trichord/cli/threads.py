@@ -1,0 +1,46 @@
+"""How many threads torch computes with: a command decides that for its own process, and only a command.
+
+Everything below `cli` may be called by somebody else's program and leaves its threads as they are.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trichord.bulk.sharing import threads_beside
+
+if TYPE_CHECKING:  # torch stays out until a model is loaded
+    from trichord.models.embedder import Embedder
+
+SMALL_TOWER = 4_000_000
+"""Weights of a tower below which one thread reads it; the smallest published ones have twenty times as
+many."""
+
+
+def use_threads(count: int) -> None:
+    """Compute with so many threads from now on."""
+    import torch
+
+    torch.set_num_threads(count)
+
+
+def leave_cores(decoders: int, device: str) -> None:
+    """Let towers on the processor have the cores that decoding leaves."""
+    import torch
+
+    if device == "cpu":
+        use_threads(min(torch.get_num_threads(), threads_beside(decoders)))
+
+
+def load_embedder(name: str, start: Path | None = None) -> "Embedder":
+    """As `embedder_of`; where all towers are small, one thread reads them from now on.
+
+    Their layers are so soon done that threads wait longer for one another than they save, while
+    files are decoded beside them: reading the generated world took a fifth of the processor time.
+    """
+    from trichord.api.model import embedder_of
+
+    model = embedder_of(name, start)
+    sizes = [sum(one.numel() for one in tower.parameters()) for tower in model.encoders().values()]
+    if 0 < max(sizes) < SMALL_TOWER:  # 0: none of them is torch's
+        use_threads(1)
+    return model
