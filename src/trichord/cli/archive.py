@@ -1,6 +1,7 @@
 """Commands about an archive: `index` and `search`."""
 
-from dataclasses import asdict, dataclass, field
+import math
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,11 +15,26 @@ from trichord.api.model import device_of, embedder_of, lasting
 from trichord.api.shortcut import keep
 from trichord.bulk.sharing import ALONE, Sharing
 from trichord.cli.console import aside, bar, counted, out
+from trichord.cli.options import require_unset
+from trichord.cli.places import CollectionPlace, ModelName
 from trichord.media.plan import Nearest
 from trichord.search.filters import Filter
-from trichord.search.moments import CutKind
+from trichord.search.moments import CutKind, Hop, Seconds, require_moments
 from trichord.search.query import By, Query
-from trichord.types import Hit, Moment, UserError
+from trichord.types import Hit, Moment
+from trichord.types.rules import (
+    Checked,
+    Device,
+    InputFile,
+    OutputFile,
+    OutputFolder,
+    Range,
+    Share,
+    Weight,
+    Workers,
+    require,
+    require_legal,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,22 +56,22 @@ class Index:
     from the given folders leave it. An interrupted call goes on where it stopped.
     """
 
-    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN|EXPERIMENT")]
+    model: Annotated[tyro.conf.Positional[ModelName], tyro.conf.arg(metavar="RUN|EXPERIMENT")]
     """A run, or an experiment such as 'untrained' for CLIP and CLAP as they come."""
     places: Annotated[
         tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="PATH... COLLECTION")
     ]
     """Media files and folders, and last the collection: a folder or s3://bucket/prefix."""
-    seconds: float = 10.0
+    seconds: Seconds = 10.0
     """Length of a moment, at most."""
-    hop: float | None = None
+    hop: Hop = None
     """Seconds between the starts of moments; half their length if not given."""
     cut: CutKind = "window"
     """Moments of equal length, or one for each shot."""
     nearest: Nearest = "exact"
     """Frames as they are shown at each time, or only keyframes: several times faster, up to some seconds
     early."""
-    told: Path | None = None
+    told: Annotated[Path | None, InputFile()] = None
     """A manifest whose captions and labels go to the moments that they are of."""
     speech: bool = True
     """Measure how much is spoken in each moment, where the extra `speech` is installed."""
@@ -67,11 +83,11 @@ class Index:
     """Also put the text towers into the collection: then words find moments on machines without torch."""
     remove: bool = False
     """Take the files and folders out of the collection instead."""
-    device: str = "auto"
+    device: Device = "auto"
     """cpu, cuda, or whichever is there."""
     compile: bool = False
     """Compile the towers of sight and sound first: minutes, which pay on a GPU."""
-    workers: int = 2
+    workers: Workers = 2
     """Processes that decode."""
     sharing: Annotated[Sharing, tyro.conf.arg(name="")] = ALONE
     """How the reading of files is shared out."""
@@ -80,15 +96,9 @@ class Index:
 def index(arguments: list[str]) -> None:
     """`trichord index RUN|EXPERIMENT PATH... COLLECTION`."""
     asked = tyro.cli(Index, args=arguments, prog="trichord index")
-    if not asked.places or (len(asked.places) < 2 and not asked.reembed):
-        raise UserError("name at least one file or folder, and last the collection.")
-    given = list(asked.places)
-    collection = given.pop()
+    _require_sense(asked)
+    *given, collection = asked.places
     places = [Path(place) for place in given]
-    if asked.reembed and not asked.sharing.alone:
-        raise UserError("--reembed is done by one process: leave out --runner and --shards.")
-    if asked.compile and asked.sharing.runner != "process":
-        raise UserError("--compile is for --runner process: other runners load their own towers.")
     if asked.remove:
         gone = _opened(collection).remove(places)
         out.print(f"{collection}: {len(gone)} files removed.", markup=False)
@@ -98,11 +108,46 @@ def index(arguments: list[str]) -> None:
         _bring_up_to_date(asked, places, collection)
 
 
+def _require_sense(asked: Index) -> None:
+    """Refuse options that are not legal, or that would be passed over.
+
+    Raises:
+        UserError: The first of them.
+    """
+    least = 1 if asked.reembed else 2
+    require(
+        len(asked.places) >= least, "name at least one file or folder, and last the collection."
+    )
+    if asked.remove:
+        used = ("model", "places", "remove")
+        others = [one.name for one in fields(asked) if one.name not in used]
+        require_unset(asked, "--remove", *others)
+    if asked.reembed:
+        require(
+            asked.sharing.alone,
+            "--reembed is done by one process: leave out --runner and --shards.",
+        )
+        require_unset(asked, "--reembed", "seconds", "hop", "cut", "nearest", "told", "watch")
+        require(
+            len(asked.places) == 1,
+            f"--reembed reads all files of the collection: leave out {asked.places[0]}.",
+        )
+    require(
+        asked.sharing.runner == "process" or not asked.compile,
+        "--compile is for --runner process: other runners load their own towers.",
+    )
+    require_legal(asked)
+    require_moments(asked.seconds, asked.hop)
+
+
 def _bring_up_to_date(asked: Index, media: list[Path], where: str) -> None:
+    from trichord.search.collection import Collection
     from trichord.search.survey import media_at
 
     files = len(media_at(media))  # before anything heavy is loaded
     told = _told(asked.told)
+    require_legal(where, Annotated[str, OutputFolder(bucket=True)], "COLLECTION")
+    Collection.require_place(where)
 
     from trichord.bulk.runner import runner_of
     from trichord.media import Decoder
@@ -140,19 +185,20 @@ def _readers(
     """What reads files in shards."""
     from trichord.bulk.runner import readers
     from trichord.bulk.shards import indexing_of
-    from trichord.cli.extraction import towers_of
+    from trichord.cli.extraction import decoders_of, towers_of
 
-    towers = towers_of(asked.model, device, asked.sharing.decoders(asked.workers))
+    towers = towers_of(asked.model, device, decoders_of(asked.sharing, asked.workers))
     whole = indexing_of(begun, towers, speech=asked.speech)
     return readers(runner, whole, told, asked.sharing.shards)
 
 
 def _make_anew(asked: Index, where: str) -> None:
+    held = _opened(where)
+    files = len(held.table.files())  # before anything heavy is loaded
+
     from trichord.media import Decoder
     from trichord.search.indexing import reembed
 
-    held = _opened(where)
-    files = len(held.table.files())
     device = device_of(asked.device)
     model = embedder_of(asked.model)
     _settle(model, asked, device)
@@ -222,40 +268,66 @@ def _opened(path: str | Path) -> "Collection":
     return Collection.open(path)
 
 
+def moment_named(like: str) -> Moment:
+    """The moment that `--like FILE@SECONDS` names.
+
+    Raises:
+        UserError: It names none.
+    """
+    from trichord.search.collection import whereabouts
+
+    file, _, seconds = like.rpartition("@")
+    try:
+        start = float(seconds)
+    except ValueError:
+        start = math.nan
+    require(
+        file and 0 <= start < math.inf,
+        f"--like {like}: name a moment as FILE@SECONDS, for example clip.mp4@20.",
+    )
+    return Moment(file=str(whereabouts(Path(file))), start=start, end=start)
+
+
+RERANK = 50
+"""Moments that are looked at again where nothing else is said."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Search:
     """Find moments by words, pictures, sounds and clips, alone or together."""
 
-    collection: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="COLLECTION")]
+    collection: Annotated[
+        tyro.conf.Positional[CollectionPlace], tyro.conf.arg(metavar="COLLECTION")
+    ]
     """What 'trichord index' made: a folder or s3://bucket/prefix."""
     text: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="TEXT")] = None
     """What to look and listen for; 'dog -leash' stays away from what follows the minus."""
-    image: Path | None = None
+    image: Annotated[Path | None, InputFile()] = None
     """A picture to look like; the picture of a video will do."""
-    audio: Path | None = None
+    audio: Annotated[Path | None, InputFile()] = None
     """A sound to sound like; the sound of a video will do."""
-    video: Path | None = None
+    video: Annotated[Path | None, InputFile()] = None
     """A clip to look and sound like."""
-    like: str | None = None
+    like: Annotated[str | None, Checked(moment_named)] = None
     """A moment of the collection to be like: FILE@SECONDS."""
     by: By = "both"
     """What of that moment counts."""
-    sight: float | None = None
+    sight: Weight = None
     """How much what is seen counts; as learnt, or 1, if not given."""
-    sound: float | None = None
+    sound: Weight = None
     """How much what is heard counts; 0 ignores it; as learnt, or 1, if not given."""
-    sound_token: float | None = None
+    sound_token: Share = None
     """Where to listen between speech (0) and events (1); as the run does if not given."""
-    captions: float = 0.0
+    captions: Annotated[float, Range(0)] = 0.0
     """How much the words of captions count beside sight and sound; 0 does not look at them."""
     where: Annotated[Filter, tyro.conf.arg(name="")] = field(default_factory=Filter)
-    k: int = 10
+    k: Annotated[int, Range(1, 1_000_000)] = 10
     """How many moments, or files with --group."""
     group: bool = False
     """Put the moments of a file together, its best one first."""
-    rerank: int = 50
+    rerank: Annotated[int, Range(0, 1_000_000)] = RERANK
     """How many moments a fusion that reads text and moment together looks at again; 0: none."""
-    sheet: Path | None = None
+    sheet: Annotated[Path | None, OutputFile(".png")] = None
     """Also draw the hits into this PNG."""
     json: bool = False
     """Print the hits as JSON."""
@@ -264,12 +336,20 @@ class Search:
 def search(arguments: list[str]) -> None:
     """`trichord search COLLECTION TEXT`."""
     asked = tyro.cli(Search, args=arguments, prog="trichord search")
+    require_legal(asked)
+    require(
+        asked.by == "both" or asked.like, "--by goes with --like: leave it out, or name a moment."
+    )
+    require(
+        not asked.captions or asked.text,
+        "--captions goes with a TEXT, whose words are looked for: leave it out, or give one.",
+    )
     query = Query.of(
         asked.text,
         image=asked.image,
         audio=asked.audio,
         video=asked.video,
-        like=_moment(asked.like),
+        like=None if asked.like is None else moment_named(asked.like),
         by=asked.by,
         sight=asked.sight,
         sound=asked.sound,
@@ -284,22 +364,6 @@ def search(arguments: list[str]) -> None:
         out.print(_table(hits))
     if asked.sheet:
         out.print(f"Drawn: {asked.sheet}", markup=False)
-
-
-def _moment(like: str | None) -> Moment | None:
-    """The moment that `--like FILE@SECONDS` names."""
-    if like is None:
-        return None
-    from trichord.search.collection import whereabouts
-
-    file, _, seconds = like.rpartition("@")
-    try:
-        start = float(seconds)
-        return Moment(file=str(whereabouts(Path(file))), start=start, end=start)
-    except ValueError as error:
-        raise UserError(
-            f"--like {like}: name a moment as FILE@SECONDS, for example clip.mp4@20."
-        ) from error
 
 
 def _find(asked: Search, query: "Query") -> list[Hit]:

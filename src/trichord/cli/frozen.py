@@ -11,7 +11,16 @@ import tyro
 from trichord.api.model import device_of, embedder_of
 from trichord.cli.measurement import token_of
 from trichord.cli.sources import folder_of, source_of
-from trichord.types import Clip, Modality, UserError
+from trichord.evaluation.bootstrap import Resamples
+from trichord.types import Clip, Modality
+from trichord.types.rules import (
+    Checked,
+    Device,
+    InputFolder,
+    OutputFolder,
+    Seed,
+    require,
+)
 
 if TYPE_CHECKING:
     from trichord.config import Experiment
@@ -35,17 +44,17 @@ class Reading:
     """vision, audio or both; all that the run was trained on if not given."""
     source: Annotated[Literal["features", "media"], tyro.conf.arg(name="from")] = "features"
     """Read cached features, or decode media on the way."""
-    features: Path | None = None
+    features: Annotated[Path | None, InputFolder(bucket=True)] = None
     """Where the cached features lie; beside the manifest if not given."""
-    sound_token: str | None = None
+    sound_token: Annotated[str | None, Checked(token_of)] = None
     """Listen with another sound token: a number from 0 (verbal) to 1 (nonverbal), none, both or clip."""
-    to: Path | None = None
+    to: Annotated[Path | None, OutputFolder()] = None
     """Where the report and the picture go; into the run if not given."""
-    resamples: int = 1000
+    resamples: Resamples = 1000
     """Of the bootstrap over clips behind each 95 % interval."""
-    seed: int = 0
+    seed: Seed = 0
     """Of drawn folds, first weights and resamples."""
-    device: str = "auto"
+    device: Device = "auto"
     """cpu, cuda, or whichever is there."""
 
     @property
@@ -63,10 +72,14 @@ class Reading:
         Raises:
             UserError: The first of them.
         """
-        if self.token is not None and self.modality == "vision":
-            raise UserError("--sound-token: nothing is listened to with --modality vision.")
-        if self.resamples < 1:
-            raise UserError(f"--resamples {self.resamples}: an interval needs at least one.")
+        require(
+            self.token is None or self.modality != "vision",
+            "--sound-token: nothing is listened to with --modality vision: leave one of them out.",
+        )
+        require(
+            self.source == "features" or not self.features,
+            "--features are not read with --from media: leave one of them out.",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from trichord.cli.console import aside, out
+from trichord.cli.options import checked
 from trichord.config import CLIP
+from trichord.types.rules import InputFile, OutputFolder, Range
 
 if TYPE_CHECKING:
     from trichord.checkpoint import Run
 
-Place = Annotated[Path, tyro.conf.arg(metavar="RUN")]
+Place = Annotated[Path, tyro.conf.arg(metavar="RUN"), OutputFolder(empty=True)]
 
 
 def published(arguments: list[str]) -> None:
     """`trichord import clip|clip4vla`."""
-    kinds: dict[str, Callable[..., None]] = {"clip": clip, "clip4vla": clip4vla}
+    kinds: dict[str, Callable[..., None]] = {"clip": checked(clip), "clip4vla": checked(clip4vla)}
     tyro.extras.subcommand_cli_from_dict(kinds, args=arguments, prog="trichord import")
 
 
@@ -44,14 +46,14 @@ def clip(
 
 
 def clip4vla(
-    checkpoint: Annotated[Path, tyro.conf.arg(metavar="FILE")],
+    checkpoint: Annotated[Path, tyro.conf.arg(metavar="FILE"), InputFile()],
     run: Place,
     /,
     *,
     tokenizer: str = CLIP,
     fusion: Literal["global_to_global", "global_to_local", "tight", "local_to_local"] | None = None,
-    sound_token: float | Literal["none", "both", "clip"] | None = None,
-    segments: int = 16,
+    sound_token: Annotated[float | Literal["none", "both", "clip"] | None, Range(0, 1)] = None,
+    segments: Annotated[int, Range(1, 1000)] = 16,
     absent: Literal["masked", "zeros"] = "zeros",
 ) -> None:
     """A checkpoint of CLIP4VLA's authors -> a run that is equal to their model.

@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from functools import wraps
 from importlib import import_module
@@ -32,6 +33,30 @@ def checked(command: Callable[P, T]) -> Callable[P, T]:
         return command(*args, **kwargs)
 
     return check_and_call
+
+
+def require_unset(asked: Any, mode: str, *others: str, prefix: str = "--") -> None:
+    """Refuse options that another one would pass over in silence.
+
+    Args:
+        asked: A dataclass of options.
+        mode: What passes over them, such as another option.
+        others: Names of their fields.
+        prefix: Of the names of the options.
+
+    Raises:
+        UserError: One of them has another value than by default.
+    """
+    for field in fields(asked):
+        value = getattr(asked, field.name)
+        default = field.default_factory() if callable(field.default_factory) else field.default
+        if field.name not in others or value == default:
+            continue
+        if is_dataclass(value):
+            names = (one.name for one in fields(value))
+            require_unset(value, mode, *names, prefix=option_name(prefix, field.name, field.type))
+        name = option_name(prefix, field.name, field.type)
+        raise UserError(f"{name} has no effect with {mode}: leave it out.")
 
 
 @contextmanager
@@ -92,8 +117,8 @@ class Line:
             suppress(SystemExit, UserError),
         ):
             self.command([*takewhile(_is_value, self.given), "--help"])
-        lines = re.findall(r"^[^\w\s-]*\s*(-.*)", shown.getvalue(), re.MULTILINE)
-        return re.findall(r"(?<!\S)--[\w.-]+", "\n".join(lines))
+        lines = re.findall(r"^[^\w\s-]?\s{0,4}(-.*)", shown.getvalue(), re.MULTILINE)
+        return re.findall(r"(?<!\S)--\w(?:[\w.-]*\w)?", "\n".join(lines))
 
     def closest(self, option: str) -> str:
         """The option that was meant; its last part is enough to be found by."""
@@ -119,17 +144,26 @@ def _label(argument: Any) -> str:
 
 def _kind(argument: Any) -> str:
     """What an argument takes, in words."""
-    metavar = str(argument.lowered.metavar).replace("{None}|", "")
-    if several := re.fullmatch(r"\[(\S+) \[\1 \.\.\.\]\]", metavar):
+    metavar = str(argument.lowered.metavar)
+    if several := re.fullmatch(r"\[(\S+) \[.*\.\.\.\]\]", metavar):
         metavar = several[1]
-    return metavar.replace("FLOAT", "a number").replace("INT", "a whole number")
+    for name, words in KINDS.items():
+        metavar = metavar.replace(name, words)
+    return re.sub(r"[|,]", ", ", re.sub(r"[{}]", "", metavar))
+
+
+KINDS = {
+    "{None}|": "", "FLOAT": "a number", "INT": "a whole number", "STR": "a text", "PATH": "a path",
+}  # fmt: skip
+"""What the parser writes for types, in words; an option is left out rather than given None."""
 
 
 def _missing(event: Any, line: Line) -> str:
     if any(one.startswith("-") for one in event.unrecognized_tokens):
         return _unknown(event.unrecognized_tokens, event.prog, line)
     names = [_label(one.arg) for one in event.missing_arguments]
-    lacking = f"{names[0]} is" if len(names) == 1 else f"{' and '.join(names)} are"
+    *others, last = names
+    lacking = f"{', '.join(others)} and {last} are" if others else f"{last} is"
     return f"{lacking} missing: '{event.prog} --help' says what is given in which order."
 
 
@@ -167,8 +201,7 @@ def _bad_value(event: Any, line: Line) -> str:
 
 def _no_choice(event: Any, line: Line) -> str:
     # The choices of the event are in no order where the type is a union.
-    choices = _kind(event.argument).strip("{}").replace(",", ", ")
-    return f"{_label(event.argument)} {event.value}: choose one of {choices}."
+    return f"{_label(event.argument)} {event.value}: choose one of {_kind(event.argument)}."
 
 
 def _not_made(event: Any, line: Line) -> str:

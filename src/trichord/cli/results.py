@@ -1,14 +1,19 @@
 """Commands that measure runs: `evaluate` and `compare`."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from trichord.cli.console import aside, out
-from trichord.cli.measurement import Measurement, measure_run
+from trichord.cli.measurement import Measurement, lenders, measure_run
+from trichord.cli.options import checked, require_unset
+from trichord.cli.places import is_run, seeds_in
+from trichord.config import read_experiment
 from trichord.types import Clip, UserError
+from trichord.types.rules import Checked, Distinct, InputFile, OutputFile
 
 if TYPE_CHECKING:
     from trichord.checkpoint import Run
@@ -20,12 +25,20 @@ CAPTIONS, CAPTIONS_FIGURE = "captions.json", "captions.png"
 AS_USUAL = Measurement()
 
 
+def require_runs(place: Path) -> None:
+    """Refuse what is neither a run nor a folder of seeds."""
+    run_paths([place])
+
+
+RunsPlace = Annotated[Path, Checked(require_runs)]
+
+
 def evaluate(arguments: list[str]) -> None:
     """`trichord evaluate RUN MANIFEST`."""
 
     def run(
-        runs: Annotated[Path, tyro.conf.arg(metavar="RUN")],
-        manifest: Annotated[Path, tyro.conf.arg(metavar="MANIFEST")],
+        runs: Annotated[RunsPlace, tyro.conf.arg(metavar="RUN")],
+        manifest: Annotated[Path, tyro.conf.arg(metavar="MANIFEST"), InputFile()],
         /,
         *,
         chosen: Annotated[Measurement, tyro.conf.arg(name="")] = AS_USUAL,
@@ -46,21 +59,26 @@ def evaluate(arguments: list[str]) -> None:
         if paper:
             show_paper(captions=(paths[0] / CAPTIONS).is_file())
 
-    tyro.cli(run, args=arguments, prog="trichord evaluate")
+    tyro.cli(checked(run), args=arguments, prog="trichord evaluate")
 
 
 def measure_runs(paths: Sequence[Path], manifest: Path, chosen: Measurement) -> None:
     """Measure runs on the same clips; a report and a figure go into each, the only one is shown."""
     chosen.require_sense()
 
-    from trichord.checkpoint import Run
     from trichord.corpora.manifest import read_manifest, select
-    from trichord.encoders.held import towers_held
     from trichord.evaluation.named import clips_of
+
+    known = read_manifest(manifest)  # before anything heavy is loaded
+    clips = clips_of(chosen.protocol, known) if chosen.protocol else select(known, chosen.split)
+    if chosen.rule in ("borrowed", "random"):
+        lenders(chosen, manifest)
+    require_writers(paths, chosen)
+
+    from trichord.checkpoint import Run
+    from trichord.encoders.held import towers_held
     from trichord.media import Decoder
 
-    known = read_manifest(manifest)
-    clips = clips_of(chosen.protocol, known) if chosen.protocol else select(known, chosen.split)
     held = [Run(path) for path in paths]
     writers = [one for one in held if one.experiment().model.captioner is not None]
     with Decoder() as decoder, towers_held():
@@ -74,6 +92,19 @@ def measure_runs(paths: Sequence[Path], manifest: Path, chosen: Measurement) -> 
             if run not in writers:
                 report = measure_run(run, clips, manifest, chosen, decoder, best)
                 _keep(report, run.path, alone=len(held) == 1)
+
+
+def require_writers(paths: Sequence[Path], chosen: Measurement) -> None:
+    """Refuse options about captions where no run writes any.
+
+    Raises:
+        UserError: Names the option.
+    """
+    experiments = [read_experiment(path / "experiment.json") for path in paths]
+    if not any(one.model.captioner for one in experiments):
+        names = [one.name for one in fields(chosen.captions)]
+        mode = "a run that writes no captions"
+        require_unset(chosen.captions, mode, *names, prefix="--captions")
 
 
 def _keep(report: "Report", run: Path, *, alone: bool) -> None:
@@ -136,11 +167,10 @@ def run_paths(given: Sequence[Path]) -> list[Path]:
     """
     found: list[Path] = []
     for path in given:
-        seeds = sorted(path.glob("seed-*/experiment.json"))
-        if (path / "experiment.json").is_file():
+        if is_run(path):
             found.append(path)
-        elif seeds:
-            found += [seed.parent for seed in seeds]
+        elif seeds := seeds_in(path):
+            found += seeds
         else:
             raise UserError(f"{path} is no run and holds none: name what 'trichord train' made.")
     return found
@@ -150,11 +180,11 @@ def compare(arguments: list[str]) -> None:
     """`trichord compare RUN...`."""
 
     def run(
-        runs: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN")],
+        runs: Annotated[tuple[RunsPlace, ...], tyro.conf.arg(metavar="RUN"), Distinct(1)],
         /,
         *,
-        figure: Path | None = None,
-        json: Path | None = None,
+        figure: Annotated[Path | None, OutputFile(".png")] = None,
+        json: Annotated[Path | None, OutputFile()] = None,
         paper: bool = False,
     ) -> None:
         """Set evaluated runs side by side, with the spread over seeds.
@@ -177,7 +207,7 @@ def compare(arguments: list[str]) -> None:
         if figure:
             out.print(f"Drawn: {figure}")
 
-    tyro.cli(run, args=arguments, prog="trichord compare")
+    tyro.cli(checked(run), args=arguments, prog="trichord compare")
 
 
 def all_write(paths: Sequence[Path]) -> bool:

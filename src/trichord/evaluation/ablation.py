@@ -16,7 +16,7 @@ from rich.table import Table
 from trichord.evaluation.protocol import difference
 from trichord.evaluation.report import Report
 from trichord.types import UserError
-from trichord.types.files import write_atomically
+from trichord.types.files import replacing, write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -202,4 +202,5 @@ def _finish(figure: "Figure", ablation: Ablation, path: Path) -> None:
         textwrap.fill(f"Protocol: {ablation.protocol}", width),
         fontsize=7, color=FAINT, x=0.01, ha="left",
     )  # fmt: skip
-    figure.savefig(path, format="png")
+    with replacing(path) as file:
+        figure.savefig(file, format="png")

@@ -5,13 +5,17 @@ it is: the interval speaks of which clips happened to be asked for, not of anoth
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy import ndarray
 
 from trichord.types.arrays import Float, Int
+from trichord.types.rules import Range
 
 LEVEL = 0.95
+Resamples = Annotated[int, Range(1, 1_000_000)]
+"""Draws behind an interval."""
 AT_ONCE = 1 << 18
 """Numbers that are drawn together: a call a draw takes longer than the draw."""
 

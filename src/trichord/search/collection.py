@@ -87,6 +87,15 @@ class Collection:
         collection.require_cut(description)
         return collection
 
+    @staticmethod
+    def require_place(where: str | Path) -> None:
+        """Refuse a place that can neither become a collection nor is one.
+
+        Raises:
+            UserError: It holds something else.
+        """
+        _require_vacant(Storage(where))
+
     def require(self, fingerprint: str) -> None:
         """Refuse a model other than the one that made the vectors.
 

@@ -12,7 +12,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from types import UnionType
+from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
 
 from trichord.types import UserError
 
@@ -67,12 +68,16 @@ class Range(Rule):
 
 @dataclass(frozen=True, slots=True)
 class Distinct(Rule):
-    """Several values, none of them twice."""
+    """Several values, none of them twice, and at least so many."""
+
+    least: int = 0
 
     whole: ClassVar[bool] = True
 
     def check(self, value: Any, option: str) -> None:
         """See `Rule`."""
+        if len(value) < self.least:
+            raise UserError(f"{option}: a value is missing: give at least {self.least}.")
         if twice := [one for one in value if value.count(one) > 1]:
             raise UserError(f"{option}: {twice[0]} is given twice: give it once.")
 
@@ -92,13 +97,17 @@ class Spelling(Rule):
 
 @dataclass(frozen=True, slots=True)
 class Checked(Rule):
-    """Values that a function lets pass; it raises a `UserError` that names the option."""
+    """Values that a function lets pass; it raises a `UserError`, which need not name the option."""
 
     function: Callable[[Any], object]
 
     def check(self, value: Any, option: str) -> None:
         """See `Rule`."""
-        self.function(value)
+        try:
+            self.function(value)
+        except UserError as error:
+            named = option in str(error) or not option.startswith("--")
+            raise UserError(f"{error}" if named else f"{option}: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +135,15 @@ class InputFolder(Rule):
 
 
 @dataclass(frozen=True, slots=True)
+class InputPlace(Rule):
+    """A file or folder that is there."""
+
+    def check(self, value: Any, option: str) -> None:
+        """See `Rule`."""
+        _require_there(value, option)
+
+
+@dataclass(frozen=True, slots=True)
 class OutputFile(Rule):
     """A file to write or replace; folders on the way to it are made. `suffix`: how its name ends."""
 
@@ -142,14 +160,18 @@ class OutputFile(Rule):
 
 @dataclass(frozen=True, slots=True)
 class OutputFolder(Rule):
-    """A folder to make or to write into; with `bucket` also a place in a bucket."""
+    """A folder to make or to write into; `empty`: with nothing in it; `bucket`: or one in a bucket."""
 
     bucket: bool = False
+    empty: bool = False
 
     def check(self, value: Any, option: str) -> None:
         """See `Rule`."""
-        if not (self.bucket and in_bucket(value)):
-            _require_writable(Path(value), value, option)
+        if self.bucket and in_bucket(value):
+            return
+        _require_writable(Path(value), value, option)
+        if self.empty and _is_folder(Path(value), option) and any(Path(value).iterdir()):
+            raise UserError(f"{option} {value} is not empty: choose another folder.")
 
 
 def require_legal(value: Any, annotation: Any = None, option: str = "--") -> None:
@@ -188,8 +210,12 @@ def require(legal: object, refusal: str) -> None:
 
 
 def rules_of(annotation: Any) -> list[Rule]:
-    """The rules in an annotation."""
-    return [one for one in getattr(annotation, "__metadata__", ()) if isinstance(one, Rule)]
+    """The rules in an annotation, and in its parts, as in `Seed | None` and `tuple[Seed, ...]`."""
+    if get_origin(annotation) is Annotated:
+        bare, *marks = get_args(annotation)
+        return [one for one in marks if isinstance(one, Rule)] + rules_of(bare)
+    parts = get_args(annotation) if get_origin(annotation) in (Union, UnionType, tuple) else ()
+    return [rule for part in parts for rule in rules_of(part)]
 
 
 def option_name(prefix: str, field: str, annotation: Any) -> str:
@@ -246,3 +272,7 @@ Workers = Annotated[int, Range(1, 1024)]
 """Processes beside this one."""
 Seed = Annotated[int, Range(0, 2**32 - 1)]
 """What NumPy and scikit-learn both take."""
+Weight = Annotated[float | None, Range(0)]
+"""Of sight, of sound, or of words, relative to one another."""
+Share = Annotated[float | None, Range(0, 1)]
+"""Such as a sound token, from verbal (0) to nonverbal (1)."""
