@@ -242,6 +242,20 @@ def test_a_collection_is_embedded_anew_with_another_run(told, save_run, tiny_cli
     assert found(capsys, told, "lighthouse", "--captions", "100")[0]["caption"]
 
 
+def test_options_without_effect_on_a_search_are_named(told, save_run, tiny_trimodal, media, capsys):
+    assert main(["search", str(told), "a bell", "--captions", "1", "--rerank", "3"]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "--rerank had no effect: it is for texts alone" in said
+    assert "--captions" not in said
+    bare = told.parent / "bare"
+    line = ["index", str(save_run(tiny_trimodal)), str(media), str(bare), "--no-speech"]
+    assert main(line) == 0
+    capsys.readouterr()
+    assert main(["search", str(bare), "a bell", "--captions", "1", "--rerank", "0"]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert said == "--captions had no effect: no moment of the collection has a caption."
+
+
 def test_without_paths_there_is_nothing_to_index(told, capsys):
     assert main(["index", "untrained", str(told)]) == 2
     assert "name at least one file or folder" in capsys.readouterr().err

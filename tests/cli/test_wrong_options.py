@@ -89,6 +89,8 @@ PLACES = {
     "index @run @folder --reembed": "is not a collection",
     "index @run @folder @collection --reembed": "folder",
     "index @run @folder @collection --remove": "no such file and none in such a folder",
+    "index @run @folder @collection --seconds 4": "has moments of 10 s every 5 s, not of 4 s every 2 s",
+    "index @run @mine new --told @clips.jsonl": "none of its clips is of a file that is indexed",
     "caption @run @folder": "writes no captions",
     "caption @writer": "name at least one file or folder",
     "caption @writer nowhere": "nowhere: no such file or folder",

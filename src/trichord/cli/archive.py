@@ -144,10 +144,13 @@ def _bring_up_to_date(asked: Index, media: list[Path], where: str) -> None:
     from trichord.search.collection import Collection
     from trichord.search.survey import media_at
 
-    files = len(media_at(media))  # before anything heavy is loaded
-    told = _told(asked.told)
+    files = media_at(media)  # before anything heavy is loaded
+    told = _told(asked.told, files)
     require_legal(where, Annotated[str, OutputFolder(bucket=True)], "COLLECTION")
-    Collection.require_place(where)
+    hop = asked.seconds / 2 if asked.hop is None else asked.hop
+    Collection.require_place(
+        where, seconds=asked.seconds, hop=hop, cut=asked.cut, nearest=asked.nearest
+    )
 
     from trichord.bulk.runner import runner_of
     from trichord.media import Decoder
@@ -168,7 +171,8 @@ def _bring_up_to_date(asked: Index, media: list[Path], where: str) -> None:
         read = None if asked.sharing.alone else _readers(asked, runner, begun, told, device)
         said = asked.speech
         _follow(
-            bring_up_to_date(begun, model, decoder, media, told=told, speech=said, read=read), files
+            bring_up_to_date(begun, model, decoder, media, told=told, speech=said, read=read),
+            len(files),
         )
         held = sum(known.moments for known in begun.table.files().values())
         _put_aside(asked, begun, model)
@@ -256,10 +260,26 @@ def _watch(
         out.print(f"  {one.file}: {one.change}, {one.status}{why}", markup=False)
 
 
-def _told(manifest: Path | None) -> "Sequence[Clip]":
-    from trichord.corpora.manifest import read_manifest
+def _told(manifest: Path | None, files: "Sequence[Path]") -> "Sequence[Clip]":
+    """Clips whose captions and labels go to files; says how many are of others.
 
-    return () if manifest is None else read_manifest(manifest)
+    Raises:
+        UserError: The manifest cannot be read, or all of them are of others.
+    """
+    from trichord.corpora.manifest import read_manifest
+    from trichord.search.collection import whereabouts
+
+    if manifest is None:
+        return ()
+    clips, known = read_manifest(manifest), set(files)
+    others = sum(whereabouts(Path(clip.path)) not in known for clip in clips)
+    require(
+        others < len(clips),
+        f"--told {manifest}: none of its clips is of a file that is indexed: check its paths.",
+    )
+    if others:
+        aside.print(f"--told: {others} of {len(clips)} clips are of files not indexed here.")
+    return clips
 
 
 def _opened(path: str | Path) -> "Collection":
@@ -391,7 +411,19 @@ def _find(asked: Search, query: "Query") -> list[Hit]:
             said += ["in the fusion's order"] if _reranked(hits) else []
             note = f"{', '.join([*said, asked.collection])}"
             write_sheet(asked.sheet, hits, decoder, query.given, note)
+    _tell_unused(asked, held, hits)
     return hits
+
+
+def _tell_unused(asked: Search, held: "Collection", hits: list[Hit]) -> None:
+    """Say which options had no effect on what was found."""
+    if asked.captions and not held.table.captioned():
+        aside.print("--captions had no effect: no moment of the collection has a caption.")
+    if asked.rerank not in (0, RERANK) and not _reranked(hits):
+        aside.print(
+            "--rerank had no effect: it is for texts alone, and for runs whose fusion reads text and "
+            "moment together."
+        )
 
 
 def _reranked(hits: list[Hit]) -> bool:
