@@ -164,6 +164,8 @@ def _bring_up_to_date(asked: Index, media: list[Path], where: str) -> None:
     begun = begin(
         where, lasting(asked.model), model, asked.seconds, asked.hop, asked.cut, asked.nearest
     )
+    if asked.portable:  # refuses before files are read
+        carry(begun, model)
     with (
         Decoder(workers=asked.workers) as decoder,
         runner_of(asked.sharing, model, decoder) as runner,
@@ -175,7 +177,7 @@ def _bring_up_to_date(asked: Index, media: list[Path], where: str) -> None:
             len(files),
         )
         held = sum(known.moments for known in begun.table.files().values())
-        _put_aside(asked, begun, model)
+        keep(begun, model)
         out.print(f"{where}: {held} moments. Next:", markup=False)
         out.print(f'  trichord search {where} "a dog barks"', markup=False)
         out.print(f"  trichord serve {where}", markup=False)
@@ -209,15 +211,11 @@ def _make_anew(asked: Index, where: str) -> None:
     with Decoder(workers=asked.workers) as decoder:
         run = lasting(asked.model)
         _follow(reembed(held, run, model, decoder, speech=asked.speech), files)
-    _put_aside(asked, _opened(where), model)
-    out.print(f"{where}: its vectors are those of {asked.model} now.", markup=False)
-
-
-def _put_aside(asked: Index, held: "Collection", model: "Embedder") -> None:
-    """Keep what later searches by words need of the model."""
+    there = _opened(where)
     if asked.portable:
-        carry(held, model)
-    keep(held, model)
+        carry(there, model)
+    keep(there, model)
+    out.print(f"{where}: its vectors are those of {asked.model} now.", markup=False)
 
 
 def _settle(model: "Embedder", asked: Index, device: str) -> None:

@@ -32,10 +32,12 @@ def require_moments(seconds: float, hop: float | None) -> None:
     """
     require_legal(seconds, Seconds, "--seconds")
     require_legal(hop, Hop, "--hop")
-    require(
-        hop is None or hop <= seconds,
-        f"--hop {hop} is more than --seconds {seconds:g}, so that moments would leave gaps: lower it.",
-    )
+    if hop is not None:
+        require(
+            hop <= seconds,
+            f"--hop {hop:g} is more than --seconds {seconds:g}, so that moments would leave gaps: "
+            "lower it.",
+        )
 
 
 def moments(duration: float, seconds: float = SECONDS, hop: float | None = None) -> list[Span]:
