@@ -49,7 +49,7 @@ BASES = {
 }
 """A line of each command that is right but for what is drawn; what stands behind an @ is in the folder."""
 TOGETHER = {
-    "prepare": ["--whole", "--captions @file.txt", "--append"],
+    "prepare": ["--whole", "--append"],
     "extract": ["--at-once 4"],
     "evaluate": [
         "--train-manifest @clips.jsonl", "--from media --features @folder", "--sight 0 --sound 0",
@@ -59,9 +59,9 @@ TOGETHER = {
     ],
     "probe": ["--modality vision --sound-token 0", "--modality audio --join concatenated",
               "--from media --features @folder"],
-    "classify": ["--prompts plain picture", "--split val"],
+    "classify": ["--prompts plain picture"],
     "index": [
-        "--remove", "--hop 11", "--seconds 2 --hop 3", "--at-once 3", "--compile --runner workers",
+        "--hop 11", "--seconds 2 --hop 3", "--at-once 3", "--compile --runner workers",
         "--reembed --runner workers", "--reembed", "--remove --watch", "--remove --seconds 5",
         "--remove --at-once 3 --runner ray",
     ],
@@ -76,7 +76,6 @@ TOGETHER = {
     "world": ["--clips 3", "--layout audioset --train 3", "--layout audioset --zips"],
     "doctor": ["--json --rows 3"],
     "export": ["--int8 --bf16", "--clips 3"],
-    "ablate fusion": ["--captions composed"],
 }  # fmt: skip
 """Options that are legal alone, and wrong with this line or together."""
 PLACES = {
@@ -85,7 +84,7 @@ PLACES = {
     "index @run new": "name at least one file or folder",
     "index @run @folder @mine": "is not empty and no collection",
     "index @run @folder @file.txt": "file.txt is a file",
-    "index @run @folder @file.txt --remove": "is not a collection",
+    "index @run @folder new --remove": "new is not a collection",
     "index @run @folder --reembed": "is not a collection",
     "index @run @folder @collection --reembed": "folder",
     "index @run @folder @collection --remove": "no such file and none in such a folder",
@@ -97,6 +96,9 @@ PLACES = {
     "extract @clips.jsonl @run --start @run": "is a run and has weights",
     "evaluate @folder @clips.jsonl": "is no run and holds none",
     "evaluate @run @clips.jsonl --split val": "split 'val': the manifest has none",
+    "ablate fusion @clips.jsonl new --start @seeds": "@seeds holds no seed-0: give --seeds that it holds",
+    "ablate components @clips.jsonl @file.txt new": "file.txt:1: not JSON",
+    "ablate sound-token @run @clips.jsonl @mine/clips.jsonl new": "two of one name would have one report",
     "ablate sound-token @run new": "name at least one manifest",
     "ablate sound-token @run nowhere new": "MANIFEST nowhere: there is no such file",
     "ablate sound-token @run @clips.jsonl @file.txt": "file.txt is a file",
@@ -104,6 +106,7 @@ PLACES = {
     "search @collection": "needs at least one of a text",
     "serve @file.txt": "is not a collection",
     "export @run @folder": "is not empty",
+    "prepare vatex @folder new.jsonl --captions @clips.jsonl": "--captions goes with 'folder'",
     "prepare folder @mine @clips.jsonl/below.jsonl": "clips.jsonl is a file",
 }
 """Places that are wrong where they stand, and what is said of them."""
@@ -126,6 +129,9 @@ def places(tmp_path_factory):
     (root / "clips.jsonl").write_text(json.dumps(clip | {"captions": [caption]}) + "\n")
     model = TriModal(text=ClipText(name="x"), vision=ClipVision(name="x"), audio=Clap(name="y"))
     write_experiment(root / "run" / "experiment.json", Experiment(system="made", model=model))
+    write_experiment(
+        root / "seeds" / "seed-7" / "experiment.json", Experiment(system="made", model=model)
+    )
     writer = replace(EXPERIMENTS["world-clip4vla-caption"][1], stages=())
     write_experiment(root / "writer" / "experiment.json", writer)
     made = Description(
@@ -264,12 +270,14 @@ def test_two_hundred_wrong_lines_are_refused(command, places, capsys):
 )
 def test_what_does_not_go_together_is_refused(command, options, places, capsys):
     line, _ = line_of(command, places)
-    refuse([*line, *words_of(options, places)], "", places, capsys)
+    said = refuse([*line, *words_of(options, places)], "", places, capsys)
+    names = [one[2:].replace("no-", "") for one in options.split() if one.startswith("--")]
+    assert any(name in said for name in names), said
 
 
 @pytest.mark.parametrize(("line", "said"), PLACES.items())
 def test_places_are_looked_at_before_anything_is_done(line, said, places, capsys):
-    assert said in refuse(words_of(line, places), "", places, capsys)
+    assert said.replace("@", f"{places}/") in refuse(words_of(line, places), "", places, capsys)
 
 
 ALL_OF_THEM = """

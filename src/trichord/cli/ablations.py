@@ -138,13 +138,16 @@ def sound_token(
     require(len(manifests) > 1, "name at least one manifest, and last the folder for the results.")
     *asked, directory = manifests
     require_legal(directory, Place, "DIR")
+    require(
+        len({manifest.stem for manifest in asked}) == len(asked),
+        "MANIFEST: two of one name would have one report: rename one of them.",
+    )
     for manifest in asked:  # all of them, before the first is measured
         require_legal(manifest, Manifest, "MANIFEST")
         read_manifest(manifest)
 
     from trichord.evaluation.ablation import draw_curves, table, write_ablation
 
-    directory.mkdir(parents=True, exist_ok=True)
     paths = run_paths([runs])
     curves: dict[str, Ablation] = {}
     for manifest in asked:
@@ -221,7 +224,6 @@ def carry_out(
     """Train each row on each seed, measure it, and write table, JSON and figure."""
     from trichord.corpora.manifest import read_manifest
 
-    chosen = [narrowed(row, extent.captions) for row in rows]
     for path in (manifest, pretraining):  # before the first row is trained
         if path is not None:
             read_manifest(path)
@@ -232,7 +234,7 @@ def carry_out(
     variants = []
     protocols: dict[str, None] = {}
     with towers_held():
-        for row in chosen:
+        for row in (narrowed(row, extent.captions) for row in rows):
             place = directory / row.name.replace(" ", "").replace("+", "")
             measured = [
                 measured_row(row, seed, manifest, pretraining, place, extent)
@@ -251,11 +253,7 @@ def carry_out(
 
 
 def narrowed(row: "Row", captions: tuple[CaptionKind, ...]) -> "Row":
-    """A row on some kinds of captions only.
-
-    Raises:
-        UserError: None of its tasks is asked by them.
-    """
+    """A row on some kinds of captions only."""
     if not captions:
         return row
     stage = row.retrieval.stages[0]
@@ -263,10 +261,6 @@ def narrowed(row: "Row", captions: tuple[CaptionKind, ...]) -> "Row":
     def kept(tasks: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(task for task in tasks if task.split("<-")[1] in captions)
 
-    require(
-        kept(stage.criterion) and kept(row.tasks),
-        f"--captions {' '.join(captions)}: no task of '{row.name}' is asked by these: choose others.",
-    )
     stage = replace(
         stage,
         draws=tuple(replace(draw, captions=captions) for draw in stage.draws),
