@@ -4,7 +4,6 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
 
-from trichord.experiments import EXPERIMENTS
 from trichord.types import UserError
 from trichord.types.rules import Checked, in_bucket
 
@@ -33,6 +32,8 @@ def require_run(place: Path) -> None:
 
 def require_model(name: str) -> None:
     """Refuse what is neither a run nor the name of an experiment."""
+    from trichord.experiments import EXPERIMENTS  # a search does without
+
     if is_run(Path(name)) or (name in EXPERIMENTS and not Path(name).is_dir()):
         return
     close = get_close_matches(name, EXPERIMENTS, n=1)
