@@ -48,10 +48,15 @@ def test_options_say_how_to_cut_and_to_choose(tmp_path):
     assert cut_of(None, None) is None
     assert cut_of(4.0, None) == Cut(4.0, 4.0)
     assert cut_of(4.0, 1.0) == Cut(4.0, 1.0)
-    with pytest.raises(UserError, match="--hop"):
+    with pytest.raises(UserError, match="--hop 5 is more than --seconds 4"):
         cut_of(4.0, 5.0)
-    with pytest.raises(UserError, match=r"--captions\.beams, .*: 0 beams"):
-        decoding_of(0, 0.0, None, "--captions.")
+    for choice, told in (
+        ((0, 0.0, None), "--beams 0: give a number from 1 to 256"),
+        ((1, 11.0, None), "--length-penalty 11: give a number from -10 to 10"),
+        ((1, 0.0, 2), "--longest 2: give at least 3"),
+    ):
+        with pytest.raises(UserError, match=told):
+            decoding_of(*choice)
     assert weights_of("untrained") == (1.0, 1.0)
     assert weights_of(str(tmp_path)) == (1.0, 1.0)
     (tmp_path / "weighting.json").write_text('{"sight": 1.5, "sound": 0.5}')

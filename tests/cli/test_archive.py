@@ -126,10 +126,10 @@ def test_a_file_that_has_gone_is_found_without_the_fusion(search, media):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("--sound-token", "1.5"), "--sound-token is 1.5"),
-        (("--sound-token", "nan"), "--sound-token is nan"),
+        (("--sound-token", "1.5"), "--sound-token 1.5"),
+        (("--sound-token", "nan"), "--sound-token nan"),
         (("--sound-token", "speech"), "speech"),
-        (("--rerank", "-1"), "--rerank is -1"),
+        (("--rerank", "-1"), "--rerank -1: give"),
     ],
 )
 def test_impossible_options_are_one_line(collection, capsys, options, told):
@@ -216,8 +216,8 @@ def test_a_search_is_narrowed_grouped_and_goes_on_from_a_hit(told, media, capsys
     [
         (("--like", "clip.mp4"), "name a moment as FILE@SECONDS"),
         (("--like", "clip.mp4@soon"), "name a moment as FILE@SECONDS"),
-        (("x", "--shortest", "-1"), "--shortest is -1"),
-        (("x", "--captions", "-1"), "--captions is -1"),
+        (("x", "--shortest", "-1"), "--shortest -1"),
+        (("x", "--captions", "-1"), "--captions -1"),
         (("-- -bell",), "only says what to stay away from"),
         ((), "needs at least one"),
     ],
@@ -240,6 +240,20 @@ def test_a_collection_is_embedded_anew_with_another_run(told, save_run, tiny_cli
     assert {hit["moment"]["file"] for hit in after} == {hit["moment"]["file"] for hit in before}
     assert [hit["score"] for hit in after] != [hit["score"] for hit in before]
     assert found(capsys, told, "lighthouse", "--captions", "100")[0]["caption"]
+
+
+def test_options_without_effect_on_a_search_are_named(told, save_run, tiny_trimodal, media, capsys):
+    assert main(["search", str(told), "a bell", "--captions", "1", "--rerank", "3"]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "--rerank had no effect: it is for texts alone" in said
+    assert "--captions" not in said
+    bare = told.parent / "bare"
+    line = ["index", str(save_run(tiny_trimodal)), str(media), str(bare), "--no-speech"]
+    assert main(line) == 0
+    capsys.readouterr()
+    assert main(["search", str(bare), "a bell", "--captions", "1", "--rerank", "0"]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert said == "--captions had no effect: no moment of the collection has a caption."
 
 
 def test_without_paths_there_is_nothing_to_index(told, capsys):

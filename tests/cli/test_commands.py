@@ -172,7 +172,7 @@ def test_vectors_of_another_model_are_refused(small_world, runs, command, capsys
         ("index world-untrained {1} {1}/archive", "{1}"),
         ("index world-untrained {0}", "last the collection"),
         ("search {1} words", "not a collection"),
-        ("search {1}", "at least one"),
+        ("search {1}", "not a collection"),
         ("train slava-av {0}/nowhere.jsonl {1}/run", "nowhere.jsonl"),
         ("train slava-av {0}/clips.jsonl {1}/run --model.text.name no/model", "no/model"),
         ("train world-slava-av {0}/clips.jsonl {1}/run --features {1}", "trichord extract"),

@@ -98,11 +98,11 @@ def test_captions_of_a_manifest_are_compared_too(run, media, tmp_path, capsys):
 
 def test_a_tower_that_is_too_far_away_is_named_with_its_worst_clip(run, media, tmp_path, capsys):
     path = tmp_path / "half"
-    line = ["export", str(run), str(path), "--bf16", "--check", str(media), "--least", "1.5"]
+    line = ["export", str(run), str(path), "--bf16", "--check", str(media), "--least", "1"]
     assert main(line) == 2
     [said] = [one for one in capsys.readouterr().err.splitlines() if "cosine" in one]
     assert said.startswith("trichord export: the text tower has a cosine of ")
-    assert "below --least 1.5" in said
+    assert "below --least 1:" in said
     assert not list(tmp_path.iterdir())
 
 
@@ -110,12 +110,13 @@ def test_a_tower_that_is_too_far_away_is_named_with_its_worst_clip(run, media, t
     ("options", "why"),
     [
         ("--int8 --bf16", "exclude each other"),
-        ("--clips 0", "give at least 1"),
+        ("--clips 0", "--clips 0: give a number from 1 to 1000000"),
         ("--check no-such-folder", "no such file or folder"),
+        ("--clips 3", "--clips has no effect with noise"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_loaded(options, why, tmp_path, capsys):
-    line = ["export", "no-such-run", str(tmp_path / "export"), *options.split()]
+    line = ["export", "untrained", str(tmp_path / "export"), *options.split()]
     assert main(line) == 2
     assert why in capsys.readouterr().err
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from trichord.api.model import embedder_of
-from trichord.cli.extraction import towers_of
+from trichord.bulk.sharing import Sharing
+from trichord.cli.extraction import decoders_of, towers_of
 from trichord.cli.sources import folder_of
 from trichord.config import Experiment
 from trichord.features.store import FeatureFolder
@@ -64,7 +65,16 @@ def test_nobody_works_with_less_than_one(asked, wrong, command, tmp_path, capsys
         else f"{experiment} {tmp_path} {tmp_path}/c"
     )
     assert command(f"{name} {line} {wrong}") == 2
-    assert f"{wrong.split(' --runner')[0]}: name at least 1." in capsys.readouterr().err
+    assert f"{wrong.split(' --runner')[0]}: give a number from 1 to 1" in capsys.readouterr().err
+
+
+def test_decoders_that_are_not_as_many_as_asked_for_are_named(capsys):
+    assert decoders_of(Sharing(runner="workers", at_once=4), 2) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert said == "4 processes decode, 1 for each of --at-once 4, instead of --workers 2."
+    assert decoders_of(Sharing(runner="workers", at_once=2), 4) == 2
+    assert decoders_of(Sharing(), 3) == 3
+    assert capsys.readouterr().err == ""
 
 
 def test_an_embedding_anew_is_not_shared_out(command, tmp_path, capsys):

@@ -44,8 +44,8 @@ def test_silent_clips_are_masked_unless_option_or_protocol_say_otherwise():
 @pytest.mark.parametrize(
     ("chosen", "told"),
     [
-        (Measurement(sight=-1.0), "--sight is -1"),
-        (Measurement(sound=math.nan), "--sound is nan"),
+        (Measurement(sight=-1.0), "--sight -1"),
+        (Measurement(sound=math.nan), "--sound nan"),
         (Measurement(sight=0.0, sound=0.0), "both 0"),
         (Measurement(sound_token="loud"), "--sound-token loud"),
         (Measurement(protocol="msrvtt"), "--protocol: there is no 'msrvtt'"),

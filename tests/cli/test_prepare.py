@@ -81,14 +81,14 @@ def test_whole_cuts_the_clips_out_of_whole_videos(command, tmp_path):
     ("line", "told"),
     [
         ("prepare msrvtt {0} {0}/m.jsonl", "choose one of avcaps, folder, grid, esc50, ucf101"),
-        ("prepare msrvtt-9k {0}/none {0}/m.jsonl", "name the folder of MSR-VTT"),
+        ("prepare msrvtt-9k {0}/none {0}/m.jsonl", "none: there is no such file or folder"),
         ("prepare clotho {0} {0}/m.jsonl --whole", "--whole goes with 'audiocaps' and 'audioset'"),
-        ("prepare vatex {0} {0}/m.jsonl --captions x.csv", "--captions goes with 'folder'"),
+        ("prepare vatex {0} {0}/m.jsonl --captions {1}", "--captions goes with 'folder'"),
         ("prepare grid {0} {0}/m.jsonl --drop-multiline", "--drop-multiline goes with 'avcaps'"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(line, told, command, capsys, tmp_path):
-    assert command(line.format(tmp_path)) == 2
+    assert command(line.format(tmp_path, __file__)) == 2
     complaint = " ".join(capsys.readouterr().err.split())
     assert told in complaint
     assert "Traceback" not in complaint

@@ -4,6 +4,7 @@ import json
 import shutil
 import wave
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from trichord.cli.probing import Probing, Prompting, classify, probe
 from trichord.config import Experiment, Stage
 from trichord.corpora.manifest import write_manifest
 from trichord.types import Clip, UserError
+from trichord.types.rules import require_legal
 
 
 def write_wave(path, samples):
@@ -218,12 +220,19 @@ def test_nothing_is_written_for_an_experiment_without_a_folder(
         (Probing(folds="1"), "--folds 1: give"),
         (Probing(sound_token="loud"), "--sound-token loud"),
         (Probing(sound_token="1", modality="vision"), "nothing is listened to"),
-        (Prompting(prompts=("a photo",)), "--prompts 'a photo'"),
+        (Probing(join="concatenated", modality="vision"), "--join has no effect with --modality"),
+        (Probing(source="media", features=Path()), "--features are not read with --from media"),
+        (Prompting(prompts=("a photo",)), "--prompts a photo: write"),
     ],
 )
 def test_options_without_sense_are_refused_before_anything_is_read(chosen, told):
     with pytest.raises(UserError, match=told):
-        chosen.require_sense()
+        look_at(chosen)
+
+
+def look_at(chosen):
+    require_legal(chosen)
+    chosen.require_sense()
 
 
 @pytest.mark.parametrize(

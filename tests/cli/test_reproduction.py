@@ -127,7 +127,7 @@ def test_there_must_be_something_to_compare_with(trained, command, capsys, tmp_p
     assert command(f"reproduce {trained.path}") == 2
     assert "is not finished: repeat its 'trichord train' command" in capsys.readouterr().err
     assert command(f"reproduce {tmp_path}/nowhere") == 2
-    assert "is not a run of Trichord" in capsys.readouterr().err
+    assert "nowhere is no run" in capsys.readouterr().err
     untrained = Run(tmp_path / "untrained")
     untrained.start(Experiment(system="x", model=trained.experiment().model), "m")
     assert command(f"reproduce {untrained.path}") == 2

@@ -63,9 +63,9 @@ def test_it_serves_until_it_is_interrupted(collection):
     ("options", "said"),
     [
         (["--host", "0.0.0.0"], "token"),
-        (["--token-file", "/nowhere/token"], "--token-file /nowhere/token cannot be read"),
-        (["--root", "/nowhere"], "--root /nowhere is no folder"),
-        (["--port", "99999"], "choose a port"),
+        (["--token-file", "/nowhere/token"], "--token-file /nowhere/token: there is no such file"),
+        (["--root", "/nowhere"], "--root /nowhere: there is no such file"),
+        (["--port", "99999"], "--port 99999: give a number from 0 to 65535"),
     ],
 )
 def test_what_it_cannot_do_is_one_line(options, said, collection, capsys):

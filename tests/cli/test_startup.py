@@ -17,6 +17,7 @@ from trichord.cli import main
 from trichord.cli.main import COMMANDS
 from trichord.config import Experiment
 from trichord.config.towers import CLAP, CLIP
+from trichord.search.collection import Collection
 from trichord.types.extras import TOWERS
 
 HEAVY = {
@@ -179,6 +180,19 @@ def test_a_portable_collection_is_searched_by_words_where_no_towers_are(
     assert one_line(picture) == "trichord search: This needs torch" + REMEDY
     assert one_line(plain).startswith(f"trichord search: {usual} holds no text towers")
     assert one_line(plain).endswith(REMEDY)
+
+
+def test_a_model_that_cannot_be_carried_is_refused_before_files_are_read(
+    collections, tmp_path, capsys
+):
+    root = collections[0].parent
+    line = ["index", str(root / "graphs"), str(root / "media"), str(tmp_path / "new"), "--portable"]
+    capsys.readouterr()
+    assert main(line) == 2
+    shown, said = capsys.readouterr()
+    assert said.startswith("trichord index: --portable: ")
+    assert (shown, said.count("\n")) == ("", 1)
+    assert not Collection.open(tmp_path / "new").counts()
 
 
 REMEDY = ", which is not installed: pip install 'trichord[towers]'."

@@ -88,9 +88,9 @@ def test_fused_clips_without_anything_that_fuses_are_refused(five):
 @pytest.mark.parametrize(
     ("sight", "sound", "told"),
     [
-        (-1.0, 1.0, "--sight is -1"),
-        (1.0, float("nan"), "--sound is nan"),
-        (1.0, float("inf"), "--sound is inf"),
+        (-1.0, 1.0, "--sight -1"),
+        (1.0, float("nan"), "--sound nan"),
+        (1.0, float("inf"), "--sound inf"),
         (0.0, 0.0, "both 0"),
     ],
 )

@@ -122,7 +122,7 @@ def test_places_and_lengths_are_checked_before_anything_is_written(
     with pytest.raises(UserError, match="no such file or folder"):
         update(collection, archive, archive / "missing")
     assert collection.table.version == 0
-    with pytest.raises(UserError, match=r"Moments of 0\.5 s"):
+    with pytest.raises(UserError, match=r"--seconds 0\.5: give a number from 1 to 3600"):
         begin(tmp_path / "other", str(tmp_path), tiny_model, 0.5)
     assert not (tmp_path / "other").exists()
 

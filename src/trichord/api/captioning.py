@@ -4,7 +4,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trichord.search.moments import require_moments
 from trichord.types import UserError
+from trichord.types.decoding import Beams, LengthPenalty, Longest
+from trichord.types.rules import require_legal
 
 if TYPE_CHECKING:  # importing `trichord` must stay quick
     from trichord.api.model import Model
@@ -66,34 +69,25 @@ def cut_of(seconds: float | None, hop: float | None) -> "Cut | None":
 
     if seconds is None:
         return None
-    step = seconds if hop is None else hop
-    if not (1.0 <= seconds <= 3600.0 and 0.1 <= step <= seconds):
-        raise UserError(
-            f"Moments of {seconds:g} s every {step:g} s: choose a length (--seconds) of 1 to 3600 s "
-            "and a step (--hop) of 0.1 s to that length."
-        )
-    return Cut(seconds, step)
+    require_moments(seconds, hop)
+    return Cut(seconds, seconds if hop is None else hop)
 
 
-def decoding_of(
-    beams: int, length_penalty: float, longest: int | None, prefix: str = "--"
-) -> "Decoding":
+def decoding_of(beams: int, length_penalty: float, longest: int | None) -> "Decoding":
     """How captions are to be chosen.
 
     Args:
         beams: See `Decoding`.
         length_penalty: See there.
         longest: See there.
-        prefix: Of the options, for what is said where they are wrong.
 
     Raises:
         UserError: They cannot be chosen so.
     """
+    require_legal(beams, Beams, "--beams")
+    require_legal(length_penalty, LengthPenalty, "--length-penalty")
+    require_legal(longest, Longest, "--longest")
+
     from trichord.models.decoding import Decoding
 
-    try:
-        return Decoding(beams=beams, length_penalty=length_penalty, longest=longest)
-    except ValueError as error:
-        reason = str(error).rstrip(".")
-        options = f"{prefix}beams, {prefix}length-penalty or {prefix}longest"
-        raise UserError(f"{options}: {reason}.") from error
+    return Decoding(beams=beams, length_penalty=length_penalty, longest=longest)

@@ -1,10 +1,10 @@
 """How bulk work is shared out: options, light enough for a command line."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from trichord.types import UserError
 from trichord.types.cores import cores
+from trichord.types.rules import Range, Workers, require, require_legal
 
 RunnerKind = Literal["process", "workers", "ray"]
 
@@ -15,20 +15,22 @@ class Sharing:
 
     runner: RunnerKind = "process"
     """Who does it: this process, worker processes beside it, or Ray Data."""
-    at_once: int = 2
+    at_once: Workers = 2
     """With 'workers' and 'ray': how many work at the same time, each with a model of its own."""
-    shards: int | None = None
+    shards: Annotated[int | None, Range(1, 1_000_000)] = None
     """Pieces that the work is cut into; small ones if not given."""
 
     def __post_init__(self) -> None:
         """Refuse what nobody could work with.
 
         Raises:
-            UserError: Less than one at a time, or of pieces.
+            UserError: Less than one at a time, or of pieces; or several at a time, and only this process.
         """
-        for option, count in (("--at-once", self.at_once), ("--shards", self.shards)):
-            if count is not None and count < 1:
-                raise UserError(f"{option} {count}: name at least 1.")
+        require_legal(self)
+        require(
+            self.runner != "process" or self.at_once == Sharing.at_once,
+            "--at-once has no effect with --runner process: leave it out, or choose workers or ray.",
+        )
 
     @property
     def alone(self) -> bool:

@@ -11,11 +11,23 @@ from trichord.api.model import device_of
 from trichord.cli.console import out
 from trichord.cli.extraction import extract_all
 from trichord.cli.measurement import Measurement, measure_tokens
-from trichord.cli.results import measure_runs, run_paths
+from trichord.cli.options import checked
+from trichord.cli.places import is_run
+from trichord.cli.results import RunsPlace, measure_runs, run_paths
 from trichord.cli.sources import folder_of
 from trichord.cli.training import Training, train_chosen
 from trichord.config import Experiment, check
-from trichord.types import CaptionKind, Clip, Modality, UserError
+from trichord.types import CaptionKind, Clip, Modality
+from trichord.types.rules import (
+    Device,
+    Distinct,
+    InputFile,
+    OutputFolder,
+    Range,
+    Seed,
+    require,
+    require_legal,
+)
 
 if TYPE_CHECKING:
     from trichord.evaluation.ablation import Ablation
@@ -23,40 +35,40 @@ if TYPE_CHECKING:
     from trichord.experiments.ablations import Row
     from trichord.models.embedder import Embedder
 
-Manifest = Annotated[Path, tyro.conf.arg(metavar="MANIFEST")]
-Place = Annotated[Path, tyro.conf.arg(metavar="DIR")]
+Manifest = Annotated[Path, tyro.conf.arg(metavar="MANIFEST"), InputFile()]
+Place = Annotated[Path, tyro.conf.arg(metavar="DIR"), OutputFolder()]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Extent:
     """How much of it."""
 
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: Annotated[tuple[Seed, ...], Distinct(1)] = (0, 1, 2)
     """Each variant is trained once a seed."""
     world: bool = False
     """With the stand-in towers and rates of the generated world."""
-    captions: tuple[CaptionKind, ...] = ()
+    captions: Annotated[tuple[CaptionKind, ...], Distinct()] = ()
     """Kinds to train and measure on; every kind that there is if not given."""
-    epochs: int | None = None
+    epochs: Annotated[int | None, Range(1, 1_000_000)] = None
     """Of each stage at most; as the experiments say if not given."""
-    device: str = "auto"
+    device: Device = "auto"
     """cpu, cuda, or whichever is there."""
 
 
 def ablate(arguments: list[str]) -> None:
     """`trichord ablate components|sound-token|fusion|modality`."""
     kinds: dict[str, Callable[..., None]] = {
-        "components": components,
-        "sound-token": sound_token,
-        "fusion": fusion,
-        "modality": modality,
+        "components": checked(components),
+        "sound-token": checked(sound_token),
+        "fusion": checked(fusion),
+        "modality": checked(modality),
     }
     tyro.extras.subcommand_cli_from_dict(kinds, args=arguments, prog="trichord ablate")
 
 
 def components(
     manifest: Manifest,
-    pretraining: Annotated[Path, tyro.conf.arg(metavar="PRETRAINING")],
+    pretraining: Annotated[Path, tyro.conf.arg(metavar="PRETRAINING"), InputFile()],
     directory: Place,
     /,
     *,
@@ -83,14 +95,14 @@ class Comparison:
     """Clips to train and measure on."""
     directory: tyro.conf.Positional[Place]
     """Runs, table, JSON and figure."""
-    start: Path | None = None
+    start: RunsPlace | None = None
     """A pretrained run to start from, or the folder of its seeds."""
     extent: Annotated[Extent, tyro.conf.arg(name="")] = Extent()
     """How much of it."""
 
     def carry_out(self, title: str, rows: "Sequence[Row]") -> None:
         """Train each row on each seed, and set them side by side."""
-        chosen = starting_from(rows, self.start)
+        chosen = starting_from(rows, self.start, self.extent.seeds)
         carry_out(title, chosen, self.manifest, None, self.directory, self.extent)
 
 
@@ -109,11 +121,11 @@ def modality(asked: Annotated[Comparison, tyro.conf.arg(name="")]) -> None:
 
 
 def sound_token(
-    runs: Annotated[Path, tyro.conf.arg(metavar="RUN")],
-    manifests: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="MANIFEST... DIR")],
+    runs: Annotated[RunsPlace, tyro.conf.arg(metavar="RUN")],
+    manifests: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="MANIFEST... DIR"), Distinct()],
     /,
     *,
-    device: str = "auto",
+    device: Device = "auto",
 ) -> None:
     """Figure 4: text to audio against the mixing ratio of the sound tokens, a curve a manifest.
 
@@ -122,12 +134,21 @@ def sound_token(
         manifests: Clips with captions, test split; last the folder for JSON and figure.
         device: cpu, cuda, or whichever is there.
     """
+    from trichord.corpora.manifest import read_manifest
+
+    require(len(manifests) > 1, "name at least one manifest, and last the folder for the results.")
+    *asked, directory = manifests
+    require_legal(directory, Place, "DIR")
+    require(
+        len({manifest.stem for manifest in asked}) == len(asked),
+        "MANIFEST: two of one name would have one report: rename one of them.",
+    )
+    for manifest in asked:  # all of them, before the first is measured
+        require_legal(manifest, Manifest, "MANIFEST")
+        read_manifest(manifest)
+
     from trichord.evaluation.ablation import draw_curves, table, write_ablation
 
-    if len(manifests) < 2:
-        raise UserError("name at least one manifest, and last the folder for the results.")
-    *asked, directory = manifests
-    directory.mkdir(parents=True, exist_ok=True)
     paths = run_paths([runs])
     curves: dict[str, Ablation] = {}
     for manifest in asked:
@@ -175,10 +196,21 @@ def extract_frozen(model: "Embedder", clips: "Sequence[Clip]", manifest: Path) -
     extract_all(model, clips, folder_of(manifest, None), 2, frozen)
 
 
-def starting_from(rows: "Sequence[Row]", start: Path | None) -> "Sequence[Row]":
-    """Rows that start from a pretrained run."""
+def starting_from(
+    rows: "Sequence[Row]", start: Path | None, seeds: tuple[int, ...]
+) -> "Sequence[Row]":
+    """Rows that start from a pretrained run.
+
+    Raises:
+        UserError: It is a folder of seeds and lacks one.
+    """
     if start is None:
         return rows
+    for seed in seeds:
+        require(
+            is_run(start) or is_run(start / f"seed-{seed}"),
+            f"--start {start} holds no seed-{seed}: give --seeds that it holds.",
+        )
     return [replace(row, retrieval=replace(row.retrieval, start=start)) for row in rows]
 
 
@@ -191,6 +223,12 @@ def carry_out(
     extent: Extent,
 ) -> None:
     """Train each row on each seed, measure it, and write table, JSON and figure."""
+    from trichord.corpora.manifest import read_manifest
+
+    for path in (manifest, pretraining):  # before the first row is trained
+        if path is not None:
+            read_manifest(path)
+
     from trichord.encoders.held import towers_held
     from trichord.evaluation.ablation import Ablation, draw_rows, table, variant, write_ablation
 

@@ -1,6 +1,7 @@
 """Commands about an archive: `index` and `search`."""
 
-from dataclasses import asdict, dataclass, field
+import math
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,12 +15,27 @@ from trichord.api.model import device_of, lasting, require_model
 from trichord.api.shortcut import keep
 from trichord.bulk.sharing import ALONE, Sharing
 from trichord.cli.console import aside, bar, counted, out
+from trichord.cli.options import require_unset
+from trichord.cli.places import CollectionPlace, ModelName
 from trichord.cli.threads import leave_cores, load_embedder
 from trichord.media.plan import Nearest
 from trichord.search.filters import Filter
-from trichord.search.moments import CutKind
+from trichord.search.moments import CutKind, Hop, Seconds, require_moments
 from trichord.search.query import By, Query
-from trichord.types import Hit, Moment, UserError
+from trichord.types import Hit, Moment
+from trichord.types.rules import (
+    Checked,
+    Device,
+    InputFile,
+    OutputFile,
+    OutputFolder,
+    Range,
+    Share,
+    Weight,
+    Workers,
+    require,
+    require_legal,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -41,22 +57,22 @@ class Index:
     from the given folders leave it. An interrupted call goes on where it stopped.
     """
 
-    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN|EXPERIMENT")]
+    model: Annotated[tyro.conf.Positional[ModelName], tyro.conf.arg(metavar="RUN|EXPERIMENT")]
     """A run, or an experiment such as 'untrained' for CLIP and CLAP as they come."""
     places: Annotated[
         tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="PATH... COLLECTION")
     ]
     """Media files and folders, and last the collection: a folder or s3://bucket/prefix."""
-    seconds: float = 10.0
+    seconds: Seconds = 10.0
     """Length of a moment, at most."""
-    hop: float | None = None
+    hop: Hop = None
     """Seconds between the starts of moments; half their length if not given."""
     cut: CutKind = "window"
     """Moments of equal length, or one for each shot."""
     nearest: Nearest = "exact"
     """Frames as they are shown at each time, or only keyframes: several times faster, up to some seconds
     early."""
-    told: Path | None = None
+    told: Annotated[Path | None, InputFile()] = None
     """A manifest whose captions and labels go to the moments that they are of."""
     speech: bool = True
     """Measure how much is spoken in each moment, where the extra `speech` is installed."""
@@ -68,11 +84,11 @@ class Index:
     """Also put the text towers into the collection: then words find moments on machines without torch."""
     remove: bool = False
     """Take the files and folders out of the collection instead."""
-    device: str = "auto"
+    device: Device = "auto"
     """cpu, cuda, or whichever is there."""
     compile: bool = False
     """Compile the towers of sight and sound first: minutes, which pay on a GPU."""
-    workers: int = 2
+    workers: Workers = 2
     """Processes that decode."""
     sharing: Annotated[Sharing, tyro.conf.arg(name="")] = ALONE
     """How the reading of files is shared out."""
@@ -81,15 +97,9 @@ class Index:
 def index(arguments: list[str]) -> None:
     """`trichord index RUN|EXPERIMENT PATH... COLLECTION`."""
     asked = tyro.cli(Index, args=arguments, prog="trichord index")
-    if not asked.places or (len(asked.places) < 2 and not asked.reembed):
-        raise UserError("name at least one file or folder, and last the collection.")
-    given = list(asked.places)
-    collection = given.pop()
+    _require_sense(asked)
+    *given, collection = asked.places
     places = [Path(place) for place in given]
-    if asked.reembed and not asked.sharing.alone:
-        raise UserError("--reembed is done by one process: leave out --runner and --shards.")
-    if asked.compile and asked.sharing.runner != "process":
-        raise UserError("--compile is for --runner process: other runners load their own towers.")
     if asked.remove:
         gone = _opened(collection).remove(places)
         out.print(f"{collection}: {len(gone)} files removed.", markup=False)
@@ -99,11 +109,49 @@ def index(arguments: list[str]) -> None:
         _bring_up_to_date(asked, places, collection)
 
 
+def _require_sense(asked: Index) -> None:
+    """Refuse options that are not legal, or that would be passed over.
+
+    Raises:
+        UserError: The first of them.
+    """
+    least = 1 if asked.reembed else 2
+    require(
+        len(asked.places) >= least, "name at least one file or folder, and last the collection."
+    )
+    if asked.remove:
+        used = ("model", "places", "remove")
+        others = [one.name for one in fields(asked) if one.name not in used]
+        require_unset(asked, "--remove", *others)
+    if asked.reembed:
+        require(
+            asked.sharing.alone,
+            "--reembed is done by one process: leave out --runner and --shards.",
+        )
+        require_unset(asked, "--reembed", "seconds", "hop", "cut", "nearest", "told", "watch")
+        require(
+            len(asked.places) == 1,
+            f"--reembed reads all files of the collection: leave out {asked.places[0]}.",
+        )
+    require(
+        asked.sharing.runner == "process" or not asked.compile,
+        "--compile is for --runner process: other runners load their own towers.",
+    )
+    require_legal(asked)
+    require_moments(asked.seconds, asked.hop)
+
+
 def _bring_up_to_date(asked: Index, media: list[Path], where: str) -> None:
+    from trichord.search.collection import Collection
     from trichord.search.survey import media_at
 
-    files = len(media_at(media))  # before anything heavy is loaded
-    told = _told(asked.told)
+    files = media_at(media)  # before anything heavy is loaded
+    told = _told(asked.told, files)
+    require_legal(where, Annotated[str, OutputFolder(bucket=True)], "COLLECTION")
+    hop = asked.seconds / 2 if asked.hop is None else asked.hop
+    Collection.require_place(
+        where, seconds=asked.seconds, hop=hop, cut=asked.cut, nearest=asked.nearest
+    )
     require_model(asked.model)
 
     from trichord.bulk.runner import runner_of
@@ -118,6 +166,8 @@ def _bring_up_to_date(asked: Index, media: list[Path], where: str) -> None:
     begun = begin(
         where, lasting(asked.model), model, asked.seconds, asked.hop, asked.cut, asked.nearest
     )
+    if asked.portable:  # refuses before files are read
+        carry(begun, model)
     with (
         Decoder(workers=asked.workers) as decoder,
         runner_of(asked.sharing, model, decoder) as runner,
@@ -125,10 +175,11 @@ def _bring_up_to_date(asked: Index, media: list[Path], where: str) -> None:
         read = None if asked.sharing.alone else _readers(asked, runner, begun, told, device)
         said = asked.speech
         _follow(
-            bring_up_to_date(begun, model, decoder, media, told=told, speech=said, read=read), files
+            bring_up_to_date(begun, model, decoder, media, told=told, speech=said, read=read),
+            len(files),
         )
         held = sum(known.moments for known in begun.table.files().values())
-        _put_aside(asked, begun, model)
+        keep(begun, model)
         out.print(f"{where}: {held} moments. Next:", markup=False)
         out.print(f'  trichord search {where} "a dog barks"', markup=False)
         out.print(f"  trichord serve {where}", markup=False)
@@ -142,34 +193,31 @@ def _readers(
     """What reads files in shards."""
     from trichord.bulk.runner import readers
     from trichord.bulk.shards import indexing_of
-    from trichord.cli.extraction import towers_of
+    from trichord.cli.extraction import decoders_of, towers_of
 
-    towers = towers_of(asked.model, device, asked.sharing.decoders(asked.workers))
+    towers = towers_of(asked.model, device, decoders_of(asked.sharing, asked.workers))
     whole = indexing_of(begun, towers, speech=asked.speech)
     return readers(runner, whole, told, asked.sharing.shards)
 
 
 def _make_anew(asked: Index, where: str) -> None:
+    held = _opened(where)
+    files = len(held.table.files())  # before anything heavy is loaded
+
     from trichord.media import Decoder
     from trichord.search.indexing import reembed
 
-    held = _opened(where)
-    files = len(held.table.files())
     device = device_of(asked.device)
     model = load_embedder(asked.model)
     _settle(model, asked, device)
     with Decoder(workers=asked.workers) as decoder:
         run = lasting(asked.model)
         _follow(reembed(held, run, model, decoder, speech=asked.speech), files)
-    _put_aside(asked, _opened(where), model)
-    out.print(f"{where}: its vectors are those of {asked.model} now.", markup=False)
-
-
-def _put_aside(asked: Index, held: "Collection", model: "Embedder") -> None:
-    """Keep what later searches by words need of the model."""
+    there = _opened(where)
     if asked.portable:
-        carry(held, model)
-    keep(held, model)
+        carry(there, model)
+    keep(there, model)
+    out.print(f"{where}: its vectors are those of {asked.model} now.", markup=False)
 
 
 def _settle(model: "Embedder", asked: Index, device: str) -> None:
@@ -210,10 +258,26 @@ def _watch(
         out.print(f"  {one.file}: {one.change}, {one.status}{why}", markup=False)
 
 
-def _told(manifest: Path | None) -> "Sequence[Clip]":
-    from trichord.corpora.manifest import read_manifest
+def _told(manifest: Path | None, files: "Sequence[Path]") -> "Sequence[Clip]":
+    """Clips whose captions and labels go to files; says how many are of others.
 
-    return () if manifest is None else read_manifest(manifest)
+    Raises:
+        UserError: The manifest cannot be read, or all of them are of others.
+    """
+    from trichord.corpora.manifest import read_manifest
+    from trichord.search.collection import whereabouts
+
+    if manifest is None:
+        return ()
+    clips, known = read_manifest(manifest), set(files)
+    others = sum(whereabouts(Path(clip.path)) not in known for clip in clips)
+    require(
+        others < len(clips),
+        f"--told {manifest}: none of its clips is of a file that is indexed: check its paths.",
+    )
+    if others:
+        aside.print(f"--told: {others} of {len(clips)} clips are of files not indexed here.")
+    return clips
 
 
 def _opened(path: str | Path) -> "Collection":
@@ -222,40 +286,66 @@ def _opened(path: str | Path) -> "Collection":
     return Collection.open(path)
 
 
+def moment_named(like: str) -> Moment:
+    """The moment that `--like FILE@SECONDS` names.
+
+    Raises:
+        UserError: It names none.
+    """
+    from trichord.search.collection import whereabouts
+
+    file, _, seconds = like.rpartition("@")
+    try:
+        start = float(seconds)
+    except ValueError:
+        start = math.nan
+    require(
+        file and 0 <= start < math.inf,
+        f"--like {like}: name a moment as FILE@SECONDS, for example clip.mp4@20.",
+    )
+    return Moment(file=str(whereabouts(Path(file))), start=start, end=start)
+
+
+RERANK = 50
+"""Moments that are looked at again where nothing else is said."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Search:
     """Find moments by words, pictures, sounds and clips, alone or together."""
 
-    collection: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="COLLECTION")]
+    collection: Annotated[
+        tyro.conf.Positional[CollectionPlace], tyro.conf.arg(metavar="COLLECTION")
+    ]
     """What 'trichord index' made: a folder or s3://bucket/prefix."""
     text: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="TEXT")] = None
     """What to look and listen for; 'dog -leash' stays away from what follows the minus."""
-    image: Path | None = None
+    image: Annotated[Path | None, InputFile()] = None
     """A picture to look like; the picture of a video will do."""
-    audio: Path | None = None
+    audio: Annotated[Path | None, InputFile()] = None
     """A sound to sound like; the sound of a video will do."""
-    video: Path | None = None
+    video: Annotated[Path | None, InputFile()] = None
     """A clip to look and sound like."""
-    like: str | None = None
+    like: Annotated[str | None, Checked(moment_named)] = None
     """A moment of the collection to be like: FILE@SECONDS."""
     by: By = "both"
     """What of that moment counts."""
-    sight: float | None = None
+    sight: Weight = None
     """How much what is seen counts; as learnt, or 1, if not given."""
-    sound: float | None = None
+    sound: Weight = None
     """How much what is heard counts; 0 ignores it; as learnt, or 1, if not given."""
-    sound_token: float | None = None
+    sound_token: Share = None
     """Where to listen between speech (0) and events (1); as the run does if not given."""
-    captions: float = 0.0
+    captions: Annotated[float, Range(0)] = 0.0
     """How much the words of captions count beside sight and sound; 0 does not look at them."""
     where: Annotated[Filter, tyro.conf.arg(name="")] = field(default_factory=Filter)
-    k: int = 10
+    k: Annotated[int, Range(1, 1_000_000)] = 10
     """How many moments, or files with --group."""
     group: bool = False
     """Put the moments of a file together, its best one first."""
-    rerank: int = 50
+    rerank: Annotated[int, Range(0, 1_000_000)] = RERANK
     """How many moments a fusion that reads text and moment together looks at again; 0: none."""
-    sheet: Path | None = None
+    sheet: Annotated[Path | None, OutputFile(".png")] = None
     """Also draw the hits into this PNG."""
     json: bool = False
     """Print the hits as JSON."""
@@ -264,12 +354,20 @@ class Search:
 def search(arguments: list[str]) -> None:
     """`trichord search COLLECTION TEXT`."""
     asked = tyro.cli(Search, args=arguments, prog="trichord search")
+    require_legal(asked)
+    require(
+        asked.by == "both" or asked.like, "--by goes with --like: leave it out, or name a moment."
+    )
+    require(
+        not asked.captions or asked.text,
+        "--captions goes with a TEXT, whose words are looked for: leave it out, or give one.",
+    )
     query = Query.of(
         asked.text,
         image=asked.image,
         audio=asked.audio,
         video=asked.video,
-        like=_moment(asked.like),
+        like=None if asked.like is None else moment_named(asked.like),
         by=asked.by,
         sight=asked.sight,
         sound=asked.sound,
@@ -284,22 +382,6 @@ def search(arguments: list[str]) -> None:
         out.print(_table(hits))
     if asked.sheet:
         out.print(f"Drawn: {asked.sheet}", markup=False)
-
-
-def _moment(like: str | None) -> Moment | None:
-    """The moment that `--like FILE@SECONDS` names."""
-    if like is None:
-        return None
-    from trichord.search.collection import whereabouts
-
-    file, _, seconds = like.rpartition("@")
-    try:
-        start = float(seconds)
-        return Moment(file=str(whereabouts(Path(file))), start=start, end=start)
-    except ValueError as error:
-        raise UserError(
-            f"--like {like}: name a moment as FILE@SECONDS, for example clip.mp4@20."
-        ) from error
 
 
 def _find(asked: Search, query: "Query") -> list[Hit]:
@@ -327,7 +409,19 @@ def _find(asked: Search, query: "Query") -> list[Hit]:
             said += ["in the fusion's order"] if _reranked(hits) else []
             note = f"{', '.join([*said, asked.collection])}"
             write_sheet(asked.sheet, hits, decoder, query.given, note)
+    _tell_unused(asked, held, hits)
     return hits
+
+
+def _tell_unused(asked: Search, held: "Collection", hits: list[Hit]) -> None:
+    """Say which options had no effect on what was found."""
+    if asked.captions and not held.table.captioned():
+        aside.print("--captions had no effect: no moment of the collection has a caption.")
+    if asked.rerank not in (0, RERANK) and not _reranked(hits):
+        aside.print(
+            "--rerank had no effect: it is for texts alone, and for runs whose fusion reads text and "
+            "moment together."
+        )
 
 
 def _reranked(hits: list[Hit]) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from trichord.api.model import device_of
 from trichord.cli.console import bar
 from trichord.cli.measurement import Measurement, Reading, tune
+from trichord.cli.options import require_unset
 from trichord.types import CaptionKind, Clip, UserError
 
 if TYPE_CHECKING:
@@ -75,20 +76,14 @@ def measure_writer(
 
 
 def rules_of(experiment: "Experiment", chosen: Measurement) -> "CaptionRules":
-    """How captions are written and scored.
-
-    Raises:
-        UserError: They cannot be chosen so.
-    """
-    from trichord.api.captioning import decoding_of
+    """How captions are written and scored."""
     from trichord.evaluation.captions.metrics.scores import Scoring
     from trichord.evaluation.captions.protocol import CaptionRules
     from trichord.evaluation.captions.writing import kinds_of
 
     asked = chosen.captions
-    decoding_of(asked.beams, asked.length_penalty, asked.longest, "--captions.")
     return CaptionRules(
-        kinds=tuple(dict.fromkeys(asked.kind)) or kinds_of(experiment),
+        kinds=asked.kind or kinds_of(experiment),
         beams=asked.beams,
         length_penalty=asked.length_penalty,
         longest=asked.longest,
@@ -144,3 +139,4 @@ def _require_sense(chosen: Measurement) -> None:
         )
     if chosen.weights:
         raise UserError("--sight and --sound: this run writes captions; leave both options out.")
+    require_unset(chosen, "a run that writes captions", "ties")

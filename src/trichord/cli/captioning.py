@@ -12,7 +12,21 @@ import tyro
 from trichord.api.captioning import cut_of, decoding_of, weights_of
 from trichord.api.model import device_of
 from trichord.cli.console import aside, bar, counted, out
-from trichord.types import Moment, UserError
+from trichord.cli.options import require_unset
+from trichord.cli.places import CollectionPlace, RunPlace
+from trichord.config import read_experiment
+from trichord.search.moments import Hop, Seconds, require_moments
+from trichord.types import Clip, Moment, UserError
+from trichord.types.decoding import Beams, LengthPenalty, Longest
+from trichord.types.rules import (
+    Device,
+    InputFile,
+    OutputFile,
+    OutputFolder,
+    Workers,
+    require,
+    require_legal,
+)
 
 if TYPE_CHECKING:
     from trichord.media import Decoder
@@ -28,43 +42,43 @@ class Captioning:
     Files that cannot be read, and moments without anything to write of, are told and stop nothing.
     """
 
-    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    run: Annotated[tyro.conf.Positional[RunPlace], tyro.conf.arg(metavar="RUN")]
     """A run that writes captions, such as 'trichord train clip4vla-caption' makes."""
     places: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="FILE...")]
     """Media files and folders; with --collection, those of its files, or none for all of it."""
-    json: Path | None = None
+    json: Annotated[Path | None, OutputFile()] = None
     """Also write everything into this JSON file; '-': print it instead of lines."""
     vtt: bool = False
     """Also write WebVTT beside each file: clip.vtt for clip.mp4."""
-    vtt_folder: Path | None = None
+    vtt_folder: Annotated[Path | None, OutputFolder()] = None
     """Also write WebVTT into this folder."""
     force: bool = False
     """Let WebVTT take the place of files that are there."""
-    sheet: Path | None = None
+    sheet: Annotated[Path | None, OutputFile(".png")] = None
     """Also draw the first moments with their captions into this PNG."""
-    told: Path | None = None
+    told: Annotated[Path | None, InputFile()] = None
     """A manifest whose captions stand beside those written in the --sheet."""
-    beams: int = 5
+    beams: Beams = 5
     """Beginnings of captions that are followed at once, and candidates; 1: greedy."""
-    length_penalty: float = 0.0
+    length_penalty: LengthPenalty = 0.0
     """Above 0 favours longer captions; 1: the mean likelihood of a token counts."""
-    longest: int | None = None
+    longest: Longest = None
     """Tokens of a caption at most, start and end included; as many as the run has room for if not given."""
     check: bool = False
     """Keep of the candidates the one that finds its moment best, and say how well it does."""
-    collection: str | None = None
+    collection: CollectionPlace | None = None
     """Caption the moments of a collection that have no caption, and keep the captions in it."""
     replace: bool = False
     """With --collection: also moments that have one, whoever wrote it."""
-    seconds: float = 10.0
+    seconds: Seconds = 10.0
     """Length of a moment."""
-    hop: float | None = None
+    hop: Hop = None
     """Seconds between the starts of moments; as long as they are if not given."""
     whole: bool = False
     """One caption for each file."""
-    device: str = "auto"
+    device: Device = "auto"
     """cpu, cuda, or whichever is there."""
-    workers: int = 2
+    workers: Workers = 2
     """Processes that decode."""
 
 
@@ -74,6 +88,7 @@ def caption(arguments: list[str]) -> None:
     _require_sense(asked)
     files = _files(asked)  # before anything heavy is loaded
     subtitles = _subtitles(asked, files)
+    told = _told(asked)
     model = _model(asked)
 
     from trichord.media import Decoder
@@ -88,41 +103,61 @@ def caption(arguments: list[str]) -> None:
             _tell_ranks(asked, found, writer.ranks())
         _write(asked, found, writer, subtitles)
         if asked.sheet:
-            _draw(asked, asked.sheet, found, decoder)
+            _draw(asked, asked.sheet, found, decoder, told)
     _conclude(asked, found)
 
 
 def _require_sense(asked: Captioning) -> None:
-    """Refuse options that contradict one another.
+    """Refuse options that are not legal, or contradict one another.
 
     Raises:
         UserError: The first of them.
     """
     vtt = asked.vtt or asked.vtt_folder is not None
-    if not asked.places and asked.collection is None:
-        raise UserError("name at least one file or folder, or a --collection.")
-    if asked.collection is None and asked.replace:
-        raise UserError("--replace goes with --collection: leave it out, or name one.")
-    if asked.collection is not None and (asked.whole or asked.hop or asked.seconds != 10.0):
-        raise UserError(
-            "--seconds, --hop and --whole: the moments are those of the --collection; leave them out."
-        )
-    if asked.collection is not None and vtt:
-        raise UserError("--vtt goes with files: leave it out, or caption without --collection.")
-    if asked.sheet and asked.sheet.suffix.lower() != ".png":
-        raise UserError(f"--sheet {asked.sheet}: give a name that ends in .png.")
-    if asked.told and not asked.sheet:
-        raise UserError("--told goes with --sheet: leave it out, or name one.")
-    cut_of(asked.seconds, asked.hop)
+    held = asked.collection is not None
+    require(asked.places or held, "name at least one file or folder, or a --collection.")
+    require(
+        held or not asked.replace, "--replace goes with --collection: leave it out, or name one."
+    )
+    if held:  # its moments are cut already
+        require_unset(asked, "--collection", "seconds", "hop", "whole")
+    if asked.whole:
+        require_unset(asked, "--whole", "seconds", "hop")
+    require(not (held and vtt), "--vtt goes with files: leave it out, or leave out --collection.")
+    require(
+        not (asked.vtt and asked.vtt_folder),
+        "--vtt and --vtt-folder are two places for the same: leave one of them out.",
+    )
+    require(vtt or not asked.force, "--force goes with --vtt or --vtt-folder: leave it out.")
+    require(
+        asked.sheet or not asked.told, "--told goes with --sheet: leave it out, or name a sheet."
+    )
+    require_legal(asked)
+    require_moments(asked.seconds, asked.hop)
 
 
 def _files(asked: Captioning) -> list[str]:
-    """Media files as they are named in collections; none where a collection is captioned."""
-    if asked.collection is not None:
-        return []
+    """Media files as they are named in collections; none where a collection is captioned.
+
+    Raises:
+        UserError: A place is missing or has no media; or the collection has none of its files.
+    """
+    from trichord.search.collection import Collection
     from trichord.search.survey import media_at
 
+    if asked.collection is not None:
+        held = Collection.open(asked.collection)
+        held.at(asked.places, held.table.files() if asked.places else ())
+        return []
+
     return [str(file) for file in media_at(asked.places)]
+
+
+def _told(asked: Captioning) -> "Sequence[Clip]":
+    """Clips whose captions stand beside those written."""
+    from trichord.corpora.manifest import read_manifest
+
+    return () if asked.told is None else read_manifest(asked.told)
 
 
 def _subtitles(asked: Captioning, files: Sequence[str]) -> dict[str, Path]:
@@ -151,21 +186,18 @@ def _model(asked: Captioning) -> "Embedder":
     """The run's model.
 
     Raises:
-        UserError: It is no run, or writes no captions.
+        UserError: It writes no captions.
     """
+    experiment = read_experiment(asked.run / "experiment.json")
+    require(
+        experiment.model.captioner is not None,
+        f"{asked.run} writes no captions: train a run that does, with 'trichord train "
+        "clip4vla-caption'.",
+    )
+
     from trichord.checkpoint import Run
 
-    if not (asked.run / "experiment.json").is_file():
-        raise UserError(
-            f"{asked.run} is no run: name one that 'trichord train clip4vla-caption' made."
-        )
-    held = Run(asked.run)
-    if held.experiment().model.captioner is None:
-        raise UserError(
-            f"{asked.run} writes no captions: train a run that does, with 'trichord train "
-            "clip4vla-caption'."
-        )
-    return held.load().to(device_of(asked.device))
+    return Run(asked.run).load().to(device_of(asked.device))
 
 
 def _captions(
@@ -276,12 +308,17 @@ def _rows(found: "Sequence[Captioned]", ranks: Sequence[int]) -> list[dict[str, 
     return rows
 
 
-def _draw(asked: Captioning, place: Path, found: "Sequence[Captioned]", decoder: "Decoder") -> None:
-    from trichord.corpora.manifest import read_manifest
+def _draw(
+    asked: Captioning,
+    place: Path,
+    found: "Sequence[Captioned]",
+    decoder: "Decoder",
+    clips: "Sequence[Clip]",
+) -> None:
     from trichord.search.caption_sheet import Shown, write_caption_sheet
     from trichord.search.notes import Told
 
-    told = Told(read_manifest(asked.told) if asked.told else ())
+    told = Told(clips)
     tiles = [
         Shown(one.moment, one.caption.text if one.caption else None, told.of(one.moment)[0])
         for one in found

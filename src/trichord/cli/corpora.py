@@ -8,33 +8,51 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from trichord.cli.console import aside, bar, out
+from trichord.cli.options import checked, require_unset
 from trichord.types import Clip, UserError
+from trichord.types.rules import (
+    Checked,
+    InputFile,
+    InputFolder,
+    InputPlace,
+    OutputFile,
+    OutputFolder,
+    Range,
+    Seed,
+    Workers,
+    require,
+    require_legal,
+)
 
 if TYPE_CHECKING:
     from trichord.corpora.prepared import Prepared
     from trichord.corpora.world.law import WorldSplit
 
 Positional = tyro.conf.Positional
+ROWS = 40
+"""Files that the doctor lists where nothing else is said."""
+Clips = Annotated[int, Range(1, 1_000_000)]
+"""How many are rendered."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rendering:
     """Render a world of captioned clips in a published corpus' layout, with its truth beside it."""
 
-    directory: Annotated[Positional[Path], tyro.conf.arg(metavar="DIR")]
+    directory: Annotated[Positional[Path], tyro.conf.arg(metavar="DIR"), OutputFolder()]
     """Where to; a second call with the same options reuses what is there."""
     layout: Literal["avcaps", "howto100m", "audioset"] = "avcaps"
     """'avcaps': three splits, captions of all kinds; 'howto100m': what is said, for somebody always
     speaks; 'audioset': labels of what sounds. The last two are to pretrain on."""
-    train: int = 800
+    train: Clips = 800
     """Clips of the training split of 'avcaps'."""
-    val: int = 100
+    val: Clips = 100
     """Clips of the validation split of 'avcaps'."""
-    test: int = 200
+    test: Clips = 200
     """Clips of the test split of 'avcaps'."""
-    clips: int = 800
+    clips: Clips = 800
     """Clips of 'howto100m' or 'audioset'."""
-    seed: int = 0
+    seed: Seed = 0
     """The same seed and versions give the same bytes."""
     phrases: Literal["few", "many"] = "few"
     """What may be said: twelve short phrases, or forty-eight sentences of two halves."""
@@ -42,7 +60,7 @@ class Rendering:
     """How much the composed captions of 'avcaps' keep of the others."""
     zips: bool = False
     """Pack each split's videos into an archive, as AVCaps is published."""
-    workers: int = 2
+    workers: Workers = 2
     """Processes that render."""
 
     def counts(self) -> "dict[WorldSplit, int]":
@@ -54,10 +72,9 @@ class Rendering:
         from trichord.corpora.world.layouts import LAYOUTS
 
         of_avcaps: dict[WorldSplit, int] = {"train": self.train, "val": self.val, "test": self.test}
-        foreign = ("clips",) if self.layout == "avcaps" else ("train", "val", "test")
-        for name in foreign:
-            if getattr(self, name) != getattr(Rendering, name):
-                raise UserError(f"--{name} does not go with --layout {self.layout}.")
+        own = ("train", "val", "test", "zips", "detail")
+        foreign = ("clips",) if self.layout == "avcaps" else own
+        require_unset(self, f"--layout {self.layout}", *foreign)
         if self.layout == "avcaps":
             return of_avcaps
         return dict.fromkeys(LAYOUTS[self.layout].splits, self.clips)
@@ -69,6 +86,7 @@ def world(arguments: list[str]) -> None:
     from trichord.corpora.world.world import World, write_world
 
     asked = tyro.cli(Rendering, args=arguments, prog="trichord world")
+    require_legal(asked)
     counts = asked.counts()
     wanted = World(
         counts=counts,
@@ -86,6 +104,14 @@ def world(arguments: list[str]) -> None:
     out.print(f"  trichord prepare {asked.layout} {asked.directory} {manifest}")
 
 
+def require_corpus(name: str) -> None:
+    """Refuse the name of no corpus."""
+    from trichord.corpora import CORPORA
+
+    if name not in CORPORA:
+        raise UserError(f"there is no corpus '{name}': choose one of {', '.join(CORPORA)}.")
+
+
 def prepare(arguments: list[str]) -> None:
     """`trichord prepare CORPUS ROOT MANIFEST`."""
     from trichord.corpora import CORPORA
@@ -93,12 +119,14 @@ def prepare(arguments: list[str]) -> None:
     layouts = f"Which layout the folder has: {', '.join(CORPORA)}."
 
     def run(
-        corpus: Annotated[str, tyro.conf.arg(metavar="CORPUS", help=layouts)],
-        root: Annotated[Path, tyro.conf.arg(metavar="ROOT")],
-        manifest: Annotated[Path, tyro.conf.arg(metavar="MANIFEST")],
+        corpus: Annotated[
+            str, tyro.conf.arg(metavar="CORPUS", help=layouts), Checked(require_corpus)
+        ],
+        root: Annotated[Path, tyro.conf.arg(metavar="ROOT"), InputFolder()],
+        manifest: Annotated[Path, tyro.conf.arg(metavar="MANIFEST"), OutputFile()],
         /,
         *,
-        captions: Path | None = None,
+        captions: Annotated[Path | None, InputFile()] = None,
         drop_multiline: bool = False,
         whole: bool = False,
         strict: bool = False,
@@ -116,8 +144,11 @@ def prepare(arguments: list[str]) -> None:
             strict: Refuse if anything annotated has no media, instead of leaving it out.
             append: Add to a manifest that is there, such as one corpus of speech to one of sounds.
         """
-        from trichord.corpora.manifest import write_manifest
+        from trichord.corpora.manifest import read_manifest, write_manifest
 
+        if append:
+            require_legal(manifest, Annotated[Path, InputFile()], "--append")
+            read_manifest(manifest)  # before the corpus, which takes longer
         options = {"captions": captions, "drop_multiline": drop_multiline, "whole": whole}
         prepared = _read_corpus(corpus, root, {key: v for key, v in options.items() if v})
         if not prepared.clips:
@@ -132,7 +163,7 @@ def prepare(arguments: list[str]) -> None:
         texts = sum(len(clip.captions) for clip in clips)
         out.print(f"{manifest}: {len(clips)} clips, {texts} captions.")
 
-    tyro.cli(run, args=arguments, prog="trichord prepare")
+    tyro.cli(checked(run), args=arguments, prog="trichord prepare")
 
 
 def joined(manifest: Path, clips: Sequence[Clip]) -> list[Clip]:
@@ -156,8 +187,6 @@ def _read_corpus(corpus: str, root: Path, options: dict[str, object]) -> "Prepar
     """Read a corpus with those options that were given; most corpora take none."""
     from trichord.corpora import CORPORA
 
-    if corpus not in CORPORA:
-        raise UserError(f"there is no corpus '{corpus}': choose one of {', '.join(CORPORA)}.")
     for option in [option for option in options if option not in CORPORA[corpus].options]:
         takers = " and ".join(f"'{n}'" for n, known in CORPORA.items() if option in known.options)
         raise UserError(f"--{option.replace('_', '-')} goes with {takers}, not with '{corpus}'.")
@@ -168,13 +197,13 @@ def doctor(arguments: list[str]) -> None:
     """`trichord doctor PATH`."""
 
     def run(
-        path: Annotated[Path, tyro.conf.arg(metavar="PATH")],
+        path: Annotated[Path, tyro.conf.arg(metavar="PATH"), InputPlace()],
         /,
         *,
-        captions: Path | None = None,
+        captions: Annotated[Path | None, InputFile()] = None,
         json: bool = False,
-        rows: int = 40,
-        workers: int = 2,
+        rows: Annotated[int, Range(0)] = ROWS,
+        workers: Workers = 2,
     ) -> None:
         """Say what each file holds, what is missing or broken, and what leaks between splits.
 
@@ -185,6 +214,15 @@ def doctor(arguments: list[str]) -> None:
             rows: How many files to list at most; those with something to mend come first.
             workers: Processes that read files.
         """
+        require(
+            path.is_dir() or not captions,
+            f"--captions goes with a folder, and {path} is a file: leave it out.",
+        )
+        require(
+            rows == ROWS or not json,
+            "--rows has no effect with --json, which has all: leave it out.",
+        )
+
         from trichord.corpora.diagnosis import tables
         from trichord.corpora.doctor import examine_path
         from trichord.media import Decoder
@@ -199,4 +237,4 @@ def doctor(arguments: list[str]) -> None:
         else:
             out.print(tables(diagnosis, rows=rows))
 
-    tyro.cli(run, args=arguments, prog="trichord doctor")
+    tyro.cli(checked(run), args=arguments, prog="trichord doctor")

@@ -11,24 +11,26 @@ import tyro
 from rich.markup import escape
 
 from trichord.cli.console import aside, out
-from trichord.config.limits import check, limited
+from trichord.cli.corpora import Clips
+from trichord.cli.options import checked
 from trichord.experiments.slava import SYSTEMS
 from trichord.types import UserError
+from trichord.types.rules import Distinct, OutputFolder, Range, Seed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Demo:
     """How much of it: the defaults take some minutes on two cores."""
 
-    train: int = limited(800, at_least=1)
+    train: Clips = 800
     """Clips of the training split."""
-    val: int = limited(100, at_least=1)
+    val: Clips = 100
     """Clips of the validation split."""
-    test: int = limited(200, at_least=1)
+    test: Clips = 200
     """Clips of the test split."""
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: Annotated[tuple[Seed, ...], Distinct(1)] = (0, 1, 2)
     """Training seeds of every system."""
-    epochs: int | None = limited(None, at_least=1)
+    epochs: Annotated[int | None, Range(1, 1_000_000)] = None
     """Epochs of each stage at most; as the experiments say if not given."""
 
 
@@ -48,7 +50,7 @@ def demo(arguments: list[str]) -> None:
     """`trichord demo [DIR]`."""
 
     def run(
-        directory: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("demo"),
+        directory: Annotated[Path, tyro.conf.arg(metavar="DIR"), OutputFolder()] = Path("demo"),
         /,
         *,
         size: Annotated[Demo, tyro.conf.arg(name="")] = Demo(),
@@ -61,8 +63,6 @@ def demo(arguments: list[str]) -> None:
             directory: Where everything goes.
             size: How much of it.
         """
-        check(size)
-
         from trichord.encoders.held import towers_held
 
         begun = time.monotonic()
@@ -78,7 +78,7 @@ def demo(arguments: list[str]) -> None:
         for line in next_commands(directory):
             out.print(f"  {escape(line)}")
 
-    tyro.cli(run, args=arguments, prog="trichord demo")
+    tyro.cli(checked(run), args=arguments, prog="trichord demo")
 
 
 def carry_out(line: str) -> None:

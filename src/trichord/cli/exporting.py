@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import tyro
 
 from trichord.cli.console import aside, bar, out
+from trichord.cli.options import require_unset
+from trichord.cli.places import ModelName
 from trichord.types import UserError
+from trichord.types.rules import (
+    Distinct,
+    InputPlace,
+    OutputFolder,
+    Range,
+    Workers,
+    require,
+    require_legal,
+)
 
 if TYPE_CHECKING:
     from trichord.exporting.folder import Exported, Form
@@ -30,35 +41,38 @@ class Export:
     does not train. Its vectors and those of the run are not put into one collection.
     """
 
-    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN|EXPERIMENT")]
+    model: Annotated[tyro.conf.Positional[ModelName], tyro.conf.arg(metavar="RUN|EXPERIMENT")]
     """A run, or an experiment such as 'untrained' for CLIP and CLAP as they come."""
-    folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FOLDER")]
+    folder: Annotated[
+        tyro.conf.Positional[Path], tyro.conf.arg(metavar="FOLDER"), OutputFolder(empty=True)
+    ]
     """The directory to make."""
-    check: tuple[Path, ...] = ()
+    check: Annotated[tuple[Path, ...], InputPlace(), Distinct()] = ()
     """Media files, folders, and manifests with their captions to compare vectors of; noise and a few
     texts if not given."""
-    clips: int = 64
+    clips: Annotated[int, Range(1, 1_000_000)] = 64
     """How many clips and captions to compare at most."""
-    least: float = 0.999
+    least: Annotated[float, Range(-1, 1)] = 0.999
     """The lowest cosine between a vector of the run and the exported one that is accepted."""
     int8: bool = False
     """Multiply in eight bits: about three times as fast on a CPU with VNNI, files a quarter the size."""
     bf16: bool = False
     """Stay in torch, in half precision: for GPUs, and for processors that multiply in bfloat16."""
-    workers: int = 2
+    workers: Workers = 2
     """Processes that decode."""
 
 
 def export(arguments: list[str]) -> None:
     """`trichord export RUN|EXPERIMENT FOLDER`."""
     asked = tyro.cli(Export, args=arguments, prog="trichord export")
-    if asked.int8 and asked.bf16:
-        raise UserError("--int8 and --bf16 exclude each other: choose one.")
+    require_legal(asked)
+    require(not (asked.int8 and asked.bf16), "--int8 and --bf16 exclude each other: choose one.")
+    if not asked.check:
+        require_unset(asked, "noise, which is compared without --check", "clips", "workers")
     held = _to_check(asked)  # before anything heavy is loaded
 
-    from trichord.exporting.folder import exported, require_free
+    from trichord.exporting.folder import exported
 
-    require_free(asked.folder)
     source = _source(asked.model)
     form: Form = "eight_bit" if asked.int8 else "bfloat16" if asked.bf16 else "graph"
     aside.print(f"Writing {', '.join(source.model.encoders())} ...", markup=False)
@@ -101,8 +115,6 @@ def _to_check(asked: Export) -> _Held:
     from trichord.corpora.manifest import read_manifest
     from trichord.search.survey import media_at
 
-    if asked.clips < 1:
-        raise UserError(f"--clips {asked.clips}: give at least 1.")
     manifests = [path for path in asked.check if path.suffix == MANIFEST]
     places = [path for path in asked.check if path.suffix != MANIFEST]
     known = [clip for path in manifests for clip in read_manifest(path)]

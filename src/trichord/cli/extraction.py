@@ -10,10 +10,13 @@ import tyro
 from trichord.api.model import device_of, require_model
 from trichord.bulk.sharing import ALONE, Sharing
 from trichord.cli.console import aside, bar, counted, out
+from trichord.cli.options import checked
+from trichord.cli.places import ModelName, RunPlace
 from trichord.cli.sources import folder_of, require_media
 from trichord.cli.threads import leave_cores, load_embedder
 from trichord.experiments import EXPERIMENTS
 from trichord.types import MODALITIES, Clip, Modality
+from trichord.types.rules import Device, InputFile, OutputFolder, Workers, require
 
 if TYPE_CHECKING:
     from trichord.bulk.shards import Towers
@@ -25,11 +28,11 @@ if TYPE_CHECKING:
 class Brought:
     """Trunk features computed elsewhere."""
 
-    vision: Path | None = None
+    vision: Annotated[Path | None, InputFile()] = None
     """Of pictures, `.npz` or Parquet, by clip id."""
-    audio: Path | None = None
+    audio: Annotated[Path | None, InputFile()] = None
     """The same for sound."""
-    text: Path | None = None
+    text: Annotated[Path | None, InputFile()] = None
     """The same for captions, by caption text."""
 
 
@@ -40,15 +43,15 @@ def extract(arguments: list[str]) -> None:
     """`trichord extract MANIFEST RUN|EXPERIMENT`."""
 
     def run(
-        manifest: Annotated[Path, tyro.conf.arg(metavar="MANIFEST")],
-        model: Annotated[str, tyro.conf.arg(metavar="RUN|EXPERIMENT")],
+        manifest: Annotated[Path, tyro.conf.arg(metavar="MANIFEST"), InputFile()],
+        model: Annotated[ModelName, tyro.conf.arg(metavar="RUN|EXPERIMENT")],
         /,
         *,
-        features: Path | None = None,
+        features: Annotated[Path | None, OutputFolder(bucket=True)] = None,
         brought: Annotated[Brought, tyro.conf.arg(name="")] = NOTHING_BROUGHT,
-        start: Path | None = None,
-        device: str = "auto",
-        workers: int = 2,
+        start: RunPlace | None = None,
+        device: Device = "auto",
+        workers: Workers = 2,
         sharing: Annotated[Sharing, tyro.conf.arg(name="")] = ALONE,
     ) -> None:
         """Decode each clip once and cache what the frozen towers make of it; goes on where it stopped.
@@ -65,6 +68,10 @@ def extract(arguments: list[str]) -> None:
         """
         from trichord.corpora.manifest import read_manifest
 
+        require(
+            start is None or not Path(model).is_dir(),
+            f"--start {start}: '{model}' is a run and has weights; leave it out.",
+        )
         clips = read_manifest(manifest)  # before anything heavy is loaded
         require_model(model)
 
@@ -81,10 +88,22 @@ def extract(arguments: list[str]) -> None:
             if path is not None:
                 count = import_features(embedder, name, path, clips, folder)
                 aside.print(f"{path}: {count} {name} features brought in.")
-        towers = towers_of(model, named, sharing.decoders(workers), start)
+        towers = towers_of(model, named, decoders_of(sharing, workers), start)
         extract_all(embedder, clips, folder, workers, shared=(sharing, towers))
 
-    tyro.cli(run, args=arguments, prog="trichord extract")
+    tyro.cli(checked(run), args=arguments, prog="trichord extract")
+
+
+def decoders_of(sharing: Sharing, workers: int) -> int:
+    """Decoding processes of each that works; says where they are not as many in all as asked for."""
+    each = sharing.decoders(workers)
+    count = each * sharing.at_once
+    if sharing.runner != "process" and count != workers:
+        aside.print(
+            f"{count} processes decode, {each} for each of --at-once {sharing.at_once}, instead of "
+            f"--workers {workers}."
+        )
+    return each
 
 
 def towers_of(model: str, device: str, decoders: int, start: Path | None = None) -> "Towers":

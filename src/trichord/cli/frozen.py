@@ -12,7 +12,14 @@ from trichord.api.model import device_of
 from trichord.cli.measurement import token_of
 from trichord.cli.sources import folder_of, source_of
 from trichord.cli.threads import load_embedder
-from trichord.types import Clip, Modality, UserError
+from trichord.types import Clip, Modality
+from trichord.types.rules import (
+    Checked,
+    Device,
+    InputFolder,
+    OutputFolder,
+    require,
+)
 
 if TYPE_CHECKING:
     from trichord.config import Experiment
@@ -36,13 +43,13 @@ class Reading:
     """vision, audio or both; all that the run was trained on if not given."""
     source: Annotated[Literal["features", "media"], tyro.conf.arg(name="from")] = "features"
     """Read cached features, or decode media on the way."""
-    features: Path | None = None
+    features: Annotated[Path | None, InputFolder(bucket=True)] = None
     """Where the cached features lie; beside the manifest if not given."""
-    sound_token: str | None = None
+    sound_token: Annotated[str | None, Checked(token_of)] = None
     """Listen with another sound token: a number from 0 (verbal) to 1 (nonverbal), none, both or clip."""
-    to: Path | None = None
+    to: Annotated[Path | None, OutputFolder()] = None
     """Folder for the report and the picture, whose names say what is not as usual; the run if not given."""
-    device: str = "auto"
+    device: Device = "auto"
     """cpu, cuda, or whichever is there."""
 
     @property
@@ -66,8 +73,14 @@ class Reading:
         Raises:
             UserError: The first of them.
         """
-        if self.token is not None and self.modality == "vision":
-            raise UserError("--sound-token: nothing is listened to with --modality vision.")
+        require(
+            self.token is None or self.modality != "vision",
+            "--sound-token: nothing is listened to with --modality vision: leave one of them out.",
+        )
+        require(
+            self.source == "features" or not self.features,
+            "--features are not read with --from media: leave one of them out.",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

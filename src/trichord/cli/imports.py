@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from trichord.cli.console import aside, out
+from trichord.cli.options import checked
 from trichord.config import CLIP
+from trichord.types.rules import InputFile, OutputFolder, Range
 
 if TYPE_CHECKING:
     from trichord.checkpoint import Run
 
-Place = Annotated[Path, tyro.conf.arg(metavar="RUN")]
+Place = Annotated[Path, tyro.conf.arg(metavar="RUN"), OutputFolder(empty=True)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,12 +24,12 @@ class Trained:
 
     fusion: Literal["global_to_global", "global_to_local", "tight", "local_to_local"] | None = None
     """As it was trained; global_to_local where it has a transformer for it, if not given."""
-    sound_token: float | Literal["none", "both", "clip"] | None = None
+    sound_token: Annotated[float | Literal["none", "both", "clip"] | None, Range(0, 1)] = None
     """From verbal (0) to nonverbal (1); if not given 0.5, or 1 with a head for ESC-50, or none without
     tokens."""
-    segments: int = 16
+    segments: Annotated[int, Range(1, 1000)] = 16
     """Of sound at most, from a clip's middle: MSR-VTT 16, VATEX and AudioCaps 6."""
-    words: int = 32
+    words: Annotated[int, Range(2, 1000)] = 32
     """Tokens of a text at most; captions of VATEX 48."""
     reads: tuple[Literal["vision", "audio"], ...] | None = None
     """What its captioner writes captions from; both if not given."""
@@ -40,7 +42,7 @@ AS_USUAL = Trained()
 
 def published(arguments: list[str]) -> None:
     """`trichord import clip|clip4vla`."""
-    kinds: dict[str, Callable[..., None]] = {"clip": clip, "clip4vla": clip4vla}
+    kinds: dict[str, Callable[..., None]] = {"clip": checked(clip), "clip4vla": checked(clip4vla)}
     tyro.extras.subcommand_cli_from_dict(kinds, args=arguments, prog="trichord import")
 
 
@@ -69,7 +71,7 @@ def clip(
 
 
 def clip4vla(
-    checkpoint: Annotated[Path, tyro.conf.arg(metavar="FILE")],
+    checkpoint: Annotated[Path, tyro.conf.arg(metavar="FILE"), InputFile()],
     run: Place,
     /,
     *,

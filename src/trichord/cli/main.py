@@ -71,7 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with extras_named():
             command: Callable[[list[str]], None] = getattr(import_module(COMMANDS[name][0]), name)
-            command(given[1:])
+            from trichord.cli.options import mistakes_in_one_line
+
+            with mistakes_in_one_line(command, given[1:]):
+                command(given[1:])
     except UserError as error:
         return _complain(f"trichord {name}: {error}")
     except KeyboardInterrupt:

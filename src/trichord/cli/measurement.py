@@ -12,7 +12,18 @@ import tyro
 from trichord.api.model import device_of
 from trichord.cli.console import bar
 from trichord.cli.sources import folder_of, source_of
+from trichord.evaluation.named import protocol_named
 from trichord.types import MODALITIES, CaptionKind, Clip, Modality, Split, UserError
+from trichord.types.decoding import Beams, LengthPenalty, Longest
+from trichord.types.rules import (
+    Checked,
+    Device,
+    Distinct,
+    InputFile,
+    InputFolder,
+    Weight,
+    require,
+)
 
 if TYPE_CHECKING:
     from trichord.checkpoint import Run
@@ -28,17 +39,36 @@ if TYPE_CHECKING:
     from trichord.models.embedder import Embedder
 
 
+def token_of(text: str) -> "SoundToken":
+    """A sound token as it is written on the command line.
+
+    Raises:
+        UserError: It is none.
+    """
+    if text == "none" or text == "both" or text == "clip":
+        return text
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if 0 <= share <= 1:
+        return share
+    raise UserError(
+        f"--sound-token {text}: give a number from 0 (verbal) to 1 (nonverbal), none, both or clip."
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class CaptionMeasurement:
     """How captions are measured, where the run writes some."""
 
-    kind: tuple[CaptionKind, ...] = ()
+    kind: Annotated[tuple[CaptionKind, ...], Distinct()] = ()
     """Kinds of captions to score against, each apart; those that the run has learnt if not given."""
-    beams: int = 5
+    beams: Beams = 5
     """Beginnings of captions that are followed at once; 1: greedy."""
-    length_penalty: float = 0.0
+    length_penalty: LengthPenalty = 0.0
     """Above 0 favours longer captions; 1: the mean likelihood of a token counts."""
-    longest: int | None = None
+    longest: Longest = None
     """Tokens of a caption at most; as many as the run has room for if not given."""
     tokens: Literal["ptb", "blanks"] = "ptb"
     """Words as the Penn Treebank splits them, or at blanks as published."""
@@ -56,22 +86,22 @@ class Measurement:
 
     split: Split = "test"
     """Which of the clips; the test split is for the end."""
-    protocol: str | None = None
+    protocol: Annotated[str | None, Checked(protocol_named)] = None
     """A published protocol, such as msrvtt-1ka-1000: its clips, captions and tasks, or none at all."""
     source: Annotated[Literal["features", "media"], tyro.conf.arg(name="from")] = "features"
     """Read cached features, or decode media on the way."""
-    features: Path | None = None
+    features: Annotated[Path | None, InputFolder(bucket=True)] = None
     """Where the cached features lie; beside the manifest if not given."""
-    sight: float | None = None
+    sight: Weight = None
     """Weight of sight where text asks for clips, sight and sound fused; 1 if not given."""
-    sound: float | None = None
+    sound: Weight = None
     """Weight of sound; given either, a run without a fusion fuses the two by their mean."""
-    sound_token: str | None = None
+    sound_token: Annotated[str | None, Checked(token_of)] = None
     """Listen with another sound token: a number from 0 (verbal) to 1 (nonverbal), none, both or clip."""
     silent: Literal["masked", "borrowed", "random"] | None = None
     """Silent clips stay so, or have the sound of the training clip that looks most like them, or that
     of a random one; masked, or as the protocol has it, if not given."""
-    train_manifest: Path | None = None
+    train_manifest: Annotated[Path | None, InputFile()] = None
     """Whose training clips lend their sounds; the manifest itself if not given."""
     ties: Literal["pessimistic", "expected", "optimistic"] = "pessimistic"
     """How a tie counts."""
@@ -79,15 +109,13 @@ class Measurement:
     to: Path | None = None
     """File of the report: a name in each run, or a path for one run. If not given, evaluation.json (or
     captions.json), its name made longer by what is not as usual: evaluation-val.json."""
-    device: str = "auto"
+    device: Device = "auto"
     """cpu, cuda, or whichever is there."""
 
     @property
     def named(self) -> "NamedProtocol | None":
         """The published protocol, if one was asked for."""
-        from trichord.evaluation.named import protocol_named
-
-        return protocol_named(self.protocol) if self.protocol else None
+        return None if self.protocol is None else protocol_named(self.protocol)
 
     @property
     def weights(self) -> "Weights | None":
@@ -119,10 +147,14 @@ class Measurement:
             UserError: The first of them.
         """
         named, _, _ = self.named, self.weights, self.token
-        if self.captions.resamples < 1:
-            raise UserError(
-                f"--captions.resamples {self.captions.resamples}: an interval needs at least one."
-            )
+        require(
+            self.rule in ("borrowed", "random") or not self.train_manifest,
+            "--train-manifest goes with --silent borrowed or random: leave it out, or choose one.",
+        )
+        require(
+            self.source == "features" or not self.features,
+            "--features are not read with --from media: leave one of them out.",
+        )
         if named is None:
             return
         if self.split != named.split:
@@ -133,25 +165,6 @@ class Measurement:
             raise UserError(
                 f"--protocol {self.protocol} leaves silent clips out: leave --silent out too."
             )
-
-
-def token_of(text: str) -> "SoundToken":
-    """A sound token as it is written on the command line.
-
-    Raises:
-        UserError: It is none.
-    """
-    if text == "none" or text == "both" or text == "clip":
-        return text
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1.0
-    if 0 <= share <= 1:
-        return share
-    raise UserError(
-        f"--sound-token {text}: give a number from 0 (verbal) to 1 (nonverbal), none, both or clip."
-    )
 
 
 def measure_run(
@@ -266,6 +279,24 @@ def tune(model: "Embedder", chosen: Measurement) -> None:
         )
 
 
+def lenders(chosen: Measurement, manifest: Path) -> list[Clip]:
+    """The training clips that lend their sounds.
+
+    Raises:
+        UserError: There are none.
+    """
+    from trichord.corpora.manifest import read_manifest
+
+    path = chosen.train_manifest or manifest
+    clips = [clip for clip in read_manifest(path) if clip.split == "train"]
+    require(
+        clips,
+        f"{path} has no training clips to lend their sounds: name a manifest that has some "
+        "with --train-manifest, or choose --silent masked.",
+    )
+    return clips
+
+
 @dataclass(frozen=True)
 class Reading:
     """Where a run's clips are read from."""
@@ -299,15 +330,7 @@ class Reading:
         Raises:
             UserError: There are none.
         """
-        from trichord.corpora.manifest import read_manifest
-
-        path = self.chosen.train_manifest or self.manifest
-        clips = [clip for clip in read_manifest(path) if clip.split == "train"]
-        if not clips:
-            raise UserError(
-                f"{path} has no training clips to lend their sounds: name a manifest that has some "
-                "with --train-manifest, or choose --silent masked."
-            )
+        clips = lenders(self.chosen, self.manifest)
         return self._source(clips, self._folder_of_training())
 
     def _folder_of_training(self) -> "FeatureFolder":

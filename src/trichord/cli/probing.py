@@ -8,7 +8,10 @@ import tyro
 
 from trichord.cli.console import bar, out
 from trichord.cli.frozen import Medium, Present, Reading, Subject, Watched, opened, unread
+from trichord.cli.options import checked, require_unset
+from trichord.cli.places import ModelName
 from trichord.types import Split, UserError
+from trichord.types.rules import Checked, Distinct, InputFile, require
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,15 +22,35 @@ if TYPE_CHECKING:
     from trichord.evaluation.classes.probing import FoldAnswers
     from trichord.models.embedder import Embedder
 
-Given = Annotated[str, tyro.conf.arg(metavar="RUN|EXPERIMENT")]
-Manifest = Annotated[Path, tyro.conf.arg(metavar="MANIFEST")]
+Given = Annotated[ModelName, tyro.conf.arg(metavar="RUN|EXPERIMENT")]
+Manifest = Annotated[Path, tyro.conf.arg(metavar="MANIFEST"), InputFile()]
+
+
+def require_prompt(text: str) -> None:
+    """Refuse what is neither a sentence with a place for the class nor a set of such."""
+    from trichord.evaluation.classes.prompts import templates
+
+    templates([text], "vision")
+
+
+def rule_of(text: str) -> "Rule":
+    """What makes the folds, as it is written on the command line.
+
+    Raises:
+        UserError: There is no such rule.
+    """
+    if text == "split" or text == "esc50" or text == "ucf101":
+        return text
+    if text.isdecimal() and text.isascii() and int(text) >= 2:
+        return int(text)
+    raise UserError(f"--folds {text}: give split, esc50, ucf101, or a number of folds from 2 on.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probing(Reading):
     """How `trichord probe` is to measure."""
 
-    folds: str = "split"
+    folds: Annotated[str, Checked(rule_of)] = "split"
     """split: train and val teach, test is tested; esc50, ucf101: the official folds; or a number."""
     method: Literal["logistic", "as_paper", "as_paper_last", "published"] = "logistic"
     """Logistic regression whose penalty training clips choose; or as published, with the epoch that
@@ -42,19 +65,8 @@ class Probing(Reading):
 
     @property
     def rule(self) -> "Rule":
-        """What makes the folds.
-
-        Raises:
-            UserError: There is no such rule.
-        """
-        text = self.folds
-        if text == "split" or text == "esc50" or text == "ucf101":
-            return text
-        if text.isdecimal() and text.isascii() and int(text) >= 2:
-            return int(text)
-        raise UserError(
-            f"--folds {text}: give split, esc50, ucf101, or a number of folds from 2 on."
-        )
+        """What makes the folds."""
+        return rule_of(self.folds)
 
     @property
     def parts(self) -> list[str]:
@@ -70,11 +82,12 @@ class Probing(Reading):
     def require_sense(self) -> None:
         """Refuse options that say nothing; see `Reading`."""
         super().require_sense()
-        assert self.rule
-        if self.method == "published" and self.join == "concatenated":
-            raise UserError(
-                "--join concatenated: a published head reads one feature: leave it out."
-            )
+        if self.modality in ("vision", "audio"):
+            require_unset(self, f"--modality {self.modality}", "join")
+        require(
+            self.method != "published" or self.join == "mean",
+            "--join concatenated: a published head reads one feature: leave it out.",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +96,7 @@ class Prompting(Reading):
 
     split: Split | Literal["all"] = "test"
     """Which of the clips."""
-    prompts: tuple[str, ...] = ()
+    prompts: Annotated[tuple[str, ...], Checked(require_prompt), Distinct()] = ()
     """Sentences with {} for the class, of which the mean is taken; or a set: plain, picture, sound. If
     not given, picture asks sights and sound sounds."""
 
@@ -136,7 +149,7 @@ def probe(arguments: list[str]) -> None:
         from trichord.evaluation.classes.folds import folding, labelled
 
         held = labelled(read_manifest(manifest), manifest)
-        folds = folding(held, chosen.rule, seed=chosen.seed)
+        folds = folding(held, rule_of(chosen.folds), seed=chosen.seed)
         subject = opened(run, chosen)
         report = probed(subject, held, folds, manifest, chosen)
         finish(report, subject, chosen, "probe")
@@ -145,7 +158,7 @@ def probe(arguments: list[str]) -> None:
 
             out.print(paper_table())
 
-    tyro.cli(run, args=arguments, prog="trichord probe")
+    tyro.cli(checked(run), args=arguments, prog="trichord probe")
 
 
 def classify(arguments: list[str]) -> None:
@@ -178,7 +191,7 @@ def classify(arguments: list[str]) -> None:
         subject = opened(run, chosen)
         finish(prompted(subject, held, manifest, chosen), subject, chosen, "classify")
 
-    tyro.cli(run, args=arguments, prog="trichord classify")
+    tyro.cli(checked(run), args=arguments, prog="trichord classify")
 
 
 def probed(

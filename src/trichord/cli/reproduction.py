@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from trichord.cli.console import out
+from trichord.cli.options import checked
+from trichord.cli.places import RunPlace
 from trichord.cli.threads import use_threads
 from trichord.cli.training import Spreading, Training, quiet_spreading, train_spread
 from trichord.types import UserError
+from trichord.types.rules import Device, InputFile, OutputFolder
 
 if TYPE_CHECKING:
     from trichord.checkpoint import Run
@@ -20,12 +23,12 @@ def reproduce(arguments: list[str]) -> None:
     """`trichord reproduce RUN [--into DIR]`."""
 
     def run(
-        run: Annotated[Path, tyro.conf.arg(metavar="RUN")],
+        run: Annotated[RunPlace, tyro.conf.arg(metavar="RUN")],
         /,
         *,
-        into: Path | None = None,
-        manifest: Path | None = None,
-        device: str | None = None,
+        into: Annotated[Path | None, OutputFolder()] = None,
+        manifest: Annotated[Path | None, InputFile()] = None,
+        device: Device | None = None,
     ) -> None:
         """Train a run's experiment again, and say whether the numbers agree bit for bit.
 
@@ -41,7 +44,7 @@ def reproduce(arguments: list[str]) -> None:
         """
         repeat(run, into or run.with_name(f"{run.resolve().name}-again"), manifest, device)
 
-    tyro.cli(run, args=arguments, prog="trichord reproduce")
+    tyro.cli(checked(run), args=arguments, prog="trichord reproduce")
 
 
 def repeat(path: Path, into: Path, manifest: Path | None, device: str | None) -> None:

@@ -1,15 +1,20 @@
 """Commands that measure runs: `evaluate` and `compare`."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import tyro
 
 from trichord.cli.console import aside, out
-from trichord.cli.measurement import Measurement, measure_run
+from trichord.cli.measurement import Measurement, lenders, measure_run
+from trichord.cli.options import checked, require_unset
+from trichord.cli.places import is_run, seeds_in
 from trichord.cli.reports import Choice, kind_in, place_of, reports_of, require_place
+from trichord.config import read_experiment
 from trichord.types import Clip, UserError
+from trichord.types.rules import Checked, Distinct, InputFile, OutputFile
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,12 +29,20 @@ Rules = TypeVar("Rules")
 AS_USUAL, USUAL_REPORTS = Measurement(), Choice()
 
 
+def require_runs(place: Path) -> None:
+    """Refuse what is neither a run nor a folder of seeds."""
+    run_paths([place])
+
+
+RunsPlace = Annotated[Path, Checked(require_runs)]
+
+
 def evaluate(arguments: list[str]) -> None:
     """`trichord evaluate RUN MANIFEST`."""
 
     def run(
-        runs: Annotated[Path, tyro.conf.arg(metavar="RUN")],
-        manifest: Annotated[Path, tyro.conf.arg(metavar="MANIFEST")],
+        runs: Annotated[RunsPlace, tyro.conf.arg(metavar="RUN")],
+        manifest: Annotated[Path, tyro.conf.arg(metavar="MANIFEST"), InputFile()],
         /,
         *,
         chosen: Annotated[Measurement, tyro.conf.arg(name="")] = AS_USUAL,
@@ -51,7 +64,7 @@ def evaluate(arguments: list[str]) -> None:
         if paper:
             show_paper(captions=kind_in(places[0]) == "captions")
 
-    tyro.cli(run, args=arguments, prog="trichord evaluate")
+    tyro.cli(checked(run), args=arguments, prog="trichord evaluate")
 
 
 def measure_runs(paths: Sequence[Path], manifest: Path, chosen: Measurement) -> list[Path]:
@@ -62,14 +75,19 @@ def measure_runs(paths: Sequence[Path], manifest: Path, chosen: Measurement) -> 
     chosen.require_sense()
     require_place(paths, chosen)
 
-    from trichord.checkpoint import Run
     from trichord.corpora.manifest import read_manifest, select
-    from trichord.encoders.held import towers_held
     from trichord.evaluation.named import clips_of
+
+    known = read_manifest(manifest)  # before anything heavy is loaded
+    clips = clips_of(chosen.protocol, known) if chosen.protocol else select(known, chosen.split)
+    if chosen.rule in ("borrowed", "random"):
+        lenders(chosen, manifest)
+    require_writers(paths, chosen)
+
+    from trichord.checkpoint import Run
+    from trichord.encoders.held import towers_held
     from trichord.media import Decoder
 
-    known = read_manifest(manifest)
-    clips = clips_of(chosen.protocol, known) if chosen.protocol else select(known, chosen.split)
     held = [Run(path) for path in paths]
     writers = [one for one in held if one.experiment().model.captioner is not None]
     # Silent clips that are lent a sound join the gallery: its ceiling nobody has worked out.
@@ -90,6 +108,19 @@ def measure_runs(paths: Sequence[Path], manifest: Path, chosen: Measurement) -> 
             out.print(f"{place.parent}: {written}", markup=False, soft_wrap=True)
             places.append(place)
     return places
+
+
+def require_writers(paths: Sequence[Path], chosen: Measurement) -> None:
+    """Refuse options about captions where no run writes any.
+
+    Raises:
+        UserError: Names the option.
+    """
+    experiments = [read_experiment(path / "experiment.json") for path in paths]
+    if not any(one.model.captioner for one in experiments):
+        names = [one.name for one in fields(chosen.captions)]
+        mode = "a run that writes no captions"
+        require_unset(chosen.captions, mode, *names, prefix="--captions")
 
 
 def _keep(report: "Report", place: Path) -> "list[Table]":
@@ -175,11 +206,10 @@ def run_paths(given: Sequence[Path]) -> list[Path]:
     """
     found: list[Path] = []
     for path in given:
-        seeds = sorted(path.glob("seed-*/experiment.json"))
-        if (path / "experiment.json").is_file():
+        if is_run(path):
             found.append(path)
-        elif seeds:
-            found += [seed.parent for seed in seeds]
+        elif seeds := seeds_in(path):
+            found += seeds
         else:
             raise UserError(f"{path} is no run and holds none: name what 'trichord train' made.")
     return found
@@ -189,12 +219,12 @@ def compare(arguments: list[str]) -> None:
     """`trichord compare RUN...`."""
 
     def run(
-        runs: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN")],
+        runs: Annotated[tuple[RunsPlace, ...], tyro.conf.arg(metavar="RUN"), Distinct(1)],
         /,
         *,
         choice: Annotated[Choice, tyro.conf.arg(name="")] = USUAL_REPORTS,
-        figure: Path | None = None,
-        json: Path | None = None,
+        figure: Annotated[Path | None, OutputFile(".png")] = None,
+        json: Annotated[Path | None, OutputFile()] = None,
         paper: bool = False,
     ) -> None:
         """Set evaluated runs side by side, with the spread over seeds.
@@ -217,7 +247,7 @@ def compare(arguments: list[str]) -> None:
         if figure:
             out.print(f"Drawn: {figure}")
 
-    tyro.cli(run, args=arguments, prog="trichord compare")
+    tyro.cli(checked(run), args=arguments, prog="trichord compare")
 
 
 def _compare_retrieval(reports: Sequence[Path], json: Path | None, figure: Path | None) -> None:

@@ -8,24 +8,32 @@ from typing import Annotated
 import tyro
 
 from trichord.cli.console import out
+from trichord.cli.options import checked
+from trichord.cli.places import CollectionPlace
 from trichord.types import UserError
+from trichord.types.rules import Distinct, InputFile, InputFolder, Range, Spelling, Workers
 
 TOKEN = "TRICHORD_TOKEN"
+HOST_NAME = Spelling(
+    r"[A-Za-z0-9][\w.-]*|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*",
+    "a host name or an address, without a port",
+)
+"""Requests are compared with it after their port is taken off: with one it would match none."""
 
 
 def serve(arguments: list[str]) -> None:
     """`trichord serve COLLECTION`."""
 
     def run(
-        collection: Annotated[str, tyro.conf.arg(metavar="COLLECTION")],
+        collection: Annotated[CollectionPlace, tyro.conf.arg(metavar="COLLECTION")],
         /,
         *,
-        host: str = "127.0.0.1",
-        port: int = 8000,
-        token_file: Path | None = None,
-        root: tuple[Path, ...] = (),
-        name: tuple[str, ...] = (),
-        workers: int = 2,
+        host: Annotated[str, Spelling(r"\S+", "an address or a host name")] = "127.0.0.1",
+        port: Annotated[int, Range(0, 65_535)] = 8000,
+        token_file: Annotated[Path | None, InputFile()] = None,
+        root: Annotated[tuple[Path, ...], InputFolder(), Distinct()] = (),
+        name: Annotated[tuple[str, ...], HOST_NAME, Distinct()] = (),
+        workers: Workers = 2,
     ) -> None:
         """Search a collection in the browser and over HTTP, until interrupted.
 
@@ -57,7 +65,7 @@ def serve(arguments: list[str]) -> None:
             ready=lambda address: out.print(f"{address} (Ctrl-C ends it)", markup=False),
         )
 
-    tyro.cli(run, args=arguments, prog="trichord serve")
+    tyro.cli(checked(run), args=arguments, prog="trichord serve")
 
 
 def _token(file: Path | None) -> str | None:

@@ -17,7 +17,7 @@ from trichord.evaluation.protocol import difference
 from trichord.evaluation.report import Report
 from trichord.evaluation.seeds import grouped, in_one_line
 from trichord.types import UserError
-from trichord.types.files import write_atomically
+from trichord.types.files import replacing, write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -218,4 +218,5 @@ def _finish(figure: "Figure", ablation: Ablation, path: Path) -> None:
         textwrap.fill(f"Protocol: {ablation.protocol}", width),
         fontsize=7, color=FAINT, x=0.01, ha="left",
     )  # fmt: skip
-    figure.savefig(path, format="png")
+    with replacing(path) as file:
+        figure.savefig(file, format="png")

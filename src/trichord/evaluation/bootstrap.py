@@ -6,15 +6,19 @@ far too seldom.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy import ndarray
 
 from trichord.types.arrays import Float, Int
+from trichord.types.rules import Range
 
 LEVEL = 0.95
 DIGITS = 6
 """After the point at most."""
+Resamples = Annotated[int, Range(1, 1_000_000)]
+"""Draws behind an interval."""
 AT_ONCE = 1 << 18
 """Numbers that are drawn together: a call a draw takes longer than the draw."""
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from trichord.evaluation.comparison import Comparison
 from trichord.evaluation.report import Report
 from trichord.types import UserError
+from trichord.types.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,7 +74,8 @@ def draw_report(report: Report, path: Path) -> None:
         _level(axes, row, result.chance(10), FAINT, ":")
         _level(axes, row, report.best(result.name, 10), CEILING, "-")
     _dress(axes, names)
-    figure.savefig(path, format="png")
+    with replacing(path) as file:
+        figure.savefig(file, format="png")
 
 
 def draw_comparison(comparison: Comparison, path: Path) -> None:
@@ -108,7 +110,8 @@ def draw_comparison(comparison: Comparison, path: Path) -> None:
         axes.set_visible(number < len(tasks))
         # The last panel of a column carries the scale, also above an empty place.
         axes.tick_params(labelbottom=number + columns >= len(tasks))
-    figure.savefig(path, format="png")
+    with replacing(path) as file:
+        figure.savefig(file, format="png")
 
 
 def _draw_panel(axes: "Axes", comparison: Comparison, task: str) -> None:

@@ -1,8 +1,7 @@
 """Clips and captions in the shared space, and what captions score against clips."""
 
-import math
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from typing import Annotated, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy import ndarray
@@ -11,6 +10,7 @@ from trichord.evaluation.ranks import Products, Scores, unit
 from trichord.evaluation.scores import UnrankableError
 from trichord.types import CaptionKind, UserError
 from trichord.types.arrays import Bool, Float, Int
+from trichord.types.rules import Range, require_legal
 
 Gallery = Literal["vision", "audio", "clip"]
 """What is searched: pictures, sounds, or clips, sight and sound fused."""
@@ -24,13 +24,11 @@ class Weights:
         UserError: A weight is negative or no number, or both are 0.
     """
 
-    sight: float = 1.0
-    sound: float = 1.0
+    sight: Annotated[float, Range(0)] = 1.0
+    sound: Annotated[float, Range(0)] = 1.0
 
     def __post_init__(self) -> None:
-        for name, weight in (("sight", self.sight), ("sound", self.sound)):
-            if not 0 <= weight < math.inf:
-                raise UserError(f"The weight --{name} is {weight:g}: give a number of 0 or more.")
+        require_legal(self)
         if not self.sight and not self.sound:
             raise UserError("The weights --sight and --sound are both 0: raise one of them.")
 

@@ -8,10 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-SHORTEST = 3
-"""Tokens of the shortest caption: start, one word, end."""
-STEEPEST = 10.0
-"""Beyond this length penalty the scores of all captions round to the same number."""
+from trichord.types.decoding import SHORTEST, STEEPEST
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,10 +14,11 @@ from trichord.models.beams import Chosen, Decoding, Marks, search
 from trichord.models.captioner import Captioner
 from trichord.models.cross import Kept
 from trichord.models.embedder import Embedder
+from trichord.types.decoding import WIDEST
 from trichord.types.tensors import Features
 
-ROWS_AT_ONCE = 256
-"""Beams of all clips that are written side by side: each has a score for every token."""
+ROWS_AT_ONCE = WIDEST
+"""Beams of all clips that are written side by side."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -87,6 +87,23 @@ class Collection:
         collection.require_cut(description)
         return collection
 
+    @staticmethod
+    def require_place(where: str | Path, **cut: Any) -> None:
+        """Refuse a place that can neither become a collection nor is one of such moments.
+
+        Args:
+            where: The place.
+            cut: How moments are cut: `seconds`, `hop`, `cut` and `nearest` of a description.
+
+        Raises:
+            UserError: It holds something else, or moments that are cut in another way.
+        """
+        storage = Storage(where)
+        _require_vacant(storage)
+        if storage.read(DESCRIPTION) is not None:
+            there = Collection.open(where)
+            there.require_cut(replace(there.description, **cut))
+
     def require(self, fingerprint: str) -> None:
         """Refuse a model other than the one that made the vectors.
 

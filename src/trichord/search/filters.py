@@ -1,6 +1,5 @@
 """Which moments of a collection a search looks at."""
 
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -8,12 +7,14 @@ from datetime import datetime
 from fnmatch import translate
 from pathlib import Path
 from re import compile as pattern_of
+from typing import Annotated
 
 import numpy as np
 
 from trichord.search.gallery import Gallery
 from trichord.types import UserError
 from trichord.types.arrays import Bool
+from trichord.types.rules import Range, require_legal
 
 SPOKEN = 0.2
 """Share of a moment in which somebody speaks, from which on it counts as speech."""
@@ -43,16 +44,14 @@ class Filter:
     path: str = ""
     since: datetime | None = None
     until: datetime | None = None
-    shortest: float | None = None
-    longest: float | None = None
+    shortest: Annotated[float | None, Range(0)] = None
+    longest: Annotated[float | None, Range(0)] = None
     tags: tuple[str, ...] = ()
     has_sound: bool | None = None
     speech: bool | None = None
 
     def __post_init__(self) -> None:
-        for option, seconds in (("shortest", self.shortest), ("longest", self.longest)):
-            if seconds is not None and not (0 <= seconds < math.inf):
-                raise UserError(f"--{option} is {seconds:g}: give seconds, 0 or more.")
+        require_legal(self)
         if _reversed(self.shortest, self.longest):
             raise UserError(
                 f"--shortest {self.shortest:g} is more than --longest {self.longest:g}: no file "

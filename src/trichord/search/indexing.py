@@ -12,7 +12,7 @@ from trichord.media.decoder import Decoder
 from trichord.media.plan import Nearest
 from trichord.models.embedder import Embedder
 from trichord.search.collection import Collection, Description, under
-from trichord.search.moments import SECONDS, SHORTEST, CutKind
+from trichord.search.moments import SECONDS, SHORTEST, CutKind, require_moments
 from trichord.search.notes import NoteTaker, Told
 from trichord.search.sound_tokens import tokens_of
 from trichord.search.speech import speech_detector
@@ -61,18 +61,13 @@ def describe(
     nearest: Nearest = "exact",
 ) -> Description:
     """What a collection of a model's moments says of itself; arguments and errors as for `begin`."""
-    step = seconds / 2 if hop is None else hop
-    if not (1.0 <= seconds <= 3600.0 and 0.1 <= step <= seconds):
-        raise UserError(
-            f"Moments of {seconds:g} s every {step:g} s: choose a length of 1 to 3600 s and a step "
-            "of 0.1 s to that length."
-        )
+    require_moments(seconds, hop)
     _require_room(model, seconds + SHORTEST)
     return Description(
         run=run,
         fingerprint=model.fingerprint,
         seconds=seconds,
-        hop=step,
+        hop=seconds / 2 if hop is None else hop,
         vision_dim=model.vision.dim,
         audio_dim=model.audio.dim,
         sound_tokens=tokens_of(model),

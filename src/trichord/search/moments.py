@@ -3,10 +3,16 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
+
+from trichord.types.rules import Range, require, require_legal
 
 Span = tuple[float, float]
 CutKind = Literal["window", "shots"]
+Seconds = Annotated[float, Range(1, 3600)]
+"""Length of a moment."""
+Hop = Annotated[float | None, Range(0.1, 3600)]
+"""Seconds between the starts of moments, at most their length."""
 
 SECONDS = 10.0
 """Length of a moment: that of AudioSet's clips, which sound towers are trained on."""
@@ -16,6 +22,22 @@ SHORTEST = 1.0
 """A tail shorter than this (seconds), or than half a moment, joins the moment before it."""
 SHORTEST_SHOT = 2.0
 """A shot shorter than this (seconds), or than half a moment, is joined to the next ones."""
+
+
+def require_moments(seconds: float, hop: float | None) -> None:
+    """Refuse moments that cannot be.
+
+    Raises:
+        UserError: Says why.
+    """
+    require_legal(seconds, Seconds, "--seconds")
+    require_legal(hop, Hop, "--hop")
+    if hop is not None:
+        require(
+            hop <= seconds,
+            f"--hop {hop:g} is more than --seconds {seconds:g}, so that moments would leave gaps: "
+            "lower it.",
+        )
 
 
 def moments(duration: float, seconds: float = SECONDS, hop: float | None = None) -> list[Span]:

@@ -3,11 +3,12 @@
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypedDict, Unpack
+from typing import Annotated, Literal, TypedDict, Unpack
 
 from trichord.search.filters import Filter
 from trichord.search.wording import parted
 from trichord.types import Moment, UserError
+from trichord.types.rules import Range, Share, Weight, require_legal
 
 PartKind = Literal["text", "image", "audio", "video", "moment"]
 By = Literal["sight", "sound", "both"]
@@ -80,27 +81,20 @@ class Query:
     """
 
     parts: tuple[Part, ...]
-    sight: float | None = None
-    sound: float | None = None
-    sound_token: float | None = None
+    sight: Weight = None
+    sound: Weight = None
+    sound_token: Share = None
     where: Filter = field(default_factory=Filter)
-    captions: float = 0.0
+    captions: Annotated[float, Range(0)] = 0.0
 
     def __post_init__(self) -> None:
         if not any(part.weight > 0 for part in self.parts):
             raise UserError(
                 "The search only says what to stay away from: say what to look for too."
             )
-        for name in ("sight", "sound", "captions"):
-            weight = getattr(self, name)
-            if weight is not None and not 0 <= weight < math.inf:
-                raise UserError(f"The weight --{name} is {weight:g}: give a number of 0 or more.")
+        require_legal(self)
         if self.sight == 0 and self.sound == 0:
             raise UserError("The weights --sight and --sound are both 0: raise one of them.")
-        if self.sound_token is not None and not 0 <= self.sound_token <= 1:
-            raise UserError(
-                f"--sound-token is {self.sound_token:g}: give a number from 0 (speech) to 1 (events)."
-            )
 
     @property
     def words(self) -> str:

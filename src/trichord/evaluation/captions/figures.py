@@ -11,6 +11,7 @@ from trichord.evaluation.captions.comparison import CaptionComparison
 from trichord.evaluation.captions.report import COLUMNS
 from trichord.evaluation.figures import DPI, FAINT, GRID, HUES, INK, LETTER
 from trichord.types import CaptionKind, UserError
+from trichord.types.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,7 +63,8 @@ def draw_captions(comparison: CaptionComparison, path: Path) -> None:
     figure.text(margin, 1 - 0.4 / tall, note, fontsize=9, color=FAINT, va="top")
     protocol = textwrap.fill(f"Protocol: {comparison.protocol.line()}", int(whole * 17))
     figure.text(margin, 0.08 / tall, protocol, fontsize=6, color=FAINT, va="bottom")
-    figure.savefig(path, format="png")
+    with replacing(path) as file:
+        figure.savefig(file, format="png")
 
 
 def _draw_panel(

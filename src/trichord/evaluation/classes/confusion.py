@@ -15,6 +15,7 @@ from trichord.evaluation.classes.classification import Classification, told
 from trichord.evaluation.figures import DPI, FAINT, GRID, INK
 from trichord.types import UserError
 from trichord.types.arrays import Float, Int
+from trichord.types.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,7 +69,8 @@ def draw_confusion(report: Classification, path: Path) -> None:
     if scale.numbers:
         _write(axes, counts, counts / lengths)
     _name(axes, report.classes, answers, scale)
-    figure.savefig(path, format="png")
+    with replacing(path) as file:
+        figure.savefig(file, format="png")
 
 
 def _canvas(report: Classification, answers: list[str], scale: Scale) -> "tuple[Figure, Axes]":

@@ -2,16 +2,20 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy import ndarray
 
 from trichord.evaluation.gallery import ClipVectors
 from trichord.evaluation.ranks import unit
-from trichord.models.embedder import Embedder, Toward
 from trichord.types import UserError
 from trichord.types.arrays import Float
 
+if TYPE_CHECKING:  # options are looked at before torch is loaded
+    from trichord.models.embedder import Embedder
+
+Toward = Literal["vision", "audio"]
 PROMPTS: dict[str, tuple[str, ...]] = {
     "plain": ("{}",),
     "picture": ("a photo of {}", "a video of {}", "this shows {}", "somebody films {}"),
@@ -35,8 +39,8 @@ def templates(given: Sequence[str], toward: Toward) -> tuple[str, ...]:
     for one in given:
         if one.count("{}") != 1:
             raise UserError(
-                f"--prompts '{one}': write {{}} once where the class stands, or name one of the sets "
-                f"{', '.join(PROMPTS)}."
+                f"--prompts {one}: write {{}} once where the class stands, or name one of the sets "
+                f"{', '.join(PROMPTS)}, alone."
             )
     return tuple(given)
 
@@ -47,7 +51,7 @@ def words(name: str) -> str:
 
 
 def class_vectors(
-    model: Embedder, classes: Sequence[str], asked: Sequence[str], toward: Toward
+    model: "Embedder", classes: Sequence[str], asked: Sequence[str], toward: Toward
 ) -> Float[ndarray, "class dim"]:
     """A unit vector for each class: the mean of its sentences' unit vectors, normalised again."""
     sentences = [one.replace("{}", words(name)) for name in classes for one in asked]

@@ -1,0 +1,311 @@
+"""Wrong options, drawn by a seed over all options of each command: one line, exit 2, nothing written."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from command_options import form_of, options_of
+from PIL import Image
+
+from trichord.cli import main
+from trichord.cli.main import COMMANDS
+from trichord.cli.options import Line
+from trichord.config import Clap, ClipText, ClipVision, Experiment, TriModal, write_experiment
+from trichord.experiments import EXPERIMENTS
+from trichord.search.collection import Collection, Description
+from trichord.types.rules import rules_of
+
+SEED = 20_261_122
+DRAWS, MANY = 10, 200
+BASES = {
+    "demo": "new",
+    "world": "new",
+    "doctor": "@folder",
+    "prepare": "folder @folder new.jsonl",
+    "extract": "@clips.jsonl untrained",
+    "train slava-av": "@clips.jsonl new",
+    "reproduce": "@run",
+    "evaluate": "@run @clips.jsonl",
+    "compare": "@run",
+    "probe": "@run @clips.jsonl",
+    "classify": "@run @clips.jsonl",
+    "ablate components": "@clips.jsonl @clips.jsonl new",
+    "ablate sound-token": "@run @clips.jsonl new",
+    "ablate fusion": "@clips.jsonl new",
+    "ablate modality": "@clips.jsonl new",
+    "index": "@run @folder new",
+    "search": "@collection words",
+    "serve": "@collection",
+    "caption": "@writer @folder",
+    "import clip": "@file.txt new",
+    "import clip4vla": "@file.txt new",
+    "export": "@run new",
+}
+"""A line of each command that is right but for what is drawn; what stands behind an @ is in the folder."""
+TOGETHER = {
+    "prepare": ["--whole", "--append"],
+    "extract": ["--at-once 4"],
+    "evaluate": [
+        "--train-manifest @clips.jsonl", "--from media --features @folder", "--sight 0 --sound 0",
+        "--protocol vatex-1421 --split val", "--protocol vatex-1421 --silent masked",
+        "--protocol vatex-1421", "--split train", "--silent borrowed", "--captions.beams 2",
+        "--captions.no-meteor", "--captions.kind audio",
+    ],
+    "probe": ["--modality vision --sound-token 0", "--modality audio --join concatenated",
+              "--from media --features @folder"],
+    "classify": ["--prompts plain picture"],
+    "index": [
+        "--hop 11", "--seconds 2 --hop 3", "--at-once 3", "--compile --runner workers",
+        "--reembed --runner workers", "--reembed", "--remove --watch", "--remove --seconds 5",
+        "--remove --at-once 3 --runner ray",
+    ],
+    "search": ["--by sight", "--sight 0 --sound 0", "--shortest 3 --longest 2", "--sound-token 1",
+               "--since 2026-01-02 --until 2026-01-01"],
+    "serve": ["--host 0.0.0.0", "--token-file @file.txt", "--token-file @empty.txt"],
+    "caption": [
+        "--replace", "--collection @collection", "--collection @collection --whole", "--force",
+        "--vtt --vtt-folder new", "--told @clips.jsonl", "--whole --seconds 3", "--hop 11",
+        "--collection @collection --vtt",
+    ],
+    "world": ["--clips 3", "--layout audioset --train 3", "--layout audioset --zips"],
+    "doctor": ["--json --rows 3"],
+    "export": ["--int8 --bf16", "--clips 3"],
+}  # fmt: skip
+"""Options that are legal alone, and wrong with this line or together."""
+PLACES = {
+    "index @run nowhere new": "nowhere: no such file or folder",
+    "index @run @file.txt new": "is no media file",
+    "index @run new": "name at least one file or folder",
+    "index @run @folder @mine": "is not empty and no collection",
+    "index @run @folder @file.txt": "file.txt is a file",
+    "index @run @folder new --remove": "new is not a collection",
+    "index @run @folder --reembed": "is not a collection",
+    "index @run @folder @collection --reembed": "folder",
+    "index @run @folder @collection --remove": "no such file and none in such a folder",
+    "index @run @folder @collection --seconds 4": "has moments of 10 s every 5 s, not of 4 s every 2 s",
+    "index @run @mine new --told @clips.jsonl": "none of its clips is of a file that is indexed",
+    "caption @run @folder": "writes no captions",
+    "caption @writer": "name at least one file or folder",
+    "caption @writer nowhere": "nowhere: no such file or folder",
+    "extract @clips.jsonl @run --start @run": "is a run and has weights",
+    "evaluate @folder @clips.jsonl": "is no run and holds none",
+    "evaluate @run @clips.jsonl --split val": "split 'val': the manifest has none",
+    "ablate fusion @clips.jsonl new --start @seeds": "@seeds holds no seed-0: give --seeds that it holds",
+    "ablate components @clips.jsonl @file.txt new": "file.txt:1: not JSON",
+    "ablate sound-token @run @clips.jsonl @mine/clips.jsonl new": "two of one name would have one report",
+    "ablate sound-token @run new": "name at least one manifest",
+    "ablate sound-token @run nowhere new": "MANIFEST nowhere: there is no such file",
+    "ablate sound-token @run @clips.jsonl @file.txt": "file.txt is a file",
+    "search @folder words": "is not a collection",
+    "search @collection": "needs at least one of a text",
+    "serve @file.txt": "is not a collection",
+    "export @run @folder": "is not empty",
+    "prepare vatex @folder new.jsonl --captions @clips.jsonl": "--captions goes with 'folder'",
+    "prepare folder @mine @clips.jsonl/below.jsonl": "clips.jsonl is a file",
+}
+"""Places that are wrong where they stand, and what is said of them."""
+TO_COME = {"train slava-av"}
+"""Commands whose fields do not yet say what is legal: only what the parser refuses is drawn of them."""
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    """A folder with everything that a line may name."""
+    root = tmp_path_factory.mktemp("wrong")
+    for name in ("folder", "mine", "here"):
+        (root / name).mkdir()
+    for file in (root / "folder" / "a.png", root / "mine" / "b.png"):
+        Image.new("RGB", (16, 16), (200, 30, 30)).save(file)
+    (root / "file.txt").write_text("not long enough")
+    (root / "empty.txt").write_text("\n")
+    caption = {"text": "a bell", "about": "audio_visual"}
+    clip = {"id": "a", "path": "folder/a.png", "split": "test", "labels": ["x"]}
+    (root / "clips.jsonl").write_text(json.dumps(clip | {"captions": [caption]}) + "\n")
+    model = TriModal(text=ClipText(name="x"), vision=ClipVision(name="x"), audio=Clap(name="y"))
+    write_experiment(root / "run" / "experiment.json", Experiment(system="made", model=model))
+    write_experiment(
+        root / "seeds" / "seed-7" / "experiment.json", Experiment(system="made", model=model)
+    )
+    writer = replace(EXPERIMENTS["world-clip4vla-caption"][1], stages=())
+    write_experiment(root / "writer" / "experiment.json", writer)
+    made = Description(
+        run=str(root / "gone"), fingerprint="x", seconds=10.0, hop=5.0, vision_dim=4, audio_dim=4
+    )
+    Collection.begin(root / "collection", made)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def here(places, monkeypatch):
+    """An empty working directory beside it, from which it is named."""
+    monkeypatch.chdir(places / "here")
+    monkeypatch.delenv("TRICHORD_TOKEN", raising=False)
+
+
+def line_of(command, places):
+    """The words of a right line, and the place of its first argument."""
+    names = command.split()
+    return [*names, *words_of(BASES[command], places)], len(names)
+
+
+def words_of(line, places):
+    """Words, of which those behind an @ lie in the folder."""
+    return [str(places / one[1:]) if one.startswith("@") else one for one in line.split()]
+
+
+def wrong_places(places):
+    """Paths that some option or other cannot take."""
+    paths = [
+        places / "nowhere" / "x", places / "folder", places / "mine", places / "file.txt",
+        places / "file.txt" / "below", places / "empty.txt", places / "run", places / "clips.jsonl",
+        places / ("x" * 300), places / "new.jpg", Path("/sys/nowhere.png"),
+    ]  # fmt: skip
+    # Nothing binds the superuser but a file system that cannot be written to.
+    return [path for path in paths if path.parts[1] != "sys" or not os.access("/sys", os.W_OK)]
+
+
+def drawn(command, places, count):
+    """Wrong lines, each with what must be named: options in turn, each wrong in a drawn way."""
+    draw = random.Random(f"{SEED} {command}")
+    line, first = line_of(command, places)
+    ways = {}
+    for option in options_of(*line[:first]):
+        if found := option.wrong(wrong_places(places)):
+            ways[option] = found
+    lines = [outright(draw, line, first) for _ in range(2)]
+    while len(lines) < count:
+        for option in draw.sample(list(ways), len(ways)):
+            words = draw.choice(draw.choice(ways[option]))
+            if option.place is None:
+                lines.append(([*line, *words], words[0].partition("=")[0]))
+            else:
+                place = first + option.place
+                lines.append(([*line[:place], *words, *line[place + 1 :]], words[0]))
+    return lines[:count]
+
+
+def outright(draw, line, first):
+    """A line without its arguments, or with an option that there is nothing like."""
+    if line[0] == "demo" or draw.random() < 0.5:  # the demo needs none
+        return [*line, "--xyzzy"], "--xyzzy"
+    return line[:first], "missing"
+
+
+def seen(root):
+    """All that lies below a folder, with sizes and times."""
+    return {
+        path: (found.st_size, found.st_mtime_ns)
+        for path in sorted(root.rglob("*"))
+        for found in [path.lstat()]
+    }
+
+
+def refuse(words, named, places, capsys):
+    """The line that a command says; it has done nothing else."""
+    before = seen(places)
+    capsys.readouterr()
+    code = main(words)
+    told, complaint = capsys.readouterr()
+    shown = " ".join(words)
+    assert code == 2, (shown, told, complaint)
+    assert told == "", shown
+    [said] = complaint.splitlines()
+    assert said.startswith(f"trichord {words[0]}: "), (shown, said)
+    assert named in said, (shown, said)
+    assert seen(places) == before, shown
+    return said
+
+
+def test_every_command_has_a_line():
+    assert {command.split()[0] for command in BASES} == set(COMMANDS)
+    for group in ("ablate", "import"):
+        forms = {f"{group} {name}" for name in form_of([group])}
+        assert forms == {command for command in BASES if command.startswith(group)}
+
+
+@pytest.mark.parametrize("command", BASES)
+def test_what_is_drawn_from_are_all_options_of_the_help(command):
+    name, *words = command.split()
+    told = Line(getattr(import_module(COMMANDS[name][0]), name), words).options()
+    found = [option for option in options_of(name, *words) if option.place is None]
+    names = {one.name for one in found} | {negated(one.name) for one in found if one.flag}
+    assert set(told) == names | {"--help"}
+
+
+def negated(flag):
+    """`--captions.meteor` as it is turned off."""
+    inside, point, name = flag[2:].rpartition(".")
+    return f"--{inside}{point}no-{name}"
+
+
+@pytest.mark.parametrize("command", [one for one in BASES if one not in TO_COME])
+def test_every_number_and_path_says_what_is_legal(command):
+    for option in options_of(*command.split()):
+        by_place = option.place is not None and option.several  # the last one is what is written
+        if {int, float, Path} & set(option.types) and not by_place:
+            assert rules_of(option.annotation), option
+
+
+@pytest.mark.parametrize("command", BASES)
+def test_ten_wrong_lines_are_refused(command, places, capsys):
+    for words, named in drawn(command, places, DRAWS):
+        refuse(words, named, places, capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", BASES)
+def test_two_hundred_wrong_lines_are_refused(command, places, capsys):
+    for words, named in drawn(command, places, MANY):
+        refuse(words, named, places, capsys)
+
+
+@pytest.mark.parametrize(
+    ("command", "options"), [(name, one) for name, some in TOGETHER.items() for one in some]
+)
+def test_what_does_not_go_together_is_refused(command, options, places, capsys):
+    line, _ = line_of(command, places)
+    said = refuse([*line, *words_of(options, places)], "", places, capsys)
+    names = [one[2:].replace("no-", "") for one in options.split() if one.startswith("--")]
+    assert any(name in said for name in names), said
+
+
+@pytest.mark.parametrize(("line", "said"), PLACES.items())
+def test_places_are_looked_at_before_anything_is_done(line, said, places, capsys):
+    assert said.replace("@", f"{places}/") in refuse(words_of(line, places), "", places, capsys)
+
+
+ALL_OF_THEM = """
+import io, json, sys
+from contextlib import redirect_stderr, redirect_stdout
+from trichord.cli import main
+for line in json.loads(sys.stdin.read()):
+    said, told = io.StringIO(), io.StringIO()
+    with redirect_stdout(told), redirect_stderr(said):
+        code = main(line)
+    print(json.dumps([code, told.getvalue(), said.getvalue(), "torch" in sys.modules]))
+"""
+
+
+@pytest.mark.parametrize("command", ["train slava-av", "evaluate", "index", "serve"])
+def test_a_wrong_line_never_loads_torch(command, places):
+    lines = [words for words, _ in drawn(command, places, 2 * DRAWS)]
+    right, _ = line_of(command, places)
+    lines += [[*right, *words_of(one, places)] for one in TOGETHER.get(command, ())]
+    lines += [words_of(one, places) for one in PLACES if one.split()[0] == command]
+    before = seen(places)
+    done = subprocess.run(
+        [sys.executable, "-c", ALL_OF_THEM],
+        input=json.dumps(lines), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    for words, (code, shown, said, torch) in zip(lines, told, strict=True):
+        assert (code, shown, said.count("\n"), torch) == (2, "", 1, False), (words, said)
+    assert seen(places) == before
