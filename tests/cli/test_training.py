@@ -145,7 +145,7 @@ def test_no_seed_trains_beside_another_on_a_gpu(whole, small_world, command, tmp
 def test_less_than_one_seed_at_once_is_refused(whole, command, tmp_path, capsys):
     _, line = whole
     assert command(f"{line} {tmp_path} --at-once 0") == 2
-    assert "--at-once 0: name at least 1." in capsys.readouterr().err
+    assert "--at-once 0: give at least 1." in capsys.readouterr().err
 
 
 def test_a_complete_run_of_another_manifest_is_not_taken_for_this_ones(
@@ -476,9 +476,7 @@ def test_a_device_is_named_in_whatever_case(monkeypatch):
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cpu:0", "", "cuda:-1"])
 def test_what_is_no_device_is_one_line(name):
-    with pytest.raises(
-        UserError, match=f"^--device {name}: choose auto, cpu, cuda, cuda:N"
-    ) as told:
+    with pytest.raises(UserError, match=f"^--device {name}: give auto, cpu, cuda, cuda:N") as told:
         device_of(name)
     assert "\n" not in str(told.value)
 

@@ -110,8 +110,6 @@ PLACES = {
     "prepare folder @mine @clips.jsonl/below.jsonl": "clips.jsonl is a file",
 }
 """Places that are wrong where they stand, and what is said of them."""
-TO_COME = {"train slava-av"}
-"""Commands whose fields do not yet say what is legal: only what the parser refuses is drawn of them."""
 
 
 @pytest.fixture(scope="module")
@@ -244,7 +242,7 @@ def negated(flag):
     return f"--{inside}{point}no-{name}"
 
 
-@pytest.mark.parametrize("command", [one for one in BASES if one not in TO_COME])
+@pytest.mark.parametrize("command", BASES)
 def test_every_number_and_path_says_what_is_legal(command):
     for option in options_of(*command.split()):
         by_place = option.place is not None and option.several  # the last one is what is written

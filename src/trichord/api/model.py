@@ -1,6 +1,5 @@
 """A model from Python: texts, pictures, sounds and clips to vectors."""
 
-import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from trichord.search.query_model import QueryModel, whole
 from trichord.types import Modality, UserError
 from trichord.types.arrays import Float
 from trichord.types.extras import extras_named
+from trichord.types.rules import Device, require_legal
 
 if TYPE_CHECKING:  # importing `trichord` must stay quick
     from trichord.models.embedder import Embedder
@@ -29,7 +29,6 @@ Wave = tuple[Any, int]
 """Samples, float (sample,) or (channel, sample) within -1 and 1, and their rate in Hz."""
 Place = str | Path
 CLIPS_AT_ONCE = 16
-DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?|mps")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -321,7 +320,8 @@ def device_of(name: str) -> str:
     Raises:
         UserError: There is no device of that name, or torch cannot use it here.
     """
-    asked = device_named(name)
+    require_legal(name, Device, "--device")
+    asked = name.lower()
     if asked == "cpu":
         return asked
     import torch
@@ -336,18 +336,6 @@ def device_of(name: str) -> str:
         raise UserError(f"--device {name}: there is no GPU that torch can use; choose cpu.")
     if kind == "cuda" and int(number or 0) >= gpus:
         raise UserError(f"--device {name}: the last of {gpus} GPUs is cuda:{gpus - 1}.")
-    return asked
-
-
-def device_named(name: str) -> str:
-    """The name of a device as torch spells it; whether it is there is not asked, and torch not loaded.
-
-    Raises:
-        UserError: No device has such a name.
-    """
-    asked = name.lower()
-    if not DEVICE.fullmatch(asked):
-        raise UserError(f"--device {name}: choose auto, cpu, cuda, cuda:N (GPU number N) or mps.")
     return asked
 
 

@@ -13,14 +13,24 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from trichord.api.model import device_named, device_of
+from trichord.api.model import device_of
 from trichord.cli.console import aside, bar, out
+from trichord.cli.options import checked
 from trichord.cli.sources import folder_of, source_of
 from trichord.cli.threads import use_threads
 from trichord.config import WORDS, Experiment, check
 from trichord.experiments import EXPERIMENTS
 from trichord.types import Clip, Modality, UserError
 from trichord.types.cores import allotted
+from trichord.types.rules import (
+    Device,
+    Distinct,
+    InputFile,
+    InputFolder,
+    OutputFolder,
+    Range,
+    Seed,
+)
 
 if TYPE_CHECKING:
     from trichord.checkpoint import Run
@@ -36,17 +46,8 @@ class Spreading:
     sharding: bool = False
     """Spread towers that train over the processes that torchrun started, for towers too large for one GPU;
     otherwise each process has all of them."""
-    at_once: int | None = None
+    at_once: Annotated[int | None, Range(1)] = None
     """Seeds that train at the same time where each needs but one thread; as many as cores if not given."""
-
-    def __post_init__(self) -> None:
-        """Refuse what nobody could train with.
-
-        Raises:
-            UserError: Less than one at a time.
-        """
-        if self.at_once is not None and self.at_once < 1:
-            raise UserError(f"--at-once {self.at_once}: name at least 1.")
 
     @property
     def beside(self) -> int:
@@ -78,7 +79,7 @@ def train(arguments: list[str]) -> None:
     try:
         chosen = asked(arguments, aloud=leads)
         if chosen is not None:
-            require_possible(chosen)
+            check(chosen.experiment)
     except UserError:
         if leads:
             raise
@@ -105,10 +106,9 @@ def asked(arguments: list[str], *, aloud: bool) -> Training | None:
     if not arguments or arguments[0].startswith("-"):
         lines = [f"  {name:<30} {what}" for name, (what, _) in EXPERIMENTS.items()]
         usage = "usage: trichord train EXPERIMENT MANIFEST RUN [--overrides]"
-        listing = "\n".join([usage, "", "experiments:", *lines])
         if arguments and arguments[0] not in ("-h", "--help"):
-            raise UserError(f"the experiment comes first.\n{listing}")
-        out.print(listing, markup=False)
+            raise UserError("the experiment comes first: 'trichord train --help' lists them.")
+        out.print("\n".join([usage, "", "experiments:", *lines]), markup=False)
         return None
     name = arguments[0]
     if name not in EXPERIMENTS:
@@ -116,15 +116,16 @@ def asked(arguments: list[str], *, aloud: bool) -> Training | None:
         hint = f"did you mean '{close[0]}'?" if close else "'trichord train --help' lists them."
         raise UserError(f"there is no experiment '{name}': {hint}")
 
+    @checked
     def run(
-        manifest: Annotated[Path, tyro.conf.arg(metavar="MANIFEST")],
-        run: Annotated[Path, tyro.conf.arg(metavar="RUN")],
+        manifest: Annotated[Path, tyro.conf.arg(metavar="MANIFEST"), InputFile()],
+        run: Annotated[Path, tyro.conf.arg(metavar="RUN"), OutputFolder()],
         /,
         *,
-        seeds: tuple[int, ...] = (),
+        seeds: Annotated[tuple[Seed, ...], Distinct()] = (),
         source: Annotated[Literal["features", "media"], tyro.conf.arg(name="from")] = "features",
-        features: Path | None = None,
-        device: str = "auto",
+        features: Annotated[Path | None, InputFolder(bucket=True)] = None,
+        device: Device = "auto",
         spreading: Annotated[Spreading, tyro.conf.arg(name="")] = ALONE,
         experiment: Annotated[Experiment, tyro.conf.arg(name="")] = EXPERIMENTS[name][1],
     ) -> Training:
@@ -158,17 +159,6 @@ def asked(arguments: list[str], *, aloud: bool) -> Training | None:
         prog=f"trichord train {name}",
         console_outputs=aloud,
     )
-
-
-def require_possible(chosen: Training) -> None:
-    """Refuse options that nothing could be trained with, before anything is read or made.
-
-    Raises:
-        UserError: Names the option.
-    """
-    device_named(chosen.device)
-    for seed in chosen.seeds or (chosen.experiment.seed,):
-        check(replace(chosen.experiment, seed=seed))
 
 
 def train_spread(chosen: Training) -> None:

@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
-from trichord.config.limits import broken, flaws, limited
+from trichord.config.limits import broken, check
 from trichord.config.model import TriModal
 from trichord.config.training import InfoNCE, Stage
 from trichord.types import MODALITIES, Modality, Split, TermName, UserError
 from trichord.types.files import write_atomically
+from trichord.types.rules import InputFolder, Range
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -33,11 +34,11 @@ class Experiment:
     """What a stage hands to the next one and the last one to the run."""
     fresh_objective: bool = True
     """Each stage starts with new temperatures."""
-    start: Path | None = None
+    start: Annotated[Path | None, InputFolder()] = None
     """A run whose weights to start from, such as a pretraining."""
     select_on_test: bool = False
     """Choose the best epoch on the test split, as published: shows what that inflates, no more."""
-    seed: int = limited(0, at_least=0)
+    seed: Annotated[int, Range(0)] = 0
 
     @property
     def chooses(self) -> Split:
@@ -140,8 +141,10 @@ def read_experiment(path: Path) -> Experiment:
         raise UserError(f"{path}: {place}: {first['msg']}.") from error
     # Of the model only: it will be built. Training checks the rest, and a run that was trained with
     # what is refused today can still be used.
-    for flaw in flaws(experiment.model, "--model"):
-        raise UserError(f"{path}: {flaw}")
+    try:
+        check(experiment.model, "--model")
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     return experiment
 
 

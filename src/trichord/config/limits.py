@@ -1,12 +1,11 @@
-"""Which values the fields of a configuration may hold, and a check that names the ones that are wrong.
+"""A check of a configuration: types, the rules of its fields, and rules about several fields.
 
-A field declares its range with `limited`; a rule about several fields is a method `flaws` of their
-dataclass. Types and choices come from the annotations.
+A field has its range in its annotation (see `trichord.types.rules`); a rule about several fields is a
+method `flaws` of their dataclass. Types and choices come from the annotations.
 """
 
-import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from types import UnionType
 from typing import (
     Any,
@@ -19,36 +18,10 @@ from typing import (
     runtime_checkable,
 )
 
-from trichord.types import UserError
+from trichord.types.rules import option_name, require, require_legal
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Range:
-    """The numbers that a field may hold."""
-
-    at_least: float | int | None = None
-    above: float | int | None = None
-    at_most: float | int | None = None
-    below: float | int | None = None
-
-    def holds(self, number: float | int) -> bool:
-        """Whether a number is finite and in the range."""
-        return (
-            math.isfinite(number)
-            and (self.at_least is None or number >= self.at_least)
-            and (self.above is None or number > self.above)
-            and (self.at_most is None or number <= self.at_most)
-            and (self.below is None or number < self.below)
-        )
-
-    def __str__(self) -> str:
-        low = f"above {self.above:g}" if self.above is not None else ""
-        high = f"below {self.below:g}" if self.below is not None else ""
-        if self.at_most is not None:
-            high = f"{self.at_most:g}" if self.at_least is not None else f"at most {self.at_most:g}"
-        if self.at_least is not None:
-            low = f"from {self.at_least:g} to" if high else f"of {self.at_least:g} or more"
-        return " ".join(part for part in (low, high) if part) or "that is finite"
+TRAINING_ONLY = {"training_only": True}
+"""Metadata of a field that has no effect on what a trained model computes."""
 
 
 @runtime_checkable
@@ -60,47 +33,30 @@ class Ruled(Protocol):
         ...
 
 
-def limited(
-    default: Any,
-    *,
-    at_least: float | int | None = None,
-    above: float | int | None = None,
-    at_most: float | int | None = None,
-    below: float | int | None = None,
-    training_only: bool = False,
-) -> Any:
-    """A dataclass field whose number must be in a range; None passes if the type allows it.
-
-    Args:
-        default: The field's default.
-        at_least: The lowest number allowed.
-        above: A bound that the number must exceed.
-        at_most: The highest number allowed.
-        below: A bound that the number must stay under.
-        training_only: The field has no effect on what a trained model computes.
-    """
-    kept = Range(at_least=at_least, above=above, at_most=at_most, below=below)
-    return field(default=default, metadata={"range": kept, "training_only": training_only})
-
-
 def settings_of(config: Any) -> str:
     """A configuration as text, without the fields that matter in training only: for fingerprints."""
     lasting = [one.name for one in fields(config) if not one.metadata.get("training_only")]
     return f"{type(config).__name__} { {name: getattr(config, name) for name in lasting} }"
 
 
-def check(config: Any, option: str = "") -> None:
+def check(config: Any, option: str = "--") -> None:
     """Refuse a configuration that holds an impossible value.
 
     Args:
         config: A dataclass.
-        option: As for `flaws`.
+        option: The option that holds it, such as `--stages.0`; `--` for a whole experiment.
 
     Raises:
         UserError: Names the option and the remedy.
     """
-    for flaw in flaws(config, option):
-        raise UserError(flaw)
+    parts = list(_parts(config, option))
+    for place, part in parts:
+        _require_types(part, place)
+    require_legal(config, option=option)
+    for place, part in parts:
+        if isinstance(part, Ruled):
+            for name, wrong in part.flaws():
+                require(False, f"{option_name(place, name, None)} {wrong}")
 
 
 def broken(*rules: tuple[bool, str, str]) -> Iterator[tuple[str, str]]:
@@ -108,56 +64,24 @@ def broken(*rules: tuple[bool, str, str]) -> Iterator[tuple[str, str]]:
     yield from ((name, wrong) for is_broken, name, wrong in rules if is_broken)
 
 
-def flaws(config: Any, option: str = "") -> Iterator[str]:
-    """Everything that is wrong with a configuration and its parts, one line each.
-
-    Args:
-        config: A dataclass.
-        option: The option that holds it, such as `--stages.0`; empty for a whole experiment.
-    """
-    hints = get_type_hints(type(config))
-    found = [
-        f"{_below(option, one.name)} {wrong}"
-        for one in fields(config)
-        if (wrong := _flaw(getattr(config, one.name), hints[one.name], one.metadata))
-    ]
-    for one in fields(config):
-        for path, part in _parts(getattr(config, one.name), _below(option, one.name)):
-            found += flaws(part, path)
-    # Rules about several fields rely on each of them being valid by itself.
-    if not found and isinstance(config, Ruled):
-        found = [f"{_below(option, name)} {wrong}" for name, wrong in config.flaws()]
-    yield from found
-
-
-def _below(option: str, name: str) -> str:
-    """The option of a part: `--stages.0.batch-size`."""
-    name = name.replace("_", "-")
-    return f"{option}.{name}" if option else f"--{name}"
-
-
 def _parts(value: Any, option: str) -> Iterator[tuple[str, Any]]:
-    """The configurations inside a field's value, with their options."""
+    """The configurations in a value, with their options; a whole comes after its parts."""
     if is_dataclass(value):
+        for one in fields(value):
+            yield from _parts(getattr(value, one.name), option_name(option, one.name, one.type))
         yield option, value
     elif isinstance(value, tuple):
         for number, part in enumerate(value):
-            yield from _parts(part, _below(option, str(number)))
+            yield from _parts(part, f"{option}.{number}")
 
 
-def _flaw(value: Any, hint: Any, metadata: Mapping[str, Any]) -> str | None:
-    """The text that follows a field's name if its value is wrong."""
-    if not _fits(value, hint):
+def _require_types(config: Any, option: str) -> None:
+    """Refuse a value of another type than its field, which a program may have put there."""
+    for name, hint in get_type_hints(type(config)).items():
+        value = getattr(config, name)
         choices = ", ".join(str(choice) for choice in _choices(hint))
-        return f"{value!r}: " + (
-            f"choose one of {choices}." if choices else "it is of the wrong type."
-        )
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    kept: Range = metadata.get("range", Range())
-    kind = "number" if _fits(0.5, hint) else "whole number"
-    shown = value if isinstance(value, int) else f"{value:g}"
-    return None if kept.holds(value) else f"{shown}: give a {kind} {kept}."
+        remedy = f"choose one of {choices}" if choices else "it is of the wrong type"
+        require(_fits(value, hint), f"{option_name(option, name, hint)} {value!r}: {remedy}.")
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from trichord.config.limits import broken, limited, settings_of
+from trichord.config.limits import TRAINING_ONLY, broken, settings_of
 from trichord.config.towers import Clap, ClapText, ClipAudio, ClipText, ClipVision
 from trichord.types import UserError
+from trichord.types.rules import Range
 
 if TYPE_CHECKING:  # torch stays out until something is built: parsing options must be quick
     from trichord.models.captioner import Captioner
@@ -44,13 +45,13 @@ class Cross:
     """As released, or the older form behind the paper's Table 1."""
     from_text: bool = True
     """Start the clip form from the first layers of the text tower, as released."""
-    layers: int = limited(4, at_least=1)
-    heads: int = limited(8, at_least=1)
-    dropout: float = limited(0.1, at_least=0, below=1, training_only=True)
-    text_slots: int = limited(32, at_least=1)
+    layers: Annotated[int, Range(1)] = 4
+    heads: Annotated[int, Range(1)] = 8
+    dropout: Annotated[float, Range(0, below=1)] = field(default=0.1, metadata=TRAINING_ONLY)
+    text_slots: Annotated[int, Range(1)] = 32
     """Tokens it has room for."""
-    frame_slots: int = limited(12, at_least=0)
-    segment_slots: int = limited(16, at_least=0)
+    frame_slots: Annotated[int, Range(0)] = 12
+    segment_slots: Annotated[int, Range(0)] = 16
     absent: Literal["masked", "zeros"] = "masked"
     """A clip without sound: sight alone, or the mean with zeros as published."""
 
@@ -80,14 +81,14 @@ class CaptionGenerator:
     """What captions are made from."""
     from_text: bool = True
     """Start from the first layers of the text tower, as published."""
-    layers: int = limited(4, at_least=1)
-    heads: int = limited(8, at_least=1)
+    layers: Annotated[int, Range(1)] = 4
+    heads: Annotated[int, Range(1)] = 8
     """Where it does not start from the text tower."""
-    dropout: float = limited(0.1, at_least=0, below=1)
-    text_slots: int = limited(32, at_least=1)
+    dropout: Annotated[float, Range(0, below=1)] = 0.1
+    text_slots: Annotated[int, Range(1)] = 32
     """Places for words: no caption that it writes is longer (VATEX: 48)."""
-    frame_slots: int = limited(12, at_least=0)
-    segment_slots: int = limited(16, at_least=0)
+    frame_slots: Annotated[int, Range(0)] = 12
+    segment_slots: Annotated[int, Range(0)] = 16
     padding: Literal["ignored", "as_published"] = "ignored"
     """Whether the loss counts the places behind a caption's end; published: it does."""
 

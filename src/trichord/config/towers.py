@@ -1,10 +1,10 @@
 """Towers as values: which pretrained model, and what it reads of a clip."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from trichord.config.limits import limited
 from trichord.types import Arithmetic, Pooling
+from trichord.types.rules import Range
 
 if TYPE_CHECKING:  # torch stays out until something is built: parsing options must be quick
     from trichord.encoders.clap import ClapEncoder, ClapTextEncoder
@@ -25,7 +25,7 @@ class ClipText:
     """Folder or hub name of a CLIP model."""
     tokens: bool = False
     """Give each token a step, for fusions that look at words; one step a caption otherwise."""
-    longest: int = limited(77, at_least=3)
+    longest: Annotated[int, Range(3)] = 77
     """Tokens after which a caption is cut, start and end of text included (CLIP4VLA: 32)."""
     arithmetic: Arithmetic = "float32"
     """What it is computed in; `graph` is for exported towers."""
@@ -46,13 +46,13 @@ class ClipVision:
     kind: Literal["clip_vision"] = "clip_vision"
     name: str = CLIP
     """Folder or hub name of a CLIP model."""
-    frames_per_second: float = limited(1.0, above=0)
-    max_frames: int = limited(64, at_least=1)
+    frames_per_second: Annotated[float, Range(above=0)] = 1.0
+    max_frames: Annotated[int, Range(1)] = 64
     nearest: Literal["exact", "keyframe"] = "exact"
     """The frame shown at a time, or the keyframe before it, decoding nothing else: for archives."""
     pooling: Pooling = "mean"
     """Frames to one vector: normalise the mean (SLAVA), or each frame and then the mean (CLIP4VLA)."""
-    patch_dropout: float = limited(0.0, at_least=0, below=1)
+    patch_dropout: Annotated[float, Range(0, below=1)] = 0.0
     """Share of each frame's patches that the tower does not see while it trains (FLIP): 0.5 doubles the
     speed; finish with some epochs at 0."""
     arithmetic: Arithmetic = "float32"
@@ -82,7 +82,7 @@ class Clap:
     """Folder or hub name of a CLAP model without fusion."""
     head: Literal["pretrained", "linear"] = "pretrained"
     """`pretrained`: CLAP's two-layer projection; `linear`: one new layer, as SLAVA's text says."""
-    min_tail_seconds: float = limited(1.0, at_least=0)
+    min_tail_seconds: Annotated[float, Range(0)] = 1.0
     """A last chunk shorter than this is dropped, unless it is the only one."""
     arithmetic: Arithmetic = "float32"
     """What it is computed in; `graph` is for exported towers."""
@@ -103,16 +103,16 @@ class Clap:
 class LogMel:
     """A log-mel spectrogram as librosa computes it; the defaults are CLIP4VLA's, as published."""
 
-    rate: int = limited(16_000, at_least=1_000)
-    mels: int = limited(224, at_least=1)
-    window: int = limited(512, at_least=2)
+    rate: Annotated[int, Range(1_000)] = 16_000
+    mels: Annotated[int, Range(1)] = 224
+    window: Annotated[int, Range(2)] = 512
     """Points of the Fourier transform; at 512 twelve of the 224 bands hear nothing, at 1024 none."""
     shape: Literal["hann", "hamming"] = "hann"
     """Published: hann; the paper says hamming."""
-    hop: int = limited(128, at_least=1)
-    highest: float = limited(8_000.0, above=0)
+    hop: Annotated[int, Range(1)] = 128
+    highest: Annotated[float, Range(above=0)] = 8_000.0
     """Hz."""
-    top_db: float = limited(80.0, above=0)
+    top_db: Annotated[float, Range(above=0)] = 80.0
     edges: Literal["constant", "reflect"] = "constant"
     """What lies beyond the ends of a clip: silence, or the wave mirrored (older librosa)."""
 
@@ -143,23 +143,23 @@ class ClipAudio:
     """Take the tower's sizes only and draw its weights (Table 5, row 1)."""
     head: Literal["pretrained", "linear"] = "pretrained"
     """`pretrained`: the vision tower's projection, as published; `linear`: a new layer of its size."""
-    token: float | Literal["none", "both", "clip"] = limited(0.5, at_least=0, at_most=1)
+    token: Annotated[float | Literal["none", "both", "clip"], Range(0, 1)] = 0.5
     """Sound token: a mixture from verbal (0) to nonverbal (1), `both` side by side, `none`, or as
     each `clip` says (pretraining)."""
     log_mel: LogMel = field(default_factory=LogMel)
-    frames: int = limited(224, at_least=1)
+    frames: Annotated[int, Range(1)] = 224
     """Time steps of a segment: 1.792 s."""
     padding: Literal["as_published", "as_paper"] = "as_published"
     """Whether a clip that ends with a segment gets one more, all zero."""
-    longest: int = limited(16, at_least=1)
+    longest: Annotated[int, Range(1)] = 16
     """Segments of a clip at most, from its middle."""
     channels: Literal["mono", "left_mean_right"] = "left_mean_right"
     masking: Literal["as_published", "as_paper"] = "as_published"
     """How the copy for the intra-modal term is masked."""
-    sound_seconds: float = limited(60.0, above=0)
+    sound_seconds: Annotated[float, Range(above=0)] = 60.0
     """Of a longer clip, its middle."""
     pooling: Pooling = "mean_of_unit"
-    patch_dropout: float = limited(0.0, at_least=0, below=1)
+    patch_dropout: Annotated[float, Range(0, below=1)] = 0.0
     """Share of each segment's patches that the tower does not see while it trains; it always hears the
     sound token."""
     arithmetic: Arithmetic = "float32"

@@ -4,10 +4,11 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from trichord.config.limits import broken, check, limited
+from trichord.config.limits import broken, check
 from trichord.types import CAPTION_KINDS, CaptionKind, Modality, TermName
+from trichord.types.rules import Range
 
 if TYPE_CHECKING:  # torch stays out until something is built: parsing options must be quick
     from trichord.objectives import Contrastive
@@ -27,12 +28,12 @@ CRITERIA: tuple[str, ...] = (
 class InfoNCE:
     """The loss of each pair of modalities. SLAVA states no temperature; these are CLIP's choices."""
 
-    temperature: float = limited(0.07, above=0)
+    temperature: Annotated[float, Range(above=0)] = 0.07
     """Where it starts."""
     learned: bool = True
     shared: bool = False
     """One temperature for all pairs instead of one each."""
-    max_scale: float = limited(100.0, above=0)
+    max_scale: Annotated[float, Range(above=0)] = 100.0
     """Bound of the inverse temperature."""
     directions: Literal["both", "to_second", "to_first"] = "both"
     """A pair is named first-second ("av": audio, vision); CLIP averages both ways of asking."""
@@ -41,7 +42,7 @@ class InfoNCE:
     same_text: Literal["negatives", "positives"] = "negatives"
     """Clips of one batch whose captions read the same: negatives of each other's captions as in both
     papers, or further positives."""
-    tile: int = limited(2048, at_least=1)
+    tile: Annotated[int, Range(1)] = 2048
     """Rows and columns of scores held at once: what a larger batch needs of memory grows with its rows
     alone. No effect on the results but for rounding; no more rows than these are scored whole."""
 
@@ -86,9 +87,9 @@ class Draw:
     terms: tuple[TermName, ...]
     captions: tuple[CaptionKind, ...] = ()
     """Kinds to draw one caption per clip from; empty: no text."""
-    weights: tuple[float, ...] = ()
+    weights: Annotated[tuple[float, ...], Range(0)] = ()
     """Of the terms, in their order; all 1 if empty."""
-    chance: float = limited(1.0, at_least=0)
+    chance: Annotated[float, Range(0)] = 1.0
     """How often it is drawn, relative to the stage's other draws."""
 
     def flaws(self) -> Iterator[tuple[str, str]]:
@@ -105,9 +106,9 @@ class Draw:
                 f"{shown}: {len(weights)} for {len(self.terms)} terms; give one for each.",
             ),
             (
-                min(weights) < 0 or not 0 < sum(weights) < math.inf,
+                not 0 < sum(weights) < math.inf,
                 "weights",
-                f"{shown}: give numbers of 0 or more, not all of them 0.",
+                f"{shown}: give finite numbers, not all of them 0.",
             ),
         )
 
@@ -117,15 +118,15 @@ class AdamW:
     """Decoupled weight decay on matrices; none on biases and temperatures."""
 
     kind: Literal["adamw"] = "adamw"
-    lr: float = limited(1e-4, at_least=0)
-    weight_decay: float = limited(1e-2, at_least=0)
-    beta1: float = limited(0.9, at_least=0, below=1)
-    beta2: float = limited(0.98, at_least=0, below=1)
-    warmup_steps: int = limited(0, at_least=0)
+    lr: Annotated[float, Range(0)] = 1e-4
+    weight_decay: Annotated[float, Range(0)] = 1e-2
+    beta1: Annotated[float, Range(0, below=1)] = 0.9
+    beta2: Annotated[float, Range(0, below=1)] = 0.98
+    warmup_steps: Annotated[int, Range(0)] = 0
     """The rate grows linearly over these steps."""
     schedule: Literal["constant", "cosine"] = "constant"
     """What follows: the rate stays, or falls to zero by the end of the stage's last epoch."""
-    trunk_share: float = limited(1.0, at_least=0)
+    trunk_share: Annotated[float, Range(0)] = 1.0
     """Rate of trunks relative to that of heads and fusion."""
 
 
@@ -138,15 +139,15 @@ class BertAdam:
     """
 
     kind: Literal["bert_adam"] = "bert_adam"
-    lr: float = limited(1e-7, at_least=0)
+    lr: Annotated[float, Range(0)] = 1e-7
     slow: tuple[Modality, ...] = ("text", "vision")
     """CLIP's two towers; audio too in runs with a cross transformer."""
-    slow_share: float = limited(1.0, at_least=0)
-    weight_decay: float = limited(0.2, at_least=0)
-    beta1: float = limited(0.9, at_least=0, below=1)
-    beta2: float = limited(0.98, at_least=0, below=1)
-    epsilon: float = limited(1e-6, above=0)
-    warmup: float = limited(0.1, at_least=0, at_most=1)
+    slow_share: Annotated[float, Range(0)] = 1.0
+    weight_decay: Annotated[float, Range(0)] = 0.2
+    beta1: Annotated[float, Range(0, below=1)] = 0.9
+    beta2: Annotated[float, Range(0, below=1)] = 0.98
+    epsilon: Annotated[float, Range(above=0)] = 1e-6
+    warmup: Annotated[float, Range(0, 1)] = 0.1
     """Share of the stage's steps."""
 
 
@@ -166,19 +167,19 @@ class Stage:
     """What picks the best epoch, on the validation clips: the mean R@10 of retrieval tasks, or, of
     `words<-KIND`, the likelihood of the words of captions of that kind. Where a task has fewer than 50
     candidates, the mean reciprocal rank over the queries of all tasks."""
-    batch_size: int = limited(128, at_least=1)
+    batch_size: Annotated[int, Range(1)] = 128
     """Of all processes together."""
-    chunk: int | None = limited(None, at_least=1)
+    chunk: Annotated[int | None, Range(1)] = None
     """Clips that a process takes through the towers at once, where a mini-batch does not fit into
     memory: one loss and the same gradients for a second forward pass; None: the whole batch."""
-    epochs: int = limited(100, at_least=1)
-    patience: int = limited(15, at_least=1)
+    epochs: Annotated[int, Range(1)] = 100
+    patience: Annotated[int, Range(1)] = 15
     """Stop after this many epochs without a better criterion."""
     optimizer: AdamW | BertAdam = field(default_factory=AdamW)
-    clip_norm: float = limited(1.0, above=0)
+    clip_norm: Annotated[float, Range(above=0)] = 1.0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the forward pass; `auto`: bfloat16 on a GPU, float32 elsewhere."""
-    nonverbal_share: float | None = limited(None, at_least=0, at_most=1)
+    nonverbal_share: Annotated[float | None, Range(0, 1)] = None
     """Share of nonverbal clips in every batch, the rest verbal (pretraining on two corpora: 0.5);
     None: every clip once an epoch."""
 

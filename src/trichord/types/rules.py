@@ -39,17 +39,19 @@ class Rule(ABC):
 
 @dataclass(frozen=True, slots=True)
 class Range(Rule):
-    """Finite numbers from `low` to `high`, both included, and above `above`, which is not."""
+    """Finite numbers from `low` to `high`, both included, between `above` and `below`, which are not."""
 
     low: int | float = -math.inf
     high: int | float = math.inf
     above: int | float = -math.inf
+    below: int | float = math.inf
 
     def check(self, value: Any, option: str) -> None:
         """See `Rule`; a word beside numbers, such as 'auto', is left to the type."""
         if isinstance(value, str):
             return
-        if not (self.low <= value <= self.high and self.above < value and abs(value) < math.inf):
+        inside = self.low <= value <= self.high and self.above < value < self.below
+        if not (inside and abs(value) < math.inf):
             shown = f"{value:.12g}" if isinstance(value, float) else value  # -1 where -1 is typed
             raise UserError(f"{option} {shown}: give {self.words}.")
 
@@ -63,6 +65,8 @@ class Range(Rule):
             parts.append(f"at least {self.low:.12g}")
         if self.high < math.inf:
             parts.append(f"at most {self.high:.12g}")
+        if self.below < math.inf:
+            parts.append(f"less than {self.below:.12g}")
         return " and ".join(parts) or "a finite number"
 
 
@@ -266,8 +270,13 @@ def _require_writable(folder: Path, given: object, option: str) -> None:
         raise UserError(f"{option} {given}: {folder} cannot be written to: name another place.")
 
 
-Device = Annotated[str, Spelling(r"auto|cpu|cuda(:\d+)?", "auto, cpu, cuda or cuda:0")]
-"""Where towers are computed."""
+Device = Annotated[
+    str,
+    Spelling(
+        r"(?ai)auto|cpu|cuda(:[0-9]{1,3})?|mps", "auto, cpu, cuda, cuda:N (GPU number N) or mps"
+    ),
+]
+"""Where towers are computed, in any case of letters."""
 Workers = Annotated[int, Range(1, 1024)]
 """Processes beside this one."""
 Seed = Annotated[int, Range(0, 2**32 - 1)]
