@@ -12,6 +12,7 @@ import tyro
 from trichord.api.model import device_of
 from trichord.cli.console import bar
 from trichord.cli.sources import folder_of, source_of
+from trichord.evaluation.bootstrap import Resamples
 from trichord.evaluation.named import protocol_named
 from trichord.types import MODALITIES, CaptionKind, Clip, Modality, Split, UserError
 from trichord.types.decoding import Beams, LengthPenalty, Longest
@@ -76,7 +77,7 @@ class CaptionMeasurement:
     """All that a clip has, or as published as many as every clip has."""
     meteor: bool = True
     """Whether METEOR is measured too: its dictionaries take seconds to read."""
-    resamples: int = 1000
+    resamples: Resamples = 1000
     """Of the bootstrap over clips behind each 95 % interval."""
 
 
