@@ -98,7 +98,9 @@ def main(place: Path) -> None:
     clips = read_manifest(place / "clips.jsonl")
     test = select(clips, "test")
     draws = {f"{i}": train(i, held, test, place) for i, held in enumerate(drawn(clips))}
-    before, after = (mean(one[f"R@10 {when}"] for one in draws.values()) for when in ("before", "after"))
+    before, after = (
+        mean(one[f"R@10 {when}"] for one in draws.values()) for when in ("before", "after")
+    )
     record(
         "small-validation",
         {
