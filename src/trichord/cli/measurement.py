@@ -22,6 +22,7 @@ from trichord.types.rules import (
     Distinct,
     InputFile,
     InputFolder,
+    OutputFile,
     Weight,
     require,
 )
@@ -57,6 +58,12 @@ def token_of(text: str) -> "SoundToken":
     raise UserError(
         f"--sound-token {text}: give a number from 0 (verbal) to 1 (nonverbal), none, both or clip."
     )
+
+
+def require_writable(to: Path) -> None:
+    """Refuse a path that no report can be written to; a bare name lies in each run."""
+    if to.name != str(to):
+        OutputFile().check(to, "--to")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +114,7 @@ class Measurement:
     ties: Literal["pessimistic", "expected", "optimistic"] = "pessimistic"
     """How a tie counts."""
     captions: CaptionMeasurement = field(default_factory=CaptionMeasurement)
-    to: Path | None = None
+    to: Annotated[Path | None, Checked(require_writable)] = None
     """File of the report: a name in each run, or a path for one run. If not given, evaluation.json (or
     captions.json), its name made longer by what is not as usual: evaluation-val.json."""
     device: Device = "auto"

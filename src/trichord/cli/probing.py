@@ -11,7 +11,7 @@ from trichord.cli.frozen import Medium, Present, Reading, Subject, Watched, open
 from trichord.cli.options import checked, require_unset
 from trichord.cli.places import ModelName
 from trichord.types import Split, UserError
-from trichord.types.rules import Checked, Distinct, InputFile, require
+from trichord.types.rules import Checked, Distinct, InputFile, Seed, require
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,7 +58,7 @@ class Probing(Reading):
     brought along, which learns nothing here."""
     join: Literal["mean", "concatenated"] = "mean"
     """Of sight and sound: as published their mean, or one behind the other."""
-    seed: int = 0
+    seed: Seed = 0
     """Of drawn folds and first weights."""
     paper: bool = False
     """Also show the paper's own values."""
