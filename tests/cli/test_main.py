@@ -70,7 +70,7 @@ def test_every_command_explains_itself(name, capsys):
         ("search a b --group=3", "--group=3: it takes no value: give --group alone."),
         ("evaluate a", "evaluate: MANIFEST is missing: 'trichord evaluate --help'"),
         ("evaluate", "evaluate: RUN and MANIFEST are missing"),
-        ("evaluate --resample 3", "there is no option --resample: did you mean --resamples?"),
+        ("evaluate --resample 3", "there is no option --resample: did you mean --captions.resamples?"),
         ("index a b c --cut frame", "index: --cut frame: choose one of window, shots."),
         ("extract a b --at-once one", "--at-once one: give a whole number."),
         ("ablate", "ablate: name one of components, sound-token, fusion, modality first."),

@@ -117,10 +117,12 @@ def test_seeds_and_their_reports_read_each_tower_once_a_command(
 ):
     run, line = whole  # read all of it anew
     read = []
-    load = held.load
-    monkeypatch.setattr(
-        held, "load", lambda kind, *a, **o: (read.append(kind), load(kind, *a, **o))[1]
-    )
+
+    def noting(load):
+        return lambda kind, *arguments: (read.append(kind), load(kind, *arguments))[1]
+
+    for name in ("load", "load_model"):
+        monkeypatch.setattr(held, name, noting(getattr(held, name)))
     for asked in (
         f"{line} {tmp_path} {FEW} --seeds 0 1 --at-once 1",
         f"evaluate {tmp_path} {small_world}/clips.jsonl",
@@ -246,7 +248,7 @@ def test_choosing_on_the_test_split_is_said(small_world, command, tmp_path, caps
     line = FIRST.format(world=small_world, run=tmp_path / "run")
     assert command(f"{line} --stages.0.epochs 1 --select-on-test") == 0
     said = capsys.readouterr().out.replace("\n", " ")
-    assert ", test MRR 0." in said
+    assert "SELECTION ON TEST: test MRR 0." in said
     assert "validation" not in said
 
 
@@ -520,7 +522,7 @@ def test_a_selection_on_test_is_said_wherever_its_numbers_stand(
     line = f"train world-audio-visual {clips} {tmp_path}/selected --seed 7 {few} --select-on-test"
     assert command(line) == 0
     told = " ".join(capsys.readouterr().out.split())
-    assert "SELECTION ON TEST: test R@10" in told
+    assert "SELECTION ON TEST: test MRR" in told
     assert "validation" not in told
     assert {numbers["split"] for numbers in Run(tmp_path / "selected").metrics()} == {"test"}
     honest = Run(runs / "audio-visual" / "seed-0")

@@ -4,9 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Literal
-
-import tyro
+from typing import Literal
 
 from trichord.cli.measurement import CaptionMeasurement, Measurement
 from trichord.types import Split, UserError
@@ -107,7 +105,7 @@ class Choice:
     """Those on this split; test if nothing is said."""
     protocol: str | None = None
     """Those by this published protocol."""
-    report: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    report: str | None = None
     """Those in this file of each run, such as evaluation-val-ties-expected."""
 
     @property
