@@ -41,6 +41,6 @@ def test_the_demo_asks_with_clips_that_can_be_seen_and_heard():
 def test_an_impossible_demo_is_refused_before_anything_is_rendered(command, tmp_path, capsys):
     assert command(f"demo {tmp_path}/demo --epochs 0") == 2
     assert capsys.readouterr().err == (
-        "trichord demo: --epochs 0: give a whole number of 1 or more.\n"
+        "trichord demo: --epochs 0: give a number from 1 to 1000000.\n"
     )
     assert not (tmp_path / "demo").exists()

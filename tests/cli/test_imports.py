@@ -136,7 +136,7 @@ def test_a_captioner_writes_captions_and_is_measured(place, small_world, command
     (row,) = json.loads((tmp_path / "said.json").read_text())
     assert row["text"]
     assert row["status"] == "ok"
-    few = "--from media --resamples 20 --captions.beams 1 --captions.no-meteor"
+    few = "--from media --captions.resamples 20 --captions.beams 1 --captions.no-meteor"
     assert command(f"evaluate {run} {small_world}/clips.jsonl {few}") == 0
     report = json.loads((run / "captions.json").read_text())
     assert len(report["captions"]) == 16
@@ -151,7 +151,7 @@ def test_a_head_for_classes_answers(place, sounds, command, tmp_path, capfd):
     told = capfd.readouterr()
     assert f"trichord probe {run} MANIFEST --method published" in " ".join(told.out.split())
     assert "  sound token: 1 (assumed, as the authors do for ESC-50)" in told.err.splitlines()
-    line = f"probe {run} {sounds}/clips.jsonl --from media --method published --resamples 20"
+    line = f"probe {run} {sounds}/clips.jsonl --from media --method published"
     assert command(f"{line} --folds esc50") == 0
     report = json.loads((run / "probe.json").read_text())
     assert [fold["learnt"] for fold in report["folds"]] == [0] * 5

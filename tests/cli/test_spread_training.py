@@ -48,7 +48,7 @@ def test_two_processes_train_one_run_and_one_speaks(small_world, command, tmp_pa
 def test_a_mistake_ends_all_processes_with_one_line(tmp_path):
     said, codes = spread(f"train world-slava-av {tmp_path}/nowhere.jsonl {tmp_path}/run")
     assert codes == [2, 2]
-    assert said[0].startswith(f"trichord train: {tmp_path}/nowhere.jsonl: cannot be read")
+    assert said[0].startswith(f"trichord train: MANIFEST {tmp_path}/nowhere.jsonl: there is no")
     assert len(said[0].splitlines()) == 1
     assert said[1] == ""
 
@@ -58,16 +58,17 @@ def test_a_mistake_ends_all_processes_with_one_line(tmp_path):
     [
         ("train nonsense a b", "nonsense"),
         ("train world-slava-av a b --nonsense", "nonsense"),
-        ("train world-slava-av a b --stages.0.epochs 0", "--stages.0.epochs 0: give"),
-        ("train world-slava-av a b --device gpu", "--device gpu: choose"),
+        ("train world-slava-av {clips} b --stages.0.epochs 0", "--stages.0.epochs 0: give"),
+        ("train world-slava-av {clips} b --device gpu", "--device gpu: choose"),
     ],
 )
-def test_arguments_are_complained_of_once(line, complaint, monkeypatch, capfd):
-    said = []
+def test_arguments_are_complained_of_once(line, complaint, monkeypatch, capfd, tmp_path):
+    said, clips = [], tmp_path / "clips.jsonl"
+    clips.touch()
     for number in ("0", "1"):
         monkeypatch.setenv("RANK", number)
         try:
-            code = main(line.split())
+            code = main(line.format(clips=clips).split())
         except SystemExit as left:
             code = left.code
         assert code == 2

@@ -279,5 +279,5 @@ def test_the_configuration_reaches_the_objective():
 
 
 def test_a_tile_holds_at_least_a_row():
-    with pytest.raises(UserError, match=r"--objective\.tile 0: give a whole number of 1 or more"):
+    with pytest.raises(UserError, match=r"--objective\.tile 0: give at least 1"):
         InfoNCE(tile=0).build()

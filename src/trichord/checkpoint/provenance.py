@@ -1,6 +1,5 @@
 """The provenance of a run, put together of its experiment, its towers, its clips and its start."""
 
-from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ def provenance_of(
     *,
     clips: tuple[str, str] | None,
     start: Provenance | None,
-    fingerprints: Mapping[str, str],
 ) -> Provenance:
     """What a run of an experiment is made of.
 
@@ -26,13 +24,11 @@ def provenance_of(
         experiment: With towers where they lie now.
         clips: Mark and name of the manifest, or of what else the run is made of; None: of no clips.
         start: Of the run that it starts from, where there is one and it is known.
-        fingerprints: Of the run's frozen towers, by role; of others their files are told apart.
     """
     settings, names = settings_of(experiment), dict[str, str]()
     for tower, made in experiment.model.towers().items():
         place = f"model.{tower.replace('_', '-')}.name"
-        settings[place] = fingerprints.get(tower) or weights_mark(made.name)
-        names[place] = Path(made.name).name
+        settings[place], names[place] = weights_mark(made.name), Path(made.name).name
     if clips is not None:
         settings["clips"], names["clips"] = clips
     del settings["seed"]

@@ -188,7 +188,6 @@ class Run:
             replace(experiment, model=experiment.model.renamed(self._pins())),
             clips=(mark, name) if learnt else None,
             start=read_provenance(start) if start else _provenance_of_start(experiment),
-            fingerprints=self.weights()[1] if self.complete else {},
         )
 
     def _manifest(self) -> str | None:

@@ -1,7 +1,7 @@
 """How often do 95 % intervals of shares hold the true share? Simulated, beside the percentile bootstrap.
 
-    python benchmarks/coverage.py [--rounds 2000] [--seed 0]
-    python benchmarks/coverage.py --tables
+    python benchmarks/interval_coverage.py [--rounds 2000] [--seed 0]
+    python benchmarks/interval_coverage.py --tables
 
 Clips are drawn whose captions hit with a known probability: of one caption a clip, of five, and of one to
 nine. Captions of a clip have a correlation from 0 to 1. It comes about in two ways: `beta`, each clip has
