@@ -83,7 +83,7 @@ def test_a_row_is_trained_measured_and_written_on_the_captions_asked_for(
 
 def test_an_impossible_extent_is_refused_before_features_are_read(world, command, capsys):
     before = sorted(world.iterdir())
-    for options, said in (("--epochs 0", "--epochs 0: give"), ("--device gpu", "choose")):
+    for options, said in (("--epochs 0", "--epochs 0: give"), ("--device gpu", "give auto")):
         line = f"ablate modality {world}/clips.jsonl {world}/idle --world --seeds 0 {options}"
         assert command(line) == 2
         assert said in capsys.readouterr().err

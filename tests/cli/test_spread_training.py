@@ -59,7 +59,7 @@ def test_a_mistake_ends_all_processes_with_one_line(tmp_path):
         ("train nonsense a b", "nonsense"),
         ("train world-slava-av a b --nonsense", "nonsense"),
         ("train world-slava-av {clips} b --stages.0.epochs 0", "--stages.0.epochs 0: give"),
-        ("train world-slava-av {clips} b --device gpu", "--device gpu: choose"),
+        ("train world-slava-av {clips} b --device gpu", "--device gpu: give"),
     ],
 )
 def test_arguments_are_complained_of_once(line, complaint, monkeypatch, capfd, tmp_path):
