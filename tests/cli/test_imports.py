@@ -138,7 +138,7 @@ def test_a_captioner_writes_captions_and_is_measured(place, small_world, command
     assert row["status"] == "ok"
     few = "--from media --captions.resamples 20 --captions.beams 1 --captions.no-meteor"
     assert command(f"evaluate {run} {small_world}/clips.jsonl {few}") == 0
-    report = json.loads((run / "captions.json").read_text())
+    report = json.loads((run / "captions-beams-1.json").read_text())
     assert len(report["captions"]) == 16
     assert all(one["text"] for one in report["captions"])
 
@@ -153,7 +153,7 @@ def test_a_head_for_classes_answers(place, sounds, command, tmp_path, capfd):
     assert "  sound token: 1 (assumed, as the authors do for ESC-50)" in told.err.splitlines()
     line = f"probe {run} {sounds}/clips.jsonl --from media --method published"
     assert command(f"{line} --folds esc50") == 0
-    report = json.loads((run / "probe.json").read_text())
+    report = json.loads((run / "probe-folds-esc50-published.json").read_text())
     assert [fold["learnt"] for fold in report["folds"]] == [0] * 5
     assert report["classes"] == list(CLASSES)
     assert "LEARNT FROM" in report["protocol"]["method"]
