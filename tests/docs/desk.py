@@ -192,8 +192,8 @@ def same_form(wanted: str, printed: str) -> bool:
 def same_figures(wanted: str, printed: str) -> bool:
     """Whether a line was printed with its numbers: counts to the digit, shares within `NEAR`."""
     shown, found = bare(wanted), bare(printed)
-    pattern = ".*?".join(re.escape(NUMBER.sub("#", part)) for part in shown.split("..."))
-    match = re.fullmatch(pattern.replace(r"\#", f"({NUMBER.pattern})"), found)
+    pattern = ".*?".join(re.escape(NUMBER.sub("\n", part)) for part in shown.split("..."))
+    match = re.fullmatch(pattern.replace("\\\n", f"({NUMBER.pattern})"), found)
     return match is not None and all(
         near(one, other)
         for one, other in zip(
@@ -212,6 +212,7 @@ def near(shown: str, found: str) -> bool:
 def bare(line: str) -> str:
     """A line without rules, and with clips that may come in another order called alike."""
     line = re.sub(r"[─━│┃╭╮╰╯┏┓┗┛┡┩└┘├┤┬┴┼╇╈╋|]+", " ", line)
+    line = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:port", line)  # a test takes a free one
     return " ".join(re.sub(r"(train|val|test)_\d+", "clip", line).split())
 
 
