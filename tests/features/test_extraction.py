@@ -93,9 +93,11 @@ def test_what_a_text_is_read_beside_does_not_move_it(role, untrained_model, tmp_
         read = [key for part in parts if part.what == role for key in part.keys]
         assert sorted(read) == sorted(texts)
         found[name] = folder.table(role, tower).load(texts)[0].values
-    # The same bits on most processors; on some a product of another height is summed in another order.
     for name in ("other", "third"):
-        torch.testing.assert_close(found["one"], found[name], atol=2e-6, rtol=0)
+        if role == "text":
+            assert torch.equal(found["one"], found[name])
+        else:  # some processors sum CLAP's products of 16 rows in another order: bits move, 1e-6 does not
+            torch.testing.assert_close(found["one"], found[name], atol=1e-6, rtol=0)
     assert len({width for width, _ in widths}) > 3
     for width, counts in widths:
         assert width - 8 < min(counts) <= max(counts) <= width
