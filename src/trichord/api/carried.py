@@ -24,7 +24,7 @@ from trichord.api.shortcut import (
     tried,
     write,
 )
-from trichord.encoders.plain_weights import WEIGHTS
+from trichord.encoders.weight_files import SAFETENSORS
 from trichord.search.query_model import QueryModel
 from trichord.types import UserError
 from trichord.types.files import write_atomically
@@ -38,7 +38,7 @@ CARRIED = "texts"
 MADE = f"{CARRIED}/made.json"
 """What is known of them; written last, and so there only where all of them are."""
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
-NAMES = (CONFIG, TOKENIZER, WEIGHTS)
+NAMES = (CONFIG, TOKENIZER, SAFETENSORS)
 """Of a tower's files."""
 
 
@@ -56,7 +56,7 @@ def carry(collection: "Collection", model: "Embedder") -> None:
             tokenizer = Path(kept["tokenizers"][role]).read_bytes()
             collection.storage.write(f"{CARRIED}/{role}/{CONFIG}", described)
             collection.storage.write(f"{CARRIED}/{role}/{TOKENIZER}", tokenizer)
-            collection.storage.write(f"{CARRIED}/{role}/{WEIGHTS}", weights)
+            collection.storage.write(f"{CARRIED}/{role}/{SAFETENSORS}", weights)
     except Unusable as error:
         raise UserError(
             f"--portable: {collection.description.run} has a text tower that only torch or onnxruntime "
@@ -103,7 +103,7 @@ def _unpacked(collection: "Collection", made: dict[str, Any]) -> dict[str, Any]:
         raise ValueError("Graphs are not carried.")
     held = {role: _fetched(collection, role) for role in told}
     towers = {
-        role: told[role] | {"folder": str(folder), "files": [str(folder / WEIGHTS)]}
+        role: told[role] | {"folder": str(folder), "files": [str(folder / SAFETENSORS)]}
         for role, folder in held.items()
     }
     files = [str(folder / name) for folder in held.values() for name in NAMES]

@@ -9,8 +9,7 @@ from typing import Any, cast
 from transformers import CLIPTokenizer
 
 from trichord.encoders.pretrained import load
-from trichord.encoders.published import first_line
-from trichord.types import UserError
+from trichord.types import UserError, first_line
 
 SIGNS = 256
 """One a byte: the least that a tokenizer of any text has."""

@@ -9,8 +9,7 @@ from typing import Any, Literal, cast
 from transformers import CLIPConfig
 from transformers.utils.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
-from trichord.encoders.published import first_line
-from trichord.types import UserError
+from trichord.types import UserError, first_line
 
 Activation = Literal["quick_gelu", "gelu"]
 Aspect = Literal["activation", "attention heads", "layer norm", "pictures"]

@@ -27,7 +27,7 @@ from trichord.encoders.weight_files import (
     shards_of,
     weight_files,
 )
-from trichord.types import UserError
+from trichord.types import UserError, first_line
 
 CLIP_STAND_IN, CLAP_STAND_IN = "stand-in-clip", "stand-in-clap"
 _PACKAGE = find_spec("trichord_stand_ins")
@@ -105,14 +105,14 @@ def _from_hub(name: str, weights: bool, endpoint: str, cache: str) -> Path:
     except Exception as error:
         # No route, a firewall, a hub that is down: the hub's client has stood on three libraries so
         # far, and their errors share no class.
-        return _cached(name, cache, weights, f"{endpoint} does not answer ({_first_line(error)})")
+        return _cached(name, cache, weights, f"{endpoint} does not answer ({first_line(error)})")
     try:
         return hub.download(commit, files, weights)
     except UserError:
         raise
     except Exception as error:  # as above
         raise NotAtHandError(
-            f"The model '{name}' could not be fetched whole ({_first_line(error.__cause__ or error)}): "
+            f"The model '{name}' could not be fetched whole ({first_line(error.__cause__ or error)}): "
             "repeat the command, it goes on where it stopped."
         ) from error
 
@@ -229,8 +229,3 @@ def _refused(error: Exception, hub: Remote) -> str:
                 f"There is neither a folder '{hub.name}' here nor a model of that name at {hub.endpoint}: "
                 "check the spelling; for a private one log in with 'hf auth login'."
             )
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__

@@ -13,7 +13,6 @@ from trichord.types.arrays import Float
 Weight = Float[np.ndarray, "..."]
 Weights = Callable[[str], Weight]
 
-WEIGHTS = "model.safetensors"
 COUNTED = ("I64", "I32", "U8", "BOOL")
 """Types of number that are no weights: older files also hold the numbers of a tower's places."""
 

@@ -10,7 +10,7 @@ from transformers import logging as transformers_logging
 
 from trichord.encoders.hub import fetched
 from trichord.encoders.weight_files import PICKLE, SAFETENSORS, WeightFiles, weight_files
-from trichord.types import UserError
+from trichord.types import UserError, first_line
 
 NAMED = 3
 """Tensors that a refusal names; it counts all."""
@@ -34,7 +34,7 @@ def load(kind: Any, name: str, *, weights: bool = True) -> Any:
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         what = kind.__name__.removeprefix("Auto")
         raise UserError(
-            f"The model '{name}' has no {what} that can be read in {folder} ({_first_line(error)}): "
+            f"The model '{name}' has no {what} that can be read in {folder} ({first_line(error)}): "
             "fetch the whole model again, or choose another."
         ) from error
 
@@ -77,7 +77,7 @@ def load_model(kind: type[PreTrainedModel], name: str, model_types: Collection[s
     except Exception as error:  # a hostile or damaged file may raise anything
         raise UserError(
             f"The weights of the model '{name}' cannot be read ({files.paths[0]}: "
-            f"{_first_line(error)}): fetch them again{_how_else(files)}."
+            f"{first_line(error)}): fetch them again{_how_else(files)}."
         ) from error
     file = files.folder / (files.index or files.names[0])
     _require_all(f"The weights of '{name}' (type '{model_type}', {file})", model, found)
@@ -149,8 +149,3 @@ def _how_else(files: WeightFiles) -> str:
     if files.safetensors:
         return ""
     return f", or save them as {SAFETENSORS}: pickles are read only where they hold nothing but tensors"
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".:") if lines else type(error).__name__

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from trichord.types import UserError
+from trichord.types import UserError, first_line
 
 SIZES_APART = {"input_resolution", "context_length", "vocab_size"}
 """OpenAI's archives repeat these beside the weights."""
@@ -194,12 +194,6 @@ def _is_torchscript(file: Path) -> bool:
             return any(name.endswith("/constants.pkl") for name in archive.namelist())
     except (zipfile.BadZipFile, ValueError, NotImplementedError):
         return False  # older pickles are no archives; a damaged one is told when it is read
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, on one line."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def block_names(theirs: str, ours: str, depth: int, parts: Names) -> dict[str, str]:

@@ -36,6 +36,12 @@ class UserError(Exception):
     """A mistake the user can mend; the text is one line that names the file or option and the remedy."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, on one line; its kind where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".:") if lines else type(error).__name__
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caption:
     """A text and what it is about: what is heard, what is seen, or both."""
