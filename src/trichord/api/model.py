@@ -282,6 +282,7 @@ def _loaded(name: str, start: Path | None) -> "Embedder":
     from trichord.experiments import EXPERIMENTS
 
     require_model(name)
+    fetch_towers(name)
     if Path(name).is_dir():
         if start:
             raise UserError(f"--start {start}: '{name}' is a run and has weights; leave it out.")
@@ -291,22 +292,38 @@ def _loaded(name: str, start: Path | None) -> "Embedder":
 
 
 def require_model(name: str) -> None:
-    """Refuse what is no model, and fetch an experiment's towers; a command begins with it, without torch.
+    """Refuse what is neither a run directory nor the name of an experiment; without torch.
 
     Raises:
-        UserError: Neither a run directory nor an experiment; or a tower is not to be had.
+        UserError: Says what may have been meant.
+    """
+    from trichord.experiments import EXPERIMENTS  # a search does without
+
+    if is_run(Path(name)) or (name in EXPERIMENTS and not Path(name).is_dir()):
+        return
+    close = get_close_matches(name, EXPERIMENTS, n=1)
+    hint = f"did you mean '{close[0]}'?" if close else "'trichord train --help' lists experiments."
+    raise UserError(f"'{name}' is neither a run directory nor an experiment: {hint}")
+
+
+def is_run(place: Path) -> bool:
+    """Whether a place is a run directory."""
+    try:
+        return (place / "experiment.json").is_file()
+    except OSError:  # a name that is too long, a folder that may not be entered
+        return False
+
+
+def fetch_towers(name: str) -> None:
+    """Fetch the towers of an experiment from the hub; a command begins with it, before torch is loaded.
+
+    Raises:
+        UserError: A tower is neither on this machine nor to be had.
     """
     from trichord.experiments import EXPERIMENTS
 
-    if Path(name).is_dir():
-        return
-    if name not in EXPERIMENTS:
-        close = get_close_matches(name, EXPERIMENTS, n=1)
-        hint = (
-            f"did you mean '{close[0]}'?" if close else f"choose one of {', '.join(EXPERIMENTS)}."
-        )
-        raise UserError(f"'{name}' is neither a run directory nor an experiment: {hint}")
-    EXPERIMENTS[name][1].model.fetch()
+    if not Path(name).is_dir():
+        EXPERIMENTS[name][1].model.fetch()
 
 
 def lasting(name: str) -> str:

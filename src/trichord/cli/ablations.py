@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from trichord.api.model import device_of
+from trichord.api.model import device_of, is_run
 from trichord.cli.console import out
 from trichord.cli.extraction import extract_all
 from trichord.cli.measurement import Measurement, measure_tokens
 from trichord.cli.options import checked
-from trichord.cli.places import is_run
 from trichord.cli.results import RunsPlace, measure_runs, run_paths
 from trichord.cli.sources import folder_of
 from trichord.cli.training import Training, train_chosen

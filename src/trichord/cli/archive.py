@@ -11,7 +11,7 @@ from rich.table import Table
 
 from trichord.api.carried import carry
 from trichord.api.collection_model import model_of
-from trichord.api.model import device_of, lasting, require_model
+from trichord.api.model import device_of, fetch_towers, lasting
 from trichord.api.shortcut import keep
 from trichord.bulk.sharing import ALONE, Sharing
 from trichord.cli.console import aside, bar, counted, out
@@ -152,7 +152,7 @@ def _bring_up_to_date(asked: Index, media: list[Path], where: str) -> None:
     Collection.require_place(
         where, seconds=asked.seconds, hop=hop, cut=asked.cut, nearest=asked.nearest
     )
-    require_model(asked.model)
+    fetch_towers(asked.model)
 
     from trichord.bulk.runner import runner_of
     from trichord.media import Decoder

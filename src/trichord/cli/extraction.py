@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from trichord.api.model import device_of, require_model
+from trichord.api.model import device_of, fetch_towers
 from trichord.bulk.sharing import ALONE, Sharing
 from trichord.cli.console import aside, bar, counted, out
 from trichord.cli.options import checked
@@ -73,7 +73,7 @@ def extract(arguments: list[str]) -> None:
             f"--start {start}: '{model}' is a run and has weights; leave it out.",
         )
         clips = read_manifest(manifest)  # before anything heavy is loaded
-        require_model(model)
+        fetch_towers(model)
 
         from trichord.features.importing import import_features
 

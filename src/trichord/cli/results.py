@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import tyro
 
+from trichord.api.model import is_run
 from trichord.cli.console import aside, out
 from trichord.cli.measurement import Measurement, lenders, measure_run
 from trichord.cli.options import checked, require_unset
-from trichord.cli.places import is_run, seeds_in
+from trichord.cli.places import seeds_in
 from trichord.cli.reports import Choice, kind_in, place_of, reports_of, require_place
 from trichord.config import read_experiment
 from trichord.types import Clip, UserError

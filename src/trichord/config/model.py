@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from trichord.config.limits import TRAINING_ONLY, broken, settings_of
+from trichord.config.limits import TRAINING_ONLY, broken, fingerprint_text
 from trichord.config.towers import Clap, ClapText, ClipAudio, ClipText, ClipVision
 from trichord.types import UserError
 from trichord.types.rules import Range
@@ -224,6 +224,6 @@ class TriModal:
         )
         if self.fusion is not None:
             model.fusion = self.fusion.build(model)
-            model.fusion.settings = settings_of(self.fusion)
+            model.fusion.settings = fingerprint_text(self.fusion)
         model.captioner = self.captioner.build(model) if self.captioner else None
         return model
