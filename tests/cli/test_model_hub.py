@@ -123,16 +123,22 @@ def prints_of_folders():
     return {name: tower.fingerprint for name, tower in towers.items()}
 
 
+def trained(state, corpus, command, place, monkeypatch):
+    """A run on towers of a hub with weights in a state; gives the hub, and the run's own manifest."""
+    hub = ModelHub(place / "hub")
+    hub.publish(CLIP, STAND_INS["stand-in-clip"], state)
+    hub.publish(CLAP, STAND_INS["stand-in-clap"], state)
+    clips = place / "clips.jsonl"
+    clips.write_text((corpus / "clips.jsonl").read_text())
+    with hub.serving(), visiting(hub, monkeypatch, place / "cache"):
+        assert command(f"extract {clips} slava-a-and-v") == 0
+        assert command(f"train slava-a-and-v {clips} {place}/run {FEW}") == 0
+    return hub, clips
+
+
 def test_a_run_finds_its_towers_when_its_commit_is_gone(corpus, command, tmp_path, monkeypatch):
     """Somebody has rewritten the hub's history, and adds safetensors: the content is the same."""
-    hub = ModelHub(tmp_path / "hub")
-    hub.publish(CLIP, STAND_INS["stand-in-clip"], "bin")
-    hub.publish(CLAP, STAND_INS["stand-in-clap"], "bin")
-    clips = tmp_path / "clips.jsonl"
-    clips.write_text((corpus / "clips.jsonl").read_text())
-    with hub.serving(), visiting(hub, monkeypatch, tmp_path / "cache"):
-        assert command(f"extract {clips} slava-a-and-v") == 0
-        assert command(f"train slava-a-and-v {clips} {tmp_path}/run {FEW}") == 0
+    _, clips = trained("bin", corpus, command, tmp_path, monkeypatch)
     moved = ModelHub(tmp_path / "moved")
     moved.publish(CLIP, STAND_INS["stand-in-clip"], "safetensors")
     moved.publish(CLAP, STAND_INS["stand-in-clap"], "sharded")
@@ -143,14 +149,7 @@ def test_a_run_finds_its_towers_when_its_commit_is_gone(corpus, command, tmp_pat
 def test_a_run_with_another_tokenizer_is_refused(
     corpus, command, tiny_towers, tmp_path, monkeypatch, capsys
 ):
-    hub = ModelHub(tmp_path / "hub")
-    hub.publish(CLIP, STAND_INS["stand-in-clip"], "safetensors")
-    hub.publish(CLAP, STAND_INS["stand-in-clap"], "safetensors")
-    clips = tmp_path / "clips.jsonl"
-    clips.write_text((corpus / "clips.jsonl").read_text())
-    with hub.serving(), visiting(hub, monkeypatch, tmp_path / "cache"):
-        assert command(f"extract {clips} slava-a-and-v") == 0
-        assert command(f"train slava-a-and-v {clips} {tmp_path}/run {FEW}") == 0
+    hub, clips = trained("safetensors", corpus, command, tmp_path, monkeypatch)
     tokenizer = hub.folder(CLIP, "main") / "tokenizer.json"
     document = json.loads(tokenizer.read_text())
     merges = document["model"]["merges"]

@@ -206,7 +206,7 @@ WORDS = {"measure": "likelihood of a word", "validation": {"words<-audio": 0.0}}
         ),
         (
             epochs_of(0.1, 0.25, **WORDS),
-            "epoch 1, validation likelihood of a word 0.250 (mean of 1 kinds of captions)",
+            "epoch 1, validation likelihood of a word 0.250 (words<-audio)",
         ),
         (epochs_of(None, None, measure=None, validation={}), "epoch 1, no validation clips"),
     ],

@@ -435,5 +435,8 @@ def worth(numbers: dict[str, Any], split: str) -> str:
     if measure == "MRR":
         few, many = min(numbers["candidates"].values()), max(numbers["candidates"].values())
         candidates = f"{few}" if few == many else f"{few}–{many}"
-        return f"{reached} ({len(names)} tasks by their queries, {candidates} candidates)"
+        tasks = names[0] if len(names) == 1 else f"{len(names)} tasks by their queries"
+        return f"{reached} ({tasks}, {candidates} candidates)"
+    if len(names) == 1:
+        return f"{reached} ({names[0]})"
     return f"{reached} (mean of {len(names)} {'kinds of captions' if of_words else 'tasks'})"
