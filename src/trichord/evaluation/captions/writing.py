@@ -12,6 +12,7 @@ from trichord.features.source import Source, portions
 from trichord.models.decoding import Decoding, Written, write
 from trichord.models.embedder import Embedder
 from trichord.types import CAPTION_KINDS, CaptionKind, Clip
+from trichord.types.terms import term_of
 
 CLIPS_AT_ONCE = 32
 
@@ -22,7 +23,7 @@ def kinds_of(experiment: Experiment) -> tuple[CaptionKind, ...]:
         kind
         for stage in experiment.stages
         for draw in stage.draws
-        if "lm" in draw.terms
+        if any(term_of(name).loss == "words" for name in draw.terms)
         for kind in draw.captions
     }
     return tuple(kind for kind in CAPTION_KINDS if kind in learnt) or CAPTION_KINDS
