@@ -280,5 +280,5 @@ for options in sys.argv[2:]:
 def test_an_encoder_of_another_modality_is_refused_where_a_program_puts_it():
     from trichord.config import Clap, TriModal
 
-    with pytest.raises(UserError, match="--model.text is clap, which reads audio"):
+    with pytest.raises(UserError, match=r"--model\.text is clap, which reads audio"):
         check(TriModal(text=Clap()), "--model")
