@@ -1,10 +1,10 @@
 """Penn Treebank tokens as Stanford's PTBTokenizer (CoreNLP 3.4.1) cuts them, for text of captions.
 
-At each place every rule is tried and the longest match wins, the earlier rule of two as long. A rule
+At each position every rule is tried and the longest match wins; of two as long, the earlier rule. A rule
 may look ahead: what it looks at counts for its length but is not part of the token. The rules were
-found by asking the tokeniser: about all letter strings up to four letters before a dot, an apostrophe
-or a digit, all characters of Unicode's first plane, and random caption-like text. Of 22,000 published
-captions none is cut differently; of random fragments strung together without blanks 1 in 130 is, such
+found by running the tokenizer on all letter strings up to four letters before a dot, an apostrophe
+or a digit, on all characters of Unicode's first plane, and on random text like captions. Of 22,000
+published captions none is cut differently. Of random fragments joined without blanks 1 in 130 is, such
 as "x-rayFeb., façade", and so are telephone numbers with a bracket.
 """
 
@@ -14,11 +14,12 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 
-def _listed(words: str) -> frozenset[str]:
-    return frozenset(words.split())
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
 
 
-_ATTACHED = _listed("""
+# Words that keep the dot behind them: always, if they start with a capital, and before a number.
+_ABBREVIATIONS = _words("""
     al cf co ct dr ft ga jr ky lt md mo mr ms mt ph rd rt sq sr st va vs vt wm adj adm adv ala apr aug
     ave bhd cie col cos cpl dak dec det drs ens esq est etc ext feb fla fri gen gov hon inc ind jan jos
     jul jun kan ltd maj mar mfg mme mon mrs mtg neb nev nov oct pfc plc pte pty pvt rep rev sen sep seq
@@ -27,12 +28,12 @@ _ATTACHED = _listed("""
     minn mlle mont msgr natl okla penn ppte ppty pres prof profs ptes ptys reps sens sept supt supts
     tenn thurs treas tues univ wisc ed.d ph.d
 """)
-_ATTACHED_CAPITAL = _listed("wash la pa del az ark miss ore ill tex mass")
-_ATTACHED_TO_NUMBERS = _listed("ca no nos op pp art fig figs prop")
-_SPLIT = _listed("cannot gonna gotta wanna lemme gimme")
+_ABBREVIATIONS_IN_CAPITALS = _words("wash la pa del az ark miss ore ill tex mass")
+_ABBREVIATIONS_OF_NUMBERS = _words("ca no nos op pp art fig figs prop")
+_CONTRACTIONS = _words("cannot gonna gotta wanna lemme gimme")
 
-# What a character counts as: é any letter beyond ASCII, § any symbol, \x00 nothing the tokeniser keeps.
-_LETTER, _SYMBOL, _NOTHING = "é", "§", "\x00"
+# The class of a character: é any letter beyond ASCII, § any symbol, \x00 what the tokenizer drops.
+_LETTER, _SYMBOL, _DROP = "é", "§", "\x00"
 _L, _A, _APOS, _QUOTE = "[A-Za-zé]", "[A-Za-z0-9é]", "['’]", "['’`]"
 _WORD = rf"{_L}{_A}*(?:[.!?]{_L}{_A}*)*"
 _AUXILIARY = "(?:[msdMSD]|[rR][eE]|[vV][eE]|[lL][lL])"
@@ -82,11 +83,11 @@ _RULES = tuple(
         r"\S",
     )
 )
-_PLAIN = re.compile(r"([A-Za-z]+)[,;]?(?=\s|$)")
-_WRITTEN = str.maketrans({
+_PLAIN_WORD = re.compile(r"([A-Za-z]+)[,;]?(?=\s|$)")
+_BRACKETS = str.maketrans({
     "(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-",
 })  # fmt: skip
-_NAMED = {
+_REWRITTEN = {
     "¢": "cents", "£": "#", "¤": "$", "€": "$", "\x80": "$", "₠": "$", "¼": "1/4", "½": "1/2",
     "¾": "3/4", "⅓": "1/3", "⅔": "2/3", "&amp;": "&", "&lt;": "<", "&gt;": ">", "&nbsp;": "",
     "&quot;": "''", "&mdash;": "--", "&ndash;": "--", "\xad": "-", "---": "--", "----": "--",
@@ -101,74 +102,76 @@ _SYMBOLS = (
     (0x2100, 0x214F), (0x2153, 0x215E), (0x2190, 0x2BFF), (0x3001, 0x3002), (0x3012, 0x3012),
     (0x30FB, 0x30FB), (0xFF01, 0xFFE6),
 )  # fmt: skip
-_DROPPED_LATER = frozenset(_QUOTES) | frozenset(_APOSTROPHES)
+_QUOTE_MARKS = frozenset(_QUOTES) | frozenset(_APOSTROPHES)
 
 
-def tokens(caption: str) -> Iterator[str]:
+def tokenize(caption: str) -> Iterator[str]:
     """The lower-case tokens of a caption, punctuation included; "(" is written "-lrb-"."""
     caption = caption.replace("&apos;", "'")
-    shape = caption if caption.isascii() else "".join(map(_shape, caption))
+    classes = caption if caption.isascii() else "".join(map(_class_of, caption))
     at = 0
-    while at < len(shape):
-        if shape[at].isspace() or shape[at] == _NOTHING:
+    while at < len(classes):
+        if classes[at].isspace() or classes[at] == _DROP:
             at += 1
             continue
-        end = _end(shape, at)
-        yield from _written(caption[at:end])
+        end = _end(classes, at)
+        yield from _output(caption[at:end])
         at = end
 
 
-def _end(shape: str, at: int) -> int:
-    """Where the token that begins here ends."""
-    plain = _PLAIN.match(shape, at)
+def _end(classes: str, at: int) -> int:
+    """Where the token that starts here ends."""
+    plain = _PLAIN_WORD.match(classes, at)
     if plain:
         return plain.end(1)
     longest, end = -1, at + 1
     for rule in _RULES:
-        found = rule.match(shape, at)
+        found = rule.match(classes, at)
         if found and found.end() > longest:
             longest, end = found.end(), found.end(rule.groups)
-    return end + _attached(shape, at, end)
+    return end + _keeps_dot(classes, at, end)
 
 
-def _attached(shape: str, at: int, end: int) -> bool:
-    """Whether the dot behind a token belongs to it."""
-    if not shape.startswith(".", end) or re.match(_L, shape[end + 1 : end + 2]):
+def _keeps_dot(classes: str, at: int, end: int) -> bool:
+    """Whether the dot behind a token is part of it."""
+    if not classes.startswith(".", end) or re.match(_L, classes[end + 1 : end + 2]):
         return False
-    word, lower = shape[at:end], shape[at:end].lower()
-    if lower in _ATTACHED or (lower in _ATTACHED_CAPITAL and word[0].isupper()):
+    word, lower = classes[at:end], classes[at:end].lower()
+    if lower in _ABBREVIATIONS or (lower in _ABBREVIATIONS_IN_CAPITALS and word[0].isupper()):
         return True
-    return lower in _ATTACHED_TO_NUMBERS and shape[end + 1 : end + 3].lstrip()[:1].isdecimal()
+    return (
+        lower in _ABBREVIATIONS_OF_NUMBERS and classes[end + 1 : end + 3].lstrip()[:1].isdecimal()
+    )
 
 
-def _written(piece: str) -> Iterator[str]:
-    """A token as the tokeniser writes it, in two where one word holds two."""
+def _output(piece: str) -> Iterator[str]:
+    """A token as the tokenizer writes it; two tokens where one word holds two."""
     token = piece.lower().replace("’", "'").replace("\x92", "'")
-    if token in _NAMED:
-        yield from _NAMED[token].split()
+    if token in _REWRITTEN:
+        yield from _REWRITTEN[token].split()
         return
-    if token in _SPLIT:
+    if token in _CONTRACTIONS:
         yield from (token[:3], token[3:])
     elif not token.strip(". "):
         yield "."
     elif len(token) == 1:
-        yield "'" if token in _DROPPED_LATER else token.translate(_WRITTEN)
+        yield "'" if token in _QUOTE_MARKS else token.translate(_BRACKETS)
     else:
         token = token.replace("\xad", "").replace("&amp;", "&")
         yield from token.replace("(", "-lrb-").replace(")", "-rrb-").split()
 
 
 @lru_cache(maxsize=10_000)
-def _shape(letter: str) -> str:
-    """What a character counts as for the rules."""
+def _class_of(letter: str) -> str:
+    """The class of a character, as the rules see it."""
     known = _QUOTES.get(letter) or _JOINING.get(letter) or _APOSTROPHES.get(letter)
     if known or letter.isascii():
         return known or letter
     category = unicodedata.category(letter)
     if letter.isspace() or ord(letter) > 0xFFFF:
-        return " " if letter.isspace() else _NOTHING
+        return " " if letter.isspace() else _DROP
     if category[0] == "L" or category in ("Mn", "Mc"):
         return _LETTER
     if category == "Nd":
         return "0"
-    return _SYMBOL if any(low <= ord(letter) <= high for low, high in _SYMBOLS) else _NOTHING
+    return _SYMBOL if any(low <= ord(letter) <= high for low, high in _SYMBOLS) else _DROP

@@ -1,6 +1,6 @@
 import pytest
 
-from trichord.evaluation.captions.metrics.tokens import blanks, ngrams, ptb
+from caption_metrics.tokens import ngrams, ptb, whitespace
 
 
 def test_punctuation_is_dropped_and_case_with_it():
@@ -19,8 +19,8 @@ def test_a_line_break_is_a_blank(end):
     assert ptb(f"a dog{end}barks") == ("a", "dog", "barks")
 
 
-def test_blanks_keeps_punctuation_on_the_words():
-    assert blanks(" A Dog's  bark,\nloud.") == ("a", "dog's", "bark,", "loud.")
+def test_whitespace_leaves_punctuation_on_the_words():
+    assert whitespace(" A Dog's  bark,\nloud.") == ("a", "dog's", "bark,", "loud.")
 
 
 def test_ngrams_are_counted_with_repetitions():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trichord.evaluation.captions.metrics.meteor_words import words
+from caption_metrics.meteor_tokens import normalize
 
 PREFIXES = {"Mr": "always", "No": "before a number"}
 LINES = {
@@ -19,5 +19,5 @@ LINES = {
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_words(line):
-    assert words(line, PREFIXES) == tuple(LINES[line].split())
+def test_normalization(line):
+    assert normalize(line, PREFIXES) == tuple(LINES[line].split())

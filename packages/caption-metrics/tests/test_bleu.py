@@ -3,15 +3,15 @@ import math
 import numpy as np
 import pytest
 
-from trichord.evaluation.captions.metrics.bleu import counts, values
+from caption_metrics.bleu import scores, statistics
 
 
 def split(*captions):
     return [tuple(caption.split()) for caption in captions]
 
 
-def bleu(candidate, *references):
-    return values(counts(*split(candidate), split(*references))[None])[0]
+def bleu(hypothesis, *references):
+    return scores(statistics(*split(hypothesis), split(*references))[None])[0]
 
 
 def test_a_word_hits_as_often_as_one_reference_has_it():
@@ -23,13 +23,13 @@ def test_a_word_hits_as_often_as_one_reference_has_it():
 
 
 def test_the_closest_reference_length_counts_and_the_shorter_of_two():
-    row = counts(*split("a b c d"), split("a b c d e", "a b c", "a b c d e f g"))
+    row = statistics(*split("a b c d"), split("a b c d e", "a b c", "a b c d e f g"))
     assert row[:2].tolist() == [4, 3]
     assert row[2:6].tolist() == [4, 3, 2, 1]
     assert row[6:].tolist() == [4, 3, 2, 1]
 
 
-def test_a_short_candidate_pays_the_brevity_penalty():
+def test_a_short_hypothesis_pays_the_brevity_penalty():
     found = bleu("a dog", "a dog barks loudly")
     assert found[:2] == pytest.approx([math.exp(-1)] * 2, abs=1e-8)
 
@@ -41,13 +41,13 @@ def test_nlg_evals_published_example():
 
 def test_a_corpus_is_the_value_of_sums():
     rows = np.stack(
-        [counts(*split("a b"), split("a b")), counts(*split("x y z w"), split("x q z p"))]
+        [statistics(*split("a b"), split("a b")), statistics(*split("x y z w"), split("x q z p"))]
     )
-    found = values(rows.sum(0, keepdims=True))[0]
+    found = scores(rows.sum(0, keepdims=True))[0]
     assert found[:2] == pytest.approx([4 / 6, math.sqrt(4 / 6 * 1 / 4)], abs=1e-8)
 
 
-def test_an_empty_candidate_scores_nothing():
+def test_an_empty_hypothesis_scores_nothing():
     assert bleu("", "a dog").tolist() == [0, 0, 0, 0]
 
 

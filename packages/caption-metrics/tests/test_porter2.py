@@ -2,7 +2,7 @@
 
 import pytest
 
-from trichord.evaluation.captions.metrics.stems import stem
+from caption_metrics.porter2 import stem
 
 STEMS = {
     "consigned": "consign", "consistency": "consist", "consolingly": "consol", "knightly": "knight",

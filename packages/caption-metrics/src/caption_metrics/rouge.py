@@ -2,36 +2,36 @@
 
 from collections.abc import Sequence
 
-from trichord.evaluation.captions.metrics.tokens import Tokens
+from caption_metrics.tokens import Tokens
 
 BETA = 1.2  # coco-caption's weight of recall
 
 
-def rouge_l(candidate: Tokens, references: Sequence[Tokens]) -> float:
+def rouge_l(hypothesis: Tokens, references: Sequence[Tokens]) -> float:
     """F of the longest common subsequence, in [0, 1]; recall weighs `BETA` times as much.
 
     The best precision and the best recall may come from two different references.
     """
-    common = [common_subsequence(candidate, reference) for reference in references]
+    common = [lcs_length(hypothesis, reference) for reference in references]
     if not any(common):
         return 0.0
-    precision = max(common) / len(candidate)
+    precision = max(common) / len(hypothesis)
     recall = max(n / len(one) for n, one in zip(common, references, strict=True) if one)
     return (1 + BETA**2) * precision * recall / (recall + BETA**2 * precision)
 
 
-def common_subsequence(left: Tokens, right: Tokens) -> int:
-    """The number of words of the longest common subsequence.
+def lcs_length(left: Tokens, right: Tokens) -> int:
+    """The length of the longest common subsequence, in words.
 
     Bit-parallel (Hyyrö 2004): a row of the usual table is one integer, so that ten thousand words
     against ten thousand take a fraction of a second.
     """
-    places: dict[str, int] = {}
+    positions: dict[str, int] = {}
     for index, word in enumerate(left):
-        places[word] = places.get(word, 0) | 1 << index
+        positions[word] = positions.get(word, 0) | 1 << index
     full = (1 << len(left)) - 1
     row = full
     for word in right:
-        hit = row & places.get(word, 0)
-        row = (row + hit | row - hit) & full
+        matches = row & positions.get(word, 0)
+        row = (row + matches | row - matches) & full
     return len(left) - row.bit_count()

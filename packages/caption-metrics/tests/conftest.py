@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from trichord.evaluation.captions.metrics import lexicon
+from caption_metrics import lexicon
 
-ANNOTATIONS = Path(__file__).parents[4] / "shared" / "data" / "annotations"
+ANNOTATIONS = Path(__file__).parents[3] / "shared" / "data" / "annotations"
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +22,7 @@ def annotations():
 @pytest.fixture(scope="session")
 def word_lists():
     """The folder with METEOR's own files."""
-    place = lexicon.folder()
+    place = lexicon.find_folder()
     if place is None:
         pytest.skip("pycocoevalcap, which brings METEOR's word lists, is not installed")
     return place

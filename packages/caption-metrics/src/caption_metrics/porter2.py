@@ -1,7 +1,7 @@
 """The English stemmer METEOR matches by: Snowball's "English" (Porter2) as it was when METEOR 1.5 came out.
 
-Today's `snowballstemmer` has since learnt exceptions that METEOR's does not know, so the algorithm of
-that time is written out here (https://snowballstem.org/algorithms/english/stemmer.html).
+Today's `snowballstemmer` has exceptions that METEOR's stemmer does not know, so the algorithm of that
+time is written out here (https://snowballstem.org/algorithms/english/stemmer.html).
 """
 
 import re
@@ -12,8 +12,8 @@ _WHOLE = {
     "idly": "idl", "gently": "gentl", "ugly": "ugli", "early": "earli", "only": "onli",
     "singly": "singl",
 }  # fmt: skip
-_KEPT = {"sky", "news", "howe", "atlas", "cosmos", "bias", "andes"}
-_KEPT_LATER = {
+_KEEP = {"sky", "news", "howe", "atlas", "cosmos", "bias", "andes"}
+_KEEP_AFTER_PLURAL = {
     "inning", "outing", "canning", "herring", "earring", "proceed", "exceed", "succeed",
 }  # fmt: skip
 _PAST_START = re.compile(r"gener|commun|arsen")
@@ -43,12 +43,12 @@ def stem(word: str) -> str:
     """The stem of a lower-case word."""
     if word in _WHOLE:
         return _WHOLE[word]
-    if word in _KEPT or len(word) <= 2:
+    if word in _KEEP or len(word) <= 2:
         return word
     word = re.sub(r"([aeiouy])y", r"\1Y", re.sub(r"^y", "Y", word.removeprefix("'")))
     first, second = _regions(word)
     word = _plural(_possessive(word))
-    if word in _KEPT_LATER:
+    if word in _KEEP_AFTER_PLURAL:
         return word.lower()
     word = _final_y(_past(word, first))
     word = _step_3(_step_2(word, first), first, second)
@@ -80,23 +80,23 @@ def _plural(word: str) -> str:
 def _past(word: str, first: int) -> str:
     for suffix in ("eedly", "eed"):
         if word.endswith(suffix):
-            kept = word.removesuffix(suffix)
-            return kept + "ee" if len(kept) >= first else word
+            rest = word.removesuffix(suffix)
+            return rest + "ee" if len(rest) >= first else word
     for suffix in ("ingly", "edly", "ing", "ed"):
         if word.endswith(suffix):
-            kept = word.removesuffix(suffix)
-            return _mended(kept, first) if _VOWEL.search(kept) else word
+            rest = word.removesuffix(suffix)
+            return _restore_ending(rest, first) if _VOWEL.search(rest) else word
     return word
 
 
-def _mended(kept: str, first: int) -> str:
-    """What stands before -ed and -ing, with its lost e, without its doubled consonant."""
-    if kept.endswith(("at", "bl", "iz")):
-        return kept + "e"
-    if _DOUBLE.search(kept):
-        return kept[:-1]
-    short = first >= len(kept) and _SHORT_END.search(kept)
-    return kept + "e" if short else kept
+def _restore_ending(rest: str, first: int) -> str:
+    """The word before -ed or -ing, with its lost e and without its doubled consonant."""
+    if rest.endswith(("at", "bl", "iz")):
+        return rest + "e"
+    if _DOUBLE.search(rest):
+        return rest[:-1]
+    short = first >= len(rest) and _SHORT_END.search(rest)
+    return rest + "e" if short else rest
 
 
 def _final_y(word: str) -> str:
@@ -111,30 +111,30 @@ def _step_2(word: str, first: int) -> str:
     suffix = _longest(word, _STEP_2)
     if suffix is None or len(word) - len(suffix) < first:
         return word
-    kept = word.removesuffix(suffix)
-    if (suffix == "ogi" and not kept.endswith("l")) or (
-        suffix == "li" and not kept.endswith(tuple("cdeghkmnrt"))
+    rest = word.removesuffix(suffix)
+    if (suffix == "ogi" and not rest.endswith("l")) or (
+        suffix == "li" and not rest.endswith(tuple("cdeghkmnrt"))
     ):
         return word
-    return kept + _STEP_2[suffix]
+    return rest + _STEP_2[suffix]
 
 
 def _step_3(word: str, first: int, second: int) -> str:
     suffix = _longest(word, _STEP_3)
     if suffix is None:
         return word
-    kept = word.removesuffix(suffix)
-    if len(kept) < (second if suffix == "ative" else first):
+    rest = word.removesuffix(suffix)
+    if len(rest) < (second if suffix == "ative" else first):
         return word
-    return kept + _STEP_3[suffix]
+    return rest + _STEP_3[suffix]
 
 
 def _step_4(word: str, second: int) -> str:
     suffix = _longest(word, _STEP_4)
     if suffix is None or len(word) - len(suffix) < second:
         return word
-    kept = word.removesuffix(suffix)
-    return word if suffix == "ion" and not kept.endswith(("s", "t")) else kept
+    rest = word.removesuffix(suffix)
+    return word if suffix == "ion" and not rest.endswith(("s", "t")) else rest
 
 
 def _final_letters(word: str, first: int, second: int) -> str:
