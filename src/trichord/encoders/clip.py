@@ -67,7 +67,8 @@ class ClipTextEncoder(WordEncoder):
         require_fit(self.tokenizer, name, sizes.tokens)
         self.tokens = tokens
         self.end: int = self.tokenizer.eos_token_id
-        self.max_tokens = min(longest, sizes.positions)
+        self._longest = min(longest, sizes.positions)
+        self.max_tokens = self._longest
         preparation = {
             "kind": "clip_text",
             "max_tokens": self.max_tokens,
@@ -84,15 +85,15 @@ class ClipTextEncoder(WordEncoder):
 
     def prepare(self, texts: list[str]) -> Int[Tensor, "step token"]:
         """Token ids, cut at the tower's length (77 for CLIP), padded to the width of the longest text."""
-        return tokenize(self.tokenizer, texts, self.max_tokens)
+        return tokenize(self.tokenizer, texts, self._longest)
 
     def count_cut(self, texts: list[str]) -> int:
         """How many texts are too long for the tower and lose their end."""
-        return count_longer(self.tokenizer, texts, self.max_tokens)
+        return count_longer(self.tokenizer, texts, self._longest)
 
     def words(self, texts: list[str]) -> list[Int[Tensor, " token"]]:
         """Token ids of each text, start and end included, cut at the tower's length."""
-        ids = tokenize(self.tokenizer, texts, self.max_tokens)
+        ids = tokenize(self.tokenizer, texts, self._longest)
         counts = self.lengths(ids).tolist()
         return [row[:count] for row, count in zip(ids, counts, strict=True)]
 
