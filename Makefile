@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Packages of this tree that Trichord needs; they are installed with it.
+PACKAGES := --editable stand-ins --editable packages/caption-metrics
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
@@ -13,14 +15,14 @@ help: ## Show this list
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.user: pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/.user: pyproject.toml packages/caption-metrics/pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing Trichord into $(VENV) (a few minutes the first time) ..."
-	$(PIP) --editable stand-ins --editable ".[train,metrics,search,serve,world]"
+	$(PIP) $(PACKAGES) --editable ".[train,metrics,search,serve,world]"
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/.dev: pyproject.toml packages/caption-metrics/pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing Trichord and its development tools into $(VENV) ..."
-	$(PIP) --editable stand-ins --editable ".[dev]"
+	$(PIP) $(PACKAGES) --editable ".[dev]"
 	@touch $@
 
 demo: $(VENV)/.user ## The whole way on a generated world: render, train, evaluate, index, search
@@ -29,7 +31,7 @@ demo: $(VENV)/.user ## The whole way on a generated world: render, train, evalua
 locked: | $(VENV)/bin/python ## Install for use exactly what requirements/user.lock lists, digests checked; torch apart
 	$(BIN)/python -m pip install --only-binary :all: --require-hashes --no-deps --requirement requirements/user.lock
 	$(BIN)/python -m pip install --only-binary :all: --constraint constraints.txt "torch>=2.8,<2.14"
-	$(BIN)/python -m pip install --no-deps --no-build-isolation --editable stand-ins --editable .
+	$(BIN)/python -m pip install --no-deps --no-build-isolation $(PACKAGES) --editable .
 	@touch $(VENV)/.user
 
 test: $(VENV)/.dev ## All tests

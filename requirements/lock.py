@@ -15,6 +15,7 @@ import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 LOCKS: Mapping[str, Sequence[str]] = {
@@ -24,30 +25,37 @@ LOCKS: Mapping[str, Sequence[str]] = {
 """Extras by the lock file that has them, as the Makefile installs them; the first has all versions."""
 BUILDING = ("hatchling>=1.27", "editables")
 """What installs the project itself: else pip fetches it, in any version."""
-OURS = "trichord"
+FILES = (ROOT, ROOT / "stand-ins", *sorted((ROOT / "packages").iterdir()))
+OURS: Mapping[str, Mapping[str, Any]] = {
+    project["name"]: project
+    for project in (tomllib.loads((one / "pyproject.toml").read_text())["project"] for one in FILES)
+}
+"""Packages of this tree: not locked, but what they need is."""
 APART = re.compile(r"(torch|triton|nvidia-|cuda-)")
 HEAD = "# Written by requirements/lock.py; torch is apart.\n"
 
 
 def main() -> None:
     """Write each lock file anew."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     versions = ROOT / "constraints.txt"
     for name, extras in LOCKS.items():
-        asked = [*project["dependencies"], *wanted(project["optional-dependencies"], extras)]
-        lock = resolved([*asked, *BUILDING], versions)
+        lock = resolved([*dict.fromkeys(required("trichord", extras)), *BUILDING], versions)
         versions = ROOT / "requirements" / f"{name}.lock"
         versions.write_text(HEAD + without(lock, APART))
 
 
-def wanted(there: Mapping[str, Sequence[str]], extras: Sequence[str]) -> Iterator[str]:
-    """What extras ask for; one may name others."""
-    for extra in extras:
-        for one in there[extra]:
-            if others := re.fullmatch(rf"{OURS}\[(.*)\]", one):
-                yield from wanted(there, others[1].split(","))
-            elif not one.startswith(OURS):
-                yield one
+def required(name: str, extras: Sequence[str]) -> Iterator[str]:
+    """What a package of this tree requires with some extras, other packages of this tree resolved too."""
+    project = OURS[name]
+    optional = project.get("optional-dependencies", {})
+    wanted = [*project.get("dependencies", ())]
+    wanted += [one for extra in extras for one in optional[extra]]
+    for one in wanted:
+        package, more = re.findall(r"^([\w.-]+)(?:\[(.*?)\])?", one)[0]
+        if package in OURS:
+            yield from required(package, more.split(",") if more else ())
+        else:
+            yield one
 
 
 def resolved(asked: Sequence[str], versions: Path) -> str:

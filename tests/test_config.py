@@ -42,8 +42,8 @@ def test_the_right_member_of_a_union_comes_back(tmp_path):
 def test_another_format_version_is_refused_with_both_numbers(tmp_path):
     path = tmp_path / "experiment.json"
     write_experiment(path, Experiment(system="x"))
-    path.write_text(path.read_text().replace('"format": 2', '"format": 7'))
-    with pytest.raises(UserError, match=r"format 7.*reads 2"):
+    path.write_text(path.read_text().replace('"format": 3', '"format": 7'))
+    with pytest.raises(UserError, match=r"format 7.*reads 3"):
         read_experiment(path)
 
 

@@ -150,7 +150,7 @@ WRONG = {
     "--stages.0.draws draw nothing: give": staged(draws=()),
     "--stages.0.draws.0.terms is empty: name at least one term.": drawing(terms=()),
     "--stages.0.draws.0.terms names av twice: name it once": drawing(terms=("av", "at", "av")),
-    "--stages.0.draws.0.terms ('av', 'bt'): choose one of av, at,": drawing(terms=("av", "bt")),
+    "--stages.0.draws.0.terms bt: choose one of av, at,": drawing(terms=("av", "bt")),
     "--stages.0.draws ask for 'ct', which needs a fusion": drawing(terms=("ct",)),
     "--stages.0.draws ask for 'lm', which needs a captioner": drawing(terms=("lm",)),
     "--stages.0.trains is empty: nothing would train": staged(trains=()),
@@ -275,3 +275,10 @@ for options in sys.argv[2:]:
     for options, complaint in zip(IMPOSSIBLE, complaints, strict=True):
         assert complaint.startswith(f"trichord train: {options.split()[0]} ")
     assert not (tmp_path / "run").exists()
+
+
+def test_an_encoder_of_another_modality_is_refused_where_a_program_puts_it():
+    from trichord.config import Clap, TriModal
+
+    with pytest.raises(UserError, match=r"--model\.text is clap, which reads audio"):
+        check(TriModal(text=Clap()), "--model")

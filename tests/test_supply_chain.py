@@ -16,7 +16,9 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted(
-    file for folder in ("src", "stand-ins/src") for file in (ROOT / folder).rglob("*.py")
+    file
+    for folder in ("src", "stand-ins/src", "packages/caption-metrics/src")
+    for file in (ROOT / folder).rglob("*.py")
 )
 DOORS = {
     ROOT / "src" / "trichord" / "encoders" / "hub.py": {"HfApi", "hf_hub_download"},
@@ -203,9 +205,27 @@ def test_nothing_else_is(harmless):
     assert faults(harmless) == []
 
 
+FOLDERS = (ROOT, ROOT / "stand-ins", *sorted((ROOT / "packages").iterdir()))
+OURS = {
+    one["name"]: one
+    for one in (tomllib.loads((f / "pyproject.toml").read_text())["project"] for f in FOLDERS)
+}
+"""The packages of this tree."""
+
+
 @pytest.fixture(scope="module")
 def project():
-    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return OURS["trichord"]
+
+
+def test_the_packages_of_the_tree_are_installed_from_the_tree():
+    """By `make`: an index may have another package of that name."""
+    makefile = (ROOT / "Makefile").read_text()
+    lines = [line for line in makefile.splitlines() if re.search(r'--editable "?\.', line)]
+    assert len(lines) == 3
+    assert all("$(PACKAGES)" in line for line in lines)
+    given = re.findall(r"--editable (\S+)", re.search(r"^PACKAGES := (.*)$", makefile, re.M)[1])
+    assert [ROOT / one for one in given] == [one for one in FOLDERS if one != ROOT]
 
 
 def locked(name):
@@ -223,8 +243,9 @@ def locked(name):
 
 
 LOCKS = {"user": ("train", "metrics", "search", "serve", "world"), "dev": ("dev",)}
-APART = re.compile(r"(torch|triton|nvidia-.*|cuda-.*|trichord.*)$")
-"""Not locked: its builds differ between indexes under one version, and pip's checking is all or nothing."""
+APART = re.compile(r"(torch|triton|nvidia-.*|cuda-.*|trichord.*|caption-metrics)$")
+"""Not locked: packages of this tree; and torch, whose builds differ between indexes under one version while
+pip's checking is all or nothing."""
 
 
 @pytest.mark.parametrize("name", LOCKS)
@@ -285,15 +306,13 @@ def test_what_is_of_no_use_without_towers_brings_them(project, extra):
 
 def needed(project, extras):
     """Packages that the project needs here with its extras, and what is asked of their versions."""
-    optional = project["optional-dependencies"]
-    waiting = [Requirement(one) for one in project["dependencies"]]
-    waiting += [Requirement(one) for extra in extras for one in optional[extra]]
+    waiting = asked_by(project, extras)
     found, seen = {}, set()
     while waiting:
         one = waiting.pop()
         name = canonicalize_name(one.name)
-        if name == "trichord":
-            waiting += [Requirement(more) for extra in one.extras for more in optional[extra]]
+        if name in OURS:
+            waiting += asked_by(OURS[name], one.extras)
             continue
         if one.marker is not None and not one.marker.evaluate({"extra": ""}):
             continue
@@ -303,6 +322,16 @@ def needed(project, extras):
                 seen.add((name, extra))
                 waiting += _of(name, extra)
     return found
+
+
+def asked_by(project, extras):
+    """What a package of this tree requires with some extras."""
+    optional = project.get("optional-dependencies", {})
+    names = [
+        *project.get("dependencies", ()),
+        *(one for extra in extras for one in optional[extra]),
+    ]
+    return [Requirement(one) for one in names]
 
 
 def _of(name, extra):

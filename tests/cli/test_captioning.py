@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 
 import pytest
@@ -199,6 +200,20 @@ def test_a_run_that_writes_is_measured_on_its_captions(measured, small_world):
     assert report.invention.captions == len(clips)
     assert (measured[0] / "captions.png").stat().st_size > 10_000
     assert not (measured[0] / "evaluation.json").exists()
+
+
+def test_without_the_metrics_nothing_is_written_but_reports_are_read(
+    measured, small_world, command, capsys, monkeypatch
+):
+    run = measured[0]
+    monkeypatch.setitem(sys.modules, "caption_metrics", None)
+    monkeypatch.delitem(sys.modules, "trichord.evaluation.captions.writing")
+    assert command(f"evaluate {run} {small_world}/clips.jsonl {MEASURE} --to other.json") == 2
+    assert "caption_metrics, which is not installed: pip install 'trichord[captions]'" in (
+        capsys.readouterr().err
+    )
+    assert not (run / "other.json").exists()
+    assert command(f"compare {run}") == 0
 
 
 def test_kinds_and_words_can_be_chosen_and_the_papers_values_shown(

@@ -157,7 +157,7 @@ def test_as_published_towers_move_at_1e_7_and_a_transformer_at_5e_4(name):
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_as_published_texts_ask_in_retrieval_and_both_sides_in_pretraining(name):
-    expected = "both" if "pretrain" in name else "to_first"
+    expected = "both" if "pretrain" in name else "b_to_a"
     assert PUBLISHED[name].objective.directions == expected
 
 

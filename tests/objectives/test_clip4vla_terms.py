@@ -41,7 +41,7 @@ def test_the_intra_modal_term_is_the_papers_and_its_mirror(scale):
     original, masked = units(0), units(1)
     there, back = asked_by_hand(original, masked, scale), asked_by_hand(masked, original, scale)
     assert there != pytest.approx(back, rel=1e-3)
-    expected = {"both": (there + back) / 2, "to_second": there, "to_first": back}
+    expected = {"both": (there + back) / 2, "a_to_b": there, "b_to_a": back}
     for directions, value in expected.items():
         found = intra_nce(original, masked, torch.tensor(scale), directions)
         assert found == pytest.approx(value, rel=1e-5)
@@ -80,23 +80,23 @@ def test_the_gradient_of_the_intra_modal_term_is_finite_and_right():
         ("vv", "vision", "vision"),
     ],
 )
-@pytest.mark.parametrize("directions", ["both", "to_second", "to_first"])
+@pytest.mark.parametrize("directions", ["both", "a_to_b", "b_to_a"])
 def test_a_term_compares_what_its_letters_say(term, one, other, directions):
     embeddings = everything()
     logits = SCALE * (embeddings.of(one).pooled @ embeddings.of(other).pooled.T).numpy()
-    asked = {"to_second": [logits], "to_first": [logits.T], "both": [logits, logits.T]}
+    asked = {"a_to_b": [logits], "b_to_a": [logits.T], "both": [logits, logits.T]}
     expected = np.mean([softmax_loss(matrix) for matrix in asked[directions]])
     objective = contrastive(terms=ALL_TERMS, directions=directions)
     found = objective(embeddings, wanted(term))
     assert found[term].item() == pytest.approx(expected, rel=1e-5, abs=1e-6)
 
 
-@pytest.mark.parametrize("directions", ["both", "to_second", "to_first"])
+@pytest.mark.parametrize("directions", ["both", "a_to_b", "b_to_a"])
 def test_sounds_and_their_masked_copies_make_the_intra_modal_term(directions):
     embeddings = everything()
     there = asked_by_hand(embeddings.audio.pooled, embeddings.masked.pooled, SCALE)
     back = asked_by_hand(embeddings.masked.pooled, embeddings.audio.pooled, SCALE)
-    expected = {"both": (there + back) / 2, "to_second": there, "to_first": back}[directions]
+    expected = {"both": (there + back) / 2, "a_to_b": there, "b_to_a": back}[directions]
     found = contrastive(terms=ALL_TERMS, directions=directions)(embeddings, wanted("aa"))
     assert found["aa"].item() == pytest.approx(expected, rel=1e-5)
 
@@ -105,8 +105,8 @@ def test_texts_ask_for_clips_and_clips_for_texts_by_the_models_own_likeness():
     embeddings = everything()
     asked = SCALE * embeddings.clips.numpy()  # rows are texts
     for directions, expected in (
-        ("to_first", softmax_loss(asked)),  # as published: text to clip alone
-        ("to_second", softmax_loss(asked.T)),
+        ("b_to_a", softmax_loss(asked)),  # as published: text to clip alone
+        ("a_to_b", softmax_loss(asked.T)),
         ("both", (softmax_loss(asked) + softmax_loss(asked.T)) / 2),
     ):
         found = contrastive(terms=ALL_TERMS, directions=directions)(embeddings, wanted("ct"))
@@ -116,8 +116,8 @@ def test_texts_ask_for_clips_and_clips_for_texts_by_the_models_own_likeness():
 def test_direction_of_a_square_of_similarities():
     logits = torch.tensor([[2.0, 0.0], [2.0, 0.0]])
     rows = (math.log(1 + math.exp(-2)) + math.log(1 + math.exp(2))) / 2
-    assert nce_of(logits, "to_second") == pytest.approx(rows, rel=1e-6)
-    assert nce_of(logits, "to_first") == pytest.approx(math.log(2), rel=1e-6)
+    assert nce_of(logits, "a_to_b") == pytest.approx(rows, rel=1e-6)
+    assert nce_of(logits, "b_to_a") == pytest.approx(math.log(2), rel=1e-6)
 
 
 def test_a_fixed_scale_of_a_hundred_multiplies_every_similarity():

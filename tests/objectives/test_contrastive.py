@@ -17,8 +17,8 @@ from drawn_embeddings import (
     zeroed,
 )
 
-from trichord.config import InfoNCE
-from trichord.objectives import SIDES, Asking, info_nce
+from trichord.config import TERMS, InfoNCE
+from trichord.objectives import LossOptions, info_nce
 from trichord.types import UserError
 from trichord.types.tensors import Embeddings
 
@@ -46,9 +46,9 @@ def test_one_direction_is_half_of_the_two():
     left = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     right = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
     scale = torch.tensor(2.0)
-    assert info_nce(left, right, scale, "to_second") == pytest.approx(math.log(2), rel=1e-6)
+    assert info_nce(left, right, scale, "a_to_b") == pytest.approx(math.log(2), rel=1e-6)
     columns = (math.log(1 + math.exp(-2)) + math.log(1 + math.exp(2))) / 2
-    assert info_nce(left, right, scale, "to_first") == pytest.approx(columns, rel=1e-6)
+    assert info_nce(left, right, scale, "b_to_a") == pytest.approx(columns, rel=1e-6)
 
 
 def test_sides_may_be_swapped():
@@ -164,7 +164,7 @@ def test_a_shared_or_fixed_temperature_is_one_or_does_not_train():
 # Large batches, and equal texts
 
 
-@pytest.mark.parametrize("directions", ["both", "to_second", "to_first"])
+@pytest.mark.parametrize("directions", ["both", "a_to_b", "b_to_a"])
 @pytest.mark.parametrize("absent", ["masked", "zeros"])
 def test_all_terms_in_tiles_are_those_of_the_whole_batch(directions, absent):
     missing = {"audio": (1, 8), "masked": (1,), "text": (3,), "vision": (0, 9)}
@@ -211,7 +211,7 @@ def shared_wish(logits, texts):
     return np.mean(losses)
 
 
-@pytest.mark.parametrize("directions", ["both", "to_second", "to_first"])
+@pytest.mark.parametrize("directions", ["both", "a_to_b", "b_to_a"])
 def test_equal_texts_may_be_positives_of_each_others_clips(directions):
     embeddings = everything()
     texts = torch.tensor([4, 7, 4, 1, 7])
@@ -225,10 +225,10 @@ def test_equal_texts_may_be_positives_of_each_others_clips(directions):
         if term == "ct":
             logits = SCALE * embeddings.clips.numpy().T
         else:
-            one, other = (embeddings.of(side).pooled for side in SIDES[term])
+            one, other = (embeddings.of(side).pooled for side in TERMS[term].sides)
             logits = SCALE * (one @ other.T).numpy()
         there, back = shared_wish(logits, texts), shared_wish(logits.T, texts)
-        expected = {"both": (there + back) / 2, "to_second": there, "to_first": back}[directions]
+        expected = {"both": (there + back) / 2, "a_to_b": there, "b_to_a": back}[directions]
         assert found[term].item() == pytest.approx(expected, rel=1e-5)
         assert found[term] != plain[term]
 
@@ -271,11 +271,11 @@ def test_the_numbers_of_texts_must_be_passed_where_they_matter():
 
 
 def test_the_configuration_reaches_the_objective():
-    chosen = InfoNCE(tile=64, same_text="positives", absent="zeros", directions="to_first")
-    assert chosen.build().asking == Asking(
-        directions="to_first", absent="zeros", same_text="positives", tile=64
+    chosen = InfoNCE(tile=64, same_text="positives", absent="zeros", directions="b_to_a")
+    assert chosen.build().options == LossOptions(
+        directions="b_to_a", absent="zeros", same_text="positives", tile=64
     )
-    assert InfoNCE().build().asking == Asking()
+    assert InfoNCE().build().options == LossOptions()
 
 
 def test_a_tile_holds_at_least_a_row():

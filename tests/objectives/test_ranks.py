@@ -39,7 +39,7 @@ def reference(kind, directions, one, other, scale, groups):
         return -(wanted * F.log_softmax(logits, dim=1)).sum(dim=1).mean()
 
     first, second = asked(one, other), asked(other, one)
-    return {"both": (first + second) / 2, "to_second": first, "to_first": second}[directions]
+    return {"both": (first + second) / 2, "a_to_b": first, "b_to_a": second}[directions]
 
 
 def assert_near(found, expected):

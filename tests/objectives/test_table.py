@@ -1,23 +1,22 @@
 """The table of terms: what each compares, by which loss."""
 
-from typing import get_args
-
 import pytest
 import torch
 
-from trichord.objectives import SIDES, TERMS, WRITES, Loss, tiled_intra_nce, tiled_nce
-from trichord.types import TermName
+from trichord.config import TERMS
+from trichord.objectives import tiled_intra_nce
+from trichord.types import UserError
+from trichord.types.terms import term_of
 
 
-def test_every_term_that_can_be_asked_for_stands_in_the_table():
-    assert {*TERMS, WRITES} == set(get_args(TermName))
-    assert SIDES["mt"] == ("masked", "text")
+def test_terms_say_what_they_compare():
+    assert TERMS["mt"].sides == ("masked", "text")
+    assert {name for name, term in TERMS.items() if not term.contrasts} == {"lm"}
 
 
-def test_sounds_and_their_copies_have_a_loss_of_their_own():
-    assert TERMS["aa"].loss is tiled_intra_nce
-    assert {TERMS[name].loss for name in ("av", "at", "vt", "mt", "tt", "vv")} == {tiled_nce}
-    assert isinstance(tiled_nce, Loss)
+def test_a_term_that_is_nowhere_is_named_with_those_that_are():
+    with pytest.raises(UserError, match="There is no loss term 'avt' here: did you mean 'vt'"):
+        term_of("avt")
 
 
 def test_sounds_and_their_copies_have_no_groups():

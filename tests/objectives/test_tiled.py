@@ -5,7 +5,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from trichord.objectives import info_nce, intra_nce, tiled_intra_nce, tiled_nce
 
-DIRECTIONS = ("both", "to_second", "to_first")
+DIRECTIONS = ("both", "a_to_b", "b_to_a")
 
 
 def units(seed, rows, dim=12):
@@ -17,7 +17,7 @@ def units(seed, rows, dim=12):
 
 
 def averaged(directions, first, second):
-    return {"both": (first + second) / 2, "to_second": first, "to_first": second}[directions]
+    return {"both": (first + second) / 2, "a_to_b": first, "b_to_a": second}[directions]
 
 
 def plain(logits, wanted):
@@ -117,7 +117,7 @@ def test_two_equal_texts_worked_by_hand():
     second = -torch.log(torch.tensor(1 / 3).double())  # clip 1: 0, 0, 0
     third = -torch.log(torch.tensor(e / (e + 2)).double())
     found = tiled_nce(
-        sight, text, torch.tensor(1.0).double(), "to_second", tile=2, groups=torch.tensor([5, 5, 7])
+        sight, text, torch.tensor(1.0).double(), "a_to_b", tile=2, groups=torch.tensor([5, 5, 7])
     )
     torch.testing.assert_close(found, (first + second + third) / 3)
 
@@ -262,7 +262,7 @@ def test_the_watch_sees_a_whole_matrix():
 def test_four_products_of_the_square_are_enough():
     square = ROWS**2 * DIM
     assert watched(tiled_nce, tile=TILE).products == 4 * square
-    assert watched(tiled_nce, tile=TILE, directions="to_first").products == 4 * square
+    assert watched(tiled_nce, tile=TILE, directions="b_to_a").products == 4 * square
     # Of a side's likeness to itself one half is enough, and the tiles on the diagonal.
     half = square / 2 + ROWS * TILE * DIM / 2
     assert watched(tiled_intra_nce, tile=TILE).products == 4 * square + 2 * 4 * half

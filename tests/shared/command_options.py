@@ -12,6 +12,7 @@ import pytest
 import tyro
 
 from trichord.cli.main import main
+from trichord.config.parts import choice_of
 from trichord.types import UserError
 from trichord.types.rules import Distinct, option_name, rules_of
 
@@ -150,6 +151,9 @@ def in_form(form: Any, prefix: str = "--"):
         ]
     for name, annotation, default in parts:
         option = option_name(prefix, name, annotation)
+        if (choice := choice_of(annotation)) is not None:
+            mark, optional = choice
+            yield Option(option, Literal[*mark.kinds(), *(["none"] if optional else [])])
         inner = default if is_dataclass(default) else bare(annotation)
         if is_dataclass(inner):
             yield from in_form(inner, option)

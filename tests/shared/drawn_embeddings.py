@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from trichord.objectives import PAIRS, Asking, Contrastive
+from trichord.objectives import PAIRS, Contrastive, LossOptions
 from trichord.types.tensors import Embeddings, Features
 
 
@@ -18,13 +18,13 @@ def features(rows, present=None):
     return Features(pooled, pooled[:, None], mask)
 
 
-def contrastive(terms=PAIRS, temperature=0.07, learned=True, shared=False, **asking):
+def contrastive(terms=PAIRS, temperature=0.07, learned=True, shared=False, **options):
     return Contrastive(
         temperature=temperature,
         learned=learned,
         shared=shared,
         max_scale=100.0,
-        asking=Asking(**asking),
+        options=LossOptions(**options),
         terms=terms,
     )
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from trichord.distributed import joined, rank, ranks, shared
-from trichord.objectives import Asking, Contrastive, tiled_intra_nce, tiled_nce
+from trichord.objectives import Contrastive, LossOptions, tiled_intra_nce, tiled_nce
 from trichord.types.tensors import Embeddings, Features, Words
 
 SIDES = ("text", "audio", "vision", "masked")
@@ -21,14 +21,14 @@ PLAIN = [
     (kind, rows, tile, directions)
     for rows, tile in ((1, 4), (2, 1), (7, 3), (64, 10), (1000, 300), (64, 500))
     for kind in ("nce", "intra", "grouped")
-    for directions in ("both", "to_second", "to_first")
+    for directions in ("both", "a_to_b", "b_to_a")
     if directions == "both" or (rows, tile) == (7, 3)
 ]
 OBJECTIVES = {
-    "masked": Asking(tile=3),
-    "zeros": Asking(tile=4, absent="zeros"),
-    "published": Asking(tile=2048, absent="zeros", directions="to_first"),
-    "positives": Asking(tile=5, same_text="positives"),
+    "masked": LossOptions(tile=3),
+    "zeros": LossOptions(tile=4, absent="zeros"),
+    "published": LossOptions(tile=2048, absent="zeros", directions="b_to_a"),
+    "positives": LossOptions(tile=5, same_text="positives"),
 }
 
 
@@ -102,7 +102,7 @@ def objective(name):
         learned=True,
         shared=False,
         max_scale=100.0,
-        asking=OBJECTIVES[name],
+        options=OBJECTIVES[name],
         terms=TERMS,
     )
 

@@ -16,6 +16,12 @@ def test_a_package_of_the_towers_that_is_missing_is_named(name):
     assert "\n" not in str(told.value)
 
 
+def test_the_caption_metrics_come_with_the_extra_captions():
+    said = r"^This needs caption_metrics, which is not installed: pip install 'trichord\[captions\]'\.$"
+    with pytest.raises(NotInstalledError, match=said), extras_named():
+        raise ModuleNotFoundError("no", name="caption_metrics")
+
+
 @pytest.mark.parametrize("name", ["numpy", "torch.nothing", None])
 def test_what_no_extra_brings_goes_through(name):
     with pytest.raises(ModuleNotFoundError) as told, extras_named():

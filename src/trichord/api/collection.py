@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from trichord.api.collection_model import model_of
 from trichord.api.model import Model, Place, device_of, embedder_of, lasting
@@ -10,6 +10,7 @@ from trichord.media.plan import Nearest
 from trichord.search.moments import CutKind
 from trichord.search.query import By, How, Query
 from trichord.types import Clip, Hit, Moment
+from trichord.types.plugins import provide
 
 if TYPE_CHECKING:  # Lance and torch are loaded when a collection is opened
     from trichord.models.embedder import Embedder
@@ -38,18 +39,22 @@ class Collection:
         self._engine: SearchEngine | None = None
 
     @classmethod
-    def open(cls, where: Place, model: Model | None = None) -> "Collection":
+    def open(
+        cls, where: Place, model: Model | None = None, *, parts: Sequence[Any] = ()
+    ) -> "Collection":
         """Open a collection.
 
         Args:
             where: Its folder, or `s3://bucket/prefix`.
             model: The one that made it, where it is loaded already.
+            parts: As for `trichord.load`.
 
         Raises:
             UserError: There is none, it is damaged, or the model is another one.
         """
         from trichord.search.collection import Collection as Stored
 
+        provide(parts)
         stored = Stored.open(where)
         if model is None:
             model = Model(str(stored.description.run), model_of(stored, _on_device))

@@ -19,6 +19,7 @@ from trichord.types import Modality, UserError
 from trichord.types.arrays import Float
 from trichord.types.comparable import Pair
 from trichord.types.extras import extras_named
+from trichord.types.plugins import provide
 from trichord.types.rules import Device, require_legal
 
 if TYPE_CHECKING:  # importing `trichord` must stay quick
@@ -251,17 +252,20 @@ class Model:
         return {target: moved[:2] if stereo else moved.mean(axis=0)}
 
 
-def load(run: Place, *, device: str = "auto", workers: int = 2) -> Model:
+def load(run: Place, *, device: str = "auto", workers: int = 2, parts: Sequence[Any] = ()) -> Model:
     """The model of a finished run.
 
     Args:
         run: Its folder, or the name of an experiment for the towers as they come.
         device: `cpu`, `cuda`, `cuda:N`, `mps`, or `auto` for whichever of the first two is there.
         workers: Processes that decode.
+        parts: Config classes and other parts of your own that the run was made with, where no installed
+            package brings them. They are known to this process from then on.
 
     Raises:
         UserError: No such run, experiment or device; or weights or towers are damaged or missing.
     """
+    provide(parts)
     there = device_of(device)  # before anything heavy is loaded
     return Model(str(run), embedder_of(str(run)).to(there), workers)
 
@@ -288,7 +292,7 @@ def embedder_of(name: str, start: Path | None = None) -> "Embedder":
 
 def _loaded(name: str, start: Path | None) -> "Embedder":
     from trichord.checkpoint import Run, fresh_model
-    from trichord.experiments import EXPERIMENTS
+    from trichord.experiments import load_experiment
 
     require_model(name)
     fetch_towers(name)
@@ -296,7 +300,7 @@ def _loaded(name: str, start: Path | None) -> "Embedder":
         if start:
             raise UserError(f"--start {start}: '{name}' is a run and has weights; leave it out.")
         return Run(Path(name)).load()
-    known = EXPERIMENTS[name][1]
+    known = load_experiment(name)
     return fresh_model(replace(known, start=start) if start else known)
 
 
@@ -306,9 +310,9 @@ def require_model(name: str) -> None:
     Raises:
         UserError: Says what may have been meant.
     """
-    from trichord.experiments import EXPERIMENTS  # a search does without
+    from trichord.experiments import EXPERIMENTS, is_experiment  # a search does without
 
-    if is_run(Path(name)) or (name in EXPERIMENTS and not Path(name).is_dir()):
+    if is_run(Path(name)) or (is_experiment(name) and not Path(name).is_dir()):
         return
     close = get_close_matches(name, EXPERIMENTS, n=1)
     hint = f"did you mean '{close[0]}'?" if close else "'trichord train --help' lists experiments."
@@ -329,15 +333,26 @@ def fetch_towers(name: str) -> None:
     Raises:
         UserError: A tower is neither on this machine nor to be had.
     """
-    from trichord.experiments import EXPERIMENTS
+    from trichord.experiments import load_experiment
 
     if not Path(name).is_dir():
-        EXPERIMENTS[name][1].model.fetch()
+        load_experiment(name).model.fetch()
 
 
 def lasting(name: str) -> str:
-    """How a collection remembers its model: a run by its whole path, an experiment by its name."""
-    return str(Path(name).absolute()) if Path(name).is_dir() else name
+    """How a collection remembers its model: a run by its whole path, an experiment by its name.
+
+    Raises:
+        UserError: An experiment of a Python file, which opening the collection would have to run.
+    """
+    from trichord.experiments import is_in_python
+
+    if is_in_python(name) and not Path(name).is_dir():
+        raise UserError(
+            f"{name}: a collection keeps no Python file: make a run of it by 'trichord train', and index "
+            "with that."
+        )
+    return str(Path(name).absolute()) if Path(name).exists() else name
 
 
 def device_of(name: str) -> str:

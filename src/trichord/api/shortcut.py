@@ -192,11 +192,11 @@ def _origin(name: str) -> "tuple[Experiment, Path | None]":
         ValueError: An experiment that starts from a run has weights that are in no one place.
     """
     from trichord.checkpoint import Run
-    from trichord.experiments import EXPERIMENTS
+    from trichord.experiments import load_experiment
 
     if Path(name).is_dir():
         return Run(Path(name)).experiment(), Path(name)
-    known = EXPERIMENTS[name][1]
+    known = load_experiment(name)
     if known.start is not None:
         raise ValueError("No short cut to such a model.")
     return known, None

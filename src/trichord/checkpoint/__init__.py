@@ -3,7 +3,7 @@
 from trichord.checkpoint.environment import Origin, differences, made_with
 from trichord.checkpoint.run import Progress, Run, Saved, fresh_model
 from trichord.checkpoint.sealed import DamagedError, read_sealed, write_sealed
-from trichord.checkpoint.weights import load_owned, located, owned_state
+from trichord.checkpoint.weights import load_owned, owned_state
 
 __all__ = [
     "DamagedError",
@@ -14,7 +14,6 @@ __all__ = [
     "differences",
     "fresh_model",
     "load_owned",
-    "located",
     "made_with",
     "owned_state",
     "read_sealed",

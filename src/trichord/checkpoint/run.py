@@ -13,11 +13,12 @@ from torch import Tensor
 from trichord.checkpoint.environment import Origin, environment
 from trichord.checkpoint.provenance import UNKNOWN, provenance_of, read_provenance
 from trichord.checkpoint.sealed import DamagedError, read_sealed, write_sealed
-from trichord.checkpoint.weights import lend, load_owned, located, owned_state
+from trichord.checkpoint.weights import lend, load_owned, owned_state
 from trichord.config import (
     TOWERS,
     Experiment,
     Provenance,
+    located,
     read_experiment,
     write_experiment,
 )

@@ -1,30 +1,12 @@
 """What a run owns of a model: taken out, put back, lent."""
 
 from collections.abc import Mapping
-from dataclasses import replace
-from pathlib import Path
 
 from torch import Tensor
 
-from trichord.config import Experiment
 from trichord.models.embedder import Embedder
 from trichord.objectives import Contrastive
 from trichord.types import UserError
-
-
-def located(experiment: Experiment, folder: Path) -> Experiment:
-    """The same experiment with towers called "./..." found where a run has brought them along.
-
-    Args:
-        experiment: Of the run.
-        folder: The run's; a name that is not there stays relative to where the command runs.
-    """
-    brought = {
-        tower.name: str(folder / tower.name)
-        for tower in experiment.model.towers().values()
-        if tower.name.startswith("./") and (folder / tower.name).is_dir()
-    }
-    return replace(experiment, model=experiment.model.renamed(brought))
 
 
 def owned_state(model: Embedder, objective: Contrastive | None) -> dict[str, Tensor]:

@@ -77,8 +77,7 @@ def measure_writer(
 
 def rules_of(experiment: "Experiment", chosen: Measurement) -> "CaptionRules":
     """How captions are written and scored."""
-    from trichord.evaluation.captions.metrics.scores import Scoring
-    from trichord.evaluation.captions.protocol import CaptionRules
+    from trichord.evaluation.captions.protocol import CaptionRules, Scoring
     from trichord.evaluation.captions.writing import kinds_of
 
     asked = chosen.captions

@@ -105,18 +105,17 @@ def world(arguments: list[str]) -> None:
 
 
 def require_corpus(name: str) -> None:
-    """Refuse the name of no corpus."""
-    from trichord.corpora import CORPORA
+    """Refuse the name of no dataset."""
+    from trichord.corpora import READERS
 
-    if name not in CORPORA:
-        raise UserError(f"there is no corpus '{name}': choose one of {', '.join(CORPORA)}.")
+    READERS.find(name)
 
 
 def prepare(arguments: list[str]) -> None:
     """`trichord prepare CORPUS ROOT MANIFEST`."""
-    from trichord.corpora import CORPORA
+    from trichord.corpora import READERS
 
-    layouts = f"Which layout the folder has: {', '.join(CORPORA)}."
+    layouts = f"Which layout the folder has: {', '.join(READERS.kinds())}."
 
     def run(
         corpus: Annotated[
@@ -185,12 +184,13 @@ def joined(manifest: Path, clips: Sequence[Clip]) -> list[Clip]:
 
 def _read_corpus(corpus: str, root: Path, options: dict[str, object]) -> "Prepared":
     """Read a corpus with those options that were given; most corpora take none."""
-    from trichord.corpora import CORPORA
+    from trichord.corpora import CORPORA, READERS
 
-    for option in [option for option in options if option not in CORPORA[corpus].options]:
+    reader = READERS.find(corpus)
+    for option in [option for option in options if option not in reader.options]:
         takers = " and ".join(f"'{n}'" for n, known in CORPORA.items() if option in known.options)
         raise UserError(f"--{option.replace('_', '-')} goes with {takers}, not with '{corpus}'.")
-    return CORPORA[corpus].clips(root, **options)
+    return reader.clips(root, **options)
 
 
 def doctor(arguments: list[str]) -> None:

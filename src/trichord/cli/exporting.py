@@ -89,12 +89,12 @@ def export(arguments: list[str]) -> None:
 def _source(model: str) -> "Exported":
     from trichord.checkpoint import Run
     from trichord.cli.threads import load_embedder
-    from trichord.experiments import EXPERIMENTS
+    from trichord.experiments import load_experiment
     from trichord.exporting.folder import Exported
 
     embedder = load_embedder(model)
     folder = Path(model) if Path(model).is_dir() else None
-    experiment = Run(folder).experiment() if folder else EXPERIMENTS[model][1]
+    experiment = Run(folder).experiment() if folder else load_experiment(model)
     return Exported(name=model, folder=folder, experiment=experiment, model=embedder)
 
 

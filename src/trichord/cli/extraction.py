@@ -14,7 +14,7 @@ from trichord.cli.options import checked
 from trichord.cli.places import ModelName, RunPlace
 from trichord.cli.sources import folder_of, require_media
 from trichord.cli.threads import leave_cores, load_embedder
-from trichord.experiments import EXPERIMENTS
+from trichord.experiments import load_experiment
 from trichord.types import MODALITIES, Clip, Modality
 from trichord.types.rules import Device, InputFile, OutputFolder, Workers, require
 
@@ -112,7 +112,7 @@ def towers_of(model: str, device: str, decoders: int, start: Path | None = None)
 
     if Path(model).is_dir():
         return Towers(model=Path(model).absolute(), device=device, decoders=decoders)
-    known = EXPERIMENTS[model][1]
+    known = load_experiment(model)
     named = replace(known, start=start.absolute()) if start else known
     return Towers(model=named, device=device, decoders=decoders)
 

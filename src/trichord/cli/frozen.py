@@ -129,12 +129,12 @@ def opened(given: str, chosen: Reading) -> Subject:
         UserError: It is neither, or has no sound token to choose.
     """
     from trichord.checkpoint import Run
-    from trichord.experiments import EXPERIMENTS
+    from trichord.experiments import load_experiment
 
     there = device_of(chosen.device)  # before anything heavy is loaded
     model = load_embedder(given).to(there)
     path = Path(given) if Path(given).is_dir() else None
-    experiment = Run(path).experiment() if path else EXPERIMENTS[given][1]
+    experiment = Run(path).experiment() if path else load_experiment(given)
     sense = chosen.modality or _sense(experiment.modalities)
     if chosen.token is not None:
         model.choose_audio_type(chosen.token)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.metadata import version
 from io import TextIOWrapper
+from pathlib import Path
 
 from trichord.types import UserError
 from trichord.types.extras import extras_named
@@ -69,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # its advice would hide our one line
     try:
+        given = _provided(given)
         with extras_named():
             command: Callable[[list[str]], None] = getattr(import_module(COMMANDS[name][0]), name)
             from trichord.cli.options import mistakes_in_one_line
@@ -89,6 +91,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _provided(given: Sequence[str]) -> list[str]:
+    """Arguments without `--plugin FILE`, whose parts are known from here on.
+
+    Raises:
+        UserError: A file is missing, or fails.
+    """
+    from trichord.types.plugins import provide_file
+
+    rest: list[str] = []
+    words = iter(given)
+    for word in words:
+        option, equals, value = word.partition("=")
+        if option != "--plugin":
+            rest.append(word)
+            continue
+        path = value if equals else next(words, "")
+        if not path or path.startswith("--"):
+            raise UserError("--plugin: a value is missing: name a Python file that defines parts.")
+        provide_file(Path(path))
+    return rest
+
+
 def _bear_any_name() -> None:
     """Let a terminal show what it lacks the letters for: file names may hold anything."""
     for stream in (sys.stdout, sys.stderr):
@@ -107,6 +131,8 @@ def overview() -> str:
             "Language, sound and sight in one embedding space: train it, measure it, search with it.",
             "",
             *lines,
+            "",
+            "With any command: --plugin FILE.py, once or more: encoders, losses and other parts of yours.",
         ]
     )
 

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -16,10 +15,11 @@ import tyro
 from trichord.api.model import device_of
 from trichord.cli.console import aside, bar, out
 from trichord.cli.options import checked
+from trichord.cli.parts import choices, choose_parts
 from trichord.cli.sources import folder_of, source_of
 from trichord.cli.threads import use_threads
 from trichord.config import WORDS, Experiment, check
-from trichord.experiments import EXPERIMENTS
+from trichord.experiments import EXPERIMENTS, load_experiment
 from trichord.types import Clip, Modality, UserError
 from trichord.types.cores import allotted
 from trichord.types.rules import (
@@ -105,16 +105,14 @@ def asked(arguments: list[str], *, aloud: bool) -> Training | None:
     """
     if not arguments or arguments[0].startswith("-"):
         lines = [f"  {name:<30} {what}" for name, (what, _) in EXPERIMENTS.items()]
+        lines.append(f"  {'FILE.py:NAME, FILE.json':<30} One of yours, or that of a run.")
         usage = "usage: trichord train EXPERIMENT MANIFEST RUN [--overrides]"
         if arguments and arguments[0] not in ("-h", "--help"):
             raise UserError("the experiment comes first: 'trichord train --help' lists them.")
         out.print("\n".join([usage, "", "experiments:", *lines]), markup=False)
         return None
     name = arguments[0]
-    if name not in EXPERIMENTS:
-        close = get_close_matches(name, EXPERIMENTS, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else "'trichord train --help' lists them."
-        raise UserError(f"there is no experiment '{name}': {hint}")
+    chosen, arguments = choose_parts(load_experiment(name), arguments[1:])
 
     @checked
     def run(
@@ -127,7 +125,7 @@ def asked(arguments: list[str], *, aloud: bool) -> Training | None:
         features: Annotated[Path | None, InputFolder(bucket=True)] = None,
         device: Device = "auto",
         spreading: Annotated[Spreading, tyro.conf.arg(name="")] = ALONE,
-        experiment: Annotated[Experiment, tyro.conf.arg(name="")] = EXPERIMENTS[name][1],
+        experiment: Annotated[Experiment, tyro.conf.arg(name="")] = chosen,
     ) -> Training:
         """Train an experiment on a manifest; repeat the command to go on after an interruption.
 
@@ -154,10 +152,24 @@ def asked(arguments: list[str], *, aloud: bool) -> Training | None:
 
     return tyro.cli(
         run,
-        args=arguments[1:],
+        args=arguments,
+        description=_description(chosen),
         config=(tyro.conf.AvoidSubcommands,),
         prog=f"trichord train {name}",
         console_outputs=aloud,
+    )
+
+
+def _description(experiment: Experiment) -> str:
+    """What the command does, and the options that choose parts, which the parser does not know."""
+    lines = [f"{option} KIND: {kinds}" for option, kinds in choices(experiment)]
+    return "\n".join(
+        [
+            "Train an experiment on a manifest; repeat the command to go on after an interruption.",
+            "",
+            "Its parts, each with options of its own once it is chosen:",
+            *(f"- {line}" for line in lines),
+        ]
     )
 
 

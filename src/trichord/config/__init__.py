@@ -3,22 +3,27 @@
 from trichord.config.experiment import (
     FORMAT,
     Experiment,
+    located,
     read_experiment,
     settings_of,
     write_experiment,
 )
 from trichord.config.limits import check
 from trichord.config.model import (
+    CAPTIONERS,
+    FUSIONS,
     TOWERS,
     CaptionGenerator,
     Cross,
     GlobalToGlobal,
     TriModal,
 )
+from trichord.config.parts import CaptionerConfig, EncoderConfig, FusionConfig, OneOf
 from trichord.config.provenance import Provenance
 from trichord.config.towers import (
     CLAP,
     CLIP,
+    ENCODERS,
     Clap,
     ClapText,
     ClipAudio,
@@ -33,19 +38,27 @@ from trichord.config.training import (
     BertAdam,
     Draw,
     InfoNCE,
+    OptimizerConfig,
     Stage,
 )
+from trichord.types.terms import LOSSES, TERMS, Term
 
 __all__ = [
+    "CAPTIONERS",
     "CLAP",
     "CLIP",
     "CRITERIA",
+    "ENCODERS",
     "FORMAT",
+    "FUSIONS",
+    "LOSSES",
+    "TERMS",
     "TOWERS",
     "WORDS",
     "AdamW",
     "BertAdam",
     "CaptionGenerator",
+    "CaptionerConfig",
     "Clap",
     "ClapText",
     "ClipAudio",
@@ -53,14 +66,20 @@ __all__ = [
     "ClipVision",
     "Cross",
     "Draw",
+    "EncoderConfig",
     "Experiment",
+    "FusionConfig",
     "GlobalToGlobal",
     "InfoNCE",
     "LogMel",
+    "OneOf",
+    "OptimizerConfig",
     "Provenance",
     "Stage",
+    "Term",
     "TriModal",
     "check",
+    "located",
     "read_experiment",
     "settings_of",
     "write_experiment",

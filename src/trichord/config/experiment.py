@@ -1,23 +1,27 @@
 """An experiment as a value, and as the file that a run keeps."""
 
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from trichord.config.limits import broken, check
 from trichord.config.model import TriModal
+from trichord.config.parts import parts_of
 from trichord.config.training import InfoNCE, Stage
-from trichord.types import MODALITIES, Modality, Split, TermName, UserError
+from trichord.types import MODALITIES, Modality, Split, UserError
 from trichord.types.files import write_atomically
 from trichord.types.rules import InputFolder, Range
+from trichord.types.terms import LOSSES, term_of
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-FORMAT = 2
-"""Version of run directories; another one is refused."""
+FORMAT = 3
+"""Version of run directories. Format 2 spelt some names in another way and is read too (`_of_format_2`);
+another one is refused."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,20 +50,20 @@ class Experiment:
         return "test" if self.select_on_test else "val"
 
     @property
-    def terms(self) -> tuple[TermName, ...]:
+    def terms(self) -> tuple[str, ...]:
         """All terms that its stages ask for, each once."""
         return tuple(dict.fromkeys(term for stage in self.stages for term in stage.terms))
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
         """What its stages train on or choose an epoch by; all where nothing is trained."""
-        from trichord.objectives import SIDES  # with torch: who asks is about to read media
-
-        if not self.stages or "ct" in self.terms:
+        terms = [term_of(name) for name in self.terms]
+        losses = {term.loss for term in terms}
+        if not self.stages or "fused" in losses:
             return MODALITIES
         galleries = {task.split("<-")[0] for stage in self.stages for task in stage.criterion}
-        compared = {side for term in self.terms for side in SIDES.get(term, ())}
-        writes = "lm" in self.terms or "words" in galleries
+        compared = {side for term in terms if term.contrasts for side in term.sides}
+        writes = "words" in losses or "words" in galleries
         shown = self.model.captioner.reads if self.model.captioner and writes else ()
         needed: dict[Modality, bool] = {
             "text": True,
@@ -74,10 +78,11 @@ class Experiment:
         fuses, writes = self.model.fusion is not None, self.model.captioner is not None
         for number, stage in enumerate(self.stages):
             draws, criterion = f"stages.{number}.draws", f"stages.{number}.criterion"
+            losses = {term_of(name, f"--{draws}.terms").loss for name in stage.terms}
             asked = {name.split("<-")[0] for name in stage.criterion}
             yield from broken(
                 (
-                    "ct" in stage.terms and not fuses,
+                    "fused" in losses and not fuses,
                     draws,
                     "ask for 'ct', which needs a fusion: choose an experiment that has one.",
                 ),
@@ -87,7 +92,7 @@ class Experiment:
                     "searches clips, which needs a fusion: choose an experiment that has one.",
                 ),
                 (
-                    "lm" in stage.terms and not writes,
+                    "words" in losses and not writes,
                     draws,
                     "ask for 'lm', which needs a captioner: choose an experiment that has one.",
                 ),
@@ -105,9 +110,15 @@ class Experiment:
 
 
 def write_experiment(path: Path, experiment: Experiment) -> None:
-    """Write an experiment as JSON, with the format version."""
+    """Write an experiment as JSON, with the format version and where parts that are not ours come from."""
     body = _form().dump_json(experiment, indent=2).decode()
-    write_atomically(path, f'{{"format": {FORMAT}, "experiment":\n{body}\n}}\n')
+    origins = {
+        f"{group.name}.{kind}": origin
+        for group, kind in (*parts_of(experiment), *((LOSSES, name) for name in experiment.terms))
+        if (origin := group.origin(kind)) is not None
+    }
+    parts = f'"parts": {json.dumps(origins)}, ' if origins else ""
+    write_atomically(path, f'{{"format": {FORMAT}, {parts}"experiment":\n{body}\n}}\n')
 
 
 def read_experiment(path: Path) -> Experiment:
@@ -117,8 +128,6 @@ def read_experiment(path: Path) -> Experiment:
         UserError: Missing, of another format version, with an unknown or ill-typed field, or with a
             model that cannot be built.
     """
-    import json
-
     from pydantic import ValidationError
 
     if not path.is_file():
@@ -128,13 +137,17 @@ def read_experiment(path: Path) -> Experiment:
         version = document["format"]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is not an experiment: train the run again.") from error
-    if version != FORMAT:
+    if version == 2:
+        document = _of_format_2(document)
+    elif version != FORMAT:
         raise UserError(
             f"{path} has format {version}, this version of Trichord reads {FORMAT}: "
             "train the run again or install the version that wrote it."
         )
     try:
         experiment = _form().validate_json(json.dumps(document["experiment"]))
+    except UserError as error:
+        raise UserError(f"{path}: {error}{_brought_by(document.get('parts', {}))}") from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
@@ -146,6 +159,43 @@ def read_experiment(path: Path) -> Experiment:
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     return experiment
+
+
+def _of_format_2(value: Any) -> Any:
+    """The same document with kinds and directions as they are spelt now."""
+    if isinstance(value, list):
+        return [_of_format_2(one) for one in cast("list[Any]", value)]
+    if not isinstance(value, dict):
+        return value
+    respelt = {"directions": {"to_second": "a_to_b", "to_first": "b_to_a"}}
+    found: dict[str, Any] = {}
+    for name, one in cast("dict[str, Any]", value).items():
+        new = respelt.get(name, {}).get(one, one) if isinstance(one, str) else _of_format_2(one)
+        found[name] = new.replace("_", "-") if name == "kind" else new
+    return found
+
+
+def _brought_by(parts: dict[str, str]) -> str:
+    """What an experiment was made with that this machine may lack."""
+    if not parts:
+        return ""
+    named = ", ".join(f"{name.partition('.')[2]} of {origin}" for name, origin in parts.items())
+    return f" It was made with {named}."
+
+
+def located(experiment: Experiment, folder: Path) -> Experiment:
+    """The same experiment with towers called "./..." found where a run has brought them along.
+
+    Args:
+        experiment: Of the run.
+        folder: The run's; a name that is not there stays relative to where the command runs.
+    """
+    brought = {
+        tower.name: str(folder / tower.name)
+        for tower in experiment.model.towers().values()
+        if tower.name.startswith("./") and (folder / tower.name).is_dir()
+    }
+    return replace(experiment, model=experiment.model.renamed(brought))
 
 
 def settings_of(experiment: Experiment) -> dict[str, str]:

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from trichord.config.limits import TRAINING_ONLY, broken, fingerprint_text
-from trichord.config.towers import Clap, ClapText, ClipAudio, ClipText, ClipVision
+from trichord.config.parts import CaptionerConfig, EncoderConfig, FusionConfig, OneOf
+from trichord.config.towers import ENCODERS, Clap, ClipText, ClipVision
 from trichord.types import UserError
+from trichord.types.plugins import Group
 from trichord.types.rules import Range
 
 if TYPE_CHECKING:  # torch stays out until something is built: parsing options must be quick
@@ -17,10 +19,10 @@ if TYPE_CHECKING:  # torch stays out until something is built: parsing options m
 
 
 @dataclass(frozen=True, kw_only=True)
-class GlobalToGlobal:
+class GlobalToGlobal(FusionConfig):
     """CLIP4VLA's Global-Global: the text against the mean of sight and sound. Nothing to learn."""
 
-    kind: Literal["global_to_global"] = "global_to_global"
+    kind: ClassVar[str] = "global-to-global"
     absent: Literal["masked", "zeros"] = "masked"
     """A clip without sound: sight alone, or the mean with zeros as published."""
 
@@ -32,14 +34,14 @@ class GlobalToGlobal:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cross:
+class Cross(FusionConfig):
     """A transformer over frames and segments, and over the text where the fusion looks at it.
 
     `global_to_local` gives every clip vectors of its own, so it can fill an index; `tight` (the
     authors' intermediate form) and `local_to_local` look at each pair and can only re-rank.
     """
 
-    kind: Literal["cross"] = "cross"
+    kind: ClassVar[str] = "cross"
     level: Literal["global_to_local", "tight", "local_to_local"] = "global_to_local"
     form: Literal["clip", "bert"] = "clip"
     """As released, or the older form behind the paper's Table 1."""
@@ -73,12 +75,10 @@ class Cross:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CaptionGenerator:
+class CaptionGenerator(CaptionerConfig):
     """CLIP4VLA's Multimodal Caption Generator: a transformer over words, frames and segments."""
 
-    kind: Literal["caption_generator"] = "caption_generator"
-    reads: tuple[Literal["vision", "audio"], ...] = ("vision", "audio")
-    """What captions are made from."""
+    kind: ClassVar[str] = "caption-generator"
     from_text: bool = True
     """Start from the first layers of the text tower, as published."""
     layers: Annotated[int, Range(1)] = 4
@@ -169,6 +169,12 @@ def _cross(
     return cross
 
 
+FUSIONS: Group[type[FusionConfig]] = Group(
+    "fusions", "fusion", {one.kind: one for one in (GlobalToGlobal, Cross)}
+)
+CAPTIONERS: Group[type[CaptionerConfig]] = Group(
+    "captioners", "captioner", {CaptionGenerator.kind: CaptionGenerator}
+)
 TOWERS = ("text", "vision", "audio", "sound_text")
 """What a model's towers are called, in it and in its description."""
 
@@ -177,19 +183,26 @@ TOWERS = ("text", "vision", "audio", "sound_text")
 class TriModal:
     """CLIP for text and vision, an audio tower beside it (SLAVA, section III-B)."""
 
-    text: ClipText | ClapText = field(default_factory=ClipText)
-    vision: ClipVision = field(default_factory=ClipVision)
-    audio: Clap | ClipAudio = field(default_factory=Clap)
-    sound_text: ClapText | None = None
+    text: Annotated[EncoderConfig, OneOf(ENCODERS, "text")] = field(default_factory=ClipText)
+    vision: Annotated[EncoderConfig, OneOf(ENCODERS, "vision")] = field(default_factory=ClipVision)
+    audio: Annotated[EncoderConfig, OneOf(ENCODERS, "audio")] = field(default_factory=Clap)
+    sound_text: Annotated[EncoderConfig | None, OneOf(ENCODERS, "text")] = None
     """A text tower of its own towards sound: the untrained pair CLIP + CLAP lives in two spaces."""
-    fusion: GlobalToGlobal | Cross | None = None
+    fusion: Annotated[FusionConfig | None, OneOf(FUSIONS)] = None
     """How sight and sound make one clip; None: they are searched apart."""
-    captioner: CaptionGenerator | None = None
+    captioner: Annotated[CaptionerConfig | None, OneOf(CAPTIONERS)] = None
     """What writes captions of clips, if anything does."""
 
-    def towers(self) -> dict[str, ClipText | ClapText | ClipVision | Clap | ClipAudio]:
+    def towers(self) -> dict[str, EncoderConfig]:
         """The towers that there are, by what they are called."""
         return {name: tower for name in TOWERS if (tower := getattr(self, name)) is not None}
+
+    def flaws(self) -> Iterator[tuple[str, str]]:
+        """See `Ruled`: a program may put an encoder where it does not belong."""
+        for name, tower in self.towers().items():
+            reads = "text" if name == "sound_text" else name
+            if tower.modality != reads:
+                yield name, f"is {tower.kind}, which reads {tower.modality}: give one that reads {reads}."
 
     def renamed(self, names: Mapping[str, str]) -> "TriModal":
         """The same model with its towers taken from other folders or hub names, where one is given."""
@@ -206,22 +219,15 @@ class TriModal:
         Raises:
             UserError: A tower is neither on this machine nor to be had.
         """
-        from trichord.encoders.hub import fetched
-
         for tower in self.towers().values():
-            if tower.arithmetic != "graph":
-                fetched(tower.name)
+            tower.fetch()
 
     def build(self) -> "Embedder":
         """Load all towers."""
         from trichord.models.embedder import Embedder
 
-        model = Embedder(
-            text=self.text.build(),
-            vision=self.vision.build(),
-            audio=self.audio.build(),
-            sound_text=self.sound_text.build() if self.sound_text else None,
-        )
+        built: dict[str, Any] = {name: tower.build() for name, tower in self.towers().items()}
+        model = Embedder(**built)
         if self.fusion is not None:
             model.fusion = self.fusion.build(model)
             model.fusion.settings = fingerprint_text(self.fusion)

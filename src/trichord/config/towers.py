@@ -1,9 +1,11 @@
 """Towers as values: which pretrained model, and what it reads of a clip."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from trichord.types import Arithmetic, Pooling
+from trichord.config.parts import EncoderConfig
+from trichord.types import Modality, Pooling
+from trichord.types.plugins import Group
 from trichord.types.rules import Range
 
 if TYPE_CHECKING:  # torch stays out until something is built: parsing options must be quick
@@ -17,18 +19,17 @@ CLAP = "laion/clap-htsat-unfused"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClipText:
+class ClipText(EncoderConfig):
     """CLIP's text tower: one caption, one step, pooled at the end token."""
 
-    kind: Literal["clip_text"] = "clip_text"
+    kind: ClassVar[str] = "clip-text"
+    modality: ClassVar[Modality] = "text"
     name: str = CLIP
     """Folder or hub name of a CLIP model."""
     tokens: bool = False
     """Give each token a step, for fusions that look at words; one step a caption otherwise."""
     longest: Annotated[int, Range(3)] = 77
     """Tokens after which a caption is cut, start and end of text included (CLIP4VLA: 32)."""
-    arithmetic: Arithmetic = "float32"
-    """What it is computed in; `graph` is for exported towers."""
 
     def build(self) -> "ClipTextEncoder":
         """Load the tower."""
@@ -40,10 +41,11 @@ class ClipText:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClipVision:
+class ClipVision(EncoderConfig):
     """CLIP's vision tower: one frame, one step."""
 
-    kind: Literal["clip_vision"] = "clip_vision"
+    kind: ClassVar[str] = "clip-vision"
+    modality: ClassVar[Modality] = "vision"
     name: str = CLIP
     """Folder or hub name of a CLIP model."""
     frames_per_second: Annotated[float, Range(above=0)] = 1.0
@@ -55,8 +57,6 @@ class ClipVision:
     patch_dropout: Annotated[float, Range(0, below=1)] = 0.0
     """Share of each frame's patches that the tower does not see while it trains (FLIP): 0.5 doubles the
     speed; finish with some epochs at 0."""
-    arithmetic: Arithmetic = "float32"
-    """What it is computed in; `graph` is for exported towers."""
 
     def build(self) -> "ClipVisionEncoder":
         """Load the tower."""
@@ -74,18 +74,17 @@ class ClipVision:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clap:
+class Clap(EncoderConfig):
     """CLAP's audio tower: one chunk (10 s in the published model), one step."""
 
-    kind: Literal["clap"] = "clap"
+    kind: ClassVar[str] = "clap"
+    modality: ClassVar[Modality] = "audio"
     name: str = CLAP
     """Folder or hub name of a CLAP model without fusion."""
     head: Literal["pretrained", "linear"] = "pretrained"
     """`pretrained`: CLAP's two-layer projection; `linear`: one new layer, as SLAVA's text says."""
     min_tail_seconds: Annotated[float, Range(0)] = 1.0
     """A last chunk shorter than this is dropped, unless it is the only one."""
-    arithmetic: Arithmetic = "float32"
-    """What it is computed in; `graph` is for exported towers."""
 
     def build(self) -> "ClapEncoder":
         """Load the tower."""
@@ -133,10 +132,11 @@ class LogMel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClipAudio:
+class ClipAudio(EncoderConfig):
     """CLIP4VLA's audio tower: CLIP's vision tower on spectrograms, steered by a sound token."""
 
-    kind: Literal["clip_audio"] = "clip_audio"
+    kind: ClassVar[str] = "clip-audio"
+    modality: ClassVar[Modality] = "audio"
     name: str = CLIP
     """Folder or hub name of the CLIP model whose vision tower it starts from."""
     scratch: bool = False
@@ -162,8 +162,6 @@ class ClipAudio:
     patch_dropout: Annotated[float, Range(0, below=1)] = 0.0
     """Share of each segment's patches that the tower does not see while it trains; it always hears the
     sound token."""
-    arithmetic: Arithmetic = "float32"
-    """What it is computed in; `graph` is for exported towers."""
 
     def build(self) -> "ClipAudioEncoder":
         """Load or draw the tower; sound tokens are drawn from torch's random numbers."""
@@ -192,17 +190,23 @@ class ClipAudio:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClapText:
+class ClapText(EncoderConfig):
     """CLAP's own text tower; searches sound before any alignment."""
 
-    kind: Literal["clap_text"] = "clap_text"
+    kind: ClassVar[str] = "clap-text"
+    modality: ClassVar[Modality] = "text"
     name: str = CLAP
     """Folder or hub name of a CLAP model."""
-    arithmetic: Arithmetic = "float32"
-    """What it is computed in; `graph` is for exported towers."""
 
     def build(self) -> "ClapTextEncoder":
         """Load the tower."""
         from trichord.encoders.clap import ClapTextEncoder
 
         return ClapTextEncoder(self.name, arithmetic=self.arithmetic)
+
+
+ENCODERS: Group[type[EncoderConfig]] = Group(
+    "encoders",
+    "encoder",
+    {one.kind: one for one in (ClipText, ClipVision, Clap, ClipAudio, ClapText)},
+)

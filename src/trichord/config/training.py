@@ -4,11 +4,14 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from trichord.config.limits import broken, check
-from trichord.types import CAPTION_KINDS, CaptionKind, Modality, TermName
+from trichord.config.parts import OneOf
+from trichord.types import CAPTION_KINDS, CaptionKind, Modality
+from trichord.types.plugins import Group
 from trichord.types.rules import Range
+from trichord.types.terms import LOSSES, term_of
 
 if TYPE_CHECKING:  # torch stays out until something is built: parsing options must be quick
     from trichord.objectives import Contrastive
@@ -35,7 +38,7 @@ class InfoNCE:
     """One temperature for all pairs instead of one each."""
     max_scale: Annotated[float, Range(above=0)] = 100.0
     """Bound of the inverse temperature."""
-    directions: Literal["both", "to_second", "to_first"] = "both"
+    directions: Literal["both", "a_to_b", "b_to_a"] = "both"
     """A pair is named first-second ("av": audio, vision); CLIP averages both ways of asking."""
     absent: Literal["masked", "zeros"] = "masked"
     """Clips without a modality: left out of its terms, or zero vectors among them as published."""
@@ -46,13 +49,13 @@ class InfoNCE:
     """Rows and columns of scores held at once: what a larger batch needs of memory grows with its rows
     alone. No effect on the results but for rounding; no more rows than these are scored whole."""
 
-    def build(self, terms: tuple[TermName, ...] = ("av", "at", "vt")) -> "Contrastive":
+    def build(self, terms: tuple[str, ...] = ("av", "at", "vt")) -> "Contrastive":
         """The objective of some terms with fresh temperatures.
 
         Raises:
             UserError: A value is impossible.
         """
-        from trichord.objectives import Asking, Contrastive
+        from trichord.objectives import Contrastive, LossOptions
 
         check(self, "--objective")
         return Contrastive(
@@ -60,7 +63,7 @@ class InfoNCE:
             learned=self.learned,
             shared=self.shared,
             max_scale=self.max_scale,
-            asking=Asking(
+            options=LossOptions(
                 directions=self.directions,
                 absent=self.absent,
                 same_text=self.same_text,
@@ -84,7 +87,8 @@ class InfoNCE:
 class Draw:
     """One way to fill a mini-batch: these captions, these terms."""
 
-    terms: tuple[TermName, ...]
+    terms: tuple[str, ...]
+    """Names of terms: ours, or those that a package or `--plugin` brings (`trichord.types.terms`)."""
     captions: tuple[CaptionKind, ...] = ()
     """Kinds to draw one caption per clip from; empty: no text."""
     weights: Annotated[tuple[float, ...], Range(0)] = ()
@@ -97,8 +101,15 @@ class Draw:
         twice = [term for term, count in Counter(self.terms).items() if count > 1]
         weights = self.weights or (1.0,)
         shown = " ".join(f"{weight:g}" for weight in weights)
+        unknown = [name for name in self.terms if name not in LOSSES.kinds()]
         yield from broken(
             (not self.terms, "terms", "is empty: name at least one term."),
+            (
+                bool(unknown),
+                "terms",
+                f"{' '.join(unknown)}: choose one of {', '.join(LOSSES.kinds())}; others come with an "
+                "installed package or by --plugin FILE.",
+            ),
             (bool(twice), "terms", f"names {', '.join(twice)} twice: name it once, with a weight."),
             (
                 len(self.weights) not in (0, len(self.terms)),
@@ -114,10 +125,17 @@ class Draw:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdamW:
+class OptimizerConfig:
+    """Base of the two optimizers."""
+
+    kind: ClassVar[str] = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamW(OptimizerConfig):
     """Decoupled weight decay on matrices; none on biases and temperatures."""
 
-    kind: Literal["adamw"] = "adamw"
+    kind: ClassVar[str] = "adamw"
     lr: Annotated[float, Range(0)] = 1e-4
     weight_decay: Annotated[float, Range(0)] = 1e-2
     beta1: Annotated[float, Range(0, below=1)] = 0.9
@@ -131,14 +149,14 @@ class AdamW:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BertAdam:
+class BertAdam(OptimizerConfig):
     """As published: Adam without bias correction, gradients clipped for each parameter too.
 
     Warm-up, then cosine, over shares of the stage. Encoders in `slow` have the rate `lr *
     slow_share` and a weight decay of 0.2 (biases apart); everything else has `lr` and no decay.
     """
 
-    kind: Literal["bert_adam"] = "bert_adam"
+    kind: ClassVar[str] = "bert-adam"
     lr: Annotated[float, Range(0)] = 1e-7
     slow: tuple[Modality, ...] = ("text", "vision")
     """CLIP's two towers; audio too in runs with a cross transformer."""
@@ -149,6 +167,11 @@ class BertAdam:
     epsilon: Annotated[float, Range(above=0)] = 1e-6
     warmup: Annotated[float, Range(0, 1)] = 0.1
     """Share of the stage's steps."""
+
+
+OPTIMIZERS: Group[type[OptimizerConfig]] = Group(
+    "optimizers", "optimizer", {one.kind: one for one in (AdamW, BertAdam)}, closed=True
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +198,7 @@ class Stage:
     epochs: Annotated[int, Range(1)] = 100
     patience: Annotated[int, Range(1)] = 15
     """Stop after this many epochs without a better criterion."""
-    optimizer: AdamW | BertAdam = field(default_factory=AdamW)
+    optimizer: Annotated[OptimizerConfig, OneOf(OPTIMIZERS)] = field(default_factory=AdamW)
     clip_norm: Annotated[float, Range(above=0)] = 1.0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the forward pass; `auto`: bfloat16 on a GPU, float32 elsewhere."""
@@ -184,13 +207,15 @@ class Stage:
     None: every clip once an epoch."""
 
     @property
-    def terms(self) -> tuple[TermName, ...]:
+    def terms(self) -> tuple[str, ...]:
         """All terms that its draws ask for, each once."""
         return tuple(dict.fromkeys(term for draw in self.draws for term in draw.terms))
 
     def flaws(self) -> Iterator[tuple[str, str]]:
         """See `Ruled`."""
-        contrasts = any(term != "lm" for term in self.terms)
+        terms = [term_of(name, "--stages.N.draws.N.terms") for name in self.terms]
+        contrasts = any(term.contrasts for term in terms)
+        losses = {term.loss for term in terms}
         idle = ", ".join(sorted(set(self.towers) - set(self.trains)))
         odd = ", ".join(name for name in self.criterion if name not in CRITERIA)
         kinds = {name.startswith(WORDS) for name in self.criterion}
@@ -207,7 +232,7 @@ class Stage:
                 "out of --stages.N.towers.",
             ),
             (
-                not self.trains and not {"ct", "lm"} & set(self.terms),
+                not self.trains and losses.isdisjoint({"fused", "words"}),
                 "trains",
                 "is empty: nothing would train; name encoders whose heads train.",
             ),
@@ -217,7 +242,7 @@ class Stage:
                 f"{self.batch_size}: the stage contrasts clips with one another; give 2 or more.",
             ),
             (
-                self.chunk is not None and "lm" in self.terms,
+                self.chunk is not None and "words" in losses,
                 "chunk",
                 f"{self.chunk}: the stage writes captions ('lm'), which contrasts nothing: leave the "
                 "option out and take a smaller --stages.N.batch-size.",

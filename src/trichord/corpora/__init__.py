@@ -18,6 +18,7 @@ from trichord.corpora import (
 from trichord.corpora.prepared import Corpus
 from trichord.corpora.world import asked
 from trichord.corpora.world.queries import AUDIO_QUERIES
+from trichord.types.plugins import Group
 
 CORPORA: dict[str, Corpus] = {
     "avcaps": Corpus(
@@ -86,3 +87,5 @@ CORPORA: dict[str, Corpus] = {
         )
     },
 }
+READERS: Group[Corpus] = Group("datasets", "dataset", CORPORA)
+"""Ours, and those of others by the entry point `trichord.datasets`."""

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Concatenate
+from typing import ClassVar, Concatenate
 
 from trichord.types import Clip, Split
 
@@ -49,9 +49,12 @@ class Corpus:
     `clips` takes the folder that it lies in, and by name the `options` of the command that it knows.
     """
 
+    group: ClassVar[str] = "datasets"
     description: str
     clips: Callable[Concatenate[Path, ...], Prepared]
     options: tuple[str, ...] = ()
+    kind: str = ""
+    """Its name where it is passed by `--plugin`; an entry point has a name already."""
 
 
 @dataclass(slots=True)

@@ -1,7 +1,16 @@
-"""Experiments by name. A new one is a value in this package and a line here."""
+"""Experiments by name, or from a file.
 
-from trichord.config import Experiment
+A new one of ours is a value in this package and a line here; anybody else's is a value in a Python file,
+or the `experiment.json` of a run.
+"""
+
+from difflib import get_close_matches
+from pathlib import Path
+
+from trichord.config import Experiment, located, read_experiment
 from trichord.experiments import clip4vla, crossed, slava
+from trichord.types import UserError
+from trichord.types.plugins import provide_file
 
 _ON_WORLD: dict[str, tuple[str, Experiment]] = {
     **{name: (what, slava.on_world(it)) for name, (what, it) in slava.SYSTEMS.items()},
@@ -18,3 +27,42 @@ EXPERIMENTS: dict[str, tuple[str, Experiment]] = {
     },
 }
 """Name on the command line to its description and value."""
+
+
+def load_experiment(given: str) -> Experiment:
+    """An experiment by its name, as `FILE.json` (such as that of a run), or as `FILE.py:NAME`.
+
+    The Python file runs; the parts that it defines are known from then on.
+
+    Raises:
+        UserError: There is none.
+    """
+    if given in EXPERIMENTS:
+        return EXPERIMENTS[given][1]
+    if given.endswith(".json"):
+        return located(read_experiment(Path(given)), Path(given).parent)
+    if is_in_python(given):
+        return _from_python(given)
+    close = get_close_matches(given, EXPERIMENTS, n=1)
+    hint = f"did you mean '{close[0]}'?" if close else "'trichord train --help' lists them."
+    raise UserError(f"there is no experiment '{given}': {hint}")
+
+
+def is_in_python(given: str) -> bool:
+    """Whether an experiment is named as `FILE.py:NAME`."""
+    return given.rpartition(":")[0].endswith(".py") or given.endswith(".py")
+
+
+def is_experiment(given: str) -> bool:
+    """Whether something names an experiment; files are not looked into."""
+    return given in EXPERIMENTS or given.endswith(".json") or is_in_python(given)
+
+
+def _from_python(given: str) -> Experiment:
+    path, _, name = given.rpartition(":") if not given.endswith(".py") else (given, ":", "")
+    held = vars(provide_file(Path(path)))
+    known = [key for key, value in held.items() if isinstance(value, Experiment)]
+    if name not in known:
+        there = f"it holds {', '.join(known)}" if known else "it holds none"
+        raise UserError(f"{given}: name an experiment of the file, as in {path}:NAME; {there}.")
+    return held[name]

@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 
 from trichord.config import ClipAudio, Cross, Experiment, GlobalToGlobal
 from trichord.experiments.clip4vla import one_modality, pretraining, retrieval
-from trichord.types import TermName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +26,7 @@ VISUAL_TASKS = tuple(f"visual<-{kind}" for kind in KINDS)
 CLIP_TASKS = tuple(f"clip<-{kind}" for kind in KINDS)
 
 
-def _component(name: str, *terms: TermName, scratch: bool = False, token: bool = False) -> Row:
+def _component(name: str, *terms: str, scratch: bool = False, token: bool = False) -> Row:
     """A row of Table 5: each has what the rows above it have."""
 
     def heard(experiment: Experiment, sound_token: ClipAudio) -> Experiment:
@@ -58,7 +57,7 @@ COMPONENTS: tuple[Row, ...] = (
 """Table 5, from above to below."""
 
 
-def _alone(name: str, term: TermName, tasks: tuple[str, ...]) -> Row:
+def _alone(name: str, term: str, tasks: tuple[str, ...]) -> Row:
     """A row of one modality."""
     return Row(name=name, retrieval=one_modality(f"retrieval {name}", term), tasks=tasks)
 

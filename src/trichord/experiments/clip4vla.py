@@ -19,7 +19,7 @@ from trichord.config import (
     Stage,
     TriModal,
 )
-from trichord.types import CAPTION_KINDS, CaptionKind, Modality, TermName
+from trichord.types import CAPTION_KINDS, CaptionKind, Modality
 
 ALL: tuple[Modality, ...] = ("text", "vision", "audio")
 KINDS = ("audio_visual", "visual", "audio", "composed")
@@ -32,7 +32,7 @@ FINE = AdamW(lr=5e-4, weight_decay=0.05, warmup_steps=200, schedule="cosine", tr
 """The published ratio: transformer 5e-4, towers 1e-6 (as published 1e-7, in half precision)."""
 
 
-def pretraining(system: str, *terms: TermName, weights: tuple[float, ...] = ()) -> Experiment:
+def pretraining(system: str, *terms: str, weights: tuple[float, ...] = ()) -> Experiment:
     """The audio tower meets frozen CLIP on narrated and on labelled clips, a token for each."""
     stage = Stage(
         name="pretraining",
@@ -88,7 +88,7 @@ def retrieval(system: str, fusion: GlobalToGlobal | Cross) -> Experiment:
     return Experiment(system=system, model=model, objective=SCALE_100, stages=(stage,))
 
 
-def one_modality(system: str, term: TermName) -> Experiment:
+def one_modality(system: str, term: str) -> Experiment:
     """Texts look for sounds, or for pictures, alone."""
     media: Modality = "audio" if term == "at" else "vision"
     task = "audio" if media == "audio" else "visual"
@@ -152,7 +152,7 @@ def as_published(experiment: Experiment) -> Experiment:
             experiment.objective,
             absent="zeros",
             shared=True,
-            directions="both" if experiment.hand_over == "last" else "to_first",
+            directions="both" if experiment.hand_over == "last" else "b_to_a",
         ),
         stages=(replace(stage, optimizer=optimizer, precision="float32"),),
     )

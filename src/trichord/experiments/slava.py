@@ -13,7 +13,7 @@ from trichord.config import (
     Stage,
     TriModal,
 )
-from trichord.types import CaptionKind, Modality, TermName
+from trichord.types import CaptionKind, Modality
 
 ALL: tuple[Modality, ...] = ("text", "vision", "audio")
 
@@ -28,7 +28,7 @@ ALL_TASKS = (
 )  # fmt: skip
 
 
-def _pairs(kind: CaptionKind, *terms: TermName) -> Draw:
+def _pairs(kind: CaptionKind, *terms: str) -> Draw:
     return Draw(captions=(kind,), terms=terms)
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-from trichord.checkpoint import Progress, Run, located
-from trichord.config import Cross, Experiment, TriModal
+from trichord.checkpoint import Progress, Run
+from trichord.config import Cross, Experiment, TriModal, located
 from trichord.encoders.encoder import Encoder
 from trichord.encoders.graph import Graph, Sizes
 from trichord.exporting.graphs import write_graph

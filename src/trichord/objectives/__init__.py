@@ -3,31 +3,23 @@
 from trichord.objectives.absence import completed
 from trichord.objectives.contrastive import (
     PAIRS,
-    SIDES,
-    TERMS,
-    WRITES,
     Absent,
-    Asking,
     Contrastive,
     Loss,
+    LossOptions,
     SameText,
-    Term,
 )
 from trichord.objectives.terms import Directions, info_nce, intra_nce, nce_of, word_loss
 from trichord.objectives.tiled import tiled_intra_nce, tiled_nce
 
 __all__ = [
     "PAIRS",
-    "SIDES",
-    "TERMS",
-    "WRITES",
     "Absent",
-    "Asking",
     "Contrastive",
     "Directions",
     "Loss",
+    "LossOptions",
     "SameText",
-    "Term",
     "completed",
     "info_nce",
     "intra_nce",

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from trichord.distributed import gathered
-from trichord.types.tensors import Embeddings, Features, Side, Words
+from trichord.types import Side
+from trichord.types.tensors import Embeddings, Features, Words
 
 
 def completed(embeddings: Embeddings, rows: int, device: torch.device | None = None) -> Embeddings:

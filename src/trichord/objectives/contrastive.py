@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -13,64 +13,17 @@ from trichord.distributed import gathered, ranks, summed
 from trichord.objectives.absence import completed
 from trichord.objectives.terms import Directions, nce_of, word_loss
 from trichord.objectives.tiled import tiled_intra_nce, tiled_nce
-from trichord.types import TermName
-from trichord.types.tensors import Embeddings, Features, Side
+from trichord.types.tensors import Embeddings, Features
+from trichord.types.terms import Term, term_of
 
-
-@runtime_checkable
-class Loss(Protocol):
-    """A loss of pairs of rows, such as `tiled_nce`."""
-
-    def __call__(
-        self,
-        left: Float[Tensor, "pair dim"],
-        right: Float[Tensor, "pair dim"],
-        scale: Float[Tensor, ""],
-        directions: Directions,
-        /,
-        *,
-        tile: int,
-        groups: Int[Tensor, " pair"] | None,
-    ) -> Float[Tensor, ""]:
-        """The loss over the rows of all ranks, the same number on each; see `tiled_nce`."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Term:
-    """What a contrastive term compares, and by which loss."""
-
-    left: Side
-    right: Side
-    loss: Loss = tiled_nce
-
-
-TERMS: dict[TermName, Term] = {
-    "av": Term("audio", "vision"),
-    "at": Term("audio", "text"),
-    "vt": Term("vision", "text"),
-    "aa": Term("audio", "masked", loss=tiled_intra_nce),
-    "mt": Term("masked", "text"),
-    "tt": Term("text", "text"),
-    "vv": Term("vision", "vision"),
-    "ct": Term("vision", "text"),
-}
-"""All terms but that of words; `ct` compares texts with clips, whose likeness the model's fusion gives."""
-SIDES: dict[TermName, tuple[Side, Side]] = {
-    name: (term.left, term.right) for name, term in TERMS.items()
-}
-"""What each of them compares."""
-WRITES: TermName = "lm"
-"""The one term that contrasts nothing."""
-
-PAIRS: tuple[TermName, ...] = ("av", "at", "vt")
+PAIRS = ("av", "at", "vt")
 Absent = Literal["masked", "zeros"]
 SameText = Literal["negatives", "positives"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asking:
-    """Which rows of a batch ask for which others."""
+class LossOptions:
+    """What all terms of an objective have in common."""
 
     directions: Directions = "both"
     """As for `info_nce`."""
@@ -83,6 +36,35 @@ class Asking:
     """Rows and columns of scores held at once; no more rows than these are scored whole."""
 
 
+class Loss(Protocol):
+    """A loss of rows of vectors, as `trichord.config.Term` holds it.
+
+    Under several processes it gets the rows of its own process and must give the same number in each:
+    `trichord.distributed.shared` gathers the rows of all, with gradients.
+    """
+
+    def __call__(
+        self,
+        *vectors: Float[Tensor, "row dim"],
+        scale: Float[Tensor, ""],
+        options: LossOptions,
+        groups: Int[Tensor, " row"] | None,
+    ) -> Float[Tensor, ""]:
+        """The loss, averaged over rows.
+
+        Args:
+            *vectors: Unit vectors of each side of the term; row i of all of them is of one clip.
+            scale: Inverse temperature of the term; it has a gradient where it is learned.
+            options: Of the objective.
+            groups: Equal numbers for rows whose captions read the same, where these are to be
+                positives of one another; else None.
+        """
+        ...
+
+
+BUILT_IN = {"info_nce": tiled_nce, "intra_nce": tiled_intra_nce}
+
+
 class Contrastive(nn.Module):
     """The terms that a stage asks for, with weight 1 each: InfoNCE between modalities, and captions."""
 
@@ -93,8 +75,8 @@ class Contrastive(nn.Module):
         learned: bool,
         shared: bool,
         max_scale: float,
-        asking: Asking,
-        terms: Sequence[TermName] = PAIRS,
+        options: LossOptions,
+        terms: Sequence[str] = PAIRS,
     ) -> None:
         """Start the temperatures.
 
@@ -103,19 +85,22 @@ class Contrastive(nn.Module):
             learned: Whether they train.
             shared: One for all pairs instead of one each.
             max_scale: Bound of the inverse temperature; CLIP: training diverges beyond 100.
-            asking: Who asks for whom.
-            terms: Those that will be asked for.
+            options: Of all terms.
+            terms: Names of those that will be asked for.
+
+        Raises:
+            UserError: There is no term of a name.
         """
         super().__init__()
-        self.asking = asking
+        self.options = options
+        self.terms = {name: term_of(name) for name in terms}
         self.max_scale = max_scale
         start = torch.full((), math.log(1 / temperature))
-        names: tuple[str, ...] = ("all",) if shared else tuple(terms)
+        own = tuple(name for name, term in self.terms.items() if term.contrasts)
         self.log_scale = nn.ParameterDict(
             {
                 name: nn.Parameter(start.clone(), requires_grad=learned)
-                for name in names
-                if name != WRITES
+                for name in (("all",) if shared else own)
             }
         )
         self.clamp_scales()
@@ -130,7 +115,7 @@ class Contrastive(nn.Module):
         for log_scale in self.log_scale.values():
             log_scale.clamp_(max=math.log(self.max_scale))
 
-    def scale(self, term: TermName) -> Float[Tensor, ""]:
+    def scale(self, term: str) -> Float[Tensor, ""]:
         """Inverse temperature of a term."""
         return self._scale(self.log_scale["all" if "all" in self.log_scale else term])
 
@@ -146,12 +131,12 @@ class Contrastive(nn.Module):
     @property
     def wants_texts(self) -> bool:
         """Whether `forward` must be told which texts of a batch are equal."""
-        return self.asking.same_text == "positives"
+        return self.options.same_text == "positives"
 
     def forward(
         self,
         embeddings: Embeddings,
-        rows: dict[TermName, Bool[Tensor, " batch"]],
+        rows: dict[str, Bool[Tensor, " batch"]],
         texts: Int[Tensor, " batch"] | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
         """Each term over the rows that ask for it and have both of its modalities.
@@ -172,7 +157,7 @@ class Contrastive(nn.Module):
         Raises:
             ValueError: `texts` are wanted and missing.
         """
-        textual = any("text" in SIDES.get(term, ()) for term in rows)
+        textual = any(one.contrasts and "text" in one.sides for one in map(self._term, rows))
         if self.wants_texts and textual and texts is None:
             raise ValueError("Equal texts are to be positives: pass the numbers of the texts.")
         if ranks() > 1:
@@ -186,64 +171,64 @@ class Contrastive(nn.Module):
 
     def _value(
         self,
-        term: TermName,
+        name: str,
         embeddings: Embeddings,
         wanted: Bool[Tensor, " batch"],
         texts: Int[Tensor, " batch"] | None,
     ) -> Float[Tensor, ""] | None:
-        if term == WRITES:
+        term = self._term(name)
+        if term.loss == "words":
             words = embeddings.words
             return None if words is None else word_loss(words, wanted.to(words.rows.device))
         usable = self._usable(term, embeddings, wanted)
         if usable is None or summed(usable.sum()) < 2:
             return None
         groups = None
-        if texts is not None and self.wants_texts and "text" in SIDES[term]:
+        if texts is not None and self.wants_texts and "text" in term.sides:
             groups = texts.to(usable.device)
-        if term == "ct":
-            return self._asked_clips(embeddings, usable, groups)
+        if term.loss == "fused":
+            return self._fused(name, embeddings, usable, groups)
+        vectors = [_pooled(embeddings.of(side))[usable] for side in term.sides]
         groups = None if groups is None else groups[usable]
-        return self._term(term, embeddings, usable, groups)
+        scale, options = self.scale(name), self.options
+        if callable(term.loss):
+            return term.loss(*vectors, scale=scale, options=options, groups=groups)
+        left, right = vectors
+        loss = BUILT_IN[term.loss]
+        return loss(left, right, scale, options.directions, tile=options.tile, groups=groups)
+
+    def _term(self, name: str) -> Term:
+        return self.terms.get(name) or term_of(name)  # without a scale of its own, such as `lm`
 
     def _usable(
-        self, term: TermName, embeddings: Embeddings, wanted: Bool[Tensor, " batch"]
+        self, term: Term, embeddings: Embeddings, wanted: Bool[Tensor, " batch"]
     ) -> Bool[Tensor, " batch"] | None:
         """Rows that count in a term; None where the batch lacks one of its sides."""
-        sides = [embeddings.of(side) for side in SIDES[term]]
-        if term == "ct":
+        if term.loss == "fused":
             return _clips_with_text(embeddings, wanted)
-        if None in sides:
-            return None
+        sides = [embeddings.of(side) for side in term.sides]
         there = [side for side in sides if side is not None]
+        if len(there) < len(sides):
+            return None
         wanted = wanted.to(there[0].mask.device)
-        if self.asking.absent == "zeros":
+        if self.options.absent == "zeros":
             return wanted
-        return wanted & there[0].present & there[1].present
+        return torch.stack([wanted, *(side.present for side in there)]).all(dim=0)
 
-    def _term(
+    def _fused(
         self,
-        term: TermName,
-        embeddings: Embeddings,
-        usable: Bool[Tensor, " batch"],
-        groups: Int[Tensor, " row"] | None,
-    ) -> Float[Tensor, ""]:
-        one, other = (_pooled(embeddings.of(side))[usable] for side in SIDES[term])
-        scale, directions, tile = self.scale(term), self.asking.directions, self.asking.tile
-        return TERMS[term].loss(one, other, scale, directions, tile=tile, groups=groups)
-
-    def _asked_clips(
-        self,
+        name: str,
         embeddings: Embeddings,
         usable: Bool[Tensor, " batch"],
         groups: Int[Tensor, " batch"] | None,
     ) -> Float[Tensor, ""]:
-        """The term `ct`, of a matrix that each rank has whole."""
+        """A term of texts and clips, of a matrix that each rank has whole."""
         assert embeddings.clips is not None
         usable, _ = gathered(usable)
-        # "To second" is from clip to text for every other term; in the matrix rows are the texts.
-        logits = self.scale("ct") * embeddings.clips[usable][:, usable].T
+        # "a_to_b" is from clip to text, as for every other term; in the matrix rows are the texts.
+        logits = self.scale(name) * embeddings.clips[usable][:, usable].T
         groups = None if groups is None else gathered(groups)[0][usable]
-        return nce_of(logits, self.asking.directions, groups)
+        return nce_of(logits, self.options.directions, groups)
 
 
 def _pooled(features: Features | None) -> Float[Tensor, "batch dim"]:

@@ -20,7 +20,7 @@ from trichord.distributed import gathered, ranks
 from trichord.objectives.terms import Directions
 from trichord.objectives.tiles import Square, Tile, shaped
 
-WAYS: dict[Directions, tuple[int, ...]] = {"both": (0, 1), "to_second": (0,), "to_first": (1,)}
+WAYS: dict[Directions, tuple[int, ...]] = {"both": (0, 1), "a_to_b": (0,), "b_to_a": (1,)}
 """Who asks: the rows of the square of scores (0), which are the left side's, or its columns (1)."""
 
 

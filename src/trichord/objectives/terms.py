@@ -10,7 +10,7 @@ from torch import Tensor
 from trichord.distributed import ranks, shared, summed
 from trichord.types.tensors import Words
 
-Directions = Literal["both", "to_second", "to_first"]
+Directions = Literal["both", "a_to_b", "b_to_a"]
 
 
 def info_nce(
@@ -25,7 +25,7 @@ def info_nce(
         left: Unit vectors.
         right: Unit vectors; row i belongs to row i of `left`.
         scale: Inverse temperature.
-        directions: Ask `left` for its `right` ("to_second"), the other way round, or both.
+        directions: Ask `left` for its `right` ("a_to_b"), the other way round, or both.
 
     Source: van den Oord et al. (2018); SLAVA's L_xy with the two directions averaged as in CLIP.
     """
@@ -51,9 +51,9 @@ def nce_of(
     match directions:
         case "both":
             return (F.cross_entropy(logits, wanted) + F.cross_entropy(logits.T, wanted)) / 2
-        case "to_second":
+        case "a_to_b":
             return F.cross_entropy(logits, wanted)
-        case "to_first":
+        case "b_to_a":
             return F.cross_entropy(logits.T, wanted)
 
 
@@ -72,7 +72,7 @@ def intra_nce(
     """InfoNCE of sounds and their masked copies, in which other originals are negatives too.
 
     An original's partner stands against all masked copies and all other originals (the paper's S);
-    the mirror asks a masked copy in the same way. `to_second` is the first alone.
+    the mirror asks a masked copy in the same way. `a_to_b` is the first alone.
 
     Source: CLIP4VLA, "Intra-modal Contrastive Learning"; the mirror as published.
     """
@@ -87,9 +87,9 @@ def intra_nce(
     match directions:
         case "both":
             return (asked(across, original) + asked(across.T, masked)) / 2
-        case "to_second":
+        case "a_to_b":
             return asked(across, original)
-        case "to_first":
+        case "b_to_a":
             return asked(across.T, masked)
 
 

@@ -172,7 +172,7 @@ def _experiment(
         fusion=fusion,
         captioner=captioner,
     )
-    objective = InfoNCE(temperature=0.01, learned=False, shared=True, directions="to_first")
+    objective = InfoNCE(temperature=0.01, learned=False, shared=True, directions="b_to_a")
     return Experiment(system="clip4vla", model=model, objective=objective)
 
 

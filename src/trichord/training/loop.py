@@ -33,6 +33,7 @@ from trichord.training.steps import Step, cached, plain
 from trichord.training.stopping import letting_go, stop, stoppable
 from trichord.types import UserError
 from trichord.types.rng import isolated_rng
+from trichord.types.terms import term_of
 
 AfterEpoch = Callable[[dict[str, Any]], None]
 
@@ -302,8 +303,8 @@ def choose_what_trains(model: Embedder, stage: Stage) -> None:
             encoder.unfreeze()
         else:
             encoder.freeze_trunk()
-    asked = {term for draw in stage.draws for term in draw.terms}
+    losses = {term_of(name).loss for name in stage.terms}
     if model.fusion is not None:
-        model.fusion.let_train("ct" in asked)
+        model.fusion.let_train("fused" in losses)
     if model.captioner is not None:
-        model.captioner.let_train("lm" in asked)
+        model.captioner.let_train("words" in losses)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from trichord.config import AdamW, BertAdam, Stage
+from trichord.config import AdamW, BertAdam, OptimizerConfig, Stage
 from trichord.models.embedder import Embedder
 from trichord.objectives import Contrastive
 
@@ -17,10 +17,11 @@ def build_optimizer(stage: Stage, model: Embedder, objective: Contrastive) -> Op
     """The stage's optimizer over what trains now; each group remembers its own rate as `peak`."""
     if isinstance(stage.optimizer, BertAdam):
         return _bert_adam(stage.optimizer, model, objective)
+    assert isinstance(stage.optimizer, AdamW)
     return _adamw(stage.optimizer, model, objective)
 
 
-def set_rate(optimizer: Optimizer, of: AdamW | BertAdam, taken: int, steps: int) -> None:
+def set_rate(optimizer: Optimizer, of: OptimizerConfig, taken: int, steps: int) -> None:
     """Set the rate of the next step.
 
     Args:

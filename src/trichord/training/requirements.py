@@ -8,9 +8,9 @@ from trichord.config import Experiment, Stage
 from trichord.distributed import ranks
 from trichord.features.source import Source, refuse_masks
 from trichord.models.embedder import Embedder
-from trichord.objectives import SIDES, WRITES
-from trichord.training.sampler import MASKING, pools_of
+from trichord.training.sampler import pools_of
 from trichord.types import UserError
+from trichord.types.terms import term_of
 
 
 def require_all(experiment: Experiment, sources: Sequence[Source], *, sharded: bool) -> None:
@@ -53,7 +53,7 @@ def require_texts(stage: Stage) -> None:
         UserError: Names the draw and the term.
     """
     for number, draw in enumerate(stage.draws):
-        textual = [term for term in draw.terms if term == WRITES or "text" in SIDES[term]]
+        textual = [term for term in draw.terms if "text" in term_of(term).sides]
         if textual and not draw.captions:
             raise UserError(
                 f"Stage '{stage.name}' asks for '{textual[0]}', a term of texts, but draws no captions: "
@@ -67,7 +67,7 @@ def require_masks(experiment: Experiment, model: Embedder, source: Source) -> No
     Raises:
         UserError: Names the remedy.
     """
-    if MASKING.isdisjoint(experiment.terms):
+    if not any("masked" in term_of(name).sides for name in experiment.terms):
         return
     if "audio" in source.read:
         refuse_masks()
@@ -102,7 +102,7 @@ def require_enough(stage: Stage, source: Source) -> None:
         UserError: Says how many there are.
     """
     clips = min(stage.batch_size, len(source.clips))
-    if clips < 2 and any(term != WRITES for term in stage.terms):
+    if clips < 2 and any(term_of(name).contrasts for name in stage.terms):
         raise UserError(
             f"Stage '{stage.name}' contrasts clips with one another, and there is {clips} to learn from: "
             "add clips to the split 'train'."
@@ -120,7 +120,7 @@ def require_spreadable(stage: Stage) -> None:
     Raises:
         UserError: Names the option.
     """
-    if "text" in stage.towers and any("lm" in draw.terms for draw in stage.draws):
+    if "text" in stage.towers and any(term_of(name).loss == "words" for name in stage.terms):
         raise UserError(
             f"Stage '{stage.name}' trains the text trunk and writes captions with its words: leave "
             "out --sharding."

@@ -10,11 +10,8 @@ from torch import Tensor
 
 from trichord.config import Stage
 from trichord.features.source import Captions
-from trichord.objectives import SIDES
-from trichord.types import Clip, TermName, UserError
-
-MASKING = frozenset(name for name, sides in SIDES.items() if "masked" in sides)
-"""Terms of masked audio."""
+from trichord.types import Clip, UserError
+from trichord.types.terms import term_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +23,8 @@ class Sample:
 
     clips: Int[np.ndarray, " row"]
     captions: Int[np.ndarray, " row"] | None
-    terms: dict[TermName, Bool[Tensor, " row"]]
-    weights: dict[TermName, float]
+    terms: dict[str, Bool[Tensor, " row"]]
+    weights: dict[str, float]
     texts: Int[Tensor, " row"] | None = None
     """Equal numbers for captions of equal words, -1 where a clip has none; None: no text at all."""
     masking: int | None = None
@@ -89,7 +86,7 @@ def epoch_samples(
     for number, rows in enumerate(_batches(stage, clips, steps, random)):
         turn = place[1] * steps + number
         drawn = _sample(stage, captions, rows, _choice(stage, len(rows), turn, random), random)
-        masks = not MASKING.isdisjoint(drawn.terms)
+        masks = any("masked" in term_of(name).sides for name in drawn.terms)
         yield replace(
             drawn,
             texts=None
@@ -183,21 +180,21 @@ def _sample(
     random: np.random.Generator,
 ) -> Sample:
     drawn = np.full(len(rows), -1)
-    asked: dict[TermName, Float[np.ndarray, " row"]] = {}
+    asked: dict[str, Float[np.ndarray, " row"]] = {}
     for number, draw in enumerate(stage.draws):
         here = choice == number
         if draw.captions:
             drawn[here] = captions.draw(draw.captions, rows[here], random)
         for term, weight in zip(draw.terms, draw.weights or (1.0,) * len(draw.terms), strict=True):
             asked.setdefault(term, np.zeros(len(rows)))[here] = weight
-    wanted: dict[TermName, Float[np.ndarray, " row"]] = {
+    wanted: dict[str, Float[np.ndarray, " row"]] = {
         term: weights for term, weights in asked.items() if weights.any()
     }
     text = any(draw.captions for draw in stage.draws)
-    terms: dict[TermName, Bool[Tensor, " row"]] = {
+    terms: dict[str, Bool[Tensor, " row"]] = {
         term: torch.from_numpy(weights > 0) for term, weights in wanted.items()
     }
-    counts: dict[TermName, float] = {
+    counts: dict[str, float] = {
         term: float(weights[weights > 0].mean()) for term, weights in wanted.items()
     }
     return Sample(rows, drawn if text else None, terms, counts)

@@ -16,7 +16,8 @@ from trichord.training.learner import Learner
 from trichord.training.sampler import Sample
 from trichord.training.sharding import replicated, synchronise
 from trichord.training.soundness import Buffers
-from trichord.types.tensors import Batch, Embeddings, Features, Side
+from trichord.types import Side
+from trichord.types.tensors import Batch, Embeddings, Features
 
 Step = Callable[[Source, Sample], Float[Tensor, ""] | None]
 """Leaves a mini-batch's gradient with the parameters, the same in all processes, and gives its loss;

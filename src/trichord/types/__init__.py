@@ -9,15 +9,8 @@ Source = Literal["crowd", "llm", "speech", "label"]
 Sound = Literal["verbal", "nonverbal", "both"]
 Split = Literal["train", "val", "test"]
 
-TermName = Literal["av", "at", "vt", "aa", "mt", "tt", "vv", "ct", "lm"]
-"""Terms of the loss, named for what they pull together: audio, vision, text, masked audio, the clip.
-
-`av`, `at` and `vt` are SLAVA's L_av, L_at and L_vt, and CLIP4VLA's NCE_av and NCE_at. `aa` is
-CLIP4VLA's intra-modal NCE of audio and its masked copy, `mt` that copy against text. `tt` and `vv`
-push texts (frames) of different clips apart; the authors' second pretraining stage adds them. `ct`
-asks for the clip, sight and sound fused, by its text. `lm` asks for a caption's words, one after
-another, given the clip.
-"""
+Side = Literal["text", "audio", "vision", "masked"]
+"""What a term of the loss may compare; `masked` is audio with stretches of time and bands hidden."""
 CaptionKind = Literal["audio", "visual", "audio_visual", "composed"]
 """What a caption is about; `composed` are the audio-visual ones that a language model wrote."""
 Arithmetic = Literal["float32", "bfloat16", "graph"]

@@ -9,6 +9,8 @@ TOWERS = frozenset(
     {"torch", "transformers", "tokenizers", "huggingface_hub", "safetensors", "jaxtyping"}
 )
 """Packages that the extra `towers` brings; a search by words does without."""
+_EXTRAS = dict.fromkeys(TOWERS, "towers") | {"caption_metrics": "captions"}
+"""The extra that brings a package, by the name under which it is imported."""
 
 
 class NotInstalledError(UserError, ImportError):
@@ -17,7 +19,7 @@ class NotInstalledError(UserError, ImportError):
 
 @contextmanager
 def extras_named() -> Generator[None]:
-    """Say, where a package of the towers is missing, how it is installed.
+    """Say how a package is installed that an extra brings and that is missing.
 
     Raises:
         NotInstalledError: One is.
@@ -25,8 +27,9 @@ def extras_named() -> Generator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        if error.name not in TOWERS:
+        extra = _EXTRAS.get(error.name or "")
+        if extra is None:
             raise
         raise NotInstalledError(
-            f"This needs {error.name}, which is not installed: pip install 'trichord[towers]'."
+            f"This needs {error.name}, which is not installed: pip install 'trichord[{extra}]'."
         ) from error

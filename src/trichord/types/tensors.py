@@ -1,16 +1,12 @@
 """Batches, features and embeddings: the tensors that flow from media to loss."""
 
 from dataclasses import dataclass, fields, replace
-from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from trichord.types import Modality
-
-Side = Literal["text", "audio", "vision", "masked"]
-"""What a term of the loss may compare."""
+from trichord.types import Modality, Side
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,7 @@ from trichord.evaluation.captions.comparison import (
     write_caption_comparison,
 )
 from trichord.evaluation.captions.figures import draw_captions
-from trichord.evaluation.captions.metrics.scores import Scoring
-from trichord.evaluation.captions.protocol import CaptionRules, difference, stamp
+from trichord.evaluation.captions.protocol import CaptionRules, Scoring, difference, stamp
 from trichord.evaluation.captions.report import (
     CaptionReport,
     read_caption_report,
@@ -157,6 +156,26 @@ def test_captions_are_scored_against_each_kind_apart_and_a_missing_one_is_empty(
     assert audio.scores["BLEU-4"].value == pytest.approx(1.0, abs=1e-6)
     assert audio.clips[0].references == references["audio"]["b"]
     assert any("single clip" in note for note in audio.notes)
+
+
+def test_a_reference_without_words_is_an_error_of_the_user():
+    captions = [ClipCaption(id="a", text="a dog"), ClipCaption(id="b", text="rain")]
+    references = {"visual": {"a": ("a dog",), "b": ("...",)}}
+    with pytest.raises(UserError, match='Clip "b" has a reference without words'):
+        measure_captions(captions, references, rules())
+
+
+def test_how_words_are_split_and_references_kept_reaches_the_scores():
+    captions = [ClipCaption(id="a", text="a dog."), ClipCaption(id="b", text="rain falls")]
+    references = {"visual": {"a": ("a dog",), "b": ("it rains", "rain falls")}}
+
+    def rouge(**changes):
+        (found,) = measure_captions(captions, references, rules(scoring=replace(PLAIN, **changes)))
+        return [one.scores["ROUGE-L"] for one in found.clips]
+
+    assert rouge() == [1.0, 1.0]
+    assert rouge(tokens="blanks") == [pytest.approx(0.5), 1.0]
+    assert rouge(kept="as_published") == [1.0, 0.0]
 
 
 # Protocols

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
-from trichord.evaluation.captions.metrics.scores import CAPTION_METRICS, Scoring
 from trichord.evaluation.protocol import (
     SELECTED_ON_TEST,
     SELECTION,
@@ -18,6 +18,22 @@ WORDS = {
     "blanks": "split at blanks as published, references spelt as the run spells",
 }
 MISSING = "a clip without what a run reads has an empty caption"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scoring:
+    """How captions are scored, as reports keep it."""
+
+    tokens: Literal["ptb", "blanks"] = "ptb"
+    """`ptb` as coco-caption, or nlg-eval's `blanks`, which leaves punctuation on the words."""
+    kept: Literal["all", "as_published"] = "all"
+    """`as_published` keeps as many references of each clip as the clip with the fewest has, as nlg-eval."""
+    cider: Literal["CIDEr-D", "CIDEr"] = "CIDEr-D"
+    """`CIDEr-D` is what coco-caption and nlg-eval print as CIDEr."""
+    meteor: bool = True
+    """Off saves the seconds it takes to read the paraphrase table."""
+    resamples: int = 1000
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +73,7 @@ class CaptionProtocol:
 
     `asked` is by kind of caption, `missing` what was done about clips that lack a modality.
     `selected_on_test` is of the run, or of one that it started from: its epoch was chosen on the test
-    split.
+    split. `metrics` is the version of the metrics' definitions.
     """
 
     split: Split | None
@@ -67,7 +83,7 @@ class CaptionProtocol:
     length_penalty: float
     longest: int | None
     missing: str
-    metrics: int = CAPTION_METRICS
+    metrics: int
     sound_token: SoundToken | None = None
     selected_on_test: bool = False
 
@@ -110,6 +126,8 @@ def stamp(
         sound_token: What was listened with, if not with the run's own.
         selected_on_test: Whether the run's epoch was chosen on the test split.
     """
+    from caption_metrics import METRICS_VERSION  # reports are read where it is not installed
+
     return CaptionProtocol(
         split=split,
         asked={kind: _asked(by_clip) for kind, by_clip in references.items() if by_clip},
@@ -118,6 +136,7 @@ def stamp(
         length_penalty=rules.length_penalty,
         longest=rules.longest,
         missing=f"{missing}, {MISSING}",
+        metrics=METRICS_VERSION,
         sound_token=sound_token,
         selected_on_test=selected_on_test,
     )

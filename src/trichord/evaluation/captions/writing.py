@@ -2,18 +2,20 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+from caption_metrics import TOKENIZERS, Tokenizer, evaluate
 from trichord.config import Experiment
-from trichord.evaluation.captions.metrics.scores import score
-from trichord.evaluation.captions.metrics.tokens import TOKENISATIONS
+from trichord.evaluation.bootstrap import Estimate
 from trichord.evaluation.captions.protocol import CaptionRules
 from trichord.evaluation.captions.scores import ClipCaption, ClipScores, KindResult
 from trichord.evaluation.pairs import measuring
 from trichord.features.source import Source, portions
 from trichord.models.decoding import Decoding, Written, write
 from trichord.models.embedder import Embedder
-from trichord.types import CAPTION_KINDS, CaptionKind, Clip
+from trichord.types import CAPTION_KINDS, CaptionKind, Clip, UserError
+from trichord.types.terms import term_of
 
 CLIPS_AT_ONCE = 32
+_TOKENIZERS: Mapping[str, Tokenizer] = {"ptb": "ptb", "blanks": "whitespace"}
 
 
 def kinds_of(experiment: Experiment) -> tuple[CaptionKind, ...]:
@@ -22,7 +24,7 @@ def kinds_of(experiment: Experiment) -> tuple[CaptionKind, ...]:
         kind
         for stage in experiment.stages
         for draw in stage.draws
-        if "lm" in draw.terms
+        if any(term_of(name).loss == "words" for name in draw.terms)
         for kind in draw.captions
     }
     return tuple(kind for kind in CAPTION_KINDS if kind in learnt) or CAPTION_KINDS
@@ -108,7 +110,7 @@ def spelt(model: Embedder, texts: Sequence[str]) -> list[str]:
 
 def has_words(text: str, rules: CaptionRules) -> bool:
     """Whether a reference says anything, as words are split."""
-    return bool(TOKENISATIONS[rules.scoring.tokens](text))
+    return bool(TOKENIZERS[_TOKENIZERS[rules.scoring.tokens]](text))
 
 
 def measure_captions(
@@ -125,6 +127,9 @@ def measure_captions(
         captions: Of clips.
         references: Of each kind by clip.
         rules: How they are scored.
+
+    Raises:
+        UserError: A reference has no words; its clip is named.
     """
     written = {one.id: one.text or "" for one in captions}
     return tuple(
@@ -138,11 +143,27 @@ def _measured(
     references: Mapping[str, tuple[str, ...]],
     rules: CaptionRules,
 ) -> KindResult:
-    candidates = {clip: written[clip] for clip in references}
-    found = score(candidates, references, rules.scoring)
+    hypotheses = {clip: written[clip] for clip in references}
+    how = rules.scoring
+    try:
+        found = evaluate(
+            references,
+            hypotheses,
+            tokenizer=_TOKENIZERS[how.tokens],
+            cider=how.cider,
+            meteor=how.meteor,
+            truncate_references=how.kept == "as_published",
+            resamples=how.resamples,
+            seed=how.seed,
+        )
+    except ValueError as error:
+        raise UserError(str(error)) from error
     return KindResult(
         kind=kind,
-        scores={metric: value for metric, value in found.corpus.items() if value is not None},
+        scores={
+            metric: Estimate(value, *found.intervals[metric])
+            for metric, value in found.corpus.items()
+        },
         clips=tuple(
             ClipScores(
                 id=clip,
@@ -151,6 +172,6 @@ def _measured(
             )
             for clip, said in references.items()
         ),
-        wordless=sum(not text for text in candidates.values()),
+        wordless=sum(not text for text in hypotheses.values()),
         notes=found.notes,
     )

@@ -1,4 +1,4 @@
-// Asking the server. A refusal is a `Refusal` with the server's sentence; status 0: nobody answers.
+// LossOptions the server. A refusal is a `Refusal` with the server's sentence; status 0: nobody answers.
 
 export class Refusal extends Error {
   constructor(status, sentence, retryAfter = null) {

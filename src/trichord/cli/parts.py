@@ -1,0 +1,98 @@
+"""Parts of an experiment chosen on the command line: `--model.audio clip-audio`, `--model.fusion none`.
+
+The parser knows the fields of the parts that an experiment has. So there are two passes over the
+arguments: this one takes out the options that choose a part, and puts that part's defaults into the
+experiment; then the parser reads the fields of what is there.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, TypeVar, cast
+
+from trichord.config.parts import OneOf, choice_of
+from trichord.types import UserError
+
+T = TypeVar("T")
+NONE = "none"
+
+
+def choose_parts(config: T, arguments: Sequence[str]) -> tuple[T, list[str]]:
+    """A config with the parts that arguments choose, and the other arguments.
+
+    Args:
+        config: A dataclass, such as an experiment.
+        arguments: Of the command line; of an option that is given twice, the last one counts.
+
+    Raises:
+        UserError: There is no part of that name, or its name is missing.
+    """
+    rest: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        option, equals, value = word.partition("=")
+        place = option.removeprefix("--").replace("-", "_").split(".")
+        if not option.startswith("--") or (choice := _choice(config, place)) is None:
+            rest.append(word)
+            continue
+        kind = value if equals else next(words, "")
+        config = _put(config, place, _chosen(choice, kind, option))
+    return config, rest
+
+
+def choices(config: Any, option: str = "--") -> Iterator[tuple[str, str]]:
+    """The options that choose a part of a config, each with the names that may be given."""
+    for name, value, annotation in _fields(config):
+        place = f"{option}{'' if option == '--' else '.'}{name.replace('_', '-')}"
+        if (choice := choice_of(annotation)) is not None:
+            mark, optional = choice
+            yield place, ", ".join([*mark.kinds(), *([NONE] if optional else [])])
+        yield from choices(value, place)
+
+
+def _chosen(choice: tuple[OneOf, bool], kind: str, option: str) -> Any:
+    """The part of a name, with its defaults; None where none is chosen."""
+    mark, optional = choice
+    if optional and kind == NONE:
+        return None
+    if not kind or kind.startswith("--"):
+        names = [*mark.kinds(), *([NONE] if optional else [])]
+        raise UserError(f"{option}: a value is missing: choose one of {', '.join(names)}.")
+    made = mark.config(kind, option)
+    try:
+        return made()
+    except TypeError as error:
+        raise UserError(
+            f"{option} {kind}: {made.__name__} has fields without a default ({error}): give them one."
+        ) from error
+
+
+def _fields(value: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Name, value and annotation of each part of a config; those of a tuple are numbered."""
+    if isinstance(value, tuple):
+        for number, one in enumerate(cast("tuple[Any, ...]", value)):
+            yield str(number), one, None
+    elif is_dataclass(value):
+        for one in fields(value):
+            yield one.name, getattr(value, one.name), one.type
+
+
+def _choice(config: Any, place: Sequence[str]) -> tuple[OneOf, bool] | None:
+    """The mark of a field; None where it holds no part, or there is no such field."""
+    annotation: Any = None
+    for name in place:
+        found = {known: (value, kind) for known, value, kind in _fields(config)}
+        if name not in found:
+            return None
+        config, annotation = found[name]
+    return choice_of(annotation)
+
+
+def _put(config: Any, place: Sequence[str], part: Any) -> Any:
+    """A config with a part at a place."""
+    if not place:
+        return part
+    name, *rest = place
+    if isinstance(config, tuple):
+        number, whole = int(name), cast("tuple[Any, ...]", config)
+        return (*whole[:number], _put(whole[number], rest, part), *whole[number + 1 :])
+    return replace(config, **{name: _put(getattr(config, name), rest, part)})

@@ -1,0 +1,168 @@
+"""Fields that hold one of several configs, ours or somebody else's, and their form in JSON."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast, get_args, get_origin
+
+from trichord.types import Arithmetic, Modality, UserError
+from trichord.types.plugins import Group
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler, TypeAdapter
+    from pydantic_core import CoreSchema
+
+    from trichord.encoders.encoder import Encoder
+    from trichord.models.captioner import Captioner
+    from trichord.models.embedder import Embedder
+    from trichord.models.fusion import Fusion
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """Base of an encoder's config: subclass it, give it a kind and a modality, and say what it builds.
+
+    All fields need a default, so that `--model.vision KIND` can choose it; a check of several fields is
+    a method `flaws` (see `trichord.config.limits`).
+    """
+
+    group: ClassVar[str] = "encoders"
+    kind: ClassVar[str] = ""
+    """Its name on the command line, in experiments and as an entry point."""
+    modality: ClassVar[Modality]
+    name: str = ""
+    """Folder or hub name of its weights; empty where it has none."""
+    arithmetic: Arithmetic = "float32"
+    """What it is computed in; `graph` is for exported towers."""
+
+    def fetch(self) -> None:
+        """Fetch its weights before torch is loaded, so that what fails, fails soon.
+
+        Raises:
+            UserError: They are neither on this machine nor to be had.
+        """
+        from trichord.encoders.hub import fetched
+
+        if self.name and self.arithmetic != "graph":
+            fetched(self.name)
+
+    def build(self) -> "Encoder":
+        """Load the encoder."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusionConfig:
+    """Base of a fusion's config."""
+
+    group: ClassVar[str] = "fusions"
+    kind: ClassVar[str] = ""
+
+    def build(self, model: "Embedder") -> "Fusion":
+        """The fusion of a model's features."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionerConfig:
+    """Base of a captioner's config."""
+
+    group: ClassVar[str] = "captioners"
+    kind: ClassVar[str] = ""
+    reads: tuple[Literal["vision", "audio"], ...] = ("vision", "audio")
+    """What captions are made from."""
+
+    def build(self, model: "Embedder") -> "Captioner":
+        """A captioner on a model's text, frames and segments."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Marks a field whose value is the config of any part of a group.
+
+    The command line chooses it by its kind (`--model.audio clip-audio`), and JSON holds the kind beside
+    the fields. Unlike a union it is open: a kind is looked up when it is met.
+    """
+
+    group: Group[Any]
+    modality: Modality | None = None
+    """Of an encoder: what it has to read."""
+
+    def kinds(self) -> list[str]:
+        """Names that may be given; those of other packages whatever they read, as they are not loaded."""
+        return [
+            kind
+            for kind in self.group.kinds()
+            if self.modality is None
+            or kind not in self.group.own
+            or self.group.own[kind].modality == self.modality
+        ]
+
+    def config(self, kind: str, option: str) -> Any:
+        """The config class of a kind.
+
+        Raises:
+            UserError: There is none that fits; `option` is named.
+        """
+        made = self.group.find(kind, option, self.kinds())
+        reads = getattr(made, "modality", None)
+        if self.modality is not None and reads != self.modality:
+            fitting = ", ".join(self.kinds())
+            raise UserError(f"{option} {kind}: it reads {reads}; choose one of {fitting}.")
+        return made
+
+    def __get_pydantic_core_schema__(self, _: Any, handler: "GetCoreSchemaHandler") -> "CoreSchema":
+        """How a part is written and read: its fields beside its kind."""
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_plain_validator_function(
+            self._read, serialization=core_schema.plain_serializer_function_ser_schema(_written)
+        )
+
+    def _read(self, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        given = dict(cast("dict[str, Any]", value))
+        made = self.config(str(given.pop("kind", "")), "kind")
+        return _form_of(made).validate_python(given)
+
+
+def _written(config: Any) -> dict[str, Any] | None:
+    if config is None:
+        return None
+    return {"kind": config.kind} | _form_of(type(config)).dump_python(config, mode="json")
+
+
+@cache
+def _form_of(config: type) -> "TypeAdapter[Any]":
+    """What reads and writes the fields of a config; an unknown field is refused."""
+    from pydantic import ConfigDict, TypeAdapter, with_config
+
+    return TypeAdapter(with_config(ConfigDict(extra="forbid"))(config))
+
+
+def choice_of(annotation: Any) -> tuple[OneOf, bool] | None:
+    """The mark of a field that holds one of several configs, and whether it may hold none."""
+    if get_origin(annotation) is Annotated:
+        bare, *marks = get_args(annotation)
+        mark = next((one for one in marks if isinstance(one, OneOf)), None)
+        return None if mark is None else (mark, _optional(bare))
+    return None
+
+
+def _optional(annotation: Any) -> bool:
+    return type(None) in get_args(annotation)
+
+
+def parts_of(config: Any) -> Iterator[tuple[Group[Any], str]]:
+    """The parts that a config is made of, each with its group."""
+    if isinstance(config, tuple):
+        for one in cast("tuple[Any, ...]", config):
+            yield from parts_of(one)
+    elif is_dataclass(config):
+        for one in fields(config):
+            value = getattr(config, one.name)
+            if (choice := choice_of(one.type)) is not None and value is not None:
+                yield choice[0].group, value.kind
+            yield from parts_of(value)

@@ -1,1 +1,0 @@
-"""Caption metrics without Java: BLEU, METEOR, ROUGE-L, CIDEr."""

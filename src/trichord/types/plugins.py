@@ -1,0 +1,217 @@
+"""Parts that others bring: installed with an entry point, or passed as values.
+
+A group is a kind of part, such as encoders. A name is looked up among our own parts first, then among
+those passed in this process (`provide`, `--plugin FILE`), then among the entry points of installed
+packages. Only the part that is asked for is imported: neither a search nor the opening of a run loads
+a package that it does not name.
+"""
+
+import hashlib
+import sys
+import traceback
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast, runtime_checkable
+
+from trichord.types import UserError, first_line
+
+T = TypeVar("T")
+
+
+@runtime_checkable
+class Part(Protocol):
+    """What can be passed as a value: a config class, or a value such as a loss term.
+
+    Attributes:
+        group: Which group it belongs to, such as "encoders".
+        kind: Its name there, as it is typed: `--model.vision dinov2`.
+    """
+
+    group: ClassVar[str]
+    kind: Any
+
+
+_PROVIDED: dict[tuple[str, str], tuple[Any, str]] = {}
+"""Parts passed in this process, by group and kind, each with where it came from. Global on purpose, as
+the codecs of Python are: a model is opened in many places, on other threads too."""
+
+
+def provide(parts: Iterable[Any], origin: str = "a value of this program") -> None:
+    """Make parts known to this process by their kinds; a later one replaces an earlier one.
+
+    Args:
+        parts: Config classes, loss terms, and what else has a `group` and a `kind`.
+        origin: Where they come from; runs note it.
+
+    Raises:
+        UserError: One of them is no part.
+    """
+    for part in parts:
+        if not _is_part(part):
+            raise UserError(
+                f"{part!r} is no part: give config classes or values with a 'group' and a 'kind'."
+            )
+        _PROVIDED[part.group, part.kind] = part, origin
+
+
+@dataclass(frozen=True, eq=False)
+class Group(Generic[T]):
+    """One kind of part.
+
+    Attributes:
+        name: As in the entry point group `trichord.NAME`.
+        noun: What messages call one of them.
+        own: Ours, by kind.
+        closed: Whether there are no others.
+    """
+
+    name: str
+    noun: str
+    own: Mapping[str, T]
+    closed: bool = False
+
+    def kinds(self) -> list[str]:
+        """All names that can be asked for; nothing is imported for it."""
+        if self.closed:
+            return list(self.own)
+        provided = [kind for group, kind in _PROVIDED if group == self.name]
+        return list(dict.fromkeys([*self.own, *provided, *_installed(self.name)]))
+
+    def find(self, kind: str, option: str = "", among: Sequence[str] = ()) -> T:
+        """The part of a name.
+
+        Args:
+            kind: Its name.
+            option: What asks for it, for the message.
+            among: The names to choose from, for the message; all if empty.
+
+        Raises:
+            UserError: There is none of this name, two packages offer it, or it cannot be loaded.
+        """
+        provided = _PROVIDED.get((self.name, kind))
+        if kind in self.own:
+            if provided and provided[0] is not self.own[kind]:
+                raise UserError(
+                    f"There is a {self.noun} '{kind}' already, and {provided[1]} brings another one: "
+                    "give that one another name."
+                )
+            return self.own[kind]
+        if provided and not self.closed:
+            return cast("T", provided[0])
+        points = () if self.closed else _installed(self.name).get(kind, ())
+        if len(points) > 1:
+            packages = " and ".join(map(_package, points))
+            raise UserError(f"{packages} both offer the {self.noun} '{kind}': uninstall one.")
+        if not points:
+            raise UserError(self._unknown(kind, option, among or self.kinds()))
+        try:
+            return points[0].load()
+        except Exception as error:  # whatever somebody else's module raises on import
+            raise UserError(
+                f"The {self.noun} '{kind}' of {_package(points[0])} cannot be loaded: "
+                f"{type(error).__name__}: {first_line(error)}."
+            ) from error
+
+    def origin(self, kind: str) -> str | None:
+        """Where a part comes from, such as "trichord-dinov2 0.1"; None: it is ours, or unknown."""
+        if kind in self.own:
+            return None
+        if (self.name, kind) in _PROVIDED:
+            return _PROVIDED[self.name, kind][1]
+        return next(map(_package, _installed(self.name).get(kind, ())), None)
+
+    def _unknown(self, kind: str, option: str, known: Sequence[str]) -> str:
+        close = get_close_matches(kind, known, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"choose one of {', '.join(known)}."
+        others = "" if self.closed else " Others come with a package, or by --plugin FILE."
+        if option:
+            return f"{option} {kind}: there is no {self.noun} of that name here: {hint}{others}"
+        return f"There is no {self.noun} '{kind}' here: {hint}{others}"
+
+
+@cache
+def _installed(group: str) -> dict[str, tuple[EntryPoint, ...]]:
+    """Entry points of a group by name. Asked once a process: it reads the metadata of all packages."""
+    found: dict[str, tuple[EntryPoint, ...]] = {}
+    for point in entry_points(group=f"trichord.{group}"):
+        found[point.name] = (*found.get(point.name, ()), point)
+    return found
+
+
+def _package(point: EntryPoint) -> str:
+    return f"{point.dist.name} {point.dist.version}" if point.dist else point.value
+
+
+def provide_file(path: Path) -> ModuleType:
+    """Run a Python file and make the parts that it defines known to this process.
+
+    Args:
+        path: The file. It is code, and runs with the rights of the caller.
+
+    Returns:
+        Its module; the same one where the file was run before and has not changed since.
+
+    Raises:
+        UserError: There is no such file, or it fails; names the line.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): name a Python file.") from error
+    # By place and content, so that equal names in two folders are two modules, and pickles of another
+    # process find the module again once it has run the same file.
+    mark = hashlib.blake2b(str(path.absolute()).encode() + content, digest_size=6).hexdigest()
+    name = f"trichord_plugin_{path.stem}_{mark}"
+    module = sys.modules.get(name) or _run(path, name)
+    provide(_defined(module), origin=f"the file {path.name}")
+    return module
+
+
+def _run(path: Path, name: str) -> ModuleType:
+    spec = spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{path}: name a Python file, which ends in .py.")
+    module = module_from_spec(spec)
+    sys.modules[name] = module  # before it runs: dataclasses look their module up there
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{_line_of(error, path)}: {_said(error)}.") from error
+    return module
+
+
+def _line_of(error: BaseException, path: Path) -> str:
+    """The last line of a file that an error went through."""
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        return f"{path}, line {error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+    return f"{path}, line {lines[-1]}" if lines else str(path)
+
+
+def _said(error: BaseException) -> str:
+    said = error.msg if isinstance(error, SyntaxError) else first_line(error)
+    return f"{type(error).__name__}: {said}"
+
+
+def _defined(module: ModuleType) -> Iterator[Any]:
+    """Parts that a module defines itself: classes of its own, and values made there."""
+    for value in vars(module).values():
+        own = getattr(value, "__module__", None) == module.__name__
+        if _is_part(value) and (own or not isinstance(value, type)):
+            yield value
+
+
+def _is_part(value: Any) -> bool:
+    """Whether something is a part; a base class, which has no kind, is none."""
+    named = getattr(value, "kind", ""), getattr(value, "group", "")
+    return all(isinstance(one, str) and one for one in named)

@@ -1,0 +1,181 @@
+"""Parts from outside the package: installed, or in a file of the user's."""
+
+import json
+
+import pytest
+from installed_plugin import installed
+from PIL import Image
+
+from trichord.types import plugins
+
+FEW = "--stages.0.epochs 2 --stages.0.batch-size 16"
+MINE = '''
+import torch
+from dataclasses import replace
+
+from trichord.config import Draw, Stage, Term
+from trichord.experiments import load_experiment
+
+
+def triangle(audio, vision, text, *, scale, options, groups):
+    """Area of the triangle of three unit vectors: a loss over three modalities at once."""
+    u, v = audio - text, vision - text
+    return ((u @ u.T).diagonal() * (v @ v.T).diagonal() - (u * v).sum(1) ** 2).clamp(min=1e-9).sqrt().mean()
+
+
+TRIANGLE = Term(kind="triangle", sides=("audio", "vision", "text"), loss=triangle)
+BASE = load_experiment("world-slava-av")
+STAGE = replace(BASE.stages[0], epochs=2, batch_size=16,
+                draws=(Draw(captions=("composed",), terms=("av", "triangle")),))
+MINE = replace(BASE, system="mine", stages=(STAGE,))
+'''
+
+
+@pytest.fixture
+def forget():
+    """Parts that a test passes are gone after it."""
+    yield
+    plugins._PROVIDED.clear()
+
+
+@pytest.fixture
+def mine(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(MINE)
+    return path
+
+
+def epochs_of(run):
+    return [json.loads(one) for one in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_an_installed_loss_is_named_like_ours_and_noted_with_its_package(
+    small_world, command, tmp_path
+):
+    with installed(tmp_path / "site", "margin-loss"):
+        line = f"train world-slava-a-and-v {small_world}/clips.jsonl {tmp_path}/run {FEW}"
+        assert command(f"{line} --stages.0.draws.0.terms av at-margin") == 0
+    noted = json.loads((tmp_path / "run" / "experiment.json").read_text())
+    assert noted["parts"] == {"losses.at-margin": "trichord-margin-loss 0.1"}
+    epochs = epochs_of(tmp_path / "run")
+    assert epochs[1]["loss"] != epochs[2]["loss"]
+    assert "at-margin" in epochs[1]["scales"]
+
+
+def test_an_installed_fusion_is_chosen_on_the_command_line_and_scores_clips(
+    small_world, command, tmp_path, capsys
+):
+    with installed(tmp_path / "site", "text-weighted-fusion"):
+        line = f"train world-slava-av {small_world}/clips.jsonl {tmp_path}/run {FEW}"
+        assert command(f"{line} --model.fusion text-weighted --model.fusion.sharpness 5") == 0
+        held = json.loads((tmp_path / "run" / "experiment.json").read_text())
+        assert held["experiment"]["model"]["fusion"] == {"kind": "text-weighted", "sharpness": 5.0}
+        capsys.readouterr()
+        assert command(f"evaluate {tmp_path}/run {small_world}/clips.jsonl") == 0
+        assert "clip<-" in capsys.readouterr().out
+    assert command(f"evaluate {tmp_path}/run {small_world}/clips.jsonl") == 2
+    [said] = capsys.readouterr().err.splitlines()
+    assert "there is no fusion of that name here" in said
+    assert "text-weighted of trichord-text-weighted-fusion 0.1" in said
+
+
+def test_sharpness_of_nought_is_the_mean_of_steps(tmp_path):
+    import torch
+
+    with installed(tmp_path / "site", "text-weighted-fusion"):
+        from text_weighted_fusion import TextWeighted
+
+        from trichord.types.tensors import Features
+
+        random = torch.Generator().manual_seed(0)
+        steps = torch.nn.functional.normalize(torch.randn(3, 4, 5, generator=random), dim=-1)
+        mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0]], dtype=torch.bool)
+        text = torch.nn.functional.normalize(torch.randn(2, 5, generator=random), dim=-1)
+        asked = Features(text, text[:, None], torch.ones(2, 1, dtype=torch.bool))
+        found = TextWeighted(sharpness=0.0).build(None)(
+            asked, Features(steps[:, 0], steps, mask), None
+        )
+        by_hand = [[(t @ steps[0].T).mean(), (t @ steps[1, :2].T).mean(), 0.0] for t in text]
+        assert torch.allclose(found, torch.tensor(by_hand), atol=1e-6)
+
+
+def test_an_installed_reader_prepares_its_dataset(command, tmp_path, capsys):
+    (tmp_path / "--0PQM4-hqg_000030.mp4").write_bytes(b"x")
+    (tmp_path / "vggsound.csv").write_text("--0PQM4-hqg,30,waterfall burbling,train\n")
+    with installed(tmp_path / "site", "vggsound"):
+        assert command(f"prepare vggsound {tmp_path} {tmp_path}/clips.jsonl") == 0
+    assert "1 clips, 1 captions" in capsys.readouterr().out
+    assert command(f"prepare vggsound {tmp_path} {tmp_path}/again.jsonl") == 2
+    assert "There is no dataset 'vggsound' here" in capsys.readouterr().err
+
+
+def test_an_experiment_of_a_file_trains_with_a_loss_over_three_modalities(
+    small_world, command, mine, tmp_path, forget
+):
+    run = tmp_path / "run"
+    assert command(f"train {mine}:MINE {small_world}/clips.jsonl {run}") == 0
+    held = json.loads((run / "experiment.json").read_text())
+    assert held["parts"] == {"losses.triangle": "the file mine.py"}
+    epochs = epochs_of(run)
+    assert epochs[2]["loss"] < epochs[1]["loss"]
+
+
+def test_a_run_with_parts_of_a_file_is_trained_again_from_its_json_with_that_file(
+    small_world, command, mine, tmp_path, capsys, forget
+):
+    line = f"{small_world}/clips.jsonl"
+    assert command(f"train {mine}:MINE {line} {tmp_path}/one") == 0
+    plugins._PROVIDED.clear()  # another process
+    again = f"train {tmp_path}/one/experiment.json {line} {tmp_path}/two"
+    capsys.readouterr()
+    assert command(again) == 2
+    [said] = capsys.readouterr().err.splitlines()
+    assert "triangle" in said
+    assert "--plugin FILE" in said
+    assert not (tmp_path / "two").exists()
+    assert command(f"{again} --plugin {mine}") == 0
+    weights = [(tmp_path / name / "weights.safetensors").read_bytes() for name in ("one", "two")]
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x = 1 +", "mine.py, line 1: SyntaxError: invalid syntax"),
+        ("\nx = y", "mine.py, line 2: NameError: name 'y' is not defined"),
+        ("x = 1", "name an experiment of the file"),
+    ],
+)
+def test_a_file_that_fails_is_named_with_its_line(text, said, command, tmp_path, capsys):
+    (tmp_path / "mine.py").write_text(text)
+    (tmp_path / "clips.jsonl").write_text("")
+    assert command(f"train {tmp_path}/mine.py:MINE {tmp_path}/clips.jsonl {tmp_path}/run") == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
+def test_a_file_that_is_missing_is_named(command, tmp_path, capsys):
+    assert command(f"doctor {tmp_path} --plugin {tmp_path}/none.py") == 2
+    assert "none.py cannot be read" in capsys.readouterr().err
+    assert command(f"doctor {tmp_path} --plugin") == 2
+    assert "--plugin: a value is missing" in capsys.readouterr().err
+
+
+def test_a_part_with_the_name_of_one_of_ours_is_refused(command, tmp_path, capsys, forget):
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(
+        "from trichord.config import Term\nT = Term(kind='at', sides=('audio', 'text'))\n"
+    )
+    (tmp_path / "clips.jsonl").write_text("")
+    line = f"train slava-a-and-v {tmp_path}/clips.jsonl {tmp_path}/run --plugin {plugin}"
+    assert command(line) == 2
+    assert (
+        "There is a loss term 'at' already, and the file mine.py brings" in capsys.readouterr().err
+    )
+
+
+def test_a_collection_keeps_no_python_file(command, mine, tmp_path, capsys, forget):
+    (tmp_path / "media").mkdir()
+    Image.new("RGB", (16, 16)).save(tmp_path / "media" / "a.png")
+    assert command(f"index {mine}:MINE {tmp_path}/media {tmp_path}/archive") == 2
+    assert "make a run of it" in capsys.readouterr().err
