@@ -84,7 +84,7 @@ def measure(model: Embedder, said: list[Clip], fold: list[Clip], decoder: Decode
     """R@10 on sentences and accuracy on a fold, with each sound token."""
     found = {}
     for name, token in TOKENS.items():
-        model.choose_sound_token(token)
+        model.choose_audio_type(token)
         sentences = embed_source(model, MediaSource(said, model, decoder, HEARD))
         sounds = embed_source(model, MediaSource(fold, model, decoder, HEARD))
         classes = sorted({clip.captions[0].text for clip in fold})

@@ -30,6 +30,7 @@ from trichord.search.loaded import Loaded
 from trichord.search.query_vectors import QueryVectors
 from trichord.search.yardstick import calibrate
 from trichord.types import Moment
+from trichord.types.comparable import ALL_PAIRS
 
 RESULTS = Path(__file__).parent / "results" / "search.json"
 AT_ONCE = 16
@@ -136,7 +137,7 @@ def held(gallery: Gallery, place: Path) -> Loaded:
         version=0,
         token=None,
         gallery=gallery,
-        calibration=calibrate(gallery, texts, texts, aligned=True),
+        calibration=calibrate(gallery, texts, texts, comparable=ALL_PAIRS),
         centres=(
             Centre.of(gallery.vision, gallery.has_vision),
             Centre.of(gallery.audio, gallery.has_audio),

@@ -30,7 +30,7 @@ def test_a_collection_that_holds_its_text_towers_is_asked_anywhere(
     first = model_of(there)
     assert isinstance(first, QueryModel)
     assert first.fingerprint == model.fingerprint
-    assert first.aligned == model.aligned
+    assert first.comparable == model.comparable
     same_vectors(first, model)
     kept = json.loads(next(there.storage.cache.glob("model-*.json")).read_text())
     assert all(Path(file).is_relative_to(there.path.absolute()) for file in kept["files"])

@@ -113,7 +113,8 @@ def test_closed_it_can_be_used_again(model, folder):
 
 def test_a_run_or_an_experiment_is_loaded_and_nothing_else(tmp_path):
     with trichord.load("world-untrained") as untrained:
-        assert not untrained.aligned
+        assert not untrained.compares("audio", "vision")
+        assert untrained.comparable == {("text", "vision"), ("text", "audio")}
         assert untrained.embed_text(["a bell"], "audio").shape == (1, 128)
     with pytest.raises(UserError, match="did you mean 'untrained'"):
         trichord.load("untraind")

@@ -27,7 +27,7 @@ def test_trained_trunks_belong_to_the_run(experiment, tmp_path):
     run = Run(tmp_path / "run")
     run.start(experiment, "abc")
     model = experiment.model.build()
-    model.vision.thaw_trunk()
+    model.vision.unfreeze()
     next(model.vision.trunk.parameters()).data += 1
     model.vision.freeze_trunk()
     run.finish(model, InfoNCE().build(), Progress())
@@ -134,7 +134,7 @@ def test_weights_of_another_model_are_refused(finished):
 
 def test_half_of_a_trained_trunk_is_refused(tiny_trimodal):
     trained = tiny_trimodal.build()
-    trained.vision.thaw_trunk()
+    trained.vision.unfreeze()
     tensors = owned_state(trained, None)
     load_owned(tiny_trimodal.build(), None, tensors)
     lost = max(name for name in tensors if ".trunk." in name)
@@ -175,7 +175,7 @@ def test_owned_state_is_a_copy_that_training_does_not_change(tiny_model):
 def test_a_trained_trunk_stays_the_runs_own_after_going_on(tiny_trimodal):
     trained, again = tiny_trimodal.build(), tiny_trimodal.build()
     pretrained = again.vision.fingerprint
-    trained.vision.thaw_trunk()
+    trained.vision.unfreeze()
     next(trained.vision.trunk.parameters()).data += 1
     trained.vision.freeze_trunk()  # as in a later stage that trains heads only
     load_owned(again, None, owned_state(trained, None))

@@ -28,7 +28,7 @@ def finish(tmp_path):
         run, model = Run(tmp_path / name), fresh_model(experiment)
         run.start(experiment, "abc")
         for tower in trained:
-            model.encoders()[tower].thaw_trunk()
+            model.encoders()[tower].unfreeze()
         torch.manual_seed(99)
         with torch.no_grad():
             moved = [model.text.head, *(model.encoders()[tower] for tower in trained)]
@@ -113,7 +113,7 @@ def test_an_experiment_starts_from_another_runs_weights_and_keeps_its_own_new_pa
         source = bare.state_dict() if name.startswith("fusion.") else lent
         assert torch.equal(value, source[name])
     assert not torch.equal(bare.state_dict()["audio.trunk.tokens"], lent["audio.trunk.tokens"])
-    assert model.audio.token == 0.25
+    assert model.audio.audio_type == 0.25
     # The lent trunk is this run's own from now on: it is written with it.
     assert model.audio.trunk_changed
     assert not model.vision.trunk_changed

@@ -190,7 +190,9 @@ def test_untrained_towers_of_two_spaces_are_measured_one_by_one_or_end_to_end(
     write_manifest(tmp_path / "labelled.jsonl", labels)
     line = ["world-untrained", str(tmp_path / "labelled.jsonl"), "--to", str(tmp_path)]
     line += ["--features", str(small_world / "clips.features")]
-    with pytest.raises(UserError, match="two spaces and have no mean"):
+    with pytest.raises(
+        UserError, match="--join mean: this model does not compare audio with vision"
+    ):
         probe([*line, "--method", "as_paper"])
     with pytest.raises(UserError, match="choose vision or audio"):
         classify(line)

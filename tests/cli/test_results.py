@@ -204,7 +204,7 @@ def test_what_does_not_fit_is_refused_in_one_line(
 
 def test_two_spaces_cannot_be_fused(small_world, runs, command, capsys):
     assert command(f"evaluate {runs}/untrained {small_world}/clips.jsonl --sight 1") == 2
-    assert "--sight and --sound: this run's sight and sound live in two spaces" in (
+    assert "--sight and --sound: this model does not compare audio with vision: their encoders" in (
         capsys.readouterr().err
     )
 

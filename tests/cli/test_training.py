@@ -451,7 +451,7 @@ def test_towers_that_train_are_fed_from_media(
 def test_a_model_is_a_run_or_an_experiment_and_a_slip_is_mended():
     with pytest.raises(UserError, match="did you mean 'untrained'"):
         embedder_of("untraind")
-    assert not embedder_of("world-untrained").aligned
+    assert not embedder_of("world-untrained").compares("audio", "vision")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
@@ -488,7 +488,7 @@ def test_what_is_no_device_is_one_line(name):
 def test_training_on_a_gpu_gives_a_run_that_loads(small_world, command, tmp_path):
     line = f"train world-slava-av {small_world}/clips.jsonl {tmp_path}/run --device cuda"
     assert command(f"{line} --stages.0.epochs 2 --stages.0.batch-size 16") == 0
-    assert Run(tmp_path / "run").load().aligned
+    assert Run(tmp_path / "run").load().compares("audio", "vision")
 
 
 def test_a_run_learns_how_sight_and_sound_are_weighed_and_its_collections_know(runs, command):

@@ -141,7 +141,7 @@ def test_over_long_texts_are_cut_and_counted(text):
 
 
 def test_no_frames_make_no_steps(vision):
-    assert vision.prepare(np.zeros((0, 1, 1, 3), np.uint8)).shape == (0, 3, 32, 32)
+    assert vision.no_steps().shape == (0, 3, 32, 32)
 
 
 def test_frames_are_planned_at_the_side_of_the_tower(vision):
@@ -189,5 +189,5 @@ def test_keyframes_alone_are_another_preparation_and_the_default_is_not(tiny_tow
     name = str(tiny_towers / "clip")
     keys = ClipVisionEncoder(name, frames_per_second=1.0, max_frames=8, nearest="keyframe")
     assert keys.frames.nearest == "keyframe"
-    assert "nearest" not in vision.preparation["frames"]
+    assert "nearest" not in vision.decoding()["frames"]
     assert keys.fingerprint != vision.fingerprint

@@ -250,18 +250,18 @@ def test_another_token_may_be_chosen_and_no_weight_changes(build):
     encoder, shown = build(token=0.5), pictures()
     weights = {name: value.clone() for name, value in encoder.state_dict().items()}
     before, heard = encoder.fingerprint, encoder.trunk(shown)
-    encoder.choose_token(1.0)
+    encoder.choose_audio_type(1.0)
     assert encoder.fingerprint == build(token=1.0).fingerprint != before
     same(encoder.trunk(shown), build(token=1.0).trunk(shown))
     assert all(torch.equal(value, weights[name]) for name, value in encoder.state_dict().items())
-    encoder.choose_token(0.5)
+    encoder.choose_audio_type(0.5)
     assert encoder.fingerprint == before
     assert torch.equal(encoder.trunk(shown), heard)
 
 
 def test_a_thawed_tower_trains_tokens_and_position_too(build):
     encoder = build(token=0.25)
-    encoder.thaw_trunk()
+    encoder.unfreeze()
     encoder.read_steps(pictures()).square().sum().backward()
     verbal, nonverbal = encoder.trunk.tokens.grad
     torch.testing.assert_close(nonverbal * 3, verbal)  # shares of 0.75 and 0.25
@@ -291,15 +291,12 @@ def test_segments_are_projected_normalised_averaged_and_normalised_again(audio):
 
 @torch.inference_mode()
 def test_a_clip_without_sound_is_a_masked_row_and_no_number_is_lost(audio):
-    for nothing in (wave(0), wave(0, channels=1), wave(0, channels=2)):
-        silent = audio.prepare(nothing)
-        assert silent.shape == (0, 3, 32, 32)
-        random = np.random.default_rng(0)
-        assert audio.mask(audio.hear(nothing), random).shape == (0, 3, 32, 32)
-        found = audio(audio.read(Padded.stack([silent, audio.prepare(wave(0.5))])))
-        assert found.present.tolist() == [False, True]
-        assert not found.pooled[0].any()
-        assert torch.isfinite(found.pooled).all()
+    silent = audio.no_steps()
+    assert silent.shape == (0, 3, 32, 32)
+    found = audio(audio.read(Padded.stack([silent, audio.prepare(wave(0.5))])))
+    assert found.present.tolist() == [False, True]
+    assert not found.pooled[0].any()
+    assert torch.isfinite(found.pooled).all()
 
 
 @pytest.mark.parametrize("samples", [1, 100, 511, 512])
@@ -348,7 +345,7 @@ def test_pictures_are_segments_of_the_spectrogram_that_was_asked_for(build):
     encoder = build(padding="as_paper", longest=3, channels="mono")
     heard = wave(1.6)  # 201 time steps: six whole segments and one of nine steps
     decibels = Spectrogram(mels=32)(torch.from_numpy(heard)[None])
-    torch.testing.assert_close(encoder.hear(heard), decibels)
+    torch.testing.assert_close(encoder.spectrogram(heard), decibels)
     cut = segments(decibels, frames=32, padding="as_paper")
     assert len(cut) == 7
     torch.testing.assert_close(encoder.prepare(heard), cut[2:5])
@@ -357,16 +354,16 @@ def test_pictures_are_segments_of_the_spectrogram_that_was_asked_for(build):
 @pytest.mark.parametrize("rule", ["as_published", "as_paper"])
 def test_the_masked_copy_hides_the_same_cells_in_every_channel_before_cutting(rule, build):
     encoder = build(masking=rule)
-    heard = encoder.hear(wave(0.9, channels=2))
+    heard = encoder.spectrogram(wave(0.9, channels=2))
     flat = masked(torch.full_like(heard, -1.0), rule=rule, random=np.random.default_rng(5)) == 0
     assert 0.3 < float(flat.float().mean()) < 0.99
-    found = encoder.mask(heard, np.random.default_rng(5))
-    torch.testing.assert_close(found, encoder.cut(heard.masked_fill(flat, 0.0)))
-    assert not torch.equal(found, encoder.mask(heard, np.random.default_rng(6)))
+    found = encoder.spec_augment(heard, np.random.default_rng(5))
+    torch.testing.assert_close(found, encoder.to_segments(heard.masked_fill(flat, 0.0)))
+    assert not torch.equal(found, encoder.spec_augment(heard, np.random.default_rng(6)))
 
 
 def test_the_tower_says_what_it_must_be_given(audio, build):
-    assert (audio.rate, audio.sound_seconds, audio.heeds_sound) == (RATE, 60.0, True)
+    assert (audio.rate, audio.sound_seconds, audio.takes_audio_type) == (RATE, 60.0, True)
     assert isinstance(audio, ClipAudioEncoder)
     assert (audio.dim, audio.width) == (24, 32)
     assert build(sound_seconds=5.0).sound_seconds == 5.0

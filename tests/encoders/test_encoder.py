@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from trichord.encoders.encoder import STEPS_AT_ONCE, AudioEncoder, Encoder, filled, pooled
+from trichord.encoders.encoder import AudioEncoder, Encoder, filled, pooled
 from trichord.types import UserError
 from trichord.types.tensors import Padded
 
@@ -29,7 +29,7 @@ class HeedingTrunk(nn.Module):
 
 
 class HeedingEncoder(Encoder):
-    heeds_sound = True
+    takes_audio_type = True
 
 
 @pytest.fixture
@@ -96,9 +96,9 @@ def test_a_frozen_trunk_stays_as_it_is_while_its_head_trains(encoder):
     assert all(parameter.grad is None for parameter in encoder.trunk.parameters())
 
 
-def test_a_thawed_trunk_trains_and_has_no_fingerprint(encoder):
+def test_an_unfrozen_trunk_trains_and_has_no_fingerprint(encoder):
     before = encoder.fingerprint
-    encoder.thaw_trunk()
+    encoder.unfreeze()
     encoder.train()
     encoder(encoder.read(padded(4, 4))).pooled[:, 0].sum().backward()
     assert encoder.trunk.norm.weight.grad is not None
@@ -109,7 +109,7 @@ def test_a_thawed_trunk_trains_and_has_no_fingerprint(encoder):
 
 
 def test_many_steps_are_read_in_portions(encoder):
-    steps = torch.randn(2 * STEPS_AT_ONCE + 1, 3)
+    steps = torch.randn(2 * encoder.batch_size + 1, 3)
     torch.testing.assert_close(encoder.read_steps(steps), encoder.trunk(steps))
 
 
@@ -144,9 +144,9 @@ def test_an_encoder_pools_as_it_was_told_and_in_full_precision(pooling, encoder)
     torch.testing.assert_close(halves.norm(dim=1), torch.tensor([1.0, 0.0, 1.0]))
 
 
-def test_each_step_is_told_what_its_own_clip_sounds_like(monkeypatch):
-    monkeypatch.setattr("trichord.encoders.encoder.STEPS_AT_ONCE", 4)
+def test_each_step_is_told_what_its_own_clip_sounds_like():
     heeding = HeedingEncoder(HeedingTrunk(), nn.Identity(), 3, {})
+    heeding.batch_size = 4
     inputs, sound = padded(3, 0, 5, 2), torch.tensor([10.0, 20.0, 30.0, 40.0])
     read = heeding.read(inputs, sound)
     expected = (inputs.values + sound[:, None, None]) * inputs.mask[..., None]
@@ -159,21 +159,22 @@ def test_a_trunk_that_does_not_heed_sound_is_not_told(encoder):
     assert torch.equal(told.values, encoder.read(inputs).values)
 
 
-def test_an_encoder_of_sound_cuts_what_it_heard_and_has_no_masked_view_unless_it_says_so():
+def test_an_audio_encoder_has_no_masked_view_by_default():
     class Halves(AudioEncoder):
-        def hear(self, wave):
+        def prepare(self, wave):
             return torch.from_numpy(wave[: len(wave) // 2 * 2]).reshape(-1, 2)
 
     halves = Halves(nn.Identity(), nn.Identity(), 2, {})
     wave = np.arange(5, dtype=np.float32)
-    assert halves.prepare(wave).tolist() == [[0.0, 1.0], [2.0, 3.0]]
+    kept = halves.spectrogram(wave)
+    assert halves.to_segments(kept).tolist() == [[0.0, 1.0], [2.0, 3.0]]
     with pytest.raises(UserError, match=r"'aa' and 'mt' need CLIP4VLA's audio encoder.*leave"):
-        halves.mask(halves.hear(wave), np.random.default_rng(0))
+        halves.spec_augment(kept, np.random.default_rng(0))
 
 
 def test_a_trunk_that_the_run_made_its_own_stays_so_when_it_is_frozen_again(encoder):
     assert not encoder.trunk_changed
-    encoder.thaw_trunk()
+    encoder.unfreeze()
     encoder.freeze_trunk()
     assert encoder.trunk_changed
     assert not any(parameter.requires_grad for parameter in encoder.trunk.parameters())
@@ -197,19 +198,19 @@ class Portions(nn.Module):
 
 def test_a_compiled_trunk_reads_portions_of_few_sizes_and_the_filling_is_thrown_away():
     encoder = HeedingEncoder(Portions(), nn.Identity(), 3, {}).eval()
-    inputs, sound = padded(STEPS_AT_ONCE, 4, 1), torch.tensor([1.0, 2.0, 3.0])
+    inputs, sound = padded(64, 4, 1), torch.tensor([1.0, 2.0, 3.0])
     expected = encoder.read(inputs, sound)
     encoder.compile_trunk()
     encoder.trunk.sizes.clear()
     torch.testing.assert_close(encoder.read(inputs, sound).values, expected.values)
-    assert encoder.trunk.sizes == [STEPS_AT_ONCE, 8]
+    assert encoder.trunk.sizes == [64, 8]
 
 
 def test_portions_are_not_filled_where_steps_would_meet_the_filling():
     encoder = Encoder(Portions(), nn.Identity(), 3, {})
-    encoder.steps_meet = True
+    encoder.has_batch_norm = True
     encoder.compile_trunk()
-    encoder.thaw_trunk()
+    encoder.unfreeze()
     encoder.train().read(padded(5))
     encoder.eval().read(padded(5))
     assert encoder.trunk.sizes == [5, 8]

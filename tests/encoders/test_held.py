@@ -114,7 +114,7 @@ def test_a_tower_that_trains_changes_no_other_model(tiny_trimodal, name):
         tower = getattr(one, name)
         before = tower.fingerprint
         known = list(tower.trunk.parameters())
-        tower.thaw_trunk()
+        tower.unfreeze()
         assert [id(weight) for weight in tower.trunk.parameters()] == [id(one) for one in known]
         tower.train()
         with torch.no_grad():

@@ -64,7 +64,7 @@ def test_frames_are_thinned_while_the_tower_trains_and_only_then(tiny_trimodal):
     encoder = replace(tiny_trimodal.vision, patch_dropout=0.5).build()
     inputs = Padded.stack([torch.randn(3, 3, 32, 32)])
     assert tokens_read(encoder.train(), inputs)[0] == 1 + 4  # frozen, in evaluation mode
-    encoder.thaw_trunk()
+    encoder.unfreeze()
     assert tokens_read(encoder.train(), inputs)[0] == 1 + 2
     assert tokens_read(encoder.eval(), inputs)[0] == 1 + 4
 
@@ -72,7 +72,7 @@ def test_frames_are_thinned_while_the_tower_trains_and_only_then(tiny_trimodal):
 def test_segments_are_thinned_and_the_sound_token_is_always_heard(tiny_clip4vla):
     torch.manual_seed(0)
     encoder = replace(tiny_clip4vla.audio, patch_dropout=0.75, token="clip").build()
-    encoder.thaw_trunk()
+    encoder.unfreeze()
     inputs = Padded.stack([torch.randn(2, 3, 32, 32)])
     whole, last = tokens_read(encoder.eval(), inputs, torch.tensor([0.25]))
     thin, heard = tokens_read(encoder.train(), inputs, torch.tensor([0.25]))

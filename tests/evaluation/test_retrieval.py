@@ -6,6 +6,7 @@ import pytest
 from trichord.evaluation.gallery import CaptionVectors, ClipVectors, Mean, Weights
 from trichord.evaluation.retrieval import TASKS, evaluate, recalls_at
 from trichord.evaluation.vectors import embed_source
+from trichord.types.comparable import ALL_PAIRS
 
 
 def by_name(vectors, **options):
@@ -96,7 +97,14 @@ def test_the_two_galleries_may_live_in_spaces_of_unlike_width(four):
     wide = np.pad(four.audio, ((0, 0), (0, 3)))
     texts = four.captions["visual"]
     apart = replace(texts, toward_audio=np.pad(texts.toward_audio, ((0, 0), (0, 3))))
-    found = by_name(replace(four, audio=wide, captions={"visual": apart}, aligned=False))
+    found = by_name(
+        replace(
+            four,
+            audio=wide,
+            captions={"visual": apart},
+            comparable=ALL_PAIRS - {("audio", "vision")},
+        )
+    )
     before = by_name(four)
     for name in ("visual<-visual", "audio<-visual"):
         assert found[name] == before[name]
@@ -156,7 +164,7 @@ def test_rows_that_do_not_fit_are_refused(four):
 
 
 def test_sounds_and_pictures_of_two_spaces_are_not_compared(four):
-    apart = replace(four, aligned=False)
+    apart = replace(four, comparable=ALL_PAIRS - {("audio", "vision")})
     found = by_name(apart)
     assert found["visual<-sound"].forward is None
     assert found["visual<-visual"] == by_name(four)["visual<-visual"]

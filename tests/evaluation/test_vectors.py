@@ -49,13 +49,14 @@ def test_every_clip_and_caption_is_embedded_in_order(tiny_model, source):
     assert captions.owner.tolist() == [0, 0, 1]
     np.testing.assert_array_equal(captions.toward_vision[0], captions.toward_vision[2])
     np.testing.assert_array_equal(captions.toward_vision, captions.toward_audio)
-    assert found.aligned
+    assert found.compares("audio", "vision")
 
 
 def test_the_untrained_pair_has_a_vector_towards_each_side(untrained_model, source):
     found = embed_source(untrained_model, source(untrained_model))
     captions = found.captions["audio"]
-    assert not found.aligned
+    assert found.compares("text", "audio")
+    assert not found.compares("audio", "vision")
     assert not np.allclose(captions.toward_vision, captions.toward_audio)
 
 
@@ -166,7 +167,7 @@ def test_weights_reach_the_mean_and_its_rule_stays_the_models(fused_model, featu
 
 
 def test_two_spaces_cannot_be_fused(untrained_model, source):
-    with pytest.raises(ValueError, match="two spaces"):
+    with pytest.raises(ValueError, match="does not compare audio with vision"):
         embed_source(untrained_model, source(untrained_model), Weights())
 
 

@@ -4,6 +4,7 @@ import pytest
 from trichord.evaluation.gallery import CaptionVectors, ClipVectors
 from trichord.evaluation.weighting import CAPTIONS, RATIOS, learn_weighting
 from trichord.models.yardstick import Background, blend, measure
+from trichord.types.comparable import ALL_PAIRS
 
 DIM = 16
 
@@ -29,7 +30,7 @@ def made(sight_noise, sound_noise, count=120, captions=2, seed=0, swap=False):
         audio=audio,
         has_audio=has_audio,
         captions={"audio_visual": CaptionVectors(texts, owner, toward_vision, toward_audio)},
-        aligned=False,
+        comparable=ALL_PAIRS - {("audio", "vision")},
     )
 
 

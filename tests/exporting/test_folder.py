@@ -76,7 +76,7 @@ def test_damaged_sizes_are_told(content, pair, tmp_path):
 
 def test_a_graph_does_not_train(pair):
     with pytest.raises(UserError, match="does not train: start from the run"):
-        pair[1].load().vision.thaw_trunk()
+        pair[1].load().vision.unfreeze()
 
 
 def test_an_export_is_not_exported_again(pair, source_of, tmp_path):
@@ -93,7 +93,7 @@ def test_the_sound_token_can_still_be_chosen(steered, clip):
     near_media(run, export, clips)
     ours = near_media(run, export, clips, (0.0, 0.3, 1.0))
     assert np.abs(ours.audio[0, 0] - ours.audio[0, 2]).max() > 0.01
-    export.choose_sound_token("both")
+    export.choose_audio_type("both")
     with pytest.raises(UserError, match="cannot listen at 'both'"):
         export.embed_media(clips)
 

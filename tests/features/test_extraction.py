@@ -215,10 +215,10 @@ def test_what_a_clip_sounds_like_is_read_into_its_features(told, made_up, tmp_pa
     table = folder.table("audio", told.audio)
     for sound, token in (("verbal", 0.0), ("nonverbal", 1.0), ("both", 0.5), (None, 0.5)):
         list(extract_media(told, [replace(clip, sound=sound)], folder, made_up))
-        told.audio.choose_token(token)
+        told.audio.choose_audio_type(token)
         with torch.inference_mode():
             expected = told.audio.read_steps(heard)
-        told.audio.choose_token("clip")
+        told.audio.choose_audio_type("clip")
         torch.testing.assert_close(table.load(["a"])[0].values, expected, atol=1e-5, rtol=0)
 
 

@@ -123,7 +123,7 @@ def test_features_of_other_weights_are_refused_not_mixed(tiny_model, place):
     )
     assert folder.existing("vision", tiny_model.vision).origins() == {"x": "o"}
     next(tiny_model.vision.trunk.parameters()).data += 1
-    tiny_model.vision.thaw_trunk()  # weights changed: the fingerprint is taken anew
+    tiny_model.vision.unfreeze()  # weights changed: the fingerprint is taken anew
     tiny_model.vision.freeze_trunk()
     with pytest.raises(UserError, match="made by other weights or settings"):
         folder.existing("vision", tiny_model.vision)

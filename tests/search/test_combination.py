@@ -10,6 +10,7 @@ from trichord.search.hits import hits_of
 from trichord.search.query_vectors import QueryVectors
 from trichord.search.yardstick import calibrate
 from trichord.types import Moment
+from trichord.types.comparable import ALL_PAIRS
 
 DIM = 32
 
@@ -37,7 +38,7 @@ def gallery():
 @pytest.fixture(scope="module")
 def calibration(gallery):
     texts = unit(np.random.default_rng(1).normal(size=(40, DIM)) + 1)
-    return calibrate(gallery, texts, texts, aligned=True)
+    return calibrate(gallery, texts, texts, comparable=ALL_PAIRS)
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from trichord.search.nearest.sieving import Sieving
 from trichord.search.query_vectors import QueryVectors
 from trichord.search.yardstick import calibrate
 from trichord.types import Moment
+from trichord.types.comparable import ALL_PAIRS
 
 DIM = 16
 COUNT = BLOCK + 700
@@ -63,7 +64,7 @@ def loaded(request, gallery, tmp_path_factory):
         version=0,
         token=None,
         gallery=gallery,
-        calibration=calibrate(gallery, texts, texts, aligned=True),
+        calibration=calibrate(gallery, texts, texts, comparable=ALL_PAIRS),
         centres=(
             Centre.of(gallery.vision, gallery.has_vision),
             Centre.of(gallery.audio, gallery.has_audio),

@@ -3,6 +3,7 @@ import pytest
 
 from trichord.encoders.plain_text import PlainText
 from trichord.search.query_model import QueryModel, whole
+from trichord.types.comparable import ALL_PAIRS
 
 
 class Long(PlainText):
@@ -20,13 +21,16 @@ class Long(PlainText):
 
 def test_texts_are_read_without_the_model():
     model = QueryModel("mark", Long(1), None, lambda: pytest.fail("loaded"), reranks=False)
-    assert (model.fingerprint, model.aligned, model.fusion) == ("mark", True, None)
+    assert (model.fingerprint, model.texts_differ, model.fusion) == ("mark", False, None)
+    assert model.comparable == ALL_PAIRS
     assert model.embed_text(["ab", "abc"], "audio").tolist() == [[2.0], [3.0]]
 
 
 def test_a_text_tower_of_its_own_reads_what_sound_is_compared_with():
     model = QueryModel("mark", Long(1), Long(10), lambda: pytest.fail("loaded"), reranks=False)
-    assert not model.aligned
+    assert model.texts_differ
+    assert model.compares("vision", "text")
+    assert not model.compares("vision", "audio")
     assert model.embed_text(["ab"]).tolist() == [[2.0]]
     assert model.embed_text(["ab"], "vision").tolist() == [[2.0]]
     assert model.embed_text(["ab"], "audio").tolist() == [[20.0]]

@@ -7,6 +7,7 @@ from trichord.models.yardstick import blend
 from trichord.search.gallery import Gallery
 from trichord.search.yardstick import Calibration, calibrate, thinned
 from trichord.types import Moment
+from trichord.types.comparable import ALL_PAIRS
 
 DIM = 32
 
@@ -55,7 +56,9 @@ def scores(gallery, calibration, queries):
 def test_moments_lacking_a_modality_are_among_the_best_as_often_as_the_others(shared):
     gallery = random_gallery(shared=shared)
     texts = random_texts(60, seed=1)
-    found = scores(gallery, calibrate(gallery, texts, texts, aligned=True), random_texts(300, 2))
+    found = scores(
+        gallery, calibrate(gallery, texts, texts, comparable=ALL_PAIRS), random_texts(300, 2)
+    )
     best = np.argsort(-found, axis=1)[:, :20] % 3  # 0: both, 1: sound only, 2: sight only
     share = [(best == kind).mean() for kind in range(3)]
     assert share == pytest.approx([1 / 3] * 3, abs=0.07)
@@ -73,7 +76,9 @@ def test_a_mean_of_raw_cosines_would_not_be_fair():
 def test_scores_without_a_match_have_mean_zero_and_spread_one_for_every_kind_of_moment():
     gallery = random_gallery(shared=1.5)
     texts = random_texts(200, seed=1)
-    found = scores(gallery, calibrate(gallery, texts, texts, aligned=True), random_texts(300, 2))
+    found = scores(
+        gallery, calibrate(gallery, texts, texts, comparable=ALL_PAIRS), random_texts(300, 2)
+    )
     for kind in range(3):
         assert found[:, kind::3].mean() == pytest.approx(0.0, abs=0.05)
         assert found[:, kind::3].std() == pytest.approx(1.0, abs=0.1)
@@ -88,7 +93,7 @@ def test_one_identical_moment_everywhere_gives_finite_scores():
         has_audio=np.zeros(3, bool),
     )
     text = np.eye(4, dtype=np.float32)[:1]
-    calibration = calibrate(same, text, text, aligned=True)
+    calibration = calibrate(same, text, text, comparable=ALL_PAIRS)
     for kind in ("text", "vision", "audio", "both"):
         stick = calibration.of_kind(kind)
         assert stick.sight.spread > 0
@@ -107,7 +112,7 @@ def test_moments_of_the_same_file_do_not_measure_each_other():
         has_audio=np.zeros(40, bool),
     )
     texts = random_texts(5, 0)
-    sight = calibrate(gallery, texts, texts, aligned=True).vision.sight
+    sight = calibrate(gallery, texts, texts, comparable=ALL_PAIRS).vision.sight
     others = [float(a @ b) for a in twins[::2] for b in twins[::2] if a is not b and a @ b < 0.999]
     assert sight.location == pytest.approx(np.mean(others), abs=1e-5)
 
@@ -115,7 +120,7 @@ def test_moments_of_the_same_file_do_not_measure_each_other():
 def test_what_a_model_cannot_compare_is_not_measured():
     gallery = random_gallery()
     texts = random_texts(5, 0)
-    alone = calibrate(gallery, texts, texts, aligned=False)
+    alone = calibrate(gallery, texts, texts, comparable=ALL_PAIRS - {("audio", "vision")})
     for scale in (alone.vision.sound, alone.audio.sight):
         assert scale.location == 0
         assert scale.spread == pytest.approx(1 / np.sqrt(DIM))
@@ -126,7 +131,7 @@ def test_what_a_model_cannot_compare_is_not_measured():
 def test_a_calibration_is_read_back_equal():
     gallery = random_gallery(30)
     texts = random_texts(5, 0)
-    calibration = calibrate(gallery, texts, texts, aligned=True)
+    calibration = calibrate(gallery, texts, texts, comparable=ALL_PAIRS)
     assert Calibration.of(asdict(calibration)) == calibration
 
 

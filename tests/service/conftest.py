@@ -36,9 +36,9 @@ class Words(Embedder):
     def __init__(self):
         torch.nn.Module.__init__(self)
         self.fusion = None
+        self.sound_text = None
         self.heard = []
 
-    aligned = True
     fingerprint = "words"
 
     def embed_text(self, texts, toward="vision"):

@@ -81,7 +81,7 @@ def test_frame_features_are_the_published_ones(take):
 @pytest.mark.parametrize("token", [0.0, 0.3, 0.5, 1.0, "both", "clip"])
 def test_sound_features_are_the_published_ones_in_every_token_mode(take, token):
     model = take("pretrained", token=token).load()
-    assert model.audio.token == token
+    assert model.audio.audio_type == token
     inputs, kinds = padded(HEARD, SEGMENTS), torch.tensor([0, 1, 1, 0])
     each = kinds[:, None].expand(inputs.mask.shape)[inputs.mask]
     expected = sound_features(checkpoint(None), inputs.values[inputs.mask], token, each)
@@ -94,7 +94,7 @@ def test_the_tokens_make_a_difference(take):
     model, inputs = take("pretrained").load(), padded([1], 1)
     found = []
     for token in (0.0, 0.5, 1.0, "both", "none"):
-        model.choose_sound_token(token)
+        model.choose_audio_type(token)
         found.append(model.audio(model.audio.read(inputs)).steps[0, 0])
     gaps = [error(a, b) for i, a in enumerate(found) for b in found[:i]]
     assert min(gaps) > 0.01
@@ -104,7 +104,7 @@ def test_the_tokens_make_a_difference(take):
 def test_a_tower_that_was_trained_without_tokens_listens_without(take):
     w = checkpoint(None, tokens=False)
     model = take(w).load()
-    assert model.audio.token == "none"
+    assert model.audio.audio_type == "none"
     inputs = padded(HEARD, SEGMENTS)
     expected = sound_features(w, inputs.values[inputs.mask], "none")
     assert error(model.audio(model.audio.read(inputs)).steps[inputs.mask], expected) < 1e-5

@@ -17,6 +17,7 @@ from trichord.media.resample import context_samples, resample
 from trichord.search.query_model import QueryModel, whole
 from trichord.types import Modality, UserError
 from trichord.types.arrays import Float
+from trichord.types.comparable import Pair
 from trichord.types.extras import extras_named
 from trichord.types.plugins import provide
 from trichord.types.rules import Device, require_legal
@@ -91,9 +92,16 @@ class Model:
         return self.embedder.dim
 
     @property
-    def aligned(self) -> bool:
-        """Whether text, sight and sound share one space; in CLIP with CLAP untrained they do not."""
-        return self.queries.aligned
+    def comparable(self) -> frozenset[Pair]:
+        """Pairs of modalities that the model compares, such as ("text", "vision").
+
+        CLIP with CLAP untrained does not compare ("audio", "vision"): they are in two spaces.
+        """
+        return self.queries.comparable
+
+    def compares(self, one: Modality, other: Modality) -> bool:
+        """Whether the vectors of two modalities may be compared."""
+        return self.queries.compares(one, other)
 
     @property
     def fingerprint(self) -> str:
@@ -114,7 +122,8 @@ class Model:
 
         Args:
             texts: Each at least a word.
-            toward: What they will be compared with; it matters while `aligned` is False.
+            toward: What they will be compared with; it matters where the model does not compare audio
+                with vision.
 
         Raises:
             UserError: A text is empty, or `texts` is a text itself.

@@ -111,7 +111,7 @@ def tried(
     kept["tokenizers"] = {role: str(_tokenizer(collection, role)) for role in kept["towers"]}
     texts = _texts(kept)
     short = _query_model(collection, kept, texts, lambda: model)
-    for toward in TOWARDS[: 1 if short.aligned else 2]:
+    for toward in TOWARDS[: 2 if short.texts_differ else 1]:
         if not near(short, toward, model.embed_text(TRIED, toward)):
             raise ValueError("The short cut leads elsewhere.")
     return kept, texts

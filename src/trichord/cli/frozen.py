@@ -137,7 +137,7 @@ def opened(given: str, chosen: Reading) -> Subject:
     experiment = Run(path).experiment() if path else load_experiment(given)
     sense = chosen.modality or _sense(experiment.modalities)
     if chosen.token is not None:
-        model.choose_sound_token(chosen.token)
+        model.choose_audio_type(chosen.token)
     return Subject(
         name=Run(path).name if path else f"{given}, untrained",
         path=path,
@@ -156,7 +156,7 @@ def _sense(modalities: Sequence[Modality]) -> Sense:
 
 
 def _token_words(model: "Embedder", sense: Sense, token: "SoundToken | None") -> str:
-    own = getattr(model.audio, "token", None)
+    own = model.audio.audio_type
     if sense == "vision":
         return "not heard"
     if own is None:

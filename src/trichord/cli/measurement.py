@@ -15,6 +15,7 @@ from trichord.cli.sources import folder_of, source_of
 from trichord.evaluation.bootstrap import Resamples
 from trichord.evaluation.named import protocol_named
 from trichord.types import MODALITIES, CaptionKind, Clip, Modality, Split, UserError
+from trichord.types.comparable import not_comparable
 from trichord.types.decoding import Beams, LengthPenalty, Longest
 from trichord.types.rules import (
     Checked,
@@ -218,7 +219,7 @@ def measure_tokens(
     reading = Reading(model, experiment, manifest, first, decoder)
     heard = heard_by("masked", model, reading.source(clips), reading.training)
     for token in tokens:
-        model.choose_sound_token(token)
+        model.choose_audio_type(token)
         yield report_on(held, model, heard, replace(first, sound_token=f"{token:g}"))
 
 
@@ -273,11 +274,11 @@ def tune(model: "Embedder", chosen: Measurement) -> None:
         UserError: It cannot, or what is asked for needs a fusion that it does not have.
     """
     if chosen.token is not None:
-        model.choose_sound_token(chosen.token)
-    if chosen.weights and not model.aligned:
+        model.choose_audio_type(chosen.token)
+    if chosen.weights and not model.compares("audio", "vision"):
         raise UserError(
-            "--sight and --sound: this run's sight and sound live in two spaces and cannot be fused; "
-            "align them first, or leave both options out."
+            f"--sight and --sound: {not_comparable('audio', 'vision')}; train a model that does, or "
+            "leave both options out."
         )
     named = chosen.named
     if named and named.fuses and model.fusion is None and not chosen.weights:

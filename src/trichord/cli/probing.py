@@ -11,6 +11,7 @@ from trichord.cli.frozen import Medium, Present, Reading, Subject, Watched, open
 from trichord.cli.options import checked, require_unset
 from trichord.cli.places import ModelName
 from trichord.types import Split, UserError
+from trichord.types.comparable import not_comparable
 from trichord.types.rules import Checked, Distinct, InputFile, Seed, require
 
 if TYPE_CHECKING:
@@ -210,10 +211,14 @@ def probed(
     from trichord.evaluation.classes.published_head import PublishedHead, read_head
     from trichord.media import Decoder
 
-    if subject.sense == "both" and chosen.join == "mean" and not subject.model.aligned:
+    if (
+        subject.sense == "both"
+        and chosen.join == "mean"
+        and not subject.model.compares("audio", "vision")
+    ):
         raise UserError(
-            "--join mean: this model's sight and sound live in two spaces and have no mean: choose "
-            "--join concatenated, or one --modality."
+            f"--join mean: {not_comparable('audio', 'vision')}; choose --join concatenated, or one "
+            "--modality."
         )
     method = read_head(subject.path) if chosen.method == "published" else METHODS[chosen.method]
     if isinstance(method, PublishedHead):
@@ -262,10 +267,9 @@ def prompted(
     from trichord.media import Decoder
 
     model = subject.model
-    if subject.sense == "both" and not model.aligned:
+    if subject.sense == "both" and not subject.model.compares("audio", "vision"):
         raise UserError(
-            "--modality both: this model's sight and sound live in two spaces and cannot be fused: "
-            "choose vision or audio."
+            f"--modality both: {not_comparable('audio', 'vision')}; choose vision or audio."
         )
     with Decoder() as decoder:
         source = subject.source(held.clips, manifest, chosen, decoder)

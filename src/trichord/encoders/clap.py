@@ -14,7 +14,7 @@ from transformers import (
 )
 
 from trichord.encoders.clip import MAX_TOKENS, count_longer, tokenize
-from trichord.encoders.encoder import AudioEncoder, Encoder
+from trichord.encoders.encoder import AudioEncoder, TextEncoder
 from trichord.encoders.graph import Graph, Sizes
 from trichord.encoders.held import held, held_model
 from trichord.encoders.tokenizer import require_fit, tokenizer_digest
@@ -40,7 +40,7 @@ def chunks(
 class ClapEncoder(AudioEncoder):
     """Log-mel chunks (step, 1, time, mel) to features; the head starts as CLAP's projection."""
 
-    steps_meet = True
+    has_batch_norm = True
 
     def __init__(
         self,
@@ -90,16 +90,12 @@ class ClapEncoder(AudioEncoder):
         self.compute_in(arithmetic)
         self.dim = sizes.dim
 
-    def hear(self, wave: Float[np.ndarray, " sample"]) -> Float[Tensor, "step 1 time mel"]:
+    def prepare(self, wave: Float[np.ndarray, " sample"]) -> Float[Tensor, "step 1 time mel"]:
         """Log-mel chunks of a mono waveform at `rate`; a short one is repeated, then padded."""
-        cut = chunks(wave, self.chunk, self.min_tail)
-        if not cut:
-            frames = self.chunk // self.extractor.hop_length + 1
-            return torch.zeros(0, 1, frames, self.extractor.feature_size)
         # One by one: the extractor pads a batch to a common length otherwise.
         mels = [
             self.extractor(chunk, sampling_rate=self.rate, return_tensors="pt")["input_features"]
-            for chunk in cut
+            for chunk in chunks(wave, self.chunk, self.min_tail)
         ]
         return torch.cat(mels).float()
 
@@ -129,7 +125,7 @@ class _AudioTrunk(nn.Module):
         return self.model(input_features=mels).pooler_output
 
 
-class ClapTextEncoder(Encoder):
+class ClapTextEncoder(TextEncoder):
     """Token ids (step, token) to features; the head is CLAP's text projection."""
 
     def __init__(self, name: str, *, arithmetic: Arithmetic = "float32") -> None:
@@ -160,9 +156,9 @@ class ClapTextEncoder(Encoder):
         self.compute_in(arithmetic)
         self.dim = sizes.dim
 
-    def lengths(self, ids: Int[Tensor, "step token"]) -> Int[Tensor, " step"]:
+    def lengths(self, inputs: Int[Tensor, "step token"]) -> Int[Tensor, " step"]:
         """Tokens of each text, start and end included; one may hold the padding's sign in words."""
-        return ids.shape[1] - (ids != self.pad).flip(1).int().argmax(dim=1)
+        return inputs.shape[1] - (inputs != self.pad).flip(1).int().argmax(dim=1)
 
     def prepare(self, texts: list[str]) -> Int[Tensor, "step token"]:
         """Token ids, cut at 77 and padded to the width of the longest text."""

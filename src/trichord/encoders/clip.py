@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import (
     CLIPImageProcessorPil,
@@ -14,12 +14,12 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from trichord.encoders.encoder import Encoder
-from trichord.encoders.frames import Pooler, VisionEncoder, require_size
+from trichord.encoders.frames import Pooler, TransformersVisionEncoder, require_size
 from trichord.encoders.graph import Graph, Sizes
 from trichord.encoders.held import held, held_model
 from trichord.encoders.patch_dropout import checked, thinned
 from trichord.encoders.tokenizer import require_fit, tokenizer_digest
+from trichord.encoders.words import TokenCache, WordEncoder
 from trichord.media.plan import FramePlan, Nearest
 from trichord.types import Arithmetic, Pooling
 from trichord.types.tensors import Features, Padded
@@ -32,7 +32,7 @@ WIDTH_STEP = 8
 """Texts are padded to a multiple of so many tokens, so that few widths stand for all lengths."""
 
 
-class ClipTextEncoder(Encoder):
+class ClipTextEncoder(WordEncoder):
     """Token ids to features; the head starts as CLIP's text projection, without bias.
 
     A caption's steps are its one end-of-text feature, or with `tokens` the features of all its
@@ -67,7 +67,8 @@ class ClipTextEncoder(Encoder):
         require_fit(self.tokenizer, name, sizes.tokens)
         self.tokens = tokens
         self.end: int = self.tokenizer.eos_token_id
-        self.max_tokens: int = min(longest, sizes.positions)
+        self._longest = min(longest, sizes.positions)
+        self.max_tokens = self._longest
         preparation = {
             "kind": "clip_text",
             "max_tokens": self.max_tokens,
@@ -78,29 +79,53 @@ class ClipTextEncoder(Encoder):
         self.compute_in(arithmetic)
         self.dim = sizes.dim
 
-    def lengths(self, ids: Int[Tensor, "step token"]) -> Int[Tensor, " step"]:
+    def lengths(self, inputs: Int[Tensor, "step token"]) -> Int[Tensor, " step"]:
         """Tokens of each text, start and end included."""
-        return lengths(ids, self.end)
+        return lengths(inputs, self.end)
 
     def prepare(self, texts: list[str]) -> Int[Tensor, "step token"]:
         """Token ids, cut at the tower's length (77 for CLIP), padded to the width of the longest text."""
-        return tokenize(self.tokenizer, texts, self.max_tokens)
+        return tokenize(self.tokenizer, texts, self._longest)
 
     def count_cut(self, texts: list[str]) -> int:
         """How many texts are too long for the tower and lose their end."""
-        return count_longer(self.tokenizer, texts, self.max_tokens)
+        return count_longer(self.tokenizer, texts, self._longest)
 
     def words(self, texts: list[str]) -> list[Int[Tensor, " token"]]:
         """Token ids of each text, start and end included, cut at the tower's length."""
-        ids = tokenize(self.tokenizer, texts, self.max_tokens)
+        ids = tokenize(self.tokenizer, texts, self._longest)
         counts = self.lengths(ids).tolist()
         return [row[:count] for row, count in zip(ids, counts, strict=True)]
+
+    def spell(self, words: list[int]) -> str:
+        """Token ids as a text: lower case, punctuation apart."""
+        return self.tokenizer.decode(words, skip_special_tokens=True).strip()
 
     @property
     def table(self) -> Float[Tensor, "token width"]:
         """The features that tokens come in with; a captioner's words are scored by them."""
         trunk: Any = self.trunk.model
         return trunk.embeddings.token_embedding.weight
+
+    @property
+    def start(self) -> int:
+        """The token that begins a text."""
+        return self.tokenizer.bos_token_id
+
+    @property
+    def never_written(self) -> Bool[Tensor, " token"]:
+        """Special tokens but the end, and rows of the table that the tokenizer does not know."""
+        never = torch.ones(len(self.table), dtype=torch.bool, device=self.table.device)
+        never[: len(self.tokenizer)] = False
+        never[self.tokenizer.all_special_ids] = True
+        never[self.end] = False
+        return never
+
+    def token_cache(self) -> TokenCache:
+        """Of texts without a token yet."""
+        from trichord.encoders.clip_memory import ClipTextMemory  # it imports this module
+
+        return ClipTextMemory(self)
 
     def read(self, inputs: Padded, sound: Float[Tensor, " batch"] | None = None) -> Padded:
         """Apply the trunk: (batch, 1, token) ids to (batch, 1 or token, width) features."""
@@ -195,7 +220,7 @@ def count_longer(tokenizer: Any, texts: list[str], longest: int) -> int:
     return sum(len(ids) > longest for ids in tokenizer(texts, verbose=False)["input_ids"])
 
 
-class ClipVisionEncoder(VisionEncoder):
+class ClipVisionEncoder(TransformersVisionEncoder):
     """Frames (step, 3, side, side) to features; the head starts as CLIP's visual projection."""
 
     def __init__(

@@ -1,5 +1,7 @@
 """CLIP4VLA's audio encoder: CLIP's vision tower on spectrograms, steered by a sound token."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,22 +13,14 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from trichord.encoders.clip import VISION_TYPES
-from trichord.encoders.encoder import AudioEncoder
+from trichord.encoders.encoder import UNKNOWN_AUDIO_TYPE, AudioEncoder, AudioType
 from trichord.encoders.graph import SOUND, Graph, Sizes
 from trichord.encoders.patch_dropout import checked, thinned
 from trichord.encoders.pretrained import load, load_model, require_type
 from trichord.encoders.spectrogram import Rule, Spectrogram, masked, segments
 from trichord.types import Arithmetic, Pooling, UserError
 
-SoundToken = float | Literal["none", "both", "clip"]
-"""What tells the tower to listen for speech or for events.
-
-A number mixes the two tokens into one, from verbal (0) to nonverbal (1); `both` gives the two side by
-side, `none` neither, and `clip` mixes them as each clip says (pretraining: by corpus).
-"""
 Channels = Literal["mono", "left_mean_right"]
-UNKNOWN_SOUND = 0.5
-"""The mixture for clips of which nobody says what they sound like, under `clip`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,13 +58,13 @@ class ClipAudioEncoder(AudioEncoder):
     Source: CLIP4VLA, "Audio Encoder" and "Audio Type Token".
     """
 
-    heeds_sound = True
+    takes_audio_type = True
 
     def __init__(
         self,
         tower: Tower,
         *,
-        token: SoundToken,
+        token: AudioType,
         spectrogram: Spectrogram,
         pictures: Pictures,
         sound_seconds: float,
@@ -94,7 +88,7 @@ class ClipAudioEncoder(AudioEncoder):
             if tower.arithmetic == "graph"
             else _sound_tower(tower, (pictures.frames, spectrogram.mels), pictures.dropout)
         )
-        self.spectrogram = spectrogram
+        self.log_mel = spectrogram
         self.pictures = pictures
         self.rate = spectrogram.rate
         self.stereo = pictures.channels == "left_mean_right"
@@ -117,7 +111,7 @@ class ClipAudioEncoder(AudioEncoder):
             pooling,
         )
         self.compute_in(tower.arithmetic)
-        self.choose_token(token)
+        self.choose_audio_type(token)
         self.dim = sizes.dim
 
     @property
@@ -126,44 +120,66 @@ class ClipAudioEncoder(AudioEncoder):
         assert isinstance(self.trunk, SoundTrunk | SoundGraph)
         return self.trunk
 
-    def choose_token(self, token: SoundToken) -> None:
-        """Listen with another sound token from now on; no other weight changes."""
-        self.token: SoundToken = token
-        self.sound_trunk.token = token
-        self.preparation["token"] = token
+    @property
+    def audio_type(self) -> AudioType:
+        """See `AudioType`."""
+        return self._audio_type
+
+    def choose_audio_type(self, audio_type: AudioType) -> None:
+        """Listen for another audio type from now on; no weight changes."""
+        self._audio_type: AudioType = audio_type
+        self.sound_trunk.token = audio_type
+        self.preparation["token"] = audio_type
         self._fingerprint = None
 
-    def hear(self, wave: Float[np.ndarray, "*channel sample"]) -> Float[Tensor, "channel time mel"]:
-        """Decibels of a wave at `rate`; no steps where there is no sound.
+    @contextmanager
+    def listening_for(self, audio_type: AudioType) -> Generator[None]:
+        """Within it, listen for another audio type."""
+        trunk = self.sound_trunk
+        own, trunk.token = trunk.token, audio_type
+        try:
+            yield
+        finally:
+            trunk.token = own
+
+    def decoding(self) -> dict[str, object]:
+        """Nothing: the preparation has the rate and the channels under names of its own."""
+        return {}
+
+    def prepare(
+        self, wave: Float[np.ndarray, "*channel sample"]
+    ) -> Float[Tensor, "step shown frame mel"]:
+        """The trunk's pictures of a wave at `rate`."""
+        return self.to_segments(self.spectrogram(wave))
+
+    def spectrogram(
+        self, wave: Float[np.ndarray, "*channel sample"]
+    ) -> Float[Tensor, "channel time mel"]:
+        """Decibels of a wave at `rate`.
 
         One channel stands for left, mean and right; of two, their mean comes between them.
         """
-        if not wave.shape[-1]:
-            return torch.zeros(1, 0, self.spectrogram.mels)
         heard = torch.from_numpy(np.atleast_2d(wave))
         if self.stereo and len(heard) == 2:
             heard = torch.stack([heard[0], heard.mean(dim=0), heard[1]])
-        return self.spectrogram(heard)
+        return self.log_mel(heard)
 
-    def cut(
-        self, heard: Float[Tensor, "channel time mel"]
+    def to_segments(
+        self, spectrogram: Float[Tensor, "channel time mel"]
     ) -> Float[Tensor, "step shown frame mel"]:
-        """The tower's pictures of a spectrogram: three channels, or one that stands for all."""
+        """The trunk's pictures of a spectrogram: three channels, or one that stands for all."""
         pictures = self.pictures
-        if not heard.shape[1]:
-            return heard.new_zeros(0, 3 if self.stereo else 1, pictures.frames, heard.shape[2])
         cut = segments(
-            heard, frames=pictures.frames, padding=pictures.padding, longest=pictures.longest
+            spectrogram, frames=pictures.frames, padding=pictures.padding, longest=pictures.longest
         )
         return cut.expand(-1, 3, -1, -1) if self.stereo else cut
 
-    def mask(
-        self, heard: Float[Tensor, "channel time mel"], random: np.random.Generator
+    def spec_augment(
+        self, spectrogram: Float[Tensor, "channel time mel"], random: np.random.Generator
     ) -> Float[Tensor, "step shown frame mel"]:
-        """The tower's pictures of a spectrogram with stretches of time and bands hidden."""
-        if not heard.shape[1]:
-            return self.cut(heard)
-        return self.cut(masked(heard, rule=self.pictures.masking, random=random))
+        """The trunk's pictures of a spectrogram with stretches of time and bands hidden."""
+        hidden = masked(spectrogram, rule=self.pictures.masking, random=random)
+        return self.to_segments(hidden)
 
 
 def _sound_tower(
@@ -203,7 +219,7 @@ class SoundTrunk(nn.Module):
             UserError: A picture is no whole number of patches.
         """
         super().__init__()
-        self.token: SoundToken = UNKNOWN_SOUND
+        self.token: AudioType = UNKNOWN_AUDIO_TYPE
         self.dropout = dropout
         embeddings = tower.embeddings
         width, patch = embeddings.embed_dim, embeddings.patch_size
@@ -264,7 +280,7 @@ class SoundGraph(Graph):
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        self.token: SoundToken = UNKNOWN_SOUND
+        self.token: AudioType = UNKNOWN_AUDIO_TYPE
 
     def forward(self, *inputs: Float[Tensor, "step ..."]) -> Float[Tensor, "step dim"]:
         """As the tower's, projected.
@@ -285,7 +301,7 @@ class SoundGraph(Graph):
 
 
 def shares(
-    token: SoundToken,
+    token: AudioType,
     pictures: Float[Tensor, "step ..."],
     sound: Float[Tensor, " step"] | None,
 ) -> Float[Tensor, " step"]:
@@ -298,7 +314,7 @@ def shares(
     """
     if token == "clip" and sound is not None:
         return sound
-    share = UNKNOWN_SOUND if token == "clip" else float(token)
+    share = UNKNOWN_AUDIO_TYPE if token == "clip" else float(token)
     return torch.full((pictures.shape[0],), share, device=pictures.device)
 
 

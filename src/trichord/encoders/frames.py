@@ -1,4 +1,4 @@
-"""What encoders of frames have in common: how a `transformers` processor prepares pictures."""
+"""Vision encoders of `transformers`: its processor prepares the pictures, its model pools them."""
 
 from typing import Any
 
@@ -7,17 +7,19 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from trichord.encoders.encoder import Encoder
+from trichord.encoders.encoder import VisionEncoder
 from trichord.media.plan import FramePlan
 from trichord.types import Pooling, UserError
 
 
-class VisionEncoder(Encoder):
-    """Frames (step, 3, side, side) to features.
+class TransformersVisionEncoder(VisionEncoder):
+    """Frames to features, by a processor and a trunk of `transformers`.
+
+    A processor that crops (CLIP, DINOv2) gets frames whose shorter side it would resize to; one that
+    squeezes (SigLIP: no centre crop) gets them at their size, `FramePlan(short_side=None)`.
 
     Attributes:
         processor: Of `transformers`, working on PIL pictures.
-        frames: Which frames of a clip are seen, and how large.
     """
 
     def __init__(
@@ -25,48 +27,49 @@ class VisionEncoder(Encoder):
         kind: str,
         trunk: nn.Module,
         head: nn.Module,
-        width: int,
+        width: int | None = None,
         *,
         processor: Any,
         frames: FramePlan,
         pooling: Pooling = "mean",
+        dim: int | None = None,
     ) -> None:
-        """Put a tower behind its preparation.
+        """Put a trunk behind its preparation.
 
         Args:
-            kind: Of tower, for the fingerprint.
+            kind: Of encoder, for the fingerprint.
             trunk: As for `Encoder`.
             head: As for `Encoder`.
-            width: Of what the trunk gives.
-            processor: Its `crop_size`, `image_mean` and `image_std` are those of the tower.
-            frames: Their shorter side must be what the processor resizes to.
+            width: As for `Encoder`.
+            processor: Its sizes, `image_mean` and `image_std` are those of the trunk.
+            frames: As the processor wants them.
             pooling: How frames become one vector.
+            dim: As for `Encoder`.
         """
+        side = "crop" if processor.do_center_crop else "size"
         # The PIL back end resizes slightly differently from torchvision's: it belongs to the key.
         preparation = {
             "kind": kind,
-            "frames": frames.described(),
-            "crop": dict(processor.crop_size),
+            side: dict(processor.crop_size if processor.do_center_crop else processor.size),
             "mean": list(processor.image_mean),
             "std": list(processor.image_std),
             "resize": "pil",
         }
-        super().__init__(trunk, head, width, preparation, pooling)
-        self.processor = processor
         self.frames = frames
+        super().__init__(trunk, head, width, preparation, pooling, dim=dim)
+        self.processor = processor
         self._level: Float[np.ndarray, "3 level"] | None = None
 
     def prepare(
         self, frames: UInt8[np.ndarray, "step height width 3"]
-    ) -> Float[Tensor, "step 3 side side"]:
-        """Frames as the tower takes them: centre-cropped, scaled and normalised with its figures."""
+    ) -> Float[Tensor, "step 3 high wide"]:
+        """Frames as the trunk takes them: cropped or squeezed, scaled and normalised."""
+        _, high, wide, _ = frames.shape
+        if not (self.processor.do_center_crop and min(high, wide) == self.frames.short_side):
+            return self.processor(list(frames), return_tensors="pt")["pixel_values"]
         side = self.processor.crop_size
         height, width = side["height"], side["width"]
-        if not len(frames):
-            return torch.zeros(0, 3, height, width)
-        _, high, wide, _ = frames.shape
-        as_wanted = min(high, wide) == self.frames.short_side and high >= height and wide >= width
-        if not (as_wanted and self.processor.do_center_crop):
+        if high < height or wide < width:
             return self.processor(list(frames), return_tensors="pt")["pixel_values"]
         top, left = (high - height) // 2, (wide - width) // 2
         cropped = frames[:, top : top + height, left : left + width]

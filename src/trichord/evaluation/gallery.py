@@ -8,8 +8,9 @@ from numpy import ndarray
 
 from trichord.evaluation.ranks import Products, Scores, unit
 from trichord.evaluation.scores import UnrankableError
-from trichord.types import CaptionKind, UserError
+from trichord.types import CaptionKind, Modality, UserError
 from trichord.types.arrays import Bool, Float, Int
+from trichord.types.comparable import ALL_PAIRS, Pair, compares
 from trichord.types.rules import Range, require_legal
 
 Gallery = Literal["vision", "audio", "clip"]
@@ -75,10 +76,10 @@ class CaptionVectors:
 class ClipVectors:
     """Clips in the shared space; a row without the modality may hold anything: it is never read.
 
-    `aligned` is False where pictures and sounds live in two spaces, as in an untrained CLIP + CLAP
-    pair, and `mingled` True where a fusion has let the two attend to one another before they became
-    vectors. In both cases `visual<-sound` has nothing to ask: the two cannot be compared, or the sound
-    knows its picture. `fused` is None where nothing says how sight and sound become one.
+    `comparable` are the pairs that the model compares: an untrained CLIP + CLAP pair compares no audio
+    with vision. `mingled` is True where a fusion has let the two attend to one another before they
+    became vectors. In both cases `visual<-sound` has nothing to ask: the two cannot be compared, or the
+    sound knows its picture. `fused` is None where nothing says how sight and sound become one.
 
     Raises:
         ValueError: Rows differ in number, an id repeats, a caption belongs to no clip, or a vector
@@ -92,7 +93,7 @@ class ClipVectors:
     audio: Float[ndarray, "clip other"]
     has_audio: Bool[ndarray, " clip"]
     captions: dict[CaptionKind, CaptionVectors]
-    aligned: bool = True
+    comparable: frozenset[Pair] = ALL_PAIRS
     mingled: bool = False
     fused: Fused | None = None
 
@@ -109,6 +110,10 @@ class ClipVectors:
             every = np.ones(len(captions.texts), dtype=np.bool_)
             _require_directions(f"{kind} caption", captions.toward_vision, every, captions.texts)
             _require_directions(f"{kind} caption", captions.toward_audio, every, captions.texts)
+
+    def compares(self, one: Modality, other: Modality) -> bool:
+        """Whether the vectors of two modalities may be compared."""
+        return compares(self.comparable, one, other)
 
     def present(self, gallery: Gallery) -> Bool[ndarray, " clip"]:
         """Which clips stand in a gallery; among fused ones, those that have sight or sound."""

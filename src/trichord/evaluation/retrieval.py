@@ -155,7 +155,7 @@ def _ask(task: Task, vectors: ClipVectors) -> _Asked:
     present = vectors.present(task.gallery)
     clips = np.flatnonzero(present)
     if task.query == "sound":
-        able = vectors.aligned and not vectors.mingled
+        able = vectors.compares("audio", "vision") and not vectors.mingled
         owner = np.flatnonzero(present & vectors.has_audio & able)
         scores = vectors.scores_of_sounds(owner, clips) if len(owner) else None
         return _Asked(len(clips), np.searchsorted(clips, owner), scores)

@@ -10,6 +10,7 @@ from trichord.features.source import Source, portions
 from trichord.models.embedder import Embedder, Toward
 from trichord.models.fusion import GlobalToGlobal, GlobalToLocal
 from trichord.types.arrays import Float
+from trichord.types.comparable import not_comparable
 from trichord.types.tensors import Features
 
 CLIPS_AT_ONCE = 256
@@ -41,14 +42,14 @@ def embed_source(
         after_pairs: Told how many pairs have been scored, after every portion.
 
     Raises:
-        ValueError: Weights for a model whose sight and sound live in two spaces.
+        ValueError: Weights for a model that does not compare audio with vision.
     """
-    if weights and not model.aligned:
-        raise ValueError("Sight and sound live in two spaces: they cannot be fused.")
+    if weights and not model.compares("audio", "vision"):
+        raise ValueError(f"No fusion: {not_comparable('audio', 'vision')}.")
     with measuring(model):
         vision, audio, shelves = _media(model, source)
         toward_vision = _texts(model, source, "vision")
-        toward_audio = toward_vision if model.aligned else _texts(model, source, "audio")
+        toward_audio = _texts(model, source, "audio") if model.texts_differ else toward_vision
     fused: Fused | None = _mean(model, weights)
     if model.reranks:
         fused = Pairs(model, source, shelves, weights or Weights(), after_pairs)
@@ -59,7 +60,7 @@ def embed_source(
         has_vision=vision[1],
         audio=audio[0],
         has_audio=audio[1],
-        aligned=model.aligned,
+        comparable=model.comparable,
         mingled=isinstance(model.fusion, GlobalToLocal),
         fused=fused,
         captions={

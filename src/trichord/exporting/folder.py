@@ -126,7 +126,9 @@ def _write_preparation(tower: Encoder, folder: Path) -> None:
         if (preparer := getattr(tower, name, None)) is not None:
             preparer.save_pretrained(folder)
     known: Any = tower
-    Sizes(dim=known.dim, width=known.dim, positions=getattr(tower, "max_tokens", 0)).write(folder)
+    Sizes(dim=known.dim, width=known.dim, positions=getattr(tower, "max_tokens", None) or 0).write(
+        folder
+    )
 
 
 def _write_halved(source: Exported, run: Run) -> None:

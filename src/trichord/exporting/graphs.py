@@ -8,16 +8,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from trichord.encoders.clap import ClapTextEncoder
-from trichord.encoders.clip import ClipTextEncoder
-from trichord.encoders.clip_audio import ClipAudioEncoder
-from trichord.encoders.encoder import AudioEncoder, Encoder
-from trichord.encoders.frames import VisionEncoder
+from trichord.encoders.encoder import AudioEncoder, Encoder, TextEncoder
 from trichord.encoders.graph import ALONE, FEATURES, SOUND
 from trichord.types import UserError
 from trichord.types.files import write_atomically
@@ -42,7 +37,7 @@ class _Whole(nn.Module):
         return self.head(self.trunk(steps))
 
 
-class _Heeding(nn.Module):
+class _WithAudioType(nn.Module):
     """The same with where to listen, between verbal (0) and nonverbal (1), as a second input."""
 
     def __init__(self, tower: Encoder) -> None:
@@ -94,9 +89,9 @@ def _traced(tower: Encoder) -> Any:
     examples = example_inputs(tower)
     steps = torch.export.Dim(STEPS)
     shapes: list[dict[int, Any]] = [{0: steps} for _ in examples]
-    if isinstance(tower, ClipTextEncoder | ClapTextEncoder):
+    if isinstance(tower, TextEncoder) and tower.max_tokens is not None:
         shapes[0][1] = torch.export.Dim(TOKENS, max=tower.max_tokens)
-    with _heeding(tower) as (whole, names), torch.no_grad():
+    with _with_audio_type(tower) as (whole, names), torch.no_grad():
         program: Any = torch.onnx.export(
             whole,
             examples[: len(names)],
@@ -113,34 +108,22 @@ def _traced(tower: Encoder) -> Any:
 
 
 def example_inputs(tower: Encoder) -> tuple[Tensor, ...]:
-    """Two steps as a tower takes them, and where each sounds; of an audio tower, noise."""
-    if isinstance(tower, ClipTextEncoder | ClapTextEncoder):
-        return (tower.prepare(["a dog barks", "a red ball bounces"]),)
-    if isinstance(tower, VisionEncoder):
-        side = int(tower.processor.crop_size["height"])
-        return (tower.prepare(np.zeros((2, side, side, 3), np.uint8)),)
-    assert isinstance(tower, AudioEncoder)
-    channels = (2,) if tower.stereo else ()
-    second = np.random.default_rng(0).normal(0, 0.1, (*channels, tower.rate)).astype(np.float32)
-    [step] = tower.prepare(second)[:1]
-    return torch.stack([step, step]), torch.tensor([0.25, 0.75])
+    """Two steps as a tower takes them, and the audio type of each where it takes one."""
+    types = (torch.tensor([0.25, 0.75]),) if tower.takes_audio_type else ()
+    return (tower.example(), *types)
 
 
 @contextmanager
-def _heeding(tower: Encoder) -> Generator[tuple[nn.Module, list[str]]]:
+def _with_audio_type(tower: Encoder) -> Generator[tuple[nn.Module, list[str]]]:
     """A tower as a module, and what its inputs are called.
 
     A mixture of sound tokens is left open; both side by side, or none, are part of the graph.
     """
-    if not isinstance(tower, ClipAudioEncoder) or tower.token in ("both", "none"):
+    if not isinstance(tower, AudioEncoder) or tower.audio_type in (None, "both", "none"):
         yield _Whole(tower).eval(), ["steps"]
         return
-    trunk = tower.sound_trunk
-    own, trunk.token = trunk.token, "clip"
-    try:
-        yield _Heeding(tower).eval(), ["steps", SOUND]
-    finally:
-        trunk.token = own
+    with tower.listening_for("clip"):
+        yield _WithAudioType(tower).eval(), ["steps", SOUND]
 
 
 def _narrowed(model: Any) -> Any:

@@ -9,8 +9,7 @@ from itertools import groupby, islice
 import torch
 from torch import Tensor
 
-from trichord.encoders.clip import padded_width
-from trichord.encoders.encoder import Encoder
+from trichord.encoders.encoder import Encoder, TextEncoder
 from trichord.features.source import portions, sound_of
 from trichord.features.store import IMPORTED, FeatureFolder, FeatureRow, FeatureTable
 from trichord.media.decoded import Decoded
@@ -18,13 +17,15 @@ from trichord.media.decoder import Decoder, Request
 from trichord.media.overlap import Overlap, side_by_side
 from trichord.media.plan import DecodePlan
 from trichord.media.signature import file_signature
-from trichord.models.embedder import TEXTS_AT_ONCE, Embedder, TextEncoder
+from trichord.models.embedder import TEXTS_AT_ONCE, Embedder
 from trichord.types import MODALITIES, Clip, Modality
 from trichord.types.cores import allotted
 from trichord.types.tensors import Padded
 
 ROWS_AT_ONCE = 32
 """Clips between two commits: what an interruption can cost, and how far each stage is ahead."""
+WIDTH_STEP = 8
+"""Texts are read beside others of as many tokens, up to a multiple of this: few widths for all lengths."""
 TEXT_PARTS = 16
 """Portions of texts between two commits."""
 MOST_READERS = 8
@@ -175,7 +176,7 @@ def _of_one_width(tower: TextEncoder, texts: list[str]) -> Iterator[tuple[list[s
         some = [texts[i] for i in rows]
         ids = tower.prepare(some)
         for text, row, count in zip(some, ids, tower.lengths(ids).tolist(), strict=True):
-            width = padded_width(count, tower.max_tokens)
+            width = min(ids.shape[1], -(-count // WIDTH_STEP) * WIDTH_STEP)
             alike = waiting.setdefault(width, [])
             alike.append((text, row[:width]))
             if len(alike) == TEXTS_AT_ONCE:
@@ -219,7 +220,7 @@ def read_rows(
 def _origins_of(towers: Mapping[str, Encoder], clips: Sequence[Clip]) -> dict[str, dict[str, str]]:
     """For each tower, what each clip is read from, by id."""
     signatures = {path: _signature(path) for path in dict.fromkeys(clip.path for clip in clips)}
-    return {n: _origins(clips, signatures, tower.heeds_sound) for n, tower in towers.items()}
+    return {n: _origins(clips, signatures, tower.takes_audio_type) for n, tower in towers.items()}
 
 
 def _origins(

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from trichord.encoders.clip_audio import UNKNOWN_SOUND
+from trichord.encoders.encoder import UNKNOWN_AUDIO_TYPE
 from trichord.features.store import FeatureFolder, Ragged
 from trichord.media.decoded import Decoded
 from trichord.media.decoder import Decoder, Request
@@ -144,7 +144,7 @@ class FeatureSource:
         self._text_rows = torch.tensor(
             [place[text] for text in self.captions.texts], dtype=torch.long
         )
-        towers = {"vision": "text", "audio": "text" if model.aligned else "sound_text"}
+        towers = {"vision": "text", "audio": "sound_text" if model.sound_text else "text"}
         wanted = set(towers.values()) if "text" in modalities else set[str]()
         loaded = {name: _load(folder, name, model, texts) for name in wanted}
         self._text = {toward: loaded[name] for toward, name in towers.items() if name in loaded}
@@ -249,9 +249,9 @@ class MediaSource:
         taken = self._take(clips)
         heard = [one.heard for one in taken if one.heard is not None]
         frames = [one.frames for one in taken if one.frames is not None]
-        audio = self._model.audio
+        model = self._model
         masked = [
-            audio.mask(one, _random(masking, self.clips[i].id))
+            model.audio_steps(one, _random(masking, self.clips[i].id))
             for i, one in zip(clips, heard if masking is not None else (), strict=False)
             if masking is not None
         ]
@@ -260,7 +260,7 @@ class MediaSource:
             ids=tuple(self.clips[i].id for i in clips),
             text=None if asked is None else self.texts(asked, "vision"),
             words=self._words.of(asked) if asked is not None and self._words else None,
-            audio=Padded.stack([audio.cut(one) for one in heard]) if heard else None,
+            audio=Padded.stack([model.audio_steps(one) for one in heard]) if heard else None,
             vision=Padded.stack(frames) if frames else None,
             masked=Padded.stack(masked) if masked else None,
             sound=self._sound[torch.from_numpy(clips)],
@@ -286,7 +286,7 @@ class MediaSource:
     def _taken(self, decoded: Decoded) -> Taken:
         hears, sees = "audio" in self._modalities, "vision" in self._modalities
         return Taken(
-            self._model.heard(decoded) if hears else None,
+            self._model.spectrogram(decoded) if hears else None,
             self._model.vision_inputs(decoded) if sees else None,
         )
 
@@ -355,7 +355,7 @@ _SOUND: dict[Sound | None, float] = {"verbal": 0.0, "nonverbal": 1.0, "both": 0.
 
 def sound_of(clip: Clip) -> float:
     """A clip's place between verbal (0) and nonverbal (1), for towers that take a token per clip."""
-    return _SOUND.get(clip.sound, UNKNOWN_SOUND)
+    return _SOUND.get(clip.sound, UNKNOWN_AUDIO_TYPE)
 
 
 def _random(masking: int, clip: str) -> np.random.Generator:

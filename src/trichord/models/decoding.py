@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from trichord.encoders.clip import ClipTextEncoder, tidied
-from trichord.encoders.clip_memory import ClipTextMemory
+from trichord.encoders.clip import tidied
+from trichord.encoders.words import TokenCache, WordEncoder
 from trichord.models.beams import Chosen, Decoding, Marks, search
 from trichord.models.captioner import Captioner
 from trichord.models.cross import Kept
@@ -32,9 +32,9 @@ class Written(Chosen):
 class FromMedia:
     """Scores words by the captioner; what it made of media and of the words before is kept."""
 
-    text: ClipTextEncoder
+    text: WordEncoder
     captioner: Captioner
-    memory: ClipTextMemory
+    memory: TokenCache
     kept: Kept
 
     @classmethod
@@ -47,7 +47,7 @@ class FromMedia:
             ValueError: The model has no captioner.
         """
         text, captioner = _parts(model)
-        return cls(text, captioner, ClipTextMemory(text), captioner.look(vision, audio))
+        return cls(text, captioner, text.token_cache(), captioner.look(vision, audio))
 
     def follow(self, ids: Int[Tensor, " row"]) -> Float[Tensor, "row token"]:
         """Scores before the softmax of what may follow, given the newest token of each text."""
@@ -88,7 +88,7 @@ def write(
     decoding = decoding or Decoding()
     text, captioner = _parts(model)
     longest = _room(text, captioner, decoding)
-    marks = _marks(text)
+    marks = Marks(start=text.start, end=text.end, never=text.never_written)
     shown = _readable(captioner, vision, audio)
     found: list[list[Written]] = [[] for _ in shown]
     size = max(1, ROWS_AT_ONCE // decoding.beams)
@@ -101,28 +101,23 @@ def write(
     return found
 
 
-def _parts(model: Embedder) -> tuple[ClipTextEncoder, Captioner]:
+def _parts(model: Embedder) -> tuple[WordEncoder, Captioner]:
     if model.captioner is None:
         raise ValueError("This model has no captioner.")
-    assert isinstance(model.text, ClipTextEncoder)
-    return model.text, model.captioner
+    return model.word_encoder(), model.captioner
 
 
-def _room(text: ClipTextEncoder, captioner: Captioner, decoding: Decoding) -> int:
+def longest_caption(text: WordEncoder, captioner: Captioner) -> int:
+    """Tokens that a caption may have, start and end included."""
+    return min(captioner.room.text, text.max_tokens or captioner.room.text)
+
+
+def _room(text: WordEncoder, captioner: Captioner, decoding: Decoding) -> int:
     """Tokens of the longest caption."""
-    most = min(captioner.room.text, text.max_tokens)
+    most = longest_caption(text, captioner)
     if (longest := decoding.longest or most) > most:
         raise ValueError(f"At most {longest} tokens: the captioner has room for {most}.")
     return longest
-
-
-def _marks(text: ClipTextEncoder) -> Marks:
-    """Neither special tokens are written nor such as the tokenizer does not know."""
-    never = torch.ones(len(text.table), dtype=torch.bool, device=text.table.device)
-    never[: len(text.tokenizer)] = False
-    never[text.tokenizer.all_special_ids] = True
-    never[text.end] = False
-    return Marks(start=text.tokenizer.bos_token_id, end=text.end, never=never)
 
 
 def _readable(

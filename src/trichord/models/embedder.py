@@ -7,27 +7,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from threading import Lock
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
-from trichord.encoders.clap import ClapEncoder, ClapTextEncoder
-from trichord.encoders.clip import ClipTextEncoder
-from trichord.encoders.clip_audio import ClipAudioEncoder, SoundToken
-from trichord.encoders.encoder import Encoder
-from trichord.encoders.frames import VisionEncoder
+from trichord.encoders.encoder import (
+    AudioEncoder,
+    AudioType,
+    Encoder,
+    TextEncoder,
+    VisionEncoder,
+)
+from trichord.encoders.words import WordEncoder
 from trichord.media.decoded import Decoded
 from trichord.media.plan import DecodePlan
 from trichord.models.captioner import Captioner
 from trichord.models.fusion import Fusion
 from trichord.types import MODALITIES, Modality, UserError
+from trichord.types.comparable import ALL_PAIRS, Pair, compares
 from trichord.types.tensors import Batch, Embeddings, Features, Padded, Words
 
-TextEncoder = ClipTextEncoder | ClapTextEncoder
-AudioEncoder = ClapEncoder | ClipAudioEncoder
 Toward = Literal["vision", "audio"]
 _TOKENIZING = Lock()
 """Tokenizers refuse a second thread while they set how to pad."""
@@ -60,10 +62,11 @@ class Embedder(nn.Module):
         """Put encoders side by side.
 
         Args:
-            text: Searches vision, and audio too once aligned.
+            text: Searches vision, and audio too unless there is `sound_text`.
             vision: Of frames.
             audio: Of sound.
-            sound_text: A text tower of its own towards sound, for the untrained pair CLIP + CLAP.
+            sound_text: A text encoder of its own towards sound. Vision and audio are then in two
+                spaces, as in the untrained pair CLIP + CLAP.
 
         Raises:
             UserError: Projection sizes differ where vectors will be compared.
@@ -84,9 +87,18 @@ class Embedder(nn.Module):
                 )
 
     @property
-    def aligned(self) -> bool:
-        """Whether sight and sound share a space; the untrained pair's don't."""
-        return self.sound_text is None
+    def comparable(self) -> frozenset[Pair]:
+        """Pairs of modalities whose vectors may be compared; audio with vision only in one space."""
+        return ALL_PAIRS if self.sound_text is None else ALL_PAIRS - {("audio", "vision")}
+
+    def compares(self, one: Modality, other: Modality) -> bool:
+        """Whether the vectors of two modalities may be compared."""
+        return compares(self.comparable, one, other)
+
+    @property
+    def texts_differ(self) -> bool:
+        """Whether a text has one vector toward vision and another one toward audio."""
+        return self.sound_text is not None
 
     @property
     def reranks(self) -> bool:
@@ -95,7 +107,7 @@ class Embedder(nn.Module):
 
     @property
     def dim(self) -> int:
-        """Size of the space of vision (and of audio where `aligned`)."""
+        """Size of the space of vision, and of audio where the two are comparable."""
         return self.vision.dim
 
     @property
@@ -112,15 +124,13 @@ class Embedder(nn.Module):
             sound_seconds=self.audio.sound_seconds,
         )
 
-    def choose_sound_token(self, token: SoundToken) -> None:
-        """Listen with another sound token from now on.
+    def choose_audio_type(self, audio_type: AudioType) -> None:
+        """Listen for another audio type from now on.
 
         Raises:
-            UserError: The audio tower takes none.
+            UserError: The audio encoder takes none.
         """
-        if not isinstance(self.audio, ClipAudioEncoder):
-            raise UserError("--sound-token: this model's audio tower takes no sound token.")
-        self.audio.choose_token(token)
+        self.audio.choose_audio_type(audio_type)
 
     @property
     def device(self) -> torch.device:
@@ -183,7 +193,8 @@ class Embedder(nn.Module):
     def forward(self, batch: Batch) -> Embeddings:
         """Embeddings of a batch of inputs or of trunk features (`batch.read`)."""
         alone = self.encode(batch)
-        return replace(alone, clips=self.like(alone), words=self.expect(batch.words, alone))
+        words = self.caption_logits(batch.words, alone)
+        return replace(alone, clips=self.similarity(alone), words=words)
 
     def encode(self, batch: Batch) -> Embeddings:
         """What each clip of a batch is by itself: no fusion, no captioner."""
@@ -195,18 +206,28 @@ class Embedder(nn.Module):
             masked=None if batch.masked is None else self.audio(batch.masked),
         )
 
-    def like(self, alone: Embeddings) -> Float[Tensor, "text clip"] | None:
-        """How like each text is to each clip, if there is a fusion and there are texts."""
+    def similarity(self, alone: Embeddings) -> Float[Tensor, "text clip"] | None:
+        """Similarity of each text and each clip; None without a fusion or without texts."""
         if self.fusion is None or alone.text is None:
             return None
         return self.fusion(alone.text, alone.vision, alone.audio)
 
-    def expect(self, words: Padded | None, alone: Embeddings) -> Words | None:
-        """What the captioner expects of each next word, if there is one and there are words."""
+    def caption_logits(self, words: Padded | None, alone: Embeddings) -> Words | None:
+        """The captioner's scores of each next word; None without a captioner or without words."""
         if self.captioner is None or words is None or alone.text is None:
             return None
-        assert isinstance(self.text, ClipTextEncoder)
-        return self.captioner(alone.text, words, alone.vision, alone.audio, self.text.table)
+        table = self.word_encoder().table
+        return self.captioner(alone.text, words, alone.vision, alone.audio, table)
+
+    def word_encoder(self) -> WordEncoder:
+        """The text encoder, as one that gives words to a captioner.
+
+        Raises:
+            ValueError: It gives none.
+        """
+        if not isinstance(self.text, WordEncoder):
+            raise ValueError("This model's text encoder gives no words to a captioner.")
+        return self.text
 
     def text_toward(self, toward: Toward) -> TextEncoder:
         """The text tower that searches a modality."""
@@ -219,7 +240,7 @@ class Embedder(nn.Module):
 
         Args:
             texts: Each at least one character besides blanks; over-long ones lose their end.
-            toward: What the vectors will be compared with; matters while `aligned` is False.
+            toward: What the vectors will be compared with; matters where `texts_differ`.
 
         Raises:
             UserError: A text is empty.
@@ -241,18 +262,17 @@ class Embedder(nn.Module):
         """Token ids of texts as the captioner reads and writes them.
 
         Raises:
-            ValueError: The text tower is not CLIP's.
+            ValueError: The text encoder gives no words.
         """
-        if not isinstance(self.text, ClipTextEncoder):
-            raise ValueError("Only CLIP's text tower gives words to a captioner.")
+        encoder = self.word_encoder()
         with _TOKENIZING:
-            return self.text.words(list(texts)) if texts else []
+            return encoder.words(list(texts)) if texts else []
 
     def texts_of(self, words: Sequence[Sequence[int]]) -> list[str]:
         """Token ids as texts, spelt as the tokenizer does: lower case, punctuation apart."""
-        tokenizer: Any = self.text.tokenizer
+        encoder = self.word_encoder()
         with _TOKENIZING:
-            return [tokenizer.decode(list(ids), skip_special_tokens=True).strip() for ids in words]
+            return [encoder.spell(list(ids)) for ids in words]
 
     def embed_media(self, decoded: Sequence[Decoded], tokens: Sequence[float] = ()) -> MediaVectors:
         """Vectors of what is seen and heard in clips.
@@ -299,34 +319,48 @@ class Embedder(nn.Module):
                 return vision, [self.audio(self.audio.read_rows(sounds))]
             return vision, [self._listen(sounds, token) for token in tokens]
 
-    def vision_inputs(self, decoded: Decoded) -> Float[Tensor, "step 3 side side"]:
+    def vision_inputs(self, decoded: Decoded) -> Shaped[Tensor, "step ..."]:
         """Trunk inputs of a clip's frames; no steps where it has none."""
         frames = decoded.frames
-        return self.vision.prepare(np.zeros((0, 1, 1, 3), np.uint8) if frames is None else frames)
+        return (
+            self.vision.prepare(frames)
+            if frames is not None and len(frames)
+            else (self.vision.no_steps())
+        )
 
-    def heard(self, decoded: Decoded) -> Shaped[Tensor, "..."]:
-        """What the audio tower makes of a clip's sound before it is cut into steps."""
-        return self.audio.hear(decoded.audio.get(self.audio.rate, np.zeros(0, np.float32)))
+    def spectrogram(self, decoded: Decoded) -> Shaped[Tensor, "..."]:
+        """A clip's sound before it is cut into steps; an empty tensor where it has none."""
+        wave = decoded.audio.get(self.audio.rate)
+        return self.audio.spectrogram(wave) if wave is not None and wave.size else torch.zeros(0)
 
-    def audio_inputs(self, decoded: Decoded) -> Float[Tensor, "step channel time mel"]:
+    def audio_steps(
+        self, spectrogram: Shaped[Tensor, "..."], masking: np.random.Generator | None = None
+    ) -> Shaped[Tensor, "step ..."]:
+        """Trunk inputs of what `spectrogram` gave; no steps where that is empty.
+
+        Args:
+            spectrogram: Of a clip.
+            masking: Draws the stretches to hide; None: nothing is hidden.
+        """
+        if not spectrogram.numel():
+            return self.audio.no_steps()
+        if masking is None:
+            return self.audio.to_segments(spectrogram)
+        return self.audio.spec_augment(spectrogram, masking)
+
+    def audio_inputs(self, decoded: Decoded) -> Shaped[Tensor, "step ..."]:
         """Trunk inputs of a clip's sound; no steps where it has none."""
-        return self.audio.cut(self.heard(decoded))
+        return self.audio_steps(self.spectrogram(decoded))
 
-    def _of_texts(self, tower: TextEncoder, ids: Int[Tensor, "text token"]) -> Features:
+    def _of_texts(self, tower: TextEncoder, ids: Shaped[Tensor, "text token ..."]) -> Features:
         there = torch.ones(len(ids), 1, dtype=torch.bool)
         with torch.inference_mode():
             return tower(tower.read(Padded(ids[:, None], there).to(self.device)))
 
-    def _listen(self, sounds: list[Float[Tensor, "_ channel time mel"]], token: float) -> Features:
-        """Sound at a sound token; the model's own is put back."""
-        if not isinstance(self.audio, ClipAudioEncoder):
-            raise ValueError("This model's audio tower takes no sound token.")
-        trunk = self.audio.sound_trunk
-        own, trunk.token = trunk.token, token
-        try:
+    def _listen(self, sounds: list[Shaped[Tensor, "_ ..."]], token: float) -> Features:
+        """Sound at an audio type."""
+        with self.audio.listening_for(token):
             return self.audio(self.audio.read_rows(sounds))
-        finally:
-            trunk.token = own
 
     def _in_context(self, vision: Features, audio: Features) -> tuple[Features, Features]:
         """What an index can hold of clips."""

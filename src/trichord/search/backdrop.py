@@ -44,5 +44,5 @@ def calibrate_by(texts: TextVectors, gallery: Gallery) -> Calibration:
         gallery,
         np.stack(texts.of(BACKDROP, "vision")),
         np.stack(texts.of(BACKDROP, "audio")),
-        aligned=texts.model.aligned,
+        comparable=texts.model.comparable,
     )

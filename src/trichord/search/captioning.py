@@ -13,7 +13,7 @@ from trichord.media.decoded import Decoded
 from trichord.media.decoder import Decoder
 from trichord.media.overlap import Overlap
 from trichord.media.probe import USABLE, Status
-from trichord.models.decoding import Decoding, Written, write
+from trichord.models.decoding import Decoding, Written, longest_caption, write
 from trichord.models.embedder import Embedder
 from trichord.search.checking import EVEN, Shown, Texts, Weights, best, likeness, own_ranks
 from trichord.search.collection import Collection
@@ -86,7 +86,7 @@ class CaptionWriter:
                 "This run writes no captions: train one that does, such as 'trichord train "
                 "clip4vla-caption'."
             )
-        most = min(model.captioner.room.text, model.text.max_tokens)
+        most = longest_caption(model.word_encoder(), model.captioner)
         if decoding.longest is not None and decoding.longest > most:
             raise UserError(
                 f"--longest {decoding.longest}: the run has room for {most} tokens; give at most that."
@@ -193,7 +193,7 @@ class CaptionWriter:
 
     def _vectors(self, texts: list[str]) -> Texts:
         seen = self.model.embed_text(texts, "vision")
-        heard = seen if self.model.aligned else self.model.embed_text(texts, "audio")
+        heard = self.model.embed_text(texts, "audio") if self.model.texts_differ else seen
         return Texts(toward_vision=seen, toward_audio=heard)
 
 

@@ -18,7 +18,7 @@ AT_ONCE = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Texts:
-    """Unit vectors of texts toward sight and toward sound; in an aligned model these are the same."""
+    """Unit vectors of texts toward sight and toward sound; the same if one encoder reads them."""
 
     toward_vision: Float[ndarray, "text dim"]
     toward_audio: Float[ndarray, "text sound_dim"]

@@ -254,7 +254,7 @@ def held_out(texts: TextVectors, gallery: Gallery) -> dict[str, Float[np.ndarray
         "picture→sight": pictures,
         "sound→sound": sounds,
     }
-    if texts.model.aligned:
+    if texts.model.compares("audio", "vision"):
         found |= {"sound→sight": sounds, "picture→sound": pictures}
     return {name: queries for name, queries in found.items() if len(queries)}
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from trichord.encoders.plain_text import PlainText
+from trichord.types import Modality
 from trichord.types.arrays import Float
+from trichord.types.comparable import ALL_PAIRS, Pair, compares
 
 if TYPE_CHECKING:  # a search by text never loads torch
     from trichord.models.embedder import Embedder
@@ -47,9 +49,18 @@ class QueryModel:
         self.reranks = reranks
 
     @property
-    def aligned(self) -> bool:
-        """Whether sight and sound share a space, and one text tower."""
-        return self._sound_text is None
+    def comparable(self) -> frozenset[Pair]:
+        """As `Embedder.comparable`."""
+        return ALL_PAIRS if self._sound_text is None else ALL_PAIRS - {("audio", "vision")}
+
+    def compares(self, one: Modality, other: Modality) -> bool:
+        """Whether the vectors of two modalities may be compared."""
+        return compares(self.comparable, one, other)
+
+    @property
+    def texts_differ(self) -> bool:
+        """Whether a text has one vector toward vision and another one toward audio."""
+        return self._sound_text is not None
 
     @cached_property
     def whole(self) -> "Embedder":
@@ -68,7 +79,7 @@ class QueryModel:
 
         Args:
             texts: Over-long ones lose their end.
-            toward: What the vectors will be compared with; matters while `aligned` is False.
+            toward: What the vectors will be compared with; matters where `texts_differ`.
         """
         tower = self._sound_text if toward == "audio" and self._sound_text else self._text
         return tower.embed(texts)

@@ -82,7 +82,7 @@ class TextVectors:
         Raises:
             UserError: A text is empty.
         """
-        space: Toward = "vision" if self.model.aligned else toward
+        space: Toward = toward if self.model.texts_differ else "vision"
         found = {text: self._kept.find((text, space)) for text in texts}
         if missing := [text for text, vector in found.items() if vector is None]:
             with self._reading:
@@ -178,7 +178,7 @@ class PartReader:
 
     def _crossed(self, found: QueryVectors, across: bool) -> QueryVectors:
         """Where the space is shared, what is missing is searched with what is there."""
-        if not (across and self.model.aligned):
+        if not (across and self.model.compares("audio", "vision")):
             return found
         seen, heard = found.sight, found.sound
         return QueryVectors(

@@ -19,12 +19,11 @@ def tokens_of(model: "Embedder") -> tuple[float, ...]:
     None where there is nothing to choose: the audio tower takes no sound token, or the run was
     trained without one (`none`) or with both side by side (`both`).
     """
-    from trichord.encoders.clip_audio import UNKNOWN_SOUND, ClipAudioEncoder
+    from trichord.encoders.encoder import UNKNOWN_AUDIO_TYPE
 
-    if not isinstance(model.audio, ClipAudioEncoder):
-        return ()
-    token = UNKNOWN_SOUND if model.audio.token == "clip" else model.audio.token
-    if isinstance(token, str):
+    token = model.audio.audio_type
+    token = UNKNOWN_AUDIO_TYPE if token == "clip" else token
+    if token is None or isinstance(token, str):
         return ()
     return tuple(dict.fromkeys((float(token), VERBAL, BETWEEN, NONVERBAL)))
 

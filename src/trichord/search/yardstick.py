@@ -9,9 +9,11 @@ import numpy as np
 from trichord.models.yardstick import Background, Scale, Yardstick, measure
 from trichord.search.gallery import Gallery
 from trichord.types.arrays import Bool, Float, Int
+from trichord.types.comparable import Pair, compares
 
 Kind = Literal["text", "vision", "audio", "both"]
 """What a query is made of: words, a picture, a sound, or picture and sound."""
+Toward = Literal["vision", "audio"]
 
 DECIMALS = 6
 """Scores are rounded to these: beyond, they depend on where among its like a moment stands."""
@@ -57,7 +59,7 @@ def calibrate(
     texts_toward_sight: Float[np.ndarray, "query _"],
     texts_toward_sound: Float[np.ndarray, "query _"],
     *,
-    aligned: bool,
+    comparable: frozenset[Pair],
 ) -> Calibration:
     """Measure a collection with background queries.
 
@@ -69,14 +71,14 @@ def calibrate(
     everywhere = np.ones((len(texts_toward_sight), len(some)), bool)
 
     def among(
-        rows: Bool[np.ndarray, " moment"], toward_sight: str, toward_sound: str
+        rows: Bool[np.ndarray, " moment"], toward_sight: Toward, toward_sound: Toward
     ) -> Background:
         chosen = np.flatnonzero(rows)[evenly(int(rows.sum()), QUERIES)]
         vectors = {"vision": some.vision[chosen], "audio": some.audio[chosen]}
-        comparable = aligned or toward_sight == "vision", aligned or toward_sound == "audio"
+        across = compares(comparable, "audio", "vision")
         return Background(
-            sight=vectors[toward_sight] if comparable[0] else None,
-            sound=vectors[toward_sound] if comparable[1] else None,
+            sight=vectors[toward_sight] if across or toward_sight == "vision" else None,
+            sound=vectors[toward_sound] if across or toward_sound == "audio" else None,
             allowed=some.file[chosen][:, None] != some.file[None, :],
         )
 

@@ -25,7 +25,7 @@ def describe(engine: SearchEngine, catalogue: Catalogue) -> CollectionShown:
         seconds=there.seconds,
         hop=there.hop,
         sound_tokens=list(there.sound_tokens),
-        aligned=engine.model.aligned,
+        comparable=sorted(engine.model.comparable),
         weighting=Weighting(sight=sight, sound=sound),
         tags=sorted(gallery.tags),
         captions=collection.table.captioned() > 0,

@@ -15,6 +15,8 @@ from pydantic import (
     model_validator,
 )
 
+from trichord.types import Modality
+
 TEXT = 2000
 """Characters of a text; encoders read less than a tenth of it."""
 PARTS = 16
@@ -278,7 +280,8 @@ class CollectionShown(BaseModel):
     seconds: float
     hop: float
     sound_tokens: list[float]
-    aligned: bool
+    comparable: list[tuple[Modality, Modality]]
+    """Pairs of modalities that the model compares, such as audio and vision."""
     weighting: Weighting
     tags: list[str]
     captions: bool

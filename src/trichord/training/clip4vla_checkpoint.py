@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from trichord.config import CaptionGenerator, Cross, GlobalToGlobal
-from trichord.encoders.clip_audio import SoundToken
 from trichord.encoders.clip_settings import CLIP4VLA
+from trichord.encoders.encoder import AudioType
 from trichord.encoders.published import Names, Published, block_names, read_published
 from trichord.encoders.published_clip import (
     HEAD_WIDTH,
@@ -92,7 +92,7 @@ class Recipe:
 
     fusion: Level | None = None
     """Global-to-local if the checkpoint has a cross transformer for retrieval, else global-to-global."""
-    token: SoundToken | None = None
+    token: AudioType | None = None
     """As the authors fine-tune: 0.5, or 1 (nonverbal) with a head for ESC-50, or none without tokens."""
     segments: int = 16
     """Of sound at most, from the middle: 16 for MSR-VTT, 6 for VATEX and AudioCaps."""
@@ -162,7 +162,7 @@ class Checkpoint:
         """Whether the cross transformer was trained for retrieval."""
         return bool(self.part(SCORE).tensors)
 
-    def token(self) -> SoundToken:
+    def token(self) -> AudioType:
         """The sound token to listen with.
 
         Raises:
@@ -182,7 +182,7 @@ class Checkpoint:
             )
         return token
 
-    def _usual_token(self, audio: Published) -> SoundToken:
+    def _usual_token(self, audio: Published) -> AudioType:
         if not has_sound_tokens(audio):
             self.notes["sound token"] = "none (the checkpoint has no table of them)"
             return "none"

@@ -71,8 +71,8 @@ class Learner(nn.Module):
         with autocast(self._stage, self.model.device):
             whole = replace(
                 alone,
-                clips=self.model.like(everyones),
-                words=self.model.expect(words, alone),
+                clips=self.model.similarity(everyones),
+                words=self.model.caption_logits(words, alone),
             )
         terms = self.objective(whole, sample.terms, sample.texts)
         parts = [sample.weights[name] * term for name, term in terms.items()]

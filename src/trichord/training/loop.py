@@ -300,7 +300,7 @@ def choose_what_trains(model: Embedder, stage: Stage) -> None:
     for name, encoder in model.encoders().items():
         encoder.head.requires_grad_(name in stage.trains)
         if name in stage.towers:
-            encoder.thaw_trunk()
+            encoder.unfreeze()
         else:
             encoder.freeze_trunk()
     losses = {term_of(name).loss for name in stage.terms}

@@ -71,10 +71,9 @@ def require_masks(experiment: Experiment, model: Embedder, source: Source) -> No
         return
     if "audio" in source.read:
         refuse_masks()
-    silence = model.audio.hear(np.zeros(0, np.float32))
-    model.audio.mask(
-        silence, np.random.default_rng(0)
-    )  # refuses where the encoder has no such view
+    second = model.audio.spectrogram(np.zeros(model.audio.rate, np.float32))
+    # Refuses where the encoder has no such view.
+    model.audio.spec_augment(second, np.random.default_rng(0))
 
 
 def require_criterion(stage: Stage, validation: Source) -> None:

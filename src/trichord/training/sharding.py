@@ -73,7 +73,7 @@ def _read_at_once(encoder: Encoder) -> None:
         steps: Shaped[Tensor, "step ..."], sound: Float[Tensor, " step"] | None = None
     ) -> Float[Tensor, "step *token width"]:
         shown = steps if len(steps) else steps.new_zeros(1, *steps.shape[1:])
-        if sound is None or not encoder.heeds_sound:
+        if sound is None or not encoder.takes_audio_type:
             return encoder.trunk(shown)[: len(steps)]
         place = sound if len(sound) else sound.new_zeros(1)
         return encoder.trunk(shown, place)[: len(steps)]

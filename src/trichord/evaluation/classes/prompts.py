@@ -11,6 +11,7 @@ from trichord.evaluation.gallery import ClipVectors
 from trichord.evaluation.ranks import unit
 from trichord.types import UserError
 from trichord.types.arrays import Float
+from trichord.types.comparable import not_comparable
 
 if TYPE_CHECKING:  # options are looked at before torch is loaded
     from trichord.models.embedder import Embedder
@@ -72,10 +73,10 @@ def zero_shot(
         NaN in the rows of clips that lack what is asked for.
 
     Raises:
-        ValueError: Sight and sound are to be fused, and live in two spaces.
+        ValueError: Vision and audio are to be fused, and the model does not compare them.
     """
-    if len(classes) > 1 and not vectors.aligned:
-        raise ValueError("Sight and sound live in two spaces: they cannot be fused.")
+    if len(classes) > 1 and not vectors.compares("audio", "vision"):
+        raise ValueError(f"No fusion: {not_comparable('audio', 'vision')}.")
     held = {
         "vision": (vectors.vision, vectors.has_vision),
         "audio": (vectors.audio, vectors.has_audio),
