@@ -99,6 +99,51 @@ def test_sharpness_of_nought_is_the_mean_of_steps(tmp_path):
         assert torch.allclose(found, torch.tensor(by_hand), atol=1e-6)
 
 
+@pytest.fixture
+def dinov2(tmp_path):
+    """A tiny DINOv2 with random weights."""
+    import torch
+    from transformers import BitImageProcessorPil, Dinov2Config, Dinov2Model
+
+    folder = tmp_path / "dino"
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "mlp_ratio": 2}
+    Dinov2Model(Dinov2Config(image_size=28, patch_size=14, **sizes)).save_pretrained(folder)
+    crop = {"height": 28, "width": 28}
+    BitImageProcessorPil(size={"shortest_edge": 32}, crop_size=crop).save_pretrained(folder)
+    return folder
+
+
+def test_an_installed_encoder_reads_frames_as_transformers_does(tmp_path, dinov2):
+    import numpy as np
+    import torch
+    from transformers import BitImageProcessorPil, Dinov2Model
+
+    with installed(tmp_path / "site", "dinov2"):
+        from dinov2 import Dinov2
+
+        tower = Dinov2(name=str(dinov2), dim=24).build().eval()
+    frames = np.random.default_rng(0).integers(0, 256, (3, 32, 40, 3), np.uint8)
+    own = BitImageProcessorPil.from_pretrained(dinov2)(list(frames), return_tensors="pt")
+    prepared = tower.prepare(frames)
+    torch.testing.assert_close(prepared, own["pixel_values"], rtol=0, atol=1e-6)
+    with torch.inference_mode():
+        read = Dinov2Model.from_pretrained(dinov2).eval()(**own).pooler_output
+        torch.testing.assert_close(tower.read_steps(prepared), read, rtol=1e-5, atol=1e-6)
+
+
+def test_an_installed_encoder_trains_and_is_measured(
+    small_world, command, tmp_path, dinov2, capsys
+):
+    chosen = f"--model.vision dinov2 --model.vision.name {dinov2} --model.vision.dim 128"
+    line = f"train world-slava-a-and-v {small_world}/clips.jsonl {tmp_path}/run {FEW} --from media"
+    with installed(tmp_path / "site", "dinov2"):
+        assert command(f"{line} {chosen} --stages.0.epochs 1") == 0
+        assert command(f"evaluate {tmp_path}/run {small_world}/clips.jsonl --from media") == 0
+    noted = json.loads((tmp_path / "run" / "experiment.json").read_text())
+    assert noted["parts"] == {"encoders.dinov2": "trichord-dinov2 0.1"}
+
+
 def test_an_installed_reader_prepares_its_dataset(command, tmp_path, capsys):
     (tmp_path / "--0PQM4-hqg_000030.mp4").write_bytes(b"x")
     (tmp_path / "vggsound.csv").write_text("--0PQM4-hqg,30,waterfall burbling,train\n")

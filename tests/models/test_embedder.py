@@ -241,7 +241,7 @@ def drawn(config):
 
 def test_the_fingerprint_tells_every_setting_of_a_fusion_but_those_of_training(tiny_clip4vla):
     cross = Cross(from_text=False, heads=2, layers=1)
-    assert {*OTHER, "kind", "from_text", "dropout"} == {field.name for field in fields(Cross)}
+    assert {*OTHER, "from_text", "dropout"} == {field.name for field in fields(Cross)}
 
     def fingerprint(**changes):
         return drawn(replace(tiny_clip4vla, fusion=replace(cross, **changes))).fingerprint

@@ -13,7 +13,6 @@ SECTIONS = {
     "test_archive": "Collections",
     "test_service": "The service",
     "test_tutorial": "The tutorial",
-    "test_extend": "Changes by a newcomer",
 }
 ON = "measured on"
 HEAD = """# What was counted
