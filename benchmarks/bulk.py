@@ -1,16 +1,15 @@
-"""Bulk extraction: the same rows whoever makes them, through kills, and what overlapping stages gain.
+"""Bulk extraction: the same rows whoever makes them, and what overlapping stages gain.
 
-    nice -n 5 python benchmarks/bulk.py [--files 500] [--rounds 3] [--kills 5] [--without-ray]
+    nice -n 5 python benchmarks/bulk.py [--files 500] [--rounds 3] [--without-ray]
 
 Protocol: `--files` generated files (H.264 + AAC, 20 s, 64 x 48, 4 frames a second), each with 20 clips of
 a second: 10,000 clips as a manifest counts them (a file a clip would be ten times the bytes, and no other
-code). Random towers of two layers, one decoding process a worker. Ways: `process` (one process, one piece:
-the reference), `workers` (two processes, 40 shards; at random moments one gets SIGKILL, `--kills` times),
-`workers, once more` (over what these left: nothing to do), `ray` (Ray Data in local mode, two
-actors), and `two commands` (a tenth of the files; two crews of one worker at the same time, the same shards
-into the same folder). Of each: rows of both tables, rows with a key that is there twice, keys that are
-missing, and rows whose origin, status or bits differ from the reference's. Each is run once, on a machine
-with other work: its clips a second are no comparison of the ways.
+code). Random towers of two layers, one decoding process each. Ways: `process` (one process, one piece:
+the reference), `two processes` (each with half of 40 shards, into one folder), `two processes, once more`
+(over what these left: nothing to do) and `ray` (Ray Data in local mode, two actors). Of each: rows of
+both tables, rows with a key that is there twice, keys that are missing, and rows whose origin, status or
+bits differ from the reference's. Each is run once, on a machine with other work: its clips a second are
+no comparison of the ways.
 
 Overlap: 10 of the files by an encoder that leaves the processor alone for as long as decoding a group
 takes, as an accelerator would. `apart` is the loop as it was: decode and prepare a group, read the towers,
@@ -19,14 +18,13 @@ is the slower stage alone. Writes benchmarks/results/bulk.json after each way.
 """
 
 import argparse
+import multiprocessing
 import os
-import random
 import shutil
-import signal
 import tempfile
-import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -40,9 +38,8 @@ import torch
 from indexing import TEXTS
 from record import record
 
-from trichord.bulk import crew as crew_module
 from trichord.bulk.cluster import Cluster
-from trichord.bulk.crew import Crew
+from trichord.bulk.hand import Hand
 from trichord.bulk.runner import Here, Runner, extracted
 from trichord.bulk.shards import Shard, Towers, extraction_of, shards_of_clips
 from trichord.config import Clap, ClipText, ClipVision, Experiment, TriModal
@@ -134,40 +131,19 @@ def carry_out(runner: Runner, shards: Sequence[Shard]) -> tuple[float, int]:
     return time.perf_counter() - begun, fresh
 
 
-def kill_some(crew: Crew, kills: int, over: threading.Event, killed: list[float]) -> None:
-    """SIGKILL a worker at random moments, a few times."""
-    chance = random.Random(0)
-    while len(killed) < kills and not over.wait(chance.uniform(2.0, 12.0)):
-        process = chance.choice(crew.workers).process
-        if process is not None:
-            process.send_signal(signal.SIGKILL)
-            killed.append(time.perf_counter())
+def halves(shards: Sequence[Shard]) -> tuple[float, int]:
+    """Two processes, each with half of the shards: seconds, and how many clips were read."""
+    begun = time.perf_counter()
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        fresh = sum(pool.map(half, (shards[::2], shards[1::2])))
+    return time.perf_counter() - begun, fresh
 
 
-def with_kills(crew: Crew, shards: Sequence[Shard], kills: int) -> tuple[float, int, int]:
-    """As `carry_out`, and how often a worker was killed."""
-    over, killed = threading.Event(), list[float]()
-    killer = threading.Thread(target=kill_some, args=(crew, kills, over, killed))
-    killer.start()
-    took, fresh = carry_out(crew, shards)
-    over.set()
-    killer.join()
-    return took, fresh, len(killed)
-
-
-def twice(shards: Sequence[Shard]) -> tuple[float, int]:
-    """Two commands at the same time: seconds of both, and how many clips were read in all."""
-    done: list[tuple[float, int]] = []
-
-    def one() -> None:
-        done.append(carry_out(Crew(1), shards))
-
-    threads = [threading.Thread(target=one) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return max(took for took, _ in done), sum(fresh for _, fresh in done)
+def half(shards: Sequence[Shard]) -> int:
+    """How many clips were not done before."""
+    with Hand() as hand:
+        parts = [part for shard in shards for part in hand.carry_out(shard)]
+    return sum(status != "done" for part in parts for status in part.statuses)
 
 
 def ways(
@@ -178,32 +154,24 @@ def ways(
     model, towers = config.build().eval(), Towers(model=Experiment(system="tiny", model=config))
     done: dict[str, Any] = {"clips": len(clips), "shards": SHARDS}
 
-    def shards(name: str, some: list[Clip], count: int = SHARDS) -> list[Shard]:
+    def shards(name: str, count: int = SHARDS) -> list[Shard]:
         whole = extraction_of(model, FeatureFolder(place / name), ("vision", "audio"), towers)
-        return shards_of_clips(whole, some, count)
+        return shards_of_clips(whole, clips, count)
 
-    def note(name: str, took: float, fresh: int, **more: int) -> None:
+    def note(name: str, took: float, fresh: int) -> None:
         held = rows_of(FeatureFolder(place / name.split(",")[0]), model)
         expected.update(expected or held)
-        wanted = {n: [row for row in rows if row["key"] in all_of] for n, rows in expected.items()}
         rate = {"clips read": fresh, "clips a second": round(fresh / took, 1)}
-        done[name] = {**compared(held, wanted), **rate, "seconds": round(took, 1), **more}
+        done[name] = {**compared(held, expected), **rate, "seconds": round(took, 1)}
         record("bulk", {**report, "ways": done})
 
     expected: dict[str, Any] = {}
-    all_of = {clip.id for clip in clips}
     with Decoder(workers=1) as decoder:
-        note("process", *carry_out(Here(model, decoder), shards("process", clips, 1)))
-    crew_module.TRIES = 1 + chosen.kills
-    took, fresh, killed = with_kills(Crew(2), shards("workers", clips), chosen.kills)
-    note("workers", took, fresh, kills=killed)
-    note("workers, once more", *carry_out(Crew(2), shards("workers", clips)))
-    tenth = clips[: len(clips) // 10]
-    all_of = {clip.id for clip in tenth}
-    note("two commands", *twice(shards("two commands", tenth)))
+        note("process", *carry_out(Here(model, decoder), shards("process", 1)))
+    note("two processes", *halves(shards("two processes")))
+    note("two processes, once more", *halves(shards("two processes")))
     if not chosen.without_ray:
-        all_of = {clip.id for clip in clips}
-        note("ray", *carry_out(Cluster(2), shards("ray", clips)))
+        note("ray", *carry_out(Cluster(2), shards("ray")))
 
 
 class Waiting:
@@ -278,7 +246,6 @@ def main(arguments: Iterable[str] | None = None) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--files", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--without-ray", action="store_true")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)

@@ -264,8 +264,8 @@ def test_without_paths_there_is_nothing_to_index(told, capsys):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ("--compile --runner workers", "--compile is for --runner process"),
-        ("--reembed --runner workers", "--reembed is done by one process"),
+        ("--compile --runner ray", "--compile is for --runner process"),
+        ("--reembed --runner ray", "--reembed is done by one process"),
     ],
 )
 def test_what_an_indexing_cannot_do_together_is_one_line(options, said, told, capsys):

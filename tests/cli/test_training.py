@@ -22,7 +22,6 @@ from trichord.features.extraction import extract_media, extract_texts
 from trichord.features.source import FeatureSource, MediaSource, MixedSource
 from trichord.features.store import FeatureFolder
 from trichord.search.collection import Collection
-from trichord.training.neighbours import Neighbours
 from trichord.types import Caption, Clip, UserError
 
 SCRIPT = """
@@ -86,32 +85,6 @@ def test_a_complete_run_is_said_to_be_and_left(whole, command, capsys):
     assert {path.name: path.stat().st_mtime_ns for path in run.path.iterdir()} == before
 
 
-def test_seeds_that_train_side_by_side_are_those_that_train_alone(
-    whole, small_world, command, tmp_path, monkeypatch, capsys
-):
-    run, line = whole  # of seed 0
-    both = f"{line} {tmp_path} {FEW} --seeds 1 0"
-
-    class Patient(Neighbours):
-        """Lets the process beside have the last seed, however long it takes to start."""
-
-        def call(self, count):
-            super().call(count)
-            while self.row:
-                time.sleep(0.01)
-
-    monkeypatch.setattr("trichord.training.neighbours.Neighbours", Patient)
-    assert command(f"{both} --at-once 2") == 0
-    apart, alone = Run(tmp_path / "seed-0"), run
-    assert apart.metrics() == alone.metrics()
-    assert apart.weighting == alone.weighting
-    one, other = (each.load().state_dict() for each in (apart, alone))
-    assert all(torch.equal(value, other[name]) for name, value in one.items())
-    said = capsys.readouterr().out
-    assert f"{tmp_path}/seed-0: " in said
-    assert f"{tmp_path}/seed-1: " in said
-
-
 def test_seeds_and_their_reports_read_each_tower_once_a_command(
     whole, small_world, command, tmp_path, monkeypatch
 ):
@@ -124,7 +97,7 @@ def test_seeds_and_their_reports_read_each_tower_once_a_command(
     for name in ("load", "load_model"):
         monkeypatch.setattr(held, name, noting(getattr(held, name)))
     for asked in (
-        f"{line} {tmp_path} {FEW} --seeds 0 1 --at-once 1",
+        f"{line} {tmp_path} {FEW} --seeds 0 1",
         f"evaluate {tmp_path} {small_world}/clips.jsonl",
     ):
         read.clear()
@@ -132,22 +105,6 @@ def test_seeds_and_their_reports_read_each_tower_once_a_command(
         assert len(read) == len(set(read)) >= 5
     one, other = (each.load().state_dict() for each in (Run(tmp_path / "seed-0"), run))
     assert all(torch.equal(value, other[name]) for name, value in one.items())
-
-
-def test_no_seed_trains_beside_another_on_a_gpu(whole, small_world, command, tmp_path, monkeypatch):
-    _, line = whole
-    called = []
-    monkeypatch.setattr("trichord.cli.training.device_of", lambda name: "meta")
-    monkeypatch.setattr("trichord.training.neighbours.Neighbours.call", called.append)
-    monkeypatch.setattr("trichord.cli.training.train_one", lambda *_: None)
-    assert command(f"{line} {tmp_path} {FEW} --seeds 1 0 --at-once 2") == 0
-    assert not called
-
-
-def test_less_than_one_seed_at_once_is_refused(whole, command, tmp_path, capsys):
-    _, line = whole
-    assert command(f"{line} {tmp_path} --at-once 0") == 2
-    assert "--at-once 0: give at least 1." in capsys.readouterr().err
 
 
 def test_a_complete_run_of_another_manifest_is_not_taken_for_this_ones(

@@ -61,8 +61,8 @@ TOGETHER = {
               "--from media --features @folder"],
     "classify": ["--prompts plain picture"],
     "index": [
-        "--hop 11", "--seconds 2 --hop 3", "--at-once 3", "--compile --runner workers",
-        "--reembed --runner workers", "--reembed", "--remove --watch", "--remove --seconds 5",
+        "--hop 11", "--seconds 2 --hop 3", "--at-once 3", "--compile --runner ray",
+        "--reembed --runner ray", "--reembed", "--remove --watch", "--remove --seconds 5",
         "--remove --at-once 3 --runner ray",
     ],
     "search": ["--by sight", "--sight 0 --sound 0", "--shortest 3 --longest 2", "--sound-token 1",

@@ -8,11 +8,13 @@ from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import Any
 
-from trichord.bulk.crew import THREADS
 from trichord.bulk.hand import Hand
 from trichord.bulk.shards import Part, Shard, part_line, read_part, read_shard, shard_line
 from trichord.types import UserError
 from trichord.types.cores import cores
+
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "LANCE_CPU_THREADS", "RAYON_NUM_THREADS")
+"""Variables that tell torch, Lance and the tokenizers how many threads they may use."""
 
 STORE_BYTES = 128 * 1024**2
 """Of Ray's shared memory on this machine: only shards and what is said of them pass through it."""

@@ -55,10 +55,6 @@ def runner_of(sharing: Sharing, model: Embedder, decoder: Decoder) -> Runner:
     Raises:
         UserError: It is not installed.
     """
-    if sharing.runner == "workers":
-        from trichord.bulk.crew import Crew
-
-        return Crew(sharing.at_once)
     if sharing.runner == "ray":
         from trichord.bulk.cluster import Cluster
 

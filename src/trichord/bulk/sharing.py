@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from trichord.types.cores import cores
 from trichord.types.rules import Range, Workers, require, require_legal
 
-RunnerKind = Literal["process", "workers", "ray"]
+RunnerKind = Literal["process", "ray"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,9 +14,9 @@ class Sharing:
     """How bulk work is shared out."""
 
     runner: RunnerKind = "process"
-    """Who does it: this process, worker processes beside it, or Ray Data."""
+    """Who does it: this process, or Ray Data."""
     at_once: Workers = 2
-    """With 'workers' and 'ray': how many work at the same time, each with a model of its own."""
+    """With 'ray': how many actors work at the same time, each with a model of its own."""
     shards: Annotated[int | None, Range(1, 1_000_000)] = None
     """Pieces that the work is cut into; small ones if not given."""
 
@@ -29,7 +29,7 @@ class Sharing:
         require_legal(self)
         require(
             self.runner != "process" or self.at_once == Sharing.at_once,
-            "--at-once has no effect with --runner process: leave it out, or choose workers or ray.",
+            "--at-once has no effect with --runner process: leave it out, or choose ray.",
         )
 
     @property

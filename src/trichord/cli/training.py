@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,14 +21,12 @@ from trichord.cli.threads import use_threads
 from trichord.config import WORDS, Experiment, check
 from trichord.experiments import EXPERIMENTS, load_experiment
 from trichord.types import Clip, Modality, UserError
-from trichord.types.cores import allotted
 from trichord.types.rules import (
     Device,
     Distinct,
     InputFile,
     InputFolder,
     OutputFolder,
-    Range,
     Seed,
 )
 
@@ -46,13 +44,6 @@ class Spreading:
     sharding: bool = False
     """Spread towers that train over the processes that torchrun started, for towers too large for one GPU;
     otherwise each process has all of them."""
-    at_once: Annotated[int | None, Range(1)] = None
-    """Seeds that train at the same time where each needs but one thread; as many as cores if not given."""
-
-    @property
-    def beside(self) -> int:
-        """Processes beside this one that may train a seed."""
-        return (self.at_once or allotted()) - 1
 
 
 ALONE = Spreading()
@@ -189,31 +180,21 @@ def train_chosen(chosen: Training) -> None:
     """Train each seed, or the experiment's own into the run directory itself."""
     from trichord.checkpoint import fresh_model
     from trichord.corpora.manifest import read_manifest
-    from trichord.distributed import agreed, ranks, together
+    from trichord.distributed import agreed, together
     from trichord.encoders.held import towers_held
     from trichord.media import Decoder
-    from trichord.training.neighbours import Neighbours
 
     splits = together(lambda: splits_of(read_manifest(chosen.manifest), chosen.experiment))
     todo = agreed(lambda: untrained(chosen))
     if not todo:
         return
-    apart: list[tuple[Run, Experiment]] = []
-    neighbours = Neighbours(partial(train_apart, chosen), todo, apart.append)
-    with termination_told(chosen.run), Decoder() as decoder, towers_held(), neighbours as beside:
+    with termination_told(chosen.run), Decoder() as decoder, towers_held():
         shelf = Shelf(chosen, splits, decoder)
-        for run, experiment in beside:
+        for run, experiment in todo:
             model = together(partial(fresh_model, experiment))
             sources = together(partial(shelf.sources, model))
-            small = settle_threads(experiment, sources)
-            if small and ranks() == 1 and device_of(chosen.device) == "cpu":
-                beside.call(chosen.spreading.beside)
+            settle_threads(experiment, sources)
             train_one(run, experiment, model, sources, chosen)
-        with bar("the other seeds", None) if beside.busy else nullcontext():
-            beside.finish()
-    for one in todo:
-        if one in apart:
-            tell(one)
 
 
 @contextmanager
@@ -254,22 +235,6 @@ class Shelf:
         return self.opened[frozen]
 
 
-def train_apart(chosen: Training, one: "tuple[Run, Experiment]") -> None:
-    """Train one of several seeds in a process beside the one that was called; that one speaks."""
-    from trichord.encoders.held import hold_towers
-
-    out.quiet = aside.quiet = True
-    hold_towers()
-    _, experiment = one
-    train_chosen(replace(chosen, seeds=(experiment.seed,)))
-
-
-def tell(one: "tuple[Run, Experiment]") -> None:
-    """Say how a run has ended."""
-    run, _ = one
-    out.print(f"{run.path}: {summary(run)}", markup=False)
-
-
 def untrained(chosen: Training) -> "list[tuple[Run, Experiment]]":
     """The runs that are not there yet, a line for each that is."""
     from trichord.checkpoint import Run
@@ -305,18 +270,16 @@ SMALL = 2**28
 on two cores one thread was 2.4 times as fast as two at 2**23."""
 
 
-def settle_threads(experiment: Experiment, sources: "list[Source]") -> bool:
-    """Train small heads on one thread; says whether these are such."""
+def settle_threads(experiment: Experiment, sources: "list[Source]") -> None:
+    """Train small heads on one thread."""
     from trichord.features.source import FeatureSource
 
     batch = max((stage.batch_size for stage in experiment.stages), default=0)
-    small = any(
+    if any(
         isinstance(source, FeatureSource) and source.work_per_clip * batch < SMALL
         for source in sources
-    )
-    if small:
+    ):
         use_threads(1)
-    return small
 
 
 def train_one(
@@ -360,7 +323,7 @@ def train_one(
             sharded=chosen.spreading.sharding,
             conclude=conclude,
         )
-    tell((run, experiment))
+    out.print(f"{run.path}: {summary(run)}", markup=False)
 
 
 def weigh(run: "Run", model: "Embedder", validation: "Source") -> None:
