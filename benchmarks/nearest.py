@@ -1,11 +1,11 @@
-"""Exact search and structures over many moments of sight and sound, beside bare faiss and usearch.
+"""Exact search and structures over many moments of sight and sound, beside bare faiss.
 
-    python benchmarks/nearest.py VECTORS.npz [--moments 100000] [--backends scan ivf hnsw usearch]
+    python benchmarks/nearest.py VECTORS.npz [--moments 100000] [--backends scan]
         [--threads 1] [--cache FOLDER]
 
-`scan` is built of both sides, the others, which take longer, of sight. A call adds its backends to those
-of earlier calls with as many moments, each beside the exact searches of its own run; CACHE keeps the drawn
-vectors and what was built, so that a long measurement can be made a backend at a time.
+A call adds its backends to those of earlier calls with as many moments, each beside the exact searches of
+its own run (the results hold graphs and inverted lists, which the package had at the time); CACHE keeps the
+drawn vectors and what was built, so that a long measurement can be made a backend at a time.
 
 VECTORS.npz holds what a run makes of real clips: `vision` and `audio` (clip, dim) with `has_vision` and
 `has_audio` (clip), `text` (caption, dim) and `owner` (caption), the clip of each caption. From them
@@ -33,7 +33,6 @@ from pathlib import Path
 import faiss
 import numpy as np
 import torch
-import usearch
 from law import (
     DIM,
     MOMENTS_A_FILE,
@@ -50,13 +49,10 @@ from trichord.search.candidates import Bounded
 from trichord.search.nearest import (
     Approximate,
     Exact,
-    FaissHnsw,
-    FaissIvf,
     FaissScan,
     Nearest,
     Settings,
     Structures,
-    Usearch,
 )
 from trichord.search.nearest.approximate import recall
 from trichord.search.nearest.exact import products, slack
@@ -66,7 +62,7 @@ from trichord.search.nearest.neighbours import nothing, ranked
 RESULTS = Path(__file__).parent / "results" / "nearest.json"
 K = 10
 BATCH = 16
-BACKENDS = {"scan": FaissScan(), "ivf": FaissIvf(), "hnsw": FaissHnsw(), "usearch": Usearch()}
+BACKENDS = {"scan": FaissScan()}
 BUILDING = "processor seconds to build all sides and measure recall"
 SLOW = ("faiss Flat", "Exact", "Exact, half precision first")
 TOWARD = {"vision": ("text→sight", "sound→sight", "picture→sight"), "audio": ("text→sound",)}
@@ -181,12 +177,10 @@ def measure(
 ) -> dict[str, object]:
     """All searches of each side; the structures of both are built first."""
     built, processor = {}, {}
-    of_sight = {name: chosen[name] for name in TOWARD["vision"]}
     for name in asked.backends:
         settings = Settings(backend=BACKENDS[name], exact_up_to=0, threads=asked.threads)
-        held_out = chosen if name == "scan" else of_sight
         began = time.process_time()
-        built[name] = Structures(folder / name, gallery, 1, held_out, settings)
+        built[name] = Structures(folder / name, gallery, 1, chosen, settings)
         built[name].wait()
         processor[name] = time.process_time() - began
         print(name, built[name].report("vision").line, built[name].report("audio").line, flush=True)
@@ -385,7 +379,6 @@ def machine() -> dict[str, object]:
         "numpy": np.__version__,
         "torch": torch.__version__,
         "faiss": faiss.__version__,
-        "usearch": usearch.__version__,
     }
 
 
