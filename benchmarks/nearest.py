@@ -1,11 +1,11 @@
-"""Exact search and structures over many moments of sight and sound, beside bare faiss and usearch.
+"""Exact search and structures over many moments of sight and sound, beside bare faiss.
 
-    python benchmarks/nearest.py VECTORS.npz [--moments 100000] [--backends scan ivf hnsw usearch]
+    python benchmarks/nearest.py VECTORS.npz [--moments 100000] [--backends scan]
         [--threads 1] [--cache FOLDER]
 
-`scan` is built of both sides, the others, which take longer, of sight. A call adds its backends to those
-of earlier calls with as many moments, each beside the exact searches of its own run; CACHE keeps the drawn
-vectors and what was built, so that a long measurement can be made a backend at a time.
+A call adds its backends to those of earlier calls with as many moments, each beside the exact searches of
+its own run (the results hold graphs and inverted lists, which the package had at the time); CACHE keeps the
+drawn vectors and what was built, so that a long measurement can be made a backend at a time.
 
 VECTORS.npz holds what a run makes of real clips: `vision` and `audio` (clip, dim) with `has_vision` and
 `has_audio` (clip), `text` (caption, dim) and `owner` (caption), the clip of each caption. From them
@@ -33,7 +33,6 @@ from pathlib import Path
 import faiss
 import numpy as np
 import torch
-import usearch
 from law import (
     DIM,
     MOMENTS_A_FILE,
@@ -46,29 +45,26 @@ from law import (
     queries_of,
 )
 
-from trichord.search.candidates import Sifted
+from trichord.search.candidates import Bounded
 from trichord.search.nearest import (
     Approximate,
     Exact,
-    FaissHnsw,
-    FaissIvf,
     FaissScan,
     Nearest,
     Settings,
     Structures,
-    Usearch,
 )
 from trichord.search.nearest.approximate import recall
 from trichord.search.nearest.exact import products, slack
+from trichord.search.nearest.half_precision import HalfPrecision
 from trichord.search.nearest.neighbours import nothing, ranked
-from trichord.search.nearest.sieve import Sieve
 
 RESULTS = Path(__file__).parent / "results" / "nearest.json"
 K = 10
 BATCH = 16
-BACKENDS = {"scan": FaissScan(), "ivf": FaissIvf(), "hnsw": FaissHnsw(), "usearch": Usearch()}
+BACKENDS = {"scan": FaissScan()}
 BUILDING = "processor seconds to build all sides and measure recall"
-SLOW = ("faiss Flat", "Exact", "Exact, sifted")
+SLOW = ("faiss Flat", "Exact", "Exact, half precision first")
 TOWARD = {"vision": ("text→sight", "sound→sight", "picture→sight"), "audio": ("text→sound",)}
 
 
@@ -85,13 +81,13 @@ class Flat:
         return rows, cosines
 
 
-class Sifting:
-    """Exact search after a first look by a sieve, as collections up to 200,000 moments are searched."""
+class HalfFirst:
+    """Exact search after a first pass in half precision, as several searches at once are answered."""
 
     def __init__(self, exact: Exact) -> None:
         self.exact = exact
         began = time.process_time()
-        self.sieve = Sieve.of([(exact.vectors, exact.has)])
+        self.half = HalfPrecision.of([(exact.vectors, exact.has)])
         self.seconds = time.process_time() - began
 
     def search(self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None) -> tuple:
@@ -100,15 +96,16 @@ class Sifting:
         # A score is the product itself, of rows that have a vector.
         coefficients = np.zeros((2, len(queries), 2))
         coefficients[0, :, 1], coefficients[1, :, 0] = 1.0, -np.inf
-        masks = [allowed] * len(queries)
-        sifted = self.sieve.sift([queries.astype(np.float64)], coefficients, masks)
-        for i, (query, bounds) in enumerate(zip(queries, sifted, strict=True)):
+        scores, errors = self.half.scores([queries.astype(np.float64)], coefficients)
+        if allowed is not None:
+            scores[:, ~allowed[self.half.rows]] = -np.inf
+        for i, query in enumerate(queries):
 
             def score(rows: np.ndarray, query: np.ndarray = query) -> np.ndarray:
                 return products(vectors[rows], query[None])[0]
 
-            near = Sifted(bounds, score, slack(query)).best(k)
-            rows, cosines = ranked(vectors, near, query, k)
+            bounded = Bounded(scores[i], self.half.rows, float(errors[i]), score, slack(query))
+            rows, cosines = ranked(vectors, bounded.best(k), query, k)
             found[0][i, : len(rows)], found[1][i, : len(rows)] = rows, cosines
         return found
 
@@ -180,12 +177,10 @@ def measure(
 ) -> dict[str, object]:
     """All searches of each side; the structures of both are built first."""
     built, processor = {}, {}
-    of_sight = {name: chosen[name] for name in TOWARD["vision"]}
     for name in asked.backends:
         settings = Settings(backend=BACKENDS[name], exact_up_to=0, threads=asked.threads)
-        held_out = chosen if name == "scan" else of_sight
         began = time.process_time()
-        built[name] = Structures(folder / name, gallery, 1, held_out, settings)
+        built[name] = Structures(folder / name, gallery, 1, chosen, settings)
         built[name].wait()
         processor[name] = time.process_time() - began
         print(name, built[name].report("vision").line, built[name].report("audio").line, flush=True)
@@ -203,13 +198,16 @@ def of_side(
     asked = {name: fresh[name] for name in TOWARD[side]}
     truths = {name: exact.search(queries, K) for name, queries in asked.items()}
     flat = Flat(vectors)
-    sifting = Sifting(exact)
-    searches: dict[str, Nearest] = {"faiss Flat": flat, "Exact": exact, "Exact, sifted": sifting}
+    half = HalfFirst(exact)
+    searches: dict[str, Nearest] = {
+        "faiss Flat": flat,
+        "Exact": exact,
+        "Exact, half precision first": half,
+    }
     found: dict[str, dict[str, object]] = {name: {} for name in searches}
-    codes = [coded.codes for group in sifting.sieve.groups for coded in group.sides.values()]
-    found["Exact, sifted"] = {
-        "processor seconds to build": sifting.seconds,
-        "MiB": sum(one.numel() for one in codes) / 2**20,
+    found["Exact, half precision first"] = {
+        "processor seconds to build": half.seconds,
+        "MiB": sum(one.vectors.nbytes for one in half.half.groups.values()) / 2**20,
     }
     for name, structures in built.items():
         report = structures.report(side)
@@ -381,7 +379,6 @@ def machine() -> dict[str, object]:
         "numpy": np.__version__,
         "torch": torch.__version__,
         "faiss": faiss.__version__,
-        "usearch": usearch.__version__,
     }
 
 

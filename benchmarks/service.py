@@ -273,7 +273,7 @@ def main() -> None:
                 "threads in a matrix product": asked.threads,
                 "seconds to fill the table": filled,
                 "seconds until the first answer": ready,
-                "seconds from there until the sieve was made": beside,
+                "seconds from there until it was at rest": beside,
                 "load": measured(server, asked.clients, asked.seconds),
                 "overload": measured(server, OVERLOAD * asked.clients, asked.seconds / 3),
                 "after it": measured(server, asked.clients, asked.seconds / 3),

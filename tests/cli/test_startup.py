@@ -23,7 +23,7 @@ from trichord.types.extras import TOWERS
 HEAVY = {
     "torch", "transformers", "tokenizers", "huggingface_hub", "safetensors", "scipy", "sympy", "sklearn",
     "matplotlib",
-    "faiss", "usearch", "onnxruntime", "fastapi", "PIL",
+    "faiss", "onnxruntime", "fastapi", "PIL",
 }  # fmt: skip
 """None of it is needed to turn a text into a vector and to compare it."""
 LIGHT = {"numpy", "lance", "pyarrow", "tyro", "rich", "pydantic", "av", "jaxtyping"}

@@ -4,16 +4,15 @@ import numpy as np
 import pytest
 
 from trichord.search import loaded as module
-from trichord.search.candidates import AT_LEAST, Proposed, Scored, Sifted
+from trichord.search.candidates import AT_LEAST, Bounded, Proposed, Scored
 from trichord.search.collection import Collection
 from trichord.search.combination import Centre, Combined
 from trichord.search.description import Description
 from trichord.search.gallery import Gallery
-from trichord.search.loaded import BLOCK, Loaded
-from trichord.search.nearest import sieving
+from trichord.search.loaded import BLOCK, QUERIES_FROM, Loaded
+from trichord.search.nearest import half_precision
 from trichord.search.nearest.exact import Exact
-from trichord.search.nearest.sieve import Sieve
-from trichord.search.nearest.sieving import Sieving
+from trichord.search.nearest.half_precision import HalfPrecision
 from trichord.search.query_vectors import QueryVectors
 from trichord.search.yardstick import calibrate
 from trichord.types import Moment
@@ -45,16 +44,15 @@ def gallery():
     )
 
 
-def columns(gallery):
-    return ((gallery.vision, gallery.has_vision), (gallery.audio, gallery.has_audio))
+def rounded(gallery):
+    return HalfPrecision.of(
+        ((gallery.vision, gallery.has_vision), (gallery.audio, gallery.has_audio))
+    )
 
 
-@pytest.fixture(scope="module", params=["scored", "sifted"])
+@pytest.fixture(scope="module", params=["float32", "bfloat16 first"])
 def loaded(request, gallery, tmp_path_factory):
-    """Scores all moments at once, or takes a first look by a sieve."""
-    made = Sieving(columns(gallery)) if request.param == "sifted" else None
-    if made is not None:
-        made.sieve = Sieve.of(columns(gallery))
+    """Scores all moments in single precision, or in half precision first."""
     description = Description(
         run="run", fingerprint="f", seconds=1.0, hop=1.0, vision_dim=DIM, audio_dim=DIM
     )
@@ -72,7 +70,7 @@ def loaded(request, gallery, tmp_path_factory):
         pattern=(gallery.has_vision + 2 * gallery.has_audio).astype(np.uint8),
         captioned=False,
         structures=None,
-        sieving=made,
+        half=rounded(gallery) if request.param == "bfloat16 first" else None,
     )
 
 
@@ -127,31 +125,23 @@ def test_filtered_and_unfiltered_queries_are_asked_together(loaded, asked):
         assert rows == all_ranked(loaded, combined, one)[:7]
 
 
-def test_the_first_search_does_not_wait_for_the_sieve(loaded, asked, monkeypatch):
-    monkeypatch.setattr(sieving, "quick", lambda: True)
-    fresh = replace(loaded, sieving=Sieving(columns(loaded.gallery)))
-    for kind in (Scored, Sifted, Sifted):
-        found = fresh.candidates(asked, [None] * len(asked))
-        fresh.sieving.wait()
-        for combined, candidates in zip(asked, found, strict=True):
-            assert isinstance(candidates, kind)
-            rows = fresh.best(combined, candidates, 12).rows.tolist()
-            assert rows == all_ranked(loaded, combined)[:12]
+def test_several_queries_are_looked_for_in_half_precision_first(loaded, asked, gallery):
+    half = replace(loaded, half=rounded(gallery))
+    for count, kind in ((QUERIES_FROM - 1, Scored), (QUERIES_FROM, Bounded)):
+        found = half.candidates(asked[:count], [None] * count)
+        assert {type(one) for one in found} == {kind}
+    few = [np.arange(COUNT) < 50] * len(asked)
+    assert {type(one) for one in half.candidates(asked, few)} == {Scored}
 
 
-def test_few_moments_are_scored_without_a_sieve(gallery, monkeypatch):
-    assert module._sieving(gallery) is None
-    monkeypatch.setattr(module, "SIFTED_FROM", COUNT)
-    assert module._sieving(gallery) is not None
-
-
-def test_no_sieve_is_made_for_what_is_no_longer_searched(loaded, asked, monkeypatch):
-    monkeypatch.setattr(sieving, "quick", lambda: True)
-    gone = replace(loaded, sieving=Sieving(columns(loaded.gallery)))
-    gone.retire()
-    gone.candidates(asked, [None] * len(asked))
-    gone.sieving.wait()
-    assert gone.sieving.sieve is None
+@pytest.mark.parametrize("faster", [True, False])
+def test_only_many_moments_are_held_in_half_precision_where_it_is_faster(
+    gallery, monkeypatch, faster
+):
+    monkeypatch.setattr(half_precision, "is_faster", lambda: faster)
+    assert module._half(gallery) is None
+    monkeypatch.setattr(module, "HALF_FROM", COUNT)
+    assert (module._half(gallery) is not None) == faster
 
 
 def test_vectors_may_lie_in_a_file(loaded, asked, tmp_path):

@@ -1,8 +1,8 @@
 """Which moments may be among the best of a query: all that is scored exactly is among these."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -10,9 +10,6 @@ from trichord.search.combination import Combined, Rows
 from trichord.search.nearest.exact import best_rows
 from trichord.search.nearest.neighbours import Nearest
 from trichord.types.arrays import Bool, Float
-
-if TYPE_CHECKING:  # a single search never loads torch
-    from trichord.search.nearest.sieve import Bounds
 
 AT_LEAST = 1000
 FOR_EACH = 10
@@ -46,36 +43,29 @@ class Scored:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sifted:
-    """All rows with bounds of their scores; those of which the bounds leave doubt are scored.
+class Bounded:
+    """Rows with scores of a bounded error, -inf where not to be found; see `HalfPrecision`.
+
+    Rows that may be among the best are scored again in float32.
 
     Attributes:
-        bounds: By the groups that a sieve knows.
+        scores: Of all that have a vector.
+        rows: Their numbers.
+        error: By which each may be off.
         score: Gives the float32 scores of some rows.
         slack: That these have: twice what they may be off by.
     """
 
-    bounds: "Sequence[Bounds]"
+    scores: Float[np.ndarray, " row"]
+    rows: Rows
+    error: float
     score: Callable[[Rows], Float[np.ndarray, " row"]]
     slack: float
 
     def best(self, k: int) -> Rows:
         """See `Candidates`; the best are certainly among what is given."""
-        probable = self._all(one.leading(k) for one in self.bounds)
-        least = _reached(self.score(probable), k) - self.slack
-        rows = self._all(one.above(least) for one in self.bounds)
-        scores = self.score(rows)
-        return np.sort(rows[scores >= _reached(scores, k) - self.slack])
-
-    def _all(self, found: Iterable[Rows]) -> Rows:
-        return np.concatenate([np.zeros(0, np.int64), *found])
-
-
-def _reached(scores: Float[np.ndarray, " row"], k: int) -> float:
-    """The k-th best score; below all where there are not so many."""
-    if len(scores) < k:
-        return -np.inf
-    return float(np.partition(scores, len(scores) - k)[len(scores) - k])
+        rows = self.rows[best_rows(self.scores, k, 2 * self.error + self.slack)]
+        return np.sort(rows[best_rows(self.score(rows), k, self.slack)])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trichord.search.backdrop import BACKDROP, calibrate_by
-from trichord.search.candidates import Candidates, Proposed, Scored, Sifted
+from trichord.search.candidates import Bounded, Candidates, Proposed, Scored
 from trichord.search.collection import Collection
 from trichord.search.combination import Centre, Combined, Rows, Settled
 from trichord.search.gallery import Gallery, Vectors
@@ -22,14 +22,16 @@ from trichord.types import Moment
 from trichord.types.arrays import Float, UInt8
 
 if TYPE_CHECKING:  # a single search never loads torch
-    from trichord.search.nearest.sieving import Sieving
+    from trichord.search.nearest.half_precision import HalfPrecision
 
 BLOCK = 2048
 """Moments whose sight and sound are scored together, while both are near the processor."""
 SPARSE = 0.25
 """Where less of the gallery is allowed, its rows are gathered, else all are scored."""
-SIFTED_FROM = 20_000
-"""Moments from which on a sieve is worth its memory: fewer are all scored in 2 ms a search."""
+QUERIES_FROM = 2
+"""Queries at once from which half precision is faster."""
+HALF_FROM = 20_000
+"""Moments from which on vectors in half precision are worth their memory: fewer are scored in 2 ms."""
 CAPTIONS = 65_536
 """Captions of found moments that are remembered."""
 
@@ -50,7 +52,8 @@ class Loaded:
         pattern: What each moment has; see `combination.PATTERNS`.
         captioned: Whether any moment has a caption.
         structures: That find candidates; None where there are few enough moments for exact search.
-        sieving: Makes a sieve for that; None where there are too few moments or too many.
+        half: The gallery in half precision, for several queries at once; None where
+            there are too few moments or too many, or the processor is no faster with them.
     """
 
     collection: Collection
@@ -62,7 +65,7 @@ class Loaded:
     pattern: UInt8[np.ndarray, " moment"]
     captioned: bool
     structures: Structures | None
-    sieving: "Sieving | None" = None
+    half: "HalfPrecision | None" = None
     _captions: dict[Moment, str | None] = field(default_factory=dict[Moment, str | None])
 
     @classmethod
@@ -84,7 +87,7 @@ class Loaded:
             token: Where to listen.
             beside: The same collection heard elsewhere, whose pictures need not be held twice.
             settings: Of structures that find candidates; the defaults if not given.
-            lasting: Whether many searches are to come, for which a sieve is worth making.
+            lasting: Whether many searches are to come, for which torch is worth loading.
         """
         # Before the rows are read: what is committed in between is found by the next look.
         version = collection.table.version
@@ -120,7 +123,7 @@ class Loaded:
             pattern=(gallery.has_vision + 2 * gallery.has_audio).astype(np.uint8),
             captioned=collection.table.captioned() > 0,
             structures=structures,
-            sieving=None if structures or not lasting else _sieving(gallery),
+            half=None if structures or not lasting else _half(gallery),
         )
 
     def is_current(self, collection: Collection) -> bool:
@@ -132,8 +135,6 @@ class Loaded:
         """Build no structures any more; searches that began here end here."""
         if self.structures is not None:
             self.structures.close()
-        if self.sieving is not None:
-            self.sieving.close()
 
     def candidates(
         self, asked: Sequence[Combined], allowed: Sequence[Allowed | None]
@@ -150,19 +151,29 @@ class Loaded:
                 pairs = zip(asked, allowed, strict=True)
                 return [Proposed(one, sight, sound, mask) for one, mask in pairs]
         many, rows = _Asked.of(asked), _needed(allowed)
-        if self.sieving is not None and self.sieving.sieve is not None and rows is None:
-            sifted = self.sieving.sieve.sift((many.sight, many.sound), many.coefficients, allowed)
-            return [
-                Sifted(bounds, partial(self._scores_of, many.take(i)), one.slack)
-                for i, (one, bounds) in enumerate(zip(asked, sifted, strict=True))
-            ]
+        if self.half is not None and rows is None and len(asked) >= QUERIES_FROM:
+            return self._bounded(many, asked, allowed, self.half)
         found: list[Candidates] = []
         for one, row, mask in zip(asked, self._scores(many, rows), allowed, strict=True):
             if mask is not None:
                 row[~mask if rows is None else ~mask[rows]] = -np.inf
             found.append(Scored(row, rows, one.slack))
-        if self.sieving is not None:
-            self.sieving.begin()
+        return found
+
+    def _bounded(
+        self,
+        many: "_Asked",
+        asked: Sequence[Combined],
+        allowed: Sequence[Allowed | None],
+        half: "HalfPrecision",
+    ) -> list[Candidates]:
+        scores, errors = half.scores((many.sight, many.sound), many.coefficients)
+        found: list[Candidates] = []
+        for i, (one, row, mask) in enumerate(zip(asked, scores, allowed, strict=True)):
+            if mask is not None:
+                row[~mask[half.rows]] = -np.inf
+            score = partial(self._scores_of, many.take(i))
+            found.append(Bounded(row, half.rows, float(errors[i]), score, one.slack))
         return found
 
     def _scores(self, asked: "_Asked", rows: Rows | None) -> Scores:
@@ -231,12 +242,13 @@ def _taken(vectors: Vectors, chosen: slice | Rows) -> Float[np.ndarray, "_ dim"]
     return vectors[chosen] if isinstance(chosen, slice) else vectors.take(chosen, axis=0)
 
 
-def _sieving(gallery: Gallery) -> "Sieving | None":
-    if len(gallery) < SIFTED_FROM:
+def _half(gallery: Gallery) -> "HalfPrecision | None":
+    if len(gallery) < HALF_FROM:
         return None
-    from trichord.search.nearest.sieving import Sieving  # with torch
+    from trichord.search.nearest.half_precision import HalfPrecision, is_faster  # with torch
 
-    return Sieving(((gallery.vision, gallery.has_vision), (gallery.audio, gallery.has_audio)))
+    columns = ((gallery.vision, gallery.has_vision), (gallery.audio, gallery.has_audio))
+    return HalfPrecision.of(columns) if is_faster() else None
 
 
 def held_out(texts: TextVectors, gallery: Gallery) -> dict[str, Float[np.ndarray, "query _"]]:

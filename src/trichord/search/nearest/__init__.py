@@ -3,22 +3,18 @@
 from trichord.search.nearest.approximate import Approximate
 from trichord.search.nearest.backends import Backend
 from trichord.search.nearest.exact import Exact
-from trichord.search.nearest.faiss_structures import FaissHnsw, FaissIvf, FaissScan
+from trichord.search.nearest.faiss_structures import FaissScan
 from trichord.search.nearest.neighbours import Nearest
 from trichord.search.nearest.structures import EXACT_UP_TO, Report, Settings, Structures
-from trichord.search.nearest.usearch_graph import Usearch
 
 __all__ = [
     "EXACT_UP_TO",
     "Approximate",
     "Backend",
     "Exact",
-    "FaissHnsw",
-    "FaissIvf",
     "FaissScan",
     "Nearest",
     "Report",
     "Settings",
     "Structures",
-    "Usearch",
 ]
