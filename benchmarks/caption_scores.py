@@ -5,8 +5,8 @@
 Protocol: up to 400 clips of Clotho's and of AudioCaps' validation split (the first reference is the
 caption), and all of aac-metrics' two examples with captions of a trained model; every metric, no
 intervals. The two take turns, three rounds; processor time of the process and its children, and
-clock, the median of each. Both start from nothing in every round: Java's start and the reading of the
-paraphrase table count. `largest difference`: of the corpus, and of any caption. Needs Java.
+clock, the median of each. Java's start and the reading of the paraphrase table count in
+every round, that of our other word lists in the first. `largest difference`: of the corpus, and of any caption. Needs Java.
 """
 
 import csv

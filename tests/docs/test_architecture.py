@@ -58,7 +58,7 @@ def test_each_step_stands_in_the_line_of_its_layer_and_names_a_file():
 
 
 def test_every_file_and_module_on_the_page_exists():
-    named = set(re.findall(r"`((?:[a-z_0-9-]+/)+[a-z_0-9-]*(?:\.py)?)(?![a-z_0-9-])", PAGE))
+    named = set(re.findall(r"`((?:[a-z_0-9-]+/)+[a-z_0-9-]*(?:\.py)?)\b", PAGE))
     inside = {one for one in named if not one.startswith("decisions/")}
 
     assert len(inside) > 12

@@ -14,7 +14,9 @@ import pytest
 markdown = pytest.importorskip("markdown", reason="comes with the documentation's tools")
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+SITE = sorted((ROOT / "docs").rglob("*.md"))
+READMES = [ROOT / "README.md", *sorted((ROOT / "packages").glob("*/README.md"))]
+PAGES = [*READMES, ROOT / "CONTRIBUTING.md", *SITE]
 BLOCKS = re.compile(r"^ *```.*?^ *```$|<!--.*?-->|`[^`\n]*`", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)")
 BARE = re.compile(r"(?<![(\w<\"])https?://[^\s)>]+")
@@ -74,4 +76,4 @@ def test_a_link_that_leads_nowhere_is_found():
 
 def test_every_page_of_the_site_is_in_its_navigation():
     listed = set(re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8")))
-    assert listed == {str(page.relative_to(ROOT / "docs")) for page in PAGES[2:]}
+    assert listed == {str(page.relative_to(ROOT / "docs")) for page in SITE}

@@ -158,7 +158,7 @@ def inked(pixels, hexadecimal):
 
 
 def test_rows_are_drawn_with_a_dot_a_variant(picture):
-    from trichord.evaluation.figures import HUES
+    from trichord.evaluation.drawing import HUES
 
     two = ablation(one={TASK: cell(0.2, 0.2, 0.2)}, two={TASK: cell(0.5, 0.5, 0.5)})
     three = ablation(
@@ -177,7 +177,7 @@ def test_each_task_has_a_panel_of_its_own(picture):
 
 
 def test_curves_have_a_hue_each_and_a_band_where_seeds_differ(picture):
-    from trichord.evaluation.figures import HUES
+    from trichord.evaluation.drawing import HUES
 
     def curve(*spread):
         places = {

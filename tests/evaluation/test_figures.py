@@ -82,7 +82,7 @@ def test_fused_clips_have_a_hue_and_panels_of_their_own(report, tmp_path):
 
 
 def test_runs_of_one_name_that_differ_have_rows_of_their_own(report, tmp_path):
-    from trichord.evaluation.figures import HUES
+    from trichord.evaluation.drawing import HUES
 
     settings = ({"lr": "0.01"}, {"lr": "0.02"})
     alike = [report(seed=seed, settings=settings[0]) for seed in (0, 1)]

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from trichord.evaluation import drawing
+from trichord.evaluation.drawing import FAINT, HUES, INK
 from trichord.evaluation.protocol import difference
 from trichord.evaluation.report import Report
 from trichord.evaluation.seeds import grouped, in_one_line
 from trichord.types import UserError
-from trichord.types.files import replacing, write_atomically
+from trichord.types.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -142,8 +144,6 @@ def table(ablation: Ablation) -> Table:
 
 def draw_rows(ablation: Ablation, path: Path) -> None:
     """A panel a task: a dot a variant with a line to either side, its deviation over seeds."""
-    from trichord.evaluation.figures import FAINT, GRID, HUES, INK
-
     tasks, variants = ablation.tasks, ablation.variants
     figure, axes = _panels(len(tasks), height=0.9 + 0.34 * len(variants))
     for axis, task in zip(axes, tasks, strict=True):
@@ -154,20 +154,16 @@ def draw_rows(ablation: Ablation, path: Path) -> None:
             axis.plot([middle - off, middle + off], [row, row], color=HUES[3], linewidth=2.4)
             axis.plot(cell.recall[10], [row] * len(cell.recall[10]), "|", color=FAINT)
             axis.plot(middle, row, "o", color=HUES[3], markersize=6.5)
-        axis.set_yticks(range(len(variants)), [one.name for one in variants])
-        axis.set_ylim(len(variants) - 0.5, -0.5)
+        drawing.name_rows(axis, [one.name for one in variants])
         axis.set_xlabel("R@10", color=INK, fontsize=9)
         title = f"{task}\n{_sizes(ablation, task)}"
         axis.set_title(title, fontsize=9, color=INK, loc="left")
-        axis.grid(visible=True, axis="x", color=GRID, linewidth=0.8)
-        axis.spines[:].set_visible(False)
+        drawing.add_grid(axis)
     _finish(figure, ablation, path)
 
 
 def draw_curves(curves: dict[str, Ablation], path: Path) -> None:
     """R@10 against the mixing ratio, one curve an ablation with its band over seeds (Figure 4)."""
-    from trichord.evaluation.figures import GRID, HUES, INK
-
     figure, (axis,) = _panels(1, height=3.6)
     for number, (name, ablation) in enumerate(curves.items()):
         places = [float(one.name) for one in ablation.variants]
@@ -182,8 +178,7 @@ def draw_curves(curves: dict[str, Ablation], path: Path) -> None:
         axis.plot(places, middle, "o-", color=hue, markersize=4, label=label)
     axis.set_xlabel("sound token: 0 verbal ... 1 nonverbal", color=INK, fontsize=9)
     axis.set_ylabel("R@10", color=INK, fontsize=9)
-    axis.grid(visible=True, color=GRID, linewidth=0.8)
-    axis.spines[:].set_visible(False)
+    drawing.add_grid(axis, "both")
     axis.legend(frameon=False, fontsize=9)
     protocols = " | ".join(f"{name}: {ablation.protocol}" for name, ablation in curves.items())
     _finish(figure, Ablation(title="Sound token", protocol=protocols, variants=()), path)
@@ -197,26 +192,12 @@ def _sizes(ablation: Ablation, task: str) -> str:
 
 
 def _panels(count: int, *, height: float) -> tuple["Figure", list["Axes"]]:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UserError(
-            "Figures need matplotlib; install it with `pip install 'trichord[metrics]'`."
-        ) from error
-    figure = Figure(figsize=(max(6.0, 3.4 * count), height + 1.2), dpi=160, layout="constrained")
+    figure = drawing.new_figure(max(6.0, 3.4 * count), height + 1.2, layout="constrained")
     return figure, list(figure.subplots(1, count, sharey=True, squeeze=False).flat)
 
 
 def _finish(figure: "Figure", ablation: Ablation, path: Path) -> None:
-    import textwrap
-
-    from trichord.evaluation.figures import FAINT, INK
-
     figure.suptitle(ablation.title, fontsize=12, fontweight="bold", color=INK, x=0.01, ha="left")
-    width = int(figure.get_figwidth() * 17)
-    figure.supxlabel(
-        textwrap.fill(f"Protocol: {ablation.protocol}", width),
-        fontsize=7, color=FAINT, x=0.01, ha="left",
-    )  # fmt: skip
-    with replacing(path) as file:
-        figure.savefig(file, format="png")
+    protocol = drawing.wrap_protocol(ablation.protocol, figure.get_figwidth())
+    figure.supxlabel(protocol, fontsize=7, color=FAINT, x=0.01, ha="left")
+    drawing.save(figure, path)

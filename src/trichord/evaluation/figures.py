@@ -3,22 +3,21 @@
 # matplotlib leaves the types of its keyword arguments open; strict mode would report every call.
 # pyright: reportUnknownMemberType=false
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trichord.evaluation import drawing
 from trichord.evaluation.comparison import Comparison
+from trichord.evaluation.drawing import FAINT, GRID, HUES, INK, LETTER
 from trichord.evaluation.report import Report
 from trichord.types import UserError
-from trichord.types.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK, FAINT, GRID = "#1f2933", "#7b8794", "#e4e7eb"
 CEILING = "#2f855a"
 SEARCHED = {
     "visual": ("pictures", "#2b6cb0"),
@@ -26,11 +25,9 @@ SEARCHED = {
     "clip": ("clips", "#6b46c1"),
 }
 """What a task searches: for people, and the hue of its bar."""
-HUES = ("#a0aec0", "#718096", "#d69e2e", "#2b6cb0", "#6b46c1", "#00838f", "#c05621", "#4a5568")
-DPI = 160
 COLUMNS = 3
 # All in inches, so that text keeps its size and place whatever the number of rows.
-HEAD, FOOT, ASIDE, LETTER = 0.95, 0.8, 0.45, 0.082
+HEAD, FOOT, ASIDE = 0.95, 0.8, 0.45
 PANEL_WIDTH, PANEL_TITLE, ROW = 2.8, 0.42, 0.26
 
 
@@ -66,16 +63,12 @@ def draw_report(report: Report, path: Path) -> None:
     axes = figure.add_subplot()
     for row, (result, found) in enumerate(answered):
         _, hue = SEARCHED[result.name.split("<-")[0]]
-        axes.barh(row, found.value, height=0.62, color=hue, alpha=0.85, zorder=2)
-        axes.plot(
-            [found.low, found.high], [row, row], color=INK, linewidth=1.6, clip_on=False, zorder=4
-        )
+        drawing.add_bar(axes, row, found.value, (found.low, found.high), hue)
         _number(axes, row, found.value)
         _level(axes, row, result.chance(10), FAINT, ":")
         _level(axes, row, report.best(result.name, 10), CEILING, "-")
     _dress(axes, names)
-    with replacing(path) as file:
-        figure.savefig(file, format="png")
+    drawing.save(figure, path)
 
 
 def draw_comparison(comparison: Comparison, path: Path) -> None:
@@ -110,8 +103,7 @@ def draw_comparison(comparison: Comparison, path: Path) -> None:
         axes.set_visible(number < len(tasks))
         # The last panel of a column carries the scale, also above an empty place.
         axes.tick_params(labelbottom=number + columns >= len(tasks))
-    with replacing(path) as file:
-        figure.savefig(file, format="png")
+    drawing.save(figure, path)
 
 
 def _draw_panel(axes: "Axes", comparison: Comparison, task: str) -> None:
@@ -152,47 +144,33 @@ def _level(axes: "Axes", row: int, value: float | None, hue: str, style: str) ->
 
 def _dress(axes: "Axes", names: Sequence[str]) -> None:
     """A share from 0 to 1 across, the names down, nothing else."""
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.5, -0.5)
+    drawing.name_rows(axes, names)
     axes.set_xlim(0, 1)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"])
-    axes.tick_params(length=0, labelsize=9, labelcolor=INK)
-    axes.grid(visible=True, axis="x", color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[:].set_visible(False)
+    drawing.plain_axes(axes, 9.0)
 
 
 def _figure(names: Sequence[str], width: float, height: float, caption: Caption) -> "Figure":
     """An empty figure around panels of `width` x `height` inches, with its caption."""
-    try:
-        from matplotlib.figure import Figure
-        from matplotlib.lines import Line2D
-    except ImportError as error:
-        raise UserError(
-            "Figures need matplotlib; install it with `pip install 'trichord[metrics]'`."
-        ) from error
     left = 0.25 + LETTER * max(map(len, names))
     whole, tall = left + width + ASIDE, HEAD + height + FOOT
-    figure = Figure(figsize=(whole, tall), dpi=DPI, facecolor="white")
+    figure = drawing.new_figure(whole, tall)
     figure.subplots_adjust(
         left=left / whole, right=1 - ASIDE / whole, top=1 - HEAD / tall, bottom=FOOT / tall
     )
-    margin = 0.15 / whole
-    above, below = 1 - 0.12 / tall, 1 - 0.4 / tall
-    figure.text(margin, above, caption.title, fontsize=13, fontweight="bold", color=INK, va="top")
+    drawing.add_words(figure, caption.title, caption.note, caption.protocol)
+    from matplotlib.lines import Line2D  # not before `new_figure`, which says what is missing
+
     marks = [Line2D([], [], color=FAINT, linestyle=":", linewidth=2, label="chance")]
     if caption.ceiling:
         marks.append(Line2D([], [], color=CEILING, linewidth=2, label="best possible ranking"))
-    figure.text(margin, below, caption.note, fontsize=9, color=FAINT, va="top")
     figure.legend(
         handles=marks,
         loc="upper right",
-        bbox_to_anchor=(1, below + 0.07 / tall),
+        bbox_to_anchor=(1, 1 - 0.4 / tall + 0.07 / tall),
         ncols=2,
         frameon=False,
         fontsize=9,
         labelcolor=INK,
     )
-    protocol = textwrap.fill(f"Protocol: {caption.protocol}", int(whole * 17))
-    figure.text(margin, 0.1 / tall, protocol, fontsize=7, color=FAINT, va="bottom")
     return figure

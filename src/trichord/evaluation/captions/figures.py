@@ -3,15 +3,14 @@
 # matplotlib leaves the types of its keyword arguments open; strict mode would report every call.
 # pyright: reportUnknownMemberType=false
 
-import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trichord.evaluation import drawing
 from trichord.evaluation.captions.comparison import CaptionComparison
 from trichord.evaluation.captions.report import COLUMNS
-from trichord.evaluation.figures import DPI, FAINT, GRID, HUES, INK, LETTER
-from trichord.types import CaptionKind, UserError
-from trichord.types.files import replacing
+from trichord.evaluation.drawing import FAINT, HUES, INK, LETTER
+from trichord.types import CaptionKind
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,18 +25,12 @@ def draw_captions(comparison: CaptionComparison, path: Path) -> None:
     Raises:
         UserError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UserError(
-            "Figures need matplotlib; install it with `pip install 'trichord[metrics]'`."
-        ) from error
     names = [system.heading for system in comparison.systems]
     lines, line = len(comparison.kinds), TITLE + ROW * len(names)
     left = 0.25 + LETTER * max(map(len, names))
     whole = left + len(COLUMNS) * (PANEL + NUMBER)
     tall = HEAD + line * lines + FOOT
-    figure = Figure(figsize=(whole, tall), dpi=DPI, facecolor="white")
+    figure = drawing.new_figure(whole, tall)
     figure.subplots_adjust(
         left=left / whole,
         right=1 - NUMBER / whole,
@@ -52,19 +45,11 @@ def draw_captions(comparison: CaptionComparison, path: Path) -> None:
             _draw_panel(panels[row][column], comparison, kind, metric)
     for column, metric in enumerate(COLUMNS):
         panels[0][column].set_xlim(0, _most(comparison, metric))
-    panels[0][0].set_yticks(range(len(names)), names)
-    panels[0][0].set_ylim(len(names) - 0.5, -0.5)
-    margin = 0.15 / whole
-    figure.text(
-        margin, 1 - 0.12 / tall, "Captions, scores x 100",
-        fontsize=13, fontweight="bold", color=INK, va="top",
-    )  # fmt: skip
+    drawing.name_rows(panels[0][0], names)
     note = f"bar: score, line: {comparison.spread().replace('mean ', '')}"
-    figure.text(margin, 1 - 0.4 / tall, note, fontsize=9, color=FAINT, va="top")
-    protocol = textwrap.fill(f"Protocol: {comparison.protocol.line()}", int(whole * 17))
-    figure.text(margin, 0.08 / tall, protocol, fontsize=6, color=FAINT, va="bottom")
-    with replacing(path) as file:
-        figure.savefig(file, format="png")
+    protocol = comparison.protocol.line()
+    drawing.add_words(figure, "Captions, scores x 100", note, protocol, points=6.0, bottom=0.08)
+    drawing.save(figure, path)
 
 
 def _draw_panel(
@@ -76,9 +61,8 @@ def _draw_panel(
             axes.text(0, row, "–", va="center", color=FAINT, fontsize=8)
             continue
         hue = HUES[(row + 3) % len(HUES)]
-        low, high = (100 * end for end in cell.span)
-        axes.barh(row, 100 * cell.mean, height=0.62, color=hue, alpha=0.85, zorder=2)
-        axes.plot([low, high], [row, row], color=INK, linewidth=1.6, clip_on=False, zorder=4)
+        low, high = cell.span
+        drawing.add_bar(axes, row, 100 * cell.mean, (100 * low, 100 * high), hue)
         axes.annotate(
             f"{100 * cell.mean:.1f}",
             (1.03, row),
@@ -91,10 +75,7 @@ def _draw_panel(
     axes.set_title(title, fontsize=9, color=INK, loc="left", pad=4)
     clips = f"{comparison.protocol.asked[kind].clips} clips"
     axes.set_title(clips, fontsize=7, color=FAINT, loc="right", pad=4)
-    axes.tick_params(length=0, labelsize=8, labelcolor=INK)
-    axes.grid(visible=True, axis="x", color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[:].set_visible(False)
+    drawing.plain_axes(axes, 8.0)
 
 
 def _most(comparison: CaptionComparison, metric: str) -> float:

@@ -3,7 +3,6 @@
 # matplotlib leaves the types of its keyword arguments open; strict mode would report every call.
 # pyright: reportUnknownMemberType=false
 
-import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy import ndarray
 
+from trichord.evaluation import drawing
 from trichord.evaluation.classes.classification import Classification, told
-from trichord.evaluation.figures import DPI, FAINT, GRID, INK
-from trichord.types import UserError
+from trichord.evaluation.drawing import GRID, INK
 from trichord.types.arrays import Float, Int
-from trichord.types.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,32 +67,22 @@ def draw_confusion(report: Classification, path: Path) -> None:
     if scale.numbers:
         _write(axes, counts, counts / lengths)
     _name(axes, report.classes, answers, scale)
-    with replacing(path) as file:
-        figure.savefig(file, format="png")
+    drawing.save(figure, path)
 
 
 def _canvas(report: Classification, answers: list[str], scale: Scale) -> "tuple[Figure, Axes]":
     """An empty square matrix with its words: what is shown above it, how it was measured beneath."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UserError(
-            "Figures need matplotlib; install it with `pip install 'trichord[metrics]'`."
-        ) from error
     names = 0.35 + scale.letter * max(map(len, answers))
     width, height = scale.cell * len(answers), scale.cell * len(report.classes)
     whole = max(names + width + ASIDE, LEAST)
-    protocol = textwrap.fill(f"Protocol: {report.protocol.line()}", int(whole * 17))
-    foot = names + 0.3 + 0.12 * (protocol.count("\n") + 1)
+    lines = drawing.wrap_protocol(report.protocol.line(), whole).count("\n") + 1
+    foot = names + 0.3 + 0.12 * lines
     tall = HEAD + height + foot
-    figure = Figure(figsize=(whole, tall), dpi=DPI, facecolor="white")
+    figure = drawing.new_figure(whole, tall)
     axes = figure.add_axes((names / whole, foot / tall, width / whole, height / tall))
-    margin, above = 0.15 / whole, 1 - 0.12 / tall
     title = f"{report.run}: {report.protocol.kind}, {report.protocol.modality}"
-    figure.text(margin, above, title, fontsize=13, fontweight="bold", color=INK, va="top")
     note = f"{_accuracy(report)}\nrow: class, column: taken for it, shade: share of the row"
-    figure.text(margin, 1 - 0.4 / tall, note, fontsize=9, color=FAINT, va="top")
-    figure.text(margin, 0.1 / tall, protocol, fontsize=7, color=FAINT, va="bottom")
+    drawing.add_words(figure, title, note, report.protocol.line())
     return figure, axes
 
 
