@@ -202,7 +202,10 @@ class TriModal:
         for name, tower in self.towers().items():
             reads = "text" if name == "sound_text" else name
             if tower.modality != reads:
-                yield name, f"is {tower.kind}, which reads {tower.modality}: give one that reads {reads}."
+                yield (
+                    name,
+                    f"is {tower.kind}, which reads {tower.modality}: give one that reads {reads}.",
+                )
 
     def renamed(self, names: Mapping[str, str]) -> "TriModal":
         """The same model with its towers taken from other folders or hub names, where one is given."""
