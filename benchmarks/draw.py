@@ -51,10 +51,10 @@ LIMITS = (
         lambda r: r["bound of the ratio"] / r["ratio of time"],
     ),
     Line(
-        "ranks both ways",
-        "one bare product, float32",
+        "ranks in both directions",
+        "one bare product, float64",
         "ranks",
-        lambda r: 1 / r["trained"]["ranks / bare product float32"],
+        lambda r: 1 / r["trained"]["ranks / bare product"],
     ),
     Line(
         "extraction beside a waiting encoder",

@@ -6,8 +6,8 @@ gradients are part of it. Processor time, on one thread: the ways take turns, th
 counts. All start from the same unit vectors, 8192 x 512, whose partners are near, at scale 14.3; loss
 and gradients are compared with those of the full matrix in double precision.
 
-- tiled: `objectives.tiled_nce`
-- full matrix: `objectives.info_nce`, by autograd
+- tiled: `losses.info_nce`
+- full matrix: `losses.info_nce`, by autograd
 - checkpointed rows: the same in chunks of 1024 rows, and of columns, whose logits are computed anew
 - transformers: `image_text_contrastive_loss` of its CLIP, as its model calls it
 - products: the four products of matrices that two sweeps cannot do without, and nothing else
@@ -35,7 +35,7 @@ from record import record
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from trichord.objectives import info_nce, tiled_nce
+from trichord.losses import info_nce
 
 ROWS, LARGE, DIM = 8192, 32_768, 512
 SCALE = 14.3
@@ -71,7 +71,7 @@ def of_transformers(left: Tensor, right: Tensor, scale: Tensor) -> Tensor:
 
 
 def tiled(tile: int) -> Loss:
-    return lambda left, right, scale: tiled_nce(left, right, scale, tile=tile)
+    return lambda left, right, scale: info_nce(left, right, scale, tile=tile)
 
 
 WAYS: dict[str, Loss] = {

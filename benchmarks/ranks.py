@@ -1,26 +1,20 @@
-"""Ranks of 20,000 queries among 20,000 items, both ways, against a bare product in float32.
+"""Ranks of 20,000 texts among 1,000 clips in both directions, against a bare float64 product.
 
-    python benchmarks/ranks.py [--rows 20000] [--width 512] [--rounds 3]
+    python benchmarks/ranks.py [--texts 20000] [--clips 1000] [--width 512] [--rounds 5]
 
-Both ways are ranked in one reading: where the clip of each text stands among all clips, and where the
-text of each clip stands among all texts. The bare product multiplies the same vectors once, in blocks
-of the same size into the same memory, so that neither side pays for a whole matrix of scores; in
-float64, which is what the ranks are by definition, it is told beside. A shared machine is now fast and
-now slow, so the ways take turns by rows of blocks: before each, the reading is stopped, and the same
-texts are multiplied bare. Two models: a trained one (the right item is nearly always the first) and a
-weak one (it is the 1,000th of 20,000 or so), for which more scores are in doubt. Told are means over
-the rounds, in processor seconds over all threads and by the clock. Operations: 2 x rows² x width. Bytes
-that must be moved: the vectors, once for each row of blocks. Writes benchmarks/results/ranks.json.
+Both directions are ranked in one reading of the scores: where the clip of each text stands among all
+clips, and where the texts of each clip stand among all texts. The bare product multiplies the same
+vectors once, in blocks of the same size. Both take turns, round by round, as a shared machine is now
+fast and now slow; medians over the rounds, in processor seconds over all threads and by the clock.
+Two models: a trained one (the right clip is nearly always the first) and a weak one. Operations of a
+product: 2 x texts x clips x width. Writes benchmarks/results/ranks.json.
 """
 
 import argparse
 import os
 import time
+import tracemalloc
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TypeVar
-from unittest.mock import patch
 
 # As the commands set it: threads that spin would count as work, of either way.
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
@@ -28,133 +22,79 @@ os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 import numpy as np
 from record import record
 
-from trichord.evaluation.narrow import Narrow, Room
 from trichord.evaluation.ranks import CHUNK, Products, rank_both
 
-ROWS = 20_000
-SINGLE, DOUBLE, RANKS = "bare product float32", "bare product float64", "ranks both ways"
-Given = TypeVar("Given")
 MODELS = {"trained": 2.0, "weak": 9.0}
-"""Noise of texts, in spreads of what they share with their clips."""
+"""Noise of texts, in standard deviations of what they share with their clips."""
 
 
 def main() -> None:
     options = argparse.ArgumentParser()
-    options.add_argument("--rows", type=int, default=ROWS)
+    options.add_argument("--texts", type=int, default=20_000)
+    options.add_argument("--clips", type=int, default=1000)
     options.add_argument("--width", type=int, default=512)
-    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--rounds", type=int, default=5)
     asked = options.parse_args()
+    shape = (asked.texts, asked.clips, asked.width)
     result: dict[str, object] = {
-        "protocol": f"ways in turn by rows of blocks; means of {asked.rounds} rounds",
-        "rows": asked.rows,
+        "protocol": f"ways in turn; medians of {asked.rounds} rounds",
+        "texts": asked.texts,
+        "clips": asked.clips,
         "width": asked.width,
         "chunk": CHUNK,
-        "operations": 2 * asked.rows**2 * asked.width,
-        "MiB of a whole matrix, float32": asked.rows**2 * 4 / 2**20,
+        "operations": 2 * asked.texts * asked.clips * asked.width,
+        "MiB of a whole matrix, float64": asked.texts * asked.clips * 8 / 2**20,
     }
     for name, noise in MODELS.items():
-        result[name] = measure(asked.rows, asked.width, noise, asked.rounds)
-    record("ranks" if asked.rows == ROWS else f"ranks-{asked.rows}", result)
+        result[name] = measure(shape, noise, asked.rounds)
+    record("ranks", result)
 
 
-def measure(rows: int, width: int, noise: float, rounds: int) -> dict[str, object]:
+def measure(shape: tuple[int, int, int], noise: float, rounds: int) -> dict[str, object]:
     """Times and memory of ranking one model's vectors."""
+    texts, clips, width = shape
     rng = np.random.default_rng(0)
-    clips = rng.standard_normal((rows, width), np.float32)
-    answers = rng.permutation(rows)
-    texts = clips[answers] + np.float32(noise) * rng.standard_normal((rows, width), np.float32)
-    scores = Products.cosines(texts, clips)
-    del texts, clips
-    turns = Turns(scores)
-    before, ranked, median = memory("VmRSS"), Spent(), 0.0
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    gallery = rng.standard_normal((clips, width))
+    answers = rng.integers(0, clips, texts)
+    queries = gallery[answers] + noise * rng.standard_normal((texts, width))
+    scores = Products.cosines(queries, gallery)
+    ways: dict[str, Callable[[], object]] = {
+        "bare product float64": lambda: multiply(scores),
+        "ranks in both directions": lambda: rank_both(scores, answers),
+    }
+    rows: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
     for _ in range(rounds):
-        with patch.object(Room, "product", turns.product):
-            (forward, _), whole = timed(lambda: rank_both(scores, answers))
-        ranked += whole
-        median = float(np.median(forward.rank()))
-    ways = turns.taken | {RANKS: ranked - turns.paused}
-    mean = {way: Spent(one.processor / rounds, one.clock / rounds) for way, one in ways.items()}
-    operations = 2 * rows**2 * width
+        for way, work in ways.items():
+            rows[way].append(timed(work))
+    taken = {way: np.median(rows[way], axis=0) for way in ways}
+    bare, ranked = taken["bare product float64"], taken["ranks in both directions"]
+    tracemalloc.start()
+    forward, _ = rank_both(scores, answers)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
     return {
-        "median rank": median,
-        "processor seconds": {way: spent.processor for way, spent in mean.items()},
-        "seconds by the clock": {way: spent.clock for way, spent in mean.items()},
-        "ranks / bare product float32": mean[RANKS].processor / mean[SINGLE].processor,
-        "ranks / bare product float32, clock": mean[RANKS].clock / mean[SINGLE].clock,
-        "ranks / bare product float64": mean[RANKS].processor / mean[DOUBLE].processor,
-        "operations a processor second": {
-            way: operations / spent.processor for way, spent in mean.items()
-        },
-        "MiB beside what was there": memory("VmHWM") - before,
+        "median rank": float(np.median(forward.rank())),
+        "processor seconds": {way: float(one[0]) for way, one in taken.items()},
+        "seconds by the clock": {way: float(one[1]) for way, one in taken.items()},
+        "ranks / bare product": float(ranked[0] / bare[0]),
+        "ranks / bare product, clock": float(ranked[1] / bare[1]),
+        "MiB at most, beside the vectors": peak / 2**20,
     }
 
 
-@dataclass(frozen=True)
-class Spent:
+def multiply(scores: Products) -> None:
+    """All blocks of scores, each thrown away."""
+    queries, clips = scores.shape
+    for row in range(0, queries, CHUNK):
+        for column in range(0, clips, CHUNK):
+            scores.block(slice(row, row + CHUNK), slice(column, column + CHUNK))
+
+
+def timed(work: Callable[[], object]) -> tuple[float, float]:
     """Seconds of the processor, over all threads, and by the clock."""
-
-    processor: float = 0.0
-    clock: float = 0.0
-
-    def __add__(self, other: "Spent") -> "Spent":
-        return Spent(self.processor + other.processor, self.clock + other.clock)
-
-    def __sub__(self, other: "Spent") -> "Spent":
-        return Spent(self.processor - other.processor, self.clock - other.clock)
-
-
-def timed(work: Callable[[], Given]) -> tuple[Given, Spent]:
     start, begun = time.process_time(), time.perf_counter()
-    given = work()
-    return given, Spent(time.process_time() - start, time.perf_counter() - begun)
-
-
-class Turns:
-    """Stops a reading before each row of blocks, for the bare products of the same texts."""
-
-    def __init__(self, scores: Products) -> None:
-        self.scores = scores
-        self.rows: slice | None = None
-        self.taken = {SINGLE: Spent(), DOUBLE: Spent()}
-        self.block = {kind: np.ones((CHUNK, CHUNK), kind) for kind in (np.float32, np.float64)}
-        self.own = Room.product
-
-    @property
-    def paused(self) -> Spent:
-        """How long the reading stood still."""
-        return sum(self.taken.values(), Spent())
-
-    @property
-    def product(self) -> Callable[..., np.ndarray]:
-        """What stands in for the reading's own product."""
-
-        def product(room: Room, narrow: Narrow, rows: slice, columns: slice) -> np.ndarray:
-            if rows != self.rows:
-                self.rows = rows
-                single, double = (narrow.queries, narrow.gallery), self.scores
-                self.multiply(SINGLE, single[0][rows], single[1])
-                self.multiply(DOUBLE, double.queries[rows], double.gallery)
-            return self.own(room, narrow, rows, columns)
-
-        return product
-
-    def multiply(self, way: str, left: np.ndarray, right: np.ndarray) -> None:
-        """One row of blocks."""
-        block = self.block[left.dtype.type]
-
-        def blocks() -> None:
-            for column in range(0, len(right), CHUNK):
-                some = right[column : column + CHUNK]
-                np.matmul(left, some.T, out=block[: len(left), : len(some)])
-
-        self.taken[way] += timed(blocks)[1]
-
-
-def memory(kind: str) -> float:
-    """MiB that this process holds, or has held at most."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(kind)) / 1024
+    work()
+    return time.process_time() - start, time.perf_counter() - begun
 
 
 if __name__ == "__main__":

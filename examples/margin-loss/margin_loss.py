@@ -5,14 +5,11 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from trichord.config import Term
-from trichord.objectives import LossOptions
 
 MARGIN = 0.2
 
 
-def max_of_hinges(
-    left: Tensor, right: Tensor, *, scale: Tensor, options: LossOptions, groups: Tensor | None
-) -> Tensor:
+def max_of_hinges(left: Tensor, right: Tensor, **_: object) -> Tensor:
     """Unit vectors (pair, dim) of partners to a scalar; cosines are compared as they are."""
     cosines = left @ right.T
     own = torch.eye(len(cosines), dtype=torch.bool, device=cosines.device)

@@ -17,7 +17,7 @@ from trichord.config import Draw, Stage, Term
 from trichord.experiments import load_experiment
 
 
-def triangle(audio, vision, text, *, scale, options, groups):
+def triangle(audio, vision, text, **_):
     """Area of the triangle of three unit vectors: a loss over three modalities at once."""
     u, v = audio - text, vision - text
     return ((u @ u.T).diagonal() * (v @ v.T).diagonal() - (u * v).sum(1) ** 2).clamp(min=1e-9).sqrt().mean()

@@ -118,14 +118,14 @@ def names_of(statement: ast.stmt) -> set[str]:
 
 
 def test_a_name_that_is_gone_is_found_out():
-    assert exists("objectives/terms.py", "info_nce")
+    assert exists("losses/info_nce.py", "info_nce")
     assert exists("config/towers.py", "ClipAudio.log_mel")
     assert exists("encoders/encoder.py", "Encoder.train")
     assert exists("config/", "InfoNCE")
-    assert not exists("objectives/terms.py", "info_nec")
+    assert not exists("losses/info_nce.py", "info_nec")
     assert not exists("encoders/encoder.py", "Encoder.trian")
-    assert not exists("objectives/terms.py", "info_nce.terms")
-    assert not exists("objectives.py", "")
+    assert not exists("losses/info_nce.py", "info_nce.terms")
+    assert not exists("losses.py", "")
 
 
 def test_every_experiment_on_the_pages_exists():

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from trichord.objectives import PAIRS, Contrastive, LossOptions
+from trichord.losses import PAIRS, LossOptions, Objective
 from trichord.types.tensors import Embeddings, Features
 
 
@@ -19,7 +19,7 @@ def features(rows, present=None):
 
 
 def contrastive(terms=PAIRS, temperature=0.07, learned=True, shared=False, **options):
-    return Contrastive(
+    return Objective(
         temperature=temperature,
         learned=learned,
         shared=shared,

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from trichord.distributed import joined, rank, ranks, shared
-from trichord.objectives import Contrastive, LossOptions, tiled_intra_nce, tiled_nce
+from trichord.losses import LossOptions, Objective, info_nce, intra_nce
 from trichord.types.tensors import Embeddings, Features, Words
 
 SIDES = ("text", "audio", "vision", "masked")
@@ -82,10 +82,10 @@ def plain(kind, rows, tile, directions):
     one, other, groups = (side[ours] for side in sides(rows))
     inputs = [x.requires_grad_() for x in (one, other, torch.tensor(14.3))]
     if kind == "intra":
-        value = tiled_intra_nce(*inputs, directions, tile=tile)
+        value = intra_nce(*inputs, directions, tile=tile)
     else:
         chosen = groups if kind == "grouped" else None
-        value = tiled_nce(*inputs, directions, tile=tile, groups=chosen)
+        value = info_nce(*inputs, directions, tile=tile, groups=chosen)
     return kept(inputs, value)
 
 
@@ -97,7 +97,7 @@ def features(vectors, there):
 
 
 def objective(name):
-    return Contrastive(
+    return Objective(
         temperature=0.07,
         learned=True,
         shared=False,

@@ -23,8 +23,8 @@ from trichord.config import (
     write_experiment,
 )
 from trichord.encoders.hub import NotAtHandError
+from trichord.losses import Objective
 from trichord.models.embedder import Embedder
-from trichord.objectives import Contrastive
 from trichord.types import UserError
 from trichord.types.files import leftovers, remove_leftovers, write_atomically
 from trichord.types.rng import isolated_rng
@@ -259,7 +259,7 @@ class Run:
             return " The one before it is used."
         return " There is no other: training begins anew."
 
-    def finish(self, model: Embedder, objective: Contrastive, progress: Progress) -> None:
+    def finish(self, model: Embedder, objective: Objective, progress: Progress) -> None:
         """Write the trained weights; from here on the run is complete."""
         self._write_metrics(progress)
         towers = model.encoders().items()

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from trichord.losses import Objective
 from trichord.models.embedder import Embedder
-from trichord.objectives import Contrastive
 from trichord.types import UserError
 
 
-def owned_state(model: Embedder, objective: Contrastive | None) -> dict[str, Tensor]:
+def owned_state(model: Embedder, objective: Objective | None) -> dict[str, Tensor]:
     """What a run owns: heads, fusion, the trunks that trained, temperatures; no frozen trunk."""
     changed = {f"{name}.trunk." for name, one in model.encoders().items() if one.trunk_changed}
     owned = {
@@ -23,9 +23,7 @@ def owned_state(model: Embedder, objective: Contrastive | None) -> dict[str, Ten
     }
 
 
-def load_owned(
-    model: Embedder, objective: Contrastive | None, tensors: Mapping[str, Tensor]
-) -> None:
+def load_owned(model: Embedder, objective: Objective | None, tensors: Mapping[str, Tensor]) -> None:
     """Put back what `owned_state` gave; a trunk among it belongs to the run from then on.
 
     Raises:

@@ -14,7 +14,7 @@ from trichord.types.rules import Range
 from trichord.types.terms import LOSSES, term_of
 
 if TYPE_CHECKING:  # torch stays out until something is built: parsing options must be quick
-    from trichord.objectives import Contrastive
+    from trichord.losses import Objective
 
 
 WORDS = "words<-"
@@ -49,16 +49,16 @@ class InfoNCE:
     """Rows and columns of scores held at once: what a larger batch needs of memory grows with its rows
     alone. No effect on the results but for rounding; no more rows than these are scored whole."""
 
-    def build(self, terms: tuple[str, ...] = ("av", "at", "vt")) -> "Contrastive":
+    def build(self, terms: tuple[str, ...] = ("av", "at", "vt")) -> "Objective":
         """The objective of some terms with fresh temperatures.
 
         Raises:
             UserError: A value is impossible.
         """
-        from trichord.objectives import Contrastive, LossOptions
+        from trichord.losses import LossOptions, Objective
 
         check(self, "--objective")
-        return Contrastive(
+        return Objective(
             temperature=self.temperature,
             learned=self.learned,
             shared=self.shared,

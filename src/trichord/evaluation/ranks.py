@@ -10,8 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy import ndarray
 
-from trichord.evaluation.counting import CHUNK, Wrong, count_wrong
-from trichord.evaluation.narrow import TOLERANCE
+from trichord.evaluation.counting import CHUNK, TOLERANCE, Wrong, count_wrong
 from trichord.evaluation.scores import Products, ScoreMatrix, Scores, some, unit
 from trichord.types.arrays import Float, Int, Shaped
 

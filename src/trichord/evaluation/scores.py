@@ -89,37 +89,6 @@ class Products:
 
 
 @dataclass(frozen=True, slots=True)
-class Arranged:
-    """Products of the same vectors in another order; of the vectors no copy is made.
-
-    Attributes:
-        products: In their own order.
-        query: Which one stands at each place.
-        item: Likewise.
-    """
-
-    products: Products
-    query: Int[ndarray, " query"]
-    item: Int[ndarray, " item"]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """See `Scores`."""
-        return len(self.query), len(self.item)
-
-    def block(self, queries: slice, items: slice) -> Float[ndarray, "query item"]:
-        """See `Scores`."""
-        left, right = self.products.queries, self.products.gallery
-        return left[self.query[queries]] @ right[self.item[items]].T
-
-    def pairs(
-        self, queries: Int[ndarray, " pair"], items: Int[ndarray, " pair"]
-    ) -> Float[ndarray, " pair"]:
-        """See `Scores`."""
-        return self.products.pairs(self.query[queries], self.item[items])
-
-
-@dataclass(frozen=True, slots=True)
 class ScoreMatrix:
     """Scores that a model gave pair by pair: too dear to be made twice, so they are held.
 

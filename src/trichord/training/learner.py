@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from trichord.config import Stage
 from trichord.distributed import gathered, largest, ranks, shared
+from trichord.losses import Objective, pad_missing
 from trichord.models.embedder import Embedder
-from trichord.objectives import Contrastive, completed
 from trichord.training.sampler import Sample
 from trichord.types.tensors import Batch, Embeddings, Features, Padded
 
@@ -23,7 +23,7 @@ class Learner(nn.Module):
     """
 
     def __init__(
-        self, model: Embedder, objective: Contrastive, stage: Stage, *, sharded: bool = False
+        self, model: Embedder, objective: Objective, stage: Stage, *, sharded: bool = False
     ) -> None:
         """Put them together.
 
@@ -83,7 +83,7 @@ def _everyones(alone: Embeddings, rows: int) -> Embeddings:
     """Of all processes' clips, for a fusion."""
     if ranks() == 1:
         return alone
-    alone = completed(alone, rows)  # lest one process wait for what another lacks
+    alone = pad_missing(alone, rows)  # lest one process wait for what another lacks
     text, audio, vision = map(_of_all, (alone.text, alone.audio, alone.vision))
     return Embeddings(text, audio, vision)
 

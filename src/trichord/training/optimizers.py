@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from trichord.config import AdamW, BertAdam, OptimizerConfig, Stage
+from trichord.losses import Objective
 from trichord.models.embedder import Embedder
-from trichord.objectives import Contrastive
 
 
-def build_optimizer(stage: Stage, model: Embedder, objective: Contrastive) -> Optimizer:
+def build_optimizer(stage: Stage, model: Embedder, objective: Objective) -> Optimizer:
     """The stage's optimizer over what trains now; each group remembers its own rate as `peak`."""
     if isinstance(stage.optimizer, BertAdam):
         return _bert_adam(stage.optimizer, model, objective)
@@ -54,7 +54,7 @@ def _published_share(of: BertAdam, taken: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
-def _adamw(of: AdamW, model: Embedder, objective: Contrastive) -> Optimizer:
+def _adamw(of: AdamW, model: Embedder, objective: Objective) -> Optimizer:
     """AdamW over what trains; decay on matrices only."""
     trunks = {id(p) for tower in model.encoders().values() for p in tower.trunk.parameters()}
     trainable = _trainable(model, objective)
@@ -68,11 +68,11 @@ def _adamw(of: AdamW, model: Embedder, objective: Contrastive) -> Optimizer:
     return torch.optim.AdamW(groups, lr=of.lr, betas=(of.beta1, of.beta2), fused=True)
 
 
-def _trainable(model: Embedder, objective: Contrastive) -> list[nn.Parameter]:
+def _trainable(model: Embedder, objective: Objective) -> list[nn.Parameter]:
     return [p for p in (*model.parameters(), *objective.parameters()) if p.requires_grad]
 
 
-def _bert_adam(of: BertAdam, model: Embedder, objective: Contrastive) -> Optimizer:
+def _bert_adam(of: BertAdam, model: Embedder, objective: Objective) -> Optimizer:
     towers = model.encoders()
     slow = {id(p) for name in of.slow if name in towers for p in towers[name].parameters()}
     biases = {id(p) for name, p in model.named_parameters() if name.endswith("bias")}

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from trichord.checkpoint import Progress, Run, Saved, load_owned, owned_state
 from trichord.distributed import agreed, largest, rank
+from trichord.losses import Objective
 from trichord.models.embedder import Embedder
-from trichord.objectives import Contrastive
 from trichord.training.criteria import all_equal
 from trichord.training.sharding import as_spread, whole
 from trichord.training.stopping import Request, stop
@@ -40,7 +40,7 @@ class Session:
 
     run: Run
     model: Embedder
-    objective: Contrastive
+    objective: Objective
     progress: Progress = field(default_factory=Progress)
     best: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
     gather: Callable[[], None] = nothing

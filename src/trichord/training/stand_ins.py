@@ -34,7 +34,7 @@ from trichord.corpora.world.sound import sound
 from trichord.encoders.hub import CLAP_STAND_IN, CLIP_STAND_IN
 from trichord.encoders.pretrained import load
 from trichord.encoders.small import SmallClap, SmallClip, build_clap, build_clip
-from trichord.objectives import info_nce
+from trichord.losses import info_nce
 from trichord.types import CaptionKind
 
 FRAMES_KEPT = 6
@@ -139,7 +139,7 @@ def pretrain(
     steps: int,
     besides: Callable[[np.random.Generator], Tensor] | None = None,
 ) -> Iterator[float]:
-    """Contrastive pretraining of one pair of towers; yields the loss of each step.
+    """Objective pretraining of one pair of towers; yields the loss of each step.
 
     `besides` is a loss to add, given the random numbers of the step.
     """

@@ -52,7 +52,7 @@ def cached(learner: Learner, stage: Stage) -> Step:
     At first every chunk is encoded, and nothing is kept but its features; the loss gives the gradient
     of these. Then every chunk is encoded again, with the same dropout, to hand that gradient down.
 
-    Source: Gao et al. (2021), "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup".
+    Source: Gao et al. (2021), "Scaling Deep Objective Learning Batch Size under Memory Limited Setup".
     """
 
     def step(training: Source, sample: Sample) -> Float[Tensor, ""] | None:

@@ -21,7 +21,7 @@ class Term:
         sides: What it compares: two or more of text, audio, vision and masked (audio with stretches of
             time and bands hidden).
         loss: A function `loss(*vectors, scale=..., options=...)` of unit vectors (pair, dim), one tensor
-            for each side, rows of one clip in all of them; see `trichord.objectives.Loss`. `info_nce` and
+            for each side, rows of one clip in all of them; see `trichord.losses.Loss`. `info_nce` and
             `intra_nce` are ours; `fused` is InfoNCE of texts and clips, whose similarity the model's
             fusion gives; `words` is the cross-entropy of a caption's words.
     """

@@ -1,4 +1,4 @@
-"""What a softmax over a batch needs to know of all scores, in memory that grows with its rows.
+"""Log-sum-exponentials over all scores of a batch, in memory that grows with its rows.
 
 Two sweeps over the square of scores: one for sums of exponentials and, where a gradient is asked
 for, one for the gradient in closed form. Nothing of the size of the square is kept between them.
@@ -17,27 +17,27 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from trichord.distributed import gathered, ranks
-from trichord.objectives.terms import Directions
-from trichord.objectives.tiles import Square, Tile, shaped
+from trichord.losses.options import Directions
+from trichord.losses.tiles import Square, Tile, shaped
 
 WAYS: dict[Directions, tuple[int, ...]] = {"both": (0, 1), "a_to_b": (0,), "b_to_a": (1,)}
 """Who asks: the rows of the square of scores (0), which are the left side's, or its columns (1)."""
 
 
-class Contrasts(NamedTuple):
-    """How the rows of all ranks stand, in double precision.
+class TiledLogSumExp(NamedTuple):
+    """Positives and log-sum-exps of negatives of the rows of all ranks, in double precision.
 
-    `partner` holds the scores of the pairs; `rivals` the log of the summed exponentials of all other
+    `positive` holds the scores of the pairs; `negatives` the log of the summed exponentials of all other
     scores of the left and of the right row of each pair: a huge negative number where there are none,
     or where that side does not ask. They are kept apart because the loss of a pair that is well told
     from the others would be lost in the rounding of their sum.
     """
 
-    partner: Float[Tensor, " all_rows"]
-    rivals: tuple[Float[Tensor, " all_rows"], Float[Tensor, " all_rows"]]
+    positive: Float[Tensor, " all_rows"]
+    negatives: tuple[Float[Tensor, " all_rows"], Float[Tensor, " all_rows"]]
 
 
-def contrasts(
+def tiled_logsumexp(
     left: Float[Tensor, "pair dim"],
     right: Float[Tensor, "pair dim"],
     scale: Float[Tensor, ""],
@@ -45,8 +45,8 @@ def contrasts(
     directions: Directions = "both",
     tile: int,
     half: bool = False,
-) -> Contrasts:
-    """Partners and rivals of the rows of all ranks, the same numbers on each rank.
+) -> TiledLogSumExp:
+    """Scores of positives and log-sum-exps of negatives of the rows of all ranks, the same on each.
 
     The backward sends nothing. As with `distributed.shared` it gives each rank the gradient of its own
     rows, and their part in that of the scale, times the number of ranks.
@@ -58,14 +58,14 @@ def contrasts(
         directions: Who asks.
         tile: Longest side of the parts in which scores are computed.
         half: For rows compared with themselves, whose square is its own mirror: of two rows the later
-            is among the first rivals of the earlier, and the earlier among the second of the later.
+            is among the first negatives of the earlier, and the earlier among the second of the later.
     """
     every_left, ours = gathered(left)
     every_right = every_left if right is left else gathered(right)[0]
     square = Square(size=len(every_left), ours=ours, tile=tile, half=half)
     sweeps = _Sweeps(square, WAYS[directions], every_left, every_right, scale.detach())
-    partner, first, second = _Contrasts.apply(left, right, scale, sweeps)  # pyright: ignore[reportGeneralTypeIssues]
-    return Contrasts(partner, (first, second))
+    positive, first, second = _TiledLogSumExp.apply(left, right, scale, sweeps)  # pyright: ignore[reportGeneralTypeIssues]
+    return TiledLogSumExp(positive, (first, second))
 
 
 @dataclass(slots=True)
@@ -127,7 +127,7 @@ class _Sweeps:
     scale: Float[Tensor, ""]
 
     def sums(self) -> list[_Sums]:
-        """First sweep: the rivals of our rows and of our columns."""
+        """First sweep: the negatives of our rows and of our columns."""
         sums = [_Sums.empty(way, self.square.size, self.left) for way in (0, 1)]
         spare = self.square.room(self.left)
         for tile, scores in self.square.scores(self.left, self.right, self.scale):
@@ -163,7 +163,7 @@ class _Sweeps:
         return slopes.add_(others[0].slopes(tile, scores, scores))
 
     def _hide(self, tile: Tile, scores: Tensor) -> None:
-        """A partner is no rival; and of half a square only what lies above the diagonal counts."""
+        """A positive is no negative; and of half a square only what lies above the diagonal counts."""
         if not tile.diagonal:
             return
         if self.square.half:
@@ -171,7 +171,7 @@ class _Sweeps:
         else:
             scores.fill_diagonal_(float("-inf"))
 
-    def partners(self) -> Float[Tensor, " our_row"]:
+    def positives(self) -> Float[Tensor, " our_row"]:
         """Scores of our pairs."""
         ours = self.square.ours
         return self.scale * self.products(self.left[ours], self.right[ours])
@@ -182,14 +182,14 @@ class _Sweeps:
         return torch.cat([(some * others).sum(1) for some, others in parts])
 
 
-class _Contrasts(torch.autograd.Function):
+class _TiledLogSumExp(torch.autograd.Function):
     @staticmethod
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, left: Tensor, right: Tensor, scale: Tensor, sweeps: _Sweeps
     ) -> tuple[Tensor, ...]:
-        sums, partners = sweeps.sums(), sweeps.partners()
+        sums, positives = sweeps.sums(), sweeps.positives()
         found = [column[sweeps.square.ours] for one in sums for column in (one.top, one.total)]
-        table, _ = gathered(torch.stack([partners, *found], dim=1))
+        table, _ = gathered(torch.stack([positives, *found], dim=1))
         ctx.save_for_backward(sweeps.left, sweeps.right, scale, table)
         ctx.square, ctx.ways = sweeps.square, sweeps.ways
         return table[:, 0].double(), *(one.logarithms() for one in _sums_of(table))
@@ -221,13 +221,13 @@ def _finished(
     weights: Float[Tensor, " row"],
     wants_scale: bool,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Gradients of our rows and of the scale: that of the partners added, the factors applied."""
+    """Gradients of our rows and of the scale: that of the positives added, the factors applied."""
     ours, scale = sweeps.square.ours, sweeps.scale
     pairs = sweeps.left[ours], sweeps.right[ours]
     weight = weights[ours].unsqueeze(1).to(pairs[0].dtype)
-    for gradient, partners in zip(gradients, reversed(pairs), strict=True):
+    for gradient, positives in zip(gradients, reversed(pairs), strict=True):
         if gradient is not None:
-            gradient.addcmul_(partners, weight)
+            gradient.addcmul_(positives, weight)
     of_scale = None
     if wants_scale and gradients[0] is not None:
         products = sweeps.products(pairs[0], gradients[0]).double()

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from trichord.objectives import info_nce, intra_nce, tiled_intra_nce, tiled_nce
+from trichord.losses import info_nce, intra_nce
 
 DIRECTIONS = ("both", "a_to_b", "b_to_a")
 
@@ -70,10 +70,10 @@ def test_values_and_gradients_are_those_of_double_precision(rows, tile, scale, d
     tile = max(tile, 1)
 
     def nce(left, right, scale):
-        return tiled_nce(left, right, scale, directions, tile=tile)
+        return info_nce(left, right, scale, directions, tile=tile)
 
     def intra(left, right, scale):
-        return tiled_intra_nce(left, right, scale, directions, tile=tile)
+        return intra_nce(left, right, scale, directions, tile=tile)
 
     for ours, theirs in (
         (nce, lambda *x: reference_nce(*x, directions, pairs)),
@@ -90,7 +90,7 @@ def test_rows_of_a_group_are_positives_of_one_another(rows, tile, directions):
     groups = torch.randint(rows // 3 + 1, (rows,), generator=torch.Generator().manual_seed(1))
 
     def ours(left, right, scale):
-        return tiled_nce(left, right, scale, directions, tile=tile, groups=groups)
+        return info_nce(left, right, scale, directions, tile=tile, groups=groups)
 
     found = worked(ours, one, other, 14.3, torch.float32)
     expected = worked(
@@ -104,7 +104,7 @@ def test_groups_of_one_and_negative_numbers_change_nothing():
     scale = torch.tensor(9.0, dtype=torch.float64)
     expected = info_nce(one, other, scale)
     for groups in (torch.arange(20).flip(0), torch.full((20,), -1), torch.arange(20) - 10):
-        found = tiled_nce(one, other, scale, tile=6, groups=groups)
+        found = info_nce(one, other, scale, tile=6, groups=groups)
         torch.testing.assert_close(found, expected)
 
 
@@ -116,7 +116,7 @@ def test_two_equal_texts_worked_by_hand():
     first = 1 - torch.log(torch.tensor(1 / (2 * e + 1)).double()) - 2  # clip 0: 1, 1, 0
     second = -torch.log(torch.tensor(1 / 3).double())  # clip 1: 0, 0, 0
     third = -torch.log(torch.tensor(e / (e + 2)).double())
-    found = tiled_nce(
+    found = info_nce(
         sight, text, torch.tensor(1.0).double(), "a_to_b", tile=2, groups=torch.tensor([5, 5, 7])
     )
     torch.testing.assert_close(found, (first + second + third) / 3)
@@ -126,10 +126,10 @@ def test_a_batch_no_larger_than_a_tile_is_scored_whole_bit_for_bit():
     one, other = (side.float() for side in units(5, 33))
     scale = torch.tensor(14.3)
     for directions in DIRECTIONS:
-        assert tiled_nce(one, other, scale, directions, tile=33) == info_nce(
+        assert info_nce(one, other, scale, directions, tile=33) == info_nce(
             one, other, scale, directions
         )
-        assert tiled_intra_nce(one, other, scale, directions, tile=33) == intra_nce(
+        assert intra_nce(one, other, scale, directions, tile=33) == intra_nce(
             one, other, scale, directions
         )
 
@@ -138,7 +138,7 @@ def test_a_tiny_loss_keeps_its_digits():
     one = torch.eye(40)
     expected = torch.log1p(39 * torch.exp(torch.tensor(-30.0, dtype=torch.float64)))
     assert expected < 1e-11
-    found = tiled_nce(one, one, torch.tensor(30.0), tile=16)
+    found = info_nce(one, one, torch.tensor(30.0), tile=16)
     assert found.item() == pytest.approx(expected.item(), rel=1e-6)
     assert info_nce(one, one, torch.tensor(30.0)) == 0  # what single precision makes of it whole
 
@@ -146,7 +146,7 @@ def test_a_tiny_loss_keeps_its_digits():
 def test_rows_far_apart_in_score_do_not_overflow():
     one, other = units(8, 30)
     found = worked(
-        lambda *x: tiled_nce(*x, tile=7), one * 30, other * 30, 100.0, torch.float32
+        lambda *x: info_nce(*x, tile=7), one * 30, other * 30, 100.0, torch.float32
     )  # scores of up to ninety thousand
     assert all(torch.isfinite(each).all() for each in found)
 
@@ -157,11 +157,9 @@ def test_zero_vectors_among_them_are_rows_like_others():
     expected = worked(
         lambda *x: reference_nce(*x, "both", torch.arange(30)), one, other, 14.3, torch.float64
     )
-    assert_alike(
-        worked(lambda *x: tiled_nce(*x, tile=8), one, other, 14.3, torch.float32), expected
-    )
+    assert_alike(worked(lambda *x: info_nce(*x, tile=8), one, other, 14.3, torch.float32), expected)
     one[:], other[:] = 0, 0
-    assert tiled_nce(one, other, torch.tensor(5.0), tile=8).item() == pytest.approx(3.4011974)
+    assert info_nce(one, other, torch.tensor(5.0), tile=8).item() == pytest.approx(3.4011974)
 
 
 def test_gradients_of_what_was_weighed_and_of_one_side_alone():
@@ -169,11 +167,11 @@ def test_gradients_of_what_was_weighed_and_of_one_side_alone():
     scale = torch.tensor(14.3, requires_grad=True)
     left = one.clone().requires_grad_()
     whole = torch.autograd.grad(-2.5 * info_nce(left, other, scale), (left, scale))
-    tiled = torch.autograd.grad(-2.5 * tiled_nce(left, other, scale, tile=9), (left, scale))
+    tiled = torch.autograd.grad(-2.5 * info_nce(left, other, scale, tile=9), (left, scale))
     torch.testing.assert_close(tiled, whole)
-    (mirrored,) = torch.autograd.grad(tiled_nce(other, left, scale, tile=9), left)
+    (mirrored,) = torch.autograd.grad(info_nce(other, left, scale, tile=9), left)
     torch.testing.assert_close(-2.5 * mirrored, whole[0])
-    (alone,) = torch.autograd.grad(tiled_nce(one, other, scale, tile=9), scale)
+    (alone,) = torch.autograd.grad(info_nce(one, other, scale, tile=9), scale)
     torch.testing.assert_close(-2.5 * alone, whole[1])
 
 
@@ -181,15 +179,15 @@ def test_the_gradient_is_that_of_finite_differences():
     one, other = units(11, 5, 3)
     inputs = [x.requires_grad_() for x in (one, other, torch.tensor(3.0, dtype=torch.float64))]
     groups = torch.tensor([0, 1, 0, 2, 0])
-    assert torch.autograd.gradcheck(lambda *x: tiled_nce(*x, tile=2), inputs)
-    assert torch.autograd.gradcheck(lambda *x: tiled_nce(*x, tile=2, groups=groups), inputs)
-    assert torch.autograd.gradcheck(lambda *x: tiled_intra_nce(*x, tile=2), inputs)
+    assert torch.autograd.gradcheck(lambda *x: info_nce(*x, tile=2), inputs)
+    assert torch.autograd.gradcheck(lambda *x: info_nce(*x, tile=2, groups=groups), inputs)
+    assert torch.autograd.gradcheck(lambda *x: intra_nce(*x, tile=2), inputs)
 
 
 def test_half_precision_is_summed_in_single():
     one, other = (side.bfloat16() for side in units(12, 50))
     same = one.float(), other.float()
-    for loss in (tiled_nce, tiled_intra_nce):
+    for loss in (info_nce, intra_nce):
         found = worked(lambda *x, f=loss: f(*x, tile=16), one, other, 14.3, torch.bfloat16)
         exact = worked(lambda *x, f=loss: f(*x, tile=16), *same, 14.3, torch.float32)
         assert found[0].dtype == torch.float32
@@ -203,7 +201,7 @@ def test_half_precision_is_summed_in_single():
 
 def test_autocast_changes_no_bit():
     one, other = (side.float() for side in units(13, 50))
-    for loss in (tiled_nce, tiled_intra_nce):
+    for loss in (info_nce, intra_nce):
         expected = worked(lambda *x, f=loss: f(*x, tile=16), one, other, 14.3, torch.float32)
         with torch.autocast("cpu", torch.bfloat16):
             found = worked(lambda *x, f=loss: f(*x, tile=16), one, other, 14.3, torch.float32)
@@ -244,9 +242,9 @@ def watched(loss, **asked):
 @pytest.mark.parametrize(
     ("loss", "asked"),
     [
-        *((tiled_nce, {"directions": directions}) for directions in DIRECTIONS),
-        *((tiled_intra_nce, {"directions": directions}) for directions in DIRECTIONS),
-        (tiled_nce, {"groups": torch.arange(ROWS) // 4}),
+        *((info_nce, {"directions": directions}) for directions in DIRECTIONS),
+        *((intra_nce, {"directions": directions}) for directions in DIRECTIONS),
+        (info_nce, {"groups": torch.arange(ROWS) // 4}),
     ],
 )
 def test_no_tensor_is_larger_than_a_tile_or_the_rows(loss, asked):
@@ -256,35 +254,35 @@ def test_no_tensor_is_larger_than_a_tile_or_the_rows(loss, asked):
 
 
 def test_the_watch_sees_a_whole_matrix():
-    assert watched(tiled_nce, tile=ROWS).largest >= ROWS**2
+    assert watched(info_nce, tile=ROWS).largest >= ROWS**2
 
 
 def test_four_products_of_the_square_are_enough():
     square = ROWS**2 * DIM
-    assert watched(tiled_nce, tile=TILE).products == 4 * square
-    assert watched(tiled_nce, tile=TILE, directions="b_to_a").products == 4 * square
+    assert watched(info_nce, tile=TILE).products == 4 * square
+    assert watched(info_nce, tile=TILE, directions="b_to_a").products == 4 * square
     # Of a side's likeness to itself one half is enough, and the tiles on the diagonal.
     half = square / 2 + ROWS * TILE * DIM / 2
-    assert watched(tiled_intra_nce, tile=TILE).products == 4 * square + 2 * 4 * half
+    assert watched(intra_nce, tile=TILE).products == 4 * square + 2 * 4 * half
 
 
 def test_without_a_gradient_one_product_is_enough():
     one, other = (side.float() for side in units(15, ROWS, DIM))
     with Watching() as seen, torch.no_grad():
-        tiled_nce(one, other, torch.tensor(9.0), tile=TILE)
+        info_nce(one, other, torch.tensor(9.0), tile=TILE)
     assert seen.products == ROWS**2 * DIM
 
 
 def test_tiles_of_every_size_agree():
     one, other = units(16, 23)
     scale = torch.tensor(14.3, dtype=torch.float64)
-    values = {tiled_nce(one, other, scale, tile=tile).item() for tile in range(1, 30)}
+    values = {info_nce(one, other, scale, tile=tile).item() for tile in range(1, 30)}
     assert max(values) - min(values) < 1e-13
 
 
 def test_there_is_no_second_derivative_to_be_had():
     one, other = (side.requires_grad_() for side in units(17, 6))
-    value = tiled_nce(one, other, torch.tensor(3.0, dtype=torch.float64), tile=4)
+    value = info_nce(one, other, torch.tensor(3.0, dtype=torch.float64), tile=4)
     (gradient,) = torch.autograd.grad(value, one, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.sum().backward()

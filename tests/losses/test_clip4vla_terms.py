@@ -18,7 +18,7 @@ from drawn_embeddings import (
     zeroed,
 )
 
-from trichord.objectives import intra_nce, nce_of
+from trichord.losses import info_nce_of_logits, intra_nce
 from trichord.types.tensors import Embeddings, Features
 
 
@@ -116,8 +116,8 @@ def test_texts_ask_for_clips_and_clips_for_texts_by_the_models_own_likeness():
 def test_direction_of_a_square_of_similarities():
     logits = torch.tensor([[2.0, 0.0], [2.0, 0.0]])
     rows = (math.log(1 + math.exp(-2)) + math.log(1 + math.exp(2))) / 2
-    assert nce_of(logits, "a_to_b") == pytest.approx(rows, rel=1e-6)
-    assert nce_of(logits, "b_to_a") == pytest.approx(math.log(2), rel=1e-6)
+    assert info_nce_of_logits(logits, "a_to_b") == pytest.approx(rows, rel=1e-6)
+    assert info_nce_of_logits(logits, "b_to_a") == pytest.approx(math.log(2), rel=1e-6)
 
 
 def test_a_fixed_scale_of_a_hundred_multiplies_every_similarity():

@@ -18,7 +18,7 @@ from drawn_embeddings import (
 )
 
 from trichord.config import TERMS, InfoNCE
-from trichord.objectives import LossOptions, info_nce
+from trichord.losses import LossOptions, info_nce
 from trichord.types import UserError
 from trichord.types.tensors import Embeddings
 

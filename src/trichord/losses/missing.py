@@ -1,4 +1,4 @@
-"""Ranks whose clips lack what those of other ranks have: all of them must enter the same exchanges."""
+"""Pad modalities that a rank lacks and others have: all ranks must enter the same exchanges."""
 
 from dataclasses import replace
 from typing import get_args
@@ -11,8 +11,10 @@ from trichord.types import Side
 from trichord.types.tensors import Embeddings, Features, Words
 
 
-def completed(embeddings: Embeddings, rows: int, device: torch.device | None = None) -> Embeddings:
-    """With what other ranks have and this one lacks: sides of zeros, present nowhere; no words at all.
+def pad_missing(
+    embeddings: Embeddings, rows: int, device: torch.device | None = None
+) -> Embeddings:
+    """Embeddings with the sides that other ranks have and this one lacks, masked; and without words.
 
     What is None afterwards is so on all ranks.
 
@@ -27,18 +29,18 @@ def completed(embeddings: Embeddings, rows: int, device: torch.device | None = N
     widths = [0 if one is None else one.pooled.shape[1] for one in sides.values()]
     here = torch.tensor([[*widths, int(embeddings.words is not None)]], device=place)
     *widths, words = gathered(here)[0].amax(dim=0).tolist()
-    lacked: dict[str, Features | Words] = {
-        side: _nowhere(torch.zeros(rows, width, device=place))
+    padded: dict[str, Features | Words] = {
+        side: _masked(torch.zeros(rows, width, device=place))
         for (side, one), width in zip(sides.items(), widths, strict=True)
         if one is None and width
     }
     if words and embeddings.words is None:
         none = torch.zeros(0, dtype=torch.int64, device=place)
-        lacked["words"] = Words(torch.zeros(0, 1, device=place), none, none)
-    return replace(embeddings, **lacked)
+        padded["words"] = Words(torch.zeros(0, 1, device=place), none, none)
+    return replace(embeddings, **padded)
 
 
-def _nowhere(zeros: Tensor) -> Features:
+def _masked(zeros: Tensor) -> Features:
     """Features of a modality that no row has."""
     steps = zeros.unsqueeze(1)
     return Features(

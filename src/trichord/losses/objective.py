@@ -2,38 +2,21 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from trichord.distributed import gathered, ranks, summed
-from trichord.objectives.absence import completed
-from trichord.objectives.terms import Directions, nce_of, word_loss
-from trichord.objectives.tiled import tiled_intra_nce, tiled_nce
-from trichord.types.tensors import Embeddings, Features
+from trichord.losses.caption_loss import caption_loss
+from trichord.losses.info_nce import info_nce, info_nce_of_logits, intra_nce
+from trichord.losses.missing import pad_missing
+from trichord.losses.options import Directions, LossOptions
+from trichord.types.tensors import Embeddings
 from trichord.types.terms import Term, term_of
 
 PAIRS = ("av", "at", "vt")
-Absent = Literal["masked", "zeros"]
-SameText = Literal["negatives", "positives"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LossOptions:
-    """What all terms of an objective have in common."""
-
-    directions: Directions = "both"
-    """As for `info_nce`."""
-    absent: Absent = "masked"
-    """Leave clips that lack a modality out of its terms, or keep them as zero vectors in every softmax
-    (CLIP4VLA as published)."""
-    same_text: SameText = "negatives"
-    """What a clip whose caption reads the same is to a caption."""
-    tile: int = 2048
-    """Rows and columns of scores held at once; no more rows than these are scored whole."""
 
 
 class Loss(Protocol):
@@ -47,25 +30,27 @@ class Loss(Protocol):
         self,
         *vectors: Float[Tensor, "row dim"],
         scale: Float[Tensor, ""],
-        options: LossOptions,
+        directions: Directions,
+        tile: int,
         groups: Int[Tensor, " row"] | None,
     ) -> Float[Tensor, ""]:
-        """The loss, averaged over rows.
+        """The loss, averaged over rows. A function that needs less takes the rest as `**_`.
 
         Args:
             *vectors: Unit vectors of each side of the term; row i of all of them is of one clip.
             scale: Inverse temperature of the term; it has a gradient where it is learned.
-            options: Of the objective.
+            directions: As for `info_nce`.
+            tile: Rows of scores to hold at once.
             groups: Equal numbers for rows whose captions read the same, where these are to be
                 positives of one another; else None.
         """
         ...
 
 
-BUILT_IN = {"info_nce": tiled_nce, "intra_nce": tiled_intra_nce}
+BUILT_IN = {"info_nce": info_nce, "intra_nce": intra_nce}
 
 
-class Contrastive(nn.Module):
+class Objective(nn.Module):
     """The terms that a stage asks for, with weight 1 each: InfoNCE between modalities, and captions."""
 
     def __init__(
@@ -163,77 +148,76 @@ class Contrastive(nn.Module):
         if ranks() > 1:
             count = max((len(wanted) for wanted in rows.values()), default=0)
             place = next((one.device for one in self.parameters()), None)
-            embeddings = completed(embeddings, count, place)
-        terms = {
-            term: self._value(term, embeddings, wanted, texts) for term, wanted in rows.items()
-        }
-        return {term: value for term, value in terms.items() if value is not None}
+            embeddings = pad_missing(embeddings, count, place)
+        values: dict[str, Float[Tensor, ""] | None] = {}
+        for name, wanted in rows.items():
+            term = self._term(name)
+            if term.loss in ("fused", "words"):
+                values[name] = self._of_model(name, embeddings, wanted, texts)
+            elif (rows_of := self._rows(term, embeddings, wanted, texts)) is not None:
+                vectors, groups = rows_of
+                loss = term.loss if callable(term.loss) else BUILT_IN[term.loss]
+                values[name] = loss(
+                    *vectors,
+                    scale=self.scale(name),
+                    directions=self.options.directions,
+                    tile=self.options.tile,
+                    groups=groups,
+                )
+        return {name: value for name, value in values.items() if value is not None}
 
-    def _value(
+    def _term(self, name: str) -> Term:
+        return self.terms.get(name) or term_of(name)  # without a scale of its own, such as `lm`
+
+    def _rows(
+        self,
+        term: Term,
+        embeddings: Embeddings,
+        wanted: Bool[Tensor, " batch"],
+        texts: Int[Tensor, " batch"] | None,
+    ) -> tuple[list[Float[Tensor, "row dim"]], Int[Tensor, " row"] | None] | None:
+        """Vectors of each side of a term, and groups of equal texts; None: too few rows for it."""
+        sides = [one for side in term.sides if (one := embeddings.of(side)) is not None]
+        if len(sides) < len(term.sides):
+            return None
+        usable = wanted.to(sides[0].mask.device)
+        if self.options.absent == "masked":
+            usable = torch.stack([usable, *(side.present for side in sides)]).all(dim=0)
+        if summed(usable.sum()) < 2:
+            return None
+        groups = self._groups(term, texts, usable.device)
+        return [side.pooled[usable] for side in sides], None if groups is None else groups[usable]
+
+    def _groups(
+        self, term: Term, texts: Int[Tensor, " batch"] | None, device: torch.device
+    ) -> Int[Tensor, " batch"] | None:
+        """Numbers of equal texts, where they are to be positives in a term."""
+        if texts is None or not self.wants_texts or "text" not in term.sides:
+            return None
+        return texts.to(device)
+
+    def _of_model(
         self,
         name: str,
         embeddings: Embeddings,
         wanted: Bool[Tensor, " batch"],
         texts: Int[Tensor, " batch"] | None,
     ) -> Float[Tensor, ""] | None:
+        """A term of what the captioner or the fusion makes of a batch; None: too few rows for it."""
         term = self._term(name)
         if term.loss == "words":
             words = embeddings.words
-            return None if words is None else word_loss(words, wanted.to(words.rows.device))
-        usable = self._usable(term, embeddings, wanted)
+            return None if words is None else caption_loss(words, wanted.to(words.rows.device))
+        usable = _clips_with_text(embeddings, wanted)
         if usable is None or summed(usable.sum()) < 2:
             return None
-        groups = None
-        if texts is not None and self.wants_texts and "text" in term.sides:
-            groups = texts.to(usable.device)
-        if term.loss == "fused":
-            return self._fused(name, embeddings, usable, groups)
-        vectors = [_pooled(embeddings.of(side))[usable] for side in term.sides]
-        groups = None if groups is None else groups[usable]
-        scale, options = self.scale(name), self.options
-        if callable(term.loss):
-            return term.loss(*vectors, scale=scale, options=options, groups=groups)
-        left, right = vectors
-        loss = BUILT_IN[term.loss]
-        return loss(left, right, scale, options.directions, tile=options.tile, groups=groups)
-
-    def _term(self, name: str) -> Term:
-        return self.terms.get(name) or term_of(name)  # without a scale of its own, such as `lm`
-
-    def _usable(
-        self, term: Term, embeddings: Embeddings, wanted: Bool[Tensor, " batch"]
-    ) -> Bool[Tensor, " batch"] | None:
-        """Rows that count in a term; None where the batch lacks one of its sides."""
-        if term.loss == "fused":
-            return _clips_with_text(embeddings, wanted)
-        sides = [embeddings.of(side) for side in term.sides]
-        there = [side for side in sides if side is not None]
-        if len(there) < len(sides):
-            return None
-        wanted = wanted.to(there[0].mask.device)
-        if self.options.absent == "zeros":
-            return wanted
-        return torch.stack([wanted, *(side.present for side in there)]).all(dim=0)
-
-    def _fused(
-        self,
-        name: str,
-        embeddings: Embeddings,
-        usable: Bool[Tensor, " batch"],
-        groups: Int[Tensor, " batch"] | None,
-    ) -> Float[Tensor, ""]:
-        """A term of texts and clips, of a matrix that each rank has whole."""
         assert embeddings.clips is not None
-        usable, _ = gathered(usable)
+        groups = self._groups(term, texts, usable.device)
+        usable, _ = gathered(usable)  # each rank has the whole matrix
         # "a_to_b" is from clip to text, as for every other term; in the matrix rows are the texts.
         logits = self.scale(name) * embeddings.clips[usable][:, usable].T
         groups = None if groups is None else gathered(groups)[0][usable]
-        return nce_of(logits, self.options.directions, groups)
-
-
-def _pooled(features: Features | None) -> Float[Tensor, "batch dim"]:
-    assert features is not None
-    return features.pooled
+        return info_nce_of_logits(logits, self.options.directions, groups)
 
 
 def _clips_with_text(

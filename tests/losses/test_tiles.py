@@ -3,7 +3,7 @@ import itertools
 import pytest
 import torch
 
-from trichord.objectives.tiles import Square, shaped
+from trichord.losses.tiles import Square, shaped
 
 
 def covered(square):

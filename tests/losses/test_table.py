@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from trichord.config import TERMS
-from trichord.objectives import tiled_intra_nce
+from trichord.losses import intra_nce
 from trichord.types import UserError
 from trichord.types.terms import term_of
 
@@ -22,4 +22,4 @@ def test_a_term_that_is_nowhere_is_named_with_those_that_are():
 def test_sounds_and_their_copies_have_no_groups():
     rows = torch.eye(3)
     with pytest.raises(ValueError, match="no groups"):
-        tiled_intra_nce(rows, rows, torch.tensor(1.0), tile=9, groups=torch.tensor([0, 0, 1]))
+        intra_nce(rows, rows, torch.tensor(1.0), tile=9, groups=torch.tensor([0, 0, 1]))
