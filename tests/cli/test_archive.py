@@ -45,7 +45,7 @@ def save_run(tiny_clip4vla, tmp_path_factory):
         experiment = Experiment(system="made", model=model)
         built = model.build().eval()
         torch.manual_seed(3)
-        if model.audio.kind == "clip_audio":
+        if model.audio.kind == "clip-audio":
             trunk = built.audio.sound_trunk
             trunk.positions.data[-1] = 0.0
             trunk.tokens.data = torch.randn_like(trunk.tokens)

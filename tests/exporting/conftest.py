@@ -39,7 +39,7 @@ def made(tmp_path_factory):
         for tower in model.encoders().values():
             for value in tower.head.parameters():
                 value.data += 0.1 * torch.randn_like(value)
-        if config.audio.kind == "clip_audio":
+        if config.audio.kind == "clip-audio":
             trunk = model.audio.sound_trunk
             trunk.positions.data[-1] = 0.0
             trunk.tokens.data = torch.randn_like(trunk.tokens)

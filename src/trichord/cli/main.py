@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "trichord.cli.captioning",
         "write what is seen and heard in files, moment by moment",
     ),
+    "check-encoder": ("trichord.cli.conformance", "does an encoder keep to the protocol?"),
     "import": ("trichord.cli.imports", "published checkpoints -> a run"),
     "export": ("trichord.cli.exporting", "a run -> ONNX graphs, with a parity check"),
 }
@@ -49,8 +50,8 @@ wait for one another, and hold cores that decoders and torch could use."""
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
-    The exit code is 0; 1 where `reproduce` finds other numbers; 2 for a user's mistake; 130 for an
-    interruption, 143 after SIGTERM.
+    The exit code is 0; 1 where `reproduce` finds other numbers or `check-encoder` a flaw; 2 for a
+    user's mistake; 130 for an interruption, 143 after SIGTERM.
     """
     _bear_any_name()
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -72,7 +73,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         given = _provided(given)
         with extras_named():
-            command: Callable[[list[str]], None] = getattr(import_module(COMMANDS[name][0]), name)
+            command: Callable[[list[str]], None] = getattr(
+                import_module(COMMANDS[name][0]), name.replace("-", "_")
+            )
             from trichord.cli.options import mistakes_in_one_line
 
             with mistakes_in_one_line(command, given[1:]):

@@ -38,7 +38,9 @@ def source_of(
     from trichord.features.source import FeatureSource, MediaSource, MixedSource
 
     fresh: tuple[Modality, ...] = tuple(
-        name for name in modalities if kind == "media" or name in towers
+        name
+        for name in modalities
+        if (kind == "media" and model.encoders()[name].stored is None) or name in towers
     )
     cached: tuple[Modality, ...] = tuple(name for name in modalities if name not in fresh)
     if not fresh:

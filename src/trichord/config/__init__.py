@@ -8,6 +8,7 @@ from trichord.config.experiment import (
     settings_of,
     write_experiment,
 )
+from trichord.config.features import AudioFeatures, TextFeatures, VisionFeatures
 from trichord.config.limits import check
 from trichord.config.model import (
     CAPTIONERS,
@@ -56,6 +57,7 @@ __all__ = [
     "TOWERS",
     "WORDS",
     "AdamW",
+    "AudioFeatures",
     "BertAdam",
     "CaptionGenerator",
     "CaptionerConfig",
@@ -77,7 +79,9 @@ __all__ = [
     "Provenance",
     "Stage",
     "Term",
+    "TextFeatures",
     "TriModal",
+    "VisionFeatures",
     "check",
     "located",
     "read_experiment",

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
+from trichord.config.features import AudioFeatures, TextFeatures, VisionFeatures
 from trichord.config.parts import EncoderConfig
 from trichord.types import Modality, Pooling
 from trichord.types.plugins import Group
@@ -208,5 +209,11 @@ class ClapText(EncoderConfig):
 ENCODERS: Group[type[EncoderConfig]] = Group(
     "encoders",
     "encoder",
-    {one.kind: one for one in (ClipText, ClipVision, Clap, ClipAudio, ClapText)},
+    {
+        one.kind: one
+        for one in (
+            *(ClipText, ClipVision, Clap, ClipAudio, ClapText),
+            *(TextFeatures, VisionFeatures, AudioFeatures),
+        )
+    },
 )

@@ -9,6 +9,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -51,12 +52,17 @@ class Encoder(nn.Module):
         takes_audio_type: Whether the trunk takes each step's audio type, from verbal (0) to nonverbal
             (1), as a second argument. Only for audio.
         has_batch_norm: Whether steps change one another's features while the trunk trains.
+        stored: The model that made its features, if only these are here (`encoders/stored.py`); None: it
+            has weights, and reads media.
+        files: Where those features lie; None: in the cache, as others' do.
     """
 
     modality: Modality
     batch_size: int = 64
     takes_audio_type: bool = False
     has_batch_norm: bool = False
+    stored: str | None = None
+    files: Path | None = None
 
     def __init__(
         self,

@@ -54,6 +54,8 @@ class NotAtHandError(UserError):
 
 def folder_of(name: str) -> Path | None:
     """Where a model lies on this machine, by folder, stand-in name or hub name; None: nowhere."""
+    if not name:  # of an encoder without weights; Path("") would be the working directory
+        return None
     place = STAND_INS.get(name) or Path(name)
     if place.is_dir():
         return place.absolute()

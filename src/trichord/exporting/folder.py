@@ -79,6 +79,7 @@ def require_free(path: Path) -> None:
 
 
 def _require_torch(source: Exported) -> None:
+    source.model.require_weights()
     for name, tower in source.model.encoders().items():
         if isinstance(tower.trunk, Graph):
             raise UserError(

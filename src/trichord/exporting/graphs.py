@@ -91,7 +91,7 @@ def _traced(tower: Encoder) -> Any:
     shapes: list[dict[int, Any]] = [{0: steps} for _ in examples]
     if isinstance(tower, TextEncoder) and tower.max_tokens is not None:
         shapes[0][1] = torch.export.Dim(TOKENS, max=tower.max_tokens)
-    with _with_audio_type(tower) as (whole, names), torch.no_grad():
+    with as_module(tower) as (whole, names), torch.no_grad():
         program: Any = torch.onnx.export(
             whole,
             examples[: len(names)],
@@ -114,7 +114,7 @@ def example_inputs(tower: Encoder) -> tuple[Tensor, ...]:
 
 
 @contextmanager
-def _with_audio_type(tower: Encoder) -> Generator[tuple[nn.Module, list[str]]]:
+def as_module(tower: Encoder) -> Generator[tuple[nn.Module, list[str]]]:
     """A tower as a module, and what its inputs are called.
 
     A mixture of sound tokens is left open; both side by side, or none, are part of the graph.

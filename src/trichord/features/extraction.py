@@ -71,6 +71,7 @@ def extract_texts(
     The next texts are cut into tokens while the tower is at work, and it works while rows are stored.
     """
     towers = {n: t for n, t in (("text", model.text), ("sound_text", model.sound_text)) if t}
+    towers = {n: t for n, t in towers.items() if t.stored is None}
     for name, tower in towers.items():
         table = folder.table(name, tower)
         done = table.origins(texts)
@@ -143,7 +144,7 @@ def to_decode(
 
 def _media_towers(model: Embedder, modalities: Sequence[Modality]) -> dict[str, Encoder]:
     towers: dict[str, Encoder] = {"vision": model.vision, "audio": model.audio}
-    return {name: tower for name, tower in towers.items() if name in modalities}
+    return {n: tower for n, tower in towers.items() if n in modalities and tower.stored is None}
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Features that were computed elsewhere, brought into the cache."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,21 +34,53 @@ def import_features(
     tower = model.encoders()[name]
     texts = {caption.text for clip in clips for caption in clip.captions}
     known = texts if name == "text" else {clip.id for clip in clips}
-    rows: list[FeatureRow] = []
-    for key, values in _arrays(path):
-        if key not in known:
-            continue
-        steps = values.reshape(-1, values.shape[-1]) if values.ndim else values.reshape(1, 1)
-        if steps.shape[1] != tower.width or not np.isfinite(steps).all():
-            raise UserError(
-                f"{path}: '{key}' is {values.shape}; the {name} tower gives finite features of width "
-                f"{tower.width}: bring features of the same model."
-            )
-        rows.append(FeatureRow(key, IMPORTED, "ok", steps.astype(np.float32)))
+    rows = [
+        FeatureRow(key, IMPORTED, "ok", steps)
+        for key, steps in features_of(path, name, tower.width, known)
+    ]
     if not rows:
         raise UserError(f"{path} has no key that is a clip or caption of the manifest.")
     folder.table(name, tower).put(rows)
     return len(rows)
+
+
+def features_of(
+    path: Path, name: str, width: int, known: Collection[str]
+) -> Iterator[tuple[str, Float[np.ndarray, "step width"]]]:
+    """Features of some keys from a file, or from all files of a folder.
+
+    Args:
+        path: As for `import_features`, or a folder of such files.
+        name: Of the tower, for messages.
+        width: That they must have.
+        known: Keys that are wanted.
+
+    Raises:
+        UserError: Unreadable, without a file, of another width, or with NaN.
+    """
+    seen: set[str] = set()
+    for file in _files(path):
+        for key, values in _arrays(file):
+            if key not in known:
+                continue
+            if key in seen:
+                raise UserError(f"{file}: '{key}' is there twice: keep one.")
+            seen.add(key)
+            steps = values.reshape(-1, values.shape[-1]) if values.ndim else values.reshape(1, 1)
+            if steps.shape[1] != width or not np.isfinite(steps).all():
+                raise UserError(
+                    f"{file}: '{key}' is {values.shape}; the {name} tower gives finite features of "
+                    f"width {width}: bring features of the same model."
+                )
+            yield key, steps.astype(np.float32)
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    if files := sorted(one for one in path.iterdir() if one.suffix in (".npz", ".parquet")):
+        return files
+    raise UserError(f"{path} has no .npz or .parquet file: name the folder of the features.")
 
 
 def _arrays(path: Path) -> Iterator[tuple[str, Float[np.ndarray, "..."]]]:

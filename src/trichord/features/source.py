@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import NoReturn, Protocol, runtime_checkable
 
 import numpy as np
@@ -12,6 +13,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from trichord.encoders.encoder import UNKNOWN_AUDIO_TYPE
+from trichord.features.importing import features_of
 from trichord.features.store import FeatureFolder, Ragged
 from trichord.media.decoded import Decoded
 from trichord.media.decoder import Decoder, Request
@@ -185,6 +187,8 @@ class FeatureSource:
 
 def _load(folder: FeatureFolder, name: str, model: Embedder, keys: Sequence[str]) -> Ragged:
     tower = model.encoders()[name]
+    if tower.files is not None:
+        return _of_files(tower.files, name, tower.width, keys)
     table = folder.existing(name, tower) if keys else folder.table(name, tower)
     try:
         return table.load(keys)[0]
@@ -193,6 +197,17 @@ def _load(folder: FeatureFolder, name: str, model: Embedder, keys: Sequence[str]
             f"{folder.path} has no {name} features of '{str(error.args[0])[:60]}': run 'trichord "
             "extract' again, it reads only what is missing."
         ) from error
+
+
+def _of_files(path: Path, name: str, width: int, keys: Sequence[str]) -> Ragged:
+    """Features of keys from files of the user's."""
+    found = dict(features_of(path, name, width, set(keys)))
+    if missing := [key for key in keys if key not in found]:
+        raise UserError(
+            f"{path} has no {name} features of {len(missing)} of {len(set(keys))} keys, such as "
+            f"'{missing[0][:60]}': add them; one without steps, (0, {width}), says that there is nothing."
+        )
+    return Ragged.of([torch.from_numpy(found[key]) for key in keys], width)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from trichord.encoders.encoder import (
     TextEncoder,
     VisionEncoder,
 )
+from trichord.encoders.stored import refuse_reading
 from trichord.encoders.words import WordEncoder
 from trichord.media.decoded import Decoded
 from trichord.media.plan import DecodePlan
@@ -131,6 +132,16 @@ class Embedder(nn.Module):
             UserError: The audio encoder takes none.
         """
         self.audio.choose_audio_type(audio_type)
+
+    def require_weights(self) -> None:
+        """Refuse to read what is new where only features of an encoder are here.
+
+        Raises:
+            UserError: Names the encoder.
+        """
+        for encoder in self.encoders().values():
+            if encoder.stored is not None:
+                refuse_reading(encoder.stored)
 
     @property
     def device(self) -> torch.device:

@@ -62,6 +62,7 @@ def describe(
 ) -> Description:
     """What a collection of a model's moments says of itself; arguments and errors as for `begin`."""
     require_moments(seconds, hop)
+    model.require_weights()
     _require_room(model, seconds + SHORTEST)
     return Description(
         run=run,

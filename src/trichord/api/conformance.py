@@ -1,0 +1,86 @@
+"""Whether an encoder keeps to the protocol: one of ours, or one's own before it is used."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Literal
+
+from trichord.types import first_line
+
+if TYPE_CHECKING:
+    from trichord.config import EncoderConfig
+    from trichord.encoders.conformance import Subject
+
+PARITY = 1e-3
+"""By how much an exported vector may differ: graphs add in another order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What one check found.
+
+    Attributes:
+        name: Of the check.
+        status: `SKIP`: it does not apply, or what it needs is not installed.
+        reason: Why it failed or was skipped.
+    """
+
+    name: str
+    status: Literal["PASS", "FAIL", "SKIP"]
+    reason: str = ""
+
+
+def check_encoder(config: "EncoderConfig") -> list[Check]:
+    """Check an encoder: shapes, determinism, batches, padding, freezing, saving, fingerprint, export.
+
+    Args:
+        config: Builds the encoder; it is built several times.
+
+    Raises:
+        UserError: Its weights are missing.
+    """
+    return list(checking(config))
+
+
+def checking(config: "EncoderConfig") -> Iterator[Check]:
+    """The same, check by check."""
+    from trichord.encoders.conformance import CHECKS, Subject, flaws_of
+
+    config.fetch()
+    subject = Subject.of(config.build)
+    if subject.encoder.stored is not None:
+        yield from (Check(name, "SKIP", "features only, no weights") for name in CHECKS)
+        return
+    for name, flaw in flaws_of(subject):
+        yield Check(name, "PASS" if flaw is None else "FAIL", flaw or "")
+    yield _exported(subject)
+
+
+def _exported(subject: "Subject") -> Check:
+    """Whether it can be exported, and the graph gives the same vectors."""
+    from importlib.util import find_spec
+
+    from trichord.encoders.conformance import SEED
+    from trichord.encoders.graph import Graph
+    from trichord.exporting.graphs import PACKAGES, as_module, example_inputs, write_graph
+
+    if missing := [name for name in PACKAGES if find_spec(name) is None]:
+        return Check("export", "SKIP", f"there is no {missing[0]}: pip install 'trichord[export]'")
+    encoder = subject.build(SEED)
+    if isinstance(encoder.trunk, Graph):
+        return Check("export", "SKIP", "it is a graph already")
+    try:
+        with TemporaryDirectory() as place, as_module(encoder) as (module, names):
+            inputs = example_inputs(encoder)[: len(names)]
+            expected = module(*inputs).detach()
+            folder = Path(place) / "encoder"
+            folder.mkdir()
+            write_graph(encoder, folder.with_suffix(".onnx"))
+            found = Graph(str(folder)).run(*inputs)
+    except Exception as error:  # torch's exporter refuses in many ways
+        return Check("export", "FAIL", f"{type(error).__name__}: {first_line(error)}")
+    difference = float((found - expected).abs().max())
+    if difference > PARITY:
+        return Check("export", "FAIL", f"the graph's features differ by {difference:.2g}")
+    return Check("export", "PASS")

@@ -1,0 +1,230 @@
+"""What every encoder keeps to, as checks of one that is built twice."""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from trichord.encoders.encoder import AudioEncoder, Encoder, TextEncoder, VisionEncoder
+from trichord.types.tensors import Padded
+
+NEAR = 1e-5
+"""By how much a number of a unit vector may differ where nothing should."""
+SEED = 0
+CLASSES = {"text": TextEncoder, "vision": VisionEncoder, "audio": AudioEncoder}
+TEXTS = (
+    "a dog barks",
+    "a red ball bounces on the beach while somebody plays the guitar slowly",
+    "glass",
+)
+
+Build = Callable[[], Encoder]
+Seeded = Callable[[int], Encoder]
+
+
+class FlawError(Exception):
+    """What an encoder does not keep to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """An encoder under test.
+
+    Attributes:
+        build: Builds one whose new weights are drawn from a seed; as often as one is changed.
+        encoder: Built from `SEED`, in evaluation mode.
+    """
+
+    build: Seeded
+    encoder: Encoder
+
+    @classmethod
+    def of(cls, build: Build) -> "Subject":
+        """Build one."""
+
+        def seeded(seed: int) -> Encoder:
+            with torch.random.fork_rng():
+                torch.manual_seed(seed)
+                return build().eval()
+
+        return cls(seeded, seeded(SEED))
+
+
+def require(holds: object, said: str) -> None:
+    """Raise where something does not hold.
+
+    Raises:
+        FlawError: With what is said.
+    """
+    if not holds:
+        raise FlawError(said)
+
+
+def prepared(encoder: Encoder) -> list[Tensor]:
+    """Trunk inputs of some clips, (step, ...) each, of different length where these may differ."""
+    if isinstance(encoder, TextEncoder):
+        return list(encoder.prepare(list(TEXTS))[:, None])
+    random = np.random.default_rng(SEED)
+    if isinstance(encoder, VisionEncoder):
+        side = encoder.frames.short_side or 224
+        frames = random.integers(0, 256, (5, side, side + side // 3, 3), np.uint8)
+        return [encoder.prepare(frames[:count]) for count in (5, 1, 2)]
+    assert isinstance(encoder, AudioEncoder)
+    channels = (2,) if encoder.stereo else ()
+    seconds = (3.0, 0.3, 25.0)
+    waves = [random.normal(0, 0.1, (*channels, round(one * encoder.rate))) for one in seconds]
+    return [encoder.prepare(wave.astype(np.float32)) for wave in waves]
+
+
+def vectors_of(encoder: Encoder, rows: Sequence[Tensor]) -> Float[Tensor, "row dim"]:
+    """Unit vectors of clips that are read together."""
+    with torch.inference_mode():
+        return encoder(encoder.read(Padded.stack(list(rows)))).pooled
+
+
+def check_shapes(subject: Subject) -> None:
+    """Inputs, features and vectors have the sizes that the encoder says."""
+    encoder = subject.encoder
+    expected = CLASSES[encoder.modality]
+    require(isinstance(encoder, expected), f"it does not extend {expected.__name__}")
+    example = encoder.example()
+    require(len(example) == 2, f"example() gives {len(example)} steps instead of 2")
+    for row in prepared(encoder):
+        require(len(row) > 0, "prepare() gives no step of a clip that has one")
+        alike = row.shape[2:] == example.shape[2:] or isinstance(encoder, TextEncoder)
+        require(
+            alike, f"steps of {tuple(row.shape[1:])} beside steps of {tuple(example.shape[1:])}"
+        )
+    with torch.inference_mode():
+        read = encoder.read_steps(example)
+        require(len(read) == 2, f"the trunk gives {len(read)} rows of 2 steps")
+        wide = f"the trunk's features are {read.shape[-1]} wide, width says {encoder.width}"
+        require(read.shape[-1] == encoder.width, wide)
+        found = encoder.head(read).shape[-1]
+        require(found == encoder.dim, f"the head gives {found} numbers, dim says {encoder.dim}")
+    vectors = vectors_of(encoder, prepared(encoder))
+    require(torch.isfinite(vectors).all(), "a vector has numbers that are not finite")
+
+
+def check_determinism(subject: Subject) -> None:
+    """The same media give the same inputs and vectors."""
+    encoder = subject.encoder
+    one, other = prepared(encoder), prepared(encoder)
+    same = all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    require(same, "prepare() gives other inputs the second time")
+    again = torch.equal(vectors_of(encoder, one), vectors_of(encoder, one))
+    require(again, "the trunk gives other features the second time, in evaluation mode")
+
+
+def check_batches(subject: Subject) -> None:
+    """A vector does not depend on what else is in the batch, nor on its order."""
+    encoder, rows = subject.encoder, prepared(subject.encoder)
+    together = vectors_of(encoder, rows)
+    alone = torch.cat([vectors_of(encoder, [row]) for row in rows])
+    _require_near(together, alone, "beside other clips a vector differs by")
+    turned = vectors_of(encoder, rows[::-1]).flip(0)
+    _require_near(together, turned, "in another order a vector differs by")
+
+
+def check_padding(subject: Subject) -> None:
+    """Padding changes nothing: neither masked steps nor a text's columns beyond its length."""
+    encoder, rows = subject.encoder, prepared(subject.encoder)
+    if not isinstance(encoder, TextEncoder):
+        padded = Padded.stack(rows)
+        noisy = padded.values.clone()
+        noisy[~padded.mask] = 7
+        with torch.inference_mode():
+            found = encoder(encoder.read(Padded(noisy, padded.mask))).pooled
+        _require_near(found, vectors_of(encoder, rows), "masked steps change a vector by")
+        return
+    ids = torch.cat(rows)
+    lengths = encoder.lengths(ids).tolist()
+    for text, row, length in zip(TEXTS, ids, lengths, strict=True):
+        require(0 < length <= len(row), f"lengths() says {length} of {len(row)} columns")
+        short, alone = row[None, None, :length], encoder.prepare([text])[:, None]
+        whole = vectors_of(encoder, [row[None]])
+        _require_near(vectors_of(encoder, [*short]), whole, "without its padding a text differs by")
+        _require_near(vectors_of(encoder, [*alone]), whole, "beside longer texts a text differs by")
+    require(len(encoder.prepare([""])) == 1, "prepare() gives no row of an empty text")
+
+
+def check_freezing(subject: Subject) -> None:
+    """A frozen trunk does not change while the head trains; an unfrozen one gets gradients."""
+    encoder = subject.build(SEED)
+    before = copy.deepcopy(encoder.trunk.state_dict())
+    rows = prepared(encoder)
+    encoder.train()
+    _step(encoder, rows)
+    same = all(torch.equal(v, before[name]) for name, v in encoder.trunk.state_dict().items())
+    require(same, "the frozen trunk changes while the head trains")
+    frozen = all(one.grad is None for one in encoder.trunk.parameters())
+    require(frozen, "the frozen trunk gets gradients: its parameters are made anew, or detached")
+    if not list(encoder.trunk.parameters()):
+        return
+    encoder.unfreeze()
+    _step(encoder, rows)
+    trains = any(one.grad is not None for one in encoder.trunk.parameters())
+    require(trains, "the unfrozen trunk gets no gradient: its forward detaches, or is without them")
+
+
+def check_saving(subject: Subject) -> None:
+    """Weights that are saved and loaded give the same vectors, whatever was drawn before."""
+    changed, fresh = subject.build(SEED), subject.build(SEED + 1)
+    changed.own_trunk()
+    fresh.own_trunk()
+    with torch.no_grad():
+        for parameter in changed.parameters():
+            parameter.mul_(1.01)
+    fresh.load_state_dict(changed.state_dict())
+    rows = prepared(changed)
+    difference = "after saving and loading a vector differs by"
+    _require_near(vectors_of(fresh, rows), vectors_of(changed, rows), difference)
+
+
+def check_fingerprint(subject: Subject) -> None:
+    """The fingerprint is the same in each build, and another one for other weights."""
+    one, other = subject.build(SEED), subject.build(SEED)
+    require(one.fingerprint == other.fingerprint, "it has another fingerprint in each build")
+    for parameter in list(other.trunk.parameters())[:1]:
+        other.own_trunk()
+        with torch.no_grad():
+            parameter.add_(1)
+        require(one.fingerprint != other.fingerprint, "other weights have the same fingerprint")
+
+
+def _step(encoder: Encoder, rows: Sequence[Tensor]) -> None:
+    encoder(encoder.read(Padded.stack(list(rows)))).steps.sum().backward()
+
+
+def _require_near(one: Tensor, other: Tensor, said: str) -> None:
+    difference = float((one - other).abs().max())
+    require(difference <= NEAR, f"{said} {difference:.2g}, more than {NEAR:g}")
+
+
+CHECKS: dict[str, Callable[[Subject], None]] = {
+    "shapes": check_shapes,
+    "determinism": check_determinism,
+    "batches": check_batches,
+    "padding": check_padding,
+    "freezing": check_freezing,
+    "saving": check_saving,
+    "fingerprint": check_fingerprint,
+}
+"""By name, in the order in which they are best read."""
+
+
+def flaws_of(subject: Subject) -> Iterator[tuple[str, str | None]]:
+    """Each check's name, and what is wrong; None where nothing is."""
+    for name, check in CHECKS.items():
+        try:
+            check(subject)
+        except FlawError as flaw:
+            yield name, str(flaw)
+        except Exception as error:  # whatever an encoder of somebody else raises
+            yield name, f"{type(error).__name__}: {error}".splitlines()[0]
+        else:
+            yield name, None
