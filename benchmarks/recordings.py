@@ -42,7 +42,7 @@ from trichord.evaluation.vectors import embed_source
 from trichord.features.source import MediaSource
 from trichord.media import Decoder
 from trichord.models.embedder import Embedder
-from trichord.training.loop import train
+from trichord.training.fit import fit
 from trichord.types import Clip
 
 RESULT = Path(__file__).parent / "results" / "recordings.json"
@@ -122,7 +122,7 @@ def main() -> None:
             if run.complete:  # goes on where it stopped, fold by fold
                 model = run.load()
             else:
-                train(
+                fit(
                     wanted,
                     model,
                     sources,

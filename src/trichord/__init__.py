@@ -6,12 +6,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trichord.api.collection import Collection
     from trichord.api.model import Embedded, Model, load, untrained
+    from trichord.api.training import fit
     from trichord.types import Hit, Moment, UserError
 
-__all__ = ["Collection", "Embedded", "Hit", "Model", "Moment", "UserError", "load", "untrained"]
+__all__ = [
+    "Collection",
+    "Embedded",
+    "Hit",
+    "Model",
+    "Moment",
+    "UserError",
+    "fit",
+    "load",
+    "untrained",
+]
 
 _HOMES = {
     "Collection": "trichord.api.collection",
+    "fit": "trichord.api.training",
     **dict.fromkeys(("Embedded", "Model", "load", "untrained"), "trichord.api.model"),
     **dict.fromkeys(("Hit", "Moment", "UserError"), "trichord.types"),
 }

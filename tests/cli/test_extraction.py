@@ -8,8 +8,8 @@ import pytest
 from trichord.api.model import embedder_of
 from trichord.bulk.sharing import Sharing
 from trichord.cli.extraction import decoders_of, towers_of
-from trichord.cli.sources import folder_of
 from trichord.config import Experiment
+from trichord.features.reading import folder_of
 from trichord.features.store import FeatureFolder
 from trichord.search.collection import Collection
 

@@ -4,8 +4,8 @@ import shutil
 import pytest
 import torch
 
+from trichord.api.training import fit
 from trichord.checkpoint import Run, fresh_model, read_sealed, write_sealed
-from trichord.cli.training import Training, train_chosen
 from trichord.config import Draw, Experiment, Stage
 from trichord.corpora.manifest import write_manifest
 from trichord.features.extraction import extract_media, extract_texts
@@ -41,17 +41,7 @@ def trained(tiny_clip4vla, made_up, tmp_path, monkeypatch):
     folder, model = FeatureFolder.beside(manifest), fresh_model(experiment)
     list(extract_texts(model, [clip.captions[0].text for clip in clips], folder))
     list(extract_media(model, clips, folder, made_up, ("audio",)))
-    train_chosen(
-        Training(
-            manifest=manifest,
-            run=tmp_path / "run",
-            experiment=experiment,
-            seeds=(),
-            source="features",
-            features=None,
-            device="cpu",
-        )
-    )
+    fit(experiment, manifest, tmp_path / "run", device="cpu")
     return Run(tmp_path / "run")
 
 

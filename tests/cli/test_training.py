@@ -13,12 +13,12 @@ import torch
 
 from trichord.api.model import device_of, embedder_of
 from trichord.checkpoint import Run, fresh_model
-from trichord.cli.sources import source_of
-from trichord.cli.training import Training, lost, outcome, train_chosen
-from trichord.config import Draw, Experiment, Stage
+from trichord.cli.training import lost, outcome, train
+from trichord.config import Draw, Experiment, Stage, write_experiment
 from trichord.corpora.manifest import write_manifest
 from trichord.encoders import held
 from trichord.features.extraction import extract_media, extract_texts
+from trichord.features.reading import source_of
 from trichord.features.source import FeatureSource, MediaSource, MixedSource
 from trichord.features.store import FeatureFolder
 from trichord.search.collection import Collection
@@ -314,7 +314,7 @@ def test_a_few_media_that_are_gone_are_counted_and_named(moved, command, tmp_pat
     said = capsys.readouterr()
     expected = f"16 of 68 clips have no media file, such as {tmp_path}/world/test_videos/test_"
     assert expected in said.err.replace("\n", "")
-    assert "they count as clips without sound and sight" in said.err.replace("\n", "")
+    assert "they count as clips without audio and visual" in said.err.replace("\n", "")
     assert "16 corrupt" in said.out.replace("\n", " ")
 
 
@@ -347,27 +347,20 @@ def listening(tiny_clip4vla):
 def train_seeds(listening, made_up, tmp_path):
     """Train seeds on features that were extracted with the towers of some seeds."""
 
-    def train(seeds, *, extracted):
+    def train_them(seeds, *, extracted):
         write_manifest(tmp_path / "clips.jsonl", CLIPS)
         folder = FeatureFolder.beside(tmp_path / "clips.jsonl")
         for seed in extracted:
             model = fresh_model(replace(listening, seed=seed))
             list(extract_texts(model, [clip.captions[0].text for clip in CLIPS], folder))
             list(extract_media(model, CLIPS, folder, made_up, ("audio",)))
-        train_chosen(
-            Training(
-                manifest=tmp_path / "clips.jsonl",
-                run=tmp_path / "runs",
-                experiment=listening,
-                seeds=seeds,
-                source="features",
-                features=None,
-                device="cpu",
-            )
-        )
+        write_experiment(tmp_path / "listening.json", listening)
+        words = ["listening.json", "clips.jsonl", "runs"]
+        chosen = ["--device", "cpu", "--seeds", *map(str, seeds)]
+        train([*(str(tmp_path / word) for word in words), *chosen])
         return tmp_path / "runs"
 
-    return train
+    return train_them
 
 
 def test_a_run_without_sight_needs_no_features_of_it(train_seeds):

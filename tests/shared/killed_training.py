@@ -45,6 +45,7 @@ from trichord.config import (
 from trichord.distributed import joined
 from trichord.features.source import MediaSource
 from trichord.media import Decoder
+from trichord.training.fit import fit
 from trichord.training.learner import Learner
 from trichord.training.session import Session
 from trichord.types import Caption, Clip
@@ -199,7 +200,7 @@ class Trials:
         with joined("cpu"), Decoder(workers) if workers else MadeUp() as decoder:
             splits = [[c for c in self.clips if c.split == s] for s in ("train", "val")]
             sources = [MediaSource(clips, self.model, decoder) for clips in splits]
-            loop.train(
+            fit(
                 self.experiment,
                 self.model,
                 sources,

@@ -22,7 +22,7 @@ from trichord.distributed import joined, rank, ranks
 from trichord.features.source import FeatureSource, MediaSource, MixedSource
 from trichord.features.store import FeatureFolder
 from trichord.media import Decoded, Decoder
-from trichord.training.loop import train
+from trichord.training.fit import fit
 from trichord.training.session import Session
 from trichord.types import Clip
 
@@ -97,7 +97,7 @@ def carry_out(task, run):
     try:
         model = fresh_model(task.experiment)
         sources = sources_of(task, model)
-        train(
+        fit(
             task.experiment,
             model,
             sources,

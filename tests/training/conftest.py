@@ -10,7 +10,7 @@ from trichord.config import AdamW
 from trichord.experiments import EXPERIMENTS
 from trichord.features.source import FeatureSource
 from trichord.features.store import FeatureFolder, FeatureRow
-from trichord.training.loop import train
+from trichord.training.fit import fit
 from trichord.training.session import Session
 from trichord.types import Caption, Clip
 
@@ -135,7 +135,7 @@ def carry_out(tmp_path, learnable):
         run = Run(tmp_path / name)
         told = []
         note = after_epoch or told.append
-        train(experiment, model, sources, run, manifest="m", after_epoch=note)
+        fit(experiment, model, sources, run, manifest="m", after_epoch=note)
         return run, told
 
     return run_it

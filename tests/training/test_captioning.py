@@ -11,7 +11,7 @@ from trichord.config import AdamW, CaptionGenerator, Draw, Experiment, Stage
 from trichord.features.extraction import extract_texts
 from trichord.features.source import FeatureSource, MediaSource, MixedSource
 from trichord.training.criteria import measure_criterion, word_likelihood
-from trichord.training.loop import train
+from trichord.training.fit import fit
 from trichord.training.session import Session
 from trichord.types import UserError
 
@@ -61,7 +61,7 @@ def write(tmp_path, learnable, made_up):
             cached = FeatureSource(held, model, folder, ("audio", "vision"))
             sources.append(MixedSource(cached, MediaSource(held, model, made_up, ("text",))))
         run, told = Run(tmp_path / name), []
-        train(experiment, model, sources, run, manifest="m", after_epoch=told.append)
+        fit(experiment, model, sources, run, manifest="m", after_epoch=told.append)
         return run, told, sources
 
     return run_it

@@ -18,7 +18,7 @@ from trichord.training.criteria import (
     kept_epoch,
     measure_criterion,
 )
-from trichord.training.loop import train
+from trichord.training.fit import fit
 
 
 def task(*places, candidates, tied=0):
@@ -98,7 +98,7 @@ def carry_out_on(tmp_path, learnable):
             FeatureSource(held, model, folder),
         ]
         run, told = Run(tmp_path / name), []
-        train(experiment, model, sources, run, manifest="m", after_epoch=told.append)
+        fit(experiment, model, sources, run, manifest="m", after_epoch=told.append)
         return run, told, sources[1]
 
     return run_it

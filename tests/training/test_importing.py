@@ -34,8 +34,8 @@ from published_model import (
 from safetensors.torch import save_file
 from transformers import CLIPModel
 
-from trichord.checkpoint import Run, fresh_model, located
-from trichord.config import Cross, Experiment, GlobalToGlobal
+from trichord.checkpoint import Run, fresh_model
+from trichord.config import Cross, Experiment, GlobalToGlobal, located
 from trichord.training.clip4vla_checkpoint import Recipe
 from trichord.training.importing import import_clip, import_clip4vla
 

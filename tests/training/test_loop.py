@@ -23,8 +23,9 @@ from trichord.evaluation.vectors import embed_source
 from trichord.features.extraction import extract_media, extract_texts
 from trichord.features.source import FeatureSource, MediaSource, MixedSource
 from trichord.features.store import FeatureFolder
+from trichord.training.fit import fit
 from trichord.training.learner import autocast
-from trichord.training.loop import choose_what_trains, finished, train
+from trichord.training.loop import choose_what_trains, finished
 from trichord.training.requirements import require_captions
 from trichord.types import Caption, Clip, UserError
 
@@ -152,7 +153,7 @@ def test_an_experiment_without_stages_leaves_the_towers_as_they_came(tiny_trimod
     experiment = Experiment(system="untrained", model=tiny_trimodal)
     run = Run(tmp_path / "run")
     model = tiny_trimodal.build()
-    train(experiment, model, [], run, manifest="m", after_epoch=print)
+    fit(experiment, model, [], run, manifest="m", after_epoch=print)
     assert run.complete
     before = model.state_dict()
     assert all(torch.equal(v, before[k]) for k, v in heads(run).items())
@@ -248,7 +249,7 @@ def listen(tmp_path, made_up):
             media = MediaSource(clips, model, made_up, ("audio",))
             sources.append(MixedSource(cached, media))
         run, told = Run(tmp_path / name), []
-        train(experiment, model, sources, run, manifest="m", after_epoch=told.append)
+        fit(experiment, model, sources, run, manifest="m", after_epoch=told.append)
         return run, told
 
     return run_it

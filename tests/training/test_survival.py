@@ -18,8 +18,8 @@ from small_runs import InterruptError, heads
 from trichord.checkpoint import Run, owned_state
 from trichord.config import AdamW
 from trichord.features.source import Captions, FeatureSource
+from trichord.training.fit import fit
 from trichord.training.learner import Learner
-from trichord.training.loop import train
 from trichord.training.sampler import epoch_samples
 from trichord.training.stopping import TerminatedError
 from trichord.types import UserError
@@ -37,7 +37,7 @@ def test_a_complete_run_is_left_as_it_is_and_the_model_is_given_its_weights(
     sources = [
         FeatureSource([c for c in clips if c.split == s], model, folder) for s in ("train", "val")
     ]
-    train(experiment, model, sources, run, manifest="m", after_epoch=told.append)
+    fit(experiment, model, sources, run, manifest="m", after_epoch=told.append)
     assert told == []
     after = {path.name: path.stat().st_mtime_ns for path in run.path.iterdir()}
     assert after == {name: at for name, at in before.items() if "checkpoint" not in name}
@@ -51,7 +51,7 @@ def test_what_is_concluded_is_done_before_the_run_is_complete(small, learnable, 
     sources = [
         FeatureSource([c for c in clips if c.split == s], model, folder) for s in ("train", "val")
     ]
-    train(
+    fit(
         experiment,
         model,
         sources,
@@ -155,7 +155,7 @@ def test_weights_that_are_not_finite_are_no_run(small, learnable, tmp_path):
     sources = [FeatureSource([c for c in clips if c.split == "train"], model, folder)]
     wild = replace(experiment, stages=(stage,))
     with pytest.raises(UserError, match="weights are not finite after training: it has diverged"):
-        train(wild, model, sources, run, manifest="m", after_epoch=print)
+        fit(wild, model, sources, run, manifest="m", after_epoch=print)
     assert not run.complete
 
 

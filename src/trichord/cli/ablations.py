@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from trichord.api.model import device_of, is_run
+from trichord.api.training import fit
 from trichord.cli.console import out
 from trichord.cli.extraction import extract_all
 from trichord.cli.measurement import Measurement, measure_tokens
 from trichord.cli.options import checked
 from trichord.cli.results import RunsPlace, measure_runs, run_paths
-from trichord.cli.sources import folder_of
-from trichord.cli.training import Training, train_chosen
 from trichord.config import Experiment, check
+from trichord.features.reading import folder_of
 from trichord.types import CaptionKind, Clip, Modality
 from trichord.types.rules import (
     Device,
@@ -312,14 +312,4 @@ def train_on(manifest: Path, run: Path, experiment: Experiment, seed: int, exten
     frozen: list[Modality] = [name for name in chosen.modalities if name not in towers]
     model = fresh_model(replace(chosen, start=None))
     extract_all(model, read_manifest(manifest), folder_of(manifest, None), 2, frozen)
-    train_chosen(
-        Training(
-            manifest=manifest,
-            run=run,
-            experiment=chosen,
-            seeds=(),
-            source="features",
-            features=None,
-            device=extent.device,
-        )
-    )
+    fit(chosen, manifest, run, device=extent.device)

@@ -12,9 +12,9 @@ from trichord.bulk.sharing import ALONE, Sharing
 from trichord.cli.console import aside, bar, counted, out
 from trichord.cli.options import checked
 from trichord.cli.places import ModelName, RunPlace
-from trichord.cli.sources import folder_of, require_media
 from trichord.cli.threads import leave_cores, load_embedder
 from trichord.experiments import load_experiment
+from trichord.features.reading import folder_of, require_media
 from trichord.types import MODALITIES, Clip, Modality
 from trichord.types.rules import Device, InputFile, OutputFolder, Workers, require
 

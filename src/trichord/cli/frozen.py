@@ -10,8 +10,8 @@ import tyro
 
 from trichord.api.model import device_of
 from trichord.cli.measurement import token_of
-from trichord.cli.sources import folder_of, source_of
 from trichord.cli.threads import load_embedder
+from trichord.features.reading import folder_of, source_of
 from trichord.types import Clip, Modality
 from trichord.types.rules import (
     Checked,

@@ -11,9 +11,9 @@ import tyro
 
 from trichord.api.model import device_of
 from trichord.cli.console import bar
-from trichord.cli.sources import folder_of, source_of
 from trichord.evaluation.bootstrap import Resamples
 from trichord.evaluation.named import protocol_named
+from trichord.features.reading import folder_of, source_of
 from trichord.types import MODALITIES, CaptionKind, Clip, Modality, Split, UserError
 from trichord.types.comparable import not_comparable
 from trichord.types.decoding import Beams, LengthPenalty, Longest

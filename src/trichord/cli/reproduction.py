@@ -11,7 +11,7 @@ from trichord.cli.console import out
 from trichord.cli.options import checked
 from trichord.cli.places import RunPlace
 from trichord.cli.threads import use_threads
-from trichord.cli.training import Spreading, Training, quiet_spreading, train_spread
+from trichord.cli.training import quiet_ddp, train
 from trichord.types import UserError
 from trichord.types.rules import Device, InputFile, OutputFolder
 
@@ -54,7 +54,7 @@ def repeat(path: Path, into: Path, manifest: Path | None, device: str | None) ->
         UserError: There is nothing to compare with, or the manifest is gone or another one.
         SystemExit: 1: they do not agree.
     """
-    quiet_spreading()
+    quiet_ddp()
 
     from trichord.checkpoint import Run
     from trichord.training.reproduction import compare_runs, table
@@ -66,11 +66,11 @@ def repeat(path: Path, into: Path, manifest: Path | None, device: str | None) ->
             f"{into} holds a finished run: delete it, or choose another directory by --into."
         )
     noted = held.environment()
-    chosen = as_trained(held, into, manifest_of(held, noted, manifest), noted, device)
+    again_as = as_trained(path, into, manifest_of(held, noted, manifest), noted, device)
     leads = os.environ.get("RANK", "0") == "0"
     if leads:
         tell_differences(held, noted)
-    train_spread(chosen)
+    train(again_as)
     if not leads:
         return
     found = compare_runs(held, again)
@@ -123,21 +123,19 @@ def manifest_of(run: "Run", noted: dict[str, Any], given: Path | None) -> Path:
 
 
 def as_trained(
-    run: "Run", into: Path, manifest: Path, noted: dict[str, Any], device: str | None
-) -> Training:
-    """The training of a run as it was asked for, into another directory."""
+    run: Path, into: Path, manifest: Path, noted: dict[str, Any], device: str | None
+) -> list[str]:
+    """The arguments of `trichord train` that make a run again, into another directory."""
     origin = noted.get("origin") or {}
-    features = origin.get("features")
-    return Training(
-        manifest=manifest,
-        run=into,
-        experiment=run.experiment(),
-        seeds=(),
-        source=origin.get("source", "features"),
-        features=None if features is None else Path(features),
-        device=device or origin.get("device", "auto"),
-        spreading=Spreading(sharding=origin.get("sharding", False)),
-    )
+    options = {
+        "--from": origin.get("source", "features"),
+        "--features": origin.get("features"),
+        "--device": device or origin.get("device", "auto"),
+    }
+    arguments = [f"{run / 'experiment.json'}", f"{manifest}", f"{into}"]
+    for option, value in options.items():
+        arguments += [option, str(value)] if value is not None else []
+    return [*arguments, *(["--sharding"] if origin.get("sharding") else [])]
 
 
 def tell_differences(run: "Run", noted: dict[str, Any]) -> None:

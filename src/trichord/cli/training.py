@@ -1,11 +1,10 @@
 """`trichord train`: an experiment carried out."""
 
-import json
 import os
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -16,11 +15,9 @@ from trichord.api.model import device_of
 from trichord.cli.console import aside, bar, out
 from trichord.cli.options import checked
 from trichord.cli.parts import choices, choose_parts
-from trichord.cli.sources import folder_of, source_of
-from trichord.cli.threads import use_threads
 from trichord.config import WORDS, Experiment, check
 from trichord.experiments import EXPERIMENTS, load_experiment
-from trichord.types import Clip, Modality, UserError
+from trichord.types import UserError
 from trichord.types.rules import (
     Device,
     Distinct,
@@ -32,9 +29,7 @@ from trichord.types.rules import (
 
 if TYPE_CHECKING:
     from trichord.checkpoint import Run
-    from trichord.features.source import Source
-    from trichord.media import Decoder
-    from trichord.models.embedder import Embedder
+    from trichord.training.clips import TrainingClips
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,11 +57,66 @@ class Training:
     device: str
     spreading: Spreading = ALONE
 
+    def runs(self) -> "list[tuple[Run, Experiment]]":
+        """The runs to make: one of each seed, or the run directory itself."""
+        from trichord.checkpoint import Run
+
+        if not self.seeds:
+            return [(Run(self.run), self.experiment)]
+        return [
+            (Run(self.run / f"seed-{seed}"), replace(self.experiment, seed=seed))
+            for seed in self.seeds
+        ]
+
 
 def train(arguments: list[str]) -> None:
     """`trichord train EXPERIMENT MANIFEST RUN [--overrides]`, in one process or in each of several."""
+    quiet_ddp()
+    if (chosen := asked_once(arguments)) is None:
+        return
+    from trichord.training.clips import TrainingClips
+    from trichord.training.fit import fit
+    from trichord.training.search_weights import learn_search_weights
+    from trichord.training.threads import fitting_threads
+
+    clips = TrainingClips(
+        manifest=chosen.manifest,
+        source=chosen.source,
+        features=chosen.features,
+        device=chosen.device,
+        sharding=chosen.spreading.sharding,
+    )
+    with processes(device_of(chosen.device)), termination_told(chosen.run), clips:
+        for run, experiment in untrained(chosen, clips):
+            model, sources = clips.open(experiment)
+            model = model.to(device_of(chosen.device))
+            with fitting_threads(experiment, sources), progress(experiment) as after_epoch:
+                fit(
+                    experiment,
+                    model,
+                    sources,
+                    run,
+                    manifest=clips.origin,
+                    after_epoch=after_epoch,
+                    sharded=chosen.spreading.sharding,
+                    conclude=partial(learn_search_weights, run, experiment, model, sources),
+                )
+            out.print(f"{run.path}: {summary(run)}", markup=False)
+
+
+def quiet_ddp() -> None:
+    """Before torch is imported: DDP would warn that its search for heads left unused may be needless."""
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+
+
+def asked_once(arguments: list[str]) -> Training | None:
+    """As `asked`, checked; of several processes rank 0 alone says what is wrong.
+
+    Raises:
+        UserError: The command line asks for what is impossible.
+        SystemExit: The same, of another rank.
+    """
     leads = os.environ.get("RANK", "0") == "0"
-    quiet_spreading()
     try:
         chosen = asked(arguments, aloud=leads)
         if chosen is not None:
@@ -75,13 +125,7 @@ def train(arguments: list[str]) -> None:
         if leads:
             raise
         sys.exit(2)
-    if chosen is not None:
-        train_spread(chosen)
-
-
-def quiet_spreading() -> None:
-    """Before torch is imported: DDP would warn that its search for heads left unused may be needless."""
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    return chosen
 
 
 def asked(arguments: list[str], *, aloud: bool) -> Training | None:
@@ -164,37 +208,50 @@ def _description(experiment: Experiment) -> str:
     )
 
 
-def train_spread(chosen: Training) -> None:
-    """Train as one of the processes that torchrun started, if it did; rank 0 speaks for all."""
+@contextmanager
+def processes(device: str) -> Generator[None]:
+    """Work as one of the processes that torchrun started, if it did; rank 0 speaks for all."""
     from trichord.distributed import EchoError, joined, rank
+    from trichord.encoders.held import towers_held
 
     try:
-        with joined(device_of(chosen.device)):
+        with joined(device), towers_held():
             out.quiet = aside.quiet = rank() > 0
-            train_chosen(chosen)
+            yield
     except EchoError:
         sys.exit(2)
 
 
-def train_chosen(chosen: Training) -> None:
-    """Train each seed, or the experiment's own into the run directory itself."""
-    from trichord.checkpoint import fresh_model
-    from trichord.corpora.manifest import read_manifest
+def untrained(chosen: Training, clips: "TrainingClips") -> "list[tuple[Run, Experiment]]":
+    """The runs that are not there yet; says of each of the others that it is."""
     from trichord.distributed import agreed, together
-    from trichord.encoders.held import towers_held
-    from trichord.media import Decoder
 
-    splits = together(lambda: splits_of(read_manifest(chosen.manifest), chosen.experiment))
-    todo = agreed(lambda: untrained(chosen))
-    if not todo:
-        return
-    with termination_told(chosen.run), Decoder() as decoder, towers_held():
-        shelf = Shelf(chosen, splits, decoder)
-        for run, experiment in todo:
-            model = together(partial(fresh_model, experiment))
-            sources = together(partial(shelf.sources, model))
-            settle_threads(experiment, sources)
-            train_one(run, experiment, model, sources, chosen)
+    together(
+        lambda: clips.splits(chosen.experiment)
+    )  # what is wrong with the manifest is said first
+    return agreed(lambda: [one for one in chosen.runs() if not is_there(clips, *one)])
+
+
+def is_there(clips: "TrainingClips", run: "Run", experiment: Experiment) -> bool:
+    """Whether a run is trained already; if so, says it."""
+    if not clips.is_done(run, experiment):
+        return False
+    run.remove_checkpoints()  # the last one, had it been killed before it could
+    out.print(f"{run.path}: already trained.")
+    return True
+
+
+@contextmanager
+def progress(experiment: Experiment) -> Generator[Callable[[dict[str, Any]], None]]:
+    """A bar over the epochs of an experiment; gives what moves it by an epoch's numbers."""
+    epochs = sum(stage.epochs + 1 for stage in experiment.stages)
+    with bar(f"{experiment.system}, seed {experiment.seed}", epochs) as moving:
+
+        def after_epoch(numbers: dict[str, Any]) -> None:
+            criterion = told(numbers["criterion"])
+            moving.advance(note=f"{numbers['stage']}: {criterion}{lost([numbers])}")
+
+        yield after_epoch
 
 
 @contextmanager
@@ -207,138 +264,6 @@ def termination_told(place: Path) -> Generator[None]:
     except TerminatedError:
         aside.print(f"{place}: terminated and saved; repeat the command to go on.")
         raise
-
-
-class Shelf:
-    """What runs learn from, opened once for all seeds unless one draws a frozen tower of its own."""
-
-    def __init__(
-        self, chosen: Training, splits: "Sequence[Sequence[Clip]]", decoder: "Decoder"
-    ) -> None:
-        self.chosen = chosen
-        self.splits = splits
-        self.decoder = decoder
-        self.opened: dict[tuple[str, ...], list[Source]] = {}
-
-    def sources(self, model: "Embedder") -> "list[Source]":
-        """A source for each split."""
-        chosen = self.chosen
-        towers: set[Modality] = {name for one in chosen.experiment.stages for name in one.towers}
-        frozen = tuple(t.fingerprint for n, t in model.encoders().items() if n not in towers)
-        if frozen not in self.opened:
-            folder = folder_of(chosen.manifest, chosen.features)
-            needed = chosen.experiment.modalities
-            self.opened[frozen] = [
-                source_of(model, held, chosen.source, folder, self.decoder, towers, needed)
-                for held in self.splits
-            ]
-        return self.opened[frozen]
-
-
-def untrained(chosen: Training) -> "list[tuple[Run, Experiment]]":
-    """The runs that are not there yet, a line for each that is."""
-    from trichord.checkpoint import Run
-    from trichord.media import file_signature
-
-    manifest = file_signature(chosen.manifest)
-    places = {chosen.run / f"seed-{seed}": seed for seed in chosen.seeds}
-    todo: list[tuple[Run, Experiment]] = []
-    for path, seed in (places or {chosen.run: chosen.experiment.seed}).items():
-        run, experiment = Run(path), replace(chosen.experiment, seed=seed)
-        if run.complete and run.is_of(experiment, manifest):
-            run.remove_checkpoints()  # the last one, had it been killed before it could
-            out.print(f"{path}: already trained.")
-        else:
-            todo.append((run, experiment))
-    return todo
-
-
-def splits_of(clips: "Sequence[Clip]", experiment: Experiment) -> "list[list[Clip]]":
-    """Clips to learn from, and clips that choose an epoch where one is chosen."""
-    from trichord.corpora.manifest import select
-
-    if not experiment.stages:
-        return []
-    chooses = experiment.chooses
-    if experiment.hand_over == "last" and not any(clip.split == chooses for clip in clips):
-        return [select(clips, "train")]
-    return [select(clips, "train"), select(clips, chooses)]
-
-
-SMALL = 2**28
-"""Multiply-adds of a batch's heads below which threads wait longer for each other than they save:
-on two cores one thread was 2.4 times as fast as two at 2**23."""
-
-
-def settle_threads(experiment: Experiment, sources: "list[Source]") -> None:
-    """Train small heads on one thread."""
-    from trichord.features.source import FeatureSource
-
-    batch = max((stage.batch_size for stage in experiment.stages), default=0)
-    if any(
-        isinstance(source, FeatureSource) and source.work_per_clip * batch < SMALL
-        for source in sources
-    ):
-        use_threads(1)
-
-
-def train_one(
-    run: "Run",
-    experiment: Experiment,
-    model: "Embedder",
-    sources: "list[Source]",
-    chosen: Training,
-) -> None:
-    """Train one run with a bar."""
-    from trichord.checkpoint import Origin
-    from trichord.training.loop import train as carry_out
-
-    model = model.to(device_of(chosen.device))
-    origin = Origin(
-        path=chosen.manifest,
-        source=chosen.source,
-        features=chosen.features,
-        device=chosen.device,
-        sharding=chosen.spreading.sharding,
-    )
-    epochs = sum(stage.epochs + 1 for stage in experiment.stages)
-    with bar(f"{experiment.system}, seed {experiment.seed}", epochs) as moving:
-
-        def after_epoch(numbers: dict[str, Any]) -> None:
-            moving.advance(
-                note=f"{numbers['stage']}: {told(numbers['criterion'])}{lost([numbers])}"
-            )
-
-        def conclude() -> None:
-            if len(sources) == 2 and not experiment.select_on_test:
-                weigh(run, model, sources[1])
-
-        carry_out(
-            experiment,
-            model,
-            sources,
-            run,
-            manifest=origin,
-            after_epoch=after_epoch,
-            sharded=chosen.spreading.sharding,
-            conclude=conclude,
-        )
-    out.print(f"{run.path}: {summary(run)}", markup=False)
-
-
-def weigh(run: "Run", model: "Embedder", validation: "Source") -> None:
-    """Learn how much sight and sound count where a search does not say; kept beside the weights."""
-    from trichord.evaluation.vectors import embed_source
-    from trichord.evaluation.weighting import learn_weighting
-    from trichord.types.files import write_atomically
-
-    if not {"text", "audio", "vision"} <= set(run.experiment().modalities):
-        return
-    try:
-        learnt = learn_weighting(embed_source(model, validation))
-    except ValueError:  # fewer than two validation clips have captions
-        return
-    write_atomically(run.path / "weighting.json", json.dumps(asdict(learnt), indent=2) + "\n")
 
 
 def told(criterion: float | None) -> str:

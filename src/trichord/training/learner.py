@@ -1,5 +1,6 @@
 """What learns: a model and its objective, from a mini-batch to its loss over all processes' clips."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -46,7 +47,9 @@ class Learner(nn.Module):
             batch: This process's rows.
             sample: What is asked of them.
         """
-        return self.loss(self.encode(batch, sample), sample, batch.words)
+        embeddings = self.complete(self.encode(batch, sample), sample, batch.words)
+        terms = self.objective(embeddings, sample.terms, sample.texts)
+        return weighted_sum(terms, sample)
 
     def encode(self, batch: Batch, sample: Sample) -> Embeddings:
         """What each clip is by itself; dropout follows from the rows' place."""
@@ -54,10 +57,10 @@ class Learner(nn.Module):
         with autocast(self._stage, self.model.device):
             return self.model.encode(batch)
 
-    def loss(
+    def complete(
         self, alone: Embeddings, sample: Sample, words: Padded | None = None
-    ) -> Float[Tensor, ""] | None:
-        """The weighted sum of the terms; None where none is left.
+    ) -> Embeddings:
+        """Embeddings with what fusion and captioner make of them.
 
         Args:
             alone: Of this process's rows.
@@ -69,14 +72,24 @@ class Learner(nn.Module):
             sample.settle_chance()  # the same in all processes: each scores all texts and clips
             everyones = _everyones(alone, len(sample.clips))
         with autocast(self._stage, self.model.device):
-            whole = replace(
+            return replace(
                 alone,
                 clips=self.model.similarity(everyones),
                 words=self.model.caption_logits(words, alone),
             )
-        terms = self.objective(whole, sample.terms, sample.texts)
-        parts = [sample.weights[name] * term for name, term in terms.items()]
-        return torch.stack(parts).sum() if parts else None
+
+    def loss(self, alone: Embeddings, sample: Sample) -> Float[Tensor, ""] | None:
+        """As `forward`, of clips that are encoded already; no words, which contrast nothing."""
+        terms = self.objective(self.complete(alone, sample), sample.terms, sample.texts)
+        return weighted_sum(terms, sample)
+
+
+def weighted_sum(
+    terms: Mapping[str, Float[Tensor, ""]], sample: Sample
+) -> Float[Tensor, ""] | None:
+    """The sum of the terms with their weights; None where none is left."""
+    parts = [sample.weights[name] * term for name, term in terms.items()]
+    return torch.stack(parts).sum() if parts else None
 
 
 def _everyones(alone: Embeddings, rows: int) -> Embeddings:

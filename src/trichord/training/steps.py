@@ -19,60 +19,58 @@ from trichord.training.soundness import Buffers
 from trichord.types import Side
 from trichord.types.tensors import Batch, Embeddings, Features
 
-Step = Callable[[Source, Sample], Float[Tensor, ""] | None]
-"""Leaves a mini-batch's gradient with the parameters, the same in all processes, and gives its loss;
-None, and no gradient, where nothing of it is asked for."""
 SIDES: tuple[Side, ...] = ("text", "audio", "vision", "masked")
 
 
-def plain(learner: Learner, stage: Stage) -> Step:
-    """Steps that take all clips of a process through the towers at once."""
-    del stage  # says nothing of how
-    wrapped: nn.Module = learner
-    if ranks() > 1 and not learner.sharded:
-        # Draws leave heads unused, and the clips of one process may lack a modality.
-        wrapped = DistributedDataParallel(learner, find_unused_parameters=True)
-
-    def step(training: Source, sample: Sample) -> Float[Tensor, ""] | None:
-        ours = sample.parts(ranks())[rank()]
-        (batch,) = _read(training, [ours])
-        loss = wrapped(batch.to(learner.model.device), ours)
-        if loss is not None:
-            loss.backward()
-            if learner.sharded:
-                average_gradients(replicated(learner))
-        return loss
-
-    return step
+def data_parallel(learner: Learner) -> nn.Module:
+    """What gives the loss of a mini-batch: the learner, under several processes wrapped by torch's DDP."""
+    if ranks() == 1 or learner.sharded:
+        return learner
+    # Draws leave heads unused, and the clips of one process may lack a modality.
+    return DistributedDataParallel(learner, find_unused_parameters=True)
 
 
-def cached(learner: Learner, stage: Stage) -> Step:
-    """Steps that take `stage.chunk` clips through the towers at once, and whose loss is of all clips.
+def read_batch(learner: Learner, training: Source, sample: Sample) -> tuple[Batch, Sample]:
+    """This process's part of a mini-batch on the model's device, and what is asked of it."""
+    ours = sample.parts(ranks())[rank()]
+    (batch,) = _read(training, [ours])
+    return batch.to(learner.model.device), ours
+
+
+def backward(learner: Learner, loss: Float[Tensor, ""] | None) -> None:
+    """Leave the gradient of a loss with the parameters, the same in all processes; none of None."""
+    if loss is None:
+        return
+    loss.backward()
+    if learner.sharded:
+        average_gradients(replicated(learner))
+
+
+def cached_step(
+    learner: Learner, stage: Stage, training: Source, sample: Sample
+) -> Float[Tensor, ""] | None:
+    """Take `stage.chunk` clips through the towers at once, for a loss of all of them; leaves its gradient.
 
     At first every chunk is encoded, and nothing is kept but its features; the loss gives the gradient
     of these. Then every chunk is encoded again, with the same dropout, to hand that gradient down.
 
-    Source: Gao et al. (2021), "Scaling Deep Objective Learning Batch Size under Memory Limited Setup".
+    Source: Gao et al. (2021), "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup".
     """
-
-    def step(training: Source, sample: Sample) -> Float[Tensor, ""] | None:
-        ours = sample.parts(ranks())[rank()]
-        chunks = ours.parts(_how_many(stage, len(sample.clips)))
-        batches = _read(training, chunks)
-        found = _first_pass(learner, batches, chunks)
-        loss = learner.loss(found, ours)
-        if loss is None:
-            return None
-        loss.backward()
-        for batch, chunk in zip(batches, chunks, strict=True):
-            synchronise(learner, now=chunk is chunks[-1])
-            again = learner.encode(batch.to(learner.model.device), chunk)
-            start = chunk.first - ours.first
-            _hand_down(again, found, slice(start, start + len(chunk.clips)))
-        average_gradients(replicated(learner))
-        return loss
-
-    return step
+    ours = sample.parts(ranks())[rank()]
+    chunks = ours.parts(_how_many(stage, len(sample.clips)))
+    batches = _read(training, chunks)
+    found = _first_pass(learner, batches, chunks)
+    loss = learner.loss(found, ours)
+    if loss is None:
+        return None
+    loss.backward()
+    for batch, chunk in zip(batches, chunks, strict=True):
+        synchronise(learner, now=chunk is chunks[-1])
+        again = learner.encode(batch.to(learner.model.device), chunk)
+        start = chunk.first - ours.first
+        _hand_down(again, found, slice(start, start + len(chunk.clips)))
+    average_gradients(replicated(learner))
+    return loss
 
 
 def _read(training: Source, samples: Sequence[Sample]) -> list[Batch]:

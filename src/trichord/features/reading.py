@@ -1,17 +1,19 @@
-"""Where commands take clips from: cached features or media."""
+"""Clips as training and evaluation read them: cached features, or media."""
 
+import logging
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from trichord.cli.console import aside
 from trichord.types import Clip, Modality, UserError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # commands name a folder of features before torch is loaded
     from trichord.features.source import Source
     from trichord.features.store import FeatureFolder
     from trichord.media import Decoder
     from trichord.models.embedder import Embedder
+
+log = logging.getLogger("trichord.features")
 
 
 def folder_of(manifest: Path, features: Path | None) -> "FeatureFolder":
@@ -70,9 +72,7 @@ def require_media(clips: "Sequence[Clip]") -> None:
         return
     what = f"{len(gone)} of {len(clips)} clips have no media file, such as {gone[0]}"
     if len(gone) < MISSING_LIMIT * len(clips):
-        aside.print(
-            f"{what}: they count as clips without sound and sight.", markup=False, soft_wrap=True
-        )
+        log.warning("%s: they count as clips without audio and visual.", what)
         return
     raise UserError(
         f"{what}: bring the files back, or correct the paths in the manifest (relative ones are below its "

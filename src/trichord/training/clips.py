@@ -1,0 +1,109 @@
+"""The clips of a training: a manifest, read once for all seeds that are trained on it."""
+
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from types import TracebackType
+from typing import Literal
+
+from trichord.checkpoint import Origin, Run, fresh_model
+from trichord.config import Experiment
+from trichord.corpora.manifest import read_manifest, select
+from trichord.distributed import together
+from trichord.features.reading import folder_of, source_of
+from trichord.features.source import Source
+from trichord.media import Decoder, file_signature
+from trichord.models.embedder import Embedder
+from trichord.types import Clip, Modality
+
+
+@dataclass(kw_only=True)
+class TrainingClips:
+    """Clips of a manifest, and where their features lie. A context manager: it owns a decoder.
+
+    Attributes:
+        manifest: Clips as JSON lines.
+        source: Read cached features and decode only for trunks that train, or decode everything.
+        features: Where the cached features lie; beside the manifest if None.
+        device: Noted with the run, as the caller said it.
+        sharding: Noted with the run.
+    """
+
+    manifest: Path
+    source: Literal["features", "media"] = "features"
+    features: Path | None = None
+    device: str = "auto"
+    sharding: bool = False
+    _decoder: Decoder = field(default_factory=Decoder)
+    _opened: dict[tuple[str, ...], list[Source]] = field(
+        default_factory=dict[tuple[str, ...], list[Source]]
+    )
+
+    def __enter__(self) -> "TrainingClips":
+        self._decoder.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._decoder.__exit__(kind, error, trace)
+
+    @property
+    def origin(self) -> Origin:
+        """What a run notes of where its clips come from."""
+        return Origin(
+            path=self.manifest,
+            source=self.source,
+            features=self.features,
+            device=self.device,
+            sharding=self.sharding,
+        )
+
+    @cached_property
+    def all(self) -> list[Clip]:
+        """All clips of the manifest."""
+        return read_manifest(self.manifest)
+
+    def splits(self, experiment: Experiment) -> list[list[Clip]]:
+        """Clips to learn from, and clips that choose an epoch where one is chosen.
+
+        Raises:
+            UserError: A split that is needed has no clips, or the manifest cannot be read.
+        """
+        if not experiment.stages:
+            return []
+        chooses = experiment.chooses
+        if experiment.hand_over == "last" and not any(clip.split == chooses for clip in self.all):
+            return [select(self.all, "train")]
+        return [select(self.all, "train"), select(self.all, chooses)]
+
+    def is_done(self, run: Run, experiment: Experiment) -> bool:
+        """Whether a run is complete, and was trained as the experiment says on these clips."""
+        return run.complete and run.is_of(experiment, file_signature(self.manifest))
+
+    def open(self, experiment: Experiment) -> tuple[Embedder, list[Source]]:
+        """A fresh model of an experiment, and a source for each split.
+
+        Sources are shared by seeds, unless a seed draws a frozen trunk of its own.
+
+        Raises:
+            UserError: An encoder cannot be loaded, or features or media are missing.
+        """
+        model = together(partial(fresh_model, experiment))
+        return model, together(partial(self._sources, experiment, model))
+
+    def _sources(self, experiment: Experiment, model: Embedder) -> list[Source]:
+        trunks: set[Modality] = {name for one in experiment.stages for name in one.towers}
+        frozen = tuple(t.fingerprint for n, t in model.encoders().items() if n not in trunks)
+        if frozen not in self._opened:
+            folder = folder_of(self.manifest, self.features)
+            self._opened[frozen] = [
+                source_of(
+                    model, clips, self.source, folder, self._decoder, trunks, experiment.modalities
+                )
+                for clips in self.splits(experiment)
+            ]
+        return self._opened[frozen]
