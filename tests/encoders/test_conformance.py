@@ -127,10 +127,8 @@ def test_a_broken_encoder_fails_the_check_of_what_is_broken(broken, check, said)
 
 
 def test_what_an_encoder_raises_is_its_flaw():
-    class Empty(Bands):
+    class Failing(Bands):
         def prepare(self, wave):
-            return super().prepare(wave)[: len(wave) // 10**6]
+            raise RuntimeError("no such codec\nand more")
 
-    flaws = dict(flaws_of(Subject.of(Empty)))
-    assert flaws["shapes"]
-    assert flaws["batches"]
+    assert set(dict(flaws_of(Subject.of(Failing))).values()) == {"RuntimeError: no such codec", None}
