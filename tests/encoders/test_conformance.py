@@ -131,4 +131,7 @@ def test_what_an_encoder_raises_is_its_flaw():
         def prepare(self, wave):
             raise RuntimeError("no such codec\nand more")
 
-    assert set(dict(flaws_of(Subject.of(Failing))).values()) == {"RuntimeError: no such codec", None}
+    assert set(dict(flaws_of(Subject.of(Failing))).values()) == {
+        "RuntimeError: no such codec",
+        None,
+    }
