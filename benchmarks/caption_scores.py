@@ -6,7 +6,8 @@ Protocol: up to 400 clips of Clotho's and of AudioCaps' validation split (the fi
 caption), and all of aac-metrics' two examples with captions of a trained model; every metric, no
 intervals. The two take turns, three rounds; processor time of the process and its children, and
 clock, the median of each. Java's start and the reading of the paraphrase table count in
-every round, that of our other word lists in the first. `largest difference`: of the corpus, and of
+every round, that of our other word lists in the first. `largest difference`: of the corpus, and of any
+caption. Needs Java.
 any caption. Needs Java.
 """
 

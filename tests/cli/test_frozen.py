@@ -46,7 +46,7 @@ def test_a_subject_reads_what_it_was_trained_on_and_listens_as_asked():
     assert own.media == ("vision", "audio")
     assert own.token == "clip, the run's own"
     told = opened("world-clip4vla-pretrain", Reading(modality="audio", sound_token="1"))
-    assert (told.sense, told.token, told.model.audio.token) == ("audio", "1.0", 1.0)
+    assert (told.sense, told.token, told.model.audio.audio_type) == ("audio", "1.0", 1.0)
     assert opened("world-clip4vla-pretrain", Reading(modality="vision")).token == "not heard"
     assert opened("world-untrained", Reading()).token == "none taken"
     with pytest.raises(UserError, match="takes no sound token"):

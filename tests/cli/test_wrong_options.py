@@ -46,6 +46,7 @@ BASES = {
     "import clip": "@file.txt new",
     "import clip4vla": "@file.txt new",
     "export": "@run new",
+    "check-encoder clip-vision": "",
 }
 """A line of each command that is right but for what is drawn; what stands behind an @ is in the folder."""
 TOGETHER = {
@@ -230,7 +231,7 @@ def test_every_command_has_a_line():
 @pytest.mark.parametrize("command", BASES)
 def test_what_is_drawn_from_are_all_options_of_the_help(command):
     name, *words = command.split()
-    told = Line(getattr(import_module(COMMANDS[name][0]), name), words).options()
+    told = Line(getattr(import_module(COMMANDS[name][0]), name.replace("-", "_")), words).options()
     found = [option for option in options_of(name, *words) if option.place is None]
     names = {one.name for one in found} | {negated(one.name) for one in found if one.flag}
     assert set(told) == names | {"--help"}

@@ -5,26 +5,25 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from outside import BagOfWords, Bands, Thumbnails, media
+from outside import BagOfWords, Bands, Thumbnails
 from torch import nn
 
 from trichord.config import ClapText, ClipAudio, ClipText, ClipVision
-from trichord.encoders.encoder import AudioEncoder, Encoder, TextEncoder, VisionEncoder
+from trichord.encoders.conformance import CHECKS, Subject
+from trichord.encoders.encoder import Encoder, VisionEncoder
 from trichord.media.plan import FramePlan
 from trichord.types import UserError
-from trichord.types.tensors import Padded
 
 NAMES = (
     "clip_text", "clip_tokens", "clap_text", "clip_vision", "clap", "clip_audio", "mono",
     "bag_of_words", "thumbnails", "bands",
 )  # fmt: skip
-BASES = {"text": TextEncoder, "vision": VisionEncoder, "audio": AudioEncoder}
 
 
 @pytest.fixture(params=NAMES)
 def build(request, tiny_trimodal, tiny_clip4vla):
     clip, clap = tiny_trimodal.text.name, tiny_trimodal.audio.name
-    made = {
+    return {
         "clip_text": ClipText(name=clip).build,
         "clip_tokens": ClipText(name=clip, tokens=True).build,
         "clap_text": ClapText(name=clap).build,
@@ -37,103 +36,15 @@ def build(request, tiny_trimodal, tiny_clip4vla):
         "bands": Bands,
     }[request.param]
 
-    def build():
-        torch.manual_seed(1)
-        return made().eval()
 
-    return build
-
-
-@pytest.fixture
-def encoder(build):
-    return build()
+@pytest.mark.parametrize("check", CHECKS)
+def test_every_encoder_keeps_to_the_protocol(check, build):
+    CHECKS[check](Subject.of(build))
 
 
-def rows_of(encoder):
-    """Clips (or texts) as rows of steps."""
-    prepared = encoder.prepare(media(encoder))
-    if encoder.modality == "text":
-        return list(prepared[:, None])
-    return [prepared, prepared[:2], prepared[-1:]]
-
-
-def test_it_extends_the_class_of_its_modality_and_says_its_sizes(encoder):
-    assert isinstance(encoder, BASES[encoder.modality])
-    example = encoder.example()
-    assert len(example) == 2
-    assert encoder.no_steps().shape == (0, *example.shape[1:])
-    read = encoder.read_steps(example)
-    assert read.shape[-1] == encoder.width
-    assert encoder.head(read).shape[-1] == encoder.dim
-
-
-def test_the_same_media_are_prepared_alike(encoder):
-    assert torch.equal(encoder.prepare(media(encoder)), encoder.prepare(media(encoder)))
-
-
-@torch.inference_mode()
-def test_neither_batch_nor_padding_changes_a_vector(encoder):
-    rows = rows_of(encoder)
-    together = encoder(encoder.read(Padded.stack([*rows, rows[0][:0]])))
-    assert together.present.tolist() == [True] * len(rows) + [False]
-    for row, pooled in zip(rows, together.pooled, strict=False):
-        alone = encoder(encoder.read(Padded.stack([row]))).pooled[0]
-        torch.testing.assert_close(pooled, alone, atol=1e-5, rtol=0)
-        assert float(pooled.norm()) == pytest.approx(1, abs=1e-5)
-
-
-def test_steps_that_are_masked_change_nothing(encoder):
-    padded = Padded.stack(rows_of(encoder))
-    noisy = padded.values.clone()
-    noisy[~padded.mask] = 7
-    assert torch.equal(encoder.read(Padded(noisy, padded.mask)).values, encoder.read(padded).values)
-
-
-def test_texts_are_as_long_as_they_say(encoder):
-    if encoder.modality != "text":
-        return
-    ids = encoder.prepare(media(encoder))
-    for row, length in zip(ids, encoder.lengths(ids).tolist(), strict=True):
-        assert 1 <= length <= len(row)
-        short = encoder.read(Padded.stack([row[None, :length]]))
-        whole = encoder.read(Padded.stack([row[None]]))
-        torch.testing.assert_close(encoder(short).pooled, encoder(whole).pooled, atol=1e-5, rtol=0)
-    assert encoder.count_cut(media(encoder)) == 0
-    assert len(encoder.prepare([""])) == 1  # a clip without a caption, beside clips with one
-
-
-def test_only_the_head_trains_until_the_trunk_is_unfrozen(encoder):
-    encoder.train()
-    read = encoder.read(Padded.stack(rows_of(encoder)))
-    assert not read.values.requires_grad
-    encoder(read).pooled[:, 0].sum().backward()
-    assert any(parameter.grad is not None for parameter in encoder.head.parameters())
-    encoder.unfreeze()
-    encoder(encoder.read(Padded.stack(rows_of(encoder)))).pooled[:, 0].sum().backward()
-    assert any(parameter.grad is not None for parameter in encoder.trunk.parameters())
-
-
-def test_weights_are_saved_and_loaded(build):
-    trained, fresh = build(), build()
-    trained.own_trunk()
-    with torch.no_grad():
-        for parameter in trained.parameters():
-            parameter.add_(0.1)
-    fresh.own_trunk()
-    before = fresh.fingerprint
-    fresh.load_state_dict(trained.state_dict())
-    fresh.own_trunk()  # as a run does that loads weights of its own
-    padded = Padded.stack(rows_of(fresh))
-    assert torch.equal(fresh(fresh.read(padded)).pooled, trained(trained.read(padded)).pooled)
-    assert before != fresh.fingerprint == trained.fingerprint
-
-
-def test_the_fingerprint_is_of_weights_and_preparation(build):
-    one, other = build(), build()
-    assert one.fingerprint == other.fingerprint
-    other.preparation["crop"] = 7
-    other.compute_in("float32")  # forgets the fingerprint
-    assert one.fingerprint != other.fingerprint
+def test_no_steps_have_the_shape_of_steps(build):
+    encoder = build()
+    assert encoder.no_steps().shape == (0, *encoder.example().shape[1:])
 
 
 def test_what_is_decoded_belongs_to_the_fingerprint():

@@ -2,7 +2,6 @@
 
 import zlib
 
-import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
@@ -56,14 +55,3 @@ def outside_model(dim=24):
 
     torch.manual_seed(5)
     return Embedder(BagOfWords(dim), Thumbnails(dim), Bands(dim)).eval()
-
-
-def media(encoder, seed=0):
-    """Something for an encoder to prepare, of several steps."""
-    random = np.random.default_rng(seed)
-    if encoder.modality == "text":
-        return ["a red ball bounces", "a low bell rings slowly", "a ball"]
-    if encoder.modality == "vision":
-        return random.integers(0, 256, (5, 40, 56, 3), np.uint8)
-    shape = (2, 5 * encoder.rate) if encoder.stereo else (5 * encoder.rate,)
-    return random.normal(0, 0.1, shape).astype(np.float32)
