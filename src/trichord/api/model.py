@@ -17,7 +17,7 @@ from trichord.media.resample import context_samples, resample
 from trichord.search.query_model import QueryModel, whole
 from trichord.types import Modality, UserError
 from trichord.types.arrays import Float
-from trichord.types.extras import extras_named
+from trichord.types.extras import extras_named, require_torch
 from trichord.types.rules import Device, require_legal
 
 if TYPE_CHECKING:  # importing `trichord` must stay quick
@@ -319,7 +319,9 @@ def fetch_towers(name: str) -> None:
 
     Raises:
         UserError: A tower is neither on this machine nor to be had.
+        NotInstalledError: torch is missing.
     """
+    require_torch()
     from trichord.experiments import EXPERIMENTS
 
     if not Path(name).is_dir():

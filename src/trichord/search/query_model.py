@@ -1,4 +1,4 @@
-"""The model of a collection, of which a search by text needs the text towers alone."""
+"""The model of a collection, of which a text query needs the text encoders alone."""
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from trichord.encoders.plain_text import PlainText
+from trichord.encoders.text_graph import TextGraph
 from trichord.types.arrays import Float
 
 if TYPE_CHECKING:  # a search by text never loads torch
@@ -25,8 +25,8 @@ class QueryModel:
     def __init__(
         self,
         fingerprint: str,
-        text: PlainText,
-        sound_text: PlainText | None,
+        text: TextGraph,
+        sound_text: TextGraph | None,
         load: "Callable[[], Embedder]",
         *,
         reranks: bool,
@@ -35,7 +35,7 @@ class QueryModel:
 
         Args:
             fingerprint: Of the model.
-            text: Its text tower.
+            text: Its text encoder.
             sound_text: The one of its own towards sound, where it has one.
             load: Loads the model.
             reranks: Whether its fusion reads text and moment together.

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 from trichord.types import UserError
 
@@ -13,6 +14,16 @@ TOWERS = frozenset(
 
 class NotInstalledError(UserError, ImportError):
     """What is asked for needs an extra; an ImportError too, as from Python one expects it."""
+
+
+def require_torch() -> None:
+    """Refuse where the towers cannot be loaded, before anything is downloaded for them.
+
+    Raises:
+        NotInstalledError: torch is missing.
+    """
+    if find_spec("torch") is None:
+        raise NotInstalledError(_missing("torch"))
 
 
 @contextmanager
@@ -27,6 +38,8 @@ def extras_named() -> Generator[None]:
     except ModuleNotFoundError as error:
         if error.name not in TOWERS:
             raise
-        raise NotInstalledError(
-            f"This needs {error.name}, which is not installed: pip install 'trichord[towers]'."
-        ) from error
+        raise NotInstalledError(_missing(error.name)) from error
+
+
+def _missing(package: str) -> str:
+    return f"This needs {package}, which is not installed: pip install 'trichord[towers]'."
