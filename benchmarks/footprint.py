@@ -30,6 +30,7 @@ def main() -> None:
         [wheel] = root.glob("*.whl")
         asked = {
             OURS: [str(wheel)],
+            f"{OURS}[search]": [f"{OURS}[search] @ {wheel.as_uri()}"],
             f"{OURS}[towers]": [f"{OURS}[towers] @ {wheel.as_uri()}", TORCH],
             PEER: [PEER, TORCH],
         }

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from text_graphs import text_graphs
 
-from trichord.api import collection_model, shortcut
+from trichord.api import collection_model
 from trichord.checkpoint import Progress, Run
 from trichord.config import ClapText, Experiment
 from trichord.search.collection import Collection
@@ -56,25 +56,34 @@ def folder(tmp_path_factory):
     return root
 
 
+@pytest.fixture(scope="session")
+def maker(tiny_trimodal):
+    """Gives what `made` is, in a folder of its own."""
+
+    def maker(folder):
+        def made(**changes):
+            model = replace(tiny_trimodal, **changes)
+            experiment = Experiment(system="made", model=model)
+            torch.manual_seed(4)
+            built = model.build().eval()
+            with torch.no_grad():
+                for tower in (built.text, built.sound_text):
+                    for value in tower.head.parameters() if tower else ():
+                        value.add_(0.1)
+            run = Run(folder / "run")
+            run.start(experiment, "none")
+            run.finish(built, experiment.objective.build(), Progress())
+            return built, begin(folder / "collection", str(run.path), built, 4.0, None)
+
+        return made
+
+    return maker
+
+
 @pytest.fixture
-def made(tiny_trimodal, tmp_path):
+def made(maker, tmp_path):
     """Makes a run and a collection of it that is still empty; gives the model and the collection."""
-
-    def made(**changes):
-        model = replace(tiny_trimodal, **changes)
-        experiment = Experiment(system="made", model=model)
-        torch.manual_seed(4)
-        built = model.build().eval()
-        with torch.no_grad():
-            for tower in (built.text, built.sound_text):
-                for value in tower.head.parameters() if tower else ():
-                    value.add_(0.1)
-        run = Run(tmp_path / "run")
-        run.start(experiment, "none")
-        run.finish(built, experiment.objective.build(), Progress())
-        return built, begin(tmp_path / "collection", str(run.path), built, 4.0, None)
-
-    return made
+    return maker(tmp_path)
 
 
 @pytest.fixture
@@ -99,7 +108,6 @@ def elsewhere(monkeypatch, tmp_path):
     def elsewhere(collection):
         shutil.copytree(collection.path, tmp_path / "there", ignore=shutil.ignore_patterns("cache"))
         monkeypatch.setattr(collection_model, "embedder_of", absent)
-        monkeypatch.setattr(shortcut, "VERSIONED", ("trichord",))
         return Collection.open(tmp_path / "there")
 
     return elsewhere

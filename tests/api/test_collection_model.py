@@ -1,76 +1,69 @@
-"""The model of a collection: its text towers where they are enough, or all of it."""
-
-from dataclasses import replace
+"""The model of a collection: its text encoders where they are enough, or all of it."""
 
 import pytest
 import torch
 from text_vectors import same_vectors
 
-from trichord.api import collection_model
-from trichord.api.carried import carry
+from trichord.api import collection_model, text_encoders
+from trichord.api.collection import Collection as ApiCollection
 from trichord.api.collection_model import lasting_model_of, model_of
-from trichord.api.shortcut import keep
+from trichord.api.text_encoders import bundle_text_encoders, cache_text_encoders
 from trichord.checkpoint import Progress, Run
 from trichord.models.embedder import Embedder
-from trichord.search.collection import Collection
-from trichord.search.description import written
-from trichord.search.indexing import begin
 from trichord.search.query_model import QueryModel
 from trichord.types import UserError
 from trichord.types.extras import NotInstalledError
 
 
-def test_the_first_load_keeps_it(made):
-    _, collection = made()
+def test_opening_a_collection_writes_its_text_encoders_once(made):
+    model, collection = made()
     assert isinstance(model_of(collection), Embedder)
-    assert isinstance(model_of(collection), QueryModel)
+    with ApiCollection.open(collection.path) as first:
+        assert isinstance(first.model.queries, Embedder)
+    with ApiCollection.open(collection.path) as second:
+        assert isinstance(second.model.queries, QueryModel)
+        same_vectors(second.model.queries, model)
     assert isinstance(model_of(collection).whole, Embedder)
 
 
-def test_a_run_of_other_weights_is_refused_as_before(made):
+def test_texts_find_what_was_indexed_when_the_run_has_changed_and_files_are_refused(made):
     model, collection = made()
-    keep(collection, model)
+    cache_text_encoders(collection, model)
     run = Run(collection.path.parent / "run")
+    before = model.embed_text(["a dog"])
     with torch.no_grad():
-        model.text.head.weight.mul_(2)
+        model.text.head.weight.mul_(torch.rand(24, 1))
     run.finish(model, run.experiment().objective.build(), Progress())
+    found = model_of(collection)
+    assert isinstance(found, QueryModel)
+    assert abs(found.embed_text(["a dog"]) - before).max() < 1e-5
     with pytest.raises(UserError, match="holds vectors of other weights"):
-        model_of(collection)
+        _ = found.whole
 
 
-def test_one_that_holds_none_says_how_it_would(made, elsewhere):
+def test_one_without_text_encoders_says_how_to_get_them(made, elsewhere):
     model, collection = made()
-    keep(collection, model)
-    with pytest.raises(NotInstalledError, match=r"--portable.* This needs torch") as told:
+    cache_text_encoders(collection, model)
+    with pytest.raises(NotInstalledError, match=r"--portable.* This needs torch") as error:
         model_of(elsewhere(collection))
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
-def test_with_torch_a_model_that_lasts_is_whole(made):
-    model, collection = made()
-    carry(collection, model)
+def test_with_torch_a_model_for_a_long_time_is_whole(made):
+    _, collection = made()
     assert isinstance(lasting_model_of(collection), Embedder)
 
 
-def test_without_it_stands_what_the_collection_holds(made, elsewhere, monkeypatch):
+def test_without_torch_it_is_the_bundled_text_encoders(made, elsewhere, monkeypatch):
     model, collection = made()
-    carry(collection, model)
+    bundle_text_encoders(collection, model)
+    there = elsewhere(collection)
     monkeypatch.setattr(collection_model, "find_spec", lambda name: None)
-    same_vectors(lasting_model_of(elsewhere(collection)), model)
+    same_vectors(lasting_model_of(there), model)
+    monkeypatch.setattr(text_encoders, "TextGraph", _not_installed)
+    with pytest.raises(NotInstalledError, match=r"needs onnxruntime .*trichord\[search\]"):
+        model_of(there)
 
 
-@pytest.mark.parametrize("fingerprint", ["../../x", "", "a" * 23 + "\n", "A" * 24])
-def test_what_is_no_fingerprint_is_no_part_of_a_path(made, place, tmp_path, fingerprint):
-    model, collection = made()
-    held = begin(place, collection.description.run, model, 4.0, None)
-    carry(held, model)
-    before = {*tmp_path.rglob("*")}
-    forged = replace(held.description, fingerprint=fingerprint)
-    held.storage.write("collection.json", written(forged))
-    told = held.storage.read("texts/made.json").decode()
-    held.storage.write("texts/made.json", told.replace(model.fingerprint, fingerprint))
-    with pytest.raises(UserError, match=r"is damaged \(impossible fingerprint.*index anew") as said:
-        model_of(Collection.open(place))
-    assert place in str(said.value)
-    assert "\n" not in str(said.value)
-    assert {*tmp_path.rglob("*")} == before
+def _not_installed(*_):
+    raise ModuleNotFoundError("No module named 'onnxruntime'", name="onnxruntime")

@@ -21,11 +21,12 @@ from trichord.search.collection import Collection
 from trichord.types.extras import TOWERS
 
 HEAVY = {
-    "torch", "transformers", "tokenizers", "huggingface_hub", "safetensors", "scipy", "sympy", "sklearn",
-    "matplotlib",
-    "faiss", "onnxruntime", "fastapi", "PIL",
+    "torch", "transformers", "huggingface_hub", "safetensors", "scipy", "sympy", "sklearn", "matplotlib",
+    "faiss", "onnx", "onnxscript", "fastapi", "PIL",
 }  # fmt: skip
 """None of it is needed to turn a text into a vector and to compare it."""
+READING = {"onnxruntime", "tokenizers"}
+"""What is needed for it."""
 LIGHT = {"numpy", "lance", "pyarrow", "tyro", "rich", "pydantic", "av", "jaxtyping"}
 """What listing the commands does without, too."""
 
@@ -57,9 +58,19 @@ sys.__stdout__.write(json.dumps(told))
 """
 
 
-def without_towers(*lines):
-    """Exit code, output and errors of command lines where no package of the towers is installed."""
-    asked = json.dumps([sorted(TOWERS), lines])
+SEARCH = frozenset({"tokenizers", "huggingface_hub", "onnxruntime", "onnx", "onnxscript"})
+"""What the extra `search` brings, some of it also an extra of the towers."""
+
+
+def without_towers(*lines, extras=frozenset()):
+    """Exit code, output and errors of command lines where no package of the towers is installed.
+
+    Args:
+        lines: The command lines.
+        extras: What is installed besides the core.
+    """
+    absent = (TOWERS | SEARCH) - extras
+    asked = json.dumps([sorted(absent), lines])
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT, asked], capture_output=True, text=True, check=False
     )
@@ -128,14 +139,16 @@ def collections(tiny_trimodal, tiny_towers, hub, tmp_path_factory):
 def test_a_search_by_a_text_loads_no_torch_and_finds_what_the_model_finds(collections, capsys):
     lines = [["search", str(place), "a red thing", "--json"] for place in collections]
     aligned, apart, graphs = found = loaded(*lines)
-    assert not aligned[0] & HEAVY
-    assert not apart[0] & HEAVY
-    assert graphs[0] & HEAVY == {"onnxruntime"}
+    for packages in (aligned[0], apart[0], graphs[0]):
+        assert not packages & HEAVY
+        assert packages >= READING
     for place, line, (_, shown) in zip(collections, lines, found, strict=True):
         shutil.rmtree(place / "cache")
         capsys.readouterr()
         assert main(line) == 0
-        short, whole = json.loads(shown), json.loads(capsys.readouterr().out)
+        printed = capsys.readouterr()
+        assert printed.err.startswith("Writing its text encoders as ONNX graphs")
+        short, whole = json.loads(shown), json.loads(printed.out)
         assert [hit["moment"] for hit in short] == [hit["moment"] for hit in whole]
         scores = [hit["score"] for hit in whole]
         assert [hit["score"] for hit in short] == pytest.approx(scores, abs=1e-4)
@@ -165,12 +178,15 @@ def test_a_portable_collection_is_searched_by_words_where_no_towers_are(
     elsewhere = tmp_path / "elsewhere"
     shutil.copytree(place, elsewhere, ignore=shutil.ignore_patterns("cache"))
     line[1] = str(elsewhere)
+    plain_line = ["search", str(usual), "a red thing"]
     first, again, plain, picture = without_towers(
         line,
         line,
-        ["search", str(usual), "a red thing"],
+        plain_line,
         ["search", str(elsewhere), "--image", f"{media}/red.png"],
+        extras=SEARCH,
     )
+    bare, none = without_towers(line, plain_line)
     for code, shown, wrong in (first, again):
         assert (code, wrong) == (0, "")
         short = json.loads(shown)
@@ -178,21 +194,37 @@ def test_a_portable_collection_is_searched_by_words_where_no_towers_are(
         scores = [hit["score"] for hit in whole]
         assert [hit["score"] for hit in short] == pytest.approx(scores, abs=1e-4)
     assert one_line(picture) == "trichord search: This needs torch" + REMEDY
-    assert one_line(plain).startswith(f"trichord search: {usual} holds no text towers")
+    assert one_line(plain).startswith(f"trichord search: {usual} holds no text encoders")
     assert one_line(plain).endswith(REMEDY)
+    assert (
+        "needs onnxruntime to read its text encoders: pip install 'trichord[search]'"
+        in one_line(bare)
+    )
+    assert one_line(none).startswith(f"trichord search: {usual} holds no text encoders")
 
 
-def test_a_model_that_cannot_be_carried_is_refused_before_files_are_read(
-    collections, tmp_path, capsys
+def test_a_model_that_cannot_be_bundled_is_refused_before_files_are_read(
+    collections, tiny_trimodal, tmp_path, capsys
 ):
     root = collections[0].parent
-    line = ["index", str(root / "graphs"), str(root / "media"), str(tmp_path / "new"), "--portable"]
+    text = replace(tiny_trimodal.text, arithmetic="bfloat16")
+    experiment = Experiment(system="made", model=replace(tiny_trimodal, text=text))
+    run = Run(tmp_path / "run")
+    run.start(experiment, "none")
+    run.finish(experiment.model.build().eval(), experiment.objective.build(), Progress())
+    line = ["index", str(run.path), str(root / "media"), str(tmp_path / "new"), "--workers", "1"]
     capsys.readouterr()
-    assert main(line) == 2
+    assert main([*line, "--portable"]) == 2
     shown, said = capsys.readouterr()
     assert said.startswith("trichord index: --portable: ")
     assert (shown, said.count("\n")) == ("", 1)
     assert not Collection.open(tmp_path / "new").counts()
+
+    assert main(line) == 0
+    said = capsys.readouterr().err
+    assert said.count("Text queries load torch: its text encoder computes in half precision") == 1
+    assert main(["search", str(tmp_path / "new"), "a red thing"]) == 0
+    assert "Text queries load torch: its text encoder" in capsys.readouterr().err
 
 
 REMEDY = ", which is not installed: pip install 'trichord[towers]'."
@@ -206,7 +238,8 @@ def one_line(told):
     return wrong.rstrip("\n")
 
 
-def test_without_towers_commands_show_their_help_and_say_what_is_missing(tmp_path):
+@pytest.mark.parametrize("extras", [frozenset(), SEARCH], ids=["the core", "with search"])
+def test_without_towers_commands_show_their_help_and_say_what_is_missing(tmp_path, extras):
     Image.new("RGB", (32, 32)).save(tmp_path / "one.png")
     manifest = tmp_path / "clips.jsonl"
     manifest.write_text(json.dumps({"id": "one", "path": "one.png", "split": "train"}) + "\n")
@@ -217,7 +250,9 @@ def test_without_towers_commands_show_their_help_and_say_what_is_missing(tmp_pat
         ["extract", clips, "untrained"],
         ["export", "untrained", place],
     ]
-    told = without_towers(*([name, "--help"] for name in COMMANDS), *lines, ["doctor", media])
+    told = without_towers(
+        *([name, "--help"] for name in COMMANDS), *lines, ["doctor", media], extras=extras
+    )
     assert [code for code, _, _ in told[: len(COMMANDS)]] == [0] * len(COMMANDS)
     assert all(
         f"trichord {name}" in shown for name, (_, shown, _) in zip(COMMANDS, told, strict=False)

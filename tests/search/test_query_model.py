@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from trichord.encoders.plain_text import PlainText
+from trichord.encoders.text_graph import TextGraph
 from trichord.search.query_model import QueryModel, whole
 from trichord.types.comparable import ALL_PAIRS
 
 
-class Long(PlainText):
+class Long(TextGraph):
     """A text tower that says how long texts are, times a number."""
 
     def __init__(self, times):
@@ -14,9 +14,6 @@ class Long(PlainText):
 
     def embed(self, texts):
         return np.array([[float(self.times * len(text))] for text in texts], np.float32)
-
-    def _vector(self, ids):
-        raise NotImplementedError
 
 
 def test_texts_are_read_without_the_model():

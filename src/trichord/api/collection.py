@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from trichord.api.collection_model import model_of
 from trichord.api.model import Model, Place, device_of, embedder_of, lasting
+from trichord.api.text_encoders import cache_text_encoders
 from trichord.media.plan import Nearest
 from trichord.search.moments import CutKind
 from trichord.search.query import By, How, Query
+from trichord.search.query_model import QueryModel
 from trichord.types import Clip, Hit, Moment
 from trichord.types.plugins import provide
 
@@ -44,6 +46,9 @@ class Collection:
     ) -> "Collection":
         """Open a collection.
 
+        Only its text encoders are loaded, without torch, where they are there as ONNX graphs. Where they
+        are not, the model is loaded, and they are written to its cache once, which takes some seconds.
+
         Args:
             where: Its folder, or `s3://bucket/prefix`.
             model: The one that made it, where it is loaded already.
@@ -57,7 +62,10 @@ class Collection:
         provide(parts)
         stored = Stored.open(where)
         if model is None:
-            model = Model(str(stored.description.run), model_of(stored, _on_device))
+            loaded = model_of(stored, _on_device)
+            if not isinstance(loaded, QueryModel):
+                cache_text_encoders(stored, loaded)
+            model = Model(str(stored.description.run), loaded)
         return cls(stored, model)
 
     @classmethod

@@ -1,16 +1,15 @@
-"""The model of a collection: the towers that a search by words needs, or all of it."""
+"""The model of a collection: the text encoders that a text query needs, or all of it."""
 
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from trichord.api.carried import carried_model
 from trichord.api.model import embedder_of
-from trichord.api.shortcut import keep, kept_model
+from trichord.api.text_encoders import INSTALL, bundled, text_query_model
 from trichord.search.query_model import QueryModel
 from trichord.types.extras import NotInstalledError
 
-if TYPE_CHECKING:  # a search by text never loads torch
+if TYPE_CHECKING:  # text queries never import torch
     from trichord.models.embedder import Embedder
     from trichord.search.collection import Collection
 
@@ -18,15 +17,14 @@ if TYPE_CHECKING:  # a search by text never loads torch
 def model_of(
     collection: "Collection", load: "Callable[[str], Embedder] | None" = None
 ) -> "Embedder | QueryModel":
-    """The model of a collection, loaded as far as no short cut can stand for it.
+    """The model of a collection; only its text encoders, without torch, where they are there as graphs.
 
     Args:
         collection: Of moments.
         load: Loads a model by the name that the collection has for it; `embedder_of` if not given.
 
     Raises:
-        UserError: As for `embedder_of` and `fingerprint_of`; or the model has other weights than when
-            the vectors were made.
+        UserError: As for `embedder_of`; or the model has other weights than when the vectors were made.
         NotInstalledError: It would have to be loaded, and torch is not installed.
     """
 
@@ -35,18 +33,19 @@ def model_of(
         collection.require(model.fingerprint)
         return model
 
-    short = kept_model(collection, whole) or carried_model(collection, whole)
-    if short is not None:
-        return short
+    if (model := text_query_model(collection, whole)) is not None:
+        return model
     try:
-        model = whole()
+        return whole()
     except NotInstalledError as error:
-        raise NotInstalledError(
-            f"{collection.name} holds no text towers to search it by words here: make it again with "
-            f"'trichord index --portable', or install what reads others. {error}"
-        ) from error
-    keep(collection, model)
-    return model
+        if bundled(collection) and find_spec("onnxruntime") is None:
+            remedy = f"needs onnxruntime to read its text encoders: {INSTALL}"
+        else:
+            remedy = (
+                "holds no text encoders that can be used here: index it again with 'trichord index "
+                "--portable'"
+            )
+        raise NotInstalledError(f"{collection.name} {remedy}, or install torch. {error}") from error
 
 
 def lasting_model_of(

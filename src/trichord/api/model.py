@@ -18,7 +18,7 @@ from trichord.search.query_model import QueryModel, whole
 from trichord.types import Modality, UserError
 from trichord.types.arrays import Float
 from trichord.types.comparable import Pair
-from trichord.types.extras import extras_named
+from trichord.types.extras import extras_named, require_torch
 from trichord.types.plugins import provide
 from trichord.types.rules import Device, require_legal
 
@@ -332,7 +332,9 @@ def fetch_towers(name: str) -> None:
 
     Raises:
         UserError: A tower is neither on this machine nor to be had.
+        NotInstalledError: torch is missing.
     """
+    require_torch()
     from trichord.experiments import load_experiment
 
     if not Path(name).is_dir():

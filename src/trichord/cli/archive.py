@@ -9,10 +9,9 @@ import tyro
 from rich.markup import escape
 from rich.table import Table
 
-from trichord.api.carried import carry
 from trichord.api.collection_model import model_of
 from trichord.api.model import device_of, fetch_towers, lasting
-from trichord.api.shortcut import keep
+from trichord.api.text_encoders import bundle_text_encoders, cache_text_encoders
 from trichord.bulk.sharing import ALONE, Sharing
 from trichord.cli.console import aside, bar, counted, out
 from trichord.cli.options import require_unset
@@ -22,6 +21,7 @@ from trichord.media.plan import Nearest
 from trichord.search.filters import Filter
 from trichord.search.moments import CutKind, Hop, Seconds, require_moments
 from trichord.search.query import By, Query
+from trichord.search.query_model import QueryModel
 from trichord.types import Hit, Moment
 from trichord.types.rules import (
     Checked,
@@ -81,7 +81,8 @@ class Index:
     reembed: bool = False
     """Make the vectors of a collection anew with this model, beside those that are searched."""
     portable: bool = False
-    """Also put the text towers into the collection: then words find moments on machines without torch."""
+    """Also put the text encoders into the collection, as ONNX graphs: for text queries on machines without
+    its model or torch."""
     remove: bool = False
     """Take the files and folders out of the collection instead."""
     device: Device = "auto"
@@ -167,7 +168,7 @@ def _bring_up_to_date(asked: Index, media: list[Path], where: str) -> None:
         where, lasting(asked.model), model, asked.seconds, asked.hop, asked.cut, asked.nearest
     )
     if asked.portable:  # refuses before files are read
-        carry(begun, model)
+        bundle_text_encoders(begun, model)
     with (
         Decoder(workers=asked.workers) as decoder,
         runner_of(asked.sharing, model, decoder) as runner,
@@ -179,7 +180,7 @@ def _bring_up_to_date(asked: Index, media: list[Path], where: str) -> None:
             len(files),
         )
         held = sum(known.moments for known in begun.table.files().values())
-        keep(begun, model)
+        _cache_text_encoders(begun, model)
         out.print(f"{where}: {held} moments. Next:", markup=False)
         out.print(f'  trichord search {where} "a dog barks"', markup=False)
         out.print(f"  trichord serve {where}", markup=False)
@@ -215,9 +216,21 @@ def _make_anew(asked: Index, where: str) -> None:
         _follow(reembed(held, run, model, decoder, speech=asked.speech), files)
     there = _opened(where)
     if asked.portable:
-        carry(there, model)
-    keep(there, model)
+        bundle_text_encoders(there, model)
+    _cache_text_encoders(there, model)
     out.print(f"{where}: its vectors are those of {asked.model} now.", markup=False)
+
+
+def _cache_text_encoders(collection: "Collection", model: "Embedder") -> None:
+    """Write the text encoders as graphs where they are missing, or say why text queries load torch."""
+
+    def announce() -> None:
+        aside.print(
+            "Writing its text encoders as ONNX graphs, once: for text queries without torch."
+        )
+
+    if (reason := cache_text_encoders(collection, model, announce)) is not None:
+        aside.print(f"Text queries load torch: {reason}.", markup=False)
 
 
 def _settle(model: "Embedder", asked: Index, device: str) -> None:
@@ -375,17 +388,22 @@ def search(arguments: list[str]) -> None:
         where=asked.where,
         captions=asked.captions,
     )
-    hits = _find(asked, query)
+    held = _opened(asked.collection)
+    hits, model = _find(asked, held, query)
     if asked.json:
         out.print_json(data=[asdict(hit) for hit in hits])
     else:
         out.print(_table(hits))
     if asked.sheet:
         out.print(f"Drawn: {asked.sheet}", markup=False)
+    if not isinstance(model, QueryModel):  # after the hits: writing graphs takes seconds
+        _cache_text_encoders(held, model)
 
 
-def _find(asked: Search, query: "Query") -> list[Hit]:
-    held = _opened(asked.collection)
+def _find(
+    asked: Search, held: "Collection", query: "Query"
+) -> "tuple[list[Hit], Embedder | QueryModel]":
+    """The hits, and the model as far as it was loaded for them."""
     token = held.sound_token(query.sound_token)  # before anything heavy is loaded
 
     from trichord.media import Decoder
@@ -410,7 +428,7 @@ def _find(asked: Search, query: "Query") -> list[Hit]:
             note = f"{', '.join([*said, asked.collection])}"
             write_sheet(asked.sheet, hits, decoder, query.given, note)
     _tell_unused(asked, held, hits)
-    return hits
+    return hits, model
 
 
 def _tell_unused(asked: Search, held: "Collection", hits: list[Hit]) -> None:

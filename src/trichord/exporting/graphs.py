@@ -5,16 +5,18 @@ import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float, Shaped
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from trichord.encoders.encoder import AudioEncoder, Encoder, TextEncoder
-from trichord.encoders.graph import ALONE, FEATURES, SOUND
-from trichord.types import UserError
+from trichord.encoders.graph import ALONE, FEATURES, SOUND, Graph
+from trichord.types import UserError, first_line
 from trichord.types.files import write_atomically
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -67,12 +69,65 @@ def write_graph(tower: Encoder, path: Path, *, eight_bit: bool = False) -> None:
         raise UserError(f"There is no {missing[0]} to export with: pip install 'trichord[export]'.")
     _require_room(tower, path)
     with _quietly():
-        model = _traced(tower)
+        model = _traced(tower).model_proto
+        # Shapes that the exporter notes in passing contradict those that quantisation infers.
+        del model.graph.value_info[:]
         if eight_bit:
             model = _narrowed(model)
     entry = model.metadata_props.add()
     entry.key, entry.value = ALONE, "true" if eight_bit else "false"
     write_atomically(path, model.SerializeToString())
+
+
+def write_text_graph(encoder: Encoder, graph: Path, tokenizer: Path) -> None:
+    """Write a text encoder as an ONNX graph for a single text at a time, and its `tokenizer.json`.
+
+    Weights go to a file of their own, named as the graph and `.data`: onnxruntime maps them into memory,
+    where it would copy those inside a graph. There is no limit to their size.
+
+    Args:
+        encoder: In evaluation mode, on any device.
+        graph: The file to write.
+        tokenizer: The file of the tokenizer, which cuts texts at the encoder's length.
+
+    Raises:
+        UserError: The encoder cannot be written so.
+    """
+    if encoder.arithmetic == "bfloat16":
+        raise UserError("its text encoder computes in half precision, which ONNX graphs do not")
+    known: Any = encoder
+    tokens: Any = getattr(getattr(known, "tokenizer", None), "backend_tokenizer", None)
+    if tokens is None:
+        raise UserError("the tokenizer of its text encoder cannot be written as tokenizer.json")
+    copy = Tokenizer.from_str(tokens.to_str())
+    copy.no_padding()
+    copy.enable_truncation(known.max_tokens)
+    copy.save(str(tokenizer), pretty=False)
+    import onnx_ir  # comes with onnxscript
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+
+    model = _exported(encoder.trunk.file) if isinstance(encoder.trunk, Graph) else _written(encoder)
+    # The exporter notes for each node which line of which file on this machine it comes from.
+    ClearMetadataAndDocStringPass()(model)
+    onnx_ir.save(model, str(graph), external_data=f"{graph.name}.data")
+
+
+def _written(encoder: Encoder) -> Any:
+    with _quietly():
+        try:
+            return _traced(encoder).model
+        except torch.onnx.OnnxExporterError as error:
+            message = first_line(error)
+            raise UserError(f"torch cannot write its text encoder as ONNX ({message})") from error
+
+
+def _exported(file: Path) -> Any:
+    import onnx_ir
+
+    try:
+        return onnx_ir.load(str(file))
+    except Exception as error:  # protobuf's, which onnx_ir does not re-export
+        raise UserError(f"{file} is damaged") from error
 
 
 def _require_room(tower: Encoder, path: Path) -> None:
@@ -85,14 +140,15 @@ def _require_room(tower: Encoder, path: Path) -> None:
 
 
 def _traced(tower: Encoder) -> Any:
-    """The graph of a tower, as an ONNX model."""
-    examples = example_inputs(tower)
+    """The graph of a tower, as `torch.onnx` gives it."""
+    device = next(chain(tower.parameters(), tower.buffers())).device
+    examples = tuple(one.to(device) for one in example_inputs(tower))
     steps = torch.export.Dim(STEPS)
     shapes: list[dict[int, Any]] = [{0: steps} for _ in examples]
     if isinstance(tower, TextEncoder) and tower.max_tokens is not None:
         shapes[0][1] = torch.export.Dim(TOKENS, max=tower.max_tokens)
     with as_module(tower) as (whole, names), torch.no_grad():
-        program: Any = torch.onnx.export(
+        return torch.onnx.export(
             whole,
             examples[: len(names)],
             dynamo=True,
@@ -101,10 +157,6 @@ def _traced(tower: Encoder) -> Any:
             output_names=[FEATURES],
             verbose=False,
         )
-    model = program.model_proto
-    # Shapes that the exporter notes in passing contradict those that quantisation infers.
-    del model.graph.value_info[:]
-    return model
 
 
 def example_inputs(tower: Encoder) -> tuple[Tensor, ...]:

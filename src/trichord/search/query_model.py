@@ -1,4 +1,4 @@
-"""The model of a collection, of which a search by text needs the text towers alone."""
+"""The model of a collection, of which a text query needs the text encoders alone."""
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from trichord.encoders.plain_text import PlainText
+from trichord.encoders.text_graph import TextGraph
 from trichord.types import Modality
 from trichord.types.arrays import Float
 from trichord.types.comparable import ALL_PAIRS, Pair, compares
@@ -27,8 +27,8 @@ class QueryModel:
     def __init__(
         self,
         fingerprint: str,
-        text: PlainText,
-        sound_text: PlainText | None,
+        text: TextGraph,
+        sound_text: TextGraph | None,
         load: "Callable[[], Embedder]",
         *,
         reranks: bool,
@@ -37,7 +37,7 @@ class QueryModel:
 
         Args:
             fingerprint: Of the model.
-            text: Its text tower.
+            text: Its text encoder.
             sound_text: The one of its own towards sound, where it has one.
             load: Loads the model.
             reranks: Whether its fusion reads text and moment together.

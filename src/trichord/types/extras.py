@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 from trichord.types import UserError
 
@@ -17,6 +18,16 @@ class NotInstalledError(UserError, ImportError):
     """What is asked for needs an extra; an ImportError too, as from Python one expects it."""
 
 
+def require_torch() -> None:
+    """Refuse where the towers cannot be loaded, before anything is downloaded for them.
+
+    Raises:
+        NotInstalledError: torch is missing.
+    """
+    if find_spec("torch") is None:
+        raise NotInstalledError(_missing("torch"))
+
+
 @contextmanager
 def extras_named() -> Generator[None]:
     """Say how a package is installed that an extra brings and that is missing.
@@ -27,9 +38,12 @@ def extras_named() -> Generator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        extra = _EXTRAS.get(error.name or "")
-        if extra is None:
+        if error.name not in _EXTRAS:
             raise
-        raise NotInstalledError(
-            f"This needs {error.name}, which is not installed: pip install 'trichord[{extra}]'."
-        ) from error
+        raise NotInstalledError(_missing(str(error.name))) from error
+
+
+def _missing(package: str) -> str:
+    return (
+        f"This needs {package}, which is not installed: pip install 'trichord[{_EXTRAS[package]}]'."
+    )

@@ -1,0 +1,176 @@
+"""Text encoders as ONNX graphs, against the encoders in torch."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from text_graphs import text_graphs, written
+
+from trichord.config import ClapText, ClipText
+from trichord.encoders.text_graph import TextGraph
+from trichord.exporting import graphs
+from trichord.exporting.graphs import write_text_graph
+from trichord.types import UserError
+from trichord.types.tensors import Padded
+
+TEXTS = (
+    "a red ball bounces",
+    "ball",
+    "It's 1,234 – naïve Ünïcode; 字 <pad><pad> in the middle",
+    "one <|endoftext|> </s> and what follows",
+    "  two   blanks\tand\nlines ",
+    "a long sentence " * 40,
+)
+
+
+def trained(encoder):
+    """The encoder with a head and a trunk that no folder of weights has."""
+    with torch.no_grad():
+        for value in encoder.parameters():
+            value.add_(0.1 * torch.sin(torch.arange(value.numel())).reshape(value.shape))
+    return encoder
+
+
+def exported(config, folder, **how):
+    """The encoder as `trichord export` writes it."""
+    name = written(config, folder / "exported", **how)
+    return replace(config, name=name, arithmetic="graph").build()
+
+
+KINDS = {
+    "clip": lambda clip, clap, folder: clip.build(),
+    "clip, trained": lambda clip, clap, folder: trained(clip.build()),
+    "clip, features of all tokens": lambda clip, clap, folder: trained(
+        replace(clip, tokens=True, longest=32).build()
+    ),
+    "clap": lambda clip, clap, folder: clap.build(),
+    "clap, trained": lambda clip, clap, folder: trained(clap.build()),
+    "clip, exported": lambda clip, clap, folder: exported(clip, folder),
+    "clip, all tokens in eight bits": lambda clip, clap, folder: exported(
+        replace(clip, tokens=True, longest=32), folder, eight_bit=True
+    ),
+    "clap in eight bits": lambda clip, clap, folder: exported(clap, folder, eight_bit=True),
+}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def pair(request, tiny_towers, tmp_path_factory):
+    """An encoder in torch, and as a graph; the files of the graph."""
+    folder = tmp_path_factory.mktemp("graph")
+    clip, clap = ClipText(name=str(tiny_towers / "clip")), ClapText(name=str(tiny_towers / "clap"))
+    encoder = KINDS[request.param](clip, clap, folder)
+    files = folder / "text.onnx", folder / "tokenizer.json"
+    write_text_graph(encoder, *files)
+    return encoder, TextGraph(*files, getattr(encoder, "end", None)), files
+
+
+def vectors(encoder, texts):
+    ids = encoder.prepare(list(texts))[:, None]
+    present = torch.ones(len(texts), 1, dtype=torch.bool)
+    with torch.inference_mode():
+        return encoder(encoder.read(Padded(ids, present))).pooled.numpy()
+
+
+def test_vectors_are_those_of_the_encoder(pair):
+    encoder, graph, _ = pair
+    np.testing.assert_allclose(graph.embed(TEXTS), vectors(encoder, TEXTS), atol=2e-6)
+
+
+def test_a_vector_depends_neither_on_other_texts_nor_on_padding(pair):
+    encoder, graph, _ = pair
+    alone = np.concatenate([graph.embed([text]) for text in TEXTS])
+    assert np.array_equal(graph.embed(TEXTS), alone)
+    for text, vector in zip(TEXTS, alone, strict=True):
+        np.testing.assert_allclose(vectors(encoder, [text, TEXTS[-1]])[0], vector, atol=2e-6)
+
+
+def test_what_no_text_can_hold_is_read_as_a_question_mark(pair):
+    _, graph, _ = pair
+    assert np.array_equal(graph.embed(["a\udcff"]), graph.embed(["a?"]))
+
+
+def test_weights_have_a_file_of_their_own_and_no_file_names_source_files(pair):
+    _, _, (graph, _) = pair
+    assert graph.with_name("text.onnx.data").stat().st_size > 50_000
+    assert b".py" not in graph.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["text.onnx", "text.onnx.data", "tokenizer.json"])
+@pytest.mark.parametrize("content", [None, b"", b"{}"])
+def test_missing_and_damaged_files_are_refused(pair, tmp_path, name, content):
+    _, _, (graph, _) = pair
+    for file in graph.parent.glob("t*"):
+        shutil.copy(file, tmp_path)
+    TextGraph(tmp_path / "text.onnx", tmp_path / "tokenizer.json")
+    (tmp_path / name).unlink()
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match="cannot be loaded"):
+        TextGraph(tmp_path / "text.onnx", tmp_path / "tokenizer.json")
+
+
+@pytest.fixture(scope="module")
+def clip_files(tiny_towers, tmp_path_factory):
+    """The files of a graph, to be changed."""
+    folder = tmp_path_factory.mktemp("clip")
+    encoder = ClipText(name=str(tiny_towers / "clip")).build()
+    write_text_graph(encoder, folder / "text.onnx", folder / "tokenizer.json")
+    return folder
+
+
+def test_a_graph_with_an_operator_of_its_own_is_refused(clip_files, tmp_path):
+    shutil.copytree(clip_files, tmp_path, dirs_exist_ok=True)
+    model = onnx.load(tmp_path / "text.onnx", load_external_data=False)
+    model.graph.node[0].domain = "com.example"
+    model.opset_import.add(domain="com.example", version=1)
+    onnx.save(model, tmp_path / "text.onnx")
+    with pytest.raises(ValueError, match="cannot be loaded"):
+        TextGraph(tmp_path / "text.onnx", tmp_path / "tokenizer.json")
+
+
+def test_a_graph_reads_no_file_outside_its_folder(clip_files, tmp_path):
+    inside = tmp_path / "inside"
+    shutil.copytree(clip_files, inside)
+    shutil.move(inside / "text.onnx.data", tmp_path / "text.onnx.data")
+    model = onnx.load(inside / "text.onnx", load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = "../text.onnx.data"
+    onnx.save(model, inside / "text.onnx")
+    with pytest.raises(ValueError, match="cannot be loaded"):
+        TextGraph(inside / "text.onnx", inside / "tokenizer.json")
+
+
+def test_half_precision_and_other_tokenizers_cannot_be_written(tiny_towers, tmp_path):
+    encoder = ClipText(name=str(tiny_towers / "clip")).build()
+    encoder.compute_in("bfloat16")
+    with pytest.raises(UserError, match="half precision"):
+        write_text_graph(encoder, tmp_path / "a.onnx", tmp_path / "a.json")
+    encoder.compute_in("float32")
+    encoder.tokenizer = object()
+    with pytest.raises(UserError, match=r"tokenizer\.json"):
+        write_text_graph(encoder, tmp_path / "a.onnx", tmp_path / "a.json")
+
+
+def test_what_torch_cannot_write_is_one_line(tiny_towers, tmp_path):
+    encoder = ClipText(name=str(tiny_towers / "clip")).build()
+    encoder.trunk.forward = lambda ids: encoder.trunk.model(ids[:, : int(ids.sum())]).pooler_output
+    with pytest.raises(UserError, match="torch cannot write its text encoder as ONNX") as error:
+        write_text_graph(encoder, tmp_path / "a.onnx", tmp_path / "a.json")
+    assert "\n" not in str(error.value)
+
+
+def test_a_damaged_exported_graph_cannot_be_written(tiny_towers, tmp_path):
+    encoder = text_graphs(tiny_towers)["text"].build()
+    encoder.trunk.file = tmp_path / "damaged.onnx"
+    encoder.trunk.file.write_bytes(b"none")
+    with pytest.raises(UserError, match=r"damaged\.onnx is damaged"):
+        write_text_graph(encoder, tmp_path / "a.onnx", tmp_path / "a.json")
+
+
+def test_the_exporter_needs_no_more_than_the_extra_has():
+    assert set(graphs.PACKAGES) <= {"onnx", "onnxscript", "onnxruntime"}
