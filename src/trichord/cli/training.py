@@ -169,14 +169,14 @@ def train_chosen(chosen: Training) -> None:
     from trichord.checkpoint import fresh_model
     from trichord.corpora.manifest import read_manifest
     from trichord.distributed import agreed, together
-    from trichord.encoders.held import towers_held
+    from trichord.encoders.weight_cache import shared_towers
     from trichord.media import Decoder
 
     splits = together(lambda: splits_of(read_manifest(chosen.manifest), chosen.experiment))
     todo = agreed(lambda: untrained(chosen))
     if not todo:
         return
-    with termination_told(chosen.run), Decoder() as decoder, towers_held():
+    with termination_told(chosen.run), Decoder() as decoder, shared_towers():
         shelf = Shelf(chosen, splits, decoder)
         for run, experiment in todo:
             model = together(partial(fresh_model, experiment))

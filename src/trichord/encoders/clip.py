@@ -17,9 +17,10 @@ from transformers import (
 from trichord.encoders.encoder import Encoder
 from trichord.encoders.frames import Pooler, VisionEncoder, require_size
 from trichord.encoders.graph import Graph, Sizes
-from trichord.encoders.held import held, held_model
 from trichord.encoders.patch_dropout import checked, thinned
+from trichord.encoders.pretrained import load_model
 from trichord.encoders.tokenizer import require_fit, tokenizer_digest
+from trichord.encoders.weight_cache import load_cached, shared_trunk
 from trichord.media.plan import FramePlan, Nearest
 from trichord.types import Arithmetic, Pooling
 from trichord.types.tensors import Features, Padded
@@ -63,7 +64,7 @@ class ClipTextEncoder(Encoder):
             if arithmetic == "graph"
             else _text_tower(name, tokens)
         )
-        self.tokenizer: Any = held(CLIPTokenizer, name)
+        self.tokenizer: Any = load_cached(CLIPTokenizer, name)
         require_fit(self.tokenizer, name, sizes.tokens)
         self.tokens = tokens
         self.end: int = self.tokenizer.eos_token_id
@@ -127,8 +128,9 @@ class ClipTextEncoder(Encoder):
         return Features(F.normalize(ends, dim=-1), steps, read.mask)
 
 
+@shared_trunk
 def _text_tower(name: str, tokens: bool) -> tuple[nn.Module, nn.Module, Sizes]:
-    model = held_model(CLIPTextModelWithProjection, name, TEXT_TYPES)
+    model = load_model(CLIPTextModelWithProjection, name, TEXT_TYPES)
     sizes = Sizes(
         dim=model.config.projection_dim,
         width=model.config.hidden_size,
@@ -228,7 +230,7 @@ class ClipVisionEncoder(VisionEncoder):
             if arithmetic == "graph"
             else _vision_tower(name, checked(patch_dropout, "vision"))
         )
-        processor = held(CLIPImageProcessorPil, name)
+        processor = load_cached(CLIPImageProcessorPil, name)
         require_size(processor, name, sizes.side)
         frames = FramePlan(
             per_second=frames_per_second,
@@ -249,8 +251,9 @@ class ClipVisionEncoder(VisionEncoder):
         self.dim = sizes.dim
 
 
+@shared_trunk
 def _vision_tower(name: str, patch_dropout: float) -> tuple[nn.Module, nn.Module, Sizes]:
-    model = held_model(CLIPVisionModelWithProjection, name, VISION_TYPES)
+    model = load_model(CLIPVisionModelWithProjection, name, VISION_TYPES)
     sizes = Sizes(
         dim=model.config.projection_dim,
         width=model.config.hidden_size,
