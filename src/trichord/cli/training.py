@@ -17,7 +17,6 @@ from trichord.api.model import device_of
 from trichord.cli.console import aside, bar, out
 from trichord.cli.options import checked
 from trichord.cli.sources import folder_of, source_of
-from trichord.cli.threads import use_threads
 from trichord.config import WORDS, Experiment, check
 from trichord.experiments import EXPERIMENTS
 from trichord.types import Clip, Modality, UserError
@@ -29,6 +28,7 @@ from trichord.types.rules import (
     OutputFolder,
     Seed,
 )
+from trichord.types.threads import set_torch_threads
 
 if TYPE_CHECKING:
     from trichord.checkpoint import Run
@@ -267,7 +267,7 @@ def settle_threads(experiment: Experiment, sources: "list[Source]") -> None:
         isinstance(source, FeatureSource) and source.work_per_clip * batch < SMALL
         for source in sources
     ):
-        use_threads(1)
+        set_torch_threads(1)
 
 
 def train_one(
