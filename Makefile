@@ -58,12 +58,12 @@ fix: $(VENV)/.dev ## Mend what a machine can mend
 docs: $(VENV)/.dev ## Read the documentation at http://127.0.0.1:8000
 	$(BIN)/zensical serve
 
-bench: $(VENV)/.dev ## Measure the quick ones: decoding (MEDIA=folder of real files too), loss, cached gradients, ranks, held towers
+bench: $(VENV)/.dev ## Measure the quick ones: decoding (MEDIA=folder of real files too), loss, cached gradients, ranks, shared towers
 	$(BIN)/python benchmarks/decode.py $(MEDIA)
 	$(BIN)/python benchmarks/loss.py
 	$(BIN)/python benchmarks/cached_gradients.py
 	$(BIN)/python benchmarks/ranks.py
-	$(BIN)/python benchmarks/held.py
+	$(BIN)/python benchmarks/weight_cache.py
 
 stand-ins: $(VENV)/.user ## Make the small pretrained towers of the world again (about 20 minutes)
 	$(BIN)/python -m trichord.training.stand_ins stand-ins/src/trichord_stand_ins

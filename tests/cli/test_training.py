@@ -16,7 +16,8 @@ from trichord.checkpoint import Run, fresh_model
 from trichord.cli.training import lost, outcome, train
 from trichord.config import Draw, Experiment, Stage, write_experiment
 from trichord.corpora.manifest import write_manifest
-from trichord.encoders import held
+from trichord.encoders import clap, weight_cache
+from trichord.encoders import clip as clip_encoders
 from trichord.features.extraction import extract_media, extract_texts
 from trichord.features.reading import source_of
 from trichord.features.source import FeatureSource, MediaSource, MixedSource
@@ -94,8 +95,9 @@ def test_seeds_and_their_reports_read_each_tower_once_a_command(
     def noting(load):
         return lambda kind, *arguments: (read.append(kind), load(kind, *arguments))[1]
 
-    for name in ("load", "load_model"):
-        monkeypatch.setattr(held, name, noting(getattr(held, name)))
+    monkeypatch.setattr(weight_cache, "load", noting(weight_cache.load))
+    for family in (clap, clip_encoders):
+        monkeypatch.setattr(family, "load_model", noting(family.load_model))
     for asked in (
         f"{line} {tmp_path} {FEW} --seeds 0 1",
         f"evaluate {tmp_path} {small_world}/clips.jsonl",

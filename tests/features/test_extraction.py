@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -187,6 +188,26 @@ def test_several_threads_read_the_same_features_of_texts(
         with torch.inference_mode():
             alone = tower.trunk(tower.prepare([texts[row] for row in rows]))
         assert torch.equal(held.values[rows], alone)
+
+
+def test_an_open_extraction_of_texts_leaves_its_caller_the_threads(
+    untrained_model, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(extraction, "TEXT_PARTS", 1)
+    monkeypatch.setattr(extraction, "TEXTS_AT_ONCE", 1)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        parts = extract_texts(untrained_model, ["a", "b", "c", "d"], FeatureFolder(tmp_path))
+        next(parts)
+        assert torch.get_num_threads() == 2
+        parts.close()
+        assert torch.get_num_threads() == 2
+        with ThreadPoolExecutor(1) as fresh:  # a new thread takes the number of the process
+            assert fresh.submit(torch.get_num_threads).result() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_only_the_towers_that_are_asked_for_are_read(tiny_model, made_up, tmp_path):

@@ -21,8 +21,8 @@ def vit_b_32(monkeypatch):
     def empty(kind, name, model_types):
         return kind(config.text_config if "Text" in kind.__name__ else config.vision_config)
 
-    monkeypatch.setattr(clip, "held", lambda kind, name: load(kind, "stand-in-clip"))
-    monkeypatch.setattr(clip, "held_model", empty)
+    monkeypatch.setattr(clip, "load_cached", lambda kind, name: load(kind, "stand-in-clip"))
+    monkeypatch.setattr(clip, "load_model", empty)
     monkeypatch.setattr(clip, "require_size", lambda processor, name, side: None)
     monkeypatch.setattr(clip_audio, "require_type", lambda name, model_types: None)
     monkeypatch.setattr(clip_audio, "load_model", empty)

@@ -30,16 +30,10 @@ def load_owned(model: Embedder, objective: Objective | None, tensors: Mapping[st
         UserError: The tensors do not fit the model.
     """
     of_model = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
+    trunks = own_trunks(model, of_model)
     _, unexpected = model.load_state_dict(of_model, strict=False)
-    trunks: list[str] = []
-    for name, tower in model.encoders().items():
-        if any(key.startswith(f"{name}.trunk.") for key in of_model):
-            tower.own_trunk()
-            trunks.append(f"{name}.trunk.")
     # A trunk is a run's own whole: of half of one the rest would stay as pretrained, in silence.
-    needed = {
-        name for name in model.state_dict() if _always_owned(name) or name.startswith(tuple(trunks))
-    }
+    needed = {name for name in model.state_dict() if _always_owned(name) or name.startswith(trunks)}
     if unexpected or not needed <= of_model.keys():
         odd = sorted({*unexpected, *(needed - of_model.keys())})
         raise UserError(f"The weights do not fit the experiment's model: {odd[0]}: train again.")
@@ -75,11 +69,19 @@ def lend(tensors: Mapping[str, Tensor], model: Embedder) -> str | None:
     odd += [name for name, value in lent.items() if value.shape != known[name].shape]
     if odd or not lent:
         return odd[0] if odd else "weights"
+    own_trunks(model, lent)
     model.load_state_dict(lent, strict=False)
-    for name, tower in model.encoders().items():
-        if any(key.startswith(f"{name}.trunk.") for key in lent):
-            tower.own_trunk()
     return None
+
+
+def own_trunks(model: Embedder, weights: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Before weights are loaded: make the trunks among them the model's own; gives their prefixes."""
+    prefixes: list[str] = []
+    for name, tower in model.encoders().items():
+        if any(key.startswith(f"{name}.trunk.") for key in weights):
+            tower.own_trunk()
+            prefixes.append(f"{name}.trunk.")
+    return tuple(prefixes)
 
 
 def _always_owned(name: str) -> bool:

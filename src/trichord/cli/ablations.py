@@ -163,13 +163,13 @@ def along_tokens(paths: "Sequence[Path]", manifest: Path, device: str) -> "Ablat
     """One manifest's numbers at each mixing ratio, all seeds together."""
     from trichord.checkpoint import Run
     from trichord.corpora.manifest import read_manifest, select
-    from trichord.encoders.held import towers_held
+    from trichord.encoders.weight_cache import shared_towers
     from trichord.evaluation.ablation import Ablation, variant
     from trichord.experiments.ablations import AUDIO_TASKS, TOKENS
     from trichord.media import Decoder
 
     clips = read_manifest(manifest)
-    with Decoder() as decoder, towers_held():
+    with Decoder() as decoder, shared_towers():
         extract_frozen(Run(paths[0]).load(), clips, manifest)
         by_run = [
             list(
@@ -228,12 +228,12 @@ def carry_out(
         if path is not None:
             read_manifest(path)
 
-    from trichord.encoders.held import towers_held
+    from trichord.encoders.weight_cache import shared_towers
     from trichord.evaluation.ablation import Ablation, draw_rows, table, variant, write_ablation
 
     variants = []
     protocols: dict[str, None] = {}
-    with towers_held():
+    with shared_towers():
         for row in (narrowed(row, extent.captions) for row in rows):
             place = directory / row.name.replace(" ", "").replace("+", "")
             measured = [

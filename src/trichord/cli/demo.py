@@ -63,10 +63,10 @@ def demo(arguments: list[str]) -> None:
             directory: Where everything goes.
             size: How much of it.
         """
-        from trichord.encoders.held import towers_held
+        from trichord.encoders.weight_cache import shared_towers
 
         begun = time.monotonic()
-        with towers_held():
+        with shared_towers():
             for title, lines in chapters(directory, size):
                 out.rule(title, align="left")
                 for line in lines:

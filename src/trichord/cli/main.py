@@ -11,6 +11,7 @@ from pathlib import Path
 
 from trichord.types import UserError
 from trichord.types.extras import extras_named
+from trichord.types.threads import let_numpy_threads_sleep
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("trichord.cli.demo", "the whole way on a generated world"),
@@ -64,11 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name = given[0]
     if name not in COMMANDS:
         return _complain(f"trichord: there is no command '{name}'{_closest(name)}")
-    if name in SMALL_PRODUCTS:
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # NumPy's threads wait for the next product by spinning, for tens of milliseconds after each: the
-    # cores they hold are wanted by torch and by decoders. Now they sleep after some 16 cycles.
-    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
+    let_numpy_threads_sleep(one=name in SMALL_PRODUCTS)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # its advice would hide our one line
     try:
         given = _provided(given)

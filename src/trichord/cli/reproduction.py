@@ -10,10 +10,10 @@ import tyro
 from trichord.cli.console import out
 from trichord.cli.options import checked
 from trichord.cli.places import RunPlace
-from trichord.cli.threads import use_threads
 from trichord.cli.training import quiet_ddp, train
 from trichord.types import UserError
 from trichord.types.rules import Device, InputFile, OutputFolder
+from trichord.types.threads import set_torch_threads
 
 if TYPE_CHECKING:
     from trichord.checkpoint import Run
@@ -143,7 +143,7 @@ def tell_differences(run: "Run", noted: dict[str, Any]) -> None:
     from trichord.checkpoint import differences, made_with
 
     if "threads" in noted:
-        use_threads(int(noted["threads"]))  # sums are taken in another order otherwise
+        set_torch_threads(int(noted["threads"]))  # sums are taken in another order otherwise
     now = made_with(run.experiment()) | {"ranks": int(os.environ.get("WORLD_SIZE", "1"))}
     changes = differences(noted, now)
     if not changes:

@@ -86,7 +86,7 @@ def measure_runs(paths: Sequence[Path], manifest: Path, chosen: Measurement) -> 
     require_writers(paths, chosen)
 
     from trichord.checkpoint import Run
-    from trichord.encoders.held import towers_held
+    from trichord.encoders.weight_cache import shared_towers
     from trichord.media import Decoder
 
     held = [Run(path) for path in paths]
@@ -95,7 +95,7 @@ def measure_runs(paths: Sequence[Path], manifest: Path, chosen: Measurement) -> 
     bounded = chosen.rule == "masked" and len(writers) < len(held)
     best = known_ceiling(clips) if bounded else None
     places: list[Path] = []
-    with Decoder() as decoder, towers_held():
+    with Decoder() as decoder, shared_towers():
         for run in held:
             place = place_of(run.path, chosen, "captions" if run in writers else "evaluation")
             if run in writers:

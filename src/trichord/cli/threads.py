@@ -1,12 +1,10 @@
-"""How many threads torch computes with: a command decides that for its own process, and only a command.
-
-Everything below `cli` may be called by somebody else's program and leaves its threads as they are.
-"""
+"""How many threads torch computes with in a command, which decides that for its own process."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trichord.bulk.sharing import threads_beside
+from trichord.types.threads import set_torch_threads
 
 if TYPE_CHECKING:  # torch stays out until a model is loaded
     from trichord.models.embedder import Embedder
@@ -16,19 +14,12 @@ SMALL_TOWER = 4_000_000
 many."""
 
 
-def use_threads(count: int) -> None:
-    """Compute with so many threads from now on."""
-    import torch
-
-    torch.set_num_threads(count)
-
-
 def leave_cores(decoders: int, device: str) -> None:
     """Let towers on the processor have the cores that decoding leaves."""
     import torch
 
     if device == "cpu":
-        use_threads(min(torch.get_num_threads(), threads_beside(decoders)))
+        set_torch_threads(min(torch.get_num_threads(), threads_beside(decoders)))
 
 
 def load_embedder(name: str, start: Path | None = None) -> "Embedder":
@@ -42,5 +33,5 @@ def load_embedder(name: str, start: Path | None = None) -> "Embedder":
     model = embedder_of(name, start)
     sizes = [sum(one.numel() for one in tower.parameters()) for tower in model.encoders().values()]
     if 0 < max(sizes) < SMALL_TOWER:  # 0: none of them is torch's
-        use_threads(1)
+        set_torch_threads(1)
     return model

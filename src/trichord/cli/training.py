@@ -212,10 +212,10 @@ def _description(experiment: Experiment) -> str:
 def processes(device: str) -> Generator[None]:
     """Work as one of the processes that torchrun started, if it did; rank 0 speaks for all."""
     from trichord.distributed import EchoError, joined, rank
-    from trichord.encoders.held import towers_held
+    from trichord.encoders.weight_cache import shared_towers
 
     try:
-        with joined(device), towers_held():
+        with joined(device), shared_towers():
             out.quiet = aside.quiet = rank() > 0
             yield
     except EchoError:

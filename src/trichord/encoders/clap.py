@@ -16,8 +16,9 @@ from transformers import (
 from trichord.encoders.clip import MAX_TOKENS, count_longer, tokenize
 from trichord.encoders.encoder import AudioEncoder, TextEncoder
 from trichord.encoders.graph import Graph, Sizes
-from trichord.encoders.held import held, held_model
+from trichord.encoders.pretrained import load_model
 from trichord.encoders.tokenizer import require_fit, tokenizer_digest
+from trichord.encoders.weight_cache import load_cached, shared_trunk
 from trichord.types import Arithmetic, UserError
 
 MODEL_TYPES = frozenset({"clap", "clap_audio_model", "clap_text_model"})
@@ -64,9 +65,11 @@ class ClapEncoder(AudioEncoder):
         trunk, projection, sizes = (
             (Graph(name), nn.Identity(), Sizes.beside(name))
             if arithmetic == "graph"
-            else _audio_tower(name, head)
+            else _audio_tower(name)
         )
-        self.extractor: Any = held(ClapFeatureExtractor, name)
+        if head == "linear" and arithmetic != "graph":  # new for each model, by its seed
+            projection = nn.Linear(sizes.width, sizes.dim)
+        self.extractor: Any = load_cached(ClapFeatureExtractor, name)
         if self.extractor.truncation == "fusion":
             raise UserError(
                 f"The preprocessor of the CLAP model '{name}' prepares sound for a fused one: put back "
@@ -100,10 +103,9 @@ class ClapEncoder(AudioEncoder):
         return torch.cat(mels).float()
 
 
-def _audio_tower(
-    name: str, head: Literal["pretrained", "linear"]
-) -> tuple[nn.Module, nn.Module, Sizes]:
-    model = held_model(ClapAudioModelWithProjection, name, MODEL_TYPES)
+@shared_trunk
+def _audio_tower(name: str) -> tuple[nn.Module, nn.Module, Sizes]:
+    model = load_model(ClapAudioModelWithProjection, name, MODEL_TYPES)
     if model.config.enable_fusion:
         # Fused features of a clip vary with its batch: the extractor marks a random item as longer.
         raise UserError(
@@ -111,9 +113,7 @@ def _audio_tower(
             "unfused one such as laion/clap-htsat-unfused."
         )
     sizes = Sizes(dim=model.config.projection_dim, width=model.config.hidden_size)
-    new = head == "linear"
-    projection = nn.Linear(sizes.width, sizes.dim) if new else model.audio_projection
-    return _AudioTrunk(model.audio_model), projection, sizes
+    return _AudioTrunk(model.audio_model), model.audio_projection, sizes
 
 
 class _AudioTrunk(nn.Module):
@@ -138,7 +138,7 @@ class ClapTextEncoder(TextEncoder):
         Raises:
             UserError: No such model.
         """
-        self.tokenizer: Any = held(AutoTokenizer, name)
+        self.tokenizer: Any = load_cached(AutoTokenizer, name)
         self.pad: int = self.tokenizer.pad_token_id
         trunk, head, sizes = (
             (Graph(name, self.lengths), nn.Identity(), Sizes.beside(name))
@@ -169,8 +169,9 @@ class ClapTextEncoder(TextEncoder):
         return count_longer(self.tokenizer, texts, MAX_TOKENS)
 
 
+@shared_trunk
 def _text_tower(name: str, pad: int) -> tuple[nn.Module, nn.Module, Sizes]:
-    model = held_model(ClapTextModelWithProjection, name, MODEL_TYPES)
+    model = load_model(ClapTextModelWithProjection, name, MODEL_TYPES)
     sizes = Sizes(
         dim=model.config.projection_dim,
         width=model.config.hidden_size,

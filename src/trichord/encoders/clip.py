@@ -16,9 +16,10 @@ from transformers import (
 
 from trichord.encoders.frames import Pooler, TransformersVisionEncoder, require_size
 from trichord.encoders.graph import Graph, Sizes
-from trichord.encoders.held import held, held_model
 from trichord.encoders.patch_dropout import checked, thinned
+from trichord.encoders.pretrained import load_model
 from trichord.encoders.tokenizer import require_fit, tokenizer_digest
+from trichord.encoders.weight_cache import load_cached, shared_trunk
 from trichord.encoders.words import TokenCache, WordEncoder
 from trichord.media.plan import FramePlan, Nearest
 from trichord.types import Arithmetic, Pooling
@@ -63,7 +64,7 @@ class ClipTextEncoder(WordEncoder):
             if arithmetic == "graph"
             else _text_tower(name, tokens)
         )
-        self.tokenizer: Any = held(CLIPTokenizer, name)
+        self.tokenizer: Any = load_cached(CLIPTokenizer, name)
         require_fit(self.tokenizer, name, sizes.tokens)
         self.tokens = tokens
         self.end: int = self.tokenizer.eos_token_id
@@ -152,8 +153,9 @@ class ClipTextEncoder(WordEncoder):
         return Features(F.normalize(ends, dim=-1), steps, read.mask)
 
 
+@shared_trunk
 def _text_tower(name: str, tokens: bool) -> tuple[nn.Module, nn.Module, Sizes]:
-    model = held_model(CLIPTextModelWithProjection, name, TEXT_TYPES)
+    model = load_model(CLIPTextModelWithProjection, name, TEXT_TYPES)
     sizes = Sizes(
         dim=model.config.projection_dim,
         width=model.config.hidden_size,
@@ -253,7 +255,7 @@ class ClipVisionEncoder(TransformersVisionEncoder):
             if arithmetic == "graph"
             else _vision_tower(name, checked(patch_dropout, "vision"))
         )
-        processor = held(CLIPImageProcessorPil, name)
+        processor = load_cached(CLIPImageProcessorPil, name)
         require_size(processor, name, sizes.side)
         frames = FramePlan(
             per_second=frames_per_second,
@@ -274,8 +276,9 @@ class ClipVisionEncoder(TransformersVisionEncoder):
         self.dim = sizes.dim
 
 
+@shared_trunk
 def _vision_tower(name: str, patch_dropout: float) -> tuple[nn.Module, nn.Module, Sizes]:
-    model = held_model(CLIPVisionModelWithProjection, name, VISION_TYPES)
+    model = load_model(CLIPVisionModelWithProjection, name, VISION_TYPES)
     sizes = Sizes(
         dim=model.config.projection_dim,
         width=model.config.hidden_size,

@@ -18,7 +18,7 @@ import torch.nn.functional as F  # noqa: N812 (the field's name for it)
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from torch import Tensor, nn
 
-from trichord.encoders.held import own, prints_of
+from trichord.encoders.weight_cache import known_fingerprints, unshare
 from trichord.media.plan import FramePlan
 from trichord.types import Arithmetic, Modality, Pooling, UserError
 from trichord.types.tensors import Features, Padded
@@ -100,8 +100,6 @@ class Encoder(nn.Module):
         self.arithmetic: Arithmetic = "float32"
         self._compiled = False
         self.trunk_changed = False
-        own(head)
-        self.register_load_state_dict_pre_hook(_own_what_is_loaded)
         self.freeze_trunk()
 
     def compute_in(self, arithmetic: Arithmetic) -> None:
@@ -137,8 +135,11 @@ class Encoder(nn.Module):
         self.trunk.requires_grad_(True)
 
     def own_trunk(self) -> None:
-        """Note that the trunk's weights are no longer the pretrained ones, or will not be."""
-        own(self.trunk)
+        """Note that the trunk's weights are no longer the pretrained ones, or will not be.
+
+        To be called before they change: other models may share them.
+        """
+        unshare(self.trunk)
         self.trunk_changed = True
         self._fingerprint = None
 
@@ -160,7 +161,7 @@ class Encoder(nn.Module):
             raise ValueError("The features of a training trunk change: they have no fingerprint.")
         if self._fingerprint is None:
             made_of = json.dumps(self.decoding() | self.preparation, sort_keys=True)
-            known = prints_of(self.trunk)
+            known = known_fingerprints(self.trunk)
             if made_of not in known:
                 known[made_of] = self._digest(made_of)
             self._fingerprint = known[made_of]
@@ -254,14 +255,6 @@ class Encoder(nn.Module):
         """Project trunk features into the shared space and average them over time."""
         steps = self.head(read.values)
         return Features(pooled(steps, read.mask, self.pooling), steps, read.mask)
-
-
-def _own_what_is_loaded(
-    encoder: Encoder, state: Mapping[str, Tensor], prefix: str, *_: object
-) -> None:
-    """Before weights of a trunk are written: the memory they are in may be lent."""
-    if any(name.startswith(f"{prefix}trunk.") for name in state):
-        own(encoder.trunk)
 
 
 def filled(count: int) -> int:

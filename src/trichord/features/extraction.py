@@ -1,7 +1,7 @@
 """Reading frozen towers once: media and captions to cached features, resumable at any point."""
 
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby, islice
@@ -21,6 +21,7 @@ from trichord.models.embedder import TEXTS_AT_ONCE, Embedder
 from trichord.types import MODALITIES, Clip, Modality
 from trichord.types.cores import allotted
 from trichord.types.tensors import Padded
+from trichord.types.threads import torch_threads, torch_threads_kept
 
 ROWS_AT_ONCE = 32
 """Clips between two commits: what an interruption can cost, and how far each stage is ahead."""
@@ -76,9 +77,10 @@ def extract_texts(
         table = folder.table(name, tower)
         done = table.origins(texts)
         todo = [text for text in dict.fromkeys(texts) if text not in done]
-        with _readers(model.device) as readers, Overlap() as overlap:
+        with _readers(model.device) as (readers, threads), Overlap() as overlap:
             prepared = overlap.ahead(_of_one_width(tower, todo), 2)
-            reading = side_by_side(partial(_read_texts, tower, model.device), prepared, readers)
+            read_some = partial(_read_texts, tower, model.device, threads)
+            reading = side_by_side(read_some, prepared, readers)
             read = overlap.ahead(reading, TEXT_PARTS)
             while parts := list(islice(read, TEXT_PARTS)):
                 table.put([row for part in parts for row in part])
@@ -148,22 +150,20 @@ def _media_towers(model: Embedder, modalities: Sequence[Modality]) -> dict[str, 
 
 
 @contextmanager
-def _readers(device: torch.device) -> Generator[int]:
-    """How many threads read texts; on a processor as many as may compute, each alone with its texts.
+def _readers(device: torch.device) -> Generator[tuple[int, int | None]]:
+    """How many threads read texts, and with how many of torch's each; None: with the usual number.
+
+    On a processor as many as may compute, each alone with its texts.
 
     Threads that share an operation wait for the slowest of them, at every operation anew: beside
     another program two took longer than one.
     """
     if device.type != "cpu":
-        yield 1
+        yield 1, None
         return
-    threads = torch.get_num_threads()
     readers = min(allotted(), MOST_READERS)
-    torch.set_num_threads(allotted() // readers)
-    try:
-        yield readers
-    finally:
-        torch.set_num_threads(threads)
+    with torch_threads_kept():
+        yield readers, allotted() // readers
 
 
 def _of_one_width(tower: TextEncoder, texts: list[str]) -> Iterator[tuple[list[str], Tensor]]:
@@ -190,12 +190,16 @@ def _together(texts: list[tuple[str, Tensor]]) -> tuple[list[str], Tensor]:
 
 
 def _read_texts(
-    tower: TextEncoder, device: torch.device, prepared: tuple[list[str], Tensor]
+    tower: TextEncoder,
+    device: torch.device,
+    threads: int | None,
+    prepared: tuple[list[str], Tensor],
 ) -> list[FeatureRow]:
-    """Trunk features of some texts: a row of steps each."""
+    """Trunk features of some texts: a row of steps each; in a thread of our own."""
     texts, ids = prepared
     real = torch.ones(len(texts), 1, dtype=torch.bool, device=device)
-    with torch.inference_mode():
+    alone = nullcontext() if threads is None else torch_threads(threads)
+    with alone, torch.inference_mode():
         read = tower.read(Padded(ids[:, None].to(device), real))
     values, mask = read.values.cpu(), read.mask.cpu()
     steps = (row[there].numpy() for row, there in zip(values, mask, strict=True))

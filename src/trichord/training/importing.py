@@ -115,8 +115,8 @@ def import_clip4vla(file: Path, path: Path, *, tokenizer: str = CLIP, recipe: Re
         if head is not None:
             head.write(run.path)
         model = fresh_model(run.experiment())
-        model.audio.load_state_dict(sound)
         model.audio.own_trunk()
+        model.audio.load_state_dict(sound)
         if model.fusion is not None:
             model.fusion.load_state_dict(fusion_state)
         if model.captioner is not None:

@@ -36,6 +36,7 @@ from trichord.encoders.pretrained import load
 from trichord.encoders.small import SmallClap, SmallClip, build_clap, build_clip
 from trichord.losses import info_nce
 from trichord.types import CaptionKind
+from trichord.types.threads import set_torch_threads
 
 FRAMES_KEPT = 6
 
@@ -98,7 +99,7 @@ def _in_processes(work: Callable[[Scene], Any], drawn: Sequence[Scene]) -> Itera
         return
     with ProcessPoolExecutor(
         mp_context=get_context("spawn"),
-        initializer=torch.set_num_threads,
+        initializer=set_torch_threads,
         initargs=(1,),  # each: as many as cores in all
     ) as pool:
         yield from pool.map(work, drawn, chunksize=AT_ONCE)

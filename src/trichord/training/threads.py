@@ -1,12 +1,11 @@
 """Threads of torch while small heads train."""
 
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
-
-import torch
+from contextlib import contextmanager, nullcontext
 
 from trichord.config import Experiment
 from trichord.features.source import FeatureSource, Source
+from trichord.types.threads import torch_threads
 
 SMALL = 2**28
 """Multiply-adds of a batch's heads below which threads wait longer for each other than they save:
@@ -21,10 +20,5 @@ def fitting_threads(experiment: Experiment, sources: Sequence[Source]) -> Genera
         isinstance(source, FeatureSource) and source.work_per_clip * batch < SMALL
         for source in sources
     )
-    before = torch.get_num_threads()
-    if small:
-        torch.set_num_threads(1)
-    try:
+    with torch_threads(1) if small else nullcontext():
         yield
-    finally:
-        torch.set_num_threads(before)

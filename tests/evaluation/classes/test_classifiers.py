@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from trichord.evaluation.classes.classifiers import (
     METHODS,
@@ -13,7 +12,6 @@ from trichord.evaluation.classes.classifiers import (
     Exam,
     Lesson,
     Logistic,
-    bert_adam,
 )
 from trichord.types import UserError
 
@@ -115,28 +113,6 @@ def test_without_scikit_learn_the_remedy_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
     with pytest.raises(UserError, match=r"'trichord\[metrics\]'`, or choose --method as_paper"):
         Logistic().teach(lesson(), exam(), seed=0)
-
-
-def test_the_optimizer_takes_the_steps_of_the_one_that_trains_towers():
-    from trichord.training.optimizers import BertAdamOptimizer
-
-    generator = torch.Generator().manual_seed(0)
-    start, gradients = torch.randn(5, 3, generator=generator), []
-    ours, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
-    optimizers = [
-        bert_adam([ours]),
-        BertAdamOptimizer([{"params": [theirs]}], beta1=0.9, beta2=0.98, epsilon=1e-6),
-    ]
-    for group in optimizers[1].param_groups:
-        group["weight_decay"] = 0.0
-    for step in range(20):
-        gradients = 0.1 * torch.randn(5, 3, generator=generator)
-        for optimizer, one in zip(optimizers, (ours, theirs), strict=True):
-            one.grad = gradients.clone()
-            optimizer.param_groups[0]["lr"] = 5e-3 * (step + 1) / 20
-            optimizer.step()
-    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
-    assert (ours - start).abs().max() > 0.01
 
 
 def test_the_rate_rises_for_a_tenth_and_falls_by_a_cosine_that_begins_below_one():

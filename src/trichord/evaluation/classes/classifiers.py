@@ -2,7 +2,6 @@
 
 import math
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,6 +11,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 from torch import nn
 
+from trichord.bert_adam import BertAdamOptimizer
 from trichord.evaluation.classes.folds import stratified
 from trichord.types import UserError
 
@@ -181,7 +181,7 @@ class AsPaper:
             model = nn.Sequential(
                 nn.LayerNorm(values.shape[1]), nn.Linear(values.shape[1], lesson.count)
             )
-            optimizer = bert_adam(list(model.parameters()))
+            optimizer = BertAdamOptimizer(model.parameters(), beta1=0.9, beta2=0.98, epsilon=1e-6)
             steps, taken = self.epochs * math.ceil(len(values) / self.batch), 0
             found: list[Float[ndarray, "clip class"]] = []
             for _ in range(self.epochs):
@@ -211,23 +211,6 @@ METHODS: dict[MethodName, Method] = {
     "as_paper": AsPaper(),
     "as_paper_last": AsPaper(choose="last"),
 }
-
-
-def bert_adam(parameters: Sequence[nn.Parameter]) -> torch.optim.Adam:
-    """The published optimizer: Adam without bias correction.
-
-    It also clips each parameter's gradient to norm 1, which has no effect once the gradient as a whole
-    was clipped to it. Its twin that trains towers stands in a layer above this one.
-    """
-    optimizer = torch.optim.Adam(parameters, lr=0.0, betas=(0.9, 0.98), eps=1e-6)
-    for one in parameters:
-        optimizer.state[one] = {
-            # Corrections are as good as gone after so many steps.
-            "step": torch.tensor(1e6),
-            "exp_avg": torch.zeros_like(one),
-            "exp_avg_sq": torch.zeros_like(one),
-        }
-    return optimizer
 
 
 def _without(

@@ -1,15 +1,17 @@
 """A command reads a pretrained tower once; models that change its weights have copied them before."""
 
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 import torch
 
-from trichord.encoders import held as module
-from trichord.encoders import pretrained
+from trichord.checkpoint.weights import load_owned
+from trichord.encoders import clap, clip, pretrained
+from trichord.encoders import weight_cache as module
 from trichord.encoders.encoder import Encoder
-from trichord.encoders.held import hold_towers, own, prints_of, towers_held
+from trichord.encoders.weight_cache import known_fingerprints, shared_towers, unshare
 
 TOWERS = ("text", "vision", "audio")
 
@@ -41,7 +43,8 @@ def reads(monkeypatch):
         return noted
 
     monkeypatch.setattr(module, "load", noting(pretrained.load))
-    monkeypatch.setattr(module, "load_model", noting(pretrained.load_model))
+    for family in (clip, clap):
+        monkeypatch.setattr(family, "load_model", noting(pretrained.load_model))
     return names
 
 
@@ -49,7 +52,7 @@ def test_models_are_what_they_are_without(tiny_trimodal):
     torch.manual_seed(3)
     alone = tiny_trimodal.build()
     drawn = torch.rand(2)
-    with towers_held():
+    with shared_towers():
         for _ in range(2):  # the one that reads, and one that is lent
             torch.manual_seed(3)
             model = tiny_trimodal.build()
@@ -70,7 +73,7 @@ def test_a_tower_is_read_and_printed_once(tiny_trimodal, reads, monkeypatch):
     monkeypatch.setattr(
         Encoder, "_digest", lambda self, of: (digests.append(of), digest(self, of))[1]
     )
-    with towers_held():
+    with shared_towers():
         models = [tiny_trimodal.build() for _ in range(3)]
         for name in TOWERS:
             assert len({getattr(model, name).fingerprint for model in models}) == 1
@@ -81,7 +84,7 @@ def test_a_tower_is_read_and_printed_once(tiny_trimodal, reads, monkeypatch):
 
 
 def test_the_same_weights_prepared_otherwise_have_another_fingerprint(tiny_trimodal):
-    with towers_held():
+    with shared_towers():
         plain = tiny_trimodal.build().text
         short = replace(tiny_trimodal, text=replace(tiny_trimodal.text, longest=5)).build().text
         assert memory(plain) == memory(short)
@@ -92,11 +95,11 @@ def test_without_it_nothing_is_lent(tiny_trimodal, reads):
     one, other = tiny_trimodal.build(), tiny_trimodal.build()
     assert not set(memory(one.text)) & set(memory(other.text))
     assert len(reads) == 12
-    assert prints_of(one.text.trunk) == {}
+    assert known_fingerprints(one.text.trunk) == {}
 
 
 def test_heads_are_every_models_own(tiny_trimodal):
-    with towers_held():
+    with shared_towers():
         one, other = tiny_trimodal.build(), tiny_trimodal.build()
         expected = weights(other)
         with torch.no_grad():
@@ -108,7 +111,7 @@ def test_heads_are_every_models_own(tiny_trimodal):
 
 @pytest.mark.parametrize("name", TOWERS)
 def test_a_tower_that_trains_changes_no_other_model(tiny_trimodal, name):
-    with towers_held():
+    with shared_towers():
         one, other = tiny_trimodal.build(), tiny_trimodal.build()
         expected = weights(other)
         tower = getattr(one, name)
@@ -128,19 +131,19 @@ def test_a_tower_that_trains_changes_no_other_model(tiny_trimodal, name):
 
 
 def test_weights_that_are_loaded_go_into_no_other_model(tiny_trimodal):
-    with towers_held():
+    with shared_towers():
         one, other = tiny_trimodal.build(), tiny_trimodal.build()
         expected = weights(other)
-        one.load_state_dict({name: value + 1 for name, value in expected.items()})
+        load_owned(one, None, {f"model.{name}": value + 1 for name, value in expected.items()})
         assert same(other, expected)
         assert same(one, {name: value + 1 for name, value in expected.items()})
 
 
 def test_heads_alone_are_loaded_without_a_copy_of_the_trunk(tiny_trimodal):
-    with towers_held():
+    with shared_towers():
         one, other = tiny_trimodal.build(), tiny_trimodal.build()
         heads = {name: value for name, value in weights(other).items() if ".head." in name}
-        one.load_state_dict(heads, strict=False)
+        load_owned(one, None, {f"model.{name}": value for name, value in heads.items()})
         assert memory(one.text) == memory(other.text)
 
 
@@ -150,7 +153,7 @@ def test_another_model_in_the_same_place_is_read(tiny_trimodal, tiny_towers, tmp
     place = tmp_path / "clip"
     shutil.copytree(tiny_towers / "clip", place)
     text = replace(tiny_trimodal.text, name=str(place))
-    with towers_held():
+    with shared_towers():
         before = text.build().fingerprint
         size = SmallClip(side=32, patch=16, width=32, inner=64, layers=2, text_inner=64, dim=24)
         build_clip(size, ("another text",), place, seed=9).save_pretrained(place)
@@ -159,7 +162,7 @@ def test_another_model_in_the_same_place_is_read(tiny_trimodal, tiny_towers, tmp
 
 def test_what_was_used_last_is_kept(tiny_trimodal, reads, monkeypatch):
     monkeypatch.setattr(module, "MOST", 2)
-    with towers_held():
+    with shared_towers():
         tiny_trimodal.text.build()
         tiny_trimodal.text.build()
         assert len(reads) == 2
@@ -168,9 +171,9 @@ def test_what_was_used_last_is_kept(tiny_trimodal, reads, monkeypatch):
     assert len(reads) == 6
 
 
-def test_holding_ends_with_the_outermost(tiny_trimodal, reads):
-    with towers_held():
-        with towers_held():
+def test_sharing_ends_with_the_outermost(tiny_trimodal, reads):
+    with shared_towers():
+        with shared_towers():
             tiny_trimodal.text.build()
         tiny_trimodal.text.build()
         assert len(reads) == 2
@@ -178,21 +181,23 @@ def test_holding_ends_with_the_outermost(tiny_trimodal, reads):
     assert len(reads) == 4
 
 
-def test_a_process_may_hold_them_from_then_on(tiny_trimodal, reads, monkeypatch):
-    from contextvars import ContextVar
-
-    monkeypatch.setattr(module, "_SHELF", ContextVar("shelf", default=None))
-    hold_towers()
-    tiny_trimodal.text.build()
-    hold_towers()
-    tiny_trimodal.text.build()
-    assert len(reads) == 2
-
-
-def test_owning_twice_copies_once(tiny_trimodal):
-    with towers_held():
+def test_unsharing_twice_copies_once(tiny_trimodal):
+    with shared_towers():
         trunk = tiny_trimodal.build().audio.trunk
-        own(trunk)
+        unshare(trunk)
         mine = [one.data_ptr() for one in [*trunk.parameters(), *trunk.buffers()]]
-        own(trunk)
+        unshare(trunk)
     assert [one.data_ptr() for one in [*trunk.parameters(), *trunk.buffers()]] == mine
+
+
+def test_new_heads_of_a_shared_tower_are_drawn_for_each_seed(tiny_trimodal):
+    config = replace(tiny_trimodal, audio=replace(tiny_trimodal.audio, head="linear"))
+    heads = []
+    for scope in (nullcontext(), shared_towers()):
+        with scope:
+            for seed in (1, 2):
+                torch.manual_seed(seed)
+                heads.append(config.build().audio.head.weight)
+    assert torch.equal(heads[0], heads[2])
+    assert torch.equal(heads[1], heads[3])
+    assert not torch.equal(heads[2], heads[3])

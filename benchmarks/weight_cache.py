@@ -1,13 +1,13 @@
 """What it costs to build the models of several seeds on the same pretrained towers, read once or each time.
 
-    python benchmarks/held.py [--seeds 5] [--rounds 3]
+    python benchmarks/weight_cache.py [--seeds 5] [--rounds 3]
 
 CLIP ViT-B/32 and CLAP of the published sizes with random weights (1.2 GB) are written to a temporary
 folder. A command such as `trichord train` or `trichord evaluate` builds SLAVA's model for each seed and
 asks its towers for the fingerprints of their cached features; that alone is timed, in the ways in turn:
-towers read anew for each seed, and lent from the first to the others. Processor seconds over all threads
+towers read again for each seed, and shared by all seeds. Processor seconds over all threads
 and seconds by the clock, least of the rounds; files are in the page cache. Writes
-benchmarks/results/held.json.
+benchmarks/results/weight_cache.json.
 """
 
 import argparse
@@ -24,8 +24,8 @@ from transformers import ClapConfig, ClapModel, CLIPConfig, CLIPModel
 
 from trichord.checkpoint import fresh_model
 from trichord.config import Clap, Experiment
-from trichord.encoders.held import towers_held
 from trichord.encoders.small import SmallClap, SmallClip, build_clap, build_clip
+from trichord.encoders.weight_cache import shared_towers
 from trichord.experiments import EXPERIMENTS
 
 TEXTS = ("a red ball bounces on the beach", "a low bell rings slowly")
@@ -40,7 +40,7 @@ def main() -> None:
         experiment, size = on_random_towers(Path(place))
         ways: dict[str, Callable[[], Any]] = {
             "read each time": nullcontext,
-            "read once": towers_held,
+            "read once": shared_towers,
         }
         taken: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
         prints: set[str] = set()
@@ -55,7 +55,7 @@ def main() -> None:
     least = {way: [min(one[i] for one in times) for i in (0, 1)] for way, times in taken.items()}
     once, each = least["read once"], least["read each time"]
     record(
-        "held",
+        "weight_cache",
         {
             "protocol": f"least of {asked.rounds} rounds, ways in turn; models and fingerprints alone",
             "seeds": asked.seeds,

@@ -1,0 +1,111 @@
+"""Pretrained towers that a command reads once, however many models it builds from them.
+
+Models share the memory of their frozen trunks, each in modules of its own. `unshare` copies a trunk
+before its weights change.
+"""
+
+import copy
+from collections import OrderedDict
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from torch import nn
+
+from trichord.encoders.hub import folder_of
+from trichord.encoders.pretrained import load
+
+Options = ParamSpec("Options")
+Rest = TypeVar("Rest")
+Kind = TypeVar("Kind")
+Tower = tuple[nn.Module, nn.Module, Rest]
+"""Trunk, head, and what else is known of a tower."""
+
+MOST = 8
+"""Towers, tokenizers and preprocessors kept at once, the last ones used: SLAVA's systems take six."""
+
+FINGERPRINTS = "shared_fingerprints"
+"""Attribute of a shared trunk: its fingerprints by preparation, known to all who share the weights."""
+
+_caches: list[OrderedDict[object, Any]] = []
+"""Of the commands at work, one inside another; all of them have the same one."""
+
+
+@contextmanager
+def shared_towers() -> Generator[None]:
+    """Within it, a pretrained tower is read once; models built from it share their frozen trunks."""
+    _caches.append(_caches[-1] if _caches else OrderedDict())
+    try:
+        yield
+    finally:
+        _caches.pop()
+
+
+def load_cached(kind: type[Kind], name: str) -> Kind:
+    """As `load`, for a tokenizer or preprocessor; within `shared_towers`, it is read once.
+
+    Raises:
+        UserError: As for `load`.
+    """
+    return _cached(name, kind, lambda: load(kind, name))
+
+
+def shared_trunk(
+    read: Callable[Concatenate[str, Options], Tower[Rest]],
+) -> Callable[Concatenate[str, Options], Tower[Rest]]:
+    """Within `shared_towers`, have a function that loads a tower by name give it on the same memory.
+
+    Each caller gets trunk modules of its own, and a head whose weights are its own as well.
+    """
+
+    @wraps(read)
+    def shared(name: str, *args: Options.args, **kwargs: Options.kwargs) -> Tower[Rest]:
+        if not _caches:
+            return read(name, *args, **kwargs)
+        key = (read, args, tuple(sorted(kwargs.items())))
+        trunk, head, rest = _cached(name, key, lambda: read(name, *args, **kwargs))
+        return _on_same_memory(trunk), copy.deepcopy(head), rest
+
+    return shared
+
+
+def _cached(name: str, key: object, read: Callable[[], Any]) -> Any:
+    folder = folder_of(name)
+    if not _caches or folder is None:  # None: not fetched from the hub yet
+        return read()
+    # Another model may be written to the same place.
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    content = tuple((path.name, (s := path.stat()).st_size, s.st_mtime_ns) for path in files)
+    whole, cache = (name, key, content), _caches[-1]
+    if whole not in cache:
+        cache[whole] = read()
+    cache.move_to_end(whole)
+    while len(cache) > MOST:
+        cache.popitem(last=False)
+    return cache[whole]
+
+
+def _on_same_memory(trunk: nn.Module) -> nn.Module:
+    known: dict[str, str] = vars(trunk).setdefault(FINGERPRINTS, {})
+    # What `deepcopy` finds here by its id it takes instead of copying it.
+    instead: dict[int, Any] = {id(known): known}
+    instead |= {id(one): nn.Parameter(one.data, requires_grad=False) for one in trunk.parameters()}
+    instead |= {id(one): one.data for one in trunk.buffers()}
+    return copy.deepcopy(trunk, instead)
+
+
+def unshare(trunk: nn.Module) -> None:
+    """Copy the weights of a trunk that shares them, so that it may change them."""
+    if vars(trunk).pop(FINGERPRINTS, None) is None:
+        return
+    for one in trunk.parameters():
+        one.data = one.data.clone()  # the parameter stays: an optimizer may know it already
+    for part in trunk.modules():
+        for name, one in list(part.named_buffers(recurse=False)):
+            setattr(part, name, one.clone())
+
+
+def known_fingerprints(trunk: nn.Module) -> dict[str, str]:
+    """Fingerprints that models on the same memory have computed; an empty dict if it is not shared."""
+    return vars(trunk).get(FINGERPRINTS, {})
