@@ -1,50 +1,15 @@
 """Captions from Python: media files to moments with what a run says of them."""
 
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trichord.search.moments import require_moments
-from trichord.types import UserError
 from trichord.types.decoding import Beams, LengthPenalty, Longest
 from trichord.types.rules import require_legal
 
 if TYPE_CHECKING:  # importing `trichord` must stay quick
-    from trichord.api.model import Model
     from trichord.models.decoding import Decoding
-    from trichord.search.captioning import Captioned
     from trichord.search.cutting import Cut
-
-
-def caption(
-    model: "Model",
-    files: Iterable[str | Path],
-    cut: "Cut | None",
-    decoding: "Decoding",
-    *,
-    check: bool = False,
-) -> "Iterator[Captioned]":
-    """Captions of the moments of media files, one after another, decoded ahead.
-
-    Args:
-        model: Of a run that writes captions.
-        files: Media files and folders.
-        cut: How files are cut into moments; None: each is one.
-        decoding: How words are chosen.
-        check: Keep of the candidates the one whose vector is most like the moment.
-
-    Raises:
-        UserError: The model writes no captions; or a place is missing or has no media.
-    """
-    from trichord.search.captioning import CaptionWriter, cut_to_caption
-    from trichord.search.survey import media_at
-
-    if isinstance(files, str | Path):
-        raise UserError(f"caption takes a list of files: write [{str(files)!r}].")
-    weights = weights_of(model.name) if check else None
-    writer = CaptionWriter(model.embedder, model.decoder, decoding, weights)
-    names = [str(file) for file in media_at([Path(file) for file in files])]
-    return writer.write(cut_to_caption(model.decoder, names, cut))
 
 
 def weights_of(run: str) -> tuple[float, float]:

@@ -207,10 +207,17 @@ class Model:
         Raises:
             UserError: The run writes no captions; or a place is missing or has no media.
         """
-        from trichord.api.captioning import caption, cut_of, decoding_of
+        from trichord.api.captioning import cut_of, decoding_of, weights_of
+        from trichord.search.captioning import CaptionWriter, cut_to_caption
+        from trichord.search.survey import media_at
 
-        decoding = decoding_of(beams, length_penalty, None)
-        return caption(self, files, cut_of(seconds, hop), decoding, check=check)
+        if isinstance(files, str | Path):
+            raise UserError(f"caption takes a list of files: write [{str(files)!r}].")
+        decoding, cut = decoding_of(beams, length_penalty, None), cut_of(seconds, hop)
+        weights = weights_of(self.name) if check else None
+        writer = CaptionWriter(self.embedder, self.decoder, decoding, weights)
+        names = [str(file) for file in media_at([Path(file) for file in files])]
+        return writer.write(cut_to_caption(self.decoder, names, cut))
 
     def _embed(self, given: Sequence[Any], modality: Modality) -> Vectors:
         if isinstance(given, (str, Path, np.ndarray)):

@@ -124,8 +124,6 @@ class ClipTextEncoder(WordEncoder):
 
     def token_cache(self) -> TokenCache:
         """Of texts without a token yet."""
-        from trichord.encoders.clip_memory import ClipTextMemory  # it imports this module
-
         return ClipTextMemory(self)
 
     def read(self, inputs: Padded, sound: Float[Tensor, " batch"] | None = None) -> Padded:

@@ -7,7 +7,7 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from trichord.encoders.clip import ClipTextEncoder
+from trichord.encoders.encoder import TextEncoder
 
 KeysAndValues = tuple[Float[Tensor, "row head step width"], Float[Tensor, "row head step width"]]
 
@@ -20,14 +20,15 @@ class ClipTextMemory:
     cache for this tower); dropout is left out.
     """
 
-    def __init__(self, encoder: ClipTextEncoder) -> None:
+    def __init__(self, encoder: TextEncoder) -> None:
         """Of texts without a token yet.
 
         Args:
-            encoder: Its trunk reads; its head is the caller's.
+            encoder: CLIP's. Its trunk reads; its head is the caller's.
         """
         self.length = 0
-        self._tower: Any = encoder.trunk.model
+        trunk: Any = encoder.trunk
+        self._tower: Any = trunk.model
         self._kept: list[KeysAndValues | None] = [None for _ in self._tower.encoder.layers]
 
     def follow(self, ids: Int[Tensor, " row"]) -> Float[Tensor, "row width"]:
