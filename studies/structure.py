@@ -1,4 +1,4 @@
-"""How large and how plain the package is: code lines, functions, comments, circles, names, calls to the loss.
+"""How large and how plain the package is: lines, functions, comments, circles, names, calls to the loss.
 
 Code lines are Python lines that are neither blank, comment nor docstring, after `ruff format`. A comment
 line holds nothing but a comment; a comment behind code counts too. Packages, studies and tests are
@@ -48,9 +48,8 @@ def docstrings(tree: ast.AST) -> set[int]:
     """Lines of docstrings, and of strings that stand alone behind a field."""
     lines: set[int] = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            if isinstance(node.value.value, str):
-                lines |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+        if isinstance(node, ast.Expr) and isinstance(getattr(node.value, "value", None), str):
+            lines |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
     return lines
 
 

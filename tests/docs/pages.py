@@ -44,7 +44,7 @@ COMMANDS = {"trichord", "make", "torchrun", "pip", "python", "export", "source",
 INSTALLED = ".venv/bin/"
 """Where commands lie before `source .venv/bin/activate`."""
 TYPED = {"", "text", "sh", "bash", "shell", "console"}
-SHOWN = {"csv", "diff", "html", "json", "mermaid", "toml", "xml"}
+SHOWN = {"nginx", "caddy", "csv", "diff", "html", "json", "mermaid", "toml", "xml"}
 
 
 class Fence(NamedTuple):

@@ -14,6 +14,7 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
+from trichord.encoders.clip_memory import ClipTextMemory
 from trichord.encoders.frames import Pooler, TransformersVisionEncoder, require_size
 from trichord.encoders.graph import Graph, Sizes
 from trichord.encoders.patch_dropout import checked, thinned

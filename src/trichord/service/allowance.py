@@ -16,17 +16,15 @@ class Allowance:
         asides: Other work for the model or the decoder, waiting or being done.
         batch: Searches answered in one pass over the vectors.
         head_bytes: Of a request's head, or of what stands between the portions of its body.
-        head_seconds: In which a request's head must have come.
         body_seconds: In which a body must have come, other than an upload's.
         upload_seconds: In which an upload must have come.
         idle_seconds: Between two portions of a body.
-        stall_seconds: In which a client must have taken what it was sent.
         search_seconds: After which a search is given up.
         uploads: Kept at once.
         uploads_bytes: Kept at once.
         upload_lifetime: Seconds that an upload is kept after its last use.
-        connections: Open at once.
-        ahead: Requests of a connection that wait for the answer to an earlier one.
+        connections: Open at once; beyond them 503.
+        keep_alive_seconds: That a connection may be silent between two requests.
     """
 
     body_bytes: int = 256 * 1024
@@ -37,14 +35,12 @@ class Allowance:
     asides: int = 8
     batch: int = 32
     head_bytes: int = 16 * 1024
-    head_seconds: float = 10.0
     body_seconds: float = 20.0
     upload_seconds: float = 300.0
     idle_seconds: float = 20.0
-    stall_seconds: float = 120.0
     search_seconds: float = 60.0
     uploads: int = 64
     uploads_bytes: int = 2 * 1024**3
     upload_lifetime: float = 900.0
     connections: int = 1024
-    ahead: int = 16
+    keep_alive_seconds: int = 10

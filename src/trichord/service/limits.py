@@ -88,6 +88,9 @@ class _Body:
     def foresee(self) -> None:
         """Refuse a body by what its head says of it."""
         said = self.headers.get(b"content-length", b"0")
+        if b"content-length" in self.headers and b"transfer-encoding" in self.headers:
+            # A proxy that goes by the other one would see another request's beginning in the body.
+            raise RefusedError(400, "The body has two lengths: send one.", close=True)
         if not said.isdigit() or len(said) > 20:
             raise RefusedError(400, "Content-Length is no number.", close=True)
         if int(said) > self.most:

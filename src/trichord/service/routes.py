@@ -1,11 +1,9 @@
 """The routes: what is asked, handed to the archive, and its answer."""
 
-from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 from fastapi import Path as InPath
-from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from trichord.service.archive import Archive
@@ -95,17 +93,8 @@ async def embed(asked: EmbedAsked, archive: Served) -> Vectors:
 @router.post("/api/uploads", openapi_extra=FORM)
 async def uploads(request: Request, archive: Served) -> UploadShown:
     """Send a file to search with; it is kept for some minutes."""
-    content_type = request.headers.get("content-type", "")
-    upload = await archive.uploads.take(_portions(request), content_type)
+    upload = await archive.uploads.take(request)
     return UploadShown(upload=upload.name, kind=upload.kind, seconds=upload.seconds)
-
-
-async def _portions(request: Request) -> AsyncIterator[bytes]:
-    try:
-        async for portion in request.stream():
-            yield portion
-    except ClientDisconnect:
-        raise RefusedError(400, "The upload broke off: send it again.", close=True) from None
 
 
 @router.head("/api/media/{file}", include_in_schema=False)

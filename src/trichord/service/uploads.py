@@ -7,11 +7,13 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from starlette.requests import Request
 
 from trichord.media.decoder import Decoder
 from trichord.media.probe import USABLE, Probe
@@ -69,7 +71,7 @@ class Uploads:
     def __len__(self) -> int:
         return len(self._held)
 
-    async def take(self, portions: AsyncIterator[bytes], content_type: str) -> Upload:
+    async def take(self, request: Request) -> Upload:
         """Receive a form's file and look what it is.
 
         Raises:
@@ -82,7 +84,7 @@ class Uploads:
         path = self.folder / name
         self._coming += 1
         try:
-            size = await receive_file(portions, content_type, path)
+            size = await receive_file(request, path)
             upload = await self._looked_at(name, path, size)
         except OSError as error:
             path.unlink(missing_ok=True)
