@@ -154,6 +154,28 @@ def test_an_installed_reader_prepares_its_dataset(command, tmp_path, capsys):
     assert "There is no dataset 'vggsound' here" in capsys.readouterr().err
 
 
+def test_a_metric_of_a_file_is_reported_beside_the_usual_numbers(
+    small_world, command, tmp_path, capsys, forget
+):
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(
+        "from trichord.evaluation.metrics import Metric\n"
+        "FIRST = Metric(kind='first', per_query=lambda rank: (rank <= 1) * 1.0)\n"
+    )
+    assert command(f"train world-untrained {small_world}/clips.jsonl {tmp_path}/run") == 0
+    line = f"evaluate {tmp_path}/run {small_world}/clips.jsonl --metrics first ndcg@10"
+    assert command(line) == 2
+    assert "--metrics first: there is no metric of that name here" in capsys.readouterr().err
+    assert command(f"{line} --plugin {plugin}") == 0
+    assert "first (95 %)" in capsys.readouterr().out
+    report = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    for result in report["results"]:
+        if forward := result["forward"]:
+            assert forward["more"]["first"] == forward["recall"]["1"]
+            assert forward["recall"]["1"]["value"] <= forward["more"]["ndcg@10"]["value"]
+            assert forward["more"]["ndcg@10"]["value"] <= forward["recall"]["10"]["value"]
+
+
 def test_an_experiment_of_a_file_trains_with_a_loss_over_three_modalities(
     small_world, command, mine, tmp_path, forget
 ):

@@ -61,6 +61,13 @@ def token_of(text: str) -> "SoundToken":
     )
 
 
+def require_metric(name: str) -> None:
+    """Refuse the name of no metric."""
+    from trichord.evaluation.metrics import METRICS
+
+    METRICS.find(name, "--metrics")
+
+
 def require_writable(to: Path) -> None:
     """Refuse a path that no report can be written to; a bare name lies in each run."""
     if to.name != str(to):
@@ -114,6 +121,8 @@ class Measurement:
     """Whose training clips lend their sounds; the manifest itself if not given."""
     ties: Literal["pessimistic", "expected", "optimistic"] = "pessimistic"
     """How a tie counts."""
+    metrics: Annotated[tuple[Annotated[str, Checked(require_metric)], ...], Distinct()] = ()
+    """Numbers to report beside the usual ones, such as ndcg@10, or those of a package or --plugin."""
     captions: CaptionMeasurement = field(default_factory=CaptionMeasurement)
     to: Annotated[Path | None, Checked(require_writable)] = None
     """File of the report: a name in each run, or a path for one run. If not given, evaluation.json (or
@@ -231,6 +240,7 @@ def report_on(
     ceiling: dict[str, dict[int, float]] | None = None,
 ) -> "Report":
     """The report on a model as it is tuned now."""
+    from trichord.evaluation.metrics import METRICS
     from trichord.evaluation.named import require_gallery
     from trichord.evaluation.protocol import stamp
     from trichord.evaluation.report import Report
@@ -245,7 +255,8 @@ def report_on(
         if chosen.protocol:
             require_gallery(chosen.protocol, vectors)
         tasks = chosen.named.asked() if chosen.named else TASKS
-        results = evaluate(vectors, tasks, ties=chosen.ties)
+        metrics = [METRICS.find(kind, "--metrics") for kind in chosen.metrics]
+        results = evaluate(vectors, tasks, ties=chosen.ties, metrics=metrics)
     masked = np.flatnonzero(~vectors.has_audio) if vectors.has_audio.any() else ()
     return Report(
         run=held.name,

@@ -5,17 +5,54 @@ relevant items of a query are one. Where they are several, hit@k (any of them) a
 share of them) are two numbers and keep two names.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 from numpy import ndarray
 
-from trichord.evaluation.bootstrap import Estimate
+from trichord.evaluation.bootstrap import Estimate, estimates
 from trichord.evaluation.proportions import mean_shares, proportions
 from trichord.evaluation.ranks import Ranks, RanksOfSets, Ties
+from trichord.types import UserError
 from trichord.types.arrays import Float, Int
+from trichord.types.plugins import Group
 
 KS = (1, 5, 10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """A number beside the usual ones, chosen by `trichord evaluate --metrics KIND`.
+
+    One of your own is a value of this class, named by an entry point of the group `trichord.metrics` or
+    passed by `--plugin`.
+
+    Attributes:
+        kind: Its name.
+        per_query: Ranks of the right items, float (query,), 1 being the best, to a value for each query.
+            Reports have the mean with its interval over clips: Wilson's where all values are from 0 to
+            1, as of the usual numbers, otherwise a bootstrap. A tied rank is what the rule for ties
+            makes of it, and may be a fraction.
+    """
+
+    group: ClassVar[str] = "metrics"
+    kind: str
+    per_query: Callable[[Float[ndarray, " query"]], Float[ndarray, " query"]]
+
+
+def ndcg_at_10(rank: Float[ndarray, " query"]) -> Float[ndarray, " query"]:
+    """Normalised discounted cumulative gain of one right item among the first ten.
+
+    Source: Järvelin and Kekäläinen (2002); with one relevant item the ideal gain is 1.
+    """
+    return np.where(rank <= 10, 1 / np.log2(1 + rank), 0.0)
+
+
+METRICS: Group[Metric] = Group(
+    "metrics", "metric", {"ndcg@10": Metric(kind="ndcg@10", per_query=ndcg_at_10)}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +60,7 @@ class Forward:
     """Text or sound to media, one right item a query.
 
     `recall` is the mean over queries (micro) with its interval over clips; `macro` the mean over
-    clips of each clip's mean.
+    clips of each clip's mean. `more` holds the metrics that were asked for besides.
     """
 
     recall: dict[int, Estimate]
@@ -31,6 +68,7 @@ class Forward:
     median_rank: float
     mean_rank: float
     mrr: float
+    more: dict[str, Estimate] = field(default_factory=dict[str, Estimate])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +92,7 @@ class Measure:
     """How ranks are turned into numbers."""
 
     ties: Ties = "pessimistic"
+    metrics: tuple[Metric, ...] = ()
 
     def forward(self, ranks: Ranks, clip: Int[ndarray, " query"]) -> Forward:
         """The numbers of one right item a query; `clip` says whose each query is."""
@@ -65,6 +104,7 @@ class Measure:
             median_rank=float(np.median(rank)),
             mean_rank=float(rank.mean()),
             mrr=float(ranks.reciprocal(self.ties).mean()),
+            more={one.kind: _mean(one, rank, clip) for one in self.metrics},
         )
 
     def reverse(self, ranks: RanksOfSets) -> Reverse:
@@ -80,6 +120,23 @@ class Measure:
             hit_chance={k: chance_of_hit(k, right, gallery) for k in KS},
             recall_chance={k: min(1.0, k / gallery) for k in KS},
         )
+
+
+def _mean(metric: Metric, rank: Float[ndarray, " query"], clip: Int[ndarray, " query"]) -> Estimate:
+    """The mean of a metric over queries, with its interval over clips.
+
+    Raises:
+        UserError: It gives something other than a finite number a query.
+    """
+    values = np.asarray(metric.per_query(rank), np.float64)
+    if values.shape != rank.shape or not np.isfinite(values).all():
+        raise UserError(
+            f"The metric '{metric.kind}' gives {values.shape} values of {len(rank)} queries, or some that "
+            "are not finite: give one finite number for each."
+        )
+    shares = values.min() >= 0 and values.max() <= 1
+    [estimate] = (proportions if shares else estimates)(values[:, None], clip)
+    return estimate
 
 
 def _by_k(found: tuple[Estimate, ...]) -> dict[int, Estimate]:

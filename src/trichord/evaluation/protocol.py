@@ -14,7 +14,7 @@ from trichord.types import Split
 
 CAPTION_RULE = "each caption a query, micro"
 MISSING_RULE = "masked"
-METRICS = 2
+METRICS_VERSION = 2
 """Raised whenever a metric's definition changes."""
 
 SELECTED_ON_TEST = "SELECTION ON TEST: the run's epoch was chosen on the test split; "
@@ -115,7 +115,7 @@ def stamp(
         ties=ties,
         missing=missing,
         interval=INTERVAL,
-        metrics=METRICS,
+        metrics=METRICS_VERSION,
         name=name,
         sight=weights.sight,
         sound=weights.sound,

@@ -43,6 +43,12 @@ class Report:
         """The best possible R@k of a task, None where nobody knows it."""
         return (self.ceiling or {}).get(task, {}).get(k)
 
+    @property
+    def more(self) -> tuple[str, ...]:
+        """Metrics that were asked for beside the usual ones."""
+        found = (one.forward.more for one in self.results if one.forward is not None)
+        return tuple(next(found, {}))
+
     def silence(self) -> str:
         """How many clips are silent, and how many of them have a borrowed sound."""
         if not self.silent:
@@ -72,6 +78,7 @@ def table(report: Report) -> Table:
     columns = ["Asked", "Clips", "R@1", "R@5", INTERVAL, "Chance R@10"]
     columns += ["Ceiling R@10"] if report.ceiling else []
     columns += ["Per clip R@10", "Median rank", "Mean rank", "MRR"]
+    columns += [f"{name} (95 %)" for name in report.more]
     _add_columns(shown, columns)
     for result in report.results:
         shown.add_row(result.name, *_cells(report, result, width=len(columns)))
@@ -128,4 +135,5 @@ def _cells(report: Report, result: TaskResult, *, width: int) -> list[str]:
         f"{forward.median_rank:g}",
         f"{forward.mean_rank:.1f}",
         f"{forward.mrr:.2f}",
+        *(str(estimate) for estimate in forward.more.values()),
     ]

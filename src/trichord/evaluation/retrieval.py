@@ -13,7 +13,7 @@ from numpy import ndarray
 
 from trichord.evaluation.bootstrap import Estimate
 from trichord.evaluation.gallery import ClipVectors, Gallery
-from trichord.evaluation.metrics import Forward, Measure, Reverse
+from trichord.evaluation.metrics import Forward, Measure, Metric, Reverse
 from trichord.evaluation.ranks import Ranks, Scores, Ties, rank_answers, rank_both
 from trichord.types import CaptionKind
 from trichord.types.arrays import Int
@@ -82,9 +82,17 @@ def evaluate(
     tasks: Sequence[Task] = TASKS,
     *,
     ties: Ties = "pessimistic",
+    metrics: Sequence[Metric] = (),
 ) -> tuple[TaskResult, ...]:
-    """Measure tasks in their order; those that ask for fused clips only where there are any."""
-    measure = Measure(ties=ties)
+    """Measure tasks in their order; those that ask for fused clips only where there are any.
+
+    Args:
+        vectors: Of clips and captions.
+        tasks: Which.
+        ties: How a tie counts.
+        metrics: What to measure beside the usual numbers, from text or sound to media.
+    """
+    measure = Measure(ties=ties, metrics=tuple(metrics))
     possible = [task for task in tasks if task.gallery != "clip" or vectors.fused is not None]
     return tuple(_measure_task(task, vectors, measure) for task in possible)
 
