@@ -6,7 +6,8 @@ import pytest
 from installed_plugin import installed
 from PIL import Image
 
-from trichord.types import plugins
+from trichord.experiments import load_experiment
+from trichord.types import UserError, plugins
 
 FEW = "--stages.0.epochs 2 --stages.0.batch-size 16"
 MINE = '''
@@ -246,3 +247,77 @@ def test_a_collection_keeps_no_python_file(command, mine, tmp_path, capsys, forg
     Image.new("RGB", (16, 16)).save(tmp_path / "media" / "a.png")
     assert command(f"index {mine}:MINE {tmp_path}/media {tmp_path}/archive") == 2
     assert "make a run of it" in capsys.readouterr().err
+
+
+EVERYTHING = '''
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from trichord.search.nearest.backends import Opened
+
+
+@dataclass(frozen=True)
+class Everything:
+    """Proposes all rows: as slow as exact search, and as good."""
+
+    group: ClassVar[str] = "search_backends"
+    kind: ClassVar[str] = "everything"
+
+    def library(self):
+        return f"numpy {np.__version__}"
+
+    def efforts(self, rows):
+        return (rows,)
+
+    def build(self, vectors, rows, path, threads, go_on):
+        np.save(path.open("wb"), rows)
+
+    def open(self, path):
+        rows = np.load(path)
+        return Opened(lambda queries, count, effort: np.tile(rows, (len(queries), 1)))
+'''
+
+
+def test_a_search_backend_of_a_file_is_named_by_its_kind(tmp_path, command, forget, capsys):
+    from trichord.search.nearest import settings_of
+
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(EVERYTHING)
+    (tmp_path / "media").mkdir()
+    assert command(f"doctor {tmp_path}/media --plugin {plugin}") in (0, 2)
+    assert type(settings_of("everything").backend).__name__ == "Everything"
+    assert settings_of(None) is None
+    plugins._PROVIDED.clear()
+    capsys.readouterr()
+    assert command(f"search {tmp_path}/none words --backend everything") == 2
+    with pytest.raises(UserError, match="--backend everything: there is no search backend"):
+        settings_of("everything")
+
+
+def test_commands_and_experiments_of_an_installed_package_are_found(tmp_path, command, capsys):
+    site = tmp_path / "site"
+    metadata = site / "trichord_more-0.3.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: trichord-more\nVersion: 0.3\n")
+    (metadata / "entry_points.txt").write_text(
+        "[trichord.commands]\ncount = more:count\n[trichord.experiments]\nmine = more:MINE\n"
+    )
+    (site / "more.py").write_text(
+        "from trichord.config import Experiment\nfrom trichord.types import UserError\n"
+        "MINE = Experiment(system='of-more')\n"
+        "def count(arguments):\n"
+        "    if not arguments:\n        raise UserError('give something to count.')\n"
+        "    print(len(arguments))\n"
+    )
+    with installed(site):
+        assert command("count a b") == 0
+        assert capsys.readouterr().out == "2\n"
+        assert command("count") == 2
+        assert capsys.readouterr().err == "trichord count: give something to count.\n"
+        assert load_experiment("mine").system == "of-more"
+        assert command("--help") == 0
+        assert "count      of trichord-more 0.3" in capsys.readouterr().out
+    assert command("count a b") == 2
+    assert "there is no command 'count'" in capsys.readouterr().err

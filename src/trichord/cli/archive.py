@@ -15,7 +15,7 @@ from trichord.api.text_encoders import bundle_text_encoders, cache_text_encoders
 from trichord.bulk.sharing import ALONE, Sharing
 from trichord.cli.console import aside, bar, counted, out
 from trichord.cli.options import require_unset
-from trichord.cli.places import CollectionPlace, ModelName
+from trichord.cli.places import CollectionPlace, ModelName, require_backend
 from trichord.cli.threads import leave_cores, load_embedder
 from trichord.media.plan import Nearest
 from trichord.search.filters import Filter
@@ -358,6 +358,8 @@ class Search:
     """Put the moments of a file together, its best one first."""
     rerank: Annotated[int, Range(0, 1_000_000)] = RERANK
     """How many moments a fusion that reads text and moment together looks at again; 0: none."""
+    backend: Annotated[str | None, Checked(require_backend)] = None
+    """What finds candidates in a large collection: faiss-scan, or one of a package or --plugin."""
     sheet: Annotated[Path | None, OutputFile(".png")] = None
     """Also draw the hits into this PNG."""
     json: bool = False
@@ -408,10 +410,12 @@ def _find(
 
     from trichord.media import Decoder
     from trichord.search.engine import SearchEngine
+    from trichord.search.nearest import settings_of
 
     model = model_of(held, load_embedder)
     with Decoder(workers=2) as decoder:
-        engine = SearchEngine(held, model, decoder, token, lasting=False)
+        settings = settings_of(asked.backend)
+        engine = SearchEngine(held, model, decoder, token, settings=settings, lasting=False)
         if asked.group:
             hits = [
                 hit for group in engine.grouped(query, asked.k, asked.rerank) for hit in group.hits

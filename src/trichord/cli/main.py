@@ -11,6 +11,7 @@ from pathlib import Path
 
 from trichord.types import UserError
 from trichord.types.extras import extras_named
+from trichord.types.plugins import Group, provide_file
 from trichord.types.threads import let_numpy_threads_sleep
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -41,6 +42,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("trichord.cli.exporting", "a run -> ONNX graphs, with a parity check"),
 }
 """Name to the module that holds it, imported only when it is called, and one line of help."""
+OTHERS: Group[Callable[[list[str]], None]] = Group("commands", "command", {})
+"""Commands of other packages, by the entry point `trichord.commands`: functions of the arguments."""
 
 
 SMALL_PRODUCTS = {"caption", "demo", "extract", "index", "search"}
@@ -63,16 +66,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"trichord {version('trichord')}")
         return 0
     name = given[0]
-    if name not in COMMANDS:
+    if name not in COMMANDS and name not in OTHERS.kinds():
         return _complain(f"trichord: there is no command '{name}'{_closest(name)}")
     let_numpy_threads_sleep(one=name in SMALL_PRODUCTS)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # its advice would hide our one line
     try:
         given = _provided(given)
         with extras_named():
-            command: Callable[[list[str]], None] = getattr(
-                import_module(COMMANDS[name][0]), name.replace("-", "_")
-            )
+            command = _command(name)
             from trichord.cli.options import mistakes_in_one_line
 
             with mistakes_in_one_line(command, given[1:]):
@@ -91,14 +92,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _command(name: str) -> Callable[[list[str]], None]:
+    """The function of a command."""
+    if name in COMMANDS:
+        return getattr(import_module(COMMANDS[name][0]), name.replace("-", "_"))
+    return OTHERS.find(name)
+
+
 def _provided(given: Sequence[str]) -> list[str]:
     """Arguments without `--plugin FILE`, whose parts are known from here on.
 
     Raises:
         UserError: A file is missing, or fails.
     """
-    from trichord.types.plugins import provide_file
-
     rest: list[str] = []
     words = iter(given)
     for word in words:
@@ -124,6 +130,7 @@ def overview() -> str:
     """All commands, a line each."""
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {help}" for name, (_, help) in COMMANDS.items()]
+    lines += [f"  {name:<{width}}  of {OTHERS.origin(name)}" for name in OTHERS.kinds()]
     return "\n".join(
         [
             "usage: trichord COMMAND [options]      trichord COMMAND --help      trichord --version",
@@ -138,7 +145,7 @@ def overview() -> str:
 
 
 def _closest(name: str) -> str:
-    close = difflib.get_close_matches(name, COMMANDS, n=1)
+    close = difflib.get_close_matches(name, [*COMMANDS, *OTHERS.kinds()], n=1)
     return f"; did you mean '{close[0]}'?" if close else "; 'trichord --help' lists them"
 
 

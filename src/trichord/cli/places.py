@@ -22,6 +22,13 @@ def require_run(place: Path) -> None:
         raise UserError(f"{place} is no run: name a directory that 'trichord train' made.")
 
 
+def require_backend(kind: str) -> None:
+    """Refuse the name of no search backend."""
+    from trichord.search.nearest import BACKENDS
+
+    BACKENDS.find(kind, "--backend")
+
+
 def require_collection(place: str) -> None:
     """Refuse a folder that is no collection; a bucket is asked when it is opened."""
     from trichord.search.collection import Collection

@@ -9,9 +9,9 @@ import tyro
 
 from trichord.cli.console import out
 from trichord.cli.options import checked
-from trichord.cli.places import CollectionPlace
+from trichord.cli.places import CollectionPlace, require_backend
 from trichord.types import UserError
-from trichord.types.rules import Distinct, InputFile, InputFolder, Range, Spelling, Workers
+from trichord.types.rules import Checked, Distinct, InputFile, InputFolder, Range, Spelling, Workers
 
 TOKEN = "TRICHORD_TOKEN"
 HOST_NAME = Spelling(
@@ -33,6 +33,7 @@ def serve(arguments: list[str]) -> None:
         token_file: Annotated[Path | None, InputFile()] = None,
         root: Annotated[tuple[Path, ...], InputFolder(), Distinct()] = (),
         name: Annotated[tuple[str, ...], HOST_NAME, Distinct()] = (),
+        backend: Annotated[str | None, Checked(require_backend)] = None,
         workers: Workers = 2,
     ) -> None:
         """Search a collection in the browser and over HTTP, until interrupted.
@@ -47,10 +48,13 @@ def serve(arguments: list[str]) -> None:
             token_file: A file whose first line is the token.
             root: Folders from which files may be added over HTTP.
             name: Further host names under which it may be asked for.
+            backend: What finds candidates in a large collection: faiss-scan, or one of a package or
+                --plugin.
             workers: Processes that decode.
         """
         from trichord.api.collection_model import lasting_model_of
         from trichord.cli.threads import load_embedder
+        from trichord.search.nearest import settings_of
         from trichord.service.server import serve as listen
 
         listen(
@@ -61,6 +65,7 @@ def serve(arguments: list[str]) -> None:
             token=_token(token_file),
             roots=root,
             names=name,
+            settings=settings_of(backend),
             workers=workers,
             ready=lambda address: out.print(f"{address} (Ctrl-C ends it)", markup=False),
         )

@@ -16,7 +16,7 @@ from trichord.cli.console import aside, bar, out
 from trichord.cli.options import checked
 from trichord.cli.parts import choices, choose_parts
 from trichord.config import WORDS, Experiment, check
-from trichord.experiments import EXPERIMENTS, load_experiment
+from trichord.experiments import EXPERIMENTS, OTHERS, load_experiment
 from trichord.types import UserError
 from trichord.types.rules import (
     Device,
@@ -140,6 +140,7 @@ def asked(arguments: list[str], *, aloud: bool) -> Training | None:
     """
     if not arguments or arguments[0].startswith("-"):
         lines = [f"  {name:<30} {what}" for name, (what, _) in EXPERIMENTS.items()]
+        lines += [f"  {name:<30} Of {OTHERS.origin(name)}." for name in OTHERS.kinds()]
         lines.append(f"  {'FILE.py:NAME, FILE.json':<30} One of yours, or that of a run.")
         usage = "usage: trichord train EXPERIMENT MANIFEST RUN [--overrides]"
         if arguments and arguments[0] not in ("-h", "--help"):

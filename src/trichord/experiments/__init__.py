@@ -10,7 +10,7 @@ from pathlib import Path
 from trichord.config import Experiment, located, read_experiment
 from trichord.experiments import clip4vla, crossed, slava
 from trichord.types import UserError
-from trichord.types.plugins import provide_file
+from trichord.types.plugins import Group, provide_file
 
 _ON_WORLD: dict[str, tuple[str, Experiment]] = {
     **{name: (what, slava.on_world(it)) for name, (what, it) in slava.SYSTEMS.items()},
@@ -27,6 +27,8 @@ EXPERIMENTS: dict[str, tuple[str, Experiment]] = {
     },
 }
 """Name on the command line to its description and value."""
+OTHERS: Group[Experiment] = Group("experiments", "experiment", {})
+"""Experiments of other packages, by the entry point `trichord.experiments`."""
 
 
 def load_experiment(given: str) -> Experiment:
@@ -39,11 +41,13 @@ def load_experiment(given: str) -> Experiment:
     """
     if given in EXPERIMENTS:
         return EXPERIMENTS[given][1]
+    if given in OTHERS.kinds():
+        return OTHERS.find(given)
     if given.endswith(".json"):
         return located(read_experiment(Path(given)), Path(given).parent)
     if is_in_python(given):
         return _from_python(given)
-    close = get_close_matches(given, EXPERIMENTS, n=1)
+    close = get_close_matches(given, [*EXPERIMENTS, *OTHERS.kinds()], n=1)
     hint = f"did you mean '{close[0]}'?" if close else "'trichord train --help' lists them."
     raise UserError(f"there is no experiment '{given}': {hint}")
 
@@ -55,7 +59,8 @@ def is_in_python(given: str) -> bool:
 
 def is_experiment(given: str) -> bool:
     """Whether something names an experiment; files are not looked into."""
-    return given in EXPERIMENTS or given.endswith(".json") or is_in_python(given)
+    ours = given in EXPERIMENTS or given.endswith(".json") or is_in_python(given)
+    return ours or given in OTHERS.kinds()
 
 
 def _from_python(given: str) -> Experiment:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from trichord.models.embedder import Embedder
     from trichord.search.collection import Collection
+    from trichord.search.nearest import Settings
     from trichord.search.query_model import QueryModel
 
 QUERY_SECONDS = 30.0
@@ -42,6 +43,7 @@ def serve(
     *,
     load: "Callable[[Collection], Embedder | QueryModel]",
     roots: Sequence[Path] = (),
+    settings: "Settings | None" = None,
     workers: int = 2,
     ready: Callable[[str], object] = lambda _: None,
     **where_to_listen: Unpack[Listening],
@@ -52,6 +54,7 @@ def serve(
         where: The collection's folder, or `s3://bucket/prefix`.
         load: Gives the model of the collection.
         roots: Folders from which clients may have files added.
+        settings: Of what finds candidates in a large collection; the usual ones if None.
         workers: Processes that decode what clients send.
         ready: Called with the address once it is listened at.
         where_to_listen: See `Listening`.
@@ -77,7 +80,7 @@ def serve(
         model = load(collection)
         limits = Limits(wall_seconds=QUERY_SECONDS, cpu_seconds=QUERY_SECONDS)
         with _settled(), Decoder(workers=workers, limits=limits) as decoder:
-            engine = SearchEngine(collection, model, decoder)
+            engine = SearchEngine(collection, model, decoder, settings=settings)
             server = server_of(create(engine, access=access, roots=folders))
             ready(_address(listening))
             server.run(sockets=[listening])

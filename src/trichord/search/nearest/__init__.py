@@ -5,9 +5,17 @@ from trichord.search.nearest.backends import Backend
 from trichord.search.nearest.exact import Exact
 from trichord.search.nearest.faiss_structures import FaissScan
 from trichord.search.nearest.neighbours import Nearest
-from trichord.search.nearest.structures import EXACT_UP_TO, Report, Settings, Structures
+from trichord.search.nearest.structures import (
+    BACKENDS,
+    EXACT_UP_TO,
+    Report,
+    Settings,
+    Structures,
+    settings_of,
+)
 
 __all__ = [
+    "BACKENDS",
     "EXACT_UP_TO",
     "Approximate",
     "Backend",
@@ -17,4 +25,5 @@ __all__ = [
     "Report",
     "Settings",
     "Structures",
+    "settings_of",
 ]

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -37,6 +38,8 @@ class FaissScan:
         training: Vectors that directions and centres are learnt from.
     """
 
+    group: ClassVar[str] = "search_backends"
+    kind: ClassVar[str] = "faiss-scan"
     parts: int = 128
     training: int = 32_768
 

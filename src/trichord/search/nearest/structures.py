@@ -30,6 +30,7 @@ from trichord.search.nearest.neighbours import Nearest, Queries, Vectors
 from trichord.types import UserError
 from trichord.types.arrays import Bool
 from trichord.types.files import replacing, write_atomically
+from trichord.types.plugins import Group
 
 Side = Literal["vision", "audio"]
 SIDES: dict[Side, str] = {"vision": "sight", "audio": "sound"}
@@ -86,6 +87,21 @@ class Settings:
     exact_up_to: int = EXACT_UP_TO
     target: float = TARGET
     threads: int = 1
+
+
+BACKENDS: Group[Callable[[], Backend]] = Group(
+    "search_backends", "search backend", {FaissScan.kind: FaissScan}
+)
+"""Ours, and those of others by the entry point `trichord.search_backends`, made with their defaults."""
+
+
+def settings_of(kind: str | None) -> Settings | None:
+    """Settings with the backend of a kind; None: the usual ones.
+
+    Raises:
+        UserError: There is no such backend.
+    """
+    return None if kind is None else Settings(backend=BACKENDS.find(kind, "--backend")())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
