@@ -1,11 +1,13 @@
 """Parts from outside the package: installed, or in a file of the user's."""
 
 import json
+import re
 
 import pytest
 from installed_plugin import installed
 from PIL import Image
 
+import trichord
 from trichord.experiments import load_experiment
 from trichord.types import UserError, plugins
 
@@ -318,6 +320,70 @@ def test_commands_and_experiments_of_an_installed_package_are_found(tmp_path, co
         assert capsys.readouterr().err == "trichord count: give something to count.\n"
         assert load_experiment("mine").system == "of-more"
         assert command("--help") == 0
-        assert "count      of trichord-more 0.3" in capsys.readouterr().out
+        assert re.search("count +of trichord-more 0.3", capsys.readouterr().out)
     assert command("count a b") == 2
     assert "there is no command 'count'" in capsys.readouterr().err
+
+
+THUMBNAILS = '''
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from trichord.config import EncoderConfig
+from trichord.encoders.encoder import VisionEncoder
+from trichord.media.plan import FramePlan
+
+
+class ThumbnailEncoder(VisionEncoder):
+    """Eight by eight cells of a frame, whatever its size."""
+
+    frames = FramePlan(short_side=None, count=4)
+
+    def __init__(self):
+        super().__init__(nn.Flatten(), nn.Linear(192, 128), 192)
+
+    def prepare(self, frames):
+        return F.adaptive_avg_pool2d(torch.from_numpy(frames).permute(0, 3, 1, 2) / 255, 8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thumbnails(EncoderConfig):
+    kind: ClassVar[str] = "thumbnails"
+    modality: ClassVar = "vision"
+
+    def build(self):
+        return ThumbnailEncoder()
+'''
+
+
+def test_a_collection_made_with_a_file_opens_with_that_file_alone(
+    small_world, command, tmp_path, capsys, forget
+):
+    plugin, archive = tmp_path / "mine.py", tmp_path / "archive"
+    plugin.write_text(THUMBNAILS)
+    (tmp_path / "media").mkdir()
+    for name, color in (("red", (250, 10, 10)), ("blue", (10, 10, 250))):
+        Image.new("RGB", (64, 48), color).save(tmp_path / "media" / f"{name}.png")
+    chosen = f"--model.vision thumbnails --from media --plugin {plugin}"
+    line = f"train world-slava-a-and-v {small_world}/clips.jsonl {tmp_path}/run {FEW} {chosen}"
+    assert command(line) == 0
+    assert command(f"index {tmp_path}/run {tmp_path}/media {archive} --plugin {plugin}") == 0
+    like = f"search {archive} --image {tmp_path}/media/blue.png --json"
+    plugins._PROVIDED.clear()  # another process
+    capsys.readouterr()
+    assert command(like) == 2
+    [said] = capsys.readouterr().err.splitlines()
+    assert "thumbnails" in said
+    assert "--plugin FILE" in said
+    assert command(f"{like} --plugin {plugin}") == 0
+    assert json.loads(capsys.readouterr().out)[0]["moment"]["file"].endswith("blue.png")
+    plugins._PROVIDED.clear()
+    parts = [vars(plugins.provide_file(plugin))["Thumbnails"]]
+    plugins._PROVIDED.clear()
+    with trichord.Collection.open(archive, parts=parts) as opened:
+        hits = list(opened.search(image=tmp_path / "media" / "red.png"))
+    assert hits[0].moment.file.endswith("red.png")
