@@ -370,6 +370,8 @@ def test_a_collection_made_with_a_file_opens_with_that_file_alone(
         Image.new("RGB", (64, 48), color).save(tmp_path / "media" / f"{name}.png")
     chosen = f"--model.vision thumbnails --from media --plugin {plugin}"
     line = f"train world-slava-a-and-v {small_world}/clips.jsonl {tmp_path}/run {FEW} {chosen}"
+    assert command(f"{line} --model.vision.arithmetic graph") == 2
+    assert "--model.vision.arithmetic graph: thumbnails reads no" in capsys.readouterr().err
     assert command(line) == 0
     assert command(f"index {tmp_path}/run {tmp_path}/media {archive} --plugin {plugin}") == 0
     like = f"search {archive} --image {tmp_path}/media/blue.png --json"

@@ -12,6 +12,7 @@ from trichord.types.plugins import Group
 from trichord.types.rules import Range
 
 if TYPE_CHECKING:  # torch stays out until something is built: parsing options must be quick
+    from trichord.encoders.encoder import Encoder
     from trichord.models.captioner import Captioner
     from trichord.models.cross import CrossTransformer
     from trichord.models.embedder import Embedder
@@ -175,6 +176,24 @@ FUSIONS: Group[type[FusionConfig]] = Group(
 CAPTIONERS: Group[type[CaptionerConfig]] = Group(
     "captioners", "captioner", {CaptionGenerator.kind: CaptionGenerator}
 )
+
+
+def _built(name: str, config: EncoderConfig) -> "Encoder":
+    """The encoder of a config, in the arithmetic that the config asks for.
+
+    Raises:
+        UserError: It has no exported form; names the option.
+    """
+    encoder = config.build()
+    if encoder.arithmetic == config.arithmetic:
+        return encoder
+    if config.arithmetic == "graph":  # an encoder from outside may know nothing of graphs
+        option = f"--model.{name.replace('_', '-')}.arithmetic"
+        raise UserError(f"{option} graph: {config.kind} reads no exported graph: leave it out.")
+    encoder.compute_in(config.arithmetic)
+    return encoder
+
+
 TOWERS = ("text", "vision", "audio", "sound_text")
 """What a model's towers are called, in it and in its description."""
 
@@ -229,7 +248,7 @@ class TriModal:
         """Load all towers."""
         from trichord.models.embedder import Embedder
 
-        built: dict[str, Any] = {name: tower.build() for name, tower in self.towers().items()}
+        built: dict[str, Any] = {name: _built(name, one) for name, one in self.towers().items()}
         model = Embedder(**built)
         if self.fusion is not None:
             model.fusion = self.fusion.build(model)
