@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from trichord.bert_adam import BertAdamOptimizer
+from trichord.models.bert_adam import BertAdamOptimizer
 from trichord.config import AdamW, BertAdam, Cross, Draw, InfoNCE, Stage
 from trichord.training.loop import choose_what_trains
 from trichord.training.optimizers import build_optimizer, set_rate

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 from torch import nn
 
-from trichord.bert_adam import BertAdamOptimizer
+from trichord.models.bert_adam import BertAdamOptimizer
 from trichord.evaluation.classes.folds import stratified
 from trichord.types import UserError
 
