@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from trichord.models.bert_adam import BertAdamOptimizer
 from trichord.config import AdamW, BertAdam, Cross, Draw, InfoNCE, Stage
+from trichord.models.bert_adam import BertAdamOptimizer
 from trichord.training.loop import choose_what_trains
 from trichord.training.optimizers import build_optimizer, set_rate
 

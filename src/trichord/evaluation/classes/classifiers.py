@@ -11,8 +11,8 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 from torch import nn
 
-from trichord.models.bert_adam import BertAdamOptimizer
 from trichord.evaluation.classes.folds import stratified
+from trichord.models.bert_adam import BertAdamOptimizer
 from trichord.types import UserError
 
 MethodName = Literal["logistic", "as_paper", "as_paper_last"]
