@@ -71,6 +71,18 @@ class Detached(Bands):
         return super().read_steps(steps, sound).detach()
 
 
+class Plain(Bands):
+    """Its head has nothing to learn."""
+
+    def __init__(self):
+        super().__init__()
+        self.head, self.dim = nn.Identity(), self.width
+
+
+class DetachedPlain(Plain, Detached):
+    """The same behind a trunk that gives no gradient."""
+
+
 class Hidden(nn.Module):
     """Weights that torch does not know of."""
 
@@ -101,7 +113,7 @@ class Dated(Thumbnails):
 DATED = []
 
 
-@pytest.mark.parametrize("good", [BagOfWords, Thumbnails, Bands, partial(Bands, dim=5)])
+@pytest.mark.parametrize("good", [BagOfWords, Thumbnails, Bands, partial(Bands, dim=5), Plain])
 def test_good_encoders_pass(good):
     assert dict(flaws_of(Subject.of(good))) == dict.fromkeys(CHECKS)
 
@@ -115,6 +127,7 @@ def test_good_encoders_pass(good):
         (PaddingCounts, "padding", "differs by"),
         (Drifting, "freezing", "frozen trunk changes"),
         (Detached, "freezing", "unfrozen trunk gets no gradient"),
+        (DetachedPlain, "freezing", "unfrozen trunk gets no gradient"),
         (Unsaved, "saving", "after saving and loading a vector differs by"),
         (Dated, "fingerprint", "another fingerprint in each build"),
     ],

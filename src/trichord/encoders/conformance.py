@@ -197,7 +197,9 @@ def check_fingerprint(subject: Subject) -> None:
 
 
 def _step(encoder: Encoder, rows: Sequence[Tensor]) -> None:
-    encoder(encoder.read(Padded.stack(list(rows)))).steps.sum().backward()
+    steps = encoder(encoder.read(Padded.stack(list(rows)))).steps
+    if steps.requires_grad:  # not behind a frozen trunk where the head has nothing to learn
+        steps.sum().backward()
 
 
 def _require_near(one: Tensor, other: Tensor, said: str) -> None:
