@@ -56,6 +56,7 @@ def joined(device: str) -> Generator[None]:
         torch.cuda.set_device(ours)
     ours, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     dist.init_process_group(
+        # NCCL knows GPUs alone; counts, flags and objects are exchanged on the CPU.
         "cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo",
         timeout=WAIT,
         store=_meeting_place(ours, count),
@@ -77,13 +78,17 @@ def _meeting_place(ours: int, count: int) -> Store:
     were killed. It serves to say where ours is.
     """
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    # torchrun sets it where its agent serves the store; with other launchers rank 0 does.
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return TCPStore(host, port, count, is_master=ours == 0, timeout=WAIT)
     lasting = TCPStore(host, port, is_master=False, timeout=WAIT)
     if ours == 0:
+        # At a free port that the system picks. The others cannot come before
+        # they know it, so that to wait for them here would never end.
         place = TCPStore(host, 0, count, is_master=True, timeout=WAIT, wait_for_workers=False)
         lasting.set("trichord", str(place.port))
         return place
+    # `get` waits until a port is there.
     while not _answers(host, port := int(lasting.get("trichord"))):
         time.sleep(0.1)  # that of an attempt that has ended
     return TCPStore(host, port, count, is_master=False, timeout=WAIT)
@@ -115,6 +120,7 @@ def agreed(make: Callable[[], T]) -> T:
     """
     if ranks() == 1:
         return make()
+    # What was made, and whether that failed. It is sent in both cases: the others wait for it.
     outcome: list[Any] = [None, True]
     error: Exception | None = None
     if rank() == 0:
@@ -144,6 +150,7 @@ def together(make: Callable[[], T]) -> T:
         made = make()
     except Exception as raised:  # the others wait: they must hear of whatever it was
         error = raised
+    # A flag for each rank, not a count: all know which rank speaks, the first that failed.
     failed = torch.zeros(ranks(), dtype=torch.uint8)
     failed[rank()] = error is not None
     dist.all_reduce(failed, dist.ReduceOp.MAX)
@@ -179,8 +186,10 @@ def gathered(
     counts = _counts(rows)
     first = sum(counts[: rank()])
     ours = slice(first, first + len(rows))
+    # All ranks have the same counts and skip the exchange together.
     if not any(counts):
         return rows, ours
+    # `all_gather` takes parts of one shape: short ones are filled up and cut again.
     padded = rows.new_zeros((max(counts), *rows.shape[1:]))
     padded[: len(rows)] = rows
     parts = [torch.empty_like(padded) for _ in counts]
@@ -215,6 +224,8 @@ class _Shared(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        # Every rank computes the whole loss, so the gradient of our
+        # rows is complete. The factor is undone by the mean over ranks.
         return gradient[ctx.ours] * ranks()
 
 
@@ -235,6 +246,9 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     if ranks() == 1:
         return
     trained = list(parameters)
+    # A head may be unused on one rank and not on another, but all must
+    # enter the same exchanges. Where no rank used it, None stays: with
+    # zeros an optimizer would still move it, by its moments and decay.
     used = torch.tensor([one.grad is not None for one in trained], dtype=torch.uint8)
     dist.all_reduce(used, dist.ReduceOp.MAX)
     waiting: list[dist.Work | None] = []

@@ -45,6 +45,7 @@ class Cluster:
             ) from error
         self._ray = ray
         self.count = count
+        # A Ray that the caller has started stays with the caller.
         self._ours = not ray.is_initialized()
         self._cpus = 1
 
@@ -66,12 +67,15 @@ class Cluster:
         if not shards:
             return
         self._begin(shards[0].towers.decoders)
+        # Strings, which Ray keeps in Arrow columns as they are.
         lines = [{"shard": shard_line(shard)} for shard in shards]
+        # A shard a block: blocks are what Ray hands out, and does again after a death.
         table = self._ray.data.from_items(lines, override_num_blocks=len(lines))
         on_gpu = shards[0].towers.device.startswith("cuda")
         done = table.map_batches(
             Actor,
             batch_size=1,
+            # An actor more than there are shards would start for nothing.
             compute=self._ray.data.ActorPoolStrategy(size=min(self.count, len(shards))),
             num_cpus=self._cpus,
             num_gpus=1 if on_gpu else None,
@@ -91,6 +95,8 @@ class Cluster:
             threads = str(max(1, cores() // self.count))
             local = "RAY_ADDRESS" not in os.environ
             ours: dict[str, Any] = {
+                # More than there are, if need be: Ray would wait for
+                # ever to place an actor on cores that it does not count.
                 "num_cpus": max(cores(), self.count * self._cpus),
                 "object_store_memory": STORE_BYTES,
                 "include_dashboard": False,
@@ -99,6 +105,7 @@ class Cluster:
                 # Ray forks only to start other programs.
                 warnings.filterwarnings("ignore", message="lance is not fork-safe")
                 ray.init(
+                    # A cluster that runs has its own sizes, and Ray refuses others.
                     **(ours if local else {}),
                     logging_level="ERROR",
                     log_to_driver=False,
@@ -114,6 +121,8 @@ class Actor:
     """What Ray starts: a hand that takes shards as rows of one column."""
 
     def __init__(self) -> None:
+        # Nobody closes it: Ray does not say when an actor ends.
+        # The children that decode end when their pipe does.
         self._hand = Hand()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
@@ -125,5 +134,6 @@ class Actor:
             return json.dumps(
                 {"parts": [part_line(part) for part in self._hand.carry_out(read_shard(line))]}
             )
+        # As text: Ray would wrap the error in one of its own, with a traceback.
         except UserError as error:
             return json.dumps({"error": str(error)})

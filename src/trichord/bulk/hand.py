@@ -64,6 +64,7 @@ class Hand:
             yield from extract_texts(model, shard.texts, folder)
             yield from extract_media(model, shard.clips, folder, decoder, shard.modalities)
             return
+        # No check of the towers here: `read_versions` compares the model with the collection's.
         yield from read_versions(
             Collection.open(shard.collection),
             model,

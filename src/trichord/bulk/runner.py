@@ -69,6 +69,8 @@ def extracted(runner: Runner, shards: Sequence[Shard]) -> Iterator[Extracted]:
         runner: Carries them out.
         shards: Of captions, or of clips.
     """
+    # With the kind, for a caption may read like a clip's id. The first status
+    # counts: of what is done twice the second one says only that it was there.
     told: set[tuple[str, str]] = set()
     for part in runner.run(_shuffled(runner, shards)):
         assert isinstance(part, Extracted)
@@ -110,5 +112,6 @@ def _shuffled(runner: Runner, shards: Sequence[Shard]) -> list[Shard]:
     """
     order = list(shards)
     if not isinstance(runner, Here):
+        # Not by the seeded generator: two commands of one seed would take the same order.
         random.SystemRandom().shuffle(order)
     return order

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 CLIPS_A_SHARD = 512
 """What a dead worker costs at most, unless the number of shards is chosen."""
+# A file has many moments, and a caption needs no decoding: so fewer of the one, more of the other.
 FILES_A_SHARD = 128
 TEXTS_A_SHARD = 8192
 
@@ -84,6 +85,7 @@ def extraction_of(
     local = folder.storage.local
     return Extraction(
         towers=towers or Towers(),
+        # Whole paths: a worker may have another working directory.
         features=folder.name if local is None else str(local.absolute()),
         made_by=fingerprints(model, modalities),
         modalities=tuple(modalities),
@@ -108,6 +110,7 @@ def shards_of_texts(whole: Extraction, texts: Sequence[str], count: int | None) 
 def shards_of_clips(whole: Extraction, clips: Sequence[Clip], count: int | None) -> list[Shard]:
     """Share out clips, those of one file together; their captions are not sent along."""
     size = _size(len(clips), count, CLIPS_A_SHARD)
+    # Captions have shards of their own.
     bare = [replace(clip, captions=(), labels=()) for clip in clips]
     return [replace(whole, clips=tuple(part), texts=()) for part in _whole_files(bare, size)]
 
@@ -119,6 +122,7 @@ def shards_of_files(
     size = _size(len(files), count, FILES_A_SHARD)
     of_file: dict[str, list[Clip]] = {}
     for clip in told:
+        # A collection calls files by this path; a manifest may reach them through a link.
         of_file.setdefault(str(whereabouts(Path(clip.path))), []).append(clip)
     shards: list[Shard] = []
     for i in range(0, len(files), size):
@@ -170,6 +174,7 @@ def _size(items: int, count: int | None, most: int) -> int:
 def _whole_files(clips: Sequence[Clip], size: int) -> Iterator[list[Clip]]:
     """Portions of about a size that part no file."""
     part: list[Clip] = []
+    # Neighbours only: a manifest that mixes its files costs passes over them, never rows.
     for _, same in groupby(clips, key=lambda clip: clip.path):
         part += same
         if len(part) >= size:

@@ -28,6 +28,8 @@ class Sharing:
         """
         require_legal(self)
         require(
+            # An option without effect is refused. The default
+            # cannot be told from no option, so it passes.
             self.runner != "process" or self.at_once == Sharing.at_once,
             "--at-once has no effect with --runner process: leave it out, or choose ray.",
         )
@@ -39,6 +41,7 @@ class Sharing:
 
     def decoders(self, asked: int) -> int:
         """Decoding processes of each, of so many in all."""
+        # The user names the decoding processes of the whole machine, which actors share.
         return max(1, asked // self.at_once) if self.runner != "process" else asked
 
 

@@ -16,10 +16,14 @@ def caption_loss(words: Words, wanted: Bool[Tensor, " batch"]) -> Float[Tensor, 
     Source: CLIP4VLA, eq. 7.
     """
     chosen = wanted[words.rows]
+    # Counted over all ranks: either all of them leave the term out or none does.
+    # A rank that returned alone would leave the others waiting in `shared`.
     places = summed(chosen.sum())
     if not places:
         return None
     logits, targets = words.logits[chosen], words.targets[chosen]
     if ranks() == 1:
         return F.cross_entropy(logits, targets)
+    # Sums, not means: ranks have different numbers of places, and
+    # a mean of their means would weigh these places differently.
     return shared(F.cross_entropy(logits, targets, reduction="sum").reshape(1)).sum() / places

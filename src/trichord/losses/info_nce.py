@@ -42,6 +42,8 @@ def info_nce(
     Source: van den Oord et al. (2018); SLAVA's L_xy with the two directions averaged as in CLIP;
     several positives: Khosla et al. (2020), L_out of eq. 2.
     """
+    # One process whose batch fits a tile keeps the formula as the
+    # papers write it: its runs keep their numbers to the bit.
     if ranks() > 1 or len(left) > tile or groups is not None:
         return _tiled(left, right, scale, directions, tile, groups)
     logits = scale * left @ right.T
@@ -91,8 +93,10 @@ def intra_nce(
     own = torch.eye(len(original), dtype=torch.bool, device=original.device)
 
     def asked(logits: Tensor, alike: Tensor) -> Tensor:
+        # An original is no negative of itself: its cosine with itself is 1, above that of any pair.
         others = (scale * alike @ alike.T).masked_fill(own, float("-inf"))
         partner = torch.arange(len(logits), device=logits.device)
+        # The pairs come first, so that the number of a row is the column of its partner.
         return F.cross_entropy(torch.cat([logits, others], dim=1), partner)
 
     match directions:
@@ -119,6 +123,8 @@ def info_nce_of_logits(
     target = torch.arange(len(logits), device=logits.device)
     if groups is not None:
         same = same_group(groups)
+        # Probabilities as targets: each positive gets an equal share. All rows of a group
+        # have the same count, so this matrix is symmetric and serves the columns too.
         target = same.to(logits.dtype) / same.sum(dim=1, keepdim=True)
     match directions:
         case "both":
@@ -132,6 +138,7 @@ def info_nce_of_logits(
 def same_group(groups: Int[Tensor, " row"]) -> Bool[Tensor, "row row"]:
     """Which rows are of one group; a row with a negative number is alone."""
     own = torch.eye(len(groups), dtype=torch.bool, device=groups.device)
+    # Equal negative numbers make no group: they stand for texts that are like no other.
     return own | ((groups[:, None] == groups) & (groups >= 0))
 
 
@@ -145,6 +152,8 @@ def _tiled(
 ) -> Float[Tensor, ""]:
     left, right = single_precision(left), single_precision(right)
     found = tiled_logsumexp(left, right, scale, directions=directions, tile=tile)
+    # With positive p and log-sum-exp of negatives n,
+    # -log(exp(p) / (exp(p) + exp(n))) is softplus(n - p).
     ways = [F.softplus(found.negatives[way] - found.positive).mean() for way in WAYS[directions]]
     loss = torch.stack(ways).mean()
     if groups is not None:
@@ -163,6 +172,8 @@ def _tiled_intra(
     found = tiled_logsumexp(*sides, scale, directions=directions, tile=tile)
     ways: list[Tensor] = []
     for way in WAYS[directions]:
+        # A side compared with itself gives a symmetric square: half of it is enough. A
+        # row's other originals are those after it (first) and those before it (second).
         alike = tiled_logsumexp(sides[way], sides[way], scale, tile=tile, half=True)
         negatives = torch.logaddexp(found.negatives[way], torch.logaddexp(*alike.negatives))
         ways.append(F.softplus(negatives - found.positive).mean())
@@ -182,8 +193,10 @@ def _lead(
     The softplus above asks for the partner alone. With all positives of a row the numerator is the mean
     of their scores instead, and the difference of the two is this.
     """
+    # Each row without a group gets a negative number of its own: equal ones would be one group.
     alone = -1 - torch.arange(len(groups), device=groups.device)
     _, numbers = torch.where(groups < 0, alone, groups).unique(return_inverse=True)
     counts = numbers.bincount().unsqueeze(1)
+    # Means of groups instead of a matrix of positives: memory grows with the rows.
     means = right.new_zeros(len(counts), right.shape[1]).index_add(0, numbers, right) / counts
     return (left * (right - means[numbers])).sum(dim=1).mean()

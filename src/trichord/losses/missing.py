@@ -25,7 +25,10 @@ def pad_missing(
     """
     sides = {side: embeddings.of(side) for side in get_args(Side)}
     places = [one.mask.device for one in sides.values() if one is not None]
+    # Ranks must send from the same kind of device: Gloo
+    # takes tensors of the CPU, NCCL those of GPUs.
     place = places[0] if places else device or torch.device("cpu")
+    # No vector has width 0, so 0 can say that the rank lacks the side.
     widths = [0 if one is None else one.pooled.shape[1] for one in sides.values()]
     here = torch.tensor([[*widths, int(embeddings.words is not None)]], device=place)
     *widths, words = gathered(here)[0].amax(dim=0).tolist()
@@ -36,6 +39,7 @@ def pad_missing(
     }
     if words and embeddings.words is None:
         none = torch.zeros(0, dtype=torch.int64, device=place)
+        # Without rows the size of the vocabulary does not matter: the sum over no places is 0.
         padded["words"] = Words(torch.zeros(0, 1, device=place), none, none)
     return replace(embeddings, **padded)
 

@@ -80,7 +80,9 @@ class Objective(nn.Module):
         self.options = options
         self.terms = {name: term_of(name) for name in terms}
         self.max_scale = max_scale
+        # The log is learned, as in CLIP: the scale stays positive, and a step multiplies it.
         start = torch.full((), math.log(1 / temperature))
+        # Words contrast nothing: their term has no temperature.
         own = tuple(name for name, term in self.terms.items() if term.contrasts)
         self.log_scale = nn.ParameterDict(
             {
@@ -146,6 +148,8 @@ class Objective(nn.Module):
         if self.wants_texts and textual and texts is None:
             raise ValueError("Equal texts are to be positives: pass the numbers of the texts.")
         if ranks() > 1:
+            # A rank may have no features at all. Then only the masks tell how
+            # many clips it has, and only the temperatures which device to use.
             count = max((len(wanted) for wanted in rows.values()), default=0)
             place = next((one.device for one in self.parameters()), None)
             embeddings = pad_missing(embeddings, count, place)
@@ -178,11 +182,15 @@ class Objective(nn.Module):
     ) -> tuple[list[Float[Tensor, "row dim"]], Int[Tensor, " row"] | None] | None:
         """Vectors of each side of a term, and groups of equal texts; None: too few rows for it."""
         sides = [one for side in term.sides if (one := embeddings.of(side)) is not None]
+        # After `pad_missing` a side is missing on all ranks
+        # or on none: no rank leaves the others waiting.
         if len(sides) < len(term.sides):
             return None
         usable = wanted.to(sides[0].mask.device)
         if self.options.absent == "masked":
             usable = torch.stack([usable, *(side.present for side in sides)]).all(dim=0)
+        # Counted over all ranks, which must decide alike: the loss exchanges
+        # rows. It may so use a rank that has only one row, or none.
         if summed(usable.sum()) < 2:
             return None
         groups = self._groups(term, texts, usable.device)

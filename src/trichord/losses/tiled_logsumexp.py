@@ -63,6 +63,7 @@ def tiled_logsumexp(
     every_left, ours = gathered(left)
     every_right = every_left if right is left else gathered(right)[0]
     square = Square(size=len(every_left), ours=ours, tile=tile, half=half)
+    # Detached: the function below computes the gradient of the scale itself.
     sweeps = _Sweeps(square, WAYS[directions], every_left, every_right, scale.detach())
     positive, first, second = _TiledLogSumExp.apply(left, right, scale, sweeps)  # pyright: ignore[reportGeneralTypeIssues]
     return TiledLogSumExp(positive, (first, second))
@@ -84,6 +85,8 @@ class _Sums:
     def add(self, tile: Tile, scores: Tensor, room: Tensor) -> None:
         """Add what one tile holds of the rows that ask."""
         span, across = tile.spans[self.way], 1 - self.way
+        # Online softmax (Milakov and Gimelshein, 2018): the sum so far is rescaled
+        # whenever a larger score comes. So nothing overflows, and one pass is enough.
         top = torch.maximum(self.top[span], scores.amax(across))
         terms = torch.sub(scores, top.unsqueeze(across), out=room).exp_()
         self.total[span] = self.total[span] * (self.top[span] - top).exp() + terms.sum(across)
@@ -91,6 +94,7 @@ class _Sums:
 
     def logarithms(self) -> Float[Tensor, " row"]:
         """Of the sums; a huge negative number of nothing."""
+        # In double precision: beside a large `top` the log of the sum would be lost in rounding.
         known = self.top.double() + self.total.double().log()
         return torch.where(self.total > 0, known, torch.finfo(torch.float).min)
 
@@ -128,6 +132,8 @@ class _Sweeps:
 
     def sums(self) -> list[_Sums]:
         """First sweep: the negatives of our rows and of our columns."""
+        # Both ways even if only one asks: the table that
+        # ranks exchange has the same columns always.
         sums = [_Sums.empty(way, self.square.size, self.left) for way in (0, 1)]
         spare = self.square.room(self.left)
         for tile, scores in self.square.scores(self.left, self.right, self.scale):
@@ -160,6 +166,7 @@ class _Sweeps:
         if not others:
             return first.slopes(tile, scores, scores)
         slopes = first.slopes(tile, scores, spare)
+        # The last way may overwrite the scores: nobody reads them after it.
         return slopes.add_(others[0].slopes(tile, scores, scores))
 
     def _hide(self, tile: Tile, scores: Tensor) -> None:
@@ -189,12 +196,16 @@ class _TiledLogSumExp(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         sums, positives = sweeps.sums(), sweeps.positives()
         found = [column[sweeps.square.ours] for one in sums for column in (one.top, one.total)]
+        # The only exchange beside the rows: five numbers
+        # a row. The backward has all it needs in it.
         table, _ = gathered(torch.stack([positives, *found], dim=1))
         ctx.save_for_backward(sweeps.left, sweeps.right, scale, table)
         ctx.square, ctx.ways = sweeps.square, sweeps.ways
         return table[:, 0].double(), *(one.logarithms() for one in _sums_of(table))
 
     @staticmethod
+    # A formula of our own, of which autograd knows no derivative:
+    # a second one raises an error instead of being wrong.
     @once_differentiable
     def backward(ctx: Any, *weights: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         left, right, scale, table = ctx.saved_tensors
@@ -225,15 +236,19 @@ def _finished(
     ours, scale = sweeps.square.ours, sweeps.scale
     pairs = sweeps.left[ours], sweeps.right[ours]
     weight = weights[ours].unsqueeze(1).to(pairs[0].dtype)
+    # A score's gradient in a left row runs along its right row, and the other way round.
     for gradient, positives in zip(gradients, reversed(pairs), strict=True):
         if gradient is not None:
             gradient.addcmul_(positives, weight)
     of_scale = None
     if wants_scale and gradients[0] is not None:
+        # Before the factors are applied: without them a row times its
+        # gradient sums slope x cosine, which is what the scale gains.
         products = sweeps.products(pairs[0], gradients[0]).double()
         of_scale = (ranks() * products.sum()).to(scale.dtype)
     for gradient in gradients:
         if gradient is not None:
+            # Gradients are averaged over ranks later: the factor makes up for that.
             gradient.mul_(scale * ranks())
     return *gradients, of_scale  # pyright: ignore[reportReturnType]
 

@@ -49,6 +49,7 @@ class Square:
 
     def _spans(self) -> Iterator[tuple[slice, bool]]:
         """Rows cut so that none is longer than a tile, and each is of one owner."""
+        # Cut at our first and last row: a tile is wholly ours or wholly not, in each of its sides.
         for start, end in pairwise((0, self.ours.start, self.ours.stop, self.size)):
             ours = self.ours.start <= start and end <= self.ours.stop
             for first in range(start, end, self.tile):
@@ -69,6 +70,8 @@ class Square:
         """
         room = self.room(left)
         for span, tiles in groupby(self.tiles(), key=lambda tile: tile.spans[0]):
+            # Scaled here, rows cost their number times `dim`;
+            # each tile's scores would cost its square.
             rows = left[span] * scale
             for tile in tiles:
                 columns = right[tile.spans[1]]

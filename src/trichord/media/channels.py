@@ -13,6 +13,7 @@ Samples = NDArray[np.float32]
 """(channel, sample); one channel is mono, two are left and right."""
 Mono = NDArray[np.float32]
 FULL_SCALE = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31}
+# FFmpeg's AV_NUM_DATA_POINTERS.
 PLANES = 8
 """Planes in an FFmpeg frame's fixed list: of so many or more, PyAV reads past the list's end."""
 
@@ -80,24 +81,29 @@ def downmix(layout: str, channels: int) -> NDArray[np.float32]:
     """
     from av import AudioFrame, AudioResampler
 
+    # Full scale in one channel after the other: what comes out is the matrix.
     one_by_one = np.eye(channels, dtype=np.float32).reshape(1, -1)
     try:
         frame = AudioFrame.from_ndarray(one_by_one, format="flt", layout=layout)
+        # Any rate does, as it stays what it is.
         frame.sample_rate = 48_000
         heard = _converted(frame, AudioResampler(format="flt", layout="stereo"))
     except ValueError:
         return np.full((2, channels), 1 / channels, np.float32)
     weights: NDArray[np.float32] = heard.reshape(channels, 2).T
+    # For floats FFmpeg lets a mix pass full scale; for integers it divides like this.
     return weights / max(np.float32(1), weights.sum(axis=1).max())
 
 
 def _channels_of(frame: Frame) -> Samples:
+    # FFmpeg marks planar kinds by a p: `fltp` is `flt`.
     kind, count = frame.format.name.removesuffix("p"), frame.layout.nb_channels
     if frame.format.is_planar and count < PLANES:
         values: NDArray[Any] = frame.to_ndarray()
     else:
         values = _interleaved(frame, kind).reshape(-1, count).T
     if kind in FULL_SCALE:
+        # Eight bits are unsigned: silence is 128.
         middle = FULL_SCALE[kind] if kind == "u8" else 0.0
         values = (values.astype(np.float64) - middle) / FULL_SCALE[kind]
     elif kind not in ("flt", "dbl"):
@@ -114,6 +120,7 @@ def _interleaved(frame: Frame, kind: str) -> NDArray[Any]:
 
 
 def _converted(frame: Frame, converter: Any) -> NDArray[Any]:
+    # None fetches what the converter still keeps.
     frames = converter.resample(frame) + converter.resample(None)
     return np.concatenate([got.to_ndarray() for got in frames], axis=1)
 

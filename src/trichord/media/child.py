@@ -33,9 +33,11 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nothing else may write between messages
     try:
+        # 0: the parent never sends arrays.
         first, _ = receive(requests, 0)
         limits = Limits(**first["limits"])
         tray = tray_on(first["tray"])
+        # The tray lies in the child's address space, but is no cost of the file.
         _bound_memory(limits.memory_bytes + (0 if tray is None else TRAY_BYTES))
         import_module("av")  # the slow import, before the clock of the first request runs
 
@@ -56,6 +58,7 @@ def _bound_memory(memory_bytes: int) -> None:
         import resource
     except ImportError:  # not a Unix
         return
+    # Address space, because Linux heeds no limit on resident memory.
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     most = memory_bytes if hard == resource.RLIM_INFINITY else min(memory_bytes, hard)
     resource.setrlimit(resource.RLIMIT_AS, (most, hard))
@@ -67,6 +70,8 @@ def _bound_time(limits: Limits) -> None:
         import resource
     except ImportError:
         return
+    # The limit counts from the start of the process. Only the soft one is
+    # moved: a hard limit could not be raised again for the next request.
     used = resource.getrusage(resource.RUSAGE_SELF)
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     soft = math.ceil(used.ru_utime + used.ru_stime + limits.cpu_seconds)
@@ -97,8 +102,11 @@ def _answer(request: Header, limits: Limits, answers: BufferedIOBase, tray: Tray
         mib = limits.memory_bytes // 1024**2
         end = {"status": "too_big", "reason": f"needs more than {mib} MiB to decode"}
     except (WireError, BrokenPipeError):
+        # The parent has gone: there is nobody to tell.
         raise
     except Exception as error:
+        # Libraries raise all sorts of errors over a bad
+        # file; their text is cut, for it may quote the file.
         end = {"status": "corrupt", "reason": f"{type(error).__name__}: {error}"[:200]}
     send(answers, {"end": True, **end})
 
@@ -173,6 +181,7 @@ def _decode_spans(
     for number, (start, end) in enumerate(spans):
         stop = duration if end is None else min(end, duration)
         reason = source.shortfall if end is None else ""  # where would the end be?
+        # A file of one frame may have no length; a span from its start has that frame.
         if (start >= duration or stop <= 0) and (start, duration) != (0, 0):
             reason = reason or f"span outside the file, which is {duration:.3f} s long"
         if reason:

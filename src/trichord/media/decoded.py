@@ -11,6 +11,7 @@ from trichord.media.probe import Status
 
 def samples_in(seconds: float, rate: int) -> int:
     """How many samples a span of this length has at this rate: rounded, halves up."""
+    # `round` would take halves to the even neighbour.
     return math.floor(seconds * rate + 0.5)
 
 

@@ -43,11 +43,14 @@ class Decoder:
             raise ValueError("A decoder needs at least one worker.")
         self.limits = limits or Limits()
         self.workers = [Worker(self.limits) for _ in range(workers)]
+        # The last worker used is the next one: its child
+        # runs already, and others may never have to start.
         self._idle: LifoQueue[Worker] = LifoQueue()
         for worker in self.workers:
             self._idle.put(worker)
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="trichord-media")
         # Whoever forgets to close it, or cannot, leaves no children behind.
+        # The list, not a method of this object: that would keep the object alive.
         weakref.finalize(self, _close_all, self.workers)
 
     def __enter__(self) -> "Decoder":
@@ -63,6 +66,7 @@ class Decoder:
 
     def close(self) -> None:
         """End all children; requests under way in other threads fail."""
+        # Whoever is not idle is at work, perhaps for minutes: killed, not waited for.
         idle: list[Worker] = []
         while not self._idle.empty():
             idle.append(self._idle.get())
@@ -190,6 +194,7 @@ def _asked(
 ) -> tuple[list[Item], Result]:
     """Every answer is checked as it comes: a child that lies cannot pile up what nobody wants."""
     got: list[Item] = []
+    # A probe has no spans: its only answer is the last one.
     most = len(message.get("spans", ()))
 
     def collect(header: Header, arrays: Arrays) -> None:

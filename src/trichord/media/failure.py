@@ -16,5 +16,6 @@ class MediaError(Exception):
 
 def refuse_hunger(error: Exception) -> None:
     """Pass FFmpeg's "cannot allocate" on as a MemoryError; a damaged packet is skipped instead."""
+    # This is how FFmpeg reports that it met the limit on address space.
     if getattr(error, "errno", None) == errno.ENOMEM:
         raise MemoryError from error

@@ -35,6 +35,7 @@ def inspect(path: str, source: Source, limits: Limits) -> Probe:
     )
     if source.av is None:
         return replace(blank, video=probe_still(source, limits))
+    # A probe speaks for the whole file. Decoding still gives the spans that are there.
     if source.missing:
         raise MediaError("corrupt", source.shortfall)
     duration = duration_of(source, limits)
@@ -88,6 +89,7 @@ class Listen:
         for frame in frames or ():
             mono = mono_of(frame)
             self.samples += len(mono)
+            # A damaged frame may give its rate as 0.
             self.seconds += len(mono) / max(1, frame.sample_rate)
             self.audible = self.audible or bool((abs(mono) >= FAINTEST).any())
 
@@ -172,6 +174,8 @@ def _uneven(stamps: list[int], tick: float, rate: float | None) -> bool:
     middle = steps[len(steps) // 2] * tick
     spread = (steps[-1] - steps[0]) * tick
     drift = abs(1 / rate - middle) if rate else 0.0
+    # Matroska and FLV round to milliseconds: steps of 33 and 34 ms are even. The average
+    # rate shows what the first packets do not, such as a long still near the end.
     rounding = max(1.01 * tick, 0.0011)
     return spread > max(0.02 * middle, rounding) or drift > max(0.05 * middle, rounding)
 

@@ -74,6 +74,7 @@ class Overlap:
             room: Items made ahead of the caller.
         """
         slots: _Slots[Item] = Queue(room)
+        # A daemon: a stage that hangs in an item must not keep the interpreter from ending.
         maker = Thread(target=self._make, args=(items, slots), name="trichord-stage", daemon=True)
         self._threads.append(maker)
         maker.start()
@@ -82,6 +83,7 @@ class Overlap:
     def _taken(self, slots: "_Slots[Item]") -> Iterator[Item]:
         while not self._unwanted.is_set():
             try:
+                # A queue cannot wait for an item and for the chain's end at once.
                 got = slots.get(timeout=GLANCE_SECONDS)
             except Empty:
                 continue

@@ -65,6 +65,8 @@ class Passage:
         self.looks = (
             {n: plan.frames.times(*span) for n, span in spans.items()} if plan.frames else {}
         )
+        # Spans that overlap may look at the same times:
+        # a frame stays until the last of them has it.
         self.users = Counter(time for looks in self.looks.values() for time in looks)
         self.frames: dict[float, tuple[float, NDArray[np.uint8]]] = {}
         self.latest: tuple[Frame, NDArray[np.uint8]] | None = None
@@ -78,6 +80,7 @@ class Passage:
         if source.audio is not None and plan.rates:
             self.heard = {number: self._heard(span) for number, span in spans.items()}
             self.sound = Sound(source, list(self.heard.values()), plan)
+        # By completion, so that only the first needs to be looked at.
         self.open = deque(sorted(spans.items(), key=self._due))
         self.position = 0.0
         self.reached = 0.0
@@ -118,6 +121,7 @@ class Passage:
                 packets = self._awaken(packets, tracks)
             elif packet is None:
                 self._finish()
+            # Empty packets, one a track at the end, only tell decoders to give what they keep.
             elif packet.size:
                 self._feed(packet)
                 if self.wake is not None and self.position >= self.wake:
@@ -176,9 +180,11 @@ class Passage:
     def _jump(self, tracks: list[Track]) -> Packets | None:
         """Packets from a later point on, where seeking there saves reading; else None."""
         need = self._need()
+        # Not twice for the same time: the second seek would land where the first did.
         if need is None or need < self.position + AHEAD or need == self.sought:
             return None
         self.sought = need
+        # Without a keyframe in between, a seek would lead back to what has been read.
         if self._keyframe_before(need) <= self.position:
             return None
         return self._seek_before(need, tracks)
@@ -205,8 +211,10 @@ class Passage:
         latest = max(0.0, sight.need - MARGIN)
         if latest - MARGIN <= self.position + AHEAD:
             return
+        # `MARGIN` again, now for the order in which packets of the two tracks come.
         wake = self._keyframe_before(latest) - MARGIN
         if wake > self.position + AHEAD:
+            # Pictures are left out from here on: the group under way would have a hole.
             sight.restart()
             sight.track.discard = Discard.all
             self.wake = wake
@@ -249,12 +257,14 @@ class Passage:
         try:
             self.source.seek(time, tracks[0])
         except FFmpegError:
+            # Some files cannot be sought in: they are read through.
             return self.source.packets(tracks)
         self.seeks += 1
         packets = self.source.packets(tracks)
         seen = self._first_of_each(packets, tracks, late_counts=time > 0)
         if seen is None:
             return None
+        # Tracks land at different times: the earliest counts.
         self.position = min((packet_time(self.source, p) or 0.0 for p in seen), default=time)
         return packets
 
@@ -364,8 +374,12 @@ class Passage:
         parts = [part.track for part in (self.sight, self.sound) if part is not None]
         ends = [declared_end(self.source, track) for track in parts]
         due = min(span[1], max((end for end in ends if end is not None), default=0.0))
+        # A track that does not say when it ends is as long as the file, as far as is known.
+        # This holds only if all tracks are read: one that is left out may be the longer.
         if None in ends and len(parts) == len(self.source.tracks()):
             due = span[1]
+        # Headers are often a little off. A tenth of a second
+        # counts only in a file that is known to be cut.
         if due - self.reached > (0.1 if self.source.missing else max(1.0, 0.02 * due)):
             raise MediaError("corrupt", f"cut off: ends at {self.reached:.1f} of {due:.1f} s")
 
@@ -382,6 +396,8 @@ class Passage:
         if self.sound.failed and not self.sound.decoded:
             raise MediaError("corrupt", "its sound cannot be decoded")
         samples, context = self.sound.cut(self.heard[number]), self.sound.context
+        # What resampling sees on either side belongs to other spans. Judged
+        # before resampling, a span is silent at all rates or at none.
         if not audible(samples[:, context : samples.shape[1] - context]):
             return {}
         audio: dict[int, NDArray[np.float32]] = {}

@@ -26,6 +26,8 @@ def display_matrix(frame: Frame) -> Matrix:
     entries = [entry for entry in frame.side_data if entry.type.name == "DISPLAYMATRIX"]
     if not entries or len(bytes(entries[0])) < 36:
         return UPRIGHT
+    # FFmpeg's matrix: nine fixed-point numbers of 32 bits, in the order of the machine's bytes.
+    # Only signs and the larger of two are looked at, so that their scale does not matter.
     a, b, _, c, d = struct.unpack("=5i", bytes(entries[0])[:20])
     if a == b == c == d == 0:
         return UPRIGHT
@@ -43,6 +45,7 @@ def rotation_of(matrix: Matrix) -> int:
 def turned(image: Image.Image, matrix: Matrix) -> Image.Image:
     """The image as the display matrix wants it shown."""
     a, b, c, d = matrix
+    # Axes are swapped first, so that the flips are along the axes as shown.
     across, down = (a, d) if a else (c, b)
     if not a:
         image = image.transpose(Transpose.TRANSPOSE)
@@ -83,6 +86,7 @@ def sized(
 
 def pixel_aspect(frame: Frame, track: Track) -> float:
     """Width over height of a stored pixel; 1 where nothing sensible is declared."""
+    # The container's word goes before the codec's, as in FFmpeg's own tools.
     aspect = track.sample_aspect_ratio or track.codec_context.sample_aspect_ratio
     ratio = float(aspect) if aspect else 1.0
     return ratio if 1 / 64 < ratio < 64 else 1.0
@@ -98,7 +102,10 @@ def picture_of(
     """A decoded video frame as an upright RGB array of the wanted size."""
     matrix = display_matrix(frame)
     shown = display_size(frame.width, frame.height, aspect, matrix)
+    # The pixel aspect may stretch a small picture beyond the limit.
     check_pixels(*shown, limits)
+    # swscale changes colours only. Pillow resizes, as CLIP's image processor
+    # does. One thread, for files are decoded side by side, one in each child.
     rgb = converter.reformat(frame, format="rgb24", interpolation=EXACT, threads=1)
     pixels = rgb.to_ndarray()
     if matrix == UPRIGHT and wanted_size(*shown, short_side) == (frame.width, frame.height):

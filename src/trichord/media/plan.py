@@ -51,6 +51,7 @@ class FramePlan:
         if bins < 1:
             return (start + length / 2,)
         kept = min(bins, self.count)
+        # The middle one of each of `kept` equal parts, in whole numbers.
         chosen = (bins * (2 * i + 1) // (2 * kept) for i in range(kept))
         return tuple(start + (i + 0.5) / self.per_second for i in chosen)
 
@@ -82,6 +83,7 @@ class DecodePlan:
     def sound_span(self, start: float, end: float) -> tuple[float, float]:
         """Start and end, in seconds, of the sound that is taken of the span [start, end)."""
         length = self.sound_length(start, end)
+        # `begin + length` could differ from `end` in the last bit.
         if length >= end - start:
             return start, end
         begin = (start + end) / 2 - length / 2
@@ -100,9 +102,11 @@ class Limits:
     wall_seconds: float = 120.0
     cpu_seconds: float = 120.0
     memory_bytes: int = 2 * 1024**3
+    # 8K of digital cinema.
     pixels: int = 8192 * 4320
     streams: int = 64
     seconds: float = 7 * 86_400.0
+    # No limit, for size says little of the cost: spans of ten hours are read in a few megabytes.
     file_bytes: int | None = None
 
 

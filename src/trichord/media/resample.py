@@ -15,6 +15,7 @@ def context_samples(source: int, target: int) -> int:
     """Samples to keep on either side of a span, so many that they fall on whole output samples."""
     if source == target:
         return 0
+    # From 44.1 to 48 kHz, 147 samples become 160: only multiples of these are whole on both sides.
     unit = source // math.gcd(source, target)
     return math.ceil(FILTER_SECONDS * source / unit) * unit
 
@@ -31,6 +32,7 @@ def resample(samples: Samples, source: int, target: int, context: int, count: in
 def _resampled(samples: Mono, source: int, target: int, context: int, count: int) -> Mono:
     if source == target:
         return _exactly(samples[context:], count)
+    # `context` is the most that any of the rates wants; this one may want less.
     skip = context_samples(source, target)
     moved = _converted(samples[context - skip :], source, target)
     return _exactly(moved[skip * target // source :], count)
@@ -46,6 +48,7 @@ def _converted(samples: Mono, source: int, target: int) -> Mono:
         frame = AudioFrame.from_ndarray(piece, format="fltp", layout="mono")
         frame.sample_rate = source
         out += [got.to_ndarray()[0] for got in converter.resample(frame)]
+    # The filter keeps the end back until it is told that nothing follows.
     out += [got.to_ndarray()[0] for got in converter.resample(None)] if out else []
     return np.concatenate(out) if out else np.zeros(0, np.float32)
 

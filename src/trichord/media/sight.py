@@ -10,6 +10,7 @@ from trichord.media.failure import refuse_hunger
 from trichord.media.plan import FramePlan, Limits
 from trichord.media.source import Frame, Packet, Source, check_pixels, packet_time
 
+# Packets held back at most: a group of pictures may never end.
 HELD_BYTES = 64 * 1024**2
 DATED = ("mov", "mpegts", "flv")
 """Containers that say of a packet both when it is decoded and when it is shown."""
@@ -98,12 +99,17 @@ class Sight:
         if need is None or packet.is_corrupt:
             return
         key = packet.is_keyframe
+        # The first packet counts in any case: not every file begins with a keyframe.
         if not self.keys_alone or key or self.first:
+            # The target can be reached from here: what is
+            # held of the group before is never decoded.
             if key and time is not None and time <= need + TOLERANCE:
                 self.restart()
             elif not (self.known or self.first or key):
                 return  # the middle of a group, behind a seek
             self._hold(packet, time)
+        # Packets come in decoding order and none is shown before it
+        # is decoded: all that are shown before this time are known.
         horizon = self.source.seconds(packet.dts, self.track)
         self._settle(time if horizon is None else horizon)
         while self.held > HELD_BYTES:
@@ -134,16 +140,19 @@ class Sight:
             self.wanted.append(self._answer(need))
             self._decode_through(self.wanted[-1])
             self._collect()
+            # A packet of a frame nearer to the target may yet come: the answer is found anew then.
             if self.undated and self.wanted and horizon < float("inf"):
                 self.wanted.pop()
                 return
             need = self.need
+        # No packet follows that would push the frames out of the decoder.
         if need is None or self.keys_alone:
             self._drain()
 
     def _skip_to_key(self, need: float) -> None:
         """Begin anew at a keyframe among the packets held from which the target can be reached."""
         keys = [n for n, packet in enumerate(self.waiting) if self._leads_to(packet, need)]
+        # Nothing to gain where the group begins at that keyframe already.
         if not keys or (keys[-1] == 0 and not self.fed):
             return
         kept = list(self.waiting)[keys[-1] :]
@@ -178,6 +187,7 @@ class Sight:
             frame = self._reach(self.wanted[0], final)
             if frame is None:
                 return
+            # Not the frame meant: one that was left out might have come nearer to it.
             if not self.whole and self._ticks(frame) != self.wanted[0]:
                 self._decode_whole()
                 continue
@@ -211,6 +221,7 @@ class Sight:
 
     def _decode(self, packet: Packet, needless: bool = False) -> None:
         """Decode a packet; a needless one only if others are predicted from it. None ends the group."""
+        # After its end a decoder takes no packet until it is flushed.
         if self.drained:
             self.track.codec_context.flush_buffers()
         self.fed, self.drained = True, packet is None
@@ -218,6 +229,7 @@ class Sight:
             self.held -= packet.size
             self.decoded += 1
             self._note(packet)
+        # NONREF: FFmpeg leaves out what no other picture is predicted from.
         self.track.codec_context.skip_frame = "DEFAULT" if self.whole or not needless else "NONREF"
         try:
             frames = self.track.codec_context.decode(packet)
@@ -254,6 +266,7 @@ class Sight:
             return
         self.past.append(packet)
         self.past_bytes += packet.size
+        # Too much to keep for a second try: from here on nothing is left out.
         if self.past_bytes > HELD_BYTES:
             self.whole, self.past = True, []
 
@@ -265,6 +278,7 @@ class Sight:
         self.track.codec_context.flush_buffers()
         self.drained = False
         for packet in past:
+            # `_decode` takes it off once more.
             self.held += packet.size
             self._decode(packet)
         if ended:
@@ -286,9 +300,11 @@ class Sight:
 
     def _ticks(self, frame: Frame) -> int:
         if frame is None:
+            # Before every time stamp of a file.
             return -(2**62)
         if frame.pts is not None:
             return frame.pts
+        # AVI has no presentation times.
         return frame.dts if frame.dts is not None else 0
 
     def _at(self, ticks: int) -> float:

@@ -31,7 +31,9 @@ MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\xff\xd8\xff", "jpeg"),
     (0, b"\x89PNG\r\n\x1a\n", "png"),
 )
+# MP4 begins with `ftyp`; old QuickTime files and pieces of a stream begin with the others.
 BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"moof", b"styp", b"sidx")
+# Pictures in the boxes of MP4, but no movies.
 HEIF = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 
 
@@ -40,8 +42,10 @@ def container_of(head: bytes) -> str | None:
     if head[4:8] in BOXES:
         return _iso_media(head)
     for offset, magic, name in MAGIC:
+        # A name at byte 8 counts only inside a RIFF, RF64 or IFF file.
         if head.startswith(magic, offset) and (offset == 0 or head[:4] in RIFFS):
             return name
+    # Two letters are a weak mark: the reserved bytes must be 0 too.
     if head.startswith(b"BM") and head[6:10] == bytes(4):
         return "bmp"
     if _transport_stream(head):
@@ -60,6 +64,8 @@ def canvas_of(head: bytes, container: str) -> tuple[int, int]:
     if container == "gif":
         return _little(head, 6, 2), _little(head, 8, 2)
     kind = head[12:16] if container == "webp" else b""
+    # Source: the WebP container specification. The first two kinds
+    # store sizes less one; the upper two bits of the third are a scale.
     if kind == b"VP8X":
         return _little(head, 24, 3) + 1, _little(head, 27, 3) + 1
     if kind == b"VP8L":
@@ -83,6 +89,7 @@ def _iso_media(head: bytes) -> str | None:
 
 def _transport_stream(head: bytes) -> bool:
     # 188 bytes a packet, or 192 with a leading time code (cameras).
+    # 0x47 alone is the letter G: three packets in a row must begin with it.
     return any(
         len(head) > first + 2 * step and all(head[first + i * step] == 0x47 for i in range(3))
         for first, step in ((0, 188), (4, 192))
@@ -97,11 +104,13 @@ def _bare_audio(head: bytes) -> str | None:
         for byte in head[6:10]:  # seven bits a byte
             size = size << 7 | byte & 0x7F
         head = head[10 + size :]
+        # The tag goes beyond what was read, as with a cover: taken for MP3, which ID3 was made for.
         if len(head) < 4:
             return "mp3"
     if head.startswith(b"fLaC"):
         return "flac"
     if len(head) >= 2 and head[0] == 0xFF:
+        # ADTS has twelve set bits and layer 0; MP3 has eleven and another layer.
         if head[1] & 0xF6 == 0xF0:
             return "aac"
         if head[1] & 0xE0 == 0xE0 and head[1] & 0x06:
@@ -134,6 +143,7 @@ def _end_of_boxes(file: FileIO | BufferedReader, size: int) -> int:
         file.seek(at)
         head = file.read(16)
         length = int.from_bytes(head[:4], "big")
+        # 1: the size did not fit and follows in eight bytes.
         if length == 1:
             length = int.from_bytes(head[8:16], "big")
         if length < 8:  # 0: to the end of the file
@@ -149,6 +159,7 @@ def _end_of_segment(head: bytes) -> int:
     if head[at : at + 4] != b"\x18\x53\x80\x67":
         return 0
     at, length = _vint(head, at + 4)
+    # All bits set: it was written live, and its size was not known.
     unknown = length >= 2**56 - 1
     return 0 if unknown else at + length
 
@@ -157,6 +168,7 @@ def _vint(head: bytes, at: int) -> tuple[int, int]:
     """Position behind a Matroska number and its value."""
     if at >= len(head) or head[at] == 0:
         return at, 0
+    # The zeros before the first set bit say how many bytes follow.
     width = 9 - head[at].bit_length()
     value = int.from_bytes(head[at : at + width], "big") & ((1 << 7 * width) - 1)
     return at + width, value

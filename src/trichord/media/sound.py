@@ -19,6 +19,7 @@ from trichord.media.plan import DecodePlan
 from trichord.media.resample import context_samples
 from trichord.media.source import Frame, Packet, Source, Track
 
+# Seconds; a warm-up of half a second makes each block a sixteenth more work.
 BLOCK = 8.0
 WARM_UP = 0.5
 TOGETHER = 1.0
@@ -97,6 +98,7 @@ class Block:
         if self.next is not None:
             return self._place(index, frame)
         self.held.append((index, frame))
+        # Block 0 has no warm-up: its own first half second fixes its place.
         warm = time is not None and time >= self.begin + (WARM_UP if self.number == 0 else 0)
         return self._anchor() if warm else []
 
@@ -122,6 +124,7 @@ class Block:
     def _place(self, index: int | None, frame: Frame) -> list[tuple[int, Samples]]:
         assert self.next is not None
         pieces: list[tuple[int, Samples]] = []
+        # Without a gap samples are counted on: time stamps are rounded.
         if index is not None and abs(index - self.next) > GAP * self.rate:
             pieces, self.next = self._join(), index
         if not self.run.length:
@@ -137,6 +140,7 @@ class Block:
         if not self.run.length:
             return []
         samples, start = self.run.take(), self.start
+        # No other block would give what comes before block 0.
         low = start if self.number == 0 else max(start, round(self.begin * self.rate))
         high = min(start + samples.shape[1], round(self.end * self.rate))
         return [(low, samples[:, low - start : high - start])] if high > low else []
@@ -205,6 +209,7 @@ class Sound:
         settled = since <= now < until
         if not settled:
             self._settle(now)
+        # A copy: a block that is done leaves the dict.
         for block in list(self.live.values()):
             self._store(block, block.decode(packet, self.source))
         if not settled:

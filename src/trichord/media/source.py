@@ -33,6 +33,7 @@ class CountedFile(io.FileIO):
             descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         except OSError as error:
             raise MediaError("corrupt", f"cannot be opened: {error.strerror}") from None
+        # Of what was opened: its name may mean another file by now.
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             os.close(descriptor)
@@ -157,6 +158,7 @@ def open_source(path: str | Path, limits: Limits) -> Source:
     try:
         resolved = Path(path).resolve(strict=True)
     except (OSError, RuntimeError, ValueError) as error:
+        # RuntimeError: a loop of links, before Python 3.13. ValueError: a zero byte in the name.
         unnamed = os.strerror(errno.ELOOP) if isinstance(error, RuntimeError) else "no such file"
         reason = getattr(error, "strerror", None) or unnamed
         raise MediaError("corrupt", f"cannot be opened: {reason}") from None
@@ -188,8 +190,10 @@ def _open_container(source: Source, limits: Limits) -> None:
     try:
         source.av = av.open(
             source.file,
+            # Named, or FFmpeg would guess, and playlists are among its guesses.
             format=source.container,
             options={"protocol_whitelist": "file", "max_pixels": str(limits.pixels)},
+            # Titles in an old encoding are no reason to refuse a film.
             metadata_errors="replace",
             buffer_size=65536,
             io_open=_refuse,
@@ -206,6 +210,7 @@ def _choose(source: Source, limits: Limits) -> None:
     """Pick the tracks to decode and let the demuxer drop all others."""
     from av.stream import Discard, Disposition
 
+    # To FFmpeg cover art is a video track of one picture.
     covers = Disposition.attached_pic | Disposition.timed_thumbnails
     pictures = [s for s in source.av.streams.video if not s.disposition & covers]
     source.video = _best(source, "video", pictures)
@@ -214,10 +219,12 @@ def _choose(source: Source, limits: Limits) -> None:
         if stream is not source.video and stream is not source.audio:
             stream.discard = Discard.all
     for track in source.tracks():
+        # Files are decoded side by side, one in each child.
         track.codec_context.thread_count = 1
         source.clocks[track.index] = track.time_base.as_integer_ratio()
     if source.video is not None:
         context = source.video.codec_context
+        # For the decoder too: a codec may declare more than its container.
         context.options = {"max_pixels": str(limits.pixels)}
         check_pixels(context.width, context.height, limits)
     starts = [
@@ -263,6 +270,7 @@ def _declared_or_scanned_end(source: Source) -> float:
         ends = [declared_end(source, track) for track in source.tracks()]
         if ends and None not in ends:
             return max(0.0, max(end for end in ends if end is not None))
+        # FFmpeg counts a file's length in microseconds.
         declared = (source.av.duration or 0) / 1_000_000
         if source.container in ABSOLUTE:
             declared -= source.origin

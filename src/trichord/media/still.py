@@ -28,6 +28,8 @@ def load_still(source: Source, limits: Limits) -> tuple[Image.Image, int]:
     warnings.simplefilter("ignore")  # Pillow warns where our own limit decides
     Image.MAX_IMAGE_PIXELS = None
     try:
+        # Only the reader for the format that was sniffed; others of Pillow's
+        # never see the file. Opening reads the size, and `load` decodes.
         image = Image.open(cast("Any", source.file), formats=[PICTURES[source.container]])
         check_pixels(*image.size, limits)
         image.load()

@@ -38,10 +38,12 @@ def memory_for_tray() -> int | None:
     import fcntl
 
     try:
+        # Closed in other programs that are started; `pass_fds` opens it for the one child.
         descriptor = os.memfd_create("trichord-media", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     except OSError:
         return None
     try:
+        # Before the seals, after which its size stays.
         os.ftruncate(descriptor, TRAY_BYTES)
         # A parent that reads what its child has cut off would be killed.
         seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL

@@ -20,6 +20,7 @@ Header = dict[str, Any]
 Arrays = dict[str, NDArray[Any]]
 
 HEADER_BYTES = 4 * 1024**2
+# Pictures, sound and times; nothing else is accepted.
 ELEMENTS = ("|u1", "<f4", "<f8")
 
 
@@ -99,11 +100,13 @@ def _listed(name: object, dtype: object, shape: object, place: object = None) ->
 
 
 def _array(stream: BufferedIOBase, listed: Listed, tray: Tray | None) -> NDArray[Any]:
+    # Only now that the sum of all sizes is known to be within the limit.
     array: NDArray[Any] = np.empty(listed.shape, listed.dtype)
     content = memoryview(cast("Any", array.reshape(-1).view(np.uint8)))
     if listed.place is None:
         _fill(stream, content)
     elif tray is not None and listed.place + len(content) <= len(tray.bytes):
+        # Copied before anybody looks at it: the child could change it after a check.
         content[:] = tray.bytes[listed.place : listed.place + len(content)]
     else:
         raise WireError("an array that is not on the tray")

@@ -100,6 +100,7 @@ class Worker:
             raise ClosedError
         shared = memory_for_tray()
         try:
+            # Known before it answers, so that the watchdog can kill one that does not start.
             child = self.child = _child(shared)
         finally:
             self.tray = tray_on(shared)
@@ -128,6 +129,7 @@ class Worker:
         self.kill()
         if self.closed:
             return ClosedError()
+        # What the child's own limits end it with.
         spent = {-getattr(signal, name, 0) for name in ("SIGXCPU", "SIGALRM")}
         if self.expired or (child.returncode in spent and child.returncode):
             return LateError()
@@ -179,6 +181,7 @@ class Watchdog:
     def _watch(self) -> None:
         wait = self.period
         while not self.ended.wait(wait):
+            # Held while it kills: a deadline that has just been met must not end the next request.
             with self.lock:
                 left = self.deadline - monotonic()
                 if left <= 0:

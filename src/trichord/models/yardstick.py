@@ -71,6 +71,7 @@ class Scale:
 
     def standardise(self, cosines: Numbers, present: Marks) -> Numbers:
         """Standard deviations above what is `usual` for each query."""
+        # Rows that lack the modality are zero vectors: their cosine of 0 says nothing.
         total = (cosines * present).sum(1, keepdims=True) + PRIOR * self.location
         usual = total / (present.sum(1, keepdims=True) + PRIOR)
         return (cosines - usual) / self.spread
@@ -84,7 +85,10 @@ class Scale:
         """
         count = int(present.sum())
         location = float((cosines * present).sum()) / max(1, count)
+        # A spread of 1 leaves the strays in units of cosines.
         strays = cls(location, 1.0).standardise(cosines, present) * present
+        # No mean is subtracted: a stray is a distance from what is usual
+        # already. 1/dim is the variance of the cosine of two random directions.
         return cls(location, math.sqrt((float((strays**2).sum()) + PRIOR / dim) / (count + PRIOR)))
 
 
@@ -124,13 +128,19 @@ def measure(sides: Sides, background: Background) -> Yardstick:
     ):
         present = background.allowed & has[None, :]
         shape = present.shape
+        # What cannot be compared has the scale of an empty collection, 0 and 1/√dim: all kinds
+        # of queries have both scales. In double precision, for up to a million are summed.
         cosines = np.zeros(shape) if queries is None else (queries @ vectors.T).astype(np.float64)
         present = present if queries is not None else np.zeros(shape, bool)
         scales.append(Scale.of(cosines, present, vectors.shape[1]))
         standard.append(scales[-1].standardise(cosines, present))
         marks.append(present)
     shared = marks[0] & marks[1]
+    # As many pairs without agreement as `PRIOR` says are added: a few pairs prove little.
     product = float((standard[0] * standard[1] * shared).sum() / (shared.sum() + PRIOR))
+    # It is no exact correlation, for each side was standardised over
+    # moments that the other one may lack: it could pass 1. Below 0 it would
+    # shrink the divisor of `blend`, which is 0 for equal weights at -1.
     return Yardstick(scales[0], scales[1], min(AGREEMENT_LIMIT, max(0.0, product)))
 
 
@@ -153,5 +163,6 @@ def blend(
     """
     w, v = weights
     size = np.sqrt(w**2 + v**2 + 2 * agreement * w * v)
+    # A moment that has nothing of what is asked for: 0 / 0 would be NaN.
     size = np.where(size > 0, size, 1.0)
     return w * sight / size, v * sound / size

@@ -11,6 +11,8 @@ from trichord.search.yardstick import Calibration, calibrate
 if TYPE_CHECKING:  # a search by text never loads torch
     from trichord.models.embedder import Embedder
 
+# These sentences decide what counts as unrelated, and they are English. A collection stores the
+# scales that it measured with them: to change one changes the scores of collections indexed later.
 _SEEN = (
     "a person walks along a street", "two people talk at a table", "a close view of a face",
     "children play in a yard", "an empty room with a window", "cars on a road at night",
@@ -42,6 +44,7 @@ def calibrate_by(texts: TextVectors, gallery: Gallery) -> Calibration:
     """The same by vectors of texts that are shared with searches."""
     return calibrate(
         gallery,
+        # All of them toward both sides: a search compares its text with both, whatever it is about.
         np.stack(texts.of(BACKDROP, "vision")),
         np.stack(texts.of(BACKDROP, "audio")),
         comparable=texts.model.comparable,

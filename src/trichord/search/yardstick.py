@@ -49,6 +49,7 @@ class Calibration:
         for kind, stick in stored.items():
             sight, sound = Scale(**stick["sight"]), Scale(**stick["sound"])
             sticks[kind] = Yardstick(sight, sound, float(stick["agreement"]))
+            # Not `<= 0`: that would let NaN pass, which Python's JSON reads.
             if not (sight.spread > 0 and sound.spread > 0):
                 raise ValueError("a spread of no size")
         return cls(**sticks)
@@ -66,6 +67,7 @@ def calibrate(
     Those for text are given; for pictures and sounds they are moments of the collection, each
     against the moments of all other files.
     """
+    # Thinned first: queries and moments are compared all with all.
     some = thinned(gallery, MOMENTS)
     sight, sound = some.has_vision, some.has_audio
     everywhere = np.ones((len(texts_toward_sight), len(some)), bool)
@@ -75,10 +77,14 @@ def calibrate(
     ) -> Background:
         chosen = np.flatnonzero(rows)[evenly(int(rows.sum()), QUERIES)]
         vectors = {"vision": some.vision[chosen], "audio": some.audio[chosen]}
+        # A text has a vector toward each side always; a picture can
+        # be compared with sounds only where the two share a space.
         across = compares(comparable, "audio", "vision")
         return Background(
             sight=vectors[toward_sight] if across or toward_sight == "vision" else None,
             sound=vectors[toward_sound] if across or toward_sound == "audio" else None,
+            # Moments of one file resemble one another. They would pass for what an
+            # unrelated moment scores, and hits would look less unusual than they are.
             allowed=some.file[chosen][:, None] != some.file[None, :],
         )
 
@@ -87,16 +93,21 @@ def calibrate(
         text=measure(some, texts),
         vision=measure(some, among(sight, "vision", "vision")),
         audio=measure(some, among(sound, "audio", "audio")),
+        # A query with both is compared side by side: its picture
+        # with what is seen, its sound with what is heard.
         both=measure(some, among(sight & sound, "vision", "audio")),
     )
 
 
 def thinned(gallery: Gallery, most: int) -> Gallery:
     """At most so many moments, evenly chosen."""
+    # Moments are ordered by file and start, so that even steps spread over
+    # the files. Nothing is drawn: the same collection gets the same scales.
     return gallery.take(evenly(len(gallery), most))
 
 
 def evenly(count: int, most: int) -> Int[np.ndarray, " kept"]:
     """At most so many rows of a count, as far apart as they can be."""
     kept = min(count, most)
+    # In whole numbers: no row comes twice by rounding.
     return (np.arange(kept, dtype=np.int64) * count) // max(1, kept)

@@ -27,6 +27,7 @@ def twin_of(model: Embedder) -> Embedder:
     for name, encoder in model.encoders().items():
         if encoder.trunk_trains:
             spread = _shallow(encoder)
+            # `fully_shard` changes a module in place, so it gets a copy of the trunk.
             spread.trunk = _spread(copy.deepcopy(encoder.trunk), model.device)
             _read_at_once(spread)
             setattr(twin, name, spread)
@@ -36,6 +37,7 @@ def twin_of(model: Embedder) -> Embedder:
 def _shallow(module: Part) -> Part:
     """The same parts under another roof."""
     other = copy.copy(module)
+    # `copy.copy` shares the dict of parts: to set one in the copy would set the model's own.
     other.__dict__["_modules"] = dict(other.__dict__["_modules"])
     return other
 
@@ -44,7 +46,10 @@ def _spread(trunk: nn.Module, device: torch.device) -> nn.Module:
     """Each layer is gathered when its turn comes, and what is in none of them with the first."""
     mesh = _mesh(device)
     stacks = [part for part in trunk.modules() if isinstance(part, nn.ModuleList)]
+    # `modules()` gives outer stacks first; torch wants
+    # inner modules sharded before those that hold them.
     for layer in [layer for stack in reversed(stacks) for layer in stack]:
+        # Some layers, such as Identity, have nothing to spread.
         if any(True for _ in layer.parameters()):
             fully_shard(layer, mesh=mesh)
     fully_shard(trunk, mesh=mesh)
@@ -59,6 +64,7 @@ def _mesh(device: torch.device) -> DeviceMesh:
     (pytorch/pytorch#190489). A mesh finds its group by name just as well.
     """
     mesh = init_device_mesh(device.type, (ranks(),))
+    # Private to torch: a version without it has nothing to clear.
     getattr(mesh, "_pg_registry", {}).clear()
     return mesh
 
@@ -72,12 +78,15 @@ def _read_at_once(encoder: Encoder) -> None:
     def read_steps(
         steps: Shaped[Tensor, "step ..."], sound: Float[Tensor, " step"] | None = None
     ) -> Float[Tensor, "step *token width"]:
+        # Without steps a step of zeros is read and cut off
+        # again: the layers' exchanges need every process.
         shown = steps if len(steps) else steps.new_zeros(1, *steps.shape[1:])
         if sound is None or not encoder.takes_audio_type:
             return encoder.trunk(shown)[: len(steps)]
         place = sound if len(sound) else sound.new_zeros(1)
         return encoder.trunk(shown, place)[: len(steps)]
 
+    # In the instance alone: the model's own encoder is of the same class and keeps its portions.
     encoder.__dict__["read_steps"] = read_steps
 
 
@@ -89,6 +98,7 @@ def bring_home(twin: Embedder, model: Embedder) -> None:
     for name, encoder in model.encoders().items():
         spread = twin.encoders()[name]
         if spread is not encoder:
+            # Buffers are not spread: each process keeps the running means of its own clips.
             for ours, theirs in zip(_tensors(encoder), _tensors(spread), strict=True):
                 ours.copy_(whole(theirs))
 
@@ -104,6 +114,8 @@ def whole(value: Tensor) -> Tensor:
 
 def as_spread(value: Tensor, parameter: Tensor) -> Tensor:
     """A whole tensor, spread as a parameter of its shape is."""
+    # An optimizer's state also has numbers, such as
+    # its step, that are not of the parameter's shape.
     if not isinstance(parameter, DTensor) or value.shape != parameter.shape:
         return value
     there = value.to(parameter.device, parameter.dtype)
@@ -114,11 +126,13 @@ def synchronise(module: nn.Module, *, now: bool) -> None:
     """Whether the next backward sums up what sharded towers have gathered so far."""
     for part in module.modules():
         if isinstance(part, FSDPModule):
+            # `modules()` comes to the inner parts by itself.
             part.set_requires_gradient_sync(now, recurse=False)
 
 
 def replicated(module: nn.Module) -> list[nn.Parameter]:
     """The parameters that train and that every process has whole."""
+    # FSDP averages the gradients of the others itself.
     return [p for p in module.parameters() if p.requires_grad and not isinstance(p, DTensor)]
 
 
@@ -128,9 +142,12 @@ def clip_gradients(parameters: Iterable[nn.Parameter], most: float) -> None:
     gradients = [one.grad for one in moved if one.grad is not None]
     spread = [one for one in gradients if isinstance(one, DTensor)]
     if not spread:
+        # Plain tensors alone: torch's own function will do.
         nn.utils.clip_grad_norm_(moved, most)
         return
     here = [one for one in gradients if not isinstance(one, DTensor)]
+    # torch takes no norm over sharded and plain tensors together. The norm of the
+    # two norms is that of all, and the same in every process: so is the factor.
     norms = [whole(nn.utils.get_total_norm(some)) for some in (spread, here) if some]
     factor = most / (float(torch.stack(norms).norm()) + 1e-6)  # as torch does
     if factor < 1:
