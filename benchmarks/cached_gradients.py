@@ -21,6 +21,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,12 +36,31 @@ from trichord.models.embedder import Toward
 from trichord.training.learner import Learner
 from trichord.training.loop import choose_what_trains
 from trichord.training.sampler import Sample
-from trichord.training.steps import cached, plain
+from trichord.training.steps import backward, cached_step, data_parallel, read_batch
 from trichord.types import Clip, Modality
 from trichord.types.tensors import Batch, Padded
 
 BATCH, CHUNK, ROUNDS, TOKENS = 64, 16, 7, 16
 SIZES = (64, 128, 256)
+
+
+def plain(learner: Learner, stage: Stage) -> Callable[..., Any]:
+    """Steps that take all clips at once."""
+    module = data_parallel(learner)
+
+    def step(source: Source, sample: Sample) -> Any:
+        loss = module(*read_batch(learner, source, sample))
+        backward(learner, loss)
+        return loss
+
+    return step
+
+
+def cached(learner: Learner, stage: Stage) -> Callable[..., Any]:
+    """Steps that take some clips at a time."""
+    return partial(cached_step, learner, stage)
+
+
 WAYS = {"plain": plain, "cached": cached}
 TOWER = SmallClip(
     side=224, patch=32, width=192, inner=768, layers=6, text_inner=768, text_layers=2, dim=128

@@ -71,7 +71,11 @@ def test_texts_have_the_models_vectors_without_the_model(made_once):
     model, collection = made_once
     found = text_query_model(collection, no_load)
     assert isinstance(found, QueryModel)
-    assert (found.fingerprint, found.aligned, found.reranks) == (model.fingerprint, True, False)
+    assert (found.fingerprint, found.comparable, found.reranks) == (
+        model.fingerprint,
+        model.comparable,
+        False,
+    )
     assert abs(found.embed_text(TEXTS) - model.embed_text(TEXTS)).max() < 1e-5
 
 
@@ -83,7 +87,7 @@ def test_two_text_encoders_and_exported_ones_search_as_the_model(made, folder, w
         assert cache_text_encoders(collection, model) is None
         collection = Collection.open(collection.path)
         found = text_query_model(collection, lambda: model)
-        assert not found.aligned
+        assert not found.compares("audio", "vision")
         same_vectors(found, model)
         seen, heard = (found.embed_text(TEXTS, toward) for toward in ("vision", "audio"))
         assert np.abs(seen - heard).max() > 0.01
@@ -283,7 +287,7 @@ def test_a_portable_collection_is_searched_anywhere(made, elsewhere, apart, tmp_
     shutil.rmtree(tmp_path / "run")
     found = model_of(there)
     assert isinstance(found, QueryModel)
-    assert (found.fingerprint, found.aligned) == (model.fingerprint, model.aligned)
+    assert (found.fingerprint, found.comparable) == (model.fingerprint, model.comparable)
     same_vectors(found, model)
     with pytest.raises(NotInstalledError, match="This needs torch"):
         _ = found.whole

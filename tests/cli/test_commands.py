@@ -166,7 +166,10 @@ def test_vectors_of_another_model_are_refused(small_world, runs, command, capsys
         ("extract {0}/clips.jsonl no-such-run", "neither a run directory nor an experiment"),
         ("evaluate {0} {0}/clips.jsonl", "is no run"),
         ("compare {0}/runs/nothing", "is no run"),
-        ("prepare nonsense {0} {1}/m.jsonl", "there is no corpus 'nonsense'"),
+        (
+            "prepare nonsense {0} {1}/m.jsonl",
+            "There is no dataset 'nonsense' here: choose one of avcaps",
+        ),
         ("prepare avcaps {1} {1}/m.jsonl", "{1}"),
         ("doctor {1}/nowhere", "nowhere"),
         ("index world-untrained {1} {1}/archive", "{1}"),

@@ -128,7 +128,7 @@ def test_a_captioner_writes_captions_and_is_measured(place, small_world, command
     assert command(line) == 0
     told = capfd.readouterr()
     said = " ".join(told.out.split())
-    assert f"{run}: clip4vla, fusion global_to_global, with a captioner. Next:" in said
+    assert f"{run}: clip4vla, fusion global-to-global, with a captioner. Next:" in said
     assert f"trichord caption {run} FILE..." in said
     assert "fusion: global_to_global (its cross transformer scores no pairs" in told.err
     video = next((small_world / "world" / "test_videos").glob("*.mp4"))

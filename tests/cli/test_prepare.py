@@ -80,7 +80,10 @@ def test_whole_cuts_the_clips_out_of_whole_videos(command, tmp_path):
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("prepare msrvtt {0} {0}/m.jsonl", "choose one of avcaps, folder, grid, esc50, ucf101"),
+        (
+            "prepare msrvtt {0} {0}/m.jsonl",
+            "There is no dataset 'msrvtt' here: did you mean 'msrvtt-9k'?",
+        ),
         ("prepare msrvtt-9k {0}/none {0}/m.jsonl", "none: there is no such file or folder"),
         ("prepare clotho {0} {0}/m.jsonl --whole", "--whole goes with 'audiocaps' and 'audioset'"),
         ("prepare vatex {0} {0}/m.jsonl --captions {1}", "--captions goes with 'folder'"),

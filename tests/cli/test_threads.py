@@ -57,6 +57,5 @@ def test_only_commands_set_the_threads_of_the_process_for_good():
         for path in root.rglob("*.py")
         if "set_torch_threads" in path.read_text()
     } == {
-        "types/threads.py", "cli/threads.py", "cli/training.py", "cli/reproduction.py",
-        "training/stand_ins.py",
+        "types/threads.py", "cli/threads.py", "cli/reproduction.py", "training/stand_ins.py",
     }  # fmt: skip

@@ -321,6 +321,7 @@ def options_by_command() -> dict[str, set[str]]:
             "train": OF_EACH_KIND,
             "ablate": ("components", "sound-token", "fusion"),
             "import": ("clip", "clip4vla"),
+            "check-encoder": ("clip-text", "clip-vision", "clap", "clip-audio"),
         }
         lines = [[name, tail, "--help"] for tail in tails.get(name, ())] or [[name, "--help"]]
         found[name] = set().union(*(options_of(helped(words)) for words in lines))

@@ -142,7 +142,7 @@ def test_captions_are_written_as_the_published_scores_say(take):
 
 def test_a_captioner_without_a_score_of_pairs_says_how_it_fuses(take):
     run = take(captioning())
-    assert run.experiment().model.fusion.kind == "global_to_global"
+    assert run.experiment().model.fusion.kind == "global-to-global"
     notes = run.environment()[NOTES]
     assert notes["fusion"].startswith("global_to_global (its cross transformer scores no pairs")
     assert notes["captions"] == "from vision and audio (assumed; else give --reads)"

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,11 +10,28 @@ from trichord.features.source import MediaSource
 from trichord.training.learner import Learner
 from trichord.training.loop import choose_what_trains
 from trichord.training.sampler import epoch_samples
-from trichord.training.steps import cached, plain
+from trichord.training.steps import backward, cached_step, data_parallel, read_batch
 from trichord.types import Caption, Clip
 from trichord.types.tensors import Embeddings, Features
 
 SIDES = ("text", "audio", "vision", "masked")
+
+
+def plain(learner, stage):
+    """A step of all clips at once, as `run_stage` takes it."""
+    module = data_parallel(learner)
+
+    def step(source, sample):
+        loss = module(*read_batch(learner, source, sample))
+        backward(learner, loss)
+        return loss
+
+    return step
+
+
+def cached(learner, stage):
+    """A step of some clips at a time."""
+    return partial(cached_step, learner, stage)
 
 
 def filmed(i):

@@ -14,6 +14,7 @@ from trichord.cli.extraction import extract_all
 from trichord.cli.measurement import Measurement, measure_tokens
 from trichord.cli.options import checked
 from trichord.cli.results import RunsPlace, measure_runs, run_paths
+from trichord.cli.training import summary
 from trichord.config import Experiment, check
 from trichord.features.reading import folder_of
 from trichord.types import CaptionKind, Clip, Modality
@@ -298,7 +299,7 @@ def train_row(
 
 def train_on(manifest: Path, run: Path, experiment: Experiment, seed: int, extent: Extent) -> None:
     """Train one experiment on features of the frozen towers, which are read first if need be."""
-    from trichord.checkpoint import fresh_model
+    from trichord.checkpoint import Run, fresh_model
     from trichord.corpora.manifest import read_manifest
     from trichord.experiments.clip4vla import on_world
 
@@ -312,4 +313,7 @@ def train_on(manifest: Path, run: Path, experiment: Experiment, seed: int, exten
     frozen: list[Modality] = [name for name in chosen.modalities if name not in towers]
     model = fresh_model(replace(chosen, start=None))
     extract_all(model, read_manifest(manifest), folder_of(manifest, None), 2, frozen)
+    held = Run(run)
+    was_complete = held.complete
     fit(chosen, manifest, run, device=extent.device)
+    out.print(f"{run}: {'already trained.' if was_complete else summary(held)}", markup=False)
