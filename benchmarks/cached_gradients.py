@@ -20,9 +20,10 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +32,7 @@ from record import record
 
 from trichord.config import ClipAudio, ClipText, ClipVision, Draw, InfoNCE, Stage, TriModal
 from trichord.encoders.small import SmallClip, build_clip
-from trichord.features.source import Captions
+from trichord.features.source import Captions, Source
 from trichord.models.embedder import Toward
 from trichord.training.learner import Learner
 from trichord.training.loop import choose_what_trains

@@ -51,9 +51,9 @@ def test_what_was_trained_may_go_on_and_something_else_may_not_take_its_place(
     run.start(experiment, "abc")
     (run.path / f"{name}.safetensors").write_bytes(b"of some hours")
     run.start(experiment, "abc")
-    with pytest.raises(UserError, match="other settings or another manifest"):
+    with pytest.raises(UserError, match="other settings, other parts or another manifest"):
         run.start(Experiment(system="y", model=experiment.model), "abc")
-    with pytest.raises(UserError, match="other settings or another manifest"):
+    with pytest.raises(UserError, match="other settings, other parts or another manifest"):
         run.start(experiment, "another manifest")
     assert run.experiment() == experiment
 

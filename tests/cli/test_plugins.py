@@ -185,7 +185,9 @@ def test_an_experiment_of_a_file_trains_with_a_loss_over_three_modalities(
     run = tmp_path / "run"
     assert command(f"train {mine}:MINE {small_world}/clips.jsonl {run}") == 0
     held = json.loads((run / "experiment.json").read_text())
-    assert held["parts"] == {"losses.triangle": "the file mine.py"}
+    [(name, origin)] = held["parts"].items()
+    assert name == "losses.triangle"
+    assert re.fullmatch(r"the file mine\.py \([0-9a-f]{12}\)", origin)
     epochs = epochs_of(run)
     assert epochs[2]["loss"] < epochs[1]["loss"]
 
@@ -239,9 +241,9 @@ def test_a_part_with_the_name_of_one_of_ours_is_refused(command, tmp_path, capsy
     (tmp_path / "clips.jsonl").write_text("")
     line = f"train slava-a-and-v {tmp_path}/clips.jsonl {tmp_path}/run --plugin {plugin}"
     assert command(line) == 2
-    assert (
-        "There is a loss term 'at' already, and the file mine.py brings" in capsys.readouterr().err
-    )
+    said = capsys.readouterr().err
+    assert "The kind 'at' of losses is taken, and the file mine.py (" in said
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_collection_keeps_no_python_file(command, mine, tmp_path, capsys, forget):
@@ -389,3 +391,68 @@ def test_a_collection_made_with_a_file_opens_with_that_file_alone(
     with trichord.Collection.open(archive, parts=parts) as opened:
         hits = list(opened.search(image=tmp_path / "media" / "red.png"))
     assert hits[0].moment.file.endswith("red.png")
+
+
+BAD = {
+    "T = Term(kind='a.b', sides=('audio', 'text'))": "The kind 'a.b' of the file mine.py",
+    "T = Term(kind='a', sides=())": "choose of text, audio, vision, masked",
+    "T = Term(kind='a', sides=('text',))": "info_nce compares two sides",
+    "T = Term(kind='a', sides=('text',), loss=torch.nn.Linear(2, 2))": "its loss has weights",
+    "import sys\nsys.exit(7)": "SystemExit: 7",
+    "class Clap(EncoderConfig):\n    kind = 'clap'\n    modality = 'audio'": "The kind 'clap' of encoders is taken",
+}
+
+
+@pytest.mark.parametrize("code", BAD)
+def test_a_bad_part_is_refused_before_anything_is_trained(code, command, tmp_path, capsys, forget):
+    imports = "import torch\nfrom trichord.config import EncoderConfig, Term\n"
+    (tmp_path / "mine.py").write_text(f"{imports}{code}\n")
+    (tmp_path / "clips.jsonl").write_text("")
+    line = f"train slava-a-and-v {tmp_path}/clips.jsonl {tmp_path}/run"
+    assert command(f"{line} --plugin {tmp_path}/mine.py") == 2
+    [said] = capsys.readouterr().err.splitlines()
+    assert BAD[code] in said
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        ("None", "gives None: give a scalar tensor"),
+        ("(left * right).sum(1)", "gives a tensor of shape ("),
+        ("1.5", "gives 1.5"),
+        ("(left * right).sum().detach()", "has no gradient"),
+    ],
+)
+def test_what_a_loss_gives_is_checked_and_its_term_named(
+    returned, said, small_world, command, tmp_path, capsys, forget
+):
+    (tmp_path / "mine.py").write_text(
+        "from trichord.config import Term\n"
+        f"T = Term(kind='odd', sides=('audio', 'text'), loss=lambda left, right, **_: {returned})\n"
+    )
+    line = f"train world-slava-av {small_world}/clips.jsonl {tmp_path}/run {FEW}"
+    assert command(f"{line} --stages.0.draws.0.terms odd --plugin {tmp_path}/mine.py") == 2
+    complaint = capsys.readouterr().err.splitlines()[-1]
+    assert "The loss of the term 'odd'" in complaint
+    assert said in complaint
+
+
+def test_a_changed_file_neither_resumes_nor_pools(
+    small_world, command, mine, tmp_path, capsys, forget
+):
+    line = f"train {mine}:MINE {small_world}/clips.jsonl {tmp_path}/runs --seeds"
+    assert command(f"{line} 0") == 0
+    mine.write_text(mine.read_text().replace("clamp(min=1e-9)", "clamp(min=1e-8)"))
+    assert command(f"{line} 0 1") == 2
+    assert "other parts" in capsys.readouterr().err
+
+
+def test_two_files_with_one_kind_are_refused(command, tmp_path, capsys, forget):
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.py").write_text(
+            "from trichord.config import Term\nT = Term(kind='x', sides=('audio', 'text'))\n"
+        )
+    line = f"doctor {tmp_path} --plugin {tmp_path}/one.py --plugin {tmp_path}/two.py"
+    assert command(line) == 2
+    assert "both bring a 'x' of the losses" in capsys.readouterr().err

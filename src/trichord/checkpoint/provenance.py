@@ -1,5 +1,6 @@
 """The provenance of a run, put together of its experiment, its towers, its clips and its start."""
 
+from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ def provenance_of(
     *,
     clips: tuple[str, str] | None,
     start: Provenance | None,
+    parts: Mapping[str, str],
 ) -> Provenance:
     """What a run of an experiment is made of.
 
@@ -24,6 +26,7 @@ def provenance_of(
         experiment: With towers where they lie now.
         clips: Mark and name of the manifest, or of what else the run is made of; None: of no clips.
         start: Of the run that it starts from, where there is one and it is known.
+        parts: Where parts that are not ours come from.
     """
     settings, names = settings_of(experiment), dict[str, str]()
     for tower, made in experiment.model.towers().items():
@@ -31,6 +34,7 @@ def provenance_of(
         settings[place], names[place] = weights_mark(made.name), Path(made.name).name
     if clips is not None:
         settings["clips"], names["clips"] = clips
+    settings |= {f"parts.{name}": origin for name, origin in parts.items()}
     del settings["seed"]
     if start is not None or experiment.start is None:
         del settings["start"]

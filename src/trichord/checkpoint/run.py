@@ -19,7 +19,9 @@ from trichord.config import (
     Experiment,
     Provenance,
     located,
+    origins_of,
     read_experiment,
+    read_origins,
     write_experiment,
 )
 from trichord.encoders.hub import NotAtHandError
@@ -117,7 +119,7 @@ class Run:
         if held.is_file() and self.begun:
             if not self.is_of(experiment, mark):
                 raise UserError(
-                    f"{self.path} holds a run with other settings or another manifest: choose "
+                    f"{self.path} holds a run with other settings, other parts or another manifest: choose "
                     "another directory or delete it."
                 )
         elif not self._is_meant_for(experiment, mark):
@@ -140,8 +142,13 @@ class Run:
             return False
 
     def is_of(self, experiment: Experiment, manifest: str) -> bool:
-        """Whether the directory holds a run of this experiment, on the manifest of this signature."""
+        """Whether the directory holds a run of this experiment, on the manifest of this signature.
+
+        Parts from outside the package must be of the same version, or of the same file, as well.
+        """
         held = read_experiment(self.path / EXPERIMENT)
+        if read_origins(self.path / EXPERIMENT) != origins_of(experiment):
+            return False
         return experiment in (held, located(held, self.path)) and self._manifest() in (
             None,
             manifest,
@@ -189,6 +196,7 @@ class Run:
             replace(experiment, model=experiment.model.renamed(self._pins())),
             clips=(mark, name) if learnt else None,
             start=read_provenance(start) if start else _provenance_of_start(experiment),
+            parts=read_origins(self.path / EXPERIMENT),
         )
 
     def _manifest(self) -> str | None:

@@ -59,6 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     _bear_any_name()
     given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        given = _provided(given)
+    except UserError as error:
+        return _complain(f"trichord: {error}")
     if not given or given[0] in ("-h", "--help"):
         print(overview())
         return 0
@@ -71,7 +75,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     let_numpy_threads_sleep(one=name in SMALL_PRODUCTS)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # its advice would hide our one line
     try:
-        given = _provided(given)
         with extras_named():
             command = _command(name)
             from trichord.cli.options import mistakes_in_one_line

@@ -4,7 +4,9 @@ from trichord.config.experiment import (
     FORMAT,
     Experiment,
     located,
+    origins_of,
     read_experiment,
+    read_origins,
     settings_of,
     write_experiment,
 )
@@ -84,7 +86,9 @@ __all__ = [
     "VisionFeatures",
     "check",
     "located",
+    "origins_of",
     "read_experiment",
+    "read_origins",
     "settings_of",
     "write_experiment",
 ]

@@ -109,14 +109,22 @@ class Experiment:
             )
 
 
+def origins_of(experiment: Experiment) -> dict[str, str]:
+    """Where the parts that are not ours come from: a package and its version, or a file and its digest."""
+    parts = (*parts_of(experiment), *((LOSSES, name) for name in experiment.terms))
+    origins = {f"{group.name}.{kind}": group.origin(kind) for group, kind in parts}
+    return {name: origin for name, origin in origins.items() if origin is not None}
+
+
+def read_origins(path: Path) -> dict[str, str]:
+    """The same, of an experiment as it was written."""
+    return dict(json.loads(path.read_text()).get("parts", {}))
+
+
 def write_experiment(path: Path, experiment: Experiment) -> None:
     """Write an experiment as JSON, with the format version and where parts that are not ours come from."""
     body = _form().dump_json(experiment, indent=2).decode()
-    origins = {
-        f"{group.name}.{kind}": origin
-        for group, kind in (*parts_of(experiment), *((LOSSES, name) for name in experiment.terms))
-        if (origin := group.origin(kind)) is not None
-    }
+    origins = origins_of(experiment)
     parts = f'"parts": {json.dumps(origins)}, ' if origins else ""
     write_atomically(path, f'{{"format": {FORMAT}, {parts}"experiment":\n{body}\n}}\n')
 

@@ -184,7 +184,12 @@ def _built(name: str, config: EncoderConfig) -> "Encoder":
     Raises:
         UserError: It has no exported form; names the option.
     """
-    encoder = config.build()
+    built: Any = config.build()
+    if not hasattr(built, "trunk"):  # a `build` that forgot to return, or that a config lacks
+        raise UserError(
+            f"--model.{name.replace('_', '-')} {config.kind}: its build() gives {built!r}: give an encoder."
+        )
+    encoder: Encoder = built
     if encoder.arithmetic == config.arithmetic:
         return encoder
     if config.arithmetic == "graph":  # an encoder from outside may know nothing of graphs

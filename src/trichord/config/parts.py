@@ -47,8 +47,12 @@ class EncoderConfig:
             fetched(self.name)
 
     def build(self) -> "Encoder":
-        """Load the encoder."""
-        raise NotImplementedError
+        """Load the encoder.
+
+        Raises:
+            UserError: The config has no such method of its own.
+        """
+        raise UserError(f"{type(self).__name__} has no build(): say there what it builds.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +111,8 @@ class OneOf:
         """
         made = self.group.find(kind, option, self.kinds())
         reads = getattr(made, "modality", None)
+        if self.modality is not None and reads is None:
+            raise UserError(f"{option} {kind}: {made.__name__} has no modality: give it one.")
         if self.modality is not None and reads != self.modality:
             fitting = ", ".join(self.kinds())
             raise UserError(f"{option} {kind}: it reads {reads}; choose one of {fitting}.")

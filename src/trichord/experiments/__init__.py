@@ -6,6 +6,7 @@ or the `experiment.json` of a run.
 
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from trichord.config import Experiment, located, read_experiment
 from trichord.experiments import clip4vla, crossed, slava
@@ -42,7 +43,10 @@ def load_experiment(given: str) -> Experiment:
     if given in EXPERIMENTS:
         return EXPERIMENTS[given][1]
     if given in OTHERS.kinds():
-        return OTHERS.find(given)
+        found: Any = OTHERS.find(given)
+        if not isinstance(found, Experiment):  # an entry point may hold anything
+            raise UserError(f"The experiment '{given}' of {OTHERS.origin(given)} is no Experiment.")
+        return found
     if given.endswith(".json"):
         return located(read_experiment(Path(given)), Path(given).parent)
     if is_in_python(given):

@@ -13,6 +13,7 @@ from trichord.losses.caption_loss import caption_loss
 from trichord.losses.info_nce import info_nce, info_nce_of_logits, intra_nce
 from trichord.losses.missing import pad_missing
 from trichord.losses.options import Directions, LossOptions
+from trichord.types import UserError
 from trichord.types.tensors import Embeddings
 from trichord.types.terms import Term, term_of
 
@@ -168,6 +169,8 @@ class Objective(nn.Module):
                     tile=self.options.tile,
                     groups=groups,
                 )
+                if callable(term.loss):
+                    _require_scalar(name, values[name], vectors)
         return {name: value for name, value in values.items() if value is not None}
 
     def _term(self, name: str) -> Term:
@@ -226,6 +229,23 @@ class Objective(nn.Module):
         logits = self.scale(name) * embeddings.clips[usable][:, usable].T
         groups = None if groups is None else gathered(groups)[0][usable]
         return info_nce_of_logits(logits, self.options.directions, groups)
+
+
+def _require_scalar(name: str, value: object, vectors: Sequence[Tensor]) -> None:
+    """Refuse what somebody's loss gives if nothing can be learned from it.
+
+    Raises:
+        UserError: It is no scalar, or has no gradient where the vectors have one.
+    """
+    if not isinstance(value, Tensor) or value.ndim:
+        given = (
+            f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
+        )
+        raise UserError(f"The loss of the term '{name}' gives {given}: give a scalar tensor.")
+    if any(one.requires_grad for one in vectors) and not value.requires_grad:
+        raise UserError(
+            f"The loss of the term '{name}' has no gradient: compute it from the vectors, undetached."
+        )
 
 
 def _clips_with_text(

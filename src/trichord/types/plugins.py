@@ -7,6 +7,7 @@ a package that it does not name.
 """
 
 import hashlib
+import re
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -37,6 +38,9 @@ class Part(Protocol):
     kind: Any
 
 
+KIND = r"[A-Za-z0-9][A-Za-z0-9_@-]*"
+"""A kind is part of options and of the names of parameters, which may have no dot."""
+_GROUPS: "dict[str, Group[Any]]" = {}
 _PROVIDED: dict[tuple[str, str], tuple[Any, str]] = {}
 """Parts passed in this process, by group and kind, each with where it came from. Global on purpose, as
 the codecs of Python are: a model is opened in many places, on other threads too."""
@@ -50,12 +54,32 @@ def provide(parts: Iterable[Any], origin: str = "a value of this program") -> No
         origin: Where they come from; runs note it.
 
     Raises:
-        UserError: One of them is no part.
+        UserError: One of them is no part, or its kind is taken.
     """
-    for part in parts:
+    several: Any = parts
+    if not isinstance(several, Iterable):
+        raise UserError(f"parts: {parts!r} is not several parts: write [...] around it.")
+    for one in parts:
+        # The config of an encoder stands for its class; a loss term is a value and has no class kind.
+        part = type(one) if isinstance(getattr(type(one), "kind", None), str) else one
         if not _is_part(part):
             raise UserError(
                 f"{part!r} is no part: give config classes or values with a 'group' and a 'kind'."
+            )
+        if not re.fullmatch(KIND, part.kind):
+            raise UserError(
+                f"The kind '{part.kind}' of {origin}: use letters, digits, '-', '_' and '@' alone."
+            )
+        known, whose = _PROVIDED.get((part.group, part.kind), (part, origin))
+        own = _GROUPS[part.group].own.get(part.kind, part) if part.group in _GROUPS else part
+        if own is not part:
+            raise UserError(
+                f"The kind '{part.kind}' of {part.group} is taken, and {origin} brings another one: give "
+                "that one another name."
+            )
+        if known is not part and whose.partition(" (")[0] != origin.partition(" (")[0]:
+            raise UserError(
+                f"{whose} and {origin} both bring a '{part.kind}' of the {part.group}: rename one."
             )
         _PROVIDED[part.group, part.kind] = part, origin
 
@@ -75,6 +99,10 @@ class Group(Generic[T]):
     noun: str
     own: Mapping[str, T]
     closed: bool = False
+
+    def __post_init__(self) -> None:
+        if self.own:
+            _GROUPS[self.name] = self
 
     def kinds(self) -> list[str]:
         """All names that can be asked for; nothing is imported for it."""
@@ -96,11 +124,6 @@ class Group(Generic[T]):
         """
         provided = _PROVIDED.get((self.name, kind))
         if kind in self.own:
-            if provided and provided[0] is not self.own[kind]:
-                raise UserError(
-                    f"There is a {self.noun} '{kind}' already, and {provided[1]} brings another one: "
-                    "give that one another name."
-                )
             return self.own[kind]
         if provided and not self.closed:
             return cast("T", provided[0])
@@ -169,7 +192,8 @@ def provide_file(path: Path) -> ModuleType:
     mark = hashlib.blake2b(str(path.absolute()).encode() + content, digest_size=6).hexdigest()
     name = f"trichord_plugin_{path.stem}_{mark}"
     module = sys.modules.get(name) or _run(path, name)
-    provide(_defined(module), origin=f"the file {path.name}")
+    digest = hashlib.blake2b(content, digest_size=6).hexdigest()
+    provide(_defined(module), origin=f"the file {path.name} ({digest})")
     return module
 
 
@@ -181,7 +205,7 @@ def _run(path: Path, name: str) -> ModuleType:
     sys.modules[name] = module  # before it runs: dataclasses look their module up there
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         if isinstance(error, UserError):
             raise
@@ -191,7 +215,7 @@ def _run(path: Path, name: str) -> ModuleType:
 
 def _line_of(error: BaseException, path: Path) -> str:
     """The last line of a file that an error went through."""
-    if isinstance(error, SyntaxError) and error.filename == str(path):
+    if isinstance(error, SyntaxError) and Path(error.filename or "").name == path.name:
         return f"{path}, line {error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == str(path)]

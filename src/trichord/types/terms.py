@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast, get_args
 
 from trichord.types import Side, UserError
 from trichord.types.plugins import Group
@@ -20,16 +20,35 @@ class Term:
         kind: Its name in `Draw.terms`.
         sides: What it compares: two or more of text, audio, vision and masked (audio with stretches of
             time and bands hidden).
-        loss: A function `loss(*vectors, scale=..., options=...)` of unit vectors (pair, dim), one tensor
-            for each side, rows of one clip in all of them; see `trichord.losses.Loss`. `info_nce` and
-            `intra_nce` are ours; `fused` is InfoNCE of texts and clips, whose similarity the model's
-            fusion gives; `words` is the cross-entropy of a caption's words.
+        loss: A function of unit vectors (pair, dim), one tensor for each side, and of the keywords scale,
+            directions, tile and groups (see `trichord.losses.Loss`), which gives a scalar. `info_nce`, the
+            default, and `intra_nce` are ours; `fused` is InfoNCE of texts and clips, whose similarity the
+            model's fusion gives; `words` is the cross-entropy of a caption's words.
+
+    Raises:
+        UserError: The sides are none, or too few for the loss; or the loss has weights of its own.
     """
 
     group: ClassVar[str] = "losses"
     kind: str
     sides: tuple[Side, ...]
     loss: Literal["info_nce", "intra_nce", "fused", "words"] | Callable[..., Any] = "info_nce"
+
+    def __post_init__(self) -> None:
+        odd = [side for side in self.sides if side not in get_args(Side)]
+        if odd or not self.sides:
+            known = ", ".join(get_args(Side))
+            raise UserError(
+                f"The term '{self.kind}': its sides are {self.sides}; choose of {known}."
+            )
+        if self.loss in ("info_nce", "intra_nce") and len(self.sides) != 2:
+            raise UserError(f"The term '{self.kind}': {self.loss} compares two sides: name two.")
+        weights = getattr(self.loss, "parameters", None)
+        if callable(weights) and next(iter(cast("Any", weights())), None) is not None:
+            raise UserError(
+                f"The term '{self.kind}': its loss has weights, which nothing trains or saves: compute "
+                "them from the scores, or use the term's scale."
+            )
 
     @property
     def contrasts(self) -> bool:
