@@ -399,7 +399,7 @@ BAD = {
     "T = Term(kind='a', sides=('text',))": "info_nce compares two sides",
     "T = Term(kind='a', sides=('text',), loss=torch.nn.Linear(2, 2))": "its loss has weights",
     "import sys\nsys.exit(7)": "SystemExit: 7",
-    "class C(EncoderConfig):\n    kind = 'clap'\n    modality = 'audio'": "kind 'clap' of encoders is taken",
+    "class C(EncoderConfig):\n    kind = 'clap'\n    modality = 'audio'": "of encoders is taken",
 }
 
 
