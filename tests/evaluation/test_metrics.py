@@ -1,12 +1,33 @@
 import numpy as np
 import pytest
 
-from trichord.evaluation.metrics import Measure, chance_of_hit, macro
+from trichord.evaluation.metrics import METRICS, Measure, Metric, chance_of_hit, macro
 from trichord.evaluation.ranks import Ranks, RanksOfSets
+from trichord.types import UserError
 
 # One clip with four captions, three of them hits at 1; another with one caption, a miss.
 RANKS = Ranks(better=np.array([0, 0, 0, 6, 11]), tied=np.zeros(5, dtype=int))
 CLIP = np.array([0, 0, 0, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("per_query", "said"),
+    [
+        (lambda rank: 1 // 0, "The metric 'odd' fails: ZeroDivisionError"),
+        (lambda rank: ["a"] * len(rank), "The metric 'odd' fails: ValueError"),
+        (lambda rank: rank[:1], r"gives \(1,\) values of 5 queries"),
+        (lambda rank: rank * np.nan, "not finite"),
+    ],
+)
+def test_a_metric_that_fails_is_named(per_query, said):
+    measure = Measure(metrics=(Metric(kind="odd", per_query=per_query),))
+    with pytest.raises(UserError, match=said):
+        measure.forward(RANKS, CLIP)
+
+
+def test_ndcg_of_ranks_1_1_1_7_12():
+    found = Measure(metrics=(METRICS.find("ndcg@10"),)).forward(RANKS, CLIP)
+    assert found.more["ndcg@10"].value == pytest.approx((3 + 1 / 3) / 5)  # log2(1 + 7) = 3
 
 
 def test_micro_counts_captions_and_macro_counts_clips():

@@ -15,7 +15,7 @@ from numpy import ndarray
 from trichord.evaluation.bootstrap import Estimate, estimates
 from trichord.evaluation.proportions import mean_shares, proportions
 from trichord.evaluation.ranks import Ranks, RanksOfSets, Ties
-from trichord.types import UserError
+from trichord.types import UserError, first_line
 from trichord.types.arrays import Float, Int
 from trichord.types.plugins import Group
 
@@ -126,9 +126,14 @@ def _mean(metric: Metric, rank: Float[ndarray, " query"], clip: Int[ndarray, " q
     """The mean of a metric over queries, with its interval over clips.
 
     Raises:
-        UserError: It gives something other than a finite number a query.
+        UserError: It fails, or gives something other than a finite number a query.
     """
-    values = np.asarray(metric.per_query(rank), np.float64)
+    try:
+        values = np.asarray(metric.per_query(rank), np.float64)
+    except Exception as error:  # whatever somebody else's function raises
+        raise UserError(
+            f"The metric '{metric.kind}' fails: {type(error).__name__}: {first_line(error)}."
+        ) from error
     if values.shape != rank.shape or not np.isfinite(values).all():
         raise UserError(
             f"The metric '{metric.kind}' gives {values.shape} values of {len(rank)} queries, or some that "
