@@ -137,3 +137,17 @@ def test_terms_of_all_stages_and_draws_are_named_once():
     first = stage(draws=(Draw(terms=("av", "at")), Draw(terms=("av", "vt"))))
     second = stage(draws=(Draw(terms=("at", "aa")),))
     assert Experiment(system="x", stages=(first, second)).terms == ("av", "at", "vt", "aa")
+
+
+@pytest.mark.parametrize(
+    ("base", "given"),
+    [("EncoderConfig", ()), ("FusionConfig", (None,)), ("CaptionerConfig", (None,))],
+)
+def test_a_config_that_says_nothing_of_what_it_builds_is_named(base, given):
+    import trichord.config as config
+
+    class Mine(getattr(config, base)):
+        kind = "mine"
+
+    with pytest.raises(UserError, match=r"Mine has no build\(\)"):
+        Mine().build(*given)

@@ -285,19 +285,19 @@ class Everything:
 
 
 def test_a_search_backend_of_a_file_is_named_by_its_kind(tmp_path, command, forget, capsys):
-    from trichord.search.nearest import settings_of
+    from trichord.search.nearest import settings_for_backend
 
     plugin = tmp_path / "mine.py"
     plugin.write_text(EVERYTHING)
     (tmp_path / "media").mkdir()
     assert command(f"doctor {tmp_path}/media --plugin {plugin}") in (0, 2)
-    assert type(settings_of("everything").backend).__name__ == "Everything"
-    assert settings_of(None) is None
+    assert type(settings_for_backend("everything").backend).__name__ == "Everything"
+    assert settings_for_backend(None) is None
     plugins._PROVIDED.clear()
     capsys.readouterr()
     assert command(f"search {tmp_path}/none words --backend everything") == 2
     with pytest.raises(UserError, match="--backend everything: there is no search backend"):
-        settings_of("everything")
+        settings_for_backend("everything")
 
 
 def test_commands_and_experiments_of_an_installed_package_are_found(tmp_path, command, capsys):

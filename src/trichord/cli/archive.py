@@ -410,11 +410,11 @@ def _find(
 
     from trichord.media import Decoder
     from trichord.search.engine import SearchEngine
-    from trichord.search.nearest import settings_of
+    from trichord.search.nearest import settings_for_backend
 
     model = model_of(held, load_embedder)
     with Decoder(workers=2) as decoder:
-        settings = settings_of(asked.backend)
+        settings = settings_for_backend(asked.backend)
         engine = SearchEngine(held, model, decoder, token, settings=settings, lasting=False)
         if asked.group:
             hits = [

@@ -54,7 +54,7 @@ def serve(arguments: list[str]) -> None:
         """
         from trichord.api.collection_model import lasting_model_of
         from trichord.cli.threads import load_embedder
-        from trichord.search.nearest import settings_of
+        from trichord.search.nearest import settings_for_backend
         from trichord.service.server import serve as listen
 
         listen(
@@ -65,7 +65,7 @@ def serve(arguments: list[str]) -> None:
             token=_token(token_file),
             roots=root,
             names=name,
-            settings=settings_of(backend),
+            settings=settings_for_backend(backend),
             workers=workers,
             ready=lambda address: out.print(f"{address} (Ctrl-C ends it)", markup=False),
         )

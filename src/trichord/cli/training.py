@@ -227,9 +227,8 @@ def untrained(chosen: Training, clips: "TrainingClips") -> "list[tuple[Run, Expe
     """The runs that are not there yet; says of each of the others that it is."""
     from trichord.distributed import agreed, together
 
-    together(
-        lambda: clips.splits(chosen.experiment)
-    )  # what is wrong with the manifest is said first
+    # What is wrong with the manifest is said before any run is looked at.
+    together(lambda: clips.splits(chosen.experiment))
     return agreed(lambda: [one for one in chosen.runs() if not is_there(clips, *one)])
 
 

@@ -63,8 +63,12 @@ class FusionConfig:
     kind: ClassVar[str] = ""
 
     def build(self, model: "Embedder") -> "Fusion":
-        """The fusion of a model's features."""
-        raise NotImplementedError
+        """The fusion of a model's features.
+
+        Raises:
+            UserError: The config has no such method of its own.
+        """
+        raise UserError(f"{type(self).__name__} has no build(): say there what it builds.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +81,12 @@ class CaptionerConfig:
     """What captions are made from."""
 
     def build(self, model: "Embedder") -> "Captioner":
-        """A captioner on a model's text, frames and segments."""
-        raise NotImplementedError
+        """A captioner on a model's text, frames and segments.
+
+        Raises:
+            UserError: The config has no such method of its own.
+        """
+        raise UserError(f"{type(self).__name__} has no build(): say there what it builds.")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from types import TracebackType
 from typing import Literal
 
 from trichord.checkpoint import Origin, Run, fresh_model
@@ -40,16 +39,10 @@ class TrainingClips:
     )
 
     def __enter__(self) -> "TrainingClips":
-        self._decoder.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._decoder.__exit__(kind, error, trace)
+    def __exit__(self, *_: object) -> None:
+        self._decoder.close()
 
     @property
     def origin(self) -> Origin:

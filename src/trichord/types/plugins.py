@@ -18,24 +18,11 @@ from importlib.metadata import EntryPoint, entry_points
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast, runtime_checkable
+from typing import Any, Generic, TypeVar, cast
 
 from trichord.types import UserError, first_line
 
 T = TypeVar("T")
-
-
-@runtime_checkable
-class Part(Protocol):
-    """What can be passed as a value: a config class, or a value such as a loss term.
-
-    Attributes:
-        group: Which group it belongs to, such as "encoders".
-        kind: Its name there, as it is typed: `--model.vision dinov2`.
-    """
-
-    group: ClassVar[str]
-    kind: Any
 
 
 KIND = r"[A-Za-z0-9][A-Za-z0-9_@-]*"

@@ -11,7 +11,7 @@ from trichord.search.nearest.structures import (
     Report,
     Settings,
     Structures,
-    settings_of,
+    settings_for_backend,
 )
 
 __all__ = [
@@ -25,5 +25,5 @@ __all__ = [
     "Report",
     "Settings",
     "Structures",
-    "settings_of",
+    "settings_for_backend",
 ]

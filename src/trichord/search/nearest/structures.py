@@ -95,7 +95,7 @@ BACKENDS: Group[Callable[[], Backend]] = Group(
 """Ours, and those of others by the entry point `trichord.search_backends`, made with their defaults."""
 
 
-def settings_of(kind: str | None) -> Settings | None:
+def settings_for_backend(kind: str | None) -> Settings | None:
     """Settings with the backend of a kind; None: the usual ones.
 
     Raises:
