@@ -12,7 +12,7 @@ from trichord.types.rules import Range
 
 if TYPE_CHECKING:  # torch stays out until something is built: parsing options must be quick
     from trichord.encoders.encoder import Encoder
-    from trichord.encoders.stored import Features
+    from trichord.encoders.stored import FeatureSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +47,11 @@ class StoredFeatures(EncoderConfig):
             (self.arithmetic != "float32", "arithmetic", "must be float32: nothing is computed."),
         )
 
-    def features(self) -> "Features":
+    def features(self) -> "FeatureSpec":
         """What the encoder is told."""
-        from trichord.encoders.stored import Features
+        from trichord.encoders.stored import FeatureSpec
 
-        return Features(
+        return FeatureSpec(
             label=self.label,
             fingerprint=self.fingerprint,
             width=self.width,

@@ -81,7 +81,30 @@ class Sizes:
         write_atomically(folder / SIZES, json.dumps(asdict(self)))
 
 
-class Graph(nn.Module):
+class FixedTrunk(nn.Module):
+    """A trunk without weights of torch's, which cannot train.
+
+    Attributes:
+        fixed: What to say to whoever wants it to: what it is, and the remedy.
+    """
+
+    fixed: str
+
+    def requires_grad_(self, requires_grad: bool = True) -> "FixedTrunk":
+        """As torch's, but for training.
+
+        Raises:
+            UserError: It is asked to train.
+        """
+        if requires_grad:
+            raise UserError(self.fixed)
+        return self
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing is there to compile."""
+
+
+class Graph(FixedTrunk):
     """An ONNX graph as a trunk with nothing to train; it is loaded when it first reads.
 
     Attributes:
@@ -103,26 +126,14 @@ class Graph(nn.Module):
         super().__init__()
         folder_of_graph(name)
         self.file = graph_beside(name)
+        self.fixed = (
+            f"{self.file} is an exported tower and does not train: start from the run that it was exported "
+            "from."
+        )
         self._lengths = lengths
         with self.file.open("rb") as file:
             found = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
         self.register_buffer("digest", torch.tensor(list(found), dtype=torch.uint8))
-
-    def requires_grad_(self, requires_grad: bool = True) -> "Graph":
-        """As torch's; a graph does not train.
-
-        Raises:
-            UserError: It is asked to.
-        """
-        if requires_grad:
-            raise UserError(
-                f"{self.file} is an exported tower and does not train: start from the run that it was "
-                "exported from."
-            )
-        return self
-
-    def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing is left to compile."""
 
     def forward(self, *inputs: Shaped[Tensor, "step ..."]) -> Float[Tensor, "step *token dim"]:
         """Projected features of each step; on the inputs' device."""

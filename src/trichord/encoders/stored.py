@@ -2,18 +2,19 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor, nn
 
 from trichord.encoders.encoder import AudioEncoder, Encoder, TextEncoder, VisionEncoder
+from trichord.encoders.graph import FixedTrunk
 from trichord.types import UserError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Features:
+class FeatureSpec:
     """Features as a tower.
 
     Attributes:
@@ -31,28 +32,16 @@ class Features:
     files: Path | None
 
 
-class _NoTrunk(nn.Module):
+class _NoTrunk(FixedTrunk):
     """Stands where the weights would be."""
 
     def __init__(self, label: str) -> None:
         super().__init__()
         self.label = label
-
-    def requires_grad_(self, requires_grad: bool = True) -> "_NoTrunk":
-        """As torch's; what is not here does not train.
-
-        Raises:
-            UserError: It is asked to.
-        """
-        if requires_grad:
-            raise UserError(
-                f"'{self.label}' is here as features only and has no trunk to train: leave it out of "
-                "--stages.N.towers."
-            )
-        return self
-
-    def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing is there to compile."""
+        self.fixed = (
+            f"'{label}' is here as features only and has no trunk to train: leave it out of "
+            "--stages.N.towers."
+        )
 
     def forward(self, *inputs: Tensor) -> NoReturn:
         """Refuse.
@@ -75,7 +64,7 @@ def refuse_reading(label: str) -> NoReturn:
     )
 
 
-def _begin(encoder: Encoder, kind: str, features: Features) -> None:
+def _begin(encoder: Encoder, kind: str, features: FeatureSpec) -> None:
     """What the constructors of the three have in common; not `decoding`: nothing is decoded."""
     preparation = {
         "kind": kind,
@@ -92,7 +81,7 @@ def _begin(encoder: Encoder, kind: str, features: Features) -> None:
 class StoredText(TextEncoder):
     """Features of texts, by the text."""
 
-    def __init__(self, features: Features) -> None:
+    def __init__(self, features: FeatureSpec) -> None:
         _begin(self, "features-text", features)
 
     def prepare(self, texts: list[str]) -> Shaped[Tensor, "text token ..."]:
@@ -103,7 +92,7 @@ class StoredText(TextEncoder):
 class StoredVision(VisionEncoder):
     """Features of frames, by the clip's id."""
 
-    def __init__(self, features: Features) -> None:
+    def __init__(self, features: FeatureSpec) -> None:
         _begin(self, "features-vision", features)
 
     def decoding(self) -> dict[str, object]:
@@ -120,7 +109,7 @@ class StoredVision(VisionEncoder):
 class StoredAudio(AudioEncoder):
     """Features of sound, by the clip's id."""
 
-    def __init__(self, features: Features) -> None:
+    def __init__(self, features: FeatureSpec) -> None:
         _begin(self, "features-audio", features)
 
     def decoding(self) -> dict[str, object]:
