@@ -9,6 +9,7 @@ from PIL import Image
 
 import trichord
 from trichord.experiments import load_experiment
+from trichord.search.nearest import settings_for_backend
 from trichord.types import UserError, plugins
 
 FEW = "--stages.0.epochs 2 --stages.0.batch-size 16"
@@ -197,7 +198,6 @@ def test_a_run_with_parts_of_a_file_is_trained_again_from_its_json_with_that_fil
 ):
     line = f"{small_world}/clips.jsonl"
     assert command(f"train {mine}:MINE {line} {tmp_path}/one") == 0
-    plugins._PROVIDED.clear()  # another process
     again = f"train {tmp_path}/one/experiment.json {line} {tmp_path}/two"
     capsys.readouterr()
     assert command(again) == 2
@@ -284,20 +284,20 @@ class Everything:
 '''
 
 
-def test_a_search_backend_of_a_file_is_named_by_its_kind(tmp_path, command, forget, capsys):
-    from trichord.search.nearest import settings_for_backend
-
+def test_a_search_backend_of_a_file_is_named_by_its_kind(tmp_path, forget):
     plugin = tmp_path / "mine.py"
     plugin.write_text(EVERYTHING)
-    (tmp_path / "media").mkdir()
-    assert command(f"doctor {tmp_path}/media --plugin {plugin}") in (0, 2)
-    assert type(settings_for_backend("everything").backend).__name__ == "Everything"
-    assert settings_for_backend(None) is None
-    plugins._PROVIDED.clear()
-    capsys.readouterr()
-    assert command(f"search {tmp_path}/none words --backend everything") == 2
     with pytest.raises(UserError, match="--backend everything: there is no search backend"):
         settings_for_backend("everything")
+    plugins.provide_file(plugin)
+    assert type(settings_for_backend("everything").backend).__name__ == "Everything"
+    assert settings_for_backend(None) is None
+
+
+def test_parts_of_a_command_are_forgotten_after_it(mine, command, tmp_path):
+    before = dict(plugins._PROVIDED)
+    assert command(f"doctor {tmp_path} --plugin {mine}") in (0, 2)
+    assert before == plugins._PROVIDED
 
 
 def test_commands_and_experiments_of_an_installed_package_are_found(tmp_path, command, capsys):
@@ -377,7 +377,6 @@ def test_a_collection_made_with_a_file_opens_with_that_file_alone(
     assert command(line) == 0
     assert command(f"index {tmp_path}/run {tmp_path}/media {archive} --plugin {plugin}") == 0
     like = f"search {archive} --image {tmp_path}/media/blue.png --json"
-    plugins._PROVIDED.clear()  # another process
     capsys.readouterr()
     assert command(like) == 2
     [said] = capsys.readouterr().err.splitlines()

@@ -10,7 +10,8 @@ import hashlib
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -69,6 +70,17 @@ def provide(parts: Iterable[Any], origin: str = "a value of this program") -> No
                 f"{whose} and {origin} both bring a '{part.kind}' of the {part.group}: rename one."
             )
         _PROVIDED[part.group, part.kind] = part, origin
+
+
+@contextmanager
+def provided_within() -> Generator[None]:
+    """What is provided within it is forgotten afterwards: `--plugin` is for one command."""
+    before = dict(_PROVIDED)
+    try:
+        yield
+    finally:
+        _PROVIDED.clear()
+        _PROVIDED.update(before)
 
 
 @dataclass(frozen=True, eq=False)
