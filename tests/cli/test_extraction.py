@@ -55,7 +55,7 @@ def test_files_read_in_shards_are_found_as_others_are(small_world, command, tmp_
     assert len(one) == 68
 
 
-@pytest.mark.parametrize("wrong", ["--at-once 0 --runner ray", "--shards 0"])
+@pytest.mark.parametrize("wrong", ["--jobs 0 --runner ray", "--shards 0"])
 @pytest.mark.parametrize("asked", ["extract world-untrained", "index untrained"])
 def test_nobody_works_with_less_than_one(asked, wrong, command, tmp_path, capsys):
     name, experiment = asked.split()
@@ -69,10 +69,10 @@ def test_nobody_works_with_less_than_one(asked, wrong, command, tmp_path, capsys
 
 
 def test_decoders_that_are_not_as_many_as_asked_for_are_named(capsys):
-    assert decoders_of(Sharing(runner="ray", at_once=4), 2) == 1
+    assert decoders_of(Sharing(runner="ray", jobs=4), 2) == 1
     said = " ".join(capsys.readouterr().err.split())
-    assert said == "4 processes decode, 1 for each of --at-once 4, instead of --workers 2."
-    assert decoders_of(Sharing(runner="ray", at_once=2), 4) == 2
+    assert said == "4 processes decode, 1 for each of --jobs 4, instead of --workers 2."
+    assert decoders_of(Sharing(runner="ray", jobs=2), 4) == 2
     assert decoders_of(Sharing(), 3) == 3
     assert capsys.readouterr().err == ""
 

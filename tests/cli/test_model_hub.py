@@ -48,7 +48,7 @@ def whole_way(command, corpus, root):
         f"train slava-a-and-v {root}/clips.jsonl {root}/run {FEW}",
         f"evaluate {root}/run {root}/clips.jsonl",
         f"index {root}/run {corpus}/media {root}/aligned --no-speech",
-        f"search {root}/aligned siren --sound 2",
+        f"search {root}/aligned siren --audio-weight 2",
     ):
         module._from_hub.cache_clear()  # as in a process of its own
         assert command(line) == 0, line

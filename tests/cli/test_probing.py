@@ -121,7 +121,7 @@ def test_the_same_command_gives_the_same_numbers(measured):
 
 
 def test_the_sound_token_is_heard_and_stamped(measured):
-    one = measured(classify, "--modality audio --split all --sound-token 1")
+    one = measured(classify, "--modality audio --split all --audio-type 1")
     assert one["protocol"]["sound_token"] == "1.0"
     assert one["kind"] == "classification"
 
@@ -220,8 +220,8 @@ def test_nothing_is_written_for_an_experiment_without_a_folder(
     [
         (Probing(folds="five"), "--folds five: give split, esc50, ucf101, or a number"),
         (Probing(folds="1"), "--folds 1: give"),
-        (Probing(sound_token="loud"), "--sound-token loud"),
-        (Probing(sound_token="1", modality="vision"), "nothing is listened to"),
+        (Probing(audio_type="loud"), "--audio-type loud"),
+        (Probing(audio_type="1", modality="vision"), "nothing is listened to"),
         (Probing(join="concatenated", modality="vision"), "--join has no effect with --modality"),
         (Probing(source="media", features=Path()), "--features are not read with --from media"),
         (Prompting(prompts=("a photo",)), "--prompts a photo: write"),
@@ -287,7 +287,7 @@ def test_classes_told_by_a_run_that_was_selected_on_test_say_so(
             Probing(folds="5", method="as_paper", join="concatenated", seed=3),
             ["folds-5", "as_paper", "concatenated", "seed-3"],
         ),
-        (Probing(sound_token="1", device="cpu", source="media"), ["token-1.0"]),
+        (Probing(audio_type="1", device="cpu", source="media"), ["token-1.0"]),
         (Prompting(), []),
         (Prompting(split="val", modality="vision"), ["vision", "val"]),
         (Prompting(split="all", prompts=("sound",)), ["all", "prompts-sound"]),

@@ -371,7 +371,7 @@ def test_a_run_without_sight_needs_no_features_of_it(train_seeds):
 
 
 def test_each_seed_learns_from_what_its_own_tower_hears(train_seeds):
-    # A sound token that was never trained is drawn from the seed: features of another one's tower
+    # An audio type token that was never trained is drawn from the seed: features of another one's tower
     # are not those that the run will be measured with.
     with pytest.raises(UserError, match="audio features"):
         train_seeds((1,), extracted=(0,))
@@ -447,9 +447,9 @@ def test_a_run_learns_how_sight_and_sound_are_weighed_and_its_collections_know(r
     for seed in (0, 1):
         run = runs / "slava-av" / f"seed-{seed}"
         learnt = json.loads((run / "weighting.json").read_text())
-        assert learnt["sight"] + learnt["sound"] == pytest.approx(2)
+        assert learnt["visual"] + learnt["audio"] == pytest.approx(2)
         assert learnt["clips"] > 1
-        assert Run(run).weighting == (learnt["sight"], learnt["sound"])
+        assert Run(run).weighting == (learnt["visual"], learnt["audio"])
     (run / "weighting.json").write_text(json.dumps({"sight": 0.5, "sound": 1.5}))
     media = runs.parent / "world" / "test_videos" / "test_00000.mp4"
     made = runs.parent / "weighed"

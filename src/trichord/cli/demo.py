@@ -36,9 +36,9 @@ class Demo:
 
 SEARCHES: tuple[tuple[str, str], ...] = (
     ("a text, by sight and sound alike", '"a red bell swings in a room while it rings"'),
-    ("a text, by sound alone", '"a low bell ringing slowly" --sight 0'),
-    ("a sound, among pictures: what could make it?", "--audio {0} --sound 0"),
-    ("a picture, among pictures", "--image {1} --sound 0"),
+    ("a text, by sound alone", '"a low bell ringing slowly" --visual-weight 0'),
+    ("a sound, among pictures: what could make it?", "--audio {0} --audio-weight 0"),
+    ("a picture, among pictures", "--image {1} --audio-weight 0"),
     ("a whole clip, by both", "--video {2}"),
 )
 """Five ways to ask; the numbers stand for clips of the validation split, which are not indexed."""
@@ -160,7 +160,7 @@ def next_commands(place: Path) -> list[str]:
         "trichord doctor MY_VIDEOS",
         f"trichord index {place / 'runs' / BEST / 'seed-0'} MY_VIDEOS my-archive",
         "trichord index untrained MY_VIDEOS my-archive      # CLIP + CLAP from the model hub",
-        'trichord search my-archive "glass breaks" --sound 2 --sheet hits.png',
+        'trichord search my-archive "glass breaks" --audio-weight 2 --sheet hits.png',
         f"trichord serve {place / 'archive'}      # the demo's archive in the browser",
         "trichord prepare folder MY_CAPTIONED_VIDEOS clips.jsonl",
         "trichord train slava-a-and-v clips.jsonl runs/mine",

@@ -97,10 +97,10 @@ def extract(arguments: list[str]) -> None:
 def decoders_of(sharing: Sharing, workers: int) -> int:
     """Decoding processes of each that works; says where they are not as many in all as asked for."""
     each = sharing.decoders(workers)
-    count = each * sharing.at_once
+    count = each * sharing.jobs
     if sharing.runner != "process" and count != workers:
         aside.print(
-            f"{count} processes decode, {each} for each of --at-once {sharing.at_once}, instead of "
+            f"{count} processes decode, {each} for each of --jobs {sharing.jobs}, instead of "
             f"--workers {workers}."
         )
     return each
