@@ -66,7 +66,7 @@ def collection(save_run, tiny_clip4vla, media, tmp_path_factory):
     text = replace(tiny_clip4vla.text, tokens=True, longest=32)
     run = save_run(replace(tiny_clip4vla, text=text, fusion=fusion))
     path = tmp_path_factory.mktemp("collections") / "made"
-    assert main(["index", str(run), str(media), str(path)]) == 0
+    assert main(["index", str(media), str(path), "--model", str(run)]) == 0
     return path
 
 
@@ -147,7 +147,7 @@ def test_a_sound_token_for_another_audio_tower_is_refused(
     save_run, tiny_trimodal, media, capsys, tmp_path
 ):
     run, path = save_run(tiny_trimodal), tmp_path / "plain"
-    assert main(["index", str(run), str(media), str(path)]) == 0
+    assert main(["index", str(media), str(path), "--model", str(run)]) == 0
     capsys.readouterr()
     assert main(["search", str(path), "a low bell", "--audio-type", "0.5"]) == 2
     [complaint] = capsys.readouterr().err.splitlines()
@@ -159,11 +159,14 @@ def test_moments_longer_than_the_fusion_has_room_for_are_refused(
     save_run, tiny_clip4vla, media, capsys, tmp_path
 ):
     run = save_run(replace(tiny_clip4vla, fusion=Cross(from_text=False, heads=2, layers=1)))
-    assert main(["index", str(run), str(media), str(tmp_path / "long"), "--seconds", "30"]) == 2
+    assert (
+        main(["index", str(media), str(tmp_path / "long"), "--model", str(run), "--seconds", "30"])
+        == 2
+    )
     [complaint] = capsys.readouterr().err.splitlines()
     assert "--seconds" in complaint
     assert not (tmp_path / "long").exists()
-    assert main(["index", str(run), str(media), str(tmp_path / "short")]) == 0
+    assert main(["index", str(media), str(tmp_path / "short"), "--model", str(run)]) == 0
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +177,7 @@ def told(save_run, tiny_trimodal, media, tmp_path_factory):
     clip = {"id": "a", "path": str(media / "red.png"), "labels": ["colour"],
             "captions": [{"text": "a lighthouse at dusk", "about": "visual"}]}  # fmt: skip
     (root / "clips.jsonl").write_text(json.dumps(clip) + "\n")
-    line = f"index {run} {media} {root}/made --metadata {root}/clips.jsonl --seconds 1 --no-speech"
+    line = f"index {media} {root}/made --model {run} --metadata {root}/clips.jsonl --seconds 1 --no-speech"
     assert main(line.split()) == 0
     return root / "made"
 
@@ -235,7 +238,7 @@ def test_what_cannot_be_asked_is_one_line(options, said, told, capsys):
 def test_a_collection_is_embedded_anew_with_another_run(told, save_run, tiny_clip4vla, capsys):
     other = save_run(tiny_clip4vla)
     before = found(capsys, told, "a bell", "--k", "50")
-    line = f"index {other} {told} --reembed --no-speech"
+    line = f"index {told} --model {other} --reembed --no-speech"
     assert main(line.split()) == 0
     assert "are those of" in capsys.readouterr().out
     after = found(capsys, told, "a bell", "--audio-type", "0.5", "--k", "50")
@@ -250,7 +253,7 @@ def test_options_without_effect_on_a_search_are_named(told, save_run, tiny_trimo
     assert "--rerank had no effect: it is for texts alone" in said
     assert "--captions" not in said
     bare = told.parent / "bare"
-    line = ["index", str(save_run(tiny_trimodal)), str(media), str(bare), "--no-speech"]
+    line = ["index", str(media), str(bare), "--model", str(save_run(tiny_trimodal)), "--no-speech"]
     assert main(line) == 0
     capsys.readouterr()
     assert main(["search", str(bare), "a bell", "--captions", "1", "--rerank", "0"]) == 0
@@ -259,7 +262,7 @@ def test_options_without_effect_on_a_search_are_named(told, save_run, tiny_trimo
 
 
 def test_without_paths_there_is_nothing_to_index(told, capsys):
-    assert main(["index", "untrained", str(told)]) == 2
+    assert main(["index", str(told)]) == 2
     assert "name at least one file or folder" in capsys.readouterr().err
 
 
@@ -271,7 +274,7 @@ def test_without_paths_there_is_nothing_to_index(told, capsys):
     ],
 )
 def test_what_an_indexing_cannot_do_together_is_one_line(options, said, told, capsys):
-    assert main(["index", "untrained", ".", str(told), *options.split()]) == 2
+    assert main(["index", ".", str(told), *options.split()]) == 2
     complaint = capsys.readouterr().err
     assert said in complaint
     assert complaint.count("\n") == 1

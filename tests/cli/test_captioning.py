@@ -150,7 +150,9 @@ def test_a_run_that_writes_nothing_is_refused(film, tmp_path):
 
 def test_a_collection_is_captioned_once_and_searched_by_it(made, film, tmp_path, command, capsys):
     held = tmp_path / "collection"
-    assert command(f"index world-untrained {film} {held} --seconds 2 --hop 2 --no-speech") == 0
+    assert (
+        command(f"index {film} {held} --model world-clip-clap --seconds 2 --hop 2 --no-speech") == 0
+    )
     capsys.readouterr()
     call(f"{made()} --collection {held} {QUICK}")
     told = capsys.readouterr()

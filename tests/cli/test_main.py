@@ -76,7 +76,7 @@ def test_every_command_explains_itself(name, capsys):
         ("ablate", "ablate: name one of components, sound-token, fusion, modality first."),
         ("ablate fusions", "ablate: there is no 'fusions'"),
         ("ablate fusion a b --seed 1", "there is no option --seed: did you mean --seeds?"),
-        ("train untrained a b --seeds 1 x", "--seeds 1 x: give a whole number."),
+        ("train clip-clap a b --seeds 1 x", "--seeds 1 x: give a whole number."),
         ("train slava-av a b --lr 1", "--lr: did you mean --stages.0.optimizer.lr?"),
         ("train slava-av a b --from film", "--from film: choose one of features, media."),
     ],
@@ -99,8 +99,8 @@ def test_a_parser_without_events_draws_its_own_box(monkeypatch, capsys):
 @pytest.mark.parametrize(
     "line",
     ["--help", "search --help", "train --help", "train slava-av --help", "search nowhere words",
-     "search nowhere", "train nonsense", "index untrained nowhere collection", "doctor nowhere",
-     "extract nowhere untrained"],
+     "search nowhere", "train nonsense", "index nowhere collection", "doctor nowhere",
+     "extract nowhere"],
 )  # fmt: skip
 def test_help_and_mistakes_in_arguments_never_load_torch(line):
     code = (

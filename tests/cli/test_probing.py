@@ -169,7 +169,7 @@ def test_features_that_were_extracted_are_read_and_give_the_same_numbers(
     sounds, run, command, tmp_path, measured
 ):
     cached = tmp_path / "cached"
-    assert command(f"extract {sounds}/clips.jsonl {run} --features {cached}") == 0
+    assert command(f"extract {sounds}/clips.jsonl --model {run} --features {cached}") == 0
     fresh = measured(probe, "--modality audio --folds esc50 --method as_paper")
     line = f"{run} {sounds}/clips.jsonl --features {cached} --to {tmp_path}"
     probe([*line.split(), "--modality", "audio", "--folds", "esc50", "--method", "as_paper"])
@@ -188,7 +188,7 @@ def test_untrained_towers_of_two_spaces_are_measured_one_by_one_or_end_to_end(
     clips = read_manifest(small_world / "clips.jsonl")
     labels = [replace(c, labels=(("low", "high")[i % 2],)) for i, c in enumerate(clips)]
     write_manifest(tmp_path / "labelled.jsonl", labels)
-    line = ["world-untrained", str(tmp_path / "labelled.jsonl"), "--to", str(tmp_path)]
+    line = ["world-clip-clap", str(tmp_path / "labelled.jsonl"), "--to", str(tmp_path)]
     line += ["--features", str(small_world / "clips.features")]
     with pytest.raises(
         UserError, match="--join mean: this model does not compare audio with vision"
@@ -198,7 +198,7 @@ def test_untrained_towers_of_two_spaces_are_measured_one_by_one_or_end_to_end(
         classify(line)
     probe([*line, "--method", "as_paper", "--join", "concatenated"])
     report = newest(tmp_path, "probe")
-    assert report["run"] == "world-untrained, untrained"
+    assert report["run"] == "world-clip-clap, before training"
     assert "concatenated (" in report["protocol"]["features"]
     for sense in ("vision", "audio"):
         classify([*line, "--modality", sense])

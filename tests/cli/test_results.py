@@ -203,7 +203,7 @@ def test_what_does_not_fit_is_refused_in_one_line(
 
 
 def test_two_spaces_cannot_be_fused(small_world, runs, command, capsys):
-    assert command(f"evaluate {runs}/untrained {small_world}/clips.jsonl --visual-weight 1") == 2
+    assert command(f"evaluate {runs}/clip-clap {small_world}/clips.jsonl --visual-weight 1") == 2
     assert (
         "--visual-weight and --audio-weight: this model does not compare audio with vision: their encoders"
         in (capsys.readouterr().err)

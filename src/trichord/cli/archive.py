@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from trichord.api.collection_model import model_of
-from trichord.api.model import device_of, fetch_towers, persistent
+from trichord.api.model import CLIP_CLAP, device_of, fetch_towers, persistent
 from trichord.api.text_encoders import bundle_text_encoders, cache_text_encoders
 from trichord.bulk.sharing import ALONE, Sharing
 from trichord.cli.console import aside, bar, counted, out
@@ -52,16 +52,17 @@ if TYPE_CHECKING:
 class Index:
     """Cut media files into moments and keep what is seen and heard in each.
 
-    Call it again to bring the collection up to date: unchanged files are skipped, files that are gone
-    from the given folders leave it. An interrupted call goes on where it stopped.
+    Run it again to update the archive: unchanged files are skipped, and files that are gone from the given
+    folders are removed. An interrupted run goes on where it stopped.
     """
 
-    model: Annotated[tyro.conf.Positional[ModelName], tyro.conf.arg(metavar="RUN|EXPERIMENT")]
-    """A run, or an experiment such as 'untrained' for CLIP and CLAP as they come."""
     places: Annotated[
-        tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="PATH... COLLECTION")
+        tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="PATH... ARCHIVE")
     ]
-    """Media files and folders, and last the collection: a folder or s3://bucket/prefix."""
+    """Media files and folders, and last the archive: a folder or s3://bucket/prefix."""
+    model: ModelName | None = None
+    """A run, or an experiment such as clip-clap (CLIP and CLAP as published). If not given: the model of the
+    archive; clip-clap for a new one."""
     seconds: Seconds = 10.0
     """Length of a moment, at most."""
     hop: Hop = None
@@ -72,18 +73,18 @@ class Index:
     """Frames as they are shown at each time, or only keyframes: several times faster, up to some seconds
     early."""
     metadata: Annotated[Path | None, InputFile()] = None
-    """A manifest whose captions and labels go to the moments that they are of."""
+    """A manifest whose captions and labels are stored with the moments that they describe."""
     speech: bool = True
     """Measure how much is spoken in each moment, where the extra `speech` is installed."""
     watch: bool = False
     """Then go on following the folders, until interrupted."""
     reembed: bool = False
-    """Make the vectors of a collection anew with this model, beside those that are searched."""
+    """Compute all vectors again with this model, beside those that are searched until then."""
     portable: bool = False
-    """Also put the text encoders into the collection, as ONNX graphs: for text queries on machines without
+    """Also put the text encoders into the archive, as ONNX graphs: for text queries on machines without
     its model or torch."""
     remove: bool = False
-    """Take the files and folders out of the collection instead."""
+    """Remove the files and folders from the archive instead."""
     device: Device = "auto"
     """cpu, cuda, or whichever is there."""
     compile: bool = False
@@ -95,7 +96,7 @@ class Index:
 
 
 def index(arguments: list[str]) -> None:
-    """`trichord index RUN|EXPERIMENT PATH... COLLECTION`."""
+    """`trichord index PATH... ARCHIVE`."""
     asked = tyro.cli(Index, args=arguments, prog="trichord index")
     _require_sense(asked)
     *given, collection = asked.places
@@ -116,11 +117,9 @@ def _require_sense(asked: Index) -> None:
         UserError: The first of them.
     """
     least = 1 if asked.reembed else 2
-    require(
-        len(asked.places) >= least, "name at least one file or folder, and last the collection."
-    )
+    require(len(asked.places) >= least, "name at least one file or folder, and last the archive.")
     if asked.remove:
-        used = ("model", "places", "remove")
+        used = ("places", "remove")
         others = [one.name for one in fields(asked) if one.name not in used]
         require_unset(asked, "--remove", *others)
     if asked.reembed:
@@ -152,7 +151,8 @@ def _bring_up_to_date(asked: Index, media: list[Path], where: str) -> None:
     Collection.require_place(
         where, seconds=asked.seconds, hop=hop, cut=asked.cut, frames=asked.frames
     )
-    fetch_towers(asked.model)
+    name = _model_name(asked, where)
+    fetch_towers(name)
 
     from trichord.bulk.runner import runner_of
     from trichord.media import Decoder
@@ -160,19 +160,19 @@ def _bring_up_to_date(asked: Index, media: list[Path], where: str) -> None:
     from trichord.search.indexing import index as bring_up_to_date
 
     device, alone = device_of(asked.device), asked.sharing.runner == "process"
-    model = load_embedder(asked.model)
+    model = load_embedder(name)
     if alone or asked.watch:  # others load their own
         _settle(model, asked, device)
-    begun = begin(
-        where, persistent(asked.model), model, asked.seconds, asked.hop, asked.cut, asked.frames
-    )
+    begun = begin(where, persistent(name), model, asked.seconds, asked.hop, asked.cut, asked.frames)
     if asked.portable:  # refuses before files are read
         bundle_text_encoders(begun, model)
     with (
         Decoder(workers=asked.workers) as decoder,
         runner_of(asked.sharing, model, decoder) as runner,
     ):
-        read = None if asked.sharing.alone else _readers(asked, runner, begun, metadata, device)
+        read = (
+            None if asked.sharing.alone else _readers(asked, name, runner, begun, metadata, device)
+        )
         said = asked.speech
         _follow(
             bring_up_to_date(begun, model, decoder, media, told=metadata, speech=said, read=read),
@@ -187,15 +187,29 @@ def _bring_up_to_date(asked: Index, media: list[Path], where: str) -> None:
             _watch(begun, model, decoder, media, metadata, asked.speech)
 
 
+def _model_name(asked: Index, archive: str) -> str:
+    """The model that was asked for; else that of the archive, or CLIP and CLAP for a new one."""
+    from trichord.search.collection import Collection
+
+    if asked.model is not None:
+        return asked.model
+    return Collection.open(archive).description.run if Collection.is_at(archive) else CLIP_CLAP
+
+
 def _readers(
-    asked: Index, runner: "Runner", begun: "Collection", told: "Sequence[Clip]", device: str
+    asked: Index,
+    name: str,
+    runner: "Runner",
+    begun: "Collection",
+    told: "Sequence[Clip]",
+    device: str,
 ) -> "Readers":
     """What reads files in shards."""
     from trichord.bulk.runner import readers
     from trichord.bulk.shards import indexing_of
     from trichord.cli.extraction import decoders_of, towers_of
 
-    towers = towers_of(asked.model, device, decoders_of(asked.sharing, asked.workers))
+    towers = towers_of(name, device, decoders_of(asked.sharing, asked.workers))
     whole = indexing_of(begun, towers, speech=asked.speech)
     return readers(runner, whole, told, asked.sharing.shards)
 
@@ -207,17 +221,17 @@ def _make_anew(asked: Index, where: str) -> None:
     from trichord.media import Decoder
     from trichord.search.indexing import reembed
 
-    device = device_of(asked.device)
-    model = load_embedder(asked.model)
+    name, device = _model_name(asked, where), device_of(asked.device)
+    model = load_embedder(name)
     _settle(model, asked, device)
     with Decoder(workers=asked.workers) as decoder:
-        run = persistent(asked.model)
+        run = persistent(name)
         _follow(reembed(held, run, model, decoder, speech=asked.speech), files)
     there = _opened(where)
     if asked.portable:
         bundle_text_encoders(there, model)
     _cache_text_encoders(there, model)
-    out.print(f"{where}: its vectors are those of {asked.model} now.", markup=False)
+    out.print(f"{where}: its vectors are those of {name} now.", markup=False)
 
 
 def _cache_text_encoders(collection: "Collection", model: "Embedder") -> None:
@@ -326,9 +340,7 @@ RERANK = 50
 class Search:
     """Find moments by words, pictures, sounds and clips, alone or together."""
 
-    collection: Annotated[
-        tyro.conf.Positional[CollectionPlace], tyro.conf.arg(metavar="COLLECTION")
-    ]
+    collection: Annotated[tyro.conf.Positional[CollectionPlace], tyro.conf.arg(metavar="ARCHIVE")]
     """What 'trichord index' made: a folder or s3://bucket/prefix."""
     text: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="TEXT")] = None
     """What to look and listen for; 'dog -leash' stays away from what follows the minus."""
@@ -339,7 +351,7 @@ class Search:
     video: Annotated[Path | None, InputFile()] = None
     """A clip to look and sound like."""
     like: Annotated[str | None, Checked(moment_named)] = None
-    """A moment of the collection to be like: FILE@SECONDS."""
+    """A moment of the archive to be like: FILE@SECONDS."""
     by: By = "both"
     """What of that moment counts."""
     visual_weight: Weight = None
@@ -367,7 +379,7 @@ class Search:
 
 
 def search(arguments: list[str]) -> None:
-    """`trichord search COLLECTION TEXT`."""
+    """`trichord search ARCHIVE TEXT`."""
     asked = tyro.cli(Search, args=arguments, prog="trichord search")
     require_legal(asked)
     require(

@@ -140,7 +140,7 @@ def opened(given: str, chosen: Reading) -> Subject:
     if chosen.token is not None:
         model.choose_audio_type(chosen.token)
     return Subject(
-        name=Run(path).name if path else f"{given}, untrained",
+        name=Run(path).name if path else f"{given}, before training",
         path=path,
         experiment=experiment,
         model=model,

@@ -63,10 +63,15 @@ class Collection:
         there = _described(storage, DESCRIPTION)
         if there is None:
             raise UserError(
-                f"{storage.name} is not a collection: make one with 'trichord index RUN PATHS "
+                f"{storage.name} is not a collection: make one with 'trichord index PATH... "
                 f"{storage.name}'."
             )
         return cls(storage, there)
+
+    @staticmethod
+    def is_at(where: str | Path) -> bool:
+        """Whether there is a collection."""
+        return Storage(where).read(DESCRIPTION) is not None
 
     @classmethod
     def begin(cls, where: str | Path, description: Description) -> "Collection":
