@@ -51,7 +51,7 @@ from trichord.exporting.folder import Exported, Form, exported
 from trichord.exporting.graphs import write_graph
 from trichord.exporting.parity import QUERIES, compare
 from trichord.media import Decoder
-from trichord.media.plan import Request
+from trichord.media.plan import DecodeRequest
 from trichord.types.tensors import Padded
 
 BATCH, ROUNDS, PRODUCT = 16, 3, 1024
@@ -216,7 +216,7 @@ def trained(place: Path) -> dict[str, Any]:
     source = Exported(name="world-clip-clap", folder=None, experiment=experiment, model=model)
     captions = dict.fromkeys(caption.text for clip in clips for caption in clip.captions)
     texts = [*QUERIES, *captions][: 8 * BATCH]
-    requests = [Request(path=clip.path, plan=model.plan) for clip in clips]
+    requests = [DecodeRequest(path=clip.path, plan=model.plan) for clip in clips]
     with Decoder(workers=1) as decoder:
         decoded = [one for [one] in decoder.decode_all(requests)]
     found: dict[str, Any] = {"clips": len(clips), "texts": len(texts)}

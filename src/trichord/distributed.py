@@ -26,12 +26,12 @@ WAIT = timedelta(hours=1)
 """For a rank that is busy, with the validation clips for one; torchrun notices a dead one at once."""
 
 
-class EchoError(UserError):
+class OtherRankError(UserError):
     """A mistake that another rank reports; those who hear of it end without a word."""
 
 
 @contextmanager
-def joined(device: str) -> Generator[None]:
+def process_group(device: str) -> Generator[None]:
     """Belong to the processes that torchrun started, if it started several.
 
     Reads RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT, as every launcher sets them.
@@ -65,7 +65,7 @@ def joined(device: str) -> Generator[None]:
     )
     try:
         yield
-        together(lambda: None)  # who left at once would close what others still speak through
+        on_all_ranks(lambda: None)  # who left at once would close what others still speak through
     finally:
         dist.destroy_process_group()
         gc.collect()  # what lies in a cycle would keep the group, and its threads, beyond the end
@@ -107,18 +107,18 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def ranks() -> int:
+def world_size() -> int:
     """How many processes there are."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def agreed(make: Callable[[], T]) -> T:
+def on_rank_0(make: Callable[[], T]) -> T:
     """What rank 0 makes, on all ranks; only there is it made.
 
     Raises:
         EchoError: Making it failed; rank 0 raises what went wrong.
     """
-    if ranks() == 1:
+    if world_size() == 1:
         return make()
     # What was made, and whether that failed. It is sent in both cases: the others wait for it.
     outcome: list[Any] = [None, True]
@@ -132,17 +132,17 @@ def agreed(make: Callable[[], T]) -> T:
     if error is not None:
         raise error
     if outcome[1]:
-        raise EchoError("Rank 0 says what went wrong.")
+        raise OtherRankError("Rank 0 says what went wrong.")
     return outcome[0]
 
 
-def together(make: Callable[[], T]) -> T:
+def on_all_ranks(make: Callable[[], T]) -> T:
     """What each rank makes for itself, unless one of them fails: then none goes on.
 
     Raises:
         EchoError: Making it failed elsewhere; the first rank that failed raises what went wrong.
     """
-    if ranks() == 1:
+    if world_size() == 1:
         return make()
     made: T | None = None
     error: Exception | None = None
@@ -151,7 +151,7 @@ def together(make: Callable[[], T]) -> T:
     except Exception as raised:  # the others wait: they must hear of whatever it was
         error = raised
     # A flag for each rank, not a count: all know which rank speaks, the first that failed.
-    failed = torch.zeros(ranks(), dtype=torch.uint8)
+    failed = torch.zeros(world_size(), dtype=torch.uint8)
     failed[rank()] = error is not None
     dist.all_reduce(failed, dist.ReduceOp.MAX)
     if not failed.any():
@@ -159,19 +159,19 @@ def together(make: Callable[[], T]) -> T:
     first = int(failed.argmax())
     if error is not None and first == rank():
         raise error
-    raise EchoError(f"Rank {first} says what went wrong.")
+    raise OtherRankError(f"Rank {first} says what went wrong.")
 
 
-def largest(count: int) -> int:
+def all_max(count: int) -> int:
     """The largest of all ranks' counts."""
-    if ranks() == 1:
+    if world_size() == 1:
         return count
     value = torch.tensor(count)
     dist.all_reduce(value, dist.ReduceOp.MAX)
     return int(value)
 
 
-def gathered(
+def all_gather(
     rows: Shaped[Tensor, "row ..."],
 ) -> tuple[Shaped[Tensor, "all_rows ..."], slice]:
     """The rows of all ranks in their order, without gradient, and where ours stand among them.
@@ -181,7 +181,7 @@ def gathered(
             everywhere.
     """
     rows = rows.detach()
-    if ranks() == 1:
+    if world_size() == 1:
         return rows, slice(0, len(rows))
     counts = _counts(rows)
     first = sum(counts[: rank()])
@@ -198,13 +198,13 @@ def gathered(
 
 
 def _counts(rows: Tensor) -> list[int]:
-    counts = torch.zeros(ranks(), dtype=torch.int64, device=rows.device)
+    counts = torch.zeros(world_size(), dtype=torch.int64, device=rows.device)
     counts[rank()] = len(rows)
     dist.all_reduce(counts)
     return counts.tolist()
 
 
-def shared(rows: Shaped[Tensor, "row ..."]) -> Shaped[Tensor, "all_rows ..."]:
+def all_gather_with_grad(rows: Shaped[Tensor, "row ..."]) -> Shaped[Tensor, "all_rows ..."]:
     """The rows of all ranks in their order, differentiable, for losses that each rank computes whole.
 
     The backward gives each rank the gradient of its own rows times the number of ranks and sends
@@ -213,26 +213,26 @@ def shared(rows: Shaped[Tensor, "row ..."]) -> Shaped[Tensor, "all_rows ..."]:
     Args:
         rows: As for `gathered`.
     """
-    return rows if ranks() == 1 else _Shared.apply(rows)  # pyright: ignore[reportReturnType]
+    return rows if world_size() == 1 else _Shared.apply(rows)  # pyright: ignore[reportReturnType]
 
 
 class _Shared(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        every, ctx.ours = gathered(rows)
+        every, ctx.ours = all_gather(rows)
         return every
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         # Every rank computes the whole loss, so the gradient of our
         # rows is complete. The factor is undone by the mean over ranks.
-        return gradient[ctx.ours] * ranks()
+        return gradient[ctx.ours] * world_size()
 
 
-def summed(value: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
+def all_sum(value: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
     """The sum over all ranks, without gradient."""
     total = value.detach().clone()
-    if ranks() > 1:
+    if world_size() > 1:
         dist.all_reduce(total)
     return total
 
@@ -243,7 +243,7 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     Args:
         parameters: The same on all ranks, in the same order.
     """
-    if ranks() == 1:
+    if world_size() == 1:
         return
     trained = list(parameters)
     # A head may be unused on one rank and not on another, but all must
@@ -255,7 +255,7 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     for one, somewhere in zip(trained, used.tolist(), strict=True):
         if somewhere:
             one.grad = torch.zeros_like(one) if one.grad is None else one.grad
-            one.grad /= ranks()
+            one.grad /= world_size()
             waiting.append(dist.all_reduce(one.grad, async_op=True))
     for work in waiting:
         if work is not None:

@@ -8,7 +8,7 @@ from trichord.bulk import shards as module
 from trichord.bulk.shards import (
     Extraction,
     Indexing,
-    Towers,
+    WorkerModel,
     part_line,
     read_part,
     read_shard,
@@ -22,7 +22,7 @@ from trichord.search.table import FileVersion
 from trichord.search.updating import Indexed
 from trichord.types import Caption, Clip
 
-WHOLE = Extraction(towers=Towers(model=Path("/runs/one")), features="/features", made_by={})
+WHOLE = Extraction(towers=WorkerModel(model=Path("/runs/one")), features="/features", made_by={})
 
 
 def clips_of(*counts):
@@ -73,7 +73,7 @@ def test_a_caption_is_in_one_shard_however_often_it_occurs():
 
 
 def test_files_take_along_what_is_told_of_them():
-    whole = Indexing(towers=Towers(), collection="/c", files=())
+    whole = Indexing(towers=WorkerModel(), collection="/c", files=())
     told = clips_of(0, 1, 2)
     shards = shards_of_files(whole, versions(3), told, 3)
     assert [[one.file for one in shard.files] for shard in shards] == [

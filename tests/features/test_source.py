@@ -285,7 +285,7 @@ CAPTIONS = np.array([0, 1, -1, 2, 3])
 def embedded(model, source, masking=None):
     found = model(source.batch(EACH, CAPTIONS, masking))
     texts = source.texts(np.arange(4), "vision")
-    read = texts if "text" in source.read else model.text.read(texts)
+    read = texts if "text" in source.precomputed else model.text.read(texts)
     return found, model.text(read).pooled
 
 
@@ -303,7 +303,7 @@ def same_embeddings(one, other):
 def test_cached_and_fresh_together_give_what_media_alone_give(fresh, model, cached, media):
     held = tuple(name for name in ("text", "audio", "vision") if name not in fresh)
     mixed = MixedSource(cached(held), media(modalities=fresh))
-    assert mixed.read == held
+    assert mixed.precomputed == held
     one, texts = embedded(model, mixed)
     other, expected = embedded(model, media())
     same_embeddings(one, other)
@@ -338,7 +338,7 @@ def test_the_words_of_a_caption_come_from_the_cache_as_from_media(tiny_clip4vla,
 
 def test_a_source_of_some_modalities_leaves_the_others_out(model, cached):
     source = cached(("audio",))
-    assert source.read == ("audio",)
+    assert source.precomputed == ("audio",)
     batch = source.batch(EACH, CAPTIONS)
     assert batch.text is None
     assert batch.vision is None

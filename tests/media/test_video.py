@@ -7,9 +7,9 @@ import av
 import numpy as np
 import pytest
 
-from trichord.media import DecodePlan, FramePlan, Limits, Request
+from trichord.media import DecodePlan, DecodeRequest, FramePlan, Limits
 from trichord.media.decode_pass import DecodePass
-from trichord.media.source import open_source
+from trichord.media.media_file import open_source
 from trichord.media.video import VideoTrack
 
 FIVE = FramePlan(rule="uniform", count=5, short_side=None)
@@ -51,7 +51,7 @@ def answers_of(packets, path, times, keys=False):
 
 
 def measured(decoder, path, plan, span=(0.0, 12.0)):
-    request = Request(path=path, spans=[span], plan=DecodePlan(frames=plan))
+    request = DecodeRequest(path=path, spans=[span], plan=DecodePlan(frames=plan))
     ((decoded,), work) = decoder.decode_measured(request)
     assert decoded.label == "no_audio"
     return decoded, work
@@ -92,7 +92,7 @@ def test_a_sought_group_is_decoded_from_its_keyframe_alone(decoder, movie, make)
 
 def measured_span(decoder, path, span):
     plan = DecodePlan(frames=FramePlan(rule="uniform", count=1, short_side=None))
-    ((decoded,), work) = decoder.decode_measured(Request(path=path, spans=[span], plan=plan))
+    ((decoded,), work) = decoder.decode_measured(DecodeRequest(path=path, spans=[span], plan=plan))
     return decoded, work
 
 

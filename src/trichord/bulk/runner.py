@@ -6,9 +6,9 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
-from trichord.bulk.shard_worker import Hand
+from trichord.bulk.options import BulkOptions
+from trichord.bulk.shard_worker import ShardWorker
 from trichord.bulk.shards import Indexing, Part, Shard, shards_of_files
-from trichord.bulk.sharing import Sharing
 from trichord.features.extraction import Extracted
 from trichord.media import Decoder
 from trichord.models.embedder import Embedder
@@ -26,13 +26,13 @@ class Runner(AbstractContextManager["Runner"], Protocol):
         ...
 
 
-class Here:
+class LocalRunner:
     """This process, with a model and a decoder that are there already."""
 
     def __init__(self, model: Embedder, decoder: Decoder) -> None:
-        self._hand = Hand(model, decoder)
+        self._hand = ShardWorker(model, decoder)
 
-    def __enter__(self) -> "Here":
+    def __enter__(self) -> "LocalRunner":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -41,10 +41,10 @@ class Here:
     def run(self, shards: Sequence[Shard]) -> Iterator[Part]:
         """One shard after another."""
         for shard in shards:
-            yield from self._hand.carry_out(shard)
+            yield from self._hand.run_shard(shard)
 
 
-def runner_of(sharing: Sharing, model: Embedder, decoder: Decoder) -> Runner:
+def runner_of(sharing: BulkOptions, model: Embedder, decoder: Decoder) -> Runner:
     """The one that is asked for.
 
     Args:
@@ -56,13 +56,13 @@ def runner_of(sharing: Sharing, model: Embedder, decoder: Decoder) -> Runner:
         UserError: It is not installed.
     """
     if sharing.runner == "ray":
-        from trichord.bulk.cluster import Cluster
+        from trichord.bulk.ray_runner import RayRunner
 
-        return Cluster(sharing.jobs)
-    return Here(model, decoder)
+        return RayRunner(sharing.jobs)
+    return LocalRunner(model, decoder)
 
 
-def extracted(runner: Runner, shards: Sequence[Shard]) -> Iterator[Extracted]:
+def run_extraction(runner: Runner, shards: Sequence[Shard]) -> Iterator[Extracted]:
     """Have shards of an extraction carried out; each clip and caption is told once.
 
     Args:
@@ -83,7 +83,9 @@ def extracted(runner: Runner, shards: Sequence[Shard]) -> Iterator[Extracted]:
         )
 
 
-def readers(runner: Runner, whole: Indexing, told: Sequence[Clip], count: int | None) -> Readers:
+def shard_readers(
+    runner: Runner, whole: Indexing, told: Sequence[Clip], count: int | None
+) -> Readers:
     """What reads files for `indexing.index` in shards; each file is told once.
 
     Args:
@@ -111,7 +113,7 @@ def _shuffled(runner: Runner, shards: Sequence[Shard]) -> list[Shard]:
     Two commands at the same time then meet late, and find most of each other's work done.
     """
     order = list(shards)
-    if not isinstance(runner, Here):
+    if not isinstance(runner, LocalRunner):
         # Not by the seeded generator: two commands of one seed would take the same order.
         random.SystemRandom().shuffle(order)
     return order

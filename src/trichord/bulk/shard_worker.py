@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from trichord.bulk.shards import Extraction, Part, Shard, Towers, fingerprints
+from trichord.bulk.shards import Extraction, Part, Shard, WorkerModel, fingerprints
 from trichord.checkpoint import Run, fresh_model
 from trichord.config import Experiment
 from trichord.features.extraction import extract_media, extract_texts
@@ -15,7 +15,7 @@ from trichord.search.indexing import read_versions
 from trichord.types import UserError
 
 
-class Hand:
+class ShardWorker:
     """Carries out shards, one after another; model and decoder stay from one to the next.
 
     A shard may be carried out any number of times, by several hands at once too: what is stored
@@ -31,10 +31,10 @@ class Hand:
         """
         self._given = model
         self._lent = decoder
-        self._loaded: tuple[Towers, Embedder] | None = None
+        self._loaded: tuple[WorkerModel, Embedder] | None = None
         self._decoder: Decoder | None = None
 
-    def __enter__(self) -> "Hand":
+    def __enter__(self) -> "ShardWorker":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -46,7 +46,7 @@ class Hand:
             self._decoder.close()
             self._decoder = None
 
-    def carry_out(self, shard: Shard) -> Iterator[Part]:
+    def run_shard(self, shard: Shard) -> Iterator[Part]:
         """Do what is left to do of a shard; gives each part of it once that is stored.
 
         Raises:
@@ -74,7 +74,7 @@ class Hand:
             speech=shard.speech,
         )
 
-    def _model(self, towers: Towers) -> Embedder:
+    def _model(self, towers: WorkerModel) -> Embedder:
         if self._given is not None:
             return self._given
         if self._loaded is None or self._loaded[0] != towers:
@@ -85,7 +85,7 @@ class Hand:
             self._loaded = towers, model.to(towers.device)
         return self._loaded[1]
 
-    def _reader(self, towers: Towers) -> Decoder:
+    def _reader(self, towers: WorkerModel) -> Decoder:
         if self._lent is not None:
             return self._lent
         if self._decoder is None:
@@ -93,6 +93,6 @@ class Hand:
         return self._decoder
 
 
-def _name(towers: Towers) -> str:
+def _name(towers: WorkerModel) -> str:
     named = towers.model
     return named.system if isinstance(named, Experiment) else str(named)

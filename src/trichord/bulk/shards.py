@@ -27,7 +27,7 @@ TEXTS_A_SHARD = 8192
 
 
 @dataclass(frozen=True, kw_only=True)
-class Towers:
+class WorkerModel:
     """The model that a shard's worker loads, and how."""
 
     model: Path | Experiment | None = None
@@ -43,7 +43,7 @@ class Extraction:
     """A shard of `trichord extract`: captions and clips, and where their features go."""
 
     kind: Literal["extraction"] = "extraction"
-    towers: Towers
+    towers: WorkerModel
     features: str
     made_by: dict[str, str]
     """Fingerprint of each tower; a worker whose towers are others refuses the shard."""
@@ -57,7 +57,7 @@ class Indexing:
     """A shard of `trichord index`: files to read, and their collection."""
 
     kind: Literal["indexing"] = "indexing"
-    towers: Towers
+    towers: WorkerModel
     collection: str
     files: tuple[FileVersion, ...]
     told: tuple[Clip, ...] = ()
@@ -79,12 +79,12 @@ def extraction_of(
     model: Embedder,
     folder: FeatureFolder,
     modalities: Sequence[Modality],
-    towers: Towers | None = None,
+    towers: WorkerModel | None = None,
 ) -> Extraction:
     """What all shards of an extraction have in common."""
     local = folder.storage.local
     return Extraction(
-        towers=towers or Towers(),
+        towers=towers or WorkerModel(),
         # Whole paths: a worker may have another working directory.
         features=folder.name if local is None else str(local.absolute()),
         made_by=fingerprints(model, modalities),
@@ -92,7 +92,7 @@ def extraction_of(
     )
 
 
-def indexing_of(collection: Collection, towers: Towers, *, speech: bool) -> Indexing:
+def indexing_of(collection: Collection, towers: WorkerModel, *, speech: bool) -> Indexing:
     """What all shards of an indexing have in common."""
     local = collection.storage.local
     place = collection.name if local is None else str(local.absolute())

@@ -14,7 +14,7 @@ import av
 import torch
 
 from trichord.config import Experiment
-from trichord.distributed import ranks
+from trichord.distributed import world_size
 from trichord.encoders.hub import folder_of
 from trichord.media import file_signature
 
@@ -82,7 +82,7 @@ def made_with(experiment: Experiment) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
         "gpus": gpus,
-        "ranks": ranks(),
+        "ranks": world_size(),
     }
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from trichord.checkpoint.environment import Origin, environment
 from trichord.checkpoint.provenance import UNKNOWN, provenance_of, read_provenance
-from trichord.checkpoint.sealed import DamagedError, read_sealed, write_sealed
-from trichord.checkpoint.weights import lend, load_owned, owned_state
+from trichord.checkpoint.tensor_files import DamagedError, read_tensors, write_tensors
+from trichord.checkpoint.weights import load_matching, load_owned, owned_state
 from trichord.config import (
     TOWERS,
     Experiment,
@@ -214,7 +214,7 @@ class Run:
         """
         notes = {"progress": json.dumps(asdict(saved.progress)), "run": self.mark}
         try:
-            write_sealed(self.path / NEWEST, saved.tensors, notes, keep=self.path / BEFORE)
+            write_tensors(self.path / NEWEST, saved.tensors, notes, keep=self.path / BEFORE)
             self._write_metrics(saved.progress)
         except UserError as error:
             raise UserError(
@@ -239,7 +239,7 @@ class Run:
         return None
 
     def _read(self, path: Path) -> Saved:
-        tensors, notes = read_sealed(path)
+        tensors, notes = read_tensors(path)
         if notes.get("run") != self.mark:
             raise _ForeignError(f"{path} is of another experiment or manifest")
         try:
@@ -272,7 +272,7 @@ class Run:
         self._write_metrics(progress)
         towers = model.encoders().items()
         notes = {name: tower.fingerprint for name, tower in towers if not tower.trunk_changed}
-        write_sealed(self.path / WEIGHTS, owned_state(model, objective), notes)
+        write_tensors(self.path / WEIGHTS, owned_state(model, objective), notes)
         self.remove_checkpoints()
 
     def remove_checkpoints(self) -> None:
@@ -323,7 +323,7 @@ class Run:
         """
         path = self.path / WEIGHTS
         try:
-            tensors, prints = read_sealed(path, unsealed=True)
+            tensors, prints = read_tensors(path, unsealed=True)
         except DamagedError as error:
             raise UserError(f"{error}: delete it and train again.") from error
         if odd := prints.keys() - set(TOWERS):
@@ -382,7 +382,7 @@ class Run:
                 )
         load_owned(model, None, tensors)
 
-    def lend(self, model: Embedder) -> None:
+    def load_matching(self, model: Embedder) -> None:
         """Give this run's weights to a model that may have other parts besides, such as a fusion.
 
         Raises:
@@ -391,7 +391,7 @@ class Run:
         if not self.complete:
             raise UserError(f"{self.path} is no finished run to start from: train it first.")
         tensors, _ = self.weights()
-        if odd := lend(tensors, model):
+        if odd := load_matching(tensors, model):
             raise UserError(
                 f"{self.path} cannot be started from: its {odd} do not fit this experiment's "
                 "model; choose the same towers."
@@ -431,5 +431,5 @@ def fresh_model(experiment: Experiment) -> Embedder:
     with isolated_rng(experiment.seed):
         model = experiment.model.build()
     if experiment.start is not None:
-        Run(experiment.start).lend(model)
+        Run(experiment.start).load_matching(model)
     return model.eval()

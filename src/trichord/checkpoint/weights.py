@@ -45,7 +45,7 @@ def load_owned(model: Embedder, objective: Objective | None, tensors: Mapping[st
         objective.clamp_scales()  # earlier versions let them grow beyond the bound
 
 
-def lend(tensors: Mapping[str, Tensor], model: Embedder) -> str | None:
+def load_matching(tensors: Mapping[str, Tensor], model: Embedder) -> str | None:
     """Give what one model owns to another that may have other parts besides, such as a fusion.
 
     Args:

@@ -171,7 +171,7 @@ class Watched:
     def __init__(self, source: "Source", after: Callable[[int], None]) -> None:
         self.clips = source.clips
         self.captions = source.captions
-        self.read = source.read
+        self.precomputed = source.precomputed
         self._source = source
         self._after = after
 

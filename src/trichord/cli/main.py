@@ -11,7 +11,7 @@ from pathlib import Path
 
 from trichord.types import UserError
 from trichord.types.extras import extras_named
-from trichord.types.plugins import Group, provide_file, provided_within
+from trichord.types.plugins import Group, provide_file, temporary_parts
 from trichord.types.threads import let_numpy_threads_sleep
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -54,7 +54,7 @@ SMALL_PRODUCTS = {"caption", "demo", "extract", "index", "search"}
 wait for one another, and hold cores that decoders and torch could use."""
 
 
-@provided_within()
+@temporary_parts()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 

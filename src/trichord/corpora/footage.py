@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from trichord.media.sniff import HEAD, container_of
+from trichord.media.containers import HEAD, container_of
 from trichord.types import UserError
 
 _VIDEO = "mp4 m4v mov mkv webm avi mpg mpeg ts m2ts mts wmv flv 3gp ogv"

@@ -98,7 +98,7 @@ def _media(model: Embedder, source: Source) -> tuple[_Vectors, _Vectors, list[Sh
 
 def _shelves(model: Embedder, source: Source) -> Iterator[Shelf]:
     """Clips as the fusion leaves them, some at a time."""
-    size = CLIPS_AT_ONCE if {"vision", "audio"} <= {*source.read} else MEDIA_AT_ONCE
+    size = CLIPS_AT_ONCE if {"vision", "audio"} <= {*source.precomputed} else MEDIA_AT_ONCE
     for rows in portions(len(source.clips), size):
         embedded = model(source.batch(rows, None).to(model.device))
         vision, audio = embedded.vision, embedded.audio
@@ -112,7 +112,7 @@ def _texts(model: Embedder, source: Source, toward: Toward) -> Float[np.ndarray,
     found = [np.zeros((0, tower.dim), np.float32)]
     for rows in portions(len(source.captions.texts), CAPTIONS_AT_ONCE):
         inputs = source.texts(rows, toward).to(model.device)
-        read = inputs if "text" in source.read else tower.read(inputs)
+        read = inputs if "text" in source.precomputed else tower.read(inputs)
         found.append(tower(read).pooled.cpu().numpy())
     return np.concatenate(found)
 

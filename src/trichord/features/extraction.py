@@ -13,15 +13,15 @@ from trichord.encoders.encoder import Encoder, TextEncoder
 from trichord.features.source import audio_type_of, portions
 from trichord.features.store import IMPORTED, FeatureFolder, FeatureRow, FeatureTable
 from trichord.media.decoded import Decoded
-from trichord.media.decoder import Decoder, Request
-from trichord.media.overlap import Overlap, side_by_side
+from trichord.media.decoder import Decoder, DecodeRequest
+from trichord.media.pipeline import Pipeline, parallel_map
 from trichord.media.plan import DecodePlan
 from trichord.media.signature import file_signature
 from trichord.models.embedder import TEXTS_AT_ONCE, Embedder
 from trichord.types import MODALITIES, Clip, Modality
-from trichord.types.cores import allotted
+from trichord.types.cores import compute_threads
 from trichord.types.tensors import Padded
-from trichord.types.threads import torch_threads, torch_threads_kept
+from trichord.types.threads import torch_threads, torch_threads_restored
 
 ROWS_AT_ONCE = 32
 """Clips between two commits: what an interruption can cost, and how far each stage is ahead."""
@@ -77,11 +77,11 @@ def extract_texts(
         table = folder.table(name, tower)
         done = table.origins(texts)
         todo = [text for text in dict.fromkeys(texts) if text not in done]
-        with _readers(model.device) as (readers, threads), Overlap() as overlap:
-            prepared = overlap.ahead(_of_one_width(tower, todo), 2)
+        with _readers(model.device) as (readers, threads), Pipeline() as pipeline:
+            prepared = pipeline.ahead(_of_one_width(tower, todo), 2)
             read_some = partial(_read_texts, tower, model.device, threads)
-            reading = side_by_side(read_some, prepared, readers)
-            read = overlap.ahead(reading, TEXT_PARTS)
+            reading = parallel_map(read_some, prepared, readers)
+            read = pipeline.ahead(reading, TEXT_PARTS)
             while parts := list(islice(read, TEXT_PARTS)):
                 table.put([row for part in parts for row in part])
                 keys = tuple(row.key for part in parts for row in part)
@@ -113,10 +113,10 @@ def extract_media(
     todo = [clip for clip in clips if not all(clip.id in ids for ids in done.values())]
     there = {clip.id for clip in clips} - {clip.id for clip in todo}
     yield Extracted("media", ("done",) * len(there), tuple(sorted(there)))
-    with Overlap() as overlap:
-        decoded = overlap.ahead(_decode(model.plan_of(modalities), todo, decoder), ROWS_AT_ONCE)
-        inputs = overlap.ahead(_prepare(model, towers, decoded), ROWS_AT_ONCE)
-        for group in overlap.ahead(_read(model, towers, inputs), 1):
+    with Pipeline() as pipeline:
+        decoded = pipeline.ahead(_decode(model.plan_of(modalities), todo, decoder), ROWS_AT_ONCE)
+        inputs = pipeline.ahead(_prepare(model, towers, decoded), ROWS_AT_ONCE)
+        for group in pipeline.ahead(_read(model, towers, inputs), 1):
             for name, values in group.values.items():
                 rows = zip(group.clips, group.statuses, values, strict=True)
                 tables[name].put(
@@ -161,9 +161,9 @@ def _readers(device: torch.device) -> Generator[tuple[int, int | None]]:
     if device.type != "cpu":
         yield 1, None
         return
-    readers = min(allotted(), MOST_READERS)
-    with torch_threads_kept():
-        yield readers, allotted() // readers
+    readers = min(compute_threads(), MOST_READERS)
+    with torch_threads_restored():
+        yield readers, compute_threads() // readers
 
 
 def _of_one_width(tower: TextEncoder, texts: list[str]) -> Iterator[tuple[list[str], Tensor]]:
@@ -271,7 +271,7 @@ def _decode(
         for i in range(0, len(same), SPANS_AT_ONCE)
     ]
     requests = [
-        Request(path=same[0].path, spans=tuple((c.start, c.end) for c in same), plan=plan)
+        DecodeRequest(path=same[0].path, spans=tuple((c.start, c.end) for c in same), plan=plan)
         for same in together
     ]
     for same, decoded in zip(together, decoder.decode_all(requests), strict=True):

@@ -16,7 +16,7 @@ from trichord.encoders.encoder import UNKNOWN_AUDIO_TYPE
 from trichord.features.importing import features_of
 from trichord.features.store import FeatureFolder, Ragged
 from trichord.media.decoded import Decoded
-from trichord.media.decoder import Decoder, Request
+from trichord.media.decoder import Decoder, DecodeRequest
 from trichord.models.embedder import Embedder, Toward
 from trichord.types import MODALITIES, AudioTypeLabel, CaptionKind, Clip, Modality, UserError
 from trichord.types.tensors import Batch, Padded
@@ -99,7 +99,7 @@ class Source(Protocol):
 
     clips: Sequence[Clip]
     captions: Captions
-    read: tuple[Modality, ...]
+    precomputed: tuple[Modality, ...]
     """Of which modalities its batches hold trunk features already."""
 
     def batch(
@@ -132,7 +132,7 @@ class FeatureSource:
     ) -> None:
         self.clips = clips
         self.captions = Captions.of(clips)
-        self.read = modalities
+        self.precomputed = modalities
         ids = [clip.id for clip in clips]
         self._media = {
             name: _load(folder, name, model, ids) for name in modalities if name != "text"
@@ -173,7 +173,7 @@ class FeatureSource:
             words=self._words.of(captions) if captions is not None and self._words else None,
             audio=None if audio is None else audio.padded(rows),
             vision=None if vision is None else vision.padded(rows),
-            read=self.read,
+            precomputed=self.precomputed,
         )
 
     def texts(self, captions: Int[np.ndarray, " row"], toward: Toward) -> Padded:
@@ -230,7 +230,7 @@ class MediaSource:
     that are decoded each time.
     """
 
-    read: tuple[Modality, ...] = ()
+    precomputed: tuple[Modality, ...] = ()
 
     def __init__(
         self,
@@ -285,7 +285,9 @@ class MediaSource:
         """Decode what is not kept."""
         missing = [int(i) for i in clips if i not in self._kept]
         files = [self.clips[i] for i in missing]
-        requests = [Request(path=c.path, spans=((c.start, c.end),), plan=self._plan) for c in files]
+        requests = [
+            DecodeRequest(path=c.path, spans=((c.start, c.end),), plan=self._plan) for c in files
+        ]
         if not {"audio", "vision"} & set(self._modalities):
             return [Taken(None, None)] * len(clips)
         new = {
@@ -318,7 +320,7 @@ class MixedSource:
     def __init__(self, cached: FeatureSource, media: MediaSource) -> None:
         self.clips = cached.clips
         self.captions = cached.captions
-        self.read = cached.read
+        self.precomputed = cached.precomputed
         self._cached = cached
         self._media = media
 
@@ -333,24 +335,24 @@ class MixedSource:
         Raises:
             UserError: `masking` is asked for, but sound comes from the cache.
         """
-        if "audio" in self.read and masking is not None:
+        if "audio" in self.precomputed and masking is not None:
             refuse_masks()
         cached = self._cached.batch(clips, captions)
         fresh = self._media.batch(clips, captions, masking)
         return Batch(
             ids=fresh.ids,
-            text=cached.text if "text" in self.read else fresh.text,
-            words=cached.words if "text" in self.read else fresh.words,
-            audio=cached.audio if "audio" in self.read else fresh.audio,
-            vision=cached.vision if "vision" in self.read else fresh.vision,
+            text=cached.text if "text" in self.precomputed else fresh.text,
+            words=cached.words if "text" in self.precomputed else fresh.words,
+            audio=cached.audio if "audio" in self.precomputed else fresh.audio,
+            vision=cached.vision if "vision" in self.precomputed else fresh.vision,
             masked=fresh.masked,
             audio_type=fresh.audio_type,
-            read=self.read,
+            precomputed=self.precomputed,
         )
 
     def texts(self, captions: Int[np.ndarray, " row"], toward: Toward) -> Padded:
         """Captions by number as input, or features, of the text tower that searches `toward`."""
-        return (self._cached if "text" in self.read else self._media).texts(captions, toward)
+        return (self._cached if "text" in self.precomputed else self._media).texts(captions, toward)
 
 
 def refuse_masks() -> NoReturn:

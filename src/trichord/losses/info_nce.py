@@ -10,7 +10,7 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from trichord.distributed import gathered, ranks, shared
+from trichord.distributed import all_gather, all_gather_with_grad, world_size
 from trichord.losses.options import Directions
 from trichord.losses.tiled_logsumexp import WAYS, tiled_logsumexp
 
@@ -44,7 +44,7 @@ def info_nce(
     """
     # One process whose batch fits a tile keeps the formula as the
     # papers write it: its runs keep their numbers to the bit.
-    if ranks() > 1 or len(left) > tile or groups is not None:
+    if world_size() > 1 or len(left) > tile or groups is not None:
         return _tiled(left, right, scale, directions, tile, groups)
     logits = scale * left @ right.T
     target = torch.arange(len(logits), device=logits.device)
@@ -87,7 +87,7 @@ def intra_nce(
     """
     if groups is not None:
         raise ValueError("Only texts read the same: audio and its copies have no groups.")
-    if ranks() > 1 or len(original) > tile:
+    if world_size() > 1 or len(original) > tile:
         return _tiled_intra(original, masked, scale, directions, tile)
     across = scale * original @ masked.T
     own = torch.eye(len(original), dtype=torch.bool, device=original.device)
@@ -157,7 +157,9 @@ def _tiled(
     ways = [F.softplus(found.negatives[way] - found.positive).mean() for way in WAYS[directions]]
     loss = torch.stack(ways).mean()
     if groups is not None:
-        loss = loss + scale * _lead(gathered(groups)[0], shared(left), shared(right))
+        loss = loss + scale * _lead(
+            all_gather(groups)[0], all_gather_with_grad(left), all_gather_with_grad(right)
+        )
     return loss.to(left.dtype)
 
 

@@ -6,7 +6,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from trichord.distributed import gathered
+from trichord.distributed import all_gather
 from trichord.types import Side
 from trichord.types.tensors import Embeddings, Features, Words
 
@@ -31,7 +31,7 @@ def pad_missing(
     # No vector has width 0, so 0 can say that the rank lacks the side.
     widths = [0 if one is None else one.pooled.shape[1] for one in sides.values()]
     here = torch.tensor([[*widths, int(embeddings.words is not None)]], device=place)
-    *widths, words = gathered(here)[0].amax(dim=0).tolist()
+    *widths, words = all_gather(here)[0].amax(dim=0).tolist()
     padded: dict[str, Features | Words] = {
         side: _masked(torch.zeros(rows, width, device=place))
         for (side, one), width in zip(sides.items(), widths, strict=True)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from trichord.distributed import gathered, ranks, summed
+from trichord.distributed import all_gather, all_sum, world_size
 from trichord.losses.caption_loss import caption_loss
 from trichord.losses.info_nce import info_nce, info_nce_of_logits, intra_nce
 from trichord.losses.missing import pad_missing
@@ -24,7 +24,7 @@ class Loss(Protocol):
     """A loss of rows of vectors, as `trichord.config.Term` holds it.
 
     Under several processes it gets the rows of its own process and must give the same number in each:
-    `trichord.distributed.shared` gathers the rows of all, with gradients.
+    `trichord.distributed.all_gather_with_grad` gathers the rows of all, with gradients.
     """
 
     def __call__(
@@ -133,7 +133,7 @@ class Objective(nn.Module):
         the gradients of parameters is its gradient. A term needs no row on any one rank.
 
         Args:
-            embeddings: Of a batch of clips; `clips`, where there are any, of all ranks' texts and clips
+            embeddings: Of a batch of clips; `similarity`, where there is one, of all ranks' texts and clips
                 in their order.
             rows: For each term the clips it is wanted for; the same terms on all ranks.
             texts: Numbers of the batch's texts, equal for equal ones; a negative one is like no other.
@@ -148,7 +148,7 @@ class Objective(nn.Module):
         textual = any(one.contrasts and "text" in one.sides for one in map(self._term, rows))
         if self.wants_texts and textual and texts is None:
             raise ValueError("Equal texts are to be positives: pass the numbers of the texts.")
-        if ranks() > 1:
+        if world_size() > 1:
             # A rank may have no features at all. Then only the masks tell how
             # many clips it has, and only the temperatures which device to use.
             count = max((len(wanted) for wanted in rows.values()), default=0)
@@ -194,7 +194,7 @@ class Objective(nn.Module):
             usable = torch.stack([usable, *(side.present for side in sides)]).all(dim=0)
         # Counted over all ranks, which must decide alike: the loss exchanges
         # rows. It may so use a rank that has only one row, or none.
-        if summed(usable.sum()) < 2:
+        if all_sum(usable.sum()) < 2:
             return None
         groups = self._groups(term, texts, usable.device)
         return [side.pooled[usable] for side in sides], None if groups is None else groups[usable]
@@ -220,14 +220,14 @@ class Objective(nn.Module):
             words = embeddings.words
             return None if words is None else caption_loss(words, wanted.to(words.rows.device))
         usable = _clips_with_text(embeddings, wanted)
-        if usable is None or summed(usable.sum()) < 2:
+        if usable is None or all_sum(usable.sum()) < 2:
             return None
-        assert embeddings.clips is not None
+        assert embeddings.similarity is not None
         groups = self._groups(term, texts, usable.device)
-        usable, _ = gathered(usable)  # each rank has the whole matrix
+        usable, _ = all_gather(usable)  # each rank has the whole matrix
         # "a_to_b" is from clip to text, as for every other term; in the matrix rows are the texts.
-        logits = self.scale(name) * embeddings.clips[usable][:, usable].T
-        groups = None if groups is None else gathered(groups)[0][usable]
+        logits = self.scale(name) * embeddings.similarity[usable][:, usable].T
+        groups = None if groups is None else all_gather(groups)[0][usable]
         return info_nce_of_logits(logits, self.options.directions, groups)
 
 
@@ -254,6 +254,6 @@ def _clips_with_text(
     """Clips that have a text and at least one of sight and sound."""
     text, media = embeddings.text, [embeddings.vision, embeddings.audio]
     there = [features.present for features in media if features is not None]
-    if embeddings.clips is None or text is None or not there:
+    if embeddings.similarity is None or text is None or not there:
         return None
     return wanted.to(text.mask.device) & text.present & torch.stack(there).any(dim=0)

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from trichord.distributed import gathered, ranks
+from trichord.distributed import all_gather, world_size
 from trichord.losses.options import Directions
 from trichord.losses.tiles import Square, Tile, shaped
 
@@ -48,8 +48,8 @@ def tiled_logsumexp(
 ) -> TiledLogSumExp:
     """Scores of positives and log-sum-exps of negatives of the rows of all ranks, the same on each.
 
-    The backward sends nothing. As with `distributed.shared` it gives each rank the gradient of its own
-    rows, and their part in that of the scale, times the number of ranks.
+    The backward sends nothing. As with `distributed.all_gather_with_grad` it gives each rank the
+    gradient of its own rows, and their part in that of the scale, times the number of ranks.
 
     Args:
         left: This rank's rows, in single precision at least; there may be none.
@@ -60,8 +60,8 @@ def tiled_logsumexp(
         half: For rows compared with themselves, whose square is its own mirror: of two rows the later
             is among the first negatives of the earlier, and the earlier among the second of the later.
     """
-    every_left, ours = gathered(left)
-    every_right = every_left if right is left else gathered(right)[0]
+    every_left, ours = all_gather(left)
+    every_right = every_left if right is left else all_gather(right)[0]
     square = Square(size=len(every_left), ours=ours, tile=tile, half=half)
     # Detached: the function below computes the gradient of the scale itself.
     sweeps = _Sweeps(square, WAYS[directions], every_left, every_right, scale.detach())
@@ -198,7 +198,7 @@ class _TiledLogSumExp(torch.autograd.Function):
         found = [column[sweeps.square.ours] for one in sums for column in (one.top, one.total)]
         # The only exchange beside the rows: five numbers
         # a row. The backward has all it needs in it.
-        table, _ = gathered(torch.stack([positives, *found], dim=1))
+        table, _ = all_gather(torch.stack([positives, *found], dim=1))
         ctx.save_for_backward(sweeps.left, sweeps.right, scale, table)
         ctx.square, ctx.ways = sweeps.square, sweeps.ways
         return table[:, 0].double(), *(one.logarithms() for one in _sums_of(table))
@@ -245,11 +245,11 @@ def _finished(
         # Before the factors are applied: without them a row times its
         # gradient sums slope x cosine, which is what the scale gains.
         products = sweeps.products(pairs[0], gradients[0]).double()
-        of_scale = (ranks() * products.sum()).to(scale.dtype)
+        of_scale = (world_size() * products.sum()).to(scale.dtype)
     for gradient in gradients:
         if gradient is not None:
             # Gradients are averaged over ranks later: the factor makes up for that.
-            gradient.mul_(scale * ranks())
+            gradient.mul_(scale * world_size())
     return *gradients, of_scale  # pyright: ignore[reportReturnType]
 
 

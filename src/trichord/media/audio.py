@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from av.error import FFmpegError
 
-from trichord.media.channels import Run, Samples
+from trichord.media.channels import SampleRun, Samples
 from trichord.media.failure import refuse_out_of_memory
+from trichord.media.media_file import Frame, MediaFile, Packet, Track
 from trichord.media.plan import DecodePlan
 from trichord.media.resample import context_samples
-from trichord.media.source import Frame, Packet, Source, Track
 
 # Seconds; a warm-up of half a second makes each block a sixteenth more work.
 BLOCK = 8.0
@@ -67,13 +67,13 @@ class Block:
         self.end = end
         self.rate = 0
         self.held: list[tuple[int | None, Frame]] = []
-        self.run = Run(rows)
+        self.run = SampleRun(rows)
         self.start = 0
         self.next: int | None = None
         self.done = False
         self.failed = 0
 
-    def decode(self, packet: Packet, source: Source) -> list[tuple[int, Samples]]:
+    def decode(self, packet: Packet, source: MediaFile) -> list[tuple[int, Samples]]:
         """Decode a packet (None: the end) into the samples that belong to this block."""
         try:
             frames = self.context.decode(packet)
@@ -86,7 +86,7 @@ class Block:
             pieces += self._take(frame, source)
         return pieces + self._anchor() + self._join() if packet is None else pieces
 
-    def _take(self, frame: Frame, source: Source) -> list[tuple[int, Samples]]:
+    def _take(self, frame: Frame, source: MediaFile) -> list[tuple[int, Samples]]:
         if frame.samples == 0:
             return []
         self.rate = self.rate or frame.sample_rate
@@ -149,7 +149,9 @@ class Block:
 class AudioTrack:
     """Collects the samples of spans while packets go by, and keeps no more than open spans need."""
 
-    def __init__(self, source: Source, spans: list[tuple[float, float]], plan: DecodePlan) -> None:
+    def __init__(
+        self, source: MediaFile, spans: list[tuple[float, float]], plan: DecodePlan
+    ) -> None:
         """Spans of sound are (start, end) in seconds from the file's start."""
         self.source = source
         self.track = source.audio

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trichord.media.failure import MediaError
-from trichord.media.source import Frame
+from trichord.media.media_file import Frame
 
 Samples = NDArray[np.float32]
 """(channel, sample); one channel is mono, two are left and right."""
@@ -23,7 +23,7 @@ def samples_of(frame: Frame, rows: int) -> Samples:
     return mono_of(frame)[None] if rows == 1 else _left_and_right_of(frame)
 
 
-class Run:
+class SampleRun:
     """Frames that follow one another, turned into samples together: singly costs as much as decoding."""
 
     def __init__(self, rows: int) -> None:

@@ -14,13 +14,13 @@ from importlib import import_module
 from io import BufferedIOBase
 from typing import Any, cast
 
-from trichord.media.decoded import Decoded, Work
+from trichord.media.decoded import Decoded, DecodeWork
 from trichord.media.failure import MediaError
 from trichord.media.ipc import Header, IpcError, receive, send
+from trichord.media.media_file import MediaFile, duration_of, open_source
 from trichord.media.plan import DecodePlan, FramePlan, Limits, Span
 from trichord.media.probe import Probe
 from trichord.media.shared_buffer import BUFFER_BYTES, SharedBuffer, buffer_on
-from trichord.media.source import Source, duration_of, open_source
 
 Tell = Callable[[int, Decoded], None]
 GRACE_SECONDS = 15
@@ -133,7 +133,7 @@ def _probe(path: str, limits: Limits) -> Probe:
         source.close()
 
 
-def _decode(request: Header, limits: Limits, tell: Tell) -> Work:
+def _decode(request: Header, limits: Limits, tell: Tell) -> DecodeWork:
     plan = request["plan"]
     frames = FramePlan(**plan["frames"]) if plan["frames"] else None
     plan = DecodePlan(
@@ -152,27 +152,27 @@ def _decode(request: Header, limits: Limits, tell: Tell) -> Work:
 
 
 def _decode_still(
-    source: Source,
+    source: MediaFile,
     spans: list[Span],
     plan: DecodePlan,
     limits: Limits,
     tell: Tell,
-) -> Work:
+) -> DecodeWork:
     from trichord.media.still import decode_still
 
     still = decode_still(source, plan, limits)
     for number in range(len(spans)):
         tell(number, still)
-    return Work(frames=1, bytes_read=source.file.bytes_read)
+    return DecodeWork(frames=1, bytes_read=source.file.bytes_read)
 
 
 def _decode_spans(
-    source: Source,
+    source: MediaFile,
     spans: list[Span],
     plan: DecodePlan,
     limits: Limits,
     tell: Tell,
-) -> Work:
+) -> DecodeWork:
     from trichord.media.decode_pass import DecodePass
 
     if not source.tracks():
@@ -192,7 +192,7 @@ def _decode_spans(
             inside[number] = (max(0.0, start), stop)
     decode_pass = DecodePass(source, inside, plan, limits, tell)
     decode_pass.run()
-    return Work(
+    return DecodeWork(
         frames=decode_pass.video.decoded if decode_pass.video is not None else 0,
         audio_seconds=decode_pass.audio.decoded if decode_pass.audio is not None else 0.0,
         seeks=decode_pass.seeks,

@@ -13,20 +13,20 @@ from numpy.typing import NDArray
 from trichord.media.audio import AudioTrack, audible, rate_of
 from trichord.media.decoded import Decoded, samples_in
 from trichord.media.failure import MediaError, refuse_out_of_memory
-from trichord.media.picture import picture_of, pixel_aspect
-from trichord.media.plan import DecodePlan, Limits
-from trichord.media.probe import Status
-from trichord.media.resample import resample
-from trichord.media.source import (
+from trichord.media.media_file import (
     Frame,
+    MediaFile,
     Packet,
     Packets,
-    Source,
     Track,
     declared_end,
     packet_end,
     packet_time,
 )
+from trichord.media.picture import picture_of, pixel_aspect
+from trichord.media.plan import DecodePlan, Limits
+from trichord.media.probe import Status
+from trichord.media.resample import resample
 from trichord.media.video import VideoTrack
 
 AHEAD = 5.0
@@ -51,7 +51,7 @@ class DecodePass:
 
     def __init__(
         self,
-        source: Source,
+        source: MediaFile,
         spans: dict[int, Span],
         plan: DecodePlan,
         limits: Limits,

@@ -48,7 +48,7 @@ class Decoded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
+class DecodeWork:
     """What one pass cost: frames out of the decoder, seconds of sound, seeks, bytes read."""
 
     frames: int = 0

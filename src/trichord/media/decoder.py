@@ -15,15 +15,15 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from trichord.media.decoded import Decoded, Work, samples_in
+from trichord.media.decoded import Decoded, DecodeWork, samples_in
 from trichord.media.ipc import NONSENSE, Arrays, Header, IpcError
-from trichord.media.plan import DecodePlan, Limits, Request, Span
+from trichord.media.plan import DecodePlan, DecodeRequest, Limits, Span
 from trichord.media.probe import STATUSES, AudioStream, Probe, Status, VideoStream
 from trichord.media.worker import CrashedError, LateError, Worker
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Part = TypeVar("Part", VideoStream, AudioStream, Work)
+Part = TypeVar("Part", VideoStream, AudioStream, DecodeWork)
 
 AHEAD_PER_WORKER = 2
 """Requests taken before their turn, so that no worker waits while the caller is busy."""
@@ -84,9 +84,9 @@ class Decoder:
 
     def decode(self, path: str | Path, spans: Sequence[Span], plan: DecodePlan) -> list[Decoded]:
         """Decode spans of a file, which may overlap, in one pass; results in their order."""
-        return self.decode_measured(Request(path=path, spans=spans, plan=plan))[0]
+        return self.decode_measured(DecodeRequest(path=path, spans=spans, plan=plan))[0]
 
-    def decode_measured(self, request: Request) -> tuple[list[Decoded], Work]:
+    def decode_measured(self, request: DecodeRequest) -> tuple[list[Decoded], DecodeWork]:
         """Decode a request and say what it cost."""
 
         def take(header: Header, arrays: Arrays) -> tuple[int, Decoded]:
@@ -110,7 +110,7 @@ class Decoder:
         """Probe many files on all workers; answers come in the order of the paths."""
         return self._in_order(self.probe, paths)
 
-    def decode_all(self, requests: Iterable[Request]) -> Iterator[list[Decoded]]:
+    def decode_all(self, requests: Iterable[DecodeRequest]) -> Iterator[list[Decoded]]:
         """Decode many files on all workers; answers come in the order of the requests.
 
         Requests are drawn only a few ahead of what has been taken, so memory stays bounded.
@@ -209,7 +209,7 @@ def _asked(
         raise CrashedError(str(error)) from None
 
 
-def _message(request: Request) -> Header:
+def _message(request: DecodeRequest) -> Header:
     spans = [list(span) for span in request.spans]
     plan = _described(request.plan)
     return {"kind": "decode", "path": str(request.path), "spans": spans, "plan": plan}
@@ -245,12 +245,12 @@ def _typed(part: Part) -> Part:
     return part
 
 
-def _end_from(answer: Header) -> tuple[Decoded, Work]:
+def _end_from(answer: Header) -> tuple[Decoded, DecodeWork]:
     """What spans without an answer are, and what the pass cost."""
     if "work" in answer:
         missing = Decoded(status="corrupt", reason="the decoder gave no answer")
-        return missing, _typed(Work(**answer["work"]))
-    return Decoded(status=_status(answer), reason=str(answer["reason"])), Work()
+        return missing, _typed(DecodeWork(**answer["work"]))
+    return Decoded(status=_status(answer), reason=str(answer["reason"])), DecodeWork()
 
 
 def _decoded_from(header: Header, arrays: Arrays, plan: DecodePlan, limits: Limits) -> Decoded:

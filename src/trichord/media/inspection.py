@@ -6,10 +6,10 @@ from itertools import pairwise
 from trichord.media.audio import FAINTEST
 from trichord.media.channels import mono_of
 from trichord.media.failure import MediaError, refuse_out_of_memory
+from trichord.media.media_file import Frame, MediaFile, Packet, Track, check_pixels, duration_of
 from trichord.media.picture import display_matrix, display_size, pixel_aspect, rotation_of
 from trichord.media.plan import Limits
 from trichord.media.probe import AudioStream, Probe, Status, VideoStream
-from trichord.media.source import Frame, Packet, Source, Track, check_pixels, duration_of
 from trichord.media.still import probe_still
 
 LISTENED = 600.0
@@ -20,7 +20,7 @@ REORDERED = 17
 """Packets whose successors in time may still be missing: H.264 reorders 16 frames at most."""
 
 
-def inspect(path: str, source: Source, limits: Limits) -> Probe:
+def inspect(path: str, source: MediaFile, limits: Limits) -> Probe:
     """Describe an open file, decoding one frame and the sound up to the first that can be heard.
 
     Raises:
@@ -109,7 +109,7 @@ def _decode(packet: Packet) -> list[Frame] | None:
         return None
 
 
-def _look_and_listen(source: Source, limits: Limits) -> tuple[Watch, Listen]:
+def _look_and_listen(source: MediaFile, limits: Limits) -> tuple[Watch, Listen]:
     from av.error import FFmpegError
 
     watch, heard = Watch(), Listen()
@@ -128,7 +128,7 @@ def _look_and_listen(source: Source, limits: Limits) -> tuple[Watch, Listen]:
 
 
 def _verdict(
-    source: Source, watch: Watch, heard: Listen, audio: tuple[AudioStream, ...]
+    source: MediaFile, watch: Watch, heard: Listen, audio: tuple[AudioStream, ...]
 ) -> tuple[Status, str]:
     source.check_clock()
     if source.video is not None and watch.frame is None:
@@ -146,7 +146,7 @@ def _verdict(
     return ("no_video" if source.video is None else "ok"), ""
 
 
-def _video_stream(source: Source, watch: Watch) -> VideoStream:
+def _video_stream(source: MediaFile, watch: Watch) -> VideoStream:
     frame, track = watch.frame, source.video
     matrix = display_matrix(frame)
     aspect = pixel_aspect(frame, track)
@@ -180,7 +180,7 @@ def _uneven(stamps: list[int], tick: float, rate: float | None) -> bool:
     return spread > max(0.02 * middle, rounding) or drift > max(0.05 * middle, rounding)
 
 
-def _audio_stream(source: Source, track: Track) -> AudioStream:
+def _audio_stream(source: MediaFile, track: Track) -> AudioStream:
     context = track.codec_context
     return AudioStream(
         codec=context.codec.canonical_name if context is not None else "unknown",

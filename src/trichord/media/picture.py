@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.Image import Resampling, Transpose
 
+from trichord.media.media_file import Frame, Track, check_pixels
 from trichord.media.plan import Limits
-from trichord.media.source import Frame, Track, check_pixels
 
 Matrix = tuple[int, int, int, int]
 """(a, b, c, d) of a display matrix: a stored pixel (x, y) is shown at (ax + cy, bx + dy)."""

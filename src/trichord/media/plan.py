@@ -111,7 +111,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class DecodeRequest:
     """Spans of one file to decode by one plan, in one pass over the file."""
 
     path: str | Path

@@ -6,20 +6,20 @@ from typing import Any, cast
 import numpy as np
 from PIL import Image, ImageOps
 
+from trichord.media.containers import PICTURES
 from trichord.media.decoded import Decoded
 from trichord.media.failure import MediaError
+from trichord.media.media_file import MediaFile, check_pixels
 from trichord.media.picture import sized
 from trichord.media.plan import DecodePlan, Limits
 from trichord.media.probe import VideoStream
-from trichord.media.sniff import PICTURES
-from trichord.media.source import Source, check_pixels
 
 EXIF_ORIENTATION = 0x0112
 TURNS = {3: 180, 4: 180, 5: 270, 6: 270, 7: 90, 8: 90}
 """Degrees counter-clockwise by EXIF orientation; mirrored ones by their turn."""
 
 
-def load_still(source: Source, limits: Limits) -> tuple[Image.Image, int]:
+def load_still(source: MediaFile, limits: Limits) -> tuple[Image.Image, int]:
     """The upright RGB picture in a file and by how many degrees it was turned.
 
     Raises:
@@ -49,7 +49,7 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def probe_still(source: Source, limits: Limits) -> VideoStream:
+def probe_still(source: MediaFile, limits: Limits) -> VideoStream:
     """What a picture file holds; it is decoded to be sure."""
     image, rotation = load_still(source, limits)
     return VideoStream(
@@ -63,7 +63,7 @@ def probe_still(source: Source, limits: Limits) -> VideoStream:
     )
 
 
-def decode_still(source: Source, plan: DecodePlan, limits: Limits) -> Decoded:
+def decode_still(source: MediaFile, plan: DecodePlan, limits: Limits) -> Decoded:
     """The picture as a span of one frame and no length."""
     if plan.frames is None:
         return Decoded(status="no_audio")

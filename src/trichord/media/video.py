@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from av.error import FFmpegError
 
 from trichord.media.failure import refuse_out_of_memory
+from trichord.media.media_file import Frame, MediaFile, Packet, check_pixels, packet_time
 from trichord.media.plan import FramePlan, Limits
-from trichord.media.source import Frame, Packet, Source, check_pixels, packet_time
 
 # Packets held back at most: a group of pictures may never end.
 HELD_BYTES = 64 * 1024**2
@@ -44,7 +44,7 @@ class VideoTrack:
 
     def __init__(
         self,
-        source: Source,
+        source: MediaFile,
         targets: list[float],
         plan: FramePlan,
         limits: Limits,

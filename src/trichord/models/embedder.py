@@ -195,17 +195,17 @@ class Embedder(nn.Module):
         features = {
             name: tower.read(inputs, batch.audio_type)
             for name, tower in towers.items()
-            if (inputs := batch.of(name)) is not None and name not in batch.read
+            if (inputs := batch.of(name)) is not None and name not in batch.precomputed
         }
-        if batch.masked is not None and "audio" not in batch.read:
+        if batch.masked is not None and "audio" not in batch.precomputed:
             features["masked"] = self.audio.read(batch.masked, batch.audio_type)
-        return replace(batch, **features, read=MODALITIES)
+        return replace(batch, **features, precomputed=MODALITIES)
 
     def forward(self, batch: Batch) -> Embeddings:
-        """Embeddings of a batch of inputs or of trunk features (`batch.read`)."""
+        """Embeddings of a batch of inputs or of trunk features (`batch.precomputed`)."""
         alone = self.encode(batch)
         words = self.caption_logits(batch.words, alone)
-        return replace(alone, clips=self.similarity(alone), words=words)
+        return replace(alone, similarity=self.similarity(alone), words=words)
 
     def encode(self, batch: Batch) -> Embeddings:
         """What each clip of a batch is by itself: no fusion, no captioner."""

@@ -11,7 +11,7 @@ import torch
 
 from trichord.media.decoded import Decoded
 from trichord.media.decoder import Decoder
-from trichord.media.overlap import Overlap
+from trichord.media.pipeline import Pipeline
 from trichord.media.probe import USABLE, Status
 from trichord.models.decoding import Decoding, Written, longest_caption, write
 from trichord.models.embedder import Embedder
@@ -105,8 +105,8 @@ class CaptionWriter:
             UserError: A moment has more frames or sound than the captioner has room for.
         """
         plan = self.model.plan_of(self.reads)
-        with Overlap() as overlap:
-            decoded = overlap.ahead(decode_files(plan, self.decoder, files), DECODED_AHEAD)
+        with Pipeline() as pipeline:
+            decoded = pipeline.ahead(decode_files(plan, self.decoder, files), DECODED_AHEAD)
             for batch in batches(decoded, MOMENTS_AT_ONCE):
                 yield from self._batch(batch)
 

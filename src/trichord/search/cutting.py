@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from trichord.media.decoded import Decoded
 from trichord.media.decoder import Decoder
-from trichord.media.plan import Request
+from trichord.media.plan import DecodeRequest
 from trichord.media.probe import USABLE, Probe, Status
 from trichord.search.moments import HOP, SECONDS, CutKind, Span, moments, moments_of_shots
 from trichord.search.shots import cuts_in, looks
@@ -48,12 +48,12 @@ def cut_files(decoder: Decoder, files: Iterable[str], cut: Cut) -> Iterator[CutF
 
 
 def answered(
-    decoder: Decoder, asked: Iterable[tuple[Key, Request | None]]
+    decoder: Decoder, asked: Iterable[tuple[Key, DecodeRequest | None]]
 ) -> Iterator[tuple[Key, list[Decoded]]]:
     """Each key with what its request gave, in order, decoded ahead; nothing where nothing is asked."""
     waiting: deque[tuple[Key, bool]] = deque()
 
-    def requests() -> Iterator[Request]:
+    def requests() -> Iterator[DecodeRequest]:
         for key, request in asked:
             waiting.append((key, request is not None))
             if request is not None:
@@ -89,7 +89,7 @@ def _cut_at_shots(decoder: Decoder, probes: Iterable[Probe], cut: Cut) -> Iterat
         yield _cut(probe, found, cut)
 
 
-def _looks(probe: Probe) -> Iterator[Request | None]:
+def _looks(probe: Probe) -> Iterator[DecodeRequest | None]:
     seen = probe.status in USABLE and probe.video is not None and probe.duration
     if not seen:
         yield None

@@ -9,8 +9,8 @@ import numpy as np
 
 from trichord.media.decoded import Decoded
 from trichord.media.decoder import Decoder
-from trichord.media.overlap import Overlap
-from trichord.media.plan import DecodePlan, FrameChoice, Request
+from trichord.media.pipeline import Pipeline
+from trichord.media.plan import DecodePlan, DecodeRequest, FrameChoice
 from trichord.search.cutting import Cut, CutFile, answered, cut_files
 from trichord.search.notes import Notes, NoteTaker
 from trichord.search.table import Entry, Vector
@@ -65,15 +65,15 @@ def read_moments(
         modalities: What is looked at; of anything else there is no vector.
     """
     cuts = cut_files(decoder, files, cut)
-    with Overlap() as overlap:
-        yield from read_files(model, decoder, cuts, overlap, tokens=tokens, modalities=modalities)
+    with Pipeline() as pipeline:
+        yield from read_files(model, decoder, cuts, pipeline, tokens=tokens, modalities=modalities)
 
 
 def read_files(
     model: "Embedder",
     decoder: Decoder,
     files: Iterable[CutFile],
-    overlap: Overlap,
+    pipeline: Pipeline,
     *,
     tokens: Sequence[float] = (),
     modalities: Sequence[Modality] = ("audio", "vision"),
@@ -86,7 +86,7 @@ def read_files(
         model: Makes the vectors.
         decoder: Reads the files.
         files: With their moments.
-        overlap: Runs the stages; whoever made it ends them.
+        pipeline: Runs the stages; whoever made it ends them.
         tokens: As there.
         modalities: As there.
         taker: Takes notes of moments; None: there are none.
@@ -97,8 +97,8 @@ def read_files(
         plan = replace(plan, frames=replace(plan.frames, nearest=frames))
     if taker is not None:
         plan = taker.widened(plan)
-    decoded = overlap.ahead(decode_files(plan, decoder, files), DECODED_AHEAD)
-    for batch in overlap.ahead(_noted(decoded, taker), BATCHES_AHEAD):
+    decoded = pipeline.ahead(decode_files(plan, decoder, files), DECODED_AHEAD)
+    for batch in pipeline.ahead(_noted(decoded, taker), BATCHES_AHEAD):
         yield from _embedded(model, batch, tokens)
 
 
@@ -107,7 +107,7 @@ def decode_moments(
 ) -> Iterator[Decoded]:
     """Moments decoded anew, in order; of a file that has gone or is broken comes its status."""
     requests = (
-        Request(path=one.file, spans=((one.start, _end(one.start, one.end)),), plan=plan)
+        DecodeRequest(path=one.file, spans=((one.start, _end(one.start, one.end)),), plan=plan)
         for one in moments
     )
     return (decoded for [decoded] in decoder.decode_all(requests))
@@ -139,9 +139,9 @@ def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 def _request(
     file: CutFile, spans: Sequence[tuple[float, float]], plan: DecodePlan
-) -> Request | None:
+) -> DecodeRequest | None:
     wanted = tuple((start, _end(start, end)) for start, end in spans)
-    return Request(path=file.file, spans=wanted, plan=plan) if wanted else None
+    return DecodeRequest(path=file.file, spans=wanted, plan=plan) if wanted else None
 
 
 def _end(start: float, end: float) -> float | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from trichord.media.decoded import Decoded
-from trichord.media.plan import DecodePlan, FramePlan, Request
+from trichord.media.plan import DecodePlan, DecodeRequest, FramePlan
 from trichord.search.moments import Span
 from trichord.types.arrays import Float, Int, UInt8
 
@@ -37,14 +37,14 @@ PLAN = DecodePlan(
 )
 
 
-def looks(path: str, duration: float) -> Iterator[Request]:
+def looks(path: str, duration: float) -> Iterator[DecodeRequest]:
     """Requests that together look at a whole file."""
     starts = np.arange(0.0, duration, PORTION).tolist()
     for i in range(0, len(starts), PORTIONS_AT_ONCE):
         spans: list[Span] = [
             (start, min(start + PORTION, duration)) for start in starts[i : i + PORTIONS_AT_ONCE]
         ]
-        yield Request(path=path, spans=spans, plan=PLAN)
+        yield DecodeRequest(path=path, spans=spans, plan=PLAN)
 
 
 def cuts_in(answers: Iterable[Decoded]) -> list[float]:

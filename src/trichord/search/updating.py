@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from trichord.media.decoder import Decoder
-from trichord.media.overlap import Overlap
+from trichord.media.pipeline import Pipeline
 from trichord.media.probe import USABLE, Status
 from trichord.search.background import calibrate_for
 from trichord.search.calibration import MOMENTS
@@ -102,8 +102,8 @@ class Update:
         there = {v.file for v in versions if v.file in known and _same(v, known[v.file].version)}
         yield from (_known(known[file], "unchanged") for file in sorted(there))
         todo = [version for version in versions if version.file not in there]
-        with Overlap() as overlap:
-            yield from overlap.ahead(self._read(todo, known, overlap), CHANGES_AHEAD)
+        with Pipeline() as pipeline:
+            yield from pipeline.ahead(self._read(todo, known, pipeline), CHANGES_AHEAD)
 
     def _tell(self, plan: Survey) -> None:
         """Say of unchanged files what is told of them, where nothing was said."""
@@ -142,7 +142,7 @@ class Update:
                 yield replace(_known(there, "same"), reason=there.reason)
 
     def _read(
-        self, files: Sequence[FileVersion], known: dict[str, KnownFile], overlap: Overlap
+        self, files: Sequence[FileVersion], known: dict[str, KnownFile], pipeline: Pipeline
     ) -> Iterator[Indexed]:
         """Decode, embed and store files, some at a time; the stages overlap."""
         there = self.collection.description
@@ -152,12 +152,12 @@ class Update:
             self.model,
             self.decoder,
             cuts,
-            overlap,
+            pipeline,
             tokens=there.audio_types,
             taker=self.taker,
             frames=there.frames,
         )
-        for group in _whole_files(overlap.ahead(found, ENTRIES_AHEAD), versions):
+        for group in _whole_files(pipeline.ahead(found, ENTRIES_AHEAD), versions):
             self.collection.table.put(group)
             for one in group:
                 yield _stored(one, "changed" if one.version.file in known else "new")

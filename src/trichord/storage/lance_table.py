@@ -7,7 +7,7 @@ from typing import Any
 import lance
 import pyarrow as pa
 
-from trichord.storage.place import Storage
+from trichord.storage.storage import Storage
 from trichord.types import UserError
 
 FULL = ("No space left", "os error 28", "StorageFull", "Disk quota")

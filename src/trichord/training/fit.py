@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from trichord.checkpoint import Origin, Run
 from trichord.config import Experiment, check
-from trichord.distributed import agreed, largest, together
+from trichord.distributed import all_max, on_all_ranks, on_rank_0
 from trichord.features.source import Source
 from trichord.models.embedder import Embedder
 from trichord.training.loop import AfterEpoch, run_stage
@@ -52,14 +52,14 @@ def fit(
         TerminatedError: SIGTERM came.
         KeyboardInterrupt: SIGINT came.
     """
-    together(lambda: check(experiment))
-    together(lambda: require_all(experiment, sources, sharded=sharded))
+    on_all_ranks(lambda: check(experiment))
+    on_all_ranks(lambda: require_all(experiment, sources, sharded=sharded))
     if sources:
-        together(lambda: require_masks(experiment, model, sources[0]))
-    agreed(lambda: run.start(experiment, manifest))
-    if agreed(lambda: run.complete):
-        agreed(run.remove_checkpoints)
-        together(lambda: run.restore(model))
+        on_all_ranks(lambda: require_masks(experiment, model, sources[0]))
+    on_rank_0(lambda: run.start(experiment, manifest))
+    if on_rank_0(lambda: run.complete):
+        on_rank_0(run.remove_checkpoints)
+        on_all_ranks(lambda: run.restore(model))
         return
     objective = experiment.objective.build(experiment.terms).to(model.device)
     with isolated_rng(), stoppable() as request, freeing_memory():
@@ -75,11 +75,11 @@ def fit(
 
 def finish(session: Session, conclude: Callable[[], None]) -> None:
     """Write the weights of a run whose stages are done."""
-    together(
+    on_all_ranks(
         lambda: refuse_unfinite([*session.model.parameters(), *session.objective.parameters()])
     )
-    agreed(session.require_ours)
-    agreed(conclude)
-    agreed(lambda: session.run.finish(session.model, session.objective, session.progress))
-    if wanted := largest(session.request.signal):
+    on_rank_0(session.require_ours)
+    on_rank_0(conclude)
+    on_rank_0(lambda: session.run.finish(session.model, session.objective, session.progress))
+    if wanted := all_max(session.request.signal):
         stop(wanted)  # too late for this run, but perhaps others were to follow

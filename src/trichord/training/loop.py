@@ -10,7 +10,7 @@ from torch import Tensor
 
 from trichord.checkpoint import Progress
 from trichord.config import Experiment, Stage
-from trichord.distributed import agreed, ranks, together
+from trichord.distributed import on_all_ranks, on_rank_0, world_size
 from trichord.evaluation.scores import UnrankableError
 from trichord.features.source import Source
 from trichord.models.embedder import Embedder
@@ -93,7 +93,7 @@ def run_stage(
 
 def conclude_stage(experiment: Experiment, stage: Stage, session: Session) -> None:
     """Hand the weights of a stage to the next one, which may start with fresh temperatures."""
-    together(partial(refuse_unlearnt, stage, session.epochs))
+    on_all_ranks(partial(refuse_unlearnt, stage, session.epochs))
     session.after_stage(experiment.hand_over)
     if experiment.fresh_objective and session.progress.stage < len(experiment.stages):
         session.objective = experiment.objective.build(experiment.terms).to(session.model.device)
@@ -102,7 +102,7 @@ def conclude_stage(experiment: Experiment, stage: Stage, session: Session) -> No
 
 def learner_of(session: Session, stage: Stage, *, sharded: bool) -> Learner:
     """What learns in a stage: the session's model itself, or its twin that is spread over processes."""
-    spread = sharded and ranks() > 1 and bool(stage.towers)
+    spread = sharded and world_size() > 1 and bool(stage.towers)
     model = shard_model(session.model) if spread else session.model
     session.gather = partial(gather_weights, model, session.model)
     return Learner(model, session.objective, stage, sharded=spread)
@@ -125,12 +125,12 @@ def move_weights(
     trained = [one for group in optimizer.param_groups for one in group["params"]]
     if loss is None:
         session.skip(empty=True)
-        together(lambda: refuse_idle(stage, session.progress))
+        on_all_ranks(lambda: refuse_idle(stage, session.progress))
         return False
     if not is_finite(loss, trained):
         optimizer.zero_grad(set_to_none=True)
         session.skip(empty=False)
-        together(lambda: refuse_unsound(stage, session.progress))
+        on_all_ranks(lambda: refuse_unsound(stage, session.progress))
         return False
     session.take()
     clip_gradients(trained, stage.clip_norm)
@@ -145,7 +145,7 @@ def note_epoch(
 ) -> None:
     """Measure the criterion on the clips that choose, keep the best weights, tell the caller."""
     session.gather()
-    reached = agreed(lambda: measured(stage, session, validation))
+    reached = on_rank_0(lambda: measured(stage, session, validation))
     now = session.progress
     counted = now.step - now.skipped - now.empty
     numbers: dict[str, Any] = {

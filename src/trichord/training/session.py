@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from trichord.checkpoint import Progress, Run, Saved, load_owned, owned_state
-from trichord.distributed import agreed, largest, rank
+from trichord.distributed import all_max, on_rank_0, rank
 from trichord.losses import Objective
 from trichord.models.embedder import Embedder
 from trichord.training.criteria import all_equal
@@ -49,11 +49,11 @@ class Session:
     _optimizer_state: dict[str, Tensor] | None = None
 
     def __post_init__(self) -> None:
-        self.mark = agreed(lambda: self.run.mark)
+        self.mark = on_rank_0(lambda: self.run.mark)
 
     def resume(self) -> None:
         """Take up the run's checkpoint, if there is one."""
-        if (saved := agreed(self.run.saved)) is None:
+        if (saved := on_rank_0(self.run.saved)) is None:
             return
         self.progress = saved.progress
         load_owned(self.model, self.objective, _under(saved.tensors, "now."))
@@ -93,7 +93,7 @@ class Session:
         now = self.progress
         self.progress = replace(now, step=now.step + 1, loss=now.loss + loss)
         due = rank() == 0 and time.monotonic() - self._saved_at > SECONDS_BETWEEN_SAVES
-        wanted = largest(self.request.signal or (SAVE if due else 0))
+        wanted = all_max(self.request.signal or (SAVE if due else 0))
         if wanted:
             self.save(optimizer)
         if wanted > SAVE:
@@ -149,7 +149,7 @@ class Session:
 
     def save(self, optimizer: torch.optim.Optimizer | None) -> None:
         """Write a checkpoint."""
-        agreed(self.require_ours)
+        on_rank_0(self.require_ours)
         self.gather()
         parts = {
             "now.": owned_state(self.model, self.objective),
@@ -161,7 +161,7 @@ class Session:
             for prefix, part in parts.items()
             for name, value in part.items()
         }
-        agreed(lambda: self.run.save(Saved(self.progress, tensors)))
+        on_rank_0(lambda: self.run.save(Saved(self.progress, tensors)))
         self._saved_at = time.monotonic()
 
 

@@ -11,7 +11,7 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from trichord.distributed import ranks
+from trichord.distributed import world_size
 from trichord.encoders.encoder import Encoder
 from trichord.models.embedder import Embedder
 
@@ -63,7 +63,7 @@ def _mesh(device: torch.device) -> DeviceMesh:
     then outlive the interpreter: one that lays a tensor down as it ends aborts the process
     (pytorch/pytorch#190489). A mesh finds its group by name just as well.
     """
-    mesh = init_device_mesh(device.type, (ranks(),))
+    mesh = init_device_mesh(device.type, (world_size(),))
     # Private to torch: a version without it has nothing to clear.
     getattr(mesh, "_pg_registry", {}).clear()
     return mesh

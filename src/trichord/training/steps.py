@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from trichord.config import Stage
-from trichord.distributed import average_gradients, rank, ranks, together
+from trichord.distributed import average_gradients, on_all_ranks, rank, world_size
 from trichord.features.source import Source
 from trichord.training.learner import Learner
 from trichord.training.sampler import Sample
@@ -24,7 +24,7 @@ SIDES: tuple[Side, ...] = ("text", "audio", "vision", "masked")
 
 def data_parallel(learner: Learner) -> nn.Module:
     """What gives the loss of a mini-batch: the learner, under several processes wrapped by torch's DDP."""
-    if ranks() == 1 or learner.sharded:
+    if world_size() == 1 or learner.sharded:
         return learner
     # Draws leave heads unused, and the clips of one process may lack a modality.
     return DistributedDataParallel(learner, find_unused_parameters=True)
@@ -32,7 +32,7 @@ def data_parallel(learner: Learner) -> nn.Module:
 
 def read_batch(learner: Learner, training: Source, sample: Sample) -> tuple[Batch, Sample]:
     """This process's part of a mini-batch on the model's device, and what is asked of it."""
-    ours = sample.parts(ranks())[rank()]
+    ours = sample.parts(world_size())[rank()]
     (batch,) = _read(training, [ours])
     return batch.to(learner.model.device), ours
 
@@ -56,7 +56,7 @@ def cached_step(
 
     Source: Gao et al. (2021), "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup".
     """
-    ours = sample.parts(ranks())[rank()]
+    ours = sample.parts(world_size())[rank()]
     chunks = ours.parts(_how_many(stage, len(sample.clips)))
     batches = _read(training, chunks)
     found = _first_pass(learner, batches, chunks)
@@ -75,7 +75,7 @@ def cached_step(
 
 def _read(training: Source, samples: Sequence[Sample]) -> list[Batch]:
     """Mini-batches, or parts of one, as their source gives them."""
-    return together(
+    return on_all_ranks(
         lambda: [training.batch(one.clips, one.captions, one.masking) for one in samples]
     )
 
@@ -83,7 +83,7 @@ def _read(training: Source, samples: Sequence[Sample]) -> list[Batch]:
 def _how_many(stage: Stage, clips: int) -> int:
     """Chunks of a process, as many in each: sharded towers wait for one another."""
     assert stage.chunk is not None
-    most, fewest = -(-clips // ranks()), clips // ranks()
+    most, fewest = -(-clips // world_size()), clips // world_size()
     return min(-(-most // stage.chunk), fewest)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 
-from trichord.distributed import rank, ranks, together
+from trichord.distributed import on_all_ranks, rank, world_size
 
 PATIENCE = 2.0
 """Seconds; whoever interrupts a second time after these does not want to wait for the step to end."""
@@ -50,7 +50,7 @@ def stop(number: int) -> None:
         KeyboardInterrupt: It was SIGINT.
         SystemExit: It was SIGINT, on another rank than 0.
     """
-    together(lambda: None)  # who left at once would close what others still speak through
+    on_all_ranks(lambda: None)  # who left at once would close what others still speak through
     if number == signal.SIGTERM:
         raise TerminatedError
     if rank() == 0:
@@ -83,6 +83,6 @@ def freeing_memory() -> Generator[None]:
     try:
         yield
     except BaseException as error:
-        if ranks() > 1:
+        if world_size() > 1:
             traceback.clear_frames(error.__traceback__)
         raise

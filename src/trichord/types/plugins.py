@@ -73,7 +73,7 @@ def provide(parts: Iterable[Any], origin: str = "a value of this program") -> No
 
 
 @contextmanager
-def provided_within() -> Generator[None]:
+def temporary_parts() -> Generator[None]:
     """What is provided within it is forgotten afterwards: `--plugin` is for one command."""
     before = dict(_PROVIDED)
     try:

@@ -44,7 +44,7 @@ class Padded:
 class Batch:
     """Clips side by side, as their towers take them.
 
-    A modality is None where the whole batch lacks it, a masked row where one clip does. `read` names
+    A modality is None where the whole batch lacks it, a masked row where one clip does. `precomputed` names
     the modalities whose towers have been applied already: their values are trunk features (batch,
     step, width) and only heads remain.
 
@@ -61,7 +61,7 @@ class Batch:
     words: Padded | None = None
     masked: Padded | None = None
     audio_type: Float[Tensor, " batch"] | None = None
-    read: tuple[Modality, ...] = ()
+    precomputed: tuple[Modality, ...] = ()
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same on another device."""
@@ -118,7 +118,7 @@ class Embeddings:
     audio: Features | None
     vision: Features | None
     masked: Features | None = None
-    clips: Float[Tensor, "text clip"] | None = None
+    similarity: Float[Tensor, "text clip"] | None = None
     words: Words | None = None
 
     def of(self, side: Side) -> Features | None:

@@ -30,7 +30,7 @@ def torch_threads(count: int) -> Generator[None]:
 
 
 @contextmanager
-def torch_threads_kept() -> Generator[None]:
+def torch_threads_restored() -> Generator[None]:
     """Whatever threads started within set for themselves, the caller's setting stays what it is.
 
     torch has a number for each thread, which a thread takes from the process when it first asks, and

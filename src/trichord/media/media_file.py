@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trichord.media.containers import HEAD, PICTURES, canvas_of, container_of, missing_bytes
 from trichord.media.failure import MediaError, refuse_out_of_memory
 from trichord.media.plan import Limits
-from trichord.media.sniff import HEAD, PICTURES, canvas_of, container_of, missing_bytes
 
 ABSOLUTE = ("matroska", "flv")
 """Containers that declare when they end, by their own clock, instead of how long they last."""
@@ -61,7 +61,7 @@ class CountedFile(io.FileIO):
 
 
 @dataclass
-class Source:
+class MediaFile:
     """An open file: a still picture (`av` is None), or an FFmpeg container with its chosen tracks.
 
     `origin` is the earliest start of the chosen tracks in seconds of the file's own clock; all
@@ -149,7 +149,7 @@ def _encrypted(packet: Packet) -> bool:
     return next(packet.iter_sidedata(), None) is not None and packet.has_sidedata("encryption_info")
 
 
-def open_source(path: str | Path, limits: Limits) -> Source:
+def open_source(path: str | Path, limits: Limits) -> MediaFile:
     """Open a local file of an allowed container.
 
     Raises:
@@ -169,7 +169,7 @@ def open_source(path: str | Path, limits: Limits) -> Source:
         if container is None:
             raise MediaError("unsupported", "its content is of no known media format")
         check_pixels(*canvas_of(head, container), limits)
-        source = Source(file, container, missing_bytes(file, container))
+        source = MediaFile(file, container, missing_bytes(file, container))
         file.seek(0)
         if container not in PICTURES:
             _open_container(source, limits)
@@ -183,7 +183,7 @@ def _refuse(*_: object) -> None:
     raise PermissionError("a media file may not open other files")
 
 
-def _open_container(source: Source, limits: Limits) -> None:
+def _open_container(source: MediaFile, limits: Limits) -> None:
     import av
     from av.error import FFmpegError
 
@@ -206,7 +206,7 @@ def _open_container(source: Source, limits: Limits) -> None:
     _choose(source, limits)
 
 
-def _choose(source: Source, limits: Limits) -> None:
+def _choose(source: MediaFile, limits: Limits) -> None:
     """Pick the tracks to decode and let the demuxer drop all others."""
     from av.stream import Discard, Disposition
 
@@ -235,7 +235,7 @@ def _choose(source: Source, limits: Limits) -> None:
     source.origin = min(starts, default=0.0)
 
 
-def _best(source: Source, kind: str, streams: list[Track]) -> Track:
+def _best(source: MediaFile, kind: str, streams: list[Track]) -> Track:
     """FFmpeg's choice among tracks that some decoder knows, else the first such track."""
     known = [s for s in streams if s.codec_context is not None]
     best = source.av.streams.best(kind)
@@ -251,7 +251,7 @@ def check_pixels(width: int, height: int, limits: Limits) -> None:
         )
 
 
-def duration_of(source: Source, limits: Limits) -> float:
+def duration_of(source: MediaFile, limits: Limits) -> float:
     """Seconds from the file's start to the end of its last chosen track.
 
     Where the container does not say, or only guesses, the packets are read through (not decoded).
@@ -265,7 +265,7 @@ def duration_of(source: Source, limits: Limits) -> float:
     return seconds
 
 
-def _declared_or_scanned_end(source: Source) -> float:
+def _declared_or_scanned_end(source: MediaFile) -> float:
     if source.container not in SCANNED:
         ends = [declared_end(source, track) for track in source.tracks()]
         if ends and None not in ends:
@@ -279,14 +279,14 @@ def _declared_or_scanned_end(source: Source) -> float:
     return _scanned_end(source)
 
 
-def declared_end(source: Source, track: Track) -> float | None:
+def declared_end(source: MediaFile, track: Track) -> float | None:
     """When a track ends by its own header; None where it does not say."""
     if not track.duration:
         return None
     return source.seconds((track.start_time or 0) + track.duration, track)
 
 
-def _scanned_end(source: Source) -> float:
+def _scanned_end(source: MediaFile) -> float:
     from av.error import FFmpegError
 
     end = 0.0
@@ -302,13 +302,13 @@ def _scanned_end(source: Source) -> float:
     return end
 
 
-def packet_time(source: Source, packet: Packet) -> float | None:
+def packet_time(source: MediaFile, packet: Packet) -> float | None:
     """When a packet is presented, or else decoded; None where it does not say."""
     ticks = packet.pts if packet.pts is not None else packet.dts
     return source.seconds(ticks, packet.stream)
 
 
-def packet_end(source: Source, packet: Packet, time: float | None) -> float:
+def packet_end(source: MediaFile, packet: Packet, time: float | None) -> float:
     """Until when a packet of this time lasts, in seconds from the file's start; 0 if it has none."""
     if time is None:
         return 0.0

@@ -10,7 +10,7 @@ RunnerKind = Literal["process", "ray"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sharing:
+class BulkOptions:
     """How bulk work is shared out."""
 
     runner: RunnerKind = "process"
@@ -30,7 +30,7 @@ class Sharing:
         require(
             # An option without effect is refused. The default
             # cannot be told from no option, so it passes.
-            self.runner != "process" or self.jobs == Sharing.jobs,
+            self.runner != "process" or self.jobs == BulkOptions.jobs,
             "--jobs has no effect with --runner process: leave it out, or choose ray.",
         )
 
@@ -45,7 +45,7 @@ class Sharing:
         return max(1, asked // self.jobs) if self.runner != "process" else asked
 
 
-ALONE = Sharing()
+ALONE = BulkOptions()
 """This process does everything."""
 
 

@@ -29,7 +29,7 @@ class DamagedError(UserError):
     """A tensor file that is cut off, changed, or none at all."""
 
 
-def write_sealed(
+def write_tensors(
     path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, str], *, keep: Path | None = None
 ) -> None:
     """Write a tensor file that shows a reader whether it is whole; it appears at once or not at all.
@@ -73,7 +73,7 @@ def _ordered(header: bytes) -> bytes:
     return len(text).to_bytes(8, "little") + text
 
 
-def read_sealed(path: Path, *, unsealed: bool = False) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_tensors(path: Path, *, unsealed: bool = False) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and notes of a file that `write_sealed` made.
 
     Args:

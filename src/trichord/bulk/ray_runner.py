@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import Any
 
-from trichord.bulk.shard_worker import Hand
+from trichord.bulk.shard_worker import ShardWorker
 from trichord.bulk.shards import Part, Shard, part_line, read_part, read_shard, shard_line
 from trichord.types import UserError
 from trichord.types.cores import cores
@@ -20,7 +20,7 @@ STORE_BYTES = 128 * 1024**2
 """Of Ray's shared memory on this machine: only shards and what is said of them pass through it."""
 
 
-class Cluster:
+class RayRunner:
     """Actors of Ray Data, each with a model of its own. Use it as a context manager.
 
     The cluster is the one that `RAY_ADDRESS` names; without it, this machine. Media, model and
@@ -49,7 +49,7 @@ class Cluster:
         self._ours = not ray.is_initialized()
         self._cpus = 1
 
-    def __enter__(self) -> "Cluster":
+    def __enter__(self) -> "RayRunner":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -123,7 +123,7 @@ class Actor:
     def __init__(self) -> None:
         # Nobody closes it: Ray does not say when an actor ends.
         # The children that decode end when their pipe does.
-        self._hand = Hand()
+        self._hand = ShardWorker()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
         """Carry out the shards of a batch."""
@@ -132,7 +132,7 @@ class Actor:
     def _carry_out(self, line: str) -> str:
         try:
             return json.dumps(
-                {"parts": [part_line(part) for part in self._hand.carry_out(read_shard(line))]}
+                {"parts": [part_line(part) for part in self._hand.run_shard(read_shard(line))]}
             )
         # As text: Ray would wrap the error in one of its own, with a traceback.
         except UserError as error:

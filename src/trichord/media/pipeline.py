@@ -37,7 +37,7 @@ class EndedError(Exception):
     """The chain has ended before its items did."""
 
 
-class Overlap:
+class Pipeline:
     """A chain of stages. Use it as a context manager: leaving it, for whatever reason, ends them all.
 
     A stage that is in the middle of an item ends with that item. It is not waited for longer than
@@ -48,7 +48,7 @@ class Overlap:
         self._unwanted = Event()
         self._threads: list[Thread] = []
 
-    def __enter__(self) -> "Overlap":
+    def __enter__(self) -> "Pipeline":
         return self
 
     def __exit__(
@@ -117,7 +117,7 @@ class Overlap:
         return False
 
 
-def side_by_side(
+def parallel_map(
     work: Callable[[Given], Item], items: Iterator[Given], threads: int
 ) -> Iterator[Item]:
     """What is made of each item, in the items' order, by several threads at once.
