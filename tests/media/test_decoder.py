@@ -291,7 +291,9 @@ def test_an_endless_group_of_pictures_is_decoded_in_bounded_memory(movie, make, 
     from trichord.media.decode_pass import DecodePass
     from trichord.media.media_file import open_source
 
-    monkeypatch.setattr("trichord.media.video.HELD_BYTES", 500)  # less than a keyframe and its like
+    monkeypatch.setattr(
+        "trichord.media.video.MAX_HELD_BYTES", 500
+    )  # less than a keyframe and its like
     found = {}
     source = open_source(movie, Limits())
     plan = DecodePlan(frames=FramePlan(rule="uniform", count=2, short_side=None))

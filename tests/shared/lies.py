@@ -58,7 +58,7 @@ from forgeries import (
 
 NO_MEDIA = "unsupported: its content is of no known media format"
 NO_FILE = "unsupported: not a regular file"
-UNSEEN = "corrupt: its picture cannot be decoded"
+UNSEEN = "corrupt: its video cannot be decoded"
 CUT = "corrupt: "
 
 

@@ -1,4 +1,4 @@
-"""Files to arrays: probing and decoding of untrusted video, sound and pictures."""
+"""Files to arrays: probing and decoding of untrusted video, audio and images."""
 
 from trichord.media.decoded import Decoded, DecodeWork, samples_in
 from trichord.media.decoder import Decoder

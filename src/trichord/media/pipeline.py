@@ -1,4 +1,4 @@
-"""Stages of work that overlap: each in a thread of its own, at most so many items ahead."""
+"""Pipelines: stages that run at the same time, each in its own thread, a few items ahead."""
 
 import time
 from collections import deque
@@ -12,16 +12,16 @@ from types import TracebackType
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
-Given = TypeVar("Given")
+Input = TypeVar("Input")
 
-GLANCE_SECONDS = 0.1
-"""How often a stage that waits looks whether it is still wanted."""
+POLL_SECONDS = 0.1
+"""How often a waiting stage checks whether the pipeline has stopped."""
 PATIENCE_SECONDS = 2.0
-"""How long stages may go on with their items once they are unwanted; then they end by themselves."""
+"""How long leaving a pipeline waits for the current items of its stages."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Made(Generic[Item]):
+class _Item(Generic[Item]):
     item: Item
 
 
@@ -30,22 +30,22 @@ class _End:
     error: BaseException | None
 
 
-_Slots = Queue[_Made[Item] | _End]
+_Slots = Queue[_Item[Item] | _End]
 
 
 class EndedError(Exception):
-    """The chain has ended before its items did."""
+    """The pipeline was closed before its items ended."""
 
 
 class Pipeline:
-    """A chain of stages. Use it as a context manager: leaving it, for whatever reason, ends them all.
+    """Stages that end together. Use it as a context manager: leaving it stops all of them.
 
-    A stage that is in the middle of an item ends with that item. It is not waited for longer than
-    `PATIENCE_SECONDS`: what a decoder has at work ends when the decoder is closed.
+    A stage in the middle of an item ends after that item. Leaving waits for it no longer than
+    `PATIENCE_SECONDS`: requests of a decoder end when the decoder is closed.
     """
 
     def __init__(self) -> None:
-        self._unwanted = Event()
+        self._stopped = Event()
         self._threads: list[Thread] = []
 
     def __enter__(self) -> "Pipeline":
@@ -57,50 +57,50 @@ class Pipeline:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._unwanted.set()
+        self._stopped.set()
         deadline = time.monotonic() + PATIENCE_SECONDS
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def ahead(self, items: Iterator[Item], room: int) -> Iterator[Item]:
-        """The same items in the same order, made by a thread while the caller is busy.
+        """The same items in the same order, computed by a thread while the caller is busy.
 
-        What goes wrong in making them is raised here. Once the chain has been ended, taking another
-        raises `EndedError`.
+        An error of that thread is raised here. After the pipeline is left, the next item raises
+        `EndedError`.
 
         Args:
-            items: Made in the other thread only, and closed there if it can be; they may come from
-                another stage of this chain.
-            room: Items made ahead of the caller.
+            items: Iterated in the other thread only, and closed there if possible; may be the output
+                of another stage.
+            room: Items computed ahead of the caller.
         """
         slots: _Slots[Item] = Queue(room)
-        # A daemon: a stage that hangs in an item must not keep the interpreter from ending.
-        maker = Thread(target=self._make, args=(items, slots), name="trichord-stage", daemon=True)
-        self._threads.append(maker)
-        maker.start()
-        return self._taken(slots)
+        # A daemon, so that a stage that hangs does not keep the interpreter running.
+        thread = Thread(target=self._make, args=(items, slots), name="trichord-stage", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+        return self._items(slots)
 
-    def _taken(self, slots: "_Slots[Item]") -> Iterator[Item]:
-        while not self._unwanted.is_set():
+    def _items(self, slots: "_Slots[Item]") -> Iterator[Item]:
+        while not self._stopped.is_set():
             try:
-                # A queue cannot wait for an item and for the chain's end at once.
-                got = slots.get(timeout=GLANCE_SECONDS)
+                # A queue cannot wait for an item and for an event at the same time.
+                slot = slots.get(timeout=POLL_SECONDS)
             except Empty:
                 continue
-            if isinstance(got, _End):
-                if got.error is not None:
-                    raise got.error
+            if isinstance(slot, _End):
+                if slot.error is not None:
+                    raise slot.error
                 return
-            yield got.item
-        raise EndedError  # not as if there were no more: what was begun is not to be finished
+            yield slot.item
+        raise EndedError  # not StopIteration: the items are incomplete
 
     def _make(self, items: Iterator[Item], slots: "_Slots[Item]") -> None:
         error: BaseException | None = None
         try:
             for item in items:
-                if not self._put(slots, _Made(item)):
+                if not self._put(slots, _Item(item)):
                     break
-        except BaseException as caught:  # whatever it is belongs to whoever takes the items
+        except BaseException as caught:  # raised again in the thread that takes the items
             error = caught
         close = getattr(items, "close", None)
         if close is not None:
@@ -108,36 +108,36 @@ class Pipeline:
                 close()
         self._put(slots, _End(error))
 
-    def _put(self, slots: "_Slots[Item]", made: "_Made[Item] | _End") -> bool:
-        """Wait for room as long as the items are wanted; says whether it was put."""
-        while not self._unwanted.is_set():
+    def _put(self, slots: "_Slots[Item]", slot: "_Item[Item] | _End") -> bool:
+        """Wait for room until the pipeline stops; return whether the slot was put."""
+        while not self._stopped.is_set():
             with suppress(Full):
-                slots.put(made, timeout=GLANCE_SECONDS)
+                slots.put(slot, timeout=POLL_SECONDS)
                 return True
         return False
 
 
 def parallel_map(
-    work: Callable[[Given], Item], items: Iterator[Given], threads: int
+    work: Callable[[Input], Item], items: Iterator[Input], threads: int
 ) -> Iterator[Item]:
-    """What is made of each item, in the items' order, by several threads at once.
+    """Results of `work` for each item, in the order of the items, by several threads.
 
-    What goes wrong with an item is raised in its place. Closing it ends the threads with the items
-    they are at.
+    An error is raised in the place of its result. Closing the iterator ends the threads after their
+    current items.
 
     Args:
         work: Called in the threads.
-        items: Taken in the caller's thread, one more than there are threads ahead of what is given.
-        threads: How many.
+        items: Iterated in the caller's thread, one more than there are threads ahead of the results.
+        threads: Number of threads.
     """
     pool = ThreadPoolExecutor(threads, thread_name_prefix="trichord-side-by-side")
-    begun: deque[Future[Item]] = deque()
+    futures: deque[Future[Item]] = deque()
     try:
         for item in items:
-            begun.append(pool.submit(work, item))
-            if len(begun) > threads:
-                yield begun.popleft().result()
-        while begun:
-            yield begun.popleft().result()
+            futures.append(pool.submit(work, item))
+            if len(futures) > threads:
+                yield futures.popleft().result()
+        while futures:
+            yield futures.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
