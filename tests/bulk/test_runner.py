@@ -4,7 +4,7 @@ from trichord.bulk.shards import Extraction, WorkerModel, extraction_of, shards_
 from trichord.features.extraction import Extracted
 from trichord.features.store import FeatureFolder
 
-SHARD = Extraction(towers=WorkerModel(), features="", made_by={})
+SHARD = Extraction(towers=WorkerModel(), features="", tower_fingerprints={})
 
 
 class Stuttering:

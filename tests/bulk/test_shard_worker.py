@@ -41,8 +41,8 @@ def test_the_model_of_a_shard_is_loaded_once_and_is_the_one_it_was_planned_with(
 
 def test_other_towers_than_the_work_was_planned_with_are_refused(model, footage, decoder, tmp_path):
     whole = extraction_of(model, FeatureFolder(tmp_path), ("vision",), WorkerModel(model=tmp_path))
-    [shard] = shards_of_clips(replace(whole, made_by={"vision": "others"}), footage, 1)
-    with pytest.raises(UserError, match="are others here than where the work was shared out"):
+    [shard] = shards_of_clips(replace(whole, tower_fingerprints={"vision": "others"}), footage, 1)
+    with pytest.raises(UserError, match="differ from those of the machine that planned the work"):
         list(ShardWorker(model, decoder).run_shard(shard))
     assert FeatureFolder(tmp_path).storage.names() == []
 

@@ -174,7 +174,7 @@ def test_what_does_not_fit_into_memory_is_decoded_each_time(media, model, made_u
     for clip in CLIPS:
         decoded = made_up.hold(clip.id, model.plan)
         sizes.append(model.spectrogram(decoded).nbytes + model.vision_inputs(decoded).nbytes)
-    monkeypatch.setattr("trichord.features.source.KEPT_BYTES", sizes[0] + sizes[1])
+    monkeypatch.setattr("trichord.features.source.CACHE_BYTES", sizes[0] + sizes[1])
     source = media()
     whole = source.batch(EACH, None)
     again = source.batch(EACH, None)

@@ -1,4 +1,4 @@
-"""How bulk work is shared out: options, light enough for a command line."""
+"""Options for bulk work, light enough for a command line."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -11,7 +11,7 @@ RunnerKind = Literal["process", "ray"]
 
 @dataclass(frozen=True, kw_only=True)
 class BulkOptions:
-    """How bulk work is shared out."""
+    """How bulk work is divided into shards."""
 
     runner: RunnerKind = "process"
     """Who does it: this process, or Ray Data."""
@@ -21,28 +21,28 @@ class BulkOptions:
     """Pieces that the work is cut into; small ones if not given."""
 
     def __post_init__(self) -> None:
-        """Refuse what nobody could work with.
+        """Check the options.
 
         Raises:
-            UserError: Less than one at a time, or of pieces; or several at a time, and only this process.
+            UserError: A number is too small, or there are several jobs but only this process.
         """
         require_legal(self)
         require(
-            # An option without effect is refused. The default
-            # cannot be told from no option, so it passes.
+            # An option without effect is refused. The default passes,
+            # because it looks the same as no option.
             self.runner != "process" or self.jobs == BulkOptions.jobs,
             "--jobs has no effect with --runner process: leave it out, or choose ray.",
         )
 
     @property
     def alone(self) -> bool:
-        """Whether this process does everything, in one piece."""
+        """Whether this process does everything, in one shard."""
         return self.runner == "process" and self.shards is None
 
-    def decoders(self, asked: int) -> int:
-        """Decoding processes of each, of so many in all."""
-        # The user names the decoding processes of the whole machine, which actors share.
-        return max(1, asked // self.jobs) if self.runner != "process" else asked
+    def decoders(self, workers: int) -> int:
+        """Decoding processes of each job, of `workers` in all."""
+        # The option counts the decoding processes of the whole machine, which actors share.
+        return max(1, workers // self.jobs) if self.runner != "process" else workers
 
 
 ALONE = BulkOptions()
@@ -50,9 +50,9 @@ ALONE = BulkOptions()
 
 
 def threads_beside(decoders: int) -> int:
-    """Threads for towers on the processor, beside processes that decode.
+    """Threads for towers on the CPU, beside decoding processes.
 
-    With one thread too many all of them spin while they wait for the one that has no core: on two
-    busy cores, two threads took towers eight times the processor's time of one.
+    With one thread too many, all threads spin while they wait for the one without a core: on two busy
+    cores, two threads took eight times the CPU time of one.
     """
     return max(1, cores() - decoders)

@@ -1,4 +1,4 @@
-"""Who carries out shards, and how what they say becomes one account of the work."""
+"""Runs shards, and merges their results into one report of the work."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -19,18 +19,18 @@ from trichord.types import Clip
 
 @runtime_checkable
 class Runner(AbstractContextManager["Runner"], Protocol):
-    """Carries out shards."""
+    """Runs shards."""
 
     def run(self, shards: Sequence[Shard]) -> Iterator[Part]:
-        """Parts of shards as they are stored; of a shard that is done again they may come twice."""
+        """Parts of shards once they are stored; parts of a repeated shard may come twice."""
         ...
 
 
 class LocalRunner:
-    """This process, with a model and a decoder that are there already."""
+    """Runs shards in this process, with a given model and decoder."""
 
     def __init__(self, model: Embedder, decoder: Decoder) -> None:
-        self._hand = ShardWorker(model, decoder)
+        self._worker = ShardWorker(model, decoder)
 
     def __enter__(self) -> "LocalRunner":
         return self
@@ -41,19 +41,19 @@ class LocalRunner:
     def run(self, shards: Sequence[Shard]) -> Iterator[Part]:
         """One shard after another."""
         for shard in shards:
-            yield from self._hand.run_shard(shard)
+            yield from self._worker.run_shard(shard)
 
 
 def runner_of(sharing: BulkOptions, model: Embedder, decoder: Decoder) -> Runner:
-    """The one that is asked for.
+    """The runner that the options choose.
 
     Args:
-        sharing: Says which.
-        model: Used by this process alone.
-        decoder: Likewise.
+        sharing: The options.
+        model: Used in this process only.
+        decoder: Used in this process only.
 
     Raises:
-        UserError: It is not installed.
+        UserError: Ray is not installed.
     """
     if sharing.runner == "ray":
         from trichord.bulk.ray_runner import RayRunner
@@ -63,57 +63,57 @@ def runner_of(sharing: BulkOptions, model: Embedder, decoder: Decoder) -> Runner
 
 
 def run_extraction(runner: Runner, shards: Sequence[Shard]) -> Iterator[Extracted]:
-    """Have shards of an extraction carried out; each clip and caption is told once.
+    """Run shards of an extraction; each clip and caption is reported once.
 
     Args:
-        runner: Carries them out.
+        runner: Runs them.
         shards: Of captions, or of clips.
     """
-    # With the kind, for a caption may read like a clip's id. The first status
-    # counts: of what is done twice the second one says only that it was there.
-    told: set[tuple[str, str]] = set()
+    # With the kind, because a caption may equal a clip's id. The first status
+    # counts: the second one of a repeated clip only says that it was done.
+    seen: set[tuple[str, str]] = set()
     for part in runner.run(_shuffled(runner, shards)):
         assert isinstance(part, Extracted)
-        fresh = [i for i, key in enumerate(part.keys) if (part.what, key) not in told]
-        told |= {(part.what, part.keys[i]) for i in fresh}
+        new = [i for i, key in enumerate(part.keys) if (part.what, key) not in seen]
+        seen |= {(part.what, part.keys[i]) for i in new}
         yield replace(
             part,
-            keys=tuple(part.keys[i] for i in fresh),
-            statuses=tuple(part.statuses[i] for i in fresh),
+            keys=tuple(part.keys[i] for i in new),
+            statuses=tuple(part.statuses[i] for i in new),
         )
 
 
 def shard_readers(
-    runner: Runner, whole: Indexing, told: Sequence[Clip], count: int | None
+    runner: Runner, template: Indexing, metadata: Sequence[Clip], count: int | None
 ) -> Readers:
-    """What reads files for `indexing.index` in shards; each file is told once.
+    """The reader of files for `indexing.index`, in shards; each file is reported once.
 
     Args:
-        runner: Carries them out.
-        whole: What all shards have in common.
-        told: Clips whose captions and labels go to the moments of the files.
-        count: Shards; None: small ones.
+        runner: Runs them.
+        template: The fields that all shards share.
+        metadata: Clips whose captions and labels go to the moments of the files.
+        count: Number of shards; None: small ones.
     """
 
     def read(versions: Sequence[FileVersion]) -> Iterator[Indexed]:
-        done: set[str] = set()
-        shards = shards_of_files(whole, versions, told, count)
+        seen: set[str] = set()
+        shards = shards_of_files(template, versions, metadata, count)
         for part in runner.run(_shuffled(runner, shards)):
             assert isinstance(part, Indexed)
-            if part.file not in done:
+            if part.file not in seen:
                 yield part
-            done.add(part.file)
+            seen.add(part.file)
 
     return read
 
 
 def _shuffled(runner: Runner, shards: Sequence[Shard]) -> list[Shard]:
-    """Other processes take shards in an order of chance.
+    """Shards in random order for other processes.
 
-    Two commands at the same time then meet late, and find most of each other's work done.
+    Two commands at the same time then meet late and find most of each other's work done.
     """
     order = list(shards)
     if not isinstance(runner, LocalRunner):
-        # Not by the seeded generator: two commands of one seed would take the same order.
+        # Not by the seeded generator: two commands with one seed would have the same order.
         random.SystemRandom().shuffle(order)
     return order

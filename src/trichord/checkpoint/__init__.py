@@ -1,4 +1,4 @@
-"""Run directories: what a run is on disk, and how training survives an interruption."""
+"""Run directories: a run on disk, and checkpoints to resume interrupted training."""
 
 from trichord.checkpoint.environment import Origin, differences, made_with
 from trichord.checkpoint.run import Progress, Run, Saved, fresh_model

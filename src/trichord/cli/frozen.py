@@ -117,7 +117,7 @@ class Subject:
             name
             for name in self.media
             if (towers[name].trunk_changed or (name == "audio" and chosen.token is not None))
-            and not folder.table(name, towers[name]).there
+            and not folder.table(name, towers[name]).exists
         ]
         mute = [replace(clip, captions=()) for clip in clips]
         return source_of(self.model, mute, chosen.source, folder, decoder, fresh, self.media)

@@ -20,7 +20,7 @@ from trichord.search.collection import Collection
 from trichord.search.cutting import Cut, CutFile, cut_files
 from trichord.search.reading import DECODED_AHEAD, MOMENTS_AT_ONCE, batches, decode_files
 from trichord.search.table import Note
-from trichord.storage.lance_table import among
+from trichord.storage.lance_table import sql_in
 from trichord.types import Moment, UserError
 from trichord.types.tensors import Features
 
@@ -279,7 +279,7 @@ def _store(collection: Collection, group: Sequence[Captioned], replacing: bool) 
 
 def _rows_of(collection: Collection, files: Sequence[str]) -> list[dict[str, Any]]:
     columns = ["file", "start", "end", "caption", "tags"]
-    return collection.table.rows(columns, filter=among("file", files)).to_pylist()
+    return collection.table.rows(columns, filter=sql_in("file", files)).to_pylist()
 
 
 def _tidy(collection: Collection) -> None:

@@ -27,7 +27,7 @@ from trichord.search.entries import (
 )
 from trichord.search.gallery import NEAR, SPAN, Gallery, Vectors, gather
 from trichord.storage import Storage
-from trichord.storage.lance_table import LanceTable, among, require_index
+from trichord.storage.lance_table import LanceTable, require_index, sql_in
 from trichord.types import Moment, UserError
 
 __all__ = [
@@ -99,7 +99,7 @@ class MomentTable(LanceTable):
         if not files:
             return
         rows, names = rows_of(files, self.schema), [one.version.file for one in files]
-        with self.changing() as table:
+        with self.commit() as table:
             if table is None:
                 lance.write_dataset(
                     rows, self.uri, mode="create", storage_options=self.storage.options
@@ -109,12 +109,12 @@ class MomentTable(LanceTable):
             # brings at that moment are found by their key and replaced. A folder's never is.
             if self.storage.local is None or _holds(table, names):
                 upsert = table.merge_insert("id").when_matched_update_all()
-                stale = among("file", names)
+                stale = sql_in("file", names)
                 replace = upsert.when_not_matched_insert_all()
                 replace.when_not_matched_by_source_delete(stale).execute(rows)
             else:  # the same, without a look at every row of the table
                 table.insert(rows)
-            now = self.now
+            now = self.latest
             # Full files count not: they would be joined again at every commit.
             sizes = [one.metadata.physical_rows for one in now.get_fragments()]
             if sum(size < FRAGMENT_ROWS for size in sizes) >= FRAGMENTS:
@@ -124,7 +124,7 @@ class MomentTable(LanceTable):
         """Say when files were changed whose bytes are those that they had; nothing else is written."""
         if not versions:
             return
-        with self.changing() as table:
+        with self.commit() as table:
             times = {version.file: version.mtime_ns for version in versions}
             self._amend(
                 table,
@@ -137,13 +137,13 @@ class MomentTable(LanceTable):
     def remove(self, files: Sequence[str]) -> None:
         """Delete files; repeated after an interruption it has the same result."""
         for i in range(0, len(files), FILES_AT_ONCE):
-            with self.changing() as table:
+            with self.commit() as table:
                 if table is not None:
-                    table.delete(among("file", files[i : i + FILES_AT_ONCE]))
+                    table.delete(sql_in("file", files[i : i + FILES_AT_ONCE]))
 
     def compact(self, kept: timedelta = KEPT) -> None:
         """Join small files and drop rows that were replaced or deleted a while ago from the disk."""
-        with self.changing() as table:
+        with self.commit() as table:
             if table is None:
                 return
             _join(table)
@@ -165,7 +165,7 @@ class MomentTable(LanceTable):
             return known_files(self.rows(columns))
         found: dict[str, KnownFile] = {}
         for i in range(0, len(named), FILES_AT_ONCE):
-            chosen = among("file", named[i : i + FILES_AT_ONCE])
+            chosen = sql_in("file", named[i : i + FILES_AT_ONCE])
             found |= known_files(self.rows(columns, filter=chosen))
         return dict(sorted(found.items()))
 
@@ -177,7 +177,7 @@ class MomentTable(LanceTable):
         """
         found: list[FileEntries] = []
         for i in range(0, len(files), FILES_AT_ONCE):
-            rows = self.rows(self.schema.names, filter=among("file", files[i : i + FILES_AT_ONCE]))
+            rows = self.rows(self.schema.names, filter=sql_in("file", files[i : i + FILES_AT_ONCE]))
             found += entries_of(require_as_stored(rows.sort_by(ORDER)))
         return found
 
@@ -190,7 +190,7 @@ class MomentTable(LanceTable):
         Raises:
             UserError: Vectors are not as they were stored.
         """
-        table = self.now
+        table = self.latest
         count = 0 if table is None else table.count_rows()
         return self._gathered(self.scan(table, COLUMNS), count, token)
 
@@ -202,13 +202,13 @@ class MomentTable(LanceTable):
         Args:
             most: Moments.
         """
-        table = self.now
+        table = self.latest
         marks = [rows["findable"].to_numpy() for rows in self.scan(table, ["findable"])]
         rows = np.flatnonzero(np.concatenate(marks).astype(bool))
         if len(rows) > most:
             chosen = np.random.default_rng(SEED).choice(len(rows), most, replace=False)
             rows = rows[np.sort(chosen)]
-        portions = self.taken(table, COLUMNS, rows.tolist())
+        portions = self.take_rows(table, COLUMNS, rows.tolist())
         return self._gathered(portions, len(rows)), 0 if table is None else table.version
 
     def _gathered(self, portions: Iterable[Any], count: int, token: float | None = None) -> Gallery:
@@ -233,7 +233,7 @@ class MomentTable(LanceTable):
         Raises:
             UserError: The file has no such moment.
         """
-        with self.changing() as table:
+        with self.commit() as table:
             there = self._spans([file])
             said: dict[str, list[Note]] = defaultdict(list)
             for note in notes:
@@ -250,7 +250,7 @@ class MomentTable(LanceTable):
         """
         files = sorted(notes)
         for i in range(0, len(files), FILES_AT_ONCE):
-            with self.changing() as table:
+            with self.commit() as table:
                 there = {
                     (one["file"], one["start"], one["end"]): one["id"]
                     for one in self._spans(files[i : i + FILES_AT_ONCE])
@@ -265,7 +265,7 @@ class MomentTable(LanceTable):
     def _spans(self, files: Sequence[str]) -> list[dict[str, Any]]:
         if not files:
             return []
-        rows = self.rows(["id", "file", "start", "end"], filter=among("file", files))
+        rows = self.rows(["id", "file", "start", "end"], filter=sql_in("file", files))
         return rows.to_pylist()
 
     def _say(self, table: Any, said: Mapping[str, Sequence[Note]]) -> None:
@@ -273,7 +273,7 @@ class MomentTable(LanceTable):
         if not said:
             return
         self._amend(table, [{"id": name, **_together(notes)} for name, notes in said.items()])
-        require_index(self.now, "caption", "INVERTED")
+        require_index(self.latest, "caption", "INVERTED")
 
     def _amend(self, table: Any, rows: Sequence[Mapping[str, Any]]) -> None:
         """Replace some columns of moments, which stand by their ids; the other columns are not read."""
@@ -291,7 +291,7 @@ class MomentTable(LanceTable):
         """All captions and tags, by file, or those of some files."""
         there = ["file", "start", "end", "caption", "tags"]
         said = "(caption IS NOT NULL OR tags IS NOT NULL)"
-        chosen = said if files is None else f"{said} AND {among('file', files)}"
+        chosen = said if files is None else f"{said} AND {sql_in('file', files)}"
         rows = self.rows(there, needs="tags", filter=chosen).sort_by(ORDER)
         return {
             file: [(one["start"], one["end"], one["caption"], one["tags"] or ()) for one in same]
@@ -300,10 +300,10 @@ class MomentTable(LanceTable):
 
     def captioned(self) -> int:
         """How many moments have a caption."""
-        table = self.now
+        table = self.latest
         if table is None or "caption" not in table.schema.names:
             return 0
-        with self.plainly():
+        with self.readable_errors():
             return table.count_rows("caption IS NOT NULL")
 
     def captions(self, moments: Sequence[Moment]) -> list[str | None]:
@@ -311,7 +311,7 @@ class MomentTable(LanceTable):
         files = sorted({moment.file for moment in moments})
         said: dict[tuple[str, float], str] = {}
         for i in range(0, len(files), FILES_AT_ONCE):
-            chosen = f"caption IS NOT NULL AND {among('file', files[i : i + FILES_AT_ONCE])}"
+            chosen = f"caption IS NOT NULL AND {sql_in('file', files[i : i + FILES_AT_ONCE])}"
             rows = self.rows(
                 ["file", "start", "caption"], needs="caption", filter=chosen
             ).to_pylist()
@@ -321,7 +321,7 @@ class MomentTable(LanceTable):
     def thumbnail(self, file: str, start: float) -> bytes | None:
         """The picture (JPEG) of the moment of a file that starts there; None where it has none."""
         span = f"start >= {start - NEAR!r} AND start <= {start + NEAR!r}"
-        chosen = f"thumbnail IS NOT NULL AND {span} AND {among('file', [file])}"
+        chosen = f"thumbnail IS NOT NULL AND {span} AND {sql_in('file', [file])}"
         rows = self.rows(["thumbnail"], needs="thumbnail", filter=chosen)
         found = rows["thumbnail"].to_pylist()
         return found[0] if found else None
@@ -334,7 +334,7 @@ class MomentTable(LanceTable):
         """
         if not self.captioned():
             return
-        with self.changing() as table:
+        with self.commit() as table:
             require_index(table, "caption", "INVERTED")
             table.optimize.optimize_indices()
 
@@ -368,7 +368,7 @@ def _join(table: Any) -> None:
 def _holds(table: Any, files: Sequence[str]) -> bool:
     """Whether any of these files is known."""
     return any(
-        table.count_rows(among("file", files[i : i + FILES_AT_ONCE]))
+        table.count_rows(sql_in("file", files[i : i + FILES_AT_ONCE]))
         for i in range(0, len(files), FILES_AT_ONCE)
     )
 

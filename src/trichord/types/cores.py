@@ -12,6 +12,6 @@ def cores() -> int:
 
 
 def compute_threads() -> int:
-    """Threads that may compute at once: OMP_NUM_THREADS, as torch heeds it too, or one a core."""
-    told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    return max(1, int(told)) if told.isdecimal() else cores()
+    """Threads that may compute at once: OMP_NUM_THREADS, as in torch, or one per core."""
+    setting = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    return max(1, int(setting)) if setting.isdecimal() else cores()
