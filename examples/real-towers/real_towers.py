@@ -94,10 +94,10 @@ class Mn04Encoder(AudioEncoder):
         trunk = MobileNet(torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True))
         with (folder / LABELS).open(newline="", encoding="utf-8") as file:
             names = [row["display_name"] for row in csv.DictReader(file)]
-        head = ConSE(names, nn.Sigmoid())
-        super().__init__(
-            trunk, head, 527, {"kind": "mn04", "seconds": 10}, dim=head.vectors.shape[1]
-        )
+        if len(names) != 527:
+            raise UserError(f"{folder / LABELS} has {len(names)} names: AudioSet's list has 527.")
+        head, kind = ConSE(names, nn.Sigmoid()), {"kind": "mn04", "seconds": 10}
+        super().__init__(trunk, head, 527, kind, dim=head.vectors.shape[1])
         # Kaldi's 128 triangles, equally wide in mel from 0 to 15,000 Hz.
         mel = torch.log1p(torch.arange(513) * 31.25 / 700) / math.log1p(15_000 / 700) * 129
         self.bank = (1 - (mel - torch.arange(1, 129).unsqueeze(1)).abs()).clamp(min=0)
@@ -110,8 +110,7 @@ class Mn04Encoder(AudioEncoder):
         emphasized = pieces[:, 1:] - 0.97 * pieces[:, :-1]
         window = torch.hann_window(800, periodic=False)
         spectrum = torch.stft(emphasized, 1024, 320, 800, window, return_complex=True)
-        mels = self.bank @ spectrum.abs().square()
-        return (((mels + 1e-5).log() + 4.5) / 5).unsqueeze(1)
+        return (((self.bank @ spectrum.abs().square() + 1e-5).log() + 4.5) / 5).unsqueeze(1)
 
 
 class MobileNet(nn.Sequential):

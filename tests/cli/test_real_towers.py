@@ -58,6 +58,13 @@ def test_weights_that_are_missing_are_named(towers, command, tmp_path, capsys):
     assert f"{tmp_path} has no mn04_as_mAP_432.pt" in capsys.readouterr().err
 
 
+def test_another_list_of_classes_is_refused(towers, command, tmp_path, capsys):
+    (tmp_path / "mn04_as_mAP_432.pt").symlink_to(DATA / "weights" / "mn04_as_mAP_432.pt")
+    (tmp_path / "class_labels_indices.csv").write_text("index,mid,display_name\n0,/m/1,Siren\n")
+    assert command(f"check-encoder mn04 --name {tmp_path}") == 2
+    assert "has 1 names: AudioSet's list has 527" in capsys.readouterr().err
+
+
 def wave_of(path, rate):
     import av
 
