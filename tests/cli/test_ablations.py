@@ -154,8 +154,8 @@ def test_fusions_start_from_a_pretrained_run_and_differ(world, modality, command
 
 
 def test_a_run_without_sound_tokens_is_refused_in_one_line(world, command, capsys):
-    assert command(f"train world-untrained {world}/clips.jsonl {world}/untrained") == 0
-    line = f"ablate sound-token {world}/untrained {world}/clips.jsonl {world}/none"
+    assert command(f"train world-clip-clap {world}/clips.jsonl {world}/clip-clap") == 0
+    line = f"ablate sound-token {world}/clip-clap {world}/clips.jsonl {world}/none"
     assert command(line) == 2
     complaint = capsys.readouterr().err
     assert "takes no sound token" in " ".join(complaint.split())
