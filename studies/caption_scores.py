@@ -1,6 +1,6 @@
 """Captions scored by `caption_metrics` and by pycocoevalcap with its two Java programs, side by side.
 
-    python benchmarks/caption_scores.py ANNOTATIONS
+    python studies/caption_scores.py ANNOTATIONS
 
 Protocol: up to 400 clips of Clotho's and of AudioCaps' validation split (the first reference is the
 caption), and all of aac-metrics' two examples with captions of a trained model; every metric, no
@@ -78,7 +78,7 @@ def processor_seconds() -> float:
 
 
 def main() -> None:
-    """Measure, and write benchmarks/results/caption-scores.json."""
+    """Measure, and write studies/results/caption-scores.json."""
     warnings.simplefilter("ignore")  # pycocoevalcap's code warns of escapes
     os.environ["JAVA_TOOL_OPTIONS"] = "-Dfile.encoding=UTF-8"
     clips = dict(read(Path(sys.argv[1])))

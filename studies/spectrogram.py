@@ -1,6 +1,6 @@
 """Log-mel spectrograms of `Spectrogram` beside librosa's, in one run on the same recordings.
 
-    python benchmarks/spectrogram.py MEDIA_DIR...
+    python studies/spectrogram.py MEDIA_DIR...
 
 Protocol: 16 kHz mono sound of up to 40 files of each folder; one core, one thread each. For the times
 the recordings are joined and cut into clips of 3, 5 and 10 s; the ways take turns clip by clip, in an
@@ -8,15 +8,13 @@ order drawn for each of 60 turns, and medians count: of each way's milliseconds 
 other work on the machine disturbs least, and of the ratio within a turn. `librosa` is melspectrogram
 and power_to_db, which makes its bands anew at each call; `librosa, bands at hand` is spared that;
 `single precision` is torch.stft and one product with all bands. Differences are over whole recordings.
-Writes benchmarks/results/spectrogram.json.
+Writes studies/results/spectrogram.json.
 """
 
 import os
 
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
 
-import json
-import platform
 import statistics
 import sys
 import time
@@ -27,13 +25,13 @@ from pathlib import Path
 import librosa
 import numpy as np
 import torch
+from record import record
 
 from trichord.encoders.spectrogram import Spectrogram, mel_bands, segments
 from trichord.media import DecodePlan, Decoder
 
 RATE, MELS, HOP = 16_000, 224, 128
 FILES, TURNS, BATCH = 40, 60, 16
-RESULT = Path(__file__).parent / "results" / "spectrogram.json"
 
 Way = Callable[[np.ndarray], np.ndarray]
 
@@ -255,19 +253,10 @@ def main() -> None:
         "GPU": gpu_times(sound),
         "largest difference to librosa, dB": agreement(waves),
         "window of 1024": windows(waves),
-        "machine": {
-            "cores": os.cpu_count(),
-            "instructions": torch.backends.cpu.get_cpu_capability(),
-            "load over 1, 5 and 15 minutes": os.getloadavg(),
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "torch": torch.__version__,
-            "librosa": librosa.__version__,
-        },
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "librosa": librosa.__version__,
     }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(report, indent=1) + "\n")
-    print(json.dumps(report, indent=1))
+    record("spectrogram", report)
 
 
 if __name__ == "__main__":

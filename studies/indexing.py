@@ -1,6 +1,6 @@
 """How much of what decoding or encoding alone allow indexing keeps, and what bad files cost it.
 
-    python benchmarks/indexing.py [--files 2000] [--few 240] [--rounds 3] [--real 60]
+    python studies/indexing.py [--files 2000] [--few 240] [--rounds 3] [--real 60]
 
 Protocol: 40 generated clips (H.264 + AAC, 8 s, 160 x 120, 12.5 frames a second), copied under other
 names with other bytes, two moments of 4 s each. The encoder is a stand-in that waits as long as it
@@ -20,7 +20,7 @@ sum at one thread, which is the least.
 Then `--files` files, first all clean and then 5 % of them bad in seven ways (cut off at three places,
 without index, empty, noise, text), by a fast encoder: the list of the bad must be exact. Both are also
 timed in seconds of the processor (decoder included), which do not depend on what else the machine
-does. Writes benchmarks/results/indexing.json, where what a run leaves out keeps its last figures.
+does. Writes studies/results/indexing.json, where what a run leaves out keeps its last figures.
 """
 
 import argparse
@@ -42,7 +42,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import av
 import numpy as np
 import torch
-from record import record
+from record import RESULTS, record
 
 from trichord.config import Clap, ClipText, ClipVision, TriModal
 from trichord.encoders.small import SmallClap, SmallClip, build_clap, build_clip
@@ -52,7 +52,7 @@ from trichord.search.cutting import Cut, cut_files
 from trichord.search.indexing import Indexed, begin, index
 from trichord.search.reading import MOMENTS_AT_ONCE, batches, decode_files
 
-RESULT = Path(__file__).parent / "results" / "indexing.json"
+RESULT = RESULTS / "indexing.json"
 CLIPS, SECONDS, FPS, SIZE, RATE = 40, 8, Fraction(25, 2), (160, 120), 16_000
 MOMENT = 4.0
 BAD = 0.05

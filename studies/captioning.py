@@ -6,17 +6,16 @@ texts and media read anew for each word, as the published code does (which also 
 again; here only the last one is scored). Both must choose the same tokens. Time is the process's own,
 so that what else the machine does weighs little.
 
-    python benchmarks/captioning.py [FOLDER]
+    python studies/captioning.py [FOLDER]
 """
 
-import json
-import platform
 import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from record import record
 from step import folder_of_random_towers, named
 from torch import Tensor, nn
 
@@ -27,7 +26,6 @@ from trichord.models.embedder import Embedder
 from trichord.models.sequence import attend
 from trichord.types.tensors import Features
 
-RESULT = Path(__file__).parent / "results" / "captioning.json"
 CLIPS, FRAMES, SEGMENTS, TOKENS = 16, 12, 16, 30
 
 
@@ -112,15 +110,13 @@ def measure(model: Embedder, beams: int) -> dict[str, object]:
 def main() -> None:
     torch.set_num_threads(1)
     model = model_of_published_size(Path(sys.argv[1] if len(sys.argv) > 1 else "step"))
-    told = {
-        "machine": f"{platform.machine()}, one thread",
-        "torch": torch.__version__,
+    result = {
+        "protocol": "one thread",
         "clips": CLIPS,
         "tokens of a caption": TOKENS,
         **{f"beams {beams}": measure(model, beams) for beams in (1, 5)},
     }
-    RESULT.write_text(json.dumps(told, indent=1) + "\n")
-    print(json.dumps(told, indent=1))
+    record("captioning", result)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """Ranks of 20,000 texts among 1,000 clips in both directions, against a bare float64 product.
 
-    python benchmarks/ranks.py [--texts 20000] [--clips 1000] [--width 512] [--rounds 5]
+    python studies/ranks.py [--texts 20000] [--clips 1000] [--width 512] [--rounds 5]
 
 Both directions are ranked in one reading of the scores: where the clip of each text stands among all
 clips, and where the texts of each clip stand among all texts. The bare product multiplies the same
 vectors once, in blocks of the same size. Both take turns, round by round, as a shared machine is now
 fast and now slow; medians over the rounds, in processor seconds over all threads and by the clock.
 Two models: a trained one (the right clip is nearly always the first) and a weak one. Operations of a
-product: 2 x texts x clips x width. Writes benchmarks/results/ranks.json.
+product: 2 x texts x clips x width. Writes studies/results/ranks.json.
 """
 
 import argparse

@@ -1,12 +1,12 @@
 """Training on 40 clips with 10 to validate on: is an epoch chosen that has learnt something?
 
-    python benchmarks/small_validation.py [FOLDER]
+    python studies/small_validation.py [FOLDER]
 
 Renders a world like the demo's, shuffles its training and validation clips into five draws that share no
 clip, and trains SLAVA_A&V on each with the demo's rates. Ten candidates say nothing by R@10, which is 1
 before any training; epochs are chosen by the mean reciprocal rank. What the kept epoch is worth is
 measured on 30 test clips, the same for all draws: the mean R@10 of the seven tasks, before and after.
-Takes about two minutes on two cores. Writes benchmarks/results/small-validation.json.
+Takes about two minutes on two cores. Writes studies/results/small-validation.json.
 """
 
 import os

@@ -11,7 +11,7 @@ Memory: each way and size in a process of its own; the peak of what is resident 
 what was resident before it, so that input and weights do not count, gradients do.
 Gradients: the largest difference of any value, and the length of the difference beside the gradient's.
 
-    python benchmarks/cached_gradients.py
+    python studies/cached_gradients.py
 """
 
 import json

@@ -12,7 +12,7 @@ and gradients are compared with those of the full matrix in double precision.
 - transformers: `image_text_contrastive_loss` of its CLIP, as its model calls it
 - products: the four products of matrices that two sweeps cannot do without, and nothing else
 
-    python benchmarks/loss.py [--tiles] [--large]
+    python studies/loss.py [--tiles] [--large]
 
 With --tiles also tiles of other sizes; with --large also 32,768 x 512, without the others (4.3 GB a
 copy of the matrix).

@@ -1,6 +1,6 @@
 """Processor time of one `Decoder` worker beside bare PyAV loops that give the same arrays.
 
-    python benchmarks/decode.py [DATA_DIR [MOVIES_DIR]]
+    python studies/decode.py [DATA_DIR [MOVIES_DIR]]
 
 DATA_DIR holds folders of real media, without it only movies rendered here are decoded (and the result is
 called decode-rendered); MOVIES_DIR keeps these (default: a temporary folder).

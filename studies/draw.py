@@ -1,6 +1,6 @@
-"""The table and the picture of docs/explanation/performance.md, from benchmarks/results.
+"""The table and the picture of docs/explanation/performance.md, from studies/results.
 
-    python benchmarks/draw.py
+    python studies/draw.py
 
 Prints the table and writes docs/images/performance.png. Every figure was measured beside what it is
 compared with, in one run; what that was is in the result's protocol.
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from matplotlib import pyplot
-from record import RESULTS
+from record import RESULTS, ROOT
 
-PICTURE = RESULTS.parents[1] / "docs" / "images" / "performance.png"
+PICTURE = ROOT / "docs" / "images" / "performance.png"
 Reading = Callable[[Any], float]
 
 

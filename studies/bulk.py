@@ -1,6 +1,6 @@
 """Bulk extraction: the same rows whoever makes them, and what overlapping stages gain.
 
-    nice -n 5 python benchmarks/bulk.py [--files 500] [--rounds 3] [--without-ray]
+    nice -n 5 python studies/bulk.py [--files 500] [--rounds 3] [--without-ray]
 
 Protocol: `--files` generated files (H.264 + AAC, 20 s, 64 x 48, 4 frames a second), each with 20 clips of
 a second: 10,000 clips as a manifest counts them (a file a clip would be ten times the bytes, and no other
@@ -14,7 +14,7 @@ no comparison of the ways.
 Overlap: 10 of the files by an encoder that leaves the processor alone for as long as decoding a group
 takes, as an accelerator would. `apart` is the loop as it was: decode and prepare a group, read the towers,
 store it, then the next group; `overlapping` is `extract_media`. In turns, the best of `--rounds`; `bound`
-is the slower stage alone. Writes benchmarks/results/bulk.json after each way.
+is the slower stage alone. Writes studies/results/bulk.json after each way.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """From the prompt to the answer: what starting costs, beside importing torch alone.
 
-    python benchmarks/startup.py COLLECTION [--rounds 5]
+    python studies/startup.py COLLECTION [--rounds 5]
 
 COLLECTION is one that `trichord index` has made, of any model, with the extra `search` installed; the text
 encoders in its folder `cache` are removed before the first search, which writes them again. Every line
@@ -8,7 +8,7 @@ runs in a process of its own, all lines in turn, the rounds one after another, s
 page cache and other work disturbs all alike; the least of the rounds is told, in processor seconds over
 all threads and by the clock. The first search loads the whole model and writes its text encoders as ONNX
 graphs; the second computes their digests; the later ones, each by another text, only read them. Writes
-benchmarks/results/startup.json.
+studies/results/startup.json.
 """
 
 import argparse

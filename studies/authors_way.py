@@ -1,6 +1,6 @@
 """From file to tensors: CLIP4VLA's published preparation beside ours, in one run on the same files.
 
-    python benchmarks/authors_way.py MEDIA_DIR...
+    python studies/authors_way.py MEDIA_DIR...
 
 What comes out for each clip: 12 frames (12, 3, 224, 224) as CLIP takes them, and the sound as
 spectrograms (segment, 3, 224, 224).

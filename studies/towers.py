@@ -13,7 +13,7 @@ clips and captions of the generated world, by the export's own check.
 Patch dropout: a step (forward, backward, AdamW) of a small tower of ViT-B/16's grid, eight pictures.
 Ragged clips: how many steps the trunk is given, and how many are real.
 
-    python benchmarks/towers.py [FOLDER]
+    python studies/towers.py [FOLDER]
 """
 
 import logging

@@ -1,10 +1,10 @@
 """Searches a second over HTTP, at the load that is meant and at ten times that.
 
-    python benchmarks/service.py [--moments 100000] [--seconds 60] [--clients 20] [--threads 1]
+    python studies/service.py [--moments 100000] [--seconds 60] [--clients 20] [--threads 1]
 
 Makes a collection of synthetic moments (both vectors of 512 numbers), serves it in a process of its
 own as `trichord serve` does, and asks for texts whose vectors are remembered: by vectors alone, what
-is measured is HTTP, the line, and the exact search. Writes benchmarks/results/service.json.
+is measured is HTTP, the line, and the exact search. Writes studies/results/service.json.
 
 Clients and server share the machine. The server's processor seconds a search are given too: other work
 on the machine disturbs them less than it disturbs the clock.

@@ -1,13 +1,13 @@
 """What it costs to build the models of several seeds on the same pretrained towers, read once or each time.
 
-    python benchmarks/weight_cache.py [--seeds 5] [--rounds 3]
+    python studies/weight_cache.py [--seeds 5] [--rounds 3]
 
 CLIP ViT-B/32 and CLAP of the published sizes with random weights (1.2 GB) are written to a temporary
 folder. A command such as `trichord train` or `trichord evaluate` builds SLAVA's model for each seed and
 asks its towers for the fingerprints of their cached features; that alone is timed, in the ways in turn:
 towers read again for each seed, and shared by all seeds. Processor seconds over all threads
 and seconds by the clock, least of the rounds; files are in the page cache. Writes
-benchmarks/results/weight_cache.json.
+studies/results/weight_cache.json.
 """
 
 import argparse

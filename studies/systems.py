@@ -3,17 +3,16 @@
 Renders (or reuses) two worlds below a folder, trains all systems on cached features, evaluates them
 on the test split and writes what the paper's findings come to, with the time that training took.
 
-    python benchmarks/systems.py [FOLDER]
+    python studies/systems.py [FOLDER]
 """
 
 import json
-import os
-import platform
-import subprocess
 import sys
 import time
 from pathlib import Path
 from statistics import mean, stdev
+
+from record import record
 
 from trichord.cli import main
 from trichord.experiments.slava import SYSTEMS
@@ -23,7 +22,6 @@ TEXT_TASKS = (
     "visual<-visual", "visual<-audio", "visual<-audio_visual",
     "audio<-audio", "audio<-visual", "audio<-audio_visual",
 )  # fmt: skip
-RESULT = Path(__file__).parent / "results" / "systems.json"
 
 
 def command(line: str) -> float:
@@ -106,12 +104,7 @@ def findings(of: dict[str, dict[str, list[float]]]) -> dict[str, object]:
 
 def run(place: Path) -> None:
     """Measure both settings and write the result."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
     result: dict[str, object] = {
-        "machine": f"{platform.machine()}, {platform.processor() or 'CPU'}, {os.cpu_count()} cores",
-        "commit": commit,
         "protocol": "world 800/100/200, seed 0; 5 training seeds; test split; pessimistic ties",
     }
     for detail in ("full", "brief"):
@@ -119,7 +112,7 @@ def run(place: Path) -> None:
         held["findings"] = findings(held["R@10"])  # type: ignore[arg-type]
         result[detail] = held
         print(json.dumps(held["findings"], indent=2))
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    record("systems", result)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,9 @@ Counts parameters beside the published ones and measures what one step of two cl
 sound segments each, everything training) needs of memory; on a GPU also clips a second of
 pretraining in bfloat16.
 
-    python benchmarks/step.py [FOLDER]
+    python studies/step.py [FOLDER]
 """
 
-import json
-import platform
 import resource
 import sys
 import time
@@ -16,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from record import record
 from torch import nn
 from transformers import CLIPConfig, CLIPModel
 
@@ -28,7 +27,6 @@ from trichord.training.loop import choose_what_trains
 from trichord.training.optimizers import build_optimizer, set_rate
 from trichord.types.tensors import Batch, Padded
 
-RESULT = Path(__file__).parent / "results" / "step.json"
 PUBLISHED = {"audio tower": 87_851_520, "model of the logged run": 256_466_178}
 VOCABULARY = 49_411
 PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "V100": 125e12}
@@ -115,9 +113,7 @@ def main() -> None:
     }
     begun = time.monotonic()
     loss = step(logged, model, clips(2, 12, 16, "cpu"))
-    told = {
-        "machine": platform.machine(),
-        "torch": torch.__version__,
+    result = {
         "parameters": counted,
         "published": PUBLISHED,
         "step of two clips": {
@@ -130,9 +126,10 @@ def main() -> None:
     }
     if torch.cuda.is_available():
         del model
-        told["pretraining on a GPU"] = throughput(named(pretraining("p", "at", "av", "aa"), towers))
-    RESULT.write_text(json.dumps(told, indent=1) + "\n")
-    print(json.dumps(told, indent=1))
+        result["pretraining on a GPU"] = throughput(
+            named(pretraining("p", "at", "av", "aa"), towers)
+        )
+    record("step", result)
 
 
 def throughput(experiment: Experiment) -> dict[str, object]:

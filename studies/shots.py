@@ -1,16 +1,15 @@
 """Shot changes found in films with known cuts: our detector beside PySceneDetect's, in one run.
 
-    python benchmarks/shots.py CLIPS_DIR
+    python studies/shots.py CLIPS_DIR
 
 Protocol: seven films of 15 of the folder's clips each, in random order and random lengths, cropped to
 320 x 224 at 25 frames a second, H.264 without keyframes at cuts; each third change is a dissolve of 8 to
 20 frames. Frames with a short side of 36 from one decoder at a number of frames a second; all detectors see
 the same frames. A change counts as found within half a second; cuts that are in the clips themselves
 count against everybody. Our thresholds and rate were chosen on the last four films; the first three are
-fresh. Needs scenedetect-headless. Writes benchmarks/results/shots.json.
+fresh. Needs scenedetect-headless. Writes studies/results/shots.json.
 """
 
-import json
 import random
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from typing import Any
 
 import av
 import numpy as np
+from record import record
 from scenedetect import FrameTimecode
 from scenedetect.detectors import AdaptiveDetector, ContentDetector, HashDetector, HistogramDetector
 
@@ -32,7 +32,6 @@ from trichord.search.shots import APART, RATE, cuts, histogram
 FPS, SIZE = 25, (320, 224)
 FILMS, FRESH, CLIPS = 7, 3, 15
 NEAR = 0.5
-RESULT = Path(__file__).parent / "results" / "shots.json"
 Frames = np.ndarray
 Found = Callable[[Frames, float], list[float]]
 
@@ -182,9 +181,7 @@ def main() -> None:
                     ),
                 }
             report["by frames a second"][f"{rate:g}"] = figures
-    print(json.dumps(report, indent=2))
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(report, indent=2) + "\n")
+    record("shots", report)
 
 
 if __name__ == "__main__":

@@ -8,14 +8,12 @@ Beside it, with the same probe: the same encoder with random weights, drawn five
 audio tower before any training, the stand-in CLIP's vision tower, drawn three times (its head and
 sound tokens are new each time).
 
-    python benchmarks/probes.py DATA RECORDINGS [FOLDER]
+    python studies/probes.py DATA RECORDINGS [FOLDER]
 
 DATA holds `esc10`, RECORDINGS is the folder that `recordings.py` wrote; confusion matrices go to
 FOLDER.
 """
 
-import json
-import platform
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,6 +23,7 @@ from statistics import mean, stdev
 
 import sklearn
 import torch
+from record import record
 
 from trichord.checkpoint import Run, fresh_model
 from trichord.config import Experiment, read_experiment
@@ -46,7 +45,6 @@ from trichord.media import Decoded, Decoder
 from trichord.media.plan import Request
 from trichord.models.embedder import Embedder
 
-RESULT = Path(__file__).parent / "results" / "probes.json"
 TRAINED, RANDOM = "trained on recordings", "the same, random weights"
 STAND_IN = "stand-in CLIP's vision tower, untrained"
 FEATURES = "frozen features, mean of projected steps, not normalised"
@@ -201,9 +199,7 @@ def write(
     }
     for number, found in enumerate(reports.values()):
         draw_confusion(found["logistic"][0], pictures / f"confusion-{number}.png")
-    told = {
-        "machine": f"{platform.machine()}, one thread",
-        "torch": torch.__version__,
+    result = {
         "scikit-learn": sklearn.__version__,
         "seconds": seconds,
         "folds measured": [fold.name for fold in folds.folds],
@@ -214,7 +210,7 @@ def write(
             for name, found in reports.items()
         },
     }
-    RESULT.write_text(json.dumps(told, indent=1) + "\n")
+    record("probes", result)
 
 
 if __name__ == "__main__":

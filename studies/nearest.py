@@ -1,6 +1,6 @@
 """Exact search and structures over many moments of sight and sound, beside bare faiss.
 
-    python benchmarks/nearest.py VECTORS.npz [--moments 100000] [--backends scan]
+    python studies/nearest.py VECTORS.npz [--moments 100000] [--backends scan]
         [--threads 1] [--cache FOLDER]
 
 A call adds its backends to those of earlier calls with as many moments, each beside the exact searches of
@@ -10,7 +10,7 @@ drawn vectors and what was built, so that a long measurement can be made a backe
 VECTORS.npz holds what a run makes of real clips: `vision` and `audio` (clip, dim) with `has_vision` and
 `has_audio` (clip), `text` (caption, dim) and `owner` (caption), the clip of each caption. From them
 moments and queries are drawn (see `Law`). Adds the machine, the protocol and what was measured to
-benchmarks/results/nearest.json, under the number of moments. A million of these takes 9 GiB.
+studies/results/nearest.json, under the number of moments. A million of these takes 9 GiB.
 
 Latency is wall time, which other work on the machine prolongs; processor time a query is what ratios
 are made of. A query's recall@10 is the share of the ten best moments of exact search in float64 that is
@@ -20,7 +20,6 @@ found, on queries other than those that the effort was chosen by.
 import argparse
 import json
 import os
-import platform
 import resource
 import shutil
 import tempfile
@@ -32,7 +31,6 @@ from pathlib import Path
 
 import faiss
 import numpy as np
-import torch
 from law import (
     DIM,
     MOMENTS_A_FILE,
@@ -44,6 +42,7 @@ from law import (
     gallery_of,
     queries_of,
 )
+from record import RESULTS, circumstances, record
 
 from trichord.search.candidates import Bounded
 from trichord.search.nearest import (
@@ -59,7 +58,6 @@ from trichord.search.nearest.exact import products, slack
 from trichord.search.nearest.half_precision import HalfPrecision
 from trichord.search.nearest.neighbours import nothing, ranked
 
-RESULTS = Path(__file__).parent / "results" / "nearest.json"
 K = 10
 BATCH = 16
 BACKENDS = {"scan": FaissScan()}
@@ -139,7 +137,6 @@ def main() -> None:
     try:
         gallery = gallery_of(law, asked.moments, rng, folder)
         result = {
-            "machine": machine(),
             "protocol": protocol(asked, law, gallery, fresh),
             "measured": measure(asked, gallery, chosen, fresh, folder),
             "load after": os.getloadavg(),
@@ -148,12 +145,11 @@ def main() -> None:
     finally:
         if asked.cache is None:
             shutil.rmtree(folder)
-    RESULTS.parent.mkdir(exist_ok=True)
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    file = RESULTS / "nearest.json"
+    results = json.loads(file.read_text()) if file.exists() else {}
     name = f"{asked.moments:,} moments"
-    results[name] = result = joined(results.get(name, {}), result)
-    RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
-    print(json.dumps(result, indent=1, ensure_ascii=False))
+    results[name] = {**joined(results.get(name, {}), result), "measured on": circumstances()}
+    record("nearest", results)
 
 
 def joined(before: dict, now: dict) -> dict:
@@ -364,21 +360,6 @@ def protocol(asked: argparse.Namespace, law: Law, gallery: Gallery, fresh: dict)
         "building threads": asked.threads,
         "searching threads": 1,
         "settings": {name: asdict(BACKENDS[name]) for name in asked.backends},
-    }
-
-
-def machine() -> dict[str, object]:
-    named = [
-        x for x in Path("/proc/cpuinfo").read_text().splitlines() if x.startswith("model name")
-    ]
-    return {
-        "processor": named[0].partition(":")[2].strip() if named else platform.processor(),
-        "cores": os.cpu_count(),
-        "load over 1, 5 and 15 minutes": os.getloadavg(),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "torch": torch.__version__,
-        "faiss": faiss.__version__,
     }
 
 

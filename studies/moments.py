@@ -4,20 +4,19 @@ Evaluates a run on the test split of a manifest, indexes the same files as an ar
 test caption through `trichord.Collection`, and sets R@1 and R@10 side by side. A caption is found
 where a moment of its own clip is among the first k; both galleries hold the same clips.
 
-    python benchmarks/moments.py RUN MANIFEST FOLDER
+    python studies/moments.py RUN MANIFEST FOLDER
 """
 
 import json
-import platform
-import subprocess
 import sys
 from pathlib import Path
+
+from record import record
 
 import trichord
 from trichord.cli import main as command
 from trichord.corpora.manifest import read_manifest, select
 
-RESULT = Path(__file__).parent / "results" / "moments.json"
 SIDES = {"visual": (1.0, 0.0), "audio": (0.0, 1.0)}
 KS = (1, 10)
 
@@ -74,17 +73,13 @@ def main() -> None:
                     "apart": {str(k): round(mine[str(k)] - reported[task][str(k)], 4) for k in KS},
                 }
                 print(task, rows[task], flush=True)
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout
-    told = {
-        "machine": platform.machine(),
-        "commit": commit.strip(),
+    result = {
         "protocol": "test split, each crowd caption a query, one modality; search: a moment of the "
         "caption's clip among the first k, ties by file and time; evaluate: ties pessimistic",
         "largest difference": max(abs(v) for row in rows.values() for v in row["apart"].values()),
         "tasks": rows,
     }
-    RESULT.write_text(json.dumps(told, indent=1) + "\n")
-    print("largest difference", told["largest difference"])
+    record("moments", result)
 
 
 if __name__ == "__main__":

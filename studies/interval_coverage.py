@@ -1,7 +1,7 @@
 """How often do 95 % intervals of shares hold the true share? Simulated, beside the percentile bootstrap.
 
-    python benchmarks/interval_coverage.py [--rounds 2000] [--seed 0]
-    python benchmarks/interval_coverage.py --tables
+    python studies/interval_coverage.py [--rounds 2000] [--seed 0]
+    python studies/interval_coverage.py --tables
 
 Clips are drawn whose captions hit with a known probability: of one caption a clip, of five, and of one to
 nine. Captions of a clip have a correlation from 0 to 1. It comes about in two ways: `beta`, each clip has
@@ -10,7 +10,7 @@ caption hits where its own normal luck beats it. Each round draws clips anew and
 `evaluation/proportions.py` and `evaluation/bootstrap.py` (1,000 resamples, as reports had them before
 metrics 2), about the same hits. A cell is the share of rounds in which the interval holds the truth.
 Tables have the lowest over correlations and ways; every cell of one caption a clip has a single one.
-Writes benchmarks/results/coverage.json. With `--tables` nothing is simulated: the rows of the tables in
+Writes studies/results/coverage.json. With `--tables` nothing is simulated: the rows of the tables in
 docs/explanation/protocols.md are printed, as the results have them.
 """
 

@@ -7,13 +7,12 @@ ten class names), with each sound token. The last epoch counts. How many epochs 
 blindly: 30 were tried first, and raised to 48 after their numbers on the test folds 1 to 3 had been seen
 (0.696 and 0.705); folds 4 and 5 were measured with 48 alone. There is no validation fold.
 
-    python benchmarks/recordings.py DATA [FOLDER]
+    python studies/recordings.py DATA [FOLDER]
 
 DATA holds `grid` and `esc10`.
 """
 
 import json
-import platform
 import sys
 import time
 from dataclasses import replace
@@ -22,6 +21,7 @@ from statistics import mean, stdev
 
 import numpy as np
 import torch
+from record import record
 
 from trichord.checkpoint import Run, fresh_model
 from trichord.config import (
@@ -45,7 +45,6 @@ from trichord.models.embedder import Embedder
 from trichord.training.fit import fit
 from trichord.types import Clip
 
-RESULT = Path(__file__).parent / "results" / "recordings.json"
 HEARD = ("text", "audio")
 TOKENS = {"verbal": 0.0, "half": 0.5, "nonverbal": 1.0, "own": "clip"}
 SIZES = SmallClip(side=112, patch=16, width=128, inner=384, layers=3, vocabulary=600)
@@ -148,16 +147,14 @@ def write(runs: dict, epochs: int) -> None:
         }
         for token in TOKENS
     }
-    told = {
-        "machine": f"{platform.machine()}, one thread",
-        "torch": torch.__version__,
+    result = {
         "epochs": epochs,
         "protocol": "GRID: 70 test sentences, text to audio, ties pessimistic; ESC-10: nearest of "
         "ten class names on the left-out fold; last epoch; mean and deviation over the runs below",
         "mean and deviation": summary,
         "runs": runs,
     }
-    RESULT.write_text(json.dumps(told, indent=1) + "\n")
+    record("recordings", result)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """What an installation brings: packages and megabytes, beside sentence-transformers'.
 
-    python benchmarks/footprint.py
+    python studies/footprint.py
 
 Each is installed into an empty environment of its own, by pip, with the versions of constraints.txt, and
 every distribution that is there then is counted, the one that was asked for and torch's own among them.
 torch is whatever build the package index of this machine has; builds for CUDA bring a dozen more.
-Writes benchmarks/results/footprint.json.
+Writes studies/results/footprint.json.
 """
 
 import subprocess

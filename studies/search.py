@@ -1,17 +1,14 @@
 """Search of 100,000 moments by sight and sound, one query and 16 at once, beside faiss's flat index.
 
-    OMP_NUM_THREADS=1 python benchmarks/search.py [--moments 100000] [--width 512]
+    OMP_NUM_THREADS=1 python studies/search.py [--moments 100000] [--width 512]
 
-Writes benchmarks/results/search.json. Faiss is asked twice a query, once of what is seen and once of
+Writes studies/results/search.json. Faiss is asked twice a query, once of what is seen and once of
 what is heard, and gives two lists of ten; ours is the list of the ten best by both together, standardised,
 exactly scored and explained. Vectors of queries are at hand in both cases, as those of known texts are.
 A tenth of the moments has no sound and a tenth nothing to see.
 """
 
 import argparse
-import json
-import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,6 +16,7 @@ from pathlib import Path
 
 import faiss
 import numpy as np
+from record import record
 
 from trichord.search.collection import Collection
 from trichord.search.combination import Centre, Combined
@@ -32,7 +30,6 @@ from trichord.search.yardstick import calibrate
 from trichord.types import Moment
 from trichord.types.comparable import ALL_PAIRS
 
-RESULTS = Path(__file__).parent / "results" / "search.json"
 AT_ONCE = 16
 K = 10
 REPEATS = 15
@@ -62,17 +59,8 @@ def main() -> None:
         "width": asked.width,
         "k": K,
         "processor milliseconds a call, least of several": measured(loaded, flat, texts),
-        "machine": {
-            "cores": os.cpu_count(),
-            "load over 1, 5 and 15 minutes": os.getloadavg(),
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "faiss": faiss.__version__,
-        },
     }
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-    print(json.dumps(result, indent=1, ensure_ascii=False))
+    record("search", result)
 
 
 def measured(loaded: Loaded, flat: list[faiss.IndexFlatIP], texts: np.ndarray) -> dict[str, object]:

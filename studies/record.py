@@ -1,4 +1,4 @@
-"""Where figures are kept: benchmarks/results/NAME.json, with the machine and the state of the code."""
+"""Where figures are kept: studies/results/NAME.json, with the machine and the state of the code."""
 
 import json
 import os
@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).parents[1]
+RESULTS = Path(os.environ.get("STUDY_RESULTS", ROOT / "studies" / "results"))
+"""Another folder for a try in small, which must not replace figures."""
 VERSIONED = ("torch", "transformers", "numpy", "av", "pylance", "faiss-cpu", "onnxruntime", "ray")
 
 
@@ -20,8 +22,8 @@ def record(name: str, result: Mapping[str, object]) -> None:
         result: Values that JSON knows; the script's protocol among them.
     """
     whole = {**result, "measured on": circumstances()}
-    RESULTS.mkdir(exist_ok=True)
-    text = json.dumps(whole, indent=1)
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(whole, indent=1, ensure_ascii=False)
     (RESULTS / f"{name}.json").write_text(text + "\n")
     print(text)
 
@@ -56,5 +58,5 @@ def installed(name: str) -> str | None:
 
 def git(*words: str) -> str:
     """What git says of this checkout; empty where there is none."""
-    asked = ["git", "-C", str(RESULTS.parents[1]), *words]
+    asked = ["git", "-C", str(ROOT), *words]
     return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
