@@ -148,6 +148,7 @@ def main() -> None:
     file = RESULTS / "nearest.json"
     results = json.loads(file.read_text()) if file.exists() else {}
     name = f"{asked.moments:,} moments"
+    results.pop("note", None)  # of figures that this call replaces
     results[name] = {**joined(results.get(name, {}), result), "measured on": circumstances()}
     record("nearest", results)
 

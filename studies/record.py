@@ -22,9 +22,10 @@ def record(name: str, result: Mapping[str, object]) -> None:
         result: Values that JSON knows; the script's protocol among them.
     """
     whole = {**result, "measured on": circumstances()}
-    RESULTS.mkdir(parents=True, exist_ok=True)
+    folder = Path(os.environ.get("STUDY_RESULTS", RESULTS))  # --quick sets it later than the import
+    folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(whole, indent=1, ensure_ascii=False)
-    (RESULTS / f"{name}.json").write_text(text + "\n")
+    (folder / f"{name}.json").write_text(text + "\n")
     print(text)
 
 

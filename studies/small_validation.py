@@ -21,10 +21,10 @@ from statistics import mean
 from typing import Any
 
 import numpy as np
+from command import trichord
 from record import record
 
 from trichord.checkpoint import Run, fresh_model
-from trichord.cli import main as command
 from trichord.corpora.manifest import read_manifest, select, write_manifest
 from trichord.evaluation.retrieval import recalls_at
 from trichord.evaluation.vectors import embed_source
@@ -38,13 +38,6 @@ from trichord.types import Clip
 SYSTEM = "world-slava-a-and-v"
 DRAWS, TRAIN, VAL, TEST = 5, 40, 10, 30
 WORLD_SEED, DRAW_SEED, TRAINING_SEED = 0, 0, 0
-
-
-def trichord(line: str) -> None:
-    """Carry out a command in this process."""
-    print(f"$ trichord {line}", flush=True)
-    if command(line.split()) != 0:
-        sys.exit(f"failed: {line}")
 
 
 def drawn(clips: Sequence[Clip]) -> list[list[Clip]]:

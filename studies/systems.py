@@ -8,13 +8,12 @@ on the test split and writes what the paper's findings come to, with the time th
 
 import json
 import sys
-import time
 from pathlib import Path
 from statistics import mean, stdev
 
+from command import trichord
 from record import record
 
-from trichord.cli import main
 from trichord.experiments.slava import SYSTEMS
 
 SEEDS = "0 1 2 3 4"
@@ -24,29 +23,20 @@ TEXT_TASKS = (
 )  # fmt: skip
 
 
-def command(line: str) -> float:
-    """Run a command of Trichord in this process; gives the seconds it took."""
-    print(f"$ trichord {line}", flush=True)
-    begun = time.monotonic()
-    if main(line.split()) != 0:
-        sys.exit(f"failed: {line}")
-    return time.monotonic() - begun
-
-
 def measure(place: Path, detail: str) -> dict[str, object]:
     """R@10 of every system, task and seed on one world, and the seconds of training."""
     world, clips, runs = place / "world", place / "clips.jsonl", place / "runs"
-    command(f"world {world} --train 800 --val 100 --test 200 --detail {detail}")
-    command(f"prepare avcaps {world} {clips}")
-    command(f"extract {clips} world-untrained")
+    trichord(f"world {world} --train 800 --val 100 --test 200 --detail {detail}")
+    trichord(f"prepare avcaps {world} {clips}")
+    trichord(f"extract {clips} world-untrained")
     seconds = {}
     for name, (_, experiment) in SYSTEMS.items():
         seeds = f" --seeds {SEEDS}" if experiment.stages else ""
-        seconds[name] = command(f"train world-{name} {clips} {runs / name}{seeds}")
-        command(f"evaluate {runs / name} {clips}")
+        seconds[name] = trichord(f"train world-{name} {clips} {runs / name}{seeds}")
+        trichord(f"evaluate {runs / name} {clips}")
     every = " ".join(str(runs / name) for name in SYSTEMS)
     figure = place / "comparison.png"
-    command(f"compare {every} --figure {figure} --json {place / 'comparison.json'}")
+    trichord(f"compare {every} --figure {figure} --json {place / 'comparison.json'}")
     return {"training seconds": seconds, "R@10": recalls(runs), "ceiling": ceiling(runs)}
 
 

@@ -38,12 +38,12 @@ class Row:
     @property
     def folder(self) -> str:
         """Where its runs lie in the study's directory."""
-        return self.name.replace(" ", "").replace("+", "")
+        return re.sub(r"[^\w.-]", "", self.name)
 
     def flaws(self) -> Iterator[str]:
         """What is wrong with it, in words."""
         if not re.fullmatch(FILE_NAME, self.folder):
-            yield "its name is that of a folder too: use letters, digits, '.', '-' and '_'"
+            yield "its name is that of a folder too: begin with a letter or a digit"
         if self.pretraining and not self.experiment:
             yield "it has a pretraining and no experiment that starts from it: give it one"
         if unknown := [task for task in self.tasks if task not in TASKS]:
