@@ -77,6 +77,7 @@ def main(place: Place) -> None:
             ],
             "RETRIEVAL": "world-clip4vla-retrieval-g2g, seed 0, 12 epochs, of the study of fusions",
             "vision-on-both": f"{SYSTEM}-vision taught by audio-visual and composed captions ({ON_BOTH})",
+            "seeds": place.seeds,
             "runs": runs,
             "protocol": protocol,
         },
