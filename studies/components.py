@@ -191,7 +191,8 @@ def main(place: Place) -> None:
             WITH_60: {
                 "made by": "every fifth of the 300 training clips, the other splits whole; each row "
                 "fine-tuned for at most 16 epochs from the pretrained runs of the table above; a "
-                "mini-batch of 32 is then one step an epoch, so all of these 16 steps lie within the 20 of warm-up",
+                "mini-batch of 32 is then one step an epoch, so all "
+                "of these 16 steps lie within the 20 of warm-up",
                 "recall by row, task, k and seed": recalls(short),
             },
             f"{WITH_60}, a schedule for each length": schedules(few, place),
