@@ -54,7 +54,7 @@ def main(place: Place) -> None:
     train, val, test = (place.count(one) for one in (1200, 120, 200))
     trichord(f"world {world} --seed 11 --train {train} --val {val} --test {test}")
     trichord(f"prepare avcaps {world} {clips}")
-    trichord(f"extract {clips} {SYSTEM} --start {start}")
+    trichord(f"extract {clips} --model {SYSTEM} --start {start}")
     few = f" --stages.0.epochs {place.epochs(40)}"
     runs = {}
     for name, (suffix, options) in WAYS.items():

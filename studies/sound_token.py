@@ -1,4 +1,4 @@
-"""Text to audio against the sound token, by what the queries ask for: Figure 4 of CLIP4VLA.
+"""Text to audio against the audio type token, by what the queries ask for: Figure 4 of CLIP4VLA.
 
 Zero-shot after pretraining, on queries for speech, for events and for both: with a tower pretrained longer
 than for the other tables, with one pretrained alike but without any token, and with that of Table 5.
@@ -17,12 +17,14 @@ from trichord.cli.studies import StudyOptions, run_study, train_on
 from trichord.config import ClipAudio, Experiment
 from trichord.corpora.world.queries import AUDIO_QUERIES
 from trichord.experiments import Study, load_experiment
-from trichord.experiments.studies import AUDIO_TASKS, SOUND_TOKEN, Row
+from trichord.experiments.studies import AUDIO_TASKS, AUDIO_TYPE, Row
 
 LONG = load_experiment("world-clip4vla-pretrain")
 EPOCHS = 24
 NO_TOKEN = Study(
-    name="no-token", title="Without a sound token", rows=(Row(name="none", tasks=AUDIO_TASKS),)
+    name="no-token",
+    title="Without an audio type token",
+    rows=(Row(name="none", tasks=AUDIO_TASKS),),
 )
 
 
@@ -63,13 +65,13 @@ def main(place: Place) -> None:
     made_by = f"world-clip4vla-pretrain on 900 and 900 clips, {EPOCHS} epochs at most; "
     runs = {
         "1,800 clips, three seeds": curves(
-            SOUND_TOKEN, long, place, made_by + "trichord study sound-token"
+            AUDIO_TYPE, long, place, made_by + "trichord study audio-type"
         ),
         "1,800 clips, three seeds, no token": curves(
             NO_TOKEN, deaf, place, made_by + "--model.audio.token none"
         ),
         "1,200 clips, 16 epochs, seeds 0-2": curves(
-            SOUND_TOKEN,
+            AUDIO_TYPE,
             place.pretrained(),
             place,
             f"the pretraining of the last row of components.json on {PRETRAINING} and {PRETRAINING} clips",

@@ -127,18 +127,18 @@ def test_sight_sound_and_both_are_set_side_by_side(modality):
 
 
 @pytest.mark.slow
-def test_sound_tokens_are_swept_from_verbal_to_nonverbal(modality, world, command):
+def test_audio_types_are_swept_from_verbal_to_nonverbal(modality, world, command):
     place = world / "tokens"
     (world / "again.jsonl").write_bytes((world / "clips.jsonl").read_bytes())
     manifests = f"{world}/clips.jsonl {world}/again.jsonl"
-    assert command(f"study sound-token {manifests} {place} --start {modality}/audio") == 0
-    written = read(place / "sound-token-clips.json")
+    assert command(f"study audio-type {manifests} {place} --start {modality}/audio") == 0
+    written = read(place / "audio-type-clips.json")
     assert [one["name"] for one in written["variants"]] == [f"{i / 10:g}" for i in range(11)]
     assert all(one["cells"] for one in written["variants"])
-    assert read(place / "sound-token-again.json")["variants"] == written["variants"]
-    assert drawn(place / "sound-token.png")
+    assert read(place / "audio-type-again.json")["variants"] == written["variants"]
+    assert drawn(place / "audio-type.png")
     # No line of one token stands for all eleven.
-    assert "each row with a sound token of its own" in written["protocol"]
+    assert "each row with an audio type token of its own" in written["protocol"]
     # What the study measured in passing is not what the run is measured by.
     report = read(modality / "audio" / "seed-0" / "evaluation.json")
     assert report["protocol"]["sound_token"] is None
@@ -175,7 +175,7 @@ def test_components_are_pretrained_and_fine_tuned_row_by_row(world, pretraining,
     written = read(place / "world-components.json")
     assert [one["name"] for one in written["variants"]] == [row.name for row in COMPONENTS.rows]
     assert all(list(one["cells"]) == ["audio<-audio"] for one in written["variants"])
-    folders = ("scratch", "initial", "inter-modal", "intra-modal", "soundtoken")
+    folders = ("scratch", "initial", "inter-modal", "intra-modal", "audiotypetoken")
     for folder, row in zip(folders, COMPONENTS.rows, strict=True):
         experiment = Run(place / folder / "seed-0").experiment()
         first = place / folder / "pretraining" / "seed-0"
@@ -204,21 +204,21 @@ def test_fusions_start_from_a_pretrained_run_and_differ(world, modality, command
     assert drawn(place / "world-fusion.png")
 
 
-def test_a_run_without_sound_tokens_is_refused_in_one_line(world, command, capsys):
-    assert command(f"train world-untrained {world}/clips.jsonl {world}/untrained") == 0
-    line = f"study sound-token {world}/clips.jsonl {world}/none --start {world}/untrained"
+def test_a_run_without_audio_type_tokens_is_refused_in_one_line(world, command, capsys):
+    assert command(f"train world-clip-clap {world}/clips.jsonl {world}/clip-clap") == 0
+    line = f"study audio-type {world}/clips.jsonl {world}/none --start {world}/clip-clap"
     assert command(line) == 2
     complaint = capsys.readouterr().err
-    assert "takes no sound token" in " ".join(complaint.split())
+    assert "takes no audio type token" in " ".join(complaint.split())
     assert "Traceback" not in complaint
 
 
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("sound-token {0}/clips.jsonl {0}/x --start {0}", "is no run and holds none"),
-        ("sound-token {0}/clips.jsonl {0}/x", "name it with --start"),
-        ("sound-token {0}/clips.jsonl {0}/x --start {0}/r --epochs 1", "--epochs has no effect"),
+        ("audio-type {0}/clips.jsonl {0}/x --start {0}", "is no run and holds none"),
+        ("audio-type {0}/clips.jsonl {0}/x", "name it with --start"),
+        ("audio-type {0}/clips.jsonl {0}/x --start {0}/r --epochs 1", "--epochs has no effect"),
         ("world-modality {0}/nowhere.jsonl {0}/x", "nowhere.jsonl"),
         ("world-fusion {0}/clips.jsonl {0}/x --start {0}/nowhere", "--start: {0}/nowhere is no run"),
         ("world-modality {0}/clips.jsonl {0}/mine.py {0}/x", "trains on its clips: name one manifest"),

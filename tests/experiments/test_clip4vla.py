@@ -310,10 +310,10 @@ def test_rows_of_a_study_train_systems_of_their_own():
         assert len(set(systems)) == len(systems)
 
 
-def test_sound_tokens_go_from_verbal_to_nonverbal_in_tenths():
-    rows = studies.SOUND_TOKEN.rows
+def test_audio_types_go_from_verbal_to_nonverbal_in_tenths():
+    rows = studies.AUDIO_TYPE.rows
     assert [round(10 * row.audio_type, 9) for row in rows] == list(range(11))
-    assert studies.SOUND_TOKEN.is_curve
+    assert studies.AUDIO_TYPE.is_curve
 
 
 @pytest.mark.parametrize("study", STUDIES.own.values(), ids=lambda study: study.name)

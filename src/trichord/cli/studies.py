@@ -177,8 +177,8 @@ def protocols(reports: "Sequence[Report]") -> str:
     """How rows were measured: each way once, as rows of one modality have smaller galleries."""
     common = [replace(report.protocol, sound_token=None) for report in reports]
     differs = any(report.protocol.sound_token is not None for report in reports)
-    tokens = " (each row with a sound token of its own)" if differs else ""
-    return " | ".join(dict.fromkeys(one.line() for one in common)) + tokens
+    types = " (each row with an audio type token of its own)" if differs else ""
+    return " | ".join(dict.fromkeys(one.line() for one in common)) + types
 
 
 def measured_as_they_are(
@@ -252,10 +252,12 @@ def trained_and_measured(
     """Train a row on a seed, if it is not yet, and measure it."""
     from trichord.evaluation.report import read_report
 
-    token = None if row.audio_type is None else f"{row.audio_type:g}"
+    audio_type = None if row.audio_type is None else f"{row.audio_type:g}"
     run = train_row(row, seed, manifest, folder, options)
     # Measured every time: a report that is there may be of other clips or options.
-    (report,) = measure_runs([run], manifest, Measurement(sound_token=token, device=options.device))
+    (report,) = measure_runs(
+        [run], manifest, Measurement(audio_type=audio_type, device=options.device)
+    )
     return read_report(report)
 
 

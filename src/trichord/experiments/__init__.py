@@ -38,7 +38,7 @@ _STUDIES = (
     studies.COMPONENTS,
     studies.FUSION,
     studies.MODALITY,
-    studies.SOUND_TOKEN,
+    studies.AUDIO_TYPE,
     world_studies.COMPONENTS,
     world_studies.FUSION,
     world_studies.MODALITY,

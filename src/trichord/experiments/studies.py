@@ -183,7 +183,7 @@ COMPONENTS = Study(
         _component("+ initial"),
         _component("+ inter-modal", "at", "av"),
         _component("+ intra-modal", "at", "av", "aa"),
-        _component("+ sound token", "at", "av", "aa", token=True),
+        _component("+ audio type token", "at", "av", "aa", token=True),
     ),
 )
 
@@ -220,9 +220,9 @@ MODALITY = Study(
 )
 """V, A and AV, each with the tasks that ask it by the same captions."""
 
-SOUND_TOKEN = Study(
-    name="sound-token",
-    title="Sound token, from verbal to nonverbal (Figure 4)",
+AUDIO_TYPE = Study(
+    name="audio-type",
+    title="Audio type token, from verbal to nonverbal (Figure 4)",
     rows=tuple(Row(name=f"{i / 10:g}", audio_type=i / 10, tasks=AUDIO_TASKS) for i in range(11)),
 )
 """Trains nothing: its rows are mixing ratios with which a trained run listens."""
