@@ -60,18 +60,19 @@ def test_a_row_is_trained_measured_and_written_on_the_captions_asked_for(
     assert command(line) == 0
     assert "R@10" in capsys.readouterr().out
     held = read(place / "modality.json")
-    ((name, seeds, cells),) = [one.values() for one in held["variants"]]
-    assert (name, seeds, list(cells)) == ("audio", [0], ["audio<-audio"])
+    (system,) = held["systems"]
+    assert (system["name"], system["seeds"]) == ("audio", [0])
+    ((task, numbers),) = system["rows"].items()
+    assert task == "audio<-audio"
     run = Run(place / row.name / "seed-0")
     (stage,) = run.experiment().stages
     assert [draw.captions for draw in stage.draws] == [("audio",)]
     assert stage.criterion == ("audio<-audio",)
     assert [numbers["epoch"] for numbers in run.metrics()] == [0, 1]
     report = read(run.path / "evaluation.json")
-    found = {result["name"]: result["forward"] for result in report["results"]}
-    (cell,) = cells.values()
-    assert cell["recall"]["10"] == [found["audio<-audio"]["recall"]["10"]["value"]]
-    assert cell["median_rank"] == [found["audio<-audio"]["median_rank"]]
+    (measured,) = [one for one in report["rows"] if one["name"] == task]
+    assert numbers["cells"]["R@10"]["values"] == [measured["estimates"]["R@10"]["value"]]
+    assert numbers["cells"]["median rank"]["values"] == [measured["numbers"]["median rank"]]
     assert held["protocol"].startswith("test split")
     assert drawn(place / "modality.png")
     weights = (run.path / "weights.safetensors").read_bytes()
@@ -93,10 +94,10 @@ def test_an_impossible_extent_is_refused_before_features_are_read(world, command
 @pytest.mark.slow
 def test_sight_sound_and_both_are_set_side_by_side(modality):
     held = read(modality / "modality.json")
-    assert [one["name"] for one in held["variants"]] == ["vision", "audio", "both"]
-    for one, row in zip(held["variants"], MODALITIES, strict=True):
-        assert one["cells"]
-        assert set(one["cells"]) <= set(row.tasks)
+    assert [one["name"] for one in held["systems"]] == ["vision", "audio", "both"]
+    for one, row in zip(held["systems"], MODALITIES, strict=True):
+        assert one["rows"]
+        assert set(one["rows"]) <= set(row.tasks)
         assert Run(modality / row.name / "seed-0").complete
     assert drawn(modality / "modality.png")
 
@@ -106,8 +107,8 @@ def test_sound_tokens_are_swept_from_verbal_to_nonverbal(modality, world, comman
     place = world / "tokens"
     assert command(f"ablate sound-token {modality}/audio {world}/clips.jsonl {place}") == 0
     held = read(place / "sound-token-clips.json")
-    assert [one["name"] for one in held["variants"]] == [f"{token:g}" for token in TOKENS]
-    assert all(one["cells"] for one in held["variants"])
+    assert [one["name"] for one in held["systems"]] == [f"{token:g}" for token in TOKENS]
+    assert all(one["rows"] for one in held["systems"])
     assert drawn(place / "sound-token.png")
     assert "and so on to 1" in held["protocol"]  # no line of one token stands for all eleven
     # What the ablation asked in passing is not what the run is measured by.
@@ -122,8 +123,8 @@ def test_components_are_pretrained_and_fine_tuned_row_by_row(world, pretraining,
     line = f"ablate components {world}/clips.jsonl {pretraining} {place} {FEW} --captions audio"
     assert command(line) == 0
     held = read(place / "components.json")
-    assert [one["name"] for one in held["variants"]] == [row.name for row in COMPONENTS]
-    assert all(list(one["cells"]) == ["audio<-audio"] for one in held["variants"])
+    assert [one["name"] for one in held["systems"]] == [row.name for row in COMPONENTS]
+    assert all(list(one["rows"]) == ["audio<-audio"] for one in held["systems"])
     folders = ("scratch", "initial", "inter-modal", "intra-modal", "soundtoken")
     for folder, row in zip(folders, COMPONENTS, strict=True):
         experiment = Run(place / folder / "seed-0").experiment()
@@ -143,12 +144,12 @@ def test_fusions_start_from_a_pretrained_run_and_differ(world, modality, command
     line = f"ablate fusion {world}/clips.jsonl {place} {FEW} --start {modality}/audio"
     assert command(line) == 0
     held = read(place / "fusion.json")
-    assert [one["name"] for one in held["variants"]] == [row.name for row in FUSIONS]
+    assert [one["name"] for one in held["systems"]] == [row.name for row in FUSIONS]
     for row in FUSIONS:
         experiment = Run(place / row.name / "seed-0").experiment()
         assert experiment.start == modality / "audio" / "seed-0"
         assert type(experiment.model.fusion) is type(row.retrieval.model.fusion)
-    numbers = {str(one["cells"]) for one in held["variants"]}
+    numbers = {str(one["rows"]) for one in held["systems"]}
     assert len(numbers) > 1
     assert drawn(place / "fusion.png")
 

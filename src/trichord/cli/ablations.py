@@ -30,8 +30,8 @@ from trichord.types.rules import (
 )
 
 if TYPE_CHECKING:
-    from trichord.evaluation.ablation import Ablation
-    from trichord.evaluation.report import Report
+    from trichord.evaluation import comparison
+    from trichord.evaluation.report import RetrievalReport
     from trichord.experiments.ablations import Row
     from trichord.models.embedder import Embedder
 
@@ -147,25 +147,28 @@ def sound_token(
         require_legal(manifest, Manifest, "MANIFEST")
         read_manifest(manifest)
 
-    from trichord.evaluation.ablation import draw_curves, table, write_ablation
+    from trichord.evaluation.comparison import VARIANTS
+    from trichord.evaluation.figures import draw_curves
+    from trichord.evaluation.report import write_json
+    from trichord.evaluation.tables import measures_table
 
     paths = run_paths([runs])
-    curves: dict[str, Ablation] = {}
+    curves: dict[str, comparison.Comparison] = {}
     for manifest in asked:
         found = along_tokens(paths, manifest, device)
         curves[manifest.stem] = found
-        write_ablation(found, directory / f"sound-token-{manifest.stem}.json")
-        out.print(table(found))
+        write_json(found, directory / f"sound-token-{manifest.stem}.json")
+        out.print(measures_table(found, VARIANTS))
     draw_curves(curves, directory / "sound-token.png")
     out.print(f"{directory}: sound-token-*.json and sound-token.png written.")
 
 
-def along_tokens(paths: "Sequence[Path]", manifest: Path, device: str) -> "Ablation":
+def along_tokens(paths: "Sequence[Path]", manifest: Path, device: str) -> "comparison.Comparison":
     """One manifest's numbers at each mixing ratio, all seeds together."""
     from trichord.checkpoint import Run
     from trichord.corpora.manifest import read_manifest, select
     from trichord.encoders.weight_cache import shared_towers
-    from trichord.evaluation.ablation import Ablation, variant
+    from trichord.evaluation.comparison import Comparison, variant
     from trichord.experiments.ablations import AUDIO_TASKS, TOKENS
     from trichord.media import Decoder
 
@@ -179,10 +182,10 @@ def along_tokens(paths: "Sequence[Path]", manifest: Path, device: str) -> "Ablat
             for path in paths
         ]
     by_token = list(zip(*by_run, strict=True))
-    return Ablation(
+    return Comparison(
         title=f"Sound token: {manifest.stem}",
         protocol=f"{by_run[0][0].protocol.line()} (and so on to 1)",
-        variants=tuple(
+        systems=tuple(
             variant(f"{token:g}", reports, AUDIO_TASKS)
             for token, reports in zip(TOKENS, by_token, strict=True)
         ),
@@ -230,7 +233,10 @@ def carry_out(
             read_manifest(path)
 
     from trichord.encoders.weight_cache import shared_towers
-    from trichord.evaluation.ablation import Ablation, draw_rows, table, variant, write_ablation
+    from trichord.evaluation.comparison import VARIANTS, Comparison, Style, variant
+    from trichord.evaluation.figures import draw_comparison
+    from trichord.evaluation.report import write_json
+    from trichord.evaluation.tables import measures_table
 
     variants = []
     protocols: dict[str, None] = {}
@@ -245,11 +251,11 @@ def carry_out(
             variants.append(variant(row.name, measured, row.tasks))
     # Rows that see or hear less have smaller galleries: each way of measuring is said.
     told = " | ".join(protocols)
-    found = Ablation(title=title, protocol=told, variants=tuple(variants))
+    found = Comparison(title=title, protocol=told, systems=tuple(variants))
     name = title.lower()
-    write_ablation(found, directory / f"{name}.json")
-    draw_rows(found, directory / f"{name}.png")
-    out.print(table(found))
+    write_json(found, directory / f"{name}.json")
+    draw_comparison(found, directory / f"{name}.png", Style(whole=False))
+    out.print(measures_table(found, VARIANTS))
     out.print(f"{directory}: {name}.json and {name}.png written.")
 
 
@@ -272,14 +278,14 @@ def narrowed(row: "Row", captions: tuple[CaptionKind, ...]) -> "Row":
 
 def measured_row(
     row: "Row", seed: int, manifest: Path, pretraining: Path | None, place: Path, extent: Extent
-) -> "Report":
+) -> "RetrievalReport":
     """Train a row on a seed, if it is not yet, and measure it."""
-    from trichord.evaluation.report import read_report
+    from trichord.evaluation.report import RetrievalReport, read_report
 
     run = train_row(row, seed, manifest, pretraining, place, extent)
     # Always anew: a report that lies there may be of other clips or options.
     (report,) = measure_runs([run], manifest, Measurement(device=extent.device))
-    return read_report(report)
+    return read_report(report, RetrievalReport)
 
 
 def train_row(
