@@ -9,7 +9,7 @@ from rich.console import Console
 
 from trichord.evaluation.bootstrap import Estimate
 from trichord.evaluation.comparison import (
-    VARIANTS,
+    STUDY_STYLE,
     Cell,
     Comparison,
     Style,
@@ -167,7 +167,7 @@ def test_the_table_has_a_line_a_variant_and_task_with_mean_and_deviation(ablatio
         },
         two={TASK: row(0.5, 0.6, 0.8)},
     )
-    shown = printed(measures_table(made, VARIANTS))
+    shown = printed(measures_table(made, STUDY_STYLE))
     first = line_of(shown, "one", TASK)
     for value in ("90", "30", "3.00±2.65", "0.10±.05", "0.20±.10", "0.40±.20", "0.90"):
         assert value in first

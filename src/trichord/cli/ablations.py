@@ -147,7 +147,7 @@ def sound_token(
         require_legal(manifest, Manifest, "MANIFEST")
         read_manifest(manifest)
 
-    from trichord.evaluation.comparison import VARIANTS
+    from trichord.evaluation.comparison import STUDY_STYLE
     from trichord.evaluation.figures import draw_curves
     from trichord.evaluation.report import write_json
     from trichord.evaluation.tables import measures_table
@@ -158,7 +158,7 @@ def sound_token(
         found = along_tokens(paths, manifest, device)
         curves[manifest.stem] = found
         write_json(found, directory / f"sound-token-{manifest.stem}.json")
-        out.print(measures_table(found, VARIANTS))
+        out.print(measures_table(found, STUDY_STYLE))
     draw_curves(curves, directory / "sound-token.png")
     out.print(f"{directory}: sound-token-*.json and sound-token.png written.")
 
@@ -233,7 +233,7 @@ def carry_out(
             read_manifest(path)
 
     from trichord.encoders.weight_cache import shared_towers
-    from trichord.evaluation.comparison import VARIANTS, Comparison, Style, variant
+    from trichord.evaluation.comparison import STUDY_STYLE, Comparison, Style, variant
     from trichord.evaluation.figures import draw_comparison
     from trichord.evaluation.report import write_json
     from trichord.evaluation.tables import measures_table
@@ -255,7 +255,7 @@ def carry_out(
     name = title.lower()
     write_json(found, directory / f"{name}.json")
     draw_comparison(found, directory / f"{name}.png", Style(whole=False))
-    out.print(measures_table(found, VARIANTS))
+    out.print(measures_table(found, STUDY_STYLE))
     out.print(f"{directory}: {name}.json and {name}.png written.")
 
 

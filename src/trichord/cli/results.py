@@ -122,7 +122,12 @@ def require_writers(paths: Sequence[Path], chosen: Measurement) -> None:
 
 def keep(report: "Report", place: Path) -> "list[Table]":
     """Write a report and its figure beside it; gives its tables."""
-    from trichord.evaluation.captions.report import STYLE, TITLE, CaptionReport, caption_table
+    from trichord.evaluation.captions.report import (
+        CAPTION_STYLE,
+        CAPTION_TITLE,
+        CaptionReport,
+        caption_table,
+    )
     from trichord.evaluation.classes.classification import ClassReport, class_table
     from trichord.evaluation.classes.confusion import draw_confusion
     from trichord.evaluation.comparison import compare as side_by_side
@@ -138,7 +143,7 @@ def keep(report: "Report", place: Path) -> "list[Table]":
             draw_report(report, picture)
             return [retrieval_table(report), back_table(report)]
         case CaptionReport():
-            draw_comparison(side_by_side([report], TITLE), picture, STYLE)
+            draw_comparison(side_by_side([report], CAPTION_TITLE), picture, CAPTION_STYLE)
             return [caption_table(report)]
         case ClassReport():
             draw_confusion(report, picture)
@@ -236,7 +241,7 @@ def compare(arguments: list[str]) -> None:
 
 def _compare(kind: Kind, reports: Sequence[Path], json: Path | None, figure: Path | None) -> None:
     """Show reports of one kind side by side, as JSON and as a figure where these are asked for."""
-    from trichord.evaluation.captions.report import STYLE, TITLE, CaptionReport
+    from trichord.evaluation.captions.report import CAPTION_STYLE, CAPTION_TITLE, CaptionReport
     from trichord.evaluation.comparison import R_AT_10, Style
     from trichord.evaluation.comparison import compare as side_by_side
     from trichord.evaluation.figures import draw_comparison
@@ -244,8 +249,8 @@ def _compare(kind: Kind, reports: Sequence[Path], json: Path | None, figure: Pat
     from trichord.evaluation.tables import measures_table, systems_table
 
     if kind == "captions":
-        found = side_by_side([read_report(path, CaptionReport) for path in reports], TITLE)
-        out.print(measures_table(found, STYLE))
+        found = side_by_side([read_report(path, CaptionReport) for path in reports], CAPTION_TITLE)
+        out.print(measures_table(found, CAPTION_STYLE))
     else:
         title = f"{R_AT_10} by task and system"
         found = side_by_side([read_report(path, RetrievalReport) for path in reports], title)
@@ -253,7 +258,7 @@ def _compare(kind: Kind, reports: Sequence[Path], json: Path | None, figure: Pat
     if json:
         write_json(found, json)
     if figure:
-        draw_comparison(found, figure, STYLE if kind == "captions" else Style())
+        draw_comparison(found, figure, CAPTION_STYLE if kind == "captions" else Style())
 
 
 def show_paper(kind: str) -> None:

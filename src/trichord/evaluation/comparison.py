@@ -25,7 +25,6 @@ from trichord.types import UserError
 ORDER = (*TABLE_II, "untrained")
 """SLAVA's systems in the paper's order; the untrained pair of towers is ours."""
 
-
 R_AT_10 = "R@10"
 """What is compared of retrieval: Table II's measure."""
 
@@ -51,8 +50,8 @@ class Style:
     bars: bool = False
 
 
-VARIANTS = Style(measures=("median rank", *RECALLS), whole=False)
-"""How the variants of an ablation are compared."""
+STUDY_STYLE = Style(measures=("median rank", *RECALLS))
+"""The table of a study's variants."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

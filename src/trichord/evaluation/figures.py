@@ -134,7 +134,7 @@ def _draw_panel(
 
 
 def draw_curves(curves: Mapping[str, Comparison], path: Path) -> None:
-    """R@10 against the mixing ratio, one curve a comparison with its band over seeds (Figure 4).
+    """R@10 against the mixing ratio, one curve a comparison with its spread as a band (Figure 4).
 
     The systems of each are named by their ratio, and have one task.
     """
@@ -142,23 +142,15 @@ def draw_curves(curves: Mapping[str, Comparison], path: Path) -> None:
     axes = figure.subplots()
     for number, (name, comparison) in enumerate(curves.items()):
         ((task, rows),) = comparison.rows(R_AT_10).items()
-        points = [
-            (float(system.name), cell)
+        cells = {
+            float(system.name): cell
             for system in comparison.systems
             if (cell := system.cell(task, R_AT_10)) is not None
-        ]
-        places = [place for place, _ in points]
-        off = [cell.sd or 0.0 for _, cell in points]
-        middle = [cell.mean for _, cell in points]
-        hue = HUES[2:][number % 6]
-        axes.fill_between(
-            places,
-            [value - one for value, one in zip(middle, off, strict=True)],
-            [value + one for value, one in zip(middle, off, strict=True)],
-            color=hue,
-            alpha=0.18,
-            linewidth=0,
-        )
+        }
+        places, hue = list(cells), HUES[2:][number % 6]
+        low, high = zip(*(cell.span for cell in cells.values()), strict=True)
+        axes.fill_between(places, low, high, color=hue, alpha=0.18, linewidth=0)
+        middle = [cell.mean for cell in cells.values()]
         sizes = f"{rows[0].sizes['queries']} queries, {rows[0].sizes['gallery']} clips"
         axes.plot(places, middle, "o-", color=hue, markersize=4, label=f"{name} ({sizes})")
     axes.set_xlabel("sound token: 0 verbal ... 1 nonverbal", color=INK, fontsize=9)

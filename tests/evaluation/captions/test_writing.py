@@ -12,7 +12,7 @@ from trichord.config import CaptionGenerator, Provenance
 from trichord.evaluation.bootstrap import Estimate
 from trichord.evaluation.captions.protocol import CaptionRules, Scoring, stamp
 from trichord.evaluation.captions.report import (
-    STYLE,
+    CAPTION_STYLE,
     CaptionReport,
     caption_table,
 )
@@ -305,12 +305,12 @@ def test_seeds_make_a_mean_with_its_spread_and_systems_stand_side_by_side(tmp_pa
     assert (cell.mean, cell.sd) == (pytest.approx(0.2), pytest.approx(0.02**0.5))
     assert cell.percent() == "20.0 ± 14.1"
     assert second.cell("visual", "CIDEr").percent() == "50.0 (40.0–60.0)"
-    text = shown(measures_table(found, STYLE))
+    text = shown(measures_table(found, CAPTION_STYLE))
     assert "20.0 ± 14.1" in text
     assert "writes-v" in text
     write_json(found, tmp_path / "c.json")
     assert json.loads((tmp_path / "c.json").read_text())["systems"][1]["seeds"] == [0]
-    draw_comparison(found, tmp_path / "c.png", STYLE)
+    draw_comparison(found, tmp_path / "c.png", CAPTION_STYLE)
     assert (tmp_path / "c.png").stat().st_size > 10_000
 
 
@@ -328,7 +328,7 @@ def test_runs_that_learnt_otherwise_are_systems_of_their_own_with_the_clips_coun
     fast = Provenance(settings={"system": "writes-av", "stages.0.optimizer.lr": "0.1"}, seeds=(1,))
     found = compare([report(), report(1, provenance=fast)])
     assert [one.heading for one in found.systems] == ["writes-av", "writes-av (lr 0.1)"]
-    text = shown(measures_table(found, STYLE))
+    text = shown(measures_table(found, CAPTION_STYLE))
     assert "writes-av (lr 0.1)" in text
     (first, second) = [line.split() for line in text.splitlines() if "writes-av" in line]
     assert first[:3] == second[:3] == ["visual", "2", "3"]  # clips, references

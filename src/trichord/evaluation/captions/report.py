@@ -12,11 +12,11 @@ from trichord.evaluation.comparison import Style
 from trichord.evaluation.report import Report
 from trichord.evaluation.tables import interval, report_table, size
 
-TITLE = "Captions, scores x 100"
-MEASURES = ("BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
+CAPTION_TITLE = "Captions, scores x 100"
+CAPTION_MEASURES = ("BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
 """Of the paper's Tables 3 and 4; reports also hold BLEU-1 to BLEU-3."""
-STYLE = Style(
-    measures=MEASURES,
+CAPTION_STYLE = Style(
+    measures=CAPTION_MEASURES,
     sizes={"clips": "clips", "references": "references"},
     percent=True,
     whole=False,
@@ -54,7 +54,7 @@ def caption_table(report: CaptionReport) -> Table:
         "Clips": size("clips"),
         "Wordless": size("wordless"),
         "References": size("references"),
-        **{f"{name} (95 %)": interval(name, percent=True) for name in MEASURES},
+        **{f"{name} (95 %)": interval(name, percent=True) for name in CAPTION_MEASURES},
     }
     return report_table(
         f"{report.title}: captions, scores x 100",
