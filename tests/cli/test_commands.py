@@ -253,7 +253,7 @@ def test_runs_that_learnt_otherwise_get_columns_of_their_own(
     line = f"compare {runs}/slava-av {tmp_path}/fast {tmp_path}/quarter --json {tmp_path}/c.json"
     assert command(f"{line} --figure {tmp_path}/c.png") == 0
     systems = json.loads((tmp_path / "c.json").read_text())["systems"]
-    assert [(one["experiment"], one["seeds"]) for one in systems] == [
+    assert [(one["name"], one["seeds"]) for one in systems] == [
         ("slava-av", [0, 1]), ("slava-av", [7]), ("slava-av", [3]),
     ]  # fmt: skip
     assert [one["differs"] for one in systems] == [

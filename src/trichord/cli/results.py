@@ -99,8 +99,9 @@ def measure_runs(paths: Sequence[Path], manifest: Path, chosen: Measurement) -> 
                 if run in writers
                 else measure_run(run, clips, manifest, chosen, decoder, best)
             )
-            for one in keep(report, place) if len(held) == 1 else ():
-                out.print(one)
+            tables = keep(report, place)
+            for table in tables if len(held) == 1 else ():
+                out.print(table)
             written = f"{place.name} and {place.with_suffix('.png').name} written."
             out.print(f"{place.parent}: {written}", markup=False, soft_wrap=True)
             places.append(place)
