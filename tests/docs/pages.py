@@ -212,7 +212,7 @@ def parse(words: list[str]) -> dict[str, object]:
 
 
 def subcommand(parse_only):
-    """A command of several commands, such as `ablate`: the second word chooses."""
+    """A command of several commands, such as `import`: the second word chooses."""
 
     def choose(kinds, *, args, prog):
         assert {*args[:1]} & kinds.keys(), f"'{prog}' has only {', '.join(kinds)}"
@@ -319,7 +319,6 @@ def options_by_command() -> dict[str, set[str]]:
     for name in COMMANDS:
         tails = {
             "train": OF_EACH_KIND,
-            "ablate": ("components", "sound-token", "fusion"),
             "import": ("clip", "clip4vla"),
             "check-encoder": ("clip-text", "clip-vision", "clap", "clip-audio"),
         }
