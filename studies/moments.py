@@ -49,7 +49,7 @@ def searched(archive: trichord.Collection, clips: list, side: str, about: str) -
             if caption.about != about or caption.source != "crowd":
                 continue
             asked += 1
-            hits = archive.search(caption.text, sight=sight, sound=sound, k=max(KS))
+            hits = archive.search(caption.text, visual_weight=sight, audio_weight=sound, k=max(KS))
             for k in KS:
                 found[k] += any(hit.moment.file == path for hit in hits[:k])
     return {"captions": asked, "clips": len(present), **{str(k): found[k] / asked for k in KS}}

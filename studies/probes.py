@@ -119,7 +119,7 @@ def report(name: str, method: str, found: Probed, held: Labelled, folds: Folding
             tested=tuple(len(fold.test) for fold in folds.folds),
             modality="audio",
             features=FEATURES,
-            sound_token="nonverbal, as the clips say",
+            audio_type="nonverbal, as the clips say",
             method=METHODS[method].words(),
             seed=0,
         ),

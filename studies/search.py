@@ -37,7 +37,7 @@ A_FILE = 40
 FILTERS = {
     "none": Filter(),
     "folder with a tenth of the files": Filter(path="/archive/3"),
-    "with sound": Filter(has_sound=True),
+    "with sound": Filter(has_audio=True),
 }
 
 

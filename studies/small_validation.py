@@ -87,7 +87,7 @@ def main(place: Path) -> None:
     counts = f"--train {DRAWS * TRAIN} --val {DRAWS * VAL} --test {TEST} --seed {WORLD_SEED}"
     trichord(f"world {place / 'world'} {counts}")
     trichord(f"prepare avcaps {place / 'world'} {place / 'clips.jsonl'}")
-    trichord(f"extract {place / 'clips.jsonl'} {SYSTEM}")
+    trichord(f"extract {place / 'clips.jsonl'} --model {SYSTEM}")
     clips = read_manifest(place / "clips.jsonl")
     test = select(clips, "test")
     draws = {f"{i}": train(i, held, test, place) for i, held in enumerate(drawn(clips))}

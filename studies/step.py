@@ -77,7 +77,7 @@ def clips(count: int, frames: int, segments: int, device: str) -> Batch:
         audio=Padded(torch.randn(count, segments, 1, 224, 224), there.expand(-1, segments)),
         vision=Padded(torch.randn(count, frames, 3, 224, 224), there.expand(-1, frames)),
         masked=Padded(torch.randn(count, segments, 1, 224, 224), there.expand(-1, segments)),
-        sound=torch.rand(count),
+        audio_type=torch.rand(count),
     ).to(device)
 
 

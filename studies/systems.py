@@ -28,7 +28,7 @@ def measure(place: Path, detail: str) -> dict[str, object]:
     world, clips, runs = place / "world", place / "clips.jsonl", place / "runs"
     trichord(f"world {world} --train 800 --val 100 --test 200 --detail {detail}")
     trichord(f"prepare avcaps {world} {clips}")
-    trichord(f"extract {clips} world-untrained")
+    trichord(f"extract {clips} --model world-clip-clap")
     seconds = {}
     for name, (_, experiment) in SYSTEMS.items():
         seeds = f" --seeds {SEEDS}" if experiment.stages else ""
@@ -74,7 +74,7 @@ def findings(of: dict[str, dict[str, list[float]]]) -> dict[str, object]:
     best_two = max((sound[name] for name in two_stages), key=mean)
     worst_direct = min((sound[name] for name in direct), key=mean)
     seen = {name: tasks["visual<-visual"] for name, tasks in of.items() if name != "audio-visual"}
-    trained = {name: values for name, values in seen.items() if name != "untrained"}
+    trained = {name: values for name, values in seen.items() if name != "zero-shot"}
     others = [values for name, values in trained.items() if name != "audioclip"]
     joint, split = of["slava-a-and-v"], of["wav2clip-trainable-text"]
     return {

@@ -211,9 +211,9 @@ def trained(place: Path) -> dict[str, Any]:
     trichord(["world", str(world), "--train", "4", "--val", "4", "--test", "16", "--seed", "11"])
     trichord(["prepare", "avcaps", str(world), str(manifest)])
     clips = read_manifest(manifest)
-    experiment: Experiment = EXPERIMENTS["world-untrained"][1]
+    experiment: Experiment = EXPERIMENTS["world-clip-clap"][1]
     model = fresh_model(experiment)
-    source = Exported(name="world-untrained", folder=None, experiment=experiment, model=model)
+    source = Exported(name="world-clip-clap", folder=None, experiment=experiment, model=model)
     captions = dict.fromkeys(caption.text for clip in clips for caption in clip.captions)
     texts = [*QUERIES, *captions][: 8 * BATCH]
     requests = [Request(path=clip.path, plan=model.plan) for clip in clips]

@@ -276,7 +276,7 @@ def check_fence(fence: Fence, made: set[str]) -> None:
 
 
 OF_EACH_KIND = (
-    "untrained", "slava-a-and-v", "clip4vla-retrieval-g2l", "clip4vla-pretrain", "clip4vla-caption"
+    "clip-clap", "slava-a-and-v", "clip4vla-retrieval-g2l", "clip4vla-pretrain", "clip4vla-caption"
 )  # fmt: skip
 """Experiments that have every field which any has."""
 FOREIGN = {"--check", "--nproc-per-node", "--max-restarts", "--rdzv-id", "--rdzv-endpoint"}

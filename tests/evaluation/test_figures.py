@@ -43,11 +43,11 @@ def test_a_comparison_is_drawn_one_panel_a_task(report, tmp_path):
 
 
 def test_a_system_without_a_task_leaves_its_row_empty(report, tmp_path):
-    whole, without = report(), report("untrained")
+    whole, without = report(), report("zero-shot")
     gone = Row(name=without.rows[6].name, sizes={"queries": 0, "gallery": 29})
     without = replace(without, rows=(*without.rows[:6], gone, *without.rows[7:]))
     draw_comparison(compare([whole, without]), tmp_path / "gap.png")
-    draw_comparison(compare([whole, report("untrained")]), tmp_path / "full.png")
+    draw_comparison(compare([whole, report("zero-shot")]), tmp_path / "full.png")
     gap, full = pixels(tmp_path / "gap.png"), pixels(tmp_path / "full.png")
     assert gap.shape == full.shape
     third = gap.shape[0] * 2 // 3  # task 7 stands alone in the last line of panels

@@ -33,9 +33,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "trichord.cli.studies",
         "rows of experiments x seeds, trained and measured -> one table",
     ),
-    "index": ("trichord.cli.archive", "moments of files -> collection, incremental, resumable"),
+    "index": ("trichord.cli.archive", "moments of files -> archive, incremental, resumable"),
     "search": ("trichord.cli.archive", "find moments by text, picture, sound or clip"),
-    "serve": ("trichord.cli.serving", "search a collection in the browser and over HTTP"),
+    "serve": ("trichord.cli.serving", "search an archive in the browser and over HTTP"),
     "caption": (
         "trichord.cli.captioning",
         "write what is seen and heard in files, moment by moment",

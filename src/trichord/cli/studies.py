@@ -255,7 +255,7 @@ def trained_and_measured(
     token = None if row.audio_type is None else f"{row.audio_type:g}"
     run = train_row(row, seed, manifest, folder, options)
     # Measured every time: a report that is there may be of other clips or options.
-    (report,) = measure_runs([run], manifest, Measurement(sound_token=token, device=options.device))
+    (report,) = measure_runs([run], manifest, Measurement(audio_type=token, device=options.device))
     return read_report(report, RetrievalReport)
 
 

@@ -79,7 +79,7 @@ CORPORA: dict[str, Corpus] = {
     ),
     **{
         f"world-{kind}": Corpus(
-            description=f"a generated world, asked about {what}: for the sound token's ablation",
+            description=f"a generated world, asked about {what}: for the audio type token's ablation",
             clips=partial(asked.clips, kind=kind),
         )
         for kind, what in zip(

@@ -22,8 +22,8 @@ from trichord.evaluation.seeds import (
 )
 from trichord.types import UserError
 
-ORDER = (*TABLE_II, "untrained")
-"""SLAVA's systems in the paper's order; the untrained pair of towers is ours."""
+ORDER = (*TABLE_II, "zero-shot")
+"""SLAVA's systems in the paper's order; the published pair of towers before training is ours."""
 
 R_AT_10 = "R@10"
 """What is compared of retrieval: Table II's measure."""

@@ -48,9 +48,9 @@ class _WithAudioType(nn.Module):
         self.head = tower.head
 
     def forward(
-        self, steps: Float[Tensor, "step channel time mel"], sound: Float[Tensor, " step"]
+        self, steps: Float[Tensor, "step channel time mel"], audio_type: Float[Tensor, " step"]
     ) -> Float[Tensor, "step dim"]:
-        return self.head(self.trunk(steps, sound))
+        return self.head(self.trunk(steps, audio_type))
 
 
 def write_graph(tower: Encoder, path: Path, *, eight_bit: bool = False) -> None:
@@ -169,7 +169,7 @@ def example_inputs(tower: Encoder) -> tuple[Tensor, ...]:
 def as_module(tower: Encoder) -> Generator[tuple[nn.Module, list[str]]]:
     """A tower as a module, and what its inputs are called.
 
-    A mixture of sound tokens is left open; both side by side, or none, are part of the graph.
+    A mixture of audio type tokens is left open; both side by side, or none, are part of the graph.
     """
     if not isinstance(tower, AudioEncoder) or tower.audio_type in (None, "both", "none"):
         yield _Whole(tower).eval(), ["steps"]
@@ -210,7 +210,7 @@ def _quietly() -> Generator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", r"`isinstance\(treespec", FutureWarning)
-            # Steps of pictures and of sound tokens are as many, and so have one name.
+            # Steps of pictures and of audio type tokens are as many, and so have one name.
             warnings.filterwarnings("ignore", r"# The axis name: ", UserWarning)
             yield
     finally:
