@@ -1,4 +1,4 @@
-"""Small pretrained networks from outside the package find real clips by their captions, untrained."""
+"""Small pretrained networks from outside the package find real clips by their captions."""
 
 import csv
 import sys
@@ -42,7 +42,7 @@ def towers(tmp_path_factory):
 def archive(towers, command, tmp_path_factory):
     """The clips, indexed as the how-to page does it."""
     archive = tmp_path_factory.mktemp("clips") / "archive"
-    assert command(f"index real-towers {DATA / 'avclips'} {archive}") == 0
+    assert command(f"index {DATA / 'avclips'} {archive} --model real-towers") == 0
     return archive
 
 
