@@ -74,7 +74,7 @@ def _ordered(header: bytes) -> bytes:
 
 
 def read_tensors(path: Path, *, unsealed: bool = False) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and notes of a file that `write_sealed` made.
+    """Tensors and notes of a file that `write_tensors` made.
 
     Args:
         path: Of the file.
