@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from trichord.storage import Storage, buckets
-from trichord.storage import place as module
+from trichord.storage import storage as module
 from trichord.types import UserError
 
 
@@ -110,7 +110,7 @@ def test_who_waits_has_the_next_turn(place):
                 other.start()
                 waits.wait()
                 until = time.monotonic() + 30
-                while (turn := first._place.take(module.LOCKS[0], 0.0)) is not None:
+                while (turn := first._backend.take(module.LOCKS[0], 0.0)) is not None:
                     turn.give_back()  # the second does not wait yet
                     assert time.monotonic() < until
     other.join()
