@@ -93,7 +93,7 @@ def test_without_other_processes_there_is_nothing_to_join(monkeypatch):
 def test_a_gpu_of_its_own_is_each_processes(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with (
-        pytest.raises(UserError, match="--device cuda:1: each process takes"),
+        pytest.raises(UserError, match="--device cuda:1: each process uses"),
         process_group("cuda:1"),
     ):
         pass

@@ -149,7 +149,9 @@ def full_disk(tmp_path):
 def test_a_full_disk_costs_no_checkpoint(twice_saved, full_disk):
     large = Saved(Progress(step=3), {"now.x": torch.zeros(50_000)})
     before = checkpoints(twice_saved)
-    with pytest.raises(UserError, match=r"cannot be written: .*The last checkpoint stands") as told:
+    with pytest.raises(
+        UserError, match=r"cannot be written: .*The last checkpoint is kept"
+    ) as told:
         twice_saved.save(large)
     assert "\n" not in str(told.value)
     assert checkpoints(twice_saved) == before

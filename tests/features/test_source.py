@@ -63,7 +63,7 @@ def test_batches_carry_what_each_clip_has(tiny_model, captioned, fill):
     assert batch.audio.present.tolist() == [False, True]
     assert batch.vision.mask.tolist() == [[True] * 3] * 2
     assert batch.text.present.tolist() == [False, True]
-    assert batch.read
+    assert batch.precomputed
     assert source.batch(ALL, None).text is None
 
 
@@ -145,7 +145,7 @@ def test_media_give_what_each_clip_has(media, model, made_up):
     assert batch.audio.present.tolist() == [True, False, True]
     assert batch.vision.present.tolist() == [True, True, False]
     assert batch.text.present.tolist() == [True, False, True]
-    assert (batch.masked, batch.read) == (None, ())
+    assert (batch.masked, batch.precomputed) == (None, ())
     decoded = made_up.hold("b", model.plan)
     assert torch.equal(row(batch.audio, 0), model.audio.prepare(decoded.audio[16_000]))
     assert torch.equal(row(batch.vision, 0), model.vision.prepare(decoded.frames))

@@ -208,4 +208,4 @@ def test_a_codec_without_a_fresh_start_keeps_only_what_is_wanted(tmp_path, make,
     source.close()
     assert found[0].audio[RATE].shape == (10 * RATE,)
     assert max(kept) < 10 + 3
-    assert decode_pass.sound.decoded < 65 + 3
+    assert decode_pass.audio.decoded < 65 + 3

@@ -40,7 +40,7 @@ def test_a_stage_works_ahead_by_its_room_and_no_further():
     with Pipeline() as pipeline:
         found = pipeline.ahead(items(), 3)
         assert third.wait(10)  # three wait for the caller, the fourth waits for room
-        time.sleep(3 * module.GLANCE_SECONDS)
+        time.sleep(3 * module.POLL_SECONDS)
         assert made == [0, 1, 2, 3]
         assert list(found) == list(range(10))
 
