@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from trichord.cli.demo import seen_and_heard
 
 from trichord.cli import main
-from trichord.cli.demo import seen_and_heard
 from trichord.experiments import EXPERIMENTS
 
 FEW = 12

@@ -11,8 +11,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-
 from trichord.corpora.world.law import scenes
+
 from trichord.encoders.clip import padded_width
 from trichord.features import extraction
 from trichord.features.extraction import extract_media, extract_texts

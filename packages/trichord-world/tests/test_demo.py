@@ -1,4 +1,5 @@
 from trichord.cli.demo import Demo, chapters, next_commands, seen_and_heard
+
 from trichord.cli.main import COMMANDS
 from trichord_world.law import scenes
 

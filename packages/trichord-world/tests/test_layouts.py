@@ -6,6 +6,7 @@ import pytest
 
 from trichord.cli import main
 from trichord.corpora import audioset, howto100m
+from trichord.types import Caption, UserError
 from trichord_world.ceiling import ceiling
 from trichord_world.format import SECONDS
 from trichord_world.grammar import Grammar
@@ -13,7 +14,6 @@ from trichord_world.law import PHRASES, PHRASES_MANY, Law, scenes
 from trichord_world.layouts import LAYOUTS, label_of
 from trichord_world.truth import Truth, read_truth
 from trichord_world.world import World, read_world, write_world
-from trichord.types import Caption, UserError
 
 MANY = Law(phrases=PHRASES_MANY)
 NARRATED = World(counts={"narrated": 3}, seed=7, law=MANY)

@@ -6,13 +6,13 @@ import av
 import numpy as np
 import pytest
 
+from trichord.types import UserError
 from trichord_world.difficulty import DEFAULT, Difficulty
 from trichord_world.drawing import picture
 from trichord_world.format import FRAMES_PER_SECOND, RATE, stroke_times
 from trichord_world.law import Scene
 from trichord_world.render import render, render_all
 from trichord_world.sound import sound
-from trichord.types import UserError
 
 SCENE = Scene(
     id="test_0", thing="drum", colour="red", size="medium", motion="bounce", speed="medium",

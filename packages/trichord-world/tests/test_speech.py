@@ -9,11 +9,11 @@ import espeakng_loader
 import numpy as np
 import pytest
 
+from trichord.types import UserError
 from trichord_world.espeak import utter
 from trichord_world.format import RATE, SECONDS
 from trichord_world.law import PHRASES_MANY
 from trichord_world.speech import VOICES, spoken
-from trichord.types import UserError
 
 
 def digest(wave):

@@ -2,10 +2,10 @@ import json
 
 import pytest
 
+from trichord.types import UserError
 from trichord_world.grammar import KINDS, Grammar
 from trichord_world.law import scenes, stream
 from trichord_world.truth import Truth, read_truth, write_truth
-from trichord.types import UserError
 
 
 def truths(count):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from trichord.corpora import avcaps
+from trichord.types import UserError
 from trichord_world.ceiling import ceiling
 from trichord_world.difficulty import Difficulty
 from trichord_world.grammar import Grammar
@@ -13,7 +14,6 @@ from trichord_world.law import Law, scenes
 from trichord_world.layouts import CAPTION_KEYS
 from trichord_world.truth import read_truth
 from trichord_world.world import World, read_world, write_world
-from trichord.types import UserError
 
 # Two splits, and a law that makes silent and dark clips frequent among few.
 SMALL = World(counts={"val": 2, "test": 4}, seed=2, law=Law(silent=0.3, dark=0.3))

@@ -301,9 +301,10 @@ def train_on(manifest: Path, run: Path, experiment: Experiment, seed: int, exten
     """Train one experiment on features of the frozen towers, which are read first if need be."""
     from trichord.checkpoint import Run, fresh_model
     from trichord.corpora.manifest import read_manifest
-    from trichord.experiments.clip4vla import on_world
+    from trichord.experiments import VARIANTS
 
-    chosen = replace(on_world(experiment) if extent.world else experiment, seed=seed)
+    fitted = VARIANTS.find("world")(experiment) if extent.world else experiment
+    chosen = replace(fitted, seed=seed)
     if extent.epochs is not None:
         stages = tuple(replace(stage, epochs=extent.epochs) for stage in chosen.stages)
         chosen = replace(chosen, stages=stages)

@@ -87,6 +87,7 @@ def measure_runs(paths: Sequence[Path], manifest: Path, chosen: Measurement) -> 
 
     from trichord.checkpoint import Run
     from trichord.encoders.weight_cache import shared_towers
+    from trichord.evaluation.ceilings import known_ceiling
     from trichord.media import Decoder
 
     held = [Run(path) for path in paths]
@@ -179,24 +180,6 @@ def tell_replaced(
             "--to keeps both.",
             markup=False,
         )
-
-
-def known_ceiling(clips: Sequence[Clip]) -> dict[str, dict[int, float]] | None:
-    """The best possible R@k of each task, where the clips are of a generated world."""
-    from trichord.corpora.world.ceiling import ceiling
-    from trichord.corpora.world.truth import TRUTH_FILE, read_truth
-    from trichord.corpora.world.world import read_world
-
-    root = Path(clips[0].path).parent.parent
-    if not (root / TRUTH_FILE).is_file():
-        return None
-    wanted = {clip.id for clip in clips}
-    truth = [one for one in read_truth(root / TRUTH_FILE) if one.scene.id in wanted]
-    if len(truth) != len(clips):
-        aside.print(f"{root / TRUTH_FILE} does not know all of these clips: no ceiling.")
-        return None
-    world = read_world(root)
-    return ceiling(truth, grammar=world.grammar, law=world.law)
 
 
 def run_paths(given: Sequence[Path]) -> list[Path]:

@@ -4,6 +4,7 @@ A new one of ours is a value in this package and a line here; anybody else's is 
 or the `experiment.json` of a run.
 """
 
+from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -11,25 +12,19 @@ from typing import Any
 from trichord.config import Experiment, located, read_experiment
 from trichord.experiments import clip4vla, crossed, slava
 from trichord.types import UserError
+from trichord.types.extras import package_hint
 from trichord.types.plugins import Group, provide_file
 
-_ON_WORLD: dict[str, tuple[str, Experiment]] = {
-    **{name: (what, slava.on_world(it)) for name, (what, it) in slava.SYSTEMS.items()},
-    **{name: (what, clip4vla.on_world(it)) for name, (what, it) in clip4vla.ON_WORLD.items()},
-    **crossed.ON_WORLD,
-}
 EXPERIMENTS: dict[str, tuple[str, Experiment]] = {
     **slava.SYSTEMS,
     **clip4vla.SYSTEMS,
     **crossed.SYSTEMS,
-    **{
-        f"world-{name}": (f"{what} With the stand-in towers of the generated world.", it)
-        for name, (what, it) in _ON_WORLD.items()
-    },
 }
 """Name on the command line to its description and value."""
 OTHERS: Group[Experiment] = Group("experiments", "experiment", {})
 """Experiments of other packages, by the entry point `trichord.experiments`."""
+VARIANTS: Group[Callable[[Experiment], Experiment]] = Group("variants", "variant", {})
+"""By the entry point `trichord.variants`: functions that fit any experiment to other towers and clips."""
 
 
 def load_experiment(given: str) -> Experiment:
@@ -51,9 +46,14 @@ def load_experiment(given: str) -> Experiment:
         return located(read_experiment(Path(given)), Path(given).parent)
     if is_in_python(given):
         return _from_python(given)
-    close = get_close_matches(given, [*EXPERIMENTS, *OTHERS.kinds()], n=1)
+    close = get_close_matches(given, known_names(), n=1)
     hint = f"did you mean '{close[0]}'?" if close else "'trichord train --help' lists them."
-    raise UserError(f"there is no experiment '{given}': {hint}")
+    raise UserError(f"there is no experiment '{given}': {package_hint(given) or hint}")
+
+
+def known_names() -> list[str]:
+    """Names of all experiments, those of other packages too."""
+    return [*EXPERIMENTS, *OTHERS.kinds()]
 
 
 def is_in_python(given: str) -> bool:

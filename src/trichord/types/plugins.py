@@ -22,6 +22,7 @@ from types import ModuleType
 from typing import Any, Generic, TypeVar, cast
 
 from trichord.types import UserError, first_line
+from trichord.types.extras import package_hint
 
 T = TypeVar("T")
 
@@ -152,6 +153,8 @@ class Group(Generic[T]):
         close = get_close_matches(kind, known, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"choose one of {', '.join(known)}."
         others = "" if self.closed else " Others come with a package, or by --plugin FILE."
+        if missing := package_hint(kind):
+            hint, others = missing, ""
         if option:
             return f"{option} {kind}: there is no {self.noun} of that name here: {hint}{others}"
         return f"There is no {self.noun} '{kind}' here: {hint}{others}"

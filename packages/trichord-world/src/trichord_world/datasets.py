@@ -1,14 +1,15 @@
 """A generated world whose captions are queries of one kind: for the sound token (Figure 4)."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from trichord.corpora import avcaps
-from trichord.corpora.prepared import Prepared
+from trichord.corpora.prepared import Corpus, Prepared
+from trichord.types import Caption
 from trichord_world.queries import AudioQuery, audio_queries
 from trichord_world.truth import TRUTH_FILE, read_truth
 from trichord_world.world import read_world
-from trichord.types import Caption
 
 
 def clips(root: Path, *, kind: AudioQuery) -> Prepared:
@@ -29,3 +30,13 @@ def clips(root: Path, *, kind: AudioQuery) -> Prepared:
         for clip in prepared.clips
     )
     return replace(prepared, clips=asked)
+
+
+def _corpus(kind: AudioQuery, about: str) -> Corpus:
+    description = f"a generated world, asked about {about}: for the sound token's ablation"
+    return Corpus(description=description, clips=partial(clips, kind=kind))
+
+
+SPEECH = _corpus("speech", "what is said")
+EVENT = _corpus("event", "what else sounds")
+MIXED = _corpus("mixed", "both")

@@ -11,11 +11,12 @@ import tyro
 from rich.markup import escape
 
 from trichord.cli.console import aside, out
-from trichord.cli.corpora import Clips
 from trichord.cli.options import checked
 from trichord.experiments.slava import SYSTEMS
 from trichord.types import UserError
 from trichord.types.rules import Distinct, OutputFolder, Range, Seed
+from trichord.types.threads import let_numpy_threads_sleep
+from trichord_world.rendering import Clips
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,8 @@ BEST = "slava-a-and-v"
 
 
 def demo(arguments: list[str]) -> None:
-    """`trichord demo [DIR]`."""
+    """The whole way on a generated world."""
+    let_numpy_threads_sleep(one=True)  # its commands run in this process: NumPy asks once
 
     def run(
         directory: Annotated[Path, tyro.conf.arg(metavar="DIR"), OutputFolder()] = Path("demo"),

@@ -10,10 +10,10 @@ from typing import Literal
 
 import numpy as np
 
+from trichord.types import CAPTION_KINDS, CaptionKind
 from trichord_world.difficulty import DEFAULT
 from trichord_world.law import Scene, gender_of
 from trichord_world.wordings import HEARD, SEEN, WORDINGS, Attribute
-from trichord.types import CAPTION_KINDS, CaptionKind
 
 Kind = CaptionKind
 Facts = Mapping[Attribute, str]

@@ -18,12 +18,12 @@ import numpy as np
 from av.container import OutputContainer
 from numpy.typing import NDArray
 
+from trichord.types.files import write_atomically
 from trichord_world.difficulty import Difficulty
 from trichord_world.drawing import picture
 from trichord_world.format import FRAMES_PER_SECOND, RATE, SECONDS, SIDE
 from trichord_world.law import Scene
 from trichord_world.sound import has_sound_stream, sound
-from trichord.types.files import write_atomically
 
 __all__ = [
     "FRAMES_PER_SECOND", "RATE", "SECONDS", "SIDE", "picture", "render", "render_all", "sound",

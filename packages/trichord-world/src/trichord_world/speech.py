@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from trichord.types import UserError
 from trichord_world import espeak
 from trichord_world.format import RATE
 from trichord_world.law import VOICES
-from trichord.types import UserError
 
 __all__ = ["VOICES", "spoken"]
 

@@ -6,7 +6,7 @@ hears sounds with audio captions only. As the published CLIP has read of sounds 
 captions without ever hearing one, so the small one also reads audio captions, with no picture
 beside them: it learns which two were written of the same clip (text against text), no more.
 
-    python -m trichord.training.stand_ins FOLDER
+    python -m trichord_world.stand_ins FOLDER
 """
 
 import math
@@ -26,17 +26,17 @@ from PIL import Image
 from torch import Tensor
 from transformers import ClapFeatureExtractor
 
-from trichord_world.difficulty import DEFAULT
-from trichord_world.drawing import picture
-from trichord_world.grammar import Grammar
-from trichord_world.law import Scene, scenes, stream
-from trichord_world.sound import sound
-from trichord.encoders.hub import CLAP_STAND_IN, CLIP_STAND_IN
 from trichord.encoders.pretrained import load
 from trichord.encoders.small import SmallClap, SmallClip, build_clap, build_clip
 from trichord.losses import info_nce
 from trichord.types import CaptionKind
 from trichord.types.threads import set_torch_threads
+from trichord_world.difficulty import DEFAULT
+from trichord_world.drawing import picture
+from trichord_world.grammar import Grammar
+from trichord_world.law import Scene, scenes, stream
+from trichord_world.sound import sound
+from trichord_world.weights import CLAP_STAND_IN, CLIP_STAND_IN
 
 FRAMES_KEPT = 6
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from trichord_world.grammar import Facts, Kind
-from trichord_world.law import Scene, WorldSplit
 from trichord.types import UserError
 from trichord.types.files import write_atomically
+from trichord_world.grammar import Facts, Kind
+from trichord_world.law import Scene, WorldSplit
 
 TRUTH_FILE = "truth.jsonl"
 

@@ -13,18 +13,18 @@ from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from trichord.types import UserError
+from trichord.types.files import replacing, write_atomically
 from trichord_world.difficulty import DEFAULT, Difficulty
 from trichord_world.grammar import Grammar
 from trichord_world.law import LAW, WORLD_SPLITS, Law, Scene, WorldSplit, scenes
 from trichord_world.layouts import LAYOUTS, LayoutName
 from trichord_world.render import render_all
 from trichord_world.truth import TRUTH_FILE, Truth, write_truth
-from trichord.types import UserError
-from trichord.types.files import replacing, write_atomically
 
 WORLD_FILE = "world.json"
 UNFINISHED_FILE = "world.unfinished.json"
-_MADE_WITH = ("trichord", "numpy", "pillow", "av", "espeakng-loader")
+_MADE_WITH = ("trichord", "trichord-world", "numpy", "pillow", "av", "espeakng-loader")
 
 
 def _avcaps_counts() -> dict[WorldSplit, int]:
