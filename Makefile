@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Packages of this tree that Trichord needs; they are installed with it.
-PACKAGES := --editable stand-ins --editable packages/caption-metrics
+# Packages of this tree; they are installed with it.
+PACKAGES := --editable packages/caption-metrics --editable packages/trichord-world
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
@@ -15,12 +15,12 @@ help: ## Show this list
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.user: pyproject.toml packages/caption-metrics/pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/.user: pyproject.toml packages/*/pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing Trichord into $(VENV) (a few minutes the first time) ..."
 	$(PIP) $(PACKAGES) --editable ".[train,metrics,search,serve,world]"
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml packages/caption-metrics/pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/.dev: pyproject.toml packages/*/pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing Trichord and its development tools into $(VENV) ..."
 	$(PIP) $(PACKAGES) --editable ".[dev]"
 	@touch $@
@@ -66,7 +66,7 @@ bench: $(VENV)/.dev ## Measure the quick ones: decoding (MEDIA=folder of real fi
 	$(BIN)/python benchmarks/weight_cache.py
 
 stand-ins: $(VENV)/.user ## Make the small pretrained towers of the world again (about 20 minutes)
-	$(BIN)/python -m trichord.training.stand_ins stand-ins/src/trichord_stand_ins
+	$(BIN)/python -m trichord_world.stand_ins packages/trichord-world/src/trichord_world/towers
 
 clean: ## Delete what was installed and generated
 	rm -rf $(VENV) demo site .coverage* .pytest_cache .ruff_cache

@@ -46,7 +46,7 @@ from trichord.encoders.encoder import Encoder
 from trichord.encoders.graph import Graph, Sizes
 from trichord.encoders.patch_dropout import thinned
 from trichord.encoders.small import SmallClip, build_clip
-from trichord.experiments import EXPERIMENTS
+from trichord.experiments import load_experiment
 from trichord.exporting.folder import Exported, Form, exported
 from trichord.exporting.graphs import write_graph
 from trichord.exporting.parity import QUERIES, compare
@@ -211,7 +211,7 @@ def trained(place: Path) -> dict[str, Any]:
     trichord(["world", str(world), "--train", "4", "--val", "4", "--test", "16", "--seed", "11"])
     trichord(["prepare", "avcaps", str(world), str(manifest)])
     clips = read_manifest(manifest)
-    experiment: Experiment = EXPERIMENTS["world-untrained"][1]
+    experiment: Experiment = load_experiment("world-untrained")
     model = fresh_model(experiment)
     source = Exported(name="world-untrained", folder=None, experiment=experiment, model=model)
     captions = dict.fromkeys(caption.text for clip in clips for caption in clip.captions)

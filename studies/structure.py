@@ -26,7 +26,6 @@ BESIDE = {
     "examples": ROOT / "examples",
     "studies": ROOT / "studies",
     "benchmarks": ROOT / "benchmarks",
-    "stand-ins": ROOT / "stand-ins",
 }
 REASONED = {
     "media (decoding)": ["media"],

@@ -12,7 +12,7 @@ os.environ.setdefault(
 import pytest
 from jaxtyping import install_import_hook
 
-install_import_hook("trichord", "beartype.beartype")
+install_import_hook(["trichord", "trichord_world"], "beartype.beartype")
 
 TEXTS = ("a red ball bounces on the beach", "a low bell rings slowly", "someone says good morning")
 

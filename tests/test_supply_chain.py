@@ -17,7 +17,7 @@ from packaging.version import Version
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted(
     file
-    for folder in ("src", "stand-ins/src", "packages/caption-metrics/src")
+    for folder in ("src", "packages/caption-metrics/src", "packages/trichord-world/src")
     for file in (ROOT / folder).rglob("*.py")
 )
 DOORS = {
@@ -205,7 +205,7 @@ def test_nothing_else_is(harmless):
     assert faults(harmless) == []
 
 
-FOLDERS = (ROOT, ROOT / "stand-ins", *sorted((ROOT / "packages").iterdir()))
+FOLDERS = (ROOT, *sorted((ROOT / "packages").iterdir()))
 OURS = {
     one["name"]: one
     for one in (tomllib.loads((f / "pyproject.toml").read_text())["project"] for f in FOLDERS)

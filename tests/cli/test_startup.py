@@ -14,7 +14,7 @@ from text_graphs import text_graphs
 
 from trichord.checkpoint import Progress, Run
 from trichord.cli import main
-from trichord.cli.main import COMMANDS
+from trichord.cli.main import COMMANDS, OTHERS
 from trichord.config import Experiment
 from trichord.config.towers import CLAP, CLIP
 from trichord.search.collection import Collection
@@ -250,14 +250,15 @@ def test_without_towers_commands_show_their_help_and_say_what_is_missing(tmp_pat
         ["extract", clips, "untrained"],
         ["export", "untrained", place],
     ]
+    names = [*COMMANDS, *OTHERS.kinds()]
     told = without_towers(
-        *([name, "--help"] for name in COMMANDS), *lines, ["doctor", media], extras=extras
+        *([name, "--help"] for name in names), *lines, ["doctor", media], extras=extras
     )
-    assert [code for code, _, _ in told[: len(COMMANDS)]] == [0] * len(COMMANDS)
+    assert [code for code, _, _ in told[: len(names)]] == [0] * len(names)
     assert all(
-        f"trichord {name}" in shown for name, (_, shown, _) in zip(COMMANDS, told, strict=False)
+        f"trichord {name}" in shown for name, (_, shown, _) in zip(names, told, strict=False)
     )
-    for line, one in zip(lines, told[len(COMMANDS) : -1], strict=True):
+    for line, one in zip(lines, told[len(names) : -1], strict=True):
         assert one_line(one).startswith(f"trichord {line[0]}: This needs ")
         assert one_line(one).endswith(REMEDY)
     assert told[-1][0] == 0

@@ -1,6 +1,5 @@
-from trichord.cli.demo import Demo, chapters, next_commands, seen_and_heard
-
 from trichord.cli.main import COMMANDS
+from trichord_world.demo import Demo, chapters, next_commands, seen_and_heard
 from trichord_world.law import scenes
 
 
@@ -25,8 +24,8 @@ def test_the_demo_runs_the_whole_way_and_leaves_its_pictures(command, tmp_path, 
 def test_every_line_of_the_demo_is_a_command(tmp_path):
     lines = [line for _, chapter in chapters(tmp_path, Demo()) for line in chapter]
     assert len(lines) == 27
-    assert {line.split()[0] for line in lines} == COMMANDS.keys() - {
-        "demo", "ablate", "caption", "check-encoder", "classify", "export", "import", "probe", "reproduce",
+    assert {line.split()[0] for line in lines} == {"world"} | COMMANDS.keys() - {
+        "ablate", "caption", "check-encoder", "classify", "export", "import", "probe", "reproduce",
         "serve"
     }  # fmt: skip
     assert all(line.split()[1] in COMMANDS for line in next_commands(tmp_path))

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from trichord.evaluation.captions.invention import invention, named_in, unseen, untrue
 from trichord_world.grammar import Grammar
+from trichord_world.invention import invention, named_in, unseen, untrue
 from trichord_world.law import Scene, scenes
 
 

@@ -2,10 +2,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from trichord.training.stand_ins import Recipe, captions_of, make_clap, make_clip
 
 from trichord.config import Clap, ClapText, ClipText, ClipVision
-from trichord.encoders.hub import CLAP_STAND_IN, CLIP_STAND_IN, STAND_INS
 from trichord.evaluation.ranks import ranks_of_answers
 from trichord.types.tensors import Padded
 from trichord_world.ceiling import ceiling
@@ -15,7 +13,9 @@ from trichord_world.format import FRAMES_PER_SECOND
 from trichord_world.grammar import Grammar
 from trichord_world.law import LAW, scenes, stream
 from trichord_world.sound import sound
+from trichord_world.stand_ins import Recipe, captions_of, make_clap, make_clip
 from trichord_world.truth import Truth
+from trichord_world.weights import CLAP_STAND_IN, CLIP_STAND_IN, STAND_INS
 
 GRAMMAR = Grammar(omission=DEFAULT.omission)
 SHARE = 0.6
