@@ -101,7 +101,7 @@ def test_another_seed_is_another_world(made, tmp_path):
 def test_a_world_is_read_back_equal(made):
     assert read_world(made) == SMALL
     assert set(json.loads((made / "world.json").read_text())["made_with"]) == {
-        "trichord", "numpy", "pillow", "av", "espeakng-loader",
+        "trichord", "trichord-world", "numpy", "pillow", "av", "espeakng-loader",
     }  # fmt: skip
 
 

@@ -148,13 +148,9 @@ def overview() -> str:
 
 
 def _described(name: str) -> str:
-    """What a command of another package says of itself, which is loaded for it, and whose it is."""
-    package = f"of {OTHERS.origin(name)}"
-    try:
-        said = (OTHERS.find(name).__doc__ or "").partition("\n")[0].rstrip(".")
-    except UserError:  # the help of all others must not fail with it
-        return f"{package}, which cannot be loaded"
-    return f"{said[0].lower()}{said[1:]}  ({package})" if said else package
+    """What a command of another package says of itself, and whose it is."""
+    said, package = OTHERS.summary(name), f"of {OTHERS.origin(name)}"
+    return f"{said[0].lower()}{said[1:]} ({package})" if said else package
 
 
 def _closest(name: str) -> str:
