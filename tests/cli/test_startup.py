@@ -277,8 +277,10 @@ OF_WORLD = "it is part of trichord-world: pip install 'trichord[world]'."
 def test_without_the_world_its_parts_say_what_to_install(tmp_path, tiny_trimodal):
     """By the real look-up of packages, in a process that does not find this one."""
     model = replace(tiny_trimodal, vision=replace(tiny_trimodal.vision, name="stand-in-clip"))
-    run = tmp_path / "run"
-    Run(run).start(Experiment(system="made", model=model), "none")
+    run = Run(tmp_path / "run")
+    experiment = Experiment(system="made", model=model)
+    run.start(experiment, "none")
+    run.finish(model.build().eval(), experiment.objective.build(), Progress())
     (tmp_path / "clips.jsonl").write_text("")
     (tmp_path / "media").mkdir()
     Image.new("RGB", (32, 32)).save(tmp_path / "media" / "one.png")
@@ -289,7 +291,7 @@ def test_without_the_world_its_parts_say_what_to_install(tmp_path, tiny_trimodal
         f"train world-slava-av {clips} {place}": "there is no experiment 'world-slava-av'",
         f"index world-untrained {media} {place}": "'world-untrained' is neither a run",
         f"prepare world-speech {media} {place}": "There is no dataset 'world-speech' here",
-        f"index {run} {media} {place}": "The model 'stand-in-clip' is not installed",
+        f"index {run.path} {media} {place}": "The model 'stand-in-clip' is not installed",
     }
     *told, (code, shown, _) = without({"trichord_world"}, *map(str.split, lines), ["--help"])
     for line, one in zip(lines, told, strict=True):
