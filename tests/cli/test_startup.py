@@ -17,6 +17,7 @@ from trichord.cli import main
 from trichord.cli.main import COMMANDS, OTHERS
 from trichord.config import Experiment
 from trichord.config.towers import CLAP, CLIP
+from trichord.experiments import load_experiment
 from trichord.search.collection import Collection
 from trichord.types.extras import TOWERS
 
@@ -274,9 +275,9 @@ def test_without_towers_commands_show_their_help_and_say_what_is_missing(tmp_pat
 OF_WORLD = "it is part of trichord-world: pip install 'trichord[world]'."
 
 
-def test_without_the_world_its_parts_say_what_to_install(tmp_path, tiny_trimodal):
+def test_without_the_world_its_parts_say_what_to_install(tmp_path):
     """By the real look-up of packages, in a process that does not find this one."""
-    model = replace(tiny_trimodal, vision=replace(tiny_trimodal.vision, name="stand-in-clip"))
+    model = load_experiment("world-slava-av").model
     run = Run(tmp_path / "run")
     experiment = Experiment(system="made", model=model)
     run.start(experiment, "none")
