@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Packages of this tree; they are installed with it.
+# Packages of this tree; they are installed with it. Trichord comes first on a command line: trichord-world needs
+# trichord[towers], which pip would otherwise ask the index for.
 PACKAGES := --editable packages/caption-metrics --editable packages/trichord-world
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
@@ -17,12 +18,12 @@ $(VENV)/bin/python:
 
 $(VENV)/.user: pyproject.toml packages/*/pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing Trichord into $(VENV) (a few minutes the first time) ..."
-	$(PIP) $(PACKAGES) --editable ".[train,metrics,search,serve,world]"
+	$(PIP) --editable ".[train,metrics,search,serve,world]" $(PACKAGES)
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml packages/*/pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing Trichord and its development tools into $(VENV) ..."
-	$(PIP) $(PACKAGES) --editable ".[dev]"
+	$(PIP) --editable ".[dev]" $(PACKAGES)
 	@touch $@
 
 demo: $(VENV)/.user ## The whole way on a generated world: render, train, evaluate, index, search
@@ -31,7 +32,7 @@ demo: $(VENV)/.user ## The whole way on a generated world: render, train, evalua
 locked: | $(VENV)/bin/python ## Install for use exactly what requirements/user.lock lists, digests checked; torch apart
 	$(BIN)/python -m pip install --only-binary :all: --require-hashes --no-deps --requirement requirements/user.lock
 	$(BIN)/python -m pip install --only-binary :all: --constraint constraints.txt "torch>=2.8,<2.14"
-	$(BIN)/python -m pip install --no-deps --no-build-isolation $(PACKAGES) --editable .
+	$(BIN)/python -m pip install --no-deps --no-build-isolation --editable . $(PACKAGES)
 	@touch $(VENV)/.user
 
 test: $(VENV)/.dev ## All tests
