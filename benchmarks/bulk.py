@@ -39,8 +39,8 @@ from indexing import TEXTS
 from record import record
 
 from trichord.bulk.cluster import Cluster
-from trichord.bulk.hand import Hand
 from trichord.bulk.runner import Here, Runner, extracted
+from trichord.bulk.shard_worker import Hand
 from trichord.bulk.shards import Shard, Towers, extraction_of, shards_of_clips
 from trichord.config import Clap, ClipText, ClipVision, Experiment, TriModal
 from trichord.encoders.small import SmallClap, SmallClip, build_clap, build_clip

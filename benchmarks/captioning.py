@@ -46,7 +46,7 @@ class ReadAnew:
         self.ids = newest if self.ids is None else torch.cat([self.ids, newest], dim=1)
         text, captioner = self.model.text, self.model.captioner
         steps = text.head(text.read_steps(self.ids))
-        track = captioner.room.text_track(steps, torch.ones_like(self.ids, dtype=torch.bool))
+        track = captioner.room.text_segment(steps, torch.ones_like(self.ids, dtype=torch.bool))
         shown = captioner.room.tracks(self.vision, self.audio)
         places = self.ids.shape[1]
         hidden = attend(captioner.cross, [track, *shown], written=places)

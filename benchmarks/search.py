@@ -20,15 +20,15 @@ from pathlib import Path
 import faiss
 import numpy as np
 
+from trichord.search.calibration import calibrate
 from trichord.search.collection import Collection
-from trichord.search.combination import Centre, Combined
 from trichord.search.description import Description
 from trichord.search.filters import Filter
 from trichord.search.gallery import Gallery
 from trichord.search.hits import hits_of
 from trichord.search.loaded import Loaded
+from trichord.search.query_plan import Centre, QueryPlan
 from trichord.search.query_vectors import QueryVectors
-from trichord.search.yardstick import calibrate
 from trichord.types import Moment
 from trichord.types.comparable import ALL_PAIRS
 
@@ -89,7 +89,7 @@ def measured(loaded: Loaded, flat: list[faiss.IndexFlatIP], texts: np.ndarray) -
 def search(loaded: Loaded, texts: np.ndarray, where: Filter) -> None:
     """What the engine does with prepared queries, and the filter's mask."""
     asked = [
-        Combined.of(
+        QueryPlan.of(
             [(QueryVectors("text", text, text), 1.0)],
             (1.0, 1.0),
             loaded.calibration,

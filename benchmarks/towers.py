@@ -44,7 +44,7 @@ from trichord.corpora.manifest import read_manifest
 from trichord.encoders.clip import ClipVisionEncoder
 from trichord.encoders.encoder import Encoder
 from trichord.encoders.graph import Graph, Sizes
-from trichord.encoders.patch_dropout import thinned
+from trichord.encoders.patch_dropout import drop_patches
 from trichord.encoders.small import SmallClip, build_clip
 from trichord.experiments import load_experiment
 from trichord.exporting.folder import Exported, Form, exported
@@ -244,7 +244,7 @@ def patch_dropout() -> dict[str, Any]:
 
     def step(share: float) -> Tensor:
         hidden = tower.embeddings(pixels)
-        hidden = thinned(hidden, share) if share else hidden
+        hidden = drop_patches(hidden, share) if share else hidden
         read = tower.encoder(inputs_embeds=tower.pre_layrnorm(hidden)).last_hidden_state
         loss = tower.post_layernorm(read[:, 0]).square().mean()
         optimizer.zero_grad()

@@ -30,7 +30,7 @@ BESIDE = {
 REASONED = {
     "media (decoding)": ["media"],
     "losses": ["losses"],
-    "calibration": ["models/yardstick.py", "search/yardstick.py", "search/backdrop.py"],
+    "calibration": ["models/calibration.py", "search/calibration.py", "search/background.py"],
     "sharding": ["training/sharding.py", "distributed.py", "bulk"],
 }
 """Places whose code is full of surprises: 0.05 comments a line of code are wanted there."""

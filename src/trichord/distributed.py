@@ -81,15 +81,15 @@ def _meeting_place(ours: int, count: int) -> Store:
     # torchrun sets it where its agent serves the store; with other launchers rank 0 does.
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return TCPStore(host, port, count, is_master=ours == 0, timeout=WAIT)
-    lasting = TCPStore(host, port, is_master=False, timeout=WAIT)
+    persistent = TCPStore(host, port, is_master=False, timeout=WAIT)
     if ours == 0:
         # At a free port that the system picks. The others cannot come before
         # they know it, so that to wait for them here would never end.
         place = TCPStore(host, 0, count, is_master=True, timeout=WAIT, wait_for_workers=False)
-        lasting.set("trichord", str(place.port))
+        persistent.set("trichord", str(place.port))
         return place
     # `get` waits until a port is there.
-    while not _answers(host, port := int(lasting.get("trichord"))):
+    while not _answers(host, port := int(persistent.get("trichord"))):
         time.sleep(0.1)  # that of an attempt that has ended
     return TCPStore(host, port, count, is_master=False, timeout=WAIT)
 

@@ -6,7 +6,7 @@ from text_vectors import same_vectors
 
 from trichord.api import collection_model, text_encoders
 from trichord.api.collection import Collection as ApiCollection
-from trichord.api.collection_model import lasting_model_of, model_of
+from trichord.api.collection_model import model_of, persistent_model_of
 from trichord.api.text_encoders import bundle_text_encoders, cache_text_encoders
 from trichord.checkpoint import Progress, Run
 from trichord.models.embedder import Embedder
@@ -51,7 +51,7 @@ def test_one_without_text_encoders_says_how_to_get_them(made, elsewhere):
 
 def test_with_torch_a_model_for_a_long_time_is_whole(made):
     _, collection = made()
-    assert isinstance(lasting_model_of(collection), Embedder)
+    assert isinstance(persistent_model_of(collection), Embedder)
 
 
 def test_without_torch_it_is_the_bundled_text_encoders(made, elsewhere, monkeypatch):
@@ -59,7 +59,7 @@ def test_without_torch_it_is_the_bundled_text_encoders(made, elsewhere, monkeypa
     bundle_text_encoders(collection, model)
     there = elsewhere(collection)
     monkeypatch.setattr(collection_model, "find_spec", lambda name: None)
-    same_vectors(lasting_model_of(there), model)
+    same_vectors(persistent_model_of(there), model)
     monkeypatch.setattr(text_encoders, "TextGraph", _not_installed)
     with pytest.raises(NotInstalledError, match=r"needs onnxruntime .*trichord\[search\]"):
         model_of(there)

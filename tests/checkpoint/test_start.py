@@ -135,7 +135,7 @@ def test_a_run_that_goes_on_starts_from_its_checkpoint_not_from_the_start(pretra
     asked = replace(pretraining, start=first.path)
     model = fresh_model(asked)
     with torch.no_grad():
-        model.audio.sound_trunk.tokens += 1
+        model.audio.audio_trunk.tokens += 1
     held = owned_state(model, None)
     again = fresh_model(asked)
     load_owned(again, None, held)

@@ -46,7 +46,7 @@ def save_run(tiny_clip4vla, tmp_path_factory):
         built = model.build().eval()
         torch.manual_seed(3)
         if model.audio.kind == "clip-audio":
-            trunk = built.audio.sound_trunk
+            trunk = built.audio.audio_trunk
             trunk.positions.data[-1] = 0.0
             trunk.tokens.data = torch.randn_like(trunk.tokens)
             built.audio.own_trunk()

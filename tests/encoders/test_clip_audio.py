@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from trichord.encoders.clip_audio import ClipAudioEncoder, SoundTrunk
+from trichord.encoders.clip_audio import AudioTrunk, ClipAudioEncoder
 from trichord.encoders.spectrogram import Spectrogram, masked, segments
 from trichord.types import UserError
 from trichord.types.tensors import Padded
@@ -192,7 +192,7 @@ def is_normal(values, deviation):
 
 def test_the_new_position_is_unit_normal_and_the_tokens_are_as_wide_as_published(tower):
     torch.manual_seed(0)
-    drawn = [SoundTrunk(tower.vision_model, (32, 32)) for _ in range(200)]
+    drawn = [AudioTrunk(tower.vision_model, (32, 32)) for _ in range(200)]
     is_normal(torch.stack([one.positions[-1].detach() for one in drawn]), 1.0)
     is_normal(torch.stack([one.tokens.detach() for one in drawn]), 32**-0.5)
 
@@ -209,7 +209,7 @@ def test_the_seed_decides_what_is_new(scratch, build):
 def test_at_the_published_size_it_has_the_published_number_of_weights():
     with torch.device("meta"):
         tower = CLIPVisionModelWithProjection(CLIPVisionConfig())
-        trunk = SoundTrunk(tower.vision_model, (224, 224))
+        trunk = AudioTrunk(tower.vision_model, (224, 224))
     weights = [*trunk.parameters(), *tower.visual_projection.parameters()]
     assert sum(one.numel() for one in weights) == 87_851_520
 
@@ -234,7 +234,7 @@ def test_fingerprints_tell_tokens_apart(build):
         {"padding": "as_paper"},
         {"longest": 3},
         {"channels": "mono"},
-        {"sound_seconds": 30.0},
+        {"audio_seconds": 30.0},
     ],
 )
 def test_fingerprints_tell_preparations_apart(changes, build, audio):
@@ -363,7 +363,7 @@ def test_the_masked_copy_hides_the_same_cells_in_every_channel_before_cutting(ru
 
 
 def test_the_tower_says_what_it_must_be_given(audio, build):
-    assert (audio.rate, audio.sound_seconds, audio.takes_audio_type) == (RATE, 60.0, True)
+    assert (audio.rate, audio.audio_seconds, audio.takes_audio_type) == (RATE, 60.0, True)
     assert isinstance(audio, ClipAudioEncoder)
     assert (audio.dim, audio.width) == (24, 32)
-    assert build(sound_seconds=5.0).sound_seconds == 5.0
+    assert build(audio_seconds=5.0).audio_seconds == 5.0

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from trichord.config import Clap, ClapText, ClipText, ClipVision
 from trichord.encoders import hub as module
-from trichord.encoders.hub import NotAtHandError, fetched
+from trichord.encoders.hub import NotCachedError, fetched
 from trichord.types import UserError
 
 NAME = "somebody/clip"
@@ -347,5 +347,5 @@ def test_an_index_cannot_name_what_lies_elsewhere(clip):
 
 
 def test_a_commit_that_is_gone_is_an_error_of_its_own(plain_hub, tmp_path, monkeypatch):
-    with visiting(plain_hub, monkeypatch, tmp_path / "cache"), pytest.raises(NotAtHandError):
+    with visiting(plain_hub, monkeypatch, tmp_path / "cache"), pytest.raises(NotCachedError):
         fetched(f"{NAME}@0000000000000000000000000000000000000000")

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from trichord.encoders.patch_dropout import thinned
+from trichord.encoders.patch_dropout import drop_patches
 from trichord.types import UserError
 from trichord.types.tensors import Padded
 
@@ -16,7 +16,7 @@ def numbered(steps=3, patches=8):
 
 def test_the_class_token_stays_and_each_picture_loses_patches_of_its_own():
     torch.manual_seed(0)
-    found = thinned(numbered(), 0.5)
+    found = drop_patches(numbered(), 0.5)
     assert found.shape == (3, 1 + 4, 2)
     assert found[:, 0].tolist() == [[0, 0], [1, 0], [2, 0]]
     kept = [set(row[1:, 1].tolist()) for row in found]
@@ -27,20 +27,20 @@ def test_the_class_token_stays_and_each_picture_loses_patches_of_its_own():
 
 def test_which_patches_stay_comes_from_torchs_random_numbers():
     torch.manual_seed(1)
-    first, second = thinned(numbered(), 0.5), thinned(numbered(), 0.5)
+    first, second = drop_patches(numbered(), 0.5), drop_patches(numbered(), 0.5)
     torch.manual_seed(1)
-    assert torch.equal(thinned(numbered(), 0.5), first)
+    assert torch.equal(drop_patches(numbered(), 0.5), first)
     assert not torch.equal(first, second)
 
 
 @pytest.mark.parametrize(("share", "kept"), [(0.0, 8), (0.25, 6), (0.75, 2), (0.99, 1)])
 def test_a_share_of_the_patches_goes_and_one_stays(share, kept):
-    assert thinned(numbered(), share).shape[1] == 1 + kept
+    assert drop_patches(numbered(), share).shape[1] == 1 + kept
 
 
 def test_all_patches_are_as_likely_to_stay():
     torch.manual_seed(2)
-    stayed = thinned(numbered(4000), 0.5)[:, 1:, 1].long()
+    stayed = drop_patches(numbered(4000), 0.5)[:, 1:, 1].long()
     share = torch.bincount(stayed.flatten(), minlength=9)[1:] / 4000
     torch.testing.assert_close(share, torch.full((8,), 0.5), atol=0.03, rtol=0)
 

@@ -61,7 +61,7 @@ def test_what_is_decoded_belongs_to_the_fingerprint():
         return made.fingerprint
 
     assert vision(Thumbnails.frames) != vision(FramePlan(short_side=None, count=9))
-    known = [audio(), audio(rate=16_000), audio(stereo=True), audio(sound_seconds=3.0)]
+    known = [audio(), audio(rate=16_000), audio(stereo=True), audio(audio_seconds=3.0)]
     assert len(set(known)) == 4
     assert audio(rate=8_000) == known[0]
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from trichord.evaluation.silent import borrow, draw, heard_by, leave_out, with_sound
+from trichord.evaluation.silent import borrow, draw, heard_by, leave_out, with_audio
 from trichord.evaluation.vectors import embed_source
 from trichord.types import UserError
 
@@ -28,9 +28,9 @@ def vision_of(model, source):
 
 def test_which_clips_have_sound(model, feature_source):
     source = feature_source(model)
-    assert with_sound(source).tolist() == [True, False, True, False, True, True]
+    assert with_audio(source).tolist() == [True, False, True, False, True, True]
     deaf = feature_source(model, modalities=("text", "vision"))
-    assert not with_sound(deaf).any()
+    assert not with_audio(deaf).any()
 
 
 def test_masked_clips_stay_as_they_are(model, feature_source):

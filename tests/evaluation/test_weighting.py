@@ -3,13 +3,13 @@ import pytest
 
 from trichord.evaluation.gallery import CaptionVectors, ClipVectors
 from trichord.evaluation.weighting import CAPTIONS, RATIOS, learn_weighting
-from trichord.models.yardstick import Background, blend, measure
+from trichord.models.calibration import Background, blend, measure
 from trichord.types.comparable import ALL_PAIRS
 
 DIM = 16
 
 
-def made(sight_noise, sound_noise, count=120, captions=2, seed=0, swap=False):
+def made(sight_noise, audio_noise, count=120, captions=2, seed=0, swap=False):
     """Clips whose captions lie near what is seen and near what is heard; a few lack one of the two."""
     rng = np.random.default_rng(seed)
     vision, audio = rng.normal(size=(2, count, DIM)).astype(np.float32)
@@ -17,7 +17,7 @@ def made(sight_noise, sound_noise, count=120, captions=2, seed=0, swap=False):
     owner = np.repeat(np.arange(count), captions)
     shape = (len(owner), DIM)
     toward_vision = (vision[owner] + sight_noise * rng.normal(size=shape)).astype(np.float32)
-    toward_audio = (audio[owner] + sound_noise * rng.normal(size=shape)).astype(np.float32)
+    toward_audio = (audio[owner] + audio_noise * rng.normal(size=shape)).astype(np.float32)
     vision[~has_vision], audio[~has_audio] = np.nan, np.nan
     if swap:
         vision, audio, has_vision, has_audio = audio, vision, has_audio, has_vision

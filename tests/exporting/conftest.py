@@ -40,7 +40,7 @@ def made(tmp_path_factory):
             for value in tower.head.parameters():
                 value.data += 0.1 * torch.randn_like(value)
         if config.audio.kind == "clip-audio":
-            trunk = model.audio.sound_trunk
+            trunk = model.audio.audio_trunk
             trunk.positions.data[-1] = 0.0
             trunk.tokens.data = torch.randn_like(trunk.tokens)
             model.audio.own_trunk()

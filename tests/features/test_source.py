@@ -10,8 +10,8 @@ from trichord.features.source import (
     FeatureSource,
     MediaSource,
     MixedSource,
+    audio_of,
     portions,
-    sound_of,
 )
 from trichord.features.store import FeatureFolder
 from trichord.types import Caption, Clip, UserError
@@ -155,7 +155,7 @@ def test_media_give_what_each_clip_has(media, model, made_up):
 
 
 def test_each_clip_has_its_place_between_verbal_and_nonverbal(media):
-    assert [sound_of(clip) for clip in CLIPS] == [0.0, 1.0, 0.5, 0.5, 0.5]
+    assert [audio_of(clip) for clip in CLIPS] == [0.0, 1.0, 0.5, 0.5, 0.5]
     assert media().batch(np.array([1, 0, 4]), None).sound.tolist() == [1.0, 0.0, 0.5]
 
 

@@ -91,7 +91,7 @@ def test_closing_while_at_work_ends_the_child(movie):
 LIAR = """
 import sys; sys.path.append(sys.argv[1])
 import numpy as np
-from trichord.media.wire import receive, send
+from trichord.media.ipc import receive, send
 receive(sys.stdin.buffer, 0)
 send(sys.stdout.buffer, {"ready": True})
 while True:

@@ -151,7 +151,7 @@ def test_a_long_file_is_read_only_where_it_is_looked_at(decoder, tmp_path, make)
     assert [make.number(d.frames[0]) for d in got] == [100, 300 % 256, 590 % 256]
     assert work.seeks == 3
     assert work.frames <= 15
-    assert work.sound_seconds <= 30
+    assert work.audio_seconds <= 30
     assert work.bytes_read < path.stat().st_size / 2
 
 
@@ -284,14 +284,14 @@ def test_a_track_that_ends_is_not_waited_for(decoder, tmp_path, make):
 
 
 def test_an_endless_group_of_pictures_is_decoded_in_bounded_memory(movie, make, monkeypatch):
-    from trichord.media.passage import Passage
+    from trichord.media.decode_pass import DecodePass
     from trichord.media.source import open_source
 
-    monkeypatch.setattr("trichord.media.sight.HELD_BYTES", 500)  # less than a keyframe and its like
+    monkeypatch.setattr("trichord.media.video.HELD_BYTES", 500)  # less than a keyframe and its like
     found = {}
     source = open_source(movie, Limits())
     plan = DecodePlan(frames=FramePlan(rule="uniform", count=2, short_side=None))
-    Passage(source, {0: (0.0, 20.0)}, plan, Limits(), found.__setitem__).run()
+    DecodePass(source, {0: (0.0, 20.0)}, plan, Limits(), found.__setitem__).run()
     source.close()
     assert numbers(make, found[0]) == [50, 150]
 

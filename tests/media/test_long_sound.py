@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from trichord.media import DecodePlan, Decoder, FramePlan, Limits, Request
-from trichord.media.sound import Sound
+from trichord.media.audio import Sound
 
 RATE = 16_000
 WHOLE = [(0.0, None)]
@@ -12,22 +12,22 @@ HOURS = 10
 
 
 def plan_of(seconds, *rates, frames=None, stereo=False):
-    return DecodePlan(frames=frames, rates=rates or (RATE,), stereo=stereo, sound_seconds=seconds)
+    return DecodePlan(frames=frames, rates=rates or (RATE,), stereo=stereo, audio_seconds=seconds)
 
 
 def test_a_plan_takes_the_middle_of_longer_spans_only():
     plan = plan_of(6.0)
-    assert plan.sound_span(2.0, 12.0) == (4.0, 10.0)
-    assert plan.sound_length(2.0, 12.0) == 6.0
+    assert plan.audio_span(2.0, 12.0) == (4.0, 10.0)
+    assert plan.audio_length(2.0, 12.0) == 6.0
     for start, end in ((2.0, 8.0), (2.1, 7.3), (5.0, 5.0)):
-        assert plan.sound_span(start, end) == (start, end)
-        assert plan.sound_length(start, end) == end - start
-        assert plan_of(None).sound_span(start, end) == (start, end)
+        assert plan.audio_span(start, end) == (start, end)
+        assert plan.audio_length(start, end) == end - start
+        assert plan_of(None).audio_span(start, end) == (start, end)
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf")])
 def test_impossible_lengths_of_sound_are_refused(seconds):
-    with pytest.raises(ValueError, match="sound_seconds"):
+    with pytest.raises(ValueError, match="audio_seconds"):
         plan_of(seconds)
 
 
@@ -55,12 +55,12 @@ def test_the_middle_is_the_slice_of_the_whole_and_frames_are_the_same(
     middle = decoder.decode(path, spans, plan_of(6.0, *rates, frames=frames, stereo=stereo))
     for (start, end), all_of_it, some in zip(spans, whole, middle, strict=True):
         assert (some.start, some.end, some.label) == (start, end, "ok")
-        assert some.sound_start == (start + end) / 2 - 3
-        assert all_of_it.sound_start == start
+        assert some.audio_start == (start + end) / 2 - 3
+        assert all_of_it.audio_start == start
         np.testing.assert_array_equal(some.frames, all_of_it.frames)
         np.testing.assert_array_equal(some.times, all_of_it.times)
         for rate in rates:
-            first = round((some.sound_start - start) * rate)
+            first = round((some.audio_start - start) * rate)
             expected = all_of_it.audio[rate][..., first : first + 6 * rate]
             assert expected.shape[-1] == 6 * rate
             np.testing.assert_array_equal(some.audio[rate], expected)
@@ -78,8 +78,8 @@ def test_a_middle_between_samples_begins_at_the_nearest_and_misses_none_at_its_e
         sound = make.noise(3.0)[:, :samples]
         path = make.sound(tmp_path / "a.wav", sound, codec="pcm_f32le")
         (decoded,) = decoder.decode(path, [(start, None)], plan_of(taken / RATE))
-        first = round(decoded.sound_start * RATE)
-        assert decoded.sound_start == pytest.approx((start + (samples - taken) / RATE) / 2)
+        first = round(decoded.audio_start * RATE)
+        assert decoded.audio_start == pytest.approx((start + (samples - taken) / RATE) / 2)
         np.testing.assert_array_equal(decoded.audio[RATE], sound[0, first : first + taken])
 
 
@@ -90,8 +90,8 @@ def test_a_middle_resampled_from_elsewhere_differs_by_rounding_only(decoder, tmp
     path = tmp_path / "a.wav"
     write_wav(path, sound[None], rate)
     (decoded,) = decoder.decode(path, WHOLE, plan_of(2.0))
-    assert round(decoded.sound_start * rate) == 3 * rate + 101
-    times = decoded.sound_start + np.arange(2 * RATE) / RATE
+    assert round(decoded.audio_start * rate) == 3 * rate + 101
+    times = decoded.audio_start + np.arange(2 * RATE) / RATE
     np.testing.assert_allclose(
         decoded.audio[RATE], 0.5 * np.sin(2 * np.pi * tone * times), atol=2e-3
     )
@@ -114,7 +114,7 @@ def test_middles_are_the_same_bits_in_company_and_alone(movie):
         together = pool.decode(movie, spans, plan)
         alone = [pool.decode(movie, [span], plan)[0] for span in spans]
     for one, other in zip(together, alone, strict=True):
-        assert one.sound_start == other.sound_start
+        assert one.audio_start == other.audio_start
         np.testing.assert_array_equal(one.frames, other.frames)
         for rate in (RATE, 22_050):
             np.testing.assert_array_equal(one.audio[rate], other.audio[rate])
@@ -125,15 +125,15 @@ def test_sound_outside_the_middle_does_not_count(decoder, tmp_path, make):
     sound[0, 3 * RATE : 7 * RATE] = 0
     path = make.sound(tmp_path / "a.wav", sound)
     (decoded,) = decoder.decode(path, WHOLE, plan_of(3.0))
-    assert (decoded.status, decoded.audio, decoded.sound_start) == ("silent", {}, 3.5)
+    assert (decoded.status, decoded.audio, decoded.audio_start) == ("silent", {}, 3.5)
 
 
 def test_a_failure_says_where_the_sound_would_have_been(decoder, tmp_path, make):
     path = make.sound(tmp_path / "a.wav", make.noise(2.0))
     inside, outside = decoder.decode(path, [(0.0, 2.0), (5.0, 9.0)], plan_of(1.0))
-    assert (inside.sound_start, outside.sound_start, outside.status) == (0.5, 5.0, "corrupt")
+    assert (inside.audio_start, outside.audio_start, outside.status) == (0.5, 5.0, "corrupt")
     (absent,) = decoder.decode(tmp_path / "b.wav", [(5.0, 9.0)], plan_of(1.0))
-    assert (absent.sound_start, absent.status) == (5.0, "corrupt")
+    assert (absent.audio_start, absent.status) == (5.0, "corrupt")
 
 
 def test_ten_hours_cost_one_minute_in_little_memory(tmp_path, make):
@@ -155,9 +155,9 @@ def test_ten_hours_cost_one_minute_in_little_memory(tmp_path, make):
     with Decoder(1, Limits(memory_bytes=512 * 1024**2)) as pool:
         (decoded,), work = pool.decode_measured(request)
     assert (decoded.label, decoded.end) == ("no_video", length)
-    assert decoded.sound_start == length / 2 - 30
+    assert decoded.audio_start == length / 2 - 30
     np.testing.assert_allclose(decoded.audio[RATE], loud / 2.0**15, atol=1e-6)
-    assert work.sound_seconds <= 60 + 2 * 8
+    assert work.audio_seconds <= 60 + 2 * 8
     assert work.seeks == 1
     assert work.bytes_read <= 4 * rate * 90
 
@@ -172,7 +172,7 @@ def test_ten_minutes_are_decoded_only_in_the_middle(decoder, tmp_path, make, nam
     (decoded,), work = decoder.decode_measured(request)
     assert decoded.audio[8000].shape == (60 * 8000,)
     assert np.abs(decoded.audio[8000]).max() > 0.3
-    assert work.sound_seconds <= 60 + 2 * 8
+    assert work.audio_seconds <= 60 + 2 * 8
     assert work.seeks == 1
 
 
@@ -190,7 +190,7 @@ def test_a_codec_without_a_fresh_start_is_heard_to_the_end_of_a_span(decoder, tm
 
 
 def test_a_codec_without_a_fresh_start_keeps_only_what_is_wanted(tmp_path, make, monkeypatch):
-    from trichord.media.passage import Passage
+    from trichord.media.decode_pass import DecodePass
     from trichord.media.source import open_source
 
     path = make.sound(tmp_path / "a.mka", make.noise(120.0, RATE), RATE, "mp2")
@@ -203,9 +203,9 @@ def test_a_codec_without_a_fresh_start_keeps_only_what_is_wanted(tmp_path, make,
     monkeypatch.setattr(Sound, "feed", fed)
     found = {}
     source = open_source(path, Limits())
-    passage = Passage(source, {0: (0.0, 120.0)}, plan_of(10.0), Limits(), found.__setitem__)
-    passage.run()
+    decode_pass = DecodePass(source, {0: (0.0, 120.0)}, plan_of(10.0), Limits(), found.__setitem__)
+    decode_pass.run()
     source.close()
     assert found[0].audio[RATE].shape == (10 * RATE,)
     assert max(kept) < 10 + 3
-    assert passage.sound.decoded < 65 + 3
+    assert decode_pass.sound.decoded < 65 + 3

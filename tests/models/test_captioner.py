@@ -163,7 +163,7 @@ def test_a_word_changes_nothing_that_is_seen_or_heard():
     shown = model.room.tracks(vision, audio)
     hidden = []
     for steps in (text.steps, text.steps + 1.0):
-        track = model.room.text_track(steps[:, :-1], words.mask[:, 1:])
+        track = model.room.text_segment(steps[:, :-1], words.mask[:, 1:])
         places = track.mask.shape[1]
         hidden.append(attend(model.cross, [track, *shown], written=places)[:, places:])
     there = torch.cat([track.mask for track in shown], dim=1)

@@ -55,7 +55,7 @@ def steered(tiny_clip4vla):
         audio = replace(tiny_clip4vla.audio, token=token)
         model = replace(tiny_clip4vla, audio=audio, fusion=cross).build().eval()
         torch.manual_seed(3)
-        trunk = model.audio.sound_trunk
+        trunk = model.audio.audio_trunk
         trunk.positions.data[-1] = 0.0
         trunk.tokens.data = torch.randn_like(trunk.tokens)
         for value in model.fusion.parameters() if cross else ():

@@ -142,7 +142,7 @@ def clip4vla(tiny_clip4vla):
         )
         built = model.build().eval()
         torch.manual_seed(3)
-        trunk = built.audio.sound_trunk
+        trunk = built.audio.audio_trunk
         trunk.positions.data[-1] = 0.0
         trunk.tokens.data = torch.randn_like(trunk.tokens)
         for value in built.fusion.parameters() if cross else ():

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from trichord.search.backdrop import calibrate_for
+from trichord.search.background import calibrate_for
 from trichord.search.collection import Collection
 from trichord.search.engine import SearchEngine, _allowed
 from trichord.search.filters import Filter

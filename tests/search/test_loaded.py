@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 
 from trichord.search import loaded as module
+from trichord.search.calibration import calibrate
 from trichord.search.candidates import AT_LEAST, Bounded, Proposed, Scored
 from trichord.search.collection import Collection
-from trichord.search.combination import Centre, Combined
 from trichord.search.description import Description
 from trichord.search.gallery import Gallery
 from trichord.search.loaded import BLOCK, QUERIES_FROM, Loaded
 from trichord.search.nearest import half_precision
 from trichord.search.nearest.exact import Exact
 from trichord.search.nearest.half_precision import HalfPrecision
+from trichord.search.query_plan import Centre, QueryPlan
 from trichord.search.query_vectors import QueryVectors
-from trichord.search.yardstick import calibrate
 from trichord.types import Moment
 from trichord.types.comparable import ALL_PAIRS
 
@@ -86,7 +86,7 @@ def asked(loaded):
     several = [(part("text"), 1.0), (part("vision"), 0.5), (part("text"), -1.0)]
     queries = [([(part("text"), 1.0)], w) for w in ((1.0, 1.0), (0.2, 1.0), (0.0, 1.0))]
     queries += [(several, (1.0, 1.0)), (several, (1.0, 0.0))] * 2
-    return [Combined.of(one, w, loaded.calibration, loaded.centres) for one, w in queries]
+    return [QueryPlan.of(one, w, loaded.calibration, loaded.centres) for one, w in queries]
 
 
 def all_ranked(loaded, combined, allowed=None):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from trichord.media import Decoded, DecodePlan
-from trichord.search.notes import NoteTaker, Told
+from trichord.search.notes import ManifestNotes, NoteTaker
 from trichord.types import Caption, Clip, Moment
 
 
@@ -23,7 +23,7 @@ def moment(path, start, end):
 
 def test_a_moment_is_told_of_by_the_clips_that_overlap_it(tmp_path):
     file = tmp_path / "a.mp4"
-    told = Told(
+    told = ManifestNotes(
         [
             clip(file, 0.0, 4.0, ["a bell  rings\n", "a bell"], ("bell",)),
             clip(file, 4.0, 9.0, ["a dog", "a bell"], ("dog", "bell")),
@@ -40,14 +40,14 @@ def test_a_moment_is_told_of_by_the_clips_that_overlap_it(tmp_path):
 
 
 def test_a_picture_is_told_of_whatever_the_times(tmp_path):
-    told = Told([clip(tmp_path / "a.png", 0.0, 3.0, ["a bell"])])
+    told = ManifestNotes([clip(tmp_path / "a.png", 0.0, 3.0, ["a bell"])])
     assert told.of(moment(tmp_path / "a.png", 0.0, 0.0)) == ("a bell", ())
 
 
 def test_files_are_known_by_where_they_are_whatever_link_leads_there(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    told = Told([clip(tmp_path / "link" / "a.mp4", captions=["a bell"])])
+    told = ManifestNotes([clip(tmp_path / "link" / "a.mp4", captions=["a bell"])])
     assert told.of(moment(tmp_path / "real" / "a.mp4", 0.0, 1.0)) == ("a bell", ())
 
 
@@ -63,7 +63,7 @@ def taker(monkeypatch):
     from trichord.search import notes
 
     monkeypatch.setattr(notes, "SpeechDetector", Listener)  # for the hook that checks types
-    made = NoteTaker(Told(), None)
+    made = NoteTaker(ManifestNotes(), None)
     made.detector = Listener()
     return made
 
@@ -73,7 +73,7 @@ def test_speech_is_looked_for_in_sound_at_its_own_rate(taker):
     assert taker.widened(plan).rates == (48_000, 16_000)
     assert taker.widened(taker.widened(plan)).rates == (48_000, 16_000)
     assert taker.widened(DecodePlan(frames=None)).rates == ()
-    assert NoteTaker(Told(), None).widened(plan) is plan
+    assert NoteTaker(ManifestNotes(), None).widened(plan) is plan
 
 
 def test_the_share_of_speech_is_none_where_it_was_not_measured_and_0_in_silence(taker):
@@ -87,4 +87,4 @@ def test_the_share_of_speech_is_none_where_it_was_not_measured_and_0_in_silence(
     }
     shares = {name: taker.take(where, one).speech for name, one in of.items()}
     assert shares == {"stereo": 0.5, "mono": 0.5, "silent": 0.0, "broken": None}
-    assert NoteTaker(Told(), None).take(where, of["mono"]).speech is None
+    assert NoteTaker(ManifestNotes(), None).take(where, of["mono"]).speech is None

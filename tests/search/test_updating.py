@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from trichord.search import updating
-from trichord.search.backdrop import calibrate_for
+from trichord.search.background import calibrate_for
 from trichord.search.collection import Collection
 from trichord.search.indexing import index
 from trichord.search.table import MomentTable

@@ -14,14 +14,14 @@ import atheris
 
 with atheris.instrument_imports(include=["trichord.media"]):
     from trichord.media import STATUSES, DecodePlan, Decoder, FramePlan, Limits, file_signature
+    from trichord.media.decode_pass import DecodePass
     from trichord.media.failure import MediaError
     from trichord.media.inspection import inspect
-    from trichord.media.passage import Passage
+    from trichord.media.ipc import IpcError, receive
     from trichord.media.picture import display_matrix, rotation_of, turned
     from trichord.media.sniff import HEAD, MAGIC, canvas_of, container_of, missing_bytes
     from trichord.media.source import duration_of, open_source
     from trichord.media.still import load_still
-    from trichord.media.wire import WireError, receive
 
 KNOWN = {name for _, _, name in MAGIC} | {"mov", "avif", "bmp", "mpegts", "aac", "mp3", "flac"}
 LIMITS = Limits(pixels=1_000_000)
@@ -53,7 +53,7 @@ def wire(content):
     for stream in (content, len(content).to_bytes(4, "big") + content + bytes(64)):
         try:
             _, arrays = receive(io.BytesIO(stream), 4096)
-        except WireError:
+        except IpcError:
             continue
         assert sum(array.nbytes for array in arrays.values()) <= 4096
 
@@ -96,7 +96,7 @@ def probe(content):
         if source.av is not None and source.tracks():
             span = (0.0, min(2.0, duration_of(source, LIMITS)))
             told = {}
-            Passage(source, {0: span}, PLAN, LIMITS, told.__setitem__).run()
+            DecodePass(source, {0: span}, PLAN, LIMITS, told.__setitem__).run()
             assert told[0].status in STATUSES
 
 

@@ -23,7 +23,7 @@ from PIL import Image
 from processes import peak_memory
 
 from trichord.media import STATUSES, USABLE, DecodePlan, Decoder, FramePlan, Request
-from trichord.media.wire import send
+from trichord.media.ipc import send
 
 pytestmark = pytest.mark.torture
 
@@ -148,7 +148,7 @@ def test_ten_hours_are_read_where_they_are_looked_at(tmp_path, tally, name, audi
         file_KiB=size // 1024,
         read_KiB=(looked.bytes_read + listened.bytes_read) // 1024,
         frames_decoded=looked.frames,
-        seconds_heard=round(listened.sound_seconds),
+        seconds_heard=round(listened.audio_seconds),
         peak_MiB=peak.bytes // 1024**2,
     )
     assert seen.label == "ok"
@@ -160,7 +160,7 @@ def test_ten_hours_are_read_where_they_are_looked_at(tmp_path, tally, name, audi
     assert [decoded.label for decoded in heard] == ["ok"] * 30
     assert min(np.abs(decoded.audio[8000]).max() for decoded in heard) > 0.2
     assert looked.frames <= 12 * 10
-    assert listened.sound_seconds <= 30 * 25  # three blocks of 8 s, and the edges of packets
+    assert listened.audio_seconds <= 30 * 25  # three blocks of 8 s, and the edges of packets
     assert looked.bytes_read + listened.bytes_read < size / 4
     assert peak.bytes < 500 * 1024**2
 

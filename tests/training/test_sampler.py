@@ -149,7 +149,7 @@ def test_captions_of_equal_words_have_equal_numbers():
 
 def test_chance_follows_from_the_place_of_a_batch_and_of_its_rows(captions):
     def drawn(sample, **how):
-        sample.settle_chance(**how)
+        sample.seed_rng(**how)
         return torch.rand(()).item()
 
     one, other, *_ = epoch(stage(AUDIO), captions)

@@ -167,7 +167,7 @@ def test_a_batch_without_anything_asked_has_no_loss_and_no_gradient(taught):
         assert gradients(learner) == {}
 
 
-class Kept:
+class CrossCache:
     """Bytes that autograd keeps for the backward, at most at a time."""
 
     def __init__(self):
@@ -192,7 +192,7 @@ class _Held:
 
 def memory(way, taught, stage, clips):
     learner, source, sample = taught(replace(stage, batch_size=clips), clips=MANY[:clips])
-    step, kept = way(learner, stage), Kept()
+    step, kept = way(learner, stage), CrossCache()
     with torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda held: held.value):
         step(source, sample)
     return kept.most

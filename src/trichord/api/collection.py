@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from trichord.api.collection_model import model_of
-from trichord.api.model import Model, Place, device_of, embedder_of, lasting
+from trichord.api.model import Model, Place, device_of, embedder_of, persistent
 from trichord.api.text_encoders import cache_text_encoders
 from trichord.media.plan import Nearest
 from trichord.search.moments import CutKind
@@ -17,10 +17,10 @@ from trichord.types.plugins import provide
 if TYPE_CHECKING:  # Lance and torch are loaded when a collection is opened
     from trichord.models.embedder import Embedder
     from trichord.search.collection import Collection as Stored
-    from trichord.search.curve import Curve
     from trichord.search.engine import SearchEngine
     from trichord.search.grouping import Group
     from trichord.search.indexing import Indexed
+    from trichord.search.timeline import SimilarityTimeline
 
 
 class Collection:
@@ -94,7 +94,7 @@ class Collection:
         """
         from trichord.search.indexing import begin
 
-        name = lasting(model.name)
+        name = persistent(model.name)
         return cls(begin(where, name, model.embedder, seconds, hop, cut, nearest), model)
 
     def __enter__(self) -> "Collection":
@@ -183,7 +183,7 @@ class Collection:
         """The best `k` files with their moments, best first."""
         return self._current().grouped(query, k, rerank)
 
-    def curve(self, query: Query, file: Place) -> "Curve":
+    def curve(self, query: Query, file: Place) -> "SimilarityTimeline":
         """How like the query each moment of a file is, by sight and by sound."""
         from trichord.search.collection import whereabouts
 

@@ -48,7 +48,7 @@ def model_of(
         raise NotInstalledError(f"{collection.name} {remedy}, or install torch. {error}") from error
 
 
-def lasting_model_of(
+def persistent_model_of(
     collection: "Collection", load: "Callable[[str], Embedder] | None" = None
 ) -> "Embedder | QueryModel":
     """The model of a collection for a long time: whole where torch is installed, else as `model_of`."""

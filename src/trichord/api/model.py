@@ -350,7 +350,7 @@ def fetch_towers(name: str) -> None:
         load_experiment(name).model.fetch()
 
 
-def lasting(name: str) -> str:
+def persistent(name: str) -> str:
     """How a collection remembers its model: a run by its whole path, an experiment by its name.
 
     Raises:

@@ -36,7 +36,7 @@ def fit(
         features: Where the cached features lie; beside the manifest if None.
         device: `cpu`, `cuda`, `cuda:N`, `mps`, or `auto` for whichever of the first two is there.
         parts: Config classes, loss terms and other parts of your own that the experiment names.
-        after_epoch: Told each epoch's numbers: stage, epoch, loss, criterion and more.
+        after_epoch: ManifestNotes each epoch's numbers: stage, epoch, loss, criterion and more.
 
     Returns:
         The run's directory, for `trichord.load`.

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import Any
 
-from trichord.bulk.hand import Hand
+from trichord.bulk.shard_worker import Hand
 from trichord.bulk.shards import Part, Shard, part_line, read_part, read_shard, shard_line
 from trichord.types import UserError
 from trichord.types.cores import cores

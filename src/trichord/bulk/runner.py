@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
-from trichord.bulk.hand import Hand
+from trichord.bulk.shard_worker import Hand
 from trichord.bulk.shards import Indexing, Part, Shard, shards_of_files
 from trichord.bulk.sharing import Sharing
 from trichord.features.extraction import Extracted

@@ -24,7 +24,7 @@ from trichord.config import (
     read_origins,
     write_experiment,
 )
-from trichord.encoders.hub import NotAtHandError
+from trichord.encoders.hub import NotCachedError
 from trichord.losses import Objective
 from trichord.models.embedder import Embedder
 from trichord.types import UserError
@@ -356,7 +356,7 @@ class Run:
         try:
             with isolated_rng(experiment.seed):
                 return experiment.model.renamed(self._pins()).build()
-        except NotAtHandError:
+        except NotCachedError:
             with isolated_rng(experiment.seed):
                 return experiment.model.build()
 

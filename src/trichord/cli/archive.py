@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from trichord.api.collection_model import model_of
-from trichord.api.model import device_of, fetch_towers, lasting
+from trichord.api.model import device_of, fetch_towers, persistent
 from trichord.api.text_encoders import bundle_text_encoders, cache_text_encoders
 from trichord.bulk.sharing import ALONE, Sharing
 from trichord.cli.console import aside, bar, counted, out
@@ -165,7 +165,7 @@ def _bring_up_to_date(asked: Index, media: list[Path], where: str) -> None:
     if alone or asked.watch:  # others load their own
         _settle(model, asked, device)
     begun = begin(
-        where, lasting(asked.model), model, asked.seconds, asked.hop, asked.cut, asked.nearest
+        where, persistent(asked.model), model, asked.seconds, asked.hop, asked.cut, asked.nearest
     )
     if asked.portable:  # refuses before files are read
         bundle_text_encoders(begun, model)
@@ -212,7 +212,7 @@ def _make_anew(asked: Index, where: str) -> None:
     model = load_embedder(asked.model)
     _settle(model, asked, device)
     with Decoder(workers=asked.workers) as decoder:
-        run = lasting(asked.model)
+        run = persistent(asked.model)
         _follow(reembed(held, run, model, decoder, speech=asked.speech), files)
     there = _opened(where)
     if asked.portable:
@@ -415,7 +415,7 @@ def _find(
     model = model_of(held, load_embedder)
     with Decoder(workers=2) as decoder:
         settings = settings_for_backend(asked.backend)
-        engine = SearchEngine(held, model, decoder, token, settings=settings, lasting=False)
+        engine = SearchEngine(held, model, decoder, token, settings=settings, persistent=False)
         if asked.group:
             hits = [
                 hit for group in engine.grouped(query, asked.k, asked.rerank) for hit in group.hits

@@ -316,9 +316,9 @@ def _draw(
     clips: "Sequence[Clip]",
 ) -> None:
     from trichord.search.caption_sheet import Shown, write_caption_sheet
-    from trichord.search.notes import Told
+    from trichord.search.notes import ManifestNotes
 
-    told = Told(clips)
+    told = ManifestNotes(clips)
     tiles = [
         Shown(one.moment, one.caption.text if one.caption else None, told.of(one.moment)[0])
         for one in found

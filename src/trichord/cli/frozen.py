@@ -23,7 +23,7 @@ from trichord.types.rules import (
 
 if TYPE_CHECKING:
     from trichord.config import Experiment
-    from trichord.evaluation.protocol import SoundToken
+    from trichord.evaluation.protocol import AudioType
     from trichord.features.source import Source
     from trichord.media import Decoder
     from trichord.models.embedder import Embedder
@@ -53,7 +53,7 @@ class Reading:
     """cpu, cuda, or whichever is there."""
 
     @property
-    def token(self) -> "SoundToken | None":
+    def token(self) -> "AudioType | None":
         """The sound token, if one was given.
 
         Raises:
@@ -155,7 +155,7 @@ def _sense(modalities: Sequence[Modality]) -> Sense:
     return "both" if "vision" in modalities else "audio"
 
 
-def _token_words(model: "Embedder", sense: Sense, token: "SoundToken | None") -> str:
+def _token_words(model: "Embedder", sense: Sense, token: "AudioType | None") -> str:
     own = model.audio.audio_type
     if sense == "vision":
         return "not heard"

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from trichord.config import Experiment
     from trichord.evaluation.gallery import Weights
     from trichord.evaluation.named import NamedProtocol
-    from trichord.evaluation.protocol import SoundToken
+    from trichord.evaluation.protocol import AudioType
     from trichord.evaluation.report import Report
     from trichord.evaluation.silent import Heard, SilentRule
     from trichord.features.source import Source
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from trichord.models.embedder import Embedder
 
 
-def token_of(text: str) -> "SoundToken":
+def token_of(text: str) -> "AudioType":
     """A sound token as it is written on the command line.
 
     Raises:
@@ -148,7 +148,7 @@ class Measurement:
         )
 
     @property
-    def token(self) -> "SoundToken | None":
+    def token(self) -> "AudioType | None":
         """The sound token, if one was given."""
         return None if self.sound_token is None else token_of(self.sound_token)
 

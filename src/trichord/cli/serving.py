@@ -52,14 +52,14 @@ def serve(arguments: list[str]) -> None:
                 --plugin.
             workers: Processes that decode.
         """
-        from trichord.api.collection_model import lasting_model_of
+        from trichord.api.collection_model import persistent_model_of
         from trichord.cli.threads import load_embedder
         from trichord.search.nearest import settings_for_backend
         from trichord.service.server import serve as listen
 
         listen(
             collection,
-            load=partial(lasting_model_of, load=load_embedder),
+            load=partial(persistent_model_of, load=load_embedder),
             host=host,
             port=port,
             token=_token(token_file),

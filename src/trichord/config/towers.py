@@ -157,7 +157,7 @@ class ClipAudio(EncoderConfig):
     channels: Literal["mono", "left_mean_right"] = "left_mean_right"
     masking: Literal["as_published", "as_paper"] = "as_published"
     """How the copy for the intra-modal term is masked."""
-    sound_seconds: Annotated[float, Range(above=0)] = 60.0
+    audio_seconds: Annotated[float, Range(above=0)] = 60.0
     """Of a longer clip, its middle."""
     pooling: Pooling = "mean_of_unit"
     patch_dropout: Annotated[float, Range(0, below=1)] = 0.0
@@ -185,7 +185,7 @@ class ClipAudio(EncoderConfig):
                 masking=self.masking,
                 dropout=self.patch_dropout,
             ),
-            sound_seconds=self.sound_seconds,
+            audio_seconds=self.audio_seconds,
             pooling=self.pooling,
         )
 

@@ -14,11 +14,11 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from trichord.encoders.clip_memory import ClipTextMemory
 from trichord.encoders.frames import Pooler, TransformersVisionEncoder, require_size
 from trichord.encoders.graph import Graph, Sizes
-from trichord.encoders.patch_dropout import checked, thinned
+from trichord.encoders.patch_dropout import checked, drop_patches
 from trichord.encoders.pretrained import load_model
+from trichord.encoders.text_kv_cache import TextKVCache
 from trichord.encoders.tokenizer import require_fit, tokenizer_digest
 from trichord.encoders.weight_cache import load_cached, shared_trunk
 from trichord.encoders.words import TokenCache, WordEncoder
@@ -125,7 +125,7 @@ class ClipTextEncoder(WordEncoder):
 
     def token_cache(self) -> TokenCache:
         """Of texts without a token yet."""
-        return ClipTextMemory(self)
+        return TextKVCache(self)
 
     def read(self, inputs: Padded, sound: Float[Tensor, " batch"] | None = None) -> Padded:
         """Apply the trunk: (batch, 1, token) ids to (batch, 1 or token, width) features."""
@@ -295,6 +295,6 @@ class _VisionTrunk(Pooler):
         if not (self.training and self.patch_dropout):
             return super().forward(pixels)
         tower = self.model
-        hidden = tower.pre_layrnorm(thinned(tower.embeddings(pixels), self.patch_dropout))
+        hidden = tower.pre_layrnorm(drop_patches(tower.embeddings(pixels), self.patch_dropout))
         read = tower.encoder(inputs_embeds=hidden).last_hidden_state
         return tower.post_layernorm(read[:, 0])

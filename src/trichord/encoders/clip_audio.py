@@ -15,7 +15,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from trichord.encoders.clip import VISION_TYPES
 from trichord.encoders.encoder import UNKNOWN_AUDIO_TYPE, AudioEncoder, AudioType
 from trichord.encoders.graph import SOUND, Graph, Sizes
-from trichord.encoders.patch_dropout import checked, thinned
+from trichord.encoders.patch_dropout import checked, drop_patches
 from trichord.encoders.pretrained import load, load_model, require_type
 from trichord.encoders.spectrogram import Rule, Spectrogram, masked, segments
 from trichord.types import Arithmetic, Pooling, UserError
@@ -67,7 +67,7 @@ class ClipAudioEncoder(AudioEncoder):
         token: AudioType,
         spectrogram: Spectrogram,
         pictures: Pictures,
-        sound_seconds: float,
+        audio_seconds: float,
         pooling: Pooling,
     ) -> None:
         """Start from a CLIP vision tower, or from its shape alone.
@@ -77,29 +77,29 @@ class ClipAudioEncoder(AudioEncoder):
             token: Where to listen between speech and events.
             spectrogram: Waves to decibels.
             pictures: Decibels to segments.
-            sound_seconds: How much is heard of a clip at most, from its middle.
+            audio_seconds: How much is heard of a clip at most, from its middle.
             pooling: How segments become one vector.
 
         Raises:
             UserError: No such model, or segments that its patches do not divide.
         """
         trunk, head, sizes = (
-            (SoundGraph(tower.name), nn.Identity(), Sizes.beside(tower.name))
+            (AudioGraph(tower.name), nn.Identity(), Sizes.beside(tower.name))
             if tower.arithmetic == "graph"
-            else _sound_tower(tower, (pictures.frames, spectrogram.mels), pictures.dropout)
+            else _audio_tower(tower, (pictures.frames, spectrogram.mels), pictures.dropout)
         )
         self.log_mel = spectrogram
         self.pictures = pictures
         self.rate = spectrogram.rate
         self.stereo = pictures.channels == "left_mean_right"
-        self.sound_seconds = sound_seconds
+        self.audio_seconds = audio_seconds
         super().__init__(
             trunk,
             head,
             sizes.width,
             {
                 "kind": "clip_audio",
-                "sound_seconds": sound_seconds,
+                "audio_seconds": audio_seconds,
                 "spectrogram": spectrogram.settings,
                 "pictures": [
                     pictures.frames,
@@ -115,9 +115,9 @@ class ClipAudioEncoder(AudioEncoder):
         self.dim = sizes.dim
 
     @property
-    def sound_trunk(self) -> "SoundTrunk | SoundGraph":
+    def audio_trunk(self) -> "AudioTrunk | AudioGraph":
         """The trunk."""
-        assert isinstance(self.trunk, SoundTrunk | SoundGraph)
+        assert isinstance(self.trunk, AudioTrunk | AudioGraph)
         return self.trunk
 
     @property
@@ -128,14 +128,14 @@ class ClipAudioEncoder(AudioEncoder):
     def choose_audio_type(self, audio_type: AudioType) -> None:
         """Listen for another audio type from now on; no weight changes."""
         self._audio_type: AudioType = audio_type
-        self.sound_trunk.token = audio_type
+        self.audio_trunk.token = audio_type
         self.preparation["token"] = audio_type
         self._fingerprint = None
 
     @contextmanager
     def listening_for(self, audio_type: AudioType) -> Generator[None]:
         """Within it, listen for another audio type."""
-        trunk = self.sound_trunk
+        trunk = self.audio_trunk
         own, trunk.token = trunk.token, audio_type
         try:
             yield
@@ -182,7 +182,7 @@ class ClipAudioEncoder(AudioEncoder):
         return self.to_segments(hidden)
 
 
-def _sound_tower(
+def _audio_tower(
     tower: Tower, picture: tuple[int, int], dropout: float
 ) -> tuple[nn.Module, nn.Module, Sizes]:
     require_type(tower.name, VISION_TYPES)
@@ -191,14 +191,14 @@ def _sound_tower(
         if tower.scratch
         else load_model(CLIPVisionModelWithProjection, tower.name, VISION_TYPES)
     )
-    trunk = SoundTrunk(model.vision_model, picture, checked(dropout, "audio"))
+    trunk = AudioTrunk(model.vision_model, picture, checked(dropout, "audio"))
     sizes = Sizes(dim=model.config.projection_dim, width=model.config.hidden_size)
     new = tower.head == "linear"
     head = nn.Linear(sizes.width, sizes.dim, bias=False) if new else model.visual_projection
     return trunk, head, sizes
 
 
-class SoundTrunk(nn.Module):
+class AudioTrunk(nn.Module):
     """A CLIP vision tower that takes a sound token behind the patches.
 
     Attributes:
@@ -255,7 +255,7 @@ class SoundTrunk(nn.Module):
         first = self.class_embedding.expand(patches.shape[0], 1, -1)
         hidden = torch.cat([first, patches], dim=1) + self.positions[:-1]
         if self.training and self.dropout:
-            hidden = thinned(hidden, self.dropout)
+            hidden = drop_patches(hidden, self.dropout)
         hidden = torch.cat([hidden, self._sound_tokens(patches, sound)], dim=1)
         read = self.layers(inputs_embeds=self.before(hidden)).last_hidden_state
         return self.after(read[:, 0])
@@ -275,7 +275,7 @@ class SoundTrunk(nn.Module):
         return (mixed + self.positions[-1])[:, None]
 
 
-class SoundGraph(Graph):
+class AudioGraph(Graph):
     """The same tower as a graph; where to listen is an input of it, unless it has both tokens or none."""
 
     def __init__(self, name: str) -> None:

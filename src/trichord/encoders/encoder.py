@@ -373,7 +373,7 @@ class AudioEncoder(Encoder, ABC):
     Attributes:
         rate: Samples a second that are decoded.
         stereo: Whether two channels are decoded: (2, sample) if the file has them, else their mean.
-        sound_seconds: How much of a clip is decoded at most, from its middle; None: all of it.
+        audio_seconds: How much of a clip is decoded at most, from its middle; None: all of it.
 
     Example:
         ```python
@@ -392,7 +392,7 @@ class AudioEncoder(Encoder, ABC):
     modality = "audio"
     rate: int = 16_000
     stereo: bool = False
-    sound_seconds: float | None = None
+    audio_seconds: float | None = None
 
     @abstractmethod
     def prepare(self, wave: Float[np.ndarray, "*channel sample"]) -> Shaped[Tensor, "step ..."]:
@@ -403,7 +403,7 @@ class AudioEncoder(Encoder, ABC):
         wanted: dict[str, object] = {"rate": self.rate}
         wanted |= {"stereo": True} if self.stereo else {}
         return wanted | (
-            {} if self.sound_seconds is None else {"sound_seconds": self.sound_seconds}
+            {} if self.audio_seconds is None else {"audio_seconds": self.audio_seconds}
         )
 
     def example(self) -> Shaped[Tensor, "2 ..."]:

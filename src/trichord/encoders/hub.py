@@ -43,7 +43,7 @@ that does not answer is told within ten seconds, most of which go into importing
 PAGE = "docs/how-to/offline.md"
 
 
-class NotAtHandError(UserError):
+class NotCachedError(UserError):
     """A model, or a commit of it, that is neither on this machine nor to be had from the hub."""
 
 
@@ -101,7 +101,7 @@ def _from_hub(name: str, weights: bool, endpoint: str, cache: str) -> Path:
     except (HFValidationError, RepositoryNotFoundError, RevisionNotFoundError) as error:
         if _is_whole(folder := folder_of(name), weights):
             return folder  # fetched before it was deleted, made private or pushed over
-        raise NotAtHandError(_refused(error, hub)) from error
+        raise NotCachedError(_refused(error, hub)) from error
     except Exception as error:
         # No route, a firewall, a hub that is down: the hub's client has stood on three libraries so
         # far, and their errors share no class.
@@ -111,7 +111,7 @@ def _from_hub(name: str, weights: bool, endpoint: str, cache: str) -> Path:
     except UserError:
         raise
     except Exception as error:  # as above
-        raise NotAtHandError(
+        raise NotCachedError(
             f"The model '{name}' could not be fetched whole ({first_line(error.__cause__ or error)}): "
             "repeat the command, it goes on where it stopped."
         ) from error
@@ -192,13 +192,13 @@ def _cached(name: str, cache: str, weights: bool, why: str) -> Path:
     """The folder of a model in the cache, without the hub.
 
     Raises:
-        NotAtHandError: It is not there, or not with weights.
+        NotCachedError: It is not there, or not with weights.
     """
     folder = folder_of(name)
     if _is_whole(folder, weights):
         return folder
     held = "its weights are" if folder is not None else "it is"
-    raise NotAtHandError(
+    raise NotCachedError(
         f"The model '{name}' cannot be fetched: {why}, and {held} not in {cache}; "
         f"{PAGE} says how to work without a network."
     )

@@ -7,7 +7,7 @@ from torch import Tensor
 from trichord.types import UserError
 
 
-def thinned(
+def drop_patches(
     hidden: Float[Tensor, "step token width"], share: float
 ) -> Float[Tensor, "step kept width"]:
     """The class token and a random choice of the patches, of each picture its own.

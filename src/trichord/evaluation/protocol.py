@@ -22,7 +22,7 @@ SELECTED_ON_TEST = "SELECTION ON TEST: the run's epoch was chosen on the test sp
 SELECTION = "selection on the test split"
 """What the difference to a run without is called."""
 
-SoundToken = float | Literal["none", "both", "clip"]
+AudioType = float | Literal["none", "both", "clip"]
 """As for the audio encoder, which this module must not import: it brings torch."""
 
 
@@ -52,7 +52,7 @@ class Protocol:
     name: str | None = None
     sight: float = 1.0
     sound: float = 1.0
-    sound_token: SoundToken | None = None
+    sound_token: AudioType | None = None
     selected_on_test: bool = False
 
     def line(self) -> str:
@@ -81,7 +81,7 @@ def stamp(
     split: Split | None,
     ties: Ties = "pessimistic",
     missing: str = MISSING_RULE,
-    sound_token: SoundToken | None = None,
+    sound_token: AudioType | None = None,
     name: str | None = None,
     selected_on_test: bool = False,
 ) -> Protocol:
@@ -156,7 +156,7 @@ def yes_or_no(truth: bool) -> str:
     return "yes" if truth else "no"
 
 
-def _told(token: SoundToken | None) -> str:
+def _told(token: AudioType | None) -> str:
     if token is None:
         return "the run's own"
     return token if isinstance(token, str) else f"{token:g}"

@@ -71,7 +71,7 @@ def leave_out(source: Source) -> Heard:
     Raises:
         UserError: Every clip is silent.
     """
-    heard = with_sound(source)
+    heard = with_audio(source)
     if not heard.any():
         raise UserError("Every clip is silent: without silent clips there is nothing to measure.")
     lacking = np.flatnonzero(~heard).tolist()
@@ -91,7 +91,7 @@ def borrow(model: Embedder, source: Source, training: Source) -> Heard:
     Raises:
         UserError: No training clip has both sound and picture.
     """
-    silent = np.flatnonzero(~with_sound(source))
+    silent = np.flatnonzero(~with_audio(source))
     if not len(silent):
         return Heard(source=source, silent={}, rule=MISSING_RULE)
     with measuring(model):
@@ -111,10 +111,10 @@ def draw(source: Source, training: Source, *, seed: int = 0) -> Heard:
     Raises:
         UserError: No training clip has sound.
     """
-    silent = np.flatnonzero(~with_sound(source))
+    silent = np.flatnonzero(~with_audio(source))
     if not len(silent):
         return Heard(source=source, silent={}, rule=MISSING_RULE)
-    donors = np.flatnonzero(with_sound(training))
+    donors = np.flatnonzero(with_audio(training))
     if not len(donors):
         raise UserError("No training clip has sound to lend: choose --silent masked.")
     by_id = sorted(donors.tolist(), key=lambda i: training.clips[i].id)
@@ -123,7 +123,7 @@ def draw(source: Source, training: Source, *, seed: int = 0) -> Heard:
     return _lend(source, training, silent, lent, rule)
 
 
-def with_sound(source: Source) -> Bool[ndarray, " clip"]:
+def with_audio(source: Source) -> Bool[ndarray, " clip"]:
     """Which clips of a source have sound; nothing is embedded."""
     found = [
         _present(source.batch(rows, None).audio, len(rows))

@@ -9,7 +9,7 @@ from numpy import ndarray
 from trichord.evaluation.bootstrap import Estimate, estimates
 from trichord.evaluation.gallery import CaptionVectors, ClipVectors
 from trichord.evaluation.ranks import TOLERANCE, unit
-from trichord.models.yardstick import Background, Scale, Yardstick, blend, measure
+from trichord.models.calibration import Background, QueryCalibration, Scale, blend, measure
 from trichord.types import CaptionKind
 from trichord.types.arrays import Bool, Float, Int
 
@@ -85,11 +85,11 @@ def learn_weighting(
     """
     clips = np.flatnonzero(vectors.has_vision | vectors.has_audio)
     sides = _sides(vectors, clips)
-    toward_sight, toward_sound, owner = _captions(vectors, kinds, clips)
+    toward_vision, toward_audio, owner = _captions(vectors, kinds, clips)
     if len(np.unique(owner)) < 2:
         raise ValueError("A weighting is learnt from the captions of two clips at least.")
-    stick = _stick(sides, toward_sight, toward_sound, owner)
-    found = _reciprocal(sides, (toward_sight, toward_sound), owner, stick)
+    stick = _stick(sides, toward_vision, toward_audio, owner)
+    found = _reciprocal(sides, (toward_vision, toward_audio), owner, stick)
     even = RATIOS.index(1.0)
     best = _best(found)
     gain = _held_out(found, owner) - found[:, even]
@@ -124,7 +124,7 @@ def _sides(vectors: ClipVectors, clips: Int[ndarray, " clip"]) -> _Sides:
 def _captions(
     vectors: ClipVectors, kinds: Sequence[CaptionKind] | None, clips: Int[ndarray, " clip"]
 ) -> tuple[Float[ndarray, "caption _"], Float[ndarray, "caption _"], Int[ndarray, " caption"]]:
-    """Towards sight and towards sound, and the place of each caption's clip among `clips`."""
+    """ModalityQuery sight and towards sound, and the place of each caption's clip among `clips`."""
     chosen: list[CaptionVectors] = [
         vectors.captions[kind] for kind in kinds or vectors.captions if kind in vectors.captions
     ]
@@ -143,16 +143,16 @@ def _captions(
 
 def _stick(
     sides: _Sides,
-    toward_sight: Float[ndarray, "caption _"],
-    toward_sound: Float[ndarray, "caption _"],
+    toward_vision: Float[ndarray, "caption _"],
+    toward_audio: Float[ndarray, "caption _"],
     owner: Int[ndarray, " caption"],
-) -> Yardstick:
+) -> QueryCalibration:
     """The scales of captions that ask for what is not theirs."""
     count = min(len(owner), BACKGROUND)
     some = (np.arange(count) * len(owner)) // count
     background = Background(
-        sight=toward_sight[some],
-        sound=toward_sound[some],
+        sight=toward_vision[some],
+        sound=toward_audio[some],
         allowed=owner[some][:, None] != np.arange(len(sides.has_vision))[None, :],
     )
     return measure(sides, background)
@@ -162,7 +162,7 @@ def _reciprocal(
     sides: _Sides,
     texts: tuple[Float[ndarray, "caption _"], Float[ndarray, "caption _"]],
     owner: Int[ndarray, " caption"],
-    stick: Yardstick,
+    stick: QueryCalibration,
 ) -> Reciprocal:
     """1 / rank of each caption's clip at each ratio of the weights."""
     found = np.empty((len(owner), len(RATIOS)))

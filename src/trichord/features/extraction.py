@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from trichord.encoders.encoder import Encoder, TextEncoder
-from trichord.features.source import portions, sound_of
+from trichord.features.source import audio_of, portions
 from trichord.features.store import IMPORTED, FeatureFolder, FeatureRow, FeatureTable
 from trichord.media.decoded import Decoded
 from trichord.media.decoder import Decoder, Request
@@ -229,11 +229,11 @@ def _origins_of(towers: Mapping[str, Encoder], clips: Sequence[Clip]) -> dict[st
 
 
 def _origins(
-    clips: Sequence[Clip], signatures: Mapping[str, str], with_sound: bool
+    clips: Sequence[Clip], signatures: Mapping[str, str], with_audio: bool
 ) -> dict[str, str]:
     """Which bytes and which span each clip is, by id, and what it sounds like where that counts."""
     return {
-        c.id: f"{signatures[c.path]}:{c.start}:{c.end}" + (f":{c.sound}" if with_sound else "")
+        c.id: f"{signatures[c.path]}:{c.start}:{c.end}" + (f":{c.sound}" if with_audio else "")
         for c in clips
     }
 
@@ -293,7 +293,7 @@ def _read(
     model: Embedder, towers: Mapping[str, Encoder], prepared: Iterator[_Prepared]
 ) -> Iterator[_Group]:
     while some := list(islice(prepared, ROWS_AT_ONCE)):
-        sound = [sound_of(one.clip) for one in some]
+        sound = [audio_of(one.clip) for one in some]
         yield _Group(
             clips=[one.clip for one in some],
             statuses=tuple(one.status for one in some),

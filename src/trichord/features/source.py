@@ -247,7 +247,7 @@ class MediaSource:
         self._plan = model.plan_of(modalities)
         self._kept: dict[int, Taken] = {}
         self._room = KEPT_BYTES
-        self._sound = torch.tensor([sound_of(clip) for clip in clips])
+        self._sound = torch.tensor([audio_of(clip) for clip in clips])
         self._words = WordTable(self.captions, model) if model.captioner else None
 
     def batch(
@@ -368,7 +368,7 @@ def refuse_masks() -> NoReturn:
 _SOUND: dict[Sound | None, float] = {"verbal": 0.0, "nonverbal": 1.0, "both": 0.5}
 
 
-def sound_of(clip: Clip) -> float:
+def audio_of(clip: Clip) -> float:
     """A clip's place between verbal (0) and nonverbal (1), for towers that take a token per clip."""
     return _SOUND.get(clip.sound, UNKNOWN_AUDIO_TYPE)
 

@@ -16,11 +16,11 @@ from typing import Any, cast
 
 from trichord.media.decoded import Decoded, Work
 from trichord.media.failure import MediaError
+from trichord.media.ipc import Header, IpcError, receive, send
 from trichord.media.plan import DecodePlan, FramePlan, Limits, Span
 from trichord.media.probe import Probe
+from trichord.media.shared_buffer import BUFFER_BYTES, SharedBuffer, buffer_on
 from trichord.media.source import Source, duration_of, open_source
-from trichord.media.tray import TRAY_BYTES, Tray, tray_on
-from trichord.media.wire import Header, WireError, receive, send
 
 Tell = Callable[[int, Decoded], None]
 GRACE_SECONDS = 15
@@ -36,20 +36,20 @@ def main() -> None:
         # 0: the parent never sends arrays.
         first, _ = receive(requests, 0)
         limits = Limits(**first["limits"])
-        tray = tray_on(first["tray"])
-        # The tray lies in the child's address space, but is no cost of the file.
-        _bound_memory(limits.memory_bytes + (0 if tray is None else TRAY_BYTES))
+        buffer = buffer_on(first["buffer"])
+        # The shared buffer lies in the child's address space, but is no cost of the file.
+        _bound_memory(limits.memory_bytes + (0 if buffer is None else BUFFER_BYTES))
         import_module("av")  # the slow import, before the clock of the first request runs
 
         send(answers, {"ready": True})
         while True:
             request, _ = receive(requests, 0)
             _bound_time(limits)
-            if tray is not None:
-                tray.clear()
-            _answer(request, limits, answers, tray)
+            if buffer is not None:
+                buffer.clear()
+            _answer(request, limits, answers, buffer)
             _rest()
-    except (WireError, BrokenPipeError):
+    except (IpcError, BrokenPipeError):
         return
 
 
@@ -87,9 +87,11 @@ def _rest() -> None:
         signal.alarm(0)
 
 
-def _answer(request: Header, limits: Limits, answers: BufferedIOBase, tray: Tray | None) -> None:
+def _answer(
+    request: Header, limits: Limits, answers: BufferedIOBase, buffer: SharedBuffer | None
+) -> None:
     def tell(number: int, decoded: Decoded) -> None:
-        _send_decoded(answers, tray, number, decoded)
+        _send_decoded(answers, buffer, number, decoded)
 
     try:
         if request["kind"] == "probe":
@@ -101,7 +103,7 @@ def _answer(request: Header, limits: Limits, answers: BufferedIOBase, tray: Tray
     except MemoryError:
         mib = limits.memory_bytes // 1024**2
         end = {"status": "too_big", "reason": f"needs more than {mib} MiB to decode"}
-    except (WireError, BrokenPipeError):
+    except (IpcError, BrokenPipeError):
         # The parent has gone: there is nobody to tell.
         raise
     except Exception as error:
@@ -112,13 +114,13 @@ def _answer(request: Header, limits: Limits, answers: BufferedIOBase, tray: Tray
 
 
 def _send_decoded(
-    answers: BufferedIOBase, tray: Tray | None, number: int, decoded: Decoded
+    answers: BufferedIOBase, buffer: SharedBuffer | None, number: int, decoded: Decoded
 ) -> None:
     arrays: dict[str, Any] = {str(rate): samples for rate, samples in decoded.audio.items()}
     if decoded.frames is not None:
         arrays |= {"frames": decoded.frames, "times": decoded.times}
     header = {name: getattr(decoded, name) for name in ("status", "reason", "start", "end")}
-    send(answers, {"span": number, **header}, arrays, tray)
+    send(answers, {"span": number, **header}, arrays, buffer)
 
 
 def _probe(path: str, limits: Limits) -> Probe:
@@ -138,7 +140,7 @@ def _decode(request: Header, limits: Limits, tell: Tell) -> Work:
         frames=frames,
         rates=tuple(plan["rates"]),
         stereo=plan["stereo"],
-        sound_seconds=plan["sound_seconds"],
+        audio_seconds=plan["audio_seconds"],
     )
     source = open_source(request["path"], limits)
     try:
@@ -171,7 +173,7 @@ def _decode_spans(
     limits: Limits,
     tell: Tell,
 ) -> Work:
-    from trichord.media.passage import Passage
+    from trichord.media.decode_pass import DecodePass
 
     if not source.tracks():
         reason = "it holds neither picture nor sound that can be decoded"
@@ -188,12 +190,12 @@ def _decode_spans(
             tell(number, Decoded(status="corrupt", reason=reason, start=start, end=stop))
         else:
             inside[number] = (max(0.0, start), stop)
-    passage = Passage(source, inside, plan, limits, tell)
-    passage.run()
+    decode_pass = DecodePass(source, inside, plan, limits, tell)
+    decode_pass.run()
     return Work(
-        frames=passage.sight.decoded if passage.sight is not None else 0,
-        sound_seconds=passage.sound.decoded if passage.sound is not None else 0.0,
-        seeks=passage.seeks,
+        frames=decode_pass.sight.decoded if decode_pass.sight is not None else 0,
+        audio_seconds=decode_pass.sound.decoded if decode_pass.sound is not None else 0.0,
+        seeks=decode_pass.seeks,
         bytes_read=source.file.bytes_read,
     )
 

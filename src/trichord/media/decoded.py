@@ -27,8 +27,8 @@ class Decoded:
     low-frequency channel included); of a stereo plan (channel, samples), where a track of one channel
     gives one row, of two left and right, and of more left and right as FFmpeg mixes them (centre
     and surround at -3 dB, no low-frequency channel). There are exactly
-    `samples_in(plan.sound_length(start, end), rate)` samples, from `sound_start` on, which is
-    `start` unless the plan's `sound_seconds` cut the span's middle out; where the track begins later
+    `samples_in(plan.audio_length(start, end), rate)` samples, from `audio_start` on, which is
+    `start` unless the plan's `audio_seconds` cut the span's middle out; where the track begins later
     or ends earlier there are zeros. No rate at all: no usable sound, a track of zeros included.
     """
 
@@ -36,7 +36,7 @@ class Decoded:
     reason: str = ""
     start: float = 0.0
     end: float = 0.0
-    sound_start: float = 0.0
+    audio_start: float = 0.0
     frames: NDArray[np.uint8] | None = None
     times: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     audio: dict[int, NDArray[np.float32]] = field(default_factory=dict)
@@ -52,6 +52,6 @@ class Work:
     """What one pass cost: frames out of the decoder, seconds of sound, seeks, bytes read."""
 
     frames: int = 0
-    sound_seconds: float = 0.0
+    audio_seconds: float = 0.0
     seeks: int = 0
     bytes_read: int = 0

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trichord.media.decoded import Decoded, Work, samples_in
+from trichord.media.ipc import NONSENSE, Arrays, Header, IpcError
 from trichord.media.plan import DecodePlan, Limits, Request, Span
 from trichord.media.probe import STATUSES, AudioStream, Probe, Status, VideoStream
-from trichord.media.wire import NONSENSE, Arrays, Header, WireError
 from trichord.media.worker import CrashedError, LateError, Worker
 
 Item = TypeVar("Item")
@@ -92,7 +92,7 @@ class Decoder:
         def take(header: Header, arrays: Arrays) -> tuple[int, Decoded]:
             number = header["span"]
             if number not in range(len(request.spans)):
-                raise WireError("a span nobody asked for")
+                raise IpcError("a span nobody asked for")
             return number, _decoded_from(header, arrays, request.plan, self.limits)
 
         taken, (failed, work) = self._ask(_message(request), take, _end_from)
@@ -100,7 +100,7 @@ class Decoder:
         results = [
             found.get(n)
             or dataclasses.replace(
-                failed, start=start, end=start if end is None else end, sound_start=start
+                failed, start=start, end=start if end is None else end, audio_start=start
             )
             for n, (start, end) in enumerate(request.spans)
         ]
@@ -199,7 +199,7 @@ def _asked(
 
     def collect(header: Header, arrays: Arrays) -> None:
         if len(got) == most:
-            raise WireError("more answers than were asked for")
+            raise IpcError("more answers than were asked for")
         got.append(take(header, arrays))
 
     try:
@@ -224,14 +224,14 @@ def _status(answer: Header) -> Status:
     for status in STATUSES:
         if status == answer["status"]:
             return status
-    raise WireError("an unknown status")
+    raise IpcError("an unknown status")
 
 
 def _seconds(value: object, least: float = -math.inf, most: float = math.inf) -> float:
     if not isinstance(value, int | float) or not math.isfinite(value):
-        raise WireError("a time that is none")
+        raise IpcError("a time that is none")
     if not least <= value <= most:
-        raise WireError("a time beyond the limits")
+        raise IpcError("a time beyond the limits")
     return float(value)
 
 
@@ -241,7 +241,7 @@ def _typed(part: Part) -> Part:
         value = getattr(part, field.name)
         endless = isinstance(value, float) and not math.isfinite(value)
         if endless or not isinstance(value, cast("type", field.type)):
-            raise WireError(f"a wrong {field.name}")
+            raise IpcError(f"a wrong {field.name}")
     return part
 
 
@@ -265,10 +265,10 @@ def _decoded_from(header: Header, arrays: Arrays, plan: DecodePlan, limits: Limi
         reason=str(header["reason"]),
         start=start,
         end=end,
-        sound_start=plan.sound_span(start, end)[0],
+        audio_start=plan.audio_span(start, end)[0],
         frames=frames,
         times=times,
-        audio=_sound_from(arrays, plan, plan.sound_length(start, end)),
+        audio=_audio_from(arrays, plan, plan.audio_length(start, end)),
     )
 
 
@@ -277,20 +277,20 @@ def _check_frames(
 ) -> None:
     wanted = plan.frames.count if plan.frames is not None else 0
     if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8:
-        raise WireError("frames that are no pictures")
+        raise IpcError("frames that are no pictures")
     if not 0 < len(frames) == len(times) <= wanted or times.dtype != np.float64 or times.ndim != 1:
-        raise WireError("frames nobody asked for")
+        raise IpcError("frames nobody asked for")
     if frames[0, :, :, 0].size > limits.pixels or not np.isfinite(times).all():
-        raise WireError("frames beyond the limits")
+        raise IpcError("frames beyond the limits")
 
 
-def _sound_from(arrays: Arrays, plan: DecodePlan, seconds: float) -> dict[int, NDArray[np.float32]]:
+def _audio_from(arrays: Arrays, plan: DecodePlan, seconds: float) -> dict[int, NDArray[np.float32]]:
     if not {int(rate) for rate in arrays} <= set(plan.rates):
-        raise WireError("sound nobody asked for")
+        raise IpcError("sound nobody asked for")
     audio = {rate: arrays[str(rate)] for rate in plan.rates if str(rate) in arrays}
     for rate, samples in audio.items():
         count = samples_in(seconds, rate)
         shapes = [(1, count), (2, count)] if plan.stereo else [(count,)]
         if samples.shape not in shapes or samples.dtype != np.float32:
-            raise WireError("sound of a wrong shape")
+            raise IpcError("sound of a wrong shape")
     return audio

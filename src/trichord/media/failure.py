@@ -14,7 +14,7 @@ class MediaError(Exception):
         self.reason = reason
 
 
-def refuse_hunger(error: Exception) -> None:
+def refuse_out_of_memory(error: Exception) -> None:
     """Pass FFmpeg's "cannot allocate" on as a MemoryError; a damaged packet is skipped instead."""
     # This is how FFmpeg reports that it met the limit on address space.
     if getattr(error, "errno", None) == errno.ENOMEM:

@@ -3,12 +3,12 @@
 from dataclasses import replace
 from itertools import pairwise
 
+from trichord.media.audio import FAINTEST
 from trichord.media.channels import mono_of
-from trichord.media.failure import MediaError, refuse_hunger
+from trichord.media.failure import MediaError, refuse_out_of_memory
 from trichord.media.picture import display_matrix, display_size, pixel_aspect, rotation_of
 from trichord.media.plan import Limits
 from trichord.media.probe import AudioStream, Probe, Status, VideoStream
-from trichord.media.sound import FAINTEST
 from trichord.media.source import Frame, Packet, Source, Track, check_pixels, duration_of
 from trichord.media.still import probe_still
 
@@ -105,7 +105,7 @@ def _decode(packet: Packet) -> list[Frame] | None:
     try:
         return packet.decode()
     except FFmpegError as error:
-        refuse_hunger(error)
+        refuse_out_of_memory(error)
         return None
 
 
@@ -123,7 +123,7 @@ def _look_and_listen(source: Source, limits: Limits) -> tuple[Watch, Listen]:
             if (source.video is None or watch.done) and (source.audio is None or heard.done):
                 break
     except FFmpegError as error:  # the rest is unreadable; what came before counts
-        refuse_hunger(error)
+        refuse_out_of_memory(error)
     return watch, heard
 
 

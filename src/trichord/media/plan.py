@@ -60,29 +60,29 @@ class FramePlan:
 class DecodePlan:
     """The frames wanted of each span (None: no picture) and the sound wanted, at each of `rates`.
 
-    `stereo`: left and right instead of the mean of all channels. `sound_seconds`: at most so many
+    `stereo`: left and right instead of the mean of all channels. `audio_seconds`: at most so many
     seconds of sound, from the middle of a longer span; nothing else of its sound is decoded.
     """
 
     frames: FramePlan | None
     rates: tuple[int, ...] = ()
     stereo: bool = False
-    sound_seconds: float | None = None
+    audio_seconds: float | None = None
 
     def __post_init__(self) -> None:
         if any(rate < 1 for rate in self.rates) or len(set(self.rates)) != len(self.rates):
             raise ValueError("Sample rates are positive and differ from one another.")
-        if self.sound_seconds is not None and not 0 < self.sound_seconds < math.inf:
-            raise ValueError("A decode plan's sound_seconds is finite and > 0, or None.")
+        if self.audio_seconds is not None and not 0 < self.audio_seconds < math.inf:
+            raise ValueError("A decode plan's audio_seconds is finite and > 0, or None.")
 
-    def sound_length(self, start: float, end: float) -> float:
+    def audio_length(self, start: float, end: float) -> float:
         """How many seconds of sound are taken of the span [start, end)."""
         length = end - start
-        return length if self.sound_seconds is None else min(length, self.sound_seconds)
+        return length if self.audio_seconds is None else min(length, self.audio_seconds)
 
-    def sound_span(self, start: float, end: float) -> tuple[float, float]:
+    def audio_span(self, start: float, end: float) -> tuple[float, float]:
         """Start and end, in seconds, of the sound that is taken of the span [start, end)."""
-        length = self.sound_length(start, end)
+        length = self.audio_length(start, end)
         # `begin + length` could differ from `end` in the last bit.
         if length >= end - start:
             return start, end

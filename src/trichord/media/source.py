@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trichord.media.failure import MediaError, refuse_hunger
+from trichord.media.failure import MediaError, refuse_out_of_memory
 from trichord.media.plan import Limits
 from trichord.media.sniff import HEAD, PICTURES, canvas_of, container_of, missing_bytes
 
@@ -294,7 +294,7 @@ def _scanned_end(source: Source) -> float:
         for packet in source.packets(source.tracks()):
             end = max(end, packet_end(source, packet, packet_time(source, packet)))
     except FFmpegError as error:  # the rest is unreadable; what came before counts
-        refuse_hunger(error)
+        refuse_out_of_memory(error)
     try:
         source.seek(0.0, source.tracks()[0])
     except FFmpegError:

@@ -14,9 +14,9 @@ from threading import Event, Lock, Thread
 from time import monotonic
 from typing import cast
 
+from trichord.media.ipc import NONSENSE, Arrays, Header, IpcError, receive, send
 from trichord.media.plan import Limits
-from trichord.media.tray import Tray, memory_for_tray, tray_on
-from trichord.media.wire import NONSENSE, Arrays, Header, WireError, receive, send
+from trichord.media.shared_buffer import SharedBuffer, buffer_on, memory_for_buffer
 
 START_SECONDS = 60.0
 ENDING_SECONDS = 5.0
@@ -54,7 +54,7 @@ class Worker:
         self.closed = False
         self.expired = False
         self.child: subprocess.Popen[bytes] | None = None
-        self.tray: Tray | None = None
+        self.buffer: SharedBuffer | None = None
         self.watchdog: Watchdog | None = None
 
     def ask(self, request: Header, take: Callable[[Header, Arrays], None]) -> Header:
@@ -84,7 +84,7 @@ class Worker:
         send(cast("BufferedIOBase", child.stdin), request)
         while True:
             header, arrays = receive(
-                cast("BufferedIOBase", child.stdout), self.limits.memory_bytes, self.tray
+                cast("BufferedIOBase", child.stdout), self.limits.memory_bytes, self.buffer
             )
             if "end" in header and "span" not in header:
                 return header
@@ -98,18 +98,18 @@ class Worker:
     def _start(self) -> subprocess.Popen[bytes]:
         if self.closed:
             raise ClosedError
-        shared = memory_for_tray()
+        shared = memory_for_buffer()
         try:
             # Known before it answers, so that the watchdog can kill one that does not start.
             child = self.child = _child(shared)
         finally:
-            self.tray = tray_on(shared)
+            self.buffer = buffer_on(shared)
         try:
             with self._deadline(START_SECONDS):
                 limits = dataclasses.asdict(self.limits)
-                send(cast("BufferedIOBase", child.stdin), {"limits": limits, "tray": shared})
+                send(cast("BufferedIOBase", child.stdin), {"limits": limits, "buffer": shared})
                 receive(cast("BufferedIOBase", child.stdout), 0)
-        except (WireError, OSError) as error:
+        except (IpcError, OSError) as error:
             raise self._died(child, error) from None
         return child
 

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from trichord.models.cross import CrossTransformer, Kept
-from trichord.models.sequence import FRAME_SLOTS, TEXT, TEXT_SLOTS, Room, Track, attend
+from trichord.models.cross import CrossCache, CrossTransformer
+from trichord.models.sequence import FRAME_SLOTS, TEXT, TEXT_SLOTS, PositionLayout, Segment, attend
 from trichord.types import Modality
 from trichord.types.tensors import Features, Padded, Words
 
@@ -57,7 +57,7 @@ class Captioner(nn.Module):
         """
         super().__init__()
         self.cross = cross
-        self.room = Room(
+        self.room = PositionLayout(
             text=text_slots, frames=frame_slots, positions=cross.positions.num_embeddings
         )
         self.reads = reads
@@ -110,7 +110,7 @@ class Captioner(nn.Module):
         logits = self.score(hidden[:, : counted.shape[1]][counted], table)
         return Words(logits=logits, targets=targets[counted], rows=rows)
 
-    def look(self, vision: Features | None, audio: Features | None) -> Kept:
+    def look(self, vision: Features | None, audio: Features | None) -> CrossCache:
         """What is seen and heard, kept for words to come: no word changes it."""
         kept = self.cross.keep()
         tracks = self.room.tracks(*self._shown(vision, audio))
@@ -122,7 +122,7 @@ class Captioner(nn.Module):
         self,
         token: Float[Tensor, "row dim"],
         position: int,
-        kept: Kept,
+        kept: CrossCache,
         table: Float[Tensor, "token width"],
     ) -> Float[Tensor, "row token"]:
         """Score the words that may follow a token.
@@ -134,7 +134,7 @@ class Captioner(nn.Module):
             table: The text tower's table of tokens.
         """
         real = torch.ones(len(token), 1, dtype=torch.bool, device=token.device)
-        track = Track(token[:, None], real, TEXT, position)
+        track = Segment(token[:, None], real, TEXT, position)
         return self.score(attend(self.cross, [track], kept=kept)[:, 0], table)
 
     def score(
@@ -145,10 +145,10 @@ class Captioner(nn.Module):
         turned = self.turn_norm(turned * torch.sigmoid(1.702 * turned))
         return turned @ table.T.to(turned.dtype) + self.bias
 
-    def _begun(self, text: Features, follows: Bool[Tensor, "batch token"]) -> Track:
+    def _begun(self, text: Features, follows: Bool[Tensor, "batch token"]) -> Segment:
         """Every token that another follows; as published, empty places to the end of the room too."""
         # A tokenizer may pad by more than the captions' ends.
-        track = self.room.text_track(text.steps[:, : follows.shape[1]], follows)
+        track = self.room.text_segment(text.steps[:, : follows.shape[1]], follows)
         if self.padding == "ignored":
             return track
         spare = self.room.text - track.mask.shape[1]
@@ -181,7 +181,7 @@ class Captioner(nn.Module):
 
 
 def _any_present(
-    tracks: list[Track], asked: Bool[Tensor, "batch place"]
+    tracks: list[Segment], asked: Bool[Tensor, "batch place"]
 ) -> Bool[Tensor, "batch 1"]:
     """Which clips have anything to be seen or heard."""
     there = torch.zeros_like(asked[:, 0])

@@ -137,7 +137,7 @@ class CrossTransformer(nn.Module):
         positions: Int[Tensor, " step"] | None = None,
         *,
         written: int = 0,
-        kept: "Kept | None" = None,
+        kept: "CrossCache | None" = None,
     ) -> Float[Tensor, "batch step dim"]:
         """Let the real steps of each row attend to one another.
 
@@ -178,9 +178,9 @@ class CrossTransformer(nn.Module):
             hidden = block(hidden, visible, layer)
         return hidden
 
-    def keep(self) -> "Kept":
+    def keep(self) -> "CrossCache":
         """Nothing kept yet, to be filled by calls."""
-        return Kept([KeysAndValues() for _ in self.blocks])
+        return CrossCache([KeyValues() for _ in self.blocks])
 
     def pool(self, hidden: Float[Tensor, "batch step dim"]) -> Float[Tensor, "batch dim"]:
         """What stands for the whole sequence: the output of its first step, pooled in BERT's form."""
@@ -207,7 +207,7 @@ class CrossTransformer(nn.Module):
             )
 
 
-class KeysAndValues:
+class KeyValues:
     """Of the steps that a layer of attention has seen: what it need not compute again."""
 
     def __init__(
@@ -227,22 +227,22 @@ class KeysAndValues:
         self._held = (keys, values)
         return keys, values
 
-    def rows(self, chosen: Int[Tensor, " row"]) -> "KeysAndValues":
+    def rows(self, chosen: Int[Tensor, " row"]) -> "KeyValues":
         """These rows, in this order; a row may be taken several times."""
-        return KeysAndValues(self._held and tuple(one[chosen] for one in self._held))
+        return KeyValues(self._held and tuple(one[chosen] for one in self._held))
 
 
 @dataclass
-class Kept:
+class CrossCache:
     """What a cross transformer keeps of the steps before: of each layer, and which are real."""
 
-    layers: list[KeysAndValues]
+    layers: list[KeyValues]
     mask: Bool[Tensor, "row step"] | None = None
 
-    def rows(self, chosen: Int[Tensor, " row"]) -> "Kept":
+    def rows(self, chosen: Int[Tensor, " row"]) -> "CrossCache":
         """These rows, in this order; a row may be taken several times."""
         mask = None if self.mask is None else self.mask[chosen]
-        return Kept([layer.rows(chosen) for layer in self.layers], mask)
+        return CrossCache([layer.rows(chosen) for layer in self.layers], mask)
 
     def extend(
         self, mask: Bool[Tensor, "row step"], visible: Bool[Tensor, "row _ step"]
@@ -280,7 +280,7 @@ class _Attention(nn.Module):
         self,
         hidden: Float[Tensor, "batch step dim"],
         visible: Bool[Tensor, "batch _ all"],
-        kept: KeysAndValues | None = None,
+        kept: KeyValues | None = None,
     ) -> Float[Tensor, "batch step dim"]:
         split = self.entry(hidden).unflatten(-1, (3, self.heads, -1))
         query, key, value = split.permute(2, 0, 3, 1, 4)
@@ -311,7 +311,7 @@ class _PreNormBlock(nn.Module):
         self,
         hidden: Float[Tensor, "batch step dim"],
         visible: Bool[Tensor, "batch _ all"],
-        kept: KeysAndValues | None = None,
+        kept: KeyValues | None = None,
     ) -> Float[Tensor, "batch step dim"]:
         hidden = hidden + self.attention(self.attention_norm(hidden), visible, kept)
         wide = self.expand(self.inner_norm(hidden))
@@ -334,7 +334,7 @@ class _PostNormBlock(nn.Module):
         self,
         hidden: Float[Tensor, "batch step dim"],
         visible: Bool[Tensor, "batch _ all"],
-        kept: KeysAndValues | None = None,
+        kept: KeyValues | None = None,
     ) -> Float[Tensor, "batch step dim"]:
         hidden = self.attention_norm(hidden + self.dropout(self.attention(hidden, visible, kept)))
         inner = self.contract(F.gelu(self.expand(hidden)))

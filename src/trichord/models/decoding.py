@@ -12,7 +12,7 @@ from trichord.encoders.clip import tidied
 from trichord.encoders.words import TokenCache, WordEncoder
 from trichord.models.beams import Chosen, Decoding, Marks, search
 from trichord.models.captioner import Captioner
-from trichord.models.cross import Kept
+from trichord.models.cross import CrossCache
 from trichord.models.embedder import Embedder
 from trichord.types.decoding import WIDEST
 from trichord.types.tensors import Features
@@ -35,7 +35,7 @@ class FromMedia:
     text: WordEncoder
     captioner: Captioner
     memory: TokenCache
-    kept: Kept
+    kept: CrossCache
 
     @classmethod
     def before(

@@ -46,7 +46,7 @@ class MediaVectors:
 
     vision: Float[np.ndarray, "clip dim"]
     has_vision: Bool[np.ndarray, " clip"]
-    audio: Float[np.ndarray, "clip token sound_dim"]
+    audio: Float[np.ndarray, "clip token audio_dim"]
     has_audio: Bool[np.ndarray, " clip"]
 
 
@@ -122,7 +122,7 @@ class Embedder(nn.Module):
             frames=self.vision.frames if "vision" in modalities else None,
             rates=(self.audio.rate,) if "audio" in modalities else (),
             stereo=self.audio.stereo,
-            sound_seconds=self.audio.sound_seconds,
+            audio_seconds=self.audio.audio_seconds,
         )
 
     def choose_audio_type(self, audio_type: AudioType) -> None:

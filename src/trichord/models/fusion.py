@@ -20,8 +20,8 @@ from trichord.models.sequence import (
     FRAME_SLOTS,
     TEXT_SLOTS,
     VISION,
-    Room,
-    Track,
+    PositionLayout,
+    Segment,
     attend,
 )
 from trichord.types.tensors import Features
@@ -153,7 +153,9 @@ class GlobalToLocal(GlobalToGlobal):
         """
         super().__init__(absent=absent)
         self.cross = cross
-        self.room = Room(text=0, frames=frame_slots, positions=cross.positions.num_embeddings)
+        self.room = PositionLayout(
+            text=0, frames=frame_slots, positions=cross.positions.num_embeddings
+        )
         self.let_train(True)
 
     def let_train(self, trains: bool) -> None:
@@ -207,7 +209,7 @@ class _PairFusion(Fusion):
     ) -> None:
         super().__init__()
         self.cross = cross
-        self.room = Room(
+        self.room = PositionLayout(
             text=text_slots,
             frames=pairing.get("frame_slots", FRAME_SLOTS),
             positions=cross.positions.num_embeddings,
@@ -244,11 +246,11 @@ class _PairFusion(Fusion):
         return like.masked_fill(~complete, 0.0)
 
     @abstractmethod
-    def _asked(self, text: Features) -> Track:
+    def _asked(self, text: Features) -> Segment:
         """What of texts goes through the transformer."""
 
     def _score(
-        self, asked: Track, shown: list[Track], pairs: Int[Tensor, " pair"], clips: int
+        self, asked: Segment, shown: list[Segment], pairs: Int[Tensor, " pair"], clips: int
     ) -> Float[Tensor, " pair"]:
         clip = pairs % clips
         tracks = [asked.rows(pairs // clips), *(track.rows(clip) for track in shown)]
@@ -276,8 +278,8 @@ class TightSequence(_PairFusion):
         """
         super().__init__(cross, 1, **pairing)
 
-    def _asked(self, text: Features) -> Track:
-        return self.room.text_track(text.pooled.unsqueeze(1), text.present.unsqueeze(1))
+    def _asked(self, text: Features) -> Segment:
+        return self.room.text_segment(text.pooled.unsqueeze(1), text.present.unsqueeze(1))
 
 
 class LocalToLocal(_PairFusion):
@@ -308,8 +310,8 @@ class LocalToLocal(_PairFusion):
         """
         super().__init__(cross, text_slots, **pairing)
 
-    def _asked(self, text: Features) -> Track:
-        return self.room.text_track(text.steps, text.mask)
+    def _asked(self, text: Features) -> Segment:
+        return self.room.text_segment(text.steps, text.mask)
 
 
 def _count(vision: Features | None, audio: Features | None) -> int:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from trichord.models.cross import CrossTransformer, Kept
+from trichord.models.cross import CrossCache, CrossTransformer
 from trichord.types.tensors import Features
 
 TEXT, VISION, AUDIO = range(3)
@@ -17,7 +17,7 @@ TEXT_SLOTS, FRAME_SLOTS = 32, 12
 
 
 @dataclass(frozen=True, slots=True)
-class Track:
+class Segment:
     """One modality's stretch of a sequence: its steps, their type, and the position of the first."""
 
     steps: Float[Tensor, "batch step dim"]
@@ -25,13 +25,13 @@ class Track:
     type: int
     start: int
 
-    def rows(self, chosen: Int[Tensor, " row"]) -> "Track":
+    def rows(self, chosen: Int[Tensor, " row"]) -> "Segment":
         """These rows, in this order."""
         return replace(self, steps=self.steps[chosen], mask=self.mask[chosen])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Room:
+class PositionLayout:
     """Positions set aside for each modality.
 
     As published, slots without a step are padded and counted, so that the first audio segment always
@@ -50,29 +50,29 @@ class Room:
                 f"{self.positions} positions of the cross transformer: raise its 'positions'."
             )
 
-    def text_track(
+    def text_segment(
         self, steps: Float[Tensor, "batch step dim"], mask: Bool[Tensor, "batch step"]
-    ) -> Track:
+    ) -> Segment:
         """A text, from position 0 on.
 
         Raises:
             ValueError: It is longer than the room for it.
         """
-        return Track(*_fit(steps, mask, self.text, "text tokens", "text_slots"), TEXT, 0)
+        return Segment(*_fit(steps, mask, self.text, "text tokens", "text_slots"), TEXT, 0)
 
-    def tracks(self, vision: Features | None, audio: Features | None) -> list[Track]:
+    def tracks(self, vision: Features | None, audio: Features | None) -> list[Segment]:
         """Frames and audio segments, as far as they are given."""
-        found: list[Track] = []
+        found: list[Segment] = []
         if vision is not None:
             fitted = _fit(vision.steps, vision.mask, self.frames, "frames", "frame_slots")
-            found.append(Track(*fitted, VISION, self.text))
+            found.append(Segment(*fitted, VISION, self.text))
         if audio is not None:
             start = self.text + self.frames
             left = self.positions - start
             fitted = _fit(
                 audio.steps, audio.mask, left, "audio segments", "the cross transformer's positions"
             )
-            found.append(Track(*fitted, AUDIO, start))
+            found.append(Segment(*fitted, AUDIO, start))
         return found
 
 
@@ -94,10 +94,10 @@ def _fit(
 
 def attend(
     cross: CrossTransformer,
-    tracks: list[Track],
+    tracks: list[Segment],
     *,
     written: int = 0,
-    kept: Kept | None = None,
+    kept: CrossCache | None = None,
 ) -> Float[Tensor, "batch step dim"]:
     """The tracks as one sequence through the transformer; see there for `written` and `kept`."""
     device = tracks[0].mask.device

@@ -6,9 +6,9 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from trichord.search.combination import Combined, Rows
 from trichord.search.nearest.exact import best_rows
 from trichord.search.nearest.neighbours import Nearest
+from trichord.search.query_plan import QueryPlan, Rows
 from trichord.types.arrays import Bool, Float
 
 AT_LEAST = 1000
@@ -78,7 +78,7 @@ class Proposed:
     What the structures themselves miss comes on top of it.
     """
 
-    combined: Combined
+    combined: QueryPlan
     sight: Nearest
     sound: Nearest
     allowed: Bool[np.ndarray, " moment"] | None

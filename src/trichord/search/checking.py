@@ -21,7 +21,7 @@ class Texts:
     """Unit vectors of texts toward sight and toward sound; the same if one encoder reads them."""
 
     toward_vision: Float[ndarray, "text dim"]
-    toward_audio: Float[ndarray, "text sound_dim"]
+    toward_audio: Float[ndarray, "text audio_dim"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class Shown:
 
     vision: Float[ndarray, "moment dim"]
     has_vision: Bool[ndarray, " moment"]
-    audio: Float[ndarray, "moment sound_dim"]
+    audio: Float[ndarray, "moment audio_dim"]
     has_audio: Bool[ndarray, " moment"]
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from trichord.media.probe import Status
+from trichord.search.calibration import Calibration
 from trichord.search.description import Description, described, is_table, written
 from trichord.search.table import MomentTable, Note
-from trichord.search.yardstick import Calibration
 from trichord.storage import Storage
 from trichord.types import UserError
 

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
 from trichord.media.plan import Nearest
+from trichord.search.calibration import Calibration
 from trichord.search.moments import CutKind
-from trichord.search.yardstick import Calibration
 from trichord.types import UserError
 
 FORMAT = 2

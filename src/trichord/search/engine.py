@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trichord.media.decoder import Decoder
+from trichord.search.calibration import Calibration
 from trichord.search.candidates import Candidates
 from trichord.search.collection import Collection
-from trichord.search.combination import Combined, Settled
-from trichord.search.curve import Curve, curve_over
 from trichord.search.cutting import Cut
 from trichord.search.gallery import Gallery
 from trichord.search.grouping import EACH, Group, group, leading
@@ -21,9 +20,10 @@ from trichord.search.nearest.neighbours import Allowed
 from trichord.search.nearest.structures import Settings
 from trichord.search.query import Part, Query, Weights
 from trichord.search.query_model import QueryModel, whole
+from trichord.search.query_plan import QueryPlan, ScoredRows
 from trichord.search.query_vectors import PartReader
 from trichord.search.rank_fusion import fuse_ranks
-from trichord.search.yardstick import Calibration
+from trichord.search.timeline import SimilarityTimeline, timeline_over
 from trichord.types import Hit, Moment, UserError
 
 if TYPE_CHECKING:  # a search by text never loads torch
@@ -45,7 +45,7 @@ class Prepared:
     query: Query
     weights: Weights
     loaded: Loaded
-    combined: Combined
+    combined: QueryPlan
     allowed: Allowed | None
 
     @property
@@ -74,7 +74,7 @@ class SearchEngine:
         sound_token: float | None = None,
         settings: Settings | None = None,
         *,
-        lasting: bool = True,
+        persistent: bool = True,
     ) -> None:
         """Load the vectors.
 
@@ -84,7 +84,7 @@ class SearchEngine:
             decoder: Reads the files of queries, and moments again that a fusion looks at.
             sound_token: At which to load them, where the first search is known to ask for it.
             settings: Of what finds candidates in large collections; the defaults if not given.
-            lasting: Whether it is for many searches.
+            persistent: Whether it is for many searches.
 
         Raises:
             UserError: The collection was made by other weights, or has no sound tokens.
@@ -95,7 +95,7 @@ class SearchEngine:
         there = collection.description
         self.reader = PartReader(model, decoder, Cut(there.seconds, there.hop))
         self._settings = settings
-        self._lasting = lasting
+        self._lasting = persistent
         self._loading = Lock()
         token = collection.sound_token(sound_token)
         # Never changed, only replaced as a whole: readers need no lock. The first one leads.
@@ -190,7 +190,7 @@ class SearchEngine:
         self._latest = token
         weights = self._weights(query)
         parts = [(self.reader.read(one, loaded.gallery, token), one.weight) for one in query.parts]
-        combined = Combined.of(parts, weights, loaded.calibration, loaded.centres)
+        combined = QueryPlan.of(parts, weights, loaded.calibration, loaded.centres)
         if not (combined.sight.asked or combined.sound.asked):
             side = "sight" if weights[0] else "sound"
             raise UserError(
@@ -237,14 +237,14 @@ class SearchEngine:
         [hits] = _captioned([one], [self._finished(one, settled, rerank)])
         return group(hits, k, each)
 
-    def curve(self, query: Query, file: str) -> Curve:
+    def curve(self, query: Query, file: str) -> SimilarityTimeline:
         """How well a query fits each moment of a file, whatever the query's filters say.
 
         Raises:
             UserError: As for `search`, or the collection has no such file.
         """
         one = self.prepare(query)
-        return curve_over(file, one.combined, one.loaded.gallery)
+        return timeline_over(file, one.combined, one.loaded.gallery)
 
     def _at(self, token: float | None) -> Loaded:
         """The moments as heard at a sound token; loaded where they are not."""
@@ -271,7 +271,7 @@ class SearchEngine:
             token,
             beside=beside,
             settings=self._settings,
-            lasting=self._lasting,
+            persistent=self._lasting,
         )
 
     def _weights(self, query: Query) -> Weights:
@@ -296,7 +296,7 @@ class SearchEngine:
         depth = rerank if self._reranker(one, rerank) else 0
         return max(depth, DEPTH) if _reads_captions(one) else depth
 
-    def _finished(self, one: Prepared, settled: Settled, rerank: int) -> list[Hit]:
+    def _finished(self, one: Prepared, settled: ScoredRows, rerank: int) -> list[Hit]:
         hits = hits_of(settled, one.loaded.gallery)
         reranker = self._reranker(one, rerank)
         if reranker is not None:

@@ -1,18 +1,18 @@
-"""Settled moments as hits, with the explanation of their scores."""
+"""ScoredRows moments as hits, with the explanation of their scores."""
 
 from typing import Any
 
 import numpy as np
 
-from trichord.search.combination import Rows, Settled
 from trichord.search.gallery import Gallery
+from trichord.search.query_plan import Rows, ScoredRows
 from trichord.types import Hit
 from trichord.types.arrays import Float
 
 Parts = tuple[tuple[float | None, float | None], ...]
 
 
-def hits_of(settled: Settled, gallery: Gallery) -> list[Hit]:
+def hits_of(settled: ScoredRows, gallery: Gallery) -> list[Hit]:
     """A hit a row, in their order; `score` is `sight` + `sound` exactly."""
     rows, (seen, heard) = settled.rows, settled.totals
     columns = zip(
@@ -30,7 +30,7 @@ def hits_of(settled: Settled, gallery: Gallery) -> list[Hit]:
     ]
 
 
-def _parts(settled: Settled) -> list[Parts]:
+def _parts(settled: ScoredRows) -> list[Parts]:
     """What each part of the query gave to each row, as pairs of sight and sound."""
     sights, sounds = (numbers(~np.isnan(one), one) for one in (settled.sight.T, settled.sound.T))
     return [tuple(zip(*pair, strict=True)) for pair in zip(sights, sounds, strict=True)]

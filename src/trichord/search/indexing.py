@@ -11,10 +11,10 @@ from trichord.media.decoded import samples_in
 from trichord.media.decoder import Decoder
 from trichord.media.plan import Nearest
 from trichord.models.embedder import Embedder
+from trichord.search.audio_types import tokens_of
 from trichord.search.collection import Collection, Description, under
 from trichord.search.moments import SECONDS, SHORTEST, CutKind, require_moments
-from trichord.search.notes import NoteTaker, Told
-from trichord.search.sound_tokens import tokens_of
+from trichord.search.notes import ManifestNotes, NoteTaker
 from trichord.search.speech import speech_detector
 from trichord.search.survey import media_at
 from trichord.search.table import FileVersion
@@ -82,7 +82,7 @@ def _require_room(model: Embedder, longest: float) -> None:
     """Try the fusion on a moment of this length, with the frames and segments that it would have."""
     if model.fusion is None:
         return
-    samples = samples_in(model.plan.sound_length(0.0, longest), model.audio.rate)
+    samples = samples_in(model.plan.audio_length(0.0, longest), model.audio.rate)
     segments = len(model.audio.prepare(np.zeros(samples, np.float32)))
     frames = len(model.vision.frames.times(0.0, longest))
     text, vision, audio = (_blank(model, steps) for steps in (1, frames, segments))
@@ -141,7 +141,7 @@ def index(
     files = media_at(places)
     below = {file for place in places for file in under(known, place)}
     gone = sorted(below - {str(file) for file in files})
-    taker = NoteTaker(Told(told), speech_detector() if speech else None)
+    taker = NoteTaker(ManifestNotes(told), speech_detector() if speech else None)
     yield from Update(collection, model, decoder, taker).run(known, files, gone, read)
     settle(collection, model)
 
@@ -172,7 +172,7 @@ def read_versions(
         UserError: The vectors there are of other weights; or the collection cannot be written to.
     """
     collection.require(model.fingerprint)
-    taker = NoteTaker(Told(told), speech_detector() if speech else None)
+    taker = NoteTaker(ManifestNotes(told), speech_detector() if speech else None)
     yield from Update(collection, model, decoder, taker).read(versions)
 
 
@@ -201,7 +201,7 @@ def reembed(
     _require_folders(collection, [Path(file) for file in collection.table.files()])
     described = describe(run, model, there.seconds, there.hop, there.cut, there.nearest)
     successor = collection.reembedding(described)
-    taker = NoteTaker(Told(), speech_detector() if speech else None)
+    taker = NoteTaker(ManifestNotes(), speech_detector() if speech else None)
     update = Update(successor, model, decoder, taker)
     told: set[str] = set()
     while True:

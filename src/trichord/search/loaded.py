@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trichord.search.backdrop import BACKDROP, calibrate_by
+from trichord.search.background import BACKGROUND_QUERIES, calibrate_by
+from trichord.search.calibration import Calibration, evenly
 from trichord.search.candidates import Bounded, Candidates, Proposed, Scored
 from trichord.search.collection import Collection
-from trichord.search.combination import Centre, Combined, Rows, Settled
 from trichord.search.gallery import Gallery, Vectors
 from trichord.search.nearest.exact import Exact, products
 from trichord.search.nearest.files import StructureFiles
 from trichord.search.nearest.neighbours import Allowed
 from trichord.search.nearest.structures import HELD_OUT, SIDES, Settings, Structures
+from trichord.search.query_plan import Centre, QueryPlan, Rows, ScoredRows
 from trichord.search.query_vectors import TextVectors
-from trichord.search.yardstick import Calibration, evenly
 from trichord.types import Moment
 from trichord.types.arrays import Float, UInt8
 
@@ -77,7 +77,7 @@ class Loaded:
         *,
         beside: "Loaded | None" = None,
         settings: Settings | None = None,
-        lasting: bool = True,
+        persistent: bool = True,
     ) -> "Loaded":
         """Load a collection.
 
@@ -87,7 +87,7 @@ class Loaded:
             token: Where to listen.
             beside: The same collection heard elsewhere, whose pictures need not be held twice.
             settings: Of structures that find candidates; the defaults if not given.
-            lasting: Whether many searches are to come, for which torch is worth loading.
+            persistent: Whether many searches are to come, for which torch is worth loading.
         """
         # Before the rows are read: what is committed in between is found by the next look.
         version = collection.table.version
@@ -105,7 +105,7 @@ class Loaded:
                 version,
                 held_out(texts, gallery),
                 settings or Settings(),
-                lasting=token is None or token in collection.description.sound_tokens,
+                persistent=token is None or token in collection.description.sound_tokens,
             )
         else:  # there may have been more of them
             for side in SIDES:
@@ -123,7 +123,7 @@ class Loaded:
             pattern=(gallery.has_vision + 2 * gallery.has_audio).astype(np.uint8),
             captioned=collection.table.captioned() > 0,
             structures=structures,
-            half=None if structures or not lasting else _half(gallery),
+            half=None if structures or not persistent else _half(gallery),
         )
 
     def is_current(self, collection: Collection) -> bool:
@@ -137,7 +137,7 @@ class Loaded:
             self.structures.close()
 
     def candidates(
-        self, asked: Sequence[Combined], allowed: Sequence[Allowed | None]
+        self, asked: Sequence[QueryPlan], allowed: Sequence[Allowed | None]
     ) -> list[Candidates]:
         """Where the best of each query are, looked for in one pass over the vectors for all queries.
 
@@ -163,7 +163,7 @@ class Loaded:
     def _bounded(
         self,
         many: "_Asked",
-        asked: Sequence[Combined],
+        asked: Sequence[QueryPlan],
         allowed: Sequence[Allowed | None],
         half: "HalfPrecision",
     ) -> list[Candidates]:
@@ -196,7 +196,7 @@ class Loaded:
     def _scores_of(self, one: "_Asked", rows: Rows) -> Float[np.ndarray, " row"]:
         return self._scores(one, rows)[0]
 
-    def best(self, combined: Combined, candidates: Candidates, k: int) -> Settled:
+    def best(self, combined: QueryPlan, candidates: Candidates, k: int) -> ScoredRows:
         """The best `k` moments of a query by their exact scores, best first."""
         return combined.settle(self.gallery, candidates.best(k)).best(k)
 
@@ -217,14 +217,14 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Asked:
-    """Queries as arithmetic; see `Combined.coefficients`."""
+    """Queries as arithmetic; see `QueryPlan.coefficients`."""
 
     sight: Float[np.ndarray, "query _"]
     sound: Float[np.ndarray, "query _"]
     coefficients: Float[np.ndarray, "3 query 4"]
 
     @classmethod
-    def of(cls, asked: Sequence[Combined]) -> "_Asked":
+    def of(cls, asked: Sequence[QueryPlan]) -> "_Asked":
         return cls(
             np.stack([one.sight.vector for one in asked]),
             np.stack([one.sound.vector for one in asked]),
@@ -261,8 +261,8 @@ def held_out(texts: TextVectors, gallery: Gallery) -> dict[str, Float[np.ndarray
     pictures = _between(gallery.vision, gallery.has_vision)
     sounds = _between(gallery.audio, gallery.has_audio)
     found = {
-        "text→sight": np.stack(texts.of(BACKDROP, "vision")),
-        "text→sound": np.stack(texts.of(BACKDROP, "audio")),
+        "text→sight": np.stack(texts.of(BACKGROUND_QUERIES, "vision")),
+        "text→sound": np.stack(texts.of(BACKGROUND_QUERIES, "audio")),
         "picture→sight": pictures,
         "sound→sound": sounds,
     }

@@ -16,7 +16,7 @@ from trichord.search.thumbnails import thumbnail_of
 from trichord.types import Clip, Moment
 
 
-class Told:
+class ManifestNotes:
     """What clips of a manifest say of files: captions and labels, with their times."""
 
     def __init__(self, clips: Iterable[Clip] = ()) -> None:
@@ -56,7 +56,7 @@ class Notes:
 class NoteTaker:
     """Notes moments that have been decoded for their vectors: no file is opened again."""
 
-    def __init__(self, told: Told, detector: SpeechDetector | None) -> None:
+    def __init__(self, told: ManifestNotes, detector: SpeechDetector | None) -> None:
         """Choose what to note.
 
         Args:

@@ -12,12 +12,12 @@ import numpy as np
 
 from trichord.media.decoder import Decoder
 from trichord.media.probe import USABLE
+from trichord.search.calibration import Kind
 from trichord.search.cutting import Cut
 from trichord.search.entries import Entry, Vector
 from trichord.search.gallery import Gallery
 from trichord.search.query import Part, PartKind
 from trichord.search.query_model import QueryModel, whole
-from trichord.search.yardstick import Kind
 from trichord.types import Modality, UserError
 
 if TYPE_CHECKING:  # a search by text never loads torch

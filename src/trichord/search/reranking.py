@@ -10,9 +10,9 @@ from trichord.media.decoded import Decoded
 from trichord.media.decoder import Decoder
 from trichord.models.embedder import Embedder
 from trichord.models.fusion import Fusion
+from trichord.search.calibration import DECIMALS
 from trichord.search.query import Weights
 from trichord.search.reading import MOMENTS_AT_ONCE, batches, decode_moments
-from trichord.search.yardstick import DECIMALS
 from trichord.types import Hit, Modality, UserError
 from trichord.types.tensors import Features, Padded
 

@@ -11,6 +11,7 @@ import lance
 import numpy as np
 import pyarrow as pa
 
+from trichord.search.audio_types import audio_at
 from trichord.search.entries import (
     VERSION,
     Entry,
@@ -25,7 +26,6 @@ from trichord.search.entries import (
     schema_of,
 )
 from trichord.search.gallery import NEAR, SPAN, Gallery, Vectors, gather
-from trichord.search.sound_tokens import heard_at
 from trichord.storage import Storage
 from trichord.storage.lance_table import LanceTable, among, require_index
 from trichord.types import Moment, UserError
@@ -220,7 +220,7 @@ class MomentTable(LanceTable):
         tokens = self.sound_tokens
         if not tokens:
             return stored
-        return heard_at(stored, tokens, tokens[0] if token is None else token)
+        return audio_at(stored, tokens, tokens[0] if token is None else token)
 
     def annotate(self, file: str, notes: Sequence[Note]) -> None:
         """Say what moments of a file show: replaces their captions and tags, in one transaction.

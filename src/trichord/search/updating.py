@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Literal
 from trichord.media.decoder import Decoder
 from trichord.media.overlap import Overlap
 from trichord.media.probe import USABLE, Status
-from trichord.search.backdrop import calibrate_for
+from trichord.search.background import calibrate_for
+from trichord.search.calibration import MOMENTS
 from trichord.search.collection import Collection
 from trichord.search.cutting import Cut, cut_files
 from trichord.search.notes import NoteTaker
 from trichord.search.reading import batches, read_files
 from trichord.search.survey import Survey, survey
 from trichord.search.table import Entry, FileEntries, FileVersion, KnownFile, Note
-from trichord.search.yardstick import MOMENTS
 
 if TYPE_CHECKING:  # the service knows of changes without torch
     from trichord.models.embedder import Embedder

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from trichord.media.decoder import Decoder
 from trichord.search.collection import Collection, under, whereabouts
-from trichord.search.notes import NoteTaker, Told
+from trichord.search.notes import ManifestNotes, NoteTaker
 from trichord.search.speech import speech_detector
 from trichord.search.survey import media_under
 from trichord.search.updating import Indexed, Update, settle
@@ -103,7 +103,10 @@ def watch(
     collection.require(model.fingerprint)
     unsettled = Unsettled(quiet)
     update = Update(
-        collection, model, decoder, NoteTaker(Told(told), speech_detector() if speech else None)
+        collection,
+        model,
+        decoder,
+        NoteTaker(ManifestNotes(told), speech_detector() if speech else None),
     )
     begun = False
     for changes in _changes(places, stop):

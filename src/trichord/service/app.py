@@ -65,7 +65,7 @@ def create(
         lifespan=_living,
     )
     app.state.archive = archive = Archive(engine, roots, allowance, counters)
-    app.state.plainly = archive.plainly
+    app.state.redact = archive.redact
     answer_errors(app, router.routes)
     app.include_router(router)
     app.mount("/static", Page(directory=PAGE, check_dir=False), name="static")

@@ -12,24 +12,24 @@ from trichord.search.query_model import whole
 from trichord.search.query_vectors import Toward
 from trichord.search.updating import Indexed
 from trichord.service.allowance import Allowance
-from trichord.service.asking import Asked, understood
 from trichord.service.batching import Batcher, Lane
 from trichord.service.catalogue import Catalogue
 from trichord.service.description import describe, embed_file
 from trichord.service.errors import withheld
 from trichord.service.jobs import Jobs
 from trichord.service.metrics import Metrics
+from trichord.service.parsing import Asked, parse_query
+from trichord.service.responses import numbers, to_response
 from trichord.service.schemas import (
-    CollectionShown,
-    CurveAsked,
-    CurveShown,
-    EmbedAsked,
+    CollectionResponse,
+    EmbedRequest,
     Found,
-    GroupShown,
-    SearchAsked,
+    GroupResponse,
+    SearchRequest,
+    TimelineRequest,
+    TimelineResponse,
     Vectors,
 )
-from trichord.service.showing import numbers, shown
 from trichord.service.thumbnails import Thumbnails
 from trichord.service.uploads import Uploads
 from trichord.types import Hit, Moment, UserError
@@ -52,7 +52,7 @@ class Archive:
         self.metrics = metrics
         self.uploads = Uploads(engine.decoder, allowance)
         self.thumbnails = Thumbnails(engine.decoder, self.roots)
-        self.jobs = Jobs(self._index, self.refresh, self.plainly, self.roots)
+        self.jobs = Jobs(self._index, self.refresh, self.redact, self.roots)
         self.searches = Batcher(
             self._answer,
             most=allowance.batch,
@@ -63,7 +63,7 @@ class Archive:
         self.asides = Lane(ASIDES, allowance.asides)
         self.pictures = Lane(ASIDES, allowance.requests)
         self.allowance = allowance
-        self._said: tuple[Catalogue, CollectionShown] | None = None
+        self._said: tuple[Catalogue, CollectionResponse] | None = None
         self._reranks = engine.reranks
         self._named = engine.collection
         self._catalogue = Catalogue(engine.gallery, self.roots)
@@ -96,12 +96,12 @@ class Archive:
             line.close()
         self.uploads.close()
 
-    def plainly(self, sentence: str) -> str:
+    def redact(self, sentence: str) -> str:
         """A sentence as clients may read it: without the server's paths."""
         secrets = {str(root): "(a root)" for root in self.roots}
         return withheld(sentence, {self.collection.storage.name: "The collection", **secrets})
 
-    async def search(self, asked: SearchAsked) -> Found:
+    async def search(self, asked: SearchRequest) -> Found:
         """Search.
 
         Raises:
@@ -109,14 +109,14 @@ class Archive:
             UserError: The query cannot be answered.
         """
         began = time.perf_counter()
-        query = understood(asked, self.catalogue, self.uploads)
-        groups: list[GroupShown] | None = None
+        query = parse_query(asked, self.catalogue, self.uploads)
+        groups: list[GroupResponse] | None = None
         try:
             if asked.group:
                 groups = await self._grouped(query, asked)
                 hits = [group.hits[0] for group in groups]
             else:
-                hits = shown(await self._hits(query, asked), self.catalogue)
+                hits = to_response(await self._hits(query, asked), self.catalogue)
         except UserError as error:
             raise UserError(self._withheld(error, query)) from error
         took = (time.perf_counter() - began) * 1000
@@ -134,7 +134,7 @@ class Archive:
         table = self.collection.table
         return await self.pictures.run(self.thumbnails.find, table, self.catalogue, moment)
 
-    async def described(self) -> CollectionShown:
+    async def described(self) -> CollectionResponse:
         """What the collection holds."""
         catalogue = self.catalogue
         if self._said is None or self._said[0] is not catalogue:
@@ -144,7 +144,7 @@ class Archive:
             update={"upload_bytes": self.allowance.upload_bytes, "add": bool(self.roots)}
         )
 
-    async def embed(self, asked: EmbedAsked) -> Vectors:
+    async def embed(self, asked: EmbedRequest) -> Vectors:
         """Vectors of texts or of an upload; raises as `search` does."""
         if asked.texts:
             toward = "vision" if asked.toward == "sight" else "audio"
@@ -157,15 +157,15 @@ class Archive:
             raise UserError(withheld(str(error), {str(upload.path): "The upload"})) from error
         return Vectors(vectors=[vector])
 
-    async def curve(self, asked: CurveAsked) -> CurveShown:
+    async def curve(self, asked: TimelineRequest) -> TimelineResponse:
         """How a query fits a file over time; raises as `search` does."""
-        query = understood(asked, self.catalogue, self.uploads)
+        query = parse_query(asked, self.catalogue, self.uploads)
         file = self.catalogue.file(asked.file)
         try:
             curve = await self.asides.run(self.engine.curve, query.query, file)
         except UserError as error:
             raise UserError(self._withheld(error, query)) from error
-        return CurveShown(
+        return TimelineResponse(
             start=[float(one) for one in curve.start],
             end=[float(one) for one in curve.end],
             sight=numbers(curve.sight),
@@ -173,7 +173,7 @@ class Archive:
             score=numbers(curve.score),
         )
 
-    async def _hits(self, query: Asked, asked: SearchAsked) -> Sequence[Hit]:
+    async def _hits(self, query: Asked, asked: SearchRequest) -> Sequence[Hit]:
         """Whatever must be decoded is decoded beside; the vectors are gone through in a batch."""
         if rerank := self._rerank(asked):
             return await self.asides.run(self.engine.search, query.query, asked.k, rerank)
@@ -182,14 +182,14 @@ class Archive:
             question = await self.asides.run(self.engine.prepare, query.query)
         return await self.searches.ask((question, asked.k))
 
-    async def _grouped(self, query: Asked, asked: SearchAsked) -> list[GroupShown]:
+    async def _grouped(self, query: Asked, asked: SearchRequest) -> list[GroupResponse]:
         groups = await self.asides.run(
             self.engine.grouped, query.query, asked.k, self._rerank(asked)
         )
         catalogue = self.catalogue
-        listed = ((group, shown(group.hits, catalogue)) for group in groups)
+        listed = ((group, to_response(group.hits, catalogue)) for group in groups)
         return [
-            GroupShown(file=hits[0].file, name=catalogue.shown(group.file), hits=hits)
+            GroupResponse(file=hits[0].file, name=catalogue.shown(group.file), hits=hits)
             for group, hits in listed
             if hits
         ]
@@ -202,7 +202,7 @@ class Archive:
         roots = {str(root): "(a root)" for root in self.roots}
         return withheld(str(error), {**roots, **known, **query.secrets})
 
-    def _rerank(self, asked: SearchAsked) -> int:
+    def _rerank(self, asked: SearchRequest) -> int:
         return asked.rerank if self._reranks else 0
 
     def _answer(self, asked: Sequence[Question]) -> list[list[Hit]]:

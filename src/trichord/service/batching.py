@@ -48,7 +48,7 @@ class Batcher(Generic[Question, Answer]):
             most: In a batch.
             waiting: Questions waiting or being answered, beyond which one is refused.
             seconds: After which a question is given up.
-            seen: Told the size of each batch.
+            seen: ManifestNotes the size of each batch.
         """
         self._answer = answer
         self._most = most

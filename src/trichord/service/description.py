@@ -8,16 +8,16 @@ import numpy as np
 from trichord.search.engine import SearchEngine
 from trichord.search.query import Part
 from trichord.service.catalogue import Catalogue
-from trichord.service.schemas import CollectionShown, Weighting
+from trichord.service.schemas import CollectionResponse, Weighting
 from trichord.types import UserError
 
 
-def describe(engine: SearchEngine, catalogue: Catalogue) -> CollectionShown:
+def describe(engine: SearchEngine, catalogue: Catalogue) -> CollectionResponse:
     """What a collection holds; the whole table is gone through."""
     collection, gallery = engine.collection, catalogue.gallery
     there = collection.description
     sight, sound = engine.weighting
-    return CollectionShown(
+    return CollectionResponse(
         name=Path(collection.name).name,
         files=len(gallery.files),
         moments=len(gallery),

@@ -76,7 +76,7 @@ def answer_errors(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
         return _said(422, _first(error))
 
     async def mistaken(request: Request, error: Exception) -> JSONResponse:
-        return _said(400, request.app.state.plainly(str(error)))
+        return _said(400, request.app.state.redact(str(error)))
 
     async def failed(request: Request, error: Exception) -> JSONResponse:
         return _said(500, "The server made a mistake: its log says more.")

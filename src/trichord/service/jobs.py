@@ -81,7 +81,7 @@ class Jobs:
         self,
         index: Callable[[Sequence[Path]], Iterator[Indexed]],
         after: Callable[[], object],
-        plainly: Callable[[str], str],
+        redact: Callable[[str], str],
         roots: Sequence[Path] = (),
     ) -> None:
         """Say what a job does.
@@ -89,12 +89,12 @@ class Jobs:
         Args:
             index: Brings the collection up to date with places, file by file.
             after: Called once it has ended.
-            plainly: Makes a sentence fit for clients.
+            redact: Makes a sentence fit for clients.
             roots: Resolved folders, out of which no link may lead; none: links are not looked at.
         """
         self._index = index
         self._after = after
-        self._plainly = plainly
+        self._redact = redact
         self._roots = roots
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._starting = Lock()
@@ -153,7 +153,7 @@ class Jobs:
             self._after()
             job.state = "done"
         except UserError as error:
-            job.error, job.state = self._plainly(str(error)), "failed"
+            job.error, job.state = self._redact(str(error)), "failed"
         except Exception:
             log.exception("A job failed.")
             job.error, job.state = "The job failed: the server's log says why.", "failed"

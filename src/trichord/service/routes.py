@@ -11,17 +11,17 @@ from trichord.service.errors import RefusedError
 from trichord.service.jobs import Job, inside
 from trichord.service.media import stream
 from trichord.service.schemas import (
-    AddAsked,
+    AddRequest,
     Alive,
-    CollectionShown,
-    CurveAsked,
-    CurveShown,
-    EmbedAsked,
+    CollectionResponse,
+    EmbedRequest,
     Found,
-    JobShown,
+    JobResponse,
     JobStarted,
-    SearchAsked,
-    UploadShown,
+    SearchRequest,
+    TimelineRequest,
+    TimelineResponse,
+    UploadResponse,
     Vectors,
 )
 from trichord.service.security import MEDIA_POLICY
@@ -67,34 +67,34 @@ async def metrics(archive: Served) -> Response:
 
 
 @router.get("/api/collection")
-async def collection(archive: Served) -> CollectionShown:
+async def collection(archive: Served) -> CollectionResponse:
     """What the archive holds, and what can be asked of it."""
     return await archive.described()
 
 
 @router.post("/api/search")
-async def search(asked: SearchAsked, archive: Served) -> Found:
+async def search(asked: SearchRequest, archive: Served) -> Found:
     """Find moments by texts, uploaded files and other moments, in any weighted combination."""
     return await archive.search(asked)
 
 
 @router.post("/api/curve")
-async def curve(asked: CurveAsked, archive: Served) -> CurveShown:
+async def curve(asked: TimelineRequest, archive: Served) -> TimelineResponse:
     """How a query fits a file, moment by moment."""
     return await archive.curve(asked)
 
 
 @router.post("/api/embed")
-async def embed(asked: EmbedAsked, archive: Served) -> Vectors:
+async def embed(asked: EmbedRequest, archive: Served) -> Vectors:
     """Vectors of texts or of an uploaded file."""
     return await archive.embed(asked)
 
 
 @router.post("/api/uploads", openapi_extra=FORM)
-async def uploads(request: Request, archive: Served) -> UploadShown:
+async def uploads(request: Request, archive: Served) -> UploadResponse:
     """Send a file to search with; it is kept for some minutes."""
     upload = await archive.uploads.take(request)
-    return UploadShown(upload=upload.name, kind=upload.kind, seconds=upload.seconds)
+    return UploadResponse(upload=upload.name, kind=upload.kind, seconds=upload.seconds)
 
 
 @router.head("/api/media/{file}", include_in_schema=False)
@@ -122,7 +122,7 @@ async def thumbnail(moment: Id, archive: Served) -> Response:
 
 
 @router.post("/api/add", status_code=202)
-async def add(asked: AddAsked, archive: Served) -> JobStarted:
+async def add(asked: AddRequest, archive: Served) -> JobStarted:
     """Index files and folders of the server, in the background."""
     if not archive.roots:
         raise RefusedError(400, "Nothing can be added here: start the service with --root FOLDER.")
@@ -132,13 +132,13 @@ async def add(asked: AddAsked, archive: Served) -> JobStarted:
 
 
 @router.get("/api/jobs/{job}")
-async def job(job: Id, archive: Served) -> JobShown:
+async def job(job: Id, archive: Served) -> JobResponse:
     """How far a job is."""
     return _job(archive.jobs.find(job))
 
 
-def _job(job: Job) -> JobShown:
-    return JobShown(
+def _job(job: Job) -> JobResponse:
+    return JobResponse(
         job=job.name,
         state=job.state,
         files=job.files,

@@ -75,7 +75,7 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class PartAsked(Strict):
+class PartRequest(Strict):
     """One thing to search for: exactly one of `text`, `upload` and `moment`."""
 
     model_config = ConfigDict(
@@ -98,7 +98,7 @@ class PartAsked(Strict):
     )
 
     @model_validator(mode="after")
-    def _one_thing(self) -> "PartAsked":
+    def _one_thing(self) -> "PartRequest":
         if sum(one is not None for one in (self.text, self.upload, self.moment)) != 1:
             raise ValueError("a part has exactly one of text, upload and moment")
         return self
@@ -121,10 +121,10 @@ class Where(Strict):
     speech: bool | None = None
 
 
-class QueryAsked(Strict):
+class QueryRequest(Strict):
     """What is searched for, and where."""
 
-    parts: Annotated[list[PartAsked], Field(min_length=1, max_length=PARTS)]
+    parts: Annotated[list[PartRequest], Field(min_length=1, max_length=PARTS)]
     sight: Weight | None = Field(
         default=None, description="Weight of sight; null: the collection's."
     )
@@ -138,7 +138,7 @@ class QueryAsked(Strict):
     where: Where = Field(default_factory=Where)
 
 
-class SearchAsked(QueryAsked):
+class SearchRequest(QueryRequest):
     """A search."""
 
     k: Annotated[int, Field(ge=1, le=MOST_HITS), WHOLE] = 20
@@ -150,7 +150,7 @@ class SearchAsked(QueryAsked):
     )
 
 
-class CurveAsked(QueryAsked):
+class TimelineRequest(QueryRequest):
     """How a query fits a file, moment by moment; searches' own fields are passed over."""
 
     model_config = ConfigDict(extra="ignore")
@@ -158,7 +158,7 @@ class CurveAsked(QueryAsked):
     file: Name
 
 
-class EmbedAsked(Strict):
+class EmbedRequest(Strict):
     """Texts, or an uploaded file, to be turned into vectors."""
 
     model_config = ConfigDict(
@@ -170,13 +170,13 @@ class EmbedAsked(Strict):
     toward: Literal["sight", "sound"] = "sight"
 
     @model_validator(mode="after")
-    def _one_thing(self) -> "EmbedAsked":
+    def _one_thing(self) -> "EmbedRequest":
         if bool(self.texts) == (self.upload is not None):
             raise ValueError("give either texts or an upload")
         return self
 
 
-class AddAsked(Strict):
+class AddRequest(Strict):
     """Files and folders of the server to index, inside the roots it was started with."""
 
     paths: Annotated[
@@ -194,7 +194,7 @@ class Share:
 
 
 @dataclass(slots=True, kw_only=True)
-class HitShown:
+class HitResponse:
     """A found moment; scores are in standard deviations of an unrelated moment's.
 
     Not checked where it is made: an answer holds up to a thousand.
@@ -217,12 +217,12 @@ class HitShown:
     kind: Literal["video", "audio", "image"]
 
 
-class GroupShown(BaseModel):
+class GroupResponse(BaseModel):
     """The moments of one file, the best first."""
 
     file: str
     name: str
-    hits: list[HitShown]
+    hits: list[HitResponse]
 
 
 class Found(BaseModel):
@@ -232,14 +232,14 @@ class Found(BaseModel):
     are called, in the order in which each hit has them.
     """
 
-    hits: list[HitShown]
-    groups: list[GroupShown] | None = None
+    hits: list[HitResponse]
+    groups: list[GroupResponse] | None = None
     parts: list[str]
     took_ms: float
     moments: int
 
 
-class CurveShown(BaseModel):
+class TimelineResponse(BaseModel):
     """One value a moment of the file, in order; null where the moment or the query lacks it."""
 
     start: list[float]
@@ -249,7 +249,7 @@ class CurveShown(BaseModel):
     score: list[float | None]
 
 
-class UploadShown(BaseModel):
+class UploadResponse(BaseModel):
     """A received file."""
 
     upload: str
@@ -270,7 +270,7 @@ class Weighting(BaseModel):
     sound: float
 
 
-class CollectionShown(BaseModel):
+class CollectionResponse(BaseModel):
     """What the archive holds, and what can be asked of it."""
 
     name: str
@@ -298,7 +298,7 @@ class JobStarted(BaseModel):
     job: str
 
 
-class JobShown(BaseModel):
+class JobResponse(BaseModel):
     """How far a job is."""
 
     job: str

@@ -11,7 +11,7 @@ from trichord.training.loop import AfterEpoch, run_stage
 from trichord.training.requirements import require_all, require_masks
 from trichord.training.session import Session, nothing
 from trichord.training.soundness import refuse_unfinite
-from trichord.training.stopping import letting_go, stop, stoppable
+from trichord.training.stopping import freeing_memory, stop, stoppable
 from trichord.types.rng import isolated_rng
 
 
@@ -62,7 +62,7 @@ def fit(
         together(lambda: run.restore(model))
         return
     objective = experiment.objective.build(experiment.terms).to(model.device)
-    with isolated_rng(), stoppable() as request, letting_go():
+    with isolated_rng(), stoppable() as request, freeing_memory():
         session = Session(run, model, objective, request=request)
         try:
             session.resume()
@@ -70,7 +70,7 @@ def fit(
                 run_stage(experiment, session, sources, after_epoch, sharded=sharded)
             finish(session, conclude)
         finally:
-            del session  # the frames of an error hold on to nothing of it: see `letting_go`
+            del session  # the frames of an error hold on to nothing of it: see `freeing_memory`
 
 
 def finish(session: Session, conclude: Callable[[], None]) -> None:

@@ -53,7 +53,7 @@ class Learner(nn.Module):
 
     def encode(self, batch: Batch, sample: Sample) -> Embeddings:
         """What each clip is by itself; dropout follows from the rows' place."""
-        sample.settle_chance(of_rows=True)
+        sample.seed_rng(of_rows=True)
         with autocast(self._stage, self.model.device):
             return self.model.encode(batch)
 
@@ -69,7 +69,7 @@ class Learner(nn.Module):
         """
         everyones = alone
         if self.model.fusion is not None:
-            sample.settle_chance()  # the same in all processes: each scores all texts and clips
+            sample.seed_rng()  # the same in all processes: each scores all texts and clips
             everyones = _everyones(alone, len(sample.clips))
         with autocast(self._stage, self.model.device):
             return replace(

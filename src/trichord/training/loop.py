@@ -20,7 +20,7 @@ from trichord.training.optimizers import build_optimizer, set_rate
 from trichord.training.requirements import unmeasurable
 from trichord.training.sampler import epoch_samples, steps_per_epoch
 from trichord.training.session import Session
-from trichord.training.sharding import bring_home, clip_gradients, twin_of
+from trichord.training.sharding import clip_gradients, gather_weights, shard_model
 from trichord.training.soundness import (
     Buffers,
     is_finite,
@@ -103,8 +103,8 @@ def conclude_stage(experiment: Experiment, stage: Stage, session: Session) -> No
 def learner_of(session: Session, stage: Stage, *, sharded: bool) -> Learner:
     """What learns in a stage: the session's model itself, or its twin that is spread over processes."""
     spread = sharded and ranks() > 1 and bool(stage.towers)
-    model = twin_of(session.model) if spread else session.model
-    session.gather = partial(bring_home, model, session.model)
+    model = shard_model(session.model) if spread else session.model
+    session.gather = partial(gather_weights, model, session.model)
     return Learner(model, session.objective, stage, sharded=spread)
 
 

@@ -53,7 +53,7 @@ class Sample:
             first=self.first + rows.start,
         )
 
-    def settle_chance(self, *, of_rows: bool = False) -> None:
+    def seed_rng(self, *, of_rows: bool = False) -> None:
         """Let what is random from here on, such as dropout, follow from the mini-batch's place.
 
         Args:

@@ -13,7 +13,7 @@ from trichord.distributed import agreed, largest, rank
 from trichord.losses import Objective
 from trichord.models.embedder import Embedder
 from trichord.training.criteria import all_equal
-from trichord.training.sharding import as_spread, whole
+from trichord.training.sharding import shard_like, whole
 from trichord.training.stopping import Request, stop
 from trichord.types import UserError
 
@@ -185,5 +185,5 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         number, name = key.split(".", 1)
-        state.setdefault(int(number), {})[name] = as_spread(value, parameters[int(number)])
+        state.setdefault(int(number), {})[name] = shard_like(value, parameters[int(number)])
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

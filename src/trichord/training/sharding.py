@@ -18,10 +18,10 @@ from trichord.models.embedder import Embedder
 Part = TypeVar("Part", bound=nn.Module)
 
 
-def twin_of(model: Embedder) -> Embedder:
+def shard_model(model: Embedder) -> Embedder:
     """A model whose trunks that train are spread over the processes; all else is the model's own.
 
-    The model itself stays whole: it is saved and measured, after `bring_home`.
+    The model itself stays whole: it is saved and measured, after `gather_weights`.
     """
     twin = _shallow(model)
     for name, encoder in model.encoders().items():
@@ -91,7 +91,7 @@ def _read_at_once(encoder: Encoder) -> None:
 
 
 @torch.no_grad()
-def bring_home(twin: Embedder, model: Embedder) -> None:
+def gather_weights(twin: Embedder, model: Embedder) -> None:
     """Give the whole model the weights of its twin; all processes together."""
     if twin is model:
         return
@@ -112,7 +112,7 @@ def whole(value: Tensor) -> Tensor:
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
-def as_spread(value: Tensor, parameter: Tensor) -> Tensor:
+def shard_like(value: Tensor, parameter: Tensor) -> Tensor:
     """A whole tensor, spread as a parameter of its shape is."""
     # An optimizer's state also has numbers, such as
     # its step, that are not of the parameter's shape.

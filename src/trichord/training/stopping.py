@@ -74,7 +74,7 @@ def stoppable() -> Generator[Request]:
 
 
 @contextmanager
-def letting_go() -> Generator[None]:
+def freeing_memory() -> Generator[None]:
     """Let an error that leaves a training of several processes hold on to nothing of it.
 
     Its frames would keep the process group until after its end, and to free it then may wait for ever

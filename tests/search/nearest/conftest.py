@@ -153,7 +153,7 @@ def structured(gallery, texts, tmp_path, built, later):
     Opened.gallery = gallery.vision
 
     def structured(
-        backend=None, columns=gallery, version=7, held_out=None, lasting=True, **settings
+        backend=None, columns=gallery, version=7, held_out=None, persistent=True, **settings
     ):
         settings = {"exact_up_to": 2200, **settings}
         made = Structures(
@@ -162,7 +162,7 @@ def structured(gallery, texts, tmp_path, built, later):
             version,
             {"text→sight": texts} if held_out is None else held_out,
             Settings(backend=backend or Fake(), **settings),
-            lasting,
+            persistent,
         )
         assert made.wait(60.0)
         return made

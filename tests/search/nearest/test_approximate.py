@@ -8,7 +8,7 @@ from trichord.search.nearest.approximate import AT_LEAST, PROPOSED, recall
 
 
 @dataclass
-class Told:
+class ManifestNotes:
     """Proposes the same rows to every query, and notes what it was asked."""
 
     rows: np.ndarray
@@ -26,7 +26,7 @@ def over(gallery, monkeypatch):
 
     def over(rows, effort=100):
         exact = Exact(gallery.vision, gallery.has_vision)
-        return Approximate(Told(np.asarray(rows)), effort, exact)
+        return Approximate(ManifestNotes(np.asarray(rows)), effort, exact)
 
     return over
 

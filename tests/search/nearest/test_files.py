@@ -101,7 +101,7 @@ def listened(structured, columns, texts, tmp_path):
         opened = structured(
             columns=columns(3000, seed=token),
             held_out={"text→sound": texts},
-            **{"exact_up_to": 100, "target": 0.0, "lasting": False, **options},
+            **{"exact_up_to": 100, "target": 0.0, "persistent": False, **options},
         )
         assert opened.report("audio").used
         return opened, sorted(path.suffix for path in (tmp_path / "cache").iterdir())
@@ -111,13 +111,13 @@ def listened(structured, columns, texts, tmp_path):
 
 def test_of_sound_at_passing_sound_tokens_only_the_latest_is_kept(listened, built):
     for own in (0, 1):
-        listened(own, lasting=True)
+        listened(own, persistent=True)
     for step in range(2, 8):
         _, there = listened(step)
     assert there == [".index"] * (2 + files.PASSING) + [".json"] * (2 + files.PASSING)
     built.clear()
     for kept in (0, 1):
-        listened(kept, lasting=True)
+        listened(kept, persistent=True)
     for kept in (6, 7):
         listened(kept)
     assert not built
@@ -151,7 +151,7 @@ def test_who_searches_with_a_structure_does_not_need_its_file(gallery, texts, tm
             7,
             {"text→sound": texts},
             Settings(backend=backend, exact_up_to=100, target=0.0),
-            lasting=False,
+            persistent=False,
         )
         assert made.wait(60.0)
         return made
@@ -165,7 +165,7 @@ def test_who_searches_with_a_structure_does_not_need_its_file(gallery, texts, tm
 
 
 def test_pictures_are_the_same_at_every_sound_token(structured, tmp_path, built):
-    structured(lasting=False)
+    structured(persistent=False)
     structured()
     assert len(built) == 1
     assert not list((tmp_path / "cache").glob("*passing*"))

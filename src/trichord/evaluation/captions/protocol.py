@@ -7,7 +7,7 @@ from typing import Literal
 from trichord.evaluation.protocol import (
     SELECTED_ON_TEST,
     SELECTION,
-    SoundToken,
+    AudioType,
     digest,
     yes_or_no,
 )
@@ -84,7 +84,7 @@ class CaptionProtocol:
     longest: int | None
     missing: str
     metrics: int
-    sound_token: SoundToken | None = None
+    sound_token: AudioType | None = None
     selected_on_test: bool = False
 
     def line(self) -> str:
@@ -113,7 +113,7 @@ def stamp(
     *,
     split: Split | None,
     missing: str,
-    sound_token: SoundToken | None = None,
+    sound_token: AudioType | None = None,
     selected_on_test: bool = False,
 ) -> CaptionProtocol:
     """The protocol under which captions are measured by some rules.

@@ -43,8 +43,8 @@ class StructureFiles:
         # One without a report is being built.
         known = sorted(self.folder.glob(f"{side}-{self.version}-*.json"), key=_time, reverse=True)
         passing = [path for path in known if path.name.split("-")[2] == "passing"]
-        lasting = [path for path in known if path not in passing]
-        for path in passing[PASSING:] + lasting[LASTING:]:
+        persistent = [path for path in known if path not in passing]
+        for path in passing[PASSING:] + persistent[LASTING:]:
             _delete(path)
             _delete(path.with_suffix(".index"))
         for path in self.folder.glob(".*.part"):

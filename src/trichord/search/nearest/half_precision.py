@@ -130,7 +130,7 @@ class HalfPrecision:
         """Scores in the order of `rows`, and for each query how far they may be off.
 
         Args:
-            queries: Towards each modality, float64.
+            queries: ModalityQuery each modality, float64.
             coefficients: What a score is of the inner products with these, for each pattern: a factor
                 a modality, and last what is added; -inf there: such rows are not found.
         """

@@ -149,7 +149,7 @@ class Structures:
         version: int,
         held_out: Mapping[str, Queries] | None = None,
         settings: Settings | None = None,
-        lasting: bool = True,
+        persistent: bool = True,
     ) -> None:
         """Open what is cached, and begin to build what is not.
 
@@ -161,7 +161,7 @@ class Structures:
                 `sound→sight`, `picture→sight`; what stands behind the arrow is the column they ask.
                 A side without any stays exact, because nobody could say what its structure misses.
             settings: The defaults if not given.
-            lasting: Whether sound is heard as the collection holds it. Otherwise its structure is
+            persistent: Whether sound is heard as the collection holds it. Otherwise its structure is
                 kept until `PASSING` others of its kind have been searched with; that of sight is the
                 same at every sound token, and is kept.
         """
@@ -169,7 +169,7 @@ class Structures:
         self._unwanted = Event()
         self._sides = {
             side: _Side.of(
-                StructureFiles(cache, version, side == "audio" and not lasting),
+                StructureFiles(cache, version, side == "audio" and not persistent),
                 side,
                 gallery,
                 held_out or {},

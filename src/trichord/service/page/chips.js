@@ -10,7 +10,7 @@ export function chip(part, picture, acts) {
   return make("li", { class: `chip${away ? " away" : ""}` },
     make("button", {
       type: "button", class: "sign", aria: { label: `Away from ${name}`, pressed: away },
-      title: away ? "Away from it: click for towards it" : "Towards it: click for away from it",
+      title: away ? "Away from it: click for towards it" : "ModalityQuery it: click for away from it",
       on: { click: () => acts.change({ weight: -part.weight }) },
     }, icon(away ? "minus" : "plus")),
     face(part, picture),

@@ -28,14 +28,14 @@ const answers = new Map();
 
 // ---- a search changes
 
-/** Change the search; a lasting change makes a step of the browser's history. */
-function change(patch, lasting = true) {
+/** Change the search; a persistent change makes a step of the browser's history. */
+function change(patch, persistent = true) {
   const next = { ...search, k: FIRST, open: null, ...patch };
   if (toAddress(next) === toAddress(search)) return;
   search = next;
-  history[lasting ? "pushState" : "replaceState"](lasting ? null : history.state, "", toAddress(search));
+  history[persistent ? "pushState" : "replaceState"](persistent ? null : history.state, "", toAddress(search));
   clearTimeout(pausing);
-  if (lasting) refresh();
+  if (persistent) refresh();
   else {
     showAsked();
     pausing = setTimeout(refresh, PAUSE);

@@ -10,7 +10,7 @@ const [balance, token] = ["balance", "token"].map(byId);
 
 let collection = { weighting: { sight: 1, sound: 1 }, sound_tokens: [], tags: [] };
 
-/** Begin to listen. `change(patch, lasting)`: a lasting change is one to come back to. */
+/** Begin to listen. `change(patch, persistent)`: a persistent change is one to come back to. */
 export function attend(change) {
   dial(balance, "balance", change);
   dial(token, "token", change);

@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from trichord.media.wire import WireError, receive, send
+from trichord.media.ipc import IpcError, receive, send
 
 
 def message(header, content=b""):
@@ -53,5 +53,5 @@ def test_what_is_sent_is_received():
     ],
 )
 def test_a_malformed_message_is_refused(stream):
-    with pytest.raises(WireError):
+    with pytest.raises(IpcError):
         receive(stream, 1000)

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trichord.models.yardstick import Scale, blend
+from trichord.models.calibration import Scale, blend
+from trichord.search.calibration import DECIMALS, Calibration
 from trichord.search.gallery import Gallery, Vectors
 from trichord.search.nearest.neighbours import ROUNDING, cosines
 from trichord.search.query_vectors import QueryVectors
-from trichord.search.yardstick import DECIMALS, Calibration
 from trichord.types.arrays import Bool, Float, Int
 
 Rows = Int[np.ndarray, " row"]
@@ -52,7 +52,7 @@ class Term:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Towards:
+class ModalityQuery:
     """A query towards sight or towards sound: a term a part, None where a part says nothing of it."""
 
     terms: tuple[Term | None, ...]
@@ -88,11 +88,11 @@ class Towards:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Combined:
+class QueryPlan:
     """A whole query. `agreement` is that of its sight and its sound."""
 
-    sight: Towards
-    sound: Towards
+    sight: ModalityQuery
+    sound: ModalityQuery
     agreement: float
 
     @classmethod
@@ -102,7 +102,7 @@ class Combined:
         weights: tuple[float, float],
         calibration: Calibration,
         centres: tuple[Centre, Centre],
-    ) -> "Combined":
+    ) -> "QueryPlan":
         """Put parts together.
 
         Args:
@@ -117,7 +117,7 @@ class Combined:
             [(one.sound, w, s.sound) for (one, w), s in zip(asked, sticks, strict=True)],
         )
         sight, sound = (
-            Towards(_terms(parts, centre), weight, len(centre.mean))
+            ModalityQuery(_terms(parts, centre), weight, len(centre.mean))
             for parts, weight, centre in zip(sides, weights, centres, strict=True)
         )
         shared = sum(
@@ -160,11 +160,11 @@ class Combined:
         added[(sight == 0) & (sound == 0)] = -np.inf
         return np.stack([sight, sound, added])
 
-    def settle(self, gallery: Gallery, rows: Rows) -> "Settled":
+    def settle(self, gallery: Gallery, rows: Rows) -> "ScoredRows":
         """The exact scores of some rows, and what they are made of."""
         seen, heard = gallery.has_vision[rows], gallery.has_audio[rows]
         shares = self.shares(seen, heard)
-        return Settled(
+        return ScoredRows(
             rows=rows,
             sight=np.where(seen, self.sight.given(gallery.vision, rows, shares[0]), np.nan),
             sound=np.where(heard, self.sound.given(gallery.audio, rows, shares[1]), np.nan),
@@ -172,7 +172,7 @@ class Combined:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Settled:
+class ScoredRows:
     """Moments with what each part gave to their sight and sound, in standard deviations.
 
     nan where a moment lacks the modality, or a part says nothing of it.
@@ -187,15 +187,15 @@ class Settled:
         """Sight and sound, all parts together; 0 where there is none."""
         return _total(self.sight), _total(self.sound)
 
-    def best(self, k: int) -> "Settled":
+    def best(self, k: int) -> "ScoredRows":
         """The best `k` rows, best first; equal scores by row, and so by file and time."""
         seen, heard = self.totals
         order = np.lexsort((self.rows, -(seen + heard)))[:k]
         return self.take(order)
 
-    def take(self, places: Int[np.ndarray, " place"]) -> "Settled":
+    def take(self, places: Int[np.ndarray, " place"]) -> "ScoredRows":
         """Some of the rows, in this order."""
-        return Settled(self.rows[places], self.sight[:, places], self.sound[:, places])
+        return ScoredRows(self.rows[places], self.sight[:, places], self.sound[:, places])
 
 
 def _terms(

@@ -3,9 +3,9 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from trichord.models.yardstick import blend
+from trichord.models.calibration import blend
+from trichord.search.calibration import Calibration, calibrate, thinned
 from trichord.search.gallery import Gallery
-from trichord.search.yardstick import Calibration, calibrate, thinned
 from trichord.types import Moment
 from trichord.types.comparable import ALL_PAIRS
 

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from trichord.encoders.clip import ClipTextEncoder
-from trichord.encoders.clip_memory import ClipTextMemory
+from trichord.encoders.text_kv_cache import TextKVCache
 from trichord.types.tensors import Padded
 
 LONGEST = 9
@@ -37,7 +37,7 @@ def all_at_once(encoder, ids):
 def test_token_by_token_is_all_at_once(words, implementation):
     words.trunk.model.set_attn_implementation(implementation)
     ids = texts(words)
-    memory = ClipTextMemory(words)
+    memory = TextKVCache(words)
     found = [memory.follow(ids[:, place]) for place in range(LONGEST)]
     assert memory.length == LONGEST
     expected = all_at_once(words, ids)
@@ -50,7 +50,7 @@ def test_token_by_token_is_all_at_once(words, implementation):
 def test_rows_go_their_own_ways(words):
     ids = texts(words)
     chosen = torch.tensor([2, 0, 2, 3])
-    memory = ClipTextMemory(words)
+    memory = TextKVCache(words)
     for place in range(4):
         memory.follow(ids[:, place])
     taken = memory.rows(chosen)
@@ -65,7 +65,7 @@ def test_rows_go_their_own_ways(words):
 @torch.inference_mode()
 def test_the_memory_that_rows_were_taken_from_is_as_before(words):
     ids = texts(words)
-    memory = ClipTextMemory(words)
+    memory = TextKVCache(words)
     memory.follow(ids[:, 0])
     taken = memory.rows(torch.tensor([3, 1]))
     taken.follow(ids[:2, 5])
@@ -77,7 +77,7 @@ def test_the_memory_that_rows_were_taken_from_is_as_before(words):
 
 @torch.inference_mode()
 def test_a_text_as_long_as_the_table_of_positions_takes_no_more(words):
-    memory = ClipTextMemory(words)
+    memory = TextKVCache(words)
     places = words.trunk.model.config.max_position_embeddings
     assert places == 77
     one = torch.tensor([5])

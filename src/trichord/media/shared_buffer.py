@@ -4,17 +4,17 @@ import os
 import sys
 from mmap import mmap
 
-TRAY_BYTES = 32 * 1024**2
+BUFFER_BYTES = 32 * 1024**2
 """Room for the frames and the sound of a dozen clips; what does not fit goes through the pipe."""
 ALIGNED = 64
 
 
-class Tray:
+class SharedBuffer:
     """Lays byte strings one behind the other, until it is cleared for the next request."""
 
     def __init__(self, descriptor: int) -> None:
-        """Map what `memory_for_tray` gave, in the child or in the parent."""
-        self.bytes = memoryview(mmap(descriptor, TRAY_BYTES))
+        """Map what `memory_for_buffer` gave, in the child or in the parent."""
+        self.bytes = memoryview(mmap(descriptor, BUFFER_BYTES))
         self.used = 0
 
     def clear(self) -> None:
@@ -24,14 +24,14 @@ class Tray:
     def put(self, content: memoryview) -> int | None:
         """Lay bytes down and say where they begin; None where there is no room left."""
         begin, end = self.used, self.used + len(content)
-        if end > TRAY_BYTES:
+        if end > BUFFER_BYTES:
             return None
         self.bytes[begin:end] = content
         self.used = -(-end // ALIGNED) * ALIGNED
         return begin
 
 
-def memory_for_tray() -> int | None:
+def memory_for_buffer() -> int | None:
     """An open descriptor of memory for one child and its parent; None where the system has none to give."""
     if sys.platform != "linux":
         return None
@@ -44,7 +44,7 @@ def memory_for_tray() -> int | None:
         return None
     try:
         # Before the seals, after which its size stays.
-        os.ftruncate(descriptor, TRAY_BYTES)
+        os.ftruncate(descriptor, BUFFER_BYTES)
         # A parent that reads what its child has cut off would be killed.
         seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
@@ -54,11 +54,11 @@ def memory_for_tray() -> int | None:
     return descriptor
 
 
-def tray_on(descriptor: int | None) -> Tray | None:
-    """The tray on that memory, whose descriptor is no longer needed then; None where there is none."""
+def buffer_on(descriptor: int | None) -> SharedBuffer | None:
+    """The shared buffer on that memory, whose descriptor may then be closed; None without one."""
     if descriptor is None:
         return None
     try:
-        return Tray(descriptor)
+        return SharedBuffer(descriptor)
     finally:
         os.close(descriptor)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from trichord.media import DecodePlan, FramePlan, Limits, Request
-from trichord.media.passage import Passage
-from trichord.media.sight import Sight
+from trichord.media.decode_pass import DecodePass
 from trichord.media.source import open_source
+from trichord.media.video import Sight
 
 FIVE = FramePlan(rule="uniform", count=5, short_side=None)
 KEYS = FramePlan(rule="uniform", count=5, short_side=None, nearest="keyframe")
@@ -114,10 +114,10 @@ def test_keyframes_alone_are_decoded_where_they_do(decoder, tmp_path, make, name
 def test_frames_that_are_chosen_are_decoded_without_shortcuts(movie):
     for plan in (FIVE, KEYS):
         source = open_source(movie, Limits())
-        passage = Passage(
+        decode_pass = DecodePass(
             source, {0: (0.0, 12.0)}, DecodePlan(frames=plan), Limits(), print_nothing
         )
-        passage.run()
+        decode_pass.run()
         context = source.video.codec_context
         assert (context.skip_frame, str(context.flags2 & 1)) == ("DEFAULT", "0")  # 1: fast
         source.close()
@@ -151,7 +151,7 @@ def passed(path, plan, spans=((0.0, 12.0),)):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Sight, "_decode", note)
         whole = dict(enumerate(spans))
-        Passage(source, whole, plan, Limits(), found.__setitem__).run()
+        DecodePass(source, whole, plan, Limits(), found.__setitem__).run()
     source.close()
     return [found[n] for n in range(len(spans))], given
 
@@ -207,7 +207,7 @@ def test_damage_looks_the_same_whatever_was_left_out(between, seed, monkeypatch)
     between.write_bytes(whole)
     asked = [[(0.0, 12.0)], [(3.0, 4.0)], [(5.0, 9.0)], [(0.0, 12.0), (3.0, 4.0), (5.0, 9.0)]]
     some = [passed(between, DecodePlan(frames=FIVE), spans)[0] for spans in asked]
-    monkeypatch.setattr("trichord.media.sight.LEAVING_OUT", ())
+    monkeypatch.setattr("trichord.media.video.LEAVING_OUT", ())
     for found, spans in zip(some, asked, strict=True):
         right, given = passed(between, DecodePlan(frames=FIVE), spans)
         assert {way for _, way in given} == {"DEFAULT"}
@@ -231,7 +231,7 @@ def test_frames_on_the_way_to_a_wanted_one_are_given_back(tmp_path, make, name, 
     found, most = held(path)
     assert most <= 2
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("trichord.media.sight.PAINTING", ())
+        patch.setattr("trichord.media.video.PAINTING", ())
         kept, all_of_them = held(path)
     assert all_of_them > 10
     np.testing.assert_array_equal(found.times, kept.times)
@@ -250,7 +250,7 @@ def held(path):
         patch.setattr(Sight, "_decode", note)
         found = {}
         source = open_source(path, Limits())
-        Passage(
+        DecodePass(
             source, {0: (0.0, 12.0)}, DecodePlan(frames=FIVE), Limits(), found.__setitem__
         ).run()
         source.close()
@@ -299,11 +299,11 @@ def test_where_pictures_are_shown_long_after_they_are_decoded_none_and_no_sound_
         rate=8000,
         setup=three_between,
     )
-    seek_before = Passage._seek_before
+    seek_before = DecodePass._seek_before
     gone_back = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            Passage,
+            DecodePass,
             "_seek_before",
             lambda self, *to: gone_back.append(to) or seek_before(self, *to),
         )

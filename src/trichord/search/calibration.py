@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from trichord.models.yardstick import Background, Scale, Yardstick, measure
+from trichord.models.calibration import Background, QueryCalibration, Scale, measure
 from trichord.search.gallery import Gallery
 from trichord.types.arrays import Bool, Float, Int
 from trichord.types.comparable import Pair, compares
@@ -26,12 +26,12 @@ MOMENTS = 4096
 class Calibration:
     """The yardstick of each kind of query."""
 
-    text: Yardstick
-    vision: Yardstick
-    audio: Yardstick
-    both: Yardstick
+    text: QueryCalibration
+    vision: QueryCalibration
+    audio: QueryCalibration
+    both: QueryCalibration
 
-    def of_kind(self, kind: Kind) -> Yardstick:
+    def of_kind(self, kind: Kind) -> QueryCalibration:
         """The yardstick of a kind of query."""
         sticks = {
             "text": self.text, "vision": self.vision, "audio": self.audio, "both": self.both
@@ -45,10 +45,10 @@ class Calibration:
         Raises:
             KeyError, TypeError, ValueError: They are not those of a calibration.
         """
-        sticks: dict[str, Yardstick] = {}
+        sticks: dict[str, QueryCalibration] = {}
         for kind, stick in stored.items():
             sight, sound = Scale(**stick["sight"]), Scale(**stick["sound"])
-            sticks[kind] = Yardstick(sight, sound, float(stick["agreement"]))
+            sticks[kind] = QueryCalibration(sight, sound, float(stick["agreement"]))
             # Not `<= 0`: that would let NaN pass, which Python's JSON reads.
             if not (sight.spread > 0 and sound.spread > 0):
                 raise ValueError("a spread of no size")
@@ -57,8 +57,8 @@ class Calibration:
 
 def calibrate(
     gallery: Gallery,
-    texts_toward_sight: Float[np.ndarray, "query _"],
-    texts_toward_sound: Float[np.ndarray, "query _"],
+    texts_toward_vision: Float[np.ndarray, "query _"],
+    texts_toward_audio: Float[np.ndarray, "query _"],
     *,
     comparable: frozenset[Pair],
 ) -> Calibration:
@@ -70,10 +70,10 @@ def calibrate(
     # Thinned first: queries and moments are compared all with all.
     some = thinned(gallery, MOMENTS)
     sight, sound = some.has_vision, some.has_audio
-    everywhere = np.ones((len(texts_toward_sight), len(some)), bool)
+    everywhere = np.ones((len(texts_toward_vision), len(some)), bool)
 
     def among(
-        rows: Bool[np.ndarray, " moment"], toward_sight: Toward, toward_sound: Toward
+        rows: Bool[np.ndarray, " moment"], toward_vision: Toward, toward_audio: Toward
     ) -> Background:
         chosen = np.flatnonzero(rows)[evenly(int(rows.sum()), QUERIES)]
         vectors = {"vision": some.vision[chosen], "audio": some.audio[chosen]}
@@ -81,14 +81,14 @@ def calibrate(
         # be compared with sounds only where the two share a space.
         across = compares(comparable, "audio", "vision")
         return Background(
-            sight=vectors[toward_sight] if across or toward_sight == "vision" else None,
-            sound=vectors[toward_sound] if across or toward_sound == "audio" else None,
+            sight=vectors[toward_vision] if across or toward_vision == "vision" else None,
+            sound=vectors[toward_audio] if across or toward_audio == "audio" else None,
             # Moments of one file resemble one another. They would pass for what an
             # unrelated moment scores, and hits would look less unusual than they are.
             allowed=some.file[chosen][:, None] != some.file[None, :],
         )
 
-    texts = Background(sight=texts_toward_sight, sound=texts_toward_sound, allowed=everywhere)
+    texts = Background(sight=texts_toward_vision, sound=texts_toward_audio, allowed=everywhere)
     return Calibration(
         text=measure(some, texts),
         vision=measure(some, among(sight, "vision", "vision")),

@@ -4,16 +4,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trichord.search.combination import Combined
 from trichord.search.gallery import Gallery
 from trichord.search.hits import numbers
+from trichord.search.query_plan import QueryPlan
 from trichord.types import UserError
 
 Values = tuple[float | None, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Curve:
+class SimilarityTimeline:
     """A value a moment of a file, in order of time: what a hit would say.
 
     `sight` and `sound` are None where a moment lacks the modality, `score` where it has nothing of
@@ -28,7 +28,7 @@ class Curve:
     score: Values
 
 
-def curve_over(file: str, combined: Combined, gallery: Gallery) -> Curve:
+def timeline_over(file: str, combined: QueryPlan, gallery: Gallery) -> SimilarityTimeline:
     """The curve of a query over a file.
 
     Raises:
@@ -41,7 +41,7 @@ def curve_over(file: str, combined: Combined, gallery: Gallery) -> Curve:
     seen, heard = combined.settle(gallery, rows).totals
     has_vision, has_audio = gallery.has_vision[rows], gallery.has_audio[rows]
     sight, sound = combined.shares(has_vision, has_audio)
-    return Curve(
+    return SimilarityTimeline(
         file=file,
         start=tuple(gallery.start[rows].tolist()),
         end=tuple(gallery.end[rows].tolist()),

@@ -10,14 +10,13 @@ from av.stream import Discard
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
+from trichord.media.audio import Sound, audible, rate_of
 from trichord.media.decoded import Decoded, samples_in
-from trichord.media.failure import MediaError, refuse_hunger
+from trichord.media.failure import MediaError, refuse_out_of_memory
 from trichord.media.picture import picture_of, pixel_aspect
 from trichord.media.plan import DecodePlan, Limits
 from trichord.media.probe import Status
 from trichord.media.resample import resample
-from trichord.media.sight import Sight
-from trichord.media.sound import Sound, audible, rate_of
 from trichord.media.source import (
     Frame,
     Packet,
@@ -28,6 +27,7 @@ from trichord.media.source import (
     packet_end,
     packet_time,
 )
+from trichord.media.video import Sight
 
 AHEAD = 5.0
 """Seconds of packets that are read through rather than sought over: a seek costs about as much."""
@@ -46,7 +46,7 @@ PEEKED = 500
 Span = tuple[float, float]
 
 
-class Passage:
+class DecodePass:
     """Decodes spans of an open source and hands each on as soon as it is complete."""
 
     def __init__(
@@ -94,11 +94,11 @@ class Passage:
 
     def _heard(self, span: Span) -> Span:
         """Where a span's sound lies; what is cut out is whole samples of the track, and enough."""
-        begin, end = self.plan.sound_span(*span)
+        begin, end = self.plan.audio_span(*span)
         if (begin, end) == span:
             return span
         rate = rate_of(self.source.audio)
-        first, count = round(begin * rate), math.ceil(self.plan.sound_length(*span) * rate)
+        first, count = round(begin * rate), math.ceil(self.plan.audio_length(*span) * rate)
         return first / rate, (first + count) / rate
 
     def _due(self, item: tuple[int, Span]) -> tuple[float, float, int]:
@@ -148,7 +148,7 @@ class Passage:
         try:
             return next(packets, None)
         except FFmpegError as error:  # the rest of the file is unreadable
-            refuse_hunger(error)
+            refuse_out_of_memory(error)
             return None
 
     def _feed(self, packet: Packet) -> None:
@@ -360,7 +360,7 @@ class Passage:
             status=self._status(bool(audio)),
             start=span[0],
             end=span[1],
-            sound_start=self.plan.sound_span(*span)[0],
+            audio_start=self.plan.audio_span(*span)[0],
             frames=frames,
             times=np.zeros(0) if times is None else times,
             audio=audio,
@@ -402,7 +402,7 @@ class Passage:
             return {}
         audio: dict[int, NDArray[np.float32]] = {}
         for rate in self.plan.rates:
-            count = samples_in(self.plan.sound_length(*span), rate)
+            count = samples_in(self.plan.audio_length(*span), rate)
             channels = resample(samples, self.sound.rate, rate, context, count)
             audio[rate] = channels if self.plan.stereo else channels[0]
         return audio

@@ -14,7 +14,7 @@ import numpy as np
 from av.error import FFmpegError
 
 from trichord.media.channels import Run, Samples
-from trichord.media.failure import refuse_hunger
+from trichord.media.failure import refuse_out_of_memory
 from trichord.media.plan import DecodePlan
 from trichord.media.resample import context_samples
 from trichord.media.source import Frame, Packet, Source, Track
@@ -78,7 +78,7 @@ class Block:
         try:
             frames = self.context.decode(packet)
         except FFmpegError as error:
-            refuse_hunger(error)
+            refuse_out_of_memory(error)
             self.failed += 1
             frames = []
         pieces: list[tuple[int, Samples]] = []

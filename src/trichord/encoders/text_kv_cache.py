@@ -9,10 +9,10 @@ from torch import Tensor
 
 from trichord.encoders.encoder import TextEncoder
 
-KeysAndValues = tuple[Float[Tensor, "row head step width"], Float[Tensor, "row head step width"]]
+KeyValues = tuple[Float[Tensor, "row head step width"], Float[Tensor, "row head step width"]]
 
 
-class ClipTextMemory:
+class TextKVCache:
     """Keys and values of texts that grow by a token at a time, in every layer of CLIP's text tower.
 
     The tower's attention is causal: no token changes what was made of those before it, so that a new
@@ -29,7 +29,7 @@ class ClipTextMemory:
         self.length = 0
         trunk: Any = encoder.trunk
         self._tower: Any = trunk.model
-        self._kept: list[KeysAndValues | None] = [None for _ in self._tower.encoder.layers]
+        self._kept: list[KeyValues | None] = [None for _ in self._tower.encoder.layers]
 
     def follow(self, ids: Int[Tensor, " row"]) -> Float[Tensor, "row width"]:
         """Read one more token of each text.
@@ -55,9 +55,9 @@ class ClipTextMemory:
         self.length += 1
         return self._tower.final_layer_norm(hidden)
 
-    def rows(self, chosen: Int[Tensor, " row"]) -> "ClipTextMemory":
+    def rows(self, chosen: Int[Tensor, " row"]) -> "TextKVCache":
         """These texts, in this order; a text may be taken several times."""
-        taken = ClipTextMemory.__new__(ClipTextMemory)
+        taken = TextKVCache.__new__(TextKVCache)
         taken.length = self.length
         taken._tower = self._tower
         taken._kept = [kept and (kept[0][chosen], kept[1][chosen]) for kept in self._kept]

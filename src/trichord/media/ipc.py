@@ -1,6 +1,6 @@
 """Messages between a decoder and its child: a length, a JSON header, raw array bytes. No pickle.
 
-Bytes of arrays follow the header, or lie on a tray that both share, at the place that it names.
+Bytes of arrays follow the header, or lie in a shared buffer that both share, at the place that it names.
 The child works on untrusted files, so what it says is checked like an untrusted file: sizes are
 capped and arrays have one of three element types.
 """
@@ -14,7 +14,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from trichord.media.tray import Tray
+from trichord.media.shared_buffer import SharedBuffer
 
 Header = dict[str, Any]
 Arrays = dict[str, NDArray[Any]]
@@ -32,14 +32,14 @@ class Listed:
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     place: int | None
-    """Where its bytes lie on the tray; None: they follow the header."""
+    """Where its bytes lie in the shared buffer; None: they follow the header."""
 
 
-class WireError(Exception):
+class IpcError(Exception):
     """The other side broke off or said something that is no message."""
 
 
-NONSENSE = (WireError, ValueError, KeyError, TypeError, OverflowError)
+NONSENSE = (IpcError, ValueError, KeyError, TypeError, OverflowError)
 """What reading an answer raises that is none."""
 
 
@@ -47,14 +47,14 @@ def send(
     stream: BufferedIOBase,
     header: Header,
     arrays: Arrays | None = None,
-    tray: Tray | None = None,
+    buffer: SharedBuffer | None = None,
 ) -> None:
-    """Write one message and flush it; arrays that fit on the tray are laid there."""
+    """Write one message and flush it; arrays that fit into the shared buffer are laid there."""
     listing: list[list[Any]] = []
     following: list[memoryview] = []
     for name, array in (arrays or {}).items():
         content = memoryview(cast("Any", np.ascontiguousarray(array))).cast("B")
-        place = tray.put(content) if tray is not None else None
+        place = buffer.put(content) if buffer is not None else None
         listing.append([name, array.dtype.str, list(array.shape), place])
         if place is None:
             following.append(content)
@@ -66,50 +66,52 @@ def send(
     stream.flush()
 
 
-def receive(stream: BufferedIOBase, limit: int, tray: Tray | None = None) -> tuple[Header, Arrays]:
+def receive(
+    stream: BufferedIOBase, limit: int, buffer: SharedBuffer | None = None
+) -> tuple[Header, Arrays]:
     """Read one message whose arrays have at most `limit` bytes together; they are the reader's own.
 
     Raises:
-        WireError: the stream ended, or the message is malformed or too large.
+        IpcError: the stream ended, or the message is malformed or too large.
     """
     length = int.from_bytes(_exactly(stream, 4), "big")
     if not 0 < length <= HEADER_BYTES:
-        raise WireError(f"header of {length} bytes")
+        raise IpcError(f"header of {length} bytes")
     try:
         header = json.loads(_exactly(stream, length))
         listed = [_listed(*entry) for entry in header.pop("arrays")]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise WireError(f"malformed header: {error}") from None
+        raise IpcError(f"malformed header: {error}") from None
     if sum(math.prod(one.shape) * one.dtype.itemsize for one in listed) > limit:
-        raise WireError("arrays larger than the limit")
+        raise IpcError("arrays larger than the limit")
     try:
-        return header, {one.name: _array(stream, one, tray) for one in listed}
+        return header, {one.name: _array(stream, one, buffer) for one in listed}
     except ValueError as error:  # no elements, but sides that numpy cannot count
-        raise WireError(f"malformed array: {error}") from None
+        raise IpcError(f"malformed array: {error}") from None
 
 
 def _listed(name: object, dtype: object, shape: object, place: object = None) -> Listed:
     if not isinstance(name, str) or dtype not in ELEMENTS or not isinstance(shape, list):
-        raise WireError("malformed array")
+        raise IpcError("malformed array")
     sides = cast("list[object]", shape)
     if len(sides) > 4 or not all(isinstance(n, int) and 0 <= n < 2**40 for n in sides):
-        raise WireError("malformed array shape")
+        raise IpcError("malformed array shape")
     if place is not None and not (isinstance(place, int) and place >= 0):
-        raise WireError("malformed array place")
+        raise IpcError("malformed array place")
     return Listed(name, np.dtype(str(dtype)), tuple(cast("list[int]", sides)), place)
 
 
-def _array(stream: BufferedIOBase, listed: Listed, tray: Tray | None) -> NDArray[Any]:
+def _array(stream: BufferedIOBase, listed: Listed, buffer: SharedBuffer | None) -> NDArray[Any]:
     # Only now that the sum of all sizes is known to be within the limit.
     array: NDArray[Any] = np.empty(listed.shape, listed.dtype)
     content = memoryview(cast("Any", array.reshape(-1).view(np.uint8)))
     if listed.place is None:
         _fill(stream, content)
-    elif tray is not None and listed.place + len(content) <= len(tray.bytes):
+    elif buffer is not None and listed.place + len(content) <= len(buffer.bytes):
         # Copied before anybody looks at it: the child could change it after a check.
-        content[:] = tray.bytes[listed.place : listed.place + len(content)]
+        content[:] = buffer.bytes[listed.place : listed.place + len(content)]
     else:
-        raise WireError("an array that is not on the tray")
+        raise IpcError("an array that is not in the shared buffer")
     return array
 
 
@@ -117,12 +119,12 @@ def _fill(stream: BufferedIOBase, rest: memoryview) -> None:
     while len(rest):
         count = stream.readinto(rest)
         if not count:
-            raise WireError("the stream ended")
+            raise IpcError("the stream ended")
         rest = rest[count:]
 
 
 def _exactly(stream: BufferedIOBase, count: int) -> bytes:
     got = stream.read(count)
     if len(got) < count:
-        raise WireError("the stream ended")
+        raise IpcError("the stream ended")
     return got

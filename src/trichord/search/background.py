@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trichord.search.calibration import Calibration, calibrate
 from trichord.search.gallery import Gallery
 from trichord.search.query_vectors import TextVectors
-from trichord.search.yardstick import Calibration, calibrate
 
 if TYPE_CHECKING:  # a search by text never loads torch
     from trichord.models.embedder import Embedder
@@ -32,7 +32,7 @@ _HEARD = (
     "a train rolls past", "a machine hums", "a hammer strikes metal", "glass breaks",
     "a piano plays slowly", "drums and a bass guitar", "near silence with some hiss",
 )  # fmt: skip
-BACKDROP = _SEEN + _HEARD
+BACKGROUND_QUERIES = _SEEN + _HEARD
 
 
 def calibrate_for(model: "Embedder", gallery: Gallery) -> Calibration:
@@ -45,7 +45,7 @@ def calibrate_by(texts: TextVectors, gallery: Gallery) -> Calibration:
     return calibrate(
         gallery,
         # All of them toward both sides: a search compares its text with both, whatever it is about.
-        np.stack(texts.of(BACKDROP, "vision")),
-        np.stack(texts.of(BACKDROP, "audio")),
+        np.stack(texts.of(BACKGROUND_QUERIES, "vision")),
+        np.stack(texts.of(BACKGROUND_QUERIES, "audio")),
         comparable=texts.model.comparable,
     )

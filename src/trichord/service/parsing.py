@@ -7,7 +7,7 @@ from trichord.search.filters import Filter, FilterBelow
 from trichord.search.query import AWAY, Part, PartKind, Query
 from trichord.search.wording import parted
 from trichord.service.catalogue import Catalogue
-from trichord.service.schemas import PartAsked, QueryAsked, Where
+from trichord.service.schemas import PartRequest, QueryRequest, Where
 from trichord.service.uploads import Uploads
 
 NAMES: Mapping[str, str] = {"image": "picture", "audio": "sound", "video": "clip"}
@@ -24,7 +24,7 @@ class Asked:
     """What stands for the server's paths in a sentence about it."""
 
 
-def understood(asked: QueryAsked, catalogue: Catalogue, uploads: Uploads) -> Asked:
+def parse_query(asked: QueryRequest, catalogue: Catalogue, uploads: Uploads) -> Asked:
     """The query that a client asks.
 
     Raises:
@@ -60,7 +60,7 @@ def understood(asked: QueryAsked, catalogue: Catalogue, uploads: Uploads) -> Ask
     )
 
 
-def _texts(one: PartAsked) -> list[Part]:
+def _texts(one: PartRequest) -> list[Part]:
     """`dog -leash` is two parts."""
     wanted, avoided = parted(one.text or "")
     found = [Part(kind="text", given=wanted, weight=one.weight)] if wanted or not avoided else []
@@ -68,7 +68,7 @@ def _texts(one: PartAsked) -> list[Part]:
     return found + [Part(kind="text", given=text, weight=away) for text in avoided]
 
 
-def _other(one: PartAsked, catalogue: Catalogue, uploads: Uploads) -> Part:
+def _other(one: PartRequest, catalogue: Catalogue, uploads: Uploads) -> Part:
     if one.upload is not None:
         upload = uploads.find(one.upload)
         kind: PartKind = one.as_ or upload.kind

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from trichord.bulk.hand import Hand
+from trichord.bulk.shard_worker import Hand
 from trichord.bulk.shards import Towers, extraction_of, shards_of_clips, shards_of_texts
 from trichord.features.store import FeatureFolder
 from trichord.types import UserError

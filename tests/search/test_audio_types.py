@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from trichord.search.sound_tokens import heard_at, tokens_of
+from trichord.search.audio_types import audio_at, tokens_of
 
 TOKENS = (0.5, 0.0, 1.0)
 STORED = np.array([[1, 0, 0, 1, -0.6, 0.8], [0, 0, 0, 0, 0, 0]], np.float32)
@@ -38,7 +38,7 @@ def test_other_audio_towers_leave_nothing_to_choose(tiny_model):
     ],
 )
 def test_neighbouring_vectors_are_mixed_by_their_nearness(token, expected):
-    found = heard_at(STORED, TOKENS, token)
+    found = audio_at(STORED, TOKENS, token)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, [expected, (0, 0)], atol=1e-6)
 
@@ -52,7 +52,7 @@ def test_a_mixture_is_near_to_what_the_model_hears_there(clip4vla, rendered, dec
     ]
     exact = model.embed_media(decoded, tokens).audio
     for i, token in ((3, 0.25), (4, 0.9)):
-        mixed = heard_at(exact[:, :3].reshape(3, -1), tokens[:3], token)
+        mixed = audio_at(exact[:, :3].reshape(3, -1), tokens[:3], token)
         nearness = (mixed * exact[:, i]).sum(1)
         assert nearness.min() > 0.999
         assert 1 - nearness.min() < (1 - (exact[:, 1] * exact[:, i]).sum(1).max()) / 4

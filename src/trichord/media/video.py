@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from av.error import FFmpegError
 
-from trichord.media.failure import refuse_hunger
+from trichord.media.failure import refuse_out_of_memory
 from trichord.media.plan import FramePlan, Limits
 from trichord.media.source import Frame, Packet, Source, check_pixels, packet_time
 
@@ -234,7 +234,7 @@ class Sight:
         try:
             frames = self.track.codec_context.decode(packet)
         except FFmpegError as error:
-            refuse_hunger(error)
+            refuse_out_of_memory(error)
             self.failed += 1
             frames = None
         if not self.whole and (frames is None or any(frame.is_corrupt for frame in frames)):

@@ -93,7 +93,7 @@ class Scale:
 
 
 @dataclass(frozen=True, slots=True)
-class Yardstick:
+class QueryCalibration:
     """The scales of one kind of query.
 
     `agreement` is the correlation of standardised sight and sound over background pairs.
@@ -117,7 +117,7 @@ class Background:
     allowed: Marks
 
 
-def measure(sides: Sides, background: Background) -> Yardstick:
+def measure(sides: Sides, background: Background) -> QueryCalibration:
     """Scales and agreement of background queries over moments."""
     scales: list[Scale] = []
     standard: list[Numbers] = []
@@ -141,7 +141,7 @@ def measure(sides: Sides, background: Background) -> Yardstick:
     # It is no exact correlation, for each side was standardised over
     # moments that the other one may lack: it could pass 1. Below 0 it would
     # shrink the divisor of `blend`, which is 0 for equal weights at -1.
-    return Yardstick(scales[0], scales[1], min(AGREEMENT_LIMIT, max(0.0, product)))
+    return QueryCalibration(scales[0], scales[1], min(AGREEMENT_LIMIT, max(0.0, product)))
 
 
 def blend(

@@ -3,12 +3,12 @@ import math
 import numpy as np
 import pytest
 
-from trichord.models.yardstick import blend
-from trichord.search.combination import Centre, Combined
+from trichord.models.calibration import blend
+from trichord.search.calibration import calibrate
 from trichord.search.gallery import Gallery
 from trichord.search.hits import hits_of
+from trichord.search.query_plan import Centre, QueryPlan
 from trichord.search.query_vectors import QueryVectors
-from trichord.search.yardstick import calibrate
 from trichord.types import Moment
 from trichord.types.comparable import ALL_PAIRS
 
@@ -57,7 +57,7 @@ def combined_of(parts, weights, gallery, calibration):
         Centre.of(gallery.vision, gallery.has_vision),
         Centre.of(gallery.audio, gallery.has_audio),
     )
-    return Combined.of(parts, weights, calibration, centres)
+    return QueryPlan.of(parts, weights, calibration, centres)
 
 
 def standard(query, vectors, has, scale):

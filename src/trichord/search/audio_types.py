@@ -28,7 +28,7 @@ def tokens_of(model: "Embedder") -> tuple[float, ...]:
     return tuple(dict.fromkeys((float(token), VERBAL, BETWEEN, NONVERBAL)))
 
 
-def heard_at(
+def audio_at(
     stored: Float[np.ndarray, "moment wide"], tokens: Sequence[float], token: float
 ) -> Float[np.ndarray, "moment dim"]:
     """Sound vectors at a sound token between the stored ones.

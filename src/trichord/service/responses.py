@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 
 from trichord.service.catalogue import Catalogue
-from trichord.service.schemas import HitShown, Share
+from trichord.service.schemas import HitResponse, Share
 from trichord.types import Hit
 
 
@@ -18,15 +18,15 @@ def numbers(values: Iterable[float | None]) -> list[float | None]:
     return [number(value) for value in values]
 
 
-def shown(hits: Iterable[Hit], catalogue: Catalogue) -> list[HitShown]:
+def to_response(hits: Iterable[Hit], catalogue: Catalogue) -> list[HitResponse]:
     """Hits as clients see them; a hit without a score is left out."""
     return [_hit(hit, catalogue) for hit in hits if math.isfinite(hit.score)]
 
 
-def _hit(hit: Hit, catalogue: Catalogue) -> HitShown:
+def _hit(hit: Hit, catalogue: Catalogue) -> HitResponse:
     moment, named = hit.moment, catalogue.named(hit.moment.file)
     name = named.moment(moment.start)
-    return HitShown(
+    return HitResponse(
         id=name,
         file=named.id,
         name=named.shown,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from trichord.models.yardstick import PRIOR, Scale, blend
+from trichord.models.calibration import PRIOR, Scale, blend
 
 
 def test_the_scale_of_no_moments_is_that_of_random_directions():

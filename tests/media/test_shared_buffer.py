@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from trichord.media import DecodePlan, Decoder, FramePlan, Request
-from trichord.media.tray import TRAY_BYTES, Tray, memory_for_tray
-from trichord.media.wire import WireError, receive, send
+from trichord.media.ipc import IpcError, receive, send
+from trichord.media.shared_buffer import BUFFER_BYTES, SharedBuffer, memory_for_buffer
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is shared on Linux only")
 
@@ -19,8 +19,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is share
 @pytest.fixture
 def ends():
     """The child's and the parent's view of one memory."""
-    descriptor = memory_for_tray()
-    yield Tray(descriptor), Tray(descriptor)
+    descriptor = memory_for_buffer()
+    yield SharedBuffer(descriptor), SharedBuffer(descriptor)
     os.close(descriptor)
 
 
@@ -59,33 +59,33 @@ def test_what_was_taken_up_is_the_readers_own(ends):
 
 def test_what_does_not_fit_goes_through_the_pipe(ends):
     theirs, ours = ends
-    large = np.arange(TRAY_BYTES - 100, dtype=np.int64).astype(np.uint8)
+    large = np.arange(BUFFER_BYTES - 100, dtype=np.int64).astype(np.uint8)
     pipe = io.BytesIO()
     send(pipe, {}, {"large": large, "larger": large, "small": ARRAYS["16000"]}, theirs)
     assert len(pipe.getvalue()) == pytest.approx(len(large), abs=200)
     pipe.seek(0)
-    _, got = receive(pipe, 3 * TRAY_BYTES, ours)
+    _, got = receive(pipe, 3 * BUFFER_BYTES, ours)
     np.testing.assert_array_equal(got["large"], large)
     np.testing.assert_array_equal(got["larger"], large)
     np.testing.assert_array_equal(got["small"], ARRAYS["16000"])
 
 
-@pytest.mark.parametrize("place", [TRAY_BYTES - 3, 2**70, -4, "0", 0.0, [0]])
+@pytest.mark.parametrize("place", [BUFFER_BYTES - 3, 2**70, -4, "0", 0.0, [0]])
 def test_a_place_off_the_tray_is_refused(ends, place):
     text = json.dumps({"arrays": [["a", "<f4", [1], place]]}).encode()
     message = len(text).to_bytes(4, "big") + text
-    with pytest.raises(WireError):
+    with pytest.raises(IpcError):
         receive(io.BytesIO(message), 1000, ends[1])
 
 
 def test_a_place_is_refused_where_there_is_no_tray():
     text = json.dumps({"arrays": [["a", "<f4", [1], 0]]}).encode()
-    with pytest.raises(WireError):
+    with pytest.raises(IpcError):
         receive(io.BytesIO(len(text).to_bytes(4, "big") + text), 1000)
 
 
 def test_a_child_cannot_cut_off_what_its_parent_reads():
-    descriptor = memory_for_tray()
+    descriptor = memory_for_buffer()
     with pytest.raises(PermissionError):
         os.ftruncate(descriptor, 0)
     os.close(descriptor)
@@ -99,22 +99,24 @@ def test_where_the_system_refuses_there_is_no_memory_and_nothing_stays_open(fail
     before = {*Path("/proc/self/fd").iterdir()}
     with monkeypatch.context() as patched:
         patched.setattr(failing, refuse)
-        assert memory_for_tray() is None
+        assert memory_for_buffer() is None
     assert {*Path("/proc/self/fd").iterdir()} == before
 
 
 def test_many_spans_give_the_same_bits_over_the_tray_the_pipe_and_both(movie, monkeypatch):
     plan = DecodePlan(frames=FramePlan(per_second=4.0, short_side=240), rates=(16_000,))
-    spans = [(float(start), start + 4.0) for start in range(16)]  # more than the tray has room for
+    spans = [
+        (float(start), start + 4.0) for start in range(16)
+    ]  # more than the shared buffer has room for
     frames = 16 * 16 * 240 * 320 * 3
-    assert frames > TRAY_BYTES
+    assert frames > BUFFER_BYTES
     with Decoder(1) as pool:
         both, _ = pool.decode_measured(Request(path=movie, spans=spans, plan=plan))
         alone = [pool.decode(movie, [span], plan)[0] for span in spans]
-    monkeypatch.setattr("trichord.media.worker.memory_for_tray", lambda: None)
+    monkeypatch.setattr("trichord.media.worker.memory_for_buffer", lambda: None)
     with Decoder(1) as pool:
         piped, _ = pool.decode_measured(Request(path=movie, spans=spans, plan=plan))
-        assert pool.workers[0].tray is None
+        assert pool.workers[0].buffer is None
     for one, other, third in zip(both, alone, piped, strict=True):
         assert one.status == "ok"
         assert sum(len(found.frames) for found in (one, other, third)) == 48
