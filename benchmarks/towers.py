@@ -45,7 +45,6 @@ from trichord.encoders.clip import ClipVisionEncoder
 from trichord.encoders.encoder import Encoder
 from trichord.encoders.graph import Graph, Sizes
 from trichord.encoders.patch_dropout import drop_patches
-from trichord.encoders.small import SmallClip, build_clip
 from trichord.experiments import load_experiment
 from trichord.exporting.folder import Exported, Form, exported
 from trichord.exporting.graphs import write_graph
@@ -53,6 +52,7 @@ from trichord.exporting.parity import QUERIES, compare
 from trichord.media import Decoder
 from trichord.media.plan import Request
 from trichord.types.tensors import Padded
+from trichord_world.small import SmallClip, build_clip
 
 BATCH, ROUNDS, PRODUCT = 16, 3, 1024
 FORMS: tuple[Form, ...] = ("graph", "eight_bit", "bfloat16")

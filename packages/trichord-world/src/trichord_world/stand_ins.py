@@ -27,7 +27,6 @@ from torch import Tensor
 from transformers import ClapFeatureExtractor
 
 from trichord.encoders.pretrained import load
-from trichord.encoders.small import SmallClap, SmallClip, build_clap, build_clip
 from trichord.losses import info_nce
 from trichord.types import CaptionKind
 from trichord.types.threads import set_torch_threads
@@ -35,6 +34,7 @@ from trichord_world.difficulty import DEFAULT
 from trichord_world.drawing import picture
 from trichord_world.grammar import Grammar
 from trichord_world.law import Scene, scenes, stream
+from trichord_world.small import SmallClap, SmallClip, build_clap, build_clip
 from trichord_world.sound import sound
 from trichord_world.weights import CLAP_STAND_IN, CLIP_STAND_IN
 

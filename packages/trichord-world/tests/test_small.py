@@ -2,7 +2,7 @@ import pytest
 import torch
 from transformers import CLIPTokenizer
 
-from trichord.encoders.small import SmallClap, SmallClip, build_clap, build_clip, byte_pairs
+from trichord_world.small import SmallClap, SmallClip, build_clap, build_clip, byte_pairs
 
 TEXTS = ["a low bell rings", "a bell rings low"] * 5
 
