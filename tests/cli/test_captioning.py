@@ -12,7 +12,7 @@ from trichord.checkpoint import Progress, Run
 from trichord.cli.captioning import caption, ordinal
 from trichord.corpora.manifest import read_manifest, write_manifest
 from trichord.evaluation.captions.report import read_caption_report
-from trichord.experiments import EXPERIMENTS, load_experiment
+from trichord.experiments import load_experiment
 from trichord.types import Caption, Clip, UserError
 
 QUICK = "--beams 2 --longest 6"
@@ -30,7 +30,7 @@ def made(tmp_path_factory):
     def make(name="world-clip4vla-caption", seed=0):
         run = Run(root / name / f"seed-{seed}")
         if not run.complete:
-            experiment = replace(EXPERIMENTS[name][1], stages=(), seed=seed)
+            experiment = replace(load_experiment(name), stages=(), seed=seed)
             run.start(experiment, "none")
             torch.manual_seed(seed)
             run.finish(experiment.model.build(), experiment.objective.build(), Progress())
