@@ -34,7 +34,7 @@ def test_every_experiment_is_read_back_equal(name, tmp_path):
 
 
 def test_the_right_member_of_a_union_comes_back(tmp_path):
-    _, untrained = EXPERIMENTS["untrained"]
+    _, untrained = EXPERIMENTS["clip-clap"]
     write_experiment(tmp_path / "e.json", untrained)
     assert read_experiment(tmp_path / "e.json").model.sound_text == ClapText()
 

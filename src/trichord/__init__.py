@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trichord.api.collection import Collection
-    from trichord.api.model import Embedded, Model, load, untrained
+    from trichord.api.model import Embedded, Model, load
     from trichord.api.training import fit
     from trichord.types import Hit, Moment, UserError
 
@@ -18,13 +18,12 @@ __all__ = [
     "UserError",
     "fit",
     "load",
-    "untrained",
 ]
 
 _HOMES = {
     "Collection": "trichord.api.collection",
     "fit": "trichord.api.training",
-    **dict.fromkeys(("Embedded", "Model", "load", "untrained"), "trichord.api.model"),
+    **dict.fromkeys(("Embedded", "Model", "load"), "trichord.api.model"),
     **dict.fromkeys(("Hit", "Moment", "UserError"), "trichord.types"),
 }
 

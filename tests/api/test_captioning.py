@@ -57,7 +57,7 @@ def test_options_say_how_to_cut_and_to_choose(tmp_path):
     ):
         with pytest.raises(UserError, match=told):
             decoding_of(*choice)
-    assert weights_of("untrained") == (1.0, 1.0)
+    assert weights_of("clip-clap") == (1.0, 1.0)
     assert weights_of(str(tmp_path)) == (1.0, 1.0)
-    (tmp_path / "weighting.json").write_text('{"sight": 1.5, "sound": 0.5}')
+    (tmp_path / "weighting.json").write_text('{"visual": 1.5, "audio": 0.5}')
     assert weights_of(str(tmp_path)) == (1.5, 0.5)

@@ -57,29 +57,29 @@ def test_moments_are_found_by_words_files_and_by_one_another(archive, folder):
     words = archive.search("a red ball", k=3)
     assert len(words) == 3
     assert all(a.score >= b.score for a, b in pairwise(words))
-    by_sound = archive.search(audio=folder / "beep.wav", sight=0.0, k=1)
+    by_sound = archive.search(audio=folder / "beep.wav", visual_weight=0.0, k=1)
     assert by_sound[0].moment.file.endswith("beep.wav")
-    by_sight = archive.search(image=folder / "still.png", sound=0.0, k=1)
+    by_sight = archive.search(image=folder / "still.png", audio_weight=0.0, k=1)
     assert by_sight[0].moment.file.endswith("still.png")
-    like = archive.search(like=by_sound[0].moment, by="sound", k=9)
+    like = archive.search(like=by_sound[0].moment, by="audio", k=9)
     assert by_sound[0].moment not in [hit.moment for hit in like]
     assert like
-    silent = archive.search("a bell", where=Filter(has_sound=False))
+    silent = archive.search("a bell", where=Filter(has_audio=False))
     assert {hit.moment.file.rpartition("/")[2] for hit in silent} == {"still.png"}
 
 
 def test_files_are_grouped_and_followed_in_time(archive, folder):
-    query = Query.of("a red ball -bell", sound=0.0)
+    query = Query.of("a red ball -bell", audio_weight=0.0)
     groups = archive.grouped(query)
     assert [group.file for group in groups] == list(dict.fromkeys(
-        hit.moment.file for hit in archive.search("a red ball -bell", sound=0.0, k=50)
+        hit.moment.file for hit in archive.search("a red ball -bell", audio_weight=0.0, k=50)
     ))  # fmt: skip
-    curve = archive.curve(query, folder / "clip.mp4")
+    curve = archive.timeline(query, folder / "clip.mp4")
     best = max(
         hit.score for group in groups if group.file.endswith("clip.mp4") for hit in group.hits
     )
     assert max(curve.score) == pytest.approx(best, abs=1e-5)
-    assert len(curve.start) == len(curve.sight) == len(curve.sound)
+    assert len(curve.start) == len(curve.visual) == len(curve.audio)
 
 
 def test_captions_of_a_manifest_are_found_by_their_words(model, folder, tmp_path):
@@ -87,7 +87,7 @@ def test_captions_of_a_manifest_are_found_by_their_words(model, folder, tmp_path
     said = Caption(text="the lighthouse keeper waves", about="visual")
     clip = Clip(id="a", path=str(folder / "clip.mp4"), start=1.0, end=2.0, captions=(said,))
     archive.add(folder, told=[clip])
-    found = archive.search("lighthouse", captions=100.0, k=1)
+    found = archive.search("lighthouse", caption_weight=100.0, k=1)
     assert found[0].moment.file.endswith("clip.mp4")
     assert found[0].moment.start == 1.0
     assert found[0].caption == "the lighthouse keeper waves"

@@ -112,11 +112,11 @@ def test_closed_it_can_be_used_again(model, folder):
 
 
 def test_a_run_or_an_experiment_is_loaded_and_nothing_else(tmp_path):
-    with trichord.load("world-untrained") as untrained:
+    with trichord.load("world-clip-clap") as untrained:
         assert not untrained.compares("audio", "vision")
         assert untrained.comparable == {("text", "vision"), ("text", "audio")}
         assert untrained.embed_text(["a bell"], "audio").shape == (1, 128)
-    with pytest.raises(UserError, match="did you mean 'untrained'"):
+    with pytest.raises(UserError, match="did you mean 'clip-clap'"):
         trichord.load("untraind")
     with pytest.raises(UserError, match="no GPU"):
-        trichord.load("world-untrained", device="cuda")
+        trichord.load("world-clip-clap", device="cuda")

@@ -88,9 +88,9 @@ def test_they_index_and_search_files(trained, folder, tmp_path):
         archive = Collection.create(tmp_path / "archive", model, seconds=1.0)
         archive.add(folder)
         assert archive.search("a bell", k=3)
-        by_sound = archive.search(audio=folder / "beep.wav", sight=0.0, k=1)
+        by_sound = archive.search(audio=folder / "beep.wav", visual_weight=0.0, k=1)
         assert by_sound[0].moment.file.endswith("beep.wav")
-        by_sight = archive.search(image=folder / "still.png", sound=0.0, k=1)
+        by_sight = archive.search(image=folder / "still.png", audio_weight=0.0, k=1)
         assert by_sight[0].moment.file.endswith("still.png")
         again = Collection.open(tmp_path / "archive", model)
         assert [hit.moment for hit in again.search("a bell")] == [

@@ -45,8 +45,8 @@ def test_this_process_takes_shards_in_their_order(model, footage, decoder, tmp_p
 
 def test_decoding_processes_are_shared_out_too():
     assert Sharing().decoders(3) == 3
-    assert Sharing(runner="ray", at_once=2).decoders(4) == 2
-    assert Sharing(runner="ray", at_once=4).decoders(2) == 1
+    assert Sharing(runner="ray", jobs=2).decoders(4) == 2
+    assert Sharing(runner="ray", jobs=4).decoders(2) == 1
     assert (ALONE.alone, Sharing(shards=1).alone, Sharing(runner="ray").alone) == (
         True, False, False
     )  # fmt: skip

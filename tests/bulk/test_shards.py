@@ -33,7 +33,7 @@ def clips_of(*counts):
             start=float(i),
             captions=(Caption(text="a bell", about="audio"),),
             labels=("bell",),
-            sound="verbal",
+            audio_type="verbal",
         )
         for n, count in enumerate(counts)
         for i in range(count)
@@ -56,7 +56,7 @@ def test_every_clip_is_in_one_shard_with_the_others_of_its_file(count):
 
 def test_a_shard_takes_along_what_its_clips_sound_like_and_no_captions():
     [shard] = shards_of_clips(WHOLE, clips_of(1), 1)
-    assert shard.clips == (Clip(id="0-0", path="/0.mp4", sound="verbal"),)
+    assert shard.clips == (Clip(id="0-0", path="/0.mp4", audio_type="verbal"),)
     assert (shard.towers, shard.features, shard.texts) == (WHOLE.towers, "/features", ())
 
 

@@ -19,7 +19,7 @@ def small_world(tmp_path_factory, command):
     root = tmp_path_factory.mktemp("small")
     assert command(f"world {root}/world --train 40 --val 12 --test 16 --seed 5") == 0
     assert command(f"prepare avcaps {root}/world {root}/clips.jsonl") == 0
-    assert command(f"extract {root}/clips.jsonl world-untrained") == 0
+    assert command(f"extract {root}/clips.jsonl --model world-clip-clap") == 0
     return root
 
 
@@ -32,6 +32,6 @@ def runs(small_world, command):
         line = f"train world-{name} {small_world}/clips.jsonl {held}/{name} {few}"
         assert command(line) == 0
         assert command(f"evaluate {held}/{name} {small_world}/clips.jsonl") == 0
-    assert command(f"train world-untrained {small_world}/clips.jsonl {held}/untrained") == 0
-    assert command(f"evaluate {held}/untrained {small_world}/clips.jsonl") == 0
+    assert command(f"train world-clip-clap {small_world}/clips.jsonl {held}/clip-clap") == 0
+    assert command(f"evaluate {held}/clip-clap {small_world}/clips.jsonl") == 0
     return held

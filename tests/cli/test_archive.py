@@ -66,7 +66,7 @@ def collection(save_run, tiny_clip4vla, media, tmp_path_factory):
     text = replace(tiny_clip4vla.text, tokens=True, longest=32)
     run = save_run(replace(tiny_clip4vla, text=text, fusion=fusion))
     path = tmp_path_factory.mktemp("collections") / "made"
-    assert main(["index", str(run), str(media), str(path)]) == 0
+    assert main(["index", str(media), str(path), "--model", str(run)]) == 0
     return path
 
 
@@ -82,10 +82,10 @@ def search(collection, capsys):
 
 
 def test_a_search_listens_at_the_sound_token(search):
-    verbal, nonverbal = (search("--sound-token", token, "--rerank", "0") for token in ("0", "1"))
-    assert search("--sound-token", "0.5") == search()
+    verbal, nonverbal = (search("--audio-type", token, "--rerank", "0") for token in ("0", "1"))
+    assert search("--audio-type", "0.5") == search()
     heard = [
-        {hit["moment"]["file"]: (hit["sight"], hit["sound"]) for hit in hits}
+        {hit["moment"]["file"]: (hit["visual"], hit["audio"]) for hit in hits}
         for hits in (verbal, nonverbal)
     ]
     for file, (sight, sound) in heard[0].items():
@@ -126,9 +126,9 @@ def test_a_file_that_has_gone_is_found_without_the_fusion(search, media):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("--sound-token", "1.5"), "--sound-token 1.5"),
-        (("--sound-token", "nan"), "--sound-token nan"),
-        (("--sound-token", "speech"), "speech"),
+        (("--audio-type", "1.5"), "--audio-type 1.5"),
+        (("--audio-type", "nan"), "--audio-type nan"),
+        (("--audio-type", "speech"), "speech"),
         (("--rerank", "-1"), "--rerank -1: give"),
     ],
 )
@@ -147,11 +147,11 @@ def test_a_sound_token_for_another_audio_tower_is_refused(
     save_run, tiny_trimodal, media, capsys, tmp_path
 ):
     run, path = save_run(tiny_trimodal), tmp_path / "plain"
-    assert main(["index", str(run), str(media), str(path)]) == 0
+    assert main(["index", str(media), str(path), "--model", str(run)]) == 0
     capsys.readouterr()
-    assert main(["search", str(path), "a low bell", "--sound-token", "0.5"]) == 2
+    assert main(["search", str(path), "a low bell", "--audio-type", "0.5"]) == 2
     [complaint] = capsys.readouterr().err.splitlines()
-    assert "--sound-token" in complaint
+    assert "--audio-type" in complaint
     assert "leave it out" in complaint
 
 
@@ -159,11 +159,14 @@ def test_moments_longer_than_the_fusion_has_room_for_are_refused(
     save_run, tiny_clip4vla, media, capsys, tmp_path
 ):
     run = save_run(replace(tiny_clip4vla, fusion=Cross(from_text=False, heads=2, layers=1)))
-    assert main(["index", str(run), str(media), str(tmp_path / "long"), "--seconds", "30"]) == 2
+    assert (
+        main(["index", str(media), str(tmp_path / "long"), "--model", str(run), "--seconds", "30"])
+        == 2
+    )
     [complaint] = capsys.readouterr().err.splitlines()
     assert "--seconds" in complaint
     assert not (tmp_path / "long").exists()
-    assert main(["index", str(run), str(media), str(tmp_path / "short")]) == 0
+    assert main(["index", str(media), str(tmp_path / "short"), "--model", str(run)]) == 0
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +177,7 @@ def told(save_run, tiny_trimodal, media, tmp_path_factory):
     clip = {"id": "a", "path": str(media / "red.png"), "labels": ["colour"],
             "captions": [{"text": "a lighthouse at dusk", "about": "visual"}]}  # fmt: skip
     (root / "clips.jsonl").write_text(json.dumps(clip) + "\n")
-    line = f"index {run} {media} {root}/made --told {root}/clips.jsonl --seconds 1 --no-speech"
+    line = f"index {media} {root}/made --model {run} --metadata {root}/clips.jsonl --seconds 1 --no-speech"
     assert main(line.split()) == 0
     return root / "made"
 
@@ -194,7 +197,7 @@ def test_captions_and_labels_come_from_a_manifest(told, capsys):
 
 
 def test_a_search_is_narrowed_grouped_and_goes_on_from_a_hit(told, media, capsys):
-    heard = found(capsys, told, "a bell", "--has-sound", "True", "--k", "50")
+    heard = found(capsys, told, "a bell", "--has-audio", "True", "--k", "50")
     assert {hit["moment"]["file"].rpartition(".")[2] for hit in heard} == {"wav"}
     grouped = [
         hit["moment"]["file"] for hit in found(capsys, told, "a bell", "--group", "--k", "2")
@@ -202,7 +205,9 @@ def test_a_search_is_narrowed_grouped_and_goes_on_from_a_hit(told, media, capsys
     assert len(set(grouped)) == 2
     assert grouped == sorted(grouped, key=list(dict.fromkeys(grouped)).index)
     like = f"{media / 'tone-200.wav'}@0.5"
-    others = found(capsys, told, "--like", like, "--by", "sound", "--sight", "0", "--k", "50")
+    others = found(
+        capsys, told, "--like", like, "--by", "audio", "--visual-weight", "0", "--k", "50"
+    )
     assert others
     # Neither the moment itself nor those that overlap it.
     assert not [
@@ -216,7 +221,7 @@ def test_a_search_is_narrowed_grouped_and_goes_on_from_a_hit(told, media, capsys
     [
         (("--like", "clip.mp4"), "name a moment as FILE@SECONDS"),
         (("--like", "clip.mp4@soon"), "name a moment as FILE@SECONDS"),
-        (("x", "--shortest", "-1"), "--shortest -1"),
+        (("x", "--min-duration", "-1"), "--min-duration -1"),
         (("x", "--captions", "-1"), "--captions -1"),
         (("-- -bell",), "only says what to stay away from"),
         ((), "needs at least one"),
@@ -233,10 +238,10 @@ def test_what_cannot_be_asked_is_one_line(options, said, told, capsys):
 def test_a_collection_is_embedded_anew_with_another_run(told, save_run, tiny_clip4vla, capsys):
     other = save_run(tiny_clip4vla)
     before = found(capsys, told, "a bell", "--k", "50")
-    line = f"index {other} {told} --reembed --no-speech"
+    line = f"index {told} --model {other} --reembed --no-speech"
     assert main(line.split()) == 0
     assert "are those of" in capsys.readouterr().out
-    after = found(capsys, told, "a bell", "--sound-token", "0.5", "--k", "50")
+    after = found(capsys, told, "a bell", "--audio-type", "0.5", "--k", "50")
     assert {hit["moment"]["file"] for hit in after} == {hit["moment"]["file"] for hit in before}
     assert [hit["score"] for hit in after] != [hit["score"] for hit in before]
     assert found(capsys, told, "lighthouse", "--captions", "100")[0]["caption"]
@@ -248,7 +253,7 @@ def test_options_without_effect_on_a_search_are_named(told, save_run, tiny_trimo
     assert "--rerank had no effect: it is for texts alone" in said
     assert "--captions" not in said
     bare = told.parent / "bare"
-    line = ["index", str(save_run(tiny_trimodal)), str(media), str(bare), "--no-speech"]
+    line = ["index", str(media), str(bare), "--model", str(save_run(tiny_trimodal)), "--no-speech"]
     assert main(line) == 0
     capsys.readouterr()
     assert main(["search", str(bare), "a bell", "--captions", "1", "--rerank", "0"]) == 0
@@ -257,7 +262,7 @@ def test_options_without_effect_on_a_search_are_named(told, save_run, tiny_trimo
 
 
 def test_without_paths_there_is_nothing_to_index(told, capsys):
-    assert main(["index", "untrained", str(told)]) == 2
+    assert main(["index", str(told)]) == 2
     assert "name at least one file or folder" in capsys.readouterr().err
 
 
@@ -269,7 +274,7 @@ def test_without_paths_there_is_nothing_to_index(told, capsys):
     ],
 )
 def test_what_an_indexing_cannot_do_together_is_one_line(options, said, told, capsys):
-    assert main(["index", "untrained", ".", str(told), *options.split()]) == 2
+    assert main(["index", ".", str(told), *options.split()]) == 2
     complaint = capsys.readouterr().err
     assert said in complaint
     assert complaint.count("\n") == 1

@@ -97,7 +97,7 @@ def test_a_sheet_shows_captions_beside_what_people_said(made, film, tmp_path, ca
     said = (Caption(text="said by people", about="visual"),)
     clips = [Clip(id="a", path=str(film / "a.mp4"), captions=said)]
     write_manifest(tmp_path / "m.jsonl", clips)
-    call(f"{made()} {film} {QUICK} --sheet {tmp_path}/s.png --told {tmp_path}/m.jsonl")
+    call(f"{made()} {film} {QUICK} --sheet {tmp_path}/s.png --metadata {tmp_path}/m.jsonl")
     assert (tmp_path / "s.png").stat().st_size > 5_000
     assert f"Drawn: {tmp_path}/s.png" in capsys.readouterr().out
 
@@ -127,7 +127,7 @@ def test_webvtt_is_not_overwritten_unless_that_is_asked_for(made, film, tmp_path
         ("FILM --seconds 0.5", "--seconds"),
         ("FILM --seconds 5 --hop 6", "--hop"),
         ("FILM --sheet s.jpg", r"ends in \.png"),
-        ("FILM --told m.jsonl", "--told goes with --sheet"),
+        ("FILM --metadata m.jsonl", "--metadata goes with --sheet"),
         ("FILM --beams 0", "--beams 0: give a number from 1 to 256"),
         ("FILM --longest 1000", r"--longest 1000: the run has room for 77 tokens"),
         ("nothing.mp4", r"nothing\.mp4: no such file or folder"),
@@ -150,7 +150,9 @@ def test_a_run_that_writes_nothing_is_refused(film, tmp_path):
 
 def test_a_collection_is_captioned_once_and_searched_by_it(made, film, tmp_path, command, capsys):
     held = tmp_path / "collection"
-    assert command(f"index world-untrained {film} {held} --seconds 2 --hop 2 --no-speech") == 0
+    assert (
+        command(f"index {film} {held} --model world-clip-clap --seconds 2 --hop 2 --no-speech") == 0
+    )
     capsys.readouterr()
     call(f"{made()} --collection {held} {QUICK}")
     told = capsys.readouterr()
@@ -256,7 +258,7 @@ def test_empty_captions_and_very_long_ones_are_counted(made, small_world, comman
     [
         ("--captions.beams 0", "--captions.beams"),
         ("--captions.longest 1000", "room for 77"),
-        ("--sight 1", "--sight and --sound: this run writes captions"),
+        ("--visual-weight 1", "--visual-weight and --audio-weight: this run writes captions"),
     ],
 )
 def test_measurements_without_sense_are_refused(made, small_world, command, capsys, options, told):

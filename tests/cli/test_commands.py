@@ -38,7 +38,7 @@ def test_the_doctor_counts_statuses_and_captions(small_world, command, capsys):
 
 
 def test_extracting_again_reads_nothing(small_world, command, capsys):
-    assert command(f"extract {small_world}/clips.jsonl world-untrained") == 0
+    assert command(f"extract {small_world}/clips.jsonl --model world-clip-clap") == 0
     assert "68 done" in capsys.readouterr().out
 
 
@@ -54,7 +54,7 @@ def test_reports_carry_protocol_interval_and_ceiling(runs):
 
 
 def test_the_untrained_pair_has_no_way_from_sound_to_sight(runs):
-    report = json.loads((runs / "untrained" / "evaluation.json").read_text())
+    report = json.loads((runs / "clip-clap" / "evaluation.json").read_text())
     of = {result["name"]: result for result in report["results"]}
     assert of["visual<-sound"]["forward"] is None
     assert of["visual<-visual"]["forward"]["recall"]["10"]["value"] > 0.6  # chance: 10 of 16
@@ -74,13 +74,13 @@ def test_other_settings_for_the_same_directory_are_refused(small_world, runs, co
 
 
 def test_comparison_shows_mean_and_spread_and_draws(runs, command, capsys, tmp_path):
-    line = f"compare {runs}/slava-av {runs}/audio-visual {runs}/untrained --paper"
+    line = f"compare {runs}/slava-av {runs}/audio-visual {runs}/clip-clap --paper"
     assert command(f"{line} --figure {tmp_path}/c.png --json {tmp_path}/c.json") == 0
     shown = capsys.readouterr().out
     assert "±" in shown
     assert "Ceiling" in shown or "ceiling" in shown
     systems = json.loads((tmp_path / "c.json").read_text())["systems"]
-    assert [system["experiment"] for system in systems] == ["slava-av", "audio-visual", "untrained"]
+    assert [system["experiment"] for system in systems] == ["slava-av", "audio-visual", "zero-shot"]
     assert (tmp_path / "c.png").stat().st_size > 10_000
 
 
@@ -131,9 +131,9 @@ def test_an_archive_is_indexed_once_and_searched_five_ways(
     small_world, runs, command, capsys, tmp_path
 ):
     run, videos = runs / "slava-av" / "seed-0", small_world / "world" / "test_videos"
-    assert command(f"index {run} {videos} {tmp_path}/archive") == 0
+    assert command(f"index {videos} {tmp_path}/archive --model {run}") == 0
     assert "16 new" in capsys.readouterr().out
-    assert command(f"index {run} {videos} {tmp_path}/archive") == 0
+    assert command(f"index {videos} {tmp_path}/archive --model {run}") == 0
     assert "16 unchanged" in capsys.readouterr().out
     whole = next(s for s in scenes("test", 16, 5) if not (s.dark or s.silent))
     clip = videos / f"{whole.id}.mp4"
@@ -148,21 +148,21 @@ def test_an_archive_is_indexed_once_and_searched_five_ways(
     assert "score = sight + sound" in capsys.readouterr().out
     with Image.open(tmp_path / "s.png") as sheet:
         assert sheet.width > 300
-    assert command(f"index {run} {clip} {tmp_path}/archive --remove") == 0
+    assert command(f"index {clip} {tmp_path}/archive --model {run} --remove") == 0
     assert "1 files removed" in capsys.readouterr().out
 
 
 def test_vectors_of_another_model_are_refused(small_world, runs, command, capsys, tmp_path):
     videos = small_world / "world" / "val_videos"
-    assert command(f"index {runs}/slava-av/seed-0 {videos} {tmp_path}/archive") == 0
-    assert command(f"index {runs}/slava-av/seed-1 {videos} {tmp_path}/archive") == 2
+    assert command(f"index {videos} {tmp_path}/archive --model {runs}/slava-av/seed-0") == 0
+    assert command(f"index {videos} {tmp_path}/archive --model {runs}/slava-av/seed-1") == 2
     assert "weights" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("extract {0}/nowhere.jsonl untrained", "nowhere.jsonl"),
+        ("extract {0}/nowhere.jsonl --model clip-clap", "nowhere.jsonl"),
         ("extract {0}/clips.jsonl no-such-run", "neither a run directory nor an experiment"),
         ("evaluate {0} {0}/clips.jsonl", "is no run"),
         ("compare {0}/runs/nothing", "is no run"),
@@ -172,8 +172,8 @@ def test_vectors_of_another_model_are_refused(small_world, runs, command, capsys
         ),
         ("prepare avcaps {1} {1}/m.jsonl", "{1}"),
         ("doctor {1}/nowhere", "nowhere"),
-        ("index world-untrained {1} {1}/archive", "{1}"),
-        ("index world-untrained {0}", "last the collection"),
+        ("index {1} {1}/archive --model world-clip-clap", "{1}"),
+        ("index {0} --model world-clip-clap", "last the collection"),
         ("search {1} words", "not a collection"),
         ("search {1}", "not a collection"),
         ("train slava-av {0}/nowhere.jsonl {1}/run", "nowhere.jsonl"),
@@ -198,7 +198,7 @@ def test_a_mistake_is_one_line_exit_code_2_and_nothing_written(
 )
 def test_a_wrong_manifest_names_file_and_line(content, told, command, capsys, tmp_path):
     (tmp_path / "clips.jsonl").write_text(content)
-    assert command(f"extract {tmp_path}/clips.jsonl world-untrained") == 2
+    assert command(f"extract {tmp_path}/clips.jsonl --model world-clip-clap") == 2
     assert told in capsys.readouterr().err
     assert len(list(tmp_path.iterdir())) == 1
 

@@ -52,7 +52,7 @@ def test_an_export_stands_in_the_place_of_a_run(deployed, run, media, tmp_path, 
     found = []
     for model in (run, deployed):
         collection = tmp_path / model.name
-        assert main(["index", str(model), str(media), str(collection)]) == 0
+        assert main(["index", str(media), str(collection), "--model", str(model)]) == 0
         capsys.readouterr()
         assert main(["search", str(collection), "a red ball", "--json"]) == 0
         hits = json.loads(capsys.readouterr().out)
@@ -64,9 +64,9 @@ def test_an_export_stands_in_the_place_of_a_run(deployed, run, media, tmp_path, 
 
 
 def test_a_collection_does_not_take_vectors_of_both(deployed, run, media, tmp_path, capsys):
-    assert main(["index", str(run), str(media), str(tmp_path / "held")]) == 0
+    assert main(["index", str(media), str(tmp_path / "held"), "--model", str(run)]) == 0
     capsys.readouterr()
-    assert main(["index", str(deployed), str(media), str(tmp_path / "held")]) == 2
+    assert main(["index", str(media), str(tmp_path / "held"), "--model", str(deployed)]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
@@ -116,7 +116,7 @@ def test_a_tower_that_is_too_far_away_is_named_with_its_worst_clip(run, media, t
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_loaded(options, why, tmp_path, capsys):
-    line = ["export", "untrained", str(tmp_path / "export"), *options.split()]
+    line = ["export", "clip-clap", str(tmp_path / "export"), *options.split()]
     assert main(line) == 2
     assert why in capsys.readouterr().err
 

@@ -16,7 +16,7 @@ from trichord.search.collection import Collection
 
 def rows_of(folder):
     found = {}
-    for name, tower in embedder_of("world-untrained").encoders().items():
+    for name, tower in embedder_of("world-clip-clap").encoders().items():
         table = folder.table(name, tower).rows(["key", "origin", "status", "values"])
         found[name] = table.sort_by("key").to_pylist()
     return found
@@ -27,7 +27,7 @@ def test_shards_make_the_same_features_in_a_bucket_too(
 ):
     capsys.readouterr()
     manifest = small_world / "clips.jsonl"
-    line = f"extract {manifest} world-untrained --features {bucket} --shards 2"
+    line = f"extract {manifest} --model world-clip-clap --features {bucket} --shards 2"
     assert command(line) == 0
     said = capsys.readouterr().out
     assert said.startswith(f"{bucket}: 68 clips (")
@@ -47,7 +47,7 @@ def test_shards_make_the_same_features_in_a_bucket_too(
 
 
 def test_files_read_in_shards_are_found_as_others_are(small_world, command, tmp_path):
-    line = f"index world-untrained {small_world}/world"
+    line = f"index {small_world}/world --model world-clip-clap"
     for name, how in (("one", ""), ("two", "--shards 2")):
         assert command(f"{line} {tmp_path}/{name} --no-speech --seconds 2 {how}") == 0
     one, two = (Collection.open(tmp_path / name).table.files() for name in ("one", "two"))
@@ -55,8 +55,8 @@ def test_files_read_in_shards_are_found_as_others_are(small_world, command, tmp_
     assert len(one) == 68
 
 
-@pytest.mark.parametrize("wrong", ["--at-once 0 --runner ray", "--shards 0"])
-@pytest.mark.parametrize("asked", ["extract world-untrained", "index untrained"])
+@pytest.mark.parametrize("wrong", ["--jobs 0 --runner ray", "--shards 0"])
+@pytest.mark.parametrize("asked", ["extract", "index"])
 def test_nobody_works_with_less_than_one(asked, wrong, command, tmp_path, capsys):
     name, experiment = asked.split()
     line = (
@@ -69,25 +69,25 @@ def test_nobody_works_with_less_than_one(asked, wrong, command, tmp_path, capsys
 
 
 def test_decoders_that_are_not_as_many_as_asked_for_are_named(capsys):
-    assert decoders_of(Sharing(runner="ray", at_once=4), 2) == 1
+    assert decoders_of(Sharing(runner="ray", jobs=4), 2) == 1
     said = " ".join(capsys.readouterr().err.split())
-    assert said == "4 processes decode, 1 for each of --at-once 4, instead of --workers 2."
-    assert decoders_of(Sharing(runner="ray", at_once=2), 4) == 2
+    assert said == "4 processes decode, 1 for each of --jobs 4, instead of --workers 2."
+    assert decoders_of(Sharing(runner="ray", jobs=2), 4) == 2
     assert decoders_of(Sharing(), 3) == 3
     assert capsys.readouterr().err == ""
 
 
 def test_an_embedding_anew_is_not_shared_out(command, tmp_path, capsys):
-    assert command(f"index untrained {tmp_path}/c --reembed --runner ray") == 2
+    assert command(f"index {tmp_path}/c --reembed --runner ray") == 2
     assert "leave out --runner and --shards" in capsys.readouterr().err
 
 
 def test_others_load_what_the_command_names(runs):
-    run = towers_of(str(runs / "untrained"), "cpu", 2)
-    assert run.model == (runs / "untrained").absolute()
-    experiment = towers_of("world-untrained", "cpu", 2, runs / "untrained")
+    run = towers_of(str(runs / "clip-clap"), "cpu", 2)
+    assert run.model == (runs / "clip-clap").absolute()
+    experiment = towers_of("world-clip-clap", "cpu", 2, runs / "clip-clap")
     assert isinstance(experiment.model, Experiment)
-    assert experiment.model.start == (runs / "untrained").absolute()
+    assert experiment.model.start == (runs / "clip-clap").absolute()
 
 
 @pytest.mark.parametrize("given", ["elsewhere", "s3://bucket/prefix"])

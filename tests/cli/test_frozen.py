@@ -42,14 +42,18 @@ def test_files_say_why_clips_have_nothing_and_are_asked_once(tmp_path):
 
 def test_a_subject_reads_what_it_was_trained_on_and_listens_as_asked():
     own = opened("world-clip4vla-pretrain", Reading())
-    assert (own.name, own.path, own.sense) == ("world-clip4vla-pretrain, untrained", None, "both")
+    assert (own.name, own.path, own.sense) == (
+        "world-clip4vla-pretrain, before training",
+        None,
+        "both",
+    )
     assert own.media == ("vision", "audio")
     assert own.token == "clip, the run's own"
-    told = opened("world-clip4vla-pretrain", Reading(modality="audio", sound_token="1"))
+    told = opened("world-clip4vla-pretrain", Reading(modality="audio", audio_type="1"))
     assert (told.sense, told.token, told.model.audio.audio_type) == ("audio", "1.0", 1.0)
     assert opened("world-clip4vla-pretrain", Reading(modality="vision")).token == "not heard"
-    assert opened("world-untrained", Reading()).token == "none taken"
-    with pytest.raises(UserError, match="takes no sound token"):
-        opened("world-untrained", Reading(sound_token="1"))
-    with pytest.raises(UserError, match="did you mean 'world-untrained'"):
+    assert opened("world-clip-clap", Reading()).token == "none taken"
+    with pytest.raises(UserError, match="takes no audio type token"):
+        opened("world-clip-clap", Reading(audio_type="1"))
+    with pytest.raises(UserError, match="did you mean 'world-clip-clap'"):
         opened("world-untraind", Reading())

@@ -115,7 +115,7 @@ def test_a_published_model_is_evaluated_like_any_run(place, small_world, command
         said == f"{run}: clip4vla, fusion global_to_local. Next: trichord evaluate {run} MANIFEST"
     )
     noted = {line.partition(": ")[0].strip() for line in told.err.splitlines() if ": " in line}
-    assert noted >= {"activation", "attention heads", "layer norm", "pictures", "sound token"}
+    assert noted >= {"activation", "attention heads", "layer norm", "pictures", "audio type token"}
     assert "  activation: quick_gelu (by the authors' code)" in told.err.splitlines()
     assert "left out" not in told.err
     assert command(f"evaluate {run} {small_world}/clips.jsonl --from media") == 0
@@ -150,7 +150,7 @@ def test_a_head_for_classes_answers(place, sounds, command, tmp_path, capfd):
     assert command(f"import clip4vla {place}/esc50.bin {run} {tokenizer}") == 0
     told = capfd.readouterr()
     assert f"trichord probe {run} MANIFEST --method published" in " ".join(told.out.split())
-    assert "  sound token: 1 (assumed, as the authors do for ESC-50)" in told.err.splitlines()
+    assert "  audio type token: 1 (assumed, as the authors do for ESC-50)" in told.err.splitlines()
     line = f"probe {run} {sounds}/clips.jsonl --from media --method published"
     assert command(f"{line} --folds esc50") == 0
     report = json.loads((run / "probe-folds-esc50-published.json").read_text())
@@ -199,7 +199,7 @@ def test_a_head_is_asked_about_its_own_classes_only(place, sounds, command, tmp_
 
 def test_options_reach_the_run(place, command, tmp_path):
     line = f"import clip4vla {place}/pytorch_model.bin {{}} --tokenizer {place}/merges.txt"
-    chosen = "--fusion tight --sound-token 0.25 --segments 6 --absent masked"
+    chosen = "--fusion tight --audio-type 0.25 --segments 6 --absent masked"
     assert command(f"{line.format(tmp_path / 'a')} {chosen}") == 0
     model = Run(tmp_path / "a").experiment().model
     assert (model.fusion.level, model.fusion.absent) == ("tight", "masked")
@@ -211,7 +211,7 @@ def test_options_reach_the_run(place, command, tmp_path):
         48, 48, ("audio",),
     )  # fmt: skip
     for token in ("both", "none", "clip"):
-        assert command(f"{line.format(tmp_path / token)} --sound-token {token}") == 0
+        assert command(f"{line.format(tmp_path / token)} --audio-type {token}") == 0
         assert Run(tmp_path / token).experiment().model.audio.token == token
 
 

@@ -2,7 +2,8 @@ import math
 
 import pytest
 
-from trichord.cli.measurement import Measurement, token_of
+from trichord.cli.measurement import Measurement
+from trichord.cli.options import audio_type_of
 from trichord.evaluation.gallery import Weights
 from trichord.types import UserError
 
@@ -17,19 +18,19 @@ from trichord.types import UserError
     ],
 )
 def test_a_sound_token_is_a_share_or_a_word(text, token):
-    assert token_of(text) == (pytest.approx(token) if isinstance(token, float) else token)
+    assert audio_type_of(text) == (pytest.approx(token) if isinstance(token, float) else token)
 
 
 @pytest.mark.parametrize("text", ["1.5", "-0.1", "nan", "inf", "verbal", ""])
 def test_anything_else_is_refused_by_its_option(text):
-    with pytest.raises(UserError, match=r"--sound-token .* from 0 \(verbal\) to 1"):
-        token_of(text)
+    with pytest.raises(UserError, match=r"--audio-type .* from 0 \(verbal\) to 1"):
+        audio_type_of(text)
 
 
 def test_one_weight_implies_the_other():
     assert Measurement().weights is None
-    assert Measurement(sight=2.0).weights == Weights(sight=2.0, sound=1.0)
-    assert Measurement(sound=0.0).weights == Weights(sight=1.0, sound=0.0)
+    assert Measurement(visual_weight=2.0).weights == Weights(sight=2.0, sound=1.0)
+    assert Measurement(audio_weight=0.0).weights == Weights(sight=1.0, sound=0.0)
 
 
 def test_silent_clips_are_masked_unless_option_or_protocol_say_otherwise():
@@ -44,10 +45,10 @@ def test_silent_clips_are_masked_unless_option_or_protocol_say_otherwise():
 @pytest.mark.parametrize(
     ("chosen", "told"),
     [
-        (Measurement(sight=-1.0), "--sight -1"),
-        (Measurement(sound=math.nan), "--sound nan"),
-        (Measurement(sight=0.0, sound=0.0), "both 0"),
-        (Measurement(sound_token="loud"), "--sound-token loud"),
+        (Measurement(visual_weight=-1.0), "--visual-weight -1"),
+        (Measurement(sound=math.nan), "--audio-weight nan"),
+        (Measurement(visual_weight=0.0, audio_weight=0.0), "both 0"),
+        (Measurement(audio_type="loud"), "--audio-type loud"),
         (Measurement(protocol="msrvtt"), "--protocol: there is no 'msrvtt'"),
         (Measurement(protocol="vatex-1500", split="val"), "measures the split 'test'"),
         (Measurement(protocol="vatex-1421", silent="borrowed"), "leave --silent out too"),
@@ -60,4 +61,4 @@ def test_options_without_sense_are_refused_before_anything_is_read(chosen, told)
 
 def test_options_with_sense_are_not():
     Measurement().require_sense()
-    Measurement(protocol="vatex-1500", silent="random", sight=1.0).require_sense()
+    Measurement(protocol="vatex-1500", silent="random", visual_weight=1.0).require_sense()

@@ -42,13 +42,13 @@ def whole_way(command, corpus, root):
     root.mkdir()
     (root / "clips.jsonl").write_text((corpus / "clips.jsonl").read_text())
     for line in (
-        f"index untrained {corpus}/media {root}/zero --no-speech",
+        f"index {corpus}/media {root}/zero --model clip-clap --no-speech",
         f"search {root}/zero siren",
-        f"extract {root}/clips.jsonl untrained",
+        f"extract {root}/clips.jsonl --model clip-clap",
         f"train slava-a-and-v {root}/clips.jsonl {root}/run {FEW}",
         f"evaluate {root}/run {root}/clips.jsonl",
-        f"index {root}/run {corpus}/media {root}/aligned --no-speech",
-        f"search {root}/aligned siren --sound 2",
+        f"index {corpus}/media {root}/aligned --model {root}/run --no-speech",
+        f"search {root}/aligned siren --audio-weight 2",
     ):
         module._from_hub.cache_clear()  # as in a process of its own
         assert command(line) == 0, line
@@ -174,7 +174,7 @@ def test_without_a_hub_and_a_cache_one_line_comes_soon(tmp_path):
         }
         (tmp_path / "media").mkdir()
         (tmp_path / "media" / "a.png").touch()
-        line = [sys.executable, "-m", "trichord", "index", "untrained"]
+        line = [sys.executable, "-m", "trichord", "index"]
         line += [str(tmp_path / "media"), str(tmp_path / "archive")]
         ended = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 2

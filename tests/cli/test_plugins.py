@@ -166,7 +166,7 @@ def test_a_metric_of_a_file_is_reported_beside_the_usual_numbers(
         "from trichord.evaluation.metrics import Metric\n"
         "FIRST = Metric(kind='first', per_query=lambda rank: (rank <= 1) * 1.0)\n"
     )
-    assert command(f"train world-untrained {small_world}/clips.jsonl {tmp_path}/run") == 0
+    assert command(f"train world-clip-clap {small_world}/clips.jsonl {tmp_path}/run") == 0
     line = f"evaluate {tmp_path}/run {small_world}/clips.jsonl --metrics first ndcg@10"
     assert command(line) == 2
     assert "--metrics first: there is no metric of that name here" in capsys.readouterr().err
@@ -249,7 +249,7 @@ def test_a_part_with_the_name_of_one_of_ours_is_refused(command, tmp_path, capsy
 def test_a_collection_keeps_no_python_file(command, mine, tmp_path, capsys, forget):
     (tmp_path / "media").mkdir()
     Image.new("RGB", (16, 16)).save(tmp_path / "media" / "a.png")
-    assert command(f"index {mine}:MINE {tmp_path}/media {tmp_path}/archive") == 2
+    assert command(f"index {tmp_path}/media {tmp_path}/archive --model {mine}:MINE") == 2
     assert "make a run of it" in capsys.readouterr().err
 
 
@@ -381,7 +381,9 @@ def test_a_collection_made_with_a_file_opens_with_that_file_alone(
     assert command(f"{line} --model.vision.arithmetic graph") == 2
     assert "--model.vision.arithmetic graph: thumbnails reads no" in capsys.readouterr().err
     assert command(line) == 0
-    assert command(f"index {tmp_path}/run {tmp_path}/media {archive} --plugin {plugin}") == 0
+    assert (
+        command(f"index {tmp_path}/media {archive} --model {tmp_path}/run --plugin {plugin}") == 0
+    )
     like = f"search {archive} --image {tmp_path}/media/blue.png --json"
     capsys.readouterr()
     assert command(like) == 2

@@ -35,7 +35,7 @@ def test_missing_media_are_counted_and_named_and_the_rest_is_written(
         "id": "video0",
         "path": "msrvtt/videos/video0.mp4",
         "captions": [{"text": "caption 0", "about": "audio_visual", "source": "crowd"}],
-        "sound": "both",
+        "audio_type": "both",
         "split": "train",
     }
 

@@ -121,7 +121,7 @@ def test_the_same_command_gives_the_same_numbers(measured):
 
 
 def test_the_sound_token_is_heard_and_stamped(measured):
-    one = measured(classify, "--modality audio --split all --sound-token 1")
+    one = measured(classify, "--modality audio --split all --audio-type 1")
     assert one["protocol"]["sound_token"] == "1.0"
     assert one["kind"] == "classification"
 
@@ -169,7 +169,7 @@ def test_features_that_were_extracted_are_read_and_give_the_same_numbers(
     sounds, run, command, tmp_path, measured
 ):
     cached = tmp_path / "cached"
-    assert command(f"extract {sounds}/clips.jsonl {run} --features {cached}") == 0
+    assert command(f"extract {sounds}/clips.jsonl --model {run} --features {cached}") == 0
     fresh = measured(probe, "--modality audio --folds esc50 --method as_paper")
     line = f"{run} {sounds}/clips.jsonl --features {cached} --to {tmp_path}"
     probe([*line.split(), "--modality", "audio", "--folds", "esc50", "--method", "as_paper"])
@@ -188,7 +188,7 @@ def test_untrained_towers_of_two_spaces_are_measured_one_by_one_or_end_to_end(
     clips = read_manifest(small_world / "clips.jsonl")
     labels = [replace(c, labels=(("low", "high")[i % 2],)) for i, c in enumerate(clips)]
     write_manifest(tmp_path / "labelled.jsonl", labels)
-    line = ["world-untrained", str(tmp_path / "labelled.jsonl"), "--to", str(tmp_path)]
+    line = ["world-clip-clap", str(tmp_path / "labelled.jsonl"), "--to", str(tmp_path)]
     line += ["--features", str(small_world / "clips.features")]
     with pytest.raises(
         UserError, match="--join mean: this model does not compare audio with vision"
@@ -198,7 +198,7 @@ def test_untrained_towers_of_two_spaces_are_measured_one_by_one_or_end_to_end(
         classify(line)
     probe([*line, "--method", "as_paper", "--join", "concatenated"])
     report = newest(tmp_path, "probe")
-    assert report["run"] == "world-untrained, untrained"
+    assert report["run"] == "world-clip-clap, before training"
     assert "concatenated (" in report["protocol"]["features"]
     for sense in ("vision", "audio"):
         classify([*line, "--modality", sense])
@@ -220,8 +220,8 @@ def test_nothing_is_written_for_an_experiment_without_a_folder(
     [
         (Probing(folds="five"), "--folds five: give split, esc50, ucf101, or a number"),
         (Probing(folds="1"), "--folds 1: give"),
-        (Probing(sound_token="loud"), "--sound-token loud"),
-        (Probing(sound_token="1", modality="vision"), "nothing is listened to"),
+        (Probing(audio_type="loud"), "--audio-type loud"),
+        (Probing(audio_type="1", modality="vision"), "nothing is listened to"),
         (Probing(join="concatenated", modality="vision"), "--join has no effect with --modality"),
         (Probing(source="media", features=Path()), "--features are not read with --from media"),
         (Prompting(prompts=("a photo",)), "--prompts a photo: write"),
@@ -287,7 +287,7 @@ def test_classes_told_by_a_run_that_was_selected_on_test_say_so(
             Probing(folds="5", method="as_paper", join="concatenated", seed=3),
             ["folds-5", "as_paper", "concatenated", "seed-3"],
         ),
-        (Probing(sound_token="1", device="cpu", source="media"), ["token-1.0"]),
+        (Probing(audio_type="1", device="cpu", source="media"), ["token-1.0"]),
         (Prompting(), []),
         (Prompting(split="val", modality="vision"), ["vision", "val"]),
         (Prompting(split="all", prompts=("sound",)), ["all", "prompts-sound"]),

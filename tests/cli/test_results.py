@@ -1,4 +1,4 @@
-"""`trichord evaluate` on runs that fuse sight and sound: weights, sound token, silence, protocols."""
+"""`trichord evaluate` on runs that fuse sight and sound: weights, audio type token, silence, protocols."""
 
 import json
 from dataclasses import replace
@@ -75,8 +75,8 @@ def test_a_run_without_a_fusion_reports_what_it_always_did(made, measured):
 
 def test_weights_fuse_a_run_without_a_fusion_as_the_mean_does(made, measured):
     plain, fused = made("plain"), made("g2g", fusion=GlobalToGlobal())
-    assert recalls(measured(plain, "--sight 1")) == recalls(measured(fused))
-    one_sided = measured(fused, "--sight 3 --sound 0")
+    assert recalls(measured(plain, "--visual-weight 1")) == recalls(measured(fused))
+    one_sided = measured(fused, "--visual-weight 3 --audio-weight 0")
     assert list(tasks(one_sided))[-4:] == CLIP_TASKS
     assert recalls(one_sided)["clip<-visual"] != recalls(measured(fused))["clip<-visual"]
     assert (one_sided["protocol"]["sight"], one_sided["protocol"]["sound"]) == (3.0, 0.0)
@@ -130,16 +130,16 @@ def test_sounds_are_borrowed_from_another_manifest_if_one_is_named(
 def test_another_sound_token_is_heard_from_the_media_themselves(made, measured, command, capsys):
     sound = replace(SMALL_SOUND, token=0.5, head="pretrained")
     run = made("token", audio=sound, fusion=GlobalToGlobal())
-    verbal, nonverbal = (measured(run, f"--sound-token {token}") for token in ("0", "1"))
+    verbal, nonverbal = (measured(run, f"--audio-type {token}") for token in ("0", "1"))
     assert verbal["protocol"]["sound_token"] == 0.0
     assert recalls(verbal)["visual<-visual"] == recalls(nonverbal)["visual<-visual"]
     assert recalls(verbal)["audio<-audio"] != recalls(nonverbal)["audio<-audio"]
-    assert measured(run, "--sound-token none")["protocol"]["sound_token"] == "none"
+    assert measured(run, "--audio-type none")["protocol"]["sound_token"] == "none"
 
 
 def test_a_tower_without_sound_tokens_refuses_them(small_world, made, command, capsys):
-    assert command(f"evaluate {made('plain')} {small_world}/clips.jsonl --sound-token 0.5") == 2
-    assert "takes no sound token" in capsys.readouterr().err
+    assert command(f"evaluate {made('plain')} {small_world}/clips.jsonl --audio-type 0.5") == 2
+    assert "takes no audio type token" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -185,9 +185,9 @@ def test_a_named_protocol_chooses_clips_captions_tasks_and_silence(
         ("g2g", "--protocol tiny-16 --split val", "measures the split 'test'"),
         ("g2g", "--protocol tiny-out --silent random", "leave --silent out"),
         ("g2g", "--protocol tiny-99", "did you mean"),
-        ("plain", "--protocol tiny-16", "has no fusion: give --sight 1 --sound 1"),
-        ("g2g", "--sight 0 --sound 0", "both 0"),
-        ("g2g", "--sound-token loud", "--sound-token loud"),
+        ("plain", "--protocol tiny-16", "has no fusion: give --visual-weight 1 --audio-weight 1"),
+        ("g2g", "--visual-weight 0 --audio-weight 0", "both 0"),
+        ("g2g", "--audio-type loud", "--audio-type loud"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(
@@ -203,9 +203,10 @@ def test_what_does_not_fit_is_refused_in_one_line(
 
 
 def test_two_spaces_cannot_be_fused(small_world, runs, command, capsys):
-    assert command(f"evaluate {runs}/untrained {small_world}/clips.jsonl --sight 1") == 2
-    assert "--sight and --sound: this model does not compare audio with vision: their encoders" in (
-        capsys.readouterr().err
+    assert command(f"evaluate {runs}/clip-clap {small_world}/clips.jsonl --visual-weight 1") == 2
+    assert (
+        "--visual-weight and --audio-weight: this model does not compare audio with vision: their encoders"
+        in (capsys.readouterr().err)
     )
 
 
@@ -217,7 +218,7 @@ def test_the_validation_split_leaves_the_report_on_the_test_split_alone(
     assert command(f"evaluate {run} {clips}") == 0
     before = (run / "evaluation.json").read_bytes()
     assert command(f"evaluate {run} {clips} --split val") == 0
-    assert command(f"evaluate {run} {clips} --ties expected --sight 2") == 0
+    assert command(f"evaluate {run} {clips} --ties expected --visual-weight 2") == 0
     assert "evaluation-val.json and evaluation-val.png written" in capsys.readouterr().out
     assert (run / "evaluation.json").read_bytes() == before
     assert {path.name for path in run.glob("evaluation*")} == {

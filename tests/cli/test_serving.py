@@ -26,7 +26,7 @@ def collection(tiny_trimodal, tmp_path_factory):
     run = Run(root / "run")
     run.start(experiment, "none")
     run.finish(tiny_trimodal.build().eval(), experiment.objective.build(), Progress())
-    assert main(f"index {root}/run {root}/media {root}/made --no-speech".split()) == 0
+    assert main(f"index {root}/media {root}/made --model {root}/run --no-speech".split()) == 0
     return root / "made"
 
 

@@ -109,7 +109,7 @@ def loaded(*lines):
 
 @pytest.fixture(scope="module")
 def hub(tiny_towers, tmp_path_factory):
-    """The towers of `untrained` at their names in the hub's cache on this machine."""
+    """The towers of `clip-clap` at their names in the hub's cache on this machine."""
     cache = tmp_path_factory.mktemp("hub")
     for name, place in ((CLIP, "clip"), (CLAP, "clap")):
         held = cache / f"models--{name.replace('/', '--')}"
@@ -135,10 +135,13 @@ def collections(tiny_trimodal, tiny_towers, hub, tmp_path_factory):
         run = Run(root / name)
         run.start(experiment, "none")
         run.finish(model.build().eval(), experiment.objective.build(), Progress())
-    models = (str(root / "run"), "untrained", str(root / "graphs"))
+    models = (str(root / "run"), "clip-clap", str(root / "graphs"))
     places = [root / f"collection-{number}" for number in range(len(models))]
     for model, place in zip(models, places, strict=True):
-        assert main(["index", model, str(root / "media"), str(place), "--workers", "1"]) == 0
+        assert (
+            main(["index", str(root / "media"), str(place), "--model", model, "--workers", "1"])
+            == 0
+        )
     return places
 
 
@@ -174,8 +177,8 @@ def test_a_portable_collection_is_searched_by_words_where_no_towers_are(
     for made in (place, usual):
         shutil.copytree(collections[number], made, ignore=shutil.ignore_patterns("cache"))
     media = str(collections[0].parent / "media")
-    model = str(collections[0].parent / "run") if number == 0 else "untrained"
-    assert main(["index", model, media, str(place), "--portable", "--workers", "1"]) == 0
+    model = str(collections[0].parent / "run") if number == 0 else "clip-clap"
+    assert main(["index", media, str(place), "--model", model, "--portable", "--workers", "1"]) == 0
     line = ["search", str(place), "a red thing", "--json"]
     capsys.readouterr()
     assert main(line) == 0
@@ -218,7 +221,15 @@ def test_a_model_that_cannot_be_bundled_is_refused_before_files_are_read(
     run = Run(tmp_path / "run")
     run.start(experiment, "none")
     run.finish(experiment.model.build().eval(), experiment.objective.build(), Progress())
-    line = ["index", str(run.path), str(root / "media"), str(tmp_path / "new"), "--workers", "1"]
+    line = [
+        "index",
+        str(root / "media"),
+        str(tmp_path / "new"),
+        "--model",
+        str(run.path),
+        "--workers",
+        "1",
+    ]
     capsys.readouterr()
     assert main([*line, "--portable"]) == 2
     shown, said = capsys.readouterr()
@@ -251,10 +262,10 @@ def test_without_towers_commands_show_their_help_and_say_what_is_missing(tmp_pat
     manifest.write_text(json.dumps({"id": "one", "path": "one.png", "split": "train"}) + "\n")
     media, clips, place = str(tmp_path / "one.png"), str(manifest), str(tmp_path / "made")
     lines = [
-        ["train", "untrained", clips, place],
-        ["index", "untrained", media, place],
-        ["extract", clips, "untrained"],
-        ["export", "untrained", place],
+        ["train", "clip-clap", clips, place],
+        ["index", media, place, "--model", "clip-clap"],
+        ["extract", clips, "--model", "clip-clap"],
+        ["export", "clip-clap", place],
     ]
     names = [*COMMANDS, *OTHERS.kinds()]
     told = without_towers(
@@ -290,7 +301,7 @@ def test_without_the_world_its_parts_say_what_to_install(tmp_path):
         "demo": "there is no command 'demo'",
         "world x": "there is no command 'world'",
         f"train world-slava-av {clips} {place}": "there is no experiment 'world-slava-av'",
-        f"index world-untrained {media} {place}": "'world-untrained' is neither a run",
+        f"index world-clip-clap {media} {place}": "'world-clip-clap' is neither a run",
         f"prepare world-speech {media} {place}": "There is no dataset 'world-speech' here",
         f"index {run.path} {media} {place}": "The model 'stand-in-clip' is not installed",
     }

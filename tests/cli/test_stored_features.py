@@ -49,7 +49,7 @@ def test_they_train_evaluate_and_compare_and_index_nothing(
     assert "visual<-visual" in capsys.readouterr().out
     assert command(f"compare {tmp_path}/run0 {tmp_path}/run1") == 0
     capsys.readouterr()
-    assert command(f"index {tmp_path}/run0 {small_world}/world {tmp_path}/archive") == 2
+    assert command(f"index {small_world}/world {tmp_path}/archive --model {tmp_path}/run0") == 2
     assert "'dinov2' is here as features only, without weights" in said(capsys)
     assert not (tmp_path / "archive").exists()
     assert command(f"export {tmp_path}/run0 {tmp_path}/exported") == 2

@@ -23,12 +23,12 @@ def two_threads():
 @pytest.mark.parametrize(("limit", "count"), [(10**7, 1), (10, 2)])
 def test_small_towers_are_read_on_one_thread(monkeypatch, limit, count):
     monkeypatch.setattr(threads, "SMALL_TOWER", limit)
-    load_embedder("world-untrained")
+    load_embedder("world-clip-clap")
     assert torch.get_num_threads() == count
 
 
 def test_whoever_loads_a_model_without_a_command_keeps_the_threads():
-    embedder_of("world-untrained")
+    embedder_of("world-clip-clap")
     assert torch.get_num_threads() == 2
 
 

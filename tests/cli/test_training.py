@@ -286,7 +286,7 @@ def test_a_manifest_whose_media_are_gone_is_refused_where_they_are_needed(
     manifest, (trained, _) = moved(), whole
     for line, first in (
         (f"train world-slava-a-and-v {manifest} {tmp_path}/run --from media", "40 of 40 {}/train"),
-        (f"extract {manifest} world-untrained", "68 of 68 {}/"),
+        (f"extract {manifest} --model world-clip-clap", "68 of 68 {}/"),
         (f"evaluate {trained.path} {manifest} --from media", "16 of 16 {}/test"),
     ):
         assert command(line) == 2
@@ -304,7 +304,7 @@ def test_features_that_were_read_while_the_media_were_there_go_on_to_serve(
     shutil.copytree(small_world / "clips.features", tmp_path / "clips.features")
     line = f"train world-slava-a-and-v {manifest} {tmp_path}"
     assert command(f"{line}/before --stages.0.epochs 1") == 0
-    assert command(f"extract {manifest} world-untrained") == 0  # must not empty them
+    assert command(f"extract {manifest} --model world-clip-clap") == 0  # must not empty them
     assert command(f"{line}/after --stages.0.epochs 1") == 0
     one, other = (Run(tmp_path / name).metrics() for name in ("before", "after"))
     assert one == other
@@ -312,7 +312,7 @@ def test_features_that_were_read_while_the_media_were_there_go_on_to_serve(
 
 def test_a_few_media_that_are_gone_are_counted_and_named(moved, command, tmp_path, capsys, caplog):
     manifest = moved("train", "val")
-    assert command(f"extract {manifest} world-untrained") == 0
+    assert command(f"extract {manifest} --model world-clip-clap") == 0
     said = capsys.readouterr()
     expected = f"16 of 68 clips have no media file, such as {tmp_path}/world/test_videos/test_"
     assert expected in caplog.text
@@ -371,7 +371,7 @@ def test_a_run_without_sight_needs_no_features_of_it(train_seeds):
 
 
 def test_each_seed_learns_from_what_its_own_tower_hears(train_seeds):
-    # A sound token that was never trained is drawn from the seed: features of another one's tower
+    # An audio type token that was never trained is drawn from the seed: features of another one's tower
     # are not those that the run will be measured with.
     with pytest.raises(UserError, match="audio features"):
         train_seeds((1,), extracted=(0,))
@@ -401,9 +401,9 @@ def test_towers_that_train_are_fed_from_media(
 
 
 def test_a_model_is_a_run_or_an_experiment_and_a_slip_is_mended():
-    with pytest.raises(UserError, match="did you mean 'untrained'"):
+    with pytest.raises(UserError, match="did you mean 'clip-clap'"):
         embedder_of("untraind")
-    assert not embedder_of("world-untrained").compares("audio", "vision")
+    assert not embedder_of("world-clip-clap").compares("audio", "vision")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
@@ -447,13 +447,13 @@ def test_a_run_learns_how_sight_and_sound_are_weighed_and_its_collections_know(r
     for seed in (0, 1):
         run = runs / "slava-av" / f"seed-{seed}"
         learnt = json.loads((run / "weighting.json").read_text())
-        assert learnt["sight"] + learnt["sound"] == pytest.approx(2)
+        assert learnt["visual"] + learnt["audio"] == pytest.approx(2)
         assert learnt["clips"] > 1
-        assert Run(run).weighting == (learnt["sight"], learnt["sound"])
+        assert Run(run).weighting == (learnt["visual"], learnt["audio"])
     (run / "weighting.json").write_text(json.dumps({"sight": 0.5, "sound": 1.5}))
     media = runs.parent / "world" / "test_videos" / "test_00000.mp4"
     made = runs.parent / "weighed"
-    assert command(f"index {run} {media} {made} --no-speech") == 0
+    assert command(f"index {media} {made} --model {run} --no-speech") == 0
     assert Collection.open(made).description.weighting == (0.5, 1.5)
     (run / "weighting.json").write_text("{")
     with pytest.raises(UserError, match=r"weighting\.json is damaged"):

@@ -27,18 +27,15 @@ BASES = {
     "world": "new",
     "doctor": "@folder",
     "prepare": "folder @folder new.jsonl",
-    "extract": "@clips.jsonl untrained",
+    "extract": "@clips.jsonl --model clip-clap",
     "train slava-av": "@clips.jsonl new",
     "reproduce": "@run",
     "evaluate": "@run @clips.jsonl",
     "compare": "@run",
     "probe": "@run @clips.jsonl",
     "classify": "@run @clips.jsonl",
-    "ablate components": "@clips.jsonl @clips.jsonl new",
-    "ablate sound-token": "@run @clips.jsonl new",
-    "ablate fusion": "@clips.jsonl new",
-    "ablate modality": "@clips.jsonl new",
-    "index": "@run @folder new",
+    "study": "fusion @clips.jsonl new",
+    "index": "@folder new --model @run",
     "search": "@collection words",
     "serve": "@collection",
     "caption": "@writer @folder",
@@ -50,31 +47,34 @@ BASES = {
 """A line of each command that is right but for what is drawn; what stands behind an @ is in the folder."""
 TOGETHER = {
     "prepare": ["--whole", "--append"],
-    "extract": ["--at-once 4"],
+    "extract": ["--jobs 4"],
     "evaluate": [
-        "--train-manifest @clips.jsonl", "--from media --features @folder", "--sight 0 --sound 0",
+        "--train-manifest @clips.jsonl", "--from media --features @folder",
+        "--visual-weight 0 --audio-weight 0",
         "--protocol vatex-1421 --split val", "--protocol vatex-1421 --silent masked",
         "--protocol vatex-1421", "--split train", "--silent borrowed", "--captions.beams 2",
         "--captions.no-meteor", "--captions.kind audio",
     ],
-    "probe": ["--modality vision --sound-token 0", "--modality audio --join concatenated",
+    "probe": ["--modality vision --audio-type 0", "--modality audio --join concatenated",
               "--from media --features @folder"],
     "classify": ["--prompts plain picture"],
     "index": [
-        "--hop 11", "--seconds 2 --hop 3", "--at-once 3", "--compile --runner ray",
+        "--hop 11", "--seconds 2 --hop 3", "--jobs 3", "--compile --runner ray",
         "--reembed --runner ray", "--reembed", "--remove --watch", "--remove --seconds 5",
-        "--remove --at-once 3 --runner ray",
+        "--remove --jobs 3 --runner ray",
     ],
-    "search": ["--by sight", "--sight 0 --sound 0", "--shortest 3 --longest 2", "--sound-token 1",
+    "search": ["--by visual", "--visual-weight 0 --audio-weight 0",
+               "--min-duration 3 --max-duration 2", "--audio-type 1",
                "--since 2026-01-02 --until 2026-01-01"],
     "serve": ["--host 0.0.0.0", "--token-file @file.txt", "--token-file @empty.txt"],
     "caption": [
         "--replace", "--collection @collection", "--collection @collection --whole", "--force",
-        "--vtt --vtt-folder new", "--told @clips.jsonl", "--whole --seconds 3", "--hop 11",
+        "--vtt --vtt-folder new", "--metadata @clips.jsonl", "--whole --seconds 3", "--hop 11",
         "--collection @collection --vtt",
     ],
     "world": ["--clips 3", "--layout audioset --train 3", "--layout audioset --zips"],
     "doctor": ["--json --rows 3"],
+    "study": ["--pretraining @clips.jsonl", "--start @seeds --seeds 0"],
     "export": ["--int8 --bf16", "--clips 3"],
 }  # fmt: skip
 """Options that are legal alone, and wrong with this line or together."""
@@ -89,19 +89,19 @@ PLACES = {
     "index @run @folder @collection --reembed": "folder",
     "index @run @folder @collection --remove": "no such file and none in such a folder",
     "index @run @folder @collection --seconds 4": "has moments of 10 s every 5 s, not of 4 s every 2 s",
-    "index @run @mine new --told @clips.jsonl": "none of its clips is of a file that is indexed",
+    "index @run @mine new --metadata @clips.jsonl": "none of its clips is of a file that is indexed",
     "caption @run @folder": "writes no captions",
     "caption @writer": "name at least one file or folder",
     "caption @writer nowhere": "nowhere: no such file or folder",
     "extract @clips.jsonl @run --start @run": "is a run and has weights",
     "evaluate @folder @clips.jsonl": "is no run and holds none",
     "evaluate @run @clips.jsonl --split val": "split 'val': the manifest has none",
-    "ablate fusion @clips.jsonl new --start @seeds": "@seeds holds no seed-0: give --seeds that it holds",
-    "ablate components @clips.jsonl @file.txt new": "file.txt:1: not JSON",
-    "ablate sound-token @run @clips.jsonl @mine/clips.jsonl new": "two of one name would have one report",
-    "ablate sound-token @run new": "name at least one manifest",
-    "ablate sound-token @run nowhere new": "MANIFEST nowhere: there is no such file",
-    "ablate sound-token @run @clips.jsonl @file.txt": "file.txt is a file",
+    "study fusion @clips.jsonl new --start @seeds": "@seeds holds no seed-0: give --seeds that it holds",
+    "study components @clips.jsonl new --pretraining @file.txt": "file.txt:1: not JSON",
+    "study audio-type @clips.jsonl @mine/clips.jsonl new --start @run": "two of one name would have one",
+    "study audio-type new --start @run": "name at least one manifest",
+    "study audio-type nowhere new --start @run": "MANIFEST nowhere: there is no such file",
+    "study audio-type @clips.jsonl @file.txt --start @run": "file.txt is a file",
     "search @folder words": "is not a collection",
     "search @collection": "needs at least one of a text",
     "serve @file.txt": "is not a collection",
@@ -222,9 +222,8 @@ def refuse(words, named, places, capsys):
 
 def test_every_command_has_a_line():
     assert {command.split()[0] for command in BASES} == {*COMMANDS, *OTHERS.kinds()}
-    for group in ("ablate", "import"):
-        forms = {f"{group} {name}" for name in form_of([group])}
-        assert forms == {command for command in BASES if command.startswith(group)}
+    forms = {f"import {name}" for name in form_of(["import"])}
+    assert forms == {command for command in BASES if command.startswith("import")}
 
 
 @pytest.mark.parametrize("command", BASES)

@@ -28,14 +28,14 @@ def test_rows_of_a_clip_are_its_captions(touch):
                 Caption(text="Ducks quack, and water", about="audio"),
                 Caption(text="Ducks", about="audio"),
             ),
-            sound="nonverbal",
+            audio_type="nonverbal",
             split="test",
         ),
         Clip(
             id="tdWhHV3X25Q",
             path=str(root / "wav" / "tdWhHV3X25Q.flac"),
             captions=(Caption(text="Applause", about="audio"),),
-            sound="nonverbal",
+            audio_type="nonverbal",
             split="test",
         ),
     )

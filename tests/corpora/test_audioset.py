@@ -41,7 +41,7 @@ def test_the_labels_names_are_the_caption(official):
         path=str(root / "wav" / "Y--4gqARaEJE.wav"),
         captions=(Caption(text="The sound of Speech, Gush", about="audio", source="label"),),
         labels=("Speech", "Gush"),
-        sound="nonverbal",
+        audio_type="nonverbal",
         split="test",
     )
     assert prepared.clips[1].labels == ("Male speech, man speaking",)

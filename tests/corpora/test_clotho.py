@@ -23,7 +23,7 @@ def test_the_three_parts_are_the_three_splits(touch):
         id="a, b",
         path=str(root / "development" / "a, b.wav"),
         captions=(Caption(text="One.", about="audio"), Caption(text="Two, too.", about="audio")),
-        sound="nonverbal",
+        audio_type="nonverbal",
         split="train",
     )
     assert [(c.id, c.split) for c in prepared.clips[1:]] == [("c", "val"), ("d.e", "test")]

@@ -83,7 +83,7 @@ def test_annotations_as_they_should_be_give_clips_without_remarks(corpus, name):
     prepared = clips(root)
     assert len(prepared.clips) >= 1
     assert prepared.missing == 0
-    assert all(clip.split and clip.sound for clip in prepared.clips)
+    assert all(clip.split and clip.audio_type for clip in prepared.clips)
 
 
 @pytest.mark.parametrize("name", ANNOTATIONS)

@@ -27,7 +27,7 @@ def test_the_official_layout_gives_label_caption_and_split_by_fold(touch):
         path=str(root / "audio" / "1-1-A-14.wav"),
         captions=(Caption(text="chirping birds", about="audio", source="label"),),
         labels=("chirping_birds",),
-        sound="nonverbal",
+        audio_type="nonverbal",
         split="train",
     )
     assert [clip.split for clip in prepared.clips] == ["train", "val", "test"]

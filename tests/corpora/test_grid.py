@@ -19,7 +19,7 @@ def test_a_table_gives_the_sentence_as_a_caption_of_speech(touch):
     (clip,) = grid.clips(root).clips
     assert clip.id == "bbaf2n"
     assert clip.captions == (Caption(text="bin blue at f two now", about="audio", source="speech"),)
-    assert clip.sound == "verbal"
+    assert clip.audio_type == "verbal"
 
 
 @pytest.mark.parametrize("align", ["align/bbaf2n.align", "s1/align/bbaf2n.align"])

@@ -107,7 +107,7 @@ def test_a_clip_is_a_whole_second_span_of_the_video_with_its_speech(touch):
             captions=(
                 Caption(text="now we cut the onion into rings", about="audio", source="speech"),
             ),
-            sound="verbal",
+            audio_type="verbal",
             split="train",
         ),
     )

@@ -17,7 +17,7 @@ FULL = Clip(
         Caption(text="a dog", about="visual", source="llm"),
     ),
     labels=("dog", "bark"),
-    sound="nonverbal",
+    audio_type="nonverbal",
     split="val",
 )
 
@@ -105,7 +105,10 @@ def test_an_empty_manifest_is_refused(tmp_path, content):
         (line(end=float("nan")), ':3: "end" must be a number of seconds from 0 on, not nan'),
         (line(end=10**400), ':3: "end" must be a number of seconds from 0 on, not 1'),
         (line(start=2, end=2), ':3: "end" (2) must be after "start" (2)'),
-        (line(sound="loud"), ':3: "sound" must be one of verbal, nonverbal, both, not "loud"'),
+        (
+            line(audio_type="loud"),
+            ':3: "audio_type" must be one of verbal, nonverbal, both, not "loud"',
+        ),
         (line(labels="dog"), ':3: "labels" must be a list, not a text'),
         (line(labels=["dog", {}]), ':3: "labels"[1] must be a text, not an object'),
         (line(captions=["x"]), ':3: "captions"[0] must be an object, not a text'),

@@ -55,7 +55,7 @@ def test_1ka_trains_on_all_captions_and_tests_on_the_one_sentence(small):
             Caption(text="a 1", about="audio_visual"),
             Caption(text="b 1", about="audio_visual"),
         ),
-        sound="both",
+        audio_type="both",
         split="train",
     )
     assert [(clip.id, clip.split) for clip in prepared.clips[1:]] == [

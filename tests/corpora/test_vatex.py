@@ -29,7 +29,7 @@ def test_a_cut_clip_is_whole_and_a_whole_video_gives_the_span_of_the_id(touch):
             captions=tuple(
                 Caption(text=f"{t} {CUT}", about="audio_visual") for t in ("one", "two")
             ),
-            sound="both",
+            audio_type="both",
             split="train",
         ),
         Clip(
@@ -40,7 +40,7 @@ def test_a_cut_clip_is_whole_and_a_whole_video_gives_the_span_of_the_id(touch):
             captions=tuple(
                 Caption(text=f"{t} {WHOLE}", about="audio_visual") for t in ("one", "two")
             ),
-            sound="both",
+            audio_type="both",
             split="train",
         ),
     )

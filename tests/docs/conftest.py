@@ -68,7 +68,7 @@ def an_epoch_a_stage(experiment):
 MADE = (
     "world demo/world --train 16 --val 6 --test 10",
     "prepare avcaps demo/world demo/clips.jsonl",
-    "extract demo/clips.jsonl world-untrained",
+    "extract demo/clips.jsonl world-clip-clap",
     "train world-slava-a-and-v demo/clips.jsonl demo/runs/slava-a-and-v --seeds 0",
     "index demo/runs/slava-a-and-v/seed-0 demo/world/test_videos demo/archive",
 )

@@ -259,7 +259,7 @@ def told(shown: str, path: str) -> str:
     if path.startswith("100 x "):
         scale, path = 100.0, path.removeprefix("100 x ")
     file, *keys = path.split(" > ")
-    held = json.loads((ROOT / "benchmarks" / "results" / file).read_text(encoding="utf-8"))
+    held = json.loads((ROOT / "studies" / "results" / file).read_text(encoding="utf-8"))
     values = [scale * one for one in numbers_at(held, keys)]
     digits = len(shown.split(" ± ")[0].partition(".")[2])
     pair = keys[0] == "mean and deviation"
@@ -307,7 +307,7 @@ def test_no_mean_with_a_spread_stands_unmarked(name: str):
 
 def test_a_wrong_number_is_found_out():
     path = "systems.json > full > R@10 > slava-a-and-v > visual<-sound"
-    values = json.loads((ROOT / "benchmarks/results/systems.json").read_text())["full"]["R@10"]
+    values = json.loads((ROOT / "studies/results/systems.json").read_text())["full"]["R@10"]
     seeds = values["slava-a-and-v"]["visual<-sound"]
 
     assert told("0.00 ± 0.00", path) == f"{mean(seeds):.2f} ± {stdev(seeds):.2f}"

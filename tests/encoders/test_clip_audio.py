@@ -220,7 +220,7 @@ def test_an_unknown_model_is_one_clear_line_from_scratch_too(build):
             build(name="no/such-model", scratch=scratch)
 
 
-# The sound token, chosen
+# The audio type token, chosen
 
 
 def test_fingerprints_tell_tokens_apart(build):

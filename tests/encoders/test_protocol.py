@@ -87,9 +87,9 @@ def test_sizes_are_those_of_the_head_unless_they_are_given():
 def test_only_an_encoder_that_takes_an_audio_type_is_given_one(tiny_clip4vla):
     bands = Bands()
     assert bands.audio_type is None
-    with pytest.raises(UserError, match="takes no sound token"):
+    with pytest.raises(UserError, match="takes no audio type token"):
         bands.choose_audio_type(0.0)
-    with pytest.raises(ValueError, match="takes no sound token"), bands.listening_for(0.0):
+    with pytest.raises(ValueError, match="takes no audio type token"), bands.listening_for(0.0):
         pass
     steered = ClipAudio(name=tiny_clip4vla.text.name, frames=32, token="clip").build()
     known = steered.fingerprint

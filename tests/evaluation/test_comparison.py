@@ -45,13 +45,13 @@ def test_one_seed_has_its_bootstrap_interval_and_the_table_says_so(report):
 
 
 def test_systems_stand_in_the_papers_order_and_others_after(report):
-    names = ["mine", "untrained", "slava-av", "audioclip", "wav2clip-frozen-text"]
+    names = ["mine", "zero-shot", "slava-av", "audioclip", "wav2clip-frozen-text"]
     made = compare([report(name) for name in names])
     assert [system.experiment for system in made.systems] == [
         "wav2clip-frozen-text",
         "audioclip",
         "slava-av",
-        "untrained",
+        "zero-shot",
         "mine",
     ]
 
@@ -239,7 +239,7 @@ def test_the_table_says_how_large_each_task_is_and_what_chance_reaches(report):
 
 
 def test_sizes_are_those_of_runs_that_can_be_asked(report):
-    whole, without = report(), report("untrained")
+    whole, without = report(), report("zero-shot")
     gone = replace(without.results[6], queries=0, forward=None, reverse=None)
     without = replace(without, results=(*without.results[:6], gone, *without.results[7:]))
     for reports in ([whole, without], [without, whole]):

@@ -42,11 +42,11 @@ def test_a_comparison_is_drawn_one_panel_a_task(report, tmp_path):
 
 
 def test_a_system_without_a_task_leaves_its_row_empty(report, tmp_path):
-    whole, without = report(), report("untrained")
+    whole, without = report(), report("zero-shot")
     gone = replace(without.results[6], queries=0, forward=None, reverse=None)
     without = replace(without, results=(*without.results[:6], gone, *without.results[7:]))
     draw_comparison(compare([whole, without]), tmp_path / "gap.png")
-    draw_comparison(compare([whole, report("untrained")]), tmp_path / "full.png")
+    draw_comparison(compare([whole, report("zero-shot")]), tmp_path / "full.png")
     gap, full = pixels(tmp_path / "gap.png"), pixels(tmp_path / "full.png")
     assert gap.shape == full.shape
     third = gap.shape[0] * 2 // 3  # task 7 stands alone in the last line of panels

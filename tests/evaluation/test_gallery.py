@@ -88,9 +88,9 @@ def test_fused_clips_without_anything_that_fuses_are_refused(five):
 @pytest.mark.parametrize(
     ("sight", "sound", "told"),
     [
-        (-1.0, 1.0, "--sight -1"),
-        (1.0, float("nan"), "--sound nan"),
-        (1.0, float("inf"), "--sound inf"),
+        (-1.0, 1.0, "--visual-weight -1"),
+        (1.0, float("nan"), "--audio-weight nan"),
+        (1.0, float("inf"), "--audio-weight inf"),
         (0.0, 0.0, "both 0"),
     ],
 )

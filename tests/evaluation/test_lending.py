@@ -82,7 +82,7 @@ def test_a_longer_sound_takes_the_place_of_a_shorter_one_and_the_other_way_round
     swapped = LentSource(own, donors, {0: 3, 5: 0})  # 1 step for 2, 2 for 1: not silent at all
     found = rows(swapped.batch(np.array([0, 5]), None).audio)
     sounds = rows(donors.batch(np.array([3, 0]), None).audio)
-    assert [len(sound) for sound in found] == [2, 1]
+    assert [len(audio_type) for audio_type in found] == [2, 1]
     assert all(torch.equal(one, other) for one, other in zip(found, sounds, strict=True))
     (alone,) = rows(LentSource(own, donors, {5: 0}).batch(np.array([5]), None).audio)
     assert torch.equal(alone, sounds[1])  # also where nothing lent is as long as what was there
@@ -111,7 +111,7 @@ class Told:
         batch = self.batch_of(clips, captions)
         values = torch.full((len(clips), 1, 2), float(masking or 0))
         masked = Padded(values, torch.ones(len(clips), 1, dtype=torch.bool))
-        return replace(batch, sound=self.sounds[torch.from_numpy(clips)], masked=masked)
+        return replace(batch, audio_type=self.sounds[torch.from_numpy(clips)], masked=masked)
 
     def texts(self, captions, toward):
         raise AssertionError
@@ -121,5 +121,5 @@ def test_a_sounds_place_between_verbal_and_nonverbal_is_lent_with_it(model, feat
     own = Told(feature_source(model), [0.0, 0.1, 0.2, 0.3, 0.4, 0.5])
     donors = Told(feature_source(model, DONORS, seed=1), [1.0, 0.9, 0.8, 0.7])
     batch = LentSource(own, donors, {1: 2, 3: 3}).batch(EVERY, None, 7)
-    assert batch.sound.tolist() == pytest.approx([0.0, 0.8, 0.2, 0.7, 0.4, 0.5])
+    assert batch.audio_type.tolist() == pytest.approx([0.0, 0.8, 0.2, 0.7, 0.4, 0.5])
     assert (batch.masked.values == 7).all()

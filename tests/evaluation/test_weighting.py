@@ -49,14 +49,14 @@ def mean_reciprocal_rank(vectors, sight, sound):
     asked = vectors.captions["audio_visual"]
     queries = unit(asked.toward_vision), unit(asked.toward_audio)
     allowed = asked.owner[:, None] != np.arange(len(vectors.ids))
-    stick = measure(Sides(), Background(sight=queries[0], sound=queries[1], allowed=allowed))
+    stick = measure(Sides(), Background(vision=queries[0], audio=queries[1], allowed=allowed))
     total = 0.0
     for i, owner in enumerate(asked.owner):
         sides = [
             scale.standardise((rows @ query[i])[None], has[None])[0] * has
             for scale, rows, query, has in (
-                (stick.sight, Sides.vision, queries[0], Sides.has_vision),
-                (stick.sound, Sides.audio, queries[1], Sides.has_audio),
+                (stick.vision, Sides.vision, queries[0], Sides.has_vision),
+                (stick.audio, Sides.audio, queries[1], Sides.has_audio),
             )
         ]
         weights = Sides.has_vision * sight, Sides.has_audio * sound
@@ -69,9 +69,9 @@ def mean_reciprocal_rank(vectors, sight, sound):
 def test_the_side_that_captions_speak_of_counts_more(swap):
     vectors = made(0.7, 4.0, swap=swap)
     found = learn_weighting(vectors, resamples=200)
-    larger, smaller = (found.sound, found.sight) if swap else (found.sight, found.sound)
+    larger, smaller = (found.audio, found.vision) if swap else (found.vision, found.audio)
     assert larger > 1.2 > 0.8 > smaller > 0
-    assert found.sight + found.sound == pytest.approx(2.0)
+    assert found.vision + found.audio == pytest.approx(2.0)
     assert found.gain.low > 0
     assert (found.captions, found.clips) == (240, 120)
 
@@ -81,18 +81,18 @@ def test_the_weights_are_the_best_of_the_grid_and_the_numbers_those_of_a_plain_c
     found = learn_weighting(vectors, resamples=50)
     assert found.even == pytest.approx(mean_reciprocal_rank(vectors, 1.0, 1.0), abs=1e-9)
     best = max(RATIOS, key=lambda ratio: mean_reciprocal_rank(vectors, ratio, 1.0))
-    assert found.sight / found.sound == pytest.approx(best)
+    assert found.vision / found.audio == pytest.approx(best)
 
 
 def test_what_does_not_help_beyond_doubt_leaves_both_alike():
     found = learn_weighting(made(1.5, 1.5), resamples=200)
-    assert (found.sight, found.sound) == (1.0, 1.0)
+    assert (found.vision, found.audio) == (1.0, 1.0)
     assert found.gain.low <= 0
 
 
 def test_where_all_weights_do_the_same_both_count_alike():
     found = learn_weighting(made(0.0, 0.0), resamples=50)
-    assert (found.sight, found.sound, found.even) == (1.0, 1.0, 1.0)
+    assert (found.vision, found.audio, found.even) == (1.0, 1.0, 1.0)
     assert found.gain.value == 0
 
 

@@ -20,7 +20,7 @@ TABLE_I = {
     "slava-av-indirect": [({"text", "vision", "audio"}, {("composed", "at", "vt")})],
     "slava-av": [({"text", "vision", "audio"}, {("composed", "av", "at", "vt")})],
     "audio-visual": [({"vision", "audio"}, {("av",)})],
-    "untrained": [],
+    "clip-clap": [],
 }
 
 
@@ -51,4 +51,4 @@ def test_the_one_stage_systems_are_chosen_by_the_seven_tasks_of_table_ii():
 def test_only_the_untrained_pair_has_two_text_towers():
     every = {name: load_experiment(name) for name in known_names()}
     apart = {name for name, it in every.items() if it.model.sound_text is not None}
-    assert apart == {"untrained", "world-untrained"}
+    assert apart == {"clip-clap", "world-clip-clap"}

@@ -28,7 +28,7 @@ def clip():
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory):
-    """Makes a run as training would leave it, with heads and sound tokens that are not the towers'."""
+    """Makes a run as training would leave it, with heads and audio type tokens that are not the towers'."""
 
     def run(config):
         run = Run(tmp_path_factory.mktemp("runs") / "run")
@@ -47,7 +47,7 @@ def made(tmp_path_factory):
         for value in model.fusion.parameters() if model.fusion else ():
             torch.nn.init.normal_(value, std=0.3)
         run.finish(model, experiment.objective.build(), Progress(metrics=({"epoch": 0},)))
-        (run.path / "weighting.json").write_text('{"sight": 0.75, "sound": 0.25}')
+        (run.path / "weighting.json").write_text('{"visual": 0.75, "audio": 0.25}')
         return run
 
     return run
@@ -86,7 +86,7 @@ def pair(deploy, tiny_trimodal, tiny_towers):
 
 @pytest.fixture(scope="session")
 def steered(deploy, tiny_clip4vla):
-    """A sound token that can be chosen, a fusion that looks at words, and a captioner."""
+    """An audio type token that can be chosen, a fusion that looks at words, and a captioner."""
     text = replace(tiny_clip4vla.text, tokens=True, longest=16)
     sizes = {"from_text": False, "heads": 2, "layers": 1, "text_slots": 16, "frame_slots": 9}
     fusion = Cross(level="local_to_local", **sizes)
@@ -97,7 +97,7 @@ def steered(deploy, tiny_clip4vla):
 
 @pytest.fixture(scope="session")
 def narrow(deploy, tiny_clip4vla):
-    """Eight bits; words as steps, both sound tokens side by side."""
+    """Eight bits; words as steps, both audio type tokens side by side."""
     text = replace(tiny_clip4vla.text, tokens=True)
     audio = replace(tiny_clip4vla.audio, token="both")
     return deploy(replace(tiny_clip4vla, text=text, audio=audio), "eight_bit")

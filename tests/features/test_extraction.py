@@ -224,7 +224,7 @@ def test_only_the_towers_that_are_asked_for_are_read(tiny_model, made_up, tmp_pa
 
 @pytest.fixture
 def told(tiny_clip4vla):
-    """A model whose audio tower takes a sound token per clip."""
+    """A model whose audio tower takes an audio type token per clip."""
     torch.manual_seed(0)
     sound = replace(tiny_clip4vla.audio, token="clip")
     return replace(tiny_clip4vla, audio=sound).build().eval()
@@ -235,7 +235,7 @@ def test_what_a_clip_sounds_like_is_read_into_its_features(told, made_up, tmp_pa
     heard = told.audio_inputs(made_up.hold("a", told.plan))
     table = folder.table("audio", told.audio)
     for sound, token in (("verbal", 0.0), ("nonverbal", 1.0), ("both", 0.5), (None, 0.5)):
-        list(extract_media(told, [replace(clip, sound=sound)], folder, made_up))
+        list(extract_media(told, [replace(clip, audio_type=sound)], folder, made_up))
         told.audio.choose_audio_type(token)
         with torch.inference_mode():
             expected = told.audio.read_steps(heard)
@@ -246,7 +246,7 @@ def test_what_a_clip_sounds_like_is_read_into_its_features(told, made_up, tmp_pa
 def test_a_clip_that_turns_out_to_sound_otherwise_is_heard_again_but_not_seen_again(
     told, tiny_model, made_up, tmp_path
 ):
-    clip, folder = Clip(id="a", path="/made/up/a.mp4", sound="verbal"), FeatureFolder(tmp_path)
+    clip, folder = Clip(id="a", path="/made/up/a.mp4", audio_type="verbal"), FeatureFolder(tmp_path)
 
     def statuses(model, one):
         parts = extract_media(model, [one], folder, made_up)
@@ -255,13 +255,13 @@ def test_a_clip_that_turns_out_to_sound_otherwise_is_heard_again_but_not_seen_ag
     assert statuses(told, clip) == ["ok"]
     assert statuses(told, clip) == ["done"]
     seen = folder.table("vision", told.vision).origins()
-    assert statuses(told, replace(clip, sound="nonverbal")) == ["ok"]
+    assert statuses(told, replace(clip, audio_type="nonverbal")) == ["ok"]
     assert folder.table("vision", told.vision).origins() == seen
     # CLAP does not heed it; its features of the same frames are those of the other model.
     assert statuses(tiny_model, clip) == ["ok"]
     assert statuses(tiny_model, replace(clip, sound=None)) == ["done"]
     assert folder.table("vision", tiny_model.vision).origins() == seen
-    assert statuses(told, replace(clip, sound="nonverbal")) == ["done"]
+    assert statuses(told, replace(clip, audio_type="nonverbal")) == ["done"]
 
 
 def test_words_are_cached_a_step_each(tiny_clip4vla, tmp_path):

@@ -102,16 +102,16 @@ def test_portions_cover_each_number_once():
 # Media
 
 
-def filmed(name, *, sound=None, text="a bell rings"):
+def filmed(name, *, audio_type=None, text="a bell rings"):
     captions = (Caption(text=text, about="audio"),) if text else ()
-    return Clip(id=name, path=f"/made/up/{name}.mp4", captions=captions, sound=sound)
+    return Clip(id=name, path=f"/made/up/{name}.mp4", captions=captions, audio_type=audio_type)
 
 
 CLIPS = (
-    filmed("a", sound="verbal"),
-    filmed("b", sound="nonverbal", text="a low bell rings slowly"),
+    filmed("a", audio_type="verbal"),
+    filmed("b", audio_type="nonverbal", text="a low bell rings slowly"),
     filmed("silent-c", text=None),
-    filmed("dark-d", sound="both", text="someone says good morning"),
+    filmed("dark-d", audio_type="both", text="someone says good morning"),
     filmed("e"),
 )
 EACH = np.arange(5)
@@ -121,8 +121,8 @@ EACH = np.arange(5)
 def model(tiny_clip4vla):
     """CLIP4VLA's audio tower beside CLIP's, with a token per clip."""
     torch.manual_seed(0)
-    sound = replace(tiny_clip4vla.audio, token="clip")
-    return replace(tiny_clip4vla, audio=sound).build().eval()
+    audio_type = replace(tiny_clip4vla.audio, token="clip")
+    return replace(tiny_clip4vla, audio=audio_type).build().eval()
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ def test_media_give_what_each_clip_has(media, model, made_up):
 
 def test_each_clip_has_its_place_between_verbal_and_nonverbal(media):
     assert [audio_of(clip) for clip in CLIPS] == [0.0, 1.0, 0.5, 0.5, 0.5]
-    assert media().batch(np.array([1, 0, 4]), None).sound.tolist() == [1.0, 0.0, 0.5]
+    assert media().batch(np.array([1, 0, 4]), None).audio_type.tolist() == [1.0, 0.0, 0.5]
 
 
 def test_what_was_decoded_is_kept(media, made_up):

@@ -10,7 +10,7 @@ import pytest
 from trichord.media import DecodePlan, FramePlan, Limits, Request
 from trichord.media.decode_pass import DecodePass
 from trichord.media.source import open_source
-from trichord.media.video import Sight
+from trichord.media.video import VideoTrack
 
 FIVE = FramePlan(rule="uniform", count=5, short_side=None)
 KEYS = FramePlan(rule="uniform", count=5, short_side=None, nearest="keyframe")
@@ -140,7 +140,7 @@ def three_between(stream):
 
 def passed(path, plan, spans=((0.0, 12.0),)):
     """What a pass in this process gives, and the packets that its decoder got, with what it may skip."""
-    given, found, decode = [], {}, Sight._decode
+    given, found, decode = [], {}, VideoTrack._decode
 
     def note(self, packet, needless=False):
         decode(self, packet, needless)
@@ -149,7 +149,7 @@ def passed(path, plan, spans=((0.0, 12.0),)):
 
     source = open_source(path, Limits())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Sight, "_decode", note)
+        patch.setattr(VideoTrack, "_decode", note)
         whole = dict(enumerate(spans))
         DecodePass(source, whole, plan, Limits(), found.__setitem__).run()
     source.close()
@@ -240,14 +240,14 @@ def test_frames_on_the_way_to_a_wanted_one_are_given_back(tmp_path, make, name, 
 
 def held(path):
     """The span, and how many frames the decoder had put out at most that were not taken yet."""
-    count, decode = [0], Sight._decode
+    count, decode = [0], VideoTrack._decode
 
     def note(self, *packet, **how):
         decode(self, *packet, **how)
         count.append(len(self.output))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Sight, "_decode", note)
+        patch.setattr(VideoTrack, "_decode", note)
         found = {}
         source = open_source(path, Limits())
         DecodePass(
@@ -265,16 +265,18 @@ SPARSE = FramePlan(rule="uniform", count=3, short_side=None)
 
 def fed(path, plan, seconds):
     """The span, and how many packets of pictures were read for it."""
-    count, feed = [], Sight.feed
+    count, feed = [], VideoTrack.feed
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Sight, "feed", lambda self, *packet: count.append(1) or feed(self, *packet))
+        patch.setattr(
+            VideoTrack, "feed", lambda self, *packet: count.append(1) or feed(self, *packet)
+        )
         ((decoded,), _) = passed(path, plan, [(0.0, seconds)])
     return decoded, len(count)
 
 
 def test_pictures_between_distant_targets_are_not_read_though_sound_is(tmp_path, make):
     path = make.movie(
-        tmp_path / "a.mp4", seconds=120.0, group=20, sound=make.noise(120.0), setup=three_between
+        tmp_path / "a.mp4", seconds=120.0, group=20, audio=make.noise(120.0), setup=three_between
     )
     both, count = fed(path, DecodePlan(frames=SPARSE, rates=(16_000,)), 120.0)
     assert [make.number(frame) for frame in both.frames] == [200, 600 % 256, 1000 % 256]
@@ -295,7 +297,7 @@ def test_where_pictures_are_shown_long_after_they_are_decoded_none_and_no_sound_
         seconds=380.0,
         fps=Fraction(1, 5),
         group=8,
-        sound=make.noise(380.0, rate=8000),
+        audio=make.noise(380.0, rate=8000),
         rate=8000,
         setup=three_between,
     )

@@ -48,7 +48,7 @@ def test_what_a_clip_lacks_is_absent_and_zero(tiny_model):
 
 @pytest.fixture
 def steered(tiny_clip4vla):
-    """Builds a model whose sound token and fusion make a difference."""
+    """Builds a model whose audio type token and fusion make a difference."""
 
     def build(token=0.5, level=None):
         cross = level and Cross(level=level, from_text=False, heads=2, layers=1, frame_slots=9)
@@ -97,7 +97,7 @@ def test_a_wave_is_heard_once_for_all_sound_tokens(steered, monkeypatch):
 
 
 def test_a_tower_without_sound_token_cannot_listen_at_one(tiny_model):
-    with pytest.raises(ValueError, match="takes no sound token"):
+    with pytest.raises(ValueError, match="takes no audio type token"):
         tiny_model.embed_media([decoded()], (0.5,))
 
 
@@ -180,7 +180,7 @@ def test_sound_that_was_read_is_not_read_again_and_nor_is_its_masked_copy(steere
     model = steered(token="clip")
     sound = Padded.stack([model.audio_inputs(one) for one in CLIPS[:2]])
     vision = Padded.stack([model.vision_inputs(CLIPS[0])] * 2)
-    batch = Batch(ids=("a", "b"), audio=sound, masked=sound, sound=torch.tensor([0.0, 1.0]))
+    batch = Batch(ids=("a", "b"), audio=sound, masked=sound, audio_type=torch.tensor([0.0, 1.0]))
     read = model.read(replace(batch, vision=vision))
     monkeypatch.setattr(model.audio.trunk, "forward", None)  # reading once more would call it
     once_read = replace(batch, vision=vision, audio=read.audio, masked=read.masked, read=("audio",))

@@ -117,7 +117,7 @@ def hand_made():
     ],
 )
 def test_global_to_global_is_the_weighted_mean_of_what_is_there(absent, sight, sound, expected):
-    found = GlobalToGlobal(absent=absent)(*hand_made(), sight=sight, sound=sound)
+    found = GlobalToGlobal(absent=absent)(*hand_made(), visual_weight=sight, audio_weight=sound)
     torch.testing.assert_close(found, torch.tensor([expected]))
 
 
@@ -184,7 +184,7 @@ def test_global_to_local_is_each_clip_alone_through_the_transformer(form):
 def test_what_global_to_local_puts_into_an_index_is_all_that_a_query_needs():
     fusion = build("global_to_local")
     text, vision, audio = batch()
-    weights = {"sight": 0.7, "sound": 2.0}
+    weights = {"visual_weight": 0.7, "audio_weight": 2.0}
     from_index = GlobalToGlobal()(text, *fusion.media(vision, audio), **weights)
     torch.testing.assert_close(fusion(text, vision, audio, **weights), from_index)
 
@@ -272,13 +272,16 @@ def test_recomputing_saves_memory_and_changes_no_gradient(kind):
 def test_a_weight_of_0_hides_a_modality_from_pairs(kind):
     fusion = build(kind)
     text, vision, audio = batch()
-    sighted, heard = fusion(text, vision, audio, sound=0.0), fusion(text, vision, audio, sight=0.0)
+    sighted, heard = (
+        fusion(text, vision, audio, audio_weight=0.0),
+        fusion(text, vision, audio, visual_weight=0.0),
+    )
     assert torch.equal(sighted, fusion(text, vision, None))
     assert torch.equal(heard, fusion(text, None, audio))
     assert not sighted[:, [2, NEITHER]].any()
     assert not heard[:, [1, NEITHER]].any()
-    assert torch.equal(fusion(text, vision, audio, sight=0.3), fusion(text, vision, audio))
-    assert not fusion(text, None, audio, sound=0.0).any()
+    assert torch.equal(fusion(text, vision, audio, visual_weight=0.3), fusion(text, vision, audio))
+    assert not fusion(text, None, audio, audio_weight=0.0).any()
 
 
 @pytest.mark.parametrize("kind", PAIRS)
@@ -380,6 +383,6 @@ def test_what_cannot_be_asked_is_refused(kind):
     with pytest.raises(ValueError, match="no clips"):
         fusion(text, None, None)
     with pytest.raises(ValueError, match="0 and 0: give numbers of 0 or more, not both 0"):
-        fusion(text, vision, audio, sight=0.0, sound=0.0)
+        fusion(text, vision, audio, visual_weight=0.0, audio_weight=0.0)
     with pytest.raises(ValueError, match="-1 and 1"):
-        fusion(text, vision, audio, sight=-1.0)
+        fusion(text, vision, audio, visual_weight=-1.0)

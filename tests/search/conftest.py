@@ -126,7 +126,7 @@ def decoder():
 
 @pytest.fixture
 def clip4vla(tiny_clip4vla):
-    """Builds a model with CLIP4VLA's audio tower whose sound token and fusion make a difference."""
+    """Builds a model with CLIP4VLA's audio tower whose audio type token and fusion make a difference."""
     import torch
 
     from trichord.config import Cross
@@ -191,8 +191,8 @@ def assert_equal(one, other):
     for kind in ("text", "vision", "audio", "both"):
         a = one.description.calibration.of_kind(kind)
         b = other.description.calibration.of_kind(kind)
-        assert a.sight.spread == pytest.approx(b.sight.spread, abs=1e-4)
-        assert a.sound.location == pytest.approx(b.sound.location, abs=1e-4)
+        assert a.vision.spread == pytest.approx(b.vision.spread, abs=1e-4)
+        assert a.audio.location == pytest.approx(b.audio.location, abs=1e-4)
         assert a.agreement == pytest.approx(b.agreement, abs=1e-3)
 
 

@@ -42,8 +42,8 @@ def scores(gallery, calibration, queries):
     stick = calibration.text
     sides = []
     for scale, vectors, has in (
-        (stick.sight, gallery.vision, gallery.has_vision),
-        (stick.sound, gallery.audio, gallery.has_audio),
+        (stick.vision, gallery.vision, gallery.has_vision),
+        (stick.audio, gallery.audio, gallery.has_audio),
     ):
         cosines = (queries @ vectors.T).astype(np.float64)
         sides.append(scale.standardise(cosines, np.broadcast_to(has, cosines.shape)))
@@ -96,8 +96,8 @@ def test_one_identical_moment_everywhere_gives_finite_scores():
     calibration = calibrate(same, text, text, comparable=ALL_PAIRS)
     for kind in ("text", "vision", "audio", "both"):
         stick = calibration.of_kind(kind)
-        assert stick.sight.spread > 0
-        assert stick.sound.spread == pytest.approx(0.5)  # 1/√4: there is no sound
+        assert stick.vision.spread > 0
+        assert stick.audio.spread == pytest.approx(0.5)  # 1/√4: there is no sound
         assert 0 <= stick.agreement < 1
 
 
@@ -112,7 +112,7 @@ def test_moments_of_the_same_file_do_not_measure_each_other():
         has_audio=np.zeros(40, bool),
     )
     texts = random_texts(5, 0)
-    sight = calibrate(gallery, texts, texts, comparable=ALL_PAIRS).vision.sight
+    sight = calibrate(gallery, texts, texts, comparable=ALL_PAIRS).vision.vision
     others = [float(a @ b) for a in twins[::2] for b in twins[::2] if a is not b and a @ b < 0.999]
     assert sight.location == pytest.approx(np.mean(others), abs=1e-5)
 
@@ -121,10 +121,10 @@ def test_what_a_model_cannot_compare_is_not_measured():
     gallery = random_gallery()
     texts = random_texts(5, 0)
     alone = calibrate(gallery, texts, texts, comparable=ALL_PAIRS - {("audio", "vision")})
-    for scale in (alone.vision.sound, alone.audio.sight):
+    for scale in (alone.vision.audio, alone.audio.vision):
         assert scale.location == 0
         assert scale.spread == pytest.approx(1 / np.sqrt(DIM))
-    assert alone.both.sight.location == pytest.approx(alone.vision.sight.location, abs=0.02)
+    assert alone.both.vision.location == pytest.approx(alone.vision.vision.location, abs=0.02)
     assert alone.vision.agreement == 0
 
 
@@ -137,7 +137,7 @@ def test_a_calibration_is_read_back_equal():
 
 def test_a_spread_of_no_size_is_refused():
     scale, flat = {"location": 0.0, "spread": 1.0}, {"location": 0.0, "spread": 0.0}
-    stick = {"sight": scale, "sound": flat, "agreement": 0.0}
+    stick = {"vision": scale, "audio": flat, "agreement": 0.0}
     with pytest.raises(ValueError, match="spread"):
         Calibration.of(dict.fromkeys(("text", "vision", "audio", "both"), stick))
 

@@ -85,50 +85,52 @@ def test_a_damaged_description_is_refused_in_one_line(tmp_path, change):
 @pytest.mark.parametrize("tokens", [[0.5], [0.0, 0.0, 1.0], [-1, 0, 1], ["a"], 3])
 def test_impossible_sound_tokens_are_refused(tmp_path, tokens):
     file = Collection.begin(tmp_path / "c", DESCRIPTION).path / "collection.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"sound_tokens": tokens}))
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"audio_types": tokens}))
     with pytest.raises(UserError, match="damaged"):
         Collection.open(tmp_path / "c")
 
 
 def test_a_search_listens_as_asked_or_as_the_run_does(tmp_path):
-    there = replace(DESCRIPTION, sound_tokens=(0.2, 0.0, 0.5, 1.0))
+    there = replace(DESCRIPTION, audio_types=(0.2, 0.0, 0.5, 1.0))
     Collection.begin(tmp_path / "c", there)
     collection = Collection.open(tmp_path / "c")
     assert collection.description == there
-    assert collection.sound_token(None) == 0.2
-    assert collection.sound_token(0.7) == 0.7
+    assert collection.audio_type(None) == 0.2
+    assert collection.audio_type(0.7) == 0.7
 
 
 def test_a_collection_from_before_there_were_sound_tokens_has_none_to_choose(tmp_path):
     file = Collection.begin(tmp_path / "c", DESCRIPTION).path / "collection.json"
     content = json.loads(file.read_text())
-    del content["sound_tokens"]
+    del content["audio_types"]
     file.write_text(json.dumps(content))
     collection = Collection.open(tmp_path / "c")
     assert collection.description == DESCRIPTION
-    assert collection.sound_token(None) is None
-    with pytest.raises(UserError, match=r"--sound-token: .* leave it out") as caught:
-        collection.sound_token(0.5)
+    assert collection.audio_type(None) is None
+    with pytest.raises(UserError, match=r"--audio-type: .* leave it out") as caught:
+        collection.audio_type(0.5)
     assert "\n" not in str(caught.value)
 
 
 def test_a_newer_format_is_refused(tmp_path):
     file = Collection.begin(tmp_path / "c", DESCRIPTION).path / "collection.json"
-    file.write_text(file.read_text().replace('"format": 2', '"format": 3'))
+    file.write_text(file.read_text().replace('"format": 3', '"format": 4'))
     with pytest.raises(UserError, match="format 3"):
         Collection.open(tmp_path / "c")
 
 
-def test_the_first_format_is_read_and_becomes_the_second_when_written(tmp_path):
+def test_the_first_format_is_read_and_becomes_the_third_when_written(tmp_path):
     file = Collection.begin(tmp_path / "c", DESCRIPTION).path / "collection.json"
     content = json.loads(file.read_text())
     del content["table"], content["weighting"]
+    tokens, frames = content.pop("audio_types"), content.pop("frames")
+    content |= {"sound_tokens": tokens, "nearest": frames}  # as formats 1 and 2 called them
     file.write_text(json.dumps(content | {"format": 1}))
     collection = Collection.open(tmp_path / "c")
     assert collection.description == DESCRIPTION
     collection.weigh(0.7, 1.5)
     assert Collection.open(tmp_path / "c").description.weighting == (0.7, 1.5)
-    assert json.loads(file.read_text())["format"] == 2
+    assert json.loads(file.read_text())["format"] == 3
 
 
 @pytest.mark.parametrize(

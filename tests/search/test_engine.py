@@ -24,13 +24,13 @@ def engine(collection, tiny_model, decoder):
     ("asked", "name"), [("video", "blue.mp4"), ("audio", "half.wav"), ("image", "still.png")]
 )
 def test_a_file_finds_itself_first(engine, archive, asked, name):
-    weights = {"audio": {"sight": 0.0}, "image": {"sound": 0.0}}.get(asked, {})
+    weights = {"audio": {"visual_weight": 0.0}, "image": {"audio_weight": 0.0}}.get(asked, {})
     hits = engine.search(Query.of(**{asked: archive / name}, **weights))
     assert hits[0].moment.file == str(archive / name)
 
 
 def test_the_order_is_that_of_an_exact_search(engine, archive, tiny_model):
-    hits = engine.search(Query.of("a low bell", sound=0.0), k=100)
+    hits = engine.search(Query.of("a low bell", audio_weight=0.0), k=100)
     cosines = engine.gallery.vision @ tiny_model.embed_text(["a low bell"])[0]
     rows = [i for i in np.argsort(-cosines, kind="stable") if engine.gallery.has_vision[i]]
     exact = [float(cosines[i]) for i in rows]
@@ -40,29 +40,29 @@ def test_the_order_is_that_of_an_exact_search(engine, archive, tiny_model):
 
 
 def test_a_hit_says_how_much_came_from_sight_and_from_sound(engine):
-    hits = engine.search(Query.of("a low bell", sight=2.0), k=100)
+    hits = engine.search(Query.of("a low bell", visual_weight=2.0), k=100)
     assert len(hits) == len(engine.gallery) == 10
     for hit in hits:
         row = engine.gallery.moments.index(hit.moment)
-        assert (hit.sight is None) == (not engine.gallery.has_vision[row])
-        assert (hit.sound is None) == (not engine.gallery.has_audio[row])
-        assert hit.score == (hit.sight or 0.0) + (hit.sound or 0.0)
+        assert (hit.visual is None) == (not engine.gallery.has_vision[row])
+        assert (hit.audio is None) == (not engine.gallery.has_audio[row])
+        assert hit.score == (hit.visual or 0.0) + (hit.audio or 0.0)
         assert np.isfinite(hit.score)
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
 
 
 def test_only_the_ratio_of_weights_matters(engine):
-    one = engine.search(Query.of("a low bell", sight=1.0, sound=3.0))
-    ten = engine.search(Query.of("a low bell", sight=10.0, sound=30.0))
+    one = engine.search(Query.of("a low bell", visual_weight=1.0, audio_weight=3.0))
+    ten = engine.search(Query.of("a low bell", visual_weight=10.0, audio_weight=30.0))
     assert one == ten
 
 
 def test_with_all_weight_on_sound_moments_without_sound_are_not_found(engine):
-    hits = engine.search(Query.of("a low bell", sight=0.0), k=100)
+    hits = engine.search(Query.of("a low bell", visual_weight=0.0), k=100)
     assert {hit.moment.file.rsplit("/", 1)[-1] for hit in hits} == {
         "red.mp4", "blue.mp4", "half.wav", "it's a tone.wav",
     }  # fmt: skip
-    assert all(hit.sight in (None, 0.0) for hit in hits)
+    assert all(hit.visual in (None, 0.0) for hit in hits)
 
 
 def test_equal_scores_are_ordered_by_file_and_time(
@@ -95,17 +95,17 @@ def test_the_untrained_pair_searches_pictures_by_picture_only(
     list(index(collection, untrained_model, decoder, [archive]))
     engine = SearchEngine(collection, untrained_model, decoder)
     hits = engine.search(Query.of(image=archive / "still.png"), k=100)
-    assert all(hit.sight is not None and not hit.sound for hit in hits)
+    assert all(hit.visual is not None and not hit.audio for hit in hits)
     assert len(hits) == 7
-    with pytest.raises(UserError, match="says nothing of sound"):
-        engine.search(Query.of(image=archive / "still.png", sight=0.0))
-    with pytest.raises(UserError, match="says nothing of sight"):
-        engine.search(Query.of(audio=archive / "half.wav", sound=0.0))
+    with pytest.raises(UserError, match="says nothing of the sound"):
+        engine.search(Query.of(image=archive / "still.png", visual_weight=0.0))
+    with pytest.raises(UserError, match="says nothing of the picture"):
+        engine.search(Query.of(audio=archive / "half.wav", audio_weight=0.0))
 
 
 @pytest.fixture
 def steered(start, clip4vla, archive, decoder):
-    """An engine of a model with a sound token."""
+    """An engine of a model with an audio type token."""
     model = clip4vla()
     collection = start(model)
     list(index(collection, model, decoder, [archive]))
@@ -113,7 +113,7 @@ def steered(start, clip4vla, archive, decoder):
 
 
 def test_the_sound_token_decides_what_is_heard_and_not_what_is_seen(steered, clip4vla):
-    asked = Query.of("a low bell", sound_token=0.25)
+    asked = Query.of("a low bell", audio_type=0.25)
     hits = steered.search(asked, k=100)
     neighbours = [steered.collection.table.gallery(token).audio for token in (0.0, 0.5)]
     mixed = np.mean(neighbours, axis=0)[steered.gallery.has_audio]
@@ -122,30 +122,30 @@ def test_the_sound_token_decides_what_is_heard_and_not_what_is_seen(steered, cli
     usual = steered.search(Query.of("a low bell"), k=100)
     both = {hit.moment: hit for hit in usual}
     for hit in hits:
-        if hit.sound is None:
+        if hit.audio is None:
             assert hit == both[hit.moment]
-    assert any(hit.sound and hit.sound != both[hit.moment].sound for hit in hits)
+    assert any(hit.audio and hit.audio != both[hit.moment].audio for hit in hits)
 
 
 def test_without_a_sound_token_the_runs_own_is_heard(steered):
-    other = steered.search(Query.of("a low bell", sound_token=1.0))
-    own = steered.search(Query.of("a low bell", sound_token=0.5))
+    other = steered.search(Query.of("a low bell", audio_type=1.0))
+    own = steered.search(Query.of("a low bell", audio_type=0.5))
     assert steered.search(Query.of("a low bell")) == own != other
 
 
 def test_each_sound_token_has_its_own_scales(steered):
     kept = steered.calibration
     assert kept == steered.collection.description.calibration
-    steered.search(Query.of("a low bell", sound_token=0.25))
+    steered.search(Query.of("a low bell", audio_type=0.25))
     assert steered.calibration == calibrate_for(steered.model, steered.gallery)
-    assert steered.calibration.text.sight == pytest.approx(kept.text.sight)
-    assert steered.calibration.text.sound != kept.text.sound
+    assert steered.calibration.text.vision == pytest.approx(kept.text.vision)
+    assert steered.calibration.text.audio != kept.text.audio
     steered.search(Query.of("a low bell"))
     assert steered.calibration == kept
 
 
 def test_loading_at_a_sound_token_is_as_turning_to_it(steered):
-    asked = Query.of("a low bell", sound_token=0.8)
+    asked = Query.of("a low bell", audio_type=0.8)
     there = SearchEngine(steered.collection, steered.model, steered.decoder, 0.8)
     np.testing.assert_array_equal(there.gallery.audio, steered.collection.table.gallery(0.8).audio)
     assert there.search(asked) == steered.search(asked)
@@ -153,13 +153,13 @@ def test_loading_at_a_sound_token_is_as_turning_to_it(steered):
 
 @pytest.mark.parametrize("token", [0.0, 0.5, 0.8])
 def test_a_sound_finds_itself_at_every_sound_token(steered, archive, token):
-    query = Query.of(audio=archive / "half.wav", sight=0.0, sound_token=token)
+    query = Query.of(audio=archive / "half.wav", visual_weight=0.0, audio_type=token)
     assert steered.search(query)[0].moment.file == str(archive / "half.wav")
 
 
 def test_a_sound_token_where_none_is_stored_is_refused(engine):
-    with pytest.raises(UserError, match="--sound-token"):
-        engine.search(Query.of("a low bell", sound_token=0.5))
+    with pytest.raises(UserError, match="--audio-type"):
+        engine.search(Query.of("a low bell", audio_type=0.5))
 
 
 def test_vectors_of_another_model_are_refused(collection, untrained_model, decoder):
@@ -190,7 +190,7 @@ def names(hits):
 def test_several_queries_at_once_find_what_each_finds_alone(engine, archive):
     queries = [
         Query.of("a low bell"),
-        Query.of("a low bell -someone", sound=3.0),
+        Query.of("a low bell -someone", audio_weight=3.0),
         Query.of(image=archive / "still.png"),
         Query.of("a low bell", where=Filter(path="red.mp4")),
         Query.of("a red ball", like=engine.gallery.moment(0)),
@@ -218,7 +218,7 @@ def test_parts_share_the_spread_of_one(engine):
     """With k parts of equal weight each gives 1 / √k of what it gives alone, a minus the reverse."""
 
     def given(text, number):
-        hits = engine.search(Query.of(text, sound=0.0), k=99)
+        hits = engine.search(Query.of(text, audio_weight=0.0), k=99)
         return np.array([hit.parts[number][0] for hit in sorted(hits, key=lambda h: str(h.moment))])
 
     bell, siren = given("a bell", 0), given("siren", 0)
@@ -234,13 +234,13 @@ def test_more_like_a_moment_leaves_out_it_and_what_overlaps_it(
     engine = SearchEngine(collection, tiny_model, decoder)
     moments = [one for one in engine.gallery.moments if one.file == str(archive / "red.mp4")]
     (archive / "red.mp4").unlink()  # stored vectors are compared: nothing is decoded
-    for by in ("sight", "sound", "both"):
+    for by in ("visual", "audio", "both"):
         hits = engine.search(Query.of(like=moments[0], by=by), k=100)
         assert moments[0] not in [hit.moment for hit in hits]
         assert moments[1] in [hit.moment for hit in hits]  # begins where the other ends
         assert names(hits)[0] == ("copy.mp4", 0.0)
         if by != "both":
-            assert all(hit.parts[0][by == "sight"] is None for hit in hits)
+            assert all(hit.parts[0][by == "visual"] is None for hit in hits)
     wide = Moment(file=moments[0].file, start=moments[0].start, end=moments[0].end)
     rows = engine.gallery.rows_of(wide.file)
     overlapping = replace(engine.gallery, end=engine.gallery.end + 0.5)
@@ -251,8 +251,8 @@ def test_more_like_a_moment_leaves_out_it_and_what_overlaps_it(
 
 def test_only_what_a_filter_lets_through_is_found_with_the_same_scores(engine):
     whole = {hit.moment: hit for hit in engine.search(Query.of("a low bell"), k=100)}
-    hits = engine.search(Query.of("a low bell", where=Filter(has_sound=False)), k=100)
-    assert {hit.moment for hit in hits} == {m for m, hit in whole.items() if hit.sound is None}
+    hits = engine.search(Query.of("a low bell", where=Filter(has_audio=False)), k=100)
+    assert {hit.moment for hit in hits} == {m for m, hit in whole.items() if hit.audio is None}
     assert all(hit == whole[hit.moment] for hit in hits)
     assert engine.search(Query.of("a low bell", where=Filter(path="nowhere"))) == []
 
@@ -265,20 +265,22 @@ def test_captions_join_in_and_find_moments_by_themselves(collection, tiny_model,
         collection.annotate(file, [(moment.start, moment.end, said, ("mine",))])
     engine = SearchEngine(collection, tiny_model, decoder)
     # A sound alone is nothing to see: only its caption can bring it in.
-    plain = engine.search(Query.of("zither", sound=0.0), k=100)
+    plain = engine.search(Query.of("zither", audio_weight=0.0), k=100)
     assert spans[str(tone)] not in [hit.moment for hit in plain]
-    hits = engine.search(Query.of("zither", sound=0.0, captions=2.0), k=100)
+    hits = engine.search(Query.of("zither", audio_weight=0.0, caption_weight=2.0), k=100)
     assert hits[0].moment == spans[str(tone)]
     assert (hits[0].score, hits[0].caption, hits[0].tags) == (0.0, "an old zither", ("mine",))
     assert [hit for hit in hits[1:] if hit.caption is None] == [
         hit for hit in plain if hit.caption is None
     ]
     assert {hit.caption for hit in plain} == {None, "a kite"}
-    filtered = Query.of("zither", sound=0.0, captions=2.0, where=Filter(path="red.mp4"))
+    filtered = Query.of(
+        "zither", audio_weight=0.0, caption_weight=2.0, where=Filter(path="red.mp4")
+    )
     assert set(names(engine.search(filtered))) == {("red.mp4", 0.0), ("red.mp4", 2.0)}
     # An example has no words.
-    example = Query.of(like=spans[str(red)], captions=2.0)
-    assert engine.search(example) == engine.search(replace(example, captions=0.0))
+    example = Query.of(like=spans[str(red)], caption_weight=2.0)
+    assert engine.search(example) == engine.search(replace(example, caption_weight=0.0))
 
 
 def test_refreshing_brings_in_what_was_indexed_since(collection, tiny_model, decoder, archive):
@@ -305,10 +307,14 @@ def test_a_query_by_text_that_does_not_say_is_weighted_as_was_learnt(
     engine = SearchEngine(Collection.open(collection.path), tiny_model, decoder)
     assert engine.weighting == (0.5, 1.5)
     learnt = engine.search(Query.of("a low bell"), k=100)
-    assert learnt == engine.search(Query.of("a low bell", sight=0.5, sound=1.5), k=100)
-    assert learnt != engine.search(Query.of("a low bell", sight=1.0, sound=1.0), k=100)
+    assert learnt == engine.search(
+        Query.of("a low bell", visual_weight=0.5, audio_weight=1.5), k=100
+    )
+    assert learnt != engine.search(
+        Query.of("a low bell", visual_weight=1.0, audio_weight=1.0), k=100
+    )
     like = engine.gallery.moment(0)
-    even = Query.of(like=like, sight=1.0, sound=1.0)
+    even = Query.of(like=like, visual_weight=1.0, audio_weight=1.0)
     assert engine.search(Query.of(like=like)) == engine.search(even)
 
 
@@ -320,18 +326,18 @@ def test_groups_are_files_with_their_best_moments_first(engine):
 
 
 def test_a_curve_says_of_each_moment_what_its_hit_says(engine, archive):
-    query = Query.of("a low bell -siren", sight=0.0, where=Filter(path="nowhere"))
+    query = Query.of("a low bell -siren", visual_weight=0.0, where=Filter(path="nowhere"))
     hits = {hit.moment: hit for hit in engine.search(replace(query, where=Filter()), k=100)}
     for name in ("red.mp4", "mute.mp4", "half.wav"):
-        curve = engine.curve(query, str(archive / name))
-        columns = zip(curve.start, curve.end, curve.sight, curve.sound, curve.score, strict=True)
+        curve = engine.timeline(query, str(archive / name))
+        columns = zip(curve.start, curve.end, curve.visual, curve.audio, curve.score, strict=True)
         for start, end, sight, sound, score in columns:
             hit = hits.get(Moment(file=curve.file, start=start, end=end))
             assert score == (hit and hit.score)
-            assert hit is None or (sight, sound) == (hit.sight, hit.sound)
+            assert hit is None or (sight, sound) == (hit.visual, hit.audio)
             assert (sound is None) == (name == "mute.mp4" or hit is None)
     with pytest.raises(UserError, match="no moments of such a file"):
-        engine.curve(query, "/nowhere.mp4")
+        engine.timeline(query, "/nowhere.mp4")
 
 
 def test_structures_that_propose_all_find_what_exact_search_finds(
@@ -342,7 +348,7 @@ def test_structures_that_propose_all_find_what_exact_search_finds(
     structures = other._at(None).structures
     assert structures.wait(60.0)
     assert structures.report("vision").moments == 7
-    for query in (Query.of("a low bell"), Query.of("a bell -siren", sight=0.0)):
+    for query in (Query.of("a low bell"), Query.of("a bell -siren", visual_weight=0.0)):
         assert other.search(query, k=100) == engine.search(query, k=100)
 
 

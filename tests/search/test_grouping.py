@@ -6,7 +6,7 @@ from trichord.types import Hit, Moment
 
 def hit(file, start, score):
     moment = Moment(file=file, start=start, end=start + 1.0)
-    return Hit(moment=moment, score=score, sight=score, sound=None)
+    return Hit(moment=moment, score=score, visual=score, audio=None)
 
 
 HITS = [

@@ -153,7 +153,7 @@ def test_sound_is_stored_at_the_runs_own_sound_token_and_at_three(
     model = clip4vla(token)
     collection = start(model)
     list(index(collection, model, decoder, [archive / "red.mp4"]))
-    assert Collection.open(collection.path).description.sound_tokens == stored
+    assert Collection.open(collection.path).description.audio_types == stored
     plan, spans = model.plan, ((0.0, 2.0), (2.0, 4.0))
     decoded = decoder.decode(archive / "red.mp4", spans, plan)
     for choice in stored:
@@ -199,7 +199,7 @@ def test_a_collection_from_before_there_were_sound_tokens_goes_on_without(
     model = clip4vla()
     file = start(model).path / "collection.json"
     content = json.loads(file.read_text())
-    del content["sound_tokens"]
+    del content["audio_types"]
     file.write_text(json.dumps(content))
     collection = start(model)
     list(index(collection, model, decoder, [archive / "red.mp4"]))
@@ -322,11 +322,11 @@ def test_files_can_be_seen_by_their_keyframes(
 
     monkeypatch.setattr(decoder, "decode_measured", noted)
     place = tmp_path / "keyframes"
-    collection = begin(place, "run", tiny_model, 10.0, nearest="keyframe")
+    collection = begin(place, "run", tiny_model, 10.0, frames="keyframe")
     done = update(collection, archive)
     assert done["red.mp4"].moments == 1
     assert set(asked) == {"keyframe"}
-    assert Collection.open(place).description.nearest == "keyframe"
+    assert Collection.open(place).description.frames == "keyframe"
     with pytest.raises(
         UserError, match=r"moments of 10 s every 5 s, seen by keyframes, not of 10 s every 5 s:"
     ):

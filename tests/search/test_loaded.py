@@ -179,8 +179,8 @@ def test_the_best_by_either_side_are_proposed(loaded, asked):
     sound = Exact(gallery.audio, gallery.has_audio)
     rows = Proposed(combined, sight, sound, None).best(1)
     assert len(rows) < COUNT
-    seen = sight.search(combined.sight.vector.astype(np.float32)[None], AT_LEAST)[0][0]
-    heard = sound.search(combined.sound.vector.astype(np.float32)[None], AT_LEAST)[0][0]
+    seen = sight.search(combined.vision.vector.astype(np.float32)[None], AT_LEAST)[0][0]
+    heard = sound.search(combined.audio.vector.astype(np.float32)[None], AT_LEAST)[0][0]
     assert rows.tolist() == sorted({*seen.tolist(), *heard.tolist()})
     assert all_ranked(loaded, combined)[0] in rows
 

@@ -12,14 +12,14 @@ from trichord.types import Moment, UserError
         ({"text": "a", "image": " "}, "image to search for is empty"),
         ({}, "at least one of .*not 0"),
         ({"text": "-leash"}, "only says what to stay away from"),
-        ({"text": "a", "sight": 0.0, "sound": 0.0}, "both 0"),
-        ({"text": "a", "sight": -1.0}, "--sight -1"),
-        ({"text": "a", "sound": float("nan")}, "--sound nan"),
-        ({"text": "a", "sound": float("inf")}, "--sound inf"),
-        ({"text": "a", "captions": -0.5}, "--captions -0.5"),
-        ({"text": "a", "sound_token": 1.01}, "--sound-token 1.01"),
-        ({"text": "a", "sound_token": -0.5}, "--sound-token -0.5"),
-        ({"text": "a", "sound_token": float("nan")}, "--sound-token nan"),
+        ({"text": "a", "visual_weight": 0.0, "audio_weight": 0.0}, "both 0"),
+        ({"text": "a", "visual_weight": -1.0}, "--visual-weight -1"),
+        ({"text": "a", "audio_weight": float("nan")}, "--audio-weight nan"),
+        ({"text": "a", "audio_weight": float("inf")}, "--audio-weight inf"),
+        ({"text": "a", "caption_weight": -0.5}, "--caption-weight -0.5"),
+        ({"text": "a", "audio_type": 1.01}, "--audio-type 1.01"),
+        ({"text": "a", "audio_type": -0.5}, "--audio-type -0.5"),
+        ({"text": "a", "audio_type": float("nan")}, "--audio-type nan"),
     ],
 )
 def test_impossible_queries_are_refused(arguments, message):
@@ -44,14 +44,14 @@ def test_a_text_is_parted_at_its_minuses():
 def test_a_query_may_be_of_everything_at_once(tmp_path):
     like = Moment(file="/films/one.mp4", start=5.0, end=15.0)
     query = Query.of(
-        "a dog", image=tmp_path / "b.png", audio="c.wav", video="d.mp4", like=like, by="sound",
+        "a dog", image=tmp_path / "b.png", audio="c.wav", video="d.mp4", like=like, by="audio",
         where=Filter(path="films"),
     )  # fmt: skip
     assert [(part.kind, part.given) for part in query.parts] == [
         ("text", "a dog"), ("image", str(tmp_path / "b.png")), ("audio", "c.wav"),
         ("video", "d.mp4"), ("moment", "/films/one.mp4"),
     ]  # fmt: skip
-    assert (query.parts[-1].start, query.parts[-1].by) == (5.0, "sound")
+    assert (query.parts[-1].start, query.parts[-1].by) == (5.0, "audio")
     assert query.where.path == "films"
     assert query.given == "a dog b.png c.wav d.mp4 like one.mp4 at 5 s"
 

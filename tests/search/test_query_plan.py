@@ -72,8 +72,8 @@ def expected(parts, weights, gallery, calibration):
     sums, agreement = [0.0, 0.0], 0.0
     for part, w in parts:
         stick = calibration.of_kind(part.kind)
-        seen = standard(part.sight, gallery.vision, gallery.has_vision, stick.sight)
-        heard = standard(part.sound, gallery.audio, gallery.has_audio, stick.sound)
+        seen = standard(part.vision, gallery.vision, gallery.has_vision, stick.vision)
+        heard = standard(part.audio, gallery.audio, gallery.has_audio, stick.audio)
         sums = [sums[0] + w * seen / size, sums[1] + w * heard / size]
         agreement += (w / size) ** 2 * stick.agreement
     given = gallery.has_vision * weights[0], gallery.has_audio * weights[1]
@@ -106,10 +106,10 @@ def test_what_parts_gave_sums_to_sight_and_sound(gallery, calibration, vectors, 
     combined = combined_of(parts, (1.0, 0.7), gallery, calibration)
     for hit in hits_of(combined.settle(gallery, np.arange(len(gallery))).best(300), gallery):
         row = gallery.row_of(hit.moment.file, hit.moment.start)
-        assert hit.score == (hit.sight or 0.0) + (hit.sound or 0.0)
+        assert hit.score == (hit.visual or 0.0) + (hit.audio or 0.0)
         assert len(hit.parts) == len(kinds)
         for side, total, has in zip(
-            zip(*hit.parts, strict=True), (hit.sight, hit.sound),
+            zip(*hit.parts, strict=True), (hit.visual, hit.audio),
             (gallery.has_vision[row], gallery.has_audio[row]), strict=True,
         ):  # fmt: skip
             if has:
@@ -136,10 +136,10 @@ def test_a_part_that_says_nothing_of_a_side_does_not_weaken_the_others_there(
 
 def test_a_side_without_weight_gives_nothing_and_is_not_searched(gallery, calibration, vectors):
     combined = combined_of([(vectors("text", 0), 1.0)], (0.0, 1.0), gallery, calibration)
-    assert not combined.sight.asked
+    assert not combined.vision.asked
     assert combined.coefficients()[2].tolist()[:2] == [-np.inf, -np.inf]
     [hit] = hits_of(combined.settle(gallery, np.array([2])), gallery)  # sight only
-    assert (hit.score, hit.sight, hit.sound, hit.parts) == (0.0, 0.0, None, ((0.0, None),))
+    assert (hit.score, hit.visual, hit.audio, hit.parts) == (0.0, 0.0, None, ((0.0, None),))
 
 
 @pytest.mark.parametrize("kinds", PARTS)
@@ -150,8 +150,8 @@ def test_one_vector_and_one_number_a_side_say_the_same(
     parts = [(vectors(kind, seed), w) for seed, (kind, w) in enumerate(kinds)]
     combined = combined_of(parts, weights, gallery, calibration)
     sight, sound, added = combined.coefficients()[:, gallery.has_vision + 2 * gallery.has_audio]
-    quick = added + sight * (gallery.vision @ combined.sight.vector)
-    quick += sound * (gallery.audio @ combined.sound.vector)
+    quick = added + sight * (gallery.vision @ combined.vision.vector)
+    quick += sound * (gallery.audio @ combined.audio.vector)
     found = np.flatnonzero(quick > -np.inf)
     assert found.tolist() == np.flatnonzero((sight > 0) | (sound > 0)).tolist()
     exact = sum(combined.settle(gallery, found).totals)

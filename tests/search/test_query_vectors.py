@@ -32,22 +32,22 @@ def embed_query(query, model, decoder, cut, token=None, gallery=None):
 def test_a_text_searches_sight_and_sound(tiny_model, untrained_model, decoder):
     aligned = embed_query(Query.of("a low bell"), tiny_model, decoder, CUT)
     assert aligned.kind == "text"
-    np.testing.assert_array_equal(aligned.sight, aligned.sound)
+    np.testing.assert_array_equal(aligned.vision, aligned.audio)
     apart = embed_query(Query.of("a low bell"), untrained_model, decoder, CUT)
-    assert not np.allclose(apart.sight, apart.sound)
+    assert not np.allclose(apart.vision, apart.audio)
 
 
 def test_where_a_space_is_shared_a_picture_searches_sound_too(tiny_model, decoder, rendered):
     query = embed_query(Query.of(image=rendered / "still.png"), tiny_model, decoder, CUT)
     assert query.kind == "vision"
-    np.testing.assert_array_equal(query.sight, query.sound)
+    np.testing.assert_array_equal(query.vision, query.audio)
 
 
 def test_where_it_is_not_each_searches_its_own(untrained_model, decoder, rendered):
     image = embed_query(Query.of(image=rendered / "still.png"), untrained_model, decoder, CUT)
-    assert (image.kind, image.sight is None, image.sound is None) == ("vision", False, True)
+    assert (image.kind, image.vision is None, image.audio is None) == ("vision", False, True)
     audio = embed_query(Query.of(audio=rendered / "tone.wav"), untrained_model, decoder, CUT)
-    assert (audio.kind, audio.sight is None, audio.sound is None) == ("audio", True, False)
+    assert (audio.kind, audio.vision is None, audio.audio is None) == ("audio", True, False)
 
 
 def test_a_video_searches_sight_by_its_picture_and_sound_by_its_sound(
@@ -58,31 +58,31 @@ def test_a_video_searches_sight_by_its_picture_and_sound_by_its_sound(
     image = embed_query(Query.of(image=red), tiny_model, decoder, CUT)
     audio = embed_query(Query.of(audio=red), tiny_model, decoder, CUT)
     assert video.kind == "both"
-    np.testing.assert_array_equal(video.sight, image.sight)
-    np.testing.assert_array_equal(video.sound, audio.sound)
+    np.testing.assert_array_equal(video.vision, image.vision)
+    np.testing.assert_array_equal(video.audio, audio.audio)
 
 
 def test_a_video_without_sound_searches_as_a_picture(tiny_model, decoder, rendered):
     query = embed_query(Query.of(video=rendered / "mute.mp4"), tiny_model, decoder, CUT)
     assert query.kind == "vision"
-    np.testing.assert_array_equal(query.sound, query.sight)
+    np.testing.assert_array_equal(query.audio, query.vision)
 
 
 def test_a_long_file_is_searched_for_by_the_mean_of_its_moments(tiny_model, decoder, rendered):
     tone = Query.of(audio=rendered / "tone.wav")
     query = embed_query(tone, tiny_model, decoder, CUT)
     whole = embed_query(tone, tiny_model, decoder, Cut(2.0, 1.0))
-    assert np.linalg.norm(query.sound) == pytest.approx(1.0, abs=1e-6)
-    assert not np.array_equal(query.sound, whole.sound)
+    assert np.linalg.norm(query.audio) == pytest.approx(1.0, abs=1e-6)
+    assert not np.array_equal(query.audio, whole.audio)
 
 
 def test_a_sound_is_listened_to_at_the_sound_token_itself(clip4vla, decoder, rendered):
     red = Query.of(audio=rendered / "red.mp4")
     asked = embed_query(red, clip4vla(0.5), decoder, CUT, 0.3)
     exact = embed_query(red, clip4vla(0.3), decoder, CUT)
-    np.testing.assert_allclose(asked.sound, exact.sound, atol=1e-5)
+    np.testing.assert_allclose(asked.audio, exact.audio, atol=1e-5)
     other = embed_query(red, clip4vla(0.5), decoder, CUT)
-    assert np.abs(asked.sound - other.sound).max() > 1e-3
+    assert np.abs(asked.audio - other.audio).max() > 1e-3
 
 
 @pytest.fixture
@@ -115,8 +115,8 @@ def test_a_file_is_decoded_once_whatever_it_is_called(
     for path in (red, tmp_path / "copy"):
         again = read(path)
         assert (again.kind, len(decoded)) == (first.kind, before)
-        np.testing.assert_array_equal(again.sight, first.sight)
-        np.testing.assert_array_equal(again.sound, first.sound)
+        np.testing.assert_array_equal(again.vision, first.vision)
+        np.testing.assert_array_equal(again.audio, first.audio)
     # Whatever decides the vectors makes another of it.
     for token, asked, kind in (
         (0.3, {}, "both"),
@@ -131,7 +131,7 @@ def test_a_file_is_decoded_once_whatever_it_is_called(
     assert len(decoded) > before
     before = len(decoded)
     (tmp_path / "copy").write_bytes((rendered / "blue.mp4").read_bytes())
-    assert not np.array_equal(read(tmp_path / "copy").sight, first.sight)
+    assert not np.array_equal(read(tmp_path / "copy").vision, first.vision)
     assert len(decoded) > before
 
 
@@ -151,7 +151,7 @@ def test_threads_that_ask_for_one_file_wait_for_the_first(tiny_model, decoder, d
     with ThreadPoolExecutor(4) as threads:
         found = list(threads.map(lambda _: reader.read(part, NOTHING), range(4)))
     assert decoded == ["still.png"]
-    assert len({one.sight.tobytes() for one in found}) == 1
+    assert len({one.vision.tobytes() for one in found}) == 1
 
 
 @pytest.mark.parametrize(
@@ -188,15 +188,15 @@ def stored():
     )
 
 
-@pytest.mark.parametrize("by", ["sight", "sound", "both"])
+@pytest.mark.parametrize("by", ["visual", "audio", "both"])
 def test_a_stored_moment_is_searched_for_by_what_is_asked_of_it(tiny_model, decoder, stored, by):
     like = Query.of(like=stored.moment(0), by=by)
     found = embed_query(like, tiny_model, decoder, CUT, gallery=stored)
-    assert found.kind == {"sight": "vision", "sound": "audio", "both": "both"}[by]
-    sight = None if by == "sound" else stored.vision[0].tolist()
-    sound = None if by == "sight" else stored.audio[0].tolist()
-    assert (found.sight if sight is None else found.sight.tolist()) == sight
-    assert (found.sound if sound is None else found.sound.tolist()) == sound
+    assert found.kind == {"visual": "vision", "audio": "audio", "both": "both"}[by]
+    sight = None if by == "audio" else stored.vision[0].tolist()
+    sound = None if by == "visual" else stored.audio[0].tolist()
+    assert (found.vision if sight is None else found.vision.tolist()) == sight
+    assert (found.audio if sound is None else found.audio.tolist()) == sound
 
 
 def test_a_stored_moment_without_sound_is_as_a_video_without(
@@ -205,15 +205,15 @@ def test_a_stored_moment_without_sound_is_as_a_video_without(
     like = Query.of(like=stored.moment(1))
     shared = embed_query(like, tiny_model, decoder, CUT, gallery=stored)
     assert shared.kind == "vision"
-    np.testing.assert_array_equal(shared.sound, stored.vision[1])
-    assert embed_query(like, untrained_model, decoder, CUT, gallery=stored).sound is None
+    np.testing.assert_array_equal(shared.audio, stored.vision[1])
+    assert embed_query(like, untrained_model, decoder, CUT, gallery=stored).audio is None
 
 
 def test_a_moment_that_is_not_there_or_lacks_what_is_asked_is_refused(tiny_model, decoder, stored):
     for moment, by, message in (
         (Moment(file="/film", start=1.0, end=2.0), "both", "/film has no moment at 1 s"),
-        (stored.moment(2), "sight", "/tone has no picture at 0 s"),
-        (stored.moment(1), "sound", "/mute has no sound at 0 s"),
+        (stored.moment(2), "visual", "/tone has no picture at 0 s"),
+        (stored.moment(1), "audio", "/mute has no sound at 0 s"),
     ):
         with pytest.raises(UserError, match=message):
             embed_query(Query.of(like=moment, by=by), tiny_model, decoder, CUT, gallery=stored)

@@ -59,8 +59,8 @@ def test_scores_stay_those_of_the_vectors(ready):
     engine = ready(level="local_to_local")
     first = engine.search(Query.of(TEXT), k=100, rerank=0)
     hits = engine.search(Query.of(TEXT), k=100)
-    kept = {hit.moment: (hit.score, hit.sight, hit.sound) for hit in first}
-    assert {hit.moment: (hit.score, hit.sight, hit.sound) for hit in hits} == kept
+    kept = {hit.moment: (hit.score, hit.visual, hit.audio) for hit in first}
+    assert {hit.moment: (hit.score, hit.visual, hit.audio) for hit in hits} == kept
 
 
 def test_only_the_best_are_looked_at_and_the_others_follow(ready):
@@ -97,13 +97,13 @@ def test_equal_scores_stay_as_they_were(ready):
 
 def test_a_weight_of_zero_hides_a_modality_from_the_fusion(ready):
     engine = ready(level="local_to_local")
-    for hit in engine.search(Query.of(TEXT, sound=0.0), k=100):
+    for hit in engine.search(Query.of(TEXT, audio_weight=0.0), k=100):
         assert hit.reranked == pytest.approx(fused(engine, hit, ("vision",)), abs=2e-6)
 
 
 def test_the_fusion_hears_at_the_sound_token_asked_for(ready, clip4vla):
     engine = ready(level="local_to_local")
-    hits = engine.search(Query.of(TEXT, sight=0.0, sound_token=1.0), k=100)
+    hits = engine.search(Query.of(TEXT, visual_weight=0.0, audio_type=1.0), k=100)
     engine.model = clip4vla(1.0, level="local_to_local")
     for hit in hits:
         assert hit.reranked == pytest.approx(fused(engine, hit, ("audio",)), abs=2e-6)

@@ -96,8 +96,11 @@ def test_a_whole_collection_of_the_first_format_is_searched_and_goes_on(
     fields = [field.remove_metadata() for field in rows.schema]
     lance.write_dataset(rows.cast(pa.schema(fields)), old / "moments.lance")
     described = json.loads((collection.path / "collection.json").read_text())
-    for name in ("table", "weighting", "cut", "nearest"):
+    for name in ("table", "weighting", "cut", "frames"):
         del described[name]
+    described["sound_tokens"] = described.pop("audio_types")
+    for scales in described["calibration"].values():
+        scales["sight"], scales["sound"] = scales.pop("vision"), scales.pop("audio")
     (old / "collection.json").write_text(json.dumps(described | {"format": 1}))
     there = Collection.open(old)
     found = SearchEngine(there, tiny_model, decoder).search(query, k=20)
@@ -109,5 +112,5 @@ def test_a_whole_collection_of_the_first_format_is_searched_and_goes_on(
     assert done.pop(str(archive / "late.png")) == "new"
     assert set(done.values()) == {"unchanged"}
     again = Collection.open(old)
-    assert json.loads((old / "collection.json").read_text())["format"] == 2
+    assert json.loads((old / "collection.json").read_text())["format"] == 3
     assert len(again.table.gallery()) == len(collection.table.gallery()) + 1

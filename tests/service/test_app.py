@@ -13,7 +13,7 @@ def test_a_text_finds_its_moment(found):
     hit = found("a redder field")[0]
     assert (hit["name"], hit["start"], hit["end"], hit["kind"]) == ("red.mp4", 2.0, 4.0, "video")
     assert hit["caption"] == "a redder field"
-    assert hit["score"] == pytest.approx((hit["sight"] or 0) + (hit["sound"] or 0))
+    assert hit["score"] == pytest.approx((hit["visual"] or 0) + (hit["audio"] or 0))
     assert "/" not in hit["id"] + hit["file"]
 
 
@@ -34,20 +34,20 @@ def test_a_minus_makes_two_parts(ask):
     best, *_ = answer["hits"]
     assert best["caption"] == "a red field"
     assert len(best["parts"]) == 2
-    assert best["sight"] == pytest.approx(sum(part["sight"] for part in best["parts"]))
-    captions = [hit["caption"] for hit in answer["hits"] if hit["sight"] is not None]
+    assert best["visual"] == pytest.approx(sum(part["visual"] for part in best["parts"]))
+    captions = [hit["caption"] for hit in answer["hits"] if hit["visual"] is not None]
     assert captions[-1] == "a redder field"
 
 
 def test_filters_are_passed_on(found):
-    assert {hit["kind"] for hit in found("x", where={"has_sound": True})} == {"audio"}
+    assert {hit["kind"] for hit in found("x", where={"has_audio": True})} == {"audio"}
     assert {hit["name"] for hit in found("x", where={"path": "more"})} == {"more/tone.wav"}
     assert found("x", where={"since": "2100-01-01T00:00:00Z"}) == []
 
 
 def test_more_like_a_moment_leaves_it_out(ask, found):
     this = found("a red field")[0]
-    body = {"parts": [{"moment": this["id"], "by": "sight"}]}
+    body = {"parts": [{"moment": this["id"], "by": "visual"}]}
     answer = ask("POST", "/api/search", json=body).json()
     assert this["id"] not in {hit["id"] for hit in answer["hits"]}
     assert answer["parts"] == ["like red.mp4 at 0 s"]
@@ -64,11 +64,11 @@ def test_groups_have_a_file_each(ask):
 
 def test_a_curve_goes_over_the_file(ask, root):
     body = {"parts": [{"text": "a redder field"}], "file": file_id(str(root / "red.mp4")), "k": 5}
-    curve = ask("POST", "/api/curve", json=body).json()
+    curve = ask("POST", "/api/timeline", json=body).json()
     assert (curve["start"], curve["end"]) == ([0.0, 2.0], [2.0, 4.0])
     assert curve["score"][1] > curve["score"][0]
-    assert curve["sound"] == [None, None]
-    assert ask("POST", "/api/curve", json={**body, "file": "0" * 24}).status_code == 404
+    assert curve["audio"] == [None, None]
+    assert ask("POST", "/api/timeline", json={**body, "file": "0" * 24}).status_code == 404
 
 
 def test_texts_are_embedded(ask, engine):
@@ -125,7 +125,8 @@ def test_an_upload_is_decoded_once_however_often_it_is_weighted(serving, rendere
             names = [one.json()["upload"] for one in sent]
             return [
                 await client.post(
-                    "/api/search", json={"parts": [{"upload": name}], "sight": sight, "sound": 1.0}
+                    "/api/search",
+                    json={"parts": [{"upload": name}], "visual_weight": sight, "audio_weight": 1.0},
                 )
                 for name in names
                 for sight in (0.5, 1.0, 2.0)
@@ -217,7 +218,7 @@ def test_metrics_count_by_route_and_never_by_address(requests):
 
 def test_the_interface_describes_itself_and_loads_nothing_from_elsewhere(ask):
     schema = ask("GET", "/openapi.json").json()
-    assert {"/api/search", "/api/curve", "/api/uploads", "/api/add", "/api/media/{file}"} <= set(
+    assert {"/api/search", "/api/timeline", "/api/uploads", "/api/add", "/api/media/{file}"} <= set(
         schema["paths"]
     )
     assert "security" not in schema

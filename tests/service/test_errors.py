@@ -165,9 +165,9 @@ def test_vectors_that_are_no_numbers_break_nothing(ask, collection, root, engine
 
 
 BAD_BODIES = {
-    "NaN": b'{"parts":[{"text":"x"}],"sight":NaN}',
+    "NaN": b'{"parts":[{"text":"x"}],"visual_weight":NaN}',
     "Infinity": b'{"parts":[{"text":"x","weight":Infinity}]}',
-    "too large a number": b'{"parts":[{"text":"x"}],"sound":1e999}',
+    "too large a number": b'{"parts":[{"text":"x"}],"audio_weight":1e999}',
     "100 kB of text": json.dumps({"parts": [{"text": "x" * 100_000}]}).encode(),
     "no text": b'{"parts":[{"text":""}]}',
     "no part": b'{"parts":[]}',
@@ -180,14 +180,14 @@ BAD_BODIES = {
     "k of a text": b'{"parts":[{"text":"x"}],"k":"many"}',
     "k as a text": b'{"parts":[{"text":"x"}],"k":"5"}',
     "k of half": b'{"parts":[{"text":"x"}],"k":1.5}',
-    "a truth for a number": b'{"parts":[{"text":"x"}],"sight":true}',
+    "a truth for a number": b'{"parts":[{"text":"x"}],"visual_weight":true}',
     "a number for a truth": b'{"parts":[{"text":"x"}],"group":1}',
     "a number for a time": b'{"parts":[{"text":"x"}],"where":{"since":1700000000}}',
     "seconds for a time": b'{"parts":[{"text":"x"}],"where":{"since":"1700000000"}}',
     "an unknown name": b'{"parts":[{"text":"x"}],"limit":5}',
     "an unknown name in a part": b'{"parts":[{"text":"x","file":"/etc/passwd"}]}',
-    "a sound token beyond 1": b'{"parts":[{"text":"x"}],"sound_token":1.5}',
-    "a weight below 0": b'{"parts":[{"text":"x"}],"sight":-1}',
+    "an audio type token beyond 1": b'{"parts":[{"text":"x"}],"audio_type":1.5}',
+    "a weight below 0": b'{"parts":[{"text":"x"}],"visual_weight":-1}',
     "a path as a moment": b'{"parts":[{"moment":"../../etc/passwd"}]}',
     "a path as an upload": b'{"parts":[{"upload":"/etc/passwd"}]}',
     "a time out of the calendar": b'{"parts":[{"text":"x"}],"where":{"since":"0001-01-01T00:00:00"}}',
@@ -236,9 +236,9 @@ def test_ten_thousand_fields_are_no_upload(ask):
         ({"parts": [{"upload": "0" * 32}]}, 404),
         ({"parts": [{"text": "   "}]}, 400),
         ({"parts": [{"text": "-leash"}]}, 400),
-        ({"parts": [{"text": "x"}], "sight": 0, "sound": 0}, 400),
-        ({"parts": [{"text": "x"}], "sound_token": 0.5}, 400),
-        ({"parts": [{"text": "x"}], "where": {"shortest": 5, "longest": 2}}, 400),
+        ({"parts": [{"text": "x"}], "visual_weight": 0, "audio_weight": 0}, 400),
+        ({"parts": [{"text": "x"}], "audio_type": 0.5}, 400),
+        ({"parts": [{"text": "x"}], "where": {"min_duration": 5, "max_duration": 2}}, 400),
     ],
 )
 def test_a_search_that_cannot_be_answered_says_why(ask, collection, body, status):

@@ -43,7 +43,7 @@ def use(folder):
     """Everything that the public names do."""
     import trichord
 
-    with trichord.load("world-untrained", device="CPU") as untrained:
+    with trichord.load("world-clip-clap", device="CPU") as untrained:
         untrained.embed_text(["a bell"])
     with trichord.load(folder / "run") as model:
         model.embed_text(["a bell"], "audio")

@@ -110,7 +110,7 @@ def clips_in(folder):
             id=f"c{i}",
             path=str(folder / f"c{i}.mp4"),
             captions=(Caption(text=f"sound {i}", about="audio"),),
-            sound="verbal" if i % 2 else "nonverbal",
+            audio_type="verbal" if i % 2 else "nonverbal",
             split="train" if i < 8 else "val",
         )
         for i in range(20)

@@ -201,7 +201,7 @@ def text_features(w, ids):
 
 
 def picture_features(w, name, pictures, tokens=None):
-    """(picture, 3, side, side) to features; sound tokens (picture, token, width) after the patches."""
+    """(picture, 3, side, side) to features; audio type tokens (picture, token, width) after the patches."""
     patches = F.conv2d(pictures, w[f"{name}.conv1.weight"], stride=PATCH)
     patches = patches.flatten(2).transpose(1, 2)
     first = w[f"{name}.class_embedding"].expand(len(patches), 1, -1)

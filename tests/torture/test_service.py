@@ -178,10 +178,10 @@ def search(text, **asked):
 SENSELESS = {
     search("x", k=10**6): 422,
     search("x" * 5000): 422,
-    search("x", sight=0, sound=0): 400,
+    search("x", visual_weight=0, audio_weight=0): 400,
     search("x", where={"path": "../../etc"}): 422,
     post("/api/search", b"{" * 5000): 422,
-    post("/api/search", b'{"parts":[{"text":"x"}],"sight":NaN}'): 422,
+    post("/api/search", b'{"parts":[{"text":"x"}],"visual_weight":NaN}'): 422,
     post("/api/search", b""): 422,
     post("/api/search", b"{}", token="wrong"): 401,
     post("/api/uploads", b"a=b&" * 5000): 415,

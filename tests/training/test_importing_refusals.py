@@ -103,7 +103,7 @@ def test_recipes_that_do_not_fit_are_refused(take, tmp_path):
     refused(take, tmp_path, "pretrained", "--fusion tight", fusion="tight")
     refused(take, tmp_path, "clip", "--segments 34: .* room for 33", segments=34)
     refused(take, tmp_path, "clip", "--segments 0", segments=0)
-    refused(take, tmp_path, "clip", "--sound-token 3: .* 'both'", token=3.0)
+    refused(take, tmp_path, "clip", "--audio-type 3: .* 'both'", token=3.0)
     refused(take, tmp_path, "clip", "--words 2: give from 3 to 77", words=2)
     refused(take, tmp_path, "clip", "--words 78: give from 3 to 77", words=78)
     refused(take, tmp_path, "clip", "--words 70: .* has room for 64", words=70)
@@ -113,7 +113,7 @@ def test_recipes_that_do_not_fit_are_refused(take, tmp_path):
     refused(take, tmp_path, "clip", "--reads: .* has no captioner", reads=("vision",))
     refused(take, tmp_path, captioning(), "--reads: give vision, audio", reads=())
     bare = checkpoint(None, tokens=False)
-    refused(take, tmp_path, bare, "--sound-token: .* without sound tokens", token=0.5)
+    refused(take, tmp_path, bare, "--audio-type: .* without audio type tokens", token=0.5)
 
 
 def test_what_lies_in_the_way_is_left_alone(take, tmp_path):

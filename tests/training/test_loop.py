@@ -208,7 +208,7 @@ def filmed(i):
         id=f"c{i}",
         path=f"/made/up/c{i}.mp4",
         captions=(Caption(text=said, about="audio"),),
-        sound="verbal" if i % 2 else "nonverbal",
+        audio_type="verbal" if i % 2 else "nonverbal",
     )
 
 

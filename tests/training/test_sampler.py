@@ -22,7 +22,7 @@ def stage(*draws, **changes):
 def clip(i):
     kinds = (("audio", f"heard {i}"), ("visual", f"seen {i}"), ("visual", f"also seen {i}"))
     made = tuple(Caption(text=text, about=about) for about, text in kinds)
-    return Clip(id=str(i), path="/", captions=made, sound="verbal" if i % 3 else "nonverbal")
+    return Clip(id=str(i), path="/", captions=made, audio_type="verbal" if i % 3 else "nonverbal")
 
 
 CLIPS = [clip(i) for i in range(30)]
@@ -174,7 +174,7 @@ def test_every_batch_has_its_share_of_nonverbal_clips_and_none_twice(share, size
         samples = epoch(of, captions, place=(0, number))
         assert len(samples) == 30 // size
         for sample in samples:
-            kinds = [CLIPS[i].sound for i in sample.clips]
+            kinds = [CLIPS[i].audio_type for i in sample.clips]
             assert kinds.count("nonverbal") == quota
             assert len(set(sample.clips.tolist())) == len(kinds) == size
             assert captions.owners[sample.captions].tolist() == sample.clips.tolist()
@@ -184,9 +184,9 @@ def test_a_pool_is_gone_through_before_any_of_its_clips_comes_again(captions):
     of = stage(AUDIO, batch_size=6, nonverbal_share=0.5)  # 15 draws from 10 and from 20 clips
     for number in range(1, 9):
         drawn = np.concatenate([s.clips for s in epoch(of, captions, place=(0, number))])
-        heard = [i for i in drawn.tolist() if CLIPS[i].sound == "nonverbal"]
+        heard = [i for i in drawn.tolist() if CLIPS[i].audio_type == "nonverbal"]
         assert sorted(heard[:10]) == list(range(0, 30, 3))
-        spoken = [i for i in drawn.tolist() if CLIPS[i].sound == "verbal"]
+        spoken = [i for i in drawn.tolist() if CLIPS[i].audio_type == "verbal"]
         assert len(set(spoken)) == len(spoken) == 15
 
 
@@ -212,7 +212,7 @@ def test_mixed_batches_are_a_function_of_their_place(captions):
 
 def test_clips_that_are_not_nonverbal_fill_the_rest_whatever_they_are():
     sounds = ("nonverbal", "verbal", "both", None)
-    clips = [replace(clip(i), sound=sounds[i % 4]) for i in range(20)]
+    clips = [replace(clip(i), audio_type=sounds[i % 4]) for i in range(20)]
     of = stage(AUDIO, batch_size=20, nonverbal_share=0.25)
     (sample,) = epoch(of, Captions.of(clips), clips=clips)
     assert sorted(sample.clips.tolist()) == list(range(20))

@@ -44,14 +44,14 @@ def test_a_batch_moves_the_masked_copy_and_the_sound_of_its_clips_too():
         ids=("a", "b"),
         audio=Padded.stack([torch.ones(1, 2), torch.ones(2, 2)]),
         masked=Padded.stack([torch.zeros(1, 2), torch.zeros(2, 2)]),
-        sound=torch.tensor([0.0, 1.0]),
+        audio_type=torch.tensor([0.0, 1.0]),
     )
     moved = batch.to("meta")
     assert moved.masked.values.device.type == moved.masked.mask.device.type == "meta"
-    assert moved.sound.device.type == "meta"
+    assert moved.audio_type.device.type == "meta"
     assert moved.text is None
     assert moved.ids == ("a", "b")
-    assert batch.sound.device.type == "cpu"
+    assert batch.audio_type.device.type == "cpu"
 
 
 def test_embeddings_give_the_masked_copy_by_name_too():

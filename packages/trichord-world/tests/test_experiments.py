@@ -5,7 +5,7 @@ import pytest
 from trichord.checkpoint import fresh_model
 from trichord.config import AdamW, ClipAudio, check, read_experiment, write_experiment
 from trichord.evaluation.retrieval import TASKS
-from trichord.experiments import OTHERS, load_experiment
+from trichord.experiments import OTHERS, load_experiment, load_study
 from trichord.experiments.clip4vla import SYSTEMS
 from trichord.types import CAPTION_KINDS
 from trichord_world.experiments import CLIP4VLA, EXPERIMENTS, clip4vla_on_world
@@ -32,7 +32,7 @@ def test_the_package_names_each_of_its_experiments_as_an_entry_point():
 def test_every_experiment_is_found_legal_and_read_back_equal(name, tmp_path):
     experiment = load_experiment(name)
     assert experiment is EXPERIMENTS[name]
-    assert experiment.system == name.removeprefix("world-")
+    assert experiment.system == load_experiment(name.removeprefix("world-")).system
     check(experiment)
     write_experiment(tmp_path / "experiment.json", experiment)
     assert read_experiment(tmp_path / "experiment.json") == experiment
@@ -85,6 +85,21 @@ def test_on_the_world_a_captioner_learns_alone_from_captions_of_what_it_perceive
         assert only_draw(experiment).captions == ("audio_visual", "composed")
     assert stage.criterion == tuple(f"words<-{kind}" for kind in only_draw(experiment).captions)
     assert set(experiment.modalities) == {"text", *reads}
+
+
+@pytest.mark.parametrize("name", ["components", "fusion", "modality"])
+def test_a_study_of_the_world_has_the_rows_of_the_paper_there(name):
+    study, paper = load_study(f"world-{name}"), load_study(name)
+    assert study.name == f"world-{name}"
+    assert [row.name for row in study.rows] == [row.name for row in paper.rows]
+    for row, there in zip(paper.rows, study.rows, strict=True):
+        assert there.experiment == clip4vla_on_world(row.experiment)
+        assert there.pretraining == (row.pretraining and clip4vla_on_world(row.pretraining))
+        audio = there.experiment.model.audio
+        assert (audio.token, audio.scratch) == (
+            row.experiment.model.audio.token,
+            row.experiment.model.audio.scratch,
+        )
 
 
 def test_what_the_tower_of_sound_starts_from_and_is_told_stays():

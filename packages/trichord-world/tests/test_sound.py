@@ -8,7 +8,7 @@ import pytest
 from trichord_world.difficulty import Difficulty
 from trichord_world.format import RATE, stroke_times
 from trichord_world.law import Pitch, Scene, Speed, Thing
-from trichord_world.sound import has_audio_stream, sound
+from trichord_world.sound import has_sound_stream, sound
 from trichord_world.speech import spoken
 from trichord_world.synthesis import effect
 
@@ -134,7 +134,7 @@ def test_struck_things_are_still_before_the_first_stroke(thing):
 
 
 def test_speech_stands_above_the_effect_and_within_the_clip():
-    quiet = Difficulty(audio_noise=0.0)
+    quiet = Difficulty(sound_noise=0.0)
     for seed in range(6):
         scene = replace(SCENE, sound_seed=seed, heard="siren")
         without = sound(replace(scene, phrase=None, voice=None), quiet)
@@ -152,9 +152,9 @@ def test_a_phrase_longer_than_a_clip_is_refused():
 
 
 def test_loudness_scales_what_sounds_and_not_the_noise():
-    noise_free = [sound(SCENE, Difficulty(audio_noise=0.0, loudness=level)) for level in (0.8, 0.2)]
+    noise_free = [sound(SCENE, Difficulty(sound_noise=0.0, loudness=level)) for level in (0.8, 0.2)]
     assert np.allclose(noise_free[0], 4 * noise_free[1], atol=1e-6)
-    noisy = sound(SCENE, Difficulty(audio_noise=0.02, loudness=0.2)) - noise_free[1]
+    noisy = sound(SCENE, Difficulty(sound_noise=0.02, loudness=0.2)) - noise_free[1]
     assert noisy.std() == pytest.approx(0.02, rel=0.01)
 
 
@@ -170,4 +170,4 @@ def test_a_silent_scene_sounds_of_nothing_at_all():
     ],
 )  # fmt: skip
 def test_silent_scenes_of_even_seed_have_no_sound_stream(silent, dark, seed, stream):
-    assert has_audio_stream(replace(SCENE, silent=silent, dark=dark, sound_seed=seed)) is stream
+    assert has_sound_stream(replace(SCENE, silent=silent, dark=dark, sound_seed=seed)) is stream

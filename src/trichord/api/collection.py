@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from trichord.api.collection_model import model_of
 from trichord.api.model import Model, Place, device_of, embedder_of, persistent
 from trichord.api.text_encoders import cache_text_encoders
-from trichord.media.plan import Nearest
+from trichord.media.plan import FrameChoice
 from trichord.search.moments import CutKind
 from trichord.search.query import By, How, Query
 from trichord.search.query_model import QueryModel
@@ -77,7 +77,7 @@ class Collection:
         seconds: float = 10.0,
         hop: float | None = None,
         cut: CutKind = "window",
-        nearest: Nearest = "exact",
+        frames: FrameChoice = "exact",
     ) -> "Collection":
         """Make a collection, or open the one that is there with the same model and moments.
 
@@ -87,7 +87,7 @@ class Collection:
             seconds: Length of a moment.
             hop: Seconds between the starts of moments; None: half their length.
             cut: `shots`: a moment is a shot, and `seconds` and `hop` are of the long ones.
-            nearest: `keyframe`: only keyframes are decoded, those before the times meant.
+            frames: `keyframe`: only keyframes are decoded, those before the times meant.
 
         Raises:
             UserError: The place holds something else, or moments of another model or length.
@@ -95,7 +95,7 @@ class Collection:
         from trichord.search.indexing import begin
 
         name = persistent(model.name)
-        return cls(begin(where, name, model.embedder, seconds, hop, cut, nearest), model)
+        return cls(begin(where, name, model.embedder, seconds, hop, cut, frames), model)
 
     def __enter__(self) -> "Collection":
         return self
@@ -114,7 +114,7 @@ class Collection:
         """End the processes that decode."""
         self.model.close()
 
-    def add(self, *places: Place, told: Sequence[Clip] = ()) -> "list[Indexed]":
+    def add(self, *places: Place, metadata: Sequence[Clip] = ()) -> "list[Indexed]":
         """Bring it up to date with files and folders; gives what became of each file.
 
         Unchanged files are skipped, those gone from the folders are taken out. Interrupted, it loses
@@ -122,21 +122,21 @@ class Collection:
 
         Args:
             places: Media files and folders.
-            told: Clips of a manifest, whose captions and labels go to the moments that they are of.
+            metadata: Clips of a manifest, whose captions and labels go to the moments that they are of.
 
         Raises:
             UserError: A place is missing or has no media.
         """
-        return list(self.adding(*places, told=told))
+        return list(self.adding(*places, metadata=metadata))
 
-    def adding(self, *places: Place, told: Sequence[Clip] = ()) -> "Iterator[Indexed]":
+    def adding(self, *places: Place, metadata: Sequence[Clip] = ()) -> "Iterator[Indexed]":
         """The same, each file once it is stored: for long work."""
         embedder, decoder = self.model.embedder, self.model.decoder
 
         from trichord.search.indexing import index  # with torch
 
         paths = [Path(place) for place in places]
-        yield from index(self.stored, embedder, decoder, paths, told=told)
+        yield from index(self.stored, embedder, decoder, paths, told=metadata)
 
     def remove(self, *places: Place) -> tuple[str, ...]:
         """Take files, or all below folders, out; the media themselves stay. Gives their paths.
@@ -170,7 +170,7 @@ class Collection:
             by: What of that moment counts.
             k: How many.
             rerank: How many a fusion that reads text and moment together looks at again; 0: none.
-            how: `sight`, `sound` (weights), `sound_token`, `where` (a filter), `captions`; see
+            how: `visual_weight`, `audio_weight`, `caption_weight`, `audio_type`, `where` (a filter); see
                 `trichord.search.query.Query`.
 
         Raises:
@@ -183,11 +183,11 @@ class Collection:
         """The best `k` files with their moments, best first."""
         return self._current().grouped(query, k, rerank)
 
-    def curve(self, query: Query, file: Place) -> "SimilarityTimeline":
-        """How like the query each moment of a file is, by sight and by sound."""
+    def timeline(self, query: Query, file: Place) -> "SimilarityTimeline":
+        """How similar each moment of a file is to the query: a similarity timeline."""
         from trichord.search.collection import whereabouts
 
-        return self._current().curve(query, str(whereabouts(Path(file))))
+        return self._current().timeline(query, str(whereabouts(Path(file))))
 
     def _current(self) -> "SearchEngine":
         """The engine, with what has been stored up to now."""

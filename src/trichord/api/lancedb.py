@@ -36,7 +36,7 @@ class Trichord(EmbeddingFunction):
         device: `cpu`, `cuda`, or `auto` for whichever is there.
     """
 
-    run: str = "untrained"
+    run: str = "clip-clap"
     modality: Literal["vision", "audio"] = "vision"
     device: str = "auto"
     max_retries: int = 0  # a file that cannot be read is not read better the seventh time

@@ -95,7 +95,7 @@ class Model:
     def comparable(self) -> frozenset[Pair]:
         """Pairs of modalities that the model compares, such as ("text", "vision").
 
-        CLIP with CLAP untrained does not compare ("audio", "vision"): they are in two spaces.
+        CLIP with CLAP as published does not compare ("audio", "vision"): they are in two spaces.
         """
         return self.queries.comparable
 
@@ -259,11 +259,17 @@ class Model:
         return {target: moved[:2] if stereo else moved.mean(axis=0)}
 
 
-def load(run: Place, *, device: str = "auto", workers: int = 2, parts: Sequence[Any] = ()) -> Model:
-    """The model of a finished run.
+CLIP_CLAP = "clip-clap"
+"""The experiment that is CLIP and CLAP as published: a model to search with before any training."""
+
+
+def load(
+    run: Place = CLIP_CLAP, *, device: str = "auto", workers: int = 2, parts: Sequence[Any] = ()
+) -> Model:
+    """The model of a finished run, or of an experiment before any training.
 
     Args:
-        run: Its folder, or the name of an experiment for the towers as they come.
+        run: Its folder, or the name of an experiment for its towers as published, such as `clip-clap`.
         device: `cpu`, `cuda`, `cuda:N`, `mps`, or `auto` for whichever of the first two is there.
         workers: Processes that decode.
         parts: Config classes and other parts of your own that the run was made with, where no installed
@@ -275,15 +281,6 @@ def load(run: Place, *, device: str = "auto", workers: int = 2, parts: Sequence[
     provide(parts)
     there = device_of(device)  # before anything heavy is loaded
     return Model(str(run), embedder_of(str(run)).to(there), workers)
-
-
-def untrained(*, device: str = "auto", workers: int = 2) -> Model:
-    """CLIP for sight and CLAP for sound as they are published: search before any training.
-
-    Raises:
-        UserError: They are neither on this machine nor can they be fetched.
-    """
-    return load("untrained", device=device, workers=workers)
 
 
 def embedder_of(name: str, start: Path | None = None) -> "Embedder":

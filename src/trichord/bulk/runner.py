@@ -58,7 +58,7 @@ def runner_of(sharing: Sharing, model: Embedder, decoder: Decoder) -> Runner:
     if sharing.runner == "ray":
         from trichord.bulk.cluster import Cluster
 
-        return Cluster(sharing.at_once)
+        return Cluster(sharing.jobs)
     return Here(model, decoder)
 
 

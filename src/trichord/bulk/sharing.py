@@ -15,7 +15,7 @@ class Sharing:
 
     runner: RunnerKind = "process"
     """Who does it: this process, or Ray Data."""
-    at_once: Workers = 2
+    jobs: Workers = 2
     """With 'ray': how many actors work at the same time, each with a model of its own."""
     shards: Annotated[int | None, Range(1, 1_000_000)] = None
     """Pieces that the work is cut into; small ones if not given."""
@@ -30,8 +30,8 @@ class Sharing:
         require(
             # An option without effect is refused. The default
             # cannot be told from no option, so it passes.
-            self.runner != "process" or self.at_once == Sharing.at_once,
-            "--at-once has no effect with --runner process: leave it out, or choose ray.",
+            self.runner != "process" or self.jobs == Sharing.jobs,
+            "--jobs has no effect with --runner process: leave it out, or choose ray.",
         )
 
     @property
@@ -42,7 +42,7 @@ class Sharing:
     def decoders(self, asked: int) -> int:
         """Decoding processes of each, of so many in all."""
         # The user names the decoding processes of the whole machine, which actors share.
-        return max(1, asked // self.at_once) if self.runner != "process" else asked
+        return max(1, asked // self.jobs) if self.runner != "process" else asked
 
 
 ALONE = Sharing()

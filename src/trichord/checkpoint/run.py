@@ -292,7 +292,9 @@ class Run:
             return None
         try:
             learnt = json.loads(path.read_text())
-            return float(learnt["sight"]), float(learnt["sound"])
+            if "sight" in learnt:  # as earlier versions wrote it
+                learnt = {"visual": learnt["sight"], "audio": learnt["sound"]}
+            return float(learnt["visual"]), float(learnt["audio"])
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(f"{path} is damaged: delete it, and both count the same.") from error
 

@@ -10,14 +10,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from trichord.api.collection_model import model_of
-from trichord.api.model import device_of, fetch_towers, persistent
+from trichord.api.model import CLIP_CLAP, device_of, fetch_towers, persistent
 from trichord.api.text_encoders import bundle_text_encoders, cache_text_encoders
 from trichord.bulk.sharing import ALONE, Sharing
 from trichord.cli.console import aside, bar, counted, out
-from trichord.cli.options import require_unset
+from trichord.cli.options import mix_of, require_unset
 from trichord.cli.places import CollectionPlace, ModelName, require_backend
 from trichord.cli.threads import leave_cores, load_embedder
-from trichord.media.plan import Nearest
+from trichord.media.plan import FrameChoice
 from trichord.search.filters import Filter
 from trichord.search.moments import CutKind, Hop, Seconds, require_moments
 from trichord.search.query import By, Query
@@ -30,7 +30,6 @@ from trichord.types.rules import (
     OutputFile,
     OutputFolder,
     Range,
-    Share,
     Weight,
     Workers,
     require,
@@ -53,42 +52,43 @@ if TYPE_CHECKING:
 class Index:
     """Cut media files into moments and keep what is seen and heard in each.
 
-    Call it again to bring the collection up to date: unchanged files are skipped, files that are gone
-    from the given folders leave it. An interrupted call goes on where it stopped.
+    Run it again to update the archive: unchanged files are skipped, and files that are gone from the given
+    folders are removed. An interrupted run goes on where it stopped.
     """
 
-    model: Annotated[tyro.conf.Positional[ModelName], tyro.conf.arg(metavar="RUN|EXPERIMENT")]
-    """A run, or an experiment such as 'untrained' for CLIP and CLAP as they come."""
     places: Annotated[
-        tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="PATH... COLLECTION")
+        tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="PATH... ARCHIVE")
     ]
-    """Media files and folders, and last the collection: a folder or s3://bucket/prefix."""
+    """Media files and folders, and last the archive: a folder or s3://bucket/prefix."""
+    model: ModelName | None = None
+    """A run, or an experiment such as clip-clap (CLIP and CLAP as published). If not given: the model of the
+    archive; clip-clap for a new one."""
     seconds: Seconds = 10.0
     """Length of a moment, at most."""
     hop: Hop = None
     """Seconds between the starts of moments; half their length if not given."""
     cut: CutKind = "window"
     """Moments of equal length, or one for each shot."""
-    nearest: Nearest = "exact"
+    frames: FrameChoice = "exact"
     """Frames as they are shown at each time, or only keyframes: several times faster, up to some seconds
     early."""
-    told: Annotated[Path | None, InputFile()] = None
-    """A manifest whose captions and labels go to the moments that they are of."""
+    metadata: Annotated[Path | None, InputFile()] = None
+    """A manifest whose captions and labels are stored with the moments that they describe."""
     speech: bool = True
     """Measure how much is spoken in each moment, where the extra `speech` is installed."""
     watch: bool = False
     """Then go on following the folders, until interrupted."""
     reembed: bool = False
-    """Make the vectors of a collection anew with this model, beside those that are searched."""
+    """Compute all vectors again with this model, beside those that are searched until then."""
     portable: bool = False
-    """Also put the text encoders into the collection, as ONNX graphs: for text queries on machines without
+    """Also put the text encoders into the archive, as ONNX graphs: for text queries on machines without
     its model or torch."""
     remove: bool = False
-    """Take the files and folders out of the collection instead."""
+    """Remove the files and folders from the archive instead."""
     device: Device = "auto"
     """cpu, cuda, or whichever is there."""
     compile: bool = False
-    """Compile the towers of sight and sound first: minutes, which pay on a GPU."""
+    """Compile the vision and audio towers first: minutes, which pay on a GPU."""
     workers: Workers = 2
     """Processes that decode."""
     sharing: Annotated[Sharing, tyro.conf.arg(name="")] = ALONE
@@ -96,7 +96,7 @@ class Index:
 
 
 def index(arguments: list[str]) -> None:
-    """`trichord index RUN|EXPERIMENT PATH... COLLECTION`."""
+    """`trichord index PATH... ARCHIVE`."""
     asked = tyro.cli(Index, args=arguments, prog="trichord index")
     _require_sense(asked)
     *given, collection = asked.places
@@ -117,11 +117,9 @@ def _require_sense(asked: Index) -> None:
         UserError: The first of them.
     """
     least = 1 if asked.reembed else 2
-    require(
-        len(asked.places) >= least, "name at least one file or folder, and last the collection."
-    )
+    require(len(asked.places) >= least, "name at least one file or folder, and last the archive.")
     if asked.remove:
-        used = ("model", "places", "remove")
+        used = ("places", "remove")
         others = [one.name for one in fields(asked) if one.name not in used]
         require_unset(asked, "--remove", *others)
     if asked.reembed:
@@ -129,7 +127,7 @@ def _require_sense(asked: Index) -> None:
             asked.sharing.alone,
             "--reembed is done by one process: leave out --runner and --shards.",
         )
-        require_unset(asked, "--reembed", "seconds", "hop", "cut", "nearest", "told", "watch")
+        require_unset(asked, "--reembed", "seconds", "hop", "cut", "frames", "metadata", "watch")
         require(
             len(asked.places) == 1,
             f"--reembed reads all files of the collection: leave out {asked.places[0]}.",
@@ -147,13 +145,14 @@ def _bring_up_to_date(asked: Index, media: list[Path], where: str) -> None:
     from trichord.search.survey import media_at
 
     files = media_at(media)  # before anything heavy is loaded
-    told = _told(asked.told, files)
+    metadata = _metadata(asked.metadata, files)
     require_legal(where, Annotated[str, OutputFolder(bucket=True)], "COLLECTION")
     hop = asked.seconds / 2 if asked.hop is None else asked.hop
     Collection.require_place(
-        where, seconds=asked.seconds, hop=hop, cut=asked.cut, nearest=asked.nearest
+        where, seconds=asked.seconds, hop=hop, cut=asked.cut, frames=asked.frames
     )
-    fetch_towers(asked.model)
+    name = _model_name(asked, where)
+    fetch_towers(name)
 
     from trichord.bulk.runner import runner_of
     from trichord.media import Decoder
@@ -161,22 +160,22 @@ def _bring_up_to_date(asked: Index, media: list[Path], where: str) -> None:
     from trichord.search.indexing import index as bring_up_to_date
 
     device, alone = device_of(asked.device), asked.sharing.runner == "process"
-    model = load_embedder(asked.model)
+    model = load_embedder(name)
     if alone or asked.watch:  # others load their own
         _settle(model, asked, device)
-    begun = begin(
-        where, persistent(asked.model), model, asked.seconds, asked.hop, asked.cut, asked.nearest
-    )
+    begun = begin(where, persistent(name), model, asked.seconds, asked.hop, asked.cut, asked.frames)
     if asked.portable:  # refuses before files are read
         bundle_text_encoders(begun, model)
     with (
         Decoder(workers=asked.workers) as decoder,
         runner_of(asked.sharing, model, decoder) as runner,
     ):
-        read = None if asked.sharing.alone else _readers(asked, runner, begun, told, device)
+        read = (
+            None if asked.sharing.alone else _readers(asked, name, runner, begun, metadata, device)
+        )
         said = asked.speech
         _follow(
-            bring_up_to_date(begun, model, decoder, media, told=told, speech=said, read=read),
+            bring_up_to_date(begun, model, decoder, media, told=metadata, speech=said, read=read),
             len(files),
         )
         held = sum(known.moments for known in begun.table.files().values())
@@ -185,18 +184,32 @@ def _bring_up_to_date(asked: Index, media: list[Path], where: str) -> None:
         out.print(f'  trichord search {where} "a dog barks"', markup=False)
         out.print(f"  trichord serve {where}", markup=False)
         if asked.watch:
-            _watch(begun, model, decoder, media, told, asked.speech)
+            _watch(begun, model, decoder, media, metadata, asked.speech)
+
+
+def _model_name(asked: Index, archive: str) -> str:
+    """The model that was asked for; else that of the archive, or CLIP and CLAP for a new one."""
+    from trichord.search.collection import Collection
+
+    if asked.model is not None:
+        return asked.model
+    return Collection.open(archive).description.run if Collection.is_at(archive) else CLIP_CLAP
 
 
 def _readers(
-    asked: Index, runner: "Runner", begun: "Collection", told: "Sequence[Clip]", device: str
+    asked: Index,
+    name: str,
+    runner: "Runner",
+    begun: "Collection",
+    told: "Sequence[Clip]",
+    device: str,
 ) -> "Readers":
     """What reads files in shards."""
     from trichord.bulk.runner import readers
     from trichord.bulk.shards import indexing_of
     from trichord.cli.extraction import decoders_of, towers_of
 
-    towers = towers_of(asked.model, device, decoders_of(asked.sharing, asked.workers))
+    towers = towers_of(name, device, decoders_of(asked.sharing, asked.workers))
     whole = indexing_of(begun, towers, speech=asked.speech)
     return readers(runner, whole, told, asked.sharing.shards)
 
@@ -208,17 +221,17 @@ def _make_anew(asked: Index, where: str) -> None:
     from trichord.media import Decoder
     from trichord.search.indexing import reembed
 
-    device = device_of(asked.device)
-    model = load_embedder(asked.model)
+    name, device = _model_name(asked, where), device_of(asked.device)
+    model = load_embedder(name)
     _settle(model, asked, device)
     with Decoder(workers=asked.workers) as decoder:
-        run = persistent(asked.model)
+        run = persistent(name)
         _follow(reembed(held, run, model, decoder, speech=asked.speech), files)
     there = _opened(where)
     if asked.portable:
         bundle_text_encoders(there, model)
     _cache_text_encoders(there, model)
-    out.print(f"{where}: its vectors are those of {asked.model} now.", markup=False)
+    out.print(f"{where}: its vectors are those of {name} now.", markup=False)
 
 
 def _cache_text_encoders(collection: "Collection", model: "Embedder") -> None:
@@ -271,7 +284,7 @@ def _watch(
         out.print(f"  {one.file}: {one.change}, {one.status}{why}", markup=False)
 
 
-def _told(manifest: Path | None, files: "Sequence[Path]") -> "Sequence[Clip]":
+def _metadata(manifest: Path | None, files: "Sequence[Path]") -> "Sequence[Clip]":
     """Clips whose captions and labels go to files; says how many are of others.
 
     Raises:
@@ -286,10 +299,10 @@ def _told(manifest: Path | None, files: "Sequence[Path]") -> "Sequence[Clip]":
     others = sum(whereabouts(Path(clip.path)) not in known for clip in clips)
     require(
         others < len(clips),
-        f"--told {manifest}: none of its clips is of a file that is indexed: check its paths.",
+        f"--metadata {manifest}: none of its clips is of a file that is indexed: check its paths.",
     )
     if others:
-        aside.print(f"--told: {others} of {len(clips)} clips are of files not indexed here.")
+        aside.print(f"--metadata: {others} of {len(clips)} clips are of files not indexed here.")
     return clips
 
 
@@ -327,9 +340,7 @@ RERANK = 50
 class Search:
     """Find moments by words, pictures, sounds and clips, alone or together."""
 
-    collection: Annotated[
-        tyro.conf.Positional[CollectionPlace], tyro.conf.arg(metavar="COLLECTION")
-    ]
+    collection: Annotated[tyro.conf.Positional[CollectionPlace], tyro.conf.arg(metavar="ARCHIVE")]
     """What 'trichord index' made: a folder or s3://bucket/prefix."""
     text: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="TEXT")] = None
     """What to look and listen for; 'dog -leash' stays away from what follows the minus."""
@@ -340,17 +351,18 @@ class Search:
     video: Annotated[Path | None, InputFile()] = None
     """A clip to look and sound like."""
     like: Annotated[str | None, Checked(moment_named)] = None
-    """A moment of the collection to be like: FILE@SECONDS."""
+    """A moment of the archive to be like: FILE@SECONDS."""
     by: By = "both"
     """What of that moment counts."""
-    sight: Weight = None
-    """How much what is seen counts; as learnt, or 1, if not given."""
-    sound: Weight = None
-    """How much what is heard counts; 0 ignores it; as learnt, or 1, if not given."""
-    sound_token: Share = None
-    """Where to listen between speech (0) and events (1); as the run does if not given."""
-    captions: Annotated[float, Range(0)] = 0.0
-    """How much the words of captions count beside sight and sound; 0 does not look at them."""
+    visual_weight: Weight = None
+    """How much the picture counts; as learnt, or 1, if not given."""
+    audio_weight: Weight = None
+    """How much the sound counts; 0 ignores it; as learnt, or 1, if not given."""
+    audio_type: Annotated[str | None, Checked(mix_of)] = None
+    """The audio type token: verbal, nonverbal, or a mix from 0 (verbal) to 1 (nonverbal); that of the run
+    if not given."""
+    caption_weight: Annotated[float, Range(0)] = 0.0
+    """How much the words of captions count beside picture and sound; 0 does not look at them."""
     where: Annotated[Filter, tyro.conf.arg(name="")] = field(default_factory=Filter)
     k: Annotated[int, Range(1, 1_000_000)] = 10
     """How many moments, or files with --group."""
@@ -367,15 +379,15 @@ class Search:
 
 
 def search(arguments: list[str]) -> None:
-    """`trichord search COLLECTION TEXT`."""
+    """`trichord search ARCHIVE TEXT`."""
     asked = tyro.cli(Search, args=arguments, prog="trichord search")
     require_legal(asked)
     require(
         asked.by == "both" or asked.like, "--by goes with --like: leave it out, or name a moment."
     )
     require(
-        not asked.captions or asked.text,
-        "--captions goes with a TEXT, whose words are looked for: leave it out, or give one.",
+        not asked.caption_weight or asked.text,
+        "--caption-weight goes with a TEXT, whose words are looked for: leave it out, or give one.",
     )
     query = Query.of(
         asked.text,
@@ -384,11 +396,11 @@ def search(arguments: list[str]) -> None:
         video=asked.video,
         like=None if asked.like is None else moment_named(asked.like),
         by=asked.by,
-        sight=asked.sight,
-        sound=asked.sound,
-        sound_token=asked.sound_token,
+        visual_weight=asked.visual_weight,
+        audio_weight=asked.audio_weight,
+        audio_type=None if asked.audio_type is None else mix_of(asked.audio_type),
         where=asked.where,
-        captions=asked.captions,
+        caption_weight=asked.caption_weight,
     )
     held = _opened(asked.collection)
     hits, model = _find(asked, held, query)
@@ -406,7 +418,7 @@ def _find(
     asked: Search, held: "Collection", query: "Query"
 ) -> "tuple[list[Hit], Embedder | QueryModel]":
     """The hits, and the model as far as it was loaded for them."""
-    token = held.sound_token(query.sound_token)  # before anything heavy is loaded
+    token = held.audio_type(query.audio_type)  # before anything heavy is loaded
 
     from trichord.media import Decoder
     from trichord.search.engine import SearchEngine
@@ -425,9 +437,9 @@ def _find(
         if asked.sheet:
             from trichord.search.sheet import write_sheet
 
-            weights = (("sight", query.sight), ("sound", query.sound))
+            weights = (("visual weight", query.visual_weight), ("audio weight", query.audio_weight))
             said = [f"{name} {weight:g}" for name, weight in weights if weight is not None]
-            said += [] if token is None else [f"sound token {token:g}"]
+            said += [] if token is None else [f"audio type {token:g}"]
             said += ["in the fusion's order"] if _reranked(hits) else []
             note = f"{', '.join([*said, asked.collection])}"
             write_sheet(asked.sheet, hits, decoder, query.given, note)
@@ -437,8 +449,8 @@ def _find(
 
 def _tell_unused(asked: Search, held: "Collection", hits: list[Hit]) -> None:
     """Say which options had no effect on what was found."""
-    if asked.captions and not held.table.captioned():
-        aside.print("--captions had no effect: no moment of the collection has a caption.")
+    if asked.caption_weight and not held.table.captioned():
+        aside.print("--caption-weight had no effect: no moment of the collection has a caption.")
     if asked.rerank not in (0, RERANK) and not _reranked(hits):
         aside.print(
             "--rerank had no effect: it is for texts alone, and for runs whose fusion reads text and "
@@ -453,16 +465,16 @@ def _reranked(hits: list[Hit]) -> bool:
 def _table(hits: list[Hit]) -> Table:
     reranked = _reranked(hits)
     shown = Table(
-        caption="score = sight + sound, in standard deviations of an unrelated moment's score"
+        caption="score = visual + audio, in standard deviations of an unrelated moment's score"
         + ("\nwhere there is a score of the fusion, it decides the order" if reranked else "")
     )
-    columns = ["#", *(["fusion"] if reranked else []), "score", "sight", "sound"]
+    columns = ["#", *(["fusion"] if reranked else []), "score", "visual", "audio"]
     for name in columns:
         shown.add_column(name, justify="right")
     shown.add_column("when")
     shown.add_column("file", overflow="fold")
     for place, hit in enumerate(hits, start=1):
-        numbers = [hit.score, hit.sight, hit.sound]
+        numbers = [hit.score, hit.visual, hit.audio]
         parts = [_signed(part) for part in ([hit.reranked] if reranked else []) + numbers]
         when = f"{hit.moment.start:.1f}–{hit.moment.end:.1f} s"
         shown.add_row(str(place), *parts, when, escape(hit.moment.file))

@@ -125,5 +125,7 @@ def _require_sense(chosen: Measurement) -> None:
             f"--protocol {chosen.protocol} is of retrieval, and this run writes captions: leave it out."
         )
     if chosen.weights:
-        raise UserError("--sight and --sound: this run writes captions; leave both options out.")
+        raise UserError(
+            "--visual-weight and --audio-weight: this run writes captions; leave both options out."
+        )
     require_unset(chosen, "a run that writes captions", "ties")

@@ -56,7 +56,7 @@ class Captioning:
     """Let WebVTT take the place of files that are there."""
     sheet: Annotated[Path | None, OutputFile(".png")] = None
     """Also draw the first moments with their captions into this PNG."""
-    told: Annotated[Path | None, InputFile()] = None
+    metadata: Annotated[Path | None, InputFile()] = None
     """A manifest whose captions stand beside those written in the --sheet."""
     beams: Beams = 5
     """Beginnings of captions that are followed at once, and candidates; 1: greedy."""
@@ -88,7 +88,7 @@ def caption(arguments: list[str]) -> None:
     _require_sense(asked)
     files = _files(asked)  # before anything heavy is loaded
     subtitles = _subtitles(asked, files)
-    told = _told(asked)
+    metadata = _metadata(asked)
     model = _model(asked)
 
     from trichord.media import Decoder
@@ -103,7 +103,7 @@ def caption(arguments: list[str]) -> None:
             _tell_ranks(asked, found, writer.ranks())
         _write(asked, found, writer, subtitles)
         if asked.sheet:
-            _draw(asked, asked.sheet, found, decoder, told)
+            _draw(asked, asked.sheet, found, decoder, metadata)
     _conclude(asked, found)
 
 
@@ -130,7 +130,8 @@ def _require_sense(asked: Captioning) -> None:
     )
     require(vtt or not asked.force, "--force goes with --vtt or --vtt-folder: leave it out.")
     require(
-        asked.sheet or not asked.told, "--told goes with --sheet: leave it out, or name a sheet."
+        asked.sheet or not asked.metadata,
+        "--metadata goes with --sheet: leave it out, or name a sheet.",
     )
     require_legal(asked)
     require_moments(asked.seconds, asked.hop)
@@ -153,11 +154,11 @@ def _files(asked: Captioning) -> list[str]:
     return [str(file) for file in media_at(asked.places)]
 
 
-def _told(asked: Captioning) -> "Sequence[Clip]":
+def _metadata(asked: Captioning) -> "Sequence[Clip]":
     """Clips whose captions stand beside those written."""
     from trichord.corpora.manifest import read_manifest
 
-    return () if asked.told is None else read_manifest(asked.told)
+    return () if asked.metadata is None else read_manifest(asked.metadata)
 
 
 def _subtitles(asked: Captioning, files: Sequence[str]) -> dict[str, Path]:

@@ -42,7 +42,7 @@ class Export:
     """
 
     model: Annotated[tyro.conf.Positional[ModelName], tyro.conf.arg(metavar="RUN|EXPERIMENT")]
-    """A run, or an experiment such as 'untrained' for CLIP and CLAP as they come."""
+    """A run, or an experiment such as 'clip-clap' for CLIP and CLAP as published."""
     folder: Annotated[
         tyro.conf.Positional[Path], tyro.conf.arg(metavar="FOLDER"), OutputFolder(empty=True)
     ]
@@ -83,7 +83,7 @@ def export(arguments: list[str]) -> None:
         aside.print("  Its captioner stays behind: 'trichord caption' needs the run itself.")
     written = [f"{name} {size / 2**20:.1f} MiB" for name, size in sizes.items()]
     out.print(f"{asked.folder}: {', '.join(written) or 'torch, bfloat16'}. Next:", markup=False)
-    out.print(f"  trichord index {asked.folder} PATH... COLLECTION", markup=False)
+    out.print(f"  trichord index PATH... ARCHIVE --model {asked.folder}", markup=False)
 
 
 def _source(model: str) -> "Exported":

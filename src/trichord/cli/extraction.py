@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from trichord.api.model import device_of, fetch_towers
+from trichord.api.model import CLIP_CLAP, device_of, fetch_towers
 from trichord.bulk.sharing import ALONE, Sharing
 from trichord.cli.console import aside, bar, counted, out
 from trichord.cli.options import checked
@@ -40,13 +40,13 @@ NOTHING_BROUGHT = Brought()
 
 
 def extract(arguments: list[str]) -> None:
-    """`trichord extract MANIFEST RUN|EXPERIMENT`."""
+    """`trichord extract MANIFEST`."""
 
     def run(
         manifest: Annotated[Path, tyro.conf.arg(metavar="MANIFEST"), InputFile()],
-        model: Annotated[ModelName, tyro.conf.arg(metavar="RUN|EXPERIMENT")],
         /,
         *,
+        model: ModelName = CLIP_CLAP,
         features: Annotated[Path | None, OutputFolder(bucket=True)] = None,
         brought: Annotated[Brought, tyro.conf.arg(name="")] = NOTHING_BROUGHT,
         start: RunPlace | None = None,
@@ -58,7 +58,7 @@ def extract(arguments: list[str]) -> None:
 
         Args:
             manifest: Clips as JSON lines.
-            model: A run directory, or the name of an experiment whose towers to use.
+            model: A run, or an experiment whose towers to use.
             features: Where to, a folder or s3://bucket/prefix; beside the manifest if not given.
             brought: Trunk features computed elsewhere.
             start: A run whose weights the experiment starts from, as in 'trichord train --start'.
@@ -97,10 +97,10 @@ def extract(arguments: list[str]) -> None:
 def decoders_of(sharing: Sharing, workers: int) -> int:
     """Decoding processes of each that works; says where they are not as many in all as asked for."""
     each = sharing.decoders(workers)
-    count = each * sharing.at_once
+    count = each * sharing.jobs
     if sharing.runner != "process" and count != workers:
         aside.print(
-            f"{count} processes decode, {each} for each of --at-once {sharing.at_once}, instead of "
+            f"{count} processes decode, {each} for each of --jobs {sharing.jobs}, instead of "
             f"--workers {workers}."
         )
     return each

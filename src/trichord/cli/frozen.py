@@ -9,7 +9,7 @@ import numpy as np
 import tyro
 
 from trichord.api.model import device_of
-from trichord.cli.measurement import token_of
+from trichord.cli.options import audio_type_of
 from trichord.cli.threads import load_embedder
 from trichord.features.reading import folder_of, source_of
 from trichord.types import Clip, Modality
@@ -23,10 +23,10 @@ from trichord.types.rules import (
 
 if TYPE_CHECKING:
     from trichord.config import Experiment
-    from trichord.evaluation.protocol import AudioType
     from trichord.features.source import Source
     from trichord.media import Decoder
     from trichord.models.embedder import Embedder
+    from trichord.types import AudioType
     from trichord.types.tensors import Batch, Padded
 
 Medium = Literal["vision", "audio"]
@@ -45,8 +45,9 @@ class Reading:
     """Read cached features, or decode media on the way."""
     features: Annotated[Path | None, InputFolder(bucket=True)] = None
     """Where the cached features lie; beside the manifest if not given."""
-    sound_token: Annotated[str | None, Checked(token_of)] = None
-    """Listen with another sound token: a number from 0 (verbal) to 1 (nonverbal), none, both or clip."""
+    audio_type: Annotated[str | None, Checked(audio_type_of)] = None
+    """The audio type token: verbal, nonverbal, both, none, clip, or a mix from 0 (verbal) to 1 (nonverbal);
+    that of the run if not given."""
     to: Annotated[Path | None, OutputFolder()] = None
     """Folder for the report and the picture, whose names say what is not as usual; the run if not given."""
     device: Device = "auto"
@@ -54,12 +55,12 @@ class Reading:
 
     @property
     def token(self) -> "AudioType | None":
-        """The sound token, if one was given.
+        """The audio type, if one was given.
 
         Raises:
             UserError: It is none.
         """
-        return None if self.sound_token is None else token_of(self.sound_token)
+        return None if self.audio_type is None else audio_type_of(self.audio_type)
 
     @property
     def parts(self) -> list[str]:
@@ -75,7 +76,7 @@ class Reading:
         """
         require(
             self.token is None or self.modality != "vision",
-            "--sound-token: nothing is listened to with --modality vision: leave one of them out.",
+            "--audio-type: nothing is listened to with --modality vision: leave one of them out.",
         )
         require(
             self.source == "features" or not self.features,
@@ -126,7 +127,7 @@ def opened(given: str, chosen: Reading) -> Subject:
     """A run or an untrained experiment, listening as it was asked to.
 
     Raises:
-        UserError: It is neither, or has no sound token to choose.
+        UserError: It is neither, or has no audio type token to choose.
     """
     from trichord.checkpoint import Run
     from trichord.experiments import load_experiment
@@ -139,7 +140,7 @@ def opened(given: str, chosen: Reading) -> Subject:
     if chosen.token is not None:
         model.choose_audio_type(chosen.token)
     return Subject(
-        name=Run(path).name if path else f"{given}, untrained",
+        name=Run(path).name if path else f"{given}, before training",
         path=path,
         experiment=experiment,
         model=model,

@@ -24,7 +24,7 @@ class Trained:
 
     fusion: Literal["global_to_global", "global_to_local", "tight", "local_to_local"] | None = None
     """As it was trained; global_to_local where it has a transformer for it, if not given."""
-    sound_token: Annotated[float | Literal["none", "both", "clip"] | None, Range(0, 1)] = None
+    audio_type: Annotated[float | Literal["none", "both", "clip"] | None, Range(0, 1)] = None
     """From verbal (0) to nonverbal (1); if not given 0.5, or 1 with a head for ESC-50, or none without
     tokens."""
     segments: Annotated[int, Range(1, 1000)] = 16
@@ -91,7 +91,7 @@ def clip4vla(
 
     asked = Recipe(
         fusion=recipe.fusion,
-        token=recipe.sound_token,
+        token=recipe.audio_type,
         segments=recipe.segments,
         absent=recipe.absent,
         reads=recipe.reads,

@@ -11,6 +11,7 @@ import tyro
 
 from trichord.api.model import device_of
 from trichord.cli.console import bar
+from trichord.cli.options import audio_type_of
 from trichord.evaluation.bootstrap import Resamples
 from trichord.evaluation.named import protocol_named
 from trichord.features.reading import folder_of, source_of
@@ -33,32 +34,13 @@ if TYPE_CHECKING:
     from trichord.config import Experiment
     from trichord.evaluation.gallery import Weights
     from trichord.evaluation.named import NamedProtocol
-    from trichord.evaluation.protocol import AudioType
     from trichord.evaluation.report import Report
     from trichord.evaluation.silent import Heard, SilentRule
     from trichord.features.source import Source
     from trichord.features.store import FeatureFolder
     from trichord.media import Decoder
     from trichord.models.embedder import Embedder
-
-
-def token_of(text: str) -> "AudioType":
-    """A sound token as it is written on the command line.
-
-    Raises:
-        UserError: It is none.
-    """
-    if text == "none" or text == "both" or text == "clip":
-        return text
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1.0
-    if 0 <= share <= 1:
-        return share
-    raise UserError(
-        f"--sound-token {text}: give a number from 0 (verbal) to 1 (nonverbal), none, both or clip."
-    )
+    from trichord.types import AudioType
 
 
 def require_metric(name: str) -> None:
@@ -108,12 +90,13 @@ class Measurement:
     """Read cached features, or decode media on the way."""
     features: Annotated[Path | None, InputFolder(bucket=True)] = None
     """Where the cached features lie; beside the manifest if not given."""
-    sight: Weight = None
-    """Weight of sight where text asks for clips, sight and sound fused; 1 if not given."""
-    sound: Weight = None
-    """Weight of sound; given either, a run without a fusion fuses the two by their mean."""
-    sound_token: Annotated[str | None, Checked(token_of)] = None
-    """Listen with another sound token: a number from 0 (verbal) to 1 (nonverbal), none, both or clip."""
+    visual_weight: Weight = None
+    """Weight of the picture where text asks for clips, picture and sound fused; 1 if not given."""
+    audio_weight: Weight = None
+    """Weight of the sound; given either, a run without a fusion fuses the two by their mean."""
+    audio_type: Annotated[str | None, Checked(audio_type_of)] = None
+    """The audio type token: verbal, nonverbal, both, none, clip, or a mix from 0 (verbal) to 1 (nonverbal);
+    that of the run if not given."""
     silent: Literal["masked", "borrowed", "random"] | None = None
     """Silent clips stay so, or have the sound of the training clip that looks most like them, or that
     of a random one; masked, or as the protocol has it, if not given."""
@@ -137,20 +120,20 @@ class Measurement:
 
     @property
     def weights(self) -> "Weights | None":
-        """Of sight and sound, if one was given."""
+        """Of picture and sound, if one was given."""
         from trichord.evaluation.gallery import Weights
 
-        if self.sight is None and self.sound is None:
+        if self.visual_weight is None and self.audio_weight is None:
             return None
         return Weights(
-            sight=1.0 if self.sight is None else self.sight,
-            sound=1.0 if self.sound is None else self.sound,
+            sight=1.0 if self.visual_weight is None else self.visual_weight,
+            sound=1.0 if self.audio_weight is None else self.audio_weight,
         )
 
     @property
     def token(self) -> "AudioType | None":
-        """The sound token, if one was given."""
-        return None if self.sound_token is None else token_of(self.sound_token)
+        """The audio type, if one was given."""
+        return None if self.audio_type is None else audio_type_of(self.audio_type)
 
     @property
     def rule(self) -> "SilentRule":
@@ -215,21 +198,21 @@ def measure_tokens(
     device: str,
     decoder: "Decoder",
 ) -> Iterator["Report"]:
-    """What one run reaches with each sound token; clips are decoded once.
+    """What one run reaches with each audio type token; clips are decoded once.
 
     Raises:
-        UserError: The run's audio tower takes no sound token.
+        UserError: The run's audio tower takes no audio type token.
     """
     from trichord.evaluation.silent import heard_by
 
     experiment, model = held.experiment(), held.load().to(device_of(device))
-    first = Measurement(sound_token=f"{tokens[0]:g}", device=device)
+    first = Measurement(audio_type=f"{tokens[0]:g}", device=device)
     tune(model, first)
     reading = Reading(model, experiment, manifest, first, decoder)
     heard = heard_by("masked", model, reading.source(clips), reading.training)
     for token in tokens:
         model.choose_audio_type(token)
-        yield report_on(held, model, heard, replace(first, sound_token=f"{token:g}"))
+        yield report_on(held, model, heard, replace(first, audio_type=f"{token:g}"))
 
 
 def report_on(
@@ -288,14 +271,15 @@ def tune(model: "Embedder", chosen: Measurement) -> None:
         model.choose_audio_type(chosen.token)
     if chosen.weights and not model.compares("audio", "vision"):
         raise UserError(
-            f"--sight and --sound: {not_comparable('audio', 'vision')}; train a model that does, or "
+            f"--visual-weight and --audio-weight: {not_comparable('audio', 'vision')}; train a "
+            "model that does, or "
             "leave both options out."
         )
     named = chosen.named
     if named and named.fuses and model.fusion is None and not chosen.weights:
         raise UserError(
             f"--protocol {chosen.protocol} asks for clips, sight and sound fused, and this run has no "
-            "fusion: give --sight 1 --sound 1 to fuse them by their mean."
+            "fusion: give --visual-weight 1 --audio-weight 1 to fuse them by their mean."
         )
 
 

@@ -12,7 +12,7 @@ from inspect import signature
 from itertools import takewhile
 from typing import Any, ParamSpec, TypeVar
 
-from trichord.types import UserError
+from trichord.types import AudioType, UserError
 from trichord.types.rules import option_name, require_legal
 
 P = ParamSpec("P")
@@ -33,6 +33,40 @@ def checked(command: Callable[P, T]) -> Callable[P, T]:
         return command(*args, **kwargs)
 
     return check_and_call
+
+
+def audio_type_of(text: str) -> AudioType:
+    """The audio type that `--audio-type` names.
+
+    Raises:
+        UserError: It names none.
+    """
+    if text == "none" or text == "both" or text == "clip":
+        return text
+    try:
+        mix = {"verbal": 0.0, "nonverbal": 1.0}[text] if text.isalpha() else float(text)
+    except (KeyError, ValueError):
+        mix = -1.0
+    if 0 <= mix <= 1:
+        return mix
+    raise UserError(
+        f"--audio-type {text}: give verbal, nonverbal, both, none, clip, or a number from 0 (verbal) to 1 "
+        "(nonverbal)."
+    )
+
+
+def mix_of(text: str) -> float:
+    """The same where only a mix of verbal and nonverbal is possible.
+
+    Raises:
+        UserError: It names no mix.
+    """
+    audio_type = audio_type_of(text)
+    if isinstance(audio_type, str):
+        raise UserError(
+            f"--audio-type {text}: give verbal, nonverbal, or a number from 0 (verbal) to 1 (nonverbal)."
+        )
+    return audio_type
 
 
 def require_unset(asked: Any, mode: str, *others: str, prefix: str = "--") -> None:

@@ -140,7 +140,7 @@ def probe(arguments: list[str]) -> None:
         usual, under a longer name, such as probe-audio-folds-esc50.json.
 
         Args:
-            run: A run directory, or the name of an experiment whose towers to use untrained.
+            run: A run directory, or the name of an experiment, for its towers before training.
             manifest: Clips as JSON lines, each with one label.
             chosen: How to measure.
         """
@@ -178,7 +178,7 @@ def classify(arguments: list[str]) -> None:
         than usual, under a longer name, such as classify-audio-val.json.
 
         Args:
-            run: A run directory, or the name of an experiment whose towers to use untrained.
+            run: A run directory, or the name of an experiment, for its towers before training.
             manifest: Clips as JSON lines, each with one label; all classes that it has are asked for.
             chosen: How to measure.
         """

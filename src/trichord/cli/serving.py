@@ -22,10 +22,10 @@ HOST_NAME = Spelling(
 
 
 def serve(arguments: list[str]) -> None:
-    """`trichord serve COLLECTION`."""
+    """`trichord serve ARCHIVE`."""
 
     def run(
-        collection: Annotated[CollectionPlace, tyro.conf.arg(metavar="COLLECTION")],
+        collection: Annotated[CollectionPlace, tyro.conf.arg(metavar="ARCHIVE")],
         /,
         *,
         host: Annotated[str, Spelling(r"\S+", "an address or a host name")] = "127.0.0.1",
@@ -36,7 +36,7 @@ def serve(arguments: list[str]) -> None:
         backend: Annotated[str | None, Checked(require_backend)] = None,
         workers: Workers = 2,
     ) -> None:
-        """Search a collection in the browser and over HTTP, until interrupted.
+        """Search an archive in the browser and over HTTP, until interrupted.
 
         It listens to this machine alone unless --host says otherwise; then every request must show a
         token, which is read from --token-file or from the environment variable TRICHORD_TOKEN.
@@ -48,7 +48,7 @@ def serve(arguments: list[str]) -> None:
             token_file: A file whose first line is the token.
             root: Folders from which files may be added over HTTP.
             name: Further host names under which it may be asked for.
-            backend: What finds candidates in a large collection: faiss-scan, or one of a package or
+            backend: What finds candidates in a large archive: faiss-scan, or one of a package or
                 --plugin.
             workers: Processes that decode.
         """

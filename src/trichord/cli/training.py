@@ -87,7 +87,7 @@ def train(arguments: list[str]) -> None:
         sharding=chosen.spreading.sharding,
     )
     with processes(device_of(chosen.device)), termination_told(chosen.run), clips:
-        for run, experiment in untrained(chosen, clips):
+        for run, experiment in unfinished(chosen, clips):
             model, sources = clips.open(experiment)
             model = model.to(device_of(chosen.device))
             with fitting_threads(experiment, sources), progress(experiment) as after_epoch:
@@ -223,7 +223,7 @@ def processes(device: str) -> Generator[None]:
         sys.exit(2)
 
 
-def untrained(chosen: Training, clips: "TrainingClips") -> "list[tuple[Run, Experiment]]":
+def unfinished(chosen: Training, clips: "TrainingClips") -> "list[tuple[Run, Experiment]]":
     """The runs that are not there yet; says of each of the others that it is."""
     from trichord.distributed import agreed, together
 

@@ -134,7 +134,7 @@ class LogMel:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipAudio(EncoderConfig):
-    """CLIP4VLA's audio tower: CLIP's vision tower on spectrograms, steered by a sound token."""
+    """CLIP4VLA's audio tower: CLIP's vision tower on spectrograms, steered by an audio type token."""
 
     kind: ClassVar[str] = "clip-audio"
     modality: ClassVar[Modality] = "audio"
@@ -145,7 +145,7 @@ class ClipAudio(EncoderConfig):
     head: Literal["pretrained", "linear"] = "pretrained"
     """`pretrained`: the vision tower's projection, as published; `linear`: a new layer of its size."""
     token: Annotated[float | Literal["none", "both", "clip"], Range(0, 1)] = 0.5
-    """Sound token: a mixture from verbal (0) to nonverbal (1), `both` side by side, `none`, or as
+    """Audio type token: a mixture from verbal (0) to nonverbal (1), `both` side by side, `none`, or as
     each `clip` says (pretraining)."""
     log_mel: LogMel = field(default_factory=LogMel)
     frames: Annotated[int, Range(1)] = 224
@@ -157,15 +157,15 @@ class ClipAudio(EncoderConfig):
     channels: Literal["mono", "left_mean_right"] = "left_mean_right"
     masking: Literal["as_published", "as_paper"] = "as_published"
     """How the copy for the intra-modal term is masked."""
-    audio_seconds: Annotated[float, Range(above=0)] = 60.0
+    sound_seconds: Annotated[float, Range(above=0)] = 60.0
     """Of a longer clip, its middle."""
     pooling: Pooling = "mean_of_unit"
     patch_dropout: Annotated[float, Range(0, below=1)] = 0.0
     """Share of each segment's patches that the tower does not see while it trains; it always hears the
-    sound token."""
+    audio type token."""
 
     def build(self) -> "ClipAudioEncoder":
-        """Load or draw the tower; sound tokens are drawn from torch's random numbers."""
+        """Load or draw the tower; audio type tokens are drawn from torch's random numbers."""
         from trichord.encoders.clip_audio import ClipAudioEncoder, Pictures, Tower
 
         return ClipAudioEncoder(
@@ -185,7 +185,7 @@ class ClipAudio(EncoderConfig):
                 masking=self.masking,
                 dropout=self.patch_dropout,
             ),
-            audio_seconds=self.audio_seconds,
+            audio_seconds=self.sound_seconds,
             pooling=self.pooling,
         )
 

@@ -64,7 +64,7 @@ def _read(path: Path, split: Split, tally: Tally) -> Iterator[Clip]:
             start=start or 0.0,
             end=None if start is None else start + _SECONDS,
             captions=texts,
-            sound="nonverbal",
+            audio_type="nonverbal",
             split=split,
         )
 

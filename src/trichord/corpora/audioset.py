@@ -98,7 +98,9 @@ def _segments(path: Path) -> Iterator[Clip]:
         if end <= start:
             raise UserError(f"{place}: end ({end:g}) must be after start ({start:g})")
         labels = tuple(mid.strip() for mid in row["positive_labels"].split(",") if mid.strip())
-        yield Clip(id=row["YTID"], path="", start=start, end=end, labels=labels, sound="nonverbal")
+        yield Clip(
+            id=row["YTID"], path="", start=start, end=end, labels=labels, audio_type="nonverbal"
+        )
 
 
 def _told(path: Path, splits: dict[str, Split], tally: Tally) -> Iterator[Clip]:
@@ -114,7 +116,7 @@ def _told(path: Path, splits: dict[str, Split], tally: Tally) -> Iterator[Clip]:
                 start=seconds(start, place, "start"),
                 end=seconds(end, place, "end"),
                 captions=_caption(text if isinstance(text, str) else "", tally, video),
-                sound="nonverbal",
+                audio_type="nonverbal",
                 split=split,
             )
 

@@ -48,4 +48,4 @@ def _read(path: Path, split: Split, tally: Tally) -> Iterator[Clip]:
     for place, row in required(path, "file_name"):
         clip_id = stem(row["file_name"].strip()).strip()
         texts = captions_of(row, place, "audio", tally, clip_id)
-        yield Clip(id=clip_id, path="", captions=texts, sound="nonverbal", split=split)
+        yield Clip(id=clip_id, path="", captions=texts, audio_type="nonverbal", split=split)

@@ -84,6 +84,6 @@ def _clip(row: Row, footage: Footage, place: str, tally: Tally) -> Clip | None:
         path=str(path),
         captions=(Caption(text=words, about="audio", source="label"),),
         labels=(category,),
-        sound="nonverbal",
+        audio_type="nonverbal",
         split=_SPLIT_OF_FOLD[int(number)],
     )

@@ -52,7 +52,7 @@ def clips(root: Path) -> Prepared:
             id=clip_id,
             path=str(path),
             captions=_captions(clip_id, written, tally),
-            sound="verbal",
+            audio_type="verbal",
             split=splits[clip_id],
         )
         for clip_id, path in sorted(videos.items())

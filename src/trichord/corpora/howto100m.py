@@ -105,7 +105,7 @@ def _placed(
         awaited.discard(video)
         split = splits.get(video) if splits else train_or_val(video, val=_VAL)
         if split:
-            clip = Clip(id=video, path="", sound="verbal", split=split)
+            clip = Clip(id=video, path="", audio_type="verbal", split=split)
             placed = recordings.place(clip, (), (video,))
             yield from _cut(placed, _spoken(read(), tally, video)) if placed else ()
     for video in sorted(awaited):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from trichord.corpora.tables import numbered_lines
-from trichord.types import ABOUTS, SPLITS, Caption, Clip, Sound, Source, Split, UserError
+from trichord.types import ABOUTS, SPLITS, AudioTypeLabel, Caption, Clip, Source, Split, UserError
 from trichord.types.files import write_atomically
 
 
@@ -88,7 +88,7 @@ def _line(clip: Clip, folder: Path) -> str:
         "end": clip.end,
         "captions": [{"text": c.text, "about": c.about, "source": c.source} for c in clip.captions],
         "labels": list(clip.labels),
-        "sound": clip.sound,
+        "audio_type": clip.audio_type,
         "split": clip.split,
     }
     line = json.dumps(
@@ -102,6 +102,9 @@ def _line(clip: Clip, folder: Path) -> str:
 
 
 def _clip(record: object, folder: Path) -> Clip:
+    if isinstance(record, dict) and "sound" in record:  # what it was called in earlier manifests
+        record = {**record, "audio_type": record["sound"]}
+        del record["sound"]
     given = _object(record, "a clip", _CLIP_FIELDS, required=("id", "path"))
     clip = Clip(**{name: _CLIP_FIELDS[name](value, f'"{name}"') for name, value in given.items()})
     if clip.end is not None and clip.end <= clip.start:
@@ -199,6 +202,6 @@ _CLIP_FIELDS: dict[str, _Check] = {
     "end": _optional(_seconds),
     "captions": _several(_caption),
     "labels": _several(_encodable),
-    "sound": _optional(_one_of(get_args(Sound))),
+    "audio_type": _optional(_one_of(get_args(AudioTypeLabel))),
     "split": _optional(_one_of(SPLITS)),
 }

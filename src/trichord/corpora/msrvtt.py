@@ -96,7 +96,7 @@ def _test(path: Path, tally: Tally) -> dict[str, Clip]:
             tally.add("test sentences passed over, their video having one", video)
             continue
         texts = captions([row["sentence"]], "audio_visual", tally, video)
-        found[video] = Clip(id=video, path="", captions=texts, sound="both", split="test")
+        found[video] = Clip(id=video, path="", captions=texts, audio_type="both", split="test")
     return found
 
 
@@ -104,7 +104,7 @@ def _clip(video: str, split: Split, videos: _Videos, tally: Tally) -> Clip:
     texts = videos.captions.get(video, [])
     if not texts:
         tally.add("videos without captions", video)
-    return Clip(id=video, path="", captions=tuple(texts), sound="both", split=split)
+    return Clip(id=video, path="", captions=tuple(texts), audio_type="both", split=split)
 
 
 def _videos(root: Path, tally: Tally) -> _Videos | None:

@@ -63,7 +63,7 @@ def _place(clip: Clip, recordings: Recordings) -> Clip | None:
 def _listed(video: str, split: Split, annotated: dict[str, Clip], tally: Tally) -> Clip:
     if video not in annotated:
         tally.add("videos without captions", video)
-    return replace(annotated.get(video, Clip(id=video, path="", sound="both")), split=split)
+    return replace(annotated.get(video, Clip(id=video, path="", audio_type="both")), split=split)
 
 
 def _annotated(root: Path, tally: Tally) -> dict[str, Clip]:
@@ -93,4 +93,4 @@ def _of_file(path: Path, split: Split | None, tally: Tally) -> Iterator[Clip]:
         if not video or not isinstance(texts, list):
             raise UserError(f'{path}: {key!r}: needs a videoID and a list of texts "enCap"')
         read = captions(cast("list[Any]", texts), "audio_visual", tally, video)
-        yield Clip(id=video, path="", captions=read, sound="both", split=split)
+        yield Clip(id=video, path="", captions=read, audio_type="both", split=split)

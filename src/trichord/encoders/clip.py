@@ -22,7 +22,7 @@ from trichord.encoders.text_kv_cache import TextKVCache
 from trichord.encoders.tokenizer import require_fit, tokenizer_digest
 from trichord.encoders.weight_cache import load_cached, shared_trunk
 from trichord.encoders.words import TokenCache, WordEncoder
-from trichord.media.plan import FramePlan, Nearest
+from trichord.media.plan import FrameChoice, FramePlan
 from trichord.types import Arithmetic, Pooling
 from trichord.types.tensors import Features, Padded
 
@@ -127,7 +127,7 @@ class ClipTextEncoder(WordEncoder):
         """Of texts without a token yet."""
         return TextKVCache(self)
 
-    def read(self, inputs: Padded, sound: Float[Tensor, " batch"] | None = None) -> Padded:
+    def read(self, inputs: Padded, audio_type: Float[Tensor, " batch"] | None = None) -> Padded:
         """Apply the trunk: (batch, 1, token) ids to (batch, 1 or token, width) features."""
         if not self.tokens:
             return super().read(inputs)
@@ -230,7 +230,7 @@ class ClipVisionEncoder(TransformersVisionEncoder):
         *,
         frames_per_second: float,
         max_frames: int,
-        nearest: Nearest = "exact",
+        nearest: FrameChoice = "exact",
         pooling: Pooling = "mean",
         patch_dropout: float = 0.0,
         arithmetic: Arithmetic = "float32",

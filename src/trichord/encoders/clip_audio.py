@@ -1,4 +1,4 @@
-"""CLIP4VLA's audio encoder: CLIP's vision tower on spectrograms, steered by a sound token."""
+"""CLIP4VLA's audio encoder: CLIP's vision tower on spectrograms, steered by an audio type token."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -99,7 +99,7 @@ class ClipAudioEncoder(AudioEncoder):
             sizes.width,
             {
                 "kind": "clip_audio",
-                "audio_seconds": audio_seconds,
+                "sound_seconds": audio_seconds,
                 "spectrogram": spectrogram.settings,
                 "pictures": [
                     pictures.frames,
@@ -199,11 +199,11 @@ def _audio_tower(
 
 
 class AudioTrunk(nn.Module):
-    """A CLIP vision tower that takes a sound token behind the patches.
+    """A CLIP vision tower that takes an audio type token behind the patches.
 
     Attributes:
         positions: One a patch and one for the class token, from the tower and interpolated to the
-            spectrogram's grid; the last one is the sound token's own.
+            spectrogram's grid; the last one is the audio type token's own.
         tokens: Verbal, nonverbal.
     """
 
@@ -242,13 +242,13 @@ class AudioTrunk(nn.Module):
     def forward(
         self,
         pictures: Float[Tensor, "step channel time mel"],
-        sound: Float[Tensor, " step"] | None = None,
+        audio_type: Float[Tensor, " step"] | None = None,
     ) -> Float[Tensor, "step width"]:
         """The class token's feature of each picture.
 
         Args:
             pictures: One channel stands for three.
-            sound: Each picture's place between verbal (0) and nonverbal (1); heeded under `clip`.
+            audio_type: Each picture's place between verbal (0) and nonverbal (1); heeded under `clip`.
         """
         patches = self.patches(pictures.expand(-1, 3, -1, -1)).flatten(2).transpose(1, 2)
         # Not len(), here and below: an export would take it for a constant.
@@ -256,12 +256,12 @@ class AudioTrunk(nn.Module):
         hidden = torch.cat([first, patches], dim=1) + self.positions[:-1]
         if self.training and self.dropout:
             hidden = drop_patches(hidden, self.dropout)
-        hidden = torch.cat([hidden, self._sound_tokens(patches, sound)], dim=1)
+        hidden = torch.cat([hidden, self._sound_tokens(patches, audio_type)], dim=1)
         read = self.layers(inputs_embeds=self.before(hidden)).last_hidden_state
         return self.after(read[:, 0])
 
     def _sound_tokens(
-        self, patches: Float[Tensor, "step patch width"], sound: Float[Tensor, " step"] | None
+        self, patches: Float[Tensor, "step patch width"], audio_type: Float[Tensor, " step"] | None
     ) -> Float[Tensor, "step token width"]:
         """None, one or two tokens a picture; two stand at the same position."""
         count = patches.shape[0]
@@ -269,7 +269,7 @@ class AudioTrunk(nn.Module):
             return self.tokens.new_zeros(count, 0, self.tokens.shape[1])
         if self.token == "both":
             return (self.tokens + self.positions[-1]).expand(count, -1, -1)
-        share = shares(self.token, patches, sound).to(self.tokens)
+        share = shares(self.token, patches, audio_type).to(self.tokens)
         verbal, nonverbal = self.tokens
         mixed = (1 - share)[:, None] * verbal + share[:, None] * nonverbal
         return (mixed + self.positions[-1])[:, None]
@@ -292,7 +292,7 @@ class AudioGraph(Graph):
         mixes = any(one.name == SOUND for one in self.session.get_inputs())
         if mixes == (self.token in ("both", "none")):
             raise UserError(
-                f"{self.file} was exported {'with' if mixes else 'without'} a mixture of sound tokens "
+                f"{self.file} was exported {'with' if mixes else 'without'} a mixture of audio type tokens "
                 f"and cannot listen at {self.token!r}: export a run that does."
             )
         if not mixes:
@@ -303,17 +303,17 @@ class AudioGraph(Graph):
 def shares(
     token: AudioType,
     pictures: Float[Tensor, "step ..."],
-    sound: Float[Tensor, " step"] | None,
+    audio_type: Float[Tensor, " step"] | None,
 ) -> Float[Tensor, " step"]:
     """Each picture's place between verbal (0) and nonverbal (1).
 
     Args:
         token: A number, or `clip`.
         pictures: How many there are, and where.
-        sound: What each clip says of itself; heeded under `clip`.
+        audio_type: What each clip says of itself; heeded under `clip`.
     """
-    if token == "clip" and sound is not None:
-        return sound
+    if token == "clip" and audio_type is not None:
+        return audio_type
     share = UNKNOWN_AUDIO_TYPE if token == "clip" else float(token)
     return torch.full((pictures.shape[0],), share, device=pictures.device)
 

@@ -10,7 +10,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -20,15 +19,9 @@ from torch import Tensor, nn
 
 from trichord.encoders.weight_cache import known_fingerprints, unshare
 from trichord.media.plan import FramePlan
-from trichord.types import Arithmetic, Modality, Pooling, UserError
+from trichord.types import Arithmetic, AudioType, Modality, Pooling, UserError
 from trichord.types.tensors import Features, Padded
 
-AudioType = float | Literal["none", "both", "clip"]
-"""CLIP4VLA's audio type token: whether the encoder listens for speech or for events.
-
-A number mixes the two tokens into one, from verbal (0) to nonverbal (1); `both` gives the two side by
-side, `none` neither, and `clip` mixes them as each clip says (pretraining: by corpus).
-"""
 UNKNOWN_AUDIO_TYPE = 0.5
 """The mixture for clips whose audio type is unknown, under `clip`."""
 
@@ -193,18 +186,18 @@ class Encoder(nn.Module):
             self._no_steps = self.example()[:0].clone()  # a view would keep the example in memory
         return self._no_steps
 
-    def read(self, inputs: Padded, sound: Float[Tensor, " batch"] | None = None) -> Padded:
+    def read(self, inputs: Padded, audio_type: Float[Tensor, " batch"] | None = None) -> Padded:
         """Apply the trunk to each real step.
 
         Args:
             inputs: (batch, step, ...) trunk inputs.
-            sound: Each clip's place between verbal (0) and nonverbal (1); most trunks ignore it.
+            audio_type: Each clip's place between verbal (0) and nonverbal (1); most trunks ignore it.
 
         Returns:
             (batch, step, width) trunk features, zero where masked.
         """
         mask = inputs.mask
-        each = None if sound is None else sound[:, None].expand(mask.shape)[mask]
+        each = None if audio_type is None else audio_type[:, None].expand(mask.shape)[mask]
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.trunk_trains):
             features = self.read_steps(inputs.values[mask], each)
         values = features.new_zeros((*mask.shape, self.width))
@@ -227,12 +220,12 @@ class Encoder(nn.Module):
         return padded.to(features.device)
 
     def read_steps(
-        self, steps: Shaped[Tensor, "step ..."], sound: Float[Tensor, " step"] | None = None
+        self, steps: Shaped[Tensor, "step ..."], audio_type: Float[Tensor, " step"] | None = None
     ) -> Float[Tensor, "step *token width"]:
         """Apply the trunk to steps in portions, so that memory does not grow with their number."""
         if not len(steps):
             return torch.zeros(0, self.width, device=steps.device)
-        told = (steps,) if sound is None or not self.takes_audio_type else (steps, sound)
+        told = (steps,) if audio_type is None or not self.takes_audio_type else (steps, audio_type)
         portions = zip(*(one.split(self.batch_size) for one in told), strict=True)
         halved = self.arithmetic == "bfloat16"
         # Otherwise nothing is entered: a training in half precision has its own context around this.
@@ -403,7 +396,7 @@ class AudioEncoder(Encoder, ABC):
         wanted: dict[str, object] = {"rate": self.rate}
         wanted |= {"stereo": True} if self.stereo else {}
         return wanted | (
-            {} if self.audio_seconds is None else {"audio_seconds": self.audio_seconds}
+            {} if self.audio_seconds is None else {"sound_seconds": self.audio_seconds}
         )
 
     def example(self) -> Shaped[Tensor, "2 ..."]:
@@ -447,7 +440,7 @@ class AudioEncoder(Encoder, ABC):
         Raises:
             UserError: This encoder takes no audio type: the default.
         """
-        raise UserError("--sound-token: this model's audio encoder takes no sound token.")
+        raise UserError("--audio-type: this model's audio encoder takes no audio type token.")
 
     @contextmanager
     def listening_for(self, audio_type: AudioType) -> Generator[None]:
@@ -456,7 +449,7 @@ class AudioEncoder(Encoder, ABC):
         Raises:
             ValueError: This encoder takes no audio type: the default.
         """
-        raise ValueError("This model's audio encoder takes no sound token.")
+        raise ValueError("This model's audio encoder takes no audio type token.")
         yield
 
 

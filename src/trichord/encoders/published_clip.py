@@ -261,7 +261,7 @@ def towers_at(name: str) -> ClipTowers:
 def sound_state(audio: Published, towers: ClipTowers) -> dict[str, Tensor]:
     """The state of CLIP4VLA's audio tower under the names of `ClipAudioEncoder`.
 
-    A tower that was trained without sound tokens gets zeros for them and for their position: it is
+    A tower that was trained without audio type tokens gets zeros for them and for their position: it is
     to listen with `none`.
 
     Args:
@@ -283,7 +283,7 @@ def sound_state(audio: Published, towers: ClipTowers) -> dict[str, Tensor]:
 
 
 def has_sound_tokens(audio: Published) -> bool:
-    """Whether the tower was trained with sound tokens."""
+    """Whether the tower was trained with audio type tokens."""
     return "control_embedding" in audio.tensors
 
 

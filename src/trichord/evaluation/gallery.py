@@ -31,7 +31,7 @@ class Weights:
     def __post_init__(self) -> None:
         require_legal(self)
         if not self.sight and not self.sound:
-            raise UserError("The weights --sight and --sound are both 0: raise one of them.")
+            raise UserError("--visual-weight and --audio-weight are both 0: raise one of them.")
 
 
 @runtime_checkable

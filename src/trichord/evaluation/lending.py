@@ -82,10 +82,12 @@ class LentSource:
         given = self._donors.batch(np.array([self._lent[int(clips[row])] for row in rows]), None)
         if given.audio is None:
             return batch
-        sound = batch.sound
-        if sound is not None and given.sound is not None:
-            sound = sound.index_copy(0, torch.tensor(rows), given.sound)
-        return replace(batch, audio=_put(given.audio, rows, batch.audio, len(clips)), sound=sound)
+        audio_type = batch.audio_type
+        if audio_type is not None and given.audio_type is not None:
+            audio_type = audio_type.index_copy(0, torch.tensor(rows), given.audio_type)
+        return replace(
+            batch, audio=_put(given.audio, rows, batch.audio, len(clips)), audio_type=audio_type
+        )
 
     def texts(self, captions: Int[ndarray, " row"], toward: Toward) -> Padded:
         """See `Source`."""

@@ -3,14 +3,13 @@
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from trichord.evaluation.gallery import ClipVectors, Gallery, Weights
 from trichord.evaluation.proportions import INTERVAL
 from trichord.evaluation.ranks import Ties
-from trichord.types import Split
+from trichord.types import AudioType, Split
 
 CAPTION_RULE = "each caption a query, micro"
 MISSING_RULE = "masked"
@@ -21,9 +20,6 @@ SELECTED_ON_TEST = "SELECTION ON TEST: the run's epoch was chosen on the test sp
 """What the protocol line of such a run begins with."""
 SELECTION = "selection on the test split"
 """What the difference to a run without is called."""
-
-AudioType = float | Literal["none", "both", "clip"]
-"""As for the audio encoder, which this module must not import: it brings torch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

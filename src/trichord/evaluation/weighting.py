@@ -39,8 +39,8 @@ class Weighting:
             interval over clips.
     """
 
-    sight: float
-    sound: float
+    visual: float
+    audio: float
     captions: int
     clips: int
     even: float
@@ -96,8 +96,8 @@ def learn_weighting(
     [estimate] = estimates(gain[:, None], owner, resamples=resamples, seed=seed)
     ratio = RATIOS[best] if estimate.low > 0 else 1.0
     return Weighting(
-        sight=2 * ratio / (1 + ratio),
-        sound=2 / (1 + ratio),
+        visual=2 * ratio / (1 + ratio),
+        audio=2 / (1 + ratio),
         captions=len(owner),
         clips=len(clips),
         even=float(found[:, even].mean()),
@@ -151,8 +151,8 @@ def _stick(
     count = min(len(owner), BACKGROUND)
     some = (np.arange(count) * len(owner)) // count
     background = Background(
-        sight=toward_vision[some],
-        sound=toward_audio[some],
+        vision=toward_vision[some],
+        audio=toward_audio[some],
         allowed=owner[some][:, None] != np.arange(len(sides.has_vision))[None, :],
     )
     return measure(sides, background)
@@ -168,8 +168,8 @@ def _reciprocal(
     found = np.empty((len(owner), len(RATIOS)))
     for first in range(0, len(owner), AT_ONCE):
         rows = slice(first, first + AT_ONCE)
-        seen = _standard(texts[0][rows], sides.vision, sides.has_vision, stick.sight)
-        heard = _standard(texts[1][rows], sides.audio, sides.has_audio, stick.sound)
+        seen = _standard(texts[0][rows], sides.vision, sides.has_vision, stick.vision)
+        heard = _standard(texts[1][rows], sides.audio, sides.has_audio, stick.audio)
         for place, ratio in enumerate(RATIOS):
             weights = sides.has_vision * ratio, sides.has_audio * 1.0
             ones = np.ones(len(sides.has_vision))

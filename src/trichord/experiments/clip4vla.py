@@ -159,7 +159,7 @@ def as_published(experiment: Experiment) -> Experiment:
 
 _PRETRAINED = {
     "clip4vla-pretrain": (
-        "Audio meets frozen CLIP: NCE_at + NCE_av + NCE_aa, sound token by corpus.",
+        "Audio meets frozen CLIP: NCE_at + NCE_av + NCE_aa, audio type token by corpus.",
         pretraining("clip4vla-pretrain", "at", "av", "aa"),
     ),
     "clip4vla-pretrain-second": (

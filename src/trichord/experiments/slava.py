@@ -81,8 +81,8 @@ SYSTEMS: dict[str, tuple[str, Experiment]] = {
             ),
         ),
     ),
-    "untrained": (
-        "CLIP and CLAP as they come: each modality searched by its own text tower.",
-        Experiment(system="untrained", model=TriModal(sound_text=ClapText())),
+    "clip-clap": (
+        "CLIP and CLAP as published: each modality searched by its own text tower.",
+        Experiment(system="zero-shot", model=TriModal(sound_text=ClapText())),
     ),
 }

@@ -48,9 +48,9 @@ class _WithAudioType(nn.Module):
         self.head = tower.head
 
     def forward(
-        self, steps: Float[Tensor, "step channel time mel"], sound: Float[Tensor, " step"]
+        self, steps: Float[Tensor, "step channel time mel"], audio_type: Float[Tensor, " step"]
     ) -> Float[Tensor, "step dim"]:
-        return self.head(self.trunk(steps, sound))
+        return self.head(self.trunk(steps, audio_type))
 
 
 def write_graph(tower: Encoder, path: Path, *, eight_bit: bool = False) -> None:
@@ -96,12 +96,15 @@ def write_text_graph(encoder: Encoder, graph: Path, tokenizer: Path) -> None:
     if encoder.arithmetic == "bfloat16":
         raise UserError("its text encoder computes in half precision, which ONNX graphs do not")
     known: Any = encoder
-    tokens: Any = getattr(getattr(known, "tokenizer", None), "backend_tokenizer", None)
-    if tokens is None:
+    given: Any = getattr(known, "tokenizer", None)
+    tokens: Any = getattr(given, "backend_tokenizer", given)  # `transformers` wraps the tokenizer
+    if not isinstance(tokens, Tokenizer):
         raise UserError("the tokenizer of its text encoder cannot be written as tokenizer.json")
     copy = Tokenizer.from_str(tokens.to_str())
     copy.no_padding()
-    copy.enable_truncation(known.max_tokens)
+    copy.no_truncation()
+    if known.max_tokens is not None:
+        copy.enable_truncation(known.max_tokens)
     copy.save(str(tokenizer), pretty=False)
     import onnx_ir  # comes with onnxscript
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
@@ -145,8 +148,11 @@ def _traced(tower: Encoder) -> Any:
     examples = tuple(one.to(device) for one in example_inputs(tower))
     steps = torch.export.Dim(STEPS)
     shapes: list[dict[int, Any]] = [{0: steps} for _ in examples]
-    if isinstance(tower, TextEncoder) and tower.max_tokens is not None:
-        shapes[0][1] = torch.export.Dim(TOKENS, max=tower.max_tokens)
+    if isinstance(tower, TextEncoder):
+        longest = tower.max_tokens
+        # Without a limit, columns may be tokens or parts of a vector: the exporter sees which.
+        free = longest is None
+        shapes[0][1] = torch.export.Dim.AUTO if free else torch.export.Dim(TOKENS, max=longest)
     with as_module(tower) as (whole, names), torch.no_grad():
         return torch.onnx.export(
             whole,
@@ -169,7 +175,7 @@ def example_inputs(tower: Encoder) -> tuple[Tensor, ...]:
 def as_module(tower: Encoder) -> Generator[tuple[nn.Module, list[str]]]:
     """A tower as a module, and what its inputs are called.
 
-    A mixture of sound tokens is left open; both side by side, or none, are part of the graph.
+    A mixture of audio type tokens is left open; both side by side, or none, are part of the graph.
     """
     if not isinstance(tower, AudioEncoder) or tower.audio_type in (None, "both", "none"):
         yield _Whole(tower).eval(), ["steps"]
@@ -210,7 +216,7 @@ def _quietly() -> Generator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", r"`isinstance\(treespec", FutureWarning)
-            # Steps of pictures and of sound tokens are as many, and so have one name.
+            # Steps of pictures and of audio type tokens are as many, and so have one name.
             warnings.filterwarnings("ignore", r"# The axis name: ", UserWarning)
             yield
     finally:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from trichord.encoders.encoder import Encoder, TextEncoder
-from trichord.features.source import audio_of, portions
+from trichord.features.source import audio_type_of, portions
 from trichord.features.store import IMPORTED, FeatureFolder, FeatureRow, FeatureTable
 from trichord.media.decoded import Decoded
 from trichord.media.decoder import Decoder, Request
@@ -207,16 +207,16 @@ def _read_texts(
 
 
 def read_rows(
-    tower: Encoder, rows: list[Tensor], device: torch.device, sound: list[float] | None = None
+    tower: Encoder, rows: list[Tensor], device: torch.device, audio_type: list[float] | None = None
 ) -> list[Tensor]:
     """Trunk features of several clips' inputs, joined for the tower and split again.
 
-    `sound` is each clip's place between verbal and nonverbal.
+    `audio_type` is each clip's place between verbal and nonverbal.
     """
     counts = [len(row) for row in rows]
     each = None
-    if sound is not None:
-        each = torch.tensor(sound).repeat_interleave(torch.tensor(counts)).to(device)
+    if audio_type is not None:
+        each = torch.tensor(audio_type).repeat_interleave(torch.tensor(counts)).to(device)
     with torch.inference_mode():
         features = tower.read_steps(torch.cat(rows).to(device), each).cpu()
     return list(features.split(counts))
@@ -233,7 +233,7 @@ def _origins(
 ) -> dict[str, str]:
     """Which bytes and which span each clip is, by id, and what it sounds like where that counts."""
     return {
-        c.id: f"{signatures[c.path]}:{c.start}:{c.end}" + (f":{c.sound}" if with_audio else "")
+        c.id: f"{signatures[c.path]}:{c.start}:{c.end}" + (f":{c.audio_type}" if with_audio else "")
         for c in clips
     }
 
@@ -293,12 +293,12 @@ def _read(
     model: Embedder, towers: Mapping[str, Encoder], prepared: Iterator[_Prepared]
 ) -> Iterator[_Group]:
     while some := list(islice(prepared, ROWS_AT_ONCE)):
-        sound = [audio_of(one.clip) for one in some]
+        audio_type = [audio_type_of(one.clip) for one in some]
         yield _Group(
             clips=[one.clip for one in some],
             statuses=tuple(one.status for one in some),
             values={
-                name: read_rows(tower, [one.inputs[name] for one in some], model.device, sound)
+                name: read_rows(tower, [one.inputs[name] for one in some], model.device, audio_type)
                 for name, tower in towers.items()
             },
         )

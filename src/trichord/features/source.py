@@ -18,7 +18,7 @@ from trichord.features.store import FeatureFolder, Ragged
 from trichord.media.decoded import Decoded
 from trichord.media.decoder import Decoder, Request
 from trichord.models.embedder import Embedder, Toward
-from trichord.types import MODALITIES, CaptionKind, Clip, Modality, Sound, UserError
+from trichord.types import MODALITIES, AudioTypeLabel, CaptionKind, Clip, Modality, UserError
 from trichord.types.tensors import Batch, Padded
 
 KEPT_BYTES = 2 * 1024**3
@@ -247,7 +247,7 @@ class MediaSource:
         self._plan = model.plan_of(modalities)
         self._kept: dict[int, Taken] = {}
         self._room = KEPT_BYTES
-        self._sound = torch.tensor([audio_of(clip) for clip in clips])
+        self._audio_types = torch.tensor([audio_type_of(clip) for clip in clips])
         self._words = WordTable(self.captions, model) if model.captioner else None
 
     def batch(
@@ -278,7 +278,7 @@ class MediaSource:
             audio=Padded.stack([model.audio_steps(one) for one in heard]) if heard else None,
             vision=Padded.stack(frames) if frames else None,
             masked=Padded.stack(masked) if masked else None,
-            sound=self._sound[torch.from_numpy(clips)],
+            audio_type=self._audio_types[torch.from_numpy(clips)],
         )
 
     def _take(self, clips: Int[np.ndarray, " row"]) -> list[Taken]:
@@ -344,7 +344,7 @@ class MixedSource:
             audio=cached.audio if "audio" in self.read else fresh.audio,
             vision=cached.vision if "vision" in self.read else fresh.vision,
             masked=fresh.masked,
-            sound=fresh.sound,
+            audio_type=fresh.audio_type,
             read=self.read,
         )
 
@@ -365,12 +365,12 @@ def refuse_masks() -> NoReturn:
     )
 
 
-_SOUND: dict[Sound | None, float] = {"verbal": 0.0, "nonverbal": 1.0, "both": 0.5}
+_PLACES: dict[AudioTypeLabel | None, float] = {"verbal": 0.0, "nonverbal": 1.0, "both": 0.5}
 
 
-def audio_of(clip: Clip) -> float:
+def audio_type_of(clip: Clip) -> float:
     """A clip's place between verbal (0) and nonverbal (1), for towers that take a token per clip."""
-    return _SOUND.get(clip.sound, UNKNOWN_AUDIO_TYPE)
+    return _PLACES.get(clip.audio_type, UNKNOWN_AUDIO_TYPE)
 
 
 def _random(masking: int, clip: str) -> np.random.Generator:

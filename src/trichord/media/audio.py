@@ -146,7 +146,7 @@ class Block:
         return [(low, samples[:, low - start : high - start])] if high > low else []
 
 
-class Sound:
+class AudioTrack:
     """Collects the samples of spans while packets go by, and keeps no more than open spans need."""
 
     def __init__(self, source: Source, spans: list[tuple[float, float]], plan: DecodePlan) -> None:

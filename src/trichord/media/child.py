@@ -193,8 +193,8 @@ def _decode_spans(
     decode_pass = DecodePass(source, inside, plan, limits, tell)
     decode_pass.run()
     return Work(
-        frames=decode_pass.sight.decoded if decode_pass.sight is not None else 0,
-        audio_seconds=decode_pass.sound.decoded if decode_pass.sound is not None else 0.0,
+        frames=decode_pass.video.decoded if decode_pass.video is not None else 0,
+        audio_seconds=decode_pass.audio.decoded if decode_pass.audio is not None else 0.0,
         seeks=decode_pass.seeks,
         bytes_read=source.file.bytes_read,
     )

@@ -10,7 +10,7 @@ from av.stream import Discard
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from trichord.media.audio import Sound, audible, rate_of
+from trichord.media.audio import AudioTrack, audible, rate_of
 from trichord.media.decoded import Decoded, samples_in
 from trichord.media.failure import MediaError, refuse_out_of_memory
 from trichord.media.picture import picture_of, pixel_aspect
@@ -27,7 +27,7 @@ from trichord.media.source import (
     packet_end,
     packet_time,
 )
-from trichord.media.video import Sight
+from trichord.media.video import VideoTrack
 
 AHEAD = 5.0
 """Seconds of packets that are read through rather than sought over: a seek costs about as much."""
@@ -71,15 +71,15 @@ class DecodePass:
         self.frames: dict[float, tuple[float, NDArray[np.uint8]]] = {}
         self.latest: tuple[Frame, NDArray[np.uint8]] | None = None
         self.converter = VideoReformatter()
-        self.sight: Sight | None = None
-        self.sound: Sound | None = None
+        self.video: VideoTrack | None = None
+        self.audio: AudioTrack | None = None
         if source.video is not None and self.looks:
             assert plan.frames is not None
-            self.sight = Sight(source, sorted(self.users), plan.frames, limits, self._keep)
+            self.video = VideoTrack(source, sorted(self.users), plan.frames, limits, self._keep)
         self.heard: dict[int, Span] = {}
         if source.audio is not None and plan.rates:
             self.heard = {number: self._heard(span) for number, span in spans.items()}
-            self.sound = Sound(source, list(self.heard.values()), plan)
+            self.audio = AudioTrack(source, list(self.heard.values()), plan)
         # By completion, so that only the first needs to be looked at.
         self.open = deque(sorted(spans.items(), key=self._due))
         self.position = 0.0
@@ -104,20 +104,20 @@ class DecodePass:
     def _due(self, item: tuple[int, Span]) -> tuple[float, float, int]:
         """Order of completion: the time up to which a span needs the file, then its start."""
         number, span = item
-        times = [self.heard[number][1]] if self.sound is not None else []
-        times += self.looks[number][-1:] if self.sight is not None else ()
+        times = [self.heard[number][1]] if self.audio is not None else []
+        times += self.looks[number][-1:] if self.video is not None else ()
         return max(times, default=span[1]), span[0], number
 
     def run(self) -> None:
         """Go over the file until every span has been handed on."""
-        tracks = [part.track for part in (self.sight, self.sound) if part is not None]
+        tracks = [part.track for part in (self.video, self.audio) if part is not None]
         packets = self._jump(tracks) or self.source.packets(tracks)
         self._doze()
         outstanding = self._outstanding()
         while self.open:
             packet = self._next(packets) if tracks else None
-            if packet is None and self.sound is not None and self.wake is not None:
-                self.sound.finish()  # all of it was read
+            if packet is None and self.audio is not None and self.wake is not None:
+                self.audio.finish()  # all of it was read
                 packets = self._awaken(packets, tracks)
             elif packet is None:
                 self._finish()
@@ -135,11 +135,11 @@ class DecodePass:
 
     def _outstanding(self) -> tuple[int, int, int]:
         """How many targets are to be found and to be handed on, how many blocks of sound to be read."""
-        sight, sound = self.sight, self.sound
+        video, audio = self.video, self.audio
         return (
-            len(sight.targets) if sight is not None else 0,
-            len(sight.wanted) if sight is not None else 0,
-            len(sound.needed) if sound is not None else 0,
+            len(video.targets) if video is not None else 0,
+            len(video.wanted) if video is not None else 0,
+            len(audio.needed) if audio is not None else 0,
         )
 
     def _next(self, packets: Packets) -> Packet:
@@ -155,18 +155,18 @@ class DecodePass:
         time, index = packet_time(self.source, packet), packet.stream.index
         self.position = time or self.position
         self.reached = max(self.reached, packet_end(self.source, packet, time))
-        if self.sound is not None and index == self.sound.track.index:
-            self.sound.feed(packet, time)
-        elif self.sight is not None and index == self.sight.track.index:
-            self.sight.feed(packet, time)
-            if self.sound is not None:
+        if self.audio is not None and index == self.audio.track.index:
+            self.audio.feed(packet, time)
+        elif self.video is not None and index == self.video.track.index:
+            self.video.feed(packet, time)
+            if self.audio is not None:
                 # A picture may be shown long after it is decoded, and tracks lie side by side as decoded.
                 decoded = self.source.seconds(packet.dts, packet.stream)
-                self.sound.pass_by(self.position if decoded is None else decoded)
+                self.audio.pass_by(self.position if decoded is None else decoded)
 
     def _finish(self) -> None:
         self.ended = True
-        for part in (self.sight, self.sound):
+        for part in (self.video, self.audio):
             if part is not None:
                 part.finish()
 
@@ -174,7 +174,7 @@ class DecodePass:
 
     def _need(self) -> float | None:
         """The earliest time of which a packet is still needed."""
-        parts = [part.need for part in (self.sight, self.sound) if part is not None]
+        parts = [part.need for part in (self.video, self.audio) if part is not None]
         return min((need for need in parts if need is not None), default=None)
 
     def _jump(self, tracks: list[Track]) -> Packets | None:
@@ -199,48 +199,48 @@ class DecodePass:
 
     def _doze(self) -> None:
         """Let the demuxer drop pictures up to the keyframe before the next target; sound is read on."""
-        sight = self.sight
-        if self.source.container not in INDEXED or sight is None or self.sound is None:
+        video = self.video
+        if self.source.container not in INDEXED or video is None or self.audio is None:
             return
-        heard = self.sound.need
-        if self.wake is not None or sight.need is None or heard is None:
+        heard = self.audio.need
+        if self.wake is not None or video.need is None or heard is None:
             return
         if heard > self.position + AHEAD:
             return  # there is a gap to seek over
         # The index knows when a keyframe is decoded; it is shown a little later.
-        latest = max(0.0, sight.need - MARGIN)
+        latest = max(0.0, video.need - MARGIN)
         if latest - MARGIN <= self.position + AHEAD:
             return
         # `MARGIN` again, now for the order in which packets of the two tracks come.
         wake = self._keyframe_before(latest) - MARGIN
         if wake > self.position + AHEAD:
             # Pictures are left out from here on: the group under way would have a hole.
-            sight.restart()
-            sight.track.discard = Discard.all
+            video.restart()
+            video.track.discard = Discard.all
             self.wake = wake
 
     def _awaken(self, packets: Packets, tracks: list[Track]) -> Packets:
         """Read pictures again; go back to the keyframe where it was passed, as where the sound ended."""
-        sight, sound = self.sight, self.sound
-        assert sight is not None
-        assert sound is not None
-        assert sight.need is not None
+        video, audio = self.video, self.audio
+        assert video is not None
+        assert audio is not None
+        assert video.need is not None
         self._attend()
-        if self._first_of_each(packets, [sight.track], late_counts=True) is not None:
+        if self._first_of_each(packets, [video.track], late_counts=True) is not None:
             return packets
-        heard = sound.begin_of(sound.needed[0]) if sound.needed else sight.need
-        return self._seek_before(min(sight.need, heard), tracks) or packets
+        heard = audio.begin_of(audio.needed[0]) if audio.needed else video.need
+        return self._seek_before(min(video.need, heard), tracks) or packets
 
     def _attend(self) -> None:
-        if self.sight is not None and self.wake is not None:
-            self.sight.track.discard = Discard.default
+        if self.video is not None and self.wake is not None:
+            self.video.track.discard = Discard.default
             self.wake = None
 
     def _keyframe_before(self, time: float) -> float:
         """Where decoding of this time begins by the index; the time itself where it is unknown."""
-        if self.sight is None or self.source.container in UNINDEXED:
+        if self.video is None or self.source.container in UNINDEXED:
             return time
-        track = self.sight.track
+        track = self.video.track
         ticks = self.source.ticks(time, track)
         entry = track.index_entries.search_timestamp(ticks)
         if entry < 0 or entry == len(track.index_entries) - 1:
@@ -249,7 +249,7 @@ class DecodePass:
 
     def _land(self, time: float, tracks: list[Track]) -> Packets | None:
         """Packets from a keyframe before this time on; None where the seek came out too late."""
-        for part in (self.sight, self.sound):
+        for part in (self.video, self.audio):
             if part is not None:
                 part.restart()
         self._attend()
@@ -287,8 +287,8 @@ class DecodePass:
             if late_counts and self._late(packet):
                 return None
             missing.discard(packet.stream.index)
-        sight = self.sight
-        unseen = sight is not None and sight.need is not None and sight.track.index in missing
+        video = self.video
+        unseen = video is not None and video.need is not None and video.track.index in missing
         if late_counts and unseen:
             return None
         self.peeked.extendleft(reversed(seen))
@@ -296,18 +296,18 @@ class DecodePass:
 
     def _in_mid_group(self, packet: Packet) -> bool:
         """Whether it is of a picture that cannot be decoded without those before it."""
-        seen = self.sight is not None and packet.stream.index == self.sight.track.index
+        seen = self.video is not None and packet.stream.index == self.video.track.index
         return seen and not packet.is_keyframe
 
     def _late(self, packet: Packet) -> bool:
         time = packet_time(self.source, packet)
         if time is None:
             return False
-        if self.sound is not None and packet.stream.index == self.sound.track.index:
-            return bool(self.sound.needed) and time > max(
-                0.0, self.sound.begin_of(self.sound.needed[0])
+        if self.audio is not None and packet.stream.index == self.audio.track.index:
+            return bool(self.audio.needed) and time > max(
+                0.0, self.audio.begin_of(self.audio.needed[0])
             )
-        need = self.sight.need if self.sight is not None else None
+        need = self.video.need if self.video is not None else None
         return need is not None and time > need
 
     # Handing on
@@ -325,10 +325,10 @@ class DecodePass:
     def _ready(self, number: int, span: Span) -> bool:
         if self.ended:
             return True
-        looked_for = self.sight.targets if self.sight is not None else ()
+        looked_for = self.video.targets if self.video is not None else ()
         if looked_for and looked_for[0] <= self.looks[number][-1]:
             return False
-        return self.sound is None or self.sound.complete(self.heard[number])
+        return self.audio is None or self.audio.complete(self.heard[number])
 
     def _hand_on(self) -> None:
         while self.open and self._ready(*self.open[0]):
@@ -347,15 +347,15 @@ class DecodePass:
             self.users[time] -= 1
             if not self.users[time]:
                 self.frames.pop(time, None)
-        if self.sound is not None:
-            self.sound.release(self.heard[number])
+        if self.audio is not None:
+            self.audio.release(self.heard[number])
 
     def _build(self, number: int, span: Span) -> Decoded:
         self._check_whole(span)
         frames = times = None
-        if self.sight is not None:
+        if self.video is not None:
             frames, times = self._frames_of(number)
-        audio = self._audio_of(number, span) if self.sound is not None else {}
+        audio = self._audio_of(number, span) if self.audio is not None else {}
         return Decoded(
             status=self._status(bool(audio)),
             start=span[0],
@@ -371,7 +371,7 @@ class DecodePass:
         if not self.ended:
             return
         self.source.check_clock()
-        parts = [part.track for part in (self.sight, self.sound) if part is not None]
+        parts = [part.track for part in (self.video, self.audio) if part is not None]
         ends = [declared_end(self.source, track) for track in parts]
         due = min(span[1], max((end for end in ends if end is not None), default=0.0))
         # A track that does not say when it ends is as long as the file, as far as is known.
@@ -392,10 +392,10 @@ class DecodePass:
         return np.stack([frame for _, frame in found]), np.array([time for time, _ in found])
 
     def _audio_of(self, number: int, span: Span) -> dict[int, NDArray[np.float32]]:
-        assert self.sound is not None
-        if self.sound.failed and not self.sound.decoded:
+        assert self.audio is not None
+        if self.audio.failed and not self.audio.decoded:
             raise MediaError("corrupt", "its sound cannot be decoded")
-        samples, context = self.sound.cut(self.heard[number]), self.sound.context
+        samples, context = self.audio.cut(self.heard[number]), self.audio.context
         # What resampling sees on either side belongs to other spans. Judged
         # before resampling, a span is silent at all rates or at none.
         if not audible(samples[:, context : samples.shape[1] - context]):
@@ -403,7 +403,7 @@ class DecodePass:
         audio: dict[int, NDArray[np.float32]] = {}
         for rate in self.plan.rates:
             count = samples_in(self.plan.audio_length(*span), rate)
-            channels = resample(samples, self.sound.rate, rate, context, count)
+            channels = resample(samples, self.audio.rate, rate, context, count)
             audio[rate] = channels if self.plan.stereo else channels[0]
         return audio
 

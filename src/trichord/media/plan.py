@@ -8,7 +8,7 @@ from typing import Literal
 
 Span = tuple[float, float | None]
 """Start and end in seconds from the file's start; an end of None is the file's end."""
-Nearest = Literal["exact", "keyframe"]
+FrameChoice = Literal["exact", "keyframe"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class FramePlan:
     per_second: float = 1.0
     count: int = 64
     short_side: int | None = 224
-    nearest: Nearest = "exact"
+    nearest: FrameChoice = "exact"
 
     def __post_init__(self) -> None:
         if self.count < 1 or not 0 < self.per_second < math.inf:

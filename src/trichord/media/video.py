@@ -24,7 +24,7 @@ TOLERANCE = 1e-6
 """Seconds by which a time stamp may lie behind its target and still count as shown."""
 
 
-class Sight:
+class VideoTrack:
     """Finds, for each target time, the last frame at or before it (the first, where none is).
 
     Packets of a group of pictures are held back undecoded until it is known whether a target falls

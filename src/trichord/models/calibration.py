@@ -99,8 +99,8 @@ class QueryCalibration:
     `agreement` is the correlation of standardised sight and sound over background pairs.
     """
 
-    sight: Scale
-    sound: Scale
+    vision: Scale
+    audio: Scale
     agreement: float
 
 
@@ -108,12 +108,12 @@ class QueryCalibration:
 class Background:
     """Queries of one kind that ask for nothing in particular.
 
-    `sight` and `sound` are their vectors toward each; None where the model cannot compare them.
+    `vision` and `audio` are their vectors toward each; None where the model cannot compare them.
     `allowed` marks moments that don't come from the query's own file.
     """
 
-    sight: Float[np.ndarray, "query _"] | None
-    sound: Float[np.ndarray, "query _"] | None
+    vision: Float[np.ndarray, "query _"] | None
+    audio: Float[np.ndarray, "query _"] | None
     allowed: Marks
 
 
@@ -123,8 +123,8 @@ def measure(sides: Sides, background: Background) -> QueryCalibration:
     standard: list[Numbers] = []
     marks: list[Marks] = []
     for queries, vectors, has in (
-        (background.sight, sides.vision, sides.has_vision),
-        (background.sound, sides.audio, sides.has_audio),
+        (background.vision, sides.vision, sides.has_vision),
+        (background.audio, sides.audio, sides.has_audio),
     ):
         present = background.allowed & has[None, :]
         shape = present.shape
@@ -145,7 +145,7 @@ def measure(sides: Sides, background: Background) -> QueryCalibration:
 
 
 def blend(
-    sight: Column, sound: Column, weights: tuple[Column, Column], agreement: float
+    vision: Column, audio: Column, weights: tuple[Column, Column], agreement: float
 ) -> tuple[Column, Column]:
     """How much sight and sound contribute to each moment's score.
 
@@ -155,8 +155,8 @@ def blend(
     middle, a plain sum would favour them.
 
     Args:
-        sight: Standardised cosines.
-        sound: Standardised cosines.
+        vision: Standardised cosines.
+        audio: Standardised cosines.
         weights: Of sight and of sound for each moment, 0 where it lacks the modality; where both
             are 0, so are both contributions.
         agreement: Correlation of the two.
@@ -165,4 +165,4 @@ def blend(
     size = np.sqrt(w**2 + v**2 + 2 * agreement * w * v)
     # A moment that has nothing of what is asked for: 0 / 0 would be NaN.
     size = np.where(size > 0, size, 1.0)
-    return w * sight / size, v * sound / size
+    return w * vision / size, v * audio / size

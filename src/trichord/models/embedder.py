@@ -41,7 +41,7 @@ TEXTS_AT_ONCE = 256
 class MediaVectors:
     """Unit vectors of clips, zero where a clip lacks the modality, and which clips have it.
 
-    `audio` has a vector for each sound token that was listened at.
+    `audio` has a vector for each audio type token that was listened at.
     """
 
     vision: Float[np.ndarray, "clip dim"]
@@ -193,12 +193,12 @@ class Embedder(nn.Module):
             "text": self.text, "vision": self.vision, "audio": self.audio,
         }  # fmt: skip
         features = {
-            name: tower.read(inputs, batch.sound)
+            name: tower.read(inputs, batch.audio_type)
             for name, tower in towers.items()
             if (inputs := batch.of(name)) is not None and name not in batch.read
         }
         if batch.masked is not None and "audio" not in batch.read:
-            features["masked"] = self.audio.read(batch.masked, batch.sound)
+            features["masked"] = self.audio.read(batch.masked, batch.audio_type)
         return replace(batch, **features, read=MODALITIES)
 
     def forward(self, batch: Batch) -> Embeddings:
@@ -311,7 +311,7 @@ class Embedder(nn.Module):
     def read_media(
         self, decoded: Sequence[Decoded], tokens: Sequence[float] = ()
     ) -> tuple[Features, list[Features]]:
-        """Frames of clips, and their sound at each of some sound tokens, before any fusion.
+        """Frames of clips, and their sound at each of some audio type tokens, before any fusion.
 
         Args:
             decoded: Decoded by `plan`, or by `plan_of` one modality.
@@ -319,7 +319,7 @@ class Embedder(nn.Module):
                 once, as the model does. The spectrogram is computed once for all.
 
         Raises:
-            ValueError: Sound tokens for an audio tower that takes none.
+            ValueError: Audio type tokens for an audio tower that takes none.
         """
         device = self.device
         frames = [self.vision_inputs(one).to(device) for one in decoded]

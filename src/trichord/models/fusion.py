@@ -60,8 +60,8 @@ class Fusion(nn.Module, ABC):
         vision: Features | None,
         audio: Features | None,
         *,
-        sight: float = 1.0,
-        sound: float = 1.0,
+        visual_weight: float = 1.0,
+        audio_weight: float = 1.0,
     ) -> Float[Tensor, "text clip"]:
         """How like each text is to each clip.
 
@@ -69,8 +69,8 @@ class Fusion(nn.Module, ABC):
             text: One row a text.
             vision: One row a clip; None where no clip has it.
             audio: One row a clip; None where no clip has it.
-            sight: Weight of vision; weights matter relative to one another.
-            sound: Weight of audio.
+            visual_weight: Of vision; weights matter relative to one another.
+            audio_weight: Of audio.
 
         Returns:
             Similarity in cosine units; 0 where the clip has nothing of what has the weight, or the
@@ -105,23 +105,23 @@ class GlobalToGlobal(Fusion):
         vision: Features | None,
         audio: Features | None,
         *,
-        sight: float = 1.0,
-        sound: float = 1.0,
+        visual_weight: float = 1.0,
+        audio_weight: float = 1.0,
     ) -> Float[Tensor, "text clip"]:
         """See `Fusion`."""
-        _refuse_weights(sight, sound)
+        _refuse_weights(visual_weight, audio_weight)
         like = text.pooled.new_zeros(len(text.pooled), _count(vision, audio))
         given = torch.zeros_like(like[:1])
         shown = self.media(vision, audio)
         # In bfloat16 a cosine is off by 0.002: 0.2 of a logit at the published scale.
         with torch.autocast(like.device.type, enabled=False):
-            for features, weight in zip(shown, (sight, sound), strict=True):
+            for features, weight in zip(shown, (visual_weight, audio_weight), strict=True):
                 if features is not None:
                     share = weight * features.present.to(like.dtype)
                     like = like + share * (text.pooled @ features.pooled.T)
                     given = given + share
         if self.absent == "zeros":
-            return like / (sight + sound)
+            return like / (visual_weight + audio_weight)
         return like / given.masked_fill(given == 0, 1.0)
 
 
@@ -223,14 +223,14 @@ class _PairFusion(Fusion):
         vision: Features | None,
         audio: Features | None,
         *,
-        sight: float = 1.0,
-        sound: float = 1.0,
+        visual_weight: float = 1.0,
+        audio_weight: float = 1.0,
     ) -> Float[Tensor, "text clip"]:
         """See `Fusion`."""
-        _refuse_weights(sight, sound)
+        _refuse_weights(visual_weight, audio_weight)
         clips = _count(vision, audio)
         asked = self._asked(text)
-        shown = self.room.tracks(vision if sight else None, audio if sound else None)
+        shown = self.room.tracks(vision if visual_weight else None, audio if audio_weight else None)
         pairs = torch.arange(len(asked.mask) * clips, device=asked.mask.device)
         scores = [
             checkpoint(self._score, asked, shown, portion, clips, use_reentrant=False)
@@ -321,9 +321,9 @@ def _count(vision: Features | None, audio: Features | None) -> int:
     raise ValueError("Neither vision nor audio: there are no clips to compare texts with.")
 
 
-def _refuse_weights(sight: float, sound: float) -> None:
-    if min(sight, sound) < 0 or not sight + sound:
+def _refuse_weights(visual_weight: float, audio_weight: float) -> None:
+    if min(visual_weight, audio_weight) < 0 or not visual_weight + audio_weight:
         raise ValueError(
-            f"The weights of sight and sound are {sight:g} and {sound:g}: give numbers of 0 or more, "
-            "not both 0."
+            f"The visual and audio weight are {visual_weight:g} and {audio_weight:g}: give numbers of 0 or "
+            "more, not both 0."
         )

@@ -1,4 +1,4 @@
-"""Where a search listens between speech and events: the sound tokens that moments are stored at."""
+"""Where a search listens between speech and events: the audio type tokens that moments are stored at."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -14,9 +14,9 @@ VERBAL, BETWEEN, NONVERBAL = 0.0, 0.5, 1.0
 
 
 def tokens_of(model: "Embedder") -> tuple[float, ...]:
-    """The sound tokens that a collection of a model keeps, the model's own first.
+    """The audio type tokens that a collection of a model keeps, the model's own first.
 
-    None where there is nothing to choose: the audio tower takes no sound token, or the run was
+    None where there is nothing to choose: the audio tower takes no audio type token, or the run was
     trained without one (`none`) or with both side by side (`both`).
     """
     from trichord.encoders.encoder import UNKNOWN_AUDIO_TYPE
@@ -31,7 +31,7 @@ def tokens_of(model: "Embedder") -> tuple[float, ...]:
 def audio_at(
     stored: Float[np.ndarray, "moment wide"], tokens: Sequence[float], token: float
 ) -> Float[np.ndarray, "moment dim"]:
-    """Sound vectors at a sound token between the stored ones.
+    """Sound vectors at an audio type token between the stored ones.
 
     The two neighbours are mixed in proportion to their nearness, and the mixture is brought back to
     unit length; at a stored token this is the stored vector itself.

@@ -47,10 +47,10 @@ class Calibration:
         """
         sticks: dict[str, QueryCalibration] = {}
         for kind, stick in stored.items():
-            sight, sound = Scale(**stick["sight"]), Scale(**stick["sound"])
-            sticks[kind] = QueryCalibration(sight, sound, float(stick["agreement"]))
+            vision, audio = Scale(**stick["vision"]), Scale(**stick["audio"])
+            sticks[kind] = QueryCalibration(vision, audio, float(stick["agreement"]))
             # Not `<= 0`: that would let NaN pass, which Python's JSON reads.
-            if not (sight.spread > 0 and sound.spread > 0):
+            if not (vision.spread > 0 and audio.spread > 0):
                 raise ValueError("a spread of no size")
         return cls(**sticks)
 
@@ -69,7 +69,7 @@ def calibrate(
     """
     # Thinned first: queries and moments are compared all with all.
     some = thinned(gallery, MOMENTS)
-    sight, sound = some.has_vision, some.has_audio
+    vision, audio = some.has_vision, some.has_audio
     everywhere = np.ones((len(texts_toward_vision), len(some)), bool)
 
     def among(
@@ -81,21 +81,21 @@ def calibrate(
         # be compared with sounds only where the two share a space.
         across = compares(comparable, "audio", "vision")
         return Background(
-            sight=vectors[toward_vision] if across or toward_vision == "vision" else None,
-            sound=vectors[toward_audio] if across or toward_audio == "audio" else None,
+            vision=vectors[toward_vision] if across or toward_vision == "vision" else None,
+            audio=vectors[toward_audio] if across or toward_audio == "audio" else None,
             # Moments of one file resemble one another. They would pass for what an
             # unrelated moment scores, and hits would look less unusual than they are.
             allowed=some.file[chosen][:, None] != some.file[None, :],
         )
 
-    texts = Background(sight=texts_toward_vision, sound=texts_toward_audio, allowed=everywhere)
+    texts = Background(vision=texts_toward_vision, audio=texts_toward_audio, allowed=everywhere)
     return Calibration(
         text=measure(some, texts),
-        vision=measure(some, among(sight, "vision", "vision")),
-        audio=measure(some, among(sound, "audio", "audio")),
+        vision=measure(some, among(vision, "vision", "vision")),
+        audio=measure(some, among(audio, "audio", "audio")),
         # A query with both is compared side by side: its picture
         # with what is seen, its sound with what is heard.
-        both=measure(some, among(sight & sound, "vision", "audio")),
+        both=measure(some, among(vision & audio, "vision", "audio")),
     )
 
 

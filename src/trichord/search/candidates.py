@@ -79,15 +79,18 @@ class Proposed:
     """
 
     combined: QueryPlan
-    sight: Nearest
-    sound: Nearest
+    vision: Nearest
+    audio: Nearest
     allowed: Bool[np.ndarray, " moment"] | None
 
     def best(self, k: int) -> Rows:
         """See `Candidates`."""
         count = max(AT_LEAST, FOR_EACH * k)
         found = [np.zeros(0, np.int64)]
-        for side, nearest in ((self.combined.sight, self.sight), (self.combined.sound, self.sound)):
+        for side, nearest in (
+            (self.combined.vision, self.vision),
+            (self.combined.audio, self.audio),
+        ):
             if side.asked:
                 query = side.vector.astype(np.float32)[None]
                 rows = nearest.search(query, count, self.allowed)[0][0]

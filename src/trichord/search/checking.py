@@ -50,13 +50,13 @@ def likeness(texts: Texts, shown: Shown, weights: Weights = EVEN) -> Float[ndarr
     """
     if not all(weight > 0 for weight in weights):
         raise ValueError(f"Weights of sight and sound are positive, not {weights}.")
-    sight, sound = (
+    vision, audio = (
         weight * present
         for weight, present in zip(weights, (shown.has_vision, shown.has_audio), strict=True)
     )
-    cosines = sight * (texts.toward_vision @ shown.vision.T)
-    cosines = cosines + sound * (texts.toward_audio @ shown.audio.T)
-    total = np.where(sight + sound > 0, sight + sound, np.nan)
+    cosines = vision * (texts.toward_vision @ shown.vision.T)
+    cosines = cosines + audio * (texts.toward_audio @ shown.audio.T)
+    total = np.where(vision + audio > 0, vision + audio, np.nan)
     return (cosines / total).astype(np.float32)
 
 

@@ -34,7 +34,7 @@ class Collection:
             description.table,
             description.vision_dim,
             description.audio_dim,
-            description.sound_tokens,
+            description.audio_types,
             fingerprint=description.fingerprint,
             require=self.require_current,
         )
@@ -63,10 +63,15 @@ class Collection:
         there = _described(storage, DESCRIPTION)
         if there is None:
             raise UserError(
-                f"{storage.name} is not a collection: make one with 'trichord index RUN PATHS "
+                f"{storage.name} is not a collection: make one with 'trichord index PATH... "
                 f"{storage.name}'."
             )
         return cls(storage, there)
+
+    @staticmethod
+    def is_at(where: str | Path) -> bool:
+        """Whether there is a collection."""
+        return Storage(where).read(DESCRIPTION) is not None
 
     @classmethod
     def begin(cls, where: str | Path, description: Description) -> "Collection":
@@ -93,7 +98,7 @@ class Collection:
 
         Args:
             where: The place.
-            cut: How moments are cut: `seconds`, `hop`, `cut` and `nearest` of a description.
+            cut: How moments are cut: `seconds`, `hop`, `cut` and `frames` of a description.
 
         Raises:
             UserError: It holds something else, or moments that are cut in another way.
@@ -137,27 +142,27 @@ class Collection:
             UserError: They are.
         """
         there = self.description
-        if (there.cut, there.seconds, there.hop, there.nearest) != (
-            description.cut, description.seconds, description.hop, description.nearest
+        if (there.cut, there.seconds, there.hop, there.frames) != (
+            description.cut, description.seconds, description.hop, description.frames
         ):  # fmt: skip
             raise UserError(
                 f"{self.name} has moments {_cut(there)}, not {_cut(description)}: leave that as it is "
                 "or index into another folder."
             )
 
-    def sound_token(self, asked: float | None) -> float | None:
-        """Where a search listens between verbal (0) and nonverbal (1): as asked, or as the run does.
+    def audio_type(self, asked: float | None) -> float | None:
+        """The audio type of a search, from verbal (0) to nonverbal (1): as asked, or that of the run.
 
         Returns:
-            None where sound is stored as the run hears it and there is nothing to choose.
+            None where sound is stored at one audio type and there is nothing to choose.
 
         Raises:
-            UserError: A sound token is asked for, and there is nothing to choose.
+            UserError: One is asked for, and there is nothing to choose.
         """
-        stored = self.description.sound_tokens
+        stored = self.description.audio_types
         if asked is not None and not stored:
             raise UserError(
-                f"--sound-token: {self.name} holds no sound at different sound tokens: leave it out, "
+                f"--audio-type: {self.name} holds its sound at one audio type: leave it out, "
                 "or index anew with a run that listens at one (CLIP4VLA's audio tower)."
             )
         return stored[0] if stored and asked is None else asked
@@ -243,9 +248,9 @@ class Collection:
             if self.description.calibrated <= version:
                 self._change(calibration=calibration, calibrated=version)
 
-    def weigh(self, sight: float, sound: float) -> None:
+    def weigh(self, visual: float, audio: float) -> None:
         """Store how much sight and sound count in a search that does not say."""
-        self._change(weighting=(sight, sound))
+        self._change(weighting=(visual, audio))
 
     def reembedding(self, description: Description) -> "Collection":
         """A table for vectors of another model beside this one, to be filled and then switched to.
@@ -330,7 +335,7 @@ def _described(storage: Storage, file: str) -> Description | None:
 
 def _cut(description: Description) -> str:
     kind = "by shots, " if description.cut == "shots" else ""
-    seen = ", seen by keyframes" if description.nearest == "keyframe" else ""
+    seen = ", seen by keyframes" if description.frames == "keyframe" else ""
     return f"{kind}of {description.seconds:g} s every {description.hop:g} s{seen}"
 
 

@@ -35,7 +35,7 @@ RERANK = 50
 DEPTH = 1000
 """Moments of either order that are looked at where words of captions have their say."""
 HEARD = 3
-"""Sound tokens at which sound is held in memory: the run's own and the latest others."""
+"""Audio type tokens at which sound is held in memory: the run's own and the latest others."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,7 +71,7 @@ class SearchEngine:
         collection: Collection,
         model: "Embedder | QueryModel",
         decoder: Decoder,
-        sound_token: float | None = None,
+        audio_type: float | None = None,
         settings: Settings | None = None,
         *,
         persistent: bool = True,
@@ -82,12 +82,12 @@ class SearchEngine:
             collection: What to search in.
             model: That made it.
             decoder: Reads the files of queries, and moments again that a fusion looks at.
-            sound_token: At which to load them, where the first search is known to ask for it.
+            audio_type: At which to load them, where the first search is known to ask for it.
             settings: Of what finds candidates in large collections; the defaults if not given.
             persistent: Whether it is for many searches.
 
         Raises:
-            UserError: The collection was made by other weights, or has no sound tokens.
+            UserError: The collection was made by other weights, or has no audio type tokens.
         """
         collection.require(model.fingerprint)
         self.model = model
@@ -97,7 +97,7 @@ class SearchEngine:
         self._settings = settings
         self._lasting = persistent
         self._loading = Lock()
-        token = collection.sound_token(sound_token)
+        token = collection.audio_type(audio_type)
         # Never changed, only replaced as a whole: readers need no lock. The first one leads.
         self._held = {token: self._load(collection, token)}
         self._latest = token
@@ -109,12 +109,12 @@ class SearchEngine:
 
     @property
     def gallery(self) -> Gallery:
-        """The moments, heard at the sound token of the last search."""
+        """The moments, heard at the audio type token of the last search."""
         return self._at(self._latest).gallery
 
     @property
     def calibration(self) -> Calibration:
-        """Scales of scores at that sound token."""
+        """Scales of scores at that audio type token."""
         return self._at(self._latest).calibration
 
     @property
@@ -139,7 +139,7 @@ class SearchEngine:
             if next(iter(self._held.values())).is_current(there):
                 return False
             there.require(self.model.fingerprint)
-            token = there.sound_token(None)
+            token = there.audio_type(None)
             before, self._held = self._held, {token: self._load(there, token)}
             self._latest = token
             for one in before.values():
@@ -162,7 +162,7 @@ class SearchEngine:
         Raises:
             UserError: `k` is less than 1 or `rerank` less than 0; the query's file cannot be used;
                 the query says nothing of the modality that has all the weight; or it asks for a
-                sound token where the collection has none.
+                audio type token where the collection has none.
         """
         return self.search_many([query], k, rerank)[0]
 
@@ -185,17 +185,17 @@ class SearchEngine:
         Raises:
             UserError: As for `search`.
         """
-        token = self.collection.sound_token(query.sound_token)
+        token = self.collection.audio_type(query.audio_type)
         loaded = self._at(token)
         self._latest = token
         weights = self._weights(query)
         parts = [(self.reader.read(one, loaded.gallery, token), one.weight) for one in query.parts]
         combined = QueryPlan.of(parts, weights, loaded.calibration, loaded.centres)
-        if not (combined.sight.asked or combined.sound.asked):
-            side = "sight" if weights[0] else "sound"
+        if not (combined.vision.asked or combined.audio.asked):
+            side = "the picture" if weights[0] else "the sound"
             raise UserError(
                 f"The search ({query.given}) says nothing of {side}, which has all the weight here: "
-                "change --sight and --sound, or search by something else."
+                "change --visual-weight and --audio-weight, or search by something else."
             )
         return Prepared(query, weights, loaded, combined, _allowed(query, loaded.gallery))
 
@@ -237,7 +237,7 @@ class SearchEngine:
         [hits] = _captioned([one], [self._finished(one, settled, rerank)])
         return group(hits, k, each)
 
-    def curve(self, query: Query, file: str) -> SimilarityTimeline:
+    def timeline(self, query: Query, file: str) -> SimilarityTimeline:
         """How well a query fits each moment of a file, whatever the query's filters say.
 
         Raises:
@@ -247,7 +247,7 @@ class SearchEngine:
         return timeline_over(file, one.combined, one.loaded.gallery)
 
     def _at(self, token: float | None) -> Loaded:
-        """The moments as heard at a sound token; loaded where they are not."""
+        """The moments as heard at an audio type token; loaded where they are not."""
         if (there := self._held.get(token)) is not None:
             return there
         with self._loading:
@@ -275,12 +275,12 @@ class SearchEngine:
         )
 
     def _weights(self, query: Query) -> Weights:
-        """Of sight and of sound; what was learnt, was learnt from texts."""
+        """Visual and audio weight. The learnt ones hold for texts, which they were learnt from."""
         by_text = all(part.kind == "text" for part in query.parts)
         usual = self.weighting if by_text else (1.0, 1.0)
         return (
-            usual[0] if query.sight is None else float(query.sight),
-            usual[1] if query.sound is None else float(query.sound),
+            usual[0] if query.visual_weight is None else float(query.visual_weight),
+            usual[1] if query.audio_weight is None else float(query.audio_weight),
         )
 
     def _reranker(self, one: Prepared, rerank: int) -> "Reranker | None":
@@ -349,7 +349,7 @@ def _candidates(prepared: Sequence[Prepared]) -> list[Candidates]:
 
 
 def _reads_captions(one: Prepared) -> bool:
-    return one.query.captions > 0 and one.loaded.captioned and bool(one.query.words)
+    return one.query.caption_weight > 0 and one.loaded.captioned and bool(one.query.words)
 
 
 def _joined(one: Prepared, hits: list[Hit]) -> list[Hit]:
@@ -363,7 +363,9 @@ def _joined(one: Prepared, hits: list[Hit]) -> list[Hit]:
     settled = one.combined.settle(gallery, np.array(said, np.int64))
     by_words: dict[Moment, Hit] = {hit.moment: hit for hit in hits_of(settled, gallery)}
     by_moment = by_words | {hit.moment: hit for hit in hits}
-    order = fuse_ranks([([hit.moment for hit in hits], 1.0), (list(by_words), one.query.captions)])
+    order = fuse_ranks(
+        [([hit.moment for hit in hits], 1.0), (list(by_words), one.query.caption_weight)]
+    )
     return [by_moment[moment] for moment in order]
 
 

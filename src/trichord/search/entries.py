@@ -35,7 +35,7 @@ class FileVersion:
 class Entry:
     """A moment with its vectors (unit length, None where it lacks the modality) and its status.
 
-    `audio` holds the vectors at all sound tokens of the collection end to end, in their order.
+    `audio` holds the vectors at all audio type tokens of the collection end to end, in their order.
     `thumbnail` is a JPEG, `speech` the share of the moment in which somebody speaks (None: not
     measured).
     """
@@ -85,7 +85,7 @@ def schema_of(vision: int, audio: int, fingerprint: str) -> Any:
 
     Args:
         vision: Size of a sight vector.
-        audio: Size of a sound vector, at all sound tokens together.
+        audio: Size of a sound vector, at all audio type tokens together.
         fingerprint: Of the model.
     """
     return pa.schema(

@@ -30,11 +30,11 @@ class Filter:
             pattern, in which `*` also stands for folders.
         since: The file was last changed then or later; without a time zone it is local time.
         until: The file was last changed then or earlier.
-        shortest: Seconds that the file lasts at least.
-        longest: Seconds that the file lasts at most.
+        min_duration: Seconds that the file lasts at least.
+        max_duration: Seconds that the file lasts at most.
         tags: The moment has all of them.
-        has_sound: Whether the moment has a sound.
-        speech: Whether somebody speaks in at least a fifth of the moment. Where that was not
+        has_audio: Whether the moment has a sound.
+        has_speech: Whether somebody speaks in at least a fifth of the moment. Where that was not
             measured, it meets neither, unless it has no sound, and so no speech.
 
     Raises:
@@ -44,18 +44,18 @@ class Filter:
     path: str = ""
     since: datetime | None = None
     until: datetime | None = None
-    shortest: Annotated[float | None, Range(0)] = None
-    longest: Annotated[float | None, Range(0)] = None
+    min_duration: Annotated[float | None, Range(0)] = None
+    max_duration: Annotated[float | None, Range(0)] = None
     tags: tuple[str, ...] = ()
-    has_sound: bool | None = None
-    speech: bool | None = None
+    has_audio: bool | None = None
+    has_speech: bool | None = None
 
     def __post_init__(self) -> None:
         require_legal(self)
-        if _reversed(self.shortest, self.longest):
+        if _reversed(self.min_duration, self.max_duration):
             raise UserError(
-                f"--shortest {self.shortest:g} is more than --longest {self.longest:g}: no file "
-                "lasts that long; exchange them."
+                f"--min-duration {self.min_duration:g} is more than --max-duration "
+                f"{self.max_duration:g}: no file lasts that long; exchange them."
             )
         if _reversed(_nanoseconds(self.since), _nanoseconds(self.until)):
             raise UserError(
@@ -76,11 +76,11 @@ class Filter:
         mask = self._files(gallery)[gallery.file]
         for tag in self.tags:
             mask &= gallery.tagged(tag)
-        if self.has_sound is not None:
-            mask &= gallery.has_audio == self.has_sound
-        if self.speech is True:
+        if self.has_audio is not None:
+            mask &= gallery.has_audio == self.has_audio
+        if self.has_speech is True:
             mask &= gallery.speech >= SPOKEN
-        if self.speech is False:
+        if self.has_speech is False:
             unheard = np.isnan(gallery.speech) & ~gallery.has_audio
             mask &= (gallery.speech < SPOKEN) | unheard
         return mask
@@ -92,10 +92,10 @@ class Filter:
             mask &= gallery.mtime_ns >= _nanoseconds(self.since)
         if self.until is not None:
             mask &= gallery.mtime_ns <= _nanoseconds(self.until)
-        if self.shortest is not None:
-            mask &= gallery.duration >= self.shortest
-        if self.longest is not None:
-            mask &= gallery.duration <= self.longest
+        if self.min_duration is not None:
+            mask &= gallery.duration >= self.min_duration
+        if self.max_duration is not None:
+            mask &= gallery.duration <= self.max_duration
         if self.path:
             mask &= self._at(gallery.files)
         return mask

@@ -184,12 +184,12 @@ def gather(
     spans: list[Any] = []
     at = 0
     for portion in portions:
-        sight, sound = (
+        vision, audio = (
             _matrix(portion[n], d) for n, d in zip(("vision", "audio"), dims, strict=False)
         )
-        kept = sight[1] | sound[1]
-        seen.fill(at, sight[0][kept], sight[1][kept])
-        heard.fill(at, hear(sound[0][kept]), sound[1][kept])
+        kept = vision[1] | audio[1]
+        seen.fill(at, vision[0][kept], vision[1][kept])
+        heard.fill(at, hear(audio[0][kept]), audio[1][kept])
         spans.append(portion.select(list(SPAN)).filter(pa.array(kept)))
         at += int(kept.sum())
     return _assembled(pa.concat_tables(spans).combine_chunks(), seen, heard)

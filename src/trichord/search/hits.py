@@ -1,4 +1,4 @@
-"""ScoredRows moments as hits, with the explanation of their scores."""
+"""Scored rows as hits, with the explanation of their scores."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ Parts = tuple[tuple[float | None, float | None], ...]
 
 
 def hits_of(settled: ScoredRows, gallery: Gallery) -> list[Hit]:
-    """A hit a row, in their order; `score` is `sight` + `sound` exactly."""
+    """A hit a row, in their order; `score` is `visual` + `audio` exactly."""
     rows, (seen, heard) = settled.rows, settled.totals
     columns = zip(
         gallery.moments_of(rows),
@@ -25,15 +25,15 @@ def hits_of(settled: ScoredRows, gallery: Gallery) -> list[Hit]:
         strict=True,
     )
     return [
-        Hit(moment=moment, score=score, sight=sight, sound=sound, tags=tags, parts=parts)
-        for moment, score, sight, sound, tags, parts in columns
+        Hit(moment=moment, score=score, visual=visual, audio=audio, tags=tags, parts=parts)
+        for moment, score, visual, audio, tags, parts in columns
     ]
 
 
 def _parts(settled: ScoredRows) -> list[Parts]:
-    """What each part of the query gave to each row, as pairs of sight and sound."""
-    sights, sounds = (numbers(~np.isnan(one), one) for one in (settled.sight.T, settled.sound.T))
-    return [tuple(zip(*pair, strict=True)) for pair in zip(sights, sounds, strict=True)]
+    """What each part of the query gave to each row, as pairs of visual and audio."""
+    visual, audio = (numbers(~np.isnan(one), one) for one in (settled.vision.T, settled.audio.T))
+    return [tuple(zip(*pair, strict=True)) for pair in zip(visual, audio, strict=True)]
 
 
 def numbers(there: np.ndarray, values: Float[np.ndarray, "..."]) -> list[Any]:

@@ -9,7 +9,7 @@ import torch
 from trichord.checkpoint import Run
 from trichord.media.decoded import samples_in
 from trichord.media.decoder import Decoder
-from trichord.media.plan import Nearest
+from trichord.media.plan import FrameChoice
 from trichord.models.embedder import Embedder
 from trichord.search.audio_types import tokens_of
 from trichord.search.collection import Collection, Description, under
@@ -32,7 +32,7 @@ def begin(
     seconds: float = SECONDS,
     hop: float | None = None,
     cut: CutKind = "window",
-    nearest: Nearest = "exact",
+    frames: FrameChoice = "exact",
 ) -> Collection:
     """Make a collection for a run's model, or open the one that is there to go on with it.
 
@@ -43,13 +43,13 @@ def begin(
         seconds: Length of a moment.
         hop: Seconds between the starts of moments; None: half of `seconds`.
         cut: `shots`: a moment is a shot, and `seconds` and `hop` are of the long ones.
-        nearest: `keyframe`: only keyframes are decoded, those before the times meant.
+        frames: `keyframe`: only keyframes are decoded, those before the times meant.
 
     Raises:
         UserError: The folder holds something else, or moments of another model or length; or no
             such moments are possible, or they are too long for the model's fusion.
     """
-    return Collection.begin(path, describe(run, model, seconds, hop, cut, nearest))
+    return Collection.begin(path, describe(run, model, seconds, hop, cut, frames))
 
 
 def describe(
@@ -58,7 +58,7 @@ def describe(
     seconds: float = SECONDS,
     hop: float | None = None,
     cut: CutKind = "window",
-    nearest: Nearest = "exact",
+    frames: FrameChoice = "exact",
 ) -> Description:
     """What a collection of a model's moments says of itself; arguments and errors as for `begin`."""
     require_moments(seconds, hop)
@@ -71,9 +71,9 @@ def describe(
         hop=seconds / 2 if hop is None else hop,
         vision_dim=model.vision.dim,
         audio_dim=model.audio.dim,
-        sound_tokens=tokens_of(model),
+        audio_types=tokens_of(model),
         cut=cut,
-        nearest=nearest,
+        frames=frames,
         weighting=Run(Path(run)).weighting if Path(run).is_dir() else None,
     )
 
@@ -199,7 +199,7 @@ def reembed(
     """
     there = collection.description
     _require_folders(collection, [Path(file) for file in collection.table.files()])
-    described = describe(run, model, there.seconds, there.hop, there.cut, there.nearest)
+    described = describe(run, model, there.seconds, there.hop, there.cut, there.frames)
     successor = collection.reembedding(described)
     taker = NoteTaker(ManifestNotes(), speech_detector() if speech else None)
     update = Update(successor, model, decoder, taker)

@@ -1,4 +1,4 @@
-"""A collection's vectors in memory as they were at one moment, heard at one sound token."""
+"""A collection's vectors in memory as they were at one moment, heard at one audio type token."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -94,7 +94,7 @@ class Loaded:
         gallery = collection.table.gallery(token)
         if beside is not None and _same(gallery, beside.gallery):
             gallery = replace(gallery, vision=beside.gallery.vision)
-        usual = token == collection.sound_token(None)
+        usual = token == collection.audio_type(None)
         # None while the first indexing is under way: what is there can be searched all the same.
         kept = collection.description.calibration if usual else None
         structures, cache = None, collection.storage.cache / "nearest"
@@ -105,7 +105,7 @@ class Loaded:
                 version,
                 held_out(texts, gallery),
                 settings or Settings(),
-                persistent=token is None or token in collection.description.sound_tokens,
+                persistent=token is None or token in collection.description.audio_types,
             )
         else:  # there may have been more of them
             for side in SIDES:
@@ -146,10 +146,10 @@ class Loaded:
             allowed: Which moments each may find; None: all.
         """
         if self.structures is not None:
-            sight, sound = self.structures.nearest("vision"), self.structures.nearest("audio")
-            if not (isinstance(sight, Exact) and isinstance(sound, Exact)):
+            vision, audio = self.structures.nearest("vision"), self.structures.nearest("audio")
+            if not (isinstance(vision, Exact) and isinstance(audio, Exact)):
                 pairs = zip(asked, allowed, strict=True)
-                return [Proposed(one, sight, sound, mask) for one, mask in pairs]
+                return [Proposed(one, vision, audio, mask) for one, mask in pairs]
         many, rows = _Asked.of(asked), _needed(allowed)
         if self.half is not None and rows is None and len(asked) >= QUERIES_FROM:
             return self._bounded(many, asked, allowed, self.half)
@@ -167,7 +167,7 @@ class Loaded:
         allowed: Sequence[Allowed | None],
         half: "HalfPrecision",
     ) -> list[Candidates]:
-        scores, errors = half.scores((many.sight, many.sound), many.coefficients)
+        scores, errors = half.scores((many.vision, many.audio), many.coefficients)
         found: list[Candidates] = []
         for i, (one, row, mask) in enumerate(zip(asked, scores, allowed, strict=True)):
             if mask is not None:
@@ -177,19 +177,19 @@ class Loaded:
         return found
 
     def _scores(self, asked: "_Asked", rows: Rows | None) -> Scores:
-        sight, sound = asked.sight.astype(np.float32), asked.sound.astype(np.float32)
+        vision, audio = asked.vision.astype(np.float32), asked.audio.astype(np.float32)
         coefficients = asked.coefficients.astype(np.float32)
         count = len(self.gallery) if rows is None else len(rows)
-        scores = np.empty((len(sight), count), np.float32)
+        scores = np.empty((len(vision), count), np.float32)
         for first in range(0, count, BLOCK):
             span = slice(first, first + BLOCK)
             chosen = span if rows is None else rows[span]
             factors = coefficients[:, :, self.pattern[chosen]]
             block = factors[2]
-            if sight.any():
-                block += factors[0] * products(_taken(self.gallery.vision, chosen), sight)
-            if sound.any():
-                block += factors[1] * products(_taken(self.gallery.audio, chosen), sound)
+            if vision.any():
+                block += factors[0] * products(_taken(self.gallery.vision, chosen), vision)
+            if audio.any():
+                block += factors[1] * products(_taken(self.gallery.audio, chosen), audio)
             scores[:, span] = block
         return scores
 
@@ -219,22 +219,22 @@ class Loaded:
 class _Asked:
     """Queries as arithmetic; see `QueryPlan.coefficients`."""
 
-    sight: Float[np.ndarray, "query _"]
-    sound: Float[np.ndarray, "query _"]
+    vision: Float[np.ndarray, "query _"]
+    audio: Float[np.ndarray, "query _"]
     coefficients: Float[np.ndarray, "3 query 4"]
 
     @classmethod
     def of(cls, asked: Sequence[QueryPlan]) -> "_Asked":
         return cls(
-            np.stack([one.sight.vector for one in asked]),
-            np.stack([one.sound.vector for one in asked]),
+            np.stack([one.vision.vector for one in asked]),
+            np.stack([one.audio.vector for one in asked]),
             np.stack([one.coefficients() for one in asked], axis=1),
         )
 
     def take(self, place: int) -> "_Asked":
         """One of the queries."""
         one = slice(place, place + 1)
-        return _Asked(self.sight[one], self.sound[one], self.coefficients[:, one])
+        return _Asked(self.vision[one], self.audio[one], self.coefficients[:, one])
 
 
 def _taken(vectors: Vectors, chosen: slice | Rows) -> Float[np.ndarray, "_ dim"]:

@@ -1,4 +1,4 @@
-"""What is searched for: weighted texts, files and moments, and how much sight and sound count."""
+"""What is searched for: weighted texts, files and moments, and how much picture and sound count."""
 
 import math
 from dataclasses import dataclass, field
@@ -11,9 +11,9 @@ from trichord.types import Moment, UserError
 from trichord.types.rules import Range, Share, Weight, require_legal
 
 PartKind = Literal["text", "image", "audio", "video", "moment"]
-By = Literal["sight", "sound", "both"]
+By = Literal["visual", "audio", "both"]
 Weights = tuple[float, float]
-"""Of sight and of sound."""
+"""Visual and audio."""
 AWAY = -1.0
 """The weight of what a minus stands before."""
 
@@ -23,8 +23,8 @@ class Part:
     """One thing that a query asks for, or with a negative weight, asks to stay away from.
 
     `image` looks at the picture of a file, `audio` listens to its sound, `video` does both. A `moment`
-    is one of the collection, named by its file and `start` (seconds): by sight, moments that look like
-    it are asked for, by sound, those that sound like it, and its own vectors are what is compared.
+    is one of the collection, named by its file and `start` (seconds): `visual` asks for moments that look
+    like it, `audio` for those that sound like it; its own vectors are compared.
 
     Raises:
         UserError: An empty text, or a weight that is no number.
@@ -54,11 +54,11 @@ class Part:
 class How(TypedDict, total=False):
     """What a query says beside what it asks for; see `Query`."""
 
-    sight: float | None
-    sound: float | None
-    sound_token: float | None
+    visual_weight: float | None
+    audio_weight: float | None
+    audio_type: float | None
     where: Filter
-    captions: float
+    caption_weight: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,25 +67,25 @@ class Query:
 
     Attributes:
         parts: Weights matter relative to one another.
-        sight: How much sight counts, relative to sound; None: as the collection has learnt for texts,
-            else 1.
-        sound: The same of sound.
-        sound_token: Where to listen, from verbal (0) to nonverbal (1); None: as the run does.
+        visual_weight: How much the picture counts beside the sound; None: as the collection has
+            learnt for texts, else 1.
+        audio_weight: The same of the sound.
+        audio_type: The audio type token, from verbal (0) to nonverbal (1); None: that of the run.
         where: Which moments may be found.
-        captions: How much the captions' words count beside the vectors, whose order counts 1; 0 does
+        caption_weight: How much the captions' words count beside the vectors, whose order counts 1; 0 does
             not look at them. Without a text to look for, there are no words.
 
     Raises:
-        UserError: Nothing is asked for; a weight of sight, sound or captions that is negative or no
-            number; both weights 0; a sound token beyond 0 and 1.
+        UserError: Nothing is asked for; a weight that is negative or no number; visual and audio weight
+            both 0; an audio type beyond 0 and 1.
     """
 
     parts: tuple[Part, ...]
-    sight: Weight = None
-    sound: Weight = None
-    sound_token: Share = None
+    visual_weight: Weight = None
+    audio_weight: Weight = None
+    audio_type: Share = None
     where: Filter = field(default_factory=Filter)
-    captions: Annotated[float, Range(0)] = 0.0
+    caption_weight: Annotated[float, Range(0)] = 0.0
 
     def __post_init__(self) -> None:
         if not any(part.weight > 0 for part in self.parts):
@@ -93,8 +93,8 @@ class Query:
                 "The search only says what to stay away from: say what to look for too."
             )
         require_legal(self)
-        if self.sight == 0 and self.sound == 0:
-            raise UserError("The weights --sight and --sound are both 0: raise one of them.")
+        if self.visual_weight == 0 and self.audio_weight == 0:
+            raise UserError("--visual-weight and --audio-weight are both 0: raise one of them.")
 
     @property
     def words(self) -> str:

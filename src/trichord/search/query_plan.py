@@ -91,8 +91,8 @@ class ModalityQuery:
 class QueryPlan:
     """A whole query. `agreement` is that of its sight and its sound."""
 
-    sight: ModalityQuery
-    sound: ModalityQuery
+    vision: ModalityQuery
+    audio: ModalityQuery
     agreement: float
 
     @classmethod
@@ -113,28 +113,28 @@ class QueryPlan:
         """
         sticks = [calibration.of_kind(one.kind) for one, _ in asked]
         sides = (
-            [(one.sight, w, s.sight) for (one, w), s in zip(asked, sticks, strict=True)],
-            [(one.sound, w, s.sound) for (one, w), s in zip(asked, sticks, strict=True)],
+            [(one.vision, w, s.vision) for (one, w), s in zip(asked, sticks, strict=True)],
+            [(one.audio, w, s.audio) for (one, w), s in zip(asked, sticks, strict=True)],
         )
-        sight, sound = (
+        vision, audio = (
             ModalityQuery(_terms(parts, centre), weight, len(centre.mean))
             for parts, weight, centre in zip(sides, weights, centres, strict=True)
         )
         shared = sum(
             w**2 * stick.agreement
             for (one, w), stick in zip(asked, sticks, strict=True)
-            if one.sight is not None and one.sound is not None
+            if one.vision is not None and one.audio is not None
         )
         size = _size(sides[0]) * _size(sides[1])
-        return cls(sight, sound, shared / size if size else 0.0)
+        return cls(vision, audio, shared / size if size else 0.0)
 
     @property
     def slack(self) -> float:
         """How far apart two float32 scores of equally good moments may be."""
-        parts = 1 + 2 * len(self.sight.terms)
+        parts = 1 + 2 * len(self.vision.terms)
         sizes = (
             float(np.linalg.norm(side.vector)) + abs(side.constant)
-            for side in (self.sight, self.sound)
+            for side in (self.vision, self.audio)
         )
         return 2 * ROUNDING * sum(sizes) + parts * 10.0**-DECIMALS
 
@@ -143,8 +143,8 @@ class QueryPlan:
     ) -> tuple[Shares, Shares]:
         """How much of their standard values sight and sound give to the scores of moments."""
         weights = (
-            has_vision * (self.sight.weight if self.sight.asked else 0.0),
-            has_audio * (self.sound.weight if self.sound.asked else 0.0),
+            has_vision * (self.vision.weight if self.vision.asked else 0.0),
+            has_audio * (self.audio.weight if self.audio.asked else 0.0),
         )
         ones = np.ones(len(has_vision))
         return blend(ones, ones, weights, self.agreement)
@@ -155,10 +155,10 @@ class QueryPlan:
         The factor of sight, that of sound, and what is added; -inf for moments that have nothing of
         what is asked for.
         """
-        sight, sound = self.shares(PATTERNS[:, 0], PATTERNS[:, 1])
-        added = sight * self.sight.constant + sound * self.sound.constant
-        added[(sight == 0) & (sound == 0)] = -np.inf
-        return np.stack([sight, sound, added])
+        vision, audio = self.shares(PATTERNS[:, 0], PATTERNS[:, 1])
+        added = vision * self.vision.constant + audio * self.audio.constant
+        added[(vision == 0) & (audio == 0)] = -np.inf
+        return np.stack([vision, audio, added])
 
     def settle(self, gallery: Gallery, rows: Rows) -> "ScoredRows":
         """The exact scores of some rows, and what they are made of."""
@@ -166,8 +166,8 @@ class QueryPlan:
         shares = self.shares(seen, heard)
         return ScoredRows(
             rows=rows,
-            sight=np.where(seen, self.sight.given(gallery.vision, rows, shares[0]), np.nan),
-            sound=np.where(heard, self.sound.given(gallery.audio, rows, shares[1]), np.nan),
+            vision=np.where(seen, self.vision.given(gallery.vision, rows, shares[0]), np.nan),
+            audio=np.where(heard, self.audio.given(gallery.audio, rows, shares[1]), np.nan),
         )
 
 
@@ -179,13 +179,13 @@ class ScoredRows:
     """
 
     rows: Rows
-    sight: Given
-    sound: Given
+    vision: Given
+    audio: Given
 
     @property
     def totals(self) -> tuple[Float[np.ndarray, " row"], Float[np.ndarray, " row"]]:
         """Sight and sound, all parts together; 0 where there is none."""
-        return _total(self.sight), _total(self.sound)
+        return _total(self.vision), _total(self.audio)
 
     def best(self, k: int) -> "ScoredRows":
         """The best `k` rows, best first; equal scores by row, and so by file and time."""
@@ -195,7 +195,7 @@ class ScoredRows:
 
     def take(self, places: Int[np.ndarray, " place"]) -> "ScoredRows":
         """Some of the rows, in this order."""
-        return ScoredRows(self.rows[places], self.sight[:, places], self.sound[:, places])
+        return ScoredRows(self.rows[places], self.vision[:, places], self.audio[:, places])
 
 
 def _terms(

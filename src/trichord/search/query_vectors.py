@@ -39,8 +39,8 @@ class QueryVectors:
     """What is compared with sight and with sound; None where nothing can be."""
 
     kind: Kind
-    sight: Vector | None
-    sound: Vector | None
+    vision: Vector | None
+    audio: Vector | None
 
 
 class Remembered(Generic[Key, Value]):
@@ -110,7 +110,7 @@ class PartReader:
         self.cut = cut
         self.texts = TextVectors(model)
         self._files = Remembered[_Asked, QueryVectors](FILES)
-        # A model that listens at a sound token of the query's holds it meanwhile.
+        # A model that listens at an audio type token of the query's holds it meanwhile.
         self.reading = Lock()
 
     def read(self, part: Part, gallery: Gallery, token: float | None = None) -> QueryVectors:
@@ -135,8 +135,8 @@ class PartReader:
                 no such moment.
         """
         if part.kind == "text":
-            sight, sound = (self.texts.of([part.given], toward)[0] for toward in _TOWARDS)
-            return QueryVectors("text", sight, sound)
+            vision, audio = (self.texts.of([part.given], toward)[0] for toward in _TOWARDS)
+            return QueryVectors("text", vision, audio)
         if part.kind == "moment":
             return self._crossed(_stored(part, gallery), part.by == "both")
         return self._crossed(self._decoded(part, token), True)
@@ -180,7 +180,7 @@ class PartReader:
         """Where the space is shared, what is missing is searched with what is there."""
         if not (across and self.model.compares("audio", "vision")):
             return found
-        seen, heard = found.sight, found.sound
+        seen, heard = found.vision, found.audio
         return QueryVectors(
             found.kind, heard if seen is None else seen, seen if heard is None else heard
         )
@@ -197,10 +197,10 @@ def _stored(part: Part, gallery: Gallery) -> QueryVectors:
             f"{part.given} has no moment at {part.start:g} s in the collection: search again, it may "
             "have changed."
         )
-    seen = gallery.vision[row] if part.by != "sound" and gallery.has_vision[row] else None
-    heard = gallery.audio[row] if part.by != "sight" and gallery.has_audio[row] else None
+    seen = gallery.vision[row] if part.by != "audio" and gallery.has_vision[row] else None
+    heard = gallery.audio[row] if part.by != "visual" and gallery.has_audio[row] else None
     if seen is None and heard is None:
-        wanted = "picture" if part.by == "sight" else "sound"
+        wanted = "picture" if part.by == "visual" else "sound"
         raise UserError(
             f"{part.given} has no {wanted} at {part.start:g} s: ask for what is like it otherwise."
         )

@@ -10,7 +10,7 @@ import numpy as np
 from trichord.media.decoded import Decoded
 from trichord.media.decoder import Decoder
 from trichord.media.overlap import Overlap
-from trichord.media.plan import DecodePlan, Nearest, Request
+from trichord.media.plan import DecodePlan, FrameChoice, Request
 from trichord.search.cutting import Cut, CutFile, answered, cut_files
 from trichord.search.notes import Notes, NoteTaker
 from trichord.search.table import Entry, Vector
@@ -61,7 +61,7 @@ def read_moments(
         decoder: Reads the files.
         files: Paths.
         cut: How files are cut into moments.
-        tokens: Sound tokens to listen at; empty: listen as the model does.
+        tokens: Audio type tokens to listen at; empty: listen as the model does.
         modalities: What is looked at; of anything else there is no vector.
     """
     cuts = cut_files(decoder, files, cut)
@@ -78,7 +78,7 @@ def read_files(
     tokens: Sequence[float] = (),
     modalities: Sequence[Modality] = ("audio", "vision"),
     taker: NoteTaker | None = None,
-    nearest: Nearest = "exact",
+    frames: FrameChoice = "exact",
 ) -> Iterator[Entry]:
     """As `read_moments`, of files whose moments are known; decoded and noted in threads of their own.
 
@@ -90,11 +90,11 @@ def read_files(
         tokens: As there.
         modalities: As there.
         taker: Takes notes of moments; None: there are none.
-        nearest: Which frames are decoded; the model's own choice where it wants keyframes.
+        frames: Which frames are decoded; the model's own choice where it wants keyframes.
     """
     plan = model.plan_of(modalities)
-    if nearest == "keyframe" and plan.frames is not None:
-        plan = replace(plan, frames=replace(plan.frames, nearest=nearest))
+    if frames == "keyframe" and plan.frames is not None:
+        plan = replace(plan, frames=replace(plan.frames, nearest=frames))
     if taker is not None:
         plan = taker.widened(plan)
     decoded = overlap.ahead(decode_files(plan, decoder, files), DECODED_AHEAD)

@@ -87,7 +87,9 @@ class Reranker:
         vision, [audio] = self.model.read_media(decoded, tokens)
         try:
             with torch.inference_mode():
-                like = self.fusion(text, vision, audio, sight=weights[0], sound=weights[1])[0]
+                like = self.fusion(
+                    text, vision, audio, visual_weight=weights[0], audio_weight=weights[1]
+                )[0]
         except ValueError as error:
             raise UserError(
                 "The run's fusion cannot read this text and a moment together; shorten the text or "

@@ -29,7 +29,7 @@ RATE = 4_000
 
 PAPER, CARD, STAGE = "#f2f0ea", "#ffffff", "#22252b"
 INK, FADED, GROOVE = "#1d1f23", "#6d7078", "#e6e4dd"
-SIGHT, SOUND = "#2f6fd0", "#e08a1e"
+VISUAL, AUDIO = "#2f6fd0", "#e08a1e"
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 Box = tuple[int, int, int, int]
@@ -78,7 +78,7 @@ def draw_sheet(hits: Sequence[Hit], decoder: Decoder, title: str, note: str) -> 
     pen.text((MARGIN, 20), fitted(" ".join(title.split()), font(26), room), INK, font(26))
     pen.text((MARGIN, 58), fitted(note, font(14), room), FADED, font(14))
     most = max(
-        (abs(part) for hit in hits for part in (hit.sight or 0.0, hit.sound or 0.0)), default=1
+        (abs(part) for hit in hits for part in (hit.visual or 0.0, hit.audio or 0.0)), default=1
     )
     for number, (hit, decoded) in enumerate(zip(hits, _moments(hits, decoder), strict=True)):
         tile = _Tile(hit, decoded, number + 1, most or 1.0).draw()
@@ -146,8 +146,8 @@ class _Tile:
         length = moment.end > moment.start
         when = f"{clock(moment.start)} - {clock(moment.end)}" if length else "picture"
         pen.text((INSET, top + 22), when, FADED, font(14))
-        self._bar(pen, top + 58, "sight", self.hit.sight, SIGHT)
-        self._bar(pen, top + 80, "sound", self.hit.sound, SOUND)
+        self._bar(pen, top + 58, "visual", self.hit.visual, VISUAL)
+        self._bar(pen, top + 80, "audio", self.hit.audio, AUDIO)
 
     def _bar(
         self, pen: ImageDraw.ImageDraw, y: int, name: str, part: float | None, colour: str
@@ -184,7 +184,7 @@ def _waveform(pen: ImageDraw.ImageDraw, wave: Float[np.ndarray, " sample"], box:
     for i, peak in enumerate(peaks / max(float(peaks.max()), 1e-6)):
         x, reach = left + INSET + 4 * i, max(1.0, half * float(peak))
         middle = (top + bottom) / 2
-        pen.rounded_rectangle((x, middle - reach, x + 2, middle + reach), 1, SOUND)
+        pen.rounded_rectangle((x, middle - reach, x + 2, middle + reach), 1, AUDIO)
 
 
 def _rounded(size: tuple[int, int], radius: int) -> Image.Image:

@@ -62,7 +62,7 @@ class MomentTable(LanceTable):
         name: str,
         vision_dim: int,
         audio_dim: int,
-        sound_tokens: tuple[float, ...] = (),
+        audio_types: tuple[float, ...] = (),
         *,
         fingerprint: str = "",
         require: Callable[[], None] | None = None,
@@ -73,15 +73,15 @@ class MomentTable(LanceTable):
             storage: Where it lies.
             name: Its name there.
             vision_dim: Size of a sight vector.
-            audio_dim: Size of a sound vector at one sound token.
-            sound_tokens: At which each moment has one; empty: it has one in all.
+            audio_dim: Size of a sound vector at one audio type token.
+            audio_types: At which each moment has one; empty: it has one in all.
             fingerprint: Of the model whose vectors it holds.
             require: Called before every change; raises where there may be none.
         """
         self.vision_dim = vision_dim
         self.audio_dim = audio_dim
-        self.sound_tokens = sound_tokens
-        self.audio_width = audio_dim * max(1, len(sound_tokens))
+        self.audio_types = audio_types
+        self.audio_width = audio_dim * max(1, len(audio_types))
         super().__init__(
             storage,
             name,
@@ -182,7 +182,7 @@ class MomentTable(LanceTable):
         return found
 
     def gallery(self, token: float | None = None) -> Gallery:
-        """All moments that have a vector, in memory, heard at one sound token.
+        """All moments that have a vector, in memory, heard at one audio type token.
 
         Args:
             token: From verbal (0) to nonverbal (1); None: the first that is stored.
@@ -217,7 +217,7 @@ class MomentTable(LanceTable):
         return gather(as_stored, count, dims, lambda stored: self._heard(stored, token))
 
     def _heard(self, stored: Vectors, token: float | None) -> Vectors:
-        tokens = self.sound_tokens
+        tokens = self.audio_types
         if not tokens:
             return stored
         return audio_at(stored, tokens, tokens[0] if token is None else token)

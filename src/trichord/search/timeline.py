@@ -16,20 +16,20 @@ Values = tuple[float | None, ...]
 class SimilarityTimeline:
     """A value a moment of a file, in order of time: what a hit would say.
 
-    `sight` and `sound` are None where a moment lacks the modality, `score` where it has nothing of
+    `visual` and `audio` are None where a moment lacks the modality, `score` where it has nothing of
     what is asked for. `start` and `end` are seconds into the file.
     """
 
     file: str
     start: tuple[float, ...]
     end: tuple[float, ...]
-    sight: Values
-    sound: Values
+    visual: Values
+    audio: Values
     score: Values
 
 
 def timeline_over(file: str, combined: QueryPlan, gallery: Gallery) -> SimilarityTimeline:
-    """The curve of a query over a file.
+    """The similarity timeline of a query over a file.
 
     Raises:
         UserError: The gallery has nothing of the file.
@@ -40,12 +40,12 @@ def timeline_over(file: str, combined: QueryPlan, gallery: Gallery) -> Similarit
         raise UserError(f"{file}: the collection has no moments of such a file: check the path.")
     seen, heard = combined.settle(gallery, rows).totals
     has_vision, has_audio = gallery.has_vision[rows], gallery.has_audio[rows]
-    sight, sound = combined.shares(has_vision, has_audio)
+    visual, audio = combined.shares(has_vision, has_audio)
     return SimilarityTimeline(
         file=file,
         start=tuple(gallery.start[rows].tolist()),
         end=tuple(gallery.end[rows].tolist()),
-        sight=tuple(numbers(has_vision, seen)),
-        sound=tuple(numbers(has_audio, heard)),
-        score=tuple(numbers((sight > 0) | (sound > 0), seen + heard)),
+        visual=tuple(numbers(has_vision, seen)),
+        audio=tuple(numbers(has_audio, heard)),
+        score=tuple(numbers((visual > 0) | (audio > 0), seen + heard)),
     )

@@ -153,9 +153,9 @@ class Update:
             self.decoder,
             cuts,
             overlap,
-            tokens=there.sound_tokens,
+            tokens=there.audio_types,
             taker=self.taker,
-            nearest=there.nearest,
+            frames=there.frames,
         )
         for group in _whole_files(overlap.ahead(found, ENTRIES_AHEAD), versions):
             self.collection.table.put(group)

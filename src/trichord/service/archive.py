@@ -18,14 +18,14 @@ from trichord.service.description import describe, embed_file
 from trichord.service.errors import withheld
 from trichord.service.jobs import Jobs
 from trichord.service.metrics import Metrics
-from trichord.service.parsing import Asked, parse_query
+from trichord.service.parsing import ParsedQuery, parse_query
 from trichord.service.responses import numbers, to_response
 from trichord.service.schemas import (
     CollectionResponse,
     EmbedRequest,
-    Found,
     GroupResponse,
     SearchRequest,
+    SearchResponse,
     TimelineRequest,
     TimelineResponse,
     Vectors,
@@ -101,7 +101,7 @@ class Archive:
         secrets = {str(root): "(a root)" for root in self.roots}
         return withheld(sentence, {self.collection.storage.name: "The collection", **secrets})
 
-    async def search(self, asked: SearchRequest) -> Found:
+    async def search(self, asked: SearchRequest) -> SearchResponse:
         """Search.
 
         Raises:
@@ -121,7 +121,7 @@ class Archive:
             raise UserError(self._withheld(error, query)) from error
         took = (time.perf_counter() - began) * 1000
         moments = len(self.engine.gallery)
-        return Found(
+        return SearchResponse(
             hits=hits, groups=groups, parts=query.titles, took_ms=round(took, 2), moments=moments
         )
 
@@ -147,7 +147,7 @@ class Archive:
     async def embed(self, asked: EmbedRequest) -> Vectors:
         """Vectors of texts or of an upload; raises as `search` does."""
         if asked.texts:
-            toward = "vision" if asked.toward == "sight" else "audio"
+            toward = "vision" if asked.toward == "visual" else "audio"
             rows = await self.asides.run(self.engine.reader.texts.of, asked.texts, toward)
             return Vectors(vectors=[row.tolist() for row in rows])
         upload = self.uploads.find(asked.upload or "")
@@ -157,23 +157,23 @@ class Archive:
             raise UserError(withheld(str(error), {str(upload.path): "The upload"})) from error
         return Vectors(vectors=[vector])
 
-    async def curve(self, asked: TimelineRequest) -> TimelineResponse:
+    async def timeline(self, asked: TimelineRequest) -> TimelineResponse:
         """How a query fits a file over time; raises as `search` does."""
         query = parse_query(asked, self.catalogue, self.uploads)
         file = self.catalogue.file(asked.file)
         try:
-            curve = await self.asides.run(self.engine.curve, query.query, file)
+            timeline = await self.asides.run(self.engine.timeline, query.query, file)
         except UserError as error:
             raise UserError(self._withheld(error, query)) from error
         return TimelineResponse(
-            start=[float(one) for one in curve.start],
-            end=[float(one) for one in curve.end],
-            sight=numbers(curve.sight),
-            sound=numbers(curve.sound),
-            score=numbers(curve.score),
+            start=[float(one) for one in timeline.start],
+            end=[float(one) for one in timeline.end],
+            visual=numbers(timeline.visual),
+            audio=numbers(timeline.audio),
+            score=numbers(timeline.score),
         )
 
-    async def _hits(self, query: Asked, asked: SearchRequest) -> Sequence[Hit]:
+    async def _hits(self, query: ParsedQuery, asked: SearchRequest) -> Sequence[Hit]:
         """Whatever must be decoded is decoded beside; the vectors are gone through in a batch."""
         if rerank := self._rerank(asked):
             return await self.asides.run(self.engine.search, query.query, asked.k, rerank)
@@ -182,7 +182,7 @@ class Archive:
             question = await self.asides.run(self.engine.prepare, query.query)
         return await self.searches.ask((question, asked.k))
 
-    async def _grouped(self, query: Asked, asked: SearchRequest) -> list[GroupResponse]:
+    async def _grouped(self, query: ParsedQuery, asked: SearchRequest) -> list[GroupResponse]:
         groups = await self.asides.run(
             self.engine.grouped, query.query, asked.k, self._rerank(asked)
         )
@@ -194,7 +194,7 @@ class Archive:
             if hits
         ]
 
-    def _withheld(self, error: UserError, query: Asked) -> str:
+    def _withheld(self, error: UserError, query: ParsedQuery) -> str:
         known = {
             self.collection.name: "The collection",
             str(self.collection.path): "The collection",

@@ -16,7 +16,7 @@ def describe(engine: SearchEngine, catalogue: Catalogue) -> CollectionResponse:
     """What a collection holds; the whole table is gone through."""
     collection, gallery = engine.collection, catalogue.gallery
     there = collection.description
-    sight, sound = engine.weighting
+    visual, audio = engine.weighting
     return CollectionResponse(
         name=Path(collection.name).name,
         files=len(gallery.files),
@@ -24,9 +24,9 @@ def describe(engine: SearchEngine, catalogue: Catalogue) -> CollectionResponse:
         statuses={str(status): count for status, count in collection.counts().items()},
         seconds=there.seconds,
         hop=there.hop,
-        sound_tokens=list(there.sound_tokens),
+        audio_types=list(there.audio_types),
         comparable=sorted(engine.model.comparable),
-        weighting=Weighting(sight=sight, sound=sound),
+        weighting=Weighting(visual=visual, audio=audio),
         tags=sorted(gallery.tags),
         captions=collection.table.captioned() > 0,
         speech=bool(np.isfinite(gallery.speech).any()),
@@ -35,14 +35,14 @@ def describe(engine: SearchEngine, catalogue: Catalogue) -> CollectionResponse:
     )
 
 
-def embed_file(engine: SearchEngine, path: Path, toward: Literal["sight", "sound"]) -> list[float]:
-    """The unit vector that a file's sight or sound is searched with.
+def embed_file(engine: SearchEngine, path: Path, toward: Literal["visual", "audio"]) -> list[float]:
+    """The unit vector that a file's picture or sound is searched with.
 
     Raises:
         UserError: The file has no such modality, or cannot be decoded.
     """
     found = engine.reader.read(Part(kind="video", given=str(path)), engine.gallery)
-    vector = found.sight if toward == "sight" else found.sound
+    vector = found.vision if toward == "visual" else found.audio
     if vector is None:
-        raise UserError(f"{path} says nothing of {toward}: ask for the other side.")
+        raise UserError(f"{path} has no {toward} part: ask for the other one.")
     return [float(value) for value in vector]

@@ -14,7 +14,7 @@ NAMES: Mapping[str, str] = {"image": "picture", "audio": "sound", "video": "clip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class ParsedQuery:
     """A query, what its parts are called, and whether a file must be decoded for it."""
 
     query: Query
@@ -24,7 +24,7 @@ class Asked:
     """What stands for the server's paths in a sentence about it."""
 
 
-def parse_query(asked: QueryRequest, catalogue: Catalogue, uploads: Uploads) -> Asked:
+def parse_query(asked: QueryRequest, catalogue: Catalogue, uploads: Uploads) -> ParsedQuery:
     """The query that a client asks.
 
     Raises:
@@ -48,14 +48,14 @@ def parse_query(asked: QueryRequest, catalogue: Catalogue, uploads: Uploads) -> 
                 titles.append(part.title)
     query = Query(
         parts=tuple(parts),
-        sight=asked.sight,
-        sound=asked.sound,
-        # Each other token is another set of vectors in memory: the page's own steps are enough.
-        sound_token=None if asked.sound_token is None else round(asked.sound_token * 20) / 20,
-        captions=asked.captions,
+        visual_weight=asked.visual_weight,
+        audio_weight=asked.audio_weight,
+        # Each other audio type is another set of vectors in memory: the page's own steps are enough.
+        audio_type=None if asked.audio_type is None else round(asked.audio_type * 20) / 20,
+        caption_weight=asked.caption_weight,
         where=_filter(asked.where, catalogue.folders),
     )
-    return Asked(
+    return ParsedQuery(
         query=query, titles=titles, decodes=any(one.upload for one in asked.parts), secrets=secrets
     )
 
@@ -83,9 +83,9 @@ def _filter(where: Where, folders: tuple[str, ...]) -> Filter:
         path=where.path,
         since=where.since,
         until=where.until,
-        shortest=where.shortest,
-        longest=where.longest,
+        min_duration=where.min_duration,
+        max_duration=where.max_duration,
         tags=tuple(where.tags),
-        has_sound=where.has_sound,
-        speech=where.speech,
+        has_audio=where.has_audio,
+        has_speech=where.has_speech,
     )

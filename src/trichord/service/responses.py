@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 
 from trichord.service.catalogue import Catalogue
-from trichord.service.schemas import HitResponse, Share
+from trichord.service.schemas import HitResponse, PartScore
 from trichord.types import Hit
 
 
@@ -33,12 +33,14 @@ def _hit(hit: Hit, catalogue: Catalogue) -> HitResponse:
         start=moment.start,
         end=moment.end,
         score=hit.score,
-        sight=number(hit.sight),
-        sound=number(hit.sound),
+        visual=number(hit.visual),
+        audio=number(hit.audio),
         reranked=number(hit.reranked),
         caption=hit.caption,
         tags=list(hit.tags),
-        parts=[Share(sight=number(sight), sound=number(sound)) for sight, sound in hit.parts],
+        parts=[
+            PartScore(visual=number(visual), audio=number(audio)) for visual, audio in hit.parts
+        ],
         media=f"/api/media/{named.id}",
         thumbnail=None if named.kind == "audio" else f"/api/thumbnails/{name}",
         kind=named.kind,

@@ -15,10 +15,10 @@ from trichord.service.schemas import (
     Alive,
     CollectionResponse,
     EmbedRequest,
-    Found,
     JobResponse,
     JobStarted,
     SearchRequest,
+    SearchResponse,
     TimelineRequest,
     TimelineResponse,
     UploadResponse,
@@ -73,15 +73,15 @@ async def collection(archive: Served) -> CollectionResponse:
 
 
 @router.post("/api/search")
-async def search(asked: SearchRequest, archive: Served) -> Found:
+async def search(asked: SearchRequest, archive: Served) -> SearchResponse:
     """Find moments by texts, uploaded files and other moments, in any weighted combination."""
     return await archive.search(asked)
 
 
-@router.post("/api/curve")
-async def curve(asked: TimelineRequest, archive: Served) -> TimelineResponse:
+@router.post("/api/timeline")
+async def timeline(asked: TimelineRequest, archive: Served) -> TimelineResponse:
     """How a query fits a file, moment by moment."""
-    return await archive.curve(asked)
+    return await archive.timeline(asked)
 
 
 @router.post("/api/embed")

@@ -66,7 +66,7 @@ Time = Annotated[
     Field(strict=False, json_schema_extra={"pattern": TIME}),
     BeforeValidator(_of_files),
 ]
-Side = Literal["sight", "sound", "both"]
+By = Literal["visual", "audio", "both"]
 
 
 class Strict(BaseModel):
@@ -92,7 +92,7 @@ class PartRequest(Strict):
         alias="as",
         description="What of an upload counts; all that it has if not given.",
     )
-    by: Side = Field(default="both", description="What of a moment others shall be like.")
+    by: By = Field(default="both", description="What of a moment others shall be like.")
     weight: Annotated[FiniteFloat, Field(ge=-1000, le=1000)] = Field(
         default=1.0, description="Below 0: away from it."
     )
@@ -114,27 +114,23 @@ class Where(Strict):
     )
     since: Time | None = Field(default=None, description="The file was last changed then or later.")
     until: Time | None = None
-    shortest: Seconds | None = Field(default=None, description="Seconds of the file.")
-    longest: Seconds | None = None
+    min_duration: Seconds | None = Field(default=None, description="Seconds of the file.")
+    max_duration: Seconds | None = None
     tags: Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=32)] = []
-    has_sound: bool | None = None
-    speech: bool | None = None
+    has_audio: bool | None = None
+    has_speech: bool | None = None
 
 
 class QueryRequest(Strict):
     """What is searched for, and where."""
 
     parts: Annotated[list[PartRequest], Field(min_length=1, max_length=PARTS)]
-    sight: Weight | None = Field(
-        default=None, description="Weight of sight; null: the collection's."
+    visual_weight: Weight | None = Field(default=None, description="null: the collection's.")
+    audio_weight: Weight | None = Field(default=None, description="null: the collection's.")
+    audio_type: Annotated[FiniteFloat, Field(ge=0, le=1)] | None = Field(
+        default=None, description="The audio type token, from verbal (0) to nonverbal (1)."
     )
-    sound: Weight | None = Field(
-        default=None, description="Weight of sound; null: the collection's."
-    )
-    sound_token: Annotated[FiniteFloat, Field(ge=0, le=1)] | None = Field(
-        default=None, description="Where to listen, from speech (0) to events (1)."
-    )
-    captions: Weight = Field(default=0.0, description="Weight of the captions' full text.")
+    caption_weight: Weight = Field(default=0.0, description="Of the captions' full text.")
     where: Where = Field(default_factory=Where)
 
 
@@ -167,7 +163,7 @@ class EmbedRequest(Strict):
 
     texts: Annotated[list[Text], Field(max_length=TEXTS)] = []
     upload: Name | None = None
-    toward: Literal["sight", "sound"] = "sight"
+    toward: Literal["visual", "audio"] = "visual"
 
     @model_validator(mode="after")
     def _one_thing(self) -> "EmbedRequest":
@@ -186,11 +182,11 @@ class AddRequest(Strict):
 
 
 @dataclass(slots=True, kw_only=True)
-class Share:
-    """What one part of the query gave to sight and to sound."""
+class PartScore:
+    """What one part of the query gave to the visual and the audio score."""
 
-    sight: float | None
-    sound: float | None
+    visual: float | None
+    audio: float | None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -206,12 +202,12 @@ class HitResponse:
     start: float
     end: float
     score: float
-    sight: float | None
-    sound: float | None
+    visual: float | None
+    audio: float | None
     reranked: float | None
     caption: str | None
     tags: list[str]
-    parts: list[Share]
+    parts: list[PartScore]
     media: str
     thumbnail: str | None
     kind: Literal["video", "audio", "image"]
@@ -225,7 +221,7 @@ class GroupResponse(BaseModel):
     hits: list[HitResponse]
 
 
-class Found(BaseModel):
+class SearchResponse(BaseModel):
     """The answer to a search.
 
     Where `groups` were asked for, `hits` holds the first of each. `parts` says what the query's parts
@@ -244,8 +240,8 @@ class TimelineResponse(BaseModel):
 
     start: list[float]
     end: list[float]
-    sight: list[float | None]
-    sound: list[float | None]
+    visual: list[float | None]
+    audio: list[float | None]
     score: list[float | None]
 
 
@@ -264,10 +260,10 @@ class Vectors(BaseModel):
 
 
 class Weighting(BaseModel):
-    """How much sight and sound count where a search does not say."""
+    """How much picture and sound count where a search does not say."""
 
-    sight: float
-    sound: float
+    visual: float
+    audio: float
 
 
 class CollectionResponse(BaseModel):
@@ -279,7 +275,7 @@ class CollectionResponse(BaseModel):
     statuses: dict[str, int]
     seconds: float
     hop: float
-    sound_tokens: list[float]
+    audio_types: list[float]
     comparable: list[tuple[Modality, Modality]]
     """Pairs of modalities that the model compares, such as audio and vision."""
     weighting: Weighting

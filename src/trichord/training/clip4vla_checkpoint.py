@@ -163,7 +163,7 @@ class Checkpoint:
         return bool(self.part(SCORE).tensors)
 
     def token(self) -> AudioType:
-        """The sound token to listen with.
+        """The audio type token to listen with.
 
         Raises:
             UserError: There is no such token, or the checkpoint has none at all.
@@ -173,23 +173,23 @@ class Checkpoint:
             return self._usual_token(audio)
         if token != "none" and not has_sound_tokens(audio):
             raise UserError(
-                f"--sound-token: {audio.file} was trained without sound tokens: leave it out."
+                f"--audio-type: {audio.file} was trained without audio type tokens: leave it out."
             )
         if not isinstance(token, str) and not 0 <= token <= 1:
             raise UserError(
-                f"--sound-token {token:g}: give a number from 0 (verbal) to 1 (nonverbal), or 'both' "
+                f"--audio-type {token:g}: give a number from 0 (verbal) to 1 (nonverbal), or 'both' "
                 "(published as 3), 'clip' (2) or 'none' (-1)."
             )
         return token
 
     def _usual_token(self, audio: Published) -> AudioType:
         if not has_sound_tokens(audio):
-            self.notes["sound token"] = "none (the checkpoint has no table of them)"
+            self.notes["audio type token"] = "none (the checkpoint has no table of them)"
             return "none"
         if self.part(HEAD).tensors:
-            self.notes["sound token"] = "1 (assumed, as the authors do for ESC-50)"
+            self.notes["audio type token"] = "1 (assumed, as the authors do for ESC-50)"
             return 1.0
-        self.notes["sound token"] = "0.5 (assumed, as the authors do for MSR-VTT and VATEX)"
+        self.notes["audio type token"] = "0.5 (assumed, as the authors do for MSR-VTT and VATEX)"
         return 0.5
 
     def fusion(self) -> tuple[GlobalToGlobal | Cross, dict[str, Tensor]]:

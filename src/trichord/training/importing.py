@@ -46,7 +46,7 @@ def import_clip(
 ) -> Run:
     """Make a run of a CLIP: its text and vision towers, and an audio tower to be trained.
 
-    The audio tower is CLIP4VLA's before training: the vision tower with fresh sound tokens.
+    The audio tower is CLIP4VLA's before training: the vision tower with fresh audio type tokens.
 
     Args:
         source: A state_dict in the layout of OpenAI's CLIP, as safetensors or a pickle without code; a

@@ -127,7 +127,7 @@ def pools_of(stage: Stage, clips: Sequence[Clip]) -> list[tuple[Int[np.ndarray, 
         return []
     size = min(stage.batch_size, len(clips))
     quota = round(stage.nonverbal_share * size)
-    nonverbal = np.array([clip.sound == "nonverbal" for clip in clips])
+    nonverbal = np.array([clip.audio_type == "nonverbal" for clip in clips])
     pools = [(np.flatnonzero(nonverbal), quota), (np.flatnonzero(~nonverbal), size - quota)]
     for (pool, share), kind in zip(pools, ("nonverbal", "other"), strict=True):
         if len(pool) < share:

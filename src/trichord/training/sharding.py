@@ -76,14 +76,14 @@ def _read_at_once(encoder: Encoder) -> None:
     """
 
     def read_steps(
-        steps: Shaped[Tensor, "step ..."], sound: Float[Tensor, " step"] | None = None
+        steps: Shaped[Tensor, "step ..."], audio_type: Float[Tensor, " step"] | None = None
     ) -> Float[Tensor, "step *token width"]:
         # Without steps a step of zeros is read and cut off
         # again: the layers' exchanges need every process.
         shown = steps if len(steps) else steps.new_zeros(1, *steps.shape[1:])
-        if sound is None or not encoder.takes_audio_type:
+        if audio_type is None or not encoder.takes_audio_type:
             return encoder.trunk(shown)[: len(steps)]
-        place = sound if len(sound) else sound.new_zeros(1)
+        place = audio_type if len(audio_type) else audio_type.new_zeros(1)
         return encoder.trunk(shown, place)[: len(steps)]
 
     # In the instance alone: the model's own encoder is of the same class and keeps its portions.

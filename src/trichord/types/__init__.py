@@ -6,7 +6,14 @@ from typing import Literal, get_args
 Modality = Literal["text", "audio", "vision"]
 About = Literal["audio", "visual", "audio_visual"]
 Source = Literal["crowd", "llm", "speech", "label"]
-Sound = Literal["verbal", "nonverbal", "both"]
+AudioTypeLabel = Literal["verbal", "nonverbal", "both"]
+"""What is heard in a clip: speech, something else, or both."""
+AudioType = float | Literal["none", "both", "clip"]
+"""CLIP4VLA's audio type token: whether the encoder listens for speech or for events.
+
+A number mixes the two tokens into one, from verbal (0) to nonverbal (1); `both` gives the two side by
+side, `none` neither, and `clip` mixes them as each clip says (pretraining: by corpus).
+"""
 Split = Literal["train", "val", "test"]
 
 Side = Literal["text", "audio", "vision", "masked"]
@@ -54,7 +61,7 @@ class Clip:
     """A span of a media file with what is known of it.
 
     `start` and `end` are seconds into the file; `end=None` means to its end. `path` is absolute once
-    a manifest has been read (a manifest may hold it relative to its own folder). `sound` is whether
+    a manifest has been read (a manifest may hold it relative to its own folder). `audio_type` is whether
     the clip's sound is speech, something else, or both; None where the corpus does not say.
     """
 
@@ -64,7 +71,7 @@ class Clip:
     end: float | None = None
     captions: tuple[Caption, ...] = ()
     labels: tuple[str, ...] = ()
-    sound: Sound | None = None
+    audio_type: AudioTypeLabel | None = None
     split: Split | None = None
 
 
@@ -79,18 +86,17 @@ class Moment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
-    """A found moment, its score, and how much of the score came from sight and from sound.
+    """A moment that was found, with its score and how much picture and sound contribute to it.
 
-    `sight + sound == score`; None where the moment lacks that modality. `reranked` is what a fusion
-    that reads the text and the moment together made of it, and then what the order goes by; None
-    where none did. `parts` says how much each part of the query gave to `sight` and to `sound`; they
-    sum to these.
+    `visual + audio == score`; None where the moment lacks that modality. `reranked` is the score of a
+    fusion that reads the text and the moment together, which then decides the order; None without one.
+    `parts` holds what each part of the query contributes to `visual` and to `audio`; they sum to these.
     """
 
     moment: Moment
     score: float
-    sight: float | None
-    sound: float | None
+    visual: float | None
+    audio: float | None
     reranked: float | None = None
     caption: str | None = None
     tags: tuple[str, ...] = ()

@@ -284,4 +284,4 @@ Seed = Annotated[int, Range(0, 2**32 - 1)]
 Weight = Annotated[float | None, Range(0)]
 """Of sight, of sound, or of words, relative to one another."""
 Share = Annotated[float | None, Range(0, 1)]
-"""Such as a sound token, from verbal (0) to nonverbal (1)."""
+"""Such as an audio type token, from verbal (0) to nonverbal (1)."""

@@ -60,7 +60,7 @@ class Batch:
     vision: Padded | None = None
     words: Padded | None = None
     masked: Padded | None = None
-    sound: Float[Tensor, " batch"] | None = None
+    audio_type: Float[Tensor, " batch"] | None = None
     read: tuple[Modality, ...] = ()
 
     def to(self, device: torch.device | str) -> "Batch":

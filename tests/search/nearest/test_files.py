@@ -87,7 +87,7 @@ def test_other_vectors_of_the_same_version_have_a_structure_of_their_own(
     structured, columns, built
 ):
     structured()
-    structured(columns=columns(3000, seed=1))  # as at another sound token
+    structured(columns=columns(3000, seed=1))  # as at another audio type token
     assert len(built) == 2
     structured()
     assert len(built) == 2
@@ -95,7 +95,7 @@ def test_other_vectors_of_the_same_version_have_a_structure_of_their_own(
 
 @pytest.fixture
 def listened(structured, columns, texts, tmp_path):
-    """Sound at different sound tokens, and how many structures of it lie there."""
+    """Sound at different audio type tokens, and how many structures of it lie there."""
 
     def listened(token, **options):
         opened = structured(

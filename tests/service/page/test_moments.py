@@ -37,7 +37,7 @@ def test_a_moment_in_its_file_with_its_curves_to_jump_by(visit):
     assert page.evaluate(f"{video}.currentTime") == pytest.approx(6.0, abs=0.1)
     curve.press("ArrowLeft")
     assert page.evaluate(f"{video}.currentTime") == pytest.approx(5.0, abs=0.1)
-    assert re.match(r"0:05: sight −?\d", curve.get_attribute("aria-valuetext"))
+    assert re.match(r"0:05: visual −?\d", curve.get_attribute("aria-valuetext"))
     assert "open=" in page.url
     page.go_back()
     page.wait_for_selector("#detail", state="hidden")

@@ -22,7 +22,7 @@ def recordings(browser, tmp_path_factory):
     files = sorted(RECORDINGS.glob("*.mp4"))[:FEW]
     if len(files) < FEW:
         pytest.skip("the shared media folder is not here")
-    with trichord.load("world-untrained") as loaded:
+    with trichord.load("world-clip-clap") as loaded:
         model = loaded.embedder
     collection = begin(tmp_path_factory.mktemp("recordings") / "archive", "run", model)
     with Decoder(workers=1, limits=Limits(wall_seconds=60.0)) as decoder:

@@ -99,17 +99,19 @@ def test_the_dials_change_the_order(visit, ids):
     page = visit()
     search(page, "a red ball bounces")
     words = {"text": "a red ball bounces"}
-    assert ids(words, sight=1, sound=0) != ids(words, sight=0, sound=1)
+    assert ids(words, visual_weight=1, audio_weight=0) != ids(
+        words, visual_weight=0, audio_weight=1
+    )
     page.press("#balance", "Home")
-    shows(page, ids(words, sight=1, sound=0))
+    shows(page, ids(words, visual_weight=1, audio_weight=0))
     assert page.get_attribute("#balance", "aria-valuetext") == "sight alone"
     page.press("#balance", "End")
-    shows(page, ids(words, sight=0, sound=1))
+    shows(page, ids(words, visual_weight=0, audio_weight=1))
     page.press("#token", "End")
-    shows(page, ids(words, sight=0, sound=1, sound_token=1))
+    shows(page, ids(words, visual_weight=0, audio_weight=1, audio_type=1))
     assert query_of(page) == "q=a red ball bounces&balance=1&token_at=1"
     page.click("#balance-reset")
-    shows(page, ids(words, sound_token=1))
+    shows(page, ids(words, audio_type=1))
 
 
 def test_more_like_this_by_a_side(visit, ids):
@@ -118,12 +120,12 @@ def test_more_like_this_by_a_side(visit, ids):
     card = page.locator(".card", has=page.locator(".like:enabled >> nth=2")).first
     one = card.get_attribute("data-id")
     card.get_by_role("button", name="More like this by sound", exact=True).click()
-    shows(page, ids({"moment": one, "by": "sound"}))
+    shows(page, ids({"moment": one, "by": "audio"}))
     assert page.input_value("#text") == ""
     assert f"p=moment~1~sound~{one}~" in query_of(page)
     page.fill("#text", "a bell")
     page.press("#text", "Enter")
-    shows(page, ids({"text": "a bell"}, {"moment": one, "by": "sound"}))
+    shows(page, ids({"text": "a bell"}, {"moment": one, "by": "audio"}))
 
 
 def test_what_a_moment_lacks_cannot_be_asked_for(visit):
@@ -140,12 +142,12 @@ def test_filters_narrow_and_can_be_cleared(visit, ids):
     page.click("#filters-toggle")
     page.fill("[name=path]", "night")
     page.press("[name=path]", "Enter")
-    page.select_option("[name=has_sound]", "yes")
-    shows(page, ids({"text": "a bell"}, where={"path": "night", "has_sound": True}))
+    page.select_option("[name=has_audio]", "yes")
+    shows(page, ids({"text": "a bell"}, where={"path": "night", "has_audio": True}))
     assert set(page.locator(".card .open").all_inner_texts()) == {"tone.wav", "short.mp4"}
     assert page.inner_text("#filter-count") == "2"
-    page.fill("[name=shortest]", "100000")
-    page.press("[name=shortest]", "Enter")
+    page.fill("[name=min_duration]", "100000")
+    page.press("[name=min_duration]", "Enter")
     page.wait_for_selector("text=No moment passes the filters")
     page.click("#notice >> text=Clear filters")
     shows(page, ids({"text": "a bell"}))

@@ -33,7 +33,7 @@ def clips(root: Path, *, kind: AudioQuery) -> Prepared:
 
 
 def _corpus(kind: AudioQuery, about: str) -> Corpus:
-    description = f"a generated world, asked about {about}: for the sound token's ablation"
+    description = f"a generated world, asked about {about}: for the study of audio types"
     return Corpus(description=description, clips=partial(clips, kind=kind))
 
 

@@ -37,9 +37,9 @@ class Demo:
 
 SEARCHES: tuple[tuple[str, str], ...] = (
     ("a text, by sight and sound alike", '"a red bell swings in a room while it rings"'),
-    ("a text, by sound alone", '"a low bell ringing slowly" --sight 0'),
-    ("a sound, among pictures: what could make it?", "--audio {0} --sound 0"),
-    ("a picture, among pictures", "--image {1} --sound 0"),
+    ("a text, by sound alone", '"a low bell ringing slowly" --visual-weight 0'),
+    ("a sound, among pictures: what could make it?", "--audio {0} --audio-weight 0"),
+    ("a picture, among pictures", "--image {1} --audio-weight 0"),
     ("a whole clip, by both", "--video {2}"),
 )
 """Five ways to ask; the numbers stand for clips of the validation split, which are not indexed."""
@@ -110,7 +110,7 @@ def chapters(place: Path, size: Demo) -> Iterator[tuple[str, list[str]]]:
             f"doctor {clips} --rows 3",
         ],
     )
-    yield "Frozen towers are read once", [f"extract {clips} world-untrained"]
+    yield "Frozen towers are read once", [f"extract {clips} --model world-clip-clap"]
     seeds = " ".join(map(str, size.seeds))
     yield (
         "Seven systems of the paper, and the towers as they come",
@@ -123,7 +123,10 @@ def chapters(place: Path, size: Demo) -> Iterator[tuple[str, list[str]]]:
     every = " ".join(str(runs / name) for name in SYSTEMS)
     yield "Side by side", [f"compare {every} --figure {place / 'comparison.png'}"]
     archive, model = place / "archive", runs / BEST / f"seed-{size.seeds[0]}"
-    yield "An archive that can be searched", [f"index {model} {world / 'test_videos'} {archive}"]
+    yield (
+        "An archive that can be searched",
+        [f"index {world / 'test_videos'} {archive} --model {model}"],
+    )
     asked = [world / "val_videos" / f"{name}.mp4" for name in seen_and_heard(size.val)]
     yield (
         "Five searches",
@@ -160,9 +163,9 @@ def next_commands(place: Path) -> list[str]:
     """What to try with one's own files."""
     return [
         "trichord doctor MY_VIDEOS",
-        f"trichord index {place / 'runs' / BEST / 'seed-0'} MY_VIDEOS my-archive",
-        "trichord index untrained MY_VIDEOS my-archive      # CLIP + CLAP from the model hub",
-        'trichord search my-archive "glass breaks" --sound 2 --sheet hits.png',
+        f"trichord index MY_VIDEOS my-archive --model {place / 'runs' / BEST / 'seed-0'}",
+        "trichord index MY_VIDEOS my-archive      # CLIP + CLAP from the model hub",
+        'trichord search my-archive "glass breaks" --audio-weight 2 --sheet hits.png',
         f"trichord serve {place / 'archive'}      # the demo's archive in the browser",
         "trichord prepare folder MY_CAPTIONED_VIDEOS clips.jsonl",
         "trichord train slava-a-and-v clips.jsonl runs/mine",

@@ -8,7 +8,7 @@ class Difficulty:
     """The dials that make a world easier or harder without changing its law.
 
     `picture_noise`: standard deviation of each pixel's noise, in grey levels of 255.
-    `audio_noise`: root mean square of the pink background noise, relative to full scale.
+    `sound_noise`: root mean square of the pink background noise, relative to full scale.
     `thing_scale`: factor on the size of the thing; below 1 all things get smaller.
     `loudness`: factor on everything that sounds except the background noise; at most 1.
     `omission`: probability that a caption leaves out an attribute that it could have named.
@@ -18,13 +18,13 @@ class Difficulty:
     """
 
     picture_noise: float = 6.0
-    audio_noise: float = 0.008
+    sound_noise: float = 0.008
     thing_scale: float = 1.0
     loudness: float = 0.8
     omission: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.picture_noise < 0 or self.audio_noise < 0:
+        if self.picture_noise < 0 or self.sound_noise < 0:
             raise ValueError("Noise levels are standard deviations: they cannot be negative.")
         if not 0.1 <= self.thing_scale <= 1.2 or not 0 < self.loudness <= 1:
             raise ValueError("thing_scale lies within [0.1, 1.2] and loudness within (0, 1].")

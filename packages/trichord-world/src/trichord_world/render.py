@@ -23,7 +23,7 @@ from trichord_world.difficulty import Difficulty
 from trichord_world.drawing import picture
 from trichord_world.format import FRAMES_PER_SECOND, RATE, SECONDS, SIDE
 from trichord_world.law import Scene
-from trichord_world.sound import has_audio_stream, sound
+from trichord_world.sound import has_sound_stream, sound
 
 __all__ = [
     "FRAMES_PER_SECOND", "RATE", "SECONDS", "SIDE", "picture", "render", "render_all", "sound",
@@ -46,7 +46,7 @@ def render(scene: Scene, difficulty: Difficulty, path: Path) -> None:
     """Write the scene as an MP4 file of SECONDS seconds, whole or not at all.
 
     A dark scene's file has no video stream. A silent one's has no sound stream, or a digitally
-    silent one: `has_audio_stream` says which. The encoder's delay is in the file's edit list, so
+    silent one: `has_sound_stream` says which. The encoder's delay is in the file's edit list, so
     that after decoding the first sample belongs to time 0, like the first frame.
 
     Raises:
@@ -54,7 +54,7 @@ def render(scene: Scene, difficulty: Difficulty, path: Path) -> None:
     """
     file = BytesIO()
     frames = None if scene.dark else picture(scene, difficulty)
-    wave = sound(scene, difficulty) if has_audio_stream(scene) else None
+    wave = sound(scene, difficulty) if has_sound_stream(scene) else None
     with av.open(file, "w", format="mp4", container_options={"fflags": "+bitexact"}) as container:
         _encode(container, frames, wave)
     write_atomically(path, file.getvalue())

@@ -14,7 +14,7 @@ _EFFECT = 0.34
 _SPEECH = 0.6
 
 
-def has_audio_stream(scene: Scene) -> bool:
+def has_sound_stream(scene: Scene) -> bool:
     """Whether the scene's file holds a sound stream at all.
 
     Of the silent scenes, those with an even `sound_seed` have none, the others a digitally silent
@@ -27,7 +27,7 @@ def sound(scene: Scene, difficulty: Difficulty = DEFAULT) -> NDArray[np.float32]
     """Four seconds at RATE, within [-1, 1]: (sample,). Exact zeros when the scene is silent.
 
     A function of `heard`, `pitch`, `tempo`, `phrase`, `voice`, `silent`, `sound_seed` and of the
-    difficulty's `loudness` and `audio_noise`: nothing of the picture can leak into it. The effect
+    difficulty's `loudness` and `sound_noise`: nothing of the picture can leak into it. The effect
     and the hiss do not depend on whether somebody speaks.
     """
     if scene.silent:
@@ -40,7 +40,7 @@ def sound(scene: Scene, difficulty: Difficulty = DEFAULT) -> NDArray[np.float32]
     if scene.phrase is not None and scene.voice is not None:
         first, speech = _utterance(scene, scene.phrase, scene.voice)
         wave[first : first + speech.size] += _SPEECH * difficulty.loudness * speech
-    wave += difficulty.audio_noise * _pink(noise_random)
+    wave += difficulty.sound_noise * _pink(noise_random)
     return np.clip(wave, -1, 1).astype(np.float32)
 
 

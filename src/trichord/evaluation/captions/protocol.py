@@ -7,11 +7,10 @@ from typing import Literal
 from trichord.evaluation.protocol import (
     SELECTED_ON_TEST,
     SELECTION,
-    AudioType,
     digest,
     yes_or_no,
 )
-from trichord.types import CaptionKind, Split
+from trichord.types import AudioType, CaptionKind, Split
 
 WORDS = {
     "ptb": "as the Penn Treebank splits them, without punctuation",

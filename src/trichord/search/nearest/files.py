@@ -8,10 +8,10 @@ from pathlib import Path
 FORGOTTEN = 86_400.0
 """Seconds after which an unfinished file, or one of a version that is not to be seen, is nobody's."""
 PASSING = 2
-"""Structures of sound heard at other sound tokens than a collection's own that are kept at a time: a
+"""Structures of sound heard at other audio type tokens than a collection's own that are kept at a time: a
 page's dial has twenty."""
 LASTING = 8
-"""Others of a version that are kept: for each of a collection's own sound tokens, twice over."""
+"""Others of a version that are kept: for each of a collection's own audio type tokens, twice over."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ TARGET = 0.95
 HELD_OUT = 200
 """Queries measured of each modality: the standard error of a recall of 0.95 is below 0.01."""
 SAMPLED = 4096
-"""Vectors that tell a gallery from another of the same version: at another sound token, say."""
+"""Vectors that tell a gallery from another of the same version: at another audio type token, say."""
 
 
 @runtime_checkable
@@ -163,7 +163,7 @@ class Structures:
             settings: The defaults if not given.
             persistent: Whether sound is heard as the collection holds it. Otherwise its structure is
                 kept until `PASSING` others of its kind have been searched with; that of sight is the
-                same at every sound token, and is kept.
+                same at every audio type token, and is kept.
         """
         self._settings = settings or Settings()
         self._unwanted = Event()

@@ -1,11 +1,11 @@
-// A hit as a card: its picture that plays, its name and time, how much sight and sound gave, more like it.
+// A hit as a card: its picture that plays, its name and time, how much visual and audio gave, more like it.
 
 import { icon, make } from "./element.js";
 import * as preview from "./preview.js";
 import { count, parted, score, span } from "./saying.js";
 
 /** Which sides of a moment there are to look for more like it. */
-export const SIDES = [["sight", "sight"], ["sound", "sound"], ["both", "both"]];
+export const SIDES = [["visual", "visual"], ["audio", "audio"], ["both", "both"]];
 
 /**
  * A card. `most`: the contribution that fills a bar. `acts`: {address(hit), open(hit), like(hit, by, add), shelved: its file
@@ -76,7 +76,7 @@ function animate(item, hit, stage) {
 
 function label(hear, hit) {
   const loud = preview.hasSound();
-  const silent = hit.sound === null;
+  const silent = hit.audio === null;
   hear.setAttribute("aria-label", silent ? "This moment has no sound" : loud ? "Mute" : "Play with sound");
   hear.title = hear.getAttribute("aria-label");
   hear.disabled = silent;
@@ -96,16 +96,16 @@ function tags(hit) {
   return make("ul", { class: "tags", "aria-label": "Tags" }, ...hit.tags.map((tag) => make("li", {}, tag)));
 }
 
-/** How much came from sight and from sound, for somebody who listens. */
+/** How much came from visual and audio, for somebody who listens. */
 export function spoken(hit) {
   const side = (name, value) => (value === null ? `no ${name}` : `${name} ${score(value)}`);
-  return `Score ${score(hit.score)}: ${side("sight", hit.sight)}, ${side("sound", hit.sound)}`;
+  return `Score ${score(hit.score)}: ${side("visual", hit.visual)}, ${side("audio", hit.audio)}`;
 }
 
-/** Two bars, sight and sound, in one scale for all hits of a search. */
+/** Two bars, visual and audio, in one scale for all hits of a search. */
 export function bars(hit, most) {
   return make("div", { class: "bars", role: "img", "aria-label": spoken(hit), title: `Score ${score(hit.score)}` },
-    ...bar("sight", hit.sight, most), ...bar("sound", hit.sound, most));
+    ...bar("visual", hit.visual, most), ...bar("audio", hit.audio, most));
 }
 
 /** The cells of one bar: name, groove, number. What pulls away is drawn hollow. */
@@ -120,14 +120,14 @@ export function bar(side, value, most, name = side) {
   ];
 }
 
-/** More like this: by sight, by sound, by both. */
+/** More like this: by visual, audio or both. */
 export function likes(hit, like) {
-  const lacks = { sight: hit.sight === null, sound: hit.sound === null, both: hit.sight === null || hit.sound === null };
+  const lacks = { visual: hit.visual === null, audio: hit.audio === null, both: hit.visual === null || hit.audio === null };
   return make("div", { class: "likes", role: "group", "aria-label": "More like this" },
     make("span", { class: "likes-name", "aria-hidden": "true" }, "More like this"),
     ...SIDES.map(([by, name]) => make("button", {
       type: "button", class: "like", disabled: lacks[by],
-      aria: { label: `More like this by ${by === "both" ? "sight and sound" : name}` },
+      aria: { label: `More like this by ${by === "both" ? "visual and audio" : name}` },
       title: "Shift-click adds it to this search",
       on: { click: (event) => like(by, event.shiftKey) },
     }, name)),
@@ -136,7 +136,7 @@ export function likes(hit, like) {
 
 /** The largest contribution of any hit: what fills a bar. */
 export function mostOf(hits) {
-  return Math.max(0.01, ...hits.flatMap((hit) => [Math.abs(hit.sight ?? 0), Math.abs(hit.sound ?? 0)]));
+  return Math.max(0.01, ...hits.flatMap((hit) => [Math.abs(hit.visual ?? 0), Math.abs(hit.audio ?? 0)]));
 }
 
 /** How many moments of a file were found, for a group's head. */

@@ -1,7 +1,7 @@
-// A moment in its file: the player, what its score is made of, and the curves of sight and sound to jump by.
+// A moment in its file: the player, what its score is made of, and the timelines of visual and audio to jump by.
 
 import { bar, bars, likes, mostOf, pictures, spoken } from "./card.js";
-import { drawCurve } from "./curve.js";
+import { drawTimeline } from "./timeline.js";
 import { byId, icon, make } from "./element.js";
 import { hasSound, onSound, setSound, stop } from "./preview.js";
 import { clock, parted, score, span } from "./saying.js";
@@ -42,7 +42,7 @@ export function show(hit, around, request, acts) {
     byId("detail-name").focus();
   }
   dialog.scrollTop = 0;
-  askCurve(hit, around, request, acts);
+  askTimeline(hit, around, request, acts);
 }
 
 /** Close without telling anybody: the address has changed already. */
@@ -121,38 +121,38 @@ function explanation(hit, names) {
   const most = mostOf(hit.parts);
   return make("section", { class: "parts", "aria-label": "What each part of the search gave" },
     ...hit.parts.map((part, at) => {
-      const whole = { ...part, score: (part.sight ?? 0) + (part.sound ?? 0) };
+      const whole = { ...part, score: (part.visual ?? 0) + (part.audio ?? 0) };
       return make("div", { class: "part" }, make("p", { class: "part-name" }, names[at]),
         make("div", { class: "bars", role: "img", "aria-label": spoken(whole) },
-          ...bar("sight", part.sight, most), ...bar("sound", part.sound, most)));
+          ...bar("visual", part.visual, most), ...bar("audio", part.audio, most)));
     }));
 }
 
-// ---- the curve
+// ---- the timeline
 
-async function askCurve(hit, around, request, acts) {
-  const place = byId("curve");
+async function askTimeline(hit, around, request, acts) {
+  const place = byId("timeline");
   const section = place.closest(".course");
   byId("legend").replaceChildren();
   section.hidden = hit.kind === "image";
   if (section.hidden) return;
-  place.replaceChildren(make("p", { class: "curve-note" }, "Reading the file's moments …"));
+  place.replaceChildren(make("p", { class: "timeline-note" }, "Reading the file's moments …"));
   asking = new AbortController();
   try {
-    const curve = await server.curve({ ...request, file: hit.file }, asking.signal);
-    if (shown === hit) showCurve(curve, hit, around, place);
+    const timeline = await server.timeline({ ...request, file: hit.file }, asking.signal);
+    if (shown === hit) showTimeline(timeline, hit, around, place);
   } catch (refusal) {
     if (refusal.name === "AbortError") return;
-    const again = make("button", { type: "button", class: "plain small", on: { click: () => askCurve(hit, around, request, acts) } }, "Try again");
-    place.replaceChildren(make("p", { class: "curve-note", role: "alert" }, refusal.message, " ", again));
+    const again = make("button", { type: "button", class: "plain small", on: { click: () => askTimeline(hit, around, request, acts) } }, "Try again");
+    place.replaceChildren(make("p", { class: "timeline-note", role: "alert" }, refusal.message, " ", again));
   }
 }
 
-function showCurve(curve, hit, around, place) {
+function showTimeline(timeline, hit, around, place) {
   const marks = around.filter((one) => one.file === hit.file)
     .map(({ id, start, end }) => ({ start, end, current: id === hit.id }));
   if (!marks.some((mark) => mark.current)) marks.push({ start: hit.start, end: hit.end, current: true });
-  course = drawCurve(curve, marks, (seconds) => {
+  course = drawTimeline(timeline, marks, (seconds) => {
     if (player) player.currentTime = seconds;
   });
   const axis = make("div", { class: "axis", "aria-hidden": "true" }, ...course.axis.map(([share, words]) => {
@@ -172,7 +172,7 @@ function legend(course, seconds) {
     const value = course.value(side, seconds);
     return make("span", { class: `key ${side}` }, `${side} `, make("span", { class: "number" }, value === null ? "none" : score(value)));
   };
-  byId("legend").replaceChildren(make("span", { class: "number" }, clock(seconds)), key("sight"), key("sound"));
+  byId("legend").replaceChildren(make("span", { class: "number" }, clock(seconds)), key("visual"), key("audio"));
 }
 
 // ---- other hits

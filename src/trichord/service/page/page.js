@@ -167,7 +167,7 @@ function showNothingFound() {
   } else if (filters(search)) {
     notices.say("No moment passes the filters", "Loosen them to see more.", ["Clear filters", () => change({ where: {} })]);
   } else {
-    notices.say("No moment fits", "Move the balance between sight and sound, or search by something else.");
+    notices.say("No moment fits", "Move the balance between visual and audio, or search by something else.");
   }
 }
 
@@ -222,7 +222,7 @@ function hide() {
 /** Search for more like a hit, instead of what was searched or besides it. */
 function like(hit, by, add) {
   const label = hit.kind === "image" ? hit.name : `${hit.name}, ${span(hit)}`;
-  const facet = by ?? (hit.sight === null ? "sound" : hit.sound === null ? "sight" : "both");
+  const facet = by ?? (hit.visual === null ? "audio" : hit.audio === null ? "visual" : "both");
   const one = part("moment", hit.id, label, { facet });
   if (add) compose([...search.parts, one]);
   else change({ text: "", parts: [one] });

@@ -1,7 +1,7 @@
 // A search as a value: what is asked, how it is written into the address, and what the server is sent.
 //
 // A search: {text, parts, balance, token, group, captions, where, k, open}. `balance` runs from -1
-// (sight alone) over 0 (both alike) to 1 (sound alone), null: as the collection has learnt. `token`
+// (visual alone) over 0 (both alike) to 1 (audio alone), null: as the collection has learnt. `token`
 // from verbal (0) to nonverbal (1), null: as the run does. `open`: the moment shown in its file.
 // A part: {kind: text|image|audio|video|moment, id, label, facet, weight}; `facet` is how it is used.
 
@@ -14,13 +14,13 @@ export const FACETS = {
   text: [],
   image: [],
   audio: [],
-  video: [["video", "sight and sound"], ["image", "sight"], ["audio", "sound"]],
-  moment: [["both", "sight and sound"], ["sight", "sight"], ["sound", "sound"]],
+  video: [["video", "visual and audio"], ["image", "visual"], ["audio", "audio"]],
+  moment: [["both", "visual and audio"], ["visual", "visual"], ["audio", "audio"]],
 };
 
 const WHERE = {
-  path: text, since: date, until: date, shortest: seconds, longest: seconds,
-  tags: words, has_sound: choice, speech: choice,
+  path: text, since: date, until: date, min_duration: seconds, max_duration: seconds,
+  tags: words, has_audio: choice, has_speech: choice,
 };
 
 export const NOTHING = Object.freeze({
@@ -130,16 +130,16 @@ function choice([value]) {
 
 // ---- the request
 
-/** The weights of sight and sound at a balance. */
+/** The weights of visual and audio at a balance. */
 export function weights(balance) {
-  if (balance === null) return { sight: null, sound: null };
-  return { sight: round(Math.min(1, 1 - balance)), sound: round(Math.min(1, 1 + balance)) };
+  if (balance === null) return { visual_weight: null, audio_weight: null };
+  return { visual_weight: round(Math.min(1, 1 - balance)), audio_weight: round(Math.min(1, 1 + balance)) };
 }
 
 /** The balance of two weights. */
-export function balanceOf({ sight, sound }) {
-  if (!(sight >= 0 && sound >= 0) || sight + sound === 0) return 0;
-  return round(sound < sight ? sound / sight - 1 : 1 - sight / sound);
+export function balanceOf({ visual, audio }) {
+  if (!(visual >= 0 && audio >= 0) || visual + audio === 0) return 0;
+  return round(audio < visual ? audio / visual - 1 : 1 - visual / audio);
 }
 
 const round = (number) => Math.round(number * 100) / 100;
@@ -155,20 +155,20 @@ export function toRequest(search) {
   return {
     parts,
     ...weights(search.balance),
-    sound_token: search.token,
-    captions: search.captions ? 1 : 0,
+    audio_type: search.token,
+    caption_weight: search.captions ? 1 : 0,
     k: search.k,
     group: search.group,
     where: toWhere(search.where),
   };
 }
 
-function toWhere({ since, until, has_sound: sound, speech, ...rest }) {
+function toWhere({ since, until, has_audio: audio, has_speech: speech, ...rest }) {
   const where = { ...rest };
   // Days begin and end where the reader is.
   if (since) where.since = new Date(`${since}T00:00:00`).toISOString();
   if (until) where.until = new Date(`${until}T23:59:59.999`).toISOString();
-  if (sound) where.has_sound = sound === "yes";
-  if (speech) where.speech = speech === "yes";
+  if (audio) where.has_audio = audio === "yes";
+  if (speech) where.has_speech = speech === "yes";
   return where;
 }

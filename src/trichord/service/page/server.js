@@ -15,7 +15,7 @@ export class Refusal extends Error {
 
 export const collection = () => ask("/api/collection");
 export const search = (request, signal) => ask("/api/search", { json: request, signal });
-export const curve = (request, signal) => ask("/api/curve", { json: request, signal });
+export const timeline = (request, signal) => ask("/api/timeline", { json: request, signal });
 export const health = () => ask("/api/health");
 
 /** Send a file to search by. Gives {upload, kind, seconds}. */

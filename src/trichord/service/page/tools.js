@@ -8,7 +8,7 @@ import { count } from "./saying.js";
 const form = byId("filters");
 const [balance, token] = ["balance", "token"].map(byId);
 
-let collection = { weighting: { sight: 1, sound: 1 }, sound_tokens: [], tags: [] };
+let collection = { weighting: { visual: 1, audio: 1 }, audio_types: [], tags: [] };
 
 /** Begin to listen. `change(patch, persistent)`: a persistent change is one to come back to. */
 export function attend(change) {
@@ -39,10 +39,10 @@ function dial(input, name, change) {
 /** Fit the dials and filters to what the collection has. */
 export function fit(found) {
   collection = found;
-  byId("token-dial").hidden = !collection.sound_tokens?.length;
-  if (collection.sound_tokens?.length) {
-    token.min = Math.min(...collection.sound_tokens);
-    token.max = Math.max(...collection.sound_tokens);
+  byId("token-dial").hidden = !collection.audio_types?.length;
+  if (collection.audio_types?.length) {
+    token.min = Math.min(...collection.audio_types);
+    token.max = Math.max(...collection.audio_types);
   }
   byId("captions").hidden = !collection.captions;
   byId("speech-field").hidden = !collection.speech;
@@ -53,23 +53,23 @@ export function fit(found) {
 
 /** Show what a search says. */
 export function show(search) {
-  const learnt = balanceOf(collection.weighting ?? { sight: 1, sound: 1 });
+  const learnt = balanceOf(collection.weighting ?? { visual: 1, audio: 1 });
   const at = search.balance ?? learnt;
   balance.value = at;
   balance.setAttribute("aria-valuetext", inWords(at));
   byId("balance-reset").hidden = search.balance === null || search.balance === learnt;
-  const listening = search.token ?? collection.sound_tokens?.[0] ?? 0.5;
+  const listening = search.token ?? collection.audio_types?.[0] ?? 0.5;
   token.value = listening;
   token.setAttribute("aria-valuetext", `${Math.round(listening * 100)} % nonverbal`);
-  byId("token-reset").hidden = search.token === null || search.token === collection.sound_tokens?.[0];
+  byId("token-reset").hidden = search.token === null || search.token === collection.audio_types?.[0];
   for (const name of ["group", "captions"]) byId(name).setAttribute("aria-pressed", search[name]);
   showFilters(search);
 }
 
 function inWords(at) {
-  if (at === 0) return "sight and sound alike";
-  if (Math.abs(at) === 1) return `${at < 0 ? "sight" : "sound"} alone`;
-  const [more, less] = at < 0 ? ["sight", "sound"] : ["sound", "sight"];
+  if (at === 0) return "visual and audio alike";
+  if (Math.abs(at) === 1) return `${at < 0 ? "visual" : "audio"} alone`;
+  const [more, less] = at < 0 ? ["visual", "audio"] : ["audio", "visual"];
   return `${more} more than ${less}, by ${Math.round(Math.abs(at) * 100)} %`;
 }
 
@@ -97,11 +97,11 @@ function showFilters(search) {
 function read() {
   const said = new FormData(form);
   const where = {};
-  for (const name of ["path", "since", "until", "has_sound", "speech"]) {
+  for (const name of ["path", "since", "until", "has_audio", "has_speech"]) {
     const value = (said.get(name) ?? "").trim();
     if (value) where[name] = value;
   }
-  for (const name of ["shortest", "longest"]) {
+  for (const name of ["min_duration", "max_duration"]) {
     if (said.get(name)) where[name] = Number(said.get(name));
   }
   const tags = said.getAll("tags");
