@@ -37,7 +37,7 @@ def measured(run: Path, clips: Path) -> dict[str, object]:
     """Scores of a run's captions, and what they say of sounds."""
     trichord(f"evaluate {run} {clips} --captions.kind audio_visual --to audio_visual.json")
     report = json.loads((run / "audio_visual.json").read_text())
-    (scores,) = [one["scores"] for one in report["results"]]
+    (scores,) = [row["estimates"] for row in report["rows"]]
     empty = sum(not caption["text"] for caption in report["captions"])
     return {
         "scores": scores,

@@ -13,7 +13,8 @@ from command import trichord
 
 from trichord.checkpoint import Run
 from trichord.cli.studies import StudyOptions, run_study, train_on
-from trichord.evaluation.ablation import Ablation
+from trichord.evaluation.comparison import Comparison
+from trichord.evaluation.metrics import KS
 from trichord.experiments import Study
 from trichord_world.studies import COMPONENTS
 
@@ -93,17 +94,17 @@ def place_of(script: str | None) -> Place:
     return Place(given.folder, given.quick)
 
 
-def recalls(table: Ablation) -> dict[str, dict[str, object]]:
+def recalls(table: Comparison) -> dict[str, dict[str, object]]:
     """R@k by row, task and k, a number a seed."""
     return {
-        row.name: {
-            "seeds": row.seeds,
+        variant.name: {
+            "seeds": variant.seeds,
             **{
-                task: {str(k): r for k, r in cell.recall.items()}
-                for task, cell in row.cells.items()
+                task: {str(k): row.cells[f"R@{k}"].values for k in KS}
+                for task, row in variant.rows.items()
             },
         }
-        for row in table.variants
+        for variant in table.systems
     }
 
 

@@ -27,9 +27,9 @@ def evaluated(run: Path, manifest: Path) -> dict[str, dict[str, float]]:
         sys.exit("evaluate failed")
     report = json.loads((run / "evaluation.json").read_text())
     return {
-        one["name"]: {str(k): one["forward"]["recall"][str(k)]["value"] for k in KS}
-        for one in report["results"]
-        if one["forward"] is not None
+        row["name"]: {str(k): row["estimates"][f"R@{k}"]["value"] for k in KS}
+        for row in report["rows"]
+        if "R@1" in row["estimates"]
     }
 
 

@@ -26,11 +26,11 @@ import torch
 from record import record
 
 from trichord.checkpoint import Run, fresh_model
-from trichord.config import Experiment, read_experiment
+from trichord.config import Experiment, Provenance, read_experiment
 from trichord.corpora import esc50
 from trichord.evaluation.classes.classification import (
-    Classification,
-    ClassificationProtocol,
+    ClassProtocol,
+    ClassReport,
     Probed,
     list_of,
     probed,
@@ -103,13 +103,14 @@ def measured(
     }
 
 
-def report(name: str, method: str, found: Probed, held: Labelled, folds: Folding) -> Classification:
+def report(name: str, method: str, found: Probed, held: Labelled, folds: Folding) -> ClassReport:
     """The report of one encoder by one method."""
-    return Classification(
+    return ClassReport(
         run=name,
         experiment="recordings",
         seed=0,
-        protocol=ClassificationProtocol(
+        provenance=Provenance(settings={}),
+        protocol=ClassProtocol(
             kind="probe",
             list=list_of(held),
             clips=len(held.clips),
@@ -123,29 +124,28 @@ def report(name: str, method: str, found: Probed, held: Labelled, folds: Folding
             seed=0,
         ),
         classes=held.classes,
-        folds=found.folds,
-        outcome=found.outcome,
+        rows=found.folds,
+        every=found.every,
     )
 
 
-def numbers(found: Sequence[Classification]) -> dict:
+def numbers(found: Sequence[ClassReport]) -> dict:
     """One encoder by one method: a report a draw of its weights, all of the same clips."""
-    means = [one.spread()[0] for one in found]
-    accuracy = found[0].outcome.accuracy
+    over = [cell for one in found if (cell := one.over_folds())]
+    means = [cell.mean for cell in over]
+    accuracy = found[0].every.estimates["accuracy"]
     return {
         "mean over folds": round(mean(means), 4),
-        "deviation over folds, mean of the draws": round(
-            mean(one.spread()[1] or 0.0 for one in found), 4
-        ),
+        "deviation over folds, mean of the draws": round(mean(cell.sd or 0.0 for cell in over), 4),
         "deviation over draws": round(stdev(means), 4) if len(means) > 1 else None,
         "draws": len(means),
-        "folds of the first": [round(fold.accuracy, 4) for fold in found[0].folds],
-        "chosen in the first": [fold.chosen[0] for fold in found[0].folds],
+        "folds of the first": [round(fold.numbers["accuracy"], 4) for fold in found[0].rows],
+        "chosen in the first": [fold.chosen[0] for fold in found[0].rows],
         "95 % interval over clips of the first": [accuracy.low, accuracy.high],
         "recall of the first": {
-            name: round(one.recall, 3) for name, one in found[0].outcome.recall.items()
+            name: round(one.recall, 3) for name, one in found[0].every.recall.items()
         },
-        "confusion of the first": [list(line) for line in found[0].outcome.confusion],
+        "confusion of the first": [list(line) for line in found[0].every.confusion],
     }
 
 

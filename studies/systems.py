@@ -46,17 +46,16 @@ def recalls(runs: Path) -> dict[str, dict[str, list[float]]]:
     for path in sorted(runs.glob("**/evaluation.json")):
         report = json.loads(path.read_text())
         tasks = found.setdefault(report["experiment"], {})
-        for result in report["results"]:
-            if result["forward"] is not None:
-                value = result["forward"]["recall"]["10"]["value"]
-                tasks.setdefault(result["name"], []).append(value)
+        for row in report["rows"]:
+            if "R@10" in row["estimates"]:
+                tasks.setdefault(row["name"], []).append(row["estimates"]["R@10"]["value"])
     return found
 
 
 def ceiling(runs: Path) -> dict[str, float]:
     """The best possible R@10 by task."""
     report = json.loads(next(iter(sorted(runs.glob("**/evaluation.json")))).read_text())
-    return {task: best["10"] for task, best in report["ceiling"].items()}
+    return {row["name"]: row["ceiling"]["R@10"] for row in report["rows"] if row["ceiling"]}
 
 
 def apart(lower: list[float], higher: list[float]) -> dict[str, float]:

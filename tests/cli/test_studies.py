@@ -66,19 +66,19 @@ def test_the_study_of_the_docs_is_trained_once_measured_and_written(world, comma
     assert "R@10" in capsys.readouterr().out
     written = read(place / "batches.json")
     assert written["title"] == "Large and small batches"
-    assert [one["name"] for one in written["variants"]] == ["32", "8"]
-    for name, seeds, cells in map(dict.values, written["variants"]):
-        assert (seeds, list(cells)) == ([0], ["audio<-audio"])
-        run = Run(place / name / "seed-0")
+    assert [one["name"] for one in written["systems"]] == ["32", "8"]
+    for system in written["systems"]:
+        assert (system["seeds"], list(system["rows"])) == ([0], ["audio<-audio"])
+        run = Run(place / system["name"] / "seed-0")
         (stage,) = run.experiment().stages
         assert [draw.captions for draw in stage.draws] == [("audio",)]
-        assert (stage.criterion, stage.batch_size) == (("audio<-audio",), int(name))
+        assert (stage.criterion, stage.batch_size) == (("audio<-audio",), int(system["name"]))
         assert [numbers["epoch"] for numbers in run.metrics()] == [0, 1]
         report = read(run.path / "evaluation.json")
-        results = {result["name"]: result["forward"] for result in report["results"]}
-        (cell,) = cells.values()
-        assert cell["recall"]["10"] == [results["audio<-audio"]["recall"]["10"]["value"]]
-        assert cell["median_rank"] == [results["audio<-audio"]["median_rank"]]
+        (row,) = [one for one in report["rows"] if one["name"] == "audio<-audio"]
+        cells = system["rows"]["audio<-audio"]["cells"]
+        assert cells["R@10"]["values"] == [row["estimates"]["R@10"]["value"]]
+        assert cells["median rank"]["values"] == [row["numbers"]["median rank"]]
     assert written["protocol"].startswith("test split")
     assert drawn(place / "batches.png")
     weights = (run.path / "weights.safetensors").read_bytes()
@@ -118,10 +118,10 @@ def test_impossible_options_are_refused_before_features_are_read(world, command,
 @pytest.mark.slow
 def test_sight_sound_and_both_are_set_side_by_side(modality):
     written = read(modality / "world-modality.json")
-    assert [one["name"] for one in written["variants"]] == ["vision", "audio", "both"]
-    for one, row in zip(written["variants"], MODALITY.rows, strict=True):
-        assert one["cells"]
-        assert set(one["cells"]) <= set(row.tasks)
+    assert [one["name"] for one in written["systems"]] == ["vision", "audio", "both"]
+    for one, row in zip(written["systems"], MODALITY.rows, strict=True):
+        assert one["rows"]
+        assert set(one["rows"]) <= set(row.tasks)
         assert Run(modality / row.name / "seed-0").complete
     assert drawn(modality / "world-modality.png")
 
@@ -133,9 +133,9 @@ def test_audio_types_are_swept_from_verbal_to_nonverbal(modality, world, command
     manifests = f"{world}/clips.jsonl {world}/again.jsonl"
     assert command(f"study audio-type {manifests} {place} --start {modality}/audio") == 0
     written = read(place / "audio-type-clips.json")
-    assert [one["name"] for one in written["variants"]] == [f"{i / 10:g}" for i in range(11)]
-    assert all(one["cells"] for one in written["variants"])
-    assert read(place / "audio-type-again.json")["variants"] == written["variants"]
+    assert [one["name"] for one in written["systems"]] == [f"{i / 10:g}" for i in range(11)]
+    assert all(one["rows"] for one in written["systems"])
+    assert read(place / "audio-type-again.json")["systems"] == written["systems"]
     assert drawn(place / "audio-type.png")
     # No line of one token stands for all eleven.
     assert "each row with an audio type token of its own" in written["protocol"]
@@ -159,11 +159,13 @@ def test_rows_without_an_experiment_measure_the_run_as_it_is(modality, world, co
     place = world / "listening"
     line = f"study {world}/listening.py:LISTENING {world}/clips.jsonl {place}"
     assert command(f"{line} --start {modality}/audio/seed-0") == 0
-    own, verbal, nonverbal = read(place / "listening.json")["variants"]
+    own, verbal, nonverbal = read(place / "listening.json")["systems"]
     assert [one["name"] for one in (own, verbal, nonverbal)] == ["own", "verbal", "nonverbal"]
     report = read(modality / "audio" / "seed-0" / "evaluation.json")
-    results = {result["name"]: result["forward"] for result in report["results"]}
-    assert own["cells"]["audio<-audio"]["median_rank"] == [results["audio<-audio"]["median_rank"]]
+    (row,) = [one for one in report["rows"] if one["name"] == "audio<-audio"]
+    assert own["rows"]["audio<-audio"]["cells"]["median rank"]["values"] == [
+        row["numbers"]["median rank"]
+    ]
     assert drawn(place / "listening.png")  # its rows have names, so they are no curve
 
 
@@ -173,8 +175,8 @@ def test_components_are_pretrained_and_fine_tuned_row_by_row(world, pretraining,
     line = f"study world-components {world}/clips.jsonl {place} --pretraining {pretraining} {FEW}"
     assert command(f"{line} --captions audio") == 0
     written = read(place / "world-components.json")
-    assert [one["name"] for one in written["variants"]] == [row.name for row in COMPONENTS.rows]
-    assert all(list(one["cells"]) == ["audio<-audio"] for one in written["variants"])
+    assert [one["name"] for one in written["systems"]] == [row.name for row in COMPONENTS.rows]
+    assert all(list(one["rows"]) == ["audio<-audio"] for one in written["systems"])
     folders = ("scratch", "initial", "inter-modal", "intra-modal", "audiotypetoken")
     for folder, row in zip(folders, COMPONENTS.rows, strict=True):
         experiment = Run(place / folder / "seed-0").experiment()
@@ -194,12 +196,12 @@ def test_fusions_start_from_a_pretrained_run_and_differ(world, modality, command
     line = f"study world-fusion {world}/clips.jsonl {place} {FEW} --start {modality}/audio"
     assert command(line) == 0
     written = read(place / "world-fusion.json")
-    assert [one["name"] for one in written["variants"]] == [row.name for row in FUSION.rows]
+    assert [one["name"] for one in written["systems"]] == [row.name for row in FUSION.rows]
     for row in FUSION.rows:
         experiment = Run(place / row.name / "seed-0").experiment()
         assert experiment.start == modality / "audio" / "seed-0"
         assert type(experiment.model.fusion) is type(row.experiment.model.fusion)
-    numbers = {str(one["cells"]) for one in written["variants"]}
+    numbers = {str(one["rows"]) for one in written["systems"]}
     assert len(numbers) > 1
     assert drawn(place / "world-fusion.png")
 

@@ -35,8 +35,8 @@ from trichord.types.rules import (
 
 if TYPE_CHECKING:
     from trichord.checkpoint import Run
-    from trichord.evaluation.ablation import Ablation
-    from trichord.evaluation.report import Report
+    from trichord.evaluation.comparison import Comparison
+    from trichord.evaluation.report import RetrievalReport
     from trichord.media import Decoder
     from trichord.models.embedder import Embedder
 
@@ -152,10 +152,10 @@ def require_options(study: Study, manifests: Sequence[Path], options: StudyOptio
         require_unset(options, "a --start that is one run", "seeds")
 
 
-def run_study(study: Study, manifest: Path, directory: Path, options: StudyOptions) -> "Ablation":
+def run_study(study: Study, manifest: Path, directory: Path, options: StudyOptions) -> "Comparison":
     """Train and measure all rows on the clips of a manifest."""
     from trichord.encoders.weight_cache import shared_towers
-    from trichord.evaluation.ablation import Ablation, variant
+    from trichord.evaluation.comparison import Comparison, variant
 
     with shared_towers():
         reports = measured_as_they_are(study, manifest, options) | {
@@ -166,14 +166,14 @@ def run_study(study: Study, manifest: Path, directory: Path, options: StudyOptio
             for row in study.rows
             if row.experiment
         }
-    return Ablation(
+    return Comparison(
         title=study.title,
         protocol=protocols([reports[row.name][0] for row in study.rows]),
-        variants=tuple(variant(row.name, reports[row.name], row.tasks) for row in study.rows),
+        systems=tuple(variant(row.name, reports[row.name], row.tasks) for row in study.rows),
     )
 
 
-def protocols(reports: "Sequence[Report]") -> str:
+def protocols(reports: "Sequence[RetrievalReport]") -> str:
     """How rows were measured: each way once, as rows of one modality have smaller galleries."""
     common = [replace(report.protocol, sound_token=None) for report in reports]
     differs = any(report.protocol.sound_token is not None for report in reports)
@@ -183,7 +183,7 @@ def protocols(reports: "Sequence[Report]") -> str:
 
 def measured_as_they_are(
     study: Study, manifest: Path, options: StudyOptions
-) -> "dict[str, list[Report]]":
+) -> "dict[str, list[RetrievalReport]]":
     """Reports on the run of --start, or on each of its seeds, for the rows that train nothing.
 
     Nothing is written into the run: what a study measures in passing is not what it is measured by.
@@ -212,7 +212,7 @@ def reports_on(
     manifest: Path,
     options: StudyOptions,
     decoder: "Decoder",
-) -> "dict[str, Report]":
+) -> "dict[str, RetrievalReport]":
     """Reports on one run for rows that measure it, clips decoded once for all audio types."""
     from trichord.corpora.manifest import select
 
@@ -248,9 +248,9 @@ def extract_frozen(
 
 def trained_and_measured(
     row: Row, seed: int, manifest: Path, folder: Path, options: StudyOptions
-) -> "Report":
+) -> "RetrievalReport":
     """Train a row on a seed, if it is not yet, and measure it."""
-    from trichord.evaluation.report import read_report
+    from trichord.evaluation.report import RetrievalReport, read_report
 
     audio_type = None if row.audio_type is None else f"{row.audio_type:g}"
     run = train_row(row, seed, manifest, folder, options)
@@ -258,7 +258,7 @@ def trained_and_measured(
     (report,) = measure_runs(
         [run], manifest, Measurement(audio_type=audio_type, device=options.device)
     )
-    return read_report(report)
+    return read_report(report, RetrievalReport)
 
 
 def train_row(row: Row, seed: int, manifest: Path, folder: Path, options: StudyOptions) -> Path:
@@ -302,16 +302,19 @@ def with_options(experiment: Experiment, seed: int, options: StudyOptions) -> Ex
     return replace(experiment, seed=seed, stages=stages)
 
 
-def write_tables(study: Study, tables: "Mapping[str, Ablation]", directory: Path) -> None:
+def write_tables(study: Study, tables: "Mapping[str, Comparison]", directory: Path) -> None:
     """Write and show a table a manifest; rows that are points of a curve share one figure."""
-    from trichord.evaluation.ablation import draw_curves, draw_rows, table, write_ablation
+    from trichord.evaluation.comparison import STUDY_STYLE, Style
+    from trichord.evaluation.figures import draw_comparison, draw_curves
+    from trichord.evaluation.report import write_json
+    from trichord.evaluation.tables import measures_table
 
-    for stem, ablation in tables.items():
+    for stem, table in tables.items():
         name = study.name if len(tables) == 1 else f"{study.name}-{stem}"
-        write_ablation(ablation, directory / f"{name}.json")
+        write_json(table, directory / f"{name}.json")
         if not study.is_curve:
-            draw_rows(ablation, directory / f"{name}.png")
-        out.print(table(ablation))
+            draw_comparison(table, directory / f"{name}.png", Style(whole=False))
+        out.print(measures_table(table, STUDY_STYLE))
     if study.is_curve:
         draw_curves(dict(tables), directory / f"{study.name}.png")
     out.print(f"{directory}: {study.name}*.json and {study.name}*.png written.", markup=False)
