@@ -43,13 +43,13 @@ from trichord.bulk.runner import Here, Runner, extracted
 from trichord.bulk.shard_worker import Hand
 from trichord.bulk.shards import Shard, Towers, extraction_of, shards_of_clips
 from trichord.config import Clap, ClipText, ClipVision, Experiment, TriModal
-from trichord.encoders.small import SmallClap, SmallClip, build_clap, build_clip
 from trichord.features import extraction
 from trichord.features.extraction import ROWS_AT_ONCE, extract_media, read_rows
 from trichord.features.store import FeatureFolder, FeatureRow
 from trichord.media import Decoder
 from trichord.models.embedder import Embedder
 from trichord.types import Clip
+from trichord_world.small import SmallClap, SmallClip, build_clap, build_clip
 
 SPANS, FPS, RATE, SIZE = 20, 4, 16_000, (64, 48)
 DRAWN = 20

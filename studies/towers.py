@@ -45,14 +45,14 @@ from trichord.encoders.clip import ClipVisionEncoder
 from trichord.encoders.encoder import Encoder
 from trichord.encoders.graph import Graph, Sizes
 from trichord.encoders.patch_dropout import drop_patches
-from trichord.encoders.small import SmallClip, build_clip
-from trichord.experiments import EXPERIMENTS
+from trichord.experiments import load_experiment
 from trichord.exporting.folder import Exported, Form, exported
 from trichord.exporting.graphs import write_graph
 from trichord.exporting.parity import QUERIES, compare
 from trichord.media import Decoder
 from trichord.media.plan import Request
 from trichord.types.tensors import Padded
+from trichord_world.small import SmallClip, build_clip
 
 BATCH, ROUNDS, PRODUCT = 16, 3, 1024
 FORMS: tuple[Form, ...] = ("graph", "eight_bit", "bfloat16")
@@ -211,7 +211,7 @@ def trained(place: Path) -> dict[str, Any]:
     trichord(["world", str(world), "--train", "4", "--val", "4", "--test", "16", "--seed", "11"])
     trichord(["prepare", "avcaps", str(world), str(manifest)])
     clips = read_manifest(manifest)
-    experiment: Experiment = EXPERIMENTS["world-clip-clap"][1]
+    experiment: Experiment = load_experiment("world-clip-clap")
     model = fresh_model(experiment)
     source = Exported(name="world-clip-clap", folder=None, experiment=experiment, model=model)
     captions = dict.fromkeys(caption.text for clip in clips for caption in clip.captions)

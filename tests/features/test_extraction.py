@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from trichord.corpora.world.law import scenes
 from trichord.encoders.clip import padded_width
 from trichord.features import extraction
 from trichord.features.extraction import extract_media, extract_texts
@@ -20,13 +19,14 @@ from trichord.features.source import FeatureSource, MediaSource
 from trichord.features.store import IMPORTED, FeatureFolder, FeatureRow
 from trichord.media import Decoder
 from trichord.types import Caption, Clip
+from trichord_world.law import scenes
 
 
 @pytest.fixture(scope="session")
 def rendered(tmp_path_factory):
     """Twelve rendered clips, a file that is none, and one that is missing."""
-    from trichord.corpora.world.difficulty import DEFAULT
-    from trichord.corpora.world.render import render
+    from trichord_world.difficulty import DEFAULT
+    from trichord_world.render import render
 
     root = tmp_path_factory.mktemp("rendered")
     clips = []

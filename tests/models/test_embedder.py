@@ -275,7 +275,7 @@ def test_the_fingerprint_tells_the_settings_of_a_fusion_that_nobody_here_knows(t
 
 
 def test_towers_of_different_projection_sizes_are_refused(tiny_towers, tmp_path):
-    from trichord.encoders.small import SmallClip, build_clip
+    from trichord_world.small import SmallClip, build_clip
 
     sizes = SmallClip(side=32, width=32, inner=64, layers=1, text_inner=64, dim=16)
     build_clip(sizes, ["a bell"], tmp_path, seed=0).save_pretrained(tmp_path)

@@ -18,7 +18,7 @@ from trichord.search.query_model import QueryModel, whole
 from trichord.types import Modality, UserError
 from trichord.types.arrays import Float
 from trichord.types.comparable import Pair
-from trichord.types.extras import extras_named, require_torch
+from trichord.types.extras import extras_named, package_hint, require_torch
 from trichord.types.plugins import provide
 from trichord.types.rules import Device, require_legal
 
@@ -314,12 +314,14 @@ def require_model(name: str) -> None:
     Raises:
         UserError: Says what may have been meant.
     """
-    from trichord.experiments import EXPERIMENTS, is_experiment  # a search does without
+    # A search does without.
+    from trichord.experiments import is_experiment, known_names
 
     if is_run(Path(name)) or (is_experiment(name) and not Path(name).is_dir()):
         return
-    close = get_close_matches(name, EXPERIMENTS, n=1)
+    close = get_close_matches(name, known_names(), n=1)
     hint = f"did you mean '{close[0]}'?" if close else "'trichord train --help' lists experiments."
+    hint = package_hint(name) or hint
     raise UserError(f"'{name}' is neither a run directory nor an experiment: {hint}")
 
 

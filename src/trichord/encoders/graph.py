@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
-from trichord.encoders.hub import STAND_INS
+from trichord.encoders.hub import WEIGHTS
 from trichord.types import UserError
 from trichord.types.files import write_atomically
 
@@ -37,7 +37,7 @@ def folder_of_graph(name: str) -> Path:
     Raises:
         UserError: There is no such folder, or no graph beside it.
     """
-    if name in STAND_INS or not graph_beside(name).is_file():
+    if name in WEIGHTS.kinds() or not graph_beside(name).is_file():
         raise UserError(
             f"The graph {graph_beside(name)} is missing: 'trichord export' makes it; repeat it, or use "
             "the run that was exported."

@@ -7,7 +7,6 @@ that a bot has opened: nobody has reviewed those, and the commit of `main` would
 
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeGuard
 
@@ -28,16 +27,12 @@ from trichord.encoders.weight_files import (
     weight_files,
 )
 from trichord.types import UserError, first_line
+from trichord.types.extras import package_hint
+from trichord.types.plugins import Group
 
-CLIP_STAND_IN, CLAP_STAND_IN = "stand-in-clip", "stand-in-clap"
-_PACKAGE = find_spec("trichord_stand_ins")
-STAND_INS = {
-    name: Path(_PACKAGE.origin).parent / name
-    for name in (CLIP_STAND_IN, CLAP_STAND_IN)
-    if _PACKAGE is not None and _PACKAGE.origin is not None
-}
-"""The small towers of the generated world, by the name they are called; a distribution of their own, three
-times as large as this one."""
+WEIGHTS: Group[Path] = Group("weights", "weights", {})
+"""Folders of models that other packages bring, by the entry point `trichord.weights`; encoders name them as
+they name those of a hub."""
 
 CONFIG = "config.json"
 BESIDE = (".json", ".txt", ".model")
@@ -53,10 +48,10 @@ class NotCachedError(UserError):
 
 
 def folder_of(name: str) -> Path | None:
-    """Where a model lies on this machine, by folder, stand-in name or hub name; None: nowhere."""
+    """Where a model lies on this machine, by folder, hub name or name of weights; None: nowhere."""
     if not name:  # of an encoder without weights; Path("") would be the working directory
         return None
-    place = STAND_INS.get(name) or Path(name)
+    place = _place(name)
     if place.is_dir():
         return place.absolute()
     hub, _, commit = name.partition("@")
@@ -71,23 +66,26 @@ def fetched(name: str, *, weights: bool = True) -> Path:
     """The folder of a model; what is not on this machine yet is fetched from the hub.
 
     Args:
-        name: A folder, a stand-in, or a name at the hub, which may end in `@` and a commit; without
-            one it is what `main` holds at the time.
+        name: A folder, weights of an installed package, or a name at the hub, which may end in `@` and
+            a commit; without one it is what `main` holds at the time.
         weights: Fetch the weights too, not only configuration, tokenizer and preprocessor.
 
     Raises:
         UserError: Not installed, not at the hub, or not to be had; one line that says what to do.
     """
-    if name in (CLIP_STAND_IN, CLAP_STAND_IN) and name not in STAND_INS:
-        raise UserError(
-            f"The tower '{name}' of the generated world is not installed: pip install 'trichord[world]'."
-        )
-    place = STAND_INS.get(name) or Path(name)
+    if missing := package_hint(name):
+        raise UserError(f"The model '{name}' is not installed: {missing}")
+    place = _place(name)
     if place.is_dir():
         return place
     if constants.is_offline_mode():
         return _cached(name, constants.HF_HUB_CACHE, weights, "HF_HUB_OFFLINE is set")
     return _from_hub(name, weights, constants.ENDPOINT, constants.HF_HUB_CACHE)
+
+
+def _place(name: str) -> Path:
+    """The folder that a name stands for, be it there or not; a package's weights come first."""
+    return WEIGHTS.find(name) if name in WEIGHTS.kinds() else Path(name)
 
 
 @lru_cache(maxsize=64)

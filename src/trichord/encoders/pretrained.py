@@ -17,7 +17,7 @@ NAMED = 3
 
 
 def load(kind: Any, name: str, *, weights: bool = True) -> Any:
-    """Load a configuration, tokenizer or preprocessor by folder, stand-in name or hub name.
+    """Load a configuration, tokenizer or preprocessor by folder, hub name or name of weights.
 
     Args:
         kind: Its class in `transformers`.

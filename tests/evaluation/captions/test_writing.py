@@ -29,7 +29,7 @@ from trichord.evaluation.figures import draw_comparison
 from trichord.evaluation.protocol import difference
 from trichord.evaluation.report import read_report, write_json
 from trichord.evaluation.tables import measures_table, published_tables
-from trichord.experiments import EXPERIMENTS
+from trichord.experiments import load_experiment
 from trichord.features.source import MediaSource
 from trichord.types import Caption, Clip, UserError
 
@@ -93,7 +93,7 @@ def test_of_a_clip_without_sound_and_picture_nothing_is_written(writer, made_up,
 
 def test_a_run_is_measured_on_the_kinds_that_it_has_learnt_to_write():
     def kinds(*drawn):
-        experiment = EXPERIMENTS["world-clip4vla-caption"][1]
+        experiment = load_experiment("world-clip4vla-caption")
         draws = tuple(
             replace(experiment.stages[0].draws[0], captions=captions, terms=(term,))
             for captions, term in drawn
