@@ -28,7 +28,7 @@ import librosa
 import numpy as np
 import torch
 
-from trichord.encoders.spectrogram import Spectrogram, mel_bands, segments
+from trichord.encoders.spectrogram import Spectrogram, cut_segments, mel_bands
 from trichord.media import DecodePlan, Decoder
 
 RATE, MELS, HOP = 16_000, 224, 128
@@ -210,7 +210,7 @@ def windows(waves: list[np.ndarray]) -> dict[str, object]:
     heard = torch.from_numpy((bands > 0).any(axis=0))
     apart = [right - left for left, right in pairs]
     level = 20 * np.log10(2)  # twice as many points hear four times the power
-    pictures = [(segments(left[None]), segments(right[None])) for left, right in pairs]
+    pictures = [(cut_segments(left[None]), cut_segments(right[None])) for left, right in pairs]
     return {
         "empty bands": {"512": short.empty_bands, "1024": long.empty_bands},
         "seconds a frame sees": {"512": 512 / RATE, "1024": 1024 / RATE},

@@ -43,7 +43,7 @@ def test_a_chunk_has_the_vector_that_transformers_gives_it(audio, tiny_towers):
     heard = wave(2.0)
     inputs = audio.extractor(heard, sampling_rate=RATE, return_tensors="pt")["input_features"]
     expected = model.get_audio_features(input_features=inputs.float()).pooler_output
-    found = audio(audio.read(Padded.stack([audio.prepare(heard)]))).pooled
+    found = audio(audio.trunk_features(Padded.stack([audio.prepare(heard)]))).pooled
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
@@ -94,7 +94,7 @@ def test_claps_own_text_tower_gives_its_vectors(tiny_towers):
     text = ClapTextEncoder(str(tiny_towers / "clap")).eval()
     model = ClapModel.from_pretrained(tiny_towers / "clap").eval()
     texts = ["a low bell", "someone says good morning slowly"]
-    found = text(text.read(Padded.stack(list(text.prepare(texts)[:, None])))).pooled
+    found = text(text.trunk_features(Padded.stack(list(text.prepare(texts)[:, None])))).pooled
     for row, one in zip(found, texts, strict=True):
         expected = model.get_text_features(**text.tokenizer([one], return_tensors="pt"))
         torch.testing.assert_close(row, expected.pooler_output[0], atol=1e-5, rtol=0)

@@ -54,7 +54,7 @@ def tokens_read(encoder, inputs, sound=None):
     hook = layers.register_forward_pre_hook(
         lambda _, args, given: seen.append(given["inputs_embeds"]), with_kwargs=True
     )
-    encoder.read(inputs, sound)
+    encoder.trunk_features(inputs, sound)
     hook.remove()
     [hidden] = seen
     return hidden.shape[1], hidden[:, -1]

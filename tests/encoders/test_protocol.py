@@ -9,7 +9,7 @@ from outside import BagOfWords, Bands, Thumbnails
 from torch import nn
 
 from trichord.config import ClapText, ClipAudio, ClipText, ClipVision
-from trichord.encoders.conformance import CHECKS, Subject
+from trichord.encoders.conformance import CHECKS, EncoderUnderTest
 from trichord.encoders.encoder import Encoder, VisionEncoder
 from trichord.media.plan import FramePlan
 from trichord.types import UserError
@@ -39,7 +39,7 @@ def build(request, tiny_trimodal, tiny_clip4vla):
 
 @pytest.mark.parametrize("check", CHECKS)
 def test_every_encoder_keeps_to_the_protocol(check, build):
-    CHECKS[check](Subject.of(build))
+    CHECKS[check](EncoderUnderTest.of(build))
 
 
 def test_no_steps_have_the_shape_of_steps(build):

@@ -39,7 +39,7 @@ def test_a_chunk_of_sound_fills_the_image_of_the_small_clap(tmp_path):
     mels = encoder.prepare(torch.zeros(3 * 16_000).numpy())
     strips = sizes.square // sizes.mels
     assert 0.95 * sizes.square * strips < mels.shape[2] <= sizes.square * strips
-    assert encoder.read_steps(mels).shape == (1, encoder.width)
+    assert encoder.run_trunk(mels).shape == (1, encoder.width)
 
 
 @pytest.mark.parametrize("word_end", ["", "</w>"])

@@ -29,7 +29,7 @@ def texts(encoder, count=4, seed=1):
 
 def all_at_once(encoder, ids):
     there = torch.ones(len(ids), 1, dtype=torch.bool)
-    return encoder.read(Padded(ids[:, None], there)).values
+    return encoder.trunk_features(Padded(ids[:, None], there)).values
 
 
 @pytest.mark.parametrize("implementation", ["sdpa", "eager"])
@@ -42,7 +42,9 @@ def test_token_by_token_is_all_at_once(words, implementation):
     assert memory.length == LONGEST
     expected = all_at_once(words, ids)
     torch.testing.assert_close(torch.stack(found, dim=1), expected, atol=1e-5, rtol=0)
-    steps = words(words.read(Padded(ids[:, None], torch.ones(len(ids), 1, dtype=torch.bool)))).steps
+    steps = words(
+        words.trunk_features(Padded(ids[:, None], torch.ones(len(ids), 1, dtype=torch.bool)))
+    ).steps
     torch.testing.assert_close(words.head(torch.stack(found, 1)), steps, atol=1e-5, rtol=0)
 
 

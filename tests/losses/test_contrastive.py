@@ -216,7 +216,7 @@ def test_equal_texts_may_be_positives_of_each_others_clips(directions):
     embeddings = everything()
     texts = torch.tensor([4, 7, 4, 1, 7])
     objective = contrastive(terms=ALL_TERMS, directions=directions, same_text="positives")
-    assert objective.wants_texts
+    assert objective.needs_texts
     found = objective(embeddings, wanted(*ALL_TERMS), texts)
     plain = contrastive(terms=ALL_TERMS, directions=directions)(embeddings, wanted(*ALL_TERMS))
     for term in ("av", "aa", "vv"):
@@ -262,7 +262,7 @@ def test_the_numbers_of_texts_must_be_passed_where_they_matter():
     with pytest.raises(ValueError, match="numbers of the texts"):
         objective(everything(), wanted("at"))
     assert set(objective(everything(), wanted("av", "lm"))) == {"av"}
-    assert not contrastive().wants_texts
+    assert not contrastive().needs_texts
     # Where equal texts are negatives, their numbers are not looked at.
     same = torch.zeros(5, dtype=torch.int64)
     assert contrastive()(everything(), wanted("at"), same) == contrastive()(

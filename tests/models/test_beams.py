@@ -4,12 +4,12 @@ from itertools import product
 import pytest
 import torch
 
-from trichord.models.beams import Decoding, Marks, search
+from trichord.models.beams import Decoding, SpecialTokens, search
 
 START, END, WORDS = 0, 1, (2, 3, 4, 5)
 VOCABULARY = 6
 LONGEST = 6
-MARKS = Marks(start=START, end=END, never=torch.arange(VOCABULARY) == START)
+MARKS = SpecialTokens(start=START, end=END, never=torch.arange(VOCABULARY) == START)
 
 
 def drawn(seed, text):
@@ -201,7 +201,7 @@ def test_a_caption_has_a_word_however_likely_an_empty_one_is():
 
 
 def test_a_vocabulary_without_words_leaves_captions_empty():
-    wordless = Marks(start=START, end=END, never=torch.arange(VOCABULARY) != END)
+    wordless = SpecialTokens(start=START, end=END, never=torch.arange(VOCABULARY) != END)
     captions, _ = found(drawn, [0], Decoding(beams=3), marks=wordless)
     assert [one.tokens for one in captions[0]] == [(START, END)]
 
@@ -210,7 +210,9 @@ def test_what_must_not_be_written_is_not_however_likely():
     never = MARKS.never.clone()
     never[WORDS[3]] = True
     rule = by_hand({token: {START: 0.4, WORDS[3]: 0.5} for token in range(VOCABULARY)})
-    captions, _ = found(rule, [0], Decoding(), marks=Marks(start=START, end=END, never=never))
+    captions, _ = found(
+        rule, [0], Decoding(), marks=SpecialTokens(start=START, end=END, never=never)
+    )
     for one in captions[0]:
         assert one.tokens[0] == START
         assert not {START, WORDS[3]} & set(one.tokens[1:])

@@ -160,13 +160,13 @@ def test_a_word_changes_only_what_follows_it():
 def test_a_word_changes_nothing_that_is_seen_or_heard():
     model = captioner()
     text, words, vision, audio, _ = batch()
-    shown = model.room.tracks(vision, audio)
+    shown = model.layout.media_segments(vision, audio)
     hidden = []
     for steps in (text.steps, text.steps + 1.0):
-        track = model.room.text_segment(steps[:, :-1], words.mask[:, 1:])
-        places = track.mask.shape[1]
-        hidden.append(attend(model.cross, [track, *shown], written=places)[:, places:])
-    there = torch.cat([track.mask for track in shown], dim=1)
+        segment = model.layout.text_segment(steps[:, :-1], words.mask[:, 1:])
+        places = segment.mask.shape[1]
+        hidden.append(attend(model.cross, [segment, *shown], written=places)[:, places:])
+    there = torch.cat([segment.mask for segment in shown], dim=1)
     assert torch.equal(hidden[0][there], hidden[1][there])
 
 
@@ -260,7 +260,7 @@ def test_the_loss_reaches_the_generator_and_no_frozen_tower(tiny_trimodal):
     inputs = Batch(
         ids=("1", "2"),
         text=Padded.stack(list(model.text.prepare(captions)[:, None])),
-        words=Padded.stack(model.words_of(captions)),
+        words=Padded.stack(model.token_ids(captions)),
         vision=Padded(torch.randn(2, 3, 3, 32, 32), torch.ones(2, 3, dtype=torch.bool)),
     )
     words = model(inputs).words

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from trichord.config import CaptionGenerator
-from trichord.encoders.clip import tidied
-from trichord.models.beams import Marks, search
+from trichord.encoders.clip import restore_spacing
+from trichord.models.beams import SpecialTokens, search
 from trichord.models.decoding import Decoding, write
 from trichord.types.tensors import Features, Padded
 
@@ -58,7 +58,7 @@ def next_by_force(model, ids, vision, audio):
     ends = torch.full((len(ids), 1), model.text.end)
     words = Padded(torch.cat([ids, ends], dim=1), torch.ones(len(ids), ids.shape[1] + 1).bool())
     there = torch.ones(len(ids), 1, dtype=torch.bool)
-    text = model.text(model.text.read(Padded(words.values[:, None], there)))
+    text = model.text(model.text.trunk_features(Padded(words.values[:, None], there)))
     found = model.captioner(text, words, vision, audio, model.text.table)
     return found.logits.reshape(len(ids), ids.shape[1], -1)[:, -1]
 
@@ -80,7 +80,7 @@ class Forgetful:
 def marks(model):
     never = torch.zeros(len(model.text.table), dtype=torch.bool)
     never[model.text.tokenizer.bos_token_id] = True
-    return Marks(start=model.text.tokenizer.bos_token_id, end=model.text.end, never=never)
+    return SpecialTokens(start=model.text.tokenizer.bos_token_id, end=model.text.end, never=never)
 
 
 def same(found, expected):
@@ -202,10 +202,10 @@ def test_texts_are_spelt_by_the_tokenizer_without_its_marks(writer):
     found = write(writer, *shown(writer))
     for one in (one for captions in found for one in captions):
         words = one.tokens[1:] if one.cut else one.tokens[1:-1]
-        assert one.text == tidied(tokenizer.decode(list(words)))
+        assert one.text == restore_spacing(tokenizer.decode(list(words)))
         assert len(words) >= 1
         assert not set(tokenizer.all_special_ids) & set(words)
-    ids = writer.words_of(["a low bell rings slowly"])[0]
+    ids = writer.token_ids(["a low bell rings slowly"])[0]
     with torch.no_grad():  # a captioner that has learned one sentence by heart
         learned = Sentence(ids.tolist(), len(writer.text.table))
     writer_of_one = replace_follow(writer, learned)

@@ -10,7 +10,6 @@ from trichord.types import first_line
 
 if TYPE_CHECKING:
     from trichord.config import EncoderConfig
-    from trichord.encoders.conformance import Subject
 
 PARITY = 1e-3
 """By how much an exported vector may differ: graphs add in another order."""
@@ -40,15 +39,15 @@ def check_encoder(config: "EncoderConfig") -> list[Check]:
     Raises:
         UserError: Its weights are missing.
     """
-    return list(checking(config))
+    return list(run_checks(config))
 
 
-def checking(config: "EncoderConfig") -> Iterator[Check]:
+def run_checks(config: "EncoderConfig") -> Iterator[Check]:
     """The same, check by check."""
-    from trichord.encoders.conformance import CHECKS, Subject, flaws_of
+    from trichord.encoders.conformance import CHECKS, EncoderUnderTest, flaws_of
 
     config.fetch()
-    subject = Subject.of(config.build)
+    subject = EncoderUnderTest.of(config.build)
     if subject.encoder.stored is not None:
         yield from (Check(name, "SKIP", "features only, no weights") for name in CHECKS)
         return
@@ -57,7 +56,7 @@ def checking(config: "EncoderConfig") -> Iterator[Check]:
     yield _exported(subject)
 
 
-def _exported(subject: "Subject") -> Check:
+def _exported(subject: "EncoderUnderTest") -> Check:
     """Whether it can be exported, and the graph gives the same vectors."""
     from importlib.util import find_spec
 

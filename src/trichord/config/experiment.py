@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
-from trichord.config.limits import broken, check
+from trichord.config.limits import broken_rules, check
 from trichord.config.model import TriModal
 from trichord.config.parts import parts_of
 from trichord.config.training import InfoNCE, Stage
@@ -80,7 +80,7 @@ class Experiment:
             draws, criterion = f"stages.{number}.draws", f"stages.{number}.criterion"
             losses = {term_of(name, f"--{draws}.terms").loss for name in stage.terms}
             asked = {name.split("<-")[0] for name in stage.criterion}
-            yield from broken(
+            yield from broken_rules(
                 (
                     "fused" in losses and not fuses,
                     draws,
@@ -191,7 +191,7 @@ def _brought_by(parts: dict[str, str]) -> str:
     return f" It was made with {named}."
 
 
-def located(experiment: Experiment, folder: Path) -> Experiment:
+def resolve_towers(experiment: Experiment, folder: Path) -> Experiment:
     """The same experiment with towers called "./..." found where a run has brought them along.
 
     Args:

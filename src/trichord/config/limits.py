@@ -59,7 +59,7 @@ def check(config: Any, option: str = "--") -> None:
                 require(False, f"{option_name(place, name, None)} {wrong}")
 
 
-def broken(*rules: tuple[bool, str, str]) -> Iterator[tuple[str, str]]:
+def broken_rules(*rules: tuple[bool, str, str]) -> Iterator[tuple[str, str]]:
     """The broken ones of some rules: (is it broken, the field, the text that follows its name)."""
     yield from ((name, wrong) for is_broken, name, wrong in rules if is_broken)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from trichord.config.limits import TRAINING_ONLY, broken, fingerprint_text
+from trichord.config.limits import TRAINING_ONLY, broken_rules, fingerprint_text
 from trichord.config.parts import CaptionerConfig, EncoderConfig, FusionConfig, OneOf
 from trichord.config.towers import ENCODERS, Clap, ClipText, ClipVision
 from trichord.types import UserError
@@ -129,7 +129,7 @@ class CaptionGenerator(CaptionerConfig):
 
     def flaws(self) -> Iterator[tuple[str, str]]:
         """See `Ruled`."""
-        yield from broken((not self.reads, "reads", "is empty: name vision, audio or both."))
+        yield from broken_rules((not self.reads, "reads", "is empty: name vision, audio or both."))
 
 
 def _cross(
@@ -195,7 +195,7 @@ def _built(name: str, config: EncoderConfig) -> "Encoder":
     if config.arithmetic == "graph":  # an encoder from outside may know nothing of graphs
         option = f"--model.{name.replace('_', '-')}.arithmetic"
         raise UserError(f"{option} graph: {config.kind} reads no exported graph: leave it out.")
-    encoder.compute_in(config.arithmetic)
+    encoder.set_arithmetic(config.arithmetic)
     return encoder
 
 

@@ -41,10 +41,10 @@ class EncoderConfig:
         Raises:
             UserError: They are neither on this machine nor to be had.
         """
-        from trichord.encoders.hub import fetched
+        from trichord.encoders.hub import fetch_model
 
         if self.name and self.arithmetic != "graph":
-            fetched(self.name)
+            fetch_model(self.name)
 
     def build(self) -> "Encoder":
         """Load the encoder.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from trichord.config.limits import broken, check
+from trichord.config.limits import broken_rules, check
 from trichord.config.parts import OneOf
 from trichord.types import CAPTION_KINDS, CaptionKind, Modality
 from trichord.types.plugins import Group
@@ -102,7 +102,7 @@ class Draw:
         weights = self.weights or (1.0,)
         shown = " ".join(f"{weight:g}" for weight in weights)
         unknown = [name for name in self.terms if name not in LOSSES.kinds()]
-        yield from broken(
+        yield from broken_rules(
             (not self.terms, "terms", "is empty: name at least one term."),
             (
                 bool(unknown),
@@ -219,7 +219,7 @@ class Stage:
         idle = ", ".join(sorted(set(self.towers) - set(self.trains)))
         odd = ", ".join(name for name in self.criterion if name not in CRITERIA)
         kinds = {name.startswith(WORDS) for name in self.criterion}
-        yield from broken(
+        yield from broken_rules(
             (
                 not any(draw.chance for draw in self.draws),
                 "draws",

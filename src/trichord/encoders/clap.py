@@ -90,7 +90,7 @@ class ClapEncoder(AudioEncoder):
             "padding": self.extractor.padding,
         }
         super().__init__(trunk, projection, sizes.width, preparation)
-        self.compute_in(arithmetic)
+        self.set_arithmetic(arithmetic)
         self.dim = sizes.dim
 
     def prepare(self, wave: Float[np.ndarray, " sample"]) -> Float[Tensor, "step 1 time mel"]:
@@ -153,7 +153,7 @@ class ClapTextEncoder(TextEncoder):
             "tokenizer": tokenizer_digest(self.tokenizer),
         }
         super().__init__(trunk, head, sizes.width, preparation)
-        self.compute_in(arithmetic)
+        self.set_arithmetic(arithmetic)
         self.dim = sizes.dim
 
     def lengths(self, inputs: Int[Tensor, "step token"]) -> Int[Tensor, " step"]:

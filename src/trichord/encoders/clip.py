@@ -78,7 +78,7 @@ class ClipTextEncoder(WordEncoder):
         }
         preparation |= {"tokens": True} if tokens else {}
         super().__init__(trunk, head, sizes.width, preparation)
-        self.compute_in(arithmetic)
+        self.set_arithmetic(arithmetic)
         self.dim = sizes.dim
 
     def lengths(self, inputs: Int[Tensor, "step token"]) -> Int[Tensor, " step"]:
@@ -99,7 +99,7 @@ class ClipTextEncoder(WordEncoder):
         counts = self.lengths(ids).tolist()
         return [row[:count] for row, count in zip(ids, counts, strict=True)]
 
-    def spell(self, words: list[int]) -> str:
+    def decode(self, words: list[int]) -> str:
         """Token ids as a text: lower case, punctuation apart."""
         return self.tokenizer.decode(words, skip_special_tokens=True).strip()
 
@@ -127,16 +127,18 @@ class ClipTextEncoder(WordEncoder):
         """Of texts without a token yet."""
         return TextKVCache(self)
 
-    def read(self, inputs: Padded, audio_type: Float[Tensor, " batch"] | None = None) -> Padded:
+    def trunk_features(
+        self, inputs: Padded, audio_type: Float[Tensor, " batch"] | None = None
+    ) -> Padded:
         """Apply the trunk: (batch, 1, token) ids to (batch, 1 or token, width) features."""
         if not self.tokens:
-            return super().read(inputs)
+            return super().trunk_features(inputs)
         ids, there = inputs.values[:, 0], inputs.mask.any(dim=1)
         longest = ids.shape[1]
         step = torch.arange(longest, device=ids.device)
         mask = (step < self.lengths(ids)[:, None]) & there[:, None]
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.trunk_trains):
-            features = self.read_steps(ids[there])
+            features = self.run_trunk(ids[there])
         values = features.new_zeros((*mask.shape, self.width))
         values[there] = features.reshape(-1, longest, self.width)
         return Padded(values * mask.unsqueeze(-1), mask)
@@ -185,7 +187,7 @@ _NEEDLESS = (
 """Blanks that people do not write, and what stands there instead."""
 
 
-def tidied(text: str) -> str:
+def restore_spacing(text: str) -> str:
     """A text as CLIP's tokenizer spells it, with blanks where people write them.
 
     The tokenizer does not keep whether a blank stood before punctuation; it is guessed.
@@ -271,7 +273,7 @@ class ClipVisionEncoder(TransformersVisionEncoder):
             frames=frames,
             pooling=pooling,
         )
-        self.compute_in(arithmetic)
+        self.set_arithmetic(arithmetic)
         self.dim = sizes.dim
 
 

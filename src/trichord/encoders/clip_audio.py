@@ -17,7 +17,7 @@ from trichord.encoders.encoder import UNKNOWN_AUDIO_TYPE, AudioEncoder, AudioTyp
 from trichord.encoders.graph import SOUND, Graph, Sizes
 from trichord.encoders.patch_dropout import checked, drop_patches
 from trichord.encoders.pretrained import load, load_model, require_type
-from trichord.encoders.spectrogram import Rule, Spectrogram, masked, segments
+from trichord.encoders.spectrogram import Rule, Spectrogram, cut_segments, mask_spectrogram
 from trichord.types import Arithmetic, Pooling, UserError
 
 Channels = Literal["mono", "left_mean_right"]
@@ -110,7 +110,7 @@ class ClipAudioEncoder(AudioEncoder):
             },
             pooling,
         )
-        self.compute_in(tower.arithmetic)
+        self.set_arithmetic(tower.arithmetic)
         self.choose_audio_type(token)
         self.dim = sizes.dim
 
@@ -169,7 +169,7 @@ class ClipAudioEncoder(AudioEncoder):
     ) -> Float[Tensor, "step shown frame mel"]:
         """The trunk's pictures of a spectrogram: three channels, or one that stands for all."""
         pictures = self.pictures
-        cut = segments(
+        cut = cut_segments(
             spectrogram, frames=pictures.frames, padding=pictures.padding, longest=pictures.longest
         )
         return cut.expand(-1, 3, -1, -1) if self.stereo else cut
@@ -178,7 +178,7 @@ class ClipAudioEncoder(AudioEncoder):
         self, spectrogram: Float[Tensor, "channel time mel"], random: np.random.Generator
     ) -> Float[Tensor, "step shown frame mel"]:
         """The trunk's pictures of a spectrogram with stretches of time and bands hidden."""
-        hidden = masked(spectrogram, rule=self.pictures.masking, random=random)
+        hidden = mask_spectrogram(spectrogram, rule=self.pictures.masking, random=random)
         return self.to_segments(hidden)
 
 

@@ -31,7 +31,7 @@ class FlawError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class EncoderUnderTest:
     """An encoder under test.
 
     Attributes:
@@ -43,7 +43,7 @@ class Subject:
     encoder: Encoder
 
     @classmethod
-    def of(cls, build: Build) -> "Subject":
+    def of(cls, build: Build) -> "EncoderUnderTest":
         """Build one."""
 
         def seeded(seed: int) -> Encoder:
@@ -83,10 +83,10 @@ def prepared(encoder: Encoder) -> list[Tensor]:
 def vectors_of(encoder: Encoder, rows: Sequence[Tensor]) -> Float[Tensor, "row dim"]:
     """Unit vectors of clips that are read together."""
     with torch.inference_mode():
-        return encoder(encoder.read(Padded.stack(list(rows)))).pooled
+        return encoder(encoder.trunk_features(Padded.stack(list(rows)))).pooled
 
 
-def check_shapes(subject: Subject) -> None:
+def check_shapes(subject: EncoderUnderTest) -> None:
     """Inputs, features and vectors have the sizes that the encoder says."""
     encoder = subject.encoder
     expected = CLASSES[encoder.modality]
@@ -100,7 +100,7 @@ def check_shapes(subject: Subject) -> None:
             alike, f"steps of {tuple(row.shape[1:])} beside steps of {tuple(example.shape[1:])}"
         )
     with torch.inference_mode():
-        read = encoder.read_steps(example)
+        read = encoder.run_trunk(example)
         require(len(read) == 2, f"the trunk gives {len(read)} rows of 2 steps")
         wide = f"the trunk's features are {read.shape[-1]} wide, width says {encoder.width}"
         require(read.shape[-1] == encoder.width, wide)
@@ -110,7 +110,7 @@ def check_shapes(subject: Subject) -> None:
     require(torch.isfinite(vectors).all(), "a vector has numbers that are not finite")
 
 
-def check_determinism(subject: Subject) -> None:
+def check_determinism(subject: EncoderUnderTest) -> None:
     """The same media give the same inputs and vectors."""
     encoder = subject.encoder
     one, other = prepared(encoder), prepared(encoder)
@@ -120,7 +120,7 @@ def check_determinism(subject: Subject) -> None:
     require(again, "the trunk gives other features the second time, in evaluation mode")
 
 
-def check_batches(subject: Subject) -> None:
+def check_batches(subject: EncoderUnderTest) -> None:
     """A vector does not depend on what else is in the batch, nor on its order."""
     encoder, rows = subject.encoder, prepared(subject.encoder)
     together = vectors_of(encoder, rows)
@@ -130,7 +130,7 @@ def check_batches(subject: Subject) -> None:
     _require_near(together, turned, "in another order a vector differs by")
 
 
-def check_padding(subject: Subject) -> None:
+def check_padding(subject: EncoderUnderTest) -> None:
     """Padding changes nothing: neither masked steps nor a text's columns beyond its length."""
     encoder, rows = subject.encoder, prepared(subject.encoder)
     if not isinstance(encoder, TextEncoder):
@@ -138,7 +138,7 @@ def check_padding(subject: Subject) -> None:
         noisy = padded.values.clone()
         noisy[~padded.mask] = 7
         with torch.inference_mode():
-            found = encoder(encoder.read(Padded(noisy, padded.mask))).pooled
+            found = encoder(encoder.trunk_features(Padded(noisy, padded.mask))).pooled
         _require_near(found, vectors_of(encoder, rows), "masked steps change a vector by")
         return
     ids = torch.cat(rows)
@@ -152,7 +152,7 @@ def check_padding(subject: Subject) -> None:
     require(len(encoder.prepare([""])) == 1, "prepare() gives no row of an empty text")
 
 
-def check_freezing(subject: Subject) -> None:
+def check_freezing(subject: EncoderUnderTest) -> None:
     """A frozen trunk does not change while the head trains; an unfrozen one gets gradients."""
     encoder = subject.build(SEED)
     before = copy.deepcopy(encoder.trunk.state_dict())
@@ -171,7 +171,7 @@ def check_freezing(subject: Subject) -> None:
     require(trains, "the unfrozen trunk gets no gradient: its forward detaches, or is without them")
 
 
-def check_saving(subject: Subject) -> None:
+def check_saving(subject: EncoderUnderTest) -> None:
     """Weights that are saved and loaded give the same vectors, whatever was drawn before."""
     changed, fresh = subject.build(SEED), subject.build(SEED + 1)
     changed.own_trunk()
@@ -185,7 +185,7 @@ def check_saving(subject: Subject) -> None:
     _require_near(vectors_of(fresh, rows), vectors_of(changed, rows), difference)
 
 
-def check_fingerprint(subject: Subject) -> None:
+def check_fingerprint(subject: EncoderUnderTest) -> None:
     """The fingerprint is the same in each build, and another one for other weights."""
     one, other = subject.build(SEED), subject.build(SEED)
     require(one.fingerprint == other.fingerprint, "it has another fingerprint in each build")
@@ -197,7 +197,7 @@ def check_fingerprint(subject: Subject) -> None:
 
 
 def _step(encoder: Encoder, rows: Sequence[Tensor]) -> None:
-    steps = encoder(encoder.read(Padded.stack(list(rows)))).steps
+    steps = encoder(encoder.trunk_features(Padded.stack(list(rows)))).steps
     if steps.requires_grad:  # not behind a frozen trunk where the head has nothing to learn
         steps.sum().backward()
 
@@ -207,7 +207,7 @@ def _require_near(one: Tensor, other: Tensor, said: str) -> None:
     require(difference <= NEAR, f"{said} {difference:.2g}, more than {NEAR:g}")
 
 
-CHECKS: dict[str, Callable[[Subject], None]] = {
+CHECKS: dict[str, Callable[[EncoderUnderTest], None]] = {
     "shapes": check_shapes,
     "determinism": check_determinism,
     "batches": check_batches,
@@ -219,7 +219,7 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
 """By name, in the order in which they are best read."""
 
 
-def flaws_of(subject: Subject) -> Iterator[tuple[str, str | None]]:
+def flaws_of(subject: EncoderUnderTest) -> Iterator[tuple[str, str | None]]:
     """Each check's name, and what is wrong; None where nothing is."""
     for name, check in CHECKS.items():
         try:

@@ -95,7 +95,7 @@ class Encoder(nn.Module):
         self.trunk_changed = False
         self.freeze_trunk()
 
-    def compute_in(self, arithmetic: Arithmetic) -> None:
+    def set_arithmetic(self, arithmetic: Arithmetic) -> None:
         """Say what the trunk is computed in from now on; features are float32 in any case.
 
         Half precision gives the same text or clip another vector, so it belongs to the fingerprint.
@@ -186,7 +186,9 @@ class Encoder(nn.Module):
             self._no_steps = self.example()[:0].clone()  # a view would keep the example in memory
         return self._no_steps
 
-    def read(self, inputs: Padded, audio_type: Float[Tensor, " batch"] | None = None) -> Padded:
+    def trunk_features(
+        self, inputs: Padded, audio_type: Float[Tensor, " batch"] | None = None
+    ) -> Padded:
         """Apply the trunk to each real step.
 
         Args:
@@ -199,12 +201,12 @@ class Encoder(nn.Module):
         mask = inputs.mask
         each = None if audio_type is None else audio_type[:, None].expand(mask.shape)[mask]
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.trunk_trains):
-            features = self.read_steps(inputs.values[mask], each)
+            features = self.run_trunk(inputs.values[mask], each)
         values = features.new_zeros((*mask.shape, self.width))
         values[mask] = features
         return Padded(values, mask)
 
-    def read_rows(self, rows: list[Shaped[Tensor, "_ ..."]]) -> Padded:
+    def trunk_features_of_rows(self, rows: list[Shaped[Tensor, "_ ..."]]) -> Padded:
         """Apply the trunk to clips of different length; what is padded are features, never inputs.
 
         Args:
@@ -215,11 +217,11 @@ class Encoder(nn.Module):
         """
         real = [row for row in rows if len(row)] or rows[:1]
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.trunk_trains):
-            features = self.read_steps(torch.cat(real))
+            features = self.run_trunk(torch.cat(real))
         padded = Padded.stack(list(features.split([len(row) for row in rows])))
         return padded.to(features.device)
 
-    def read_steps(
+    def run_trunk(
         self, steps: Shaped[Tensor, "step ..."], audio_type: Float[Tensor, " step"] | None = None
     ) -> Float[Tensor, "step *token width"]:
         """Apply the trunk to steps in portions, so that memory does not grow with their number."""
@@ -237,7 +239,7 @@ class Encoder(nn.Module):
         self, *told: Shaped[Tensor, "step ..."]
     ) -> Float[Tensor, "step *token width"]:
         count = len(told[0])
-        spare = filled(count) - count
+        spare = next_power_of_two(count) - count
         if not (self._compiled and spare) or (self.has_batch_norm and self.trunk.training):
             return self.trunk(*told)
         # Repeated rather than zero: a tower need not be finite on what no preparation gives.
@@ -250,7 +252,7 @@ class Encoder(nn.Module):
         return Features(pooled(steps, read.mask, self.pooling), steps, read.mask)
 
 
-def filled(count: int) -> int:
+def next_power_of_two(count: int) -> int:
     """The least power of two that is not below a count."""
     return 1 << (count - 1).bit_length()
 

@@ -26,7 +26,7 @@ those of all that they are given at once, and a vector must not depend on what e
 Lengths = Callable[[Int[Tensor, "step token"]], Int[Tensor, " step"]]
 
 
-def graph_beside(name: str) -> Path:
+def graph_path(name: str) -> Path:
     """Where the graph of a tower lies whose folder is called `name`."""
     return Path(f"{name.rstrip('/')}.onnx")
 
@@ -37,9 +37,9 @@ def folder_of_graph(name: str) -> Path:
     Raises:
         UserError: There is no such folder, or no graph beside it.
     """
-    if name in STAND_INS or not graph_beside(name).is_file():
+    if name in STAND_INS or not graph_path(name).is_file():
         raise UserError(
-            f"The graph {graph_beside(name)} is missing: 'trichord export' makes it; repeat it, or use "
+            f"The graph {graph_path(name)} is missing: 'trichord export' makes it; repeat it, or use "
             "the run that was exported."
         )
     return Path(name)
@@ -125,7 +125,7 @@ class Graph(FixedTrunk):
         """
         super().__init__()
         folder_of_graph(name)
-        self.file = graph_beside(name)
+        self.file = graph_path(name)
         self.fixed = (
             f"{self.file} is an exported tower and does not train: start from the run that it was exported "
             "from."

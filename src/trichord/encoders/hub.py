@@ -67,7 +67,7 @@ def folder_of(name: str) -> Path | None:
     return Path(config).parent if isinstance(config, str) else None
 
 
-def fetched(name: str, *, weights: bool = True) -> Path:
+def fetch_model(name: str, *, weights: bool = True) -> Path:
     """The folder of a model; what is not on this machine yet is fetched from the hub.
 
     Args:

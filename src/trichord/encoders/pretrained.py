@@ -8,7 +8,7 @@ import torch
 from transformers import AutoConfig, PreTrainedModel
 from transformers import logging as transformers_logging
 
-from trichord.encoders.hub import fetched
+from trichord.encoders.hub import fetch_model
 from trichord.encoders.weight_files import PICKLE, SAFETENSORS, WeightFiles, weight_files
 from trichord.types import UserError, first_line
 
@@ -27,7 +27,7 @@ def load(kind: Any, name: str, *, weights: bool = True) -> Any:
     Raises:
         UserError: As for `fetched`; or the folder does not hold such a thing.
     """
-    folder = fetched(name, weights=weights)
+    folder = fetch_model(name, weights=weights)
     try:
         with _quiet():
             return kind.from_pretrained(str(folder), local_files_only=True)
@@ -55,7 +55,7 @@ def load_model(kind: type[PreTrainedModel], name: str, model_types: Collection[s
         UserError: As for `fetched`; another kind of model; or tensors are missing, of another shape,
             or more than the configuration tells of.
     """
-    folder = fetched(name)
+    folder = fetch_model(name)
     model_type = require_type(name, model_types)
     files = weight_files(folder)
     if files is None:

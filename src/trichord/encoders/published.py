@@ -26,7 +26,7 @@ below the other; published tensors with one and the same name of ours are laid o
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PublishedTensors:
     """Tensors of a published file by their published names.
 
     `prefix` is what the names of a part of it have lost; complaints give it back.
@@ -36,14 +36,14 @@ class Published:
     tensors: Mapping[str, Tensor]
     prefix: str = ""
 
-    def part(self, prefix: str) -> "Published":
+    def part(self, prefix: str) -> "PublishedTensors":
         """The tensors below a prefix."""
         below = {
             name.removeprefix(prefix): value
             for name, value in self.tensors.items()
             if name.startswith(prefix)
         }
-        return Published(self.file, below, self.prefix + prefix)
+        return PublishedTensors(self.file, below, self.prefix + prefix)
 
     def shape(self, name: str, rank: int) -> tuple[int, ...]:
         """The shape of a tensor.
@@ -145,7 +145,7 @@ def _by(shape: Collection[int]) -> str:
     return " x ".join(map(str, shape)) or "a number"
 
 
-def read_published(file: Path) -> Published:
+def read_published(file: Path) -> PublishedTensors:
     """Tensors of a safetensors file or of a pickled state_dict; no code of the file is ever run.
 
     Raises:
@@ -154,7 +154,7 @@ def read_published(file: Path) -> Published:
     if not file.is_file():
         raise UserError(f"{file} is no file: give a .safetensors file or a pickled state_dict.")
     tensors = _from_safetensors(file) if file.suffix == ".safetensors" else _from_pickle(file)
-    return Published(file, {k: v for k, v in tensors.items() if k not in SIZES_APART})
+    return PublishedTensors(file, {k: v for k, v in tensors.items() if k not in SIZES_APART})
 
 
 def _from_safetensors(file: Path) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from trichord.encoders.byte_pairs import read_tokenizer, whole_tokenizer
 from trichord.encoders.clip_audio import AudioTrunk
 from trichord.encoders.clip_settings import ASPECTS, Aspect, ClipSettings
 from trichord.encoders.pretrained import load, load_model
-from trichord.encoders.published import Published, block_names
+from trichord.encoders.published import PublishedTensors, block_names
 from trichord.types import UserError
 from trichord.types.files import write_atomically
 
@@ -117,7 +117,7 @@ class ClipTowers:
         write_atomically(folder / "model.safetensors", save(dict(self.state), {"format": "pt"}))
 
 
-def require_clip(clip: Published) -> None:
+def require_clip(clip: PublishedTensors) -> None:
     """Refuse what is plainly another model, before anybody is asked for its settings.
 
     Raises:
@@ -130,7 +130,7 @@ def require_clip(clip: Published) -> None:
     clip.shape("token_embedding.weight", 2)
 
 
-def towers_of_state(clip: Published, tokenizer: str, settings: ClipSettings) -> ClipTowers:
+def towers_of_state(clip: PublishedTensors, tokenizer: str, settings: ClipSettings) -> ClipTowers:
     """A CLIP from a state_dict in OpenAI's layout; sizes are read off the tensors.
 
     Args:
@@ -164,7 +164,7 @@ def towers_of_state(clip: Published, tokenizer: str, settings: ClipSettings) -> 
     return ClipTowers(config, state, words, processor, settings.sources)
 
 
-def _config(clip: Published, tokenizer: CLIPTokenizer, settings: ClipSettings) -> CLIPConfig:
+def _config(clip: PublishedTensors, tokenizer: CLIPTokenizer, settings: ClipSettings) -> CLIPConfig:
     _, dim = clip.shape("text_projection", 2)
     rows, text_width = clip.shape("token_embedding.weight", 2)
     width, channels, patch, _ = clip.shape("visual.conv1.weight", 4)
@@ -190,7 +190,9 @@ def _config(clip: Published, tokenizer: CLIPTokenizer, settings: ClipSettings) -
     return config
 
 
-def _trunk(clip: Published, trunk: str, width: int, settings: ClipSettings) -> dict[str, object]:
+def _trunk(
+    clip: PublishedTensors, trunk: str, width: int, settings: ClipSettings
+) -> dict[str, object]:
     """Sizes and settings of a tower."""
     given = settings.vision if trunk else settings.text
     blocks = f"{trunk}transformer.resblocks."
@@ -204,7 +206,7 @@ def _trunk(clip: Published, trunk: str, width: int, settings: ClipSettings) -> d
     }
 
 
-def _heads(clip: Published, width: int, settings: ClipSettings, given: int | None) -> int:
+def _heads(clip: PublishedTensors, width: int, settings: ClipSettings, given: int | None) -> int:
     """As many as the config says, or as there are in OpenAI's models."""
     if given:
         if width % given:
@@ -228,7 +230,7 @@ def _heads(clip: Published, width: int, settings: ClipSettings, given: int | Non
     return width // HEAD_WIDTH
 
 
-def _refuse_other_sizes(clip: Published, config: CLIPConfig, settings: ClipSettings) -> None:
+def _refuse_other_sizes(clip: PublishedTensors, config: CLIPConfig, settings: ClipSettings) -> None:
     """Refuse a config that lies beside the weights of another model."""
     parts = {"text": settings.text, "vision": settings.vision}
     for part, given in parts.items():
@@ -258,7 +260,7 @@ def towers_at(name: str) -> ClipTowers:
     )
 
 
-def sound_state(audio: Published, towers: ClipTowers) -> dict[str, Tensor]:
+def audio_state(audio: PublishedTensors, towers: ClipTowers) -> dict[str, Tensor]:
     """The state of CLIP4VLA's audio tower under the names of `ClipAudioEncoder`.
 
     A tower that was trained without audio type tokens gets zeros for them and for their position: it is
@@ -282,13 +284,13 @@ def sound_state(audio: Published, towers: ClipTowers) -> dict[str, Tensor]:
     return _with_tokens(audio).renamed(names, tower)
 
 
-def has_sound_tokens(audio: Published) -> bool:
+def has_audio_type_tokens(audio: PublishedTensors) -> bool:
     """Whether the tower was trained with audio type tokens."""
     return "control_embedding" in audio.tensors
 
 
-def _with_tokens(audio: Published) -> Published:
-    if has_sound_tokens(audio):
+def _with_tokens(audio: PublishedTensors) -> PublishedTensors:
+    if has_audio_type_tokens(audio):
         return audio
     _, width = audio.shape("positional_embedding", 2)
     table = audio.tensors["positional_embedding"]
@@ -296,7 +298,7 @@ def _with_tokens(audio: Published) -> Published:
         "positional_embedding": torch.cat([table, table.new_zeros(1, width)]),
         "control_embedding": table.new_zeros(2, width),
     }
-    return Published(audio.file, {**audio.tensors, **added}, audio.prefix)
+    return PublishedTensors(audio.file, {**audio.tensors, **added}, audio.prefix)
 
 
 def _empty_clip(config: CLIPConfig) -> CLIPModel:

@@ -155,7 +155,7 @@ def _hertz(mel: Float[np.ndarray, " corner"]) -> Float[np.ndarray, " corner"]:
     return np.where(mel < knee, mel * _LINEAR, _KNEE * np.exp(_LOG * (mel - knee)))
 
 
-def segments(
+def cut_segments(
     decibels: Float[Tensor, "channel time mel"],
     *,
     frames: int = 224,
@@ -190,7 +190,7 @@ def segments(
     return centred / (deviation + 1e-10)
 
 
-def masked(
+def mask_spectrogram(
     decibels: Float[Tensor, "channel time mel"], *, rule: Rule, random: np.random.Generator
 ) -> Float[Tensor, "channel time mel"]:
     """A copy with bands and time steps of all channels set to 0 dB, for the intra-modal loss.

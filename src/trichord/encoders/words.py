@@ -57,7 +57,7 @@ class WordEncoder(TextEncoder, ABC):
         """Token ids of each text, start and end included."""
 
     @abstractmethod
-    def spell(self, words: list[int]) -> str:
+    def decode(self, words: list[int]) -> str:
         """A text of token ids, without start and end."""
 
     @abstractmethod

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from trichord.config import Experiment, located, read_experiment
+from trichord.config import Experiment, read_experiment, resolve_towers
 from trichord.experiments import clip4vla, crossed, slava
 from trichord.types import UserError
 from trichord.types.plugins import Group, provide_file
@@ -48,7 +48,7 @@ def load_experiment(given: str) -> Experiment:
             raise UserError(f"The experiment '{given}' of {OTHERS.origin(given)} is no Experiment.")
         return found
     if given.endswith(".json"):
-        return located(read_experiment(Path(given)), Path(given).parent)
+        return resolve_towers(read_experiment(Path(given)), Path(given).parent)
     if is_in_python(given):
         return _from_python(given)
     close = get_close_matches(given, [*EXPERIMENTS, *OTHERS.kinds()], n=1)

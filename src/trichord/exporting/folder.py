@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from trichord.checkpoint import Progress, Run
-from trichord.config import Cross, Experiment, TriModal, located
+from trichord.config import Cross, Experiment, TriModal, resolve_towers
 from trichord.encoders.encoder import Encoder
 from trichord.encoders.graph import Graph, Sizes
 from trichord.exporting.graphs import write_graph
@@ -22,7 +22,7 @@ PREPARERS = ("tokenizer", "processor", "extractor")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Exported:
+class ExportSource:
     """A run or experiment as it is to be deployed.
 
     Attributes:
@@ -39,7 +39,7 @@ class Exported:
 
 
 @contextmanager
-def exported(source: Exported, path: Path, form: Form) -> Generator[Run]:
+def export_run(source: ExportSource, path: Path, form: Form) -> Generator[Run]:
     """A run that computes as the source does, which appears at `path` once the block ends well.
 
     Args:
@@ -78,7 +78,7 @@ def require_free(path: Path) -> None:
         raise UserError(f"{path} is not empty: choose another directory for the export.")
 
 
-def _require_torch(source: Exported) -> None:
+def _require_torch(source: ExportSource) -> None:
     source.model.require_weights()
     for name, tower in source.model.encoders().items():
         if isinstance(tower.trunk, Graph):
@@ -87,14 +87,14 @@ def _require_torch(source: Exported) -> None:
             )
 
 
-def _write_graphs(source: Exported, run: Run, *, eight_bit: bool) -> None:
+def _write_graphs(source: ExportSource, run: Run, *, eight_bit: bool) -> None:
     model = _with_graphs(source.experiment.model, source.model)
     experiment = replace(source.experiment, model=model)
     _start(source, run, experiment, "eight_bit" if eight_bit else "graph")
     for name, tower in source.model.encoders().items():
         write_graph(tower, run.path / f"{name}.onnx", eight_bit=eight_bit)
         _write_preparation(tower, run.path / name)
-    built = located(experiment, run.path).model.build().eval()
+    built = resolve_towers(experiment, run.path).model.build().eval()
     if built.fusion is not None and source.model.fusion is not None:
         try:
             built.fusion.load_state_dict(source.model.fusion.state_dict())
@@ -132,7 +132,7 @@ def _write_preparation(tower: Encoder, folder: Path) -> None:
     )
 
 
-def _write_halved(source: Exported, run: Run) -> None:
+def _write_halved(source: ExportSource, run: Run) -> None:
     """Towers as they are, computed in half precision; those that lie in the run come along."""
     towers: dict[str, Any] = {}
     brought: set[Path] = set()
@@ -149,15 +149,15 @@ def _write_halved(source: Exported, run: Run) -> None:
     encoders = source.model.encoders().values()
     before: dict[Encoder, Arithmetic] = {one: one.arithmetic for one in encoders}
     for encoder in before:
-        encoder.compute_in("bfloat16")
+        encoder.set_arithmetic("bfloat16")
     try:
         _finish(source, run, source.model)
     finally:
         for encoder, arithmetic in before.items():
-            encoder.compute_in(arithmetic)
+            encoder.set_arithmetic(arithmetic)
 
 
-def _start(source: Exported, run: Run, experiment: Experiment, form: Form) -> None:
+def _start(source: ExportSource, run: Run, experiment: Experiment, form: Form) -> None:
     copied = None
     if source.folder is not None:
         origin = Run(source.folder).provenance()
@@ -165,12 +165,12 @@ def _start(source: Exported, run: Run, experiment: Experiment, form: Form) -> No
     run.start(experiment, f"exported from {source.name}", copied)
 
 
-def _finish(source: Exported, run: Run, model: Embedder) -> None:
+def _finish(source: ExportSource, run: Run, model: Embedder) -> None:
     metrics = () if source.folder is None else tuple(Run(source.folder).metrics())
     run.finish(model, source.experiment.objective.build(), Progress(metrics=metrics))
 
 
-def _bring_along(source: Exported, run: Run) -> None:
+def _bring_along(source: ExportSource, run: Run) -> None:
     learnt = None if source.folder is None else source.folder / "weighting.json"
     if learnt is not None and learnt.is_file():
         shutil.copy(learnt, run.path / learnt.name)

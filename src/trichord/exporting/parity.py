@@ -31,7 +31,7 @@ QUERIES = (
 
 
 @dataclass
-class Agreement:
+class Parity:
     """Cosines of one modality, each between the run's vector and the exported model's.
 
     Attributes:
@@ -84,7 +84,7 @@ def compare(
     other: Embedder,
     texts: Sequence[str],
     clips: Iterable[tuple[str, Decoded]],
-) -> dict[str, Agreement]:
+) -> dict[str, Parity]:
     """Vectors of two models of the same texts and clips.
 
     Args:
@@ -96,7 +96,7 @@ def compare(
     Returns:
         By tower; one without anything to compare is left out.
     """
-    found = {name: Agreement() for name in run.encoders()}
+    found = {name: Parity() for name in run.encoders()}
     found["text"].add(texts, run.embed_text(texts), other.embed_text(texts))
     if run.sound_text is not None:
         toward = (model.embed_text(texts, "audio") for model in (run, other))

@@ -117,7 +117,7 @@ class Objective(nn.Module):
         return scale if log_scale.requires_grad else scale.clamp(max=self.max_scale)
 
     @property
-    def wants_texts(self) -> bool:
+    def needs_texts(self) -> bool:
         """Whether `forward` must be told which texts of a batch are equal."""
         return self.options.same_text == "positives"
 
@@ -146,7 +146,7 @@ class Objective(nn.Module):
             ValueError: `texts` are wanted and missing.
         """
         textual = any(one.contrasts and "text" in one.sides for one in map(self._term, rows))
-        if self.wants_texts and textual and texts is None:
+        if self.needs_texts and textual and texts is None:
             raise ValueError("Equal texts are to be positives: pass the numbers of the texts.")
         if ranks() > 1:
             # A rank may have no features at all. Then only the masks tell how
@@ -203,7 +203,7 @@ class Objective(nn.Module):
         self, term: Term, texts: Int[Tensor, " batch"] | None, device: torch.device
     ) -> Int[Tensor, " batch"] | None:
         """Numbers of equal texts, where they are to be positives in a term."""
-        if texts is None or not self.wants_texts or "text" not in term.sides:
+        if texts is None or not self.needs_texts or "text" not in term.sides:
             return None
         return texts.to(device)
 

@@ -46,7 +46,7 @@ class Decoding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chosen:
+class Hypothesis:
     """Tokens that a search has chosen."""
 
     tokens: tuple[int, ...]
@@ -60,7 +60,7 @@ class Chosen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Marks:
+class SpecialTokens:
     """Tokens that are no words."""
 
     start: int
@@ -83,8 +83,8 @@ class Scorer(Protocol):
 
 
 def search(
-    scorer: Scorer, clips: int, marks: Marks, decoding: Decoding, longest: int
-) -> list[list[Chosen]]:
+    scorer: Scorer, clips: int, marks: SpecialTokens, decoding: Decoding, longest: int
+) -> list[list[Hypothesis]]:
     """Search for the captions of the best score, by beams.
 
     Each clip has as many places as there are beams. In each round the beginnings there are followed
@@ -115,7 +115,7 @@ def search(
     Raises:
         ValueError: The scores are not numbers.
     """
-    found: list[list[Chosen]] = [[] for _ in range(clips)]
+    found: list[list[Hypothesis]] = [[] for _ in range(clips)]
     beams = _Beams.begin(clips, marks, decoding)
     for place in range(1, longest):
         logits = scorer.follow(beams.newest())
@@ -135,7 +135,7 @@ class _Beams:
     """Beginnings of captions, the best places first; an empty place has a likelihood of zero."""
 
     decoding: Decoding
-    marks: Marks
+    marks: SpecialTokens
     clips: Int[Tensor, " clip"]
     tokens: Int[Tensor, "clip beam token"]
     likelihood: Float[Tensor, "clip beam"]
@@ -144,7 +144,7 @@ class _Beams:
     ended: Bool[Tensor, "clip beam"]
 
     @classmethod
-    def begin(cls, clips: int, marks: Marks, decoding: Decoding) -> "_Beams":
+    def begin(cls, clips: int, marks: SpecialTokens, decoding: Decoding) -> "_Beams":
         """The start alone, in the first place of each clip."""
         device = marks.never.device
         shape = (clips, decoding.beams)
@@ -232,7 +232,7 @@ class _Beams:
             ended=self.ended[chosen],
         )
 
-    def harvest(self, clip: int, *, last: bool) -> list[Chosen]:
+    def harvest(self, clip: int, *, last: bool) -> list[Hypothesis]:
         """A clip's captions, best first.
 
         Args:
@@ -243,7 +243,7 @@ class _Beams:
         places = ready.nonzero()[:, 0][: self.decoding.kept].tolist()
         scores = _score(self.likelihood, self.scored, self.decoding.length_penalty)
         return [
-            Chosen(
+            Hypothesis(
                 tokens=tuple(self.tokens[clip, i, : int(self.scored[clip, i]) + 1].tolist()),
                 log_likelihood=float(self.likelihood[clip, i]),
                 score=float(scores[clip, i]),
@@ -254,7 +254,7 @@ class _Beams:
 
 
 def _best_next(
-    logits: Float[Tensor, "row token"], beams: _Beams, marks: Marks, *, empty: bool
+    logits: Float[Tensor, "row token"], beams: _Beams, marks: SpecialTokens, *, empty: bool
 ) -> tuple[Int[Tensor, "row choice"], Float[Tensor, "row choice"]]:
     """What may follow each row, the most likely first, and how likely it is: enough for all beams.
 

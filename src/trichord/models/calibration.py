@@ -51,7 +51,7 @@ class Sides(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
+class CosineScale:
     """Where cosines of background queries lie, and how far they stray from their query's mean."""
 
     location: float
@@ -77,7 +77,7 @@ class Scale:
         return (cosines - usual) / self.spread
 
     @classmethod
-    def of(cls, cosines: Numbers, present: Marks, dim: int) -> "Scale":
+    def of(cls, cosines: Numbers, present: Marks, dim: int) -> "CosineScale":
         """Measure background queries.
 
         `PRIOR` strays of random directions in `dim` dimensions, whose spread is 1/√dim, are added
@@ -99,8 +99,8 @@ class QueryCalibration:
     `agreement` is the correlation of standardised sight and sound over background pairs.
     """
 
-    vision: Scale
-    audio: Scale
+    vision: CosineScale
+    audio: CosineScale
     agreement: float
 
 
@@ -119,7 +119,7 @@ class Background:
 
 def measure(sides: Sides, background: Background) -> QueryCalibration:
     """Scales and agreement of background queries over moments."""
-    scales: list[Scale] = []
+    scales: list[CosineScale] = []
     standard: list[Numbers] = []
     marks: list[Marks] = []
     for queries, vectors, has in (
@@ -132,7 +132,7 @@ def measure(sides: Sides, background: Background) -> QueryCalibration:
         # of queries have both scales. In double precision, for up to a million are summed.
         cosines = np.zeros(shape) if queries is None else (queries @ vectors.T).astype(np.float64)
         present = present if queries is not None else np.zeros(shape, bool)
-        scales.append(Scale.of(cosines, present, vectors.shape[1]))
+        scales.append(CosineScale.of(cosines, present, vectors.shape[1]))
         standard.append(scales[-1].standardise(cosines, present))
         marks.append(present)
     shared = marks[0] & marks[1]

@@ -57,7 +57,7 @@ class Captioner(nn.Module):
         """
         super().__init__()
         self.cross = cross
-        self.room = PositionLayout(
+        self.layout = PositionLayout(
             text=text_slots, frames=frame_slots, positions=cross.positions.num_embeddings
         )
         self.reads = reads
@@ -67,9 +67,9 @@ class Captioner(nn.Module):
         self.turn_norm = nn.LayerNorm(width, eps=1e-12)
         nn.init.constant_(self.turn_norm.weight, gain)
         self.bias = nn.Parameter(torch.zeros(vocabulary))
-        self.let_train(True)
+        self.set_trainable(True)
 
-    def let_train(self, trains: bool) -> None:
+    def set_trainable(self, trains: bool) -> None:
         """Let what has a part in the words' scores train, or freeze it."""
         self.requires_grad_(trains)
         # A parameter that trains and never gets a gradient would stall distributed training.
@@ -102,7 +102,7 @@ class Captioner(nn.Module):
         # The last token is only to be foretold; what follows a caption's end is no step.
         follows = words.mask[:, 1:]
         asked = self._begun(text, follows)
-        shown = self.room.tracks(*self._shown(vision, audio))
+        shown = self.layout.media_segments(*self._shown(vision, audio))
         hidden = attend(self.cross, [asked, *shown], written=asked.mask.shape[1])
         counted, targets = self._targets(words, asked.mask)
         counted = counted & _any_present(shown, asked.mask)
@@ -113,9 +113,9 @@ class Captioner(nn.Module):
     def look(self, vision: Features | None, audio: Features | None) -> CrossCache:
         """What is seen and heard, kept for words to come: no word changes it."""
         kept = self.cross.keep()
-        tracks = self.room.tracks(*self._shown(vision, audio))
-        if tracks:
-            attend(self.cross, tracks, kept=kept)
+        segments = self.layout.media_segments(*self._shown(vision, audio))
+        if segments:
+            attend(self.cross, segments, kept=kept)
         return kept
 
     def follow(
@@ -134,8 +134,8 @@ class Captioner(nn.Module):
             table: The text tower's table of tokens.
         """
         real = torch.ones(len(token), 1, dtype=torch.bool, device=token.device)
-        track = Segment(token[:, None], real, TEXT, position)
-        return self.score(attend(self.cross, [track], kept=kept)[:, 0], table)
+        segment = Segment(token[:, None], real, TEXT, position)
+        return self.score(attend(self.cross, [segment], kept=kept)[:, 0], table)
 
     def score(
         self, hidden: Float[Tensor, "word dim"], table: Float[Tensor, "token width"]
@@ -148,12 +148,12 @@ class Captioner(nn.Module):
     def _begun(self, text: Features, follows: Bool[Tensor, "batch token"]) -> Segment:
         """Every token that another follows; as published, empty places to the end of the room too."""
         # A tokenizer may pad by more than the captions' ends.
-        track = self.room.text_segment(text.steps[:, : follows.shape[1]], follows)
+        segment = self.layout.text_segment(text.steps[:, : follows.shape[1]], follows)
         if self.padding == "ignored":
-            return track
-        spare = self.room.text - track.mask.shape[1]
-        steps = nn.functional.pad(track.steps, (0, 0, 0, spare))
-        return replace(track, steps=steps, mask=nn.functional.pad(track.mask, (0, spare)))
+            return segment
+        spare = self.layout.text - segment.mask.shape[1]
+        steps = nn.functional.pad(segment.steps, (0, 0, 0, spare))
+        return replace(segment, steps=steps, mask=nn.functional.pad(segment.mask, (0, spare)))
 
     def _targets(
         self, words: Padded, asked: Bool[Tensor, "batch place"]
@@ -181,10 +181,10 @@ class Captioner(nn.Module):
 
 
 def _any_present(
-    tracks: list[Segment], asked: Bool[Tensor, "batch place"]
+    segments: list[Segment], asked: Bool[Tensor, "batch place"]
 ) -> Bool[Tensor, "batch 1"]:
     """Which clips have anything to be seen or heard."""
     there = torch.zeros_like(asked[:, 0])
-    for track in tracks:
-        there = there | track.mask.any(dim=1)
+    for segment in segments:
+        there = there | segment.mask.any(dim=1)
     return there[:, None]

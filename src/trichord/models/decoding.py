@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from trichord.encoders.clip import tidied
+from trichord.encoders.clip import restore_spacing
 from trichord.encoders.words import TokenCache, WordEncoder
-from trichord.models.beams import Chosen, Decoding, Marks, search
+from trichord.models.beams import Decoding, Hypothesis, SpecialTokens, search
 from trichord.models.captioner import Captioner
 from trichord.models.cross import CrossCache
 from trichord.models.embedder import Embedder
@@ -22,14 +22,14 @@ ROWS_AT_ONCE = WIDEST
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Written(Chosen):
+class GeneratedCaption(Hypothesis):
     """A caption that the model wrote."""
 
     text: str
 
 
 @dataclass
-class FromMedia:
+class CaptionScorer:
     """Scores words by the captioner; what it made of media and of the words before is kept."""
 
     text: WordEncoder
@@ -40,7 +40,7 @@ class FromMedia:
     @classmethod
     def before(
         cls, model: Embedder, vision: Features | None, audio: Features | None
-    ) -> "FromMedia":
+    ) -> "CaptionScorer":
         """Has seen and heard the clips and read no token yet.
 
         Raises:
@@ -55,7 +55,7 @@ class FromMedia:
         token = self.text.head(self.memory.follow(ids))
         return self.captioner.follow(token, place, self.kept, self.text.table)
 
-    def rows(self, chosen: Int[Tensor, " row"]) -> "FromMedia":
+    def rows(self, chosen: Int[Tensor, " row"]) -> "CaptionScorer":
         """These texts, in this order; a text may be taken several times."""
         return replace(self, memory=self.memory.rows(chosen), kept=self.kept.rows(chosen))
 
@@ -65,7 +65,7 @@ def write(
     vision: Features | None,
     audio: Features | None,
     decoding: Decoding | None = None,
-) -> list[list[Written]]:
+) -> list[list[GeneratedCaption]]:
     """Write captions of clips.
 
     Each clip's captions are the same whatever clips stand beside it: to 1e-5 in their likelihoods,
@@ -88,13 +88,13 @@ def write(
     decoding = decoding or Decoding()
     text, captioner = _parts(model)
     longest = _room(text, captioner, decoding)
-    marks = Marks(start=text.start, end=text.end, never=text.never_written)
+    marks = SpecialTokens(start=text.start, end=text.end, never=text.never_written)
     shown = _readable(captioner, vision, audio)
-    found: list[list[Written]] = [[] for _ in shown]
+    found: list[list[GeneratedCaption]] = [[] for _ in shown]
     size = max(1, ROWS_AT_ONCE // decoding.beams)
     with torch.inference_mode(), _evaluating(text, captioner):
         for portion in shown.nonzero()[:, 0].split(size):
-            scorer = FromMedia.before(model, _rows(vision, portion), _rows(audio, portion))
+            scorer = CaptionScorer.before(model, _rows(vision, portion), _rows(audio, portion))
             captions = search(scorer, len(portion), marks, decoding, longest)
             for clip, chosen in zip(portion.tolist(), captions, strict=True):
                 found[clip] = _spelt(model, chosen)
@@ -109,7 +109,7 @@ def _parts(model: Embedder) -> tuple[WordEncoder, Captioner]:
 
 def longest_caption(text: WordEncoder, captioner: Captioner) -> int:
     """Tokens that a caption may have, start and end included."""
-    return min(captioner.room.text, text.max_tokens or captioner.room.text)
+    return min(captioner.layout.text, text.max_tokens or captioner.layout.text)
 
 
 def _room(text: WordEncoder, captioner: Captioner, decoding: Decoding) -> int:
@@ -153,11 +153,11 @@ def _evaluating(*modules: nn.Module) -> Generator[None]:
             part.training = mode
 
 
-def _spelt(model: Embedder, chosen: list[Chosen]) -> list[Written]:
-    texts = model.texts_of([one.tokens for one in chosen])
+def _spelt(model: Embedder, chosen: list[Hypothesis]) -> list[GeneratedCaption]:
+    texts = model.decode_tokens([one.tokens for one in chosen])
     return [
-        Written(
-            text=tidied(text),
+        GeneratedCaption(
+            text=restore_spacing(text),
             tokens=one.tokens,
             log_likelihood=one.log_likelihood,
             score=one.score,

@@ -187,18 +187,18 @@ class Embedder(nn.Module):
         for tower in (self.vision, self.audio):
             tower.compile_trunk()
 
-    def read(self, batch: Batch) -> Batch:
+    def apply_trunks(self, batch: Batch) -> Batch:
         """Apply the trunks that have not been applied yet: inputs to trunk features."""
         towers: dict[Modality, Encoder] = {
             "text": self.text, "vision": self.vision, "audio": self.audio,
         }  # fmt: skip
         features = {
-            name: tower.read(inputs, batch.audio_type)
+            name: tower.trunk_features(inputs, batch.audio_type)
             for name, tower in towers.items()
             if (inputs := batch.of(name)) is not None and name not in batch.read
         }
         if batch.masked is not None and "audio" not in batch.read:
-            features["masked"] = self.audio.read(batch.masked, batch.audio_type)
+            features["masked"] = self.audio.trunk_features(batch.masked, batch.audio_type)
         return replace(batch, **features, read=MODALITIES)
 
     def forward(self, batch: Batch) -> Embeddings:
@@ -209,7 +209,7 @@ class Embedder(nn.Module):
 
     def encode(self, batch: Batch) -> Embeddings:
         """What each clip of a batch is by itself: no fusion, no captioner."""
-        batch = self.read(batch)
+        batch = self.apply_trunks(batch)
         return Embeddings(
             text=None if batch.text is None else self.text(batch.text),
             audio=None if batch.audio is None else self.audio(batch.audio),
@@ -269,7 +269,7 @@ class Embedder(nn.Module):
         found = [self._of_texts(tower, ids).pooled for ids in portions]
         return torch.cat(found).cpu().numpy() if found else np.zeros((0, tower.dim), np.float32)
 
-    def words_of(self, texts: Sequence[str]) -> list[Int[Tensor, " token"]]:
+    def token_ids(self, texts: Sequence[str]) -> list[Int[Tensor, " token"]]:
         """Token ids of texts as the captioner reads and writes them.
 
         Raises:
@@ -279,11 +279,11 @@ class Embedder(nn.Module):
         with _TOKENIZING:
             return encoder.words(list(texts)) if texts else []
 
-    def texts_of(self, words: Sequence[Sequence[int]]) -> list[str]:
+    def decode_tokens(self, words: Sequence[Sequence[int]]) -> list[str]:
         """Token ids as texts, spelt as the tokenizer does: lower case, punctuation apart."""
         encoder = self.word_encoder()
         with _TOKENIZING:
-            return [encoder.spell(list(ids)) for ids in words]
+            return [encoder.decode(list(ids)) for ids in words]
 
     def embed_media(self, decoded: Sequence[Decoded], tokens: Sequence[float] = ()) -> MediaVectors:
         """Vectors of what is seen and heard in clips.
@@ -325,9 +325,9 @@ class Embedder(nn.Module):
         frames = [self.vision_inputs(one).to(device) for one in decoded]
         sounds = [self.audio_inputs(one).to(device) for one in decoded]
         with torch.inference_mode():
-            vision = self.vision(self.vision.read_rows(frames))
+            vision = self.vision(self.vision.trunk_features_of_rows(frames))
             if not tokens:
-                return vision, [self.audio(self.audio.read_rows(sounds))]
+                return vision, [self.audio(self.audio.trunk_features_of_rows(sounds))]
             return vision, [self._listen(sounds, token) for token in tokens]
 
     def vision_inputs(self, decoded: Decoded) -> Shaped[Tensor, "step ..."]:
@@ -366,12 +366,12 @@ class Embedder(nn.Module):
     def _of_texts(self, tower: TextEncoder, ids: Shaped[Tensor, "text token ..."]) -> Features:
         there = torch.ones(len(ids), 1, dtype=torch.bool)
         with torch.inference_mode():
-            return tower(tower.read(Padded(ids[:, None], there).to(self.device)))
+            return tower(tower.trunk_features(Padded(ids[:, None], there).to(self.device)))
 
     def _listen(self, sounds: list[Shaped[Tensor, "_ ..."]], token: float) -> Features:
         """Sound at an audio type."""
         with self.audio.listening_for(token):
-            return self.audio(self.audio.read_rows(sounds))
+            return self.audio(self.audio.trunk_features_of_rows(sounds))
 
     def _in_context(self, vision: Features, audio: Features) -> tuple[Features, Features]:
         """What an index can hold of clips."""

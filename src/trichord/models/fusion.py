@@ -43,7 +43,7 @@ class Fusion(nn.Module, ABC):
     indexable: bool
     settings: str
 
-    def let_train(self, trains: bool) -> None:
+    def set_trainable(self, trains: bool) -> None:
         """Let the weights that have a part in the similarity train, or freeze them."""
         self.requires_grad_(trains)
 
@@ -153,12 +153,12 @@ class GlobalToLocal(GlobalToGlobal):
         """
         super().__init__(absent=absent)
         self.cross = cross
-        self.room = PositionLayout(
+        self.layout = PositionLayout(
             text=0, frames=frame_slots, positions=cross.positions.num_embeddings
         )
-        self.let_train(True)
+        self.set_trainable(True)
 
-    def let_train(self, trains: bool) -> None:
+    def set_trainable(self, trains: bool) -> None:
         """Let the transformer train, but for the pooler and the similarity head."""
         self.cross.requires_grad_(trains)
         # A parameter that trains and never gets a gradient would stall distributed training.
@@ -169,16 +169,16 @@ class GlobalToLocal(GlobalToGlobal):
         self, vision: Features | None, audio: Features | None
     ) -> tuple[Features | None, Features | None]:
         """Frames and audio segments in the light of one another, and their pooled vectors."""
-        tracks = self.room.tracks(vision, audio)
-        if not tracks:
+        segments = self.layout.media_segments(vision, audio)
+        if not segments:
             return None, None
-        hidden = attend(self.cross, tracks)
-        parts = hidden.split([track.mask.shape[1] for track in tracks], dim=1)
+        hidden = attend(self.cross, segments)
+        parts = hidden.split([segment.mask.shape[1] for segment in segments], dim=1)
         found: dict[int, Features] = {}
-        for track, part in zip(tracks, parts, strict=True):
-            steps = part.masked_fill(~track.mask.unsqueeze(-1), 0.0)
-            vector = pooled(steps, track.mask, "mean_of_unit")
-            found[track.type] = Features(vector, steps, track.mask)
+        for segment, part in zip(segments, parts, strict=True):
+            steps = part.masked_fill(~segment.mask.unsqueeze(-1), 0.0)
+            vector = pooled(steps, segment.mask, "mean_of_unit")
+            found[segment.type] = Features(vector, steps, segment.mask)
         return found.get(VISION), found.get(AUDIO)
 
 
@@ -209,7 +209,7 @@ class _PairFusion(Fusion):
     ) -> None:
         super().__init__()
         self.cross = cross
-        self.room = PositionLayout(
+        self.layout = PositionLayout(
             text=text_slots,
             frames=pairing.get("frame_slots", FRAME_SLOTS),
             positions=cross.positions.num_embeddings,
@@ -230,7 +230,9 @@ class _PairFusion(Fusion):
         _refuse_weights(visual_weight, audio_weight)
         clips = _count(vision, audio)
         asked = self._asked(text)
-        shown = self.room.tracks(vision if visual_weight else None, audio if audio_weight else None)
+        shown = self.layout.media_segments(
+            vision if visual_weight else None, audio if audio_weight else None
+        )
         pairs = torch.arange(len(asked.mask) * clips, device=asked.mask.device)
         scores = [
             checkpoint(self._score, asked, shown, portion, clips, use_reentrant=False)
@@ -239,8 +241,8 @@ class _PairFusion(Fusion):
             for portion in pairs.split(self.pairs_at_once)
         ]
         present = torch.zeros(clips, dtype=torch.bool, device=asked.mask.device)
-        for track in shown:
-            present = present | track.mask.any(dim=1)
+        for segment in shown:
+            present = present | segment.mask.any(dim=1)
         complete = asked.mask.any(dim=1)[:, None] & present
         like = torch.cat(scores).view(complete.shape)
         return like.masked_fill(~complete, 0.0)
@@ -253,8 +255,8 @@ class _PairFusion(Fusion):
         self, asked: Segment, shown: list[Segment], pairs: Int[Tensor, " pair"], clips: int
     ) -> Float[Tensor, " pair"]:
         clip = pairs % clips
-        tracks = [asked.rows(pairs // clips), *(track.rows(clip) for track in shown)]
-        hidden = attend(self.cross, tracks)
+        segments = [asked.rows(pairs // clips), *(segment.rows(clip) for segment in shown)]
+        hidden = attend(self.cross, segments)
         # In bfloat16 a similarity is off by 0.002: 0.2 of a logit at the published scale.
         with torch.autocast(hidden.device.type, enabled=False):
             return self.cross.similarity(self.cross.pool(hidden.float())).squeeze(-1)
@@ -279,7 +281,7 @@ class TightSequence(_PairFusion):
         super().__init__(cross, 1, **pairing)
 
     def _asked(self, text: Features) -> Segment:
-        return self.room.text_segment(text.pooled.unsqueeze(1), text.present.unsqueeze(1))
+        return self.layout.text_segment(text.pooled.unsqueeze(1), text.present.unsqueeze(1))
 
 
 class LocalToLocal(_PairFusion):
@@ -311,7 +313,7 @@ class LocalToLocal(_PairFusion):
         super().__init__(cross, text_slots, **pairing)
 
     def _asked(self, text: Features) -> Segment:
-        return self.room.text_segment(text.steps, text.mask)
+        return self.layout.text_segment(text.steps, text.mask)
 
 
 def _count(vision: Features | None, audio: Features | None) -> int:

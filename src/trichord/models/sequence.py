@@ -60,7 +60,7 @@ class PositionLayout:
         """
         return Segment(*_fit(steps, mask, self.text, "text tokens", "text_slots"), TEXT, 0)
 
-    def tracks(self, vision: Features | None, audio: Features | None) -> list[Segment]:
+    def media_segments(self, vision: Features | None, audio: Features | None) -> list[Segment]:
         """Frames and audio segments, as far as they are given."""
         found: list[Segment] = []
         if vision is not None:
@@ -94,23 +94,23 @@ def _fit(
 
 def attend(
     cross: CrossTransformer,
-    tracks: list[Segment],
+    segments: list[Segment],
     *,
     written: int = 0,
     kept: CrossCache | None = None,
 ) -> Float[Tensor, "batch step dim"]:
-    """The tracks as one sequence through the transformer; see there for `written` and `kept`."""
-    device = tracks[0].mask.device
-    sizes = [track.mask.shape[1] for track in tracks]
+    """The segments as one sequence through the transformer; see there for `written` and `kept`."""
+    device = segments[0].mask.device
+    sizes = [segment.mask.shape[1] for segment in segments]
     positions = [
-        torch.arange(track.start, track.start + size, device=device)
-        for track, size in zip(tracks, sizes, strict=True)
+        torch.arange(segment.start, segment.start + size, device=device)
+        for segment, size in zip(segments, sizes, strict=True)
     ]
-    types = torch.tensor([track.type for track in tracks], device=device)
+    types = torch.tensor([segment.type for segment in segments], device=device)
     return cross(
-        torch.cat([track.steps for track in tracks], dim=1),
+        torch.cat([segment.steps for segment in segments], dim=1),
         types.repeat_interleave(torch.tensor(sizes, device=device), output_size=sum(sizes)),
-        torch.cat([track.mask for track in tracks], dim=1),
+        torch.cat([segment.mask for segment in segments], dim=1),
         torch.cat(positions),
         written=written,
         kept=kept,

@@ -11,11 +11,11 @@ from torch import Tensor
 from trichord.config import CaptionGenerator, Cross, GlobalToGlobal
 from trichord.encoders.clip_settings import CLIP4VLA
 from trichord.encoders.encoder import AudioType
-from trichord.encoders.published import Names, Published, block_names, read_published
+from trichord.encoders.published import Names, PublishedTensors, block_names, read_published
 from trichord.encoders.published_clip import (
     HEAD_WIDTH,
     ClipTowers,
-    has_sound_tokens,
+    has_audio_type_tokens,
     towers_of_state,
 )
 from trichord.evaluation.classes.published_head import PublishedHead, layers_of
@@ -87,7 +87,7 @@ _LAYERS = {f"{part}.{kind}": f"{part}.{kind}" for part in (0, 1) for kind in ("w
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class CheckpointOptions:
     """What a checkpoint of CLIP4VLA does not say about how it was trained."""
 
     fusion: Level | None = None
@@ -115,13 +115,13 @@ class Checkpoint:
         notes: What was assumed and what was left out, in words; parts that are taken add to them.
     """
 
-    published: Published
+    published: PublishedTensors
     towers: ClipTowers
-    recipe: Recipe
+    recipe: CheckpointOptions
     notes: dict[str, str] = field(default_factory=dict[str, str])
 
     @classmethod
-    def read(cls, file: Path, tokenizer: str, recipe: Recipe) -> "Checkpoint":
+    def read(cls, file: Path, tokenizer: str, recipe: CheckpointOptions) -> "Checkpoint":
         """Read a checkpoint and its CLIP.
 
         Raises:
@@ -153,7 +153,7 @@ class Checkpoint:
         if not recipe.reads or len(set(recipe.reads)) < len(recipe.reads):
             raise UserError("--reads: give vision, audio, or both, each once.")
 
-    def part(self, prefix: str) -> Published:
+    def part(self, prefix: str) -> PublishedTensors:
         """The tensors below a prefix; there may be none."""
         return self.published.part(prefix)
 
@@ -171,7 +171,7 @@ class Checkpoint:
         audio, token = self.part(SOUND), self.recipe.token
         if token is None:
             return self._usual_token(audio)
-        if token != "none" and not has_sound_tokens(audio):
+        if token != "none" and not has_audio_type_tokens(audio):
             raise UserError(
                 f"--audio-type: {audio.file} was trained without audio type tokens: leave it out."
             )
@@ -182,8 +182,8 @@ class Checkpoint:
             )
         return token
 
-    def _usual_token(self, audio: Published) -> AudioType:
-        if not has_sound_tokens(audio):
+    def _usual_token(self, audio: PublishedTensors) -> AudioType:
+        if not has_audio_type_tokens(audio):
             self.notes["audio type token"] = "none (the checkpoint has no table of them)"
             return "none"
         if self.part(HEAD).tensors:
@@ -259,7 +259,9 @@ class Checkpoint:
             padding="as_published",
         ), state
 
-    def _captioner_state(self, cross: Published, ours: CrossTransformer) -> dict[str, Tensor]:
+    def _captioner_state(
+        self, cross: PublishedTensors, ours: CrossTransformer
+    ) -> dict[str, Tensor]:
         head = self._untied(self.part(CAPTIONS))
         rows, width = self.part(CLIP).shape(_TABLE, 2)
         with torch.device("meta"):
@@ -294,14 +296,14 @@ class Checkpoint:
         self.notes["head"] = "ESC-50's 50 classes, in the order of its targets (assumed)"
         return PublishedHead(classes=CLASSES, state=state)
 
-    def _shape(self, cross: Published) -> tuple[Form, int, int]:
+    def _shape(self, cross: PublishedTensors) -> tuple[Form, int, int]:
         """Form, layers and heads of the cross transformer."""
         form: Form = "bert" if cross.depth(_BLOCKS["bert"][0]) else "clip"
         if not cross.depth(_BLOCKS[form][0]):
             cross.refuse_keys((), _cross_names(cross, form, 1).keys())
         return form, cross.depth(_BLOCKS[form][0]), _heads(cross, form, self.towers)
 
-    def _untied(self, head: Published) -> Published:
+    def _untied(self, head: PublishedTensors) -> PublishedTensors:
         """The captioner's head without its copy of the table of tokens.
 
         Raises:
@@ -314,10 +316,10 @@ class Checkpoint:
                 f"('{CLIP}{_TABLE}'), as it is in CLIP4VLA: it is of another model."
             )
         others = {name: value for name, value in head.tensors.items() if name != _TIED}
-        return Published(head.file, others, head.prefix)
+        return PublishedTensors(head.file, others, head.prefix)
 
     def _require_room(
-        self, cross: Published, ours: CrossTransformer, frames: int, segments: int
+        self, cross: PublishedTensors, ours: CrossTransformer, frames: int, segments: int
     ) -> None:
         """Refuse more tokens, frames and segments than there are positions."""
         words = self.recipe.words
@@ -357,7 +359,7 @@ def _empty_cross(form: Form, dim: int, layers: int, heads: int) -> CrossTransfor
         return CrossTransformer(form=form, dim=dim, layers=layers, heads=heads)
 
 
-def _heads(cross: Published, form: Form, towers: ClipTowers) -> int:
+def _heads(cross: PublishedTensors, form: Form, towers: ClipTowers) -> int:
     """As published: the clip form has those of the text tower, whatever its own width."""
     heads = towers.text_heads if form == "clip" else max(1, towers.dim // HEAD_WIDTH)
     if towers.dim % heads:
@@ -368,7 +370,7 @@ def _heads(cross: Published, form: Form, towers: ClipTowers) -> int:
     return heads
 
 
-def _cross_names(cross: Published, form: Form, layers: int) -> dict[str, str]:
+def _cross_names(cross: PublishedTensors, form: Form, layers: int) -> dict[str, str]:
     spelled = {
         below if (below := f"embeddings.{theirs}") in cross.tensors else theirs: ours
         for theirs, ours in _EMBEDDINGS[form].items()

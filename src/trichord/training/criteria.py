@@ -42,7 +42,7 @@ class Criterion:
     candidates: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
-def as_logged(reached: Criterion | None) -> dict[str, Any]:
+def log_entry(reached: Criterion | None) -> dict[str, Any]:
     """A criterion as the log keeps it of each epoch."""
     return {
         "criterion": None if reached is None else reached.value,
@@ -102,7 +102,7 @@ def _of_words(model: Embedder, validation: Source, names: Sequence[str]) -> Crit
     return Criterion(measure="likelihood of a word", value=value, parts=parts)
 
 
-def kept_epoch(criteria: Sequence[float | None]) -> int:
+def selected_epoch(criteria: Sequence[float | None]) -> int:
     """The number of the epoch that a stage keeps: the first of the best.
 
     It is the last one if there is no criterion, or if all epochs are equal so that it chooses nothing.

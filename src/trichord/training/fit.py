@@ -9,7 +9,7 @@ from trichord.features.source import Source
 from trichord.models.embedder import Embedder
 from trichord.training.loop import AfterEpoch, run_stage
 from trichord.training.requirements import require_all, require_masks
-from trichord.training.session import Session, nothing
+from trichord.training.session import Session, do_nothing
 from trichord.training.soundness import refuse_unfinite
 from trichord.training.stopping import freeing_memory, stop, stoppable
 from trichord.types.rng import isolated_rng
@@ -24,7 +24,7 @@ def fit(
     manifest: str | Origin,
     after_epoch: AfterEpoch,
     sharded: bool = False,
-    conclude: Callable[[], None] = nothing,
+    conclude: Callable[[], None] = do_nothing,
 ) -> None:
     """Train the stages of an experiment and write the run; goes on where an earlier call stopped.
 

@@ -23,14 +23,14 @@ from trichord.encoders.clip_settings import Activation, settings_beside
 from trichord.encoders.published import read_published
 from trichord.encoders.published_clip import (
     ClipTowers,
+    audio_state,
     require_clip,
-    sound_state,
     towers_at,
     towers_of_state,
 )
 from trichord.media import file_signature
 from trichord.models.fusion import FRAME_SLOTS
-from trichord.training.clip4vla_checkpoint import SOUND, Checkpoint, Recipe
+from trichord.training.clip4vla_checkpoint import SOUND, Checkpoint, CheckpointOptions
 from trichord.types import UserError
 
 TOWERS = "./clip"
@@ -85,7 +85,9 @@ def import_clip(
     return Run(path)
 
 
-def import_clip4vla(file: Path, path: Path, *, tokenizer: str = CLIP, recipe: Recipe) -> Run:
+def import_clip4vla(
+    file: Path, path: Path, *, tokenizer: str = CLIP, recipe: CheckpointOptions
+) -> Run:
     """Make a run of a checkpoint of CLIP4VLA, equal to the authors' model in single precision.
 
     Its captioner writes the run's captions; its classifier lies in the run for `trichord probe`.
@@ -104,7 +106,7 @@ def import_clip4vla(file: Path, path: Path, *, tokenizer: str = CLIP, recipe: Re
     """
     _require_free(path)
     checkpoint = Checkpoint.read(file, tokenizer, recipe)
-    sound = sound_state(checkpoint.part(SOUND), checkpoint.towers)
+    sound = audio_state(checkpoint.part(SOUND), checkpoint.towers)
     fusion, fusion_state = checkpoint.fusion()
     captioner, captioner_state = checkpoint.captioner() or (None, {})
     head = checkpoint.head()

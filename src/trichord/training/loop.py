@@ -14,10 +14,10 @@ from trichord.distributed import agreed, ranks, together
 from trichord.evaluation.scores import UnrankableError
 from trichord.features.source import Source
 from trichord.models.embedder import Embedder
-from trichord.training.criteria import Criterion, as_logged, measure_criterion
+from trichord.training.criteria import Criterion, log_entry, measure_criterion
 from trichord.training.learner import Learner
 from trichord.training.optimizers import build_optimizer, set_rate
-from trichord.training.requirements import unmeasurable
+from trichord.training.requirements import criterion_error
 from trichord.training.sampler import epoch_samples, steps_per_epoch
 from trichord.training.session import Session
 from trichord.training.sharding import clip_gradients, gather_weights, shard_model
@@ -63,7 +63,7 @@ def run_stage(
         note_epoch(stage, session, validation, after_epoch)
     buffers = Buffers(learner.train())
     steps = steps_per_epoch(stage, len(training.clips))
-    while not finished(stage, session.progress):
+    while not stage_is_over(stage, session.progress):
         learner.train()
         place = (session.progress.stage, session.progress.epoch)
         samples = epoch_samples(
@@ -145,7 +145,7 @@ def note_epoch(
 ) -> None:
     """Measure the criterion on the clips that choose, keep the best weights, tell the caller."""
     session.gather()
-    reached = agreed(lambda: measured(stage, session, validation))
+    reached = agreed(lambda: epoch_criterion(stage, session, validation))
     now = session.progress
     counted = now.step - now.skipped - now.empty
     numbers: dict[str, Any] = {
@@ -155,7 +155,7 @@ def note_epoch(
         "steps": now.step,
         "skipped": now.skipped,
         "empty": now.empty,
-        **as_logged(reached),
+        **log_entry(reached),
         "split": validation.clips[0].split if validation is not None else None,
         "scales": session.objective.scales(),
     }
@@ -163,7 +163,7 @@ def note_epoch(
     after_epoch(numbers)
 
 
-def measured(stage: Stage, session: Session, validation: Source | None) -> Criterion | None:
+def epoch_criterion(stage: Stage, session: Session, validation: Source | None) -> Criterion | None:
     """The criterion of an epoch; None where there is none, or no validation clips.
 
     Raises:
@@ -175,15 +175,15 @@ def measured(stage: Stage, session: Session, validation: Source | None) -> Crite
     try:
         reached = measure_criterion(session.model, validation, stage.criterion)
     except UnrankableError as error:
-        raise diverged(where, str(error).rstrip("."), session) from error
+        raise divergence_error(where, str(error).rstrip("."), session) from error
     if reached is None:
-        raise unmeasurable(stage)
+        raise criterion_error(stage)
     if not math.isfinite(reached.value):
-        raise diverged(where, f"the {reached.measure} is {reached.value}", session)
+        raise divergence_error(where, f"the {reached.measure} is {reached.value}", session)
     return reached
 
 
-def diverged(where: str, what: str, session: Session) -> UserError:
+def divergence_error(where: str, what: str, session: Session) -> UserError:
     """What to say of a model whose vectors are no longer any."""
     if session.progress.epoch == 0:
         return UserError(
@@ -196,7 +196,7 @@ def diverged(where: str, what: str, session: Session) -> UserError:
     )
 
 
-def finished(stage: Stage, progress: Progress) -> bool:
+def stage_is_over(stage: Stage, progress: Progress) -> bool:
     """Whether a stage has had its epochs or its patience is at an end."""
     waited = progress.epoch - 1 - progress.best_epoch
     return progress.epoch > stage.epochs or waited >= stage.patience
@@ -212,6 +212,6 @@ def choose_what_trains(model: Embedder, stage: Stage) -> None:
             encoder.freeze_trunk()
     losses = {term_of(name).loss for name in stage.terms}
     if model.fusion is not None:
-        model.fusion.let_train("fused" in losses)
+        model.fusion.set_trainable("fused" in losses)
     if model.captioner is not None:
-        model.captioner.let_train("words" in losses)
+        model.captioner.set_trainable("words" in losses)

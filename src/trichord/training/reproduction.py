@@ -38,7 +38,7 @@ class Epoch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Agreement:
+class RunComparison:
     """How far a run and its repetition agree.
 
     Attributes:
@@ -58,7 +58,7 @@ class Agreement:
         return not self.apart and all(epoch.exact for epoch in self.epochs)
 
 
-def compare_runs(then: Run, now: Run) -> Agreement:
+def compare_runs(then: Run, now: Run) -> RunComparison:
     """Set a complete run beside its repetition.
 
     Raises:
@@ -72,7 +72,7 @@ def compare_runs(then: Run, now: Run) -> Agreement:
         for name in sorted({*one, *other})
         if (apart := _between(one.get(name), other.get(name))) is not None
     }
-    return Agreement(
+    return RunComparison(
         epochs=tuple(
             Epoch(stage=name, number=number, then=before.get(place), now=after.get(place))
             for place in places
@@ -122,7 +122,7 @@ def _written(numbers: Mapping[str, Any] | None) -> str:
     return json.dumps(kept, sort_keys=True)
 
 
-def table(found: Agreement, then: Run, now: Run) -> Table:
+def table(found: RunComparison, then: Run, now: Run) -> Table:
     """Both runs' numbers of each epoch, and whether they agree."""
     shown = plain_table(f"{then.path} and {now.path}", verdict(found))
     shown.add_column("Stage", no_wrap=True)
@@ -141,7 +141,7 @@ def _cell(value: float | None) -> str:
     return "–" if value is None else f"{value:.6f}"
 
 
-def verdict(found: Agreement) -> str:
+def verdict(found: RunComparison) -> str:
     """In one or two sentences."""
     same = sum(epoch.exact for epoch in found.epochs)
     epochs = f"Epochs whose numbers agree bit for bit: {same} of {len(found.epochs)}."

@@ -84,10 +84,10 @@ def require_criterion(stage: Stage, validation: Source) -> None:
     """
     asked = {name.split("<-")[1] for name in stage.criterion}
     if asked and "sound" not in asked and asked.isdisjoint(validation.captions.numbers):
-        raise unmeasurable(stage)
+        raise criterion_error(stage)
 
 
-def unmeasurable(stage: Stage) -> UserError:
+def criterion_error(stage: Stage) -> UserError:
     """What to say where validation clips lack what a stage's criterion needs."""
     return UserError(
         f"The validation clips allow nothing that chooses the best epoch of stage "

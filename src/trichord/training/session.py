@@ -13,8 +13,8 @@ from trichord.distributed import agreed, largest, rank
 from trichord.losses import Objective
 from trichord.models.embedder import Embedder
 from trichord.training.criteria import all_equal
-from trichord.training.sharding import shard_like, whole
-from trichord.training.stopping import Request, stop
+from trichord.training.sharding import full_tensor, shard_like
+from trichord.training.stopping import StopRequest, stop
 from trichord.types import UserError
 
 SECONDS_BETWEEN_SAVES = 30.0
@@ -22,7 +22,7 @@ SAVE = 1
 """What ranks tell each other after a step: 0 nothing, this, or the number of a signal, which is higher."""
 
 
-def nothing() -> None:
+def do_nothing() -> None:
     """What is to be done where nothing is."""
 
 
@@ -43,8 +43,8 @@ class Session:
     objective: Objective
     progress: Progress = field(default_factory=Progress)
     best: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
-    gather: Callable[[], None] = nothing
-    request: Request = field(default_factory=Request)
+    gather: Callable[[], None] = do_nothing
+    request: StopRequest = field(default_factory=StopRequest)
     _saved_at: float = field(default_factory=time.monotonic)
     _optimizer_state: dict[str, Tensor] | None = None
 
@@ -133,7 +133,7 @@ class Session:
         if keep == "best" and not all_equal([one.get("criterion") for one in self.epochs]):
             load_owned(self.model, self.objective, self.best)
         self.best = {}
-        self.gather = nothing
+        self.gather = do_nothing
         self.progress = Progress(stage=self.progress.stage + 1, metrics=self.progress.metrics)
 
     def require_ours(self) -> None:
@@ -173,7 +173,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """An optimizer's moments and step counts by parameter number and name; all ranks together."""
     state = optimizer.state_dict()["state"]
     return {
-        f"{number}.{name}": whole(value).to("cpu", copy=True)
+        f"{number}.{name}": full_tensor(value).to("cpu", copy=True)
         for number, values in state.items()
         for name, value in values.items()
     }

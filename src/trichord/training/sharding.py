@@ -75,7 +75,7 @@ def _read_at_once(encoder: Encoder) -> None:
     Portions, which an encoder takes otherwise, would be more here than there.
     """
 
-    def read_steps(
+    def run_trunk(
         steps: Shaped[Tensor, "step ..."], audio_type: Float[Tensor, " step"] | None = None
     ) -> Float[Tensor, "step *token width"]:
         # Without steps a step of zeros is read and cut off
@@ -87,7 +87,7 @@ def _read_at_once(encoder: Encoder) -> None:
         return encoder.trunk(shown, place)[: len(steps)]
 
     # In the instance alone: the model's own encoder is of the same class and keeps its portions.
-    encoder.__dict__["read_steps"] = read_steps
+    encoder.__dict__["run_trunk"] = run_trunk
 
 
 @torch.no_grad()
@@ -100,14 +100,14 @@ def gather_weights(twin: Embedder, model: Embedder) -> None:
         if spread is not encoder:
             # Buffers are not spread: each process keeps the running means of its own clips.
             for ours, theirs in zip(_tensors(encoder), _tensors(spread), strict=True):
-                ours.copy_(whole(theirs))
+                ours.copy_(full_tensor(theirs))
 
 
 def _tensors(encoder: Encoder) -> list[Tensor]:
     return [*encoder.trunk.parameters(), *encoder.trunk.buffers()]
 
 
-def whole(value: Tensor) -> Tensor:
+def full_tensor(value: Tensor) -> Tensor:
     """A tensor with the parts that other processes hold; all of them together."""
     return value.full_tensor() if isinstance(value, DTensor) else value
 
@@ -130,7 +130,7 @@ def synchronise(module: nn.Module, *, now: bool) -> None:
             part.set_requires_gradient_sync(now, recurse=False)
 
 
-def replicated(module: nn.Module) -> list[nn.Parameter]:
+def replicated_parameters(module: nn.Module) -> list[nn.Parameter]:
     """The parameters that train and that every process has whole."""
     # FSDP averages the gradients of the others itself.
     return [p for p in module.parameters() if p.requires_grad and not isinstance(p, DTensor)]
@@ -148,7 +148,7 @@ def clip_gradients(parameters: Iterable[nn.Parameter], most: float) -> None:
     here = [one for one in gradients if not isinstance(one, DTensor)]
     # torch takes no norm over sharded and plain tensors together. The norm of the
     # two norms is that of all, and the same in every process: so is the factor.
-    norms = [whole(nn.utils.get_total_norm(some)) for some in (spread, here) if some]
+    norms = [full_tensor(nn.utils.get_total_norm(some)) for some in (spread, here) if some]
     factor = most / (float(torch.stack(norms).norm()) + 1e-6)  # as torch does
     if factor < 1:
         for one in gradients:

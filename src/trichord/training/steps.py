@@ -14,7 +14,7 @@ from trichord.distributed import average_gradients, rank, ranks, together
 from trichord.features.source import Source
 from trichord.training.learner import Learner
 from trichord.training.sampler import Sample
-from trichord.training.sharding import replicated, synchronise
+from trichord.training.sharding import replicated_parameters, synchronise
 from trichord.training.soundness import Buffers
 from trichord.types import Side
 from trichord.types.tensors import Batch, Embeddings, Features
@@ -43,7 +43,7 @@ def backward(learner: Learner, loss: Float[Tensor, ""] | None) -> None:
         return
     loss.backward()
     if learner.sharded:
-        average_gradients(replicated(learner))
+        average_gradients(replicated_parameters(learner))
 
 
 def cached_step(
@@ -69,7 +69,7 @@ def cached_step(
         again = learner.encode(batch.to(learner.model.device), chunk)
         start = chunk.first - ours.first
         _hand_down(again, found, slice(start, start + len(chunk.clips)))
-    average_gradients(replicated(learner))
+    average_gradients(replicated_parameters(learner))
     return loss
 
 

@@ -21,7 +21,7 @@ class TerminatedError(SystemExit):
         super().__init__(128 + signal.SIGTERM)
 
 
-class Request:
+class StopRequest:
     """The signal that asked this process to stop, if one did."""
 
     def __init__(self) -> None:
@@ -59,9 +59,9 @@ def stop(number: int) -> None:
 
 
 @contextmanager
-def stoppable() -> Generator[Request]:
+def stoppable() -> Generator[StopRequest]:
     """Have SIGTERM and SIGINT noted instead of obeyed; outside the main thread they are not ours."""
-    request = Request()
+    request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
