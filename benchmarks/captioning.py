@@ -40,7 +40,7 @@ class ReadAnew:
     audio: Features
     ids: Tensor | None = None
 
-    def follow(self, ids: Tensor) -> Tensor:
+    def next_logits(self, ids: Tensor) -> Tensor:
         """Scores of what may follow the newest tokens."""
         newest = ids[:, None]
         self.ids = newest if self.ids is None else torch.cat([self.ids, newest], dim=1)
@@ -49,7 +49,7 @@ class ReadAnew:
         segment = captioner.layout.text_segment(steps, torch.ones_like(self.ids, dtype=torch.bool))
         shown = captioner.layout.media_segments(self.vision, self.audio)
         places = self.ids.shape[1]
-        hidden = attend(captioner.cross, [segment, *shown], written=places)
+        hidden = attend(captioner.cross, [segment, *shown], causal_steps=places)
         return captioner.score(hidden[:, places - 1], text.table)
 
     def rows(self, chosen: Tensor) -> "ReadAnew":
@@ -89,9 +89,9 @@ def measure(model: Embedder, beams: int) -> dict[str, object]:
     torch.manual_seed(1)
     vision, audio = features(FRAMES, model.dim), features(SEGMENTS, model.dim)
     tokenizer = model.text.tokenizer
-    never = torch.zeros(len(model.text.table), dtype=torch.bool)
-    never[[tokenizer.bos_token_id, model.text.end]] = True  # so that no caption ends early
-    marks = SpecialTokens(start=tokenizer.bos_token_id, end=model.text.end, never=never)
+    forbidden = torch.zeros(len(model.text.table), dtype=torch.bool)
+    forbidden[[tokenizer.bos_token_id, model.text.end]] = True  # so that no caption ends early
+    marks = SpecialTokens(start=tokenizer.bos_token_id, end=model.text.end, forbidden=forbidden)
     decoding = Decoding(beams=beams, keep=1)
     begun = time.process_time()
     scorer = CaptionScorer.before(model, vision, audio)

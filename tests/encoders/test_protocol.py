@@ -89,11 +89,11 @@ def test_only_an_encoder_that_takes_an_audio_type_is_given_one(tiny_clip4vla):
     assert bands.audio_type is None
     with pytest.raises(UserError, match="takes no audio type token"):
         bands.choose_audio_type(0.0)
-    with pytest.raises(ValueError, match="takes no audio type token"), bands.listening_for(0.0):
+    with pytest.raises(ValueError, match="takes no audio type token"), bands.using_audio_type(0.0):
         pass
     steered = ClipAudio(name=tiny_clip4vla.text.name, frames=32, token="clip").build()
     known = steered.fingerprint
-    with steered.listening_for(0.25):
+    with steered.using_audio_type(0.25):
         assert (steered.trunk.token, steered.audio_type) == (0.25, "clip")
         assert steered.fingerprint == known
     assert steered.trunk.token == "clip"

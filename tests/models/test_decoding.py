@@ -78,9 +78,11 @@ class Forgetful:
 
 
 def marks(model):
-    never = torch.zeros(len(model.text.table), dtype=torch.bool)
-    never[model.text.tokenizer.bos_token_id] = True
-    return SpecialTokens(start=model.text.tokenizer.bos_token_id, end=model.text.end, never=never)
+    forbidden = torch.zeros(len(model.text.table), dtype=torch.bool)
+    forbidden[model.text.tokenizer.bos_token_id] = True
+    return SpecialTokens(
+        start=model.text.tokenizer.bos_token_id, end=model.text.end, forbidden=forbidden
+    )
 
 
 def same(found, expected):
@@ -151,7 +153,7 @@ def test_a_clips_captions_do_not_depend_on_its_neighbours(writer, monkeypatch):
 
 def test_clips_are_looked_at_once_for_all_their_beams(writer, monkeypatch):
     looked, read = [], []
-    look, cross = writer.captioner.look, writer.captioner.cross.forward
+    look, cross = writer.captioner.encode_media, writer.captioner.cross.forward
 
     def count_clips(vision, audio):
         looked.append(len(vision.mask))
@@ -229,7 +231,7 @@ class Sentence:
 
 def replace_follow(model, follow):
     """Let a captioner follow otherwise; gives back how to undo it."""
-    model.captioner.follow = follow
+    model.captioner.next_logits = follow
     return lambda: delattr(model.captioner, "follow")
 
 

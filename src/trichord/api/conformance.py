@@ -1,4 +1,4 @@
-"""Whether an encoder keeps to the protocol: one of ours, or one's own before it is used."""
+"""Checks of the encoder protocol, for built-in encoders and for your own."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,14 +10,15 @@ from trichord.types import first_line
 
 if TYPE_CHECKING:
     from trichord.config import EncoderConfig
+    from trichord.encoders.conformance import EncoderUnderTest
 
 PARITY = 1e-3
-"""By how much an exported vector may differ: graphs add in another order."""
+"""Largest difference of an exported vector: graphs add in another order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What one check found.
+    """The result of one check.
 
     Attributes:
         name: Of the check.
@@ -43,7 +44,7 @@ def check_encoder(config: "EncoderConfig") -> list[Check]:
 
 
 def run_checks(config: "EncoderConfig") -> Iterator[Check]:
-    """The same, check by check."""
+    """As `check_encoder`, but yields each result at once."""
     from trichord.encoders.conformance import CHECKS, EncoderUnderTest, flaws_of
 
     config.fetch()
@@ -76,10 +77,10 @@ def _exported(subject: "EncoderUnderTest") -> Check:
             folder = Path(place) / "encoder"
             folder.mkdir()
             write_graph(encoder, folder.with_suffix(".onnx"))
-            found = Graph(str(folder)).run(*inputs)
+            features = Graph(str(folder)).run(*inputs)
     except Exception as error:  # torch's exporter refuses in many ways
         return Check("export", "FAIL", f"{type(error).__name__}: {first_line(error)}")
-    difference = float((found - expected).abs().max())
+    difference = float((features - expected).abs().max())
     if difference > PARITY:
         return Check("export", "FAIL", f"the graph's features differ by {difference:.2g}")
     return Check("export", "PASS")

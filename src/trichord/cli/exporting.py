@@ -22,7 +22,8 @@ from trichord.types.rules import (
 )
 
 if TYPE_CHECKING:
-    from trichord.exporting.folder import Form
+    from trichord.exporting.folder import ExportSource, Form
+    from trichord.exporting.parity import Parity
     from trichord.media import Decoded
     from trichord.media.plan import DecodePlan, Span
     from trichord.models.embedder import Embedder

@@ -64,14 +64,14 @@ class Experiment:
         galleries = {task.split("<-")[0] for stage in self.stages for task in stage.criterion}
         compared = {side for term in terms if term.contrasts for side in term.sides}
         writes = "words" in losses or "words" in galleries
-        shown = self.model.captioner.reads if self.model.captioner and writes else ()
+        sources = self.model.captioner.reads if self.model.captioner and writes else ()
         needed: dict[Modality, bool] = {
             "text": True,
             "audio": bool(compared & {"audio", "masked"}) or bool(galleries & {"audio", "clip"}),
             "vision": "vision" in compared or bool(galleries & {"visual", "clip"}),
         }
-        needed |= dict.fromkeys(shown, True)
-        return tuple(name for name, wanted in needed.items() if wanted)
+        needed |= dict.fromkeys(sources, True)
+        return tuple(name for name, used in needed.items() if used)
 
     def flaws(self) -> Iterator[tuple[str, str]]:
         """See `Ruled`: a stage asks for nothing that the model lacks."""
@@ -79,7 +79,7 @@ class Experiment:
         for number, stage in enumerate(self.stages):
             draws, criterion = f"stages.{number}.draws", f"stages.{number}.criterion"
             losses = {term_of(name, f"--{draws}.terms").loss for name in stage.terms}
-            asked = {name.split("<-")[0] for name in stage.criterion}
+            galleries = {name.split("<-")[0] for name in stage.criterion}
             yield from broken_rules(
                 (
                     "fused" in losses and not fuses,
@@ -87,7 +87,7 @@ class Experiment:
                     "ask for 'ct', which needs a fusion: choose an experiment that has one.",
                 ),
                 (
-                    "clip" in asked and not fuses,
+                    "clip" in galleries and not fuses,
                     criterion,
                     "searches clips, which needs a fusion: choose an experiment that has one.",
                 ),
@@ -97,7 +97,7 @@ class Experiment:
                     "ask for 'lm', which needs a captioner: choose an experiment that has one.",
                 ),
                 (
-                    "words" in asked and not writes,
+                    "words" in galleries and not writes,
                     criterion,
                     "is of words, which needs a captioner: choose an experiment that has one.",
                 ),
@@ -175,12 +175,12 @@ def _of_format_2(value: Any) -> Any:
         return [_of_format_2(one) for one in cast("list[Any]", value)]
     if not isinstance(value, dict):
         return value
-    respelt = {"directions": {"to_second": "a_to_b", "to_first": "b_to_a"}}
-    found: dict[str, Any] = {}
+    spelling = {"directions": {"to_second": "a_to_b", "to_first": "b_to_a"}}
+    renamed: dict[str, Any] = {}
     for name, one in cast("dict[str, Any]", value).items():
-        new = respelt.get(name, {}).get(one, one) if isinstance(one, str) else _of_format_2(one)
-        found[name] = new.replace("_", "-") if name == "kind" else new
-    return found
+        new = spelling.get(name, {}).get(one, one) if isinstance(one, str) else _of_format_2(one)
+        renamed[name] = new.replace("_", "-") if name == "kind" else new
+    return renamed
 
 
 def _brought_by(parts: dict[str, str]) -> str:

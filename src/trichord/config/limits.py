@@ -35,8 +35,8 @@ class Ruled(Protocol):
 
 def fingerprint_text(config: Any) -> str:
     """A configuration as text, without the fields that matter in training only: for fingerprints."""
-    lasting = [one.name for one in fields(config) if not one.metadata.get("training_only")]
-    return f"{type(config).__name__} { {name: getattr(config, name) for name in lasting} }"
+    names = [one.name for one in fields(config) if not one.metadata.get("training_only")]
+    return f"{type(config).__name__} { {name: getattr(config, name) for name in names} }"
 
 
 def check(config: Any, option: str = "--") -> None:

@@ -117,14 +117,16 @@ class OneOf:
         Raises:
             UserError: There is none that fits; `option` is named.
         """
-        made = self.group.find(kind, option, self.kinds())
-        reads = getattr(made, "modality", None)
+        config_class = self.group.find(kind, option, self.kinds())
+        reads = getattr(config_class, "modality", None)
         if self.modality is not None and reads is None:
-            raise UserError(f"{option} {kind}: {made.__name__} has no modality: give it one.")
+            raise UserError(
+                f"{option} {kind}: {config_class.__name__} has no modality: give it one."
+            )
         if self.modality is not None and reads != self.modality:
             fitting = ", ".join(self.kinds())
             raise UserError(f"{option} {kind}: it reads {reads}; choose one of {fitting}.")
-        return made
+        return config_class
 
     def __get_pydantic_core_schema__(self, _: Any, handler: "GetCoreSchemaHandler") -> "CoreSchema":
         """How a part is written and read: its fields beside its kind."""
@@ -137,9 +139,9 @@ class OneOf:
     def _read(self, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        given = dict(cast("dict[str, Any]", value))
-        made = self.config(str(given.pop("kind", "")), "kind")
-        return _form_of(made).validate_python(given)
+        values = dict(cast("dict[str, Any]", value))
+        config_class = self.config(str(values.pop("kind", "")), "kind")
+        return _form_of(config_class).validate_python(values)
 
 
 def _written(config: Any) -> dict[str, Any] | None:

@@ -98,9 +98,9 @@ class Draw:
 
     def flaws(self) -> Iterator[tuple[str, str]]:
         """See `Ruled`."""
-        twice = [term for term, count in Counter(self.terms).items() if count > 1]
+        repeated = [term for term, count in Counter(self.terms).items() if count > 1]
         weights = self.weights or (1.0,)
-        shown = " ".join(f"{weight:g}" for weight in weights)
+        listed = " ".join(f"{weight:g}" for weight in weights)
         unknown = [name for name in self.terms if name not in LOSSES.kinds()]
         yield from broken_rules(
             (not self.terms, "terms", "is empty: name at least one term."),
@@ -110,16 +110,20 @@ class Draw:
                 f"{' '.join(unknown)}: choose one of {', '.join(LOSSES.kinds())}; others come with an "
                 "installed package or by --plugin FILE.",
             ),
-            (bool(twice), "terms", f"names {', '.join(twice)} twice: name it once, with a weight."),
+            (
+                bool(repeated),
+                "terms",
+                f"names {', '.join(repeated)} twice: name it once, with a weight.",
+            ),
             (
                 len(self.weights) not in (0, len(self.terms)),
                 "weights",
-                f"{shown}: {len(weights)} for {len(self.terms)} terms; give one for each.",
+                f"{listed}: {len(weights)} for {len(self.terms)} terms; give one for each.",
             ),
             (
                 not 0 < sum(weights) < math.inf,
                 "weights",
-                f"{shown}: give finite numbers, not all of them 0.",
+                f"{listed}: give finite numbers, not all of them 0.",
             ),
         )
 
@@ -216,8 +220,8 @@ class Stage:
         terms = [term_of(name, "--stages.N.draws.N.terms") for name in self.terms]
         contrasts = any(term.contrasts for term in terms)
         losses = {term.loss for term in terms}
-        idle = ", ".join(sorted(set(self.towers) - set(self.trains)))
-        odd = ", ".join(name for name in self.criterion if name not in CRITERIA)
+        headless = ", ".join(sorted(set(self.towers) - set(self.trains)))
+        unknown_tasks = ", ".join(name for name in self.criterion if name not in CRITERIA)
         kinds = {name.startswith(WORDS) for name in self.criterion}
         yield from broken_rules(
             (
@@ -226,9 +230,9 @@ class Stage:
                 "draw nothing: give at least one of them a chance above 0.",
             ),
             (
-                bool(idle),
+                bool(headless),
                 "towers",
-                f"trains the trunk of {idle} but not its head: add it to --stages.N.trains or take it "
+                f"trains the trunk of {headless} but not its head: add it to --stages.N.trains or take it "
                 "out of --stages.N.towers.",
             ),
             (
@@ -247,7 +251,11 @@ class Stage:
                 f"{self.chunk}: the stage writes captions ('lm'), which contrasts nothing: leave the "
                 "option out and take a smaller --stages.N.batch-size.",
             ),
-            (bool(odd), "criterion", f"{odd}: choose one of {', '.join(CRITERIA)}."),
+            (
+                bool(unknown_tasks),
+                "criterion",
+                f"{unknown_tasks}: choose one of {', '.join(CRITERIA)}.",
+            ),
             (
                 len(kinds) > 1,
                 "criterion",

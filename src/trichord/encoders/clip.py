@@ -115,13 +115,13 @@ class ClipTextEncoder(WordEncoder):
         return self.tokenizer.bos_token_id
 
     @property
-    def never_written(self) -> Bool[Tensor, " token"]:
+    def forbidden_tokens(self) -> Bool[Tensor, " token"]:
         """Special tokens but the end, and rows of the table that the tokenizer does not know."""
-        never = torch.ones(len(self.table), dtype=torch.bool, device=self.table.device)
-        never[: len(self.tokenizer)] = False
-        never[self.tokenizer.all_special_ids] = True
-        never[self.end] = False
-        return never
+        forbidden = torch.ones(len(self.table), dtype=torch.bool, device=self.table.device)
+        forbidden[: len(self.tokenizer)] = False
+        forbidden[self.tokenizer.all_special_ids] = True
+        forbidden[self.end] = False
+        return forbidden
 
     def token_cache(self) -> TokenCache:
         """Of texts without a token yet."""
@@ -133,25 +133,25 @@ class ClipTextEncoder(WordEncoder):
         """Apply the trunk: (batch, 1, token) ids to (batch, 1 or token, width) features."""
         if not self.tokens:
             return super().trunk_features(inputs)
-        ids, there = inputs.values[:, 0], inputs.mask.any(dim=1)
+        ids, present = inputs.values[:, 0], inputs.mask.any(dim=1)
         longest = ids.shape[1]
         step = torch.arange(longest, device=ids.device)
-        mask = (step < self.lengths(ids)[:, None]) & there[:, None]
+        mask = (step < self.lengths(ids)[:, None]) & present[:, None]
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.trunk_trains):
-            features = self.run_trunk(ids[there])
+            features = self.run_trunk(ids[present])
         values = features.new_zeros((*mask.shape, self.width))
-        values[there] = features.reshape(-1, longest, self.width)
+        values[present] = features.reshape(-1, longest, self.width)
         return Padded(values * mask.unsqueeze(-1), mask)
 
-    def forward(self, read: Padded) -> Features:
+    def forward(self, features: Padded) -> Features:
         """Project trunk features into the shared space; the end of text stands for the caption."""
         if not self.tokens:
-            return super().forward(read)
-        steps = self.head(read.values)
-        last = read.mask.sum(dim=1).clamp(min=1) - 1
+            return super().forward(features)
+        steps = self.head(features.values)
+        last = features.mask.sum(dim=1).clamp(min=1) - 1
         ends = steps[torch.arange(len(steps), device=steps.device), last]
-        ends = ends.float() * read.mask.any(dim=1, keepdim=True)
-        return Features(F.normalize(ends, dim=-1), steps, read.mask)
+        ends = ends.float() * features.mask.any(dim=1, keepdim=True)
+        return Features(F.normalize(ends, dim=-1), steps, features.mask)
 
 
 @shared_trunk

@@ -133,7 +133,7 @@ class ClipAudioEncoder(AudioEncoder):
         self._fingerprint = None
 
     @contextmanager
-    def listening_for(self, audio_type: AudioType) -> Generator[None]:
+    def using_audio_type(self, audio_type: AudioType) -> Generator[None]:
         """Within it, listen for another audio type."""
         trunk = self.audio_trunk
         own, trunk.token = trunk.token, audio_type
@@ -159,10 +159,10 @@ class ClipAudioEncoder(AudioEncoder):
 
         One channel stands for left, mean and right; of two, their mean comes between them.
         """
-        heard = torch.from_numpy(np.atleast_2d(wave))
-        if self.stereo and len(heard) == 2:
-            heard = torch.stack([heard[0], heard.mean(dim=0), heard[1]])
-        return self.log_mel(heard)
+        waves = torch.from_numpy(np.atleast_2d(wave))
+        if self.stereo and len(waves) == 2:
+            waves = torch.stack([waves[0], waves.mean(dim=0), waves[1]])
+        return self.log_mel(waves)
 
     def to_segments(
         self, spectrogram: Float[Tensor, "channel time mel"]

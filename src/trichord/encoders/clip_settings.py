@@ -103,12 +103,14 @@ class ClipSettings:
     file: Path | None = None
     widest: int | None = None
 
-    def activated(self, activation: Activation) -> "ClipSettings":
+    def with_activation(self, activation: Activation) -> "ClipSettings":
         """The same with the activation that was asked for."""
-        said = " / ".join(dict.fromkeys(trunk["hidden_act"] for trunk in (self.text, self.vision)))
+        stated = " / ".join(
+            dict.fromkeys(trunk["hidden_act"] for trunk in (self.text, self.vision))
+        )
         source = "--activation"
-        if self.file is not None and said != activation:
-            source += f"; {self.file.name} says {said}"
+        if self.file is not None and stated != activation:
+            source += f"; {self.file.name} says {stated}"
         act = {"hidden_act": activation}
         return replace(
             self,
@@ -118,7 +120,7 @@ class ClipSettings:
         )
 
 
-def assumed(why: str, *, widest: int | None) -> ClipSettings:
+def openai_settings(why: str, *, widest: int | None) -> ClipSettings:
     """Settings of OpenAI's CLIPs.
 
     Args:
@@ -131,7 +133,7 @@ def assumed(why: str, *, widest: int | None) -> ClipSettings:
     )
 
 
-CLIP4VLA = assumed("by the authors' code", widest=None)
+CLIP4VLA = openai_settings("by the authors' code", widest=None)
 """Of CLIP4VLA's checkpoints, which begin as OpenAI's CLIP."""
 
 
@@ -145,8 +147,8 @@ def settings_beside(weights: Path, activation: Activation | None) -> ClipSetting
     Raises:
         UserError: Nothing says which activation; or the config is of an architecture other than CLIP's.
     """
-    found = _config_beside(weights)
-    if found is None:
+    configs = _config_beside(weights)
+    if configs is None:
         if activation is None:
             names = ", ".join((f"{weights.stem}.json", *CONFIGS))
             raise UserError(
@@ -155,8 +157,10 @@ def settings_beside(weights: Path, activation: Activation | None) -> ClipSetting
                 "quick_gelu (OpenAI; what open_clip calls -quickgelu: MetaCLIP, DFN, LAION-400M's "
                 "ViT-B-32) or --activation gelu (LAION-2B, DataComp and the rest of open_clip)."
             )
-        return assumed("assumed, as in OpenAI's models", widest=WIDEST).activated(activation)
-    file, document = found
+        return openai_settings("assumed, as in OpenAI's models", widest=WIDEST).with_activation(
+            activation
+        )
+    file, document = configs
     read = _of_transformers if "text_config" in document else _of_open_clip
     try:
         settings = read(file, document)
@@ -165,7 +169,7 @@ def settings_beside(weights: Path, activation: Activation | None) -> ClipSetting
             f"{file} cannot be read as the config of a CLIP ({first_line(error)}): put the model's "
             "own there, or none and give --activation."
         ) from error
-    return settings.activated(activation) if activation else settings
+    return settings.with_activation(activation) if activation else settings
 
 
 def _config_beside(weights: Path) -> tuple[Path, dict[str, Any]] | None:
@@ -200,40 +204,42 @@ def _of_open_clip(file: Path, document: Mapping[str, Any]) -> ClipSettings:
     sources = dict.fromkeys(ASPECTS, f"from {file.name}")
     if not pictures:
         sources["pictures"] = f"OpenAI's, for {file.name} has none"
-    shown = _known(file, "preprocess_cfg", pictures or {})
-    if shown["size"] is not None and _one(shown["size"]) != vision["image_size"]:
-        raise ValueError(f"pictures of {shown['size']} for a tower of {vision['image_size']}")
+    normalisation = _known(file, "preprocess_cfg", pictures or {})
+    if normalisation["size"] is not None and _one(normalisation["size"]) != vision["image_size"]:
+        raise ValueError(
+            f"pictures of {normalisation['size']} for a tower of {vision['image_size']}"
+        )
     return ClipSettings(
         text=text | {"hidden_act": act},
         vision=vision | {"hidden_act": act},
-        mean=_three(shown["mean"]),
-        std=_three(shown["std"]),
+        mean=_three(normalisation["mean"]),
+        std=_three(normalisation["std"]),
         sources=sources,
         file=file,
     )
 
 
-def _trunk(file: Path, part: str, given: Mapping[str, Any]) -> dict[str, Any]:
+def _trunk(file: Path, part: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """A tower's settings under the names of `transformers`."""
-    norm: Mapping[str, Any] = given.get("norm_kwargs") or {}
+    norm: Mapping[str, Any] = values.get("norm_kwargs") or {}
     if odd := norm.keys() - {"eps"}:
         raise ValueError(f"{part}.norm_kwargs.{min(odd)}")
-    known = _known(file, part, given)
-    sizes = {_RENAMED.get(name, name): _one(value) for name, value in known.items()}
+    values_of = _known(file, part, values)
+    sizes = {_RENAMED.get(name, name): _one(value) for name, value in values_of.items()}
     return sizes | {"layer_norm_eps": float(norm.get("eps", EPSILON))}
 
 
-def _known(file: Path, part: str, given: Mapping[str, Any]) -> dict[str, Any]:
+def _known(file: Path, part: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """What a part of the config says, and the defaults for what it does not say."""
-    _refuse_unlike(file, part, given)
-    return {name: given.get(name, value) for name, value in _DEFAULTS[part].items()}
+    _refuse_unlike(file, part, values)
+    return {name: values.get(name, value) for name, value in _DEFAULTS[part].items()}
 
 
-def _refuse_unlike(file: Path, part: str, given: Mapping[str, Any]) -> None:
+def _refuse_unlike(file: Path, part: str, values: Mapping[str, Any]) -> None:
     """Refuse what makes a model other than OpenAI's CLIP, known to us or not."""
-    known = _DEFAULTS.get(part, {}).keys() | _WITHOUT_EFFECT[part]
-    for name, value in given.items():
-        if name not in known and value and str(value) not in _USUAL.get(name, ()):
+    values_of = _DEFAULTS.get(part, {}).keys() | _WITHOUT_EFFECT[part]
+    for name, value in values.items():
+        if name not in values_of and value and str(value) not in _USUAL.get(name, ()):
             raise UserError(
                 f"{file}: {part}.{name} {json.dumps(value)}: a model with that is no CLIP of "
                 "OpenAI's architecture and cannot be imported: choose another one."
@@ -243,7 +249,7 @@ def _refuse_unlike(file: Path, part: str, given: Mapping[str, Any]) -> None:
 def _of_transformers(file: Path, document: Mapping[str, Any]) -> ClipSettings:
     """Of a `config.json`, and of a `preprocessor_config.json` where there is one."""
     config = cast(Any, CLIPConfig.from_dict(dict(document)))
-    found = {
+    configs = {
         part: {name: getattr(getattr(config, f"{part}_config"), name) for name in names}
         for part, names in _OF_EACH.items()
     }
@@ -255,8 +261,8 @@ def _of_transformers(file: Path, document: Mapping[str, Any]) -> ClipSettings:
     if pictures.get("resample", BICUBIC) != BICUBIC or not pictures.get("do_center_crop", True):
         raise ValueError(f"pictures are not resized bicubically and cropped in {PREPROCESSOR}")
     return ClipSettings(
-        text=found["text"],
-        vision=found["vision"],
+        text=configs["text"],
+        vision=configs["vision"],
         mean=_three(pictures.get("image_mean", OPENAI_CLIP_MEAN)),
         std=_three(pictures.get("image_std", OPENAI_CLIP_STD)),
         sources=sources,
@@ -273,7 +279,7 @@ def _one(value: Any) -> int:
 
 
 def _three(values: Any) -> tuple[float, ...]:
-    found = tuple(float(value) for value in values)
-    if len(found) != 3:
+    configs = tuple(float(value) for value in values)
+    if len(configs) != 3:
         raise ValueError(f"{values} are not the values of three channels")
-    return found
+    return configs

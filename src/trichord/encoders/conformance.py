@@ -54,17 +54,17 @@ class EncoderUnderTest:
         return cls(seeded, seeded(SEED))
 
 
-def require(holds: object, said: str) -> None:
+def require(condition: object, message: str) -> None:
     """Raise where something does not hold.
 
     Raises:
         FlawError: With what is said.
     """
-    if not holds:
-        raise FlawError(said)
+    if not condition:
+        raise FlawError(message)
 
 
-def prepared(encoder: Encoder) -> list[Tensor]:
+def example_rows(encoder: Encoder) -> list[Tensor]:
     """Trunk inputs of some clips, (step, ...) each, of different length where these may differ."""
     if isinstance(encoder, TextEncoder):
         return list(encoder.prepare(list(TEXTS))[:, None])
@@ -93,7 +93,7 @@ def check_shapes(subject: EncoderUnderTest) -> None:
     require(isinstance(encoder, expected), f"it does not extend {expected.__name__}")
     example = encoder.example()
     require(len(example) == 2, f"example() gives {len(example)} steps instead of 2")
-    for row in prepared(encoder):
+    for row in example_rows(encoder):
         require(len(row) > 0, "prepare() gives no step of a clip that has one")
         alike = row.shape[2:] == example.shape[2:] or isinstance(encoder, TextEncoder)
         require(
@@ -104,16 +104,18 @@ def check_shapes(subject: EncoderUnderTest) -> None:
         require(len(read) == 2, f"the trunk gives {len(read)} rows of 2 steps")
         wide = f"the trunk's features are {read.shape[-1]} wide, width says {encoder.width}"
         require(read.shape[-1] == encoder.width, wide)
-        found = encoder.head(read).shape[-1]
-        require(found == encoder.dim, f"the head gives {found} numbers, dim says {encoder.dim}")
-    vectors = vectors_of(encoder, prepared(encoder))
+        features = encoder.head(read).shape[-1]
+        require(
+            features == encoder.dim, f"the head gives {features} numbers, dim says {encoder.dim}"
+        )
+    vectors = vectors_of(encoder, example_rows(encoder))
     require(torch.isfinite(vectors).all(), "a vector has numbers that are not finite")
 
 
 def check_determinism(subject: EncoderUnderTest) -> None:
     """The same media give the same inputs and vectors."""
     encoder = subject.encoder
-    one, other = prepared(encoder), prepared(encoder)
+    one, other = example_rows(encoder), example_rows(encoder)
     same = all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
     require(same, "prepare() gives other inputs the second time")
     again = torch.equal(vectors_of(encoder, one), vectors_of(encoder, one))
@@ -122,33 +124,33 @@ def check_determinism(subject: EncoderUnderTest) -> None:
 
 def check_batches(subject: EncoderUnderTest) -> None:
     """A vector does not depend on what else is in the batch, nor on its order."""
-    encoder, rows = subject.encoder, prepared(subject.encoder)
+    encoder, rows = subject.encoder, example_rows(subject.encoder)
     together = vectors_of(encoder, rows)
     alone = torch.cat([vectors_of(encoder, [row]) for row in rows])
     _require_near(together, alone, "beside other clips a vector differs by")
-    turned = vectors_of(encoder, rows[::-1]).flip(0)
-    _require_near(together, turned, "in another order a vector differs by")
+    reversed_order = vectors_of(encoder, rows[::-1]).flip(0)
+    _require_near(together, reversed_order, "in another order a vector differs by")
 
 
 def check_padding(subject: EncoderUnderTest) -> None:
     """Padding changes nothing: neither masked steps nor a text's columns beyond its length."""
-    encoder, rows = subject.encoder, prepared(subject.encoder)
+    encoder, rows = subject.encoder, example_rows(subject.encoder)
     if not isinstance(encoder, TextEncoder):
         padded = Padded.stack(rows)
         noisy = padded.values.clone()
         noisy[~padded.mask] = 7
         with torch.inference_mode():
-            found = encoder(encoder.trunk_features(Padded(noisy, padded.mask))).pooled
-        _require_near(found, vectors_of(encoder, rows), "masked steps change a vector by")
+            features = encoder(encoder.trunk_features(Padded(noisy, padded.mask))).pooled
+        _require_near(features, vectors_of(encoder, rows), "masked steps change a vector by")
         return
     ids = torch.cat(rows)
     lengths = encoder.lengths(ids).tolist()
     for text, row, length in zip(TEXTS, ids, lengths, strict=True):
         require(0 < length <= len(row), f"lengths() says {length} of {len(row)} columns")
         short, alone = row[None, None, :length], encoder.prepare([text])[:, None]
-        whole = vectors_of(encoder, [row[None]])
-        _require_near(vectors_of(encoder, [*short]), whole, "without its padding a text differs by")
-        _require_near(vectors_of(encoder, [*alone]), whole, "beside longer texts a text differs by")
+        full = vectors_of(encoder, [row[None]])
+        _require_near(vectors_of(encoder, [*short]), full, "without its padding a text differs by")
+        _require_near(vectors_of(encoder, [*alone]), full, "beside longer texts a text differs by")
     require(len(encoder.prepare([""])) == 1, "prepare() gives no row of an empty text")
 
 
@@ -156,7 +158,7 @@ def check_freezing(subject: EncoderUnderTest) -> None:
     """A frozen trunk does not change while the head trains; an unfrozen one gets gradients."""
     encoder = subject.build(SEED)
     before = copy.deepcopy(encoder.trunk.state_dict())
-    rows = prepared(encoder)
+    rows = example_rows(encoder)
     encoder.train()
     _step(encoder, rows)
     same = all(torch.equal(v, before[name]) for name, v in encoder.trunk.state_dict().items())
@@ -180,7 +182,7 @@ def check_saving(subject: EncoderUnderTest) -> None:
         for parameter in changed.parameters():
             parameter.mul_(1.01)
     fresh.load_state_dict(changed.state_dict())
-    rows = prepared(changed)
+    rows = example_rows(changed)
     difference = "after saving and loading a vector differs by"
     _require_near(vectors_of(fresh, rows), vectors_of(changed, rows), difference)
 
@@ -202,9 +204,9 @@ def _step(encoder: Encoder, rows: Sequence[Tensor]) -> None:
         steps.sum().backward()
 
 
-def _require_near(one: Tensor, other: Tensor, said: str) -> None:
+def _require_near(one: Tensor, other: Tensor, message: str) -> None:
     difference = float((one - other).abs().max())
-    require(difference <= NEAR, f"{said} {difference:.2g}, more than {NEAR:g}")
+    require(difference <= NEAR, f"{message} {difference:.2g}, more than {NEAR:g}")
 
 
 CHECKS: dict[str, Callable[[EncoderUnderTest], None]] = {

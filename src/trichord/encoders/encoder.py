@@ -85,8 +85,8 @@ class Encoder(nn.Module):
         self.head = head
         self.width, self.dim = _sizes(self, width, dim)
         # Not the module's name: a class has another one in a script than where it is imported.
-        named: dict[str, object] = {"kind": type(self).__name__}
-        self.preparation = named if preparation is None else dict(preparation)
+        names: dict[str, object] = {"kind": type(self).__name__}
+        self.preparation = names if preparation is None else dict(preparation)
         self.pooling: Pooling = pooling
         self._no_steps: Tensor | None = None
         self._fingerprint: str | None = None
@@ -153,16 +153,16 @@ class Encoder(nn.Module):
         if self.trunk_trains:
             raise ValueError("The features of a training trunk change: they have no fingerprint.")
         if self._fingerprint is None:
-            made_of = json.dumps(self.decoding() | self.preparation, sort_keys=True)
-            known = known_fingerprints(self.trunk)
-            if made_of not in known:
-                known[made_of] = self._digest(made_of)
-            self._fingerprint = known[made_of]
+            description = json.dumps(self.decoding() | self.preparation, sort_keys=True)
+            fingerprints = known_fingerprints(self.trunk)
+            if description not in fingerprints:
+                fingerprints[description] = self._digest(description)
+            self._fingerprint = fingerprints[description]
         return self._fingerprint
 
-    def _digest(self, made_of: str) -> str:
+    def _digest(self, description: str) -> str:
         digest = hashlib.blake2b(digest_size=12)
-        digest.update(made_of.encode())
+        digest.update(description.encode())
         for name, value in sorted(self.trunk.state_dict().items()):
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
@@ -227,29 +227,31 @@ class Encoder(nn.Module):
         """Apply the trunk to steps in portions, so that memory does not grow with their number."""
         if not len(steps):
             return torch.zeros(0, self.width, device=steps.device)
-        told = (steps,) if audio_type is None or not self.takes_audio_type else (steps, audio_type)
-        portions = zip(*(one.split(self.batch_size) for one in told), strict=True)
+        inputs = (
+            (steps,) if audio_type is None or not self.takes_audio_type else (steps, audio_type)
+        )
+        portions = zip(*(one.split(self.batch_size) for one in inputs), strict=True)
         halved = self.arithmetic == "bfloat16"
         # Otherwise nothing is entered: a training in half precision has its own context around this.
         with torch.autocast(steps.device.type, torch.bfloat16) if halved else nullcontext():
-            read = torch.cat([self._read_portion(*portion) for portion in portions])
-        return read.float() if halved else read
+            features = torch.cat([self._read_portion(*portion) for portion in portions])
+        return features.float() if halved else features
 
     def _read_portion(
-        self, *told: Shaped[Tensor, "step ..."]
+        self, *inputs: Shaped[Tensor, "step ..."]
     ) -> Float[Tensor, "step *token width"]:
-        count = len(told[0])
+        count = len(inputs[0])
         spare = next_power_of_two(count) - count
         if not (self._compiled and spare) or (self.has_batch_norm and self.trunk.training):
-            return self.trunk(*told)
+            return self.trunk(*inputs)
         # Repeated rather than zero: a tower need not be finite on what no preparation gives.
-        more = [torch.cat([one, one[-1:].expand(spare, *one.shape[1:])]) for one in told]
+        more = [torch.cat([one, one[-1:].expand(spare, *one.shape[1:])]) for one in inputs]
         return self.trunk(*more)[:count]
 
-    def forward(self, read: Padded) -> Features:
+    def forward(self, features: Padded) -> Features:
         """Project trunk features into the shared space and average them over time."""
-        steps = self.head(read.values)
-        return Features(pooled(steps, read.mask, self.pooling), steps, read.mask)
+        steps = self.head(features.values)
+        return Features(pooled(steps, features.mask, self.pooling), steps, features.mask)
 
 
 def next_power_of_two(count: int) -> int:
@@ -395,9 +397,9 @@ class AudioEncoder(Encoder, ABC):
 
     def decoding(self) -> dict[str, object]:
         """At which rate, how many channels, and how much of a clip; the usual is left out."""
-        wanted: dict[str, object] = {"rate": self.rate}
-        wanted |= {"stereo": True} if self.stereo else {}
-        return wanted | (
+        decoding_plan: dict[str, object] = {"rate": self.rate}
+        decoding_plan |= {"stereo": True} if self.stereo else {}
+        return decoding_plan | (
             {} if self.audio_seconds is None else {"sound_seconds": self.audio_seconds}
         )
 
@@ -445,7 +447,7 @@ class AudioEncoder(Encoder, ABC):
         raise UserError("--audio-type: this model's audio encoder takes no audio type token.")
 
     @contextmanager
-    def listening_for(self, audio_type: AudioType) -> Generator[None]:
+    def using_audio_type(self, audio_type: AudioType) -> Generator[None]:
         """Within it, listen for another audio type; the fingerprint stays that of the encoder's own.
 
         Raises:

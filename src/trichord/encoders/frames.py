@@ -64,14 +64,14 @@ class TransformersVisionEncoder(VisionEncoder):
         self, frames: UInt8[np.ndarray, "step height width 3"]
     ) -> Float[Tensor, "step 3 high wide"]:
         """Frames as the trunk takes them: cropped or squeezed, scaled and normalised."""
-        _, high, wide, _ = frames.shape
-        if not (self.processor.do_center_crop and min(high, wide) == self.frames.short_side):
+        _, tall, wide, _ = frames.shape
+        if not (self.processor.do_center_crop and min(tall, wide) == self.frames.short_side):
             return self.processor(list(frames), return_tensors="pt")["pixel_values"]
         side = self.processor.crop_size
         height, width = side["height"], side["width"]
-        if high < height or wide < width:
+        if tall < height or wide < width:
             return self.processor(list(frames), return_tensors="pt")["pixel_values"]
-        top, left = (high - height) // 2, (wide - width) // 2
+        top, left = (tall - height) // 2, (wide - width) // 2
         cropped = frames[:, top : top + height, left : left + width]
         prepared = np.empty((len(frames), 3, height, width), np.float32)
         for channel, levels in enumerate(self._levels()):
@@ -83,10 +83,10 @@ class TransformersVisionEncoder(VisionEncoder):
         if self._level is None:
             # Several rows: one or three would be taken for channels.
             ramp = np.zeros((8, 256, 3), np.uint8) + np.arange(256, dtype=np.uint8)[:, None]
-            made = self.processor(
+            pixels = self.processor(
                 [ramp], return_tensors="np", do_resize=False, do_center_crop=False
             )
-            self._level = np.asarray(made["pixel_values"])[0, :, 0]
+            self._level = np.asarray(pixels["pixel_values"])[0, :, 0]
         return self._level
 
 

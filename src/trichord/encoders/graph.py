@@ -132,8 +132,8 @@ class Graph(FixedTrunk):
         )
         self._lengths = lengths
         with self.file.open("rb") as file:
-            found = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
-        self.register_buffer("digest", torch.tensor(list(found), dtype=torch.uint8))
+            digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
+        self.register_buffer("digest", torch.tensor(list(digest), dtype=torch.uint8))
 
     def forward(self, *inputs: Shaped[Tensor, "step ..."]) -> Float[Tensor, "step *token dim"]:
         """Projected features of each step; on the inputs' device."""
@@ -159,15 +159,15 @@ class Graph(FixedTrunk):
         ]
         if read[0].ndim == 1:
             return torch.stack(read)
-        whole = read[0].new_zeros(*ids.shape, read[0].shape[-1])
-        for row, features in zip(whole, read, strict=True):
+        padded = read[0].new_zeros(*ids.shape, read[0].shape[-1])
+        for row, features in zip(padded, read, strict=True):
             row[: len(features)] = features
-        return whole
+        return padded
 
     def _compute(self, inputs: tuple[Tensor, ...]) -> Float[Tensor, "step *token dim"]:
         names = [one.name for one in self.session.get_inputs()]
-        given = {name: one.detach().cpu().numpy() for name, one in zip(names, inputs, strict=True)}
-        [features] = self.session.run([FEATURES], given)
+        feeds = {name: one.detach().cpu().numpy() for name, one in zip(names, inputs, strict=True)}
+        [features] = self.session.run([FEATURES], feeds)
         return torch.from_numpy(features).to(inputs[0].device)
 
     @cached_property
@@ -186,9 +186,9 @@ class Graph(FixedTrunk):
         options: Any = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3  # its notes on the machine would stand between our lines
-        wanted = {"cuda": ["CUDAExecutionProvider"]}.get(self.digest.device.type, [])
-        there: list[str] = onnxruntime.get_available_providers()
-        providers = [name for name in wanted if name in there] + ["CPUExecutionProvider"]
+        accelerators = {"cuda": ["CUDAExecutionProvider"]}.get(self.digest.device.type, [])
+        available: list[str] = onnxruntime.get_available_providers()
+        providers = [name for name in accelerators if name in available] + ["CPUExecutionProvider"]
         try:
             return onnxruntime.InferenceSession(str(self.file), options, providers=providers)
         except Exception as error:  # its exceptions have no common class but this

@@ -137,11 +137,11 @@ class Remote:
 
     def listing(self) -> tuple[str, list[str]]:
         """The commit that the revision is at the moment, and its files."""
-        told = HfApi(endpoint=self.endpoint).model_info(
+        info = HfApi(endpoint=self.endpoint).model_info(
             self.name, revision=self.revision or None, timeout=PATIENCE
         )
-        assert told.sha is not None
-        return told.sha, [file.rfilename for file in told.siblings or []]
+        assert info.sha is not None
+        return info.sha, [file.rfilename for file in info.siblings or []]
 
     def download(self, commit: str, files: list[str], weights: bool) -> Path:
         """The folder of a commit with all files that a model needs; those in the cache stay.
@@ -165,11 +165,11 @@ class Remote:
         folder = self._file(CONFIG, self.revision).parent
         if folder.name != commit:  # somebody has pushed since the files were listed
             return self.download(*self.listing(), weights)
-        wanted = [file for file in files if file.endswith(BESIDE) and "/" not in file]
+        needed = [file for file in files if file.endswith(BESIDE) and "/" not in file]
         if weights:
             shards = shards_of(self._file(stored, commit)) if stored.endswith(".json") else []
-            wanted += shards or [stored]
-        for file in wanted:
+            needed += shards or [stored]
+        for file in needed:
             self._file(file, commit)
         return folder
 
@@ -199,9 +199,9 @@ def _cached(name: str, cache: str, weights: bool, why: str) -> Path:
     folder = folder_of(name)
     if _is_whole(folder, weights):
         return folder
-    held = "its weights are" if folder is not None else "it is"
+    what = "its weights are" if folder is not None else "it is"
     raise NotCachedError(
-        f"The model '{name}' cannot be fetched: {why}, and {held} not in {cache}; "
+        f"The model '{name}' cannot be fetched: {why}, and {what} not in {cache}; "
         f"{PAGE} says how to work without a network."
     )
 

@@ -19,10 +19,10 @@ def drop_patches(
         share: Of the patches that are left out; at least one stays.
     """
     patches = hidden.shape[1] - 1
-    kept = max(1, round(patches * (1 - share)))
-    chosen = torch.rand(len(hidden), patches, device=hidden.device).topk(kept, dim=1).indices + 1
+    count = max(1, round(patches * (1 - share)))
+    indices = torch.rand(len(hidden), patches, device=hidden.device).topk(count, dim=1).indices + 1
     rows = torch.arange(len(hidden), device=hidden.device)[:, None]
-    return torch.cat([hidden[:, :1], hidden[rows, chosen]], dim=1)
+    return torch.cat([hidden[:, :1], hidden[rows, indices]], dim=1)
 
 
 def checked(share: float, option: str) -> float:

@@ -65,7 +65,7 @@ def load_model(kind: type[PreTrainedModel], name: str, model_types: Collection[s
         )
     try:
         with _quiet():
-            model, found = cast(Any, kind).from_pretrained(
+            model, info = cast(Any, kind).from_pretrained(
                 str(folder),
                 local_files_only=True,
                 use_safetensors=files.safetensors,
@@ -80,7 +80,7 @@ def load_model(kind: type[PreTrainedModel], name: str, model_types: Collection[s
             f"{first_line(error)}): fetch them again{_how_else(files)}."
         ) from error
     file = files.folder / (files.index or files.names[0])
-    _require_all(f"The weights of '{name}' (type '{model_type}', {file})", model, found)
+    _require_all(f"The weights of '{name}' (type '{model_type}', {file})", model, info)
     return model
 
 
@@ -99,22 +99,22 @@ def require_type(name: str, model_types: Collection[str]) -> str:
     return config.model_type
 
 
-def _require_all(told: str, model: Any, found: dict[str, Any]) -> None:
+def _require_all(label: str, model: Any, info: dict[str, Any]) -> None:
     """Refuse a model that lacks weights, or whose checkpoint has more than it has room for.
 
     Args:
-        told: What the weights are, for the message.
+        label: The weights, for the message.
         model: As it was loaded.
-        found: What `transformers` says of that.
+        info: What `transformers` reports about loading it.
     """
     ours, kind = model.state_dict(), type(model).__name__
     parts = {tensor.partition(".")[0] for tensor in ours}
-    missing = sorted(found["missing_keys"])
-    mismatched = sorted(str(one[0]) for one in found["mismatched_keys"])
+    missing = sorted(info["missing_keys"])
+    mismatched = sorted(str(one[0]) for one in info["mismatched_keys"])
     # Nothing is said of other towers in the same file. Older files hold the numbers of positions.
     beyond = sorted(
         tensor
-        for tensor in found["unexpected_keys"]
+        for tensor in info["unexpected_keys"]
         if tensor.partition(".")[0] in parts and not tensor.endswith(".position_ids")
     )
     faults = {
@@ -124,8 +124,10 @@ def _require_all(told: str, model: Any, found: dict[str, Any]) -> None:
     }
     for fault, tensors in faults.items():
         if tensors:
-            shown = ", ".join(tensors[:NAMED]) + ", ..." * (len(tensors) > NAMED)
-            raise UserError(f"{told} {fault} ({shown}): give a whole checkpoint of the right kind.")
+            listed = ", ".join(tensors[:NAMED]) + ", ..." * (len(tensors) > NAMED)
+            raise UserError(
+                f"{label} {fault} ({listed}): give a whole checkpoint of the right kind."
+            )
 
 
 @contextmanager

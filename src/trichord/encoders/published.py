@@ -86,21 +86,21 @@ class PublishedTensors:
         self._refuse_other_keys(names)
         shapes = {name: value.shape for name, value in ours.state_dict().items()}
         sharing = Counter(names.values())
-        found: dict[str, list[Tensor]] = {}
+        tensors: dict[str, list[Tensor]] = {}
         for theirs, name in names.items():
             parts = [name.replace("*", part) for part in "qkv"] if "*" in name else [name]
             value = self.tensors[theirs]
-            turned = theirs.rpartition(".")[2] in TRANSPOSED
-            wanted = _published_shape(shapes[parts[0]], len(parts), sharing[name], turned)
-            if tuple(value.shape) != wanted:
+            transposed = theirs.rpartition(".")[2] in TRANSPOSED
+            expected = _published_shape(shapes[parts[0]], len(parts), sharing[name], transposed)
+            if tuple(value.shape) != expected:
                 raise UserError(
                     f"{self.file}: '{self.prefix}{theirs}' is {_by(value.shape)} instead of "
-                    f"{_by(wanted)}: it is of another model."
+                    f"{_by(expected)}: it is of another model."
                 )
-            value = value.T if turned else value
+            value = value.T if transposed else value
             for part, rows in zip(parts, _split(value, len(parts)), strict=True):
-                found.setdefault(part, []).append(rows)
-        return {name: _joined(rows) for name, rows in found.items()}
+                tensors.setdefault(part, []).append(rows)
+        return {name: _joined(rows) for name, rows in tensors.items()}
 
     def refuse_keys(self, unknown: Collection[str], missing: Collection[str] = ()) -> None:
         """Name the keys that the model does not have, and those that it lacks.
@@ -109,12 +109,12 @@ class PublishedTensors:
             UserError: If there are any.
         """
         odd = {"unknown": unknown, "missing": missing}
-        told = [
+        problems = [
             f"{len(keys)} {what} ({self._some(keys)})" for what, keys in odd.items() if len(keys)
         ]
-        if told:
+        if problems:
             raise UserError(
-                f"{self.file} has other keys than the model: {', '.join(told)}: choose the kind of "
+                f"{self.file} has other keys than the model: {', '.join(problems)}: choose the kind of "
                 "import that fits, and give the whole state_dict and nothing else."
             )
 
@@ -122,12 +122,14 @@ class PublishedTensors:
         self.refuse_keys(self.tensors.keys() - names.keys(), names.keys() - self.tensors.keys())
 
     def _some(self, keys: Collection[str]) -> str:
-        named = [" ".join(f"{self.prefix}{key}".split()) for key in sorted(keys)[:NAMED]]
-        return ", ".join(named + ["..."] * (len(keys) > NAMED))
+        names = [" ".join(f"{self.prefix}{key}".split()) for key in sorted(keys)[:NAMED]]
+        return ", ".join(names + ["..."] * (len(keys) > NAMED))
 
 
-def _published_shape(ours: torch.Size, parts: int, sharing: int, turned: bool) -> tuple[int, ...]:
-    if turned:
+def _published_shape(
+    ours: torch.Size, parts: int, sharing: int, transposed: bool
+) -> tuple[int, ...]:
+    if transposed:
         return tuple(reversed(ours))
     return (ours[0] * parts // sharing, *ours[1:]) if ours else ()
 
@@ -172,20 +174,20 @@ def _from_pickle(file: Path) -> dict[str, Tensor]:
             "and import that."
         )
     try:
-        held: Any = torch.load(file, map_location="cpu", weights_only=True)
+        state: Any = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a hostile or damaged pickle may raise anything
         raise UserError(
             f"{file} is not a plain state_dict that can be read without running its code "
             f"({first_line(error)}): save its tensors as .safetensors and import that."
         ) from error
-    if not isinstance(held, dict) or not all(
+    if not isinstance(state, dict) or not all(
         isinstance(name, str) and isinstance(value, Tensor)
-        for name, value in cast(dict[Any, Any], held).items()
+        for name, value in cast(dict[Any, Any], state).items()
     ):
         raise UserError(
             f"{file} holds something else than tensors by name: save the model's state_dict() alone."
         )
-    return cast(dict[str, Tensor], held)
+    return cast(dict[str, Tensor], state)
 
 
 def _is_torchscript(file: Path) -> bool:

@@ -10,7 +10,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
-from trichord.encoders.byte_pairs import read_tokenizer, whole_tokenizer
+from trichord.encoders.byte_pairs import load_tokenizer, read_tokenizer
 from trichord.encoders.clip_audio import AudioTrunk
 from trichord.encoders.clip_settings import ASPECTS, Aspect, ClipSettings
 from trichord.encoders.pretrained import load, load_model
@@ -234,17 +234,17 @@ def _refuse_other_sizes(clip: PublishedTensors, config: CLIPConfig, settings: Cl
     """Refuse a config that lies beside the weights of another model."""
     parts = {"text": settings.text, "vision": settings.vision}
     for part, given in parts.items():
-        held: Any = getattr(config, f"{part}_config")
+        config_part: Any = getattr(config, f"{part}_config")
         for name, value in given.items():
-            if (there := getattr(held, name)) != value:
+            if (stored := getattr(config_part, name)) != value:
                 raise UserError(
                     f"{settings.file} is of another model than {clip.file}: {part} {name} {value}, "
-                    f"{there} in the weights: put the model's own config there, or none and give "
+                    f"{stored} in the weights: put the model's own config there, or none and give "
                     "--activation."
                 )
 
 
-def towers_at(name: str) -> ClipTowers:
+def load_towers(name: str) -> ClipTowers:
     """A CLIP by folder or hub name, loaded whole.
 
     Raises:
@@ -254,7 +254,7 @@ def towers_at(name: str) -> ClipTowers:
     return ClipTowers(
         model.config,
         model.state_dict(),
-        whole_tokenizer(name),
+        load_tokenizer(name),
         load(CLIPImageProcessorPil, name),
         FROM_CONFIG,
     )

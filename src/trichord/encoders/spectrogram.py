@@ -73,8 +73,8 @@ class Spectrogram:
         self.top_db = top_db
         self.edges: Edges = edges
         self._bands = mel_bands(rate=rate, mels=mels, window=window, highest=highest)
-        make = torch.hann_window if shape == "hann" else torch.hamming_window
-        self._weights = make(window, dtype=torch.float64)
+        window_function = torch.hann_window if shape == "hann" else torch.hamming_window
+        self._weights = window_function(window, dtype=torch.float64)
         self._products = _products(self._bands)
         self._on: dict[torch.device, tuple[Tensor, list[_Product]]] = {}
 
@@ -95,7 +95,7 @@ class Spectrogram:
         frames = padded.unfold(-1, self.window, self.hop)
         portion = max(1, FRAMES_AT_ONCE.get(wave.device.type, 256) // max(1, len(rows)))
         power = torch.cat(
-            [_power(some, weights, products) for some in frames.split(portion, 1)], dim=1
+            [_power(part, weights, products) for part in frames.split(portion, 1)], dim=1
         )
         decibels = power.clamp_(min=QUIETEST).log10_().mul_(10)
         floor = decibels.amax((-2, -1), keepdim=True) - self.top_db
@@ -103,17 +103,17 @@ class Spectrogram:
 
     def _moved(self, device: torch.device) -> tuple[Tensor, list[_Product]]:
         if device not in self._on:
-            products = [(heard, bands.to(device)) for heard, bands in self._products]
+            products = [(frequencies, bands.to(device)) for frequencies, bands in self._products]
             self._on[device] = (self._weights.to(device), products)
         return self._on[device]
 
 
 def _products(bands: Float[np.ndarray, "frequency mel"]) -> list[_Product]:
     products: list[_Product] = []
-    for some in torch.from_numpy(bands.astype(np.float32)).split(BANDS_AT_ONCE, 1):
-        rows = some.any(dim=1).nonzero().flatten().tolist() or [0]
-        heard = slice(rows[0], rows[-1] + 1)
-        products.append((heard, some[heard].contiguous()))
+    for part in torch.from_numpy(bands.astype(np.float32)).split(BANDS_AT_ONCE, 1):
+        rows = part.any(dim=1).nonzero().flatten().tolist() or [0]
+        frequencies = slice(rows[0], rows[-1] + 1)
+        products.append((frequencies, part[frequencies].contiguous()))
     return products
 
 
@@ -127,17 +127,17 @@ def _power(
     spectrum = torch.fft.rfft(frames * weights)
     squares = torch.view_as_real(spectrum).float().square_()
     power = squares[..., 0] + squares[..., 1]
-    return torch.cat([power[..., heard] @ bands for heard, bands in products], dim=-1)
+    return torch.cat([power[..., frequencies] @ bands for frequencies, bands in products], dim=-1)
 
 
 def mel_bands(
     *, rate: int, mels: int, window: int, highest: float
 ) -> Float[np.ndarray, "frequency mel"]:
     """Triangular bands of unit area, evenly spaced on Slaney's mel scale from 0 Hz to `highest`."""
-    heard = np.linspace(0.0, rate / 2, window // 2 + 1)[:, None]
+    frequencies = np.linspace(0.0, rate / 2, window // 2 + 1)[:, None]
     corners = _hertz(np.linspace(0.0, _mel(highest), mels + 2))
     low, centre, high = corners[:-2], corners[1:-1], corners[2:]
-    rising, falling = (heard - low) / (centre - low), (high - heard) / (high - centre)
+    rising, falling = (frequencies - low) / (centre - low), (high - frequencies) / (high - centre)
     return np.maximum(0.0, np.minimum(rising, falling)) * 2 / (high - low)
 
 

@@ -29,9 +29,9 @@ class TextKVCache:
         self.length = 0
         trunk: Any = encoder.trunk
         self._tower: Any = trunk.model
-        self._kept: list[KeyValues | None] = [None for _ in self._tower.encoder.layers]
+        self._layers: list[KeyValues | None] = [None for _ in self._tower.encoder.layers]
 
-    def follow(self, ids: Int[Tensor, " row"]) -> Float[Tensor, "row width"]:
+    def next_features(self, ids: Int[Tensor, " row"]) -> Float[Tensor, "row width"]:
         """Read one more token of each text.
 
         Args:
@@ -57,11 +57,13 @@ class TextKVCache:
 
     def rows(self, chosen: Int[Tensor, " row"]) -> "TextKVCache":
         """These texts, in this order; a text may be taken several times."""
-        taken = TextKVCache.__new__(TextKVCache)
-        taken.length = self.length
-        taken._tower = self._tower
-        taken._kept = [kept and (kept[0][chosen], kept[1][chosen]) for kept in self._kept]
-        return taken
+        selected = TextKVCache.__new__(TextKVCache)
+        selected.length = self.length
+        selected._tower = self._tower
+        selected._layers = [
+            states and (states[0][chosen], states[1][chosen]) for states in self._layers
+        ]
+        return selected
 
     def _attend(
         self, number: int, attention: Any, hidden: Float[Tensor, "row width"]
@@ -72,10 +74,10 @@ class TextKVCache:
             return values.unflatten(-1, (attention.num_heads, 1, -1))
 
         keys, values = heads(attention.k_proj(hidden)), heads(attention.v_proj(hidden))
-        if (kept := self._kept[number]) is not None:
-            keys = torch.cat([kept[0], keys], dim=2)
-            values = torch.cat([kept[1], values], dim=2)
-        self._kept[number] = (keys, values)
+        if (states := self._layers[number]) is not None:
+            keys = torch.cat([states[0], keys], dim=2)
+            values = torch.cat([states[1], values], dim=2)
+        self._layers[number] = (keys, values)
         query = heads(attention.q_proj(hidden))
-        found = F.scaled_dot_product_attention(query, keys, values, scale=attention.scale)
-        return attention.out_proj(found.flatten(1))
+        attended = F.scaled_dot_product_attention(query, keys, values, scale=attention.scale)
+        return attention.out_proj(attended.flatten(1))

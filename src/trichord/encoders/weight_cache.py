@@ -77,33 +77,35 @@ def _cached(name: str, key: object, read: Callable[[], Any]) -> Any:
     # Another model may be written to the same place.
     files = sorted(path for path in folder.iterdir() if path.is_file())
     content = tuple((path.name, (s := path.stat()).st_size, s.st_mtime_ns) for path in files)
-    whole, cache = (name, key, content), _caches[-1]
-    if whole not in cache:
-        cache[whole] = read()
-    cache.move_to_end(whole)
+    full_key, cache = (name, key, content), _caches[-1]
+    if full_key not in cache:
+        cache[full_key] = read()
+    cache.move_to_end(full_key)
     while len(cache) > MOST:
         cache.popitem(last=False)
-    return cache[whole]
+    return cache[full_key]
 
 
 def _on_same_memory(trunk: nn.Module) -> nn.Module:
-    known: dict[str, str] = vars(trunk).setdefault(FINGERPRINTS, {})
+    fingerprints: dict[str, str] = vars(trunk).setdefault(FINGERPRINTS, {})
     # What `deepcopy` finds here by its id it takes instead of copying it.
-    instead: dict[int, Any] = {id(known): known}
-    instead |= {id(one): nn.Parameter(one.data, requires_grad=False) for one in trunk.parameters()}
-    instead |= {id(one): one.data for one in trunk.buffers()}
-    return copy.deepcopy(trunk, instead)
+    memo: dict[int, Any] = {id(fingerprints): fingerprints}
+    memo |= {
+        id(tensor): nn.Parameter(tensor.data, requires_grad=False) for tensor in trunk.parameters()
+    }
+    memo |= {id(tensor): tensor.data for tensor in trunk.buffers()}
+    return copy.deepcopy(trunk, memo)
 
 
 def unshare(trunk: nn.Module) -> None:
     """Copy the weights of a trunk that shares them, so that it may change them."""
     if vars(trunk).pop(FINGERPRINTS, None) is None:
         return
-    for one in trunk.parameters():
-        one.data = one.data.clone()  # the parameter stays: an optimizer may know it already
+    for tensor in trunk.parameters():
+        tensor.data = tensor.data.clone()  # the parameter stays: an optimizer may know it already
     for part in trunk.modules():
-        for name, one in list(part.named_buffers(recurse=False)):
-            setattr(part, name, one.clone())
+        for name, tensor in list(part.named_buffers(recurse=False)):
+            setattr(part, name, tensor.clone())
 
 
 def known_fingerprints(trunk: nn.Module) -> dict[str, str]:

@@ -70,8 +70,8 @@ def shards_of(index: Path) -> list[str]:
         UserError: It is damaged, or names a file outside its folder.
     """
     try:
-        named: dict[str, Any] = json.loads(index.read_text())["weight_map"]
-        shards = sorted({str(name) for name in named.values()})
+        weight_map: dict[str, Any] = json.loads(index.read_text())["weight_map"]
+        shards = sorted({str(name) for name in weight_map.values()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{index} is damaged: fetch the whole model again.") from error
     if not shards or any(Path(name).name != name for name in shards):

@@ -19,7 +19,7 @@ class TokenCache(Protocol):
 
     length: int
 
-    def follow(self, ids: Int[Tensor, " row"]) -> Float[Tensor, "row width"]:
+    def next_features(self, ids: Int[Tensor, " row"]) -> Float[Tensor, "row width"]:
         """Trunk features of one more token of each text."""
         ...
 
@@ -49,7 +49,7 @@ class WordEncoder(TextEncoder, ABC):
 
     @property
     @abstractmethod
-    def never_written(self) -> Bool[Tensor, " token"]:
+    def forbidden_tokens(self) -> Bool[Tensor, " token"]:
         """Tokens that no caption may contain."""
 
     @abstractmethod

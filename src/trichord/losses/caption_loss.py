@@ -8,14 +8,14 @@ from trichord.distributed import ranks, shared, summed
 from trichord.types.tensors import Words
 
 
-def caption_loss(words: Words, wanted: Bool[Tensor, " batch"]) -> Float[Tensor, ""] | None:
+def caption_loss(words: Words, rows: Bool[Tensor, " batch"]) -> Float[Tensor, ""] | None:
     """Cross-entropy of the words of some captions, the mean over all their places; None without any.
 
     Across ranks it is the mean over the places of all, with gradients as of `distributed.shared`.
 
     Source: CLIP4VLA, eq. 7.
     """
-    chosen = wanted[words.rows]
+    chosen = rows[words.rows]
     # Counted over all ranks: either all of them leave the term out or none does.
     # A rank that returned alone would leave the others waiting in `shared`.
     places = summed(chosen.sum())

@@ -90,22 +90,22 @@ def intra_nce(
     if ranks() > 1 or len(original) > tile:
         return _tiled_intra(original, masked, scale, directions, tile)
     across = scale * original @ masked.T
-    own = torch.eye(len(original), dtype=torch.bool, device=original.device)
+    diagonal = torch.eye(len(original), dtype=torch.bool, device=original.device)
 
-    def asked(logits: Tensor, alike: Tensor) -> Tensor:
+    def one_direction(logits: Tensor, alike: Tensor) -> Tensor:
         # An original is no negative of itself: its cosine with itself is 1, above that of any pair.
-        others = (scale * alike @ alike.T).masked_fill(own, float("-inf"))
+        others = (scale * alike @ alike.T).masked_fill(diagonal, float("-inf"))
         partner = torch.arange(len(logits), device=logits.device)
         # The pairs come first, so that the number of a row is the column of its partner.
         return F.cross_entropy(torch.cat([logits, others], dim=1), partner)
 
     match directions:
         case "both":
-            return (asked(across, original) + asked(across.T, masked)) / 2
+            return (one_direction(across, original) + one_direction(across.T, masked)) / 2
         case "a_to_b":
-            return asked(across, original)
+            return one_direction(across, original)
         case "b_to_a":
-            return asked(across.T, masked)
+            return one_direction(across.T, masked)
 
 
 def info_nce_of_logits(
@@ -137,9 +137,9 @@ def info_nce_of_logits(
 
 def same_group(groups: Int[Tensor, " row"]) -> Bool[Tensor, "row row"]:
     """Which rows are of one group; a row with a negative number is alone."""
-    own = torch.eye(len(groups), dtype=torch.bool, device=groups.device)
+    diagonal = torch.eye(len(groups), dtype=torch.bool, device=groups.device)
     # Equal negative numbers make no group: they stand for texts that are like no other.
-    return own | ((groups[:, None] == groups) & (groups >= 0))
+    return diagonal | ((groups[:, None] == groups) & (groups >= 0))
 
 
 def _tiled(
@@ -151,11 +151,11 @@ def _tiled(
     groups: Int[Tensor, " pair"] | None,
 ) -> Float[Tensor, ""]:
     left, right = single_precision(left), single_precision(right)
-    found = tiled_logsumexp(left, right, scale, directions=directions, tile=tile)
+    sums = tiled_logsumexp(left, right, scale, directions=directions, tile=tile)
     # With positive p and log-sum-exp of negatives n,
     # -log(exp(p) / (exp(p) + exp(n))) is softplus(n - p).
-    ways = [F.softplus(found.negatives[way] - found.positive).mean() for way in WAYS[directions]]
-    loss = torch.stack(ways).mean()
+    losses = [F.softplus(sums.negatives[way] - sums.positive).mean() for way in WAYS[directions]]
+    loss = torch.stack(losses).mean()
     if groups is not None:
         loss = loss + scale * _lead(gathered(groups)[0], shared(left), shared(right))
     return loss.to(left.dtype)
@@ -169,15 +169,15 @@ def _tiled_intra(
     tile: int,
 ) -> Float[Tensor, ""]:
     sides = single_precision(original), single_precision(masked)
-    found = tiled_logsumexp(*sides, scale, directions=directions, tile=tile)
-    ways: list[Tensor] = []
+    sums = tiled_logsumexp(*sides, scale, directions=directions, tile=tile)
+    losses: list[Tensor] = []
     for way in WAYS[directions]:
         # A side compared with itself gives a symmetric square: half of it is enough. A
         # row's other originals are those after it (first) and those before it (second).
         alike = tiled_logsumexp(sides[way], sides[way], scale, tile=tile, half=True)
-        negatives = torch.logaddexp(found.negatives[way], torch.logaddexp(*alike.negatives))
-        ways.append(F.softplus(negatives - found.positive).mean())
-    return torch.stack(ways).mean().to(sides[0].dtype)
+        negatives = torch.logaddexp(sums.negatives[way], torch.logaddexp(*alike.negatives))
+        losses.append(F.softplus(negatives - sums.positive).mean())
+    return torch.stack(losses).mean().to(sides[0].dtype)
 
 
 def single_precision(rows: Float[Tensor, "pair dim"]) -> Float[Tensor, "pair dim"]:

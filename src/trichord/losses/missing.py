@@ -24,18 +24,18 @@ def pad_missing(
         device: Where things are, for a rank without any features.
     """
     sides = {side: embeddings.of(side) for side in get_args(Side)}
-    places = [one.mask.device for one in sides.values() if one is not None]
+    devices = [features.mask.device for features in sides.values() if features is not None]
     # Ranks must send from the same kind of device: Gloo
     # takes tensors of the CPU, NCCL those of GPUs.
-    place = places[0] if places else device or torch.device("cpu")
+    place = devices[0] if devices else device or torch.device("cpu")
     # No vector has width 0, so 0 can say that the rank lacks the side.
-    widths = [0 if one is None else one.pooled.shape[1] for one in sides.values()]
-    here = torch.tensor([[*widths, int(embeddings.words is not None)]], device=place)
-    *widths, words = gathered(here)[0].amax(dim=0).tolist()
+    widths = [0 if features is None else features.pooled.shape[1] for features in sides.values()]
+    present = torch.tensor([[*widths, int(embeddings.words is not None)]], device=place)
+    *widths, words = gathered(present)[0].amax(dim=0).tolist()
     padded: dict[str, Features | Words] = {
         side: _masked(torch.zeros(rows, width, device=place))
-        for (side, one), width in zip(sides.items(), widths, strict=True)
-        if one is None and width
+        for (side, features), width in zip(sides.items(), widths, strict=True)
+        if features is None and width
     }
     if words and embeddings.words is None:
         none = torch.zeros(0, dtype=torch.int64, device=place)

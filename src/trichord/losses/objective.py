@@ -151,16 +151,16 @@ class Objective(nn.Module):
         if ranks() > 1:
             # A rank may have no features at all. Then only the masks tell how
             # many clips it has, and only the temperatures which device to use.
-            count = max((len(wanted) for wanted in rows.values()), default=0)
-            place = next((one.device for one in self.parameters()), None)
-            embeddings = pad_missing(embeddings, count, place)
+            count = max((len(mask) for mask in rows.values()), default=0)
+            device = next((one.device for one in self.parameters()), None)
+            embeddings = pad_missing(embeddings, count, device)
         values: dict[str, Float[Tensor, ""] | None] = {}
-        for name, wanted in rows.items():
+        for name, mask in rows.items():
             term = self._term(name)
             if term.loss in ("fused", "words"):
-                values[name] = self._of_model(name, embeddings, wanted, texts)
-            elif (rows_of := self._rows(term, embeddings, wanted, texts)) is not None:
-                vectors, groups = rows_of
+                values[name] = self._of_model(name, embeddings, mask, texts)
+            elif (selected_rows := self._rows(term, embeddings, mask, texts)) is not None:
+                vectors, groups = selected_rows
                 loss = term.loss if callable(term.loss) else BUILT_IN[term.loss]
                 values[name] = loss(
                     *vectors,
@@ -180,7 +180,7 @@ class Objective(nn.Module):
         self,
         term: Term,
         embeddings: Embeddings,
-        wanted: Bool[Tensor, " batch"],
+        mask: Bool[Tensor, " batch"],
         texts: Int[Tensor, " batch"] | None,
     ) -> tuple[list[Float[Tensor, "row dim"]], Int[Tensor, " row"] | None] | None:
         """Vectors of each side of a term, and groups of equal texts; None: too few rows for it."""
@@ -189,15 +189,17 @@ class Objective(nn.Module):
         # or on none: no rank leaves the others waiting.
         if len(sides) < len(term.sides):
             return None
-        usable = wanted.to(sides[0].mask.device)
+        selected = mask.to(sides[0].mask.device)
         if self.options.absent == "masked":
-            usable = torch.stack([usable, *(side.present for side in sides)]).all(dim=0)
+            selected = torch.stack([selected, *(side.present for side in sides)]).all(dim=0)
         # Counted over all ranks, which must decide alike: the loss exchanges
         # rows. It may so use a rank that has only one row, or none.
-        if summed(usable.sum()) < 2:
+        if summed(selected.sum()) < 2:
             return None
-        groups = self._groups(term, texts, usable.device)
-        return [side.pooled[usable] for side in sides], None if groups is None else groups[usable]
+        groups = self._groups(term, texts, selected.device)
+        return [side.pooled[selected] for side in sides], None if groups is None else groups[
+            selected
+        ]
 
     def _groups(
         self, term: Term, texts: Int[Tensor, " batch"] | None, device: torch.device
@@ -211,23 +213,23 @@ class Objective(nn.Module):
         self,
         name: str,
         embeddings: Embeddings,
-        wanted: Bool[Tensor, " batch"],
+        mask: Bool[Tensor, " batch"],
         texts: Int[Tensor, " batch"] | None,
     ) -> Float[Tensor, ""] | None:
         """A term of what the captioner or the fusion makes of a batch; None: too few rows for it."""
         term = self._term(name)
         if term.loss == "words":
             words = embeddings.words
-            return None if words is None else caption_loss(words, wanted.to(words.rows.device))
-        usable = _clips_with_text(embeddings, wanted)
-        if usable is None or summed(usable.sum()) < 2:
+            return None if words is None else caption_loss(words, mask.to(words.rows.device))
+        selected = _clips_with_text(embeddings, mask)
+        if selected is None or summed(selected.sum()) < 2:
             return None
         assert embeddings.clips is not None
-        groups = self._groups(term, texts, usable.device)
-        usable, _ = gathered(usable)  # each rank has the whole matrix
+        groups = self._groups(term, texts, selected.device)
+        selected, _ = gathered(selected)  # each rank has the whole matrix
         # "a_to_b" is from clip to text, as for every other term; in the matrix rows are the texts.
-        logits = self.scale(name) * embeddings.clips[usable][:, usable].T
-        groups = None if groups is None else gathered(groups)[0][usable]
+        logits = self.scale(name) * embeddings.clips[selected][:, selected].T
+        groups = None if groups is None else gathered(groups)[0][selected]
         return info_nce_of_logits(logits, self.options.directions, groups)
 
 
@@ -238,10 +240,10 @@ def _require_scalar(name: str, value: object, vectors: Sequence[Tensor]) -> None
         UserError: It is no scalar, or has no gradient where the vectors have one.
     """
     if not isinstance(value, Tensor) or value.ndim:
-        given = (
+        result = (
             f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
         )
-        raise UserError(f"The loss of the term '{name}' gives {given}: give a scalar tensor.")
+        raise UserError(f"The loss of the term '{name}' gives {result}: give a scalar tensor.")
     if any(one.requires_grad for one in vectors) and not value.requires_grad:
         raise UserError(
             f"The loss of the term '{name}' has no gradient: compute it from the vectors, undetached."
@@ -249,11 +251,11 @@ def _require_scalar(name: str, value: object, vectors: Sequence[Tensor]) -> None
 
 
 def _clips_with_text(
-    embeddings: Embeddings, wanted: Bool[Tensor, " batch"]
+    embeddings: Embeddings, mask: Bool[Tensor, " batch"]
 ) -> Bool[Tensor, " batch"] | None:
     """Clips that have a text and at least one of sight and sound."""
     text, media = embeddings.text, [embeddings.vision, embeddings.audio]
-    there = [features.present for features in media if features is not None]
-    if embeddings.clips is None or text is None or not there:
+    present = [features.present for features in media if features is not None]
+    if embeddings.clips is None or text is None or not present:
         return None
-    return wanted.to(text.mask.device) & text.present & torch.stack(there).any(dim=0)
+    return mask.to(text.mask.device) & text.present & torch.stack(present).any(dim=0)

@@ -144,11 +144,11 @@ class _Sweeps:
         return sums
 
     def gradients(
-        self, softmaxes: Sequence[_Softmax], wanted: tuple[bool, bool]
+        self, softmaxes: Sequence[_Softmax], needed: tuple[bool, bool]
     ) -> tuple[Tensor | None, Tensor | None]:
         """Second sweep: of our left and right rows, as far as wanted; the scale is not yet applied."""
         ours, spare = self.square.ours, self.square.room(self.left)
-        left, right = (torch.zeros_like(self.left[ours]) if want else None for want in wanted)
+        left, right = (torch.zeros_like(self.left[ours]) if want else None for want in needed)
         for tile, scores in self.square.scores(self.left, self.right, self.scale):
             self._hide(tile, scores)
             slopes = self._slopes(softmaxes, tile, scores, shaped(spare, *scores.shape))
@@ -195,10 +195,10 @@ class _TiledLogSumExp(torch.autograd.Function):
         ctx: Any, left: Tensor, right: Tensor, scale: Tensor, sweeps: _Sweeps
     ) -> tuple[Tensor, ...]:
         sums, positives = sweeps.sums(), sweeps.positives()
-        found = [column[sweeps.square.ours] for one in sums for column in (one.top, one.total)]
+        columns = [column[sweeps.square.ours] for one in sums for column in (one.top, one.total)]
         # The only exchange beside the rows: five numbers
         # a row. The backward has all it needs in it.
-        table, _ = gathered(torch.stack([positives, *found], dim=1))
+        table, _ = gathered(torch.stack([positives, *columns], dim=1))
         ctx.save_for_backward(sweeps.left, sweeps.right, scale, table)
         ctx.square, ctx.ways = sweeps.square, sweeps.ways
         return table[:, 0].double(), *(one.logarithms() for one in _sums_of(table))
@@ -212,11 +212,11 @@ class _TiledLogSumExp(torch.autograd.Function):
         wants_left, wants_right, wants_scale, _ = ctx.needs_input_grad
         # On every rank the left side tells of the scale: were it now one and now the other, scores
         # would be counted twice or not at all.
-        wanted = (wants_left or wants_scale, wants_right)
+        needed = (wants_left or wants_scale, wants_right)
         sweeps = _Sweeps(ctx.square, ctx.ways, left, right, scale)
         sums = _sums_of(table)
         softmaxes = [_Softmax.of(sums[way], weights[1 + way]) for way in ctx.ways]
-        gradients = sweeps.gradients(softmaxes, wanted)
+        gradients = sweeps.gradients(softmaxes, needed)
         return *_finished(sweeps, gradients, weights[0], wants_scale), None
 
 

@@ -40,7 +40,7 @@ class Decoding:
             raise ValueError(f"Keep {self.keep} of {self.beams} beams: from 1 to {self.beams}.")
 
     @property
-    def kept(self) -> int:
+    def count(self) -> int:
         """How many captions of each clip are given back at most."""
         return self.beams if self.keep is None else self.keep
 
@@ -65,7 +65,7 @@ class SpecialTokens:
 
     start: int
     end: int
-    never: Bool[Tensor, " token"]
+    forbidden: Bool[Tensor, " token"]
     """What is never written; the start belongs to it."""
 
 
@@ -73,17 +73,17 @@ class SpecialTokens:
 class Scorer(Protocol):
     """Scores the tokens that may follow texts which grow by a token at a time."""
 
-    def follow(self, ids: Int[Tensor, " row"]) -> Float[Tensor, "row token"]:
+    def next_logits(self, ids: Int[Tensor, " row"]) -> Float[Tensor, "row token"]:
         """Scores before the softmax of what may follow, given the newest token of each text."""
         ...
 
-    def rows(self, chosen: Int[Tensor, " row"]) -> "Scorer":
+    def rows(self, indices: Int[Tensor, " row"]) -> "Scorer":
         """These texts, in this order; a text may be taken several times."""
         ...
 
 
 def search(
-    scorer: Scorer, clips: int, marks: SpecialTokens, decoding: Decoding, longest: int
+    scorer: Scorer, clips: int, special: SpecialTokens, decoding: Decoding, longest: int
 ) -> list[list[Hypothesis]]:
     """Search for the captions of the best score, by beams.
 
@@ -105,7 +105,7 @@ def search(
     Args:
         scorer: Of texts without a token, one a clip.
         clips: How many.
-        marks: Start, end, and what is never written.
+        special: Start, end, and tokens that are never generated.
         decoding: What to search for.
         longest: Tokens after which a caption is cut, start and end included.
 
@@ -115,19 +115,19 @@ def search(
     Raises:
         ValueError: The scores are not numbers.
     """
-    found: list[list[Hypothesis]] = [[] for _ in range(clips)]
-    beams = _Beams.begin(clips, marks, decoding)
+    captions: list[list[Hypothesis]] = [[] for _ in range(clips)]
+    beams = _Beams.start(clips, special, decoding)
     for place in range(1, longest):
-        logits = scorer.follow(beams.newest())
-        beams, parents = beams.grown(*_best_next(logits, beams, marks, empty=place == 1), place)
-        done = beams.settled(place, longest)
+        logits = scorer.next_logits(beams.last_tokens())
+        beams, parents = beams.extend(*_best_next(logits, beams, special, empty=place == 1), place)
+        done = beams.is_done(place, longest)
         for clip in done.nonzero()[:, 0].tolist():
-            found[int(beams.clips[clip])] = beams.harvest(clip, last=place == longest - 1)
+            captions[int(beams.clips[clip])] = beams.best_captions(clip, last=place == longest - 1)
         if done.all():
             break
-        beams = beams.of(~done)
-        scorer = _taken(scorer, parents[~done][beams.live], len(logits))
-    return found
+        beams = beams.select(~done)
+        scorer = _select_rows(scorer, parents[~done][beams.live], len(logits))
+    return captions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +135,7 @@ class _Beams:
     """Beginnings of captions, the best places first; an empty place has a likelihood of zero."""
 
     decoding: Decoding
-    marks: SpecialTokens
+    special: SpecialTokens
     clips: Int[Tensor, " clip"]
     tokens: Int[Tensor, "clip beam token"]
     likelihood: Float[Tensor, "clip beam"]
@@ -144,17 +144,17 @@ class _Beams:
     ended: Bool[Tensor, "clip beam"]
 
     @classmethod
-    def begin(cls, clips: int, marks: SpecialTokens, decoding: Decoding) -> "_Beams":
+    def start(cls, clips: int, special: SpecialTokens, decoding: Decoding) -> "_Beams":
         """The start alone, in the first place of each clip."""
-        device = marks.never.device
+        device = special.forbidden.device
         shape = (clips, decoding.beams)
         likelihood = torch.full(shape, -math.inf, device=device)
         likelihood[:, 0] = 0.0
         return cls(
             decoding=decoding,
-            marks=marks,
+            special=special,
             clips=torch.arange(clips, device=device),
-            tokens=torch.full((*shape, 1), marks.start, device=device),
+            tokens=torch.full((*shape, 1), special.start, device=device),
             likelihood=likelihood,
             scored=torch.zeros(shape, dtype=torch.long, device=device),
             ended=torch.zeros(shape, dtype=torch.bool, device=device),
@@ -165,82 +165,84 @@ class _Beams:
         """Places that go on; the scorer's rows are these, clip by clip."""
         return ~self.ended & self.likelihood.isfinite()
 
-    def newest(self) -> Int[Tensor, " row"]:
+    def last_tokens(self) -> Int[Tensor, " row"]:
         """The last token of all that go on."""
         return self.tokens[..., -1][self.live]
 
-    def grown(
-        self, ids: Int[Tensor, "row choice"], likely: Float[Tensor, "row choice"], place: int
+    def extend(
+        self, ids: Int[Tensor, "row choice"], log_probs: Float[Tensor, "row choice"], place: int
     ) -> tuple["_Beams", Int[Tensor, "clip beam"]]:
         """The best by one token more, and the scorer's row that each place continues.
 
         Args:
             ids: What may follow each row.
-            likely: Its log-likelihood there.
+            log_probs: Its log-likelihood.
             place: Where it would stand, from 0.
         """
         live = self.live
         # Each place may stay as it is, if it has ended, or go on by one of the choices.
         shape = (*live.shape, 1 + ids.shape[1])
-        likelihood = likely.new_full(shape, -math.inf)
+        likelihood = log_probs.new_full(shape, -math.inf)
         likelihood[..., 0] = torch.where(self.ended, self.likelihood, -math.inf)
-        likelihood[..., 1:][live] = self.likelihood[live][:, None] + likely
-        newest = ids.new_full(shape, self.marks.end)
-        newest[..., 1:][live] = ids
+        likelihood[..., 1:][live] = self.likelihood[live][:, None] + log_probs
+        last_tokens = ids.new_full(shape, self.special.end)
+        last_tokens[..., 1:][live] = ids
         scored = ids.new_full(shape, place)
         scored[..., 0] = self.scored
-        likelihood, newest, scored = (one.flatten(1) for one in (likelihood, newest, scored))
+        likelihood, last_tokens, scored = (
+            one.flatten(1) for one in (likelihood, last_tokens, scored)
+        )
         scores = _score(likelihood, scored, self.decoding.length_penalty)
         best = scores.sort(dim=1, descending=True, stable=True).indices[:, : live.shape[1]]
-        sources = best // shape[2]
-        before = self.tokens.gather(1, sources[..., None].expand(-1, -1, place))
-        newest, likelihood = newest.gather(1, best), likelihood.gather(1, best)
-        chosen = replace(
+        parents = best // shape[2]
+        before = self.tokens.gather(1, parents[..., None].expand(-1, -1, place))
+        last_tokens, likelihood = last_tokens.gather(1, best), likelihood.gather(1, best)
+        beams = replace(
             self,
-            tokens=torch.cat([before, newest[..., None]], dim=2),
+            tokens=torch.cat([before, last_tokens[..., None]], dim=2),
             likelihood=likelihood,
             scored=scored.gather(1, best),
-            ended=(newest == self.marks.end) & likelihood.isfinite(),
+            ended=(last_tokens == self.special.end) & likelihood.isfinite(),
         )
-        row = torch.zeros_like(sources)
+        row = torch.zeros_like(parents)
         row[live] = torch.arange(len(ids), device=ids.device)
-        return chosen, row.gather(1, sources)
+        return beams, row.gather(1, parents)
 
-    def settled(self, place: int, longest: int) -> Bool[Tensor, " clip"]:
+    def is_done(self, place: int, longest: int) -> Bool[Tensor, " clip"]:
         """Clips whose best captions nothing can overtake any more."""
         if place == longest - 1:
             return torch.ones_like(self.ended[:, 0])
         penalty = self.decoding.length_penalty
         # At best all words to come are certain, and as many as suit the penalty.
-        hopes = [
+        bounds = [
             _score(self.likelihood, torch.full_like(self.scored, scored), penalty)
             for scored in (place + 1, longest - 1)
         ]
-        hope = torch.where(self.live, torch.maximum(*hopes), -math.inf).amax(dim=1)
+        bound = torch.where(self.live, torch.maximum(*bounds), -math.inf).amax(dim=1)
         scores = _score(self.likelihood, self.scored, penalty)
         ended = torch.where(self.ended, scores, -math.inf).sort(dim=1, descending=True).values
-        return ended[:, self.decoding.kept - 1] >= hope
+        return ended[:, self.decoding.count - 1] >= bound
 
-    def of(self, chosen: Bool[Tensor, " clip"]) -> "_Beams":
+    def select(self, indices: Bool[Tensor, " clip"]) -> "_Beams":
         """Some of the clips."""
         return replace(
             self,
-            clips=self.clips[chosen],
-            tokens=self.tokens[chosen],
-            likelihood=self.likelihood[chosen],
-            scored=self.scored[chosen],
-            ended=self.ended[chosen],
+            clips=self.clips[indices],
+            tokens=self.tokens[indices],
+            likelihood=self.likelihood[indices],
+            scored=self.scored[indices],
+            ended=self.ended[indices],
         )
 
-    def harvest(self, clip: int, *, last: bool) -> list[Hypothesis]:
+    def best_captions(self, clip: int, *, last: bool) -> list[Hypothesis]:
         """A clip's captions, best first.
 
         Args:
             clip: Which one.
             last: Whether there is no more room, so that all others are cut.
         """
-        ready = self.ended[clip] | self.live[clip] if last else self.ended[clip]
-        places = ready.nonzero()[:, 0][: self.decoding.kept].tolist()
+        complete = self.ended[clip] | self.live[clip] if last else self.ended[clip]
+        places = complete.nonzero()[:, 0][: self.decoding.count].tolist()
         scores = _score(self.likelihood, self.scored, self.decoding.length_penalty)
         return [
             Hypothesis(
@@ -254,7 +256,7 @@ class _Beams:
 
 
 def _best_next(
-    logits: Float[Tensor, "row token"], beams: _Beams, marks: SpecialTokens, *, empty: bool
+    logits: Float[Tensor, "row token"], beams: _Beams, special: SpecialTokens, *, empty: bool
 ) -> tuple[Int[Tensor, "row choice"], Float[Tensor, "row choice"]]:
     """What may follow each row, the most likely first, and how likely it is: enough for all beams.
 
@@ -264,13 +266,13 @@ def _best_next(
     total = logits.float().logsumexp(dim=1, keepdim=True)
     if not total.isfinite().all():
         raise ValueError("The captioner's scores are not numbers: its weights are broken.")
-    never = marks.never
+    forbidden = special.forbidden
     if empty:
-        unspoken = never.clone()
-        unspoken[marks.end] = True
-        never = never if unspoken.all() else unspoken
+        forbidden_now = forbidden.clone()
+        forbidden_now[special.end] = True
+        forbidden = forbidden if forbidden_now.all() else forbidden_now
     count = min(beams.decoding.beams, logits.shape[1])
-    best = logits.float().masked_fill(never, -math.inf).topk(count, dim=1)
+    best = logits.float().masked_fill(forbidden, -math.inf).topk(count, dim=1)
     return best.indices, best.values - total
 
 
@@ -282,7 +284,7 @@ def _score(
     return likelihood / scored.clamp(min=1).to(likelihood.dtype) ** penalty
 
 
-def _taken(scorer: Scorer, rows: Int[Tensor, " row"], of: int) -> Scorer:
+def _select_rows(scorer: Scorer, rows: Int[Tensor, " row"], of: int) -> Scorer:
     """Some rows of a scorer; itself if they are all of them as they stand, as in greedy search."""
     if len(rows) == of and torch.equal(rows, torch.arange(of, device=rows.device)):
         return scorer

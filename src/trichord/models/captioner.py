@@ -100,29 +100,29 @@ class Captioner(nn.Module):
             ValueError: More tokens or frames than there is room for.
         """
         # The last token is only to be foretold; what follows a caption's end is no step.
-        follows = words.mask[:, 1:]
-        asked = self._begun(text, follows)
-        shown = self.layout.media_segments(*self._shown(vision, audio))
-        hidden = attend(self.cross, [asked, *shown], written=asked.mask.shape[1])
-        counted, targets = self._targets(words, asked.mask)
-        counted = counted & _any_present(shown, asked.mask)
-        rows = counted.nonzero()[:, 0]
-        logits = self.score(hidden[:, : counted.shape[1]][counted], table)
-        return Words(logits=logits, targets=targets[counted], rows=rows)
+        has_next = words.mask[:, 1:]
+        text_segment = self._text_segment(text, has_next)
+        media = self.layout.media_segments(*self._selected(vision, audio))
+        hidden = attend(self.cross, [text_segment, *media], causal_steps=text_segment.mask.shape[1])
+        valid, targets = self._targets(words, text_segment.mask)
+        valid = valid & _has_media(media, text_segment.mask)
+        rows = valid.nonzero()[:, 0]
+        logits = self.score(hidden[:, : valid.shape[1]][valid], table)
+        return Words(logits=logits, targets=targets[valid], rows=rows)
 
-    def look(self, vision: Features | None, audio: Features | None) -> CrossCache:
+    def encode_media(self, vision: Features | None, audio: Features | None) -> CrossCache:
         """What is seen and heard, kept for words to come: no word changes it."""
-        kept = self.cross.keep()
-        segments = self.layout.media_segments(*self._shown(vision, audio))
+        cache = self.cross.new_cache()
+        segments = self.layout.media_segments(*self._selected(vision, audio))
         if segments:
-            attend(self.cross, segments, kept=kept)
-        return kept
+            attend(self.cross, segments, cache=cache)
+        return cache
 
-    def follow(
+    def next_logits(
         self,
         token: Float[Tensor, "row dim"],
         position: int,
-        kept: CrossCache,
+        cache: CrossCache,
         table: Float[Tensor, "token width"],
     ) -> Float[Tensor, "row token"]:
         """Score the words that may follow a token.
@@ -130,12 +130,12 @@ class Captioner(nn.Module):
         Args:
             token: The text tower's features of the newest token.
             position: Its place in the caption, from 0.
-            kept: Of what is seen, heard and written so far; this token is added.
+            cache: Of the media and the tokens so far; this token is added.
             table: The text tower's table of tokens.
         """
         real = torch.ones(len(token), 1, dtype=torch.bool, device=token.device)
         segment = Segment(token[:, None], real, TEXT, position)
-        return self.score(attend(self.cross, [segment], kept=kept)[:, 0], table)
+        return self.score(attend(self.cross, [segment], cache=cache)[:, 0], table)
 
     def score(
         self, hidden: Float[Tensor, "word dim"], table: Float[Tensor, "token width"]
@@ -145,10 +145,10 @@ class Captioner(nn.Module):
         turned = self.turn_norm(turned * torch.sigmoid(1.702 * turned))
         return turned @ table.T.to(turned.dtype) + self.bias
 
-    def _begun(self, text: Features, follows: Bool[Tensor, "batch token"]) -> Segment:
+    def _text_segment(self, text: Features, has_next: Bool[Tensor, "batch token"]) -> Segment:
         """Every token that another follows; as published, empty places to the end of the room too."""
         # A tokenizer may pad by more than the captions' ends.
-        segment = self.layout.text_segment(text.steps[:, : follows.shape[1]], follows)
+        segment = self.layout.text_segment(text.steps[:, : has_next.shape[1]], has_next)
         if self.padding == "ignored":
             return segment
         spare = self.layout.text - segment.mask.shape[1]
@@ -156,22 +156,22 @@ class Captioner(nn.Module):
         return replace(segment, steps=steps, mask=nn.functional.pad(segment.mask, (0, spare)))
 
     def _targets(
-        self, words: Padded, asked: Bool[Tensor, "batch place"]
+        self, words: Padded, mask: Bool[Tensor, "batch place"]
     ) -> tuple[Bool[Tensor, "batch place"], Int[Tensor, "batch place"]]:
         """Which places count, and the token that should stand there."""
-        length = asked.shape[1]
+        length = mask.shape[1]
         if self.padding == "ignored":
-            return asked, words.values[:, 1 : length + 1]
-        there = words.mask.any(dim=1)
+            return mask, words.values[:, 1 : length + 1]
+        present = words.mask.any(dim=1)
         last = words.mask.sum(dim=1).clamp(min=1) - 1
         end = words.values.gather(1, last[:, None]).expand(-1, length).clone()
-        known = words.values[:, 1 : length + 1]
-        end[:, : known.shape[1]] = torch.where(
-            words.mask[:, 1 : length + 1], known, end[:, : known.shape[1]]
+        tokens = words.values[:, 1 : length + 1]
+        end[:, : tokens.shape[1]] = torch.where(
+            words.mask[:, 1 : length + 1], tokens, end[:, : tokens.shape[1]]
         )
-        return there[:, None].expand(-1, length), end
+        return present[:, None].expand(-1, length), end
 
-    def _shown(
+    def _selected(
         self, vision: Features | None, audio: Features | None
     ) -> tuple[Features | None, Features | None]:
         return (
@@ -180,11 +180,11 @@ class Captioner(nn.Module):
         )
 
 
-def _any_present(
-    segments: list[Segment], asked: Bool[Tensor, "batch place"]
+def _has_media(
+    segments: list[Segment], mask: Bool[Tensor, "batch place"]
 ) -> Bool[Tensor, "batch 1"]:
     """Which clips have anything to be seen or heard."""
-    there = torch.zeros_like(asked[:, 0])
+    present = torch.zeros_like(mask[:, 0])
     for segment in segments:
-        there = there | segment.mask.any(dim=1)
-    return there[:, None]
+        present = present | segment.mask.any(dim=1)
+    return present[:, None]

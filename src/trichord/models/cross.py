@@ -136,8 +136,8 @@ class CrossTransformer(nn.Module):
         mask: Bool[Tensor, "batch step"],
         positions: Int[Tensor, " step"] | None = None,
         *,
-        written: int = 0,
-        kept: "CrossCache | None" = None,
+        causal_steps: int = 0,
+        cache: "CrossCache | None" = None,
     ) -> Float[Tensor, "batch step dim"]:
         """Let the real steps of each row attend to one another.
 
@@ -146,10 +146,9 @@ class CrossTransformer(nn.Module):
             types: Of each step: text 0, vision 1, audio 2.
             mask: Which steps are real.
             positions: Of each step, less than the table's rows; counted from 0 if left out.
-            written: So many of the first steps are a text that is being written: each sees the
-                text before it, itself and all that is not text, and no other step sees them (UniLM's
-                mask; CLIP4VLA, eq. 6).
-            kept: Of earlier calls, all of whose real steps these see as well; this call's are added.
+            causal_steps: This many first steps are generated text: each sees the text before it,
+                itself and all media steps, and no other step sees them (UniLM's mask; CLIP4VLA, eq. 6).
+            cache: Steps of earlier calls, which these see as well; this call's steps are added.
 
         Returns:
             Steps in the light of the others; without meaning where masked, finite everywhere.
@@ -168,17 +167,17 @@ class CrossTransformer(nn.Module):
         hidden = sequence.masked_fill(~mask.unsqueeze(-1), 0.0)
         hidden = hidden + self.positions(positions) + self.types(types)
         hidden = self.dropout(self.norm(hidden))
-        visible = _visible(mask, written)
-        if kept is None:
+        visible = _visible(mask, causal_steps)
+        if cache is None:
             for block in self.blocks:
                 hidden = block(hidden, visible)
             return hidden
-        visible = kept.extend(mask, visible)
-        for block, layer in zip(self.blocks, kept.layers, strict=True):
+        visible = cache.extend(mask, visible)
+        for block, layer in zip(self.blocks, cache.layers, strict=True):
             hidden = block(hidden, visible, layer)
         return hidden
 
-    def keep(self) -> "CrossCache":
+    def new_cache(self) -> "CrossCache":
         """Nothing kept yet, to be filled by calls."""
         return CrossCache([KeyValues() for _ in self.blocks])
 
@@ -211,25 +210,25 @@ class KeyValues:
     """Of the steps that a layer of attention has seen: what it need not compute again."""
 
     def __init__(
-        self, held: tuple[Float[Tensor, "row head step width"], ...] | None = None
+        self, states: tuple[Float[Tensor, "row head step width"], ...] | None = None
     ) -> None:
-        self._held = held
+        self._states = states
 
-    def extended(
+    def append(
         self,
         keys: Float[Tensor, "row head step width"],
         values: Float[Tensor, "row head step width"],
     ) -> tuple[Float[Tensor, "row head all width"], Float[Tensor, "row head all width"]]:
         """Add steps; gives those of all steps so far."""
-        if self._held is not None:
-            keys = torch.cat([self._held[0], keys], dim=2)
-            values = torch.cat([self._held[1], values], dim=2)
-        self._held = (keys, values)
+        if self._states is not None:
+            keys = torch.cat([self._states[0], keys], dim=2)
+            values = torch.cat([self._states[1], values], dim=2)
+        self._states = (keys, values)
         return keys, values
 
-    def rows(self, chosen: Int[Tensor, " row"]) -> "KeyValues":
+    def rows(self, indices: Int[Tensor, " row"]) -> "KeyValues":
         """These rows, in this order; a row may be taken several times."""
-        return KeyValues(self._held and tuple(one[chosen] for one in self._held))
+        return KeyValues(self._states and tuple(one[indices] for one in self._states))
 
 
 @dataclass
@@ -239,10 +238,10 @@ class CrossCache:
     layers: list[KeyValues]
     mask: Bool[Tensor, "row step"] | None = None
 
-    def rows(self, chosen: Int[Tensor, " row"]) -> "CrossCache":
+    def rows(self, indices: Int[Tensor, " row"]) -> "CrossCache":
         """These rows, in this order; a row may be taken several times."""
-        mask = None if self.mask is None else self.mask[chosen]
-        return CrossCache([layer.rows(chosen) for layer in self.layers], mask)
+        mask = None if self.mask is None else self.mask[indices]
+        return CrossCache([layer.rows(indices) for layer in self.layers], mask)
 
     def extend(
         self, mask: Bool[Tensor, "row step"], visible: Bool[Tensor, "row _ step"]
@@ -256,12 +255,12 @@ class CrossCache:
         return torch.cat([before, visible], dim=2)
 
 
-def _visible(mask: Bool[Tensor, "batch step"], written: int) -> Bool[Tensor, "batch _ step"]:
+def _visible(mask: Bool[Tensor, "batch step"], causal_steps: int) -> Bool[Tensor, "batch _ step"]:
     """Which steps each step sees; all of them where it would see none: a softmax over nothing is NaN."""
     sees = mask[:, None]
-    if written:
+    if causal_steps:
         step = torch.arange(mask.shape[1], device=mask.device)
-        text = step < written
+        text = step < causal_steps
         sees = sees & (~text | (text[:, None] & (step <= step[:, None])))
     return sees | ~sees.any(dim=2, keepdim=True)
 
@@ -280,20 +279,20 @@ class _Attention(nn.Module):
         self,
         hidden: Float[Tensor, "batch step dim"],
         visible: Bool[Tensor, "batch _ all"],
-        kept: KeyValues | None = None,
+        cache: KeyValues | None = None,
     ) -> Float[Tensor, "batch step dim"]:
         split = self.entry(hidden).unflatten(-1, (3, self.heads, -1))
         query, key, value = split.permute(2, 0, 3, 1, 4)
-        if kept is not None:
-            key, value = kept.extended(key, value)
-        found = F.scaled_dot_product_attention(
+        if cache is not None:
+            key, value = cache.append(key, value)
+        attended = F.scaled_dot_product_attention(
             query,
             key,
             value,
             attn_mask=visible[:, None],
             dropout_p=self.dropout if self.training else 0.0,
         )
-        return self.exit(found.transpose(1, 2).flatten(2))
+        return self.exit(attended.transpose(1, 2).flatten(2))
 
 
 class _PreNormBlock(nn.Module):
@@ -311,9 +310,9 @@ class _PreNormBlock(nn.Module):
         self,
         hidden: Float[Tensor, "batch step dim"],
         visible: Bool[Tensor, "batch _ all"],
-        kept: KeyValues | None = None,
+        cache: KeyValues | None = None,
     ) -> Float[Tensor, "batch step dim"]:
-        hidden = hidden + self.attention(self.attention_norm(hidden), visible, kept)
+        hidden = hidden + self.attention(self.attention_norm(hidden), visible, cache)
         wide = self.expand(self.inner_norm(hidden))
         return hidden + self.contract(wide * torch.sigmoid(1.702 * wide))
 
@@ -334,9 +333,9 @@ class _PostNormBlock(nn.Module):
         self,
         hidden: Float[Tensor, "batch step dim"],
         visible: Bool[Tensor, "batch _ all"],
-        kept: KeyValues | None = None,
+        cache: KeyValues | None = None,
     ) -> Float[Tensor, "batch step dim"]:
-        hidden = self.attention_norm(hidden + self.dropout(self.attention(hidden, visible, kept)))
+        hidden = self.attention_norm(hidden + self.dropout(self.attention(hidden, visible, cache)))
         inner = self.contract(F.gelu(self.expand(hidden)))
         return self.inner_norm(hidden + self.dropout(inner))
 

@@ -34,11 +34,11 @@ class CaptionScorer:
 
     text: WordEncoder
     captioner: Captioner
-    memory: TokenCache
-    kept: CrossCache
+    text_cache: TokenCache
+    media_cache: CrossCache
 
     @classmethod
-    def before(
+    def start(
         cls, model: Embedder, vision: Features | None, audio: Features | None
     ) -> "CaptionScorer":
         """Has seen and heard the clips and read no token yet.
@@ -47,17 +47,21 @@ class CaptionScorer:
             ValueError: The model has no captioner.
         """
         text, captioner = _parts(model)
-        return cls(text, captioner, text.token_cache(), captioner.look(vision, audio))
+        return cls(text, captioner, text.token_cache(), captioner.encode_media(vision, audio))
 
-    def follow(self, ids: Int[Tensor, " row"]) -> Float[Tensor, "row token"]:
+    def next_logits(self, ids: Int[Tensor, " row"]) -> Float[Tensor, "row token"]:
         """Scores before the softmax of what may follow, given the newest token of each text."""
-        place = self.memory.length
-        token = self.text.head(self.memory.follow(ids))
-        return self.captioner.follow(token, place, self.kept, self.text.table)
+        position = self.text_cache.length
+        token = self.text.head(self.text_cache.next_features(ids))
+        return self.captioner.next_logits(token, position, self.media_cache, self.text.table)
 
-    def rows(self, chosen: Int[Tensor, " row"]) -> "CaptionScorer":
+    def rows(self, indices: Int[Tensor, " row"]) -> "CaptionScorer":
         """These texts, in this order; a text may be taken several times."""
-        return replace(self, memory=self.memory.rows(chosen), kept=self.kept.rows(chosen))
+        return replace(
+            self,
+            text_cache=self.text_cache.rows(indices),
+            media_cache=self.media_cache.rows(indices),
+        )
 
 
 def write(
@@ -87,18 +91,18 @@ def write(
     """
     decoding = decoding or Decoding()
     text, captioner = _parts(model)
-    longest = _room(text, captioner, decoding)
-    marks = SpecialTokens(start=text.start, end=text.end, never=text.never_written)
-    shown = _readable(captioner, vision, audio)
-    found: list[list[GeneratedCaption]] = [[] for _ in shown]
+    longest = _max_length(text, captioner, decoding)
+    special = SpecialTokens(start=text.start, end=text.end, forbidden=text.forbidden_tokens)
+    readable = _readable(captioner, vision, audio)
+    captions: list[list[GeneratedCaption]] = [[] for _ in readable]
     size = max(1, ROWS_AT_ONCE // decoding.beams)
     with torch.inference_mode(), _evaluating(text, captioner):
-        for portion in shown.nonzero()[:, 0].split(size):
-            scorer = CaptionScorer.before(model, _rows(vision, portion), _rows(audio, portion))
-            captions = search(scorer, len(portion), marks, decoding, longest)
-            for clip, chosen in zip(portion.tolist(), captions, strict=True):
-                found[clip] = _spelt(model, chosen)
-    return found
+        for chunk in readable.nonzero()[:, 0].split(size):
+            scorer = CaptionScorer.start(model, _rows(vision, chunk), _rows(audio, chunk))
+            results = search(scorer, len(chunk), special, decoding, longest)
+            for clip, hypotheses in zip(chunk.tolist(), results, strict=True):
+                captions[clip] = _captions(model, hypotheses)
+    return captions
 
 
 def _parts(model: Embedder) -> tuple[WordEncoder, Captioner]:
@@ -112,7 +116,7 @@ def longest_caption(text: WordEncoder, captioner: Captioner) -> int:
     return min(captioner.layout.text, text.max_tokens or captioner.layout.text)
 
 
-def _room(text: WordEncoder, captioner: Captioner, decoding: Decoding) -> int:
+def _max_length(text: WordEncoder, captioner: Captioner, decoding: Decoding) -> int:
     """Tokens of the longest caption."""
     most = longest_caption(text, captioner)
     if (longest := decoding.longest or most) > most:
@@ -124,20 +128,20 @@ def _readable(
     captioner: Captioner, vision: Features | None, audio: Features | None
 ) -> Bool[Tensor, " clip"]:
     """Which clips have something that the captioner reads."""
-    given = {"vision": vision, "audio": audio}
-    present = {name: one.present for name, one in given.items() if one is not None}
+    features = {"vision": vision, "audio": audio}
+    present = {name: one.present for name, one in features.items() if one is not None}
     if len({len(one) for one in present.values()}) != 1:
         raise ValueError("Captions are written of sight or sound, of as many clips if of both.")
-    there = torch.zeros_like(next(iter(present.values())))
+    readable = torch.zeros_like(next(iter(present.values())))
     for name in captioner.reads:
-        there = there | present.get(name, torch.zeros_like(there))
-    return there
+        readable = readable | present.get(name, torch.zeros_like(readable))
+    return readable
 
 
-def _rows(features: Features | None, chosen: Int[Tensor, " row"]) -> Features | None:
+def _rows(features: Features | None, indices: Int[Tensor, " row"]) -> Features | None:
     if features is None:
         return None
-    return Features(features.pooled[chosen], features.steps[chosen], features.mask[chosen])
+    return Features(features.pooled[indices], features.steps[indices], features.mask[indices])
 
 
 @contextmanager
@@ -153,8 +157,8 @@ def _evaluating(*modules: nn.Module) -> Generator[None]:
             part.training = mode
 
 
-def _spelt(model: Embedder, chosen: list[Hypothesis]) -> list[GeneratedCaption]:
-    texts = model.decode_tokens([one.tokens for one in chosen])
+def _captions(model: Embedder, hypotheses: list[Hypothesis]) -> list[GeneratedCaption]:
+    texts = model.decode_tokens([one.tokens for one in hypotheses])
     return [
         GeneratedCaption(
             text=restore_spacing(text),
@@ -163,5 +167,5 @@ def _spelt(model: Embedder, chosen: list[Hypothesis]) -> list[GeneratedCaption]:
             score=one.score,
             cut=one.cut,
         )
-        for text, one in zip(texts, chosen, strict=True)
+        for text, one in zip(texts, hypotheses, strict=True)
     ]

@@ -166,8 +166,12 @@ class Embedder(nn.Module):
 
     def encoders(self) -> Mapping[str, Encoder]:
         """Encoders by the name of what they read; `sound_text` only where it is a tower of its own."""
-        named: dict[str, Encoder] = {"text": self.text, "vision": self.vision, "audio": self.audio}
-        return named | ({"sound_text": self.sound_text} if self.sound_text else {})
+        encoders: dict[str, Encoder] = {
+            "text": self.text,
+            "vision": self.vision,
+            "audio": self.audio,
+        }
+        return encoders | ({"sound_text": self.sound_text} if self.sound_text else {})
 
     def compile_trunks(self) -> None:
         """Have torch compile the trunks of sight and sound: for long work, mostly on a GPU.
@@ -203,9 +207,9 @@ class Embedder(nn.Module):
 
     def forward(self, batch: Batch) -> Embeddings:
         """Embeddings of a batch of inputs or of trunk features (`batch.read`)."""
-        alone = self.encode(batch)
-        words = self.caption_logits(batch.words, alone)
-        return replace(alone, clips=self.similarity(alone), words=words)
+        embeddings = self.encode(batch)
+        words = self.caption_logits(batch.words, embeddings)
+        return replace(embeddings, clips=self.similarity(embeddings), words=words)
 
     def encode(self, batch: Batch) -> Embeddings:
         """What each clip of a batch is by itself: no fusion, no captioner."""
@@ -217,18 +221,18 @@ class Embedder(nn.Module):
             masked=None if batch.masked is None else self.audio(batch.masked),
         )
 
-    def similarity(self, alone: Embeddings) -> Float[Tensor, "text clip"] | None:
+    def similarity(self, embeddings: Embeddings) -> Float[Tensor, "text clip"] | None:
         """Similarity of each text and each clip; None without a fusion or without texts."""
-        if self.fusion is None or alone.text is None:
+        if self.fusion is None or embeddings.text is None:
             return None
-        return self.fusion(alone.text, alone.vision, alone.audio)
+        return self.fusion(embeddings.text, embeddings.vision, embeddings.audio)
 
-    def caption_logits(self, words: Padded | None, alone: Embeddings) -> Words | None:
+    def caption_logits(self, words: Padded | None, embeddings: Embeddings) -> Words | None:
         """The captioner's scores of each next word; None without a captioner or without words."""
-        if self.captioner is None or words is None or alone.text is None:
+        if self.captioner is None or words is None or embeddings.text is None:
             return None
         table = self.word_encoder().table
-        return self.captioner(alone.text, words, alone.vision, alone.audio, table)
+        return self.captioner(embeddings.text, words, embeddings.vision, embeddings.audio, table)
 
     def word_encoder(self) -> WordEncoder:
         """The text encoder, as one that gives words to a captioner.
@@ -266,8 +270,8 @@ class Embedder(nn.Module):
                 tower.prepare(list(texts[i : i + TEXTS_AT_ONCE]))
                 for i in range(0, len(texts), TEXTS_AT_ONCE)
             ]
-        found = [self._of_texts(tower, ids).pooled for ids in portions]
-        return torch.cat(found).cpu().numpy() if found else np.zeros((0, tower.dim), np.float32)
+        vectors = [self._of_texts(tower, ids).pooled for ids in portions]
+        return torch.cat(vectors).cpu().numpy() if vectors else np.zeros((0, tower.dim), np.float32)
 
     def token_ids(self, texts: Sequence[str]) -> list[Int[Tensor, " token"]]:
         """Token ids of texts as the captioner reads and writes them.
@@ -298,14 +302,14 @@ class Embedder(nn.Module):
         Raises:
             ValueError: As for `read_media`; or more steps than the fusion has room for.
         """
-        vision, heard = self.read_media(decoded, tokens)
-        shown = [self._in_context(vision, audio) for audio in heard]
-        seen = shown[0][0]
+        vision, audio = self.read_media(decoded, tokens)
+        fused = [self._fused(vision, one) for one in audio]
+        visual = fused[0][0]
         return MediaVectors(
-            vision=seen.pooled.cpu().numpy(),
-            has_vision=seen.present.cpu().numpy(),
-            audio=torch.stack([audio.pooled for _, audio in shown], dim=1).cpu().numpy(),
-            has_audio=heard[0].present.cpu().numpy(),
+            vision=visual.pooled.cpu().numpy(),
+            has_vision=visual.present.cpu().numpy(),
+            audio=torch.stack([one.pooled for _, one in fused], dim=1).cpu().numpy(),
+            has_audio=audio[0].present.cpu().numpy(),
         )
 
     def read_media(
@@ -323,12 +327,12 @@ class Embedder(nn.Module):
         """
         device = self.device
         frames = [self.vision_inputs(one).to(device) for one in decoded]
-        sounds = [self.audio_inputs(one).to(device) for one in decoded]
+        segments = [self.audio_inputs(one).to(device) for one in decoded]
         with torch.inference_mode():
             vision = self.vision(self.vision.trunk_features_of_rows(frames))
             if not tokens:
-                return vision, [self.audio(self.audio.trunk_features_of_rows(sounds))]
-            return vision, [self._listen(sounds, token) for token in tokens]
+                return vision, [self.audio(self.audio.trunk_features_of_rows(segments))]
+            return vision, [self._audio_features(segments, token) for token in tokens]
 
     def vision_inputs(self, decoded: Decoded) -> Shaped[Tensor, "step ..."]:
         """Trunk inputs of a clip's frames; no steps where it has none."""
@@ -364,21 +368,21 @@ class Embedder(nn.Module):
         return self.audio_steps(self.spectrogram(decoded))
 
     def _of_texts(self, tower: TextEncoder, ids: Shaped[Tensor, "text token ..."]) -> Features:
-        there = torch.ones(len(ids), 1, dtype=torch.bool)
+        mask = torch.ones(len(ids), 1, dtype=torch.bool)
         with torch.inference_mode():
-            return tower(tower.trunk_features(Padded(ids[:, None], there).to(self.device)))
+            return tower(tower.trunk_features(Padded(ids[:, None], mask).to(self.device)))
 
-    def _listen(self, sounds: list[Shaped[Tensor, "_ ..."]], token: float) -> Features:
+    def _audio_features(self, segments: list[Shaped[Tensor, "_ ..."]], token: float) -> Features:
         """Sound at an audio type."""
-        with self.audio.listening_for(token):
-            return self.audio(self.audio.trunk_features_of_rows(sounds))
+        with self.audio.using_audio_type(token):
+            return self.audio(self.audio.trunk_features_of_rows(segments))
 
-    def _in_context(self, vision: Features, audio: Features) -> tuple[Features, Features]:
+    def _fused(self, vision: Features, audio: Features) -> tuple[Features, Features]:
         """What an index can hold of clips."""
         if self.fusion is None:
             return vision, audio
         with torch.inference_mode():
-            seen, heard = self.fusion.media(vision, audio)
-        assert seen is not None
-        assert heard is not None
-        return seen, heard
+            fused_vision, fused_audio = self.fusion.media(vision, audio)
+        assert fused_vision is not None
+        assert fused_audio is not None
+        return fused_vision, fused_audio

@@ -110,19 +110,19 @@ class GlobalToGlobal(Fusion):
     ) -> Float[Tensor, "text clip"]:
         """See `Fusion`."""
         _refuse_weights(visual_weight, audio_weight)
-        like = text.pooled.new_zeros(len(text.pooled), _count(vision, audio))
-        given = torch.zeros_like(like[:1])
-        shown = self.media(vision, audio)
+        similarity = text.pooled.new_zeros(len(text.pooled), _count(vision, audio))
+        total_weight = torch.zeros_like(similarity[:1])
+        media = self.media(vision, audio)
         # In bfloat16 a cosine is off by 0.002: 0.2 of a logit at the published scale.
-        with torch.autocast(like.device.type, enabled=False):
-            for features, weight in zip(shown, (visual_weight, audio_weight), strict=True):
+        with torch.autocast(similarity.device.type, enabled=False):
+            for features, weight in zip(media, (visual_weight, audio_weight), strict=True):
                 if features is not None:
-                    share = weight * features.present.to(like.dtype)
-                    like = like + share * (text.pooled @ features.pooled.T)
-                    given = given + share
+                    share = weight * features.present.to(similarity.dtype)
+                    similarity = similarity + share * (text.pooled @ features.pooled.T)
+                    total_weight = total_weight + share
         if self.absent == "zeros":
-            return like / (visual_weight + audio_weight)
-        return like / given.masked_fill(given == 0, 1.0)
+            return similarity / (visual_weight + audio_weight)
+        return similarity / total_weight.masked_fill(total_weight == 0, 1.0)
 
 
 class GlobalToLocal(GlobalToGlobal):
@@ -174,12 +174,12 @@ class GlobalToLocal(GlobalToGlobal):
             return None, None
         hidden = attend(self.cross, segments)
         parts = hidden.split([segment.mask.shape[1] for segment in segments], dim=1)
-        found: dict[int, Features] = {}
+        features_of: dict[int, Features] = {}
         for segment, part in zip(segments, parts, strict=True):
             steps = part.masked_fill(~segment.mask.unsqueeze(-1), 0.0)
             vector = pooled(steps, segment.mask, "mean_of_unit")
-            found[segment.type] = Features(vector, steps, segment.mask)
-        return found.get(VISION), found.get(AUDIO)
+            features_of[segment.type] = Features(vector, steps, segment.mask)
+        return features_of.get(VISION), features_of.get(AUDIO)
 
 
 class Pairing(TypedDict, total=False):
@@ -229,33 +229,33 @@ class _PairFusion(Fusion):
         """See `Fusion`."""
         _refuse_weights(visual_weight, audio_weight)
         clips = _count(vision, audio)
-        asked = self._asked(text)
-        shown = self.layout.media_segments(
+        queries = self._query_segment(text)
+        media = self.layout.media_segments(
             vision if visual_weight else None, audio if audio_weight else None
         )
-        pairs = torch.arange(len(asked.mask) * clips, device=asked.mask.device)
+        pairs = torch.arange(len(queries.mask) * clips, device=queries.mask.device)
         scores = [
-            checkpoint(self._score, asked, shown, portion, clips, use_reentrant=False)
+            checkpoint(self._score, queries, media, chunk, clips, use_reentrant=False)
             if self.recompute and torch.is_grad_enabled()
-            else self._score(asked, shown, portion, clips)
-            for portion in pairs.split(self.pairs_at_once)
+            else self._score(queries, media, chunk, clips)
+            for chunk in pairs.split(self.pairs_at_once)
         ]
-        present = torch.zeros(clips, dtype=torch.bool, device=asked.mask.device)
-        for segment in shown:
+        present = torch.zeros(clips, dtype=torch.bool, device=queries.mask.device)
+        for segment in media:
             present = present | segment.mask.any(dim=1)
-        complete = asked.mask.any(dim=1)[:, None] & present
-        like = torch.cat(scores).view(complete.shape)
-        return like.masked_fill(~complete, 0.0)
+        complete = queries.mask.any(dim=1)[:, None] & present
+        similarity = torch.cat(scores).view(complete.shape)
+        return similarity.masked_fill(~complete, 0.0)
 
     @abstractmethod
-    def _asked(self, text: Features) -> Segment:
+    def _query_segment(self, text: Features) -> Segment:
         """What of texts goes through the transformer."""
 
     def _score(
-        self, asked: Segment, shown: list[Segment], pairs: Int[Tensor, " pair"], clips: int
+        self, queries: Segment, media: list[Segment], pairs: Int[Tensor, " pair"], clips: int
     ) -> Float[Tensor, " pair"]:
         clip = pairs % clips
-        segments = [asked.rows(pairs // clips), *(segment.rows(clip) for segment in shown)]
+        segments = [queries.rows(pairs // clips), *(segment.rows(clip) for segment in media)]
         hidden = attend(self.cross, segments)
         # In bfloat16 a similarity is off by 0.002: 0.2 of a logit at the published scale.
         with torch.autocast(hidden.device.type, enabled=False):
@@ -280,7 +280,7 @@ class TightSequence(_PairFusion):
         """
         super().__init__(cross, 1, **pairing)
 
-    def _asked(self, text: Features) -> Segment:
+    def _query_segment(self, text: Features) -> Segment:
         return self.layout.text_segment(text.pooled.unsqueeze(1), text.present.unsqueeze(1))
 
 
@@ -312,7 +312,7 @@ class LocalToLocal(_PairFusion):
         """
         super().__init__(cross, text_slots, **pairing)
 
-    def _asked(self, text: Features) -> Segment:
+    def _query_segment(self, text: Features) -> Segment:
         return self.layout.text_segment(text.steps, text.mask)
 
 

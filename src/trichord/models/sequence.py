@@ -25,9 +25,9 @@ class Segment:
     type: int
     start: int
 
-    def rows(self, chosen: Int[Tensor, " row"]) -> "Segment":
+    def rows(self, indices: Int[Tensor, " row"]) -> "Segment":
         """These rows, in this order."""
-        return replace(self, steps=self.steps[chosen], mask=self.mask[chosen])
+        return replace(self, steps=self.steps[indices], mask=self.mask[indices])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,18 +62,18 @@ class PositionLayout:
 
     def media_segments(self, vision: Features | None, audio: Features | None) -> list[Segment]:
         """Frames and audio segments, as far as they are given."""
-        found: list[Segment] = []
+        segments: list[Segment] = []
         if vision is not None:
             fitted = _fit(vision.steps, vision.mask, self.frames, "frames", "frame_slots")
-            found.append(Segment(*fitted, VISION, self.text))
+            segments.append(Segment(*fitted, VISION, self.text))
         if audio is not None:
             start = self.text + self.frames
             left = self.positions - start
             fitted = _fit(
                 audio.steps, audio.mask, left, "audio segments", "the cross transformer's positions"
             )
-            found.append(Segment(*fitted, AUDIO, start))
-        return found
+            segments.append(Segment(*fitted, AUDIO, start))
+        return segments
 
 
 def _fit(
@@ -96,8 +96,8 @@ def attend(
     cross: CrossTransformer,
     segments: list[Segment],
     *,
-    written: int = 0,
-    kept: CrossCache | None = None,
+    causal_steps: int = 0,
+    cache: CrossCache | None = None,
 ) -> Float[Tensor, "batch step dim"]:
     """The segments as one sequence through the transformer; see there for `written` and `kept`."""
     device = segments[0].mask.device
@@ -112,6 +112,6 @@ def attend(
         types.repeat_interleave(torch.tensor(sizes, device=device), output_size=sum(sizes)),
         torch.cat([segment.mask for segment in segments], dim=1),
         torch.cat(positions),
-        written=written,
-        kept=kept,
+        causal_steps=causal_steps,
+        cache=cache,
     )

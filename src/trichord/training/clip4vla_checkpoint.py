@@ -130,13 +130,15 @@ class Checkpoint:
         published = read_published(file)
         published.refuse_keys([name for name in published.tensors if not name.startswith(PARTS)])
         towers = towers_of_state(published.part(CLIP), tokenizer, CLIP4VLA)
-        found = cls(published=published, towers=towers, recipe=recipe, notes=dict(towers.notes))
-        found._check_recipe()
-        found.notes["lengths"] = (
+        checkpoint = cls(
+            published=published, towers=towers, recipe=recipe, notes=dict(towers.notes)
+        )
+        checkpoint._check_recipe()
+        checkpoint.notes["lengths"] = (
             f"{recipe.words} tokens, {FRAME_SLOTS} frames, {recipe.segments} segments "
             "(--words, --segments)"
         )
-        return found
+        return checkpoint
 
     def _check_recipe(self) -> None:
         recipe, most = self.recipe, self.towers.tokenizer.model_max_length
@@ -349,9 +351,9 @@ class Checkpoint:
     def _leave_out(self, prefixes: Collection[str], why: str) -> None:
         count = sum(len(self.part(prefix).tensors) for prefix in prefixes)
         what = ", ".join(f"{prefix}*" for prefix in prefixes)
-        said = f"{count} tensors, {what}: {why}"
-        before = self.notes.get("left out")
-        self.notes["left out"] = f"{before}; {said}" if before else said
+        message = f"{count} tensors, {what}: {why}"
+        earlier = self.notes.get("left out")
+        self.notes["left out"] = f"{earlier}; {message}" if earlier else message
 
 
 def _empty_cross(form: Form, dim: int, layers: int, heads: int) -> CrossTransformer:

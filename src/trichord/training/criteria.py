@@ -42,14 +42,14 @@ class Criterion:
     candidates: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
-def log_entry(reached: Criterion | None) -> dict[str, Any]:
+def log_entry(criterion: Criterion | None) -> dict[str, Any]:
     """A criterion as the log keeps it of each epoch."""
     return {
-        "criterion": None if reached is None else reached.value,
-        "measure": None if reached is None else reached.measure,
-        "validation": {} if reached is None else dict(reached.parts),
-        "queries": {} if reached is None else dict(reached.queries),
-        "candidates": {} if reached is None else dict(reached.candidates),
+        "criterion": None if criterion is None else criterion.value,
+        "measure": None if criterion is None else criterion.measure,
+        "validation": {} if criterion is None else dict(criterion.parts),
+        "queries": {} if criterion is None else dict(criterion.queries),
+        "candidates": {} if criterion is None else dict(criterion.candidates),
     }
 
 
@@ -68,22 +68,22 @@ def measure_criterion(
     """
     if any(name.startswith(WORDS) for name in names):
         return _of_words(model, validation, names)
-    found = ranked(embed_source(model, validation), names) if names else {}
-    return criterion_of(found) if found else None
+    rankings = ranked(embed_source(model, validation), names) if names else {}
+    return criterion_of(rankings) if rankings else None
 
 
-def criterion_of(found: Mapping[str, Ranked]) -> Criterion:
+def criterion_of(rankings: Mapping[str, Ranked]) -> Criterion:
     """The mean R@10 of the tasks, or, if one of them has few candidates, the MRR over all queries.
 
     The MRR weights tasks by their queries: in a small split one task may have only three.
     """
-    queries = {name: one.queries for name, one in found.items()}
-    candidates = {name: one.candidates for name, one in found.items()}
+    queries = {name: one.queries for name, one in rankings.items()}
+    candidates = {name: one.candidates for name, one in rankings.items()}
     if min(candidates.values()) >= FEW_CANDIDATES:
-        parts = {name: float(one.ranks.hit(10).mean()) for name, one in found.items()}
+        parts = {name: float(one.ranks.hit(10).mean()) for name, one in rankings.items()}
         measure, value = "R@10", sum(parts.values()) / len(parts)
     else:
-        parts = {name: float(one.ranks.reciprocal().mean()) for name, one in found.items()}
+        parts = {name: float(one.ranks.reciprocal().mean()) for name, one in rankings.items()}
         total = sum(queries[name] * part for name, part in parts.items())
         measure, value = "MRR", total / sum(queries.values())
     return Criterion(
@@ -94,8 +94,8 @@ def criterion_of(found: Mapping[str, Ranked]) -> Criterion:
 def _of_words(model: Embedder, validation: Source, names: Sequence[str]) -> Criterion | None:
     """The mean over kinds of captions of how likely a word is."""
     kinds: list[CaptionKind] = [kind for kind in CAPTION_KINDS if f"{WORDS}{kind}" in names]
-    found = {f"{WORDS}{kind}": word_likelihood(model, validation, kind) for kind in kinds}
-    parts = {name: value for name, value in found.items() if value is not None}
+    likelihoods = {f"{WORDS}{kind}": word_likelihood(model, validation, kind) for kind in kinds}
+    parts = {name: value for name, value in likelihoods.items() if value is not None}
     if not parts:
         return None
     value = sum(parts.values()) / len(parts)
@@ -127,8 +127,8 @@ def word_likelihood(model: Embedder, source: Source, kind: CaptionKind) -> float
     numbers = source.captions.numbers.get(kind, np.zeros(0, np.int64))
     model.eval()
     total, places = 0.0, 0
-    for some in portions(len(numbers), CAPTIONS_AT_ONCE):
-        captions = numbers[some]
+    for rows in portions(len(numbers), CAPTIONS_AT_ONCE):
+        captions = numbers[rows]
         with torch.inference_mode():
             batch = source.batch(source.captions.owners[captions], captions).to(model.device)
             words = model(batch).words

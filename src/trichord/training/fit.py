@@ -81,5 +81,5 @@ def finish(session: Session, conclude: Callable[[], None]) -> None:
     agreed(session.require_ours)
     agreed(conclude)
     agreed(lambda: session.run.finish(session.model, session.objective, session.progress))
-    if wanted := largest(session.request.signal):
-        stop(wanted)  # too late for this run, but perhaps others were to follow
+    if requested := largest(session.request.signal):
+        stop(requested)  # too late for this run, but perhaps others were to follow

@@ -24,8 +24,8 @@ from trichord.encoders.published import read_published
 from trichord.encoders.published_clip import (
     ClipTowers,
     audio_state,
+    load_towers,
     require_clip,
-    towers_at,
     towers_of_state,
 )
 from trichord.media import file_signature
@@ -138,7 +138,7 @@ def _towers(source: str, tokenizer: str, activation: Activation | None) -> ClipT
         raise UserError(
             f"--activation is for a state_dict; the config of {source} says it: leave it out."
         )
-    return towers_at(source)
+    return load_towers(source)
 
 
 def _fresh_audio(name: str, towers: ClipTowers) -> ClipAudio:

@@ -58,29 +58,29 @@ class Learner(nn.Module):
             return self.model.encode(batch)
 
     def complete(
-        self, alone: Embeddings, sample: Sample, words: Padded | None = None
+        self, embeddings: Embeddings, sample: Sample, words: Padded | None = None
     ) -> Embeddings:
         """Embeddings with what fusion and captioner make of them.
 
         Args:
-            alone: Of this process's rows.
+            embeddings: Of this process's rows.
             sample: What is asked of them.
             words: Token ids of their captions, where the model writes some.
         """
-        everyones = alone
+        all_embeddings = embeddings
         if self.model.fusion is not None:
             sample.seed_rng()  # the same in all processes: each scores all texts and clips
-            everyones = _everyones(alone, len(sample.clips))
+            all_embeddings = _gather(embeddings, len(sample.clips))
         with autocast(self._stage, self.model.device):
             return replace(
-                alone,
-                clips=self.model.similarity(everyones),
-                words=self.model.caption_logits(words, alone),
+                embeddings,
+                clips=self.model.similarity(all_embeddings),
+                words=self.model.caption_logits(words, embeddings),
             )
 
-    def loss(self, alone: Embeddings, sample: Sample) -> Float[Tensor, ""] | None:
+    def loss(self, embeddings: Embeddings, sample: Sample) -> Float[Tensor, ""] | None:
         """As `forward`, of clips that are encoded already; no words, which contrast nothing."""
-        terms = self.objective(self.complete(alone, sample), sample.terms, sample.texts)
+        terms = self.objective(self.complete(embeddings, sample), sample.terms, sample.texts)
         return weighted_sum(terms, sample)
 
 
@@ -92,16 +92,18 @@ def weighted_sum(
     return torch.stack(parts).sum() if parts else None
 
 
-def _everyones(alone: Embeddings, rows: int) -> Embeddings:
+def _gather(embeddings: Embeddings, rows: int) -> Embeddings:
     """Of all processes' clips, for a fusion."""
     if ranks() == 1:
-        return alone
-    alone = pad_missing(alone, rows)  # lest one process wait for what another lacks
-    text, audio, vision = map(_of_all, (alone.text, alone.audio, alone.vision))
+        return embeddings
+    embeddings = pad_missing(embeddings, rows)  # lest one process wait for what another lacks
+    text, audio, vision = map(
+        _gather_features, (embeddings.text, embeddings.audio, embeddings.vision)
+    )
     return Embeddings(text, audio, vision)
 
 
-def _of_all(features: Features | None) -> Features | None:
+def _gather_features(features: Features | None) -> Features | None:
     if features is None:
         return None
     added = largest(features.mask.shape[1]) - features.mask.shape[1]

@@ -75,17 +75,17 @@ def run_stage(
             set_rate(
                 optimizer, stage.optimizer, (place[1] - 1) * steps + number, stage.epochs * steps
             )
-            before = buffers.held()
+            saved = buffers.copies()
             if stage.chunk is None:
                 loss = module(*read_batch(learner, training, sample))
                 backward(learner, loss)
             else:
                 loss = cached_step(learner, stage, training, sample)
-            moved = move_weights(stage, session, loss, optimizer)
-            if not moved:
-                buffers.put_back(before)
+            stepped = move_weights(stage, session, loss, optimizer)
+            if not stepped:
+                buffers.restore(saved)
             session.after_step(
-                optimizer, float(loss.detach()) if moved and loss is not None else 0.0
+                optimizer, float(loss.detach()) if stepped and loss is not None else 0.0
             )
         note_epoch(stage, session, validation, after_epoch)
     conclude_stage(experiment, stage, session)
@@ -102,10 +102,10 @@ def conclude_stage(experiment: Experiment, stage: Stage, session: Session) -> No
 
 def learner_of(session: Session, stage: Stage, *, sharded: bool) -> Learner:
     """What learns in a stage: the session's model itself, or its twin that is spread over processes."""
-    spread = sharded and ranks() > 1 and bool(stage.towers)
-    model = shard_model(session.model) if spread else session.model
+    is_sharded = sharded and ranks() > 1 and bool(stage.towers)
+    model = shard_model(session.model) if is_sharded else session.model
     session.gather = partial(gather_weights, model, session.model)
-    return Learner(model, session.objective, stage, sharded=spread)
+    return Learner(model, session.objective, stage, sharded=is_sharded)
 
 
 def move_weights(
@@ -145,21 +145,21 @@ def note_epoch(
 ) -> None:
     """Measure the criterion on the clips that choose, keep the best weights, tell the caller."""
     session.gather()
-    reached = agreed(lambda: epoch_criterion(stage, session, validation))
+    criterion = agreed(lambda: epoch_criterion(stage, session, validation))
     now = session.progress
-    counted = now.step - now.skipped - now.empty
+    taken = now.step - now.skipped - now.empty
     numbers: dict[str, Any] = {
         "stage": stage.name,
         "epoch": now.epoch,
-        "loss": now.loss / counted if counted else None,
+        "loss": now.loss / taken if taken else None,
         "steps": now.step,
         "skipped": now.skipped,
         "empty": now.empty,
-        **log_entry(reached),
+        **log_entry(criterion),
         "split": validation.clips[0].split if validation is not None else None,
         "scales": session.objective.scales(),
     }
-    session.after_epoch(numbers, None if reached is None else reached.value)
+    session.after_epoch(numbers, None if criterion is None else criterion.value)
     after_epoch(numbers)
 
 
@@ -173,14 +173,14 @@ def epoch_criterion(stage: Stage, session: Session, validation: Source | None) -
         return None
     where = f"Stage '{stage.name}', epoch {session.progress.epoch}"
     try:
-        reached = measure_criterion(session.model, validation, stage.criterion)
+        criterion = measure_criterion(session.model, validation, stage.criterion)
     except UnrankableError as error:
         raise divergence_error(where, str(error).rstrip("."), session) from error
-    if reached is None:
+    if criterion is None:
         raise criterion_error(stage)
-    if not math.isfinite(reached.value):
-        raise divergence_error(where, f"the {reached.measure} is {reached.value}", session)
-    return reached
+    if not math.isfinite(criterion.value):
+        raise divergence_error(where, f"the {criterion.measure} is {criterion.value}", session)
+    return criterion
 
 
 def divergence_error(where: str, what: str, session: Session) -> UserError:

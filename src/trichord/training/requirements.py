@@ -36,13 +36,15 @@ def require_captions(stage: Stage, source: Source) -> None:
     Raises:
         UserError: Says which captions are needed and which there are.
     """
-    there = {kind: len(numbers) for kind, numbers in source.captions.numbers.items()}
+    counts = {kind: len(numbers) for kind, numbers in source.captions.numbers.items()}
     for draw in stage.draws:
-        if draw.captions and not any(there.get(kind) for kind in draw.captions):
-            held = ", ".join(f"{count} {kind}" for kind, count in there.items()) or "none at all"
+        if draw.captions and not any(counts.get(kind) for kind in draw.captions):
+            available = (
+                ", ".join(f"{count} {kind}" for kind, count in counts.items()) or "none at all"
+            )
             raise UserError(
                 f"Stage '{stage.name}' needs {' or '.join(draw.captions)} captions; the training "
-                f"clips have {held}: choose an experiment that fits, or add captions."
+                f"clips have {available}: choose an experiment that fits, or add captions."
             )
 
 
@@ -82,8 +84,8 @@ def require_criterion(stage: Stage, validation: Source) -> None:
     Raises:
         UserError: Names the criterion.
     """
-    asked = {name.split("<-")[1] for name in stage.criterion}
-    if asked and "sound" not in asked and asked.isdisjoint(validation.captions.numbers):
+    kinds = {name.split("<-")[1] for name in stage.criterion}
+    if kinds and "sound" not in kinds and kinds.isdisjoint(validation.captions.numbers):
         raise criterion_error(stage)
 
 

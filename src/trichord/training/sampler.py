@@ -48,7 +48,7 @@ class Sample:
             self,
             clips=self.clips[rows],
             captions=None if self.captions is None else self.captions[rows],
-            terms={term: wanted[rows] for term, wanted in self.terms.items()},
+            terms={term: used[rows] for term, used in self.terms.items()},
             texts=None if self.texts is None else self.texts[rows],
             first=self.first + rows.start,
         )
@@ -146,10 +146,10 @@ def _rounds(pool: Int[np.ndarray, " clip"], random: np.random.Generator) -> Iter
 
 def _take(stream: Iterator[int], count: int) -> Int[np.ndarray, " row"]:
     """The next clips of a stream, none twice; one met again so soon is passed over."""
-    taken: dict[int, None] = {}
-    while len(taken) < count:
-        taken[next(stream)] = None
-    return np.array(list(taken), dtype=np.int64)
+    chosen: dict[int, None] = {}
+    while len(chosen) < count:
+        chosen[next(stream)] = None
+    return np.array(list(chosen), dtype=np.int64)
 
 
 def steps_per_epoch(stage: Stage, clips: int) -> int:
@@ -180,21 +180,21 @@ def _sample(
     random: np.random.Generator,
 ) -> Sample:
     drawn = np.full(len(rows), -1)
-    asked: dict[str, Float[np.ndarray, " row"]] = {}
+    weights_of: dict[str, Float[np.ndarray, " row"]] = {}
     for number, draw in enumerate(stage.draws):
-        here = choice == number
+        selected = choice == number
         if draw.captions:
-            drawn[here] = captions.draw(draw.captions, rows[here], random)
+            drawn[selected] = captions.draw(draw.captions, rows[selected], random)
         for term, weight in zip(draw.terms, draw.weights or (1.0,) * len(draw.terms), strict=True):
-            asked.setdefault(term, np.zeros(len(rows)))[here] = weight
-    wanted: dict[str, Float[np.ndarray, " row"]] = {
-        term: weights for term, weights in asked.items() if weights.any()
+            weights_of.setdefault(term, np.zeros(len(rows)))[selected] = weight
+    used: dict[str, Float[np.ndarray, " row"]] = {
+        term: weights for term, weights in weights_of.items() if weights.any()
     }
     text = any(draw.captions for draw in stage.draws)
     terms: dict[str, Bool[Tensor, " row"]] = {
-        term: torch.from_numpy(weights > 0) for term, weights in wanted.items()
+        term: torch.from_numpy(weights > 0) for term, weights in used.items()
     }
     counts: dict[str, float] = {
-        term: float(weights[weights > 0].mean()) for term, weights in wanted.items()
+        term: float(weights[weights > 0].mean()) for term, weights in used.items()
     }
     return Sample(rows, drawn if text else None, terms, counts)

@@ -25,7 +25,7 @@ def learn_search_weights(
     if not chosen_here or not {"text", "audio", "vision"} <= set(experiment.modalities):
         return
     try:
-        learnt = learn_weighting(embed_source(model, sources[1]))
+        weighting = learn_weighting(embed_source(model, sources[1]))
     except ValueError:  # fewer than two validation clips have captions
         return
-    write_atomically(run.path / "weighting.json", json.dumps(asdict(learnt), indent=2) + "\n")
+    write_atomically(run.path / "weighting.json", json.dumps(asdict(weighting), indent=2) + "\n")

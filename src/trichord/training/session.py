@@ -72,12 +72,14 @@ class Session:
         Args:
             empty: There was nothing to learn from; otherwise its loss or gradient was not finite.
         """
-        now = self.progress
+        progress = self.progress
         if empty:
-            self.progress = replace(now, empty=now.empty + 1)
+            self.progress = replace(progress, empty=progress.empty + 1)
         else:
-            in_a_row = now.skipped_in_a_row + 1
-            self.progress = replace(now, skipped=now.skipped + 1, skipped_in_a_row=in_a_row)
+            in_a_row = progress.skipped_in_a_row + 1
+            self.progress = replace(
+                progress, skipped=progress.skipped + 1, skipped_in_a_row=in_a_row
+            )
 
     def take(self) -> None:
         """Note that the step at hand is one to be taken."""
@@ -90,14 +92,14 @@ class Session:
             TerminatedError: SIGTERM came, to this process or to another one; the run is saved.
             KeyboardInterrupt: The same of SIGINT.
         """
-        now = self.progress
-        self.progress = replace(now, step=now.step + 1, loss=now.loss + loss)
+        progress = self.progress
+        self.progress = replace(progress, step=progress.step + 1, loss=progress.loss + loss)
         due = rank() == 0 and time.monotonic() - self._saved_at > SECONDS_BETWEEN_SAVES
-        wanted = largest(self.request.signal or (SAVE if due else 0))
-        if wanted:
+        code = largest(self.request.signal or (SAVE if due else 0))
+        if code:
             self.save(optimizer)
-        if wanted > SAVE:
-            stop(wanted)
+        if code > SAVE:
+            stop(code)
 
     def after_epoch(self, metrics: dict[str, Any], criterion: float | None) -> None:
         """Note an epoch's numbers and keep its weights if the criterion is the best so far.

@@ -23,15 +23,15 @@ def shard_model(model: Embedder) -> Embedder:
 
     The model itself stays whole: it is saved and measured, after `gather_weights`.
     """
-    twin = _shallow(model)
+    sharded_model = _shallow(model)
     for name, encoder in model.encoders().items():
         if encoder.trunk_trains:
-            spread = _shallow(encoder)
+            sharded = _shallow(encoder)
             # `fully_shard` changes a module in place, so it gets a copy of the trunk.
-            spread.trunk = _spread(copy.deepcopy(encoder.trunk), model.device)
-            _read_at_once(spread)
-            setattr(twin, name, spread)
-    return twin
+            sharded.trunk = _shard(copy.deepcopy(encoder.trunk), model.device)
+            _read_at_once(sharded)
+            setattr(sharded_model, name, sharded)
+    return sharded_model
 
 
 def _shallow(module: Part) -> Part:
@@ -42,7 +42,7 @@ def _shallow(module: Part) -> Part:
     return other
 
 
-def _spread(trunk: nn.Module, device: torch.device) -> nn.Module:
+def _shard(trunk: nn.Module, device: torch.device) -> nn.Module:
     """Each layer is gathered when its turn comes, and what is in none of them with the first."""
     mesh = _mesh(device)
     stacks = [part for part in trunk.modules() if isinstance(part, nn.ModuleList)]
@@ -91,15 +91,15 @@ def _read_at_once(encoder: Encoder) -> None:
 
 
 @torch.no_grad()
-def gather_weights(twin: Embedder, model: Embedder) -> None:
+def gather_weights(sharded_model: Embedder, model: Embedder) -> None:
     """Give the whole model the weights of its twin; all processes together."""
-    if twin is model:
+    if sharded_model is model:
         return
     for name, encoder in model.encoders().items():
-        spread = twin.encoders()[name]
-        if spread is not encoder:
+        sharded = sharded_model.encoders()[name]
+        if sharded is not encoder:
             # Buffers are not spread: each process keeps the running means of its own clips.
-            for ours, theirs in zip(_tensors(encoder), _tensors(spread), strict=True):
+            for ours, theirs in zip(_tensors(encoder), _tensors(sharded), strict=True):
                 ours.copy_(full_tensor(theirs))
 
 
@@ -118,8 +118,8 @@ def shard_like(value: Tensor, parameter: Tensor) -> Tensor:
     # its step, that are not of the parameter's shape.
     if not isinstance(parameter, DTensor) or value.shape != parameter.shape:
         return value
-    there = value.to(parameter.device, parameter.dtype)
-    return distribute_tensor(there, parameter.device_mesh, parameter.placements)
+    moved = value.to(parameter.device, parameter.dtype)
+    return distribute_tensor(moved, parameter.device_mesh, parameter.placements)
 
 
 def synchronise(module: nn.Module, *, now: bool) -> None:
@@ -138,17 +138,17 @@ def replicated_parameters(module: nn.Module) -> list[nn.Parameter]:
 
 def clip_gradients(parameters: Iterable[nn.Parameter], most: float) -> None:
     """Shrink the gradient to a norm of `most` at most, over whole and sharded parameters together."""
-    moved = [one for one in parameters if one.grad is not None]
-    gradients = [one.grad for one in moved if one.grad is not None]
-    spread = [one for one in gradients if isinstance(one, DTensor)]
-    if not spread:
+    with_gradient = [one for one in parameters if one.grad is not None]
+    gradients = [one.grad for one in with_gradient if one.grad is not None]
+    sharded = [one for one in gradients if isinstance(one, DTensor)]
+    if not sharded:
         # Plain tensors alone: torch's own function will do.
-        nn.utils.clip_grad_norm_(moved, most)
+        nn.utils.clip_grad_norm_(with_gradient, most)
         return
-    here = [one for one in gradients if not isinstance(one, DTensor)]
+    local = [one for one in gradients if not isinstance(one, DTensor)]
     # torch takes no norm over sharded and plain tensors together. The norm of the
     # two norms is that of all, and the same in every process: so is the factor.
-    norms = [full_tensor(nn.utils.get_total_norm(some)) for some in (spread, here) if some]
+    norms = [full_tensor(nn.utils.get_total_norm(group)) for group in (sharded, local) if group]
     factor = most / (float(torch.stack(norms).norm()) + 1e-6)  # as torch does
     if factor < 1:
         for one in gradients:

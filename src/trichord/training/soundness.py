@@ -110,12 +110,12 @@ class Buffers:
         parts = (part for part in module.modules() if part.training)
         self._moving = [one for part in parts for one in part.buffers(recurse=False)]
 
-    def held(self) -> list[Tensor]:
+    def copies(self) -> list[Tensor]:
         """Copies of them as they are now."""
         return [one.clone() for one in self._moving]
 
     @torch.no_grad()
-    def put_back(self, held: Sequence[Tensor]) -> None:
+    def restore(self, copies: Sequence[Tensor]) -> None:
         """Make them what they were."""
-        for one, value in zip(self._moving, held, strict=True):
+        for one, value in zip(self._moving, copies, strict=True):
             one.copy_(value)

@@ -59,16 +59,16 @@ def cached_step(
     ours = sample.parts(ranks())[rank()]
     chunks = ours.parts(_how_many(stage, len(sample.clips)))
     batches = _read(training, chunks)
-    found = _first_pass(learner, batches, chunks)
-    loss = learner.loss(found, ours)
+    embeddings = _first_pass(learner, batches, chunks)
+    loss = learner.loss(embeddings, ours)
     if loss is None:
         return None
     loss.backward()
     for batch, chunk in zip(batches, chunks, strict=True):
         synchronise(learner, now=chunk is chunks[-1])
-        again = learner.encode(batch.to(learner.model.device), chunk)
+        encoded = learner.encode(batch.to(learner.model.device), chunk)
         start = chunk.first - ours.first
-        _hand_down(again, found, slice(start, start + len(chunk.clips)))
+        _hand_down(encoded, embeddings, slice(start, start + len(chunk.clips)))
     average_gradients(replicated_parameters(learner))
     return loss
 
@@ -93,14 +93,17 @@ def _first_pass(learner: Learner, batches: Sequence[Batch], chunks: Sequence[Sam
     parts: list[Embeddings] = []
     with torch.no_grad(), _without_trace(learner):
         for batch, chunk in zip(batches, chunks, strict=True):
-            whole = learner.encode(batch.to(learner.model.device), chunk)
-            parts.append(whole if fused else _pooled(whole))
+            encoded = learner.encode(batch.to(learner.model.device), chunk)
+            parts.append(encoded if fused else _pooled(encoded))
     return _of_sides(lambda side: _leaf([part.of(side) for part in parts], fused))
 
 
-def _of_sides(made: Callable[[Side], Features | None]) -> Embeddings:
+def _of_sides(features_of: Callable[[Side], Features | None]) -> Embeddings:
     return Embeddings(
-        text=made("text"), audio=made("audio"), vision=made("vision"), masked=made("masked")
+        text=features_of("text"),
+        audio=features_of("audio"),
+        vision=features_of("vision"),
+        masked=features_of("masked"),
     )
 
 
@@ -108,16 +111,16 @@ def _of_sides(made: Callable[[Side], Features | None]) -> Embeddings:
 def _without_trace(module: nn.Module) -> Generator[None]:
     """Put running means of batches back: the clips come again."""
     buffers = Buffers(module)
-    held = buffers.held()
+    copies = buffers.copies()
     yield
-    buffers.put_back(held)
+    buffers.restore(copies)
 
 
-def _pooled(whole: Embeddings) -> Embeddings:
+def _pooled(encoded: Embeddings) -> Embeddings:
     """Without the steps, which only a fusion looks at."""
 
     def pooled(side: Side) -> Features | None:
-        features = whole.of(side)
+        features = encoded.of(side)
         return None if features is None else _of_pooled(features.pooled, features.mask)
 
     return _of_sides(pooled)
@@ -130,27 +133,27 @@ def _of_pooled(pooled: Float[Tensor, "batch dim"], mask: Bool[Tensor, "batch ste
 
 def _leaf(parts: Sequence[Features | None], fused: bool) -> Features | None:
     """The features of chunks, one below the other."""
-    there = [part for part in parts if part is not None]
-    if not there:
+    present = [part for part in parts if part is not None]
+    if not present:
         return None
-    longest = max(part.mask.shape[1] for part in there)
-    mask = torch.cat([F.pad(part.mask, (0, longest - part.mask.shape[1])) for part in there])
-    pooled = torch.cat([part.pooled for part in there]).requires_grad_()
+    longest = max(part.mask.shape[1] for part in present)
+    mask = torch.cat([F.pad(part.mask, (0, longest - part.mask.shape[1])) for part in present])
+    pooled = torch.cat([part.pooled for part in present]).requires_grad_()
     if not fused:
         return _of_pooled(pooled, mask)
-    steps = [F.pad(part.steps, (0, 0, 0, longest - part.steps.shape[1])) for part in there]
+    steps = [F.pad(part.steps, (0, 0, 0, longest - part.steps.shape[1])) for part in present]
     return Features(pooled, torch.cat(steps).requires_grad_(), mask)
 
 
-def _hand_down(again: Embeddings, found: Embeddings, rows: slice) -> None:
+def _hand_down(encoded: Embeddings, embeddings: Embeddings, rows: slice) -> None:
     """Go backward through the towers from the gradient of the features of some rows."""
     outputs: list[Tensor] = []
     gradients: list[Tensor] = []
     for side in SIDES:
-        anew, leaf = again.of(side), found.of(side)
-        if anew is None or leaf is None:
+        features, leaf = encoded.of(side), embeddings.of(side)
+        if features is None or leaf is None:
             continue
-        for one, of_all in ((anew.pooled, leaf.pooled), (anew.steps, leaf.steps)):
+        for one, of_all in ((features.pooled, leaf.pooled), (features.steps, leaf.steps)):
             if one.requires_grad and of_all.grad is not None:
                 outputs.append(one)
                 gradients.append(of_all.grad[rows, : one.shape[1]])
