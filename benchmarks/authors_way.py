@@ -41,6 +41,7 @@ from PIL import Image
 from record import record
 from transformers import CLIPImageProcessorPil
 
+from trichord.config import LogMel
 from trichord.encoders.spectrogram import Spectrogram, cut_segments
 from trichord.media import DecodePlan, Decoder, FramePlan
 
@@ -133,7 +134,7 @@ def tensors_of(decoder: Decoder, path: Path) -> Tensors:
 
 
 PROCESSOR = CLIPImageProcessorPil()
-SPECTROGRAM = Spectrogram()
+SPECTROGRAM = Spectrogram(LogMel())
 
 
 def spent(way: Callable[[Sequence[Path]], object], paths: Sequence[Path]) -> tuple[float, float]:

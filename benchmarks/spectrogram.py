@@ -28,6 +28,7 @@ import librosa
 import numpy as np
 import torch
 
+from trichord.config import LogMel
 from trichord.encoders.spectrogram import Spectrogram, cut_segments, mel_bands
 from trichord.media import DecodePlan, Decoder
 
@@ -99,7 +100,9 @@ def in_single_precision(window: int = 512, shape: str = "hann") -> Way:
 
 
 def by_trichord(window: int = 512, shape: str = "hann") -> Way:
-    spectrogram = Spectrogram(window=window, shape="hamming" if shape == "hamming" else "hann")
+    spectrogram = Spectrogram(
+        LogMel(window=window, shape="hamming" if shape == "hamming" else "hann")
+    )
     return lambda wave: spectrogram(torch.from_numpy(wave)).numpy()
 
 
@@ -150,7 +153,7 @@ def clip_starts(sound: np.ndarray, seconds: int) -> range:
 def batch_times(sound: np.ndarray) -> dict[str, object]:
     """Sixteen clips of 10 s one by one, together, and each as three equal channels."""
     waves = torch.from_numpy(sound[: BATCH * 10 * RATE]).reshape(BATCH, -1)
-    spectrogram = Spectrogram()
+    spectrogram = Spectrogram(LogMel())
     ways = {
         "one by one": lambda _: [spectrogram(wave) for wave in waves],
         "together": lambda _: spectrogram(waves),
@@ -172,7 +175,7 @@ def gpu_times(sound: np.ndarray) -> dict[str, object] | None:
     if not torch.cuda.is_available():
         return None
     waves = torch.from_numpy(sound[: BATCH * 10 * RATE]).reshape(BATCH, -1)
-    spectrogram, moved, taken = Spectrogram(), waves.cuda(), []
+    spectrogram, moved, taken = Spectrogram(LogMel()), waves.cuda(), []
     for _ in range(TURNS):
         torch.cuda.synchronize()
         began = time.perf_counter()
@@ -204,7 +207,7 @@ def agreement(waves: list[np.ndarray]) -> dict[str, dict[str, float]]:
 
 def windows(waves: list[np.ndarray]) -> dict[str, object]:
     """What a window of 1024 points changes."""
-    short, long = Spectrogram(window=512), Spectrogram(window=1024)
+    short, long = Spectrogram(LogMel(window=512)), Spectrogram(LogMel(window=1024))
     pairs = [(short(wave), long(wave)) for wave in map(torch.from_numpy, waves)]
     bands = mel_bands(rate=RATE, mels=MELS, window=512, highest=RATE / 2)
     heard = torch.from_numpy((bands > 0).any(axis=0))

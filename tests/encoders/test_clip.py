@@ -3,6 +3,7 @@ import pytest
 import torch
 from transformers import CLIPModel
 
+from trichord.config import ClipText, ClipVision
 from trichord.encoders.clip import ClipTextEncoder, ClipVisionEncoder, restore_spacing
 from trichord.types import UserError
 from trichord.types.tensors import Padded
@@ -10,18 +11,18 @@ from trichord.types.tensors import Padded
 
 @pytest.fixture(scope="module")
 def text(tiny_towers):
-    return ClipTextEncoder(str(tiny_towers / "clip")).eval()
+    return ClipTextEncoder(ClipText(name=str(tiny_towers / "clip"))).eval()
 
 
 @pytest.fixture(scope="module")
 def words(tiny_towers):
     """Texts as the features of their tokens."""
-    return ClipTextEncoder(str(tiny_towers / "clip"), tokens=True).eval()
+    return ClipTextEncoder(ClipText(name=str(tiny_towers / "clip"), tokens=True)).eval()
 
 
 @pytest.fixture(scope="module")
 def vision(tiny_towers):
-    return ClipVisionEncoder(str(tiny_towers / "clip"), frames_per_second=1.0, max_frames=8).eval()
+    return ClipVisionEncoder(ClipVision(name=str(tiny_towers / "clip"), max_frames=8)).eval()
 
 
 def test_text_vectors_are_those_of_transformers_whatever_the_padding(text, tiny_towers):
@@ -107,14 +108,16 @@ def test_words_in_half_precision_still_have_vectors_in_full(text, words):
 
 
 def test_fingerprints_tell_words_and_lengths_apart(text, words, tiny_towers):
-    short = ClipTextEncoder(str(tiny_towers / "clip"), longest=8)
+    short = ClipTextEncoder(ClipText(name=str(tiny_towers / "clip"), longest=8))
     assert len({text.fingerprint, words.fingerprint, short.fingerprint}) == 3
 
 
 @torch.inference_mode()
 def test_a_text_is_cut_where_it_was_asked_to_and_keeps_its_end(tiny_towers, text):
     for tokens in (False, True):
-        short = ClipTextEncoder(str(tiny_towers / "clip"), tokens=tokens, longest=5).eval()
+        short = ClipTextEncoder(
+            ClipText(name=str(tiny_towers / "clip"), tokens=tokens, longest=5)
+        ).eval()
         ids = short.prepare(TEXTS)
         assert ids.shape == (3, 5)
         whole = text.tokenizer(TEXTS[2])["input_ids"]
@@ -155,13 +158,13 @@ def test_frames_are_planned_at_the_side_of_the_tower(vision):
 
 def test_an_unknown_model_is_one_clear_line():
     with pytest.raises(UserError, match=r"'no/such-model' cannot be fetched: .*offline.md"):
-        ClipTextEncoder("no/such-model")
+        ClipTextEncoder(ClipText(name="no/such-model"))
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UserError, match="has no Config that can be read"):
-        ClipVisionEncoder(str(tmp_path), frames_per_second=1.0, max_frames=8)
+        ClipVisionEncoder(ClipVision(name=str(tmp_path), max_frames=8))
 
 
 @pytest.mark.parametrize(
@@ -191,7 +194,7 @@ def test_looked_up_values_are_those_of_the_image_processor(vision):
 
 def test_keyframes_alone_are_another_preparation_and_the_default_is_not(tiny_towers, vision):
     name = str(tiny_towers / "clip")
-    keys = ClipVisionEncoder(name, frames_per_second=1.0, max_frames=8, nearest="keyframe")
+    keys = ClipVisionEncoder(ClipVision(name=name, max_frames=8, nearest="keyframe"))
     assert keys.frames.nearest == "keyframe"
     assert "nearest" not in vision.decoding()["frames"]
     assert keys.fingerprint != vision.fingerprint

@@ -5,6 +5,7 @@ import pytest
 import torch
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from trichord.config import LogMel
 from trichord.encoders.clip_audio import AudioTrunk, ClipAudioEncoder
 from trichord.encoders.spectrogram import Spectrogram, masked, segments
 from trichord.types import UserError
@@ -344,7 +345,7 @@ def test_a_mono_encoder_makes_one_channel_and_hears_the_same(build, audio):
 def test_pictures_are_segments_of_the_spectrogram_that_was_asked_for(build):
     encoder = build(padding="as_paper", longest=3, channels="mono")
     heard = wave(1.6)  # 201 time steps: six whole segments and one of nine steps
-    decibels = Spectrogram(mels=32)(torch.from_numpy(heard)[None])
+    decibels = Spectrogram(LogMel(mels=32))(torch.from_numpy(heard)[None])
     torch.testing.assert_close(encoder.spectrogram(heard), decibels)
     cut = segments(decibels, frames=32, padding="as_paper")
     assert len(cut) == 7

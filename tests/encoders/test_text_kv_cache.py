@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from trichord.config import ClipText
 from trichord.encoders.clip import ClipTextEncoder
 from trichord.encoders.text_kv_cache import TextKVCache
 from trichord.types.tensors import Padded
@@ -12,7 +13,7 @@ LONGEST = 9
 @pytest.fixture(scope="module")
 def words(tiny_towers):
     """A tower whose weights are large enough for every part of it to matter."""
-    encoder = ClipTextEncoder(str(tiny_towers / "clip"), tokens=True).eval()
+    encoder = ClipTextEncoder(ClipText(name=str(tiny_towers / "clip"), tokens=True)).eval()
     torch.manual_seed(0)
     for value in encoder.parameters():
         nn.init.normal_(value, std=0.3)

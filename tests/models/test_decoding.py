@@ -69,7 +69,7 @@ class Forgetful:
     def __init__(self, model, vision, audio, ids=None):
         self.model, self.shown, self.ids = model, (vision, audio), ids
 
-    def follow(self, ids):
+    def next_logits(self, ids):
         self.ids = ids[:, None] if self.ids is None else torch.cat([self.ids, ids[:, None]], dim=1)
         return next_by_force(self.model, self.ids, *self.shown)
 
@@ -163,7 +163,7 @@ def test_clips_are_looked_at_once_for_all_their_beams(writer, monkeypatch):
         read.append(tuple(sequence.shape[:2]))
         return cross(sequence, *others, **options)
 
-    monkeypatch.setattr(writer.captioner, "look", count_clips)
+    monkeypatch.setattr(writer.captioner, "encode_media", count_clips)
     monkeypatch.setattr(writer.captioner.cross, "forward", count_steps)
     write(writer, *shown(writer), Decoding(beams=4))
     clips = len(FRAMES) - 1
@@ -223,7 +223,7 @@ class Sentence:
     def __init__(self, ids, vocabulary):
         self.ids, self.vocabulary = ids, vocabulary
 
-    def __call__(self, token, position, kept, table):
+    def __call__(self, token, position, cache, table):
         logits = torch.zeros(len(token), self.vocabulary)
         logits[:, self.ids[position + 1] if position + 1 < len(self.ids) else self.ids[-1]] = 20.0
         return logits
@@ -232,7 +232,7 @@ class Sentence:
 def replace_follow(model, follow):
     """Let a captioner follow otherwise; gives back how to undo it."""
     model.captioner.next_logits = follow
-    return lambda: delattr(model.captioner, "follow")
+    return lambda: delattr(model.captioner, "next_logits")
 
 
 def test_tokens_that_the_tokenizer_does_not_know_are_never_written(tiny_trimodal):

@@ -46,8 +46,9 @@ def check_encoder(config: "EncoderConfig") -> list[Check]:
 def run_checks(config: "EncoderConfig") -> Iterator[Check]:
     """As `check_encoder`, but yields each result at once."""
     from trichord.encoders.conformance import CHECKS, EncoderUnderTest, flaws_of
+    from trichord.encoders.hub import fetch_weights
 
-    config.fetch()
+    fetch_weights(config)
     subject = EncoderUnderTest.of(config.build)
     if subject.encoder.stored is not None:
         yield from (Check(name, "SKIP", "features only, no weights") for name in CHECKS)

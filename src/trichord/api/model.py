@@ -339,10 +339,12 @@ def fetch_towers(name: str) -> None:
         NotInstalledError: torch is missing.
     """
     require_torch()
+    from trichord.encoders.hub import fetch_weights
     from trichord.experiments import load_experiment
 
     if not Path(name).is_dir():
-        load_experiment(name).model.fetch()
+        for config in load_experiment(name).model.towers().values():
+            fetch_weights(config)
 
 
 def persistent(name: str) -> str:

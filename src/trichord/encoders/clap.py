@@ -1,6 +1,6 @@
 """CLAP's audio and text towers (LAION; Wu et al., 2023) as encoders."""
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,13 +13,14 @@ from transformers import (
     ClapTextModelWithProjection,
 )
 
+from trichord.config.towers import Clap, ClapText
 from trichord.encoders.clip import MAX_TOKENS, count_longer, tokenize
 from trichord.encoders.encoder import AudioEncoder, TextEncoder
 from trichord.encoders.graph import Graph, Sizes
 from trichord.encoders.pretrained import load_model
 from trichord.encoders.tokenizer import require_fit, tokenizer_digest
 from trichord.encoders.weight_cache import load_cached, shared_trunk
-from trichord.types import Arithmetic, UserError
+from trichord.types import UserError
 
 MODEL_TYPES = frozenset({"clap", "clap_audio_model", "clap_text_model"})
 
@@ -43,41 +44,30 @@ class ClapEncoder(AudioEncoder):
 
     has_batch_norm = True
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        head: Literal["pretrained", "linear"],
-        min_tail_seconds: float,
-        arithmetic: Arithmetic = "float32",
-    ) -> None:
-        """Load the tower.
-
-        Args:
-            name: Folder or hub name.
-            head: `pretrained` keeps CLAP's two-layer projection, `linear` starts a single new layer.
-            min_tail_seconds: A shorter last chunk is dropped.
-            arithmetic: In torch, or by the graph beside the folder.
+    def __init__(self, config: Clap) -> None:
+        """Load the model.
 
         Raises:
             UserError: No such model, or a fused one.
         """
         trunk, projection, sizes = (
-            (Graph(name), nn.Identity(), Sizes.beside(name))
-            if arithmetic == "graph"
-            else _audio_tower(name)
+            (Graph(config.name), nn.Identity(), Sizes.beside(config.name))
+            if config.arithmetic == "graph"
+            else _audio_tower(config.name)
         )
-        if head == "linear" and arithmetic != "graph":  # new for each model, by its seed
+        if (
+            config.head == "linear" and config.arithmetic != "graph"
+        ):  # new for each model, by its seed
             projection = nn.Linear(sizes.width, sizes.dim)
-        self.extractor: Any = load_cached(ClapFeatureExtractor, name)
+        self.extractor: Any = load_cached(ClapFeatureExtractor, config.name)
         if self.extractor.truncation == "fusion":
             raise UserError(
-                f"The preprocessor of the CLAP model '{name}' prepares sound for a fused one: put back "
-                "its own preprocessor_config.json (truncation 'rand_trunc')."
+                f"The preprocessor of the CLAP model '{config.name}' prepares sound for a fused one: put "
+                "back its own preprocessor_config.json (truncation 'rand_trunc')."
             )
         self.rate: int = self.extractor.sampling_rate
         self.chunk: int = round(self.extractor.nb_max_samples)
-        self.min_tail = round(min_tail_seconds * self.rate)
+        self.min_tail = round(config.min_tail_seconds * self.rate)
         preparation = {
             "kind": "clap",
             "rate": self.rate,
@@ -90,7 +80,7 @@ class ClapEncoder(AudioEncoder):
             "padding": self.extractor.padding,
         }
         super().__init__(trunk, projection, sizes.width, preparation)
-        self.set_arithmetic(arithmetic)
+        self.set_arithmetic(config.arithmetic)
         self.dim = sizes.dim
 
     def prepare(self, wave: Float[np.ndarray, " sample"]) -> Float[Tensor, "step 1 time mel"]:
@@ -128,24 +118,20 @@ class _AudioTrunk(nn.Module):
 class ClapTextEncoder(TextEncoder):
     """Token ids (step, token) to features; the head is CLAP's text projection."""
 
-    def __init__(self, name: str, *, arithmetic: Arithmetic = "float32") -> None:
-        """Load the tower.
-
-        Args:
-            name: Folder or hub name.
-            arithmetic: In torch, or by the graph beside the folder.
+    def __init__(self, config: ClapText) -> None:
+        """Load the model.
 
         Raises:
             UserError: No such model.
         """
-        self.tokenizer: Any = load_cached(AutoTokenizer, name)
+        self.tokenizer: Any = load_cached(AutoTokenizer, config.name)
         self.pad: int = self.tokenizer.pad_token_id
         trunk, head, sizes = (
-            (Graph(name, self.lengths), nn.Identity(), Sizes.beside(name))
-            if arithmetic == "graph"
-            else _text_tower(name, self.pad)
+            (Graph(config.name, self.lengths), nn.Identity(), Sizes.beside(config.name))
+            if config.arithmetic == "graph"
+            else _text_tower(config.name, self.pad)
         )
-        require_fit(self.tokenizer, name, sizes.tokens)
+        require_fit(self.tokenizer, config.name, sizes.tokens)
         self.max_tokens = MAX_TOKENS
         preparation = {
             "kind": "clap_text",
@@ -153,7 +139,7 @@ class ClapTextEncoder(TextEncoder):
             "tokenizer": tokenizer_digest(self.tokenizer),
         }
         super().__init__(trunk, head, sizes.width, preparation)
-        self.set_arithmetic(arithmetic)
+        self.set_arithmetic(config.arithmetic)
         self.dim = sizes.dim
 
     def lengths(self, inputs: Int[Tensor, "step token"]) -> Int[Tensor, " step"]:

@@ -14,16 +14,16 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
+from trichord.config.towers import ClipText, ClipVision
 from trichord.encoders.frames import Pooler, TransformersVisionEncoder, require_size
 from trichord.encoders.graph import Graph, Sizes
-from trichord.encoders.patch_dropout import checked, drop_patches
+from trichord.encoders.patch_dropout import drop_patches
 from trichord.encoders.pretrained import load_model
 from trichord.encoders.text_kv_cache import TextKVCache
 from trichord.encoders.tokenizer import require_fit, tokenizer_digest
 from trichord.encoders.weight_cache import load_cached, shared_trunk
 from trichord.encoders.words import TokenCache, WordEncoder
-from trichord.media.plan import FrameChoice, FramePlan
-from trichord.types import Arithmetic, Pooling
+from trichord.media.plan import FramePlan
 from trichord.types.tensors import Features, Padded
 
 MAX_TOKENS = 77
@@ -41,44 +41,31 @@ class ClipTextEncoder(WordEncoder):
     tokens, of which the last one is the end of text; `pooled` is the end of text either way.
     """
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        tokens: bool = False,
-        longest: int = MAX_TOKENS,
-        arithmetic: Arithmetic = "float32",
-    ) -> None:
-        """Load the tower.
-
-        Args:
-            name: Folder or hub name.
-            tokens: Give each token a step: fusions that look at words need them.
-            longest: Tokens after which a text is cut, start and end of text included.
-            arithmetic: In torch, or by the graph beside the folder.
+    def __init__(self, config: ClipText) -> None:
+        """Load the model.
 
         Raises:
             UserError: No such model.
         """
         trunk, head, sizes = (
-            (Graph(name, self.lengths), nn.Identity(), Sizes.beside(name))
-            if arithmetic == "graph"
-            else _text_tower(name, tokens)
+            (Graph(config.name, self.lengths), nn.Identity(), Sizes.beside(config.name))
+            if config.arithmetic == "graph"
+            else _text_tower(config.name, config.tokens)
         )
-        self.tokenizer: Any = load_cached(CLIPTokenizer, name)
-        require_fit(self.tokenizer, name, sizes.tokens)
-        self.tokens = tokens
+        self.tokenizer: Any = load_cached(CLIPTokenizer, config.name)
+        require_fit(self.tokenizer, config.name, sizes.tokens)
+        self.tokens = config.tokens
         self.end: int = self.tokenizer.eos_token_id
-        self._longest = min(longest, sizes.positions)
+        self._longest = min(config.longest, sizes.positions)
         self.max_tokens = self._longest
         preparation = {
             "kind": "clip_text",
             "max_tokens": self.max_tokens,
             "tokenizer": tokenizer_digest(self.tokenizer),
         }
-        preparation |= {"tokens": True} if tokens else {}
+        preparation |= {"tokens": True} if config.tokens else {}
         super().__init__(trunk, head, sizes.width, preparation)
-        self.set_arithmetic(arithmetic)
+        self.set_arithmetic(config.arithmetic)
         self.dim = sizes.dim
 
     def lengths(self, inputs: Int[Tensor, "step token"]) -> Int[Tensor, " step"]:
@@ -226,43 +213,24 @@ def count_longer(tokenizer: Any, texts: list[str], longest: int) -> int:
 class ClipVisionEncoder(TransformersVisionEncoder):
     """Frames (step, 3, side, side) to features; the head starts as CLIP's visual projection."""
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        frames_per_second: float,
-        max_frames: int,
-        nearest: FrameChoice = "exact",
-        pooling: Pooling = "mean",
-        patch_dropout: float = 0.0,
-        arithmetic: Arithmetic = "float32",
-    ) -> None:
-        """Load the tower.
-
-        Args:
-            name: Folder or hub name.
-            frames_per_second: Of a clip.
-            max_frames: Of a clip.
-            nearest: The frame shown at a time, or the keyframe before it.
-            pooling: How frames become one vector.
-            patch_dropout: Share of a frame's patches that the trunk does not see while it trains.
-            arithmetic: In torch, or by the graph beside the folder.
+    def __init__(self, config: ClipVision) -> None:
+        """Load the model.
 
         Raises:
-            UserError: No such model, or a share that is none.
+            UserError: No such model, or its processor makes pictures of another size.
         """
         trunk, head, sizes = (
-            (Graph(name), nn.Identity(), Sizes.beside(name))
-            if arithmetic == "graph"
-            else _vision_tower(name, checked(patch_dropout, "vision"))
+            (Graph(config.name), nn.Identity(), Sizes.beside(config.name))
+            if config.arithmetic == "graph"
+            else _vision_tower(config.name, config.patch_dropout)
         )
-        processor = load_cached(CLIPImageProcessorPil, name)
-        require_size(processor, name, sizes.side)
+        processor = load_cached(CLIPImageProcessorPil, config.name)
+        require_size(processor, config.name, sizes.side)
         frames = FramePlan(
-            per_second=frames_per_second,
-            count=max_frames,
+            per_second=config.frames_per_second,
+            count=config.max_frames,
             short_side=processor.size["shortest_edge"],
-            nearest=nearest,
+            nearest=config.nearest,
         )
         super().__init__(
             "clip_vision",
@@ -271,9 +239,9 @@ class ClipVisionEncoder(TransformersVisionEncoder):
             sizes.width,
             processor=processor,
             frames=frames,
-            pooling=pooling,
+            pooling=config.pooling,
         )
-        self.set_arithmetic(arithmetic)
+        self.set_arithmetic(config.arithmetic)
         self.dim = sizes.dim
 
 

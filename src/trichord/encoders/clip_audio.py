@@ -2,8 +2,8 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import astuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,44 +12,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from trichord.config.towers import ClipAudio
 from trichord.encoders.clip import VISION_TYPES
 from trichord.encoders.encoder import UNKNOWN_AUDIO_TYPE, AudioEncoder, AudioType
 from trichord.encoders.graph import SOUND, Graph, Sizes
-from trichord.encoders.patch_dropout import checked, drop_patches
+from trichord.encoders.patch_dropout import drop_patches
 from trichord.encoders.pretrained import load, load_model, require_type
-from trichord.encoders.spectrogram import Rule, Spectrogram, cut_segments, mask_spectrogram
-from trichord.types import Arithmetic, Pooling, UserError
-
-Channels = Literal["mono", "left_mean_right"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pictures:
-    """How a spectrogram becomes the tower's pictures; while it trains it sees a part of each."""
-
-    frames: int
-    padding: Rule
-    longest: int
-    channels: Channels
-    masking: Rule
-    dropout: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tower:
-    """Where an audio tower comes from.
-
-    Attributes:
-        name: Folder or hub name of a CLIP model.
-        scratch: Take only the tower's sizes and draw its weights.
-        head: Start from the tower's projection, or from a new one.
-        arithmetic: In torch, or by the graph beside the folder.
-    """
-
-    name: str
-    scratch: bool = False
-    head: Literal["pretrained", "linear"] = "pretrained"
-    arithmetic: Arithmetic = "float32"
+from trichord.encoders.spectrogram import Spectrogram, cut_segments, mask_spectrogram
+from trichord.types import UserError
 
 
 class ClipAudioEncoder(AudioEncoder):
@@ -60,58 +30,31 @@ class ClipAudioEncoder(AudioEncoder):
 
     takes_audio_type = True
 
-    def __init__(
-        self,
-        tower: Tower,
-        *,
-        token: AudioType,
-        spectrogram: Spectrogram,
-        pictures: Pictures,
-        audio_seconds: float,
-        pooling: Pooling,
-    ) -> None:
-        """Start from a CLIP vision tower, or from its shape alone.
-
-        Args:
-            tower: Where it comes from.
-            token: Where to listen between speech and events.
-            spectrogram: Waves to decibels.
-            pictures: Decibels to segments.
-            audio_seconds: How much is heard of a clip at most, from its middle.
-            pooling: How segments become one vector.
+    def __init__(self, config: ClipAudio) -> None:
+        """Start from a CLIP vision tower, or from its sizes alone.
 
         Raises:
-            UserError: No such model, or segments that its patches do not divide.
+            UserError: No such model, or patches that do not divide the segments.
         """
         trunk, head, sizes = (
-            (AudioGraph(tower.name), nn.Identity(), Sizes.beside(tower.name))
-            if tower.arithmetic == "graph"
-            else _audio_tower(tower, (pictures.frames, spectrogram.mels), pictures.dropout)
+            (AudioGraph(config.name), nn.Identity(), Sizes.beside(config.name))
+            if config.arithmetic == "graph"
+            else _audio_tower(config)
         )
-        self.log_mel = spectrogram
-        self.pictures = pictures
-        self.rate = spectrogram.rate
-        self.stereo = pictures.channels == "left_mean_right"
-        self.audio_seconds = audio_seconds
-        super().__init__(
-            trunk,
-            head,
-            sizes.width,
-            {
-                "kind": "clip_audio",
-                "sound_seconds": audio_seconds,
-                "spectrogram": spectrogram.settings,
-                "pictures": [
-                    pictures.frames,
-                    pictures.padding,
-                    pictures.longest,
-                    pictures.channels,
-                ],
-            },
-            pooling,
-        )
-        self.set_arithmetic(tower.arithmetic)
-        self.choose_audio_type(token)
+        self.config = config
+        self.log_mel = Spectrogram(config.log_mel)
+        self.rate = config.log_mel.rate
+        self.stereo = config.channels == "left_mean_right"
+        self.audio_seconds = config.sound_seconds
+        preparation = {
+            "kind": "clip_audio",
+            "sound_seconds": config.sound_seconds,
+            "spectrogram": list(astuple(config.log_mel)),
+            "pictures": [config.frames, config.padding, config.longest, config.channels],
+        }
+        super().__init__(trunk, head, sizes.width, preparation, config.pooling)
+        self.set_arithmetic(config.arithmetic)
+        self.choose_audio_type(config.token)
         self.dim = sizes.dim
 
     @property
@@ -168,9 +111,9 @@ class ClipAudioEncoder(AudioEncoder):
         self, spectrogram: Float[Tensor, "channel time mel"]
     ) -> Float[Tensor, "step shown frame mel"]:
         """The trunk's pictures of a spectrogram: three channels, or one that stands for all."""
-        pictures = self.pictures
+        config = self.config
         cut = cut_segments(
-            spectrogram, frames=pictures.frames, padding=pictures.padding, longest=pictures.longest
+            spectrogram, frames=config.frames, padding=config.padding, longest=config.longest
         )
         return cut.expand(-1, 3, -1, -1) if self.stereo else cut
 
@@ -178,22 +121,21 @@ class ClipAudioEncoder(AudioEncoder):
         self, spectrogram: Float[Tensor, "channel time mel"], random: np.random.Generator
     ) -> Float[Tensor, "step shown frame mel"]:
         """The trunk's pictures of a spectrogram with stretches of time and bands hidden."""
-        hidden = mask_spectrogram(spectrogram, rule=self.pictures.masking, random=random)
+        hidden = mask_spectrogram(spectrogram, rule=self.config.masking, random=random)
         return self.to_segments(hidden)
 
 
-def _audio_tower(
-    tower: Tower, picture: tuple[int, int], dropout: float
-) -> tuple[nn.Module, nn.Module, Sizes]:
-    require_type(tower.name, VISION_TYPES)
+def _audio_tower(config: ClipAudio) -> tuple[nn.Module, nn.Module, Sizes]:
+    require_type(config.name, VISION_TYPES)
     model: Any = (
-        CLIPVisionModelWithProjection(load(CLIPVisionConfig, tower.name))
-        if tower.scratch
-        else load_model(CLIPVisionModelWithProjection, tower.name, VISION_TYPES)
+        CLIPVisionModelWithProjection(load(CLIPVisionConfig, config.name))
+        if config.scratch
+        else load_model(CLIPVisionModelWithProjection, config.name, VISION_TYPES)
     )
-    trunk = AudioTrunk(model.vision_model, picture, checked(dropout, "audio"))
+    picture = (config.frames, config.log_mel.mels)
+    trunk = AudioTrunk(model.vision_model, picture, config.patch_dropout)
     sizes = Sizes(dim=model.config.projection_dim, width=model.config.hidden_size)
-    new = tower.head == "linear"
+    new = config.head == "linear"
     head = nn.Linear(sizes.width, sizes.dim, bias=False) if new else model.visual_projection
     return trunk, head, sizes
 

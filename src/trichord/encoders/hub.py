@@ -20,6 +20,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import logging as hub_logging
 
+from trichord.config.parts import EncoderConfig
 from trichord.encoders.weight_files import (
     PICKLE,
     SAFETENSORS,
@@ -88,6 +89,16 @@ def fetch_model(name: str, *, weights: bool = True) -> Path:
     if constants.is_offline_mode():
         return _cached(name, constants.HF_HUB_CACHE, weights, "HF_HUB_OFFLINE is set")
     return _from_hub(name, weights, constants.ENDPOINT, constants.HF_HUB_CACHE)
+
+
+def fetch_weights(config: EncoderConfig) -> None:
+    """Fetch the weights of an encoder before torch is loaded, so that errors come early.
+
+    Raises:
+        UserError: They are neither on this machine nor available from the hub.
+    """
+    if config.name and config.arithmetic != "graph":
+        fetch_model(config.name)
 
 
 @lru_cache(maxsize=64)

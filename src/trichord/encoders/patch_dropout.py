@@ -4,8 +4,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from trichord.types import UserError
-
 
 def drop_patches(
     hidden: Float[Tensor, "step token width"], share: float
@@ -23,20 +21,3 @@ def drop_patches(
     indices = torch.rand(len(hidden), patches, device=hidden.device).topk(count, dim=1).indices + 1
     rows = torch.arange(len(hidden), device=hidden.device)[:, None]
     return torch.cat([hidden[:, :1], hidden[rows, indices]], dim=1)
-
-
-def checked(share: float, option: str) -> float:
-    """A share of patches to leave out.
-
-    Args:
-        share: As given.
-        option: The model's part that it belongs to.
-
-    Raises:
-        UserError: It is not from 0 to below 1.
-    """
-    if not 0 <= share < 1:
-        raise UserError(
-            f"--model.{option}.patch-dropout {share:g}: give a share from 0 to below 1."
-        )
-    return share

@@ -8,8 +8,8 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-WindowShape = Literal["hann", "hamming"]
-Edges = Literal["constant", "reflect"]
+from trichord.config.towers import LogMel
+
 Rule = Literal["as_published", "as_paper"]
 
 QUIETEST = 1e-10
@@ -34,47 +34,17 @@ class Spectrogram:
     centred on each frame, the power is 2, the reference 1. With 224 bands and a window of 512 points
     some bands fall between two frequencies of the transform and hear nothing: they stay at the floor.
 
-    Attributes:
-        settings: All that decides the decibels, as JSON values: for fingerprints.
-
     Source: CLIP4VLA, "Model Structure", audio encoder (window `hamming`; as published: `hann`).
     """
 
-    def __init__(
-        self,
-        *,
-        rate: int = 16_000,
-        mels: int = 224,
-        window: int = 512,
-        shape: WindowShape = "hann",
-        hop: int = 128,
-        highest: float = 8_000.0,
-        top_db: float = 80.0,
-        edges: Edges = "constant",
-    ) -> None:
-        """Compute the window and the bands.
-
-        Args:
-            rate: Samples a second.
-            mels: Bands.
-            window: Samples that a frame sees.
-            shape: Of the window.
-            hop: Samples from one frame to the next.
-            highest: Hz where the last band ends.
-            top_db: What lies further below the loudest cell of a channel's whole clip is raised to that.
-            edges: What lies beyond the ends: silence, or the mirrored wave. A wave of no more than half
-                a window is too short to be mirrored and gets silence.
-        """
-        self.settings = [rate, mels, window, shape, hop, highest, top_db, edges]
-        self.rate = rate
-        self.mels = mels
-        self.window = window
-        self.hop = hop
-        self.top_db = top_db
-        self.edges: Edges = edges
-        self._bands = mel_bands(rate=rate, mels=mels, window=window, highest=highest)
-        window_function = torch.hann_window if shape == "hann" else torch.hamming_window
-        self._weights = window_function(window, dtype=torch.float64)
+    def __init__(self, config: LogMel) -> None:
+        """Compute the window and the bands."""
+        self.config = config
+        self._bands = mel_bands(
+            rate=config.rate, mels=config.mels, window=config.window, highest=config.highest
+        )
+        window_function = torch.hann_window if config.shape == "hann" else torch.hamming_window
+        self._weights = window_function(config.window, dtype=torch.float64)
         self._products = _products(self._bands)
         self._on: dict[torch.device, tuple[Tensor, list[_Product]]] = {}
 
@@ -88,17 +58,17 @@ class Spectrogram:
     ) -> Float[Tensor, "*channel time mel"]:
         """Decibels of each channel: `1 + samples // hop` frames, on the wave's device."""
         weights, products = self._moved(wave.device)
-        half = self.window // 2
+        half = self.config.window // 2
         rows = wave[None].flatten(0, -2).double()
-        mirrored = self.edges == "reflect" and rows.shape[-1] > half
+        mirrored = self.config.edges == "reflect" and rows.shape[-1] > half
         padded = F.pad(rows, (half, half), "reflect" if mirrored else "constant")
-        frames = padded.unfold(-1, self.window, self.hop)
+        frames = padded.unfold(-1, self.config.window, self.config.hop)
         portion = max(1, FRAMES_AT_ONCE.get(wave.device.type, 256) // max(1, len(rows)))
         power = torch.cat(
             [_power(part, weights, products) for part in frames.split(portion, 1)], dim=1
         )
         decibels = power.clamp_(min=QUIETEST).log10_().mul_(10)
-        floor = decibels.amax((-2, -1), keepdim=True) - self.top_db
+        floor = decibels.amax((-2, -1), keepdim=True) - self.config.top_db
         return decibels.clamp_(min=floor).reshape(*wave.shape[:-1], *decibels.shape[-2:])
 
     def _moved(self, device: torch.device) -> tuple[Tensor, list[_Product]]:

@@ -56,7 +56,7 @@ class TextKVCache:
         return self._tower.final_layer_norm(hidden)
 
     def rows(self, chosen: Int[Tensor, " row"]) -> "TextKVCache":
-        """These texts, in this order; a text may be taken several times."""
+        """The rows of some indices, in their order; an index may occur several times."""
         selected = TextKVCache.__new__(TextKVCache)
         selected.length = self.length
         selected._tower = self._tower

@@ -24,7 +24,7 @@ class TokenCache(Protocol):
         ...
 
     def rows(self, chosen: Int[Tensor, " row"]) -> "TokenCache":
-        """These texts, in this order; a text may be taken several times."""
+        """The rows of some indices, in their order; an index may occur several times."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Beam search over texts that grow by a token at a time, of many clips at once."""
+"""Batched beam search over token sequences."""
 
 import math
 from dataclasses import dataclass, replace
@@ -13,17 +13,17 @@ from trichord.types.decoding import SHORTEST, STEEPEST
 
 @dataclass(frozen=True, kw_only=True)
 class Decoding:
-    """How captions are chosen; as published, but for what is said at `search`."""
+    """Options of beam search; the defaults are as published, except as `search` says."""
 
     beams: int = 5
-    """Beginnings of captions that are followed at once; 1: greedy."""
+    """Beam size; 1: greedy."""
     length_penalty: float = 0.0
-    """A caption's score is its log-likelihood / tokens ** penalty, the end counted, the start not.
+    """A caption's score is its log-likelihood / tokens ** penalty, with the end and without the start.
     Published: 0, which favours short captions; 1: the mean over tokens."""
     longest: int | None = None
-    """Tokens after which a caption is cut, start and end included; None: as many as there is room."""
+    """Most tokens of a caption, start and end included; None: as many as the captioner has positions."""
     keep: int | None = None
-    """How many captions of each clip to give back; None: as many as there are beams."""
+    """Number of captions to return for each clip; None: one per beam."""
 
     def __post_init__(self) -> None:
         if self.beams < 1:
@@ -41,79 +41,78 @@ class Decoding:
 
     @property
     def count(self) -> int:
-        """How many captions of each clip are given back at most."""
+        """Most captions returned for each clip."""
         return self.beams if self.keep is None else self.keep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hypothesis:
-    """Tokens that a search has chosen."""
+    """A token sequence found by beam search."""
 
     tokens: tuple[int, ...]
     """Start, words, and the end unless `cut`."""
     log_likelihood: float
-    """Natural logarithm, of all tokens but the start."""
+    """Natural logarithm, of all tokens except the start."""
     score: float
-    """What it was chosen by: the log-likelihood under the length penalty."""
+    """The log-likelihood with the length penalty."""
     cut: bool
-    """Whether it had not come to its end when there was no more room."""
+    """Whether it reached the maximum length before its end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpecialTokens:
-    """Tokens that are no words."""
+    """Special tokens of a vocabulary."""
 
     start: int
     end: int
     forbidden: Bool[Tensor, " token"]
-    """What is never written; the start belongs to it."""
+    """Tokens that are never generated, among them the start."""
 
 
 @runtime_checkable
 class Scorer(Protocol):
-    """Scores the tokens that may follow texts which grow by a token at a time."""
+    """Scores the next token of growing token sequences."""
 
     def next_logits(self, ids: Int[Tensor, " row"]) -> Float[Tensor, "row token"]:
-        """Scores before the softmax of what may follow, given the newest token of each text."""
+        """Logits of the next token, given the newest token of each sequence."""
         ...
 
     def rows(self, indices: Int[Tensor, " row"]) -> "Scorer":
-        """These texts, in this order; a text may be taken several times."""
+        """The rows of some indices, in their order; an index may occur several times."""
         ...
 
 
 def search(
     scorer: Scorer, clips: int, special: SpecialTokens, decoding: Decoding, longest: int
 ) -> list[list[Hypothesis]]:
-    """Search for the captions of the best score, by beams.
+    """Find the captions with the best scores by beam search.
 
-    Each clip has as many places as there are beams. In each round the beginnings there are followed
-    by every token, those that have ended stay as they are, and the best of both by score take the
-    places. A clip is done when its `kept` best places have ended and no other can still reach the
-    score of any of them; its beams cost nothing from then on.
+    In each round all unfinished beams of a clip are extended by every token, finished beams stay as
+    they are, and the best of both are kept. A clip is done when its `count` best beams are finished and
+    no other can still reach their scores; then its beams are dropped from the batch.
 
-    As published, a clip is done when its best place has ended. With a penalty of 0 this finds the
-    same best caption: likelihood only falls, so that nothing overtakes a best place that has ended.
-    The published search differs in another way: a caption that ends in any other place is followed
-    further there and pays for tokens behind its end, which are cut off later. If nothing but the end
-    can follow the end, as a loss that counts padding teaches, that is the same too.
+    As published, a clip is done when its best beam is finished. With a penalty of 0 this finds the same
+    best caption: likelihoods only fall, so no beam overtakes a finished best beam. The published search
+    differs in another way: finished beams that are not the best are extended, and tokens after the end,
+    which are cut off later, reduce their scores. That makes no difference if only the end follows the
+    end, as a loss that counts padding teaches.
 
-    No caption is empty while the vocabulary has a word: it would say nothing, nothing could search
-    by it, and without a penalty its score is hard to beat. The likelihoods of words are not raised
-    for it, nor for the tokens that are never written.
+    No caption is empty while the vocabulary has a word: an empty caption is useless, and without a
+    penalty its score is hard to beat. Likelihoods are not renormalised for this, nor for forbidden
+    tokens.
 
     Args:
-        scorer: Of texts without a token, one a clip.
-        clips: How many.
+        scorer: Of empty sequences, one per clip.
+        clips: Number of clips.
         special: Start, end, and tokens that are never generated.
-        decoding: What to search for.
-        longest: Tokens after which a caption is cut, start and end included.
+        decoding: Options.
+        longest: Most tokens of a caption, start and end included.
 
     Returns:
-        Of each clip the best captions, best first.
+        The best captions of each clip, best first.
 
     Raises:
-        ValueError: The scores are not numbers.
+        ValueError: Logits are not finite.
     """
     captions: list[list[Hypothesis]] = [[] for _ in range(clips)]
     beams = _Beams.start(clips, special, decoding)
@@ -132,7 +131,7 @@ def search(
 
 @dataclass(frozen=True, kw_only=True)
 class _Beams:
-    """Beginnings of captions, the best places first; an empty place has a likelihood of zero."""
+    """Partial captions, best first; an unused beam has a log-likelihood of -inf."""
 
     decoding: Decoding
     special: SpecialTokens
@@ -140,12 +139,12 @@ class _Beams:
     tokens: Int[Tensor, "clip beam token"]
     likelihood: Float[Tensor, "clip beam"]
     scored: Int[Tensor, "clip beam"]
-    """Tokens that count: all but the start and what fills up the row of an ended caption."""
+    """Scored tokens: without the start and the padding of finished captions."""
     ended: Bool[Tensor, "clip beam"]
 
     @classmethod
     def start(cls, clips: int, special: SpecialTokens, decoding: Decoding) -> "_Beams":
-        """The start alone, in the first place of each clip."""
+        """The start token, in the first beam of each clip."""
         device = special.forbidden.device
         shape = (clips, decoding.beams)
         likelihood = torch.full(shape, -math.inf, device=device)
@@ -162,25 +161,25 @@ class _Beams:
 
     @property
     def live(self) -> Bool[Tensor, "clip beam"]:
-        """Places that go on; the scorer's rows are these, clip by clip."""
+        """Unfinished beams; the rows of the scorer, clip by clip."""
         return ~self.ended & self.likelihood.isfinite()
 
     def last_tokens(self) -> Int[Tensor, " row"]:
-        """The last token of all that go on."""
+        """The last tokens of unfinished beams."""
         return self.tokens[..., -1][self.live]
 
     def extend(
         self, ids: Int[Tensor, "row choice"], log_probs: Float[Tensor, "row choice"], place: int
     ) -> tuple["_Beams", Int[Tensor, "clip beam"]]:
-        """The best by one token more, and the scorer's row that each place continues.
+        """The best beams with one more token, and the scorer's row that each continues.
 
         Args:
-            ids: What may follow each row.
-            log_probs: Its log-likelihood.
-            place: Where it would stand, from 0.
+            ids: Candidates for the next token of each row.
+            log_probs: Their log-likelihoods.
+            place: Position of the next token, from 0.
         """
         live = self.live
-        # Each place may stay as it is, if it has ended, or go on by one of the choices.
+        # A finished beam stays as it is; others continue with one of the candidates.
         shape = (*live.shape, 1 + ids.shape[1])
         likelihood = log_probs.new_full(shape, -math.inf)
         likelihood[..., 0] = torch.where(self.ended, self.likelihood, -math.inf)
@@ -209,11 +208,11 @@ class _Beams:
         return beams, row.gather(1, parents)
 
     def is_done(self, place: int, longest: int) -> Bool[Tensor, " clip"]:
-        """Clips whose best captions nothing can overtake any more."""
+        """Clips whose best captions are final."""
         if place == longest - 1:
             return torch.ones_like(self.ended[:, 0])
         penalty = self.decoding.length_penalty
-        # At best all words to come are certain, and as many as suit the penalty.
+        # An upper bound: all further tokens are certain, and their number is the best for the penalty.
         bounds = [
             _score(self.likelihood, torch.full_like(self.scored, scored), penalty)
             for scored in (place + 1, longest - 1)
@@ -238,8 +237,8 @@ class _Beams:
         """A clip's captions, best first.
 
         Args:
-            clip: Which one.
-            last: Whether there is no more room, so that all others are cut.
+            clip: Index of the clip.
+            last: Whether the maximum length is reached, so that unfinished captions are cut.
         """
         complete = self.ended[clip] | self.live[clip] if last else self.ended[clip]
         places = complete.nonzero()[:, 0][: self.decoding.count].tolist()
@@ -258,10 +257,10 @@ class _Beams:
 def _best_next(
     logits: Float[Tensor, "row token"], beams: _Beams, special: SpecialTokens, *, empty: bool
 ) -> tuple[Int[Tensor, "row choice"], Float[Tensor, "row choice"]]:
-    """What may follow each row, the most likely first, and how likely it is: enough for all beams.
+    """The most likely next tokens of each row, as many as there are beams, and their log-likelihoods.
 
     Raises:
-        ValueError: The scores are not numbers.
+        ValueError: Logits are not finite.
     """
     total = logits.float().logsumexp(dim=1, keepdim=True)
     if not total.isfinite().all():
@@ -285,7 +284,7 @@ def _score(
 
 
 def _select_rows(scorer: Scorer, rows: Int[Tensor, " row"], of: int) -> Scorer:
-    """Some rows of a scorer; itself if they are all of them as they stand, as in greedy search."""
+    """Some rows of a scorer; itself if they are all rows in order, as in greedy search."""
     if len(rows) == of and torch.equal(rows, torch.arange(of, device=rows.device)):
         return scorer
     return scorer.rows(rows)

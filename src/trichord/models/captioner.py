@@ -1,4 +1,4 @@
-"""CLIP4VLA's caption generator: words, frames and audio segments in one transformer, word after word."""
+"""CLIP4VLA's caption generator: tokens, frames and audio segments in one autoregressive transformer."""
 
 from dataclasses import replace
 from typing import Literal
@@ -13,16 +13,16 @@ from trichord.types import Modality
 from trichord.types.tensors import Features, Padded, Words
 
 Padding = Literal["ignored", "as_published"]
-"""Whether the loss counts the end token that fills up a short caption; published: it does."""
+"""Whether the loss counts the end tokens that pad a short caption; published: it does."""
 
 
 class Captioner(nn.Module):
-    """Scores each next word of a caption, given the words before it and what is seen and heard.
+    """Scores the next token of a caption, given the tokens before it, frames and audio segments.
 
-    [caption tokens ; frames ; segments] go through the transformer under UniLM's mask: a word sees the
-    words before it and all frames and segments, these see one another and no word. Caption tokens are
-    the text tower's features, frames and segments as projected, not normalised. A linear layer,
-    QuickGELU and a layer norm follow; the text tower's table of tokens, with a bias, scores the words.
+    [caption tokens ; frames ; segments] go through the transformer with UniLM's mask: a token sees the
+    tokens before it and all frames and segments; these see each other and no token. Caption tokens are
+    the text encoder's features; frames and segments are projected, not normalised. A linear layer,
+    QuickGELU and a layer norm follow; the text encoder's token embeddings, with a bias, give the logits.
 
     Source: CLIP4VLA, "Multimodal Caption Generator", eqs. 6 and 7; sizes and head as published.
     """
@@ -39,18 +39,18 @@ class Captioner(nn.Module):
         padding: Padding = "ignored",
         gain: float = 1.0,
     ) -> None:
-        """Put the generator together.
+        """Create the layers.
 
         Args:
-            cross: Of the dimensions of the features.
-            width: Of the text tower's table of tokens.
-            vocabulary: Its rows.
-            reads: What a caption is made from.
-            text_slots: Positions set aside for words; no caption is longer.
-            frame_slots: Positions set aside for frames.
-            padding: What the loss makes of the places behind a caption's end.
-            gain: Where the scale of the last layer norm starts. With a table of small values scores
-                begin almost alike, and a scale of 1 (as published) takes thousands of steps to grow.
+            cross: With the dimensions of the features.
+            width: Width of the text encoder's token embeddings.
+            vocabulary: Their number.
+            reads: Modalities that a caption is generated from.
+            text_slots: Positions for tokens; no caption is longer.
+            frame_slots: Positions for frames.
+            padding: Whether the loss counts the positions after a caption's end.
+            gain: Initial scale of the last layer norm. With small embeddings the logits are almost
+                equal at first, and a scale of 1 (as published) takes thousands of steps to grow.
 
         Raises:
             ValueError: More slots than the transformer has positions.
@@ -70,9 +70,9 @@ class Captioner(nn.Module):
         self.set_trainable(True)
 
     def set_trainable(self, trains: bool) -> None:
-        """Let what has a part in the words' scores train, or freeze it."""
+        """Freeze or unfreeze the weights that the logits depend on."""
         self.requires_grad_(trains)
-        # A parameter that trains and never gets a gradient would stall distributed training.
+        # A trainable parameter that never gets a gradient would stall distributed training.
         self.cross.pooler.requires_grad_(False)
         self.cross.similarity.requires_grad_(False)
 
@@ -84,22 +84,22 @@ class Captioner(nn.Module):
         audio: Features | None,
         table: Float[Tensor, "token width"],
     ) -> Words:
-        """Score every next word of captions that are known (teacher forcing).
+        """Logits of every next token of known captions (teacher forcing).
 
         Args:
-            text: Of the captions, a step a token, start and end included.
+            text: Of the captions, a step per token, start and end included.
             words: Their token ids, (batch, token).
-            vision: Frames; None where no clip has them.
-            audio: Audio segments; None where no clip has them.
-            table: The text tower's table of tokens.
+            vision: Frames; None if no clip has them.
+            audio: Audio segments; None if no clip has them.
+            table: The text encoder's token embeddings.
 
         Returns:
-            Only places of clips that have some of what a caption is made from.
+            Only of clips with some of the modalities that captions are generated from.
 
         Raises:
-            ValueError: More tokens or frames than there is room for.
+            ValueError: More tokens or frames than positions.
         """
-        # The last token is only to be foretold; what follows a caption's end is no step.
+        # The last token is only a target; nothing after a caption's end is a step.
         has_next = words.mask[:, 1:]
         text_segment = self._text_segment(text, has_next)
         media = self.layout.media_segments(*self._selected(vision, audio))
@@ -111,7 +111,7 @@ class Captioner(nn.Module):
         return Words(logits=logits, targets=targets[valid], rows=rows)
 
     def encode_media(self, vision: Features | None, audio: Features | None) -> CrossCache:
-        """What is seen and heard, kept for words to come: no word changes it."""
+        """A cache of frames and audio segments, which no token changes."""
         cache = self.cross.new_cache()
         segments = self.layout.media_segments(*self._selected(vision, audio))
         if segments:
@@ -125,13 +125,13 @@ class Captioner(nn.Module):
         cache: CrossCache,
         table: Float[Tensor, "token width"],
     ) -> Float[Tensor, "row token"]:
-        """Score the words that may follow a token.
+        """Logits of the next token.
 
         Args:
-            token: The text tower's features of the newest token.
-            position: Its place in the caption, from 0.
+            token: The text encoder's features of the newest token.
+            position: Its position in the caption, from 0.
             cache: Of the media and the tokens so far; this token is added.
-            table: The text tower's table of tokens.
+            table: The text encoder's token embeddings.
         """
         real = torch.ones(len(token), 1, dtype=torch.bool, device=token.device)
         segment = Segment(token[:, None], real, TEXT, position)
@@ -140,14 +140,14 @@ class Captioner(nn.Module):
     def score(
         self, hidden: Float[Tensor, "word dim"], table: Float[Tensor, "token width"]
     ) -> Float[Tensor, "word token"]:
-        """Scores of all tokens, before the softmax."""
+        """Logits of all tokens."""
         turned = self.turn(hidden)
         turned = self.turn_norm(turned * torch.sigmoid(1.702 * turned))
         return turned @ table.T.to(turned.dtype) + self.bias
 
     def _text_segment(self, text: Features, has_next: Bool[Tensor, "batch token"]) -> Segment:
-        """Every token that another follows; as published, empty places to the end of the room too."""
-        # A tokenizer may pad by more than the captions' ends.
+        """The tokens with a successor; as published, padded to all text positions."""
+        # A tokenizer may pad beyond the longest caption.
         segment = self.layout.text_segment(text.steps[:, : has_next.shape[1]], has_next)
         if self.padding == "ignored":
             return segment
@@ -158,7 +158,7 @@ class Captioner(nn.Module):
     def _targets(
         self, words: Padded, mask: Bool[Tensor, "batch place"]
     ) -> tuple[Bool[Tensor, "batch place"], Int[Tensor, "batch place"]]:
-        """Which places count, and the token that should stand there."""
+        """The positions that count, and their target tokens."""
         length = mask.shape[1]
         if self.padding == "ignored":
             return mask, words.values[:, 1 : length + 1]
@@ -183,7 +183,7 @@ class Captioner(nn.Module):
 def _has_media(
     segments: list[Segment], mask: Bool[Tensor, "batch place"]
 ) -> Bool[Tensor, "batch 1"]:
-    """Which clips have anything to be seen or heard."""
+    """Clips with any step of vision or audio."""
     present = torch.zeros_like(mask[:, 0])
     for segment in segments:
         present = present | segment.mask.any(dim=1)

@@ -1,4 +1,4 @@
-"""Writing captions: greedily or by beams, over many clips at once, nothing computed twice."""
+"""Caption generation by beam search, for many clips at once, with KV caches."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -18,19 +18,19 @@ from trichord.types.decoding import WIDEST
 from trichord.types.tensors import Features
 
 ROWS_AT_ONCE = WIDEST
-"""Beams of all clips that are written side by side."""
+"""Beams of all clips in a batch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GeneratedCaption(Hypothesis):
-    """A caption that the model wrote."""
+    """A generated caption."""
 
     text: str
 
 
 @dataclass
 class CaptionScorer:
-    """Scores words by the captioner; what it made of media and of the words before is kept."""
+    """Scores tokens by the captioner, with caches of the media and of the tokens so far."""
 
     text: WordEncoder
     captioner: Captioner
@@ -41,7 +41,7 @@ class CaptionScorer:
     def start(
         cls, model: Embedder, vision: Features | None, audio: Features | None
     ) -> "CaptionScorer":
-        """Has seen and heard the clips and read no token yet.
+        """Before the first token of each clip.
 
         Raises:
             ValueError: The model has no captioner.
@@ -50,13 +50,13 @@ class CaptionScorer:
         return cls(text, captioner, text.token_cache(), captioner.encode_media(vision, audio))
 
     def next_logits(self, ids: Int[Tensor, " row"]) -> Float[Tensor, "row token"]:
-        """Scores before the softmax of what may follow, given the newest token of each text."""
+        """Logits of the next token, given the newest token of each sequence."""
         position = self.text_cache.length
         token = self.text.head(self.text_cache.next_features(ids))
         return self.captioner.next_logits(token, position, self.media_cache, self.text.table)
 
     def rows(self, indices: Int[Tensor, " row"]) -> "CaptionScorer":
-        """These texts, in this order; a text may be taken several times."""
+        """The rows of some indices, in their order; an index may occur several times."""
         return replace(
             self,
             text_cache=self.text_cache.rows(indices),
@@ -70,24 +70,24 @@ def write(
     audio: Features | None,
     decoding: Decoding | None = None,
 ) -> list[list[GeneratedCaption]]:
-    """Write captions of clips.
+    """Generate captions of clips.
 
-    Each clip's captions are the same whatever clips stand beside it: to 1e-5 in their likelihoods,
-    hence in their words unless two of them are as likely as that.
+    Captions do not depend on the other clips of the batch: likelihoods differ by less than 1e-5, and
+    words only if two captions are that close.
 
     Args:
-        model: With a captioner. Runs in evaluation mode and is given back as it was.
-        vision: Frames; None where no clip has them.
-        audio: Audio segments; None where no clip has them.
-        decoding: As published if left out.
+        model: With a captioner. Runs in evaluation mode; afterwards its modes are restored.
+        vision: Frames; None if no clip has them.
+        audio: Audio segments; None if no clip has them.
+        decoding: As published by default.
 
     Returns:
-        Of each clip the best captions, best first; none where it has nothing of what the captioner
-        reads. A text is as the tokenizer spells it (CLIP's: lower case), without blanks around it.
+        The best captions of each clip, best first; none for a clip without the captioner's modalities.
+        Spelling is the tokenizer's (CLIP's: lower case).
 
     Raises:
-        ValueError: The model has no captioner; neither sight nor sound is given, or not of the same
-            number of clips; or `longest` is more than there is room for.
+        ValueError: The model has no captioner; neither vision nor audio is given, or of different
+            numbers of clips; or `longest` is more than the captioner has positions.
     """
     decoding = decoding or Decoding()
     text, captioner = _parts(model)
@@ -112,7 +112,7 @@ def _parts(model: Embedder) -> tuple[WordEncoder, Captioner]:
 
 
 def longest_caption(text: WordEncoder, captioner: Captioner) -> int:
-    """Tokens that a caption may have, start and end included."""
+    """Most tokens of a caption, start and end included."""
     return min(captioner.layout.text, text.max_tokens or captioner.layout.text)
 
 
@@ -127,11 +127,11 @@ def _max_length(text: WordEncoder, captioner: Captioner, decoding: Decoding) -> 
 def _readable(
     captioner: Captioner, vision: Features | None, audio: Features | None
 ) -> Bool[Tensor, " clip"]:
-    """Which clips have something that the captioner reads."""
+    """Clips with a modality that the captioner reads."""
     features = {"vision": vision, "audio": audio}
     present = {name: one.present for name, one in features.items() if one is not None}
     if len({len(one) for one in present.values()}) != 1:
-        raise ValueError("Captions are written of sight or sound, of as many clips if of both.")
+        raise ValueError("Captions need vision or audio, or both of equally many clips.")
     readable = torch.zeros_like(next(iter(present.values())))
     for name in captioner.reads:
         readable = readable | present.get(name, torch.zeros_like(readable))
@@ -146,7 +146,7 @@ def _rows(features: Features | None, indices: Int[Tensor, " row"]) -> Features |
 
 @contextmanager
 def _evaluating(*modules: nn.Module) -> Generator[None]:
-    """Run modules in evaluation mode; each part of them has its own mode again afterwards."""
+    """Run modules in evaluation mode, and restore the mode of each part afterwards."""
     modes = [(part, part.training) for module in modules for part in module.modules()]
     for module in modules:
         module.eval()

@@ -1,7 +1,7 @@
-"""CLIP4VLA's fusions: how like a text is to a clip that has sight, sound, both or neither.
+"""CLIP4VLA's fusions: the similarity of a text and a clip with vision, audio, both or neither.
 
-The paper names three (Figure 3) and gives no formula; these follow the authors' code, which has a
-fourth between the last two. Similarities are in cosine units: the objective multiplies by its scale
+The paper has three (Figure 3) without formulas; these follow the authors' code, which has a fourth
+between the last two. Similarities are in cosine units: the objective multiplies by its scale
 (100 as published).
 """
 
@@ -27,30 +27,30 @@ from trichord.models.sequence import (
 from trichord.types.tensors import Features
 
 Absent = Literal["masked", "zeros"]
-"""What a missing modality does to the mean of sight and sound: it is left out of it, or, as published,
-stays in it as a zero vector and halves the similarity."""
+"""A missing modality in the mean of vision and audio: left out, or, as published, a zero vector that halves
+the similarity."""
 
 
 class Fusion(nn.Module, ABC):
     """Scores texts against clips.
 
     Attributes:
-        indexable: Whether clips have vectors that no query changes; otherwise the fusion re-ranks.
-        settings: All that decides vectors and scores besides the weights, for fingerprints;
-            `TriModal.build` takes it from the whole configuration.
+        indexable: Whether clips have vectors that do not depend on the query; otherwise it re-ranks.
+        settings: Everything besides the weights that vectors and scores depend on, for fingerprints;
+            set from the config.
     """
 
     indexable: bool
     settings: str
 
     def set_trainable(self, trains: bool) -> None:
-        """Let the weights that have a part in the similarity train, or freeze them."""
+        """Freeze or unfreeze the weights that the similarity depends on."""
         self.requires_grad_(trains)
 
     def media(
         self, vision: Features | None, audio: Features | None
     ) -> tuple[Features | None, Features | None]:
-        """What an index can hold of clips; for fusions that re-rank, what finds their candidates."""
+        """Clips' features for an index; for fusions that re-rank, to find candidates."""
         return vision, audio
 
     @abstractmethod
@@ -63,22 +63,21 @@ class Fusion(nn.Module, ABC):
         visual_weight: float = 1.0,
         audio_weight: float = 1.0,
     ) -> Float[Tensor, "text clip"]:
-        """How like each text is to each clip.
+        """Similarity of each text and each clip.
 
         Args:
-            text: One row a text.
-            vision: One row a clip; None where no clip has it.
-            audio: One row a clip; None where no clip has it.
-            visual_weight: Of vision; weights matter relative to one another.
+            text: One row per text.
+            vision: One row per clip; None if no clip has it.
+            audio: One row per clip; None if no clip has it.
+            visual_weight: Of vision; only the ratio of the weights matters.
             audio_weight: Of audio.
 
         Returns:
-            Similarity in cosine units; 0 where the clip has nothing of what has the weight, or the
-            text is missing.
+            Similarity in cosine units; 0 if the clip has no weighted modality, or the text is missing.
 
         Raises:
             ValueError: Neither vision nor audio; a negative weight; both weights 0; more steps
-                than the fusion has room for.
+                than the fusion has positions.
         """
 
 
@@ -86,9 +85,8 @@ class GlobalToGlobal(Fusion):
     """The pooled text against the mean of pooled vision and pooled audio.
 
     s = (a p_y x·y + b p_z x·z) / (a p_y + b p_z), where x, y and z are the unit vectors of text,
-    vision and audio, a and b the weights of sight and sound, and p says whether the clip has the
-    modality. The mean is not normalised again: where sight and sound disagree, the similarity is
-    smaller.
+    vision and audio, a and b the visual and audio weight, and p is 1 if the clip has the modality,
+    else 0. The mean is not normalised again: if vision and audio disagree, the similarity is smaller.
 
     Source: CLIP4VLA, "Global to Global"; `feat_avg` as published.
     """
@@ -126,11 +124,11 @@ class GlobalToGlobal(Fusion):
 
 
 class GlobalToLocal(GlobalToGlobal):
-    """As global-to-global, after frames and audio segments have attended to one another.
+    """As global-to-global, after frames and audio segments have attended to each other.
 
-    [frames ; segments] go through the transformer; then each output is normalised, each modality's
-    are averaged, and the average is normalised. A weight of 0 takes a modality out of the score,
-    not out of the other one's context.
+    [frames ; segments] go through the transformer; then outputs are normalised, averaged per modality,
+    and normalised again. A weight of 0 removes a modality from the score, not from the other one's
+    context.
 
     Source: CLIP4VLA, "Global to Local" (Video Temporal Encoding Module); `loose_seq` as published,
     the fusion of Table 1.
@@ -142,11 +140,11 @@ class GlobalToLocal(GlobalToGlobal):
         """Put the fusion together.
 
         Args:
-            cross: Of the dimensions of the features. Its pooler and similarity head, which published
-                checkpoints carry along, have no part in this fusion and are frozen.
-            frame_slots: Positions set aside for frames, also where none is shown; the authors' runs on
-                sound alone have 0.
-            absent: What a missing modality does to the mean.
+            cross: With the dimensions of the features. Its pooler and similarity head, which published
+                checkpoints contain, are not used here and are frozen.
+            frame_slots: Positions for frames, even if there are none; the authors' audio-only runs
+                have 0.
+            absent: How a missing modality counts in the mean.
 
         Raises:
             ValueError: More frame slots than the transformer has positions.
@@ -159,16 +157,16 @@ class GlobalToLocal(GlobalToGlobal):
         self.set_trainable(True)
 
     def set_trainable(self, trains: bool) -> None:
-        """Let the transformer train, but for the pooler and the similarity head."""
+        """Freeze or unfreeze the transformer; pooler and similarity head stay frozen."""
         self.cross.requires_grad_(trains)
-        # A parameter that trains and never gets a gradient would stall distributed training.
+        # A trainable parameter that never gets a gradient would stall distributed training.
         self.cross.pooler.requires_grad_(False)
         self.cross.similarity.requires_grad_(False)
 
     def media(
         self, vision: Features | None, audio: Features | None
     ) -> tuple[Features | None, Features | None]:
-        """Frames and audio segments in the light of one another, and their pooled vectors."""
+        """Contextualised frames and audio segments, and their pooled vectors."""
         segments = self.layout.media_segments(vision, audio)
         if not segments:
             return None, None
@@ -183,11 +181,10 @@ class GlobalToLocal(GlobalToGlobal):
 
 
 class Pairing(TypedDict, total=False):
-    """How pairs go through the transformer.
+    """Options of fusions that score pairs.
 
-    `frame_slots` is how many positions are set aside for frames (12), `pairs_at_once` how many pairs go
-    through together (512); `recompute` saves memory in training: no activations are kept, they are
-    computed again.
+    `frame_slots`: positions for frames (12). `pairs_at_once`: batch size in pairs (512). `recompute`:
+    activation checkpointing, which saves memory in training.
     """
 
     frame_slots: int
@@ -196,10 +193,9 @@ class Pairing(TypedDict, total=False):
 
 
 class _PairFusion(Fusion):
-    """A fusion that reads each text together with each clip; the first output scores the pair.
+    """A fusion that scores each pair of text and clip by the first output of the transformer.
 
-    Nothing of it can be indexed. A weight of 0 hides the modality; weights between make no
-    difference here.
+    It cannot be indexed. A weight of 0 masks the modality; other weights make no difference.
     """
 
     indexable = False
@@ -249,7 +245,7 @@ class _PairFusion(Fusion):
 
     @abstractmethod
     def _query_segment(self, text: Features) -> Segment:
-        """What of texts goes through the transformer."""
+        """The steps of texts that go through the transformer."""
 
     def _score(
         self, queries: Segment, media: list[Segment], pairs: Int[Tensor, " pair"], clips: int
@@ -272,7 +268,7 @@ class TightSequence(_PairFusion):
         """Put the fusion together.
 
         Args:
-            cross: Of the dimensions of the features.
+            cross: With the dimensions of the features.
             **pairing: See `Pairing`.
 
         Raises:
@@ -303,8 +299,8 @@ class LocalToLocal(_PairFusion):
         """Put the fusion together.
 
         Args:
-            cross: Of the dimensions of the features.
-            text_slots: Positions set aside for text tokens.
+            cross: With the dimensions of the features.
+            text_slots: Positions for text tokens.
             **pairing: See `Pairing`.
 
         Raises:

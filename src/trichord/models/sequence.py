@@ -1,4 +1,4 @@
-"""Text, frames and audio segments laid end to end for the cross transformer."""
+"""Text, frames and audio segments as one sequence for the cross transformer."""
 
 from dataclasses import dataclass, replace
 
@@ -13,12 +13,12 @@ TEXT, VISION, AUDIO = range(3)
 """Types of the cross transformer's steps."""
 
 TEXT_SLOTS, FRAME_SLOTS = 32, 12
-"""Positions that text and vision have as published; audio's follow."""
+"""Positions of text and vision as published; those of audio follow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One modality's stretch of a sequence: its steps, their type, and the position of the first."""
+    """One modality's part of a sequence: its steps, their type, and the position of the first."""
 
     steps: Float[Tensor, "batch step dim"]
     mask: Bool[Tensor, "batch step"]
@@ -26,17 +26,17 @@ class Segment:
     start: int
 
     def rows(self, indices: Int[Tensor, " row"]) -> "Segment":
-        """These rows, in this order."""
+        """The rows of some indices, in their order."""
         return replace(self, steps=self.steps[indices], mask=self.mask[indices])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PositionLayout:
-    """Positions set aside for each modality.
+    """Positions of each modality.
 
-    As published, slots without a step are padded and counted, so that the first audio segment always
-    has the same position. Here only the count is kept: a clip's result does not depend on how many
-    steps its neighbours have, and no padding goes through the transformer for its sake.
+    As published, unused positions are padded, so that the first audio segment always has the same
+    position. Here they are only skipped: the result is the same, it does not depend on the other clips,
+    and no padding goes through the transformer.
     """
 
     text: int
@@ -53,15 +53,15 @@ class PositionLayout:
     def text_segment(
         self, steps: Float[Tensor, "batch step dim"], mask: Bool[Tensor, "batch step"]
     ) -> Segment:
-        """A text, from position 0 on.
+        """A text, from position 0.
 
         Raises:
-            ValueError: It is longer than the room for it.
+            ValueError: It has more tokens than positions.
         """
         return Segment(*_fit(steps, mask, self.text, "text tokens", "text_slots"), TEXT, 0)
 
     def media_segments(self, vision: Features | None, audio: Features | None) -> list[Segment]:
-        """Frames and audio segments, as far as they are given."""
+        """Frames and audio segments, without those that are None."""
         segments: list[Segment] = []
         if vision is not None:
             fitted = _fit(vision.steps, vision.mask, self.frames, "frames", "frame_slots")
@@ -83,7 +83,7 @@ def _fit(
     name: str,
     option: str,
 ) -> tuple[Float[Tensor, "batch fitted dim"], Bool[Tensor, "batch fitted"]]:
-    """Without the padding beyond the slots; real steps there are refused."""
+    """Cut off the padding beyond the positions; refuse real steps there."""
     if mask.shape[1] > slots and mask[:, slots:].any():
         most = int(mask.sum(dim=1).max())
         raise ValueError(
@@ -99,7 +99,7 @@ def attend(
     causal_steps: int = 0,
     cache: CrossCache | None = None,
 ) -> Float[Tensor, "batch step dim"]:
-    """The segments as one sequence through the transformer; see there for `written` and `kept`."""
+    """Apply the transformer to the concatenated segments; other arguments as there."""
     device = segments[0].mask.device
     sizes = [segment.mask.shape[1] for segment in segments]
     positions = [
