@@ -7,7 +7,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from trichord.config import LogMel
 from trichord.encoders.clip_audio import AudioTrunk, ClipAudioEncoder
-from trichord.encoders.spectrogram import Spectrogram, masked, segments
+from trichord.encoders.spectrogram import Spectrogram, cut_segments, mask_spectrogram
 from trichord.types import UserError
 from trichord.types.tensors import Padded
 
@@ -347,7 +347,7 @@ def test_pictures_are_segments_of_the_spectrogram_that_was_asked_for(build):
     heard = wave(1.6)  # 201 time steps: six whole segments and one of nine steps
     decibels = Spectrogram(LogMel(mels=32))(torch.from_numpy(heard)[None])
     torch.testing.assert_close(encoder.spectrogram(heard), decibels)
-    cut = segments(decibels, frames=32, padding="as_paper")
+    cut = cut_segments(decibels, frames=32, padding="as_paper")
     assert len(cut) == 7
     torch.testing.assert_close(encoder.prepare(heard), cut[2:5])
 
@@ -356,7 +356,10 @@ def test_pictures_are_segments_of_the_spectrogram_that_was_asked_for(build):
 def test_the_masked_copy_hides_the_same_cells_in_every_channel_before_cutting(rule, build):
     encoder = build(masking=rule)
     heard = encoder.spectrogram(wave(0.9, channels=2))
-    flat = masked(torch.full_like(heard, -1.0), rule=rule, random=np.random.default_rng(5)) == 0
+    flat = (
+        mask_spectrogram(torch.full_like(heard, -1.0), rule=rule, random=np.random.default_rng(5))
+        == 0
+    )
     assert 0.3 < float(flat.float().mean()) < 0.99
     found = encoder.spec_augment(heard, np.random.default_rng(5))
     torch.testing.assert_close(found, encoder.to_segments(heard.masked_fill(flat, 0.0)))

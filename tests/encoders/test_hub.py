@@ -109,10 +109,10 @@ def test_a_push_between_two_requests_does_not_mix_commits(plain_hub, tmp_path, m
 
 
 def test_a_tokenizer_alone_comes_without_the_weights(plain_hub, tmp_path, monkeypatch):
-    from trichord.encoders.byte_pairs import whole_tokenizer
+    from trichord.encoders.byte_pairs import load_tokenizer
 
     with visiting(plain_hub, monkeypatch, tmp_path / "cache"):
-        assert len(whole_tokenizer(NAME)) > 256
+        assert len(load_tokenizer(NAME)) > 256
     assert not [path for _, path in plain_hub.asked if "model.safetensors" in path]
 
 

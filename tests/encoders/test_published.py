@@ -10,16 +10,16 @@ from torch import nn
 from transformers import CLIPModel, CLIPTokenizer
 
 from trichord.encoders.byte_pairs import read_tokenizer
-from trichord.encoders.clip_settings import assumed
+from trichord.encoders.clip_settings import openai_settings
 from trichord.encoders.published import PublishedTensors, block_names, read_published
-from trichord.encoders.published_clip import has_audio_type_tokens, towers_at, towers_of_state
+from trichord.encoders.published_clip import has_audio_type_tokens, load_towers, towers_of_state
 from trichord.types import UserError
 
 MERGES = ("t h", "th e</w>", "d o", "do g</w>")
 PLAIN, WITH_THREE = 512 + len(MERGES) + 2, 512 + len(MERGES) + 5
 REAL = Path(__file__).parents[3] / "shared" / "data" / "clip_bpe" / "bpe_simple_vocab_16e6.txt.gz"
 
-OPENAI = assumed("as in a test", widest=1024)
+OPENAI = openai_settings("as in a test", widest=1024)
 
 needs_real = pytest.mark.skipif(not REAL.is_file(), reason="shared/data/clip_bpe is not here")
 
@@ -249,7 +249,7 @@ def test_what_is_written_is_an_ordinary_folder(byte_pairs, tmp_path):
     packed = [held[f"{block}.self_attn.{part}_proj.weight"] for part in "qkv"]
     assert torch.equal(torch.cat(packed), state["transformer.resblocks.1.attn.in_proj_weight"])
     assert torch.equal(held["visual_projection.weight"], state["visual.proj"].T)
-    again = towers_at(str(tmp_path / "clip"))
+    again = load_towers(str(tmp_path / "clip"))
     assert again.state.keys() == held.keys()
     assert again.processor.crop_size["height"] == 24
 
@@ -312,7 +312,7 @@ def test_a_folder_without_tokenizer_is_refused(tiny_towers, tmp_path):
     for file in folder.glob("*token*"):
         file.unlink()
     with pytest.raises(UserError, match="clip has no tokenizer"):
-        towers_at(str(folder))
+        load_towers(str(folder))
 
 
 def test_a_folder_with_weights_missing_is_refused(tiny_towers, tmp_path):
@@ -323,7 +323,7 @@ def test_a_folder_with_weights_missing_is_refused(tiny_towers, tmp_path):
     save_file(weights | odd, folder / "model.safetensors", {"format": "pt"})
     expected = r"lack 2 of the 78 tensors.*logit_scale, visual_projection\.weight"
     with pytest.raises(UserError, match=expected):
-        towers_at(str(folder))
+        load_towers(str(folder))
 
 
 # Names

@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from trichord.config import LogMel
-from trichord.encoders.spectrogram import FRAMES_AT_ONCE, Spectrogram, masked, mel_bands, segments
+from trichord.encoders.spectrogram import (
+    FRAMES_AT_ONCE,
+    Spectrogram,
+    cut_segments,
+    mask_spectrogram,
+    mel_bands,
+)
 from trichord.media import DecodePlan, Decoder
 
 RATE = 16_000
@@ -230,7 +236,7 @@ def heard(steps, channels=3, mels=MELS, seed=0):
 def test_both_padding_rules_cut_as_many_pictures_as_they_should(steps, published, paper):
     decibels = heard(steps, channels=2, mels=8)
     for rule, count in (("as_published", published), ("as_paper", paper)):
-        found = segments(torch.from_numpy(decibels), padding=rule)
+        found = cut_segments(torch.from_numpy(decibels), padding=rule)
         assert found.shape == (count, 2, 224, 8)
         np.testing.assert_allclose(
             found.numpy(),
@@ -243,13 +249,13 @@ def test_both_padding_rules_cut_as_many_pictures_as_they_should(steps, published
 def test_real_decibels_are_cut_and_normalised_as_published(recordings):
     wave = tensor(recordings[0])
     decibels = Spectrogram(LogMel())(torch.stack([wave, wave.flip(0)]))
-    found = segments(decibels).numpy()
+    found = cut_segments(decibels).numpy()
     expected = segments_by_hand(decibels.numpy().astype(np.float64), 224, len(found))
     np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5)
 
 
 def test_the_picture_that_only_the_published_rule_appends_is_zero():
-    found = segments(torch.from_numpy(heard(448)), padding="as_published")
+    found = cut_segments(torch.from_numpy(heard(448)), padding="as_published")
     assert len(found) == 3
     assert (found[2] == 0).all()
     assert (found[:2] != 0).all(dim=-1).any()
@@ -258,7 +264,7 @@ def test_the_picture_that_only_the_published_rule_appends_is_zero():
 def test_a_constant_picture_is_zero_and_its_rounding_error_is_not_blown_up():
     decibels = torch.from_numpy(heard(448, channels=1))
     decibels[:, 224:] = float(decibels.min()) - 0.1
-    found = segments(decibels, padding="as_paper")
+    found = cut_segments(decibels, padding="as_paper")
     assert (found[1] == 0).all()
     assert float(found[0].std(correction=0)) == pytest.approx(1, abs=1e-4)
 
@@ -269,20 +275,20 @@ def test_a_constant_picture_is_zero_and_its_rounding_error_is_not_blown_up():
 )
 def test_the_central_pictures_of_too_many_are_kept(longest, kept):
     decibels = torch.from_numpy(heard(5 * 20 - 3, mels=6))
-    everything = segments(decibels, frames=20)
+    everything = cut_segments(decibels, frames=20)
     assert len(everything) == 5
-    assert torch.equal(segments(decibels, frames=20, longest=longest), everything[list(kept)])
+    assert torch.equal(cut_segments(decibels, frames=20, longest=longest), everything[list(kept)])
 
 
 def test_a_mono_clip_may_be_spread_over_channels_afterwards():
     mono = torch.from_numpy(heard(300, channels=1))
-    first, then = mono.expand(3, -1, -1), segments(mono).expand(-1, 3, -1, -1)
-    torch.testing.assert_close(segments(first), then, atol=1e-6, rtol=0)
+    first, then = mono.expand(3, -1, -1), cut_segments(mono).expand(-1, 3, -1, -1)
+    torch.testing.assert_close(cut_segments(first), then, atol=1e-6, rtol=0)
 
 
 def masked_axes(steps, rule, seed, mels=MELS):
     """Which bands and which steps are hidden."""
-    found = masked(
+    found = mask_spectrogram(
         torch.full((1, steps, mels), -50.0), rule=rule, random=np.random.default_rng(seed)
     )
     hidden = found[0].numpy() == 0
@@ -354,7 +360,7 @@ def test_a_mask_of_the_paper_is_ten_steps_or_longer_unless_the_clip_ends():
 def test_masks_are_zero_on_all_channels_and_leave_the_rest(rule):
     decibels = torch.from_numpy(heard(300))
     kept = decibels.clone()
-    found = masked(decibels, rule=rule, random=np.random.default_rng(3))
+    found = mask_spectrogram(decibels, rule=rule, random=np.random.default_rng(3))
     hidden = found == 0
     assert torch.equal(decibels, kept)
     assert hidden.any()
@@ -365,8 +371,10 @@ def test_masks_are_zero_on_all_channels_and_leave_the_rest(rule):
 @RULES
 def test_the_seed_alone_decides_the_mask(rule):
     decibels = torch.from_numpy(heard(300))
-    same = [masked(decibels, rule=rule, random=np.random.default_rng(7)) for _ in range(2)]
-    other = masked(decibels, rule=rule, random=np.random.default_rng(8))
+    same = [
+        mask_spectrogram(decibels, rule=rule, random=np.random.default_rng(7)) for _ in range(2)
+    ]
+    other = mask_spectrogram(decibels, rule=rule, random=np.random.default_rng(8))
     assert torch.equal(*same)
     assert not torch.equal(same[0], other)
 
@@ -376,5 +384,5 @@ def test_the_seed_alone_decides_the_mask(rule):
 def test_the_shortest_clips_can_be_masked(rule, steps):
     for seed in range(10):
         decibels = torch.from_numpy(heard(steps, channels=1))
-        found = masked(decibels, rule=rule, random=np.random.default_rng(seed))
+        found = mask_spectrogram(decibels, rule=rule, random=np.random.default_rng(seed))
         assert ((found == 0) | (found == decibels)).all()

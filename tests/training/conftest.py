@@ -104,7 +104,7 @@ def take(published, tmp_path):
             torch.save(state, file)
         words = str(published / "merges.txt")
         return import_clip4vla(
-            file, tmp_path / name, tokenizer=words, recipe=CheckpointOptions(**recipe)
+            file, tmp_path / name, tokenizer=words, options=CheckpointOptions(**recipe)
         )
 
     return imported

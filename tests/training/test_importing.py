@@ -222,7 +222,7 @@ def test_safetensors_and_pickle_give_the_same_run(take, published, tmp_path):
         tmp_path / "model.safetensors",
         tmp_path / "other",
         tokenizer=words,
-        recipe=CheckpointOptions(),
+        options=CheckpointOptions(),
     )
     assert other.load().fingerprint == take("clip").load().fingerprint
 

@@ -97,7 +97,7 @@ def clip4vla(
         reads=recipe.reads,
         words=recipe.words,
     )
-    report(import_clip4vla(checkpoint, run, tokenizer=tokenizer, recipe=asked))
+    report(import_clip4vla(checkpoint, run, tokenizer=tokenizer, options=asked))
 
 
 def report(run: "Run") -> None:

@@ -1,4 +1,4 @@
-"""CLIP's tokenizer from OpenAI's byte-pair file, or from a folder or hub name."""
+"""CLIP's tokenizer, from OpenAI's byte-pair file, a folder or a hub name."""
 
 import gzip
 import zlib
@@ -12,11 +12,11 @@ from trichord.encoders.pretrained import load
 from trichord.types import UserError, first_line
 
 BYTES = 256
-"""One a byte: the least that a tokenizer of any text has."""
+"""Byte values: the least number of tokens of a tokenizer for any text."""
 MERGES = 49_152 - 256 - 2
-"""Of OpenAI's byte-pair file the models know the first ones only."""
+"""Number of merges that the models use, the first ones of OpenAI's byte-pair file."""
 ADDED_TOKENS = ("<|maskoftext|>", "<|unkoftext|>", "<|padoftext|>")
-"""What CLIP4VLA adds to CLIP's vocabulary; the last one pads."""
+"""Tokens that CLIP4VLA adds to CLIP's vocabulary; the last one is for padding."""
 
 
 def read_tokenizer(source: str, rows: int) -> CLIPTokenizer:
@@ -24,7 +24,7 @@ def read_tokenizer(source: str, rows: int) -> CLIPTokenizer:
 
     Args:
         source: OpenAI's `bpe_simple_vocab_16e6.txt`, packed or not, or a folder or hub name.
-        rows: Of the table: as many as the tokenizer has tokens, or three more for CLIP4VLA's.
+        rows: Of the table: the number of tokens of the tokenizer, or three more for CLIP4VLA's.
 
     Raises:
         UserError: No such tokenizer, or one of another size.
@@ -52,7 +52,7 @@ def load_tokenizer(name: str) -> CLIPTokenizer:
         UserError: It has no vocabulary, or cannot be loaded.
     """
     tokenizer = load(CLIPTokenizer, name, weights=False)
-    if len(tokenizer) < BYTES:  # `transformers` makes up an empty one where it finds no files
+    if len(tokenizer) < BYTES:  # `transformers` makes an empty one if it finds no files
         raise UserError(
             f"{name} has no tokenizer: choose another, or give OpenAI's bpe_simple_vocab_16e6.txt.gz."
         )

@@ -28,10 +28,10 @@ MODEL_TYPES = frozenset({"clap", "clap_audio_model", "clap_text_model"})
 def chunks(
     wave: Float[np.ndarray, " sample"], length: int, min_tail: int
 ) -> list[Float[np.ndarray, " _sample"]]:
-    """Cut a waveform into consecutive chunks of `length` samples from its start; no overlap.
+    """Split a waveform into consecutive chunks of `length` samples, without overlap.
 
-    The tail is kept when it has at least `min_tail` samples or is all there is. Nothing is random:
-    CLAP's extractor crops at random what is longer than a chunk, and here nothing ever is.
+    The last chunk is kept if it has at least `min_tail` samples or is the only one. Nothing is random:
+    CLAP's extractor crops randomly only inputs longer than a chunk, and here there are none.
     """
     cut = [wave[start : start + length] for start in range(0, len(wave), length)]
     if len(cut) > 1 and len(cut[-1]) < min_tail:
@@ -40,7 +40,7 @@ def chunks(
 
 
 class ClapEncoder(AudioEncoder):
-    """Log-mel chunks (step, 1, time, mel) to features; the head starts as CLAP's projection."""
+    """Log-mel chunks (step, 1, time, mel) to features; the head is initialised as CLAP's projection."""
 
     has_batch_norm = True
 
@@ -85,7 +85,7 @@ class ClapEncoder(AudioEncoder):
 
     def prepare(self, wave: Float[np.ndarray, " sample"]) -> Float[Tensor, "step 1 time mel"]:
         """Log-mel chunks of a mono waveform at `rate`; a short one is repeated, then padded."""
-        # One by one: the extractor pads a batch to a common length otherwise.
+        # One by one, because the extractor pads a batch to a common length.
         mels = [
             self.extractor(chunk, sampling_rate=self.rate, return_tensors="pt")["input_features"]
             for chunk in chunks(wave, self.chunk, self.min_tail)
@@ -97,7 +97,7 @@ class ClapEncoder(AudioEncoder):
 def _audio_tower(name: str) -> tuple[nn.Module, nn.Module, Sizes]:
     model = load_model(ClapAudioModelWithProjection, name, MODEL_TYPES)
     if model.config.enable_fusion:
-        # Fused features of a clip vary with its batch: the extractor marks a random item as longer.
+        # Fused features depend on the batch: the extractor marks a random item as longer.
         raise UserError(
             f"The CLAP model '{name}' is a fused one, whose embeddings are not deterministic: use an "
             "unfused one such as laion/clap-htsat-unfused."
@@ -143,7 +143,7 @@ class ClapTextEncoder(TextEncoder):
         self.dim = sizes.dim
 
     def lengths(self, inputs: Int[Tensor, "step token"]) -> Int[Tensor, " step"]:
-        """Tokens of each text, start and end included; one may hold the padding's sign in words."""
+        """Tokens of each text, start and end included; texts may contain the padding token."""
         return inputs.shape[1] - (inputs != self.pad).flip(1).int().argmax(dim=1)
 
     def prepare(self, texts: list[str]) -> Int[Tensor, "step token"]:
@@ -151,7 +151,7 @@ class ClapTextEncoder(TextEncoder):
         return tokenize(self.tokenizer, texts, MAX_TOKENS)
 
     def count_cut(self, texts: list[str]) -> int:
-        """How many texts are too long for the tower and lose their end."""
+        """Number of texts that are truncated."""
         return count_longer(self.tokenizer, texts, MAX_TOKENS)
 
 

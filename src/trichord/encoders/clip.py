@@ -29,16 +29,16 @@ from trichord.types.tensors import Features, Padded
 MAX_TOKENS = 77
 TEXT_TYPES = frozenset({"clip", "clip_text_model", "clipseg", "metaclip_2"})
 VISION_TYPES = frozenset({"clip", "clip_vision_model", "clipseg", "metaclip_2", "chinese_clip"})
-"""Models of `transformers` whose towers are CLIP's, layer for layer: each was compared with its own."""
+"""Models of `transformers` with CLIP's layers; each was compared with the original."""
 WIDTH_STEP = 8
-"""Texts are padded to a multiple of so many tokens, so that few widths stand for all lengths."""
+"""Texts are padded to a multiple of this many tokens, so that there are few different widths."""
 
 
 class ClipTextEncoder(WordEncoder):
-    """Token ids to features; the head starts as CLIP's text projection, without bias.
+    """Token ids to features; the head is initialised as CLIP's text projection, without bias.
 
-    A caption's steps are its one end-of-text feature, or with `tokens` the features of all its
-    tokens, of which the last one is the end of text; `pooled` is the end of text either way.
+    A caption has one step, its end-of-text feature, or with `tokens` a step per token, the end of text
+    last; `pooled` is the end of text in both cases.
     """
 
     def __init__(self, config: ClipText) -> None:
@@ -73,37 +73,37 @@ class ClipTextEncoder(WordEncoder):
         return lengths(inputs, self.end)
 
     def prepare(self, texts: list[str]) -> Int[Tensor, "step token"]:
-        """Token ids, cut at the tower's length (77 for CLIP), padded to the width of the longest text."""
+        """Token ids, truncated to the model's length (77 for CLIP), padded to the longest text."""
         return tokenize(self.tokenizer, texts, self._longest)
 
     def count_cut(self, texts: list[str]) -> int:
-        """How many texts are too long for the tower and lose their end."""
+        """Number of texts that are truncated."""
         return count_longer(self.tokenizer, texts, self._longest)
 
     def words(self, texts: list[str]) -> list[Int[Tensor, " token"]]:
-        """Token ids of each text, start and end included, cut at the tower's length."""
+        """Token ids of each text, start and end included, truncated to the model's length."""
         ids = tokenize(self.tokenizer, texts, self._longest)
         counts = self.lengths(ids).tolist()
         return [row[:count] for row, count in zip(ids, counts, strict=True)]
 
     def decode(self, words: list[int]) -> str:
-        """Token ids as a text: lower case, punctuation apart."""
+        """The text of token ids: lower case, spaces around punctuation."""
         return self.tokenizer.decode(words, skip_special_tokens=True).strip()
 
     @property
     def table(self) -> Float[Tensor, "token width"]:
-        """The features that tokens come in with; a captioner's words are scored by them."""
+        """The token embeddings; a captioner uses them as output weights."""
         trunk: Any = self.trunk.model
         return trunk.embeddings.token_embedding.weight
 
     @property
     def start(self) -> int:
-        """The token that begins a text."""
+        """The start token."""
         return self.tokenizer.bos_token_id
 
     @property
     def forbidden_tokens(self) -> Bool[Tensor, " token"]:
-        """Special tokens but the end, and rows of the table that the tokenizer does not know."""
+        """Special tokens except the end, and embeddings without a token in the tokenizer."""
         forbidden = torch.ones(len(self.table), dtype=torch.bool, device=self.table.device)
         forbidden[: len(self.tokenizer)] = False
         forbidden[self.tokenizer.all_special_ids] = True
@@ -111,7 +111,7 @@ class ClipTextEncoder(WordEncoder):
         return forbidden
 
     def token_cache(self) -> TokenCache:
-        """Of texts without a token yet."""
+        """An empty cache."""
         return TextKVCache(self)
 
     def trunk_features(
@@ -131,7 +131,7 @@ class ClipTextEncoder(WordEncoder):
         return Padded(values * mask.unsqueeze(-1), mask)
 
     def forward(self, features: Padded) -> Features:
-        """Project trunk features into the shared space; the end of text stands for the caption."""
+        """Project trunk features into the shared space; the end of text is the caption's vector."""
         if not self.tokens:
             return super().forward(features)
         steps = self.head(features.values)
@@ -160,7 +160,7 @@ class _TextTrunk(nn.Module):
         self.tokens = tokens
 
     def forward(self, ids: Int[Tensor, "step token"]) -> Float[Tensor, "step *token width"]:
-        # No padding mask: attention is causal, so what follows the end token cannot reach it.
+        # No padding mask: attention is causal, so padding cannot affect the end token.
         read = self.model(input_ids=ids)
         return read.last_hidden_state if self.tokens else read.pooler_output
 
@@ -171,13 +171,13 @@ _NEEDLESS = (
     (re.compile(r"(?<=\w) (?='(?:s|t|re|ve|m|ll|d)\b)"), ""),
     (re.compile(r'" ?([^"]*?) ?"'), r'"\1"'),
 )
-"""Blanks that people do not write, and what stands there instead."""
+"""Spaces to remove, and their replacements."""
 
 
 def restore_spacing(text: str) -> str:
-    """A text as CLIP's tokenizer spells it, with blanks where people write them.
+    """A text of CLIP's tokenizer with usual spaces around punctuation.
 
-    The tokenizer does not keep whether a blank stood before punctuation; it is guessed.
+    The tokenizer does not keep the original spaces, so they are guessed.
     """
     for needless, instead in _NEEDLESS:
         text = needless.sub(instead, text)
@@ -185,13 +185,13 @@ def restore_spacing(text: str) -> str:
 
 
 def lengths(ids: Int[Tensor, "step token"], end: int) -> Int[Tensor, " step"]:
-    """Tokens of each text up to its first end of text, that one included; all where it has none."""
+    """Tokens of each text up to and including its first end of text; all if it has none."""
     ends = ids == end
     return torch.where(ends.any(dim=1), ends.int().argmax(dim=1) + 1, ids.shape[1])
 
 
 def tokenize(tokenizer: Any, texts: list[str], longest: int) -> Int[Tensor, "step token"]:
-    """Token ids of a `transformers` tokenizer, cut, and padded to the width of the longest."""
+    """Token ids of a `transformers` tokenizer, truncated, and padded to the longest."""
     ids: Tensor = tokenizer(
         texts, truncation=True, max_length=longest, padding="longest", return_tensors="pt"
     )["input_ids"]
@@ -200,18 +200,18 @@ def tokenize(tokenizer: Any, texts: list[str], longest: int) -> Int[Tensor, "ste
 
 
 def padded_width(count: int, longest: int) -> int:
-    """Tokens that a text of so many is padded to, where it is read beside texts of its own width."""
+    """Padded width of a text of this many tokens."""
     return min(longest, -(-count // WIDTH_STEP) * WIDTH_STEP)
 
 
 def count_longer(tokenizer: Any, texts: list[str], longest: int) -> int:
-    """How many texts have more tokens than `longest`."""
-    # Not verbose: it would warn of each long text, and these are cut.
+    """Number of texts with more tokens than `longest`."""
+    # Not verbose: it would warn about each long text, and these are truncated.
     return sum(len(ids) > longest for ids in tokenizer(texts, verbose=False)["input_ids"])
 
 
 class ClipVisionEncoder(TransformersVisionEncoder):
-    """Frames (step, 3, side, side) to features; the head starts as CLIP's visual projection."""
+    """Frames (step, 3, side, side) to features; the head is initialised as CLIP's visual projection."""
 
     def __init__(self, config: ClipVision) -> None:
         """Load the model.

@@ -23,7 +23,7 @@ from trichord.types import UserError
 
 
 class ClipAudioEncoder(AudioEncoder):
-    """Spectrogram segments (step, 1 or 3, time, mel) to features; the head starts as CLIP's own.
+    """Spectrogram segments (step, 1 or 3, time, mel) to features; the head is initialised as CLIP's.
 
     Source: CLIP4VLA, "Audio Encoder" and "Audio Type Token".
     """
@@ -69,7 +69,7 @@ class ClipAudioEncoder(AudioEncoder):
         return self._audio_type
 
     def choose_audio_type(self, audio_type: AudioType) -> None:
-        """Listen for another audio type from now on; no weight changes."""
+        """Set the audio type token; no weight changes."""
         self._audio_type: AudioType = audio_type
         self.audio_trunk.token = audio_type
         self.preparation["token"] = audio_type
@@ -77,7 +77,7 @@ class ClipAudioEncoder(AudioEncoder):
 
     @contextmanager
     def using_audio_type(self, audio_type: AudioType) -> Generator[None]:
-        """Within it, listen for another audio type."""
+        """Use another audio type token within the block."""
         trunk = self.audio_trunk
         own, trunk.token = trunk.token, audio_type
         try:
@@ -86,13 +86,13 @@ class ClipAudioEncoder(AudioEncoder):
             trunk.token = own
 
     def decoding(self) -> dict[str, object]:
-        """Nothing: the preparation has the rate and the channels under names of its own."""
+        """Empty: the preparation has the rate and the channels under other names."""
         return {}
 
     def prepare(
         self, wave: Float[np.ndarray, "*channel sample"]
     ) -> Float[Tensor, "step shown frame mel"]:
-        """The trunk's pictures of a wave at `rate`."""
+        """Spectrogram segments of a wave at `rate`."""
         return self.to_segments(self.spectrogram(wave))
 
     def spectrogram(
@@ -100,7 +100,7 @@ class ClipAudioEncoder(AudioEncoder):
     ) -> Float[Tensor, "channel time mel"]:
         """Decibels of a wave at `rate`.
 
-        One channel stands for left, mean and right; of two, their mean comes between them.
+        One channel is used as left, mean and right; for two, their mean is inserted between them.
         """
         waves = torch.from_numpy(np.atleast_2d(wave))
         if self.stereo and len(waves) == 2:
@@ -110,7 +110,7 @@ class ClipAudioEncoder(AudioEncoder):
     def to_segments(
         self, spectrogram: Float[Tensor, "channel time mel"]
     ) -> Float[Tensor, "step shown frame mel"]:
-        """The trunk's pictures of a spectrogram: three channels, or one that stands for all."""
+        """Segments of a spectrogram, with three channels or one for all three."""
         config = self.config
         cut = cut_segments(
             spectrogram, frames=config.frames, padding=config.padding, longest=config.longest
@@ -120,7 +120,7 @@ class ClipAudioEncoder(AudioEncoder):
     def spec_augment(
         self, spectrogram: Float[Tensor, "channel time mel"], random: np.random.Generator
     ) -> Float[Tensor, "step shown frame mel"]:
-        """The trunk's pictures of a spectrogram with stretches of time and bands hidden."""
+        """Segments of a spectrogram with masked time steps and bands."""
         hidden = mask_spectrogram(spectrogram, rule=self.config.masking, random=random)
         return self.to_segments(hidden)
 
@@ -141,24 +141,24 @@ def _audio_tower(config: ClipAudio) -> tuple[nn.Module, nn.Module, Sizes]:
 
 
 class AudioTrunk(nn.Module):
-    """A CLIP vision tower that takes an audio type token behind the patches.
+    """A CLIP vision tower with an audio type token after the patches.
 
     Attributes:
-        positions: One a patch and one for the class token, from the tower and interpolated to the
-            spectrogram's grid; the last one is the audio type token's own.
+        positions: One for the class token and each patch, from the tower and interpolated to the
+            spectrogram's grid; the last one is for the audio type token.
         tokens: Verbal, nonverbal.
     """
 
     def __init__(self, tower: Any, picture: tuple[int, int], dropout: float = 0.0) -> None:
-        """Take a tower's layers.
+        """Use the layers of a tower.
 
         Args:
             tower: A CLIP vision transformer of `transformers`.
-            picture: Time steps and bands of a picture.
-            dropout: Share of the patches that it does not see while it trains.
+            picture: Time steps and bands of a segment.
+            dropout: Share of the patches that are dropped in training.
 
         Raises:
-            UserError: A picture is no whole number of patches.
+            UserError: The patches do not divide a segment.
         """
         super().__init__()
         self.token: AudioType = UNKNOWN_AUDIO_TYPE
@@ -174,7 +174,7 @@ class AudioTrunk(nn.Module):
         self.patches = embeddings.patch_embedding
         known = embeddings.position_embedding.weight.detach()
         on_grid = positions_on(known, (picture[0] // patch, picture[1] // patch))
-        # As published: the new position is drawn as an embedding layer's, far larger than CLIP's own.
+        # As published: the new position has the initial scale of an embedding layer, far above CLIP's.
         self.positions = nn.Parameter(torch.cat([on_grid, torch.randn(1, width)]))
         self.tokens = nn.Parameter(torch.randn(2, width) * width**-0.5)
         self.before = tower.pre_layrnorm
@@ -186,14 +186,14 @@ class AudioTrunk(nn.Module):
         pictures: Float[Tensor, "step channel time mel"],
         audio_type: Float[Tensor, " step"] | None = None,
     ) -> Float[Tensor, "step width"]:
-        """The class token's feature of each picture.
+        """The class token's feature of each segment.
 
         Args:
-            pictures: One channel stands for three.
-            audio_type: Each picture's place between verbal (0) and nonverbal (1); heeded under `clip`.
+            pictures: Segments; one channel is used for all three.
+            audio_type: Of each segment, between verbal (0) and nonverbal (1); used with `clip`.
         """
         patches = self.patches(pictures.expand(-1, 3, -1, -1)).flatten(2).transpose(1, 2)
-        # Not len(), here and below: an export would take it for a constant.
+        # Not len(), here and below: an export would make it a constant.
         first = self.class_embedding.expand(patches.shape[0], 1, -1)
         hidden = torch.cat([first, patches], dim=1) + self.positions[:-1]
         if self.training and self.dropout:
@@ -205,7 +205,7 @@ class AudioTrunk(nn.Module):
     def _sound_tokens(
         self, patches: Float[Tensor, "step patch width"], audio_type: Float[Tensor, " step"] | None
     ) -> Float[Tensor, "step token width"]:
-        """None, one or two tokens a picture; two stand at the same position."""
+        """No, one or two audio type tokens per segment; two have the same position."""
         count = patches.shape[0]
         if self.token == "none":
             return self.tokens.new_zeros(count, 0, self.tokens.shape[1])
@@ -218,17 +218,17 @@ class AudioTrunk(nn.Module):
 
 
 class AudioGraph(Graph):
-    """The same tower as a graph; where to listen is an input of it, unless it has both tokens or none."""
+    """The same tower as a graph; the audio type is an input, unless it has both tokens or none."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.token: AudioType = UNKNOWN_AUDIO_TYPE
 
     def forward(self, *inputs: Float[Tensor, "step ..."]) -> Float[Tensor, "step dim"]:
-        """As the tower's, projected.
+        """Projected features.
 
         Raises:
-            UserError: A number and `both` or `none` cannot take each other's place.
+            UserError: The graph was exported with another kind of audio type token.
         """
         pictures, *told = inputs
         mixes = any(one.name == SOUND for one in self.session.get_inputs())
@@ -247,12 +247,12 @@ def shares(
     pictures: Float[Tensor, "step ..."],
     audio_type: Float[Tensor, " step"] | None,
 ) -> Float[Tensor, " step"]:
-    """Each picture's place between verbal (0) and nonverbal (1).
+    """The audio type of each segment, between verbal (0) and nonverbal (1).
 
     Args:
         token: A number, or `clip`.
-        pictures: How many there are, and where.
-        audio_type: What each clip says of itself; heeded under `clip`.
+        pictures: The segments, for their number and device.
+        audio_type: Of each segment's clip; used with `clip`.
     """
     if token == "clip" and audio_type is not None:
         return audio_type
@@ -263,7 +263,7 @@ def shares(
 def positions_on(
     known: Float[Tensor, "position width"], grid: tuple[int, int]
 ) -> Float[Tensor, "grid_position width"]:
-    """A square table of positions (class token first) on another grid, bicubic."""
+    """Position embeddings of a square (class token first), interpolated to another grid, bicubic."""
     side = round((len(known) - 1) ** 0.5)
     if grid == (side, side):
         return known.clone()

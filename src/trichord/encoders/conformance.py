@@ -1,4 +1,4 @@
-"""What every encoder keeps to, as checks of one that is built twice."""
+"""Checks of the rules that every encoder must follow."""
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +13,7 @@ from trichord.encoders.encoder import AudioEncoder, Encoder, TextEncoder, Vision
 from trichord.types.tensors import Padded
 
 NEAR = 1e-5
-"""By how much a number of a unit vector may differ where nothing should."""
+"""Tolerance for elements of unit vectors that should be equal."""
 SEED = 0
 CLASSES = {"text": TextEncoder, "vision": VisionEncoder, "audio": AudioEncoder}
 TEXTS = (
@@ -27,7 +27,7 @@ Seeded = Callable[[int], Encoder]
 
 
 class FlawError(Exception):
-    """What an encoder does not keep to."""
+    """A violated rule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class EncoderUnderTest:
     """An encoder under test.
 
     Attributes:
-        build: Builds one whose new weights are drawn from a seed; as often as one is changed.
+        build: Builds one with new weights from a seed.
         encoder: Built from `SEED`, in evaluation mode.
     """
 
@@ -44,7 +44,7 @@ class EncoderUnderTest:
 
     @classmethod
     def of(cls, build: Build) -> "EncoderUnderTest":
-        """Build one."""
+        """Build it from a config's `build`."""
 
         def seeded(seed: int) -> Encoder:
             with torch.random.fork_rng():
@@ -55,17 +55,17 @@ class EncoderUnderTest:
 
 
 def require(condition: object, message: str) -> None:
-    """Raise where something does not hold.
+    """Raise an error if a condition is false.
 
     Raises:
-        FlawError: With what is said.
+        FlawError: With the message.
     """
     if not condition:
         raise FlawError(message)
 
 
 def example_rows(encoder: Encoder) -> list[Tensor]:
-    """Trunk inputs of some clips, (step, ...) each, of different length where these may differ."""
+    """Trunk inputs of some clips, (step, ...) each, of different lengths if possible."""
     if isinstance(encoder, TextEncoder):
         return list(encoder.prepare(list(TEXTS))[:, None])
     random = np.random.default_rng(SEED)
@@ -81,13 +81,13 @@ def example_rows(encoder: Encoder) -> list[Tensor]:
 
 
 def vectors_of(encoder: Encoder, rows: Sequence[Tensor]) -> Float[Tensor, "row dim"]:
-    """Unit vectors of clips that are read together."""
+    """Unit vectors of clips, encoded in one batch."""
     with torch.inference_mode():
         return encoder(encoder.trunk_features(Padded.stack(list(rows)))).pooled
 
 
 def check_shapes(subject: EncoderUnderTest) -> None:
-    """Inputs, features and vectors have the sizes that the encoder says."""
+    """Inputs, features and vectors have the declared sizes."""
     encoder = subject.encoder
     expected = CLASSES[encoder.modality]
     require(isinstance(encoder, expected), f"it does not extend {expected.__name__}")
@@ -113,7 +113,7 @@ def check_shapes(subject: EncoderUnderTest) -> None:
 
 
 def check_determinism(subject: EncoderUnderTest) -> None:
-    """The same media give the same inputs and vectors."""
+    """Repeated calls give the same inputs and vectors."""
     encoder = subject.encoder
     one, other = example_rows(encoder), example_rows(encoder)
     same = all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
@@ -123,7 +123,7 @@ def check_determinism(subject: EncoderUnderTest) -> None:
 
 
 def check_batches(subject: EncoderUnderTest) -> None:
-    """A vector does not depend on what else is in the batch, nor on its order."""
+    """A vector does not depend on the other clips in the batch, nor on their order."""
     encoder, rows = subject.encoder, example_rows(subject.encoder)
     together = vectors_of(encoder, rows)
     alone = torch.cat([vectors_of(encoder, [row]) for row in rows])
@@ -174,7 +174,7 @@ def check_freezing(subject: EncoderUnderTest) -> None:
 
 
 def check_saving(subject: EncoderUnderTest) -> None:
-    """Weights that are saved and loaded give the same vectors, whatever was drawn before."""
+    """Saved and loaded weights give the same vectors, independent of the seed."""
     changed, fresh = subject.build(SEED), subject.build(SEED + 1)
     changed.own_trunk()
     fresh.own_trunk()
@@ -188,7 +188,7 @@ def check_saving(subject: EncoderUnderTest) -> None:
 
 
 def check_fingerprint(subject: EncoderUnderTest) -> None:
-    """The fingerprint is the same in each build, and another one for other weights."""
+    """Each build has the same fingerprint; other weights have another."""
     one, other = subject.build(SEED), subject.build(SEED)
     require(one.fingerprint == other.fingerprint, "it has another fingerprint in each build")
     for parameter in list(other.trunk.parameters())[:1]:
@@ -200,7 +200,7 @@ def check_fingerprint(subject: EncoderUnderTest) -> None:
 
 def _step(encoder: Encoder, rows: Sequence[Tensor]) -> None:
     steps = encoder(encoder.trunk_features(Padded.stack(list(rows)))).steps
-    if steps.requires_grad:  # not behind a frozen trunk where the head has nothing to learn
+    if steps.requires_grad:  # not if the trunk is frozen and the head has no parameters
         steps.sum().backward()
 
 
@@ -218,17 +218,17 @@ CHECKS: dict[str, Callable[[EncoderUnderTest], None]] = {
     "saving": check_saving,
     "fingerprint": check_fingerprint,
 }
-"""By name, in the order in which they are best read."""
+"""Checks by name, in the order of the report."""
 
 
 def flaws_of(subject: EncoderUnderTest) -> Iterator[tuple[str, str | None]]:
-    """Each check's name, and what is wrong; None where nothing is."""
+    """Each check's name, and what is wrong; None if it passes."""
     for name, check in CHECKS.items():
         try:
             check(subject)
         except FlawError as flaw:
             yield name, str(flaw)
-        except Exception as error:  # whatever an encoder of somebody else raises
+        except Exception as error:  # a plug-in may raise anything
             yield name, f"{type(error).__name__}: {error}".splitlines()[0]
         else:
             yield name, None

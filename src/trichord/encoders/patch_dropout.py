@@ -1,4 +1,4 @@
-"""Patch dropout: a tower that trains sees a random part of each picture's patches."""
+"""Patch dropout: in training a vision tower gets a random subset of each picture's patches."""
 
 import torch
 from jaxtyping import Float
@@ -8,13 +8,13 @@ from torch import Tensor
 def drop_patches(
     hidden: Float[Tensor, "step token width"], share: float
 ) -> Float[Tensor, "step kept width"]:
-    """The class token and a random choice of the patches, of each picture its own.
+    """The class token and a random subset of the patches, different for each picture.
 
     Source: Li et al., 2023 (FLIP), section 3, which finishes training on whole pictures.
 
     Args:
-        hidden: The class token first, positions added: where a patch stands no longer matters.
-        share: Of the patches that are left out; at least one stays.
+        hidden: The class token first, with positions added, so that the order does not matter.
+        share: Of the dropped patches; at least one patch is kept.
     """
     patches = hidden.shape[1] - 1
     count = max(1, round(patches * (1 - share)))

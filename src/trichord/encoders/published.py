@@ -1,4 +1,4 @@
-"""Published tensors: read without running their code, renamed and checked against our modules."""
+"""Published weights: read without running code, renamed and checked against our modules."""
 
 import zipfile
 from collections import Counter
@@ -14,22 +14,22 @@ from torch import Tensor, nn
 from trichord.types import UserError, first_line
 
 SIZES_APART = {"input_resolution", "context_length", "vocab_size"}
-"""OpenAI's archives repeat these beside the weights."""
+"""Sizes that OpenAI's archives contain beside the weights."""
 TRANSPOSED = {"proj", "text_projection"}
-"""Matrices that OpenAI multiplies from the right."""
+"""Matrices that OpenAI stores transposed."""
 NAMED = 3
-"""How many keys a complaint names."""
+"""Number of keys that an error names."""
 
 Names = Mapping[str, str]
-"""Published names to ours. `*` in one of ours stands for q, k and v, which the published tensor has one
-below the other; published tensors with one and the same name of ours are laid one below the other."""
+"""Published names to ours. `*` in one of ours stands for q, k and v, which one published tensor contains;
+published tensors with the same name of ours are concatenated."""
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedTensors:
     """Tensors of a published file by their published names.
 
-    `prefix` is what the names of a part of it have lost; complaints give it back.
+    `prefix` was removed from the names of a part; errors show it.
     """
 
     file: Path
@@ -64,7 +64,7 @@ class PublishedTensors:
         return shape
 
     def depth(self, blocks: str) -> int:
-        """How many blocks there are below a prefix."""
+        """Number of blocks below a prefix."""
         return len(
             {
                 name.removeprefix(blocks).partition(".")[0]
@@ -77,8 +77,8 @@ class PublishedTensors:
         """The tensors under our names, as copies in single precision.
 
         Args:
-            names: All names that the tensors must have.
-            ours: The module they are for; its shapes count, its values do not.
+            names: Names of all tensors.
+            ours: The module they are for; only its shapes matter.
 
         Raises:
             UserError: A key is unknown or missing, or a tensor has another shape.
@@ -103,10 +103,10 @@ class PublishedTensors:
         return {name: _joined(rows) for name, rows in tensors.items()}
 
     def refuse_keys(self, unknown: Collection[str], missing: Collection[str] = ()) -> None:
-        """Name the keys that the model does not have, and those that it lacks.
+        """Refuse unknown and missing keys.
 
         Raises:
-            UserError: If there are any.
+            UserError: There are any; names them.
         """
         odd = {"unknown": unknown, "missing": missing}
         problems = [
@@ -148,7 +148,7 @@ def _by(shape: Collection[int]) -> str:
 
 
 def read_published(file: Path) -> PublishedTensors:
-    """Tensors of a safetensors file or of a pickled state_dict; no code of the file is ever run.
+    """Tensors of a safetensors file or of a pickled state_dict, without running code of the file.
 
     Raises:
         UserError: No such file, one of another kind, or a pickle of anything but tensors.
@@ -162,7 +162,7 @@ def read_published(file: Path) -> PublishedTensors:
 def _from_safetensors(file: Path) -> dict[str, Tensor]:
     try:
         return load_file(file)
-    except Exception as error:  # the library has several kinds, none of them our mistake
+    except Exception as error:  # the library's errors have no common class
         raise UserError(f"{file} is damaged or not safetensors ({first_line(error)}).") from error
 
 
@@ -195,7 +195,7 @@ def _is_torchscript(file: Path) -> bool:
         with zipfile.ZipFile(file) as archive:
             return any(name.endswith("/constants.pkl") for name in archive.namelist())
     except (zipfile.BadZipFile, ValueError, NotImplementedError):
-        return False  # older pickles are no archives; a damaged one is told when it is read
+        return False  # older pickles are no archives; reading reports damaged ones
 
 
 def block_names(theirs: str, ours: str, depth: int, parts: Names) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Published CLIP weights under the names of `transformers`, and CLIP4VLA's audio tower under ours."""
+"""Published CLIP weights with the names of `transformers`, and CLIP4VLA's audio tower with ours."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from trichord.types import UserError
 from trichord.types.files import write_atomically
 
 HEAD_WIDTH = 64
-"""Of every attention head in OpenAI's models: their number is not in the weights."""
+"""Width of attention heads in OpenAI's models: their number is not in the weights."""
 FROM_CONFIG = dict.fromkeys(ASPECTS, "from its config")
 
 _BLOCK = {
@@ -63,9 +63,9 @@ _SOUND = {
 
 @dataclass(frozen=True, slots=True)
 class ClipTowers:
-    """A CLIP as `transformers` keeps it: architecture, weights, tokenizer and preparation of pictures.
+    """A CLIP in the format of `transformers`: config, weights, tokenizer and image processor.
 
-    `sources` says where each aspect comes from that no weights tell.
+    `sources` has the source of each setting that is not in the weights.
     """
 
     config: CLIPConfig
@@ -91,7 +91,7 @@ class ClipTowers:
 
     @property
     def notes(self) -> dict[str, str]:
-        """What is used of that which no weights tell, and where it comes from."""
+        """Settings that are not in the weights, and their sources."""
         text, vision = cast(Any, self.config).text_config, self.vision
         acts, norms = (
             " / ".join(dict.fromkeys(str(getattr(one, name)) for one in (text, vision)))
@@ -111,14 +111,14 @@ class ClipTowers:
         return {name: f"{value} ({self.sources[name]})" for name, value in used.items()}
 
     def write(self, folder: Path) -> None:
-        """Write an ordinary folder of the `transformers` format, weights as safetensors."""
+        """Write a folder in the `transformers` format, with weights as safetensors."""
         for part in (self.tokenizer, self.processor, self.config):
             part.save_pretrained(folder)
         write_atomically(folder / "model.safetensors", save(dict(self.state), {"format": "pt"}))
 
 
 def require_clip(clip: PublishedTensors) -> None:
-    """Refuse what is plainly another model, before anybody is asked for its settings.
+    """Refuse other models, before settings are needed.
 
     Raises:
         UserError: It has no table of tokens, or its vision tower is no transformer.
@@ -131,12 +131,12 @@ def require_clip(clip: PublishedTensors) -> None:
 
 
 def towers_of_state(clip: PublishedTensors, tokenizer: str, settings: ClipSettings) -> ClipTowers:
-    """A CLIP from a state_dict in OpenAI's layout; sizes are read off the tensors.
+    """A CLIP from a state_dict in OpenAI's layout; sizes follow from the tensors.
 
     Args:
         clip: The state_dict; CLIP4VLA's has three tokens more than CLIP's.
         tokenizer: As for `read_tokenizer`.
-        settings: What the tensors do not say.
+        settings: Settings that are not in the tensors.
 
     Raises:
         UserError: A key is unknown or missing, a tensor has another shape, the vision tower is no
@@ -207,7 +207,7 @@ def _trunk(
 
 
 def _heads(clip: PublishedTensors, width: int, settings: ClipSettings, given: int | None) -> int:
-    """As many as the config says, or as there are in OpenAI's models."""
+    """From the config, or as in OpenAI's models."""
     if given:
         if width % given:
             raise UserError(
@@ -231,7 +231,7 @@ def _heads(clip: PublishedTensors, width: int, settings: ClipSettings, given: in
 
 
 def _refuse_other_sizes(clip: PublishedTensors, config: CLIPConfig, settings: ClipSettings) -> None:
-    """Refuse a config that lies beside the weights of another model."""
+    """Refuse a config of another model than the weights."""
     parts = {"text": settings.text, "vision": settings.vision}
     for part, given in parts.items():
         config_part: Any = getattr(config, f"{part}_config")
@@ -245,7 +245,7 @@ def _refuse_other_sizes(clip: PublishedTensors, config: CLIPConfig, settings: Cl
 
 
 def load_towers(name: str) -> ClipTowers:
-    """A CLIP by folder or hub name, loaded whole.
+    """A CLIP by folder or hub name.
 
     Raises:
         UserError: It cannot be loaded, or its weights are not those of a CLIP.
@@ -261,14 +261,14 @@ def load_towers(name: str) -> ClipTowers:
 
 
 def audio_state(audio: PublishedTensors, towers: ClipTowers) -> dict[str, Tensor]:
-    """The state of CLIP4VLA's audio tower under the names of `ClipAudioEncoder`.
+    """The state of CLIP4VLA's audio tower with the names of `ClipAudioEncoder`.
 
-    A tower that was trained without audio type tokens gets zeros for them and for their position: it is
-    to listen with `none`.
+    A tower trained without audio type tokens gets zeros for them and for their position: it must use
+    the token `none`.
 
     Args:
-        audio: What its checkpoint has below `audio.visual.`.
-        towers: The CLIP beside it, whose vision tower it has the sizes of.
+        audio: The tensors of its checkpoint below `audio.visual.`.
+        towers: The CLIP beside it; its vision tower has the same sizes.
 
     Raises:
         UserError: A key is unknown or missing, or a tensor has another shape.

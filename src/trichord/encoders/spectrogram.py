@@ -1,4 +1,4 @@
-"""Sound as pictures: log-mel spectrograms cut into square segments (CLIP4VLA's front end)."""
+"""Log-mel spectrograms in square segments (CLIP4VLA's front end)."""
 
 from typing import Literal
 
@@ -13,18 +13,18 @@ from trichord.config.towers import LogMel
 Rule = Literal["as_published", "as_paper"]
 
 QUIETEST = 1e-10
-"""Power below which nothing is told apart: -100 dB."""
+"""Lower bound of the power: -100 dB."""
 MASKED_MELS, MASKED_STEPS = 0.05, 0.15
 """Masks (published) or chances that a mask starts (paper) for each band and each time step."""
 MASK_WIDTH = 10
 
 BANDS_AT_ONCE = 32
-"""Neighbouring bands hear few frequencies: products of 32 bands each take a third of the time of one."""
+"""Neighbouring bands cover few frequencies: products of 32 bands take a third of the time of one."""
 FRAMES_AT_ONCE = {"cpu": 256, "cuda": 65_536}
-"""On a CPU what stays in the cache, on a GPU what fills it; bounds the memory of long sound."""
+"""On a CPU so many fit the cache, on a GPU they fill it; bounds the memory for long audio."""
 
 _Product = tuple[slice, Tensor]
-"""Frequencies that some neighbouring bands hear, and the bands over these alone."""
+"""Frequencies that some neighbouring bands cover, and the bands over these."""
 
 
 class Spectrogram:
@@ -32,7 +32,7 @@ class Spectrogram:
 
     Bands are triangles on Slaney's mel scale from 0 Hz with unit area; the window is periodic and
     centred on each frame, the power is 2, the reference 1. With 224 bands and a window of 512 points
-    some bands fall between two frequencies of the transform and hear nothing: they stay at the floor.
+    some bands contain no frequency of the transform and stay at the floor.
 
     Source: CLIP4VLA, "Model Structure", audio encoder (window `hamming`; as published: `hann`).
     """
@@ -50,7 +50,7 @@ class Spectrogram:
 
     @property
     def empty_bands(self) -> int:
-        """How many bands hear nothing because no frequency of the transform lies within them."""
+        """Number of bands without a frequency of the transform."""
         return int((self._bands == 0).all(axis=0).sum())
 
     def __call__(
@@ -92,8 +92,8 @@ def _power(
     weights: Float[Tensor, " sample"],
     products: list[_Product],
 ) -> Float[Tensor, "row time mel"]:
-    # The transform in double precision, as librosa's: in single its rounding error, which follows the
-    # loudest frequency, is heard in bands 80 dB below (up to 0.006 dB).
+    # In double precision, as librosa: in single precision the rounding error, which scales with the
+    # loudest frequency, changes bands 80 dB below by up to 0.006 dB.
     spectrum = torch.fft.rfft(frames * weights)
     squares = torch.view_as_real(spectrum).float().square_()
     power = squares[..., 0] + squares[..., 1]
@@ -132,16 +132,16 @@ def cut_segments(
     padding: Rule = "as_published",
     longest: int | None = None,
 ) -> Float[Tensor, "segment channel frames mel"]:
-    """Cut a spectrogram into consecutive pictures, each channel of each with mean 0 and deviation 1.
+    """Split a spectrogram into consecutive segments, each channel with mean 0 and standard deviation 1.
 
-    The last one is filled up with 0 dB, which counts in its mean and deviation.
+    The last one is padded with 0 dB, which counts in its mean and deviation.
 
     Args:
         decibels: Of a clip.
-        frames: Time steps of a picture.
-        padding: `as_published` fills up at least one step, so that a clip whose steps are a multiple of
-            `frames` gets one more picture, all zero; `as_paper` makes no picture without sound.
-        longest: Keep the central ones of more than this many.
+        frames: Time steps of a segment.
+        padding: `as_published` pads by at least one step, so that a clip whose steps are a multiple of
+            `frames` gets one more segment, all zero; `as_paper` makes no segment without audio.
+        longest: Keep at most this many, from the middle.
 
     Source: CLIP4VLA, "Model Structure", audio encoder; normalisation and cropping as published.
     """
@@ -152,7 +152,7 @@ def cut_segments(
     pictures = filled.unflatten(1, (count, frames)).transpose(0, 1)
     if longest is not None and count > longest:
         pictures = pictures[(count - longest) // 2 :][:longest]
-    # Measured from its first cell: the mean of a constant picture is then exact, and no rounding error
+    # Relative to the first cell: then the mean of a constant segment is exact, and no rounding error
     # is divided by 1e-10. (`torch.std_mean` would take as long as the spectrogram.)
     from_first = pictures - pictures[..., :1, :1]
     centred = from_first - from_first.mean((-2, -1), keepdim=True)
@@ -167,10 +167,10 @@ def mask_spectrogram(
 
     Args:
         decibels: Of a whole clip, before it is cut into segments.
-        rule: `as_published`: 5 % as many masks as bands and 15 % as many as time steps, each 0 to 9
-            wide and anywhere; `as_paper`: at each band (time step) begins a mask of 10 with a chance
-            of 5 % (15 %).
-        random: Its state alone decides what is hidden.
+        rule: `as_published`: masks for 5 % of the number of bands and 15 % of the time steps, each 0 to
+            9 wide and anywhere; `as_paper`: at each band (time step) a mask of 10 starts with a
+            probability of 5 % (15 %).
+        random: Random numbers for the masks.
 
     Source: CLIP4VLA, "Pre-training", intra-modal learning.
     """

@@ -1,4 +1,4 @@
-"""Encoders without weights: features of a model that ran elsewhere, and a head that trains."""
+"""Encoders without weights: stored features of another model, and a trainable head."""
 
 from typing import NoReturn
 
@@ -13,7 +13,7 @@ from trichord.types import UserError
 
 
 class _NoTrunk(FixedTrunk):
-    """Stands where the weights would be."""
+    """A trunk without weights."""
 
     def __init__(self, label: str) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class _NoTrunk(FixedTrunk):
 
 
 def refuse_reading(label: str) -> NoReturn:
-    """Refuse to read anything new with a model of which only features are here.
+    """Refuse to encode new media or texts.
 
     Raises:
         UserError: Always.
@@ -59,18 +59,18 @@ def _initialise(encoder: Encoder, config: StoredFeatures) -> None:
 
 
 class StoredText(TextEncoder):
-    """Features of texts, by the text."""
+    """Stored features of texts, by the text."""
 
     def __init__(self, config: StoredFeatures) -> None:
         _initialise(self, config)
 
     def prepare(self, texts: list[str]) -> Shaped[Tensor, "text token ..."]:
-        """Refuse, as for the others."""
+        """Refuse: there are no weights."""
         refuse_reading(self.stored or "")
 
 
 class StoredVision(VisionEncoder):
-    """Features of frames, by the clip's id."""
+    """Stored features of frames, by the clip's id."""
 
     def __init__(self, config: StoredFeatures) -> None:
         _initialise(self, config)
@@ -87,7 +87,7 @@ class StoredVision(VisionEncoder):
 
 
 class StoredAudio(AudioEncoder):
-    """Features of sound, by the clip's id."""
+    """Stored features of audio, by the clip's id."""
 
     def __init__(self, config: StoredFeatures) -> None:
         _initialise(self, config)

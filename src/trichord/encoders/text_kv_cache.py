@@ -1,4 +1,4 @@
-"""CLIP's text tower a token at a time: what it made of the tokens before is kept, not computed again."""
+"""A KV cache for CLIP's text tower, for generation token by token."""
 
 from typing import Any
 
@@ -13,18 +13,17 @@ KeyValues = tuple[Float[Tensor, "row head step width"], Float[Tensor, "row head 
 
 
 class TextKVCache:
-    """Keys and values of texts that grow by a token at a time, in every layer of CLIP's text tower.
+    """Keys and values of growing token sequences in every layer of CLIP's text tower.
 
-    The tower's attention is causal: no token changes what was made of those before it, so that a new
-    token costs one step through the layers. The weights are the encoder's own (`transformers` has no
-    cache for this tower); dropout is left out.
+    The tower's attention is causal, so a new token costs one step through the layers. The weights are
+    those of the encoder (`transformers` has no cache for this tower); dropout is left out.
     """
 
     def __init__(self, encoder: TextEncoder) -> None:
-        """Of texts without a token yet.
+        """Create an empty cache.
 
         Args:
-            encoder: CLIP's. Its trunk reads; its head is the caller's.
+            encoder: CLIP's; only its trunk is used.
         """
         self.length = 0
         trunk: Any = encoder.trunk
@@ -32,16 +31,16 @@ class TextKVCache:
         self._layers: list[KeyValues | None] = [None for _ in self._tower.encoder.layers]
 
     def next_features(self, ids: Int[Tensor, " row"]) -> Float[Tensor, "row width"]:
-        """Read one more token of each text.
+        """Trunk features of one more token of each text.
 
         Args:
             ids: The newest token of each.
 
         Returns:
-            The trunk's features of these tokens, behind its last layer norm.
+            Features after the last layer norm.
 
         Raises:
-            ValueError: The texts are as long as the tower's table of positions.
+            ValueError: The texts already have as many tokens as the tower has positions.
         """
         places = self._tower.config.max_position_embeddings
         if self.length >= places:
@@ -68,7 +67,7 @@ class TextKVCache:
     def _attend(
         self, number: int, attention: Any, hidden: Float[Tensor, "row width"]
     ) -> Float[Tensor, "row width"]:
-        """A layer's attention of the newest tokens to all tokens so far."""
+        """Attention of the newest tokens to all tokens so far, in one layer."""
 
         def heads(values: Tensor) -> Tensor:
             return values.unflatten(-1, (attention.num_heads, 1, -1))

@@ -1,4 +1,4 @@
-"""Text encoders that give words to a captioner."""
+"""The protocol of text encoders for captioning."""
 
 from abc import ABC, abstractmethod
 from typing import Protocol, runtime_checkable
@@ -11,7 +11,7 @@ from trichord.encoders.encoder import TextEncoder
 
 @runtime_checkable
 class TokenCache(Protocol):
-    """What a text encoder made of the tokens so far, of texts that grow by a token at a time.
+    """A text encoder's cache of growing token sequences.
 
     Attributes:
         length: Tokens of each text so far.
@@ -29,10 +29,10 @@ class TokenCache(Protocol):
 
 
 class WordEncoder(TextEncoder, ABC):
-    """A causal text encoder with a step a token, from whose table of tokens a captioner writes.
+    """A causal text encoder with a step per token, whose token embeddings a captioner uses.
 
     Attributes:
-        end: The token that ends a text.
+        end: The end token.
     """
 
     end: int
@@ -40,17 +40,17 @@ class WordEncoder(TextEncoder, ABC):
     @property
     @abstractmethod
     def start(self) -> int:
-        """The token that begins a text."""
+        """The start token."""
 
     @property
     @abstractmethod
     def table(self) -> Float[Tensor, "token width"]:
-        """The token embeddings; the scores of words are products with them."""
+        """The token embeddings; logits are products with them."""
 
     @property
     @abstractmethod
     def forbidden_tokens(self) -> Bool[Tensor, " token"]:
-        """Tokens that no caption may contain."""
+        """Tokens that are never generated."""
 
     @abstractmethod
     def words(self, texts: list[str]) -> list[Int[Tensor, " token"]]:
@@ -58,7 +58,7 @@ class WordEncoder(TextEncoder, ABC):
 
     @abstractmethod
     def decode(self, words: list[int]) -> str:
-        """A text of token ids, without start and end."""
+        """The text of token ids, without start and end."""
 
     @abstractmethod
     def token_cache(self) -> TokenCache:

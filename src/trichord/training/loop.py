@@ -43,14 +43,14 @@ def run_stage(
     *,
     sharded: bool,
 ) -> None:
-    """Train one stage, from where the session stands until its criterion stops to improve.
+    """Train or resume one stage, until its last epoch or until its criterion stops improving.
 
     Args:
         experiment: Of the run.
-        session: Model, objective and progress; the next stage starts from what this one leaves.
-        sources: Clips to learn from, and clips to choose the best epoch by, if there are any.
-        after_epoch: Told each epoch's numbers.
-        sharded: Spread the trunks that train over the processes.
+        session: Model, objective and progress.
+        sources: Training clips, and clips for choosing the best epoch, if any.
+        after_epoch: Called with each epoch's numbers.
+        sharded: Shard the training trunks over the processes.
     """
     stage = experiment.stages[session.progress.stage]
     training, validation = sources[0], sources[1] if len(sources) > 1 else None
@@ -71,7 +71,7 @@ def run_stage(
         )
         for number, sample in enumerate(samples):
             if number < session.progress.step:
-                continue  # taken before an interruption
+                continue  # done before an interruption
             set_rate(
                 optimizer, stage.optimizer, (place[1] - 1) * steps + number, stage.epochs * steps
             )
@@ -92,7 +92,7 @@ def run_stage(
 
 
 def conclude_stage(experiment: Experiment, stage: Stage, session: Session) -> None:
-    """Hand the weights of a stage to the next one, which may start with fresh temperatures."""
+    """Pass the weights of a stage to the next one, which may start with new temperatures."""
     together(partial(refuse_unlearnt, stage, session.epochs))
     session.after_stage(experiment.hand_over)
     if experiment.fresh_objective and session.progress.stage < len(experiment.stages):
@@ -101,7 +101,7 @@ def conclude_stage(experiment: Experiment, stage: Stage, session: Session) -> No
 
 
 def learner_of(session: Session, stage: Stage, *, sharded: bool) -> Learner:
-    """What learns in a stage: the session's model itself, or its twin that is spread over processes."""
+    """The learner of a stage, with the session's model or a sharded copy of it."""
     is_sharded = sharded and ranks() > 1 and bool(stage.towers)
     model = shard_model(session.model) if is_sharded else session.model
     session.gather = partial(gather_weights, model, session.model)
@@ -111,16 +111,16 @@ def learner_of(session: Session, stage: Stage, *, sharded: bool) -> Learner:
 def move_weights(
     stage: Stage, session: Session, loss: Tensor | None, optimizer: torch.optim.Optimizer
 ) -> bool:
-    """Take an optimizer step along the gradient that the parameters have; says whether it did.
+    """Take an optimizer step with the present gradients; returns whether it did.
 
     Args:
-        stage: At hand.
-        session: Counts what is skipped.
-        loss: Of the mini-batch; None where nothing of it is asked for.
+        stage: The present stage.
+        session: Counts skipped steps.
+        loss: Of the mini-batch; None if it has no terms.
         optimizer: Of the stage.
 
     Raises:
-        UserError: Too many losses or gradients in a row were not finite, or too many first steps empty.
+        UserError: Too many losses or gradients in a row are not finite, or too many first steps are empty.
     """
     trained = [one for group in optimizer.param_groups for one in group["params"]]
     if loss is None:
@@ -143,7 +143,7 @@ def move_weights(
 def note_epoch(
     stage: Stage, session: Session, validation: Source | None, after_epoch: AfterEpoch
 ) -> None:
-    """Measure the criterion on the clips that choose, keep the best weights, tell the caller."""
+    """Measure the criterion, keep the best weights, and report the epoch's numbers."""
     session.gather()
     criterion = agreed(lambda: epoch_criterion(stage, session, validation))
     now = session.progress
@@ -164,10 +164,10 @@ def note_epoch(
 
 
 def epoch_criterion(stage: Stage, session: Session, validation: Source | None) -> Criterion | None:
-    """The criterion of an epoch; None where there is none, or no validation clips.
+    """The criterion of an epoch; None without criterion or validation clips.
 
     Raises:
-        UserError: The validation clips lack what it needs, or the model has diverged.
+        UserError: The validation clips lack what it needs, or the training has diverged.
     """
     if validation is None or not stage.criterion:
         return None
@@ -184,7 +184,7 @@ def epoch_criterion(stage: Stage, session: Session, validation: Source | None) -
 
 
 def divergence_error(where: str, what: str, session: Session) -> UserError:
-    """What to say of a model whose vectors are no longer any."""
+    """The error for vectors that are not finite."""
     if session.progress.epoch == 0:
         return UserError(
             f"{where}, before any training: {what}: let 'trichord doctor' look at the clips."
@@ -197,13 +197,13 @@ def divergence_error(where: str, what: str, session: Session) -> UserError:
 
 
 def stage_is_over(stage: Stage, progress: Progress) -> bool:
-    """Whether a stage has had its epochs or its patience is at an end."""
+    """Whether a stage has reached its last epoch or the end of its patience."""
     waited = progress.epoch - 1 - progress.best_epoch
     return progress.epoch > stage.epochs or waited >= stage.patience
 
 
 def choose_what_trains(model: Embedder, stage: Stage) -> None:
-    """Let heads, trunks, and a fusion or a captioner train, as far as the stage asks for them."""
+    """Freeze and unfreeze heads, trunks, fusion and captioner for a stage."""
     for name, encoder in model.encoders().items():
         encoder.head.requires_grad_(name in stage.trains)
         if name in stage.towers:

@@ -1,4 +1,4 @@
-"""Optimizers of a stage: what trains at which rate, and how the rate moves."""
+"""Optimizers of a stage: parameter groups and learning rate schedules."""
 
 import math
 from typing import Any
@@ -14,7 +14,7 @@ from trichord.models.embedder import Embedder
 
 
 def build_optimizer(stage: Stage, model: Embedder, objective: Objective) -> Optimizer:
-    """The stage's optimizer over what trains now; each group remembers its own rate as `peak`."""
+    """The stage's optimizer of all trainable parameters; each group has its full rate as `peak`."""
     if isinstance(stage.optimizer, BertAdam):
         return _bert_adam(stage.optimizer, model, objective)
     assert isinstance(stage.optimizer, AdamW)
@@ -22,13 +22,13 @@ def build_optimizer(stage: Stage, model: Embedder, objective: Objective) -> Opti
 
 
 def set_rate(optimizer: Optimizer, config: OptimizerConfig, taken: int, steps: int) -> None:
-    """Set the rate of the next step.
+    """Set the learning rate of the next step.
 
     Args:
-        optimizer: Made by `build_optimizer`.
+        optimizer: From `build_optimizer`.
         config: Its settings.
         taken: Steps of the stage so far.
-        steps: Steps of the whole stage, as far as its epochs go.
+        steps: Steps of all epochs of the stage.
     """
     share = _published_share(config, taken, steps) if isinstance(config, BertAdam) else 1.0
     if isinstance(config, AdamW):
@@ -55,7 +55,7 @@ def _published_share(config: BertAdam, taken: int, steps: int) -> float:
 
 
 def _adamw(config: AdamW, model: Embedder, objective: Objective) -> Optimizer:
-    """AdamW over what trains; decay on matrices only."""
+    """AdamW, with weight decay on matrices only."""
     trunks = {id(p) for tower in model.encoders().values() for p in tower.trunk.parameters()}
     trainable = _trainable(model, objective)
     groups: list[dict[str, Any]] = []

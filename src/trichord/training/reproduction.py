@@ -1,4 +1,4 @@
-"""Two runs of one experiment, epoch by epoch and tensor by tensor: do they agree bit for bit?"""
+"""Comparison of a run with its repetition, epoch by epoch and tensor by tensor, bit for bit."""
 
 import json
 from collections.abc import Mapping
@@ -13,12 +13,12 @@ from trichord.checkpoint import Run
 from trichord.evaluation.tables import plain_table
 
 NUMBERS = ("loss", "criterion", "validation", "scales")
-"""What is compared of an epoch; counts of skipped steps came later than the first runs."""
+"""Compared numbers of an epoch; the first runs have no counts of skipped steps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Epoch:
-    """An epoch's numbers in both runs; None: one of them did not get there."""
+    """An epoch's numbers in both runs; None if a run lacks the epoch."""
 
     stage: str
     number: int
@@ -32,20 +32,20 @@ class Epoch:
 
     @property
     def difference(self) -> float:
-        """How far loss or criterion are apart, whichever is farther; infinite where one lacks it."""
+        """The larger difference of loss and criterion; infinite if one run lacks it."""
         pairs = [(_of(self.original, name), _of(self.repetition, name)) for name in NUMBERS[:2]]
         return max(_distance(one, other) for one, other in pairs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunComparison:
-    """How far a run and its repetition agree.
+    """The comparison of a run and its repetition.
 
     Attributes:
         epochs: Of all stages, in order.
-        tensors: How many the runs own.
-        apart: Of those that are not the same bit for bit, the largest difference between two values;
-            infinite where one of the runs lacks the tensor, or has another shape or type.
+        tensors: Number of tensors of the runs.
+        differences: Largest difference of each tensor that is not equal bit for bit; infinite if one
+            run lacks the tensor, or has another shape or type.
     """
 
     epochs: tuple[Epoch, ...]
@@ -54,12 +54,12 @@ class RunComparison:
 
     @property
     def exact(self) -> bool:
-        """Whether they agree bit for bit."""
+        """Whether both runs are equal bit for bit."""
         return not self.differences and all(epoch.exact for epoch in self.epochs)
 
 
 def compare_runs(original: Run, repetition: Run) -> RunComparison:
-    """Set a complete run beside its repetition.
+    """Compare a complete run with its repetition.
 
     Raises:
         UserError: The weights or the metrics of one are damaged.
@@ -86,7 +86,7 @@ def compare_runs(original: Run, repetition: Run) -> RunComparison:
 
 
 def _by_epoch(run: Run) -> dict[tuple[int, str, int], Mapping[str, Any]]:
-    """Numbers by the stage's place, its name, and the epoch; stages may be called the same."""
+    """Numbers by the stage's index, its name, and the epoch; stages may have equal names."""
     epochs: dict[tuple[int, str, int], Mapping[str, Any]] = {}
     stage = -1
     for numbers in run.metrics():
@@ -96,7 +96,7 @@ def _by_epoch(run: Run) -> dict[tuple[int, str, int], Mapping[str, Any]]:
 
 
 def _between(one: Tensor | None, other: Tensor | None) -> float | None:
-    """None: bit for bit the same."""
+    """Largest difference of two tensors; None if they are equal bit for bit."""
     if one is None or other is None or (one.shape, one.dtype) != (other.shape, other.dtype):
         return float("inf")
     if torch.equal(_bits(one), _bits(other)):
@@ -119,13 +119,13 @@ def _distance(one: float | None, other: float | None) -> float:
 
 
 def _written(numbers: Mapping[str, Any] | None) -> str:
-    """Numbers as they are written: every digit counts, and what is not a number equals itself."""
+    """Numbers as JSON, in which every digit counts and NaN equals itself."""
     values = None if numbers is None else {name: numbers.get(name) for name in NUMBERS}
     return json.dumps(values, sort_keys=True)
 
 
 def table(comparison: RunComparison, original: Run, repetition: Run) -> Table:
-    """Both runs' numbers of each epoch, and whether they agree."""
+    """A table of both runs' numbers of each epoch, and whether they agree."""
     result = plain_table(f"{original.path} and {repetition.path}", verdict(comparison))
     result.add_column("Stage", no_wrap=True)
     for column in ("Epoch", "Loss", "Again", "Criterion", "Again", "Agree"):
@@ -146,7 +146,7 @@ def _cell(value: float | None) -> str:
 
 
 def verdict(comparison: RunComparison) -> str:
-    """In one or two sentences."""
+    """The result in one or two sentences."""
     same = sum(epoch.exact for epoch in comparison.epochs)
     epochs = f"Epochs whose numbers agree bit for bit: {same} of {len(comparison.epochs)}."
     weights = f"Tensors: {comparison.tensors - len(comparison.differences)} of {comparison.tensors}"

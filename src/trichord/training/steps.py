@@ -1,4 +1,4 @@
-"""Ways to take the gradient of a mini-batch: all of its clips at once, or some at a time."""
+"""Gradients of a mini-batch, of all clips at once or in chunks."""
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -23,22 +23,22 @@ SIDES: tuple[Side, ...] = ("text", "audio", "vision", "masked")
 
 
 def data_parallel(learner: Learner) -> nn.Module:
-    """What gives the loss of a mini-batch: the learner, under several processes wrapped by torch's DDP."""
+    """The learner, in distributed training wrapped by torch's DDP."""
     if ranks() == 1 or learner.sharded:
         return learner
-    # Draws leave heads unused, and the clips of one process may lack a modality.
+    # Draws may leave heads unused, and the clips of a process may lack a modality.
     return DistributedDataParallel(learner, find_unused_parameters=True)
 
 
 def read_batch(learner: Learner, training: Source, sample: Sample) -> tuple[Batch, Sample]:
-    """This process's part of a mini-batch on the model's device, and what is asked of it."""
+    """This process's part of a mini-batch on the model's device, and its sample."""
     ours = sample.parts(ranks())[rank()]
     (batch,) = _read(training, [ours])
     return batch.to(learner.model.device), ours
 
 
 def backward(learner: Learner, loss: Float[Tensor, ""] | None) -> None:
-    """Leave the gradient of a loss with the parameters, the same in all processes; none of None."""
+    """Backward pass of a loss, if any; gradients are equal in all processes."""
     if loss is None:
         return
     loss.backward()
@@ -49,10 +49,10 @@ def backward(learner: Learner, loss: Float[Tensor, ""] | None) -> None:
 def cached_step(
     learner: Learner, stage: Stage, training: Source, sample: Sample
 ) -> Float[Tensor, ""] | None:
-    """Take `stage.chunk` clips through the towers at once, for a loss of all of them; leaves its gradient.
+    """The loss of a mini-batch and its gradient, with `stage.chunk` clips in the encoders at once.
 
-    At first every chunk is encoded, and nothing is kept but its features; the loss gives the gradient
-    of these. Then every chunk is encoded again, with the same dropout, to hand that gradient down.
+    First every chunk is encoded, and only its features are kept; the loss gives their gradient. Then
+    every chunk is encoded again, with the same dropout, to backpropagate that gradient.
 
     Source: Gao et al. (2021), "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup".
     """
@@ -74,21 +74,21 @@ def cached_step(
 
 
 def _read(training: Source, samples: Sequence[Sample]) -> list[Batch]:
-    """Mini-batches, or parts of one, as their source gives them."""
+    """Mini-batches, or parts of one, from their source."""
     return together(
         lambda: [training.batch(one.clips, one.captions, one.masking) for one in samples]
     )
 
 
 def _how_many(stage: Stage, clips: int) -> int:
-    """Chunks of a process, as many in each: sharded towers wait for one another."""
+    """Number of chunks, equal in all processes, because sharded trunks wait for each other."""
     assert stage.chunk is not None
     most, fewest = -(-clips // ranks()), clips // ranks()
     return min(-(-most // stage.chunk), fewest)
 
 
 def _first_pass(learner: Learner, batches: Sequence[Batch], chunks: Sequence[Sample]) -> Embeddings:
-    """What clips are by themselves, as leaves that gather the gradient of the loss."""
+    """Embeddings of the clips as leaf tensors, for the gradient of the loss."""
     fused = learner.model.fusion is not None
     parts: list[Embeddings] = []
     with torch.no_grad(), _without_trace(learner):
@@ -109,7 +109,7 @@ def _of_sides(features_of: Callable[[Side], Features | None]) -> Embeddings:
 
 @contextmanager
 def _without_trace(module: nn.Module) -> Generator[None]:
-    """Put running means of batches back: the clips come again."""
+    """Restore the buffers, because the clips are encoded again."""
     buffers = Buffers(module)
     copies = buffers.copies()
     yield
@@ -117,7 +117,7 @@ def _without_trace(module: nn.Module) -> Generator[None]:
 
 
 def _pooled(encoded: Embeddings) -> Embeddings:
-    """Without the steps, which only a fusion looks at."""
+    """Drop the steps, which only a fusion uses."""
 
     def pooled(side: Side) -> Features | None:
         features = encoded.of(side)
@@ -127,12 +127,12 @@ def _pooled(encoded: Embeddings) -> Embeddings:
 
 
 def _of_pooled(pooled: Float[Tensor, "batch dim"], mask: Bool[Tensor, "batch step"]) -> Features:
-    """Features whose steps are zeros that take no room."""
+    """Features with zero steps that need no memory."""
     return Features(pooled, pooled.new_zeros(()).expand(*mask.shape, pooled.shape[1]), mask)
 
 
 def _leaf(parts: Sequence[Features | None], fused: bool) -> Features | None:
-    """The features of chunks, one below the other."""
+    """The concatenated features of chunks."""
     present = [part for part in parts if part is not None]
     if not present:
         return None
@@ -146,7 +146,7 @@ def _leaf(parts: Sequence[Features | None], fused: bool) -> Features | None:
 
 
 def _hand_down(encoded: Embeddings, embeddings: Embeddings, rows: slice) -> None:
-    """Go backward through the towers from the gradient of the features of some rows."""
+    """Backpropagate the gradient of the features of some rows."""
     outputs: list[Tensor] = []
     gradients: list[Tensor] = []
     for side in SIDES:
