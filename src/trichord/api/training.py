@@ -70,11 +70,7 @@ def fit(
                 sources,
                 Run(path),
                 manifest=data.origin,
-                after_epoch=after_epoch or _ignore,
+                after_epoch=after_epoch or (lambda _: None),
                 conclude=partial(learn_search_weights, Run(path), config, model, sources),
             )
     return path
-
-
-def _ignore(numbers: dict[str, Any]) -> None:
-    """Report nothing."""

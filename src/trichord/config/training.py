@@ -79,30 +79,21 @@ class Draw:
         weights = self.weights or (1.0,)
         listed = " ".join(f"{weight:g}" for weight in weights)
         unknown = [name for name in self.terms if name not in LOSSES.kinds()]
-        yield from broken_rules(
-            (not self.terms, "terms", "is empty: name at least one term."),
-            (
-                bool(unknown),
+        if not self.terms:
+            yield "terms", "is empty: name at least one term."
+        if unknown:
+            yield (
                 "terms",
                 f"{' '.join(unknown)}: choose one of {', '.join(LOSSES.kinds())}; others come with an "
                 "installed package or by --plugin FILE.",
-            ),
-            (
-                bool(repeated),
-                "terms",
-                f"names {', '.join(repeated)} twice: name it once, with a weight.",
-            ),
-            (
-                len(self.weights) not in (0, len(self.terms)),
-                "weights",
-                f"{listed}: {len(weights)} for {len(self.terms)} terms; give one for each.",
-            ),
-            (
-                not 0 < sum(weights) < math.inf,
-                "weights",
-                f"{listed}: give finite numbers, not all of them 0.",
-            ),
-        )
+            )
+        if repeated:
+            yield "terms", f"names {', '.join(repeated)} twice: name it once, with a weight."
+        if len(self.weights) not in (0, len(self.terms)):
+            given = f"{len(weights)} for {len(self.terms)} terms"
+            yield "weights", f"{listed}: {given}; give one for each."
+        if not 0 < sum(weights) < math.inf:
+            yield "weights", f"{listed}: give finite numbers, not all of them 0."
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from transformers import (
 from trichord.config.towers import Clap, ClapText
 from trichord.encoders.clip import MAX_TOKENS, count_longer, tokenize
 from trichord.encoders.encoder import AudioEncoder, TextEncoder
-from trichord.encoders.graph import Graph, Sizes
+from trichord.encoders.graph import Sizes, load_graph
 from trichord.encoders.pretrained import load_model
 from trichord.encoders.tokenizer import require_fit, tokenizer_digest
 from trichord.encoders.weight_cache import load_cached, shared_trunk
@@ -51,9 +51,7 @@ class ClapEncoder(AudioEncoder):
             UserError: No such model, or a fused one.
         """
         trunk, projection, sizes = (
-            (Graph(config.name), nn.Identity(), Sizes.beside(config.name))
-            if config.arithmetic == "graph"
-            else _audio_tower(config.name)
+            load_graph(config.name) if config.arithmetic == "graph" else _audio_tower(config.name)
         )
         if (
             config.head == "linear" and config.arithmetic != "graph"
@@ -79,9 +77,8 @@ class ClapEncoder(AudioEncoder):
             "range": [self.extractor.frequency_min, self.extractor.frequency_max],
             "padding": self.extractor.padding,
         }
-        super().__init__(trunk, projection, sizes.width, preparation)
+        super().__init__(trunk, projection, sizes.width, preparation, dim=sizes.dim)
         self.set_arithmetic(config.arithmetic)
-        self.dim = sizes.dim
 
     def prepare(self, wave: Float[np.ndarray, " sample"]) -> Float[Tensor, "step 1 time mel"]:
         """Log-mel chunks of a mono waveform at `rate`; a short one is repeated, then padded."""
@@ -127,7 +124,7 @@ class ClapTextEncoder(TextEncoder):
         self.tokenizer: Any = load_cached(AutoTokenizer, config.name)
         self.pad: int = self.tokenizer.pad_token_id
         trunk, head, sizes = (
-            (Graph(config.name, self.lengths), nn.Identity(), Sizes.beside(config.name))
+            load_graph(config.name, self.lengths)
             if config.arithmetic == "graph"
             else _text_tower(config.name, self.pad)
         )
@@ -138,9 +135,8 @@ class ClapTextEncoder(TextEncoder):
             "max_tokens": MAX_TOKENS,
             "tokenizer": tokenizer_digest(self.tokenizer),
         }
-        super().__init__(trunk, head, sizes.width, preparation)
+        super().__init__(trunk, head, sizes.width, preparation, dim=sizes.dim)
         self.set_arithmetic(config.arithmetic)
-        self.dim = sizes.dim
 
     def lengths(self, inputs: Int[Tensor, "step token"]) -> Int[Tensor, " step"]:
         """Tokens of each text, start and end included; texts may contain the padding token."""

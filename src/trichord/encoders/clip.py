@@ -16,7 +16,7 @@ from transformers import (
 
 from trichord.config.towers import ClipText, ClipVision
 from trichord.encoders.frames import Pooler, TransformersVisionEncoder, require_size
-from trichord.encoders.graph import Graph, Sizes
+from trichord.encoders.graph import Sizes, load_graph
 from trichord.encoders.patch_dropout import drop_patches
 from trichord.encoders.pretrained import load_model
 from trichord.encoders.text_kv_cache import TextKVCache
@@ -48,7 +48,7 @@ class ClipTextEncoder(WordEncoder):
             UserError: No such model.
         """
         trunk, head, sizes = (
-            (Graph(config.name, self.lengths), nn.Identity(), Sizes.beside(config.name))
+            load_graph(config.name, self.lengths)
             if config.arithmetic == "graph"
             else _text_tower(config.name, config.tokens)
         )
@@ -64,9 +64,8 @@ class ClipTextEncoder(WordEncoder):
             "tokenizer": tokenizer_digest(self.tokenizer),
         }
         preparation |= {"tokens": True} if config.tokens else {}
-        super().__init__(trunk, head, sizes.width, preparation)
+        super().__init__(trunk, head, sizes.width, preparation, dim=sizes.dim)
         self.set_arithmetic(config.arithmetic)
-        self.dim = sizes.dim
 
     def lengths(self, inputs: Int[Tensor, "step token"]) -> Int[Tensor, " step"]:
         """Tokens of each text, start and end included."""
@@ -220,7 +219,7 @@ class ClipVisionEncoder(TransformersVisionEncoder):
             UserError: No such model, or its processor makes pictures of another size.
         """
         trunk, head, sizes = (
-            (Graph(config.name), nn.Identity(), Sizes.beside(config.name))
+            load_graph(config.name)
             if config.arithmetic == "graph"
             else _vision_tower(config.name, config.patch_dropout)
         )
@@ -240,9 +239,9 @@ class ClipVisionEncoder(TransformersVisionEncoder):
             processor=processor,
             frames=frames,
             pooling=config.pooling,
+            dim=sizes.dim,
         )
         self.set_arithmetic(config.arithmetic)
-        self.dim = sizes.dim
 
 
 @shared_trunk

@@ -52,10 +52,9 @@ class ClipAudioEncoder(AudioEncoder):
             "spectrogram": list(astuple(config.log_mel)),
             "pictures": [config.frames, config.padding, config.longest, config.channels],
         }
-        super().__init__(trunk, head, sizes.width, preparation, config.pooling)
+        super().__init__(trunk, head, sizes.width, preparation, config.pooling, dim=sizes.dim)
         self.set_arithmetic(config.arithmetic)
         self.choose_audio_type(config.token)
-        self.dim = sizes.dim
 
     @property
     def audio_trunk(self) -> "AudioTrunk | AudioGraph":

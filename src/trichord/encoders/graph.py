@@ -104,6 +104,15 @@ class FixedTrunk(nn.Module):
         """Do nothing: there is nothing to compile."""
 
 
+def load_graph(name: str, lengths: Lengths | None = None) -> tuple["Graph", nn.Module, Sizes]:
+    """Trunk, head and sizes of an exported encoder; the graph contains the head.
+
+    Raises:
+        UserError: The graph or its sizes are missing or damaged.
+    """
+    return Graph(name, lengths), nn.Identity(), Sizes.beside(name)
+
+
 class Graph(FixedTrunk):
     """An ONNX graph as a trunk; it is loaded at its first use.
 

@@ -44,13 +44,7 @@ def info_nce(
     # papers: so its runs keep their numbers to the bit.
     if ranks() > 1 or len(left) > tile or groups is not None:
         return _tiled(left, right, scale, directions, tile, groups)
-    logits = scale * left @ right.T
-    target = torch.arange(len(logits), device=logits.device)
-    if directions == "a_to_b":
-        return F.cross_entropy(logits, target)
-    if directions == "b_to_a":
-        return F.cross_entropy(logits.T, target)
-    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+    return info_nce_of_logits(scale * left @ right.T, directions)
 
 
 def intra_nce(

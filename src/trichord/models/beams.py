@@ -223,15 +223,9 @@ class _Beams:
         return ended[:, self.decoding.count - 1] >= bound
 
     def select(self, indices: Bool[Tensor, " clip"]) -> "_Beams":
-        """Some of the clips."""
-        return replace(
-            self,
-            clips=self.clips[indices],
-            tokens=self.tokens[indices],
-            likelihood=self.likelihood[indices],
-            scored=self.scored[indices],
-            ended=self.ended[indices],
-        )
+        """The beams of some clips."""
+        names = ("clips", "tokens", "likelihood", "scored", "ended")
+        return replace(self, **{name: getattr(self, name)[indices] for name in names})
 
     def best_captions(self, clip: int, *, last: bool) -> list[Hypothesis]:
         """A clip's captions, best first.

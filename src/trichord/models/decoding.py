@@ -2,7 +2,7 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -160,12 +160,6 @@ def _evaluating(*modules: nn.Module) -> Generator[None]:
 def _captions(model: Embedder, hypotheses: list[Hypothesis]) -> list[GeneratedCaption]:
     texts = model.decode_tokens([one.tokens for one in hypotheses])
     return [
-        GeneratedCaption(
-            text=restore_spacing(text),
-            tokens=one.tokens,
-            log_likelihood=one.log_likelihood,
-            score=one.score,
-            cut=one.cut,
-        )
+        GeneratedCaption(text=restore_spacing(text), **asdict(one))
         for text, one in zip(texts, hypotheses, strict=True)
     ]

@@ -166,12 +166,12 @@ class Embedder(nn.Module):
 
     def encoders(self) -> Mapping[str, Encoder]:
         """Encoders by name; `sound_text` only if there is one."""
-        encoders: dict[str, Encoder] = {
-            "text": self.text,
-            "vision": self.vision,
-            "audio": self.audio,
-        }
-        return encoders | ({"sound_text": self.sound_text} if self.sound_text else {})
+        media = {"vision": self.vision, "audio": self.audio}
+        return (
+            {"text": self.text}
+            | media
+            | ({"sound_text": self.sound_text} if self.sound_text else {})
+        )
 
     def compile_trunks(self) -> None:
         """Compile the trunks of vision and audio with torch, for long work, mostly on a GPU.
