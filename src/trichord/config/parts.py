@@ -28,7 +28,8 @@ class EncoderConfig:
     """Base of an encoder's config: a subclass has a kind, a modality, fields, and a method `build`.
 
     All fields need a default, so that `--model.vision KIND` can choose it; rules about several fields
-    are a method `flaws` (see `trichord.config.limits`).
+    are a method `flaws` (see `trichord.config.limits`). Weights that are not at the hub are fetched by a
+    method `fetch`, which runs before torch is loaded.
     """
 
     group: ClassVar[str] = "encoders"

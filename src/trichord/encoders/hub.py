@@ -97,7 +97,10 @@ def fetch_weights(config: EncoderConfig) -> None:
     Raises:
         UserError: They are neither on this machine nor available from the hub.
     """
-    if config.name and config.arithmetic != "graph":
+    fetch = getattr(config, "fetch", None)  # a plug-in may have its own
+    if fetch is not None:
+        fetch()
+    elif config.name and config.arithmetic != "graph":
         fetch_model(config.name)
 
 

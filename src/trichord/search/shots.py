@@ -3,7 +3,7 @@
 Four frames a second are compared by the histogram of their colours. A shot changes where a frame
 differs from the one before by enough, and by more than frames around it do among themselves, so that
 a pan or a shaken camera is no cut. Looking rarely is no economy alone: a dissolve, which changes each
-frame a little, shows as one step (benchmarks/shots.py measures this beside PySceneDetect).
+frame a little, shows as one step (studies/shots.py measures this beside PySceneDetect).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
