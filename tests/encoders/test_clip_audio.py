@@ -235,7 +235,7 @@ def test_fingerprints_tell_tokens_apart(build):
         {"padding": "as_paper"},
         {"longest": 3},
         {"channels": "mono"},
-        {"audio_seconds": 30.0},
+        {"sound_seconds": 30.0},
     ],
 )
 def test_fingerprints_tell_preparations_apart(changes, build, audio):
@@ -370,4 +370,4 @@ def test_the_tower_says_what_it_must_be_given(audio, build):
     assert (audio.rate, audio.audio_seconds, audio.takes_audio_type) == (RATE, 60.0, True)
     assert isinstance(audio, ClipAudioEncoder)
     assert (audio.dim, audio.width) == (24, 32)
-    assert build(audio_seconds=5.0).audio_seconds == 5.0
+    assert build(sound_seconds=5.0).audio_seconds == 5.0

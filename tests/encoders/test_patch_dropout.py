@@ -89,7 +89,7 @@ def test_what_training_leaves_out_is_no_part_of_a_fingerprint(tiny_trimodal):
 
 @pytest.mark.parametrize("share", [-0.1, 1.0])
 def test_a_share_that_leaves_nothing_is_refused(share, tiny_clip4vla):
-    with pytest.raises(UserError, match=r"--model\.vision\.patch-dropout .* below 1"):
+    with pytest.raises(UserError, match=r"--model\.vision\.patch-dropout .* less than 1"):
         replace(tiny_clip4vla.vision, patch_dropout=share).build()
     with pytest.raises(UserError, match=r"--model\.audio\.patch-dropout"):
         replace(tiny_clip4vla.audio, patch_dropout=share).build()

@@ -290,7 +290,7 @@ def test_what_cannot_be_written_of_is_refused(writer, tiny_model):
     vision, audio = shown(writer)
     with pytest.raises(ValueError, match="no captioner"):
         write(tiny_model, vision, audio)
-    with pytest.raises(ValueError, match="of sight or sound"):
+    with pytest.raises(ValueError, match="need vision or audio"):
         write(writer, None, None)
     with pytest.raises(ValueError, match="as many clips"):
         write(writer, vision, rows((audio,), torch.tensor([0]))[0])

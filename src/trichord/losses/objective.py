@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from trichord.config.limits import check
 from trichord.config.training import InfoNCE
 from trichord.distributed import gathered, ranks, summed
 from trichord.losses.caption_loss import caption_loss
@@ -64,9 +63,8 @@ class Objective(nn.Module):
             terms: Names of the terms that will be computed.
 
         Raises:
-            UserError: A value is impossible, or there is no term of a name.
+            UserError: There is no term of a name.
         """
-        check(config, "--objective")
         super().__init__()
         self.config = config
         self.terms = {name: term_of(name) for name in terms}

@@ -41,8 +41,11 @@ def build(config: Any, *args: Any) -> Any:
     """
     for base in type(config).__mro__:
         if base in BUILDERS:
-            if isinstance(config, EncoderConfig):  # a program may build one outside an experiment
+            # A program may build these outside an experiment, which is checked as a whole.
+            if isinstance(config, EncoderConfig):
                 check(config, f"--model.{config.modality}")
+            elif isinstance(config, InfoNCE):
+                check(config, "--objective")
             return BUILDERS[base](config, *args)
     raise UserError(f"{type(config).__name__} has no build(): say there what it builds.")
 
