@@ -292,7 +292,7 @@ def test_what_cannot_be_written_of_is_refused(writer, tiny_model):
         write(tiny_model, vision, audio)
     with pytest.raises(ValueError, match="need vision or audio"):
         write(writer, None, None)
-    with pytest.raises(ValueError, match="as many clips"):
+    with pytest.raises(ValueError, match="equally many clips"):
         write(writer, vision, rows((audio,), torch.tensor([0]))[0])
     with pytest.raises(ValueError, match="11 tokens: the captioner has room for 9"):
         write(writer, vision, audio, Decoding(longest=11))
