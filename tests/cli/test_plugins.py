@@ -133,7 +133,7 @@ def test_an_installed_encoder_reads_frames_as_transformers_does(tmp_path, dinov2
     torch.testing.assert_close(prepared, own["pixel_values"], rtol=0, atol=1e-6)
     with torch.inference_mode():
         read = Dinov2Model.from_pretrained(dinov2).eval()(**own).pooler_output
-        torch.testing.assert_close(tower.read_steps(prepared), read, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(tower.run_trunk(prepared), read, rtol=1e-5, atol=1e-6)
 
 
 def test_an_installed_encoder_trains_and_is_measured(

@@ -62,7 +62,9 @@ def test_features_equal_what_the_model_makes_of_the_media(tiny_model, rendered, 
     folder = FeatureFolder(tmp_path)
     everything(tiny_model, rendered, folder, decoder)
     cached = FeatureSource(rendered, tiny_model, folder).batch(np.arange(14), None)
-    direct = tiny_model.read(MediaSource(rendered, tiny_model, decoder).batch(np.arange(14), None))
+    direct = tiny_model.apply_trunks(
+        MediaSource(rendered, tiny_model, decoder).batch(np.arange(14), None)
+    )
     for modality in ("vision", "audio"):
         one, other = cached.of(modality), direct.of(modality)
         assert one.mask.tolist() == other.mask.tolist()
@@ -238,7 +240,7 @@ def test_what_a_clip_sounds_like_is_read_into_its_features(told, made_up, tmp_pa
         list(extract_media(told, [replace(clip, audio_type=sound)], folder, made_up))
         told.audio.choose_audio_type(token)
         with torch.inference_mode():
-            expected = told.audio.read_steps(heard)
+            expected = told.audio.run_trunk(heard)
         told.audio.choose_audio_type("clip")
         torch.testing.assert_close(table.load(["a"])[0].values, expected, atol=1e-5, rtol=0)
 

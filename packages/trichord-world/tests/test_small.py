@@ -2,6 +2,7 @@ import pytest
 import torch
 from transformers import CLIPTokenizer
 
+from trichord.config import Clap
 from trichord_world.small import SmallClap, SmallClip, build_clap, build_clip, byte_pairs
 
 TEXTS = ["a low bell rings", "a bell rings low"] * 5
@@ -35,11 +36,11 @@ def test_a_chunk_of_sound_fills_the_image_of_the_small_clap(tmp_path):
 
     sizes = SmallClap(rate=16_000, seconds=3, width=16, heads=(1, 2), text_width=32, dim=8)
     build_clap(sizes, TEXTS, tmp_path, seed=0).save_pretrained(tmp_path)
-    encoder = ClapEncoder(str(tmp_path), head="pretrained", min_tail_seconds=1.0)
+    encoder = ClapEncoder(Clap(name=str(tmp_path)))
     mels = encoder.prepare(torch.zeros(3 * 16_000).numpy())
     strips = sizes.square // sizes.mels
     assert 0.95 * sizes.square * strips < mels.shape[2] <= sizes.square * strips
-    assert encoder.read_steps(mels).shape == (1, encoder.width)
+    assert encoder.run_trunk(mels).shape == (1, encoder.width)
 
 
 @pytest.mark.parametrize("word_end", ["", "</w>"])

@@ -33,11 +33,11 @@ def drawn():
 def recall_at_10(text, media, inputs, said, kind):
     """R@10 of captions of a kind towards their clips, and the best possible."""
     with torch.inference_mode():
-        gallery = media(media.read(Padded.stack(inputs))).pooled.numpy()
+        gallery = media(media.trunk_features(Padded.stack(inputs))).pooled.numpy()
         owners = [i for i, of in enumerate(said) for _ in of[kind]]
         words = [s.text for of in said for s in of[kind]]
         ids = Padded.stack(list(text.prepare(words)[:, None]))
-        asked = text(text.read(ids)).pooled.numpy()
+        asked = text(text.trunk_features(ids)).pooled.numpy()
     return float(ranks_of_answers(asked, gallery, np.array(owners)).hit(10).mean())
 
 

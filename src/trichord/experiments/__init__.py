@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
-from trichord.config import Experiment, located, read_experiment
+from trichord.config import Experiment, read_experiment, resolve_towers
 from trichord.experiments import clip4vla, crossed, slava, studies
 from trichord.experiments.studies import Study
 from trichord.types import UserError
@@ -44,7 +44,7 @@ def load_experiment(given: str) -> Experiment:
     if given in OTHERS.kinds():
         return _from_package(OTHERS, given, Experiment)
     if given.endswith(".json"):
-        return located(read_experiment(Path(given)), Path(given).parent)
+        return resolve_towers(read_experiment(Path(given)), Path(given).parent)
     if is_in_python(given):
         return _from_python(given, Experiment)
     raise _unknown(given, "experiment", known_names(), "train")

@@ -122,7 +122,7 @@ def test_as_published_references_are_spelt_and_cut_as_the_run_would(writer):
     assert short == "a red ball bounces"
     assert cut == spelt(writer, [long])[0]
     assert long.startswith(cut)
-    assert len(writer.words_of([long])[0]) == writer.text.max_tokens
+    assert len(writer.token_ids([long])[0]) == writer.text.max_tokens
     assert references_of(writer, clips, rules())["visual"]["a"] == ("A red ball bounces", long)
 
 

@@ -1,6 +1,6 @@
-"""Small CLIP and CLAP models from scratch, as ordinary folders of the `transformers` format.
+"""Small CLIP and CLAP models from scratch, as folders in the `transformers` format.
 
-Tests fill them with random weights; the stand-ins of the generated world are trained from them.
+Tests use them with random weights; the stand-ins of the generated world are trained from them.
 """
 
 import json
@@ -105,7 +105,7 @@ def build_clap(sizes: SmallClap, texts: Iterable[str], folder: Path, *, seed: in
         vocab=vocabulary, merges=cast(Any, merges), model_max_length=77
     ).save_pretrained(folder)
     samples = round(sizes.rate * sizes.seconds)
-    # The image is `square` high and wide: `square / mels` strips of the spectrogram above each other.
+    # The image is `square` high and wide: `square / mels` stacked strips of the spectrogram.
     frames = sizes.square * (sizes.square // sizes.mels)
     hop = -(-samples // (frames - 1))
     ClapFeatureExtractor(
@@ -179,8 +179,8 @@ def byte_pairs(
 def _last_letters(tokenizer: Tokenizer, texts: list[str], word_end: str) -> list[str]:
     """All marked last letters of words, in order.
 
-    Left to the trainer they get their numbers in an order that changes from call to call, and by
-    these numbers it decides between pairs that are as frequent.
+    The trainer would number them in an order that changes from call to call, and these numbers break
+    ties between equally frequent pairs.
     """
     if not word_end:
         return []
