@@ -135,7 +135,7 @@ def test_steps_that_count_alike_are_normalised_before_the_mean_too():
 @pytest.mark.parametrize("pooling", ["mean", "mean_of_unit"])
 def test_an_encoder_pools_as_it_was_told_and_in_full_precision(pooling, encoder):
     told = Encoder(encoder.trunk, encoder.head, 3, {"kind": "test"}, pooling)
-    read = told.read(padded(3, 0, 1))
+    read = told.read_files(padded(3, 0, 1))
     found = told(read)
     assert torch.equal(found.pooled, pooled(found.steps, read.mask, pooling))
     assert not found.pooled[1].any()

@@ -261,9 +261,9 @@ def test_a_collection_is_embedded_anew_beside_the_old_one(place):
         "collection.json", there.description.table
     ]  # fmt: skip
     assert there.table.name != old.table.name
-    with pytest.raises(UserError, match="embedded anew"):
+    with pytest.raises(UserError, match="embedded again"):
         old.table.put([file_of("c", 1.0, 3)])
-    with pytest.raises(UserError, match="embedded anew"):
+    with pytest.raises(UserError, match="embedded again"):
         old.weigh(1.0, 1.0)
 
 
@@ -329,7 +329,7 @@ def test_who_opened_before_a_reembedding_cannot_throw_the_new_table_away(tmp_pat
     new.table.put([file_of("a", 2.0, 4)])
     new.switch()
     for description in (replace(ANEW, fingerprint="three"), DESCRIPTION):
-        with pytest.raises(UserError, match="embedded anew by another process"):
+        with pytest.raises(UserError, match="embedded again by another process"):
             late.reembedding(description)
     assert list(Collection.open(tmp_path / "c").table.files()) == ["a"]
 
@@ -339,7 +339,7 @@ def test_a_reembedding_whose_place_another_took_is_not_switched_to(tmp_path):
     there.table.put([file_of("a", 1.0, 3)])
     first = there.reembedding(ANEW)
     there.reembedding(replace(ANEW, fingerprint="three"))
-    with pytest.raises(UserError, match="embedded anew by another process"):
+    with pytest.raises(UserError, match="embedded again by another process"):
         first.switch()
     assert list(Collection.open(tmp_path / "c").table.files()) == ["a"]
 

@@ -32,7 +32,7 @@ def test_a_collection_is_embedded_anew_by_another_model(
     fresh = start(untrained_model, "fresh")
     list(index(fresh, untrained_model, decoder, [archive]))
     np.testing.assert_allclose(anew.table.gallery().audio, fresh.table.gallery().audio, atol=1e-5)
-    with pytest.raises(UserError, match="embedded anew"):
+    with pytest.raises(UserError, match="embedded again"):
         list(index(collection, tiny_model, decoder, [archive]))
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from trichord.service.catalogue import file_id
 from trichord.service.errors import RefusedError
-from trichord.service.media import Range, media_type, opened, range_of, within
+from trichord.service.media import ByteRange, media_type, opened, range_of, within
 
 SIZE = 1000
 
@@ -16,13 +16,13 @@ SIZE = 1000
     ("header", "expected"),
     [
         (None, None),
-        ("bytes=0-", Range(0, 999)),
-        ("bytes=0-0", Range(0, 0)),
-        ("bytes=10-19", Range(10, 19)),
-        ("bytes=990-5000", Range(990, 999)),
-        ("bytes=-10", Range(990, 999)),
-        ("bytes=-5000", Range(0, 999)),
-        ("Bytes = 5-6", Range(5, 6)),
+        ("bytes=0-", ByteRange(0, 999)),
+        ("bytes=0-0", ByteRange(0, 0)),
+        ("bytes=10-19", ByteRange(10, 19)),
+        ("bytes=990-5000", ByteRange(990, 999)),
+        ("bytes=-10", ByteRange(990, 999)),
+        ("bytes=-5000", ByteRange(0, 999)),
+        ("Bytes = 5-6", ByteRange(5, 6)),
         # Of another form, or several: the whole file may be sent (RFC 9110, 14.2).
         ("bytes=0-1,5-6", None),
         ("bytes=20-10", None),
@@ -137,7 +137,7 @@ def test_a_whole_file_is_sent(media, root):
     ("asked", "cut"), [("10-19", (10, 20)), ("-7", (-7, None)), ("5-", (5, None))]
 )
 def test_a_part_is_sent(media, root, asked, cut):
-    response = media("red.mp4", Range=f"bytes={asked}")
+    response = media("red.mp4", ByteRange=f"bytes={asked}")
     content = (root / "red.mp4").read_bytes()
     part = content[slice(*cut)]
     assert (response.status_code, response.content) == (206, part)
@@ -148,7 +148,7 @@ def test_a_part_is_sent(media, root, asked, cut):
 
 
 def test_a_part_behind_the_end_is_not(media, root):
-    response = media("red.mp4", Range="bytes=99999999-")
+    response = media("red.mp4", ByteRange="bytes=99999999-")
     assert response.status_code == 416
     size = (root / "red.mp4").stat().st_size
     assert response.headers["content-range"] == f"bytes */{size}"
@@ -160,12 +160,12 @@ def test_head_says_what_would_be_sent(media):
     assert (told.status_code, told.content) == (200, b"")
     for name in ("content-length", "etag", "content-type", "last-modified"):
         assert told.headers[name] == whole.headers[name]
-    part = media("red.mp4", "HEAD", Range="bytes=0-9")
+    part = media("red.mp4", "HEAD", ByteRange="bytes=0-9")
     assert (part.status_code, part.headers["content-length"]) == (206, "10")
 
 
 def test_a_part_continues_only_the_same_version(media, root):
-    first = media("red.mp4", Range="bytes=0-9")
+    first = media("red.mp4", ByteRange="bytes=0-9")
     tag, time = first.headers["etag"], first.headers["last-modified"]
     for same in (tag, time):
         again = media("red.mp4", **{"Range": "bytes=10-19", "If-Range": same})
@@ -248,7 +248,7 @@ def test_thumbnails_are_jpegs_made_where_none_is_stored(ask, found):
 def test_a_stored_thumbnail_is_sent_as_it_is(ask, found, collection, root):
     from dataclasses import replace
 
-    [file] = collection.table.read([str(root / "still.png")])
+    [file] = collection.table.read_files([str(root / "still.png")])
     [entry] = file.entries
     collection.table.put([replace(file, entries=(replace(entry, thumbnail=b"\xff\xd8 stored"),))])
     assert ask("GET", found("yellow")[0]["thumbnail"]).content == b"\xff\xd8 stored"

@@ -17,8 +17,8 @@ from trichord.search.engine import SearchEngine
 from trichord.service.allowance import Allowance
 from trichord.service.archive import Archive
 from trichord.service.errors import answer_errors, log
-from trichord.service.limits import Doors
-from trichord.service.metrics import Counted, Metrics
+from trichord.service.limits import RequestLimits
+from trichord.service.metrics import Metrics, RequestMetrics
 from trichord.service.routes import router
 from trichord.service.schemas import Problem
 from trichord.service.security import Access, Guard
@@ -73,9 +73,9 @@ def create(
     if access.token is not None:
         _ask_for_token(app.openapi())
     # The last added is the outermost.
-    app.add_middleware(Doors, allowance=allowance)
+    app.add_middleware(RequestLimits, allowance=allowance)
     app.add_middleware(Guard, access=access)
-    app.add_middleware(Counted, metrics=counters)
+    app.add_middleware(RequestMetrics, metrics=counters)
     return app
 
 

@@ -21,11 +21,11 @@ MOMENT_DIGITS = FILE_DIGITS + 16
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class ClientFile:
     """A file as clients see it: its name for requests, its path, and what it is."""
 
     id: str
-    shown: str
+    display_path: str
     kind: Kind
 
     def moment(self, start: float) -> str:
@@ -56,7 +56,7 @@ class Catalogue:
         inmost = sorted((str(root) for root in roots), key=len, reverse=True)
         self.folders = (*inmost, _common_folder(gallery.files))
         self._files = {file_id(file): file for file in gallery.files}
-        self._named: dict[str, Named] = {}
+        self._named: dict[str, ClientFile] = {}
 
     def file(self, name: str) -> str:
         """The path of a file.
@@ -83,14 +83,16 @@ class Catalogue:
             raise RefusedError(404, "No moment of the archive has this id: search again.")
         return self.gallery.moment(row)
 
-    def shown(self, file: str) -> str:
+    def display_path(self, file: str) -> str:
         """The path of a file as clients see it."""
         return path_below(file, self.folders)
 
-    def named(self, file: str) -> Named:
+    def client_file(self, file: str) -> ClientFile:
         """A file as clients see it; hits name the same ones again and again."""
         if (known := self._named.get(file)) is None:
-            known = self._named[file] = Named(file_id(file), self.shown(file), self.kind(file))
+            known = self._named[file] = ClientFile(
+                file_id(file), self.display_path(file), self.kind(file)
+            )
         return known
 
     def kind(self, file: str) -> Kind:

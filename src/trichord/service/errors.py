@@ -46,7 +46,7 @@ def refusal(error: HTTPException) -> JSONResponse:
     return _said(error.status_code, error.detail, error.headers)
 
 
-def withheld(sentence: str, secrets: Mapping[str, str]) -> str:
+def redact_paths(sentence: str, secrets: Mapping[str, str]) -> str:
     """A sentence without the server's paths.
 
     Args:

@@ -14,7 +14,7 @@ ALWAYS = ("/api/health", "/metrics")
 """Answered under any load: whoever watches the service asks here."""
 
 
-class Doors:
+class RequestLimits:
     """Lets so many requests in, and so much of each.
 
     A body is counted while it comes; one that says beforehand that it is too large is refused

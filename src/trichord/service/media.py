@@ -47,7 +47,7 @@ TYPES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Range:
+class ByteRange:
     """Bytes `first` to `last`, both sent."""
 
     first: int
@@ -116,7 +116,7 @@ def media_type(head: bytes) -> str | None:
     return TYPES.get(container or "")
 
 
-def range_of(header: str | None, size: int) -> Range | None:
+def range_of(header: str | None, size: int) -> ByteRange | None:
     """The one range of bytes that a `Range` header asks for (RFC 9110, section 14).
 
     Returns:
@@ -134,9 +134,9 @@ def range_of(header: str | None, size: int) -> Range | None:
         if not last:
             return None
         count = min(int(last), size)
-        found = Range(size - count, size - 1)
+        found = ByteRange(size - count, size - 1)
     else:
-        found = Range(int(first), min(int(last), size - 1) if last else size - 1)
+        found = ByteRange(int(first), min(int(last), size - 1) if last else size - 1)
         if last and int(last) < int(first):
             return None
     if found.count < 1:
@@ -190,7 +190,7 @@ async def stream(
         raise
     if part is not None:
         headers["Content-Range"] = f"bytes {part.first}-{part.last}/{now.st_size}"
-    sent = part or Range(0, now.st_size - 1)
+    sent = part or ByteRange(0, now.st_size - 1)
     headers["Content-Length"] = str(sent.count)
     status = 200 if part is None else 206
     if not body:
@@ -232,7 +232,7 @@ class _FileResponse(StreamingResponse):
     """A part of an open file, which is closed however the sending ends."""
 
     def __init__(
-        self, file: BinaryIO, sent: Range, status: int, headers: Mapping[str, str], kind: str
+        self, file: BinaryIO, sent: ByteRange, status: int, headers: Mapping[str, str], kind: str
     ) -> None:
         super().__init__(_portions(file, sent), status, headers, kind)
         self.file = file
@@ -244,7 +244,7 @@ class _FileResponse(StreamingResponse):
             self.file.close()
 
 
-async def _portions(file: BinaryIO, sent: Range) -> AsyncIterator[bytes]:
+async def _portions(file: BinaryIO, sent: ByteRange) -> AsyncIterator[bytes]:
     at, rest = sent.first, sent.count
     while rest > 0:
         portion = await asyncio.to_thread(os.pread, file.fileno(), min(PORTION, rest), at)

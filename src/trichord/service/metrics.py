@@ -38,7 +38,7 @@ class Metrics:
         return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)
 
 
-class Counted:
+class RequestMetrics:
     """Counts and times what an app answers."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:

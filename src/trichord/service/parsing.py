@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from trichord.search.filters import Filter, FilterBelow
-from trichord.search.query import AWAY, Part, PartKind, Query
-from trichord.search.wording import parted
+from trichord.search.query import AWAY, PartKind, Query, QueryPart
+from trichord.search.wording import split_negatives
 from trichord.service.catalogue import Catalogue
 from trichord.service.schemas import PartRequest, QueryRequest, Where
 from trichord.service.uploads import Uploads
@@ -31,7 +31,7 @@ def parse_query(asked: QueryRequest, catalogue: Catalogue, uploads: Uploads) -> 
         RefusedError: 404: an upload or a moment is not there.
         UserError: What is asked makes no query.
     """
-    parts: list[Part] = []
+    parts: list[QueryPart] = []
     titles: list[str] = []
     secrets: dict[str, str] = {}
     for one in asked.parts:
@@ -40,11 +40,11 @@ def parse_query(asked: QueryRequest, catalogue: Catalogue, uploads: Uploads) -> 
         for part in found:
             if one.upload is not None:
                 name = f"the uploaded {NAMES[part.kind]}"
-                secrets[part.given] = name.capitalize()
+                secrets[part.value] = name.capitalize()
                 titles.append(f"−{name}" if part.weight < 0 else name)
             else:
                 if part.kind == "moment":
-                    secrets[part.given] = catalogue.shown(part.given)
+                    secrets[part.value] = catalogue.display_path(part.value)
                 titles.append(part.title)
     query = Query(
         parts=tuple(parts),
@@ -60,21 +60,25 @@ def parse_query(asked: QueryRequest, catalogue: Catalogue, uploads: Uploads) -> 
     )
 
 
-def _texts(one: PartRequest) -> list[Part]:
+def _texts(one: PartRequest) -> list[QueryPart]:
     """`dog -leash` is two parts."""
-    wanted, avoided = parted(one.text or "")
-    found = [Part(kind="text", given=wanted, weight=one.weight)] if wanted or not avoided else []
+    wanted, avoided = split_negatives(one.text or "")
+    found = (
+        [QueryPart(kind="text", value=wanted, weight=one.weight)] if wanted or not avoided else []
+    )
     away = AWAY * one.weight
-    return found + [Part(kind="text", given=text, weight=away) for text in avoided]
+    return found + [QueryPart(kind="text", value=text, weight=away) for text in avoided]
 
 
-def _other(one: PartRequest, catalogue: Catalogue, uploads: Uploads) -> Part:
+def _other(one: PartRequest, catalogue: Catalogue, uploads: Uploads) -> QueryPart:
     if one.upload is not None:
         upload = uploads.find(one.upload)
         kind: PartKind = one.as_ or upload.kind
-        return Part(kind=kind, given=str(upload.path), weight=one.weight)
+        return QueryPart(kind=kind, value=str(upload.path), weight=one.weight)
     moment = catalogue.moment(one.moment or "")
-    return Part(kind="moment", given=moment.file, start=moment.start, by=one.by, weight=one.weight)
+    return QueryPart(
+        kind="moment", value=moment.file, start=moment.start, by=one.by, weight=one.weight
+    )
 
 
 def _filter(where: Where, folders: tuple[str, ...]) -> Filter:

@@ -24,12 +24,12 @@ def to_response(hits: Iterable[Hit], catalogue: Catalogue) -> list[HitResponse]:
 
 
 def _hit(hit: Hit, catalogue: Catalogue) -> HitResponse:
-    moment, named = hit.moment, catalogue.named(hit.moment.file)
-    name = named.moment(moment.start)
+    moment, client_file = hit.moment, catalogue.client_file(hit.moment.file)
+    name = client_file.moment(moment.start)
     return HitResponse(
         id=name,
-        file=named.id,
-        name=named.shown,
+        file=client_file.id,
+        name=client_file.display_path,
         start=moment.start,
         end=moment.end,
         score=hit.score,
@@ -41,7 +41,7 @@ def _hit(hit: Hit, catalogue: Catalogue) -> HitResponse:
         parts=[
             PartScore(visual=number(visual), audio=number(audio)) for visual, audio in hit.parts
         ],
-        media=f"/api/media/{named.id}",
-        thumbnail=None if named.kind == "audio" else f"/api/thumbnails/{name}",
-        kind=named.kind,
+        media=f"/api/media/{client_file.id}",
+        thumbnail=None if client_file.kind == "audio" else f"/api/thumbnails/{name}",
+        kind=client_file.kind,
     )

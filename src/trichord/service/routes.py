@@ -69,7 +69,7 @@ async def metrics(archive: Served) -> Response:
 @router.get("/api/collection")
 async def collection(archive: Served) -> CollectionResponse:
     """What the archive holds, and what can be asked of it."""
-    return await archive.described()
+    return await archive.describe()
 
 
 @router.post("/api/search")

@@ -259,7 +259,7 @@ class Vectors(BaseModel):
     vectors: list[list[float]]
 
 
-class Weighting(BaseModel):
+class SearchWeights(BaseModel):
     """How much picture and sound count where a search does not say."""
 
     visual: float
@@ -278,7 +278,7 @@ class CollectionResponse(BaseModel):
     audio_types: list[float]
     comparable: list[tuple[Modality, Modality]]
     """Pairs of modalities that the model compares, such as audio and vision."""
-    weighting: Weighting
+    weighting: SearchWeights
     tags: list[str]
     captions: bool
     speech: bool
