@@ -106,7 +106,7 @@ def test_a_folder_that_goes_ends_it_and_takes_nothing_out(start, tiny_model, dec
     watching = watch(collection, tiny_model, decoder, [archive], quiet=QUIET)
     next(watching)
     archive.rename(archive.with_name("away"))
-    with pytest.raises(UserError, match="has gone: nothing was taken out"):
+    with pytest.raises(UserError, match="is missing: nothing was removed"):
         list(watching)
     assert collection.table.files()
 

@@ -7,7 +7,7 @@ import pytest
 
 from trichord.service.catalogue import file_id
 from trichord.service.errors import RefusedError
-from trichord.service.media import ByteRange, media_type, opened, range_of, within
+from trichord.service.media import ByteRange, media_type, open_regular_file, range_of, within
 
 SIZE = 1000
 
@@ -76,11 +76,11 @@ def test_a_file_is_opened_where_no_link_is_on_the_way(tmp_path):
     (tmp_path / "folder-link").symlink_to(tmp_path / "real")
     (tmp_path / "real" / "link").symlink_to(tmp_path / "real" / "file")
     os.mkfifo(tmp_path / "pipe")
-    with opened(tmp_path / "real" / "file") as file:
+    with open_regular_file(tmp_path / "real" / "file") as file:
         assert file.read() == b"content"
     for bad in ("folder-link/file", "real/link", "pipe", "real", "nothing"):
         with pytest.raises(OSError):
-            opened(tmp_path / bad)
+            open_regular_file(tmp_path / bad)
 
 
 def open_files():
@@ -92,7 +92,7 @@ def test_opening_leaves_nothing_open(tmp_path):
     before = open_files()
     for bad in ("link", "a/b/c"):
         with pytest.raises(OSError):
-            opened(tmp_path / bad)
+            open_regular_file(tmp_path / bad)
     assert open_files() == before
 
 

@@ -15,13 +15,15 @@ from trichord.media.overlap import Overlap
 from trichord.media.probe import USABLE, Status
 from trichord.models.decoding import Decoding, Written, longest_caption, write
 from trichord.models.embedder import Embedder
-from trichord.search.checking import concatenate, rows_of, (
+from trichord.search.checking import (
     EVEN,
     CaptionVectors,
     MomentVectors,
     Weights,
     best,
+    concatenate,
     own_ranks,
+    rows_of,
     similarity,
 )
 from trichord.search.collection import Collection

@@ -135,7 +135,7 @@ class Query:
         files: tuple[tuple[PartKind, str | Path | None], ...] = (
             ("image", image), ("audio", audio), ("video", video),
         )  # fmt: skip
-        parts = [] if text is None else _texts(text)
+        parts = [] if text is None else text_parts(text)
         parts += [QueryPart(kind=kind, value=str(file)) for kind, file in files if file is not None]
         if like is not None:
             parts.append(QueryPart(kind="moment", value=like.file, start=like.start, by=by))
@@ -146,8 +146,9 @@ class Query:
         return cls(parts=tuple(parts), **options)
 
 
-def _texts(text: str) -> list[QueryPart]:
+def text_parts(text: str, weight: float = 1.0) -> list[QueryPart]:
     """The parts of a typed text: words to search for, and words to avoid."""
     words, negatives = split_negatives(text)
-    parts = [QueryPart(kind="text", value=words)] if words.strip() or not negatives else []
-    return parts + [QueryPart(kind="text", value=words, weight=AWAY) for words in negatives]
+    parts = [(words, weight)] if words.strip() or not negatives else []
+    parts += [(phrase, AWAY * weight) for phrase in negatives]
+    return [QueryPart(kind="text", value=value, weight=own) for value, own in parts]

@@ -12,7 +12,7 @@ from trichord.search.collection import Collection, files_below, whereabouts
 from trichord.search.notes import ManifestNotes, NoteTaker
 from trichord.search.speech import speech_detector
 from trichord.search.survey import media_under
-from trichord.search.updating import Indexed, Update
+from trichord.search.updating import Indexed, Update, finish
 from trichord.types import Clip, UserError
 
 if TYPE_CHECKING:  # with torch

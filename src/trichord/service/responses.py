@@ -1,4 +1,4 @@
-"""From what an engine finds to what a client is shown: names for paths, null for what is no number."""
+"""Hits of the engine as responses to clients: ids for paths, null for values that are not numbers."""
 
 import math
 from collections.abc import Iterable
@@ -9,12 +9,12 @@ from trichord.types import Hit
 
 
 def number(value: float | None) -> float | None:
-    """A number as JSON can say it; None for what is none."""
+    """A number for JSON; None if it is missing or not finite."""
     return None if value is None or not math.isfinite(value) else float(value)
 
 
 def numbers(values: Iterable[float | None]) -> list[float | None]:
-    """Numbers as JSON can say them."""
+    """Numbers for JSON."""
     return [number(value) for value in values]
 
 

@@ -85,7 +85,7 @@ def test_an_upload_that_the_service_has_let_go_of_is_sent_again(visit, films):
 
     def forget(route):
         known = gone not in route.request.post_data
-        said = '{"error": "The uploaded file is not there any more: send it again."}'
+        said = '{"error": "The uploaded file does not exist any more: send it again."}'
         route.continue_() if known else route.fulfill(status=404, body=said)
 
     page.route("**/api/search", forget)

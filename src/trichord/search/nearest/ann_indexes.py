@@ -195,7 +195,8 @@ class _Column:
         settings: Settings,
     ) -> None:
         vectors, has = getattr(gallery, side), getattr(gallery, f"has_{side}")
-        self.files, self.side, self.settings = files, side, settings
+        self.files, self.settings = files, settings
+        self.side: Side = side
         self.held_out = {
             name: queries[:HELD_OUT]
             for name, queries in held_out.items()
