@@ -246,7 +246,7 @@ def test_an_interrupted_command_goes_on_where_it_stopped(
     held, writing, decoder, archive, monkeypatch
 ):
     monkeypatch.setattr(captioning, "MOMENTS_A_COMMIT", 3)
-    monkeypatch.setattr(captioning, "COMMITS_A_TIDYING", 2)
+    monkeypatch.setattr(captioning, "COMMITS_A_COMPACTION", 2)
     coming = caption_collection(
         held, CaptionWriter(writing, decoder, SHORT), uncaptioned_files(held)
     )

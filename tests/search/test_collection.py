@@ -115,7 +115,7 @@ def test_a_collection_from_before_there_were_sound_tokens_has_none_to_choose(tmp
 def test_a_newer_format_is_refused(tmp_path):
     file = Collection.begin(tmp_path / "c", DESCRIPTION).path / "collection.json"
     file.write_text(file.read_text().replace('"format": 3', '"format": 4'))
-    with pytest.raises(UserError, match="format 3"):
+    with pytest.raises(UserError, match="has format 4, this version of Trichord reads 3"):
         Collection.open(tmp_path / "c")
 
 

@@ -328,7 +328,7 @@ def test_files_can_be_seen_by_their_keyframes(
     assert set(asked) == {"keyframe"}
     assert Collection.open(place).description.frames == "keyframe"
     with pytest.raises(
-        UserError, match=r"moments of 10 s every 5 s, seen by keyframes, not of 10 s every 5 s:"
+        UserError, match=r"moments of 10 s every 5 s, by keyframes, not of 10 s every 5 s:"
     ):
         begin(place, "run", tiny_model, 10.0)
 

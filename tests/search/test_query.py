@@ -11,7 +11,7 @@ from trichord.types import Moment, UserError
         ({"text": "  "}, "text to search for is empty"),
         ({"text": "a", "image": " "}, "image to search for is empty"),
         ({}, "at least one of .*not 0"),
-        ({"text": "-leash"}, "only says what to stay away from"),
+        ({"text": "-leash"}, "only says what to avoid"),
         ({"text": "a", "visual_weight": 0.0, "audio_weight": 0.0}, "both 0"),
         ({"text": "a", "visual_weight": -1.0}, "--visual-weight -1"),
         ({"text": "a", "audio_weight": float("nan")}, "--audio-weight nan"),

@@ -121,7 +121,7 @@ def test_a_vector_that_the_disk_changed_is_refused_until_its_file_is_indexed_aga
     path.write_bytes(content)
     for look in (table.gallery, lambda: table.sample(1), lambda: table.read_files(["a", "b"])):
         with pytest.raises(
-            UserError, match=r"^b: what is stored of it .* index it again"
+            UserError, match=r"^b: its stored vectors are damaged.* index it again"
         ) as caught:
             look()
         assert "\n" not in str(caught.value)

@@ -64,13 +64,13 @@ def test_what_comes_while_scales_are_measured_is_measured_next(collection, tiny_
 @pytest.fixture
 def copied(monkeypatch):
     """Names of the files all of whose columns are read."""
-    read, names = MomentTable.read, []
+    read, names = MomentTable.read_files, []
 
     def noted(table, files):
         names.extend(Path(file).name for file in files)
         return read(table, files)
 
-    monkeypatch.setattr(MomentTable, "read", noted)
+    monkeypatch.setattr(MomentTable, "read_files", noted)
     return names
 
 

@@ -33,10 +33,7 @@ class Calibration:
 
     def of_kind(self, kind: Kind) -> QueryCalibration:
         """The calibration of one kind of query."""
-        scales = {
-            "text": self.text, "vision": self.vision, "audio": self.audio, "both": self.both
-        }  # fmt: skip
-        return scales[kind]
+        return getattr(self, kind)
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> "Calibration":

@@ -1,8 +1,8 @@
 """A collection: an indexed archive, and the model of its vectors."""
 
 from collections import Counter
-from collections.abc import Generator, Iterable, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
@@ -167,8 +167,7 @@ class Collection:
             )
         return stored[0] if stored and token is None else token
 
-    @contextmanager
-    def writing(self) -> Generator[None]:
+    def writing(self) -> AbstractContextManager[None]:
         """Lock the collection for a commit; see `Storage.writing`.
 
         Changes of the table lock it themselves. Lock it around changes that belong together, and no
@@ -177,8 +176,7 @@ class Collection:
         Raises:
             UserError: It cannot be written to, or others locked it for a minute.
         """
-        with self.storage.writing():
-            yield
+        return self.storage.writing()
 
     def remove(self, places: Sequence[Path]) -> tuple[str, ...]:
         """Remove files, or all files in folders, from the collection. Returns their paths.

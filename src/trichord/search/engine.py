@@ -60,10 +60,6 @@ class PreparedQuery:
         query = self.query
         return query.caption_weight > 0 and self.snapshot.captioned and bool(query.words)
 
-    def allows(self, row: int) -> bool:
-        """Whether a moment may be found."""
-        return self.allowed is None or bool(self.allowed[row])
-
 
 class SearchEngine:
     """A collection in memory, for queries from several threads at once.
@@ -122,11 +118,6 @@ class SearchEngine:
     def calibration(self) -> Calibration:
         """Scales of scores at that audio type token."""
         return self._snapshot(self._latest).calibration
-
-    @property
-    def reranks(self) -> bool:
-        """Whether the model has a fusion that reranks moments."""
-        return self.model.reranks
 
     @property
     def weighting(self) -> Weights:
@@ -350,7 +341,7 @@ def _fuse_captions(query: PreparedQuery, hits: list[Hit]) -> list[Hit]:
     depth = DEPTH if query.query.where.open else max(DEPTH, len(gallery))
     matches = table.match_captions(query.query.words, depth)
     rows = [row for file, start, _ in matches if (row := gallery.row_of(file, start)) is not None]
-    allowed = [row for row in dict.fromkeys(rows) if query.allows(row)][:DEPTH]
+    allowed = [r for r in dict.fromkeys(rows) if query.allowed is None or query.allowed[r]][:DEPTH]
     scored = query.plan.score(gallery, np.array(allowed, np.int64))
     by_words: dict[Moment, Hit] = {hit.moment: hit for hit in hits_of(scored, gallery)}
     by_moment = by_words | {hit.moment: hit for hit in hits}

@@ -77,6 +77,8 @@ class KnownFile:
 
 
 VERSION = tuple(field.name for field in fields(FileVersion))
+PLAIN = ("status", "reason", "caption", "thumbnail", "speech")
+"""Fields of an `Entry` that are columns as they are."""
 
 
 def schema_of(vision: int, audio: int, fingerprint: str) -> Any:
@@ -123,15 +125,11 @@ def rows_of(files: Sequence[FileEntries], schema: Any) -> Any:
             "id": f"{number}#{file.version.file}",
             "start": entry.moment.start,
             "end": entry.moment.end,
-            "status": entry.status,
-            "reason": entry.reason,
             "vision": entry.vision,
             "audio": entry.audio,
             "findable": entry.findable,
-            "caption": entry.caption,
             "tags": list(entry.tags) or None,
-            "thumbnail": entry.thumbnail,
-            "speech": entry.speech,
+            **{name: getattr(entry, name) for name in PLAIN},
         }
         for file in files
         for number, entry in enumerate(file.entries)
@@ -250,14 +248,10 @@ def entries_of(rows: Any) -> list[FileEntries]:
 def _entry(row: dict[str, Any], vision: Vector | None, audio: Vector | None) -> Entry:
     return Entry(
         moment=Moment(file=row["file"], start=row["start"], end=row["end"]),
-        status=row["status"],
-        reason=row["reason"],
         vision=vision,
         audio=audio,
-        caption=row["caption"],
         tags=tuple(row["tags"] or ()),
-        thumbnail=row["thumbnail"],
-        speech=row["speech"],
+        **{name: row[name] for name in PLAIN},
     )
 
 

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -129,20 +129,10 @@ class Gallery:
 
     def take(self, rows: Rows) -> "Gallery":
         """Some of the moments, by ascending rows. All files stay, so that their indices do not change."""
-        return Gallery(
-            files=self.files,
-            mtime_ns=self.mtime_ns,
-            duration=self.duration,
-            file=self.file[rows],
-            start=self.start[rows],
-            end=self.end[rows],
-            speech=self.speech[rows],
-            vision=self.vision[rows],
-            has_vision=self.has_vision[rows],
-            audio=self.audio[rows],
-            has_audio=self.has_audio[rows],
-            tags={tag: np.flatnonzero(self.tagged(tag)[rows]) for tag in self.tags},
-        )
+        by_moment = ("file", "start", "end", "speech", "vision", "has_vision", "audio", "has_audio")
+        columns: dict[str, Any] = {name: getattr(self, name)[rows] for name in by_moment}
+        tags = {tag: np.flatnonzero(self.tagged(tag)[rows]) for tag in self.tags}
+        return replace(self, **columns, tags=tags)
 
 
 class Column:

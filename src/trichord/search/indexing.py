@@ -14,8 +14,6 @@ from trichord.models.embedder import Embedder
 from trichord.search.audio_types import tokens_of
 from trichord.search.collection import Collection, Description, files_below
 from trichord.search.moments import SECONDS, SHORTEST, CutKind, require_moments
-from trichord.search.notes import ManifestNotes, NoteTaker
-from trichord.search.speech import speech_detector
 from trichord.search.survey import media_at
 from trichord.search.table import FileVersion
 from trichord.search.updating import Change, Indexed, Readers, Update, finish
@@ -140,8 +138,8 @@ def index(
     files = media_at(places)
     below = {file for place in places for file in files_below(known, place)}
     missing = sorted(below - {str(file) for file in files})
-    taker = NoteTaker(ManifestNotes(metadata), speech_detector() if speech else None)
-    yield from Update(collection, model, decoder, taker).run(known, files, missing, readers)
+    update = Update.of(collection, model, decoder, metadata, speech)
+    yield from update.run(known, files, missing, readers)
     finish(collection, model)
 
 
@@ -171,8 +169,7 @@ def read_versions(
         UserError: The collection is of other weights, or cannot be written to.
     """
     collection.require(model.fingerprint)
-    taker = NoteTaker(ManifestNotes(metadata), speech_detector() if speech else None)
-    yield from Update(collection, model, decoder, taker).read_versions(versions)
+    yield from Update.of(collection, model, decoder, metadata, speech).read_versions(versions)
 
 
 def reembed(
@@ -199,8 +196,7 @@ def reembed(
     _require_folders(collection, [Path(file) for file in collection.table.files()])
     description = describe(run, model, old.seconds, old.hop, old.cut, old.frames)
     successor = collection.reembedding(description)
-    taker = NoteTaker(ManifestNotes(), speech_detector() if speech else None)
-    update = Update(successor, model, decoder, taker)
+    update = Update.of(successor, model, decoder, speech=speech)
     reported: set[str] = set()
     while True:
         known, done = collection.table.files(), successor.table.files()

@@ -1,6 +1,7 @@
 """The model of a collection: a text query needs only its text encoders."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
@@ -16,42 +17,28 @@ if TYPE_CHECKING:  # a search by text never loads torch
     from trichord.models.fusion import Fusion
 
 
+@dataclass(eq=False)
 class QueryModel:
     """A model that embeds texts without torch, and is loaded for everything else.
 
     Attributes:
         fingerprint: Fingerprint of the model.
+        text: Its text encoder.
+        audio_text: Its text encoder for audio, if it has another one.
+        load: Loads the model.
         reranks: Whether its fusion reads text and moment together.
     """
 
-    def __init__(
-        self,
-        fingerprint: str,
-        text: TextGraph,
-        audio_text: TextGraph | None,
-        load: "Callable[[], Embedder]",
-        *,
-        reranks: bool,
-    ) -> None:
-        """Keep what loads the model.
-
-        Args:
-            fingerprint: Fingerprint of the model.
-            text: Its text encoder.
-            audio_text: Its text encoder for audio, if it has another one.
-            load: Loads the model.
-            reranks: Whether its fusion reads text and moment together.
-        """
-        self.fingerprint = fingerprint
-        self._text = text
-        self._audio_text = audio_text
-        self._load = load
-        self.reranks = reranks
+    fingerprint: str
+    text: TextGraph
+    audio_text: TextGraph | None
+    load: "Callable[[], Embedder]"
+    reranks: bool = field(kw_only=True)
 
     @property
     def comparable(self) -> frozenset[Pair]:
         """As `Embedder.comparable`."""
-        return ALL_PAIRS if self._audio_text is None else ALL_PAIRS - {("audio", "vision")}
+        return ALL_PAIRS if self.audio_text is None else ALL_PAIRS - {("audio", "vision")}
 
     def compares(self, one: Modality, other: Modality) -> bool:
         """Whether the vectors of two modalities may be compared."""
@@ -60,12 +47,12 @@ class QueryModel:
     @property
     def texts_differ(self) -> bool:
         """Whether a text has one vector for vision and another one for audio."""
-        return self._audio_text is not None
+        return self.audio_text is not None
 
     @cached_property
     def embedder(self) -> "Embedder":
         """The model, loaded at first use."""
-        return self._load()
+        return self.load()
 
     @property
     def fusion(self) -> "Fusion | None":
@@ -81,7 +68,7 @@ class QueryModel:
             texts: Too long ones are truncated.
             toward: The modality that the vectors are compared with; it matters if `texts_differ`.
         """
-        tower = self._audio_text if toward == "audio" and self._audio_text else self._text
+        tower = self.audio_text if toward == "audio" and self.audio_text else self.text
         return tower.embed(texts)
 
 

@@ -1,7 +1,7 @@
 """Media files to moments with vectors."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
@@ -168,10 +168,7 @@ def _embed(model: "Embedder", batch: list[NotedMoment], tokens: Sequence[float])
             reason=decoded.reason,
             vision=vision,
             audio=audio,
-            caption=notes.caption,
-            tags=notes.tags,
-            thumbnail=notes.thumbnail,
-            speech=notes.speech,
+            **asdict(notes),
         )
 
 

@@ -1,7 +1,7 @@
 """Reranking of the best moments by a fusion that reads text and moment together."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,13 +17,13 @@ from trichord.types import Hit, Modality, UserError
 from trichord.types.tensors import Features, Padded
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class Reranker:
     """A model whose fusion reads a text and a moment as one sequence (CLIP4VLA's local-to-local)."""
 
-    def __init__(self, model: Embedder, fusion: Fusion, decoder: Decoder) -> None:
-        self.model = model
-        self.fusion = fusion
-        self.decoder = decoder
+    model: Embedder
+    fusion: Fusion
+    decoder: Decoder
 
     @classmethod
     def of(cls, model: Embedder, decoder: Decoder) -> "Reranker | None":

@@ -1,7 +1,7 @@
 """The Lance table of moments: one row for each moment; the rows of a file change in one transaction."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from itertools import groupby
 from operator import itemgetter
@@ -136,10 +136,10 @@ class MomentTable(LanceTable):
 
     def remove(self, files: Sequence[str]) -> None:
         """Delete files; it can be repeated after an interruption."""
-        for i in range(0, len(files), FILES_AT_ONCE):
+        for condition in _conditions(files):
             with self.changing() as table:
                 if table is not None:
-                    table.delete(among("file", files[i : i + FILES_AT_ONCE]))
+                    table.delete(condition)
 
     def compact(self, kept: timedelta = KEPT_FOR) -> None:
         """Join small files, and delete rows from disk that were replaced or deleted a while ago."""
@@ -164,8 +164,7 @@ class MomentTable(LanceTable):
         if paths is None:
             return known_files(self.rows(columns))
         files: dict[str, KnownFile] = {}
-        for i in range(0, len(paths), FILES_AT_ONCE):
-            condition = among("file", paths[i : i + FILES_AT_ONCE])
+        for condition in _conditions(paths):
             files |= known_files(self.rows(columns, filter=condition))
         return dict(sorted(files.items()))
 
@@ -176,8 +175,8 @@ class MomentTable(LanceTable):
             UserError: Stored vectors are damaged.
         """
         result: list[FileEntries] = []
-        for i in range(0, len(files), FILES_AT_ONCE):
-            rows = self.rows(self.schema.names, filter=among("file", files[i : i + FILES_AT_ONCE]))
+        for condition in _conditions(files):
+            rows = self.rows(self.schema.names, filter=condition)
             result += entries_of(require_intact(rows.sort_by(ORDER)))
         return result
 
@@ -313,11 +312,10 @@ class MomentTable(LanceTable):
         """The caption of each moment; None without one."""
         files = sorted({moment.file for moment in moments})
         captions: dict[tuple[str, float], str] = {}
-        for i in range(0, len(files), FILES_AT_ONCE):
-            condition = f"caption IS NOT NULL AND {among('file', files[i : i + FILES_AT_ONCE])}"
-            rows = self.rows(
-                ["file", "start", "caption"], needs="caption", filter=condition
-            ).to_pylist()
+        columns = ["file", "start", "caption"]
+        for condition in _conditions(files):
+            condition = f"caption IS NOT NULL AND {condition}"
+            rows = self.rows(columns, needs="caption", filter=condition).to_pylist()
             captions |= {(row["file"], row["start"]): row["caption"] for row in rows}
         return [captions.get((moment.file, moment.start)) for moment in moments]
 
@@ -369,10 +367,13 @@ def _join(table: Any) -> None:
 
 def _holds(table: Any, files: Sequence[str]) -> bool:
     """Whether the table has any of these files."""
-    return any(
-        table.count_rows(among("file", files[i : i + FILES_AT_ONCE]))
-        for i in range(0, len(files), FILES_AT_ONCE)
-    )
+    return any(table.count_rows(condition) for condition in _conditions(files))
+
+
+def _conditions(files: Sequence[str]) -> Iterator[str]:
+    """Filters that together match the rows of some files."""
+    for i in range(0, len(files), FILES_AT_ONCE):
+        yield among("file", files[i : i + FILES_AT_ONCE])
 
 
 def _id_at(rows: list[dict[str, Any]], file: str, start: float, end: float) -> str:

@@ -14,10 +14,12 @@ from trichord.search.background import calibrate_for
 from trichord.search.calibration import MOMENTS
 from trichord.search.collection import Collection
 from trichord.search.cutting import Cut, cut_files
-from trichord.search.notes import NoteTaker
+from trichord.search.notes import ManifestNotes, NoteTaker
 from trichord.search.reading import batches, read_files
+from trichord.search.speech import speech_detector
 from trichord.search.survey import Survey, survey
 from trichord.search.table import Entry, FileEntries, FileVersion, KnownFile, Note
+from trichord.types import Clip
 
 if TYPE_CHECKING:  # the service knows of changes without torch
     from trichord.models.embedder import Embedder
@@ -68,6 +70,19 @@ class Update:
     model: "Embedder"
     decoder: Decoder
     taker: NoteTaker
+
+    @classmethod
+    def of(
+        cls,
+        collection: Collection,
+        model: "Embedder",
+        decoder: Decoder,
+        metadata: Iterable[Clip] = (),
+        speech: bool = True,
+    ) -> "Update":
+        """An update by a manifest's clips; see `indexing.index`."""
+        detector = speech_detector() if speech else None
+        return cls(collection, model, decoder, NoteTaker(ManifestNotes(metadata), detector))
 
     def run(
         self,

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from trichord.media.decoder import Decoder
 from trichord.search.collection import Collection, files_below, whereabouts
-from trichord.search.notes import ManifestNotes, NoteTaker
-from trichord.search.speech import speech_detector
 from trichord.search.survey import media_under
 from trichord.search.updating import Indexed, Update, finish
 from trichord.types import Clip, UserError
@@ -101,12 +99,7 @@ def watch(
     """
     collection.require(model.fingerprint)
     pending = PendingPaths(quiet)
-    update = Update(
-        collection,
-        model,
-        decoder,
-        NoteTaker(ManifestNotes(metadata), speech_detector() if speech else None),
-    )
+    update = Update.of(collection, model, decoder, metadata, speech)
     started = False
     for changes in _changes(places, stop):
         # Only now all folders are watched: no later change is missed.

@@ -62,7 +62,7 @@ class Archive:
         self.pictures = Lane(ASIDES, allowance.requests)
         self.allowance = allowance
         self._description: tuple[Catalogue, CollectionResponse] | None = None
-        self._reranks = engine.reranks
+        self._reranks = engine.model.reranks
         self._catalogued = engine.collection
         self._catalogue = Catalogue(engine.gallery, self.roots)
         self._measure()

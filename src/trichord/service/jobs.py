@@ -66,14 +66,6 @@ def _below(root: Path, place: str) -> Path | None:
     return real if real.is_relative_to(root) else None
 
 
-def _ends_inside(file: Path, roots: Sequence[Path]) -> bool:
-    try:
-        real = file.resolve(strict=True)
-    except (OSError, RuntimeError):
-        return False
-    return any(real.is_relative_to(root) for root in roots)
-
-
 class Jobs:
     """At most one job at a time, because a collection has one writer."""
 
@@ -138,7 +130,11 @@ class Jobs:
         return job
 
     def _require_inside(self, files: Sequence[Path]) -> None:
-        outside = [file for file in files if self._roots and not _ends_inside(file, self._roots)]
+        outside = [
+            file
+            for file in files
+            if self._roots and not any(_below(root, str(file)) for root in self._roots)
+        ]
         if outside:
             raise RefusedError(
                 400, f"{len(outside)} of the files are links that lead elsewhere: remove them."

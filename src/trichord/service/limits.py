@@ -23,8 +23,7 @@ class RequestLimits:
     def __init__(self, app: ASGIApp, allowance: Allowance) -> None:
         self.app = app
         self.allowance = allowance
-        self.requests = 0
-        self.streams = 0
+        self.running = {"requests": 0, "streams": 0}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it."""
@@ -32,39 +31,20 @@ class RequestLimits:
             await self.app(scope, receive, send)
             return
         body = _Body(scope, receive, send, self.allowance)
+        path = scope["path"]
+        kind = "streams" if path.startswith(MEDIA) else "requests"
         try:
             body.check_head()
-            self._enter(scope["path"])
+            if path not in ALWAYS and self.running[kind] >= getattr(self.allowance, kind):
+                raise RefusedError(503, "The server is busy: try again in a moment.", retry=1)
         except RefusedError as error:
             await refusal(error)(scope, receive, body.send)
             return
+        self.running[kind] += path not in ALWAYS
         try:
             await self.app(scope, body.receive, body.send)
         finally:
-            self._leave(scope["path"])
-
-    def _enter(self, path: str) -> None:
-        if path in ALWAYS:
-            return
-        media = path.startswith(MEDIA)
-        count, most = (
-            (self.streams, self.allowance.streams)
-            if media
-            else (self.requests, self.allowance.requests)
-        )
-        if count >= most:
-            raise RefusedError(503, "The server is busy: try again in a moment.", retry=1)
-        self._count(media, 1)
-
-    def _leave(self, path: str) -> None:
-        if path not in ALWAYS:
-            self._count(path.startswith(MEDIA), -1)
-
-    def _count(self, media: bool, by: int) -> None:
-        if media:
-            self.streams += by
-        else:
-            self.requests += by
+            self.running[kind] -= path not in ALWAYS
 
 
 class _Body:

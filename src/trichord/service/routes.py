@@ -1,5 +1,6 @@
 """The routes of the service."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
@@ -8,7 +9,7 @@ from starlette.responses import Response
 
 from trichord.service.archive import Archive
 from trichord.service.errors import RefusedError
-from trichord.service.jobs import Job, inside
+from trichord.service.jobs import inside
 from trichord.service.media import stream
 from trichord.service.schemas import (
     AddRequest,
@@ -134,16 +135,5 @@ async def add(body: AddRequest, archive: Served) -> JobStarted:
 @router.get("/api/jobs/{job}")
 async def job(job: Id, archive: Served) -> JobResponse:
     """The state of a job."""
-    return _job(archive.jobs.find(job))
-
-
-def _job(job: Job) -> JobResponse:
-    return JobResponse(
-        job=job.name,
-        state=job.state,
-        files=job.files,
-        done=job.done,
-        changes=dict(job.changes),
-        statuses=dict(job.statuses),
-        error=job.error,
-    )
+    state = asdict(archive.jobs.find(job))
+    return JobResponse(job=state.pop("name"), **state)

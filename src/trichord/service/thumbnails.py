@@ -1,12 +1,11 @@
 """Thumbnails of moments: stored ones, or made at first use."""
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from threading import Lock
 
 from trichord.media.decoder import Decoder
 from trichord.media.plan import DecodePlan, FramePlan
+from trichord.search.query_vectors import LruCache
 from trichord.search.table import MomentTable
 from trichord.search.thumbnails import ROOM, thumbnail_of
 from trichord.service.catalogue import Catalogue
@@ -14,7 +13,8 @@ from trichord.service.errors import RefusedError
 from trichord.service.media import within
 from trichord.types import Moment
 
-CACHE_BYTES = 32 * 1024**2
+CACHED = 4096
+"""Thumbnails in memory: some 32 MiB."""
 PLAN = DecodePlan(frames=FramePlan(rule="uniform", count=1, short_side=ROOM[0]))
 """One frame in the middle of the moment."""
 
@@ -25,10 +25,7 @@ class Thumbnails:
     def __init__(self, decoder: Decoder, roots: Sequence[Path]) -> None:
         self.decoder = decoder
         self.roots = roots
-        self._cache: OrderedDict[Moment, bytes] = OrderedDict()
-        self._bytes = 0
-        self._catalogue: Catalogue | None = None
-        self._lock = Lock()
+        self._cache: tuple[Catalogue | None, LruCache[Moment, bytes]] = (None, LruCache(CACHED))
 
     def find(self, table: MomentTable, catalogue: Catalogue, moment: Moment) -> bytes:
         """The JPEG of a moment.
@@ -41,17 +38,14 @@ class Thumbnails:
         Raises:
             RefusedError: 404: it has no picture, or the file is missing.
         """
-        with self._lock:
-            if self._catalogue is not catalogue:
-                self._catalogue, self._bytes = catalogue, 0
-                self._cache.clear()
-            if (picture := self._cache.get(moment)) is not None:
-                self._cache.move_to_end(moment)
-                return picture
-        picture = table.thumbnail(moment.file, moment.start) or self._make(moment)
-        with self._lock:
-            if self._catalogue is catalogue:  # otherwise the file may have changed
-                self._keep(moment, picture)
+        cached, cache = self._cache
+        if cached is not catalogue:
+            cache = LruCache[Moment, bytes](CACHED)
+            self._cache = catalogue, cache
+        # A thread that is late puts its picture into the cache of the old catalogue.
+        if (picture := cache.get(moment)) is None:
+            picture = table.thumbnail(moment.file, moment.start) or self._make(moment)
+            cache.put(moment, picture)
         return picture
 
     def _make(self, moment: Moment) -> bytes:
@@ -62,11 +56,3 @@ class Thumbnails:
         if picture is None:
             raise RefusedError(404, "This moment has no picture.")
         return picture
-
-    def _keep(self, moment: Moment, picture: bytes) -> None:
-        if moment in self._cache:
-            return
-        self._cache[moment] = picture
-        self._bytes += len(picture)
-        while self._bytes > CACHE_BYTES:
-            self._bytes -= len(self._cache.popitem(last=False)[1])

@@ -155,15 +155,10 @@ def remove_abandoned(place: Path) -> None:
             stats = folder.lstat()
             old = time.time() - stats.st_mtime > YOUNG
             # The folder of another user, or a link, may be a trap.
-            if old and stat.S_ISDIR(stats.st_mode) and stats.st_uid == os.geteuid():
-                _remove_unlocked(folder)
-
-
-def _remove_unlocked(folder: Path) -> None:
-    lock = _lock(folder)
-    if lock is not None:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(lock)
+            own = stat.S_ISDIR(stats.st_mode) and stats.st_uid == os.geteuid()
+            if old and own and (lock := _lock(folder)) is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(lock)
 
 
 def _lock(folder: Path) -> int | None:

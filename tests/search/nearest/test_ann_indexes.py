@@ -47,7 +47,7 @@ def test_a_structure_that_misses_too_much_is_not_used_and_said_so(
     assert isinstance(made.nearest("vision"), Exact)
     report = made.report("vision")
     assert (report.used, report.budget, report.recall) == (False, 8, {"text→sight": 0.0})
-    assert "exact, a structure of this kind does not reach recall@10 of 0.95" in report.line
+    assert "exact, an index of this kind does not reach recall@10 of 0.95" in report.line
     assert not list((tmp_path / "cache").glob("*.index"))
     # The verdict is kept, so that the next start does not build in vain.
     built.clear()
@@ -89,7 +89,7 @@ def test_search_is_exact_while_a_structure_is_built(gallery, texts, tmp_path, la
     made = AnnIndexes(tmp_path, gallery, 1, {"text→sight": texts}, settings)
     assert not made.wait(0.0)
     assert isinstance(made.nearest("vision"), Exact)
-    assert made.report("vision").why == "a structure is being built"
+    assert made.report("vision").why == "an index is being built"
     later.set()
     assert made.wait(60.0)
     assert isinstance(made.nearest("vision"), Approximate)
@@ -109,7 +109,7 @@ def test_what_nobody_wants_any_more_is_not_built(gallery, texts, tmp_path, later
 def test_a_build_that_fails_leaves_exact_search_and_says_why(structured, tmp_path, fake):
     made = structured(fake(fails="no space\nleft"))
     assert isinstance(made.nearest("vision"), Exact)
-    assert "no structure could be built (no space)" in made.report("vision").line
+    assert "no index could be built (no space)" in made.report("vision").line
     assert not list((tmp_path / "cache").iterdir())
 
 

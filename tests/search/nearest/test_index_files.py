@@ -162,7 +162,7 @@ def test_who_searches_with_a_structure_does_not_need_its_file(gallery, texts, tm
     before = first.nearest("audio").search(texts[:3], 5)[1]
     for seed in range(1, 4):
         listened(seed)
-    assert not first._sides["audio"].path.exists()
+    assert not first._columns["audio"].path.exists()
     np.testing.assert_array_equal(first.nearest("audio").search(texts[:3], 5)[1], before)
 
 

@@ -61,7 +61,7 @@ def test_a_file_that_is_no_media_is_refused_and_can_be_put_away(visit, tmp_path)
     (tmp_path / "notes.mp4").write_text("no film")
     page.set_input_files("#file", tmp_path / "notes.mp4")
     page.wait_for_selector("#refused:not([hidden])")
-    assert page.inner_text("#refused").startswith("notes.mp4: The file is no video")
+    assert page.inner_text("#refused").startswith("notes.mp4: The file is not a video")
     page.click(".chip .remove")
     assert page.is_hidden("#refused")
     assert page.locator(".chip").count() == 0

@@ -11,10 +11,10 @@ One query alone is scored in float32, 20 ms.
 """
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from timeit import repeat
 from typing import Any
 
 import numpy as np
@@ -177,9 +177,4 @@ def is_faster() -> bool:
 
 def _seconds(work: Callable[[], object]) -> float:
     """The shortest of five runs."""
-    times: list[float] = []
-    for _ in range(5):
-        began = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - began)
-    return min(times)
+    return min(repeat(work, number=1))
