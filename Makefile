@@ -59,11 +59,11 @@ docs: $(VENV)/.dev ## Read the documentation at http://127.0.0.1:8000
 	$(BIN)/zensical serve
 
 bench: $(VENV)/.dev ## Measure the quick ones: decoding (MEDIA=folder of real files too), loss, cached gradients, ranks, shared towers
-	$(BIN)/python benchmarks/decode.py $(MEDIA)
-	$(BIN)/python benchmarks/loss.py
-	$(BIN)/python benchmarks/cached_gradients.py
-	$(BIN)/python benchmarks/ranks.py
-	$(BIN)/python benchmarks/weight_cache.py
+	$(BIN)/python studies/decode.py $(MEDIA)
+	$(BIN)/python studies/loss.py
+	$(BIN)/python studies/cached_gradients.py
+	$(BIN)/python studies/ranks.py
+	$(BIN)/python studies/weight_cache.py
 
 stand-ins: $(VENV)/.user ## Make the small pretrained towers of the world again (about 20 minutes)
 	$(BIN)/python -m trichord.training.stand_ins stand-ins/src/trichord_stand_ins

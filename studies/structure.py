@@ -25,7 +25,6 @@ BESIDE = {
     "packages": ROOT / "packages",
     "examples": ROOT / "examples",
     "studies": ROOT / "studies",
-    "benchmarks": ROOT / "benchmarks",
     "stand-ins": ROOT / "stand-ins",
 }
 REASONED = {

@@ -285,11 +285,11 @@ def test_a_lock_file_has_all_that_the_project_asks_for(project, name, extras):
     assert missing == []
 
 
-FOOTPRINT = ROOT / "benchmarks" / "results" / "footprint.json"
+FOOTPRINT = ROOT / "studies" / "results" / "footprint.json"
 
 
 def test_the_core_brings_no_towers_and_half_of_what_the_peer_brings(project):
-    """Counted in installed packages' own words; `benchmarks/footprint.py` counts by installing."""
+    """Counted in installed packages' own words; `studies/footprint.py` counts by installing."""
     core, towers = (needed(project, extras).keys() for extras in ((), ("towers",)))
     only = {"torch", "transformers", "tokenizers", "huggingface-hub", "safetensors", "jaxtyping"}
     assert not core & only

@@ -11,7 +11,8 @@ import torch
 from trichord.checkpoint import Progress, Run
 from trichord.cli.captioning import caption, ordinal
 from trichord.corpora.manifest import read_manifest, write_manifest
-from trichord.evaluation.captions.report import read_caption_report
+from trichord.evaluation.captions.report import CaptionReport
+from trichord.evaluation.report import read_report
 from trichord.experiments import EXPERIMENTS
 from trichord.types import Caption, Clip, UserError
 
@@ -188,16 +189,16 @@ def measured(made, small_world, command):
 
 
 def test_a_run_that_writes_is_measured_on_its_captions(measured, small_world):
-    report = read_caption_report(measured[0] / "captions.json")
+    report = read_report(measured[0] / "captions.json", CaptionReport)
     clips = {c.id: c for c in read_manifest(small_world / "clips.jsonl") if c.split == "test"}
     assert {one.id for one in report.captions} == clips.keys()
-    assert [one.kind for one in report.results] == ["audio", "visual", "audio_visual", "composed"]
-    visual = report.results[1]
+    assert [one.name for one in report.rows] == ["audio", "visual", "audio_visual", "composed"]
+    visual = report.rows[1]
     for one in visual.clips:
         said = {caption.text for caption in clips[one.id].captions if caption.kind == "visual"}
         assert set(one.references) == said
-    assert "METEOR" not in visual.scores
-    assert visual.scores["CIDEr"].low <= visual.scores["CIDEr"].value
+    assert "METEOR" not in visual.estimates
+    assert visual.estimates["CIDEr"].low <= visual.estimates["CIDEr"].value
     assert report.invention is not None
     assert report.invention.captions == len(clips)
     assert (measured[0] / "captions.png").stat().st_size > 10_000
@@ -225,15 +226,15 @@ def test_kinds_and_words_can_be_chosen_and_the_papers_values_shown(
     line = f"evaluate {run} {small_world}/clips.jsonl {MEASURE} --captions.meteor --paper"
     chosen = "--captions.kind visual --captions.tokens blanks --captions.references as_published"
     assert command(f"{line} {chosen}") == 0
-    report = read_caption_report(run / "captions.json")
-    assert [one.kind for one in report.results] == ["visual"]
-    assert "METEOR" in report.results[0].scores
+    report = read_report(run / "captions.json", CaptionReport)
+    assert [one.name for one in report.rows] == ["visual"]
+    assert "METEOR" in report.rows[0].estimates
     assert (report.protocol.scoring.tokens, report.protocol.scoring.kept) == (
         "blanks", "as_published",
     )  # fmt: skip
     told = " ".join(capsys.readouterr().out.split())
     assert "58.0" in told
-    assert "The paper's values are of other clips" in told
+    assert "These values are of other clips" in told
 
 
 def test_empty_captions_and_very_long_ones_are_counted(made, small_world, command, tmp_path):
@@ -246,11 +247,11 @@ def test_empty_captions_and_very_long_ones_are_counted(made, small_world, comman
     run = made(seed=2)
     line = f"evaluate {run} {tmp_path}/m.jsonl {MEASURE} --captions.kind visual"
     assert command(line) == 0
-    report = read_caption_report(run / "captions.json")
+    report = read_report(run / "captions.json", CaptionReport)
     assert (report.blank, report.longer) == (2, 1)
-    assert [one.id for one in report.results[0].clips] == [clips[0].id]  # the other has no words
+    assert [one.id for one in report.rows[0].clips] == [clips[0].id]  # the other has no words
     assert len(report.captions) == 2
-    assert any("single clip" in note for note in report.results[0].notes)
+    assert any("single clip" in note for note in report.rows[0].notes)
 
 
 @pytest.mark.parametrize(
@@ -305,7 +306,7 @@ def test_captions_of_a_run_that_was_selected_on_test_say_so(
     shutil.copy(measured[0] / "weights.safetensors", selected.path)
     assert command(f"evaluate {selected.path} {small_world}/clips.jsonl {MEASURE}") == 0
     assert "SELECTION ON TEST: the run's epoch" in " ".join(capsys.readouterr().out.split())
-    assert read_caption_report(selected.path / "captions.json").protocol.selected_on_test
+    assert read_report(selected.path / "captions.json", CaptionReport).protocol.selected_on_test
     assert command(f"compare {measured[0]} {selected.path}") == 2
     assert "train both with or both without --select-on-test" in capsys.readouterr().err
 

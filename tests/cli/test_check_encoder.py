@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import pytest
 import torch
-from outside import Bands
+from outside import BagOfWords, Bands
 from torch import nn
 
 from trichord.api.conformance import check_encoder
@@ -84,6 +84,19 @@ def test_what_cannot_be_exported_fails_the_last_check():
     *_, export = check_encoder(Config())
     assert (export.name, export.status) == ("export", "FAIL")
     assert export.reason
+
+
+def test_texts_of_any_length_are_tried_with_the_exported_graph():
+    @dataclass(frozen=True, kw_only=True)
+    class Config(EncoderConfig):
+        kind: ClassVar[str] = "words"
+        modality: ClassVar[str] = "text"
+
+        def build(self):
+            return BagOfWords()
+
+    *_, export = check_encoder(Config())
+    assert (export.name, export.status) == ("export", "PASS"), export.reason
 
 
 def test_features_without_weights_have_nothing_to_check():

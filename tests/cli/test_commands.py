@@ -46,18 +46,19 @@ def test_reports_carry_protocol_interval_and_ceiling(runs):
     report = json.loads((runs / "slava-av" / "seed-0" / "evaluation.json").read_text())
     assert report["experiment"] == "slava-av"
     assert report["protocol"]["ties"] == "pessimistic"
-    first = report["results"][0]["forward"]["recall"]["10"]
+    first = report["rows"][0]["estimates"]["R@10"]
     assert first["low"] <= first["value"] <= first["high"]
-    assert 0 < report["ceiling"]["visual<-sound"]["10"] <= 1
+    (sounds,) = [row for row in report["rows"] if row["name"] == "visual<-sound"]
+    assert 0 < sounds["ceiling"]["R@10"] <= 1
     with Image.open(runs / "slava-av" / "seed-0" / "evaluation.png") as figure:
         assert figure.width > 500
 
 
 def test_the_untrained_pair_has_no_way_from_sound_to_sight(runs):
     report = json.loads((runs / "clip-clap" / "evaluation.json").read_text())
-    of = {result["name"]: result for result in report["results"]}
-    assert of["visual<-sound"]["forward"] is None
-    assert of["visual<-visual"]["forward"]["recall"]["10"]["value"] > 0.6  # chance: 10 of 16
+    of = {row["name"]: row["estimates"] for row in report["rows"]}
+    assert of["visual<-sound"] == {}
+    assert of["visual<-visual"]["R@10"]["value"] > 0.6  # chance: 10 of 16
 
 
 def test_training_again_finds_the_run_complete(small_world, runs, command, capsys):
@@ -80,7 +81,7 @@ def test_comparison_shows_mean_and_spread_and_draws(runs, command, capsys, tmp_p
     assert "±" in shown
     assert "Ceiling" in shown or "ceiling" in shown
     systems = json.loads((tmp_path / "c.json").read_text())["systems"]
-    assert [system["experiment"] for system in systems] == ["slava-av", "audio-visual", "zero-shot"]
+    assert [system["name"] for system in systems] == ["slava-av", "audio-visual", "zero-shot"]
     assert (tmp_path / "c.png").stat().st_size > 10_000
 
 
@@ -102,7 +103,7 @@ def test_media_and_features_give_the_same_numbers(small_world, runs, command, tm
     before = json.loads((held / "evaluation.json").read_text())
     assert command(f"evaluate {held} {small_world}/clips.jsonl --from media") == 0
     after = json.loads((held / "evaluation.json").read_text())
-    assert after["results"] == before["results"]
+    assert after["rows"] == before["rows"]
     assert after["protocol"] == before["protocol"]
 
 
@@ -252,7 +253,7 @@ def test_runs_that_learnt_otherwise_get_columns_of_their_own(
     line = f"compare {runs}/slava-av {tmp_path}/fast {tmp_path}/quarter --json {tmp_path}/c.json"
     assert command(f"{line} --figure {tmp_path}/c.png") == 0
     systems = json.loads((tmp_path / "c.json").read_text())["systems"]
-    assert [(one["experiment"], one["seeds"]) for one in systems] == [
+    assert [(one["name"], one["seeds"]) for one in systems] == [
         ("slava-av", [0, 1]), ("slava-av", [7]), ("slava-av", [3]),
     ]  # fmt: skip
     assert [one["differs"] for one in systems] == [

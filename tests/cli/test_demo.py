@@ -25,7 +25,7 @@ def test_every_line_of_the_demo_is_a_command(tmp_path):
     lines = [line for _, chapter in chapters(tmp_path, Demo()) for line in chapter]
     assert len(lines) == 27
     assert {line.split()[0] for line in lines} == COMMANDS.keys() - {
-        "demo", "ablate", "caption", "check-encoder", "classify", "export", "import", "probe", "reproduce",
+        "demo", "study", "caption", "check-encoder", "classify", "export", "import", "probe", "reproduce",
         "serve"
     }  # fmt: skip
     assert all(line.split()[1] in COMMANDS for line in next_commands(tmp_path))

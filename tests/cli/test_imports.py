@@ -154,7 +154,7 @@ def test_a_head_for_classes_answers(place, sounds, command, tmp_path, capfd):
     line = f"probe {run} {sounds}/clips.jsonl --from media --method published"
     assert command(f"{line} --folds esc50") == 0
     report = json.loads((run / "probe-folds-esc50-published.json").read_text())
-    assert [fold["learnt"] for fold in report["folds"]] == [0] * 5
+    assert [fold["sizes"]["learnt"] for fold in report["rows"]] == [0] * 5
     assert report["classes"] == list(CLASSES)
     assert "LEARNT FROM" in report["protocol"]["method"]
     # By hand: the mean of a clip's segments, a layer norm, a linear layer.
@@ -171,7 +171,7 @@ def test_a_head_for_classes_answers(place, sounds, command, tmp_path, capfd):
         answers[clip.labels[0]].append(int(scores.argmax()))
     assert len({answer for given in answers.values() for answer in given}) > 1
     for name, given in answers.items():
-        line = report["outcome"]["confusion"][CLASSES.index(name)]
+        line = report["every"]["confusion"][CLASSES.index(name)]
         assert [i for i, count in enumerate(line) for _ in range(count)] == sorted(given)
 
 

@@ -173,11 +173,11 @@ def test_a_metric_of_a_file_is_reported_beside_the_usual_numbers(
     assert command(f"{line} --plugin {plugin}") == 0
     assert "first (95 %)" in capsys.readouterr().out
     report = json.loads((tmp_path / "run" / "evaluation.json").read_text())
-    for result in report["results"]:
-        if forward := result["forward"]:
-            assert forward["more"]["first"] == forward["recall"]["1"]
-            assert forward["recall"]["1"]["value"] <= forward["more"]["ndcg@10"]["value"]
-            assert forward["more"]["ndcg@10"]["value"] <= forward["recall"]["10"]["value"]
+    measured = [row["estimates"] for row in report["rows"] if "R@1" in row["estimates"]]
+    assert measured
+    for found in measured:
+        assert found["first"] == found["R@1"]
+        assert found["R@1"]["value"] <= found["ndcg@10"]["value"] <= found["R@10"]["value"]
 
 
 def test_an_experiment_of_a_file_trains_with_a_loss_over_three_modalities(

@@ -84,15 +84,15 @@ def test_a_probe_tells_tones_from_noise_and_names_what_it_could_not_read(
     pytest.importorskip("sklearn")
     pytest.importorskip("matplotlib")
     report = measured(probe, "--modality audio --folds esc50")
-    assert [fold["name"] for fold in report["folds"]] == ["1", "2", "3", "4", "5"]
-    assert [fold["tested"] for fold in report["folds"]] == [4] * 5
-    assert [fold["missing"] for fold in report["folds"]] == [0, 0, 0, 2, 0]
+    assert [fold["name"] for fold in report["rows"]] == ["1", "2", "3", "4", "5"]
+    assert [fold["sizes"]["tested"] for fold in report["rows"]] == [4] * 5
+    assert [fold["sizes"]["unread"] for fold in report["rows"]] == [0, 0, 0, 2, 0]
     assert report["missing"] == {"4-3-A-0": "silent", "4-18-A-0": "corrupt"}
     assert report["classes"] == ["Noise", "a_tone"]
-    readable = report["outcome"]["readable"]["value"]
+    readable = report["every"]["estimates"]["of those read"]["value"]
     assert readable >= 0.9
-    assert report["outcome"]["accuracy"]["value"] == pytest.approx(readable * 18 / 20)
-    assert [line[-1] for line in report["outcome"]["confusion"]] == [1, 1]
+    assert report["every"]["estimates"]["accuracy"]["value"] == pytest.approx(readable * 18 / 20)
+    assert [line[-1] for line in report["every"]["confusion"]] == [1, 1]
     assert report["protocol"]["sound_token"] == "0.5, the run's own"
     assert (tmp_path / "probe-audio-folds-esc50.png").stat().st_size > 10_000
     text = " ".join(capsys.readouterr().out.split())
@@ -103,13 +103,13 @@ def test_the_manifests_split_is_one_fold_and_the_published_classifier_says_how_i
     measured, capsys
 ):
     report = measured(probe, "--modality audio --method as_paper --paper")
-    (fold,) = report["folds"]
-    assert (fold["learnt"], fold["tested"], fold["missing"]) == (13, 6, 1)
+    (fold,) = report["rows"]
+    assert fold["sizes"] == {"learnt": 13, "tested": 6, "unread": 1}
     assert "SELECTION ON TEST" in report["protocol"]["method"]
     text = " ".join(capsys.readouterr().out.split())
     assert "VATT-Medium" in text
     last = measured(probe, "--modality audio --method as_paper_last")
-    assert last["folds"][0]["chosen"] == ["epoch 10"]
+    assert last["rows"][0]["chosen"] == ["epoch 10"]
     assert "VATT-Medium" not in capsys.readouterr().out
 
 
@@ -117,7 +117,7 @@ def test_the_same_command_gives_the_same_numbers(measured):
     line = "--modality audio --folds 3 --method as_paper"
     first, again, other = (measured(probe, f"{line} --seed {seed}") for seed in (1, 1, 2))
     assert first == again
-    assert first["folds"] != other["folds"]
+    assert first["rows"] != other["rows"]
 
 
 def test_the_sound_token_is_heard_and_stamped(measured):
@@ -130,14 +130,14 @@ def test_prompts_classify_without_teaching(measured, tmp_path, capsys):
     report = measured(classify, "--modality audio --split all --prompts {}! {}?")
     assert report["protocol"]["kind"] == "zero-shot"
     assert report["protocol"]["clips"] == 20
-    assert report["folds"] == []
+    assert report["rows"] == []
     assert "audio: {}! | {}?" in report["protocol"]["method"]
-    assert sum(map(sum, report["outcome"]["confusion"])) == 20
-    assert [line[-1] for line in report["outcome"]["confusion"]] == [1, 1]
+    assert sum(map(sum, report["every"]["confusion"])) == 20
+    assert [line[-1] for line in report["every"]["confusion"]] == [1, 1]
     assert len(list(tmp_path.glob("classify-audio-all-prompts-*.png"))) == 1
     alone = measured(classify, "--modality audio")
     assert alone["protocol"]["folds"] == "test split"
-    assert sum(map(sum, alone["outcome"]["confusion"])) == 6
+    assert sum(map(sum, alone["every"]["confusion"])) == 6
 
 
 def test_clips_with_neither_sight_nor_sound_are_the_only_ones_missing_from_both(measured):
@@ -159,8 +159,8 @@ def test_a_class_that_no_training_clip_has_is_counted_and_no_error(sounds, measu
     odd = [replace(c, labels=("Owl",)) if i >= 18 else c for i, c in enumerate(clips)]
     write_manifest(sounds / "odd.jsonl", odd)
     report = measured(probe, "--modality audio --method as_paper", "odd.jsonl")
-    assert report["folds"][0]["unseen"] == {"Owl": 2}
-    assert report["outcome"]["recall"]["Owl"] == {"clips": 2, "recall": 0.0}
+    assert report["rows"][0]["unseen"] == {"Owl": 2}
+    assert report["every"]["recall"]["Owl"] == {"clips": 2, "recall": 0.0}
     told = "class 'Owl' has no training clip in fold test split: its 2 test clips there count as"
     assert told in " ".join(capsys.readouterr().out.split())
 
@@ -174,7 +174,7 @@ def test_features_that_were_extracted_are_read_and_give_the_same_numbers(
     line = f"{run} {sounds}/clips.jsonl --features {cached} --to {tmp_path}"
     probe([*line.split(), "--modality", "audio", "--folds", "esc50", "--method", "as_paper"])
     read = newest(tmp_path, "probe")
-    assert read["outcome"]["confusion"] == fresh["outcome"]["confusion"]
+    assert read["every"]["confusion"] == fresh["every"]["confusion"]
     assert read["missing"] == fresh["missing"]
     with pytest.raises(UserError, match=r"run 'trichord extract' first"):
         probe([str(run), str(sounds / "clips.jsonl"), "--modality", "audio"])
@@ -302,3 +302,17 @@ def test_other_sentences_have_another_report():
         Prompting(prompts=prompts).parts for prompts in (("a {}",), ("the {}",), ("a {}", "the {}"))
     )
     assert len({tuple(one), tuple(other), tuple(turned)}) == 3
+
+
+def test_a_report_of_other_clips_is_said_to_be_replaced(sounds, measured, capsys):
+    from trichord.corpora.manifest import read_manifest
+
+    clips = read_manifest(sounds / "clips.jsonl")
+    write_manifest(sounds / "fewer.jsonl", clips[:-2])
+    line = "--modality audio --split all"
+    measured(classify, line)
+    measured(classify, line)
+    assert "takes the place" not in capsys.readouterr().err
+    measured(classify, line, "fewer.jsonl")
+    said = " ".join(capsys.readouterr().err.split())
+    assert "measured otherwise (clips and classes: 20 clips of 2 classes" in said

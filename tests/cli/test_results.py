@@ -48,11 +48,12 @@ def measured(small_world, command):
 
 
 def tasks(report):
-    return {result["name"]: result for result in report["results"]}
+    """Rows from text or sound to media, by task."""
+    return {row["name"]: row for row in report["rows"] if "<-" in row["name"]}
 
 
 def recalls(report):
-    return {name: result["forward"] for name, result in tasks(report).items()}
+    return {name: row["estimates"] for name, row in tasks(report).items()}
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def silent_test_clips(small_world):
 
 def test_a_run_without_a_fusion_reports_what_it_always_did(made, measured):
     report = measured(made("plain"))
-    assert [r["name"] for r in report["results"]][-2:] == ["visual<-composed", "audio<-composed"]
+    assert list(tasks(report))[-2:] == ["visual<-composed", "audio<-composed"]
     assert (report["protocol"]["sight"], report["protocol"]["sound_token"]) == (1.0, None)
 
 
@@ -87,7 +88,7 @@ def test_every_fusion_can_be_measured_and_drawn(made, measured, capsys):
         run = made(level, fusion=Cross(level=level, **CROSS))
         report = measured(run)
         assert all(recalls(report)[name] for name in CLIP_TASKS)
-        assert (recalls(report)["visual<-sound"] is None) == (level == "global_to_local")
+        assert bool(recalls(report)["visual<-sound"]) == (level != "global_to_local")
         assert (run / "report.png").stat().st_size > 10_000
         assert "clip<-composed" in capsys.readouterr().out
 
@@ -100,7 +101,7 @@ def test_silent_clips_are_counted_and_lent_the_sounds_of_training_clips(
     assert masked["silent"] == dict.fromkeys(silent_test_clips)
     assert silent_test_clips
     assert f"Silent: {len(silent_test_clips)} clips." in " ".join(capsys.readouterr().out.split())
-    assert masked["ceiling"]
+    assert any(row["ceiling"] for row in masked["rows"])
     training = {c.id for c in read_manifest(small_world / "clips.jsonl") if c.split == "train"}
     for rule, word in (("borrowed", "borrowed"), ("random", "drawn")):
         lent = measured(run, f"--silent {rule}")
@@ -108,10 +109,9 @@ def test_silent_clips_are_counted_and_lent_the_sounds_of_training_clips(
         donors = {donor for donor in lent["silent"].values() if donor}
         assert donors <= training
         assert f"sound {word} from" in lent["protocol"]["missing"]
-        assert (
-            tasks(lent)["audio<-composed"]["gallery"] > tasks(masked)["audio<-composed"]["gallery"]
-        )
-        assert lent["ceiling"] is None  # nobody knows it for lent sounds
+        more, fewer = (tasks(one)["audio<-composed"]["sizes"]["gallery"] for one in (lent, masked))
+        assert more > fewer
+        assert not any(row["ceiling"] for row in lent["rows"])  # nobody knows it for lent sounds
 
 
 def test_sounds_are_borrowed_from_another_manifest_if_one_is_named(
@@ -166,14 +166,14 @@ def test_a_named_protocol_chooses_clips_captions_tasks_and_silence(
     run = made("g2g", fusion=GlobalToGlobal())
     report = measured(run, "--protocol tiny-16")
     assert list(tasks(report)) == ["clip<-composed", "audio<-composed"]
-    assert tasks(report)["clip<-composed"]["gallery"] == 16
+    assert tasks(report)["clip<-composed"]["sizes"]["gallery"] == 16
     assert report["protocol"]["captions"] == 48
     assert report["protocol"]["name"] == "tiny-16"
     assert "borrowed" in report["protocol"]["missing"]
     assert "Protocol: tiny-16: test split" in " ".join(capsys.readouterr().out.split())
     report = measured(run, "--protocol tiny-out")
-    assert tasks(report)["clip<-composed"]["gallery"] == tiny_protocol
-    assert tasks(report)["clip<-composed"]["queries"] == 3 * tiny_protocol
+    assert tasks(report)["clip<-composed"]["sizes"]["gallery"] == tiny_protocol
+    assert tasks(report)["clip<-composed"]["sizes"]["queries"] == 3 * tiny_protocol
     assert report["protocol"]["captions"] == 3 * tiny_protocol
     assert report["silent"] == dict.fromkeys(silent_test_clips)
 
@@ -252,12 +252,11 @@ def test_a_report_of_other_clips_is_said_to_be_replaced(
 def test_both_ways_are_shown_with_their_sizes_and_chance(made, measured, capsys):
     report = measured(made("plain"))
     shown = capsys.readouterr().out
-    for name, result in tasks(report).items():
-        lines = [line.split() for line in shown.splitlines() if line.split()[:1] == [name]]
-        if result["forward"] is None:
-            continue
-        there, back = lines
-        assert there[1:3] == [str(result["queries"]), str(result["gallery"])]
-        assert back[1:3] == [str(result["reverse"][size]) for size in ("queries", "gallery")]
-        assert f"{result['reverse']['hit_chance']['10']:.2f}" in back
-        assert f"{result['reverse']['recall_chance']['10']:.2f}" in back
+    measured_rows = [row for row in report["rows"] if row["estimates"]]
+    assert len(measured_rows) > 7
+    for row in measured_rows:
+        name, sizes = row["name"], row["sizes"]
+        (cells,) = [line.split() for line in shown.splitlines() if line.split()[:1] == [name]]
+        assert cells[1:3] == [str(sizes["queries"]), str(sizes["gallery"])]
+        measures = ("R@10",) if "<-" in name else ("hit@10", "recall@10")
+        assert all(f"{row['chance'][measure]:.2f}" in cells for measure in measures)

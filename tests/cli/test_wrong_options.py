@@ -35,10 +35,7 @@ BASES = {
     "compare": "@run",
     "probe": "@run @clips.jsonl",
     "classify": "@run @clips.jsonl",
-    "ablate components": "@clips.jsonl @clips.jsonl new",
-    "ablate sound-token": "@run @clips.jsonl new",
-    "ablate fusion": "@clips.jsonl new",
-    "ablate modality": "@clips.jsonl new",
+    "study": "fusion @clips.jsonl new",
     "index": "@folder new --model @run",
     "search": "@collection words",
     "serve": "@collection",
@@ -78,6 +75,7 @@ TOGETHER = {
     ],
     "world": ["--clips 3", "--layout audioset --train 3", "--layout audioset --zips"],
     "doctor": ["--json --rows 3"],
+    "study": ["--pretraining @clips.jsonl", "--start @seeds --seeds 0"],
     "export": ["--int8 --bf16", "--clips 3"],
 }  # fmt: skip
 """Options that are legal alone, and wrong with this line or together."""
@@ -99,12 +97,12 @@ PLACES = {
     "extract @clips.jsonl @run --start @run": "is a run and has weights",
     "evaluate @folder @clips.jsonl": "is no run and holds none",
     "evaluate @run @clips.jsonl --split val": "split 'val': the manifest has none",
-    "ablate fusion @clips.jsonl new --start @seeds": "@seeds holds no seed-0: give --seeds that it holds",
-    "ablate components @clips.jsonl @file.txt new": "file.txt:1: not JSON",
-    "ablate sound-token @run @clips.jsonl @mine/clips.jsonl new": "two of one name would have one report",
-    "ablate sound-token @run new": "name at least one manifest",
-    "ablate sound-token @run nowhere new": "MANIFEST nowhere: there is no such file",
-    "ablate sound-token @run @clips.jsonl @file.txt": "file.txt is a file",
+    "study fusion @clips.jsonl new --start @seeds": "@seeds holds no seed-0: give --seeds that it holds",
+    "study components @clips.jsonl new --pretraining @file.txt": "file.txt:1: not JSON",
+    "study audio-type @clips.jsonl @mine/clips.jsonl new --start @run": "two of one name would have one",
+    "study audio-type new --start @run": "name at least one manifest",
+    "study audio-type nowhere new --start @run": "MANIFEST nowhere: there is no such file",
+    "study audio-type @clips.jsonl @file.txt --start @run": "file.txt is a file",
     "search @folder words": "is not a collection",
     "search @collection": "needs at least one of a text",
     "serve @file.txt": "is not a collection",
@@ -225,9 +223,8 @@ def refuse(words, named, places, capsys):
 
 def test_every_command_has_a_line():
     assert {command.split()[0] for command in BASES} == set(COMMANDS)
-    for group in ("ablate", "import"):
-        forms = {f"{group} {name}" for name in form_of([group])}
-        assert forms == {command for command in BASES if command.startswith(group)}
+    forms = {f"import {name}" for name in form_of(["import"])}
+    assert forms == {command for command in BASES if command.startswith("import")}
 
 
 @pytest.mark.parametrize("command", BASES)

@@ -61,9 +61,9 @@ def small_towers():
 MADE = (
     "world demo/world --train 16 --val 6 --test 10",
     "prepare avcaps demo/world demo/clips.jsonl",
-    "extract demo/clips.jsonl world-clip-clap",
+    "extract demo/clips.jsonl --model world-clip-clap",
     "train world-slava-a-and-v demo/clips.jsonl demo/runs/slava-a-and-v --seeds 0",
-    "index demo/runs/slava-a-and-v/seed-0 demo/world/test_videos demo/archive",
+    "index demo/world/test_videos demo/archive --model demo/runs/slava-a-and-v/seed-0",
 )
 """Of `make demo`, what the pages use. `tests/cli/test_demo.py` carries out all of it."""
 

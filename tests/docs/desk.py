@@ -142,10 +142,10 @@ class Desk:
 
     def smaller(self, words: list[str]) -> list[str]:
         """The same command with less to do: smaller worlds, one seed."""
-        if self.most is None or words[0] not in ("world", "ablate"):
+        if self.most is None or words[0] not in ("world", "study"):
             return words
-        if words[0] == "ablate":
-            return words if words[1] == "sound-token" else [*words, "--seeds", "0", "--epochs", "1"]
+        if words[0] == "study":
+            return words if words[1] == "audio-type" else [*words, "--seeds", "0", "--epochs", "1"]
         avcaps = "--layout" not in words or words[words.index("--layout") + 1] == "avcaps"
         kept = list(words)
         for name in ("--train", "--val", "--test") if avcaps else ("--clips",):

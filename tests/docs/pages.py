@@ -178,7 +178,8 @@ def check_trichord(words: list[str], made: set[str]) -> None:
     if words[0] in ("probe", "classify"):
         model = str(asked["run"])
     if isinstance(model, str) and "/" not in model:
-        assert model in EXPERIMENTS or model in made, f"there is no experiment '{model}'"
+        known = model in EXPERIMENTS or model in made or model in experiments_of_examples()
+        assert known, f"there is no experiment '{model}'"
 
 
 def parse(words: list[str]) -> dict[str, object]:
@@ -212,7 +213,7 @@ def parse(words: list[str]) -> dict[str, object]:
 
 
 def subcommand(parse_only):
-    """A command of several commands, such as `ablate`: the second word chooses."""
+    """A command of several commands, such as `import`: the second word chooses."""
 
     def choose(kinds, *, args, prog):
         assert {*args[:1]} & kinds.keys(), f"'{prog}' has only {', '.join(kinds)}"
@@ -239,6 +240,14 @@ def check_install(words: list[str]) -> None:
     asked = re.findall(r"trichord\[([\w,-]+)\]", " ".join(words))
     unknown = {name for names in asked for name in names.split(",")} - extras()
     assert not unknown, f"the package has no extra {unknown}"
+
+
+@cache
+def experiments_of_examples() -> set[str]:
+    """Experiments that come with an example, once it is installed."""
+    projects = [tomllib.loads(file.read_text()) for file in ROOT.glob("examples/*/pyproject.toml")]
+    points = [one["project"]["entry-points"] for one in projects]
+    return {name for groups in points for name in groups.get("trichord.experiments", {})}
 
 
 @cache
@@ -319,7 +328,6 @@ def options_by_command() -> dict[str, set[str]]:
     for name in COMMANDS:
         tails = {
             "train": OF_EACH_KIND,
-            "ablate": ("components", "sound-token", "fusion"),
             "import": ("clip", "clip4vla"),
             "check-encoder": ("clip-text", "clip-vision", "clap", "clip-audio"),
         }

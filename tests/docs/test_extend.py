@@ -12,6 +12,7 @@ PAGE = (ROOT / "docs" / "how-to" / "extend.md").read_text()
 MOST = {
     "dinov2/dinov2.py": 40,
     "margin-loss/margin_loss.py": 30,
+    "real-towers/real_towers.py": 220,
     "text-weighted-fusion/text_weighted_fusion.py": 50,
     "vggsound/vggsound.py": 50,
 }

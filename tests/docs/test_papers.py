@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from trichord.evaluation.comparison import PAPER_TABLE_II
+from trichord.evaluation.published import TABLE_3, TABLE_4, TABLE_II
 from trichord.experiments import EXPERIMENTS
 
 ROOT = Path(__file__).parents[2]
@@ -258,7 +258,7 @@ def told(shown: str, path: str) -> str:
     if path.startswith("100 x "):
         scale, path = 100.0, path.removeprefix("100 x ")
     file, *keys = path.split(" > ")
-    held = json.loads((ROOT / "benchmarks" / "results" / file).read_text(encoding="utf-8"))
+    held = json.loads((ROOT / "studies" / "results" / file).read_text(encoding="utf-8"))
     values = [scale * one for one in numbers_at(held, keys)]
     digits = len(shown.split(" ± ")[0].partition(".")[2])
     pair = keys[0] == "mean and deviation"
@@ -306,7 +306,7 @@ def test_no_mean_with_a_spread_stands_unmarked(name: str):
 
 def test_a_wrong_number_is_found_out():
     path = "systems.json > full > R@10 > slava-a-and-v > visual<-sound"
-    values = json.loads((ROOT / "benchmarks/results/systems.json").read_text())["full"]["R@10"]
+    values = json.loads((ROOT / "studies/results/systems.json").read_text())["full"]["R@10"]
     seeds = values["slava-a-and-v"]["visual<-sound"]
 
     assert told("0.00 ± 0.00", path) == f"{mean(seeds):.2f} ± {stdev(seeds):.2f}"
@@ -320,22 +320,20 @@ def test_table_two_as_published_is_the_one_that_compare_shows():
         for table in tables(page("papers"))
         if table.head[:2] == ["#", "task"] and not table.marks
     )
-    systems = list(PAPER_TABLE_II)[: len(shown.head) - 2]
+    systems = list(TABLE_II)[: len(shown.head) - 2]
 
     for row in shown.rows:
         task = inner(row[1])
-        assert [float(cell) for cell in row[2:]] == [PAPER_TABLE_II[one][task] for one in systems]
+        assert [float(cell) for cell in row[2:]] == [TABLE_II[one][task] for one in systems]
 
 
 def test_tables_three_and_four_as_published_are_those_that_compare_shows():
-    from trichord.evaluation.captions.comparison import PAPER
-
     shown = next(
         table for table in tables(page("clip4vla")) if table.head[1:3] == ["test clips", "BLEU-4"]
     )
     published = [tuple(float(cell) for cell in row[2:]) for row in shown.rows]
 
-    assert published == [systems["CLIP4VLA"] for _, systems in PAPER.values()]
+    assert published == [table["CLIP4VLA"] for table in (TABLE_3, TABLE_4)]
 
 
 def test_links_within_the_pages_lead_to_a_heading():

@@ -7,7 +7,9 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from outside import BagOfWords
 from text_graphs import text_graphs, written
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from trichord.config import ClapText, ClipText
 from trichord.encoders.text_graph import TextGraph
@@ -174,3 +176,26 @@ def test_a_damaged_exported_graph_cannot_be_written(tiny_towers, tmp_path):
 
 def test_the_exporter_needs_no_more_than_the_extra_has():
     assert set(graphs.PACKAGES) <= {"onnx", "onnxscript", "onnxruntime"}
+
+
+class Words(BagOfWords):
+    """An encoder from outside, with a plain tokenizer and without a limit."""
+
+    def __init__(self):
+        super().__init__()
+        words = {"[PAD]": 0, "[UNK]": 1, "a": 2, "ball": 3, "sentence": 4, "red": 5}
+        self.tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+        self.tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+
+    def prepare(self, texts):
+        rows = [one.ids for one in self.tokenizer.encode_batch(texts)]
+        longest = max(1, *map(len, rows))
+        return torch.tensor([row + [0] * (longest - len(row)) for row in rows])
+
+
+def test_an_encoder_with_a_plain_tokenizer_and_no_limit_reads_texts_of_any_length(tmp_path):
+    encoder = Words().eval()
+    files = tmp_path / "text.onnx", tmp_path / "tokenizer.json"
+    write_text_graph(encoder, *files)
+    found = TextGraph(*files).embed(TEXTS)
+    np.testing.assert_allclose(found, vectors(encoder, TEXTS), atol=1e-6)

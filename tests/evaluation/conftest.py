@@ -8,7 +8,7 @@ from trichord.config import Cross, GlobalToGlobal, Provenance
 from trichord.evaluation.bootstrap import Estimate
 from trichord.evaluation.gallery import CaptionVectors, ClipVectors, Mean
 from trichord.evaluation.protocol import stamp
-from trichord.evaluation.report import Report
+from trichord.evaluation.report import RetrievalReport, with_ceiling
 from trichord.evaluation.retrieval import evaluate
 from trichord.features.source import FeatureSource
 from trichord.features.store import FeatureFolder, FeatureRow
@@ -68,13 +68,12 @@ def report(clips):
         **protocol,
     ):
         vectors = replace(clips(), fused=Mean() if fused else None)
-        results = evaluate(vectors)
+        rows = evaluate(vectors)
         if recall is not None:
-            first = results[0]
-            at_ten = {**first.forward.recall, 10: Estimate(recall, recall - 0.1, recall + 0.1)}
-            forward = replace(first.forward, recall=at_ten)
-            results = (replace(first, forward=forward), *results[1:])
-        return Report(
+            at_ten = {"R@10": Estimate(recall, recall - 0.1, recall + 0.1)}
+            first = replace(rows[0], estimates=rows[0].estimates | at_ten)
+            rows = (first, *rows[1:])
+        return RetrievalReport(
             run=f"runs/{experiment}-{seed}",
             experiment=experiment,
             seed=seed,
@@ -82,8 +81,7 @@ def report(clips):
                 settings={"system": experiment, **(settings or {})}, seeds=(seed,)
             ),
             protocol=replace(stamp(vectors, split="test"), **protocol),
-            results=results,
-            ceiling=ceiling,
+            rows=with_ceiling(rows, ceiling),
         )
 
     return build

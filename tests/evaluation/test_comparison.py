@@ -4,13 +4,11 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from trichord.evaluation.comparison import (
-    PAPER_TABLE_II,
-    compare,
-    paper_table,
-    table,
-    write_comparison,
-)
+from trichord.evaluation.comparison import compare
+from trichord.evaluation.published import TABLE_II
+from trichord.evaluation.report import write_json
+from trichord.evaluation.row import ReportRow
+from trichord.evaluation.tables import published_tables, systems_table
 from trichord.types import UserError
 
 
@@ -24,7 +22,7 @@ def printed(renderable):
 def test_seeds_of_one_experiment_become_mean_and_sample_sd(report):
     made = compare([report(seed=s, recall=r) for s, r in ((0, 0.4), (1, 0.5), (2, 0.6))])
     (system,) = made.systems
-    cell = system.cells["visual<-visual"]
+    cell = system.cell("visual<-visual", "R@10")
     assert (cell.mean, cell.sd) == (pytest.approx(0.5), pytest.approx(0.1))  # n - 1 below the root
     assert (cell.low, cell.high) == (None, None)
     assert cell.span == pytest.approx((0.4, 0.6))
@@ -35,10 +33,10 @@ def test_seeds_of_one_experiment_become_mean_and_sample_sd(report):
 
 def test_one_seed_has_its_bootstrap_interval_and_the_table_says_so(report):
     made = compare([report(recall=0.4)])
-    cell = made.systems[0].cells["visual<-visual"]
+    cell = made.systems[0].cell("visual<-visual", "R@10")
     assert (cell.mean, cell.sd) == (0.4, None)
     assert cell.span == pytest.approx((0.3, 0.5))
-    shown = printed(table(made))
+    shown = printed(systems_table(made, "R@10"))
     assert "0.40 (.30–.50)" in shown
     assert "1 seed" in shown
     assert "one seed: its 95 % interval over clips" in " ".join(shown.split())
@@ -47,7 +45,7 @@ def test_one_seed_has_its_bootstrap_interval_and_the_table_says_so(report):
 def test_systems_stand_in_the_papers_order_and_others_after(report):
     names = ["mine", "zero-shot", "slava-av", "audioclip", "wav2clip-frozen-text"]
     made = compare([report(name) for name in names])
-    assert [system.experiment for system in made.systems] == [
+    assert [system.name for system in made.systems] == [
         "wav2clip-frozen-text",
         "audioclip",
         "slava-av",
@@ -77,7 +75,9 @@ def test_the_same_experiment_and_seed_twice_are_refused(report):
 def test_unlike_ceilings_are_refused_and_one_missing_is_no_matter(report):
     low, high = ({"visual<-visual": {10: value}} for value in (0.8, 0.9))
     made = compare([report(seed=0), report(seed=1, ceiling=low), report(seed=2)])
-    assert made.ceiling == {"visual<-visual": 0.8}
+    [system] = made.systems
+    assert system.rows["visual<-visual"].ceiling == {"R@10": 0.8}
+    assert system.rows["visual<-audio"].ceiling == {}
     with pytest.raises(UserError, match="different ceilings"):
         compare([report(seed=0, ceiling=low), report(seed=1), report(seed=2, ceiling=high)])
 
@@ -89,40 +89,44 @@ def test_nothing_to_compare_is_refused():
 
 def test_the_table_has_a_line_a_task_that_somebody_answers_and_the_ceiling_last(report):
     made = compare([report(ceiling={"visual<-sound": {10: 0.66}}), report("mine")])
-    assert len(made.tasks) == 7  # no composed captions, so those two lines are left out
-    lines = [line for line in printed(table(made)).splitlines() if "<-" in line]
+    assert len(made.rows("R@10")) == 7  # no composed captions, so those two lines are left out
+    lines = [line for line in printed(systems_table(made, "R@10")).splitlines() if "<-" in line]
     assert len(lines) == 7
     assert lines[-1].split()[-1] == "0.66"
     assert lines[0].split()[-1] == "–"
-    assert made.protocol.vision_gallery in printed(table(made))
+    assert made.systems[0].protocol.vision_gallery in printed(systems_table(made, "R@10"))
 
 
 def test_the_papers_table_is_complete_and_kept_apart():
-    assert sum(len(line) for line in PAPER_TABLE_II.values()) == 6 * 7 + 1
-    assert PAPER_TABLE_II["wav2clip-trainable-text"]["visual<-sound"] == 0.27
-    assert PAPER_TABLE_II["slava-a-and-v"]["visual<-sound"] == 0.52
-    assert PAPER_TABLE_II["audioclip"]["visual<-visual"] == 0.69
-    assert PAPER_TABLE_II["slava-av"]["audio<-audio_visual"] == 0.45
-    shown = printed(paper_table())
+    assert sum(len(line) for line in TABLE_II.values()) == 6 * 7 + 1
+    assert TABLE_II["wav2clip-trainable-text"]["visual<-sound"] == 0.27
+    assert TABLE_II["slava-a-and-v"]["visual<-sound"] == 0.52
+    assert TABLE_II["audioclip"]["visual<-visual"] == 0.69
+    assert TABLE_II["slava-av"]["audio<-audio_visual"] == 0.45
+    shown = printed(*published_tables("retrieval"))
     assert "AVCaps test split, 200 clips" in shown
     assert sum("<-" in line for line in shown.splitlines()) == 7
 
 
 def test_the_json_holds_cells_runs_and_protocol(report, tmp_path):
     made = compare([report(seed=s, recall=r) for s, r in ((0, 0.4), (1, 0.6))])
-    write_comparison(made, tmp_path / "comparison.json")
+    write_json(made, tmp_path / "comparison.json")
     held = json.loads((tmp_path / "comparison.json").read_text())
-    assert held["systems"][0]["cells"]["visual<-visual"]["mean"] == pytest.approx(0.5)
-    assert held["systems"][0]["runs"] == ["runs/slava-av-0", "runs/slava-av-1"]
-    assert held["protocol"]["vision_clips"] == 29
-    assert held["k"] == 10
+    [system] = held["systems"]
+    cell = system["rows"]["visual<-visual"]["cells"]["R@10"]
+    assert cell["mean"] == pytest.approx(0.5)
+    assert cell["values"] == [0.4, 0.6]
+    assert system["runs"] == ["runs/slava-av-0", "runs/slava-av-1"]
+    assert system["protocol"]["vision_clips"] == 29
+    assert held["protocol"].startswith("test split")
+    assert (held["kind"], held["format"]) == ("comparison", 3)
 
 
 def test_runs_with_and_without_a_fusion_stand_side_by_side(report):
     made = compare([report("plain"), report("fused", fused=True)])
-    assert made.tasks[-3:] == ("clip<-visual", "clip<-audio", "clip<-audio_visual")
-    assert made.galleries["clip<-visual"] == 30
-    lines = [line for line in printed(table(made)).splitlines() if "clip<-" in line]
+    assert tuple(made.rows("R@10"))[-3:] == ("clip<-visual", "clip<-audio", "clip<-audio_visual")
+    assert made.rows("R@10")["clip<-visual"][0].sizes["gallery"] == 30
+    lines = [line for line in printed(systems_table(made, "R@10")).splitlines() if "clip<-" in line]
     assert len(lines) == 3
     assert all(line.split()[4] == "–" for line in lines)  # after task, asked, clips and chance
     assert all("(" in line for line in lines)
@@ -148,7 +152,7 @@ def named(report, seed, called="all.jsonl", **changes):
 def test_runs_with_another_setting_are_no_seeds_of_the_same(report):
     fast = {"stages.0.optimizer.lr": "0.01", "objective.temperature": "1.0"}
     made = compare([named(report, 0), named(report, 7, **fast), named(report, 1)])
-    assert [(one.experiment, one.seeds) for one in made.systems] == [
+    assert [(one.name, one.seeds) for one in made.systems] == [
         ("slava-av", (0, 1)),
         ("slava-av", (7,)),
     ]
@@ -156,7 +160,7 @@ def test_runs_with_another_setting_are_no_seeds_of_the_same(report):
         {"lr": "0.0003", "temperature": "0.07"},
         {"lr": "0.01", "temperature": "1.0"},
     ]
-    shown = printed(table(made))
+    shown = printed(systems_table(made, "R@10"))
     assert "temperature" in shown
     assert "lr 0.0003" in shown
     assert "lr 0.01" in shown
@@ -210,7 +214,7 @@ def test_settings_are_named_as_shortly_as_tells_them_apart(report):
         "start epochs": "9",
         "text.name": "my-clip",
     }
-    assert second.told == ("0.optimizer.lr 0.1", "1.optimizer.lr 0.2", "epochs 3", "2 more")
+    assert second.label == ("0.optimizer.lr 0.1", "1.optimizer.lr 0.2", "epochs 3", "2 more")
 
 
 def test_headings_tell_as_much_as_it_takes_to_tell_systems_apart(report):
@@ -230,33 +234,38 @@ def test_a_selection_on_test_is_not_set_beside_an_honest_run(report):
         "split: no against yes): train both with or both without --select-on-test."
     )
     both = compare([report(seed=s, selected_on_test=True) for s in (0, 1)])
-    assert "SELECTION ON TEST" in printed(table(both))
+    assert "SELECTION ON TEST" in printed(systems_table(both, "R@10"))
 
 
 def test_the_table_says_how_large_each_task_is_and_what_chance_reaches(report):
-    (line, *_) = [line for line in printed(table(compare([report()]))).splitlines() if "<-" in line]
+    (line, *_) = [
+        line
+        for line in printed(systems_table(compare([report()]), "R@10")).splitlines()
+        if "<-" in line
+    ]
     assert line.split()[:5] == ["1", "visual<-visual", "87", "29", f"{10 / 29:.2f}"]
 
 
 def test_sizes_are_those_of_runs_that_can_be_asked(report):
     whole, without = report(), report("zero-shot")
-    gone = replace(without.results[6], queries=0, forward=None, reverse=None)
-    without = replace(without, results=(*without.results[:6], gone, *without.results[7:]))
+    gone = ReportRow(name=without.rows[6].name, sizes={"queries": 0, "gallery": 29})
+    without = replace(without, rows=(*without.rows[:6], gone, *without.rows[7:]))
     for reports in ([whole, without], [without, whole]):
-        made = compare(reports)
-        assert made.queries["visual<-sound"] == whole.results[6].queries
-    assert list(made.queries)[:2] == ["visual<-visual", "visual<-audio"]
+        rows = compare(reports).rows("R@10")
+        assert [row.sizes for row in rows["visual<-sound"]] == [whole.rows[6].sizes]
+    assert list(rows)[:2] == ["visual<-visual", "visual<-audio"]
 
 
 def test_the_json_holds_every_recall_and_what_sets_systems_apart(report, tmp_path):
     reports = [named(report, 0), named(report, 1), named(report, 0, **{"hand-over": "last"})]
-    write_comparison(compare(reports), tmp_path / "comparison.json")
+    write_json(compare(reports), tmp_path / "comparison.json")
     held = json.loads((tmp_path / "comparison.json").read_text())
     assert [one["differs"] for one in held["systems"]] == [{}, {"hand-over": "last"}]
-    recall = held["systems"][0]["recall"]["visual<-visual"]
-    assert list(recall) == ["1", "5", "10"]
-    assert recall["10"] == held["systems"][0]["cells"]["visual<-visual"]
-    forward = reports[0].results[0].forward
-    assert recall["1"]["mean"] == pytest.approx(forward.recall[1].value)
-    assert held["queries"]["visual<-visual"] == 87
-    assert held["chance"]["visual<-visual"] == pytest.approx(10 / 29)
+    row = held["systems"][0]["rows"]["visual<-visual"]
+    assert list(row["cells"])[:3] == ["R@1", "R@5", "R@10"]
+    first = reports[0].rows[0]
+    assert row["cells"]["R@1"]["mean"] == pytest.approx(first.estimates["R@1"].value)
+    assert row["cells"]["median rank"]["values"] == [first.numbers["median rank"]] * 2
+    assert row["sizes"]["queries"] == 87
+    assert row["chance"]["R@10"] == pytest.approx(10 / 29)
+    assert "hit@10" in held["systems"][0]["rows"]["visual->visual"]["cells"]

@@ -5,6 +5,7 @@ import pytest
 
 from trichord.evaluation.comparison import compare
 from trichord.evaluation.figures import draw_comparison, draw_report
+from trichord.evaluation.row import ReportRow
 from trichord.types import UserError
 
 pytest.importorskip("matplotlib")
@@ -36,15 +37,15 @@ def test_a_comparison_is_drawn_one_panel_a_task(report, tmp_path):
     draw_comparison(compare(reports), tmp_path / "seven.png")
     seven = pixels(tmp_path / "seven.png")
     assert shows(seven, "#2f855a")
-    one = [replace(r, results=r.results[:1]) for r in reports]
+    one = [replace(r, rows=r.rows[:1]) for r in reports]
     draw_comparison(compare(one), tmp_path / "one.png")
     assert pixels(tmp_path / "one.png").shape[0] < seven.shape[0]
 
 
 def test_a_system_without_a_task_leaves_its_row_empty(report, tmp_path):
     whole, without = report(), report("zero-shot")
-    gone = replace(without.results[6], queries=0, forward=None, reverse=None)
-    without = replace(without, results=(*without.results[:6], gone, *without.results[7:]))
+    gone = ReportRow(name=without.rows[6].name, sizes={"queries": 0, "gallery": 29})
+    without = replace(without, rows=(*without.rows[:6], gone, *without.rows[7:]))
     draw_comparison(compare([whole, without]), tmp_path / "gap.png")
     draw_comparison(compare([whole, report("zero-shot")]), tmp_path / "full.png")
     gap, full = pixels(tmp_path / "gap.png"), pixels(tmp_path / "full.png")
@@ -55,7 +56,7 @@ def test_a_system_without_a_task_leaves_its_row_empty(report, tmp_path):
 
 
 def test_nothing_answered_is_refused(report, tmp_path):
-    empty = replace(report(), results=report().results[7:])
+    empty = replace(report(), rows=report().rows[7:9])
     with pytest.raises(UserError, match="nothing to draw"):
         draw_report(empty, tmp_path / "none.png")
     with pytest.raises(UserError, match="nothing to draw"):

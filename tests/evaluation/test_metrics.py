@@ -22,37 +22,41 @@ CLIP = np.array([0, 0, 0, 0, 1])
 def test_a_metric_that_fails_is_named(per_query, said):
     measure = Measure(metrics=(Metric(kind="odd", per_query=per_query),))
     with pytest.raises(UserError, match=said):
-        measure.forward(RANKS, CLIP)
+        measure.forward("a task", 30, RANKS, CLIP)
 
 
 def test_ndcg_of_ranks_1_1_1_7_12():
-    found = Measure(metrics=(METRICS.find("ndcg@10"),)).forward(RANKS, CLIP)
-    assert found.more["ndcg@10"].value == pytest.approx((3 + 1 / 3) / 5)  # log2(1 + 7) = 3
+    found = Measure(metrics=(METRICS.find("ndcg@10"),)).forward("a task", 30, RANKS, CLIP)
+    assert found.estimates["ndcg@10"].value == pytest.approx((3 + 1 / 3) / 5)  # log2(1 + 7) = 3
 
 
 def test_micro_counts_captions_and_macro_counts_clips():
-    found = Measure().forward(RANKS, CLIP)
-    assert found.recall[1].value == pytest.approx(3 / 5)
-    assert found.macro[1] == pytest.approx((3 / 4 + 0) / 2)
-    assert found.recall[10].value == pytest.approx(4 / 5)
-    assert found.macro[10] == pytest.approx(1 / 2)
+    found = Measure().forward("a task", 30, RANKS, CLIP)
+    assert found.estimates["R@1"].value == pytest.approx(3 / 5)
+    assert found.numbers["R@1 per clip"] == pytest.approx((3 / 4 + 0) / 2)
+    assert found.estimates["R@10"].value == pytest.approx(4 / 5)
+    assert found.numbers["R@10 per clip"] == pytest.approx(1 / 2)
 
 
 def test_median_mean_and_reciprocal_rank_of_ranks_1_1_1_7_12():
-    found = Measure().forward(RANKS, CLIP)
-    assert found.median_rank == 1
-    assert found.mean_rank == pytest.approx(22 / 5)
-    assert found.mrr == pytest.approx((3 + 1 / 7 + 1 / 12) / 5)
+    found = Measure().forward("a task", 30, RANKS, CLIP)
+    assert found.numbers["median rank"] == 1
+    assert found.numbers["mean rank"] == pytest.approx(22 / 5)
+    assert found.numbers["MRR"] == pytest.approx((3 + 1 / 7 + 1 / 12) / 5)
 
 
 def test_the_tie_rule_reaches_every_number():
     tied = Ranks(better=np.array([0]), tied=np.array([3]))
     clip = np.array([0])
-    strict = Measure().forward(tied, clip)
-    even = Measure(ties="expected").forward(tied, clip)
-    assert (strict.recall[1].value, strict.mean_rank, strict.mrr) == (0, 4, 1 / 4)
-    assert (even.recall[1].value, even.mean_rank) == (1 / 4, 2.5)
-    assert even.mrr == pytest.approx((1 + 1 / 2 + 1 / 3 + 1 / 4) / 4)
+    strict = Measure().forward("a task", 30, tied, clip)
+    even = Measure(ties="expected").forward("a task", 30, tied, clip)
+    assert (strict.estimates["R@1"].value, strict.numbers["mean rank"], strict.numbers["MRR"]) == (
+        0,
+        4,
+        1 / 4,
+    )
+    assert (even.estimates["R@1"].value, even.numbers["mean rank"]) == (1 / 4, 2.5)
+    assert even.numbers["MRR"] == pytest.approx((1 + 1 / 2 + 1 / 3 + 1 / 4) / 4)
 
 
 def test_hit_and_recall_of_media_to_text_keep_apart():
@@ -60,13 +64,15 @@ def test_hit_and_recall_of_media_to_text_keep_apart():
     places = np.arange(5)
     # Five captions at ranks 1, 2, 8, 9 and 12.
     ranks = RanksOfSets(zeros, places, np.array([0, 0, 5, 5, 7]), zeros, places, zeros)
-    found = Measure().reverse(ranks)
-    assert (found.queries, found.gallery) == (1, 5)
-    assert [found.hit[k].value for k in (1, 5, 10)] == [1, 1, 1]
-    assert [found.recall[k].value for k in (1, 5, 10)] == pytest.approx([1 / 5, 2 / 5, 4 / 5])
+    found = Measure().reverse("a task", ranks)
+    assert found.sizes == {"queries": 1, "gallery": 5}
+    assert [found.estimates[f"hit@{k}"].value for k in (1, 5, 10)] == [1, 1, 1]
+    assert [found.estimates[f"recall@{k}"].value for k in (1, 5, 10)] == pytest.approx(
+        [1 / 5, 2 / 5, 4 / 5]
+    )
     # Five captions are all there is: whatever is ranked first is right.
-    assert found.hit_chance == {1: 1.0, 5: 1.0, 10: 1.0}
-    assert found.recall_chance == {1: pytest.approx(1 / 5), 5: 1.0, 10: 1.0}
+    assert [found.chance[f"hit@{k}"] for k in (1, 5, 10)] == [1.0, 1.0, 1.0]
+    assert [found.chance[f"recall@{k}"] for k in (1, 5, 10)] == pytest.approx([1 / 5, 1.0, 1.0])
 
 
 def test_macro_of_one_query_a_clip_is_the_plain_mean():
@@ -89,9 +95,16 @@ def test_media_to_text_knows_the_chance_of_its_own_numbers():
     query = np.array([0, 0, 0, 1, 1, 1, 2, 2])
     zeros = np.zeros(8, dtype=int)
     place = np.array([0, 1, 2, 0, 1, 2, 0, 1])
-    found = Measure().reverse(RanksOfSets(query, place, zeros, zeros, place, zeros))
-    assert found.hit_chance[1] == pytest.approx((3 / 8 + 3 / 8 + 2 / 8) / 3)
+    found = Measure().reverse("a task", RanksOfSets(query, place, zeros, zeros, place, zeros))
+    assert found.chance["hit@1"] == pytest.approx((3 / 8 + 3 / 8 + 2 / 8) / 3)
     missed = [5 * 4 * 3 * 2 * 1, 5 * 4 * 3 * 2 * 1, 6 * 5 * 4 * 3 * 2]
-    assert found.hit_chance[5] == pytest.approx(1 - sum(missed) / 3 / (8 * 7 * 6 * 5 * 4))
-    assert found.hit_chance[10] == 1.0
-    assert found.recall_chance == {1: 1 / 8, 5: 5 / 8, 10: 1.0}
+    assert found.chance["hit@5"] == pytest.approx(1 - sum(missed) / 3 / (8 * 7 * 6 * 5 * 4))
+    assert found.chance["hit@10"] == 1.0
+    assert [found.chance[f"recall@{k}"] for k in (1, 5, 10)] == [1 / 8, 5 / 8, 1.0]
+
+
+@pytest.mark.parametrize("name", ["R@10", "MRR", "median rank"])
+def test_a_metric_with_the_name_of_a_usual_one_is_refused(name):
+    metric = Metric(kind=name, per_query=lambda rank: rank * 1.0)
+    with pytest.raises(UserError, match=f"--metrics {name}: every report has it"):
+        Measure(metrics=(metric,))

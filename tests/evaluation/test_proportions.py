@@ -144,7 +144,7 @@ def test_nothing_asked_has_no_interval():
         mean_shares(np.empty((0, 3)), np.empty(0, dtype=int))
 
 
-# How often the truth is held. `benchmarks/interval_coverage.py` does the same with more rounds.
+# How often the truth is held. `studies/interval_coverage.py` does the same with more rounds.
 
 
 def simulated(share, clips, captions, alike):

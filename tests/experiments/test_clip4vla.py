@@ -5,9 +5,9 @@ import pytest
 from trichord.checkpoint import fresh_model
 from trichord.config import AdamW, BertAdam, ClipAudio, Cross, GlobalToGlobal
 from trichord.evaluation.retrieval import TASKS
-from trichord.experiments import EXPERIMENTS, ablations
+from trichord.experiments import EXPERIMENTS, STUDIES, studies
 from trichord.experiments.clip4vla import ON_WORLD, SYSTEMS, as_published, on_world
-from trichord.types import CAPTION_KINDS
+from trichord.types import CAPTION_KINDS, UserError
 
 ALL = {"text", "vision", "audio"}
 FUSIONS = {
@@ -242,56 +242,58 @@ def test_on_the_world_a_captioner_learns_alone_from_captions_of_what_it_perceive
     assert set(experiment.modalities) == {"text", *reads}
 
 
-# Ablations
+# Studies
 
 
 def told(row):
     """Of a row of Table 5: from scratch, what is pretrained, and with which tokens."""
-    first, second = row.pretraining, row.retrieval
+    first, second = row.pretraining, row.experiment
     terms = only_draw(first).terms if first else ()
     pretrained_with = first.model.audio.token if first else None
     return second.model.audio.scratch, terms, pretrained_with, second.model.audio.token
 
 
 def test_components_are_the_rows_of_table_5_each_adding_one_thing():
-    assert [told(row) for row in ablations.COMPONENTS] == [
+    assert [told(row) for row in studies.COMPONENTS.rows] == [
         (True, (), None, "none"),
         (False, (), None, "none"),
         (False, ("at", "av"), "none", "none"),
         (False, ("at", "av", "aa"), "none", "none"),
         (False, ("at", "av", "aa"), "clip", 0.5),
     ]
-    for row in ablations.COMPONENTS:
-        assert only_draw(row.retrieval).terms == ("at",)
+    for row in studies.COMPONENTS.rows:
+        assert only_draw(row.experiment).terms == ("at",)
         assert all(task.startswith("audio<-") for task in row.tasks)
         assert row.pretraining is None or not row.pretraining.model.audio.scratch
 
 
 def test_fusions_differ_in_nothing_but_the_fusion():
-    assert [row.retrieval.model.fusion for row in ablations.FUSIONS] == list(FUSIONS.values())
-    for row in ablations.FUSIONS:
+    assert [row.experiment.model.fusion for row in studies.FUSION.rows] == list(FUSIONS.values())
+    for row in studies.FUSION.rows:
         assert row.pretraining is None
-        assert row.tasks == ablations.CLIP_TASKS
-        assert only_draw(row.retrieval).terms == ("ct",)
+        assert row.tasks == studies.CLIP_TASKS
+        assert only_draw(row.experiment).terms == ("ct",)
 
 
 def test_modalities_are_asked_by_the_same_captions():
-    rows = ablations.MODALITIES
+    rows = studies.MODALITY.rows
     assert [row.name for row in rows] == ["vision", "audio", "both"]
     asked = [{task.split("<-")[1] for task in row.tasks} for row in rows]
-    assert asked[0] == asked[1] == asked[2] == set(ablations.KINDS)
+    assert asked[0] == asked[1] == asked[2] == set(CAPTION_KINDS)
     assert [{task.split("<-")[0] for task in row.tasks} for row in rows] == [
         {"visual"}, {"audio"}, {"clip"},
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    "row", [*ablations.COMPONENTS, *ablations.FUSIONS, *ablations.MODALITIES], ids=lambda r: r.name
+    "row",
+    [row for one in (studies.COMPONENTS, studies.FUSION, studies.MODALITY) for row in one.rows],
+    ids=lambda row: row.name,
 )
-def test_every_row_of_an_ablation_is_measured_by_tasks_that_choose_its_epoch(row):
+def test_every_row_of_a_study_is_measured_by_tasks_that_choose_its_epoch(row):
     known = {task.name for task in TASKS}
-    assert set(row.tasks) == set(only_stage(row.retrieval).criterion) <= known
-    for experiment in (row.pretraining, row.retrieval):
+    assert set(row.tasks) == set(only_stage(row.experiment).criterion) <= known
+    for experiment in (row.pretraining, row.experiment):
         if experiment is not None:
             assert hash(experiment) == hash(replace(experiment))
             there = on_world(experiment).model.audio
@@ -302,13 +304,67 @@ def test_every_row_of_an_ablation_is_measured_by_tasks_that_choose_its_epoch(row
             )
 
 
-def test_rows_of_an_ablation_have_folders_of_their_own():
-    for rows in (ablations.COMPONENTS, ablations.FUSIONS, ablations.MODALITIES):
-        names = [row.name.replace(" ", "").replace("+", "") for row in rows]
-        assert len(set(names)) == len(names)
-        systems = [row.retrieval.system for row in rows]
+def test_rows_of_a_study_train_systems_of_their_own():
+    for study in STUDIES.own.values():
+        systems = [row.experiment.system for row in study.rows if row.experiment]
         assert len(set(systems)) == len(systems)
 
 
-def test_tokens_go_from_verbal_to_nonverbal_in_tenths():
-    assert [round(10 * token, 9) for token in ablations.TOKENS] == list(range(11))
+def test_audio_types_go_from_verbal_to_nonverbal_in_tenths():
+    rows = studies.AUDIO_TYPE.rows
+    assert [round(10 * row.audio_type, 9) for row in rows] == list(range(11))
+    assert studies.AUDIO_TYPE.is_curve
+
+
+@pytest.mark.parametrize("study", STUDIES.own.values(), ids=lambda study: study.name)
+def test_a_study_of_the_world_has_the_rows_of_the_paper_there(study):
+    if study.name.startswith("world-"):
+        paper = STUDIES.own[study.name.removeprefix("world-")]
+        assert [row.name for row in study.rows] == [row.name for row in paper.rows]
+        for row, there in zip(paper.rows, study.rows, strict=True):
+            assert there.experiment == on_world(row.experiment)
+            assert there.pretraining == (row.pretraining and on_world(row.pretraining))
+
+
+RUN = studies.Row(name="run")
+SLAVA = EXPERIMENTS["slava-a-and-v"][1]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"rows": ()}, "The study 'mine' has no rows"),
+        ({"name": "a/b"}, "The study 'a/b': its files are called so"),
+        ({"rows": (RUN, studies.Row(name="+ run"))}, "two rows would share the folder run"),
+        ({"rows": (studies.Row(name="../x"),)}, "row '../x': its name is that of a folder too"),
+        ({"rows": (replace(RUN, pretraining=SLAVA),)}, "a pretraining and no experiment"),
+        ({"rows": (replace(RUN, tasks=("audio<-words",)),)}, "no task audio<-words: choose from visual<-"),
+        ({"rows": (replace(RUN, audio_type=1.5),)}, "audio_type 1.5: give a number from 0"),
+        (
+            {"rows": (replace(RUN, experiment=EXPERIMENTS["clip4vla-caption"][1]),)},
+            "row 'run': it writes captions",
+        ),
+    ],
+)  # fmt: skip
+def test_a_study_that_cannot_be_run_is_refused_where_it_is_written(values, said):
+    with pytest.raises(UserError) as refused:
+        studies.Study(**{"name": "mine", "title": "Mine", "rows": (RUN,)} | values)
+    assert said in str(refused.value)
+
+
+def test_a_study_on_some_kinds_of_captions_keeps_all_stages_and_what_asks_by_no_captions():
+    wav2clip = EXPERIMENTS["wav2clip-trainable-text"][1]
+    row = studies.Row(name="two stages", experiment=wav2clip)
+    (narrow,) = studies.Study(name="mine", title="Mine", rows=(row,)).on(("visual", "audio")).rows
+    assert [stage.criterion for stage in narrow.experiment.stages] == [
+        tuple(task for task in stage.criterion if task.endswith(("<-visual", "<-audio", "<-sound")))
+        for stage in wav2clip.stages
+    ]
+    kinds = {
+        kind for stage in narrow.experiment.stages for draw in stage.draws for kind in draw.captions
+    }
+    assert kinds == {"visual", "audio"}
+    assert {task.split("<-")[1] for task in narrow.tasks} == {"visual", "audio", "sound"}
+    alone = studies.Study(name="mine", title="Mine", rows=(replace(row, tasks=("audio<-audio",)),))
+    with pytest.raises(UserError, match="--captions visual: the row 'two stages' has nothing"):
+        alone.on(("visual",))

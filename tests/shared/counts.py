@@ -1,4 +1,4 @@
-"""What `make torture` counted: benchmarks/results/torture.json, and the page that shows it."""
+"""What `make torture` counted: studies/results/torture.json, and the page that shows it."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ SECTIONS = {
 ON = "measured on"
 HEAD = """# What was counted
 
-<!-- Written by `make torture`; a test compares it with benchmarks/results/torture.json. -->
+<!-- Written by `make torture`; a test compares it with studies/results/torture.json. -->
 
 `make torture` kills, floods and damages what the other pages make promises about, and counts what
 became of it: [training](survival.md), [media](media.md),

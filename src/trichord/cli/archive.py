@@ -61,7 +61,7 @@ class Index:
     ]
     """Media files and folders, and last the archive: a folder or s3://bucket/prefix."""
     model: ModelName | None = None
-    """A run, or an experiment such as clip-clap (CLIP and CLAP as published). If not given: the model of the
+    """A run, or an experiment such as clip-clap (CLIP and CLAP as published). If not given: that of the
     archive; clip-clap for a new one."""
     seconds: Seconds = 10.0
     """Length of a moment, at most."""

@@ -66,7 +66,7 @@ def measure_writer(
             sound_token=chosen.token,
             selected_on_test=provenance.selected_on_test,
         ),
-        results=measure_captions(captions, references, rules),
+        rows=measure_captions(captions, references, rules),
         captions=captions,
         silent=heard.silent,
         blank=_wordless(clips, rules),

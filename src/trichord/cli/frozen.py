@@ -22,7 +22,7 @@ from trichord.types.rules import (
 )
 
 if TYPE_CHECKING:
-    from trichord.config import Experiment
+    from trichord.config import Experiment, Provenance
     from trichord.features.source import Source
     from trichord.media import Decoder
     from trichord.models.embedder import Embedder
@@ -94,7 +94,7 @@ class Subject:
     model: "Embedder"
     sense: Sense
     token: str
-    selected_on_test: bool
+    provenance: "Provenance"
 
     @property
     def media(self) -> tuple[Medium, ...]:
@@ -146,8 +146,15 @@ def opened(given: str, chosen: Reading) -> Subject:
         model=model,
         sense=sense,
         token=_token_words(model, sense, chosen.token),
-        selected_on_test=Run(path).provenance().selected_on_test if path else False,
+        provenance=Run(path).provenance() if path else _provenance_of_untrained(experiment),
     )
+
+
+def _provenance_of_untrained(experiment: "Experiment") -> "Provenance":
+    """Of an experiment's towers, which learnt from no clips here."""
+    from trichord.checkpoint.provenance import provenance_of
+
+    return provenance_of(replace(experiment, stages=()), clips=None, start=None, parts={})
 
 
 def _sense(modalities: Sequence[Modality]) -> Sense:

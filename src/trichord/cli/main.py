@@ -29,9 +29,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "compare": ("trichord.cli.results", "runs side by side, with intervals"),
     "probe": ("trichord.cli.probing", "a linear classifier on a run's frozen features"),
     "classify": ("trichord.cli.probing", "classes by prompts alone, zero-shot"),
-    "ablate": (
-        "trichord.cli.ablations",
-        "CLIP4VLA's ablations: components, audio type token, fusion",
+    "study": (
+        "trichord.cli.studies",
+        "rows of experiments x seeds, trained and measured -> one table",
     ),
     "index": ("trichord.cli.archive", "moments of files -> archive, incremental, resumable"),
     "search": ("trichord.cli.archive", "find moments by text, picture, sound or clip"),

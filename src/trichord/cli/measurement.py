@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from trichord.config import Experiment
     from trichord.evaluation.gallery import Weights
     from trichord.evaluation.named import NamedProtocol
-    from trichord.evaluation.report import Report
+    from trichord.evaluation.report import RetrievalReport
     from trichord.evaluation.silent import Heard, SilentRule
     from trichord.features.source import Source
     from trichord.features.store import FeatureFolder
@@ -175,7 +175,7 @@ def measure_run(
     chosen: Measurement,
     decoder: "Decoder",
     ceiling: dict[str, dict[int, float]] | None = None,
-) -> "Report":
+) -> "RetrievalReport":
     """What one run reaches on clips of a manifest; the ceiling is passed on to the report.
 
     Raises:
@@ -197,7 +197,7 @@ def measure_tokens(
     tokens: Sequence[float],
     device: str,
     decoder: "Decoder",
-) -> Iterator["Report"]:
+) -> Iterator["RetrievalReport"]:
     """What one run reaches with each audio type token; clips are decoded once.
 
     Raises:
@@ -221,12 +221,12 @@ def report_on(
     heard: "Heard",
     chosen: Measurement,
     ceiling: dict[str, dict[int, float]] | None = None,
-) -> "Report":
+) -> "RetrievalReport":
     """The report on a model as it is tuned now."""
     from trichord.evaluation.metrics import METRICS
     from trichord.evaluation.named import require_gallery
     from trichord.evaluation.protocol import stamp
-    from trichord.evaluation.report import Report
+    from trichord.evaluation.report import RetrievalReport, with_ceiling
     from trichord.evaluation.retrieval import TASKS, evaluate
     from trichord.evaluation.vectors import embed_source
 
@@ -239,9 +239,9 @@ def report_on(
             require_gallery(chosen.protocol, vectors)
         tasks = chosen.named.asked() if chosen.named else TASKS
         metrics = [METRICS.find(kind, "--metrics") for kind in chosen.metrics]
-        results = evaluate(vectors, tasks, ties=chosen.ties, metrics=metrics)
+        rows = evaluate(vectors, tasks, ties=chosen.ties, metrics=metrics)
     masked = np.flatnonzero(~vectors.has_audio) if vectors.has_audio.any() else ()
-    return Report(
+    return RetrievalReport(
         run=held.name,
         experiment=experiment.system,
         seed=experiment.seed,
@@ -255,8 +255,7 @@ def report_on(
             name=chosen.protocol,
             selected_on_test=provenance.selected_on_test,
         ),
-        results=results,
-        ceiling=ceiling,
+        rows=with_ceiling(rows, ceiling),
         silent={vectors.ids[i]: None for i in masked} | heard.silent,
     )
 

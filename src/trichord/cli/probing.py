@@ -10,6 +10,7 @@ from trichord.cli.console import bar, out
 from trichord.cli.frozen import Medium, Present, Reading, Subject, Watched, opened, unread
 from trichord.cli.options import checked, require_unset
 from trichord.cli.places import ModelName
+from trichord.cli.results import keep, show_paper
 from trichord.types import Split, UserError
 from trichord.types.comparable import not_comparable
 from trichord.types.rules import Checked, Distinct, InputFile, Seed, require
@@ -17,11 +18,13 @@ from trichord.types.rules import Checked, Distinct, InputFile, Seed, require
 if TYPE_CHECKING:
     import numpy as np
 
-    from trichord.evaluation.classes.answers import Outcome
-    from trichord.evaluation.classes.classification import Classification, Kind
+    from trichord.evaluation.classes.answers import ClassRow
+    from trichord.evaluation.classes.classification import ClassReport, FoldRow, Kind
     from trichord.evaluation.classes.folds import Folding, Labelled, Rule
     from trichord.evaluation.classes.probing import FoldAnswers
     from trichord.models.embedder import Embedder
+
+NOT_WRITTEN = "Nothing written: name a folder with --to."
 
 Given = Annotated[ModelName, tyro.conf.arg(metavar="RUN|EXPERIMENT")]
 Manifest = Annotated[Path, tyro.conf.arg(metavar="MANIFEST"), InputFile()]
@@ -155,9 +158,7 @@ def probe(arguments: list[str]) -> None:
         report = probed(subject, held, folds, manifest, chosen)
         finish(report, subject, chosen, "probe")
         if chosen.paper:
-            from trichord.evaluation.classes.classification import paper_table
-
-            out.print(paper_table())
+            show_paper("classification")
 
     tyro.cli(checked(run), args=arguments, prog="trichord probe")
 
@@ -197,7 +198,7 @@ def classify(arguments: list[str]) -> None:
 
 def probed(
     subject: Subject, held: "Labelled", folds: "Folding", manifest: Path, chosen: Probing
-) -> "Classification":
+) -> "ClassReport":
     """The report of a probe.
 
     Raises:
@@ -249,19 +250,19 @@ def probed(
         method=method.words(),
         seed=chosen.seed,
     )
-    report = reported(subject, held, stamped, found.outcome)
-    return replace(report, folds=found.folds, missing=missing, untaught=found.untaught)
+    report = reported(subject, held, stamped, found.every, found.folds)
+    return replace(report, missing=missing, untaught=found.untaught)
 
 
 def prompted(
     subject: Subject, held: "Labelled", manifest: Path, chosen: Prompting
-) -> "Classification":
+) -> "ClassReport":
     """The report of zero-shot classification.
 
     Raises:
         UserError: The features cannot be read, or do not serve.
     """
-    from trichord.evaluation.classes.answers import answer, outcome
+    from trichord.evaluation.classes.answers import answer, class_row
     from trichord.evaluation.classes.prompts import class_vectors, templates, zero_shot
     from trichord.evaluation.vectors import embed_source
     from trichord.media import Decoder
@@ -285,8 +286,7 @@ def prompted(
         name: class_vectors(model, held.classes, of, name) for name, of in asked.items()
     }
     scores = zero_shot(vectors, classes)
-    answers = answer(scores, held.truth)
-    found = outcome(answers, held.truth, held.classes)
+    every = class_row(answer(scores, held.truth), held.truth, held.classes)
     fused = f"{fusion_of(model)}{f', mean{alone(has)}' if subject.sense == 'both' else ''}"
     told = "; ".join(f"{name}: {' | '.join(of)}" for name, of in asked.items())
     stamped = Stamp(
@@ -296,7 +296,7 @@ def prompted(
         features=f"unit vectors{fused}",
         method=f"classes as the mean of the unit vectors of prompts, {told}",
     )
-    return replace(reported(subject, held, stamped, found), missing=missing)
+    return replace(reported(subject, held, stamped, every), missing=missing)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -312,20 +312,20 @@ class Stamp:
 
 
 def reported(
-    subject: Subject, held: "Labelled", stamped: Stamp, found: "Outcome"
-) -> "Classification":
+    subject: Subject,
+    labelled: "Labelled",
+    stamped: Stamp,
+    every: "ClassRow",
+    folds: "tuple[FoldRow, ...]" = (),
+) -> "ClassReport":
     """A report with its protocol."""
-    from trichord.evaluation.classes.classification import (
-        Classification,
-        ClassificationProtocol,
-        list_of,
-    )
+    from trichord.evaluation.classes.classification import ClassProtocol, ClassReport, list_of
 
-    protocol = ClassificationProtocol(
+    protocol = ClassProtocol(
         kind=stamped.kind,
-        list=list_of(held),
-        clips=len(held.clips),
-        classes=len(held.classes),
+        list=list_of(labelled),
+        clips=len(labelled.clips),
+        classes=len(labelled.classes),
         folds=stamped.folds,
         tested=stamped.tested,
         modality=subject.sense,
@@ -333,39 +333,37 @@ def reported(
         sound_token=subject.token,
         method=stamped.method,
         seed=stamped.seed,
-        selected_on_test=subject.selected_on_test,
+        selected_on_test=subject.provenance.selected_on_test,
     )
-    return Classification(
+    return ClassReport(
         run=subject.name,
         experiment=subject.experiment.system,
         seed=subject.experiment.seed,
+        provenance=subject.provenance,
         protocol=protocol,
-        classes=held.classes,
-        folds=(),
-        outcome=found,
-        unlabelled=held.unlabelled,
+        rows=folds,
+        every=every,
+        classes=labelled.classes,
+        unlabelled=labelled.unlabelled,
     )
 
 
 def finish(
-    report: "Classification", subject: Subject, chosen: Reading, name: Literal["probe", "classify"]
+    report: "ClassReport", subject: Subject, chosen: Reading, name: Literal["probe", "classify"]
 ) -> None:
     """Show a report, and write it with its confusion matrix where it belongs."""
-    from trichord.evaluation.classes.classification import table, worst, write_classification
-    from trichord.evaluation.classes.confusion import draw_confusion
+    from trichord.evaluation.classes.classification import class_table, worst
 
-    out.print(table(report))
+    place = chosen.to or subject.path
+    file = "-".join([name, *filter(None, chosen.parts)])
+    tables = keep(report, place / f"{file}.json") if place else [class_table(report)]
+    for table in tables:
+        out.print(table)
     out.print(f"Least recognised, %: {worst(report)}.", markup=False)
     for line in report.notes():
         out.print(line, markup=False)
-    place = chosen.to or subject.path
-    if place is None:
-        out.print("Nothing written: name a folder with --to.")
-        return
-    file = "-".join([name, *filter(None, chosen.parts)])
-    write_classification(report, place / f"{file}.json")
-    draw_confusion(report, place / f"{file}.png")
-    out.print(f"{place}: {file}.json and {file}.png written.", markup=False, soft_wrap=True)
+    written = f"{place}: {file}.json and {file}.png written." if place else NOT_WRITTEN
+    out.print(written, markup=False, soft_wrap=True)
 
 
 def alone(has: dict[Medium, Present]) -> str:

@@ -1,9 +1,9 @@
 """Commands that measure runs: `evaluate` and `compare`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -12,7 +12,7 @@ from trichord.cli.console import aside, out
 from trichord.cli.measurement import Measurement, lenders, measure_run
 from trichord.cli.options import checked, require_unset
 from trichord.cli.places import seeds_in
-from trichord.cli.reports import Choice, kind_in, place_of, reports_of, require_place
+from trichord.cli.reports import KINDS, Choice, Kind, kind_in, place_of, reports_of, require_place
 from trichord.config import read_experiment
 from trichord.types import Clip, UserError
 from trichord.types.rules import Checked, Distinct, InputFile, OutputFile
@@ -20,12 +20,7 @@ from trichord.types.rules import Checked, Distinct, InputFile, OutputFile
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from trichord.checkpoint import Run
     from trichord.evaluation.report import Report
-    from trichord.evaluation.seeds import Measured
-    from trichord.media import Decoder
-
-Rules = TypeVar("Rules")
 
 AS_USUAL, USUAL_REPORTS = Measurement(), Choice()
 
@@ -63,7 +58,7 @@ def evaluate(arguments: list[str]) -> None:
         paths = run_paths([runs])
         places = measure_runs(paths, manifest, chosen)
         if paper:
-            show_paper(captions=kind_in(places[0]) == "captions")
+            show_paper(KINDS[kind_in(places[0]) or "evaluation"])
 
     tyro.cli(checked(run), args=arguments, prog="trichord evaluate")
 
@@ -86,6 +81,7 @@ def measure_runs(paths: Sequence[Path], manifest: Path, chosen: Measurement) -> 
     require_writers(paths, chosen)
 
     from trichord.checkpoint import Run
+    from trichord.cli.caption_measurement import measure_writer
     from trichord.encoders.weight_cache import shared_towers
     from trichord.media import Decoder
 
@@ -98,13 +94,14 @@ def measure_runs(paths: Sequence[Path], manifest: Path, chosen: Measurement) -> 
     with Decoder() as decoder, shared_towers():
         for run in held:
             place = place_of(run.path, chosen, "captions" if run in writers else "evaluation")
-            if run in writers:
-                shown = _measure_captions(run, clips, manifest, chosen, decoder, place)
-            else:
-                report = measure_run(run, clips, manifest, chosen, decoder, best)
-                shown = _keep(report, place)
-            for one in shown if len(held) == 1 else ():
-                out.print(one)
+            report = (
+                measure_writer(run, clips, manifest, chosen, decoder)
+                if run in writers
+                else measure_run(run, clips, manifest, chosen, decoder, best)
+            )
+            tables = keep(report, place)
+            for table in tables if len(held) == 1 else ():
+                out.print(table)
             written = f"{place.name} and {place.with_suffix('.png').name} written."
             out.print(f"{place.parent}: {written}", markup=False, soft_wrap=True)
             places.append(place)
@@ -124,53 +121,45 @@ def require_writers(paths: Sequence[Path], chosen: Measurement) -> None:
         require_unset(chosen.captions, mode, *names, prefix="--captions")
 
 
-def _keep(report: "Report", place: Path) -> "list[Table]":
-    """Write a report and its figure; gives its tables."""
-    from trichord.evaluation.figures import draw_report
-    from trichord.evaluation.protocol import difference
-    from trichord.evaluation.report import back_table, read_report, table, write_report
-
-    tell_replaced(report, place, read_report, difference)
-    write_report(report, place)
-    draw_report(report, place.with_suffix(".png"))
-    return [table(report), back_table(report)]
-
-
-def _measure_captions(
-    run: "Run",
-    clips: Sequence[Clip],
-    manifest: Path,
-    chosen: Measurement,
-    decoder: "Decoder",
-    place: Path,
-) -> "list[Table]":
-    """Measure the captions of a run; write the report and its figure, and give its table."""
-    from trichord.cli.caption_measurement import measure_writer
-    from trichord.evaluation.captions.comparison import compare_captions
-    from trichord.evaluation.captions.figures import draw_captions
-    from trichord.evaluation.captions.protocol import difference
+def keep(report: "Report", place: Path) -> "list[Table]":
+    """Write a report and its figure beside it; gives its tables."""
     from trichord.evaluation.captions.report import (
-        read_caption_report,
-        table,
-        write_caption_report,
+        CAPTION_STYLE,
+        CAPTION_TITLE,
+        CaptionReport,
+        caption_table,
     )
+    from trichord.evaluation.classes.classification import ClassReport, class_table
+    from trichord.evaluation.classes.confusion import draw_confusion
+    from trichord.evaluation.comparison import compare as side_by_side
+    from trichord.evaluation.figures import draw_comparison, draw_report
+    from trichord.evaluation.report import RetrievalReport, write_json
+    from trichord.evaluation.tables import back_table, retrieval_table
 
-    report = measure_writer(run, clips, manifest, chosen, decoder)
-    tell_replaced(report, place, read_caption_report, difference)
-    write_caption_report(report, place)
-    draw_captions(compare_captions([report]), place.with_suffix(".png"))
-    return [table(report)]
+    tell_replaced(report, place)
+    write_json(report, place)
+    picture = place.with_suffix(".png")
+    match report:
+        case RetrievalReport():
+            draw_report(report, picture)
+            return [retrieval_table(report), back_table(report)]
+        case CaptionReport():
+            draw_comparison(side_by_side([report], CAPTION_TITLE), picture, CAPTION_STYLE)
+            return [caption_table(report)]
+        case ClassReport():
+            draw_confusion(report, picture)
+            return [class_table(report)]
+        case _:
+            raise ValueError(f"No table or figure for a report of kind '{report.kind}'.")
 
 
-def tell_replaced(
-    report: "Measured[Rules]",
-    place: Path,
-    read: "Callable[[Path], Measured[Rules]]",
-    difference: "Callable[[Rules, Rules], Sequence[str]]",
-) -> None:
+def tell_replaced(report: "Report", place: Path) -> None:
     """Say where a report takes the place of one that was measured otherwise, such as on other clips."""
+    from trichord.evaluation.protocol import difference
+    from trichord.evaluation.report import read_report
+
     try:
-        unlike = difference(read(place).protocol, report.protocol)
+        unlike = difference(read_report(place, type(report)).protocol, report.protocol)
     except UserError:
         return  # there was none, or none that can be read
     if unlike:
@@ -242,55 +231,40 @@ def compare(arguments: list[str]) -> None:
             paper: Also show the papers' own values.
         """
         kind, reports = reports_of(run_paths(runs), choice)
-        (_compare_captions if kind == "captions" else _compare_retrieval)(reports, json, figure)
+        _compare(kind, reports, json, figure)
         if paper:
-            show_paper(captions=kind == "captions")
+            show_paper(KINDS[kind])
         if figure:
             out.print(f"Drawn: {figure}")
 
     tyro.cli(checked(run), args=arguments, prog="trichord compare")
 
 
-def _compare_retrieval(reports: Sequence[Path], json: Path | None, figure: Path | None) -> None:
-    from trichord.evaluation.comparison import compare as set_beside
-    from trichord.evaluation.comparison import table, write_comparison
+def _compare(kind: Kind, reports: Sequence[Path], json: Path | None, figure: Path | None) -> None:
+    """Show reports of one kind side by side, as JSON and as a figure where these are asked for."""
+    from trichord.evaluation.captions.report import CAPTION_STYLE, CAPTION_TITLE, CaptionReport
+    from trichord.evaluation.comparison import R_AT_10, Style
+    from trichord.evaluation.comparison import compare as side_by_side
     from trichord.evaluation.figures import draw_comparison
-    from trichord.evaluation.report import read_report
+    from trichord.evaluation.report import RetrievalReport, read_report, write_json
+    from trichord.evaluation.tables import measures_table, systems_table
 
-    comparison = set_beside([read_report(path) for path in reports])
-    out.print(table(comparison))
+    if kind == "captions":
+        found = side_by_side([read_report(path, CaptionReport) for path in reports], CAPTION_TITLE)
+        out.print(measures_table(found, CAPTION_STYLE))
+    else:
+        title = f"{R_AT_10} by task and system"
+        found = side_by_side([read_report(path, RetrievalReport) for path in reports], title)
+        out.print(systems_table(found, R_AT_10))
     if json:
-        write_comparison(comparison, json)
+        write_json(found, json)
     if figure:
-        draw_comparison(comparison, figure)
+        draw_comparison(found, figure, CAPTION_STYLE if kind == "captions" else Style())
 
 
-def _compare_captions(reports: Sequence[Path], json: Path | None, figure: Path | None) -> None:
-    from trichord.evaluation.captions.comparison import (
-        caption_table,
-        compare_captions,
-        write_caption_comparison,
-    )
-    from trichord.evaluation.captions.figures import draw_captions
-    from trichord.evaluation.captions.report import read_caption_report
-
-    comparison = compare_captions([read_caption_report(path) for path in reports])
-    out.print(caption_table(comparison))
-    if json:
-        write_caption_comparison(comparison, json)
-    if figure:
-        draw_captions(comparison, figure)
-
-
-def show_paper(*, captions: bool) -> None:
+def show_paper(kind: str) -> None:
     """Print the papers' own values, which are of other clips."""
-    from trichord.evaluation.captions.comparison import OTHER_CLIPS, paper_tables
-    from trichord.evaluation.comparison import paper_table
+    from trichord.evaluation.tables import published_tables
 
-    if not captions:
-        out.print(paper_table())
-        return
-    for shown, protocol in paper_tables():
-        out.print(shown)
-        out.print(f"Protocol: {protocol}\n")
-    out.print(OTHER_CLIPS)
+    for table in published_tables(kind):
+        out.print(table)

@@ -1,236 +1,269 @@
-"""Runs side by side in the form of SLAVA's Table II: R@10, tasks down, systems across."""
+"""Several systems side by side, each the mean over its seeds: runs, or the variants of an ablation."""
 
-import json
-import textwrap
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from statistics import mean, stdev
+from typing import Literal
 
-from pydantic import TypeAdapter
-from rich.table import Table
-
-from trichord.evaluation.bootstrap import Estimate
-from trichord.evaluation.metrics import KS
-from trichord.evaluation.protocol import Protocol, difference
-from trichord.evaluation.report import Report
-from trichord.evaluation.retrieval import TASKS, TaskResult
-from trichord.evaluation.seeds import Cell, Group, grouped, in_one_line, require_alike, spread
-from trichord.evaluation.tables import plain_table
+from trichord.config import Provenance
+from trichord.evaluation.bootstrap import Estimate, short
+from trichord.evaluation.metrics import RECALLS
+from trichord.evaluation.protocol import Rules, difference
+from trichord.evaluation.published import TABLE_II
+from trichord.evaluation.report import FORMAT, Report
+from trichord.evaluation.row import ReportRow
+from trichord.evaluation.seeds import (
+    differing_settings,
+    group_by_seed,
+    heading_of,
+    label_of,
+    require_same_protocol,
+)
 from trichord.types import UserError
-from trichord.types.files import write_atomically
 
-K = 10
-"""Table II reports R@10."""
+ORDER = (*TABLE_II, "zero-shot")
+"""SLAVA's systems in the paper's order; the published pair of towers before training is ours."""
 
-ORDER = (
-    "wav2clip-frozen-text",
-    "wav2clip-trainable-text",
-    "audioclip",
-    "slava-a-and-v",
-    "slava-av-indirect",
-    "slava-av",
-    "audio-visual",
-    "zero-shot",
-)
-"""Systems in the paper's order; the published pair of towers before training is ours."""
+R_AT_10 = "R@10"
+"""What is compared of retrieval: Table II's measure."""
 
-_TABLE_II = (
-    (0.84, 0.26, 0.86, 0.35, 0.27, 0.41, 0.22),
-    (0.82, 0.29, 0.86, 0.40, 0.29, 0.41, 0.27),
-    (0.69, 0.29, 0.75, 0.36, 0.26, 0.37, 0.45),
-    (0.81, 0.30, 0.85, 0.37, 0.32, 0.40, 0.52),
-    (0.83, 0.29, 0.89, 0.33, 0.32, 0.44, 0.40),
-    (0.81, 0.29, 0.86, 0.34, 0.33, 0.45, 0.50),
-)
-PAPER_TABLE_II: Mapping[str, Mapping[str, float]] = {
-    system: {task.name: value for task, value in zip(TASKS[:7], values, strict=True)}
-    for system, values in zip(ORDER[:6], _TABLE_II, strict=True)
-} | {"audio-visual": {"visual<-sound": 0.50}}
-"""R@10 of SLAVA's Table II by system and task (AVCaps, 200 clips); the last is from its prose."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Style:
+    """How a comparison is shown.
+
+    Attributes:
+        measures: Those of a table; in a figure, a column of panels each, or three in a line of one alone.
+        sizes: Names of the sizes that are shown, and what they are called.
+        percent: Values are shown a hundredfold.
+        whole: The scale of a figure goes from 0 to 1; otherwise to the highest value of each measure.
+        bars: Bars instead of dots.
+    """
+
+    measures: tuple[str, ...] = (R_AT_10,)
+    sizes: Mapping[str, str] = field(
+        default_factory=lambda: {"queries": "queries", "gallery": "clips searched"}
+    )
+    percent: bool = False
+    whole: bool = True
+    bars: bool = False
+
+
+STUDY_STYLE = Style(measures=("median rank", *RECALLS))
+"""The table of a study's variants."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One measure of one system: a value for each seed, and what they come to.
+
+    `sd` is the sample standard deviation (n - 1) over several seeds. With one seed there is none,
+    and `low` and `high` hold that run's 95 % interval, where the measure has one.
+    """
+
+    values: tuple[float, ...]
+    mean: float
+    sd: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    @classmethod
+    def of(cls, estimates: "Sequence[Estimate | float]") -> "Cell":
+        """Sum up the values of one seed or more."""
+        values = tuple(one.value if isinstance(one, Estimate) else one for one in estimates)
+        first = estimates[0]
+        if len(values) > 1:
+            return cls(values=values, mean=mean(values), sd=stdev(values))
+        if isinstance(first, Estimate):
+            return cls(values=values, mean=first.value, low=first.low, high=first.high)
+        return cls(values=values, mean=first)
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """The ends of the line to draw: mean ± sd, or the interval."""
+        if self.sd is not None:
+            return self.mean - self.sd, self.mean + self.sd
+        if self.low is None or self.high is None:
+            return self.mean, self.mean
+        return self.low, self.high
+
+    def __str__(self) -> str:
+        if self.sd is not None:
+            return f"{self.mean:.2f}±{short(self.sd)}"
+        return f"{self.mean:.2f}" if self.low is None else str(Estimate(self.mean, *self.span))
+
+    def percent(self) -> str:
+        """As papers print it: a hundredfold."""
+        if self.sd is not None:
+            return f"{100 * self.mean:.1f} ± {100 * self.sd:.1f}"
+        if self.low is None:
+            return f"{100 * self.mean:.1f}"
+        return Estimate(self.mean, *self.span).percent()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SystemRow:
+    """The rows of a system's seeds as one: as a report's row, but with cells by measure."""
+
+    sizes: dict[str, int]
+    cells: dict[str, Cell]
+    chance: dict[str, float]
+    ceiling: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class System:
-    """All seeds of one experiment on the same clips; a task without an answer has no cell.
+    """All seeds of one experiment on the same clips, and its rows by name.
 
-    `differs` is what sets it apart from others of the same name, values by setting; `told` as much of
-    that as a heading tells. `cells` hold R@10, `recall` all R@k by task, then k.
+    A row has no cells where nothing was measured.
+    `differs` is what sets it apart from others of the same name, values by setting; `label` as much of
+    that as a heading shows.
     """
 
-    experiment: str
+    name: str
     differs: dict[str, str]
-    told: tuple[str, ...]
+    label: tuple[str, ...]
     seeds: tuple[int, ...]
     runs: tuple[str, ...]
-    cells: dict[str, Cell]
-    recall: dict[str, dict[int, Cell]]
+    protocol: Rules
+    rows: dict[str, SystemRow]
 
     @property
     def heading(self) -> str:
         """Its name, and what sets it apart."""
-        return in_one_line(self.experiment, self.told)
+        return heading_of(self.name, self.label)
+
+    def cell(self, row: str, measure: str) -> Cell | None:
+        """A measure of a row, None where it was not measured."""
+        return self.rows[row].cells.get(measure) if row in self.rows else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Systems under one protocol.
+    """Systems side by side; `protocol` is in words."""
 
-    By task: `queries`, `galleries` (clips), and R@10 by `chance` and of the best possible ranking.
-    """
-
-    protocol: Protocol
+    kind: Literal["comparison"] = "comparison"
+    format: Literal[3] = FORMAT
+    title: str
+    protocol: str
     systems: tuple[System, ...]
-    queries: dict[str, int]
-    galleries: dict[str, int]
-    chance: dict[str, float]
-    ceiling: dict[str, float]
-    k: int = K
 
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """The tasks that at least one system answers, in the paper's order."""
-        return tuple(t.name for t in TASKS if any(t.name in s.cells for s in self.systems))
+    def rows(self, measure: str) -> dict[str, list[SystemRow]]:
+        """What systems have in the rows in which some of them has a measure, rows in their order."""
+        names = dict.fromkeys(name for system in self.systems for name in system.rows)
+        answered = {
+            name: [s.rows[name] for s in self.systems if s.cell(name, measure) is not None]
+            for name in names
+        }
+        return {name: some for name, some in answered.items() if some}
 
     def spread(self) -> str:
         """What the number beside each mean is, in words."""
-        return spread(len(system.seeds) for system in self.systems)
+        counts = {len(system.seeds) for system in self.systems}
+        words = ["mean ± sample sd over training seeds"] if counts - {1} else []
+        words += ["one seed: its 95 % interval over clips"] if 1 in counts else []
+        return "; ".join(words)
 
 
-def compare(reports: Sequence[Report]) -> Comparison:
+def compare(reports: Sequence[Report], title: str = "") -> Comparison:
     """Set reports side by side, those on runs that differ in their seeds alone as one system.
 
     Raises:
         UserError: Fewer than one report, two runs that are the same, or unlike protocols or ceilings;
             the runs and what sets them apart are named.
     """
-    require_alike(reports, difference)
-    ceiling = _common_ceiling(reports)
+    require_same_protocol(reports)
     place = {name: number for number, name in enumerate(ORDER)}
-    groups = sorted(grouped(reports), key=lambda group: place.get(group.experiment, len(place)))
-    counts = _sizes(reports)
-    return Comparison(
-        protocol=reports[0].protocol,
-        systems=tuple(map(_system, groups)),
-        queries={name: one.queries for name, one in counts.items()},
-        galleries={name: one.gallery for name, one in counts.items()},
-        chance={
-            name: value for name, one in counts.items() if (value := one.chance(K)) is not None
-        },
-        ceiling={task: best[K] for task, best in ceiling.items() if K in best},
-    )
+    systems = sorted(_systems(reports), key=lambda one: place.get(one.name, len(place)))
+    return Comparison(title=title, protocol=reports[0].protocol.line(), systems=tuple(systems))
 
 
-def write_comparison(comparison: Comparison, path: Path) -> None:
-    """Write a comparison as JSON; one that was there is replaced whole or not at all."""
-    held = TypeAdapter(Comparison).dump_python(comparison, mode="json")
-    write_atomically(path, json.dumps(held, indent=1, allow_nan=False) + "\n")
+def variant(name: str, reports: Sequence[Report], rows: Sequence[str] = ()) -> System:
+    """One variant of an ablation as a system, a report a seed.
 
+    Args:
+        name: What was varied.
+        reports: One a seed.
+        rows: Those to keep; all that were measured if empty.
 
-def table(comparison: Comparison) -> Table:
-    """Table II's form, with each task's size and chance, its ceiling where that is known, the protocol."""
-    shown = _by_task(
-        f"R@{comparison.k}, text or sound to media",
-        f"Asked: queries; clips: gallery; {comparison.spread()}. Protocol: {comparison.protocol.line()}.",
-    )
-    for column in ("Asked", "Clips", "Chance"):
-        shown.add_column(column, justify="right")
-    for system in comparison.systems:
-        seeds = len(system.seeds)
-        shown.add_column(
-            "\n".join(
-                [
-                    _folded(system.experiment),
-                    *(textwrap.fill(one, 14, break_long_words=False) for one in system.told),
-                    f"{seeds} seed{'s' * (seeds > 1)}",
-                ]
-            ),
-            justify="right",
-            min_width=9,  # of an interval in brackets, which may stand beneath its value
+    Raises:
+        UserError: The reports were measured in different ways, or are on runs that differ in more than
+            their seeds, or none of the rows was measured.
+    """
+    system, *others = _systems(reports)
+    if others:
+        raise UserError(
+            f"{name}: {reports[0].run} and {others[0].runs[0]} are no seeds of one experiment "
+            f"({others[0].heading}): measure them apart."
         )
-    if comparison.ceiling:
-        shown.add_column("ceiling", justify="right")
-    for task in (task for task in TASKS if task.name in comparison.tasks):
-        cells = [str(system.cells.get(task.name, "–")) for system in comparison.systems]
-        if comparison.ceiling:
-            best = comparison.ceiling.get(task.name)
-            cells.append("–" if best is None else f"{best:.2f}")
-        counts = [str(comparison.queries[task.name]), str(comparison.galleries[task.name])]
-        chance = f"{comparison.chance[task.name]:.2f}"
-        shown.add_row(str(task.number or ""), task.name, *counts, chance, *cells)
-    return shown
+    for report in reports[1:]:
+        if unlike := difference(reports[0].protocol, report.protocol):
+            raise UserError(f"{name}: its seeds were measured differently ({unlike[0]}).")
+    kept = {row: one for row, one in system.rows.items() if one.cells and (not rows or row in rows)}
+    if not kept:
+        raise UserError(
+            f"{name}: the clips allow none of its tasks ({', '.join(rows)}): add captions or media."
+        )
+    return replace(system, name=name, rows=kept)
 
 
-def paper_table() -> Table:
-    """Table II as printed in the paper: another test set, so never in one table with ours."""
-    shown = _by_task(
-        "SLAVA, Table II as published: R@10",
-        "AVCaps test split, 200 clips; one run each, ties and intervals not stated.",
-    )
-    for system in PAPER_TABLE_II:
-        shown.add_column(_folded(system), justify="right")
-    for task in TASKS[:7]:
-        values = [line.get(task.name) for line in PAPER_TABLE_II.values()]
-        cells = ["–" if value is None else f"{value:.2f}" for value in values]
-        shown.add_row(str(task.number), task.name, *cells)
-    return shown
+def _systems(reports: Sequence[Report]) -> list[System]:
+    ceilings = _common_ceilings(reports)
+    groups = group_by_seed(reports)
+    namesakes: dict[str, list[Provenance]] = defaultdict(list)
+    for first, *_ in groups:
+        namesakes[first.experiment].append(first.provenance)
+    return [_system(group, namesakes[group[0].experiment], ceilings) for group in groups]
 
 
-def _folded(experiment: str) -> str:
-    """An experiment's name over several lines, broken at its hyphens, to head a narrow column."""
-    return textwrap.fill(experiment, 10)
-
-
-def _by_task(title: str, caption: str) -> Table:
-    """An empty table with a row to come for each task."""
-    shown = plain_table(
-        title,
-        caption,
-    )
-    shown.add_column("#", justify="right")
-    shown.add_column("Task", no_wrap=True)
-    return shown
-
-
-def _common_ceiling(reports: Sequence[Report]) -> dict[str, dict[int, float]]:
-    """The ceiling that reports share, if any; refuses unlike ones."""
-    bounded = [report for report in reports if report.ceiling]
-    for other in bounded[1:]:
-        if other.ceiling != bounded[0].ceiling:
-            raise UserError(
-                f"{bounded[0].run} and {other.run} carry different ceilings; evaluate both again."
-            )
-    return (bounded[0].ceiling if bounded else None) or {}
-
-
-def _sizes(reports: Sequence[Report]) -> dict[str, TaskResult]:
-    """A result of each task that tells its size: a run that cannot be asked has no queries in it."""
-    found: dict[str, TaskResult] = {}
-    for result in (result for report in reports for result in report.results):
-        if result.name not in found or result.queries > found[result.name].queries:
-            found[result.name] = result
-    return found
-
-
-def _system(group: Group[Report]) -> System:
-    recall = {
-        task.name: {k: cell for k in KS if (cell := Cell.of(_recalls(task.name, k, group.reports)))}
-        for task in TASKS
-    }
+def _system(
+    reports: Sequence[Report],
+    namesakes: Sequence[Provenance],
+    ceilings: Mapping[str, dict[str, float]],
+) -> System:
+    first = reports[0]
+    rows: dict[str, list[ReportRow]] = defaultdict(list)
+    for row in (row for report in reports for row in report.rows):
+        rows[row.name].append(row)
+    differs = [differing_settings(one, namesakes) for one in namesakes]
+    mine = differs[namesakes.index(first.provenance)]
     return System(
-        experiment=group.experiment,
-        differs=group.differs,
-        told=group.told,
-        seeds=tuple(report.seed for report in group.reports),
-        runs=tuple(report.run for report in group.reports),
-        cells={name: by_k[K] for name, by_k in recall.items() if by_k},
-        recall={name: by_k for name, by_k in recall.items() if by_k},
+        name=first.experiment,
+        differs=mine,
+        label=label_of(mine, differs),
+        seeds=tuple(report.seed for report in reports),
+        runs=tuple(report.run for report in reports),
+        protocol=first.protocol,
+        rows={name: _pool(some, ceilings.get(name, {})) for name, some in rows.items()},
     )
 
 
-def _recalls(task: str, k: int, reports: Sequence[Report]) -> list[Estimate]:
-    return [
-        recall
+def _pool(rows: Sequence[ReportRow], ceiling: dict[str, float]) -> SystemRow:
+    """One row of all seeds; a measure that a seed lacks is averaged over the others."""
+    values: dict[str, list[Estimate | float]] = defaultdict(list)
+    for row in rows:
+        for measure, value in {**row.estimates, **row.numbers}.items():
+            values[measure].append(value)
+    fullest = max(rows, key=lambda row: len(row.estimates))
+    return SystemRow(
+        sizes=fullest.sizes,
+        cells={measure: Cell.of(some) for measure, some in values.items()},
+        chance=fullest.chance,
+        ceiling=ceiling,
+    )
+
+
+def _common_ceilings(reports: Sequence[Report]) -> dict[str, dict[str, float]]:
+    """The ceilings that reports share, by row, if any; refuses unlike ones."""
+    known = [
+        (report, found)
         for report in reports
-        for result in report.results
-        if result.name == task and (recall := result.recall(k)) is not None
+        if (found := {row.name: row.ceiling for row in report.rows if row.ceiling})
     ]
+    for other, ceilings in known[1:]:
+        if ceilings != known[0][1]:
+            raise UserError(
+                f"{known[0][0].run} and {other.run} carry different ceilings; evaluate both again."
+            )
+    return known[0][1] if known else {}

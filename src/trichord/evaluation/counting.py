@@ -40,7 +40,7 @@ class Wrong:
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class RankCounts:
     """The score of each query's right item, and the wrong ones in both directions.
 
     Attributes:
@@ -61,7 +61,7 @@ def count_wrong(
     items: bool = True,
     queries: bool = True,
     chunk: int = CHUNK,
-) -> Counted:
+) -> RankCounts:
     """Count the items and the queries that beat or tie each query with its right item.
 
     Args:
@@ -72,7 +72,7 @@ def count_wrong(
         chunk: Queries and items scored at once; changes memory, never the result.
     """
     right = scores.pairs(np.arange(len(answers)), answers)
-    counted = Counted(right, Wrong.none(len(answers)), Wrong.none(len(answers)))
+    counted = RankCounts(right, Wrong.none(len(answers)), Wrong.none(len(answers)))
     by_item = np.argsort(answers, kind="stable")
     item = answers[by_item]
     for rows in _chunks(len(answers), chunk):

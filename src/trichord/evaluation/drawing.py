@@ -40,32 +40,15 @@ def new_figure(
     return Figure(figsize=(width, height), dpi=DPI, facecolor="white", layout=layout)
 
 
-def add_words(
-    figure: "Figure",
-    title: str,
-    note: str,
-    protocol: str,
-    *,
-    points: float = 7.0,
-    bottom: float = 0.1,
-) -> None:
-    """Write a title and a note at the top of a figure, and the protocol at its bottom.
-
-    Args:
-        figure: Room must be left for the words.
-        title: What is shown.
-        note: How to read it.
-        protocol: How it was measured.
-        points: The size of the protocol's letters.
-        bottom: Inches below the protocol.
-    """
+def add_words(figure: "Figure", title: str, note: str, protocol: str) -> None:
+    """Write a title and how to read it at the top of a figure, and how it was measured at its bottom."""
     width, height = figure.get_size_inches().tolist()
     margin = 0.15 / width  # all in inches, so that text keeps its place whatever the size
     top = 1 - 0.12 / height
     figure.text(margin, top, title, fontsize=13, fontweight="bold", color=INK, va="top")
     figure.text(margin, 1 - 0.4 / height, note, fontsize=9, color=FAINT, va="top")
     text = wrap_protocol(protocol, width)
-    figure.text(margin, bottom / height, text, fontsize=points, color=FAINT, va="bottom")
+    figure.text(margin, 0.1 / height, text, fontsize=7, color=FAINT, va="bottom")
 
 
 def wrap_protocol(protocol: str, width: float) -> str:
@@ -73,7 +56,7 @@ def wrap_protocol(protocol: str, width: float) -> str:
     return textwrap.fill(f"Protocol: {protocol}", int(width * _PER_INCH))
 
 
-def add_bar(axes: "Axes", row: int, value: float, interval: tuple[float, float], hue: str) -> None:
+def add_bar(axes: "Axes", row: int, value: float, interval: Sequence[float], hue: str) -> None:
     """A bar across, with a line over its interval."""
     axes.barh(row, value, height=0.62, color=hue, alpha=0.85, zorder=2)
     axes.plot(interval, [row, row], color=INK, linewidth=1.6, clip_on=False, zorder=4)

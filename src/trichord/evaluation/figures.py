@@ -1,17 +1,16 @@
-"""Retrieval numbers as pictures: one run as bars, several systems as dots. Needs matplotlib."""
+"""Numbers as pictures: one run as bars, several systems as a panel a row and measure. Needs matplotlib."""
 
 # matplotlib leaves the types of its keyword arguments open; strict mode would report every call.
 # pyright: reportUnknownMemberType=false
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trichord.evaluation import drawing
-from trichord.evaluation.comparison import Comparison
+from trichord.evaluation.comparison import R_AT_10, Comparison, Style, SystemRow
 from trichord.evaluation.drawing import FAINT, GRID, HUES, INK, LETTER
-from trichord.evaluation.report import Report
+from trichord.evaluation.report import RetrievalReport
 from trichord.types import UserError
 
 if TYPE_CHECKING:
@@ -25,115 +24,173 @@ SEARCHED = {
     "clip": ("clips", "#6b46c1"),
 }
 """What a task searches: for people, and the hue of its bar."""
-COLUMNS = 3
 # All in inches, so that text keeps its size and place whatever the number of rows.
 HEAD, FOOT, ASIDE = 0.95, 0.8, 0.45
-PANEL_WIDTH, PANEL_TITLE, ROW = 2.8, 0.42, 0.26
+PANEL_TITLE, ROW = 0.42, 0.26
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caption:
-    """The words around a figure: above it what is shown, beneath it how it was measured."""
-
-    title: str
-    note: str
-    protocol: str
-    ceiling: bool
-
-
-def draw_report(report: Report, path: Path) -> None:
+def draw_report(report: RetrievalReport, path: Path) -> None:
     """Draw R@10 of every task with its interval, the chance level and, where known, the ceiling.
 
     Raises:
         UserError: matplotlib is not installed, or no task had anything to ask.
     """
-    answered = [(r, found) for r in report.results if (found := r.recall(10)) is not None]
-    if not answered:
+    rows = [row for row in report.rows if R_AT_10 in row.estimates]
+    if not rows:
         raise UserError(f"{report.run}: no task had a query, so there is nothing to draw.")
     names = [
-        f"{_spoken(result.name)} ({result.queries} / {result.gallery})" for result, _ in answered
+        f"{_spoken(row.name)} ({row.sizes['queries']} / {row.sizes['gallery']})" for row in rows
     ]
-    caption = Caption(
-        title=f"{report.experiment}, seed {report.seed}: R@10 by task",
-        note="bar: R@10, line: its 95 % interval (queries / clips searched)",
-        protocol=report.protocol.line(),
-        ceiling=report.ceiling is not None,
+    figure = _figure(names, 5.2, 0.4 * len(names))
+    drawing.add_words(
+        figure,
+        f"{report.experiment}, seed {report.seed}: {R_AT_10} by task",
+        f"bar: {R_AT_10}, line: its 95 % interval (queries / clips searched)",
+        report.protocol.line(),
     )
-    figure = _figure(names, 5.2, 0.4 * len(names), caption)
+    _add_legend(figure, chance=True, ceiling=any(row.ceiling for row in report.rows))
     axes = figure.add_subplot()
-    for row, (result, found) in enumerate(answered):
-        _, hue = SEARCHED[result.name.split("<-")[0]]
-        drawing.add_bar(axes, row, found.value, (found.low, found.high), hue)
-        _number(axes, row, found.value)
-        _level(axes, row, result.chance(10), FAINT, ":")
-        _level(axes, row, report.best(result.name, 10), CEILING, "-")
-    _dress(axes, names)
+    for number, row in enumerate(rows):
+        value = row.estimates[R_AT_10]
+        _, hue = SEARCHED[row.name.split("<-")[0]]
+        drawing.add_bar(axes, number, value.value, (value.low, value.high), hue)
+        _write(axes, number, f"{value.value:.2f}")
+        _level(axes, number, row.chance.get(R_AT_10), FAINT, ":")
+        _level(axes, number, row.ceiling.get(R_AT_10), CEILING, "-")
+    drawing.name_rows(axes, names)
+    _dress(axes, 1.0, whole=True)
     drawing.save(figure, path)
 
 
-def draw_comparison(comparison: Comparison, path: Path) -> None:
-    """Draw one panel a task: a dot a system and its spread over seeds, chance, the known ceiling.
+def draw_comparison(comparison: Comparison, path: Path, style: Style | None = None) -> None:
+    """Draw a panel for each row and measure: a mark for each system with its spread, chance, the ceiling.
 
     Raises:
-        UserError: matplotlib is not installed, or no task had anything to ask.
+        UserError: matplotlib is not installed, or no system has any of the measures.
     """
-    tasks = comparison.tasks
-    if not tasks:
+    style = style or Style()
+    rows = comparison.rows(style.measures[0])
+    if not rows:
         raise UserError("No run answers any task, so there is nothing to draw.")
+    what = style.measures[0] if len(style.measures) == 1 else "score"
+    panels = [(name, measure) for name in rows for measure in style.measures]
     names = [system.heading for system in comparison.systems]
-    lines, columns = -(-len(tasks) // COLUMNS), min(COLUMNS, len(tasks))
-    line = PANEL_TITLE + ROW * len(names)
-    caption = Caption(
-        title=f"R@{comparison.k} by task and system",
-        note=f"dot: R@{comparison.k}, line: {comparison.spread().replace('mean ', '')} "
-        "(queries / clips searched)",
-        protocol=comparison.protocol.line(),
-        ceiling=bool(comparison.ceiling),
-    )
-    width = PANEL_WIDTH * columns + ASIDE * (columns - 1)
-    figure = _figure(names, max(width, 5.2), line * lines, caption)
+    columns = min(len(style.measures) if len(style.measures) > 1 else 3, len(panels))
+    across = 2.8 if columns <= 3 else 1.75
+    lines, line = -(-len(panels) // columns), PANEL_TITLE + ROW * len(names)
+    width = across * columns + ASIDE * (columns - 1)
+    figure = _figure(names, max(width, 5.2), line * lines)
     figure.subplots_adjust(
-        wspace=ASIDE / PANEL_WIDTH, hspace=PANEL_TITLE / (line - PANEL_TITLE) if lines > 1 else 0
+        wspace=ASIDE / across, hspace=PANEL_TITLE / (line - PANEL_TITLE) if lines > 1 else 0
     )
-    panels = list(figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flat)
-    for axes, task in zip(panels, tasks, strict=False):
-        _draw_panel(axes, comparison, task)
-        _dress(axes, names)
-    for number, axes in enumerate(panels):
-        axes.set_visible(number < len(tasks))
+    drawing.add_words(
+        figure,
+        comparison.title,
+        f"{'bar' if style.bars else 'dot'}: {what}, "
+        f"line: {comparison.spread().replace('mean ', '')} ({' / '.join(style.sizes.values())})",
+        comparison.protocol,
+    )
+    every = [one for some in rows.values() for one in some]
+    _add_legend(figure, chance=any(o.chance for o in every), ceiling=any(o.ceiling for o in every))
+    drawn = list(figure.subplots(lines, columns, sharex="col", sharey=True, squeeze=False).flat)
+    for axes, (name, measure) in zip(drawn, panels, strict=False):
+        _draw_panel(axes, comparison, name, measure, style)
+        axes.set_title(_sizes(rows[name], style), fontsize=7.5, color=FAINT, loc="right", pad=4)
+        drawing.name_rows(axes, names)
+        _dress(axes, _highest(every, measure) * (100 if style.percent else 1), whole=style.whole)
+    for number, axes in enumerate(drawn):
+        axes.set_visible(number < len(panels))
         # The last panel of a column carries the scale, also above an empty place.
-        axes.tick_params(labelbottom=number + columns >= len(tasks))
+        axes.tick_params(labelbottom=number + columns >= len(panels))
     drawing.save(figure, path)
 
 
-def _draw_panel(axes: "Axes", comparison: Comparison, task: str) -> None:
+def _draw_panel(
+    axes: "Axes", comparison: Comparison, name: str, measure: str, style: Style
+) -> None:
+    scale = 100 if style.percent else 1
     for row, system in enumerate(comparison.systems):
-        axes.axhline(row, color=GRID, linewidth=0.8, zorder=0)
-        if (cell := system.cells.get(task)) is None:
-            axes.text(1.03, row, "–", va="center", color=FAINT, fontsize=8)
+        cell = system.cell(name, measure)
+        if not style.bars:
+            axes.axhline(row, color=GRID, linewidth=0.8, zorder=0)
+        if cell is None:
+            _write(axes, row, "–", FAINT)
             continue
-        hue = HUES[row % len(HUES)]
-        axes.plot(cell.span, [row, row], color=hue, linewidth=2.4, clip_on=False, zorder=3)
-        axes.plot(cell.mean, row, "o", color=hue, markersize=6.5, clip_on=False, zorder=4)
-        _number(axes, row, cell.mean)
-    axes.axvline(comparison.chance[task], color=FAINT, linestyle=":", linewidth=1.6, zorder=1)
-    if (best := comparison.ceiling.get(task)) is not None:
+        middle, *span = (scale * value for value in (cell.mean, *cell.span))
+        hue = HUES[(row + 3 * style.bars) % len(HUES)]
+        if style.bars:
+            drawing.add_bar(axes, row, middle, span, hue)
+        else:
+            axes.plot(span, [row, row], color=hue, linewidth=2.4, clip_on=False, zorder=3)
+            axes.plot(middle, row, "o", color=hue, markersize=6.5, clip_on=False, zorder=4)
+        _write(axes, row, f"{middle:.1f}" if style.percent else f"{middle:.2f}")
+    rows = comparison.rows(measure).get(name, [])
+    for chance in {one.chance[measure] for one in rows if measure in one.chance}:
+        axes.axvline(chance, color=FAINT, linestyle=":", linewidth=1.6, zorder=1)
+    for best in {one.ceiling[measure] for one in rows if measure in one.ceiling}:
         axes.axvline(best, color=CEILING, linewidth=1.6, zorder=1)
-    axes.set_title(_spoken(task), fontsize=9, color=INK, loc="left", pad=4)
-    size = f"{comparison.queries[task]} / {comparison.galleries[task]}"
-    axes.set_title(size, fontsize=7.5, color=FAINT, loc="right", pad=4)
+    label = _spoken(name) if len(style.measures) == 1 else f"{measure}, {_spoken(name)}"
+    axes.set_title(label, fontsize=9, color=INK, loc="left", pad=4)
 
 
-def _spoken(task: str) -> str:
-    """A task's name for people: what is searched, then what it is asked with."""
-    gallery, query = task.split("<-")
+def draw_curves(curves: Mapping[str, Comparison], path: Path) -> None:
+    """R@10 against the mixing ratio, one curve a comparison with its spread as a band (Figure 4).
+
+    The systems of each are named by their ratio, and have one task.
+    """
+    figure = drawing.new_figure(6.0, 4.8, layout="constrained")
+    axes = figure.subplots()
+    for number, (name, comparison) in enumerate(curves.items()):
+        ((task, rows),) = comparison.rows(R_AT_10).items()
+        cells = {
+            float(system.name): cell
+            for system in comparison.systems
+            if (cell := system.cell(task, R_AT_10)) is not None
+        }
+        places, hue = list(cells), HUES[2:][number % 6]
+        low, high = zip(*(cell.span for cell in cells.values()), strict=True)
+        axes.fill_between(places, low, high, color=hue, alpha=0.18, linewidth=0)
+        middle = [cell.mean for cell in cells.values()]
+        sizes = f"{rows[0].sizes['queries']} queries, {rows[0].sizes['gallery']} clips"
+        axes.plot(places, middle, "o-", color=hue, markersize=4, label=f"{name} ({sizes})")
+    axes.set_xlabel("sound token: 0 verbal ... 1 nonverbal", color=INK, fontsize=9)
+    axes.set_ylabel(R_AT_10, color=INK, fontsize=9)
+    drawing.add_grid(axes, "both")
+    axes.legend(frameon=False, fontsize=9)
+    figure.suptitle("Sound token", fontsize=12, fontweight="bold", color=INK, x=0.01, ha="left")
+    protocols = " | ".join(f"{name}: {one.protocol}" for name, one in curves.items())
+    text = drawing.wrap_protocol(protocols, figure.get_figwidth())
+    figure.supxlabel(text, fontsize=7, color=FAINT, x=0.01, ha="left")
+    drawing.save(figure, path)
+
+
+def _spoken(name: str) -> str:
+    """A row's name for people; of a task what is searched, then what it is asked with."""
+    gallery, arrow, query = name.partition("<-")
+    if not arrow:
+        return name.replace("_", "-")
     searched, _ = SEARCHED[gallery]
     asked = "sounds" if query == "sound" else f"{query.replace('_', '-')} captions"
     return f"{searched} ← {asked}"
 
 
-def _number(axes: "Axes", row: int, value: float) -> None:
-    axes.text(1.03, row, f"{value:.2f}", va="center", ha="left", color=INK, fontsize=8.5)
+def _sizes(rows: Iterable[SystemRow], style: Style) -> str:
+    """How large a row is; each size where systems have galleries of their own."""
+    return "; ".join(
+        dict.fromkeys(" / ".join(str(row.sizes[name]) for name in style.sizes) for row in rows)
+    )
+
+
+def _highest(rows: Iterable[SystemRow], measure: str) -> float:
+    """The end of a measure's scale: the same for all rows."""
+    ends = [row.cells[measure].span[1] for row in rows if measure in row.cells]
+    return max([*ends, 0.01])
+
+
+def _write(axes: "Axes", row: int, text: str, ink: str = INK) -> None:
+    """A number at the right of a row, outside the panel."""
+    beside = axes.get_yaxis_transform()
+    axes.text(1.03, row, text, transform=beside, va="center", ha="left", color=ink, fontsize=8.5)
 
 
 def _level(axes: "Axes", row: int, value: float | None, hue: str, style: str) -> None:
@@ -142,28 +199,34 @@ def _level(axes: "Axes", row: int, value: float | None, hue: str, style: str) ->
         axes.plot([value, value], [row - 0.42, row + 0.42], style, color=hue, linewidth=2, zorder=3)
 
 
-def _dress(axes: "Axes", names: Sequence[str]) -> None:
-    """A share from 0 to 1 across, the names down, nothing else."""
-    drawing.name_rows(axes, names)
-    axes.set_xlim(0, 1)
-    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"])
+def _dress(axes: "Axes", highest: float, *, whole: bool) -> None:
+    """The scale across, and nothing else but the names down."""
+    axes.set_xlim(0, 1 if whole else highest)
+    if whole:
+        axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"])
     drawing.plain_axes(axes, 9.0)
 
 
-def _figure(names: Sequence[str], width: float, height: float, caption: Caption) -> "Figure":
-    """An empty figure around panels of `width` x `height` inches, with its caption."""
+def _figure(names: Sequence[str], width: float, height: float) -> "Figure":
+    """An empty figure around panels of `width` x `height` inches, with room for the words around."""
     left = 0.25 + LETTER * max(map(len, names))
     whole, tall = left + width + ASIDE, HEAD + height + FOOT
     figure = drawing.new_figure(whole, tall)
     figure.subplots_adjust(
         left=left / whole, right=1 - ASIDE / whole, top=1 - HEAD / tall, bottom=FOOT / tall
     )
-    drawing.add_words(figure, caption.title, caption.note, caption.protocol)
+    return figure
+
+
+def _add_legend(figure: "Figure", *, chance: bool, ceiling: bool) -> None:
     from matplotlib.lines import Line2D  # not before `new_figure`, which says what is missing
 
-    marks = [Line2D([], [], color=FAINT, linestyle=":", linewidth=2, label="chance")]
-    if caption.ceiling:
+    marks: list[Line2D] = []
+    if chance:
+        marks.append(Line2D([], [], color=FAINT, linestyle=":", linewidth=2, label="chance"))
+    if ceiling:
         marks.append(Line2D([], [], color=CEILING, linewidth=2, label="best possible ranking"))
+    tall = figure.get_figheight()
     figure.legend(
         handles=marks,
         loc="upper right",
@@ -173,4 +236,3 @@ def _figure(names: Sequence[str], width: float, height: float, caption: Caption)
         fontsize=9,
         labelcolor=INK,
     )
-    return figure

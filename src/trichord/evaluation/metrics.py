@@ -6,7 +6,7 @@ share of them) are two numbers and keep two names.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy import ndarray
 from trichord.evaluation.bootstrap import Estimate, estimates
 from trichord.evaluation.proportions import mean_shares, proportions
 from trichord.evaluation.ranks import Ranks, RanksOfSets, Ties
+from trichord.evaluation.row import ReportRow
 from trichord.types import UserError, first_line
 from trichord.types.arrays import Float, Int
 from trichord.types.plugins import Group
@@ -55,70 +56,66 @@ METRICS: Group[Metric] = Group(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forward:
-    """Text or sound to media, one right item a query.
-
-    `recall` is the mean over queries (micro) with its interval over clips; `macro` the mean over
-    clips of each clip's mean. `more` holds the metrics that were asked for besides.
-    """
-
-    recall: dict[int, Estimate]
-    macro: dict[int, float]
-    median_rank: float
-    mean_rank: float
-    mrr: float
-    more: dict[str, Estimate] = field(default_factory=dict[str, Estimate])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reverse:
-    """Media to text or sound, all items of the clip being right; one query a clip.
-
-    `gallery` counts the items. `hit_chance` and `recall_chance` are what a random order would reach:
-    with several right items in a small gallery a hit is all but certain.
-    """
-
-    queries: int
-    gallery: int
-    hit: dict[int, Estimate]
-    recall: dict[int, Estimate]
-    hit_chance: dict[int, float]
-    recall_chance: dict[int, float]
+RECALLS = tuple(f"R@{k}" for k in KS)
+USUAL = (*RECALLS, "median rank", "mean rank", "MRR")
+"""Measures that every row of a task has; no other metric may have their names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measure:
-    """How ranks are turned into numbers."""
+    """How ranks are turned into numbers.
+
+    Raises:
+        UserError: A metric has the name of a usual measure.
+    """
 
     ties: Ties = "pessimistic"
     metrics: tuple[Metric, ...] = ()
 
-    def forward(self, ranks: Ranks, clip: Int[ndarray, " query"]) -> Forward:
-        """The numbers of one right item a query; `clip` says whose each query is."""
+    def __post_init__(self) -> None:
+        if taken := [one.kind for one in self.metrics if one.kind in USUAL]:
+            raise UserError(f"--metrics {taken[0]}: every report has it: leave the option out.")
+
+    def forward(
+        self, name: str, gallery: int, ranks: Ranks, clip: Int[ndarray, " query"]
+    ) -> ReportRow:
+        """Text or sound to media, one right item a query; `clip` says whose each query is.
+
+        R@k is the mean over queries (micro) with its interval over clips; per clip it is the mean over
+        clips of each clip's mean.
+        """
         hits = np.stack([ranks.hit(k, self.ties) for k in KS], axis=1)
         rank = ranks.rank(self.ties)
-        return Forward(
-            recall=_by_k(proportions(hits, clip)),
-            macro={k: macro(hits[:, i], clip) for i, k in enumerate(KS)},
-            median_rank=float(np.median(rank)),
-            mean_rank=float(rank.mean()),
-            mrr=float(ranks.reciprocal(self.ties).mean()),
-            more={one.kind: _mean(one, rank, clip) for one in self.metrics},
+        return ReportRow(
+            name=name,
+            sizes={"queries": len(clip), "gallery": gallery},
+            estimates=_by_k("R", proportions(hits, clip))
+            | {one.kind: _mean(one, rank, clip) for one in self.metrics},
+            numbers={f"R@{k} per clip": macro(hits[:, i], clip) for i, k in enumerate(KS)}
+            | {
+                "median rank": float(np.median(rank)),
+                "mean rank": float(rank.mean()),
+                "MRR": float(ranks.reciprocal(self.ties).mean()),
+            },
+            chance={f"R@{k}": min(1.0, k / gallery) for k in KS},
         )
 
-    def reverse(self, ranks: RanksOfSets) -> Reverse:
-        """The numbers of several right items a query, each query being a clip."""
+    def reverse(self, name: str, ranks: RanksOfSets) -> ReportRow:
+        """Media to text or sound, all items of the clip being right; one query a clip.
+
+        With several right items in a small gallery a hit is all but certain: what a random order reaches
+        stands beside it.
+        """
         hits = np.stack([ranks.hit(k, self.ties) for k in KS], axis=1)
         shares = np.stack([ranks.recall(k, self.ties) for k in KS], axis=1)
         right, gallery = np.bincount(ranks.query), len(ranks.query)
-        return Reverse(
-            queries=len(hits),
-            gallery=gallery,
-            hit=_by_k(proportions(hits, np.arange(len(hits)))),
-            recall=_by_k(mean_shares(shares, right)),
-            hit_chance={k: chance_of_hit(k, right, gallery) for k in KS},
-            recall_chance={k: min(1.0, k / gallery) for k in KS},
+        return ReportRow(
+            name=name,
+            sizes={"queries": len(hits), "gallery": gallery},
+            estimates=_by_k("hit", proportions(hits, np.arange(len(hits))))
+            | _by_k("recall", mean_shares(shares, right)),
+            chance={f"hit@{k}": chance_of_hit(k, right, gallery) for k in KS}
+            | {f"recall@{k}": min(1.0, k / gallery) for k in KS},
         )
 
 
@@ -144,8 +141,8 @@ def _mean(metric: Metric, rank: Float[ndarray, " query"], clip: Int[ndarray, " q
     return estimate
 
 
-def _by_k(found: tuple[Estimate, ...]) -> dict[int, Estimate]:
-    return dict(zip(KS, found, strict=True))
+def _by_k(measure: str, found: tuple[Estimate, ...]) -> dict[str, Estimate]:
+    return {f"{measure}@{k}": one for k, one in zip(KS, found, strict=True)}
 
 
 def chance_of_hit(k: int, right: Int[ndarray, " query"], gallery: int) -> float:

@@ -6,7 +6,7 @@ number of independent queries that would tell as much. For a sample of that size
 with continuity correction. The gallery stays as it is: the interval speaks of which clips were asked for,
 not of another gallery.
 
-`benchmarks/interval_coverage.py` simulates how often it holds the true share, beside the percentile
+`studies/interval_coverage.py` simulates how often it holds the true share, beside the percentile
 bootstrap, which is blind near 0 and 1: without a hit, every resample is without a hit.
 
 Sources: Newcombe, Statistics in Medicine 17 (1998), method 4. Wilson's interval for an effective sample

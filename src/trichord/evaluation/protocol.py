@@ -3,6 +3,8 @@
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol as Interface
+from typing import runtime_checkable
 
 import numpy as np
 
@@ -20,6 +22,32 @@ SELECTED_ON_TEST = "SELECTION ON TEST: the run's epoch was chosen on the test sp
 """What the protocol line of such a run begins with."""
 SELECTION = "selection on the test split"
 """What the difference to a run without is called."""
+
+
+@runtime_checkable
+class Rules(Interface):
+    """How numbers were measured: what the protocols of all kinds of reports have in common."""
+
+    def line(self) -> str:
+        """The protocol in one line, to stand beneath every table and figure."""
+        ...
+
+    def terms(self) -> dict[str, object]:
+        """What numbers must have in common to share a column, by its name in plain words."""
+        ...
+
+
+def difference(one: Rules, other: Rules) -> list[str]:
+    """What sets two protocols apart, in plain words; empty where numbers may share a column.
+
+    A term that only one of them has is told by another term, such as the kinds of captions.
+    """
+    ours, theirs = one.terms(), other.terms()
+    return [
+        f"{name}: {value} against {theirs[name]}"
+        for name, value in ours.items()
+        if name in theirs and value != theirs[name]
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,11 +91,30 @@ class Protocol:
             f" metrics {self.metrics}"
         )
 
+    def terms(self) -> dict[str, object]:
+        """What numbers must have in common to share a column."""
+        return {
+            SELECTION: yes_or_no(self.selected_on_test),
+            "named protocol": self.name or "none",
+            "split": self.split or "all",
+            "vision gallery": f"{self.vision_clips} clips, list {self.vision_gallery}",
+            "audio gallery": f"{self.audio_clips} clips, list {self.audio_gallery}",
+            "captions asked": f"{self.captions} captions, list {self.queries}",
+            "caption rule": self.caption_rule,
+            "rule for ties": self.ties,
+            "rule for missing modalities": self.missing,
+            "weight of sight": f"{self.sight:g}",
+            "weight of sound": f"{self.sound:g}",
+            "sound token": token_name(self.sound_token),
+            "interval": self.interval,
+            "version of the metrics": self.metrics,
+        }
+
     def _chosen(self) -> str:
         """Weights and sound token, where they are not the defaults."""
         weights = f"sight {self.sight:g} and sound {self.sound:g}; "
         plain = self.sight == self.sound == 1
-        token = "" if self.sound_token is None else f"sound token {_told(self.sound_token)}; "
+        token = "" if self.sound_token is None else f"sound token {token_name(self.sound_token)}; "
         return ("" if plain else weights) + token
 
 
@@ -120,39 +167,13 @@ def stamp(
     )
 
 
-def difference(one: Protocol, other: Protocol) -> list[str]:
-    """What sets two protocols apart, in plain words; empty where numbers may share a column."""
-
-    def gallery(of: Protocol, name: Gallery) -> str:
-        if name == "vision":
-            return f"{of.vision_clips} clips, list {of.vision_gallery}"
-        return f"{of.audio_clips} clips, list {of.audio_gallery}"
-
-    told = {
-        SELECTION: (yes_or_no(one.selected_on_test), yes_or_no(other.selected_on_test)),
-        "named protocol": (one.name or "none", other.name or "none"),
-        "split": (one.split or "all", other.split or "all"),
-        "vision gallery": (gallery(one, "vision"), gallery(other, "vision")),
-        "audio gallery": (gallery(one, "audio"), gallery(other, "audio")),
-        "captions asked": tuple(f"{p.captions} captions, list {p.queries}" for p in (one, other)),
-        "caption rule": (one.caption_rule, other.caption_rule),
-        "rule for ties": (one.ties, other.ties),
-        "rule for missing modalities": (one.missing, other.missing),
-        "weight of sight": (f"{one.sight:g}", f"{other.sight:g}"),
-        "weight of sound": (f"{one.sound:g}", f"{other.sound:g}"),
-        "sound token": (_told(one.sound_token), _told(other.sound_token)),
-        "interval": (one.interval, other.interval),
-        "version of the metrics": (one.metrics, other.metrics),
-    }
-    return [f"{name}: {a} against {b}" for name, (a, b) in told.items() if a != b]
-
-
 def yes_or_no(truth: bool) -> str:
     """As people say it."""
     return "yes" if truth else "no"
 
 
-def _told(token: AudioType | None) -> str:
+def token_name(token: AudioType | None) -> str:
+    """An audio type token as people write it."""
     if token is None:
         return "the run's own"
     return token if isinstance(token, str) else f"{token:g}"

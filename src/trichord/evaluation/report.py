@@ -1,139 +1,135 @@
-"""What one run reaches on one manifest: kept as JSON, shown as a table."""
+"""Reports: what one run reaches on one manifest, as rows of measures. Kept as JSON."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache
 from importlib.metadata import version
-from typing import Literal
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar, cast
 
-from rich.table import Table
+from pydantic import TypeAdapter, ValidationError
 
 from trichord.config import Provenance
-from trichord.evaluation.protocol import Protocol
-from trichord.evaluation.report_file import ReportFile
-from trichord.evaluation.retrieval import TaskResult
-from trichord.evaluation.tables import plain_table
+from trichord.evaluation.protocol import Protocol, Rules
+from trichord.evaluation.row import ReportRow
+from trichord.types import UserError
+from trichord.types.files import write_atomically
 
-FORMAT = 2
-INTERVAL = "R@10 (95 %)"
+FORMAT = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """A run's retrieval numbers with the protocol they were measured under.
+    """A run's numbers with the protocol they were measured under.
 
-    `run` names the run, `experiment` what was trained, `seed` the training seed, and `provenance` says
-    what the run was made of. `ceiling` is the best possible R@k of each task (task, then k), known for
-    the generated world only. `silent` has each clip without sound, and the training clip whose sound it
-    was given, None where it stayed as it was or was left out.
+    Each kind of report narrows `kind`, `protocol` and `rows`, and adds what it alone has.
+
+    Attributes:
+        kind: Of the report.
+        format: Of the file.
+        run: What the run is called.
+        experiment: What was trained.
+        seed: Of the training.
+        provenance: What the run was made of.
+        protocol: How it was measured.
+        rows: The numbers.
+        trichord: The version that measured.
     """
 
+    called: ClassVar[str]
+    """What messages call such a report: "is not {called}"."""
+    command: ClassVar[str]
+    """What makes one."""
+
+    kind: str
+    format: Literal[3] = FORMAT
     run: str
     experiment: str
     seed: int
     provenance: Provenance
-    protocol: Protocol
-    results: tuple[TaskResult, ...]
-    ceiling: dict[str, dict[int, float]] | None = None
-    silent: dict[str, str | None] = field(default_factory=dict[str, str | None])
+    protocol: Rules
+    rows: tuple[ReportRow, ...]
     trichord: str = field(default_factory=lambda: version("trichord"))
-    kind: Literal["retrieval"] = "retrieval"
-    format: Literal[2] = FORMAT
-
-    def best(self, task: str, k: int) -> float | None:
-        """The best possible R@k of a task, None where nobody knows it."""
-        return (self.ceiling or {}).get(task, {}).get(k)
 
     @property
-    def more(self) -> tuple[str, ...]:
-        """Metrics that were asked for beside the usual ones."""
-        found = (one.forward.more for one in self.results if one.forward is not None)
-        return tuple(next(found, {}))
-
-    def silence(self) -> str:
-        """How many clips are silent, and how many of them have a borrowed sound."""
-        if not self.silent:
-            return ""
-        lent = sum(donor is not None for donor in self.silent.values())
-        given = f", {lent} with the sound of a training clip" if lent else ""
-        return f" Silent: {len(self.silent)} clips{given}."
+    def title(self) -> str:
+        """What stands above its table."""
+        return f"{self.run}: {self.experiment}, seed {self.seed}"
 
 
-REPORTS = ReportFile(
-    type=Report,
-    kind="retrieval",
-    format=FORMAT,
-    called="a retrieval report",
-    remedy="`trichord evaluate RUN MANIFEST`",
-)
-write_report, read_report = REPORTS.write, REPORTS.read
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrievalReport(Report):
+    """A run's retrieval numbers: a row for each task, then one for each that was answered the other way.
+
+    `silent` has each clip without sound, and the training clip whose sound it was given, None where it
+    stayed as it was or was left out.
+    """
+
+    called: ClassVar[str] = "a retrieval report"
+    command: ClassVar[str] = "`trichord evaluate RUN MANIFEST`"
+
+    kind: Literal["retrieval"] = "retrieval"
+    protocol: Protocol
+    silent: dict[str, str | None] = field(default_factory=dict[str, str | None])
 
 
-def table(report: Report) -> Table:
-    """All tasks from text or sound to media, with the protocol beneath."""
-    shown = plain_table(
-        f"{report.run}: {report.experiment}, seed {report.seed}",
-        f"Protocol: {report.protocol.line()}. Asked: queries; clips: gallery; chance: of R@10 in a random"
-        " order; per clip: mean over clips." + report.silence(),
-    )
-    columns = ["Asked", "Clips", "R@1", "R@5", INTERVAL, "Chance R@10"]
-    columns += ["Ceiling R@10"] if report.ceiling else []
-    columns += ["Per clip R@10", "Median rank", "Mean rank", "MRR"]
-    columns += [f"{name} (95 %)" for name in report.more]
-    _add_columns(shown, columns)
-    for result in report.results:
-        shown.add_row(result.name, *_cells(report, result, width=len(columns)))
-    return shown
+AnyReport = TypeVar("AnyReport", bound=Report)
 
 
-def back_table(report: Report) -> Table:
-    """The same tasks the other way, from media to text or sound."""
-    shown = plain_table(
-        "Back: from media to text or sound",
-        "Asked: clips; texts: captions or sounds that are searched, those of the clip being right; hit: any"
-        " of them among the first; recall: share of them; chance: in a random order.",
-    )
-    hit, recall = "hit@10 (95 %)", "recall@10 (95 %)"
-    columns = ["Asked", "Texts", "hit@1", "hit@5", hit, "Chance hit@10", recall, "Chance recall@10"]
-    _add_columns(shown, columns)
-    for result in report.results:
-        if (back := result.reverse) is None:
-            continue
-        shown.add_row(
-            result.name,
-            str(back.queries),
-            str(back.gallery),
-            f"{back.hit[1].value:.2f}",
-            f"{back.hit[5].value:.2f}",
-            str(back.hit[10]),
-            f"{back.hit_chance[10]:.2f}",
-            str(back.recall[10]),
-            f"{back.recall_chance[10]:.2f}",
+def write_json(value: Any, path: Path) -> None:
+    """Write a report or a comparison as JSON; a file that was there is replaced whole or not at all."""
+    text = json.dumps(asdict(value), indent=1, allow_nan=False, ensure_ascii=False)
+    write_atomically(path, text + "\n")
+
+
+def read_report(path: Path, form: type[AnyReport]) -> AnyReport:
+    """Read a report that `write_json` wrote.
+
+    Args:
+        path: The file.
+        form: The kind of report that is expected.
+
+    Raises:
+        UserError: The file is absent, is no such report, or is of another format.
+    """
+    remedy = f"make one with {form.command}"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); {remedy}.") from error
+    except ValueError as error:
+        raise UserError(f"{path}: is not JSON; {remedy}.") from error
+    values = cast("dict[str, object]", content) if isinstance(content, dict) else {}
+    if values.get("kind") != _kind(form):
+        raise UserError(f"{path}: is not {form.called}; {remedy}.")
+    if (written := values.get("format")) != FORMAT:
+        raise UserError(
+            f"{path}: is of format {written}, this Trichord reads {FORMAT}; {remedy} again."
         )
-    return shown
+    try:
+        return _validator(form).validate_python(values)
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"]))
+        raise UserError(f"{path}: is broken at {where}; {remedy} again.") from error
 
 
-def _add_columns(shown: Table, columns: Sequence[str]) -> None:
-    shown.add_column("Task", no_wrap=True)
-    for column in columns:
-        shown.add_column(column, justify="right", no_wrap="95 %" in column, min_width=5)
+def _kind(form: type[Report]) -> object:
+    return next(one.default for one in fields(form) if one.name == "kind")
 
 
-def _cells(report: Report, result: TaskResult, *, width: int) -> list[str]:
-    counts = [str(result.queries), str(result.gallery)]
-    forward, chance = result.forward, result.chance(10)
-    if forward is None:
-        return counts + ["absent"] + ["–"] * (width - 3)
-    best = report.best(result.name, 10)
-    return [
-        *counts,
-        f"{forward.recall[1].value:.2f}",
-        f"{forward.recall[5].value:.2f}",
-        str(forward.recall[10]),
-        "–" if chance is None else f"{chance:.2f}",
-        *(["–" if best is None else f"{best:.2f}"] if report.ceiling else []),
-        f"{forward.macro[10]:.2f}",
-        f"{forward.median_rank:g}",
-        f"{forward.mean_rank:.1f}",
-        f"{forward.mrr:.2f}",
-        *(str(estimate) for estimate in forward.more.values()),
-    ]
+@cache
+def _validator(form: type[Any]) -> Any:
+    """What turns plain values into a report; making it takes longer than its use."""
+    return TypeAdapter(form)
+
+
+def with_ceiling(
+    rows: Sequence[ReportRow], ceiling: Mapping[str, Mapping[int, float]] | None
+) -> tuple[ReportRow, ...]:
+    """Rows with the best possible R@k beside them, given by task, then k."""
+    known = ceiling or {}
+    return tuple(
+        replace(row, ceiling={f"R@{k}": best for k, best in known.get(row.name, {}).items()})
+        for row in rows
+    )

@@ -11,10 +11,10 @@ from typing import Literal
 import numpy as np
 from numpy import ndarray
 
-from trichord.evaluation.bootstrap import Estimate
 from trichord.evaluation.gallery import ClipVectors, Gallery
-from trichord.evaluation.metrics import Forward, Measure, Metric, Reverse
+from trichord.evaluation.metrics import Measure, Metric
 from trichord.evaluation.ranks import Ranks, Scores, Ties, rank_answers, rank_both
+from trichord.evaluation.row import ReportRow
 from trichord.types import CaptionKind
 from trichord.types.arrays import Int
 
@@ -27,6 +27,11 @@ class Task:
     gallery: Gallery
     query: CaptionKind | Literal["sound"]
     number: int | None
+
+    @property
+    def back(self) -> str:
+        """The name of the same task the other way, from media to text or sound."""
+        return self.name.replace("<-", "->")
 
 
 TASKS: tuple[Task, ...] = (
@@ -44,25 +49,6 @@ TASKS: tuple[Task, ...] = (
     Task("clip<-audio_visual", "clip", "audio_visual", None),
     Task("clip<-composed", "clip", "composed", None),
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskResult:
-    """One task's numbers; `forward` and `reverse` are None where there was nothing to ask."""
-
-    name: str
-    queries: int
-    gallery: int
-    forward: Forward | None
-    reverse: Reverse | None
-
-    def recall(self, k: int) -> Estimate | None:
-        """R@k from text or sound to media, as in the paper; None where there was nothing to ask."""
-        return None if self.forward is None else self.forward.recall[k]
-
-    def chance(self, k: int) -> float | None:
-        """R@k of drawing at random; None for an empty gallery."""
-        return min(1.0, k / self.gallery) if self.gallery else None
 
 
 def tasks_named(names: Sequence[str]) -> tuple[Task, ...]:
@@ -83,8 +69,11 @@ def evaluate(
     *,
     ties: Ties = "pessimistic",
     metrics: Sequence[Metric] = (),
-) -> tuple[TaskResult, ...]:
+) -> tuple[ReportRow, ...]:
     """Measure tasks in their order; those that ask for fused clips only where there are any.
+
+    A row for each task, which measures nothing where there was nothing to ask; then one for each that was
+    answered the other way.
 
     Args:
         vectors: Of clips and captions.
@@ -94,7 +83,8 @@ def evaluate(
     """
     measure = Measure(ties=ties, metrics=tuple(metrics))
     possible = [task for task in tasks if task.gallery != "clip" or vectors.fused is not None]
-    return tuple(_measure_task(task, vectors, measure) for task in possible)
+    both = [_measure_task(task, vectors, measure) for task in possible]
+    return (*(rows[0] for rows in both), *(row for rows in both for row in rows[1:]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,19 +124,14 @@ def recalls_at(k: int, vectors: ClipVectors, tasks: Sequence[str]) -> dict[str, 
     return {name: float(one.ranks.hit(k).mean()) for name, one in found.items()}
 
 
-def _measure_task(task: Task, vectors: ClipVectors, measure: Measure) -> TaskResult:
+def _measure_task(task: Task, vectors: ClipVectors, measure: Measure) -> tuple[ReportRow, ...]:
     one = _ask(task, vectors)
     if one.scores is None:
-        return TaskResult(
-            name=task.name, queries=0, gallery=one.gallery, forward=None, reverse=None
-        )
+        return (ReportRow(name=task.name, sizes={"queries": 0, "gallery": one.gallery}),)
     forward, reverse = rank_both(one.scores, one.answers)
-    return TaskResult(
-        name=task.name,
-        queries=len(one.answers),
-        gallery=one.gallery,
-        forward=measure.forward(forward, one.answers),
-        reverse=measure.reverse(reverse),
+    return (
+        measure.forward(task.name, one.gallery, forward, one.answers),
+        measure.reverse(task.back, reverse),
     )
 
 

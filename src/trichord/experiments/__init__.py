@@ -1,17 +1,21 @@
-"""Experiments by name, or from a file.
+"""Experiments and studies by name, or from a file.
 
 A new one of ours is a value in this package and a line here; anybody else's is a value in a Python file,
-or the `experiment.json` of a run.
+comes with a package, or is the `experiment.json` of a run.
 """
 
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from trichord.config import Experiment, located, read_experiment
-from trichord.experiments import clip4vla, crossed, slava
+from trichord.experiments import clip4vla, crossed, slava, studies, world_studies
+from trichord.experiments.studies import Study
 from trichord.types import UserError
 from trichord.types.plugins import Group, provide_file
+
+T = TypeVar("T", Experiment, Study)
 
 _ON_WORLD: dict[str, tuple[str, Experiment]] = {
     **{name: (what, slava.on_world(it)) for name, (what, it) in slava.SYSTEMS.items()},
@@ -30,6 +34,17 @@ EXPERIMENTS: dict[str, tuple[str, Experiment]] = {
 """Name on the command line to its description and value."""
 OTHERS: Group[Experiment] = Group("experiments", "experiment", {})
 """Experiments of other packages, by the entry point `trichord.experiments`."""
+_STUDIES = (
+    studies.COMPONENTS,
+    studies.FUSION,
+    studies.MODALITY,
+    studies.AUDIO_TYPE,
+    world_studies.COMPONENTS,
+    world_studies.FUSION,
+    world_studies.MODALITY,
+)
+STUDIES: Group[Study] = Group("studies", "study", {one.name: one for one in _STUDIES})
+"""Studies by name; others come with packages, by the entry point `trichord.studies`."""
 
 
 def load_experiment(given: str) -> Experiment:
@@ -43,21 +58,29 @@ def load_experiment(given: str) -> Experiment:
     if given in EXPERIMENTS:
         return EXPERIMENTS[given][1]
     if given in OTHERS.kinds():
-        found: Any = OTHERS.find(given)
-        if not isinstance(found, Experiment):  # an entry point may hold anything
-            raise UserError(f"The experiment '{given}' of {OTHERS.origin(given)} is no Experiment.")
-        return found
+        return _from_package(OTHERS, given, Experiment)
     if given.endswith(".json"):
         return located(read_experiment(Path(given)), Path(given).parent)
     if is_in_python(given):
-        return _from_python(given)
-    close = get_close_matches(given, [*EXPERIMENTS, *OTHERS.kinds()], n=1)
-    hint = f"did you mean '{close[0]}'?" if close else "'trichord train --help' lists them."
-    raise UserError(f"there is no experiment '{given}': {hint}")
+        return _from_python(given, Experiment)
+    raise _unknown(given, "experiment", [*EXPERIMENTS, *OTHERS.kinds()], "train")
+
+
+def load_study(given: str) -> Study:
+    """A study by its name, or as `FILE.py:NAME`; the file runs, as that of an experiment does.
+
+    Raises:
+        UserError: There is none.
+    """
+    if given in STUDIES.kinds():
+        return _from_package(STUDIES, given, Study)
+    if is_in_python(given):
+        return _from_python(given, Study)
+    raise _unknown(given, "study", STUDIES.kinds(), "study")
 
 
 def is_in_python(given: str) -> bool:
-    """Whether an experiment is named as `FILE.py:NAME`."""
+    """Whether something is named as `FILE.py:NAME`."""
     return given.rpartition(":")[0].endswith(".py") or given.endswith(".py")
 
 
@@ -67,11 +90,27 @@ def is_experiment(given: str) -> bool:
     return ours or given in OTHERS.kinds()
 
 
-def _from_python(given: str) -> Experiment:
+def _from_package(group: Group[T], given: str, kind: type[T]) -> T:
+    value: Any = group.find(given)
+    if not isinstance(value, kind):  # an entry point may hold anything
+        raise UserError(
+            f"The {group.noun} '{given}' of {group.origin(given)} is no {kind.__name__}."
+        )
+    return value
+
+
+def _from_python(given: str, kind: type[T]) -> T:
     path, _, name = given.rpartition(":") if not given.endswith(".py") else (given, ":", "")
-    held = vars(provide_file(Path(path)))
-    known = [key for key, value in held.items() if isinstance(value, Experiment)]
+    values = vars(provide_file(Path(path)))
+    known = [key for key, value in values.items() if isinstance(value, kind)]
     if name not in known:
-        there = f"it holds {', '.join(known)}" if known else "it holds none"
-        raise UserError(f"{given}: name an experiment of the file, as in {path}:NAME; {there}.")
-    return held[name]
+        holds = f"it holds {', '.join(known)}" if known else "it holds none"
+        noun = "an experiment" if kind is Experiment else "a study"
+        raise UserError(f"{given}: name {noun} of the file, as in {path}:NAME; {holds}.")
+    return values[name]
+
+
+def _unknown(given: str, noun: str, known: Sequence[str], command: str) -> UserError:
+    close = get_close_matches(given, known, n=1)
+    hint = f"did you mean '{close[0]}'?" if close else f"'trichord {command} --help' lists them."
+    return UserError(f"there is no {noun} '{given}': {hint}")

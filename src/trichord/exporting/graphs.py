@@ -96,12 +96,15 @@ def write_text_graph(encoder: Encoder, graph: Path, tokenizer: Path) -> None:
     if encoder.arithmetic == "bfloat16":
         raise UserError("its text encoder computes in half precision, which ONNX graphs do not")
     known: Any = encoder
-    tokens: Any = getattr(getattr(known, "tokenizer", None), "backend_tokenizer", None)
-    if tokens is None:
+    given: Any = getattr(known, "tokenizer", None)
+    tokens: Any = getattr(given, "backend_tokenizer", given)  # `transformers` wraps the tokenizer
+    if not isinstance(tokens, Tokenizer):
         raise UserError("the tokenizer of its text encoder cannot be written as tokenizer.json")
     copy = Tokenizer.from_str(tokens.to_str())
     copy.no_padding()
-    copy.enable_truncation(known.max_tokens)
+    copy.no_truncation()
+    if known.max_tokens is not None:
+        copy.enable_truncation(known.max_tokens)
     copy.save(str(tokenizer), pretty=False)
     import onnx_ir  # comes with onnxscript
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
@@ -145,8 +148,11 @@ def _traced(tower: Encoder) -> Any:
     examples = tuple(one.to(device) for one in example_inputs(tower))
     steps = torch.export.Dim(STEPS)
     shapes: list[dict[int, Any]] = [{0: steps} for _ in examples]
-    if isinstance(tower, TextEncoder) and tower.max_tokens is not None:
-        shapes[0][1] = torch.export.Dim(TOKENS, max=tower.max_tokens)
+    if isinstance(tower, TextEncoder):
+        longest = tower.max_tokens
+        # Without a limit, columns may be tokens or parts of a vector: the exporter sees which.
+        free = longest is None
+        shapes[0][1] = torch.export.Dim.AUTO if free else torch.export.Dim(TOKENS, max=longest)
     with as_module(tower) as (whole, names), torch.no_grad():
         return torch.onnx.export(
             whole,

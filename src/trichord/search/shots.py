@@ -3,7 +3,7 @@
 Four frames a second are compared by their colour histograms. A shot changes where the difference of two
 frames is large, and larger than the differences around it, so that a pan or a shaky camera is not a cut.
 The low rate does not only save time: a dissolve, which changes each frame a little, becomes one step
-(benchmarks/shots.py measures this beside PySceneDetect).
+(studies/shots.py measures this beside PySceneDetect).
 """
 
 from collections.abc import Iterable, Iterator, Sequence

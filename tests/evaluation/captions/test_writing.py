@@ -10,22 +10,13 @@ from rich.console import Console
 
 from trichord.config import CaptionGenerator, Provenance
 from trichord.evaluation.bootstrap import Estimate
-from trichord.evaluation.captions.comparison import (
-    caption_table,
-    compare_captions,
-    in_percent,
-    paper_tables,
-    write_caption_comparison,
-)
-from trichord.evaluation.captions.figures import draw_captions
-from trichord.evaluation.captions.protocol import CaptionRules, Scoring, difference, stamp
+from trichord.evaluation.captions.protocol import CaptionRules, Scoring, stamp
 from trichord.evaluation.captions.report import (
+    CAPTION_STYLE,
     CaptionReport,
-    read_caption_report,
-    table,
-    write_caption_report,
+    caption_table,
 )
-from trichord.evaluation.captions.scores import ClipCaption, ClipScores, KindResult
+from trichord.evaluation.captions.scores import ClipCaption, ClipScores, KindRow
 from trichord.evaluation.captions.writing import (
     kinds_of,
     measure_captions,
@@ -33,7 +24,11 @@ from trichord.evaluation.captions.writing import (
     spelt,
     write_captions,
 )
-from trichord.evaluation.seeds import Cell
+from trichord.evaluation.comparison import Cell, compare
+from trichord.evaluation.figures import draw_comparison
+from trichord.evaluation.protocol import difference
+from trichord.evaluation.report import read_report, write_json
+from trichord.evaluation.tables import measures_table, published_tables
 from trichord.experiments import EXPERIMENTS
 from trichord.features.source import MediaSource
 from trichord.types import Caption, Clip, UserError
@@ -147,13 +142,16 @@ def test_captions_are_scored_against_each_kind_apart_and_a_missing_one_is_empty(
         "composed": {},
     }
     visual, audio = measure_captions(captions, references, rules(kinds=("visual", "audio")))
-    assert (visual.kind, visual.wordless, audio.kind, audio.wordless) == ("visual", 1, "audio", 0)
+    assert [(one.name, one.sizes["wordless"]) for one in (visual, audio)] == [
+        ("visual", 1),
+        ("audio", 0),
+    ]
     assert [one.id for one in visual.clips] == ["a", "b", "c"]
     rouge = [one.scores["ROUGE-L"] for one in visual.clips]
     assert (rouge[0], rouge[2]) == (pytest.approx(1.0), 0.0)
-    assert visual.scores["ROUGE-L"].value == pytest.approx(sum(rouge) / 3)
-    assert "METEOR" not in visual.scores
-    assert audio.scores["BLEU-4"].value == pytest.approx(1.0, abs=1e-6)
+    assert visual.estimates["ROUGE-L"].value == pytest.approx(sum(rouge) / 3)
+    assert "METEOR" not in visual.estimates
+    assert audio.estimates["BLEU-4"].value == pytest.approx(1.0, abs=1e-6)
     assert audio.clips[0].references == references["audio"]["b"]
     assert any("single clip" in note for note in audio.notes)
 
@@ -186,8 +184,8 @@ REFERENCES = {"visual": {"a": ("x y", "z"), "b": ("x",)}, "audio": {}}
 
 def test_a_protocol_counts_and_lists_clips_and_references():
     found = stamp(rules(), REFERENCES, split="test", missing="masked")
-    asked = found.asked["visual"]
-    assert list(found.asked) == ["visual"]
+    asked = found.references["visual"]
+    assert list(found.references) == ["visual"]
     assert (asked.clips, asked.references, asked.per_clip) == (2, 3, "1–2")
     line = found.line()
     for part in (
@@ -242,11 +240,11 @@ def report(seed=0, value=0.25, experiment="writes-av", **changes):
     scores = dict.fromkeys(
         ("BLEU-4", "METEOR", "ROUGE-L", "CIDEr"), Estimate(value, value - 0.1, value + 0.1)
     )
-    result = KindResult(
-        kind="visual",
-        scores=scores,
+    row = KindRow(
+        name="visual",
+        sizes={"clips": 2, "wordless": 1, "references": 3},
+        estimates=scores,
         clips=(ClipScores(id="a", references=("x y",), scores={"CIDEr": value}),),
-        wordless=1,
     )
     known = {
         "run": f"{experiment}/seed-{seed}",
@@ -254,7 +252,7 @@ def report(seed=0, value=0.25, experiment="writes-av", **changes):
         "seed": seed,
         "provenance": Provenance(settings={"system": experiment}, seeds=(seed,)),
         "protocol": stamp(rules(), REFERENCES, split="test", missing="masked"),
-        "results": (result,),
+        "rows": (row,),
         "captions": (ClipCaption(id="a", text="é", log_likelihood=-2.0), ClipCaption(id="b")),
     }
     return CaptionReport(**known | changes)
@@ -269,8 +267,8 @@ def shown(*tables):
 
 def test_a_report_is_read_back_as_it_was_written(tmp_path):
     held = report(blank=2, longer=3, silent={"b": None})
-    write_caption_report(held, tmp_path / "captions.json")
-    assert read_caption_report(tmp_path / "captions.json") == held
+    write_json(held, tmp_path / "captions.json")
+    assert read_report(tmp_path / "captions.json", CaptionReport) == held
     assert "é" in (tmp_path / "captions.json").read_text()
 
 
@@ -281,17 +279,17 @@ def test_a_report_is_read_back_as_it_was_written(tmp_path):
         ("[]", "is not a report on captions"),
         ('{"kind": "retrieval"}', "is not a report on captions"),
         ('{"kind": "captions", "format": 9}', "is of format 9"),
-        ('{"kind": "captions", "format": 2}', "is broken at"),
+        ('{"kind": "captions", "format": 3}', "is broken at"),
     ],
 )
 def test_anything_else_is_refused(tmp_path, content, told):
     (tmp_path / "captions.json").write_text(content)
     with pytest.raises(UserError, match=told):
-        read_caption_report(tmp_path / "captions.json")
+        read_report(tmp_path / "captions.json", CaptionReport)
 
 
 def test_a_table_has_the_papers_columns_the_protocol_and_what_was_left_out():
-    text = shown(table(report(blank=2, longer=3, silent={"b": None})))
+    text = shown(caption_table(report(blank=2, longer=3, silent={"b": None})))
     for part in ("BLEU-4", "METEOR", "ROUGE-L", "CIDEr", "25.0 (15.0–35.0)", "test split"):
         assert part in text
     flat = " ".join(text.split())
@@ -300,41 +298,41 @@ def test_a_table_has_the_papers_columns_the_protocol_and_what_was_left_out():
 
 
 def test_seeds_make_a_mean_with_its_spread_and_systems_stand_side_by_side(tmp_path):
-    found = compare_captions([report(1, 0.3), report(0, 0.1), report(0, 0.5, "writes-v")])
+    found = compare([report(1, 0.3), report(0, 0.1), report(0, 0.5, "writes-v")])
     first, second = found.systems
-    assert (first.experiment, first.seeds) == ("writes-av", (0, 1))
-    cell = first.cells["visual"]["CIDEr"]
+    assert (first.name, first.seeds) == ("writes-av", (0, 1))
+    cell = first.cell("visual", "CIDEr")
     assert (cell.mean, cell.sd) == (pytest.approx(0.2), pytest.approx(0.02**0.5))
-    assert in_percent(cell) == "20.0 ± 14.1"
-    assert in_percent(second.cells["visual"]["CIDEr"]) == "50.0 (40.0–60.0)"
-    text = shown(caption_table(found))
+    assert cell.percent() == "20.0 ± 14.1"
+    assert second.cell("visual", "CIDEr").percent() == "50.0 (40.0–60.0)"
+    text = shown(measures_table(found, CAPTION_STYLE))
     assert "20.0 ± 14.1" in text
     assert "writes-v" in text
-    write_caption_comparison(found, tmp_path / "c.json")
+    write_json(found, tmp_path / "c.json")
     assert json.loads((tmp_path / "c.json").read_text())["systems"][1]["seeds"] == [0]
-    draw_captions(found, tmp_path / "c.png")
+    draw_comparison(found, tmp_path / "c.png", CAPTION_STYLE)
     assert (tmp_path / "c.png").stat().st_size > 10_000
 
 
 def test_unlike_protocols_and_the_same_seed_twice_are_refused():
     other = stamp(rules(beams=4), REFERENCES, split="test", missing="masked")
     with pytest.raises(UserError, match="beams: 2 against 4"):
-        compare_captions([report(), report(1, protocol=other)])
+        compare([report(), report(1, protocol=other)])
     with pytest.raises(UserError, match=r"same experiment \(writes-av\) .* same seed 0: leave one"):
-        compare_captions([report(), report()])
+        compare([report(), report()])
     with pytest.raises(UserError, match="Nothing to compare"):
-        compare_captions([])
+        compare([])
 
 
 def test_runs_that_learnt_otherwise_are_systems_of_their_own_with_the_clips_counted(tmp_path):
     fast = Provenance(settings={"system": "writes-av", "stages.0.optimizer.lr": "0.1"}, seeds=(1,))
-    found = compare_captions([report(), report(1, provenance=fast)])
+    found = compare([report(), report(1, provenance=fast)])
     assert [one.heading for one in found.systems] == ["writes-av", "writes-av (lr 0.1)"]
-    text = shown(caption_table(found))
+    text = shown(measures_table(found, CAPTION_STYLE))
     assert "writes-av (lr 0.1)" in text
     (first, second) = [line.split() for line in text.splitlines() if "writes-av" in line]
-    assert first[:3] == second[:3] == ["visual", "2", "1–2"]  # clips, references of each
-    write_caption_comparison(found, tmp_path / "c.json")
+    assert first[:3] == second[:3] == ["visual", "2", "3"]  # clips, references
+    write_json(found, tmp_path / "c.json")
     held = json.loads((tmp_path / "c.json").read_text())
     assert held["systems"][1]["differs"] == {"lr": "0.1"}
 
@@ -345,20 +343,21 @@ def test_a_selection_on_test_is_stamped_on_captions_and_refused_beside_others():
         "SELECTION ON TEST: the run's epoch was chosen on the test split; "
     )
     with pytest.raises(UserError, match=r"no against yes\): train both with or both without"):
-        compare_captions([report(), report(1, protocol=selected)])
+        compare([report(), report(1, protocol=selected)])
 
 
 def test_a_metric_that_one_seed_lacks_is_averaged_over_the_others():
     lacking = report(1)
-    scores = {name: one for name, one in lacking.results[0].scores.items() if name != "METEOR"}
-    lacking = replace(lacking, results=(replace(lacking.results[0], scores=scores),))
-    [system] = compare_captions([report(), lacking]).systems
-    assert system.cells["visual"]["METEOR"] == Cell(mean=0.25, low=0.15, high=0.35)
+    [row] = lacking.rows
+    scores = {name: one for name, one in row.estimates.items() if name != "METEOR"}
+    lacking = replace(lacking, rows=(replace(row, estimates=scores),))
+    [system] = compare([report(), lacking]).systems
+    assert system.cell("visual", "METEOR") == Cell(values=(0.25,), mean=0.25, low=0.15, high=0.35)
 
 
 def test_the_papers_tables_are_as_printed():
-    (msrvtt, protocol), (vatex, _) = paper_tables()
-    text = shown(msrvtt, vatex)
+    text = shown(*published_tables("captions"))
     assert "CLIP4VLA       46.7    31.1   64.4   58.0" in text
     assert "CLIP4VLA     36.4    25.0   54.7   59.7" in text
-    assert "2,617" in protocol
+    assert "2,617" in text
+    assert "values are of other clips" in " ".join(text.split())

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from trichord.evaluation.classes.answers import NONE, answer, outcome
+from trichord.evaluation.classes.answers import NONE, answer, class_row
 
 CLASSES = ("ant", "bee", "cat")
 NAN = np.nan
@@ -43,44 +43,44 @@ def test_everything_that_answers_come_to_by_hand():
             [0.0, 2.0, 1.0],  # taken for a bee
         ]
     )
-    found = outcome(answer(scores, truth), truth, CLASSES)
-    assert found.accuracy.value == pytest.approx(3 / 6)
-    assert found.readable.value == pytest.approx(3 / 5)
-    assert found.accuracy.low < 0.5 < found.accuracy.high
+    found = class_row(answer(scores, truth), truth, CLASSES)
+    assert found.estimates["accuracy"].value == pytest.approx(3 / 6)
+    assert found.estimates["of those read"].value == pytest.approx(3 / 5)
+    assert found.estimates["accuracy"].low < 0.5 < found.estimates["accuracy"].high
     assert found.confusion == ((2, 0, 0, 1), (1, 1, 0, 0), (0, 1, 0, 0))
     assert {name: (one.clips, one.recall) for name, one in found.recall.items()} == {
         "ant": (3, pytest.approx(2 / 3)),
         "bee": (2, 0.5),
         "cat": (1, 0.0),
     }
-    assert found.mean_class == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
-    assert found.top5 is None
+    assert found.numbers["mean over classes"] == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
+    assert "top-5" not in found.estimates
 
 
 def test_top_5_counts_ranks_where_there_are_more_classes():
     scores = np.tile(np.arange(6, 0, -1.0), (6, 1))
     truth = np.arange(6)
-    found = outcome(answer(scores, truth), truth, tuple("abcdef"))
-    assert found.accuracy.value == pytest.approx(1 / 6)
-    assert found.top5.value == pytest.approx(5 / 6)
+    found = class_row(answer(scores, truth), truth, tuple("abcdef"))
+    assert found.estimates["accuracy"].value == pytest.approx(1 / 6)
+    assert found.estimates["top-5"].value == pytest.approx(5 / 6)
 
 
 def test_a_class_without_clips_is_left_out_of_the_mean_over_classes():
     truth = np.array([0, 0])
-    found = outcome(answer(np.array([[1.0, 0, 0], [1, 0, 0]]), truth), truth, CLASSES)
-    assert found.mean_class == 1.0
+    found = class_row(answer(np.array([[1.0, 0, 0], [1, 0, 0]]), truth), truth, CLASSES)
+    assert found.numbers["mean over classes"] == 1.0
     assert set(found.recall) == {"ant"}
 
 
 def test_nothing_readable_has_no_accuracy_of_those_read():
     truth = np.array([0, 1])
-    found = outcome(answer(np.full((2, 3), NAN), truth), truth, CLASSES)
-    assert found.readable is None
-    assert found.accuracy.value == 0.0
+    found = class_row(answer(np.full((2, 3), NAN), truth), truth, CLASSES)
+    assert "of those read" not in found.estimates
+    assert found.estimates["accuracy"].value == 0.0
 
 
 def test_a_readable_clip_that_nobody_answers_for_is_wrong_among_those_read():
     truth = np.array([0, 1])
     scores = np.array([[1.0, 0, 0], [NAN, NAN, NAN]])
     found = answer(scores, truth, np.array([True, True]))
-    assert outcome(found, truth, CLASSES).readable.value == 0.5
+    assert class_row(found, truth, CLASSES).estimates["of those read"].value == 0.5

@@ -7,20 +7,20 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from trichord.evaluation.classes.answers import answer, outcome
+from trichord.config import Provenance
+from trichord.evaluation.classes.answers import answer, class_row
 from trichord.evaluation.classes.classification import (
-    Classification,
-    ClassificationProtocol,
+    ClassProtocol,
+    ClassReport,
+    class_table,
     list_of,
-    paper_table,
     probed,
-    read_classification,
-    table,
     worst,
-    write_classification,
 )
 from trichord.evaluation.classes.folds import Fold, labelled
 from trichord.evaluation.classes.probing import FoldAnswers
+from trichord.evaluation.report import read_report, write_json
+from trichord.evaluation.tables import published_tables
 from trichord.types import Clip, UserError
 
 NAN = np.nan
@@ -58,7 +58,7 @@ def folds():
 @pytest.fixture
 def report():
     found = probed(folds(), HELD)
-    protocol = ClassificationProtocol(
+    protocol = ClassProtocol(
         kind="probe",
         list=list_of(HELD),
         clips=8,
@@ -71,14 +71,15 @@ def report():
         method="some method",
         seed=0,
     )
-    return Classification(
+    return ClassReport(
         run="a-run",
         experiment="an-experiment",
         seed=3,
+        provenance=Provenance(settings={}),
         protocol=protocol,
         classes=HELD.classes,
-        folds=found.folds,
-        outcome=found.outcome,
+        rows=found.folds,
+        every=found.every,
         missing={"c3": "silent"},
         untaught=found.untaught,
         unlabelled=("x", "y"),
@@ -92,25 +93,27 @@ def printed(shown, width=130):
 
 
 def test_unread_clips_are_wrong_in_one_number_and_left_out_of_the_other(report):
-    first, second = report.folds
-    assert (first.accuracy, first.readable, first.missing) == (0.75, 1.0, 1)
+    first, second = report.rows
+    assert first.numbers == {"accuracy": 0.75, "of those read": 1.0}
+    assert first.sizes["unread"] == 1
     # c4 is of class b: right; c5 of c, taken for b; nobody answers for c6, which could be read.
-    assert second.accuracy == pytest.approx(1 / 3)
-    assert second.readable == pytest.approx(1 / 3)
+    assert second.numbers["accuracy"] == pytest.approx(1 / 3)
+    assert second.numbers["of those read"] == pytest.approx(1 / 3)
     assert second.unseen == {"c": 1}
     assert report.untaught == ("c6",)
-    assert report.outcome.accuracy.value == pytest.approx(4 / 7)
-    assert report.outcome.readable.value == pytest.approx(4 / 6)
+    assert report.every.estimates["accuracy"].value == pytest.approx(4 / 7)
+    assert report.every.estimates["of those read"].value == pytest.approx(4 / 6)
 
 
 def test_the_spread_is_the_mean_and_sample_deviation_over_folds(report):
     values = [0.75, 1 / 3]
-    assert report.spread() == pytest.approx((mean(values), stdev(values)))
-    assert report.spread(readable=True)[0] == pytest.approx(mean([1, 1 / 3]))
+    over = report.over_folds()
+    assert (over.mean, over.sd) == pytest.approx((mean(values), stdev(values)))
+    assert report.over_folds("of those read").mean == pytest.approx(mean([1, 1 / 3]))
 
 
 def test_the_table_has_every_number_and_the_protocol(report):
-    text = printed(table(report))
+    text = printed(class_table(report))
     for told in (
         "a-run: an-experiment, seed 3",
         "1 3 4 1 75.0 100.0 C 1",
@@ -137,8 +140,8 @@ def test_the_worst_classes_are_named_with_what_they_are_taken_for(report):
 
 
 def test_a_report_is_read_as_it_was_written(report, tmp_path):
-    write_classification(report, tmp_path / "probe.json")
-    assert read_classification(tmp_path / "probe.json") == report
+    write_json(report, tmp_path / "probe.json")
+    assert read_report(tmp_path / "probe.json", ClassReport) == report
 
 
 @pytest.mark.parametrize(
@@ -147,7 +150,7 @@ def test_a_report_is_read_as_it_was_written(report, tmp_path):
         (None, "cannot be read"),
         ("[", "is not JSON"),
         ('{"kind": "retrieval"}', "is not a report of a probe"),
-        ('{"kind": "classification", "format": 2}', "is broken at run"),
+        ('{"kind": "classification", "format": 3}', "is broken at run"),
     ],
 )
 def test_a_file_that_is_no_such_report_is_refused(content, told, tmp_path):
@@ -155,15 +158,15 @@ def test_a_file_that_is_no_such_report_is_refused(content, told, tmp_path):
     if content is not None:
         path.write_text(content)
     with pytest.raises(UserError, match=told):
-        read_classification(path)
+        read_report(path, ClassReport)
 
 
 def test_another_format_is_refused(report, tmp_path):
     path = tmp_path / "probe.json"
-    write_classification(report, path)
+    write_json(report, path)
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 1}))
     with pytest.raises(UserError, match="is of format"):
-        read_classification(path)
+        read_report(path, ClassReport)
 
 
 def test_the_list_tells_clips_and_classes_apart():
@@ -178,14 +181,14 @@ def test_without_folds_there_is_no_spread(report):
     from dataclasses import replace
 
     truth = np.array([0, 1])
-    found = outcome(answer(np.eye(3)[truth], truth), truth, HELD.classes)
-    alone = replace(report, folds=(), outcome=found, missing={}, untaught=(), unlabelled=())
-    assert alone.spread() is None
+    every = class_row(answer(np.eye(3)[truth], truth), truth, HELD.classes)
+    alone = replace(report, rows=(), every=every, missing={}, untaught=(), unlabelled=())
+    assert alone.over_folds() is None
     assert alone.notes() == []
-    assert "mean ± sd" not in printed(table(alone))
+    assert "mean ± sd" not in printed(class_table(alone))
 
 
 def test_the_papers_table_is_as_printed():
-    text = printed(paper_table())
+    text = printed(*published_tables("classification"))
     assert "VATT-Medium 512~768 TPU days 2048 264M 84.7 89.6" in text
     assert "CLIP4VLA 48 V100 days 256 88M 86.8 91.9" in text

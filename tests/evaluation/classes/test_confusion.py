@@ -5,9 +5,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from trichord.evaluation.classes.answers import answer, outcome
-from trichord.evaluation.classes.classification import Classification, ClassificationProtocol
-from trichord.evaluation.classes.confusion import UNREAD, draw_confusion, scale_of
+from trichord.config import Provenance
+from trichord.evaluation.classes.answers import answer, class_row
+from trichord.evaluation.classes.classification import ClassProtocol, ClassReport
+from trichord.evaluation.classes.confusion import UNREAD, cell_size, draw_confusion
 from trichord.types import UserError
 
 pytest.importorskip("matplotlib")
@@ -20,8 +21,8 @@ def report(classes, wrong=0, unread=0):
     scores = np.eye(classes)[truth]
     scores[:wrong] = np.roll(scores[:wrong], 1, axis=1)
     scores[len(scores) - unread :] = np.nan
-    found = outcome(answer(scores, truth), truth, names)
-    protocol = ClassificationProtocol(
+    every = class_row(answer(scores, truth), truth, names)
+    protocol = ClassProtocol(
         kind="zero-shot",
         list="0",
         clips=len(truth),
@@ -34,8 +35,15 @@ def report(classes, wrong=0, unread=0):
         method="prompts",
         seed=0,
     )
-    return Classification(
-        run="r", experiment="e", seed=0, protocol=protocol, classes=names, folds=(), outcome=found
+    return ClassReport(
+        run="r",
+        experiment="e",
+        seed=0,
+        provenance=Provenance(settings={}),
+        protocol=protocol,
+        rows=(),
+        every=every,
+        classes=names,
     )
 
 
@@ -77,10 +85,10 @@ def test_names_do_not_overlap_and_stay_within_the_picture(classes, axes, tmp_pat
 
 def test_letters_fit_their_cells_whatever_the_number_of_classes():
     for classes in (2, 10, 20, 21, 50, 60, 61, 101, 400):
-        scale = scale_of(classes)
+        scale = cell_size(classes)
         assert scale.points >= 6
         assert scale.cell * 72 > scale.points
-    assert [scale_of(n).numbers for n in (10, 21)] == [True, False]
+    assert [cell_size(n).numbers for n in (10, 21)] == [True, False]
 
 
 def test_cells_are_shaded_by_the_share_of_their_row(axes, tmp_path):
@@ -97,10 +105,10 @@ def test_cells_are_shaded_by_the_share_of_their_row(axes, tmp_path):
 
 def test_a_class_without_clips_is_an_empty_row(tmp_path, axes):
     whole = report(3)
-    lines = [list(line) for line in whole.outcome.confusion]
+    lines = [list(line) for line in whole.every.confusion]
     lines[1] = [0, 0, 0, 0]
-    found = replace(whole.outcome, confusion=tuple(map(tuple, lines)))
-    draw_confusion(replace(whole, outcome=found), tmp_path / "c.png")
+    every = replace(whole.every, confusion=tuple(map(tuple, lines)))
+    draw_confusion(replace(whole, every=every), tmp_path / "c.png")
     assert not np.asarray(axes[0].images[0].get_array())[1].any()
     assert pixels(tmp_path / "c.png").shape[0] > 100
 

@@ -4,7 +4,7 @@ import torch
 
 from trichord.evaluation.classes.classifiers import METHODS, AsPaper
 from trichord.evaluation.classes.folds import Fold
-from trichord.evaluation.classes.probing import Part, probe, read_frozen, views
+from trichord.evaluation.classes.probing import FrozenFeatures, probe, read_frozen, views
 from trichord.features.source import FeatureSource, MediaSource
 from trichord.features.store import FeatureFolder, FeatureRow
 from trichord.types import Clip, UserError
@@ -56,8 +56,12 @@ def test_features_do_not_depend_on_what_else_is_read(tiny_clip4vla, made_up):
         assert alone.present[0] == together.present[row] == (row != 1)
 
 
-SIGHT = Part(np.array([[1.0, 2], [3, 4], [9, 9], [0, 0]], np.float32), np.array([1, 1, 0, 0], bool))
-SOUND = Part(np.array([[5.0, 6], [9, 9], [7, 8], [0, 0]], np.float32), np.array([1, 0, 1, 0], bool))
+SIGHT = FrozenFeatures(
+    np.array([[1.0, 2], [3, 4], [9, 9], [0, 0]], np.float32), np.array([1, 1, 0, 0], bool)
+)
+SOUND = FrozenFeatures(
+    np.array([[5.0, 6], [9, 9], [7, 8], [0, 0]], np.float32), np.array([1, 0, 1, 0], bool)
+)
 
 
 def test_the_mean_leaves_out_what_is_missing():
@@ -92,7 +96,7 @@ def clouds():
 
 
 def every(values):
-    return Part(values, np.ones(len(values), bool))
+    return FrozenFeatures(values, np.ones(len(values), bool))
 
 
 def test_a_fold_is_taught_and_tested(clouds):
@@ -114,7 +118,7 @@ def test_clips_that_cannot_be_read_neither_teach_nor_answer(clouds):
     clean = values.copy()
     clean[~present] = 0
     first, second = (
-        probe(views({"audio": Part(v, present)}), truth, np.arange(40), fold, AsPaper())
+        probe(views({"audio": FrozenFeatures(v, present)}), truth, np.arange(40), fold, AsPaper())
         for v in (broken, clean)
     )
     np.testing.assert_array_equal(first.scores, second.scores)
@@ -126,7 +130,7 @@ def test_clips_that_cannot_be_read_neither_teach_nor_answer(clouds):
 def test_clips_with_sight_alone_are_answered_by_what_sight_teaches(clouds):
     truth, values, fold = clouds
     silent = np.arange(40) % 4 != 1
-    parts = {"vision": every(values), "audio": Part(values, silent)}
+    parts = {"vision": every(values), "audio": FrozenFeatures(values, silent)}
     found = probe(views(parts, "concatenated"), truth, np.arange(40), fold, AsPaper())
     assert [one.split(":")[0] for one in found.chosen] == ["vision and audio", "vision"]
     alone = probe(views({"vision": every(values)}), truth, np.arange(40), fold, AsPaper())
@@ -138,7 +142,7 @@ def test_clips_with_sight_alone_are_answered_by_what_sight_teaches(clouds):
 def test_clips_of_a_kind_that_nobody_was_taught_are_named(clouds):
     truth, values, fold = clouds
     heard = np.arange(40) >= 35
-    parts = {"vision": every(values), "audio": Part(values, heard)}
+    parts = {"vision": every(values), "audio": FrozenFeatures(values, heard)}
     found = probe(views(parts, "concatenated"), truth, np.arange(40), fold, AsPaper())
     assert found.untaught == tuple(range(35, 40))
     assert np.isnan(found.scores[5:]).all()

@@ -8,6 +8,7 @@ from trichord.evaluation.protocol import (
     SELECTED_ON_TEST,
     SELECTION,
     digest,
+    token_name,
     yes_or_no,
 )
 from trichord.types import AudioType, CaptionKind, Split
@@ -47,7 +48,7 @@ class CaptionRules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class ReferenceSet:
     """Clips and references of a kind: how many, and their lists as 12 hexadecimal digits.
 
     `fewest` and `most` are of one clip.
@@ -70,13 +71,13 @@ class Asked:
 class CaptionProtocol:
     """Everything besides the model that a caption's score depends on.
 
-    `asked` is by kind of caption, `missing` what was done about clips that lack a modality.
+    `references` is by kind of caption, `missing` what was done about clips that lack a modality.
     `selected_on_test` is of the run, or of one that it started from: its epoch was chosen on the test
     split. `metrics` is the version of the metrics' definitions.
     """
 
     split: Split | None
-    asked: dict[CaptionKind, Asked]
+    references: dict[CaptionKind, ReferenceSet]
     scoring: Scoring
     beams: int
     length_penalty: float
@@ -91,7 +92,7 @@ class CaptionProtocol:
         kinds = "; ".join(
             f"{kind}: {one.clips} clips ({one.clip_list}), {one.per_clip} references each "
             f"({one.reference_list})"
-            for kind, one in self.asked.items()
+            for kind, one in self.references.items()
         )
         how = self.scoring
         longest = "" if self.longest is None else f", at most {self.longest} tokens"
@@ -104,6 +105,31 @@ class CaptionProtocol:
             f"missing modalities {self.missing}; 95 % bootstrap intervals over clips, {how.resamples} "
             f"resamples, seed {how.seed}; caption metrics {self.metrics}"
         )
+
+    def terms(self) -> dict[str, object]:
+        """What numbers must have in common to share a column."""
+        how = self.scoring
+        terms: dict[str, object] = {
+            SELECTION: yes_or_no(self.selected_on_test),
+            "split": self.split or "all",
+            "kinds of captions": ", ".join(self.references),
+            "words": how.tokens,
+            "references used": how.kept,
+            "beams": self.beams,
+            "length penalty": self.length_penalty,
+            "longest caption": self.longest,
+            "rule for missing modalities": self.missing,
+            "sound token": token_name(self.sound_token),
+            "CIDEr": how.cider,
+            "number of resamples": how.resamples,
+            "bootstrap seed": how.seed,
+            "version of the metrics": self.metrics,
+        }
+        for kind, one in self.references.items():
+            terms[f"clips or references of kind {kind}"] = (
+                f"{one.clips} clips {one.clip_list}, {one.references} references {one.reference_list}"
+            )
+        return terms
 
 
 def stamp(
@@ -129,7 +155,9 @@ def stamp(
 
     return CaptionProtocol(
         split=split,
-        asked={kind: _asked(by_clip) for kind, by_clip in references.items() if by_clip},
+        references={
+            kind: _reference_set(by_clip) for kind, by_clip in references.items() if by_clip
+        },
         scoring=rules.scoring,
         beams=rules.beams,
         length_penalty=rules.length_penalty,
@@ -141,9 +169,9 @@ def stamp(
     )
 
 
-def _asked(by_clip: Mapping[str, tuple[str, ...]]) -> Asked:
+def _reference_set(by_clip: Mapping[str, tuple[str, ...]]) -> ReferenceSet:
     texts = [f"{clip}\0{text}" for clip, said in by_clip.items() for text in said]
-    return Asked(
+    return ReferenceSet(
         clips=len(by_clip),
         clip_list=digest(by_clip),
         references=len(texts),
@@ -151,35 +179,3 @@ def _asked(by_clip: Mapping[str, tuple[str, ...]]) -> Asked:
         fewest=min(map(len, by_clip.values())),
         most=max(map(len, by_clip.values())),
     )
-
-
-def difference(one: CaptionProtocol, other: CaptionProtocol) -> list[str]:
-    """What sets two protocols apart, in plain words; empty where numbers may share a column."""
-    told = {
-        SELECTION: (yes_or_no(one.selected_on_test), yes_or_no(other.selected_on_test)),
-        "split": (one.split or "all", other.split or "all"),
-        "kinds of captions": (", ".join(one.asked), ", ".join(other.asked)),
-        "words": (one.scoring.tokens, other.scoring.tokens),
-        "references used": (one.scoring.kept, other.scoring.kept),
-        "beams": (one.beams, other.beams),
-        "length penalty": (one.length_penalty, other.length_penalty),
-        "longest caption": (one.longest, other.longest),
-        "rule for missing modalities": (one.missing, other.missing),
-        "sound token": (one.sound_token, other.sound_token),
-        "CIDEr": (one.scoring.cider, other.scoring.cider),
-        "number of resamples": (one.scoring.resamples, other.scoring.resamples),
-        "bootstrap seed": (one.scoring.seed, other.scoring.seed),
-        "version of the metrics": (one.metrics, other.metrics),
-    }
-    unlike = [f"{name}: {a} against {b}" for name, (a, b) in told.items() if a != b]
-    for kind in one.asked.keys() & other.asked.keys():
-        mine, theirs = one.asked[kind], other.asked[kind]
-        if mine != theirs:
-            unlike.append(
-                f"clips or references of kind {kind}: {_list(mine)} against {_list(theirs)}"
-            )
-    return unlike
-
-
-def _list(asked: Asked) -> str:
-    return f"{asked.clips} clips {asked.clip_list}, {asked.references} references {asked.reference_list}"

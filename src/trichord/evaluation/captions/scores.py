@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from trichord.evaluation.bootstrap import Estimate
-from trichord.types import CaptionKind
+from trichord.evaluation.row import ReportRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,16 +24,13 @@ class ClipScores:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KindResult:
-    """What captions score against references of one kind, by metric, with 95 % intervals over clips.
+class KindRow(ReportRow):
+    """What captions score against references of one kind, which is the row's name.
 
-    Shares of 1, CIDEr of 10; METEOR is absent where its word lists are not installed. `wordless` is
-    how many clips count as an empty caption, because nothing could be written of them; `notes` is what
-    a reader of the scores should know.
+    Shares of 1, CIDEr of 10; METEOR is absent where its word lists are not installed. The size
+    `wordless` is how many clips count as an empty caption, because nothing could be written of them;
+    `notes` is what a reader of the scores should know.
     """
 
-    kind: CaptionKind
-    scores: dict[str, Estimate]
     clips: tuple[ClipScores, ...]
-    wordless: int
     notes: tuple[str, ...] = ()

@@ -6,7 +6,7 @@ from caption_metrics import TOKENIZERS, Tokenizer, evaluate
 from trichord.config import Experiment
 from trichord.evaluation.bootstrap import Estimate
 from trichord.evaluation.captions.protocol import CaptionRules
-from trichord.evaluation.captions.scores import ClipCaption, ClipScores, KindResult
+from trichord.evaluation.captions.scores import ClipCaption, ClipScores, KindRow
 from trichord.evaluation.pairs import measuring
 from trichord.features.source import Source, portions
 from trichord.models.decoding import Decoding, Written, write
@@ -117,7 +117,7 @@ def measure_captions(
     captions: Sequence[ClipCaption],
     references: Mapping[CaptionKind, Mapping[str, tuple[str, ...]]],
     rules: CaptionRules,
-) -> tuple[KindResult, ...]:
+) -> tuple[KindRow, ...]:
     """Score captions against the references of each kind apart; a kind without any is left out.
 
     A clip of which nothing could be written counts as an empty caption, so that runs which read
@@ -142,7 +142,7 @@ def _measured(
     written: Mapping[str, str],
     references: Mapping[str, tuple[str, ...]],
     rules: CaptionRules,
-) -> KindResult:
+) -> KindRow:
     hypotheses = {clip: written[clip] for clip in references}
     how = rules.scoring
     try:
@@ -158,9 +158,14 @@ def _measured(
         )
     except ValueError as error:
         raise UserError(str(error)) from error
-    return KindResult(
-        kind=kind,
-        scores={
+    return KindRow(
+        name=kind,
+        sizes={
+            "clips": len(references),
+            "wordless": sum(not text for text in hypotheses.values()),
+            "references": sum(map(len, references.values())),
+        },
+        estimates={
             metric: Estimate(value, *found.intervals[metric])
             for metric, value in found.corpus.items()
         },
@@ -172,6 +177,5 @@ def _measured(
             )
             for clip, said in references.items()
         ),
-        wordless=sum(not text for text in hypotheses.values()),
         notes=found.notes,
     )

@@ -9,6 +9,7 @@ from numpy import ndarray
 from trichord.evaluation.bootstrap import Estimate
 from trichord.evaluation.proportions import proportions
 from trichord.evaluation.ranks import TOLERANCE
+from trichord.evaluation.row import ReportRow
 from trichord.types.arrays import Bool, Float, Int
 
 NONE = -1
@@ -64,28 +65,24 @@ class ClassRecall:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """All that answers come to, with 95 % intervals over clips.
+class ClassRow(ReportRow):
+    """All test clips together, with 95 % intervals over clips; and class by class.
 
-    `accuracy` and `top5` count clips that could not be read as wrong; `readable` leaves them out, None
-    where that leaves none. `top5` is None where there are no more than five classes. `mean_class` is
-    the mean over classes of their recall. `confusion` has a line for each class, and a column for
-    each answer, the last for none.
+    `accuracy` and `top-5` count clips that could not be read as wrong; `of those read` leaves them out,
+    and is absent where that leaves none. There is no `top-5` of five classes or fewer. `mean over classes`
+    is that of their recall. `confusion` has a line for each class, and a column for each answer, the last
+    for none.
     """
 
-    accuracy: Estimate
-    readable: Estimate | None
-    top5: Estimate | None
-    mean_class: float
     recall: dict[str, ClassRecall]
     confusion: tuple[tuple[int, ...], ...]
 
 
-def outcome(
+def class_row(
     answers: Answers,
     truth: Int[ndarray, " clip"],
     classes: tuple[str, ...],
-) -> Outcome:
+) -> ClassRow:
     """What answers come to; classes of which there are no clips are left out of the mean.
 
     Raises:
@@ -98,6 +95,11 @@ def outcome(
         return proportions(counted[rows], np.arange(int(rows.sum())))
 
     accuracy, top5 = estimated(np.ones(len(truth), dtype=np.bool_))
+    estimates = {"accuracy": accuracy}
+    if answers.readable.any():
+        estimates["of those read"] = estimated(answers.readable)[0]
+    if len(classes) > 5:
+        estimates["top-5"] = top5
     confusion = np.zeros((len(classes), len(classes) + 1), dtype=np.int64)
     np.add.at(confusion, (truth, answers.given), 1)  # NONE, -1, is the last column
     recall = {
@@ -105,11 +107,12 @@ def outcome(
         for i, (name, line) in enumerate(zip(classes, confusion, strict=True))
         if line.any()
     }
-    return Outcome(
-        accuracy=accuracy,
-        readable=estimated(answers.readable)[0] if answers.readable.any() else None,
-        top5=top5 if len(classes) > 5 else None,
-        mean_class=mean(one.recall for one in recall.values()),
+    return ClassRow(
+        name="all test clips",
+        sizes={"tested": len(truth), "unread": int(confusion[:, -1].sum())},
+        estimates=estimates,
+        numbers={"mean over classes": mean(one.recall for one in recall.values())},
+        chance={"accuracy": 1 / len(classes)},
         recall=recall,
         confusion=tuple(tuple(int(n) for n in line) for line in confusion),
     )

@@ -1,32 +1,29 @@
-"""What a run reaches as a classifier, by a probe or by prompts: kept as JSON, shown as a table."""
+"""What a run reaches as a classifier, by a probe or by prompts: the report, and its table."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
-from statistics import mean, stdev
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from trichord.evaluation.bootstrap import Estimate
-from trichord.evaluation.classes.answers import Answers, Outcome, answer, outcome
+from trichord.evaluation.classes.answers import Answers, ClassRow, answer, class_row
 from trichord.evaluation.classes.folds import Labelled
 from trichord.evaluation.classes.probing import FoldAnswers
+from trichord.evaluation.comparison import Cell
 from trichord.evaluation.proportions import INTERVAL
-from trichord.evaluation.protocol import SELECTED_ON_TEST, digest
-from trichord.evaluation.report_file import ReportFile
-from trichord.evaluation.tables import plain_table
+from trichord.evaluation.protocol import SELECTED_ON_TEST, SELECTION, digest, yes_or_no
+from trichord.evaluation.report import Report
+from trichord.evaluation.row import ReportRow
+from trichord.evaluation.tables import NONE, in_style, plain_table
 
-FORMAT = 2
 Kind = Literal["probe", "zero-shot"]
 SHOWN = 5
 """Of clips and classes that are named one by one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClassificationProtocol:
+class ClassProtocol:
     """Everything besides the model that an accuracy depends on.
 
     `list` is a digest of ids and classes; `tested` counts the test clips of each fold; `method` and
@@ -60,61 +57,65 @@ class ClassificationProtocol:
             f" {self.method}; clips that cannot be read count as wrong; {self.interval}{drawn}"
         )
 
+    def terms(self) -> dict[str, object]:
+        """What numbers must have in common to share a column."""
+        return {
+            SELECTION: yes_or_no(self.selected_on_test),
+            "task": self.kind,
+            "clips and classes": f"{self.clips} clips of {self.classes} classes, list {self.list}",
+            "folds": self.folds,
+            "clips tested": ", ".join(map(str, self.tested)),
+            "modality": self.modality,
+            "features": self.features,
+            "sound token": self.sound_token,
+            "method": self.method,
+            "seed": self.seed,
+            "interval": self.interval,
+        }
 
-def list_of(held: Labelled) -> str:
+
+def list_of(labelled: Labelled) -> str:
     """A digest of which clips are of which class."""
-    pairs = zip(held.clips, held.truth.tolist(), strict=True)
-    return digest(f"{clip.id}\0{held.classes[number]}" for clip, number in pairs)
+    pairs = zip(labelled.clips, labelled.truth.tolist(), strict=True)
+    return digest(f"{clip.id}\0{labelled.classes[number]}" for clip, number in pairs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FoldResult:
+class FoldRow(ReportRow):
     """One fold of a probe.
 
-    `accuracy` counts clips that cannot be read as wrong, `readable` leaves them out (None: all of
+    `accuracy` counts clips that cannot be read as wrong, `of those read` leaves them out (absent: all of
     them cannot). `unseen` counts test clips of classes that no training clip has.
     """
 
-    name: str
-    learnt: int
-    tested: int
-    missing: int
-    accuracy: float
-    readable: float | None
     chosen: tuple[str, ...]
     unseen: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Classification:
-    """A run's accuracy with the protocol it was measured under.
+class ClassReport(Report):
+    """A run's accuracy, a row for each fold of a probe; `every` is all test clips together.
 
-    `run` names the run or experiment, `experiment` what was trained, `seed` the training seed; `folds`
-    are a probe's. `missing` has every tested or learnt clip that cannot be read, and why;
-    `untaught` those that no classifier answers for; `unlabelled` those left out for want of a class.
+    `missing` has every tested or learnt clip that cannot be read, and why; `untaught` those that no
+    classifier answers for; `unlabelled` those left out for want of a class.
     """
 
-    run: str
-    experiment: str
-    seed: int
-    protocol: ClassificationProtocol
+    called: ClassVar[str] = "a report of a probe or of prompts"
+    command: ClassVar[str] = "`trichord probe` or `trichord classify`"
+
+    kind: Literal["classification"] = "classification"
+    protocol: ClassProtocol
+    rows: tuple[FoldRow, ...]
+    every: ClassRow
     classes: tuple[str, ...]
-    folds: tuple[FoldResult, ...]
-    outcome: Outcome
     missing: dict[str, str] = field(default_factory=dict[str, str])
     untaught: tuple[str, ...] = ()
     unlabelled: tuple[str, ...] = ()
-    trichord: str = field(default_factory=lambda: version("trichord"))
-    kind: Literal["classification"] = "classification"
-    format: Literal[2] = FORMAT
 
-    def spread(self, *, readable: bool = False) -> tuple[float, float | None] | None:
-        """Mean and standard deviation over folds (None of one fold); None where nothing was read."""
-        values = [fold.readable if readable else fold.accuracy for fold in self.folds]
-        known = [value for value in values if value is not None]
-        if not known:
-            return None
-        return mean(known), stdev(known) if len(known) > 1 else None
+    def over_folds(self, measure: str = "accuracy") -> Cell | None:
+        """Mean and standard deviation over folds; None where nothing was read."""
+        known = [row.numbers[measure] for row in self.rows if measure in row.numbers]
+        return Cell.of(known) if known else None
 
     def notes(self) -> list[str]:
         """What was left out or could not be answered, a line each."""
@@ -122,16 +123,16 @@ class Classification:
         lines = [
             f"class '{name}' has no training clip in fold {fold.name}: its {count} test clips there "
             "count as wrong"
-            for fold in self.folds
+            for fold in self.rows
             for name, count in fold.unseen.items()
         ]
-        told = (
+        left_out = (
             (reasons, "cannot be read as asked; tested, they count as wrong"),
             (self.untaught, "have what too few training clips have; they count as wrong"),
             (self.unlabelled, "have no label and are left out"),
         )
         return lines + [
-            f"{len(named)} clips {what}: {_some(named)}" for named, what in told if named
+            f"{len(clips)} clips {what}: {_some(clips)}" for clips, what in left_out if clips
         ]
 
 
@@ -142,153 +143,102 @@ class Probed:
     `untaught` are ids of clips that could be read, but that no classifier answers for.
     """
 
-    folds: tuple[FoldResult, ...]
-    outcome: Outcome
+    folds: tuple[FoldRow, ...]
+    every: ClassRow
     untaught: tuple[str, ...]
 
 
-def probed(found: Sequence[FoldAnswers], held: Labelled) -> Probed:
+def probed(answers: Sequence[FoldAnswers], labelled: Labelled) -> Probed:
     """What the answers of all folds come to.
 
     Args:
-        found: Of each fold.
-        held: All clips.
+        answers: Of each fold.
+        labelled: All clips.
     """
-    rows = [one.fold.test for one in found]
-    answers = [
-        answer(one.scores, held.truth[tested], one.readable)
-        for one, tested in zip(found, rows, strict=True)
+    rows = [one.fold.test for one in answers]
+    by_fold = [
+        answer(one.scores, labelled.truth[tested], one.readable)
+        for one, tested in zip(answers, rows, strict=True)
     ]
     together = Answers(
-        given=np.concatenate([one.given for one in answers]),
-        rank=np.concatenate([one.rank for one in answers]),
-        readable=np.concatenate([one.readable for one in answers]),
+        given=np.concatenate([one.given for one in by_fold]),
+        rank=np.concatenate([one.rank for one in by_fold]),
+        readable=np.concatenate([one.readable for one in by_fold]),
     )
-    truth = held.truth[np.concatenate(rows)]
+    truth = labelled.truth[np.concatenate(rows)]
     return Probed(
-        folds=tuple(_fold(*pair, held) for pair in zip(found, answers, strict=True)),
-        outcome=outcome(together, truth, held.classes),
-        untaught=tuple(held.clips[row].id for one in found for row in one.untaught),
+        folds=tuple(_fold(*pair, labelled) for pair in zip(answers, by_fold, strict=True)),
+        every=class_row(together, truth, labelled.classes),
+        untaught=tuple(labelled.clips[row].id for one in answers for row in one.untaught),
     )
 
 
-def _fold(found: FoldAnswers, answers: Answers, held: Labelled) -> FoldResult:
-    right, readable = answers.given == held.truth[found.fold.test], found.readable
-    return FoldResult(
-        name=found.fold.name,
-        learnt=found.learnt,
-        tested=len(right),
-        missing=int((~readable).sum()),
-        accuracy=float(right.mean()),
-        readable=float(right[readable].mean()) if readable.any() else None,
-        chosen=found.chosen,
-        unseen={held.classes[number]: count for number, count in found.unseen.items()},
+def _fold(fold: FoldAnswers, answers: Answers, labelled: Labelled) -> FoldRow:
+    right, readable = answers.given == labelled.truth[fold.fold.test], fold.readable
+    numbers = {"accuracy": float(right.mean())}
+    if readable.any():
+        numbers["of those read"] = float(right[readable].mean())
+    return FoldRow(
+        name=fold.fold.name,
+        sizes={"learnt": fold.learnt, "tested": len(right), "unread": int((~readable).sum())},
+        numbers=numbers,
+        chosen=fold.chosen,
+        unseen={labelled.classes[number]: count for number, count in fold.unseen.items()},
     )
 
 
-REPORTS = ReportFile(
-    type=Classification,
-    kind="classification",
-    format=FORMAT,
-    called="a report of a probe or of prompts",
-    remedy="`trichord probe` or `trichord classify`",
-)
-write_classification, read_classification = REPORTS.write, REPORTS.read
-
-
-def table(report: Classification) -> Table:
+def class_table(report: ClassReport) -> Table:
     """Folds, their mean, and all test clips together, with the protocol beneath."""
-    shown = plain_table(
-        f"{report.run}: {report.experiment}, seed {report.seed}",
+    table = plain_table(
+        report.title,
         f"Protocol: {report.protocol.line()}.",
+        ["Fold"],
+        ["Learnt", "Tested", "Unread", "Accuracy", "Of those read"],
     )
-    shown.add_column("Fold", no_wrap=True)
-    for column in ("Learnt", "Tested", "Unread", "Accuracy", "Of those read"):
-        shown.add_column(column, justify="right", no_wrap=True)
-    shown.add_column("Chosen")
-    for fold in report.folds:
-        shown.add_row(
-            fold.name,
-            str(fold.learnt),
-            str(fold.tested),
-            str(fold.missing),
-            percent(fold.accuracy),
-            percent(fold.readable),
-            "; ".join(fold.chosen),
-        )
-    if report.folds:
-        over = f"mean ± sd over {len(report.folds)} folds" if len(report.folds) > 1 else "mean"
-        cells = [told(report.spread()), told(report.spread(readable=True))]
-        shown.add_row(over, "", "", "", *cells, "", style="bold")
-    _add_outcome(shown, report.outcome)
-    return shown
+    table.add_column("Chosen")
+    for row in report.rows:
+        shares = [percent(row.numbers.get(name)) for name in ("accuracy", "of those read")]
+        sizes = [str(row.sizes[name]) for name in ("learnt", "tested", "unread")]
+        table.add_row(row.name, *sizes, *shares, "; ".join(row.chosen))
+    if report.rows:
+        over = f"mean ± sd over {len(report.rows)} folds" if len(report.rows) > 1 else "mean"
+        means = [
+            in_style(report.over_folds(name), percent=True)
+            for name in ("accuracy", "of those read")
+        ]
+        table.add_row(over, "", "", "", *means, "", style="bold")
+    _add_every(table, report.every)
+    return table
 
 
-def _add_outcome(shown: Table, found: Outcome) -> None:
-    tested = sum(one.clips for one in found.recall.values())
-    unread = sum(line[-1] for line in found.confusion)
-    every = ("all test clips (95 %)", "", str(tested), str(unread))
-    shown.add_row(*every, _interval(found.accuracy), _interval(found.readable), "")
-    if found.top5:
-        shown.add_row("top-5 (95 %)", "", "", "", _interval(found.top5), "", "")
-    shown.add_row("mean over classes", "", "", "", percent(found.mean_class), "", "")
-    shown.add_row("chance", "", "", "", percent(1 / len(found.confusion)), "", "")
+def _add_every(table: Table, every: ClassRow) -> None:
+    found = every.estimates
+    intervals = [in_style(found.get(name), percent=True) for name in ("accuracy", "of those read")]
+    sizes = [str(every.sizes[name]) for name in ("tested", "unread")]
+    table.add_row("all test clips (95 %)", "", *sizes, *intervals, "")
+    if "top-5" in found:
+        table.add_row("top-5 (95 %)", "", "", "", found["top-5"].percent(), "", "")
+    for name, share in {**every.numbers, "chance": every.chance["accuracy"]}.items():
+        table.add_row(name, "", "", "", percent(share), "", "")
 
 
-def worst(report: Classification, count: int = SHOWN) -> str:
+def worst(report: ClassReport, count: int = SHOWN) -> str:
     """The classes that are recognised least, and what they are taken for."""
-    found = report.outcome
-    least = sorted(found.recall, key=lambda name: (found.recall[name].recall, name))[:count]
+    recall, confusion = report.every.recall, report.every.confusion
     lines: list[str] = []
-    for name in least:
+    for name in sorted(recall, key=lambda name: (recall[name].recall, name))[:count]:
         row = report.classes.index(name)
-        line = [0 if i == row else n for i, n in enumerate(found.confusion[row])]
+        line = [0 if i == row else n for i, n in enumerate(confusion[row])]
         taken = (*report.classes, "unread")[int(np.argmax(line))] if any(line) else "nothing else"
-        lines.append(f"{name} {percent(found.recall[name].recall)} (taken for {taken})")
+        lines.append(f"{name} {percent(recall[name].recall)} (taken for {taken})")
     return "; ".join(lines)
 
 
 def percent(share: float | None) -> str:
     """A share as published tables have it, or a dash."""
-    return "–" if share is None else f"{100 * share:.1f}"
+    return NONE if share is None else f"{100 * share:.1f}"
 
 
-def told(spread: tuple[float, float | None] | None) -> str:
-    """Mean and standard deviation in per cent, or a dash."""
-    if spread is None:
-        return "–"
-    return percent(spread[0]) + ("" if spread[1] is None else f" ± {percent(spread[1])}")
-
-
-def _interval(found: Estimate | None) -> str:
-    return "–" if found is None else found.percent()
-
-
-def _some(named: Sequence[str]) -> str:
-    more = ", ..." if len(named) > SHOWN else ""
-    return ", ".join(named[:SHOWN]) + more
-
-
-PAPER_TABLE_6 = (
-    ("VATT-Medium", "512~768 TPU days", 2048, "264M", 84.7, 89.6),
-    ("CLIP4VLA", "48 V100 days", 256, "88M", 86.8, 91.9),
-)
-"""Model, training cost, batch size, trained parameters, accuracy on ESC-50 (A) and UCF101 (V+A)."""
-
-
-def paper_table() -> Table:
-    """Table 6 as printed in the paper: another corpus' numbers, so never in one table with ours."""
-    shown = Table(
-        title="CLIP4VLA, Table 6 as published: accuracy of a linear classifier, %",
-        caption="Mean over the official folds, 5 of ESC-50 and 3 of UCF101. For ESC-50 the authors' code "
-        "takes the best epoch of each fold on its test clips; for UCF101 no code, no frames a second "
-        "and no rule for silent videos are published. Intervals are not stated.",
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-    )
-    for column in ("Model", "Training cost", "Batch", "Trained", "ESC50 (A)", "UCF101 (V&A)"):
-        shown.add_column(column, justify="left" if column == "Model" else "right")
-    for line in PAPER_TABLE_6:
-        shown.add_row(*map(str, line))
-    return shown
+def _some(clips: Sequence[str]) -> str:
+    more = ", ..." if len(clips) > SHOWN else ""
+    return ", ".join(clips[:SHOWN]) + more

@@ -11,8 +11,9 @@ import numpy as np
 from numpy import ndarray
 
 from trichord.evaluation import drawing
-from trichord.evaluation.classes.classification import Classification, told
+from trichord.evaluation.classes.classification import ClassReport
 from trichord.evaluation.drawing import GRID, INK
+from trichord.evaluation.tables import in_style
 from trichord.types.arrays import Float, Int
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ LEAST = 5.2
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
+class CellSize:
     """How large a cell and its letters are; `numbers` are written into cells of few classes."""
 
     cell: float
@@ -40,28 +41,28 @@ class Scale:
         return self.points * 0.0072
 
 
-def scale_of(classes: int) -> Scale:
+def cell_size(classes: int) -> CellSize:
     """Ten classes get large cells with counts, a hundred small ones whose names can still be read."""
     if classes <= 20:
-        return Scale(0.42, 9.0, numbers=True)
+        return CellSize(0.42, 9.0, numbers=True)
     if classes <= 60:
-        return Scale(0.17, 7.5, numbers=False)
-    return Scale(0.125, 6.0, numbers=False)
+        return CellSize(0.17, 7.5, numbers=False)
+    return CellSize(0.125, 6.0, numbers=False)
 
 
-def draw_confusion(report: Classification, path: Path) -> None:
+def draw_confusion(report: ClassReport, path: Path) -> None:
     """Draw a line for each class and, across, what its clips were taken for, shaded by share.
 
     Raises:
         UserError: matplotlib is not installed.
     """
-    counts = np.array(report.outcome.confusion, dtype=np.int64)
+    counts = np.array(report.every.confusion, dtype=np.int64)
     answers = list(report.classes)
     if counts[:, -1].any():
         answers.append(UNREAD)
     counts = counts[:, : len(answers)]
     lengths = np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    scale = scale_of(len(answers))
+    scale = cell_size(len(answers))
     figure, axes = _canvas(report, answers, scale)
     _paint(axes, counts / lengths)
     if scale.numbers:
@@ -70,7 +71,7 @@ def draw_confusion(report: Classification, path: Path) -> None:
     drawing.save(figure, path)
 
 
-def _canvas(report: Classification, answers: list[str], scale: Scale) -> "tuple[Figure, Axes]":
+def _canvas(report: ClassReport, answers: list[str], scale: CellSize) -> "tuple[Figure, Axes]":
     """An empty square matrix with its words: what is shown above it, how it was measured beneath."""
     names = 0.35 + scale.letter * max(map(len, answers))
     width, height = scale.cell * len(answers), scale.cell * len(report.classes)
@@ -86,12 +87,12 @@ def _canvas(report: Classification, answers: list[str], scale: Scale) -> "tuple[
     return figure, axes
 
 
-def _accuracy(report: Classification) -> str:
-    found = report.outcome.accuracy
-    every = f"accuracy {found.percent()} % of {sum(report.protocol.tested)} clips"
-    if len(report.folds) < 2:
+def _accuracy(report: ClassReport) -> str:
+    accuracy = report.every.estimates["accuracy"]
+    every = f"accuracy {accuracy.percent()} % of {sum(report.protocol.tested)} clips"
+    if len(report.rows) < 2:
         return every
-    return f"{every}, over folds {told(report.spread())}"
+    return f"{every}, over folds {in_style(report.over_folds(), percent=True)}"
 
 
 def _paint(axes: "Axes", shares: Float[ndarray, "class answer"]) -> None:
@@ -114,7 +115,7 @@ def _write(
         axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=8)
 
 
-def _name(axes: "Axes", classes: tuple[str, ...], answers: list[str], scale: Scale) -> None:
+def _name(axes: "Axes", classes: tuple[str, ...], answers: list[str], scale: CellSize) -> None:
     axes.set_xticks(range(len(answers)), answers, rotation=90)
     axes.set_yticks(range(len(classes)), classes)
     axes.tick_params(length=0, labelsize=scale.points, labelcolor=INK, pad=2, which="both")

@@ -29,14 +29,14 @@ Join = Literal["mean", "concatenated"]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class FrozenFeatures:
     """One modality's features; a row that is not present holds zeros, which are never read."""
 
     values: Float[ndarray, "clip dim"]
     present: Bool[ndarray, " clip"]
 
 
-def read_frozen(model: Embedder, source: Source) -> dict[Medium, Part]:
+def read_frozen(model: Embedder, source: Source) -> dict[Medium, FrozenFeatures]:
     """Frozen features of all clips, of whichever of sight and sound the source gives.
 
     As published, a clip's feature is the mean of its frames' (segments') projected vectors, not
@@ -46,7 +46,7 @@ def read_frozen(model: Embedder, source: Source) -> dict[Medium, Part]:
         model: In whatever mode; it is left in it.
         source: Clips, each of which may lack a modality.
     """
-    found: dict[Medium, list[Part]] = {"vision": [], "audio": []}
+    found: dict[Medium, list[FrozenFeatures]] = {"vision": [], "audio": []}
     size = CLIPS_AT_ONCE if source.read else MEDIA_AT_ONCE
     with measuring(model):
         for rows in portions(len(source.clips), size):
@@ -56,7 +56,7 @@ def read_frozen(model: Embedder, source: Source) -> dict[Medium, Part]:
             if embedded.audio is not None:
                 found["audio"].append(_mean(embedded.audio))
     return {
-        medium: Part(
+        medium: FrozenFeatures(
             np.concatenate([part.values for part in parts]),
             np.concatenate([part.present for part in parts]),
         )
@@ -65,11 +65,11 @@ def read_frozen(model: Embedder, source: Source) -> dict[Medium, Part]:
     }
 
 
-def _mean(features: Features) -> Part:
+def _mean(features: Features) -> FrozenFeatures:
     weight = features.mask.unsqueeze(-1).float()
     steps = torch.where(features.mask.unsqueeze(-1), features.steps.float(), 0.0)
     mean = steps.sum(dim=1) / weight.sum(dim=1).clamp(min=1)
-    return Part(mean.cpu().numpy(), features.present.cpu().numpy())
+    return FrozenFeatures(mean.cpu().numpy(), features.present.cpu().numpy())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +86,7 @@ class View:
     asked: Bool[ndarray, " clip"]
 
 
-def views(parts: dict[Medium, Part], join: Join = "mean") -> tuple[View, ...]:
+def views(parts: dict[Medium, FrozenFeatures], join: Join = "mean") -> tuple[View, ...]:
     """Features as classifiers take them; a missing modality is left out, never zeros.
 
     Of two modalities, `mean` averages those that a clip has, for one classifier. `concatenated` needs

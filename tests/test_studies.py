@@ -1,0 +1,38 @@
+"""`studies/`: every result is written by a script that the table of studies names."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+STUDIES = ROOT / "studies"
+TABLE = dict(
+    re.findall(r"^\| `(\S+\.json)` \| `([^`]+)`", (STUDIES / "README.md").read_text(), re.MULTILINE)
+)
+"""Result file to command."""
+
+
+def writer(command):
+    """The script that a command runs."""
+    if command == "make torture":
+        return ROOT / "tests" / "shared" / "counts.py"
+    program, script, *_ = command.split()
+    assert program == "python", command
+    return ROOT / script
+
+
+def test_the_table_has_all_results_and_no_others():
+    assert TABLE.keys() == {path.name for path in (STUDIES / "results").iterdir()}
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_a_result_is_written_by_the_script_that_the_table_names(name):
+    text = writer(TABLE[name]).read_text()
+    stem = name.removesuffix(".json")
+    assert re.search(rf'record\(\s*"{stem}"|/ "{re.escape(name)}"', text), TABLE[name]
+
+
+def test_every_script_is_named_by_the_table_or_the_text_below_it():
+    named = (STUDIES / "README.md").read_text()
+    assert [path.name for path in STUDIES.glob("*.py") if path.name not in named] == []
