@@ -134,7 +134,7 @@ def held(gallery: Gallery, place: Path) -> Snapshot:
         ),
         pattern=(gallery.has_vision + 2 * gallery.has_audio).astype(np.uint8),
         captioned=False,
-        structures=None,
+        indexes=None,
     )
 
 

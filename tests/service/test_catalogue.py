@@ -67,7 +67,7 @@ def test_a_kind_is_what_can_be_done_with_a_file(gallery, root):
         ("/srv/archive/x: bad (see /srv/archive)", "(a path): bad (see (a path))"),
         ("/tmp/up/1 has no sound", "The upload has no sound"),
         ("cannot read s3://bucket/key: try", "cannot read (a path): try"),
-        ("--audio-type and/or 1/2: 5 km/h", "audio type token and/or 1/2: 5 km/h"),
+        ("--audio-type and/or 1/2: 5 km/h", "audio type and/or 1/2: 5 km/h"),
         ("first line\n/second", "first line"),
         ("x" * 1000, "x" * 300),
     ],

@@ -191,7 +191,7 @@ def test_a_failure_says_nothing_of_its_cause(serving, engine, monkeypatch):
         raise RuntimeError("/secret/place with a password")
 
     app = serving()
-    monkeypatch.setattr(engine, "answer", fail)
+    monkeypatch.setattr(engine, "search_batch", fail)
 
     async def once():
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)

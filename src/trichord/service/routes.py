@@ -1,6 +1,5 @@
 """The routes of the service."""
 
-from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
@@ -135,5 +134,6 @@ async def add(body: AddRequest, archive: Served) -> JobStarted:
 @router.get("/api/jobs/{job}")
 async def job(job: Id, archive: Served) -> JobResponse:
     """The state of a job."""
-    state = asdict(archive.jobs.find(job))
-    return JobResponse(job=state.pop("name"), **state)
+    state = archive.jobs.find(job)
+    fields = ("state", "files", "done", "changes", "statuses", "error")
+    return JobResponse(job=state.name, **{name: getattr(state, name) for name in fields})
