@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trichord.models.calibration import blend
+from trichord.models.calibration import CosineScale, blend
 from trichord.search.calibration import DECIMALS, Calibration
 from trichord.search.gallery import Gallery, Vectors
 from trichord.search.nearest.neighbours import ROUNDING, cosines
