@@ -8,7 +8,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from trichord.cli import main
-from trichord.corpora.world.law import scenes
+from trichord_world.law import scenes
 
 
 def test_a_world_is_read_by_the_avcaps_reader(small_world, capsys, command):

@@ -1,4 +1,4 @@
-"""Small pretrained networks from outside the package find real clips by their captions, untrained."""
+"""Small pretrained networks from outside the package find real clips by their captions."""
 
 import csv
 import sys
@@ -42,7 +42,7 @@ def towers(tmp_path_factory):
 def archive(towers, command, tmp_path_factory):
     """The clips, indexed as the how-to page does it."""
     archive = tmp_path_factory.mktemp("clips") / "archive"
-    assert command(f"index real-towers {DATA / 'avclips'} {archive}") == 0
+    assert command(f"index {DATA / 'avclips'} {archive} --model real-towers") == 0
     return archive
 
 
@@ -94,7 +94,7 @@ def test_mn04_names_what_is_heard(towers, heard, names):
     with torch.inference_mode():
         for row in rows:
             wave = wave_of(DATA / "esc10" / "audio" / row["file"], encoder.rate)
-            found.append(classes[int(encoder.read_steps(encoder.prepare(wave)).mean(0).argmax())])
+            found.append(classes[int(encoder.run_trunk(encoder.prepare(wave)).mean(0).argmax())])
     assert len(found) == 8
     assert sum(name in names for name in found) >= 7
 

@@ -10,8 +10,8 @@ from trichord.checkpoint import Progress, Run
 from trichord.config import Cross, GlobalToGlobal
 from trichord.corpora.manifest import read_manifest, write_manifest
 from trichord.evaluation.named import NamedProtocol
-from trichord.experiments import EXPERIMENTS
-from trichord.experiments.clip4vla import SMALL_SOUND
+from trichord.experiments import load_experiment
+from trichord_world.experiments import SMALL_SOUND
 
 CLIP_TASKS = ["clip<-visual", "clip<-audio", "clip<-audio_visual", "clip<-composed"]
 CROSS = {"from_text": False, "heads": 2, "layers": 1, "frame_slots": 64}
@@ -23,7 +23,7 @@ def made(small_world, tmp_path_factory):
     root = tmp_path_factory.mktemp("fused")
 
     def make(name, **parts):
-        experiment = EXPERIMENTS["world-slava-av"][1]
+        experiment = load_experiment("world-slava-av")
         model = replace(experiment.model, **parts)
         experiment = replace(experiment, system=name, model=model, stages=())
         run = Run(root / name)
@@ -61,7 +61,7 @@ def silent_test_clips(small_world):
     """Ids of the test clips that have no sound, as their cached features say."""
     from trichord.features.store import FeatureFolder
 
-    model = EXPERIMENTS["world-slava-av"][1].model.build()
+    model = load_experiment("world-slava-av").model.build()
     ids = [c.id for c in read_manifest(small_world / "clips.jsonl") if c.split == "test"]
     table = FeatureFolder(small_world / "clips.features").table("audio", model.audio)
     steps = table.load(ids)[0].starts.diff().tolist()

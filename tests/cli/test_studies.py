@@ -10,7 +10,7 @@ from PIL import Image
 
 from trichord.checkpoint import Run
 from trichord.config import write_experiment
-from trichord.experiments.world_studies import COMPONENTS, FUSION, MODALITY
+from trichord_world.studies import COMPONENTS, FUSION, MODALITY
 
 FEW = "--epochs 1 --seeds 0"
 

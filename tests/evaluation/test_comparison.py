@@ -7,7 +7,7 @@ from rich.console import Console
 from trichord.evaluation.comparison import compare
 from trichord.evaluation.published import TABLE_II
 from trichord.evaluation.report import write_json
-from trichord.evaluation.row import Row
+from trichord.evaluation.row import ReportRow
 from trichord.evaluation.tables import published_tables, systems_table
 from trichord.types import UserError
 
@@ -248,7 +248,7 @@ def test_the_table_says_how_large_each_task_is_and_what_chance_reaches(report):
 
 def test_sizes_are_those_of_runs_that_can_be_asked(report):
     whole, without = report(), report("zero-shot")
-    gone = Row(name=without.rows[6].name, sizes={"queries": 0, "gallery": 29})
+    gone = ReportRow(name=without.rows[6].name, sizes={"queries": 0, "gallery": 29})
     without = replace(without, rows=(*without.rows[:6], gone, *without.rows[7:]))
     for reports in ([whole, without], [without, whole]):
         rows = compare(reports).rows("R@10")

@@ -5,7 +5,7 @@ import pytest
 
 from trichord.evaluation.comparison import compare
 from trichord.evaluation.figures import draw_comparison, draw_report
-from trichord.evaluation.row import Row
+from trichord.evaluation.row import ReportRow
 from trichord.types import UserError
 
 pytest.importorskip("matplotlib")
@@ -44,7 +44,7 @@ def test_a_comparison_is_drawn_one_panel_a_task(report, tmp_path):
 
 def test_a_system_without_a_task_leaves_its_row_empty(report, tmp_path):
     whole, without = report(), report("zero-shot")
-    gone = Row(name=without.rows[6].name, sizes={"queries": 0, "gallery": 29})
+    gone = ReportRow(name=without.rows[6].name, sizes={"queries": 0, "gallery": 29})
     without = replace(without, rows=(*without.rows[:6], gone, *without.rows[7:]))
     draw_comparison(compare([whole, without]), tmp_path / "gap.png")
     draw_comparison(compare([whole, report("zero-shot")]), tmp_path / "full.png")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from trichord.config import CaptionGenerator
-from trichord.models.decoding import Decoding, Written
+from trichord.models.decoding import Decoding, GeneratedCaption
 from trichord.search import captioning
 from trichord.search.captioning import (
     CaptionWriter,
@@ -192,7 +192,11 @@ def test_captions_are_found_by_their_words(held, writing, decoder, archive, monk
     def write(model, vision, audio, decoding):
         words = ["a xylophone", "a pelican"]
         return [
-            [Written(tokens=(), log_likelihood=-1.0, score=-1.0, cut=False, text=words[seen])]
+            [
+                GeneratedCaption(
+                    tokens=(), log_likelihood=-1.0, score=-1.0, cut=False, text=words[seen]
+                )
+            ]
             for seen in vision.present.int().tolist()
         ]
 

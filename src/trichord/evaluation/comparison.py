@@ -12,7 +12,7 @@ from trichord.evaluation.metrics import RECALLS
 from trichord.evaluation.protocol import Rules, difference
 from trichord.evaluation.published import TABLE_II
 from trichord.evaluation.report import FORMAT, Report
-from trichord.evaluation.row import Row
+from trichord.evaluation.row import ReportRow
 from trichord.evaluation.seeds import (
     differing_settings,
     group_by_seed,
@@ -223,7 +223,7 @@ def _system(
     ceilings: Mapping[str, dict[str, float]],
 ) -> System:
     first = reports[0]
-    rows: dict[str, list[Row]] = defaultdict(list)
+    rows: dict[str, list[ReportRow]] = defaultdict(list)
     for row in (row for report in reports for row in report.rows):
         rows[row.name].append(row)
     differs = [differing_settings(one, namesakes) for one in namesakes]
@@ -239,7 +239,7 @@ def _system(
     )
 
 
-def _pool(rows: Sequence[Row], ceiling: dict[str, float]) -> SystemRow:
+def _pool(rows: Sequence[ReportRow], ceiling: dict[str, float]) -> SystemRow:
     """One row of all seeds; a measure that a seed lacks is averaged over the others."""
     values: dict[str, list[Estimate | float]] = defaultdict(list)
     for row in rows:

@@ -15,7 +15,7 @@ from numpy import ndarray
 from trichord.evaluation.bootstrap import Estimate, estimates
 from trichord.evaluation.proportions import mean_shares, proportions
 from trichord.evaluation.ranks import Ranks, RanksOfSets, Ties
-from trichord.evaluation.row import Row
+from trichord.evaluation.row import ReportRow
 from trichord.types import UserError, first_line
 from trichord.types.arrays import Float, Int
 from trichord.types.plugins import Group
@@ -76,7 +76,9 @@ class Measure:
         if taken := [one.kind for one in self.metrics if one.kind in USUAL]:
             raise UserError(f"--metrics {taken[0]}: every report has it: leave the option out.")
 
-    def forward(self, name: str, gallery: int, ranks: Ranks, clip: Int[ndarray, " query"]) -> Row:
+    def forward(
+        self, name: str, gallery: int, ranks: Ranks, clip: Int[ndarray, " query"]
+    ) -> ReportRow:
         """Text or sound to media, one right item a query; `clip` says whose each query is.
 
         R@k is the mean over queries (micro) with its interval over clips; per clip it is the mean over
@@ -84,7 +86,7 @@ class Measure:
         """
         hits = np.stack([ranks.hit(k, self.ties) for k in KS], axis=1)
         rank = ranks.rank(self.ties)
-        return Row(
+        return ReportRow(
             name=name,
             sizes={"queries": len(clip), "gallery": gallery},
             estimates=_by_k("R", proportions(hits, clip))
@@ -98,7 +100,7 @@ class Measure:
             chance={f"R@{k}": min(1.0, k / gallery) for k in KS},
         )
 
-    def reverse(self, name: str, ranks: RanksOfSets) -> Row:
+    def reverse(self, name: str, ranks: RanksOfSets) -> ReportRow:
         """Media to text or sound, all items of the clip being right; one query a clip.
 
         With several right items in a small gallery a hit is all but certain: what a random order reaches
@@ -107,7 +109,7 @@ class Measure:
         hits = np.stack([ranks.hit(k, self.ties) for k in KS], axis=1)
         shares = np.stack([ranks.recall(k, self.ties) for k in KS], axis=1)
         right, gallery = np.bincount(ranks.query), len(ranks.query)
-        return Row(
+        return ReportRow(
             name=name,
             sizes={"queries": len(hits), "gallery": gallery},
             estimates=_by_k("hit", proportions(hits, np.arange(len(hits))))

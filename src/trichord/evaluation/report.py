@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from trichord.config import Provenance
 from trichord.evaluation.protocol import Protocol, Rules
-from trichord.evaluation.row import Row
+from trichord.evaluation.row import ReportRow
 from trichord.types import UserError
 from trichord.types.files import write_atomically
 
@@ -49,7 +49,7 @@ class Report:
     seed: int
     provenance: Provenance
     protocol: Rules
-    rows: tuple[Row, ...]
+    rows: tuple[ReportRow, ...]
     trichord: str = field(default_factory=lambda: version("trichord"))
 
     @property
@@ -125,8 +125,8 @@ def _validator(form: type[Any]) -> Any:
 
 
 def with_ceiling(
-    rows: Sequence[Row], ceiling: Mapping[str, Mapping[int, float]] | None
-) -> tuple[Row, ...]:
+    rows: Sequence[ReportRow], ceiling: Mapping[str, Mapping[int, float]] | None
+) -> tuple[ReportRow, ...]:
     """Rows with the best possible R@k beside them, given by task, then k."""
     known = ceiling or {}
     return tuple(

@@ -14,7 +14,7 @@ from numpy import ndarray
 from trichord.evaluation.gallery import ClipVectors, Gallery
 from trichord.evaluation.metrics import Measure, Metric
 from trichord.evaluation.ranks import Ranks, Scores, Ties, rank_answers, rank_both
-from trichord.evaluation.row import Row
+from trichord.evaluation.row import ReportRow
 from trichord.types import CaptionKind
 from trichord.types.arrays import Int
 
@@ -69,7 +69,7 @@ def evaluate(
     *,
     ties: Ties = "pessimistic",
     metrics: Sequence[Metric] = (),
-) -> tuple[Row, ...]:
+) -> tuple[ReportRow, ...]:
     """Measure tasks in their order; those that ask for fused clips only where there are any.
 
     A row for each task, which measures nothing where there was nothing to ask; then one for each that was
@@ -124,10 +124,10 @@ def recalls_at(k: int, vectors: ClipVectors, tasks: Sequence[str]) -> dict[str, 
     return {name: float(one.ranks.hit(k).mean()) for name, one in found.items()}
 
 
-def _measure_task(task: Task, vectors: ClipVectors, measure: Measure) -> tuple[Row, ...]:
+def _measure_task(task: Task, vectors: ClipVectors, measure: Measure) -> tuple[ReportRow, ...]:
     one = _ask(task, vectors)
     if one.scores is None:
-        return (Row(name=task.name, sizes={"queries": 0, "gallery": one.gallery}),)
+        return (ReportRow(name=task.name, sizes={"queries": 0, "gallery": one.gallery}),)
     forward, reverse = rank_both(one.scores, one.answers)
     return (
         measure.forward(task.name, one.gallery, forward, one.answers),

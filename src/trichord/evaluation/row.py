@@ -6,7 +6,7 @@ from trichord.evaluation.bootstrap import Estimate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class ReportRow:
     """What was measured of one thing, by the names of the measures.
 
     Attributes:

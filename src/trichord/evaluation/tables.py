@@ -12,12 +12,12 @@ from trichord.evaluation.metrics import RECALLS
 from trichord.evaluation.published import PUBLISHED
 from trichord.evaluation.report import RetrievalReport
 from trichord.evaluation.retrieval import TASKS
-from trichord.evaluation.row import Row
+from trichord.evaluation.row import ReportRow
 
 LEAST = 5
 """Letters of a number's column at least: narrow terminals would break the numbers."""
 NONE = "–"
-Text = Callable[[Row], str]
+Text = Callable[[ReportRow], str]
 """What a column shows of a row."""
 
 
@@ -41,7 +41,7 @@ def plain_table(
 
 
 def report_table(
-    title: str, caption: str, heading: str, columns: Mapping[str, Text], rows: Sequence[Row]
+    title: str, caption: str, heading: str, columns: Mapping[str, Text], rows: Sequence[ReportRow]
 ) -> Table:
     """A line for each row, its name first; of what was not measured its sizes alone."""
     table = plain_table(title, caption, [heading], list(columns))
@@ -67,7 +67,7 @@ def interval(measure: str, *, percent: bool = False) -> Text:
 def measured(measure: str, form: str = ".2f") -> Text:
     """A measure without an interval."""
 
-    def text(row: Row) -> str:
+    def text(row: ReportRow) -> str:
         estimate = row.estimates.get(measure)
         return _number(row.numbers.get(measure) if estimate is None else estimate.value, form)
 

@@ -9,7 +9,7 @@ from numpy import ndarray
 from trichord.evaluation.bootstrap import Estimate, estimates
 from trichord.evaluation.gallery import CaptionVectors, ClipVectors
 from trichord.evaluation.ranks import TOLERANCE, unit
-from trichord.models.calibration import Background, QueryCalibration, Scale, blend, measure
+from trichord.models.calibration import Background, CosineScale, QueryCalibration, blend, measure
 from trichord.types import CaptionKind
 from trichord.types.arrays import Bool, Float, Int
 
@@ -185,7 +185,7 @@ def _standard(
     texts: Float[ndarray, "caption dim"],
     vectors: Float[ndarray, "clip dim"],
     present: Bool[ndarray, " clip"],
-    scale: Scale,
+    scale: CosineScale,
 ) -> Float[ndarray, "caption clip"]:
     cosines = texts @ vectors.T
     return scale.standardise(cosines, np.broadcast_to(present, cosines.shape))

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from trichord.models.calibration import Background, QueryCalibration, Scale, measure
+from trichord.models.calibration import Background, CosineScale, QueryCalibration, measure
 from trichord.search.gallery import Gallery
 from trichord.types.arrays import Bool, Float, Int
 from trichord.types.comparable import Pair, compares
@@ -47,7 +47,7 @@ class Calibration:
         """
         sticks: dict[str, QueryCalibration] = {}
         for kind, stick in stored.items():
-            vision, audio = Scale(**stick["vision"]), Scale(**stick["audio"])
+            vision, audio = CosineScale(**stick["vision"]), CosineScale(**stick["audio"])
             sticks[kind] = QueryCalibration(vision, audio, float(stick["agreement"]))
             # Not `<= 0`: that would let NaN pass, which Python's JSON reads.
             if not (vision.spread > 0 and audio.spread > 0):

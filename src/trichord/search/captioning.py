@@ -13,7 +13,7 @@ from trichord.media.decoded import Decoded
 from trichord.media.decoder import Decoder
 from trichord.media.overlap import Overlap
 from trichord.media.probe import USABLE, Status
-from trichord.models.decoding import Decoding, Written, longest_caption, write
+from trichord.models.decoding import Decoding, GeneratedCaption, longest_caption, write
 from trichord.models.embedder import Embedder
 from trichord.search.checking import EVEN, Shown, Texts, Weights, best, likeness, own_ranks
 from trichord.search.collection import Collection
@@ -300,7 +300,7 @@ def _vectors_as_they_are(collection: Collection) -> Generator[None]:
             collection.keep(there, collection.table.version)
 
 
-def _candidates(written: Sequence[Written]) -> tuple[Candidate, ...]:
+def _candidates(written: Sequence[GeneratedCaption]) -> tuple[Candidate, ...]:
     """Those that have words, each wording once."""
     texts = {" ".join(one.text.split()): one for one in reversed(written)}
     ordered = [(text, one) for text, one in reversed(texts.items()) if text]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trichord.models.calibration import Scale, blend
+from trichord.models.calibration import CosineScale, blend
 from trichord.search.calibration import DECIMALS, Calibration
 from trichord.search.gallery import Gallery, Vectors
 from trichord.search.nearest.neighbours import ROUNDING, cosines
@@ -199,7 +199,7 @@ class ScoredRows:
 
 
 def _terms(
-    parts: Sequence[tuple[Float[np.ndarray, " dim"] | None, float, Scale]], centre: Centre
+    parts: Sequence[tuple[Float[np.ndarray, " dim"] | None, float, CosineScale]], centre: Centre
 ) -> tuple[Term | None, ...]:
     size = _size(parts)
     found: list[Term | None] = []
@@ -213,7 +213,7 @@ def _terms(
     return tuple(found)
 
 
-def _size(parts: Sequence[tuple[Float[np.ndarray, " dim"] | None, float, Scale]]) -> float:
+def _size(parts: Sequence[tuple[Float[np.ndarray, " dim"] | None, float, CosineScale]]) -> float:
     """What a sum of unrelated parts spreads as; of parts that say nothing of the side, not at all."""
     return math.sqrt(sum(weight**2 for query, weight, _ in parts if query is not None))
 

@@ -75,7 +75,7 @@ class Reranker:
         tower = self.model.text
         with torch.inference_mode():
             ids = Padded.stack(list(tower.prepare([text])[:, None])).to(self.model.device)
-            return tower(tower.read(ids))
+            return tower(tower.trunk_features(ids))
 
     def _score(
         self,

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from trichord.evaluation.row import Row
+from trichord.evaluation.row import ReportRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +24,7 @@ class ClipScores:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KindRow(Row):
+class KindRow(ReportRow):
     """What captions score against references of one kind, which is the row's name.
 
     Shares of 1, CIDEr of 10; METEOR is absent where its word lists are not installed. The size

@@ -9,7 +9,7 @@ from numpy import ndarray
 from trichord.evaluation.bootstrap import Estimate
 from trichord.evaluation.proportions import proportions
 from trichord.evaluation.ranks import TOLERANCE
-from trichord.evaluation.row import Row
+from trichord.evaluation.row import ReportRow
 from trichord.types.arrays import Bool, Float, Int
 
 NONE = -1
@@ -65,7 +65,7 @@ class ClassRecall:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClassRow(Row):
+class ClassRow(ReportRow):
     """All test clips together, with 95 % intervals over clips; and class by class.
 
     `accuracy` and `top-5` count clips that could not be read as wrong; `of those read` leaves them out,

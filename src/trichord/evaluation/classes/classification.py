@@ -14,7 +14,7 @@ from trichord.evaluation.comparison import Cell
 from trichord.evaluation.proportions import INTERVAL
 from trichord.evaluation.protocol import SELECTED_ON_TEST, SELECTION, digest, yes_or_no
 from trichord.evaluation.report import Report
-from trichord.evaluation.row import Row
+from trichord.evaluation.row import ReportRow
 from trichord.evaluation.tables import NONE, in_style, plain_table
 
 Kind = Literal["probe", "zero-shot"]
@@ -81,7 +81,7 @@ def list_of(labelled: Labelled) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FoldRow(Row):
+class FoldRow(ReportRow):
     """One fold of a probe.
 
     `accuracy` counts clips that cannot be read as wrong, `of those read` leaves them out (absent: all of
