@@ -259,7 +259,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from trichord.search.nearest.backends import Opened
+from trichord.search.nearest.backends import OpenIndex
 
 
 @dataclass(frozen=True)
@@ -272,15 +272,15 @@ class Everything:
     def library(self):
         return f"numpy {np.__version__}"
 
-    def efforts(self, rows):
+    def search_budgets(self, rows):
         return (rows,)
 
-    def build(self, vectors, rows, path, threads, go_on):
+    def build(self, vectors, rows, path, threads, should_continue):
         np.save(path.open("wb"), rows)
 
     def open(self, path):
         rows = np.load(path)
-        return Opened(lambda queries, count, effort: np.tile(rows, (len(queries), 1)))
+        return OpenIndex(lambda queries, count, budget: np.tile(rows, (len(queries), 1)))
 '''
 
 

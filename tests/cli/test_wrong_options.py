@@ -80,7 +80,7 @@ TOGETHER = {
 """Options that are legal alone, and wrong with this line or together."""
 PLACES = {
     "index @run nowhere new": "nowhere: no such file or folder",
-    "index @run @file.txt new": "is no media file",
+    "index @run @file.txt new": "is not a media file",
     "index @run new": "name at least one file or folder",
     "index @run @folder @mine": "is not empty and no collection",
     "index @run @folder @file.txt": "file.txt is a file",

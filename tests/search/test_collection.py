@@ -115,7 +115,7 @@ def test_a_collection_from_before_there_were_sound_tokens_has_none_to_choose(tmp
 def test_a_newer_format_is_refused(tmp_path):
     file = Collection.begin(tmp_path / "c", DESCRIPTION).path / "collection.json"
     file.write_text(file.read_text().replace('"format": 3', '"format": 4'))
-    with pytest.raises(UserError, match="format 3"):
+    with pytest.raises(UserError, match="has format 4, this version of Trichord reads 3"):
         Collection.open(tmp_path / "c")
 
 
@@ -263,9 +263,9 @@ def test_a_collection_is_embedded_anew_beside_the_old_one(place):
         "collection.json", there.description.table
     ]  # fmt: skip
     assert there.table.name != old.table.name
-    with pytest.raises(UserError, match="embedded anew"):
+    with pytest.raises(UserError, match="embedded again"):
         old.table.put([file_of("c", 1.0, 3)])
-    with pytest.raises(UserError, match="embedded anew"):
+    with pytest.raises(UserError, match="embedded again"):
         old.weigh(1.0, 1.0)
 
 
@@ -331,7 +331,7 @@ def test_who_opened_before_a_reembedding_cannot_throw_the_new_table_away(tmp_pat
     new.table.put([file_of("a", 2.0, 4)])
     new.switch()
     for description in (replace(ANEW, fingerprint="three"), DESCRIPTION):
-        with pytest.raises(UserError, match="embedded anew by another process"):
+        with pytest.raises(UserError, match="embedded again by another process"):
             late.reembedding(description)
     assert list(Collection.open(tmp_path / "c").table.files()) == ["a"]
 
@@ -341,7 +341,7 @@ def test_a_reembedding_whose_place_another_took_is_not_switched_to(tmp_path):
     there.table.put([file_of("a", 1.0, 3)])
     first = there.reembedding(ANEW)
     there.reembedding(replace(ANEW, fingerprint="three"))
-    with pytest.raises(UserError, match="embedded anew by another process"):
+    with pytest.raises(UserError, match="embedded again by another process"):
         first.switch()
     assert list(Collection.open(tmp_path / "c").table.files()) == ["a"]
 

@@ -9,7 +9,7 @@ from trichord.api.model import Model, Place, device_of, embedder_of, persistent
 from trichord.api.text_encoders import cache_text_encoders
 from trichord.media.plan import FrameChoice
 from trichord.search.moments import CutKind
-from trichord.search.query import By, How, Query
+from trichord.search.query import By, Query, QueryOptions
 from trichord.search.query_model import QueryModel
 from trichord.types import Clip, Hit, Moment
 from trichord.types.plugins import provide
@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # Lance and torch are loaded when a collection is opened
     from trichord.models.embedder import Embedder
     from trichord.search.collection import Collection as Stored
     from trichord.search.engine import SearchEngine
-    from trichord.search.grouping import Group
+    from trichord.search.grouping import FileHits
     from trichord.search.indexing import Indexed
     from trichord.search.timeline import SimilarityTimeline
 
@@ -136,7 +136,7 @@ class Collection:
         from trichord.search.indexing import index  # with torch
 
         paths = [Path(place) for place in places]
-        yield from index(self.stored, embedder, decoder, paths, told=metadata)
+        yield from index(self.stored, embedder, decoder, paths, metadata=metadata)
 
     def remove(self, *places: Place) -> tuple[str, ...]:
         """Remove files, or all files below folders, and return their paths. The media are kept.
@@ -157,7 +157,7 @@ class Collection:
         by: By = "both",
         k: int = 10,
         rerank: int = 50,
-        **how: Unpack[How],
+        **options: Unpack[QueryOptions],
     ) -> list[Hit]:
         """The best `k` moments, best first.
 
@@ -170,16 +170,16 @@ class Collection:
             by: Which modality of that moment counts.
             k: Number of moments.
             rerank: Number of hits that a pairwise fusion ranks again; 0: none.
-            how: `visual_weight`, `audio_weight`, `caption_weight`, `audio_type`, `where` (a filter); see
-                `trichord.search.query.Query`.
+            options: `visual_weight`, `audio_weight`, `caption_weight`, `audio_type`, `where` (a filter);
+                see `trichord.search.query.Query`.
 
         Raises:
             UserError: The query is empty, a file cannot be read, or a weight is invalid.
         """
-        query = Query.of(text, image=image, audio=audio, video=video, like=like, by=by, **how)
+        query = Query.of(text, image=image, audio=audio, video=video, like=like, by=by, **options)
         return self._current().search(query, k, rerank)
 
-    def grouped(self, query: Query, k: int = 10, rerank: int = 50) -> "list[Group]":
+    def grouped(self, query: Query, k: int = 10, rerank: int = 50) -> "list[FileHits]":
         """The best `k` files with their moments, best first."""
         return self._current().grouped(query, k, rerank)
 

@@ -14,7 +14,7 @@ from trichord.media import Decoded, Decoder
 from trichord.media.plan import Request
 from trichord.media.probe import USABLE, Status
 from trichord.media.resample import context_samples, resample
-from trichord.search.query_model import QueryModel, whole
+from trichord.search.query_model import QueryModel, full_model
 from trichord.types import Modality, UserError
 from trichord.types.arrays import Float
 from trichord.types.comparable import Pair
@@ -24,7 +24,7 @@ from trichord.types.rules import Device, require_legal
 
 if TYPE_CHECKING:  # importing `trichord` must stay quick
     from trichord.models.embedder import Embedder
-    from trichord.search.captioning import Captioned
+    from trichord.search.captioning import CaptionedMoment
 
 Vectors = Float[np.ndarray, "row dim"]
 Wave = tuple[Any, int]
@@ -84,7 +84,7 @@ class Model:
     @property
     def embedder(self) -> "Embedder":
         """Encoders and fusion, a `torch` module."""
-        return whole(self.queries)
+        return full_model(self.queries)
 
     @property
     def dim(self) -> int:
@@ -190,7 +190,7 @@ class Model:
         beams: int = 5,
         length_penalty: float = 0.0,
         check: bool = False,
-    ) -> "Iterator[Captioned]":
+    ) -> "Iterator[CaptionedMoment]":
         """Captions of the moments of media files, one after another, decoded ahead: for long work.
 
         Files that cannot be read have a status that says so; moments without picture and sound have a
@@ -208,7 +208,7 @@ class Model:
             UserError: The run has no captioner; or a path is missing or has no media.
         """
         from trichord.api.captioning import cut_of, decoding_of, weights_of
-        from trichord.search.captioning import CaptionWriter, cut_to_caption
+        from trichord.search.captioning import CaptionWriter, cut_for_captions
         from trichord.search.survey import media_at
 
         if isinstance(files, str | Path):
@@ -217,7 +217,7 @@ class Model:
         weights = weights_of(self.name) if check else None
         writer = CaptionWriter(self.embedder, self.decoder, decoding, weights)
         names = [str(file) for file in media_at([Path(file) for file in files])]
-        return writer.write(cut_to_caption(self.decoder, names, cut))
+        return writer.write(cut_for_captions(self.decoder, names, cut))
 
     def _embed(self, inputs: Sequence[Any], modality: Modality) -> Vectors:
         if isinstance(inputs, (str, Path, np.ndarray)):

@@ -70,7 +70,7 @@ class Hand:
             model,
             decoder,
             shard.files,
-            told=shard.told,
+            metadata=shard.told,
             speech=shard.speech,
         )
 

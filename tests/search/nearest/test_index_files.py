@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trichord.search.nearest import Approximate, FaissScan, Settings, Structures, files
-from trichord.search.nearest.files import StructureFiles
+from trichord.search.nearest import AnnIndexes, Approximate, FaissScan, Settings, index_files
+from trichord.search.nearest.index_files import IndexFiles
 
 
 def flip(path):
@@ -114,7 +114,9 @@ def test_of_sound_at_passing_sound_tokens_only_the_latest_is_kept(listened, buil
         listened(own, persistent=True)
     for step in range(2, 8):
         _, there = listened(step)
-    assert there == [".index"] * (2 + files.PASSING) + [".json"] * (2 + files.PASSING)
+    assert there == [".index"] * (2 + index_files.TEMPORARY_KEPT) + [".json"] * (
+        2 + index_files.TEMPORARY_KEPT
+    )
     built.clear()
     for kept in (0, 1):
         listened(kept, persistent=True)
@@ -145,7 +147,7 @@ def test_who_searches_with_a_structure_does_not_need_its_file(gallery, texts, tm
     backend = FaissScan()
 
     def listened(seed):
-        made = Structures(
+        made = AnnIndexes(
             tmp_path / "cache",
             columns(3000, seed=seed),
             7,
@@ -160,7 +162,7 @@ def test_who_searches_with_a_structure_does_not_need_its_file(gallery, texts, tm
     before = first.nearest("audio").search(texts[:3], 5)[1]
     for seed in range(1, 4):
         listened(seed)
-    assert not first._sides["audio"].path.exists()
+    assert not first._columns["audio"].path.exists()
     np.testing.assert_array_equal(first.nearest("audio").search(texts[:3], 5)[1], before)
 
 
@@ -198,7 +200,7 @@ def test_other_settings_and_queries_have_a_structure_of_their_own(structured, ch
 
 def test_what_a_killed_process_left_is_deleted_after_a_day(structured, tmp_path):
     (tmp_path / "cache").mkdir()
-    for name, age in ((".old.part", files.FORGOTTEN + 60), (".new.part", 60)):
+    for name, age in ((".old.part", index_files.ABANDONED_AFTER + 60), (".new.part", 60)):
         left = tmp_path / "cache" / name
         left.write_text("half")
         os.utime(left, (time.time() - age,) * 2)
@@ -228,11 +230,11 @@ def there(folder):
 
 
 def test_of_a_version_the_latest_are_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "LASTING", 2)
+    monkeypatch.setattr(index_files, "PERSISTENT_KEPT", 2)
     kept(tmp_path, "audio", 7, "a", "b", "c")
     kept(tmp_path, "audio", 7, "passing-a", "passing-b", "passing-c")
     kept(tmp_path, "vision", 7, "a", "b", "c")
-    StructureFiles(tmp_path, 7, passing=False).sweep("audio")
+    IndexFiles(tmp_path, 7, temporary=False).sweep("audio")
     assert there(tmp_path) == [
         "audio-7-b", "audio-7-c", "audio-7-passing-b", "audio-7-passing-c",
         "vision-7-a", "vision-7-b", "vision-7-c",
@@ -244,7 +246,7 @@ def test_of_a_table_that_was_replaced_all_is_gone_a_day_later(tmp_path):
     kept(tmp_path, "vision", 300, "old", hours=25)
     kept(tmp_path, "vision", 301, "newer than ours", hours=23)
     kept(tmp_path, "vision", 3, "ours", hours=100)
-    StructureFiles(tmp_path, 3, passing=False).sweep("vision")
+    IndexFiles(tmp_path, 3, temporary=False).sweep("vision")
     assert there(tmp_path) == ["vision-3-ours", "vision-301-newer than ours"]
 
 

@@ -3,18 +3,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from trichord.search import loaded as module
+from trichord.search import snapshot as module
 from trichord.search.calibration import calibrate
-from trichord.search.candidates import AT_LEAST, Bounded, Proposed, Scored
+from trichord.search.candidates import AT_LEAST, AnnCandidates, BoundedCandidates, ExactCandidates
 from trichord.search.collection import Collection
 from trichord.search.description import Description
 from trichord.search.gallery import Gallery
-from trichord.search.loaded import BLOCK, QUERIES_FROM, Loaded
 from trichord.search.nearest import half_precision
 from trichord.search.nearest.exact import Exact
 from trichord.search.nearest.half_precision import HalfPrecision
 from trichord.search.query_plan import Centre, QueryPlan
 from trichord.search.query_vectors import QueryVectors
+from trichord.search.snapshot import BLOCK, QUERIES_FROM, Snapshot
 from trichord.types import Moment
 from trichord.types.comparable import ALL_PAIRS
 
@@ -51,13 +51,13 @@ def rounded(gallery):
 
 
 @pytest.fixture(scope="module", params=["float32", "bfloat16 first"])
-def loaded(request, gallery, tmp_path_factory):
+def snapshot(request, gallery, tmp_path_factory):
     """Scores all moments in single precision, or in half precision first."""
     description = Description(
         run="run", fingerprint="f", seconds=1.0, hop=1.0, vision_dim=DIM, audio_dim=DIM
     )
     texts = unit(np.random.default_rng(1).normal(size=(30, DIM)))
-    return Loaded(
+    return Snapshot(
         collection=Collection.begin(tmp_path_factory.mktemp("c") / "c", description),
         version=0,
         token=None,
@@ -69,13 +69,13 @@ def loaded(request, gallery, tmp_path_factory):
         ),
         pattern=(gallery.has_vision + 2 * gallery.has_audio).astype(np.uint8),
         captioned=False,
-        structures=None,
+        indexes=None,
         half=rounded(gallery) if request.param == "bfloat16 first" else None,
     )
 
 
 @pytest.fixture(scope="module")
-def asked(loaded):
+def plans(snapshot):
     """Queries of one part and of three, of every weighting."""
     rng = np.random.default_rng(2)
 
@@ -86,52 +86,50 @@ def asked(loaded):
     several = [(part("text"), 1.0), (part("vision"), 0.5), (part("text"), -1.0)]
     queries = [([(part("text"), 1.0)], w) for w in ((1.0, 1.0), (0.2, 1.0), (0.0, 1.0))]
     queries += [(several, (1.0, 1.0)), (several, (1.0, 0.0))] * 2
-    return [QueryPlan.of(one, w, loaded.calibration, loaded.centres) for one, w in queries]
+    return [QueryPlan.of(one, w, snapshot.calibration, snapshot.centres) for one, w in queries]
 
 
-def all_ranked(loaded, combined, allowed=None):
+def all_ranked(snapshot, plan, allowed=None):
     """Every moment that can be found, scored exactly, best first."""
-    shares = combined.shares(loaded.gallery.has_vision, loaded.gallery.has_audio)
+    shares = plan.shares(snapshot.gallery.has_vision, snapshot.gallery.has_audio)
     there = sum(shares) > 0
     rows = np.flatnonzero(there if allowed is None else there & allowed)
-    return combined.settle(loaded.gallery, rows).best(len(rows)).rows.tolist()
+    return plan.score(snapshot.gallery, rows).top_k(len(rows)).rows.tolist()
 
 
 @pytest.mark.parametrize("k", [1, 10, 500, 2 * COUNT])
-def test_the_best_are_those_of_scoring_all_exactly(loaded, asked, k):
-    found = loaded.candidates(asked, [None] * len(asked))
-    for combined, candidates in zip(asked, found, strict=True):
-        rows = loaded.best(combined, candidates, k).rows.tolist()
-        assert rows == all_ranked(loaded, combined)[:k]
+def test_the_best_are_those_of_scoring_all_exactly(snapshot, plans, k):
+    results = snapshot.score(plans, [None] * len(plans))
+    for plan, candidates in zip(plans, results, strict=True):
+        rows = snapshot.top_k(plan, candidates, k).rows.tolist()
+        assert rows == all_ranked(snapshot, plan)[:k]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.1, 0.5])
-def test_a_filter_leaves_the_order_of_the_others(loaded, asked, share):
+def test_a_filter_leaves_the_order_of_the_others(snapshot, plans, share):
     rng = np.random.default_rng(3)
-    allowed = [rng.uniform(size=COUNT) < share for _ in asked]
-    found = loaded.candidates(asked, allowed)
-    for combined, candidates, mask in zip(asked, found, allowed, strict=True):
-        rows = loaded.best(combined, candidates, 20).rows.tolist()
-        assert rows == all_ranked(loaded, combined, mask)[:20]
+    allowed = [rng.uniform(size=COUNT) < share for _ in plans]
+    results = snapshot.score(plans, allowed)
+    for plan, candidates, mask in zip(plans, results, allowed, strict=True):
+        rows = snapshot.top_k(plan, candidates, 20).rows.tolist()
+        assert rows == all_ranked(snapshot, plan, mask)[:20]
 
 
-def test_filtered_and_unfiltered_queries_are_asked_together(loaded, asked):
+def test_filtered_and_unfiltered_queries_are_asked_together(snapshot, plans):
     mask = np.arange(COUNT) < 50
-    masks = [mask if i % 2 else None for i in range(len(asked))]
-    for combined, candidates, one in zip(
-        asked, loaded.candidates(asked, masks), masks, strict=True
-    ):
-        rows = loaded.best(combined, candidates, 7).rows.tolist()
-        assert rows == all_ranked(loaded, combined, one)[:7]
+    masks = [mask if i % 2 else None for i in range(len(plans))]
+    for plan, candidates, one in zip(plans, snapshot.score(plans, masks), masks, strict=True):
+        rows = snapshot.top_k(plan, candidates, 7).rows.tolist()
+        assert rows == all_ranked(snapshot, plan, one)[:7]
 
 
-def test_several_queries_are_looked_for_in_half_precision_first(loaded, asked, gallery):
-    half = replace(loaded, half=rounded(gallery))
-    for count, kind in ((QUERIES_FROM - 1, Scored), (QUERIES_FROM, Bounded)):
-        found = half.candidates(asked[:count], [None] * count)
-        assert {type(one) for one in found} == {kind}
-    few = [np.arange(COUNT) < 50] * len(asked)
-    assert {type(one) for one in half.candidates(asked, few)} == {Scored}
+def test_several_queries_are_looked_for_in_half_precision_first(snapshot, plans, gallery):
+    half = replace(snapshot, half=rounded(gallery))
+    for count, kind in ((QUERIES_FROM - 1, ExactCandidates), (QUERIES_FROM, BoundedCandidates)):
+        results = half.score(plans[:count], [None] * count)
+        assert {type(one) for one in results} == {kind}
+    few = [np.arange(COUNT) < 50] * len(plans)
+    assert {type(one) for one in half.score(plans, few)} == {ExactCandidates}
 
 
 @pytest.mark.parametrize("faster", [True, False])
@@ -144,49 +142,47 @@ def test_only_many_moments_are_held_in_half_precision_where_it_is_faster(
     assert (module._half(gallery) is not None) == faster
 
 
-def test_vectors_may_lie_in_a_file(loaded, asked, tmp_path):
-    gallery = loaded.gallery
+def test_vectors_may_lie_in_a_file(snapshot, plans, tmp_path):
+    gallery = snapshot.gallery
     mapped = {}
     for name in ("vision", "audio"):
         np.save(tmp_path / f"{name}.npy", getattr(gallery, name))
         mapped[name] = np.load(tmp_path / f"{name}.npy", mmap_mode="r")
-    other = replace(loaded, gallery=replace(gallery, **mapped))
-    for combined in asked[:4]:
-        [candidates] = other.candidates([combined], [None])
-        assert (
-            other.best(combined, candidates, 30).rows.tolist() == all_ranked(loaded, combined)[:30]
-        )
+    other = replace(snapshot, gallery=replace(gallery, **mapped))
+    for plan in plans[:4]:
+        [candidates] = other.score([plan], [None])
+        assert other.top_k(plan, candidates, 30).rows.tolist() == all_ranked(snapshot, plan)[:30]
 
 
 @pytest.mark.parametrize("filtered", [False, True])
-def test_where_all_moments_are_proposed_the_result_is_exact(loaded, asked, filtered):
-    gallery = loaded.gallery
+def test_where_all_moments_are_proposed_the_result_is_exact(snapshot, plans, filtered):
+    gallery = snapshot.gallery
     mask = np.arange(COUNT) % 5 == 0 if filtered else None
-    for combined in asked[:5]:
-        proposed = Proposed(
-            combined,
+    for plan in plans[:5]:
+        candidates = AnnCandidates(
+            plan,
             Exact(gallery.vision, gallery.has_vision),
             Exact(gallery.audio, gallery.has_audio),
             mask,
         )
-        rows = loaded.best(combined, proposed, COUNT).rows.tolist()
-        assert rows == all_ranked(loaded, combined, mask)
+        rows = snapshot.top_k(plan, candidates, COUNT).rows.tolist()
+        assert rows == all_ranked(snapshot, plan, mask)
 
 
-def test_the_best_by_either_side_are_proposed(loaded, asked):
-    gallery, combined = loaded.gallery, asked[0]
+def test_the_best_by_either_side_are_proposed(snapshot, plans):
+    gallery, plan = snapshot.gallery, plans[0]
     sight = Exact(gallery.vision, gallery.has_vision)
     sound = Exact(gallery.audio, gallery.has_audio)
-    rows = Proposed(combined, sight, sound, None).best(1)
+    rows = AnnCandidates(plan, sight, sound, None).best(1)
     assert len(rows) < COUNT
-    seen = sight.search(combined.vision.vector.astype(np.float32)[None], AT_LEAST)[0][0]
-    heard = sound.search(combined.audio.vector.astype(np.float32)[None], AT_LEAST)[0][0]
+    seen = sight.search(plan.vision.vector.astype(np.float32)[None], AT_LEAST)[0][0]
+    heard = sound.search(plan.audio.vector.astype(np.float32)[None], AT_LEAST)[0][0]
     assert rows.tolist() == sorted({*seen.tolist(), *heard.tolist()})
-    assert all_ranked(loaded, combined)[0] in rows
+    assert all_ranked(snapshot, plan)[0] in rows
 
 
 def test_scores_off_by_less_than_half_the_slack_lose_nothing():
     scores = np.zeros(1000, np.float32)
     scores[[5, 700]] = 1.0, 0.9
-    assert Scored(scores, None, slack=0.25).best(1).tolist() == [5, 700]
-    assert Scored(scores, np.arange(1000) + 7, slack=0.05).best(1).tolist() == [12]
+    assert ExactCandidates(scores, None, slack=0.25).best(1).tolist() == [5, 700]
+    assert ExactCandidates(scores, np.arange(1000) + 7, slack=0.05).best(1).tolist() == [12]

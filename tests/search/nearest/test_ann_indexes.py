@@ -4,8 +4,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from trichord.search.nearest import Approximate, Exact, FaissScan, Settings, Structures
-from trichord.search.nearest.backends import Opened
+from trichord.search.nearest import AnnIndexes, Approximate, Exact, FaissScan, Settings
+from trichord.search.nearest.backends import OpenIndex
 
 
 def test_few_moments_are_searched_exactly(structured, built):
@@ -26,7 +26,7 @@ def test_many_moments_are_searched_by_a_structure_that_reaches_the_target(
     report = made.report("vision")
     assert report.used
     assert report.recall == {"text→sight": 1.0}
-    assert report.effort == 1
+    assert report.budget == 1
     assert report.bytes == len("structure")
     assert report.line.endswith("recall@10 text→sight 1.000")
     assert isinstance(made.nearest("audio"), Exact)
@@ -36,7 +36,7 @@ def test_many_moments_are_searched_by_a_structure_that_reaches_the_target(
 
 def test_effort_is_raised_until_every_kind_of_query_finds_enough(structured, fake):
     made = structured(fake(enough=4))
-    assert made.report("vision").effort == 4
+    assert made.report("vision").budget == 4
     assert made.report("vision").recall == {"text→sight": 1.0}
 
 
@@ -46,8 +46,8 @@ def test_a_structure_that_misses_too_much_is_not_used_and_said_so(
     made = structured(fake(enough=9))
     assert isinstance(made.nearest("vision"), Exact)
     report = made.report("vision")
-    assert (report.used, report.effort, report.recall) == (False, 8, {"text→sight": 0.0})
-    assert "exact, a structure of this kind does not reach recall@10 of 0.95" in report.line
+    assert (report.used, report.budget, report.recall) == (False, 8, {"text→sight": 0.0})
+    assert "exact, an index of this kind does not reach recall@10 of 0.95" in report.line
     assert not list((tmp_path / "cache").glob("*.index"))
     # The verdict is kept, so that the next start does not build in vain.
     built.clear()
@@ -58,8 +58,8 @@ def test_a_structure_that_misses_too_much_is_not_used_and_said_so(
 def test_one_kind_of_query_that_misses_too_much_is_enough(structured, texts, gallery, fake, opened):
     @dataclass
     class Biased(opened):
-        def propose(self, queries, count, effort):
-            rows = super().propose(queries, count, effort)
+        def candidates(self, queries, count, budget):
+            rows = super().candidates(queries, count, budget)
             rows[queries[:, 1] > queries[:, 0]] = 1  # texts lie in the other cone
             return rows
 
@@ -86,10 +86,10 @@ def test_search_is_exact_while_a_structure_is_built(gallery, texts, tmp_path, la
     opened.gallery = gallery.vision
     later.clear()
     settings = Settings(backend=fake(), exact_up_to=2200)
-    made = Structures(tmp_path, gallery, 1, {"text→sight": texts}, settings)
+    made = AnnIndexes(tmp_path, gallery, 1, {"text→sight": texts}, settings)
     assert not made.wait(0.0)
     assert isinstance(made.nearest("vision"), Exact)
-    assert made.report("vision").why == "a structure is being built"
+    assert made.report("vision").why == "an index is being built"
     later.set()
     assert made.wait(60.0)
     assert isinstance(made.nearest("vision"), Approximate)
@@ -98,7 +98,7 @@ def test_search_is_exact_while_a_structure_is_built(gallery, texts, tmp_path, la
 def test_what_nobody_wants_any_more_is_not_built(gallery, texts, tmp_path, later, fake):
     later.clear()
     settings = Settings(backend=fake(), exact_up_to=2200)
-    made = Structures(tmp_path, gallery, 1, {"text→sight": texts}, settings)
+    made = AnnIndexes(tmp_path, gallery, 1, {"text→sight": texts}, settings)
     made.close()
     later.set()
     assert made.wait(60.0)
@@ -109,7 +109,7 @@ def test_what_nobody_wants_any_more_is_not_built(gallery, texts, tmp_path, later
 def test_a_build_that_fails_leaves_exact_search_and_says_why(structured, tmp_path, fake):
     made = structured(fake(fails="no space\nleft"))
     assert isinstance(made.nearest("vision"), Exact)
-    assert "no structure could be built (no space)" in made.report("vision").line
+    assert "no index could be built (no space)" in made.report("vision").line
     assert not list((tmp_path / "cache").iterdir())
 
 
@@ -149,10 +149,10 @@ class Lists:
     def library(self):
         return "numpy"
 
-    def efforts(self, rows):
+    def search_budgets(self, rows):
         return (4,)
 
-    def build(self, vectors, rows, path, threads, go_on):
+    def build(self, vectors, rows, path, threads, should_continue):
         centres = vectors[rows[:: len(rows) // 40]]
         with path.open("wb") as file:
             owners = (vectors[rows] @ centres.T).argmax(axis=1)
@@ -161,15 +161,15 @@ class Lists:
     def open(self, path):
         stored = dict(np.load(path))
 
-        def search(queries, count, effort):
-            lists = (queries @ stored["centres"].T).argsort(axis=1)[:, -effort:]
+        def search(queries, count, budget):
+            lists = (queries @ stored["centres"].T).argsort(axis=1)[:, -budget:]
             found = np.full((len(queries), len(stored["rows"])), -1)
             for place, some in enumerate(lists):
                 rows = stored["rows"][np.isin(stored["owners"], some)]
                 found[place, : len(rows)] = rows
             return found
 
-        return Opened(search)
+        return OpenIndex(search)
 
 
 def test_a_structure_of_texts_from_another_cone_is_measured_by_them(structured, gallery, texts):
