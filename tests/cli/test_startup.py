@@ -301,9 +301,9 @@ def test_without_the_world_its_parts_say_what_to_install(tmp_path):
         "demo": "there is no command 'demo'",
         "world x": "there is no command 'world'",
         f"train world-slava-av {clips} {place}": "there is no experiment 'world-slava-av'",
-        f"index world-clip-clap {media} {place}": "'world-clip-clap' is neither a run",
+        f"index {media} {place} --model world-clip-clap": "'world-clip-clap' is neither a run",
         f"prepare world-speech {media} {place}": "There is no dataset 'world-speech' here",
-        f"index {run.path} {media} {place}": "The model 'stand-in-clip' is not installed",
+        f"index {media} {place} --model {run.path}": "The model 'stand-in-clip' is not installed",
     }
     *told, (code, shown, _) = without({"trichord_world"}, *map(str.split, lines), ["--help"])
     for line, one in zip(lines, told, strict=True):
