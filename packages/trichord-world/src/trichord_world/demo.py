@@ -36,7 +36,7 @@ class Demo:
 
 
 SEARCHES: tuple[tuple[str, str], ...] = (
-    ("a text, by sight and sound alike", '"a red bell swings in a room while it rings"'),
+    ("a text, by picture and sound alike", '"a red bell swings in a room while it rings"'),
     ("a text, by sound alone", '"a low bell ringing slowly" --visual-weight 0'),
     ("a sound, among pictures: what could make it?", "--audio {0} --audio-weight 0"),
     ("a picture, among pictures", "--image {1} --audio-weight 0"),
