@@ -146,7 +146,7 @@ def test_an_archive_is_indexed_once_and_searched_five_ways(
     assert (
         main(["search", f"{tmp_path}/archive", "a red bell", "--sheet", f"{tmp_path}/s.png"]) == 0
     )
-    assert "score = sight + sound" in capsys.readouterr().out
+    assert "score = visual + audio" in capsys.readouterr().out
     with Image.open(tmp_path / "s.png") as sheet:
         assert sheet.width > 300
     assert command(f"index {clip} {tmp_path}/archive --model {run} --remove") == 0

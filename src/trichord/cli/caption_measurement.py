@@ -62,7 +62,7 @@ def measure_writer(
             references,
             split=chosen.split,
             missing=heard.rule,
-            sound_token=chosen.token,
+            audio_type=chosen.token,
             selected_on_test=provenance.selected_on_test,
         ),
         rows=measure_captions(captions, references, rules),

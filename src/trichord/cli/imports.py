@@ -34,7 +34,7 @@ class Trained:
     reads: tuple[Literal["vision", "audio"], ...] | None = None
     """What its captioner writes captions from; both if not given."""
     absent: Literal["masked", "zeros"] = "zeros"
-    """Clips without sound: zero vectors as published, or sight alone."""
+    """Clips without sound: zero vectors as published, or the picture alone."""
 
 
 AS_USUAL = Trained()

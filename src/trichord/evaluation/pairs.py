@@ -105,8 +105,8 @@ class Pairs:
                 text,
                 _moved(shelf.vision, device),
                 _moved(shelf.audio, device),
-                sight=self.weights.sight,
-                sound=self.weights.sound,
+                visual_weight=self.weights.visual,
+                audio_weight=self.weights.audio,
             )
             blocks.append(scores.float().cpu().numpy())
             if self._after_pairs:

@@ -37,7 +37,7 @@ def embed_source(
     Args:
         model: In whatever mode; it is left in it.
         source: Clips, each of which may lack a modality, and all of which may.
-        weights: Of sight and sound where they are fused; given, they fuse a model without a fusion too,
+        weights: Of picture and sound where they are fused; given, they fuse a model without a fusion too,
             by the mean.
         after_pairs: Told how many pairs have been scored, after every portion.
 
