@@ -369,8 +369,8 @@ def finish(
 def alone(has: dict[Medium, Present]) -> str:
     """How many clips have a picture, or a sound, alone."""
     vision, audio = has["vision"], has["audio"]
-    return f" ({(vision & ~audio).sum()} clips by the picture alone, "
-        f"{(audio & ~vision).sum()} by the sound alone)"
+    pictures, sounds = (vision & ~audio).sum(), (audio & ~vision).sum()
+    return f" ({pictures} clips by the picture alone, {sounds} by the sound alone)"
 
 
 def fusion_of(model: "Embedder") -> str:
