@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Packages of this tree that Trichord needs; they are installed with it.
-PACKAGES := --editable stand-ins --editable packages/caption-metrics
+# Packages of this tree; they are installed with it. Trichord comes first on a command line: trichord-world needs
+# trichord[towers], which pip would otherwise ask the index for.
+PACKAGES := --editable packages/caption-metrics --editable packages/trichord-world
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
@@ -15,14 +16,14 @@ help: ## Show this list
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.user: pyproject.toml packages/caption-metrics/pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/.user: pyproject.toml packages/*/pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing Trichord into $(VENV) (a few minutes the first time) ..."
-	$(PIP) $(PACKAGES) --editable ".[train,metrics,search,serve,world]"
+	$(PIP) --editable ".[train,metrics,search,serve,world]" $(PACKAGES)
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml packages/caption-metrics/pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/.dev: pyproject.toml packages/*/pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing Trichord and its development tools into $(VENV) ..."
-	$(PIP) $(PACKAGES) --editable ".[dev]"
+	$(PIP) --editable ".[dev]" $(PACKAGES)
 	@touch $@
 
 demo: $(VENV)/.user ## The whole way on a generated world: render, train, evaluate, index, search
@@ -31,7 +32,7 @@ demo: $(VENV)/.user ## The whole way on a generated world: render, train, evalua
 locked: | $(VENV)/bin/python ## Install for use exactly what requirements/user.lock lists, digests checked; torch apart
 	$(BIN)/python -m pip install --only-binary :all: --require-hashes --no-deps --requirement requirements/user.lock
 	$(BIN)/python -m pip install --only-binary :all: --constraint constraints.txt "torch>=2.8,<2.14"
-	$(BIN)/python -m pip install --no-deps --no-build-isolation $(PACKAGES) --editable .
+	$(BIN)/python -m pip install --no-deps --no-build-isolation --editable . $(PACKAGES)
 	@touch $(VENV)/.user
 
 test: $(VENV)/.dev ## All tests
@@ -66,7 +67,7 @@ bench: $(VENV)/.dev ## Measure the quick ones: decoding (MEDIA=folder of real fi
 	$(BIN)/python studies/weight_cache.py
 
 stand-ins: $(VENV)/.user ## Make the small pretrained towers of the world again (about 20 minutes)
-	$(BIN)/python -m trichord.training.stand_ins stand-ins/src/trichord_stand_ins
+	$(BIN)/python -m trichord_world.stand_ins packages/trichord-world/src/trichord_world/towers
 
 clean: ## Delete what was installed and generated
 	rm -rf $(VENV) demo site .coverage* .pytest_cache .ruff_cache

@@ -14,8 +14,9 @@ from pathlib import Path
 COLUMNS = "100"
 os.environ.update(COLUMNS=COLUMNS, NO_COLOR="1", TERM="dumb")  # before rich looks at them
 
-from trichord.cli.main import COMMANDS, main, overview  # noqa: E402
+from trichord.cli.main import COMMANDS, OTHERS, main, overview  # noqa: E402
 from trichord.experiments import EXPERIMENTS  # noqa: E402
+from trichord.experiments import OTHERS as OTHER_EXPERIMENTS  # noqa: E402
 
 PAGE = Path(__file__).parent / "reference" / "cli.md"
 REMEDY = "run 'python docs/generate_cli.py' and commit the result"
@@ -38,6 +39,9 @@ def page() -> str:
     for name in COMMANDS:
         parts.append(f"## trichord {name}\n")
         parts += training() if name == "train" else [fenced(help_of(name))]
+    for name in OTHERS.kinds():
+        parts.append(f"## trichord {name}\n\nComes with `{OTHERS.origin(name)}`.\n")
+        parts.append(fenced(help_of(name)))
     return "\n".join(parts)
 
 
@@ -48,6 +52,8 @@ def training() -> Iterator[str]:
     yield "| name | what it is |\n|---|---|"
     for name, (what, _) in EXPERIMENTS.items():
         yield f"| `{name}` | {what} |"
+    for name in OTHER_EXPERIMENTS.kinds():
+        yield f"| `{name}` | Of `{OTHER_EXPERIMENTS.origin(name)}`. |"
     yield f"\nEvery field of an experiment can be overridden. Those of `{OVERRIDDEN}`, as an example:\n"
     yield fenced(help_of("train", OVERRIDDEN))
 

@@ -25,7 +25,7 @@ LOCKS: Mapping[str, Sequence[str]] = {
 """Extras by the lock file that has them, as the Makefile installs them; the first has all versions."""
 BUILDING = ("hatchling>=1.27", "editables")
 """What installs the project itself: else pip fetches it, in any version."""
-FILES = (ROOT, ROOT / "stand-ins", *sorted((ROOT / "packages").iterdir()))
+FILES = (ROOT, *sorted((ROOT / "packages").iterdir()))
 OURS: Mapping[str, Mapping[str, Any]] = {
     project["name"]: project
     for project in (tomllib.loads((one / "pyproject.toml").read_text())["project"] for one in FILES)

@@ -41,7 +41,8 @@ from PIL import Image
 from record import record
 from transformers import CLIPImageProcessorPil
 
-from trichord.encoders.spectrogram import Spectrogram, segments
+from trichord.config import LogMel
+from trichord.encoders.spectrogram import Spectrogram, cut_segments
 from trichord.media import DecodePlan, Decoder, FramePlan
 
 RATE, SIDE, FRAMES, FILES, ROUNDS = 16_000, 224, 12, 16, 3
@@ -129,11 +130,11 @@ def tensors_of(decoder: Decoder, path: Path) -> Tensors:
     left, *right = torch.from_numpy(decoded.audio[RATE])
     # Of one channel, left, mean and right are the same.
     heard = torch.stack([left, (left + right[0]) / 2, right[0]] if right else [left])
-    return frames, segments(SPECTROGRAM(heard)).expand(-1, 3, -1, -1)
+    return frames, cut_segments(SPECTROGRAM(heard)).expand(-1, 3, -1, -1)
 
 
 PROCESSOR = CLIPImageProcessorPil()
-SPECTROGRAM = Spectrogram()
+SPECTROGRAM = Spectrogram(LogMel())
 
 
 def spent(way: Callable[[Sequence[Path]], object], paths: Sequence[Path]) -> tuple[float, float]:

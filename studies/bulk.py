@@ -43,13 +43,13 @@ from trichord.bulk.runner import LocalRunner, Runner, run_extraction
 from trichord.bulk.shard_worker import ShardWorker
 from trichord.bulk.shards import Shard, WorkerModel, extraction_of, shards_of_clips
 from trichord.config import Clap, ClipText, ClipVision, Experiment, TriModal
-from trichord.encoders.small import SmallClap, SmallClip, build_clap, build_clip
 from trichord.features import extraction
-from trichord.features.extraction import ROWS_AT_ONCE, extract_media, read_rows
+from trichord.features.extraction import ROWS_AT_ONCE, extract_media, trunk_features_of_rows
 from trichord.features.store import FeatureFolder, FeatureRow
 from trichord.media import Decoder
 from trichord.models.embedder import Embedder
 from trichord.types import Clip
+from trichord_world.small import SmallClap, SmallClip, build_clap, build_clip
 
 SPANS, FPS, RATE, SIZE = 20, 4, 16_000, (64, 48)
 DRAWN = 20
@@ -184,7 +184,7 @@ class Waiting:
         self.seconds = seconds
 
     def __call__(self, tower: Any, rows: list[Any], *_: object) -> list[torch.Tensor]:
-        """In the place of `read_rows`."""
+        """In the place of `trunk_features_of_rows`."""
         time.sleep(self.seconds * len(rows) / 2)  # of two towers
         return [torch.zeros(len(row), tower.width) for row in rows]
 
@@ -230,12 +230,12 @@ def pipeline(place: Path, clips: list[Clip], rounds: int) -> dict[str, float]:
         decode(FeatureFolder(place))  # starts the child
         timed("decode and prepare", decode)
         wait = Waiting(1 / best["decode and prepare"])
-        extraction.read_rows = wait  # type: ignore[assignment]
+        extraction.trunk_features_of_rows = wait  # type: ignore[assignment]
         for _ in range(rounds):
             timed("decode and prepare", decode)
             timed("apart", lambda folder: apart(model, clips, folder, decoder, wait))
             timed("overlapping", lambda f: list(extract_media(model, clips, f, decoder)))
-        extraction.read_rows = read_rows
+        extraction.trunk_features_of_rows = trunk_features_of_rows
     best["encoder"] = 1 / wait.seconds
     bound = min(best["decode and prepare"], best["encoder"])
     report = {f"{name}, clips a second": round(rate, 1) for name, rate in best.items()}

@@ -31,7 +31,6 @@ from jaxtyping import Int
 from record import record
 
 from trichord.config import ClipAudio, ClipText, ClipVision, Draw, InfoNCE, Stage, TriModal
-from trichord.encoders.small import SmallClip, build_clip
 from trichord.features.source import Captions, Source
 from trichord.models.embedder import Toward
 from trichord.training.learner import Learner
@@ -40,6 +39,7 @@ from trichord.training.sampler import Sample
 from trichord.training.steps import backward, cached_step, data_parallel, read_batch
 from trichord.types import Clip, Modality
 from trichord.types.tensors import Batch, Padded
+from trichord_world.small import SmallClip, build_clip
 
 BATCH, CHUNK, ROUNDS, TOKENS = 64, 16, 7, 16
 SIZES = (64, 128, 256)

@@ -20,8 +20,8 @@ from step import folder_of_random_towers, named
 from torch import Tensor, nn
 
 from trichord.experiments.clip4vla import captioning
-from trichord.models.beams import Chosen, Decoding, Marks, Scorer, search
-from trichord.models.decoding import FromMedia
+from trichord.models.beams import Decoding, Hypothesis, Scorer, SpecialTokens, search
+from trichord.models.decoding import CaptionScorer
 from trichord.models.embedder import Embedder
 from trichord.models.sequence import attend
 from trichord.types.tensors import Features
@@ -38,16 +38,16 @@ class ReadAnew:
     audio: Features
     ids: Tensor | None = None
 
-    def follow(self, ids: Tensor) -> Tensor:
+    def next_logits(self, ids: Tensor) -> Tensor:
         """Scores of what may follow the newest tokens."""
         newest = ids[:, None]
         self.ids = newest if self.ids is None else torch.cat([self.ids, newest], dim=1)
         text, captioner = self.model.text, self.model.captioner
-        steps = text.head(text.read_steps(self.ids))
-        track = captioner.room.text_segment(steps, torch.ones_like(self.ids, dtype=torch.bool))
-        shown = captioner.room.tracks(self.vision, self.audio)
+        steps = text.head(text.run_trunk(self.ids))
+        segment = captioner.layout.text_segment(steps, torch.ones_like(self.ids, dtype=torch.bool))
+        shown = captioner.layout.media_segments(self.vision, self.audio)
         places = self.ids.shape[1]
-        hidden = attend(captioner.cross, [track, *shown], written=places)
+        hidden = attend(captioner.cross, [segment, *shown], causal_steps=places)
         return captioner.score(hidden[:, places - 1], text.table)
 
     def rows(self, chosen: Tensor) -> "ReadAnew":
@@ -73,7 +73,9 @@ def model_of_published_size(place: Path) -> Embedder:
     return model
 
 
-def timed(scorer: Scorer, marks: Marks, decoding: Decoding) -> tuple[float, list[list[Chosen]]]:
+def timed(
+    scorer: Scorer, marks: SpecialTokens, decoding: Decoding
+) -> tuple[float, list[list[Hypothesis]]]:
     """Seconds of all clips' captions, and these."""
     begun = time.process_time()
     captions = search(scorer, CLIPS, marks, decoding, TOKENS + 1)
@@ -85,12 +87,12 @@ def measure(model: Embedder, beams: int) -> dict[str, object]:
     torch.manual_seed(1)
     vision, audio = features(FRAMES, model.dim), features(SEGMENTS, model.dim)
     tokenizer = model.text.tokenizer
-    never = torch.zeros(len(model.text.table), dtype=torch.bool)
-    never[[tokenizer.bos_token_id, model.text.end]] = True  # so that no caption ends early
-    marks = Marks(start=tokenizer.bos_token_id, end=model.text.end, never=never)
+    forbidden = torch.zeros(len(model.text.table), dtype=torch.bool)
+    forbidden[[tokenizer.bos_token_id, model.text.end]] = True  # so that no caption ends early
+    marks = SpecialTokens(start=tokenizer.bos_token_id, end=model.text.end, forbidden=forbidden)
     decoding = Decoding(beams=beams, keep=1)
     begun = time.process_time()
-    scorer = FromMedia.before(model, vision, audio)
+    scorer = CaptionScorer.before(model, vision, audio)
     looking = time.process_time() - begun
     kept, captions = timed(scorer, marks, decoding)
     anew, expected = timed(ReadAnew(model, vision, audio), marks, decoding)

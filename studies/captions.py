@@ -12,7 +12,7 @@ from command import trichord
 from record import record
 
 from trichord.cli.studies import run_study
-from trichord.experiments.world_studies import FUSION
+from trichord_world.studies import FUSION
 
 SYSTEM = "world-clip4vla-caption"
 ON_BOTH = "--stages.0.draws.0.captions audio_visual composed"

@@ -16,7 +16,7 @@ from trichord.cli.studies import StudyOptions, run_study, train_on
 from trichord.evaluation.comparison import Comparison
 from trichord.evaluation.metrics import KS
 from trichord.experiments import Study
-from trichord.experiments.world_studies import COMPONENTS
+from trichord_world.studies import COMPONENTS
 
 RENDERED = 900
 PRETRAINING = 600

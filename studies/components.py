@@ -22,8 +22,8 @@ from trichord.config import AdamW, ClipAudio, Experiment
 from trichord.corpora.manifest import read_manifest, write_manifest
 from trichord.experiments import Study
 from trichord.experiments.studies import Row
-from trichord.experiments.world_studies import COMPONENTS
 from trichord.types import CaptionKind
+from trichord_world.studies import COMPONENTS
 
 CAPTIONS: tuple[CaptionKind, ...] = ("audio", "audio_visual")
 STUDY = COMPONENTS.on(CAPTIONS)

@@ -45,12 +45,12 @@ import torch
 from record import RESULTS, record
 
 from trichord.config import Clap, ClipText, ClipVision, TriModal
-from trichord.encoders.small import SmallClap, SmallClip, build_clap, build_clip
 from trichord.media import USABLE, Decoder
 from trichord.models.embedder import Embedder, MediaVectors
 from trichord.search.cutting import Cut, cut_files
 from trichord.search.indexing import Indexed, begin, index
 from trichord.search.reading import MOMENTS_AT_ONCE, batches, decode_files
+from trichord_world.small import SmallClap, SmallClip, build_clap, build_clip
 
 RESULT = RESULTS / "indexing.json"
 CLIPS, SECONDS, FPS, SIZE, RATE = 40, 8, Fraction(25, 2), (160, 120), 16_000

@@ -6,7 +6,7 @@ python studies/modality.py [FOLDER] [--quick]
 from clip4vla_world import place_of, started_table
 from record import record
 
-from trichord.experiments.world_studies import MODALITY
+from trichord_world.studies import MODALITY
 
 if __name__ == "__main__":
     record("modality", started_table(MODALITY, place_of(__doc__), epochs=12))

@@ -14,7 +14,7 @@ studies/results/nearest.json, under the number of moments. A million of these ta
 
 Latency is wall time, which other work on the machine prolongs; processor time a query is what ratios
 are made of. A query's recall@10 is the share of the ten best moments of exact search in float64 that is
-found, on queries other than those that the effort was chosen by.
+found, on queries other than those that the search budget was chosen by.
 """
 
 import argparse
@@ -44,19 +44,19 @@ from law import (
 )
 from record import RESULTS, circumstances, record
 
-from trichord.search.candidates import Bounded
+from trichord.search.candidates import BoundedCandidates
 from trichord.search.nearest import (
+    AnnIndexes,
     Approximate,
     Exact,
     FaissScan,
     Nearest,
     Settings,
-    Structures,
 )
 from trichord.search.nearest.approximate import recall
-from trichord.search.nearest.exact import products, slack
+from trichord.search.nearest.exact import inner_products, slack
 from trichord.search.nearest.half_precision import HalfPrecision
-from trichord.search.nearest.neighbours import nothing, ranked
+from trichord.search.nearest.neighbours import no_neighbours, rank_rows
 
 K = 10
 BATCH = 16
@@ -90,7 +90,7 @@ class HalfFirst:
 
     def search(self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None) -> tuple:
         """See `Nearest`."""
-        vectors, found = self.exact.vectors, nothing(len(queries), k)
+        vectors, found = self.exact.vectors, no_neighbours(len(queries), k)
         # A score is the product itself, of rows that have a vector.
         coefficients = np.zeros((2, len(queries), 2))
         coefficients[0, :, 1], coefficients[1, :, 0] = 1.0, -np.inf
@@ -100,10 +100,12 @@ class HalfFirst:
         for i, query in enumerate(queries):
 
             def score(rows: np.ndarray, query: np.ndarray = query) -> np.ndarray:
-                return products(vectors[rows], query[None])[0]
+                return inner_products(vectors[rows], query[None])[0]
 
-            bounded = Bounded(scores[i], self.half.rows, float(errors[i]), score, slack(query))
-            rows, cosines = ranked(vectors, bounded.best(k), query, k)
+            bounded = BoundedCandidates(
+                scores[i], self.half.rows, float(errors[i]), score, slack(query)
+            )
+            rows, cosines = rank_rows(vectors, bounded.best(k), query, k)
             found[0][i, : len(rows)], found[1][i, : len(rows)] = rows, cosines
         return found
 
@@ -116,7 +118,7 @@ class Bare:
 
     def search(self, queries: np.ndarray, k: int, allowed: None = None) -> tuple:
         """See `Nearest`."""
-        rows = self.ours.index.propose(queries, k, self.ours.effort)
+        rows = self.ours.index.candidates(queries, k, self.ours.budget)
         return rows, np.zeros(rows.shape)
 
 
@@ -177,7 +179,7 @@ def measure(
     for name in asked.backends:
         settings = Settings(backend=BACKENDS[name], exact_up_to=0, threads=asked.threads)
         began = time.process_time()
-        built[name] = Structures(folder / name, gallery, 1, chosen, settings)
+        built[name] = AnnIndexes(folder / name, gallery, 1, chosen, settings)
         built[name].wait()
         processor[name] = time.process_time() - began
         print(name, built[name].report("vision").line, built[name].report("audio").line, flush=True)
@@ -189,7 +191,7 @@ def measure(
 
 
 def of_side(
-    side: str, vectors: np.ndarray, built: dict[str, Structures], fresh: dict[str, np.ndarray]
+    side: str, vectors: np.ndarray, built: dict[str, AnnIndexes], fresh: dict[str, np.ndarray]
 ) -> dict[str, object]:
     exact = Exact(vectors, np.ones(len(vectors), bool))
     asked = {name: fresh[name] for name in TOWARD[side]}
@@ -215,8 +217,8 @@ def of_side(
             "used": report.used,
             "build seconds": report.seconds,
             "MiB on disk": report.bytes / 2**20,
-            "effort": report.effort,
-            "recall@10 of the queries the effort was chosen by": report.recall,
+            "search budget": report.budget,
+            "recall@10 of the queries the search budget was chosen by": report.recall,
         }
         if report.used:
             searches[name] = ours = structures.nearest(side)

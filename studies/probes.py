@@ -39,7 +39,7 @@ from trichord.evaluation.classes.classifiers import METHODS
 from trichord.evaluation.classes.confusion import draw_confusion
 from trichord.evaluation.classes.folds import Folding, Labelled, folding, labelled
 from trichord.evaluation.classes.probing import View, probe, read_frozen, views
-from trichord.experiments import EXPERIMENTS
+from trichord.experiments import load_experiment
 from trichord.features.source import MediaSource
 from trichord.media import Decoded, Decoder
 from trichord.media.plan import DecodeRequest
@@ -175,7 +175,7 @@ def main() -> None:
             same = heard(fresh_model(replace(experiment, seed=seed)), held, decoder)
             draws[RANDOM].append(measured([same] * len(kept.folds), held, kept, seed))
         for seed in range(3):
-            chosen = replace(EXPERIMENTS["world-clip4vla-pretrain"][1], seed=seed)
+            chosen = replace(load_experiment("world-clip4vla-pretrain"), seed=seed)
             same = heard(fresh_model(chosen), held, decoder)
             draws[STAND_IN].append(measured([same] * len(kept.folds), held, kept, seed))
     write(draws, held, kept, pictures, round(time.monotonic() - begun))

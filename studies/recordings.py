@@ -36,7 +36,6 @@ from trichord.config import (
     TriModal,
 )
 from trichord.corpora import esc50, grid
-from trichord.encoders.small import SmallClip, build_clip
 from trichord.evaluation.retrieval import recalls_at
 from trichord.evaluation.vectors import embed_source
 from trichord.features.source import MediaSource
@@ -44,6 +43,7 @@ from trichord.media import Decoder
 from trichord.models.embedder import Embedder
 from trichord.training.fit import fit
 from trichord.types import Clip
+from trichord_world.small import SmallClip, build_clip
 
 HEARD = ("text", "audio")
 TOKENS = {"verbal": 0.0, "half": 0.5, "nonverbal": 1.0, "own": "clip"}

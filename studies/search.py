@@ -24,9 +24,9 @@ from trichord.search.description import Description
 from trichord.search.filters import Filter
 from trichord.search.gallery import Gallery
 from trichord.search.hits import hits_of
-from trichord.search.loaded import Loaded
 from trichord.search.query_plan import Centre, QueryPlan
 from trichord.search.query_vectors import QueryVectors
+from trichord.search.snapshot import Snapshot
 from trichord.types import Moment
 from trichord.types.comparable import ALL_PAIRS
 
@@ -49,7 +49,7 @@ def main() -> None:
     faiss.omp_set_num_threads(1)
     gallery = made(asked.moments, asked.width)
     with tempfile.TemporaryDirectory() as folder:
-        loaded = held(gallery, Path(folder) / "collection")
+        snapshot = held(gallery, Path(folder) / "collection")
     texts = unit(np.random.default_rng(5).normal(size=(AT_ONCE, asked.width)) + 0.3)
     flat = [faiss.IndexFlatIP(asked.width), faiss.IndexFlatIP(asked.width)]
     for index, vectors in zip(flat, (gallery.vision, gallery.audio), strict=True):
@@ -58,37 +58,39 @@ def main() -> None:
         "moments": asked.moments,
         "width": asked.width,
         "k": K,
-        "processor milliseconds a call, least of several": measured(loaded, flat, texts),
+        "processor milliseconds a call, least of several": measured(snapshot, flat, texts),
     }
     record("search", result)
 
 
-def measured(loaded: Loaded, flat: list[faiss.IndexFlatIP], texts: np.ndarray) -> dict[str, object]:
+def measured(
+    snapshot: Snapshot, flat: list[faiss.IndexFlatIP], texts: np.ndarray
+) -> dict[str, object]:
     found: dict[str, object] = {}
     for count in (1, AT_ONCE):
         beside = milliseconds(lambda n=count: [index.search(texts[:n], K) for index in flat])
         found[f"{count} at once, two faiss flat searches"] = beside
         for name, where in FILTERS.items():
-            ours = milliseconds(lambda n=count, w=where: search(loaded, texts[:n], w))
+            ours = milliseconds(lambda n=count, w=where: search(snapshot, texts[:n], w))
             found[f"{count} at once, filter: {name}"] = {"ours": ours, "ratio": ours / beside}
     return found
 
 
-def search(loaded: Loaded, texts: np.ndarray, where: Filter) -> None:
+def search(snapshot: Snapshot, texts: np.ndarray, where: Filter) -> None:
     """What the engine does with prepared queries, and the filter's mask."""
     asked = [
         QueryPlan.of(
             [(QueryVectors("text", text, text), 1.0)],
             (1.0, 1.0),
-            loaded.calibration,
-            loaded.centres,
+            snapshot.calibration,
+            snapshot.centres,
         )
         for text in texts
     ]
-    mask = None if where.open else where.mask(loaded.gallery)
-    found = loaded.candidates(asked, [mask] * len(asked))
-    for combined, candidates in zip(asked, found, strict=True):
-        hits_of(loaded.best(combined, candidates, K), loaded.gallery)
+    mask = None if where.open else where.mask(snapshot.gallery)
+    found = snapshot.score(asked, [mask] * len(asked))
+    for plan, candidates in zip(asked, found, strict=True):
+        hits_of(snapshot.top_k(plan, candidates, K), snapshot.gallery)
 
 
 def made(count: int, width: int) -> Gallery:
@@ -113,14 +115,14 @@ def made(count: int, width: int) -> Gallery:
     )
 
 
-def held(gallery: Gallery, place: Path) -> Loaded:
+def held(gallery: Gallery, place: Path) -> Snapshot:
     """The gallery as an engine holds it."""
     width = gallery.vision.shape[1]
     description = Description(
         run="run", fingerprint="none", seconds=10.0, hop=5.0, vision_dim=width, audio_dim=width
     )
     texts = unit(np.random.default_rng(1).normal(size=(60, width)) + 0.3)
-    return Loaded(
+    return Snapshot(
         collection=Collection.begin(place, description),
         version=0,
         token=None,
@@ -132,7 +134,7 @@ def held(gallery: Gallery, place: Path) -> Loaded:
         ),
         pattern=(gallery.has_vision + 2 * gallery.has_audio).astype(np.uint8),
         captioned=False,
-        structures=None,
+        indexes=None,
     )
 
 

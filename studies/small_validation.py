@@ -32,7 +32,7 @@ from trichord.experiments.slava import ALL_TASKS
 from trichord.features.source import FeatureSource
 from trichord.features.store import FeatureFolder
 from trichord.models.embedder import Embedder
-from trichord.training.criteria import kept_epoch
+from trichord.training.criteria import selected_epoch
 from trichord.types import Clip
 
 SYSTEM = "world-slava-a-and-v"
@@ -69,7 +69,7 @@ def train(number: int, clips: list[Clip], test: Sequence[Clip], place: Path) -> 
     trichord(f"train {SYSTEM} {manifest} {path} --features {features} --seed {TRAINING_SEED}")
     run = Run(path)
     epochs = run.metrics()
-    kept = kept_epoch([one["criterion"] for one in epochs])
+    kept = selected_epoch([one["criterion"] for one in epochs])
     candidates = epochs[0]["candidates"].values()
     return {
         "measure": epochs[0]["measure"],

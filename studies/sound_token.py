@@ -15,9 +15,9 @@ from record import record
 
 from trichord.cli.studies import StudyOptions, run_study, train_on
 from trichord.config import ClipAudio, Experiment
-from trichord.corpora.world.queries import AUDIO_QUERIES
 from trichord.experiments import Study, load_experiment
 from trichord.experiments.studies import AUDIO_TASKS, AUDIO_TYPE, Row
+from trichord_world.queries import AUDIO_QUERIES
 
 LONG = load_experiment("world-clip4vla-pretrain")
 EPOCHS = 24

@@ -27,7 +27,8 @@ import numpy as np
 import torch
 from record import record
 
-from trichord.encoders.spectrogram import Spectrogram, mel_bands, segments
+from trichord.config import LogMel
+from trichord.encoders.spectrogram import Spectrogram, cut_segments, mel_bands
 from trichord.media import DecodePlan, Decoder
 
 RATE, MELS, HOP = 16_000, 224, 128
@@ -97,7 +98,9 @@ def in_single_precision(window: int = 512, shape: str = "hann") -> Way:
 
 
 def by_trichord(window: int = 512, shape: str = "hann") -> Way:
-    spectrogram = Spectrogram(window=window, shape="hamming" if shape == "hamming" else "hann")
+    spectrogram = Spectrogram(
+        LogMel(window=window, shape="hamming" if shape == "hamming" else "hann")
+    )
     return lambda wave: spectrogram(torch.from_numpy(wave)).numpy()
 
 
@@ -148,7 +151,7 @@ def clip_starts(sound: np.ndarray, seconds: int) -> range:
 def batch_times(sound: np.ndarray) -> dict[str, object]:
     """Sixteen clips of 10 s one by one, together, and each as three equal channels."""
     waves = torch.from_numpy(sound[: BATCH * 10 * RATE]).reshape(BATCH, -1)
-    spectrogram = Spectrogram()
+    spectrogram = Spectrogram(LogMel())
     ways = {
         "one by one": lambda _: [spectrogram(wave) for wave in waves],
         "together": lambda _: spectrogram(waves),
@@ -170,7 +173,7 @@ def gpu_times(sound: np.ndarray) -> dict[str, object] | None:
     if not torch.cuda.is_available():
         return None
     waves = torch.from_numpy(sound[: BATCH * 10 * RATE]).reshape(BATCH, -1)
-    spectrogram, moved, taken = Spectrogram(), waves.cuda(), []
+    spectrogram, moved, taken = Spectrogram(LogMel()), waves.cuda(), []
     for _ in range(TURNS):
         torch.cuda.synchronize()
         began = time.perf_counter()
@@ -202,13 +205,13 @@ def agreement(waves: list[np.ndarray]) -> dict[str, dict[str, float]]:
 
 def windows(waves: list[np.ndarray]) -> dict[str, object]:
     """What a window of 1024 points changes."""
-    short, long = Spectrogram(window=512), Spectrogram(window=1024)
+    short, long = Spectrogram(LogMel(window=512)), Spectrogram(LogMel(window=1024))
     pairs = [(short(wave), long(wave)) for wave in map(torch.from_numpy, waves)]
     bands = mel_bands(rate=RATE, mels=MELS, window=512, highest=RATE / 2)
     heard = torch.from_numpy((bands > 0).any(axis=0))
     apart = [right - left for left, right in pairs]
     level = 20 * np.log10(2)  # twice as many points hear four times the power
-    pictures = [(segments(left[None]), segments(right[None])) for left, right in pairs]
+    pictures = [(cut_segments(left[None]), cut_segments(right[None])) for left, right in pairs]
     return {
         "empty bands": {"512": short.empty_bands, "1024": long.empty_bands},
         "seconds a frame sees": {"512": 512 / RATE, "1024": 1024 / RATE},

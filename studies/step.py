@@ -19,13 +19,13 @@ from torch import nn
 from transformers import CLIPConfig, CLIPModel
 
 from trichord.config import BertAdam, ClipAudio, Cross, Experiment
-from trichord.encoders.small import SmallClip, build_clip
 from trichord.experiments.clip4vla import as_published, pretraining, retrieval
 from trichord.models.embedder import Embedder
 from trichord.training.learner import autocast
 from trichord.training.loop import choose_what_trains
 from trichord.training.optimizers import build_optimizer, set_rate
 from trichord.types.tensors import Batch, Padded
+from trichord_world.small import SmallClip, build_clip
 
 PUBLISHED = {"audio tower": 87_851_520, "model of the logged run": 256_466_178}
 VOCABULARY = 49_411

@@ -25,7 +25,6 @@ BESIDE = {
     "packages": ROOT / "packages",
     "examples": ROOT / "examples",
     "studies": ROOT / "studies",
-    "stand-ins": ROOT / "stand-ins",
 }
 REASONED = {
     "media (decoding)": ["media"],

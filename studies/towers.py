@@ -45,14 +45,14 @@ from trichord.encoders.clip import ClipVisionEncoder
 from trichord.encoders.encoder import Encoder
 from trichord.encoders.graph import Graph, Sizes
 from trichord.encoders.patch_dropout import drop_patches
-from trichord.encoders.small import SmallClip, build_clip
-from trichord.experiments import EXPERIMENTS
-from trichord.exporting.folder import Exported, Form, exported
+from trichord.experiments import load_experiment
+from trichord.exporting.folder import ExportSource, Form, export_run
 from trichord.exporting.graphs import write_graph
 from trichord.exporting.parity import QUERIES, compare
 from trichord.media import Decoder
 from trichord.media.plan import DecodeRequest
 from trichord.types.tensors import Padded
+from trichord_world.small import SmallClip, build_clip
 
 BATCH, ROUNDS, PRODUCT = 16, 3, 1024
 FORMS: tuple[Form, ...] = ("graph", "eight_bit", "bfloat16")
@@ -121,7 +121,7 @@ def alternate(ways: dict[str, Way], flops: float) -> dict[str, Any]:
 
 def read(tower: Encoder, steps: Tensor) -> Tensor:
     """What the product does: trunk in portions, then the head."""
-    return tower.head(tower.read_steps(steps))
+    return tower.head(tower.run_trunk(steps))
 
 
 def as_graph(tower: Encoder, place: Path, *, eight_bit: bool) -> Graph:
@@ -149,8 +149,8 @@ def vision(towers: Path, place: Path) -> dict[str, Any]:
         return ClipVision(name=str(towers)).build().eval()
 
     tower, halved, compiled, both = (ours() for _ in range(4))
-    halved.compute_in("bfloat16")
-    both.compute_in("bfloat16")
+    halved.set_arithmetic("bfloat16")
+    both.set_arithmetic("bfloat16")
     for one in (compiled, both):
         one.compile_trunk()
     wide, narrow = (as_graph(tower, place, eight_bit=eight_bit) for eight_bit in (False, True))
@@ -211,9 +211,9 @@ def trained(place: Path) -> dict[str, Any]:
     trichord(["world", str(world), "--train", "4", "--val", "4", "--test", "16", "--seed", "11"])
     trichord(["prepare", "avcaps", str(world), str(manifest)])
     clips = read_manifest(manifest)
-    experiment: Experiment = EXPERIMENTS["world-clip-clap"][1]
+    experiment: Experiment = load_experiment("world-clip-clap")
     model = fresh_model(experiment)
-    source = Exported(name="world-clip-clap", folder=None, experiment=experiment, model=model)
+    source = ExportSource(name="world-clip-clap", folder=None, experiment=experiment, model=model)
     captions = dict.fromkeys(caption.text for clip in clips for caption in clip.captions)
     texts = [*QUERIES, *captions][: 8 * BATCH]
     requests = [DecodeRequest(path=clip.path, plan=model.plan) for clip in clips]
@@ -221,7 +221,7 @@ def trained(place: Path) -> dict[str, Any]:
         decoded = [one for [one] in decoder.decode_all(requests)]
     found: dict[str, Any] = {"clips": len(clips), "texts": len(texts)}
     for form in FORMS:
-        with exported(source, place / form, form) as run:
+        with export_run(source, place / form, form) as run:
             named = zip([clip.id for clip in clips], decoded, strict=True)
             agreed = compare(model, run.load(), texts, named)
         found[form] = {
@@ -281,9 +281,9 @@ def ragged(towers: Path) -> dict[str, int]:
     rows = [torch.randn(n, 3, 224, 224) for n in (3, 0, 12, 1)]
     padded = Padded.stack(rows)
     with torch.inference_mode():
-        tower.read(padded)
+        tower.trunk_features(padded)
         in_training, given = given, 0
-        tower.read_rows(rows)
+        tower.trunk_features_of_rows(rows)
     return {
         "real": sum(map(len, rows)),
         "padded": padded.mask.numel(),

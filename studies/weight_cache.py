@@ -24,9 +24,9 @@ from transformers import ClapConfig, ClapModel, CLIPConfig, CLIPModel
 
 from trichord.checkpoint import fresh_model
 from trichord.config import Clap, Experiment
-from trichord.encoders.small import SmallClap, SmallClip, build_clap, build_clip
 from trichord.encoders.weight_cache import shared_towers
 from trichord.experiments import EXPERIMENTS
+from trichord_world.small import SmallClap, SmallClip, build_clap, build_clip
 
 TEXTS = ("a red ball bounces on the beach", "a low bell rings slowly")
 

@@ -12,7 +12,7 @@ os.environ.setdefault(
 import pytest
 from jaxtyping import install_import_hook
 
-install_import_hook("trichord", "beartype.beartype")
+install_import_hook(["trichord", "trichord_world"], "beartype.beartype")
 
 TEXTS = ("a red ball bounces on the beach", "a low bell rings slowly", "someone says good morning")
 
@@ -20,7 +20,7 @@ TEXTS = ("a red ball bounces on the beach", "a low bell rings slowly", "someone 
 @pytest.fixture(scope="session")
 def tiny_towers(tmp_path_factory):
     """A folder with tiny random models `clip` and `clap` in the transformers format."""
-    from trichord.encoders.small import SmallClap, SmallClip, build_clap, build_clip
+    from trichord_world.small import SmallClap, SmallClip, build_clap, build_clip
 
     root = tmp_path_factory.mktemp("towers")
     clip = SmallClip(side=32, patch=16, width=32, inner=64, layers=2, text_inner=64, dim=24)

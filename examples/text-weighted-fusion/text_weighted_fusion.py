@@ -25,9 +25,9 @@ class TextWeightedFusion(Fusion):
     def forward(
         self, text: Features, vision: Features | None, audio: Features | None, **weights: float
     ) -> Tensor:
-        """Similarity (text, clip); `weights` are `sight` and `sound`, each 1 if not given."""
+        """Similarity (text, clip); `weights` are `visual_weight` and `audio_weight`, 1 if not given."""
         scores, given = [], []
-        for name, features in (("sight", vision), ("sound", audio)):
+        for name, features in (("visual_weight", vision), ("audio_weight", audio)):
             if features is not None:
                 steps = F.normalize(features.steps.float(), dim=-1)
                 cosines = torch.einsum("td,csd->tcs", text.pooled, steps)

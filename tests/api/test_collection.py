@@ -86,7 +86,7 @@ def test_captions_of_a_manifest_are_found_by_their_words(model, folder, tmp_path
     archive = Collection.create(tmp_path / "told", model, seconds=1.0, hop=1.0)
     said = Caption(text="the lighthouse keeper waves", about="visual")
     clip = Clip(id="a", path=str(folder / "clip.mp4"), start=1.0, end=2.0, captions=(said,))
-    archive.add(folder, told=[clip])
+    archive.add(folder, metadata=[clip])
     found = archive.search("lighthouse", caption_weight=100.0, k=1)
     assert found[0].moment.file.endswith("clip.mp4")
     assert found[0].moment.start == 1.0

@@ -100,7 +100,7 @@ def test_they_index_and_search_files(trained, folder, tmp_path):
 
 def test_what_needs_words_of_the_text_encoder_is_refused(trained):
     with pytest.raises(ValueError, match="text encoder gives no words to a captioner"):
-        trained.words_of(["a bell"])
+        trained.token_ids(["a bell"])
 
 
 def test_one_of_them_stands_beside_encoders_of_the_package(tiny_trimodal, clips, made_up):

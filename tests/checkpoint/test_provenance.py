@@ -8,7 +8,7 @@ import pytest
 
 from trichord.checkpoint import Origin, Progress, Run
 from trichord.config import Draw, Experiment, InfoNCE, Stage, settings_of
-from trichord.exporting.folder import Exported, exported
+from trichord.exporting.folder import ExportSource, export_run
 
 STAGE = Stage(
     name="all",
@@ -170,10 +170,10 @@ def test_exported_seeds_stay_repetitions_but_not_of_the_run_they_came_from(
         run = begun(replace(experiment, stages=(STAGE,), seed=seed), f"run-{seed}")
         run.finish(experiment.model.build(), InfoNCE().build(), Progress())
         origins.append(run.provenance())
-        source = Exported(
+        source = ExportSource(
             name=run.name, folder=run.path, experiment=run.experiment(), model=run.load()
         )
-        with exported(source, tmp_path / f"export-{seed}", form):
+        with export_run(source, tmp_path / f"export-{seed}", form):
             pass
         exports.append(Run(tmp_path / f"export-{seed}").provenance())
     assert exports[0].settings == exports[1].settings == origins[0].settings | {"exported": form}

@@ -223,7 +223,7 @@ def test_a_search_is_narrowed_grouped_and_goes_on_from_a_hit(told, media, capsys
         (("--like", "clip.mp4@soon"), "name a moment as FILE@SECONDS"),
         (("x", "--min-duration", "-1"), "--min-duration -1"),
         (("x", "--captions", "-1"), "--captions -1"),
-        (("-- -bell",), "only says what to stay away from"),
+        (("-- -bell",), "only says what to avoid"),
         ((), "needs at least one"),
     ],
 )

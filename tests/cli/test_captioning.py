@@ -13,7 +13,7 @@ from trichord.cli.captioning import caption, ordinal
 from trichord.corpora.manifest import read_manifest, write_manifest
 from trichord.evaluation.captions.report import CaptionReport
 from trichord.evaluation.report import read_report
-from trichord.experiments import EXPERIMENTS
+from trichord.experiments import load_experiment
 from trichord.types import Caption, Clip, UserError
 
 QUICK = "--beams 2 --longest 6"
@@ -31,7 +31,7 @@ def made(tmp_path_factory):
     def make(name="world-clip4vla-caption", seed=0):
         run = Run(root / name / f"seed-{seed}")
         if not run.complete:
-            experiment = replace(EXPERIMENTS[name][1], stages=(), seed=seed)
+            experiment = replace(load_experiment(name), stages=(), seed=seed)
             run.start(experiment, "none")
             torch.manual_seed(seed)
             run.finish(experiment.model.build(), experiment.objective.build(), Progress())
@@ -141,7 +141,7 @@ def test_options_without_sense_are_refused(made, film, options, told):
 
 def test_a_run_that_writes_nothing_is_refused(film, tmp_path):
     run = Run(tmp_path / "run")
-    experiment = EXPERIMENTS["world-slava-av"][1]
+    experiment = load_experiment("world-slava-av")
     run.start(experiment, "none")
     with pytest.raises(UserError, match="writes no captions: train a run that does"):
         call(f"{run.path} {film}")
@@ -301,7 +301,7 @@ def test_captions_of_a_run_that_was_selected_on_test_say_so(
     made, measured, small_world, command, tmp_path, capsys
 ):
     selected = Run(tmp_path / "selected")
-    experiment = replace(EXPERIMENTS["world-clip4vla-caption"][1], select_on_test=True)
+    experiment = replace(load_experiment("world-clip4vla-caption"), select_on_test=True)
     selected.start(experiment, "none")
     shutil.copy(measured[0] / "weights.safetensors", selected.path)
     assert command(f"evaluate {selected.path} {small_world}/clips.jsonl {MEASURE}") == 0

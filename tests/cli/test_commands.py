@@ -8,7 +8,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from trichord.cli import main
-from trichord.corpora.world.law import scenes
+from trichord_world.law import scenes
 
 
 def test_a_world_is_read_by_the_avcaps_reader(small_world, capsys, command):
@@ -146,7 +146,7 @@ def test_an_archive_is_indexed_once_and_searched_five_ways(
     assert (
         main(["search", f"{tmp_path}/archive", "a red bell", "--sheet", f"{tmp_path}/s.png"]) == 0
     )
-    assert "score = sight + sound" in capsys.readouterr().out
+    assert "score = visual + audio" in capsys.readouterr().out
     with Image.open(tmp_path / "s.png") as sheet:
         assert sheet.width > 300
     assert command(f"index {clip} {tmp_path}/archive --model {run} --remove") == 0

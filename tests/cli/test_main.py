@@ -6,13 +6,13 @@ import sys
 import pytest
 
 from trichord.cli import main
-from trichord.cli.main import COMMANDS
+from trichord.cli.main import COMMANDS, OTHERS
 
 
 def test_help_lists_every_command(capsys):
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
-    assert all(f"  {name} " in shown for name in COMMANDS)
+    assert all(f"  {name} " in shown for name in [*COMMANDS, *OTHERS.kinds()])
     assert main([]) == 0
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.endswith("trichord 0.1.0\n")
@@ -44,7 +44,7 @@ def test_numpy_has_one_thread_where_it_multiplies_little(name, threads, monkeypa
         assert os.environ.get("OPENBLAS_NUM_THREADS") == (given or threads)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", [*COMMANDS, *OTHERS.kinds()])
 def test_every_command_explains_itself(name, capsys):
     try:
         code = main([name, "--help"])
@@ -118,7 +118,7 @@ def test_an_interruption_is_one_line_and_130(monkeypatch, capsys):
     def interrupted(arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("trichord.cli.corpora.world", interrupted)
+    monkeypatch.setattr("trichord_world.rendering.world", interrupted)
     assert main(["world", "x"]) == 130
     assert "interrupted; nothing is lost" in capsys.readouterr().err
 

@@ -29,8 +29,8 @@ def test_anything_else_is_refused_by_its_option(text):
 
 def test_one_weight_implies_the_other():
     assert Measurement().weights is None
-    assert Measurement(visual_weight=2.0).weights == Weights(sight=2.0, sound=1.0)
-    assert Measurement(audio_weight=0.0).weights == Weights(sight=1.0, sound=0.0)
+    assert Measurement(visual_weight=2.0).weights == Weights(visual=2.0, audio=1.0)
+    assert Measurement(audio_weight=0.0).weights == Weights(visual=1.0, audio=0.0)
 
 
 def test_silent_clips_are_masked_unless_option_or_protocol_say_otherwise():
@@ -46,7 +46,7 @@ def test_silent_clips_are_masked_unless_option_or_protocol_say_otherwise():
     ("chosen", "told"),
     [
         (Measurement(visual_weight=-1.0), "--visual-weight -1"),
-        (Measurement(sound=math.nan), "--audio-weight nan"),
+        (Measurement(audio_weight=math.nan), "--audio-weight nan"),
         (Measurement(visual_weight=0.0, audio_weight=0.0), "both 0"),
         (Measurement(audio_type="loud"), "--audio-type loud"),
         (Measurement(protocol="msrvtt"), "--protocol: there is no 'msrvtt'"),

@@ -15,7 +15,7 @@ from model_hub import STATES, ModelHub, visiting
 from trichord.checkpoint import Run
 from trichord.config import CLAP, CLIP
 from trichord.encoders import hub as module
-from trichord.encoders.hub import STAND_INS
+from trichord_world.weights import STAND_INS
 
 FEW = "--stages.0.epochs 1 --stages.0.batch-size 8"
 

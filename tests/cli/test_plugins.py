@@ -133,7 +133,7 @@ def test_an_installed_encoder_reads_frames_as_transformers_does(tmp_path, dinov2
     torch.testing.assert_close(prepared, own["pixel_values"], rtol=0, atol=1e-6)
     with torch.inference_mode():
         read = Dinov2Model.from_pretrained(dinov2).eval()(**own).pooler_output
-        torch.testing.assert_close(tower.read_steps(prepared), read, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(tower.run_trunk(prepared), read, rtol=1e-5, atol=1e-6)
 
 
 def test_an_installed_encoder_trains_and_is_measured(
@@ -259,7 +259,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from trichord.search.nearest.backends import Opened
+from trichord.search.nearest.backends import OpenIndex
 
 
 @dataclass(frozen=True)
@@ -272,15 +272,15 @@ class Everything:
     def library(self):
         return f"numpy {np.__version__}"
 
-    def efforts(self, rows):
+    def search_budgets(self, rows):
         return (rows,)
 
-    def build(self, vectors, rows, path, threads, go_on):
+    def build(self, vectors, rows, path, threads, should_continue):
         np.save(path.open("wb"), rows)
 
     def open(self, path):
         rows = np.load(path)
-        return Opened(lambda queries, count, effort: np.tile(rows, (len(queries), 1)))
+        return OpenIndex(lambda queries, count, budget: np.tile(rows, (len(queries), 1)))
 '''
 
 
@@ -306,12 +306,15 @@ def test_commands_and_experiments_of_an_installed_package_are_found(tmp_path, co
     metadata.mkdir(parents=True)
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: trichord-more\nVersion: 0.3\n")
     (metadata / "entry_points.txt").write_text(
-        "[trichord.commands]\ncount = more:count\n[trichord.experiments]\nmine = more:MINE\n"
+        "[trichord.commands]\ncount = more:count\nsay = more:say\nlost = lost:lost\n"
+        "[trichord.experiments]\nmine = more:MINE\n"
     )
     (site / "more.py").write_text(
         "from trichord.config import Experiment\nfrom trichord.types import UserError\n"
         "MINE = Experiment(system='of-more')\n"
+        "def say(arguments):\n    print(arguments)\n"
         "def count(arguments):\n"
+        "    '''How many arguments there are.\n\n    All of them.'''\n"
         "    if not arguments:\n        raise UserError('give something to count.')\n"
         "    print(len(arguments))\n"
     )
@@ -322,7 +325,10 @@ def test_commands_and_experiments_of_an_installed_package_are_found(tmp_path, co
         assert capsys.readouterr().err == "trichord count: give something to count.\n"
         assert load_experiment("mine").system == "of-more"
         assert command("--help") == 0
-        assert re.search("count +of trichord-more 0.3", capsys.readouterr().out)
+        shown = capsys.readouterr().out
+        assert re.search(r"count +how many arguments there are \(of trichord-more 0.3\)\n", shown)
+        assert re.search(r"say +of trichord-more 0.3\n", shown)
+        assert re.search(r"lost +of trichord-more 0.3\n", shown)
     assert command("count a b") == 2
     assert "there is no command 'count'" in capsys.readouterr().err
 

@@ -93,7 +93,7 @@ def test_a_probe_tells_tones_from_noise_and_names_what_it_could_not_read(
     assert readable >= 0.9
     assert report["every"]["estimates"]["accuracy"]["value"] == pytest.approx(readable * 18 / 20)
     assert [line[-1] for line in report["every"]["confusion"]] == [1, 1]
-    assert report["protocol"]["sound_token"] == "0.5, the run's own"
+    assert report["protocol"]["audio_type"] == "0.5, the run's own"
     assert (tmp_path / "probe-audio-folds-esc50.png").stat().st_size > 10_000
     text = " ".join(capsys.readouterr().out.split())
     assert "2 clips cannot be read as asked; tested, they count as wrong: 4-3-A-0 (silent)" in text
@@ -122,7 +122,7 @@ def test_the_same_command_gives_the_same_numbers(measured):
 
 def test_the_sound_token_is_heard_and_stamped(measured):
     one = measured(classify, "--modality audio --split all --audio-type 1")
-    assert one["protocol"]["sound_token"] == "1.0"
+    assert one["protocol"]["audio_type"] == "1.0"
     assert one["kind"] == "classification"
 
 
@@ -144,7 +144,10 @@ def test_clips_with_neither_sight_nor_sound_are_the_only_ones_missing_from_both(
     for command in (probe, classify):
         report = measured(command, "--method as_paper" if command is probe else "--split all")
         assert set(report["missing"]) == {"4-3-A-0", "4-18-A-0"}
-        assert "mean (0 clips by sight alone, 18 by sound alone)" in report["protocol"]["features"]
+        assert (
+            "mean (0 clips by the picture alone, 18 by the sound alone)"
+            in report["protocol"]["features"]
+        )
 
 
 def test_without_sight_sight_has_nothing_to_teach(measured):

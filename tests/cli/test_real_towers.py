@@ -94,7 +94,7 @@ def test_mn04_names_what_is_heard(towers, heard, names):
     with torch.inference_mode():
         for row in rows:
             wave = wave_of(DATA / "esc10" / "audio" / row["file"], encoder.rate)
-            found.append(classes[int(encoder.read_steps(encoder.prepare(wave)).mean(0).argmax())])
+            found.append(classes[int(encoder.run_trunk(encoder.prepare(wave)).mean(0).argmax())])
     assert len(found) == 8
     assert sum(name in names for name in found) >= 7
 

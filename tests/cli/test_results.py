@@ -10,8 +10,8 @@ from trichord.checkpoint import Progress, Run
 from trichord.config import Cross, GlobalToGlobal
 from trichord.corpora.manifest import read_manifest, write_manifest
 from trichord.evaluation.named import NamedProtocol
-from trichord.experiments import EXPERIMENTS
-from trichord.experiments.clip4vla import SMALL_SOUND
+from trichord.experiments import load_experiment
+from trichord_world.experiments import SMALL_SOUND
 
 CLIP_TASKS = ["clip<-visual", "clip<-audio", "clip<-audio_visual", "clip<-composed"]
 CROSS = {"from_text": False, "heads": 2, "layers": 1, "frame_slots": 64}
@@ -23,7 +23,7 @@ def made(small_world, tmp_path_factory):
     root = tmp_path_factory.mktemp("fused")
 
     def make(name, **parts):
-        experiment = EXPERIMENTS["world-slava-av"][1]
+        experiment = load_experiment("world-slava-av")
         model = replace(experiment.model, **parts)
         experiment = replace(experiment, system=name, model=model, stages=())
         run = Run(root / name)
@@ -61,7 +61,7 @@ def silent_test_clips(small_world):
     """Ids of the test clips that have no sound, as their cached features say."""
     from trichord.features.store import FeatureFolder
 
-    model = EXPERIMENTS["world-slava-av"][1].model.build()
+    model = load_experiment("world-slava-av").model.build()
     ids = [c.id for c in read_manifest(small_world / "clips.jsonl") if c.split == "test"]
     table = FeatureFolder(small_world / "clips.features").table("audio", model.audio)
     steps = table.load(ids)[0].starts.diff().tolist()
@@ -71,7 +71,7 @@ def silent_test_clips(small_world):
 def test_a_run_without_a_fusion_reports_what_it_always_did(made, measured):
     report = measured(made("plain"))
     assert list(tasks(report))[-2:] == ["visual<-composed", "audio<-composed"]
-    assert (report["protocol"]["sight"], report["protocol"]["sound_token"]) == (1.0, None)
+    assert (report["protocol"]["visual_weight"], report["protocol"]["audio_type"]) == (1.0, None)
 
 
 def test_weights_fuse_a_run_without_a_fusion_as_the_mean_does(made, measured):
@@ -80,7 +80,10 @@ def test_weights_fuse_a_run_without_a_fusion_as_the_mean_does(made, measured):
     one_sided = measured(fused, "--visual-weight 3 --audio-weight 0")
     assert list(tasks(one_sided))[-4:] == CLIP_TASKS
     assert recalls(one_sided)["clip<-visual"] != recalls(measured(fused))["clip<-visual"]
-    assert (one_sided["protocol"]["sight"], one_sided["protocol"]["sound"]) == (3.0, 0.0)
+    assert (one_sided["protocol"]["visual_weight"], one_sided["protocol"]["audio_weight"]) == (
+        3.0,
+        0.0,
+    )
 
 
 def test_every_fusion_can_be_measured_and_drawn(made, measured, capsys):
@@ -131,10 +134,10 @@ def test_another_sound_token_is_heard_from_the_media_themselves(made, measured, 
     sound = replace(SMALL_SOUND, token=0.5, head="pretrained")
     run = made("token", audio=sound, fusion=GlobalToGlobal())
     verbal, nonverbal = (measured(run, f"--audio-type {token}") for token in ("0", "1"))
-    assert verbal["protocol"]["sound_token"] == 0.0
+    assert verbal["protocol"]["audio_type"] == 0.0
     assert recalls(verbal)["visual<-visual"] == recalls(nonverbal)["visual<-visual"]
     assert recalls(verbal)["audio<-audio"] != recalls(nonverbal)["audio<-audio"]
-    assert measured(run, "--audio-type none")["protocol"]["sound_token"] == "none"
+    assert measured(run, "--audio-type none")["protocol"]["audio_type"] == "none"
 
 
 def test_a_tower_without_sound_tokens_refuses_them(small_world, made, command, capsys):
@@ -223,14 +226,14 @@ def test_the_validation_split_leaves_the_report_on_the_test_split_alone(
     assert (run / "evaluation.json").read_bytes() == before
     assert {path.name for path in run.glob("evaluation*")} == {
         f"{name}.{end}"
-        for name in ("evaluation", "evaluation-val", "evaluation-sight-2-sound-1-ties-expected")
+        for name in ("evaluation", "evaluation-val", "evaluation-visual-2-audio-1-ties-expected")
         for end in ("json", "png")
     }
     assert command(f"compare {run}") == 0
     assert "Protocol: test split" in " ".join(capsys.readouterr().out.split())
     assert command(f"compare {run} --split val") == 0
     assert "Protocol: val split" in " ".join(capsys.readouterr().out.split())
-    assert command(f"compare {run} --report evaluation-sight-2-sound-1-ties-expected") == 0
+    assert command(f"compare {run} --report evaluation-visual-2-audio-1-ties-expected") == 0
     assert "ties expected" in capsys.readouterr().out
 
 

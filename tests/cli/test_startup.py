@@ -14,9 +14,10 @@ from text_graphs import text_graphs
 
 from trichord.checkpoint import Progress, Run
 from trichord.cli import main
-from trichord.cli.main import COMMANDS
+from trichord.cli.main import COMMANDS, OTHERS
 from trichord.config import Experiment
 from trichord.config.towers import CLAP, CLIP
+from trichord.experiments import load_experiment
 from trichord.search.collection import Collection
 from trichord.types.extras import TOWERS
 
@@ -42,6 +43,12 @@ class Others(PathFinder):
     def find_spec(cls, name, path=None, target=None):
         return None if name in absent else super().find_spec(name, path, target)
 
+    @classmethod
+    def find_distributions(cls, *context):
+        for one in super().find_distributions(*context):
+            if one.name.replace("-", "_") not in absent:
+                yield one
+
 sys.meta_path[sys.meta_path.index(PathFinder)] = Others
 import trichord
 from trichord.cli import main
@@ -63,13 +70,12 @@ SEARCH = frozenset({"tokenizers", "huggingface_hub", "onnxruntime", "onnx", "onn
 
 
 def without_towers(*lines, extras=frozenset()):
-    """Exit code, output and errors of command lines where no package of the towers is installed.
+    """As `without`, where no package of the towers is installed; `extras`: what is besides the core."""
+    return without((TOWERS | SEARCH) - extras, *lines)
 
-    Args:
-        lines: The command lines.
-        extras: What is installed besides the core.
-    """
-    absent = (TOWERS | SEARCH) - extras
+
+def without(absent, *lines):
+    """Exit code, output and errors of command lines where some packages are not installed."""
     asked = json.dumps([sorted(absent), lines])
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT, asked], capture_output=True, text=True, check=False
@@ -261,16 +267,47 @@ def test_without_towers_commands_show_their_help_and_say_what_is_missing(tmp_pat
         ["extract", clips, "--model", "clip-clap"],
         ["export", "clip-clap", place],
     ]
+    names = [*COMMANDS, *OTHERS.kinds()]
     told = without_towers(
-        *([name, "--help"] for name in COMMANDS), *lines, ["doctor", media], extras=extras
+        *([name, "--help"] for name in names), *lines, ["doctor", media], extras=extras
     )
-    assert [code for code, _, _ in told[: len(COMMANDS)]] == [0] * len(COMMANDS)
+    assert [code for code, _, _ in told[: len(names)]] == [0] * len(names)
     assert all(
-        f"trichord {name}" in shown for name, (_, shown, _) in zip(COMMANDS, told, strict=False)
+        f"trichord {name}" in shown for name, (_, shown, _) in zip(names, told, strict=False)
     )
-    for line, one in zip(lines, told[len(COMMANDS) : -1], strict=True):
+    for line, one in zip(lines, told[len(names) : -1], strict=True):
         assert one_line(one).startswith(f"trichord {line[0]}: This needs ")
         assert one_line(one).endswith(REMEDY)
     assert told[-1][0] == 0
     assert "one.png" in told[-1][1]
     assert not (tmp_path / "made").exists()
+
+
+OF_WORLD = "it is part of trichord-world: pip install 'trichord[world]'."
+
+
+def test_without_the_world_its_parts_say_what_to_install(tmp_path):
+    """By the real look-up of packages, in a process that does not find this one."""
+    model = load_experiment("world-slava-av").model
+    run = Run(tmp_path / "run")
+    experiment = Experiment(system="made", model=model)
+    run.start(experiment, "none")
+    run.finish(model.build().eval(), experiment.objective.build(), Progress())
+    (tmp_path / "clips.jsonl").write_text("")
+    (tmp_path / "media").mkdir()
+    Image.new("RGB", (32, 32)).save(tmp_path / "media" / "one.png")
+    clips, media, place = f"{tmp_path}/clips.jsonl", f"{tmp_path}/media", f"{tmp_path}/new"
+    lines = {
+        "demo": "there is no command 'demo'",
+        "world x": "there is no command 'world'",
+        f"train world-slava-av {clips} {place}": "there is no experiment 'world-slava-av'",
+        f"index {media} {place} --model world-clip-clap": "'world-clip-clap' is neither a run",
+        f"prepare world-speech {media} {place}": "There is no dataset 'world-speech' here",
+        f"index {media} {place} --model {run.path}": "The model 'stand-in-clip' is not installed",
+    }
+    *told, (code, shown, _) = without({"trichord_world"}, *map(str.split, lines), ["--help"])
+    for line, one in zip(lines, told, strict=True):
+        assert lines[line] in one_line(one)
+        assert one_line(one).endswith(OF_WORLD)
+    assert (code, "  world  " in shown, "  demo  " in shown) == (0, False, False)
+    assert not (tmp_path / "new").exists()

@@ -10,7 +10,7 @@ from PIL import Image
 
 from trichord.checkpoint import Run
 from trichord.config import write_experiment
-from trichord.experiments.world_studies import COMPONENTS, FUSION, MODALITY
+from trichord_world.studies import COMPONENTS, FUSION, MODALITY
 
 FEW = "--epochs 1 --seeds 0"
 
@@ -141,7 +141,7 @@ def test_audio_types_are_swept_from_verbal_to_nonverbal(modality, world, command
     assert "each row with an audio type token of its own" in written["protocol"]
     # What the study measured in passing is not what the run is measured by.
     report = read(modality / "audio" / "seed-0" / "evaluation.json")
-    assert report["protocol"]["sound_token"] is None
+    assert report["protocol"]["audio_type"] is None
 
 
 AS_IT_IS = """

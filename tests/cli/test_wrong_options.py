@@ -6,7 +6,6 @@ import random
 import subprocess
 import sys
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -14,10 +13,10 @@ from command_options import form_of, options_of
 from PIL import Image
 
 from trichord.cli import main
-from trichord.cli.main import COMMANDS
+from trichord.cli.main import COMMANDS, OTHERS, _command
 from trichord.cli.options import Line
 from trichord.config import Clap, ClipText, ClipVision, Experiment, TriModal, write_experiment
-from trichord.experiments import EXPERIMENTS
+from trichord.experiments import load_experiment
 from trichord.search.collection import Collection, Description
 from trichord.types.rules import rules_of
 
@@ -81,7 +80,7 @@ TOGETHER = {
 """Options that are legal alone, and wrong with this line or together."""
 PLACES = {
     "index @run nowhere new": "nowhere: no such file or folder",
-    "index @run @file.txt new": "is no media file",
+    "index @run @file.txt new": "is not a media file",
     "index @run new": "name at least one file or folder",
     "index @run @folder @mine": "is not empty and no collection",
     "index @run @folder @file.txt": "file.txt is a file",
@@ -131,7 +130,7 @@ def places(tmp_path_factory):
     write_experiment(
         root / "seeds" / "seed-7" / "experiment.json", Experiment(system="made", model=model)
     )
-    writer = replace(EXPERIMENTS["world-clip4vla-caption"][1], stages=())
+    writer = replace(load_experiment("world-clip4vla-caption"), stages=())
     write_experiment(root / "writer" / "experiment.json", writer)
     made = Description(
         run=str(root / "gone"), fingerprint="x", seconds=10.0, hop=5.0, vision_dim=4, audio_dim=4
@@ -222,7 +221,7 @@ def refuse(words, named, places, capsys):
 
 
 def test_every_command_has_a_line():
-    assert {command.split()[0] for command in BASES} == set(COMMANDS)
+    assert {command.split()[0] for command in BASES} == {*COMMANDS, *OTHERS.kinds()}
     forms = {f"import {name}" for name in form_of(["import"])}
     assert forms == {command for command in BASES if command.startswith("import")}
 
@@ -230,7 +229,7 @@ def test_every_command_has_a_line():
 @pytest.mark.parametrize("command", BASES)
 def test_what_is_drawn_from_are_all_options_of_the_help(command):
     name, *words = command.split()
-    told = Line(getattr(import_module(COMMANDS[name][0]), name.replace("-", "_")), words).options()
+    told = Line(_command(name), words).options()
     found = [option for option in options_of(name, *words) if option.place is None]
     names = {one.name for one in found} | {negated(one.name) for one in found if one.flag}
     assert set(told) == names | {"--help"}

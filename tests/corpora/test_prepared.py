@@ -96,8 +96,5 @@ def test_the_corpora_by_name():
         "clotho",
         "howto100m",
         "audioset",
-        "world-speech",
-        "world-event",
-        "world-mixed",
     ]
     assert all(corpus.description for corpus in CORPORA.values())

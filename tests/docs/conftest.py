@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from trichord.cli import main
-from trichord.cli.demo import seen_and_heard
 from trichord.experiments import EXPERIMENTS
+from trichord_world.demo import seen_and_heard
+from trichord_world.experiments import EXPERIMENTS as ON_WORLD
 
 FEW = 12
 """Clips of a split at most."""
@@ -52,10 +53,16 @@ def small_towers():
     """Experiments by their own names, with the towers of the world and an epoch a stage."""
     with pytest.MonkeyPatch.context() as patch:
         for name, (what, experiment) in list(EXPERIMENTS.items()):
-            small = EXPERIMENTS.get(f"world-{name}", (what, experiment))[1]
-            short = tuple(replace(stage, epochs=1) for stage in small.stages)
-            patch.setitem(EXPERIMENTS, name, (what, replace(small, stages=short)))
+            small = ON_WORLD.get(f"world-{name}", experiment)
+            patch.setitem(EXPERIMENTS, name, (what, an_epoch_a_stage(small)))
+        for name, experiment in list(ON_WORLD.items()):
+            patch.setitem(ON_WORLD, name, an_epoch_a_stage(experiment))
         yield
+
+
+def an_epoch_a_stage(experiment):
+    stages = tuple(replace(stage, epochs=1) for stage in experiment.stages)
+    return replace(experiment, stages=stages)
 
 
 MADE = (
@@ -65,7 +72,7 @@ MADE = (
     "train world-slava-a-and-v demo/clips.jsonl demo/runs/slava-a-and-v --seeds 0",
     "index demo/world/test_videos demo/archive --model demo/runs/slava-a-and-v/seed-0",
 )
-"""Of `make demo`, what the pages use. `tests/cli/test_demo.py` carries out all of it."""
+"""Of `make demo`, what the pages use. The tests of trichord-world carry out all of it."""
 
 
 @pytest.fixture(scope="module")

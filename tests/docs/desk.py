@@ -18,7 +18,7 @@ from pages import ROOT, SHELL, Fence, check, fences, statements, words_of
 
 import trichord
 from trichord.cli import main, serving
-from trichord.encoders.hub import CLAP_STAND_IN, CLIP_STAND_IN, STAND_INS
+from trichord_world.weights import CLAP_STAND_IN, CLIP_STAND_IN, STAND_INS
 
 
 class Desk:

@@ -33,8 +33,8 @@ import pytest
 import tyro
 
 from trichord.cli import main
-from trichord.corpora import CORPORA
-from trichord.experiments import EXPERIMENTS
+from trichord.corpora import READERS
+from trichord.experiments import known_names
 
 ROOT = Path(__file__).parents[2]
 GENERATED = {"docs/reference/cli.md"}
@@ -173,12 +173,12 @@ def check_trichord(words: list[str], made: set[str]) -> None:
     """Parse by the program's own parser; names of experiments and corpora must exist."""
     asked = parse(words)
     if words[0] == "prepare":
-        assert asked["corpus"] in CORPORA, f"there is no corpus '{asked['corpus']}'"
+        assert asked["corpus"] in READERS.kinds(), f"there is no corpus '{asked['corpus']}'"
     model = asked.get("model")
     if words[0] in ("probe", "classify"):
         model = str(asked["run"])
     if isinstance(model, str) and "/" not in model:
-        known = model in EXPERIMENTS or model in made or model in experiments_of_examples()
+        known = model in known_names() or model in made or model in experiments_of_examples()
         assert known, f"there is no experiment '{model}'"
 
 
@@ -322,10 +322,10 @@ def options_of(words: list[str]) -> set[str]:
 
 def options_by_command() -> dict[str, set[str]]:
     """Every command's options, as its help lists them; those of all experiments for `train`."""
-    from trichord.cli.main import COMMANDS
+    from trichord.cli.main import COMMANDS, OTHERS
 
     found: dict[str, set[str]] = {}
-    for name in COMMANDS:
+    for name in [*COMMANDS, *OTHERS.kinds()]:
         tails = {
             "train": OF_EACH_KIND,
             "import": ("clip", "clip4vla"),

@@ -45,7 +45,7 @@ def test_a_block_that_is_wrong_fails(reading):
     refused("trichord serach x", "did you mean 'search'")
     refused("trichord search x --sond 1", "--sond")
     refused("trichord train slava-b clips.jsonl run", "no experiment 'slava-b'", mark="no (a GPU)")
-    refused("trichord extract clips.jsonl slava-b", "no experiment 'slava-b'")
+    refused("trichord extract clips.jsonl --model slava-b", "no experiment 'slava-b'")
     refused("trichord prepare nothing in.zip out.jsonl", "no corpus 'nothing'")
     refused(
         "torchrun --nproc-per-node 2 -m trichord train slava-av c.jsonl run --epoch 3", "--epoch"

@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 from trichord.evaluation.published import TABLE_3, TABLE_4, TABLE_II
-from trichord.experiments import EXPERIMENTS
+from trichord.experiments import EXPERIMENTS, known_names
 
 ROOT = Path(__file__).parents[2]
 EXPLANATION = ROOT / "docs" / "explanation"
@@ -60,7 +60,8 @@ def test_every_file_and_name_on_the_pages_exists():
 
 
 def test_every_class_on_the_pages_exists_with_what_is_said_to_be_in_it():
-    sources = {path: path.read_text("utf-8") for path in (ROOT / "src").rglob("*.py")}
+    roots = (ROOT / "src", ROOT / "packages" / "trichord-world" / "src")
+    sources = {path: path.read_text("utf-8") for root in roots for path in root.rglob("*.py")}
     named = {one for name in PAGES for one in CODE.findall(page(name)) if CLASS.fullmatch(one)} - {
         "None"
     }
@@ -80,8 +81,8 @@ def test_every_class_on_the_pages_exists_with_what_is_said_to_be_in_it():
 
 def exists(file: str, name: str) -> bool:
     """Whether there is such a file, and a function, class, method, field or constant of this name in it."""
-    source = ROOT / "src" / "trichord" / file
-    path = source if source.exists() else ROOT / file
+    places = (ROOT / "src" / "trichord", ROOT / "packages" / "trichord-world" / "src", ROOT)
+    path = next((place / file for place in places if (place / file).exists()), ROOT / file)
     if not path.exists() or not name:
         return path.exists()
     path = path / "__init__.py" if path.is_dir() else path
@@ -133,7 +134,7 @@ def test_every_experiment_on_the_pages_exists():
     named = {one for name in PAGES for one in pattern.findall(page(name))}
 
     assert len(named) >= 15
-    assert named <= set(EXPERIMENTS)
+    assert named <= set(known_names())
 
 
 def test_every_option_of_training_on_the_pages_leads_to_a_field_of_an_experiment():

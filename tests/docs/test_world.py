@@ -4,11 +4,11 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from trichord.corpora.world.ceiling import ceiling
-from trichord.corpora.world.grammar import Grammar
-from trichord.corpora.world.law import LAW, PHRASES_MANY, Law, scenes, stream
-from trichord.corpora.world.queries import audio_query_ceiling
-from trichord.corpora.world.truth import Truth
+from trichord_world.ceiling import ceiling
+from trichord_world.grammar import Grammar
+from trichord_world.law import LAW, PHRASES_MANY, Law, scenes, stream
+from trichord_world.queries import audio_query_ceiling
+from trichord_world.truth import Truth
 
 PAGE = (Path(__file__).parents[2] / "docs" / "world.md").read_text(encoding="utf-8")
 KS = (1, 5, 10)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import ClapModel
 
+from trichord.config import Clap, ClapText
 from trichord.encoders.clap import ClapEncoder, ClapTextEncoder, chunks
 from trichord.types import UserError
 from trichord.types.tensors import Padded
@@ -19,8 +20,7 @@ def audio(tiny_towers):
 
 
 def encoder(tiny_towers, **changes):
-    settings = {"head": "pretrained", "min_tail_seconds": 1.0} | changes
-    return ClapEncoder(str(tiny_towers / "clap"), **settings).eval()
+    return ClapEncoder(Clap(name=str(tiny_towers / "clap"), **changes)).eval()
 
 
 def wave(seconds, seed=0):
@@ -43,7 +43,7 @@ def test_a_chunk_has_the_vector_that_transformers_gives_it(audio, tiny_towers):
     heard = wave(2.0)
     inputs = audio.extractor(heard, sampling_rate=RATE, return_tensors="pt")["input_features"]
     expected = model.get_audio_features(input_features=inputs.float()).pooler_output
-    found = audio(audio.read(Padded.stack([audio.prepare(heard)]))).pooled
+    found = audio(audio.trunk_features(Padded.stack([audio.prepare(heard)]))).pooled
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
@@ -75,7 +75,7 @@ def test_a_fused_model_is_refused(tiny_towers, tmp_path):
     settings = json.loads(path.read_text()) | {"truncation": "fusion"}
     path.write_text(json.dumps(settings))
     with pytest.raises(UserError, match="prepares sound for a fused one"):
-        ClapEncoder(str(tmp_path / "fused"), head="pretrained", min_tail_seconds=1.0)
+        ClapEncoder(Clap(name=str(tmp_path / "fused")))
 
 
 def test_fused_weights_are_refused_whatever_their_preprocessor_says(tiny_towers, tmp_path):
@@ -86,15 +86,15 @@ def test_fused_weights_are_refused_whatever_their_preprocessor_says(tiny_towers,
     shutil.copytree(tiny_towers / "clap", tmp_path / "fused")
     ClapModel(config).save_pretrained(tmp_path / "fused")
     with pytest.raises(UserError, match="not deterministic"):
-        ClapEncoder(str(tmp_path / "fused"), head="pretrained", min_tail_seconds=1.0)
-    ClapTextEncoder(str(tmp_path / "fused"))  # its text tower is like any other
+        ClapEncoder(Clap(name=str(tmp_path / "fused")))
+    ClapTextEncoder(ClapText(name=str(tmp_path / "fused")))  # its text tower is like any other
 
 
 def test_claps_own_text_tower_gives_its_vectors(tiny_towers):
-    text = ClapTextEncoder(str(tiny_towers / "clap")).eval()
+    text = ClapTextEncoder(ClapText(name=str(tiny_towers / "clap"))).eval()
     model = ClapModel.from_pretrained(tiny_towers / "clap").eval()
     texts = ["a low bell", "someone says good morning slowly"]
-    found = text(text.read(Padded.stack(list(text.prepare(texts)[:, None])))).pooled
+    found = text(text.trunk_features(Padded.stack(list(text.prepare(texts)[:, None])))).pooled
     for row, one in zip(found, texts, strict=True):
         expected = model.get_text_features(**text.tokenizer([one], return_tensors="pt"))
         torch.testing.assert_close(row, expected.pooler_output[0], atol=1e-5, rtol=0)
@@ -102,7 +102,7 @@ def test_claps_own_text_tower_gives_its_vectors(tiny_towers):
 
 
 def test_a_text_that_holds_the_paddings_sign_keeps_its_end(tiny_towers):
-    text = ClapTextEncoder(str(tiny_towers / "clap"))
+    text = ClapTextEncoder(ClapText(name=str(tiny_towers / "clap")))
     p = text.pad
     ids = torch.tensor([[0, 5, p, 6, 2, p], [0, 5, 2, p, p, p], [0, 5, 6, 7, 8, 2]])
     assert text.lengths(ids).tolist() == [5, 3, 6]

@@ -3,31 +3,32 @@ import pytest
 import torch
 from transformers import CLIPModel
 
-from trichord.encoders.clip import ClipTextEncoder, ClipVisionEncoder, tidied
+from trichord.config import ClipText, ClipVision
+from trichord.encoders.clip import ClipTextEncoder, ClipVisionEncoder, restore_spacing
 from trichord.types import UserError
 from trichord.types.tensors import Padded
 
 
 @pytest.fixture(scope="module")
 def text(tiny_towers):
-    return ClipTextEncoder(str(tiny_towers / "clip")).eval()
+    return ClipTextEncoder(ClipText(name=str(tiny_towers / "clip"))).eval()
 
 
 @pytest.fixture(scope="module")
 def words(tiny_towers):
     """Texts as the features of their tokens."""
-    return ClipTextEncoder(str(tiny_towers / "clip"), tokens=True).eval()
+    return ClipTextEncoder(ClipText(name=str(tiny_towers / "clip"), tokens=True)).eval()
 
 
 @pytest.fixture(scope="module")
 def vision(tiny_towers):
-    return ClipVisionEncoder(str(tiny_towers / "clip"), frames_per_second=1.0, max_frames=8).eval()
+    return ClipVisionEncoder(ClipVision(name=str(tiny_towers / "clip"), max_frames=8)).eval()
 
 
 def test_text_vectors_are_those_of_transformers_whatever_the_padding(text, tiny_towers):
     model = CLIPModel.from_pretrained(tiny_towers / "clip").eval()
     texts = ["a red ball", "a low bell rings slowly on the beach and someone says good morning"]
-    together = text(text.read(Padded.stack(list(text.prepare(texts)[:, None])))).pooled
+    together = text(text.trunk_features(Padded.stack(list(text.prepare(texts)[:, None])))).pooled
     for row, one in zip(together, texts, strict=True):
         ids = text.tokenizer([one], return_tensors="pt")
         expected = model.get_text_features(**ids).pooler_output[0]
@@ -52,14 +53,16 @@ def rows_of(encoder, texts, missing=()):
 @torch.inference_mode()
 def test_words_or_not_the_caption_has_the_same_vector(text, words):
     inputs = rows_of(text, TEXTS)
-    expected = text(text.read(inputs)).pooled
-    torch.testing.assert_close(words(words.read(inputs)).pooled, expected, atol=1e-6, rtol=0)
+    expected = text(text.trunk_features(inputs)).pooled
+    torch.testing.assert_close(
+        words(words.trunk_features(inputs)).pooled, expected, atol=1e-6, rtol=0
+    )
 
 
 @torch.inference_mode()
 def test_each_token_up_to_the_end_of_text_is_a_step(words, tiny_towers):
     model = CLIPModel.from_pretrained(tiny_towers / "clip").eval()
-    read = words.read(rows_of(words, TEXTS))
+    read = words.trunk_features(rows_of(words, TEXTS))
     found = words(read)
     lengths = [len(ids) for ids in words.tokenizer(TEXTS)["input_ids"]]
     assert len(set(lengths)) == 3
@@ -79,8 +82,8 @@ def test_each_token_up_to_the_end_of_text_is_a_step(words, tiny_towers):
 
 @torch.inference_mode()
 def test_a_missing_caption_has_no_words_and_no_vector(words):
-    found = words(words.read(rows_of(words, TEXTS, missing=(0, 2))))
-    alone = words(words.read(rows_of(words, TEXTS[1:2])))
+    found = words(words.trunk_features(rows_of(words, TEXTS, missing=(0, 2))))
+    alone = words(words.trunk_features(rows_of(words, TEXTS[1:2])))
     assert found.present.tolist() == [False, True, False]
     torch.testing.assert_close(found.pooled[1], alone.pooled[0], atol=1e-6, rtol=0)
     assert not found.pooled[[0, 2]].any()
@@ -89,7 +92,7 @@ def test_a_missing_caption_has_no_words_and_no_vector(words):
 @torch.inference_mode()
 def test_a_batch_without_any_caption_has_no_words(text, words):
     for encoder in (text, words):
-        found = encoder(encoder.read(rows_of(encoder, TEXTS, missing=(0, 1, 2))))
+        found = encoder(encoder.trunk_features(rows_of(encoder, TEXTS, missing=(0, 1, 2))))
         assert not found.present.any()
         assert not found.pooled.any()
 
@@ -99,35 +102,39 @@ def test_words_in_half_precision_still_have_vectors_in_full(text, words):
     inputs = rows_of(text, TEXTS)
     with torch.autocast("cpu", torch.bfloat16):
         for encoder in (text, words):
-            found = encoder(encoder.read(inputs)).pooled
+            found = encoder(encoder.trunk_features(inputs)).pooled
             assert found.dtype == torch.float32
             torch.testing.assert_close(found.norm(dim=1), torch.ones(3))
 
 
 def test_fingerprints_tell_words_and_lengths_apart(text, words, tiny_towers):
-    short = ClipTextEncoder(str(tiny_towers / "clip"), longest=8)
+    short = ClipTextEncoder(ClipText(name=str(tiny_towers / "clip"), longest=8))
     assert len({text.fingerprint, words.fingerprint, short.fingerprint}) == 3
 
 
 @torch.inference_mode()
 def test_a_text_is_cut_where_it_was_asked_to_and_keeps_its_end(tiny_towers, text):
     for tokens in (False, True):
-        short = ClipTextEncoder(str(tiny_towers / "clip"), tokens=tokens, longest=5).eval()
+        short = ClipTextEncoder(
+            ClipText(name=str(tiny_towers / "clip"), tokens=tokens, longest=5)
+        ).eval()
         ids = short.prepare(TEXTS)
         assert ids.shape == (3, 5)
         whole = text.tokenizer(TEXTS[2])["input_ids"]
         assert ids[2].tolist() == [*whole[:4], text.tokenizer.eos_token_id]
         assert short.count_cut(TEXTS) == sum(len(i) > 5 for i in text.tokenizer(TEXTS)["input_ids"])
-        found = short(short.read(Padded.stack(list(ids[:, None]))))
+        found = short(short.trunk_features(Padded.stack(list(ids[:, None]))))
         assert found.mask.sum(dim=1).tolist() == ([5, 3, 5] if tokens else [1, 1, 1])
-        expected = text(text.read(Padded(ids[:, None], torch.ones(3, 1, dtype=torch.bool))))
+        expected = text(
+            text.trunk_features(Padded(ids[:, None], torch.ones(3, 1, dtype=torch.bool)))
+        )
         torch.testing.assert_close(found.pooled, expected.pooled, atol=1e-6, rtol=0)
 
 
 def test_image_vectors_are_those_of_transformers(vision, tiny_towers):
     model = CLIPModel.from_pretrained(tiny_towers / "clip").eval()
     frames = np.random.default_rng(0).integers(0, 255, (3, 32, 48, 3), dtype=np.uint8)
-    steps = vision.head(vision.read_steps(vision.prepare(frames)))
+    steps = vision.head(vision.run_trunk(vision.prepare(frames)))
     pixels = vision.processor(list(frames), return_tensors="pt")
     torch.testing.assert_close(
         steps, model.get_image_features(**pixels).pooler_output, atol=1e-5, rtol=0
@@ -151,13 +158,13 @@ def test_frames_are_planned_at_the_side_of_the_tower(vision):
 
 def test_an_unknown_model_is_one_clear_line():
     with pytest.raises(UserError, match=r"'no/such-model' cannot be fetched: .*offline.md"):
-        ClipTextEncoder("no/such-model")
+        ClipTextEncoder(ClipText(name="no/such-model"))
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UserError, match="has no Config that can be read"):
-        ClipVisionEncoder(str(tmp_path), frames_per_second=1.0, max_frames=8)
+        ClipVisionEncoder(ClipVision(name=str(tmp_path), max_frames=8))
 
 
 @pytest.mark.parametrize(
@@ -173,8 +180,8 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
     ],
 )
 def test_blanks_stand_where_people_write_them(spelt, written):
-    assert tidied(spelt) == written
-    assert tidied(written) == written
+    assert restore_spacing(spelt) == written
+    assert restore_spacing(written) == written
 
 
 def test_looked_up_values_are_those_of_the_image_processor(vision):
@@ -187,7 +194,7 @@ def test_looked_up_values_are_those_of_the_image_processor(vision):
 
 def test_keyframes_alone_are_another_preparation_and_the_default_is_not(tiny_towers, vision):
     name = str(tiny_towers / "clip")
-    keys = ClipVisionEncoder(name, frames_per_second=1.0, max_frames=8, nearest="keyframe")
+    keys = ClipVisionEncoder(ClipVision(name=name, max_frames=8, nearest="keyframe"))
     assert keys.frames.nearest == "keyframe"
     assert "nearest" not in vision.decoding()["frames"]
     assert keys.fingerprint != vision.fingerprint

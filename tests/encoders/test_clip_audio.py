@@ -5,8 +5,9 @@ import pytest
 import torch
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from trichord.config import LogMel
 from trichord.encoders.clip_audio import AudioTrunk, ClipAudioEncoder
-from trichord.encoders.spectrogram import Spectrogram, masked, segments
+from trichord.encoders.spectrogram import Spectrogram, cut_segments, mask_spectrogram
 from trichord.types import UserError
 from trichord.types.tensors import Padded
 
@@ -114,9 +115,9 @@ def test_only_under_clip_does_it_matter_what_the_clips_sound_like(build):
 def test_the_tokens_of_clips_reach_each_of_their_segments(build):
     encoder = build(token="clip")
     rows = [pictures(3, seed=1), pictures(1, seed=2), pictures(0), pictures(2, seed=3)]
-    read = encoder.read(Padded.stack(rows), torch.tensor([0.0, 1.0, 0.5, 0.25]))
+    read = encoder.trunk_features(Padded.stack(rows), torch.tensor([0.0, 1.0, 0.5, 0.25]))
     for row, (shown, token) in enumerate(zip(rows, (0.0, 1.0, 0.5, 0.25), strict=True)):
-        same(read.values[row, : len(shown)], build(token=token).read_steps(shown))
+        same(read.values[row, : len(shown)], build(token=token).run_trunk(shown))
 
 
 @torch.inference_mode()
@@ -234,7 +235,7 @@ def test_fingerprints_tell_tokens_apart(build):
         {"padding": "as_paper"},
         {"longest": 3},
         {"channels": "mono"},
-        {"audio_seconds": 30.0},
+        {"sound_seconds": 30.0},
     ],
 )
 def test_fingerprints_tell_preparations_apart(changes, build, audio):
@@ -262,7 +263,7 @@ def test_another_token_may_be_chosen_and_no_weight_changes(build):
 def test_a_thawed_tower_trains_tokens_and_position_too(build):
     encoder = build(token=0.25)
     encoder.unfreeze()
-    encoder.read_steps(pictures()).square().sum().backward()
+    encoder.run_trunk(pictures()).square().sum().backward()
     verbal, nonverbal = encoder.trunk.tokens.grad
     torch.testing.assert_close(nonverbal * 3, verbal)  # shares of 0.75 and 0.25
     assert float(verbal.abs().max()) > 0
@@ -276,14 +277,14 @@ def test_a_thawed_tower_trains_tokens_and_position_too(build):
 def test_a_clip_has_the_same_vector_whatever_its_neighbours(audio):
     rows = [audio.prepare(wave(seconds, i)) for i, seconds in enumerate((0.1, 1.0, 0.6, 0.3))]
     assert [len(row) for row in rows] == [1, 4, 3, 2]
-    together = audio(audio.read(Padded.stack(rows))).pooled
+    together = audio(audio.trunk_features(Padded.stack(rows))).pooled
     for row, expected in zip(rows, together, strict=True):
-        same(audio(audio.read(Padded.stack([row]))).pooled[0], expected)
+        same(audio(audio.trunk_features(Padded.stack([row]))).pooled[0], expected)
 
 
 @torch.inference_mode()
 def test_segments_are_projected_normalised_averaged_and_normalised_again(audio):
-    read = audio.read(Padded.stack([audio.prepare(wave(0.6))]))
+    read = audio.trunk_features(Padded.stack([audio.prepare(wave(0.6))]))
     each = [step / step.norm() for step in read.values[0] @ audio.head.weight.T]
     mean = torch.stack(each).mean(0)
     same(audio(read).pooled[0], mean / mean.norm())
@@ -293,7 +294,7 @@ def test_segments_are_projected_normalised_averaged_and_normalised_again(audio):
 def test_a_clip_without_sound_is_a_masked_row_and_no_number_is_lost(audio):
     silent = audio.no_steps()
     assert silent.shape == (0, 3, 32, 32)
-    found = audio(audio.read(Padded.stack([silent, audio.prepare(wave(0.5))])))
+    found = audio(audio.trunk_features(Padded.stack([silent, audio.prepare(wave(0.5))])))
     assert found.present.tolist() == [False, True]
     assert not found.pooled[0].any()
     assert torch.isfinite(found.pooled).all()
@@ -304,7 +305,7 @@ def test_a_clip_without_sound_is_a_masked_row_and_no_number_is_lost(audio):
 def test_sound_shorter_than_a_window_is_heard(samples, audio):
     steps = audio.prepare(wave(1)[:samples])
     assert steps.shape == (1, 3, 32, 32)
-    found = audio(audio.read(Padded.stack([steps])))
+    found = audio(audio.trunk_features(Padded.stack([steps])))
     assert float(found.pooled[0].norm()) == pytest.approx(1, abs=1e-5)
 
 
@@ -312,7 +313,7 @@ def test_sound_shorter_than_a_window_is_heard(samples, audio):
 def test_zeros_all_over_are_finite(audio):
     steps = audio.prepare(np.zeros(RATE, np.float32))
     assert torch.isfinite(steps).all()
-    assert torch.isfinite(audio(audio.read(Padded.stack([steps]))).pooled).all()
+    assert torch.isfinite(audio(audio.trunk_features(Padded.stack([steps]))).pooled).all()
 
 
 def test_left_mean_and_right_are_the_three_channels_in_this_order(audio):
@@ -338,15 +339,15 @@ def test_a_mono_encoder_makes_one_channel_and_hears_the_same(build, audio):
     assert not mono.stereo
     steps = mono.prepare(wave(0.7))
     assert steps.shape == (3, 1, 32, 32)
-    same(mono.read_steps(steps), audio.read_steps(audio.prepare(wave(0.7))))
+    same(mono.run_trunk(steps), audio.run_trunk(audio.prepare(wave(0.7))))
 
 
 def test_pictures_are_segments_of_the_spectrogram_that_was_asked_for(build):
     encoder = build(padding="as_paper", longest=3, channels="mono")
     heard = wave(1.6)  # 201 time steps: six whole segments and one of nine steps
-    decibels = Spectrogram(mels=32)(torch.from_numpy(heard)[None])
+    decibels = Spectrogram(LogMel(mels=32))(torch.from_numpy(heard)[None])
     torch.testing.assert_close(encoder.spectrogram(heard), decibels)
-    cut = segments(decibels, frames=32, padding="as_paper")
+    cut = cut_segments(decibels, frames=32, padding="as_paper")
     assert len(cut) == 7
     torch.testing.assert_close(encoder.prepare(heard), cut[2:5])
 
@@ -355,7 +356,10 @@ def test_pictures_are_segments_of_the_spectrogram_that_was_asked_for(build):
 def test_the_masked_copy_hides_the_same_cells_in_every_channel_before_cutting(rule, build):
     encoder = build(masking=rule)
     heard = encoder.spectrogram(wave(0.9, channels=2))
-    flat = masked(torch.full_like(heard, -1.0), rule=rule, random=np.random.default_rng(5)) == 0
+    flat = (
+        mask_spectrogram(torch.full_like(heard, -1.0), rule=rule, random=np.random.default_rng(5))
+        == 0
+    )
     assert 0.3 < float(flat.float().mean()) < 0.99
     found = encoder.spec_augment(heard, np.random.default_rng(5))
     torch.testing.assert_close(found, encoder.to_segments(heard.masked_fill(flat, 0.0)))
@@ -366,4 +370,4 @@ def test_the_tower_says_what_it_must_be_given(audio, build):
     assert (audio.rate, audio.audio_seconds, audio.takes_audio_type) == (RATE, 60.0, True)
     assert isinstance(audio, ClipAudioEncoder)
     assert (audio.dim, audio.width) == (24, 32)
-    assert build(audio_seconds=5.0).audio_seconds == 5.0
+    assert build(sound_seconds=5.0).audio_seconds == 5.0

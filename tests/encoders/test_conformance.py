@@ -8,7 +8,7 @@ import torch
 from outside import BagOfWords, Bands, Thumbnails
 from torch import nn
 
-from trichord.encoders.conformance import CHECKS, Subject, flaws_of
+from trichord.encoders.conformance import CHECKS, EncoderUnderTest, flaws_of
 
 RANDOM = np.random.default_rng(0)
 
@@ -67,8 +67,8 @@ class Drifting(Bands):
 class Detached(Bands):
     """A trunk that gives no gradients."""
 
-    def read_steps(self, steps, sound=None):
-        return super().read_steps(steps, sound).detach()
+    def run_trunk(self, steps, sound=None):
+        return super().run_trunk(steps, sound).detach()
 
 
 class Plain(Bands):
@@ -115,7 +115,7 @@ DATED = []
 
 @pytest.mark.parametrize("good", [BagOfWords, Thumbnails, Bands, partial(Bands, dim=5), Plain])
 def test_good_encoders_pass(good):
-    assert dict(flaws_of(Subject.of(good))) == dict.fromkeys(CHECKS)
+    assert dict(flaws_of(EncoderUnderTest.of(good))) == dict.fromkeys(CHECKS)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_good_encoders_pass(good):
     ],
 )
 def test_a_broken_encoder_fails_the_check_of_what_is_broken(broken, check, said):
-    flaws = dict(flaws_of(Subject.of(broken)))
+    flaws = dict(flaws_of(EncoderUnderTest.of(broken)))
     assert said in flaws[check]
     if check != "shapes":
         assert flaws["shapes"] is None
@@ -144,7 +144,7 @@ def test_what_an_encoder_raises_is_its_flaw():
         def prepare(self, wave):
             raise RuntimeError("no such codec\nand more")
 
-    assert set(dict(flaws_of(Subject.of(Failing))).values()) == {
+    assert set(dict(flaws_of(EncoderUnderTest.of(Failing))).values()) == {
         "RuntimeError: no such codec",
         None,
     }

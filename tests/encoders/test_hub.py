@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from trichord.config import Clap, ClapText, ClipText, ClipVision
 from trichord.encoders import hub as module
-from trichord.encoders.hub import NotCachedError, fetched
+from trichord.encoders.hub import NotCachedError, fetch_model
 from trichord.types import UserError
 
 NAME = "somebody/clip"
@@ -52,7 +52,7 @@ def test_towers_are_the_same_in_every_state_online_and_offline(
     expected = fingerprints(str(tiny_towers / "clip"), str(tiny_towers / "clap"))
     with visiting(hub, monkeypatch, tmp_path / "cache"):
         assert fingerprints(NAME, "somebody/clap") == expected
-        commits = {name: fetched(name).name for name in (NAME, "somebody/clap")}
+        commits = {name: fetch_model(name).name for name in (NAME, "somebody/clap")}
     assert commits == {name: hub.commit(name) for name in commits}
     asked = [path for _, path in hub.asked]
     assert not [path for path in asked if "/pr/" in path or "discussions" in path]
@@ -73,23 +73,23 @@ def test_towers_are_the_same_in_every_state_online_and_offline(
 
 def test_a_file_is_fetched_once_and_a_commit_is_kept_to(plain_hub, tmp_path, monkeypatch):
     with visiting(plain_hub, monkeypatch, tmp_path / "cache"):
-        first = fetched(NAME)
+        first = fetch_model(NAME)
         got = [path for method, path in plain_hub.asked if method == "GET" and "resolve" in path]
         assert len(got) == len(set(got))
-        assert fetched(NAME) == first  # of one process, whatever is pushed meanwhile
+        assert fetch_model(NAME) == first  # of one process, whatever is pushed meanwhile
         plain_hub.push(NAME, "README.md", "pushed")
-        assert fetched(NAME) == first
+        assert fetch_model(NAME) == first
 
         module._from_hub.cache_clear()
         asked = len(plain_hub.asked)
-        second = fetched(NAME)
+        second = fetch_model(NAME)
         assert second.name == plain_hub.commit(NAME) != first.name
         assert not (second / "README.md").exists()
         assert not [m for m, path in plain_hub.asked[asked:] if m == "GET" and "weights" in path]
-        assert fetched(f"{NAME}@{first.name}") == first
+        assert fetch_model(f"{NAME}@{first.name}") == first
     with visiting(plain_hub, monkeypatch, tmp_path / "cache", offline=True):
-        assert fetched(NAME) == second
-        assert fetched(f"{NAME}@{first.name}") == first
+        assert fetch_model(NAME) == second
+        assert fetch_model(f"{NAME}@{first.name}") == first
 
 
 def test_a_push_between_two_requests_does_not_mix_commits(plain_hub, tmp_path, monkeypatch):
@@ -103,16 +103,16 @@ def test_a_push_between_two_requests_does_not_mix_commits(plain_hub, tmp_path, m
 
     monkeypatch.setattr(module.Remote, "listing", pushed)
     with visiting(plain_hub, monkeypatch, tmp_path / "cache"):
-        folder = fetched(NAME)
+        folder = fetch_model(NAME)
     assert folder.name == plain_hub.commit(NAME)
     assert (folder / "model.safetensors").is_file()
 
 
 def test_a_tokenizer_alone_comes_without_the_weights(plain_hub, tmp_path, monkeypatch):
-    from trichord.encoders.byte_pairs import whole_tokenizer
+    from trichord.encoders.byte_pairs import load_tokenizer
 
     with visiting(plain_hub, monkeypatch, tmp_path / "cache"):
-        assert len(whole_tokenizer(NAME)) > 256
+        assert len(load_tokenizer(NAME)) > 256
     assert not [path for _, path in plain_hub.asked if "model.safetensors" in path]
 
 
@@ -125,22 +125,22 @@ def one_line(call):
 
 def test_what_a_hub_refuses_is_one_line_with_a_remedy(plain_hub, tmp_path, monkeypatch):
     with visiting(plain_hub, monkeypatch, tmp_path / "cache"):
-        unknown = one_line(lambda: fetched("somebody/nothing"))
+        unknown = one_line(lambda: fetch_model("somebody/nothing"))
         assert f"nor a model of that name at {plain_hub.address}: check the spelling" in unknown
-        assert "no commit 'abc'" in one_line(lambda: fetched(f"{NAME}@abc"))
-        assert "(user/model)" in one_line(lambda: fetched("no such folder/at all/here"))
+        assert "no commit 'abc'" in one_line(lambda: fetch_model(f"{NAME}@abc"))
+        assert "(user/model)" in one_line(lambda: fetch_model("no such folder/at all/here"))
         (plain_hub.folder(NAME, "main") / "model.safetensors").unlink()
-        assert "no weights in the transformers format" in one_line(lambda: fetched(NAME))
+        assert "no weights in the transformers format" in one_line(lambda: fetch_model(NAME))
 
 
 def test_without_network_and_cache_the_page_is_named(plain_hub, tmp_path, monkeypatch):
     with visiting(plain_hub, monkeypatch, tmp_path / "cache", offline=True):
-        line = one_line(lambda: fetched(NAME))
+        line = one_line(lambda: fetch_model(NAME))
         assert f"HF_HUB_OFFLINE is set, and it is not in {tmp_path / 'cache'}" in line
         assert module.PAGE in line
     plain_hub.down = True
     with visiting(plain_hub, monkeypatch, tmp_path / "cache"):
-        line = one_line(lambda: fetched(NAME))
+        line = one_line(lambda: fetch_model(NAME))
         assert f"{plain_hub.address} does not answer (" in line
         assert module.PAGE in line
     assert (Path(__file__).parents[2] / module.PAGE).is_file()
@@ -171,24 +171,24 @@ def test_a_hub_that_accepts_and_says_nothing_is_waited_for_once(
             assert ClipText(name=NAME).build().fingerprint == expected
         assert visits(silent) == 1
         with visiting(plain_hub, monkeypatch, tmp_path / "empty"):
-            assert "does not answer (" in one_line(lambda: fetched(NAME))
+            assert "does not answer (" in one_line(lambda: fetch_model(NAME))
         assert visits(silent) == 1
 
 
 def test_what_was_fetched_stays_when_it_is_deleted_at_the_hub(plain_hub, tmp_path, monkeypatch):
     with visiting(plain_hub, monkeypatch, tmp_path / "cache"):
-        folder = fetched(NAME)
+        folder = fetch_model(NAME)
         shutil.rmtree(plain_hub.root / "somebody--clip")
         module._from_hub.cache_clear()
-        assert fetched(NAME) == folder
-        assert fetched(f"{NAME}@{folder.name}") == folder
+        assert fetch_model(NAME) == folder
+        assert fetch_model(f"{NAME}@{folder.name}") == folder
 
 
 def test_a_cache_without_weights_says_so(plain_hub, tmp_path, monkeypatch):
     with visiting(plain_hub, monkeypatch, tmp_path / "cache"):
-        (fetched(NAME) / "model.safetensors").unlink()
+        (fetch_model(NAME) / "model.safetensors").unlink()
     with visiting(plain_hub, monkeypatch, tmp_path / "cache", offline=True):
-        assert "its weights are not in" in one_line(lambda: fetched(NAME))
+        assert "its weights are not in" in one_line(lambda: fetch_model(NAME))
 
 
 def test_a_hub_without_one_of_the_shards_says_so(tiny_towers, tmp_path, monkeypatch):
@@ -196,7 +196,7 @@ def test_a_hub_without_one_of_the_shards_says_so(tiny_towers, tmp_path, monkeypa
     hub.publish(NAME, tiny_towers / "clip", "sharded")
     (hub.folder(NAME, "main") / "model-00002-of-00003.safetensors").unlink()
     with hub.serving(), visiting(hub, monkeypatch, tmp_path / "cache"):
-        assert "could not be fetched whole" in one_line(lambda: fetched(NAME))
+        assert "could not be fetched whole" in one_line(lambda: fetch_model(NAME))
 
 
 # Weights that are not whole, or not of the kind
@@ -348,4 +348,4 @@ def test_an_index_cannot_name_what_lies_elsewhere(clip):
 
 def test_a_commit_that_is_gone_is_an_error_of_its_own(plain_hub, tmp_path, monkeypatch):
     with visiting(plain_hub, monkeypatch, tmp_path / "cache"), pytest.raises(NotCachedError):
-        fetched(f"{NAME}@0000000000000000000000000000000000000000")
+        fetch_model(f"{NAME}@0000000000000000000000000000000000000000")

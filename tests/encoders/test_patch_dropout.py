@@ -54,7 +54,7 @@ def tokens_read(encoder, inputs, sound=None):
     hook = layers.register_forward_pre_hook(
         lambda _, args, given: seen.append(given["inputs_embeds"]), with_kwargs=True
     )
-    encoder.read(inputs, sound)
+    encoder.trunk_features(inputs, sound)
     hook.remove()
     [hidden] = seen
     return hidden.shape[1], hidden[:, -1]
@@ -89,7 +89,7 @@ def test_what_training_leaves_out_is_no_part_of_a_fingerprint(tiny_trimodal):
 
 @pytest.mark.parametrize("share", [-0.1, 1.0])
 def test_a_share_that_leaves_nothing_is_refused(share, tiny_clip4vla):
-    with pytest.raises(UserError, match=r"--model\.vision\.patch-dropout .* below 1"):
+    with pytest.raises(UserError, match=r"--model\.vision\.patch-dropout .* less than 1"):
         replace(tiny_clip4vla.vision, patch_dropout=share).build()
     with pytest.raises(UserError, match=r"--model\.audio\.patch-dropout"):
         replace(tiny_clip4vla.audio, patch_dropout=share).build()

@@ -1,9 +1,9 @@
 import pytest
 from transformers import CLIPModel, CLIPTokenizer
 
-from trichord.encoders.hub import STAND_INS
 from trichord.encoders.pretrained import load, load_model
 from trichord.types import UserError
+from trichord_world.weights import STAND_INS
 
 
 @pytest.mark.parametrize("name", STAND_INS)

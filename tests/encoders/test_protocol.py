@@ -9,7 +9,7 @@ from outside import BagOfWords, Bands, Thumbnails
 from torch import nn
 
 from trichord.config import ClapText, ClipAudio, ClipText, ClipVision
-from trichord.encoders.conformance import CHECKS, Subject
+from trichord.encoders.conformance import CHECKS, EncoderUnderTest
 from trichord.encoders.encoder import Encoder, VisionEncoder
 from trichord.media.plan import FramePlan
 from trichord.types import UserError
@@ -39,7 +39,7 @@ def build(request, tiny_trimodal, tiny_clip4vla):
 
 @pytest.mark.parametrize("check", CHECKS)
 def test_every_encoder_keeps_to_the_protocol(check, build):
-    CHECKS[check](Subject.of(build))
+    CHECKS[check](EncoderUnderTest.of(build))
 
 
 def test_no_steps_have_the_shape_of_steps(build):
@@ -89,11 +89,11 @@ def test_only_an_encoder_that_takes_an_audio_type_is_given_one(tiny_clip4vla):
     assert bands.audio_type is None
     with pytest.raises(UserError, match="takes no audio type token"):
         bands.choose_audio_type(0.0)
-    with pytest.raises(ValueError, match="takes no audio type token"), bands.listening_for(0.0):
+    with pytest.raises(ValueError, match="takes no audio type token"), bands.using_audio_type(0.0):
         pass
     steered = ClipAudio(name=tiny_clip4vla.text.name, frames=32, token="clip").build()
     known = steered.fingerprint
-    with steered.listening_for(0.25):
+    with steered.using_audio_type(0.25):
         assert (steered.trunk.token, steered.audio_type) == (0.25, "clip")
         assert steered.fingerprint == known
     assert steered.trunk.token == "clip"

@@ -10,16 +10,16 @@ from torch import nn
 from transformers import CLIPModel, CLIPTokenizer
 
 from trichord.encoders.byte_pairs import read_tokenizer
-from trichord.encoders.clip_settings import assumed
-from trichord.encoders.published import Published, block_names, read_published
-from trichord.encoders.published_clip import has_sound_tokens, towers_at, towers_of_state
+from trichord.encoders.clip_settings import openai_settings
+from trichord.encoders.published import PublishedTensors, block_names, read_published
+from trichord.encoders.published_clip import has_audio_type_tokens, load_towers, towers_of_state
 from trichord.types import UserError
 
 MERGES = ("t h", "th e</w>", "d o", "do g</w>")
 PLAIN, WITH_THREE = 512 + len(MERGES) + 2, 512 + len(MERGES) + 5
 REAL = Path(__file__).parents[3] / "shared" / "data" / "clip_bpe" / "bpe_simple_vocab_16e6.txt.gz"
 
-OPENAI = assumed("as in a test", widest=1024)
+OPENAI = openai_settings("as in a test", widest=1024)
 
 needs_real = pytest.mark.skipif(not REAL.is_file(), reason="shared/data/clip_bpe is not here")
 
@@ -218,7 +218,7 @@ def openai_state(*, text=128, vision=64, patch=8, grid=3, layers=(2, 1), dim=32,
 
 
 def published(state):
-    return Published(Path("clip.pt"), state)
+    return PublishedTensors(Path("clip.pt"), state)
 
 
 def test_sizes_are_read_off_the_tensors(byte_pairs):
@@ -249,7 +249,7 @@ def test_what_is_written_is_an_ordinary_folder(byte_pairs, tmp_path):
     packed = [held[f"{block}.self_attn.{part}_proj.weight"] for part in "qkv"]
     assert torch.equal(torch.cat(packed), state["transformer.resblocks.1.attn.in_proj_weight"])
     assert torch.equal(held["visual_projection.weight"], state["visual.proj"].T)
-    again = towers_at(str(tmp_path / "clip"))
+    again = load_towers(str(tmp_path / "clip"))
     assert again.state.keys() == held.keys()
     assert again.processor.crop_size["height"] == 24
 
@@ -312,7 +312,7 @@ def test_a_folder_without_tokenizer_is_refused(tiny_towers, tmp_path):
     for file in folder.glob("*token*"):
         file.unlink()
     with pytest.raises(UserError, match="clip has no tokenizer"):
-        towers_at(str(folder))
+        load_towers(str(folder))
 
 
 def test_a_folder_with_weights_missing_is_refused(tiny_towers, tmp_path):
@@ -323,14 +323,14 @@ def test_a_folder_with_weights_missing_is_refused(tiny_towers, tmp_path):
     save_file(weights | odd, folder / "model.safetensors", {"format": "pt"})
     expected = r"lack 2 of the 78 tensors.*logit_scale, visual_projection\.weight"
     with pytest.raises(UserError, match=expected):
-        towers_at(str(folder))
+        load_towers(str(folder))
 
 
 # Names
 
 
 def test_parts_keep_their_whole_names_in_complaints():
-    whole = Published(Path("x.bin"), {"a.b.c": torch.zeros(2), "a.d": torch.zeros(1)})
+    whole = PublishedTensors(Path("x.bin"), {"a.b.c": torch.zeros(2), "a.d": torch.zeros(1)})
     part = whole.part("a.").part("b.")
     assert part.tensors.keys() == {"c"}
     assert part.shape("c", 1) == (2,)
@@ -350,7 +350,7 @@ def test_tensors_that_share_a_name_of_ours_are_laid_one_below_the_other():
         {"blocks": nn.ModuleList([nn.ModuleDict({"entry": nn.Linear(3, 4)}) for _ in range(2)])}
     )
     state = {name: torch.randn((2, 3) if "weight" in name else 2) for name in names}
-    found = Published(Path("x"), state).renamed(names, ours)
+    found = PublishedTensors(Path("x"), state).renamed(names, ours)
     both = torch.cat([state["layer.0.q.weight"], state["layer.0.k.weight"]])
     assert torch.equal(found["blocks.0.entry.weight"], both)
     ours.load_state_dict(found)
@@ -358,9 +358,11 @@ def test_tensors_that_share_a_name_of_ours_are_laid_one_below_the_other():
 
 def test_blocks_are_counted_once():
     state = {f"blocks.{n}.{part}": torch.zeros(1) for n in (0, 1, 10) for part in "ab"}
-    assert Published(Path("x"), state | {"blockset": torch.zeros(1)}).depth("blocks.") == 3
+    assert PublishedTensors(Path("x"), state | {"blockset": torch.zeros(1)}).depth("blocks.") == 3
 
 
 def test_sound_tokens_are_told_from_their_table():
-    assert has_sound_tokens(Published(Path("x"), {"control_embedding": torch.zeros(2, 4)}))
-    assert not has_sound_tokens(Published(Path("x"), {}))
+    assert has_audio_type_tokens(
+        PublishedTensors(Path("x"), {"control_embedding": torch.zeros(2, 4)})
+    )
+    assert not has_audio_type_tokens(PublishedTensors(Path("x"), {}))

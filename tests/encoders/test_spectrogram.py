@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 import torch
 
-from trichord.encoders.spectrogram import FRAMES_AT_ONCE, Spectrogram, masked, mel_bands, segments
+from trichord.config import LogMel
+from trichord.encoders.spectrogram import (
+    FRAMES_AT_ONCE,
+    Spectrogram,
+    cut_segments,
+    mask_spectrogram,
+    mel_bands,
+)
 from trichord.media import DecodePlan, Decoder
 
 RATE = 16_000
@@ -83,7 +90,7 @@ def recordings():
 @SHAPES
 @EDGES
 def test_real_recordings_have_librosas_decibels(by_librosa, recordings, window, shape, edges):
-    spectrogram = Spectrogram(window=window, shape=shape, edges=edges)
+    spectrogram = Spectrogram(LogMel(window=window, shape=shape, edges=edges))
     assert len(recordings) >= 4
     for wave in recordings:
         found = spectrogram(tensor(wave)).numpy()
@@ -96,14 +103,14 @@ def test_real_recordings_have_librosas_decibels(by_librosa, recordings, window, 
 @EDGES
 def test_made_up_sounds_have_librosas_decibels(by_librosa, name, window, shape, edges):
     wave = sounds()[name].astype(np.float32)
-    found = Spectrogram(window=window, shape=shape, edges=edges)(tensor(wave)).numpy()
+    found = Spectrogram(LogMel(window=window, shape=shape, edges=edges))(tensor(wave)).numpy()
     np.testing.assert_allclose(found, by_librosa(wave, window, shape, edges), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("samples", [1, 2, 127, 128, 129, 256, 257, 511, 513, 12_345])
 def test_a_wave_of_any_length_has_librosas_frames(by_librosa, samples):
     wave = sounds()["noise"][:samples].astype(np.float32)
-    found = Spectrogram()(tensor(wave)[None])
+    found = Spectrogram(LogMel())(tensor(wave)[None])
     assert found.shape == (1, 1 + samples // 128, MELS)
     np.testing.assert_allclose(found[0].numpy(), by_librosa(wave), rtol=0, atol=1e-4)
 
@@ -117,7 +124,7 @@ def test_the_bands_are_librosas_at_other_rates_too():
 
 
 def test_twelve_bands_of_the_papers_window_hear_nothing_and_none_of_the_long_one():
-    short, long = Spectrogram(window=512), Spectrogram(window=1024)
+    short, long = Spectrogram(LogMel(window=512)), Spectrogram(LogMel(window=1024))
     assert (short.empty_bands, long.empty_bands) == (12, 0)
     decibels = short(tensor(sounds()["noise"]))
     constant = (decibels == decibels.min()).all(dim=0).nonzero().flatten().tolist()
@@ -129,7 +136,7 @@ def test_a_tone_is_loudest_in_the_band_around_it(band):
     bands = mel_bands(rate=RATE, mels=MELS, window=512, highest=8_000.0)
     hertz = bands[:, band].argmax() * RATE / 512
     time = np.arange(RATE) / RATE
-    decibels = Spectrogram()(tensor(np.sin(2 * np.pi * hertz * time)))
+    decibels = Spectrogram(LogMel())(tensor(np.sin(2 * np.pi * hertz * time)))
     assert set(decibels[4:-4].argmax(dim=1).tolist()) <= {band - 1, band, band + 1}
 
 
@@ -146,18 +153,18 @@ def test_a_click_is_heard_by_the_frames_whose_window_holds_it(window, shape, hea
     # A periodic Hann window begins with 0, a Hamming one with 0.08; neither has its last point.
     wave = torch.zeros(RATE)
     wave[50 * 128] = 1
-    decibels = Spectrogram(window=window, shape=shape)(wave).amax(dim=1)
+    decibels = Spectrogram(LogMel(window=window, shape=shape))(wave).amax(dim=1)
     assert (decibels > decibels.min()).nonzero().flatten().tolist() == list(hearing)
     assert int(decibels.argmax()) == 50
 
 
 def test_silence_is_at_the_floor_everywhere():
-    assert (Spectrogram()(torch.zeros(1, RATE)) == -100).all()
+    assert (Spectrogram(LogMel())(torch.zeros(1, RATE)) == -100).all()
 
 
 def test_what_is_too_faint_is_cut_channel_by_channel():
     loud = tensor(sounds()["loud, then quiet"])
-    both = Spectrogram(top_db=60.0)(torch.stack([loud, loud / 1_000]))
+    both = Spectrogram(LogMel(top_db=60.0))(torch.stack([loud, loud / 1_000]))
     highest = both.amax((1, 2))
     assert float(highest[0] - highest[1]) == pytest.approx(60, abs=1e-3)
     torch.testing.assert_close(both.amin((1, 2)), highest - 60)
@@ -166,7 +173,7 @@ def test_what_is_too_faint_is_cut_channel_by_channel():
 def test_channels_and_clips_at_once_are_those_one_by_one():
     names = ["noise", "sweep", "clicks", "speech-like", "silence", "loud, then quiet"]
     waves = torch.stack([tensor(sounds()[name]) for name in names])
-    spectrogram = Spectrogram()
+    spectrogram = Spectrogram(LogMel())
     batch = spectrogram(waves.reshape(3, 2, -1))
     assert batch.shape == (3, 2, 251, MELS)
     for one, wave in zip(batch.flatten(0, 1), waves, strict=True):
@@ -175,13 +182,13 @@ def test_channels_and_clips_at_once_are_those_one_by_one():
 
 def test_long_sound_read_in_portions_has_no_seams(monkeypatch):
     wave = tensor(np.random.default_rng(1).normal(0, 0.1, 40_000))
-    expected = Spectrogram()(wave)
+    expected = Spectrogram(LogMel())(wave)
     monkeypatch.setitem(FRAMES_AT_ONCE, "cpu", 7)
-    torch.testing.assert_close(Spectrogram()(wave), expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(Spectrogram(LogMel())(wave), expected, atol=1e-4, rtol=0)
 
 
 def test_a_wave_within_half_a_window_is_not_mirrored_but_met_by_silence():
-    mirrored, silent = Spectrogram(edges="reflect"), Spectrogram(edges="constant")
+    mirrored, silent = Spectrogram(LogMel(edges="reflect")), Spectrogram(LogMel(edges="constant"))
     wave = tensor(sounds()["noise"])
     assert torch.equal(mirrored(wave[:256]), silent(wave[:256]))
     assert not torch.equal(mirrored(wave[:257]), silent(wave[:257]))
@@ -191,7 +198,7 @@ def test_a_wave_within_half_a_window_is_not_mirrored_but_met_by_silence():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_gpu_hears_the_same():
     waves = torch.stack([tensor(wave) for wave in sounds().values()])
-    spectrogram = Spectrogram()
+    spectrogram = Spectrogram(LogMel())
     torch.testing.assert_close(
         spectrogram(waves.cuda()).cpu(), spectrogram(waves), atol=1e-3, rtol=0
     )
@@ -229,7 +236,7 @@ def heard(steps, channels=3, mels=MELS, seed=0):
 def test_both_padding_rules_cut_as_many_pictures_as_they_should(steps, published, paper):
     decibels = heard(steps, channels=2, mels=8)
     for rule, count in (("as_published", published), ("as_paper", paper)):
-        found = segments(torch.from_numpy(decibels), padding=rule)
+        found = cut_segments(torch.from_numpy(decibels), padding=rule)
         assert found.shape == (count, 2, 224, 8)
         np.testing.assert_allclose(
             found.numpy(),
@@ -241,14 +248,14 @@ def test_both_padding_rules_cut_as_many_pictures_as_they_should(steps, published
 
 def test_real_decibels_are_cut_and_normalised_as_published(recordings):
     wave = tensor(recordings[0])
-    decibels = Spectrogram()(torch.stack([wave, wave.flip(0)]))
-    found = segments(decibels).numpy()
+    decibels = Spectrogram(LogMel())(torch.stack([wave, wave.flip(0)]))
+    found = cut_segments(decibels).numpy()
     expected = segments_by_hand(decibels.numpy().astype(np.float64), 224, len(found))
     np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5)
 
 
 def test_the_picture_that_only_the_published_rule_appends_is_zero():
-    found = segments(torch.from_numpy(heard(448)), padding="as_published")
+    found = cut_segments(torch.from_numpy(heard(448)), padding="as_published")
     assert len(found) == 3
     assert (found[2] == 0).all()
     assert (found[:2] != 0).all(dim=-1).any()
@@ -257,7 +264,7 @@ def test_the_picture_that_only_the_published_rule_appends_is_zero():
 def test_a_constant_picture_is_zero_and_its_rounding_error_is_not_blown_up():
     decibels = torch.from_numpy(heard(448, channels=1))
     decibels[:, 224:] = float(decibels.min()) - 0.1
-    found = segments(decibels, padding="as_paper")
+    found = cut_segments(decibels, padding="as_paper")
     assert (found[1] == 0).all()
     assert float(found[0].std(correction=0)) == pytest.approx(1, abs=1e-4)
 
@@ -268,20 +275,20 @@ def test_a_constant_picture_is_zero_and_its_rounding_error_is_not_blown_up():
 )
 def test_the_central_pictures_of_too_many_are_kept(longest, kept):
     decibels = torch.from_numpy(heard(5 * 20 - 3, mels=6))
-    everything = segments(decibels, frames=20)
+    everything = cut_segments(decibels, frames=20)
     assert len(everything) == 5
-    assert torch.equal(segments(decibels, frames=20, longest=longest), everything[list(kept)])
+    assert torch.equal(cut_segments(decibels, frames=20, longest=longest), everything[list(kept)])
 
 
 def test_a_mono_clip_may_be_spread_over_channels_afterwards():
     mono = torch.from_numpy(heard(300, channels=1))
-    first, then = mono.expand(3, -1, -1), segments(mono).expand(-1, 3, -1, -1)
-    torch.testing.assert_close(segments(first), then, atol=1e-6, rtol=0)
+    first, then = mono.expand(3, -1, -1), cut_segments(mono).expand(-1, 3, -1, -1)
+    torch.testing.assert_close(cut_segments(first), then, atol=1e-6, rtol=0)
 
 
 def masked_axes(steps, rule, seed, mels=MELS):
     """Which bands and which steps are hidden."""
-    found = masked(
+    found = mask_spectrogram(
         torch.full((1, steps, mels), -50.0), rule=rule, random=np.random.default_rng(seed)
     )
     hidden = found[0].numpy() == 0
@@ -353,7 +360,7 @@ def test_a_mask_of_the_paper_is_ten_steps_or_longer_unless_the_clip_ends():
 def test_masks_are_zero_on_all_channels_and_leave_the_rest(rule):
     decibels = torch.from_numpy(heard(300))
     kept = decibels.clone()
-    found = masked(decibels, rule=rule, random=np.random.default_rng(3))
+    found = mask_spectrogram(decibels, rule=rule, random=np.random.default_rng(3))
     hidden = found == 0
     assert torch.equal(decibels, kept)
     assert hidden.any()
@@ -364,8 +371,10 @@ def test_masks_are_zero_on_all_channels_and_leave_the_rest(rule):
 @RULES
 def test_the_seed_alone_decides_the_mask(rule):
     decibels = torch.from_numpy(heard(300))
-    same = [masked(decibels, rule=rule, random=np.random.default_rng(7)) for _ in range(2)]
-    other = masked(decibels, rule=rule, random=np.random.default_rng(8))
+    same = [
+        mask_spectrogram(decibels, rule=rule, random=np.random.default_rng(7)) for _ in range(2)
+    ]
+    other = mask_spectrogram(decibels, rule=rule, random=np.random.default_rng(8))
     assert torch.equal(*same)
     assert not torch.equal(same[0], other)
 
@@ -375,5 +384,5 @@ def test_the_seed_alone_decides_the_mask(rule):
 def test_the_shortest_clips_can_be_masked(rule, steps):
     for seed in range(10):
         decibels = torch.from_numpy(heard(steps, channels=1))
-        found = masked(decibels, rule=rule, random=np.random.default_rng(seed))
+        found = mask_spectrogram(decibels, rule=rule, random=np.random.default_rng(seed))
         assert ((found == 0) | (found == decibels)).all()

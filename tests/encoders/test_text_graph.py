@@ -73,7 +73,7 @@ def vectors(encoder, texts):
     ids = encoder.prepare(list(texts))[:, None]
     present = torch.ones(len(texts), 1, dtype=torch.bool)
     with torch.inference_mode():
-        return encoder(encoder.read(Padded(ids, present))).pooled.numpy()
+        return encoder(encoder.trunk_features(Padded(ids, present))).pooled.numpy()
 
 
 def test_vectors_are_those_of_the_encoder(pair):
@@ -149,10 +149,10 @@ def test_a_graph_reads_no_file_outside_its_folder(clip_files, tmp_path):
 
 def test_half_precision_and_other_tokenizers_cannot_be_written(tiny_towers, tmp_path):
     encoder = ClipText(name=str(tiny_towers / "clip")).build()
-    encoder.compute_in("bfloat16")
+    encoder.set_arithmetic("bfloat16")
     with pytest.raises(UserError, match="half precision"):
         write_text_graph(encoder, tmp_path / "a.onnx", tmp_path / "a.json")
-    encoder.compute_in("float32")
+    encoder.set_arithmetic("float32")
     encoder.tokenizer = object()
     with pytest.raises(UserError, match=r"tokenizer\.json"):
         write_text_graph(encoder, tmp_path / "a.onnx", tmp_path / "a.json")

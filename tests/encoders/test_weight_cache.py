@@ -148,7 +148,7 @@ def test_heads_alone_are_loaded_without_a_copy_of_the_trunk(tiny_trimodal):
 
 
 def test_another_model_in_the_same_place_is_read(tiny_trimodal, tiny_towers, tmp_path):
-    from trichord.encoders.small import SmallClip, build_clip
+    from trichord_world.small import SmallClip, build_clip
 
     place = tmp_path / "clip"
     shutil.copytree(tiny_towers / "clip", place)

@@ -133,8 +133,8 @@ def test_runs_with_and_without_a_fusion_stand_side_by_side(report):
 
 
 def test_unlike_weights_are_refused(report):
-    with pytest.raises(UserError, match="weight of sight: 1 against 2"):
-        compare([report(seed=0), report(seed=1, sight=2.0)])
+    with pytest.raises(UserError, match="visual weight: 1 against 2"):
+        compare([report(seed=0), report(seed=1, visual_weight=2.0)])
 
 
 # Runs of one name that are not the same

@@ -103,7 +103,7 @@ def test_a_gallery_of_another_size_is_refused(clips, monkeypatch):
     with pytest.raises(UserError, match="28 clips with sound, the manifest has 30"):
         require_gallery("some", vectors)
     lost = replace(vectors, has_audio=np.arange(30) > 1)
-    with pytest.raises(UserError, match="30 clips with sight or sound, the manifest has 29"):
+    with pytest.raises(UserError, match="30 clips with picture or sound, the manifest has 29"):
         require_gallery("whole", lost)
     with pytest.raises(UserError, match="29 clips with sound, the manifest has 28"):
         require_gallery("deaf", lost)

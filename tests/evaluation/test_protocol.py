@@ -80,20 +80,20 @@ def test_a_selection_on_the_test_split_comes_first(clips):
 
 CHOSEN = {
     "missing": "masked, silent clips left out",
-    "sound_token": 0.3,
+    "audio_type": 0.3,
     "name": "msrvtt-1ka-884",
 }
 
 
 def test_weights_token_silence_and_name_are_told_in_words(clips):
     vectors = clips()
-    fused = replace(vectors, fused=Mean(weights=Weights(sight=2.0, sound=0.5)))
+    fused = replace(vectors, fused=Mean(weights=Weights(visual=2.0, audio=0.5)))
     assert difference(stamp(vectors, split="test"), stamp(fused, split="test", **CHOSEN)) == [
         "named protocol: none against msrvtt-1ka-884",
         "rule for missing modalities: masked against masked, silent clips left out",
-        "weight of sight: 1 against 2",
-        "weight of sound: 1 against 0.5",
-        "sound token: the run's own against 0.3",
+        "visual weight: 1 against 2",
+        "audio weight: 1 against 0.5",
+        "audio type: the run's own against 0.3",
     ]
 
 
@@ -105,15 +105,18 @@ def test_a_fusion_of_plain_weights_changes_no_protocol(clips):
 
 def test_the_line_tells_only_what_is_not_as_usual(clips):
     vectors = clips()
-    fused = replace(vectors, fused=Mean(weights=Weights(sight=2.0)))
+    fused = replace(vectors, fused=Mean(weights=Weights(visual=2.0)))
     usual = stamp(vectors, split="test").line()
-    for words in ("sight", "token", "None", "msrvtt"):
+    for words in ("visual", "audio type", "None", "msrvtt"):
         assert words not in usual
     line = stamp(fused, split="test", **CHOSEN).line()
     assert line.startswith("msrvtt-1ka-884: test split; ")
-    assert "missing modalities masked, silent clips left out; sight 2 and sound 1; " in line
+    assert (
+        "missing modalities masked, silent clips left out; visual weight 2 and audio weight 1; "
+        in line
+    )
     assert "; sound token 0.3; 95 % Wilson intervals" in line
-    assert "sound token both; " in stamp(vectors, split=None, sound_token="both").line()
+    assert "sound token both; " in stamp(vectors, split=None, audio_type="both").line()
 
 
 def test_a_name_hashed_is_no_matter_of_order():

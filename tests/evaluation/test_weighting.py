@@ -69,9 +69,9 @@ def mean_reciprocal_rank(vectors, sight, sound):
 def test_the_side_that_captions_speak_of_counts_more(swap):
     vectors = made(0.7, 4.0, swap=swap)
     found = learn_weighting(vectors, resamples=200)
-    larger, smaller = (found.audio, found.vision) if swap else (found.vision, found.audio)
+    larger, smaller = (found.audio, found.visual) if swap else (found.visual, found.audio)
     assert larger > 1.2 > 0.8 > smaller > 0
-    assert found.vision + found.audio == pytest.approx(2.0)
+    assert found.visual + found.audio == pytest.approx(2.0)
     assert found.gain.low > 0
     assert (found.captions, found.clips) == (240, 120)
 
@@ -81,18 +81,18 @@ def test_the_weights_are_the_best_of_the_grid_and_the_numbers_those_of_a_plain_c
     found = learn_weighting(vectors, resamples=50)
     assert found.even == pytest.approx(mean_reciprocal_rank(vectors, 1.0, 1.0), abs=1e-9)
     best = max(RATIOS, key=lambda ratio: mean_reciprocal_rank(vectors, ratio, 1.0))
-    assert found.vision / found.audio == pytest.approx(best)
+    assert found.visual / found.audio == pytest.approx(best)
 
 
 def test_what_does_not_help_beyond_doubt_leaves_both_alike():
     found = learn_weighting(made(1.5, 1.5), resamples=200)
-    assert (found.vision, found.audio) == (1.0, 1.0)
+    assert (found.visual, found.audio) == (1.0, 1.0)
     assert found.gain.low <= 0
 
 
 def test_where_all_weights_do_the_same_both_count_alike():
     found = learn_weighting(made(0.0, 0.0), resamples=50)
-    assert (found.vision, found.audio, found.even) == (1.0, 1.0, 1.0)
+    assert (found.visual, found.audio, found.even) == (1.0, 1.0, 1.0)
     assert found.gain.value == 0
 
 

@@ -2,11 +2,10 @@ from dataclasses import replace
 
 import pytest
 
-from trichord.checkpoint import fresh_model
-from trichord.config import AdamW, BertAdam, ClipAudio, Cross, GlobalToGlobal
+from trichord.config import BertAdam, Cross, GlobalToGlobal
 from trichord.evaluation.retrieval import TASKS
 from trichord.experiments import EXPERIMENTS, STUDIES, studies
-from trichord.experiments.clip4vla import ON_WORLD, SYSTEMS, as_published, on_world
+from trichord.experiments.clip4vla import SYSTEMS, as_published
 from trichord.types import CAPTION_KINDS, UserError
 
 ALL = {"text", "vision", "audio"}
@@ -33,11 +32,11 @@ def only_draw(experiment):
     return draw
 
 
-@pytest.mark.parametrize("name", [*SYSTEMS, *(f"world-{name}" for name in ON_WORLD)])
+@pytest.mark.parametrize("name", SYSTEMS)
 def test_every_experiment_is_a_value_and_chosen_by_tasks_that_there_are(name):
     described, experiment = EXPERIMENTS[name]
     assert described.endswith(".")
-    assert experiment.system == name.removeprefix("world-")
+    assert experiment.system == name
     assert len({experiment, replace(experiment), replace(experiment, seed=1)}) == 2
     known = {task.name for task in TASKS} | {f"words<-{kind}" for kind in CAPTION_KINDS}
     for stage in experiment.stages:
@@ -179,39 +178,6 @@ def test_the_published_variant_changes_nothing_else():
     assert back == plain
 
 
-# On the generated world
-
-
-def test_the_world_has_pretraining_and_every_kind_of_retrieval():
-    assert set(ON_WORLD) == {
-        "clip4vla-pretrain",
-        *(f"clip4vla-retrieval-{name}" for name in (*FUSIONS, "audio", "vision")),
-        *CAPTIONING,
-    }
-
-
-@pytest.mark.parametrize("name", [name for name in ON_WORLD if name not in CAPTIONING])
-def test_on_the_world_the_stand_ins_stay_frozen_but_for_the_tower_of_sound(name):
-    plain, there = SYSTEMS[name][1], on_world(SYSTEMS[name][1])
-    stage = only_stage(there)
-    assert stage.draws == only_stage(plain).draws
-    assert stage.criterion == only_stage(plain).criterion
-    assert set(stage.trains) == set(only_stage(plain).trains)
-    assert stage.towers == (("audio",) if "audio" in stage.trains else ())
-    assert isinstance(stage.optimizer, AdamW)
-    model = there.model
-    assert {model.text.name, model.vision.name, model.audio.name} == {"stand-in-clip"}
-    assert model.audio.token == plain.model.audio.token
-    assert type(model.fusion) is type(plain.model.fusion)
-
-
-@pytest.mark.parametrize("name", ON_WORLD)
-def test_every_experiment_on_the_world_can_be_built(name):
-    model = fresh_model(EXPERIMENTS[f"world-{name}"][1])
-    assert model.audio.rate == 16_000
-    assert (model.fusion is None) == (name.rsplit("-", 1)[1] not in FUSIONS)
-
-
 # Captioning
 
 
@@ -226,20 +192,6 @@ def test_captioning_is_that_of_the_paper(name):
     assert set(stage.trains) == set(stage.towers) == {"text", *writer.reads}
     published = EXPERIMENTS[f"{name}-as-published"][1]
     assert published.model.captioner == replace(writer, padding="as_published")
-
-
-@pytest.mark.parametrize("name", CAPTIONING)
-def test_on_the_world_a_captioner_learns_alone_from_captions_of_what_it_perceives(name):
-    experiment = on_world(SYSTEMS[name][1])
-    stage, reads = only_stage(experiment), experiment.model.captioner.reads
-    assert (stage.trains, stage.towers) == ((), ())
-    perceived = {"vision": "visual", "audio": "audio"}
-    if len(reads) == 1:
-        assert only_draw(experiment).captions == (perceived[reads[0]],)
-    else:
-        assert only_draw(experiment).captions == ("audio_visual", "composed")
-    assert stage.criterion == tuple(f"words<-{kind}" for kind in only_draw(experiment).captions)
-    assert set(experiment.modalities) == {"text", *reads}
 
 
 # Studies
@@ -296,12 +248,6 @@ def test_every_row_of_a_study_is_measured_by_tasks_that_choose_its_epoch(row):
     for experiment in (row.pretraining, row.experiment):
         if experiment is not None:
             assert hash(experiment) == hash(replace(experiment))
-            there = on_world(experiment).model.audio
-            assert isinstance(there, ClipAudio)
-            assert (there.token, there.scratch) == (
-                experiment.model.audio.token,
-                experiment.model.audio.scratch,
-            )
 
 
 def test_rows_of_a_study_train_systems_of_their_own():
@@ -314,16 +260,6 @@ def test_audio_types_go_from_verbal_to_nonverbal_in_tenths():
     rows = studies.AUDIO_TYPE.rows
     assert [round(10 * row.audio_type, 9) for row in rows] == list(range(11))
     assert studies.AUDIO_TYPE.is_curve
-
-
-@pytest.mark.parametrize("study", STUDIES.own.values(), ids=lambda study: study.name)
-def test_a_study_of_the_world_has_the_rows_of_the_paper_there(study):
-    if study.name.startswith("world-"):
-        paper = STUDIES.own[study.name.removeprefix("world-")]
-        assert [row.name for row in study.rows] == [row.name for row in paper.rows]
-        for row, there in zip(paper.rows, study.rows, strict=True):
-            assert there.experiment == on_world(row.experiment)
-            assert there.pretraining == (row.pretraining and on_world(row.pretraining))
 
 
 RUN = studies.Row(name="run")

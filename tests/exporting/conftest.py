@@ -6,7 +6,7 @@ import torch
 
 from trichord.checkpoint import Progress, Run
 from trichord.config import CaptionGenerator, ClapText, Cross, Experiment
-from trichord.exporting.folder import Exported, exported
+from trichord.exporting.folder import ExportSource, export_run
 from trichord.media import Decoded
 
 RATE = 16_000
@@ -58,7 +58,7 @@ def source_of():
     """A run as it is to be deployed."""
 
     def source(run):
-        return Exported(
+        return ExportSource(
             name=run.name, folder=run.path, experiment=run.experiment(), model=run.load()
         )
 
@@ -71,7 +71,7 @@ def deploy(made, source_of, tmp_path_factory):
 
     def deployed(config, form="graph"):
         run, path = made(config), tmp_path_factory.mktemp("exports") / "export"
-        with exported(source_of(run), path, form):
+        with export_run(source_of(run), path, form):
             assert not path.exists()
         return run, Run(path)
 

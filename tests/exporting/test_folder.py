@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from trichord.checkpoint import Run
-from trichord.exporting.folder import exported
+from trichord.exporting.folder import export_run
 from trichord.types import UserError
 from trichord.types.tensors import Batch, Padded
 
@@ -82,7 +82,7 @@ def test_a_graph_does_not_train(pair):
 def test_an_export_is_not_exported_again(pair, source_of, tmp_path):
     with (
         pytest.raises(UserError, match="is a graph already"),
-        exported(source_of(pair[1]), tmp_path / "again", "graph"),
+        export_run(source_of(pair[1]), tmp_path / "again", "graph"),
     ):
         pass
 
@@ -103,7 +103,7 @@ def test_a_fusion_keeps_its_weights(steered, clip):
     clips = [clip(seed, channels=2) for seed in range(3)]
 
     def scores(model):
-        words = model.words_of(TEXTS)
+        words = model.token_ids(TEXTS)
         longest = max(map(len, words))
         ids = torch.stack(
             [
@@ -158,7 +158,7 @@ def test_half_precision_stays_in_torch_and_brings_its_towers_along(
     (run.path / "experiment.json").write_text(json.dumps(told))
     source = source_of(run)
     before = source.model.fingerprint
-    with exported(source, tmp_path / "export", "bfloat16"):
+    with export_run(source, tmp_path / "export", "bfloat16"):
         pass
     assert source.model.fingerprint == before
     shutil.rmtree(run.path / "clip")
@@ -177,7 +177,7 @@ def test_nothing_is_left_of_an_export_that_fails(made, source_of, tiny_trimodal,
     source = source_of(made(tiny_trimodal))
 
     def fail():
-        with exported(source, tmp_path / "export", "bfloat16") as run:
+        with export_run(source, tmp_path / "export", "bfloat16") as run:
             assert run.load().text.arithmetic == "bfloat16"
             raise UserError("too far away")
 

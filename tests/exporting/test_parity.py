@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from trichord.exporting.parity import Agreement, compare, noise
+from trichord.exporting.parity import Parity, compare, noise
 
 
 def test_cosines_are_counted_where_there_is_something_to_compare():
-    found = Agreement()
+    found = Parity()
     ours = np.eye(3, dtype=np.float32)
     theirs = np.array([[1, 0, 0], [0, 0.6, 0.8], [0, 0, 0]], np.float32)
     found.add(["a", "b", "c"], ours, theirs, np.array([True, True, False]))

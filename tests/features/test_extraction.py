@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from trichord.corpora.world.law import scenes
 from trichord.encoders.clip import padded_width
 from trichord.features import extraction
 from trichord.features.extraction import extract_media, extract_texts
@@ -20,13 +19,14 @@ from trichord.features.source import FeatureSource, MediaSource
 from trichord.features.store import IMPORTED, FeatureFolder, FeatureRow
 from trichord.media import Decoder
 from trichord.types import Caption, Clip
+from trichord_world.law import scenes
 
 
 @pytest.fixture(scope="session")
 def rendered(tmp_path_factory):
     """Twelve rendered clips, a file that is none, and one that is missing."""
-    from trichord.corpora.world.difficulty import DEFAULT
-    from trichord.corpora.world.render import render
+    from trichord_world.difficulty import DEFAULT
+    from trichord_world.render import render
 
     root = tmp_path_factory.mktemp("rendered")
     clips = []
@@ -62,7 +62,9 @@ def test_features_equal_what_the_model_makes_of_the_media(tiny_model, rendered, 
     folder = FeatureFolder(tmp_path)
     everything(tiny_model, rendered, folder, decoder)
     cached = FeatureSource(rendered, tiny_model, folder).batch(np.arange(14), None)
-    direct = tiny_model.read(MediaSource(rendered, tiny_model, decoder).batch(np.arange(14), None))
+    direct = tiny_model.apply_trunks(
+        MediaSource(rendered, tiny_model, decoder).batch(np.arange(14), None)
+    )
     for modality in ("vision", "audio"):
         one, other = cached.of(modality), direct.of(modality)
         assert one.mask.tolist() == other.mask.tolist()
@@ -238,7 +240,7 @@ def test_what_a_clip_sounds_like_is_read_into_its_features(told, made_up, tmp_pa
         list(extract_media(told, [replace(clip, audio_type=sound)], folder, made_up))
         told.audio.choose_audio_type(token)
         with torch.inference_mode():
-            expected = told.audio.read_steps(heard)
+            expected = told.audio.run_trunk(heard)
         told.audio.choose_audio_type("clip")
         torch.testing.assert_close(table.load(["a"])[0].values, expected, atol=1e-5, rtol=0)
 

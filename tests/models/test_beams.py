@@ -4,12 +4,12 @@ from itertools import product
 import pytest
 import torch
 
-from trichord.models.beams import Decoding, Marks, search
+from trichord.models.beams import Decoding, SpecialTokens, search
 
 START, END, WORDS = 0, 1, (2, 3, 4, 5)
 VOCABULARY = 6
 LONGEST = 6
-MARKS = Marks(start=START, end=END, never=torch.arange(VOCABULARY) == START)
+MARKS = SpecialTokens(start=START, end=END, forbidden=torch.arange(VOCABULARY) == START)
 
 
 def drawn(seed, text):
@@ -28,7 +28,7 @@ class Drawn:
         self.texts = texts or [()] * len(clips)
         self.told = [] if told is None else told
 
-    def follow(self, ids):
+    def next_logits(self, ids):
         assert ids.shape == (len(self.texts),)
         self.texts = [(*text, one) for text, one in zip(self.texts, ids.tolist(), strict=True)]
         self.told.append(list(self.clips))
@@ -40,9 +40,9 @@ class Drawn:
         return Drawn(self.rule, clips, texts, self.told)
 
 
-def found(rule, clips, decoding, longest=LONGEST, marks=MARKS):
+def found(rule, clips, decoding, longest=LONGEST, special=MARKS):
     scorer = Drawn(rule, list(clips))
-    return search(scorer, len(scorer.clips), marks, decoding, longest), scorer.told
+    return search(scorer, len(scorer.clips), special, decoding, longest), scorer.told
 
 
 def likelihood(rule, clip, tokens):
@@ -67,8 +67,8 @@ def slow(rule, clip, decoding, *, frozen=True, until_top=False):
             if frozen and text[-1] == END:
                 candidates.append(text)
                 continue
-            never = {START} | ({END} if round_ == 1 else set())
-            candidates += [(*text, one) for one in range(VOCABULARY) if one not in never]
+            forbidden = {START} | ({END} if round_ == 1 else set())
+            candidates += [(*text, one) for one in range(VOCABULARY) if one not in forbidden]
         candidates.sort(key=lambda text: -score(rule, clip, text, decoding.length_penalty))
         places = candidates[: decoding.beams]
         if until_top and places[0][-1] == END:
@@ -201,16 +201,18 @@ def test_a_caption_has_a_word_however_likely_an_empty_one_is():
 
 
 def test_a_vocabulary_without_words_leaves_captions_empty():
-    wordless = Marks(start=START, end=END, never=torch.arange(VOCABULARY) != END)
-    captions, _ = found(drawn, [0], Decoding(beams=3), marks=wordless)
+    wordless = SpecialTokens(start=START, end=END, forbidden=torch.arange(VOCABULARY) != END)
+    captions, _ = found(drawn, [0], Decoding(beams=3), special=wordless)
     assert [one.tokens for one in captions[0]] == [(START, END)]
 
 
 def test_what_must_not_be_written_is_not_however_likely():
-    never = MARKS.never.clone()
-    never[WORDS[3]] = True
+    forbidden = MARKS.forbidden.clone()
+    forbidden[WORDS[3]] = True
     rule = by_hand({token: {START: 0.4, WORDS[3]: 0.5} for token in range(VOCABULARY)})
-    captions, _ = found(rule, [0], Decoding(), marks=Marks(start=START, end=END, never=never))
+    captions, _ = found(
+        rule, [0], Decoding(), special=SpecialTokens(start=START, end=END, forbidden=forbidden)
+    )
     for one in captions[0]:
         assert one.tokens[0] == START
         assert not {START, WORDS[3]} & set(one.tokens[1:])

@@ -1,16 +1,16 @@
 import numpy as np
 import pytest
 
-from trichord.models.calibration import PRIOR, Scale, blend
+from trichord.models.calibration import PRIOR, CosineScale, blend
 
 
 def test_the_scale_of_no_moments_is_that_of_random_directions():
     nothing = np.zeros((3, 0))
-    assert Scale.of(nothing, np.zeros((3, 0), bool), 16) == Scale(0.0, 0.25)
+    assert CosineScale.of(nothing, np.zeros((3, 0), bool), 16) == CosineScale(0.0, 0.25)
 
 
 def test_standardised_values_are_drawn_from_the_mean_of_query_and_prior():
-    scale = Scale(location=0.5, spread=0.1)
+    scale = CosineScale(location=0.5, spread=0.1)
     found = scale.standardise(np.array([[0.7, 0.3]]), np.array([[True, False]]))
     usual = (0.7 + PRIOR * 0.5) / (1 + PRIOR)
     assert found[0, 0] == pytest.approx((0.7 - usual) / 0.1)
@@ -35,7 +35,7 @@ def test_agreement_makes_two_modalities_weigh_less_than_two_witnesses():
 
 def test_what_is_usual_for_a_query_follows_from_its_mean_alone():
     rng = np.random.default_rng(0)
-    scale = Scale(location=0.4, spread=0.2)
+    scale = CosineScale(location=0.4, spread=0.2)
     cosines, present = rng.uniform(size=(1, 30)), rng.uniform(size=(1, 30)) < 0.7
     usual = scale.usual(float(cosines[present].mean()), int(present.sum()))
     np.testing.assert_allclose(

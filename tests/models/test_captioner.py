@@ -160,13 +160,13 @@ def test_a_word_changes_only_what_follows_it():
 def test_a_word_changes_nothing_that_is_seen_or_heard():
     model = captioner()
     text, words, vision, audio, _ = batch()
-    shown = model.room.tracks(vision, audio)
+    shown = model.layout.media_segments(vision, audio)
     hidden = []
     for steps in (text.steps, text.steps + 1.0):
-        track = model.room.text_segment(steps[:, :-1], words.mask[:, 1:])
-        places = track.mask.shape[1]
-        hidden.append(attend(model.cross, [track, *shown], written=places)[:, places:])
-    there = torch.cat([track.mask for track in shown], dim=1)
+        segment = model.layout.text_segment(steps[:, :-1], words.mask[:, 1:])
+        places = segment.mask.shape[1]
+        hidden.append(attend(model.cross, [segment, *shown], causal_steps=places)[:, places:])
+    there = torch.cat([segment.mask for segment in shown], dim=1)
     assert torch.equal(hidden[0][there], hidden[1][there])
 
 
@@ -219,10 +219,10 @@ def test_a_captioner_of_one_modality_does_not_look_at_the_other(reads, rows):
 def test_word_by_word_is_all_at_once():
     model = captioner()
     text, words, vision, audio, table = batch()
-    kept = model.look(vision, audio)
+    cache = model.encode_media(vision, audio)
     steps = text.steps.nan_to_num(0.0)
     by_place = [
-        model.follow(steps[:, place], place, kept, table) for place in range(max(LENGTHS) - 1)
+        model.next_logits(steps[:, place], place, cache, table) for place in range(max(LENGTHS) - 1)
     ]
     found = torch.stack(by_place, dim=1)
     for row, expected in enumerate(logits_of(model, (text, words, vision, audio, table))[:NEITHER]):
@@ -249,7 +249,7 @@ def test_more_words_or_frames_than_there_is_room_for_are_refused():
     with pytest.raises(ValueError, match=r"text tokens.*raise text_slots"):
         captioner(text_slots=4)(text, words, vision, audio, table)
     with pytest.raises(ValueError, match=r"frames.*raise frame_slots"):
-        captioner(frame_slots=4).look(vision, audio)
+        captioner(frame_slots=4).encode_media(vision, audio)
 
 
 def test_the_loss_reaches_the_generator_and_no_frozen_tower(tiny_trimodal):
@@ -260,7 +260,7 @@ def test_the_loss_reaches_the_generator_and_no_frozen_tower(tiny_trimodal):
     inputs = Batch(
         ids=("1", "2"),
         text=Padded.stack(list(model.text.prepare(captions)[:, None])),
-        words=Padded.stack(model.words_of(captions)),
+        words=Padded.stack(model.token_ids(captions)),
         vision=Padded(torch.randn(2, 3, 3, 32, 32), torch.ones(2, 3, dtype=torch.bool)),
     )
     words = model(inputs).words

@@ -300,15 +300,15 @@ def test_only_the_bert_form_drops_anything_behind_its_input(form, random):
     assert torch.equal(model(sequence, TYPES, mask), still) is not random
 
 
-def unilm(mask, written):
+def unilm(mask, causal_steps):
     """Which step may see which: text the text up to itself and all media, media only media (eq. 6)."""
     steps = len(mask)
     sees = torch.zeros(steps, steps, dtype=torch.bool)
     for one in range(steps):
         for other in range(steps):
-            if other >= written:
+            if other >= causal_steps:
                 sees[one, other] = mask[other]
-            elif one < written:
+            elif one < causal_steps:
                 sees[one, other] = mask[other] and other <= one
     return sees
 
@@ -319,7 +319,7 @@ def test_a_text_that_is_written_sees_what_is_before_it_and_media_and_is_not_seen
     model = cross(form)
     sequence, mask = rows()
     mask[:, -1] = True
-    found = model(sequence, TYPES, mask, written=2)
+    found = model(sequence, TYPES, mask, causal_steps=2)
     options = {"norm_first": True, "activation": lambda x: x * torch.sigmoid(1.702 * x)}
     if form == "bert":
         options = {"norm_first": False, "activation": F.gelu, "layer_norm_eps": 1e-12}
@@ -340,7 +340,7 @@ def test_a_written_text_without_anything_else_is_finite(form):
     sequence, mask = rows()
     mask[:, 2:] = False
     mask[1] = False
-    found = model(sequence, TYPES, mask, written=2)
+    found = model(sequence, TYPES, mask, causal_steps=2)
     assert found.isfinite().all()
     first = model(sequence[:1, :1], TYPES[:1], mask[:1, :1])
     torch.testing.assert_close(found[:1, :1], first, atol=1e-5, rtol=1e-5)
@@ -353,10 +353,10 @@ def test_what_is_kept_need_not_be_computed_again(form, portions):
     model = cross(form)
     sequence, mask = rows()
     mask[2, 2:] = False  # this one has no media at all
-    expected = model(sequence, TYPES, mask, written=2)
+    expected = model(sequence, TYPES, mask, causal_steps=2)
     places = torch.arange(len(TYPES))
-    kept = model.keep()
-    media = model(sequence[:, 2:], TYPES[2:], mask[:, 2:], places[2:], kept=kept)
+    cache = model.new_cache()
+    media = model(sequence[:, 2:], TYPES[2:], mask[:, 2:], places[2:], cache=cache)
     torch.testing.assert_close(
         media[mask[:, 2:]], expected[:, 2:][mask[:, 2:]], atol=1e-5, rtol=1e-5
     )
@@ -364,7 +364,12 @@ def test_what_is_kept_need_not_be_computed_again(form, portions):
     for size in portions:
         part = slice(begun, begun + size)
         step = model(
-            sequence[:, part], TYPES[part], mask[:, part], places[part], written=size, kept=kept
+            sequence[:, part],
+            TYPES[part],
+            mask[:, part],
+            places[part],
+            causal_steps=size,
+            cache=cache,
         )
         found.append(step)
         begun += size
@@ -379,19 +384,19 @@ def test_rows_that_are_kept_can_be_taken_in_any_order_and_go_their_own_ways():
     model = cross("clip")
     sequence, mask = rows()
     chosen = torch.tensor([3, 0, 3])
-    kept = model.keep()
+    cache = model.new_cache()
     places = torch.arange(len(TYPES))
-    model(sequence[:, :5], TYPES[:5], mask[:, :5], places[:5], kept=kept)
-    taken = kept.rows(chosen)
+    model(sequence[:, :5], TYPES[:5], mask[:, :5], places[:5], cache=cache)
+    taken = cache.rows(chosen)
     last = torch.randn(3, 2, DIM)
     real = torch.ones(3, 2, dtype=torch.bool)
-    found = model(last, TYPES[5:], real, places[5:], kept=taken)
+    found = model(last, TYPES[5:], real, places[5:], cache=taken)
     # In the reference, too, what came first does not see what came later.
     expected = torch.empty_like(found)
     for row, source in enumerate(chosen.tolist()):
-        first = model.keep()
-        model(sequence[[source], :5], TYPES[:5], mask[[source], :5], places[:5], kept=first)
-        expected[[row]] = model(last[[row]], TYPES[5:], real[[row]], places[5:], kept=first)
+        first = model.new_cache()
+        model(sequence[[source], :5], TYPES[:5], mask[[source], :5], places[:5], cache=first)
+        expected[[row]] = model(last[[row]], TYPES[5:], real[[row]], places[5:], cache=first)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
-    assert kept.mask.shape == (4, 5)
+    assert cache.mask.shape == (4, 5)
     assert taken.mask.shape == (3, 7)

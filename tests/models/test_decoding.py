@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from trichord.config import CaptionGenerator
-from trichord.encoders.clip import tidied
-from trichord.models.beams import Marks, search
+from trichord.encoders.clip import restore_spacing
+from trichord.models.beams import SpecialTokens, search
 from trichord.models.decoding import Decoding, write
 from trichord.types.tensors import Features, Padded
 
@@ -58,7 +58,7 @@ def next_by_force(model, ids, vision, audio):
     ends = torch.full((len(ids), 1), model.text.end)
     words = Padded(torch.cat([ids, ends], dim=1), torch.ones(len(ids), ids.shape[1] + 1).bool())
     there = torch.ones(len(ids), 1, dtype=torch.bool)
-    text = model.text(model.text.read(Padded(words.values[:, None], there)))
+    text = model.text(model.text.trunk_features(Padded(words.values[:, None], there)))
     found = model.captioner(text, words, vision, audio, model.text.table)
     return found.logits.reshape(len(ids), ids.shape[1], -1)[:, -1]
 
@@ -69,7 +69,7 @@ class Forgetful:
     def __init__(self, model, vision, audio, ids=None):
         self.model, self.shown, self.ids = model, (vision, audio), ids
 
-    def follow(self, ids):
+    def next_logits(self, ids):
         self.ids = ids[:, None] if self.ids is None else torch.cat([self.ids, ids[:, None]], dim=1)
         return next_by_force(self.model, self.ids, *self.shown)
 
@@ -78,9 +78,11 @@ class Forgetful:
 
 
 def marks(model):
-    never = torch.zeros(len(model.text.table), dtype=torch.bool)
-    never[model.text.tokenizer.bos_token_id] = True
-    return Marks(start=model.text.tokenizer.bos_token_id, end=model.text.end, never=never)
+    forbidden = torch.zeros(len(model.text.table), dtype=torch.bool)
+    forbidden[model.text.tokenizer.bos_token_id] = True
+    return SpecialTokens(
+        start=model.text.tokenizer.bos_token_id, end=model.text.end, forbidden=forbidden
+    )
 
 
 def same(found, expected):
@@ -151,7 +153,7 @@ def test_a_clips_captions_do_not_depend_on_its_neighbours(writer, monkeypatch):
 
 def test_clips_are_looked_at_once_for_all_their_beams(writer, monkeypatch):
     looked, read = [], []
-    look, cross = writer.captioner.look, writer.captioner.cross.forward
+    look, cross = writer.captioner.encode_media, writer.captioner.cross.forward
 
     def count_clips(vision, audio):
         looked.append(len(vision.mask))
@@ -161,7 +163,7 @@ def test_clips_are_looked_at_once_for_all_their_beams(writer, monkeypatch):
         read.append(tuple(sequence.shape[:2]))
         return cross(sequence, *others, **options)
 
-    monkeypatch.setattr(writer.captioner, "look", count_clips)
+    monkeypatch.setattr(writer.captioner, "encode_media", count_clips)
     monkeypatch.setattr(writer.captioner.cross, "forward", count_steps)
     write(writer, *shown(writer), Decoding(beams=4))
     clips = len(FRAMES) - 1
@@ -202,10 +204,10 @@ def test_texts_are_spelt_by_the_tokenizer_without_its_marks(writer):
     found = write(writer, *shown(writer))
     for one in (one for captions in found for one in captions):
         words = one.tokens[1:] if one.cut else one.tokens[1:-1]
-        assert one.text == tidied(tokenizer.decode(list(words)))
+        assert one.text == restore_spacing(tokenizer.decode(list(words)))
         assert len(words) >= 1
         assert not set(tokenizer.all_special_ids) & set(words)
-    ids = writer.words_of(["a low bell rings slowly"])[0]
+    ids = writer.token_ids(["a low bell rings slowly"])[0]
     with torch.no_grad():  # a captioner that has learned one sentence by heart
         learned = Sentence(ids.tolist(), len(writer.text.table))
     writer_of_one = replace_follow(writer, learned)
@@ -221,7 +223,7 @@ class Sentence:
     def __init__(self, ids, vocabulary):
         self.ids, self.vocabulary = ids, vocabulary
 
-    def __call__(self, token, position, kept, table):
+    def __call__(self, token, position, cache, table):
         logits = torch.zeros(len(token), self.vocabulary)
         logits[:, self.ids[position + 1] if position + 1 < len(self.ids) else self.ids[-1]] = 20.0
         return logits
@@ -229,8 +231,8 @@ class Sentence:
 
 def replace_follow(model, follow):
     """Let a captioner follow otherwise; gives back how to undo it."""
-    model.captioner.follow = follow
-    return lambda: delattr(model.captioner, "follow")
+    model.captioner.next_logits = follow
+    return lambda: delattr(model.captioner, "next_logits")
 
 
 def test_tokens_that_the_tokenizer_does_not_know_are_never_written(tiny_trimodal):
@@ -288,9 +290,9 @@ def test_what_cannot_be_written_of_is_refused(writer, tiny_model):
     vision, audio = shown(writer)
     with pytest.raises(ValueError, match="no captioner"):
         write(tiny_model, vision, audio)
-    with pytest.raises(ValueError, match="of sight or sound"):
+    with pytest.raises(ValueError, match="need vision or audio"):
         write(writer, None, None)
-    with pytest.raises(ValueError, match="as many clips"):
+    with pytest.raises(ValueError, match="equally many clips"):
         write(writer, vision, rows((audio,), torch.tensor([0]))[0])
     with pytest.raises(ValueError, match="11 tokens: the captioner has room for 9"):
         write(writer, vision, audio, Decoding(longest=11))

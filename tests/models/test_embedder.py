@@ -170,7 +170,7 @@ def test_inputs_and_trunk_features_give_the_same_embeddings(tiny_model):
         audio=Padded.stack([tiny_model.audio_inputs(one) for one in clips]),
         vision=Padded.stack([tiny_model.vision_inputs(one) for one in clips]),
     )
-    direct, from_features = tiny_model(batch), tiny_model(tiny_model.read(batch))
+    direct, from_features = tiny_model(batch), tiny_model(tiny_model.apply_trunks(batch))
     for modality in ("text", "audio", "vision"):
         assert torch.equal(direct.of(modality).pooled, from_features.of(modality).pooled)
     assert direct.audio.present.tolist() == [True, False]
@@ -181,12 +181,12 @@ def test_sound_that_was_read_is_not_read_again_and_nor_is_its_masked_copy(steere
     sound = Padded.stack([model.audio_inputs(one) for one in CLIPS[:2]])
     vision = Padded.stack([model.vision_inputs(CLIPS[0])] * 2)
     batch = Batch(ids=("a", "b"), audio=sound, masked=sound, audio_type=torch.tensor([0.0, 1.0]))
-    read = model.read(replace(batch, vision=vision))
+    read = model.apply_trunks(replace(batch, vision=vision))
     monkeypatch.setattr(model.audio.trunk, "forward", None)  # reading once more would call it
     once_read = replace(
         batch, vision=vision, audio=read.audio, masked=read.masked, precomputed=("audio",)
     )
-    again = model.read(once_read)
+    again = model.apply_trunks(once_read)
     assert torch.equal(again.masked.values, read.masked.values)
     assert torch.equal(again.vision.values, read.vision.values)
     assert not torch.equal(read.masked.values, sound.values.flatten(3))
@@ -277,7 +277,7 @@ def test_the_fingerprint_tells_the_settings_of_a_fusion_that_nobody_here_knows(t
 
 
 def test_towers_of_different_projection_sizes_are_refused(tiny_towers, tmp_path):
-    from trichord.encoders.small import SmallClip, build_clip
+    from trichord_world.small import SmallClip, build_clip
 
     sizes = SmallClip(side=32, width=32, inner=64, layers=1, text_inner=64, dim=16)
     build_clip(sizes, ["a bell"], tmp_path, seed=0).save_pretrained(tmp_path)

@@ -164,7 +164,7 @@ def start(tmp_path):
 
 def contents(collection):
     """Everything the table holds, vectors apart, and the vectors."""
-    read = collection.table.read(list(collection.table.files()))
+    read = collection.table.read_files(list(collection.table.files()))
     marks = [
         (
             one.version,

@@ -5,7 +5,7 @@ from trichord.search.caption_sheet import (
     HEADER,
     MARGIN,
     TILE,
-    Shown,
+    CaptionTile,
     draw_caption_sheet,
     wrapped,
     write_caption_sheet,
@@ -14,8 +14,8 @@ from trichord.search.sheet import font
 from trichord.types import Moment, UserError
 
 
-def shown(file, caption="a red square", reference=None):
-    return Shown(Moment(file=str(file), start=0.0, end=2.0), caption, reference)
+def tiles(file, caption="a red square", reference=None):
+    return CaptionTile(Moment(file=str(file), start=0.0, end=2.0), caption, reference)
 
 
 def colours(sheet, column, top=0, bottom=TILE[1]):
@@ -27,13 +27,13 @@ def colours(sheet, column, top=0, bottom=TILE[1]):
 def test_a_tile_shows_the_moment_and_what_is_said_of_it(rendered, decoder):
     red, still = rendered / "red.mp4", rendered / "still.png"
     sheet = draw_caption_sheet(
-        [shown(red), shown(still), shown(rendered / "tone.wav")], decoder, "t"
+        [tiles(red), tiles(still), tiles(rendered / "tone.wav")], decoder, "t"
     )
     assert sheet.width == MARGIN + 3 * (TILE[0] + MARGIN)
     assert any(r > 170 and max(g, b) < 70 for r, g, b in colours(sheet, 0, 0, 180))
     assert len(colours(sheet, 2, 0, 60)) == 1  # no picture: a plain stage
-    said = draw_caption_sheet([shown(red, reference="people say\nmore")], decoder, "t")
-    assert colours(said, 0, 180) != colours(draw_caption_sheet([shown(red)], decoder, "t"), 0, 180)
+    said = draw_caption_sheet([tiles(red, reference="people say\nmore")], decoder, "t")
+    assert colours(said, 0, 180) != colours(draw_caption_sheet([tiles(red)], decoder, "t"), 0, 180)
 
 
 def test_texts_are_broken_at_blanks_and_the_last_line_is_cut():
@@ -50,7 +50,7 @@ def test_texts_are_broken_at_blanks_and_the_last_line_is_cut():
 
 
 def test_a_sheet_is_a_png_of_the_first_moments(rendered, decoder, tmp_path):
-    one = shown(rendered / "red.mp4")
+    one = tiles(rendered / "red.mp4")
     write_caption_sheet(tmp_path / "a.png", [one] * 30, decoder, "t")
     with Image.open(tmp_path / "a.png") as sheet:
         assert sheet.height == HEADER + MARGIN + 6 * (TILE[1] + MARGIN)

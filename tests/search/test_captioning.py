@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from trichord.config import CaptionGenerator
-from trichord.models.decoding import Decoding, Written
+from trichord.models.decoding import Decoding, GeneratedCaption
 from trichord.search import captioning
 from trichord.search.captioning import (
     CaptionWriter,
     caption_collection,
-    cut_in,
-    cut_to_caption,
+    cut_for_captions,
+    uncaptioned_files,
 )
 from trichord.search.collection import Collection
 from trichord.search.cutting import Cut, CutFile
@@ -49,7 +49,7 @@ def writing(writes):
 def written(model, decoder, folder, decoding=SHORT, check=None, cut=Cut(2.0, 2.0)):  # noqa: B008
     names = sorted(str(path) for path in folder.rglob("*.*"))
     writer = CaptionWriter(model, decoder, decoding, check)
-    return list(writer.write(cut_to_caption(decoder, names, cut))), writer
+    return list(writer.write(cut_for_captions(decoder, names, cut))), writer
 
 
 def by_file(found):
@@ -160,7 +160,7 @@ def held(start, tiny_model, decoder, archive):
 
 
 def write_into(held, model, decoder, *places, replacing=False):
-    files = cut_in(held, places, replacing=replacing)
+    files = uncaptioned_files(held, places, replacing=replacing)
     writer = CaptionWriter(model, decoder, SHORT)
     return list(caption_collection(held, writer, files, replacing=replacing))
 
@@ -192,7 +192,11 @@ def test_captions_are_found_by_their_words(held, writing, decoder, archive, monk
     def write(model, vision, audio, decoding):
         words = ["a xylophone", "a pelican"]
         return [
-            [Written(tokens=(), log_likelihood=-1.0, score=-1.0, cut=False, text=words[seen])]
+            [
+                GeneratedCaption(
+                    tokens=(), log_likelihood=-1.0, score=-1.0, cut=False, text=words[seen]
+                )
+            ]
             for seen in vision.present.int().tolist()
         ]
 
@@ -230,7 +234,9 @@ def test_scales_that_were_not_valid_are_not_called_so(held, writing, decoder, ar
 def test_nothing_is_written_twice_unless_it_is_to_be_replaced(held, writing, decoder, archive):
     first = write_into(held, writing, decoder)
     once = said(held)
-    assert cut_in(held) == [CutFile(str(archive / "half.wav"), [(2.0, 4.0)])] * ("half.wav" in once)
+    assert uncaptioned_files(held) == [CutFile(str(archive / "half.wav"), [(2.0, 4.0)])] * (
+        "half.wav" in once
+    )
     held.annotate(archive / "red.mp4", [(0.0, 2.0, "told by people", [])])
     write_into(held, writing, decoder)
     assert said(held)["red.mp4"][0][2] == "told by people"
@@ -244,14 +250,16 @@ def test_an_interrupted_command_goes_on_where_it_stopped(
     held, writing, decoder, archive, monkeypatch
 ):
     monkeypatch.setattr(captioning, "MOMENTS_A_COMMIT", 3)
-    monkeypatch.setattr(captioning, "COMMITS_A_TIDYING", 2)
-    coming = caption_collection(held, CaptionWriter(writing, decoder, SHORT), cut_in(held))
+    monkeypatch.setattr(captioning, "COMMITS_A_COMPACTION", 2)
+    coming = caption_collection(
+        held, CaptionWriter(writing, decoder, SHORT), uncaptioned_files(held)
+    )
     for _ in range(4):
         next(coming)
     coming.close()
     part = held.table.captioned()
     assert 3 <= part <= 6
-    left = [(one.file, span) for one in cut_in(held) for span in one.spans]
+    left = [(one.file, span) for one in uncaptioned_files(held) for span in one.spans]
     rest = write_into(held, writing, decoder)
     assert [(one.moment.file, (one.moment.start, one.moment.end)) for one in rest] == left
     whole = said(held)
@@ -261,7 +269,9 @@ def test_an_interrupted_command_goes_on_where_it_stopped(
 
 
 def test_what_is_said_meanwhile_stays(held, writing, decoder, archive):
-    coming = caption_collection(held, CaptionWriter(writing, decoder, SHORT), cut_in(held))
+    coming = caption_collection(
+        held, CaptionWriter(writing, decoder, SHORT), uncaptioned_files(held)
+    )
     other = Collection.open(held.path)
     other.annotate(archive / "red.mp4", [(0.0, 2.0, "said meanwhile", ["new"])])
     other.remove([archive / "blue.mp4"])
@@ -275,4 +285,4 @@ def test_some_files_of_a_collection_may_be_named(held, writing, decoder, archive
     write_into(held, writing, decoder, archive / "more")
     assert list(said(held)) == ["it's a tone.wav"]
     with pytest.raises(UserError, match="has no such file"):
-        cut_in(held, [archive / "nothing.mp4"])
+        uncaptioned_files(held, [archive / "nothing.mp4"])

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from trichord.search.checking import Shown, Texts, best, likeness, own_ranks
+from trichord.search.checking import CaptionVectors, MomentVectors, best, own_ranks, similarity
 
 
 def unit(*angles):
@@ -13,10 +13,10 @@ def unit(*angles):
 
 
 def texts(toward_vision, toward_audio):
-    return Texts(toward_vision=unit(*toward_vision), toward_audio=unit(*toward_audio))
+    return CaptionVectors(toward_vision=unit(*toward_vision), toward_audio=unit(*toward_audio))
 
 
-def shown(vision, audio):
+def moments(vision, audio):
     """Moments at angles; None: it lacks the modality."""
 
     def side(angles):
@@ -24,12 +24,12 @@ def shown(vision, audio):
         return unit(*(angle or 0 for angle in angles)) * has[:, None], has
 
     (seen, sees), (heard, hears) = side(vision), side(audio)
-    return Shown(vision=seen, has_vision=sees, audio=heard, has_audio=hears)
+    return MomentVectors(vision=seen, has_vision=sees, audio=heard, has_audio=hears)
 
 
 def test_likeness_is_the_weighted_mean_of_the_cosines_with_what_is_there():
-    found = likeness(
-        texts([0.0, 90.0], [60.0, 0.0]), shown([60.0, 0.0, None, None], [60.0, None, 0.0, None])
+    found = similarity(
+        texts([0.0, 90.0], [60.0, 0.0]), moments([60.0, 0.0, None, None], [60.0, None, 0.0, None])
     )
     root = math.sqrt(3) / 2
     # sight 60: .5 and root; sound 60: 1 and .5; the others have one side or none.
@@ -38,14 +38,16 @@ def test_likeness_is_the_weighted_mean_of_the_cosines_with_what_is_there():
 
 
 def test_weights_count_where_both_are_there_only():
-    found = likeness(texts([0.0], [0.0]), shown([60.0, 60.0, None], [0.0, None, 60.0]), (3.0, 1.0))
+    found = similarity(
+        texts([0.0], [0.0]), moments([60.0, 60.0, None], [0.0, None, 60.0]), (3.0, 1.0)
+    )
     np.testing.assert_allclose(found, [[(3 * 0.5 + 1) / 4, 0.5, 0.5]], atol=1e-6)
 
 
 @pytest.mark.parametrize("weights", [(0.0, 1.0), (1.0, -1.0), (1.0, math.nan)])
 def test_weights_that_are_not_positive_are_refused(weights):
     with pytest.raises(ValueError, match="positive"):
-        likeness(texts([0.0], [0.0]), shown([0.0], [0.0]), weights)
+        similarity(texts([0.0], [0.0]), moments([0.0], [0.0]), weights)
 
 
 def test_the_best_candidate_is_the_nearest_and_of_equals_the_likeliest():
@@ -61,7 +63,7 @@ def test_a_text_finds_its_own_moment_at_the_place_of_its_cosine_ties_against_it(
     angles = [0.0, 10.0, 40.0, 40.0]
     asked = texts([0.0, 30.0, 30.0, 90.0], [0.0, 30.0, 30.0, 90.0])
     # 30 degrees is 10 from the last two (which tie), 20 from the second, 30 from the first.
-    assert own_ranks(asked, shown(angles, angles)).tolist() == [1, 3, 2, 2]
+    assert own_ranks(asked, moments(angles, angles)).tolist() == [1, 3, 2, 2]
 
 
 def test_many_texts_are_ranked_in_portions_as_at_once(monkeypatch):
@@ -69,8 +71,8 @@ def test_many_texts_are_ranked_in_portions_as_at_once(monkeypatch):
 
     random = np.random.default_rng(0)
     angles = random.uniform(0, 90, 11).tolist()
-    asked, moments = texts(angles, angles[::-1]), shown(angles[::-1], angles)
-    whole = own_ranks(asked, moments, (2.0, 1.0))
+    asked, shown = texts(angles, angles[::-1]), moments(angles[::-1], angles)
+    whole = own_ranks(asked, shown, (2.0, 1.0))
     monkeypatch.setattr(checking, "AT_ONCE", 4)
-    assert own_ranks(asked, moments, (2.0, 1.0)).tolist() == whole.tolist()
+    assert own_ranks(asked, shown, (2.0, 1.0)).tolist() == whole.tolist()
     assert len(set(whole.tolist())) > 3

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from trichord.search.calibration import Calibration, QueryCalibration, Scale
+from trichord.search.calibration import Calibration, CosineScale, QueryCalibration
 from trichord.search.collection import Collection, Description
 from trichord.search.table import Entry, FileEntries, FileVersion, MomentTable
 from trichord.storage import Storage
@@ -19,7 +19,7 @@ DESCRIPTION = Description(
 def test_a_collection_is_read_back_equal(tmp_path):
     made = Collection.begin(tmp_path / "c", DESCRIPTION)
     assert Collection.open(tmp_path / "c").description == DESCRIPTION
-    stick = QueryCalibration(Scale(0.1, 0.2), Scale(0.3, 0.4), 0.5)
+    stick = QueryCalibration(CosineScale(0.1, 0.2), CosineScale(0.3, 0.4), 0.5)
     made.keep(Calibration(stick, stick, stick, stick), 0)
     assert Collection.open(tmp_path / "c").description == made.description
 
@@ -115,7 +115,7 @@ def test_a_collection_from_before_there_were_sound_tokens_has_none_to_choose(tmp
 def test_a_newer_format_is_refused(tmp_path):
     file = Collection.begin(tmp_path / "c", DESCRIPTION).path / "collection.json"
     file.write_text(file.read_text().replace('"format": 3', '"format": 4'))
-    with pytest.raises(UserError, match="format 3"):
+    with pytest.raises(UserError, match="has format 4, this version of Trichord reads 3"):
         Collection.open(tmp_path / "c")
 
 
@@ -162,7 +162,7 @@ def test_a_collection_may_lie_anywhere(place):
 def test_what_others_stored_meanwhile_is_not_undone(tmp_path):
     first, second = (Collection.begin(tmp_path / "c", DESCRIPTION) for _ in range(2))
     first.weigh(1.0, 2.0)
-    stick = QueryCalibration(Scale(0.1, 0.2), Scale(0.3, 0.4), 0.5)
+    stick = QueryCalibration(CosineScale(0.1, 0.2), CosineScale(0.3, 0.4), 0.5)
     second.keep(Calibration(stick, stick, stick, stick), 0)
     there = Collection.open(tmp_path / "c").description
     assert there.weighting == (1, 2)
@@ -174,7 +174,9 @@ def test_scales_of_a_newer_version_are_not_undone(tmp_path):
     first, second = (Collection.begin(tmp_path / "c", DESCRIPTION) for _ in range(2))
     old, new = (
         Calibration(stick, stick, stick, stick)
-        for stick in (QueryCalibration(Scale(at, 0.2), Scale(0.3, 0.4), 0.5) for at in (0.1, 0.9))
+        for stick in (
+            QueryCalibration(CosineScale(at, 0.2), CosineScale(0.3, 0.4), 0.5) for at in (0.1, 0.9)
+        )
     )
     first.table.put([file_of("a", 1.0, 3)])
     _, before = first.table.sample(10)
@@ -193,7 +195,7 @@ def test_scales_of_an_older_version_are_not_taken_for_those_of_now(tmp_path):
     made.table.put([file_of("a", 1.0, 3)])
     _, version = made.table.sample(10)
     made.table.put([file_of("b", 1.0, 3)])
-    stick = QueryCalibration(Scale(0.1, 0.2), Scale(0.3, 0.4), 0.5)
+    stick = QueryCalibration(CosineScale(0.1, 0.2), CosineScale(0.3, 0.4), 0.5)
     made.keep(Calibration(stick, stick, stick, stick), version)
     assert not made.calibrated
 
@@ -261,9 +263,9 @@ def test_a_collection_is_embedded_anew_beside_the_old_one(place):
         "collection.json", there.description.table
     ]  # fmt: skip
     assert there.table.name != old.table.name
-    with pytest.raises(UserError, match="embedded anew"):
+    with pytest.raises(UserError, match="embedded again"):
         old.table.put([file_of("c", 1.0, 3)])
-    with pytest.raises(UserError, match="embedded anew"):
+    with pytest.raises(UserError, match="embedded again"):
         old.weigh(1.0, 1.0)
 
 
@@ -329,7 +331,7 @@ def test_who_opened_before_a_reembedding_cannot_throw_the_new_table_away(tmp_pat
     new.table.put([file_of("a", 2.0, 4)])
     new.switch()
     for description in (replace(ANEW, fingerprint="three"), DESCRIPTION):
-        with pytest.raises(UserError, match="embedded anew by another process"):
+        with pytest.raises(UserError, match="embedded again by another process"):
             late.reembedding(description)
     assert list(Collection.open(tmp_path / "c").table.files()) == ["a"]
 
@@ -339,7 +341,7 @@ def test_a_reembedding_whose_place_another_took_is_not_switched_to(tmp_path):
     there.table.put([file_of("a", 1.0, 3)])
     first = there.reembedding(ANEW)
     there.reembedding(replace(ANEW, fingerprint="three"))
-    with pytest.raises(UserError, match="embedded anew by another process"):
+    with pytest.raises(UserError, match="embedded again by another process"):
         first.switch()
     assert list(Collection.open(tmp_path / "c").table.files()) == ["a"]
 

@@ -8,9 +8,9 @@ from trichord.search.background import calibrate_for
 from trichord.search.collection import Collection
 from trichord.search.engine import SearchEngine, _allowed
 from trichord.search.filters import Filter
-from trichord.search.grouping import group
+from trichord.search.grouping import group_by_file
 from trichord.search.indexing import index
-from trichord.search.nearest.structures import Settings
+from trichord.search.nearest.ann_indexes import Settings
 from trichord.search.query import Query
 from trichord.types import Moment, UserError
 
@@ -195,8 +195,9 @@ def test_several_queries_at_once_find_what_each_finds_alone(engine, archive):
         Query.of("a low bell", where=Filter(path="red.mp4")),
         Query.of("a red ball", like=engine.gallery.moment(0)),
     ]
-    assert engine.search_many(queries, 7) == [engine.search(query, 7) for query in queries]
-    assert engine.search_many([], 7) == []
+    batch = engine.search_batch([engine.plan(query) for query in queries], 7)
+    assert batch == [engine.search(query, 7) for query in queries]
+    assert engine.search_batch([], 7) == []
 
 
 def test_threads_find_what_one_finds(engine):
@@ -286,7 +287,7 @@ def test_captions_join_in_and_find_moments_by_themselves(collection, tiny_model,
 def test_refreshing_brings_in_what_was_indexed_since(collection, tiny_model, decoder, archive):
     engine = SearchEngine(collection, tiny_model, decoder)
     assert not engine.refresh()
-    before = engine.prepare(Query.of("a low bell"))
+    before = engine.plan(Query.of("a low bell"))
     (archive / "new.mp4").write_bytes((archive / "blue.mp4").read_bytes())
     list(index(collection, tiny_model, decoder, [archive]))
     assert len(engine.search(Query.of("a low bell"), k=100)) == 10
@@ -294,9 +295,9 @@ def test_refreshing_brings_in_what_was_indexed_since(collection, tiny_model, dec
     assert not engine.refresh()
     assert ("new.mp4", 0.0) in names(engine.search(Query.of("a low bell"), k=100))
     # What was begun before ends as it began.
-    [hits] = engine.answer([before], k=100)
+    [hits] = engine.search_batch([before], k=100)
     assert len(hits) == 10
-    mixed = engine.answer([before, engine.prepare(Query.of("a low bell"))], k=100)
+    mixed = engine.search_batch([before, engine.plan(Query.of("a low bell"))], k=100)
     assert [len(one) for one in mixed] == [10, 12]
 
 
@@ -322,7 +323,7 @@ def test_groups_are_files_with_their_best_moments_first(engine):
     query = Query.of("a low bell")
     hits = engine.search(query, k=100)
     for k in (1, 3, 100):
-        assert engine.grouped(query, k, each=2) == group(hits, k, each=2)
+        assert engine.grouped(query, k, each=2) == group_by_file(hits, k, each=2)
 
 
 def test_a_curve_says_of_each_moment_what_its_hit_says(engine, archive):
@@ -345,9 +346,9 @@ def test_structures_that_propose_all_find_what_exact_search_finds(
 ):
     settings = Settings(exact_up_to=3, target=0.0)
     other = SearchEngine(collection, tiny_model, decoder, settings=settings)
-    structures = other._at(None).structures
-    assert structures.wait(60.0)
-    assert structures.report("vision").moments == 7
+    indexes = other._snapshot(None).indexes
+    assert indexes.wait(60.0)
+    assert indexes.report("vision").moments == 7
     for query in (Query.of("a low bell"), Query.of("a bell -siren", visual_weight=0.0)):
         assert other.search(query, k=100) == engine.search(query, k=100)
 

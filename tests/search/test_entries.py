@@ -5,7 +5,7 @@ from zlib import crc32
 import numpy as np
 import pytest
 
-from trichord.search.entries import checksums, require_as_stored, rows_of
+from trichord.search.entries import checksums, require_intact, rows_of
 from trichord.types import UserError
 
 
@@ -51,9 +51,9 @@ def test_any_bit_that_is_turned_over_changes_the_checksum(table, entries):
 
 def test_rows_are_refused_by_the_first_file_that_is_not_as_it_was(table, entries):
     rows = rows_of([entries("a", 1), entries("b", 2), entries("c", 1)], table.schema)
-    assert require_as_stored(rows) is rows
+    assert require_intact(rows) is rows
     later = rows_of([entries("a", 1), entries("b", 2, value=2.0), entries("c", 1)], table.schema)
     place = rows.schema.get_field_index("checksum")
     mixed = later.set_column(place, rows.schema.field(place), rows["checksum"])
     with pytest.raises(UserError, match=r"^b: "):
-        require_as_stored(mixed)
+        require_intact(mixed)

@@ -1,6 +1,6 @@
 import numpy as np
 
-from trichord.search.grouping import group, leading
+from trichord.search.grouping import group_by_file, leading
 from trichord.types import Hit, Moment
 
 
@@ -16,7 +16,7 @@ HITS = [
 
 
 def test_files_come_in_the_order_of_their_best_moment():
-    groups = group(HITS, k=2, each=2)
+    groups = group_by_file(HITS, k=2, each=2)
     assert [(one.file, [h.moment.start for h in one.hits]) for one in groups] == [
         ("b", [0.0, 5.0]), ("a", [3.0, 1.0]),
     ]  # fmt: skip
@@ -27,10 +27,10 @@ def test_the_leading_moments_are_those_of_the_groups():
     for k in (1, 2, 3, 4):
         for each in (1, 2, 3):
             kept = [HITS[i] for i in leading(files, k, each)]
-            assert group(kept, k, each) == group(HITS, k, each)
-            assert len(kept) == sum(len(one.hits) for one in group(HITS, k, each))
+            assert group_by_file(kept, k, each) == group_by_file(HITS, k, each)
+            assert len(kept) == sum(len(one.hits) for one in group_by_file(HITS, k, each))
 
 
 def test_nothing_makes_no_groups():
-    assert group([], 3) == []
+    assert group_by_file([], 3) == []
     assert len(leading(np.zeros(0, np.int64), 3)) == 0

@@ -209,7 +209,7 @@ def test_a_collection_from_before_there_were_sound_tokens_goes_on_without(
 def entries_of(collection, name):
     """The moments of the file with this name."""
     [file] = [file for file in collection.table.files() if file.endswith(name)]
-    [found] = collection.table.read([file])
+    [found] = collection.table.read_files([file])
     return found
 
 
@@ -273,7 +273,7 @@ def test_how_much_is_spoken_is_measured_where_the_extra_is_installed(
 def test_moments_are_told_of_by_a_manifest(start, tiny_model, decoder, archive):
     collection = start(tiny_model)
     told = told_of(archive / "red.mp4", (0.0, 1.0), (3.0, None))
-    list(index(collection, tiny_model, decoder, [archive], told=told))
+    list(index(collection, tiny_model, decoder, [archive], metadata=told))
     assert said(collection, "red.mp4") == [("from 0 on", ("tag0",)), ("from 3 on", ("tag3",))]
     assert said(collection, "blue.mp4") == [(None, ()), (None, ())]
 
@@ -288,12 +288,12 @@ def test_a_manifest_speaks_of_unchanged_files_only_where_nothing_was_said(
         for one in told_of(archive / name, (0.0, 2.0), (2.0, 4.0))
     ]
     vectors = collection.table.gallery().vision
-    list(index(collection, tiny_model, decoder, [archive], told=told))
+    list(index(collection, tiny_model, decoder, [archive], metadata=told))
     assert said(collection, "red.mp4") == [("by hand", ()), (None, ())]
     assert said(collection, "blue.mp4") == [("from 0 on", ("tag0",)), ("from 2 on", ("tag2",))]
     np.testing.assert_array_equal(collection.table.gallery().vision, vectors)
     before = collection.table.version
-    list(index(collection, tiny_model, decoder, [archive], told=told))
+    list(index(collection, tiny_model, decoder, [archive], metadata=told))
     assert collection.table.version == before
 
 
@@ -328,7 +328,7 @@ def test_files_can_be_seen_by_their_keyframes(
     assert set(asked) == {"keyframe"}
     assert Collection.open(place).description.frames == "keyframe"
     with pytest.raises(
-        UserError, match=r"moments of 10 s every 5 s, seen by keyframes, not of 10 s every 5 s:"
+        UserError, match=r"moments of 10 s every 5 s, by keyframes, not of 10 s every 5 s:"
     ):
         begin(place, "run", tiny_model, 10.0)
 

@@ -1,7 +1,7 @@
 import pytest
 
 from trichord.search.filters import Filter
-from trichord.search.query import Part, Query
+from trichord.search.query import Query, QueryPart
 from trichord.types import Moment, UserError
 
 
@@ -11,7 +11,7 @@ from trichord.types import Moment, UserError
         ({"text": "  "}, "text to search for is empty"),
         ({"text": "a", "image": " "}, "image to search for is empty"),
         ({}, "at least one of .*not 0"),
-        ({"text": "-leash"}, "only says what to stay away from"),
+        ({"text": "-leash"}, "only says what to avoid"),
         ({"text": "a", "visual_weight": 0.0, "audio_weight": 0.0}, "both 0"),
         ({"text": "a", "visual_weight": -1.0}, "--visual-weight -1"),
         ({"text": "a", "audio_weight": float("nan")}, "--audio-weight nan"),
@@ -29,16 +29,16 @@ def test_impossible_queries_are_refused(arguments, message):
 
 def test_a_weight_that_is_no_number_is_refused():
     with pytest.raises(UserError, match="weight nan"):
-        Part(kind="text", given="a", weight=float("nan"))
+        QueryPart(kind="text", value="a", weight=float("nan"))
 
 
 def test_a_text_is_parted_at_its_minuses():
     query = Query.of('a dog −leash -"red car"')
-    assert [(part.given, part.weight) for part in query.parts] == [
+    assert [(part.value, part.weight) for part in query.parts] == [
         ("a dog", 1.0), ("leash", -1.0), ("red car", -1.0),
     ]  # fmt: skip
     assert query.words == "a dog"
-    assert query.given == "a dog −leash −red car"
+    assert query.title == "a dog −leash −red car"
 
 
 def test_a_query_may_be_of_everything_at_once(tmp_path):
@@ -47,13 +47,13 @@ def test_a_query_may_be_of_everything_at_once(tmp_path):
         "a dog", image=tmp_path / "b.png", audio="c.wav", video="d.mp4", like=like, by="audio",
         where=Filter(path="films"),
     )  # fmt: skip
-    assert [(part.kind, part.given) for part in query.parts] == [
+    assert [(part.kind, part.value) for part in query.parts] == [
         ("text", "a dog"), ("image", str(tmp_path / "b.png")), ("audio", "c.wav"),
         ("video", "d.mp4"), ("moment", "/films/one.mp4"),
     ]  # fmt: skip
     assert (query.parts[-1].start, query.parts[-1].by) == (5.0, "audio")
     assert query.where.path == "films"
-    assert query.given == "a dog b.png c.wav d.mp4 like one.mp4 at 5 s"
+    assert query.title == "a dog b.png c.wav d.mp4 like one.mp4 at 5 s"
 
 
 def test_a_minus_goes_with_something_else_that_is_looked_for():
@@ -63,4 +63,4 @@ def test_a_minus_goes_with_something_else_that_is_looked_for():
 
 
 def test_a_text_without_minus_is_asked_for_as_it_is():
-    assert Query.of("a  low bell ").parts[0].given == "a  low bell "
+    assert Query.of("a  low bell ").parts[0].value == "a  low bell "

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from trichord.encoders.text_graph import TextGraph
-from trichord.search.query_model import QueryModel, whole
+from trichord.search.query_model import QueryModel, full_model
 from trichord.types.comparable import ALL_PAIRS
 
 
@@ -38,11 +38,11 @@ def test_the_model_is_loaded_once_for_all_else(tiny_model):
     tiny_model.fusion = None
     load = lambda: (loaded.append(1), tiny_model)[1]  # noqa: E731
     model = QueryModel("mark", Long(1), None, load, reranks=True)
-    assert whole(model) is tiny_model
-    assert whole(model) is tiny_model
+    assert full_model(model) is tiny_model
+    assert full_model(model) is tiny_model
     assert model.fusion is None  # asked of the model
     assert loaded == [1]
 
 
 def test_a_model_is_the_whole_of_itself(tiny_model):
-    assert whole(tiny_model) is tiny_model
+    assert full_model(tiny_model) is tiny_model

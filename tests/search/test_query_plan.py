@@ -52,7 +52,7 @@ def vectors():
     return vectors
 
 
-def combined_of(parts, weights, gallery, calibration):
+def plan_of(parts, weights, gallery, calibration):
     centres = (
         Centre.of(gallery.vision, gallery.has_vision),
         Centre.of(gallery.audio, gallery.has_audio),
@@ -93,8 +93,8 @@ PARTS = [
 @pytest.mark.parametrize("weights", [(1.0, 1.0), (0.5, 2.0), (0.0, 1.0), (3.0, 0.0)])
 def test_scores_are_those_of_each_part_by_itself(gallery, calibration, vectors, kinds, weights):
     parts = [(vectors(kind, seed), w) for seed, (kind, w) in enumerate(kinds)]
-    combined = combined_of(parts, weights, gallery, calibration)
-    seen, heard = combined.settle(gallery, np.arange(len(gallery))).totals
+    plan = plan_of(parts, weights, gallery, calibration)
+    seen, heard = plan.score(gallery, np.arange(len(gallery))).totals
     sight, sound = expected(parts, weights, gallery, calibration)
     np.testing.assert_allclose(seen, sight, rtol=0, atol=3e-6)
     np.testing.assert_allclose(heard, sound, rtol=0, atol=3e-6)
@@ -103,8 +103,8 @@ def test_scores_are_those_of_each_part_by_itself(gallery, calibration, vectors, 
 @pytest.mark.parametrize("kinds", PARTS)
 def test_what_parts_gave_sums_to_sight_and_sound(gallery, calibration, vectors, kinds):
     parts = [(vectors(kind, seed), w) for seed, (kind, w) in enumerate(kinds)]
-    combined = combined_of(parts, (1.0, 0.7), gallery, calibration)
-    for hit in hits_of(combined.settle(gallery, np.arange(len(gallery))).best(300), gallery):
+    plan = plan_of(parts, (1.0, 0.7), gallery, calibration)
+    for hit in hits_of(plan.score(gallery, np.arange(len(gallery))).top_k(300), gallery):
         row = gallery.row_of(hit.moment.file, hit.moment.start)
         assert hit.score == (hit.visual or 0.0) + (hit.audio or 0.0)
         assert len(hit.parts) == len(kinds)
@@ -123,22 +123,22 @@ def test_a_part_that_says_nothing_of_a_side_does_not_weaken_the_others_there(
     gallery, calibration, vectors
 ):
     text, picture = vectors("text", 0), vectors("vision", 1, sound=False)
-    alone = combined_of([(text, 1.0)], (1.0, 1.0), gallery, calibration)
-    both = combined_of([(text, 1.0), (picture, 5.0)], (1.0, 1.0), gallery, calibration)
+    alone = plan_of([(text, 1.0)], (1.0, 1.0), gallery, calibration)
+    both = plan_of([(text, 1.0), (picture, 5.0)], (1.0, 1.0), gallery, calibration)
     deaf = np.flatnonzero(gallery.has_audio & ~gallery.has_vision)
     np.testing.assert_array_equal(
-        both.settle(gallery, deaf).totals[1], alone.settle(gallery, deaf).totals[1]
+        both.score(gallery, deaf).totals[1], alone.score(gallery, deaf).totals[1]
     )
-    [hit] = hits_of(both.settle(gallery, np.array([0])), gallery)
+    [hit] = hits_of(both.score(gallery, np.array([0])), gallery)
     assert hit.parts[1][1] is None
     assert None not in hit.parts[0]
 
 
 def test_a_side_without_weight_gives_nothing_and_is_not_searched(gallery, calibration, vectors):
-    combined = combined_of([(vectors("text", 0), 1.0)], (0.0, 1.0), gallery, calibration)
-    assert not combined.vision.asked
-    assert combined.coefficients()[2].tolist()[:2] == [-np.inf, -np.inf]
-    [hit] = hits_of(combined.settle(gallery, np.array([2])), gallery)  # sight only
+    plan = plan_of([(vectors("text", 0), 1.0)], (0.0, 1.0), gallery, calibration)
+    assert not plan.vision.active
+    assert plan.coefficients()[2].tolist()[:2] == [-np.inf, -np.inf]
+    [hit] = hits_of(plan.score(gallery, np.array([2])), gallery)  # sight only
     assert (hit.score, hit.visual, hit.audio, hit.parts) == (0.0, 0.0, None, ((0.0, None),))
 
 
@@ -148,19 +148,19 @@ def test_one_vector_and_one_number_a_side_say_the_same(
     gallery, calibration, vectors, kinds, weights
 ):
     parts = [(vectors(kind, seed), w) for seed, (kind, w) in enumerate(kinds)]
-    combined = combined_of(parts, weights, gallery, calibration)
-    sight, sound, added = combined.coefficients()[:, gallery.has_vision + 2 * gallery.has_audio]
-    quick = added + sight * (gallery.vision @ combined.vision.vector)
-    quick += sound * (gallery.audio @ combined.audio.vector)
+    plan = plan_of(parts, weights, gallery, calibration)
+    sight, sound, added = plan.coefficients()[:, gallery.has_vision + 2 * gallery.has_audio]
+    quick = added + sight * (gallery.vision @ plan.vision.vector)
+    quick += sound * (gallery.audio @ plan.audio.vector)
     found = np.flatnonzero(quick > -np.inf)
     assert found.tolist() == np.flatnonzero((sight > 0) | (sound > 0)).tolist()
-    exact = sum(combined.settle(gallery, found).totals)
-    assert np.abs(quick[found] - exact).max() < combined.slack / 2
+    exact = sum(plan.score(gallery, found).totals)
+    assert np.abs(quick[found] - exact).max() < plan.slack / 2
 
 
 def test_equal_scores_are_ordered_by_row(gallery, calibration, vectors):
     text = vectors("text", 0)
-    nothing = combined_of([(text, 1.0), (text, -1.0)], (1.0, 1.0), gallery, calibration)
-    settled = nothing.settle(gallery, np.arange(len(gallery))).best(50)
-    assert settled.rows.tolist() == list(range(50))
-    assert not np.any(sum(settled.totals))
+    nothing = plan_of([(text, 1.0), (text, -1.0)], (1.0, 1.0), gallery, calibration)
+    scored = nothing.score(gallery, np.arange(len(gallery))).top_k(50)
+    assert scored.rows.tolist() == list(range(50))
+    assert not np.any(sum(scored.totals))

@@ -26,7 +26,7 @@ NOTHING = Gallery.of(
 def embed_query(query, model, decoder, cut, token=None, gallery=None):
     """The vectors of a query of one part."""
     [part] = query.parts
-    return PartReader(model, decoder, cut).read(part, gallery or NOTHING, token)
+    return PartReader(model, decoder, cut).embed(part, gallery or NOTHING, token)
 
 
 def test_a_text_searches_sight_and_sound(tiny_model, untrained_model, decoder):
@@ -107,7 +107,7 @@ def test_a_file_is_decoded_once_whatever_it_is_called(
 
     def read(path, token=None, **asked):
         [part] = Query.of(**(asked or {"video": path})).parts
-        return reader.read(part, NOTHING, token)
+        return reader.embed(part, NOTHING, token)
 
     red = rendered / "red.mp4"
     first, before = read(red), len(decoded)
@@ -139,7 +139,7 @@ def test_only_so_many_files_are_remembered(tiny_model, decoder, decoded, rendere
     monkeypatch.setattr(module, "FILES", 2)
     reader = PartReader(tiny_model, decoder, CUT)
     for name in ("still.png", "mute.mp4", "still.png", "red.mp4", "still.png", "mute.mp4"):
-        reader.read(Query.of(image=rendered / name).parts[0], NOTHING)
+        reader.embed(Query.of(image=rendered / name).parts[0], NOTHING)
     # That of `mute.mp4` was not asked for for longest when a third one came.
     names = [name for name, _ in groupby(decoded)]
     assert names == ["still.png", "mute.mp4", "red.mp4", "mute.mp4"]
@@ -149,7 +149,7 @@ def test_threads_that_ask_for_one_file_wait_for_the_first(tiny_model, decoder, d
     reader = PartReader(tiny_model, decoder, CUT)
     [part] = Query.of(image=rendered / "still.png").parts
     with ThreadPoolExecutor(4) as threads:
-        found = list(threads.map(lambda _: reader.read(part, NOTHING), range(4)))
+        found = list(threads.map(lambda _: reader.embed(part, NOTHING), range(4)))
     assert decoded == ["still.png"]
     assert len({one.vision.tobytes() for one in found}) == 1
 
@@ -225,7 +225,7 @@ def test_texts_are_read_once_and_the_oldest_forgotten(tiny_model):
     tiny_model.embed_text = lambda texts, toward: (asked.append(list(texts)), read(texts, toward))[
         1
     ]
-    texts = TextVectors(tiny_model, room=2)
+    texts = TextVectors(tiny_model, size=2)
     one, two = texts.of(["one", "two"], "vision")
     np.testing.assert_array_equal(np.stack([one, two]), read(["one", "two"], "vision"))
     # Sight and sound share a space: a text has one vector.

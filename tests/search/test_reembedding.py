@@ -32,7 +32,7 @@ def test_a_collection_is_embedded_anew_by_another_model(
     fresh = start(untrained_model, "fresh")
     list(index(fresh, untrained_model, decoder, [archive]))
     np.testing.assert_allclose(anew.table.gallery().audio, fresh.table.gallery().audio, atol=1e-5)
-    with pytest.raises(UserError, match="embedded anew"):
+    with pytest.raises(UserError, match="embedded again"):
         list(index(collection, tiny_model, decoder, [archive]))
 
 
@@ -74,7 +74,7 @@ def test_a_missing_drive_stops_a_reembedding_before_it_begins(
 ):
     (archive / "more" / "it's a tone.wav").unlink()
     (archive / "more").rmdir()
-    with pytest.raises(UserError, match=r"the folder .*/more of its files has gone") as caught:
+    with pytest.raises(UserError, match=r"the folder .*/more of its files is missing") as caught:
         next(reembed(collection, "other", untrained_model, decoder))
     assert "\n" not in str(caught.value)
     assert collection.storage.read("reembedding.json") is None

@@ -75,8 +75,8 @@ def test_nothing_is_cut_without_frames():
 def test_shots_of_a_file_are_found_whatever_the_portions(film, decoder, monkeypatch):
     found = []
     for portion, at_once in ((60.0, 4), (2.0, 2)):
-        monkeypatch.setattr(shots, "PORTION", portion)
-        monkeypatch.setattr(shots, "PORTIONS_AT_ONCE", at_once)
+        monkeypatch.setattr(shots, "SPAN", portion)
+        monkeypatch.setattr(shots, "SPANS_AT_ONCE", at_once)
         answers = decoder.decode_all(looks(str(film), 9.0))
         found.append(cuts_in(one for several in answers for one in several))
     assert found[0] == found[1]

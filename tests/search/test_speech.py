@@ -25,9 +25,9 @@ def test_speech_of_the_generated_world_is_told_from_its_effects(detector):
     pytest.importorskip("espeakng_loader")
     from typing import get_args
 
-    from trichord.corpora.world.law import PHRASES, VOICES, Thing
-    from trichord.corpora.world.speech import spoken
-    from trichord.corpora.world.synthesis import effect
+    from trichord_world.law import PHRASES, VOICES, Thing
+    from trichord_world.speech import spoken
+    from trichord_world.synthesis import effect
 
     for voice in VOICES:
         shares = [detector.share(spoken(phrase, voice)[::2]) for phrase in PHRASES[:4]]
@@ -39,8 +39,8 @@ def test_speech_of_the_generated_world_is_told_from_its_effects(detector):
 
 def test_the_share_is_that_of_the_time_in_which_somebody_speaks(detector):
     pytest.importorskip("espeakng_loader")
-    from trichord.corpora.world.law import PHRASES, VOICES
-    from trichord.corpora.world.speech import spoken
+    from trichord_world.law import PHRASES, VOICES
+    from trichord_world.speech import spoken
 
     said = spoken(PHRASES[0], VOICES[0])[::2]
     sound = np.concatenate([noise(3, 0.002), said, noise(3, 0.002)])

@@ -87,11 +87,11 @@ def test_media_are_found_once_sorted_and_absolute(tmp_path, monkeypatch):
 def test_places_without_media_are_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("x")
     os.mkfifo(tmp_path / "pipe.wav")
-    with pytest.raises(UserError, match="is no media file"):
+    with pytest.raises(UserError, match="is not a media file"):
         media_at([tmp_path / "pipe.wav"])
     with pytest.raises(UserError, match="no media files"):
         media_at([tmp_path])
-    with pytest.raises(UserError, match="is no media file"):
+    with pytest.raises(UserError, match="is not a media file"):
         media_at([tmp_path / "notes.txt"])
     with pytest.raises(UserError, match="no such file or folder"):
         media_at([tmp_path / "missing"])

@@ -18,7 +18,7 @@ from trichord.types import Moment, UserError
 def test_a_table_not_begun_is_empty(table):
     assert table.version == 0
     assert table.files() == {}
-    assert table.read(["x"]) == []
+    assert table.read_files(["x"]) == []
     assert len(table.gallery()) == 0
     table.remove(["x"])
     table.compact()
@@ -27,7 +27,7 @@ def test_a_table_not_begun_is_empty(table):
 def test_what_was_put_is_read_back(table, entries):
     both, mute = entries("a", 2), entries("it's b", 1, audio=False)
     table.put([both, mute])
-    back = table.read(["it's b", "a", "unknown"])
+    back = table.read_files(["it's b", "a", "unknown"])
     assert [one.version for one in back] == [both.version, mute.version]
     assert [e.moment for e in back[0].entries] == [e.moment for e in both.entries]
     assert back[0].entries[1].vision.tolist() == [1, 1, 1]
@@ -49,7 +49,7 @@ def test_sound_is_stored_at_all_tokens_and_heard_at_one(tmp_path, entries):
     wide = np.array([1, 0, 0, 1, 0.6, 0.8], np.float32)
     told, mute = replace(entry, audio=wide), entries("b", 1, audio=False)
     table.put([replace(entries("a", 1), entries=(told,)), mute])
-    assert table.read(["a"])[0].entries[0].audio.tolist() == wide.tolist()
+    assert table.read_files(["a"])[0].entries[0].audio.tolist() == wide.tolist()
     heard = {token: table.gallery(token) for token in (None, 0.5, 0.0, 0.75, 1.0)}
     assert heard[None].audio.tolist() == heard[0.5].audio.tolist() == [[1, 0], [0, 0]]
     assert heard[0.0].audio.tolist() == [[0, 1], [0, 0]]
@@ -119,13 +119,13 @@ def test_a_vector_that_the_disk_changed_is_refused_until_its_file_is_indexed_aga
     content = bytearray(path.read_bytes())
     content[content.index(np.float32(0.7371).tobytes())] ^= 1
     path.write_bytes(content)
-    for look in (table.gallery, lambda: table.sample(1), lambda: table.read(["a", "b"])):
+    for look in (table.gallery, lambda: table.sample(1), lambda: table.read_files(["a", "b"])):
         with pytest.raises(
-            UserError, match=r"^b: what is stored of it .* index it again"
+            UserError, match=r"^b: its stored vectors are damaged.* index it again"
         ) as caught:
             look()
         assert "\n" not in str(caught.value)
-    assert table.read(["a"])
+    assert table.read_files(["a"])
     assert list(table.files()) == ["a", "b"]
     table.remove(["b"])
     table.put([entries("b", 1, value=0.7371)])
@@ -145,10 +145,10 @@ def test_reading_makes_no_object_a_number(tmp_path, entries):
     seen = [replace(one, vision=wide + i, audio=None) for i, one in enumerate(file.entries)]
     seen[1::2] = [replace(one, vision=None, audio=one.vision + 0.5) for one in seen[1::2]]
     table.put([replace(file, entries=tuple(seen))])
-    table.read(["a"])  # what is loaded at the first call does not count
+    table.read_files(["a"])  # what is loaded at the first call does not count
     tracemalloc.start()
     try:
-        [read] = table.read(["a"])
+        [read] = table.read_files(["a"])
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -199,7 +199,7 @@ def test_a_sample_of_nothing_is_empty(table):
 
 def test_a_vector_that_is_no_number_counts_as_absent(table, entries):
     table.put([entries("a.mp4", 2), entries("b.mp4", 2, value=2.0)])
-    [file] = table.read(["a.mp4"])
+    [file] = table.read_files(["a.mp4"])
     bad = np.full(table.vision_dim, np.nan, np.float32)
     bad[0] = np.inf
     table.put([replace(file, entries=(replace(file.entries[0], vision=bad), file.entries[1]))])
@@ -277,7 +277,7 @@ def test_a_large_table_finds_a_files_rows_by_an_index(table, monkeypatch, entrie
     table.put([entries("it's b", 2, value=3.0), entries("c", 1)])
     table.compact()
     assert [one.field_names for one in lance.dataset(table.uri).describe_indices()] == [["file"]]
-    assert [len(one.entries) for one in table.read(["it's b", "c", "d"])] == [1, 2]
+    assert [len(one.entries) for one in table.read_files(["it's b", "c", "d"])] == [1, 2]
     assert table.gallery().vision[:, 0].tolist() == [1, 1, 3, 3]
 
 

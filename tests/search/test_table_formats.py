@@ -38,7 +38,7 @@ def test_a_table_of_the_first_format_is_read(table):
     assert gallery.vision.tolist() == [[1, 0, 0], [0, 1, 0]]
     assert gallery.duration.tolist() == [2]
     assert gallery.tags == {}
-    entry = table.read(["a"])[0].entries[0]
+    entry = table.read_files(["a"])[0].entries[0]
     assert (entry.caption, entry.tags, entry.thumbnail, entry.speech) == (None, (), None, None)
     assert table.captions(gallery.moments) == [None, None]
     assert table.thumbnail("a", 0.0) is None
@@ -79,7 +79,7 @@ def test_rows_without_a_checksum_are_read_and_later_ones_have_it(table, entries)
     assert len(table.gallery()) == 2
     table.put([entries("b", 1)])
     assert len(table.gallery()) == 3
-    assert [len(one.entries) for one in table.read(["a", "b"])] == [2, 1]
+    assert [len(one.entries) for one in table.read_files(["a", "b"])] == [2, 1]
     noted = table.rows(["file", "checksum"]).sort_by("file")["checksum"]
     assert noted.is_null().to_pylist() == [True, True, False]
 

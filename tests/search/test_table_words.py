@@ -7,7 +7,7 @@ from trichord.types import UserError
 
 
 def test_captions_tags_thumbnails_speech_and_duration_are_read_back(told):
-    first, second = told.read(["a", "b"])
+    first, second = told.read_files(["a", "b"])
     assert first.version.duration == 3.5
     assert second.version.duration is None
     kept = [(e.caption, e.tags, e.thumbnail, e.speech) for e in first.entries]
@@ -60,7 +60,7 @@ def test_annotating_replaces_what_was_said_and_nothing_else(told):
     before = told.version
     told.annotate("a", [(0.0, 1.0, None, ("new", "new")), (2.0, 3.0, "three", ())])
     assert told.version > before
-    kept = [(e.caption, e.tags, e.thumbnail) for e in told.read(["a"])[0].entries]
+    kept = [(e.caption, e.tags, e.thumbnail) for e in told.read_files(["a"])[0].entries]
     assert kept == [
         (None, ("new",), b"jpeg"), ("a cat and a dog sleep in the sun", (), b"jpeg"),
         ("three", (), None),

@@ -8,7 +8,7 @@ from trichord.search.background import calibrate_for
 from trichord.search.collection import Collection
 from trichord.search.indexing import index
 from trichord.search.table import MomentTable
-from trichord.search.updating import settle
+from trichord.search.updating import finish
 from trichord.types import Caption, Clip
 
 
@@ -23,15 +23,15 @@ def test_scales_are_measured_on_some_moments_and_never_on_all(collection, tiny_m
     def refused(*given):
         raise AssertionError("the whole gallery was loaded")
 
-    collection.table.put(collection.table.read(list(collection.table.files())))
+    collection.table.put(collection.table.read_files(list(collection.table.files())))
     assert not collection.calibrated
     monkeypatch.setattr(updating, "MOMENTS", most)
     monkeypatch.setattr(updating, "calibrate_for", noted)
     monkeypatch.setattr(MomentTable, "gallery", refused)
-    settle(collection, tiny_model)
+    finish(collection, tiny_model)
     assert [len(gallery) for gallery in measured] == [most]
     assert collection.calibrated
-    settle(collection, tiny_model)
+    finish(collection, tiny_model)
     assert len(measured) == 1
 
 
@@ -42,7 +42,7 @@ def test_few_moments_are_all_measured(collection, tiny_model):
 
 def test_what_comes_while_scales_are_measured_is_measured_next(collection, tiny_model, monkeypatch):
     other = Collection.open(collection.path)
-    [file, *_] = other.table.read(list(other.table.files()))
+    [file, *_] = other.table.read_files(list(other.table.files()))
 
     def meanwhile(model, gallery):
         measured.append(other.table.version)
@@ -53,10 +53,10 @@ def test_what_comes_while_scales_are_measured_is_measured_next(collection, tiny_
     measured = []
     collection.table.put([file])
     monkeypatch.setattr(updating, "calibrate_for", meanwhile)
-    settle(collection, tiny_model)
+    finish(collection, tiny_model)
     assert collection.description.calibrated == measured[0] < other.table.version
     assert not collection.calibrated
-    settle(collection, tiny_model)
+    finish(collection, tiny_model)
     assert len(measured) == 2
     assert collection.calibrated
 
@@ -64,13 +64,13 @@ def test_what_comes_while_scales_are_measured_is_measured_next(collection, tiny_
 @pytest.fixture
 def copied(monkeypatch):
     """Names of the files all of whose columns are read."""
-    read, names = MomentTable.read, []
+    read, names = MomentTable.read_files, []
 
     def noted(table, files):
         names.extend(Path(file).name for file in files)
         return read(table, files)
 
-    monkeypatch.setattr(MomentTable, "read", noted)
+    monkeypatch.setattr(MomentTable, "read_files", noted)
     return names
 
 
@@ -83,7 +83,7 @@ def test_only_files_under_a_new_name_are_copied(collection, archive, tiny_model,
     words = (Caption(text="a green square", about="visual"),)
     told = Clip(id="x", path=str(archive / "mute.mp4"), captions=words, labels=("square",))
     far = Clip(id="y", path=str(archive / "still.png"))
-    list(index(collection, tiny_model, decoder, [archive], told=[told, far]))
+    list(index(collection, tiny_model, decoder, [archive], metadata=[told, far]))
     assert copied == ["blue.mp4"]
     known = collection.table.files()
     assert known[str(archive / "red.mp4")].version.mtime_ns == 10**9
@@ -94,7 +94,7 @@ def test_only_files_under_a_new_name_are_copied(collection, archive, tiny_model,
     after = {Path(moment.file).name: moment for moment in collection.table.gallery().moments}
     assert after.keys() - before.keys() == {"moved.mp4"}
     version = collection.table.version
-    list(index(collection, tiny_model, decoder, [archive], told=[told, far]))
+    list(index(collection, tiny_model, decoder, [archive], metadata=[told, far]))
     assert collection.table.version == version
 
 

@@ -4,7 +4,7 @@ import time
 import pytest
 
 from trichord.search.collection import Collection
-from trichord.search.watching import Unsettled, watch
+from trichord.search.watching import PendingPaths, watch
 from trichord.types import UserError
 
 pytest.importorskip("watchfiles")
@@ -13,22 +13,22 @@ QUIET = 0.4
 
 
 def test_a_file_rests_when_it_has_not_changed_for_a_while(tmp_path):
-    file, unsettled = tmp_path / "a.mp4", Unsettled(2.0)
+    file, unsettled = tmp_path / "a.mp4", PendingPaths(2.0)
     file.write_bytes(b"1")
     unsettled.add(file, 10.0)
-    assert unsettled.rested(11.0) == []
+    assert unsettled.pop_quiet(11.0) == []
     file.write_bytes(b"12")
-    assert unsettled.rested(12.5) == []
-    assert unsettled.rested(14.0) == []
-    assert unsettled.rested(14.5) == [file]
-    assert unsettled.rested(20.0) == []
+    assert unsettled.pop_quiet(12.5) == []
+    assert unsettled.pop_quiet(14.0) == []
+    assert unsettled.pop_quiet(14.5) == [file]
+    assert unsettled.pop_quiet(20.0) == []
 
 
 def test_what_has_gone_rests_twice_as_long_as_it_may_be_on_its_way(tmp_path):
-    unsettled = Unsettled(2.0)
+    unsettled = PendingPaths(2.0)
     unsettled.add(tmp_path / "gone.mp4", 10.0)
-    assert unsettled.rested(13.9) == []
-    assert unsettled.rested(14.0) == [tmp_path / "gone.mp4"]
+    assert unsettled.pop_quiet(13.9) == []
+    assert unsettled.pop_quiet(14.0) == [tmp_path / "gone.mp4"]
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_a_folder_that_goes_ends_it_and_takes_nothing_out(start, tiny_model, dec
     watching = watch(collection, tiny_model, decoder, [archive], quiet=QUIET)
     next(watching)
     archive.rename(archive.with_name("away"))
-    with pytest.raises(UserError, match="has gone: nothing was taken out"):
+    with pytest.raises(UserError, match="is missing: nothing was removed"):
         list(watching)
     assert collection.table.files()
 

@@ -1,6 +1,6 @@
 import pytest
 
-from trichord.search.wording import parted
+from trichord.search.wording import split_negatives
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ from trichord.search.wording import parted
     ],
 )
 def test_what_stands_behind_a_minus_is_to_be_avoided(text, wanted, avoided):
-    assert parted(text) == (wanted, avoided)
+    assert split_negatives(text) == (wanted, avoided)
 
 
 @pytest.mark.parametrize(
@@ -28,4 +28,4 @@ def test_what_stands_behind_a_minus_is_to_be_avoided(text, wanted, avoided):
     ],
 )  # fmt: skip
 def test_other_texts_stay_as_they_are(text):
-    assert parted(text) == (text, ())
+    assert split_negatives(text) == (text, ())

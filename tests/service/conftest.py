@@ -71,10 +71,10 @@ class WatchedEngine(SearchEngine):
         self.gate = threading.Event()
         self.gate.set()
 
-    def answer(self, prepared, k=10, rerank=50):
+    def search_batch(self, queries, k=10, rerank=50):
         self.gate.wait(30)
-        self.batches.append(len(prepared))
-        return super().answer(prepared, k, rerank)
+        self.batches.append(len(queries))
+        return super().search_batch(queries, k, rerank)
 
 
 def make_video(path, colour, seconds=4, fps=5):

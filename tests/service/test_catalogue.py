@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from trichord.service.catalogue import Catalogue, Named, file_id
-from trichord.service.errors import RefusedError, withheld
+from trichord.service.catalogue import Catalogue, ClientFile, file_id
+from trichord.service.errors import RefusedError, redact_paths
 
 
 @pytest.fixture
@@ -13,7 +13,7 @@ def gallery(collection):
 
 def test_ids_say_nothing_and_lead_back(gallery):
     catalogue = Catalogue(gallery)
-    names = [catalogue.named(moment.file).moment(moment.start) for moment in gallery.moments]
+    names = [catalogue.client_file(moment.file).moment(moment.start) for moment in gallery.moments]
     for moment, name in zip(gallery.moments, names, strict=True):
         assert len(name) == 40
         assert set(name) <= set("0123456789abcdef")
@@ -24,8 +24,8 @@ def test_ids_say_nothing_and_lead_back(gallery):
 
 def test_ids_last():
     """2.5 s as a big-endian double, behind the file's id."""
-    named = Named(file_id("/a/b.mp4"), "b.mp4", "video")
-    assert named.moment(2.5) == file_id("/a/b.mp4") + "4004000000000000"
+    client_file = ClientFile(file_id("/a/b.mp4"), "b.mp4", "video")
+    assert client_file.moment(2.5) == file_id("/a/b.mp4") + "4004000000000000"
 
 
 @pytest.mark.parametrize("name", ["", "0" * 40, "f" * 40, "x" * 40, "0" * 41, "../../etc/passwd"])
@@ -44,11 +44,11 @@ def test_a_start_that_is_no_number_is_not_found(gallery):
 
 def test_names_are_shown_from_the_root_or_from_what_files_have_in_common(gallery, root):
     tone = str(root / "more" / "tone.wav")
-    assert Catalogue(gallery, [root]).shown(tone) == "more/tone.wav"
-    assert Catalogue(gallery, [root, root / "more"]).shown(tone) == "tone.wav"
-    assert Catalogue(gallery, [Path("/elsewhere")]).shown(tone) == "more/tone.wav"
-    assert Catalogue(gallery).shown(tone) == "more/tone.wav"
-    assert Catalogue(gallery).shown("/elsewhere/deep/x.mp4") == "x.mp4"
+    assert Catalogue(gallery, [root]).display_path(tone) == "more/tone.wav"
+    assert Catalogue(gallery, [root, root / "more"]).display_path(tone) == "tone.wav"
+    assert Catalogue(gallery, [Path("/elsewhere")]).display_path(tone) == "more/tone.wav"
+    assert Catalogue(gallery).display_path(tone) == "more/tone.wav"
+    assert Catalogue(gallery).display_path("/elsewhere/deep/x.mp4") == "x.mp4"
 
 
 def test_a_kind_is_what_can_be_done_with_a_file(gallery, root):
@@ -67,10 +67,10 @@ def test_a_kind_is_what_can_be_done_with_a_file(gallery, root):
         ("/srv/archive/x: bad (see /srv/archive)", "(a path): bad (see (a path))"),
         ("/tmp/up/1 has no sound", "The upload has no sound"),
         ("cannot read s3://bucket/key: try", "cannot read (a path): try"),
-        ("--audio-type and/or 1/2: 5 km/h", "audio type token and/or 1/2: 5 km/h"),
+        ("--audio-type and/or 1/2: 5 km/h", "audio type and/or 1/2: 5 km/h"),
         ("first line\n/second", "first line"),
         ("x" * 1000, "x" * 300),
     ],
 )
 def test_paths_are_withheld(sentence, said):
-    assert withheld(sentence, {"/tmp/up/1": "The upload"}) == said
+    assert redact_paths(sentence, {"/tmp/up/1": "The upload"}) == said

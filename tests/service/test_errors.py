@@ -151,7 +151,7 @@ def test_script_in_names_and_captions_comes_back_as_inert_json(
 
 
 def test_vectors_that_are_no_numbers_break_nothing(ask, collection, root, engine, found):
-    [file] = collection.table.read([str(root / "red.mp4")])
+    [file] = collection.table.read_files([str(root / "red.mp4")])
     bad = np.full(8, np.nan, np.float32)
     spoiled = (replace(file.entries[0], vision=bad), *file.entries[1:])
     collection.table.put([replace(file, entries=spoiled)])

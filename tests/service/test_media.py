@@ -7,7 +7,7 @@ import pytest
 
 from trichord.service.catalogue import file_id
 from trichord.service.errors import RefusedError
-from trichord.service.media import Range, media_type, opened, range_of, within
+from trichord.service.media import ByteRange, media_type, open_regular_file, range_of, within
 
 SIZE = 1000
 
@@ -16,13 +16,13 @@ SIZE = 1000
     ("header", "expected"),
     [
         (None, None),
-        ("bytes=0-", Range(0, 999)),
-        ("bytes=0-0", Range(0, 0)),
-        ("bytes=10-19", Range(10, 19)),
-        ("bytes=990-5000", Range(990, 999)),
-        ("bytes=-10", Range(990, 999)),
-        ("bytes=-5000", Range(0, 999)),
-        ("Bytes = 5-6", Range(5, 6)),
+        ("bytes=0-", ByteRange(0, 999)),
+        ("bytes=0-0", ByteRange(0, 0)),
+        ("bytes=10-19", ByteRange(10, 19)),
+        ("bytes=990-5000", ByteRange(990, 999)),
+        ("bytes=-10", ByteRange(990, 999)),
+        ("bytes=-5000", ByteRange(0, 999)),
+        ("Bytes = 5-6", ByteRange(5, 6)),
         # Of another form, or several: the whole file may be sent (RFC 9110, 14.2).
         ("bytes=0-1,5-6", None),
         ("bytes=20-10", None),
@@ -76,11 +76,11 @@ def test_a_file_is_opened_where_no_link_is_on_the_way(tmp_path):
     (tmp_path / "folder-link").symlink_to(tmp_path / "real")
     (tmp_path / "real" / "link").symlink_to(tmp_path / "real" / "file")
     os.mkfifo(tmp_path / "pipe")
-    with opened(tmp_path / "real" / "file") as file:
+    with open_regular_file(tmp_path / "real" / "file") as file:
         assert file.read() == b"content"
     for bad in ("folder-link/file", "real/link", "pipe", "real", "nothing"):
         with pytest.raises(OSError):
-            opened(tmp_path / bad)
+            open_regular_file(tmp_path / bad)
 
 
 def open_files():
@@ -92,7 +92,7 @@ def test_opening_leaves_nothing_open(tmp_path):
     before = open_files()
     for bad in ("link", "a/b/c"):
         with pytest.raises(OSError):
-            opened(tmp_path / bad)
+            open_regular_file(tmp_path / bad)
     assert open_files() == before
 
 
@@ -248,7 +248,7 @@ def test_thumbnails_are_jpegs_made_where_none_is_stored(ask, found):
 def test_a_stored_thumbnail_is_sent_as_it_is(ask, found, collection, root):
     from dataclasses import replace
 
-    [file] = collection.table.read([str(root / "still.png")])
+    [file] = collection.table.read_files([str(root / "still.png")])
     [entry] = file.entries
     collection.table.put([replace(file, entries=(replace(entry, thumbnail=b"\xff\xd8 stored"),))])
     assert ask("GET", found("yellow")[0]["thumbnail"]).content == b"\xff\xd8 stored"

@@ -55,7 +55,7 @@ def test_without_the_right_token_nothing_is_answered(ask, shown):
         response = ask(method, path, options=GUARDED, headers=shown)
         assert response.status_code == 401
         assert response.headers["www-authenticate"] == "Bearer"
-        assert response.json() == {"error": "The token is missing or not the right one."}
+        assert response.json() == {"error": "The token is missing or wrong."}
 
 
 def test_the_token_opens(ask):
@@ -191,7 +191,7 @@ def test_a_failure_says_nothing_of_its_cause(serving, engine, monkeypatch):
         raise RuntimeError("/secret/place with a password")
 
     app = serving()
-    monkeypatch.setattr(engine, "answer", fail)
+    monkeypatch.setattr(engine, "search_batch", fail)
 
     async def once():
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)

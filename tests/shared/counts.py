@@ -19,12 +19,12 @@ HEAD = """# What was counted
 
 <!-- Written by `make torture`; a test compares it with studies/results/torture.json. -->
 
-`make torture` kills, floods and damages what the other pages make promises about, and counts what
-became of it: [training](survival.md), [media](media.md),
+`make torture` kills, floods and damages what the other pages make promises about, and counts the
+results: [training](survival.md), [media](media.md),
 [collections](../decisions/0008-one-table-disposable-structures.md), [the service](threat-model.md).
-Each line is one test of `tests/torture`, which fails where a promise is broken. Seeds are fixed; when
-a kill arrives is up to the operating system. The last column is the commit that was tried; `+` means
-that the checkout held changes besides.
+Each line is one test of `tests/torture`, which fails if a promise is broken. Seeds are fixed, but the
+operating system decides when a kill arrives. The last column is the commit under test; `+` means
+uncommitted changes.
 """
 
 

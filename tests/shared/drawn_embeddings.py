@@ -6,7 +6,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from trichord.losses import PAIRS, LossOptions, Objective
+from trichord.config import InfoNCE
+from trichord.losses import PAIRS, Objective
 from trichord.types.tensors import Embeddings, Features
 
 
@@ -19,14 +20,8 @@ def features(rows, present=None):
 
 
 def contrastive(terms=PAIRS, temperature=0.07, learned=True, shared=False, **options):
-    return Objective(
-        temperature=temperature,
-        learned=learned,
-        shared=shared,
-        max_scale=100.0,
-        options=LossOptions(**options),
-        terms=terms,
-    )
+    config = InfoNCE(temperature=temperature, learned=learned, shared=shared, **options)
+    return Objective(config, terms)
 
 
 def units(seed, rows=5, dim=6):

@@ -11,8 +11,9 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F  # noqa: N812
 
+from trichord.config import InfoNCE
 from trichord.distributed import all_gather_with_grad, process_group, rank, world_size
-from trichord.losses import LossOptions, Objective, info_nce, intra_nce
+from trichord.losses import Objective, info_nce, intra_nce
 from trichord.types.tensors import Embeddings, Features, Words
 
 SIDES = ("text", "audio", "vision", "masked")
@@ -25,10 +26,10 @@ PLAIN = [
     if directions == "both" or (rows, tile) == (7, 3)
 ]
 OBJECTIVES = {
-    "masked": LossOptions(tile=3),
-    "zeros": LossOptions(tile=4, absent="zeros"),
-    "published": LossOptions(tile=2048, absent="zeros", directions="b_to_a"),
-    "positives": LossOptions(tile=5, same_text="positives"),
+    "masked": InfoNCE(tile=3),
+    "zeros": InfoNCE(tile=4, absent="zeros"),
+    "published": InfoNCE(tile=2048, absent="zeros", directions="b_to_a"),
+    "positives": InfoNCE(tile=5, same_text="positives"),
 }
 
 
@@ -97,14 +98,7 @@ def features(vectors, there):
 
 
 def objective(name):
-    return Objective(
-        temperature=0.07,
-        learned=True,
-        shared=False,
-        max_scale=100.0,
-        options=OBJECTIVES[name],
-        terms=TERMS,
-    )
+    return Objective(OBJECTIVES[name], TERMS)
 
 
 def whole(name, place, count):

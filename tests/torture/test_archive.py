@@ -20,7 +20,7 @@ from PIL import Image
 from trichord.media import Decoder
 from trichord.search.collection import Collection
 from trichord.search.indexing import begin, index
-from trichord.search.nearest import Exact, FaissScan, Settings, Structures
+from trichord.search.nearest import AnnIndexes, Exact, FaissScan, Settings
 from trichord.search.table import Entry, FileEntries, FileVersion, MomentTable
 from trichord.storage import Storage
 from trichord.types import Moment, UserError
@@ -187,7 +187,7 @@ def test_recall_after_churn_is_that_of_a_fresh_build(tmp_path, file_of, texts, t
 
     def searched(table):
         gallery = table.gallery()
-        made = Structures(tmp_path / "cache", gallery, table.version, held_out, settings)
+        made = AnnIndexes(tmp_path / "cache", gallery, table.version, held_out, settings)
         assert made.wait(120.0)
         return gallery, found_of(gallery, made, asked)
 
@@ -269,7 +269,7 @@ def test_no_damaged_structure_reaches_the_library_that_reads_it(tmp_path, file_o
     def opened():
         backend.read.clear()
         cache = tmp_path / "cache"
-        made = Structures(cache, gallery, table.version, {"text→sight": texts}, settings)
+        made = AnnIndexes(cache, gallery, table.version, {"text→sight": texts}, settings)
         assert made.wait(120.0)
         assert made.report("vision").used
         [file] = cache.glob("*.index")

@@ -95,7 +95,7 @@ def published(tmp_path_factory):
 @pytest.fixture
 def take(published, tmp_path):
     """Import a checkpoint, by name or as a state_dict; gives the run."""
-    from trichord.training.clip4vla_checkpoint import Recipe
+    from trichord.training.clip4vla_checkpoint import CheckpointOptions
     from trichord.training.importing import import_clip4vla
 
     def imported(state, name="run", **recipe):
@@ -103,7 +103,9 @@ def take(published, tmp_path):
         if not isinstance(state, str):
             torch.save(state, file)
         words = str(published / "merges.txt")
-        return import_clip4vla(file, tmp_path / name, tokenizer=words, recipe=Recipe(**recipe))
+        return import_clip4vla(
+            file, tmp_path / name, tokenizer=words, options=CheckpointOptions(**recipe)
+        )
 
     return imported
 

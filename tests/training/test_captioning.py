@@ -123,7 +123,7 @@ def test_the_likelihood_of_a_word_is_one_over_the_perplexity(writing, write):
     assert found == pytest.approx(1 / vocabulary, rel=1e-4)
     with torch.no_grad():  # the end is twice as likely as any other
         model.captioner.bias[model.text.end] = math.log(2)
-    words = model.words_of([c.text for clip in sources[1].clips for c in clip.captions[2:3]])
+    words = model.token_ids([c.text for clip in sources[1].clips for c in clip.captions[2:3]])
     places, ends = sum(len(ids) - 1 for ids in words), len(words)
     expected = 2 ** (ends / places) / (vocabulary + 1)
     assert word_likelihood(model, sources[1], "audio_visual") == pytest.approx(expected, rel=1e-4)

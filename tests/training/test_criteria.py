@@ -13,10 +13,10 @@ from trichord.evaluation.vectors import embed_source
 from trichord.features.source import FeatureSource
 from trichord.training.criteria import (
     all_equal,
-    as_logged,
     criterion_of,
-    kept_epoch,
+    log_entry,
     measure_criterion,
+    selected_epoch,
 )
 from trichord.training.fit import fit
 
@@ -67,19 +67,19 @@ def test_a_model_that_scores_all_equal_has_the_worst_mean_reciprocal_rank():
     ],
 )
 def test_the_first_of_the_best_epochs_is_kept_and_the_last_where_all_are_alike(criteria, kept):
-    assert kept_epoch(criteria) == kept
+    assert selected_epoch(criteria) == kept
     assert all_equal(criteria) == (len(criteria) > 1 and len(set(criteria)) == 1)
 
 
 def test_what_the_log_keeps_names_the_measure():
-    assert as_logged(criterion_of({"a": task(2, candidates=12)})) == {
+    assert log_entry(criterion_of({"a": task(2, candidates=12)})) == {
         "criterion": 0.5,
         "measure": "MRR",
         "validation": {"a": 0.5},
         "queries": {"a": 1},
         "candidates": {"a": 12},
     }
-    assert as_logged(None)["measure"] is None
+    assert log_entry(None)["measure"] is None
 
 
 # With models, and in whole trainings
@@ -130,7 +130,7 @@ def test_few_validation_clips_choose_an_epoch_that_was_learnt(count, small, carr
     run, told, validation = carry_out_on(experiment, count)
     criteria = [numbers["criterion"] for numbers in told]
     assert {numbers["measure"] for numbers in told} == {"MRR"}
-    kept = kept_epoch(criteria)
+    kept = selected_epoch(criteria)
     assert kept > 0
     assert criteria[kept] > criteria[0] + 0.1
     found = measure_criterion(run.load(), validation, experiment.stages[0].criterion)

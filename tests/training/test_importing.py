@@ -35,8 +35,8 @@ from safetensors.torch import save_file
 from transformers import CLIPModel
 
 from trichord.checkpoint import Run, fresh_model
-from trichord.config import Cross, Experiment, GlobalToGlobal, located
-from trichord.training.clip4vla_checkpoint import Recipe
+from trichord.config import Cross, Experiment, GlobalToGlobal, resolve_towers
+from trichord.training.clip4vla_checkpoint import CheckpointOptions
 from trichord.training.importing import import_clip, import_clip4vla
 
 # The same numbers
@@ -70,7 +70,7 @@ def test_frame_features_are_the_published_ones(take):
     model = take("pretrained").load()
     inputs = padded(SHOWN, FRAMES)
     expected = picture_features(checkpoint(None), "clip.visual", inputs.values[inputs.mask])
-    found = model.vision(model.vision.read(inputs))
+    found = model.vision(model.vision.trunk_features(inputs))
     assert error(found.steps[inputs.mask], expected) < 1e-5
     whole = picture_features(checkpoint(None), "clip.visual", inputs.values.flatten(0, 1))
     whole = mean(whole.unflatten(0, inputs.mask.shape), inputs.mask)
@@ -85,7 +85,7 @@ def test_sound_features_are_the_published_ones_in_every_token_mode(take, token):
     inputs, kinds = padded(HEARD, SEGMENTS), torch.tensor([0, 1, 1, 0])
     each = kinds[:, None].expand(inputs.mask.shape)[inputs.mask]
     expected = sound_features(checkpoint(None), inputs.values[inputs.mask], token, each)
-    found = model.audio(model.audio.read(inputs, kinds.float()))
+    found = model.audio(model.audio.trunk_features(inputs, kinds.float()))
     assert error(found.steps[inputs.mask], expected) < 1e-5
 
 
@@ -95,7 +95,7 @@ def test_the_tokens_make_a_difference(take):
     found = []
     for token in (0.0, 0.5, 1.0, "both", "none"):
         model.choose_audio_type(token)
-        found.append(model.audio(model.audio.read(inputs)).steps[0, 0])
+        found.append(model.audio(model.audio.trunk_features(inputs)).steps[0, 0])
     gaps = [error(a, b) for i, a in enumerate(found) for b in found[:i]]
     assert min(gaps) > 0.01
 
@@ -107,7 +107,9 @@ def test_a_tower_that_was_trained_without_tokens_listens_without(take):
     assert model.audio.audio_type == "none"
     inputs = padded(HEARD, SEGMENTS)
     expected = sound_features(w, inputs.values[inputs.mask], "none")
-    assert error(model.audio(model.audio.read(inputs)).steps[inputs.mask], expected) < 1e-5
+    assert (
+        error(model.audio(model.audio.trunk_features(inputs)).steps[inputs.mask], expected) < 1e-5
+    )
 
 
 @torch.no_grad()
@@ -199,7 +201,7 @@ def test_a_name_that_the_run_does_not_hold_stays_relative_to_the_command(take):
     run = take("pretrained")
     held = run.experiment().model
     other = replace(held, vision=replace(held.vision, name="./models/clip"))
-    found = located(Experiment(system="x", model=other), run.path).model
+    found = resolve_towers(Experiment(system="x", model=other), run.path).model
     assert found.vision.name == "./models/clip"
     assert found.text.name == str(run.path / "clip")
 
@@ -217,7 +219,10 @@ def test_safetensors_and_pickle_give_the_same_run(take, published, tmp_path):
     save_file(checkpoint("clip"), tmp_path / "model.safetensors")
     words = str(published / "merges.txt")
     other = import_clip4vla(
-        tmp_path / "model.safetensors", tmp_path / "other", tokenizer=words, recipe=Recipe()
+        tmp_path / "model.safetensors",
+        tmp_path / "other",
+        tokenizer=words,
+        options=CheckpointOptions(),
     )
     assert other.load().fingerprint == take("clip").load().fingerprint
 
@@ -243,7 +248,9 @@ def test_an_openai_clip_becomes_a_run(published, tmp_path):
     assert error(torch.from_numpy(model.embed_text(TEXTS)), F.normalize(expected, dim=-1)) < 1e-5
     inputs = padded([2, 3], 3)
     frames = picture_features(w, "clip.visual", inputs.values[inputs.mask])
-    assert error(model.vision(model.vision.read(inputs)).steps[inputs.mask], frames) < 1e-5
+    assert (
+        error(model.vision(model.vision.trunk_features(inputs)).steps[inputs.mask], frames) < 1e-5
+    )
     assert Run(run.path).load().fingerprint == model.fingerprint  # fresh tokens come from the seed
 
 

@@ -56,7 +56,7 @@ def parts_of(inputs, steps, reads):
 
 def written(model, captions):
     """Token ids of captions as the authors pad them, and which are real."""
-    rows = model.words_of(captions)
+    rows = model.token_ids(captions)
     ids = torch.full((len(rows), max(map(len, rows))), PAD)
     for row, tokens in zip(ids, rows, strict=True):
         row[: len(tokens)] = tokens
@@ -118,8 +118,8 @@ def test_captions_are_written_as_the_published_scores_say(take):
     model = take(w).load()
     inputs, steps = shown_and_heard(w)
     parts = parts_of(inputs, steps, ("vision", "audio"))
-    vision = model.vision(model.vision.read(inputs["vision"]))
-    audio = model.audio(model.audio.read(inputs["audio"]))
+    vision = model.vision(model.vision.trunk_features(inputs["vision"]))
+    audio = model.audio(model.audio.trunk_features(inputs["audio"]))
     one = write(model, vision, audio, Decoding(beams=1))
     never = torch.tensor([t for t in model.text.tokenizer.all_special_ids if t != END])
     for clip, captions in enumerate(one):

@@ -114,8 +114,8 @@ def apart(run, model):
         text = model.get_text_features(ids)
         vision = model.get_image_features(frames)
         ones = torch.ones(len(ids), 1, dtype=torch.bool)
-        read = ours.text(ours.text.read(Padded(ids[:, None], ones))).steps[:, 0]
-        seen = ours.vision(ours.vision.read(padded([3], 3))).steps[0]
+        read = ours.text(ours.text.trunk_features(Padded(ids[:, None], ones))).steps[:, 0]
+        seen = ours.vision(ours.vision.trunk_features(padded([3], 3))).steps[0]
     pairs = ((read, text), (seen, vision))
     pairs = [(one, getattr(other, "pooler_output", other)) for one, other in pairs]
     return max(float((one - other).norm() / other.norm()) for one, other in pairs)

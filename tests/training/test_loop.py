@@ -25,7 +25,7 @@ from trichord.features.source import FeatureSource, MediaSource, MixedSource
 from trichord.features.store import FeatureFolder
 from trichord.training.fit import fit
 from trichord.training.learner import autocast
-from trichord.training.loop import choose_what_trains, finished
+from trichord.training.loop import choose_what_trains, stage_is_over
 from trichord.training.requirements import require_captions
 from trichord.types import Caption, Clip, UserError
 
@@ -192,10 +192,10 @@ def test_a_stage_is_finished_by_epochs_or_patience():
     from trichord.checkpoint import Progress
 
     stage = Stage(name="s", trains=(), draws=(), criterion=(), epochs=5, patience=3)
-    assert not finished(stage, Progress(epoch=5, best_epoch=4))
-    assert finished(stage, Progress(epoch=6, best_epoch=5))
-    assert finished(stage, Progress(epoch=4, best_epoch=0))
-    assert not finished(stage, Progress(epoch=3, best_epoch=0))
+    assert not stage_is_over(stage, Progress(epoch=5, best_epoch=4))
+    assert stage_is_over(stage, Progress(epoch=6, best_epoch=5))
+    assert stage_is_over(stage, Progress(epoch=4, best_epoch=0))
+    assert not stage_is_over(stage, Progress(epoch=3, best_epoch=0))
 
 
 # Towers and fusions that train

@@ -33,7 +33,7 @@ def test_the_same_numbers_and_bits_agree(held):
     epochs = [epoch(0, None), epoch(1, 0.1 + 0.2), epoch(2, float("nan"))]
     found = compare_runs(held("one", epochs, WEIGHTS), held("other", epochs, WEIGHTS))
     assert found.exact
-    assert [one.apart for one in found.epochs[:2]] == [0, 0]
+    assert [one.difference for one in found.epochs[:2]] == [0, 0]
     assert verdict(found) == "Epochs whose numbers agree bit for bit: 3 of 3. Tensors: 2 of 2."
 
 
@@ -42,12 +42,12 @@ def test_the_last_bit_counts(held):
     changed = WEIGHTS | {"a": torch.nextafter(WEIGHTS["a"], torch.tensor(9.0))}
     found = compare_runs(held("one", one, WEIGHTS), held("other", other, changed))
     assert not found.exact
-    assert found.epochs[0].apart == (0.1 + 0.2) - 0.3
-    assert found.apart == {"a": 2**-22}  # of 2: its last bit
+    assert found.epochs[0].difference == (0.1 + 0.2) - 0.3
+    assert found.differences == {"a": 2**-22}  # of 2: its last bit
     zeros = WEIGHTS | {"a": torch.zeros(2)}
     minus = WEIGHTS | {"a": -torch.zeros(2)}
     found = compare_runs(held("plus", one, zeros), held("minus", one, minus))
-    assert found.apart == {"a": 0.0}  # equal numbers, other bits
+    assert found.differences == {"a": 0.0}  # equal numbers, other bits
     assert not found.exact
 
 
@@ -55,8 +55,8 @@ def test_what_one_of_them_lacks_is_infinitely_far_apart(held):
     one = held("one", [epoch(0, 1.0), epoch(1, 2.0)], WEIGHTS)
     other = held("other", [epoch(0, 1.0)], {"a": torch.ones(3), "c": torch.ones(1)})
     found = compare_runs(one, other)
-    assert found.apart == dict.fromkeys("abc", float("inf"))
-    assert [(e.number, e.exact, e.apart) for e in found.epochs] == [
+    assert found.differences == dict.fromkeys("abc", float("inf"))
+    assert [(e.number, e.exact, e.difference) for e in found.epochs] == [
         (0, True, 0),
         (1, False, float("inf")),
     ]
@@ -73,5 +73,5 @@ def test_validation_numbers_count_and_those_that_older_runs_lack_do_not(held):
 def test_stages_of_the_same_name_are_told_apart(held):
     epochs = [epoch(0, 1.0), epoch(1, 2.0), epoch(0, 3.0), epoch(1, 4.0)]
     found = compare_runs(held("one", epochs, WEIGHTS), held("other", epochs, WEIGHTS))
-    assert [one.then["loss"] for one in found.epochs] == [1.0, 2.0, 3.0, 4.0]
+    assert [one.original["loss"] for one in found.epochs] == [1.0, 2.0, 3.0, 4.0]
     assert found.exact

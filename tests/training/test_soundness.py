@@ -80,11 +80,11 @@ def test_weights_that_are_not_finite_are_not_called_trained(value):
 def test_buffers_of_what_trains_are_put_back_and_others_are_not_looked_at():
     norms = torch.nn.ModuleList([torch.nn.BatchNorm1d(2), torch.nn.BatchNorm1d(2).eval()])
     buffers = Buffers(norms)
-    held = buffers.held()
-    assert len(held) == 3  # mean, variance and count of one
+    copies = buffers.copies()
+    assert len(copies) == 3  # mean, variance and count of one
     for norm in norms:
         norm.train()(torch.full((4, 2), float("nan")))
-    buffers.put_back(held)
+    buffers.restore(copies)
     assert torch.isfinite(norms[0].running_mean).all()
     assert norms[0].num_batches_tracked == 0
     assert torch.isnan(norms[1].running_mean).all()

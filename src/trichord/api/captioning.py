@@ -13,22 +13,22 @@ if TYPE_CHECKING:  # importing `trichord` must stay quick
 
 
 def weights_of(run: str) -> tuple[float, float]:
-    """How much sight and sound count where a run's captions are checked: as it has learnt, or the same."""
+    """Visual and audio weight for checking a run's captions: the learned ones, or equal ones."""
     from trichord.checkpoint import Run
 
-    learnt = Run(Path(run)).weighting if Path(run).is_dir() else None
-    return learnt if learnt and min(learnt) > 0 else (1.0, 1.0)
+    weighting = Run(Path(run)).weighting if Path(run).is_dir() else None
+    return weighting if weighting and min(weighting) > 0 else (1.0, 1.0)
 
 
 def cut_of(seconds: float | None, hop: float | None) -> "Cut | None":
-    """How files are cut into moments to be captioned.
+    """How files are cut into moments for captioning.
 
     Args:
         seconds: Length of a moment; None: each file is one.
         hop: Seconds between their starts; None: as long as they are.
 
     Raises:
-        UserError: There are no such moments.
+        UserError: A length is impossible.
     """
     from trichord.search.cutting import Cut
 
@@ -39,7 +39,7 @@ def cut_of(seconds: float | None, hop: float | None) -> "Cut | None":
 
 
 def decoding_of(beams: int, length_penalty: float, longest: int | None) -> "Decoding":
-    """How captions are to be chosen.
+    """The options of beam search, checked.
 
     Args:
         beams: See `Decoding`.
@@ -47,7 +47,7 @@ def decoding_of(beams: int, length_penalty: float, longest: int | None) -> "Deco
         longest: See there.
 
     Raises:
-        UserError: They cannot be chosen so.
+        UserError: A value is impossible.
     """
     require_legal(beams, Beams, "--beams")
     require_legal(length_penalty, LengthPenalty, "--length-penalty")

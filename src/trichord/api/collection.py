@@ -1,4 +1,4 @@
-"""A collection from Python: an archive of media files that can be asked."""
+"""A collection from Python: a searchable archive of media files."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from trichord.api.model import Model, Place, device_of, embedder_of, persistent
 from trichord.api.text_encoders import cache_text_encoders
 from trichord.media.plan import FrameChoice
 from trichord.search.moments import CutKind
-from trichord.search.query import By, How, Query
+from trichord.search.query import By, Query, QueryOptions
 from trichord.search.query_model import QueryModel
 from trichord.types import Clip, Hit, Moment
 from trichord.types.plugins import provide
@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # Lance and torch are loaded when a collection is opened
     from trichord.models.embedder import Embedder
     from trichord.search.collection import Collection as Stored
     from trichord.search.engine import SearchEngine
-    from trichord.search.grouping import Group
+    from trichord.search.grouping import FileHits
     from trichord.search.indexing import Indexed
     from trichord.search.timeline import SimilarityTimeline
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:  # Lance and torch are loaded when a collection is opened
 class Collection:
     """Moments of media files, found by words, sounds, pictures and clips.
 
-    `open` one that is there, or `create` one; then `add` files and `search`. What another process
-    adds meanwhile is found too.
+    `open` an existing one or `create` one; then `add` files and `search`. A search also finds what
+    other processes have added.
 
     Attributes:
-        stored: What lies on the disk.
-        model: That made its vectors.
+        stored: The collection on disk.
+        model: The model that made its vectors.
     """
 
     def __init__(self, stored: "Stored", model: Model) -> None:
@@ -46,16 +46,16 @@ class Collection:
     ) -> "Collection":
         """Open a collection.
 
-        Only its text encoders are loaded, without torch, where they are there as ONNX graphs. Where they
-        are not, the model is loaded, and they are written to its cache once, which takes some seconds.
+        If its text encoders are available as ONNX graphs, only they are loaded, without torch. If not,
+        the model is loaded and the graphs are written to the cache once, which takes some seconds.
 
         Args:
             where: Its folder, or `s3://bucket/prefix`.
-            model: The one that made it, where it is loaded already.
+            model: The one that made it, if it is already loaded.
             parts: As for `trichord.load`.
 
         Raises:
-            UserError: There is none, it is damaged, or the model is another one.
+            UserError: It is missing or damaged, or was made by another model.
         """
         from trichord.search.collection import Collection as Stored
 
@@ -79,7 +79,7 @@ class Collection:
         cut: CutKind = "window",
         frames: FrameChoice = "exact",
     ) -> "Collection":
-        """Make a collection, or open the one that is there with the same model and moments.
+        """Make a collection, or open an existing one of the same model and moments.
 
         Args:
             where: An empty or new folder, or `s3://bucket/prefix`.
@@ -87,10 +87,10 @@ class Collection:
             seconds: Length of a moment.
             hop: Seconds between the starts of moments; None: half their length.
             cut: `shots`: a moment is a shot, and `seconds` and `hop` are of the long ones.
-            frames: `keyframe`: only keyframes are decoded, those before the times meant.
+            frames: `keyframe`: decode only keyframes, the last before each time.
 
         Raises:
-            UserError: The place holds something else, or moments of another model or length.
+            UserError: The folder has other content, or moments of another model or length.
         """
         from trichord.search.indexing import begin
 
@@ -105,24 +105,24 @@ class Collection:
 
     def __len__(self) -> int:
         """How many moments can be found."""
-        return sum(known.moments for known in self.stored.table.files().values())
+        return sum(file.moments for file in self.stored.table.files().values())
 
     def __repr__(self) -> str:
         return f"Collection({self.stored.name!r}, {len(self)} moments)"
 
     def close(self) -> None:
-        """End the processes that decode."""
+        """Stop the decoding processes."""
         self.model.close()
 
     def add(self, *places: Place, metadata: Sequence[Clip] = ()) -> "list[Indexed]":
-        """Bring it up to date with files and folders; gives what became of each file.
+        """Update it from files and folders; returns the result for each file.
 
-        Unchanged files are skipped, those gone from the folders are taken out. Interrupted, it loses
-        nothing; call it again.
+        Unchanged files are skipped; files no longer in the folders are removed. An interrupted call
+        loses nothing; call it again.
 
         Args:
             places: Media files and folders.
-            metadata: Clips of a manifest, whose captions and labels go to the moments that they are of.
+            metadata: Clips of a manifest, whose captions and labels go to their moments.
 
         Raises:
             UserError: A place is missing or has no media.
@@ -130,19 +130,19 @@ class Collection:
         return list(self.adding(*places, metadata=metadata))
 
     def adding(self, *places: Place, metadata: Sequence[Clip] = ()) -> "Iterator[Indexed]":
-        """The same, each file once it is stored: for long work."""
+        """As `add`, but yields each file as soon as it is stored, for long work."""
         embedder, decoder = self.model.embedder, self.model.decoder
 
         from trichord.search.indexing import index  # with torch
 
         paths = [Path(place) for place in places]
-        yield from index(self.stored, embedder, decoder, paths, told=metadata)
+        yield from index(self.stored, embedder, decoder, paths, metadata=metadata)
 
     def remove(self, *places: Place) -> tuple[str, ...]:
-        """Take files, or all below folders, out; the media themselves stay. Gives their paths.
+        """Remove files, or all files below folders, and return their paths. The media are kept.
 
         Raises:
-            UserError: It has nothing there.
+            UserError: It has no such files.
         """
         return self.stored.remove([Path(place) for place in places])
 
@@ -157,40 +157,40 @@ class Collection:
         by: By = "both",
         k: int = 10,
         rerank: int = 50,
-        **how: Unpack[How],
+        **options: Unpack[QueryOptions],
     ) -> list[Hit]:
         """The best `k` moments, best first.
 
         Args:
-            text: What to look and listen for; `dog -leash` stays away from what follows the minus.
-            image: A picture to look like.
-            audio: A sound to sound like.
-            video: A clip to look and sound like.
-            like: A moment of this collection to be like, as `hit.moment`.
-            by: What of that moment counts.
-            k: How many.
-            rerank: How many a fusion that reads text and moment together looks at again; 0: none.
-            how: `visual_weight`, `audio_weight`, `caption_weight`, `audio_type`, `where` (a filter); see
-                `trichord.search.query.Query`.
+            text: A description; in `dog -leash` the word after the minus is excluded.
+            image: A similar picture.
+            audio: A similar sound.
+            video: A similar clip.
+            like: A similar moment of this collection, as `hit.moment`.
+            by: Which modality of that moment counts.
+            k: Number of moments.
+            rerank: Number of hits that a pairwise fusion ranks again; 0: none.
+            options: `visual_weight`, `audio_weight`, `caption_weight`, `audio_type`, `where` (a filter);
+                see `trichord.search.query.Query`.
 
         Raises:
-            UserError: Nothing is asked for, a file cannot be read, or a weight makes no sense.
+            UserError: The query is empty, a file cannot be read, or a weight is invalid.
         """
-        query = Query.of(text, image=image, audio=audio, video=video, like=like, by=by, **how)
+        query = Query.of(text, image=image, audio=audio, video=video, like=like, by=by, **options)
         return self._current().search(query, k, rerank)
 
-    def grouped(self, query: Query, k: int = 10, rerank: int = 50) -> "list[Group]":
+    def grouped(self, query: Query, k: int = 10, rerank: int = 50) -> "list[FileHits]":
         """The best `k` files with their moments, best first."""
         return self._current().grouped(query, k, rerank)
 
     def timeline(self, query: Query, file: Place) -> "SimilarityTimeline":
-        """How similar each moment of a file is to the query: a similarity timeline."""
+        """The similarity of the query to each moment of a file."""
         from trichord.search.collection import whereabouts
 
         return self._current().timeline(query, str(whereabouts(Path(file))))
 
     def _current(self) -> "SearchEngine":
-        """The engine, with what has been stored up to now."""
+        """The search engine, up to date with the collection."""
         from trichord.search.engine import SearchEngine
 
         if self._engine is None:

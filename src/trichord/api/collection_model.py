@@ -1,4 +1,4 @@
-"""The model of a collection: the text encoders that a text query needs, or all of it."""
+"""The model of a collection: its text encoders alone, which text queries need, or all of it."""
 
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -17,26 +17,26 @@ if TYPE_CHECKING:  # text queries never import torch
 def model_of(
     collection: "Collection", load: "Callable[[str], Embedder] | None" = None
 ) -> "Embedder | QueryModel":
-    """The model of a collection; only its text encoders, without torch, where they are there as graphs.
+    """The model of a collection; only its text encoders, without torch, if they are available as graphs.
 
     Args:
         collection: Of moments.
-        load: Loads a model by the name that the collection has for it; `embedder_of` if not given.
+        load: Loads a model by its name in the collection; `embedder_of` by default.
 
     Raises:
-        UserError: As for `embedder_of`; or the model has other weights than when the vectors were made.
-        NotInstalledError: It would have to be loaded, and torch is not installed.
+        UserError: As for `embedder_of`; or the model's weights have changed since the vectors were made.
+        NotInstalledError: The model must be loaded, and torch is not installed.
     """
 
-    def whole() -> "Embedder":
+    def load_model() -> "Embedder":
         model = (load or embedder_of)(collection.description.run)
         collection.require(model.fingerprint)
         return model
 
-    if (model := text_query_model(collection, whole)) is not None:
+    if (model := text_query_model(collection, load_model)) is not None:
         return model
     try:
-        return whole()
+        return load_model()
     except NotInstalledError as error:
         if bundled(collection) and find_spec("onnxruntime") is None:
             remedy = f"needs onnxruntime to read its text encoders: {INSTALL}"
@@ -51,7 +51,7 @@ def model_of(
 def persistent_model_of(
     collection: "Collection", load: "Callable[[str], Embedder] | None" = None
 ) -> "Embedder | QueryModel":
-    """The model of a collection for a long time: whole where torch is installed, else as `model_of`."""
+    """The model of a collection for a long-running process: all of it if torch is installed."""
     if find_spec("torch") is None:
         return model_of(collection, load)
     return (load or embedder_of)(collection.description.run)

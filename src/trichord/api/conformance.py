@@ -1,4 +1,4 @@
-"""Whether an encoder keeps to the protocol: one of ours, or one's own before it is used."""
+"""Checks of the encoder protocol, for built-in encoders and for your own."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ from trichord.types import first_line
 
 if TYPE_CHECKING:
     from trichord.config import EncoderConfig
-    from trichord.encoders.conformance import Subject
+    from trichord.encoders.conformance import EncoderUnderTest
 
 PARITY = 1e-3
-"""By how much an exported vector may differ: graphs add in another order."""
+"""Largest difference of an exported vector: graphs add in another order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What one check found.
+    """The result of one check.
 
     Attributes:
         name: Of the check.
@@ -40,15 +40,16 @@ def check_encoder(config: "EncoderConfig") -> list[Check]:
     Raises:
         UserError: Its weights are missing.
     """
-    return list(checking(config))
+    return list(run_checks(config))
 
 
-def checking(config: "EncoderConfig") -> Iterator[Check]:
-    """The same, check by check."""
-    from trichord.encoders.conformance import CHECKS, Subject, flaws_of
+def run_checks(config: "EncoderConfig") -> Iterator[Check]:
+    """As `check_encoder`, but yields each result at once."""
+    from trichord.encoders.conformance import CHECKS, EncoderUnderTest, flaws_of
+    from trichord.encoders.hub import fetch_weights
 
-    config.fetch()
-    subject = Subject.of(config.build)
+    fetch_weights(config)
+    subject = EncoderUnderTest.of(config.build)
     if subject.encoder.stored is not None:
         yield from (Check(name, "SKIP", "features only, no weights") for name in CHECKS)
         return
@@ -57,7 +58,7 @@ def checking(config: "EncoderConfig") -> Iterator[Check]:
     yield _exported(subject)
 
 
-def _exported(subject: "Subject") -> Check:
+def _exported(subject: "EncoderUnderTest") -> Check:
     """Whether it can be exported, and the graph gives the same vectors."""
     from importlib.util import find_spec
 

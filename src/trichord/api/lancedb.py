@@ -3,11 +3,11 @@
 from lancedb.pydantic import LanceModel, Vector
 from trichord.api.lancedb import Trichord
 
-sight = Trichord.create(run="runs/mine/seed-0", modality="vision")
+visual = Trichord.create(run="runs/mine/seed-0", modality="vision")
 
 class Video(LanceModel):
-    path: str = sight.SourceField()
-    vector: Vector(sight.ndims()) = sight.VectorField()
+    path: str = visual.SourceField()
+    vector: Vector(visual.ndims()) = visual.VectorField()
 """
 
 from collections.abc import Iterable
@@ -26,20 +26,20 @@ Row = np.ndarray[Any, np.dtype[np.float32]] | None
 
 @register("trichord")
 class Trichord(EmbeddingFunction):
-    """What is seen, or what is heard, in the media files of a column; queries are texts or files.
+    """Visual or audio vectors of the media files of a column; queries are texts or files.
 
-    A file that lacks the modality or cannot be read gets no vector (None).
+    A file without the modality, or one that cannot be read, gets no vector (None).
 
     Attributes:
         run: A run's folder, or an experiment's name.
-        modality: What of the files the vectors are of.
-        device: `cpu`, `cuda`, or `auto` for whichever is there.
+        modality: Which modality of the files is embedded.
+        device: `cpu`, `cuda`, or `auto` for a GPU if there is one.
     """
 
     run: str = "clip-clap"
     modality: Literal["vision", "audio"] = "vision"
     device: str = "auto"
-    max_retries: int = 0  # a file that cannot be read is not read better the seventh time
+    max_retries: int = 0  # a file that cannot be read fails every time
 
     def ndims(self) -> int:
         """Size of a vector."""
@@ -47,7 +47,7 @@ class Trichord(EmbeddingFunction):
         return (embedder.vision if self.modality == "vision" else embedder.audio).dim
 
     def compute_query_embeddings(self, query: Any, *_: Any, **__: Any) -> list[Row]:
-        """The vector of a text; of a `Path`, an array or a Pillow image as of a source."""
+        """The vector of a text, or of a `Path`, an array or a Pillow image."""
         if isinstance(query, str):
             return list(self._model.embed_text([query], self.modality))
         return self.compute_source_embeddings([query])

@@ -1,4 +1,4 @@
-"""A model from Python: texts, pictures, sounds and clips to vectors."""
+"""A model from Python: it embeds texts, pictures, sounds and clips."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,17 +14,17 @@ from trichord.media import Decoded, Decoder
 from trichord.media.plan import DecodeRequest
 from trichord.media.probe import USABLE, Status
 from trichord.media.resample import context_samples, resample
-from trichord.search.query_model import QueryModel, whole
+from trichord.search.query_model import QueryModel, full_model
 from trichord.types import Modality, UserError
 from trichord.types.arrays import Float
 from trichord.types.comparable import Pair
-from trichord.types.extras import extras_named, require_torch
+from trichord.types.extras import extras_named, package_hint, require_torch
 from trichord.types.plugins import provide
 from trichord.types.rules import Device, require_legal
 
 if TYPE_CHECKING:  # importing `trichord` must stay quick
     from trichord.models.embedder import Embedder
-    from trichord.search.captioning import Captioned
+    from trichord.search.captioning import CaptionedMoment
 
 Vectors = Float[np.ndarray, "row dim"]
 Wave = tuple[Any, int]
@@ -37,8 +37,8 @@ CLIPS_AT_ONCE = 16
 class Embedded:
     """A file and its vectors.
 
-    `vision` and `audio` are unit length, float32 (dim,), None where the file lacks the modality;
-    `reason` says why nothing could be read where `status` is bad.
+    `vision` and `audio` are unit vectors, float32 (dim,), or None if the file lacks the modality. If
+    `status` is bad, `reason` says why.
     """
 
     file: str
@@ -49,15 +49,15 @@ class Embedded:
 
 
 class Model:
-    """Text, sight and sound to unit vectors, float32.
+    """Embeds text, vision and audio as unit vectors, float32.
 
-    Vectors do not depend on what else is in a call: batches, padding and order change them by less
-    than 1e-5. Child processes that decode start when a file is first read; `close`, or a `with`
-    block, ends them.
+    A vector does not depend on the rest of the call: batches, padding and order change it by less
+    than 1e-5. Decoding processes start when the first file is read; `close` or a `with` block stops
+    them.
 
     Attributes:
         name: The run or experiment that it was loaded from.
-        queries: What reads texts: the model, or what stands for it until more is needed.
+        queries: Embeds texts: the model, or its text encoders until more is needed.
     """
 
     def __init__(self, name: str, queries: "Embedder | QueryModel", workers: int = 2) -> None:
@@ -76,26 +76,26 @@ class Model:
         return f"Model({self.name!r})"
 
     def close(self) -> None:
-        """End the processes that decode; the model can still be used, they start again."""
+        """Stop the decoding processes; they start again if the model is used."""
         if self._decoder is not None:
             self._decoder.close()
             self._decoder = None
 
     @property
     def embedder(self) -> "Embedder":
-        """The towers, heads and fusion, a `torch` module."""
-        return whole(self.queries)
+        """Encoders and fusion, a `torch` module."""
+        return full_model(self.queries)
 
     @property
     def dim(self) -> int:
-        """Size of the vectors of what is seen, and of texts toward it."""
+        """Size of visual vectors, and of text vectors compared with them."""
         return self.embedder.dim
 
     @property
     def comparable(self) -> frozenset[Pair]:
         """Pairs of modalities that the model compares, such as ("text", "vision").
 
-        CLIP with CLAP as published does not compare ("audio", "vision"): they are in two spaces.
+        Published CLIP and CLAP do not compare ("audio", "vision"): they have two spaces.
         """
         return self.queries.comparable
 
@@ -105,7 +105,7 @@ class Model:
 
     @property
     def fingerprint(self) -> str:
-        """Of all that vectors depend on: those of equal fingerprints may be compared."""
+        """Hash of everything that vectors depend on: equal fingerprints mean comparable vectors."""
         return self.queries.fingerprint
 
     @property
@@ -121,19 +121,19 @@ class Model:
         """Unit vectors of texts, (text, dim).
 
         Args:
-            texts: Each at least a word.
-            toward: What they will be compared with; it matters where the model does not compare audio
-                with vision.
+            texts: Each of at least one word.
+            toward: The modality to compare with; it matters if the model does not compare audio with
+                vision.
 
         Raises:
-            UserError: A text is empty, or `texts` is a text itself.
+            UserError: A text is empty, or `texts` is a string.
         """
         if isinstance(texts, str):
             raise UserError(f"embed_text takes a list of texts: write [{texts[:40]!r}].")
         return self.queries.embed_text(list(texts), toward)
 
     def embed_vision(self, pictures: Sequence[Any]) -> Vectors:
-        """Unit vectors of what is seen, (picture, dim); a row of NaN where there is no picture.
+        """Visual unit vectors, (picture, dim); a row of NaN where there is no picture.
 
         Args:
             pictures: Paths of pictures or videos, RGB arrays uint8 (height, width, 3) or (frame,
@@ -145,21 +145,21 @@ class Model:
         return self._embed(pictures, "vision")
 
     def embed_audio(self, sounds: Sequence[Any]) -> Vectors:
-        """Unit vectors of what is heard, (sound, dim); a row of NaN where there is no sound.
+        """Audio unit vectors, (sound, dim); a row of NaN where there is no sound.
 
         Args:
             sounds: Paths of sounds or videos, or pairs (samples, rate in Hz).
 
         Raises:
-            UserError: A file is missing or cannot be read, or samples are no sound.
+            UserError: A file is missing or cannot be read, or samples are invalid.
         """
         return self._embed(sounds, "audio")
 
     def embed_files(self, files: Iterable[Place]) -> Iterator[Embedded]:
-        """Sight and sound of media files, one after another, decoded ahead: for long work.
+        """Visual and audio vectors of media files, one after another, decoded ahead: for long work.
 
-        What cannot be read is told by its status and does not stop the rest. For moments within
-        files, and for work that can be interrupted, use a `Collection`.
+        A file that cannot be read has a status that says so, and does not stop the rest. For moments
+        within files, and for work that can be interrupted, use a `Collection`.
         """
         names: deque[str] = deque()
         plan = self.embedder.plan
@@ -171,14 +171,14 @@ class Model:
 
         read = (decoded for [decoded] in self.decoder.decode_all(requests()))
         while decoded := list(islice(read, CLIPS_AT_ONCE)):
-            found = self.embedder.embed_media(decoded)
+            vectors = self.embedder.embed_media(decoded)
             for i, one in enumerate(decoded):
                 yield Embedded(
                     file=names.popleft(),
                     status=one.status,
                     reason=one.reason,
-                    vision=found.vision[i] if found.has_vision[i] else None,
-                    audio=found.audio[i, 0] if found.has_audio[i] else None,
+                    vision=vectors.vision[i] if vectors.has_vision[i] else None,
+                    audio=vectors.audio[i, 0] if vectors.has_audio[i] else None,
                 )
 
     def caption(
@@ -190,25 +190,25 @@ class Model:
         beams: int = 5,
         length_penalty: float = 0.0,
         check: bool = False,
-    ) -> "Iterator[Captioned]":
+    ) -> "Iterator[CaptionedMoment]":
         """Captions of the moments of media files, one after another, decoded ahead: for long work.
 
-        What cannot be read is told by its status, what has neither picture nor sound by its reason;
-        neither stops the rest.
+        Files that cannot be read have a status that says so; moments without picture and sound have a
+        reason. Neither stops the rest.
 
         Args:
             files: Media files and folders.
             seconds: Length of a moment; None: each file is one.
             hop: Seconds between the starts of moments; None: as long as they are.
-            beams: Beginnings of captions that are followed at once, and candidates.
+            beams: Beam size, and number of candidates.
             length_penalty: Above 0 favours longer captions.
-            check: Keep of the candidates the one whose vector is most like the moment's.
+            check: Keep the candidate whose vector is most similar to the moment's.
 
         Raises:
-            UserError: The run writes no captions; or a place is missing or has no media.
+            UserError: The run has no captioner; or a path is missing or has no media.
         """
         from trichord.api.captioning import cut_of, decoding_of, weights_of
-        from trichord.search.captioning import CaptionWriter, cut_to_caption
+        from trichord.search.captioning import CaptionWriter, cut_for_captions
         from trichord.search.survey import media_at
 
         if isinstance(files, str | Path):
@@ -217,50 +217,50 @@ class Model:
         weights = weights_of(self.name) if check else None
         writer = CaptionWriter(self.embedder, self.decoder, decoding, weights)
         names = [str(file) for file in media_at([Path(file) for file in files])]
-        return writer.write(cut_to_caption(self.decoder, names, cut))
+        return writer.write(cut_for_captions(self.decoder, names, cut))
 
-    def _embed(self, given: Sequence[Any], modality: Modality) -> Vectors:
-        if isinstance(given, (str, Path, np.ndarray)):
+    def _embed(self, inputs: Sequence[Any], modality: Modality) -> Vectors:
+        if isinstance(inputs, (str, Path, np.ndarray)):
             raise UserError(f"embed_{modality} takes a list: write [...] around it.")
         tower = self.embedder.vision if modality == "vision" else self.embedder.audio
-        rows = np.full((len(given), tower.dim), np.nan, np.float32)
-        for start in range(0, len(given), CLIPS_AT_ONCE):
+        rows = np.full((len(inputs), tower.dim), np.nan, np.float32)
+        for start in range(0, len(inputs), CLIPS_AT_ONCE):
             part = slice(start, start + CLIPS_AT_ONCE)
-            decoded = [self._read(one, modality) for one in given[part]]
-            found = self.embedder.embed_media(decoded)
-            vectors = found.vision if modality == "vision" else found.audio[:, 0]
-            has = found.has_vision if modality == "vision" else found.has_audio
+            decoded = [self._decode(one, modality) for one in inputs[part]]
+            media = self.embedder.embed_media(decoded)
+            vectors = media.vision if modality == "vision" else media.audio[:, 0]
+            has = media.has_vision if modality == "vision" else media.has_audio
             rows[part][has] = vectors[has]
         return rows
 
-    def _read(self, given: Any, modality: Modality) -> Decoded:
-        """A file decoded, or what the caller has decoded already."""
-        if isinstance(given, (str, Path)):
+    def _decode(self, source: Any, modality: Modality) -> Decoded:
+        """A decoded file, or the caller's own decoded data."""
+        if isinstance(source, (str, Path)):
             plan = self.embedder.plan_of((modality,))
-            [decoded] = self.decoder.decode(given, ((0.0, None),), plan)
+            [decoded] = self.decoder.decode(source, ((0.0, None),), plan)
             if decoded.status not in USABLE:
-                raise UserError(f"{given} cannot be read ({decoded.label}): give another file.")
+                raise UserError(f"{source} cannot be read ({decoded.label}): give another file.")
             return decoded
         if modality == "vision":
-            return Decoded(status="ok", frames=_frames(given))
-        return Decoded(status="ok", audio=self._sound(given))
+            return Decoded(status="ok", frames=_frames(source))
+        return Decoded(status="ok", audio=self._sound(source))
 
-    def _sound(self, given: Any) -> dict[int, Any]:
-        """Samples at the tower's rate; none where there is nothing but zeros."""
-        samples, rate = _samples(given)
+    def _sound(self, source: Any) -> dict[int, Any]:
+        """Samples at the encoder's rate; none if all are zero."""
+        samples, rate = _samples(source)
         target = self.embedder.audio.rate
         count = round(samples.shape[1] * target / rate)
         context = context_samples(rate, target)
-        framed = np.pad(samples, ((0, 0), (context, context)))
-        moved = resample(framed, rate, target, context, count)
-        if not moved.any():
+        padded = np.pad(samples, ((0, 0), (context, context)))
+        resampled = resample(padded, rate, target, context, count)
+        if not resampled.any():
             return {}
         stereo = self.embedder.plan_of(("audio",)).stereo
-        return {target: moved[:2] if stereo else moved.mean(axis=0)}
+        return {target: resampled[:2] if stereo else resampled.mean(axis=0)}
 
 
 CLIP_CLAP = "clip-clap"
-"""The experiment that is CLIP and CLAP as published: a model to search with before any training."""
+"""Published CLIP and CLAP: an experiment to search with, without training."""
 
 
 def load(
@@ -269,25 +269,25 @@ def load(
     """The model of a finished run, or of an experiment before any training.
 
     Args:
-        run: Its folder, or the name of an experiment for its towers as published, such as `clip-clap`.
-        device: `cpu`, `cuda`, `cuda:N`, `mps`, or `auto` for whichever of the first two is there.
-        workers: Processes that decode.
-        parts: Config classes and other parts of your own that the run was made with, where no installed
-            package brings them. They are known to this process from then on.
+        run: Its folder, or the name of an experiment for its pretrained encoders, such as `clip-clap`.
+        device: `cpu`, `cuda`, `cuda:N`, `mps`, or `auto`: `cuda` if there is a GPU, else `cpu`.
+        workers: Number of decoding processes.
+        parts: Config classes and other parts of your own that the run needs, if no installed package
+            has them. They stay registered in this process.
 
     Raises:
-        UserError: No such run, experiment or device; or weights or towers are damaged or missing.
+        UserError: No such run, experiment or device; or weights are damaged or missing.
     """
     provide(parts)
-    there = device_of(device)  # before anything heavy is loaded
-    return Model(str(run), embedder_of(str(run)).to(there), workers)
+    torch_device = device_of(device)  # before anything heavy is loaded
+    return Model(str(run), embedder_of(str(run)).to(torch_device), workers)
 
 
 def embedder_of(name: str, start: Path | None = None) -> "Embedder":
-    """The towers of a run directory, or of an experiment, untrained or with the weights of a run.
+    """The model of a run directory, or of an experiment, untrained or with the weights of a run.
 
     Raises:
-        UserError: It is neither; or `start` is given with a run, or does not fit the experiment.
+        UserError: It is neither; or `start` is given with a run or does not fit the experiment.
         NotInstalledError: The extra `towers` is not installed.
     """
     with extras_named():
@@ -304,27 +304,29 @@ def _loaded(name: str, start: Path | None) -> "Embedder":
         if start:
             raise UserError(f"--start {start}: '{name}' is a run and has weights; leave it out.")
         return Run(Path(name)).load()
-    known = load_experiment(name)
-    return fresh_model(replace(known, start=start) if start else known)
+    experiment = load_experiment(name)
+    return fresh_model(replace(experiment, start=start) if start else experiment)
 
 
 def require_model(name: str) -> None:
-    """Refuse what is neither a run directory nor the name of an experiment; without torch.
+    """Require a run directory or the name of an experiment; without torch.
 
     Raises:
-        UserError: Says what may have been meant.
+        UserError: It is neither; suggests a name.
     """
-    from trichord.experiments import EXPERIMENTS, is_experiment  # a search does without
+    # A search does without.
+    from trichord.experiments import is_experiment, known_names
 
     if is_run(Path(name)) or (is_experiment(name) and not Path(name).is_dir()):
         return
-    close = get_close_matches(name, EXPERIMENTS, n=1)
+    close = get_close_matches(name, known_names(), n=1)
     hint = f"did you mean '{close[0]}'?" if close else "'trichord train --help' lists experiments."
+    hint = package_hint(name) or hint
     raise UserError(f"'{name}' is neither a run directory nor an experiment: {hint}")
 
 
 def is_run(place: Path) -> bool:
-    """Whether a place is a run directory."""
+    """Whether a path is a run directory."""
     try:
         return (place / "experiment.json").is_file()
     except OSError:  # a name that is too long, a folder that may not be entered
@@ -332,24 +334,26 @@ def is_run(place: Path) -> bool:
 
 
 def fetch_towers(name: str) -> None:
-    """Fetch the towers of an experiment from the hub; a command begins with it, before torch is loaded.
+    """Download the pretrained models of an experiment; commands do this before torch is loaded.
 
     Raises:
-        UserError: A tower is neither on this machine nor to be had.
+        UserError: A model is neither on this machine nor available from the hub.
         NotInstalledError: torch is missing.
     """
     require_torch()
+    from trichord.encoders.hub import fetch_weights
     from trichord.experiments import load_experiment
 
     if not Path(name).is_dir():
-        load_experiment(name).model.fetch()
+        for config in load_experiment(name).model.towers().values():
+            fetch_weights(config)
 
 
 def persistent(name: str) -> str:
-    """How a collection remembers its model: a run by its whole path, an experiment by its name.
+    """The name of a model as a collection stores it: a run's absolute path, or an experiment's name.
 
     Raises:
-        UserError: An experiment of a Python file, which opening the collection would have to run.
+        UserError: An experiment of a Python file; opening the collection would run that file.
     """
     from trichord.experiments import is_in_python
 
@@ -362,19 +366,19 @@ def persistent(name: str) -> str:
 
 
 def device_of(name: str) -> str:
-    """A torch device by name; 'auto' takes a GPU where there is one.
+    """A torch device by name; 'auto' takes a GPU if there is one.
 
     Raises:
-        UserError: There is no device of that name, or torch cannot use it here.
+        UserError: No such device, or torch cannot use it here.
     """
     require_legal(name, Device, "--device")
-    asked = name.lower()
-    if asked == "cpu":
-        return asked
+    device = name.lower()
+    if device == "cpu":
+        return device
     import torch
 
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    kind, _, number = asked.partition(":")
+    kind, _, number = device.partition(":")
     if kind == "auto":
         return "cuda" if gpus else "cpu"
     if kind == "mps" and not torch.backends.mps.is_available():
@@ -383,12 +387,12 @@ def device_of(name: str) -> str:
         raise UserError(f"--device {name}: there is no GPU that torch can use; choose cpu.")
     if kind == "cuda" and int(number or 0) >= gpus:
         raise UserError(f"--device {name}: the last of {gpus} GPUs is cuda:{gpus - 1}.")
-    return asked
+    return device
 
 
-def _frames(given: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def _frames(source: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Frames of an array or a Pillow image, (frame, height, width, 3)."""
-    frames = np.asarray(given.convert("RGB") if hasattr(given, "convert") else given)
+    frames = np.asarray(source.convert("RGB") if hasattr(source, "convert") else source)
     frames = frames[None] if frames.ndim == 3 else frames
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or not frames.size:
         raise UserError(
@@ -398,9 +402,9 @@ def _frames(given: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return frames
 
 
-def _samples(given: Any) -> tuple[Float[np.ndarray, "channel sample"], int]:
+def _samples(source: Any) -> tuple[Float[np.ndarray, "channel sample"], int]:
     try:
-        wave, rate = given
+        wave, rate = source
         samples = np.atleast_2d(np.asarray(wave, np.float32))
     except (TypeError, ValueError) as error:
         raise UserError("A sound is a path or a pair (samples, rate in Hz).") from error

@@ -1,9 +1,9 @@
 """The fast text path: text encoders as ONNX graphs beside a collection, so that text queries need no torch.
 
-A folder holds them: for each text encoder its graph, weights and tokenizer, and a manifest that names
-the model by fingerprint and each file by digest. It is in the collection's cache, or in the collection
-itself (`trichord index --portable`). It is used only for the model that made the collection's vectors
-and only while all digests hold; otherwise the model is loaded, with torch.
+A folder contains, for each text encoder, its graph, weights and tokenizer, and a manifest with the
+model's fingerprint and a digest of each file. It is in the collection's cache, or in the collection
+itself (`trichord index --portable`). It is used only if the fingerprint is that of the collection and
+all digests match; otherwise the model is loaded, with torch.
 """
 
 import errno
@@ -31,33 +31,33 @@ if TYPE_CHECKING:  # text queries never import torch
 FOLDER = "text-encoders"
 MANIFEST = "manifest.json"
 VERIFIED = f"{FOLDER}.verified.json"
-"""In the cache: files whose digests were computed, as they were then."""
+"""In the cache: size, inode and times of files when their digests were computed."""
 FORMAT = 1
-"""Of the manifest; folders of another format are made again."""
+"""Version of the manifest; folders of another version are written again."""
 ROLES = ("text", "sound_text")
 READING = ("onnxruntime", "tokenizers")
 WRITING = ("onnx", "onnxscript", *READING)
 INSTALL = "pip install 'trichord[search]'"
 TOLERANCE = 1e-5
-"""Between an element of a vector and the model's."""
+"""Largest difference between an element of a graph's vector and the model's."""
 PROBES = (
     "a dog barks while it rains",
     "Two people aren't talking, are they? 1,234 – naïve Ünïcode; 字",
     " ".join(["a long sentence that will have to be cut somewhere"] * 12),
     "x",
 )
-"""Texts whose vectors are compared with the model's before a graph is put in place."""
+"""Texts whose vectors are compared with the model's before a graph is used."""
 TOWARDS: tuple[Literal["vision", "audio"], ...] = ("vision", "audio")
 SETTLED = 2_000_000_000
-"""Nanoseconds after which a file's times are trusted: clocks of file systems tick coarsely, and a write
-within the tick of the last one would go unseen."""
+"""Nanoseconds after which a file's times are trusted: file systems have coarse clocks, and a second write
+within one tick would go unnoticed."""
 
 UNUSABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, UserError)
-"""What reading a damaged folder ends in, or one that the installed packages cannot read."""
+"""Errors of a damaged folder, or of one that the installed packages cannot read."""
 
 
 def text_query_model(collection: "Collection", load: "Callable[[], Embedder]") -> QueryModel | None:
-    """A collection's model by its text encoders as graphs; None where there are none to use.
+    """A collection's model from its text encoders as graphs; None if there are no usable ones.
 
     Args:
         collection: Of moments.
@@ -78,15 +78,15 @@ def text_query_model(collection: "Collection", load: "Callable[[], Embedder]") -
 def cache_text_encoders(
     collection: "Collection", model: "Embedder", announce: Callable[[], None] = lambda: None
 ) -> str | None:
-    """Let later text queries of a collection start without torch.
+    """Write the text encoders of a collection, so that later text queries need no torch.
 
     Args:
         collection: Of moments.
-        model: That made its vectors.
+        model: The model that made its vectors.
         announce: Called before graphs are written, which takes seconds.
 
     Returns:
-        Why they cannot; None if they can.
+        Why this is not possible; None if it is done.
     """
     if text_query_model(collection, lambda: model) is not None:
         return None
@@ -95,12 +95,12 @@ def cache_text_encoders(
     cached = collection.storage.cache / FOLDER
     from importlib.metadata import version
 
-    # Writing a graph takes seconds. It is not tried again in vain, unless another version might do it.
+    # Writing a graph takes seconds. After a failure only another version tries again.
     attempt = {"format": FORMAT, "fingerprint": model.fingerprint, "version": version("trichord")}
     with suppress(*UNUSABLE):
-        known: dict[str, Any] = json.loads((cached / MANIFEST).read_bytes())
-        if attempt.items() <= known.items():
-            return str(known["reason"])
+        manifest: dict[str, Any] = json.loads((cached / MANIFEST).read_bytes())
+        if attempt.items() <= manifest.items():
+            return str(manifest["reason"])
     announce()
     try:
         _make(collection, model, cached)
@@ -114,7 +114,7 @@ def cache_text_encoders(
 
 
 def bundle_text_encoders(collection: "Collection", model: "Embedder") -> None:
-    """Put the text encoders into a collection itself, for machines without its model or torch.
+    """Write the text encoders into a collection itself, for machines without its model or torch.
 
     Raises:
         UserError: They cannot be written as ONNX graphs, or the collection cannot be written to.
@@ -142,7 +142,7 @@ def bundle_text_encoders(collection: "Collection", model: "Embedder") -> None:
 
 
 def bundled(collection: "Collection") -> bool:
-    """Whether a collection came with its text encoders, be they usable here or not.
+    """Whether a collection contains its text encoders, usable here or not.
 
     Raises:
         UserError: It cannot be read.
@@ -153,7 +153,7 @@ def bundled(collection: "Collection") -> bool:
 def _opened(
     collection: "Collection", folder: Path, load: "Callable[[], Embedder]"
 ) -> QueryModel | None:
-    """The model by a folder of graphs; None where that is damaged, or of another model."""
+    """The model from a folder of graphs; None if that is damaged or of another model."""
     with suppress(*UNUSABLE):
         manifest = _manifest(collection, (folder / MANIFEST).read_bytes())
         if _is_intact(folder, manifest["files"], collection.storage.cache / VERIFIED):
@@ -172,34 +172,34 @@ def _opened(
 
 
 def _manifest(collection: "Collection", content: bytes) -> dict[str, Any]:
-    """What is known of a folder of graphs.
+    """The manifest of a folder of graphs.
 
     Raises:
-        ValueError: It is of another model or format, or names other files than its encoders'.
+        ValueError: It is of another model or format, or names files of no encoder.
         KeyError, TypeError, AttributeError: It is damaged.
     """
     manifest: dict[str, Any] = json.loads(content)
-    known = (manifest["format"], manifest["fingerprint"])
+    key = (manifest["format"], manifest["fingerprint"])
     # Collections come from other people: only these names become paths, and each has its digest.
     names = {name for role in manifest["encoders"] for name in _names(role)}
-    if known != (FORMAT, collection.description.fingerprint) or set(manifest["files"]) != names:
+    if key != (FORMAT, collection.description.fingerprint) or set(manifest["files"]) != names:
         raise ValueError("These are not the collection's text encoders.")
     return manifest
 
 
 def _names(role: str) -> tuple[str, str, str]:
-    """Of an encoder's files: its graph, its tokenizer, and the weights of the graph."""
+    """An encoder's files: its graph, its tokenizer, and the weights of the graph."""
     if role not in ROLES:
         raise ValueError(f"No text encoder is called {role}.")
     return f"{role}.onnx", f"{role}.tokenizer.json", f"{role}.onnx.data"
 
 
 def _is_intact(folder: Path, digests: Mapping[str, str], verified: Path) -> bool:
-    """Whether files have their digests.
+    """Whether files match their digests.
 
     A file that has not changed since its digest was computed is not read again: weights are hundreds of
-    megabytes. Whether it has is seen as git sees it, by its size, inode and times; the time of the last
-    change to the inode cannot be set by whoever writes the file.
+    megabytes. Changes are detected as git does, by size, inode and times; the inode's change time cannot
+    be set by the writer of a file.
     """
     known: dict[str, Any] = {}
     with suppress(OSError, ValueError):
@@ -240,7 +240,7 @@ def _fetch(collection: "Collection", place: Path) -> None:
 
 
 def _make(collection: "Collection", model: "Embedder", place: Path) -> None:
-    """Write the text encoders as graphs, compare vectors with the model's, and put them in place.
+    """Write the text encoders as graphs, and keep them if their vectors are those of the model.
 
     Raises:
         UserError: They cannot be written as graphs.
@@ -254,13 +254,13 @@ def _make(collection: "Collection", model: "Embedder", place: Path) -> None:
 
 
 def _agree(graphs: QueryModel, model: "Embedder", toward: Literal["vision", "audio"]) -> bool:
-    found, expected = (one.embed_text(PROBES, toward) for one in (graphs, model))
-    return bool(np.abs(found - expected).max() <= TOLERANCE)
+    vectors, expected = (one.embed_text(PROBES, toward) for one in (graphs, model))
+    return bool(np.abs(vectors - expected).max() <= TOLERANCE)
 
 
 @contextmanager
 def _replacing_folder(place: Path) -> Generator[Path]:
-    """Give a folder to fill, which takes the place of another once the block ends well.
+    """Yield a new folder, which replaces another when the block ends without an error.
 
     Raises:
         OSError: Nothing can be written there.
@@ -275,7 +275,7 @@ def _replacing_folder(place: Path) -> Generator[Path]:
         try:
             folder.rename(place)
         except OSError as error:
-            # Another process was faster between the two steps; it has written the same.
+            # Another process came first, between the two steps; it has written the same.
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
 

@@ -25,18 +25,18 @@ def fit(
     parts: Sequence[Any] = (),
     after_epoch: Callable[[dict[str, Any]], None] | None = None,
 ) -> Path:
-    """Train an experiment on clips, and write a run; goes on where an earlier call stopped.
+    """Train an experiment on clips and write a run; resumes an interrupted run.
 
     Args:
         experiment: A value, or what `trichord train` takes: a name, `FILE.py:NAME`, `FILE.json`.
         clips: A manifest: clips as JSON lines, with the splits 'train' and 'val'.
-        run: The run directory to make.
+        run: The run directory to write.
         source: Read cached features (see `trichord extract`) and decode only for trunks that train, or
             decode everything.
-        features: Where the cached features lie; beside the manifest if None.
-        device: `cpu`, `cuda`, `cuda:N`, `mps`, or `auto` for whichever of the first two is there.
+        features: Folder of the cached features; beside the manifest if None.
+        device: `cpu`, `cuda`, `cuda:N`, `mps`, or `auto`: `cuda` if there is a GPU, else `cpu`.
         parts: Config classes, loss terms and other parts of your own that the experiment names.
-        after_epoch: ManifestNotes each epoch's numbers: stage, epoch, loss, criterion and more.
+        after_epoch: Called with each epoch's numbers: stage, epoch, loss, criterion and more.
 
     Returns:
         The run's directory, for `trichord.load`.
@@ -55,26 +55,22 @@ def fit(
         from trichord.training.search_weights import learn_search_weights
         from trichord.training.threads import fitting_threads
 
-    chosen = load_experiment(experiment) if isinstance(experiment, str) else experiment
-    there, place = device_of(device), Path(run)
+    config = load_experiment(experiment) if isinstance(experiment, str) else experiment
+    torch_device, path = device_of(device), Path(run)
     folder = None if features is None else Path(features)
     data = TrainingClips(manifest=Path(clips), source=source, features=folder, device=device)
     with data:
-        if data.is_done(Run(place), chosen):
-            return place
-        model, sources = data.open(chosen)
-        with fitting_threads(chosen, sources):
+        if data.is_done(Run(path), config):
+            return path
+        model, sources = data.open(config)
+        with fitting_threads(config, sources):
             train(
-                chosen,
-                model.to(there),
+                config,
+                model.to(torch_device),
                 sources,
-                Run(place),
+                Run(path),
                 manifest=data.origin,
-                after_epoch=after_epoch or _say_nothing,
-                conclude=partial(learn_search_weights, Run(place), chosen, model, sources),
+                after_epoch=after_epoch or (lambda _: None),
+                conclude=partial(learn_search_weights, Run(path), config, model, sources),
             )
-    return place
-
-
-def _say_nothing(numbers: dict[str, Any]) -> None:
-    """No report of an epoch's numbers."""
+    return path

@@ -70,7 +70,7 @@ class ShardWorker:
             model,
             decoder,
             shard.files,
-            told=shard.metadata,
+            metadata=shard.metadata,
             speech=shard.speech,
         )
 

@@ -56,7 +56,7 @@ def weights_mark(name: str) -> str:
     """Signature of a tower's weights, the same on every machine; its name if they are not available.
 
     Args:
-        name: Folder, stand-in name or hub name.
+        name: Folder, hub name or name of weights.
     """
     folder = folder_of(name)
     files = weight_files(folder) if folder else None

@@ -18,10 +18,10 @@ from trichord.config import (
     TOWERS,
     Experiment,
     Provenance,
-    located,
     origins_of,
     read_experiment,
     read_origins,
+    resolve_towers,
     write_experiment,
 )
 from trichord.encoders.hub import NotCachedError
@@ -149,7 +149,7 @@ class Run:
         held = read_experiment(self.path / EXPERIMENT)
         if read_origins(self.path / EXPERIMENT) != origins_of(experiment):
             return False
-        return experiment in (held, located(held, self.path)) and self._manifest() in (
+        return experiment in (held, resolve_towers(held, self.path)) and self._manifest() in (
             None,
             manifest,
         )
@@ -204,7 +204,7 @@ class Run:
 
     def experiment(self) -> Experiment:
         """The experiment of the run, with full paths of towers in its folder."""
-        return located(read_experiment(self.path / EXPERIMENT), self.path)
+        return resolve_towers(read_experiment(self.path / EXPERIMENT), self.path)
 
     def save(self, saved: Saved) -> None:
         """Write a checkpoint; the one before is kept, and the one before that until this one is complete.

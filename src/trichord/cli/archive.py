@@ -175,7 +175,9 @@ def _bring_up_to_date(asked: Index, media: list[Path], where: str) -> None:
         )
         said = asked.speech
         _follow(
-            bring_up_to_date(begun, model, decoder, media, told=metadata, speech=said, read=read),
+            bring_up_to_date(
+                begun, model, decoder, media, metadata=metadata, speech=said, readers=read
+            ),
             len(files),
         )
         held = sum(known.moments for known in begun.table.files().values())
@@ -279,7 +281,7 @@ def _watch(
     from trichord.search.watching import watch
 
     out.print("Following the folders; Ctrl-C ends it.")
-    for one in watch(begun, model, decoder, media, told=told, speech=speech):
+    for one in watch(begun, model, decoder, media, metadata=told, speech=speech):
         why = f": {one.reason}" if one.reason else ""
         out.print(f"  {one.file}: {one.change}, {one.status}{why}", markup=False)
 
@@ -442,7 +444,7 @@ def _find(
             said += [] if token is None else [f"audio type {token:g}"]
             said += ["in the fusion's order"] if _reranked(hits) else []
             note = f"{', '.join([*said, asked.collection])}"
-            write_sheet(asked.sheet, hits, decoder, query.given, note)
+            write_sheet(asked.sheet, hits, decoder, query.title, note)
     _tell_unused(asked, held, hits)
     return hits, model
 

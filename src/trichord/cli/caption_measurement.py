@@ -13,7 +13,6 @@ from trichord.types import CaptionKind, Clip, UserError
 if TYPE_CHECKING:
     from trichord.checkpoint import Run
     from trichord.config import Experiment
-    from trichord.corpora.world.law import Scene
     from trichord.evaluation.captions.protocol import CaptionRules
     from trichord.evaluation.captions.report import CaptionReport
     from trichord.media import Decoder
@@ -31,7 +30,7 @@ def measure_writer(
     Raises:
         UserError: The run cannot be measured in this way; the option is named.
     """
-    from trichord.evaluation.captions.invention import invention
+    from trichord.evaluation.captions.invention import count_invention
     from trichord.evaluation.captions.protocol import stamp
     from trichord.evaluation.captions.report import CaptionReport
     from trichord.evaluation.captions.writing import measure_captions, references_of, write_captions
@@ -63,7 +62,7 @@ def measure_writer(
             references,
             split=chosen.split,
             missing=heard.rule,
-            sound_token=chosen.token,
+            audio_type=chosen.token,
             selected_on_test=provenance.selected_on_test,
         ),
         rows=measure_captions(captions, references, rules),
@@ -71,7 +70,7 @@ def measure_writer(
         silent=heard.silent,
         blank=_wordless(clips, rules),
         longer=model.text.count_cut(_texts_of(clips, rules)),
-        invention=invention(written, scenes_of(clips)),
+        invention=count_invention(written, clips),
     )
 
 
@@ -103,17 +102,6 @@ def _wordless(clips: Sequence[Clip], rules: "CaptionRules") -> int:
     from trichord.evaluation.captions.writing import has_words
 
     return sum(not has_words(text, rules) for text in _texts_of(clips, rules))
-
-
-def scenes_of(clips: Sequence[Clip]) -> "list[Scene]":
-    """The truth of clips of a generated world; nothing of other clips."""
-    from trichord.corpora.world.truth import TRUTH_FILE, read_truth
-
-    path = Path(clips[0].path).parent.parent / TRUTH_FILE
-    wanted = {clip.id for clip in clips}
-    if not path.is_file():
-        return []
-    return [one.scene for one in read_truth(path) if one.scene.id in wanted]
 
 
 def _require_references(

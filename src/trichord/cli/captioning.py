@@ -31,7 +31,7 @@ from trichord.types.rules import (
 if TYPE_CHECKING:
     from trichord.media import Decoder
     from trichord.models.embedder import Embedder
-    from trichord.search.captioning import Captioned, CaptionWriter
+    from trichord.search.captioning import CaptionedMoment, CaptionWriter
     from trichord.search.cutting import CutFile
 
 
@@ -203,21 +203,21 @@ def _model(asked: Captioning) -> "Embedder":
 
 def _captions(
     asked: Captioning, files: Sequence[str], writer: "CaptionWriter"
-) -> "tuple[Iterator[Captioned], int]":
+) -> "tuple[Iterator[CaptionedMoment], int]":
     """Captions to come, and how many."""
-    from trichord.search.captioning import caption_collection, cut_in, cut_to_caption
+    from trichord.search.captioning import caption_collection, cut_for_captions, uncaptioned_files
     from trichord.search.collection import Collection
 
     if asked.collection is None:
         cut = None if asked.whole else cut_of(asked.seconds, asked.hop)
         cuts: list[CutFile] = []
         with bar("files", len(files)) as moving:
-            for one in cut_to_caption(writer.decoder, files, cut):
+            for one in cut_for_captions(writer.decoder, files, cut):
                 cuts.append(one)
                 moving.advance(note=Path(one.file).name)
         return writer.write(cuts), _count(cuts)
     held = Collection.open(asked.collection)
-    cuts = cut_in(held, asked.places, replacing=asked.replace)
+    cuts = uncaptioned_files(held, asked.places, replacing=asked.replace)
     return caption_collection(held, writer, cuts, replacing=asked.replace), _count(cuts)
 
 
@@ -225,9 +225,11 @@ def _count(cuts: "Sequence[CutFile]") -> int:
     return sum(max(1, len(one.spans)) for one in cuts)
 
 
-def _follow(asked: Captioning, coming: "tuple[Iterator[Captioned], int]") -> "list[Captioned]":
+def _follow(
+    asked: Captioning, coming: "tuple[Iterator[CaptionedMoment], int]"
+) -> "list[CaptionedMoment]":
     """Show captions as they are written; where they are checked, once all of them are known."""
-    found: list[Captioned] = []
+    found: list[CaptionedMoment] = []
     captions, total = coming
     quiet = asked.check or asked.json == Path("-")
     with bar("moments", total) as moving:
@@ -241,7 +243,9 @@ def _follow(asked: Captioning, coming: "tuple[Iterator[Captioned], int]") -> "li
     return found
 
 
-def _tell_ranks(asked: Captioning, found: "Sequence[Captioned]", ranks: Sequence[int]) -> None:
+def _tell_ranks(
+    asked: Captioning, found: "Sequence[CaptionedMoment]", ranks: Sequence[int]
+) -> None:
     if asked.json == Path("-"):
         return
     told = [one for one in found if one.caption is not None]
@@ -261,7 +265,7 @@ def ordinal(rank: int) -> str:
     return f"{rank}{'th' if rank % 100 in (11, 12, 13) else ending}"
 
 
-def _where(one: "Captioned") -> str:
+def _where(one: "CaptionedMoment") -> str:
     from trichord.search.sheet import clock
 
     moment = one.moment
@@ -273,7 +277,7 @@ def _where(one: "Captioned") -> str:
 
 def _write(
     asked: Captioning,
-    found: "Sequence[Captioned]",
+    found: "Sequence[CaptionedMoment]",
     writer: "CaptionWriter",
     subtitles: dict[str, Path],
 ) -> None:
@@ -296,7 +300,7 @@ def _write(
         out.print(f"Written: {subtitles[file]}", markup=False)
 
 
-def _rows(found: "Sequence[Captioned]", ranks: Sequence[int]) -> list[dict[str, Any]]:
+def _rows(found: "Sequence[CaptionedMoment]", ranks: Sequence[int]) -> list[dict[str, Any]]:
     """Moments as JSON has them; rank and number of moments only where captions are checked."""
     left = iter(ranks)
     rows: list[dict[str, Any]] = []
@@ -312,23 +316,23 @@ def _rows(found: "Sequence[Captioned]", ranks: Sequence[int]) -> list[dict[str, 
 def _draw(
     asked: Captioning,
     place: Path,
-    found: "Sequence[Captioned]",
+    found: "Sequence[CaptionedMoment]",
     decoder: "Decoder",
     clips: "Sequence[Clip]",
 ) -> None:
-    from trichord.search.caption_sheet import Shown, write_caption_sheet
+    from trichord.search.caption_sheet import CaptionTile, write_caption_sheet
     from trichord.search.notes import ManifestNotes
 
     told = ManifestNotes(clips)
     tiles = [
-        Shown(one.moment, one.caption.text if one.caption else None, told.of(one.moment)[0])
+        CaptionTile(one.moment, one.caption.text if one.caption else None, told.of(one.moment)[0])
         for one in found
     ]
     write_caption_sheet(place, tiles, decoder, f"Captions of {asked.run}")
     out.print(f"Drawn: {place}", markup=False)
 
 
-def _conclude(asked: Captioning, found: "Sequence[Captioned]") -> None:
+def _conclude(asked: Captioning, found: "Sequence[CaptionedMoment]") -> None:
     """Say how many there are, and what to do next."""
     written = sum(one.caption is not None for one in found)
     statuses = counted([one.status for one in found]) if found else "nothing to do"

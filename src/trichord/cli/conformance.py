@@ -34,10 +34,10 @@ def check_encoder(arguments: list[str]) -> None:
     )
     check(chosen, "--")
 
-    from trichord.api.conformance import checking
+    from trichord.api.conformance import run_checks
 
     failed = 0
-    for one in checking(chosen):
+    for one in run_checks(chosen):
         said = f"{one.status} {one.name}" + (f": {one.reason}" if one.reason else "")
         out.print(said, markup=False, highlight=False, soft_wrap=True)
         failed += one.status == "FAIL"

@@ -22,8 +22,8 @@ from trichord.types.rules import (
 )
 
 if TYPE_CHECKING:
-    from trichord.exporting.folder import Exported, Form
-    from trichord.exporting.parity import Agreement
+    from trichord.exporting.folder import ExportSource, Form
+    from trichord.exporting.parity import Parity
     from trichord.media import Decoded
     from trichord.media.plan import DecodePlan, Span
     from trichord.models.embedder import Embedder
@@ -71,12 +71,12 @@ def export(arguments: list[str]) -> None:
         require_unset(asked, "noise, which is compared without --check", "clips", "workers")
     held = _to_check(asked)  # before anything heavy is loaded
 
-    from trichord.exporting.folder import exported
+    from trichord.exporting.folder import export_run
 
     source = _source(asked.model)
     form: Form = "eight_bit" if asked.int8 else "bfloat16" if asked.bf16 else "graph"
     aside.print(f"Writing {', '.join(source.model.encoders())} ...", markup=False)
-    with exported(source, asked.folder, form) as run:
+    with export_run(source, asked.folder, form) as run:
         sizes = {path.name: path.stat().st_size for path in sorted(run.path.glob("*.onnx"))}
         _check(asked, held, source.model, run.load())
     if source.model.captioner is not None and not asked.bf16:
@@ -86,16 +86,16 @@ def export(arguments: list[str]) -> None:
     out.print(f"  trichord index PATH... ARCHIVE --model {asked.folder}", markup=False)
 
 
-def _source(model: str) -> "Exported":
+def _source(model: str) -> "ExportSource":
     from trichord.checkpoint import Run
     from trichord.cli.threads import load_embedder
     from trichord.experiments import load_experiment
-    from trichord.exporting.folder import Exported
+    from trichord.exporting.folder import ExportSource
 
     embedder = load_embedder(model)
     folder = Path(model) if Path(model).is_dir() else None
     experiment = Run(folder).experiment() if folder else load_experiment(model)
-    return Exported(name=model, folder=folder, experiment=experiment, model=embedder)
+    return ExportSource(name=model, folder=folder, experiment=experiment, model=embedder)
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def _check(asked: Export, held: _Held, run: "Embedder", other: "Embedder") -> No
     _require_near(asked, found)
 
 
-def _require_near(asked: Export, found: "dict[str, Agreement]") -> None:
+def _require_near(asked: Export, found: "dict[str, Parity]") -> None:
     for name, one in found.items():
         if not one.lowest >= asked.least:
             raise UserError(

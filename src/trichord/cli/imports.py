@@ -34,7 +34,7 @@ class Trained:
     reads: tuple[Literal["vision", "audio"], ...] | None = None
     """What its captioner writes captions from; both if not given."""
     absent: Literal["masked", "zeros"] = "zeros"
-    """Clips without sound: zero vectors as published, or sight alone."""
+    """Clips without sound: zero vectors as published, or the picture alone."""
 
 
 AS_USUAL = Trained()
@@ -86,10 +86,10 @@ def clip4vla(
         tokenizer: A folder, a hub name, or OpenAI's bpe_simple_vocab_16e6.txt[.gz].
         recipe: How it was trained.
     """
-    from trichord.training.clip4vla_checkpoint import Recipe
+    from trichord.training.clip4vla_checkpoint import CheckpointOptions
     from trichord.training.importing import import_clip4vla
 
-    asked = Recipe(
+    asked = CheckpointOptions(
         fusion=recipe.fusion,
         token=recipe.audio_type,
         segments=recipe.segments,
@@ -97,7 +97,7 @@ def clip4vla(
         reads=recipe.reads,
         words=recipe.words,
     )
-    report(import_clip4vla(checkpoint, run, tokenizer=tokenizer, recipe=asked))
+    report(import_clip4vla(checkpoint, run, tokenizer=tokenizer, options=asked))
 
 
 def report(run: "Run") -> None:

@@ -10,13 +10,11 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from trichord.types import UserError
-from trichord.types.extras import extras_named
+from trichord.types.extras import extras_named, package_hint
 from trichord.types.plugins import Group, provide_file, temporary_parts
 from trichord.types.threads import let_numpy_threads_sleep
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "demo": ("trichord.cli.demo", "the whole way on a generated world"),
-    "world": ("trichord.cli.corpora", "render captioned audio-visual clips with a known truth"),
     "doctor": ("trichord.cli.corpora", "what each file holds, what is missing or broken"),
     "prepare": ("trichord.cli.corpora", "published annotations and media -> manifest"),
     "extract": ("trichord.cli.extraction", "read frozen towers once -> cached features, resumable"),
@@ -46,10 +44,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 """Name to the module that holds it, imported only when it is called, and one line of help."""
 OTHERS: Group[Callable[[list[str]], None]] = Group("commands", "command", {})
-"""Commands of other packages, by the entry point `trichord.commands`: functions of the arguments."""
+"""Commands of other packages, by the entry point `trichord.commands`: functions of the arguments. The first
+line of a function's docstring is its line of help."""
 
 
-SMALL_PRODUCTS = {"caption", "demo", "extract", "index", "search"}
+SMALL_PRODUCTS = {"caption", "extract", "index", "search"}
 """Commands whose matrices are so small in NumPy, a text's or a spectrogram's, that its threads would only
 wait for one another, and hold cores that decoders and torch could use."""
 
@@ -135,9 +134,9 @@ def _bear_any_name() -> None:
 
 def overview() -> str:
     """All commands, a line each."""
-    width = max(map(len, COMMANDS))
+    width = max(map(len, [*COMMANDS, *OTHERS.kinds()]))
     lines = [f"  {name:<{width}}  {help}" for name, (_, help) in COMMANDS.items()]
-    lines += [f"  {name:<{width}}  of {OTHERS.origin(name)}" for name in OTHERS.kinds()]
+    lines += [f"  {name:<{width}}  {_described(name)}" for name in OTHERS.kinds()]
     return "\n".join(
         [
             "usage: trichord COMMAND [options]      trichord COMMAND --help      trichord --version",
@@ -151,7 +150,15 @@ def overview() -> str:
     )
 
 
+def _described(name: str) -> str:
+    """What a command of another package says of itself, and whose it is."""
+    said, package = OTHERS.summary(name), f"of {OTHERS.origin(name)}"
+    return f"{said[0].lower()}{said[1:]} ({package})" if said else package
+
+
 def _closest(name: str) -> str:
+    if missing := package_hint(name):
+        return f"; {missing}"
     close = difflib.get_close_matches(name, [*COMMANDS, *OTHERS.kinds()], n=1)
     return f"; did you mean '{close[0]}'?" if close else "; 'trichord --help' lists them"
 

@@ -126,8 +126,8 @@ class Measurement:
         if self.visual_weight is None and self.audio_weight is None:
             return None
         return Weights(
-            sight=1.0 if self.visual_weight is None else self.visual_weight,
-            sound=1.0 if self.audio_weight is None else self.audio_weight,
+            visual=1.0 if self.visual_weight is None else self.visual_weight,
+            audio=1.0 if self.audio_weight is None else self.audio_weight,
         )
 
     @property
@@ -251,7 +251,7 @@ def report_on(
             split=chosen.split,
             ties=chosen.ties,
             missing=heard.rule,
-            sound_token=chosen.token,
+            audio_type=chosen.token,
             name=chosen.protocol,
             selected_on_test=provenance.selected_on_test,
         ),
@@ -277,7 +277,7 @@ def tune(model: "Embedder", chosen: Measurement) -> None:
     named = chosen.named
     if named and named.fuses and model.fusion is None and not chosen.weights:
         raise UserError(
-            f"--protocol {chosen.protocol} asks for clips, sight and sound fused, and this run has no "
+            f"--protocol {chosen.protocol} asks for clips, picture and sound fused, and this run has no "
             "fusion: give --visual-weight 1 --audio-weight 1 to fuse them by their mean."
         )
 

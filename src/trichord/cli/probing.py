@@ -61,7 +61,7 @@ class Probing(Reading):
     is best on the test clips; or with the last epoch; or the head that an imported checkpoint
     brought along, which learns nothing here."""
     join: Literal["mean", "concatenated"] = "mean"
-    """Of sight and sound: as published their mean, or one behind the other."""
+    """Of picture and sound: as published their mean, or one behind the other."""
     seed: Seed = 0
     """Of drawn folds and first weights."""
     paper: bool = False
@@ -102,7 +102,7 @@ class Prompting(Reading):
     """Which of the clips."""
     prompts: Annotated[tuple[str, ...], Checked(require_prompt), Distinct()] = ()
     """Sentences with {} for the class, of which the mean is taken; or a set: plain, picture, sound. If
-    not given, picture asks sights and sound sounds."""
+    not given, picture asks pictures and sound asks sounds."""
 
     @property
     def parts(self) -> list[str]:
@@ -330,7 +330,7 @@ def reported(
         tested=stamped.tested,
         modality=subject.sense,
         features=stamped.features,
-        sound_token=subject.token,
+        audio_type=subject.token,
         method=stamped.method,
         seed=stamped.seed,
         selected_on_test=subject.provenance.selected_on_test,
@@ -367,11 +367,10 @@ def finish(
 
 
 def alone(has: dict[Medium, Present]) -> str:
-    """How many clips have sight, or sound, alone."""
-    sight, sound = has["vision"], has["audio"]
-    return (
-        f" ({(sight & ~sound).sum()} clips by sight alone, {(sound & ~sight).sum()} by sound alone)"
-    )
+    """How many clips have a picture, or a sound, alone."""
+    vision, audio = has["vision"], has["audio"]
+    pictures, sounds = (vision & ~audio).sum(), (audio & ~vision).sum()
+    return f" ({pictures} clips by the picture alone, {sounds} by the sound alone)"
 
 
 def fusion_of(model: "Embedder") -> str:

@@ -14,7 +14,7 @@ from trichord.cli.options import checked, require_unset
 from trichord.cli.places import seeds_in
 from trichord.cli.reports import KINDS, Choice, Kind, kind_in, place_of, reports_of, require_place
 from trichord.config import read_experiment
-from trichord.types import Clip, UserError
+from trichord.types import UserError
 from trichord.types.rules import Checked, Distinct, InputFile, OutputFile
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ def measure_runs(paths: Sequence[Path], manifest: Path, chosen: Measurement) -> 
     from trichord.checkpoint import Run
     from trichord.cli.caption_measurement import measure_writer
     from trichord.encoders.weight_cache import shared_towers
+    from trichord.evaluation.ceilings import known_ceiling
     from trichord.media import Decoder
 
     held = [Run(path) for path in paths]
@@ -168,24 +169,6 @@ def tell_replaced(report: "Report", place: Path) -> None:
             "--to keeps both.",
             markup=False,
         )
-
-
-def known_ceiling(clips: Sequence[Clip]) -> dict[str, dict[int, float]] | None:
-    """The best possible R@k of each task, where the clips are of a generated world."""
-    from trichord.corpora.world.ceiling import ceiling
-    from trichord.corpora.world.truth import TRUTH_FILE, read_truth
-    from trichord.corpora.world.world import read_world
-
-    root = Path(clips[0].path).parent.parent
-    if not (root / TRUTH_FILE).is_file():
-        return None
-    wanted = {clip.id for clip in clips}
-    truth = [one for one in read_truth(root / TRUTH_FILE) if one.scene.id in wanted]
-    if len(truth) != len(clips):
-        aside.print(f"{root / TRUTH_FILE} does not know all of these clips: no ceiling.")
-        return None
-    world = read_world(root)
-    return ceiling(truth, grammar=world.grammar, law=world.law)
 
 
 def run_paths(given: Sequence[Path]) -> list[Path]:

@@ -175,8 +175,8 @@ def run_study(study: Study, manifest: Path, directory: Path, options: StudyOptio
 
 def protocols(reports: "Sequence[RetrievalReport]") -> str:
     """How rows were measured: each way once, as rows of one modality have smaller galleries."""
-    common = [replace(report.protocol, sound_token=None) for report in reports]
-    differs = any(report.protocol.sound_token is not None for report in reports)
+    common = [replace(report.protocol, audio_type=None) for report in reports]
+    differs = any(report.protocol.audio_type is not None for report in reports)
     types = " (each row with an audio type token of its own)" if differs else ""
     return " | ".join(dict.fromkeys(one.line() for one in common)) + types
 

@@ -311,10 +311,10 @@ def outcome(epochs: "Sequence[dict[str, Any]]", *, keeps_last: bool, split: str)
         keeps_last: The last epoch is kept whatever it reaches.
         split: That the criterion was measured on.
     """
-    from trichord.training.criteria import all_equal, kept_epoch
+    from trichord.training.criteria import all_equal, selected_epoch
 
     criteria = [numbers["criterion"] for numbers in epochs]
-    chosen = epochs[-1 if keeps_last else kept_epoch(criteria)]
+    chosen = epochs[-1 if keeps_last else selected_epoch(criteria)]
     why = ""
     if chosen["criterion"] is not None and not keeps_last:
         if all_equal(criteria):

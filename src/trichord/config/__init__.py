@@ -3,10 +3,10 @@
 from trichord.config.experiment import (
     FORMAT,
     Experiment,
-    located,
     origins_of,
     read_experiment,
     read_origins,
+    resolve_towers,
     settings_of,
     write_experiment,
 )
@@ -85,10 +85,10 @@ __all__ = [
     "TriModal",
     "VisionFeatures",
     "check",
-    "located",
     "origins_of",
     "read_experiment",
     "read_origins",
+    "resolve_towers",
     "settings_of",
     "write_experiment",
 ]

@@ -1,4 +1,4 @@
-"""An experiment as a value, and as the file that a run keeps."""
+"""An experiment as a value, and its JSON file in a run."""
 
 import json
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
-from trichord.config.limits import broken, check
+from trichord.config.limits import broken_rules, check
 from trichord.config.model import TriModal
 from trichord.config.parts import parts_of
 from trichord.config.training import InfoNCE, Stage
@@ -20,28 +20,28 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 FORMAT = 3
-"""Version of run directories. Format 2 spelt some names in another way and is read too (`_of_format_2`);
-another one is refused."""
+"""Version of run directories. Format 2, with some other names, is read too (`_of_format_2`); all others
+are refused."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """A whole run as a value; written to the run's `experiment.json` and read back equal."""
+    """A whole run as a value; `experiment.json` of a run contains it."""
 
     system: str
     """Its column in a comparison."""
     model: TriModal = field(default_factory=TriModal)
     objective: InfoNCE = field(default_factory=InfoNCE)
     stages: tuple[Stage, ...] = ()
-    """In order; each starts from the best step of the one before, with a fresh optimizer."""
+    """In order; each starts from the best epoch of the previous one, with a new optimizer."""
     hand_over: Literal["best", "last"] = "best"
-    """What a stage hands to the next one and the last one to the run."""
+    """Weights that a stage passes to the next one, and the last stage to the run."""
     fresh_objective: bool = True
     """Each stage starts with new temperatures."""
     start: Annotated[Path | None, InputFolder()] = None
-    """A run whose weights to start from, such as a pretraining."""
+    """A run to take the initial weights from, such as a pretraining."""
     select_on_test: bool = False
-    """Choose the best epoch on the test split, as published: shows what that inflates, no more."""
+    """Choose the best epoch on the test split, as published: only to show how much that inflates."""
     seed: Annotated[int, Range(0)] = 0
 
     @property
@@ -51,12 +51,12 @@ class Experiment:
 
     @property
     def terms(self) -> tuple[str, ...]:
-        """All terms that its stages ask for, each once."""
+        """All terms of its stages, each once."""
         return tuple(dict.fromkeys(term for stage in self.stages for term in stage.terms))
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
-        """What its stages train on or choose an epoch by; all where nothing is trained."""
+        """Modalities that its stages train on or choose an epoch by; all if nothing is trained."""
         terms = [term_of(name) for name in self.terms]
         losses = {term.loss for term in terms}
         if not self.stages or "fused" in losses:
@@ -64,30 +64,30 @@ class Experiment:
         galleries = {task.split("<-")[0] for stage in self.stages for task in stage.criterion}
         compared = {side for term in terms if term.contrasts for side in term.sides}
         writes = "words" in losses or "words" in galleries
-        shown = self.model.captioner.reads if self.model.captioner and writes else ()
+        sources = self.model.captioner.reads if self.model.captioner and writes else ()
         needed: dict[Modality, bool] = {
             "text": True,
             "audio": bool(compared & {"audio", "masked"}) or bool(galleries & {"audio", "clip"}),
             "vision": "vision" in compared or bool(galleries & {"visual", "clip"}),
         }
-        needed |= dict.fromkeys(shown, True)
-        return tuple(name for name, wanted in needed.items() if wanted)
+        needed |= dict.fromkeys(sources, True)
+        return tuple(name for name, used in needed.items() if used)
 
     def flaws(self) -> Iterator[tuple[str, str]]:
-        """See `Ruled`: a stage asks for nothing that the model lacks."""
+        """See `Ruled`: a stage needs parts that the model lacks."""
         fuses, writes = self.model.fusion is not None, self.model.captioner is not None
         for number, stage in enumerate(self.stages):
             draws, criterion = f"stages.{number}.draws", f"stages.{number}.criterion"
             losses = {term_of(name, f"--{draws}.terms").loss for name in stage.terms}
-            asked = {name.split("<-")[0] for name in stage.criterion}
-            yield from broken(
+            galleries = {name.split("<-")[0] for name in stage.criterion}
+            yield from broken_rules(
                 (
                     "fused" in losses and not fuses,
                     draws,
                     "ask for 'ct', which needs a fusion: choose an experiment that has one.",
                 ),
                 (
-                    "clip" in asked and not fuses,
+                    "clip" in galleries and not fuses,
                     criterion,
                     "searches clips, which needs a fusion: choose an experiment that has one.",
                 ),
@@ -97,7 +97,7 @@ class Experiment:
                     "ask for 'lm', which needs a captioner: choose an experiment that has one.",
                 ),
                 (
-                    "words" in asked and not writes,
+                    "words" in galleries and not writes,
                     criterion,
                     "is of words, which needs a captioner: choose an experiment that has one.",
                 ),
@@ -110,19 +110,19 @@ class Experiment:
 
 
 def origins_of(experiment: Experiment) -> dict[str, str]:
-    """Where the parts that are not ours come from: a package and its version, or a file and its digest."""
+    """Origins of plug-in parts: a package and its version, or a file and its digest."""
     parts = (*parts_of(experiment), *((LOSSES, name) for name in experiment.terms))
     origins = {f"{group.name}.{kind}": group.origin(kind) for group, kind in parts}
     return {name: origin for name, origin in origins.items() if origin is not None}
 
 
 def read_origins(path: Path) -> dict[str, str]:
-    """The same, of an experiment as it was written."""
+    """Origins of plug-in parts, as the file of an experiment has them."""
     return dict(json.loads(path.read_text()).get("parts", {}))
 
 
 def write_experiment(path: Path, experiment: Experiment) -> None:
-    """Write an experiment as JSON, with the format version and where parts that are not ours come from."""
+    """Write an experiment as JSON, with the format version and the origins of plug-in parts."""
     body = _form().dump_json(experiment, indent=2).decode()
     origins = origins_of(experiment)
     parts = f'"parts": {json.dumps(origins)}, ' if origins else ""
@@ -160,8 +160,8 @@ def read_experiment(path: Path) -> Experiment:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise UserError(f"{path}: {place}: {first['msg']}.") from error
-    # Of the model only: it will be built. Training checks the rest, and a run that was trained with
-    # what is refused today can still be used.
+    # Only the model is checked, because it will be built. Training checks the rest. So a run trained
+    # with values that are refused today can still be used.
     try:
         check(experiment.model, "--model")
     except UserError as error:
@@ -170,33 +170,33 @@ def read_experiment(path: Path) -> Experiment:
 
 
 def _of_format_2(value: Any) -> Any:
-    """The same document with kinds and directions as they are spelt now."""
+    """The same document with the present names of kinds and directions."""
     if isinstance(value, list):
         return [_of_format_2(one) for one in cast("list[Any]", value)]
     if not isinstance(value, dict):
         return value
-    respelt = {"directions": {"to_second": "a_to_b", "to_first": "b_to_a"}}
-    found: dict[str, Any] = {}
+    spelling = {"directions": {"to_second": "a_to_b", "to_first": "b_to_a"}}
+    renamed: dict[str, Any] = {}
     for name, one in cast("dict[str, Any]", value).items():
-        new = respelt.get(name, {}).get(one, one) if isinstance(one, str) else _of_format_2(one)
-        found[name] = new.replace("_", "-") if name == "kind" else new
-    return found
+        new = spelling.get(name, {}).get(one, one) if isinstance(one, str) else _of_format_2(one)
+        renamed[name] = new.replace("_", "-") if name == "kind" else new
+    return renamed
 
 
 def _brought_by(parts: dict[str, str]) -> str:
-    """What an experiment was made with that this machine may lack."""
+    """A sentence about plug-in parts that this machine may lack."""
     if not parts:
         return ""
     named = ", ".join(f"{name.partition('.')[2]} of {origin}" for name, origin in parts.items())
     return f" It was made with {named}."
 
 
-def located(experiment: Experiment, folder: Path) -> Experiment:
-    """The same experiment with towers called "./..." found where a run has brought them along.
+def resolve_towers(experiment: Experiment, folder: Path) -> Experiment:
+    """The same experiment with the paths of encoders that are saved in a run ("./...").
 
     Args:
         experiment: Of the run.
-        folder: The run's; a name that is not there stays relative to where the command runs.
+        folder: The run's; a name without such a folder stays relative to the working directory.
     """
     brought = {
         tower.name: str(folder / tower.name)
@@ -227,7 +227,7 @@ def _flat(name: str, value: Any) -> Iterator[tuple[str, str]]:
 
 @cache
 def _form() -> "TypeAdapter[Experiment]":
-    """What writes and reads it; made once, for that takes longer than a hundred readings."""
+    """The adapter of `Experiment`; cached, because making it takes longer than reading 100 files."""
     from pydantic import ConfigDict, TypeAdapter, with_config
 
     return TypeAdapter(with_config(ConfigDict(extra="forbid"))(Experiment))

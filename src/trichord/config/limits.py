@@ -21,7 +21,7 @@ from typing import (
 from trichord.types.rules import option_name, require, require_legal
 
 TRAINING_ONLY = {"training_only": True}
-"""Metadata of a field that has no effect on what a trained model computes."""
+"""Metadata of a field without effect on a trained model."""
 
 
 @runtime_checkable
@@ -34,17 +34,17 @@ class Ruled(Protocol):
 
 
 def fingerprint_text(config: Any) -> str:
-    """A configuration as text, without the fields that matter in training only: for fingerprints."""
-    lasting = [one.name for one in fields(config) if not one.metadata.get("training_only")]
-    return f"{type(config).__name__} { {name: getattr(config, name) for name in lasting} }"
+    """A configuration as text, without training-only fields: for fingerprints."""
+    names = [one.name for one in fields(config) if not one.metadata.get("training_only")]
+    return f"{type(config).__name__} { {name: getattr(config, name) for name in names} }"
 
 
 def check(config: Any, option: str = "--") -> None:
-    """Refuse a configuration that holds an impossible value.
+    """Refuse a configuration with an impossible value.
 
     Args:
         config: A dataclass.
-        option: The option that holds it, such as `--stages.0`; `--` for a whole experiment.
+        option: Its option, such as `--stages.0`; `--` for a whole experiment.
 
     Raises:
         UserError: Names the option and the remedy.
@@ -59,13 +59,13 @@ def check(config: Any, option: str = "--") -> None:
                 require(False, f"{option_name(place, name, None)} {wrong}")
 
 
-def broken(*rules: tuple[bool, str, str]) -> Iterator[tuple[str, str]]:
-    """The broken ones of some rules: (is it broken, the field, the text that follows its name)."""
+def broken_rules(*rules: tuple[bool, str, str]) -> Iterator[tuple[str, str]]:
+    """Fields and texts of the broken rules; a rule is (is it broken, field, text after its name)."""
     yield from ((name, wrong) for is_broken, name, wrong in rules if is_broken)
 
 
 def _parts(value: Any, option: str) -> Iterator[tuple[str, Any]]:
-    """The configurations in a value, with their options; a whole comes after its parts."""
+    """The configurations in a value, with their options; parts come first."""
     if is_dataclass(value):
         for one in fields(value):
             yield from _parts(getattr(value, one.name), option_name(option, one.name, one.type))
@@ -76,7 +76,7 @@ def _parts(value: Any, option: str) -> Iterator[tuple[str, Any]]:
 
 
 def _require_types(config: Any, option: str) -> None:
-    """Refuse a value of another type than its field, which a program may have put there."""
+    """Refuse a value of another type than its field."""
     for name, hint in get_type_hints(type(config)).items():
         value = getattr(config, name)
         choices = ", ".join(str(choice) for choice in _choices(hint))
@@ -85,7 +85,7 @@ def _require_types(config: Any, option: str) -> None:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of a type; types that configurations do not use pass."""
+    """Whether a value is of a type; types that configurations do not use are not checked."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Literal:
         return value in inner
@@ -99,7 +99,7 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _choices(hint: Any) -> Iterator[Any]:
-    """The values that a type names."""
+    """The values of all literals in a type."""
     if get_origin(hint) is Literal:
         yield from get_args(hint)
         return

@@ -1,8 +1,9 @@
-"""Fields that hold one of several configs, ours or somebody else's, and their form in JSON."""
+"""Fields that hold one of several configs, built in or plug-ins, and their form in JSON."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast, get_args, get_origin
 
 from trichord.types import Arithmetic, Modality, UserError
@@ -12,18 +13,23 @@ if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, TypeAdapter
     from pydantic_core import CoreSchema
 
-    from trichord.encoders.encoder import Encoder
-    from trichord.models.captioner import Captioner
-    from trichord.models.embedder import Embedder
-    from trichord.models.fusion import Fusion
+
+def build(config: Any, *args: Any) -> Any:
+    """Build what a config describes, by the registry of `trichord.models.builders`.
+
+    The registry is imported by name: nothing in `trichord.config` depends on the code that it
+    configures, and torch is loaded only here.
+    """
+    return import_module("trichord.models.builders").build(config, *args)
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
-    """Base of an encoder's config: subclass it, give it a kind and a modality, and say what it builds.
+    """Base of an encoder's config: a subclass has a kind, a modality, fields, and a method `build`.
 
-    All fields need a default, so that `--model.vision KIND` can choose it; a check of several fields is
-    a method `flaws` (see `trichord.config.limits`).
+    All fields need a default, so that `--model.vision KIND` can choose it; rules about several fields
+    are a method `flaws` (see `trichord.config.limits`). Weights that are not at the hub are fetched by a
+    method `fetch`, which runs before torch is loaded.
     """
 
     group: ClassVar[str] = "encoders"
@@ -31,28 +37,13 @@ class EncoderConfig:
     """Its name on the command line, in experiments and as an entry point."""
     modality: ClassVar[Modality]
     name: str = ""
-    """Folder or hub name of its weights; empty where it has none."""
+    """Folder or hub name of its weights; empty if it has none."""
     arithmetic: Arithmetic = "float32"
-    """What it is computed in; `graph` is for exported towers."""
+    """Number format of the trunk; `graph`: an exported encoder."""
 
-    def fetch(self) -> None:
-        """Fetch its weights before torch is loaded, so that what fails, fails soon.
-
-        Raises:
-            UserError: They are neither on this machine nor to be had.
-        """
-        from trichord.encoders.hub import fetched
-
-        if self.name and self.arithmetic != "graph":
-            fetched(self.name)
-
-    def build(self) -> "Encoder":
-        """Load the encoder.
-
-        Raises:
-            UserError: The config has no such method of its own.
-        """
-        raise UserError(f"{type(self).__name__} has no build(): say there what it builds.")
+    def build(self) -> Any:
+        """Load the encoder."""
+        return build(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,13 +53,9 @@ class FusionConfig:
     group: ClassVar[str] = "fusions"
     kind: ClassVar[str] = ""
 
-    def build(self, model: "Embedder") -> "Fusion":
-        """The fusion of a model's features.
-
-        Raises:
-            UserError: The config has no such method of its own.
-        """
-        raise UserError(f"{type(self).__name__} has no build(): say there what it builds.")
+    def build(self, model: Any) -> Any:
+        """The fusion of a model's features."""
+        return build(self, model)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,15 +65,11 @@ class CaptionerConfig:
     group: ClassVar[str] = "captioners"
     kind: ClassVar[str] = ""
     reads: tuple[Literal["vision", "audio"], ...] = ("vision", "audio")
-    """What captions are made from."""
+    """Modalities that captions are generated from."""
 
-    def build(self, model: "Embedder") -> "Captioner":
-        """A captioner on a model's text, frames and segments.
-
-        Raises:
-            UserError: The config has no such method of its own.
-        """
-        raise UserError(f"{type(self).__name__} has no build(): say there what it builds.")
+    def build(self, model: Any) -> Any:
+        """A captioner on a model's text, frames and segments."""
+        return build(self, model)
 
 
 @dataclass(frozen=True)
@@ -94,15 +77,15 @@ class OneOf:
     """Marks a field whose value is the config of any part of a group.
 
     The command line chooses it by its kind (`--model.audio clip-audio`), and JSON holds the kind beside
-    the fields. Unlike a union it is open: a kind is looked up when it is met.
+    the fields. Unlike a union it is open: a kind is looked up when it is used.
     """
 
     group: Group[Any]
     modality: Modality | None = None
-    """Of an encoder: what it has to read."""
+    """Of an encoder: the modality that it must read."""
 
     def kinds(self) -> list[str]:
-        """Names that may be given; those of other packages whatever they read, as they are not loaded."""
+        """Possible names; those of other packages regardless of modality, because they are not loaded."""
         return [
             kind
             for kind in self.group.kinds()
@@ -117,17 +100,19 @@ class OneOf:
         Raises:
             UserError: There is none that fits; `option` is named.
         """
-        made = self.group.find(kind, option, self.kinds())
-        reads = getattr(made, "modality", None)
+        config_class = self.group.find(kind, option, self.kinds())
+        reads = getattr(config_class, "modality", None)
         if self.modality is not None and reads is None:
-            raise UserError(f"{option} {kind}: {made.__name__} has no modality: give it one.")
+            raise UserError(
+                f"{option} {kind}: {config_class.__name__} has no modality: give it one."
+            )
         if self.modality is not None and reads != self.modality:
             fitting = ", ".join(self.kinds())
             raise UserError(f"{option} {kind}: it reads {reads}; choose one of {fitting}.")
-        return made
+        return config_class
 
     def __get_pydantic_core_schema__(self, _: Any, handler: "GetCoreSchemaHandler") -> "CoreSchema":
-        """How a part is written and read: its fields beside its kind."""
+        """The form of a part: its fields beside its kind."""
         from pydantic_core import core_schema
 
         return core_schema.no_info_plain_validator_function(
@@ -137,9 +122,9 @@ class OneOf:
     def _read(self, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        given = dict(cast("dict[str, Any]", value))
-        made = self.config(str(given.pop("kind", "")), "kind")
-        return _form_of(made).validate_python(given)
+        values = dict(cast("dict[str, Any]", value))
+        config_class = self.config(str(values.pop("kind", "")), "kind")
+        return _form_of(config_class).validate_python(values)
 
 
 def _written(config: Any) -> dict[str, Any] | None:
@@ -150,14 +135,14 @@ def _written(config: Any) -> dict[str, Any] | None:
 
 @cache
 def _form_of(config: type) -> "TypeAdapter[Any]":
-    """What reads and writes the fields of a config; an unknown field is refused."""
+    """The adapter of a config's fields; unknown fields are refused."""
     from pydantic import ConfigDict, TypeAdapter, with_config
 
     return TypeAdapter(with_config(ConfigDict(extra="forbid"))(config))
 
 
 def choice_of(annotation: Any) -> tuple[OneOf, bool] | None:
-    """The mark of a field that holds one of several configs, and whether it may hold none."""
+    """The `OneOf` of a field, and whether the field may be None; None for other fields."""
     if get_origin(annotation) is Annotated:
         bare, *marks = get_args(annotation)
         mark = next((one for one in marks if isinstance(one, OneOf)), None)
@@ -170,7 +155,7 @@ def _optional(annotation: Any) -> bool:
 
 
 def parts_of(config: Any) -> Iterator[tuple[Group[Any], str]]:
-    """The parts that a config is made of, each with its group."""
+    """The parts of a config, each with its group."""
     if isinstance(config, tuple):
         for one in cast("tuple[Any, ...]", config):
             yield from parts_of(one)

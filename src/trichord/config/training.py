@@ -1,30 +1,26 @@
-"""Training as values: the loss, what a mini-batch holds, the optimizer, a stage."""
+"""Configs of training: the loss, mini-batches, the optimizer, a stage."""
 
 import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from trichord.config.limits import broken, check
-from trichord.config.parts import OneOf
+from trichord.config.limits import broken_rules
+from trichord.config.parts import OneOf, build
 from trichord.types import CAPTION_KINDS, CaptionKind, Modality
 from trichord.types.plugins import Group
 from trichord.types.rules import Range
 from trichord.types.terms import LOSSES, term_of
 
-if TYPE_CHECKING:  # torch stays out until something is built: parsing options must be quick
-    from trichord.losses import Objective
-
-
 WORDS = "words<-"
-"""Begins the criteria that speak of captions that are written, not searched by."""
+"""Prefix of criteria about generated captions."""
 CRITERIA: tuple[str, ...] = (
     *(f"{what}<-{kind}" for what in ("visual", "audio", "clip") for kind in CAPTION_KINDS),
     "visual<-sound",
     *(f"{WORDS}{kind}" for kind in CAPTION_KINDS),
 )
-"""What an epoch may be chosen by: the tasks of `trichord.evaluation.retrieval`, and written captions."""
+"""Criteria for the best epoch: the tasks of `trichord.evaluation.retrieval`, and generated captions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,45 +28,26 @@ class InfoNCE:
     """The loss of each pair of modalities. SLAVA states no temperature; these are CLIP's choices."""
 
     temperature: Annotated[float, Range(above=0)] = 0.07
-    """Where it starts."""
+    """Initial value."""
     learned: bool = True
     shared: bool = False
     """One temperature for all pairs instead of one each."""
     max_scale: Annotated[float, Range(above=0)] = 100.0
     """Bound of the inverse temperature."""
     directions: Literal["both", "a_to_b", "b_to_a"] = "both"
-    """A pair is named first-second ("av": audio, vision); CLIP averages both ways of asking."""
+    """A pair is named first-second ("av": audio, vision); CLIP averages both directions."""
     absent: Literal["masked", "zeros"] = "masked"
-    """Clips without a modality: left out of its terms, or zero vectors among them as published."""
+    """Clips without a modality: left out of its terms, or kept as zero vectors as published."""
     same_text: Literal["negatives", "positives"] = "negatives"
-    """Clips of one batch whose captions read the same: negatives of each other's captions as in both
-    papers, or further positives."""
+    """Clips of a batch with equal captions: negatives of each other's captions as in both papers, or
+    further positives."""
     tile: Annotated[int, Range(1)] = 2048
-    """Rows and columns of scores held at once: what a larger batch needs of memory grows with its rows
-    alone. No effect on the results but for rounding; no more rows than these are scored whole."""
+    """Rows and columns of scores that are computed at once: the memory of larger batches grows linearly.
+    No effect on the results except rounding; a batch of no more rows is one tile."""
 
-    def build(self, terms: tuple[str, ...] = ("av", "at", "vt")) -> "Objective":
-        """The objective of some terms with fresh temperatures.
-
-        Raises:
-            UserError: A value is impossible.
-        """
-        from trichord.losses import LossOptions, Objective
-
-        check(self, "--objective")
-        return Objective(
-            temperature=self.temperature,
-            learned=self.learned,
-            shared=self.shared,
-            max_scale=self.max_scale,
-            options=LossOptions(
-                directions=self.directions,
-                absent=self.absent,
-                same_text=self.same_text,
-                tile=self.tile,
-            ),
-            terms=terms,
-        )
+    def build(self, terms: tuple[str, ...] = ("av", "at", "vt")) -> Any:
+        """The objective of some terms, with new temperatures."""
+        return build(self, terms)
 
     def flaws(self) -> Iterator[tuple[str, str]]:
         """See `Ruled`."""
@@ -88,40 +65,35 @@ class Draw:
     """One way to fill a mini-batch: these captions, these terms."""
 
     terms: tuple[str, ...]
-    """Names of terms: ours, or those that a package or `--plugin` brings (`trichord.types.terms`)."""
+    """Names of terms: built in, or of a package or `--plugin` file (`trichord.types.terms`)."""
     captions: tuple[CaptionKind, ...] = ()
-    """Kinds to draw one caption per clip from; empty: no text."""
+    """Kinds of captions, of which one per clip is drawn; empty: no text."""
     weights: Annotated[tuple[float, ...], Range(0)] = ()
-    """Of the terms, in their order; all 1 if empty."""
+    """Of the terms, in order; all 1 if empty."""
     chance: Annotated[float, Range(0)] = 1.0
-    """How often it is drawn, relative to the stage's other draws."""
+    """Relative frequency among the stage's draws."""
 
     def flaws(self) -> Iterator[tuple[str, str]]:
         """See `Ruled`."""
-        twice = [term for term, count in Counter(self.terms).items() if count > 1]
+        repeated = [term for term, count in Counter(self.terms).items() if count > 1]
         weights = self.weights or (1.0,)
-        shown = " ".join(f"{weight:g}" for weight in weights)
+        listed = " ".join(f"{weight:g}" for weight in weights)
         unknown = [name for name in self.terms if name not in LOSSES.kinds()]
-        yield from broken(
-            (not self.terms, "terms", "is empty: name at least one term."),
-            (
-                bool(unknown),
+        if not self.terms:
+            yield "terms", "is empty: name at least one term."
+        if unknown:
+            yield (
                 "terms",
                 f"{' '.join(unknown)}: choose one of {', '.join(LOSSES.kinds())}; others come with an "
                 "installed package or by --plugin FILE.",
-            ),
-            (bool(twice), "terms", f"names {', '.join(twice)} twice: name it once, with a weight."),
-            (
-                len(self.weights) not in (0, len(self.terms)),
-                "weights",
-                f"{shown}: {len(weights)} for {len(self.terms)} terms; give one for each.",
-            ),
-            (
-                not 0 < sum(weights) < math.inf,
-                "weights",
-                f"{shown}: give finite numbers, not all of them 0.",
-            ),
-        )
+            )
+        if repeated:
+            yield "terms", f"names {', '.join(repeated)} twice: name it once, with a weight."
+        if len(self.weights) not in (0, len(self.terms)):
+            given = f"{len(weights)} for {len(self.terms)} terms"
+            yield "weights", f"{listed}: {given}; give one for each."
+        if not 0 < sum(weights) < math.inf:
+            yield "weights", f"{listed}: give finite numbers, not all of them 0."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +105,7 @@ class OptimizerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AdamW(OptimizerConfig):
-    """Decoupled weight decay on matrices; none on biases and temperatures."""
+    """AdamW, with weight decay on matrices, not on biases and temperatures."""
 
     kind: ClassVar[str] = "adamw"
     lr: Annotated[float, Range(0)] = 1e-4
@@ -141,19 +113,19 @@ class AdamW(OptimizerConfig):
     beta1: Annotated[float, Range(0, below=1)] = 0.9
     beta2: Annotated[float, Range(0, below=1)] = 0.98
     warmup_steps: Annotated[int, Range(0)] = 0
-    """The rate grows linearly over these steps."""
+    """Steps of linear warm-up."""
     schedule: Literal["constant", "cosine"] = "constant"
-    """What follows: the rate stays, or falls to zero by the end of the stage's last epoch."""
+    """After the warm-up: constant, or cosine to zero at the end of the stage's last epoch."""
     trunk_share: Annotated[float, Range(0)] = 1.0
-    """Rate of trunks relative to that of heads and fusion."""
+    """Learning rate of trunks relative to heads and fusion."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BertAdam(OptimizerConfig):
-    """As published: Adam without bias correction, gradients clipped for each parameter too.
+    """As published: Adam without bias correction, gradients also clipped per parameter.
 
     Warm-up, then cosine, over shares of the stage. Encoders in `slow` have the rate `lr *
-    slow_share` and a weight decay of 0.2 (biases apart); everything else has `lr` and no decay.
+    slow_share` and a weight decay of 0.2 (not on biases); everything else has `lr` and no decay.
     """
 
     kind: ClassVar[str] = "bert-adam"
@@ -176,25 +148,25 @@ OPTIMIZERS: Group[type[OptimizerConfig]] = Group(
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One leg of training: what trains, on which captions, with which terms, and what decides."""
+    """A stage of training: what trains, on which captions, with which terms and criterion."""
 
     name: str
     trains: tuple[Modality, ...]
     """Encoders whose heads train."""
     draws: tuple[Draw, ...]
     draw_per: Literal["batch", "clip", "turn"] = "batch"
-    """Draw anew per mini-batch (SLAVA), per clip, or take turns."""
+    """Draw per mini-batch (SLAVA), per clip, or in turns."""
     towers: tuple[Modality, ...] = ()
-    """Encoders of `trains` whose trunks train too: these are read from media, not from the cache."""
+    """Encoders of `trains` whose trunks train too: they read media, not cached features."""
     criterion: tuple[str, ...]
-    """What picks the best epoch, on the validation clips: the mean R@10 of retrieval tasks, or, of
-    `words<-KIND`, the likelihood of the words of captions of that kind. Where a task has fewer than 50
+    """Chooses the best epoch, on the validation clips: the mean R@10 of retrieval tasks, or, for
+    `words<-KIND`, the likelihood of a token in captions of that kind. If a task has fewer than 50
     candidates, the mean reciprocal rank over the queries of all tasks."""
     batch_size: Annotated[int, Range(1)] = 128
     """Of all processes together."""
     chunk: Annotated[int | None, Range(1)] = None
-    """Clips that a process takes through the towers at once, where a mini-batch does not fit into
-    memory: one loss and the same gradients for a second forward pass; None: the whole batch."""
+    """Clips that a process encodes at once, if a mini-batch does not fit into memory: the same loss and
+    gradients, at the price of a second forward pass; None: the whole batch."""
     epochs: Annotated[int, Range(1)] = 100
     patience: Annotated[int, Range(1)] = 15
     """Stop after this many epochs without a better criterion."""
@@ -208,7 +180,7 @@ class Stage:
 
     @property
     def terms(self) -> tuple[str, ...]:
-        """All terms that its draws ask for, each once."""
+        """All terms of its draws, each once."""
         return tuple(dict.fromkeys(term for draw in self.draws for term in draw.terms))
 
     def flaws(self) -> Iterator[tuple[str, str]]:
@@ -216,19 +188,19 @@ class Stage:
         terms = [term_of(name, "--stages.N.draws.N.terms") for name in self.terms]
         contrasts = any(term.contrasts for term in terms)
         losses = {term.loss for term in terms}
-        idle = ", ".join(sorted(set(self.towers) - set(self.trains)))
-        odd = ", ".join(name for name in self.criterion if name not in CRITERIA)
+        headless = ", ".join(sorted(set(self.towers) - set(self.trains)))
+        unknown_tasks = ", ".join(name for name in self.criterion if name not in CRITERIA)
         kinds = {name.startswith(WORDS) for name in self.criterion}
-        yield from broken(
+        yield from broken_rules(
             (
                 not any(draw.chance for draw in self.draws),
                 "draws",
                 "draw nothing: give at least one of them a chance above 0.",
             ),
             (
-                bool(idle),
+                bool(headless),
                 "towers",
-                f"trains the trunk of {idle} but not its head: add it to --stages.N.trains or take it "
+                f"trains the trunk of {headless} but not its head: add it to --stages.N.trains or take it "
                 "out of --stages.N.towers.",
             ),
             (
@@ -247,7 +219,11 @@ class Stage:
                 f"{self.chunk}: the stage writes captions ('lm'), which contrasts nothing: leave the "
                 "option out and take a smaller --stages.N.batch-size.",
             ),
-            (bool(odd), "criterion", f"{odd}: choose one of {', '.join(CRITERIA)}."),
+            (
+                bool(unknown_tasks),
+                "criterion",
+                f"{unknown_tasks}: choose one of {', '.join(CRITERIA)}.",
+            ),
             (
                 len(kinds) > 1,
                 "criterion",

@@ -16,8 +16,6 @@ from trichord.corpora import (
     vatex,
 )
 from trichord.corpora.prepared import Corpus
-from trichord.corpora.world import asked
-from trichord.corpora.world.queries import AUDIO_QUERIES
 from trichord.types.plugins import Group
 
 CORPORA: dict[str, Corpus] = {
@@ -77,15 +75,6 @@ CORPORA: dict[str, Corpus] = {
         clips=audioset.clips,
         options=("whole",),
     ),
-    **{
-        f"world-{kind}": Corpus(
-            description=f"a generated world, asked about {what}: for the audio type token's ablation",
-            clips=partial(asked.clips, kind=kind),
-        )
-        for kind, what in zip(
-            AUDIO_QUERIES, ("what is said", "what else sounds", "both"), strict=True
-        )
-    },
 }
 READERS: Group[Corpus] = Group("datasets", "dataset", CORPORA)
 """Ours, and those of others by the entry point `trichord.datasets`."""

@@ -1,4 +1,4 @@
-"""CLIP's tokenizer from OpenAI's byte-pair file, or from a folder or hub name."""
+"""CLIP's tokenizer, from OpenAI's byte-pair file, a folder or a hub name."""
 
 import gzip
 import zlib
@@ -11,12 +11,12 @@ from transformers import CLIPTokenizer
 from trichord.encoders.pretrained import load
 from trichord.types import UserError, first_line
 
-SIGNS = 256
-"""One a byte: the least that a tokenizer of any text has."""
+BYTES = 256
+"""Byte values: the least number of tokens of a tokenizer for any text."""
 MERGES = 49_152 - 256 - 2
-"""Of OpenAI's byte-pair file the models know the first ones only."""
+"""Number of merges that the models use, the first ones of OpenAI's byte-pair file."""
 ADDED_TOKENS = ("<|maskoftext|>", "<|unkoftext|>", "<|padoftext|>")
-"""What CLIP4VLA adds to CLIP's vocabulary; the last one pads."""
+"""Tokens that CLIP4VLA adds to CLIP's vocabulary; the last one is for padding."""
 
 
 def read_tokenizer(source: str, rows: int) -> CLIPTokenizer:
@@ -24,14 +24,14 @@ def read_tokenizer(source: str, rows: int) -> CLIPTokenizer:
 
     Args:
         source: OpenAI's `bpe_simple_vocab_16e6.txt`, packed or not, or a folder or hub name.
-        rows: Of the table: as many as the tokenizer has tokens, or three more for CLIP4VLA's.
+        rows: Of the table: the number of tokens of the tokenizer, or three more for CLIP4VLA's.
 
     Raises:
         UserError: No such tokenizer, or one of another size.
     """
     try:
         file = Path(source)
-        tokenizer = _from_byte_pairs(file) if file.is_file() else whole_tokenizer(source)
+        tokenizer = _from_byte_pairs(file) if file.is_file() else load_tokenizer(source)
     except UserError as error:
         raise UserError(f"--tokenizer: {error}") from error
     if rows == len(tokenizer) + len(ADDED_TOKENS):
@@ -45,14 +45,14 @@ def read_tokenizer(source: str, rows: int) -> CLIPTokenizer:
     return tokenizer
 
 
-def whole_tokenizer(name: str) -> CLIPTokenizer:
+def load_tokenizer(name: str) -> CLIPTokenizer:
     """A tokenizer by folder or hub name.
 
     Raises:
         UserError: It has no vocabulary, or cannot be loaded.
     """
     tokenizer = load(CLIPTokenizer, name, weights=False)
-    if len(tokenizer) < SIGNS:  # `transformers` makes up an empty one where it finds no files
+    if len(tokenizer) < BYTES:  # `transformers` makes an empty one if it finds no files
         raise UserError(
             f"{name} has no tokenizer: choose another, or give OpenAI's bpe_simple_vocab_16e6.txt.gz."
         )
@@ -60,10 +60,14 @@ def whole_tokenizer(name: str) -> CLIPTokenizer:
 
 
 def _from_byte_pairs(file: Path) -> CLIPTokenizer:
-    shown = [chr(byte) for byte in range(33, SIGNS) if chr(byte).isprintable()]
-    signs = shown + [chr(SIGNS + n) for n in range(SIGNS - len(shown))]
+    printable = [chr(byte) for byte in range(33, BYTES) if chr(byte).isprintable()]
+    characters = printable + [chr(BYTES + n) for n in range(BYTES - len(printable))]
     pairs = _pairs(file)
-    words = [*signs, *(f"{sign}</w>" for sign in signs), *("".join(pair) for pair in pairs)]
+    words = [
+        *characters,
+        *(f"{character}</w>" for character in characters),
+        *("".join(pair) for pair in pairs),
+    ]
     words += ["<|startoftext|>", "<|endoftext|>"]
     return CLIPTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=cast(Any, pairs))
 

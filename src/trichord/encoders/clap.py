@@ -1,6 +1,6 @@
 """CLAP's audio and text towers (LAION; Wu et al., 2023) as encoders."""
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,13 +13,14 @@ from transformers import (
     ClapTextModelWithProjection,
 )
 
+from trichord.config.towers import Clap, ClapText
 from trichord.encoders.clip import MAX_TOKENS, count_longer, tokenize
 from trichord.encoders.encoder import AudioEncoder, TextEncoder
-from trichord.encoders.graph import Graph, Sizes
+from trichord.encoders.graph import Sizes, load_graph
 from trichord.encoders.pretrained import load_model
 from trichord.encoders.tokenizer import require_fit, tokenizer_digest
 from trichord.encoders.weight_cache import load_cached, shared_trunk
-from trichord.types import Arithmetic, UserError
+from trichord.types import UserError
 
 MODEL_TYPES = frozenset({"clap", "clap_audio_model", "clap_text_model"})
 
@@ -27,10 +28,10 @@ MODEL_TYPES = frozenset({"clap", "clap_audio_model", "clap_text_model"})
 def chunks(
     wave: Float[np.ndarray, " sample"], length: int, min_tail: int
 ) -> list[Float[np.ndarray, " _sample"]]:
-    """Cut a waveform into consecutive chunks of `length` samples from its start; no overlap.
+    """Split a waveform into consecutive chunks of `length` samples, without overlap.
 
-    The tail is kept when it has at least `min_tail` samples or is all there is. Nothing is random:
-    CLAP's extractor crops at random what is longer than a chunk, and here nothing ever is.
+    The last chunk is kept if it has at least `min_tail` samples or is the only one. Nothing is random:
+    CLAP's extractor crops randomly only inputs longer than a chunk, and here there are none.
     """
     cut = [wave[start : start + length] for start in range(0, len(wave), length)]
     if len(cut) > 1 and len(cut[-1]) < min_tail:
@@ -39,45 +40,32 @@ def chunks(
 
 
 class ClapEncoder(AudioEncoder):
-    """Log-mel chunks (step, 1, time, mel) to features; the head starts as CLAP's projection."""
+    """Log-mel chunks (step, 1, time, mel) to features; the head is initialised as CLAP's projection."""
 
     has_batch_norm = True
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        head: Literal["pretrained", "linear"],
-        min_tail_seconds: float,
-        arithmetic: Arithmetic = "float32",
-    ) -> None:
-        """Load the tower.
-
-        Args:
-            name: Folder or hub name.
-            head: `pretrained` keeps CLAP's two-layer projection, `linear` starts a single new layer.
-            min_tail_seconds: A shorter last chunk is dropped.
-            arithmetic: In torch, or by the graph beside the folder.
+    def __init__(self, config: Clap) -> None:
+        """Load the model.
 
         Raises:
             UserError: No such model, or a fused one.
         """
         trunk, projection, sizes = (
-            (Graph(name), nn.Identity(), Sizes.beside(name))
-            if arithmetic == "graph"
-            else _audio_tower(name)
+            load_graph(config.name) if config.arithmetic == "graph" else _audio_tower(config.name)
         )
-        if head == "linear" and arithmetic != "graph":  # new for each model, by its seed
+        if (
+            config.head == "linear" and config.arithmetic != "graph"
+        ):  # new for each model, by its seed
             projection = nn.Linear(sizes.width, sizes.dim)
-        self.extractor: Any = load_cached(ClapFeatureExtractor, name)
+        self.extractor: Any = load_cached(ClapFeatureExtractor, config.name)
         if self.extractor.truncation == "fusion":
             raise UserError(
-                f"The preprocessor of the CLAP model '{name}' prepares sound for a fused one: put back "
-                "its own preprocessor_config.json (truncation 'rand_trunc')."
+                f"The preprocessor of the CLAP model '{config.name}' prepares sound for a fused one: put "
+                "back its own preprocessor_config.json (truncation 'rand_trunc')."
             )
         self.rate: int = self.extractor.sampling_rate
         self.chunk: int = round(self.extractor.nb_max_samples)
-        self.min_tail = round(min_tail_seconds * self.rate)
+        self.min_tail = round(config.min_tail_seconds * self.rate)
         preparation = {
             "kind": "clap",
             "rate": self.rate,
@@ -89,13 +77,12 @@ class ClapEncoder(AudioEncoder):
             "range": [self.extractor.frequency_min, self.extractor.frequency_max],
             "padding": self.extractor.padding,
         }
-        super().__init__(trunk, projection, sizes.width, preparation)
-        self.compute_in(arithmetic)
-        self.dim = sizes.dim
+        super().__init__(trunk, projection, sizes.width, preparation, dim=sizes.dim)
+        self.set_arithmetic(config.arithmetic)
 
     def prepare(self, wave: Float[np.ndarray, " sample"]) -> Float[Tensor, "step 1 time mel"]:
         """Log-mel chunks of a mono waveform at `rate`; a short one is repeated, then padded."""
-        # One by one: the extractor pads a batch to a common length otherwise.
+        # One by one, because the extractor pads a batch to a common length.
         mels = [
             self.extractor(chunk, sampling_rate=self.rate, return_tensors="pt")["input_features"]
             for chunk in chunks(wave, self.chunk, self.min_tail)
@@ -107,7 +94,7 @@ class ClapEncoder(AudioEncoder):
 def _audio_tower(name: str) -> tuple[nn.Module, nn.Module, Sizes]:
     model = load_model(ClapAudioModelWithProjection, name, MODEL_TYPES)
     if model.config.enable_fusion:
-        # Fused features of a clip vary with its batch: the extractor marks a random item as longer.
+        # Fused features depend on the batch: the extractor marks a random item as longer.
         raise UserError(
             f"The CLAP model '{name}' is a fused one, whose embeddings are not deterministic: use an "
             "unfused one such as laion/clap-htsat-unfused."
@@ -128,36 +115,31 @@ class _AudioTrunk(nn.Module):
 class ClapTextEncoder(TextEncoder):
     """Token ids (step, token) to features; the head is CLAP's text projection."""
 
-    def __init__(self, name: str, *, arithmetic: Arithmetic = "float32") -> None:
-        """Load the tower.
-
-        Args:
-            name: Folder or hub name.
-            arithmetic: In torch, or by the graph beside the folder.
+    def __init__(self, config: ClapText) -> None:
+        """Load the model.
 
         Raises:
             UserError: No such model.
         """
-        self.tokenizer: Any = load_cached(AutoTokenizer, name)
+        self.tokenizer: Any = load_cached(AutoTokenizer, config.name)
         self.pad: int = self.tokenizer.pad_token_id
         trunk, head, sizes = (
-            (Graph(name, self.lengths), nn.Identity(), Sizes.beside(name))
-            if arithmetic == "graph"
-            else _text_tower(name, self.pad)
+            load_graph(config.name, self.lengths)
+            if config.arithmetic == "graph"
+            else _text_tower(config.name, self.pad)
         )
-        require_fit(self.tokenizer, name, sizes.tokens)
+        require_fit(self.tokenizer, config.name, sizes.tokens)
         self.max_tokens = MAX_TOKENS
         preparation = {
             "kind": "clap_text",
             "max_tokens": MAX_TOKENS,
             "tokenizer": tokenizer_digest(self.tokenizer),
         }
-        super().__init__(trunk, head, sizes.width, preparation)
-        self.compute_in(arithmetic)
-        self.dim = sizes.dim
+        super().__init__(trunk, head, sizes.width, preparation, dim=sizes.dim)
+        self.set_arithmetic(config.arithmetic)
 
     def lengths(self, inputs: Int[Tensor, "step token"]) -> Int[Tensor, " step"]:
-        """Tokens of each text, start and end included; one may hold the padding's sign in words."""
+        """Tokens of each text, start and end included; texts may contain the padding token."""
         return inputs.shape[1] - (inputs != self.pad).flip(1).int().argmax(dim=1)
 
     def prepare(self, texts: list[str]) -> Int[Tensor, "step token"]:
@@ -165,7 +147,7 @@ class ClapTextEncoder(TextEncoder):
         return tokenize(self.tokenizer, texts, MAX_TOKENS)
 
     def count_cut(self, texts: list[str]) -> int:
-        """How many texts are too long for the tower and lose their end."""
+        """Number of texts that are truncated."""
         return count_longer(self.tokenizer, texts, MAX_TOKENS)
 
 

@@ -14,142 +14,130 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
+from trichord.config.towers import ClipText, ClipVision
 from trichord.encoders.frames import Pooler, TransformersVisionEncoder, require_size
-from trichord.encoders.graph import Graph, Sizes
-from trichord.encoders.patch_dropout import checked, drop_patches
+from trichord.encoders.graph import Sizes, load_graph
+from trichord.encoders.patch_dropout import drop_patches
 from trichord.encoders.pretrained import load_model
 from trichord.encoders.text_kv_cache import TextKVCache
 from trichord.encoders.tokenizer import require_fit, tokenizer_digest
 from trichord.encoders.weight_cache import load_cached, shared_trunk
 from trichord.encoders.words import TokenCache, WordEncoder
-from trichord.media.plan import FrameChoice, FramePlan
-from trichord.types import Arithmetic, Pooling
+from trichord.media.plan import FramePlan
 from trichord.types.tensors import Features, Padded
 
 MAX_TOKENS = 77
 TEXT_TYPES = frozenset({"clip", "clip_text_model", "clipseg", "metaclip_2"})
 VISION_TYPES = frozenset({"clip", "clip_vision_model", "clipseg", "metaclip_2", "chinese_clip"})
-"""Models of `transformers` whose towers are CLIP's, layer for layer: each was compared with its own."""
+"""Models of `transformers` with CLIP's layers; each was compared with the original."""
 WIDTH_STEP = 8
-"""Texts are padded to a multiple of so many tokens, so that few widths stand for all lengths."""
+"""Texts are padded to a multiple of this many tokens, so that there are few different widths."""
 
 
 class ClipTextEncoder(WordEncoder):
-    """Token ids to features; the head starts as CLIP's text projection, without bias.
+    """Token ids to features; the head is initialised as CLIP's text projection, without bias.
 
-    A caption's steps are its one end-of-text feature, or with `tokens` the features of all its
-    tokens, of which the last one is the end of text; `pooled` is the end of text either way.
+    A caption has one step, its end-of-text feature, or with `tokens` a step per token, the end of text
+    last; `pooled` is the end of text in both cases.
     """
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        tokens: bool = False,
-        longest: int = MAX_TOKENS,
-        arithmetic: Arithmetic = "float32",
-    ) -> None:
-        """Load the tower.
-
-        Args:
-            name: Folder or hub name.
-            tokens: Give each token a step: fusions that look at words need them.
-            longest: Tokens after which a text is cut, start and end of text included.
-            arithmetic: In torch, or by the graph beside the folder.
+    def __init__(self, config: ClipText) -> None:
+        """Load the model.
 
         Raises:
             UserError: No such model.
         """
         trunk, head, sizes = (
-            (Graph(name, self.lengths), nn.Identity(), Sizes.beside(name))
-            if arithmetic == "graph"
-            else _text_tower(name, tokens)
+            load_graph(config.name, self.lengths)
+            if config.arithmetic == "graph"
+            else _text_tower(config.name, config.tokens)
         )
-        self.tokenizer: Any = load_cached(CLIPTokenizer, name)
-        require_fit(self.tokenizer, name, sizes.tokens)
-        self.tokens = tokens
+        self.tokenizer: Any = load_cached(CLIPTokenizer, config.name)
+        require_fit(self.tokenizer, config.name, sizes.tokens)
+        self.tokens = config.tokens
         self.end: int = self.tokenizer.eos_token_id
-        self._longest = min(longest, sizes.positions)
+        self._longest = min(config.longest, sizes.positions)
         self.max_tokens = self._longest
         preparation = {
             "kind": "clip_text",
             "max_tokens": self.max_tokens,
             "tokenizer": tokenizer_digest(self.tokenizer),
         }
-        preparation |= {"tokens": True} if tokens else {}
-        super().__init__(trunk, head, sizes.width, preparation)
-        self.compute_in(arithmetic)
-        self.dim = sizes.dim
+        preparation |= {"tokens": True} if config.tokens else {}
+        super().__init__(trunk, head, sizes.width, preparation, dim=sizes.dim)
+        self.set_arithmetic(config.arithmetic)
 
     def lengths(self, inputs: Int[Tensor, "step token"]) -> Int[Tensor, " step"]:
         """Tokens of each text, start and end included."""
         return lengths(inputs, self.end)
 
     def prepare(self, texts: list[str]) -> Int[Tensor, "step token"]:
-        """Token ids, cut at the tower's length (77 for CLIP), padded to the width of the longest text."""
+        """Token ids, truncated to the model's length (77 for CLIP), padded to the longest text."""
         return tokenize(self.tokenizer, texts, self._longest)
 
     def count_cut(self, texts: list[str]) -> int:
-        """How many texts are too long for the tower and lose their end."""
+        """Number of texts that are truncated."""
         return count_longer(self.tokenizer, texts, self._longest)
 
     def words(self, texts: list[str]) -> list[Int[Tensor, " token"]]:
-        """Token ids of each text, start and end included, cut at the tower's length."""
+        """Token ids of each text, start and end included, truncated to the model's length."""
         ids = tokenize(self.tokenizer, texts, self._longest)
         counts = self.lengths(ids).tolist()
         return [row[:count] for row, count in zip(ids, counts, strict=True)]
 
-    def spell(self, words: list[int]) -> str:
-        """Token ids as a text: lower case, punctuation apart."""
+    def decode(self, words: list[int]) -> str:
+        """The text of token ids: lower case, spaces around punctuation."""
         return self.tokenizer.decode(words, skip_special_tokens=True).strip()
 
     @property
     def table(self) -> Float[Tensor, "token width"]:
-        """The features that tokens come in with; a captioner's words are scored by them."""
+        """The token embeddings; a captioner uses them as output weights."""
         trunk: Any = self.trunk.model
         return trunk.embeddings.token_embedding.weight
 
     @property
     def start(self) -> int:
-        """The token that begins a text."""
+        """The start token."""
         return self.tokenizer.bos_token_id
 
     @property
-    def never_written(self) -> Bool[Tensor, " token"]:
-        """Special tokens but the end, and rows of the table that the tokenizer does not know."""
-        never = torch.ones(len(self.table), dtype=torch.bool, device=self.table.device)
-        never[: len(self.tokenizer)] = False
-        never[self.tokenizer.all_special_ids] = True
-        never[self.end] = False
-        return never
+    def forbidden_tokens(self) -> Bool[Tensor, " token"]:
+        """Special tokens except the end, and embeddings without a token in the tokenizer."""
+        forbidden = torch.ones(len(self.table), dtype=torch.bool, device=self.table.device)
+        forbidden[: len(self.tokenizer)] = False
+        forbidden[self.tokenizer.all_special_ids] = True
+        forbidden[self.end] = False
+        return forbidden
 
     def token_cache(self) -> TokenCache:
-        """Of texts without a token yet."""
+        """An empty cache."""
         return TextKVCache(self)
 
-    def read(self, inputs: Padded, audio_type: Float[Tensor, " batch"] | None = None) -> Padded:
+    def trunk_features(
+        self, inputs: Padded, audio_type: Float[Tensor, " batch"] | None = None
+    ) -> Padded:
         """Apply the trunk: (batch, 1, token) ids to (batch, 1 or token, width) features."""
         if not self.tokens:
-            return super().read(inputs)
-        ids, there = inputs.values[:, 0], inputs.mask.any(dim=1)
+            return super().trunk_features(inputs)
+        ids, present = inputs.values[:, 0], inputs.mask.any(dim=1)
         longest = ids.shape[1]
         step = torch.arange(longest, device=ids.device)
-        mask = (step < self.lengths(ids)[:, None]) & there[:, None]
+        mask = (step < self.lengths(ids)[:, None]) & present[:, None]
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.trunk_trains):
-            features = self.read_steps(ids[there])
+            features = self.run_trunk(ids[present])
         values = features.new_zeros((*mask.shape, self.width))
-        values[there] = features.reshape(-1, longest, self.width)
+        values[present] = features.reshape(-1, longest, self.width)
         return Padded(values * mask.unsqueeze(-1), mask)
 
-    def forward(self, read: Padded) -> Features:
-        """Project trunk features into the shared space; the end of text stands for the caption."""
+    def forward(self, features: Padded) -> Features:
+        """Project trunk features into the shared space; the end of text is the caption's vector."""
         if not self.tokens:
-            return super().forward(read)
-        steps = self.head(read.values)
-        last = read.mask.sum(dim=1).clamp(min=1) - 1
+            return super().forward(features)
+        steps = self.head(features.values)
+        last = features.mask.sum(dim=1).clamp(min=1) - 1
         ends = steps[torch.arange(len(steps), device=steps.device), last]
-        ends = ends.float() * read.mask.any(dim=1, keepdim=True)
-        return Features(F.normalize(ends, dim=-1), steps, read.mask)
+        ends = ends.float() * features.mask.any(dim=1, keepdim=True)
+        return Features(F.normalize(ends, dim=-1), steps, features.mask)
 
 
 @shared_trunk
@@ -171,7 +159,7 @@ class _TextTrunk(nn.Module):
         self.tokens = tokens
 
     def forward(self, ids: Int[Tensor, "step token"]) -> Float[Tensor, "step *token width"]:
-        # No padding mask: attention is causal, so what follows the end token cannot reach it.
+        # No padding mask: attention is causal, so padding cannot affect the end token.
         read = self.model(input_ids=ids)
         return read.last_hidden_state if self.tokens else read.pooler_output
 
@@ -182,13 +170,13 @@ _NEEDLESS = (
     (re.compile(r"(?<=\w) (?='(?:s|t|re|ve|m|ll|d)\b)"), ""),
     (re.compile(r'" ?([^"]*?) ?"'), r'"\1"'),
 )
-"""Blanks that people do not write, and what stands there instead."""
+"""Spaces to remove, and their replacements."""
 
 
-def tidied(text: str) -> str:
-    """A text as CLIP's tokenizer spells it, with blanks where people write them.
+def restore_spacing(text: str) -> str:
+    """A text of CLIP's tokenizer with usual spaces around punctuation.
 
-    The tokenizer does not keep whether a blank stood before punctuation; it is guessed.
+    The tokenizer does not keep the original spaces, so they are guessed.
     """
     for needless, instead in _NEEDLESS:
         text = needless.sub(instead, text)
@@ -196,13 +184,13 @@ def tidied(text: str) -> str:
 
 
 def lengths(ids: Int[Tensor, "step token"], end: int) -> Int[Tensor, " step"]:
-    """Tokens of each text up to its first end of text, that one included; all where it has none."""
+    """Tokens of each text up to and including its first end of text; all if it has none."""
     ends = ids == end
     return torch.where(ends.any(dim=1), ends.int().argmax(dim=1) + 1, ids.shape[1])
 
 
 def tokenize(tokenizer: Any, texts: list[str], longest: int) -> Int[Tensor, "step token"]:
-    """Token ids of a `transformers` tokenizer, cut, and padded to the width of the longest."""
+    """Token ids of a `transformers` tokenizer, truncated, and padded to the longest."""
     ids: Tensor = tokenizer(
         texts, truncation=True, max_length=longest, padding="longest", return_tensors="pt"
     )["input_ids"]
@@ -211,56 +199,37 @@ def tokenize(tokenizer: Any, texts: list[str], longest: int) -> Int[Tensor, "ste
 
 
 def padded_width(count: int, longest: int) -> int:
-    """Tokens that a text of so many is padded to, where it is read beside texts of its own width."""
+    """Padded width of a text of this many tokens."""
     return min(longest, -(-count // WIDTH_STEP) * WIDTH_STEP)
 
 
 def count_longer(tokenizer: Any, texts: list[str], longest: int) -> int:
-    """How many texts have more tokens than `longest`."""
-    # Not verbose: it would warn of each long text, and these are cut.
+    """Number of texts with more tokens than `longest`."""
+    # Not verbose: it would warn about each long text, and these are truncated.
     return sum(len(ids) > longest for ids in tokenizer(texts, verbose=False)["input_ids"])
 
 
 class ClipVisionEncoder(TransformersVisionEncoder):
-    """Frames (step, 3, side, side) to features; the head starts as CLIP's visual projection."""
+    """Frames (step, 3, side, side) to features; the head is initialised as CLIP's visual projection."""
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        frames_per_second: float,
-        max_frames: int,
-        nearest: FrameChoice = "exact",
-        pooling: Pooling = "mean",
-        patch_dropout: float = 0.0,
-        arithmetic: Arithmetic = "float32",
-    ) -> None:
-        """Load the tower.
-
-        Args:
-            name: Folder or hub name.
-            frames_per_second: Of a clip.
-            max_frames: Of a clip.
-            nearest: The frame shown at a time, or the keyframe before it.
-            pooling: How frames become one vector.
-            patch_dropout: Share of a frame's patches that the trunk does not see while it trains.
-            arithmetic: In torch, or by the graph beside the folder.
+    def __init__(self, config: ClipVision) -> None:
+        """Load the model.
 
         Raises:
-            UserError: No such model, or a share that is none.
+            UserError: No such model, or its processor makes pictures of another size.
         """
         trunk, head, sizes = (
-            (Graph(name), nn.Identity(), Sizes.beside(name))
-            if arithmetic == "graph"
-            else _vision_tower(name, checked(patch_dropout, "vision"))
+            load_graph(config.name)
+            if config.arithmetic == "graph"
+            else _vision_tower(config.name, config.patch_dropout)
         )
-        processor = load_cached(CLIPImageProcessorPil, name)
-        require_size(processor, name, sizes.side)
+        processor = load_cached(CLIPImageProcessorPil, config.name)
+        require_size(processor, config.name, sizes.side)
         frames = FramePlan(
-            per_second=frames_per_second,
-            count=max_frames,
+            per_second=config.frames_per_second,
+            count=config.max_frames,
             short_side=processor.size["shortest_edge"],
-            nearest=nearest,
+            nearest=config.nearest,
         )
         super().__init__(
             "clip_vision",
@@ -269,10 +238,10 @@ class ClipVisionEncoder(TransformersVisionEncoder):
             sizes.width,
             processor=processor,
             frames=frames,
-            pooling=pooling,
+            pooling=config.pooling,
+            dim=sizes.dim,
         )
-        self.compute_in(arithmetic)
-        self.dim = sizes.dim
+        self.set_arithmetic(config.arithmetic)
 
 
 @shared_trunk

@@ -2,8 +2,8 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import astuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,107 +12,49 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from trichord.config.towers import ClipAudio
 from trichord.encoders.clip import VISION_TYPES
 from trichord.encoders.encoder import UNKNOWN_AUDIO_TYPE, AudioEncoder, AudioType
 from trichord.encoders.graph import SOUND, Graph, Sizes
-from trichord.encoders.patch_dropout import checked, drop_patches
+from trichord.encoders.patch_dropout import drop_patches
 from trichord.encoders.pretrained import load, load_model, require_type
-from trichord.encoders.spectrogram import Rule, Spectrogram, masked, segments
-from trichord.types import Arithmetic, Pooling, UserError
-
-Channels = Literal["mono", "left_mean_right"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pictures:
-    """How a spectrogram becomes the tower's pictures; while it trains it sees a part of each."""
-
-    frames: int
-    padding: Rule
-    longest: int
-    channels: Channels
-    masking: Rule
-    dropout: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tower:
-    """Where an audio tower comes from.
-
-    Attributes:
-        name: Folder or hub name of a CLIP model.
-        scratch: Take only the tower's sizes and draw its weights.
-        head: Start from the tower's projection, or from a new one.
-        arithmetic: In torch, or by the graph beside the folder.
-    """
-
-    name: str
-    scratch: bool = False
-    head: Literal["pretrained", "linear"] = "pretrained"
-    arithmetic: Arithmetic = "float32"
+from trichord.encoders.spectrogram import Spectrogram, cut_segments, mask_spectrogram
+from trichord.types import UserError
 
 
 class ClipAudioEncoder(AudioEncoder):
-    """Spectrogram segments (step, 1 or 3, time, mel) to features; the head starts as CLIP's own.
+    """Spectrogram segments (step, 1 or 3, time, mel) to features; the head is initialised as CLIP's.
 
     Source: CLIP4VLA, "Audio Encoder" and "Audio Type Token".
     """
 
     takes_audio_type = True
 
-    def __init__(
-        self,
-        tower: Tower,
-        *,
-        token: AudioType,
-        spectrogram: Spectrogram,
-        pictures: Pictures,
-        audio_seconds: float,
-        pooling: Pooling,
-    ) -> None:
-        """Start from a CLIP vision tower, or from its shape alone.
-
-        Args:
-            tower: Where it comes from.
-            token: Where to listen between speech and events.
-            spectrogram: Waves to decibels.
-            pictures: Decibels to segments.
-            audio_seconds: How much is heard of a clip at most, from its middle.
-            pooling: How segments become one vector.
+    def __init__(self, config: ClipAudio) -> None:
+        """Start from a CLIP vision tower, or from its sizes alone.
 
         Raises:
-            UserError: No such model, or segments that its patches do not divide.
+            UserError: No such model, or patches that do not divide the segments.
         """
         trunk, head, sizes = (
-            (AudioGraph(tower.name), nn.Identity(), Sizes.beside(tower.name))
-            if tower.arithmetic == "graph"
-            else _audio_tower(tower, (pictures.frames, spectrogram.mels), pictures.dropout)
+            (AudioGraph(config.name), nn.Identity(), Sizes.beside(config.name))
+            if config.arithmetic == "graph"
+            else _audio_tower(config)
         )
-        self.log_mel = spectrogram
-        self.pictures = pictures
-        self.rate = spectrogram.rate
-        self.stereo = pictures.channels == "left_mean_right"
-        self.audio_seconds = audio_seconds
-        super().__init__(
-            trunk,
-            head,
-            sizes.width,
-            {
-                "kind": "clip_audio",
-                "sound_seconds": audio_seconds,
-                "spectrogram": spectrogram.settings,
-                "pictures": [
-                    pictures.frames,
-                    pictures.padding,
-                    pictures.longest,
-                    pictures.channels,
-                ],
-            },
-            pooling,
-        )
-        self.compute_in(tower.arithmetic)
-        self.choose_audio_type(token)
-        self.dim = sizes.dim
+        self.config = config
+        self.log_mel = Spectrogram(config.log_mel)
+        self.rate = config.log_mel.rate
+        self.stereo = config.channels == "left_mean_right"
+        self.audio_seconds = config.sound_seconds
+        preparation = {
+            "kind": "clip_audio",
+            "sound_seconds": config.sound_seconds,
+            "spectrogram": list(astuple(config.log_mel)),
+            "pictures": [config.frames, config.padding, config.longest, config.channels],
+        }
+        super().__init__(trunk, head, sizes.width, preparation, config.pooling, dim=sizes.dim)
+        self.set_arithmetic(config.arithmetic)
+        self.choose_audio_type(config.token)
 
     @property
     def audio_trunk(self) -> "AudioTrunk | AudioGraph":
@@ -126,15 +68,15 @@ class ClipAudioEncoder(AudioEncoder):
         return self._audio_type
 
     def choose_audio_type(self, audio_type: AudioType) -> None:
-        """Listen for another audio type from now on; no weight changes."""
+        """Set the audio type token; no weight changes."""
         self._audio_type: AudioType = audio_type
         self.audio_trunk.token = audio_type
         self.preparation["token"] = audio_type
         self._fingerprint = None
 
     @contextmanager
-    def listening_for(self, audio_type: AudioType) -> Generator[None]:
-        """Within it, listen for another audio type."""
+    def using_audio_type(self, audio_type: AudioType) -> Generator[None]:
+        """Use another audio type token within the block."""
         trunk = self.audio_trunk
         own, trunk.token = trunk.token, audio_type
         try:
@@ -143,13 +85,13 @@ class ClipAudioEncoder(AudioEncoder):
             trunk.token = own
 
     def decoding(self) -> dict[str, object]:
-        """Nothing: the preparation has the rate and the channels under names of its own."""
+        """Empty: the preparation has the rate and the channels under other names."""
         return {}
 
     def prepare(
         self, wave: Float[np.ndarray, "*channel sample"]
     ) -> Float[Tensor, "step shown frame mel"]:
-        """The trunk's pictures of a wave at `rate`."""
+        """Spectrogram segments of a wave at `rate`."""
         return self.to_segments(self.spectrogram(wave))
 
     def spectrogram(
@@ -157,66 +99,65 @@ class ClipAudioEncoder(AudioEncoder):
     ) -> Float[Tensor, "channel time mel"]:
         """Decibels of a wave at `rate`.
 
-        One channel stands for left, mean and right; of two, their mean comes between them.
+        One channel is used as left, mean and right; for two, their mean is inserted between them.
         """
-        heard = torch.from_numpy(np.atleast_2d(wave))
-        if self.stereo and len(heard) == 2:
-            heard = torch.stack([heard[0], heard.mean(dim=0), heard[1]])
-        return self.log_mel(heard)
+        waves = torch.from_numpy(np.atleast_2d(wave))
+        if self.stereo and len(waves) == 2:
+            waves = torch.stack([waves[0], waves.mean(dim=0), waves[1]])
+        return self.log_mel(waves)
 
     def to_segments(
         self, spectrogram: Float[Tensor, "channel time mel"]
     ) -> Float[Tensor, "step shown frame mel"]:
-        """The trunk's pictures of a spectrogram: three channels, or one that stands for all."""
-        pictures = self.pictures
-        cut = segments(
-            spectrogram, frames=pictures.frames, padding=pictures.padding, longest=pictures.longest
+        """Segments of a spectrogram, with three channels or one for all three."""
+        config = self.config
+        cut = cut_segments(
+            spectrogram, frames=config.frames, padding=config.padding, longest=config.longest
         )
         return cut.expand(-1, 3, -1, -1) if self.stereo else cut
 
     def spec_augment(
         self, spectrogram: Float[Tensor, "channel time mel"], random: np.random.Generator
     ) -> Float[Tensor, "step shown frame mel"]:
-        """The trunk's pictures of a spectrogram with stretches of time and bands hidden."""
-        hidden = masked(spectrogram, rule=self.pictures.masking, random=random)
+        """Segments of a spectrogram with masked time steps and bands."""
+        hidden = mask_spectrogram(spectrogram, rule=self.config.masking, random=random)
         return self.to_segments(hidden)
 
 
-def _audio_tower(
-    tower: Tower, picture: tuple[int, int], dropout: float
-) -> tuple[nn.Module, nn.Module, Sizes]:
-    require_type(tower.name, VISION_TYPES)
+def _audio_tower(config: ClipAudio) -> tuple[nn.Module, nn.Module, Sizes]:
+    require_type(config.name, VISION_TYPES)
     model: Any = (
-        CLIPVisionModelWithProjection(load(CLIPVisionConfig, tower.name))
-        if tower.scratch
-        else load_model(CLIPVisionModelWithProjection, tower.name, VISION_TYPES)
+        CLIPVisionModelWithProjection(load(CLIPVisionConfig, config.name))
+        if config.scratch
+        else load_model(CLIPVisionModelWithProjection, config.name, VISION_TYPES)
     )
-    trunk = AudioTrunk(model.vision_model, picture, checked(dropout, "audio"))
+    picture = (config.frames, config.log_mel.mels)
+    trunk = AudioTrunk(model.vision_model, picture, config.patch_dropout)
     sizes = Sizes(dim=model.config.projection_dim, width=model.config.hidden_size)
-    new = tower.head == "linear"
+    new = config.head == "linear"
     head = nn.Linear(sizes.width, sizes.dim, bias=False) if new else model.visual_projection
     return trunk, head, sizes
 
 
 class AudioTrunk(nn.Module):
-    """A CLIP vision tower that takes an audio type token behind the patches.
+    """A CLIP vision tower with an audio type token after the patches.
 
     Attributes:
-        positions: One a patch and one for the class token, from the tower and interpolated to the
-            spectrogram's grid; the last one is the audio type token's own.
+        positions: One for the class token and each patch, from the tower and interpolated to the
+            spectrogram's grid; the last one is for the audio type token.
         tokens: Verbal, nonverbal.
     """
 
     def __init__(self, tower: Any, picture: tuple[int, int], dropout: float = 0.0) -> None:
-        """Take a tower's layers.
+        """Use the layers of a tower.
 
         Args:
             tower: A CLIP vision transformer of `transformers`.
-            picture: Time steps and bands of a picture.
-            dropout: Share of the patches that it does not see while it trains.
+            picture: Time steps and bands of a segment.
+            dropout: Share of the patches that are dropped in training.
 
         Raises:
-            UserError: A picture is no whole number of patches.
+            UserError: The patches do not divide a segment.
         """
         super().__init__()
         self.token: AudioType = UNKNOWN_AUDIO_TYPE
@@ -232,7 +173,7 @@ class AudioTrunk(nn.Module):
         self.patches = embeddings.patch_embedding
         known = embeddings.position_embedding.weight.detach()
         on_grid = positions_on(known, (picture[0] // patch, picture[1] // patch))
-        # As published: the new position is drawn as an embedding layer's, far larger than CLIP's own.
+        # As published: the new position has the initial scale of an embedding layer, far above CLIP's.
         self.positions = nn.Parameter(torch.cat([on_grid, torch.randn(1, width)]))
         self.tokens = nn.Parameter(torch.randn(2, width) * width**-0.5)
         self.before = tower.pre_layrnorm
@@ -244,14 +185,14 @@ class AudioTrunk(nn.Module):
         pictures: Float[Tensor, "step channel time mel"],
         audio_type: Float[Tensor, " step"] | None = None,
     ) -> Float[Tensor, "step width"]:
-        """The class token's feature of each picture.
+        """The class token's feature of each segment.
 
         Args:
-            pictures: One channel stands for three.
-            audio_type: Each picture's place between verbal (0) and nonverbal (1); heeded under `clip`.
+            pictures: Segments; one channel is used for all three.
+            audio_type: Of each segment, between verbal (0) and nonverbal (1); used with `clip`.
         """
         patches = self.patches(pictures.expand(-1, 3, -1, -1)).flatten(2).transpose(1, 2)
-        # Not len(), here and below: an export would take it for a constant.
+        # Not len(), here and below: an export would make it a constant.
         first = self.class_embedding.expand(patches.shape[0], 1, -1)
         hidden = torch.cat([first, patches], dim=1) + self.positions[:-1]
         if self.training and self.dropout:
@@ -263,7 +204,7 @@ class AudioTrunk(nn.Module):
     def _sound_tokens(
         self, patches: Float[Tensor, "step patch width"], audio_type: Float[Tensor, " step"] | None
     ) -> Float[Tensor, "step token width"]:
-        """None, one or two tokens a picture; two stand at the same position."""
+        """No, one or two audio type tokens per segment; two have the same position."""
         count = patches.shape[0]
         if self.token == "none":
             return self.tokens.new_zeros(count, 0, self.tokens.shape[1])
@@ -276,17 +217,17 @@ class AudioTrunk(nn.Module):
 
 
 class AudioGraph(Graph):
-    """The same tower as a graph; where to listen is an input of it, unless it has both tokens or none."""
+    """The same tower as a graph; the audio type is an input, unless it has both tokens or none."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.token: AudioType = UNKNOWN_AUDIO_TYPE
 
     def forward(self, *inputs: Float[Tensor, "step ..."]) -> Float[Tensor, "step dim"]:
-        """As the tower's, projected.
+        """Projected features.
 
         Raises:
-            UserError: A number and `both` or `none` cannot take each other's place.
+            UserError: The graph was exported with another kind of audio type token.
         """
         pictures, *told = inputs
         mixes = any(one.name == SOUND for one in self.session.get_inputs())
@@ -305,12 +246,12 @@ def shares(
     pictures: Float[Tensor, "step ..."],
     audio_type: Float[Tensor, " step"] | None,
 ) -> Float[Tensor, " step"]:
-    """Each picture's place between verbal (0) and nonverbal (1).
+    """The audio type of each segment, between verbal (0) and nonverbal (1).
 
     Args:
         token: A number, or `clip`.
-        pictures: How many there are, and where.
-        audio_type: What each clip says of itself; heeded under `clip`.
+        pictures: The segments, for their number and device.
+        audio_type: Of each segment's clip; used with `clip`.
     """
     if token == "clip" and audio_type is not None:
         return audio_type
@@ -321,7 +262,7 @@ def shares(
 def positions_on(
     known: Float[Tensor, "position width"], grid: tuple[int, int]
 ) -> Float[Tensor, "grid_position width"]:
-    """A square table of positions (class token first) on another grid, bicubic."""
+    """Position embeddings of a square (class token first), interpolated to another grid, bicubic."""
     side = round((len(known) - 1) ** 0.5)
     if grid == (side, side):
         return known.clone()

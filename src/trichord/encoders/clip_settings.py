@@ -1,4 +1,4 @@
-"""What a CLIP's weights do not say: read from a config beside them, or assumed; either is noted."""
+"""Settings that a CLIP's weights do not contain: from a config beside them, or assumed; both are noted."""
 
 import json
 from collections.abc import Mapping
@@ -16,12 +16,12 @@ Aspect = Literal["activation", "attention heads", "layer norm", "pictures"]
 ASPECTS: tuple[Aspect, ...] = ("activation", "attention heads", "layer norm", "pictures")
 
 CONFIGS = ("open_clip_config.json", "config.json")
-"""Looked for beside the weights, after a JSON file with the name of the weights file."""
+"""Config files beside the weights, after a JSON file with the name of the weights file."""
 PREPROCESSOR = "preprocessor_config.json"
 EPSILON = 1e-5
-"""Of torch's layer norm, hence of OpenAI's and of open_clip's."""
+"""Of torch's layer norm, and so of OpenAI's and open_clip's."""
 WIDEST = 1024
-"""Of OpenAI's vision towers, all with heads 64 wide; wider ones of others have 80, 88, 104 or 112."""
+"""Largest width of OpenAI's vision towers, with heads of 64; wider ones have 80, 88, 104 or 112."""
 BICUBIC = 3
 """Pillow's number."""
 
@@ -42,21 +42,21 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "preprocess_cfg": {"mean": OPENAI_CLIP_MEAN, "std": OPENAI_CLIP_STD, "size": None},
 }
-"""What open_clip takes where its config is silent."""
+"""open_clip's defaults."""
 _RENAMED = {
     "width": "hidden_size",
     "layers": "num_hidden_layers",
     "heads": "num_attention_heads",
     "context_length": "max_position_embeddings",
 }
-"""open_clip's names to those of `transformers`; the others are the same."""
+"""Names in open_clip to names in `transformers`; the others are equal."""
 _WITHOUT_EFFECT = {
     "model_cfg": {"embed_dim", "quick_gelu", "init_logit_scale", "vision_cfg", "text_cfg"},
     "text_cfg": {"mlp_ratio", "norm_kwargs", "output_tokens", "pad_id"},
     "vision_cfg": {"mlp_ratio", "norm_kwargs", "output_tokens", "patch_dropout"},
     "preprocess_cfg": {"fill_color"},
 }
-"""Read elsewhere, seen in the weights, or for training alone."""
+"""Settings that are read elsewhere, follow from the weights, or only matter in training."""
 _USUAL = {
     "pool_type": {"tok", "argmax"},
     "pos_embed_type": {"learnable"},
@@ -64,7 +64,7 @@ _USUAL = {
     "resize_mode": {"shortest"},
     "mode": {"RGB"},
 }
-"""Values that say what is done anyway; so does whatever is empty or false."""
+"""Values of the standard architecture; empty and false values are standard too."""
 _OF_BOTH = (
     "hidden_size",
     "intermediate_size",
@@ -77,7 +77,7 @@ _OF_EACH = {
     "text": (*_OF_BOTH, "max_position_embeddings", "vocab_size"),
     "vision": (*_OF_BOTH, "patch_size", "image_size"),
 }
-"""What is taken from a config of `transformers`, by tower."""
+"""Settings that are read from a config of `transformers`, by tower."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,14 +85,14 @@ class ClipSettings:
     """Settings of a CLIP under the names of `transformers`.
 
     Attributes:
-        text: Of the text tower. Sizes among them must be those of the weights. Without
-            `num_attention_heads`, heads are 64 wide.
+        text: Of the text tower. Sizes must match the weights. Without `num_attention_heads`, heads
+            are 64 wide.
         vision: Of the vision tower.
         mean: Of pictures, by channel.
         std: Of pictures, by channel.
-        sources: Where each aspect comes from, in words.
-        file: The config that was read; None: all is assumed.
-        widest: Vision tower for which heads may be taken to be 64 wide; None: any.
+        sources: The source of each aspect, in words.
+        file: The config that was read; None: everything is assumed.
+        widest: Largest width for which heads are assumed to be 64 wide; None: any.
     """
 
     text: Mapping[str, Any]
@@ -103,12 +103,14 @@ class ClipSettings:
     file: Path | None = None
     widest: int | None = None
 
-    def activated(self, activation: Activation) -> "ClipSettings":
-        """The same with the activation that was asked for."""
-        said = " / ".join(dict.fromkeys(trunk["hidden_act"] for trunk in (self.text, self.vision)))
+    def with_activation(self, activation: Activation) -> "ClipSettings":
+        """The same with another activation."""
+        stated = " / ".join(
+            dict.fromkeys(trunk["hidden_act"] for trunk in (self.text, self.vision))
+        )
         source = "--activation"
-        if self.file is not None and said != activation:
-            source += f"; {self.file.name} says {said}"
+        if self.file is not None and stated != activation:
+            source += f"; {self.file.name} says {stated}"
         act = {"hidden_act": activation}
         return replace(
             self,
@@ -118,11 +120,11 @@ class ClipSettings:
         )
 
 
-def assumed(why: str, *, widest: int | None) -> ClipSettings:
+def openai_settings(why: str, *, widest: int | None) -> ClipSettings:
     """Settings of OpenAI's CLIPs.
 
     Args:
-        why: They may be assumed, in words.
+        why: The reason why they are assumed, in words.
         widest: As for `ClipSettings`.
     """
     trunk = {"hidden_act": "quick_gelu", "layer_norm_eps": EPSILON}
@@ -131,22 +133,22 @@ def assumed(why: str, *, widest: int | None) -> ClipSettings:
     )
 
 
-CLIP4VLA = assumed("by the authors' code", widest=None)
-"""Of CLIP4VLA's checkpoints, which begin as OpenAI's CLIP."""
+CLIP4VLA = openai_settings("by the authors' code", widest=None)
+"""Of CLIP4VLA's checkpoints, which were initialised with OpenAI's CLIP."""
 
 
 def settings_beside(weights: Path, activation: Activation | None) -> ClipSettings:
-    """Settings of a state_dict: of open_clip's or `transformers`' config in its folder, where there is one.
+    """Settings of a state_dict, from a config of open_clip or `transformers` in its folder, if any.
 
     Args:
-        weights: The file. Looked for are a JSON file of its name, and `CONFIGS`.
-        activation: Counts for more than a config; needed where there is none.
+        weights: The file; its config is a JSON file of the same name, or one of `CONFIGS`.
+        activation: Overrides the config; required if there is none.
 
     Raises:
-        UserError: Nothing says which activation; or the config is of an architecture other than CLIP's.
+        UserError: The activation is unknown, or the config is of another architecture than CLIP.
     """
-    found = _config_beside(weights)
-    if found is None:
+    configs = _config_beside(weights)
+    if configs is None:
         if activation is None:
             names = ", ".join((f"{weights.stem}.json", *CONFIGS))
             raise UserError(
@@ -155,8 +157,10 @@ def settings_beside(weights: Path, activation: Activation | None) -> ClipSetting
                 "quick_gelu (OpenAI; what open_clip calls -quickgelu: MetaCLIP, DFN, LAION-400M's "
                 "ViT-B-32) or --activation gelu (LAION-2B, DataComp and the rest of open_clip)."
             )
-        return assumed("assumed, as in OpenAI's models", widest=WIDEST).activated(activation)
-    file, document = found
+        return openai_settings("assumed, as in OpenAI's models", widest=WIDEST).with_activation(
+            activation
+        )
+    file, document = configs
     read = _of_transformers if "text_config" in document else _of_open_clip
     try:
         settings = read(file, document)
@@ -165,11 +169,11 @@ def settings_beside(weights: Path, activation: Activation | None) -> ClipSetting
             f"{file} cannot be read as the config of a CLIP ({first_line(error)}): put the model's "
             "own there, or none and give --activation."
         ) from error
-    return settings.activated(activation) if activation else settings
+    return settings.with_activation(activation) if activation else settings
 
 
 def _config_beside(weights: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The first config of a CLIP; others may lie in the same folder."""
+    """The first config of a CLIP; the folder may contain other configs."""
     for name in (f"{weights.stem}.json", *CONFIGS):
         document = _document(weights.with_name(name))
         if "model_cfg" in document or {"vision_cfg", "text_cfg"} <= document.keys():
@@ -180,7 +184,7 @@ def _config_beside(weights: Path) -> tuple[Path, dict[str, Any]] | None:
 
 
 def _document(path: Path) -> dict[str, Any]:
-    """What a JSON file holds; nothing where it is none."""
+    """The content of a JSON file; empty if it cannot be read."""
     try:
         document: object = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -189,7 +193,7 @@ def _document(path: Path) -> dict[str, Any]:
 
 
 def _of_open_clip(file: Path, document: Mapping[str, Any]) -> ClipSettings:
-    """Of `open_clip_config.json`, or of the model's config alone."""
+    """From `open_clip_config.json`, or from the model's config alone."""
     model: dict[str, Any] = document.get("model_cfg", document)
     pictures: dict[str, Any] | None = document.get("preprocess_cfg")
     _refuse_unlike(file, "model_cfg", model)
@@ -200,40 +204,42 @@ def _of_open_clip(file: Path, document: Mapping[str, Any]) -> ClipSettings:
     sources = dict.fromkeys(ASPECTS, f"from {file.name}")
     if not pictures:
         sources["pictures"] = f"OpenAI's, for {file.name} has none"
-    shown = _known(file, "preprocess_cfg", pictures or {})
-    if shown["size"] is not None and _one(shown["size"]) != vision["image_size"]:
-        raise ValueError(f"pictures of {shown['size']} for a tower of {vision['image_size']}")
+    normalisation = _known(file, "preprocess_cfg", pictures or {})
+    if normalisation["size"] is not None and _one(normalisation["size"]) != vision["image_size"]:
+        raise ValueError(
+            f"pictures of {normalisation['size']} for a tower of {vision['image_size']}"
+        )
     return ClipSettings(
         text=text | {"hidden_act": act},
         vision=vision | {"hidden_act": act},
-        mean=_three(shown["mean"]),
-        std=_three(shown["std"]),
+        mean=_three(normalisation["mean"]),
+        std=_three(normalisation["std"]),
         sources=sources,
         file=file,
     )
 
 
-def _trunk(file: Path, part: str, given: Mapping[str, Any]) -> dict[str, Any]:
+def _trunk(file: Path, part: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """A tower's settings under the names of `transformers`."""
-    norm: Mapping[str, Any] = given.get("norm_kwargs") or {}
+    norm: Mapping[str, Any] = values.get("norm_kwargs") or {}
     if odd := norm.keys() - {"eps"}:
         raise ValueError(f"{part}.norm_kwargs.{min(odd)}")
-    known = _known(file, part, given)
-    sizes = {_RENAMED.get(name, name): _one(value) for name, value in known.items()}
+    values_of = _known(file, part, values)
+    sizes = {_RENAMED.get(name, name): _one(value) for name, value in values_of.items()}
     return sizes | {"layer_norm_eps": float(norm.get("eps", EPSILON))}
 
 
-def _known(file: Path, part: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What a part of the config says, and the defaults for what it does not say."""
-    _refuse_unlike(file, part, given)
-    return {name: given.get(name, value) for name, value in _DEFAULTS[part].items()}
+def _known(file: Path, part: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """A part of the config, completed by the defaults."""
+    _refuse_unlike(file, part, values)
+    return {name: values.get(name, value) for name, value in _DEFAULTS[part].items()}
 
 
-def _refuse_unlike(file: Path, part: str, given: Mapping[str, Any]) -> None:
-    """Refuse what makes a model other than OpenAI's CLIP, known to us or not."""
-    known = _DEFAULTS.get(part, {}).keys() | _WITHOUT_EFFECT[part]
-    for name, value in given.items():
-        if name not in known and value and str(value) not in _USUAL.get(name, ()):
+def _refuse_unlike(file: Path, part: str, values: Mapping[str, Any]) -> None:
+    """Refuse settings of other architectures than OpenAI's CLIP, and unknown settings."""
+    values_of = _DEFAULTS.get(part, {}).keys() | _WITHOUT_EFFECT[part]
+    for name, value in values.items():
+        if name not in values_of and value and str(value) not in _USUAL.get(name, ()):
             raise UserError(
                 f"{file}: {part}.{name} {json.dumps(value)}: a model with that is no CLIP of "
                 "OpenAI's architecture and cannot be imported: choose another one."
@@ -241,9 +247,9 @@ def _refuse_unlike(file: Path, part: str, given: Mapping[str, Any]) -> None:
 
 
 def _of_transformers(file: Path, document: Mapping[str, Any]) -> ClipSettings:
-    """Of a `config.json`, and of a `preprocessor_config.json` where there is one."""
+    """From `config.json`, and from `preprocessor_config.json` if there is one."""
     config = cast(Any, CLIPConfig.from_dict(dict(document)))
-    found = {
+    configs = {
         part: {name: getattr(getattr(config, f"{part}_config"), name) for name in names}
         for part, names in _OF_EACH.items()
     }
@@ -255,8 +261,8 @@ def _of_transformers(file: Path, document: Mapping[str, Any]) -> ClipSettings:
     if pictures.get("resample", BICUBIC) != BICUBIC or not pictures.get("do_center_crop", True):
         raise ValueError(f"pictures are not resized bicubically and cropped in {PREPROCESSOR}")
     return ClipSettings(
-        text=found["text"],
-        vision=found["vision"],
+        text=configs["text"],
+        vision=configs["vision"],
         mean=_three(pictures.get("image_mean", OPENAI_CLIP_MEAN)),
         std=_three(pictures.get("image_std", OPENAI_CLIP_STD)),
         sources=sources,
@@ -265,7 +271,7 @@ def _of_transformers(file: Path, document: Mapping[str, Any]) -> ClipSettings:
 
 
 def _one(value: Any) -> int:
-    """A size; a square may be given by both of its sides."""
+    """A size, of a number or of two equal sides."""
     sides = cast("set[Any]", set(value) if isinstance(value, list | tuple) else {value})
     if len(sides) != 1:
         raise ValueError(f"{value} is no square")
@@ -273,7 +279,7 @@ def _one(value: Any) -> int:
 
 
 def _three(values: Any) -> tuple[float, ...]:
-    found = tuple(float(value) for value in values)
-    if len(found) != 3:
+    configs = tuple(float(value) for value in values)
+    if len(configs) != 3:
         raise ValueError(f"{values} are not the values of three channels")
-    return found
+    return configs

@@ -1,4 +1,4 @@
-"""What every encoder keeps to, as checks of one that is built twice."""
+"""Checks of the rules that every encoder must follow."""
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +13,7 @@ from trichord.encoders.encoder import AudioEncoder, Encoder, TextEncoder, Vision
 from trichord.types.tensors import Padded
 
 NEAR = 1e-5
-"""By how much a number of a unit vector may differ where nothing should."""
+"""Tolerance for elements of unit vectors that should be equal."""
 SEED = 0
 CLASSES = {"text": TextEncoder, "vision": VisionEncoder, "audio": AudioEncoder}
 TEXTS = (
@@ -27,15 +27,15 @@ Seeded = Callable[[int], Encoder]
 
 
 class FlawError(Exception):
-    """What an encoder does not keep to."""
+    """A violated rule."""
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class EncoderUnderTest:
     """An encoder under test.
 
     Attributes:
-        build: Builds one whose new weights are drawn from a seed; as often as one is changed.
+        build: Builds one with new weights from a seed.
         encoder: Built from `SEED`, in evaluation mode.
     """
 
@@ -43,8 +43,8 @@ class Subject:
     encoder: Encoder
 
     @classmethod
-    def of(cls, build: Build) -> "Subject":
-        """Build one."""
+    def of(cls, build: Build) -> "EncoderUnderTest":
+        """Build it from a config's `build`."""
 
         def seeded(seed: int) -> Encoder:
             with torch.random.fork_rng():
@@ -54,18 +54,18 @@ class Subject:
         return cls(seeded, seeded(SEED))
 
 
-def require(holds: object, said: str) -> None:
-    """Raise where something does not hold.
+def require(condition: object, message: str) -> None:
+    """Raise an error if a condition is false.
 
     Raises:
-        FlawError: With what is said.
+        FlawError: With the message.
     """
-    if not holds:
-        raise FlawError(said)
+    if not condition:
+        raise FlawError(message)
 
 
-def prepared(encoder: Encoder) -> list[Tensor]:
-    """Trunk inputs of some clips, (step, ...) each, of different length where these may differ."""
+def example_rows(encoder: Encoder) -> list[Tensor]:
+    """Trunk inputs of some clips, (step, ...) each, of different lengths if possible."""
     if isinstance(encoder, TextEncoder):
         return list(encoder.prepare(list(TEXTS))[:, None])
     random = np.random.default_rng(SEED)
@@ -81,82 +81,84 @@ def prepared(encoder: Encoder) -> list[Tensor]:
 
 
 def vectors_of(encoder: Encoder, rows: Sequence[Tensor]) -> Float[Tensor, "row dim"]:
-    """Unit vectors of clips that are read together."""
+    """Unit vectors of clips, encoded in one batch."""
     with torch.inference_mode():
-        return encoder(encoder.read(Padded.stack(list(rows)))).pooled
+        return encoder(encoder.trunk_features(Padded.stack(list(rows)))).pooled
 
 
-def check_shapes(subject: Subject) -> None:
-    """Inputs, features and vectors have the sizes that the encoder says."""
+def check_shapes(subject: EncoderUnderTest) -> None:
+    """Inputs, features and vectors have the declared sizes."""
     encoder = subject.encoder
     expected = CLASSES[encoder.modality]
     require(isinstance(encoder, expected), f"it does not extend {expected.__name__}")
     example = encoder.example()
     require(len(example) == 2, f"example() gives {len(example)} steps instead of 2")
-    for row in prepared(encoder):
+    for row in example_rows(encoder):
         require(len(row) > 0, "prepare() gives no step of a clip that has one")
         alike = row.shape[2:] == example.shape[2:] or isinstance(encoder, TextEncoder)
         require(
             alike, f"steps of {tuple(row.shape[1:])} beside steps of {tuple(example.shape[1:])}"
         )
     with torch.inference_mode():
-        read = encoder.read_steps(example)
+        read = encoder.run_trunk(example)
         require(len(read) == 2, f"the trunk gives {len(read)} rows of 2 steps")
         wide = f"the trunk's features are {read.shape[-1]} wide, width says {encoder.width}"
         require(read.shape[-1] == encoder.width, wide)
-        found = encoder.head(read).shape[-1]
-        require(found == encoder.dim, f"the head gives {found} numbers, dim says {encoder.dim}")
-    vectors = vectors_of(encoder, prepared(encoder))
+        features = encoder.head(read).shape[-1]
+        require(
+            features == encoder.dim, f"the head gives {features} numbers, dim says {encoder.dim}"
+        )
+    vectors = vectors_of(encoder, example_rows(encoder))
     require(torch.isfinite(vectors).all(), "a vector has numbers that are not finite")
 
 
-def check_determinism(subject: Subject) -> None:
-    """The same media give the same inputs and vectors."""
+def check_determinism(subject: EncoderUnderTest) -> None:
+    """Repeated calls give the same inputs and vectors."""
     encoder = subject.encoder
-    one, other = prepared(encoder), prepared(encoder)
+    one, other = example_rows(encoder), example_rows(encoder)
     same = all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
     require(same, "prepare() gives other inputs the second time")
     again = torch.equal(vectors_of(encoder, one), vectors_of(encoder, one))
     require(again, "the trunk gives other features the second time, in evaluation mode")
 
 
-def check_batches(subject: Subject) -> None:
-    """A vector does not depend on what else is in the batch, nor on its order."""
-    encoder, rows = subject.encoder, prepared(subject.encoder)
+def check_batches(subject: EncoderUnderTest) -> None:
+    """A vector does not depend on the other clips in the batch, nor on their order."""
+    encoder, rows = subject.encoder, example_rows(subject.encoder)
     together = vectors_of(encoder, rows)
     alone = torch.cat([vectors_of(encoder, [row]) for row in rows])
     _require_near(together, alone, "beside other clips a vector differs by")
-    turned = vectors_of(encoder, rows[::-1]).flip(0)
-    _require_near(together, turned, "in another order a vector differs by")
+    reversed_order = vectors_of(encoder, rows[::-1]).flip(0)
+    _require_near(together, reversed_order, "in another order a vector differs by")
 
 
-def check_padding(subject: Subject) -> None:
+def check_padding(subject: EncoderUnderTest) -> None:
     """Padding changes nothing: neither masked steps nor a text's columns beyond its length."""
-    encoder, rows = subject.encoder, prepared(subject.encoder)
+    encoder, rows = subject.encoder, example_rows(subject.encoder)
     if not isinstance(encoder, TextEncoder):
         padded = Padded.stack(rows)
         noisy = padded.values.clone()
         noisy[~padded.mask] = 7
         with torch.inference_mode():
-            found = encoder(encoder.read(Padded(noisy, padded.mask))).pooled
-        _require_near(found, vectors_of(encoder, rows), "masked steps change a vector by")
+            features = encoder(encoder.trunk_features(Padded(noisy, padded.mask))).pooled
+        _require_near(features, vectors_of(encoder, rows), "masked steps change a vector by")
         return
     ids = torch.cat(rows)
     lengths = encoder.lengths(ids).tolist()
     for text, row, length in zip(TEXTS, ids, lengths, strict=True):
         require(0 < length <= len(row), f"lengths() says {length} of {len(row)} columns")
         short, alone = row[None, None, :length], encoder.prepare([text])[:, None]
-        whole = vectors_of(encoder, [row[None]])
-        _require_near(vectors_of(encoder, [*short]), whole, "without its padding a text differs by")
-        _require_near(vectors_of(encoder, [*alone]), whole, "beside longer texts a text differs by")
+        full = vectors_of(encoder, [row[None]])
+        _require_near(vectors_of(encoder, [*short]), full, "without its padding a text differs by")
+        _require_near(vectors_of(encoder, [*alone]), full, "beside longer texts a text differs by")
     require(len(encoder.prepare([""])) == 1, "prepare() gives no row of an empty text")
 
 
-def check_freezing(subject: Subject) -> None:
+def check_freezing(subject: EncoderUnderTest) -> None:
     """A frozen trunk does not change while the head trains; an unfrozen one gets gradients."""
     encoder = subject.build(SEED)
     before = copy.deepcopy(encoder.trunk.state_dict())
-    rows = prepared(encoder)
+    rows = example_rows(encoder)
     encoder.train()
     _step(encoder, rows)
     same = all(torch.equal(v, before[name]) for name, v in encoder.trunk.state_dict().items())
@@ -171,8 +173,8 @@ def check_freezing(subject: Subject) -> None:
     require(trains, "the unfrozen trunk gets no gradient: its forward detaches, or is without them")
 
 
-def check_saving(subject: Subject) -> None:
-    """Weights that are saved and loaded give the same vectors, whatever was drawn before."""
+def check_saving(subject: EncoderUnderTest) -> None:
+    """Saved and loaded weights give the same vectors, independent of the seed."""
     changed, fresh = subject.build(SEED), subject.build(SEED + 1)
     changed.own_trunk()
     fresh.own_trunk()
@@ -180,13 +182,13 @@ def check_saving(subject: Subject) -> None:
         for parameter in changed.parameters():
             parameter.mul_(1.01)
     fresh.load_state_dict(changed.state_dict())
-    rows = prepared(changed)
+    rows = example_rows(changed)
     difference = "after saving and loading a vector differs by"
     _require_near(vectors_of(fresh, rows), vectors_of(changed, rows), difference)
 
 
-def check_fingerprint(subject: Subject) -> None:
-    """The fingerprint is the same in each build, and another one for other weights."""
+def check_fingerprint(subject: EncoderUnderTest) -> None:
+    """Each build has the same fingerprint; other weights have another."""
     one, other = subject.build(SEED), subject.build(SEED)
     require(one.fingerprint == other.fingerprint, "it has another fingerprint in each build")
     for parameter in list(other.trunk.parameters())[:1]:
@@ -197,17 +199,17 @@ def check_fingerprint(subject: Subject) -> None:
 
 
 def _step(encoder: Encoder, rows: Sequence[Tensor]) -> None:
-    steps = encoder(encoder.read(Padded.stack(list(rows)))).steps
-    if steps.requires_grad:  # not behind a frozen trunk where the head has nothing to learn
+    steps = encoder(encoder.trunk_features(Padded.stack(list(rows)))).steps
+    if steps.requires_grad:  # not if the trunk is frozen and the head has no parameters
         steps.sum().backward()
 
 
-def _require_near(one: Tensor, other: Tensor, said: str) -> None:
+def _require_near(one: Tensor, other: Tensor, message: str) -> None:
     difference = float((one - other).abs().max())
-    require(difference <= NEAR, f"{said} {difference:.2g}, more than {NEAR:g}")
+    require(difference <= NEAR, f"{message} {difference:.2g}, more than {NEAR:g}")
 
 
-CHECKS: dict[str, Callable[[Subject], None]] = {
+CHECKS: dict[str, Callable[[EncoderUnderTest], None]] = {
     "shapes": check_shapes,
     "determinism": check_determinism,
     "batches": check_batches,
@@ -216,17 +218,17 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
     "saving": check_saving,
     "fingerprint": check_fingerprint,
 }
-"""By name, in the order in which they are best read."""
+"""Checks by name, in the order of the report."""
 
 
-def flaws_of(subject: Subject) -> Iterator[tuple[str, str | None]]:
-    """Each check's name, and what is wrong; None where nothing is."""
+def flaws_of(subject: EncoderUnderTest) -> Iterator[tuple[str, str | None]]:
+    """Each check's name, and what is wrong; None if it passes."""
     for name, check in CHECKS.items():
         try:
             check(subject)
         except FlawError as flaw:
             yield name, str(flaw)
-        except Exception as error:  # whatever an encoder of somebody else raises
+        except Exception as error:  # a plug-in may raise anything
             yield name, f"{type(error).__name__}: {error}".splitlines()[0]
         else:
             yield name, None

@@ -1,7 +1,7 @@
-"""The encoder protocol: a trunk reads each step, a head projects each result; one class a modality.
+"""The encoder protocol: a trunk computes features of each step, a head projects them.
 
-An encoder from outside the package extends `TextEncoder`, `VisionEncoder` or `AudioEncoder`. It gives
-the constructor a trunk and a head, and has `prepare`. Everything else has a default.
+A plug-in extends `TextEncoder`, `VisionEncoder` or `AudioEncoder`. It passes a trunk and a head to the
+constructor, and has `prepare`. Everything else has a default.
 """
 
 import hashlib
@@ -29,25 +29,24 @@ UNKNOWN_AUDIO_TYPE = 0.5
 class Encoder(nn.Module):
     """A trunk applied to each step (frame, audio chunk, caption), and a head applied to each result.
 
-    The order is SLAVA's (section III-B): encode each step, project each step, average over time;
-    the mean is L2-normalised once. Steps that the mask hides are never read.
+    The order is SLAVA's (section III-B): encode each step, project each step, average over time, and
+    L2-normalise the mean. Masked steps are never read.
 
     Attributes:
-        modality: What it reads.
-        trunk: (step, ...) inputs to (step, width) features. Starts frozen.
-        head: (..., width) to (..., dim). Always trains.
-        width: Size of the trunk's features; those are cached.
+        modality: Modality of its inputs.
+        trunk: (step, ...) inputs to (step, width) features. Frozen at first.
+        head: (..., width) to (..., dim). Trainable.
+        width: Size of the trunk's features, which are cached.
         dim: Size of the shared space. Encoders whose vectors are compared have the same.
-        preparation: All that decides what `prepare` gives, as JSON values: sizes, means, versions.
-            Part of the fingerprint. What it wants decoded (`decoding`) need not be repeated in it.
+        preparation: Everything that the result of `prepare` depends on, as JSON values: sizes, means,
+            versions. Part of the fingerprint, as is `decoding`, which need not be repeated here.
         pooling: How steps become one vector.
-        batch_size: Steps that the trunk reads at once. 64 fill a GPU at ViT-B size and fit a laptop.
+        batch_size: Steps in one call of the trunk. 64 fill a GPU at ViT-B size and fit a laptop.
         takes_audio_type: Whether the trunk takes each step's audio type, from verbal (0) to nonverbal
             (1), as a second argument. Only for audio.
         has_batch_norm: Whether steps change one another's features while the trunk trains.
-        stored: The model that made its features, if only these are here (`encoders/stored.py`); None: it
-            has weights, and reads media.
-        files: Where those features lie; None: in the cache, as others' do.
+        stored: The model of its stored features (`encoders/stored.py`); None for encoders with weights.
+        files: Location of stored features; None: the feature cache.
     """
 
     modality: Modality
@@ -67,15 +66,15 @@ class Encoder(nn.Module):
         *,
         dim: int | None = None,
     ) -> None:
-        """Put a head behind a trunk.
+        """Combine a trunk and a head.
 
         Args:
-            trunk: A module of (step, ...) inputs, which gives (step, width) features.
-            head: A module of (..., width), which gives (..., dim): `nn.Linear(width, dim)`.
-            width: Size of the trunk's features; None: what the head's first linear layer takes.
-            preparation: As for `Encoder.preparation`; None: nothing but the class's name.
+            trunk: A module from (step, ...) inputs to (step, width) features.
+            head: A module from (..., width) to (..., dim), such as `nn.Linear(width, dim)`.
+            width: Size of the trunk's features; None: the input size of the head's first linear layer.
+            preparation: As for `Encoder.preparation`; None: only the class's name.
             pooling: `mean`: of the steps (SLAVA); `mean_of_unit`: of the normalised steps (CLIP4VLA).
-            dim: Size of the shared space; None: what the head's last linear layer gives.
+            dim: Size of the shared space; None: the output size of the head's last linear layer.
 
         Raises:
             ValueError: The width is not given, and the head has no linear layer.
@@ -84,9 +83,9 @@ class Encoder(nn.Module):
         self.trunk = trunk
         self.head = head
         self.width, self.dim = _sizes(self, width, dim)
-        # Not the module's name: a class has another one in a script than where it is imported.
-        named: dict[str, object] = {"kind": type(self).__name__}
-        self.preparation = named if preparation is None else dict(preparation)
+        # Without the module's name, which differs between a script and an import.
+        names: dict[str, object] = {"kind": type(self).__name__}
+        self.preparation = names if preparation is None else dict(preparation)
         self.pooling: Pooling = pooling
         self._no_steps: Tensor | None = None
         self._fingerprint: str | None = None
@@ -95,10 +94,10 @@ class Encoder(nn.Module):
         self.trunk_changed = False
         self.freeze_trunk()
 
-    def compute_in(self, arithmetic: Arithmetic) -> None:
-        """Say what the trunk is computed in from now on; features are float32 in any case.
+    def set_arithmetic(self, arithmetic: Arithmetic) -> None:
+        """Set the number format of the trunk; features are always float32.
 
-        Half precision gives the same text or clip another vector, so it belongs to the fingerprint.
+        bfloat16 changes the vectors, so it is part of the fingerprint.
         """
         self.arithmetic = arithmetic
         self.preparation.pop("arithmetic", None)
@@ -107,73 +106,73 @@ class Encoder(nn.Module):
         self._fingerprint = None
 
     def compile_trunk(self) -> None:
-        """Have torch compile the trunk; each size of portion costs a compilation at its first use.
+        """Compile the trunk with torch; each batch size is compiled at its first use.
 
-        Portions are filled up to a power of two, so that there are few sizes; what fills them is
-        thrown away. Features stay what they are within 1e-5.
+        Batches are padded to a power of two, so that there are few sizes, and the padding is dropped
+        again. Features change by less than 1e-5.
         """
         self._compiled = True
         self.trunk.compile(dynamic=False)
 
     def freeze_trunk(self) -> None:
-        """Keep the trunk as it is: no gradients, evaluation mode even while the head trains."""
+        """Freeze the trunk: no gradients, evaluation mode even while the head trains."""
         self.trunk_trains = False
         self.trunk.requires_grad_(False)
         self.trunk.eval()
 
     def unfreeze(self) -> None:
-        """Let the trunk train; from now on it is the run's own."""
+        """Unfreeze the trunk, with weights of its own."""
         self.trunk_trains = True
         self.own_trunk()
         self.trunk.requires_grad_(True)
 
     def own_trunk(self) -> None:
-        """Note that the trunk's weights are no longer the pretrained ones, or will not be.
+        """Give the trunk weights of its own, which may change.
 
-        To be called before they change: other models may share them.
+        Call it before they change: other models may share the pretrained ones.
         """
         unshare(self.trunk)
         self.trunk_changed = True
         self._fingerprint = None
 
     def train(self, mode: bool = True) -> "Encoder":
-        """As torch's, but a frozen trunk stays in evaluation mode: HTSAT's BatchNorm would drift."""
+        """As torch's, but a frozen trunk stays in evaluation mode: its BatchNorm would drift."""
         self.training = mode
         self.head.train(mode)
-        if self.trunk_trains:  # a frozen one is in evaluation mode already
+        if self.trunk_trains:  # a frozen one is already in evaluation mode
             self.trunk.train(mode)
         return self
 
     @property
     def fingerprint(self) -> str:
-        """Of trunk weights and preparation: equal fingerprints mean interchangeable trunk features.
+        """Hash of trunk weights and preparation: equal fingerprints mean equal trunk features.
 
-        Computed from the weights at the first call; a trunk that trains has none.
+        Computed from the weights at the first call; a training trunk has none.
         """
         if self.trunk_trains:
             raise ValueError("The features of a training trunk change: they have no fingerprint.")
         if self._fingerprint is None:
-            made_of = json.dumps(self.decoding() | self.preparation, sort_keys=True)
-            known = known_fingerprints(self.trunk)
-            if made_of not in known:
-                known[made_of] = self._digest(made_of)
-            self._fingerprint = known[made_of]
+            description = json.dumps(self.decoding() | self.preparation, sort_keys=True)
+            fingerprints = known_fingerprints(self.trunk)
+            if description not in fingerprints:
+                fingerprints[description] = self._digest(description)
+            self._fingerprint = fingerprints[description]
         return self._fingerprint
 
-    def _digest(self, made_of: str) -> str:
+    def _digest(self, description: str) -> str:
         digest = hashlib.blake2b(digest_size=12)
-        digest.update(made_of.encode())
+        digest.update(description.encode())
         for name, value in sorted(self.trunk.state_dict().items()):
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
     def decoding(self) -> dict[str, object]:
-        """What it wants decoded of a file, as JSON values; part of the fingerprint."""
+        """What it needs decoded of a file, as JSON values; part of the fingerprint."""
         return {}
 
     def example(self) -> Shaped[Tensor, "2 ..."]:
-        """Two steps of trunk inputs, for an export and for tests.
+        """Two steps of trunk inputs, for exports and tests.
 
         Raises:
             NotImplementedError: This class has no `prepare`.
@@ -181,17 +180,19 @@ class Encoder(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} has no example of its inputs.")
 
     def no_steps(self) -> Shaped[Tensor, "0 ..."]:
-        """Trunk inputs of a clip without this modality: `prepare` never gets nothing."""
+        """Trunk inputs of a clip without this modality; `prepare` always gets at least one step."""
         if self._no_steps is None:
             self._no_steps = self.example()[:0].clone()  # a view would keep the example in memory
         return self._no_steps
 
-    def read(self, inputs: Padded, audio_type: Float[Tensor, " batch"] | None = None) -> Padded:
-        """Apply the trunk to each real step.
+    def trunk_features(
+        self, inputs: Padded, audio_type: Float[Tensor, " batch"] | None = None
+    ) -> Padded:
+        """Apply the trunk to each unmasked step.
 
         Args:
             inputs: (batch, step, ...) trunk inputs.
-            audio_type: Each clip's place between verbal (0) and nonverbal (1); most trunks ignore it.
+            audio_type: Of each clip, between verbal (0) and nonverbal (1); most trunks ignore it.
 
         Returns:
             (batch, step, width) trunk features, zero where masked.
@@ -199,64 +200,66 @@ class Encoder(nn.Module):
         mask = inputs.mask
         each = None if audio_type is None else audio_type[:, None].expand(mask.shape)[mask]
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.trunk_trains):
-            features = self.read_steps(inputs.values[mask], each)
+            features = self.run_trunk(inputs.values[mask], each)
         values = features.new_zeros((*mask.shape, self.width))
         values[mask] = features
         return Padded(values, mask)
 
-    def read_rows(self, rows: list[Shaped[Tensor, "_ ..."]]) -> Padded:
-        """Apply the trunk to clips of different length; what is padded are features, never inputs.
+    def trunk_features_of_rows(self, rows: list[Shaped[Tensor, "_ ..."]]) -> Padded:
+        """Apply the trunk to clips of different lengths; features are padded, never inputs.
 
         Args:
-            rows: Of each clip, (step, ...) trunk inputs; all on the device of the tower.
+            rows: (step, ...) trunk inputs of each clip, on the device of the encoder.
 
         Returns:
             (batch, step, width) trunk features, zero where masked.
         """
         real = [row for row in rows if len(row)] or rows[:1]
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.trunk_trains):
-            features = self.read_steps(torch.cat(real))
+            features = self.run_trunk(torch.cat(real))
         padded = Padded.stack(list(features.split([len(row) for row in rows])))
         return padded.to(features.device)
 
-    def read_steps(
+    def run_trunk(
         self, steps: Shaped[Tensor, "step ..."], audio_type: Float[Tensor, " step"] | None = None
     ) -> Float[Tensor, "step *token width"]:
-        """Apply the trunk to steps in portions, so that memory does not grow with their number."""
+        """Apply the trunk to steps in batches, so that memory does not grow with their number."""
         if not len(steps):
             return torch.zeros(0, self.width, device=steps.device)
-        told = (steps,) if audio_type is None or not self.takes_audio_type else (steps, audio_type)
-        portions = zip(*(one.split(self.batch_size) for one in told), strict=True)
+        inputs = (
+            (steps,) if audio_type is None or not self.takes_audio_type else (steps, audio_type)
+        )
+        portions = zip(*(one.split(self.batch_size) for one in inputs), strict=True)
         halved = self.arithmetic == "bfloat16"
-        # Otherwise nothing is entered: a training in half precision has its own context around this.
+        # Otherwise no autocast context: mixed-precision training has its own around this.
         with torch.autocast(steps.device.type, torch.bfloat16) if halved else nullcontext():
-            read = torch.cat([self._read_portion(*portion) for portion in portions])
-        return read.float() if halved else read
+            features = torch.cat([self._read_portion(*portion) for portion in portions])
+        return features.float() if halved else features
 
     def _read_portion(
-        self, *told: Shaped[Tensor, "step ..."]
+        self, *inputs: Shaped[Tensor, "step ..."]
     ) -> Float[Tensor, "step *token width"]:
-        count = len(told[0])
-        spare = filled(count) - count
+        count = len(inputs[0])
+        spare = next_power_of_two(count) - count
         if not (self._compiled and spare) or (self.has_batch_norm and self.trunk.training):
-            return self.trunk(*told)
-        # Repeated rather than zero: a tower need not be finite on what no preparation gives.
-        more = [torch.cat([one, one[-1:].expand(spare, *one.shape[1:])]) for one in told]
+            return self.trunk(*inputs)
+        # The last step is repeated: on zeros a trunk need not be finite.
+        more = [torch.cat([one, one[-1:].expand(spare, *one.shape[1:])]) for one in inputs]
         return self.trunk(*more)[:count]
 
-    def forward(self, read: Padded) -> Features:
+    def forward(self, features: Padded) -> Features:
         """Project trunk features into the shared space and average them over time."""
-        steps = self.head(read.values)
-        return Features(pooled(steps, read.mask, self.pooling), steps, read.mask)
+        steps = self.head(features.values)
+        return Features(pooled(steps, features.mask, self.pooling), steps, features.mask)
 
 
-def filled(count: int) -> int:
-    """The least power of two that is not below a count."""
+def next_power_of_two(count: int) -> int:
+    """The smallest power of two that is at least `count`."""
     return 1 << (count - 1).bit_length()
 
 
 def _sizes(encoder: Encoder, width: int | None, dim: int | None) -> tuple[int, int]:
-    """Width and dim; those that are not given are those of the head's linear layers."""
+    """Width and dim; None means those of the head's linear layers."""
     layers = [part for part in encoder.head.modules() if isinstance(part, nn.Linear)]
     if width is None and not layers:
         raise ValueError(
@@ -270,10 +273,10 @@ def _sizes(encoder: Encoder, width: int | None, dim: int | None) -> tuple[int, i
 
 
 class TextEncoder(Encoder, ABC):
-    """An encoder of texts: a text is one step, or a step a token.
+    """An encoder of texts: a text is one step, or has a step per token.
 
     Attributes:
-        max_tokens: Tokens after which `prepare` cuts a text; None: it never does.
+        max_tokens: Length to which `prepare` truncates texts; None: no limit.
 
     Example:
         ```python
@@ -294,21 +297,21 @@ class TextEncoder(Encoder, ABC):
 
     @abstractmethod
     def prepare(self, texts: list[str]) -> Shaped[Tensor, "text token ..."]:
-        """Trunk inputs of texts, a row each: token ids, padded to the longest, as a rule.
+        """Trunk inputs of texts, a row each: usually token ids, padded to the longest.
 
-        The trunk must know padding from words: what a text is read beside does not change its
-        features. A text may be empty; there is at least one.
+        The trunk must ignore padding: the other texts of a batch do not change the features of a text.
+        A text may be empty; there is at least one.
         """
 
     def lengths(self, inputs: Shaped[Tensor, "text token ..."]) -> Int[Tensor, " text"]:
-        """Columns of each row that are not padding; texts of one length are read together.
+        """Columns of each row that are not padding; texts of one length form a batch.
 
-        The default counts all columns: rows stay as wide as `prepare` made them.
+        The default is all columns: rows are as wide as `prepare` returned them.
         """
         return torch.full((len(inputs),), inputs.shape[1], device=inputs.device)
 
     def count_cut(self, texts: list[str]) -> int:
-        """How many texts are too long and lose their end; by default none."""
+        """Number of texts that are truncated; by default none."""
         return 0
 
     def example(self) -> Shaped[Tensor, "2 ..."]:
@@ -320,8 +323,8 @@ class VisionEncoder(Encoder, ABC):
     """An encoder of frames: a frame is one step.
 
     Attributes:
-        frames: Which frames of a clip are decoded, and how large: by default one a second, at most
-            64, with a shorter side of 224 pixels. `FramePlan(short_side=None)` leaves their size.
+        frames: Which frames of a clip are decoded, and their size: by default one per second, at most
+            64, with a shorter side of 224 pixels. `FramePlan(short_side=None)` keeps their size.
 
     Example:
         ```python
@@ -345,10 +348,10 @@ class VisionEncoder(Encoder, ABC):
     def prepare(
         self, frames: UInt8[np.ndarray, "step height width 3"]
     ) -> Shaped[Tensor, "step ..."]:
-        """Trunk inputs of a clip's frames (RGB, of any shape), a step each. There is at least one."""
+        """Trunk inputs of a clip's frames (RGB, of any size), a step each. There is at least one."""
 
     def decoding(self) -> dict[str, object]:
-        """Which frames, and how large."""
+        """Which frames, and their size."""
         return {"frames": self.frames.described()}
 
     def example(self) -> Shaped[Tensor, "2 ..."]:
@@ -358,15 +361,15 @@ class VisionEncoder(Encoder, ABC):
 
 
 class AudioEncoder(Encoder, ABC):
-    """An encoder of sound: a stretch of a clip's wave is one step.
+    """An encoder of audio: a segment of a clip's wave is one step.
 
-    An encoder has `prepare`. Where training would repeat most of it each epoch, it has `spectrogram`
-    and `to_segments` as well, and `prepare` is the one after the other.
+    If training would repeat most of `prepare` each epoch, an encoder also has `spectrogram` and
+    `to_segments`, and `prepare` calls both.
 
     Attributes:
-        rate: Samples a second that are decoded.
-        stereo: Whether two channels are decoded: (2, sample) if the file has them, else their mean.
-        audio_seconds: How much of a clip is decoded at most, from its middle; None: all of it.
+        rate: Sampling rate of the decoded audio.
+        stereo: Whether two channels are decoded, (2, sample), if the file has them; else their mean.
+        audio_seconds: Most seconds of a clip that are decoded, from its middle; None: all.
 
     Example:
         ```python
@@ -392,37 +395,37 @@ class AudioEncoder(Encoder, ABC):
         """Trunk inputs of a wave at `rate`, within -1 and 1. There is at least one sample."""
 
     def decoding(self) -> dict[str, object]:
-        """At which rate, how many channels, and how much of a clip; the usual is left out."""
-        wanted: dict[str, object] = {"rate": self.rate}
-        wanted |= {"stereo": True} if self.stereo else {}
-        return wanted | (
+        """Rate, channels and length; defaults of the last two are left out."""
+        decoding_plan: dict[str, object] = {"rate": self.rate}
+        decoding_plan |= {"stereo": True} if self.stereo else {}
+        return decoding_plan | (
             {} if self.audio_seconds is None else {"sound_seconds": self.audio_seconds}
         )
 
     def example(self) -> Shaped[Tensor, "2 ..."]:
-        """A step of a second of noise, twice."""
+        """A step of one second of noise, twice."""
         channels = (2,) if self.stereo else ()
         second = np.random.default_rng(0).normal(0, 0.1, (*channels, self.rate))
         return self.prepare(second.astype(np.float32))[:1].repeat_interleave(2, dim=0)
 
     def spectrogram(self, wave: Float[np.ndarray, "*channel sample"]) -> Shaped[Tensor, "..."]:
-        """The part of the preparation that no epoch changes; training keeps it in memory.
+        """The part of `prepare` that is the same in each epoch; training keeps it in memory.
 
-        The default is all of it: what `prepare` gives.
+        The default is all of `prepare`.
         """
         return self.prepare(wave)
 
     def to_segments(self, spectrogram: Shaped[Tensor, "..."]) -> Shaped[Tensor, "step ..."]:
-        """Trunk inputs of a spectrogram; the default hands on what `prepare` gave."""
+        """Trunk inputs of a spectrogram; by default itself."""
         return spectrogram
 
     def spec_augment(
         self, spectrogram: Shaped[Tensor, "..."], random: np.random.Generator
     ) -> Shaped[Tensor, "step ..."]:
-        """Trunk inputs of a spectrogram with stretches of time and bands hidden.
+        """Trunk inputs of a spectrogram with masked time steps and bands.
 
         Raises:
-            UserError: This encoder has no such view: the default.
+            UserError: This encoder does not support it: the default.
         """
         raise UserError(
             "The terms 'aa' and 'mt' need CLIP4VLA's audio encoder: leave them out of the stage, or "
@@ -431,11 +434,11 @@ class AudioEncoder(Encoder, ABC):
 
     @property
     def audio_type(self) -> AudioType | None:
-        """The audio type that it listens for; None: it takes none, the default."""
+        """The audio type token; None: it takes none, the default."""
         return None
 
     def choose_audio_type(self, audio_type: AudioType) -> None:
-        """Listen for another audio type from now on; no weight changes.
+        """Set the audio type token; no weight changes.
 
         Raises:
             UserError: This encoder takes no audio type: the default.
@@ -443,8 +446,8 @@ class AudioEncoder(Encoder, ABC):
         raise UserError("--audio-type: this model's audio encoder takes no audio type token.")
 
     @contextmanager
-    def listening_for(self, audio_type: AudioType) -> Generator[None]:
-        """Within it, listen for another audio type; the fingerprint stays that of the encoder's own.
+    def using_audio_type(self, audio_type: AudioType) -> Generator[None]:
+        """Use another audio type token within the block; the fingerprint stays the same.
 
         Raises:
             ValueError: This encoder takes no audio type: the default.
@@ -456,7 +459,7 @@ class AudioEncoder(Encoder, ABC):
 def pooled(
     steps: Float[Tensor, "batch step dim"], mask: Bool[Tensor, "batch step"], pooling: Pooling
 ) -> Float[Tensor, "batch dim"]:
-    """Unit vector of each row's real steps, in full precision; zero where there is none."""
+    """Unit vector of the mean of each row's unmasked steps, in float32; zero if there are none."""
     steps = steps.float()
     each = F.normalize(steps, dim=-1) if pooling == "mean_of_unit" else steps
     weight = mask.unsqueeze(-1).to(steps.dtype)

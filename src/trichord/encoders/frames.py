@@ -1,4 +1,4 @@
-"""Vision encoders of `transformers`: its processor prepares the pictures, its model pools them."""
+"""Vision encoders made of a processor and a model of `transformers`."""
 
 from typing import Any
 
@@ -15,8 +15,8 @@ from trichord.types import Pooling, UserError
 class TransformersVisionEncoder(VisionEncoder):
     """Frames to features, by a processor and a trunk of `transformers`.
 
-    A processor that crops (CLIP, DINOv2) gets frames whose shorter side it would resize to; one that
-    squeezes (SigLIP: no centre crop) gets them at their size, `FramePlan(short_side=None)`.
+    A processor with centre crop (CLIP, DINOv2) gets frames with the shorter side that it would resize to;
+    one without (SigLIP) gets them in their original size, `FramePlan(short_side=None)`.
 
     Attributes:
         processor: Of `transformers`, working on PIL pictures.
@@ -34,20 +34,20 @@ class TransformersVisionEncoder(VisionEncoder):
         pooling: Pooling = "mean",
         dim: int | None = None,
     ) -> None:
-        """Put a trunk behind its preparation.
+        """Combine processor, trunk and head.
 
         Args:
-            kind: Of encoder, for the fingerprint.
+            kind: Of the encoder, for the fingerprint.
             trunk: As for `Encoder`.
             head: As for `Encoder`.
             width: As for `Encoder`.
-            processor: Its sizes, `image_mean` and `image_std` are those of the trunk.
-            frames: As the processor wants them.
-            pooling: How frames become one vector.
+            processor: Of the trunk, with its sizes, `image_mean` and `image_std`.
+            frames: As the processor needs them.
+            pooling: From frames to one vector.
             dim: As for `Encoder`.
         """
         side = "crop" if processor.do_center_crop else "size"
-        # The PIL back end resizes slightly differently from torchvision's: it belongs to the key.
+        # The PIL back end resizes differently from torchvision's, so it is part of the fingerprint.
         preparation = {
             "kind": kind,
             side: dict(processor.crop_size if processor.do_center_crop else processor.size),
@@ -63,15 +63,15 @@ class TransformersVisionEncoder(VisionEncoder):
     def prepare(
         self, frames: UInt8[np.ndarray, "step height width 3"]
     ) -> Float[Tensor, "step 3 high wide"]:
-        """Frames as the trunk takes them: cropped or squeezed, scaled and normalised."""
-        _, high, wide, _ = frames.shape
-        if not (self.processor.do_center_crop and min(high, wide) == self.frames.short_side):
+        """Frames as trunk inputs: cropped or resized, scaled and normalised."""
+        _, tall, wide, _ = frames.shape
+        if not (self.processor.do_center_crop and min(tall, wide) == self.frames.short_side):
             return self.processor(list(frames), return_tensors="pt")["pixel_values"]
         side = self.processor.crop_size
         height, width = side["height"], side["width"]
-        if high < height or wide < width:
+        if tall < height or wide < width:
             return self.processor(list(frames), return_tensors="pt")["pixel_values"]
-        top, left = (high - height) // 2, (wide - width) // 2
+        top, left = (tall - height) // 2, (wide - width) // 2
         cropped = frames[:, top : top + height, left : left + width]
         prepared = np.empty((len(frames), 3, height, width), np.float32)
         for channel, levels in enumerate(self._levels()):
@@ -79,24 +79,24 @@ class TransformersVisionEncoder(VisionEncoder):
         return torch.from_numpy(prepared)
 
     def _levels(self) -> Float[np.ndarray, "3 level"]:
-        """What the processor makes of each of the 256 values: looking them up takes a third of the time."""
+        """The processor's output for each of the 256 values: a lookup takes a third of the time."""
         if self._level is None:
-            # Several rows: one or three would be taken for channels.
+            # Several rows, because one or three would be read as channels.
             ramp = np.zeros((8, 256, 3), np.uint8) + np.arange(256, dtype=np.uint8)[:, None]
-            made = self.processor(
+            pixels = self.processor(
                 [ramp], return_tensors="np", do_resize=False, do_center_crop=False
             )
-            self._level = np.asarray(made["pixel_values"])[0, :, 0]
+            self._level = np.asarray(pixels["pixel_values"])[0, :, 0]
         return self._level
 
 
 def require_size(processor: Any, name: str, side: int) -> None:
-    """Refuse a processor whose pictures are not of the tower's size.
+    """Require a processor to make pictures of the model's size.
 
     Args:
         processor: Of `transformers`.
         name: Of the model, for the message.
-        side: Pixels of the tower's pictures; 0 where nobody knows.
+        side: Of the model's pictures, in pixels; 0 if unknown.
 
     Raises:
         UserError: They differ.
@@ -110,10 +110,10 @@ def require_size(processor: Any, name: str, side: int) -> None:
 
 
 class Pooler(nn.Module):
-    """A vision model of `transformers` as a trunk: what it pools of each frame.
+    """A vision model of `transformers` as a trunk: its pooled output of each frame.
 
     Attributes:
-        width: Of that.
+        width: Of the output.
     """
 
     def __init__(self, model: Any) -> None:

@@ -1,4 +1,4 @@
-"""Towers as ONNX graphs, trunk and head in one, as `trichord export` writes them."""
+"""Encoders as ONNX graphs of trunk and head, as `trichord export` writes them."""
 
 import hashlib
 import json
@@ -12,34 +12,34 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
-from trichord.encoders.hub import STAND_INS
+from trichord.encoders.hub import WEIGHTS
 from trichord.types import UserError
 from trichord.types.files import write_atomically
 
 SIZES = "sizes.json"
 FEATURES, SOUND = "features", "sound"
-"""What a graph's output is called, and the input that says where to listen."""
+"""Names of a graph's output, and of its audio type input."""
 ALONE = "trichord.alone"
-"""Key in a graph's metadata: whether it takes steps one by one. Eight-bit graphs do: their scales are
-those of all that they are given at once, and a vector must not depend on what else is in a batch."""
+"""Key in a graph's metadata: whether it takes steps one by one. Eight-bit graphs do, because their scales
+depend on the whole batch, and vectors must not."""
 
 Lengths = Callable[[Int[Tensor, "step token"]], Int[Tensor, " step"]]
 
 
-def graph_beside(name: str) -> Path:
-    """Where the graph of a tower lies whose folder is called `name`."""
+def graph_path(name: str) -> Path:
+    """The graph beside a folder."""
     return Path(f"{name.rstrip('/')}.onnx")
 
 
 def folder_of_graph(name: str) -> Path:
-    """The folder beside a graph, with what prepares its inputs.
+    """The folder beside a graph, with its preprocessing.
 
     Raises:
         UserError: There is no such folder, or no graph beside it.
     """
-    if name in STAND_INS or not graph_beside(name).is_file():
+    if name in WEIGHTS.kinds() or not graph_path(name).is_file():
         raise UserError(
-            f"The graph {graph_beside(name)} is missing: 'trichord export' makes it; repeat it, or use "
+            f"The graph {graph_path(name)} is missing: 'trichord export' makes it; repeat it, or use "
             "the run that was exported."
         )
     return Path(name)
@@ -47,14 +47,14 @@ def folder_of_graph(name: str) -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """What must be known of a tower before it is loaded.
+    """Sizes of an encoder.
 
     Attributes:
         dim: Of the shared space.
-        width: Of the trunk's features; a graph's are projected already.
-        positions: Tokens that it has room for; 0 where it reads no text.
-        side: Pixels of a picture; 0 where it sees none, or nobody noted them.
-        tokens: Rows of its table of token embeddings; 0 where it has none, or nobody noted them.
+        width: Of the trunk's features; those of a graph are projected.
+        positions: Most tokens of a text; 0 for other modalities.
+        side: Of a picture, in pixels; 0 for other modalities, or if unknown.
+        tokens: Number of token embeddings; 0 for other modalities, or if unknown.
     """
 
     dim: int
@@ -65,7 +65,7 @@ class Sizes:
 
     @classmethod
     def beside(cls, name: str) -> "Sizes":
-        """Those of a graph, kept in the folder beside it.
+        """Read the sizes from the folder beside a graph.
 
         Raises:
             UserError: They are missing or damaged.
@@ -77,70 +77,79 @@ class Sizes:
             raise UserError(f"{path} is missing or damaged: repeat 'trichord export'.") from error
 
     def write(self, folder: Path) -> None:
-        """Keep them in the folder beside a graph."""
+        """Write the sizes into the folder beside a graph."""
         write_atomically(folder / SIZES, json.dumps(asdict(self)))
 
 
 class FixedTrunk(nn.Module):
-    """A trunk without weights of torch's, which cannot train.
+    """A trunk that cannot train, without torch parameters.
 
     Attributes:
-        fixed: What to say to whoever wants it to: what it is, and the remedy.
+        fixed: Error message for training: what it is, and the remedy.
     """
 
     fixed: str
 
     def requires_grad_(self, requires_grad: bool = True) -> "FixedTrunk":
-        """As torch's, but for training.
+        """Freeze it, which changes nothing.
 
         Raises:
-            UserError: It is asked to train.
+            UserError: It should train.
         """
         if requires_grad:
             raise UserError(self.fixed)
         return self
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing is there to compile."""
+        """Do nothing: there is nothing to compile."""
+
+
+def load_graph(name: str, lengths: Lengths | None = None) -> tuple["Graph", nn.Module, Sizes]:
+    """Trunk, head and sizes of an exported encoder; the graph contains the head.
+
+    Raises:
+        UserError: The graph or its sizes are missing or damaged.
+    """
+    return Graph(name, lengths), nn.Identity(), Sizes.beside(name)
 
 
 class Graph(FixedTrunk):
-    """An ONNX graph as a trunk with nothing to train; it is loaded when it first reads.
+    """An ONNX graph as a trunk; it is loaded at its first use.
 
     Attributes:
-        digest: Of the file, so that vectors of another graph have another fingerprint.
+        digest: Of the file, so that each graph has its own fingerprint.
     """
 
     digest: Tensor
 
     def __init__(self, name: str, lengths: Lengths | None = None) -> None:
-        """Of the file beside a folder.
+        """Use the graph beside a folder.
 
         Args:
             name: The folder.
-            lengths: Tokens of each text without what pads it; for graphs that take texts one by one.
+            lengths: Tokens of each text without padding; for graphs that take texts one by one.
 
         Raises:
             UserError: No such file.
         """
         super().__init__()
         folder_of_graph(name)
-        self.file = graph_beside(name)
+        self.file = graph_path(name)
         self.fixed = (
             f"{self.file} is an exported tower and does not train: start from the run that it was exported "
             "from."
         )
         self._lengths = lengths
         with self.file.open("rb") as file:
-            found = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
-        self.register_buffer("digest", torch.tensor(list(found), dtype=torch.uint8))
+            digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
+        self.register_buffer("digest", torch.tensor(list(digest), dtype=torch.uint8))
 
     def forward(self, *inputs: Shaped[Tensor, "step ..."]) -> Float[Tensor, "step *token dim"]:
         """Projected features of each step; on the inputs' device."""
         return self.run(*inputs)
 
     def run(self, *inputs: Shaped[Tensor, "step ..."]) -> Float[Tensor, "step *token dim"]:
-        """The same, whatever a tower does to its inputs first."""
+        """Run the graph, in one batch or step by step."""
         if not self.alone:
             return self._compute(inputs)
         rows = zip(*(one.split(1) for one in inputs), strict=True)
@@ -152,27 +161,27 @@ class Graph(FixedTrunk):
     def _of_texts(
         self, ids: Int[Tensor, "step token"], lengths: list[int]
     ) -> Float[Tensor, "step *token dim"]:
-        """Texts one by one without their padding, whose features are zero if they are wanted."""
+        """Run texts one by one without their padding; features of padding are zero."""
         read = [
             self._compute((text[None, :length],))[0]
             for text, length in zip(ids, lengths, strict=True)
         ]
         if read[0].ndim == 1:
             return torch.stack(read)
-        whole = read[0].new_zeros(*ids.shape, read[0].shape[-1])
-        for row, features in zip(whole, read, strict=True):
+        padded = read[0].new_zeros(*ids.shape, read[0].shape[-1])
+        for row, features in zip(padded, read, strict=True):
             row[: len(features)] = features
-        return whole
+        return padded
 
     def _compute(self, inputs: tuple[Tensor, ...]) -> Float[Tensor, "step *token dim"]:
         names = [one.name for one in self.session.get_inputs()]
-        given = {name: one.detach().cpu().numpy() for name, one in zip(names, inputs, strict=True)}
-        [features] = self.session.run([FEATURES], given)
+        feeds = {name: one.detach().cpu().numpy() for name, one in zip(names, inputs, strict=True)}
+        [features] = self.session.run([FEATURES], feeds)
         return torch.from_numpy(features).to(inputs[0].device)
 
     @cached_property
     def session(self) -> Any:
-        """The graph, ready to run, with as many threads as torch has.
+        """The loaded graph, with as many threads as torch.
 
         Raises:
             UserError: The extra is not installed, or the file is damaged.
@@ -185,13 +194,13 @@ class Graph(FixedTrunk):
             ) from error
         options: Any = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 3  # its notes on the machine would stand between our lines
-        wanted = {"cuda": ["CUDAExecutionProvider"]}.get(self.digest.device.type, [])
-        there: list[str] = onnxruntime.get_available_providers()
-        providers = [name for name in wanted if name in there] + ["CPUExecutionProvider"]
+        options.log_severity_level = 3  # warnings about the machine would clutter the output
+        accelerators = {"cuda": ["CUDAExecutionProvider"]}.get(self.digest.device.type, [])
+        available: list[str] = onnxruntime.get_available_providers()
+        providers = [name for name in accelerators if name in available] + ["CPUExecutionProvider"]
         try:
             return onnxruntime.InferenceSession(str(self.file), options, providers=providers)
-        except Exception as error:  # its exceptions have no common class but this
+        except Exception as error:  # its exceptions have no other common class
             raise UserError(
                 f"{self.file} is damaged ({str(error).splitlines()[0]}): repeat 'trichord export'."
             ) from error

@@ -1,13 +1,12 @@
-"""Models by folder or by name at a model hub, all files of one commit.
+"""Pretrained models by folder or hub name, with all files of one commit.
 
-All files of a model come from one commit of its branch `main`, or of the commit that its name ends
-in. `transformers` would look for each file by itself, and for safetensors in the newest pull request
-that a bot has opened: nobody has reviewed those, and the commit of `main` would not be theirs.
+The commit is that of the branch `main`, or the one at the end of the name. `transformers` would look
+for each file separately, and for safetensors in the newest pull request of a bot: those are not
+reviewed, and not of the commit of `main`.
 """
 
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeGuard
 
@@ -20,6 +19,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import logging as hub_logging
 
+from trichord.config.parts import EncoderConfig
 from trichord.encoders.weight_files import (
     PICKLE,
     SAFETENSORS,
@@ -28,35 +28,31 @@ from trichord.encoders.weight_files import (
     weight_files,
 )
 from trichord.types import UserError, first_line
+from trichord.types.extras import package_hint
+from trichord.types.plugins import Group
 
-CLIP_STAND_IN, CLAP_STAND_IN = "stand-in-clip", "stand-in-clap"
-_PACKAGE = find_spec("trichord_stand_ins")
-STAND_INS = {
-    name: Path(_PACKAGE.origin).parent / name
-    for name in (CLIP_STAND_IN, CLAP_STAND_IN)
-    if _PACKAGE is not None and _PACKAGE.origin is not None
-}
-"""The small towers of the generated world, by the name they are called; a distribution of their own, three
-times as large as this one."""
+WEIGHTS: Group[Path] = Group("weights", "weights", {})
+"""Folders of models that other packages bring, by the entry point `trichord.weights`; encoders name them as
+they name those of a hub."""
 
 CONFIG = "config.json"
 BESIDE = (".json", ".txt", ".model")
-"""What else a model needs: its configuration, and the files of tokenizer and preprocessor."""
+"""Suffixes of the other files of a model: configuration, tokenizer and preprocessor."""
 PATIENCE = 4.0
-"""Seconds for the hub to connect, and then to say what a model's files are. With an empty cache a hub
-that does not answer is told within ten seconds, most of which go into importing torch."""
+"""Timeout in seconds for connecting to the hub, and for its list of files. With an empty cache, a hub
+without answer is reported within ten seconds, most of them for importing torch."""
 PAGE = "docs/how-to/offline.md"
 
 
 class NotCachedError(UserError):
-    """A model, or a commit of it, that is neither on this machine nor to be had from the hub."""
+    """A model, or a commit of it, is neither on this machine nor available from the hub."""
 
 
 def folder_of(name: str) -> Path | None:
-    """Where a model lies on this machine, by folder, stand-in name or hub name; None: nowhere."""
-    if not name:  # of an encoder without weights; Path("") would be the working directory
+    """The folder of a model on this machine, by folder, hub name or name of weights; None without one."""
+    if not name:  # an encoder without weights; Path("") would be the working directory
         return None
-    place = STAND_INS.get(name) or Path(name)
+    place = _place(name)
     if place.is_dir():
         return place.absolute()
     hub, _, commit = name.partition("@")
@@ -67,22 +63,20 @@ def folder_of(name: str) -> Path | None:
     return Path(config).parent if isinstance(config, str) else None
 
 
-def fetched(name: str, *, weights: bool = True) -> Path:
-    """The folder of a model; what is not on this machine yet is fetched from the hub.
+def fetch_model(name: str, *, weights: bool = True) -> Path:
+    """The folder of a model; missing files are downloaded from the hub.
 
     Args:
-        name: A folder, a stand-in, or a name at the hub, which may end in `@` and a commit; without
-            one it is what `main` holds at the time.
-        weights: Fetch the weights too, not only configuration, tokenizer and preprocessor.
+        name: A folder, weights of an installed package, or a hub name, which may end in `@` and a
+            commit; otherwise it is the present commit of `main`.
+        weights: Download the weights too, not only configuration, tokenizer and preprocessor.
 
     Raises:
-        UserError: Not installed, not at the hub, or not to be had; one line that says what to do.
+        UserError: Not installed, not at the hub, or not available; says what to do.
     """
-    if name in (CLIP_STAND_IN, CLAP_STAND_IN) and name not in STAND_INS:
-        raise UserError(
-            f"The tower '{name}' of the generated world is not installed: pip install 'trichord[world]'."
-        )
-    place = STAND_INS.get(name) or Path(name)
+    if missing := package_hint(name):
+        raise UserError(f"The model '{name}' is not installed: {missing}")
+    place = _place(name)
     if place.is_dir():
         return place
     if constants.is_offline_mode():
@@ -90,12 +84,30 @@ def fetched(name: str, *, weights: bool = True) -> Path:
     return _from_hub(name, weights, constants.ENDPOINT, constants.HF_HUB_CACHE)
 
 
+def _place(name: str) -> Path:
+    """The folder that a name stands for, whether it exists or not; weights of a package come first."""
+    return WEIGHTS.find(name) if name in WEIGHTS.kinds() else Path(name)
+
+
+def fetch_weights(config: EncoderConfig) -> None:
+    """Fetch the weights of an encoder before torch is loaded, so that errors come early.
+
+    Raises:
+        UserError: They are neither on this machine nor available from the hub.
+    """
+    fetch = getattr(config, "fetch", None)  # a plug-in may have its own
+    if fetch is not None:
+        fetch()
+    elif config.name and config.arithmetic != "graph":
+        fetch_model(config.name)
+
+
 @lru_cache(maxsize=64)
 def _from_hub(name: str, weights: bool, endpoint: str, cache: str) -> Path:
-    """The folder of a model of a hub, in the cache.
+    """The folder of a hub's model in the cache.
 
-    A process asks once for each name: its towers are then of one commit, whenever they are loaded, and
-    a hub that does not answer is waited for once.
+    Each name is requested once per process: so all its encoders are of one commit, and a hub without
+    answer costs one timeout.
     """
     hub = Remote(*name.partition("@")[::2], endpoint=endpoint, cache=cache)
     try:
@@ -105,8 +117,8 @@ def _from_hub(name: str, weights: bool, endpoint: str, cache: str) -> Path:
             return folder  # fetched before it was deleted, made private or pushed over
         raise NotCachedError(_refused(error, hub)) from error
     except Exception as error:
-        # No route, a firewall, a hub that is down: the hub's client has stood on three libraries so
-        # far, and their errors share no class.
+        # No route, a firewall, a hub that is down: the hub's client has used three HTTP libraries so
+        # far, and their errors have no common class.
         return _cached(name, cache, weights, f"{endpoint} does not answer ({first_line(error)})")
     try:
         return hub.download(commit, files, weights)
@@ -124,10 +136,10 @@ class Remote:
     """A model at a hub.
 
     Attributes:
-        name: Of user and model.
-        revision: A commit; empty for what `main` holds.
+        name: User and model.
+        revision: A commit; empty for the present one of `main`.
         endpoint: Address of the hub.
-        cache: Folder of what was fetched from it.
+        cache: Folder of downloaded files.
     """
 
     name: str
@@ -136,20 +148,20 @@ class Remote:
     cache: str
 
     def listing(self) -> tuple[str, list[str]]:
-        """The commit that the revision is at the moment, and its files."""
-        told = HfApi(endpoint=self.endpoint).model_info(
+        """The present commit of the revision, and its files."""
+        info = HfApi(endpoint=self.endpoint).model_info(
             self.name, revision=self.revision or None, timeout=PATIENCE
         )
-        assert told.sha is not None
-        return told.sha, [file.rfilename for file in told.siblings or []]
+        assert info.sha is not None
+        return info.sha, [file.rfilename for file in info.siblings or []]
 
     def download(self, commit: str, files: list[str], weights: bool) -> Path:
-        """The folder of a commit with all files that a model needs; those in the cache stay.
+        """Download the missing files of a commit, and return its folder.
 
         Args:
-            commit: As `listing` gives it.
-            files: Likewise.
-            weights: As for `fetched`.
+            commit: From `listing`.
+            files: From `listing`.
+            weights: As for `fetch_model`.
 
         Raises:
             UserError: It has no weights that `transformers` could read.
@@ -160,22 +172,22 @@ class Remote:
                 f"The model '{self.name}' has no weights in the transformers format at the hub "
                 f"({CONFIG} with {SAFETENSORS} or {PICKLE}): choose one that has."
             )
-        # Asked for by its branch, this file notes in the cache which commit `main` is: without a
-        # network the name leads there from then on.
+        # This file is requested by its branch, so that the cache notes the commit of `main`. Without a
+        # network the name then leads to it.
         folder = self._file(CONFIG, self.revision).parent
-        if folder.name != commit:  # somebody has pushed since the files were listed
+        if folder.name != commit:  # a push since the files were listed
             return self.download(*self.listing(), weights)
-        wanted = [file for file in files if file.endswith(BESIDE) and "/" not in file]
+        needed = [file for file in files if file.endswith(BESIDE) and "/" not in file]
         if weights:
             shards = shards_of(self._file(stored, commit)) if stored.endswith(".json") else []
-            wanted += shards or [stored]
-        for file in wanted:
+            needed += shards or [stored]
+        for file in needed:
             self._file(file, commit)
         return folder
 
     def _file(self, file: str, revision: str) -> Path:
         before = hub_logging.get_verbosity()
-        hub_logging.set_verbosity_error()  # it would tell of each retry, and hide our one line
+        hub_logging.set_verbosity_error()  # messages about each retry would hide our one line
         try:
             return Path(
                 hf_hub_download(
@@ -199,20 +211,20 @@ def _cached(name: str, cache: str, weights: bool, why: str) -> Path:
     folder = folder_of(name)
     if _is_whole(folder, weights):
         return folder
-    held = "its weights are" if folder is not None else "it is"
+    what = "its weights are" if folder is not None else "it is"
     raise NotCachedError(
-        f"The model '{name}' cannot be fetched: {why}, and {held} not in {cache}; "
+        f"The model '{name}' cannot be fetched: {why}, and {what} not in {cache}; "
         f"{PAGE} says how to work without a network."
     )
 
 
 def _is_whole(folder: Path | None, weights: bool) -> TypeGuard[Path]:
-    """Whether the cache has a model, with its weights if they are wanted."""
+    """Whether the cache has a model, with its weights if they are needed."""
     return folder is not None and (not weights or weight_files(folder) is not None)
 
 
 def _refused(error: Exception, hub: Remote) -> str:
-    """What a hub's refusal means, and what to do about it."""
+    """The meaning of a hub's refusal, and the remedy."""
     match error:
         case HFValidationError():
             return (

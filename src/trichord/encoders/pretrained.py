@@ -1,4 +1,4 @@
-"""Pretrained towers in the `transformers` format: loaded whole, or refused."""
+"""Pretrained models in the `transformers` format: loaded completely, or refused."""
 
 from collections.abc import Collection, Generator
 from contextlib import contextmanager
@@ -8,26 +8,26 @@ import torch
 from transformers import AutoConfig, PreTrainedModel
 from transformers import logging as transformers_logging
 
-from trichord.encoders.hub import fetched
+from trichord.encoders.hub import fetch_model
 from trichord.encoders.weight_files import PICKLE, SAFETENSORS, WeightFiles, weight_files
 from trichord.types import UserError, first_line
 
 NAMED = 3
-"""Tensors that a refusal names; it counts all."""
+"""Number of tensors that an error names."""
 
 
 def load(kind: Any, name: str, *, weights: bool = True) -> Any:
-    """Load a configuration, tokenizer or preprocessor by folder, stand-in name or hub name.
+    """Load a configuration, tokenizer or preprocessor by folder, hub name or name of weights.
 
     Args:
         kind: Its class in `transformers`.
-        name: As for `fetched`.
-        weights: Likewise: the model itself will be wanted too.
+        name: As for `fetch_model`.
+        weights: As for `fetch_model`: the model itself will be needed too.
 
     Raises:
-        UserError: As for `fetched`; or the folder does not hold such a thing.
+        UserError: As for `fetch_model`; or the folder does not contain it.
     """
-    folder = fetched(name, weights=weights)
+    folder = fetch_model(name, weights=weights)
     try:
         with _quiet():
             return kind.from_pretrained(str(folder), local_files_only=True)
@@ -40,22 +40,22 @@ def load(kind: Any, name: str, *, weights: bool = True) -> Any:
 
 
 def load_model(kind: type[PreTrainedModel], name: str, model_types: Collection[str]) -> Any:
-    """Load weights in single precision, and refuse a model that lacks any.
+    """Load weights in single precision, and refuse incomplete ones.
 
-    `transformers` draws at random what a checkpoint lacks and says so in a log at most; such a tower
-    would give other vectors each time it is built. Weights are safetensors, or a pickle of tensors
-    that is read without running its code where there is nothing else.
+    `transformers` initialises missing weights randomly and only logs it; then each build would give
+    other vectors. Weights are safetensors; if there are none, a pickle of tensors, which is read without
+    running its code.
 
     Args:
         kind: A class of `transformers`.
-        name: As for `fetched`.
-        model_types: What its configuration may say that it is.
+        name: As for `fetch_model`.
+        model_types: Allowed types in its configuration.
 
     Raises:
-        UserError: As for `fetched`; another kind of model; or tensors are missing, of another shape,
-            or more than the configuration tells of.
+        UserError: As for `fetch_model`; another type of model; or tensors are missing, of another
+            shape, or not in the configuration.
     """
-    folder = fetched(name)
+    folder = fetch_model(name)
     model_type = require_type(name, model_types)
     files = weight_files(folder)
     if files is None:
@@ -65,14 +65,14 @@ def load_model(kind: type[PreTrainedModel], name: str, model_types: Collection[s
         )
     try:
         with _quiet():
-            model, found = cast(Any, kind).from_pretrained(
+            model, info = cast(Any, kind).from_pretrained(
                 str(folder),
                 local_files_only=True,
                 use_safetensors=files.safetensors,
-                weights_only=True,  # nothing of a pickle is run, and none but tensors is read
+                weights_only=True,  # reads only tensors, and runs no code of a pickle
                 dtype=torch.float32,
                 output_loading_info=True,
-                ignore_mismatched_sizes=True,  # told below, by name: its own refusal names none
+                ignore_mismatched_sizes=True,  # refused below, by name: its own error names none
             )
     except Exception as error:  # a hostile or damaged file may raise anything
         raise UserError(
@@ -80,15 +80,15 @@ def load_model(kind: type[PreTrainedModel], name: str, model_types: Collection[s
             f"{first_line(error)}): fetch them again{_how_else(files)}."
         ) from error
     file = files.folder / (files.index or files.names[0])
-    _require_all(f"The weights of '{name}' (type '{model_type}', {file})", model, found)
+    _require_all(f"The weights of '{name}' (type '{model_type}', {file})", model, info)
     return model
 
 
 def require_type(name: str, model_types: Collection[str]) -> str:
-    """The type that a model's configuration says it is.
+    """The type in a model's configuration.
 
     Raises:
-        UserError: As for `load`; or it is none of those that are wanted.
+        UserError: As for `load`; or it is not allowed.
     """
     config: Any = load(AutoConfig, name)
     if config.model_type not in model_types:
@@ -99,22 +99,22 @@ def require_type(name: str, model_types: Collection[str]) -> str:
     return config.model_type
 
 
-def _require_all(told: str, model: Any, found: dict[str, Any]) -> None:
-    """Refuse a model that lacks weights, or whose checkpoint has more than it has room for.
+def _require_all(label: str, model: Any, info: dict[str, Any]) -> None:
+    """Refuse a model with missing or unknown weights.
 
     Args:
-        told: What the weights are, for the message.
-        model: As it was loaded.
-        found: What `transformers` says of that.
+        label: The weights, for the message.
+        model: The loaded model.
+        info: What `transformers` reports about loading it.
     """
     ours, kind = model.state_dict(), type(model).__name__
     parts = {tensor.partition(".")[0] for tensor in ours}
-    missing = sorted(found["missing_keys"])
-    mismatched = sorted(str(one[0]) for one in found["mismatched_keys"])
-    # Nothing is said of other towers in the same file. Older files hold the numbers of positions.
+    missing = sorted(info["missing_keys"])
+    mismatched = sorted(str(one[0]) for one in info["mismatched_keys"])
+    # Other towers in the same file are ignored. Older files contain the numbers of positions.
     beyond = sorted(
         tensor
-        for tensor in found["unexpected_keys"]
+        for tensor in info["unexpected_keys"]
         if tensor.partition(".")[0] in parts and not tensor.endswith(".position_ids")
     )
     faults = {
@@ -124,13 +124,15 @@ def _require_all(told: str, model: Any, found: dict[str, Any]) -> None:
     }
     for fault, tensors in faults.items():
         if tensors:
-            shown = ", ".join(tensors[:NAMED]) + ", ..." * (len(tensors) > NAMED)
-            raise UserError(f"{told} {fault} ({shown}): give a whole checkpoint of the right kind.")
+            listed = ", ".join(tensors[:NAMED]) + ", ..." * (len(tensors) > NAMED)
+            raise UserError(
+                f"{label} {fault} ({listed}): give a whole checkpoint of the right kind."
+            )
 
 
 @contextmanager
 def _quiet() -> Generator[None]:
-    """Without the reports and bars of `transformers`; what the caller has chosen of them is put back."""
+    """Silence the reports and progress bars of `transformers`, and restore them afterwards."""
     verbosity, bars = (
         transformers_logging.get_verbosity(),
         transformers_logging.is_progress_bar_enabled(),

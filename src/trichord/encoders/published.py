@@ -1,4 +1,4 @@
-"""Published tensors: read without running their code, renamed and checked against our modules."""
+"""Published weights: read without running code, renamed and checked against our modules."""
 
 import zipfile
 from collections import Counter
@@ -14,36 +14,36 @@ from torch import Tensor, nn
 from trichord.types import UserError, first_line
 
 SIZES_APART = {"input_resolution", "context_length", "vocab_size"}
-"""OpenAI's archives repeat these beside the weights."""
+"""Sizes that OpenAI's archives contain beside the weights."""
 TRANSPOSED = {"proj", "text_projection"}
-"""Matrices that OpenAI multiplies from the right."""
+"""Matrices that OpenAI stores transposed."""
 NAMED = 3
-"""How many keys a complaint names."""
+"""Number of keys that an error names."""
 
 Names = Mapping[str, str]
-"""Published names to ours. `*` in one of ours stands for q, k and v, which the published tensor has one
-below the other; published tensors with one and the same name of ours are laid one below the other."""
+"""Published names to ours. `*` in one of ours stands for q, k and v, which one published tensor contains;
+published tensors with the same name of ours are concatenated."""
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PublishedTensors:
     """Tensors of a published file by their published names.
 
-    `prefix` is what the names of a part of it have lost; complaints give it back.
+    `prefix` was removed from the names of a part; errors show it.
     """
 
     file: Path
     tensors: Mapping[str, Tensor]
     prefix: str = ""
 
-    def part(self, prefix: str) -> "Published":
+    def part(self, prefix: str) -> "PublishedTensors":
         """The tensors below a prefix."""
         below = {
             name.removeprefix(prefix): value
             for name, value in self.tensors.items()
             if name.startswith(prefix)
         }
-        return Published(self.file, below, self.prefix + prefix)
+        return PublishedTensors(self.file, below, self.prefix + prefix)
 
     def shape(self, name: str, rank: int) -> tuple[int, ...]:
         """The shape of a tensor.
@@ -64,7 +64,7 @@ class Published:
         return shape
 
     def depth(self, blocks: str) -> int:
-        """How many blocks there are below a prefix."""
+        """Number of blocks below a prefix."""
         return len(
             {
                 name.removeprefix(blocks).partition(".")[0]
@@ -77,8 +77,8 @@ class Published:
         """The tensors under our names, as copies in single precision.
 
         Args:
-            names: All names that the tensors must have.
-            ours: The module they are for; its shapes count, its values do not.
+            names: Names of all tensors.
+            ours: The module they are for; only its shapes matter.
 
         Raises:
             UserError: A key is unknown or missing, or a tensor has another shape.
@@ -86,35 +86,35 @@ class Published:
         self._refuse_other_keys(names)
         shapes = {name: value.shape for name, value in ours.state_dict().items()}
         sharing = Counter(names.values())
-        found: dict[str, list[Tensor]] = {}
+        tensors: dict[str, list[Tensor]] = {}
         for theirs, name in names.items():
             parts = [name.replace("*", part) for part in "qkv"] if "*" in name else [name]
             value = self.tensors[theirs]
-            turned = theirs.rpartition(".")[2] in TRANSPOSED
-            wanted = _published_shape(shapes[parts[0]], len(parts), sharing[name], turned)
-            if tuple(value.shape) != wanted:
+            transposed = theirs.rpartition(".")[2] in TRANSPOSED
+            expected = _published_shape(shapes[parts[0]], len(parts), sharing[name], transposed)
+            if tuple(value.shape) != expected:
                 raise UserError(
                     f"{self.file}: '{self.prefix}{theirs}' is {_by(value.shape)} instead of "
-                    f"{_by(wanted)}: it is of another model."
+                    f"{_by(expected)}: it is of another model."
                 )
-            value = value.T if turned else value
+            value = value.T if transposed else value
             for part, rows in zip(parts, _split(value, len(parts)), strict=True):
-                found.setdefault(part, []).append(rows)
-        return {name: _joined(rows) for name, rows in found.items()}
+                tensors.setdefault(part, []).append(rows)
+        return {name: _joined(rows) for name, rows in tensors.items()}
 
     def refuse_keys(self, unknown: Collection[str], missing: Collection[str] = ()) -> None:
-        """Name the keys that the model does not have, and those that it lacks.
+        """Refuse unknown and missing keys.
 
         Raises:
-            UserError: If there are any.
+            UserError: There are any; names them.
         """
         odd = {"unknown": unknown, "missing": missing}
-        told = [
+        problems = [
             f"{len(keys)} {what} ({self._some(keys)})" for what, keys in odd.items() if len(keys)
         ]
-        if told:
+        if problems:
             raise UserError(
-                f"{self.file} has other keys than the model: {', '.join(told)}: choose the kind of "
+                f"{self.file} has other keys than the model: {', '.join(problems)}: choose the kind of "
                 "import that fits, and give the whole state_dict and nothing else."
             )
 
@@ -122,12 +122,14 @@ class Published:
         self.refuse_keys(self.tensors.keys() - names.keys(), names.keys() - self.tensors.keys())
 
     def _some(self, keys: Collection[str]) -> str:
-        named = [" ".join(f"{self.prefix}{key}".split()) for key in sorted(keys)[:NAMED]]
-        return ", ".join(named + ["..."] * (len(keys) > NAMED))
+        names = [" ".join(f"{self.prefix}{key}".split()) for key in sorted(keys)[:NAMED]]
+        return ", ".join(names + ["..."] * (len(keys) > NAMED))
 
 
-def _published_shape(ours: torch.Size, parts: int, sharing: int, turned: bool) -> tuple[int, ...]:
-    if turned:
+def _published_shape(
+    ours: torch.Size, parts: int, sharing: int, transposed: bool
+) -> tuple[int, ...]:
+    if transposed:
         return tuple(reversed(ours))
     return (ours[0] * parts // sharing, *ours[1:]) if ours else ()
 
@@ -145,8 +147,8 @@ def _by(shape: Collection[int]) -> str:
     return " x ".join(map(str, shape)) or "a number"
 
 
-def read_published(file: Path) -> Published:
-    """Tensors of a safetensors file or of a pickled state_dict; no code of the file is ever run.
+def read_published(file: Path) -> PublishedTensors:
+    """Tensors of a safetensors file or of a pickled state_dict, without running code of the file.
 
     Raises:
         UserError: No such file, one of another kind, or a pickle of anything but tensors.
@@ -154,13 +156,13 @@ def read_published(file: Path) -> Published:
     if not file.is_file():
         raise UserError(f"{file} is no file: give a .safetensors file or a pickled state_dict.")
     tensors = _from_safetensors(file) if file.suffix == ".safetensors" else _from_pickle(file)
-    return Published(file, {k: v for k, v in tensors.items() if k not in SIZES_APART})
+    return PublishedTensors(file, {k: v for k, v in tensors.items() if k not in SIZES_APART})
 
 
 def _from_safetensors(file: Path) -> dict[str, Tensor]:
     try:
         return load_file(file)
-    except Exception as error:  # the library has several kinds, none of them our mistake
+    except Exception as error:  # the library's errors have no common class
         raise UserError(f"{file} is damaged or not safetensors ({first_line(error)}).") from error
 
 
@@ -172,20 +174,20 @@ def _from_pickle(file: Path) -> dict[str, Tensor]:
             "and import that."
         )
     try:
-        held: Any = torch.load(file, map_location="cpu", weights_only=True)
+        state: Any = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a hostile or damaged pickle may raise anything
         raise UserError(
             f"{file} is not a plain state_dict that can be read without running its code "
             f"({first_line(error)}): save its tensors as .safetensors and import that."
         ) from error
-    if not isinstance(held, dict) or not all(
+    if not isinstance(state, dict) or not all(
         isinstance(name, str) and isinstance(value, Tensor)
-        for name, value in cast(dict[Any, Any], held).items()
+        for name, value in cast(dict[Any, Any], state).items()
     ):
         raise UserError(
             f"{file} holds something else than tensors by name: save the model's state_dict() alone."
         )
-    return cast(dict[str, Tensor], held)
+    return cast(dict[str, Tensor], state)
 
 
 def _is_torchscript(file: Path) -> bool:
@@ -193,7 +195,7 @@ def _is_torchscript(file: Path) -> bool:
         with zipfile.ZipFile(file) as archive:
             return any(name.endswith("/constants.pkl") for name in archive.namelist())
     except (zipfile.BadZipFile, ValueError, NotImplementedError):
-        return False  # older pickles are no archives; a damaged one is told when it is read
+        return False  # older pickles are no archives; reading reports damaged ones
 
 
 def block_names(theirs: str, ours: str, depth: int, parts: Names) -> dict[str, str]:

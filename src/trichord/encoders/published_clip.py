@@ -1,4 +1,4 @@
-"""Published CLIP weights under the names of `transformers`, and CLIP4VLA's audio tower under ours."""
+"""Published CLIP weights with the names of `transformers`, and CLIP4VLA's audio tower with ours."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
-from trichord.encoders.byte_pairs import read_tokenizer, whole_tokenizer
+from trichord.encoders.byte_pairs import load_tokenizer, read_tokenizer
 from trichord.encoders.clip_audio import AudioTrunk
 from trichord.encoders.clip_settings import ASPECTS, Aspect, ClipSettings
 from trichord.encoders.pretrained import load, load_model
-from trichord.encoders.published import Published, block_names
+from trichord.encoders.published import PublishedTensors, block_names
 from trichord.types import UserError
 from trichord.types.files import write_atomically
 
 HEAD_WIDTH = 64
-"""Of every attention head in OpenAI's models: their number is not in the weights."""
+"""Width of attention heads in OpenAI's models: their number is not in the weights."""
 FROM_CONFIG = dict.fromkeys(ASPECTS, "from its config")
 
 _BLOCK = {
@@ -63,9 +63,9 @@ _SOUND = {
 
 @dataclass(frozen=True, slots=True)
 class ClipTowers:
-    """A CLIP as `transformers` keeps it: architecture, weights, tokenizer and preparation of pictures.
+    """A CLIP in the format of `transformers`: config, weights, tokenizer and image processor.
 
-    `sources` says where each aspect comes from that no weights tell.
+    `sources` has the source of each setting that is not in the weights.
     """
 
     config: CLIPConfig
@@ -91,7 +91,7 @@ class ClipTowers:
 
     @property
     def notes(self) -> dict[str, str]:
-        """What is used of that which no weights tell, and where it comes from."""
+        """Settings that are not in the weights, and their sources."""
         text, vision = cast(Any, self.config).text_config, self.vision
         acts, norms = (
             " / ".join(dict.fromkeys(str(getattr(one, name)) for one in (text, vision)))
@@ -111,14 +111,14 @@ class ClipTowers:
         return {name: f"{value} ({self.sources[name]})" for name, value in used.items()}
 
     def write(self, folder: Path) -> None:
-        """Write an ordinary folder of the `transformers` format, weights as safetensors."""
+        """Write a folder in the `transformers` format, with weights as safetensors."""
         for part in (self.tokenizer, self.processor, self.config):
             part.save_pretrained(folder)
         write_atomically(folder / "model.safetensors", save(dict(self.state), {"format": "pt"}))
 
 
-def require_clip(clip: Published) -> None:
-    """Refuse what is plainly another model, before anybody is asked for its settings.
+def require_clip(clip: PublishedTensors) -> None:
+    """Refuse other models, before settings are needed.
 
     Raises:
         UserError: It has no table of tokens, or its vision tower is no transformer.
@@ -130,13 +130,13 @@ def require_clip(clip: Published) -> None:
     clip.shape("token_embedding.weight", 2)
 
 
-def towers_of_state(clip: Published, tokenizer: str, settings: ClipSettings) -> ClipTowers:
-    """A CLIP from a state_dict in OpenAI's layout; sizes are read off the tensors.
+def towers_of_state(clip: PublishedTensors, tokenizer: str, settings: ClipSettings) -> ClipTowers:
+    """A CLIP from a state_dict in OpenAI's layout; sizes follow from the tensors.
 
     Args:
         clip: The state_dict; CLIP4VLA's has three tokens more than CLIP's.
         tokenizer: As for `read_tokenizer`.
-        settings: What the tensors do not say.
+        settings: Settings that are not in the tensors.
 
     Raises:
         UserError: A key is unknown or missing, a tensor has another shape, the vision tower is no
@@ -164,7 +164,7 @@ def towers_of_state(clip: Published, tokenizer: str, settings: ClipSettings) -> 
     return ClipTowers(config, state, words, processor, settings.sources)
 
 
-def _config(clip: Published, tokenizer: CLIPTokenizer, settings: ClipSettings) -> CLIPConfig:
+def _config(clip: PublishedTensors, tokenizer: CLIPTokenizer, settings: ClipSettings) -> CLIPConfig:
     _, dim = clip.shape("text_projection", 2)
     rows, text_width = clip.shape("token_embedding.weight", 2)
     width, channels, patch, _ = clip.shape("visual.conv1.weight", 4)
@@ -190,7 +190,9 @@ def _config(clip: Published, tokenizer: CLIPTokenizer, settings: ClipSettings) -
     return config
 
 
-def _trunk(clip: Published, trunk: str, width: int, settings: ClipSettings) -> dict[str, object]:
+def _trunk(
+    clip: PublishedTensors, trunk: str, width: int, settings: ClipSettings
+) -> dict[str, object]:
     """Sizes and settings of a tower."""
     given = settings.vision if trunk else settings.text
     blocks = f"{trunk}transformer.resblocks."
@@ -204,8 +206,8 @@ def _trunk(clip: Published, trunk: str, width: int, settings: ClipSettings) -> d
     }
 
 
-def _heads(clip: Published, width: int, settings: ClipSettings, given: int | None) -> int:
-    """As many as the config says, or as there are in OpenAI's models."""
+def _heads(clip: PublishedTensors, width: int, settings: ClipSettings, given: int | None) -> int:
+    """From the config, or as in OpenAI's models."""
     if given:
         if width % given:
             raise UserError(
@@ -228,22 +230,22 @@ def _heads(clip: Published, width: int, settings: ClipSettings, given: int | Non
     return width // HEAD_WIDTH
 
 
-def _refuse_other_sizes(clip: Published, config: CLIPConfig, settings: ClipSettings) -> None:
-    """Refuse a config that lies beside the weights of another model."""
+def _refuse_other_sizes(clip: PublishedTensors, config: CLIPConfig, settings: ClipSettings) -> None:
+    """Refuse a config of another model than the weights."""
     parts = {"text": settings.text, "vision": settings.vision}
     for part, given in parts.items():
-        held: Any = getattr(config, f"{part}_config")
+        config_part: Any = getattr(config, f"{part}_config")
         for name, value in given.items():
-            if (there := getattr(held, name)) != value:
+            if (stored := getattr(config_part, name)) != value:
                 raise UserError(
                     f"{settings.file} is of another model than {clip.file}: {part} {name} {value}, "
-                    f"{there} in the weights: put the model's own config there, or none and give "
+                    f"{stored} in the weights: put the model's own config there, or none and give "
                     "--activation."
                 )
 
 
-def towers_at(name: str) -> ClipTowers:
-    """A CLIP by folder or hub name, loaded whole.
+def load_towers(name: str) -> ClipTowers:
+    """A CLIP by folder or hub name.
 
     Raises:
         UserError: It cannot be loaded, or its weights are not those of a CLIP.
@@ -252,21 +254,21 @@ def towers_at(name: str) -> ClipTowers:
     return ClipTowers(
         model.config,
         model.state_dict(),
-        whole_tokenizer(name),
+        load_tokenizer(name),
         load(CLIPImageProcessorPil, name),
         FROM_CONFIG,
     )
 
 
-def sound_state(audio: Published, towers: ClipTowers) -> dict[str, Tensor]:
-    """The state of CLIP4VLA's audio tower under the names of `ClipAudioEncoder`.
+def audio_state(audio: PublishedTensors, towers: ClipTowers) -> dict[str, Tensor]:
+    """The state of CLIP4VLA's audio tower with the names of `ClipAudioEncoder`.
 
-    A tower that was trained without audio type tokens gets zeros for them and for their position: it is
-    to listen with `none`.
+    A tower trained without audio type tokens gets zeros for them and for their position: it must use
+    the token `none`.
 
     Args:
-        audio: What its checkpoint has below `audio.visual.`.
-        towers: The CLIP beside it, whose vision tower it has the sizes of.
+        audio: The tensors of its checkpoint below `audio.visual.`.
+        towers: The CLIP beside it; its vision tower has the same sizes.
 
     Raises:
         UserError: A key is unknown or missing, or a tensor has another shape.
@@ -282,13 +284,13 @@ def sound_state(audio: Published, towers: ClipTowers) -> dict[str, Tensor]:
     return _with_tokens(audio).renamed(names, tower)
 
 
-def has_sound_tokens(audio: Published) -> bool:
+def has_audio_type_tokens(audio: PublishedTensors) -> bool:
     """Whether the tower was trained with audio type tokens."""
     return "control_embedding" in audio.tensors
 
 
-def _with_tokens(audio: Published) -> Published:
-    if has_sound_tokens(audio):
+def _with_tokens(audio: PublishedTensors) -> PublishedTensors:
+    if has_audio_type_tokens(audio):
         return audio
     _, width = audio.shape("positional_embedding", 2)
     table = audio.tensors["positional_embedding"]
@@ -296,7 +298,7 @@ def _with_tokens(audio: Published) -> Published:
         "positional_embedding": torch.cat([table, table.new_zeros(1, width)]),
         "control_embedding": table.new_zeros(2, width),
     }
-    return Published(audio.file, {**audio.tensors, **added}, audio.prefix)
+    return PublishedTensors(audio.file, {**audio.tensors, **added}, audio.prefix)
 
 
 def _empty_clip(config: CLIPConfig) -> CLIPModel:

@@ -1,4 +1,4 @@
-"""Sound as pictures: log-mel spectrograms cut into square segments (CLIP4VLA's front end)."""
+"""Log-mel spectrograms in square segments (CLIP4VLA's front end)."""
 
 from typing import Literal
 
@@ -8,23 +8,23 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-WindowShape = Literal["hann", "hamming"]
-Edges = Literal["constant", "reflect"]
+from trichord.config.towers import LogMel
+
 Rule = Literal["as_published", "as_paper"]
 
 QUIETEST = 1e-10
-"""Power below which nothing is told apart: -100 dB."""
+"""Lower bound of the power: -100 dB."""
 MASKED_MELS, MASKED_STEPS = 0.05, 0.15
 """Masks (published) or chances that a mask starts (paper) for each band and each time step."""
 MASK_WIDTH = 10
 
 BANDS_AT_ONCE = 32
-"""Neighbouring bands hear few frequencies: products of 32 bands each take a third of the time of one."""
+"""Neighbouring bands cover few frequencies: products of 32 bands take a third of the time of one."""
 FRAMES_AT_ONCE = {"cpu": 256, "cuda": 65_536}
-"""On a CPU what stays in the cache, on a GPU what fills it; bounds the memory of long sound."""
+"""On a CPU so many fit the cache, on a GPU they fill it; bounds the memory for long audio."""
 
 _Product = tuple[slice, Tensor]
-"""Frequencies that some neighbouring bands hear, and the bands over these alone."""
+"""Frequencies that some neighbouring bands cover, and the bands over these."""
 
 
 class Spectrogram:
@@ -32,55 +32,25 @@ class Spectrogram:
 
     Bands are triangles on Slaney's mel scale from 0 Hz with unit area; the window is periodic and
     centred on each frame, the power is 2, the reference 1. With 224 bands and a window of 512 points
-    some bands fall between two frequencies of the transform and hear nothing: they stay at the floor.
-
-    Attributes:
-        settings: All that decides the decibels, as JSON values: for fingerprints.
+    some bands contain no frequency of the transform and stay at the floor.
 
     Source: CLIP4VLA, "Model Structure", audio encoder (window `hamming`; as published: `hann`).
     """
 
-    def __init__(
-        self,
-        *,
-        rate: int = 16_000,
-        mels: int = 224,
-        window: int = 512,
-        shape: WindowShape = "hann",
-        hop: int = 128,
-        highest: float = 8_000.0,
-        top_db: float = 80.0,
-        edges: Edges = "constant",
-    ) -> None:
-        """Compute the window and the bands.
-
-        Args:
-            rate: Samples a second.
-            mels: Bands.
-            window: Samples that a frame sees.
-            shape: Of the window.
-            hop: Samples from one frame to the next.
-            highest: Hz where the last band ends.
-            top_db: What lies further below the loudest cell of a channel's whole clip is raised to that.
-            edges: What lies beyond the ends: silence, or the mirrored wave. A wave of no more than half
-                a window is too short to be mirrored and gets silence.
-        """
-        self.settings = [rate, mels, window, shape, hop, highest, top_db, edges]
-        self.rate = rate
-        self.mels = mels
-        self.window = window
-        self.hop = hop
-        self.top_db = top_db
-        self.edges: Edges = edges
-        self._bands = mel_bands(rate=rate, mels=mels, window=window, highest=highest)
-        make = torch.hann_window if shape == "hann" else torch.hamming_window
-        self._weights = make(window, dtype=torch.float64)
+    def __init__(self, config: LogMel) -> None:
+        """Compute the window and the bands."""
+        self.config = config
+        self._bands = mel_bands(
+            rate=config.rate, mels=config.mels, window=config.window, highest=config.highest
+        )
+        window_function = torch.hann_window if config.shape == "hann" else torch.hamming_window
+        self._weights = window_function(config.window, dtype=torch.float64)
         self._products = _products(self._bands)
         self._on: dict[torch.device, tuple[Tensor, list[_Product]]] = {}
 
     @property
     def empty_bands(self) -> int:
-        """How many bands hear nothing because no frequency of the transform lies within them."""
+        """Number of bands without a frequency of the transform."""
         return int((self._bands == 0).all(axis=0).sum())
 
     def __call__(
@@ -88,32 +58,32 @@ class Spectrogram:
     ) -> Float[Tensor, "*channel time mel"]:
         """Decibels of each channel: `1 + samples // hop` frames, on the wave's device."""
         weights, products = self._moved(wave.device)
-        half = self.window // 2
+        half = self.config.window // 2
         rows = wave[None].flatten(0, -2).double()
-        mirrored = self.edges == "reflect" and rows.shape[-1] > half
+        mirrored = self.config.edges == "reflect" and rows.shape[-1] > half
         padded = F.pad(rows, (half, half), "reflect" if mirrored else "constant")
-        frames = padded.unfold(-1, self.window, self.hop)
+        frames = padded.unfold(-1, self.config.window, self.config.hop)
         portion = max(1, FRAMES_AT_ONCE.get(wave.device.type, 256) // max(1, len(rows)))
         power = torch.cat(
-            [_power(some, weights, products) for some in frames.split(portion, 1)], dim=1
+            [_power(part, weights, products) for part in frames.split(portion, 1)], dim=1
         )
         decibels = power.clamp_(min=QUIETEST).log10_().mul_(10)
-        floor = decibels.amax((-2, -1), keepdim=True) - self.top_db
+        floor = decibels.amax((-2, -1), keepdim=True) - self.config.top_db
         return decibels.clamp_(min=floor).reshape(*wave.shape[:-1], *decibels.shape[-2:])
 
     def _moved(self, device: torch.device) -> tuple[Tensor, list[_Product]]:
         if device not in self._on:
-            products = [(heard, bands.to(device)) for heard, bands in self._products]
+            products = [(frequencies, bands.to(device)) for frequencies, bands in self._products]
             self._on[device] = (self._weights.to(device), products)
         return self._on[device]
 
 
 def _products(bands: Float[np.ndarray, "frequency mel"]) -> list[_Product]:
     products: list[_Product] = []
-    for some in torch.from_numpy(bands.astype(np.float32)).split(BANDS_AT_ONCE, 1):
-        rows = some.any(dim=1).nonzero().flatten().tolist() or [0]
-        heard = slice(rows[0], rows[-1] + 1)
-        products.append((heard, some[heard].contiguous()))
+    for part in torch.from_numpy(bands.astype(np.float32)).split(BANDS_AT_ONCE, 1):
+        rows = part.any(dim=1).nonzero().flatten().tolist() or [0]
+        frequencies = slice(rows[0], rows[-1] + 1)
+        products.append((frequencies, part[frequencies].contiguous()))
     return products
 
 
@@ -122,22 +92,22 @@ def _power(
     weights: Float[Tensor, " sample"],
     products: list[_Product],
 ) -> Float[Tensor, "row time mel"]:
-    # The transform in double precision, as librosa's: in single its rounding error, which follows the
-    # loudest frequency, is heard in bands 80 dB below (up to 0.006 dB).
+    # In double precision, as librosa: in single precision the rounding error, which scales with the
+    # loudest frequency, changes bands 80 dB below by up to 0.006 dB.
     spectrum = torch.fft.rfft(frames * weights)
     squares = torch.view_as_real(spectrum).float().square_()
     power = squares[..., 0] + squares[..., 1]
-    return torch.cat([power[..., heard] @ bands for heard, bands in products], dim=-1)
+    return torch.cat([power[..., frequencies] @ bands for frequencies, bands in products], dim=-1)
 
 
 def mel_bands(
     *, rate: int, mels: int, window: int, highest: float
 ) -> Float[np.ndarray, "frequency mel"]:
     """Triangular bands of unit area, evenly spaced on Slaney's mel scale from 0 Hz to `highest`."""
-    heard = np.linspace(0.0, rate / 2, window // 2 + 1)[:, None]
+    frequencies = np.linspace(0.0, rate / 2, window // 2 + 1)[:, None]
     corners = _hertz(np.linspace(0.0, _mel(highest), mels + 2))
     low, centre, high = corners[:-2], corners[1:-1], corners[2:]
-    rising, falling = (heard - low) / (centre - low), (high - heard) / (high - centre)
+    rising, falling = (frequencies - low) / (centre - low), (high - frequencies) / (high - centre)
     return np.maximum(0.0, np.minimum(rising, falling)) * 2 / (high - low)
 
 
@@ -155,23 +125,23 @@ def _hertz(mel: Float[np.ndarray, " corner"]) -> Float[np.ndarray, " corner"]:
     return np.where(mel < knee, mel * _LINEAR, _KNEE * np.exp(_LOG * (mel - knee)))
 
 
-def segments(
+def cut_segments(
     decibels: Float[Tensor, "channel time mel"],
     *,
     frames: int = 224,
     padding: Rule = "as_published",
     longest: int | None = None,
 ) -> Float[Tensor, "segment channel frames mel"]:
-    """Cut a spectrogram into consecutive pictures, each channel of each with mean 0 and deviation 1.
+    """Split a spectrogram into consecutive segments, each channel with mean 0 and standard deviation 1.
 
-    The last one is filled up with 0 dB, which counts in its mean and deviation.
+    The last one is padded with 0 dB, which counts in its mean and deviation.
 
     Args:
         decibels: Of a clip.
-        frames: Time steps of a picture.
-        padding: `as_published` fills up at least one step, so that a clip whose steps are a multiple of
-            `frames` gets one more picture, all zero; `as_paper` makes no picture without sound.
-        longest: Keep the central ones of more than this many.
+        frames: Time steps of a segment.
+        padding: `as_published` pads by at least one step, so that a clip whose steps are a multiple of
+            `frames` gets one more segment, all zero; `as_paper` makes no segment without audio.
+        longest: Keep at most this many, from the middle.
 
     Source: CLIP4VLA, "Model Structure", audio encoder; normalisation and cropping as published.
     """
@@ -182,7 +152,7 @@ def segments(
     pictures = filled.unflatten(1, (count, frames)).transpose(0, 1)
     if longest is not None and count > longest:
         pictures = pictures[(count - longest) // 2 :][:longest]
-    # Measured from its first cell: the mean of a constant picture is then exact, and no rounding error
+    # Relative to the first cell: then the mean of a constant segment is exact, and no rounding error
     # is divided by 1e-10. (`torch.std_mean` would take as long as the spectrogram.)
     from_first = pictures - pictures[..., :1, :1]
     centred = from_first - from_first.mean((-2, -1), keepdim=True)
@@ -190,17 +160,17 @@ def segments(
     return centred / (deviation + 1e-10)
 
 
-def masked(
+def mask_spectrogram(
     decibels: Float[Tensor, "channel time mel"], *, rule: Rule, random: np.random.Generator
 ) -> Float[Tensor, "channel time mel"]:
     """A copy with bands and time steps of all channels set to 0 dB, for the intra-modal loss.
 
     Args:
         decibels: Of a whole clip, before it is cut into segments.
-        rule: `as_published`: 5 % as many masks as bands and 15 % as many as time steps, each 0 to 9
-            wide and anywhere; `as_paper`: at each band (time step) begins a mask of 10 with a chance
-            of 5 % (15 %).
-        random: Its state alone decides what is hidden.
+        rule: `as_published`: masks for 5 % of the number of bands and 15 % of the time steps, each 0 to
+            9 wide and anywhere; `as_paper`: at each band (time step) a mask of 10 starts with a
+            probability of 5 % (15 %).
+        random: Random numbers for the masks.
 
     Source: CLIP4VLA, "Pre-training", intra-modal learning.
     """

@@ -1,39 +1,19 @@
-"""Encoders without weights: features of a model that ran elsewhere, and a head that trains."""
+"""Encoders without weights: stored features of another model, and a trainable head."""
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor, nn
 
+from trichord.config.features import StoredFeatures
 from trichord.encoders.encoder import AudioEncoder, Encoder, TextEncoder, VisionEncoder
 from trichord.encoders.graph import FixedTrunk
 from trichord.types import UserError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeatureSpec:
-    """Features as a tower.
-
-    Attributes:
-        label: The model that made them.
-        fingerprint: Equal for features that may be mixed: a version or a hash of that model.
-        width: Of a step.
-        dim: Of the shared space.
-        files: A file of them, or a folder of such files; None: they are brought in by `extract`.
-    """
-
-    label: str
-    fingerprint: str
-    width: int
-    dim: int
-    files: Path | None
-
-
 class _NoTrunk(FixedTrunk):
-    """Stands where the weights would be."""
+    """A trunk without weights."""
 
     def __init__(self, label: str) -> None:
         super().__init__()
@@ -53,7 +33,7 @@ class _NoTrunk(FixedTrunk):
 
 
 def refuse_reading(label: str) -> NoReturn:
-    """Refuse to read anything new with a model of which only features are here.
+    """Refuse to encode new media or texts.
 
     Raises:
         UserError: Always.
@@ -64,36 +44,36 @@ def refuse_reading(label: str) -> NoReturn:
     )
 
 
-def _begin(encoder: Encoder, kind: str, features: FeatureSpec) -> None:
-    """What the constructors of the three have in common; not `decoding`: nothing is decoded."""
+def _initialise(encoder: Encoder, config: StoredFeatures) -> None:
+    """The constructor of all three; nothing is decoded, so `decoding` is not in the preparation."""
     preparation = {
-        "kind": kind,
-        "fingerprint": features.fingerprint,
-        "label": features.label,
-        "width": features.width,
+        "kind": config.kind,
+        "fingerprint": config.fingerprint,
+        "label": config.label,
+        "width": config.width,
     }
-    head = nn.Linear(features.width, features.dim)
-    Encoder.__init__(encoder, _NoTrunk(features.label), head, preparation=preparation)
-    encoder.stored = features.label
-    encoder.files = features.files
+    head = nn.Linear(config.width, config.dim)
+    Encoder.__init__(encoder, _NoTrunk(config.label), head, preparation=preparation)
+    encoder.stored = config.label
+    encoder.files = config.files
 
 
 class StoredText(TextEncoder):
-    """Features of texts, by the text."""
+    """Stored features of texts, by the text."""
 
-    def __init__(self, features: FeatureSpec) -> None:
-        _begin(self, "features-text", features)
+    def __init__(self, config: StoredFeatures) -> None:
+        _initialise(self, config)
 
     def prepare(self, texts: list[str]) -> Shaped[Tensor, "text token ..."]:
-        """Refuse, as for the others."""
+        """Refuse: there are no weights."""
         refuse_reading(self.stored or "")
 
 
 class StoredVision(VisionEncoder):
-    """Features of frames, by the clip's id."""
+    """Stored features of frames, by the clip's id."""
 
-    def __init__(self, features: FeatureSpec) -> None:
-        _begin(self, "features-vision", features)
+    def __init__(self, config: StoredFeatures) -> None:
+        _initialise(self, config)
 
     def decoding(self) -> dict[str, object]:
         """Nothing."""
@@ -107,10 +87,10 @@ class StoredVision(VisionEncoder):
 
 
 class StoredAudio(AudioEncoder):
-    """Features of sound, by the clip's id."""
+    """Stored features of audio, by the clip's id."""
 
-    def __init__(self, features: FeatureSpec) -> None:
-        _begin(self, "features-audio", features)
+    def __init__(self, config: StoredFeatures) -> None:
+        _initialise(self, config)
 
     def decoding(self) -> dict[str, object]:
         """Nothing."""

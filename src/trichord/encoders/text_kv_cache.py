@@ -1,4 +1,4 @@
-"""CLIP's text tower a token at a time: what it made of the tokens before is kept, not computed again."""
+"""A KV cache for CLIP's text tower, for generation token by token."""
 
 from typing import Any
 
@@ -13,35 +13,34 @@ KeyValues = tuple[Float[Tensor, "row head step width"], Float[Tensor, "row head 
 
 
 class TextKVCache:
-    """Keys and values of texts that grow by a token at a time, in every layer of CLIP's text tower.
+    """Keys and values of growing token sequences in every layer of CLIP's text tower.
 
-    The tower's attention is causal: no token changes what was made of those before it, so that a new
-    token costs one step through the layers. The weights are the encoder's own (`transformers` has no
-    cache for this tower); dropout is left out.
+    The tower's attention is causal, so a new token costs one step through the layers. The weights are
+    those of the encoder (`transformers` has no cache for this tower); dropout is left out.
     """
 
     def __init__(self, encoder: TextEncoder) -> None:
-        """Of texts without a token yet.
+        """Create an empty cache.
 
         Args:
-            encoder: CLIP's. Its trunk reads; its head is the caller's.
+            encoder: CLIP's; only its trunk is used.
         """
         self.length = 0
         trunk: Any = encoder.trunk
         self._tower: Any = trunk.model
-        self._kept: list[KeyValues | None] = [None for _ in self._tower.encoder.layers]
+        self._layers: list[KeyValues | None] = [None for _ in self._tower.encoder.layers]
 
-    def follow(self, ids: Int[Tensor, " row"]) -> Float[Tensor, "row width"]:
-        """Read one more token of each text.
+    def next_features(self, ids: Int[Tensor, " row"]) -> Float[Tensor, "row width"]:
+        """Trunk features of one more token of each text.
 
         Args:
             ids: The newest token of each.
 
         Returns:
-            The trunk's features of these tokens, behind its last layer norm.
+            Features after the last layer norm.
 
         Raises:
-            ValueError: The texts are as long as the tower's table of positions.
+            ValueError: The texts already have as many tokens as the tower has positions.
         """
         places = self._tower.config.max_position_embeddings
         if self.length >= places:
@@ -56,26 +55,28 @@ class TextKVCache:
         return self._tower.final_layer_norm(hidden)
 
     def rows(self, chosen: Int[Tensor, " row"]) -> "TextKVCache":
-        """These texts, in this order; a text may be taken several times."""
-        taken = TextKVCache.__new__(TextKVCache)
-        taken.length = self.length
-        taken._tower = self._tower
-        taken._kept = [kept and (kept[0][chosen], kept[1][chosen]) for kept in self._kept]
-        return taken
+        """The rows of some indices, in their order; an index may occur several times."""
+        selected = TextKVCache.__new__(TextKVCache)
+        selected.length = self.length
+        selected._tower = self._tower
+        selected._layers = [
+            states and (states[0][chosen], states[1][chosen]) for states in self._layers
+        ]
+        return selected
 
     def _attend(
         self, number: int, attention: Any, hidden: Float[Tensor, "row width"]
     ) -> Float[Tensor, "row width"]:
-        """A layer's attention of the newest tokens to all tokens so far."""
+        """Attention of the newest tokens to all tokens so far, in one layer."""
 
         def heads(values: Tensor) -> Tensor:
             return values.unflatten(-1, (attention.num_heads, 1, -1))
 
         keys, values = heads(attention.k_proj(hidden)), heads(attention.v_proj(hidden))
-        if (kept := self._kept[number]) is not None:
-            keys = torch.cat([kept[0], keys], dim=2)
-            values = torch.cat([kept[1], values], dim=2)
-        self._kept[number] = (keys, values)
+        if (states := self._layers[number]) is not None:
+            keys = torch.cat([states[0], keys], dim=2)
+            values = torch.cat([states[1], values], dim=2)
+        self._layers[number] = (keys, values)
         query = heads(attention.q_proj(hidden))
-        found = F.scaled_dot_product_attention(query, keys, values, scale=attention.scale)
-        return attention.out_proj(found.flatten(1))
+        attended = F.scaled_dot_product_attention(query, keys, values, scale=attention.scale)
+        return attention.out_proj(attended.flatten(1))

@@ -1,4 +1,4 @@
-"""Tokenizers of text towers: refused where they cannot be the tower's own, and told apart by a digest."""
+"""Checks and digests of text encoders' tokenizers."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ from typing import Any
 from trichord.types import UserError
 
 LEAST = 256
-"""Tokens; one a byte is the least of any tokenizer that reads any text."""
+"""Least number of tokens: one per byte, for any text."""
 PROBES = (
     "A photo of a cat, e.g. in 3.5 seconds!",
     "  two   blanks\tand\na line's end ",
@@ -17,21 +17,21 @@ PROBES = (
     "Grüße aus Ökland: naïve café, ﬁne ½",
     "猫が鳴く собака лает 😀 <|endoftext|> </s>",
 )
-"""Texts that differ in what tokenizers treat differently: case, blanks, digits, punctuation, accents,
-compatibility forms, other scripts, and special tokens that are spelt out."""
+"""Texts that tokenizers treat differently: case, spaces, digits, punctuation, accents, compatibility forms,
+other scripts, and special tokens in plain text."""
 
 
 def require_fit(tokenizer: Any, name: str, rows: int) -> None:
-    """Refuse a tokenizer that is not the tower's.
+    """Refuse a tokenizer of another model.
 
     Args:
         tokenizer: As `transformers` loads it.
         name: Of the model, for the message.
-        rows: Of the tower's table of token embeddings; 0 where nobody knows it.
+        rows: Number of the model's token embeddings; 0 if unknown.
 
     Raises:
-        UserError: It is empty, as `transformers` makes one up where a folder has no files of one; or
-            it has tokens that the tower has no embedding for.
+        UserError: It is empty, as `transformers` makes one for a folder without tokenizer files; or it
+            has more tokens than the model has embeddings.
     """
     count = len(tokenizer)
     if count < LEAST:
@@ -48,10 +48,10 @@ def require_fit(tokenizer: Any, name: str, rows: int) -> None:
 
 @lru_cache(maxsize=4)
 def tokenizer_digest(tokenizer: Any) -> str:
-    """Of all that turns a text into token ids: the vocabulary, the merges, and what rules make of texts.
+    """Hash of a tokenizer: vocabulary, merges, and the ids of some texts.
 
-    Tokenizers that lie in different files, or were written by different versions, have one digest
-    where they give the same ids.
+    Tokenizers in different files, or written by different versions, have the same digest if they give
+    the same ids.
     """
     digest = hashlib.blake2b(digest_size=12)
     vocabulary: Mapping[str, int] = tokenizer.get_vocab()
@@ -62,7 +62,7 @@ def tokenizer_digest(tokenizer: Any) -> str:
 
 
 def _merges(tokenizer: Any) -> list[list[str]]:
-    """Pairs in the order in which they are joined; none where the tokenizer has another scheme."""
+    """Pairs in the order of merging; none for tokenizers of another kind."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         return []

@@ -1,7 +1,7 @@
-"""Pretrained towers that a command reads once, however many models it builds from them.
+"""A cache of pretrained encoders, which a command loads once for all models that it builds.
 
-Models share the memory of their frozen trunks, each in modules of its own. `unshare` copies a trunk
-before its weights change.
+Models share the memory of their frozen trunks, but not the modules. `unshare` copies a trunk before its
+weights change.
 """
 
 import copy
@@ -20,21 +20,21 @@ Options = ParamSpec("Options")
 Rest = TypeVar("Rest")
 Kind = TypeVar("Kind")
 Tower = tuple[nn.Module, nn.Module, Rest]
-"""Trunk, head, and what else is known of a tower."""
+"""Trunk, head, and other data of an encoder."""
 
 MOST = 8
-"""Towers, tokenizers and preprocessors kept at once, the last ones used: SLAVA's systems take six."""
+"""Encoders, tokenizers and preprocessors in the cache, the last used ones: SLAVA's systems need six."""
 
 FINGERPRINTS = "shared_fingerprints"
-"""Attribute of a shared trunk: its fingerprints by preparation, known to all who share the weights."""
+"""Attribute of a shared trunk: its fingerprints by preparation, for all models that share the weights."""
 
 _caches: list[OrderedDict[object, Any]] = []
-"""Of the commands at work, one inside another; all of them have the same one."""
+"""Of nested `shared_towers` blocks; all entries are the same cache."""
 
 
 @contextmanager
 def shared_towers() -> Generator[None]:
-    """Within it, a pretrained tower is read once; models built from it share their frozen trunks."""
+    """Load each pretrained encoder once within the block; models share their frozen trunks."""
     _caches.append(_caches[-1] if _caches else OrderedDict())
     try:
         yield
@@ -43,7 +43,7 @@ def shared_towers() -> Generator[None]:
 
 
 def load_cached(kind: type[Kind], name: str) -> Kind:
-    """As `load`, for a tokenizer or preprocessor; within `shared_towers`, it is read once.
+    """As `load`, for a tokenizer or preprocessor; within `shared_towers`, it is loaded once.
 
     Raises:
         UserError: As for `load`.
@@ -54,9 +54,9 @@ def load_cached(kind: type[Kind], name: str) -> Kind:
 def shared_trunk(
     read: Callable[Concatenate[str, Options], Tower[Rest]],
 ) -> Callable[Concatenate[str, Options], Tower[Rest]]:
-    """Within `shared_towers`, have a function that loads a tower by name give it on the same memory.
+    """Decorate a function that loads an encoder by name: within `shared_towers`, trunks share memory.
 
-    Each caller gets trunk modules of its own, and a head whose weights are its own as well.
+    Each call returns new trunk modules, and a head with its own weights.
     """
 
     @wraps(read)
@@ -77,35 +77,37 @@ def _cached(name: str, key: object, read: Callable[[], Any]) -> Any:
     # Another model may be written to the same place.
     files = sorted(path for path in folder.iterdir() if path.is_file())
     content = tuple((path.name, (s := path.stat()).st_size, s.st_mtime_ns) for path in files)
-    whole, cache = (name, key, content), _caches[-1]
-    if whole not in cache:
-        cache[whole] = read()
-    cache.move_to_end(whole)
+    full_key, cache = (name, key, content), _caches[-1]
+    if full_key not in cache:
+        cache[full_key] = read()
+    cache.move_to_end(full_key)
     while len(cache) > MOST:
         cache.popitem(last=False)
-    return cache[whole]
+    return cache[full_key]
 
 
 def _on_same_memory(trunk: nn.Module) -> nn.Module:
-    known: dict[str, str] = vars(trunk).setdefault(FINGERPRINTS, {})
-    # What `deepcopy` finds here by its id it takes instead of copying it.
-    instead: dict[int, Any] = {id(known): known}
-    instead |= {id(one): nn.Parameter(one.data, requires_grad=False) for one in trunk.parameters()}
-    instead |= {id(one): one.data for one in trunk.buffers()}
-    return copy.deepcopy(trunk, instead)
+    fingerprints: dict[str, str] = vars(trunk).setdefault(FINGERPRINTS, {})
+    # `deepcopy` takes objects from its memo instead of copying them.
+    memo: dict[int, Any] = {id(fingerprints): fingerprints}
+    memo |= {
+        id(tensor): nn.Parameter(tensor.data, requires_grad=False) for tensor in trunk.parameters()
+    }
+    memo |= {id(tensor): tensor.data for tensor in trunk.buffers()}
+    return copy.deepcopy(trunk, memo)
 
 
 def unshare(trunk: nn.Module) -> None:
     """Copy the weights of a trunk that shares them, so that it may change them."""
     if vars(trunk).pop(FINGERPRINTS, None) is None:
         return
-    for one in trunk.parameters():
-        one.data = one.data.clone()  # the parameter stays: an optimizer may know it already
+    for tensor in trunk.parameters():
+        tensor.data = tensor.data.clone()  # the parameter stays, because an optimizer may have it
     for part in trunk.modules():
-        for name, one in list(part.named_buffers(recurse=False)):
-            setattr(part, name, one.clone())
+        for name, tensor in list(part.named_buffers(recurse=False)):
+            setattr(part, name, tensor.clone())
 
 
 def known_fingerprints(trunk: nn.Module) -> dict[str, str]:
-    """Fingerprints that models on the same memory have computed; an empty dict if it is not shared."""
+    """Fingerprints of a shared trunk; an empty dict if it is not shared."""
     return vars(trunk).get(FINGERPRINTS, {})

@@ -1,4 +1,4 @@
-"""Which files of a model's folder hold its weights, in the `transformers` format."""
+"""The weight files in a model's folder, in the `transformers` format."""
 
 import json
 from collections.abc import Collection
@@ -9,17 +9,17 @@ from typing import Any
 from trichord.types import UserError
 
 SAFETENSORS, PICKLE = "model.safetensors", "pytorch_model.bin"
-"""The two names that `transformers` gives to weights in one file; sharded ones have an index instead."""
+"""Names of single weight files in `transformers`; shards have an index."""
 
 
 @dataclass(frozen=True, slots=True)
 class WeightFiles:
-    """The files that hold a model's weights.
+    """The weight files of a model.
 
     Attributes:
-        folder: Where they are.
-        names: Of the weights themselves; several where they are sharded.
-        index: Which tensor is in which of several files; None for one file.
+        folder: Of the model.
+        names: Of the files; several if they are shards.
+        index: File that maps tensors to shards; None for one file.
     """
 
     folder: Path
@@ -28,7 +28,7 @@ class WeightFiles:
 
     @property
     def safetensors(self) -> bool:
-        """Whether they are safetensors; otherwise pickles, to be read by `weights_only=True` alone."""
+        """Whether they are safetensors; otherwise pickles, to read with `weights_only=True` only."""
         return self.names[0].endswith(".safetensors")
 
     @property
@@ -38,16 +38,16 @@ class WeightFiles:
 
 
 def preferred(names: Collection[str]) -> str | None:
-    """Of a model's files the weights to take, or the index of sharded ones; None: there are none.
+    """The weight file of a model, or the index of shards; None: there is none.
 
-    Safetensors come before pickles, in whatever number of files, and one file before shards.
+    Safetensors are preferred to pickles, and one file to shards.
     """
     stems = (SAFETENSORS, f"{SAFETENSORS}.index.json", PICKLE, f"{PICKLE}.index.json")
     return next((name for name in stems if name in names), None)
 
 
 def weight_files(folder: Path) -> WeightFiles | None:
-    """The weights in a folder; None where it has none.
+    """The weights in a folder; None if it has none.
 
     Raises:
         UserError: An index is damaged, or a shard that it names is missing.
@@ -70,8 +70,8 @@ def shards_of(index: Path) -> list[str]:
         UserError: It is damaged, or names a file outside its folder.
     """
     try:
-        named: dict[str, Any] = json.loads(index.read_text())["weight_map"]
-        shards = sorted({str(name) for name in named.values()})
+        weight_map: dict[str, Any] = json.loads(index.read_text())["weight_map"]
+        shards = sorted({str(name) for name in weight_map.values()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{index} is damaged: fetch the whole model again.") from error
     if not shards or any(Path(name).name != name for name in shards):

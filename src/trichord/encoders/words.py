@@ -1,4 +1,4 @@
-"""Text encoders that give words to a captioner."""
+"""The protocol of text encoders for captioning."""
 
 from abc import ABC, abstractmethod
 from typing import Protocol, runtime_checkable
@@ -11,7 +11,7 @@ from trichord.encoders.encoder import TextEncoder
 
 @runtime_checkable
 class TokenCache(Protocol):
-    """What a text encoder made of the tokens so far, of texts that grow by a token at a time.
+    """A text encoder's cache of growing token sequences.
 
     Attributes:
         length: Tokens of each text so far.
@@ -19,20 +19,20 @@ class TokenCache(Protocol):
 
     length: int
 
-    def follow(self, ids: Int[Tensor, " row"]) -> Float[Tensor, "row width"]:
+    def next_features(self, ids: Int[Tensor, " row"]) -> Float[Tensor, "row width"]:
         """Trunk features of one more token of each text."""
         ...
 
     def rows(self, chosen: Int[Tensor, " row"]) -> "TokenCache":
-        """These texts, in this order; a text may be taken several times."""
+        """The rows of some indices, in their order; an index may occur several times."""
         ...
 
 
 class WordEncoder(TextEncoder, ABC):
-    """A causal text encoder with a step a token, from whose table of tokens a captioner writes.
+    """A causal text encoder with a step per token, whose token embeddings a captioner uses.
 
     Attributes:
-        end: The token that ends a text.
+        end: The end token.
     """
 
     end: int
@@ -40,25 +40,25 @@ class WordEncoder(TextEncoder, ABC):
     @property
     @abstractmethod
     def start(self) -> int:
-        """The token that begins a text."""
+        """The start token."""
 
     @property
     @abstractmethod
     def table(self) -> Float[Tensor, "token width"]:
-        """The token embeddings; the scores of words are products with them."""
+        """The token embeddings; logits are products with them."""
 
     @property
     @abstractmethod
-    def never_written(self) -> Bool[Tensor, " token"]:
-        """Tokens that no caption may contain."""
+    def forbidden_tokens(self) -> Bool[Tensor, " token"]:
+        """Tokens that are never generated."""
 
     @abstractmethod
     def words(self, texts: list[str]) -> list[Int[Tensor, " token"]]:
         """Token ids of each text, start and end included."""
 
     @abstractmethod
-    def spell(self, words: list[int]) -> str:
-        """A text of token ids, without start and end."""
+    def decode(self, words: list[int]) -> str:
+        """The text of token ids, without start and end."""
 
     @abstractmethod
     def token_cache(self) -> TokenCache:

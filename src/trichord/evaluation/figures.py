@@ -153,7 +153,7 @@ def draw_curves(curves: Mapping[str, Comparison], path: Path) -> None:
         middle = [cell.mean for cell in cells.values()]
         sizes = f"{rows[0].sizes['queries']} queries, {rows[0].sizes['gallery']} clips"
         axes.plot(places, middle, "o-", color=hue, markersize=4, label=f"{name} ({sizes})")
-    axes.set_xlabel("sound token: 0 verbal ... 1 nonverbal", color=INK, fontsize=9)
+    axes.set_xlabel("audio type: 0 verbal ... 1 nonverbal", color=INK, fontsize=9)
     axes.set_ylabel(R_AT_10, color=INK, fontsize=9)
     drawing.add_grid(axes, "both")
     axes.legend(frameon=False, fontsize=9)

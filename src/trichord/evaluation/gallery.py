@@ -14,33 +14,33 @@ from trichord.types.comparable import ALL_PAIRS, Pair, compares
 from trichord.types.rules import Range, require_legal
 
 Gallery = Literal["vision", "audio", "clip"]
-"""What is searched: pictures, sounds, or clips, sight and sound fused."""
+"""What is searched: pictures, sounds, or clips, picture and sound fused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
-    """How much sight and sound count where they are fused, relative to one another.
+    """How much picture and sound count where they are fused, relative to one another.
 
     Raises:
         UserError: A weight is negative or no number, or both are 0.
     """
 
-    sight: Annotated[float, Range(0)] = 1.0
-    sound: Annotated[float, Range(0)] = 1.0
+    visual: Annotated[float, Range(0)] = 1.0
+    audio: Annotated[float, Range(0)] = 1.0
 
     def __post_init__(self) -> None:
         require_legal(self)
-        if not self.sight and not self.sound:
+        if not self.visual and not self.audio:
             raise UserError("--visual-weight and --audio-weight are both 0: raise one of them.")
 
 
 @runtime_checkable
 class Fused(Protocol):
-    """How sight and sound of a clip become one score."""
+    """How picture and sound of a clip become one score."""
 
     @property
     def weights(self) -> Weights:
-        """Of sight and sound."""
+        """Visual and audio."""
         ...
 
     def scores(
@@ -79,7 +79,7 @@ class ClipVectors:
     `comparable` are the pairs that the model compares: an untrained CLIP + CLAP pair compares no audio
     with vision. `mingled` is True where a fusion has let the two attend to one another before they
     became vectors. In both cases `visual<-sound` has nothing to ask: the two cannot be compared, or the
-    sound knows its picture. `fused` is None where nothing says how sight and sound become one.
+    sound knows its picture. `fused` is None where nothing says how picture and sound become one.
 
     Raises:
         ValueError: Rows differ in number, an id repeats, a caption belongs to no clip, or a vector
@@ -116,7 +116,7 @@ class ClipVectors:
         return compares(self.comparable, one, other)
 
     def present(self, gallery: Gallery) -> Bool[ndarray, " clip"]:
-        """Which clips stand in a gallery; among fused ones, those that have sight or sound."""
+        """Which clips stand in a gallery; among fused ones, those that have picture or sound."""
         if gallery == "clip":
             return self.has_vision | self.has_audio
         return self.has_vision if gallery == "vision" else self.has_audio
@@ -139,7 +139,7 @@ class ClipVectors:
         if gallery == "audio":
             return Products.cosines(asked.toward_audio[captions], self.audio[clips])
         if self.fused is None:
-            raise ValueError("Nothing says how sight and sound become one.")
+            raise ValueError("Nothing says how picture and sound become one.")
         return self.fused.scores(self, kind, captions, clips)
 
     def scores_of_sounds(
@@ -151,7 +151,7 @@ class ClipVectors:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mean:
-    """The text against the weighted mean of sight and sound, which is not normalised again.
+    """The text against the weighted mean of picture and sound, which is not normalised again.
 
     `absent` is what a missing modality does: it is left out of the mean, or, as published, stays in it
     as a zero vector.
@@ -178,12 +178,12 @@ class Mean:
         parts = ((held.vision, held.has_vision), (held.audio, held.has_audio))
         total = np.zeros(held.vision.shape)
         given = np.zeros((len(total), 1))
-        pairs = zip(parts, (self.weights.sight, self.weights.sound), strict=True)
+        pairs = zip(parts, (self.weights.visual, self.weights.audio), strict=True)
         for (vectors, present), weight in pairs:
             total[present] += weight * unit(vectors[present], "gallery")
             given[present] += weight
         if self.absent == "zeros":
-            given[:] = self.weights.sight + self.weights.sound
+            given[:] = self.weights.visual + self.weights.audio
         return total / np.where(given == 0, 1.0, given)
 
 

@@ -83,7 +83,7 @@ PROTOCOLS: Mapping[str, NamedProtocol] = {
     "audiocaps-av": replace(
         _AUDIOCAPS,
         tasks=("clip<-audio", "visual<-audio", "audio<-audio"),
-        source="CLIP4VLA, Table 2, modality AV: the same clips, sight and sound fused",
+        source="CLIP4VLA, Table 2, modality AV: the same clips, picture and sound fused",
     ),
 }
 
@@ -133,7 +133,7 @@ def require_gallery(name: str, vectors: ClipVectors) -> None:
     gallery = wanted.asked()[0].gallery
     found = int(np.count_nonzero(vectors.present(gallery)))
     if found != wanted.clips:
-        having = {"vision": "a picture", "audio": "sound", "clip": "sight or sound"}[gallery]
+        having = {"vision": "a picture", "audio": "sound", "clip": "picture or sound"}[gallery]
         if wanted.silent == "out":
             having = "sound"
         raise _refusal(name, f"{wanted.clips} clips with {having}", str(found))

@@ -98,15 +98,15 @@ class Pairs:
         """A few captions against all clips."""
         tower, device = self._model.text, self._model.device
         inputs = self._source.texts(captions, "vision").to(device)
-        text = tower(inputs if "text" in self._source.precomputed else tower.read(inputs))
+        text = tower(inputs if "text" in self._source.precomputed else tower.trunk_features(inputs))
         blocks: list[Float[ndarray, "caption some"]] = []
         for shelf in shelves:
             scores = self._fusion(
                 text,
                 _moved(shelf.vision, device),
                 _moved(shelf.audio, device),
-                sight=self.weights.sight,
-                sound=self.weights.sound,
+                visual_weight=self.weights.visual,
+                audio_weight=self.weights.audio,
             )
             blocks.append(scores.float().cpu().numpy())
             if self._after_pairs:

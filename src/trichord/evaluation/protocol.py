@@ -56,8 +56,8 @@ class Protocol:
 
     Hashes are the first 12 hexadecimal digits of a SHA-256: of a gallery's sorted clip ids, and of
     the sorted captions with their kind and clip. `split` is None for all of a manifest, `name` that of
-    a published protocol. `sight` and `sound` weigh the two where they are fused; the gallery of
-    fused clips is all of both galleries. `sound_token` is None for the run's own. `selected_on_test`
+    a published protocol. `visual_weight` and `audio_weight` are those of a fusion; the gallery of
+    fused clips is all of both galleries. `audio_type` is None for the run's own. `selected_on_test`
     is of the run, or of one that it started from: its epoch was chosen on the test split.
     """
 
@@ -74,9 +74,9 @@ class Protocol:
     interval: str
     metrics: int
     name: str | None = None
-    sight: float = 1.0
-    sound: float = 1.0
-    sound_token: AudioType | None = None
+    visual_weight: float = 1.0
+    audio_weight: float = 1.0
+    audio_type: AudioType | None = None
     selected_on_test: bool = False
 
     def line(self) -> str:
@@ -103,18 +103,18 @@ class Protocol:
             "caption rule": self.caption_rule,
             "rule for ties": self.ties,
             "rule for missing modalities": self.missing,
-            "weight of sight": f"{self.sight:g}",
-            "weight of sound": f"{self.sound:g}",
-            "sound token": token_name(self.sound_token),
+            "visual weight": f"{self.visual_weight:g}",
+            "audio weight": f"{self.audio_weight:g}",
+            "audio type": token_name(self.audio_type),
             "interval": self.interval,
             "version of the metrics": self.metrics,
         }
 
     def _chosen(self) -> str:
-        """Weights and sound token, where they are not the defaults."""
-        weights = f"sight {self.sight:g} and sound {self.sound:g}; "
-        plain = self.sight == self.sound == 1
-        token = "" if self.sound_token is None else f"sound token {token_name(self.sound_token)}; "
+        """Weights and audio type, where they are not the defaults."""
+        weights = f"visual weight {self.visual_weight:g} and audio weight {self.audio_weight:g}; "
+        plain = self.visual_weight == self.audio_weight == 1
+        token = "" if self.audio_type is None else f"audio type {token_name(self.audio_type)}; "
         return ("" if plain else weights) + token
 
 
@@ -124,7 +124,7 @@ def stamp(
     split: Split | None,
     ties: Ties = "pessimistic",
     missing: str = MISSING_RULE,
-    sound_token: AudioType | None = None,
+    audio_type: AudioType | None = None,
     name: str | None = None,
     selected_on_test: bool = False,
 ) -> Protocol:
@@ -135,7 +135,7 @@ def stamp(
         split: Of the manifest.
         ties: How a tie counts.
         missing: What was done about missing modalities, in words.
-        sound_token: What was listened with, if not with the run's own.
+        audio_type: The audio type, if not that of the run.
         name: Of a published protocol.
         selected_on_test: Whether the run's epoch was chosen on the test split.
     """
@@ -160,9 +160,9 @@ def stamp(
         interval=INTERVAL,
         metrics=METRICS_VERSION,
         name=name,
-        sight=weights.sight,
-        sound=weights.sound,
-        sound_token=sound_token,
+        visual_weight=weights.visual,
+        audio_weight=weights.audio,
+        audio_type=audio_type,
         selected_on_test=selected_on_test,
     )
 

@@ -37,7 +37,7 @@ def embed_source(
     Args:
         model: In whatever mode; it is left in it.
         source: Clips, each of which may lack a modality, and all of which may.
-        weights: Of sight and sound where they are fused; given, they fuse a model without a fusion too,
+        weights: Of picture and sound where they are fused; given, they fuse a model without a fusion too,
             by the mean.
         after_pairs: Told how many pairs have been scored, after every portion.
 
@@ -112,7 +112,7 @@ def _texts(model: Embedder, source: Source, toward: Toward) -> Float[np.ndarray,
     found = [np.zeros((0, tower.dim), np.float32)]
     for rows in portions(len(source.captions.texts), CAPTIONS_AT_ONCE):
         inputs = source.texts(rows, toward).to(model.device)
-        read = inputs if "text" in source.precomputed else tower.read(inputs)
+        read = inputs if "text" in source.precomputed else tower.trunk_features(inputs)
         found.append(tower(read).pooled.cpu().numpy())
     return np.concatenate(found)
 

@@ -1,4 +1,4 @@
-"""How much sight and sound should count where a search does not say: learnt from captions."""
+"""How much picture and sound should count where a search does not say: learnt from captions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from numpy import ndarray
 from trichord.evaluation.bootstrap import Estimate, estimates
 from trichord.evaluation.gallery import CaptionVectors, ClipVectors
 from trichord.evaluation.ranks import TOLERANCE, unit
-from trichord.models.calibration import Background, QueryCalibration, Scale, blend, measure
+from trichord.models.calibration import Background, CosineScale, QueryCalibration, blend, measure
 from trichord.types import CaptionKind
 from trichord.types.arrays import Bool, Float, Int
 
@@ -27,11 +27,11 @@ Reciprocal = Float[ndarray, "caption ratio"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weighting:
-    """Weights of sight and of sound, whose sum is 2, and what they are worth.
+    """Weights of picture and sound, whose sum is 2, and what they are worth.
 
     Attributes:
-        sight: 1 where nothing better was found.
-        sound: Likewise.
+        visual: 1 where nothing better was found.
+        audio: Likewise.
         captions: How many asked.
         clips: Among how many each looked for its own.
         even: Mean reciprocal rank of the right clip where both weigh the same.
@@ -124,7 +124,7 @@ def _sides(vectors: ClipVectors, clips: Int[ndarray, " clip"]) -> _Sides:
 def _captions(
     vectors: ClipVectors, kinds: Sequence[CaptionKind] | None, clips: Int[ndarray, " clip"]
 ) -> tuple[Float[ndarray, "caption _"], Float[ndarray, "caption _"], Int[ndarray, " caption"]]:
-    """ModalityQuery sight and towards sound, and the place of each caption's clip among `clips`."""
+    """Text vectors towards vision and towards audio, and the place of each caption's clip among `clips`."""
     chosen: list[CaptionVectors] = [
         vectors.captions[kind] for kind in kinds or vectors.captions if kind in vectors.captions
     ]
@@ -135,10 +135,10 @@ def _captions(
     rows = rows[
         (np.arange(min(len(rows), CAPTIONS)) * len(rows)) // max(1, min(len(rows), CAPTIONS))
     ]
-    sight = np.concatenate([one.toward_vision for one in chosen])[rows]
-    sound = np.concatenate([one.toward_audio for one in chosen])[rows]
+    vision = np.concatenate([one.toward_vision for one in chosen])[rows]
+    audio = np.concatenate([one.toward_audio for one in chosen])[rows]
     place = np.searchsorted(clips, owner[rows])
-    return unit(sight, "caption"), unit(sound, "caption"), place
+    return unit(vision, "caption"), unit(audio, "caption"), place
 
 
 def _stick(
@@ -173,8 +173,8 @@ def _reciprocal(
         for place, ratio in enumerate(RATIOS):
             weights = sides.has_vision * ratio, sides.has_audio * 1.0
             ones = np.ones(len(sides.has_vision))
-            sight, sound = blend(ones, ones, weights, stick.agreement)
-            scores = sight * seen + sound * heard
+            visual, audio = blend(ones, ones, weights, stick.agreement)
+            scores = visual * seen + audio * heard
             right = scores[np.arange(len(scores)), owner[rows]][:, None]
             # The right clip is no better than itself: its rank is how many are at least as good.
             found[rows, place] = 1.0 / (scores >= right - TOLERANCE).sum(axis=1)
@@ -185,7 +185,7 @@ def _standard(
     texts: Float[ndarray, "caption dim"],
     vectors: Float[ndarray, "clip dim"],
     present: Bool[ndarray, " clip"],
-    scale: Scale,
+    scale: CosineScale,
 ) -> Float[ndarray, "caption clip"]:
     cosines = texts @ vectors.T
     return scale.standardise(cosines, np.broadcast_to(present, cosines.shape))

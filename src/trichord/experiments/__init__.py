@@ -9,40 +9,24 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
-from trichord.config import Experiment, located, read_experiment
-from trichord.experiments import clip4vla, crossed, slava, studies, world_studies
+from trichord.config import Experiment, read_experiment, resolve_towers
+from trichord.experiments import clip4vla, crossed, slava, studies
 from trichord.experiments.studies import Study
 from trichord.types import UserError
+from trichord.types.extras import package_hint
 from trichord.types.plugins import Group, provide_file
 
 T = TypeVar("T", Experiment, Study)
 
-_ON_WORLD: dict[str, tuple[str, Experiment]] = {
-    **{name: (what, slava.on_world(it)) for name, (what, it) in slava.SYSTEMS.items()},
-    **{name: (what, clip4vla.on_world(it)) for name, (what, it) in clip4vla.ON_WORLD.items()},
-    **crossed.ON_WORLD,
-}
 EXPERIMENTS: dict[str, tuple[str, Experiment]] = {
     **slava.SYSTEMS,
     **clip4vla.SYSTEMS,
     **crossed.SYSTEMS,
-    **{
-        f"world-{name}": (f"{what} With the stand-in towers of the generated world.", it)
-        for name, (what, it) in _ON_WORLD.items()
-    },
 }
 """Name on the command line to its description and value."""
 OTHERS: Group[Experiment] = Group("experiments", "experiment", {})
 """Experiments of other packages, by the entry point `trichord.experiments`."""
-_STUDIES = (
-    studies.COMPONENTS,
-    studies.FUSION,
-    studies.MODALITY,
-    studies.AUDIO_TYPE,
-    world_studies.COMPONENTS,
-    world_studies.FUSION,
-    world_studies.MODALITY,
-)
+_STUDIES = (studies.COMPONENTS, studies.FUSION, studies.MODALITY, studies.AUDIO_TYPE)
 STUDIES: Group[Study] = Group("studies", "study", {one.name: one for one in _STUDIES})
 """Studies by name; others come with packages, by the entry point `trichord.studies`."""
 
@@ -60,10 +44,15 @@ def load_experiment(given: str) -> Experiment:
     if given in OTHERS.kinds():
         return _from_package(OTHERS, given, Experiment)
     if given.endswith(".json"):
-        return located(read_experiment(Path(given)), Path(given).parent)
+        return resolve_towers(read_experiment(Path(given)), Path(given).parent)
     if is_in_python(given):
         return _from_python(given, Experiment)
-    raise _unknown(given, "experiment", [*EXPERIMENTS, *OTHERS.kinds()], "train")
+    raise _unknown(given, "experiment", known_names(), "train")
+
+
+def known_names() -> list[str]:
+    """Names of all experiments, those of other packages too."""
+    return [*EXPERIMENTS, *OTHERS.kinds()]
 
 
 def load_study(given: str) -> Study:
@@ -113,4 +102,4 @@ def _from_python(given: str, kind: type[T]) -> T:
 def _unknown(given: str, noun: str, known: Sequence[str], command: str) -> UserError:
     close = get_close_matches(given, known, n=1)
     hint = f"did you mean '{close[0]}'?" if close else f"'trichord {command} --help' lists them."
-    return UserError(f"there is no {noun} '{given}': {hint}")
+    return UserError(f"there is no {noun} '{given}': {package_hint(given) or hint}")

@@ -15,11 +15,10 @@ from trichord.config import (
     Experiment,
     GlobalToGlobal,
     InfoNCE,
-    LogMel,
     Stage,
     TriModal,
 )
-from trichord.types import CAPTION_KINDS, CaptionKind, Modality
+from trichord.types import CAPTION_KINDS, Modality
 
 ALL: tuple[Modality, ...] = ("text", "vision", "audio")
 KINDS = ("audio_visual", "visual", "audio", "composed")
@@ -217,89 +216,3 @@ SYSTEMS: dict[str, tuple[str, Experiment]] = {
         for name, (what, it) in (_PRETRAINED | _RETRIEVAL | _CAPTIONING).items()
     },
 }
-
-ON_WORLD = {
-    name: SYSTEMS[name]
-    for name in (*_PRETRAINED, *_RETRIEVAL, *_CAPTIONING)
-    if "second" not in name
-}
-"""Systems with a variant for the generated world."""
-
-CLIP_STAND_IN = "stand-in-clip"
-SMALL_SOUND = ClipAudio(
-    name=CLIP_STAND_IN,
-    log_mel=LogMel(mels=112, window=1024, hop=256),
-    frames=128,
-    padding="as_paper",
-    longest=8,
-    channels="mono",
-    head="linear",
-)
-"""The audio tower made of the stand-in CLIP's vision tower: 112 bands, segments of 2.048 s, so that
-the world's four seconds are two of them."""
-SMALL_RATES = AdamW(lr=1e-3, weight_decay=0.05, warmup_steps=20, schedule="cosine")
-"""Of 2e-4, 5e-4 and 1e-3 the best on the world's validation split, one seed, audio alone."""
-
-
-def on_world(experiment: Experiment) -> Experiment:
-    """The same system with the stand-in CLIP, as small batches and rates as the world needs.
-
-    CLIP's own towers stay frozen: the stand-in knows the world's words and pictures already.
-    """
-    known = experiment.model
-    sound = known.audio
-    if isinstance(sound, ClipAudio):
-        sound = replace(SMALL_SOUND, token=sound.token, scratch=sound.scratch)
-    fusion = known.fusion
-    if isinstance(fusion, Cross):
-        fusion = replace(fusion, layers=2, text_slots=77)
-    model = TriModal(
-        # The small vocabulary takes more tokens for a caption.
-        text=replace(known.text, name=CLIP_STAND_IN, longest=77),
-        vision=ClipVision(name=CLIP_STAND_IN, max_frames=12, pooling="mean_of_unit"),
-        audio=sound,
-        fusion=fusion,
-        # After 30 epochs a validation word was 0.34 likely; with the stand-in's two layers to begin
-        # with, and dropout, 0.16 (one seed).
-        captioner=known.captioner
-        and replace(known.captioner, from_text=False, dropout=0.0, text_slots=77),
-    )
-    if known.captioner:
-        return replace(experiment, model=model, stages=(_captions_on_world(experiment),))
-    trains = experiment.stages[0].trains
-    stage = replace(
-        experiment.stages[0],
-        towers=("audio",) if "audio" in trains else (),
-        # Small batches: a few hundred clips make few steps an epoch.
-        batch_size=64 if experiment.hand_over == "last" else 32,
-        epochs=20,
-        patience=20,
-        optimizer=SMALL_RATES,
-    )
-    return replace(experiment, model=model, stages=(stage,), objective=InfoNCE(temperature=0.05))
-
-
-def _captions_on_world(experiment: Experiment) -> Stage:
-    """A captioner learns alone, from captions of what it perceives: no others can be kept to.
-
-    Its towers stay as they are: start it from a run that taught the audio tower to hear.
-    """
-    writer = experiment.model.captioner
-    assert writer is not None
-    kinds: dict[tuple[str, ...], tuple[CaptionKind, ...]] = {
-        ("vision", "audio"): ("audio_visual", "composed"),
-        ("vision",): ("visual",),
-        ("audio",): ("audio",),
-    }
-    drawn = kinds[writer.reads]
-    return replace(
-        experiment.stages[0],
-        trains=(),
-        towers=(),
-        draws=(Draw(captions=drawn, terms=("lm",)),),
-        criterion=tuple(f"words<-{kind}" for kind in drawn),
-        batch_size=32,
-        epochs=40,
-        patience=10,
-        optimizer=replace(SMALL_RATES, lr=4e-3),
-    )

@@ -23,21 +23,3 @@ SYSTEMS: dict[str, tuple[str, Experiment]] = {
         with_audio(clip4vla.SYSTEMS["clip4vla-retrieval-g2g"][1], CLAP_IN_CLIP4VLA, Clap()),
     ),
 }
-ON_WORLD: dict[str, tuple[str, Experiment]] = {
-    CLIP4VLA_IN_SLAVA: (
-        SYSTEMS[CLIP4VLA_IN_SLAVA][0],
-        with_audio(
-            slava.on_world(slava.SYSTEMS["slava-a-and-v"][1]),
-            CLIP4VLA_IN_SLAVA,
-            clip4vla.SMALL_SOUND,
-        ),
-    ),
-    CLAP_IN_CLIP4VLA: (
-        SYSTEMS[CLAP_IN_CLIP4VLA][0],
-        with_audio(
-            clip4vla.on_world(clip4vla.SYSTEMS["clip4vla-retrieval-g2g"][1]),
-            CLAP_IN_CLIP4VLA,
-            Clap(name=slava.CLAP_STAND_IN),
-        ),
-    ),
-}

@@ -1,18 +1,6 @@
-"""SLAVA's systems (2025, Table I) as experiments, for AVCaps and for the generated world."""
+"""SLAVA's systems (2025, Table I) as experiments."""
 
-from dataclasses import replace
-
-from trichord.config import (
-    AdamW,
-    Clap,
-    ClapText,
-    ClipText,
-    ClipVision,
-    Draw,
-    Experiment,
-    Stage,
-    TriModal,
-)
+from trichord.config import ClapText, Draw, Experiment, Stage, TriModal
 from trichord.types import CaptionKind, Modality
 
 ALL: tuple[Modality, ...] = ("text", "vision", "audio")
@@ -98,20 +86,3 @@ SYSTEMS: dict[str, tuple[str, Experiment]] = {
         Experiment(system="zero-shot", model=TriModal(sound_text=ClapText())),
     ),
 }
-
-CLIP_STAND_IN, CLAP_STAND_IN = "stand-in-clip", "stand-in-clap"
-WORLD_FRAMES_PER_SECOND = 1.0
-WORLD_OPTIMIZER = AdamW(lr=3e-4)
-"""Of 1e-3, 5e-4 and 3e-4 the best on the validation split, one seed, four systems together."""
-
-
-def on_world(experiment: Experiment) -> Experiment:
-    """The same system with the stand-in towers and the rate chosen on the world's validation split."""
-    model = TriModal(
-        text=ClipText(name=CLIP_STAND_IN),
-        vision=ClipVision(name=CLIP_STAND_IN, frames_per_second=WORLD_FRAMES_PER_SECOND),
-        audio=Clap(name=CLAP_STAND_IN),
-        sound_text=experiment.model.sound_text and ClapText(name=CLAP_STAND_IN),
-    )
-    stages = tuple(replace(stage, optimizer=WORLD_OPTIMIZER) for stage in experiment.stages)
-    return replace(experiment, model=model, stages=stages)

@@ -1,1 +1,1 @@
-"""Runs for deployment: towers as ONNX graphs, and how near they come to the run."""
+"""Export of runs: encoders as ONNX graphs, compared with the run."""

@@ -1,4 +1,4 @@
-"""A run written for deployment: graphs, what prepares their inputs, and the description of a run."""
+"""Export of a run: graphs, their preprocessing, and the description of a run."""
 
 import shutil
 from collections.abc import Generator
@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from trichord.checkpoint import Progress, Run
-from trichord.config import Cross, Experiment, TriModal, located
+from trichord.config import Cross, Experiment, TriModal, resolve_towers
 from trichord.encoders.encoder import Encoder
 from trichord.encoders.graph import Graph, Sizes
 from trichord.exporting.graphs import write_graph
@@ -18,18 +18,18 @@ from trichord.types import Arithmetic, UserError
 
 Form = Literal["graph", "eight_bit", "bfloat16"]
 PREPARERS = ("tokenizer", "processor", "extractor")
-"""What a tower has of these is kept beside its graph."""
+"""Attributes of an encoder that are saved beside its graph."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Exported:
-    """A run or experiment as it is to be deployed.
+class ExportSource:
+    """A run or experiment to export.
 
     Attributes:
         name: Of the run or experiment.
-        folder: The run's, if it is one.
+        folder: The run's; None for an experiment.
         experiment: Its description.
-        model: Its towers, in evaluation mode, on the CPU.
+        model: In evaluation mode, on the CPU.
     """
 
     name: str
@@ -39,17 +39,17 @@ class Exported:
 
 
 @contextmanager
-def exported(source: Exported, path: Path, form: Form) -> Generator[Run]:
-    """A run that computes as the source does, which appears at `path` once the block ends well.
+def export_run(source: ExportSource, path: Path, form: Form) -> Generator[Run]:
+    """Yield a run equal to the source, which is moved to `path` when the block ends without an error.
 
     Args:
-        source: What to export.
-        path: The directory to make.
-        form: ONNX graphs, with matrices of eight bits or not; or torch in half precision.
+        source: The run or experiment to export.
+        path: The directory to write.
+        form: ONNX graphs in float32 or with eight-bit matrices, or torch in bfloat16.
 
     Raises:
-        UserError: `path` is not empty, a tower is a graph already, or its fusion cannot go without
-            the text tower's layers.
+        UserError: `path` is not empty, an encoder is already a graph, or the fusion needs the text
+            encoder's layers.
     """
     require_free(path)
     _require_torch(source)
@@ -69,16 +69,16 @@ def exported(source: Exported, path: Path, form: Form) -> Generator[Run]:
 
 
 def require_free(path: Path) -> None:
-    """Refuse a directory with something in it.
+    """Require a new or empty directory.
 
     Raises:
-        UserError: There is something.
+        UserError: It is not empty.
     """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UserError(f"{path} is not empty: choose another directory for the export.")
 
 
-def _require_torch(source: Exported) -> None:
+def _require_torch(source: ExportSource) -> None:
     source.model.require_weights()
     for name, tower in source.model.encoders().items():
         if isinstance(tower.trunk, Graph):
@@ -87,41 +87,41 @@ def _require_torch(source: Exported) -> None:
             )
 
 
-def _write_graphs(source: Exported, run: Run, *, eight_bit: bool) -> None:
+def _write_graphs(source: ExportSource, run: Run, *, eight_bit: bool) -> None:
     model = _with_graphs(source.experiment.model, source.model)
     experiment = replace(source.experiment, model=model)
     _start(source, run, experiment, "eight_bit" if eight_bit else "graph")
     for name, tower in source.model.encoders().items():
         write_graph(tower, run.path / f"{name}.onnx", eight_bit=eight_bit)
         _write_preparation(tower, run.path / name)
-    built = located(experiment, run.path).model.build().eval()
-    if built.fusion is not None and source.model.fusion is not None:
+    exported = resolve_towers(experiment, run.path).model.build().eval()
+    if exported.fusion is not None and source.model.fusion is not None:
         try:
-            built.fusion.load_state_dict(source.model.fusion.state_dict())
+            exported.fusion.load_state_dict(source.model.fusion.state_dict())
         except RuntimeError as error:
             raise UserError(
                 f"{source.name}: its fusion has layers of another size than its own options give, taken "
                 "from the text tower: it cannot be exported; use --bf16."
             ) from error
-    _finish(source, run, built)
+    _finish(source, run, exported)
 
 
-def _with_graphs(model: TriModal, built: Embedder) -> TriModal:
-    """The same model with towers as graphs beside its description, and nothing that writes captions."""
+def _with_graphs(model: TriModal, exported: Embedder) -> TriModal:
+    """The same model with encoders as graphs beside its description, and without captioner."""
     graphs: dict[str, Any] = {"arithmetic": "graph"}
     towers: dict[str, Any] = {
         name: replace(tower, name=f"./{name}", **graphs) for name, tower in model.towers().items()
     }
     fusion = model.fusion
     if isinstance(fusion, Cross) and fusion.from_text and fusion.form == "clip":
-        # Its weights are known: it need not begin from the text tower, whose layers are not there.
-        trunk: Any = built.text.trunk.model
+        # Its weights are in the run. It cannot start from the text encoder, whose layers are missing.
+        trunk: Any = exported.text.trunk.model
         fusion = replace(fusion, from_text=False, heads=int(trunk.config.num_attention_heads))
     return replace(model, **towers, fusion=fusion, captioner=None)
 
 
 def _write_preparation(tower: Encoder, folder: Path) -> None:
-    """What makes inputs of texts, pictures or sounds, and the tower's sizes."""
+    """The preprocessing of an encoder, and its sizes."""
     folder.mkdir()
     for name in PREPARERS:
         if (preparer := getattr(tower, name, None)) is not None:
@@ -132,45 +132,45 @@ def _write_preparation(tower: Encoder, folder: Path) -> None:
     )
 
 
-def _write_halved(source: Exported, run: Run) -> None:
-    """Towers as they are, computed in half precision; those that lie in the run come along."""
+def _write_halved(source: ExportSource, run: Run) -> None:
+    """The same encoders, computed in bfloat16; those inside the run are copied."""
     towers: dict[str, Any] = {}
-    brought: set[Path] = set()
+    copied_folders: set[Path] = set()
     for name, tower in source.experiment.model.towers().items():
         place = Path(tower.name)
         if source.folder is not None and place.is_dir() and place.is_relative_to(source.folder):
-            brought.add(place)
+            copied_folders.add(place)
             tower = replace(tower, name=f"./{place.name}")
         towers[name] = replace(tower, arithmetic="bfloat16")
     experiment = replace(source.experiment, model=replace(source.experiment.model, **towers))
     _start(source, run, experiment, "bfloat16")
-    for place in brought:
+    for place in copied_folders:
         shutil.copytree(place, run.path / place.name)
     encoders = source.model.encoders().values()
     before: dict[Encoder, Arithmetic] = {one: one.arithmetic for one in encoders}
     for encoder in before:
-        encoder.compute_in("bfloat16")
+        encoder.set_arithmetic("bfloat16")
     try:
         _finish(source, run, source.model)
     finally:
         for encoder, arithmetic in before.items():
-            encoder.compute_in(arithmetic)
+            encoder.set_arithmetic(arithmetic)
 
 
-def _start(source: Exported, run: Run, experiment: Experiment, form: Form) -> None:
-    copied = None
+def _start(source: ExportSource, run: Run, experiment: Experiment, form: Form) -> None:
+    provenance = None
     if source.folder is not None:
         origin = Run(source.folder).provenance()
-        copied = replace(origin, settings=origin.settings | {"exported": form})
-    run.start(experiment, f"exported from {source.name}", copied)
+        provenance = replace(origin, settings=origin.settings | {"exported": form})
+    run.start(experiment, f"exported from {source.name}", provenance)
 
 
-def _finish(source: Exported, run: Run, model: Embedder) -> None:
+def _finish(source: ExportSource, run: Run, model: Embedder) -> None:
     metrics = () if source.folder is None else tuple(Run(source.folder).metrics())
     run.finish(model, source.experiment.objective.build(), Progress(metrics=metrics))
 
 
-def _bring_along(source: Exported, run: Run) -> None:
-    learnt = None if source.folder is None else source.folder / "weighting.json"
-    if learnt is not None and learnt.is_file():
-        shutil.copy(learnt, run.path / learnt.name)
+def _bring_along(source: ExportSource, run: Run) -> None:
+    weighting = None if source.folder is None else source.folder / "weighting.json"
+    if weighting is not None and weighting.is_file():
+        shutil.copy(weighting, run.path / weighting.name)

@@ -1,4 +1,4 @@
-"""From a tower in torch to an ONNX graph of trunk and head: one step in, its projected vector out."""
+"""Export of an encoder to an ONNX graph of trunk and head: it projects each step."""
 
 import logging
 import warnings
@@ -21,9 +21,9 @@ from trichord.types.files import write_atomically
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 MULTIPLIED = ("MatMul", "Gemm")
-"""What becomes eight bits wide: nearly all of the arithmetic. Convolutions and tables of tokens stay."""
+"""Operators quantised to eight bits: nearly all of the arithmetic. Convolutions and embeddings stay."""
 LARGEST = 2**31 - 2**24
-"""Bytes of a graph's weights: one file of the format holds 2 GiB."""
+"""Bytes of a graph's weights: the format limits a file to 2 GiB."""
 STEPS, TOKENS = "step", "token"
 
 
@@ -40,7 +40,7 @@ class _Whole(nn.Module):
 
 
 class _WithAudioType(nn.Module):
-    """The same with where to listen, between verbal (0) and nonverbal (1), as a second input."""
+    """The same with a second input, the audio type between verbal (0) and nonverbal (1)."""
 
     def __init__(self, tower: Encoder) -> None:
         super().__init__()
@@ -54,23 +54,23 @@ class _WithAudioType(nn.Module):
 
 
 def write_graph(tower: Encoder, path: Path, *, eight_bit: bool = False) -> None:
-    """Write a tower as an ONNX graph, with dynamic axes for steps and tokens.
+    """Write an encoder as an ONNX graph, with dynamic axes for steps and tokens.
 
     Args:
         tower: In evaluation mode, on the CPU.
         path: The file.
-        eight_bit: Multiply its matrices in eight bits, with scales per output channel of the weights
-            and per step of what they are multiplied with.
+        eight_bit: Quantise matrix products to eight bits, with a scale per output channel of the weights
+            and per step of the activations.
 
     Raises:
-        UserError: The extra is not installed, or the tower is larger than a file can be.
+        UserError: The extra is not installed, or the encoder is too large for one file.
     """
     if missing := [name for name in PACKAGES if find_spec(name) is None]:
         raise UserError(f"There is no {missing[0]} to export with: pip install 'trichord[export]'.")
     _require_room(tower, path)
     with _quietly():
         model = _traced(tower).model_proto
-        # Shapes that the exporter notes in passing contradict those that quantisation infers.
+        # Shapes that the exporter writes contradict those that quantisation infers.
         del model.graph.value_info[:]
         if eight_bit:
             model = _narrowed(model)
@@ -91,26 +91,28 @@ def write_text_graph(encoder: Encoder, graph: Path, tokenizer: Path) -> None:
         tokenizer: The file of the tokenizer, which cuts texts at the encoder's length.
 
     Raises:
-        UserError: The encoder cannot be written so.
+        UserError: The encoder cannot be exported.
     """
     if encoder.arithmetic == "bfloat16":
         raise UserError("its text encoder computes in half precision, which ONNX graphs do not")
-    known: Any = encoder
-    given: Any = getattr(known, "tokenizer", None)
-    tokens: Any = getattr(given, "backend_tokenizer", given)  # `transformers` wraps the tokenizer
+    any_encoder: Any = encoder
+    wrapper: Any = getattr(any_encoder, "tokenizer", None)
+    tokens: Any = getattr(
+        wrapper, "backend_tokenizer", wrapper
+    )  # `transformers` wraps the tokenizer
     if not isinstance(tokens, Tokenizer):
         raise UserError("the tokenizer of its text encoder cannot be written as tokenizer.json")
     copy = Tokenizer.from_str(tokens.to_str())
     copy.no_padding()
     copy.no_truncation()
-    if known.max_tokens is not None:
-        copy.enable_truncation(known.max_tokens)
+    if any_encoder.max_tokens is not None:
+        copy.enable_truncation(any_encoder.max_tokens)
     copy.save(str(tokenizer), pretty=False)
     import onnx_ir  # comes with onnxscript
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
     model = _exported(encoder.trunk.file) if isinstance(encoder.trunk, Graph) else _written(encoder)
-    # The exporter notes for each node which line of which file on this machine it comes from.
+    # The exporter writes into each node the file and line of this machine that it comes from.
     ClearMetadataAndDocStringPass()(model)
     onnx_ir.save(model, str(graph), external_data=f"{graph.name}.data")
 
@@ -143,7 +145,7 @@ def _require_room(tower: Encoder, path: Path) -> None:
 
 
 def _traced(tower: Encoder) -> Any:
-    """The graph of a tower, as `torch.onnx` gives it."""
+    """The graph of an encoder, from `torch.onnx`."""
     device = next(chain(tower.parameters(), tower.buffers())).device
     examples = tuple(one.to(device) for one in example_inputs(tower))
     steps = torch.export.Dim(STEPS)
@@ -166,33 +168,33 @@ def _traced(tower: Encoder) -> Any:
 
 
 def example_inputs(tower: Encoder) -> tuple[Tensor, ...]:
-    """Two steps as a tower takes them, and the audio type of each where it takes one."""
+    """Two steps of inputs, and the audio type of each if the encoder takes one."""
     types = (torch.tensor([0.25, 0.75]),) if tower.takes_audio_type else ()
     return (tower.example(), *types)
 
 
 @contextmanager
 def as_module(tower: Encoder) -> Generator[tuple[nn.Module, list[str]]]:
-    """A tower as a module, and what its inputs are called.
+    """An encoder as a module, and the names of its inputs.
 
-    A mixture of audio type tokens is left open; both side by side, or none, are part of the graph.
+    A mixture of audio type tokens is an input; `both` and `none` are fixed in the graph.
     """
     if not isinstance(tower, AudioEncoder) or tower.audio_type in (None, "both", "none"):
         yield _Whole(tower).eval(), ["steps"]
         return
-    with tower.listening_for("clip"):
+    with tower.using_audio_type("clip"):
         yield _WithAudioType(tower).eval(), ["steps", SOUND]
 
 
 def _narrowed(model: Any) -> Any:
-    """The same with matrices of eight bits, quantised by what they are multiplied with at the time."""
+    """The graph with eight-bit matrices, quantised dynamically."""
     from tempfile import TemporaryDirectory
 
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    with TemporaryDirectory() as place:
-        path = Path(place) / "narrow.onnx"
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "narrow.onnx"
         quantize_dynamic(
             model,
             path,
@@ -207,16 +209,18 @@ def _narrowed(model: Any) -> Any:
 
 @contextmanager
 def _quietly() -> Generator[None]:
-    """Without what the exporter and the quantiser say to their developers."""
+    """Silence the exporter and the quantiser, whose messages are for their developers."""
     names = ("torch.onnx._internal.exporter", "onnxscript", "onnx_ir", None)
     loggers = [logging.getLogger(name) for name in names]
     before = [logger.level for logger in loggers]
-    for logger in loggers:  # torchvision, which is not needed, and a preparation that is done here
+    for (
+        logger
+    ) in loggers:  # they miss torchvision, which is not needed, and preprocessing that is done here
         logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", r"`isinstance\(treespec", FutureWarning)
-            # Steps of pictures and of audio type tokens are as many, and so have one name.
+            # Pictures and audio types have equally many steps, so the axis has one name.
             warnings.filterwarnings("ignore", r"# The axis name: ", UserWarning)
             yield
     finally:

@@ -1,4 +1,4 @@
-"""How near an exported model comes to the run: cosines of their vectors of the same texts and clips."""
+"""Comparison of an exported model with the run: cosines of their vectors of the same texts and clips."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -27,16 +27,16 @@ QUERIES = (
     "church bells ring at noon over the roofs of an old town",
     "a cat sleeps on a chair beside the window",
 )
-"""Texts to compare where the user brings none."""
+"""Default texts to compare."""
 
 
 @dataclass
-class Agreement:
+class Parity:
     """Cosines of one modality, each between the run's vector and the exported model's.
 
     Attributes:
-        names: What was compared, in order.
-        cosines: Of each.
+        names: Of the texts or clips.
+        cosines: One for each name.
     """
 
     names: list[str] = field(default_factory=list[str])
@@ -47,7 +47,7 @@ class Agreement:
         names: Sequence[str],
         ours: Float[np.ndarray, "row dim"],
         theirs: Float[np.ndarray, "row dim"],
-        there: Bool[np.ndarray, " row"] | None = None,
+        present: Bool[np.ndarray, " row"] | None = None,
     ) -> None:
         """Compare unit vectors row by row.
 
@@ -55,27 +55,27 @@ class Agreement:
             names: Of the rows.
             ours: The run's.
             theirs: The exported model's.
-            there: Which rows have the modality; all if not given.
+            present: Which rows have the modality; all if not given.
         """
         cosines = (ours.astype(np.float64) * theirs).sum(axis=1)
         for i, name in enumerate(names):
-            if there is None or there[i]:
+            if present is None or present[i]:
                 self.names.append(name)
                 self.cosines.append(float(cosines[i]))
 
     @property
     def lowest(self) -> float:
-        """Of all cosines."""
+        """The lowest cosine."""
         return min(self.cosines)
 
     @property
     def mean(self) -> float:
-        """Of all cosines."""
+        """The mean cosine."""
         return float(np.mean(self.cosines))
 
     @property
     def worst(self) -> str:
-        """What has the lowest cosine."""
+        """The name with the lowest cosine."""
         return self.names[int(np.argmin(self.cosines))]
 
 
@@ -84,32 +84,32 @@ def compare(
     other: Embedder,
     texts: Sequence[str],
     clips: Iterable[tuple[str, Decoded]],
-) -> dict[str, Agreement]:
-    """Vectors of two models of the same texts and clips.
+) -> dict[str, Parity]:
+    """Compare two models' vectors of the same texts and clips.
 
     Args:
-        run: What is right.
-        other: What is compared with it.
-        texts: Toward sight, and toward sound where that has a text tower of its own.
-        clips: What was decoded by the run's plan, each with a name.
+        run: The reference.
+        other: The exported model.
+        texts: Compared toward vision, and toward audio if that has its own text encoder.
+        clips: Decoded by the run's plan, each with a name.
 
     Returns:
-        By tower; one without anything to compare is left out.
+        By encoder; encoders without texts or clips are left out.
     """
-    found = {name: Agreement() for name in run.encoders()}
-    found["text"].add(texts, run.embed_text(texts), other.embed_text(texts))
+    parities = {name: Parity() for name in run.encoders()}
+    parities["text"].add(texts, run.embed_text(texts), other.embed_text(texts))
     if run.sound_text is not None:
         toward = (model.embed_text(texts, "audio") for model in (run, other))
-        found["sound_text"].add(texts, *toward)
+        parities["sound_text"].add(texts, *toward)
     for name, decoded in clips:
         ours, theirs = run.embed_media([decoded]), other.embed_media([decoded])
-        found["vision"].add([name], ours.vision, theirs.vision, ours.has_vision)
-        found["audio"].add([name], ours.audio[:, 0], theirs.audio[:, 0], ours.has_audio)
-    return {name: one for name, one in found.items() if one.cosines}
+        parities["vision"].add([name], ours.vision, theirs.vision, ours.has_vision)
+        parities["audio"].add([name], ours.audio[:, 0], theirs.audio[:, 0], ours.has_audio)
+    return {name: one for name, one in parities.items() if one.cosines}
 
 
 def noise(model: Embedder, count: int = 4) -> Iterator[tuple[str, Decoded]]:
-    """Clips of nothing but noise, of three frames and three seconds: where there are no real ones."""
+    """Clips of noise, three frames and three seconds each, for users without clips."""
     side = model.plan.frames.short_side if model.plan.frames else None
     channels = (2,) if model.plan.stereo else ()
     for number in range(count):

@@ -197,13 +197,13 @@ def _read_texts(
     real = torch.ones(len(texts), 1, dtype=torch.bool, device=device)
     alone = nullcontext() if threads is None else torch_threads(threads)
     with alone, torch.inference_mode():
-        read = tower.read(Padded(ids[:, None].to(device), real))
+        read = tower.trunk_features(Padded(ids[:, None].to(device), real))
     values, mask = read.values.cpu(), read.mask.cpu()
     steps = (row[stored].numpy() for row, stored in zip(values, mask, strict=True))
     return [FeatureRow(t, "text", "ok", v) for t, v in zip(texts, steps, strict=True)]
 
 
-def read_rows(
+def trunk_features_of_rows(
     tower: Encoder, rows: list[Tensor], device: torch.device, audio_type: list[float] | None = None
 ) -> list[Tensor]:
     """Trunk features of the inputs of several clips, as one batch.
@@ -215,7 +215,7 @@ def read_rows(
     if audio_type is not None:
         each = torch.tensor(audio_type).repeat_interleave(torch.tensor(counts)).to(device)
     with torch.inference_mode():
-        features = tower.read_steps(torch.cat(rows).to(device), each).cpu()
+        features = tower.run_trunk(torch.cat(rows).to(device), each).cpu()
     return list(features.split(counts))
 
 
@@ -295,7 +295,9 @@ def _read(
             clips=[one.clip for one in some],
             statuses=tuple(one.status for one in some),
             values={
-                name: read_rows(tower, [one.inputs[name] for one in some], model.device, audio_type)
+                name: trunk_features_of_rows(
+                    tower, [one.inputs[name] for one in some], model.device, audio_type
+                )
                 for name, tower in towers.items()
             },
         )

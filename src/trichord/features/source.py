@@ -84,7 +84,7 @@ class WordTable:
     def __init__(self, captions: Captions, model: Embedder) -> None:
         texts = list(dict.fromkeys(captions.texts))
         place = {text: i for i, text in enumerate(texts)}
-        self._words = model.words_of(texts)
+        self._words = model.token_ids(texts)
         self._rows = [place[text] for text in captions.texts]
 
     def of(self, captions: Int[np.ndarray, " row"]) -> Padded:

@@ -1,4 +1,4 @@
-"""The loss of the words of captions."""
+"""The loss of captions."""
 
 import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Bool, Float
@@ -8,16 +8,16 @@ from trichord.distributed import all_gather_with_grad, all_sum, world_size
 from trichord.types.tensors import Words
 
 
-def caption_loss(words: Words, wanted: Bool[Tensor, " batch"]) -> Float[Tensor, ""] | None:
-    """Cross-entropy of the words of some captions, the mean over all their places; None without any.
+def caption_loss(words: Words, rows: Bool[Tensor, " batch"]) -> Float[Tensor, ""] | None:
+    """Mean cross-entropy of the tokens of some captions; None without any.
 
-    Across ranks it is the mean over the places of all, with the gradients of
+    Across ranks it is the mean over the tokens of all, with gradients as of
     `distributed.all_gather_with_grad`.
 
     Source: CLIP4VLA, eq. 7.
     """
-    chosen = wanted[words.rows]
-    # Counted over all ranks: either all of them leave the term out or none does.
+    chosen = rows[words.rows]
+    # Counted over all ranks, so that either all of them leave the term out or none does.
     # A rank that returned alone would leave the others waiting in `shared`.
     places = all_sum(chosen.sum())
     if not places:
@@ -25,8 +25,8 @@ def caption_loss(words: Words, wanted: Bool[Tensor, " batch"]) -> Float[Tensor, 
     logits, targets = words.logits[chosen], words.targets[chosen]
     if world_size() == 1:
         return F.cross_entropy(logits, targets)
-    # Sums, not means: ranks have different numbers of places, and
-    # a mean of their means would weigh these places differently.
+    # Sums, not means: ranks have different numbers of tokens, and
+    # a mean of their means would weight tokens differently.
     return (
         all_gather_with_grad(F.cross_entropy(logits, targets, reduction="sum").reshape(1)).sum()
         / places

@@ -1,4 +1,4 @@
-"""Pad modalities that a rank lacks and others have: all ranks must enter the same exchanges."""
+"""Padding of modalities that a rank lacks: all ranks must take part in the same exchanges."""
 
 from dataclasses import replace
 from typing import get_args
@@ -14,38 +14,38 @@ from trichord.types.tensors import Embeddings, Features, Words
 def pad_missing(
     embeddings: Embeddings, rows: int, device: torch.device | None = None
 ) -> Embeddings:
-    """Embeddings with the sides that other ranks have and this one lacks, masked; and without words.
+    """Add masked features for modalities, and empty words, that only other ranks have.
 
-    What is None afterwards is so on all ranks.
+    What is None in the result is None on all ranks.
 
     Args:
         embeddings: Of this rank's clips.
         rows: How many clips it has.
-        device: Where things are, for a rank without any features.
+        device: For a rank without any features.
     """
     sides = {side: embeddings.of(side) for side in get_args(Side)}
-    places = [one.mask.device for one in sides.values() if one is not None]
+    devices = [features.mask.device for features in sides.values() if features is not None]
     # Ranks must send from the same kind of device: Gloo
-    # takes tensors of the CPU, NCCL those of GPUs.
-    place = places[0] if places else device or torch.device("cpu")
-    # No vector has width 0, so 0 can say that the rank lacks the side.
-    widths = [0 if one is None else one.pooled.shape[1] for one in sides.values()]
-    here = torch.tensor([[*widths, int(embeddings.words is not None)]], device=place)
-    *widths, words = all_gather(here)[0].amax(dim=0).tolist()
+    # sends tensors of the CPU, NCCL those of GPUs.
+    place = devices[0] if devices else device or torch.device("cpu")
+    # No vector has width 0, so 0 means that the rank lacks the side.
+    widths = [0 if features is None else features.pooled.shape[1] for features in sides.values()]
+    present = torch.tensor([[*widths, int(embeddings.words is not None)]], device=place)
+    *widths, words = all_gather(present)[0].amax(dim=0).tolist()
     padded: dict[str, Features | Words] = {
         side: _masked(torch.zeros(rows, width, device=place))
-        for (side, one), width in zip(sides.items(), widths, strict=True)
-        if one is None and width
+        for (side, features), width in zip(sides.items(), widths, strict=True)
+        if features is None and width
     }
     if words and embeddings.words is None:
         none = torch.zeros(0, dtype=torch.int64, device=place)
-        # Without rows the size of the vocabulary does not matter: the sum over no places is 0.
+        # Without rows the size of the vocabulary does not matter: an empty sum is 0.
         padded["words"] = Words(torch.zeros(0, 1, device=place), none, none)
     return replace(embeddings, **padded)
 
 
 def _masked(zeros: Tensor) -> Features:
-    """Features of a modality that no row has."""
+    """Features with all rows masked."""
     steps = zeros.unsqueeze(1)
     return Features(
         zeros, steps, torch.zeros(steps.shape[:2], dtype=torch.bool, device=zeros.device)

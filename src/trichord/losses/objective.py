@@ -1,4 +1,4 @@
-"""The objective of a stage: which sides a term compares, which rows count in it, at what temperature."""
+"""The objective of a stage: the modalities, rows and temperature of each term."""
 
 import math
 from collections.abc import Sequence
@@ -8,11 +8,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from trichord.config.training import InfoNCE
 from trichord.distributed import all_gather, all_sum, world_size
 from trichord.losses.caption_loss import caption_loss
 from trichord.losses.info_nce import info_nce, info_nce_of_logits, intra_nce
 from trichord.losses.missing import pad_missing
-from trichord.losses.options import Directions, LossOptions
+from trichord.losses.tiled_logsumexp import Directions
 from trichord.types import UserError
 from trichord.types.tensors import Embeddings
 from trichord.types.terms import Term, term_of
@@ -23,8 +24,8 @@ PAIRS = ("av", "at", "vt")
 class Loss(Protocol):
     """A loss of rows of vectors, as `trichord.config.Term` holds it.
 
-    Under several processes it gets the rows of its own process and must give the same number in each:
-    `trichord.distributed.all_gather_with_grad` gathers the rows of all, with gradients.
+    In distributed training it gets the rows of its own process and must return the same number in
+    each: `trichord.distributed.all_gather_with_grad` gathers the rows of all, with gradients.
     """
 
     def __call__(
@@ -35,15 +36,15 @@ class Loss(Protocol):
         tile: int,
         groups: Int[Tensor, " row"] | None,
     ) -> Float[Tensor, ""]:
-        """The loss, averaged over rows. A function that needs less takes the rest as `**_`.
+        """The loss, averaged over rows. A function may ignore the rest as `**_`.
 
         Args:
             *vectors: Unit vectors of each side of the term; row i of all of them is of one clip.
-            scale: Inverse temperature of the term; it has a gradient where it is learned.
+            scale: Inverse temperature of the term, with a gradient if it is learned.
             directions: As for `info_nce`.
-            tile: Rows of scores to hold at once.
-            groups: Equal numbers for rows whose captions read the same, where these are to be
-                positives of one another; else None.
+            tile: Rows of scores to compute at once.
+            groups: Equal numbers for rows with equal captions, if these are positives of one
+                another; else None.
         """
         ...
 
@@ -52,56 +53,42 @@ BUILT_IN = {"info_nce": info_nce, "intra_nce": intra_nce}
 
 
 class Objective(nn.Module):
-    """The terms that a stage asks for, with weight 1 each: InfoNCE between modalities, and captions."""
+    """The terms of a stage, with weight 1 each: InfoNCE between modalities, and the caption loss."""
 
-    def __init__(
-        self,
-        *,
-        temperature: float,
-        learned: bool,
-        shared: bool,
-        max_scale: float,
-        options: LossOptions,
-        terms: Sequence[str] = PAIRS,
-    ) -> None:
+    def __init__(self, config: InfoNCE, terms: Sequence[str] = PAIRS) -> None:
         """Start the temperatures.
 
         Args:
-            temperature: Where each starts; one below the bound starts at it.
-            learned: Whether they train.
-            shared: One for all pairs instead of one each.
-            max_scale: Bound of the inverse temperature; CLIP: training diverges beyond 100.
-            options: Of all terms.
-            terms: Names of those that will be asked for.
+            config: A start above the bound of the scale is clamped to it.
+            terms: Names of the terms that will be computed.
 
         Raises:
             UserError: There is no term of a name.
         """
         super().__init__()
-        self.options = options
+        self.config = config
         self.terms = {name: term_of(name) for name in terms}
-        self.max_scale = max_scale
         # The log is learned, as in CLIP: the scale stays positive, and a step multiplies it.
-        start = torch.full((), math.log(1 / temperature))
-        # Words contrast nothing: their term has no temperature.
+        start = torch.full((), math.log(1 / config.temperature))
+        # The caption loss is not contrastive and has no temperature.
         own = tuple(name for name, term in self.terms.items() if term.contrasts)
         self.log_scale = nn.ParameterDict(
             {
-                name: nn.Parameter(start.clone(), requires_grad=learned)
-                for name in (("all",) if shared else own)
+                name: nn.Parameter(start.clone(), requires_grad=config.learned)
+                for name in (("all",) if config.shared else own)
             }
         )
         self.clamp_scales()
 
     @torch.no_grad()
     def clamp_scales(self) -> None:
-        """Move scales beyond the bound back to it: after each step, and after loading.
+        """Clamp the scales, after each step and after loading.
 
-        The parameter is clamped and never its value in the loss, as in CLIP: a clamped value has no
-        gradient, and a scale that once reached the bound would stay there for good.
+        The parameter is clamped, not its value in the loss, as in CLIP: a clamped value has no gradient,
+        and a scale that once reached the bound would stay there.
         """
         for log_scale in self.log_scale.values():
-            log_scale.clamp_(max=math.log(self.max_scale))
+            log_scale.clamp_(max=math.log(self.config.max_scale))
 
     def scale(self, term: str) -> Float[Tensor, ""]:
         """Inverse temperature of a term."""
@@ -114,12 +101,12 @@ class Objective(nn.Module):
     def _scale(self, log_scale: Tensor) -> Float[Tensor, ""]:
         scale = log_scale.exp()
         # exp(log(100)) is 100.00001 in float32. A fixed scale has no gradient to lose: it is exact.
-        return scale if log_scale.requires_grad else scale.clamp(max=self.max_scale)
+        return scale if log_scale.requires_grad else scale.clamp(max=self.config.max_scale)
 
     @property
-    def wants_texts(self) -> bool:
-        """Whether `forward` must be told which texts of a batch are equal."""
-        return self.options.same_text == "positives"
+    def needs_texts(self) -> bool:
+        """Whether `forward` needs the numbers of equal texts."""
+        return self.config.same_text == "positives"
 
     def forward(
         self,
@@ -127,46 +114,45 @@ class Objective(nn.Module):
         rows: dict[str, Bool[Tensor, " batch"]],
         texts: Int[Tensor, " batch"] | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
-        """Each term over the rows that ask for it and have both of its modalities.
+        """Each term over its rows that have all of its modalities.
 
-        Across ranks a term is that of all their rows, the same number on each; the mean over ranks of
-        the gradients of parameters is its gradient. A term needs no row on any one rank.
+        Across ranks a term covers all rows and is the same number on each; its gradient is the mean of
+        the ranks' gradients. A rank may have no rows of a term.
 
         Args:
-            embeddings: Of a batch of clips; `similarity`, where there is one, of all ranks' texts and clips
-                in their order.
-            rows: For each term the clips it is wanted for; the same terms on all ranks.
-            texts: Numbers of the batch's texts, equal for equal ones; a negative one is like no other.
+            embeddings: Of a batch of clips; `clips`, if present, of all ranks' texts and clips in order.
+            rows: The clips of each term; the same terms on all ranks.
+            texts: Numbers of the batch's texts, equal for equal texts; negative: no other is equal.
 
         Returns:
-            Terms by name. A contrastive term with fewer than two rows is left out: without
-            negatives it says nothing, and without rows it is NaN.
+            Terms by name. A contrastive term with fewer than two rows is left out: it has no
+            negatives, and without rows it is NaN.
 
         Raises:
-            ValueError: `texts` are wanted and missing.
+            ValueError: `texts` are needed and missing.
         """
         textual = any(one.contrasts and "text" in one.sides for one in map(self._term, rows))
-        if self.wants_texts and textual and texts is None:
+        if self.needs_texts and textual and texts is None:
             raise ValueError("Equal texts are to be positives: pass the numbers of the texts.")
         if world_size() > 1:
-            # A rank may have no features at all. Then only the masks tell how
-            # many clips it has, and only the temperatures which device to use.
-            count = max((len(wanted) for wanted in rows.values()), default=0)
-            place = next((one.device for one in self.parameters()), None)
-            embeddings = pad_missing(embeddings, count, place)
+            # A rank may have no features at all. Then the number of clips is
+            # known from the masks, and the device from the temperatures.
+            count = max((len(mask) for mask in rows.values()), default=0)
+            device = next((one.device for one in self.parameters()), None)
+            embeddings = pad_missing(embeddings, count, device)
         values: dict[str, Float[Tensor, ""] | None] = {}
-        for name, wanted in rows.items():
+        for name, mask in rows.items():
             term = self._term(name)
             if term.loss in ("fused", "words"):
-                values[name] = self._of_model(name, embeddings, wanted, texts)
-            elif (rows_of := self._rows(term, embeddings, wanted, texts)) is not None:
-                vectors, groups = rows_of
+                values[name] = self._of_model(name, embeddings, mask, texts)
+            elif (selected_rows := self._rows(term, embeddings, mask, texts)) is not None:
+                vectors, groups = selected_rows
                 loss = term.loss if callable(term.loss) else BUILT_IN[term.loss]
                 values[name] = loss(
                     *vectors,
                     scale=self.scale(name),
-                    directions=self.options.directions,
-                    tile=self.options.tile,
+                    directions=self.config.directions,
+                    tile=self.config.tile,
                     groups=groups,
                 )
                 if callable(term.loss):
@@ -174,36 +160,38 @@ class Objective(nn.Module):
         return {name: value for name, value in values.items() if value is not None}
 
     def _term(self, name: str) -> Term:
-        return self.terms.get(name) or term_of(name)  # without a scale of its own, such as `lm`
+        return self.terms.get(name) or term_of(name)  # a term without scale, such as `lm`
 
     def _rows(
         self,
         term: Term,
         embeddings: Embeddings,
-        wanted: Bool[Tensor, " batch"],
+        mask: Bool[Tensor, " batch"],
         texts: Int[Tensor, " batch"] | None,
     ) -> tuple[list[Float[Tensor, "row dim"]], Int[Tensor, " row"] | None] | None:
-        """Vectors of each side of a term, and groups of equal texts; None: too few rows for it."""
+        """Vectors of each side of a term, and groups of equal texts; None: too few rows."""
         sides = [one for side in term.sides if (one := embeddings.of(side)) is not None]
         # After `pad_missing` a side is missing on all ranks
-        # or on none: no rank leaves the others waiting.
+        # or on none, so no rank waits for the others.
         if len(sides) < len(term.sides):
             return None
-        usable = wanted.to(sides[0].mask.device)
-        if self.options.absent == "masked":
-            usable = torch.stack([usable, *(side.present for side in sides)]).all(dim=0)
-        # Counted over all ranks, which must decide alike: the loss exchanges
-        # rows. It may so use a rank that has only one row, or none.
-        if all_sum(usable.sum()) < 2:
+        selected = mask.to(sides[0].mask.device)
+        if self.config.absent == "masked":
+            selected = torch.stack([selected, *(side.present for side in sides)]).all(dim=0)
+        # Counted over all ranks, which must decide equally: the loss exchanges
+        # rows. So a rank may have only one row, or none.
+        if all_sum(selected.sum()) < 2:
             return None
-        groups = self._groups(term, texts, usable.device)
-        return [side.pooled[usable] for side in sides], None if groups is None else groups[usable]
+        groups = self._groups(term, texts, selected.device)
+        return [side.pooled[selected] for side in sides], None if groups is None else groups[
+            selected
+        ]
 
     def _groups(
         self, term: Term, texts: Int[Tensor, " batch"] | None, device: torch.device
     ) -> Int[Tensor, " batch"] | None:
-        """Numbers of equal texts, where they are to be positives in a term."""
-        if texts is None or not self.wants_texts or "text" not in term.sides:
+        """Numbers of equal texts, if they are positives in a term."""
+        if texts is None or not self.needs_texts or "text" not in term.sides:
             return None
         return texts.to(device)
 
@@ -211,37 +199,37 @@ class Objective(nn.Module):
         self,
         name: str,
         embeddings: Embeddings,
-        wanted: Bool[Tensor, " batch"],
+        mask: Bool[Tensor, " batch"],
         texts: Int[Tensor, " batch"] | None,
     ) -> Float[Tensor, ""] | None:
-        """A term of what the captioner or the fusion makes of a batch; None: too few rows for it."""
+        """A term of the captioner or the fusion; None: too few rows."""
         term = self._term(name)
         if term.loss == "words":
             words = embeddings.words
-            return None if words is None else caption_loss(words, wanted.to(words.rows.device))
-        usable = _clips_with_text(embeddings, wanted)
-        if usable is None or all_sum(usable.sum()) < 2:
+            return None if words is None else caption_loss(words, mask.to(words.rows.device))
+        selected = _clips_with_text(embeddings, mask)
+        if selected is None or all_sum(selected.sum()) < 2:
             return None
         assert embeddings.similarity is not None
-        groups = self._groups(term, texts, usable.device)
-        usable, _ = all_gather(usable)  # each rank has the whole matrix
+        groups = self._groups(term, texts, selected.device)
+        selected, _ = all_gather(selected)  # each rank has the whole matrix
         # "a_to_b" is from clip to text, as for every other term; in the matrix rows are the texts.
-        logits = self.scale(name) * embeddings.similarity[usable][:, usable].T
-        groups = None if groups is None else all_gather(groups)[0][usable]
-        return info_nce_of_logits(logits, self.options.directions, groups)
+        logits = self.scale(name) * embeddings.similarity[selected][:, selected].T
+        groups = None if groups is None else all_gather(groups)[0][selected]
+        return info_nce_of_logits(logits, self.config.directions, groups)
 
 
 def _require_scalar(name: str, value: object, vectors: Sequence[Tensor]) -> None:
-    """Refuse what somebody's loss gives if nothing can be learned from it.
+    """Require a plug-in's loss to be a scalar with a gradient.
 
     Raises:
-        UserError: It is no scalar, or has no gradient where the vectors have one.
+        UserError: It is not.
     """
     if not isinstance(value, Tensor) or value.ndim:
-        given = (
+        result = (
             f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
         )
-        raise UserError(f"The loss of the term '{name}' gives {given}: give a scalar tensor.")
+        raise UserError(f"The loss of the term '{name}' gives {result}: give a scalar tensor.")
     if any(one.requires_grad for one in vectors) and not value.requires_grad:
         raise UserError(
             f"The loss of the term '{name}' has no gradient: compute it from the vectors, undetached."
@@ -249,11 +237,11 @@ def _require_scalar(name: str, value: object, vectors: Sequence[Tensor]) -> None
 
 
 def _clips_with_text(
-    embeddings: Embeddings, wanted: Bool[Tensor, " batch"]
+    embeddings: Embeddings, mask: Bool[Tensor, " batch"]
 ) -> Bool[Tensor, " batch"] | None:
-    """Clips that have a text and at least one of sight and sound."""
+    """Clips that have a text and at least one of vision and audio."""
     text, media = embeddings.text, [embeddings.vision, embeddings.audio]
-    there = [features.present for features in media if features is not None]
-    if embeddings.similarity is None or text is None or not there:
+    present = [features.present for features in media if features is not None]
+    if embeddings.similarity is None or text is None or not present:
         return None
-    return wanted.to(text.mask.device) & text.present & torch.stack(there).any(dim=0)
+    return mask.to(text.mask.device) & text.present & torch.stack(present).any(dim=0)

@@ -1,7 +1,7 @@
 """Log-sum-exponentials over all scores of a batch, in memory that grows with its rows.
 
-Two sweeps over the square of scores: one for sums of exponentials and, where a gradient is asked
-for, one for the gradient in closed form. Nothing of the size of the square is kept between them.
+Two passes over the matrix of scores: one for sums of exponentials and, if a gradient is needed, one for
+the gradient in closed form. No matrix of that size is kept between them.
 
 Source: the gradient of a log-sum-exp is the softmax; recomputed in tiles as in FlashAttention (Dao et
 al., 2022) and, for this loss, in Inf-CL (Cheng et al., 2024).
@@ -9,7 +9,7 @@ al., 2022) and, for this loss, in Inf-CL (Cheng et al., 2024).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -17,20 +17,20 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from trichord.distributed import all_gather, world_size
-from trichord.losses.options import Directions
 from trichord.losses.tiles import Square, Tile, shaped
 
+Directions = Literal["both", "a_to_b", "b_to_a"]
 WAYS: dict[Directions, tuple[int, ...]] = {"both": (0, 1), "a_to_b": (0,), "b_to_a": (1,)}
-"""Who asks: the rows of the square of scores (0), which are the left side's, or its columns (1)."""
+"""Queries: the rows of the matrix of scores (0), which are of the left side, or its columns (1)."""
 
 
 class TiledLogSumExp(NamedTuple):
     """Positives and log-sum-exps of negatives of the rows of all ranks, in double precision.
 
-    `positive` holds the scores of the pairs; `negatives` the log of the summed exponentials of all other
-    scores of the left and of the right row of each pair: a huge negative number where there are none,
-    or where that side does not ask. They are kept apart because the loss of a pair that is well told
-    from the others would be lost in the rounding of their sum.
+    `positive` has the scores of the pairs; `negatives` the log-sum-exp of all other scores of the left
+    and of the right row of each pair: a huge negative number if there are none, or if that side is no
+    query. They are separate because the loss of a well-separated pair would be lost in the rounding of
+    their sum.
     """
 
     positive: Float[Tensor, " all_rows"]
@@ -48,17 +48,17 @@ def tiled_logsumexp(
 ) -> TiledLogSumExp:
     """Scores of positives and log-sum-exps of negatives of the rows of all ranks, the same on each.
 
-    The backward sends nothing. As with `distributed.all_gather_with_grad` it gives each rank the
-    gradient of its own rows, and their part in that of the scale, times the number of ranks.
+    The backward pass needs no communication. As with `distributed.all_gather_with_grad` each rank
+    gets the gradient of its own rows, and their part of that of the scale, times the number of ranks.
 
     Args:
-        left: This rank's rows, in single precision at least; there may be none.
+        left: This rank's rows, in at least single precision; may be empty.
         right: Row i belongs to row i of `left`.
         scale: Inverse temperature.
-        directions: Who asks.
+        directions: Which side are queries.
         tile: Longest side of the parts in which scores are computed.
-        half: For rows compared with themselves, whose square is its own mirror: of two rows the later
-            is among the first negatives of the earlier, and the earlier among the second of the later.
+        half: For rows compared with themselves, whose matrix is symmetric: of two rows, the later is
+            among the first negatives of the earlier, the earlier among the second of the later.
     """
     every_left, ours = all_gather(left)
     every_right = every_left if right is left else all_gather(right)[0]
@@ -71,7 +71,7 @@ def tiled_logsumexp(
 
 @dataclass(slots=True)
 class _Sums:
-    """Of one way of asking: sums of exponentials, each relative to the largest of its scores."""
+    """Sums of exponentials of one direction, each relative to its largest score."""
 
     way: int
     top: Float[Tensor, " row"]
@@ -79,29 +79,29 @@ class _Sums:
 
     @classmethod
     def empty(cls, way: int, rows: int, like: Tensor) -> "_Sums":
-        # A finite number for "no score yet": differences of infinities are NaN.
+        # A finite number for "no score yet", because differences of infinities are NaN.
         return cls(way, like.new_full((rows,), torch.finfo(like.dtype).min), like.new_zeros(rows))
 
     def add(self, tile: Tile, scores: Tensor, room: Tensor) -> None:
-        """Add what one tile holds of the rows that ask."""
+        """Add the scores of one tile."""
         span, across = tile.spans[self.way], 1 - self.way
-        # Online softmax (Milakov and Gimelshein, 2018): the sum so far is rescaled
-        # whenever a larger score comes. So nothing overflows, and one pass is enough.
+        # Online softmax (Milakov and Gimelshein, 2018): the sum is rescaled for
+        # each larger score. So nothing overflows, and one pass is enough.
         top = torch.maximum(self.top[span], scores.amax(across))
         terms = torch.sub(scores, top.unsqueeze(across), out=room).exp_()
         self.total[span] = self.total[span] * (self.top[span] - top).exp() + terms.sum(across)
         self.top[span] = top
 
     def logarithms(self) -> Float[Tensor, " row"]:
-        """Of the sums; a huge negative number of nothing."""
-        # In double precision: beside a large `top` the log of the sum would be lost in rounding.
+        """Logarithms of the sums; a huge negative number for an empty sum."""
+        # In double precision, because the log of the sum is small beside a large `top`.
         known = self.top.double() + self.total.double().log()
         return torch.where(self.total > 0, known, torch.finfo(torch.float).min)
 
 
 @dataclass(slots=True)
 class _Softmax:
-    """Of one way of asking: what each score's exponential is multiplied with to be a slope."""
+    """Factors from exponentials to gradients of the scores, in one direction."""
 
     way: int
     top: Float[Tensor, " row"]
@@ -109,12 +109,12 @@ class _Softmax:
 
     @classmethod
     def of(cls, sums: _Sums, weights: Tensor) -> "_Softmax":
-        """Of the loss, which gains `weights` with each of the logarithms."""
+        """From the gradients of the logarithms, `weights`."""
         share = torch.where(sums.total > 0, weights / sums.total, 0)
         return cls(sums.way, sums.top, share.to(sums.total.dtype))
 
     def slopes(self, tile: Tile, scores: Tensor, room: Tensor) -> Tensor:
-        """What the loss gains with each score of a tile; `room` may be the scores' own."""
+        """Gradient of each score of a tile; `room` may be the memory of the scores."""
         span, across = tile.spans[self.way], 1 - self.way
         top, share = self.top[span].unsqueeze(across), self.share[span].unsqueeze(across)
         return torch.sub(scores, top, out=room).exp_().mul_(share)
@@ -122,7 +122,7 @@ class _Softmax:
 
 @dataclass(slots=True)
 class _Sweeps:
-    """Walks over the square of scores of all ranks' rows."""
+    """Passes over the matrix of scores of all ranks' rows."""
 
     square: Square
     ways: tuple[int, ...]
@@ -131,9 +131,9 @@ class _Sweeps:
     scale: Float[Tensor, ""]
 
     def sums(self) -> list[_Sums]:
-        """First sweep: the negatives of our rows and of our columns."""
-        # Both ways even if only one asks: the table that
-        # ranks exchange has the same columns always.
+        """First pass: the negatives of our rows and columns."""
+        # Both directions even if only one is needed: the table
+        # that ranks exchange always has the same columns.
         sums = [_Sums.empty(way, self.square.size, self.left) for way in (0, 1)]
         spare = self.square.room(self.left)
         for tile, scores in self.square.scores(self.left, self.right, self.scale):
@@ -144,11 +144,11 @@ class _Sweeps:
         return sums
 
     def gradients(
-        self, softmaxes: Sequence[_Softmax], wanted: tuple[bool, bool]
+        self, softmaxes: Sequence[_Softmax], needed: tuple[bool, bool]
     ) -> tuple[Tensor | None, Tensor | None]:
-        """Second sweep: of our left and right rows, as far as wanted; the scale is not yet applied."""
+        """Second pass: of our left and right rows, as far as needed, before the scale is applied."""
         ours, spare = self.square.ours, self.square.room(self.left)
-        left, right = (torch.zeros_like(self.left[ours]) if want else None for want in wanted)
+        left, right = (torch.zeros_like(self.left[ours]) if want else None for want in needed)
         for tile, scores in self.square.scores(self.left, self.right, self.scale):
             self._hide(tile, scores)
             slopes = self._slopes(softmaxes, tile, scores, shaped(spare, *scores.shape))
@@ -166,11 +166,11 @@ class _Sweeps:
         if not others:
             return first.slopes(tile, scores, scores)
         slopes = first.slopes(tile, scores, spare)
-        # The last way may overwrite the scores: nobody reads them after it.
+        # The last direction may overwrite the scores: they are not needed again.
         return slopes.add_(others[0].slopes(tile, scores, scores))
 
     def _hide(self, tile: Tile, scores: Tensor) -> None:
-        """A positive is no negative; and of half a square only what lies above the diagonal counts."""
+        """Mask the positives; for half a matrix, everything on and below the diagonal."""
         if not tile.diagonal:
             return
         if self.square.half:
@@ -184,7 +184,7 @@ class _Sweeps:
         return self.scale * self.products(self.left[ours], self.right[ours])
 
     def products(self, one: Tensor, other: Tensor) -> Float[Tensor, " row"]:
-        """Of each row with its like, without a matrix of all their parts."""
+        """Row-wise inner products, without a temporary matrix of all products."""
         parts = zip(one.split(self.square.tile), other.split(self.square.tile), strict=True)
         return torch.cat([(some * others).sum(1) for some, others in parts])
 
@@ -195,33 +195,33 @@ class _TiledLogSumExp(torch.autograd.Function):
         ctx: Any, left: Tensor, right: Tensor, scale: Tensor, sweeps: _Sweeps
     ) -> tuple[Tensor, ...]:
         sums, positives = sweeps.sums(), sweeps.positives()
-        found = [column[sweeps.square.ours] for one in sums for column in (one.top, one.total)]
-        # The only exchange beside the rows: five numbers
-        # a row. The backward has all it needs in it.
-        table, _ = all_gather(torch.stack([positives, *found], dim=1))
+        columns = [column[sweeps.square.ours] for one in sums for column in (one.top, one.total)]
+        # The only exchange beside the rows: five numbers a
+        # row. The backward pass needs no others.
+        table, _ = all_gather(torch.stack([positives, *columns], dim=1))
         ctx.save_for_backward(sweeps.left, sweeps.right, scale, table)
         ctx.square, ctx.ways = sweeps.square, sweeps.ways
         return table[:, 0].double(), *(one.logarithms() for one in _sums_of(table))
 
     @staticmethod
-    # A formula of our own, of which autograd knows no derivative:
-    # a second one raises an error instead of being wrong.
+    # Autograd cannot differentiate this backward formula: a
+    # second derivative is an error instead of being wrong.
     @once_differentiable
     def backward(ctx: Any, *weights: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         left, right, scale, table = ctx.saved_tensors
         wants_left, wants_right, wants_scale, _ = ctx.needs_input_grad
-        # On every rank the left side tells of the scale: were it now one and now the other, scores
-        # would be counted twice or not at all.
-        wanted = (wants_left or wants_scale, wants_right)
+        # The gradient of the scale comes from the left side on every rank. If it came from different
+        # sides, scores would be counted twice or not at all.
+        needed = (wants_left or wants_scale, wants_right)
         sweeps = _Sweeps(ctx.square, ctx.ways, left, right, scale)
         sums = _sums_of(table)
         softmaxes = [_Softmax.of(sums[way], weights[1 + way]) for way in ctx.ways]
-        gradients = sweeps.gradients(softmaxes, wanted)
+        gradients = sweeps.gradients(softmaxes, needed)
         return *_finished(sweeps, gradients, weights[0], wants_scale), None
 
 
 def _sums_of(table: Float[Tensor, "row 5"]) -> tuple[_Sums, _Sums]:
-    """What the ranks told each other of their rows."""
+    """The sums of all ranks' rows, from the exchanged table."""
     _, *columns = table.unbind(1)
     return _Sums(0, columns[0], columns[1]), _Sums(1, columns[2], columns[3])
 
@@ -232,27 +232,27 @@ def _finished(
     weights: Float[Tensor, " row"],
     wants_scale: bool,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Gradients of our rows and of the scale: that of the positives added, the factors applied."""
+    """Gradients of our rows and of the scale, with positives and factors."""
     ours, scale = sweeps.square.ours, sweeps.scale
     pairs = sweeps.left[ours], sweeps.right[ours]
     weight = weights[ours].unsqueeze(1).to(pairs[0].dtype)
-    # A score's gradient in a left row runs along its right row, and the other way round.
+    # The gradient of a score by its left row is along its right row, and vice versa.
     for gradient, positives in zip(gradients, reversed(pairs), strict=True):
         if gradient is not None:
             gradient.addcmul_(positives, weight)
     of_scale = None
     if wants_scale and gradients[0] is not None:
-        # Before the factors are applied: without them a row times its
-        # gradient sums slope x cosine, which is what the scale gains.
+        # Before the factors are applied: then a row times its gradient
+        # is the sum of slope x cosine, the gradient of the scale.
         products = sweeps.products(pairs[0], gradients[0]).double()
         of_scale = (world_size() * products.sum()).to(scale.dtype)
     for gradient in gradients:
         if gradient is not None:
-            # Gradients are averaged over ranks later: the factor makes up for that.
+            # Gradients are averaged over ranks later; the factor compensates.
             gradient.mul_(scale * world_size())
     return *gradients, of_scale  # pyright: ignore[reportReturnType]
 
 
 def _within(span: slice, ours: slice) -> slice:
-    """A span of ours, counted from our first row."""
+    """A span within our rows, relative to our first row."""
     return slice(span.start - ours.start, span.stop - ours.start)

@@ -1,7 +1,6 @@
-"""The square of scores that a contrastive loss weighs, walked in tiles: only one is held at a time.
+"""The matrix of scores of a contrastive loss in tiles, of which one is in memory at a time.
 
-What a rank needs of the square are the rows and the columns that are its own: for the gradient of a
-vector, all scores that it is in. One process owns all of it.
+A rank needs its own rows and columns of the matrix: all scores of each of its vectors.
 """
 
 from collections.abc import Iterator
@@ -15,14 +14,14 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A part of the square: rows and columns, and whether each of the two is ours."""
+    """A part of the matrix: rows and columns, and whether each of the two is this rank's."""
 
     spans: tuple[slice, slice]
     ours: tuple[bool, bool]
 
     @property
     def diagonal(self) -> bool:
-        """Whether it holds pairs; it is a square itself then, and they are its diagonal."""
+        """Whether it contains pairs; then it is square, and they are its diagonal."""
         return self.spans[0] == self.spans[1]
 
 
@@ -37,10 +36,10 @@ class Square:
     tile: int
     """Longest side of a tile."""
     half: bool = False
-    """Only what lies above the diagonal: where left and right are the same, the rest mirrors it."""
+    """Only the part above the diagonal: if left and right are equal, the matrix is symmetric."""
 
     def tiles(self) -> Iterator[Tile]:
-        """Those with a row or a column of ours, row by row."""
+        """Tiles with rows or columns of this rank, row by row."""
         spans = list(self._spans())
         for i, (rows, row_ours) in enumerate(spans):
             for columns, column_ours in spans[i if self.half else 0 :]:
@@ -48,8 +47,8 @@ class Square:
                     yield Tile((rows, columns), (row_ours, column_ours))
 
     def _spans(self) -> Iterator[tuple[slice, bool]]:
-        """Rows cut so that none is longer than a tile, and each is of one owner."""
-        # Cut at our first and last row: a tile is wholly ours or wholly not, in each of its sides.
+        """Spans of rows, none longer than a tile, each of one owner."""
+        # Cut at our first and last row, so that each side of a tile is entirely ours or not at all.
         for start, end in pairwise((0, self.ours.start, self.ours.stop, self.size)):
             ours = self.ours.start <= start and end <= self.ours.stop
             for first in range(start, end, self.tile):
@@ -61,7 +60,7 @@ class Square:
         right: Float[Tensor, "row dim"],
         scale: Float[Tensor, ""],
     ) -> Iterator[tuple[Tile, Float[Tensor, "tile_row tile_column"]]]:
-        """Each tile with its scores, which the next tile overwrites.
+        """Each tile with its scores, in memory that the next tile reuses.
 
         Args:
             left: Of all ranks.
@@ -70,13 +69,13 @@ class Square:
         """
         room = self.room(left)
         for span, tiles in groupby(self.tiles(), key=lambda tile: tile.spans[0]):
-            # Scaled here, rows cost their number times `dim`;
-            # each tile's scores would cost its square.
+            # Scaling the rows takes rows x `dim` products;
+            # scaling the scores would take rows x rows.
             rows = left[span] * scale
             for tile in tiles:
                 columns = right[tile.spans[1]]
                 scores = shaped(room, len(rows), len(columns))
-                # Autocast leaves products alone whose place is given: they keep their precision.
+                # Autocast ignores products with `out`: they keep their precision.
                 yield tile, torch.mm(rows, columns.T, out=scores)
 
     def room(self, like: Tensor) -> Float[Tensor, " place"]:

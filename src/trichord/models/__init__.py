@@ -1,1 +1,1 @@
-"""Models: encoders side by side in one space."""
+"""Models: encoders with a shared embedding space, fusions, captioning."""

@@ -1,4 +1,4 @@
-"""Beam search over texts that grow by a token at a time, of many clips at once."""
+"""Batched beam search over token sequences."""
 
 import math
 from dataclasses import dataclass, replace
@@ -13,17 +13,17 @@ from trichord.types.decoding import SHORTEST, STEEPEST
 
 @dataclass(frozen=True, kw_only=True)
 class Decoding:
-    """How captions are chosen; as published, but for what is said at `search`."""
+    """Options of beam search; the defaults are as published, except as `search` says."""
 
     beams: int = 5
-    """Beginnings of captions that are followed at once; 1: greedy."""
+    """Beam size; 1: greedy."""
     length_penalty: float = 0.0
-    """A caption's score is its log-likelihood / tokens ** penalty, the end counted, the start not.
+    """A caption's score is its log-likelihood / tokens ** penalty, with the end and without the start.
     Published: 0, which favours short captions; 1: the mean over tokens."""
     longest: int | None = None
-    """Tokens after which a caption is cut, start and end included; None: as many as there is room."""
+    """Most tokens of a caption, start and end included; None: as many as the captioner has positions."""
     keep: int | None = None
-    """How many captions of each clip to give back; None: as many as there are beams."""
+    """Number of captions to return for each clip; None: one per beam."""
 
     def __post_init__(self) -> None:
         if self.beams < 1:
@@ -40,121 +40,120 @@ class Decoding:
             raise ValueError(f"Keep {self.keep} of {self.beams} beams: from 1 to {self.beams}.")
 
     @property
-    def kept(self) -> int:
-        """How many captions of each clip are given back at most."""
+    def count(self) -> int:
+        """Most captions returned for each clip."""
         return self.beams if self.keep is None else self.keep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chosen:
-    """Tokens that a search has chosen."""
+class Hypothesis:
+    """A token sequence found by beam search."""
 
     tokens: tuple[int, ...]
     """Start, words, and the end unless `cut`."""
     log_likelihood: float
-    """Natural logarithm, of all tokens but the start."""
+    """Natural logarithm, of all tokens except the start."""
     score: float
-    """What it was chosen by: the log-likelihood under the length penalty."""
+    """The log-likelihood with the length penalty."""
     cut: bool
-    """Whether it had not come to its end when there was no more room."""
+    """Whether it reached the maximum length before its end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Marks:
-    """Tokens that are no words."""
+class SpecialTokens:
+    """Special tokens of a vocabulary."""
 
     start: int
     end: int
-    never: Bool[Tensor, " token"]
-    """What is never written; the start belongs to it."""
+    forbidden: Bool[Tensor, " token"]
+    """Tokens that are never generated, among them the start."""
 
 
 @runtime_checkable
 class Scorer(Protocol):
-    """Scores the tokens that may follow texts which grow by a token at a time."""
+    """Scores the next token of growing token sequences."""
 
-    def follow(self, ids: Int[Tensor, " row"]) -> Float[Tensor, "row token"]:
-        """Scores before the softmax of what may follow, given the newest token of each text."""
+    def next_logits(self, ids: Int[Tensor, " row"]) -> Float[Tensor, "row token"]:
+        """Logits of the next token, given the newest token of each sequence."""
         ...
 
-    def rows(self, chosen: Int[Tensor, " row"]) -> "Scorer":
-        """These texts, in this order; a text may be taken several times."""
+    def rows(self, indices: Int[Tensor, " row"]) -> "Scorer":
+        """The rows of some indices, in their order; an index may occur several times."""
         ...
 
 
 def search(
-    scorer: Scorer, clips: int, marks: Marks, decoding: Decoding, longest: int
-) -> list[list[Chosen]]:
-    """Search for the captions of the best score, by beams.
+    scorer: Scorer, clips: int, special: SpecialTokens, decoding: Decoding, longest: int
+) -> list[list[Hypothesis]]:
+    """Find the captions with the best scores by beam search.
 
-    Each clip has as many places as there are beams. In each round the beginnings there are followed
-    by every token, those that have ended stay as they are, and the best of both by score take the
-    places. A clip is done when its `kept` best places have ended and no other can still reach the
-    score of any of them; its beams cost nothing from then on.
+    In each round all unfinished beams of a clip are extended by every token, finished beams stay as
+    they are, and the best of both are kept. A clip is done when its `count` best beams are finished and
+    no other can still reach their scores; then its beams are dropped from the batch.
 
-    As published, a clip is done when its best place has ended. With a penalty of 0 this finds the
-    same best caption: likelihood only falls, so that nothing overtakes a best place that has ended.
-    The published search differs in another way: a caption that ends in any other place is followed
-    further there and pays for tokens behind its end, which are cut off later. If nothing but the end
-    can follow the end, as a loss that counts padding teaches, that is the same too.
+    As published, a clip is done when its best beam is finished. With a penalty of 0 this finds the same
+    best caption: likelihoods only fall, so no beam overtakes a finished best beam. The published search
+    differs in another way: finished beams that are not the best are extended, and tokens after the end,
+    which are cut off later, reduce their scores. That makes no difference if only the end follows the
+    end, as a loss that counts padding teaches.
 
-    No caption is empty while the vocabulary has a word: it would say nothing, nothing could search
-    by it, and without a penalty its score is hard to beat. The likelihoods of words are not raised
-    for it, nor for the tokens that are never written.
+    No caption is empty while the vocabulary has a word: an empty caption is useless, and without a
+    penalty its score is hard to beat. Likelihoods are not renormalised for this, nor for forbidden
+    tokens.
 
     Args:
-        scorer: Of texts without a token, one a clip.
-        clips: How many.
-        marks: Start, end, and what is never written.
-        decoding: What to search for.
-        longest: Tokens after which a caption is cut, start and end included.
+        scorer: Of empty sequences, one per clip.
+        clips: Number of clips.
+        special: Start, end, and tokens that are never generated.
+        decoding: Options.
+        longest: Most tokens of a caption, start and end included.
 
     Returns:
-        Of each clip the best captions, best first.
+        The best captions of each clip, best first.
 
     Raises:
-        ValueError: The scores are not numbers.
+        ValueError: Logits are not finite.
     """
-    found: list[list[Chosen]] = [[] for _ in range(clips)]
-    beams = _Beams.begin(clips, marks, decoding)
+    captions: list[list[Hypothesis]] = [[] for _ in range(clips)]
+    beams = _Beams.start(clips, special, decoding)
     for place in range(1, longest):
-        logits = scorer.follow(beams.newest())
-        beams, parents = beams.grown(*_best_next(logits, beams, marks, empty=place == 1), place)
-        done = beams.settled(place, longest)
+        logits = scorer.next_logits(beams.last_tokens())
+        beams, parents = beams.extend(*_best_next(logits, beams, special, empty=place == 1), place)
+        done = beams.is_done(place, longest)
         for clip in done.nonzero()[:, 0].tolist():
-            found[int(beams.clips[clip])] = beams.harvest(clip, last=place == longest - 1)
+            captions[int(beams.clips[clip])] = beams.best_captions(clip, last=place == longest - 1)
         if done.all():
             break
-        beams = beams.of(~done)
-        scorer = _taken(scorer, parents[~done][beams.live], len(logits))
-    return found
+        beams = beams.select(~done)
+        scorer = _select_rows(scorer, parents[~done][beams.live], len(logits))
+    return captions
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Beams:
-    """Beginnings of captions, the best places first; an empty place has a likelihood of zero."""
+    """Partial captions, best first; an unused beam has a log-likelihood of -inf."""
 
     decoding: Decoding
-    marks: Marks
+    special: SpecialTokens
     clips: Int[Tensor, " clip"]
     tokens: Int[Tensor, "clip beam token"]
     likelihood: Float[Tensor, "clip beam"]
     scored: Int[Tensor, "clip beam"]
-    """Tokens that count: all but the start and what fills up the row of an ended caption."""
+    """Scored tokens: without the start and the padding of finished captions."""
     ended: Bool[Tensor, "clip beam"]
 
     @classmethod
-    def begin(cls, clips: int, marks: Marks, decoding: Decoding) -> "_Beams":
-        """The start alone, in the first place of each clip."""
-        device = marks.never.device
+    def start(cls, clips: int, special: SpecialTokens, decoding: Decoding) -> "_Beams":
+        """The start token, in the first beam of each clip."""
+        device = special.forbidden.device
         shape = (clips, decoding.beams)
         likelihood = torch.full(shape, -math.inf, device=device)
         likelihood[:, 0] = 0.0
         return cls(
             decoding=decoding,
-            marks=marks,
+            special=special,
             clips=torch.arange(clips, device=device),
-            tokens=torch.full((*shape, 1), marks.start, device=device),
+            tokens=torch.full((*shape, 1), special.start, device=device),
             likelihood=likelihood,
             scored=torch.zeros(shape, dtype=torch.long, device=device),
             ended=torch.zeros(shape, dtype=torch.bool, device=device),
@@ -162,88 +161,84 @@ class _Beams:
 
     @property
     def live(self) -> Bool[Tensor, "clip beam"]:
-        """Places that go on; the scorer's rows are these, clip by clip."""
+        """Unfinished beams; the rows of the scorer, clip by clip."""
         return ~self.ended & self.likelihood.isfinite()
 
-    def newest(self) -> Int[Tensor, " row"]:
-        """The last token of all that go on."""
+    def last_tokens(self) -> Int[Tensor, " row"]:
+        """The last tokens of unfinished beams."""
         return self.tokens[..., -1][self.live]
 
-    def grown(
-        self, ids: Int[Tensor, "row choice"], likely: Float[Tensor, "row choice"], place: int
+    def extend(
+        self, ids: Int[Tensor, "row choice"], log_probs: Float[Tensor, "row choice"], place: int
     ) -> tuple["_Beams", Int[Tensor, "clip beam"]]:
-        """The best by one token more, and the scorer's row that each place continues.
+        """The best beams with one more token, and the scorer's row that each continues.
 
         Args:
-            ids: What may follow each row.
-            likely: Its log-likelihood there.
-            place: Where it would stand, from 0.
+            ids: Candidates for the next token of each row.
+            log_probs: Their log-likelihoods.
+            place: Position of the next token, from 0.
         """
         live = self.live
-        # Each place may stay as it is, if it has ended, or go on by one of the choices.
+        # A finished beam stays as it is; others continue with one of the candidates.
         shape = (*live.shape, 1 + ids.shape[1])
-        likelihood = likely.new_full(shape, -math.inf)
+        likelihood = log_probs.new_full(shape, -math.inf)
         likelihood[..., 0] = torch.where(self.ended, self.likelihood, -math.inf)
-        likelihood[..., 1:][live] = self.likelihood[live][:, None] + likely
-        newest = ids.new_full(shape, self.marks.end)
-        newest[..., 1:][live] = ids
+        likelihood[..., 1:][live] = self.likelihood[live][:, None] + log_probs
+        last_tokens = ids.new_full(shape, self.special.end)
+        last_tokens[..., 1:][live] = ids
         scored = ids.new_full(shape, place)
         scored[..., 0] = self.scored
-        likelihood, newest, scored = (one.flatten(1) for one in (likelihood, newest, scored))
+        likelihood, last_tokens, scored = (
+            one.flatten(1) for one in (likelihood, last_tokens, scored)
+        )
         scores = _score(likelihood, scored, self.decoding.length_penalty)
         best = scores.sort(dim=1, descending=True, stable=True).indices[:, : live.shape[1]]
-        sources = best // shape[2]
-        before = self.tokens.gather(1, sources[..., None].expand(-1, -1, place))
-        newest, likelihood = newest.gather(1, best), likelihood.gather(1, best)
-        chosen = replace(
+        parents = best // shape[2]
+        before = self.tokens.gather(1, parents[..., None].expand(-1, -1, place))
+        last_tokens, likelihood = last_tokens.gather(1, best), likelihood.gather(1, best)
+        beams = replace(
             self,
-            tokens=torch.cat([before, newest[..., None]], dim=2),
+            tokens=torch.cat([before, last_tokens[..., None]], dim=2),
             likelihood=likelihood,
             scored=scored.gather(1, best),
-            ended=(newest == self.marks.end) & likelihood.isfinite(),
+            ended=(last_tokens == self.special.end) & likelihood.isfinite(),
         )
-        row = torch.zeros_like(sources)
+        row = torch.zeros_like(parents)
         row[live] = torch.arange(len(ids), device=ids.device)
-        return chosen, row.gather(1, sources)
+        return beams, row.gather(1, parents)
 
-    def settled(self, place: int, longest: int) -> Bool[Tensor, " clip"]:
-        """Clips whose best captions nothing can overtake any more."""
+    def is_done(self, place: int, longest: int) -> Bool[Tensor, " clip"]:
+        """Clips whose best captions are final."""
         if place == longest - 1:
             return torch.ones_like(self.ended[:, 0])
         penalty = self.decoding.length_penalty
-        # At best all words to come are certain, and as many as suit the penalty.
-        hopes = [
+        # An upper bound: all further tokens are certain, and their number is the best for the penalty.
+        bounds = [
             _score(self.likelihood, torch.full_like(self.scored, scored), penalty)
             for scored in (place + 1, longest - 1)
         ]
-        hope = torch.where(self.live, torch.maximum(*hopes), -math.inf).amax(dim=1)
+        bound = torch.where(self.live, torch.maximum(*bounds), -math.inf).amax(dim=1)
         scores = _score(self.likelihood, self.scored, penalty)
         ended = torch.where(self.ended, scores, -math.inf).sort(dim=1, descending=True).values
-        return ended[:, self.decoding.kept - 1] >= hope
+        return ended[:, self.decoding.count - 1] >= bound
 
-    def of(self, chosen: Bool[Tensor, " clip"]) -> "_Beams":
-        """Some of the clips."""
-        return replace(
-            self,
-            clips=self.clips[chosen],
-            tokens=self.tokens[chosen],
-            likelihood=self.likelihood[chosen],
-            scored=self.scored[chosen],
-            ended=self.ended[chosen],
-        )
+    def select(self, indices: Bool[Tensor, " clip"]) -> "_Beams":
+        """The beams of some clips."""
+        names = ("clips", "tokens", "likelihood", "scored", "ended")
+        return replace(self, **{name: getattr(self, name)[indices] for name in names})
 
-    def harvest(self, clip: int, *, last: bool) -> list[Chosen]:
+    def best_captions(self, clip: int, *, last: bool) -> list[Hypothesis]:
         """A clip's captions, best first.
 
         Args:
-            clip: Which one.
-            last: Whether there is no more room, so that all others are cut.
+            clip: Index of the clip.
+            last: Whether the maximum length is reached, so that unfinished captions are cut.
         """
-        ready = self.ended[clip] | self.live[clip] if last else self.ended[clip]
-        places = ready.nonzero()[:, 0][: self.decoding.kept].tolist()
+        complete = self.ended[clip] | self.live[clip] if last else self.ended[clip]
+        places = complete.nonzero()[:, 0][: self.decoding.count].tolist()
         scores = _score(self.likelihood, self.scored, self.decoding.length_penalty)
         return [
-            Chosen(
+            Hypothesis(
                 tokens=tuple(self.tokens[clip, i, : int(self.scored[clip, i]) + 1].tolist()),
                 log_likelihood=float(self.likelihood[clip, i]),
                 score=float(scores[clip, i]),
@@ -254,23 +249,23 @@ class _Beams:
 
 
 def _best_next(
-    logits: Float[Tensor, "row token"], beams: _Beams, marks: Marks, *, empty: bool
+    logits: Float[Tensor, "row token"], beams: _Beams, special: SpecialTokens, *, empty: bool
 ) -> tuple[Int[Tensor, "row choice"], Float[Tensor, "row choice"]]:
-    """What may follow each row, the most likely first, and how likely it is: enough for all beams.
+    """The most likely next tokens of each row, as many as there are beams, and their log-likelihoods.
 
     Raises:
-        ValueError: The scores are not numbers.
+        ValueError: Logits are not finite.
     """
     total = logits.float().logsumexp(dim=1, keepdim=True)
     if not total.isfinite().all():
         raise ValueError("The captioner's scores are not numbers: its weights are broken.")
-    never = marks.never
+    forbidden = special.forbidden
     if empty:
-        unspoken = never.clone()
-        unspoken[marks.end] = True
-        never = never if unspoken.all() else unspoken
+        forbidden_now = forbidden.clone()
+        forbidden_now[special.end] = True
+        forbidden = forbidden if forbidden_now.all() else forbidden_now
     count = min(beams.decoding.beams, logits.shape[1])
-    best = logits.float().masked_fill(never, -math.inf).topk(count, dim=1)
+    best = logits.float().masked_fill(forbidden, -math.inf).topk(count, dim=1)
     return best.indices, best.values - total
 
 
@@ -282,8 +277,8 @@ def _score(
     return likelihood / scored.clamp(min=1).to(likelihood.dtype) ** penalty
 
 
-def _taken(scorer: Scorer, rows: Int[Tensor, " row"], of: int) -> Scorer:
-    """Some rows of a scorer; itself if they are all of them as they stand, as in greedy search."""
+def _select_rows(scorer: Scorer, rows: Int[Tensor, " row"], of: int) -> Scorer:
+    """Some rows of a scorer; itself if they are all rows in order, as in greedy search."""
     if len(rows) == of and torch.equal(rows, torch.arange(of, device=rows.device)):
         return scorer
     return scorer.rows(rows)

@@ -1,4 +1,4 @@
-"""CLIP4VLA's caption generator: words, frames and audio segments in one transformer, word after word."""
+"""CLIP4VLA's caption generator: tokens, frames and audio segments in one autoregressive transformer."""
 
 from dataclasses import replace
 from typing import Literal
@@ -13,16 +13,16 @@ from trichord.types import Modality
 from trichord.types.tensors import Features, Padded, Words
 
 Padding = Literal["ignored", "as_published"]
-"""Whether the loss counts the end token that fills up a short caption; published: it does."""
+"""Whether the loss counts the end tokens that pad a short caption; published: it does."""
 
 
 class Captioner(nn.Module):
-    """Scores each next word of a caption, given the words before it and what is seen and heard.
+    """Scores the next token of a caption, given the tokens before it, frames and audio segments.
 
-    [caption tokens ; frames ; segments] go through the transformer under UniLM's mask: a word sees the
-    words before it and all frames and segments, these see one another and no word. Caption tokens are
-    the text tower's features, frames and segments as projected, not normalised. A linear layer,
-    QuickGELU and a layer norm follow; the text tower's table of tokens, with a bias, scores the words.
+    [caption tokens ; frames ; segments] go through the transformer with UniLM's mask: a token sees the
+    tokens before it and all frames and segments; these see each other and no token. Caption tokens are
+    the text encoder's features; frames and segments are projected, not normalised. A linear layer,
+    QuickGELU and a layer norm follow; the text encoder's token embeddings, with a bias, give the logits.
 
     Source: CLIP4VLA, "Multimodal Caption Generator", eqs. 6 and 7; sizes and head as published.
     """
@@ -39,25 +39,25 @@ class Captioner(nn.Module):
         padding: Padding = "ignored",
         gain: float = 1.0,
     ) -> None:
-        """Put the generator together.
+        """Create the layers.
 
         Args:
-            cross: Of the dimensions of the features.
-            width: Of the text tower's table of tokens.
-            vocabulary: Its rows.
-            reads: What a caption is made from.
-            text_slots: Positions set aside for words; no caption is longer.
-            frame_slots: Positions set aside for frames.
-            padding: What the loss makes of the places behind a caption's end.
-            gain: Where the scale of the last layer norm starts. With a table of small values scores
-                begin almost alike, and a scale of 1 (as published) takes thousands of steps to grow.
+            cross: With the dimensions of the features.
+            width: Width of the text encoder's token embeddings.
+            vocabulary: Their number.
+            reads: Modalities that a caption is generated from.
+            text_slots: Positions for tokens; no caption is longer.
+            frame_slots: Positions for frames.
+            padding: Whether the loss counts the positions after a caption's end.
+            gain: Initial scale of the last layer norm. With small embeddings the logits are almost
+                equal at first, and a scale of 1 (as published) takes thousands of steps to grow.
 
         Raises:
             ValueError: More slots than the transformer has positions.
         """
         super().__init__()
         self.cross = cross
-        self.room = PositionLayout(
+        self.layout = PositionLayout(
             text=text_slots, frames=frame_slots, positions=cross.positions.num_embeddings
         )
         self.reads = reads
@@ -67,12 +67,12 @@ class Captioner(nn.Module):
         self.turn_norm = nn.LayerNorm(width, eps=1e-12)
         nn.init.constant_(self.turn_norm.weight, gain)
         self.bias = nn.Parameter(torch.zeros(vocabulary))
-        self.let_train(True)
+        self.set_trainable(True)
 
-    def let_train(self, trains: bool) -> None:
-        """Let what has a part in the words' scores train, or freeze it."""
+    def set_trainable(self, trains: bool) -> None:
+        """Freeze or unfreeze the weights that the logits depend on."""
         self.requires_grad_(trains)
-        # A parameter that trains and never gets a gradient would stall distributed training.
+        # A trainable parameter that never gets a gradient would stall distributed training.
         self.cross.pooler.requires_grad_(False)
         self.cross.similarity.requires_grad_(False)
 
@@ -84,94 +84,94 @@ class Captioner(nn.Module):
         audio: Features | None,
         table: Float[Tensor, "token width"],
     ) -> Words:
-        """Score every next word of captions that are known (teacher forcing).
+        """Logits of every next token of known captions (teacher forcing).
 
         Args:
-            text: Of the captions, a step a token, start and end included.
+            text: Of the captions, a step per token, start and end included.
             words: Their token ids, (batch, token).
-            vision: Frames; None where no clip has them.
-            audio: Audio segments; None where no clip has them.
-            table: The text tower's table of tokens.
+            vision: Frames; None if no clip has them.
+            audio: Audio segments; None if no clip has them.
+            table: The text encoder's token embeddings.
 
         Returns:
-            Only places of clips that have some of what a caption is made from.
+            Only of clips with some of the modalities that captions are generated from.
 
         Raises:
-            ValueError: More tokens or frames than there is room for.
+            ValueError: More tokens or frames than positions.
         """
-        # The last token is only to be foretold; what follows a caption's end is no step.
-        follows = words.mask[:, 1:]
-        asked = self._begun(text, follows)
-        shown = self.room.tracks(*self._shown(vision, audio))
-        hidden = attend(self.cross, [asked, *shown], written=asked.mask.shape[1])
-        counted, targets = self._targets(words, asked.mask)
-        counted = counted & _any_present(shown, asked.mask)
-        rows = counted.nonzero()[:, 0]
-        logits = self.score(hidden[:, : counted.shape[1]][counted], table)
-        return Words(logits=logits, targets=targets[counted], rows=rows)
+        # The last token is only a target; nothing after a caption's end is a step.
+        has_next = words.mask[:, 1:]
+        text_segment = self._text_segment(text, has_next)
+        media = self.layout.media_segments(*self._selected(vision, audio))
+        hidden = attend(self.cross, [text_segment, *media], causal_steps=text_segment.mask.shape[1])
+        valid, targets = self._targets(words, text_segment.mask)
+        valid = valid & _has_media(media, text_segment.mask)
+        rows = valid.nonzero()[:, 0]
+        logits = self.score(hidden[:, : valid.shape[1]][valid], table)
+        return Words(logits=logits, targets=targets[valid], rows=rows)
 
-    def look(self, vision: Features | None, audio: Features | None) -> CrossCache:
-        """What is seen and heard, kept for words to come: no word changes it."""
-        kept = self.cross.keep()
-        tracks = self.room.tracks(*self._shown(vision, audio))
-        if tracks:
-            attend(self.cross, tracks, kept=kept)
-        return kept
+    def encode_media(self, vision: Features | None, audio: Features | None) -> CrossCache:
+        """A cache of frames and audio segments, which no token changes."""
+        cache = self.cross.new_cache()
+        segments = self.layout.media_segments(*self._selected(vision, audio))
+        if segments:
+            attend(self.cross, segments, cache=cache)
+        return cache
 
-    def follow(
+    def next_logits(
         self,
         token: Float[Tensor, "row dim"],
         position: int,
-        kept: CrossCache,
+        cache: CrossCache,
         table: Float[Tensor, "token width"],
     ) -> Float[Tensor, "row token"]:
-        """Score the words that may follow a token.
+        """Logits of the next token.
 
         Args:
-            token: The text tower's features of the newest token.
-            position: Its place in the caption, from 0.
-            kept: Of what is seen, heard and written so far; this token is added.
-            table: The text tower's table of tokens.
+            token: The text encoder's features of the newest token.
+            position: Its position in the caption, from 0.
+            cache: Of the media and the tokens so far; this token is added.
+            table: The text encoder's token embeddings.
         """
         real = torch.ones(len(token), 1, dtype=torch.bool, device=token.device)
-        track = Segment(token[:, None], real, TEXT, position)
-        return self.score(attend(self.cross, [track], kept=kept)[:, 0], table)
+        segment = Segment(token[:, None], real, TEXT, position)
+        return self.score(attend(self.cross, [segment], cache=cache)[:, 0], table)
 
     def score(
         self, hidden: Float[Tensor, "word dim"], table: Float[Tensor, "token width"]
     ) -> Float[Tensor, "word token"]:
-        """Scores of all tokens, before the softmax."""
+        """Logits of all tokens."""
         turned = self.turn(hidden)
         turned = self.turn_norm(turned * torch.sigmoid(1.702 * turned))
         return turned @ table.T.to(turned.dtype) + self.bias
 
-    def _begun(self, text: Features, follows: Bool[Tensor, "batch token"]) -> Segment:
-        """Every token that another follows; as published, empty places to the end of the room too."""
-        # A tokenizer may pad by more than the captions' ends.
-        track = self.room.text_segment(text.steps[:, : follows.shape[1]], follows)
+    def _text_segment(self, text: Features, has_next: Bool[Tensor, "batch token"]) -> Segment:
+        """The tokens with a successor; as published, padded to all text positions."""
+        # A tokenizer may pad beyond the longest caption.
+        segment = self.layout.text_segment(text.steps[:, : has_next.shape[1]], has_next)
         if self.padding == "ignored":
-            return track
-        spare = self.room.text - track.mask.shape[1]
-        steps = nn.functional.pad(track.steps, (0, 0, 0, spare))
-        return replace(track, steps=steps, mask=nn.functional.pad(track.mask, (0, spare)))
+            return segment
+        spare = self.layout.text - segment.mask.shape[1]
+        steps = nn.functional.pad(segment.steps, (0, 0, 0, spare))
+        return replace(segment, steps=steps, mask=nn.functional.pad(segment.mask, (0, spare)))
 
     def _targets(
-        self, words: Padded, asked: Bool[Tensor, "batch place"]
+        self, words: Padded, mask: Bool[Tensor, "batch place"]
     ) -> tuple[Bool[Tensor, "batch place"], Int[Tensor, "batch place"]]:
-        """Which places count, and the token that should stand there."""
-        length = asked.shape[1]
+        """The positions that count, and their target tokens."""
+        length = mask.shape[1]
         if self.padding == "ignored":
-            return asked, words.values[:, 1 : length + 1]
-        there = words.mask.any(dim=1)
+            return mask, words.values[:, 1 : length + 1]
+        present = words.mask.any(dim=1)
         last = words.mask.sum(dim=1).clamp(min=1) - 1
         end = words.values.gather(1, last[:, None]).expand(-1, length).clone()
-        known = words.values[:, 1 : length + 1]
-        end[:, : known.shape[1]] = torch.where(
-            words.mask[:, 1 : length + 1], known, end[:, : known.shape[1]]
+        tokens = words.values[:, 1 : length + 1]
+        end[:, : tokens.shape[1]] = torch.where(
+            words.mask[:, 1 : length + 1], tokens, end[:, : tokens.shape[1]]
         )
-        return there[:, None].expand(-1, length), end
+        return present[:, None].expand(-1, length), end
 
-    def _shown(
+    def _selected(
         self, vision: Features | None, audio: Features | None
     ) -> tuple[Features | None, Features | None]:
         return (
@@ -180,11 +180,11 @@ class Captioner(nn.Module):
         )
 
 
-def _any_present(
-    tracks: list[Segment], asked: Bool[Tensor, "batch place"]
+def _has_media(
+    segments: list[Segment], mask: Bool[Tensor, "batch place"]
 ) -> Bool[Tensor, "batch 1"]:
-    """Which clips have anything to be seen or heard."""
-    there = torch.zeros_like(asked[:, 0])
-    for track in tracks:
-        there = there | track.mask.any(dim=1)
-    return there[:, None]
+    """Clips with any step of vision or audio."""
+    present = torch.zeros_like(mask[:, 0])
+    for segment in segments:
+        present = present | segment.mask.any(dim=1)
+    return present[:, None]

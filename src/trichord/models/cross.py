@@ -9,24 +9,24 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 Form = Literal["clip", "bert"]
-"""The transformer of the authors' released code, or the older one behind their Table 1."""
+"""The transformer of the authors' released code, or the older one of their Table 1."""
 
 TYPES = 3
 """Text, vision and audio, in this order."""
 STD = 0.02
-"""Of fresh weights, as published."""
+"""Of initial weights, as published."""
 
 
 class CrossTransformer(nn.Module):
     """A few layers of self-attention over steps of different modalities.
 
     Two published forms. `clip`: CLIP's own blocks (layer norm first, QuickGELU), no norm at the end,
-    dropout on the embedded input alone; it usually starts from CLIP's text tower (`start_from`).
-    `bert`: BERT's blocks (layer norm last, exact GELU), dropout throughout, a tanh pooler. Fresh
+    dropout on the embedded input only; it usually starts from CLIP's text tower (`start_from`).
+    `bert`: BERT's blocks (layer norm last, exact GELU), dropout throughout, a tanh pooler. Initial
     weights are N(0, 0.02), biases zero, in both. At 512 dimensions and published sizes they have
     12,650,496 and 17,335,296 parameters, and 513 more in `similarity`.
 
-    Where the parts of published checkpoints belong (N: the block):
+    Names in published checkpoints and here (N: the block):
 
         clip form
         cross.positional_embedding                              positions.weight
@@ -43,7 +43,7 @@ class CrossTransformer(nn.Module):
         cross.embeddings.token_type_embeddings.weight           types.weight
         cross.embeddings.LayerNorm.*                            norm.*
         cross.encoder.layer.N.attention.self.{query,key,value}.*    blocks.N.attention.entry.*, the
-                                                                three one below the other
+                                                                the three concatenated
         cross.encoder.layer.N.attention.output.dense.*          blocks.N.attention.exit.*
         cross.encoder.layer.N.attention.output.LayerNorm.*      blocks.N.attention_norm.*
         cross.encoder.layer.N.intermediate.dense.*              blocks.N.expand.*
@@ -54,8 +54,8 @@ class CrossTransformer(nn.Module):
         both
         similarity_dense.*                                      similarity.*
 
-    Source: CLIP4VLA's released code (`clip`) and its log of the MSR-VTT run (`bert`); the paper says
-    no more than "N-layer transformer".
+    Source: CLIP4VLA's released code (`clip`) and its log of the MSR-VTT run (`bert`); the paper only
+    says "N-layer transformer".
     """
 
     def __init__(
@@ -69,16 +69,16 @@ class CrossTransformer(nn.Module):
         positions: int | None = None,
         dropout: float = 0.1,
     ) -> None:
-        """Draw fresh weights.
+        """Initialise the weights.
 
         Args:
-            form: Which of the two published forms.
+            form: One of the two published forms.
             dim: Of the shared space, and of every layer.
-            layers: Blocks.
-            heads: Of each attention; they divide `dim`.
+            layers: Number of blocks.
+            heads: Of each attention; a divisor of `dim`.
             inner: Width of the layer inside a block; published: 4 `dim` (clip), 6 `dim` (bert).
             positions: Rows of the position table; published: 77 (clip), 512 (bert).
-            dropout: Of the embedded input; `bert`: of attention and of every layer's output too.
+            dropout: Of the embedded input; `bert`: also of attention and of every layer's output.
 
         Raises:
             ValueError: `heads` does not divide `dim`.
@@ -102,7 +102,7 @@ class CrossTransformer(nn.Module):
         self.apply(_draw)
 
     def start_from(self, text_model: nn.Module) -> None:
-        """Copy a CLIP text tower's first blocks, and its position table as far as both reach.
+        """Copy the first blocks of a CLIP text tower, and as many of its positions as there are here.
 
         Args:
             text_model: A `CLIPTextModel` of `transformers`, with or without projection.
@@ -136,23 +136,22 @@ class CrossTransformer(nn.Module):
         mask: Bool[Tensor, "batch step"],
         positions: Int[Tensor, " step"] | None = None,
         *,
-        written: int = 0,
-        kept: "CrossCache | None" = None,
+        causal_steps: int = 0,
+        cache: "CrossCache | None" = None,
     ) -> Float[Tensor, "batch step dim"]:
-        """Let the real steps of each row attend to one another.
+        """Self-attention over the unmasked steps of each row.
 
         Args:
-            sequence: Steps; where the mask is False their values are never read.
+            sequence: Steps; masked values are never read.
             types: Of each step: text 0, vision 1, audio 2.
             mask: Which steps are real.
-            positions: Of each step, less than the table's rows; counted from 0 if left out.
-            written: So many of the first steps are a text that is being written: each sees the
-                text before it, itself and all that is not text, and no other step sees them (UniLM's
-                mask; CLIP4VLA, eq. 6).
-            kept: Of earlier calls, all of whose real steps these see as well; this call's are added.
+            positions: Of each step; by default counted from 0.
+            causal_steps: This many first steps are generated text: each sees the text before it,
+                itself and all media steps, and no other step sees them (UniLM's mask; CLIP4VLA, eq. 6).
+            cache: Steps of earlier calls, which these see as well; this call's steps are added.
 
         Returns:
-            Steps in the light of the others; without meaning where masked, finite everywhere.
+            Contextualised steps; undefined where masked, but finite.
 
         Raises:
             ValueError: More steps than the position table has rows.
@@ -168,22 +167,22 @@ class CrossTransformer(nn.Module):
         hidden = sequence.masked_fill(~mask.unsqueeze(-1), 0.0)
         hidden = hidden + self.positions(positions) + self.types(types)
         hidden = self.dropout(self.norm(hidden))
-        visible = _visible(mask, written)
-        if kept is None:
+        visible = _visible(mask, causal_steps)
+        if cache is None:
             for block in self.blocks:
                 hidden = block(hidden, visible)
             return hidden
-        visible = kept.extend(mask, visible)
-        for block, layer in zip(self.blocks, kept.layers, strict=True):
+        visible = cache.extend(mask, visible)
+        for block, layer in zip(self.blocks, cache.layers, strict=True):
             hidden = block(hidden, visible, layer)
         return hidden
 
-    def keep(self) -> "CrossCache":
-        """Nothing kept yet, to be filled by calls."""
+    def new_cache(self) -> "CrossCache":
+        """An empty cache for `forward`."""
         return CrossCache([KeyValues() for _ in self.blocks])
 
     def pool(self, hidden: Float[Tensor, "batch step dim"]) -> Float[Tensor, "batch dim"]:
-        """What stands for the whole sequence: the output of its first step, pooled in BERT's form."""
+        """The output of the first step, through the pooler in BERT's form."""
         return self.pooler(hidden[:, 0])
 
     def _require_shape_of(self, text_model: nn.Module, tower: dict[str, Tensor]) -> None:
@@ -208,46 +207,46 @@ class CrossTransformer(nn.Module):
 
 
 class KeyValues:
-    """Of the steps that a layer of attention has seen: what it need not compute again."""
+    """Keys and values of the previous steps in one layer of attention."""
 
     def __init__(
-        self, held: tuple[Float[Tensor, "row head step width"], ...] | None = None
+        self, states: tuple[Float[Tensor, "row head step width"], ...] | None = None
     ) -> None:
-        self._held = held
+        self._states = states
 
-    def extended(
+    def append(
         self,
         keys: Float[Tensor, "row head step width"],
         values: Float[Tensor, "row head step width"],
     ) -> tuple[Float[Tensor, "row head all width"], Float[Tensor, "row head all width"]]:
-        """Add steps; gives those of all steps so far."""
-        if self._held is not None:
-            keys = torch.cat([self._held[0], keys], dim=2)
-            values = torch.cat([self._held[1], values], dim=2)
-        self._held = (keys, values)
+        """Append steps, and return the keys and values of all steps."""
+        if self._states is not None:
+            keys = torch.cat([self._states[0], keys], dim=2)
+            values = torch.cat([self._states[1], values], dim=2)
+        self._states = (keys, values)
         return keys, values
 
-    def rows(self, chosen: Int[Tensor, " row"]) -> "KeyValues":
-        """These rows, in this order; a row may be taken several times."""
-        return KeyValues(self._held and tuple(one[chosen] for one in self._held))
+    def rows(self, indices: Int[Tensor, " row"]) -> "KeyValues":
+        """The rows of some indices, in their order; an index may occur several times."""
+        return KeyValues(self._states and tuple(one[indices] for one in self._states))
 
 
 @dataclass
 class CrossCache:
-    """What a cross transformer keeps of the steps before: of each layer, and which are real."""
+    """A KV cache: keys and values of each layer, and the mask of the steps."""
 
     layers: list[KeyValues]
     mask: Bool[Tensor, "row step"] | None = None
 
-    def rows(self, chosen: Int[Tensor, " row"]) -> "CrossCache":
-        """These rows, in this order; a row may be taken several times."""
-        mask = None if self.mask is None else self.mask[chosen]
-        return CrossCache([layer.rows(chosen) for layer in self.layers], mask)
+    def rows(self, indices: Int[Tensor, " row"]) -> "CrossCache":
+        """The rows of some indices, in their order; an index may occur several times."""
+        mask = None if self.mask is None else self.mask[indices]
+        return CrossCache([layer.rows(indices) for layer in self.layers], mask)
 
     def extend(
         self, mask: Bool[Tensor, "row step"], visible: Bool[Tensor, "row _ step"]
     ) -> Bool[Tensor, "row _ all"]:
-        """Note steps that are new; gives which of all steps so far these see."""
+        """Append the mask of new steps, and return which of all steps these see."""
         if self.mask is None:
             self.mask = mask
             return visible
@@ -256,12 +255,12 @@ class CrossCache:
         return torch.cat([before, visible], dim=2)
 
 
-def _visible(mask: Bool[Tensor, "batch step"], written: int) -> Bool[Tensor, "batch _ step"]:
-    """Which steps each step sees; all of them where it would see none: a softmax over nothing is NaN."""
+def _visible(mask: Bool[Tensor, "batch step"], causal_steps: int) -> Bool[Tensor, "batch _ step"]:
+    """Which steps each step sees; all if it would see none, because a softmax over nothing is NaN."""
     sees = mask[:, None]
-    if written:
+    if causal_steps:
         step = torch.arange(mask.shape[1], device=mask.device)
-        text = step < written
+        text = step < causal_steps
         sees = sees & (~text | (text[:, None] & (step <= step[:, None])))
     return sees | ~sees.any(dim=2, keepdim=True)
 
@@ -280,20 +279,20 @@ class _Attention(nn.Module):
         self,
         hidden: Float[Tensor, "batch step dim"],
         visible: Bool[Tensor, "batch _ all"],
-        kept: KeyValues | None = None,
+        cache: KeyValues | None = None,
     ) -> Float[Tensor, "batch step dim"]:
         split = self.entry(hidden).unflatten(-1, (3, self.heads, -1))
         query, key, value = split.permute(2, 0, 3, 1, 4)
-        if kept is not None:
-            key, value = kept.extended(key, value)
-        found = F.scaled_dot_product_attention(
+        if cache is not None:
+            key, value = cache.append(key, value)
+        attended = F.scaled_dot_product_attention(
             query,
             key,
             value,
             attn_mask=visible[:, None],
             dropout_p=self.dropout if self.training else 0.0,
         )
-        return self.exit(found.transpose(1, 2).flatten(2))
+        return self.exit(attended.transpose(1, 2).flatten(2))
 
 
 class _PreNormBlock(nn.Module):
@@ -311,9 +310,9 @@ class _PreNormBlock(nn.Module):
         self,
         hidden: Float[Tensor, "batch step dim"],
         visible: Bool[Tensor, "batch _ all"],
-        kept: KeyValues | None = None,
+        cache: KeyValues | None = None,
     ) -> Float[Tensor, "batch step dim"]:
-        hidden = hidden + self.attention(self.attention_norm(hidden), visible, kept)
+        hidden = hidden + self.attention(self.attention_norm(hidden), visible, cache)
         wide = self.expand(self.inner_norm(hidden))
         return hidden + self.contract(wide * torch.sigmoid(1.702 * wide))
 
@@ -334,9 +333,9 @@ class _PostNormBlock(nn.Module):
         self,
         hidden: Float[Tensor, "batch step dim"],
         visible: Bool[Tensor, "batch _ all"],
-        kept: KeyValues | None = None,
+        cache: KeyValues | None = None,
     ) -> Float[Tensor, "batch step dim"]:
-        hidden = self.attention_norm(hidden + self.dropout(self.attention(hidden, visible, kept)))
+        hidden = self.attention_norm(hidden + self.dropout(self.attention(hidden, visible, cache)))
         inner = self.contract(F.gelu(self.expand(hidden)))
         return self.inner_norm(hidden + self.dropout(inner))
 

@@ -1,16 +1,16 @@
-"""Writing captions: greedily or by beams, over many clips at once, nothing computed twice."""
+"""Caption generation by beam search, for many clips at once, with KV caches."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from trichord.encoders.clip import tidied
+from trichord.encoders.clip import restore_spacing
 from trichord.encoders.words import TokenCache, WordEncoder
-from trichord.models.beams import Chosen, Decoding, Marks, search
+from trichord.models.beams import Decoding, Hypothesis, SpecialTokens, search
 from trichord.models.captioner import Captioner
 from trichord.models.cross import CrossCache
 from trichord.models.embedder import Embedder
@@ -18,46 +18,50 @@ from trichord.types.decoding import WIDEST
 from trichord.types.tensors import Features
 
 ROWS_AT_ONCE = WIDEST
-"""Beams of all clips that are written side by side."""
+"""Beams of all clips in a batch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Written(Chosen):
-    """A caption that the model wrote."""
+class GeneratedCaption(Hypothesis):
+    """A generated caption."""
 
     text: str
 
 
 @dataclass
-class FromMedia:
-    """Scores words by the captioner; what it made of media and of the words before is kept."""
+class CaptionScorer:
+    """Scores tokens by the captioner, with caches of the media and of the tokens so far."""
 
     text: WordEncoder
     captioner: Captioner
-    memory: TokenCache
-    kept: CrossCache
+    text_cache: TokenCache
+    media_cache: CrossCache
 
     @classmethod
-    def before(
+    def start(
         cls, model: Embedder, vision: Features | None, audio: Features | None
-    ) -> "FromMedia":
-        """Has seen and heard the clips and read no token yet.
+    ) -> "CaptionScorer":
+        """Before the first token of each clip.
 
         Raises:
             ValueError: The model has no captioner.
         """
         text, captioner = _parts(model)
-        return cls(text, captioner, text.token_cache(), captioner.look(vision, audio))
+        return cls(text, captioner, text.token_cache(), captioner.encode_media(vision, audio))
 
-    def follow(self, ids: Int[Tensor, " row"]) -> Float[Tensor, "row token"]:
-        """Scores before the softmax of what may follow, given the newest token of each text."""
-        place = self.memory.length
-        token = self.text.head(self.memory.follow(ids))
-        return self.captioner.follow(token, place, self.kept, self.text.table)
+    def next_logits(self, ids: Int[Tensor, " row"]) -> Float[Tensor, "row token"]:
+        """Logits of the next token, given the newest token of each sequence."""
+        position = self.text_cache.length
+        token = self.text.head(self.text_cache.next_features(ids))
+        return self.captioner.next_logits(token, position, self.media_cache, self.text.table)
 
-    def rows(self, chosen: Int[Tensor, " row"]) -> "FromMedia":
-        """These texts, in this order; a text may be taken several times."""
-        return replace(self, memory=self.memory.rows(chosen), kept=self.kept.rows(chosen))
+    def rows(self, indices: Int[Tensor, " row"]) -> "CaptionScorer":
+        """The rows of some indices, in their order; an index may occur several times."""
+        return replace(
+            self,
+            text_cache=self.text_cache.rows(indices),
+            media_cache=self.media_cache.rows(indices),
+        )
 
 
 def write(
@@ -65,40 +69,40 @@ def write(
     vision: Features | None,
     audio: Features | None,
     decoding: Decoding | None = None,
-) -> list[list[Written]]:
-    """Write captions of clips.
+) -> list[list[GeneratedCaption]]:
+    """Generate captions of clips.
 
-    Each clip's captions are the same whatever clips stand beside it: to 1e-5 in their likelihoods,
-    hence in their words unless two of them are as likely as that.
+    Captions do not depend on the other clips of the batch: likelihoods differ by less than 1e-5, and
+    words only if two captions are that close.
 
     Args:
-        model: With a captioner. Runs in evaluation mode and is given back as it was.
-        vision: Frames; None where no clip has them.
-        audio: Audio segments; None where no clip has them.
-        decoding: As published if left out.
+        model: With a captioner. Runs in evaluation mode; afterwards its modes are restored.
+        vision: Frames; None if no clip has them.
+        audio: Audio segments; None if no clip has them.
+        decoding: As published by default.
 
     Returns:
-        Of each clip the best captions, best first; none where it has nothing of what the captioner
-        reads. A text is as the tokenizer spells it (CLIP's: lower case), without blanks around it.
+        The best captions of each clip, best first; none for a clip without the captioner's modalities.
+        Spelling is the tokenizer's (CLIP's: lower case).
 
     Raises:
-        ValueError: The model has no captioner; neither sight nor sound is given, or not of the same
-            number of clips; or `longest` is more than there is room for.
+        ValueError: The model has no captioner; neither vision nor audio is given, or of different
+            numbers of clips; or `longest` is more than the captioner has positions.
     """
     decoding = decoding or Decoding()
     text, captioner = _parts(model)
-    longest = _room(text, captioner, decoding)
-    marks = Marks(start=text.start, end=text.end, never=text.never_written)
-    shown = _readable(captioner, vision, audio)
-    found: list[list[Written]] = [[] for _ in shown]
+    longest = _max_length(text, captioner, decoding)
+    special = SpecialTokens(start=text.start, end=text.end, forbidden=text.forbidden_tokens)
+    readable = _readable(captioner, vision, audio)
+    captions: list[list[GeneratedCaption]] = [[] for _ in readable]
     size = max(1, ROWS_AT_ONCE // decoding.beams)
     with torch.inference_mode(), _evaluating(text, captioner):
-        for portion in shown.nonzero()[:, 0].split(size):
-            scorer = FromMedia.before(model, _rows(vision, portion), _rows(audio, portion))
-            captions = search(scorer, len(portion), marks, decoding, longest)
-            for clip, chosen in zip(portion.tolist(), captions, strict=True):
-                found[clip] = _spelt(model, chosen)
-    return found
+        for chunk in readable.nonzero()[:, 0].split(size):
+            scorer = CaptionScorer.start(model, _rows(vision, chunk), _rows(audio, chunk))
+            results = search(scorer, len(chunk), special, decoding, longest)
+            for clip, hypotheses in zip(chunk.tolist(), results, strict=True):
+                captions[clip] = _captions(model, hypotheses)
+    return captions
 
 
 def _parts(model: Embedder) -> tuple[WordEncoder, Captioner]:
@@ -108,11 +112,11 @@ def _parts(model: Embedder) -> tuple[WordEncoder, Captioner]:
 
 
 def longest_caption(text: WordEncoder, captioner: Captioner) -> int:
-    """Tokens that a caption may have, start and end included."""
-    return min(captioner.room.text, text.max_tokens or captioner.room.text)
+    """Most tokens of a caption, start and end included."""
+    return min(captioner.layout.text, text.max_tokens or captioner.layout.text)
 
 
-def _room(text: WordEncoder, captioner: Captioner, decoding: Decoding) -> int:
+def _max_length(text: WordEncoder, captioner: Captioner, decoding: Decoding) -> int:
     """Tokens of the longest caption."""
     most = longest_caption(text, captioner)
     if (longest := decoding.longest or most) > most:
@@ -123,26 +127,26 @@ def _room(text: WordEncoder, captioner: Captioner, decoding: Decoding) -> int:
 def _readable(
     captioner: Captioner, vision: Features | None, audio: Features | None
 ) -> Bool[Tensor, " clip"]:
-    """Which clips have something that the captioner reads."""
-    given = {"vision": vision, "audio": audio}
-    present = {name: one.present for name, one in given.items() if one is not None}
+    """Clips with a modality that the captioner reads."""
+    features = {"vision": vision, "audio": audio}
+    present = {name: one.present for name, one in features.items() if one is not None}
     if len({len(one) for one in present.values()}) != 1:
-        raise ValueError("Captions are written of sight or sound, of as many clips if of both.")
-    there = torch.zeros_like(next(iter(present.values())))
+        raise ValueError("Captions need vision or audio, or both of equally many clips.")
+    readable = torch.zeros_like(next(iter(present.values())))
     for name in captioner.reads:
-        there = there | present.get(name, torch.zeros_like(there))
-    return there
+        readable = readable | present.get(name, torch.zeros_like(readable))
+    return readable
 
 
-def _rows(features: Features | None, chosen: Int[Tensor, " row"]) -> Features | None:
+def _rows(features: Features | None, indices: Int[Tensor, " row"]) -> Features | None:
     if features is None:
         return None
-    return Features(features.pooled[chosen], features.steps[chosen], features.mask[chosen])
+    return Features(features.pooled[indices], features.steps[indices], features.mask[indices])
 
 
 @contextmanager
 def _evaluating(*modules: nn.Module) -> Generator[None]:
-    """Run modules in evaluation mode; each part of them has its own mode again afterwards."""
+    """Run modules in evaluation mode, and restore the mode of each part afterwards."""
     modes = [(part, part.training) for module in modules for part in module.modules()]
     for module in modules:
         module.eval()
@@ -153,15 +157,9 @@ def _evaluating(*modules: nn.Module) -> Generator[None]:
             part.training = mode
 
 
-def _spelt(model: Embedder, chosen: list[Chosen]) -> list[Written]:
-    texts = model.texts_of([one.tokens for one in chosen])
+def _captions(model: Embedder, hypotheses: list[Hypothesis]) -> list[GeneratedCaption]:
+    texts = model.decode_tokens([one.tokens for one in hypotheses])
     return [
-        Written(
-            text=tidied(text),
-            tokens=one.tokens,
-            log_likelihood=one.log_likelihood,
-            score=one.score,
-            cut=one.cut,
-        )
-        for text, one in zip(texts, chosen, strict=True)
+        GeneratedCaption(text=restore_spacing(text), **asdict(one))
+        for text, one in zip(texts, hypotheses, strict=True)
     ]

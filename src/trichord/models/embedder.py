@@ -1,4 +1,4 @@
-"""Encoders side by side: text, vision and audio in one space (or, untrained, in two)."""
+"""The embedding model: text, vision and audio encoders with one space (or, untrained, with two)."""
 
 import hashlib
 import os
@@ -39,9 +39,9 @@ TEXTS_AT_ONCE = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaVectors:
-    """Unit vectors of clips, zero where a clip lacks the modality, and which clips have it.
+    """Unit vectors of clips, zero if a clip lacks the modality, and which clips have it.
 
-    `audio` has a vector for each audio type token that was listened at.
+    `audio` has a vector for each audio type token.
     """
 
     vision: Float[np.ndarray, "clip dim"]
@@ -51,7 +51,7 @@ class MediaVectors:
 
 
 class Embedder(nn.Module):
-    """Turns batches of clips into embeddings, and texts, frames and sounds into vectors."""
+    """Embeds batches of clips, texts and media."""
 
     def __init__(
         self,
@@ -60,17 +60,17 @@ class Embedder(nn.Module):
         audio: AudioEncoder,
         sound_text: TextEncoder | None = None,
     ) -> None:
-        """Put encoders side by side.
+        """Combine encoders.
 
         Args:
-            text: Searches vision, and audio too unless there is `sound_text`.
-            vision: Of frames.
-            audio: Of sound.
-            sound_text: A text encoder of its own towards sound. Vision and audio are then in two
+            text: Compared with vision, and with audio unless there is `sound_text`.
+            vision: Encodes frames.
+            audio: Encodes audio.
+            sound_text: A second text encoder, compared with audio. Vision and audio then have two
                 spaces, as in the untrained pair CLIP + CLAP.
 
         Raises:
-            UserError: Projection sizes differ where vectors will be compared.
+            UserError: Encoders that are compared have different projection sizes.
         """
         super().__init__()
         self.text = text
@@ -89,7 +89,7 @@ class Embedder(nn.Module):
 
     @property
     def comparable(self) -> frozenset[Pair]:
-        """Pairs of modalities whose vectors may be compared; audio with vision only in one space."""
+        """Comparable pairs of modalities; audio and vision only in one space."""
         return ALL_PAIRS if self.sound_text is None else ALL_PAIRS - {("audio", "vision")}
 
     def compares(self, one: Modality, other: Modality) -> bool:
@@ -98,26 +98,26 @@ class Embedder(nn.Module):
 
     @property
     def texts_differ(self) -> bool:
-        """Whether a text has one vector toward vision and another one toward audio."""
+        """Whether a text has different vectors toward vision and audio."""
         return self.sound_text is not None
 
     @property
     def reranks(self) -> bool:
-        """Whether its fusion reads text and clip together: then clips' vectors only find candidates."""
+        """Whether its fusion scores pairs: then clips' vectors only find candidates."""
         return self.fusion is not None and not self.fusion.indexable
 
     @property
     def dim(self) -> int:
-        """Size of the space of vision, and of audio where the two are comparable."""
+        """Size of the space of vision, and of audio if the two are comparable."""
         return self.vision.dim
 
     @property
     def plan(self) -> DecodePlan:
-        """What a media file must be decoded to for the towers."""
+        """What the encoders need decoded of a media file."""
         return self.plan_of(("audio", "vision"))
 
     def plan_of(self, modalities: Sequence[Modality]) -> DecodePlan:
-        """What a media file must be decoded to for some of the towers."""
+        """What the encoders of some modalities need decoded of a media file."""
         return DecodePlan(
             frames=self.vision.frames if "vision" in modalities else None,
             rates=(self.audio.rate,) if "audio" in modalities else (),
@@ -126,7 +126,7 @@ class Embedder(nn.Module):
         )
 
     def choose_audio_type(self, audio_type: AudioType) -> None:
-        """Listen for another audio type from now on.
+        """Set the audio type token.
 
         Raises:
             UserError: The audio encoder takes none.
@@ -134,10 +134,10 @@ class Embedder(nn.Module):
         self.audio.choose_audio_type(audio_type)
 
     def require_weights(self) -> None:
-        """Refuse to read what is new where only features of an encoder are here.
+        """Require that all encoders have weights, to encode new media.
 
         Raises:
-            UserError: Names the encoder.
+            UserError: An encoder has only stored features.
         """
         for encoder in self.encoders().values():
             if encoder.stored is not None:
@@ -145,15 +145,15 @@ class Embedder(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """Device of the model."""
         return next(chain(self.parameters(), self.buffers())).device  # graphs have no parameters
 
     @property
     def fingerprint(self) -> str:
-        """Of everything that a vector depends on: vectors of equal fingerprints may be compared."""
+        """Hash of everything that vectors depend on: equal fingerprints mean comparable vectors."""
         digest = hashlib.blake2b(digest_size=12)
         for name, tower in sorted(self.encoders().items()):
-            # Said only where it is not SLAVA's: collections of such runs stay what they are.
+            # Only if it is not the default, so that fingerprints of older collections stay valid.
             pooling = "" if tower.pooling == "mean" else f" {tower.pooling}"
             digest.update(f"{name} {tower.fingerprint}{pooling}".encode())
             for value in tower.head.state_dict().values():
@@ -165,15 +165,19 @@ class Embedder(nn.Module):
         return digest.hexdigest()
 
     def encoders(self) -> Mapping[str, Encoder]:
-        """Encoders by the name of what they read; `sound_text` only where it is a tower of its own."""
-        named: dict[str, Encoder] = {"text": self.text, "vision": self.vision, "audio": self.audio}
-        return named | ({"sound_text": self.sound_text} if self.sound_text else {})
+        """Encoders by name; `sound_text` only if there is one."""
+        media = {"vision": self.vision, "audio": self.audio}
+        return (
+            {"text": self.text}
+            | media
+            | ({"sound_text": self.sound_text} if self.sound_text else {})
+        )
 
     def compile_trunks(self) -> None:
-        """Have torch compile the trunks of sight and sound: for long work, mostly on a GPU.
+        """Compile the trunks of vision and audio with torch, for long work, mostly on a GPU.
 
-        Vectors stay what they are within 1e-5. Texts come in as many lengths as there are and would be
-        compiled as often: their tower is left as it is.
+        Vectors change by less than 1e-5. The text trunk is not compiled: it would be compiled again for
+        each length of texts.
 
         Raises:
             UserError: There is no C++ compiler, which torch needs for this.
@@ -187,29 +191,29 @@ class Embedder(nn.Module):
         for tower in (self.vision, self.audio):
             tower.compile_trunk()
 
-    def read(self, batch: Batch) -> Batch:
-        """Apply the trunks that have not been applied yet: inputs to trunk features."""
+    def apply_trunks(self, batch: Batch) -> Batch:
+        """Apply the trunks that are not applied yet: inputs to trunk features."""
         towers: dict[Modality, Encoder] = {
             "text": self.text, "vision": self.vision, "audio": self.audio,
         }  # fmt: skip
         features = {
-            name: tower.read(inputs, batch.audio_type)
+            name: tower.trunk_features(inputs, batch.audio_type)
             for name, tower in towers.items()
             if (inputs := batch.of(name)) is not None and name not in batch.precomputed
         }
         if batch.masked is not None and "audio" not in batch.precomputed:
-            features["masked"] = self.audio.read(batch.masked, batch.audio_type)
+            features["masked"] = self.audio.trunk_features(batch.masked, batch.audio_type)
         return replace(batch, **features, precomputed=MODALITIES)
 
     def forward(self, batch: Batch) -> Embeddings:
         """Embeddings of a batch of inputs or of trunk features (`batch.precomputed`)."""
-        alone = self.encode(batch)
-        words = self.caption_logits(batch.words, alone)
-        return replace(alone, similarity=self.similarity(alone), words=words)
+        embeddings = self.encode(batch)
+        words = self.caption_logits(batch.words, embeddings)
+        return replace(embeddings, similarity=self.similarity(embeddings), words=words)
 
     def encode(self, batch: Batch) -> Embeddings:
-        """What each clip of a batch is by itself: no fusion, no captioner."""
-        batch = self.read(batch)
+        """Embeddings of each clip by itself, without fusion and captioner."""
+        batch = self.apply_trunks(batch)
         return Embeddings(
             text=None if batch.text is None else self.text(batch.text),
             audio=None if batch.audio is None else self.audio(batch.audio),
@@ -217,31 +221,31 @@ class Embedder(nn.Module):
             masked=None if batch.masked is None else self.audio(batch.masked),
         )
 
-    def similarity(self, alone: Embeddings) -> Float[Tensor, "text clip"] | None:
-        """Similarity of each text and each clip; None without a fusion or without texts."""
-        if self.fusion is None or alone.text is None:
+    def similarity(self, embeddings: Embeddings) -> Float[Tensor, "text clip"] | None:
+        """Similarity matrix of texts and clips; None without fusion or texts."""
+        if self.fusion is None or embeddings.text is None:
             return None
-        return self.fusion(alone.text, alone.vision, alone.audio)
+        return self.fusion(embeddings.text, embeddings.vision, embeddings.audio)
 
-    def caption_logits(self, words: Padded | None, alone: Embeddings) -> Words | None:
-        """The captioner's scores of each next word; None without a captioner or without words."""
-        if self.captioner is None or words is None or alone.text is None:
+    def caption_logits(self, words: Padded | None, embeddings: Embeddings) -> Words | None:
+        """The captioner's logits of each next token; None without captioner or captions."""
+        if self.captioner is None or words is None or embeddings.text is None:
             return None
         table = self.word_encoder().table
-        return self.captioner(alone.text, words, alone.vision, alone.audio, table)
+        return self.captioner(embeddings.text, words, embeddings.vision, embeddings.audio, table)
 
     def word_encoder(self) -> WordEncoder:
-        """The text encoder, as one that gives words to a captioner.
+        """The text encoder, if a captioner can use it.
 
         Raises:
-            ValueError: It gives none.
+            ValueError: It cannot.
         """
         if not isinstance(self.text, WordEncoder):
             raise ValueError("This model's text encoder gives no words to a captioner.")
         return self.text
 
     def text_toward(self, toward: Toward) -> TextEncoder:
-        """The text tower that searches a modality."""
+        """The text encoder that is compared with a modality."""
         return self.sound_text if toward == "audio" and self.sound_text else self.text
 
     def embed_text(
@@ -250,8 +254,8 @@ class Embedder(nn.Module):
         """Unit vectors of texts.
 
         Args:
-            texts: Each at least one character besides blanks; over-long ones lose their end.
-            toward: What the vectors will be compared with; matters where `texts_differ`.
+            texts: None of them blank; long texts are truncated.
+            toward: The modality to compare with; matters if `texts_differ`.
 
         Raises:
             UserError: A text is empty.
@@ -266,72 +270,72 @@ class Embedder(nn.Module):
                 tower.prepare(list(texts[i : i + TEXTS_AT_ONCE]))
                 for i in range(0, len(texts), TEXTS_AT_ONCE)
             ]
-        found = [self._of_texts(tower, ids).pooled for ids in portions]
-        return torch.cat(found).cpu().numpy() if found else np.zeros((0, tower.dim), np.float32)
+        vectors = [self._of_texts(tower, ids).pooled for ids in portions]
+        return torch.cat(vectors).cpu().numpy() if vectors else np.zeros((0, tower.dim), np.float32)
 
-    def words_of(self, texts: Sequence[str]) -> list[Int[Tensor, " token"]]:
-        """Token ids of texts as the captioner reads and writes them.
+    def token_ids(self, texts: Sequence[str]) -> list[Int[Tensor, " token"]]:
+        """Token ids of texts, for the captioner.
 
         Raises:
-            ValueError: The text encoder gives no words.
+            ValueError: The text encoder cannot be used by a captioner.
         """
         encoder = self.word_encoder()
         with _TOKENIZING:
             return encoder.words(list(texts)) if texts else []
 
-    def texts_of(self, words: Sequence[Sequence[int]]) -> list[str]:
-        """Token ids as texts, spelt as the tokenizer does: lower case, punctuation apart."""
+    def decode_tokens(self, words: Sequence[Sequence[int]]) -> list[str]:
+        """Texts of token ids, in the spelling of the tokenizer: lower case, spaces around punctuation."""
         encoder = self.word_encoder()
         with _TOKENIZING:
-            return [encoder.spell(list(ids)) for ids in words]
+            return [encoder.decode(list(ids)) for ids in words]
 
     def embed_media(self, decoded: Sequence[Decoded], tokens: Sequence[float] = ()) -> MediaVectors:
-        """Vectors of what is seen and heard in clips.
+        """Visual and audio vectors of clips.
 
-        An indexable fusion has its say: CLIP4VLA's global-to-local reads frames and audio segments in
-        the light of one another.
+        An indexable fusion is applied: in CLIP4VLA's global-to-local, frames and audio segments attend
+        to each other.
 
         Args:
             decoded: Decoded by `plan`, or by `plan_of` one modality.
-            tokens: As for `read_media`; frames are read in the light of the first one's sound.
+            tokens: As for `read_media`; frames are fused with the audio of the first token.
 
         Raises:
-            ValueError: As for `read_media`; or more steps than the fusion has room for.
+            ValueError: As for `read_media`; or more steps than the fusion has positions.
         """
-        vision, heard = self.read_media(decoded, tokens)
-        shown = [self._in_context(vision, audio) for audio in heard]
-        seen = shown[0][0]
+        vision, audio = self.read_media(decoded, tokens)
+        fused = [self._fused(vision, one) for one in audio]
+        visual = fused[0][0]
         return MediaVectors(
-            vision=seen.pooled.cpu().numpy(),
-            has_vision=seen.present.cpu().numpy(),
-            audio=torch.stack([audio.pooled for _, audio in shown], dim=1).cpu().numpy(),
-            has_audio=heard[0].present.cpu().numpy(),
+            vision=visual.pooled.cpu().numpy(),
+            has_vision=visual.present.cpu().numpy(),
+            audio=torch.stack([one.pooled for _, one in fused], dim=1).cpu().numpy(),
+            has_audio=audio[0].present.cpu().numpy(),
         )
 
     def read_media(
         self, decoded: Sequence[Decoded], tokens: Sequence[float] = ()
     ) -> tuple[Features, list[Features]]:
-        """Frames of clips, and their sound at each of some audio type tokens, before any fusion.
+        """Features of clips' frames, and of their audio with each audio type token, before fusion.
 
         Args:
             decoded: Decoded by `plan`, or by `plan_of` one modality.
-            tokens: From verbal (0) to nonverbal (1), for audio towers that take one; empty: listen
-                once, as the model does. The spectrogram is computed once for all.
+            tokens: From verbal (0) to nonverbal (1), for audio encoders that take one; empty: the
+                model's own. The spectrogram is computed once for all.
 
         Raises:
-            ValueError: Audio type tokens for an audio tower that takes none.
+            ValueError: Audio type tokens for an audio encoder without them.
         """
         device = self.device
         frames = [self.vision_inputs(one).to(device) for one in decoded]
-        sounds = [self.audio_inputs(one).to(device) for one in decoded]
+        segments = [self.audio_inputs(one).to(device) for one in decoded]
         with torch.inference_mode():
-            vision = self.vision(self.vision.read_rows(frames))
+            vision = self.vision(self.vision.trunk_features_of_rows(frames))
             if not tokens:
-                return vision, [self.audio(self.audio.read_rows(sounds))]
-            return vision, [self._listen(sounds, token) for token in tokens]
+                return vision, [self.audio(self.audio.trunk_features_of_rows(segments))]
+            return vision, [self._audio_features(segments, token) for token in tokens]
 
     def vision_inputs(self, decoded: Decoded) -> Shaped[Tensor, "step ..."]:
-        """Trunk inputs of a clip's frames; no steps where it has none."""
+        """Trunk inputs of a clip's frames; no steps if it has none."""
         frames = decoded.frames
         return (
             self.vision.prepare(frames)
@@ -340,18 +344,18 @@ class Embedder(nn.Module):
         )
 
     def spectrogram(self, decoded: Decoded) -> Shaped[Tensor, "..."]:
-        """A clip's sound before it is cut into steps; an empty tensor where it has none."""
+        """A clip's audio before it is split into steps; an empty tensor if it has none."""
         wave = decoded.audio.get(self.audio.rate)
         return self.audio.spectrogram(wave) if wave is not None and wave.size else torch.zeros(0)
 
     def audio_steps(
         self, spectrogram: Shaped[Tensor, "..."], masking: np.random.Generator | None = None
     ) -> Shaped[Tensor, "step ..."]:
-        """Trunk inputs of what `spectrogram` gave; no steps where that is empty.
+        """Trunk inputs of a spectrogram; no steps if it is empty.
 
         Args:
-            spectrogram: Of a clip.
-            masking: Draws the stretches to hide; None: nothing is hidden.
+            spectrogram: As `spectrogram` returns it.
+            masking: Random numbers for the masks; None: no masks.
         """
         if not spectrogram.numel():
             return self.audio.no_steps()
@@ -360,25 +364,25 @@ class Embedder(nn.Module):
         return self.audio.spec_augment(spectrogram, masking)
 
     def audio_inputs(self, decoded: Decoded) -> Shaped[Tensor, "step ..."]:
-        """Trunk inputs of a clip's sound; no steps where it has none."""
+        """Trunk inputs of a clip's audio; no steps if it has none."""
         return self.audio_steps(self.spectrogram(decoded))
 
     def _of_texts(self, tower: TextEncoder, ids: Shaped[Tensor, "text token ..."]) -> Features:
-        there = torch.ones(len(ids), 1, dtype=torch.bool)
+        mask = torch.ones(len(ids), 1, dtype=torch.bool)
         with torch.inference_mode():
-            return tower(tower.read(Padded(ids[:, None], there).to(self.device)))
+            return tower(tower.trunk_features(Padded(ids[:, None], mask).to(self.device)))
 
-    def _listen(self, sounds: list[Shaped[Tensor, "_ ..."]], token: float) -> Features:
-        """Sound at an audio type."""
-        with self.audio.listening_for(token):
-            return self.audio(self.audio.read_rows(sounds))
+    def _audio_features(self, segments: list[Shaped[Tensor, "_ ..."]], token: float) -> Features:
+        """Audio features with an audio type token."""
+        with self.audio.using_audio_type(token):
+            return self.audio(self.audio.trunk_features_of_rows(segments))
 
-    def _in_context(self, vision: Features, audio: Features) -> tuple[Features, Features]:
-        """What an index can hold of clips."""
+    def _fused(self, vision: Features, audio: Features) -> tuple[Features, Features]:
+        """Clips' features after an indexable fusion."""
         if self.fusion is None:
             return vision, audio
         with torch.inference_mode():
-            seen, heard = self.fusion.media(vision, audio)
-        assert seen is not None
-        assert heard is not None
-        return seen, heard
+            fused_vision, fused_audio = self.fusion.media(vision, audio)
+        assert fused_vision is not None
+        assert fused_audio is not None
+        return fused_vision, fused_audio

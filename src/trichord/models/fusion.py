@@ -1,7 +1,7 @@
-"""CLIP4VLA's fusions: how like a text is to a clip that has sight, sound, both or neither.
+"""CLIP4VLA's fusions: the similarity of a text and a clip with vision, audio, both or neither.
 
-The paper names three (Figure 3) and gives no formula; these follow the authors' code, which has a
-fourth between the last two. Similarities are in cosine units: the objective multiplies by its scale
+The paper has three (Figure 3) without formulas; these follow the authors' code, which has a fourth
+between the last two. Similarities are in cosine units: the objective multiplies by its scale
 (100 as published).
 """
 
@@ -27,30 +27,30 @@ from trichord.models.sequence import (
 from trichord.types.tensors import Features
 
 Absent = Literal["masked", "zeros"]
-"""What a missing modality does to the mean of sight and sound: it is left out of it, or, as published,
-stays in it as a zero vector and halves the similarity."""
+"""A missing modality in the mean of vision and audio: left out, or, as published, a zero vector that halves
+the similarity."""
 
 
 class Fusion(nn.Module, ABC):
     """Scores texts against clips.
 
     Attributes:
-        indexable: Whether clips have vectors that no query changes; otherwise the fusion re-ranks.
-        settings: All that decides vectors and scores besides the weights, for fingerprints;
-            `TriModal.build` takes it from the whole configuration.
+        indexable: Whether clips have vectors that do not depend on the query; otherwise it re-ranks.
+        settings: Everything besides the weights that vectors and scores depend on, for fingerprints;
+            set from the config.
     """
 
     indexable: bool
     settings: str
 
-    def let_train(self, trains: bool) -> None:
-        """Let the weights that have a part in the similarity train, or freeze them."""
+    def set_trainable(self, trains: bool) -> None:
+        """Freeze or unfreeze the weights that the similarity depends on."""
         self.requires_grad_(trains)
 
     def media(
         self, vision: Features | None, audio: Features | None
     ) -> tuple[Features | None, Features | None]:
-        """What an index can hold of clips; for fusions that re-rank, what finds their candidates."""
+        """Clips' features for an index; for fusions that re-rank, to find candidates."""
         return vision, audio
 
     @abstractmethod
@@ -63,22 +63,21 @@ class Fusion(nn.Module, ABC):
         visual_weight: float = 1.0,
         audio_weight: float = 1.0,
     ) -> Float[Tensor, "text clip"]:
-        """How like each text is to each clip.
+        """Similarity of each text and each clip.
 
         Args:
-            text: One row a text.
-            vision: One row a clip; None where no clip has it.
-            audio: One row a clip; None where no clip has it.
-            visual_weight: Of vision; weights matter relative to one another.
+            text: One row per text.
+            vision: One row per clip; None if no clip has it.
+            audio: One row per clip; None if no clip has it.
+            visual_weight: Of vision; only the ratio of the weights matters.
             audio_weight: Of audio.
 
         Returns:
-            Similarity in cosine units; 0 where the clip has nothing of what has the weight, or the
-            text is missing.
+            Similarity in cosine units; 0 if the clip has no weighted modality, or the text is missing.
 
         Raises:
             ValueError: Neither vision nor audio; a negative weight; both weights 0; more steps
-                than the fusion has room for.
+                than the fusion has positions.
         """
 
 
@@ -86,9 +85,8 @@ class GlobalToGlobal(Fusion):
     """The pooled text against the mean of pooled vision and pooled audio.
 
     s = (a p_y x·y + b p_z x·z) / (a p_y + b p_z), where x, y and z are the unit vectors of text,
-    vision and audio, a and b the weights of sight and sound, and p says whether the clip has the
-    modality. The mean is not normalised again: where sight and sound disagree, the similarity is
-    smaller.
+    vision and audio, a and b the visual and audio weight, and p is 1 if the clip has the modality,
+    else 0. The mean is not normalised again: if vision and audio disagree, the similarity is smaller.
 
     Source: CLIP4VLA, "Global to Global"; `feat_avg` as published.
     """
@@ -110,27 +108,27 @@ class GlobalToGlobal(Fusion):
     ) -> Float[Tensor, "text clip"]:
         """See `Fusion`."""
         _refuse_weights(visual_weight, audio_weight)
-        like = text.pooled.new_zeros(len(text.pooled), _count(vision, audio))
-        given = torch.zeros_like(like[:1])
-        shown = self.media(vision, audio)
+        similarity = text.pooled.new_zeros(len(text.pooled), _count(vision, audio))
+        total_weight = torch.zeros_like(similarity[:1])
+        media = self.media(vision, audio)
         # In bfloat16 a cosine is off by 0.002: 0.2 of a logit at the published scale.
-        with torch.autocast(like.device.type, enabled=False):
-            for features, weight in zip(shown, (visual_weight, audio_weight), strict=True):
+        with torch.autocast(similarity.device.type, enabled=False):
+            for features, weight in zip(media, (visual_weight, audio_weight), strict=True):
                 if features is not None:
-                    share = weight * features.present.to(like.dtype)
-                    like = like + share * (text.pooled @ features.pooled.T)
-                    given = given + share
+                    share = weight * features.present.to(similarity.dtype)
+                    similarity = similarity + share * (text.pooled @ features.pooled.T)
+                    total_weight = total_weight + share
         if self.absent == "zeros":
-            return like / (visual_weight + audio_weight)
-        return like / given.masked_fill(given == 0, 1.0)
+            return similarity / (visual_weight + audio_weight)
+        return similarity / total_weight.masked_fill(total_weight == 0, 1.0)
 
 
 class GlobalToLocal(GlobalToGlobal):
-    """As global-to-global, after frames and audio segments have attended to one another.
+    """As global-to-global, after frames and audio segments have attended to each other.
 
-    [frames ; segments] go through the transformer; then each output is normalised, each modality's
-    are averaged, and the average is normalised. A weight of 0 takes a modality out of the score,
-    not out of the other one's context.
+    [frames ; segments] go through the transformer; then outputs are normalised, averaged per modality,
+    and normalised again. A weight of 0 removes a modality from the score, not from the other one's
+    context.
 
     Source: CLIP4VLA, "Global to Local" (Video Temporal Encoding Module); `loose_seq` as published,
     the fusion of Table 1.
@@ -142,52 +140,51 @@ class GlobalToLocal(GlobalToGlobal):
         """Put the fusion together.
 
         Args:
-            cross: Of the dimensions of the features. Its pooler and similarity head, which published
-                checkpoints carry along, have no part in this fusion and are frozen.
-            frame_slots: Positions set aside for frames, also where none is shown; the authors' runs on
-                sound alone have 0.
-            absent: What a missing modality does to the mean.
+            cross: With the dimensions of the features. Its pooler and similarity head, which published
+                checkpoints contain, are not used here and are frozen.
+            frame_slots: Positions for frames, even if there are none; the authors' audio-only runs
+                have 0.
+            absent: How a missing modality counts in the mean.
 
         Raises:
             ValueError: More frame slots than the transformer has positions.
         """
         super().__init__(absent=absent)
         self.cross = cross
-        self.room = PositionLayout(
+        self.layout = PositionLayout(
             text=0, frames=frame_slots, positions=cross.positions.num_embeddings
         )
-        self.let_train(True)
+        self.set_trainable(True)
 
-    def let_train(self, trains: bool) -> None:
-        """Let the transformer train, but for the pooler and the similarity head."""
+    def set_trainable(self, trains: bool) -> None:
+        """Freeze or unfreeze the transformer; pooler and similarity head stay frozen."""
         self.cross.requires_grad_(trains)
-        # A parameter that trains and never gets a gradient would stall distributed training.
+        # A trainable parameter that never gets a gradient would stall distributed training.
         self.cross.pooler.requires_grad_(False)
         self.cross.similarity.requires_grad_(False)
 
     def media(
         self, vision: Features | None, audio: Features | None
     ) -> tuple[Features | None, Features | None]:
-        """Frames and audio segments in the light of one another, and their pooled vectors."""
-        tracks = self.room.tracks(vision, audio)
-        if not tracks:
+        """Contextualised frames and audio segments, and their pooled vectors."""
+        segments = self.layout.media_segments(vision, audio)
+        if not segments:
             return None, None
-        hidden = attend(self.cross, tracks)
-        parts = hidden.split([track.mask.shape[1] for track in tracks], dim=1)
-        found: dict[int, Features] = {}
-        for track, part in zip(tracks, parts, strict=True):
-            steps = part.masked_fill(~track.mask.unsqueeze(-1), 0.0)
-            vector = pooled(steps, track.mask, "mean_of_unit")
-            found[track.type] = Features(vector, steps, track.mask)
-        return found.get(VISION), found.get(AUDIO)
+        hidden = attend(self.cross, segments)
+        parts = hidden.split([segment.mask.shape[1] for segment in segments], dim=1)
+        features_of: dict[int, Features] = {}
+        for segment, part in zip(segments, parts, strict=True):
+            steps = part.masked_fill(~segment.mask.unsqueeze(-1), 0.0)
+            vector = pooled(steps, segment.mask, "mean_of_unit")
+            features_of[segment.type] = Features(vector, steps, segment.mask)
+        return features_of.get(VISION), features_of.get(AUDIO)
 
 
 class Pairing(TypedDict, total=False):
-    """How pairs go through the transformer.
+    """Options of fusions that score pairs.
 
-    `frame_slots` is how many positions are set aside for frames (12), `pairs_at_once` how many pairs go
-    through together (512); `recompute` saves memory in training: no activations are kept, they are
-    computed again.
+    `frame_slots`: positions for frames (12). `pairs_at_once`: batch size in pairs (512). `recompute`:
+    activation checkpointing, which saves memory in training.
     """
 
     frame_slots: int
@@ -196,10 +193,9 @@ class Pairing(TypedDict, total=False):
 
 
 class _PairFusion(Fusion):
-    """A fusion that reads each text together with each clip; the first output scores the pair.
+    """A fusion that scores each pair of text and clip by the first output of the transformer.
 
-    Nothing of it can be indexed. A weight of 0 hides the modality; weights between make no
-    difference here.
+    It cannot be indexed. A weight of 0 masks the modality; other weights make no difference.
     """
 
     indexable = False
@@ -209,7 +205,7 @@ class _PairFusion(Fusion):
     ) -> None:
         super().__init__()
         self.cross = cross
-        self.room = PositionLayout(
+        self.layout = PositionLayout(
             text=text_slots,
             frames=pairing.get("frame_slots", FRAME_SLOTS),
             positions=cross.positions.num_embeddings,
@@ -229,32 +225,34 @@ class _PairFusion(Fusion):
         """See `Fusion`."""
         _refuse_weights(visual_weight, audio_weight)
         clips = _count(vision, audio)
-        asked = self._asked(text)
-        shown = self.room.tracks(vision if visual_weight else None, audio if audio_weight else None)
-        pairs = torch.arange(len(asked.mask) * clips, device=asked.mask.device)
+        queries = self._query_segment(text)
+        media = self.layout.media_segments(
+            vision if visual_weight else None, audio if audio_weight else None
+        )
+        pairs = torch.arange(len(queries.mask) * clips, device=queries.mask.device)
         scores = [
-            checkpoint(self._score, asked, shown, portion, clips, use_reentrant=False)
+            checkpoint(self._score, queries, media, chunk, clips, use_reentrant=False)
             if self.recompute and torch.is_grad_enabled()
-            else self._score(asked, shown, portion, clips)
-            for portion in pairs.split(self.pairs_at_once)
+            else self._score(queries, media, chunk, clips)
+            for chunk in pairs.split(self.pairs_at_once)
         ]
-        present = torch.zeros(clips, dtype=torch.bool, device=asked.mask.device)
-        for track in shown:
-            present = present | track.mask.any(dim=1)
-        complete = asked.mask.any(dim=1)[:, None] & present
-        like = torch.cat(scores).view(complete.shape)
-        return like.masked_fill(~complete, 0.0)
+        present = torch.zeros(clips, dtype=torch.bool, device=queries.mask.device)
+        for segment in media:
+            present = present | segment.mask.any(dim=1)
+        complete = queries.mask.any(dim=1)[:, None] & present
+        similarity = torch.cat(scores).view(complete.shape)
+        return similarity.masked_fill(~complete, 0.0)
 
     @abstractmethod
-    def _asked(self, text: Features) -> Segment:
-        """What of texts goes through the transformer."""
+    def _query_segment(self, text: Features) -> Segment:
+        """The steps of texts that go through the transformer."""
 
     def _score(
-        self, asked: Segment, shown: list[Segment], pairs: Int[Tensor, " pair"], clips: int
+        self, queries: Segment, media: list[Segment], pairs: Int[Tensor, " pair"], clips: int
     ) -> Float[Tensor, " pair"]:
         clip = pairs % clips
-        tracks = [asked.rows(pairs // clips), *(track.rows(clip) for track in shown)]
-        hidden = attend(self.cross, tracks)
+        segments = [queries.rows(pairs // clips), *(segment.rows(clip) for segment in media)]
+        hidden = attend(self.cross, segments)
         # In bfloat16 a similarity is off by 0.002: 0.2 of a logit at the published scale.
         with torch.autocast(hidden.device.type, enabled=False):
             return self.cross.similarity(self.cross.pool(hidden.float())).squeeze(-1)
@@ -270,7 +268,7 @@ class TightSequence(_PairFusion):
         """Put the fusion together.
 
         Args:
-            cross: Of the dimensions of the features.
+            cross: With the dimensions of the features.
             **pairing: See `Pairing`.
 
         Raises:
@@ -278,8 +276,8 @@ class TightSequence(_PairFusion):
         """
         super().__init__(cross, 1, **pairing)
 
-    def _asked(self, text: Features) -> Segment:
-        return self.room.text_segment(text.pooled.unsqueeze(1), text.present.unsqueeze(1))
+    def _query_segment(self, text: Features) -> Segment:
+        return self.layout.text_segment(text.pooled.unsqueeze(1), text.present.unsqueeze(1))
 
 
 class LocalToLocal(_PairFusion):
@@ -301,8 +299,8 @@ class LocalToLocal(_PairFusion):
         """Put the fusion together.
 
         Args:
-            cross: Of the dimensions of the features.
-            text_slots: Positions set aside for text tokens.
+            cross: With the dimensions of the features.
+            text_slots: Positions for text tokens.
             **pairing: See `Pairing`.
 
         Raises:
@@ -310,8 +308,8 @@ class LocalToLocal(_PairFusion):
         """
         super().__init__(cross, text_slots, **pairing)
 
-    def _asked(self, text: Features) -> Segment:
-        return self.room.text_segment(text.steps, text.mask)
+    def _query_segment(self, text: Features) -> Segment:
+        return self.layout.text_segment(text.steps, text.mask)
 
 
 def _count(vision: Features | None, audio: Features | None) -> int:

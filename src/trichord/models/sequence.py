@@ -1,4 +1,4 @@
-"""Text, frames and audio segments laid end to end for the cross transformer."""
+"""Text, frames and audio segments as one sequence for the cross transformer."""
 
 from dataclasses import dataclass, replace
 
@@ -13,30 +13,30 @@ TEXT, VISION, AUDIO = range(3)
 """Types of the cross transformer's steps."""
 
 TEXT_SLOTS, FRAME_SLOTS = 32, 12
-"""Positions that text and vision have as published; audio's follow."""
+"""Positions of text and vision as published; those of audio follow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One modality's stretch of a sequence: its steps, their type, and the position of the first."""
+    """One modality's part of a sequence: its steps, their type, and the position of the first."""
 
     steps: Float[Tensor, "batch step dim"]
     mask: Bool[Tensor, "batch step"]
     type: int
     start: int
 
-    def rows(self, chosen: Int[Tensor, " row"]) -> "Segment":
-        """These rows, in this order."""
-        return replace(self, steps=self.steps[chosen], mask=self.mask[chosen])
+    def rows(self, indices: Int[Tensor, " row"]) -> "Segment":
+        """The rows of some indices, in their order."""
+        return replace(self, steps=self.steps[indices], mask=self.mask[indices])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PositionLayout:
-    """Positions set aside for each modality.
+    """Positions of each modality.
 
-    As published, slots without a step are padded and counted, so that the first audio segment always
-    has the same position. Here only the count is kept: a clip's result does not depend on how many
-    steps its neighbours have, and no padding goes through the transformer for its sake.
+    As published, unused positions are padded, so that the first audio segment always has the same
+    position. Here they are only skipped: the result is the same, it does not depend on the other clips,
+    and no padding goes through the transformer.
     """
 
     text: int
@@ -53,27 +53,27 @@ class PositionLayout:
     def text_segment(
         self, steps: Float[Tensor, "batch step dim"], mask: Bool[Tensor, "batch step"]
     ) -> Segment:
-        """A text, from position 0 on.
+        """A text, from position 0.
 
         Raises:
-            ValueError: It is longer than the room for it.
+            ValueError: It has more tokens than positions.
         """
         return Segment(*_fit(steps, mask, self.text, "text tokens", "text_slots"), TEXT, 0)
 
-    def tracks(self, vision: Features | None, audio: Features | None) -> list[Segment]:
-        """Frames and audio segments, as far as they are given."""
-        found: list[Segment] = []
+    def media_segments(self, vision: Features | None, audio: Features | None) -> list[Segment]:
+        """Frames and audio segments, without those that are None."""
+        segments: list[Segment] = []
         if vision is not None:
             fitted = _fit(vision.steps, vision.mask, self.frames, "frames", "frame_slots")
-            found.append(Segment(*fitted, VISION, self.text))
+            segments.append(Segment(*fitted, VISION, self.text))
         if audio is not None:
             start = self.text + self.frames
             left = self.positions - start
             fitted = _fit(
                 audio.steps, audio.mask, left, "audio segments", "the cross transformer's positions"
             )
-            found.append(Segment(*fitted, AUDIO, start))
-        return found
+            segments.append(Segment(*fitted, AUDIO, start))
+        return segments
 
 
 def _fit(
@@ -83,7 +83,7 @@ def _fit(
     name: str,
     option: str,
 ) -> tuple[Float[Tensor, "batch fitted dim"], Bool[Tensor, "batch fitted"]]:
-    """Without the padding beyond the slots; real steps there are refused."""
+    """Cut off the padding beyond the positions; refuse real steps there."""
     if mask.shape[1] > slots and mask[:, slots:].any():
         most = int(mask.sum(dim=1).max())
         raise ValueError(
@@ -94,24 +94,24 @@ def _fit(
 
 def attend(
     cross: CrossTransformer,
-    tracks: list[Segment],
+    segments: list[Segment],
     *,
-    written: int = 0,
-    kept: CrossCache | None = None,
+    causal_steps: int = 0,
+    cache: CrossCache | None = None,
 ) -> Float[Tensor, "batch step dim"]:
-    """The tracks as one sequence through the transformer; see there for `written` and `kept`."""
-    device = tracks[0].mask.device
-    sizes = [track.mask.shape[1] for track in tracks]
+    """Apply the transformer to the concatenated segments; other arguments as there."""
+    device = segments[0].mask.device
+    sizes = [segment.mask.shape[1] for segment in segments]
     positions = [
-        torch.arange(track.start, track.start + size, device=device)
-        for track, size in zip(tracks, sizes, strict=True)
+        torch.arange(segment.start, segment.start + size, device=device)
+        for segment, size in zip(segments, sizes, strict=True)
     ]
-    types = torch.tensor([track.type for track in tracks], device=device)
+    types = torch.tensor([segment.type for segment in segments], device=device)
     return cross(
-        torch.cat([track.steps for track in tracks], dim=1),
+        torch.cat([segment.steps for segment in segments], dim=1),
         types.repeat_interleave(torch.tensor(sizes, device=device), output_size=sum(sizes)),
-        torch.cat([track.mask for track in tracks], dim=1),
+        torch.cat([segment.mask for segment in segments], dim=1),
         torch.cat(positions),
-        written=written,
-        kept=kept,
+        causal_steps=causal_steps,
+        cache=cache,
     )

@@ -1,4 +1,4 @@
-"""Texts that ask for nothing in particular: what a collection's scores are measured against."""
+"""Background queries: texts about nothing in particular, by which a collection's scores are calibrated."""
 
 from typing import TYPE_CHECKING
 
@@ -11,9 +11,9 @@ from trichord.search.query_vectors import TextVectors
 if TYPE_CHECKING:  # a search by text never loads torch
     from trichord.models.embedder import Embedder
 
-# These sentences decide what counts as unrelated, and they are English. A collection stores the
-# scales that it measured with them: to change one changes the scores of collections indexed later.
-_SEEN = (
+# These English sentences define what counts as unrelated. A collection stores the scales measured with
+# them: changing one changes the scores of collections that are indexed later.
+_VISUAL = (
     "a person walks along a street", "two people talk at a table", "a close view of a face",
     "children play in a yard", "an empty room with a window", "cars on a road at night",
     "a dog runs over grass", "a cat lies on a sofa", "birds sit on a wire", "a horse in a field",
@@ -23,7 +23,7 @@ _SEEN = (
     "a drawing on paper", "a computer screen", "a crowd before a stage", "a man with a guitar",
     "a game of football", "a factory hall", "tools on a bench", "a black picture",
 )  # fmt: skip
-_HEARD = (
+_AUDIO = (
     "a man speaks calmly", "a woman tells a story", "a child laughs", "a crowd cheers and claps",
     "someone coughs", "footsteps on gravel", "a door closes", "a knock on wood", "a bell rings",
     "a telephone rings", "a clock ticks", "a dog barks", "a cat meows", "birds sing",
@@ -32,19 +32,19 @@ _HEARD = (
     "a train rolls past", "a machine hums", "a hammer strikes metal", "glass breaks",
     "a piano plays slowly", "drums and a bass guitar", "near silence with some hiss",
 )  # fmt: skip
-BACKGROUND_QUERIES = _SEEN + _HEARD
+BACKGROUND_QUERIES = _VISUAL + _AUDIO
 
 
 def calibrate_for(model: "Embedder", gallery: Gallery) -> Calibration:
-    """Measure a collection with the backdrop's texts and with its own pictures and sounds."""
+    """Calibrate a collection with the background queries and its own pictures and sounds."""
     return calibrate_by(TextVectors(model), gallery)
 
 
 def calibrate_by(texts: TextVectors, gallery: Gallery) -> Calibration:
-    """The same by vectors of texts that are shared with searches."""
+    """The same, with cached text vectors."""
     return calibrate(
         gallery,
-        # All of them toward both sides: a search compares its text with both, whatever it is about.
+        # All of them for both modalities: a search compares its text with both.
         np.stack(texts.of(BACKGROUND_QUERIES, "vision")),
         np.stack(texts.of(BACKGROUND_QUERIES, "audio")),
         comparable=texts.model.comparable,

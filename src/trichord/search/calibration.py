@@ -6,25 +6,25 @@ from typing import Any, Literal
 
 import numpy as np
 
-from trichord.models.calibration import Background, QueryCalibration, Scale, measure
+from trichord.models.calibration import Background, CosineScale, QueryCalibration, measure
 from trichord.search.gallery import Gallery
 from trichord.types.arrays import Bool, Float, Int
 from trichord.types.comparable import Pair, compares
 
 Kind = Literal["text", "vision", "audio", "both"]
-"""What a query is made of: words, a picture, a sound, or picture and sound."""
+"""A query by words, a picture, a sound, or picture and sound."""
 Toward = Literal["vision", "audio"]
 
 DECIMALS = 6
-"""Scores are rounded to these: beyond, they depend on where among its like a moment stands."""
+"""Decimals that scores are rounded to: further ones depend on a moment's place in its batch."""
 QUERIES = 256
 MOMENTS = 4096
-"""At most so many background queries and moments are measured: two digits of a spread."""
+"""The largest numbers of background queries and moments: they give two digits of a spread."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The yardstick of each kind of query."""
+    """The calibration of each kind of query."""
 
     text: QueryCalibration
     vision: QueryCalibration
@@ -32,27 +32,24 @@ class Calibration:
     both: QueryCalibration
 
     def of_kind(self, kind: Kind) -> QueryCalibration:
-        """The yardstick of a kind of query."""
-        sticks = {
-            "text": self.text, "vision": self.vision, "audio": self.audio, "both": self.both
-        }  # fmt: skip
-        return sticks[kind]
+        """The calibration of one kind of query."""
+        return getattr(self, kind)
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> "Calibration":
-        """From JSON values, as `dataclasses.asdict` gives them.
+        """Parse JSON values, as `dataclasses.asdict` gives them.
 
         Raises:
-            KeyError, TypeError, ValueError: They are not those of a calibration.
+            KeyError, TypeError, ValueError: They are not a calibration.
         """
-        sticks: dict[str, QueryCalibration] = {}
-        for kind, stick in stored.items():
-            vision, audio = Scale(**stick["vision"]), Scale(**stick["audio"])
-            sticks[kind] = QueryCalibration(vision, audio, float(stick["agreement"]))
-            # Not `<= 0`: that would let NaN pass, which Python's JSON reads.
+        scales: dict[str, QueryCalibration] = {}
+        for kind, values in stored.items():
+            vision, audio = CosineScale(**values["vision"]), CosineScale(**values["audio"])
+            scales[kind] = QueryCalibration(vision, audio, float(values["agreement"]))
+            # Not `<= 0`, which NaN passes: Python's JSON reads NaN.
             if not (vision.spread > 0 and audio.spread > 0):
-                raise ValueError("a spread of no size")
-        return cls(**sticks)
+                raise ValueError("a spread that is not positive")
+        return cls(**scales)
 
 
 def calibrate(
@@ -62,52 +59,51 @@ def calibrate(
     *,
     comparable: frozenset[Pair],
 ) -> Calibration:
-    """Measure a collection with background queries.
+    """Calibrate a collection with background queries.
 
-    Those for text are given; for pictures and sounds they are moments of the collection, each
-    against the moments of all other files.
+    Those for text are given. Those for pictures and sounds are moments of the collection, each compared
+    with the moments of all other files.
     """
-    # Thinned first: queries and moments are compared all with all.
-    some = thinned(gallery, MOMENTS)
-    vision, audio = some.has_vision, some.has_audio
-    everywhere = np.ones((len(texts_toward_vision), len(some)), bool)
+    # A sample: every query is compared with every moment.
+    sample = sample_evenly(gallery, MOMENTS)
+    vision, audio = sample.has_vision, sample.has_audio
+    all_allowed = np.ones((len(texts_toward_vision), len(sample)), bool)
 
     def among(
         rows: Bool[np.ndarray, " moment"], toward_vision: Toward, toward_audio: Toward
     ) -> Background:
-        chosen = np.flatnonzero(rows)[evenly(int(rows.sum()), QUERIES)]
-        vectors = {"vision": some.vision[chosen], "audio": some.audio[chosen]}
-        # A text has a vector toward each side always; a picture can
-        # be compared with sounds only where the two share a space.
+        queries = np.flatnonzero(rows)[evenly(int(rows.sum()), QUERIES)]
+        vectors = {"vision": sample.vision[queries], "audio": sample.audio[queries]}
+        # A text always has a vector for each modality. A picture can
+        # be compared with sounds only if the two share a space.
         across = compares(comparable, "audio", "vision")
         return Background(
             vision=vectors[toward_vision] if across or toward_vision == "vision" else None,
             audio=vectors[toward_audio] if across or toward_audio == "audio" else None,
-            # Moments of one file resemble one another. They would pass for what an
-            # unrelated moment scores, and hits would look less unusual than they are.
-            allowed=some.file[chosen][:, None] != some.file[None, :],
+            # Moments of one file are alike. They would raise the scores of unrelated
+            # moments, and hits would look less unusual than they are.
+            allowed=sample.file[queries][:, None] != sample.file[None, :],
         )
 
-    texts = Background(vision=texts_toward_vision, audio=texts_toward_audio, allowed=everywhere)
+    texts = Background(vision=texts_toward_vision, audio=texts_toward_audio, allowed=all_allowed)
     return Calibration(
-        text=measure(some, texts),
-        vision=measure(some, among(vision, "vision", "vision")),
-        audio=measure(some, among(audio, "audio", "audio")),
-        # A query with both is compared side by side: its picture
-        # with what is seen, its sound with what is heard.
-        both=measure(some, among(vision & audio, "vision", "audio")),
+        text=measure(sample, texts),
+        vision=measure(sample, among(vision, "vision", "vision")),
+        audio=measure(sample, among(audio, "audio", "audio")),
+        # A query with both compares its picture with vision and its sound with audio.
+        both=measure(sample, among(vision & audio, "vision", "audio")),
     )
 
 
-def thinned(gallery: Gallery, most: int) -> Gallery:
-    """At most so many moments, evenly chosen."""
-    # Moments are ordered by file and start, so that even steps spread over
-    # the files. Nothing is drawn: the same collection gets the same scales.
+def sample_evenly(gallery: Gallery, most: int) -> Gallery:
+    """At most so many moments, evenly spaced."""
+    # Moments are ordered by file and start, so that even steps spread over the
+    # files. Nothing is random: the same collection gets the same scales.
     return gallery.take(evenly(len(gallery), most))
 
 
-def evenly(count: int, most: int) -> Int[np.ndarray, " kept"]:
-    """At most so many rows of a count, as far apart as they can be."""
-    kept = min(count, most)
-    # In whole numbers: no row comes twice by rounding.
-    return (np.arange(kept, dtype=np.int64) * count) // max(1, kept)
+def evenly(count: int, most: int) -> Int[np.ndarray, " row"]:
+    """At most so many of `count` rows, as far apart as possible."""
+    size = min(count, most)
+    # In integers: rounding cannot repeat a row.
+    return (np.arange(size, dtype=np.int64) * count) // max(1, size)

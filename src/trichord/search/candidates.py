@@ -1,4 +1,4 @@
-"""Which moments may be among the best of a query: all that is scored exactly is among these."""
+"""Which moments may be among the best of a query: they are then scored exactly."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,23 +13,23 @@ from trichord.types.arrays import Bool, Float
 
 AT_LEAST = 1000
 FOR_EACH = 10
-"""Moments that are asked of sight and of sound for each that is wanted."""
+"""Candidates of each modality for each hit."""
 
 
 @runtime_checkable
 class Candidates(Protocol):
-    """Gives rows of a gallery that are worth a closer look."""
+    """Gives rows of a gallery that are worth exact scoring."""
 
     def best(self, k: int) -> Rows:
-        """Rows, ascending, among which the best `k` should be, none twice."""
+        """Distinct rows, ascending, that should include the best `k`."""
         ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Scored:
-    """All rows (or those numbered in `rows`) with their float32 scores, -inf where not to be found.
+class ExactCandidates:
+    """All rows (or those numbered in `rows`) with their float32 scores; -inf: not to be found.
 
-    The best are certainly among what is given, whatever `slack` the scores have.
+    The candidates certainly include the best, because `slack` bounds the scores' errors.
     """
 
     scores: Float[np.ndarray, " row"]
@@ -38,22 +38,22 @@ class Scored:
 
     def best(self, k: int) -> Rows:
         """See `Candidates`."""
-        found = best_rows(self.scores, k, self.slack)
-        return found if self.rows is None else self.rows[found]
+        rows = best_rows(self.scores, k, self.slack)
+        return rows if self.rows is None else self.rows[rows]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Bounded:
-    """Rows with scores of a bounded error, -inf where not to be found; see `HalfPrecision`.
+class BoundedCandidates:
+    """Rows with scores of a bounded error, -inf: not to be found; see `HalfPrecision`.
 
     Rows that may be among the best are scored again in float32.
 
     Attributes:
-        scores: Of all that have a vector.
+        scores: Scores of all rows that have a vector.
         rows: Their numbers.
-        error: By which each may be off.
+        error: The largest error of a score.
         score: Gives the float32 scores of some rows.
-        slack: That these have: twice what they may be off by.
+        slack: Twice the largest error of those.
     """
 
     scores: Float[np.ndarray, " row"]
@@ -63,22 +63,22 @@ class Bounded:
     slack: float
 
     def best(self, k: int) -> Rows:
-        """See `Candidates`; the best are certainly among what is given."""
+        """See `Candidates`; the result certainly includes the best."""
         rows = self.rows[best_rows(self.scores, k, 2 * self.error + self.slack)]
         return np.sort(rows[best_rows(self.score(rows), k, self.slack)])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Proposed:
-    """The nearest moments of sight and those of sound, together.
+class AnnCandidates:
+    """The nearest moments by vision and those by audio, together.
 
     A moment that is fairly near in both, but among the nearest of neither, is missed. Of the ten best of
-    100,000 moments whose sight has nothing to do with their sound, which is the worst case, the 1,000
-    nearest of each side held all (40 queries), the 200 nearest 0.89, and the best one every time.
-    What the structures themselves miss comes on top of it.
+    100,000 moments whose vision and audio are unrelated, which is the worst case, the 1,000 nearest of
+    each modality held all (40 queries), the 200 nearest 0.89, and the best one every time. The misses of
+    the indexes themselves come on top.
     """
 
-    combined: QueryPlan
+    plan: QueryPlan
     vision: Nearest
     audio: Nearest
     allowed: Bool[np.ndarray, " moment"] | None
@@ -86,13 +86,10 @@ class Proposed:
     def best(self, k: int) -> Rows:
         """See `Candidates`."""
         count = max(AT_LEAST, FOR_EACH * k)
-        found = [np.zeros(0, np.int64)]
-        for side, nearest in (
-            (self.combined.vision, self.vision),
-            (self.combined.audio, self.audio),
-        ):
-            if side.asked:
+        parts = [np.zeros(0, np.int64)]
+        for side, nearest in ((self.plan.vision, self.vision), (self.plan.audio, self.audio)):
+            if side.active:
                 query = side.vector.astype(np.float32)[None]
                 rows = nearest.search(query, count, self.allowed)[0][0]
-                found.append(rows[rows >= 0])
-        return np.unique(np.concatenate(found))
+                parts.append(rows[rows >= 0])
+        return np.unique(np.concatenate(parts))

@@ -1,4 +1,4 @@
-"""Contact sheets of captions: moments as pictures, with what was written of them, and what people said."""
+"""Contact sheets of captions: moments as pictures, with their captions and references."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,50 +35,52 @@ TILE = (320, 364)
 HEADER = 56
 LINE = 20
 LINES = 4
-"""Of a caption; of what people said there is half as much."""
+"""Lines of a caption; a reference has half as many."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """A moment, its caption (None: there is none), and what people said of it, if that is known."""
+class CaptionTile:
+    """A moment, its caption (None: there is none), and a reference by people, if there is one."""
 
     moment: Moment
     caption: str | None
     reference: str | None = None
 
 
-def write_caption_sheet(path: Path, shown: Sequence[Shown], decoder: Decoder, title: str) -> None:
+def write_caption_sheet(
+    path: Path, tiles: Sequence[CaptionTile], decoder: Decoder, title: str
+) -> None:
     """Write a contact sheet of the first `MOST` moments as PNG.
 
     Raises:
         UserError: The name does not end in .png, or the place cannot be written to.
     """
-    write_png(path, lambda: draw_caption_sheet(shown[:MOST], decoder, title))
+    write_png(path, lambda: draw_caption_sheet(tiles[:MOST], decoder, title))
 
 
-def draw_caption_sheet(shown: Sequence[Shown], decoder: Decoder, title: str) -> Image.Image:
-    """Draw moments in their order, a tile each: the middle frame, the caption, what people said.
+def draw_caption_sheet(tiles: Sequence[CaptionTile], decoder: Decoder, title: str) -> Image.Image:
+    """Draw moments in their order, one tile each: the middle frame, the caption, the reference.
 
     Args:
-        shown: What to draw.
-        decoder: Reads the moments' files again; a file that has gone leaves its tile without picture.
-        title: Above them.
+        tiles: The moments.
+        decoder: Reads their files again; the tile of a missing file has no picture.
+        title: The first line.
     """
-    columns = max(1, min(COLUMNS, len(shown)))
-    rows = -(-len(shown) // columns)
+    columns = max(1, min(COLUMNS, len(tiles)))
+    rows = -(-len(tiles) // columns)
     size = MARGIN + columns * (TILE[0] + MARGIN), HEADER + MARGIN + rows * (TILE[1] + MARGIN)
     sheet = Image.new("RGB", size, PAPER)
     pen = ImageDraw.Draw(sheet)
     pen.text((MARGIN, 20), fitted(title, font(22), size[0] - 2 * MARGIN), INK, font(22))
     plan = DecodePlan(frames=FramePlan(rule="uniform", count=1, short_side=PICTURE[1]))
-    decoded = decode_moments([one.moment for one in shown], decoder, plan)
-    for number, (one, seen) in enumerate(zip(shown, decoded, strict=True)):
+    moments = decode_moments([tile.moment for tile in tiles], decoder, plan)
+    for number, (tile, decoded) in enumerate(zip(tiles, moments, strict=True)):
         place = (number % columns * (TILE[0] + MARGIN), number // columns * (TILE[1] + MARGIN))
-        sheet.paste(_tile(one, seen), (MARGIN + place[0], HEADER + MARGIN + place[1]))
+        sheet.paste(_draw_tile(tile, decoded), (MARGIN + place[0], HEADER + MARGIN + place[1]))
     return sheet
 
 
-def _tile(shown: Shown, decoded: Decoded) -> Image.Image:
+def _draw_tile(tile: CaptionTile, decoded: Decoded) -> Image.Image:
     card = Image.new("RGB", TILE, CARD)
     pen = ImageDraw.Draw(card)
     pen.rectangle((0, 0, PICTURE[0], PICTURE[1] - 1), STAGE)
@@ -89,19 +91,19 @@ def _tile(shown: Shown, decoded: Decoded) -> Image.Image:
     else:
         middle = (PICTURE[0] // 2, PICTURE[1] // 2)
         pen.text(middle, "no picture", GROOVE, font(14), anchor="mm")
-    moment, top = shown.moment, PICTURE[1] + 10
+    moment, top = tile.moment, PICTURE[1] + 10
     when = f"{clock(moment.start)} - {clock(moment.end)}" if moment.end > moment.start else ""
     name = f"{Path(moment.file).name}  {when}"
     pen.text((INSET, top), fitted(name, font(13), TILE[0] - 2 * INSET), FADED, font(13))
-    top = _write(pen, shown.caption or "no caption", top + 22, INK, LINES)
-    if shown.reference:
-        said = shown.reference.splitlines()[0]
-        _write(pen, f"people: {said}", top + 6, FADED, LINES // 2)
+    top = _write(pen, tile.caption or "no caption", top + 22, INK, LINES)
+    if tile.reference:
+        reference = tile.reference.splitlines()[0]
+        _write(pen, f"people: {reference}", top + 6, FADED, LINES // 2)
     return card
 
 
 def _write(pen: ImageDraw.ImageDraw, text: str, top: int, colour: str, lines: int) -> int:
-    """Write a text over several lines, the last one cut; gives where it ends."""
+    """Write a text over several lines, the last one truncated. Returns where it ends."""
     face = font(15)
     for line in wrapped(text, face, TILE[0] - 2 * INSET, lines):
         pen.text((INSET, top), line, colour, face)
@@ -110,16 +112,16 @@ def _write(pen: ImageDraw.ImageDraw, text: str, top: int, colour: str, lines: in
 
 
 def wrapped(text: str, face: Font, room: float | int, lines: int) -> list[str]:
-    """A text broken at blanks into lines of at most `room` pixels; what is too much is cut out."""
-    found = [""]
+    """A text broken at blanks into lines of at most `room` pixels; the last may be truncated."""
+    result = [""]
     words = text.split()
     for i, word in enumerate(words):
-        longer = f"{found[-1]} {word}".strip()
-        if not found[-1] or face.getlength(longer) <= room:
-            found[-1] = longer
-        elif len(found) < lines:
-            found.append(word)
+        longer = f"{result[-1]} {word}".strip()
+        if not result[-1] or face.getlength(longer) <= room:
+            result[-1] = longer
+        elif len(result) < lines:
+            result.append(word)
         else:
-            found[-1] = " ".join([found[-1], *words[i:]])
+            result[-1] = " ".join([result[-1], *words[i:]])
             break
-    return [fitted(line, face, room) for line in found]
+    return [fitted(line, face, room) for line in result]

@@ -1,4 +1,4 @@
-"""Captions of moments: written by a run, checked by retrieval, and kept in a collection to search by."""
+"""Captions of moments: written by a run, checked by retrieval, and stored in a collection."""
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,9 +13,19 @@ from trichord.media.decoded import Decoded
 from trichord.media.decoder import Decoder
 from trichord.media.pipeline import Pipeline
 from trichord.media.probe import USABLE, Status
-from trichord.models.decoding import Decoding, Written, longest_caption, write
+from trichord.models.decoding import Decoding, GeneratedCaption, longest_caption, write
 from trichord.models.embedder import Embedder
-from trichord.search.checking import EVEN, Shown, Texts, Weights, best, likeness, own_ranks
+from trichord.search.checking import (
+    EVEN,
+    CaptionVectors,
+    MomentVectors,
+    Weights,
+    best,
+    concatenate,
+    own_ranks,
+    rows_of,
+    similarity,
+)
 from trichord.search.collection import Collection
 from trichord.search.cutting import Cut, CutFile, cut_files
 from trichord.search.reading import DECODED_AHEAD, MOMENTS_AT_ONCE, batches, decode_files
@@ -26,16 +36,16 @@ from trichord.types.tensors import Features
 
 MOMENTS_A_COMMIT = 64
 """Moments after which captions are stored: what an interruption can cost."""
-COMMITS_A_TIDYING = 32
-"""Commits after which their small files are joined; each opens all of them."""
+COMMITS_A_COMPACTION = 32
+"""Commits after which their small files are joined, because each commit opens all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """One of the captions that were thought of.
+    """A candidate caption.
 
-    `log_likelihood` is the sum over its words, its end included; `match` how like its vector is to the
-    moment's (-1 to 1), None where that was not asked.
+    `log_likelihood` is the sum over its words and its end; `match` the similarity of its vector and the
+    moment's (-1 to 1), None if it was not checked.
     """
 
     text: str
@@ -44,11 +54,11 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Captioned:
-    """A moment and its caption; None where none could be written: `reason` says why.
+class CaptionedMoment:
+    """A moment and its caption; None if none could be written: `reason` says why.
 
-    `candidates` are as decoding ranks them, the best first; the caption is one of them. A file that
-    cannot be used gives one moment of no length and its status.
+    `candidates` are in the order of decoding, best first; the caption is one of them. An unusable file
+    has one moment without length, and its status.
     """
 
     moment: Moment
@@ -59,7 +69,7 @@ class Captioned:
 
 
 class CaptionWriter:
-    """Writes captions of moments, and remembers those that it checks, to say at the end who finds whom."""
+    """Writes captions of moments, and keeps the vectors of checked ones, for their ranks."""
 
     def __init__(
         self,
@@ -68,18 +78,18 @@ class CaptionWriter:
         decoding: Decoding,
         check: Weights | None = None,
     ) -> None:
-        """Choose who writes and how.
+        """Choose the model and how it decodes.
 
         Args:
             model: With a captioner.
             decoder: Reads the files.
             decoding: How words are chosen.
-            check: Of the candidates keep the one whose own vector is most like the moment, by what
-                the captioner reads of it; these are the weights of sight and sound. None: keep
-                the one that decoding ranks first.
+            check: Visual and audio weight: of the candidates keep the one whose vector is most similar
+                to the moment, by the modalities that the captioner reads. None: keep the one that
+                decoding ranks first.
 
         Raises:
-            UserError: The model writes no captions, or none that are as long.
+            UserError: The model writes no captions, or none of that length.
         """
         if model.captioner is None:
             raise UserError(
@@ -89,20 +99,20 @@ class CaptionWriter:
         most = longest_caption(model.word_encoder(), model.captioner)
         if decoding.longest is not None and decoding.longest > most:
             raise UserError(
-                f"--longest {decoding.longest}: the run has room for {most} tokens; give at most that."
+                f"--longest {decoding.longest}: the run has room for {most} tokens; give at most so many."
             )
         self.model = model
         self.decoder = decoder
         self.decoding = decoding
         self.check = check
         self.reads = model.captioner.reads
-        self._checked: list[tuple[Texts, Shown]] = []
+        self._checked: list[tuple[CaptionVectors, MomentVectors]] = []
 
-    def write(self, files: Iterable[CutFile]) -> Iterator[Captioned]:
+    def write(self, files: Iterable[CutFile]) -> Iterator[CaptionedMoment]:
         """Captions of all moments of files, in order, decoded ahead while the model works.
 
         Raises:
-            UserError: A moment has more frames or sound than the captioner has room for.
+            UserError: A moment is too long for the captioner.
         """
         plan = self.model.plan_of(self.reads)
         with Pipeline() as pipeline:
@@ -111,20 +121,14 @@ class CaptionWriter:
                 yield from self._batch(batch)
 
     def ranks(self) -> list[int]:
-        """At which place each checked caption finds its moment among those of all of them, in order."""
+        """The rank of each checked caption's moment among all checked moments, in order."""
         if not self._checked:
             return []
-        texts, shown = zip(*self._checked, strict=True)
-        return own_ranks(
-            Texts(
-                toward_vision=np.concatenate([one.toward_vision for one in texts]),
-                toward_audio=np.concatenate([one.toward_audio for one in texts]),
-            ),
-            _joined(shown),
-            self.check or EVEN,
-        ).tolist()
+        texts, moments = zip(*self._checked, strict=True)
+        weights = self.check or EVEN
+        return own_ranks(concatenate(texts), concatenate(moments), weights).tolist()
 
-    def _batch(self, batch: Sequence[tuple[Moment, Decoded]]) -> Iterator[Captioned]:
+    def _batch(self, batch: Sequence[tuple[Moment, Decoded]]) -> Iterator[CaptionedMoment]:
         vision, [audio] = self.model.read_media([decoded for _, decoded in batch])
         try:
             written = write(self.model, vision, audio, self.decoding)
@@ -132,92 +136,88 @@ class CaptionWriter:
             raise UserError(
                 f"--seconds: these moments are too long for the run's captioner: {error}"
             ) from error
-        candidates = [_candidates(one) for one in written]
+        candidates = [_candidates(beams) for beams in written]
         if self.check is not None:
-            candidates = self._matched(candidates, self._shown(vision, audio))
-        for row, ((moment, decoded), found) in enumerate(zip(batch, candidates, strict=True)):
-            if not found:
-                reason = decoded.reason or self._lack(bool(written[row]))
-                yield Captioned(moment=moment, status=decoded.status, reason=reason)
+            candidates = self._match(candidates, self._moment_vectors(vision, audio))
+        for row, ((moment, decoded), own) in enumerate(zip(batch, candidates, strict=True)):
+            if not own:
+                reason = decoded.reason or self._missing(bool(written[row]))
+                yield CaptionedMoment(moment=moment, status=decoded.status, reason=reason)
                 continue
-            yield Captioned(
+            yield CaptionedMoment(
                 moment=moment,
                 status=decoded.status,
-                caption=found[_chosen(found)],
-                candidates=found,
+                caption=own[_best(own)],
+                candidates=own,
             )
 
-    def _lack(self, wordless: bool) -> str:
+    def _missing(self, wordless: bool) -> str:
         if wordless:
             return "the caption has no words"
         names = {"vision": "picture", "audio": "sound"}
-        return f"no {' and no '.join(names[one] for one in self.reads)} to write a caption of"
+        return f"no {' and no '.join(names[modality] for modality in self.reads)} to write a caption of"
 
-    def _shown(self, vision: Features, audio: Features) -> Shown:
-        """Vectors as a search has them; of what the captioner does not read nothing was decoded."""
+    def _moment_vectors(self, vision: Features, audio: Features) -> MomentVectors:
+        """Vectors as in a search; modalities that the captioner does not read were not decoded."""
         if self.model.fusion is not None:
             with torch.inference_mode():
-                seen, heard = self.model.fusion.media(vision, audio)
-            vision, audio = seen or vision, heard or audio
-        return Shown(
+                fused = self.model.fusion.media(vision, audio)
+            vision, audio = fused[0] or vision, fused[1] or audio
+        return MomentVectors(
             vision=vision.pooled.cpu().numpy(),
             has_vision=vision.present.cpu().numpy(),
             audio=audio.pooled.cpu().numpy(),
             has_audio=audio.present.cpu().numpy(),
         )
 
-    def _matched(
-        self, candidates: list[tuple[Candidate, ...]], shown: Shown
+    def _match(
+        self, candidates: list[tuple[Candidate, ...]], moments: MomentVectors
     ) -> list[tuple[Candidate, ...]]:
-        """The same candidates with their match; what is chosen of them is remembered."""
+        """The candidates with their match; the vectors of the best are kept for `ranks`."""
         matched: list[tuple[Candidate, ...]] = []
-        for row, found in enumerate(candidates):
-            if not found:
+        for row, group in enumerate(candidates):
+            if not group:
                 matched.append(())
                 continue
-            texts = self._vectors([one.text for one in found])
-            own = _rows(shown, row)
-            cosines = likeness(texts, own, self.check or EVEN)[:, 0]
-            found = tuple(
-                replace(one, match=float(cosine))
-                for one, cosine in zip(found, cosines, strict=True)
+            texts = self._text_vectors([candidate.text for candidate in group])
+            moment = rows_of(moments, slice(row, row + 1))
+            cosines = similarity(texts, moment, self.check or EVEN)[:, 0]
+            group = tuple(
+                replace(candidate, match=float(cosine))
+                for candidate, cosine in zip(group, cosines, strict=True)
             )
-            matched.append(found)
-            i = _chosen(found)
-            kept = Texts(
-                toward_vision=texts.toward_vision[i : i + 1],
-                toward_audio=texts.toward_audio[i : i + 1],
-            )
-            self._checked.append((kept, own))
+            matched.append(group)
+            i = _best(group)
+            self._checked.append((rows_of(texts, slice(i, i + 1)), moment))
         return matched
 
-    def _vectors(self, texts: list[str]) -> Texts:
-        seen = self.model.embed_text(texts, "vision")
-        heard = self.model.embed_text(texts, "audio") if self.model.texts_differ else seen
-        return Texts(toward_vision=seen, toward_audio=heard)
+    def _text_vectors(self, texts: list[str]) -> CaptionVectors:
+        vision = self.model.embed_text(texts, "vision")
+        audio = self.model.embed_text(texts, "audio") if self.model.texts_differ else vision
+        return CaptionVectors(toward_vision=vision, toward_audio=audio)
 
 
-def cut_to_caption(decoder: Decoder, files: Sequence[str], cut: Cut | None) -> Iterator[CutFile]:
+def cut_for_captions(decoder: Decoder, files: Sequence[str], cut: Cut | None) -> Iterator[CutFile]:
     """Files with the moments to caption.
 
     Args:
-        decoder: Reads how long they are.
+        decoder: Reads their durations.
         files: Paths.
         cut: How to cut them; None: each is one moment.
     """
-    for one in cut_files(decoder, files, cut or Cut()):
-        yield one if cut or not one.spans else replace(one, spans=((0.0, one.spans[-1][1]),))
+    for file in cut_files(decoder, files, cut or Cut()):
+        yield file if cut or not file.spans else replace(file, spans=((0.0, file.spans[-1][1]),))
 
 
-def cut_in(
+def uncaptioned_files(
     collection: Collection, places: Sequence[Path] = (), *, replacing: bool = False
 ) -> list[CutFile]:
-    """The moments of a collection that are to have a caption.
+    """The files of a collection with their moments that need a caption.
 
     Args:
-        collection: Whose moments.
-        places: Only of these files and folders; none: of all.
-        replacing: Also those that have one.
+        collection: The collection.
+        places: Only these files and folders; empty: all.
+        replacing: Include moments that have a caption.
 
     Raises:
         UserError: The collection has no file at a place.
@@ -226,11 +226,11 @@ def cut_in(
     rows = collection.table.rows(columns).sort_by([("file", "ascending"), ("start", "ascending")])
     spans: dict[str, list[tuple[float, float]]] = {}
     for row in rows.to_pylist():
-        there = spans.setdefault(row["file"], [])
+        own = spans.setdefault(row["file"], [])
         if row["status"] in USABLE and (replacing or row["caption"] is None):
-            there.append((row["start"], row["end"]))
-    chosen = collection.at(places, spans) if places else set(spans)
-    return [CutFile(file, kept) for file, kept in spans.items() if kept and file in chosen]
+            own.append((row["start"], row["end"]))
+    files = collection.at(places, spans) if places else set(spans)
+    return [CutFile(file, own) for file, own in spans.items() if own and file in files]
 
 
 def caption_collection(
@@ -239,40 +239,40 @@ def caption_collection(
     files: Iterable[CutFile],
     *,
     replacing: bool = False,
-) -> Iterator[Captioned]:
-    """Write captions of moments into their collection; gives each once that is stored.
+) -> Iterator[CaptionedMoment]:
+    """Write captions of moments into their collection. Yields each once it is stored.
 
-    Vectors, tags and the scales of scores stay as they are. It can be interrupted anywhere: captions
-    are stored some at a time, and the next call writes those that are missing. What another process
-    says of a moment meanwhile stays, unless captions are to be replaced.
+    Vectors, tags and the scales of scores do not change. It can be interrupted anywhere: captions are
+    stored some at a time, and the next call writes the missing ones. Captions that another process adds
+    in the meantime stay, unless captions are replaced.
 
     Args:
-        collection: Where they go.
-        writer: Of any run: it need not be the one that the vectors are of.
-        files: As `cut_in` gives them.
-        replacing: Also moments that have a caption.
+        collection: The collection.
+        writer: Of any run, not only that of the vectors.
+        files: As `uncaptioned_files` returns them.
+        replacing: Replace captions of moments that have one.
 
     Raises:
         UserError: The collection cannot be written to.
     """
     for number, group in enumerate(batches(writer.write(files), MOMENTS_A_COMMIT), start=1):
         _store(collection, group, replacing)
-        if number % COMMITS_A_TIDYING == 0:
-            _tidy(collection)
+        if number % COMMITS_A_COMPACTION == 0:
+            _compact(collection)
         yield from group
-    _tidy(collection)
+    _compact(collection)
 
 
-def _store(collection: Collection, group: Sequence[Captioned], replacing: bool) -> None:
-    said = {one.moment: one.caption.text for one in group if one.caption}
-    if not said:
+def _store(collection: Collection, group: Sequence[CaptionedMoment], replacing: bool) -> None:
+    captions = {result.moment: result.caption.text for result in group if result.caption}
+    if not captions:
         return
-    with _vectors_as_they_are(collection):
+    with _keep_calibration(collection):
         notes: dict[str, list[Note]] = {}
-        for row in _rows_of(collection, sorted({moment.file for moment in said})):
+        for row in _rows_of(collection, sorted({moment.file for moment in captions})):
             moment = Moment(file=row["file"], start=row["start"], end=row["end"])
-            if moment in said and (replacing or row["caption"] is None):
-                note = (moment.start, moment.end, said[moment], row["tags"] or ())
+            if moment in captions and (replacing or row["caption"] is None):
+                note = (moment.start, moment.end, captions[moment], row["tags"] or ())
                 notes.setdefault(moment.file, []).append(note)
         collection.table.annotate_same(notes)
 
@@ -282,55 +282,37 @@ def _rows_of(collection: Collection, files: Sequence[str]) -> list[dict[str, Any
     return collection.table.rows(columns, filter=sql_in("file", files)).to_pylist()
 
 
-def _tidy(collection: Collection) -> None:
-    """Join what commits left in pieces, and bring the index of words up to date."""
-    with _vectors_as_they_are(collection):
+def _compact(collection: Collection) -> None:
+    """Join the small files of commits, and update the full-text index."""
+    with _keep_calibration(collection):
         collection.table.compact()
         collection.table.index_captions()
 
 
 @contextmanager
-def _vectors_as_they_are(collection: Collection) -> Generator[None]:
-    """Hold a collection for what changes no vector: scales of scores that were valid stay so."""
+def _keep_calibration(collection: Collection) -> Generator[None]:
+    """Lock a collection for a change of no vectors: its scales of scores stay valid."""
     with collection.writing():
-        measured = collection.calibrated
+        calibrated = collection.calibrated
         yield
-        there = collection.description.calibration
-        if measured and there is not None:
-            collection.keep(there, collection.table.version)
+        calibration = collection.description.calibration
+        if calibrated and calibration is not None:
+            collection.keep(calibration, collection.table.version)
 
 
-def _candidates(written: Sequence[Written]) -> tuple[Candidate, ...]:
-    """Those that have words, each wording once."""
-    texts = {" ".join(one.text.split()): one for one in reversed(written)}
-    ordered = [(text, one) for text, one in reversed(texts.items()) if text]
+def _candidates(written: Sequence[GeneratedCaption]) -> tuple[Candidate, ...]:
+    """The candidates that have words, without duplicates."""
+    texts = {" ".join(beam.text.split()): beam for beam in reversed(written)}
     return tuple(
-        Candidate(text=text, log_likelihood=float(one.log_likelihood)) for text, one in ordered
+        Candidate(text=text, log_likelihood=float(beam.log_likelihood))
+        for text, beam in reversed(texts.items())
+        if text
     )
 
 
-def _chosen(found: Sequence[Candidate]) -> int:
-    matches = [one.match for one in found if one.match is not None]
+def _best(candidates: Sequence[Candidate]) -> int:
+    matches = [each.match for each in candidates if each.match is not None]
     if not matches:
         return 0
-    likelihoods = np.array([one.log_likelihood for one in found], np.float32)
+    likelihoods = np.array([each.log_likelihood for each in candidates], np.float32)
     return best(np.array(matches, np.float32), likelihoods)
-
-
-def _rows(shown: Shown, row: int) -> Shown:
-    one = slice(row, row + 1)
-    return Shown(
-        vision=shown.vision[one],
-        has_vision=shown.has_vision[one],
-        audio=shown.audio[one],
-        has_audio=shown.has_audio[one],
-    )
-
-
-def _joined(shown: Sequence[Shown]) -> Shown:
-    return Shown(
-        vision=np.concatenate([one.vision for one in shown]),
-        has_vision=np.concatenate([one.has_vision for one in shown]),
-        audio=np.concatenate([one.audio for one in shown]),
-        has_audio=np.concatenate([one.has_audio for one in shown]),
-    )

@@ -1,8 +1,8 @@
-"""A collection: an indexed archive, and which model its vectors are of."""
+"""A collection: an indexed archive, and the model of its vectors."""
 
 from collections import Counter
-from collections.abc import Generator, Iterable, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
@@ -10,20 +10,20 @@ from typing import Any
 
 from trichord.media.probe import Status
 from trichord.search.calibration import Calibration
-from trichord.search.description import Description, described, is_table, written
+from trichord.search.description import Description, is_table, parse_description, to_json
 from trichord.search.table import MomentTable, Note
 from trichord.storage import Storage
 from trichord.types import UserError
 
-__all__ = ["Collection", "Description", "under", "whereabouts"]
+__all__ = ["Collection", "Description", "files_below", "whereabouts"]
 
 DESCRIPTION = "collection.json"
 SUCCESSOR = "reembedding.json"
-"""Describes the table that is being filled beside the one that is searched."""
+"""Describes the table that a re-embedding fills while the old one is searched."""
 
 
 class Collection:
-    """A place with `collection.json` and the Lance table that this names."""
+    """A folder or bucket with `collection.json` and the Lance table that it names."""
 
     def __init__(self, storage: Storage, description: Description, file: str = DESCRIPTION) -> None:
         self.storage = storage
@@ -41,12 +41,12 @@ class Collection:
 
     @property
     def name(self) -> str:
-        """Where it lies, as it was given: a folder or `s3://…`."""
+        """Its place as given: a folder or `s3://…`."""
         return self.storage.name
 
     @property
     def path(self) -> Path:
-        """The same as a path, which `open` takes for a bucket too."""
+        """The same as a path; `open` accepts it for a bucket too."""
         return Path(self.name)
 
     @classmethod
@@ -60,22 +60,22 @@ class Collection:
             UserError: There is none, or it is damaged or of a newer format.
         """
         storage = Storage(where)
-        there = _described(storage, DESCRIPTION)
-        if there is None:
+        description = _read_description(storage, DESCRIPTION)
+        if description is None:
             raise UserError(
                 f"{storage.name} is not a collection: make one with 'trichord index PATH... "
                 f"{storage.name}'."
             )
-        return cls(storage, there)
+        return cls(storage, description)
 
     @staticmethod
     def is_at(where: str | Path) -> bool:
-        """Whether there is a collection."""
+        """Whether there is a collection at a place."""
         return Storage(where).read(DESCRIPTION) is not None
 
     @classmethod
     def begin(cls, where: str | Path, description: Description) -> "Collection":
-        """Make a collection, or open the one that is there to go on with it.
+        """Create a collection, or open the existing one to continue it.
 
         Raises:
             UserError: The place holds something else, or moments of another model or length.
@@ -94,7 +94,7 @@ class Collection:
 
     @staticmethod
     def require_place(where: str | Path, **cut: Any) -> None:
-        """Refuse a place that can neither become a collection nor is one of such moments.
+        """Refuse a place that is neither empty nor a collection of such moments.
 
         Args:
             where: The place.
@@ -106,33 +106,33 @@ class Collection:
         storage = Storage(where)
         _require_vacant(storage)
         if storage.read(DESCRIPTION) is not None:
-            there = Collection.open(where)
-            there.require_cut(replace(there.description, **cut))
+            collection = Collection.open(where)
+            collection.require_cut(replace(collection.description, **cut))
 
     def require(self, fingerprint: str) -> None:
         """Refuse a model other than the one that made the vectors.
 
         Raises:
-            UserError: It is another one.
+            UserError: It is another model.
         """
         if fingerprint != self.description.fingerprint:
             raise UserError(
                 f"{self.name} holds vectors of other weights (made by {self.description.run}): use "
-                "that run as it was then, embed the collection anew (trichord index --reembed), or "
+                "that run as it was then, embed the collection again (trichord index --reembed), or "
                 "index into another folder."
             )
 
     def require_current(self) -> None:
-        """Refuse a change of a table that a re-embedding has replaced in the meantime.
+        """Refuse changes of a table that a re-embedding has replaced.
 
         Raises:
-            UserError: It has.
+            UserError: It has been replaced.
         """
-        there = (_described(self.storage, file) for file in (DESCRIPTION, SUCCESSOR))
-        if self.description.table not in {one.table for one in there if one is not None}:
+        current = (_read_description(self.storage, file) for file in (DESCRIPTION, SUCCESSOR))
+        if self.description.table not in {each.table for each in current if each is not None}:
             raise UserError(
-                f"{self.name} has been embedded anew by another process: open it again, with the "
-                "model that it is of now."
+                f"{self.name} has been embedded again by another process: open it again, with its "
+                "new model."
             )
 
     def require_cut(self, description: Description) -> None:
@@ -141,61 +141,59 @@ class Collection:
         Raises:
             UserError: They are.
         """
-        there = self.description
-        if (there.cut, there.seconds, there.hop, there.frames) != (
+        own = self.description
+        if (own.cut, own.seconds, own.hop, own.frames) != (
             description.cut, description.seconds, description.hop, description.frames
         ):  # fmt: skip
             raise UserError(
-                f"{self.name} has moments {_cut(there)}, not {_cut(description)}: leave that as it is "
+                f"{self.name} has moments {_cut(own)}, not {_cut(description)}: leave that as it is "
                 "or index into another folder."
             )
 
-    def audio_type(self, asked: float | None) -> float | None:
-        """The audio type of a search, from verbal (0) to nonverbal (1): as asked, or that of the run.
+    def audio_type(self, token: float | None) -> float | None:
+        """The audio type token of a search, from verbal (0) to nonverbal (1); None: that of the run.
 
         Returns:
-            None where sound is stored at one audio type and there is nothing to choose.
+            None if audio is stored at a single audio type.
 
         Raises:
-            UserError: One is asked for, and there is nothing to choose.
+            UserError: A token is given, and audio is stored at a single audio type.
         """
         stored = self.description.audio_types
-        if asked is not None and not stored:
+        if token is not None and not stored:
             raise UserError(
                 f"--audio-type: {self.name} holds its sound at one audio type: leave it out, "
-                "or index anew with a run that listens at one (CLIP4VLA's audio tower)."
+                "or index again with a run that takes an audio type token (CLIP4VLA's audio tower)."
             )
-        return stored[0] if stored and asked is None else asked
+        return stored[0] if stored and token is None else token
 
-    @contextmanager
-    def writing(self) -> Generator[None]:
-        """Hold the collection for a commit; see `Storage.writing`.
+    def writing(self) -> AbstractContextManager[None]:
+        """Lock the collection for a commit; see `Storage.writing`.
 
-        The table's own changes do this themselves. Hold it around what must not be parted, and no
+        Changes of the table lock it themselves. Lock it around changes that belong together, and no
         longer: other writers wait, and give up after a minute.
 
         Raises:
-            UserError: It cannot be written to, or others held it for a minute.
+            UserError: It cannot be written to, or others locked it for a minute.
         """
-        with self.storage.writing():
-            yield
+        return self.storage.writing()
 
     def remove(self, places: Sequence[Path]) -> tuple[str, ...]:
-        """Take files, or all files under folders, out of the collection; gives their paths.
+        """Remove files, or all files in folders, from the collection. Returns their paths.
 
-        The media files themselves are not touched, and need not exist any more.
+        The media files are not touched, and need not exist any more.
 
         Raises:
-            UserError: The collection has no file there, or cannot be changed.
+            UserError: The collection has no such file, or cannot be changed.
         """
-        chosen = sorted(self.at(places, self.table.files()))
+        files = sorted(self.at(places, self.table.files()))
         with self.writing():
-            self.table.remove(chosen)
+            self.table.remove(files)
             self.table.compact()
-        return tuple(chosen)
+        return tuple(files)
 
     def at(self, places: Iterable[Path], known: Iterable[str]) -> set[str]:
-        """Which of its files are these places or lie below them.
+        """The files that are at these places or in these folders.
 
         Args:
             places: Files and folders, which need not exist any more.
@@ -204,22 +202,22 @@ class Collection:
         Raises:
             UserError: There is none at a place.
         """
-        chosen: set[str] = set()
+        result: set[str] = set()
         files = list(known)
         for place in places:
-            below = under(files, place)
+            below = files_below(files, place)
             if not below:
                 raise UserError(f"{place}: {self.name} has no such file and none in such a folder.")
-            chosen.update(below)
-        return chosen
+            result.update(below)
+        return result
 
     def annotate(self, file: str | Path, notes: Sequence[Note]) -> None:
-        """Say what moments of a file show, in words and tags, to search by.
+        """Replace captions and tags of moments of a file.
 
         Args:
             file: A file of the collection.
-            notes: Start and end of a moment in seconds, its caption (None: none) and its tags,
-                which replace what was said of it before; of one moment there may be several.
+            notes: Start and end of a moment in seconds, its caption (None: none) and its tags; one
+                moment may have several notes.
 
         Raises:
             UserError: The collection has no such file or moment, or cannot be changed.
@@ -227,68 +225,71 @@ class Collection:
         self.table.annotate(str(whereabouts(Path(file))), notes)
 
     def counts(self) -> dict[Status, int]:
-        """How many moments have each status; a file that cannot be used counts as one."""
-        return Counter(status for one in self.table.files().values() for status in one.statuses)
+        """How many moments have each status; an unusable file counts as one."""
+        return Counter(status for file in self.table.files().values() for status in file.statuses)
 
     @property
     def calibrated(self) -> bool:
-        """Whether the scales of scores were measured on the table as it is now."""
-        there = self.description
-        return there.calibration is not None and there.calibrated == self.table.version
+        """Whether the scales of scores were measured on the current version of the table."""
+        own = self.description
+        return own.calibration is not None and own.calibrated == self.table.version
 
     def keep(self, calibration: Calibration, version: int) -> None:
-        """Store the scales of scores; those of a newer version of the table stay.
+        """Store the scales of scores, unless those of a newer version of the table are stored.
 
         Args:
             calibration: The scales.
-            version: Of the table, that they were measured on.
+            version: Version of the table that they were measured on.
         """
         with self.writing():
-            self._look_again()
+            self._reload()
             if self.description.calibrated <= version:
                 self._change(calibration=calibration, calibrated=version)
 
     def weigh(self, visual: float, audio: float) -> None:
-        """Store how much sight and sound count in a search that does not say."""
+        """Store the default visual and audio weight of searches."""
         self._change(weighting=(visual, audio))
 
     def reembedding(self, description: Description) -> "Collection":
-        """A table for vectors of another model beside this one, to be filled and then switched to.
+        """Begin or continue a re-embedding: a second table, for vectors of another model.
 
-        What comes back is indexed into as any collection is; meanwhile this one is searched as
-        before. One that was interrupted goes on; one for a third model is thrown away. A collection
-        that is of this model already is its own.
+        The result is indexed into like any collection, while this one is searched as before. An
+        interrupted re-embedding continues; one for a third model is deleted. If the collection already
+        is of this model, the result is the collection itself.
 
         Args:
-            description: Of the new model; the length of moments is this collection's.
+            description: Of the new model; with the moments of this collection.
 
         Raises:
-            UserError: The moments are to have another length, or the place cannot be written to.
+            UserError: The moments are cut in another way, or the place cannot be written to.
         """
         self.require_cut(description)
         with self.writing():
-            self.require_current()  # another process's table must not be tidied away
+            self.require_current()  # or `_tidy` would delete another process's table
             if self.description.fingerprint == description.fingerprint:
                 self._tidy()
                 return self
-            begun = _described(self.storage, SUCCESSOR)
-            if begun is None or begun.fingerprint != description.fingerprint:
+            successor_description = _read_description(self.storage, SUCCESSOR)
+            if (
+                successor_description is None
+                or successor_description.fingerprint != description.fingerprint
+            ):
                 mark = blake2b(description.fingerprint.encode(), digest_size=6).hexdigest()
-                begun = replace(description, table=f"moments-{mark}.lance")
-            successor = Collection(self.storage, begun, SUCCESSOR)
+                successor_description = replace(description, table=f"moments-{mark}.lance")
+            successor = Collection(self.storage, successor_description, SUCCESSOR)
             successor._write()
-            self._tidy(keep=begun.table)
+            self._tidy(keep=successor_description.table)
             return successor
 
     def switch(self) -> "Collection":
-        """Search the re-embedded table from now on, and delete the old one.
+        """Replace the old table by the re-embedded one.
 
-        Captions and tags of moments that both have are taken along. It can be interrupted anywhere:
-        until a single write at the end the old table is searched, after it the new one, and what is
-        left to do is done by the next call, or by the next `reembedding`.
+        Captions and tags of moments in both tables are copied. It can be interrupted anywhere: a single
+        write at the end replaces the old table, and the next call, or the next `reembedding`, finishes the
+        rest.
 
         Returns:
-            The collection with its new table; itself where it is no re-embedding.
+            The collection with its new table; itself if it is not a re-embedding.
         """
         if self.file == DESCRIPTION:
             return self
@@ -296,9 +297,9 @@ class Collection:
             self.require_current()  # another re-embedding may have taken its place
             old = Collection.open(self.name)
             if old.description.table != self.table.name:
-                measured = self.calibrated
+                calibrated = self.calibrated
                 self.table.annotate_same(old.table.notes())
-                if measured:  # on vectors, which annotating leaves as they are
+                if calibrated:  # annotating changes no vectors
                     self._change(calibrated=self.table.version)
                 old = Collection(self.storage, self.description)
                 old._write()
@@ -306,7 +307,7 @@ class Collection:
         return old
 
     def _tidy(self, keep: str = "") -> None:
-        """Delete tables that are neither searched nor, under this name, being filled."""
+        """Delete tables that are neither searched nor `keep`."""
         if not keep:
             self.storage.remove(SUCCESSOR)
         for name in self.storage.names():
@@ -315,44 +316,44 @@ class Collection:
 
     def _change(self, **changes: Any) -> None:
         with self.writing():
-            self._look_again()
+            self._reload()
             self.description = replace(self.description, **changes)
             self._write()
 
-    def _look_again(self) -> None:
-        """See what another process may have changed."""
+    def _reload(self) -> None:
+        """Read the description again: another process may have changed it."""
         self.require_current()
-        self.description = _described(self.storage, self.file) or self.description
+        self.description = _read_description(self.storage, self.file) or self.description
 
     def _write(self) -> None:
-        self.storage.write(self.file, written(self.description))
+        self.storage.write(self.file, to_json(self.description))
 
 
-def _described(storage: Storage, file: str) -> Description | None:
+def _read_description(storage: Storage, file: str) -> Description | None:
     content = storage.read(file)
-    return None if content is None else described(content, storage.uri(file))
+    return None if content is None else parse_description(content, storage.uri(file))
 
 
 def _cut(description: Description) -> str:
     kind = "by shots, " if description.cut == "shots" else ""
-    seen = ", seen by keyframes" if description.frames == "keyframe" else ""
-    return f"{kind}of {description.seconds:g} s every {description.hop:g} s{seen}"
+    frames = ", by keyframes" if description.frames == "keyframe" else ""
+    return f"{kind}of {description.seconds:g} s every {description.hop:g} s{frames}"
 
 
 def _require_vacant(storage: Storage) -> None:
     if storage.read(DESCRIPTION) is not None or storage.vacant():
         return
-    # Looked at once more: another process may have begun it just now.
+    # Read again: another process may just have created it.
     if storage.read(DESCRIPTION) is None:
         raise UserError(f"{storage.name} is not empty and no collection: choose another folder.")
 
 
-def under(files: Iterable[str], place: Path) -> list[str]:
-    """Those files that are this place or lie below it."""
+def files_below(files: Iterable[str], place: Path) -> list[str]:
+    """The files that are this place or in this folder."""
     absolute = whereabouts(place)
     return [file for file in files if Path(file).is_relative_to(absolute)]
 
 
 def whereabouts(place: Path) -> Path:
-    """The absolute path of a place: links on the way to it are followed, a linked file is not."""
+    """The absolute path of a place: links to folders are resolved, a linked file is not."""
     return place.resolve() if place.is_dir() else place.parent.resolve() / place.name

@@ -1,4 +1,4 @@
-"""Which moments a file has: asked of the file itself."""
+"""Cutting: the moments of a file, from its duration or its shots."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,10 +18,9 @@ Key = TypeVar("Key")
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """How files are cut into moments: length and distance of starts, in seconds.
+    """How files are cut into moments: length, and distance of starts, in seconds.
 
-    `shots`: where the picture changes, and only longer shots by length and distance; a sound, which
-    has no shots, is cut into windows.
+    `shots`: a moment for each shot; longer shots, and files without vision, are cut into windows.
     """
 
     seconds: float = SECONDS
@@ -31,7 +30,7 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class CutFile:
-    """A file and its moments; none, but a status and its reason, where it cannot be used."""
+    """A file and its moments; an unusable file has none, but a status and its reason."""
 
     file: str
     spans: Sequence[Span]
@@ -40,21 +39,21 @@ class CutFile:
 
 
 def cut_files(decoder: Decoder, files: Iterable[str], cut: Cut) -> Iterator[CutFile]:
-    """Each file with its moments, in order."""
+    """Files with their moments, in order."""
     probes = decoder.probe_all(files)
     if cut.kind == "window":
         return (_cut(probe, [], cut) for probe in probes)
     return _cut_at_shots(decoder, probes, cut)
 
 
-def answered(
-    decoder: Decoder, asked: Iterable[tuple[Key, DecodeRequest | None]]
+def decode_keyed(
+    decoder: Decoder, keyed: Iterable[tuple[Key, DecodeRequest | None]]
 ) -> Iterator[tuple[Key, list[Decoded]]]:
-    """Each key with what its request gave, in order, decoded ahead; nothing where nothing is asked."""
+    """Each key with the results of its request, in order, decoded ahead; empty without a request."""
     waiting: deque[tuple[Key, bool]] = deque()
 
     def requests() -> Iterator[DecodeRequest]:
-        for key, request in asked:
+        for key, request in keyed:
             waiting.append((key, request is not None))
             if request is not None:
                 yield request
@@ -79,19 +78,17 @@ def _cut(probe: Probe, cuts: Sequence[float], cut: Cut) -> CutFile:
 
 
 def _cut_at_shots(decoder: Decoder, probes: Iterable[Probe], cut: Cut) -> Iterator[CutFile]:
-    asked = (
+    requests = (
         ((number, probe), request)
         for number, probe in enumerate(probes)
         for request in _looks(probe)
     )
-    for (_, probe), same in groupby(answered(decoder, asked), key=lambda pair: pair[0]):
-        found = cuts_in(one for _, answers in same for one in answers)
-        yield _cut(probe, found, cut)
+    for (_, probe), group in groupby(decode_keyed(decoder, requests), key=lambda pair: pair[0]):
+        yield _cut(probe, cuts_in(part for _, answers in group for part in answers), cut)
 
 
 def _looks(probe: Probe) -> Iterator[DecodeRequest | None]:
-    seen = probe.status in USABLE and probe.video is not None and probe.duration
-    if not seen:
+    if probe.status in USABLE and probe.video is not None and probe.duration:
+        yield from looks(probe.path, probe.duration)
+    else:
         yield None
-        return
-    yield from looks(probe.path, probe.duration or 0.0)

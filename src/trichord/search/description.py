@@ -1,4 +1,4 @@
-"""What a collection says of itself: `collection.json`."""
+"""The description of a collection: `collection.json`."""
 
 import json
 import math
@@ -12,31 +12,31 @@ from trichord.search.moments import CutKind
 from trichord.types import UserError
 
 FORMAT = 3
-"""Of collections that are written. Format 1 (no captions, tags, thumbnails, durations) and format 2, which
-called some things by other names, are read."""
+"""Format of new collections. Formats 1 (no captions, tags, thumbnails, durations) and 2 (other names of
+some fields) are read."""
 TABLE = "moments.lance"
-"""The table of a collection that was never embedded anew."""
+"""The table of a collection that was never re-embedded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
-    """What a collection was made with.
+    """How a collection was made.
 
     Attributes:
         run: Folder of the run whose model made the vectors.
-        fingerprint: Of that model.
+        fingerprint: Fingerprint of that model.
         seconds: Length of a moment.
         hop: Seconds between the starts of moments.
-        vision_dim: Size of a sight vector.
-        audio_dim: Size of a sound vector.
-        audio_types: From verbal (0) to nonverbal (1), at which sound vectors are stored, the run's
-            own first; empty where there is nothing to choose.
-        calibration: Scales of scores; None before the first indexing has ended.
-        calibrated: The table's version that they were measured on.
+        vision_dim: Size of a vision vector.
+        audio_dim: Size of an audio vector.
+        audio_types: Tokens from verbal (0) to nonverbal (1) at which audio vectors are stored, the run's
+            own first; empty if the model takes none.
+        calibration: Scales of scores; None until the first indexing has finished.
+        calibrated: Version of the table that they were measured on.
         table: Name of the table of moments.
-        weighting: Of sight and of sound, learnt from captions; None where nothing was learnt.
-        cut: Whether moments are windows throughout, or shots, of which only long ones are windows.
-        frames: Which frames are looked at: those shown at the times meant, or keyframes before them.
+        weighting: Visual and audio weight, learnt from captions; None if none were learnt.
+        cut: Whether moments are windows, or shots of which long ones are cut into windows.
+        frames: Which frames are decoded: those shown at the exact times, or the keyframes before them.
     """
 
     run: str
@@ -54,33 +54,33 @@ class Description:
     frames: FrameChoice = "exact"
 
 
-def written(description: Description) -> str:
-    """The description as it is stored."""
+def to_json(description: Description) -> str:
+    """The description as stored."""
     return json.dumps({"format": FORMAT, **asdict(description)}, indent=2) + "\n"
 
 
-def described(content: bytes, name: str) -> Description:
-    """Read a description.
+def parse_description(content: bytes, name: str) -> Description:
+    """Parse a description.
 
     Args:
-        content: As it is stored.
-        name: Of the file, for messages.
+        content: As stored.
+        name: Name of the file, for messages.
 
     Raises:
         UserError: It is damaged, or of a newer format.
     """
     try:
         stored: dict[str, Any] = json.loads(content)
-        made = stored.pop("format")
-        if made not in (1, 2, FORMAT):
+        version = stored.pop("format")
+        if version not in (1, 2, FORMAT):
             raise UserError(
-                f"{name} has format {made}, this version of Trichord reads {FORMAT}: update "
-                "Trichord or index anew."
+                f"{name} has format {version}, this version of Trichord reads {FORMAT}: update "
+                "Trichord or index again."
             )
         stored = _renamed(stored)
         scales = stored.pop("calibration")
         calibration = None if scales is None else Calibration.of(scales)
-        # Absent before there were audio type tokens.
+        # Missing in collections from before audio type tokens.
         tokens = tuple(float(token) for token in stored.pop("audio_types", ()))
         weighting = _pair(stored.pop("weighting", None))
         description = Description(
@@ -90,19 +90,19 @@ def described(content: bytes, name: str) -> Description:
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         why = next(iter(str(error).splitlines()), type(error).__name__)
         raise UserError(
-            f"{name} is damaged ({why}): delete the collection and index anew."
+            f"{name} is damaged ({why}): delete the collection and index again."
         ) from error
     return description
 
 
 def is_table(name: str) -> bool:
-    """Whether a table may be called that; others are neither opened nor, once replaced, deleted."""
+    """Whether a table may have this name; others are never opened or deleted."""
     return re.fullmatch(r"moments(-[0-9a-f]+)?\.lance", name) is not None
 
 
 def _renamed(stored: dict[str, Any]) -> dict[str, Any]:
-    """A description of format 1 or 2 by the names of format 3."""
-    if stored.get("run") == "untrained":  # as the published pair was called
+    """A description of format 1 or 2 with the names of format 3."""
+    if stored.get("run") == "untrained":  # the old name of the published pair
         stored = stored | {"run": "clip-clap"}
     new = {"sound_tokens": "audio_types", "nearest": "frames", "sight": "vision", "sound": "audio"}
     return {
@@ -118,16 +118,18 @@ def _pair(stored: Any) -> tuple[float, float] | None:
     return float(visual), float(audio)
 
 
-def _check(there: Description) -> None:
-    sizes = (there.vision_dim, there.audio_dim)
-    if not (0 < there.hop <= there.seconds < math.inf and min(sizes) > 0):
+def _check(description: Description) -> None:
+    sizes = (description.vision_dim, description.audio_dim)
+    if not (0 < description.hop <= description.seconds < math.inf and min(sizes) > 0):
         raise ValueError("impossible sizes")
-    if there.cut not in get_args(CutKind) or there.frames not in get_args(FrameChoice):
+    if description.cut not in get_args(CutKind) or description.frames not in get_args(FrameChoice):
         raise ValueError("moments of an unknown kind")
-    tokens = there.audio_types
+    tokens = description.audio_types
     if tokens and (min(tokens), max(tokens), len(set(tokens))) != (0, 1, len(tokens)):
         raise ValueError("impossible audio types")
-    if not is_table(there.table):
+    if not is_table(description.table):
         raise ValueError("impossible name of a table")
-    if there.weighting is not None and not all(0 <= one < math.inf for one in there.weighting):
+    if description.weighting is not None and not all(
+        0 <= weight < math.inf for weight in description.weighting
+    ):
         raise ValueError("impossible weighting")

@@ -1,4 +1,4 @@
-"""Finding moments: the one way from queries to hits, for any number of threads."""
+"""The search engine: from queries to hits, for any number of threads."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,16 +13,16 @@ from trichord.search.candidates import Candidates
 from trichord.search.collection import Collection
 from trichord.search.cutting import Cut
 from trichord.search.gallery import Gallery
-from trichord.search.grouping import EACH, Group, group, leading
+from trichord.search.grouping import EACH, FileHits, group_by_file, leading
 from trichord.search.hits import hits_of
-from trichord.search.loaded import Loaded
+from trichord.search.nearest.ann_indexes import Settings
 from trichord.search.nearest.neighbours import Allowed
-from trichord.search.nearest.structures import Settings
-from trichord.search.query import Part, Query, Weights
-from trichord.search.query_model import QueryModel, whole
+from trichord.search.query import Query, QueryPart, Weights
+from trichord.search.query_model import QueryModel, full_model
 from trichord.search.query_plan import QueryPlan, ScoredRows
 from trichord.search.query_vectors import PartReader
 from trichord.search.rank_fusion import fuse_ranks
+from trichord.search.snapshot import Snapshot
 from trichord.search.timeline import SimilarityTimeline, timeline_over
 from trichord.types import Hit, Moment, UserError
 
@@ -31,39 +31,41 @@ if TYPE_CHECKING:  # a search by text never loads torch
     from trichord.search.reranking import Reranker
 
 RERANK = 50
-"""Moments that a fusion looks at again where nothing else is said."""
+"""Moments that a fusion reranks by default."""
 DEPTH = 1000
-"""Moments of either order that are looked at where words of captions have their say."""
-HEARD = 3
-"""Audio type tokens at which sound is held in memory: the run's own and the latest others."""
+"""Moments of either order that are fused if the words of captions count."""
+SNAPSHOTS = 3
+"""Audio type tokens whose vectors stay in memory: the run's own and the latest others."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Prepared:
-    """A query that has been read: what is left to do is arithmetic on the vectors in `loaded`."""
+class PreparedQuery:
+    """A query whose parts are vectors: the rest is arithmetic on the vectors in `snapshot`."""
 
     query: Query
     weights: Weights
-    loaded: Loaded
-    combined: QueryPlan
+    snapshot: Snapshot
+    plan: QueryPlan
     allowed: Allowed | None
 
     @property
     def text(self) -> str:
-        """The text of a query that is nothing but one; else ""."""
+        """The text of a query that is a single text; else ""."""
         [first, *others] = self.query.parts
-        return first.given if first.kind == "text" and not others else ""
+        return first.value if first.kind == "text" and not others else ""
 
-    def permits(self, row: int) -> bool:
-        """Whether a moment may be found."""
-        return self.allowed is None or bool(self.allowed[row])
+    @property
+    def uses_captions(self) -> bool:
+        """Whether the words of captions count."""
+        query = self.query
+        return query.caption_weight > 0 and self.snapshot.captioned and bool(query.words)
 
 
 class SearchEngine:
-    """A collection in memory, ready for queries from several threads at once.
+    """A collection in memory, for queries from several threads at once.
 
-    What searches read never changes: `refresh` puts another collection in its place, and searches
-    under way end with the one they began with.
+    The data that searches read never changes: `refresh` replaces it, and running searches finish with
+    the data they began with.
     """
 
     def __init__(
@@ -79,12 +81,12 @@ class SearchEngine:
         """Load the vectors.
 
         Args:
-            collection: What to search in.
-            model: That made it.
-            decoder: Reads the files of queries, and moments again that a fusion looks at.
-            audio_type: At which to load them, where the first search is known to ask for it.
-            settings: Of what finds candidates in large collections; the defaults if not given.
-            persistent: Whether it is for many searches.
+            collection: The collection.
+            model: Its model.
+            decoder: Reads the files of queries, and the moments that a fusion reranks.
+            audio_type: The audio type token of the first search, if it is known.
+            settings: Of the search in large collections; defaults if not given.
+            persistent: Whether many searches will follow.
 
         Raises:
             UserError: The collection was made by other weights, or has no audio type tokens.
@@ -92,223 +94,220 @@ class SearchEngine:
         collection.require(model.fingerprint)
         self.model = model
         self.decoder = decoder
-        there = collection.description
-        self.reader = PartReader(model, decoder, Cut(there.seconds, there.hop))
+        description = collection.description
+        self.reader = PartReader(model, decoder, Cut(description.seconds, description.hop))
         self._settings = settings
-        self._lasting = persistent
+        self._persistent = persistent
         self._loading = Lock()
         token = collection.audio_type(audio_type)
-        # Never changed, only replaced as a whole: readers need no lock. The first one leads.
-        self._held = {token: self._load(collection, token)}
+        # Never changed, only replaced as a whole: readers need no lock. The first one always stays.
+        self._snapshots = {token: self._load(collection, token)}
         self._latest = token
 
     @property
     def collection(self) -> Collection:
-        """What is searched in, as it was when it was loaded."""
-        return next(iter(self._held.values())).collection
+        """The collection as it was when it was loaded."""
+        return next(iter(self._snapshots.values())).collection
 
     @property
     def gallery(self) -> Gallery:
-        """The moments, heard at the audio type token of the last search."""
-        return self._at(self._latest).gallery
+        """The moments, at the audio type token of the last search."""
+        return self._snapshot(self._latest).gallery
 
     @property
     def calibration(self) -> Calibration:
         """Scales of scores at that audio type token."""
-        return self._at(self._latest).calibration
-
-    @property
-    def reranks(self) -> bool:
-        """Whether its model's fusion can look at moments again."""
-        return self.model.reranks
+        return self._snapshot(self._latest).calibration
 
     @property
     def weighting(self) -> Weights:
-        """Of sight and of sound, where a query by texts does not say."""
+        """Default visual and audio weight of queries by text."""
         return self.collection.description.weighting or (1.0, 1.0)
 
     def refresh(self) -> bool:
-        """Look whether the collection has moved on, and load it anew if so.
+        """Load the collection again if it has changed. Returns whether it has.
 
         Raises:
-            UserError: It cannot be opened, or is of other weights now; what was loaded goes on being
-                searched.
+            UserError: It cannot be opened, or is of other weights now; searches go on with the loaded
+                data.
         """
         with self._loading:
-            there = Collection.open(self.collection.name)
-            if next(iter(self._held.values())).is_current(there):
+            collection = Collection.open(self.collection.name)
+            if next(iter(self._snapshots.values())).is_current(collection):
                 return False
-            there.require(self.model.fingerprint)
-            token = there.audio_type(None)
-            before, self._held = self._held, {token: self._load(there, token)}
+            collection.require(self.model.fingerprint)
+            token = collection.audio_type(None)
+            before, self._snapshots = self._snapshots, {token: self._load(collection, token)}
             self._latest = token
-            for one in before.values():
-                one.retire()
+            for snapshot in before.values():
+                snapshot.retire()
             return True
 
     def search(self, query: Query, k: int = 10, rerank: int = RERANK) -> list[Hit]:
-        """The best `k` moments, best first; fewer where the collection has fewer to offer.
+        """The best `k` moments, best first; fewer if the collection has fewer.
 
-        A score is a weighted sum of standardised cosines in units of its own spread under no match
-        (see `models.yardstick`), so a moment without sound competes by its sight alone, and the other
-        way round. Where all the weight lies on a modality, moments without it are not found. Equal
-        scores are ordered by file and time. A moment that is asked for by likeness, and those of its
-        file that overlap it, are left out.
+        A score is a weighted sum of standardised cosines, in units of its own spread under no match
+        (see `models.calibration`), so that a moment without audio competes by its visual score alone,
+        and the other way round. If all the weight is on one modality, moments without it are not found.
+        Equal scores are ordered by file and time. If the query asks for moments like one of the
+        collection, that moment and those of its file that overlap it are left out.
 
-        Where the model's fusion reads text and moment together, it then reorders the best `rerank`
-        moments of a text; all others follow as they were. Where captions count, their order by words
-        and the one so far are then joined by reciprocal ranks; scores stay those of the vectors.
+        If the model's fusion reads text and moment together, it then reorders the best `rerank` moments
+        of a text; the others follow in their order. If captions count, the order by their words and the
+        order so far are fused by reciprocal ranks; scores stay those of the vectors.
 
         Raises:
-            UserError: `k` is less than 1 or `rerank` less than 0; the query's file cannot be used;
-                the query says nothing of the modality that has all the weight; or it asks for a
-                audio type token where the collection has none.
+            UserError: `k` is less than 1 or `rerank` less than 0; the query's file cannot be used; the
+                query has no vector for the modality that has all the weight; or it asks for an audio
+                type token and the collection has none.
         """
-        return self.search_many([query], k, rerank)[0]
+        _require(k, rerank)
+        prepared = self.plan(query)
+        [candidates] = prepared.snapshot.score([prepared.plan], [prepared.allowed])
+        return self.top_k(prepared, candidates, k, rerank)
 
-    def search_many(
-        self, queries: Sequence[Query], k: int = 10, rerank: int = RERANK
+    def search_batch(
+        self, queries: Sequence[PreparedQuery], k: int = 10, rerank: int = RERANK
     ) -> list[list[Hit]]:
-        """The hits of several queries, in one pass over the vectors for all of them.
+        """The hits of several queries, in one pass over the vectors for all that share a snapshot.
 
         Raises:
-            UserError: As for `search`, of any of the queries.
+            UserError: As for `search`.
         """
-        words = [part.given for query in queries for part in query.parts if part.kind == "text"]
-        self.reader.texts.of(words, "vision")
-        self.reader.texts.of(words, "audio")
-        return self.answer([self.prepare(query) for query in queries], k, rerank)
+        _require(k, rerank)
+        candidates: dict[int, Candidates] = {}
+        for snapshot in {id(query.snapshot): query.snapshot for query in queries}.values():
+            places = [i for i, query in enumerate(queries) if query.snapshot is snapshot]
+            plans = [queries[i].plan for i in places]
+            scored = snapshot.score(plans, [queries[i].allowed for i in places])
+            candidates |= dict(zip(places, scored, strict=True))
+        return [self.top_k(query, candidates[i], k, rerank) for i, query in enumerate(queries)]
 
-    def prepare(self, query: Query) -> Prepared:
-        """Read a query: all that can go wrong with it, and all that must be decoded for it.
+    def plan(self, query: Query) -> PreparedQuery:
+        """Embed a query: this does all decoding, and raises all errors that a query can cause.
 
         Raises:
             UserError: As for `search`.
         """
         token = self.collection.audio_type(query.audio_type)
-        loaded = self._at(token)
+        snapshot = self._snapshot(token)
         self._latest = token
         weights = self._weights(query)
-        parts = [(self.reader.read(one, loaded.gallery, token), one.weight) for one in query.parts]
-        combined = QueryPlan.of(parts, weights, loaded.calibration, loaded.centres)
-        if not (combined.vision.asked or combined.audio.asked):
+        self.reader.embed_texts([query])
+        parts = [
+            (self.reader.embed(part, snapshot.gallery, token), part.weight) for part in query.parts
+        ]
+        plan = QueryPlan.of(parts, weights, snapshot.calibration, snapshot.centres)
+        if not (plan.vision.active or plan.audio.active):
             side = "the picture" if weights[0] else "the sound"
             raise UserError(
-                f"The search ({query.given}) says nothing of {side}, which has all the weight here: "
+                f"The search ({query.title}) says nothing of {side}, which has all the weight here: "
                 "change --visual-weight and --audio-weight, or search by something else."
             )
-        return Prepared(query, weights, loaded, combined, _allowed(query, loaded.gallery))
+        return PreparedQuery(query, weights, snapshot, plan, _allowed(query, snapshot.gallery))
 
-    def answer(
-        self, prepared: Sequence[Prepared], k: int = 10, rerank: int = RERANK
-    ) -> list[list[Hit]]:
-        """The hits of queries that have been read, as `search_many` gives them.
-
-        Raises:
-            UserError: `k` is less than 1 or `rerank` less than 0; or as for `Reranker.reorder`.
-        """
-        _require(k, rerank)
-        found: list[list[Hit]] = []
-        for one, candidates in zip(prepared, _candidates(prepared), strict=True):
-            depth = max(k, self._depth(one, rerank))
-            settled = one.loaded.best(one.combined, candidates, depth)
-            found.append(self._finished(one, settled, rerank)[:k])
-        return _captioned(prepared, found)
+    def top_k(self, query: PreparedQuery, candidates: Candidates, k: int, rerank: int) -> list[Hit]:
+        """The best `k` of a query's candidates; see `search`."""
+        depth = max(k, self._depth(query, rerank))
+        scored = query.snapshot.top_k(query.plan, candidates, depth)
+        return _with_captions(query.snapshot, self._order(query, scored, rerank)[:k])
 
     def grouped(
         self, query: Query, k: int = 10, rerank: int = RERANK, each: int = EACH
-    ) -> list[Group]:
+    ) -> list[FileHits]:
         """The best `k` files by their best moment, each with at most `each` moments.
 
         Raises:
             UserError: As for `search`.
         """
         _require(k, rerank)
-        one = self.prepare(query)
-        [candidates] = _candidates([one])
-        depth = max(k * each, self._depth(one, rerank))
+        prepared = self.plan(query)
+        snapshot = prepared.snapshot
+        [candidates] = snapshot.score([prepared.plan], [prepared.allowed])
+        least = self._depth(prepared, rerank)
+        depth = max(k * each, least)
         while True:
-            settled = one.loaded.best(one.combined, candidates, depth)
-            files = one.loaded.gallery.file[settled.rows]
-            if len(settled.rows) < depth or len(np.unique(files)) >= k:
+            scored = snapshot.top_k(prepared.plan, candidates, depth)
+            files = snapshot.gallery.file[scored.rows]
+            if len(scored.rows) < depth or len(np.unique(files)) >= k:
                 break
             depth *= 4
-        settled = settled.take(leading(files, max(k, self._depth(one, rerank)), each))
-        [hits] = _captioned([one], [self._finished(one, settled, rerank)])
-        return group(hits, k, each)
+        scored = scored.take(leading(files, max(k, least), each))
+        hits = _with_captions(snapshot, self._order(prepared, scored, rerank))
+        return group_by_file(hits, k, each)
 
     def timeline(self, query: Query, file: str) -> SimilarityTimeline:
-        """How well a query fits each moment of a file, whatever the query's filters say.
+        """How well a query fits each moment of a file, whatever the query's filters.
 
         Raises:
             UserError: As for `search`, or the collection has no such file.
         """
-        one = self.prepare(query)
-        return timeline_over(file, one.combined, one.loaded.gallery)
+        prepared = self.plan(query)
+        return timeline_over(file, prepared.plan, prepared.snapshot.gallery)
 
-    def _at(self, token: float | None) -> Loaded:
-        """The moments as heard at an audio type token; loaded where they are not."""
-        if (there := self._held.get(token)) is not None:
-            return there
+    def _snapshot(self, token: float | None) -> Snapshot:
+        """The moments at an audio type token, loaded if needed."""
+        if (snapshot := self._snapshots.get(token)) is not None:
+            return snapshot
         with self._loading:
-            held = self._held
-            if token not in held:
-                first = next(iter(held.values()))
-                made = self._load(first.collection, token, first)
-                usual, *others = held.items()
-                kept = others[-(HEARD - 2) :]
-                self._held = dict([usual, *kept, (token, made)])
-                for _, one in others[: -len(kept)] if kept else []:
-                    one.retire()
-            return self._held[token]
+            if token not in self._snapshots:
+                own, *others = self._snapshots.items()
+                snapshot = self._load(own[1].collection, token, own[1])
+                kept = 2 - SNAPSHOTS  # counted from the end: beside the run's own and the new one
+                self._snapshots = dict([own, *others[kept:], (token, snapshot)])
+                for _, other in others[:kept]:
+                    other.retire()
+            return self._snapshots[token]
 
     def _load(
-        self, collection: Collection, token: float | None, beside: Loaded | None = None
-    ) -> Loaded:
-        return Loaded.of(
+        self, collection: Collection, token: float | None, other: Snapshot | None = None
+    ) -> Snapshot:
+        return Snapshot.of(
             collection,
             self.reader.texts,
             token,
-            beside=beside,
+            other=other,
             settings=self._settings,
-            persistent=self._lasting,
+            persistent=self._persistent,
         )
 
     def _weights(self, query: Query) -> Weights:
-        """Visual and audio weight. The learnt ones hold for texts, which they were learnt from."""
+        """Visual and audio weight. Learnt weights are for texts only: they were learnt from texts."""
         by_text = all(part.kind == "text" for part in query.parts)
-        usual = self.weighting if by_text else (1.0, 1.0)
+        default = self.weighting if by_text else (1.0, 1.0)
         return (
-            usual[0] if query.visual_weight is None else float(query.visual_weight),
-            usual[1] if query.audio_weight is None else float(query.audio_weight),
+            default[0] if query.visual_weight is None else float(query.visual_weight),
+            default[1] if query.audio_weight is None else float(query.audio_weight),
         )
 
-    def _reranker(self, one: Prepared, rerank: int) -> "Reranker | None":
-        # A model that is not loaded yet is loaded by asking for its fusion.
-        if not rerank or not one.text or self.model.fusion is None:
+    def _reranker(self, query: PreparedQuery, rerank: int) -> "Reranker | None":
+        # Reading the fusion of a `QueryModel` loads its model.
+        if not rerank or not query.text or self.model.fusion is None:
             return None
         from trichord.search.reranking import Reranker
 
-        return Reranker.of(whole(self.model), self.decoder)
+        return Reranker.of(full_model(self.model), self.decoder)
 
-    def _depth(self, one: Prepared, rerank: int) -> int:
-        """How many moments are looked at before the last word on their order is spoken."""
-        depth = rerank if self._reranker(one, rerank) else 0
-        return max(depth, DEPTH) if _reads_captions(one) else depth
+    def _depth(self, query: PreparedQuery, rerank: int) -> int:
+        """How many moments reranking and rank fusion read."""
+        depth = rerank if self._reranker(query, rerank) else 0
+        return max(depth, DEPTH) if query.uses_captions else depth
 
-    def _finished(self, one: Prepared, settled: ScoredRows, rerank: int) -> list[Hit]:
-        hits = hits_of(settled, one.loaded.gallery)
-        reranker = self._reranker(one, rerank)
+    def _order(self, query: PreparedQuery, scored: ScoredRows, rerank: int) -> list[Hit]:
+        """Hits in their final order."""
+        hits = hits_of(scored, query.snapshot.gallery)
+        reranker = self._reranker(query, rerank)
         if reranker is not None:
             with self.reader.reading:
-                best = reranker.reorder(hits[:rerank], one.text, one.weights, one.loaded.token)
+                token = query.snapshot.token
+                best = reranker.reorder(hits[:rerank], query.text, query.weights, token)
             hits = [*best, *hits[rerank:]]
-        return _joined(one, hits) if _reads_captions(one) else hits
+        return _fuse_captions(query, hits) if query.uses_captions else hits
 
 
 def _require(k: int, rerank: int) -> None:
     if k < 1:
-        raise UserError(f"The number of hits asked for is {k}: ask for at least 1.")
+        raise UserError(f"The number of hits is {k}: give at least 1.")
     if rerank < 0:
         raise UserError(f"--rerank is {rerank}: give a number of moments, or 0 for none.")
 
@@ -320,61 +319,38 @@ def _allowed(query: Query, gallery: Gallery) -> Allowed | None:
         return None
     allowed = query.where.mask(gallery)
     for part in likes:
-        _leave_out(part, gallery, allowed)
+        _exclude(part, gallery, allowed)
     return allowed
 
 
-def _leave_out(part: Part, gallery: Gallery, allowed: Allowed) -> None:
-    """A moment, and those of its file that overlap it."""
-    rows = gallery.rows_of(part.given)
-    row = gallery.row_of(part.given, part.start)
+def _exclude(part: QueryPart, gallery: Gallery, allowed: Allowed) -> None:
+    """Exclude a moment and those of its file that overlap it."""
+    rows = gallery.rows_of(part.value)
+    row = gallery.row_of(part.value, part.start)
     if row is not None:
-        before, after = (
-            gallery.start[rows] < gallery.end[row],
-            gallery.end[rows] > gallery.start[row],
-        )
-        allowed[rows] &= ~(before & after)
+        starts_before = gallery.start[rows] < gallery.end[row]
+        ends_after = gallery.end[rows] > gallery.start[row]
+        allowed[rows] &= ~(starts_before & ends_after)
         allowed[row] = False
 
 
-def _candidates(prepared: Sequence[Prepared]) -> list[Candidates]:
-    """Where the best of queries are, in one pass for all that were read from the same vectors."""
-    found: dict[int, Candidates] = {}
-    for loaded in {id(one.loaded): one.loaded for one in prepared}.values():
-        places = [i for i, one in enumerate(prepared) if one.loaded is loaded]
-        asked = [prepared[i].combined for i in places]
-        scored = loaded.candidates(asked, [prepared[i].allowed for i in places])
-        found |= dict(zip(places, scored, strict=True))
-    return [found[i] for i in range(len(prepared))]
-
-
-def _reads_captions(one: Prepared) -> bool:
-    return one.query.caption_weight > 0 and one.loaded.captioned and bool(one.query.words)
-
-
-def _joined(one: Prepared, hits: list[Hit]) -> list[Hit]:
-    """Hits in the joint order of vectors and captions, with moments that captions alone found."""
-    gallery = one.loaded.gallery
-    # A filter applies to the matches: all of them are asked for, lest the best lie elsewhere.
-    depth = DEPTH if one.query.where.open else max(DEPTH, len(gallery))
-    matched = one.loaded.collection.table.match_captions(one.query.words, depth)
-    rows = [row for file, start, _ in matched if (row := gallery.row_of(file, start)) is not None]
-    said = [row for row in dict.fromkeys(rows) if one.permits(row)][:DEPTH]
-    settled = one.combined.settle(gallery, np.array(said, np.int64))
-    by_words: dict[Moment, Hit] = {hit.moment: hit for hit in hits_of(settled, gallery)}
+def _fuse_captions(query: PreparedQuery, hits: list[Hit]) -> list[Hit]:
+    """Hits in the fused order of vectors and captions, with moments that only captions match."""
+    gallery, table = query.snapshot.gallery, query.snapshot.collection.table
+    # A filter applies to the matches: all are read, because the best may be filtered out.
+    depth = DEPTH if query.query.where.open else max(DEPTH, len(gallery))
+    matches = table.match_captions(query.query.words, depth)
+    rows = [row for file, start, _ in matches if (row := gallery.row_of(file, start)) is not None]
+    allowed = [r for r in dict.fromkeys(rows) if query.allowed is None or query.allowed[r]][:DEPTH]
+    scored = query.plan.score(gallery, np.array(allowed, np.int64))
+    by_words: dict[Moment, Hit] = {hit.moment: hit for hit in hits_of(scored, gallery)}
     by_moment = by_words | {hit.moment: hit for hit in hits}
     order = fuse_ranks(
-        [([hit.moment for hit in hits], 1.0), (list(by_words), one.query.caption_weight)]
+        [([hit.moment for hit in hits], 1.0), (list(by_words), query.query.caption_weight)]
     )
     return [by_moment[moment] for moment in order]
 
 
-def _captioned(prepared: Sequence[Prepared], found: list[list[Hit]]) -> list[list[Hit]]:
-    """Hits with what is said about their moments."""
-    result: list[list[Hit]] = []
-    for one, hits in zip(prepared, found, strict=True):
-        said = one.loaded.captions_of([hit.moment for hit in hits])
-        result.append(
-            [replace(hit, caption=said.get(hit.moment)) for hit in hits] if said else hits
-        )
-    return result
+def _with_captions(snapshot: Snapshot, hits: list[Hit]) -> list[Hit]:
+    captions = snapshot.captions_of([hit.moment for hit in hits])
+    return [replace(hit, caption=captions.get(hit.moment)) for hit in hits] if captions else hits

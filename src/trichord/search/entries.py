@@ -1,4 +1,4 @@
-"""What a table keeps of a moment and of its file, as objects and as rows."""
+"""The rows of a table of moments as objects: moments, files, and their conversion from and to Arrow."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -19,9 +19,9 @@ Vector = Float[np.ndarray, " _"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileVersion:
-    """A file as it was when it was read: where, which bytes, and how long (seconds; None: unknown).
+    """A file as it was when it was read: path, content, and duration (seconds; None: unknown).
 
-    `signature` is `file_signature`'s, "" where the file could not be opened.
+    `signature` is that of `file_signature`, "" if the file could not be opened.
     """
 
     file: str
@@ -33,11 +33,10 @@ class FileVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A moment with its vectors (unit length, None where it lacks the modality) and its status.
+    """A moment with its vectors (unit length, None if the modality is missing) and its status.
 
-    `audio` holds the vectors at all audio type tokens of the collection end to end, in their order.
-    `thumbnail` is a JPEG, `speech` the share of the moment in which somebody speaks (None: not
-    measured).
+    `audio` is the concatenation of the vectors at all audio type tokens of the collection.
+    `thumbnail` is a JPEG, `speech` the share of the moment with speech (None: not measured).
     """
 
     moment: Moment
@@ -58,7 +57,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileEntries:
-    """All moments of a file; a file that cannot be used has one without vectors."""
+    """All moments of a file; an unusable file has one moment without vectors."""
 
     version: FileVersion
     entries: tuple[Entry, ...]
@@ -66,9 +65,9 @@ class FileEntries:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownFile:
-    """What a table holds of a file: its version, its moments' statuses, how many can be found.
+    """A file of a table: its version, the statuses of its moments, and how many can be found.
 
-    `reason` is that of its first moment, which is the only one of a file that cannot be used.
+    `reason` is that of its first moment, the only one of an unusable file.
     """
 
     version: FileVersion
@@ -78,15 +77,17 @@ class KnownFile:
 
 
 VERSION = tuple(field.name for field in fields(FileVersion))
+PLAIN = ("status", "reason", "caption", "thumbnail", "speech")
+"""Fields of an `Entry` that are columns as they are."""
 
 
 def schema_of(vision: int, audio: int, fingerprint: str) -> Any:
     """The columns of a table.
 
     Args:
-        vision: Size of a sight vector.
-        audio: Size of a sound vector, at all audio type tokens together.
-        fingerprint: Of the model.
+        vision: Size of a vision vector.
+        audio: Size of an audio vector, for all audio type tokens together.
+        fingerprint: Fingerprint of the model.
     """
     return pa.schema(
         [
@@ -101,15 +102,15 @@ def schema_of(vision: int, audio: int, fingerprint: str) -> Any:
             pa.field("reason", pa.string(), nullable=False),
             pa.field("vision", pa.list_(pa.float32(), vision)),
             pa.field("audio", pa.list_(pa.float32(), audio)),
-            # From here on absent in tables of format 1.
+            # The columns from here on are missing in tables of format 1.
             pa.field("duration", pa.float64()),
-            # Said once more, so that listing files does not read all vectors.
+            # Redundant, so that listing files does not read all vectors.
             pa.field("findable", pa.bool_()),
             pa.field("caption", pa.string()),
             pa.field("tags", pa.list_(pa.string())),
             pa.field("thumbnail", pa.binary()),
             pa.field("speech", pa.float32()),
-            # Absent in tables of the first releases; see `require_as_stored`.
+            # Missing in tables of the first releases; see `require_intact`.
             pa.field("checksum", pa.int64()),
         ],
         metadata={FINGERPRINT_KEY: fingerprint.encode()},
@@ -118,111 +119,107 @@ def schema_of(vision: int, audio: int, fingerprint: str) -> Any:
 
 def rows_of(files: Sequence[FileEntries], schema: Any) -> Any:
     """The rows of some files, as an Arrow table."""
-    listed = [
+    records = [
         {
-            **{name: getattr(one.version, name) for name in VERSION},
-            "id": f"{number}#{one.version.file}",
+            **{name: getattr(file.version, name) for name in VERSION},
+            "id": f"{number}#{file.version.file}",
             "start": entry.moment.start,
             "end": entry.moment.end,
-            "status": entry.status,
-            "reason": entry.reason,
             "vision": entry.vision,
             "audio": entry.audio,
             "findable": entry.findable,
-            "caption": entry.caption,
             "tags": list(entry.tags) or None,
-            "thumbnail": entry.thumbnail,
-            "speech": entry.speech,
+            **{name: getattr(entry, name) for name in PLAIN},
         }
-        for one in files
-        for number, entry in enumerate(one.entries)
+        for file in files
+        for number, entry in enumerate(file.entries)
     ]
-    rows = pa.Table.from_pylist(listed, schema=schema)
+    rows = pa.Table.from_pylist(records, schema=schema)
     place = schema.get_field_index("checksum")
     return rows.set_column(place, schema.field(place), pa.array(checksums(rows)))
 
 
 def checksums(rows: Any) -> Int[np.ndarray, " row"]:
-    """Of some rows: of their numbers' bits modulo 2³², of sight, and of sound with file, start and end.
+    """Checksums of rows: sums of bits modulo 2³², of vision, and of audio with file, start and end.
 
-    Any change of one number changes it; it is for failing disks, not for those who mean harm. It takes
-    0.8 s of a processor for a million moments of 2 × 512 numbers; reading those takes 13 s of it.
+    Any change of one number changes the checksum. It detects failing disks, not attackers. A million
+    moments of 2 × 512 numbers take 0.8 s of processor time; reading them takes 13 s.
 
     Args:
         rows: An Arrow table with the columns `file`, `start`, `end`, `vision` and `audio`.
     """
-    files, file = coded(rows["file"])
+    files, file = encode_texts(rows["file"])
     names = np.array([crc32(name.encode()) for name in files], np.uint32)
-    found = np.stack([np.zeros(len(rows), np.uint32), names[file]])
+    sums = np.stack([np.zeros(len(rows), np.uint32), names[file]])
     for factor, name in enumerate(("start", "end"), start=1):
         halves = rows[name].combine_chunks().to_numpy().view(np.uint32).reshape(-1, 2)
-        found[1] += np.uint32(2 * factor - 1) * halves.sum(axis=1, dtype=np.uint32)
-    for side, name in zip(found, ("vision", "audio"), strict=True):
+        sums[1] += np.uint32(2 * factor - 1) * halves.sum(axis=1, dtype=np.uint32)
+    for side, name in zip(sums, ("vision", "audio"), strict=True):
         array = rows[name].combine_chunks()
         flat = array.flatten().to_numpy(zero_copy_only=False)  # nulls are left out
         words = flat.view(np.uint32).reshape(-1, array.type.list_size)
         side[array.is_valid().to_numpy(zero_copy_only=False)] += words.sum(axis=1, dtype=np.uint32)
-    return (found[0] | found[1].astype(np.uint64) << np.uint64(32)).view(np.int64)
+    return (sums[0] | sums[1].astype(np.uint64) << np.uint64(32)).view(np.int64)
 
 
-def require_as_stored(rows: Any) -> Any:
-    """The same rows, whose moments and vectors are those that were stored.
+def require_intact(rows: Any) -> Any:
+    """Return the rows if their checksums fit.
 
-    Lance itself notices damage to what holds its files together, not to the numbers in them.
+    Lance detects damage to the structure of its files, not to the numbers in them.
 
     Args:
-        rows: An Arrow table with the columns that `checksums` takes, and `checksum`; rows without one,
-            which an earlier version wrote, are passed over.
+        rows: An Arrow table with the columns of `checksums`, and `checksum`; rows without a checksum,
+            written by an earlier version, are not checked.
 
     Raises:
-        UserError: They are not.
+        UserError: A checksum does not fit.
     """
     stored = rows["checksum"].combine_chunks()
-    noted = stored.is_valid().to_numpy(zero_copy_only=False)
-    differs = noted & (stored.fill_null(0).to_numpy() != checksums(rows))
+    present = stored.is_valid().to_numpy(zero_copy_only=False)
+    differs = present & (stored.fill_null(0).to_numpy() != checksums(rows))
     if differs.any():
         file = rows["file"][int(differs.argmax())].as_py()
         raise UserError(
-            f"{file}: what is stored of it is no longer what was written: the disk may be failing; take "
-            "the file out of the collection (trichord index --remove) and index it again."
+            f"{file}: its stored vectors are damaged: the disk may be failing; remove the file from the "
+            "collection (trichord index --remove) and index it again."
         )
     return rows
 
 
 def known_files(rows: Any) -> dict[str, KnownFile]:
-    """Every file of some rows by its path, in order of path.
+    """The files of rows by path, in order of path.
 
     Args:
         rows: An Arrow table with the columns of `VERSION`, `start`, `status`, `reason` and
-            `findable`; a million are no object each.
+            `findable`; rows do not become Python objects.
     """
-    files, file = coded(rows["file"])
+    files, file = encode_texts(rows["file"])
     order = np.lexsort((rows["start"].to_numpy(), file))
     first = np.searchsorted(file[order], np.arange(len(files) + 1))
-    names, codes = coded(rows["status"])
+    names, codes = encode_texts(rows["status"])
     findable = np.asarray(rows["findable"].to_numpy(), bool)[order]
-    found = np.append(0, np.cumsum(findable))[first]
+    counts = np.append(0, np.cumsum(findable))[first]
     statuses = np.array(names, object)[codes[order]]
     versions = rows.select([*VERSION, "reason"]).take(order[first[:-1]]).to_pylist()
     return {
         row["file"]: KnownFile(
             version=_version(row),
             statuses=tuple(statuses[first[i] : first[i + 1]]),
-            moments=int(found[i + 1] - found[i]),
+            moments=int(counts[i + 1] - counts[i]),
             reason=row["reason"],
         )
         for i, row in enumerate(versions)
     }
 
 
-def coded(column: Any) -> tuple[tuple[str, ...], Int[np.ndarray, " _"]]:
-    """Different texts of a column, sorted, and which of them each row has."""
-    coded = column.combine_chunks().dictionary_encode()
-    names: list[str] = coded.dictionary.to_pylist()
+def encode_texts(column: Any) -> tuple[tuple[str, ...], Int[np.ndarray, " _"]]:
+    """The distinct texts of a column, sorted, and the index of each row's text."""
+    encoded = column.combine_chunks().dictionary_encode()
+    names: list[str] = encoded.dictionary.to_pylist()
     by_name = sorted(range(len(names)), key=names.__getitem__)
     places = np.empty(len(names), np.int32)
     places[by_name] = np.arange(len(names), dtype=np.int32)
-    codes = coded.indices.to_numpy(zero_copy_only=False)
+    codes = encoded.indices.to_numpy(zero_copy_only=False)
     return tuple(names[i] for i in by_name), places[codes]
 
 
@@ -231,40 +228,36 @@ def _version(row: dict[str, Any]) -> FileVersion:
 
 
 def entries_of(rows: Any) -> list[FileEntries]:
-    """The files of some rows.
+    """The files of rows, with all their moments.
 
     Args:
         rows: An Arrow table with all columns, in order of file and start. Vectors are views of its
-            memory: as lists of numbers they would take eight times as much.
+            memory: as lists they would take eight times as much.
     """
-    told = rows.drop_columns(["vision", "audio"]).to_pylist()
+    records = rows.drop_columns(["vision", "audio"]).to_pylist()
     vectors = zip(_vectors(rows["vision"]), _vectors(rows["audio"]), strict=True)
-    both = zip(told, vectors, strict=True)
-    found: list[FileEntries] = []
-    for _, same in groupby(both, key=lambda one: one[0]["file"]):
-        moments = list(same)
-        entries = tuple(_entry(row, *sides) for row, sides in moments)
-        found.append(FileEntries(version=_version(moments[0][0]), entries=entries))
-    return found
+    pairs = zip(records, vectors, strict=True)
+    files: list[FileEntries] = []
+    for _, group in groupby(pairs, key=lambda pair: pair[0]["file"]):
+        moments = list(group)
+        entries = tuple(_entry(row, *pair) for row, pair in moments)
+        files.append(FileEntries(version=_version(moments[0][0]), entries=entries))
+    return files
 
 
 def _entry(row: dict[str, Any], vision: Vector | None, audio: Vector | None) -> Entry:
     return Entry(
         moment=Moment(file=row["file"], start=row["start"], end=row["end"]),
-        status=row["status"],
-        reason=row["reason"],
         vision=vision,
         audio=audio,
-        caption=row["caption"],
         tags=tuple(row["tags"] or ()),
-        thumbnail=row["thumbnail"],
-        speech=row["speech"],
+        **{name: row[name] for name in PLAIN},
     )
 
 
 def _vectors(column: Any) -> list[Vector | None]:
-    """The vectors of a column, None where null."""
+    """The vectors of a column, None if null."""
     array = column.combine_chunks()
     flat = array.flatten().to_numpy(zero_copy_only=False)  # nulls are left out
     rows = iter(flat.reshape(-1, array.type.list_size))
-    return [next(rows) if there else None for there in array.is_valid().to_pylist()]
+    return [next(rows) if valid else None for valid in array.is_valid().to_pylist()]

@@ -1,4 +1,4 @@
-"""Which moments of a collection a search looks at."""
+"""Filters: which moments of a collection a search may find."""
 
 import os
 from collections.abc import Sequence
@@ -17,28 +17,28 @@ from trichord.types.arrays import Bool
 from trichord.types.rules import Range, require_legal
 
 SPOKEN = 0.2
-"""Share of a moment in which somebody speaks, from which on it counts as speech."""
+"""Share of speech from which on a moment counts as having speech."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Conditions that a moment meets all of; each is open where it is left out.
+    """Conditions that a moment must all meet; those not given do not matter.
 
     Attributes:
-        path: Of the file: an absolute path is that file, or all below that folder; a relative one
-            is looked for anywhere in the path, by whole names; with `*`, `?` or `[...]` it is a
-            pattern, in which `*` also stands for folders.
+        path: Path of the file: an absolute path is that file, or everything in that folder; a relative
+            one matches anywhere in the path, by whole names; with `*`, `?` or `[...]` it is a pattern,
+            in which `*` also matches folders.
         since: The file was last changed then or later; without a time zone it is local time.
         until: The file was last changed then or earlier.
-        min_duration: Seconds that the file lasts at least.
-        max_duration: Seconds that the file lasts at most.
+        min_duration: Least length of the file in seconds.
+        max_duration: Greatest length of the file in seconds.
         tags: The moment has all of them.
-        has_audio: Whether the moment has a sound.
-        has_speech: Whether somebody speaks in at least a fifth of the moment. Where that was not
-            measured, it meets neither, unless it has no sound, and so no speech.
+        has_audio: Whether the moment has audio.
+        has_speech: Whether there is speech in at least a fifth of the moment. Moments that were not
+            measured match neither, except those without audio, which have no speech.
 
     Raises:
-        UserError: A condition that nothing can meet.
+        UserError: A condition that no moment can meet.
     """
 
     path: str = ""
@@ -68,8 +68,8 @@ class Filter:
 
     @property
     def open(self) -> bool:
-        """Whether it lets everything through."""
-        return all(getattr(self, one.name) == one.default for one in fields(Filter))
+        """Whether all moments match."""
+        return all(getattr(self, each.name) == each.default for each in fields(Filter))
 
     def mask(self, gallery: Gallery) -> Bool[np.ndarray, " moment"]:
         """Which moments meet all conditions."""
@@ -81,12 +81,12 @@ class Filter:
         if self.has_speech is True:
             mask &= gallery.speech >= SPOKEN
         if self.has_speech is False:
-            unheard = np.isnan(gallery.speech) & ~gallery.has_audio
-            mask &= (gallery.speech < SPOKEN) | unheard
+            silent = np.isnan(gallery.speech) & ~gallery.has_audio
+            mask &= (gallery.speech < SPOKEN) | silent
         return mask
 
     def _files(self, gallery: Gallery) -> Bool[np.ndarray, " file"]:
-        """Which files meet the conditions that are about files."""
+        """Which files meet the conditions on files."""
         mask = np.ones(len(gallery.files), bool)
         if self.since is not None:
             mask &= gallery.mtime_ns >= _nanoseconds(self.since)
@@ -101,7 +101,7 @@ class Filter:
         return mask
 
     def _at(self, files: Sequence[str]) -> Bool[np.ndarray, " file"]:
-        """Which files are meant by the path."""
+        """Which files the path matches."""
         path = self.path
         if path.split("/")[0] in (".", "..", "~"):
             path = str(Path(path).expanduser().resolve())
@@ -110,11 +110,11 @@ class Filter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilterBelow(Filter):
-    """A filter by paths as they are from some folders, for who may not know where those lie.
+    """A filter by paths relative to some folders, for clients that may not see absolute paths.
 
     Attributes:
-        below: The folders. A path begins at the first that holds the file; a file in none of them
-            is its bare name.
+        below: The folders. A path is relative to the first one that holds the file; a file in none of
+            them has only its name.
     """
 
     below: tuple[str, ...]
@@ -124,7 +124,7 @@ class FilterBelow(Filter):
 
 
 def path_below(file: str, folders: Sequence[str]) -> str:
-    """The path of a file from the first of some folders that holds it; its name where none does."""
+    """The path of a file relative to the first folder that holds it; its name if none does."""
     for folder in folders:
         top = folder.rstrip(os.sep) + os.sep
         if folder and file.startswith(top):
@@ -133,22 +133,22 @@ def path_below(file: str, folders: Sequence[str]) -> str:
 
 
 def _matching(path: str, files: Sequence[str]) -> Bool[np.ndarray, " file"]:
-    """Which files a path, or a pattern of paths, means."""
+    """Which files a path, or a pattern of paths, matches."""
     place = path if path.strip("/") == "" else path.rstrip("/")
     absolute = place.startswith("/")
     rooted = place.rstrip("/") if absolute else f"/{place}"
-    means = (
+    matched = (
         [f"{file}/".startswith(f"{rooted}/") for file in files]
         if absolute
         else [f"{rooted}/" in f"{file}/" for file in files]
     )
     if any(sign in place for sign in "*?["):
         matches = pattern_of(translate(place if absolute else f"*{rooted}")).match
-        # A folder's own name may hold a bracket: then both readings count.
-        means = [
-            plain or matches(file) is not None for plain, file in zip(means, files, strict=True)
+        # The name of a folder may have a bracket: then both readings count.
+        matched = [
+            plain or matches(file) is not None for plain, file in zip(matched, files, strict=True)
         ]
-    return np.array(means, bool)
+    return np.array(matched, bool)
 
 
 def _nanoseconds(time: datetime | None) -> int | None:

@@ -1,14 +1,14 @@
-"""All moments of a collection in memory, a column each: what is searched."""
+"""All moments of a collection in memory, as columns: the data that is searched."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from trichord.search.entries import coded
+from trichord.search.entries import encode_texts
 from trichord.types import Moment
 from trichord.types.arrays import Bool, Float, Int, Num
 
@@ -16,30 +16,30 @@ Vectors = Float[np.ndarray, "moment _"]
 Rows = Int[np.ndarray, " _"]
 
 SPAN = ("file", "mtime_ns", "duration", "start", "end", "speech", "tags")
-"""Columns of a table that a gallery keeps, beside the vectors."""
+"""Columns of the table that a gallery keeps beside the vectors."""
 NEAR = 1e-3
-"""Seconds by which a start may be missed: it may have been written down and read again."""
+"""Tolerance of a start in seconds: it may have been written as text and parsed again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gallery:
     """The moments that have a vector, ordered by file and start, as columns.
 
-    There is no Python object a moment, so that a million open in seconds.
+    There is no Python object for each moment, so that a million open in seconds.
 
     Attributes:
         files: Paths of the files, sorted.
-        mtime_ns: When each file was last changed, in nanoseconds since 1970.
-        duration: Seconds of each file; where unknown, the end of its last moment here.
-        file: Which of `files` each moment is of.
-        start: Of each moment, in seconds.
-        end: Of each moment, in seconds.
-        speech: Share of each moment in which somebody speaks; nan where that was not measured.
+        mtime_ns: Time of each file's last change, in nanoseconds since 1970.
+        duration: Length of each file in seconds; if unknown, the end of its last moment.
+        file: Index of each moment's file in `files`.
+        start: Start of each moment in seconds.
+        end: End of each moment in seconds.
+        speech: Share of each moment with speech; nan if not measured.
         vision: Unit vectors, zero in rows where `has_vision` is False.
-        has_vision: Which moments have a picture.
+        has_vision: Which moments have vision.
         audio: Unit vectors, zero in rows where `has_audio` is False.
-        has_audio: Which moments have a sound.
-        tags: For each tag the rows that have it, ascending; the tags are sorted.
+        has_audio: Which moments have audio.
+        tags: The rows of each tag, ascending; the tags are sorted.
     """
 
     files: tuple[str, ...]
@@ -68,7 +68,7 @@ class Gallery:
         audio: Vectors,
         has_audio: Bool[np.ndarray, " moment"],
     ) -> "Gallery":
-        """A gallery of a few moments, in order of file and start, of which nothing else is known."""
+        """A gallery of moments in order of file and start, without other columns."""
         files = sorted({moment.file for moment in moments})
         place = {file: i for i, file in enumerate(files)}
         file = np.array([place[moment.file] for moment in moments], np.int32)
@@ -90,7 +90,7 @@ class Gallery:
 
     @property
     def moments(self) -> tuple[Moment, ...]:
-        """An object a moment: for small uses."""
+        """All moments as objects: for small galleries."""
         return tuple(self.moments_of(np.arange(len(self))))
 
     def moment(self, row: int) -> Moment:
@@ -106,7 +106,7 @@ class Gallery:
         ]
 
     def rows_of(self, file: str) -> slice:
-        """The rows of a file, by time; none where it is unknown."""
+        """The rows of a file, by time; empty if there is no such file."""
         place = bisect_left(self.files, file)
         if place == len(self.files) or self.files[place] != file:
             return slice(0, 0)
@@ -114,12 +114,12 @@ class Gallery:
         return slice(int(first), int(last))
 
     def row_of(self, file: str, start: float) -> int | None:
-        """The row of the moment of a file that starts there (seconds); None where none does."""
+        """The row of a file's moment by its start (seconds); None if there is none."""
         rows = self.rows_of(file)
-        apart = np.abs(self.start[rows] - start)
-        if not len(apart) or apart.min() > NEAR:
+        distance = np.abs(self.start[rows] - start)
+        if not len(distance) or distance.min() > NEAR:
             return None
-        return rows.start + int(apart.argmin())
+        return rows.start + int(distance.argmin())
 
     def tagged(self, tag: str) -> Bool[np.ndarray, " moment"]:
         """Which moments have a tag."""
@@ -128,79 +128,69 @@ class Gallery:
         return mask
 
     def take(self, rows: Rows) -> "Gallery":
-        """Some of the moments: their rows, ascending. All files stay, so that numbers keep."""
-        return Gallery(
-            files=self.files,
-            mtime_ns=self.mtime_ns,
-            duration=self.duration,
-            file=self.file[rows],
-            start=self.start[rows],
-            end=self.end[rows],
-            speech=self.speech[rows],
-            vision=self.vision[rows],
-            has_vision=self.has_vision[rows],
-            audio=self.audio[rows],
-            has_audio=self.has_audio[rows],
-            tags={tag: np.flatnonzero(self.tagged(tag)[rows]) for tag in self.tags},
-        )
+        """Some of the moments, by ascending rows. All files stay, so that their indices do not change."""
+        by_moment = ("file", "start", "end", "speech", "vision", "has_vision", "audio", "has_audio")
+        columns: dict[str, Any] = {name: getattr(self, name)[rows] for name in by_moment}
+        tags = {tag: np.flatnonzero(self.tagged(tag)[rows]) for tag in self.tags}
+        return replace(self, **columns, tags=tags)
 
 
 class Column:
-    """A vector column that is filled portion by portion, where it will stay."""
+    """A vector column that is filled batch by batch, in its final memory."""
 
     def __init__(self, rows: int, dim: int) -> None:
         self.vectors = np.zeros((rows, dim), np.float32)
         self.present = np.zeros(rows, bool)
 
     def fill(self, at: int, vectors: Vectors, present: Bool[np.ndarray, " moment"]) -> None:
-        """Put a portion in its place."""
+        """Copy a batch to its place."""
         self.vectors[at : at + len(vectors)] = vectors
         self.present[at : at + len(vectors)] = present
 
     def order(self, rows: Rows | None, count: int) -> None:
-        """Bring the rows into this order (None: they are in order already), and drop the rest."""
-        chosen = slice(count) if rows is None else rows
-        self.vectors, self.present = self.vectors[chosen], self.present[chosen]
+        """Order the rows (None: they are in order), and drop the rest."""
+        order = slice(count) if rows is None else rows
+        self.vectors, self.present = self.vectors[order], self.present[order]
 
 
 def gather(
-    portions: Iterable[Any],
+    batches: Iterable[Any],
     count: int,
     dims: tuple[int, int, int],
-    hear: Callable[[Vectors], Vectors],
+    to_audio: Callable[[Vectors], Vectors],
 ) -> Gallery:
     """Make a gallery of a table's rows.
 
-    Vectors are written where they stay, a portion at a time: at no time are they in memory twice,
-    unless the table holds its rows out of order.
+    Vectors are copied to their final memory batch by batch, so that they are never in memory twice,
+    unless the table's rows are out of order.
 
     Args:
-        portions: Arrow tables with the columns of `SPAN`, `vision` and `audio`; one at least.
-        count: Of rows in all of them, at most.
-        dims: Of a sight vector, of a sound vector as stored, and as heard.
-        hear: Makes sound vectors of stored ones.
+        batches: Arrow tables with the columns of `SPAN`, `vision` and `audio`; at least one.
+        count: The largest number of rows in all of them.
+        dims: Size of a vision vector, of a stored audio vector, and of a gallery's audio vector.
+        to_audio: Turns stored audio vectors into those of the gallery.
     """
-    seen, heard = Column(count, dims[0]), Column(count, dims[2])
+    vision_column, audio_column = Column(count, dims[0]), Column(count, dims[2])
     spans: list[Any] = []
     at = 0
-    for portion in portions:
+    for batch in batches:
         vision, audio = (
-            _matrix(portion[n], d) for n, d in zip(("vision", "audio"), dims, strict=False)
+            _matrix(batch[n], d) for n, d in zip(("vision", "audio"), dims, strict=False)
         )
-        kept = vision[1] | audio[1]
-        seen.fill(at, vision[0][kept], vision[1][kept])
-        heard.fill(at, hear(audio[0][kept]), audio[1][kept])
-        spans.append(portion.select(list(SPAN)).filter(pa.array(kept)))
-        at += int(kept.sum())
-    return _assembled(pa.concat_tables(spans).combine_chunks(), seen, heard)
+        findable = vision[1] | audio[1]
+        vision_column.fill(at, vision[0][findable], vision[1][findable])
+        audio_column.fill(at, to_audio(audio[0][findable]), audio[1][findable])
+        spans.append(batch.select(list(SPAN)).filter(pa.array(findable)))
+        at += int(findable.sum())
+    return _assemble(pa.concat_tables(spans).combine_chunks(), vision_column, audio_column)
 
 
-def _assembled(spans: Any, seen: Column, heard: Column) -> Gallery:
-    files, file = coded(spans["file"])
+def _assemble(spans: Any, vision_column: Column, audio_column: Column) -> Gallery:
+    files, file = encode_texts(spans["file"])
     start, end = _numbers(spans["start"], np.float64), _numbers(spans["end"], np.float64)
     order = np.lexsort((start, file))
     in_order = bool((np.diff(order) == 1).all())
-    for column in (seen, heard):
+    for column in (vision_column, audio_column):
         column.order(None if in_order else order, len(order))
     file, start, end = file[order], start[order], end[order]
     first = np.searchsorted(file, np.arange(len(files)))
@@ -213,22 +203,22 @@ def _assembled(spans: Any, seen: Column, heard: Column) -> Gallery:
         start=start,
         end=end,
         speech=_numbers(spans["speech"], np.float32)[order],
-        vision=seen.vectors,
-        has_vision=seen.present,
-        audio=heard.vectors,
-        has_audio=heard.present,
+        vision=vision_column.vectors,
+        has_vision=vision_column.present,
+        audio=audio_column.vectors,
+        has_audio=audio_column.present,
         tags=_tags(spans["tags"], order),
     )
 
 
 def _tags(column: Any, order: Rows) -> dict[str, Rows]:
-    """For each tag the rows that have it once they are in this order."""
+    """The rows of each tag, after ordering."""
     lists = column.combine_chunks()
     if not len(lists.flatten()):
         return {}
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
-    names, codes = coded(pa.chunked_array([lists.flatten()]))
+    names, codes = encode_texts(pa.chunked_array([lists.flatten()]))
     rows = place[lists.value_parent_indices().to_numpy()]
     return {name: np.unique(rows[codes == i]) for i, name in enumerate(names)}
 
@@ -241,16 +231,16 @@ def _numbers(column: Any, kind: type[Any]) -> Num[np.ndarray, " _"]:
 def _last(
     end: Float[np.ndarray, " moment"], file: Int[np.ndarray, " moment"], files: int
 ) -> Float[np.ndarray, " file"]:
-    """Where the last moment of each file ends."""
+    """The end of each file's last moment."""
     last = np.zeros(files)
     np.maximum.at(last, file, end)
     return last
 
 
 def _matrix(column: Any, dim: int) -> tuple[Vectors, Bool[np.ndarray, " moment"]]:
-    """Rows of a vector column, zero where null or not finite, and which are neither.
+    """Rows of a vector column, zero if null or not finite, and which rows are valid.
 
-    One row of NaN would make the means of all, and with them every score, NaN.
+    One row of NaN would make the mean of all vectors NaN, and with it every score.
     """
     array = column.combine_chunks()
     present = np.asarray(array.is_valid().to_numpy(zero_copy_only=False), bool)

@@ -9,35 +9,35 @@ from trichord.types import Hit
 from trichord.types.arrays import Int
 
 EACH = 5
-"""Moments of a file that are shown."""
+"""Moments of a file in a group."""
 
 Numbers = Int[np.ndarray, " _"]
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """Found moments of a file, best first."""
+class FileHits:
+    """The hits of a file, best first."""
 
     file: str
     hits: tuple[Hit, ...]
 
 
-def group(hits: Sequence[Hit], k: int, each: int = EACH) -> list[Group]:
-    """The files of hits in the order of their best one.
+def group_by_file(hits: Sequence[Hit], k: int, each: int = EACH) -> list[FileHits]:
+    """Group hits by file, in the order of each file's best hit.
 
     Args:
         hits: Best first.
-        k: How many files at most.
-        each: How many moments of each at most.
+        k: The largest number of files.
+        each: The largest number of moments of each.
     """
     by_file: dict[str, list[Hit]] = {}
     for hit in hits:
         by_file.setdefault(hit.moment.file, []).append(hit)
-    return [Group(file, tuple(found[:each])) for file, found in list(by_file.items())[:k]]
+    return [FileHits(file, tuple(own[:each])) for file, own in list(by_file.items())[:k]]
 
 
 def leading(files: Numbers, k: int, each: int = EACH) -> Numbers:
-    """Places of the moments that groups are made of: of the first `k` files the first `each`.
+    """Places of the first `each` moments of the first `k` files.
 
     Args:
         files: The file of each moment, best moment first.

@@ -1,4 +1,4 @@
-"""Scored rows as hits, with the explanation of their scores."""
+"""Scored rows as hits, whose scores are explained by part and modality."""
 
 from typing import Any
 
@@ -12,41 +12,43 @@ from trichord.types.arrays import Float
 Parts = tuple[tuple[float | None, float | None], ...]
 
 
-def hits_of(settled: ScoredRows, gallery: Gallery) -> list[Hit]:
-    """A hit a row, in their order; `score` is `visual` + `audio` exactly."""
-    rows, (seen, heard) = settled.rows, settled.totals
+def hits_of(scored: ScoredRows, gallery: Gallery) -> list[Hit]:
+    """One hit for each row, in their order; `score` is exactly `visual` + `audio`."""
+    rows, (visual, audio) = scored.rows, scored.totals
     columns = zip(
         gallery.moments_of(rows),
-        (seen + heard).tolist(),
-        numbers(gallery.has_vision[rows], seen),
-        numbers(gallery.has_audio[rows], heard),
+        (visual + audio).tolist(),
+        numbers(gallery.has_vision[rows], visual),
+        numbers(gallery.has_audio[rows], audio),
         _tags(rows, gallery),
-        _parts(settled),
+        _parts(scored),
         strict=True,
     )
     return [
-        Hit(moment=moment, score=score, visual=visual, audio=audio, tags=tags, parts=parts)
-        for moment, score, visual, audio, tags, parts in columns
+        Hit(moment=moment, score=score, visual=seen, audio=heard, tags=tags, parts=parts)
+        for moment, score, seen, heard, tags, parts in columns
     ]
 
 
-def _parts(settled: ScoredRows) -> list[Parts]:
-    """What each part of the query gave to each row, as pairs of visual and audio."""
-    visual, audio = (numbers(~np.isnan(one), one) for one in (settled.vision.T, settled.audio.T))
+def _parts(scored: ScoredRows) -> list[Parts]:
+    """What each part of the query adds to each row's score, as pairs of visual and audio."""
+    visual, audio = (
+        numbers(~np.isnan(scores), scores) for scores in (scored.vision.T, scored.audio.T)
+    )
     return [tuple(zip(*pair, strict=True)) for pair in zip(visual, audio, strict=True)]
 
 
-def numbers(there: np.ndarray, values: Float[np.ndarray, "..."]) -> list[Any]:
-    """Values as numbers of Python's, None where there are none."""
-    found = values.astype(object)
-    found[~there] = None
-    return found.tolist()
+def numbers(present: np.ndarray, values: Float[np.ndarray, "..."]) -> list[Any]:
+    """Values as Python numbers; None if not present."""
+    result = values.astype(object)
+    result[~present] = None
+    return result.tolist()
 
 
 def _tags(rows: Rows, gallery: Gallery) -> list[tuple[str, ...]]:
-    found: list[list[str]] = [[] for _ in rows]
-    for tag, tagged in gallery.tags.items():  # whose rows are sorted
+    by_row: list[list[str]] = [[] for _ in rows]
+    for tag, tagged in gallery.tags.items():  # its rows are sorted
         at = np.searchsorted(tagged, rows).clip(max=len(tagged) - 1)
         for place in np.flatnonzero(tagged[at] == rows).tolist():
-            found[place].append(tag)
-    return [tuple(tags) for tags in found]
+            by_row[place].append(tag)
+    return [tuple(tags) for tags in by_row]

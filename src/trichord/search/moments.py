@@ -1,4 +1,4 @@
-"""How a file is cut into moments."""
+"""The moments of a file, by its duration and shots."""
 
 import math
 from collections.abc import Sequence
@@ -15,20 +15,20 @@ Hop = Annotated[float | None, Range(0.1, 3600)]
 """Seconds between the starts of moments, at most their length."""
 
 SECONDS = 10.0
-"""Length of a moment: that of AudioSet's clips, which sound towers are trained on."""
+"""Length of a moment: that of AudioSet's clips, which audio encoders are trained on."""
 HOP = 5.0
-"""From one moment's start to the next: what lies on one's edge is in the middle of another."""
+"""Seconds between starts: an event at the edge of one moment is in the middle of another."""
 SHORTEST = 1.0
-"""A tail shorter than this (seconds), or than half a moment, joins the moment before it."""
+"""A tail shorter than this (seconds), or than half a moment, is joined to the moment before it."""
 SHORTEST_SHOT = 2.0
 """A shot shorter than this (seconds), or than half a moment, is joined to the next ones."""
 
 
 def require_moments(seconds: float, hop: float | None) -> None:
-    """Refuse moments that cannot be.
+    """Refuse impossible moments.
 
     Raises:
-        UserError: Says why.
+        UserError: They are impossible.
     """
     require_legal(seconds, Seconds, "--seconds")
     require_legal(hop, Hop, "--hop")
@@ -43,43 +43,42 @@ def require_moments(seconds: float, hop: float | None) -> None:
 def moments(duration: float, seconds: float = SECONDS, hop: float | None = None) -> list[Span]:
     """Start and end of each moment of a file, in seconds.
 
-    Windows begin every `hop` seconds (default: `seconds`, so that they neither overlap nor leave
-    gaps) until one reaches the end. The last is cut there; were it to become shorter than
-    `SHORTEST`, the one before it lasts to the end instead. A file shorter than a window is one
-    moment, and so is a picture: (0, 0).
+    Windows begin every `hop` seconds (default: `seconds`: no overlap and no gaps) until one reaches the
+    end. The last one is cut there; if it were shorter than `SHORTEST`, the one before it extends to the
+    end instead. A file shorter than a window is one moment, and so is a picture: (0, 0).
 
     Args:
-        duration: Of the file; 0 for a picture.
-        seconds: Of a moment.
-        hop: Between starts, at most `seconds`.
+        duration: Length of the file; 0 for a picture.
+        seconds: Length of a moment.
+        hop: Seconds between starts, at most `seconds`.
     """
     step = seconds if hop is None else hop
     if not (0 < step <= seconds < math.inf and 0 <= duration < math.inf):
         raise ValueError(f"No moments of {seconds} s every {step} s in {duration} s.")
-    found = [(0.0, min(seconds, duration))]
-    while found[-1][1] < duration:
-        start = len(found) * step
+    spans = [(0.0, min(seconds, duration))]
+    while spans[-1][1] < duration:
+        start = len(spans) * step
         if duration - start < min(SHORTEST, seconds / 2):
-            found[-1] = (found[-1][0], duration)
+            spans[-1] = (spans[-1][0], duration)
         else:
-            found.append((start, min(start + seconds, duration)))
-    return found
+            spans.append((start, min(start + seconds, duration)))
+    return spans
 
 
 def moments_of_shots(
     duration: float, cuts: Sequence[float], seconds: float = SECONDS, hop: float | None = None
 ) -> list[Span]:
-    """Start and end of each moment of a file that is cut where its shots change, in seconds.
+    """Start and end of each moment of a file that is cut into shots, in seconds.
 
-    Each shot is a moment. Shots shorter than `SHORTEST_SHOT` are joined to those after them (the
-    last to the one before), longer than `seconds` are cut into windows as a whole file is: no
-    window reaches over a cut between longer shots.
+    Each shot is a moment. Shots shorter than `SHORTEST_SHOT` are joined to the next (the last to the one
+    before). Shots longer than `seconds` are cut into windows, like a file: no window crosses a cut between
+    longer shots.
 
     Args:
-        duration: Of the file; 0 for a picture.
-        cuts: Where a shot ends and the next begins, in order, within the file.
-        seconds: Of a moment, at most.
-        hop: Between starts of moments of a longer shot.
+        duration: Length of the file; 0 for a picture.
+        cuts: Times between shots, in order, within the file.
+        seconds: The largest length of a moment.
+        hop: Seconds between starts of moments of a longer shot.
     """
     least = min(SHORTEST_SHOT, seconds / 2)
     edges = [0.0]

@@ -1,4 +1,4 @@
-"""What is noted of a moment beside its vectors: words said of it, a small picture, who speaks."""
+"""Notes of a moment beside its vectors: caption, tags, thumbnail and share of speech."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ from trichord.types import Clip, Moment
 
 
 class ManifestNotes:
-    """What clips of a manifest say of files: captions and labels, with their times."""
+    """The captions and labels of a manifest's clips, by file and time."""
 
     def __init__(self, clips: Iterable[Clip] = ()) -> None:
         self._clips: dict[str, list[Clip]] = defaultdict(list)
@@ -28,7 +28,7 @@ class ManifestNotes:
         return file in self._clips
 
     def of(self, moment: Moment) -> tuple[str | None, tuple[str, ...]]:
-        """Captions, a line each, and labels of the clips that overlap a moment, each once, in order."""
+        """Captions (one a line) and labels of the clips that overlap a moment, without duplicates."""
         clips = [clip for clip in self._clips.get(moment.file, ()) if _overlap(clip, moment)]
         captions = dict.fromkeys(
             " ".join(caption.text.split()) for clip in clips for caption in clip.captions
@@ -38,14 +38,14 @@ class ManifestNotes:
 
 
 def _overlap(clip: Clip, moment: Moment) -> bool:
-    if moment.end <= moment.start:  # a picture: it has no times
+    if moment.end <= moment.start:  # a picture has no times
         return True
     return clip.start < moment.end and (clip.end is None or clip.end > moment.start)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notes:
-    """Of a moment: fields of its `Entry`."""
+    """The notes of a moment: fields of its `Entry`."""
 
     caption: str | None = None
     tags: tuple[str, ...] = ()
@@ -54,27 +54,27 @@ class Notes:
 
 
 class NoteTaker:
-    """Notes moments that have been decoded for their vectors: no file is opened again."""
+    """Takes notes of moments that were decoded for their vectors: no file is opened again."""
 
-    def __init__(self, told: ManifestNotes, detector: SpeechDetector | None) -> None:
-        """Choose what to note.
+    def __init__(self, metadata: ManifestNotes, detector: SpeechDetector | None) -> None:
+        """Choose the notes.
 
         Args:
-            told: Says what moments show.
-            detector: Tells speech; None: it is not measured.
+            metadata: Captions and labels.
+            detector: Measures speech; None: it is not measured.
         """
-        self.told = told
+        self.metadata = metadata
         self.detector = detector
 
-    def widened(self, plan: DecodePlan) -> DecodePlan:
-        """A plan that also gives the sound that speech is told by."""
+    def add_speech_rate(self, plan: DecodePlan) -> DecodePlan:
+        """A plan that also decodes the sound that speech is measured by."""
         if self.detector is None or not plan.rates:
             return plan
         return replace(plan, rates=tuple(dict.fromkeys((*plan.rates, RATE))))
 
     def take(self, moment: Moment, decoded: Decoded) -> Notes:
-        """Notes of a moment, decoded by a widened plan."""
-        caption, tags = self.told.of(moment)
+        """Notes of a moment that was decoded by a plan of `add_speech_rate`."""
+        caption, tags = self.metadata.of(moment)
         return Notes(
             caption=caption,
             tags=tags,
@@ -85,5 +85,5 @@ class NoteTaker:
     def _speech(self, decoded: Decoded) -> float | None:
         if self.detector is None or decoded.status not in USABLE:
             return None
-        sound = decoded.audio.get(RATE, np.zeros(0, np.float32))
-        return self.detector.share(sound if sound.ndim == 1 else sound.mean(0))
+        samples = decoded.audio.get(RATE, np.zeros(0, np.float32))
+        return self.detector.share(samples if samples.ndim == 1 else samples.mean(0))

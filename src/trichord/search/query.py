@@ -1,4 +1,4 @@
-"""What is searched for: weighted texts, files and moments, and how much picture and sound count."""
+"""A query: weighted texts, files and moments, and how much picture and sound count."""
 
 import math
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal, TypedDict, Unpack
 
 from trichord.search.filters import Filter
-from trichord.search.wording import parted
+from trichord.search.wording import split_negatives
 from trichord.types import Moment, UserError
 from trichord.types.rules import Range, Share, Weight, require_legal
 
@@ -15,44 +15,44 @@ By = Literal["visual", "audio", "both"]
 Weights = tuple[float, float]
 """Visual and audio."""
 AWAY = -1.0
-"""The weight of what a minus stands before."""
+"""The weight of words after a minus."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """One thing that a query asks for, or with a negative weight, asks to stay away from.
+class QueryPart:
+    """A part of a query: something to search for or, with a negative weight, to avoid.
 
-    `image` looks at the picture of a file, `audio` listens to its sound, `video` does both. A `moment`
-    is one of the collection, named by its file and `start` (seconds): `visual` asks for moments that look
-    like it, `audio` for those that sound like it; its own vectors are compared.
+    `value` is a text or the path of a file. `image` uses the picture of the file, `audio` its sound,
+    `video` both. A `moment` is one of the collection, named by its file and `start` (seconds): `by` says
+    whether to search for moments that look like it, sound like it, or both, by its stored vectors.
 
     Raises:
-        UserError: An empty text, or a weight that is no number.
+        UserError: The text is empty, or the weight is not a number.
     """
 
     kind: PartKind
-    given: str
+    value: str
     start: float = 0.0
     by: By = "both"
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.given.strip():
+        if not self.value.strip():
             raise UserError(f"The {self.kind} to search for is empty: give at least one word.")
         if not math.isfinite(self.weight):
             raise UserError(f"A part of the search has the weight {self.weight:g}: give a number.")
 
     @property
     def title(self) -> str:
-        """What is asked for, in a few words."""
-        words = self.given if self.kind == "text" else Path(self.given).name
+        """The part in a few words."""
+        words = self.value if self.kind == "text" else Path(self.value).name
         if self.kind == "moment":
             words = f"like {words} at {self.start:g} s"
         return f"−{words}" if self.weight < 0 else words
 
 
-class How(TypedDict, total=False):
-    """What a query says beside what it asks for; see `Query`."""
+class QueryOptions(TypedDict, total=False):
+    """The options of a query beside its parts; see `Query`."""
 
     visual_weight: float | None
     audio_weight: float | None
@@ -63,24 +63,24 @@ class How(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """Parts that a moment should be like, and how it is searched for.
+    """Parts that moments should be like, and options of the search.
 
     Attributes:
-        parts: Weights matter relative to one another.
-        visual_weight: How much the picture counts beside the sound; None: as the collection has
-            learnt for texts, else 1.
-        audio_weight: The same of the sound.
+        parts: Only the ratio of their weights matters.
+        visual_weight: How much the picture counts beside the sound; None: for texts as the collection has
+            learnt, otherwise 1.
+        audio_weight: The same for the sound.
         audio_type: The audio type token, from verbal (0) to nonverbal (1); None: that of the run.
         where: Which moments may be found.
-        caption_weight: How much the captions' words count beside the vectors, whose order counts 1; 0 does
-            not look at them. Without a text to look for, there are no words.
+        caption_weight: How much the words of captions count beside the vectors, which count 1; 0 ignores
+            captions. A query without a text has no words.
 
     Raises:
-        UserError: Nothing is asked for; a weight that is negative or no number; visual and audio weight
-            both 0; an audio type beyond 0 and 1.
+        UserError: No part has a positive weight; a weight is negative or not a number; visual and audio
+            weight are both 0; the audio type is not between 0 and 1.
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[QueryPart, ...]
     visual_weight: Weight = None
     audio_weight: Weight = None
     audio_type: Share = None
@@ -89,22 +89,21 @@ class Query:
 
     def __post_init__(self) -> None:
         if not any(part.weight > 0 for part in self.parts):
-            raise UserError(
-                "The search only says what to stay away from: say what to look for too."
-            )
+            raise UserError("The search only says what to avoid: say what to search for too.")
         require_legal(self)
         if self.visual_weight == 0 and self.audio_weight == 0:
             raise UserError("--visual-weight and --audio-weight are both 0: raise one of them.")
 
     @property
     def words(self) -> str:
-        """All texts that are looked for; "" without any."""
-        wanted = (part for part in self.parts if part.kind == "text" and part.weight > 0)
-        return " ".join(part.given for part in wanted)
+        """All texts to search for; "" without any."""
+        return " ".join(
+            part.value for part in self.parts if part.kind == "text" and part.weight > 0
+        )
 
     @property
-    def given(self) -> str:
-        """What is asked for, in a line."""
+    def title(self) -> str:
+        """The query in one line."""
         return " ".join(part.title for part in self.parts)
 
     @classmethod
@@ -117,39 +116,39 @@ class Query:
         video: str | Path | None = None,
         like: Moment | None = None,
         by: By = "both",
-        **how: Unpack[How],
+        **options: Unpack[QueryOptions],
     ) -> "Query":
-        """A query by one or several of a text, files and a moment, each with the weight 1.
+        """A query by one or more of a text, files and a moment, each with the weight 1.
 
         Args:
-            text: What to look and listen for; `dog -leash` and `dog -"red car"` stay away from what
-                stands behind the minus.
-            image: A picture to look like.
-            audio: A sound to sound like.
-            video: A clip to look and sound like.
-            like: A moment of the collection to be like.
+            text: Words to search for; `dog -leash` and `dog -"red car"` avoid the words after the minus.
+            image: A picture that moments should look like.
+            audio: A sound that moments should sound like.
+            video: A clip that moments should look and sound like.
+            like: A moment of the collection that others should be like.
             by: What of that moment counts.
-            how: See the class.
+            options: See the class.
 
         Raises:
-            UserError: None of them is given, or as for the class and `Part`.
+            UserError: None of them is given, or as for the class and `QueryPart`.
         """
         files: tuple[tuple[PartKind, str | Path | None], ...] = (
             ("image", image), ("audio", audio), ("video", video),
         )  # fmt: skip
-        parts = [] if text is None else _texts(text)
-        parts += [Part(kind=kind, given=str(file)) for kind, file in files if file is not None]
+        parts = [] if text is None else text_parts(text)
+        parts += [QueryPart(kind=kind, value=str(file)) for kind, file in files if file is not None]
         if like is not None:
-            parts.append(Part(kind="moment", given=like.file, start=like.start, by=by))
+            parts.append(QueryPart(kind="moment", value=like.file, start=like.start, by=by))
         if not parts:
             raise UserError(
                 "A search needs at least one of a text, --image, --audio and --video, not 0."
             )
-        return cls(parts=tuple(parts), **how)
+        return cls(parts=tuple(parts), **options)
 
 
-def _texts(text: str) -> list[Part]:
-    """What a typed text looks for and stays away from."""
-    wanted, avoided = parted(text)
-    found = [Part(kind="text", given=wanted)] if wanted.strip() or not avoided else []
-    return found + [Part(kind="text", given=one, weight=AWAY) for one in avoided]
+def text_parts(text: str, weight: float = 1.0) -> list[QueryPart]:
+    """The parts of a typed text: words to search for, and words to avoid."""
+    words, negatives = split_negatives(text)
+    parts = [(words, weight)] if words.strip() or not negatives else []
+    parts += [(phrase, AWAY * weight) for phrase in negatives]
+    return [QueryPart(kind="text", value=value, weight=own) for value, own in parts]

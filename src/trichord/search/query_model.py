@@ -1,6 +1,7 @@
-"""The model of a collection, of which a text query needs the text encoders alone."""
+"""The model of a collection: a text query needs only its text encoders."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
@@ -16,42 +17,28 @@ if TYPE_CHECKING:  # a search by text never loads torch
     from trichord.models.fusion import Fusion
 
 
+@dataclass(eq=False)
 class QueryModel:
-    """A model whose texts are read without torch, and which is loaded for all else.
+    """A model that embeds texts without torch, and is loaded for everything else.
 
     Attributes:
-        fingerprint: Of the model.
+        fingerprint: Fingerprint of the model.
+        text: Its text encoder.
+        audio_text: Its text encoder for audio, if it has another one.
+        load: Loads the model.
         reranks: Whether its fusion reads text and moment together.
     """
 
-    def __init__(
-        self,
-        fingerprint: str,
-        text: TextGraph,
-        sound_text: TextGraph | None,
-        load: "Callable[[], Embedder]",
-        *,
-        reranks: bool,
-    ) -> None:
-        """Put it off.
-
-        Args:
-            fingerprint: Of the model.
-            text: Its text encoder.
-            sound_text: The one of its own towards sound, where it has one.
-            load: Loads the model.
-            reranks: Whether its fusion reads text and moment together.
-        """
-        self.fingerprint = fingerprint
-        self._text = text
-        self._sound_text = sound_text
-        self._load = load
-        self.reranks = reranks
+    fingerprint: str
+    text: TextGraph
+    audio_text: TextGraph | None
+    load: "Callable[[], Embedder]"
+    reranks: bool = field(kw_only=True)
 
     @property
     def comparable(self) -> frozenset[Pair]:
         """As `Embedder.comparable`."""
-        return ALL_PAIRS if self._sound_text is None else ALL_PAIRS - {("audio", "vision")}
+        return ALL_PAIRS if self.audio_text is None else ALL_PAIRS - {("audio", "vision")}
 
     def compares(self, one: Modality, other: Modality) -> bool:
         """Whether the vectors of two modalities may be compared."""
@@ -59,18 +46,18 @@ class QueryModel:
 
     @property
     def texts_differ(self) -> bool:
-        """Whether a text has one vector toward vision and another one toward audio."""
-        return self._sound_text is not None
+        """Whether a text has one vector for vision and another one for audio."""
+        return self.audio_text is not None
 
     @cached_property
-    def whole(self) -> "Embedder":
-        """The model itself, loaded when it is first asked for."""
-        return self._load()
+    def embedder(self) -> "Embedder":
+        """The model, loaded at first use."""
+        return self.load()
 
     @property
     def fusion(self) -> "Fusion | None":
         """The fusion that reads text and moment together, if there is one."""
-        return self.whole.fusion if self.reranks else None
+        return self.embedder.fusion if self.reranks else None
 
     def embed_text(
         self, texts: Sequence[str], toward: Literal["vision", "audio"] = "vision"
@@ -78,13 +65,13 @@ class QueryModel:
         """Unit vectors of texts, each at least a word.
 
         Args:
-            texts: Over-long ones lose their end.
-            toward: What the vectors will be compared with; matters where `texts_differ`.
+            texts: Too long ones are truncated.
+            toward: The modality that the vectors are compared with; it matters if `texts_differ`.
         """
-        tower = self._sound_text if toward == "audio" and self._sound_text else self._text
+        tower = self.audio_text if toward == "audio" and self.audio_text else self.text
         return tower.embed(texts)
 
 
-def whole(model: "Embedder | QueryModel") -> "Embedder":
-    """A model, all of it."""
-    return model.whole if isinstance(model, QueryModel) else model
+def full_model(model: "Embedder | QueryModel") -> "Embedder":
+    """The model, loaded if it is not yet."""
+    return model.embedder if isinstance(model, QueryModel) else model

@@ -1,10 +1,9 @@
-"""A query of several parts as arithmetic: what each part gives to the sight and sound of a moment.
+"""A query of several parts as arithmetic: what each part adds to the visual and audio score of a moment.
 
-A part's cosines are standardised by the yardstick of its own kind, and parts add as weight × standard
-value, divided by the root of the sum of squared weights: where parts have nothing to do with one another,
-that leaves the spread of a moment's score at 1, and a single part as it is. All of it is linear in the
-moment's vectors, so that a query of any number of parts costs one vector towards sight and one towards
-sound.
+The cosines of a part are standardised by the calibration of its kind of query. Parts add as weight ×
+standardised cosine, divided by the root of the sum of squared weights: if parts are unrelated, that keeps
+the spread of a moment's score at 1, and a single part stays as it is. All of it is linear in the moment's
+vectors, so that a query of any number of parts costs one vector for vision and one for audio.
 """
 
 import math
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trichord.models.calibration import Scale, blend
+from trichord.models.calibration import CosineScale, blend
 from trichord.search.calibration import DECIMALS, Calibration
 from trichord.search.gallery import Gallery, Vectors
 from trichord.search.nearest.neighbours import ROUNDING, cosines
@@ -22,51 +21,53 @@ from trichord.types.arrays import Bool, Float, Int
 
 Rows = Int[np.ndarray, " row"]
 Shares = Float[np.ndarray, " row"]
-Given = Float[np.ndarray, "part row"]
+PartScores = Float[np.ndarray, "part row"]
+WeightedParts = Sequence[tuple[Float[np.ndarray, " dim"] | None, float, CosineScale]]
+"""Vector, weight and scale of each part in one modality."""
 
 PATTERNS = np.array([[False, False], [True, False], [False, True], [True, True]])
-"""What a moment may have of sight and sound; its place here is its pattern."""
+"""Which of vision and audio a moment may have; the index here is its pattern."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Centre:
-    """The mean of the vectors of a modality, and how many there are."""
+    """The mean of a modality's vectors, and how many there are."""
 
     mean: Float[np.ndarray, " dim"]
     count: int
 
     @classmethod
     def of(cls, vectors: Vectors, present: Bool[np.ndarray, " moment"]) -> "Centre":
-        """Of rows that are zero where the modality is lacking."""
+        """The centre of vectors whose rows are zero if the modality is missing."""
         count = int(present.sum())
         return cls(vectors.sum(axis=0, dtype=np.float64) / max(1, count), count)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Term:
-    """What a part gives to a side: factor × (cosine − usual)."""
+class PartTerm:
+    """What a part adds to a modality's score: factor × (cosine − expected)."""
 
     query: Float[np.ndarray, " dim"]
     factor: float
-    usual: float
+    expected: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ModalityQuery:
-    """A query towards sight or towards sound: a term a part, None where a part says nothing of it."""
+    """A query in one modality: a term for each part, None if the part has no vector here."""
 
-    terms: tuple[Term | None, ...]
+    terms: tuple[PartTerm | None, ...]
     weight: float
     dim: int
 
     @property
-    def asked(self) -> bool:
-        """Whether anything is compared here, and counts."""
+    def active(self) -> bool:
+        """Whether anything is compared in this modality, and counts."""
         return self.weight > 0 and any(self.terms)
 
     @property
     def vector(self) -> Float[np.ndarray, " dim"]:
-        """Whose inner product with a moment's vector is the standard value less `constant`."""
+        """Its inner product with a moment's vector, plus `constant`, is the standardised score."""
         total = np.zeros(self.dim)
         for term in filter(None, self.terms):
             total += term.factor * term.query
@@ -75,21 +76,27 @@ class ModalityQuery:
     @property
     def constant(self) -> float:
         """See `vector`."""
-        return -math.fsum(term.factor * term.usual for term in self.terms if term)
+        return -math.fsum(term.factor * term.expected for term in self.terms if term)
 
-    def given(self, vectors: Vectors, rows: Rows, shares: Shares) -> Given:
-        """What each part gives to some rows, of which this side makes out these shares; nan: nothing."""
-        found = np.full((len(self.terms), len(rows)), np.nan)
-        for term, row in zip(self.terms, found, strict=True):
+    def part_scores(self, vectors: Vectors, rows: Rows, shares: Shares) -> PartScores:
+        """What each part adds to the scores of some rows; nan: the part has no vector here.
+
+        Args:
+            vectors: The gallery's vectors of this modality.
+            rows: Which of them.
+            shares: This modality's share in the score of each row.
+        """
+        scores = np.full((len(self.terms), len(rows)), np.nan)
+        for term, row in zip(self.terms, scores, strict=True):
             if term:
-                standard = term.factor * (cosines(vectors, rows, term.query) - term.usual)
+                standard = term.factor * (cosines(vectors, rows, term.query) - term.expected)
                 row[:] = (shares * standard).round(DECIMALS) + 0.0  # no minus zeros
-        return found
+        return scores
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QueryPlan:
-    """A whole query. `agreement` is that of its sight and its sound."""
+    """A query of any number of parts. `agreement` is that of its visual and audio scores."""
 
     vision: ModalityQuery
     audio: ModalityQuery
@@ -98,39 +105,39 @@ class QueryPlan:
     @classmethod
     def of(
         cls,
-        asked: Sequence[tuple[QueryVectors, float]],
+        parts: Sequence[tuple[QueryVectors, float]],
         weights: tuple[float, float],
         calibration: Calibration,
         centres: tuple[Centre, Centre],
     ) -> "QueryPlan":
-        """Put parts together.
+        """Combine parts.
 
         Args:
-            asked: The parts' vectors and their weights.
-            weights: Of sight and of sound.
+            parts: Vectors and weight of each part.
+            weights: Visual and audio weight.
             calibration: Scales of each kind of part.
-            centres: Of all moments' sight and sound, against which a query is standardised.
+            centres: Of the vision and audio vectors of all moments: queries are standardised by them.
         """
-        sticks = [calibration.of_kind(one.kind) for one, _ in asked]
+        scales = [calibration.of_kind(vectors.kind) for vectors, _ in parts]
         sides = (
-            [(one.vision, w, s.vision) for (one, w), s in zip(asked, sticks, strict=True)],
-            [(one.audio, w, s.audio) for (one, w), s in zip(asked, sticks, strict=True)],
+            [(part.vision, w, s.vision) for (part, w), s in zip(parts, scales, strict=True)],
+            [(part.audio, w, s.audio) for (part, w), s in zip(parts, scales, strict=True)],
         )
         vision, audio = (
-            ModalityQuery(_terms(parts, centre), weight, len(centre.mean))
-            for parts, weight, centre in zip(sides, weights, centres, strict=True)
+            ModalityQuery(_terms(side, centre), weight, len(centre.mean))
+            for side, weight, centre in zip(sides, weights, centres, strict=True)
         )
         shared = sum(
-            w**2 * stick.agreement
-            for (one, w), stick in zip(asked, sticks, strict=True)
-            if one.vision is not None and one.audio is not None
+            w**2 * scale.agreement
+            for (part, w), scale in zip(parts, scales, strict=True)
+            if part.vision is not None and part.audio is not None
         )
-        size = _size(sides[0]) * _size(sides[1])
+        size = _spread(sides[0]) * _spread(sides[1])
         return cls(vision, audio, shared / size if size else 0.0)
 
     @property
     def slack(self) -> float:
-        """How far apart two float32 scores of equally good moments may be."""
+        """How far apart float32 scores of equally good moments may be."""
         parts = 1 + 2 * len(self.vision.terms)
         sizes = (
             float(np.linalg.norm(side.vector)) + abs(side.constant)
@@ -141,56 +148,58 @@ class QueryPlan:
     def shares(
         self, has_vision: Bool[np.ndarray, " row"], has_audio: Bool[np.ndarray, " row"]
     ) -> tuple[Shares, Shares]:
-        """How much of their standard values sight and sound give to the scores of moments."""
+        """How much the visual and audio scores of moments count in their scores."""
         weights = (
-            has_vision * (self.vision.weight if self.vision.asked else 0.0),
-            has_audio * (self.audio.weight if self.audio.asked else 0.0),
+            has_vision * (self.vision.weight if self.vision.active else 0.0),
+            has_audio * (self.audio.weight if self.audio.active else 0.0),
         )
         ones = np.ones(len(has_vision))
         return blend(ones, ones, weights, self.agreement)
 
     def coefficients(self) -> Float[np.ndarray, "3 4"]:
-        """For each of `PATTERNS`, what a score is of the sides' inner products with `vector`.
+        """The score as a function of the inner products with `vector`, for each of `PATTERNS`.
 
-        The factor of sight, that of sound, and what is added; -inf for moments that have nothing of
-        what is asked for.
+        The factors of vision and audio, and a constant: -inf for moments that have no modality that the
+        query compares.
         """
         vision, audio = self.shares(PATTERNS[:, 0], PATTERNS[:, 1])
         added = vision * self.vision.constant + audio * self.audio.constant
         added[(vision == 0) & (audio == 0)] = -np.inf
         return np.stack([vision, audio, added])
 
-    def settle(self, gallery: Gallery, rows: Rows) -> "ScoredRows":
-        """The exact scores of some rows, and what they are made of."""
-        seen, heard = gallery.has_vision[rows], gallery.has_audio[rows]
-        shares = self.shares(seen, heard)
+    def score(self, gallery: Gallery, rows: Rows) -> "ScoredRows":
+        """The exact scores of some rows, by part and modality."""
+        has_vision, has_audio = gallery.has_vision[rows], gallery.has_audio[rows]
+        shares = self.shares(has_vision, has_audio)
+        vision = self.vision.part_scores(gallery.vision, rows, shares[0])
+        audio = self.audio.part_scores(gallery.audio, rows, shares[1])
         return ScoredRows(
             rows=rows,
-            vision=np.where(seen, self.vision.given(gallery.vision, rows, shares[0]), np.nan),
-            audio=np.where(heard, self.audio.given(gallery.audio, rows, shares[1]), np.nan),
+            vision=np.where(has_vision, vision, np.nan),
+            audio=np.where(has_audio, audio, np.nan),
         )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoredRows:
-    """Moments with what each part gave to their sight and sound, in standard deviations.
+    """Moments with what each part adds to their visual and audio scores, in standard deviations.
 
-    nan where a moment lacks the modality, or a part says nothing of it.
+    nan if a moment lacks the modality, or the part has no vector there.
     """
 
     rows: Rows
-    vision: Given
-    audio: Given
+    vision: PartScores
+    audio: PartScores
 
     @property
     def totals(self) -> tuple[Float[np.ndarray, " row"], Float[np.ndarray, " row"]]:
-        """Sight and sound, all parts together; 0 where there is none."""
+        """Visual and audio score over all parts; 0 if there is none."""
         return _total(self.vision), _total(self.audio)
 
-    def best(self, k: int) -> "ScoredRows":
+    def top_k(self, k: int) -> "ScoredRows":
         """The best `k` rows, best first; equal scores by row, and so by file and time."""
-        seen, heard = self.totals
-        order = np.lexsort((self.rows, -(seen + heard)))[:k]
+        visual, audio = self.totals
+        order = np.lexsort((self.rows, -(visual + audio)))[:k]
         return self.take(order)
 
     def take(self, places: Int[np.ndarray, " place"]) -> "ScoredRows":
@@ -198,25 +207,23 @@ class ScoredRows:
         return ScoredRows(self.rows[places], self.vision[:, places], self.audio[:, places])
 
 
-def _terms(
-    parts: Sequence[tuple[Float[np.ndarray, " dim"] | None, float, Scale]], centre: Centre
-) -> tuple[Term | None, ...]:
-    size = _size(parts)
-    found: list[Term | None] = []
+def _terms(parts: WeightedParts, centre: Centre) -> tuple[PartTerm | None, ...]:
+    spread = _spread(parts)
+    terms: list[PartTerm | None] = []
     for query, weight, scale in parts:
-        if query is None or not size:
-            found.append(None)
+        if query is None or not spread:
+            terms.append(None)
             continue
         wide = query.astype(np.float64)
-        usual = scale.usual(float(centre.mean @ wide), centre.count)
-        found.append(Term(wide, weight / (size * scale.spread), usual))
-    return tuple(found)
+        expected = scale.usual(float(centre.mean @ wide), centre.count)
+        terms.append(PartTerm(wide, weight / (spread * scale.spread), expected))
+    return tuple(terms)
 
 
-def _size(parts: Sequence[tuple[Float[np.ndarray, " dim"] | None, float, Scale]]) -> float:
-    """What a sum of unrelated parts spreads as; of parts that say nothing of the side, not at all."""
+def _spread(parts: WeightedParts) -> float:
+    """The spread of a sum of unrelated parts; parts without a vector do not count."""
     return math.sqrt(sum(weight**2 for query, weight, _ in parts if query is not None))
 
 
-def _total(given: Given) -> Float[np.ndarray, " row"]:
-    return np.where(np.isnan(given), 0.0, given).sum(axis=0).round(DECIMALS) + 0.0
+def _total(scores: PartScores) -> Float[np.ndarray, " row"]:
+    return np.where(np.isnan(scores), 0.0, scores).sum(axis=0).round(DECIMALS) + 0.0

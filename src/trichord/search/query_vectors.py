@@ -1,4 +1,4 @@
-"""The parts of a query as vectors: what sight and what sound are compared with."""
+"""The parts of a query as vectors, for comparison with vision and audio."""
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -16,8 +16,8 @@ from trichord.search.calibration import Kind
 from trichord.search.cutting import Cut
 from trichord.search.entries import Entry, Vector
 from trichord.search.gallery import Gallery
-from trichord.search.query import Part, PartKind
-from trichord.search.query_model import QueryModel, whole
+from trichord.search.query import PartKind, Query, QueryPart
+from trichord.search.query_model import QueryModel, full_model
 from trichord.types import Modality, UserError
 
 if TYPE_CHECKING:  # a search by text never loads torch
@@ -26,9 +26,9 @@ if TYPE_CHECKING:  # a search by text never loads torch
 Toward = Literal["vision", "audio"]
 
 TEXTS = 4096
-"""Texts whose vectors are remembered: 8 MiB at 512 dimensions."""
+"""Texts whose vectors are cached: 8 MiB at 512 dimensions."""
 FILES = 256
-"""Files whose vectors are remembered: 1 MiB at 512 dimensions."""
+"""Files whose vectors are cached: 1 MiB at 512 dimensions."""
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -36,186 +36,192 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, slots=True)
 class QueryVectors:
-    """What is compared with sight and with sound; None where nothing can be."""
+    """The vectors to compare with vision and audio; None if there is none."""
 
     kind: Kind
     vision: Vector | None
     audio: Vector | None
 
 
-class Remembered(Generic[Key, Value]):
-    """What was asked for lately, at most so much of it; for any number of threads."""
+class LruCache(Generic[Key, Value]):
+    """A cache of the most recently used values; for any number of threads."""
 
-    def __init__(self, room: int) -> None:
-        self.room = room
-        self._kept: OrderedDict[Key, Value] = OrderedDict()
-        self._keeping = Lock()
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._values: OrderedDict[Key, Value] = OrderedDict()
+        self._lock = Lock()
 
-    def find(self, key: Key) -> Value | None:
-        """What is remembered by a key; None: nothing."""
-        with self._keeping:
-            if (value := self._kept.get(key)) is not None:
-                self._kept.move_to_end(key)
+    def get(self, key: Key) -> Value | None:
+        """The value of a key; None if it is not cached."""
+        with self._lock:
+            if (value := self._values.get(key)) is not None:
+                self._values.move_to_end(key)
             return value
 
-    def keep(self, key: Key, value: Value) -> None:
-        """Remember, and forget what was not asked for for longest."""
-        with self._keeping:
-            self._kept[key] = value
-            self._kept.move_to_end(key)
-            while len(self._kept) > self.room:
-                self._kept.popitem(last=False)
+    def put(self, key: Key, value: Value) -> None:
+        """Cache a value, and drop the least recently used."""
+        with self._lock:
+            self._values[key] = value
+            self._values.move_to_end(key)
+            if len(self._values) > self.size:
+                self._values.popitem(last=False)
 
 
 class TextVectors:
-    """A model's vectors of texts, the latest remembered; for any number of threads."""
+    """A model's vectors of texts, the latest cached; for any number of threads."""
 
-    def __init__(self, model: "Embedder | QueryModel", room: int = TEXTS) -> None:
+    def __init__(self, model: "Embedder | QueryModel", size: int = TEXTS) -> None:
         self.model = model
-        self._kept = Remembered[tuple[str, Toward], Vector](room)
-        # A tokenizer must not be used by two threads at once; known texts don't wait for it.
-        self._reading = Lock()
+        self._cache = LruCache[tuple[str, Toward], Vector](size)
+        # Two threads must not use a tokenizer at once; cached texts do not wait for it.
+        self._embedding = Lock()
 
     def of(self, texts: Sequence[str], toward: Toward) -> list[Vector]:
-        """The vectors of texts; those that are not remembered are made together.
+        """The vectors of texts; those that are not cached are computed in one batch.
 
         Raises:
             UserError: A text is empty.
         """
         space: Toward = toward if self.model.texts_differ else "vision"
-        found = {text: self._kept.find((text, space)) for text in texts}
-        if missing := [text for text, vector in found.items() if vector is None]:
-            with self._reading:
-                made = self.model.embed_text(missing, space)
-            found |= dict(zip(missing, made.astype(np.float32), strict=True))
-        vectors = [vector for text in texts if (vector := found[text]) is not None]
+        known = {text: self._cache.get((text, space)) for text in texts}
+        if missing := [text for text, vector in known.items() if vector is None]:
+            with self._embedding:
+                rows = self.model.embed_text(missing, space)
+            known |= dict(zip(missing, rows.astype(np.float32), strict=True))
+        vectors = [vector for text in texts if (vector := known[text]) is not None]
         for text, vector in zip(texts, vectors, strict=True):
-            self._kept.keep((text, space), vector)
+            self._cache.put((text, space), vector)
         return vectors
 
 
 class PartReader:
-    """Turns parts of queries into vectors; for any number of threads."""
+    """Turns the parts of queries into vectors; for any number of threads."""
 
     def __init__(self, model: "Embedder | QueryModel", decoder: Decoder, cut: Cut) -> None:
-        """Read for a collection.
+        """Prepare for the queries of a collection.
 
         Args:
-            model: Of the collection.
+            model: The model of the collection.
             decoder: Reads files.
-            cut: Of the collection.
+            cut: How the collection cuts files into moments.
         """
         self.model = model
         self.decoder = decoder
         self.cut = cut
         self.texts = TextVectors(model)
-        self._files = Remembered[_Asked, QueryVectors](FILES)
-        # A model that listens at an audio type token of the query's holds it meanwhile.
+        self._files = LruCache[_FileKey, QueryVectors](FILES)
+        # The model holds the query's audio type token while it reads a file.
         self.reading = Lock()
 
-    def read(self, part: Part, gallery: Gallery, token: float | None = None) -> QueryVectors:
+    def embed_texts(self, queries: Sequence[Query]) -> None:
+        """Embed all texts of queries in one batch; `embed` then reads them from the cache."""
+        texts = [part.value for one in queries for part in one.parts if part.kind == "text"]
+        for toward in _TOWARDS:
+            self.texts.of(texts, toward)
+
+    def embed(self, part: QueryPart, gallery: Gallery, token: float | None = None) -> QueryVectors:
         """The vectors of a part.
 
-        A file longer than a moment is cut into windows of that length, and the mean of their
-        vectors is searched for. Where sight and sound share a space, a picture also searches sound, and
-        a sound also pictures; a moment of the collection, where only one of the two is asked for,
-        does not.
+        A file longer than a moment is cut into windows of that length, whose mean vector is used. If
+        vision and audio share a space, a picture is also compared with audio, and a sound with pictures;
+        a moment of the collection only if `by` is "both".
 
-        Files are remembered by their content, so that one that is searched with again and again,
-        weighted otherwise each time, is decoded once.
+        Files are cached by their content, so that a file is decoded once for many searches with other
+        weights.
 
         Args:
-            part: What is asked for.
-            gallery: Where moments of the collection have their vectors.
-            token: Where to listen to a file between verbal (0) and nonverbal (1); None: as the model
-                does.
+            part: The part.
+            gallery: Holds the vectors of the collection's moments.
+            token: Audio type token for a file, from verbal (0) to nonverbal (1); None: that of the model.
 
         Raises:
-            UserError: The file is missing, broken, or lacks what is asked of it; the collection has
-                no such moment.
+            UserError: The file is missing, broken, or lacks the modality; the collection has no such
+                moment.
         """
         if part.kind == "text":
-            vision, audio = (self.texts.of([part.given], toward)[0] for toward in _TOWARDS)
+            vision, audio = (self.texts.of([part.value], toward)[0] for toward in _TOWARDS)
             return QueryVectors("text", vision, audio)
         if part.kind == "moment":
-            return self._crossed(_stored(part, gallery), part.by == "both")
-        return self._crossed(self._decoded(part, token), True)
+            vectors = _stored_vectors(part, gallery)
+            return self._cross(vectors) if part.by == "both" else vectors
+        return self._cross(self._file_vectors(part, token))
 
-    def _decoded(self, part: Part, token: float | None) -> QueryVectors:
-        path = Path(part.given)
+    def _file_vectors(self, part: QueryPart, token: float | None) -> QueryVectors:
+        path = Path(part.value)
         if not path.is_file():
             raise UserError(f"{path}: no such file to search with: check the path.")
-        asked = _Asked(_content(path), part.kind, self.cut, token)
-        found = self._files.find(asked)
-        if found is None:
+        key = _FileKey(_content(path), part.kind, self.cut, token)
+        vectors = self._files.get(key)
+        if vectors is None:
             with self.reading:
                 # Another thread may have read it meanwhile.
-                found = self._files.find(asked) or self._read(part, token)
-            self._files.keep(asked, found)
-        return found
+                vectors = self._files.get(key) or self._read_file(part, token)
+            self._files.put(key, vectors)
+        return vectors
 
-    def _read(self, part: Part, token: float | None) -> QueryVectors:
+    def _read_file(self, part: QueryPart, token: float | None) -> QueryVectors:
         from trichord.search.reading import read_moments  # with torch
 
-        looked_at: dict[str, tuple[Modality, ...]] = {"image": ("vision",), "audio": ("audio",)}
+        modalities: dict[str, tuple[Modality, ...]] = {"image": ("vision",), "audio": ("audio",)}
         moments = read_moments(
-            whole(self.model),
+            full_model(self.model),
             self.decoder,
-            [part.given],
+            [part.value],
             self.cut,
             tokens=() if token is None else (token,),
-            modalities=looked_at.get(part.kind, ("audio", "vision")),
+            modalities=modalities.get(part.kind, ("audio", "vision")),
         )
-        entries = _usable(part.given, moments)
-        seen, heard = _mean([one.vision for one in entries]), _mean([one.audio for one in entries])
-        if seen is None and heard is None:
-            wanted = {"image": "picture", "audio": "sound"}.get(part.kind, "picture and no sound")
+        entries = _require_usable(part.value, moments)
+        vision = _mean([entry.vision for entry in entries])
+        audio = _mean([entry.audio for entry in entries])
+        if vision is None and audio is None:
+            lacking = {"image": "picture", "audio": "sound"}.get(part.kind, "picture and no sound")
             raise UserError(
-                f"{part.given} has no {wanted} ({_labels(entries)}): give another file or use another "
+                f"{part.value} has no {lacking} ({_labels(entries)}): give another file or use another "
                 "of --image, --audio and --video."
             )
-        return QueryVectors(_kind(seen, heard), seen, heard)
+        return QueryVectors(_kind(vision, audio), vision, audio)
 
-    def _crossed(self, found: QueryVectors, across: bool) -> QueryVectors:
-        """Where the space is shared, what is missing is searched with what is there."""
-        if not (across and self.model.compares("audio", "vision")):
-            return found
-        seen, heard = found.vision, found.audio
+    def _cross(self, vectors: QueryVectors) -> QueryVectors:
+        """If the space is shared, compare a missing modality with the other one's vector."""
+        vision, audio = vectors.vision, vectors.audio
+        if not self.model.compares("audio", "vision"):
+            return vectors
         return QueryVectors(
-            found.kind, heard if seen is None else seen, seen if heard is None else heard
+            vectors.kind, audio if vision is None else vision, vision if audio is None else audio
         )
 
 
 _TOWARDS: tuple[Toward, Toward] = ("vision", "audio")
 
 
-def _stored(part: Part, gallery: Gallery) -> QueryVectors:
-    """The vectors that the collection has of a moment."""
-    row = gallery.row_of(part.given, part.start)
+def _stored_vectors(part: QueryPart, gallery: Gallery) -> QueryVectors:
+    """The collection's vectors of a moment."""
+    row = gallery.row_of(part.value, part.start)
     if row is None:
         raise UserError(
-            f"{part.given} has no moment at {part.start:g} s in the collection: search again, it may "
+            f"{part.value} has no moment at {part.start:g} s in the collection: search again, it may "
             "have changed."
         )
-    seen = gallery.vision[row] if part.by != "audio" and gallery.has_vision[row] else None
-    heard = gallery.audio[row] if part.by != "visual" and gallery.has_audio[row] else None
-    if seen is None and heard is None:
-        wanted = "picture" if part.by == "visual" else "sound"
+    vision = gallery.vision[row] if part.by != "audio" and gallery.has_vision[row] else None
+    audio = gallery.audio[row] if part.by != "visual" and gallery.has_audio[row] else None
+    if vision is None and audio is None:
+        lacking = "picture" if part.by == "visual" else "sound"
         raise UserError(
-            f"{part.given} has no {wanted} at {part.start:g} s: ask for what is like it otherwise."
+            f"{part.value} has no {lacking} at {part.start:g} s: search by its other part."
         )
-    return QueryVectors(_kind(seen, heard), seen, heard)
+    return QueryVectors(_kind(vision, audio), vision, audio)
 
 
-def _kind(seen: Vector | None, heard: Vector | None) -> Kind:
-    if seen is not None and heard is not None:
+def _kind(vision: Vector | None, audio: Vector | None) -> Kind:
+    if vision is not None and audio is not None:
         return "both"
-    return "audio" if seen is None else "vision"
+    return "audio" if vision is None else "vision"
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """All that decides the vectors of a file, beside the model."""
+class _FileKey:
+    """What the vectors of a file depend on, beside the model."""
 
     content: str
     kind: PartKind
@@ -224,7 +230,7 @@ class _Asked:
 
 
 def _content(path: Path) -> str:
-    """Digest of a file, which takes a hundredth of the time that decoding it does."""
+    """Digest of a file; it takes a hundredth of the time of decoding."""
     try:
         with path.open("rb") as file:
             return file_digest(file, lambda: blake2b(digest_size=16)).hexdigest()
@@ -232,9 +238,9 @@ def _content(path: Path) -> str:
         return ""  # it cannot be decoded either
 
 
-def _usable(path: str, moments: Iterator[Entry]) -> list[Entry]:
+def _require_usable(path: str, moments: Iterator[Entry]) -> list[Entry]:
     entries = list(moments)
-    if not any(one.status in USABLE for one in entries):
+    if not any(entry.status in USABLE for entry in entries):
         raise UserError(
             f"{path} cannot be searched with ({_labels(entries)}): give a playable video, sound or "
             "picture."
@@ -243,15 +249,15 @@ def _usable(path: str, moments: Iterator[Entry]) -> list[Entry]:
 
 
 def _labels(entries: list[Entry]) -> str:
-    labels = (f"{one.status}: {one.reason}" if one.reason else one.status for one in entries)
+    labels = (f"{e.status}: {e.reason}" if e.reason else e.status for e in entries)
     return ", ".join(dict.fromkeys(labels))
 
 
 def _mean(vectors: list[Vector | None]) -> Vector | None:
-    """The direction in which vectors point together; None without vectors."""
-    there = [vector for vector in vectors if vector is not None]
-    if not there:
+    """The mean of vectors at unit length; None without vectors."""
+    present = [vector for vector in vectors if vector is not None]
+    if not present:
         return None
-    mean = np.mean(there, axis=0, dtype=np.float64)
+    mean = np.mean(present, axis=0, dtype=np.float64)
     size = float(np.linalg.norm(mean))
-    return np.asarray(mean / size if size > 0 else there[0], np.float32)
+    return np.asarray(mean / size if size > 0 else present[0], np.float32)

@@ -1,4 +1,4 @@
-"""Several orders of the same things made one, where their scores cannot be compared."""
+"""Rank fusion: one order from several whose scores cannot be compared."""
 
 from collections.abc import Hashable, Sequence
 from typing import TypeVar
@@ -6,16 +6,16 @@ from typing import TypeVar
 Item = TypeVar("Item", bound=Hashable)
 
 DAMPING = 60
-"""Places that stand before the first one: so that the first few of an order differ little."""
+"""Added to every rank, so that the first few of an order differ little."""
 
 
 def fuse_ranks(orders: Sequence[tuple[Sequence[Item], float]]) -> list[Item]:
-    """All items of some orders by reciprocal rank fusion; equal sums as the items first came.
+    """All items of several orders by reciprocal rank fusion; equal sums by first appearance.
 
-    An item's sum is over weight / (60 + its place) in each order that has it, places from 1.
+    An item's sum is over weight / (60 + rank) in each order that has it, ranks from 1.
 
     Args:
-        orders: Each with its weight; best first, an item once.
+        orders: Each with its weight; best first, without duplicates.
 
     Source: Cormack, Clarke, Buettcher, "Reciprocal Rank Fusion outperforms Condorcet and individual Rank
         Learning Methods" (SIGIR 2009); the 60 is theirs, the weights are not.

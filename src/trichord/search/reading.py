@@ -1,7 +1,7 @@
-"""From media files to moments with vectors."""
+"""Media files to moments with vectors."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
@@ -11,7 +11,7 @@ from trichord.media.decoded import Decoded
 from trichord.media.decoder import Decoder
 from trichord.media.pipeline import Pipeline
 from trichord.media.plan import DecodePlan, DecodeRequest, FrameChoice
-from trichord.search.cutting import Cut, CutFile, answered, cut_files
+from trichord.search.cutting import Cut, CutFile, cut_files, decode_keyed
 from trichord.search.notes import Notes, NoteTaker
 from trichord.search.table import Entry, Vector
 from trichord.types import Modality, Moment
@@ -31,15 +31,15 @@ __all__ = [
 ]
 
 Item = TypeVar("Item")
-_Read = tuple[Moment, Decoded]
-_Noted = tuple[Moment, Decoded, Notes]
+DecodedMoment = tuple[Moment, Decoded]
+NotedMoment = tuple[Moment, Decoded, Notes]
 
 SPANS_AT_ONCE = 8
 """Moments in one request: a file of hours is decoded in pieces, in memory that does not grow."""
 MOMENTS_AT_ONCE = 16
 """Moments embedded together, across files."""
 DECODED_AHEAD = 2 * MOMENTS_AT_ONCE
-"""Moments decoded before their turn, beside those that the decoder itself has at work."""
+"""Moments decoded ahead, beside those that the decoder itself works on."""
 BATCHES_AHEAD = 1
 
 
@@ -54,15 +54,15 @@ def read_moments(
 ) -> Iterator[Entry]:
     """All moments of files, in order, decoded ahead while the model works.
 
-    A file that cannot be used gives one moment of no length, without vectors, and its status.
+    An unusable file has one moment without length and vectors, with its status.
 
     Args:
         model: Makes the vectors.
         decoder: Reads the files.
         files: Paths.
         cut: How files are cut into moments.
-        tokens: Audio type tokens to listen at; empty: listen as the model does.
-        modalities: What is looked at; of anything else there is no vector.
+        tokens: Audio type tokens of the audio vectors; empty: that of the model.
+        modalities: Modalities to decode; others have no vector.
     """
     cuts = cut_files(decoder, files, cut)
     with Pipeline() as pipeline:
@@ -80,35 +80,35 @@ def read_files(
     taker: NoteTaker | None = None,
     frames: FrameChoice = "exact",
 ) -> Iterator[Entry]:
-    """As `read_moments`, of files whose moments are known; decoded and noted in threads of their own.
+    """As `read_moments`, for files whose moments are known; decoding and notes have their own threads.
 
     Args:
         model: Makes the vectors.
         decoder: Reads the files.
         files: With their moments.
-        pipeline: Runs the stages; whoever made it ends them.
+        pipeline: Runs the stages; its creator ends them.
         tokens: As there.
         modalities: As there.
-        taker: Takes notes of moments; None: there are none.
-        frames: Which frames are decoded; the model's own choice where it wants keyframes.
+        taker: Takes notes of moments; None: no notes.
+        frames: `keyframe`: decode keyframes only; `exact`: as the model's plan says.
     """
     plan = model.plan_of(modalities)
     if frames == "keyframe" and plan.frames is not None:
         plan = replace(plan, frames=replace(plan.frames, nearest=frames))
     if taker is not None:
-        plan = taker.widened(plan)
+        plan = taker.add_speech_rate(plan)
     decoded = pipeline.ahead(decode_files(plan, decoder, files), DECODED_AHEAD)
-    for batch in pipeline.ahead(_noted(decoded, taker), BATCHES_AHEAD):
-        yield from _embedded(model, batch, tokens)
+    for batch in pipeline.ahead(_take_notes(decoded, taker), BATCHES_AHEAD):
+        yield from _embed(model, batch, tokens)
 
 
 def decode_moments(
     moments: Iterable[Moment], decoder: Decoder, plan: DecodePlan
 ) -> Iterator[Decoded]:
-    """Moments decoded anew, in order; of a file that has gone or is broken comes its status."""
+    """Decode moments, in order; for a missing or broken file, its status."""
     requests = (
-        DecodeRequest(path=one.file, spans=((one.start, _end(one.start, one.end)),), plan=plan)
-        for one in moments
+        DecodeRequest(path=m.file, spans=((m.start, _end(m.start, m.end)),), plan=plan)
+        for m in moments
     )
     return (decoded for [decoded] in decoder.decode_all(requests))
 
@@ -116,13 +116,13 @@ def decode_moments(
 def decode_files(
     plan: DecodePlan, decoder: Decoder, files: Iterable[CutFile]
 ) -> Iterator[tuple[Moment, Decoded]]:
-    """All moments of files, decoded, in order; one without length of a file that cannot be used."""
-    asked = (
+    """Decode all moments of files, in order; an unusable file has one without length."""
+    requests = (
         ((file, spans), _request(file, spans, plan))
         for file in files
         for spans in (batches(file.spans, SPANS_AT_ONCE) if file.spans else ((),))
     )
-    for (file, spans), answers in answered(decoder, asked):
+    for (file, spans), answers in decode_keyed(decoder, requests):
         if not spans:
             moment = Moment(file=file.file, start=0.0, end=0.0)
             yield moment, Decoded(status=file.status, reason=file.reason)
@@ -140,43 +140,42 @@ def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 def _request(
     file: CutFile, spans: Sequence[tuple[float, float]], plan: DecodePlan
 ) -> DecodeRequest | None:
-    wanted = tuple((start, _end(start, end)) for start, end in spans)
-    return DecodeRequest(path=file.file, spans=wanted, plan=plan) if wanted else None
+    ends = tuple((start, _end(start, end)) for start, end in spans)
+    return DecodeRequest(path=file.file, spans=ends, plan=plan) if ends else None
 
 
 def _end(start: float, end: float) -> float | None:
-    """A picture is a moment of no length: all of it is asked for."""
+    """A picture is a moment without length: all of it is decoded."""
     return end if end > start else None
 
 
-def _noted(decoded: Iterable[_Read], taker: NoteTaker | None) -> Iterator[list[_Noted]]:
+def _take_notes(
+    decoded: Iterable[DecodedMoment], taker: NoteTaker | None
+) -> Iterator[list[NotedMoment]]:
     for batch in batches(decoded, MOMENTS_AT_ONCE):
         yield [
-            (moment, one, taker.take(moment, one) if taker else Notes()) for moment, one in batch
+            (moment, clip, taker.take(moment, clip) if taker else Notes()) for moment, clip in batch
         ]
 
 
-def _embedded(model: "Embedder", batch: list[_Noted], tokens: Sequence[float]) -> Iterator[Entry]:
-    found = model.embed_media([decoded for _, decoded, _ in batch], tokens)
-    vision = _rows(found.vision, found.has_vision)
-    audio = _rows(found.audio.reshape(len(batch), -1), found.has_audio)
-    for (moment, decoded, notes), seen, heard in zip(batch, vision, audio, strict=True):
+def _embed(model: "Embedder", batch: list[NotedMoment], tokens: Sequence[float]) -> Iterator[Entry]:
+    vectors = model.embed_media([decoded for _, decoded, _ in batch], tokens)
+    vision_rows = _rows(vectors.vision, vectors.has_vision)
+    audio_rows = _rows(vectors.audio.reshape(len(batch), -1), vectors.has_audio)
+    for (moment, decoded, notes), vision, audio in zip(batch, vision_rows, audio_rows, strict=True):
         yield Entry(
             moment=moment,
             status=decoded.status,
             reason=decoded.reason,
-            vision=seen,
-            audio=heard,
-            caption=notes.caption,
-            tags=notes.tags,
-            thumbnail=notes.thumbnail,
-            speech=notes.speech,
+            vision=vision,
+            audio=audio,
+            **asdict(notes),
         )
 
 
 def _rows(
     vectors: Float[np.ndarray, "clip dim"], present: Bool[np.ndarray, " clip"]
 ) -> list[Vector | None]:
-    """Each vector, None where there is none or its numbers are broken."""
+    """Each vector; None if it is missing or not finite."""
     usable = present & np.isfinite(vectors).all(1) & (np.abs(vectors).sum(1) > 0)
     return [row if has else None for row, has in zip(vectors, usable, strict=True)]

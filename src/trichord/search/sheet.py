@@ -25,7 +25,7 @@ MARGIN = 24
 HEADER = 76
 INSET = 14
 RATE = 4_000
-"""Samples a second that a waveform is drawn from."""
+"""Sample rate of drawn waveforms."""
 
 PAPER, CARD, STAGE = "#f2f0ea", "#ffffff", "#22252b"
 INK, FADED, GROOVE = "#1d1f23", "#6d7078", "#e6e4dd"
@@ -58,15 +58,15 @@ def write_png(path: Path, draw: Callable[[], Image.Image]) -> None:
 
 
 def draw_sheet(hits: Sequence[Hit], decoder: Decoder, title: str, note: str) -> Image.Image:
-    """Draw hits in their order, a tile each.
+    """Draw hits in their order, one tile each.
 
-    A tile shows the middle frame of the moment, its waveform where it has sound, and how much of the
-    score came from sight (blue) and from sound (orange), in one scale for the whole sheet.
+    A tile shows the middle frame of the moment, its waveform if it has audio, and the visual (blue) and
+    audio (orange) score, in one scale for the sheet.
 
     Args:
         hits: Best first.
-        decoder: Reads the moments' files again; a file that has gone leaves its tile without picture.
-        title: What was searched for.
+        decoder: Reads the files again; the tile of a missing file has no picture.
+        title: The query.
         note: The second line: collection, weights.
     """
     columns = max(1, min(COLUMNS, len(hits)))
@@ -96,7 +96,7 @@ def _moments(hits: Sequence[Hit], decoder: Decoder) -> list[Decoded]:
 
 @dataclass(frozen=True, slots=True)
 class _Tile:
-    """One hit as a card. `most`: the contribution that fills a bar."""
+    """One hit as a card. `most`: the score that fills a bar."""
 
     hit: Hit
     decoded: Decoded
@@ -113,7 +113,7 @@ class _Tile:
         return card
 
     def _show(self, card: Image.Image, pen: ImageDraw.ImageDraw) -> None:
-        """The picture with its sound below; a sound alone fills the place of both."""
+        """The picture with the waveform below; without a picture the waveform fills both places."""
         wave = self.decoded.audio.get(RATE)
         foot = PICTURE[1] + STRIP
         if self.decoded.frames is not None:
@@ -125,10 +125,10 @@ class _Tile:
             _waveform(pen, wave, (0, 40, PICTURE[0], foot - 20))
         else:
             middle = (PICTURE[0] // 2, foot // 2)
-            there = Path(self.hit.moment.file).exists()
-            reason = self.decoded.label if there else "the file is no longer there"
-            said = fitted(reason, font(14), PICTURE[0] - 2 * INSET)
-            pen.text(middle, said, GROOVE, font(14), anchor="mm")
+            exists = Path(self.hit.moment.file).exists()
+            reason = self.decoded.label if exists else "the file is missing"
+            text = fitted(reason, font(14), PICTURE[0] - 2 * INSET)
+            pen.text(middle, text, GROOVE, font(14), anchor="mm")
 
     def _badge(self, pen: ImageDraw.ImageDraw) -> None:
         width = 16 + round(font(16).getlength(str(self.rank)))
@@ -158,24 +158,24 @@ class _Tile:
         length = round((right - left) * max(0.0, part or 0.0) / self.most)
         if length > 8:
             pen.rounded_rectangle((left, y - 4, left + length, y + 4), 4, colour)
-        said = "none" if part is None else f"{part:+.2f}"
-        pen.text((TILE[0] - INSET, y), said, FADED, font(13), anchor="rm")
+        value = "none" if part is None else f"{part:+.2f}"
+        pen.text((TILE[0] - INSET, y), value, FADED, font(13), anchor="rm")
 
 
 def _placed(
     frame: UInt8[np.ndarray, "height width 3"], room: tuple[int, int]
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """A frame scaled into a room, and where it stands there."""
+    """A frame scaled to fit, and its place."""
     picture = Image.fromarray(frame)
     scale = min(room[0] / picture.width, room[1] / picture.height)
-    # Rounded up: a pixel short of the room would show as a dark line.
+    # Rounded up: a missing pixel would show as a dark line.
     size = math.ceil(picture.width * scale - 0.01), math.ceil(picture.height * scale - 0.01)
     place = (room[0] - size[0]) // 2, (room[1] - size[1]) // 2
     return picture.resize(size, Image.Resampling.LANCZOS), place
 
 
 def _waveform(pen: ImageDraw.ImageDraw, wave: Float[np.ndarray, " sample"], box: Box) -> None:
-    """The loudest sample of each of many equal parts, as upright strokes; scaled to the loudest."""
+    """The peak of each of many equal parts as vertical strokes, scaled to the loudest."""
     left, top, right, bottom = box
     strokes = (right - left - 2 * INSET) // 4
     parts = [part for part in np.array_split(np.abs(wave), strokes) if len(part)]
@@ -188,7 +188,7 @@ def _waveform(pen: ImageDraw.ImageDraw, wave: Float[np.ndarray, " sample"], box:
 
 
 def _rounded(size: tuple[int, int], radius: int) -> Image.Image:
-    """A mask with round corners, drawn four times as large for smooth edges."""
+    """A mask with round corners, drawn at four times the size for smooth edges."""
     large = Image.new("L", (4 * size[0], 4 * size[1]), 0)
     box = (0, 0, 4 * size[0] - 1, 4 * size[1] - 1)
     ImageDraw.Draw(large).rounded_rectangle(box, 4 * radius, 255)
@@ -196,12 +196,12 @@ def _rounded(size: tuple[int, int], radius: int) -> Image.Image:
 
 
 def font(size: int) -> Font:
-    """Pillow's own font, so that a sheet looks the same everywhere."""
+    """Pillow's built-in font, so that sheets look the same everywhere."""
     return ImageFont.load_default(size)
 
 
 def fitted(text: str, face: Font, room: float | int) -> str:
-    """A text cut in the middle until it is at most `room` pixels wide."""
+    """A text shortened in the middle to at most `room` pixels."""
     if face.getlength(text) <= room:
         return text
     for kept in range(len(text) - 1, 1, -1):
@@ -212,10 +212,10 @@ def fitted(text: str, face: Font, room: float | int) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Seconds as a time of day is said: 0:07, 12:30, 1:02:03; tenths where they are not whole."""
+    """Seconds as a clock shows them: 0:07, 12:30, 1:02:03; with tenths if needed."""
     tenths = round(seconds * 10)
-    whole, tenth = divmod(tenths, 10)
-    minutes, second = divmod(whole, 60)
+    rest, tenth = divmod(tenths, 10)
+    minutes, second = divmod(rest, 60)
     hours, minute = divmod(minutes, 60)
     start = f"{hours}:{minute:02}" if hours else f"{minute}"
     return f"{start}:{second:02}" + (f".{tenth}" if tenth else "")

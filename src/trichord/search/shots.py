@@ -1,9 +1,9 @@
-"""Where the shots of a video change, by its colours.
+"""Where the shots of a video change, by colour histograms.
 
-Four frames a second are compared by the histogram of their colours. A shot changes where a frame
-differs from the one before by enough, and by more than frames around it do among themselves, so that
-a pan or a shaken camera is no cut. Looking rarely is no economy alone: a dissolve, which changes each
-frame a little, shows as one step (studies/shots.py measures this beside PySceneDetect).
+Four frames a second are compared by their colour histograms. A shot changes where the difference of two
+frames is large, and larger than the differences around it, so that a pan or a shaky camera is not a cut.
+The low rate does not only save time: a dissolve, which changes each frame a little, becomes one step
+(studies/shots.py measures this beside PySceneDetect).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,45 +16,45 @@ from trichord.search.moments import Span
 from trichord.types.arrays import Float, Int, UInt8
 
 RATE = 4.0
-"""Frames looked at in a second: a cut is found to an eighth of a second."""
-PORTION = 60.0
-"""Seconds that one decoded span covers."""
-PORTIONS_AT_ONCE = 4
-"""Spans in a request, which has to end within the decoder's limit of time."""
+"""Frames a second: a cut is found to an eighth of a second."""
+SPAN = 60.0
+"""Seconds of a decoded span."""
+SPANS_AT_ONCE = 4
+"""Spans of a request, which must finish within the decoder's time limit."""
 LEVELS = 8
-"""Steps of red, of green and of blue that a histogram tells apart."""
+"""Levels of red, green and blue in a histogram."""
 LEAST = 0.25
-"""Share of the pixels whose colour must have changed."""
+"""Least share of pixels whose colour changes at a cut."""
 RATIO = 1.8
-"""How many times the mean difference of its neighbours a cut must be."""
+"""Least ratio of a cut's difference and the mean of its neighbours."""
 AROUND = 2
-"""Differences before and after that are neighbours."""
+"""Neighbours: differences before and after."""
 APART = 0.6
-"""Seconds that cuts are apart at least."""
+"""Least distance of cuts in seconds."""
 
 PLAN = DecodePlan(
-    frames=FramePlan(rule="rate", per_second=RATE, count=round(PORTION * RATE), short_side=36)
+    frames=FramePlan(rule="rate", per_second=RATE, count=round(SPAN * RATE), short_side=36)
 )
 
 
 def looks(path: str, duration: float) -> Iterator[DecodeRequest]:
-    """Requests that together look at a whole file."""
-    starts = np.arange(0.0, duration, PORTION).tolist()
-    for i in range(0, len(starts), PORTIONS_AT_ONCE):
+    """Requests that together cover a file."""
+    starts = np.arange(0.0, duration, SPAN).tolist()
+    for i in range(0, len(starts), SPANS_AT_ONCE):
         spans: list[Span] = [
-            (start, min(start + PORTION, duration)) for start in starts[i : i + PORTIONS_AT_ONCE]
+            (start, min(start + SPAN, duration)) for start in starts[i : i + SPANS_AT_ONCE]
         ]
         yield DecodeRequest(path=path, spans=spans, plan=PLAN)
 
 
 def cuts_in(answers: Iterable[Decoded]) -> list[float]:
-    """Seconds at which a new shot begins, by the answers to `looks`; what is broken is passed over."""
+    """Times of cuts in seconds, from the results of `looks`; broken spans are skipped."""
     times: list[float] = []
     colours: list[Float[np.ndarray, " bin"]] = []
-    for one in answers:
-        if one.frames is not None:
-            times += one.times.tolist()
-            colours += [histogram(frame) for frame in one.frames]
+    for span in answers:
+        if span.frames is not None:
+            times += span.times.tolist()
+            colours += [histogram(frame) for frame in span.frames]
     return cuts(times, np.array(colours).reshape(len(times), LEVELS**3))
 
 
@@ -66,18 +66,18 @@ def histogram(frame: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, "
 
 
 def cuts(times: Sequence[float], colours: Float[np.ndarray, "frame bin"]) -> list[float]:
-    """Where shots change: in the middle between the frames before and after.
+    """Times of cuts: in the middle between the frames before and after.
 
     Args:
-        times: Of the frames, in seconds.
+        times: Times of the frames, in seconds.
         colours: Their histograms.
     """
     steps = np.abs(np.diff(colours, axis=0)).sum(1) / 2
-    found: list[float] = []
+    result: list[float] = []
     for i, step in enumerate(steps):
         around = np.concatenate([steps[max(0, i - AROUND) : i], steps[i + 1 : i + 1 + AROUND]])
-        usual = float(around.mean()) if len(around) else 0.0
+        mean = float(around.mean()) if len(around) else 0.0
         cut = (times[i] + times[i + 1]) / 2
-        if step >= max(LEAST, RATIO * usual) and (not found or cut - found[-1] >= APART):
-            found.append(cut)
-    return found
+        if step >= max(LEAST, RATIO * mean) and (not result or cut - result[-1] >= APART):
+            result.append(cut)
+    return result

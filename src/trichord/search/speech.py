@@ -1,4 +1,4 @@
-"""How much of a moment somebody speaks in, by Silero's voice activity detector (MIT)."""
+"""The share of speech in a moment, by Silero's voice activity detector (MIT)."""
 
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -13,7 +13,7 @@ from trichord.types.arrays import Float
 
 RATE = 16_000
 STEP, CONTEXT, STATE = 512, 64, 128
-"""The detector judges 32 ms at a time, in the light of the 4 ms before and of a recurrent state."""
+"""The detector reads 32 ms at a time, with the 4 ms before and a recurrent state."""
 STEPS_AT_ONCE = 512
 SPOKEN = 0.5
 """Probability from which a step counts as speech: the detector's own default."""
@@ -24,16 +24,15 @@ class SpeechDetector:
     """Silero's detector as an ONNX graph that reads many steps in one call."""
 
     def __init__(self) -> None:
-        """Load it.
+        """Load the graph.
 
         Raises:
             UserError: The extra `speech` is not installed.
         """
-        found = find_spec("silero_vad"), find_spec("onnxruntime")
-        if None in found or not (model := _folder_of(found[0]) / _MODEL).is_file():
+        specs = find_spec("silero_vad"), find_spec("onnxruntime")
+        if None in specs or not (model := _folder_of(specs[0]) / _MODEL).is_file():
             raise UserError(
-                "Telling speech from other sound needs silero-vad and onnxruntime: "
-                'pip install "trichord[speech]".'
+                'Measuring speech needs silero-vad and onnxruntime: pip install "trichord[speech]".'
             )
         import onnxruntime
 
@@ -44,26 +43,26 @@ class SpeechDetector:
         )
 
     def share(self, samples: Float[np.ndarray, " sample"]) -> float:
-        """The share of a sound, 0 to 1, in which somebody speaks; of no sound at all it is 0.
+        """The share of speech, 0 to 1; 0 without samples.
 
         Args:
             samples: 16 kHz.
         """
-        spoken = self.probabilities(samples) >= SPOKEN
-        return float(spoken.mean()) if len(spoken) else 0.0
+        speech = self.probabilities(samples) >= SPOKEN
+        return float(speech.mean()) if len(speech) else 0.0
 
     def probabilities(self, samples: Float[np.ndarray, " sample"]) -> Float[np.ndarray, " step"]:
-        """How probable speech is in each 32 ms of a 16 kHz sound, whose last step is filled up."""
+        """The probability of speech in each 32 ms at 16 kHz; the last step is padded."""
         h = c = np.zeros((1, 1, STATE), np.float32)
-        found: list[Any] = [np.zeros(0, np.float32)]
-        for steps in _portions(samples):
-            judged, h, c = self._session.run(None, {"input": steps, "h": h, "c": c})
-            found.append(judged)
-        return np.concatenate(found)
+        batches: list[Any] = [np.zeros(0, np.float32)]
+        for steps in _batches(samples):
+            batch, h, c = self._session.run(None, {"input": steps, "h": h, "c": c})
+            batches.append(batch)
+        return np.concatenate(batches)
 
 
 def speech_detector() -> SpeechDetector | None:
-    """The detector, None where the extra `speech` is not installed."""
+    """The detector; None if the extra `speech` is not installed."""
     try:
         return SpeechDetector()
     except UserError:
@@ -71,12 +70,12 @@ def speech_detector() -> SpeechDetector | None:
 
 
 def _folder_of(spec: Any) -> Path:
-    """Where a package lies; it is not imported, which would load all of its own needs."""
+    """The folder of a package, which is not imported: that would load its dependencies."""
     return Path(next(iter(spec.submodule_search_locations or [""])))
 
 
-def _portions(samples: Float[np.ndarray, " sample"]) -> Iterator[Float[np.ndarray, "step _"]]:
-    """Steps of a sound, each behind the end of the one before, some at a time."""
+def _batches(samples: Float[np.ndarray, " sample"]) -> Iterator[Float[np.ndarray, "step _"]]:
+    """The steps of a sound, each with the end of the one before, some at a time."""
     count = -(-len(samples) // STEP)
     padded = np.zeros(CONTEXT + count * STEP, np.float32)
     padded[CONTEXT : CONTEXT + len(samples)] = samples

@@ -1,4 +1,4 @@
-"""What has to be done to bring a collection up to date: a look at files, without opening media."""
+"""What an update has to do: it compares files with the collection, without opening media."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,10 +16,10 @@ class Survey:
     """Files by what is to be done with them.
 
     Attributes:
-        unchanged: Nothing.
-        same: Bytes that a known file has: its vectors are taken over. With that file's path.
-        read: Everything.
-        unnameable: They cannot be stored, because their path is no text.
+        unchanged: Nothing to do.
+        same: The content of a known file, whose vectors are copied; with the path of that file.
+        read: To be read.
+        unnameable: They cannot be stored: their path is not valid text.
     """
 
     unchanged: list[KnownFile] = field(default_factory=list[KnownFile])
@@ -29,28 +29,28 @@ class Survey:
 
 
 def media_at(places: Sequence[Path]) -> list[Path]:
-    """Media files at and under places, absolute, sorted, each once.
+    """Media files at places and in folders, absolute, sorted, without duplicates.
 
     Raises:
-        UserError: A place is missing, is no media file, or has none.
+        UserError: A place is missing, is not a media file, or has none.
     """
-    found: set[Path] = set()
+    files: set[Path] = set()
     for place in places:
         if not place.exists():
             raise UserError(f"{place}: no such file or folder: check the path.")
         below = media_under(whereabouts(place))
         if not below and not place.is_dir():
-            raise UserError(f"{place} is no media file: give a video, sound, picture or folder.")
+            raise UserError(f"{place} is not a media file: give a video, sound, picture or folder.")
         if not below:
             raise UserError(
                 f"{place} has no media files: give a folder with videos, sounds or pictures."
             )
-        found.update(below)
-    return sorted(found)
+        files.update(below)
+    return sorted(files)
 
 
 def media_under(place: Path) -> list[Path]:
-    """The media files of a folder, or the place itself; none where it has gone or is none."""
+    """The media files of a folder, or the file itself; empty if it is missing or not a media file."""
     if place.is_dir():
         return media_of(place)
     return [place] if place.is_file() and (is_media(place) or holds_media(place)) else []
@@ -59,16 +59,16 @@ def media_under(place: Path) -> list[Path]:
 def survey(known: dict[str, KnownFile], files: Sequence[Path]) -> Survey:
     """Sort files by what is to be done with them."""
     result = Survey()
-    holders = {one.version.signature: file for file, one in known.items()}
+    holders = {old.version.signature: file for file, old in known.items()}
     for path in files:
-        there = known.get(str(path))
+        old = known.get(str(path))
         if not _nameable(str(path)):
             result.unnameable.append(str(path).encode("utf-8", "replace").decode())
-        elif there is not None and _untouched(path, there.version):
-            result.unchanged.append(there)
+        elif old is not None and _untouched(path, old.version):
+            result.unchanged.append(old)
         elif (version := _version(path)) is not None:
-            # Its own old row first: a copy elsewhere may be on its way out.
-            own = there is not None and there.version.signature == version.signature
+            # Its own old rows first: a copy elsewhere may be about to be removed.
+            own = old is not None and old.version.signature == version.signature
             holder = version.file if own else holders.get(version.signature)
             if holder is None or not version.signature:
                 result.read.append(version)
@@ -78,12 +78,12 @@ def survey(known: dict[str, KnownFile], files: Sequence[Path]) -> Survey:
 
 
 def _nameable(file: str) -> bool:
-    """Whether a path can be stored as text; bytes that are not UTF-8 arrive as lone surrogates."""
+    """Whether a path can be stored as text; bytes that are not UTF-8 are lone surrogates."""
     return not any("\ud800" <= character <= "\udfff" for character in file)
 
 
 def _untouched(path: Path, known: FileVersion) -> bool:
-    """Whether size and time are as before; a file that could not be opened is tried again."""
+    """Whether size and time are unchanged; a file that could not be opened is tried again."""
     try:
         now = path.stat()
     except OSError:
@@ -92,7 +92,7 @@ def _untouched(path: Path, known: FileVersion) -> bool:
 
 
 def _version(path: Path) -> FileVersion | None:
-    """A file as it is now, None if it has just gone."""
+    """A file as it is now; None if it is missing."""
     try:
         now = path.stat()
     except OSError:

@@ -1,7 +1,7 @@
-"""The Lance table of moments: a row a moment, all rows of a file replaced in one transaction."""
+"""The Lance table of moments: one row for each moment; the rows of a file change in one transaction."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from itertools import groupby
 from operator import itemgetter
@@ -21,7 +21,7 @@ from trichord.search.entries import (
     Vector,
     entries_of,
     known_files,
-    require_as_stored,
+    require_intact,
     rows_of,
     schema_of,
 )
@@ -37,20 +37,20 @@ __all__ = [
 FRAGMENTS = 64
 """Commits after which their small files are joined; a transaction opens each of them."""
 FRAGMENT_ROWS = 16_384
-"""A file of that many rows is joined no further, so that joining never rewrites the whole table."""
+"""Files of so many rows are not joined again, so that joining never rewrites the whole table."""
 FILES_AT_ONCE = 500
 """Files named in one filter."""
 INDEXED_FROM = 50_000
-"""Rows from which on looking up a file's rows goes by an index."""
-KEPT = timedelta(minutes=10)
-"""Replaced rows stay on the disk at least so long: for who began to read them before."""
+"""Rows from which on the file column has an index."""
+KEPT_FOR = timedelta(minutes=10)
+"""Replaced rows stay on disk for so long, for processes that still read them."""
 COLUMNS = (*SPAN, "vision", "audio", "checksum")
-"""What a gallery is made of."""
+"""Columns that a gallery is made of."""
 SEED = 0
-"""Of samples."""
+"""Seed of samples."""
 ORDER = [("file", "ascending"), ("start", "ascending")]
 Note = tuple[float, float, str | None, Sequence[str]]
-"""Start and end of a moment in seconds, what is said about it, and its tags."""
+"""Start and end of a moment in seconds, its caption and its tags."""
 
 
 class MomentTable(LanceTable):
@@ -67,16 +67,16 @@ class MomentTable(LanceTable):
         fingerprint: str = "",
         require: Callable[[], None] | None = None,
     ) -> None:
-        """Name a table, which need not be there yet.
+        """Describe a table, which need not exist yet.
 
         Args:
-            storage: Where it lies.
-            name: Its name there.
-            vision_dim: Size of a sight vector.
-            audio_dim: Size of a sound vector at one audio type token.
-            audio_types: At which each moment has one; empty: it has one in all.
-            fingerprint: Of the model whose vectors it holds.
-            require: Called before every change; raises where there may be none.
+            storage: The place of the collection.
+            name: Name of the table there.
+            vision_dim: Size of a vision vector.
+            audio_dim: Size of an audio vector at one audio type token.
+            audio_types: The tokens at which each moment has a vector; empty: it has only one.
+            fingerprint: Fingerprint of the model that made the vectors.
+            require: Called before every change; raises if no change is allowed.
         """
         self.vision_dim = vision_dim
         self.audio_dim = audio_dim
@@ -91,10 +91,10 @@ class MomentTable(LanceTable):
         )
 
     def put(self, files: Sequence[FileEntries]) -> None:
-        """Add files, or replace all that is known of them, in one transaction.
+        """Add files, or replace their rows, in one transaction.
 
-        A reader, or a crash, sees all of these files as they were or all of them as they are now:
-        rows of a file that became shorter go in the transaction that brings its new ones.
+        Readers, and a crash, see either all old rows or all new ones: surplus rows of a file that became
+        shorter are deleted in the same transaction.
         """
         if not files:
             return
@@ -105,44 +105,44 @@ class MomentTable(LanceTable):
                     rows, self.uri, mode="create", storage_options=self.storage.options
                 )
                 return
-            # A bucket's lock may be lost while a commit is under way: there rows that another commit
-            # brings at that moment are found by their key and replaced. A folder's never is.
+            # A bucket's lock may be lost during a commit: rows of a concurrent commit are then found
+            # by their key and replaced. A folder's lock is never lost.
             if self.storage.local is None or _holds(table, names):
                 upsert = table.merge_insert("id").when_matched_update_all()
                 stale = sql_in("file", names)
                 replace = upsert.when_not_matched_insert_all()
                 replace.when_not_matched_by_source_delete(stale).execute(rows)
-            else:  # the same, without a look at every row of the table
+            else:  # the same, without reading every row of the table
                 table.insert(rows)
             now = self.latest
-            # Full files count not: they would be joined again at every commit.
-            sizes = [one.metadata.physical_rows for one in now.get_fragments()]
+            # Without full files, which would be joined again at every commit.
+            sizes = [fragment.metadata.physical_rows for fragment in now.get_fragments()]
             if sum(size < FRAGMENT_ROWS for size in sizes) >= FRAGMENTS:
                 _join(now)
 
     def touch(self, versions: Sequence[FileVersion]) -> None:
-        """Say when files were changed whose bytes are those that they had; nothing else is written."""
+        """Update the times of files whose content is unchanged."""
         if not versions:
             return
         with self.commit() as table:
             times = {version.file: version.mtime_ns for version in versions}
-            self._amend(
+            self._update(
                 table,
                 [
-                    {"id": one["id"], "mtime_ns": times[one["file"]]}
-                    for one in self._spans(sorted(times))
+                    {"id": row["id"], "mtime_ns": times[row["file"]]}
+                    for row in self._spans(sorted(times))
                 ],
             )
 
     def remove(self, files: Sequence[str]) -> None:
-        """Delete files; repeated after an interruption it has the same result."""
-        for i in range(0, len(files), FILES_AT_ONCE):
+        """Delete files; it can be repeated after an interruption."""
+        for condition in _conditions(files):
             with self.commit() as table:
                 if table is not None:
-                    table.delete(sql_in("file", files[i : i + FILES_AT_ONCE]))
+                    table.delete(condition)
 
-    def compact(self, kept: timedelta = KEPT) -> None:
-        """Join small files and drop rows that were replaced or deleted a while ago from the disk."""
+    def compact(self, kept: timedelta = KEPT_FOR) -> None:
+        """Join small files, and delete rows from disk that were replaced or deleted a while ago."""
         with self.commit() as table:
             if table is None:
                 return
@@ -153,114 +153,115 @@ class MomentTable(LanceTable):
                 require_index(table, "file", "BTREE")
             if table.describe_indices():
                 table.optimize.optimize_indices()
-            # Nobody else writes a folder meanwhile, so what no version names is left from a kill.
-            # The holder of a bucket may have been taken for dead: there such files stay a week.
-            alone = self.storage.local is not None
-            table.cleanup_old_versions(older_than=kept, delete_unverified=alone)
+            # In a folder nobody else writes now: files without a version are left by killed processes.
+            # In a bucket the lock may have been lost: there such files stay for a week.
+            locked = self.storage.local is not None
+            table.cleanup_old_versions(older_than=kept, delete_unverified=locked)
 
-    def files(self, named: Sequence[str] | None = None) -> dict[str, KnownFile]:
-        """Every file of the table by its path, in order of path, or those of some paths."""
+    def files(self, paths: Sequence[str] | None = None) -> dict[str, KnownFile]:
+        """The files of the table by path, in order of path; all, or those at `paths`."""
         columns = [*VERSION, "start", "status", "reason", "findable"]
-        if named is None:
+        if paths is None:
             return known_files(self.rows(columns))
-        found: dict[str, KnownFile] = {}
-        for i in range(0, len(named), FILES_AT_ONCE):
-            chosen = sql_in("file", named[i : i + FILES_AT_ONCE])
-            found |= known_files(self.rows(columns, filter=chosen))
-        return dict(sorted(found.items()))
+        files: dict[str, KnownFile] = {}
+        for condition in _conditions(paths):
+            files |= known_files(self.rows(columns, filter=condition))
+        return dict(sorted(files.items()))
 
-    def read(self, files: Sequence[str]) -> list[FileEntries]:
-        """All that is known of some files, those that are unknown left out.
+    def read_files(self, files: Sequence[str]) -> list[FileEntries]:
+        """All rows of some files, without those that are not in the table.
 
         Raises:
-            UserError: Vectors are not as they were stored.
+            UserError: Stored vectors are damaged.
         """
-        found: list[FileEntries] = []
-        for i in range(0, len(files), FILES_AT_ONCE):
-            rows = self.rows(self.schema.names, filter=sql_in("file", files[i : i + FILES_AT_ONCE]))
-            found += entries_of(require_as_stored(rows.sort_by(ORDER)))
-        return found
+        result: list[FileEntries] = []
+        for condition in _conditions(files):
+            rows = self.rows(self.schema.names, filter=condition)
+            result += entries_of(require_intact(rows.sort_by(ORDER)))
+        return result
 
     def gallery(self, token: float | None = None) -> Gallery:
-        """All moments that have a vector, in memory, heard at one audio type token.
+        """All moments that have a vector, in memory, at one audio type token.
 
         Args:
-            token: From verbal (0) to nonverbal (1); None: the first that is stored.
+            token: From verbal (0) to nonverbal (1); None: the first stored one.
 
         Raises:
-            UserError: Vectors are not as they were stored.
+            UserError: Stored vectors are damaged.
         """
         table = self.latest
         count = 0 if table is None else table.count_rows()
-        return self._gathered(self.scan(table, COLUMNS), count, token)
+        return self._gallery_of(self.scan(table, COLUMNS), count, token)
 
     def sample(self, most: int) -> tuple[Gallery, int]:
-        """Some of these moments, of one version always the same ones, and which version that is.
+        """A sample of these moments, always the same for a version, and that version.
 
-        Nothing else is brought into memory: a million moments have gigabytes of vectors.
+        Only the sample is read into memory: a million moments have gigabytes of vectors.
 
         Args:
-            most: Moments.
+            most: The largest number of moments.
         """
         table = self.latest
-        marks = [rows["findable"].to_numpy() for rows in self.scan(table, ["findable"])]
-        rows = np.flatnonzero(np.concatenate(marks).astype(bool))
+        findable = [rows["findable"].to_numpy() for rows in self.scan(table, ["findable"])]
+        rows = np.flatnonzero(np.concatenate(findable).astype(bool))
         if len(rows) > most:
-            chosen = np.random.default_rng(SEED).choice(len(rows), most, replace=False)
-            rows = rows[np.sort(chosen)]
-        portions = self.take_rows(table, COLUMNS, rows.tolist())
-        return self._gathered(portions, len(rows)), 0 if table is None else table.version
+            places = np.random.default_rng(SEED).choice(len(rows), most, replace=False)
+            rows = rows[np.sort(places)]
+        batches = self.take_rows(table, COLUMNS, rows.tolist())
+        return self._gallery_of(batches, len(rows)), 0 if table is None else table.version
 
-    def _gathered(self, portions: Iterable[Any], count: int, token: float | None = None) -> Gallery:
+    def _gallery_of(
+        self, batches: Iterable[Any], count: int, token: float | None = None
+    ) -> Gallery:
         dims = self.vision_dim, self.audio_width, self.audio_dim
-        as_stored = map(require_as_stored, portions)
-        return gather(as_stored, count, dims, lambda stored: self._heard(stored, token))
+        batches = map(require_intact, batches)
+        return gather(batches, count, dims, lambda stored: self._audio_at(stored, token))
 
-    def _heard(self, stored: Vectors, token: float | None) -> Vectors:
+    def _audio_at(self, stored: Vectors, token: float | None) -> Vectors:
         tokens = self.audio_types
         if not tokens:
             return stored
         return audio_at(stored, tokens, tokens[0] if token is None else token)
 
     def annotate(self, file: str, notes: Sequence[Note]) -> None:
-        """Say what moments of a file show: replaces their captions and tags, in one transaction.
+        """Replace captions and tags of moments of a file, in one transaction.
 
         Args:
             file: Its path in the table.
-            notes: For some of its moments; caption None and no tags: take away what was said. Of
-                one moment there may be several: their captions become lines, their tags one list.
+            notes: For some of its moments; caption None and no tags delete both. Several notes of one
+                moment are merged: their captions become lines, their tags one list.
 
         Raises:
             UserError: The file has no such moment.
         """
         with self.commit() as table:
-            there = self._spans([file])
-            said: dict[str, list[Note]] = defaultdict(list)
+            rows = self._spans([file])
+            by_id: dict[str, list[Note]] = defaultdict(list)
             for note in notes:
-                said[_id_at(there, file, *note[:2])].append(note)
-            self._say(table, said)
+                by_id[_id_at(rows, file, *note[:2])].append(note)
+            self._annotate(table, by_id)
 
     def annotate_same(self, notes: Mapping[str, Sequence[Note]]) -> None:
-        """Say of moments what is said elsewhere of moments of the same file, start and end.
+        """Annotate moments by exact file, start and end.
 
-        Notes of other files and other moments are passed over.
+        Notes of other files and moments are ignored.
 
         Args:
-            notes: As `notes` of another table gives them.
+            notes: By file, as `notes` of another table returns them.
         """
         files = sorted(notes)
         for i in range(0, len(files), FILES_AT_ONCE):
             with self.commit() as table:
-                there = {
-                    (one["file"], one["start"], one["end"]): one["id"]
-                    for one in self._spans(files[i : i + FILES_AT_ONCE])
+                ids = {
+                    (row["file"], row["start"], row["end"]): row["id"]
+                    for row in self._spans(files[i : i + FILES_AT_ONCE])
                 }
-                said: dict[str, list[Note]] = defaultdict(list)
+                by_id: dict[str, list[Note]] = defaultdict(list)
                 for file in files[i : i + FILES_AT_ONCE]:
                     for note in notes[file]:
-                        if (name := there.get((file, *note[:2]))) is not None:
-                            said[name].append(note)
-                self._say(table, said)
+                        if (name := ids.get((file, *note[:2]))) is not None:
+                            by_id[name].append(note)
+                self._annotate(table, by_id)
 
     def _spans(self, files: Sequence[str]) -> list[dict[str, Any]]:
         if not files:
@@ -268,34 +269,35 @@ class MomentTable(LanceTable):
         rows = self.rows(["id", "file", "start", "end"], filter=sql_in("file", files))
         return rows.to_pylist()
 
-    def _say(self, table: Any, said: Mapping[str, Sequence[Note]]) -> None:
-        """Replace captions and tags of moments by their ids."""
-        if not said:
+    def _annotate(self, table: Any, by_id: Mapping[str, Sequence[Note]]) -> None:
+        """Replace captions and tags of moments by id."""
+        if not by_id:
             return
-        self._amend(table, [{"id": name, **_together(notes)} for name, notes in said.items()])
+        self._update(table, [{"id": name, **_merge(notes)} for name, notes in by_id.items()])
         require_index(self.latest, "caption", "INVERTED")
 
-    def _amend(self, table: Any, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Replace some columns of moments, which stand by their ids; the other columns are not read."""
+    def _update(self, table: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Replace some columns of moments by id; the other columns are not read."""
         if rows:
             schema = pa.schema([self.schema.field(name) for name in rows[0]])
-            update = table.merge_insert("id").when_matched_update_all()
-            update.execute(pa.Table.from_pylist([*rows], schema=schema))
+            merge = table.merge_insert("id").when_matched_update_all()
+            merge.execute(pa.Table.from_pylist([*rows], schema=schema))
 
     def moments(self, files: Sequence[str]) -> list[Moment]:
         """The moments of some files, in order of file and start."""
-        spans = sorted((one["file"], one["start"], one["end"]) for one in self._spans(files))
+        spans = sorted((row["file"], row["start"], row["end"]) for row in self._spans(files))
         return [Moment(file=file, start=start, end=end) for file, start, end in spans]
 
     def notes(self, files: Sequence[str] | None = None) -> dict[str, list[Note]]:
-        """All captions and tags, by file, or those of some files."""
-        there = ["file", "start", "end", "caption", "tags"]
-        said = "(caption IS NOT NULL OR tags IS NOT NULL)"
-        chosen = said if files is None else f"{said} AND {sql_in('file', files)}"
-        rows = self.rows(there, needs="tags", filter=chosen).sort_by(ORDER)
+        """Captions and tags by file: all, or those of some files."""
+        columns = ["file", "start", "end", "caption", "tags"]
+        condition = "(caption IS NOT NULL OR tags IS NOT NULL)"
+        if files is not None:
+            condition += f" AND {sql_in('file', files)}"
+        rows = self.rows(columns, needs="tags", filter=condition).sort_by(ORDER)
         return {
-            file: [(one["start"], one["end"], one["caption"], one["tags"] or ()) for one in same]
-            for file, same in groupby(rows.to_pylist(), key=itemgetter("file"))
+            file: [(row["start"], row["end"], row["caption"], row["tags"] or ()) for row in group]
+            for file, group in groupby(rows.to_pylist(), key=itemgetter("file"))
         }
 
     def captioned(self) -> int:
@@ -307,30 +309,28 @@ class MomentTable(LanceTable):
             return table.count_rows("caption IS NOT NULL")
 
     def captions(self, moments: Sequence[Moment]) -> list[str | None]:
-        """What is said about each of some moments."""
+        """The caption of each moment; None without one."""
         files = sorted({moment.file for moment in moments})
-        said: dict[tuple[str, float], str] = {}
-        for i in range(0, len(files), FILES_AT_ONCE):
-            chosen = f"caption IS NOT NULL AND {sql_in('file', files[i : i + FILES_AT_ONCE])}"
-            rows = self.rows(
-                ["file", "start", "caption"], needs="caption", filter=chosen
-            ).to_pylist()
-            said |= {(row["file"], row["start"]): row["caption"] for row in rows}
-        return [said.get((moment.file, moment.start)) for moment in moments]
+        captions: dict[tuple[str, float], str] = {}
+        columns = ["file", "start", "caption"]
+        for condition in _conditions(files):
+            condition = f"caption IS NOT NULL AND {condition}"
+            rows = self.rows(columns, needs="caption", filter=condition).to_pylist()
+            captions |= {(row["file"], row["start"]): row["caption"] for row in rows}
+        return [captions.get((moment.file, moment.start)) for moment in moments]
 
     def thumbnail(self, file: str, start: float) -> bytes | None:
-        """The picture (JPEG) of the moment of a file that starts there; None where it has none."""
+        """The thumbnail (JPEG) of a file's moment by its start; None without one."""
         span = f"start >= {start - NEAR!r} AND start <= {start + NEAR!r}"
-        chosen = f"thumbnail IS NOT NULL AND {span} AND {sql_in('file', [file])}"
-        rows = self.rows(["thumbnail"], needs="thumbnail", filter=chosen)
-        found = rows["thumbnail"].to_pylist()
-        return found[0] if found else None
+        condition = f"thumbnail IS NOT NULL AND {span} AND {sql_in('file', [file])}"
+        rows = self.rows(["thumbnail"], needs="thumbnail", filter=condition)
+        return next(iter(rows["thumbnail"].to_pylist()), None)
 
     def index_captions(self) -> None:
-        """Bring the full-text index up to date.
+        """Update the full-text index of captions.
 
-        The first annotation makes it. What came later is found too, but slower; where there is none
-        at all, words are found as they are written, large and small letters apart.
+        The first annotation creates it. Later captions are found without an update too, but slower;
+        without an index, words match case-sensitively.
         """
         if not self.captioned():
             return
@@ -339,7 +339,7 @@ class MomentTable(LanceTable):
             table.optimize.optimize_indices()
 
     def match_captions(self, text: str, k: int) -> list[tuple[str, float, float]]:
-        """Moments whose captions hold words of a text.
+        """Moments whose captions contain words of a text.
 
         Returns:
             File, start in seconds and BM25 score of at most `k` moments, best first; ties by file
@@ -349,13 +349,13 @@ class MomentTable(LanceTable):
             return []
         from lance.query import MatchQuery
 
-        found = self.rows(
+        rows = self.rows(
             ["file", "start", "_score"],
             full_text_query=MatchQuery(text, "caption"),
             limit=k,
             disable_scoring_autoprojection=True,
         ).to_pylist()
-        hits = [(row["file"], row["start"], row["_score"]) for row in found]
+        hits = [(row["file"], row["start"], row["_score"]) for row in rows]
         return sorted(hits, key=lambda hit: (-hit[2], *hit[:2]))
 
 
@@ -366,11 +366,14 @@ def _join(table: Any) -> None:
 
 
 def _holds(table: Any, files: Sequence[str]) -> bool:
-    """Whether any of these files is known."""
-    return any(
-        table.count_rows(sql_in("file", files[i : i + FILES_AT_ONCE]))
-        for i in range(0, len(files), FILES_AT_ONCE)
-    )
+    """Whether the table has any of these files."""
+    return any(table.count_rows(condition) for condition in _conditions(files))
+
+
+def _conditions(files: Sequence[str]) -> Iterator[str]:
+    """Filters that together match the rows of some files."""
+    for i in range(0, len(files), FILES_AT_ONCE):
+        yield sql_in("file", files[i : i + FILES_AT_ONCE])
 
 
 def _id_at(rows: list[dict[str, Any]], file: str, start: float, end: float) -> str:
@@ -383,8 +386,8 @@ def _id_at(rows: list[dict[str, Any]], file: str, start: float, end: float) -> s
     )
 
 
-def _together(notes: Sequence[Note]) -> dict[str, str | list[str] | None]:
-    """What several notes say of one moment, each thing once."""
+def _merge(notes: Sequence[Note]) -> dict[str, str | list[str] | None]:
+    """The caption and tags of several notes of one moment, without duplicates."""
     captions = dict.fromkeys(caption for _, _, caption, _ in notes if caption is not None)
     tags = dict.fromkeys(tag for note in notes for tag in note[3])
     return {"caption": "\n".join(captions) if captions else None, "tags": list(tags) or None}

@@ -1,4 +1,4 @@
-"""Small pictures of moments, to be shown beside hits."""
+"""Thumbnails of moments, shown beside hits."""
 
 import io
 
@@ -8,14 +8,14 @@ from PIL import Image
 from trichord.media.decoded import Decoded
 
 ROOM = (160, 284)
-"""A thumbnail's largest width and height: 160 wide, and as high as a phone's 9:16 makes it."""
+"""Largest width and height of a thumbnail: 160 wide, and as high as a phone's 9:16."""
 QUALITY = 80
 
 
 def thumbnail_of(decoded: Decoded) -> bytes | None:
-    """JPEG of the frame nearest to a moment's middle among those decoded; None without frames.
+    """JPEG of the decoded frame nearest to the middle of a moment; None without frames.
 
-    It is at most `ROOM` large and never larger than the frame.
+    Its size is at most `ROOM`, and never larger than the frame.
     """
     if decoded.frames is None:
         return None

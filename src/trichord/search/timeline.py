@@ -14,10 +14,10 @@ Values = tuple[float | None, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimilarityTimeline:
-    """A value a moment of a file, in order of time: what a hit would say.
+    """The scores of a file's moments, in order of time: those that its hits would have.
 
-    `visual` and `audio` are None where a moment lacks the modality, `score` where it has nothing of
-    what is asked for. `start` and `end` are seconds into the file.
+    `visual` and `audio` are None if a moment lacks the modality, `score` if it has no modality that the
+    query compares. `start` and `end` are seconds into the file.
     """
 
     file: str
@@ -28,24 +28,24 @@ class SimilarityTimeline:
     score: Values
 
 
-def timeline_over(file: str, combined: QueryPlan, gallery: Gallery) -> SimilarityTimeline:
+def timeline_over(file: str, plan: QueryPlan, gallery: Gallery) -> SimilarityTimeline:
     """The similarity timeline of a query over a file.
 
     Raises:
-        UserError: The gallery has nothing of the file.
+        UserError: The gallery has no moments of the file.
     """
     span = gallery.rows_of(file)
     rows = np.arange(span.start, span.stop)
     if not len(rows):
         raise UserError(f"{file}: the collection has no moments of such a file: check the path.")
-    seen, heard = combined.settle(gallery, rows).totals
+    visual, audio = plan.score(gallery, rows).totals
     has_vision, has_audio = gallery.has_vision[rows], gallery.has_audio[rows]
-    visual, audio = combined.shares(has_vision, has_audio)
+    shares = plan.shares(has_vision, has_audio)
     return SimilarityTimeline(
         file=file,
         start=tuple(gallery.start[rows].tolist()),
         end=tuple(gallery.end[rows].tolist()),
-        visual=tuple(numbers(has_vision, seen)),
-        audio=tuple(numbers(has_audio, heard)),
-        score=tuple(numbers((visual > 0) | (audio > 0), seen + heard)),
+        visual=tuple(numbers(has_vision, visual)),
+        audio=tuple(numbers(has_audio, audio)),
+        score=tuple(numbers((shares[0] > 0) | (shares[1] > 0), visual + audio)),
     )

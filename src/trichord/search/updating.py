@@ -1,4 +1,4 @@
-"""Files of a collection made as they are now: read, taken over from another name, or taken out."""
+"""Updates of a collection: files are read, take over vectors of another name, or are removed."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,39 +14,41 @@ from trichord.search.background import calibrate_for
 from trichord.search.calibration import MOMENTS
 from trichord.search.collection import Collection
 from trichord.search.cutting import Cut, cut_files
-from trichord.search.notes import NoteTaker
+from trichord.search.notes import ManifestNotes, NoteTaker
 from trichord.search.reading import batches, read_files
+from trichord.search.speech import speech_detector
 from trichord.search.survey import Survey, survey
 from trichord.search.table import Entry, FileEntries, FileVersion, KnownFile, Note
+from trichord.types import Clip
 
 if TYPE_CHECKING:  # the service knows of changes without torch
     from trichord.models.embedder import Embedder
 
 Change = Literal["unchanged", "same", "new", "changed", "removed"]
-"""`same`: the bytes were known already, under this name or another, and kept their vectors."""
+"""`same`: the content was known, under this name or another, and keeps its vectors."""
 
 BEST_FIRST: tuple[Status, ...] = (
     "ok", "no_audio", "no_video", "silent", "corrupt", "too_big", "timeout", "unsupported",
 )  # fmt: skip
-"""A file is called what its best moment is called."""
+"""A file has the status of its best moment."""
 MOMENTS_A_COMMIT = 64
-"""Moments after which whole files are stored: about what an interruption can cost."""
+"""Moments after which complete files are stored: about what an interruption can cost."""
 FILES_AT_ONCE = 16
-"""Files whose vectors are taken over together."""
-FILES_TOLD = 256
-"""Files of which a manifest's words are stored together."""
+"""Files whose vectors are copied together."""
+FILES_ANNOTATED = 256
+"""Files whose metadata are stored together."""
 ENTRIES_AHEAD = 2 * MOMENTS_A_COMMIT
-"""Moments with vectors that wait while others are being stored."""
+"""Moments with vectors that wait while others are stored."""
 CHANGES_AHEAD = 64
-"""Stored files that wait for whoever reads what became of them."""
+"""Stored files that wait for the caller."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Indexed:
-    """A file that is done and stored.
+    """A file that is stored.
 
-    `status` is that of its best moment, `reason` says why where nothing could be used; `moments` is
-    how many of its moments can be found.
+    `status` is that of its best moment; `reason` says why a file is unusable; `moments` is how many of
+    its moments can be found.
     """
 
     file: str
@@ -57,134 +59,147 @@ class Indexed:
 
 
 Readers = Callable[[Sequence[FileVersion]], Iterator[Indexed]]
-"""What reads files and stores them."""
+"""Reads files and stores them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """What files are brought up to date with: into which collection, by what, and what is noted."""
+    """An update of a collection: its model, decoder and notes."""
 
     collection: Collection
     model: "Embedder"
     decoder: Decoder
     taker: NoteTaker
 
+    @classmethod
+    def of(
+        cls,
+        collection: Collection,
+        model: "Embedder",
+        decoder: Decoder,
+        metadata: Iterable[Clip] = (),
+        speech: bool = True,
+    ) -> "Update":
+        """An update by a manifest's clips; see `indexing.index`."""
+        detector = speech_detector() if speech else None
+        return cls(collection, model, decoder, NoteTaker(ManifestNotes(metadata), detector))
+
     def run(
         self,
         known: dict[str, KnownFile],
         files: Sequence[Path],
-        gone: Sequence[str],
-        read: Readers | None = None,
+        missing: Sequence[str],
+        readers: Readers | None = None,
     ) -> Iterator[Indexed]:
-        """Bring files up to date and take others out; gives each once that is stored.
+        """Bring files up to date and remove others. Yields each once it is stored.
 
         Args:
             known: The files of the collection.
             files: Media files as they are named in the collection, sorted.
-            gone: Files of the collection to take out.
-            read: Reads and stores files in the place of `self.read`.
+            missing: Files of the collection to remove.
+            readers: Read and store files instead of `read_versions`.
         """
         plan = survey(known, files)
         yield from _skipped(plan)
-        self._tell(plan)
+        self._annotate(plan)
         yield from self._take_over(plan)
-        yield from (read or self.read)(plan.read)
-        self.collection.table.remove(gone)
-        yield from (_known(known[file], "removed") for file in gone)
+        yield from (readers or self.read_versions)(plan.read)
+        self.collection.table.remove(missing)
+        yield from (_outcome(known[file], "removed") for file in missing)
 
-    def read(self, versions: Sequence[FileVersion]) -> Iterator[Indexed]:
+    def read_versions(self, versions: Sequence[FileVersion]) -> Iterator[Indexed]:
         """Read files and store them, some at a time; those that the collection has are skipped.
 
-        It can be repeated and shared out: each file is stored whole, in the place of what was known
-        of it, by whoever reads it last.
+        It can be repeated and distributed: each file is stored completely, in place of its old rows.
         """
         known = self.collection.table.files([version.file for version in versions])
-        there = {v.file for v in versions if v.file in known and _same(v, known[v.file].version)}
-        yield from (_known(known[file], "unchanged") for file in sorted(there))
-        todo = [version for version in versions if version.file not in there]
+        done = {v.file for v in versions if v.file in known and _same(v, known[v.file].version)}
+        yield from (_outcome(known[file], "unchanged") for file in sorted(done))
+        todo = [version for version in versions if version.file not in done]
         with Pipeline() as pipeline:
             yield from pipeline.ahead(self._read(todo, known, pipeline), CHANGES_AHEAD)
 
-    def _tell(self, plan: Survey) -> None:
-        """Say of unchanged files what is told of them, where nothing was said."""
-        files = [one.version.file for one in plan.unchanged if one.version.file in self.taker.told]
+    def _annotate(self, plan: Survey) -> None:
+        """Add metadata to unchanged files that have no captions and tags."""
+        metadata = self.taker.metadata
+        files = [known.version.file for known in plan.unchanged if known.version.file in metadata]
         table = self.collection.table
-        for group in batches(files, FILES_TOLD):
-            with self.collection.writing():  # what another process says meanwhile stays
-                said = table.notes(group)
-                told: dict[str, list[Note]] = defaultdict(list)
-                for moment in table.moments([file for file in group if file not in said]):
-                    caption, tags = self.taker.told.of(moment)
+        for group in batches(files, FILES_ANNOTATED):
+            with self.collection.writing():  # notes of other processes stay
+                annotated = table.notes(group)
+                notes: dict[str, list[Note]] = defaultdict(list)
+                for moment in table.moments([file for file in group if file not in annotated]):
+                    caption, tags = metadata.of(moment)
                     if caption or tags:
-                        told[moment.file].append((moment.start, moment.end, caption, tags))
-                if told:
-                    table.annotate_same(told)
+                        notes[moment.file].append((moment.start, moment.end, caption, tags))
+                if notes:
+                    table.annotate_same(notes)
 
     def _take_over(self, plan: Survey) -> Iterator[Indexed]:
-        """Give vectors of known bytes to new names; where they changed meanwhile, the file is read."""
+        """Copy vectors of known content to new names; a file that changed in the meantime is read."""
         table = self.collection.table
         for group in batches(plan.same, FILES_AT_ONCE):
             with self.collection.writing():
-                held = table.files([holder for _, holder in group])
+                known = table.files([holder for _, holder in group])
                 valid = [
-                    one
-                    for one in group
-                    if one[1] in held and held[one[1]].version.signature == one[0].signature
+                    (version, holder)
+                    for version, holder in group
+                    if holder in known and known[holder].version.signature == version.signature
                 ]
                 moved = [(version, holder) for version, holder in valid if version.file != holder]
                 holders = sorted({holder for _, holder in moved})
-                whole = {one.version.file: one for one in table.read(holders)}
-                table.put([_renamed(whole[holder], version) for version, holder in moved])
+                sources = {file.version.file: file for file in table.read_files(holders)}
+                table.put([_renamed(sources[holder], version) for version, holder in moved])
                 table.touch([version for version, holder in valid if version.file == holder])
             plan.read.extend(version for version, holder in group if (version, holder) not in valid)
             for version, holder in valid:
-                there = replace(held[holder], version=version)
-                yield replace(_known(there, "same"), reason=there.reason)
+                file = replace(known[holder], version=version)
+                yield replace(_outcome(file, "same"), reason=file.reason)
 
     def _read(
         self, files: Sequence[FileVersion], known: dict[str, KnownFile], pipeline: Pipeline
     ) -> Iterator[Indexed]:
         """Decode, embed and store files, some at a time; the stages overlap."""
-        there = self.collection.description
+        own = self.collection.description
         versions = {version.file: version for version in files}
-        cuts = cut_files(self.decoder, sorted(versions), Cut(there.seconds, there.hop, there.cut))
-        found = read_files(
+        cuts = cut_files(self.decoder, sorted(versions), Cut(own.seconds, own.hop, own.cut))
+        entries = read_files(
             self.model,
             self.decoder,
             cuts,
             pipeline,
-            tokens=there.audio_types,
+            tokens=own.audio_types,
             taker=self.taker,
-            frames=there.frames,
+            frames=own.frames,
         )
-        for group in _whole_files(pipeline.ahead(found, ENTRIES_AHEAD), versions):
+        for group in _complete_files(pipeline.ahead(entries, ENTRIES_AHEAD), versions):
             self.collection.table.put(group)
-            for one in group:
-                yield _stored(one, "changed" if one.version.file in known else "new")
+            for file in group:
+                yield _stored(file, "changed" if file.version.file in known else "new")
 
 
 def _same(one: FileVersion, other: FileVersion) -> bool:
-    """Whether two looks at a file saw the same bytes, and could see them."""
+    """Whether two versions of a file have the same content, and it could be read."""
     return bool(one.signature) and replace(other, duration=one.duration) == one
 
 
-def _whole_files(
+def _complete_files(
     entries: Iterable[Entry], versions: dict[str, FileVersion]
 ) -> Iterator[list[FileEntries]]:
-    """Files with all their moments, as many together as are stored at once."""
+    """Files with all their moments, in groups that are stored together."""
     group: list[FileEntries] = []
-    for file, of_file in groupby(entries, key=lambda entry: entry.moment.file):
-        whole = tuple(of_file)
-        version = replace(versions[file], duration=_duration(whole))
-        group.append(FileEntries(version=version, entries=whole))
-        if sum(len(one.entries) for one in group) >= MOMENTS_A_COMMIT:
+    for file, moments in groupby(entries, key=lambda entry: entry.moment.file):
+        own = tuple(moments)
+        version = replace(versions[file], duration=_duration(own))
+        group.append(FileEntries(version=version, entries=own))
+        if sum(len(file.entries) for file in group) >= MOMENTS_A_COMMIT:
             yield group
             group = []
     yield group
 
 
 def _duration(entries: Sequence[Entry]) -> float | None:
-    """Seconds to the end of the last moment, which is the file's; None of a file that was not read."""
+    """The end of the last moment, which is that of the file; None if the file was not read."""
     end = entries[-1].moment.end
     return end if end > 0 or entries[0].status in USABLE else None
 
@@ -194,7 +209,7 @@ def _skipped(plan: Survey) -> Iterator[Indexed]:
         reason = "its path is not valid UTF-8: rename it"
         yield Indexed(file=file, change="unchanged", status="unsupported", reason=reason)
     for known in plan.unchanged:
-        yield _known(known, "unchanged")
+        yield _outcome(known, "unchanged")
 
 
 def _renamed(source: FileEntries, version: FileVersion) -> FileEntries:
@@ -205,7 +220,7 @@ def _renamed(source: FileEntries, version: FileVersion) -> FileEntries:
     return FileEntries(version=version, entries=entries)
 
 
-def _known(known: KnownFile, change: Change) -> Indexed:
+def _outcome(known: KnownFile, change: Change) -> Indexed:
     best = min(known.statuses, key=BEST_FIRST.index)
     return Indexed(file=known.version.file, change=change, status=best, moments=known.moments)
 
@@ -221,10 +236,10 @@ def _stored(file: FileEntries, change: Change) -> Indexed:
     )
 
 
-def settle(collection: Collection, model: "Embedder") -> None:
-    """Make anew what follows from the table: its joined files, its index of words, the scales of scores."""
+def finish(collection: Collection, model: "Embedder") -> None:
+    """Update what is derived from the table: joined files, the full-text index, the scales of scores."""
     if not collection.calibrated:
         collection.table.compact()
         collection.table.index_captions()
-        some, version = collection.table.sample(MOMENTS)
-        collection.keep(calibrate_for(model, some), version)
+        sample, version = collection.table.sample(MOMENTS)
+        collection.keep(calibrate_for(model, sample), version)

@@ -1,23 +1,25 @@
-"""What a typed search says to look for, and what to stay away from: `dog -leash -"red car"`."""
+"""The words to search for and the words to avoid in a typed text: `dog -leash -"red car"`."""
 
 import re
 
 MINUSES = "-\N{MINUS SIGN}\N{EN DASH}"
-"""The typewriter's minus, the typographic one, and what keyboards of phones make of two."""
-_AVOIDED = re.compile(rf'(?:^|(?<=\s))[{MINUSES}](?:["“”„]([^"“”„]+)["“”]|([^{MINUSES}\s"“”„]\S*))')
-"""A minus where a word begins, and a phrase in quotes or the word right behind it."""
+"""The ASCII minus, the typographic one, and the dash that phones write for two."""
+_NEGATIVE = re.compile(
+    rf'(?:^|(?<=\s))[{MINUSES}](?:["“”„]([^"“”„]+)["“”]|([^{MINUSES}\s"“”„]\S*))'
+)
+"""A minus where a word begins, and the quoted phrase or the word right after it."""
 
 
-def parted(text: str) -> tuple[str, tuple[str, ...]]:
-    """What is wanted, and each thing that is not.
+def split_negatives(text: str) -> tuple[str, tuple[str, ...]]:
+    """Split a text into the words to search for and the phrases to avoid.
 
-    A minus counts only where a word begins and only with something right behind it: "black-and-white"
-    and "dog - cat" are texts like any other, and come back as they are.
+    A minus counts only where a word begins, and only with something right after it: "black-and-white" and
+    "dog - cat" are returned unchanged.
 
     Returns:
-        The text without what is to be avoided ("" where nothing is left), and that, in order.
+        The text without the phrases to avoid ("" if nothing is left), and these phrases in order.
     """
-    avoided = tuple((phrase or word).strip() for phrase, word in _AVOIDED.findall(text))
-    if not any(avoided):
+    negatives = tuple((phrase or word).strip() for phrase, word in _NEGATIVE.findall(text))
+    if not any(negatives):
         return text, ()
-    return " ".join(_AVOIDED.sub(" ", text).split()), tuple(one for one in avoided if one)
+    return " ".join(_NEGATIVE.sub(" ", text).split()), tuple(filter(None, negatives))

@@ -1,4 +1,4 @@
-"""What a client may cost: bytes, seconds, and how many at once."""
+"""Limits of the service: bytes, seconds, and numbers at once."""
 
 from dataclasses import dataclass
 
@@ -8,23 +8,23 @@ class Allowance:
     """Limits of the service.
 
     Attributes:
-        body_bytes: Of a request's body, other than an upload's.
-        upload_bytes: Of an upload's body.
-        requests: Answered at once, other than streams of media; beyond them 503.
-        streams: Of media, at once.
-        searches: Waiting or being answered.
-        asides: Other work for the model or the decoder, waiting or being done.
-        batch: Searches answered in one pass over the vectors.
-        head_bytes: Of a request's head, or of what stands between the portions of its body.
-        body_seconds: In which a body must have come, other than an upload's.
-        upload_seconds: In which an upload must have come.
-        idle_seconds: Between two portions of a body.
-        search_seconds: After which a search is given up.
-        uploads: Kept at once.
-        uploads_bytes: Kept at once.
+        body_bytes: Size of a request's body, except uploads.
+        upload_bytes: Size of an upload's body.
+        requests: Requests at once, except media streams; beyond them 503.
+        streams: Media streams at once.
+        searches: Searches that wait or run.
+        asides: Other work for the model or the decoder that waits or runs.
+        batch: Searches in one pass over the vectors.
+        head_bytes: Size of a request's head, or of the data between chunks of its body.
+        body_seconds: Time to receive a body, except uploads.
+        upload_seconds: Time to receive an upload.
+        idle_seconds: Time between two chunks of a body.
+        search_seconds: Timeout of a search.
+        uploads: Uploads kept at once.
+        uploads_bytes: Size of all kept uploads.
         upload_lifetime: Seconds that an upload is kept after its last use.
-        connections: Open at once; beyond them 503.
-        keep_alive_seconds: That a connection may be silent between two requests.
+        connections: Open connections; beyond them 503.
+        keep_alive_seconds: Time that a connection may be idle between two requests.
     """
 
     body_bytes: int = 256 * 1024

@@ -17,15 +17,15 @@ from trichord.search.engine import SearchEngine
 from trichord.service.allowance import Allowance
 from trichord.service.archive import Archive
 from trichord.service.errors import answer_errors, log
-from trichord.service.limits import Doors
-from trichord.service.metrics import Counted, Metrics
+from trichord.service.limits import RequestLimits
+from trichord.service.metrics import Metrics, RequestMetrics
 from trichord.service.routes import router
 from trichord.service.schemas import Problem
 from trichord.service.security import Access, Guard
 
 PAGE = Path(__file__).parent / "page"
 REFRESH_SECONDS = 2.0
-"""Between looks whether the collection has moved on, and whether uploads have grown old."""
+"""Seconds between checks for a changed collection and for old uploads."""
 CODES = (400, 401, 403, 404, 405, 408, 409, 413, 415, 416, 422, 429, 500, 503, 507)
 PROBLEMS: dict[int | str, dict[str, Any]] = {code: {"model": Problem} for code in CODES}
 ABOUT = (
@@ -45,10 +45,10 @@ def create(
     """The application that serves a collection.
 
     Args:
-        engine: Searches; its decoder reads what clients send.
-        access: Who may ask; not given: this machine, without a token.
-        roots: Folders from which clients may have files added; their names are shown from there.
-        allowance: What clients may cost.
+        engine: The search engine; its decoder reads uploads.
+        access: Who may use it; default: this machine, without a token.
+        roots: Folders from which clients may add files; file names are relative to them.
+        allowance: Limits of requests.
     """
     allowance, access = allowance or Allowance(), access or Access()
     counters = Metrics()
@@ -62,7 +62,7 @@ def create(
         swagger_ui_oauth2_redirect_url=None,
         redirect_slashes=False,
         responses=PROBLEMS,
-        lifespan=_living,
+        lifespan=_lifespan,
     )
     app.state.archive = archive = Archive(engine, roots, allowance, counters)
     app.state.redact = archive.redact
@@ -71,27 +71,27 @@ def create(
     app.mount("/static", Page(directory=PAGE, check_dir=False), name="static")
     app.add_route("/", _index, include_in_schema=False)
     if access.token is not None:
-        _ask_for_token(app.openapi())
-    # The last added is the outermost.
-    app.add_middleware(Doors, allowance=allowance)
+        _declare_token(app.openapi())
+    # The last one is the outermost.
+    app.add_middleware(RequestLimits, allowance=allowance)
     app.add_middleware(Guard, access=access)
-    app.add_middleware(Counted, metrics=counters)
+    app.add_middleware(RequestMetrics, metrics=counters)
     return app
 
 
-def _ask_for_token(document: dict[str, Any]) -> None:
-    """Say in the description which requests show the token."""
+def _declare_token(document: dict[str, Any]) -> None:
+    """Declare the token in the OpenAPI document."""
     document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     document["security"] = [{"token": []}]
     document["paths"]["/api/health"]["get"]["security"] = []
 
 
 class Page(StaticFiles):
-    """The page's files: kept by browsers, but asked for again whether they are still the same."""
+    """The files of the page: browsers cache them, but validate them each time."""
 
-    def file_response(self, *given: Any, **named: Any) -> Response:
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
         """The response with a file."""
-        response = super().file_response(*given, **named)
+        response = super().file_response(*args, **kwargs)
         response.headers["Cache-Control"] = "no-cache"
         return response
 
@@ -102,20 +102,20 @@ async def _index(request: Any) -> Response:
 
 
 @asynccontextmanager
-async def _living(app: FastAPI) -> AsyncGenerator[None]:
+async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     archive: Archive = app.state.archive
-    looking = asyncio.create_task(_look(archive))
+    refreshing = asyncio.create_task(_refresh(archive))
     try:
         yield
     finally:
-        looking.cancel()
+        refreshing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await looking
+            await refreshing
         archive.close()
 
 
-async def _look(archive: Archive) -> None:
-    """Keep up with the collection; a failure is told once and tried again."""
+async def _refresh(archive: Archive) -> None:
+    """Follow changes of the collection; a failure is logged once and tried again."""
     failed = False
     while True:
         await asyncio.sleep(REFRESH_SECONDS)

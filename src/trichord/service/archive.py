@@ -1,4 +1,4 @@
-"""What the routes work on: an engine, and what stands around it while the service runs."""
+"""The served collection: a search engine, with its uploads, thumbnails, jobs and counters."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -6,16 +6,15 @@ from pathlib import Path
 
 from trichord.media.decoder import Decoder
 from trichord.search.collection import Collection
-from trichord.search.engine import Prepared, SearchEngine
+from trichord.search.engine import PreparedQuery, SearchEngine
 from trichord.search.query import Query
-from trichord.search.query_model import whole
-from trichord.search.query_vectors import Toward
+from trichord.search.query_model import full_model
 from trichord.search.updating import Indexed
 from trichord.service.allowance import Allowance
 from trichord.service.batching import Batcher, Lane
 from trichord.service.catalogue import Catalogue
 from trichord.service.description import describe, embed_file
-from trichord.service.errors import withheld
+from trichord.service.errors import redact_paths
 from trichord.service.jobs import Jobs
 from trichord.service.metrics import Metrics
 from trichord.service.parsing import ParsedQuery, parse_query
@@ -34,15 +33,14 @@ from trichord.service.thumbnails import Thumbnails
 from trichord.service.uploads import Uploads
 from trichord.types import Hit, Moment, UserError
 
-Question = tuple[Query | Prepared, int]
-"""What is searched for, and how many hits are wanted."""
-TOWARDS: tuple[Toward, Toward] = ("vision", "audio")
+BatchItem = tuple[Query | PreparedQuery, int]
+"""A query and its number of hits."""
 ASIDES = 2
-"""Threads for what must not hold up searches by text."""
+"""Threads for slow work, so that searches by text do not wait for it."""
 
 
 class Archive:
-    """A collection that is served."""
+    """The served collection."""
 
     def __init__(
         self, engine: SearchEngine, roots: Sequence[Path], allowance: Allowance, metrics: Metrics
@@ -54,71 +52,71 @@ class Archive:
         self.thumbnails = Thumbnails(engine.decoder, self.roots)
         self.jobs = Jobs(self._index, self.refresh, self.redact, self.roots)
         self.searches = Batcher(
-            self._answer,
+            self._search_batch,
             most=allowance.batch,
             waiting=allowance.searches,
             seconds=allowance.search_seconds,
-            seen=metrics.batch.observe,
+            observe=metrics.batch.observe,
         )
         self.asides = Lane(ASIDES, allowance.asides)
         self.pictures = Lane(ASIDES, allowance.requests)
         self.allowance = allowance
-        self._said: tuple[Catalogue, CollectionResponse] | None = None
-        self._reranks = engine.reranks
-        self._named = engine.collection
+        self._description: tuple[Catalogue, CollectionResponse] | None = None
+        self._reranks = engine.model.reranks
+        self._catalogued = engine.collection
         self._catalogue = Catalogue(engine.gallery, self.roots)
         self._measure()
 
     @property
     def collection(self) -> Collection:
-        """What is served."""
+        """The collection."""
         return self.engine.collection
 
     @property
     def catalogue(self) -> Catalogue:
-        """Names of what is searched now."""
+        """Names of the files and moments in memory."""
         engine = self.engine
-        if self._named is not engine.collection:
-            # Galleries of one state of the collection differ only in where sound is listened to.
-            named = engine.collection
+        if self._catalogued is not engine.collection:
+            # Galleries of one version of the collection differ only in their audio vectors.
+            collection = engine.collection
             self._catalogue = Catalogue(engine.gallery, self.roots)
-            self._named = named
+            self._catalogued = collection
         return self._catalogue
 
     def refresh(self) -> None:
-        """Take up what has been written to the collection meanwhile."""
+        """Load the collection again if it has changed."""
         if self.engine.refresh():
             self._measure()
 
     def close(self) -> None:
-        """End threads, and delete what clients have sent."""
-        for line in (self.searches, self.asides, self.pictures):
-            line.close()
+        """End threads, and delete uploads."""
+        for pool in (self.searches, self.asides, self.pictures):
+            pool.close()
         self.uploads.close()
 
     def redact(self, sentence: str) -> str:
-        """A sentence as clients may read it: without the server's paths."""
+        """A sentence for clients: without the server's paths."""
         secrets = {str(root): "(a root)" for root in self.roots}
-        return withheld(sentence, {self.collection.storage.name: "The collection", **secrets})
+        return redact_paths(sentence, {self.collection.storage.name: "The collection", **secrets})
 
-    async def search(self, asked: SearchRequest) -> SearchResponse:
+    async def search(self, request: SearchRequest) -> SearchResponse:
         """Search.
 
         Raises:
-            RefusedError: 404: an upload or moment is not there; 503: too many wait.
-            UserError: The query cannot be answered.
+            RefusedError: 404: an upload or moment does not exist; 503: too many wait.
+            UserError: The query is not valid.
         """
         began = time.perf_counter()
-        query = parse_query(asked, self.catalogue, self.uploads)
+        query = parse_query(request, self.catalogue, self.uploads)
         groups: list[GroupResponse] | None = None
         try:
-            if asked.group:
-                groups = await self._grouped(query, asked)
+            if request.group:
+                groups = await self._grouped(query, request)
                 hits = [group.hits[0] for group in groups]
             else:
-                hits = to_response(await self._hits(query, asked), self.catalogue)
+                hits = to_response(await self._hits(query, request), self.catalogue)
         except UserError as error:
-            raise UserError(self._withheld(error, query)) from error
+            raise UserError(self._redact_query(error, query)) from error
         took = (time.perf_counter() - began) * 1000
         moments = len(self.engine.gallery)
         return SearchResponse(
@@ -134,94 +132,88 @@ class Archive:
         table = self.collection.table
         return await self.pictures.run(self.thumbnails.find, table, self.catalogue, moment)
 
-    async def described(self) -> CollectionResponse:
-        """What the collection holds."""
+    async def describe(self) -> CollectionResponse:
+        """What the collection holds, and what can be asked of it."""
         catalogue = self.catalogue
-        if self._said is None or self._said[0] is not catalogue:
-            said = await self.asides.run(describe, self.engine, catalogue)
-            self._said = catalogue, said
-        return self._said[1].model_copy(
+        if self._description is None or self._description[0] is not catalogue:
+            description = await self.asides.run(describe, self.engine, catalogue)
+            self._description = catalogue, description
+        return self._description[1].model_copy(
             update={"upload_bytes": self.allowance.upload_bytes, "add": bool(self.roots)}
         )
 
-    async def embed(self, asked: EmbedRequest) -> Vectors:
+    async def embed(self, request: EmbedRequest) -> Vectors:
         """Vectors of texts or of an upload; raises as `search` does."""
-        if asked.texts:
-            toward = "vision" if asked.toward == "visual" else "audio"
-            rows = await self.asides.run(self.engine.reader.texts.of, asked.texts, toward)
+        if request.texts:
+            toward = "vision" if request.toward == "visual" else "audio"
+            rows = await self.asides.run(self.engine.reader.texts.of, request.texts, toward)
             return Vectors(vectors=[row.tolist() for row in rows])
-        upload = self.uploads.find(asked.upload or "")
+        upload = self.uploads.find(request.upload or "")
         try:
-            vector = await self.asides.run(embed_file, self.engine, upload.path, asked.toward)
+            vector = await self.asides.run(embed_file, self.engine, upload.path, request.toward)
         except UserError as error:
-            raise UserError(withheld(str(error), {str(upload.path): "The upload"})) from error
+            raise UserError(redact_paths(str(error), {str(upload.path): "The upload"})) from error
         return Vectors(vectors=[vector])
 
-    async def timeline(self, asked: TimelineRequest) -> TimelineResponse:
+    async def timeline(self, request: TimelineRequest) -> TimelineResponse:
         """How a query fits a file over time; raises as `search` does."""
-        query = parse_query(asked, self.catalogue, self.uploads)
-        file = self.catalogue.file(asked.file)
+        query = parse_query(request, self.catalogue, self.uploads)
+        file = self.catalogue.file(request.file)
         try:
             timeline = await self.asides.run(self.engine.timeline, query.query, file)
         except UserError as error:
-            raise UserError(self._withheld(error, query)) from error
+            raise UserError(self._redact_query(error, query)) from error
         return TimelineResponse(
-            start=[float(one) for one in timeline.start],
-            end=[float(one) for one in timeline.end],
+            start=list(timeline.start),
+            end=list(timeline.end),
             visual=numbers(timeline.visual),
             audio=numbers(timeline.audio),
             score=numbers(timeline.score),
         )
 
-    async def _hits(self, query: ParsedQuery, asked: SearchRequest) -> Sequence[Hit]:
-        """Whatever must be decoded is decoded beside; the vectors are gone through in a batch."""
-        if rerank := self._rerank(asked):
-            return await self.asides.run(self.engine.search, query.query, asked.k, rerank)
-        question = query.query
+    async def _hits(self, query: ParsedQuery, request: SearchRequest) -> Sequence[Hit]:
+        """Files are decoded in a thread of their own; the vectors are searched in a batch."""
+        if rerank := self._rerank(request):
+            return await self.asides.run(self.engine.search, query.query, request.k, rerank)
+        prepared = query.query
         if query.decodes:
-            question = await self.asides.run(self.engine.prepare, query.query)
-        return await self.searches.ask((question, asked.k))
+            prepared = await self.asides.run(self.engine.plan, query.query)
+        return await self.searches.ask((prepared, request.k))
 
-    async def _grouped(self, query: ParsedQuery, asked: SearchRequest) -> list[GroupResponse]:
+    async def _grouped(self, query: ParsedQuery, request: SearchRequest) -> list[GroupResponse]:
         groups = await self.asides.run(
-            self.engine.grouped, query.query, asked.k, self._rerank(asked)
+            self.engine.grouped, query.query, request.k, self._rerank(request)
         )
         catalogue = self.catalogue
-        listed = ((group, to_response(group.hits, catalogue)) for group in groups)
+        responses = (to_response(group.hits, catalogue) for group in groups)
         return [
-            GroupResponse(file=hits[0].file, name=catalogue.shown(group.file), hits=hits)
-            for group, hits in listed
+            GroupResponse(file=hits[0].file, name=hits[0].name, hits=hits)
+            for hits in responses
             if hits
         ]
 
-    def _withheld(self, error: UserError, query: ParsedQuery) -> str:
-        known = {
-            self.collection.name: "The collection",
-            str(self.collection.path): "The collection",
-        }
+    def _redact_query(self, error: UserError, query: ParsedQuery) -> str:
+        names = (self.collection.name, str(self.collection.path))
         roots = {str(root): "(a root)" for root in self.roots}
-        return withheld(str(error), {**roots, **known, **query.secrets})
+        secrets = {**roots, **dict.fromkeys(names, "The collection"), **query.secrets}
+        return redact_paths(str(error), secrets)
 
-    def _rerank(self, asked: SearchRequest) -> int:
-        return asked.rerank if self._reranks else 0
+    def _rerank(self, request: SearchRequest) -> int:
+        return request.rerank if self._reranks else 0
 
-    def _answer(self, asked: Sequence[Question]) -> list[list[Hit]]:
-        queries = [query for query, _ in asked if isinstance(query, Query)]
-        texts = [part.given for one in queries for part in one.parts if part.kind == "text"]
-        for toward in TOWARDS:  # together, where they are new
-            self.engine.reader.texts.of(texts, toward)
-        prepared = [
-            self.engine.prepare(query) if isinstance(query, Query) else query for query, _ in asked
-        ]
-        found = self.engine.answer(prepared, max(k for _, k in asked), rerank=0)
-        return [hits[:k] for hits, (_, k) in zip(found, asked, strict=True)]
+    def _search_batch(self, batch: Sequence[BatchItem]) -> list[list[Hit]]:
+        engine = self.engine
+        engine.reader.embed_texts([query for query, _ in batch if isinstance(query, Query)])
+        prepared = [engine.plan(query) if isinstance(query, Query) else query for query, _ in batch]
+        results = engine.search_batch(prepared, max(k for _, k in batch), rerank=0)
+        return [hits[:k] for hits, (_, k) in zip(results, batch, strict=True)]
 
     def _index(self, places: Sequence[Path]) -> Iterator[Indexed]:
-        model = whole(self.engine.model)
+        model = full_model(self.engine.model)
 
         from trichord.search.indexing import index  # with torch
 
-        # Children of its own: queries do not wait for those that read the archive.
+        # Its own decoder: queries do not wait for it.
         with Decoder(workers=1) as decoder:
             yield from index(self.collection, model, decoder, places)
 

@@ -1,4 +1,4 @@
-"""Work that takes turns: searches that wait together are answered together, other work beside them."""
+"""Threads of the service: waiting searches share a batch, other work runs beside them."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -9,138 +9,141 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 from trichord.service.errors import RefusedError
 
-Question = TypeVar("Question")
-Answer = TypeVar("Answer")
-Given = ParamSpec("Given")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Arguments = ParamSpec("Arguments")
 
 
 def busy() -> RefusedError:
-    """That a line is as long as it may be."""
+    """The error for a full queue."""
     return RefusedError(503, "The server is busy: try again in a moment.", retry=1)
 
 
 @dataclass(slots=True)
-class _Waiting(Generic[Question, Answer]):
-    question: Question
-    answer: "asyncio.Future[Answer]"
+class _Waiting(Generic[Item, Result]):
+    item: Item
+    result: "asyncio.Future[Result]"
 
 
-class Batcher(Generic[Question, Answer]):
-    """Answers questions in batches, on a thread of its own.
+class Batcher(Generic[Item, Result]):
+    """Processes items in batches, on its own thread.
 
-    Nobody waits for a batch to fill: a question that comes alone is answered alone, and what comes
-    meanwhile makes up the next batch.
+    It does not wait for a batch to fill: a single item is processed at once, and those that arrive in
+    the meantime form the next batch.
     """
 
     def __init__(
         self,
-        answer: Callable[[Sequence[Question]], Sequence[Answer]],
+        process: Callable[[Sequence[Item]], Sequence[Result]],
         *,
         most: int,
         waiting: int,
         seconds: float,
-        seen: Callable[[int], Any] = lambda _: None,
+        observe: Callable[[int], Any] = lambda _: None,
     ) -> None:
-        """Say how questions are answered.
+        """Start the thread.
 
         Args:
-            answer: A batch of them, in order.
-            most: In a batch.
-            waiting: Questions waiting or being answered, beyond which one is refused.
-            seconds: After which a question is given up.
-            seen: ManifestNotes the size of each batch.
+            process: Processes a batch, in order.
+            most: Size of the largest batch.
+            waiting: Items that may wait or run; further ones are refused.
+            seconds: Timeout of an item.
+            observe: Called with the size of each batch.
         """
-        self._answer = answer
+        self._process = process
         self._most = most
-        self._room = waiting
+        self._limit = waiting
         self._seconds = seconds
-        self._seen = seen
-        self._line: list[_Waiting[Question, Answer]] = []
-        self._inside = 0
-        self._turns: asyncio.Task[None] | None = None
+        self._observe = observe
+        self._queue: list[_Waiting[Item, Result]] = []
+        self._count = 0
+        self._worker: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="trichord-search")
 
-    async def ask(self, question: Question) -> Answer:
-        """Wait for the answer to a question.
+    async def ask(self, item: Item) -> Result:
+        """The result of an item.
 
         Raises:
             RefusedError: 503: too many wait, or it took too long.
         """
-        if self._inside >= self._room:
+        if self._count >= self._limit:
             raise busy()
-        self._inside += 1
-        waiting = _Waiting[Question, Answer](question, asyncio.get_running_loop().create_future())
-        self._line.append(waiting)
-        if self._turns is None or self._turns.done():
-            self._turns = asyncio.create_task(self._take_turns())
+        self._count += 1
+        waiting = _Waiting[Item, Result](item, asyncio.get_running_loop().create_future())
+        self._queue.append(waiting)
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.create_task(self._work())
         try:
             async with asyncio.timeout(self._seconds):
-                return await waiting.answer
+                return await waiting.result
         except TimeoutError:
             raise RefusedError(503, "The search took too long: try again.", retry=5) from None
         finally:
-            self._inside -= 1
+            self._count -= 1
 
     def close(self) -> None:
         """End the thread."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    async def _take_turns(self) -> None:
-        while self._line:
-            batch = [one for one in self._line[: self._most] if not one.answer.done()]
-            del self._line[: self._most]
+    async def _work(self) -> None:
+        while self._queue:
+            batch = [waiting for waiting in self._queue[: self._most] if not waiting.result.done()]
+            del self._queue[: self._most]
             if batch:
-                self._seen(len(batch))
-                await self._settle(batch)
+                self._observe(len(batch))
+                await self._run(batch)
 
-    async def _settle(self, batch: list[_Waiting[Question, Answer]]) -> None:
-        """Answer a batch; where that fails, each by itself, so that one does not spoil the others."""
+    async def _run(self, batch: list[_Waiting[Item, Result]]) -> None:
+        """Process a batch; if that fails, each item by itself, so that one does not fail the others."""
         loop = asyncio.get_running_loop()
         try:
-            questions = [one.question for one in batch]
-            answers = await loop.run_in_executor(self._thread, self._answer, questions)
+            items = [waiting.item for waiting in batch]
+            results = await loop.run_in_executor(self._thread, self._process, items)
         except Exception as error:
             if len(batch) > 1:
-                for one in batch:
-                    await self._settle([one])
-            elif not batch[0].answer.done():
-                batch[0].answer.set_exception(error)
+                for waiting in batch:
+                    await self._run([waiting])
+            elif not batch[0].result.done():
+                batch[0].result.set_exception(error)
             return
-        for one, answer in zip(batch, answers, strict=True):
-            if not one.answer.done():
-                one.answer.set_result(answer)
+        for waiting, result in zip(batch, results, strict=True):
+            if not waiting.result.done():
+                waiting.result.set_result(result)
 
 
 class Lane:
-    """A few threads for work that must not hold up searches, and a line of bounded length."""
+    """Threads for work that must not delay searches, with a queue of limited length."""
 
     def __init__(self, threads: int, waiting: int) -> None:
-        """Open the lane.
+        """Start the threads.
 
         Args:
-            threads: Working at once.
-            waiting: Pieces of work waiting or being done, beyond which one is refused.
+            threads: How many.
+            waiting: Calls that may wait or run; further ones are refused.
         """
-        self._room = waiting
-        self._inside = 0
+        self._limit = waiting
+        self._count = 0
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="trichord-aside")
 
     async def run(
-        self, work: Callable[Given, Answer], *given: Given.args, **named: Given.kwargs
-    ) -> Answer:
-        """Wait for a piece of work.
+        self,
+        work: Callable[Arguments, Result],
+        *arguments: Arguments.args,
+        **options: Arguments.kwargs,
+    ) -> Result:
+        """The result of a call on one of the threads.
 
         Raises:
             RefusedError: 503: too many wait.
         """
-        if self._inside >= self._room:
+        if self._count >= self._limit:
             raise busy()
-        self._inside += 1
+        self._count += 1
         try:
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._threads, partial(work, *given, **named))
+            return await loop.run_in_executor(self._threads, partial(work, *arguments, **options))
         finally:
-            self._inside -= 1
+            self._count -= 1
 
     def close(self) -> None:
         """End the threads."""

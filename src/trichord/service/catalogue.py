@@ -1,4 +1,4 @@
-"""Names that clients use for files and moments: made from paths, which stay on the server."""
+"""Ids that clients use for files and moments: made from paths, which stay on the server."""
 
 import math
 import struct
@@ -21,58 +21,58 @@ MOMENT_DIGITS = FILE_DIGITS + 16
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
-    """A file as clients see it: its name for requests, its path, and what it is."""
+class ClientFile:
+    """A file as clients see it: its id, its path, and its kind."""
 
     id: str
-    shown: str
+    display_path: str
     kind: Kind
 
     def moment(self, start: float) -> str:
-        """What clients call its moment that starts there."""
+        """The id of its moment that starts there."""
         return self.id + struct.pack(">d", start).hex()
 
 
 class Catalogue:
-    """The files and moments of a gallery by the names that clients use for them.
+    """The files and moments of a gallery by id.
 
-    A file is called by a digest of its path, a moment by its file's name and its start, so both
-    keep their names for as long as the file stays where it is.
+    The id of a file is a digest of its path, that of a moment is its file's id and its start. Both stay the
+    same as long as the file stays in its place.
 
     Attributes:
-        gallery: What is searched.
-        folders: What paths begin at as clients see them, the innermost first.
+        gallery: The moments.
+        folders: Folders that clients' paths are relative to, the innermost first.
     """
 
     def __init__(self, gallery: Gallery, roots: Sequence[Path] = ()) -> None:
-        """Name the files.
+        """Compute the ids of the files.
 
         Args:
-            gallery: What is searched.
-            roots: Folders that names are shown relative to; for files elsewhere it is the folder
-                that all files have in common.
+            gallery: The moments.
+            roots: Folders that clients' paths are relative to; for files elsewhere, the common folder of
+                all files.
         """
         self.gallery = gallery
-        inmost = sorted((str(root) for root in roots), key=len, reverse=True)
-        self.folders = (*inmost, _common_folder(gallery.files))
+        innermost = sorted((str(root) for root in roots), key=len, reverse=True)
+        self.folders = (*innermost, _common_folder(gallery.files))
         self._files = {file_id(file): file for file in gallery.files}
-        self._named: dict[str, Named] = {}
+        self._client_files: dict[str, ClientFile] = {}
 
     def file(self, name: str) -> str:
         """The path of a file.
 
         Raises:
-            RefusedError: 404: there is none by that name.
+            RefusedError: 404: there is none with this id.
         """
-        if (found := self._files.get(name)) is None:
+        if (file := self._files.get(name)) is None:
             raise RefusedError(404, "No file of the archive has this id: search again.")
-        return found
+        return file
 
     def moment(self, name: str) -> Moment:
         """A moment.
 
         Raises:
-            RefusedError: 404: there is none by that name.
+            RefusedError: 404: there is none with this id.
         """
         row = None
         if len(name) == MOMENT_DIGITS and set(name) <= set("0123456789abcdef"):
@@ -83,18 +83,20 @@ class Catalogue:
             raise RefusedError(404, "No moment of the archive has this id: search again.")
         return self.gallery.moment(row)
 
-    def shown(self, file: str) -> str:
+    def display_path(self, file: str) -> str:
         """The path of a file as clients see it."""
         return path_below(file, self.folders)
 
-    def named(self, file: str) -> Named:
-        """A file as clients see it; hits name the same ones again and again."""
-        if (known := self._named.get(file)) is None:
-            known = self._named[file] = Named(file_id(file), self.shown(file), self.kind(file))
+    def client_file(self, file: str) -> ClientFile:
+        """A file as clients see it, cached: many hits have the same file."""
+        if (known := self._client_files.get(file)) is None:
+            known = self._client_files[file] = ClientFile(
+                file_id(file), self.display_path(file), self.kind(file)
+            )
         return known
 
     def kind(self, file: str) -> Kind:
-        """Whether a file is looked at, listened to, or a still picture."""
+        """Whether a file is a video, a sound or a picture."""
         gallery, rows = self.gallery, self.gallery.rows_of(file)
         if not gallery.has_vision[rows].any():
             return "audio"
@@ -102,7 +104,7 @@ class Catalogue:
 
 
 def file_id(file: str) -> str:
-    """What clients call a file."""
+    """The id of a file."""
     return blake2b(file.encode(), digest_size=FILE_DIGITS // 2).hexdigest()
 
 

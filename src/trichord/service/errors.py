@@ -1,4 +1,4 @@
-"""Errors as a client sees them: a status code and one sentence, no path and no trace."""
+"""Errors as clients see them: a status code and one sentence, without paths and traces."""
 
 import logging
 import re
@@ -16,14 +16,14 @@ from trichord.types import UserError
 log = logging.getLogger("trichord.service")
 
 PATH = re.compile(r"(?<![\w.])(?:[A-Za-z]:\\|s3://|/)[^\s,;:'\"()]*[^\s,;:'\"().]")
-"""What looks like an absolute path."""
+"""An absolute path, by its look."""
 OPTION = re.compile(r"(?<![\w-])--([a-z][a-z-]*)")
 MOST = 300
-"""Characters of a sentence."""
+"""Longest sentence in characters."""
 
 
 class RefusedError(HTTPException):
-    """A request that is not answered, and why."""
+    """A refused request, and why."""
 
     def __init__(
         self, status: int, sentence: str, *, retry: int | None = None, close: bool = False
@@ -33,8 +33,8 @@ class RefusedError(HTTPException):
         Args:
             status: HTTP status code.
             sentence: What is wrong and what to do.
-            retry: After how many seconds it may go better.
-            close: End the connection too: the client may still be sending.
+            retry: Seconds after which to try again.
+            close: Also close the connection: the client may still be sending.
         """
         headers = {} if retry is None else {"Retry-After": str(retry)}
         headers |= {"Connection": "close"} if close else {}
@@ -43,43 +43,43 @@ class RefusedError(HTTPException):
 
 def refusal(error: HTTPException) -> JSONResponse:
     """The response to a refused request."""
-    return _said(error.status_code, error.detail, error.headers)
+    return _response(error.status_code, error.detail, error.headers)
 
 
-def withheld(sentence: str, secrets: Mapping[str, str]) -> str:
+def redact_paths(sentence: str, secrets: Mapping[str, str]) -> str:
     """A sentence without the server's paths.
 
     Args:
-        sentence: That may name files of the server.
-        secrets: What stands there instead of known paths; of any other there is "(a path)".
+        sentence: It may name files of the server.
+        secrets: Replacements of known paths; all others become "(a path)".
     """
     for path in sorted(secrets, key=len, reverse=True):
         sentence = sentence.replace(path, secrets[path])
-    # Options of the command line are spoken of by the names of the fields.
-    sentence = OPTION.sub(lambda found: found[1].replace("-", " "), sentence.split("\n", 1)[0])
+    # Options of the command line become names of fields.
+    sentence = OPTION.sub(lambda match: match[1].replace("-", " "), sentence.split("\n", 1)[0])
     return PATH.sub("(a path)", sentence)[:MOST]
 
 
 def answer_errors(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
-    """Answer whatever is raised in the routes of an app; `routes` are those that it includes."""
+    """Answer the errors of an app's routes; `routes` are those that it includes."""
 
     async def refused(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         if error.detail == HTTPStatus(error.status_code).phrase:  # Starlette's own
             plain = _PLAIN.get(error.status_code, error.detail)
             allowed = _allowed(error, request.scope["path"], [*routes, *request.app.routes])
-            return _said(error.status_code, plain, allowed)
+            return _response(error.status_code, plain, allowed)
         return refusal(error)
 
     async def invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        return _said(422, _first(error))
+        return _response(422, _first(error))
 
     async def mistaken(request: Request, error: Exception) -> JSONResponse:
-        return _said(400, request.app.state.redact(str(error)))
+        return _response(400, request.app.state.redact(str(error)))
 
     async def failed(request: Request, error: Exception) -> JSONResponse:
-        return _said(500, "The server made a mistake: its log says more.")
+        return _response(500, "The server made a mistake: its log says more.")
 
     app.add_exception_handler(HTTPException, refused)
     app.add_exception_handler(RequestValidationError, invalid)
@@ -94,19 +94,19 @@ _PLAIN = {
 
 
 def _allowed(error: HTTPException, path: str, routes: Sequence[BaseRoute]) -> Mapping[str, str]:
-    """The headers of an error; where a method is not allowed, they name all that are.
+    """The headers of an error; for a method that is not allowed, with all that are.
 
-    Starlette names those of the first route of a path only, and none of a folder's.
+    Starlette names only those of the first route of a path, and none of a folder's.
     """
     if error.status_code != 405:
         return error.headers or {}
-    there = (one for one in routes if isinstance(one, Route) and one.path_regex.match(path))
-    methods = {method for route in there for method in route.methods or ()}
+    matching = (r for r in routes if isinstance(r, Route) and r.path_regex.match(path))
+    methods = {method for route in matching for method in route.methods or ()}
     return {"Allow": ", ".join(sorted(methods or {"GET", "HEAD"}))}
 
 
 def _first(error: RequestValidationError) -> str:
-    """The first thing wrong with a request; what was sent is not repeated."""
+    """The first error of a request; the sentence does not repeat what was sent."""
     first = error.errors()[0]
     place = ".".join(str(step) for step in first["loc"][1:]) or "body"
     if first["type"] == "json_invalid":
@@ -114,9 +114,9 @@ def _first(error: RequestValidationError) -> str:
     if first["type"] in ("missing", "model_attributes_type") and place == "body":
         return "The body is missing or not JSON: send an object as application/json."
     what = str(first["msg"]).removeprefix("Value error, ").rstrip(".")
-    # A name that a client made up may be of any length.
+    # A client's name may have any length.
     return f"{place[:100]}: {what}."[:MOST]
 
 
-def _said(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+def _response(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     return JSONResponse({"error": sentence}, status, dict(headers or {}))

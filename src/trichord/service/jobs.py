@@ -1,4 +1,4 @@
-"""Indexing on behalf of clients, in the background."""
+"""Indexing for clients, in the background."""
 
 import logging
 import secrets
@@ -17,14 +17,14 @@ from trichord.types import UserError
 log = logging.getLogger("trichord.service")
 
 KEPT = 100
-"""Finished jobs that can still be asked about."""
+"""Finished jobs that are kept."""
 
 
 @dataclass(slots=True)
 class Job:
-    """How far an indexing job is.
+    """The state of an indexing job.
 
-    `changes` and `statuses` count files, as `Indexed` has them; `error` is for clients.
+    `changes` and `statuses` count files by the fields of `Indexed`; `error` is for clients.
     """
 
     name: str
@@ -37,25 +37,25 @@ class Job:
 
 
 def inside(paths: Sequence[str], roots: Sequence[Path]) -> list[Path]:
-    """Where paths that a client names truly lie, links followed.
+    """Resolve the paths of a client, with links.
 
     Args:
         paths: Absolute, or relative to one of the roots.
         roots: Resolved folders, outside of which nothing is touched.
 
     Raises:
-        RefusedError: 400: a path is outside of every root, or there is nothing; which of the two is
-            not said, so that nobody learns what lies outside.
+        RefusedError: 400: a path is outside of every root or does not exist; the message does not say
+            which, so that nobody learns what is outside.
     """
-    found: list[Path] = []
+    resolved: list[Path] = []
     for place in paths:
         real = next((real for root in roots if (real := _below(root, place)) is not None), None)
         if real is None:
             raise RefusedError(
                 400, "A path is not in the folders that may be added from, or is not there."
             )
-        found.append(real)
-    return found
+        resolved.append(real)
+    return resolved
 
 
 def _below(root: Path, place: str) -> Path | None:
@@ -66,16 +66,8 @@ def _below(root: Path, place: str) -> Path | None:
     return real if real.is_relative_to(root) else None
 
 
-def _ends_inside(file: Path, roots: Sequence[Path]) -> bool:
-    try:
-        real = file.resolve(strict=True)
-    except (OSError, RuntimeError):
-        return False
-    return any(real.is_relative_to(root) for root in roots)
-
-
 class Jobs:
-    """At most one job at a time: a collection takes one writer."""
+    """At most one job at a time, because a collection has one writer."""
 
     def __init__(
         self,
@@ -84,13 +76,13 @@ class Jobs:
         redact: Callable[[str], str],
         roots: Sequence[Path] = (),
     ) -> None:
-        """Say what a job does.
+        """Define a job.
 
         Args:
             index: Brings the collection up to date with places, file by file.
-            after: Called once it has ended.
-            redact: Makes a sentence fit for clients.
-            roots: Resolved folders, out of which no link may lead; none: links are not looked at.
+            after: Called when it has finished.
+            redact: Removes paths from a sentence for clients.
+            roots: Resolved folders that no link may leave; empty: links are not checked.
         """
         self._index = index
         self._after = after
@@ -106,7 +98,7 @@ class Jobs:
             RefusedError: 409: another one is running; 400: a file is a link to elsewhere.
             UserError: A place has no media.
         """
-        # Held while the folders are looked through, which takes a while.
+        # Locked while the folders are listed, which takes a while.
         if not self._starting.acquire(blocking=False):
             raise _another()
         try:
@@ -123,7 +115,7 @@ class Jobs:
         self._jobs[job.name] = job
         while len(self._jobs) > KEPT:
             self._jobs.popitem(last=False)
-        # A daemon: the service may end at any time, and the next job does what is missing.
+        # A daemon: the service may end at any time, and the next job does the rest.
         Thread(target=self._run, args=(job, places), daemon=True, name="trichord-add").start()
         return job
 
@@ -131,25 +123,29 @@ class Jobs:
         """A job.
 
         Raises:
-            RefusedError: 404: there is none by that name.
+            RefusedError: 404: there is none with this id.
         """
         if (job := self._jobs.get(name)) is None:
             raise RefusedError(404, "There is no such job.")
         return job
 
     def _require_inside(self, files: Sequence[Path]) -> None:
-        away = [file for file in files if self._roots and not _ends_inside(file, self._roots)]
-        if away:
+        outside = [
+            file
+            for file in files
+            if self._roots and not any(_below(root, str(file)) for root in self._roots)
+        ]
+        if outside:
             raise RefusedError(
-                400, f"{len(away)} of the files are links that lead elsewhere: take them out."
+                400, f"{len(outside)} of the files are links that lead elsewhere: remove them."
             )
 
     def _run(self, job: Job, places: Sequence[Path]) -> None:
         try:
-            for done in self._index(places):
-                job.done += done.change != "removed"
-                job.changes[done.change] += 1
-                job.statuses[done.status] += 1
+            for file in self._index(places):
+                job.done += file.change != "removed"
+                job.changes[file.change] += 1
+                job.statuses[file.status] += 1
             self._after()
             job.state = "done"
         except UserError as error:

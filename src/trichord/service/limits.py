@@ -1,4 +1,4 @@
-"""Requests let in: so many at once, so many bytes and seconds of each."""
+"""Limits of requests: how many at once, and bytes and seconds of each."""
 
 import asyncio
 from typing import Any
@@ -11,65 +11,44 @@ from trichord.service.errors import RefusedError, refusal
 UPLOADS = "/api/uploads"
 MEDIA = "/api/media/"
 ALWAYS = ("/api/health", "/metrics")
-"""Answered under any load: whoever watches the service asks here."""
+"""Answered under any load, for monitoring."""
 
 
-class Doors:
-    """Lets so many requests in, and so much of each.
+class RequestLimits:
+    """Limits the number of requests, and the size and time of their bodies.
 
-    A body is counted while it comes; one that says beforehand that it is too large is refused
-    before a byte of it is read.
+    A body is counted while it arrives; one whose Content-Length is too large is refused before it is read.
     """
 
     def __init__(self, app: ASGIApp, allowance: Allowance) -> None:
         self.app = app
         self.allowance = allowance
-        self.requests = 0
-        self.streams = 0
+        self.running = {"requests": 0, "streams": 0}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        counted = _Body(scope, receive, send, self.allowance)
+        body = _Body(scope, receive, send, self.allowance)
+        path = scope["path"]
+        kind = "streams" if path.startswith(MEDIA) else "requests"
         try:
-            counted.foresee()
-            self._enter(scope["path"])
+            body.check_head()
+            if path not in ALWAYS and self.running[kind] >= getattr(self.allowance, kind):
+                raise RefusedError(503, "The server is busy: try again in a moment.", retry=1)
         except RefusedError as error:
-            await refusal(error)(scope, receive, counted.send)
+            await refusal(error)(scope, receive, body.send)
             return
+        self.running[kind] += path not in ALWAYS
         try:
-            await self.app(scope, counted.receive, counted.send)
+            await self.app(scope, body.receive, body.send)
         finally:
-            self._leave(scope["path"])
-
-    def _enter(self, path: str) -> None:
-        if path in ALWAYS:
-            return
-        media = path.startswith(MEDIA)
-        there, most = (
-            (self.streams, self.allowance.streams)
-            if media
-            else (self.requests, self.allowance.requests)
-        )
-        if there >= most:
-            raise RefusedError(503, "The server is busy: try again in a moment.", retry=1)
-        self._count(media, 1)
-
-    def _leave(self, path: str) -> None:
-        if path not in ALWAYS:
-            self._count(path.startswith(MEDIA), -1)
-
-    def _count(self, media: bool, by: int) -> None:
-        if media:
-            self.streams += by
-        else:
-            self.requests += by
+            self.running[kind] -= path not in ALWAYS
 
 
 class _Body:
-    """The body of one request, counted and timed while it comes."""
+    """The body of one request, counted and timed while it arrives."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, allowance: Allowance) -> None:
         upload = scope["path"] == UPLOADS
@@ -79,43 +58,43 @@ class _Body:
         self.deadline = asyncio.get_running_loop().time() + seconds
         self.headers = dict(scope["headers"])
         self.source, self.sink = receive, send
-        self.seen = 0
-        self.whole = not (
+        self.received = 0
+        self.complete = not (
             self.headers.get(b"content-length", b"0") != b"0"
             or b"transfer-encoding" in self.headers
         )
 
-    def foresee(self) -> None:
-        """Refuse a body by what its head says of it."""
-        said = self.headers.get(b"content-length", b"0")
+    def check_head(self) -> None:
+        """Refuse a body by its head."""
+        length = self.headers.get(b"content-length", b"0")
         if b"content-length" in self.headers and b"transfer-encoding" in self.headers:
-            # A proxy that goes by the other one would see another request's beginning in the body.
+            # A proxy that uses the other one would read the body as another request.
             raise RefusedError(400, "The body has two lengths: send one.", close=True)
-        if not said.isdigit() or len(said) > 20:
+        if not length.isdigit() or len(length) > 20:
             raise RefusedError(400, "Content-Length is no number.", close=True)
-        if int(said) > self.most:
+        if int(length) > self.most:
             raise self._too_large()
 
     async def receive(self) -> Message:
-        """The next portion of the body, or that the client has gone."""
-        if self.whole:
+        """The next chunk of the body, or the end of the connection."""
+        if self.complete:
             return await self.source()
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(min(self.idle, self.deadline - loop.time())):
                 message = await self.source()
         except TimeoutError:
-            sentence = "The body took too long to come: send it faster."
+            sentence = "The body took too long to arrive: send it faster."
             raise RefusedError(408, sentence, close=True) from None
-        self.seen += len(message.get("body", b""))
-        if self.seen > self.most:
+        self.received += len(message.get("body", b""))
+        if self.received > self.most:
             raise self._too_large()
-        self.whole = message["type"] == "http.disconnect" or not message.get("more_body", False)
+        self.complete = message["type"] == "http.disconnect" or not message.get("more_body", False)
         return message
 
     async def send(self, message: Message) -> None:
-        """Answer; where the body has not been read to its end, the connection ends with it."""
-        if message["type"] == "http.response.start" and not self.whole:
+        """Answer; if the body was not read completely, close the connection."""
+        if message["type"] == "http.response.start" and not self.complete:
             headers: list[Any] = [*message.get("headers", [])]
             if not any(name.lower() == b"connection" for name, _ in headers):
                 headers.append((b"connection", b"close"))
@@ -123,11 +102,11 @@ class _Body:
         await self.sink(message)
 
     def _too_large(self) -> RefusedError:
-        sentence = f"The body is larger than {_sized(self.most)}: send less."
+        sentence = f"The body is larger than {_size(self.most)}: send less."
         return RefusedError(413, sentence, close=True)
 
 
-def _sized(count: int) -> str:
+def _size(count: int) -> str:
     for unit, size in (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
         if count >= size:
             return f"{count / size:g} {unit}"

@@ -1,4 +1,4 @@
-"""Media files for players: whole or a range of bytes, opened so that no link leads elsewhere."""
+"""Media files for players: complete or a range of bytes, opened so that no link leads elsewhere."""
 
 import asyncio
 import os
@@ -17,9 +17,9 @@ from trichord.media.containers import HEAD, container_of
 from trichord.service.errors import RefusedError
 from trichord.service.security import MEDIA_POLICY
 
-PORTION = 256 * 1024
+CHUNK = 256 * 1024
 """Bytes read at a time."""
-GONE = "The file is not there any more: index the archive again."
+MISSING = "The file does not exist any more: index the archive again."
 TYPES = {
     "mov": "video/mp4",
     "matroska": "video/x-matroska",
@@ -43,12 +43,12 @@ TYPES = {
     "bmp": "image/bmp",
     "avif": "image/avif",
 }
-"""Media types by container, which a file's first bytes tell; no other file is sent."""
+"""Media types by container, detected by a file's first bytes; no other file is sent."""
 
 
 @dataclass(frozen=True, slots=True)
-class Range:
-    """Bytes `first` to `last`, both sent."""
+class ByteRange:
+    """Bytes `first` to `last`, inclusive."""
 
     first: int
     last: int
@@ -60,32 +60,32 @@ class Range:
 
 
 def within(place: str, roots: Sequence[Path]) -> Path:
-    """Where a listed file truly lies, links followed.
+    """The real path of a file of the collection, with links resolved.
 
     Args:
-        place: Absolute path as the collection lists it.
-        roots: Folders in which a link may end; elsewhere a file must lie where its path says.
+        place: Absolute path as in the collection.
+        roots: Folders that links may lead to; elsewhere no links are allowed.
 
     Raises:
-        RefusedError: 404: it is gone, or a link leads elsewhere.
+        RefusedError: 404: it is missing, or a link leads elsewhere.
     """
     try:
         real = Path(place).resolve(strict=True)
     except (OSError, RuntimeError, ValueError):  # RuntimeError: links in a circle
-        raise RefusedError(404, GONE) from None
+        raise RefusedError(404, MISSING) from None
     if real != Path(place) and not any(real.is_relative_to(root) for root in roots):
-        raise RefusedError(404, GONE)
+        raise RefusedError(404, MISSING)
     return real
 
 
-def opened(path: Path) -> BinaryIO:
-    """Open a regular file at an absolute path on which there is no link.
+def open_regular_file(path: Path) -> BinaryIO:
+    """Open a regular file at an absolute path without links.
 
-    Each step is opened from the one before it, so that no folder can be exchanged for a link
-    between a check and its use.
+    Each folder is opened relative to the one before, so that nobody can replace a folder by a link between
+    a check and its use.
 
     Raises:
-        OSError: It is missing, is no regular file, or there is a link on the way.
+        OSError: It is missing, is not a regular file, or its path has a link.
     """
     folder = os.open(path.anchor, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -93,19 +93,19 @@ def opened(path: Path) -> BinaryIO:
             below = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
             os.close(folder)
             folder = below
-        # Not blocking: a pipe by that name would never open.
+        # Not blocking: a pipe of that name would never open.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         file = os.open(path.name, flags, dir_fd=folder)
     finally:
         os.close(folder)
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
-        raise OSError("no regular file")
+        raise OSError("not a regular file")
     return os.fdopen(file, "rb", buffering=0)
 
 
 def media_type(head: bytes) -> str | None:
-    """The media type of a file that begins with these bytes; None where it is not sent."""
+    """The media type of a file by its first bytes; None if it is not sent."""
     container = container_of(head)
     if container == "matroska" and b"webm" in head[:64]:
         return "video/webm"
@@ -116,15 +116,15 @@ def media_type(head: bytes) -> str | None:
     return TYPES.get(container or "")
 
 
-def range_of(header: str | None, size: int) -> Range | None:
-    """The one range of bytes that a `Range` header asks for (RFC 9110, section 14).
+def range_of(header: str | None, size: int) -> ByteRange | None:
+    """The range of bytes of a `Range` header (RFC 9110, section 14).
 
     Returns:
-        None to send the whole file: no header, one of another form, or several ranges, which a
-        server may decline to serve.
+        None to send the complete file: there is no header, it has another form, or it has several ranges,
+        which a server may decline to serve.
 
     Raises:
-        RefusedError: 416: it begins behind the end.
+        RefusedError: 416: it begins after the end.
     """
     unit, _, spec = (header or "").partition("=")
     first, dash, last = spec.strip().partition("-")
@@ -134,16 +134,16 @@ def range_of(header: str | None, size: int) -> Range | None:
         if not last:
             return None
         count = min(int(last), size)
-        found = Range(size - count, size - 1)
+        part = ByteRange(size - count, size - 1)
     else:
-        found = Range(int(first), min(int(last), size - 1) if last else size - 1)
+        part = ByteRange(int(first), min(int(last), size - 1) if last else size - 1)
         if last and int(last) < int(first):
             return None
-    if found.count < 1:
+    if part.count < 1:
         refused = RefusedError(416, f"The file has {size} bytes: ask for a range inside.")
         refused.headers = {"Content-Range": f"bytes */{size}"}
         raise refused
-    return found
+    return part
 
 
 def _digits(text: str) -> bool:
@@ -151,25 +151,25 @@ def _digits(text: str) -> bool:
 
 
 async def stream(
-    place: str, roots: Sequence[Path], asked: Mapping[str, str], *, body: bool = True
+    place: str, roots: Sequence[Path], request: Mapping[str, str], *, body: bool = True
 ) -> Response:
-    """The response with a file, or the part of it that is asked for.
+    """The response with a file, or the requested part of it.
 
     Args:
-        place: Absolute path as the collection lists it.
-        roots: Folders in which links may end.
-        asked: The request's headers, names in lower case.
-        body: Whether to send any of it, or just to say what would be sent (HEAD).
+        place: Absolute path as in the collection.
+        roots: Folders that links may lead to.
+        request: The headers of the request, names in lower case.
+        body: Whether to send the body, or only the headers (HEAD).
 
     Raises:
-        RefusedError: 404: gone or a link to elsewhere; 415: no media; 416: no such range.
+        RefusedError: 404: missing, or a link leads elsewhere; 415: not media; 416: no such range.
     """
     file, head = await asyncio.to_thread(_begin, place, roots)
     try:
         now = os.fstat(file.fileno())
         kind = media_type(head)
         if kind is None:
-            raise RefusedError(415, "The file is no video, sound or picture any more.")
+            raise RefusedError(415, "The file is not a video, sound or picture any more.")
         mark = blake2b(
             f"{now.st_dev} {now.st_ino} {now.st_size} {now.st_mtime_ns}".encode(), digest_size=12
         )
@@ -181,45 +181,45 @@ async def stream(
             "Content-Security-Policy": MEDIA_POLICY,
             "Content-Disposition": "inline",
         }
-        if _unchanged(asked, headers["ETag"]):
+        if _unchanged(request, headers["ETag"]):
             file.close()
             return Response(status_code=304, headers=headers)
-        part = range_of(asked.get("range"), now.st_size) if _current(asked, headers) else None
+        part = range_of(request.get("range"), now.st_size) if _current(request, headers) else None
     except BaseException:
         file.close()
         raise
     if part is not None:
         headers["Content-Range"] = f"bytes {part.first}-{part.last}/{now.st_size}"
-    sent = part or Range(0, now.st_size - 1)
-    headers["Content-Length"] = str(sent.count)
     status = 200 if part is None else 206
+    part = part or ByteRange(0, now.st_size - 1)
+    headers["Content-Length"] = str(part.count)
     if not body:
         file.close()
         return Response(status_code=status, headers=headers, media_type=kind)
-    return _FileResponse(file, sent, status, headers, kind)
+    return _FileResponse(file, part, status, headers, kind)
 
 
 def _begin(place: str, roots: Sequence[Path]) -> tuple[BinaryIO, bytes]:
     real = within(place, roots)
     try:
-        file = opened(real)
+        file = open_regular_file(real)
     except OSError:
-        raise RefusedError(404, GONE) from None
+        raise RefusedError(404, MISSING) from None
     try:
         return file, file.read(HEAD)
     except OSError:
         file.close()
-        raise RefusedError(404, GONE) from None
+        raise RefusedError(404, MISSING) from None
 
 
-def _unchanged(asked: Mapping[str, str], tag: str) -> bool:
-    known = [one.strip().removeprefix("W/") for one in asked.get("if-none-match", "").split(",")]
-    return "*" in known or tag in known
+def _unchanged(request: Mapping[str, str], tag: str) -> bool:
+    tags = [t.strip().removeprefix("W/") for t in request.get("if-none-match", "").split(",")]
+    return "*" in tags or tag in tags
 
 
-def _current(asked: Mapping[str, str], headers: Mapping[str, str]) -> bool:
-    """Whether the client's part of the file is of this version, so that a range continues it."""
-    condition = asked.get("if-range")
+def _current(request: Mapping[str, str], headers: Mapping[str, str]) -> bool:
+    """Whether the client has a part of this version of the file, which a range can continue."""
+    condition = request.get("if-range")
     if condition is None or condition == headers["ETag"]:
         return True
     try:
@@ -229,12 +229,12 @@ def _current(asked: Mapping[str, str], headers: Mapping[str, str]) -> bool:
 
 
 class _FileResponse(StreamingResponse):
-    """A part of an open file, which is closed however the sending ends."""
+    """A part of an open file, which is always closed in the end."""
 
     def __init__(
-        self, file: BinaryIO, sent: Range, status: int, headers: Mapping[str, str], kind: str
+        self, file: BinaryIO, part: ByteRange, status: int, headers: Mapping[str, str], kind: str
     ) -> None:
-        super().__init__(_portions(file, sent), status, headers, kind)
+        super().__init__(_chunks(file, part), status, headers, kind)
         self.file = file
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -244,11 +244,11 @@ class _FileResponse(StreamingResponse):
             self.file.close()
 
 
-async def _portions(file: BinaryIO, sent: Range) -> AsyncIterator[bytes]:
-    at, rest = sent.first, sent.count
-    while rest > 0:
-        portion = await asyncio.to_thread(os.pread, file.fileno(), min(PORTION, rest), at)
-        if not portion:  # it has become shorter: the client sees that bytes are missing
+async def _chunks(file: BinaryIO, part: ByteRange) -> AsyncIterator[bytes]:
+    at, end = part.first, part.last + 1
+    while at < end:
+        chunk = await asyncio.to_thread(os.pread, file.fileno(), min(CHUNK, end - at), at)
+        if not chunk:  # the file became shorter: the client sees that bytes are missing
             return
-        yield portion
-        at, rest = at + len(portion), rest - len(portion)
+        yield chunk
+        at += len(chunk)

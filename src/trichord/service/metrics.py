@@ -1,4 +1,4 @@
-"""What the service counts, for Prometheus."""
+"""Metrics of the service, for Prometheus."""
 
 import time
 from typing import Any
@@ -13,33 +13,37 @@ BATCHES = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Metrics:
-    """Counters of one service; each has a registry of its own, so that several fit in a process."""
+    """Metrics of one service, in its own registry, so that a process can have several."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        of: dict[str, Any] = {"registry": self.registry}
+        options: dict[str, Any] = {"registry": self.registry}
         self.requests = Counter(
-            "trichord_requests", "Answered requests.", ["route", "method", "status"], **of
+            "trichord_requests", "Answered requests.", ["route", "method", "status"], **options
         )
         self.seconds = Histogram(
-            "trichord_request_seconds", "Until the answer begins.", ["route"], buckets=SECONDS, **of
+            "trichord_request_seconds",
+            "Until the answer begins.",
+            ["route"],
+            buckets=SECONDS,
+            **options,
         )
-        self.running = Gauge("trichord_requests_running", "Requests under way.", **of)
+        self.running = Gauge("trichord_requests_running", "Requests under way.", **options)
         self.batch = Histogram(
-            "trichord_search_batch", "Searches answered in one pass.", buckets=BATCHES, **of
+            "trichord_search_batch", "Searches answered in one pass.", buckets=BATCHES, **options
         )
-        self.moments = Gauge("trichord_moments", "Moments that can be found.", **of)
-        self.files = Gauge("trichord_files", "Files with such moments.", **of)
-        self.version = Gauge("trichord_table_version", "Version of the table in memory.", **of)
-        self.uploads = Gauge("trichord_uploads", "Uploaded files that are kept.", **of)
+        self.moments = Gauge("trichord_moments", "Moments that can be found.", **options)
+        self.files = Gauge("trichord_files", "Files with such moments.", **options)
+        self.version = Gauge("trichord_table_version", "Version of the table in memory.", **options)
+        self.uploads = Gauge("trichord_uploads", "Uploaded files that are kept.", **options)
 
     def exposition(self) -> Response:
-        """All of them as Prometheus reads them."""
+        """All metrics in Prometheus' text format."""
         return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)
 
 
-class Counted:
-    """Counts and times what an app answers."""
+class RequestMetrics:
+    """Counts and times the responses of an app."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app = app
@@ -53,7 +57,7 @@ class Counted:
         began = time.perf_counter()
         status = 0
 
-        async def noted(message: Message) -> None:
+        async def observe(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -62,16 +66,16 @@ class Counted:
 
         self.metrics.running.inc()
         try:
-            await self.app(scope, receive, noted)
+            await self.app(scope, receive, observe)
         finally:
             self.metrics.running.dec()
-            # Without a status, it failed: whoever is outside of this answers 500.
+            # Without a status it failed: an outer handler answers 500.
             labels = _route(scope), _method(scope), str(status or 500)
             self.metrics.requests.labels(*labels).inc()
 
 
 def _route(scope: Scope) -> str:
-    """The route's pattern: paths as clients write them would make labels without end."""
+    """The route's pattern: paths of clients would make any number of labels."""
     return getattr(scope.get("route"), "path", "other")
 
 

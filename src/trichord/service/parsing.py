@@ -1,11 +1,10 @@
-"""From what a client asks to what an engine understands."""
+"""Requests of clients as queries of the engine."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from trichord.search.filters import Filter, FilterBelow
-from trichord.search.query import AWAY, Part, PartKind, Query
-from trichord.search.wording import parted
+from trichord.search.query import PartKind, Query, QueryPart, text_parts
 from trichord.service.catalogue import Catalogue
 from trichord.service.schemas import PartRequest, QueryRequest, Where
 from trichord.service.uploads import Uploads
@@ -15,71 +14,72 @@ NAMES: Mapping[str, str] = {"image": "picture", "audio": "sound", "video": "clip
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedQuery:
-    """A query, what its parts are called, and whether a file must be decoded for it."""
+    """A query, the titles of its parts, and whether it needs decoding."""
 
     query: Query
     titles: list[str]
     decodes: bool
     secrets: dict[str, str] = field(default_factory=dict[str, str])
-    """What stands for the server's paths in a sentence about it."""
+    """Replacements of the server's paths in sentences about it."""
 
 
-def parse_query(asked: QueryRequest, catalogue: Catalogue, uploads: Uploads) -> ParsedQuery:
-    """The query that a client asks.
+def parse_query(request: QueryRequest, catalogue: Catalogue, uploads: Uploads) -> ParsedQuery:
+    """The query of a request.
 
     Raises:
-        RefusedError: 404: an upload or a moment is not there.
-        UserError: What is asked makes no query.
+        RefusedError: 404: an upload or a moment does not exist.
+        UserError: The query is not valid.
     """
-    parts: list[Part] = []
+    parts: list[QueryPart] = []
     titles: list[str] = []
     secrets: dict[str, str] = {}
-    for one in asked.parts:
-        found = _texts(one) if one.text is not None else [_other(one, catalogue, uploads)]
-        parts += found
-        for part in found:
-            if one.upload is not None:
+    for item in request.parts:
+        own = (
+            text_parts(item.text, item.weight)
+            if item.text is not None
+            else [_other(item, catalogue, uploads)]
+        )
+        parts += own
+        for part in own:
+            if item.upload is not None:
                 name = f"the uploaded {NAMES[part.kind]}"
-                secrets[part.given] = name.capitalize()
+                secrets[part.value] = name.capitalize()
                 titles.append(f"−{name}" if part.weight < 0 else name)
             else:
                 if part.kind == "moment":
-                    secrets[part.given] = catalogue.shown(part.given)
+                    secrets[part.value] = catalogue.display_path(part.value)
                 titles.append(part.title)
     query = Query(
         parts=tuple(parts),
-        visual_weight=asked.visual_weight,
-        audio_weight=asked.audio_weight,
-        # Each other audio type is another set of vectors in memory: the page's own steps are enough.
-        audio_type=None if asked.audio_type is None else round(asked.audio_type * 20) / 20,
-        caption_weight=asked.caption_weight,
-        where=_filter(asked.where, catalogue.folders),
+        visual_weight=request.visual_weight,
+        audio_weight=request.audio_weight,
+        # Each audio type token is a set of vectors in memory: the page's steps are enough.
+        audio_type=None if request.audio_type is None else round(request.audio_type * 20) / 20,
+        caption_weight=request.caption_weight,
+        where=_filter(request.where, catalogue.folders),
     )
     return ParsedQuery(
-        query=query, titles=titles, decodes=any(one.upload for one in asked.parts), secrets=secrets
+        query=query,
+        titles=titles,
+        decodes=any(item.upload for item in request.parts),
+        secrets=secrets,
     )
 
 
-def _texts(one: PartRequest) -> list[Part]:
-    """`dog -leash` is two parts."""
-    wanted, avoided = parted(one.text or "")
-    found = [Part(kind="text", given=wanted, weight=one.weight)] if wanted or not avoided else []
-    away = AWAY * one.weight
-    return found + [Part(kind="text", given=text, weight=away) for text in avoided]
-
-
-def _other(one: PartRequest, catalogue: Catalogue, uploads: Uploads) -> Part:
-    if one.upload is not None:
-        upload = uploads.find(one.upload)
-        kind: PartKind = one.as_ or upload.kind
-        return Part(kind=kind, given=str(upload.path), weight=one.weight)
-    moment = catalogue.moment(one.moment or "")
-    return Part(kind="moment", given=moment.file, start=moment.start, by=one.by, weight=one.weight)
+def _other(item: PartRequest, catalogue: Catalogue, uploads: Uploads) -> QueryPart:
+    if item.upload is not None:
+        upload = uploads.find(item.upload)
+        kind: PartKind = item.as_ or upload.kind
+        return QueryPart(kind=kind, value=str(upload.path), weight=item.weight)
+    moment = catalogue.moment(item.moment or "")
+    return QueryPart(
+        kind="moment", value=moment.file, start=moment.start, by=item.by, weight=item.weight
+    )
 
 
 def _filter(where: Where, folders: tuple[str, ...]) -> Filter:
     return FilterBelow(
-        below=folders,  # what lies above them must not be found out by asking
+        below=folders,  # clients must not learn what is above them
         path=where.path,
         since=where.since,
         until=where.until,

@@ -1,4 +1,4 @@
-"""The one file of a multipart form, by Starlette's parser within its limits."""
+"""The file of a multipart form, by Starlette's parser with its limits."""
 
 import asyncio
 import os
@@ -13,24 +13,24 @@ from trichord.service.errors import RefusedError
 
 FIELD = "file"
 FIELDS = 8
-"""Of a form besides the file; the page sends none."""
+"""Fields of a form beside the file; the page sends none."""
 FIELD_BYTES = 4096
-"""Of each of them: they are held in memory."""
+"""Size of each of them: they are kept in memory."""
 
 
 async def receive_file(request: Request, path: Path) -> int:
-    """Write the form's one file to a new file that only this user can read.
+    """Write the form's file to a new file that only this user can read.
 
     Args:
-        request: Its body is limited in size and time already (`Doors`).
-        path: Where to write.
+        request: Its body is already limited in size and time (`RequestLimits`).
+        path: The new file.
 
     Returns:
-        Its bytes.
+        Its size in bytes.
 
     Raises:
-        HTTPException: 400: the form is broken off or malformed, has no file, or too many fields or
-            too large ones; 415: it is no form.
+        HTTPException: 400: the form is incomplete or malformed, has no file, or too many or too large
+            fields; 415: it is not a form.
         OSError: The disk is full, or `path` exists.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -39,19 +39,19 @@ async def receive_file(request: Request, path: Path) -> int:
     limits = {"max_files": 1, "max_fields": FIELDS, "max_part_size": FIELD_BYTES}
     try:
         async with request.form(**limits) as form:
-            sent = form.get(FIELD)
-            if not isinstance(sent, UploadFile):
+            file = form.get(FIELD)
+            if not isinstance(file, UploadFile):
                 raise RefusedError(
                     400, f"The upload broke off or holds no file: send one, in a field '{FIELD}'."
                 )
-            # The client's name for the file is not looked at: content decides what it is.
-            return await asyncio.to_thread(_copy, sent.file, path)
+            # The client's name of the file is ignored: its content decides what it is.
+            return await asyncio.to_thread(_copy, file.file, path)
     except ClientDisconnect:
         raise RefusedError(400, "The upload broke off: send it again.", close=True) from None
 
 
 def _copy(source: Any, path: Path) -> int:
-    # Starlette's own file has no name, which the process that decodes needs.
+    # Starlette's file has no name, but the decoding process needs one.
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         shutil.copyfileobj(source, file, 1 << 20)
         return file.tell()

@@ -1,4 +1,4 @@
-"""From what an engine finds to what a client is shown: names for paths, null for what is no number."""
+"""Hits of the engine as responses to clients: ids for paths, null for values that are not numbers."""
 
 import math
 from collections.abc import Iterable
@@ -9,12 +9,12 @@ from trichord.types import Hit
 
 
 def number(value: float | None) -> float | None:
-    """A number as JSON can say it; None for what is none."""
+    """A number for JSON; None if it is missing or not finite."""
     return None if value is None or not math.isfinite(value) else float(value)
 
 
 def numbers(values: Iterable[float | None]) -> list[float | None]:
-    """Numbers as JSON can say them."""
+    """Numbers for JSON."""
     return [number(value) for value in values]
 
 
@@ -24,12 +24,12 @@ def to_response(hits: Iterable[Hit], catalogue: Catalogue) -> list[HitResponse]:
 
 
 def _hit(hit: Hit, catalogue: Catalogue) -> HitResponse:
-    moment, named = hit.moment, catalogue.named(hit.moment.file)
-    name = named.moment(moment.start)
+    moment, client_file = hit.moment, catalogue.client_file(hit.moment.file)
+    name = client_file.moment(moment.start)
     return HitResponse(
         id=name,
-        file=named.id,
-        name=named.shown,
+        file=client_file.id,
+        name=client_file.display_path,
         start=moment.start,
         end=moment.end,
         score=hit.score,
@@ -41,7 +41,7 @@ def _hit(hit: Hit, catalogue: Catalogue) -> HitResponse:
         parts=[
             PartScore(visual=number(visual), audio=number(audio)) for visual, audio in hit.parts
         ],
-        media=f"/api/media/{named.id}",
-        thumbnail=None if named.kind == "audio" else f"/api/thumbnails/{name}",
-        kind=named.kind,
+        media=f"/api/media/{client_file.id}",
+        thumbnail=None if client_file.kind == "audio" else f"/api/thumbnails/{name}",
+        kind=client_file.kind,
     )

@@ -1,4 +1,4 @@
-"""The routes: what is asked, handed to the archive, and its answer."""
+"""The routes of the service."""
 
 from typing import Annotated
 
@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from trichord.service.archive import Archive
 from trichord.service.errors import RefusedError
-from trichord.service.jobs import Job, inside
+from trichord.service.jobs import inside
 from trichord.service.media import stream
 from trichord.service.schemas import (
     AddRequest,
@@ -69,25 +69,25 @@ async def metrics(archive: Served) -> Response:
 @router.get("/api/collection")
 async def collection(archive: Served) -> CollectionResponse:
     """What the archive holds, and what can be asked of it."""
-    return await archive.described()
+    return await archive.describe()
 
 
 @router.post("/api/search")
-async def search(asked: SearchRequest, archive: Served) -> SearchResponse:
+async def search(body: SearchRequest, archive: Served) -> SearchResponse:
     """Find moments by texts, uploaded files and other moments, in any weighted combination."""
-    return await archive.search(asked)
+    return await archive.search(body)
 
 
 @router.post("/api/timeline")
-async def timeline(asked: TimelineRequest, archive: Served) -> TimelineResponse:
+async def timeline(body: TimelineRequest, archive: Served) -> TimelineResponse:
     """How a query fits a file, moment by moment."""
-    return await archive.timeline(asked)
+    return await archive.timeline(body)
 
 
 @router.post("/api/embed")
-async def embed(asked: EmbedRequest, archive: Served) -> Vectors:
+async def embed(body: EmbedRequest, archive: Served) -> Vectors:
     """Vectors of texts or of an uploaded file."""
-    return await archive.embed(asked)
+    return await archive.embed(body)
 
 
 @router.post("/api/uploads", openapi_extra=FORM)
@@ -104,7 +104,7 @@ async def uploads(request: Request, archive: Served) -> UploadResponse:
     responses={200: {"content": {"*/*": BYTES}}, 206: {"content": {"*/*": BYTES}}},
 )
 async def media(file: Id, request: Request, archive: Served) -> Response:
-    """A media file, or the range of its bytes that is asked for."""
+    """A media file, or the requested range of its bytes."""
     place = archive.catalogue.file(file)
     return await stream(place, archive.roots, request.headers, body=request.method != "HEAD")
 
@@ -122,28 +122,18 @@ async def thumbnail(moment: Id, archive: Served) -> Response:
 
 
 @router.post("/api/add", status_code=202)
-async def add(asked: AddRequest, archive: Served) -> JobStarted:
+async def add(body: AddRequest, archive: Served) -> JobStarted:
     """Index files and folders of the server, in the background."""
     if not archive.roots:
         raise RefusedError(400, "Nothing can be added here: start the service with --root FOLDER.")
-    places = inside(asked.paths, archive.roots)
+    places = inside(body.paths, archive.roots)
     job = await archive.asides.run(archive.jobs.start, places)
     return JobStarted(job=job.name)
 
 
 @router.get("/api/jobs/{job}")
 async def job(job: Id, archive: Served) -> JobResponse:
-    """How far a job is."""
-    return _job(archive.jobs.find(job))
-
-
-def _job(job: Job) -> JobResponse:
-    return JobResponse(
-        job=job.name,
-        state=job.state,
-        files=job.files,
-        done=job.done,
-        changes=dict(job.changes),
-        statuses=dict(job.statuses),
-        error=job.error,
-    )
+    """The state of a job."""
+    state = archive.jobs.find(job)
+    fields = ("state", "files", "done", "changes", "statuses", "error")
+    return JobResponse(job=state.name, **{name: getattr(state, name) for name in fields})

@@ -23,31 +23,31 @@ PARTS = 16
 TEXTS = 64
 MOST_HITS = 1000
 MOST_RERANKED = 100
-SHOWN = r"^(?![/~])(?!([\s\S]*/)?\.{1,2}(/|(?![\s\S])))"
-"""A path as the names of hits show it: it does not begin at a folder of the server's, nor go up."""
+DISPLAY_PATH = r"^(?![/~])(?!([\s\S]*/)?\.{1,2}(/|(?![\s\S])))"
+"""A path as in the names of hits: not absolute, and without steps to parent folders."""
 TIME = r"^(19\d\d|20\d\d|21\d\d)-\d\d-\d\d([Tt ]|(?![\s\S]))"
-"""A date, and what follows it if anything; of a year that files are of."""
+"""A date, or a date and a time, from 1900 to 2199."""
 
 
-def _of_files(time: object) -> object:
+def _file_time(time: object) -> object:
     if not isinstance(time, str) or not re.match(TIME, time):
         raise ValueError("a time such as 2024-05-01T12:00:00Z, between the years 1900 and 2199")
     return time
 
 
-def _as_shown(path: str) -> str:
-    if not re.match(SHOWN, path):
+def _display_path(path: str) -> str:
+    if not re.match(DISPLAY_PATH, path):
         raise ValueError("a folder, a file or a pattern as the names of hits show it")
     return path
 
 
-def _whole(number: object) -> object:
-    """JSON has one kind of number: 20.0 is 20."""
+def _to_integer(number: object) -> object:
+    """JSON has one type of number: 20.0 is 20."""
     return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
-def _one_of(**shapes: dict[str, Any]) -> dict[str, Any]:
-    """In the description of a request: exactly one of these fields is there, in this shape."""
+def _exactly_one(**shapes: dict[str, Any]) -> dict[str, Any]:
+    """For the JSON schema of a request: exactly one of these fields, with its schema."""
     return {
         "oneOf": [
             {"required": [name], "properties": {name: shape}} for name, shape in shapes.items()
@@ -56,30 +56,30 @@ def _one_of(**shapes: dict[str, Any]) -> dict[str, Any]:
 
 
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern="^[0-9a-f]+$")]
-"""What the service calls a file, a moment, an upload or a job."""
-WHOLE = BeforeValidator(_whole)
+"""The id of a file, a moment, an upload or a job."""
+INTEGER = BeforeValidator(_to_integer)
 Text = Annotated[str, Field(min_length=1, max_length=TEXT)]
 Weight = Annotated[FiniteFloat, Field(ge=0, le=1000)]
 Seconds = Annotated[FiniteFloat, Field(ge=0)]
 Time = Annotated[
     datetime,
     Field(strict=False, json_schema_extra={"pattern": TIME}),
-    BeforeValidator(_of_files),
+    BeforeValidator(_file_time),
 ]
 By = Literal["visual", "audio", "both"]
 
 
 class Strict(BaseModel):
-    """A request: a name it does not know is a mistake, and so is a number written as a text."""
+    """A request: unknown names are errors, and so are numbers as texts."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class PartRequest(Strict):
-    """One thing to search for: exactly one of `text`, `upload` and `moment`."""
+    """A part of a query: exactly one of `text`, `upload` and `moment`."""
 
     model_config = ConfigDict(
-        json_schema_extra=_one_of(
+        json_schema_extra=_exactly_one(
             text={"type": "string"}, upload={"type": "string"}, moment={"type": "string"}
         )
     )
@@ -90,27 +90,27 @@ class PartRequest(Strict):
     as_: Literal["image", "audio", "video"] | None = Field(
         default=None,
         alias="as",
-        description="What of an upload counts; all that it has if not given.",
+        description="What of an upload counts; default: everything it has.",
     )
-    by: By = Field(default="both", description="What of a moment others shall be like.")
+    by: By = Field(default="both", description="What of a moment counts.")
     weight: Annotated[FiniteFloat, Field(ge=-1000, le=1000)] = Field(
-        default=1.0, description="Below 0: away from it."
+        default=1.0, description="Below 0: avoid it."
     )
 
     @model_validator(mode="after")
-    def _one_thing(self) -> "PartRequest":
-        if sum(one is not None for one in (self.text, self.upload, self.moment)) != 1:
+    def _require_one(self) -> "PartRequest":
+        if (self.text, self.upload, self.moment).count(None) != 2:
             raise ValueError("a part has exactly one of text, upload and moment")
         return self
 
 
 class Where(Strict):
-    """Which moments may be found; what is not given does not matter."""
+    """Which moments may be found; all conditions are optional."""
 
-    path: Annotated[str, Field(max_length=1000), AfterValidator(_as_shown)] = Field(
+    path: Annotated[str, Field(max_length=1000), AfterValidator(_display_path)] = Field(
         default="",
-        description="A folder, a file or a pattern such as *.mp4, as `name` of hits shows them.",
-        json_schema_extra={"pattern": SHOWN},
+        description="A folder, a file or a pattern such as *.mp4, as in the `name` of hits.",
+        json_schema_extra={"pattern": DISPLAY_PATH},
     )
     since: Time | None = Field(default=None, description="The file was last changed then or later.")
     until: Time | None = None
@@ -122,7 +122,7 @@ class Where(Strict):
 
 
 class QueryRequest(Strict):
-    """What is searched for, and where."""
+    """A query and its filters."""
 
     parts: Annotated[list[PartRequest], Field(min_length=1, max_length=PARTS)]
     visual_weight: Weight | None = Field(default=None, description="null: the collection's.")
@@ -137,17 +137,15 @@ class QueryRequest(Strict):
 class SearchRequest(QueryRequest):
     """A search."""
 
-    k: Annotated[int, Field(ge=1, le=MOST_HITS), WHOLE] = 20
-    rerank: Annotated[int, Field(ge=0, le=MOST_RERANKED), WHOLE] = Field(
-        default=0, description="Moments that a fusion looks at again, where the model has one."
+    k: Annotated[int, Field(ge=1, le=MOST_HITS), INTEGER] = 20
+    rerank: Annotated[int, Field(ge=0, le=MOST_RERANKED), INTEGER] = Field(
+        default=0, description="Moments that a fusion reranks, if the model has one."
     )
-    group: bool = Field(
-        default=False, description="k files, each with its moments, the best first."
-    )
+    group: bool = Field(default=False, description="k files, each with its moments, best first.")
 
 
 class TimelineRequest(QueryRequest):
-    """How a query fits a file, moment by moment; searches' own fields are passed over."""
+    """How a query fits a file, moment by moment; fields of searches are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -155,10 +153,10 @@ class TimelineRequest(QueryRequest):
 
 
 class EmbedRequest(Strict):
-    """Texts, or an uploaded file, to be turned into vectors."""
+    """Texts, or an uploaded file, to embed."""
 
     model_config = ConfigDict(
-        json_schema_extra=_one_of(texts={"minItems": 1}, upload={"type": "string"})
+        json_schema_extra=_exactly_one(texts={"minItems": 1}, upload={"type": "string"})
     )
 
     texts: Annotated[list[Text], Field(max_length=TEXTS)] = []
@@ -166,14 +164,14 @@ class EmbedRequest(Strict):
     toward: Literal["visual", "audio"] = "visual"
 
     @model_validator(mode="after")
-    def _one_thing(self) -> "EmbedRequest":
+    def _require_one(self) -> "EmbedRequest":
         if bool(self.texts) == (self.upload is not None):
             raise ValueError("give either texts or an upload")
         return self
 
 
 class AddRequest(Strict):
-    """Files and folders of the server to index, inside the roots it was started with."""
+    """Files and folders of the server to index, inside its roots."""
 
     paths: Annotated[
         list[Annotated[str, Field(min_length=1, max_length=4096)]],
@@ -183,7 +181,7 @@ class AddRequest(Strict):
 
 @dataclass(slots=True, kw_only=True)
 class PartScore:
-    """What one part of the query gave to the visual and the audio score."""
+    """What one part of the query adds to the visual and the audio score."""
 
     visual: float | None
     audio: float | None
@@ -191,9 +189,9 @@ class PartScore:
 
 @dataclass(slots=True, kw_only=True)
 class HitResponse:
-    """A found moment; scores are in standard deviations of an unrelated moment's.
+    """A hit; scores are in standard deviations of an unrelated moment's score.
 
-    Not checked where it is made: an answer holds up to a thousand.
+    A dataclass, which is not validated: a response has up to a thousand.
     """
 
     id: str
@@ -214,7 +212,7 @@ class HitResponse:
 
 
 class GroupResponse(BaseModel):
-    """The moments of one file, the best first."""
+    """The hits of one file, best first."""
 
     file: str
     name: str
@@ -222,10 +220,10 @@ class GroupResponse(BaseModel):
 
 
 class SearchResponse(BaseModel):
-    """The answer to a search.
+    """The response to a search.
 
-    Where `groups` were asked for, `hits` holds the first of each. `parts` says what the query's parts
-    are called, in the order in which each hit has them.
+    With `groups`, `hits` holds the first hit of each. `parts` holds the titles of the query's parts, in the
+    order of the parts of each hit.
     """
 
     hits: list[HitResponse]
@@ -236,7 +234,7 @@ class SearchResponse(BaseModel):
 
 
 class TimelineResponse(BaseModel):
-    """One value a moment of the file, in order; null where the moment or the query lacks it."""
+    """One value for each moment of the file, in order; null if the moment or the query lacks it."""
 
     start: list[float]
     end: list[float]
@@ -254,13 +252,13 @@ class UploadResponse(BaseModel):
 
 
 class Vectors(BaseModel):
-    """Unit vectors, one for each text, or one for the file."""
+    """Unit vectors: one for each text, or one for the file."""
 
     vectors: list[list[float]]
 
 
-class Weighting(BaseModel):
-    """How much picture and sound count where a search does not say."""
+class SearchWeights(BaseModel):
+    """Default visual and audio weight of searches by text."""
 
     visual: float
     audio: float
@@ -278,7 +276,7 @@ class CollectionResponse(BaseModel):
     audio_types: list[float]
     comparable: list[tuple[Modality, Modality]]
     """Pairs of modalities that the model compares, such as audio and vision."""
-    weighting: Weighting
+    weighting: SearchWeights
     tags: list[str]
     captions: bool
     speech: bool
@@ -289,13 +287,13 @@ class CollectionResponse(BaseModel):
 
 
 class JobStarted(BaseModel):
-    """A job that goes on in the background."""
+    """A job that runs in the background."""
 
     job: str
 
 
 class JobResponse(BaseModel):
-    """How far a job is."""
+    """The state of a job."""
 
     job: str
     state: Literal["running", "done", "failed"]
@@ -307,12 +305,12 @@ class JobResponse(BaseModel):
 
 
 class Alive(BaseModel):
-    """That the service answers."""
+    """The service answers."""
 
     status: Literal["ok"] = "ok"
 
 
 class Problem(BaseModel):
-    """Why a request was not answered."""
+    """Why a request failed."""
 
     error: str

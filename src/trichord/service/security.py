@@ -1,4 +1,4 @@
-"""Who may ask: a token, the names that the service goes by, and requests from other sites' pages."""
+"""Access: the token, the host names of the service, and requests of other sites' pages."""
 
 import hashlib
 import hmac
@@ -17,8 +17,8 @@ SHORTEST_TOKEN = 16
 COOKIE = "trichord"
 OPEN = ("/", "/api/health")
 STATIC = "/static/"
-"""The page and its files are answered without a token, which the page then asks for: they say
-nothing of the archive. So is `/api/health`, which says that somebody is at home."""
+"""The page and its files need no token, which the page then asks for: they say nothing of the archive.
+Neither does `/api/health`."""
 SAFE = ("GET", "HEAD", "OPTIONS")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 PAGE_POLICY = (
@@ -26,8 +26,8 @@ PAGE_POLICY = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 MEDIA_POLICY = "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'"
-"""Of what users put into the archive: were it a page, it could run nothing and ask nobody. A browser's
-own page around a video needs the rest, and plays without a sandbox only."""
+"""Policy of media files: a page among them could run no script and send no request. The page that a
+browser makes around a video needs the rest, and plays only without a sandbox."""
 HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
@@ -38,17 +38,17 @@ HEADERS = {
     "content-security-policy": PAGE_POLICY,
     "cache-control": "no-store",
 }
-"""Of every response that does not say otherwise."""
+"""Default headers of responses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """Who may ask.
+    """Who may use the service.
 
     Attributes:
-        host: The address that the service listens at.
-        token: That every request must show; None: none, which only loopback allows.
-        names: Further host names that requests may use, for a proxy's or a machine's name.
+        host: The address that the service listens on.
+        token: The token of every request; None: no token, only for loopback.
+        names: Further host names of requests, such as that of a proxy or the machine.
     """
 
     host: str = "127.0.0.1"
@@ -61,18 +61,18 @@ class Access:
                 f"--host {self.host} can be reached by others: give a token (--token-file, or the "
                 "environment variable TRICHORD_TOKEN), or listen at 127.0.0.1."
             )
-        if self.token is not None and not _sound(self.token):
+        if self.token is not None and not _is_valid(self.token):
             raise UserError(
-                f"The token (--token-file, TRICHORD_TOKEN) is too short or has other signs: give at "
+                f"The token (--token-file, TRICHORD_TOKEN) is too short or has other characters: give at "
                 f"least {SHORTEST_TOKEN} letters, digits, - and _."
             )
 
     @property
     def hosts(self) -> frozenset[str] | None:
-        """Names by which the service may be addressed; None: any.
+        """Allowed host names; None: any.
 
-        Without a token, another site whose name resolves to this machine could read everything
-        (DNS rebinding). With one, its pages lack the token whatever the name.
+        Without a token, another site whose name resolves to this machine could read everything (DNS
+        rebinding). With a token, its pages do not have it.
         """
         if self.token is not None and not is_loopback(self.host) and not self.names:
             return None
@@ -80,22 +80,22 @@ class Access:
 
     @property
     def session(self) -> str:
-        """What the page's cookie holds: made from the token, which it does not betray."""
+        """The value of the page's cookie: derived from the token, without revealing it."""
         return hashlib.blake2b(
             b"page", key=_bytes(self.token or "")[:64], digest_size=24
         ).hexdigest()
 
     def knows(self, authorization: str, cookie: str) -> bool:
-        """Whether a request shows the token."""
+        """Whether a request has the token."""
         if self.token is None:
             return True
-        scheme, _, shown = authorization.partition(" ")
-        bearer = scheme.lower() == "bearer" and self.is_token(shown.strip())
+        scheme, _, token = authorization.partition(" ")
+        bearer = scheme.lower() == "bearer" and self.is_token(token.strip())
         return bearer or hmac.compare_digest(_bytes(_morsel(cookie)), _bytes(self.session))
 
-    def is_token(self, shown: str) -> bool:
+    def is_token(self, token: str) -> bool:
         """Compare in a time that does not depend on where the two differ."""
-        return hmac.compare_digest(_bytes(shown), _bytes(self.token or ""))
+        return hmac.compare_digest(_bytes(token), _bytes(self.token or ""))
 
 
 def is_loopback(host: str) -> bool:
@@ -107,7 +107,7 @@ def is_loopback(host: str) -> bool:
 
 
 class Guard:
-    """Refuses strangers, and puts the protecting headers on every response."""
+    """Refuses requests without access, and adds security headers to every response."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self.app = app
@@ -125,12 +125,12 @@ class Guard:
             await send(message)
 
         answer = self._examine(scope)
-        if answer is not None:  # whose body nobody reads: the client may send it for ever
+        if answer is not None:  # nobody reads the body: the client may send it for ever
             answer.headers["connection"] = "close"
         await (answer or self.app)(scope, receive, protected)
 
     def _examine(self, scope: Scope) -> Response | None:
-        """A refusal; None for a request that may pass."""
+        """The refusal of a request; None if it is allowed."""
         headers = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
@@ -141,7 +141,7 @@ class Guard:
             if self.access.token is None:
                 return None
             if scope["path"] in OPEN or scope["path"].startswith(STATIC):
-                return self._welcome(scope)
+                return self._exchange_token(scope)
             self._require_token(headers)
         except RefusedError as error:
             return refusal(error)
@@ -151,20 +151,18 @@ class Guard:
         allowed = self.access.hosts
         if allowed is not None and _name(host) not in allowed:
             raise RefusedError(
-                403, "The service does not go by this host name: use the one it was started with."
+                403, "The service does not have this host name: use the one it was started with."
             )
 
-    def _welcome(self, scope: Scope) -> Response | None:
-        """Turn the token of the page's first address into a cookie, and drop it from the address."""
-        asked = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        shown = dict(asked).get("token")
-        if scope["path"] != "/" or scope["method"] != "GET" or shown is None:
+    def _exchange_token(self, scope: Scope) -> Response | None:
+        """Turn the token in the address of the page into a cookie, and remove it from the address."""
+        parameters = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        token = dict(parameters).get("token")
+        if scope["path"] != "/" or scope["method"] != "GET" or token is None:
             return None
-        if not self.access.is_token(shown):
-            raise RefusedError(
-                401, "The token is not the right one: copy it from the server's start."
-            )
-        rest = urlencode([(name, value) for name, value in asked if name != "token"])
+        if not self.access.is_token(token):
+            raise RefusedError(401, "The token is wrong: copy it from the output of the server.")
+        rest = urlencode([(name, value) for name, value in parameters if name != "token"])
         answer = RedirectResponse("/" + (f"?{rest}" if rest else ""), 303)
         secure = scope["scheme"] == "https"
         answer.set_cookie(
@@ -174,13 +172,13 @@ class Guard:
 
     def _require_token(self, headers: dict[str, str]) -> None:
         if not self.access.knows(headers.get("authorization", ""), headers.get("cookie", "")):
-            refused = RefusedError(401, "The token is missing or not the right one.")
+            refused = RefusedError(401, "The token is missing or wrong.")
             refused.headers = {"WWW-Authenticate": "Bearer"}
             raise refused
 
 
 def _require_own_page(headers: dict[str, str]) -> None:
-    """Refuse changes that another site's page asks for in a visitor's name."""
+    """Refuse changes by pages of other sites in a visitor's browser."""
     origin = headers.get("origin")
     foreign = (
         origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
@@ -199,15 +197,15 @@ def _name(host: str) -> str:
 
 def _morsel(cookie: str) -> str:
     try:
-        found = SimpleCookie(cookie).get(COOKIE)
+        morsel = SimpleCookie(cookie).get(COOKIE)
     except CookieError:
         return ""
-    return "" if found is None else found.value
+    return "" if morsel is None else morsel.value
 
 
-def _sound(token: str) -> bool:
+def _is_valid(token: str) -> bool:
     return len(token) >= SHORTEST_TOKEN and all(
-        one.isascii() and (one.isalnum() or one in "-_") for one in token
+        sign.isascii() and (sign.isalnum() or sign in "-_") for sign in token
     )
 
 
@@ -216,6 +214,6 @@ def _bytes(text: str) -> bytes:
 
 
 def _with_defaults(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    said = {name.lower() for name, _ in headers}
-    missing = ((name.encode(), value.encode()) for name, value in HEADERS.items())
-    return [*headers, *((name, value) for name, value in missing if name not in said)]
+    present = {name.lower() for name, _ in headers}
+    defaults = ((name.encode(), value.encode()) for name, value in HEADERS.items())
+    return [*headers, *((name, value) for name, value in defaults if name not in present)]

@@ -21,15 +21,14 @@ if TYPE_CHECKING:
     from trichord.search.query_model import QueryModel
 
 QUERY_SECONDS = 30.0
-"""That decoding a client's file may take."""
+"""Time limit for decoding a client's file."""
 
 
 class Listening(TypedDict, total=False):
-    """Where to listen, and to whom.
+    """Where to listen, and who has access.
 
-    `host` is the address (127.0.0.1), other than loopback only with a `token`, which every request
-    must then show; `port` (8000) of 0 is any that is free; `names` are further host names that
-    requests may use.
+    `host` is the address (127.0.0.1); other than loopback it needs a `token`, which every request must then
+    have. `port` is 8000; 0 is any free one. `names` are further host names of requests.
     """
 
     host: str
@@ -52,16 +51,16 @@ def serve(
 
     Args:
         where: The collection's folder, or `s3://bucket/prefix`.
-        load: Gives the model of the collection.
-        roots: Folders from which clients may have files added.
-        settings: Of what finds candidates in a large collection; the usual ones if None.
-        workers: Processes that decode what clients send.
-        ready: Called with the address once it is listened at.
+        load: Loads the model of the collection.
+        roots: Folders from which clients may add files.
+        settings: Settings of the search in large collections; None: the defaults.
+        workers: Processes that decode uploads.
+        ready: Called with the address when the service listens.
         where_to_listen: See `Listening`.
 
     Raises:
-        UserError: The address is open to others and there is no token, or it is taken; a root is no
-            folder; there is no such collection; or the extra `serve` is not installed.
+        UserError: The address is open to others and there is no token, or it is in use; a root is not
+            a folder; there is no such collection; or the extra `serve` is not installed.
     """
     _require_extra()
     from trichord.media.decoder import Decoder
@@ -79,7 +78,7 @@ def serve(
     with _listening(host, port) as listening:
         model = load(collection)
         limits = Limits(wall_seconds=QUERY_SECONDS, cpu_seconds=QUERY_SECONDS)
-        with _settled(), Decoder(workers=workers, limits=limits) as decoder:
+        with _frozen_garbage(), Decoder(workers=workers, limits=limits) as decoder:
             engine = SearchEngine(collection, model, decoder, settings=settings)
             server = server_of(create(engine, access=access, roots=folders))
             ready(_address(listening))
@@ -87,23 +86,22 @@ def serve(
 
 
 def server_of(app: "FastAPI", allowance: Allowance | None = None) -> "uvicorn.Server":
-    """The server that answers an application's requests over sockets.
+    """The HTTP server of an application.
 
-    Slow clients before the application sees a request are a reverse proxy's business: see
-    docs/how-to/serve.md.
+    A reverse proxy must protect it from clients that send requests slowly: see docs/how-to/serve.md.
     """
     import uvicorn
 
     allowance = allowance or Allowance()
     settings: dict[str, Any] = {
-        # Of uvicorn's two parsers the one that bounds heads, trailers and requests sent ahead. The other
-        # one, httptools, takes 5 % less of a search's processor time.
+        # The one of uvicorn's two parsers that limits heads, trailers and pipelined requests. The other
+        # one, httptools, takes 5 % less processor time for a search.
         "http": "h11",
         "h11_max_incomplete_event_size": allowance.head_bytes,
         "limit_concurrency": allowance.connections,
         "timeout_keep_alive": allowance.keep_alive_seconds,
         "ws": "none",
-        "access_log": False,  # it would write down the page's token
+        "access_log": False,  # it would log the page's token
         "log_level": "warning",
         "server_header": False,
         "timeout_graceful_shutdown": 5,
@@ -112,11 +110,11 @@ def server_of(app: "FastAPI", allowance: Allowance | None = None) -> "uvicorn.Se
 
 
 @contextmanager
-def _settled() -> Generator[None]:
-    """Leave out of garbage collections what is there by now, modules and the model.
+def _frozen_garbage() -> Generator[None]:
+    """Exclude existing objects (modules, the model) from garbage collection.
 
-    Going through it takes a quarter of a second, in which nobody is answered. Galleries come later and
-    are not left out: each goes once the next is there.
+    Traversing them takes a quarter of a second, in which no request is answered. Galleries are created
+    later, and are freed when the next one is loaded.
     """
     gc.collect()
     gc.freeze()
@@ -136,22 +134,22 @@ def _require_extra() -> None:
 
 def _folder(root: Path) -> Path:
     if not root.is_dir():
-        raise UserError(f"--root {root} is no folder: name the folder that holds the media.")
+        raise UserError(f"--root {root} is not a folder: name the folder that holds the media.")
     return root.resolve()
 
 
 def _listening(host: str, port: int) -> socket.socket:
-    """A socket at the address; taken before anything heavy is loaded."""
+    """A socket at the address, opened before anything heavy is loaded."""
     if not 0 <= port <= 65_535:  # some systems take the remainder
         raise UserError(f"--port {port}: choose a port from 0 (any that is free) to 65535.")
     try:
-        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
-        family, _, _, _, address = found[0]
+        addresses = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+        family, _, _, _, address = addresses[0]
         return socket.create_server(address[:2], family=family, backlog=512)
     except (OSError, OverflowError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise UserError(
-            f"--host {host} --port {port} cannot be listened at ({why}): choose another port."
+            f"--host {host} --port {port} cannot be listened on ({why}): choose another port."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Files that clients search with: kept for minutes, in a folder of their own, found by a random name."""
+"""Files that clients search with: kept for minutes, in their own folder, with random names."""
 
 import asyncio
 import os
@@ -24,14 +24,14 @@ from trichord.service.receiving import receive_file
 
 PREFIX = "trichord-uploads-"
 YOUNG = 60.0
-"""Seconds in which a folder may not have been claimed yet by the service that made it."""
-LOOKERS = 2
-"""Threads that wait for what a child says of a file."""
+"""Seconds in which a new folder may not yet be locked by its service."""
+PROBES = 2
+"""Threads that wait for the probe of a file."""
 
 
 @dataclass(slots=True)
 class Upload:
-    """A file that a client has sent; `used` is when it was last asked for."""
+    """A file that a client has sent; `used` is the time of its last use."""
 
     name: str
     path: Path
@@ -42,7 +42,7 @@ class Upload:
 
 
 class Uploads:
-    """The files that clients have sent, in a folder that goes with the service."""
+    """The files that clients have sent, in a folder that the service deletes."""
 
     def __init__(
         self,
@@ -53,39 +53,39 @@ class Uploads:
         """Make the folder.
 
         Args:
-            decoder: Looks into files, in a child that can be killed.
+            decoder: Probes files, in a child process that can be killed.
             allowance: How many files and bytes, and for how long.
-            clock: Seconds.
+            clock: Gives seconds.
         """
         remove_abandoned(Path(tempfile.gettempdir()))
         self.folder = Path(tempfile.mkdtemp(prefix=PREFIX))  # only for this user
-        self._claim = _claimed(self.folder)
+        self._folder_lock = _lock(self.folder)
         self.decoder = decoder
         self.allowance = allowance
         self.clock = clock
-        self._held: dict[str, Upload] = {}
-        self._coming = 0
-        # Its own: a file that takes long to open must not hold up what other threads are there for.
-        self._lookers = ThreadPoolExecutor(LOOKERS, thread_name_prefix="trichord-upload")
+        self._uploads: dict[str, Upload] = {}
+        self._receiving = 0
+        # Its own threads: a file that takes long to open must not delay other work.
+        self._probes = ThreadPoolExecutor(PROBES, thread_name_prefix="trichord-upload")
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._uploads)
 
     async def take(self, request: Request) -> Upload:
-        """Receive a form's file and look what it is.
+        """Receive the file of a form and probe it.
 
         Raises:
-            RefusedError: 429: there are too many already; 415: it is no video, sound or picture;
-                507: no room on the disk; others as for `receive_file`.
+            RefusedError: 429: there are too many already; 415: it is not a video, sound or picture;
+                507: the disk is full; others as for `receive_file`.
         """
         self.sweep()
         self._require_room()
         name = secrets.token_hex(16)
         path = self.folder / name
-        self._coming += 1
+        self._receiving += 1
         try:
             size = await receive_file(request, path)
-            upload = await self._looked_at(name, path, size)
+            upload = await self._probe(name, path, size)
         except OSError as error:
             path.unlink(missing_ok=True)
             raise RefusedError(507, "The server has no room for the file.") from error
@@ -93,82 +93,77 @@ class Uploads:
             path.unlink(missing_ok=True)
             raise
         finally:
-            self._coming -= 1
-        self._held[name] = upload
+            self._receiving -= 1
+        self._uploads[name] = upload
         return upload
 
     def find(self, name: str) -> Upload:
-        """A file by the name that its client was given; it is kept for longer then.
+        """An upload by its id; this extends its lifetime.
 
         Raises:
-            RefusedError: 404: there is none, or no longer.
+            RefusedError: 404: there is none, or it was deleted.
         """
         self.sweep()
-        if (upload := self._held.get(name)) is None:
-            raise RefusedError(404, "The uploaded file is not there any more: send it again.")
+        if (upload := self._uploads.get(name)) is None:
+            raise RefusedError(404, "The uploaded file does not exist any more: send it again.")
         upload.used = self.clock()
         return upload
 
     def sweep(self) -> None:
-        """Delete what has not been used for long."""
+        """Delete uploads that were not used for long."""
         last = self.clock() - self.allowance.upload_lifetime
-        for name in [name for name, one in self._held.items() if one.used < last]:
+        for name in [name for name, upload in self._uploads.items() if upload.used < last]:
             with suppress(OSError):
-                self._held.pop(name).path.unlink()
+                self._uploads.pop(name).path.unlink()
 
     def close(self) -> None:
-        """Delete everything."""
-        self._lookers.shutdown(wait=False, cancel_futures=True)
-        self._held.clear()
+        """Delete all uploads."""
+        self._probes.shutdown(wait=False, cancel_futures=True)
+        self._uploads.clear()
         shutil.rmtree(self.folder, ignore_errors=True)
-        if self._claim is not None:
-            os.close(self._claim)
-            self._claim = None
+        if self._folder_lock is not None:
+            os.close(self._folder_lock)
+            self._folder_lock = None
 
     def _require_room(self) -> None:
-        full = len(self._held) + self._coming >= self.allowance.uploads
-        # What is coming may become as large as allowed.
-        there = sum(one.size for one in self._held.values())
-        there += (self._coming + 1) * self.allowance.upload_bytes
-        if full or there > self.allowance.uploads_bytes:
-            oldest = min((one.used for one in self._held.values()), default=self.clock())
+        full = len(self._uploads) + self._receiving >= self.allowance.uploads
+        # Files that are being received may become as large as allowed.
+        size = sum(upload.size for upload in self._uploads.values())
+        size += (self._receiving + 1) * self.allowance.upload_bytes
+        if full or size > self.allowance.uploads_bytes:
+            oldest = min((upload.used for upload in self._uploads.values()), default=self.clock())
             wait = max(1, round(oldest + self.allowance.upload_lifetime - self.clock()))
             raise RefusedError(
                 429, "Too many uploaded files are kept: try again later.", retry=wait, close=True
             )
 
-    async def _looked_at(self, name: str, path: Path, size: int) -> Upload:
+    async def _probe(self, name: str, path: Path, size: int) -> Upload:
         loop = asyncio.get_running_loop()
-        probe = await loop.run_in_executor(self._lookers, self.decoder.probe, path)
+        probe = await loop.run_in_executor(self._probes, self.decoder.probe, path)
         if probe.status not in USABLE:
             raise RefusedError(
-                415, f"The file is no video, sound or picture that can be read ({probe.status})."
+                415, f"The file is not a video, sound or picture that can be read ({probe.status})."
             )
         used = self.clock()
         return Upload(name, path, size, kind_of(probe), probe.duration or 0.0, used)
 
 
 def remove_abandoned(place: Path) -> None:
-    """Delete what services that were killed have left of their clients' files."""
+    """Delete folders of uploads that killed services left."""
     for folder in place.glob(f"{PREFIX}*") if os.name == "posix" else ():
         with suppress(OSError):
-            there = folder.lstat()
-            old = time.time() - there.st_mtime > YOUNG
-            # Another user's may be a trap, and so may a link.
-            if old and stat.S_ISDIR(there.st_mode) and there.st_uid == os.geteuid():
-                _remove_unclaimed(folder)
+            stats = folder.lstat()
+            old = time.time() - stats.st_mtime > YOUNG
+            # The folder of another user, or a link, may be a trap.
+            own = stat.S_ISDIR(stats.st_mode) and stats.st_uid == os.geteuid()
+            if old and own and (lock := _lock(folder)) is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(lock)
 
 
-def _remove_unclaimed(folder: Path) -> None:
-    claim = _claimed(folder)
-    if claim is not None:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(claim)
-
-
-def _claimed(folder: Path) -> int | None:
-    """A lock on a folder, which goes with the process; None where another one has it."""
-    if os.name != "posix":  # where a killed service leaves its folder behind
+def _lock(folder: Path) -> int | None:
+    """A lock on a folder, released with the process; None if another process has it."""
+    if os.name != "posix":  # there the folder of a killed service stays
         return None
     import fcntl
 
@@ -182,7 +177,7 @@ def _claimed(folder: Path) -> int | None:
 
 
 def kind_of(probe: Probe) -> Kind:
-    """What a file is, by what it holds."""
+    """The kind of a file, by its content."""
     if probe.video is None:
         return "audio"
     return "video" if probe.duration else "image"

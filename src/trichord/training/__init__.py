@@ -1,1 +1,1 @@
-"""Training: the loop, its state between two steps, and the recipe of the stand-in towers."""
+"""Training: the loop, and its state between two steps."""

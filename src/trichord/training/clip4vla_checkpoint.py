@@ -1,4 +1,4 @@
-"""A checkpoint of CLIP4VLA: its parts, each as a config of ours and the state for it."""
+"""The parts of a CLIP4VLA checkpoint, each as a config and its state."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -11,11 +11,11 @@ from torch import Tensor
 from trichord.config import CaptionGenerator, Cross, GlobalToGlobal
 from trichord.encoders.clip_settings import CLIP4VLA
 from trichord.encoders.encoder import AudioType
-from trichord.encoders.published import Names, Published, block_names, read_published
+from trichord.encoders.published import Names, PublishedTensors, block_names, read_published
 from trichord.encoders.published_clip import (
     HEAD_WIDTH,
     ClipTowers,
-    has_sound_tokens,
+    has_audio_type_tokens,
     towers_of_state,
 )
 from trichord.evaluation.classes.published_head import PublishedHead, layers_of
@@ -57,7 +57,7 @@ _BLOCKS: dict[Form, tuple[str, Names]] = {
         },
     ),
 }
-"""Where each form of the cross transformer has its blocks, and what their parts are called."""
+"""Prefix and names of the blocks in each form of the cross transformer."""
 _EMBEDDINGS: dict[Form, Names] = {
     "clip": {
         "positional_embedding": "positions.weight",
@@ -81,80 +81,82 @@ _WORDS = {
     "bias": "bias",
 }
 _TIED = "decoder.weight"
-"""The table of tokens once more: the head of the captioner has none of its own."""
+"""A copy of the token embeddings: the captioner's head has none of its own."""
 _TABLE = "token_embedding.weight"
 _LAYERS = {f"{part}.{kind}": f"{part}.{kind}" for part in (0, 1) for kind in ("weight", "bias")}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """What a checkpoint of CLIP4VLA does not say about how it was trained."""
+class CheckpointOptions:
+    """Options of a CLIP4VLA model that are not in its checkpoint."""
 
     fusion: Level | None = None
     """Global-to-local if the checkpoint has a cross transformer for retrieval, else global-to-global."""
     token: AudioType | None = None
-    """As the authors fine-tune: 0.5, or 1 (nonverbal) with a head for ESC-50, or none without tokens."""
+    """None: as the authors fine-tune, 0.5, or 1 (nonverbal) with a head for ESC-50, or no token."""
     segments: int = 16
-    """Of sound at most, from the middle: 16 for MSR-VTT, 6 for VATEX and AudioCaps."""
+    """Most audio segments, from the middle: 16 for MSR-VTT, 6 for VATEX and AudioCaps."""
     absent: Absent = "zeros"
-    """What a clip without sound is scored by: as published, with a zero vector for it."""
+    """A missing modality in a clip's score; published: a zero vector."""
     reads: tuple[Literal["vision", "audio"], ...] | None = None
-    """What its captioner writes captions from; both if not given."""
+    """Modalities of its captioner; None: both."""
     words: int = TEXT_SLOTS
-    """Tokens of a text at most; frames have the positions behind them. 32, for captions of VATEX 48."""
+    """Most tokens of a text; frames have the next positions. 32, for captions of VATEX 48."""
 
 
 @dataclass(kw_only=True)
 class Checkpoint:
-    """A checkpoint of CLIP4VLA, from which the parts of a model are taken.
+    """A checkpoint of CLIP4VLA.
 
     Attributes:
         published: All of its tensors.
         towers: Its CLIP.
-        recipe: What it does not say.
-        notes: What was assumed and what was left out, in words; parts that are taken add to them.
+        options: Options that are not in it.
+        notes: Assumptions and omissions, in words; each part adds its own.
     """
 
-    published: Published
+    published: PublishedTensors
     towers: ClipTowers
-    recipe: Recipe
+    options: CheckpointOptions
     notes: dict[str, str] = field(default_factory=dict[str, str])
 
     @classmethod
-    def read(cls, file: Path, tokenizer: str, recipe: Recipe) -> "Checkpoint":
+    def read(cls, file: Path, tokenizer: str, options: CheckpointOptions) -> "Checkpoint":
         """Read a checkpoint and its CLIP.
 
         Raises:
-            UserError: A key is unknown or missing, or the recipe does not fit.
+            UserError: A key is unknown or missing, or an option does not fit.
         """
         published = read_published(file)
         published.refuse_keys([name for name in published.tensors if not name.startswith(PARTS)])
         towers = towers_of_state(published.part(CLIP), tokenizer, CLIP4VLA)
-        found = cls(published=published, towers=towers, recipe=recipe, notes=dict(towers.notes))
-        found._check_recipe()
-        found.notes["lengths"] = (
-            f"{recipe.words} tokens, {FRAME_SLOTS} frames, {recipe.segments} segments "
+        checkpoint = cls(
+            published=published, towers=towers, options=options, notes=dict(towers.notes)
+        )
+        checkpoint._check_recipe()
+        checkpoint.notes["lengths"] = (
+            f"{options.words} tokens, {FRAME_SLOTS} frames, {options.segments} segments "
             "(--words, --segments)"
         )
-        return found
+        return checkpoint
 
     def _check_recipe(self) -> None:
-        recipe, most = self.recipe, self.towers.tokenizer.model_max_length
-        if recipe.segments < 1:
-            raise UserError(f"--segments {recipe.segments}: give at least 1.")
-        if not SHORTEST <= recipe.words <= most:
-            raise UserError(f"--words {recipe.words}: give from {SHORTEST} to {most}.")
-        if recipe.reads is None:
+        options, most = self.options, self.towers.tokenizer.model_max_length
+        if options.segments < 1:
+            raise UserError(f"--segments {options.segments}: give at least 1.")
+        if not SHORTEST <= options.words <= most:
+            raise UserError(f"--words {options.words}: give from {SHORTEST} to {most}.")
+        if options.reads is None:
             return
         if not self.part(CAPTIONS).tensors:
             raise UserError(
                 f"--reads: {self.published.file} has no captioner (cls.predictions.*): leave it out."
             )
-        if not recipe.reads or len(set(recipe.reads)) < len(recipe.reads):
+        if not options.reads or len(set(options.reads)) < len(options.reads):
             raise UserError("--reads: give vision, audio, or both, each once.")
 
-    def part(self, prefix: str) -> Published:
-        """The tensors below a prefix; there may be none."""
+    def part(self, prefix: str) -> PublishedTensors:
+        """The tensors below a prefix; may be empty."""
         return self.published.part(prefix)
 
     @property
@@ -163,15 +165,15 @@ class Checkpoint:
         return bool(self.part(SCORE).tensors)
 
     def token(self) -> AudioType:
-        """The audio type token to listen with.
+        """The audio type token.
 
         Raises:
-            UserError: There is no such token, or the checkpoint has none at all.
+            UserError: No such token, or the checkpoint has none.
         """
-        audio, token = self.part(SOUND), self.recipe.token
+        audio, token = self.part(SOUND), self.options.token
         if token is None:
             return self._usual_token(audio)
-        if token != "none" and not has_sound_tokens(audio):
+        if token != "none" and not has_audio_type_tokens(audio):
             raise UserError(
                 f"--audio-type: {audio.file} was trained without audio type tokens: leave it out."
             )
@@ -182,8 +184,8 @@ class Checkpoint:
             )
         return token
 
-    def _usual_token(self, audio: Published) -> AudioType:
-        if not has_sound_tokens(audio):
+    def _usual_token(self, audio: PublishedTensors) -> AudioType:
+        if not has_audio_type_tokens(audio):
             self.notes["audio type token"] = "none (the checkpoint has no table of them)"
             return "none"
         if self.part(HEAD).tensors:
@@ -193,16 +195,16 @@ class Checkpoint:
         return 0.5
 
     def fusion(self) -> tuple[GlobalToGlobal | Cross, dict[str, Tensor]]:
-        """The fusion that was trained, or that the recipe wants, and its state.
+        """The trained fusion, or the one of the options, and its state.
 
         Raises:
             UserError: The checkpoint has no such fusion, or not all of it.
         """
-        recipe, cross = self.recipe, self.part(CROSS)
-        level = recipe.fusion or ("global_to_local" if self.scores_pairs else "global_to_global")
+        options, cross = self.options, self.part(CROSS)
+        level = options.fusion or ("global_to_local" if self.scores_pairs else "global_to_global")
         if level == "global_to_global":
             self._note_cross()
-            return GlobalToGlobal(absent=recipe.absent), {}
+            return GlobalToGlobal(absent=options.absent), {}
         if not self.scores_pairs:
             raise UserError(
                 f"--fusion {level}: {cross.file} has no cross transformer that was trained for "
@@ -212,30 +214,30 @@ class Checkpoint:
         ours = _empty_cross(form, self.towers.dim, layers, heads)
         state = cross.renamed(_cross_names(cross, form, layers), ours)
         state |= self.part(SCORE).renamed(_SCORE, ours)
-        self._require_room(cross, ours, FRAME_SLOTS, recipe.segments)
+        self._require_room(cross, ours, FRAME_SLOTS, options.segments)
         fusion = Cross(
             level=level,
             form=form,
             from_text=False,
             layers=layers,
             heads=heads,
-            text_slots=recipe.words,
+            text_slots=options.words,
             frame_slots=FRAME_SLOTS,
-            segment_slots=recipe.segments,
-            absent=recipe.absent,
+            segment_slots=options.segments,
+            absent=options.absent,
         )
         return fusion, {f"cross.{name}": value for name, value in state.items()}
 
     def captioner(self) -> tuple[CaptionGenerator, dict[str, Tensor]] | None:
-        """The captioner and its state, without what it has no use for; None: it has none.
+        """The captioner and its state; None if there is none.
 
         Raises:
-            UserError: Not all of it is there, or its table of tokens is another one.
+            UserError: It is incomplete, or has other token embeddings.
         """
-        head, cross, recipe = self.part(CAPTIONS), self.part(CROSS), self.recipe
-        reads = recipe.reads or ("vision", "audio")
+        head, cross, options = self.part(CAPTIONS), self.part(CROSS), self.options
+        reads = options.reads or ("vision", "audio")
         frames = FRAME_SLOTS if "vision" in reads else 0
-        segments = recipe.segments if "audio" in reads else 0
+        segments = options.segments if "audio" in reads else 0
         if not head.tensors:
             return None
         form, layers, heads = self._shape(cross)
@@ -246,20 +248,22 @@ class Checkpoint:
         cross_model = _empty_cross(form, self.towers.dim, layers, heads)
         self._require_room(cross, cross_model, frames, segments)
         state = self._captioner_state(cross, cross_model)
-        source = "--reads" if recipe.reads else "assumed; else give --reads"
+        source = "--reads" if options.reads else "assumed; else give --reads"
         self.notes["captions"] = f"from {' and '.join(reads)} ({source})"
         return CaptionGenerator(
             reads=reads,
             from_text=False,
             layers=layers,
             heads=heads,
-            text_slots=recipe.words,
+            text_slots=options.words,
             frame_slots=frames,
             segment_slots=segments,
             padding="as_published",
         ), state
 
-    def _captioner_state(self, cross: Published, ours: CrossTransformer) -> dict[str, Tensor]:
+    def _captioner_state(
+        self, cross: PublishedTensors, ours: CrossTransformer
+    ) -> dict[str, Tensor]:
         head = self._untied(self.part(CAPTIONS))
         rows, width = self.part(CLIP).shape(_TABLE, 2)
         with torch.device("meta"):
@@ -269,10 +273,10 @@ class Checkpoint:
         return state | head.renamed(_WORDS, writer)
 
     def head(self) -> PublishedHead | None:
-        """The classifier, if it has one whose classes are known.
+        """The classifier; None if there is none, or if its classes are unknown.
 
         Raises:
-            UserError: Not all of it is there.
+            UserError: It is incomplete.
         """
         head = self.part(HEAD)
         if not head.tensors:
@@ -294,18 +298,18 @@ class Checkpoint:
         self.notes["head"] = "ESC-50's 50 classes, in the order of its targets (assumed)"
         return PublishedHead(classes=CLASSES, state=state)
 
-    def _shape(self, cross: Published) -> tuple[Form, int, int]:
+    def _shape(self, cross: PublishedTensors) -> tuple[Form, int, int]:
         """Form, layers and heads of the cross transformer."""
         form: Form = "bert" if cross.depth(_BLOCKS["bert"][0]) else "clip"
         if not cross.depth(_BLOCKS[form][0]):
             cross.refuse_keys((), _cross_names(cross, form, 1).keys())
         return form, cross.depth(_BLOCKS[form][0]), _heads(cross, form, self.towers)
 
-    def _untied(self, head: Published) -> Published:
-        """The captioner's head without its copy of the table of tokens.
+    def _untied(self, head: PublishedTensors) -> PublishedTensors:
+        """The captioner's head without its copy of the token embeddings.
 
         Raises:
-            UserError: There is none, or it is no copy.
+            UserError: There is no copy, or it differs.
         """
         table = self.part(CLIP).tensors[_TABLE].float()
         if head.shape(_TIED, 2) != table.shape or not head.tensors[_TIED].float().equal(table):
@@ -314,13 +318,13 @@ class Checkpoint:
                 f"('{CLIP}{_TABLE}'), as it is in CLIP4VLA: it is of another model."
             )
         others = {name: value for name, value in head.tensors.items() if name != _TIED}
-        return Published(head.file, others, head.prefix)
+        return PublishedTensors(head.file, others, head.prefix)
 
     def _require_room(
-        self, cross: Published, ours: CrossTransformer, frames: int, segments: int
+        self, cross: PublishedTensors, ours: CrossTransformer, frames: int, segments: int
     ) -> None:
-        """Refuse more tokens, frames and segments than there are positions."""
-        words = self.recipe.words
+        """Refuse more tokens, frames and segments than positions."""
+        words = self.options.words
         room = ours.positions.num_embeddings - words - frames
         least = min(1, segments)
         if room < least:
@@ -329,7 +333,7 @@ class Checkpoint:
             raise UserError(f"--segments {segments}: {cross.file} has room for {room}.")
 
     def _note_cross(self) -> None:
-        """Say what becomes of a cross transformer that fuses nothing."""
+        """Note that the cross transformer is not used for fusion."""
         if self.scores_pairs:
             writes = bool(self.part(CAPTIONS).tensors)
             self._leave_out(
@@ -347,9 +351,9 @@ class Checkpoint:
     def _leave_out(self, prefixes: Collection[str], why: str) -> None:
         count = sum(len(self.part(prefix).tensors) for prefix in prefixes)
         what = ", ".join(f"{prefix}*" for prefix in prefixes)
-        said = f"{count} tensors, {what}: {why}"
-        before = self.notes.get("left out")
-        self.notes["left out"] = f"{before}; {said}" if before else said
+        message = f"{count} tensors, {what}: {why}"
+        earlier = self.notes.get("left out")
+        self.notes["left out"] = f"{earlier}; {message}" if earlier else message
 
 
 def _empty_cross(form: Form, dim: int, layers: int, heads: int) -> CrossTransformer:
@@ -357,8 +361,8 @@ def _empty_cross(form: Form, dim: int, layers: int, heads: int) -> CrossTransfor
         return CrossTransformer(form=form, dim=dim, layers=layers, heads=heads)
 
 
-def _heads(cross: Published, form: Form, towers: ClipTowers) -> int:
-    """As published: the clip form has those of the text tower, whatever its own width."""
+def _heads(cross: PublishedTensors, form: Form, towers: ClipTowers) -> int:
+    """As published: the clip form has as many as the text tower, whatever its width."""
     heads = towers.text_heads if form == "clip" else max(1, towers.dim // HEAD_WIDTH)
     if towers.dim % heads:
         raise UserError(
@@ -368,7 +372,7 @@ def _heads(cross: Published, form: Form, towers: ClipTowers) -> int:
     return heads
 
 
-def _cross_names(cross: Published, form: Form, layers: int) -> dict[str, str]:
+def _cross_names(cross: PublishedTensors, form: Form, layers: int) -> dict[str, str]:
     spelled = {
         below if (below := f"embeddings.{theirs}") in cross.tensors else theirs: ours
         for theirs, ours in _EMBEDDINGS[form].items()

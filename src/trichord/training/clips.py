@@ -1,4 +1,4 @@
-"""The clips of a training: a manifest, read once for all seeds that are trained on it."""
+"""The clips of a training: a manifest, read once for all seeds."""
 
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -18,14 +18,14 @@ from trichord.types import Clip, Modality
 
 @dataclass(kw_only=True)
 class TrainingClips:
-    """Clips of a manifest, and where their features lie. A context manager: it owns a decoder.
+    """Clips of a manifest, and their features. A context manager that owns a decoder.
 
     Attributes:
         manifest: Clips as JSON lines.
         source: Read cached features and decode only for trunks that train, or decode everything.
-        features: Where the cached features lie; beside the manifest if None.
-        device: Noted with the run, as the caller said it.
-        sharding: Noted with the run.
+        features: Folder of the cached features; beside the manifest if None.
+        device: Recorded in the run, as the caller gave it.
+        sharding: Recorded in the run.
     """
 
     manifest: Path
@@ -46,7 +46,7 @@ class TrainingClips:
 
     @property
     def origin(self) -> Origin:
-        """What a run notes of where its clips come from."""
+        """The origin of the clips, as a run records it."""
         return Origin(
             path=self.manifest,
             source=self.source,
@@ -61,10 +61,10 @@ class TrainingClips:
         return read_manifest(self.manifest)
 
     def splits(self, experiment: Experiment) -> list[list[Clip]]:
-        """Clips to learn from, and clips that choose an epoch where one is chosen.
+        """Training clips, and the clips for choosing an epoch, if one is chosen.
 
         Raises:
-            UserError: A split that is needed has no clips, or the manifest cannot be read.
+            UserError: A required split has no clips, or the manifest cannot be read.
         """
         if not experiment.stages:
             return []
@@ -74,13 +74,13 @@ class TrainingClips:
         return [select(self.all, "train"), select(self.all, chooses)]
 
     def is_done(self, run: Run, experiment: Experiment) -> bool:
-        """Whether a run is complete, and was trained as the experiment says on these clips."""
+        """Whether a run is complete, and of this experiment and these clips."""
         return run.complete and run.is_of(experiment, file_signature(self.manifest))
 
     def open(self, experiment: Experiment) -> tuple[Embedder, list[Source]]:
-        """A fresh model of an experiment, and a source for each split.
+        """An untrained model of an experiment, and a source for each split.
 
-        Sources are shared by seeds, unless a seed draws a frozen trunk of its own.
+        Seeds share the sources, unless a frozen trunk depends on the seed.
 
         Raises:
             UserError: An encoder cannot be loaded, or features or media are missing.

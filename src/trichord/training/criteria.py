@@ -1,4 +1,4 @@
-"""What chooses the best epoch: numbers on the validation clips, the higher the better."""
+"""Criteria for the best epoch: numbers on the validation clips, higher is better."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,21 +18,21 @@ from trichord.types import CAPTION_KINDS, CaptionKind
 
 CAPTIONS_AT_ONCE = 64
 FEW_CANDIDATES = 50
-"""Fewer than these, and R@10 is near 1 before any training; of ten candidates it is 1 by definition."""
+"""With fewer, R@10 is near 1 before any training; with ten candidates it is 1 by definition."""
 
 Measure = Literal["R@10", "MRR", "likelihood of a word"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Criterion:
-    """What a model reaches on the validation clips, the higher the better.
+    """The criterion of a model on the validation clips, higher is better.
 
     Attributes:
-        measure: What the numbers are.
-        value: What epochs are compared by.
-        parts: What each retrieval task or kind of captions reaches by itself.
-        queries: Of each retrieval task.
-        candidates: Of each retrieval task, among which each query looks for its own.
+        measure: Kind of the numbers.
+        value: By which epochs are compared.
+        parts: Value of each retrieval task or kind of captions.
+        queries: Number of queries of each retrieval task.
+        candidates: Number of candidates of each retrieval task.
     """
 
     measure: Measure
@@ -42,48 +42,48 @@ class Criterion:
     candidates: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
-def as_logged(reached: Criterion | None) -> dict[str, Any]:
-    """A criterion as the log keeps it of each epoch."""
+def log_entry(criterion: Criterion | None) -> dict[str, Any]:
+    """A criterion as an entry of the log."""
     return {
-        "criterion": None if reached is None else reached.value,
-        "measure": None if reached is None else reached.measure,
-        "validation": {} if reached is None else dict(reached.parts),
-        "queries": {} if reached is None else dict(reached.queries),
-        "candidates": {} if reached is None else dict(reached.candidates),
+        "criterion": None if criterion is None else criterion.value,
+        "measure": None if criterion is None else criterion.measure,
+        "validation": {} if criterion is None else dict(criterion.parts),
+        "queries": {} if criterion is None else dict(criterion.queries),
+        "candidates": {} if criterion is None else dict(criterion.candidates),
     }
 
 
 def measure_criterion(
     model: Embedder, validation: Source, names: Sequence[str]
 ) -> Criterion | None:
-    """The criterion on the validation clips; None if they lack everything that it asks for.
+    """The criterion on the validation clips; None if they lack all that it needs.
 
     Args:
-        model: As far as it is trained.
-        validation: Clips that nothing is learnt from.
-        names: Retrieval tasks, or all of them `words<-KIND`.
+        model: To evaluate.
+        validation: Clips that are not trained on.
+        names: Retrieval tasks, or only `words<-KIND`.
 
     Raises:
         UnrankableError: A vector is zero or not finite, or a score is not finite.
     """
     if any(name.startswith(WORDS) for name in names):
         return _of_words(model, validation, names)
-    found = ranked(embed_source(model, validation), names) if names else {}
-    return criterion_of(found) if found else None
+    rankings = ranked(embed_source(model, validation), names) if names else {}
+    return criterion_of(rankings) if rankings else None
 
 
-def criterion_of(found: Mapping[str, Ranked]) -> Criterion:
-    """The mean R@10 of the tasks, or, if one of them has few candidates, the MRR over all queries.
+def criterion_of(rankings: Mapping[str, Ranked]) -> Criterion:
+    """The mean R@10 of the tasks, or, if a task has few candidates, the MRR over all queries.
 
-    The MRR weights tasks by their queries: in a small split one task may have only three.
+    The MRR weights tasks by their queries: in a small split a task may have only three.
     """
-    queries = {name: one.queries for name, one in found.items()}
-    candidates = {name: one.candidates for name, one in found.items()}
+    queries = {name: one.queries for name, one in rankings.items()}
+    candidates = {name: one.candidates for name, one in rankings.items()}
     if min(candidates.values()) >= FEW_CANDIDATES:
-        parts = {name: float(one.ranks.hit(10).mean()) for name, one in found.items()}
+        parts = {name: float(one.ranks.hit(10).mean()) for name, one in rankings.items()}
         measure, value = "R@10", sum(parts.values()) / len(parts)
     else:
-        parts = {name: float(one.ranks.reciprocal().mean()) for name, one in found.items()}
+        parts = {name: float(one.ranks.reciprocal().mean()) for name, one in rankings.items()}
         total = sum(queries[name] * part for name, part in parts.items())
         measure, value = "MRR", total / sum(queries.values())
     return Criterion(
@@ -92,20 +92,20 @@ def criterion_of(found: Mapping[str, Ranked]) -> Criterion:
 
 
 def _of_words(model: Embedder, validation: Source, names: Sequence[str]) -> Criterion | None:
-    """The mean over kinds of captions of how likely a word is."""
+    """The likelihood of a token, averaged over kinds of captions."""
     kinds: list[CaptionKind] = [kind for kind in CAPTION_KINDS if f"{WORDS}{kind}" in names]
-    found = {f"{WORDS}{kind}": word_likelihood(model, validation, kind) for kind in kinds}
-    parts = {name: value for name, value in found.items() if value is not None}
+    likelihoods = {f"{WORDS}{kind}": word_likelihood(model, validation, kind) for kind in kinds}
+    parts = {name: value for name, value in likelihoods.items() if value is not None}
     if not parts:
         return None
     value = sum(parts.values()) / len(parts)
     return Criterion(measure="likelihood of a word", value=value, parts=parts)
 
 
-def kept_epoch(criteria: Sequence[float | None]) -> int:
-    """The number of the epoch that a stage keeps: the first of the best.
+def selected_epoch(criteria: Sequence[float | None]) -> int:
+    """The number of a stage's selected epoch: the first of the best.
 
-    It is the last one if there is no criterion, or if all epochs are equal so that it chooses nothing.
+    It is the last epoch if there is no criterion, or if all epochs have the same value.
     """
     if all_equal(criteria) or criteria[-1] is None:
         return len(criteria) - 1
@@ -119,16 +119,16 @@ def all_equal(criteria: Sequence[float | None]) -> bool:
 
 
 def word_likelihood(model: Embedder, source: Source, kind: CaptionKind) -> float | None:
-    """How likely a word of a caption is in the mean, the words before it known; None without captions.
+    """Mean likelihood of a caption's token given the tokens before it; None without captions.
 
-    The geometric mean over all words, ends included, of all captions of a kind whose clips have
-    something to be seen or heard: one over the perplexity.
+    The geometric mean over all tokens, ends included, of the captions of a kind whose clips have vision
+    or audio: one over the perplexity.
     """
     numbers = source.captions.numbers.get(kind, np.zeros(0, np.int64))
     model.eval()
     total, places = 0.0, 0
-    for some in portions(len(numbers), CAPTIONS_AT_ONCE):
-        captions = numbers[some]
+    for rows in portions(len(numbers), CAPTIONS_AT_ONCE):
+        captions = numbers[rows]
         with torch.inference_mode():
             batch = source.batch(source.captions.owners[captions], captions).to(model.device)
             words = model(batch).words

@@ -1,4 +1,4 @@
-"""Training: an experiment carried out, on features and media alike, in one process or several."""
+"""Training of an experiment, on features or media, in one process or several."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,7 +9,7 @@ from trichord.features.source import Source
 from trichord.models.embedder import Embedder
 from trichord.training.loop import AfterEpoch, run_stage
 from trichord.training.requirements import require_all, require_masks
-from trichord.training.session import Session, nothing
+from trichord.training.session import Session, do_nothing
 from trichord.training.soundness import refuse_unfinite
 from trichord.training.stopping import freeing_memory, stop, stoppable
 from trichord.types.rng import isolated_rng
@@ -24,31 +24,29 @@ def fit(
     manifest: str | Origin,
     after_epoch: AfterEpoch,
     sharded: bool = False,
-    conclude: Callable[[], None] = nothing,
+    conclude: Callable[[], None] = do_nothing,
 ) -> None:
-    """Train the stages of an experiment and write the run; goes on where an earlier call stopped.
+    """Train the stages of an experiment and write the run; resumes an interrupted run.
 
-    A run that is complete is left as it is, and the model is given its weights. Under several
-    processes all call this, and rank 0 alone reads and writes the run. SIGTERM and SIGINT take effect
-    after the step at hand, when the run is saved. Torch's random numbers and the signals' handlers are
-    afterwards what they were.
+    A complete run is not changed, and the model gets its weights. In distributed training all processes
+    call this, and only rank 0 reads and writes the run. SIGTERM and SIGINT take effect after the present
+    step, when the run is saved. Torch's random state and the signal handlers are restored at the end.
 
     Args:
-        experiment: What to do.
-        model: Its model, as pretrained.
-        sources: Clips to learn from, and clips that choose the best epoch of each stage: those of the
-            test split only where the experiment selects on test. None are needed where there is nothing
-            to train, and none to choose by where the last epoch is handed on.
-        run: Where to; made, or gone on with.
-        manifest: Where the clips come from, or just the signature of their manifest.
-        after_epoch: Told each epoch's numbers.
-        sharded: Spread the trunks that train over the processes.
-        conclude: What rank 0 does with the trained model before the run is complete.
+        experiment: To train.
+        model: Its model, pretrained.
+        sources: Training clips, and clips for choosing the best epoch of each stage: of the test split
+            only if the experiment selects on test. Empty if there are no stages; without the second if
+            the last epoch is used.
+        run: The run to write or resume.
+        manifest: Origin of the clips, or only the signature of their manifest.
+        after_epoch: Called with each epoch's numbers.
+        sharded: Shard the training trunks over the processes.
+        conclude: Called by rank 0 with the trained model, before the run is complete.
 
     Raises:
-        UserError: A value of the experiment is impossible, the clips lack a modality or the captions
-            that a stage needs, a stage cannot be trained as it is asked for, it learns nothing or
-            diverges, or the disk is full.
+        UserError: A value of the experiment is impossible, the clips lack a modality or captions that
+            a stage needs, a stage learns nothing or diverges, or the disk is full.
         TerminatedError: SIGTERM came.
         KeyboardInterrupt: SIGINT came.
     """
@@ -70,16 +68,16 @@ def fit(
                 run_stage(experiment, session, sources, after_epoch, sharded=sharded)
             finish(session, conclude)
         finally:
-            del session  # the frames of an error hold on to nothing of it: see `freeing_memory`
+            del session  # so that an error's frames keep nothing of it: see `freeing_memory`
 
 
 def finish(session: Session, conclude: Callable[[], None]) -> None:
-    """Write the weights of a run whose stages are done."""
+    """Write the weights of a trained run."""
     on_all_ranks(
         lambda: refuse_unfinite([*session.model.parameters(), *session.objective.parameters()])
     )
     on_rank_0(session.require_ours)
     on_rank_0(conclude)
     on_rank_0(lambda: session.run.finish(session.model, session.objective, session.progress))
-    if wanted := all_max(session.request.signal):
-        stop(wanted)  # too late for this run, but perhaps others were to follow
+    if requested := all_max(session.request.signal):
+        stop(requested)  # too late for this run, but there may be more runs

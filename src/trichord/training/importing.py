@@ -23,45 +23,45 @@ from trichord.encoders.clip_settings import Activation, settings_beside
 from trichord.encoders.published import read_published
 from trichord.encoders.published_clip import (
     ClipTowers,
+    audio_state,
+    load_towers,
     require_clip,
-    sound_state,
-    towers_at,
     towers_of_state,
 )
 from trichord.media import file_signature
 from trichord.models.fusion import FRAME_SLOTS
-from trichord.training.clip4vla_checkpoint import SOUND, Checkpoint, Recipe
+from trichord.training.clip4vla_checkpoint import SOUND, Checkpoint, CheckpointOptions
 from trichord.types import UserError
 
 TOWERS = "./clip"
-"""Where a run keeps the CLIP that came with it: relative to itself, so that it can be moved."""
+"""Path of the CLIP in a run, relative to the run, so that it can be moved."""
 PICTURE = 224
-"""Time steps and bands of CLIP4VLA's pictures of sound."""
+"""Time steps and bands of CLIP4VLA's spectrogram segments."""
 NOTES = "import"
-"""Of a run's environment: what was assumed, and what was left out."""
+"""Key in a run's environment for assumptions and omissions."""
 
 
 def import_clip(
     source: str, path: Path, *, tokenizer: str = CLIP, activation: Activation | None = None
 ) -> Run:
-    """Make a run of a CLIP: its text and vision towers, and an audio tower to be trained.
+    """Make a run of a CLIP: its text and vision towers, and an untrained audio tower.
 
-    The audio tower is CLIP4VLA's before training: the vision tower with fresh audio type tokens.
+    The audio tower is CLIP4VLA's before training: the vision tower with new audio type tokens.
 
     Args:
         source: A state_dict in the layout of OpenAI's CLIP, as safetensors or a pickle without code; a
             folder of the `transformers` format, which is copied; or a hub name, which the run
             refers to.
-        path: The run directory to make.
+        path: The run directory to write.
         tokenizer: For a state_dict, as for `read_tokenizer`.
-        activation: For a state_dict; needed where no config lies beside it.
+        activation: For a state_dict; required if there is no config beside it.
 
     Returns:
-        The run, finished. What was assumed stands in its environment.
+        The complete run. Its environment has the assumptions.
 
     Raises:
-        UserError: The source is none of these, or not whole; nothing says which activation; `path` is
-            not empty.
+        UserError: The source is none of these, or incomplete; the activation is unknown; `path` is not
+            empty.
     """
     _require_free(path)
     file = Path(source)
@@ -85,26 +85,28 @@ def import_clip(
     return Run(path)
 
 
-def import_clip4vla(file: Path, path: Path, *, tokenizer: str = CLIP, recipe: Recipe) -> Run:
+def import_clip4vla(
+    file: Path, path: Path, *, tokenizer: str = CLIP, options: CheckpointOptions
+) -> Run:
     """Make a run of a checkpoint of CLIP4VLA, equal to the authors' model in single precision.
 
-    Its captioner writes the run's captions; its classifier lies in the run for `trichord probe`.
+    Its captioner becomes that of the run; its classifier is saved in the run for `trichord probe`.
 
     Args:
         file: Its state_dict: `pytorch_model.bin`, or the same as safetensors.
-        path: The run directory to make.
+        path: The run directory to write.
         tokenizer: As for `read_tokenizer`.
-        recipe: What the checkpoint does not say.
+        options: Options that are not in the checkpoint.
 
     Returns:
-        The run, finished. What was assumed and what was left out stands in its environment.
+        The complete run. Its environment has the assumptions and omissions.
 
     Raises:
-        UserError: A key is unknown or missing, or the recipe does not fit; `path` is not empty.
+        UserError: A key is unknown or missing, or an option does not fit; `path` is not empty.
     """
     _require_free(path)
-    checkpoint = Checkpoint.read(file, tokenizer, recipe)
-    sound = sound_state(checkpoint.part(SOUND), checkpoint.towers)
+    checkpoint = Checkpoint.read(file, tokenizer, options)
+    sound = audio_state(checkpoint.part(SOUND), checkpoint.towers)
     fusion, fusion_state = checkpoint.fusion()
     captioner, captioner_state = checkpoint.captioner() or (None, {})
     head = checkpoint.head()
@@ -120,7 +122,7 @@ def import_clip4vla(file: Path, path: Path, *, tokenizer: str = CLIP, recipe: Re
         if model.fusion is not None:
             model.fusion.load_state_dict(fusion_state)
         if model.captioner is not None:
-            # Its transformer's score of pairs is not in the checkpoint, and nothing asks for it.
+            # Its transformer's similarity head is not in the checkpoint, and is not used.
             model.captioner.load_state_dict(model.captioner.state_dict() | captioner_state)
         run.finish(model, experiment.objective.build(), Progress())
     return Run(path)
@@ -136,7 +138,7 @@ def _towers(source: str, tokenizer: str, activation: Activation | None) -> ClipT
         raise UserError(
             f"--activation is for a state_dict; the config of {source} says it: leave it out."
         )
-    return towers_at(source)
+    return load_towers(source)
 
 
 def _fresh_audio(name: str, towers: ClipTowers) -> ClipAudio:
@@ -150,14 +152,14 @@ def _experiment(
     fusion: GlobalToGlobal | Cross,
     captioner: CaptionGenerator | None,
 ) -> Experiment:
-    """How the authors fine-tune and test; no stages, for the training is done."""
+    """The authors' settings for fine-tuning and test; without stages, because it is already trained."""
     side: int = checkpoint.towers.vision.image_size
     reads_words = isinstance(fusion, Cross) and fusion.level == "local_to_local"
     model = TriModal(
         text=ClipText(
             name=TOWERS,
             tokens=reads_words or captioner is not None,
-            longest=checkpoint.recipe.words,
+            longest=checkpoint.options.words,
         ),
         vision=ClipVision(
             name=TOWERS, frames_per_second=1.0, max_frames=FRAME_SLOTS, pooling="mean_of_unit"
@@ -167,7 +169,7 @@ def _experiment(
             token=checkpoint.token(),
             log_mel=LogMel(mels=side),
             frames=side,
-            longest=checkpoint.recipe.segments,
+            longest=checkpoint.options.segments,
         ),
         fusion=fusion,
         captioner=captioner,
@@ -183,7 +185,7 @@ def _require_free(path: Path) -> None:
 
 @contextmanager
 def _appearing(path: Path) -> Generator[Run]:
-    """A run in a hidden folder beside `path` that takes its place once all of it is written."""
+    """Yield a run in a hidden folder, which is moved to `path` when the block ends without an error."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=path.parent, prefix=".", suffix=".part") as place:

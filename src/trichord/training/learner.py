@@ -1,4 +1,4 @@
-"""What learns: a model and its objective, from a mini-batch to its loss over all processes' clips."""
+"""Model and objective together: from a mini-batch to its loss over all processes' clips."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,20 +19,20 @@ from trichord.types.tensors import Batch, Embeddings, Features, Padded
 class Learner(nn.Module):
     """Model and objective as one module whose output is the loss.
 
-    Under several processes each encodes its rows of the mini-batch and computes the loss of all of
-    them: the gradient of the one loss is the mean over processes of the parameters' gradients.
+    In distributed training each process encodes its rows of the mini-batch and computes the loss of all
+    rows; its gradient is the mean of the processes' gradients.
     """
 
     def __init__(
         self, model: Embedder, objective: Objective, stage: Stage, *, sharded: bool = False
     ) -> None:
-        """Put them together.
+        """Combine model and objective.
 
         Args:
-            model: As far as it trains in the stage.
+            model: With the parameters of the stage unfrozen.
             objective: Of the run.
-            stage: Says the precision.
-            sharded: The model's trunks that train are spread over the processes.
+            stage: For its precision.
+            sharded: The model's training trunks are sharded over the processes.
         """
         super().__init__()
         self.model = model
@@ -41,67 +41,69 @@ class Learner(nn.Module):
         self._stage = stage
 
     def forward(self, batch: Batch, sample: Sample) -> Float[Tensor, ""] | None:
-        """The loss of a mini-batch; None where it leaves no term.
+        """The loss of a mini-batch; None if no term has enough rows.
 
         Args:
             batch: This process's rows.
-            sample: What is asked of them.
+            sample: Their terms and captions.
         """
         embeddings = self.complete(self.encode(batch, sample), sample, batch.words)
         terms = self.objective(embeddings, sample.terms, sample.texts)
         return weighted_sum(terms, sample)
 
     def encode(self, batch: Batch, sample: Sample) -> Embeddings:
-        """What each clip is by itself; dropout follows from the rows' place."""
+        """Embeddings of each clip by itself; dropout is seeded by the rows' place."""
         sample.seed_rng(of_rows=True)
         with autocast(self._stage, self.model.device):
             return self.model.encode(batch)
 
     def complete(
-        self, alone: Embeddings, sample: Sample, words: Padded | None = None
+        self, embeddings: Embeddings, sample: Sample, words: Padded | None = None
     ) -> Embeddings:
-        """Embeddings with what fusion and captioner make of them.
+        """Add the results of fusion and captioner.
 
         Args:
-            alone: Of this process's rows.
-            sample: What is asked of them.
-            words: Token ids of their captions, where the model writes some.
+            embeddings: Of this process's rows.
+            sample: Their terms and captions.
+            words: Token ids of their captions, for a captioner.
         """
-        everyones = alone
+        all_embeddings = embeddings
         if self.model.fusion is not None:
             sample.seed_rng()  # the same in all processes: each scores all texts and clips
-            everyones = _everyones(alone, len(sample.clips))
+            all_embeddings = _gather(embeddings, len(sample.clips))
         with autocast(self._stage, self.model.device):
             return replace(
-                alone,
-                clips=self.model.similarity(everyones),
-                words=self.model.caption_logits(words, alone),
+                embeddings,
+                clips=self.model.similarity(all_embeddings),
+                words=self.model.caption_logits(words, embeddings),
             )
 
-    def loss(self, alone: Embeddings, sample: Sample) -> Float[Tensor, ""] | None:
-        """As `forward`, of clips that are encoded already; no words, which contrast nothing."""
-        terms = self.objective(self.complete(alone, sample), sample.terms, sample.texts)
+    def loss(self, embeddings: Embeddings, sample: Sample) -> Float[Tensor, ""] | None:
+        """As `forward`, of encoded clips; without the caption loss, which is not contrastive."""
+        terms = self.objective(self.complete(embeddings, sample), sample.terms, sample.texts)
         return weighted_sum(terms, sample)
 
 
 def weighted_sum(
     terms: Mapping[str, Float[Tensor, ""]], sample: Sample
 ) -> Float[Tensor, ""] | None:
-    """The sum of the terms with their weights; None where none is left."""
+    """The weighted sum of the terms; None if there are none."""
     parts = [sample.weights[name] * term for name, term in terms.items()]
     return torch.stack(parts).sum() if parts else None
 
 
-def _everyones(alone: Embeddings, rows: int) -> Embeddings:
-    """Of all processes' clips, for a fusion."""
+def _gather(embeddings: Embeddings, rows: int) -> Embeddings:
+    """Embeddings of all processes' clips, for a fusion."""
     if world_size() == 1:
-        return alone
-    alone = pad_missing(alone, rows)  # lest one process wait for what another lacks
-    text, audio, vision = map(_of_all, (alone.text, alone.audio, alone.vision))
+        return embeddings
+    embeddings = pad_missing(embeddings, rows)  # so that no process waits for what another lacks
+    text, audio, vision = map(
+        _gather_features, (embeddings.text, embeddings.audio, embeddings.vision)
+    )
     return Embeddings(text, audio, vision)
 
 
-def _of_all(features: Features | None) -> Features | None:
+def _gather_features(features: Features | None) -> Features | None:
     if features is None:
         return None
     added = all_max(features.mask.shape[1]) - features.mask.shape[1]

@@ -14,10 +14,10 @@ from trichord.distributed import on_all_ranks, on_rank_0, world_size
 from trichord.evaluation.scores import UnrankableError
 from trichord.features.source import Source
 from trichord.models.embedder import Embedder
-from trichord.training.criteria import Criterion, as_logged, measure_criterion
+from trichord.training.criteria import Criterion, log_entry, measure_criterion
 from trichord.training.learner import Learner
 from trichord.training.optimizers import build_optimizer, set_rate
-from trichord.training.requirements import unmeasurable
+from trichord.training.requirements import criterion_error
 from trichord.training.sampler import epoch_samples, steps_per_epoch
 from trichord.training.session import Session
 from trichord.training.sharding import clip_gradients, gather_weights, shard_model
@@ -43,14 +43,14 @@ def run_stage(
     *,
     sharded: bool,
 ) -> None:
-    """Train one stage, from where the session stands until its criterion stops to improve.
+    """Train or resume one stage, until its last epoch or until its criterion stops improving.
 
     Args:
         experiment: Of the run.
-        session: Model, objective and progress; the next stage starts from what this one leaves.
-        sources: Clips to learn from, and clips to choose the best epoch by, if there are any.
-        after_epoch: Told each epoch's numbers.
-        sharded: Spread the trunks that train over the processes.
+        session: Model, objective and progress.
+        sources: Training clips, and clips for choosing the best epoch, if any.
+        after_epoch: Called with each epoch's numbers.
+        sharded: Shard the training trunks over the processes.
     """
     stage = experiment.stages[session.progress.stage]
     training, validation = sources[0], sources[1] if len(sources) > 1 else None
@@ -63,7 +63,7 @@ def run_stage(
         note_epoch(stage, session, validation, after_epoch)
     buffers = Buffers(learner.train())
     steps = steps_per_epoch(stage, len(training.clips))
-    while not finished(stage, session.progress):
+    while not stage_is_over(stage, session.progress):
         learner.train()
         place = (session.progress.stage, session.progress.epoch)
         samples = epoch_samples(
@@ -71,28 +71,28 @@ def run_stage(
         )
         for number, sample in enumerate(samples):
             if number < session.progress.step:
-                continue  # taken before an interruption
+                continue  # done before an interruption
             set_rate(
                 optimizer, stage.optimizer, (place[1] - 1) * steps + number, stage.epochs * steps
             )
-            before = buffers.held()
+            saved = buffers.copies()
             if stage.chunk is None:
                 loss = module(*read_batch(learner, training, sample))
                 backward(learner, loss)
             else:
                 loss = cached_step(learner, stage, training, sample)
-            moved = move_weights(stage, session, loss, optimizer)
-            if not moved:
-                buffers.put_back(before)
+            stepped = move_weights(stage, session, loss, optimizer)
+            if not stepped:
+                buffers.restore(saved)
             session.after_step(
-                optimizer, float(loss.detach()) if moved and loss is not None else 0.0
+                optimizer, float(loss.detach()) if stepped and loss is not None else 0.0
             )
         note_epoch(stage, session, validation, after_epoch)
     conclude_stage(experiment, stage, session)
 
 
 def conclude_stage(experiment: Experiment, stage: Stage, session: Session) -> None:
-    """Hand the weights of a stage to the next one, which may start with fresh temperatures."""
+    """Pass the weights of a stage to the next one, which may start with new temperatures."""
     on_all_ranks(partial(refuse_unlearnt, stage, session.epochs))
     session.after_stage(experiment.hand_over)
     if experiment.fresh_objective and session.progress.stage < len(experiment.stages):
@@ -101,26 +101,26 @@ def conclude_stage(experiment: Experiment, stage: Stage, session: Session) -> No
 
 
 def learner_of(session: Session, stage: Stage, *, sharded: bool) -> Learner:
-    """What learns in a stage: the session's model itself, or its twin that is spread over processes."""
-    spread = sharded and world_size() > 1 and bool(stage.towers)
-    model = shard_model(session.model) if spread else session.model
+    """The learner of a stage, with the session's model or a sharded copy of it."""
+    is_sharded = sharded and world_size() > 1 and bool(stage.towers)
+    model = shard_model(session.model) if is_sharded else session.model
     session.gather = partial(gather_weights, model, session.model)
-    return Learner(model, session.objective, stage, sharded=spread)
+    return Learner(model, session.objective, stage, sharded=is_sharded)
 
 
 def move_weights(
     stage: Stage, session: Session, loss: Tensor | None, optimizer: torch.optim.Optimizer
 ) -> bool:
-    """Take an optimizer step along the gradient that the parameters have; says whether it did.
+    """Take an optimizer step with the present gradients; returns whether it did.
 
     Args:
-        stage: At hand.
-        session: Counts what is skipped.
-        loss: Of the mini-batch; None where nothing of it is asked for.
+        stage: The present stage.
+        session: Counts skipped steps.
+        loss: Of the mini-batch; None if it has no terms.
         optimizer: Of the stage.
 
     Raises:
-        UserError: Too many losses or gradients in a row were not finite, or too many first steps empty.
+        UserError: Too many losses or gradients in a row are not finite, or too many first steps are empty.
     """
     trained = [one for group in optimizer.param_groups for one in group["params"]]
     if loss is None:
@@ -143,48 +143,48 @@ def move_weights(
 def note_epoch(
     stage: Stage, session: Session, validation: Source | None, after_epoch: AfterEpoch
 ) -> None:
-    """Measure the criterion on the clips that choose, keep the best weights, tell the caller."""
+    """Measure the criterion, keep the best weights, and report the epoch's numbers."""
     session.gather()
-    reached = on_rank_0(lambda: measured(stage, session, validation))
+    criterion = on_rank_0(lambda: epoch_criterion(stage, session, validation))
     now = session.progress
-    counted = now.step - now.skipped - now.empty
+    taken = now.step - now.skipped - now.empty
     numbers: dict[str, Any] = {
         "stage": stage.name,
         "epoch": now.epoch,
-        "loss": now.loss / counted if counted else None,
+        "loss": now.loss / taken if taken else None,
         "steps": now.step,
         "skipped": now.skipped,
         "empty": now.empty,
-        **as_logged(reached),
+        **log_entry(criterion),
         "split": validation.clips[0].split if validation is not None else None,
         "scales": session.objective.scales(),
     }
-    session.after_epoch(numbers, None if reached is None else reached.value)
+    session.after_epoch(numbers, None if criterion is None else criterion.value)
     after_epoch(numbers)
 
 
-def measured(stage: Stage, session: Session, validation: Source | None) -> Criterion | None:
-    """The criterion of an epoch; None where there is none, or no validation clips.
+def epoch_criterion(stage: Stage, session: Session, validation: Source | None) -> Criterion | None:
+    """The criterion of an epoch; None without criterion or validation clips.
 
     Raises:
-        UserError: The validation clips lack what it needs, or the model has diverged.
+        UserError: The validation clips lack what it needs, or the training has diverged.
     """
     if validation is None or not stage.criterion:
         return None
     where = f"Stage '{stage.name}', epoch {session.progress.epoch}"
     try:
-        reached = measure_criterion(session.model, validation, stage.criterion)
+        criterion = measure_criterion(session.model, validation, stage.criterion)
     except UnrankableError as error:
-        raise diverged(where, str(error).rstrip("."), session) from error
-    if reached is None:
-        raise unmeasurable(stage)
-    if not math.isfinite(reached.value):
-        raise diverged(where, f"the {reached.measure} is {reached.value}", session)
-    return reached
+        raise divergence_error(where, str(error).rstrip("."), session) from error
+    if criterion is None:
+        raise criterion_error(stage)
+    if not math.isfinite(criterion.value):
+        raise divergence_error(where, f"the {criterion.measure} is {criterion.value}", session)
+    return criterion
 
 
-def diverged(where: str, what: str, session: Session) -> UserError:
-    """What to say of a model whose vectors are no longer any."""
+def divergence_error(where: str, what: str, session: Session) -> UserError:
+    """The error for vectors that are not finite."""
     if session.progress.epoch == 0:
         return UserError(
             f"{where}, before any training: {what}: let 'trichord doctor' look at the clips."
@@ -196,14 +196,14 @@ def diverged(where: str, what: str, session: Session) -> UserError:
     )
 
 
-def finished(stage: Stage, progress: Progress) -> bool:
-    """Whether a stage has had its epochs or its patience is at an end."""
+def stage_is_over(stage: Stage, progress: Progress) -> bool:
+    """Whether a stage has reached its last epoch or the end of its patience."""
     waited = progress.epoch - 1 - progress.best_epoch
     return progress.epoch > stage.epochs or waited >= stage.patience
 
 
 def choose_what_trains(model: Embedder, stage: Stage) -> None:
-    """Let heads, trunks, and a fusion or a captioner train, as far as the stage asks for them."""
+    """Freeze and unfreeze heads, trunks, fusion and captioner for a stage."""
     for name, encoder in model.encoders().items():
         encoder.head.requires_grad_(name in stage.trains)
         if name in stage.towers:
@@ -212,6 +212,6 @@ def choose_what_trains(model: Embedder, stage: Stage) -> None:
             encoder.freeze_trunk()
     losses = {term_of(name).loss for name in stage.terms}
     if model.fusion is not None:
-        model.fusion.let_train("fused" in losses)
+        model.fusion.set_trainable("fused" in losses)
     if model.captioner is not None:
-        model.captioner.let_train("words" in losses)
+        model.captioner.set_trainable("words" in losses)

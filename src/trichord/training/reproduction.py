@@ -1,4 +1,4 @@
-"""Two runs of one experiment, epoch by epoch and tensor by tensor: do they agree bit for bit?"""
+"""Comparison of a run with its repetition, epoch by epoch and tensor by tensor, bit for bit."""
 
 import json
 from collections.abc import Mapping
@@ -13,88 +13,90 @@ from trichord.checkpoint import Run
 from trichord.evaluation.tables import plain_table
 
 NUMBERS = ("loss", "criterion", "validation", "scales")
-"""What is compared of an epoch; counts of skipped steps came later than the first runs."""
+"""Compared numbers of an epoch; the first runs have no counts of skipped steps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Epoch:
-    """An epoch's numbers in both runs; None: one of them did not get there."""
+    """An epoch's numbers in both runs; None if a run lacks the epoch."""
 
     stage: str
     number: int
-    then: Mapping[str, Any] | None
-    now: Mapping[str, Any] | None
+    original: Mapping[str, Any] | None
+    repetition: Mapping[str, Any] | None
 
     @property
     def exact(self) -> bool:
         """Whether all of its numbers are the same, to the last bit."""
-        return _written(self.then) == _written(self.now)
+        return _written(self.original) == _written(self.repetition)
 
     @property
-    def apart(self) -> float:
-        """How far loss or criterion are apart, whichever is farther; infinite where one lacks it."""
-        pairs = [(_of(self.then, name), _of(self.now, name)) for name in NUMBERS[:2]]
+    def difference(self) -> float:
+        """The larger difference of loss and criterion; infinite if one run lacks it."""
+        pairs = [(_of(self.original, name), _of(self.repetition, name)) for name in NUMBERS[:2]]
         return max(_distance(one, other) for one, other in pairs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Agreement:
-    """How far a run and its repetition agree.
+class RunComparison:
+    """The comparison of a run and its repetition.
 
     Attributes:
         epochs: Of all stages, in order.
-        tensors: How many the runs own.
-        apart: Of those that are not the same bit for bit, the largest difference between two values;
-            infinite where one of the runs lacks the tensor, or has another shape or type.
+        tensors: Number of tensors of the runs.
+        differences: Largest difference of each tensor that is not equal bit for bit; infinite if one
+            run lacks the tensor, or has another shape or type.
     """
 
     epochs: tuple[Epoch, ...]
     tensors: int
-    apart: dict[str, float]
+    differences: dict[str, float]
 
     @property
     def exact(self) -> bool:
-        """Whether they agree bit for bit."""
-        return not self.apart and all(epoch.exact for epoch in self.epochs)
+        """Whether both runs are equal bit for bit."""
+        return not self.differences and all(epoch.exact for epoch in self.epochs)
 
 
-def compare_runs(then: Run, now: Run) -> Agreement:
-    """Set a complete run beside its repetition.
+def compare_runs(original: Run, repetition: Run) -> RunComparison:
+    """Compare a complete run with its repetition.
 
     Raises:
         UserError: The weights or the metrics of one are damaged.
     """
-    before, after = _by_epoch(then), _by_epoch(now)
+    before, after = _by_epoch(original), _by_epoch(repetition)
     places = sorted({**before, **after}, key=lambda place: (place[0], place[2]))
-    one, other = then.weights()[0], now.weights()[0]
+    one, other = original.weights()[0], repetition.weights()[0]
     distances = {
-        name: apart
+        name: difference
         for name in sorted({*one, *other})
-        if (apart := _between(one.get(name), other.get(name))) is not None
+        if (difference := _between(one.get(name), other.get(name))) is not None
     }
-    return Agreement(
+    return RunComparison(
         epochs=tuple(
-            Epoch(stage=name, number=number, then=before.get(place), now=after.get(place))
+            Epoch(
+                stage=name, number=number, original=before.get(place), repetition=after.get(place)
+            )
             for place in places
             for _, name, number in [place]
         ),
         tensors=len({*one, *other}),
-        apart=distances,
+        differences=distances,
     )
 
 
 def _by_epoch(run: Run) -> dict[tuple[int, str, int], Mapping[str, Any]]:
-    """Numbers by the stage's place, its name, and the epoch; stages may be called the same."""
-    found: dict[tuple[int, str, int], Mapping[str, Any]] = {}
+    """Numbers by the stage's index, its name, and the epoch; stages may have equal names."""
+    epochs: dict[tuple[int, str, int], Mapping[str, Any]] = {}
     stage = -1
     for numbers in run.metrics():
         stage += numbers["epoch"] == 0
-        found[stage, numbers["stage"], numbers["epoch"]] = numbers
-    return found
+        epochs[stage, numbers["stage"], numbers["epoch"]] = numbers
+    return epochs
 
 
 def _between(one: Tensor | None, other: Tensor | None) -> float | None:
-    """None: bit for bit the same."""
+    """Largest difference of two tensors; None if they are equal bit for bit."""
     if one is None or other is None or (one.shape, one.dtype) != (other.shape, other.dtype):
         return float("inf")
     if torch.equal(_bits(one), _bits(other)):
@@ -117,36 +119,40 @@ def _distance(one: float | None, other: float | None) -> float:
 
 
 def _written(numbers: Mapping[str, Any] | None) -> str:
-    """Numbers as they are written: every digit counts, and what is not a number equals itself."""
-    kept = None if numbers is None else {name: numbers.get(name) for name in NUMBERS}
-    return json.dumps(kept, sort_keys=True)
+    """Numbers as JSON, in which every digit counts and NaN equals itself."""
+    values = None if numbers is None else {name: numbers.get(name) for name in NUMBERS}
+    return json.dumps(values, sort_keys=True)
 
 
-def table(found: Agreement, then: Run, now: Run) -> Table:
-    """Both runs' numbers of each epoch, and whether they agree."""
-    shown = plain_table(f"{then.path} and {now.path}", verdict(found))
-    shown.add_column("Stage", no_wrap=True)
+def table(comparison: RunComparison, original: Run, repetition: Run) -> Table:
+    """A table of both runs' numbers of each epoch, and whether they agree."""
+    result = plain_table(f"{original.path} and {repetition.path}", verdict(comparison))
+    result.add_column("Stage", no_wrap=True)
     for column in ("Epoch", "Loss", "Again", "Criterion", "Again", "Agree"):
-        shown.add_column(column, justify="right", no_wrap=True)
-    for epoch in found.epochs:
+        result.add_column(column, justify="right", no_wrap=True)
+    for epoch in comparison.epochs:
         cells = [
-            _cell(_of(numbers, name)) for name in NUMBERS[:2] for numbers in (epoch.then, epoch.now)
+            _cell(_of(numbers, name))
+            for name in NUMBERS[:2]
+            for numbers in (epoch.original, epoch.repetition)
         ]
-        agree = "bit for bit" if epoch.exact else f"apart by {epoch.apart:.1e}"
-        shown.add_row(epoch.stage, str(epoch.number), *cells, agree)
-    return shown
+        agree = "bit for bit" if epoch.exact else f"apart by {epoch.difference:.1e}"
+        result.add_row(epoch.stage, str(epoch.number), *cells, agree)
+    return result
 
 
 def _cell(value: float | None) -> str:
     return "–" if value is None else f"{value:.6f}"
 
 
-def verdict(found: Agreement) -> str:
-    """In one or two sentences."""
-    same = sum(epoch.exact for epoch in found.epochs)
-    epochs = f"Epochs whose numbers agree bit for bit: {same} of {len(found.epochs)}."
-    weights = f"Tensors: {found.tensors - len(found.apart)} of {found.tensors}"
-    if not found.apart:
+def verdict(comparison: RunComparison) -> str:
+    """The result in one or two sentences."""
+    same = sum(epoch.exact for epoch in comparison.epochs)
+    epochs = f"Epochs whose numbers agree bit for bit: {same} of {len(comparison.epochs)}."
+    weights = f"Tensors: {comparison.tensors - len(comparison.differences)} of {comparison.tensors}"
+    if not comparison.differences:
         return f"{epochs} {weights}."
-    worst = max(found.apart, key=lambda name: found.apart[name])
-    return f"{epochs} {weights}, the others up to {found.apart[worst]:.1e} apart ({worst})."
+    worst = max(comparison.differences, key=lambda name: comparison.differences[name])
+    return (
+        f"{epochs} {weights}, the others up to {comparison.differences[worst]:.1e} apart ({worst})."
+    )

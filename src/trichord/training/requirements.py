@@ -1,4 +1,4 @@
-"""What is refused before a run begins, in the user's words."""
+"""Checks before a run starts."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ from trichord.types.terms import term_of
 
 
 def require_all(experiment: Experiment, sources: Sequence[Source], *, sharded: bool) -> None:
-    """Refuse stages that cannot be trained on these clips as they are asked for.
+    """Refuse stages that cannot be trained on these clips.
 
     Raises:
         UserError: Names the stage and the option.
@@ -23,7 +23,7 @@ def require_all(experiment: Experiment, sources: Sequence[Source], *, sharded: b
         require_texts(stage)
         require_captions(stage, sources[0])
         require_enough(stage, sources[0])
-        pools_of(stage, sources[0].clips)  # refuses a share of nonverbal clips that there are not
+        pools_of(stage, sources[0].clips)  # refuses if there are too few nonverbal clips
         for validation in sources[1:]:
             require_criterion(stage, validation)
         if sharded:
@@ -34,20 +34,22 @@ def require_captions(stage: Stage, source: Source) -> None:
     """Refuse clips without the captions that a stage draws from.
 
     Raises:
-        UserError: Says which captions are needed and which there are.
+        UserError: Names the required and the available captions.
     """
-    there = {kind: len(numbers) for kind, numbers in source.captions.numbers.items()}
+    counts = {kind: len(numbers) for kind, numbers in source.captions.numbers.items()}
     for draw in stage.draws:
-        if draw.captions and not any(there.get(kind) for kind in draw.captions):
-            held = ", ".join(f"{count} {kind}" for kind, count in there.items()) or "none at all"
+        if draw.captions and not any(counts.get(kind) for kind in draw.captions):
+            available = (
+                ", ".join(f"{count} {kind}" for kind, count in counts.items()) or "none at all"
+            )
             raise UserError(
                 f"Stage '{stage.name}' needs {' or '.join(draw.captions)} captions; the training "
-                f"clips have {held}: choose an experiment that fits, or add captions."
+                f"clips have {available}: choose an experiment that fits, or add captions."
             )
 
 
 def require_texts(stage: Stage) -> None:
-    """Refuse terms of texts in a draw that draws no captions.
+    """Refuse text terms in draws without captions.
 
     Raises:
         UserError: Names the draw and the term.
@@ -62,7 +64,7 @@ def require_texts(stage: Stage) -> None:
 
 
 def require_masks(experiment: Experiment, model: Embedder, source: Source) -> None:
-    """Refuse terms of masked sound where it is read from the cache, or cannot be masked.
+    """Refuse terms of masked audio if it is read from the cache, or cannot be masked.
 
     Raises:
         UserError: Names the remedy.
@@ -72,23 +74,23 @@ def require_masks(experiment: Experiment, model: Embedder, source: Source) -> No
     if "audio" in source.precomputed:
         refuse_masks()
     second = model.audio.spectrogram(np.zeros(model.audio.rate, np.float32))
-    # Refuses where the encoder has no such view.
+    # An error if the encoder does not support it.
     model.audio.spec_augment(second, np.random.default_rng(0))
 
 
 def require_criterion(stage: Stage, validation: Source) -> None:
-    """Refuse validation clips without a caption of the kinds that the criterion asks by.
+    """Refuse validation clips without a caption of the criterion's kinds.
 
     Raises:
         UserError: Names the criterion.
     """
-    asked = {name.split("<-")[1] for name in stage.criterion}
-    if asked and "sound" not in asked and asked.isdisjoint(validation.captions.numbers):
-        raise unmeasurable(stage)
+    kinds = {name.split("<-")[1] for name in stage.criterion}
+    if kinds and "sound" not in kinds and kinds.isdisjoint(validation.captions.numbers):
+        raise criterion_error(stage)
 
 
-def unmeasurable(stage: Stage) -> UserError:
-    """What to say where validation clips lack what a stage's criterion needs."""
+def criterion_error(stage: Stage) -> UserError:
+    """The error for validation clips that lack what a stage's criterion needs."""
     return UserError(
         f"The validation clips allow nothing that chooses the best epoch of stage "
         f"'{stage.name}' ({', '.join(stage.criterion)}): add captions or media to that split."
@@ -96,10 +98,10 @@ def unmeasurable(stage: Stage) -> UserError:
 
 
 def require_enough(stage: Stage, source: Source) -> None:
-    """Refuse more processes than a mini-batch has clips, and a single clip that meets no other.
+    """Refuse more processes than clips in a mini-batch, and a single clip for a contrastive loss.
 
     Raises:
-        UserError: Says how many there are.
+        UserError: Names the number of clips.
     """
     clips = min(stage.batch_size, len(source.clips))
     if clips < 2 and any(term_of(name).contrasts for name in stage.terms):
@@ -115,7 +117,7 @@ def require_enough(stage: Stage, source: Source) -> None:
 
 
 def require_spreadable(stage: Stage) -> None:
-    """Refuse to spread a text trunk whose table of words a captioner reads.
+    """Refuse to shard a text trunk whose token embeddings a captioner uses.
 
     Raises:
         UserError: Names the option.

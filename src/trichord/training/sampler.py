@@ -16,9 +16,9 @@ from trichord.types.terms import term_of
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One mini-batch: clips by number, a caption for each (None: no text), and the terms of each.
+    """One mini-batch: clips by number, a caption for each (None: no text), and their terms.
 
-    `terms` holds the rows that ask for a term, `weights` what it counts (the mean over those rows).
+    `terms` has the rows of each term, `weights` its weight (the mean over those rows).
     """
 
     clips: Int[np.ndarray, " row"]
@@ -26,19 +26,19 @@ class Sample:
     terms: dict[str, Bool[Tensor, " row"]]
     weights: dict[str, float]
     texts: Int[Tensor, " row"] | None = None
-    """Equal numbers for captions of equal words, -1 where a clip has none; None: no text at all."""
+    """Equal numbers for equal captions, -1 for a clip without one; None: no text at all."""
     masking: int | None = None
-    """What the masks of this epoch are drawn from, with each clip's id; None: nothing is masked."""
+    """Seed of this epoch's masks, with each clip's id; None: no masks."""
     place: tuple[int, ...] = ()
-    """Seed, stage, epoch and number of the mini-batch: what is random in its step follows from them."""
+    """Seed, stage, epoch and number of the mini-batch, which seed its step."""
     first: int = 0
-    """Where the rows begin in the mini-batch that they are a part of."""
+    """Index of the first row in the whole mini-batch."""
 
     def parts(self, count: int) -> "list[Sample]":
-        """The mini-batch in pieces of its rows in their order, as even as can be.
+        """Split the mini-batch into parts of almost equal size.
 
         Args:
-            count: Of pieces, at most as many as there are rows.
+            count: Of parts, at most the number of rows.
         """
         ends = [len(self.clips) * i // count for i in range(count + 1)]
         return [self._rows(slice(*ends[i : i + 2])) for i in range(count)]
@@ -48,20 +48,20 @@ class Sample:
             self,
             clips=self.clips[rows],
             captions=None if self.captions is None else self.captions[rows],
-            terms={term: wanted[rows] for term, wanted in self.terms.items()},
+            terms={term: used[rows] for term, used in self.terms.items()},
             texts=None if self.texts is None else self.texts[rows],
             first=self.first + rows.start,
         )
 
     def seed_rng(self, *, of_rows: bool = False) -> None:
-        """Let what is random from here on, such as dropout, follow from the mini-batch's place.
+        """Seed torch's random numbers, such as dropout, by the mini-batch's place.
 
         Args:
-            of_rows: And from where the rows begin in it: parts of a mini-batch differ.
+            of_rows: Also by the first row, so that parts of a mini-batch differ.
         """
         where = (self.first,) if of_rows and self.first else ()
         seed = hash((*self.place, *where))
-        # As `torch.manual_seed`, which notes a stack for each kind of device that nobody has used yet.
+        # As `torch.manual_seed`, which records a stack trace for each unused kind of device.
         torch.default_generator.manual_seed(seed)
         if torch.cuda.is_initialized():
             torch.cuda.manual_seed_all(seed)
@@ -70,16 +70,16 @@ class Sample:
 def epoch_samples(
     stage: Stage, captions: Captions, clips: Sequence[Clip], *, seed: int, place: tuple[int, int]
 ) -> Iterator[Sample]:
-    """The mini-batches of one epoch; the last, incomplete one is dropped.
+    """The mini-batches of one epoch; an incomplete last one is dropped.
 
-    A clip occurs at most once in a batch, so that no caption of its own is among its negatives.
+    A clip occurs at most once in a batch, so that its own captions are not among its negatives.
 
     Args:
         stage: Batch size and draws.
         captions: Of all clips.
-        clips: All of them; fewer than a batch makes one smaller batch.
+        clips: All clips; fewer than a batch make one smaller batch.
         seed: Of the run.
-        place: Number of the stage and of the epoch.
+        place: Index of the stage, and epoch.
     """
     random = np.random.default_rng([seed, *place])
     steps = steps_per_epoch(stage, len(clips))
@@ -98,14 +98,14 @@ def epoch_samples(
 
 
 def _number(*parts: int) -> int:
-    """One number of several."""
+    """One number from several."""
     return int(np.random.default_rng(parts).integers(2**62))
 
 
 def _batches(
     stage: Stage, clips: Sequence[Clip], steps: int, random: np.random.Generator
 ) -> Iterator[Int[np.ndarray, " row"]]:
-    """Clips by number: each once an epoch, or drawn from verbal and nonverbal ones by a ratio."""
+    """Clips by number: each once per epoch, or from verbal and nonverbal clips in a ratio."""
     size = min(stage.batch_size, len(clips))
     if stage.nonverbal_share is None:
         order = random.permutation(len(clips))
@@ -118,10 +118,10 @@ def _batches(
 
 
 def pools_of(stage: Stage, clips: Sequence[Clip]) -> list[tuple[Int[np.ndarray, " clip"], int]]:
-    """Nonverbal and other clips, and how many of each a batch takes; none where it takes any.
+    """Nonverbal and other clips, and their numbers in a batch; empty without a ratio.
 
     Raises:
-        UserError: There are fewer than that.
+        UserError: There are too few.
     """
     if stage.nonverbal_share is None:
         return []
@@ -139,28 +139,28 @@ def pools_of(stage: Stage, clips: Sequence[Clip]) -> list[tuple[Int[np.ndarray, 
 
 
 def _rounds(pool: Int[np.ndarray, " clip"], random: np.random.Generator) -> Iterator[int]:
-    """A pool over and over, in a new order each time."""
+    """Repeat a pool endlessly, in a new order each time."""
     while len(pool):
         yield from random.permutation(pool).tolist()
 
 
 def _take(stream: Iterator[int], count: int) -> Int[np.ndarray, " row"]:
-    """The next clips of a stream, none twice; one met again so soon is passed over."""
-    taken: dict[int, None] = {}
-    while len(taken) < count:
-        taken[next(stream)] = None
-    return np.array(list(taken), dtype=np.int64)
+    """The next distinct clips of a stream; repeated ones are skipped."""
+    chosen: dict[int, None] = {}
+    while len(chosen) < count:
+        chosen[next(stream)] = None
+    return np.array(list(chosen), dtype=np.int64)
 
 
 def steps_per_epoch(stage: Stage, clips: int) -> int:
-    """How many mini-batches an epoch has; at least one."""
+    """Number of mini-batches in an epoch; at least one."""
     return clips // min(stage.batch_size, clips)
 
 
 def _choice(
     stage: Stage, rows: int, turn: int, random: np.random.Generator
 ) -> Int[np.ndarray, " row"]:
-    """Which draw each row follows: one for the whole batch (SLAVA), in turns, or one a clip."""
+    """The draw of each row: one for the whole batch (SLAVA), in turns, or one per clip."""
     chances = np.array([draw.chance for draw in stage.draws])
     chances = chances / chances.sum()
     match stage.draw_per:
@@ -180,21 +180,21 @@ def _sample(
     random: np.random.Generator,
 ) -> Sample:
     drawn = np.full(len(rows), -1)
-    asked: dict[str, Float[np.ndarray, " row"]] = {}
+    weights_of: dict[str, Float[np.ndarray, " row"]] = {}
     for number, draw in enumerate(stage.draws):
-        here = choice == number
+        selected = choice == number
         if draw.captions:
-            drawn[here] = captions.draw(draw.captions, rows[here], random)
+            drawn[selected] = captions.draw(draw.captions, rows[selected], random)
         for term, weight in zip(draw.terms, draw.weights or (1.0,) * len(draw.terms), strict=True):
-            asked.setdefault(term, np.zeros(len(rows)))[here] = weight
-    wanted: dict[str, Float[np.ndarray, " row"]] = {
-        term: weights for term, weights in asked.items() if weights.any()
+            weights_of.setdefault(term, np.zeros(len(rows)))[selected] = weight
+    used: dict[str, Float[np.ndarray, " row"]] = {
+        term: weights for term, weights in weights_of.items() if weights.any()
     }
     text = any(draw.captions for draw in stage.draws)
     terms: dict[str, Bool[Tensor, " row"]] = {
-        term: torch.from_numpy(weights > 0) for term, weights in wanted.items()
+        term: torch.from_numpy(weights > 0) for term, weights in used.items()
     }
     counts: dict[str, float] = {
-        term: float(weights[weights > 0].mean()) for term, weights in wanted.items()
+        term: float(weights[weights > 0].mean()) for term, weights in used.items()
     }
     return Sample(rows, drawn if text else None, terms, counts)

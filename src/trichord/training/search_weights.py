@@ -1,4 +1,4 @@
-"""How much visual and audio count in a search with a run's model: learnt on validation captions."""
+"""Visual and audio weights for searches with a run's model, learned on validation captions."""
 
 import json
 from collections.abc import Sequence
@@ -16,16 +16,16 @@ from trichord.types.files import write_atomically
 def learn_search_weights(
     run: Run, experiment: Experiment, model: Embedder, sources: Sequence[Source]
 ) -> None:
-    """Learn the weights of a search that does not say any; they are kept beside the run's weights.
+    """Learn the default weights of searches, and write them into the run.
 
-    Nothing is learnt without validation clips, on the test split, or where the experiment leaves out a
+    Nothing is learned without validation clips, on the test split, or if the experiment lacks a
     modality.
     """
     chosen_here = len(sources) == 2 and not experiment.select_on_test
     if not chosen_here or not {"text", "audio", "vision"} <= set(experiment.modalities):
         return
     try:
-        learnt = learn_weighting(embed_source(model, sources[1]))
+        weighting = learn_weighting(embed_source(model, sources[1]))
     except ValueError:  # fewer than two validation clips have captions
         return
-    write_atomically(run.path / "weighting.json", json.dumps(asdict(learnt), indent=2) + "\n")
+    write_atomically(run.path / "weighting.json", json.dumps(asdict(weighting), indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""The state of a training run between two steps: what is saved, restored, and kept as the best."""
+"""The state of a training run between two steps: checkpoints and best weights."""
 
 import time
 from collections.abc import Callable
@@ -13,29 +13,29 @@ from trichord.distributed import all_max, on_rank_0, rank
 from trichord.losses import Objective
 from trichord.models.embedder import Embedder
 from trichord.training.criteria import all_equal
-from trichord.training.sharding import shard_like, whole
-from trichord.training.stopping import Request, stop
+from trichord.training.sharding import full_tensor, shard_like
+from trichord.training.stopping import StopRequest, stop
 from trichord.types import UserError
 
 SECONDS_BETWEEN_SAVES = 30.0
 SAVE = 1
-"""What ranks tell each other after a step: 0 nothing, this, or the number of a signal, which is higher."""
+"""Code that ranks exchange after a step: 0, this, or the number of a signal, which is higher."""
 
 
-def nothing() -> None:
-    """What is to be done where nothing is."""
+def do_nothing() -> None:
+    """Do nothing."""
 
 
 @dataclass
 class Session:
     """Model, objective and optimizer of a run with its progress.
 
-    Every process has one; what is on disk is read and written by rank 0 alone.
+    Every process has one; only rank 0 reads and writes files.
 
     Attributes:
-        mark: What the run's directory belonged to when this training began.
-        gather: Makes the model whole where a stage has spread it over the processes.
-        request: Says whether a signal asks to stop.
+        mark: Identifies this training in the run's directory.
+        gather: Gathers the weights of a sharded model.
+        request: A signal to stop, if any.
     """
 
     run: Run
@@ -43,8 +43,8 @@ class Session:
     objective: Objective
     progress: Progress = field(default_factory=Progress)
     best: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
-    gather: Callable[[], None] = nothing
-    request: Request = field(default_factory=Request)
+    gather: Callable[[], None] = do_nothing
+    request: StopRequest = field(default_factory=StopRequest)
     _saved_at: float = field(default_factory=time.monotonic)
     _optimizer_state: dict[str, Tensor] | None = None
 
@@ -52,7 +52,7 @@ class Session:
         self.mark = on_rank_0(lambda: self.run.mark)
 
     def resume(self) -> None:
-        """Take up the run's checkpoint, if there is one."""
+        """Load the run's checkpoint, if there is one."""
         if (saved := on_rank_0(self.run.saved)) is None:
             return
         self.progress = saved.progress
@@ -61,48 +61,50 @@ class Session:
         self._optimizer_state = _under(saved.tensors, "optimizer.")
 
     def adopt(self, optimizer: torch.optim.Optimizer) -> None:
-        """Give a stage's optimizer the moments of the checkpoint this session resumed from."""
+        """Restore the state of a stage's optimizer from the loaded checkpoint."""
         if self._optimizer_state:
             restore_optimizer(optimizer, self._optimizer_state)
         self._optimizer_state = None
 
     def skip(self, *, empty: bool) -> None:
-        """Note that the step at hand changes nothing; it is still counted by `after_step`.
+        """Count the present step as skipped; `after_step` counts it too.
 
         Args:
-            empty: There was nothing to learn from; otherwise its loss or gradient was not finite.
+            empty: It had no terms; otherwise its loss or gradient was not finite.
         """
-        now = self.progress
+        progress = self.progress
         if empty:
-            self.progress = replace(now, empty=now.empty + 1)
+            self.progress = replace(progress, empty=progress.empty + 1)
         else:
-            in_a_row = now.skipped_in_a_row + 1
-            self.progress = replace(now, skipped=now.skipped + 1, skipped_in_a_row=in_a_row)
+            in_a_row = progress.skipped_in_a_row + 1
+            self.progress = replace(
+                progress, skipped=progress.skipped + 1, skipped_in_a_row=in_a_row
+            )
 
     def take(self) -> None:
-        """Note that the step at hand is one to be taken."""
+        """Reset the count of skipped steps in a row."""
         self.progress = replace(self.progress, skipped_in_a_row=0)
 
     def after_step(self, optimizer: torch.optim.Optimizer, loss: float) -> None:
-        """Count a step; save now and then.
+        """Count a step; save from time to time.
 
         Raises:
-            TerminatedError: SIGTERM came, to this process or to another one; the run is saved.
-            KeyboardInterrupt: The same of SIGINT.
+            TerminatedError: SIGTERM, to this process or another one; the run is saved.
+            KeyboardInterrupt: SIGINT, likewise.
         """
-        now = self.progress
-        self.progress = replace(now, step=now.step + 1, loss=now.loss + loss)
+        progress = self.progress
+        self.progress = replace(progress, step=progress.step + 1, loss=progress.loss + loss)
         due = rank() == 0 and time.monotonic() - self._saved_at > SECONDS_BETWEEN_SAVES
-        wanted = all_max(self.request.signal or (SAVE if due else 0))
-        if wanted:
+        code = all_max(self.request.signal or (SAVE if due else 0))
+        if code:
             self.save(optimizer)
-        if wanted > SAVE:
-            stop(wanted)
+        if code > SAVE:
+            stop(code)
 
     def after_epoch(self, metrics: dict[str, Any], criterion: float | None) -> None:
-        """Note an epoch's numbers and keep its weights if the criterion is the best so far.
+        """Record an epoch's numbers, and keep its weights if they are the best so far.
 
-        Without a criterion the newest weights are kept.
+        Without a criterion the newest weights are the best.
         """
         better = criterion is None or criterion > self.progress.best
         if better:
@@ -121,23 +123,23 @@ class Session:
 
     @property
     def epochs(self) -> tuple[dict[str, Any], ...]:
-        """The numbers of the stage's epochs so far, the state before training first."""
+        """Numbers of the stage's epochs so far; the first is before training."""
         everything = self.progress.metrics
         return everything[len(everything) - self.progress.epoch :]
 
     def after_stage(self, keep: str) -> None:
-        """Go on to the next stage from the best (or last) weights of this one.
+        """Go to the next stage with the best (or last) weights of this one.
 
-        Where the criterion is the same in all epochs, none is the best, and the last weights are kept.
+        If all epochs have the same criterion, the last weights are used.
         """
         if keep == "best" and not all_equal([one.get("criterion") for one in self.epochs]):
             load_owned(self.model, self.objective, self.best)
         self.best = {}
-        self.gather = nothing
+        self.gather = do_nothing
         self.progress = Progress(stage=self.progress.stage + 1, metrics=self.progress.metrics)
 
     def require_ours(self) -> None:
-        """Refuse to write into a directory that another training has begun anew meanwhile.
+        """Refuse to write into a directory in which another training has started since.
 
         Raises:
             UserError: Names the directory.
@@ -170,17 +172,17 @@ def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """An optimizer's moments and step counts by parameter number and name; all ranks together."""
+    """An optimizer's state by parameter number and name; a collective call."""
     state = optimizer.state_dict()["state"]
     return {
-        f"{number}.{name}": whole(value).to("cpu", copy=True)
+        f"{number}.{name}": full_tensor(value).to("cpu", copy=True)
         for number, values in state.items()
         for name, value in values.items()
     }
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` gave."""
+    """Load the result of `optimizer_tensors`."""
     parameters = [one for group in optimizer.param_groups for one in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():

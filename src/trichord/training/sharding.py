@@ -1,4 +1,4 @@
-"""Towers too large for one device: each process keeps a part of their weights, gradients and moments."""
+"""Sharding of encoders: each process has a part of weights, gradients and optimizer state."""
 
 import copy
 from collections.abc import Iterable
@@ -19,37 +19,37 @@ Part = TypeVar("Part", bound=nn.Module)
 
 
 def shard_model(model: Embedder) -> Embedder:
-    """A model whose trunks that train are spread over the processes; all else is the model's own.
+    """A copy of a model with sharded training trunks; everything else is shared with the model.
 
-    The model itself stays whole: it is saved and measured, after `gather_weights`.
+    The model itself stays unsharded, for saving and evaluation after `gather_weights`.
     """
-    twin = _shallow(model)
+    sharded_model = _shallow(model)
     for name, encoder in model.encoders().items():
         if encoder.trunk_trains:
-            spread = _shallow(encoder)
+            sharded = _shallow(encoder)
             # `fully_shard` changes a module in place, so it gets a copy of the trunk.
-            spread.trunk = _spread(copy.deepcopy(encoder.trunk), model.device)
-            _read_at_once(spread)
-            setattr(twin, name, spread)
-    return twin
+            sharded.trunk = _shard(copy.deepcopy(encoder.trunk), model.device)
+            _read_at_once(sharded)
+            setattr(sharded_model, name, sharded)
+    return sharded_model
 
 
 def _shallow(module: Part) -> Part:
-    """The same parts under another roof."""
+    """A copy of a module with the same submodules."""
     other = copy.copy(module)
-    # `copy.copy` shares the dict of parts: to set one in the copy would set the model's own.
+    # `copy.copy` shares the dict of submodules: setting one in the copy would set the model's.
     other.__dict__["_modules"] = dict(other.__dict__["_modules"])
     return other
 
 
-def _spread(trunk: nn.Module, device: torch.device) -> nn.Module:
-    """Each layer is gathered when its turn comes, and what is in none of them with the first."""
+def _shard(trunk: nn.Module, device: torch.device) -> nn.Module:
+    """Shard each layer separately, and everything outside of layers together."""
     mesh = _mesh(device)
     stacks = [part for part in trunk.modules() if isinstance(part, nn.ModuleList)]
-    # `modules()` gives outer stacks first; torch wants
-    # inner modules sharded before those that hold them.
+    # `modules()` returns outer stacks first; torch
+    # needs inner modules to be sharded first.
     for layer in [layer for stack in reversed(stacks) for layer in stack]:
-        # Some layers, such as Identity, have nothing to spread.
+        # Some layers, such as Identity, have no parameters.
         if any(True for _ in layer.parameters()):
             fully_shard(layer, mesh=mesh)
     fully_shard(trunk, mesh=mesh)
@@ -57,98 +57,98 @@ def _spread(trunk: nn.Module, device: torch.device) -> nn.Module:
 
 
 def _mesh(device: torch.device) -> DeviceMesh:
-    """All processes in one row, which does not keep them together.
+    """A mesh of all processes that does not keep the process group alive.
 
-    DTensor's caches never let go of a mesh, nor does a mesh of its process group, whose threads would
-    then outlive the interpreter: one that lays a tensor down as it ends aborts the process
-    (pytorch/pytorch#190489). A mesh finds its group by name just as well.
+    DTensor's caches never release a mesh, nor does a mesh its process group, whose threads would then
+    outlive the interpreter; one that frees a tensor at its end aborts the process
+    (pytorch/pytorch#190489). A mesh finds its group by name too.
     """
     mesh = init_device_mesh(device.type, (world_size(),))
-    # Private to torch: a version without it has nothing to clear.
+    # A private attribute: versions of torch without it need nothing.
     getattr(mesh, "_pg_registry", {}).clear()
     return mesh
 
 
 def _read_at_once(encoder: Encoder) -> None:
-    """Call the trunk once a batch, also where no clip has the modality: processes wait for each other.
+    """Call the trunk once per batch, even if no clip has the modality: processes wait for each other.
 
-    Portions, which an encoder takes otherwise, would be more here than there.
+    The usual smaller batches could differ in number between processes.
     """
 
-    def read_steps(
+    def run_trunk(
         steps: Shaped[Tensor, "step ..."], audio_type: Float[Tensor, " step"] | None = None
     ) -> Float[Tensor, "step *token width"]:
-        # Without steps a step of zeros is read and cut off
-        # again: the layers' exchanges need every process.
+        # Without steps, a step of zeros is read and dropped:
+        # the layers' exchanges need every process.
         shown = steps if len(steps) else steps.new_zeros(1, *steps.shape[1:])
         if audio_type is None or not encoder.takes_audio_type:
             return encoder.trunk(shown)[: len(steps)]
         place = audio_type if len(audio_type) else audio_type.new_zeros(1)
         return encoder.trunk(shown, place)[: len(steps)]
 
-    # In the instance alone: the model's own encoder is of the same class and keeps its portions.
-    encoder.__dict__["read_steps"] = read_steps
+    # Only in the instance: the model's own encoder is of the same class and stays as it is.
+    encoder.__dict__["run_trunk"] = run_trunk
 
 
 @torch.no_grad()
-def gather_weights(twin: Embedder, model: Embedder) -> None:
-    """Give the whole model the weights of its twin; all processes together."""
-    if twin is model:
+def gather_weights(sharded_model: Embedder, model: Embedder) -> None:
+    """Copy the weights of a sharded copy into the model; a collective call."""
+    if sharded_model is model:
         return
     for name, encoder in model.encoders().items():
-        spread = twin.encoders()[name]
-        if spread is not encoder:
-            # Buffers are not spread: each process keeps the running means of its own clips.
-            for ours, theirs in zip(_tensors(encoder), _tensors(spread), strict=True):
-                ours.copy_(whole(theirs))
+        sharded = sharded_model.encoders()[name]
+        if sharded is not encoder:
+            # Buffers are not sharded: each process has the running means of its own clips.
+            for ours, theirs in zip(_tensors(encoder), _tensors(sharded), strict=True):
+                ours.copy_(full_tensor(theirs))
 
 
 def _tensors(encoder: Encoder) -> list[Tensor]:
     return [*encoder.trunk.parameters(), *encoder.trunk.buffers()]
 
 
-def whole(value: Tensor) -> Tensor:
-    """A tensor with the parts that other processes hold; all of them together."""
+def full_tensor(value: Tensor) -> Tensor:
+    """A tensor gathered from all processes; a collective call."""
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
 def shard_like(value: Tensor, parameter: Tensor) -> Tensor:
-    """A whole tensor, spread as a parameter of its shape is."""
+    """A full tensor, sharded as a parameter of the same shape."""
     # An optimizer's state also has numbers, such as
-    # its step, that are not of the parameter's shape.
+    # its step, without the parameter's shape.
     if not isinstance(parameter, DTensor) or value.shape != parameter.shape:
         return value
-    there = value.to(parameter.device, parameter.dtype)
-    return distribute_tensor(there, parameter.device_mesh, parameter.placements)
+    moved = value.to(parameter.device, parameter.dtype)
+    return distribute_tensor(moved, parameter.device_mesh, parameter.placements)
 
 
 def synchronise(module: nn.Module, *, now: bool) -> None:
-    """Whether the next backward sums up what sharded towers have gathered so far."""
+    """Set whether the next backward pass reduces the gradients of sharded trunks."""
     for part in module.modules():
         if isinstance(part, FSDPModule):
-            # `modules()` comes to the inner parts by itself.
+            # `modules()` includes the inner modules.
             part.set_requires_gradient_sync(now, recurse=False)
 
 
-def replicated(module: nn.Module) -> list[nn.Parameter]:
-    """The parameters that train and that every process has whole."""
+def replicated_parameters(module: nn.Module) -> list[nn.Parameter]:
+    """The unsharded trainable parameters."""
     # FSDP averages the gradients of the others itself.
     return [p for p in module.parameters() if p.requires_grad and not isinstance(p, DTensor)]
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], most: float) -> None:
-    """Shrink the gradient to a norm of `most` at most, over whole and sharded parameters together."""
-    moved = [one for one in parameters if one.grad is not None]
-    gradients = [one.grad for one in moved if one.grad is not None]
-    spread = [one for one in gradients if isinstance(one, DTensor)]
-    if not spread:
-        # Plain tensors alone: torch's own function will do.
-        nn.utils.clip_grad_norm_(moved, most)
+    """Clip the gradient to a norm of `most`, over unsharded and sharded parameters together."""
+    with_gradient = [one for one in parameters if one.grad is not None]
+    gradients = [one.grad for one in with_gradient if one.grad is not None]
+    sharded = [one for one in gradients if isinstance(one, DTensor)]
+    if not sharded:
+        # Only plain tensors: torch's own function works.
+        nn.utils.clip_grad_norm_(with_gradient, most)
         return
-    here = [one for one in gradients if not isinstance(one, DTensor)]
-    # torch takes no norm over sharded and plain tensors together. The norm of the
-    # two norms is that of all, and the same in every process: so is the factor.
-    norms = [whole(nn.utils.get_total_norm(some)) for some in (spread, here) if some]
+    local = [one for one in gradients if not isinstance(one, DTensor)]
+    # torch has no norm over sharded and plain tensors together. The norm of the two
+    # norms is that of all, and equal in every process, and so is the factor.
+    norms = [full_tensor(nn.utils.get_total_norm(group)) for group in (sharded, local) if group]
     factor = most / (float(torch.stack(norms).norm()) + 1e-6)  # as torch does
     if factor < 1:
         for one in gradients:

@@ -1,4 +1,4 @@
-"""Steps that must not be taken: a loss or a gradient that is not finite spoils every weight."""
+"""Checks of training steps: a loss or gradient that is not finite would spoil all weights."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -14,17 +14,17 @@ from trichord.distributed import all_max
 from trichord.types import UserError
 
 MOST_IN_A_ROW = 10
-"""Steps skipped one after another before training stops: what is wrong will not pass by itself."""
+"""Skipped steps in a row before training stops: such an error is permanent."""
 MOST_EMPTY = 100
-"""First steps of a stage without anything to learn from before it stops: chance does not do that."""
+"""Empty first steps of a stage before training stops: this is no chance."""
 
 
 def is_finite(loss: Float[Tensor, ""], parameters: Iterable[nn.Parameter]) -> bool:
-    """Whether a loss and the gradient it left are finite, all processes agreeing.
+    """Whether a loss and its gradient are finite, in all processes.
 
     Args:
         loss: Of all processes' clips.
-        parameters: Those that train; sharded ones are looked at where they lie.
+        parameters: The trainable ones; of sharded ones, the local part is checked.
     """
     gradients = [one.grad for one in parameters if one.grad is not None]
     here = [one.to_local() if isinstance(one, DTensor) else one for one in gradients]
@@ -34,10 +34,10 @@ def is_finite(loss: Float[Tensor, ""], parameters: Iterable[nn.Parameter]) -> bo
 
 
 def refuse_unsound(stage: Stage, progress: Progress) -> None:
-    """Refuse to go on after too many skipped steps in a row.
+    """Stop after too many skipped steps in a row.
 
     Raises:
-        UserError: Names the step and what may help.
+        UserError: Names the step and remedies.
     """
     if progress.skipped_in_a_row >= MOST_IN_A_ROW:
         raise UserError(
@@ -49,24 +49,24 @@ def refuse_unsound(stage: Stage, progress: Progress) -> None:
 
 
 def refuse_idle(stage: Stage, progress: Progress) -> None:
-    """Refuse to go on where none of the first steps of a stage has anything to learn from.
+    """Stop if all first steps of a stage are empty.
 
     Raises:
-        UserError: Names the terms and what may help.
+        UserError: Names the terms and remedies.
     """
     if progress.epoch == 1 and progress.empty == progress.step + 1 >= MOST_EMPTY:
         raise _idle(stage, f"none of the first {MOST_EMPTY} steps had anything to learn from")
 
 
 def refuse_unlearnt(stage: Stage, epochs: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse a stage that has ended without a single step.
+    """Refuse a stage without a single step.
 
     Args:
-        stage: That has ended.
-        epochs: Its numbers, the state before training first.
+        stage: At its end.
+        epochs: Its numbers; the first are from before training.
 
     Raises:
-        UserError: Names the terms and what may help.
+        UserError: Names the terms and remedies.
     """
     if all(one["loss"] is None for one in epochs):
         empty, skipped = (sum(one.get(kind, 0) for one in epochs) for kind in ("empty", "skipped"))
@@ -86,10 +86,10 @@ def _idle(stage: Stage, what: str) -> UserError:
 
 
 def refuse_unfinite(parameters: Iterable[nn.Parameter]) -> None:
-    """Refuse to call weights trained that are not finite.
+    """Refuse weights that are not finite.
 
     Raises:
-        UserError: Says what may help.
+        UserError: Names remedies.
     """
     if any(not bool(torch.isfinite(one).all()) for one in parameters):
         raise UserError(
@@ -99,23 +99,23 @@ def refuse_unfinite(parameters: Iterable[nn.Parameter]) -> None:
 
 
 class Buffers:
-    """What modules that train keep moving besides their weights, such as running means of batches."""
+    """Buffers of modules in training mode, such as the running means of BatchNorm."""
 
     def __init__(self, module: nn.Module) -> None:
-        """Look for them; which they are changes only with what trains.
+        """Collect them.
 
         Args:
-            module: Of which some parts are in training mode.
+            module: With parts in training mode.
         """
         parts = (part for part in module.modules() if part.training)
         self._moving = [one for part in parts for one in part.buffers(recurse=False)]
 
-    def held(self) -> list[Tensor]:
-        """Copies of them as they are now."""
+    def copies(self) -> list[Tensor]:
+        """Copies of the present values."""
         return [one.clone() for one in self._moving]
 
     @torch.no_grad()
-    def put_back(self, held: Sequence[Tensor]) -> None:
-        """Make them what they were."""
-        for one, value in zip(self._moving, held, strict=True):
+    def restore(self, copies: Sequence[Tensor]) -> None:
+        """Restore earlier values."""
+        for one, value in zip(self._moving, copies, strict=True):
             one.copy_(value)

@@ -1,4 +1,4 @@
-"""Ways to take the gradient of a mini-batch: all of its clips at once, or some at a time."""
+"""Gradients of a mini-batch, of all clips at once or in chunks."""
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from trichord.distributed import average_gradients, on_all_ranks, rank, world_si
 from trichord.features.source import Source
 from trichord.training.learner import Learner
 from trichord.training.sampler import Sample
-from trichord.training.sharding import replicated, synchronise
+from trichord.training.sharding import replicated_parameters, synchronise
 from trichord.training.soundness import Buffers
 from trichord.types import Side
 from trichord.types.tensors import Batch, Embeddings, Features
@@ -23,134 +23,137 @@ SIDES: tuple[Side, ...] = ("text", "audio", "vision", "masked")
 
 
 def data_parallel(learner: Learner) -> nn.Module:
-    """What gives the loss of a mini-batch: the learner, under several processes wrapped by torch's DDP."""
+    """The learner, in distributed training wrapped by torch's DDP."""
     if world_size() == 1 or learner.sharded:
         return learner
-    # Draws leave heads unused, and the clips of one process may lack a modality.
+    # Draws may leave heads unused, and the clips of a process may lack a modality.
     return DistributedDataParallel(learner, find_unused_parameters=True)
 
 
 def read_batch(learner: Learner, training: Source, sample: Sample) -> tuple[Batch, Sample]:
-    """This process's part of a mini-batch on the model's device, and what is asked of it."""
+    """This process's part of a mini-batch on the model's device, and its sample."""
     ours = sample.parts(world_size())[rank()]
     (batch,) = _read(training, [ours])
     return batch.to(learner.model.device), ours
 
 
 def backward(learner: Learner, loss: Float[Tensor, ""] | None) -> None:
-    """Leave the gradient of a loss with the parameters, the same in all processes; none of None."""
+    """Backward pass of a loss, if any; gradients are equal in all processes."""
     if loss is None:
         return
     loss.backward()
     if learner.sharded:
-        average_gradients(replicated(learner))
+        average_gradients(replicated_parameters(learner))
 
 
 def cached_step(
     learner: Learner, stage: Stage, training: Source, sample: Sample
 ) -> Float[Tensor, ""] | None:
-    """Take `stage.chunk` clips through the towers at once, for a loss of all of them; leaves its gradient.
+    """The loss of a mini-batch and its gradient, with `stage.chunk` clips in the encoders at once.
 
-    At first every chunk is encoded, and nothing is kept but its features; the loss gives the gradient
-    of these. Then every chunk is encoded again, with the same dropout, to hand that gradient down.
+    First every chunk is encoded, and only its features are kept; the loss gives their gradient. Then
+    every chunk is encoded again, with the same dropout, to backpropagate that gradient.
 
     Source: Gao et al. (2021), "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup".
     """
     ours = sample.parts(world_size())[rank()]
     chunks = ours.parts(_how_many(stage, len(sample.clips)))
     batches = _read(training, chunks)
-    found = _first_pass(learner, batches, chunks)
-    loss = learner.loss(found, ours)
+    embeddings = _first_pass(learner, batches, chunks)
+    loss = learner.loss(embeddings, ours)
     if loss is None:
         return None
     loss.backward()
     for batch, chunk in zip(batches, chunks, strict=True):
         synchronise(learner, now=chunk is chunks[-1])
-        again = learner.encode(batch.to(learner.model.device), chunk)
+        encoded = learner.encode(batch.to(learner.model.device), chunk)
         start = chunk.first - ours.first
-        _hand_down(again, found, slice(start, start + len(chunk.clips)))
-    average_gradients(replicated(learner))
+        _hand_down(encoded, embeddings, slice(start, start + len(chunk.clips)))
+    average_gradients(replicated_parameters(learner))
     return loss
 
 
 def _read(training: Source, samples: Sequence[Sample]) -> list[Batch]:
-    """Mini-batches, or parts of one, as their source gives them."""
+    """Mini-batches, or parts of one, from their source."""
     return on_all_ranks(
         lambda: [training.batch(one.clips, one.captions, one.masking) for one in samples]
     )
 
 
 def _how_many(stage: Stage, clips: int) -> int:
-    """Chunks of a process, as many in each: sharded towers wait for one another."""
+    """Number of chunks, equal in all processes, because sharded trunks wait for each other."""
     assert stage.chunk is not None
     most, fewest = -(-clips // world_size()), clips // world_size()
     return min(-(-most // stage.chunk), fewest)
 
 
 def _first_pass(learner: Learner, batches: Sequence[Batch], chunks: Sequence[Sample]) -> Embeddings:
-    """What clips are by themselves, as leaves that gather the gradient of the loss."""
+    """Embeddings of the clips as leaf tensors, for the gradient of the loss."""
     fused = learner.model.fusion is not None
     parts: list[Embeddings] = []
     with torch.no_grad(), _without_trace(learner):
         for batch, chunk in zip(batches, chunks, strict=True):
-            whole = learner.encode(batch.to(learner.model.device), chunk)
-            parts.append(whole if fused else _pooled(whole))
+            encoded = learner.encode(batch.to(learner.model.device), chunk)
+            parts.append(encoded if fused else _pooled(encoded))
     return _of_sides(lambda side: _leaf([part.of(side) for part in parts], fused))
 
 
-def _of_sides(made: Callable[[Side], Features | None]) -> Embeddings:
+def _of_sides(features_of: Callable[[Side], Features | None]) -> Embeddings:
     return Embeddings(
-        text=made("text"), audio=made("audio"), vision=made("vision"), masked=made("masked")
+        text=features_of("text"),
+        audio=features_of("audio"),
+        vision=features_of("vision"),
+        masked=features_of("masked"),
     )
 
 
 @contextmanager
 def _without_trace(module: nn.Module) -> Generator[None]:
-    """Put running means of batches back: the clips come again."""
+    """Restore the buffers, because the clips are encoded again."""
     buffers = Buffers(module)
-    held = buffers.held()
+    copies = buffers.copies()
     yield
-    buffers.put_back(held)
+    buffers.restore(copies)
 
 
-def _pooled(whole: Embeddings) -> Embeddings:
-    """Without the steps, which only a fusion looks at."""
+def _pooled(encoded: Embeddings) -> Embeddings:
+    """Drop the steps, which only a fusion uses."""
 
     def pooled(side: Side) -> Features | None:
-        features = whole.of(side)
+        features = encoded.of(side)
         return None if features is None else _of_pooled(features.pooled, features.mask)
 
     return _of_sides(pooled)
 
 
 def _of_pooled(pooled: Float[Tensor, "batch dim"], mask: Bool[Tensor, "batch step"]) -> Features:
-    """Features whose steps are zeros that take no room."""
+    """Features with zero steps that need no memory."""
     return Features(pooled, pooled.new_zeros(()).expand(*mask.shape, pooled.shape[1]), mask)
 
 
 def _leaf(parts: Sequence[Features | None], fused: bool) -> Features | None:
-    """The features of chunks, one below the other."""
-    there = [part for part in parts if part is not None]
-    if not there:
+    """The concatenated features of chunks."""
+    present = [part for part in parts if part is not None]
+    if not present:
         return None
-    longest = max(part.mask.shape[1] for part in there)
-    mask = torch.cat([F.pad(part.mask, (0, longest - part.mask.shape[1])) for part in there])
-    pooled = torch.cat([part.pooled for part in there]).requires_grad_()
+    longest = max(part.mask.shape[1] for part in present)
+    mask = torch.cat([F.pad(part.mask, (0, longest - part.mask.shape[1])) for part in present])
+    pooled = torch.cat([part.pooled for part in present]).requires_grad_()
     if not fused:
         return _of_pooled(pooled, mask)
-    steps = [F.pad(part.steps, (0, 0, 0, longest - part.steps.shape[1])) for part in there]
+    steps = [F.pad(part.steps, (0, 0, 0, longest - part.steps.shape[1])) for part in present]
     return Features(pooled, torch.cat(steps).requires_grad_(), mask)
 
 
-def _hand_down(again: Embeddings, found: Embeddings, rows: slice) -> None:
-    """Go backward through the towers from the gradient of the features of some rows."""
+def _hand_down(encoded: Embeddings, embeddings: Embeddings, rows: slice) -> None:
+    """Backpropagate the gradient of the features of some rows."""
     outputs: list[Tensor] = []
     gradients: list[Tensor] = []
     for side in SIDES:
-        anew, leaf = again.of(side), found.of(side)
-        if anew is None or leaf is None:
+        features, leaf = encoded.of(side), embeddings.of(side)
+        if features is None or leaf is None:
             continue
-        for one, of_all in ((anew.pooled, leaf.pooled), (anew.steps, leaf.steps)):
+        for one, of_all in ((features.pooled, leaf.pooled), (features.steps, leaf.steps)):
             if one.requires_grad and of_all.grad is not None:
                 outputs.append(one)
                 gradients.append(of_all.grad[rows, : one.shape[1]])

@@ -1,4 +1,4 @@
-"""Signals that ask a training to stop: noted when they come, heeded between two steps."""
+"""Signals that stop a training: recorded when they arrive, handled between two steps."""
 
 import signal
 import threading
@@ -11,28 +11,28 @@ from types import FrameType
 from trichord.distributed import on_all_ranks, rank, world_size
 
 PATIENCE = 2.0
-"""Seconds; whoever interrupts a second time after these does not want to wait for the step to end."""
+"""Seconds after which a second interruption stops at once, without waiting for the end of the step."""
 
 
 class TerminatedError(SystemExit):
-    """SIGTERM came, and the run was saved; the process ends as a shell says that such a one does."""
+    """SIGTERM arrived, and the run is saved; the exit code is that of a shell for SIGTERM."""
 
     def __init__(self) -> None:
         super().__init__(128 + signal.SIGTERM)
 
 
-class Request:
-    """The signal that asked this process to stop, if one did."""
+class StopRequest:
+    """The signal that asks this process to stop, if any."""
 
     def __init__(self) -> None:
         self.signal = 0
         self._came = 0.0
 
     def note(self, number: int, frame: FrameType | None) -> None:
-        """Take note of a signal.
+        """Record a signal.
 
         Raises:
-            KeyboardInterrupt: It is the second interruption, by somebody who will not wait.
+            KeyboardInterrupt: A second interruption after `PATIENCE`.
         """
         del frame
         now = time.monotonic()
@@ -43,14 +43,14 @@ class Request:
 
 
 def stop(number: int) -> None:
-    """End as a signal asks for; all processes together, and rank 0 speaks for them.
+    """Stop all processes after a signal; rank 0 reports it.
 
     Raises:
         TerminatedError: It was SIGTERM.
         KeyboardInterrupt: It was SIGINT.
         SystemExit: It was SIGINT, on another rank than 0.
     """
-    on_all_ranks(lambda: None)  # who left at once would close what others still speak through
+    on_all_ranks(lambda: None)  # a process that ended now would break the others' communication
     if number == signal.SIGTERM:
         raise TerminatedError
     if rank() == 0:
@@ -59,9 +59,9 @@ def stop(number: int) -> None:
 
 
 @contextmanager
-def stoppable() -> Generator[Request]:
-    """Have SIGTERM and SIGINT noted instead of obeyed; outside the main thread they are not ours."""
-    request = Request()
+def stoppable() -> Generator[StopRequest]:
+    """Record SIGTERM and SIGINT instead of obeying them; only in the main thread."""
+    request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
@@ -75,10 +75,10 @@ def stoppable() -> Generator[Request]:
 
 @contextmanager
 def freeing_memory() -> Generator[None]:
-    """Let an error that leaves a training of several processes hold on to nothing of it.
+    """Clear the frames of an error in distributed training.
 
-    Its frames would keep the process group until after its end, and to free it then may wait for ever
-    for threads of its own.
+    They would keep the process group alive until the interpreter ends, and freeing it then may wait
+    forever for its threads.
     """
     try:
         yield

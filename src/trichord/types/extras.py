@@ -1,5 +1,6 @@
 """Packages that are not installed, and the extras that install them."""
 
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -12,6 +13,8 @@ TOWERS = frozenset(
 """Packages of the extra `towers`; a text search does not need them."""
 _EXTRAS = dict.fromkeys(TOWERS, "towers") | {"caption_metrics": "captions"}
 """The extra of each package, by its import name."""
+_OF_WORLD = re.compile(r"demo|world|world-.+|stand-in-.+")
+"""Names of the parts of trichord-world: its commands, experiments, datasets and weights."""
 
 
 class NotInstalledError(UserError, ImportError):
@@ -41,6 +44,13 @@ def extras_named() -> Generator[None]:
         if error.name not in _EXTRAS:
             raise
         raise NotInstalledError(_missing(str(error.name))) from error
+
+
+def package_hint(name: str) -> str:
+    """Which package that is not installed has a part of this name; empty where we know of none."""
+    if not _OF_WORLD.fullmatch(name) or find_spec("trichord_world") is not None:
+        return ""
+    return "it is part of trichord-world: pip install 'trichord[world]'."
 
 
 def _missing(package: str) -> str:

@@ -5,6 +5,7 @@ passed in this process (`provide`, `--plugin FILE`), then among the entry points
 Only the requested part is imported: a search or a run loads no package that it does not name.
 """
 
+import ast
 import hashlib
 import re
 import sys
@@ -15,12 +16,13 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from importlib.util import module_from_spec, spec_from_file_location
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar, cast
 
 from trichord.types import UserError, first_line
+from trichord.types.extras import package_hint
 
 T = TypeVar("T")
 
@@ -147,10 +149,29 @@ class Group(Generic[T]):
             return _PROVIDED[self.name, kind][1]
         return next(map(_package, _installed(self.name).get(kind, ())), None)
 
+    def summary(self, kind: str) -> str:
+        """First line of the docstring of an installed function, from its source; empty if it has none.
+
+        Nothing is loaded for it, so that help stays fast, and works beside a package that is broken.
+        """
+        point = next(iter(_installed(self.name).get(kind, ())), None)
+        try:
+            spec = find_spec(point.module) if point else None
+            tree = ast.parse(Path(str(spec.origin)).read_bytes()) if spec else ast.Module([], [])
+        except (ImportError, OSError, SyntaxError, ValueError):
+            return ""
+        made = [one for one in tree.body if isinstance(one, ast.FunctionDef)]
+        text = next(
+            (ast.get_docstring(one) for one in made if point and one.name == point.attr), ""
+        )
+        return (text or "").partition("\n")[0].rstrip(".")
+
     def _unknown(self, kind: str, option: str, known: Sequence[str]) -> str:
         close = get_close_matches(kind, known, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"choose one of {', '.join(known)}."
         others = "" if self.closed else " Others come with a package, or by --plugin FILE."
+        if missing := package_hint(kind):
+            hint, others = missing, ""
         if option:
             return f"{option} {kind}: there is no {self.noun} of that name here: {hint}{others}"
         return f"There is no {self.noun} '{kind}' here: {hint}{others}"

@@ -29,7 +29,7 @@ from trichord.evaluation.figures import draw_comparison
 from trichord.evaluation.protocol import difference
 from trichord.evaluation.report import read_report, write_json
 from trichord.evaluation.tables import measures_table, published_tables
-from trichord.experiments import EXPERIMENTS
+from trichord.experiments import load_experiment
 from trichord.features.source import MediaSource
 from trichord.types import Caption, Clip, UserError
 
@@ -93,7 +93,7 @@ def test_of_a_clip_without_sound_and_picture_nothing_is_written(writer, made_up,
 
 def test_a_run_is_measured_on_the_kinds_that_it_has_learnt_to_write():
     def kinds(*drawn):
-        experiment = EXPERIMENTS["world-clip4vla-caption"][1]
+        experiment = load_experiment("world-clip4vla-caption")
         draws = tuple(
             replace(experiment.stages[0].draws[0], captions=captions, terms=(term,))
             for captions, term in drawn
@@ -122,7 +122,7 @@ def test_as_published_references_are_spelt_and_cut_as_the_run_would(writer):
     assert short == "a red ball bounces"
     assert cut == spelt(writer, [long])[0]
     assert long.startswith(cut)
-    assert len(writer.words_of([long])[0]) == writer.text.max_tokens
+    assert len(writer.token_ids([long])[0]) == writer.text.max_tokens
     assert references_of(writer, clips, rules())["visual"]["a"] == ("A red ball bounces", long)
 
 

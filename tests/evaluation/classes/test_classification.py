@@ -67,7 +67,7 @@ def report():
         tested=(4, 3),
         modality="audio",
         features="frozen",
-        sound_token="1",
+        audio_type="1",
         method="some method",
         seed=0,
     )

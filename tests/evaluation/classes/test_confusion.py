@@ -31,7 +31,7 @@ def report(classes, wrong=0, unread=0):
         tested=(len(truth),),
         modality="vision",
         features="unit vectors",
-        sound_token="not heard",
+        audio_type="not heard",
         method="prompts",
         seed=0,
     )

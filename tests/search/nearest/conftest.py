@@ -7,8 +7,8 @@ from threading import Event
 import numpy as np
 import pytest
 
-from trichord.search.nearest import Settings, Structures
-from trichord.search.nearest.backends import NotWantedError
+from trichord.search.nearest import AnnIndexes, Settings
+from trichord.search.nearest.backends import BuildCancelledError
 
 DIM = 24
 BUILT: list[str] = []
@@ -97,12 +97,12 @@ class Fake:
     def library(self):
         return "fake 1"
 
-    def efforts(self, rows):
+    def search_budgets(self, rows):
         return (1, 2, 4, 8)
 
-    def build(self, vectors, rows, path, threads, go_on):
-        if not LATER.wait(60.0) or not go_on():
-            raise NotWantedError
+    def build(self, vectors, rows, path, threads, should_continue):
+        if not LATER.wait(60.0) or not should_continue():
+            raise BuildCancelledError
         if self.fails:
             raise RuntimeError(self.fails)
         BUILT.append(f"{len(rows)} rows")
@@ -110,17 +110,17 @@ class Fake:
         Path(path).write_text(self.written)
 
     def open(self, path):
-        return Opened(Path(path).read_text(), self.enough)
+        return OpenIndex(Path(path).read_text(), self.enough)
 
 
 @dataclass
-class Opened:
+class OpenIndex:
     written: str
     enough: int
 
-    def propose(self, queries, count, effort):
-        best = np.argsort(-(queries @ Opened.gallery.T), axis=1, kind="stable")[:, :300]
-        return best if effort >= self.enough else best[:, 40:]
+    def candidates(self, queries, count, budget):
+        best = np.argsort(-(queries @ OpenIndex.gallery.T), axis=1, kind="stable")[:, :300]
+        return best if budget >= self.enough else best[:, 40:]
 
 
 @pytest.fixture(name="fake")
@@ -130,7 +130,7 @@ def fake_():
 
 @pytest.fixture(name="opened")
 def opened_():
-    return Opened
+    return OpenIndex
 
 
 @pytest.fixture
@@ -150,13 +150,13 @@ def built():
 @pytest.fixture
 def structured(gallery, texts, tmp_path, built, later):
     """Structures of pictures: sounds are few enough to be searched exactly."""
-    Opened.gallery = gallery.vision
+    OpenIndex.gallery = gallery.vision
 
     def structured(
         backend=None, columns=gallery, version=7, held_out=None, persistent=True, **settings
     ):
         settings = {"exact_up_to": 2200, **settings}
-        made = Structures(
+        made = AnnIndexes(
             tmp_path / "cache",
             columns,
             version,

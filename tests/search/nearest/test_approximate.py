@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from trichord.search.nearest import Approximate, Exact, Nearest, approximate
-from trichord.search.nearest.approximate import AT_LEAST, PROPOSED, recall
+from trichord.search.nearest.approximate import AT_LEAST, CANDIDATES_PER_HIT, recall
 
 
 @dataclass
@@ -14,8 +14,8 @@ class ManifestNotes:
     rows: np.ndarray
     asked: list = field(default_factory=list)
 
-    def propose(self, queries, count, effort):
-        self.asked.append((count, effort))
+    def candidates(self, queries, count, budget):
+        self.asked.append((count, budget))
         return np.tile(self.rows, (len(queries), 1))
 
 
@@ -24,9 +24,9 @@ def over(gallery, monkeypatch):
     """Approximate search of pictures by rows that are told; filters are never answered exactly."""
     monkeypatch.setattr(approximate, "FEW", 0)
 
-    def over(rows, effort=100):
+    def over(rows, budget=100):
         exact = Exact(gallery.vision, gallery.has_vision)
-        return Approximate(ManifestNotes(np.asarray(rows)), effort, exact)
+        return Approximate(ManifestNotes(np.asarray(rows)), budget, exact)
 
     return over
 
@@ -51,9 +51,9 @@ def test_more_is_proposed_than_is_wanted(over, texts):
     search = over(np.arange(3000))
     search.search(texts, 10)
     search.search(texts, 400)
-    few = AT_LEAST + PROPOSED * 10
+    few = AT_LEAST + CANDIDATES_PER_HIT * 10
     assert search.index.asked[0] == (few, 100)
-    many = AT_LEAST + PROPOSED * 400
+    many = AT_LEAST + CANDIDATES_PER_HIT * 400
     assert search.index.asked[1] == (many, int(100 * (many / few) ** 0.5))
 
 
@@ -62,7 +62,7 @@ def test_more_is_proposed_the_more_a_filter_throws_away(over, gallery, texts, br
     allowed = np.arange(3000) % 10 == 1
     rows, _ = search.search(texts, 5, allowed)
     assert np.array_equal(rows, brute(gallery.vision, gallery.has_vision, texts, 5, allowed)[0])
-    assert search.index.asked[0][0] == (AT_LEAST + PROPOSED * 5) * 2400 // 300
+    assert search.index.asked[0][0] == (AT_LEAST + CANDIDATES_PER_HIT * 5) * 2400 // 300
 
 
 @pytest.mark.parametrize("left", [2, 40])  # 40: more than are wanted, but few of what was proposed

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from trichord.search.nearest import Backend, FaissScan
-from trichord.search.nearest.backends import PORTION, NotWantedError
+from trichord.search.nearest.backends import CHUNK, BuildCancelledError
 from trichord.types import UserError
 
 BACKENDS = [FaissScan()]
@@ -16,9 +16,9 @@ def build(gallery, tmp_path):
     """Builds a structure of the moments that have a picture and opens it."""
     pytest.importorskip("faiss")
 
-    def build(backend, name="structure", go_on=lambda: True):
+    def build(backend, name="structure", should_continue=lambda: True):
         rows = np.flatnonzero(gallery.has_vision)
-        backend.build(gallery.vision, rows, tmp_path / name, 1, go_on)
+        backend.build(gallery.vision, rows, tmp_path / name, 1, should_continue)
         return backend.open(tmp_path / name)
 
     return build
@@ -28,16 +28,16 @@ def build(gallery, tmp_path):
 def test_almost_all_of_the_best_are_proposed_at_the_highest_effort(
     build, gallery, texts, brute, backend
 ):
-    proposed = build(backend).propose(texts, 64, backend.efforts(2400)[-1])
+    candidate_count = build(backend).candidates(texts, 64, backend.search_budgets(2400)[-1])
     best = brute(gallery.vision, gallery.has_vision, texts, 10)[0]
-    found = [len({*row} & {*wanted}) for row, wanted in zip(proposed, best, strict=True)]
+    found = [len({*row} & {*wanted}) for row, wanted in zip(candidate_count, best, strict=True)]
     assert sum(found) / best.size > 0.98
 
 
 @every
 def test_only_rows_that_were_given_are_proposed_and_each_once(build, gallery, texts, backend):
-    for proposed in build(backend).propose(texts, 200, 64):
-        rows = proposed[proposed >= 0]
+    for candidate_count in build(backend).candidates(texts, 200, 64):
+        rows = candidate_count[candidate_count >= 0]
         assert gallery.has_vision[rows].all()
         assert len(set(rows)) == len(rows)
         assert len(rows) > 100
@@ -47,13 +47,13 @@ def test_only_rows_that_were_given_are_proposed_and_each_once(build, gallery, te
 def test_more_effort_finds_no_less(build, gallery, texts, brute, backend):
     index = build(backend)
     best = brute(gallery.vision, gallery.has_vision, texts, 10)[0]
-    efforts = backend.efforts(2400)
+    search_budgets = backend.search_budgets(2400)
     found = [
         sum(
             len({*row} & {*wanted})
-            for row, wanted in zip(index.propose(texts, 10, effort), best, strict=True)
+            for row, wanted in zip(index.candidates(texts, 10, budget), best, strict=True)
         )
-        for effort in (efforts[0], efforts[-1])
+        for budget in (search_budgets[0], search_budgets[-1])
     ]
     assert found[0] <= found[1]
 
@@ -67,14 +67,14 @@ def test_a_structure_of_fewer_rows_than_asked_for_proposes_them_all(
     rows = np.flatnonzero(few.has_vision)
     backend.build(few.vision, rows, tmp_path / "few", 1, lambda: True)
     for queries in (texts[:1], texts[:3]):
-        for proposed in backend.open(tmp_path / "few").propose(queries, 64, 64):
-            assert set(proposed[proposed >= 0]) == set(rows)
+        for candidate_count in backend.open(tmp_path / "few").candidates(queries, 64, 64):
+            assert set(candidate_count[candidate_count >= 0]) == set(rows)
 
 
 @every
 def test_building_stops_when_nobody_wants_it_any_more(build, backend):
-    with pytest.raises(NotWantedError):
-        build(backend, go_on=lambda: False)
+    with pytest.raises(BuildCancelledError):
+        build(backend, should_continue=lambda: False)
 
 
 @every
@@ -88,13 +88,13 @@ def test_the_same_vectors_make_the_same_file(build, tmp_path, backend):
 def test_efforts_rise(backend):
     assert isinstance(backend, Backend)
     for rows in (1, 100, 1_000_000):
-        efforts = backend.efforts(rows)
-        assert efforts[0] >= 1
-        assert list(efforts) == sorted(set(efforts))
+        search_budgets = backend.search_budgets(rows)
+        assert search_budgets[0] >= 1
+        assert list(search_budgets) == sorted(set(search_budgets))
 
 
 def test_a_million_vectors_are_given_in_portions():
-    assert PORTION < 100_000
+    assert CHUNK < 100_000
 
 
 def test_a_missing_library_is_named_with_its_extra(monkeypatch, gallery, tmp_path):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from trichord.search.nearest import Exact, Nearest
-from trichord.search.nearest.exact import SINGLE, TILE, best_rows, products
+from trichord.search.nearest.exact import SINGLE, TILE, best_rows, inner_products
 
 
 @pytest.mark.parametrize("count", [1, SINGLE, SINGLE + 1, 16])
@@ -117,7 +117,7 @@ def test_few_candidates_are_left_of_many():
 @pytest.mark.parametrize("count", [1, 16])
 def test_products_are_those_of_float64_but_for_rounding(gallery, texts, count):
     exact = texts[:count].astype(np.float64) @ gallery.audio.T.astype(np.float64)
-    assert products(gallery.audio, texts[:count]) == pytest.approx(exact, abs=1e-6)
+    assert inner_products(gallery.audio, texts[:count]) == pytest.approx(exact, abs=1e-6)
 
 
 @pytest.mark.parametrize(

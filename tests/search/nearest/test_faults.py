@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from trichord.search.nearest import Exact, Settings, Structures
+from trichord.search.nearest import AnnIndexes, Exact, Settings
 
 
 @dataclass(frozen=True)
@@ -14,10 +14,10 @@ class Mistaken:
     def library(self):
         return "none"
 
-    def efforts(self, rows):
+    def search_budgets(self, rows):
         return (1,)
 
-    def build(self, vectors, rows, path, threads, go_on):
+    def build(self, vectors, rows, path, threads, should_continue):
         raise self.error
 
     def open(self, path):
@@ -29,7 +29,7 @@ def test_a_mistake_while_building_is_told_and_moments_are_searched_exactly(
     error, gallery, texts, tmp_path
 ):
     settings = Settings(backend=Mistaken(error), exact_up_to=2200)
-    made = Structures(tmp_path, gallery, 1, {"text→sight": texts}, settings)
+    made = AnnIndexes(tmp_path, gallery, 1, {"text→sight": texts}, settings)
     assert made.wait(60.0)
     assert isinstance(made.nearest("vision"), Exact)
     assert str(error) in made.report("vision").why

@@ -4,17 +4,17 @@ from itertools import cycle
 import numpy as np
 import pytest
 
-from trichord.search.candidates import Bounded
+from trichord.search.candidates import BoundedCandidates
 from trichord.search.nearest import half_precision
 from trichord.search.nearest.half_precision import (
-    ENCODED,
+    ROUNDED_AT_ONCE,
     ROUNDS,
     HalfPrecision,
     Rounded,
     is_faster,
 )
 
-COUNT, DIM = ENCODED + 300, 32
+COUNT, DIM = ROUNDED_AT_ONCE + 300, 32
 ONE_MODALITY = np.array([[[0.0, 1.0]], [[-np.inf, 0.0]]])
 """A score is the product itself, of rows that have a vector."""
 
@@ -82,7 +82,7 @@ def test_no_score_is_off_by_more_than_its_bound(law):
 def test_the_best_are_those_of_sorting_everything(law, k):
     rows, queries = bounded(*drawn(law))
     for rough, error, exact in queries:
-        found = Bounded(rough, rows, error, lambda some, e=exact: e[some], 1e-9).best(k)
+        found = BoundedCandidates(rough, rows, error, lambda some, e=exact: e[some], 1e-9).best(k)
         assert found.tolist() == sorted({*found.tolist()})
         assert {*best_of(exact, k)} <= {*found.tolist()}
 
@@ -96,7 +96,7 @@ def test_few_are_scored_again():
             again.extend(some)
             return exact[some]
 
-        Bounded(rough, rows, error, score, 1e-9).best(10)
+        BoundedCandidates(rough, rows, error, score, 1e-9).best(10)
         assert 10 <= len(again) < 0.02 * COUNT
 
 
@@ -106,7 +106,9 @@ def test_a_row_that_rounding_wrongs_most_is_not_lost():
     [(rough, error, exact)] = bounded(vectors, np.ones((1, DIM)))[1]
     assert len({*rough.tolist()}) == 1
     assert exact.argmax() == 7
-    assert Bounded(rough, np.arange(50), error, lambda some: exact[some], 1e-9).best(1) == [7]
+    assert BoundedCandidates(rough, np.arange(50), error, lambda some: exact[some], 1e-9).best(
+        1
+    ) == [7]
 
 
 def test_what_a_query_loses_by_rounding_is_in_the_bound():
@@ -128,8 +130,8 @@ def test_two_modalities_are_bounded_together(weights):
     coefficients[0] = np.array([0.0, 1.3, 0.0, 0.8]) * weights[0]
     coefficients[1] = np.array([0.0, 0.0, 1.1, 0.7]) * weights[1]
     coefficients[2] = rng.normal(size=(6, 4))
-    nothing = ~coefficients[:2].any(axis=0)
-    coefficients[2][nothing] = -np.inf
+    no_neighbours = ~coefficients[:2].any(axis=0)
+    coefficients[2][no_neighbours] = -np.inf
     # What the memory of a missing vector holds does not matter.
     half = HalfPrecision.of([(sight, seen), (sound, heard)])
     assert sorted(half.rows.tolist()) == np.flatnonzero(pattern).tolist()
@@ -145,7 +147,9 @@ def test_two_modalities_are_bounded_together(weights):
         assert np.array_equal(rough > -np.inf, findable)
         assert np.abs(rough[findable] - exact[half.rows][findable]).max() <= error + 1e-6
         for k in (1, 30):
-            found = Bounded(rough, half.rows, error, lambda some, e=exact: e[some], 4e-6).best(k)
+            found = BoundedCandidates(
+                rough, half.rows, error, lambda some, e=exact: e[some], 4e-6
+            ).best(k)
             assert {*best_of(exact, k)} <= {*found.tolist()}
             assert (exact[found] > -np.inf).all()
 
@@ -162,7 +166,9 @@ def test_there_may_be_no_vectors():
         half = HalfPrecision.of([(np.zeros((count, DIM), np.float32), np.zeros(count, bool))])
         scores, _ = half.scores([np.ones((1, DIM))], ONE_MODALITY)
         assert scores.shape == (1, 0)
-        best = Bounded(scores[0], half.rows, 0.0, lambda rows: np.zeros(len(rows)), 1e-9).best(3)
+        best = BoundedCandidates(
+            scores[0], half.rows, 0.0, lambda rows: np.zeros(len(rows)), 1e-9
+        ).best(3)
         assert best.tolist() == []
 
 

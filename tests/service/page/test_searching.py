@@ -61,7 +61,7 @@ def test_a_file_that_is_no_media_is_refused_and_can_be_put_away(visit, tmp_path)
     (tmp_path / "notes.mp4").write_text("no film")
     page.set_input_files("#file", tmp_path / "notes.mp4")
     page.wait_for_selector("#refused:not([hidden])")
-    assert page.inner_text("#refused").startswith("notes.mp4: The file is no video")
+    assert page.inner_text("#refused").startswith("notes.mp4: The file is not a video")
     page.click(".chip .remove")
     assert page.is_hidden("#refused")
     assert page.locator(".chip").count() == 0
@@ -85,7 +85,7 @@ def test_an_upload_that_the_service_has_let_go_of_is_sent_again(visit, films):
 
     def forget(route):
         known = gone not in route.request.post_data
-        said = '{"error": "The uploaded file is not there any more: send it again."}'
+        said = '{"error": "The uploaded file does not exist any more: send it again."}'
         route.continue_() if known else route.fulfill(status=404, body=said)
 
     page.route("**/api/search", forget)

@@ -84,7 +84,7 @@ class CaptionProtocol:
     longest: int | None
     missing: str
     metrics: int
-    sound_token: AudioType | None = None
+    audio_type: AudioType | None = None
     selected_on_test: bool = False
 
     def line(self) -> str:
@@ -96,7 +96,7 @@ class CaptionProtocol:
         )
         how = self.scoring
         longest = "" if self.longest is None else f", at most {self.longest} tokens"
-        token = "" if self.sound_token is None else f"sound token {self.sound_token}; "
+        token = "" if self.audio_type is None else f"audio type {self.audio_type}; "
         used = "all" if how.kept == "all" else "as many of each clip as the fewest, as published"
         return (
             f"{SELECTED_ON_TEST if self.selected_on_test else ''}"
@@ -119,7 +119,7 @@ class CaptionProtocol:
             "length penalty": self.length_penalty,
             "longest caption": self.longest,
             "rule for missing modalities": self.missing,
-            "sound token": token_name(self.sound_token),
+            "audio type": token_name(self.audio_type),
             "CIDEr": how.cider,
             "number of resamples": how.resamples,
             "bootstrap seed": how.seed,
@@ -138,7 +138,7 @@ def stamp(
     *,
     split: Split | None,
     missing: str,
-    sound_token: AudioType | None = None,
+    audio_type: AudioType | None = None,
     selected_on_test: bool = False,
 ) -> CaptionProtocol:
     """The protocol under which captions are measured by some rules.
@@ -148,7 +148,7 @@ def stamp(
         references: Of each kind by clip.
         split: Of the manifest.
         missing: What was done about missing modalities, in words.
-        sound_token: What was listened with, if not with the run's own.
+        audio_type: The audio type, if not that of the run.
         selected_on_test: Whether the run's epoch was chosen on the test split.
     """
     from caption_metrics import METRICS_VERSION  # reports are read where it is not installed
@@ -164,7 +164,7 @@ def stamp(
         longest=rules.longest,
         missing=f"{missing}, {MISSING}",
         metrics=METRICS_VERSION,
-        sound_token=sound_token,
+        audio_type=audio_type,
         selected_on_test=selected_on_test,
     )
 

@@ -9,7 +9,7 @@ from trichord.evaluation.captions.protocol import CaptionRules
 from trichord.evaluation.captions.scores import ClipCaption, ClipScores, KindRow
 from trichord.evaluation.pairs import measuring
 from trichord.features.source import Source, portions
-from trichord.models.decoding import Decoding, Written, write
+from trichord.models.decoding import Decoding, GeneratedCaption, write
 from trichord.models.embedder import Embedder
 from trichord.types import CAPTION_KINDS, CaptionKind, Clip, UserError
 from trichord.types.terms import term_of
@@ -65,13 +65,13 @@ def write_captions(
 
 
 def _caption(
-    clip: Clip, written: Sequence[Written], model: Embedder, rules: CaptionRules
+    clip: Clip, written: Sequence[GeneratedCaption], model: Embedder, rules: CaptionRules
 ) -> ClipCaption:
     if not written:
         return ClipCaption(id=clip.id)
     best = written[0]
     # Split at blanks, as published, both sides are spelt by the tokenizer.
-    text = " ".join(model.texts_of([best.tokens])[0].split()) if _spells(rules) else best.text
+    text = " ".join(model.decode_tokens([best.tokens])[0].split()) if _spells(rules) else best.text
     return ClipCaption(id=clip.id, text=text, log_likelihood=best.log_likelihood)
 
 
@@ -105,7 +105,7 @@ def _spells(rules: CaptionRules) -> bool:
 
 def spelt(model: Embedder, texts: Sequence[str]) -> list[str]:
     """Texts as the model's captioner would spell them, cut where it has no more room."""
-    return model.texts_of([row.tolist() for row in model.words_of(texts)])
+    return model.decode_tokens([row.tolist() for row in model.token_ids(texts)])
 
 
 def has_words(text: str, rules: CaptionRules) -> bool:

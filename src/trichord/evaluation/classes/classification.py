@@ -40,7 +40,7 @@ class ClassProtocol:
     tested: tuple[int, ...]
     modality: Literal["vision", "audio", "both"]
     features: str
-    sound_token: str
+    audio_type: str
     method: str
     seed: int | None
     interval: str = INTERVAL
@@ -53,7 +53,7 @@ class ClassProtocol:
         drawn = "" if self.seed is None else f"; seed {self.seed}"
         return (
             f"{selected}{self.kind}: {self.clips} clips ({self.list}), {self.classes} classes; {self.folds}"
-            f" (tested: {tested}); {self.modality}, {self.features}; sound token {self.sound_token};"
+            f" (tested: {tested}); {self.modality}, {self.features}; audio type {self.audio_type};"
             f" {self.method}; clips that cannot be read count as wrong; {self.interval}{drawn}"
         )
 
@@ -67,7 +67,7 @@ class ClassProtocol:
             "clips tested": ", ".join(map(str, self.tested)),
             "modality": self.modality,
             "features": self.features,
-            "sound token": self.sound_token,
+            "audio type": self.audio_type,
             "method": self.method,
             "seed": self.seed,
             "interval": self.interval,

@@ -25,7 +25,7 @@ from trichord.types.tensors import Features
 
 Medium = Literal["vision", "audio"]
 Join = Literal["mean", "concatenated"]
-"""How sight and sound become one feature: as published their mean, or end to end."""
+"""How picture and sound become one feature: as published their mean, or end to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class FrozenFeatures:
 
 
 def read_frozen(model: Embedder, source: Source) -> dict[Medium, FrozenFeatures]:
-    """Frozen features of all clips, of whichever of sight and sound the source gives.
+    """Frozen features of all clips, of whichever of picture and sound the source gives.
 
     As published, a clip's feature is the mean of its frames' (segments') projected vectors, not
     normalised before or after. A fusion has no say.
@@ -74,7 +74,7 @@ def _mean(features: Features) -> FrozenFeatures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """One feature for clips of one kind, such as those that have both sight and sound.
+    """One feature for clips of one kind, such as those that have both picture and sound.
 
     A classifier of its own learns from all clips that are `present` and answers for those that are
     `asked`.

@@ -63,7 +63,7 @@ def class_vectors(
 def zero_shot(
     vectors: ClipVectors, classes: Mapping[Toward, Float[ndarray, "class _"]]
 ) -> Float[ndarray, "clip class"]:
-    """Cosines of clips and classes; of both sight and sound, the mean over those that a clip has.
+    """Cosines of clips and classes; of both picture and sound, the mean over those that a clip has.
 
     Args:
         vectors: Of clips.

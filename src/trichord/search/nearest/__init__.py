@@ -1,29 +1,29 @@
-"""The nearest vectors of a gallery: exactly, or by structures that are disposable and measured."""
+"""The nearest vectors of a gallery: by exact search, or by ANN indexes whose recall is measured."""
 
+from trichord.search.nearest.ann_indexes import (
+    BACKENDS,
+    EXACT_UP_TO,
+    AnnIndexes,
+    IndexReport,
+    Settings,
+    settings_for_backend,
+)
 from trichord.search.nearest.approximate import Approximate
 from trichord.search.nearest.backends import Backend
 from trichord.search.nearest.exact import Exact
-from trichord.search.nearest.faiss_structures import FaissScan
+from trichord.search.nearest.faiss_scan import FaissScan
 from trichord.search.nearest.neighbours import Nearest
-from trichord.search.nearest.structures import (
-    BACKENDS,
-    EXACT_UP_TO,
-    Report,
-    Settings,
-    Structures,
-    settings_for_backend,
-)
 
 __all__ = [
     "BACKENDS",
     "EXACT_UP_TO",
+    "AnnIndexes",
     "Approximate",
     "Backend",
     "Exact",
     "FaissScan",
+    "IndexReport",
     "Nearest",
-    "Report",
     "Settings",
-    "Structures",
     "settings_for_backend",
 ]

@@ -1,102 +1,96 @@
-"""Approximate search: a structure proposes, the vectors themselves decide."""
+"""Approximate search: an ANN index gives candidates, which are scored by their own vectors."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from trichord.search.nearest.backends import Index
-from trichord.search.nearest.exact import Exact, best_rows, products, slack
-from trichord.search.nearest.neighbours import Allowed, Found, Queries, check, nothing, ranked
-from trichord.types.arrays import Bool, Float, Int
+from trichord.search.nearest.backends import AnnIndex
+from trichord.search.nearest.exact import Exact, best_rows, inner_products, slack
+from trichord.search.nearest.neighbours import (
+    Allowed,
+    Neighbours,
+    Queries,
+    no_neighbours,
+    rank_rows,
+    require_valid,
+)
+from trichord.types.arrays import Float, Int
 
-PROPOSED = 2
-"""Rows proposed for each that is wanted; with them codes find 0.996 of the 1,000 nearest of 60,000."""
+CANDIDATES_PER_HIT = 2
+"""Candidates for each hit: with them codes find 0.996 of the 1,000 nearest of 60,000."""
 AT_LEAST = 64
-"""Rows proposed beyond those: what a few nearest need, whose order among codes is another."""
+"""Candidates beyond those: a few nearest need them, because codes order them differently."""
 MEASURED = 10
-"""Neighbours that a structure's effort is chosen for."""
+"""Neighbours that the search budget is chosen for."""
 FEW = 20_000
-"""Where a filter leaves no more rows they are all scored: that takes a few milliseconds."""
+"""If a filter leaves at most so many rows, they are all scored: that takes a few milliseconds."""
 RARE = 0.05
-"""Where a filter leaves a smaller share they are all scored: most of what is proposed would be in vain."""
+"""If a filter leaves a smaller share, its rows are all scored: most candidates would be filtered out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Approximate:
-    """Scores what a structure proposes; exact where a filter leaves too little of that.
+    """Scores the candidates of an index; exact if a filter leaves too few of them.
 
     Attributes:
-        index: Proposes.
-        effort: It is to take.
-        exact: Search of the same vectors.
+        index: Gives candidates.
+        budget: Its search budget.
+        exact: Exact search of the same vectors.
     """
 
-    index: Index
-    effort: int
+    index: AnnIndex
+    budget: int
     exact: Exact
 
-    def search(self, queries: Queries, k: int, allowed: Allowed | None = None) -> Found:
-        """See `Nearest`; some of the k may be missed for others that are less near."""
+    def search(self, queries: Queries, k: int, allowed: Allowed | None = None) -> Neighbours:
+        """See `Nearest`; some of the k nearest may be missed, and less near ones returned."""
         has = self.exact.has
-        check(queries, k, allowed, self.exact.vectors.shape)
+        require_valid(queries, k, allowed, self.exact.vectors.shape)
         total = np.count_nonzero(has)
         findable = has if allowed is None else allowed & has
         left = np.count_nonzero(findable)
         if left < total and left <= max(FEW, RARE * total):
             return self.exact.search(queries, k, allowed)
-        # As many more as the filter will throw away.
+        # More by the share that the filter will remove.
         share = left / max(1, total)
-        count = min(int(_wanted(k) / share), len(has))
-        found = nothing(len(queries), k)
+        count = min(int(_candidate_count(k) / share), len(has))
+        # A larger count than was measured reaches candidates that are farther away.
+        budget = int(self.budget * max(1.0, (count / _candidate_count(MEASURED)) ** 0.5))
+        result = no_neighbours(len(queries), k)
         short = np.zeros(len(queries), bool)
-        for i, rows in enumerate(self._proposed(queries, count)):
+        for i, rows in enumerate(self.index.candidates(queries, count, budget)):
             rows = rows[rows >= 0]
             rows = rows[findable[rows]]
             best, cosines = self._best(rows, queries[i], k)
-            found[0][i, : len(best)], found[1][i, : len(best)] = best, cosines
-            # Of so little that is left of what was proposed, the farther ones are there by chance.
-            short[i] = len(rows) < min(_wanted(k) // 2, left)
-        return self._completed(found, queries, short, allowed)
-
-    def _proposed(self, queries: Queries, count: int) -> Int[np.ndarray, "query proposed"]:
-        # More neighbours than it was measured for lie farther apart.
-        effort = int(self.effort * max(1.0, (count / _wanted(MEASURED)) ** 0.5))
-        return self.index.propose(queries, count, effort)
+            result[0][i, : len(best)], result[1][i, : len(best)] = best, cosines
+            # If the filter removed most candidates, those that are left may not be the nearest.
+            short[i] = len(rows) < min(_candidate_count(k) // 2, left)
+        if short.any():
+            rows, cosines = self.exact.search(queries[short], k, allowed)
+            result[0][short], result[1][short] = rows, cosines
+        return result
 
     def _best(
         self, rows: Int[np.ndarray, " row"], query: Float[np.ndarray, " dim"], k: int
-    ) -> tuple[Int[np.ndarray, " found"], Float[np.ndarray, " found"]]:
-        rows = np.sort(rows)  # as they lie in memory
-        near = best_rows(products(self.exact.vectors[rows], query[None])[0], k, slack(query))
-        return ranked(self.exact.vectors, rows[near], query, k)
-
-    def _completed(
-        self,
-        found: Found,
-        queries: Queries,
-        short: Bool[np.ndarray, " query"],
-        allowed: Allowed | None,
-    ) -> Found:
-        """Search exactly for queries near which little is allowed."""
-        if short.any():
-            rows, cosines = self.exact.search(queries[short], found[0].shape[1], allowed)
-            found[0][short], found[1][short] = rows, cosines
-        return found
+    ) -> tuple[Int[np.ndarray, " hit"], Float[np.ndarray, " hit"]]:
+        rows = np.sort(rows)  # their order in memory
+        scores = inner_products(self.exact.vectors[rows], query[None])[0]
+        return rank_rows(self.exact.vectors, rows[best_rows(scores, k, slack(query))], query, k)
 
 
-def _wanted(k: int) -> int:
-    return AT_LEAST + PROPOSED * k
+def _candidate_count(k: int) -> int:
+    return AT_LEAST + CANDIDATES_PER_HIT * k
 
 
-def recall(found: Float[np.ndarray, "query k"], truth: Float[np.ndarray, "query k"]) -> float:
-    """Share of the true k best that was found, of all queries together.
+def recall(cosines: Float[np.ndarray, "query k"], truth: Float[np.ndarray, "query k"]) -> float:
+    """Share of the true k nearest that was found, over all queries.
 
-    Judged by cosines, which are computed alike on both sides, so that of equal moments any will do.
+    It compares cosines, which both searches compute alike, so that any of several equal moments counts.
 
     Args:
-        found: Cosines of what was found, best first.
-        truth: Those of exact search; -inf where there are fewer than k moments.
+        cosines: Cosines of the neighbours, best first.
+        truth: Those of exact search; -inf if there are fewer than k moments.
     """
     worst = np.where(truth > -np.inf, truth, np.inf).min(axis=1, keepdims=True, initial=np.inf)
-    wanted = int((truth > -np.inf).sum())
-    return int(((found >= worst) & (found > -np.inf)).sum()) / wanted if wanted else 1.0
+    expected = int((truth > -np.inf).sum())
+    return int(((cosines >= worst) & (cosines > -np.inf)).sum()) / expected if expected else 1.0

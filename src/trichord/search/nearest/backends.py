@@ -1,8 +1,8 @@
-"""What a structure that proposes rows must offer, and what building one takes.
+"""The interface of ANN indexes, and of the backends that build them.
 
-Each is built from a column of vectors into one file and searched where it lies, mapped rather than
-loaded. What they propose is scored anew by whoever asks, so that they may hold vectors in a byte a
-dimension. The libraries are an optional extra and are imported by the first structure that needs them.
+An index is built from a column of vectors into one file, which is searched memory-mapped. Its candidates
+are scored again by their own vectors, so that it may store a byte a dimension or less. The libraries are
+an optional extra, imported by the first index that needs them.
 """
 
 import importlib
@@ -18,80 +18,85 @@ from trichord.types import UserError
 from trichord.types.arrays import Int
 
 Rows = Int[np.ndarray, " row"]
-Proposed = Int[np.ndarray, "query proposed"]
-"""Rows of the gallery, -1 where the structure has no more."""
+CandidateRows = Int[np.ndarray, "query candidate"]
+"""Rows of the gallery; -1 if the index has no more."""
 
-PORTION = 16_384
-"""Vectors given to a library at once: what it copies of them stays small."""
+CHUNK = 16_384
+"""Vectors added at once, so that the library's copies stay small."""
 SEED = 12
 
 
 @runtime_checkable
-class Index(Protocol):
-    """A structure on disk, opened."""
+class AnnIndex(Protocol):
+    """An open index file."""
 
-    def propose(self, queries: Queries, count: int, effort: int) -> Proposed:
-        """Rows among which the `count` nearest probably are, in any order; `count` or more.
+    def candidates(self, queries: Queries, count: int, budget: int) -> CandidateRows:
+        """`count` rows or more, in any order, that probably include the `count` nearest.
 
         Args:
             queries: float32.
-            count: How many.
-            effort: One of the backend's `efforts`, or more: what is searched before giving up.
+            count: How many rows.
+            budget: How much is searched: one of the backend's `search_budgets`, or more.
         """
         ...
 
 
 @runtime_checkable
 class Backend(Protocol):
-    """A kind of structure with its settings, a frozen dataclass."""
+    """A kind of index with its settings, a frozen dataclass."""
 
     def library(self) -> str:
-        """What must be installed, and its version: a structure is not opened by another."""
+        """The library and its version: an index is not opened by another one."""
         ...
 
-    def efforts(self, rows: int) -> tuple[int, ...]:
-        """From the cheapest to the dearest that is still worth more than exact search."""
+    def search_budgets(self, rows: int) -> tuple[int, ...]:
+        """From the smallest to the largest that is still faster than exact search."""
         ...
 
     def build(
-        self, vectors: Vectors, rows: Rows, path: Path, threads: int, go_on: Callable[[], bool]
+        self,
+        vectors: Vectors,
+        rows: Rows,
+        path: Path,
+        threads: int,
+        should_continue: Callable[[], bool],
     ) -> None:
-        """Write the structure of some rows to a file.
+        """Write the index of some rows to a file.
 
         Args:
-            vectors: Of the whole gallery.
-            rows: Those to hold; a structure proposes their numbers.
-            path: Of the file.
+            vectors: All vectors of the gallery.
+            rows: The rows to index, whose numbers `candidates` returns.
+            path: The file.
             threads: At most so many.
-            go_on: Asked now and then; where it says no, the structure is left unfinished.
+            should_continue: Called now and then; if it returns False, building stops.
 
         Raises:
-            NotWantedError: `go_on` said no.
+            BuildCancelledError: `should_continue` returned False.
         """
         ...
 
-    def open(self, path: Path) -> Index:
-        """Map the file of a structure that this backend built."""
+    def open(self, path: Path) -> AnnIndex:
+        """Map the index file that this backend built."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """A structure, opened, searched by a function; it may be called by several threads."""
+class OpenIndex:
+    """An index that is searched by a function; several threads may call it."""
 
-    search: Callable[[Queries, int, int], Proposed]
+    search: Callable[[Queries, int, int], CandidateRows]
 
-    def propose(self, queries: Queries, count: int, effort: int) -> Proposed:
-        """See `Index`."""
-        return self.search(np.ascontiguousarray(queries, np.float32), count, effort)
-
-
-class NotWantedError(Exception):
-    """A structure was not wanted any more before it was finished."""
+    def candidates(self, queries: Queries, count: int, budget: int) -> CandidateRows:
+        """See `AnnIndex`."""
+        return self.search(np.ascontiguousarray(queries, np.float32), count, budget)
 
 
-def installed(name: str) -> Any:
-    """A library of the extra `search`.
+class BuildCancelledError(Exception):
+    """The index was no longer needed before it was built."""
+
+
+def import_extra(name: str) -> Any:
+    """Import a library of the extra `search`.
 
     Raises:
         UserError: It is not installed.
@@ -106,25 +111,25 @@ def installed(name: str) -> Any:
 
 
 def doublings(first: int, most: int) -> tuple[int, ...]:
-    """Efforts, each twice the one before, up to the most."""
+    """Search budgets, each twice the one before, up to the most."""
     steps = [min(first, most)]
     while steps[-1] < most:
         steps.append(min(2 * steps[-1], most))
     return tuple(steps)
 
 
-def some_of(rows: Rows, most: int) -> Rows:
-    """At most so many rows by chance, always the same ones."""
+def sample_rows(rows: Rows, most: int) -> Rows:
+    """A random sample of at most so many rows, always the same."""
     return np.sort(np.random.default_rng(SEED).permutation(rows)[:most])
 
 
-def portions(rows: Rows, go_on: Callable[[], bool]) -> Iterator[Rows]:
-    """Rows, some at a time, as long as they are wanted.
+def chunks(rows: Rows, should_continue: Callable[[], bool]) -> Iterator[Rows]:
+    """Rows in chunks, as long as `should_continue` returns True.
 
     Raises:
-        NotWantedError: They are not wanted any more.
+        BuildCancelledError: It returned False.
     """
-    for i in range(0, len(rows), PORTION):
-        if not go_on():
-            raise NotWantedError
-        yield rows[i : i + PORTION]
+    for i in range(0, len(rows), CHUNK):
+        if not should_continue():
+            raise BuildCancelledError
+        yield rows[i : i + CHUNK]

@@ -1,4 +1,4 @@
-"""The nearest moments of a query vector, and the one way their cosines are computed."""
+"""The nearest moments of a query vector, and how their cosines are computed."""
 
 from typing import Protocol, runtime_checkable
 
@@ -9,28 +9,28 @@ from trichord.types.arrays import Bool, Float, Int
 Queries = Float[np.ndarray, "query dim"]
 Vectors = Float[np.ndarray, "moment dim"]
 Allowed = Bool[np.ndarray, " moment"]
-Found = tuple[Int[np.ndarray, "query k"], Float[np.ndarray, "query k"]]
-"""Rows of the gallery, -1 where there are no more, and their cosines, -inf there; best first."""
+Neighbours = tuple[Int[np.ndarray, "query k"], Float[np.ndarray, "query k"]]
+"""Rows of the gallery and their cosines, best first; -1 and -inf if there are no more."""
 
 ROUNDING = 4e-6
-"""How far a float32 product of unit vectors may be from the true one, with room to spare."""
+"""Largest error of a float32 product of unit vectors, with a margin."""
 RESCORED = 4096
 """Rows scored in float64 at once, 16 MiB at 512 dimensions."""
 
 
 @runtime_checkable
 class Nearest(Protocol):
-    """Finds the nearest of one modality's vectors.
+    """Finds the nearest vectors of one modality.
 
-    Cosines are those of float64 arithmetic over one row at a time, so that they do not depend on
-    the batch, the threads or where in the gallery a moment stands; equal ones go by row.
+    Cosines are computed in float64, one row at a time, so that they do not depend on the batch, the
+    threads or the place of a moment in the gallery; equal ones are ordered by row.
     """
 
-    def search(self, queries: Queries, k: int, allowed: Allowed | None = None) -> Found:
+    def search(self, queries: Queries, k: int, allowed: Allowed | None = None) -> Neighbours:
         """The rows nearest to each query, among those that have a vector.
 
         Args:
-            queries: float32. Of any length; what is called a cosine is the inner product.
+            queries: float32, of any length: the "cosine" is the inner product.
             k: How many, at least 1.
             allowed: Rows that may be found; None: all.
 
@@ -40,8 +40,10 @@ class Nearest(Protocol):
         ...
 
 
-def check(queries: Queries, k: int, allowed: Allowed | None, shape: tuple[int, int]) -> None:
-    """Refuse what no structure of vectors of this shape can answer.
+def require_valid(
+    queries: Queries, k: int, allowed: Allowed | None, shape: tuple[int, int]
+) -> None:
+    """Refuse arguments that do not fit vectors of this shape.
 
     Raises:
         ValueError: See `Nearest.search`.
@@ -56,8 +58,8 @@ def check(queries: Queries, k: int, allowed: Allowed | None, shape: tuple[int, i
         raise ValueError(f"{len(allowed)} marks for {shape[0]} moments")
 
 
-def nothing(queries: int, k: int) -> Found:
-    """What is found where nothing is."""
+def no_neighbours(queries: int, k: int) -> Neighbours:
+    """An empty result."""
     return np.full((queries, k), -1, np.int64), np.full((queries, k), -np.inf)
 
 
@@ -66,8 +68,7 @@ def cosines(
 ) -> Float[np.ndarray, " row"]:
     """Inner products of some rows with a query, in float64 and each by itself.
 
-    A matrix product would round a row by where in a block it stands: identical moments would have
-    cosines 1e-7 apart.
+    A matrix product rounds a row by its place in a block: identical moments would have cosines 1e-7 apart.
     """
     query = query.astype(np.float64)
     parts = [
@@ -76,10 +77,10 @@ def cosines(
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
-def ranked(
+def rank_rows(
     vectors: Vectors, rows: Int[np.ndarray, " row"], query: Float[np.ndarray, " dim"], k: int
-) -> tuple[Int[np.ndarray, " found"], Float[np.ndarray, " found"]]:
-    """The k best of some rows with their cosines, best first, equal ones by row."""
+) -> tuple[Int[np.ndarray, " hit"], Float[np.ndarray, " hit"]]:
+    """The k best of some rows with their cosines, best first; equal ones by row."""
     exact = cosines(vectors, rows, query)
     order = np.lexsort((rows, -exact))[:k]
     return rows[order], exact[order]

@@ -1,4 +1,4 @@
-// What the reader asks with: the box, files that are dropped, chosen or pasted, and the microphone.
+// The search box, files that are dropped, chosen or pasted, and the microphone.
 
 import { chip, pendingChip } from "./chips.js";
 import { byId, changeIcon } from "./element.js";
@@ -11,12 +11,12 @@ const [box, text, chips, file, drop] = ["box", "text", "chips", "file", "drop"].
 
 let acts = null; // {submit(keep), add(part), change(at, patch), remove(at)}
 let asked = { text: "", parts: [] };
-let most = 0; // bytes of a file that the server takes; 0: not known
-const pending = []; // files on their way, {file, name, kind, refused, control}
-const sent = new Map(); // upload -> {file, name}: to send again when the server has let go of it
-const pictures = new Map(); // upload -> address of a picture that was sent
+let most = 0; // largest file that the server accepts, in bytes; 0: unknown
+const pending = []; // uploads in progress, {file, name, kind, refused, control}
+const sent = new Map(); // upload -> {file, name}: to send again when the server has deleted it
+const pictures = new Map(); // upload -> URL of an uploaded picture
 
-/** Begin to listen to the reader. */
+/** Add the listeners. */
 export function attend(given) {
   acts = given;
   byId("ask").addEventListener("submit", (event) => {
@@ -47,22 +47,22 @@ export function attend(given) {
   attendMicrophone();
 }
 
-/** Refuse files of more bytes than the server takes before they are sent. */
+/** Refuse too large files before they are sent. */
 export function allow(bytes) {
   most = bytes || 0;
 }
 
-/** Show what is asked. Words that are typed but not yet asked stay, unless other words are asked now. */
+/** Show a search. Typed words that are not searched yet stay, unless the search has other words. */
 export function show(search) {
   if (search.text !== asked.text) text.value = search.text;
   asked = search;
   showChips();
 }
 
-/** What stands in the box. */
+/** The text in the box. */
 export const typed = () => text.value;
 
-/** Put what is asked into the box, in place of what was typed. */
+/** Put the text of the search into the box. */
 export function settle() {
   text.value = asked.text;
 }
@@ -79,13 +79,13 @@ function showChips() {
   if (focused >= 0) ([...chips.querySelectorAll("button, select")][focused] ?? text).focus();
 }
 
-/** Say what is wrong with what the reader gave; null: nothing. */
+/** Show what is wrong with the input; null: nothing. */
 export function refuse(sentence) {
   byId("refused").textContent = sentence ?? "";
   byId("refused").hidden = !sentence;
 }
 
-/** Put the cursor into the box. */
+/** Focus the box. */
 export function type() {
   text.focus();
   text.select();
@@ -138,7 +138,7 @@ function forget(one) {
   showChips();
 }
 
-/** Send again what the server no longer holds; gives the parts with their new names, null where it cannot be. */
+/** Send uploads again that the server has deleted. Returns the parts with their new ids; null if that fails. */
 export async function renew(parts) {
   const uploads = parts.filter((one) => ["image", "audio", "video"].includes(one.kind));
   if (!uploads.length || !uploads.every((one) => sent.has(one.id))) return null;
@@ -169,7 +169,7 @@ function attendDrops() {
 let recording = null;
 let beginning = false;
 
-/** Discard the recording under way; whether there was one. */
+/** Discard the current recording. Returns whether there was one. */
 export function discard() {
   if (!recording) return false;
   const ended = recording;

@@ -1,15 +1,15 @@
-// A hit as a card: its picture that plays, its name and time, how much visual and audio gave, more like it.
+// A hit as a card: a picture that plays, name and time, visual and audio score, and buttons for more like it.
 
 import { icon, make } from "./element.js";
 import * as preview from "./preview.js";
 import { count, parted, score, span } from "./saying.js";
 
-/** Which sides of a moment there are to look for more like it. */
+/** The modalities of a moment that can be searched by. */
 export const SIDES = [["visual", "visual"], ["audio", "audio"], ["both", "both"]];
 
 /**
- * A card. `most`: the contribution that fills a bar. `acts`: {address(hit), open(hit), like(hit, by, add), shelved: its file
- * is named already}.
+ * A card. `most`: the score that fills a bar. `acts`: {address(hit), open(hit), like(hit, by, add), shelved: the name
+ * of its file is shown already}.
  */
 export function card(hit, rank, most, acts) {
   const { folder, base } = acts.shelved ? { folder: "", base: span(hit) } : parted(hit.name);
@@ -36,14 +36,14 @@ export function card(hit, rank, most, acts) {
   return item;
 }
 
-/** Follow a plain click; leave clicks that ask for a new tab to the browser. */
+/** Handle a plain click; leave clicks for a new tab to the browser. */
 function follow(event, act) {
   if (event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
   event.preventDefault();
   act();
 }
 
-/** The thumbnail before a blurred copy of itself, so that no picture is cropped and none stands in a hole. */
+/** The thumbnail over a blurred copy of itself, so that no picture is cropped or has empty bars. */
 export function pictures(hit) {
   const source = hit.thumbnail ?? (hit.kind === "image" ? hit.media : null);
   const symbol = make("span", { class: "symbol" }, icon(hit.kind));
@@ -96,7 +96,7 @@ function tags(hit) {
   return make("ul", { class: "tags", "aria-label": "Tags" }, ...hit.tags.map((tag) => make("li", {}, tag)));
 }
 
-/** How much came from visual and audio, for somebody who listens. */
+/** The visual and audio score, for screen readers. */
 export function spoken(hit) {
   const side = (name, value) => (value === null ? `no ${name}` : `${name} ${score(value)}`);
   return `Score ${score(hit.score)}: ${side("visual", hit.visual)}, ${side("audio", hit.audio)}`;
@@ -108,7 +108,7 @@ export function bars(hit, most) {
     ...bar("visual", hit.visual, most), ...bar("audio", hit.audio, most));
 }
 
-/** The cells of one bar: name, groove, number. What pulls away is drawn hollow. */
+/** The cells of one bar: name, groove, number. Negative values are drawn hollow. */
 export function bar(side, value, most, name = side) {
   const fill = make("span", { class: `fill ${side}${value < 0 ? " away" : ""}` });
   const share = value === null ? 0 : Math.min(1, Math.abs(value) / (most || 1));
@@ -134,10 +134,10 @@ export function likes(hit, like) {
   );
 }
 
-/** The largest contribution of any hit: what fills a bar. */
+/** The largest score of any hit: it fills a bar. */
 export function mostOf(hits) {
   return Math.max(0.01, ...hits.flatMap((hit) => [Math.abs(hit.visual ?? 0), Math.abs(hit.audio ?? 0)]));
 }
 
-/** How many moments of a file were found, for a group's head. */
+/** The number of hits of a file, for the head of a group. */
 export const found = (hits) => count(hits.length, "moment");

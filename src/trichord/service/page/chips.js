@@ -1,4 +1,4 @@
-// The parts of a search as chips: what it is, how it is used, how much it counts, towards or away, and away with it.
+// The parts of a search as chips: title, use, weight, towards or away, and a button to remove it.
 
 import { icon, make } from "./element.js";
 import { FACETS, WEIGHTS } from "./search.js";
@@ -21,7 +21,7 @@ export function chip(part, picture, acts) {
   );
 }
 
-/** The chip of a file on its way, or of one that did not arrive. `acts`: {again(), remove()}. */
+/** The chip of an upload in progress, or of a failed one. `acts`: {again(), remove()}. */
 export function pendingChip({ name, kind, refused }, acts) {
   return make("li", { class: `chip ${refused ? "refused" : "sending"}` },
     make("span", { class: "face" }, icon(kind)),

@@ -1,4 +1,4 @@
-// A moment in its file: the player, what its score is made of, and the timelines of visual and audio to jump by.
+// A moment in its file: the player, the parts of its score, and the visual and audio timelines to jump by.
 
 import { bar, bars, likes, mostOf, pictures, spoken } from "./card.js";
 import { drawTimeline } from "./timeline.js";
@@ -18,11 +18,11 @@ onSound((on) => {
   if (player) player.muted = !on;
 });
 
-/** The hit that is open, if one is. */
+/** The open hit, if there is one. */
 export const open = () => (dialog.open ? shown : null);
 
 /**
- * Show a hit. `around`: the hits on the page, best first; `request`: what was searched;
+ * Show a hit. `around`: the hits on the page, best first; `request`: the search;
  * `acts`: {close(), go(hit), like(hit, by, add), parts: names of the search's parts}.
  */
 export function show(hit, around, request, acts) {
@@ -45,7 +45,7 @@ export function show(hit, around, request, acts) {
   askTimeline(hit, around, request, acts);
 }
 
-/** Close without telling anybody: the address has changed already. */
+/** Close without a callback: the address has changed already. */
 export function hide() {
   release();
   shown = null;
@@ -85,7 +85,7 @@ function stage(hit) {
   for (const event of ["timeupdate", "seeking"]) {
     player.addEventListener(event, () => mine === player && course?.move(mine.currentTime));
   }
-  // Where the reader unmutes the player, previews have sound too, and the other way round.
+  // Unmuting the player also unmutes previews, and the other way round.
   player.addEventListener("volumechange", () => mine === player && setSound(!mine.muted));
   player.addEventListener("error", () => mine === player && mine.replaceWith(unplayable(hit)));
   return audio ? make("div", { class: "heard" }, icon("audio"), player) : player;
@@ -96,7 +96,7 @@ function unplayable(hit) {
     make("p", { role: "alert" }, "This browser cannot play the file. ", make("a", { href: hit.media, download: parted(hit.name).base }, "Download it")));
 }
 
-// ---- what the score is made of
+// ---- the parts of the score
 
 function facts(hit, around, acts) {
   const most = mostOf(around.length ? around : [hit]);
@@ -115,7 +115,7 @@ function facts(hit, around, acts) {
   ].filter(Boolean);
 }
 
-/** What each part of the search gave, where it has several. */
+/** The score of each part of the search, if there are several. */
 function explanation(hit, names) {
   if (!hit.parts || hit.parts.length < 2 || names.length !== hit.parts.length) return null;
   const most = mostOf(hit.parts);

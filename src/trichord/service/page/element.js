@@ -1,9 +1,9 @@
-// Building the page's elements. Text goes in as text only, so that whatever stands in a file's name or
-// caption stays text; nothing here or elsewhere in the page parses markup.
+// Elements of the page. Text is inserted as text only, so that the name or caption of a file cannot become
+// markup; nothing in the page parses markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** The element with an id, which index.html is known to have. */
+/** The element with an id of index.html. */
 export const byId = (id) => document.getElementById(id);
 
 /**

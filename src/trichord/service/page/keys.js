@@ -10,7 +10,7 @@ const list = byId("keys");
 const WRITING = "input:not([type=range]):not([type=checkbox]), select, textarea";
 const ARROWS = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"];
 
-/** Begin to listen. `acts`: {close()} of the moment that is open. */
+/** Add the listeners. `acts`: {close()} of the open moment. */
 export function attend(acts) {
   byId("show-keys").addEventListener("click", () => list.showModal());
   byId("keys-close").addEventListener("click", () => list.close());
@@ -57,7 +57,7 @@ function go(link, key) {
   return asking.type() ?? true;
 }
 
-/** Play the card's moment with sound; stop it where it does. */
+/** Play the card's moment with sound, or stop it. */
 function hear(link) {
   const [item, hit] = results.around(link);
   if (preview.plays(hit) && preview.hasSound()) {

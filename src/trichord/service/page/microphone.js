@@ -1,12 +1,12 @@
 // Recording a sound to search by.
 
 export const LONGEST = 30; // seconds
-const SILENCE = 1e-4; // a level that no microphone stays below
+const SILENCE = 1e-4; // no microphone stays below this level
 
 const TYPES = ["audio/webm;codecs=opus", "audio/mp4", "audio/ogg;codecs=opus"];
 const ENDINGS = { "audio/webm": "webm", "audio/mp4": "m4a", "audio/ogg": "ogg" };
 
-/** Why there is no recording here; null where there is. */
+/** Why recording is not possible; null if it is. */
 export function hindrance() {
   if (!isSecureContext) return "Recording needs https or this machine's own address: drop a sound file instead.";
   if (!navigator.mediaDevices || !window.MediaRecorder) return "This browser cannot record: drop a sound file instead.";
@@ -14,8 +14,8 @@ export function hindrance() {
 }
 
 /**
- * Begin to record. `onTick(seconds, level)` is called at each frame of the screen, with a level from 0 to 1; at
- * the longest, `onFull()`. Gives {finish(): {file, name, heard}, discard()}; `heard`: whether it was not all silence.
+ * Begin to record. `onTick(seconds, level)` is called for each frame of the screen, with a level from 0 to 1;
+ * `onFull()` at the maximum length. Returns {finish(): {file, name, heard}, discard()}; `heard`: not only silence.
  */
 export async function record(onTick, onFull) {
   const stream = await navigator.mediaDevices.getUserMedia({ audio: true });
@@ -70,7 +70,7 @@ function listen(stream) {
   };
 }
 
-/** Draw the levels of the last moments as upright strokes, the newest at the right. */
+/** Draw the latest levels as vertical strokes, the newest at the right. */
 export function meter(canvas) {
   const levels = new Array(40).fill(0);
   const pen = canvas.getContext("2d");

@@ -1,5 +1,5 @@
-// What the page says instead of results: nothing found, nothing indexed, something wrong. A passing trouble is
-// tried again after a while, and the reader sees when.
+// Notices instead of results: nothing found, nothing indexed, an error. After a temporary error the page tries
+// again, and shows when.
 
 import { byId, make } from "./element.js";
 import { signIn } from "./server.js";
@@ -10,7 +10,7 @@ const TRIES = 6;
 let ticking = 0;
 let tries = 0;
 
-/** Take the notice away; `done`: what was tried has worked. */
+/** Remove the notice; `done`: the request succeeded. */
 export function dismiss(done = true) {
   clearInterval(ticking);
   if (done) tries = 0;
@@ -18,12 +18,12 @@ export function dismiss(done = true) {
   box.replaceChildren();
 }
 
-/** Say something that is no mistake. `action`: [name, act] of a button. */
+/** Show a notice that is not an error. `action`: [name, act] of a button. */
 export function say(title, sentence, action = null) {
   show("note", title, sentence, action && button(...action));
 }
 
-/** Say why a request failed, with the way out: a token, another try, or by itself after a while. */
+/** Show why a request failed, with the remedy: a token, a retry, or an automatic retry. */
 export function trouble(refusal, again) {
   if (refusal.status === 401) return askForToken(refusal, again);
   const titles = { 0: "No answer", 429: "Not right now", 503: "Not right now" };
@@ -77,7 +77,7 @@ function show(kind, title, sentence, ...rest) {
   clearInterval(ticking);
   box.className = `notice ${kind}`;
   box.hidden = false;
-  // What is wrong is said at once, what is merely so when the reader gets there.
+  // Screen readers announce errors at once, other notices when they are idle.
   const role = kind === "trouble" ? "alert" : null;
   box.replaceChildren(make("div", { role }, make("h2", {}, title), sentence && make("p", {}, sentence)),
     ...rest.filter(Boolean));

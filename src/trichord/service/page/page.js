@@ -1,4 +1,4 @@
-// The page: a search is a value in the address; a change of it is shown, asked of the server, and answered.
+// The page: a search is a value in the address; a change is shown, sent to the server, and answered.
 
 import * as asking from "./asking.js";
 import * as detail from "./detail.js";
@@ -14,21 +14,21 @@ import * as server from "./server.js";
 import { attendTheme } from "./theme.js";
 import * as tools from "./tools.js";
 
-const PAUSE = 120; // ms that a dial must rest before the server is asked
-const KEPT = 12; // answers to come back to
+const PAUSE = 120; // ms that a dial must rest before a request
+const KEPT = 12; // cached answers
 
 let search = NOTHING;
 let collection = null;
 let booting = null;
-let request = null; // the search whose answer is on the page
-let called = []; // what the server calls its parts
+let request = null; // the search whose answer is shown
+let called = []; // the server's titles of its parts
 let underway = null;
 let pausing = 0;
 const answers = new Map();
 
 // ---- a search changes
 
-/** Change the search; a persistent change makes a step of the browser's history. */
+/** Change the search; a persistent change adds an entry to the browser's history. */
 function change(patch, persistent = true) {
   const next = { ...search, k: FIRST, open: null, ...patch };
   if (toAddress(next) === toAddress(search)) return;
@@ -42,13 +42,13 @@ function change(patch, persistent = true) {
   }
 }
 
-/** Show the search, and its answer. */
+/** Show the search and its answer. */
 async function refresh({ again = false } = {}) {
   showAsked();
   underway?.abort();
   const control = (underway = new AbortController());
   busy(booting !== null);
-  // Only the latest refresh goes on, though several may wait for the collection.
+  // Only the latest refresh continues; several may wait for the collection.
   if (!collection && (!(await (booting ??= boot())) || control.signal.aborted)) return;
   if (!asks(search)) return showNothingAsked();
   if (!search.open) hide();
@@ -76,7 +76,7 @@ async function ask(sent, control, renewing = true) {
   }
 }
 
-/** Send uploads again that the server has let go of, once. */
+/** Send uploads again that the server has deleted, once. */
 async function renewed(refusal, control) {
   if (![404, 410].includes(refusal.status)) return false;
   try {
@@ -198,7 +198,7 @@ function showOpen() {
   const hit = search.open && results.hits().find((one) => one.id === search.open);
   if (!hit) return hide();
   const names = [search.text, ...search.parts.map(named)].filter(Boolean);
-  // The server takes a text apart where an address holds one with a minus.
+  // The server splits a text with a minus in an address.
   const parts = names.length === hit.parts?.length ? names : called;
   detail.show(hit, results.hits(), request, { go: open, like, parts });
 }
@@ -211,7 +211,7 @@ function close() {
   hide();
 }
 
-/** Close the moment, and go on at its card. */
+/** Close the moment and focus its card. */
 function hide() {
   const last = detail.open();
   detail.hide();
@@ -219,7 +219,7 @@ function hide() {
   pair?.[0].querySelector(".open").focus();
 }
 
-/** Search for more like a hit, instead of what was searched or besides it. */
+/** Search for more like a hit, instead of the search or in addition to it. */
 function like(hit, by, add) {
   const label = hit.kind === "image" ? hit.name : `${hit.name}, ${span(hit)}`;
   const facet = by ?? (hit.visual === null ? "audio" : hit.audio === null ? "visual" : "both");
@@ -231,9 +231,9 @@ function like(hit, by, add) {
   scrollTo({ top: 0 });
 }
 
-// ---- beginning
+// ---- start
 
-/** Ask what stands in the box together with some parts. `keep`: the text becomes a part of its own. */
+/** Search for the text in the box and some parts. `keep`: the text becomes its own part. */
 function compose(parts, keep = false) {
   const { text, away } = withoutMinuses(asking.typed());
   const all = [...parts, ...away.map((word) => part("text", "", word, { weight: -1 }))];

@@ -1,8 +1,8 @@
-// Playing a moment where it is shown: one video element for the whole page, muted until sound is asked for.
+// Previews: one video element for the page plays a moment in its card, muted until sound is switched on.
 
 import { make } from "./element.js";
 
-const PATIENCE = 140; // ms that a pointer must rest: crossing the grid starts nothing
+const PATIENCE = 140; // ms that a pointer must rest, so that crossing the grid starts nothing
 
 const screen = make("video", { class: "preview", playsinline: "", tabindex: "-1", "aria-hidden": "true" });
 screen.disableRemotePlayback = true;
@@ -27,17 +27,17 @@ export function setSound(on) {
   for (const listener of listeners) listener(loud);
 }
 
-/** Whether this hit is playing, or about to. */
+/** Whether this hit is playing or about to play. */
 export const plays = (hit) => shown?.hit === hit;
 
-/** Play a hit in its stage after a moment's patience. */
+/** Play a hit in its stage after a short delay. */
 export function approach(hit, stage) {
   if (plays(hit) || hit.kind === "image") return;
   clearTimeout(waiting);
   waiting = setTimeout(() => play(hit, stage), PATIENCE);
 }
 
-/** Play a hit in its stage, from its start to its end and again. */
+/** Play a hit in its stage in a loop. */
 export function play(hit, stage) {
   if (plays(hit) || hit.kind === "image") return;
   stop();
@@ -45,13 +45,13 @@ export function play(hit, stage) {
   shown = { hit, stage, progress };
   stage.append(screen, progress);
   screen.muted = !loud;
-  // The fragment lets the browser fetch from there on; the seek makes sure.
+  // With the fragment the browser fetches from there on; the seek is the fallback.
   screen.src = `${hit.media}#t=${hit.start}`;
   screen.play().catch(refused);
   follow();
 }
 
-/** Stop whatever plays (of this hit, where one is given). */
+/** Stop playing (only this hit, if given). */
 export function stop(hit = null) {
   if (hit && shown && shown.hit !== hit) return;
   clearTimeout(waiting);
@@ -62,12 +62,12 @@ export function stop(hit = null) {
   shown = null;
   screen.pause();
   screen.removeAttribute("src");
-  screen.load(); // lets go of the connection
+  screen.load(); // closes the connection
   screen.remove();
 }
 
 function refused(error) {
-  // Sound before the first click on a page is refused: go on without.
+  // Browsers refuse sound before the first click: continue without.
   if (error.name !== "NotAllowedError" || !shown || screen.muted) return;
   setSound(false);
   screen.play().catch(() => stop());

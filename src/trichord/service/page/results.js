@@ -1,4 +1,4 @@
-// The found moments: a grid, or a shelf a file; and what stands there before, meanwhile and instead.
+// The hits: a grid, or a shelf for each file; with placeholders before, during and instead of results.
 
 import { card, found, mostOf } from "./card.js";
 import { byId, make } from "./element.js";
@@ -8,10 +8,10 @@ const grid = byId("grid");
 const SKELETONS = 8;
 const GLIDE = { duration: 240, easing: "cubic-bezier(.2, .7, .2, 1)" };
 
-/** The cards on the page with their hits, in their order. */
+/** The cards on the page with their hits, in order. */
 export const cards = [];
 
-/** Show an answer of the server; cards that were there already glide to their new places. */
+/** Show an answer of the server; existing cards glide to their new places. */
 export function show({ hits, groups }, acts) {
   const before = places();
   cards.length = 0;
@@ -37,7 +37,7 @@ export function clear() {
   grid.replaceChildren();
 }
 
-/** Grey cards, until the first answer comes. */
+/** Grey cards until the first answer. */
 export function wait() {
   clear();
   grid.classList.remove("shelves");
@@ -78,7 +78,7 @@ function glide(before) {
 
 // ---- going from card to card
 
-/** Focus the card that lies in a direction of another; whether there was one. */
+/** Focus the next card in a direction. Returns whether there is one. */
 export function step(from, key) {
   const links = cards.map(([item]) => item.querySelector(".open"));
   if (!from) return focus(links[0]);
@@ -110,7 +110,7 @@ function focus(link) {
   return true;
 }
 
-/** The card and hit that an element lies in. */
+/** The card and hit of an element. */
 export function around(element) {
   const item = element?.closest?.(".card");
   return cards.find(([one]) => one === item) ?? null;

@@ -1,6 +1,6 @@
-// How times, counts and scores are said.
+// Formats of times, counts and scores.
 
-/** Seconds as a clock shows them: 0:07, 12:30, 1:02:03; tenths where `fine` and they are not whole. */
+/** Seconds as a clock shows them: 0:07, 12:30, 1:02:03; with tenths if `fine` and needed. */
 export function clock(seconds, fine = true) {
   const tenths = fine ? Math.round(seconds * 10) : Math.round(seconds) * 10;
   const [whole, tenth] = [Math.floor(tenths / 10), tenths % 10];
@@ -10,23 +10,23 @@ export function clock(seconds, fine = true) {
   return `${start}:${two(second)}${tenth ? `.${tenth}` : ""}`;
 }
 
-/** When a moment is; a picture has no time. */
+/** The time of a moment; a picture has none. */
 export function span({ start, end }) {
   return end > start ? `${clock(start)} – ${clock(end)}` : "picture";
 }
 
-/** A score with its sign in one width: 2.31, −0.40. */
+/** A score with its sign, in a fixed width: 2.31, −0.40. */
 export function score(value) {
   const rounded = value.toFixed(2);
   return Number(rounded) < 0 ? `−${rounded.slice(1)}` : rounded.replace(/^-/, "");
 }
 
-/** A number of things: 1 moment, 1,203 moments. */
+/** A count with its noun: 1 moment, 1,203 moments. */
 export function count(number, one, many = `${one}s`) {
   return `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 }
 
-/** A path's last step, and what stands before it. */
+/** The name of a path, and its folder. */
 export function parted(name) {
   const at = name.lastIndexOf("/");
   return { folder: at < 0 ? "" : name.slice(0, at), base: name.slice(at + 1) };

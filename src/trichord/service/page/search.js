@@ -1,15 +1,15 @@
-// A search as a value: what is asked, how it is written into the address, and what the server is sent.
+// A search as a value, in the address, and as a request to the server.
 //
 // A search: {text, parts, balance, token, group, captions, where, k, open}. `balance` runs from -1
-// (visual alone) over 0 (both alike) to 1 (audio alone), null: as the collection has learnt. `token`
-// from verbal (0) to nonverbal (1), null: as the run does. `open`: the moment shown in its file.
+// (visual only) over 0 (both equal) to 1 (audio only), null: the weights of the collection. `token`
+// from verbal (0) to nonverbal (1), null: that of the run. `open`: the moment shown in its file.
 // A part: {kind: text|image|audio|video|moment, id, label, facet, weight}; `facet` is how it is used.
 
 export const FIRST = 24;
 export const MOST = 1000;
 export const WEIGHTS = [0.25, 0.5, 1, 2, 4];
 
-/** How each kind of part can be used: [what the server is told, what it is called]. */
+/** The uses of each kind of part: [value of the API, label]. */
 export const FACETS = {
   text: [],
   image: [],
@@ -32,12 +32,12 @@ export function part(kind, id, label, { facet = null, weight = 1 } = {}) {
   return { kind, id, label, facet: facet ?? FACETS[kind][0]?.[0] ?? "", weight };
 }
 
-/** Whether there is anything to search for. */
+/** Whether there is something to search for. */
 export const asks = (search) => search.text !== "" || search.parts.length > 0;
 
 export const filters = (search) => Object.keys(search.where).length;
 
-/** A typed text without its minuses, and those: dog −"red car" is dog, away from red car. */
+/** A typed text split into words and phrases to avoid: dog −"red car" is dog, away from red car. */
 export function withoutMinuses(typed) {
   const away = [];
   const rest = typed.replace(/(^|\s)[-−–](?:"([^"]+)"|([^\s"]+))/g, (_, before, phrase, word) => {
@@ -49,7 +49,7 @@ export function withoutMinuses(typed) {
 
 // ---- the address
 
-/** What stands behind the question mark of the page's address. */
+/** The query string of the page's address. */
 export function toAddress(search) {
   const said = new URLSearchParams();
   if (search.text) said.set("q", search.text);
@@ -69,7 +69,7 @@ export function toAddress(search) {
   return query ? `/?${query}` : "/";
 }
 
-/** The search that an address holds; what it says wrongly is left out. */
+/** The search of an address; invalid values are ignored. */
 export function fromAddress(query) {
   const said = new URLSearchParams(query);
   const where = {};
@@ -144,7 +144,7 @@ export function balanceOf({ visual, audio }) {
 
 const round = (number) => Math.round(number * 100) / 100;
 
-/** What the server is asked. */
+/** The request to the server. */
 export function toRequest(search) {
   const parts = search.parts.map(({ kind, id, label, facet, weight }) => {
     if (kind === "text") return { text: label, weight };
@@ -165,7 +165,7 @@ export function toRequest(search) {
 
 function toWhere({ since, until, has_audio: audio, has_speech: speech, ...rest }) {
   const where = { ...rest };
-  // Days begin and end where the reader is.
+  // Days are in the user's time zone.
   if (since) where.since = new Date(`${since}T00:00:00`).toISOString();
   if (until) where.until = new Date(`${until}T23:59:59.999`).toISOString();
   if (audio) where.has_audio = audio === "yes";

@@ -1,4 +1,4 @@
-// LossOptions the server. A refusal is a `Refusal` with the server's sentence; status 0: nobody answers.
+// Requests to the server. An error is a `Refusal` with the server's sentence; status 0: no answer.
 
 export class Refusal extends Error {
   constructor(status, sentence, retryAfter = null) {
@@ -7,7 +7,7 @@ export class Refusal extends Error {
     this.retryAfter = retryAfter;
   }
 
-  /** Whether the same request may do better in a moment. */
+  /** Whether the same request may succeed later. */
   get passing() {
     return [0, 429, 502, 503, 504].includes(this.status);
   }
@@ -18,14 +18,14 @@ export const search = (request, signal) => ask("/api/search", { json: request, s
 export const timeline = (request, signal) => ask("/api/timeline", { json: request, signal });
 export const health = () => ask("/api/health");
 
-/** Send a file to search by. Gives {upload, kind, seconds}. */
+/** Send a file to search by. Returns {upload, kind, seconds}. */
 export function upload(file, name, signal) {
   const form = new FormData();
   form.append("file", file, name);
   return ask("/api/uploads", { form, signal });
 }
 
-/** Show the token once; the server keeps it in a cookie that scripts cannot read. */
+/** Send the token once; the server sets a cookie that scripts cannot read. */
 export async function signIn(token) {
   await answer(`/?token=${encodeURIComponent(token)}`, {});
 }
@@ -66,7 +66,7 @@ async function sentence(response) {
     const { error } = await response.json();
     if (typeof error === "string") return error;
   } catch {
-    // Something between the page and the server answered; its words are not for readers.
+    // Something between the page and the server answered; its text is not for users.
   }
   return `The server refused (${response.status}).`;
 }

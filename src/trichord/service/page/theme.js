@@ -1,9 +1,9 @@
-// Dark, light, or as the system says.
+// Dark, light, or as the system.
 
 const NEXT = { "": "light", light: "dark", dark: "" };
 const NAMES = { "": "as the system", light: "light", dark: "dark" };
 
-/** Let a button go through the three, and remember the choice. */
+/** Let a button cycle through the three, and store the choice. */
 export function attendTheme(button) {
   const show = (theme) => {
     if (theme) document.documentElement.dataset.theme = theme;

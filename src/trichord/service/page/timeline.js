@@ -1,4 +1,4 @@
-// The similarity of a file's moments to the search, visual and audio, over its time.
+// The similarity of a file's moments to the search over time, visual and audio.
 
 import { draw } from "./element.js";
 import { clock, score } from "./saying.js";
@@ -7,10 +7,10 @@ const [WIDTH, HEIGHT, EDGE] = [1000, 150, 10];
 const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200];
 
 /**
- * Draw a similarity timeline: {start[], end[], visual[], audio[]}. `marks`: the moments that were found,
- * {start, end, current}. `jump(seconds)` is called where the reader points or steps to.
- * Gives {element, axis, move(seconds), value(side, seconds), seen}: `move` sets the playhead; `seen.point(seconds)` is
- * called with the time that the reader or the playhead is at.
+ * Draw a similarity timeline: {start[], end[], visual[], audio[]}. `marks`: the hits, {start, end, current}.
+ * `jump(seconds)` is called with the time that the user points or steps to.
+ * Returns {element, axis, move(seconds), value(side, seconds), seen}: `move` sets the playhead;
+ * `seen.point(seconds)` is called with the time of the pointer or the playhead.
  */
 export function drawTimeline(timeline, marks, jump) {
   const length = Math.max(...timeline.end, 0.001);
@@ -79,7 +79,7 @@ export function drawTimeline(timeline, marks, jump) {
   return { element: svg, axis: ticks(length), move, seen, value: (side, seconds) => valueAt(timeline, side, seconds) };
 }
 
-/** Where a key leads: to the start of the moment before or after, to the beginning, to the last moment. */
+/** The target of a key: the start of the moment before or after, the beginning, or the last moment. */
 function stepped(timeline, now, key, length) {
   if (key === "Home") return 0;
   if (key === "End") return timeline.start.at(-1) ?? length;
@@ -88,7 +88,7 @@ function stepped(timeline, now, key, length) {
   return null;
 }
 
-/** A side's area and line: level at both ends of the file, through the middle of each moment, broken where it lacks. */
+/** Area and line of a modality: through the middle of each moment, level at both ends, with gaps for missing values. */
 function lines(timeline, side, x, y) {
   const runs = [];
   let run = null;
@@ -112,7 +112,7 @@ function lines(timeline, side, x, y) {
   });
 }
 
-/** The height of a side's line at a time; null where there is none. */
+/** The height of a modality's line at a time; null if there is none. */
 function valueAt(timeline, side, seconds) {
   const middle = (at) => (timeline.start[at] + timeline.end[at]) / 2;
   const after = timeline.start.findIndex((_, at) => middle(at) >= seconds);
@@ -130,7 +130,7 @@ function tell(timeline, seconds) {
   return `${clock(seconds)}: ${said.join(", ")}`;
 }
 
-/** Times below the timeline: [share of the width, words]. */
+/** Times below the timeline: [share of the width, text]. */
 function ticks(length) {
   const step = STEPS.find((one) => length / one <= 8) ?? Math.ceil(length / 8 / 3600) * 3600;
   const places = [];

@@ -1,4 +1,4 @@
-// The dials and switches below the box, and the filters.
+// The dials, switches and filters below the box.
 
 import { byId, changeIcon, make } from "./element.js";
 import * as preview from "./preview.js";
@@ -10,7 +10,7 @@ const [balance, token] = ["balance", "token"].map(byId);
 
 let collection = { weighting: { visual: 1, audio: 1 }, audio_types: [], tags: [] };
 
-/** Begin to listen. `change(patch, persistent)`: a persistent change is one to come back to. */
+/** Add the listeners. `change(patch, persistent)`: a persistent change goes into the browser's history. */
 export function attend(change) {
   dial(balance, "balance", change);
   dial(token, "token", change);
@@ -36,7 +36,7 @@ function dial(input, name, change) {
   });
 }
 
-/** Fit the dials and filters to what the collection has. */
+/** Show the dials and filters that the collection supports. */
 export function fit(found) {
   collection = found;
   byId("token-dial").hidden = !collection.audio_types?.length;
@@ -51,7 +51,7 @@ export function fit(found) {
     make("input", { type: "checkbox", name: "tags", value: tag }), make("span", {}, tag))));
 }
 
-/** Show what a search says. */
+/** Show the values of a search. */
 export function show(search) {
   const learnt = balanceOf(collection.weighting ?? { visual: 1, audio: 1 });
   const at = search.balance ?? learnt;

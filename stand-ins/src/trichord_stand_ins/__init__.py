@@ -1,1 +1,0 @@
-"""A small CLIP and a small CLAP for Trichord's generated world, as `transformers` folders."""
