@@ -38,10 +38,10 @@ import torch
 from indexing import TEXTS
 from record import record
 
-from trichord.bulk.cluster import Cluster
-from trichord.bulk.runner import Here, Runner, extracted
-from trichord.bulk.shard_worker import Hand
-from trichord.bulk.shards import Shard, Towers, extraction_of, shards_of_clips
+from trichord.bulk.ray_runner import RayRunner
+from trichord.bulk.runner import LocalRunner, Runner, run_extraction
+from trichord.bulk.shard_worker import ShardWorker
+from trichord.bulk.shards import Shard, WorkerModel, extraction_of, shards_of_clips
 from trichord.config import Clap, ClipText, ClipVision, Experiment, TriModal
 from trichord.features import extraction
 from trichord.features.extraction import ROWS_AT_ONCE, extract_media, trunk_features_of_rows
@@ -122,11 +122,11 @@ def compared(held: dict[str, Any], expected: dict[str, Any]) -> dict[str, int]:
     return found
 
 
-def carry_out(runner: Runner, shards: Sequence[Shard]) -> tuple[float, int]:
+def run_shard(runner: Runner, shards: Sequence[Shard]) -> tuple[float, int]:
     """Seconds, and how many clips were not done before."""
     begun, fresh = time.perf_counter(), 0
     with runner:
-        for part in extracted(runner, shards):
+        for part in run_extraction(runner, shards):
             fresh += sum(status != "done" for status in part.statuses)
     return time.perf_counter() - begun, fresh
 
@@ -141,8 +141,8 @@ def halves(shards: Sequence[Shard]) -> tuple[float, int]:
 
 def half(shards: Sequence[Shard]) -> int:
     """How many clips were not done before."""
-    with Hand() as hand:
-        parts = [part for shard in shards for part in hand.carry_out(shard)]
+    with ShardWorker() as hand:
+        parts = [part for shard in shards for part in hand.run_shard(shard)]
     return sum(status != "done" for part in parts for status in part.statuses)
 
 
@@ -151,7 +151,10 @@ def ways(
 ) -> None:
     """All ways of carrying out the same shards, each into a folder of its own."""
     config = small_towers(place / "towers")
-    model, towers = config.build().eval(), Towers(model=Experiment(system="tiny", model=config))
+    model, towers = (
+        config.build().eval(),
+        WorkerModel(model=Experiment(system="tiny", model=config)),
+    )
     done: dict[str, Any] = {"clips": len(clips), "shards": SHARDS}
 
     def shards(name: str, count: int = SHARDS) -> list[Shard]:
@@ -167,11 +170,11 @@ def ways(
 
     expected: dict[str, Any] = {}
     with Decoder(workers=1) as decoder:
-        note("process", *carry_out(Here(model, decoder), shards("process", 1)))
+        note("process", *run_shard(LocalRunner(model, decoder), shards("process", 1)))
     note("two processes", *halves(shards("two processes")))
     note("two processes, once more", *halves(shards("two processes")))
     if not chosen.without_ray:
-        note("ray", *carry_out(Cluster(2), shards("ray")))
+        note("ray", *run_shard(RayRunner(2), shards("ray")))
 
 
 class Waiting:
@@ -206,7 +209,7 @@ def decoded_by(model: Embedder, clips: list[Clip], decoder: Decoder) -> Iterator
     return extraction._decode(model.plan_of(("audio", "vision")), clips, decoder)
 
 
-def overlap(place: Path, clips: list[Clip], rounds: int) -> dict[str, float]:
+def pipeline(place: Path, clips: list[Clip], rounds: int) -> dict[str, float]:
     """Clips a second, one stage after the other and with stages that overlap."""
     model = small_towers(place / "tiny").build().eval()
     best: dict[str, float] = {"decode and prepare": 0.0, "apart": 0.0, "overlapping": 0.0}
@@ -253,7 +256,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         clips = clips_in(place / "media", chosen.files)
-        report["overlap"] = overlap(place, clips[: 10 * SPANS], chosen.rounds)
+        report["overlap"] = pipeline(place, clips[: 10 * SPANS], chosen.rounds)
         ways(place, clips, chosen, report)
 
 

@@ -37,7 +37,7 @@ from PIL import Image
 from record import record
 
 from trichord.media import USABLE, Decoded, DecodePlan, Decoder, FramePlan
-from trichord.media.picture import display_size, pixel_aspect, wanted_size
+from trichord.media.picture import display_size, pixel_aspect, target_size
 
 FRAMES = FramePlan(rule="uniform", count=12, short_side=224)
 RATE = 16_000
@@ -82,7 +82,7 @@ class Bare:
         pixels = rgb.to_ndarray()
         aspect = pixel_aspect(frame, stream)
         shown = display_size(frame.width, frame.height, aspect, (1, 0, 0, 1))
-        size = wanted_size(*shown, FRAMES.short_side)
+        size = target_size(*shown, FRAMES.short_side)
         if size == (frame.width, frame.height):
             return pixels
         return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))

@@ -42,7 +42,7 @@ from trichord.evaluation.classes.probing import View, probe, read_frozen, views
 from trichord.experiments import load_experiment
 from trichord.features.source import MediaSource
 from trichord.media import Decoded, Decoder
-from trichord.media.plan import Request
+from trichord.media.plan import DecodeRequest
 from trichord.models.embedder import Embedder
 
 TRAINED, RANDOM = "trained on recordings", "the same, random weights"
@@ -71,9 +71,9 @@ class Kept(Decoder):
 
     def __init__(self) -> None:
         super().__init__()
-        self.kept: dict[Request, list[Decoded]] = {}
+        self.kept: dict[DecodeRequest, list[Decoded]] = {}
 
-    def decode_all(self, requests: Iterable[Request]) -> Iterator[list[Decoded]]:
+    def decode_all(self, requests: Iterable[DecodeRequest]) -> Iterator[list[Decoded]]:
         """As the decoder itself, but a file that was decoded is kept."""
         asked = list(requests)
         missing = [request for request in asked if request not in self.kept]
@@ -167,7 +167,7 @@ def main() -> None:
         seen = []
         for experiment, run in runs.values():
             model = fresh_model(experiment)
-            Run(run).lend(model)
+            Run(run).load_matching(model)
             seen.append(heard(model, held, decoder))
         draws[TRAINED].append(measured(seen, held, kept, 0))
         experiment = next(iter(runs.values()))[0]

@@ -50,7 +50,7 @@ from trichord.exporting.folder import ExportSource, Form, export_run
 from trichord.exporting.graphs import write_graph
 from trichord.exporting.parity import QUERIES, compare
 from trichord.media import Decoder
-from trichord.media.plan import Request
+from trichord.media.plan import DecodeRequest
 from trichord.types.tensors import Padded
 from trichord_world.small import SmallClip, build_clip
 
@@ -216,7 +216,7 @@ def trained(place: Path) -> dict[str, Any]:
     source = ExportSource(name="world-clip-clap", folder=None, experiment=experiment, model=model)
     captions = dict.fromkeys(caption.text for clip in clips for caption in clip.captions)
     texts = [*QUERIES, *captions][: 8 * BATCH]
-    requests = [Request(path=clip.path, plan=model.plan) for clip in clips]
+    requests = [DecodeRequest(path=clip.path, plan=model.plan) for clip in clips]
     with Decoder(workers=1) as decoder:
         decoded = [one for [one] in decoder.decode_all(requests)]
     found: dict[str, Any] = {"clips": len(clips), "texts": len(texts)}

@@ -5,16 +5,16 @@ import torch
 from processes import spread
 
 from trichord.distributed import (
-    agreed,
+    all_gather,
+    all_gather_with_grad,
+    all_max,
+    all_sum,
     average_gradients,
-    gathered,
-    joined,
-    largest,
+    on_all_ranks,
+    on_rank_0,
+    process_group,
     rank,
-    ranks,
-    shared,
-    summed,
-    together,
+    world_size,
 )
 from trichord.types import UserError
 
@@ -52,16 +52,16 @@ def test_sums_and_maxima_are_over_all_ranks(seen):
 
 def test_rank_0_decides_and_its_failure_is_everyones(seen):
     assert [one["agreed"] for one in seen] == [{"made by": 0}] * 2
-    assert [one["disagreed"][0] for one in seen] == ["UserError", "EchoError"]
+    assert [one["disagreed"][0] for one in seen] == ["UserError", "OtherRankError"]
     assert seen[0]["disagreed"][1] == "of 0"
     assert seen[0]["echo"]
 
 
 def test_a_failure_of_one_is_everyones_and_one_alone_says_what_it_was(seen):
     assert [one["together"] for one in seen] == [0, 1]
-    assert [one["one fails"][0] for one in seen] == ["EchoError", "UserError"]
-    assert [one["all fail"][0] for one in seen] == ["UserError", "EchoError"]
-    assert [one["a defect"][0] for one in seen] == ["EchoError", "ZeroDivisionError"]
+    assert [one["one fails"][0] for one in seen] == ["OtherRankError", "UserError"]
+    assert [one["all fail"][0] for one in seen] == ["UserError", "OtherRankError"]
+    assert [one["a defect"][0] for one in seen] == ["OtherRankError", "ZeroDivisionError"]
 
 
 def test_gradients_are_averaged_and_what_no_rank_used_stays_without(seen):
@@ -71,14 +71,14 @@ def test_gradients_are_averaged_and_what_no_rank_used_stays_without(seen):
 
 def test_alone_everything_is_what_it_was():
     rows = torch.ones(3, 2, requires_grad=True)
-    every, ours = gathered(rows)
-    assert (rank(), ranks(), largest(5)) == (0, 1, 5)
+    every, ours = all_gather(rows)
+    assert (rank(), world_size(), all_max(5)) == (0, 1, 5)
     assert torch.equal(every, rows)
     assert not every.requires_grad
     assert ours == slice(0, 3)
-    assert shared(rows) is rows
-    assert summed(torch.tensor(2.0)) == 2
-    assert agreed(lambda: "x") == together(lambda: "x") == "x"
+    assert all_gather_with_grad(rows) is rows
+    assert all_sum(torch.tensor(2.0)) == 2
+    assert on_rank_0(lambda: "x") == on_all_ranks(lambda: "x") == "x"
     parameter = torch.nn.Parameter(torch.ones(1))
     average_gradients([parameter])
     assert parameter.grad is None
@@ -86,15 +86,18 @@ def test_alone_everything_is_what_it_was():
 
 def test_without_other_processes_there_is_nothing_to_join(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    with joined("cpu"):
+    with process_group("cpu"):
         assert not torch.distributed.is_initialized()
 
 
 def test_a_gpu_of_its_own_is_each_processes(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UserError, match="--device cuda:1: each process takes"), joined("cuda:1"):
+    with (
+        pytest.raises(UserError, match="--device cuda:1: each process uses"),
+        process_group("cuda:1"),
+    ):
         pass
     monkeypatch.setenv("LOCAL_RANK", "3")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(UserError, match="this machine has 2 GPUs"), joined("cuda"):
+    with pytest.raises(UserError, match="this machine has 2 GPUs"), process_group("cuda"):
         pass

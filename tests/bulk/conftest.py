@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from trichord.bulk.shards import Towers
+from trichord.bulk.shards import WorkerModel
 from trichord.config import Experiment
 from trichord.features.extraction import extract_media, extract_texts
 from trichord.features.store import FeatureFolder
@@ -69,7 +69,7 @@ def model(tiny_trimodal):
 
 @pytest.fixture(scope="session")
 def towers(tiny_trimodal):
-    return Towers(model=Experiment(system="tiny", model=tiny_trimodal))
+    return WorkerModel(model=Experiment(system="tiny", model=tiny_trimodal))
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from trichord.bulk.shard_worker import Hand
-from trichord.bulk.shards import Towers, extraction_of, shards_of_clips, shards_of_texts
+from trichord.bulk.shard_worker import ShardWorker
+from trichord.bulk.shards import WorkerModel, extraction_of, shards_of_clips, shards_of_texts
 from trichord.features.store import FeatureFolder
 from trichord.types import UserError
 
@@ -17,13 +17,13 @@ def test_shards_make_bit_for_bit_what_one_piece_makes_also_when_they_are_done_tw
     model, footage, texts, decoder, place, expected, rows_of
 ):
     folder = FeatureFolder(place)
-    hand = Hand(model, decoder)
+    hand = ShardWorker(model, decoder)
     work = shards(model, footage, texts, folder)
-    first = [part for shard in work for part in hand.carry_out(shard)]
+    first = [part for shard in work for part in hand.run_shard(shard)]
     done = [key for part in first for key in part.keys]
     assert sorted(done) == sorted([*texts, *(clip.id for clip in footage)])
     assert rows_of(folder, model) == expected
-    again = [part for shard in work for part in hand.carry_out(shard)]
+    again = [part for shard in work for part in hand.run_shard(shard)]
     assert {status for part in again for status in part.statuses} == {"done"}
     assert rows_of(folder, model) == expected
 
@@ -32,22 +32,22 @@ def test_the_model_of_a_shard_is_loaded_once_and_is_the_one_it_was_planned_with(
     model, footage, texts, towers, tmp_path, expected, rows_of
 ):
     folder = FeatureFolder(tmp_path)
-    with Hand() as hand:
+    with ShardWorker() as hand:
         for shard in shards(model, footage, texts, folder, towers):
-            list(hand.carry_out(shard))
+            list(hand.run_shard(shard))
             assert hand._model(towers) is hand._model(towers)
     assert rows_of(folder, model) == expected
 
 
 def test_other_towers_than_the_work_was_planned_with_are_refused(model, footage, decoder, tmp_path):
-    whole = extraction_of(model, FeatureFolder(tmp_path), ("vision",), Towers(model=tmp_path))
-    [shard] = shards_of_clips(replace(whole, made_by={"vision": "others"}), footage, 1)
-    with pytest.raises(UserError, match="are others here than where the work was shared out"):
-        list(Hand(model, decoder).carry_out(shard))
+    whole = extraction_of(model, FeatureFolder(tmp_path), ("vision",), WorkerModel(model=tmp_path))
+    [shard] = shards_of_clips(replace(whole, tower_fingerprints={"vision": "others"}), footage, 1)
+    with pytest.raises(UserError, match="differ from those of the machine that planned the work"):
+        list(ShardWorker(model, decoder).run_shard(shard))
     assert FeatureFolder(tmp_path).storage.names() == []
 
 
 def test_a_shard_without_a_model_is_for_whoever_has_one(model, footage, tmp_path):
     whole = extraction_of(model, FeatureFolder(tmp_path), ("vision",))
-    with Hand() as hand, pytest.raises(ValueError, match="names no model"):
-        list(hand.carry_out(shards_of_clips(whole, footage, 1)[0]))
+    with ShardWorker() as hand, pytest.raises(ValueError, match="names no model"):
+        list(hand.run_shard(shards_of_clips(whole, footage, 1)[0]))

@@ -8,7 +8,7 @@ from trichord.bulk import shards as module
 from trichord.bulk.shards import (
     Extraction,
     Indexing,
-    Towers,
+    WorkerModel,
     part_line,
     read_part,
     read_shard,
@@ -22,7 +22,9 @@ from trichord.search.table import FileVersion
 from trichord.search.updating import Indexed
 from trichord.types import Caption, Clip
 
-WHOLE = Extraction(towers=Towers(model=Path("/runs/one")), features="/features", made_by={})
+WHOLE = Extraction(
+    towers=WorkerModel(model=Path("/runs/one")), features="/features", tower_fingerprints={}
+)
 
 
 def clips_of(*counts):
@@ -73,17 +75,23 @@ def test_a_caption_is_in_one_shard_however_often_it_occurs():
 
 
 def test_files_take_along_what_is_told_of_them():
-    whole = Indexing(towers=Towers(), collection="/c", files=())
-    told = clips_of(0, 1, 2)
-    shards = shards_of_files(whole, versions(3), told, 3)
+    whole = Indexing(towers=WorkerModel(), collection="/c", files=())
+    metadata = clips_of(0, 1, 2)
+    shards = shards_of_files(whole, versions(3), metadata, 3)
     assert [[one.file for one in shard.files] for shard in shards] == [
         ["/0.mp4"], ["/1.mp4"], ["/2.mp4"]
     ]  # fmt: skip
-    assert [[clip.id for clip in shard.told] for shard in shards] == [[], ["1-0"], ["2-0", "2-1"]]
+    assert [[clip.id for clip in shard.metadata] for shard in shards] == [
+        [],
+        ["1-0"],
+        ["2-0", "2-1"],
+    ]
 
 
 def test_shards_are_plain_json_and_read_back_equal(towers):
-    extraction = replace(WHOLE, towers=towers, made_by={"text": "f"}, clips=tuple(clips_of(2)))
+    extraction = replace(
+        WHOLE, towers=towers, tower_fingerprints={"text": "f"}, clips=tuple(clips_of(2))
+    )
     indexing = Indexing(towers=WHOLE.towers, collection="s3://b/c", files=tuple(versions(2)))
     for shard in (extraction, indexing, replace(extraction, clips=(), texts=("über\n\u2028",))):
         line = shard_line(shard)

@@ -80,7 +80,7 @@ def test_without_any_whole_checkpoint_training_begins_anew_and_says_so(twice_sav
     for name in checkpoints(twice_saved):
         (twice_saved.path / name).write_bytes(b"")
     assert twice_saved.saved() is None
-    assert caplog.messages[-1].endswith("There is no other: training begins anew.")
+    assert caplog.messages[-1].endswith("There is no other: training starts again.")
     twice_saved.save(Saved(Progress(step=4), {}))
     assert twice_saved.saved().progress.step == 4
 
@@ -103,7 +103,7 @@ def test_weights_without_a_digest_load_as_long_as_their_notes_are_ours(finished)
     save_file(tensors, path, {"text": model.text.fingerprint})
     assert run.load().fingerprint == model.fingerprint
     save_file(tensors, path, {"tezt": model.text.fingerprint})
-    with pytest.raises(UserError, match="it speaks of 'tezt'"):
+    with pytest.raises(UserError, match="it names 'tezt'"):
         run.load()
 
 
@@ -149,7 +149,9 @@ def full_disk(tmp_path):
 def test_a_full_disk_costs_no_checkpoint(twice_saved, full_disk):
     large = Saved(Progress(step=3), {"now.x": torch.zeros(50_000)})
     before = checkpoints(twice_saved)
-    with pytest.raises(UserError, match=r"cannot be written: .*The last checkpoint stands") as told:
+    with pytest.raises(
+        UserError, match=r"cannot be written: .*The last checkpoint is kept"
+    ) as told:
         twice_saved.save(large)
     assert "\n" not in str(told.value)
     assert checkpoints(twice_saved) == before

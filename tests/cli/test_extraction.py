@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from trichord.api.model import embedder_of
-from trichord.bulk.sharing import Sharing
+from trichord.bulk.options import BulkOptions
 from trichord.cli.extraction import decoders_of, towers_of
 from trichord.config import Experiment
 from trichord.features.reading import folder_of
@@ -69,11 +69,11 @@ def test_nobody_works_with_less_than_one(asked, wrong, command, tmp_path, capsys
 
 
 def test_decoders_that_are_not_as_many_as_asked_for_are_named(capsys):
-    assert decoders_of(Sharing(runner="ray", jobs=4), 2) == 1
+    assert decoders_of(BulkOptions(runner="ray", jobs=4), 2) == 1
     said = " ".join(capsys.readouterr().err.split())
     assert said == "4 processes decode, 1 for each of --jobs 4, instead of --workers 2."
-    assert decoders_of(Sharing(runner="ray", jobs=2), 4) == 2
-    assert decoders_of(Sharing(), 3) == 3
+    assert decoders_of(BulkOptions(runner="ray", jobs=2), 4) == 2
+    assert decoders_of(BulkOptions(), 3) == 3
     assert capsys.readouterr().err == ""
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from trichord.api.training import fit
-from trichord.checkpoint import Run, fresh_model, read_sealed, write_sealed
+from trichord.checkpoint import Run, fresh_model, read_tensors, write_tensors
 from trichord.config import Draw, Experiment, Stage
 from trichord.corpora.manifest import write_manifest
 from trichord.features.extraction import extract_media, extract_texts
@@ -75,9 +75,9 @@ def test_what_is_not_as_it_was_is_told_first_and_how_far_the_numbers_are_apart(
     lines[1]["loss"] += 0.25
     (trained.path / "metrics.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
     path = trained.path / "weights.safetensors"
-    tensors, notes = read_sealed(path)
+    tensors, notes = read_tensors(path)
     tensors["model.audio.head.weight"][0, 0] += 0.5
-    write_sealed(path, tensors, notes)
+    write_tensors(path, tensors, notes)
     with pytest.raises(SystemExit) as ended:
         command(f"reproduce {trained.path} --into {tmp_path}/elsewhere")
     assert ended.value.code == 1

@@ -50,7 +50,7 @@ def test_no_more_is_held_than_a_value_and_a_chunk(tmp_path, monkeypatch):
     path = tmp_path / "large.json"
     path.write_text(json.dumps({str(n): "x" * 50 for n in range(1000)}))
     with path.open() as file:
-        reading = module._Reading(path, file)
+        reading = module._JsonReader(path, file)
         held = [len(reading.text) for _ in reading.entries()]
     assert len(held) == 1000
     assert max(held) <= 300
@@ -100,7 +100,7 @@ def test_a_mistake_in_the_middle_does_not_read_the_rest(tmp_path, monkeypatch):
     path = tmp_path / "broken.json"
     path.write_text('{"a": 1, "b": [1 2], "c": "' + "x" * 10_000 + '"}')
     with path.open() as file:
-        reading = module._Reading(path, file)
+        reading = module._JsonReader(path, file)
         with pytest.raises(UserError, match="not JSON: Expecting ',' delimiter"):
             list(reading.entries())
         assert file.tell() < 5000 or len(reading.text) <= 100

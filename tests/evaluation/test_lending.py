@@ -28,7 +28,7 @@ def test_some_clips_are_a_source_of_their_own(model, feature_source):
     assert [clip.id for clip in some.clips] == ["silent", "plain", "more"]
     assert some.captions.texts == ("a red ball", "a ball", "a drum", "a bell rings")
     assert some.captions.owners.tolist() == [0, 0, 2, 2]
-    assert some.read == whole.read
+    assert some.precomputed == whole.precomputed
     batch = some.batch(np.array([2, 0]), np.array([3, -1]))
     assert batch.ids == ("more", "silent")
     expected = whole.batch(np.array([5, 1]), np.array([8, -1]))
@@ -93,7 +93,7 @@ def test_a_batch_without_any_sound_can_be_lent_some(model, feature_source):
     donors = feature_source(model, DONORS, seed=1)
     with pytest.raises(ValueError, match="cannot stand beside"):
         LentSource(deaf, donors, {1: 2})
-    deaf.read = donors.read
+    deaf.precomputed = donors.precomputed
     audio = LentSource(deaf, donors, {1: 2}).batch(np.array([0, 1]), None).audio
     assert audio.present.tolist() == [False, True]
     assert torch.equal(rows(audio)[1], rows(donors.batch(np.array([2]), None).audio)[0])
@@ -103,7 +103,11 @@ class Told:
     """A source that says what its clips sound like, and whose sounds are their own numbers."""
 
     def __init__(self, source, sounds):
-        self.clips, self.captions, self.read = source.clips, source.captions, source.read
+        self.clips, self.captions, self.precomputed = (
+            source.clips,
+            source.captions,
+            source.precomputed,
+        )
         self.sounds = torch.tensor(sounds)
         self.batch_of = source.batch
 

@@ -83,7 +83,7 @@ def test_what_a_text_is_read_beside_does_not_move_it(role, untrained_model, tmp_
                 widths.append((ids.shape[1], tower.lengths(ids).tolist()))
             yield stage((some, ids))
 
-    monkeypatch.setattr(extraction, "side_by_side", noted)
+    monkeypatch.setattr(extraction, "parallel_map", noted)
     monkeypatch.setattr(extraction, "TEXTS_AT_ONCE", 16)
     found = {}
     for name, order in (
@@ -261,7 +261,7 @@ def test_a_clip_that_turns_out_to_sound_otherwise_is_heard_again_but_not_seen_ag
     assert folder.table("vision", told.vision).origins() == seen
     # CLAP does not heed it; its features of the same frames are those of the other model.
     assert statuses(tiny_model, clip) == ["ok"]
-    assert statuses(tiny_model, replace(clip, sound=None)) == ["done"]
+    assert statuses(tiny_model, replace(clip, audio_type=None)) == ["done"]
     assert folder.table("vision", tiny_model.vision).origins() == seen
     assert statuses(told, replace(clip, audio_type="nonverbal")) == ["done"]
 

@@ -10,7 +10,7 @@ from trichord.features.source import (
     FeatureSource,
     MediaSource,
     MixedSource,
-    audio_of,
+    audio_type_of,
     portions,
 )
 from trichord.features.store import FeatureFolder
@@ -63,7 +63,7 @@ def test_batches_carry_what_each_clip_has(tiny_model, captioned, fill):
     assert batch.audio.present.tolist() == [False, True]
     assert batch.vision.mask.tolist() == [[True] * 3] * 2
     assert batch.text.present.tolist() == [False, True]
-    assert batch.read
+    assert batch.precomputed
     assert source.batch(ALL, None).text is None
 
 
@@ -145,7 +145,7 @@ def test_media_give_what_each_clip_has(media, model, made_up):
     assert batch.audio.present.tolist() == [True, False, True]
     assert batch.vision.present.tolist() == [True, True, False]
     assert batch.text.present.tolist() == [True, False, True]
-    assert (batch.masked, batch.read) == (None, ())
+    assert (batch.masked, batch.precomputed) == (None, ())
     decoded = made_up.hold("b", model.plan)
     assert torch.equal(row(batch.audio, 0), model.audio.prepare(decoded.audio[16_000]))
     assert torch.equal(row(batch.vision, 0), model.vision.prepare(decoded.frames))
@@ -155,7 +155,7 @@ def test_media_give_what_each_clip_has(media, model, made_up):
 
 
 def test_each_clip_has_its_place_between_verbal_and_nonverbal(media):
-    assert [audio_of(clip) for clip in CLIPS] == [0.0, 1.0, 0.5, 0.5, 0.5]
+    assert [audio_type_of(clip) for clip in CLIPS] == [0.0, 1.0, 0.5, 0.5, 0.5]
     assert media().batch(np.array([1, 0, 4]), None).audio_type.tolist() == [1.0, 0.0, 0.5]
 
 
@@ -174,7 +174,7 @@ def test_what_does_not_fit_into_memory_is_decoded_each_time(media, model, made_u
     for clip in CLIPS:
         decoded = made_up.hold(clip.id, model.plan)
         sizes.append(model.spectrogram(decoded).nbytes + model.vision_inputs(decoded).nbytes)
-    monkeypatch.setattr("trichord.features.source.KEPT_BYTES", sizes[0] + sizes[1])
+    monkeypatch.setattr("trichord.features.source.CACHE_BYTES", sizes[0] + sizes[1])
     source = media()
     whole = source.batch(EACH, None)
     again = source.batch(EACH, None)
@@ -303,7 +303,7 @@ def same_embeddings(one, other):
 def test_cached_and_fresh_together_give_what_media_alone_give(fresh, model, cached, media):
     held = tuple(name for name in ("text", "audio", "vision") if name not in fresh)
     mixed = MixedSource(cached(held), media(modalities=fresh))
-    assert mixed.read == held
+    assert mixed.precomputed == held
     one, texts = embedded(model, mixed)
     other, expected = embedded(model, media())
     same_embeddings(one, other)
@@ -338,7 +338,7 @@ def test_the_words_of_a_caption_come_from_the_cache_as_from_media(tiny_clip4vla,
 
 def test_a_source_of_some_modalities_leaves_the_others_out(model, cached):
     source = cached(("audio",))
-    assert source.read == ("audio",)
+    assert source.precomputed == ("audio",)
     batch = source.batch(EACH, CAPTIONS)
     assert batch.text is None
     assert batch.vision is None

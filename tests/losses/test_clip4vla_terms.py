@@ -103,7 +103,7 @@ def test_sounds_and_their_masked_copies_make_the_intra_modal_term(directions):
 
 def test_texts_ask_for_clips_and_clips_for_texts_by_the_models_own_likeness():
     embeddings = everything()
-    asked = SCALE * embeddings.clips.numpy()  # rows are texts
+    asked = SCALE * embeddings.similarity.numpy()  # rows are texts
     for directions, expected in (
         ("b_to_a", softmax_loss(asked)),  # as published: text to clip alone
         ("a_to_b", softmax_loss(asked.T)),
@@ -125,7 +125,7 @@ def test_a_fixed_scale_of_a_hundred_multiplies_every_similarity():
     assert set(objective.scales()) == set(ALL_TERMS)
     embeddings = everything()
     found = objective(embeddings, wanted("ct", "aa"))
-    asked = 100 * embeddings.clips.numpy()
+    asked = 100 * embeddings.similarity.numpy()
     expected = (softmax_loss(asked) + softmax_loss(asked.T)) / 2
     assert found["ct"].item() == pytest.approx(expected, rel=1e-5)
     both = (embeddings.audio.pooled, embeddings.masked.pooled)
@@ -162,17 +162,17 @@ def test_a_clip_asks_to_be_found_while_it_has_sight_or_sound_and_a_text():
     missing = {"audio": (0, 1), "vision": (0, 2), "text": (3,)}
     embeddings = everything(missing, rows=6)
     found = contrastive(terms=ALL_TERMS)(embeddings, wanted("ct", rows=6))
-    kept = embeddings.clips[[1, 2, 4, 5]][:, [1, 2, 4, 5]].numpy() * SCALE
+    kept = embeddings.similarity[[1, 2, 4, 5]][:, [1, 2, 4, 5]].numpy() * SCALE
     expected = (softmax_loss(kept) + softmax_loss(kept.T)) / 2
     assert found["ct"].item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_without_a_fusion_or_a_masked_copy_their_terms_are_left_out():
-    bare = replace(everything(), clips=None, masked=None)
+    bare = replace(everything(), similarity=None, masked=None)
     assert set(contrastive(terms=ALL_TERMS)(bare, wanted(*ALL_TERMS))) == {
         "av", "at", "vt", "tt", "vv",
     }  # fmt: skip
-    alone = Embeddings(features(units(0)), None, None, clips=units(1, 5, 5))
+    alone = Embeddings(features(units(0)), None, None, similarity=units(1, 5, 5))
     assert contrastive(terms=ALL_TERMS)(alone, wanted("ct")) == {}
 
 

@@ -223,7 +223,7 @@ def test_equal_texts_may_be_positives_of_each_others_clips(directions):
         assert found[term] == plain[term]
     for term in ("at", "vt", "mt", "tt", "ct"):
         if term == "ct":
-            logits = SCALE * embeddings.clips.numpy().T
+            logits = SCALE * embeddings.similarity.numpy().T
         else:
             one, other = (embeddings.of(side).pooled for side in TERMS[term].sides)
             logits = SCALE * (one @ other.T).numpy()

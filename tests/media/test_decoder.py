@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trichord.media import DecodePlan, Decoder, FramePlan, Limits, Request
+from trichord.media import DecodePlan, Decoder, DecodeRequest, FramePlan, Limits
 
 NATURAL = FramePlan(rule="rate", per_second=1.0, count=64, short_side=None)
 WHOLE = [(0.0, None)]
@@ -49,7 +49,7 @@ def test_a_span_is_the_same_bits_alone_in_company_and_on_any_worker(movie):
     )
     with Decoder(2) as pool:
         together = pool.decode(movie, spans, plan)
-        requests = [Request(path=movie, spans=[span], plan=plan) for span in spans * 2]
+        requests = [DecodeRequest(path=movie, spans=[span], plan=plan) for span in spans * 2]
         alone = [decoded for (decoded,) in pool.decode_all(requests)]
     for one, other in zip(together * 2, alone, strict=True):
         np.testing.assert_array_equal(one.frames, other.frames)
@@ -75,8 +75,10 @@ def test_seeking_changes_no_bit_in_other_containers(decoder, tmp_path, make, nam
     )
     plan = DecodePlan(frames=FramePlan(rule="uniform", count=2, short_side=None), rates=(16_000,))
     spans = [(0.0, 24.0), (20.2, 21.0)]
-    (_, sequential), work = decoder.decode_measured(Request(path=path, spans=spans, plan=plan))
-    (sought,), jump = decoder.decode_measured(Request(path=path, spans=spans[1:], plan=plan))
+    (_, sequential), work = decoder.decode_measured(
+        DecodeRequest(path=path, spans=spans, plan=plan)
+    )
+    (sought,), jump = decoder.decode_measured(DecodeRequest(path=path, spans=spans[1:], plan=plan))
     assert (work.seeks, jump.seeks > 0) == (0, True)
     np.testing.assert_array_equal(sequential.frames, sought.frames)
     np.testing.assert_array_equal(sequential.audio[16_000], sought.audio[16_000])
@@ -88,7 +90,7 @@ def test_seeking_into_a_long_group_of_pictures_finds_its_beginning(decoder, tmp_
     plan = DecodePlan(frames=FramePlan(rule="uniform", count=1, short_side=None))
     for target in (29.06, 43.16, 51.96):  # in groups that begin at 24, 40 and 48 s
         ((decoded,), work) = decoder.decode_measured(
-            Request(path=path, spans=[(target - 1, target + 1)], plan=plan)
+            DecodeRequest(path=path, spans=[(target - 1, target + 1)], plan=plan)
         )
         assert make.number(decoded.frames[0]) == int(target * 10) % 256
         assert target - 0.1 < decoded.times[0] <= target
@@ -109,7 +111,7 @@ def test_a_sound_far_into_a_movie_is_sought(decoder, tmp_path, make):
     path = make.movie(
         tmp_path / "a.mkv", seconds=400.0, fps=1, group=5, sound=sound, rate=8000, audio="flac"
     )
-    request = Request(
+    request = DecodeRequest(
         path=path, spans=[(380.0, 381.0)], plan=DecodePlan(frames=None, rates=(8000,))
     )
     (decoded,), work = decoder.decode_measured(request)
@@ -121,7 +123,9 @@ def test_no_frame_is_decoded_beyond_what_the_plan_needs(decoder, tmp_path, make)
     # Keyframes each second: the frame at 0.5 s of a group is its sixth; x264 holds some back.
     path = make.movie(tmp_path / "a.mp4", seconds=20.0, setup=plain)
     plan = DecodePlan(frames=FramePlan(rule="uniform", count=2, short_side=None))
-    (decoded,), work = decoder.decode_measured(Request(path=path, spans=[(2.0, 4.0)], plan=plan))
+    (decoded,), work = decoder.decode_measured(
+        DecodeRequest(path=path, spans=[(2.0, 4.0)], plan=plan)
+    )
     assert numbers(make, decoded) == [25, 35]
     assert work.frames == 12
 
@@ -146,7 +150,7 @@ def test_a_long_file_is_read_only_where_it_is_looked_at(decoder, tmp_path, make)
     )
     spans = [(at, at + 1.0) for at in (100.0, 300.0, 590.0)]
     plan = DecodePlan(frames=FramePlan(rule="uniform", count=1, short_side=None), rates=(8000,))
-    got, work = decoder.decode_measured(Request(path=path, spans=spans, plan=plan))
+    got, work = decoder.decode_measured(DecodeRequest(path=path, spans=spans, plan=plan))
     assert [decoded.label for decoded in got] == ["ok"] * 3
     assert [make.number(d.frames[0]) for d in got] == [100, 300 % 256, 590 % 256]
     assert work.seeks == 3
@@ -264,7 +268,7 @@ def test_answers_come_in_order_and_requests_are_drawn_only_a_few_ahead(decoder, 
     def requests():
         for path in paths:
             drawn.append(path)
-            yield Request(path=path, plan=DecodePlan(frames=None, rates=(16_000,)))
+            yield DecodeRequest(path=path, plan=DecodePlan(frames=None, rates=(16_000,)))
 
     answers = decoder.decode_all(requests())
     first = next(answers)
@@ -285,9 +289,11 @@ def test_a_track_that_ends_is_not_waited_for(decoder, tmp_path, make):
 
 def test_an_endless_group_of_pictures_is_decoded_in_bounded_memory(movie, make, monkeypatch):
     from trichord.media.decode_pass import DecodePass
-    from trichord.media.source import open_source
+    from trichord.media.media_file import open_source
 
-    monkeypatch.setattr("trichord.media.video.HELD_BYTES", 500)  # less than a keyframe and its like
+    monkeypatch.setattr(
+        "trichord.media.video.MAX_HELD_BYTES", 500
+    )  # less than a keyframe and its like
     found = {}
     source = open_source(movie, Limits())
     plan = DecodePlan(frames=FramePlan(rule="uniform", count=2, short_side=None))
@@ -323,7 +329,7 @@ def test_real_files_give_what_their_source_says(decoder):
     paths = [folder / name for name in expected]
     assert {Path(p.path).name: p.label for p in decoder.probe_all(paths)} == expected
     plan = DecodePlan(frames=FramePlan(rule="uniform", count=4), rates=(16_000,))
-    requests = [Request(path=path, plan=plan) for path in paths]
+    requests = [DecodeRequest(path=path, plan=plan) for path in paths]
     got = {
         path.name: decoded.label
         for path, (decoded,) in zip(paths, decoder.decode_all(requests), strict=True)

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from trichord.corpora.diagnosis import tables
 from trichord.corpora.doctor import examine_path
-from trichord.media import DecodePlan, FramePlan, Request
+from trichord.media import DecodePlan, DecodeRequest, FramePlan
 
 WHOLE = [(0.0, None)]
 PLAN = DecodePlan(frames=FramePlan(rule="uniform", count=4, short_side=None), rates=(16_000,))
@@ -36,7 +36,9 @@ def found(decoder, make, tmp_path_factory):
         folder.mkdir()
         paths[name] = kind.make(make, folder)
     plans = {"8192 x 4320": ONCE}
-    requests = (Request(path=path, plan=plans.get(name, PLAN)) for name, path in paths.items())
+    requests = (
+        DecodeRequest(path=path, plan=plans.get(name, PLAN)) for name, path in paths.items()
+    )
     answers = zip(decoder.probe_all(paths.values()), decoder.decode_all(requests), strict=True)
     return {
         name: (probe, decoded) for name, (probe, (decoded,)) in zip(paths, answers, strict=True)
@@ -289,7 +291,7 @@ def test_no_file_leads_to_another_file_or_address(decoder, watched, make, tmp_pa
         paths.append(tmp_path / f"{number} {name}.mp4")
         paths[-1].write_bytes(content)
     probes = {Path(probe.path).name: probe.label for probe in decoder.probe_all(paths)}
-    answers = decoder.decode_all(Request(path=path, plan=PLAN) for path in paths)
+    answers = decoder.decode_all(DecodeRequest(path=path, plan=PLAN) for path in paths)
     assert len(list(answers)) == len(paths) > 60
     assert (watched.opened(), watched.visited()) == (0, 0)
     refused = {label.split(":")[0] for label in probes.values()}

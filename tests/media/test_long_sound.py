@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from trichord.media import DecodePlan, Decoder, FramePlan, Limits, Request
-from trichord.media.audio import Sound
+from trichord.media import DecodePlan, Decoder, DecodeRequest, FramePlan, Limits
+from trichord.media.audio import AudioTrack
 
 RATE = 16_000
 WHOLE = [(0.0, None)]
@@ -151,7 +151,7 @@ def test_ten_hours_cost_one_minute_in_little_memory(tmp_path, make):
         file.seek(len(header) + 4 * rate * (length // 2 - 30))
         file.write(loud.T.tobytes())
         file.truncate(len(header) + size)
-    request = Request(path=path, plan=plan_of(60.0, stereo=True))
+    request = DecodeRequest(path=path, plan=plan_of(60.0, stereo=True))
     with Decoder(1, Limits(memory_bytes=512 * 1024**2)) as pool:
         (decoded,), work = pool.decode_measured(request)
     assert (decoded.label, decoded.end) == ("no_video", length)
@@ -168,7 +168,7 @@ def test_ten_hours_cost_one_minute_in_little_memory(tmp_path, make):
 def test_ten_minutes_are_decoded_only_in_the_middle(decoder, tmp_path, make, name, codec):
     sound = np.tile(make.noise(6.0, 8000), 100)
     path = make.sound(tmp_path / name, sound, 8000, codec)
-    request = Request(path=path, spans=[(0.0, 600.0)], plan=plan_of(60.0, 8000))
+    request = DecodeRequest(path=path, spans=[(0.0, 600.0)], plan=plan_of(60.0, 8000))
     (decoded,), work = decoder.decode_measured(request)
     assert decoded.audio[8000].shape == (60 * 8000,)
     assert np.abs(decoded.audio[8000]).max() > 0.3
@@ -191,16 +191,16 @@ def test_a_codec_without_a_fresh_start_is_heard_to_the_end_of_a_span(decoder, tm
 
 def test_a_codec_without_a_fresh_start_keeps_only_what_is_wanted(tmp_path, make, monkeypatch):
     from trichord.media.decode_pass import DecodePass
-    from trichord.media.source import open_source
+    from trichord.media.media_file import open_source
 
     path = make.sound(tmp_path / "a.mka", make.noise(120.0, RATE), RATE, "mp2")
-    kept, feed = [], Sound.feed
+    kept, feed = [], AudioTrack.feed
 
     def fed(sound, packet, time):
         feed(sound, packet, time)
         kept.append(sum(samples.shape[1] for _, samples in sound.pieces) / RATE)
 
-    monkeypatch.setattr(Sound, "feed", fed)
+    monkeypatch.setattr(AudioTrack, "feed", fed)
     found = {}
     source = open_source(path, Limits())
     decode_pass = DecodePass(source, {0: (0.0, 120.0)}, plan_of(10.0), Limits(), found.__setitem__)
@@ -208,4 +208,4 @@ def test_a_codec_without_a_fresh_start_keeps_only_what_is_wanted(tmp_path, make,
     source.close()
     assert found[0].audio[RATE].shape == (10 * RATE,)
     assert max(kept) < 10 + 3
-    assert decode_pass.sound.decoded < 65 + 3
+    assert decode_pass.audio.decoded < 65 + 3

@@ -3,15 +3,21 @@ import pytest
 from PIL import Image
 
 from trichord.media.failure import MediaError
-from trichord.media.picture import display_size, rotation_of, sized, turned, wanted_size
+from trichord.media.picture import (
+    apply_display_matrix,
+    display_size,
+    resize,
+    rotation_of,
+    target_size,
+)
 from trichord.media.plan import Limits
 
 
 def test_the_long_side_rounds_down():
-    assert wanted_size(480, 270, 224) == (398, 224)  # 398.2
-    assert wanted_size(270, 480, 224) == (224, 398)
-    assert wanted_size(100, 100, 224) == (224, 224)
-    assert wanted_size(7, 3, None) == (7, 3)
+    assert target_size(480, 270, 224) == (398, 224)  # 398.2
+    assert target_size(270, 480, 224) == (224, 398)
+    assert target_size(100, 100, 224) == (224, 224)
+    assert target_size(7, 3, None) == (7, 3)
 
 
 def test_pixel_aspect_only_stretches():
@@ -34,11 +40,11 @@ def test_pixel_aspect_only_stretches():
 def test_display_matrices_turn_and_mirror(matrix, degrees, expected):
     # A stored pixel (x, y) is shown at (ax + cy, bx + dy).
     image = Image.fromarray(np.array([[1, 2], [3, 4]], np.uint8))
-    assert np.asarray(turned(image, matrix)).tolist() == expected
+    assert np.asarray(apply_display_matrix(image, matrix)).tolist() == expected
     assert rotation_of(matrix) == degrees
 
 
 def test_a_picture_that_would_grow_beyond_the_limit_is_refused():
     strip = Image.new("RGB", (20_000, 2))
     with pytest.raises(MediaError, match="too_big"):
-        sized(strip, strip.size, 224, Limits())
+        resize(strip, strip.size, 224, Limits())

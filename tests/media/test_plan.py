@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from trichord.media import DecodePlan, Decoder, FramePlan, Request, samples_in
+from trichord.media import DecodePlan, Decoder, DecodeRequest, FramePlan, samples_in
 
 
 def test_frames_at_a_rate_lie_at_bin_centres():
@@ -33,7 +33,7 @@ def test_impossible_plans_are_refused():
             DecodePlan(frames=None, rates=rates)
     for span in ((1.0, 1.0), (2.0, 1.0), (math.nan, 1.0), (0.0, math.inf)):
         with pytest.raises(ValueError, match="span"):
-            Request(path="a", spans=[span], plan=DecodePlan(frames=None))
+            DecodeRequest(path="a", spans=[span], plan=DecodePlan(frames=None))
     with pytest.raises(ValueError, match="worker"):
         Decoder(0)
 

@@ -293,7 +293,7 @@ def test_a_track_that_no_decoder_knows_is_passed_over(decoder, tmp_path, make):
     assert (probe.label, [s.decodable for s in probe.audio]) == ("ok", [True, False])
     assert decoder.decode(two, WHOLE, PLAN)[0].status == "ok"
     two.write_bytes(content.replace(b"mp4a", b"apac").replace(b"esds", b"free"))
-    assert decoder.probe(two).label == "no_audio: no decoder for its sound (unknown, unknown)"
+    assert decoder.probe(two).label == "no_audio: no decoder for its audio (unknown, unknown)"
     assert decoder.decode(two, WHOLE, PLAN)[0].status == "no_audio"
 
 

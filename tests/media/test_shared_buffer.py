@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trichord.media import DecodePlan, Decoder, FramePlan, Request
+from trichord.media import DecodePlan, Decoder, DecodeRequest, FramePlan
 from trichord.media.ipc import IpcError, receive, send
 from trichord.media.shared_buffer import BUFFER_BYTES, SharedBuffer, memory_for_buffer
 
@@ -111,11 +111,11 @@ def test_many_spans_give_the_same_bits_over_the_tray_the_pipe_and_both(movie, mo
     frames = 16 * 16 * 240 * 320 * 3
     assert frames > BUFFER_BYTES
     with Decoder(1) as pool:
-        both, _ = pool.decode_measured(Request(path=movie, spans=spans, plan=plan))
+        both, _ = pool.decode_measured(DecodeRequest(path=movie, spans=spans, plan=plan))
         alone = [pool.decode(movie, [span], plan)[0] for span in spans]
     monkeypatch.setattr("trichord.media.worker.memory_for_buffer", lambda: None)
     with Decoder(1) as pool:
-        piped, _ = pool.decode_measured(Request(path=movie, spans=spans, plan=plan))
+        piped, _ = pool.decode_measured(DecodeRequest(path=movie, spans=spans, plan=plan))
         assert pool.workers[0].buffer is None
     for one, other, third in zip(both, alone, piped, strict=True):
         assert one.status == "ok"

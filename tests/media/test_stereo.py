@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from trichord.media import DecodePlan, Decoder, FramePlan, Request
+from trichord.media import DecodePlan, Decoder, DecodeRequest, FramePlan
 
 RATE = 16_000
 WHOLE = [(0.0, None)]
@@ -191,6 +191,6 @@ def test_a_child_that_answers_in_another_shape_is_not_believed(monkeypatch, shap
         return {"work": {}}
 
     monkeypatch.setattr("trichord.media.worker.Worker.ask", ask)
-    request = Request(path="a.wav", spans=[(0.0, 1.0)], plan=plan_of())
+    request = DecodeRequest(path="a.wav", spans=[(0.0, 1.0)], plan=plan_of())
     with Decoder(1) as pool:
         assert pool.decode_measured(request)[0][0].label == "corrupt: decoder crashed"

@@ -7,9 +7,9 @@ import av
 import numpy as np
 import pytest
 
-from trichord.media import DecodePlan, FramePlan, Limits, Request
+from trichord.media import DecodePlan, DecodeRequest, FramePlan, Limits
 from trichord.media.decode_pass import DecodePass
-from trichord.media.source import open_source
+from trichord.media.media_file import open_source
 from trichord.media.video import VideoTrack
 
 FIVE = FramePlan(rule="uniform", count=5, short_side=None)
@@ -51,7 +51,7 @@ def answers_of(packets, path, times, keys=False):
 
 
 def measured(decoder, path, plan, span=(0.0, 12.0)):
-    request = Request(path=path, spans=[span], plan=DecodePlan(frames=plan))
+    request = DecodeRequest(path=path, spans=[span], plan=DecodePlan(frames=plan))
     ((decoded,), work) = decoder.decode_measured(request)
     assert decoded.label == "no_audio"
     return decoded, work
@@ -92,7 +92,7 @@ def test_a_sought_group_is_decoded_from_its_keyframe_alone(decoder, movie, make)
 
 def measured_span(decoder, path, span):
     plan = DecodePlan(frames=FramePlan(rule="uniform", count=1, short_side=None))
-    ((decoded,), work) = decoder.decode_measured(Request(path=path, spans=[span], plan=plan))
+    ((decoded,), work) = decoder.decode_measured(DecodeRequest(path=path, spans=[span], plan=plan))
     return decoded, work
 
 
@@ -142,8 +142,8 @@ def passed(path, plan, spans=((0.0, 12.0),)):
     """What a pass in this process gives, and the packets that its decoder got, with what it may skip."""
     given, found, decode = [], {}, VideoTrack._decode
 
-    def note(self, packet, needless=False):
-        decode(self, packet, needless)
+    def note(self, packet, skippable=False):
+        decode(self, packet, skippable)
         if packet is not None:
             given.append((packet.pts, str(self.track.codec_context.skip_frame)))
 
@@ -207,7 +207,7 @@ def test_damage_looks_the_same_whatever_was_left_out(between, seed, monkeypatch)
     between.write_bytes(whole)
     asked = [[(0.0, 12.0)], [(3.0, 4.0)], [(5.0, 9.0)], [(0.0, 12.0), (3.0, 4.0), (5.0, 9.0)]]
     some = [passed(between, DecodePlan(frames=FIVE), spans)[0] for spans in asked]
-    monkeypatch.setattr("trichord.media.video.LEAVING_OUT", ())
+    monkeypatch.setattr("trichord.media.video.SKIPPING", ())
     for found, spans in zip(some, asked, strict=True):
         right, given = passed(between, DecodePlan(frames=FIVE), spans)
         assert {way for _, way in given} == {"DEFAULT"}
@@ -231,7 +231,7 @@ def test_frames_on_the_way_to_a_wanted_one_are_given_back(tmp_path, make, name, 
     found, most = held(path)
     assert most <= 2
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("trichord.media.video.PAINTING", ())
+        patch.setattr("trichord.media.video.OVERWRITING", ())
         kept, all_of_them = held(path)
     assert all_of_them > 10
     np.testing.assert_array_equal(found.times, kept.times)
@@ -276,7 +276,7 @@ def fed(path, plan, seconds):
 
 def test_pictures_between_distant_targets_are_not_read_though_sound_is(tmp_path, make):
     path = make.movie(
-        tmp_path / "a.mp4", seconds=120.0, group=20, audio=make.noise(120.0), setup=three_between
+        tmp_path / "a.mp4", seconds=120.0, group=20, sound=make.noise(120.0), setup=three_between
     )
     both, count = fed(path, DecodePlan(frames=SPARSE, rates=(16_000,)), 120.0)
     assert [make.number(frame) for frame in both.frames] == [200, 600 % 256, 1000 % 256]
@@ -297,7 +297,7 @@ def test_where_pictures_are_shown_long_after_they_are_decoded_none_and_no_sound_
         seconds=380.0,
         fps=Fraction(1, 5),
         group=8,
-        audio=make.noise(380.0, rate=8000),
+        sound=make.noise(380.0, rate=8000),
         rate=8000,
         setup=three_between,
     )

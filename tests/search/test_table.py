@@ -246,7 +246,7 @@ def test_a_lost_lease_leaves_one_row_a_moment(bucket, monkeypatch, keyed, entrie
         rows = rows_of([entries("a", 1)], schema)
         lance.write_dataset(rows, first.uri, storage_options=first.storage.options)
     first.put([entries("a", 1)])
-    second.seen = first.now
+    second.seen = first.latest
     first.put([entries("b", 2, value=5.0)])
     second.put([entries("b", 2, value=7.0)])
     second.put([entries("b", 2, value=7.0)])  # an append that is tried again
@@ -264,7 +264,7 @@ def test_a_lost_lease_leaves_no_moments_of_another_reading(bucket, monkeypatch, 
     monkeypatch.setattr(Storage, "writing", nullcontext)
     first, second = (kind(Storage(bucket), "t.lance", 3, 2) for kind in (MomentTable, Behind))
     first.put([entries("a", 1)])
-    second.seen = first.now
+    second.seen = first.latest
     first.put([entries("b", 3, value=5.0)])
     second.put([entries("b", 2, value=7.0), entries("c", 1)])
     assert first.gallery().vision[:, 0].tolist() == [1, 7, 7, 1]
@@ -283,7 +283,7 @@ def test_a_large_table_finds_a_files_rows_by_an_index(table, monkeypatch, entrie
 
 def test_who_began_to_read_before_a_joining_reads_on(table, entries):
     table.put([entries("a", 2), entries("b", 1)])
-    before = table.now
+    before = table.latest
     table.put([entries("a", 1, value=5.0)])
     table.compact()
     portions = list(table.scan(before, ["file", "vision"]))

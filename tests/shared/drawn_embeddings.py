@@ -48,7 +48,7 @@ def everything(missing=None, rows=5):
         side: features(units(seed, rows), [i not in missing.get(side, ()) for i in range(rows)])
         for seed, side in enumerate(("text", "audio", "vision", "masked"))
     }
-    return Embeddings(**sides, clips=units(9, rows, rows))
+    return Embeddings(**sides, similarity=units(9, rows, rows))
 
 
 def wanted(*terms, rows=5):

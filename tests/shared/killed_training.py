@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from spread_training import MadeUp
 
-import trichord.checkpoint.sealed as sealed
+import trichord.checkpoint.tensor_files as tensor_files
 import trichord.training.loop as loop
 import trichord.training.session
 from trichord.checkpoint import Run, fresh_model
@@ -42,7 +42,7 @@ from trichord.config import (
     Stage,
     TriModal,
 )
-from trichord.distributed import joined
+from trichord.distributed import process_group
 from trichord.features.source import MediaSource
 from trichord.media import Decoder
 from trichord.training.fit import fit
@@ -145,7 +145,7 @@ class Points:
         Path.replace = self.around("rename", Path.replace)
         Path.unlink = self.around("rename", Path.unlink)
         os.fsync = self.around("save", os.fsync)
-        sealed.replacing = self.torn(sealed.replacing)
+        tensor_files.replacing = self.torn(tensor_files.replacing)
         after_step = Session.after_step
 
         def counted(session, optimizer, loss):
@@ -197,7 +197,7 @@ class Trials:
     def train(self, run, rank, workers, points):
         """In a process of its own: train as one of the ranks that the environment tells of."""
         points.watch(run.with_suffix(".steps") if rank == 0 else Path(os.devnull))
-        with joined("cpu"), Decoder(workers) if workers else MadeUp() as decoder:
+        with process_group("cpu"), Decoder(workers) if workers else MadeUp() as decoder:
             splits = [[c for c in self.clips if c.split == s] for s in ("train", "val")]
             sources = [MediaSource(clips, self.model, decoder) for clips in splits]
             fit(

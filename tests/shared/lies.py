@@ -58,7 +58,7 @@ from forgeries import (
 
 NO_MEDIA = "unsupported: its content is of no known media format"
 NO_FILE = "unsupported: not a regular file"
-UNSEEN = "corrupt: its picture cannot be decoded"
+UNSEEN = "corrupt: its video cannot be decoded"
 CUT = "corrupt: "
 
 
@@ -203,7 +203,7 @@ KINDS: dict[str, Kind] = {
         heard=True,
     ),
     "sound appears under way": Kind(late_sound, "ok", heard=True),
-    "changes its shape": Kind(reshaped, "no_audio", "corrupt: its picture changes its shape"),
+    "changes its shape": Kind(reshaped, "no_audio", "corrupt: its frames change their shape"),
     "missing time stamps": Kind(undated, "corrupt: most of its packets have no time stamp"),
     "64 streams": Kind(partial(of_streams, 64), "ok", heard=True, numbers=NUMBERS),
     "65 streams": Kind(partial(of_streams, 65), "too_big: 65 streams"),

@@ -79,7 +79,7 @@ def kept(inputs, value, terms=None):
 
 
 def plain(kind, rows, tile, directions):
-    ours = bounds(parts(rows, ranks(), kind), rank())
+    ours = bounds(parts(rows, world_size(), kind), rank())
     one, other, groups = (side[ours] for side in sides(rows))
     inputs = [x.requires_grad_() for x in (one, other, torch.tensor(14.3))]
     if kind == "intra":
@@ -108,11 +108,11 @@ def whole(name, place, count):
     vectors = {side: rows[ours].clone().requires_grad_() for side, rows in vectors.items()}
     here = (places >= ours.start) & (places < ours.stop)
     logits = logits[here].clone().requires_grad_()
-    likeness = shared(vectors["text"]) @ shared(vectors["vision"]).T
+    likeness = all_gather_with_grad(vectors["text"]) @ all_gather_with_grad(vectors["vision"]).T
     words = Words(logits, targets[here], places[here] - ours.start) if here.any() else None
     embeddings = Embeddings(
         **{side: features(rows, there[side][ours]) for side, rows in vectors.items()},
-        clips=likeness,
+        similarity=likeness,
         words=words,
     )
     loss = objective(name)
@@ -126,7 +126,7 @@ def lonely():
     found = []
     for rows in (1, 2):
         one, other, _ = sides(rows)
-        ours = slice(0, rows) if rank() == ranks() - 1 else slice(0, 0)
+        ours = slice(0, rows) if rank() == world_size() - 1 else slice(0, 0)
         here = torch.zeros(3, dtype=torch.bool)
         here[: ours.stop] = True
         vectors = [F.pad(side[ours], (0, 0, 0, 3 - ours.stop)) for side in (one, other)]
@@ -137,11 +137,11 @@ def lonely():
 
 def everything():
     found = {case: plain(*case) for case in PLAIN}
-    found |= {name: whole(name, rank(), ranks()) for name in OBJECTIVES}
+    found |= {name: whole(name, rank(), world_size()) for name in OBJECTIVES}
     return found | {"lonely": lonely()}
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    with joined("cpu"):
+    with process_group("cpu"):
         torch.save(everything(), Path(sys.argv[1]) / f"{rank()}.pt")

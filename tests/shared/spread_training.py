@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 import trichord.training.session
 from trichord.checkpoint import Run, fresh_model
 from trichord.config import Experiment
-from trichord.distributed import joined, rank, ranks
+from trichord.distributed import process_group, rank, world_size
 from trichord.features.source import FeatureSource, MediaSource, MixedSource
 from trichord.features.store import FeatureFolder
 from trichord.media import Decoded, Decoder
@@ -89,7 +89,7 @@ def carry_out(task, run):
         losses.append(loss)
         after_step(self, optimizer, loss)
         first_try = os.environ.get("TORCHELASTIC_RESTART_COUNT") == "0"
-        if task.dies_after == len(losses) and first_try and rank() == ranks() - 1:
+        if task.dies_after == len(losses) and first_try and rank() == world_size() - 1:
             os.kill(os.getpid(), signal.SIGKILL)
 
     Session.after_step = noted
@@ -114,12 +114,12 @@ def carry_out(task, run):
 
 def main(folder, *names):
     torch.set_num_threads(1)
-    with joined("cpu"):
+    with process_group("cpu"):
         for name in names:
             asked = Task.read(folder / f"{name}.json")
-            run = folder / f"{name}-{ranks()}"
+            run = folder / f"{name}-{world_size()}"
             losses = carry_out(asked, run)
-            (folder / f"{name}-{ranks()}-losses-{rank()}.json").write_text(json.dumps(losses))
+            (folder / f"{name}-{world_size()}-losses-{rank()}.json").write_text(json.dumps(losses))
     threads = [task.read_text().strip() for task in Path("/proc/self/task").glob("*/comm")]
     assert not [name for name in threads if "gloo" in name]  # they might outlive the interpreter
 

@@ -14,13 +14,13 @@ import atheris
 
 with atheris.instrument_imports(include=["trichord.media"]):
     from trichord.media import STATUSES, DecodePlan, Decoder, FramePlan, Limits, file_signature
+    from trichord.media.containers import HEAD, MAGIC, canvas_of, container_of, missing_bytes
     from trichord.media.decode_pass import DecodePass
     from trichord.media.failure import MediaError
     from trichord.media.inspection import inspect
     from trichord.media.ipc import IpcError, receive
-    from trichord.media.picture import display_matrix, rotation_of, turned
-    from trichord.media.sniff import HEAD, MAGIC, canvas_of, container_of, missing_bytes
-    from trichord.media.source import duration_of, open_source
+    from trichord.media.media_file import duration_of, open_source
+    from trichord.media.picture import apply_display_matrix, display_matrix, rotation_of
     from trichord.media.still import load_still
 
 KNOWN = {name for _, _, name in MAGIC} | {"mov", "avif", "bmp", "mpegts", "aac", "mp3", "flac"}
@@ -84,7 +84,7 @@ def picture(content):
 
     matrix = display_matrix(Turned(content))
     assert rotation_of(matrix) in (0, 90, 180, 270)
-    assert sorted(turned(Image.new("RGB", (3, 2)), matrix).size) == [2, 3]
+    assert sorted(apply_display_matrix(Image.new("RGB", (3, 2)), matrix).size) == [2, 3]
 
 
 def probe(content):

@@ -22,7 +22,7 @@ from forgeries import without_reordering
 from PIL import Image
 from processes import peak_memory
 
-from trichord.media import STATUSES, USABLE, DecodePlan, Decoder, FramePlan, Request
+from trichord.media import STATUSES, USABLE, DecodePlan, Decoder, DecodeRequest, FramePlan
 from trichord.media.ipc import send
 
 pytestmark = pytest.mark.torture
@@ -101,7 +101,7 @@ def test_whatever_is_done_to_a_file_it_ends_with_a_status(specimens, tmp_path, t
     files = list(damaged(tmp_path, specimens))
     with Decoder(2) as decoder, Peak(decoder) as peak:
         probes = list(decoder.probe_all(path for _, path in files))
-        requests = (Request(path=path, spans=WHOLE, plan=PLAN) for _, path in files)
+        requests = (DecodeRequest(path=path, spans=WHOLE, plan=PLAN) for _, path in files)
         answers = [decoded for (decoded,) in decoder.decode_all(requests)]
     crashed = [one for one in (*probes, *answers) if "crashed" in one.reason]
     late = [one for one in (*probes, *answers) if one.status == "timeout"]
@@ -137,9 +137,9 @@ def test_ten_hours_are_read_where_they_are_looked_at(tmp_path, tally, name, audi
     begins = [HOURS * 3600 * (n + 0.5) / 30 + 7.0 for n in range(30)]
     windows = [(begin, begin + 10.0) for begin in begins]
     with Decoder(1) as decoder, Peak(decoder) as peak:
-        (seen,), looked = decoder.decode_measured(Request(path=path, plan=frames))
+        (seen,), looked = decoder.decode_measured(DecodeRequest(path=path, plan=frames))
         heard, listened = decoder.decode_measured(
-            Request(path=path, spans=windows, plan=DecodePlan(frames=None, rates=(8000,)))
+            DecodeRequest(path=path, spans=windows, plan=DecodePlan(frames=None, rates=(8000,)))
         )
     size = path.stat().st_size
     path.unlink()  # hundreds of MiB
@@ -199,7 +199,7 @@ def test_the_bad_among_two_thousand_files_are_named_and_dying_children_cost_none
     killed = 0
     named = set()
     with Decoder(2) as decoder:
-        requests = (Request(path=path, plan=PLAN) for path in paths)
+        requests = (DecodeRequest(path=path, plan=PLAN) for path in paths)
         for number, (decoded,) in enumerate(decoder.decode_all(requests)):
             if decoded.status not in USABLE:
                 named.add(number)

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from trichord.checkpoint import Run, write_sealed
+from trichord.checkpoint import Run, write_tensors
 from trichord.training.reproduction import compare_runs, verdict
 
 
@@ -16,7 +16,7 @@ def held(tmp_path):
         run.path.mkdir()
         lines = "".join(json.dumps(one) + "\n" for one in epochs)
         (run.path / "metrics.jsonl").write_text(lines)
-        write_sealed(run.path / "weights.safetensors", tensors, {})
+        write_tensors(run.path / "weights.safetensors", tensors, {})
         return run
 
     return write

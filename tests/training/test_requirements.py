@@ -14,7 +14,7 @@ class Heard:
 
     clips = CLIPS
     captions = Captions.of(CLIPS)
-    read = ()
+    precomputed = ()
 
     def batch(self, clips, captions, masking=None): ...
 
@@ -87,7 +87,7 @@ def test_validation_clips_have_captions_that_the_criterion_asks_by(require):
 def test_masked_sound_is_read_from_media_by_an_encoder_that_masks(tiny_trimodal, tiny_clip4vla):
     def ask(config, *terms, read=()):
         source = Heard()
-        source.read = read
+        source.precomputed = read
         stage = Stage(name="s", trains=("audio",), criterion=(), draws=(Draw(terms=terms),))
         experiment = Experiment(system="x", model=config, stages=(stage,))
         require_masks(experiment, config.build(), source)

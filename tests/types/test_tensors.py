@@ -24,10 +24,10 @@ def test_integers_stay_integers():
 
 def test_a_batch_moves_what_it_has():
     vision = Padded.stack([torch.ones(1, 2)])
-    moved = Batch(ids=("a",), vision=vision, read=("vision",)).to("meta")
+    moved = Batch(ids=("a",), vision=vision, precomputed=("vision",)).to("meta")
     assert moved.vision.values.device.type == "meta"
     assert moved.audio is None
-    assert moved.read == ("vision",)
+    assert moved.precomputed == ("vision",)
     assert moved.of("vision") is moved.vision
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from trichord.media import Decoded, Decoder
-from trichord.media.plan import Request
+from trichord.media.plan import DecodeRequest
 from trichord.media.probe import USABLE, Status
 from trichord.media.resample import context_samples, resample
 from trichord.search.query_model import QueryModel, full_model
@@ -164,10 +164,10 @@ class Model:
         names: deque[str] = deque()
         plan = self.embedder.plan
 
-        def requests() -> Iterator[Request]:
+        def requests() -> Iterator[DecodeRequest]:
             for file in files:
                 names.append(str(file))
-                yield Request(path=names[-1], spans=((0.0, None),), plan=plan)
+                yield DecodeRequest(path=names[-1], spans=((0.0, None),), plan=plan)
 
         read = (decoded for [decoded] in self.decoder.decode_all(requests()))
         while decoded := list(islice(read, CLIPS_AT_ONCE)):

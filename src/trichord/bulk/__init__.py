@@ -1,1 +1,1 @@
-"""Bulk work in shards: one idempotent function, called in this process or by Ray Data."""
+"""Bulk work in shards: one idempotent function, run in this process or by Ray Data."""

@@ -1,4 +1,4 @@
-"""Who carries out shards, and how what they say becomes one account of the work."""
+"""Runs shards, and merges their results into one report of the work."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -6,9 +6,9 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
-from trichord.bulk.shard_worker import Hand
+from trichord.bulk.options import BulkOptions
+from trichord.bulk.shard_worker import ShardWorker
 from trichord.bulk.shards import Indexing, Part, Shard, shards_of_files
-from trichord.bulk.sharing import Sharing
 from trichord.features.extraction import Extracted
 from trichord.media import Decoder
 from trichord.models.embedder import Embedder
@@ -19,20 +19,20 @@ from trichord.types import Clip
 
 @runtime_checkable
 class Runner(AbstractContextManager["Runner"], Protocol):
-    """Carries out shards."""
+    """Runs shards."""
 
     def run(self, shards: Sequence[Shard]) -> Iterator[Part]:
-        """Parts of shards as they are stored; of a shard that is done again they may come twice."""
+        """Parts of shards once they are stored; parts of a repeated shard may come twice."""
         ...
 
 
-class Here:
-    """This process, with a model and a decoder that are there already."""
+class LocalRunner:
+    """Runs shards in this process, with a given model and decoder."""
 
     def __init__(self, model: Embedder, decoder: Decoder) -> None:
-        self._hand = Hand(model, decoder)
+        self._worker = ShardWorker(model, decoder)
 
-    def __enter__(self) -> "Here":
+    def __enter__(self) -> "LocalRunner":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -41,77 +41,79 @@ class Here:
     def run(self, shards: Sequence[Shard]) -> Iterator[Part]:
         """One shard after another."""
         for shard in shards:
-            yield from self._hand.carry_out(shard)
+            yield from self._worker.run_shard(shard)
 
 
-def runner_of(sharing: Sharing, model: Embedder, decoder: Decoder) -> Runner:
-    """The one that is asked for.
+def runner_of(sharing: BulkOptions, model: Embedder, decoder: Decoder) -> Runner:
+    """The runner that the options choose.
 
     Args:
-        sharing: Says which.
-        model: Used by this process alone.
-        decoder: Likewise.
+        sharing: The options.
+        model: Used in this process only.
+        decoder: Used in this process only.
 
     Raises:
-        UserError: It is not installed.
+        UserError: Ray is not installed.
     """
     if sharing.runner == "ray":
-        from trichord.bulk.cluster import Cluster
+        from trichord.bulk.ray_runner import RayRunner
 
-        return Cluster(sharing.jobs)
-    return Here(model, decoder)
+        return RayRunner(sharing.jobs)
+    return LocalRunner(model, decoder)
 
 
-def extracted(runner: Runner, shards: Sequence[Shard]) -> Iterator[Extracted]:
-    """Have shards of an extraction carried out; each clip and caption is told once.
+def run_extraction(runner: Runner, shards: Sequence[Shard]) -> Iterator[Extracted]:
+    """Run shards of an extraction; each clip and caption is reported once.
 
     Args:
-        runner: Carries them out.
+        runner: Runs them.
         shards: Of captions, or of clips.
     """
-    # With the kind, for a caption may read like a clip's id. The first status
-    # counts: of what is done twice the second one says only that it was there.
-    told: set[tuple[str, str]] = set()
+    # With the kind, because a caption may equal a clip's id. The first status
+    # counts: the second one of a repeated clip only says that it was done.
+    seen: set[tuple[str, str]] = set()
     for part in runner.run(_shuffled(runner, shards)):
         assert isinstance(part, Extracted)
-        fresh = [i for i, key in enumerate(part.keys) if (part.what, key) not in told]
-        told |= {(part.what, part.keys[i]) for i in fresh}
+        new = [i for i, key in enumerate(part.keys) if (part.what, key) not in seen]
+        seen |= {(part.what, part.keys[i]) for i in new}
         yield replace(
             part,
-            keys=tuple(part.keys[i] for i in fresh),
-            statuses=tuple(part.statuses[i] for i in fresh),
+            keys=tuple(part.keys[i] for i in new),
+            statuses=tuple(part.statuses[i] for i in new),
         )
 
 
-def readers(runner: Runner, whole: Indexing, told: Sequence[Clip], count: int | None) -> Readers:
-    """What reads files for `indexing.index` in shards; each file is told once.
+def shard_readers(
+    runner: Runner, template: Indexing, metadata: Sequence[Clip], count: int | None
+) -> Readers:
+    """The reader of files for `indexing.index`, in shards; each file is reported once.
 
     Args:
-        runner: Carries them out.
-        whole: What all shards have in common.
-        told: Clips whose captions and labels go to the moments of the files.
-        count: Shards; None: small ones.
+        runner: Runs them.
+        template: The fields that all shards share.
+        metadata: Clips whose captions and labels go to the moments of the files.
+        count: Number of shards; None: small ones.
     """
 
     def read(versions: Sequence[FileVersion]) -> Iterator[Indexed]:
-        done: set[str] = set()
-        shards = shards_of_files(whole, versions, told, count)
+        seen: set[str] = set()
+        shards = shards_of_files(template, versions, metadata, count)
         for part in runner.run(_shuffled(runner, shards)):
             assert isinstance(part, Indexed)
-            if part.file not in done:
+            if part.file not in seen:
                 yield part
-            done.add(part.file)
+            seen.add(part.file)
 
     return read
 
 
 def _shuffled(runner: Runner, shards: Sequence[Shard]) -> list[Shard]:
-    """Other processes take shards in an order of chance.
+    """Shards in random order for other processes.
 
-    Two commands at the same time then meet late, and find most of each other's work done.
+    Two commands at the same time then meet late and find most of each other's work done.
     """
     order = list(shards)
-    if not isinstance(runner, Here):
-        # Not by the seeded generator: two commands of one seed would take the same order.
+    if not isinstance(runner, LocalRunner):
+        # Not by the seeded generator: two commands with one seed would have the same order.
         random.SystemRandom().shuffle(order)
     return order

@@ -1,9 +1,9 @@
-"""The one function that does a shard, whoever calls it."""
+"""The one function that runs a shard, for all runners."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from trichord.bulk.shards import Extraction, Part, Shard, Towers, fingerprints
+from trichord.bulk.shards import Extraction, Part, Shard, WorkerModel, fingerprints
 from trichord.checkpoint import Run, fresh_model
 from trichord.config import Experiment
 from trichord.features.extraction import extract_media, extract_texts
@@ -15,26 +15,26 @@ from trichord.search.indexing import read_versions
 from trichord.types import UserError
 
 
-class Hand:
-    """Carries out shards, one after another; model and decoder stay from one to the next.
+class ShardWorker:
+    """Runs shards one after another; keeps model and decoder between them.
 
-    A shard may be carried out any number of times, by several hands at once too: what is stored
-    already is skipped, and rows that come twice replace one another. Use it as a context manager.
+    A shard may run any number of times, also in several workers at once: what is stored already is
+    skipped, and repeated rows replace one another. Use it as a context manager.
     """
 
     def __init__(self, model: Embedder | None = None, decoder: Decoder | None = None) -> None:
-        """Take up work.
+        """Prepare for work.
 
         Args:
-            model: Used for every shard; None: the one that the shard names is loaded.
-            decoder: Likewise; whoever gave it closes it.
+            model: Used for every shard; None: load the model that the shard names.
+            decoder: Used for every shard, and closed by the caller; None: start one.
         """
-        self._given = model
-        self._lent = decoder
-        self._loaded: tuple[Towers, Embedder] | None = None
+        self._own_model = model
+        self._own_decoder = decoder
+        self._loaded_model: tuple[WorkerModel, Embedder] | None = None
         self._decoder: Decoder | None = None
 
-    def __enter__(self) -> "Hand":
+    def __enter__(self) -> "ShardWorker":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -46,19 +46,19 @@ class Hand:
             self._decoder.close()
             self._decoder = None
 
-    def carry_out(self, shard: Shard) -> Iterator[Part]:
-        """Do what is left to do of a shard; gives each part of it once that is stored.
+    def run_shard(self, shard: Shard) -> Iterator[Part]:
+        """Do what is left of a shard; gives each part once it is stored.
 
         Raises:
-            UserError: The towers are others than those that the work was planned with, or what is
-                made cannot be stored.
+            UserError: The towers are not those that the work was planned with, or the results cannot
+                be stored.
         """
         model, decoder = self._model(shard.towers), self._reader(shard.towers)
         if isinstance(shard, Extraction):
-            if shard.made_by != fingerprints(model, shard.modalities):
+            if shard.tower_fingerprints != fingerprints(model, shard.modalities):
                 raise UserError(
-                    f"The towers of {_name(shard.towers)} are others here than where the work was "
-                    "shared out: make them the same on all machines, and repeat the command."
+                    f"The towers of {_model_name(shard.towers)} differ from those of the machine that "
+                    "planned the work: make them the same on all machines, and repeat the command."
                 )
             folder = FeatureFolder(shard.features)
             yield from extract_texts(model, shard.texts, folder)
@@ -74,25 +74,25 @@ class Hand:
             speech=shard.speech,
         )
 
-    def _model(self, towers: Towers) -> Embedder:
-        if self._given is not None:
-            return self._given
-        if self._loaded is None or self._loaded[0] != towers:
-            named = towers.model
-            if named is None:
+    def _model(self, towers: WorkerModel) -> Embedder:
+        if self._own_model is not None:
+            return self._own_model
+        if self._loaded_model is None or self._loaded_model[0] != towers:
+            name = towers.model
+            if name is None:
                 raise ValueError("The shard names no model, and there is none.")
-            model = Run(named).load() if isinstance(named, Path) else fresh_model(named)
-            self._loaded = towers, model.to(towers.device)
-        return self._loaded[1]
+            model = Run(name).load() if isinstance(name, Path) else fresh_model(name)
+            self._loaded_model = towers, model.to(towers.device)
+        return self._loaded_model[1]
 
-    def _reader(self, towers: Towers) -> Decoder:
-        if self._lent is not None:
-            return self._lent
+    def _reader(self, towers: WorkerModel) -> Decoder:
+        if self._own_decoder is not None:
+            return self._own_decoder
         if self._decoder is None:
             self._decoder = Decoder(workers=towers.decoders)
         return self._decoder
 
 
-def _name(towers: Towers) -> str:
-    named = towers.model
-    return named.system if isinstance(named, Experiment) else str(named)
+def _model_name(towers: WorkerModel) -> str:
+    name = towers.model
+    return name.system if isinstance(name, Experiment) else str(name)

@@ -1,4 +1,4 @@
-"""Shards: pieces of bulk work as plain values that JSON knows."""
+"""Shards: pieces of bulk work as plain values that convert to JSON."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,33 +20,33 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 CLIPS_A_SHARD = 512
-"""What a dead worker costs at most, unless the number of shards is chosen."""
-# A file has many moments, and a caption needs no decoding: so fewer of the one, more of the other.
+"""The most that a dead worker costs, unless the number of shards is given."""
+# Fewer files, because a file has many moments; more captions, because they need no decoding.
 FILES_A_SHARD = 128
 TEXTS_A_SHARD = 8192
 
 
 @dataclass(frozen=True, kw_only=True)
-class Towers:
-    """The model that a shard's worker loads, and how."""
+class WorkerModel:
+    """The model that a worker loads, and how."""
 
     model: Path | Experiment | None = None
-    """A run's whole path, or an experiment for its towers as they come; None: whoever carries the
-    shard out has the model already."""
+    """The absolute path of a run, or an experiment for its pretrained towers; None: the worker has the
+    model already."""
     device: str = "cpu"
     decoders: int = 1
-    """Child processes that decode, of each worker."""
+    """Decoding processes of each worker."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Extraction:
-    """A shard of `trichord extract`: captions and clips, and where their features go."""
+    """A shard of `trichord extract`: captions and clips, and the folder of their features."""
 
     kind: Literal["extraction"] = "extraction"
-    towers: Towers
+    towers: WorkerModel
     features: str
-    made_by: dict[str, str]
-    """Fingerprint of each tower; a worker whose towers are others refuses the shard."""
+    tower_fingerprints: dict[str, str]
+    """Fingerprint of each tower; a worker with other towers refuses the shard."""
     modalities: tuple[Modality, ...] = MODALITIES
     texts: tuple[str, ...] = ()
     clips: tuple[Clip, ...] = ()
@@ -57,20 +57,20 @@ class Indexing:
     """A shard of `trichord index`: files to read, and their collection."""
 
     kind: Literal["indexing"] = "indexing"
-    towers: Towers
+    towers: WorkerModel
     collection: str
     files: tuple[FileVersion, ...]
-    told: tuple[Clip, ...] = ()
+    metadata: tuple[Clip, ...] = ()
     speech: bool = True
 
 
 Shard = Extraction | Indexing
 Part = Extracted | Indexed
-"""What has been done of a shard, and is stored."""
+"""A part of a shard that is done and stored."""
 
 
 def fingerprints(model: Embedder, modalities: Sequence[Modality]) -> dict[str, str]:
-    """Of the towers that are read for modalities, by name."""
+    """Fingerprints of the towers for modalities, by name."""
     needed = {*modalities} | ({"sound_text"} if "text" in modalities else set())
     return {n: tower.fingerprint for n, tower in model.encoders().items() if n in needed}
 
@@ -79,56 +79,56 @@ def extraction_of(
     model: Embedder,
     folder: FeatureFolder,
     modalities: Sequence[Modality],
-    towers: Towers | None = None,
+    towers: WorkerModel | None = None,
 ) -> Extraction:
     """What all shards of an extraction have in common."""
     local = folder.storage.local
     return Extraction(
-        towers=towers or Towers(),
-        # Whole paths: a worker may have another working directory.
+        towers=towers or WorkerModel(),
+        # Absolute, because a worker may have another working directory.
         features=folder.name if local is None else str(local.absolute()),
-        made_by=fingerprints(model, modalities),
+        tower_fingerprints=fingerprints(model, modalities),
         modalities=tuple(modalities),
     )
 
 
-def indexing_of(collection: Collection, towers: Towers, *, speech: bool) -> Indexing:
+def indexing_of(collection: Collection, towers: WorkerModel, *, speech: bool) -> Indexing:
     """What all shards of an indexing have in common."""
     local = collection.storage.local
     place = collection.name if local is None else str(local.absolute())
     return Indexing(towers=towers, collection=place, files=(), speech=speech)
 
 
-def shards_of_texts(whole: Extraction, texts: Sequence[str], count: int | None) -> list[Shard]:
-    """Share out captions, each once; the rest of a shard is that of `whole`."""
+def shards_of_texts(template: Extraction, texts: Sequence[str], count: int | None) -> list[Shard]:
+    """Shards of captions, each text once; other fields are those of `template`."""
     distinct = list(dict.fromkeys(texts))
     size = _size(len(distinct), count, TEXTS_A_SHARD)
     parts = (tuple(distinct[i : i + size]) for i in range(0, len(distinct), size))
-    return [replace(whole, texts=part, clips=()) for part in parts]
+    return [replace(template, texts=chunk, clips=()) for chunk in parts]
 
 
-def shards_of_clips(whole: Extraction, clips: Sequence[Clip], count: int | None) -> list[Shard]:
-    """Share out clips, those of one file together; their captions are not sent along."""
+def shards_of_clips(template: Extraction, clips: Sequence[Clip], count: int | None) -> list[Shard]:
+    """Shards of clips, those of one file together, without their captions."""
     size = _size(len(clips), count, CLIPS_A_SHARD)
     # Captions have shards of their own.
     bare = [replace(clip, captions=(), labels=()) for clip in clips]
-    return [replace(whole, clips=tuple(part), texts=()) for part in _whole_files(bare, size)]
+    return [replace(template, clips=tuple(chunk), texts=()) for chunk in _whole_files(bare, size)]
 
 
 def shards_of_files(
-    whole: Indexing, files: Sequence[FileVersion], told: Sequence[Clip], count: int | None
+    template: Indexing, files: Sequence[FileVersion], metadata: Sequence[Clip], count: int | None
 ) -> list[Shard]:
-    """Share out files, each with what is told of it."""
+    """Shards of files, each with the clips that describe it."""
     size = _size(len(files), count, FILES_A_SHARD)
     of_file: dict[str, list[Clip]] = {}
-    for clip in told:
-        # A collection calls files by this path; a manifest may reach them through a link.
+    for clip in metadata:
+        # A collection names files by this path; a manifest may reach them through a link.
         of_file.setdefault(str(whereabouts(Path(clip.path))), []).append(clip)
     shards: list[Shard] = []
     for i in range(0, len(files), size):
-        part = tuple(files[i : i + size])
-        said = tuple(clip for one in part for clip in of_file.get(one.file, ()))
-        shards.append(replace(whole, files=part, told=said))
+        chunk = tuple(files[i : i + size])
+        part_metadata = tuple(clip for one in chunk for clip in of_file.get(one.file, ()))
+        shards.append(replace(template, files=chunk, metadata=part_metadata))
     return shards
 
 
@@ -142,9 +142,9 @@ def read_shard(line: str) -> Shard:
     return _shards().validate_json(line)
 
 
-def part_line(part: Part) -> str:
+def part_line(chunk: Part) -> str:
     """A part as a line of JSON."""
-    return _parts().dump_json(part).decode()
+    return _parts().dump_json(chunk).decode()
 
 
 def read_part(line: str) -> Part:
@@ -167,18 +167,18 @@ def _parts() -> "TypeAdapter[Part]":
 
 
 def _size(items: int, count: int | None, most: int) -> int:
-    """Items of a shard, for so many shards or, if it is left open, shards of a bearable size."""
+    """Items per shard, by the number of shards or, without one, by the default size."""
     return max(1, -(-items // count) if count else most)
 
 
 def _whole_files(clips: Sequence[Clip], size: int) -> Iterator[list[Clip]]:
-    """Portions of about a size that part no file."""
-    part: list[Clip] = []
-    # Neighbours only: a manifest that mixes its files costs passes over them, never rows.
+    """Groups of about this size that do not divide a file."""
+    chunk: list[Clip] = []
+    # Neighbours only: a manifest in another order costs extra passes over files, no results.
     for _, same in groupby(clips, key=lambda clip: clip.path):
-        part += same
-        if len(part) >= size:
-            yield part
-            part = []
-    if part:
-        yield part
+        chunk += same
+        if len(chunk) >= size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

@@ -1,8 +1,8 @@
-"""Run directories: what a run is on disk, and how training survives an interruption."""
+"""Run directories: a run on disk, and checkpoints to resume interrupted training."""
 
 from trichord.checkpoint.environment import Origin, differences, made_with
 from trichord.checkpoint.run import Progress, Run, Saved, fresh_model
-from trichord.checkpoint.sealed import DamagedError, read_sealed, write_sealed
+from trichord.checkpoint.tensor_files import DamagedError, read_tensors, write_tensors
 from trichord.checkpoint.weights import load_owned, owned_state
 
 __all__ = [
@@ -16,6 +16,6 @@ __all__ = [
     "load_owned",
     "made_with",
     "owned_state",
-    "read_sealed",
-    "write_sealed",
+    "read_tensors",
+    "write_tensors",
 ]

@@ -1,4 +1,4 @@
-"""What a run was made with and of, so that it can be made again."""
+"""The environment and inputs of a run, so that it can be reproduced."""
 
 import os
 import platform
@@ -14,7 +14,7 @@ import av
 import torch
 
 from trichord.config import Experiment
-from trichord.distributed import ranks
+from trichord.distributed import world_size
 from trichord.encoders.hub import folder_of
 from trichord.media import file_signature
 
@@ -22,7 +22,7 @@ VERSIONED = ("trichord", "torch", "transformers", "av", "numpy", "pylance")
 PACKAGE = Path(__file__).parents[1]
 _CHANGED = "git changed"
 PATIENCE = 10.0
-"""Seconds for git; a run does not wait longer to be told which version of the code it is made with."""
+"""Seconds that a run waits for git to report the version of the code."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,11 +39,11 @@ class Origin:
 
     @property
     def signature(self) -> str:
-        """Mark of the manifest's content."""
+        """Signature of the manifest."""
         return file_signature(self.path)
 
     def noted(self) -> dict[str, object]:
-        """As a run keeps it: paths are whole, wherever the next command is given."""
+        """For the run's environment.json, with absolute paths."""
         features = None if self.features is None else str(self.features.absolute())
         return {
             "path": str(self.path.absolute()),
@@ -58,9 +58,9 @@ def environment(manifest: str, experiment: Experiment, origin: Origin | None) ->
     """What a run was made with: versions, code, towers, machine, and the clips it learns from.
 
     Args:
-        manifest: Mark of the clips' manifest, or what else the run was made of.
+        manifest: Signature of the manifest, or another origin of the run.
         experiment: Of the run.
-        origin: Where the manifest lies, where there is one.
+        origin: The manifest and how it is read, if there is one.
     """
     return {
         **made_with(experiment),
@@ -70,7 +70,7 @@ def environment(manifest: str, experiment: Experiment, origin: Origin | None) ->
 
 
 def made_with(experiment: Experiment) -> dict[str, Any]:
-    """Versions, code, towers and machine, as they are here and now."""
+    """Current versions, code, towers and machine."""
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
         "versions": {name: version(name) for name in VERSIONED}
@@ -82,7 +82,7 @@ def made_with(experiment: Experiment) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
         "gpus": gpus,
-        "ranks": ranks(),
+        "ranks": world_size(),
     }
 
 
@@ -101,8 +101,8 @@ def revisions(experiment: Experiment) -> dict[str, str]:
 def git_state(package: Path) -> dict[str, object] | None:
     """Commit of the checkout that holds a package, and whether its files were changed since.
 
-    None where there is no git, or where the package only lies in a folder of somebody's checkout,
-    such as in a virtual environment.
+    None without git, or if the package is only in a folder of another checkout, such as a virtual
+    environment.
     """
     commit = _git(package, "rev-parse", "HEAD")
     if commit is None or _git(package, "ls-files", "--error-unmatch", "__init__.py") is None:
@@ -112,7 +112,7 @@ def git_state(package: Path) -> dict[str, object] | None:
 
 
 def _git(folder: Path, *command: str) -> str | None:
-    # Without optional locks nothing is written into somebody's repository.
+    # Without optional locks git writes nothing into the repository.
     line = ["git", "--no-optional-locks", "-C", str(folder), *command]
     try:
         told = subprocess.run(line, capture_output=True, timeout=PATIENCE, check=True)
@@ -122,11 +122,11 @@ def _git(folder: Path, *command: str) -> str | None:
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What is not as it was when a run was made, a line each; what was not noted is passed over.
+    """Differences from the environment of a run, one line each; unrecorded values are skipped.
 
     Args:
         then: A run's environment.json.
-        now: As `made_with` gives it.
+        now: From `made_with`.
     """
     before, after = _leaves(then), _leaves(now)
     found = [

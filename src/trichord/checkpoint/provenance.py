@@ -1,4 +1,4 @@
-"""The provenance of a run, put together of its experiment, its towers, its clips and its start."""
+"""The provenance of a run: its experiment, towers, clips and start."""
 
 from collections.abc import Mapping
 from hashlib import blake2b
@@ -20,13 +20,13 @@ def provenance_of(
     start: Provenance | None,
     parts: Mapping[str, str],
 ) -> Provenance:
-    """What a run of an experiment is made of.
+    """The provenance of a run of an experiment.
 
     Args:
-        experiment: With towers where they lie now.
-        clips: Mark and name of the manifest, or of what else the run is made of; None: of no clips.
-        start: Of the run that it starts from, where there is one and it is known.
-        parts: Where parts that are not ours come from.
+        experiment: With the current paths of its towers.
+        clips: Signature and name of the manifest, or another origin of the run; None: no clips.
+        start: Provenance of the run that it starts from, if there is one and it is known.
+        parts: Origins of parts from outside the package.
     """
     settings, names = settings_of(experiment), dict[str, str]()
     for tower, made in experiment.model.towers().items():
@@ -53,7 +53,7 @@ def provenance_of(
 
 
 def weights_mark(name: str) -> str:
-    """Mark of a tower's weights, the same on every machine; its bare name where none are at hand.
+    """Signature of a tower's weights, the same on every machine; its name if they are not available.
 
     Args:
         name: Folder, hub name or name of weights.
@@ -69,7 +69,7 @@ def weights_mark(name: str) -> str:
 
 
 def read_provenance(noted: dict[str, Any]) -> Provenance:
-    """A provenance that was noted as JSON."""
+    """Provenance from JSON."""
     return Provenance(
         settings=noted["settings"],
         names=noted["names"],

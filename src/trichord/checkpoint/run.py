@@ -1,4 +1,4 @@
-"""The directory of a run: begun once, gone on with as often as need be, complete in the end."""
+"""The directory of a run: started once, resumed any number of times, complete at the end."""
 
 import hashlib
 import json
@@ -12,8 +12,8 @@ from torch import Tensor
 
 from trichord.checkpoint.environment import Origin, environment
 from trichord.checkpoint.provenance import UNKNOWN, provenance_of, read_provenance
-from trichord.checkpoint.sealed import DamagedError, read_sealed, write_sealed
-from trichord.checkpoint.weights import lend, load_owned, owned_state
+from trichord.checkpoint.tensor_files import DamagedError, read_tensors, write_tensors
+from trichord.checkpoint.weights import load_matching, load_owned, owned_state
 from trichord.config import (
     TOWERS,
     Experiment,
@@ -34,19 +34,19 @@ from trichord.types.rng import isolated_rng
 log = logging.getLogger("trichord.checkpoint")
 
 NEWEST, BEFORE = "checkpoint.safetensors", "checkpoint-before.safetensors"
-"""Two generations of checkpoints: should the newest turn out to be damaged, there is the one before."""
+"""Two generations of checkpoints: if the newest is damaged, the one before is used."""
 WEIGHTS, EXPERIMENT, ENVIRONMENT = "weights.safetensors", "experiment.json", "environment.json"
 METRICS, WEIGHTING = "metrics.jsonl", "weighting.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far training is. With the seed it determines everything random that follows.
+    """The state of training. With the seed it determines all random numbers that follow.
 
-    `epoch` and `step` are those to take next (epoch 0 is the state before training), `loss` the sum
-    over the epoch's steps so far; `best` is the best criterion of the stage so far. Of the epoch's
-    steps, `skipped` had a loss or a gradient that was not finite, `empty` nothing to learn from;
-    `skipped_in_a_row` counts up to the last step, over epochs too.
+    `epoch` and `step` are the next ones (epoch 0 is the state before training), `loss` the sum over
+    the steps of the epoch so far, `best` the best criterion of the stage so far. Of the steps of the
+    epoch, `skipped` had a loss or gradient that was not finite, and `empty` had no term of the loss;
+    `skipped_in_a_row` counts up to the last step, also over epochs.
     """
 
     stage: int = 0
@@ -77,7 +77,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """What reports call it: its folder, with the one above for a seed's."""
+        """Its name in reports: the folder, for a seed with the folder above."""
         parts = self.path.resolve().parts
         return "/".join(parts[-2:]) if parts[-1].startswith("seed-") else parts[-1]
 
@@ -88,7 +88,7 @@ class Run:
 
     @property
     def begun(self) -> bool:
-        """Whether there is trained work in the directory: weights, or a checkpoint to go on from."""
+        """Whether the directory has weights, or a checkpoint to resume from."""
         return any((self.path / name).is_file() for name in (WEIGHTS, NEWEST, BEFORE))
 
     def start(
@@ -98,17 +98,17 @@ class Run:
         copied: Provenance | None = None,
         notes: Mapping[str, object] | None = None,
     ) -> None:
-        """Make the directory, or go on with one that the same experiment began.
+        """Make the directory, or resume a run of the same experiment.
 
-        A directory in which nothing has been trained yet, because a start was refused or killed, is
-        begun anew whatever it was meant for.
+        A directory without any training, because a start was refused or killed, is started again for
+        any experiment.
 
         Args:
             experiment: Of the run.
-            manifest: Where the clips come from; or just their manifest's mark, or what else the run
-                is made of.
-            copied: Of a trained run that this one is another form of.
-            notes: What else to keep in the environment of a new run.
+            manifest: The origin of the clips, or only the signature of their manifest, or another
+                origin of the run.
+            copied: Provenance of the trained run that this one is another form of.
+            notes: Further entries for the environment of a new run.
 
         Raises:
             UserError: The directory holds another experiment, or something else.
@@ -126,7 +126,7 @@ class Run:
             if self._holds_something():
                 raise UserError(f"{self.path} is not empty and no run: choose another directory.")
             self.path.mkdir(parents=True, exist_ok=True)
-            for name in (METRICS, WEIGHTING):  # of whatever was to be trained here before
+            for name in (METRICS, WEIGHTING):  # of an earlier start
                 (self.path / name).unlink(missing_ok=True)
             made_with = environment(mark, experiment, origin) | _ancestry(experiment, copied)
             made_with |= dict(notes or {})
@@ -135,7 +135,7 @@ class Run:
         remove_leftovers(self.path)
 
     def _is_meant_for(self, experiment: Experiment, manifest: str) -> bool:
-        """Whether the same was begun here before; what cannot be read was not."""
+        """Whether the same run was started here before; False if its files cannot be read."""
         try:
             return self.is_of(experiment, manifest)
         except UserError:
@@ -155,7 +155,7 @@ class Run:
         )
 
     def _holds_something(self) -> bool:
-        """Whether there is more in the directory than a run in which nothing has been trained."""
+        """Whether the directory has other files than those of a run without training."""
         if not self.path.exists():
             return False
         ours = {self.path / name for name in (ENVIRONMENT, EXPERIMENT, METRICS, WEIGHTING)}
@@ -164,7 +164,7 @@ class Run:
         return any(one not in ours for one in self.path.iterdir())
 
     def environment(self) -> dict[str, Any]:
-        """What the run was made with, as far as it was noted when it was made.
+        """The recorded environment of the run; empty if there is none.
 
         Raises:
             UserError: The file is damaged.
@@ -178,7 +178,7 @@ class Run:
             raise UserError(f"{path} is damaged ({error}): restore it, or train again.") from error
 
     def provenance(self) -> Provenance:
-        """What the run was made of.
+        """The provenance of the run.
 
         Raises:
             UserError: `environment.json` is damaged.
@@ -190,7 +190,7 @@ class Run:
         start = noted.get("start")
         mark, origin = str(noted.get("manifest") or UNKNOWN), noted.get("origin")
         name = Path(origin["path"]).name if origin else mark
-        # Nothing was learnt from the clips without a stage; what was imported is told by its source.
+        # Without a stage nothing is learnt from the clips; an imported run is named by its source.
         learnt = bool(experiment.stages) or origin is None
         return provenance_of(
             replace(experiment, model=experiment.model.renamed(self._pins())),
@@ -207,24 +207,24 @@ class Run:
         return resolve_towers(read_experiment(self.path / EXPERIMENT), self.path)
 
     def save(self, saved: Saved) -> None:
-        """Write a checkpoint; the one before stays, and the one before that until this one is whole.
+        """Write a checkpoint; the one before is kept, and the one before that until this one is complete.
 
         Raises:
             UserError: The disk is full, or cannot be written to.
         """
         notes = {"progress": json.dumps(asdict(saved.progress)), "run": self.mark}
         try:
-            write_sealed(self.path / NEWEST, saved.tensors, notes, keep=self.path / BEFORE)
+            write_tensors(self.path / NEWEST, saved.tensors, notes, keep=self.path / BEFORE)
             self._write_metrics(saved.progress)
         except UserError as error:
             raise UserError(
-                f"{error}. The last checkpoint stands: mend that and repeat the command."
+                f"{error}. The last checkpoint is kept: fix that and repeat the command."
             ) from error
 
     def saved(self) -> Saved | None:
-        """The newest checkpoint that is whole and this run's own, if there is one.
+        """The newest intact checkpoint of this run, if there is one.
 
-        Others are set aside under a name that says why, and named in a warning.
+        Others are renamed by the reason, with a warning.
         """
         for path in (self.path / NEWEST, self.path / BEFORE):
             if not path.is_file():
@@ -239,7 +239,7 @@ class Run:
         return None
 
     def _read(self, path: Path) -> Saved:
-        tensors, notes = read_sealed(path)
+        tensors, notes = read_tensors(path)
         if notes.get("run") != self.mark:
             raise _ForeignError(f"{path} is of another experiment or manifest")
         try:
@@ -251,7 +251,7 @@ class Run:
 
     @property
     def mark(self) -> str:
-        """Of what a checkpoint belongs to: the experiment and the manifest."""
+        """Signature of experiment and manifest, which a checkpoint belongs to."""
         digest = hashlib.blake2b((self.path / EXPERIMENT).read_bytes(), digest_size=16)
         digest.update((self._manifest() or "").encode())
         return digest.hexdigest()
@@ -265,24 +265,24 @@ class Run:
     def _resort(self) -> str:
         if (self.path / BEFORE).is_file():
             return " The one before it is used."
-        return " There is no other: training begins anew."
+        return " There is no other: training starts again."
 
     def finish(self, model: Embedder, objective: Objective, progress: Progress) -> None:
-        """Write the trained weights; from here on the run is complete."""
+        """Write the trained weights, which makes the run complete."""
         self._write_metrics(progress)
         towers = model.encoders().items()
         notes = {name: tower.fingerprint for name, tower in towers if not tower.trunk_changed}
-        write_sealed(self.path / WEIGHTS, owned_state(model, objective), notes)
+        write_tensors(self.path / WEIGHTS, owned_state(model, objective), notes)
         self.remove_checkpoints()
 
     def remove_checkpoints(self) -> None:
-        """Remove what a complete run no longer needs."""
+        """Remove the checkpoints, which a complete run no longer needs."""
         for name in (NEWEST, BEFORE):
             (self.path / name).unlink(missing_ok=True)
 
     @property
     def weighting(self) -> tuple[float, float] | None:
-        """How much sight and sound count in a search; None where no captions taught it.
+        """Weights of vision and audio in a search; None if they were not learnt.
 
         Raises:
             UserError: The file is damaged.
@@ -292,14 +292,14 @@ class Run:
             return None
         try:
             learnt = json.loads(path.read_text())
-            if "sight" in learnt:  # as earlier versions wrote it
+            if "sight" in learnt:  # the keys of earlier versions
                 learnt = {"visual": learnt["sight"], "audio": learnt["sound"]}
             return float(learnt["visual"]), float(learnt["audio"])
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(f"{path} is damaged: delete it, and both count the same.") from error
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The numbers of every epoch so far.
+        """The metrics of every epoch so far.
 
         Raises:
             UserError: The file is damaged.
@@ -316,19 +316,19 @@ class Run:
         write_atomically(self.path / METRICS, lines)
 
     def weights(self) -> tuple[dict[str, Tensor], dict[str, str]]:
-        """The tensors that the run owns, and the fingerprints of the towers that it does not.
+        """The tensors that the run owns, and the fingerprints of the towers that it does not own.
 
         Raises:
             UserError: They are damaged.
         """
         path = self.path / WEIGHTS
         try:
-            tensors, prints = read_sealed(path, unsealed=True)
+            tensors, prints = read_tensors(path, unsealed=True)
         except DamagedError as error:
             raise UserError(f"{error}: delete it and train again.") from error
         if odd := prints.keys() - set(TOWERS):
             raise UserError(
-                f"{path} is damaged (it speaks of '{min(odd)}'): delete it and train again."
+                f"{path} is damaged (it names '{min(odd)}'): delete it and train again."
             )
         return tensors, prints
 
@@ -336,24 +336,23 @@ class Run:
         """The trained model, in evaluation mode.
 
         Raises:
-            UserError: Not a complete run, damaged weights, or towers that are not those it was
-                trained with.
+            UserError: The run is not complete, its weights are damaged, or its towers have changed.
         """
         experiment = self.experiment()
         if not self.complete:
             raise UserError(
-                f"The run {self.path} is not finished: repeat its 'trichord train' command, it goes "
-                "on where it stopped."
+                f"The run {self.path} is not finished: repeat its 'trichord train' command, which "
+                "resumes it."
             )
         model = self._built(experiment)
         self.restore(model)
         return model.eval()
 
     def _built(self, experiment: Experiment) -> Embedder:
-        """The model of the run before it is given its weights, of the commits that it was made with.
+        """The model of the run without its weights, with towers of the recorded commits.
 
-        A commit that is neither on this machine nor at the hub is done without: what counts is the
-        towers' content, which `restore` compares.
+        If a commit is neither on this machine nor on the hub, the current one is used: `restore`
+        compares the fingerprints.
         """
         try:
             with isolated_rng(experiment.seed):
@@ -363,15 +362,15 @@ class Run:
                 return experiment.model.build()
 
     def _pins(self) -> dict[str, str]:
-        """Towers of a hub by name, with the commit that the run was made with."""
+        """Names of towers from a hub, with their recorded commits."""
         noted: dict[str, str] = self.environment().get("towers", {})
         return {name: f"{name}@{commit}" for name, commit in noted.items() if "@" not in name}
 
     def restore(self, model: Embedder) -> None:
-        """Give a complete run's weights to a model that was built of its experiment.
+        """Load the weights of a complete run into a model of its experiment.
 
         Raises:
-            UserError: Damaged weights, or towers that are not those it was trained with.
+            UserError: The weights are damaged, or the towers have changed.
         """
         tensors, prints = self.weights()
         for name, tower in model.encoders().items():
@@ -382,16 +381,16 @@ class Run:
                 )
         load_owned(model, None, tensors)
 
-    def lend(self, model: Embedder) -> None:
-        """Give this run's weights to a model that may have other parts besides, such as a fusion.
+    def load_matching(self, model: Embedder) -> None:
+        """Load the weights of this run that fit into a model with other parts, such as a fusion.
 
         Raises:
-            UserError: Not a complete run, or its encoders do not fit the model.
+            UserError: The run is not complete, or its encoders do not fit the model.
         """
         if not self.complete:
             raise UserError(f"{self.path} is no finished run to start from: train it first.")
         tensors, _ = self.weights()
-        if odd := lend(tensors, model):
+        if odd := load_matching(tensors, model):
             raise UserError(
                 f"{self.path} cannot be started from: its {odd} do not fit this experiment's "
                 "model; choose the same towers."
@@ -399,12 +398,12 @@ class Run:
 
 
 def _or_words(tower: str) -> str:
-    """What else a text tower's fingerprint covers."""
+    """What else the fingerprint of a text tower covers."""
     return " or another tokenizer" if tower in ("text", "sound_text") else ""
 
 
 def _ancestry(experiment: Experiment, copied: Provenance | None) -> dict[str, Any]:
-    """What a run notes of the runs before it, which may be gone when it is measured."""
+    """Provenance of earlier runs, recorded because they may be gone later."""
     if copied is not None:
         return {"copy of": asdict(copied)}
     start = _provenance_of_start(experiment)
@@ -412,18 +411,18 @@ def _ancestry(experiment: Experiment, copied: Provenance | None) -> dict[str, An
 
 
 def _provenance_of_start(experiment: Experiment) -> Provenance | None:
-    """Of the run that an experiment starts from; None: from none, or it is not at hand."""
+    """Provenance of the run that an experiment starts from; None without one, or if it is gone."""
     if experiment.start is None or not (experiment.start / "experiment.json").is_file():
         return None
     return Run(experiment.start).provenance()
 
 
 class _ForeignError(UserError):
-    """A checkpoint that is whole, but not this run's."""
+    """An intact checkpoint of another run."""
 
 
 def fresh_model(experiment: Experiment) -> Embedder:
-    """The model of an experiment before training, with its seed's draw of whatever is new in it.
+    """The model of an experiment before training; its seed initialises the new parts.
 
     Raises:
         UserError: A tower, or the run to start from, cannot be loaded.
@@ -431,5 +430,5 @@ def fresh_model(experiment: Experiment) -> Embedder:
     with isolated_rng(experiment.seed):
         model = experiment.model.build()
     if experiment.start is not None:
-        Run(experiment.start).lend(model)
+        Run(experiment.start).load_matching(model)
     return model.eval()

@@ -1,4 +1,4 @@
-"""What a run owns of a model: taken out, put back, lent."""
+"""The weights of a model that a run owns: saving, restoring, loading into other models."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from trichord.types import UserError
 
 
 def owned_state(model: Embedder, objective: Objective | None) -> dict[str, Tensor]:
-    """What a run owns: heads, fusion, the trunks that trained, temperatures; no frozen trunk."""
+    """Weights of a run: heads, fusion, trained trunks, temperatures; no frozen trunk."""
     changed = {f"{name}.trunk." for name, one in model.encoders().items() if one.trunk_changed}
     owned = {
         f"model.{name}": value.detach().cpu().clone()  # a copy: training goes on
@@ -24,7 +24,7 @@ def owned_state(model: Embedder, objective: Objective | None) -> dict[str, Tenso
 
 
 def load_owned(model: Embedder, objective: Objective | None, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what `owned_state` gave; a trunk among it belongs to the run from then on.
+    """Restore weights of `owned_state`; a trunk among them belongs to the run from then on.
 
     Raises:
         UserError: The tensors do not fit the model.
@@ -32,7 +32,7 @@ def load_owned(model: Embedder, objective: Objective | None, tensors: Mapping[st
     of_model = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
     trunks = own_trunks(model, of_model)
     _, unexpected = model.load_state_dict(of_model, strict=False)
-    # A trunk is a run's own whole: of half of one the rest would stay as pretrained, in silence.
+    # A trunk must be complete, or the rest would silently stay as pretrained.
     needed = {name for name in model.state_dict() if _always_owned(name) or name.startswith(trunks)}
     if unexpected or not needed <= of_model.keys():
         odd = sorted({*unexpected, *(needed - of_model.keys())})
@@ -42,18 +42,18 @@ def load_owned(model: Embedder, objective: Objective | None, tensors: Mapping[st
         objective.load_state_dict(
             {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
         )
-        objective.clamp_scales()  # earlier versions let them grow beyond the bound
+        objective.clamp_scales()  # earlier versions did not bound them
 
 
-def lend(tensors: Mapping[str, Tensor], model: Embedder) -> str | None:
-    """Give what one model owns to another that may have other parts besides, such as a fusion.
+def load_matching(tensors: Mapping[str, Tensor], model: Embedder) -> str | None:
+    """Load the weights of one model into another that may have other parts, such as a fusion.
 
     Args:
-        tensors: As `owned_state` gives them.
-        model: Changed if all fits, and only then.
+        tensors: From `owned_state`.
+        model: Changed only if all fit.
 
     Returns:
-        The first name that does not fit; None: all do.
+        The first name that does not fit; None if all fit.
     """
     known = model.state_dict()
     lent = {
@@ -61,8 +61,8 @@ def lend(tensors: Mapping[str, Tensor], model: Embedder) -> str | None:
         for key, value in tensors.items()
         if (name := key.removeprefix("model.")) != key and name in known
     }
-    # What the model has no place for would be lost unsaid; a fusion or a captioner that it does
-    # without may be.
+    # Weights that the model lacks would be lost silently; only those of a fusion or a
+    # captioner may be.
     names = [k.removeprefix("model.") for k in tensors if k.startswith("model.")]
     spare = ("fusion.", "captioner.")
     odd = [name for name in names if name not in known and not name.startswith(spare)]
@@ -75,7 +75,7 @@ def lend(tensors: Mapping[str, Tensor], model: Embedder) -> str | None:
 
 
 def own_trunks(model: Embedder, weights: Mapping[str, Tensor]) -> tuple[str, ...]:
-    """Before weights are loaded: make the trunks among them the model's own; gives their prefixes."""
+    """Before loading, make the trunks among the weights the model's own; return their prefixes."""
     prefixes: list[str] = []
     for name, tower in model.encoders().items():
         if any(key.startswith(f"{name}.trunk.") for key in weights):

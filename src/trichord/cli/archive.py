@@ -12,7 +12,7 @@ from rich.table import Table
 from trichord.api.collection_model import model_of
 from trichord.api.model import CLIP_CLAP, device_of, fetch_towers, persistent
 from trichord.api.text_encoders import bundle_text_encoders, cache_text_encoders
-from trichord.bulk.sharing import ALONE, Sharing
+from trichord.bulk.options import ALONE, BulkOptions
 from trichord.cli.console import aside, bar, counted, out
 from trichord.cli.options import mix_of, require_unset
 from trichord.cli.places import CollectionPlace, ModelName, require_backend
@@ -91,7 +91,7 @@ class Index:
     """Compile the vision and audio towers first: minutes, which pay on a GPU."""
     workers: Workers = 2
     """Processes that decode."""
-    sharing: Annotated[Sharing, tyro.conf.arg(name="")] = ALONE
+    sharing: Annotated[BulkOptions, tyro.conf.arg(name="")] = ALONE
     """How the reading of files is shared out."""
 
 
@@ -207,13 +207,13 @@ def _readers(
     device: str,
 ) -> "Readers":
     """What reads files in shards."""
-    from trichord.bulk.runner import readers
+    from trichord.bulk.runner import shard_readers
     from trichord.bulk.shards import indexing_of
     from trichord.cli.extraction import decoders_of, towers_of
 
     towers = towers_of(name, device, decoders_of(asked.sharing, asked.workers))
     whole = indexing_of(begun, towers, speech=asked.speech)
-    return readers(runner, whole, told, asked.sharing.shards)
+    return shard_readers(runner, whole, told, asked.sharing.shards)
 
 
 def _make_anew(asked: Index, where: str) -> None:

@@ -160,11 +160,11 @@ def _require_near(asked: Export, found: "dict[str, Parity]") -> None:
 
 def _decoded(held: _Held, plan: "DecodePlan", workers: int) -> "Iterator[tuple[str, Decoded]]":
     from trichord.media import Decoder
-    from trichord.media.plan import Request
+    from trichord.media.plan import DecodeRequest
     from trichord.media.probe import USABLE
 
     with Decoder(workers=workers) as decoder, bar("clips", len(held.clips)) as moving:
-        requests = (Request(path=path, spans=(span,), plan=plan) for path, span in held.clips)
+        requests = (DecodeRequest(path=path, spans=(span,), plan=plan) for path, span in held.clips)
         for (path, _), [one] in zip(held.clips, decoder.decode_all(requests), strict=True):
             moving.advance(note=path.name)
             if one.status in USABLE:

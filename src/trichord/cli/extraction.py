@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from trichord.api.model import CLIP_CLAP, device_of, fetch_towers
-from trichord.bulk.sharing import ALONE, Sharing
+from trichord.bulk.options import ALONE, BulkOptions
 from trichord.cli.console import aside, bar, counted, out
 from trichord.cli.options import checked
 from trichord.cli.places import ModelName, RunPlace
@@ -19,7 +19,7 @@ from trichord.types import MODALITIES, Clip, Modality
 from trichord.types.rules import Device, InputFile, OutputFolder, Workers, require
 
 if TYPE_CHECKING:
-    from trichord.bulk.shards import Towers
+    from trichord.bulk.shards import WorkerModel
     from trichord.features.store import FeatureFolder
     from trichord.models.embedder import Embedder
 
@@ -52,7 +52,7 @@ def extract(arguments: list[str]) -> None:
         start: RunPlace | None = None,
         device: Device = "auto",
         workers: Workers = 2,
-        sharing: Annotated[Sharing, tyro.conf.arg(name="")] = ALONE,
+        sharing: Annotated[BulkOptions, tyro.conf.arg(name="")] = ALONE,
     ) -> None:
         """Decode each clip once and cache what the frozen towers make of it; goes on where it stopped.
 
@@ -94,7 +94,7 @@ def extract(arguments: list[str]) -> None:
     tyro.cli(checked(run), args=arguments, prog="trichord extract")
 
 
-def decoders_of(sharing: Sharing, workers: int) -> int:
+def decoders_of(sharing: BulkOptions, workers: int) -> int:
     """Decoding processes of each that works; says where they are not as many in all as asked for."""
     each = sharing.decoders(workers)
     count = each * sharing.jobs
@@ -106,15 +106,15 @@ def decoders_of(sharing: Sharing, workers: int) -> int:
     return each
 
 
-def towers_of(model: str, device: str, decoders: int, start: Path | None = None) -> "Towers":
+def towers_of(model: str, device: str, decoders: int, start: Path | None = None) -> "WorkerModel":
     """A run or experiment as another process loads it."""
-    from trichord.bulk.shards import Towers
+    from trichord.bulk.shards import WorkerModel
 
     if Path(model).is_dir():
-        return Towers(model=Path(model).absolute(), device=device, decoders=decoders)
+        return WorkerModel(model=Path(model).absolute(), device=device, decoders=decoders)
     known = load_experiment(model)
     named = replace(known, start=start.absolute()) if start else known
-    return Towers(model=named, device=device, decoders=decoders)
+    return WorkerModel(model=named, device=device, decoders=decoders)
 
 
 def extract_all(
@@ -123,7 +123,7 @@ def extract_all(
     folder: "FeatureFolder",
     workers: int,
     modalities: "Sequence[Modality]" = MODALITIES,
-    shared: "tuple[Sharing, Towers] | None" = None,
+    shared: "tuple[BulkOptions, WorkerModel] | None" = None,
 ) -> None:
     """Read what has no features yet, with a bar; say what there was.
 
@@ -138,7 +138,7 @@ def extract_all(
     Raises:
         UserError: As for `require_media`, of the clips that are to be decoded.
     """
-    from trichord.bulk.runner import extracted, runner_of
+    from trichord.bulk.runner import run_extraction, runner_of
     from trichord.bulk.shards import extraction_of, shards_of_clips, shards_of_texts
     from trichord.features.extraction import to_decode
     from trichord.media import Decoder
@@ -162,7 +162,7 @@ def extract_all(
     with Decoder(workers=workers) as decoder, runner_of(sharing, embedder, decoder) as runner:
         for (what, total), shards in waves.items():
             with bar(what, total) as moving:
-                for part in extracted(runner, shards):
+                for part in run_extraction(runner, shards):
                     statuses += part.statuses if part.what == "media" else ()
                     moving.advance(len(part.statuses), None if part.what == "media" else part.what)
     out.print(

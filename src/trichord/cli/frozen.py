@@ -117,7 +117,7 @@ class Subject:
             name
             for name in self.media
             if (towers[name].trunk_changed or (name == "audio" and chosen.token is not None))
-            and not folder.table(name, towers[name]).there
+            and not folder.table(name, towers[name]).exists
         ]
         mute = [replace(clip, captions=()) for clip in clips]
         return source_of(self.model, mute, chosen.source, folder, decoder, fresh, self.media)
@@ -178,7 +178,7 @@ class Watched:
     def __init__(self, source: "Source", after: Callable[[int], None]) -> None:
         self.clips = source.clips
         self.captions = source.captions
-        self.read = source.read
+        self.precomputed = source.precomputed
         self._source = source
         self._after = after
 

@@ -53,7 +53,7 @@ SMALL_PRODUCTS = {"caption", "extract", "index", "search"}
 wait for one another, and hold cores that decoders and torch could use."""
 
 
-@provided_within()
+@temporary_parts()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 

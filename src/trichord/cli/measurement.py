@@ -363,5 +363,5 @@ class Reading:
             name
             for name in MODALITIES
             if (towers[name].trunk_changed or (name == "audio" and self.chosen.token is not None))
-            and not all(folder.table(name, towers[name]).there for folder in folders)
+            and not all(folder.table(name, towers[name]).exists for folder in folders)
         ]

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trichord.bulk.sharing import threads_beside
+from trichord.bulk.options import threads_beside
 from trichord.types.threads import set_torch_threads
 
 if TYPE_CHECKING:  # torch stays out until a model is loaded

@@ -212,24 +212,24 @@ def _description(experiment: Experiment) -> str:
 @contextmanager
 def processes(device: str) -> Generator[None]:
     """Work as one of the processes that torchrun started, if it did; rank 0 speaks for all."""
-    from trichord.distributed import EchoError, joined, rank
+    from trichord.distributed import OtherRankError, process_group, rank
     from trichord.encoders.weight_cache import shared_towers
 
     try:
-        with joined(device), shared_towers():
+        with process_group(device), shared_towers():
             out.quiet = aside.quiet = rank() > 0
             yield
-    except EchoError:
+    except OtherRankError:
         sys.exit(2)
 
 
 def unfinished(chosen: Training, clips: "TrainingClips") -> "list[tuple[Run, Experiment]]":
     """The runs that are not there yet; says of each of the others that it is."""
-    from trichord.distributed import agreed, together
+    from trichord.distributed import on_all_ranks, on_rank_0
 
     # What is wrong with the manifest is said before any run is looked at.
-    together(lambda: clips.splits(chosen.experiment))
-    return agreed(lambda: [one for one in chosen.runs() if not is_there(clips, *one)])
+    on_all_ranks(lambda: clips.splits(chosen.experiment))
+    return on_rank_0(lambda: [one for one in chosen.runs() if not is_there(clips, *one)])
 
 
 def is_there(clips: "TrainingClips", run: "Run", experiment: Experiment) -> bool:

@@ -1,4 +1,4 @@
-"""Annotation files of published corpora: where they lie, what they must hold, and their captions."""
+"""Annotation files of published corpora: finding and checking them, and reading captions."""
 
 import math
 import re
@@ -16,24 +16,24 @@ _CAPTION_COLUMN = re.compile(r"caption(_?\d+)?")
 
 
 def annotation(root: Path, *names: str) -> Path | None:
-    """The first of the names (`*` stands for anything) that lies in a folder or one folder below.
+    """The first of the names (`*` is a wildcard) that exists in a folder or one level below.
 
     Raises:
-        UserError: several of one name lie one folder below.
+        UserError: several files of one name exist one level below.
     """
     for name in names:
         for pattern in (name, f"*/{name}"):
-            found = [p for p in sorted(root.glob(pattern)) if _shown(p, root) and p.is_file()]
-            if len(found) > 1:
-                several = ", ".join(str(path.relative_to(root)) for path in found)
+            paths = [p for p in sorted(root.glob(pattern)) if _shown(p, root) and p.is_file()]
+            if len(paths) > 1:
+                several = ", ".join(str(path.relative_to(root)) for path in paths)
                 raise UserError(f"{root}: holds several {name} ({several}); keep one of them")
-            if found:
-                return found[0]
+            if paths:
+                return paths[0]
     return None
 
 
 def refuse_pickles(root: Path, remedy: str) -> None:
-    """Say what to do where annotations are there as a pickle only: reading one may run any code.
+    """Refuse annotations that exist only as a pickle: reading one may run any code.
 
     Raises:
         UserError: there is a pickle.
@@ -44,10 +44,10 @@ def refuse_pickles(root: Path, remedy: str) -> None:
 
 
 def required(path: Path, *columns: str, blank: bool = False) -> Iterator[tuple[str, Row]]:
-    """Rows of a table with their place (`file:line`), in which the columns named are there.
+    """Rows of a table with their place (`file:line`), which have these columns.
 
     Raises:
-        UserError: as `rows`; a row lacks one of the columns, or the first is blank but may not be.
+        UserError: as `rows`; a row lacks a column, or its first column is blank without `blank`.
     """
     for number, row in rows(path, columns):
         if not all(column in row for column in columns):
@@ -60,12 +60,12 @@ def required(path: Path, *columns: str, blank: bool = False) -> Iterator[tuple[s
 def listed(
     root: Path, names: Mapping[str, Split], tally: Tally, *, val: float = 0.0
 ) -> dict[str, Split]:
-    """Splits of the ids that lists (tables with a column `video_id`) name; empty without lists.
+    """Splits of the ids in lists (tables with a column `video_id`); empty without lists.
 
-    Where they name none to validate on, the share `val` of the training ones is held out.
+    Without a validation list, the share `val` of the training ids is held out.
 
     Raises:
-        UserError: a list has no such column.
+        UserError: a list lacks the column.
     """
     splits: dict[str, Split] = {}
     for name, split in names.items():
@@ -93,7 +93,7 @@ def captions_of(row: Row, place: str, about: About, tally: Tally, name: str) -> 
 
 
 def captions(texts: Iterable[Any], about: About, tally: Tally, name: str) -> tuple[Caption, ...]:
-    """Texts as captions, tidied; what is no text is counted and left out."""
+    """Texts as tidied captions; values that are no text are counted and skipped."""
     kept: list[Caption] = []
     for text in texts:
         if not isinstance(text, str):
@@ -104,22 +104,22 @@ def captions(texts: Iterable[Any], about: About, tally: Tally, name: str) -> tup
 
 
 def joined(clips: Iterable[Clip], tally: Tally) -> list[Clip]:
-    """One clip an id: captions of the same span joined, those of another span passed over."""
-    found: dict[str, Clip] = {}
+    """One clip per id: captions of the same span are joined, those of another span skipped."""
+    clips_by_id: dict[str, Clip] = {}
     for clip in clips:
-        first = found.setdefault(clip.id, clip)
+        first = clips_by_id.setdefault(clip.id, clip)
         if (first.start, first.end) != (clip.start, clip.end):
             tally.add("rows passed over, their clip beginning elsewhere before", clip.id)
         elif first is not clip:
-            found[clip.id] = replace(first, captions=first.captions + clip.captions)
-    return list(found.values())
+            clips_by_id[clip.id] = replace(first, captions=first.captions + clip.captions)
+    return list(clips_by_id.values())
 
 
 def seconds(value: object, place: str, name: str) -> float:
-    """A time from 0 on.
+    """A time in seconds, at least 0.
 
     Raises:
-        UserError: it is none.
+        UserError: the value is none.
     """
     try:
         time = float(cast("str", value))
@@ -134,7 +134,7 @@ def timed(value: object, place: str) -> list[tuple[Any, Any, Any]]:
     """Starts, ends and texts of an entry {"start": [...], "end": [...], "text": [...]}, unchecked.
 
     Raises:
-        UserError: it is no object of three lists of one length.
+        UserError: the value is no object with three lists of one length.
     """
     entry = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
     lists = [entry.get(key, entry.get(f"{key}s")) for key in ("start", "end", "text")]

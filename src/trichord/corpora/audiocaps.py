@@ -1,8 +1,8 @@
-"""AudioCaps: ten-second sounds of YouTube videos (from AudioSet) with captions of what is heard.
+"""AudioCaps: ten-second sounds of YouTube videos (from AudioSet) with captions of the audio.
 
 Kim, Kim, Lee, Kim, NAACL 2019: one caption a training clip, five a validation or test clip. A
 folder holds `train.csv`, `val.csv` and `test.csv`, as published (`audiocap_id, youtube_id,
-start_time, caption`, a row a caption) or as passed on (`file_name`, `caption` or `caption_1` to
+start_time, caption`, one row per caption) or as redistributed (`file_name`, `caption` or `caption_1` to
 `caption_5`).
 """
 
@@ -22,7 +22,7 @@ _PREFIXED = re.compile(r"Y([\w-]{11})")
 
 
 def clips(root: Path, *, whole: bool = False) -> Prepared:
-    """Clips in the tables' order; ids are YouTube ids, `sound` is nonverbal.
+    """Clips in the order of the tables; ids are YouTube ids, `audio_type` is nonverbal.
 
     Files are cut-out clips called `<id>`, `Y<id>`, `<id>_<start>` or `<id>_<start>_<end>`; if
     `whole`, those called `<id>` are whole videos, and the clip is ten seconds of one.

@@ -1,4 +1,4 @@
-"""AudioSet: ten-second spans of YouTube videos, labelled with what is heard.
+"""AudioSet: ten-second spans of YouTube videos, with labels of the audio.
 
 Gemmeke et al., ICASSP 2017. A folder holds the official `balanced_train_segments.csv`,
 `unbalanced_train_segments.csv` and `eval_segments.csv`, and `ontology.json` or
@@ -39,16 +39,16 @@ _VAL = 0.01
 
 
 def clips(root: Path, *, whole: bool = False, joined_by: str = ", ") -> Prepared:
-    """Clips in the order of the annotations; ids are YouTube ids, `sound` is nonverbal.
+    """Clips in the order of the annotations; ids are YouTube ids, `audio_type` is nonverbal.
 
     The caption is "The sound of " and the names of the labels, as in CLIP4VLA; the authors join
-    them by a comma without a blank. Training clips are those of both training files, of which a
-    hash of the id holds out 1 % to validate; the evaluation file tests.
+    them by a comma without a space. Training clips are those of both training files; a hash of the
+    id holds out 1 % for validation. The evaluation file is the test split.
 
     Args:
         root: The folder.
-        whole: Files called by the bare YouTube id are whole videos, of which the clip is a span.
-        joined_by: What stands between the names of labels.
+        whole: Files named by the bare YouTube id are whole videos, of which the clip is a span.
+        joined_by: Separator of the names of labels.
 
     Raises:
         UserError: no annotations but pickles, or none, or no media, or annotations that do not fit.
@@ -67,7 +67,9 @@ def clips(root: Path, *, whole: bool = False, joined_by: str = ", ") -> Prepared
     names = _names(root) if tables else {}
     splits = listed(root, _LISTS, tally, val=_VAL) if own else {}
     recordings = Recordings(root, tally)
-    annotated = _told(own, splits, tally) if own else _labelled(tables, names, joined_by, tally)
+    annotated = (
+        _captioned(own, splits, tally) if own else _labelled(tables, names, joined_by, tally)
+    )
     return recordings.prepared(
         recordings.place_youtube(clip, clip.id, whole=whole) for clip in annotated
     )
@@ -91,7 +93,7 @@ def _labelled(
 
 
 def _segments(path: Path) -> Iterator[Clip]:
-    """Clips whose labels are still identifiers."""
+    """Clips whose labels are identifiers."""
     for number, row in unnamed_rows(path, _COLUMNS):
         place = f"{path}:{number}"
         start, end = (seconds(row[column], place, column) for column in _COLUMNS[1:3])
@@ -103,7 +105,7 @@ def _segments(path: Path) -> Iterator[Clip]:
         )
 
 
-def _told(path: Path, splits: dict[str, Split], tally: Tally) -> Iterator[Clip]:
+def _captioned(path: Path, splits: dict[str, Split], tally: Tally) -> Iterator[Clip]:
     for video, value in entries(path):
         split = splits.get(video) if splits else train_or_val(video, val=_VAL)
         if split is None:
@@ -135,8 +137,8 @@ def _names(root: Path) -> dict[str, str]:
     if path is None:
         raise UserError(f"{root}: holds neither {' nor '.join(_NAMES)}, which name the labels")
     if path.suffix == ".csv":
-        read = required(path, "mid", "display_name")
-        return {row["mid"].strip(): row["display_name"].strip() for _, row in read}
+        label_rows = required(path, "mid", "display_name")
+        return {row["mid"].strip(): row["display_name"].strip() for _, row in label_rows}
     names: dict[str, str] = {}
     for key, value in entries(path):
         entry = cast("dict[str, Any]", value) if isinstance(value, dict) else {}

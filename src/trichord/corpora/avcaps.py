@@ -1,4 +1,4 @@
-"""AVCaps: 2,061 clips with captions of what is heard, of what is seen, of both, and composed ones.
+"""AVCaps: 2,061 clips with captions of audio, of vision, of both, and composed ones.
 
 Sudarsanam, Martín-Morató, Hakala, Virtanen, IEEE OJSP 6 (2025); Zenodo record 14536325,
 CC BY-NC 4.0. A folder holds for each split `<split>_captions.json` and `<split>_videos.zip`,
@@ -30,8 +30,8 @@ def clips(root: Path, *, drop_multiline: bool = False) -> Prepared:
     """Clips of AVCaps, or of as many of its splits as the folder holds, ordered by split and id.
 
     Zips are unpacked once to `<split>_videos/` beside them, because decoders need files. Blank
-    captions are dropped and those of several lines joined (or dropped, too); repeated ones stay.
-    A video without captions is a clip without captions; captions without a video are left out.
+    captions are dropped, multi-line ones joined (or dropped too), repeated ones kept. A video
+    without captions is a clip without captions; captions without a video are skipped.
 
     Raises:
         UserError: no captions, a wrong JSON shape, a broken zip, no room to unpack, or no videos.
@@ -47,16 +47,16 @@ def clips(root: Path, *, drop_multiline: bool = False) -> Prepared:
         names = ", ".join(f"{split}_captions.json" for split in SPLITS)
         raise UserError(f"{root}: holds none of {names}; name the folder AVCaps was loaded to")
     _unpack([archive for s in SPLITS if (archive := root / f"{s}_videos.zip").exists()], tally)
-    found: dict[str, Clip] = {}
+    clips_by_id: dict[str, Clip] = {}
     for split in SPLITS:
         for clip in _of_split(split, _videos(root / f"{split}_videos", tally), captions, tally):
-            if clip.id in found:
+            if clip.id in clips_by_id:
                 tally.add("clips left out, their id being one of an earlier split", clip.id)
             else:
-                found[clip.id] = clip
-    if not found:
+                clips_by_id[clip.id] = clip
+    if not clips_by_id:
         raise UserError(f"{root}: holds no videos; add <split>_videos.zip or <split>_videos/")
-    return tally.prepared(list(found.values()))
+    return tally.prepared(list(clips_by_id.values()))
 
 
 def _of_split(
@@ -113,13 +113,13 @@ def _texts(value: object, name: str) -> list[str]:
 
 
 def _unpack(archives: list[Path], tally: Tally) -> None:
-    """Extract what is not there yet, file by file, so that a stopped run goes on where it was."""
-    wanted = {archive: _missing(archive, tally) for archive in archives}
-    size = sum(member.file_size for targets in wanted.values() for member in targets.values())
+    """Extract missing files one by one, so that an interrupted run can be resumed."""
+    missing = {archive: _missing(archive, tally) for archive in archives}
+    size = sum(member.file_size for targets in missing.values() for member in targets.values())
     if size and size > (free := shutil.disk_usage(archives[0].parent).free):
         needed = f"needs {size / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free"
         raise UserError(f"{archives[0].parent}: unpacking the videos {needed}")
-    for archive, targets in wanted.items():
+    for archive, targets in missing.items():
         with zipfile.ZipFile(archive) as opened:
             for target, member in targets.items():
                 _extract(opened, member, target)
@@ -136,7 +136,7 @@ def _missing(archive: Path, tally: Tally) -> dict[Path, zipfile.ZipInfo]:
         name = PurePosixPath(member.filename.replace("\\", "/"))
         if member.is_dir() or not is_media(name) or "__MACOSX" in name.parts:
             continue
-        # Only the last part of a member's name counts: none can climb out of the folder.
+        # Only the last part of a member's name is used, so that none can leave the folder.
         target = archive.with_suffix("") / name.name
         if target in targets:
             tally.add("zip members passed over, their name being taken", member.filename)

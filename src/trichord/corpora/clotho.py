@@ -1,8 +1,8 @@
-"""Clotho: Freesound recordings of fifteen to thirty seconds with five captions of what is heard.
+"""Clotho: Freesound recordings of fifteen to thirty seconds with five captions of the audio.
 
 Drossos, Lipping, Virtanen, ICASSP 2020. A folder holds the official `clotho_captions_<part>.csv` of
 the parts development, validation and evaluation, or `train.csv`, `val.csv` and `test.csv`; columns
-are `file_name` and `caption_1` to `caption_5` (or `caption`, a row a caption).
+are `file_name` and `caption_1` to `caption_5` (or `caption`, one row per caption).
 """
 
 from collections.abc import Iterator
@@ -22,9 +22,9 @@ _TABLES: dict[Split, tuple[str, str]] = {
 
 
 def clips(root: Path) -> Prepared:
-    """Clips in the tables' order; ids are file names without extension, `sound` is nonverbal.
+    """Clips in the order of the tables; ids are file names without extension, `audio_type` is nonverbal.
 
-    Development is the training split, validation validates, evaluation tests.
+    Development is the training split, evaluation the test split.
 
     Raises:
         UserError: no tables, no recordings, or a table without the columns.

@@ -1,4 +1,4 @@
-"""What the doctor found in a corpus, as a value, as JSON and as tables."""
+"""The doctor's diagnosis of a corpus, as a value, as JSON and as tables."""
 
 import json
 from collections.abc import Iterable
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileReport:
-    """One file: its status and, if it can be read, what it holds; `clips` of the corpus are of it.
+    """One file: its status and, if it can be read, its content; `clips` is its number of clips.
 
-    `seconds` is 0 for a picture, None for a file that cannot be read; `size` is bytes.
+    `seconds` is 0 for an image, None for a file that cannot be read; `size` is in bytes.
     """
 
     path: str
@@ -43,7 +43,7 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copies:
-    """Files of the same content, and the splits that their clips belong to."""
+    """Files of the same content, and the splits of their clips."""
 
     files: tuple[str, ...]
     splits: tuple[str, ...]
@@ -51,7 +51,7 @@ class Copies:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What extraction has to read, and its estimated seconds; decoding is not in them."""
+    """The input of an extraction, and its estimated seconds without decoding."""
 
     frames: int
     chunks: int
@@ -62,13 +62,13 @@ class Work:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """What was found. `hours` and `silent_share` are of the clips whose file can be read.
+    """The result of an examination. `hours` and `silent_share` are of clips whose file can be read.
 
-    `silent_share` is the share without a sound (no track, or one of zeros) among those that are no
-    stills; None if there are only stills. `copies` are files of the same content. `leaks` are those
-    of them, and single files, with clips in several splits. `shared_texts` are captions that stand
-    in several splits, `outside` the ids of clips that begin after their file's end. `notes` is what
-    reading the folder counted.
+    `silent_share` is the share of clips without audio (no track, or one of zeros), images left out;
+    None if there are only images. `copies` are files of the same content. `leaks` are files, copies
+    or single ones, with clips in several splits. `shared_texts` are captions in several splits,
+    `outside` the ids of clips that start after the end of their file. `notes` are the counts of the
+    folder's reader.
     """
 
     files: tuple[FileReport, ...]
@@ -183,7 +183,7 @@ def _groups(diagnosis: Diagnosis, rows: int) -> "Table":
 def _plain(text: str) -> str:
     from rich.markup import escape
 
-    # A file name need not be UTF-8, and may hold what a terminal would obey.
+    # A file name need not be UTF-8, and may have control characters of terminals.
     readable = (c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
     return escape("".join(readable))
 

@@ -1,4 +1,4 @@
-"""Looks a corpus over before anything is spent on it: files, captions, copies, leaks, work."""
+"""Examines a corpus before any work on it: files, captions, copies, leaks, cost of extraction."""
 
 import math
 from collections import defaultdict
@@ -58,10 +58,10 @@ def examine(
     cost: Cost | None = None,
     notes: tuple[str, ...] = (),
 ) -> Diagnosis:
-    """Probe the files of clips and sum up what they hold.
+    """Probe the files of clips and summarise them.
 
-    `frames` and `chunk_seconds` say what extraction would read of each clip: by default SLAVA's
-    10 s chunks and one frame a second, at most 64.
+    `frames` and `chunk_seconds` are those of the extraction: by default SLAVA's 10 s chunks and one
+    frame a second, at most 64.
     """
     of_file: dict[str, list[Clip]] = defaultdict(list)
     for clip in clips:
@@ -115,7 +115,7 @@ def _file(probe: Probe, clips: int) -> FileReport:
 
 
 def _span(clip: Clip, seconds: float) -> tuple[float, float] | None:
-    """The clip's seconds, cut to the file's; None if it begins after the file's end."""
+    """The span of a clip, cut to the file; None if it starts after the end of the file."""
     if clip.start > 0 and clip.start >= seconds:
         return None
     return clip.start, min(seconds, math.inf if clip.end is None else clip.end)

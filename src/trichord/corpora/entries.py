@@ -1,4 +1,4 @@
-"""JSON files that may be larger than memory: the entries of an object or a list, one by one."""
+"""Streaming of JSON files that may not fit into memory: the entries of an object or a list."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from trichord.types import UserError
 _CHUNK = 1 << 20  # characters
 _BLANKS = re.compile(r"[ \t\r\n]*")
 _LONGEST_WORD = len("-Infinity")
-# With this after it, and no more, a number may go on in what has not been read yet.
+# If the text ends like this after a number, the number may continue in the unread part.
 _UNFINISHED = ("", ".", "e", "E", "e+", "e-", "E+", "E-")
 _DECODER = json.JSONDecoder()
 
@@ -19,22 +19,22 @@ _DECODER = json.JSONDecoder()
 def entries(path: Path) -> Iterator[tuple[str, Any]]:
     """Keys and values of a JSON file's object, or numbers from 0 and values of its list, in order.
 
-    No more is held than one value and a megabyte.
+    Memory holds one value and a megabyte at most.
 
     Raises:
         UserError: the file cannot be read, or is not a JSON object or list (its line is named).
     """
     try:
         with path.open(encoding="utf-8-sig") as file:
-            yield from _Reading(path, file).entries()
+            yield from _JsonReader(path, file).entries()
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8; save the file as UTF-8") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
-class _Reading:
-    """A place in a JSON file, and as much of the text behind it as has been read."""
+class _JsonReader:
+    """A position in a JSON file, and the text read after it."""
 
     def __init__(self, path: Path, file: TextIO) -> None:
         self.path = path
@@ -82,16 +82,16 @@ class _Reading:
                 self.at = end
                 return value
 
-    def mark(self, wanted: str) -> str:
-        """Step over the next character, which must be one of those wanted."""
-        found = self.peek()
-        if not found or found not in wanted:
-            raise self.wrong(f"Expecting {' or '.join(repr(mark) for mark in wanted)}", self.at)
+    def mark(self, expected: str) -> str:
+        """Skip the next character, which must be one of those expected."""
+        character = self.peek()
+        if not character or character not in expected:
+            raise self.wrong(f"Expecting {' or '.join(repr(mark) for mark in expected)}", self.at)
         self.at += 1
-        return found
+        return character
 
     def peek(self) -> str:
-        """The next character that is no blank; empty at the end of the file."""
+        """The next character that is not white space; empty at the end of the file."""
         while True:
             match = _BLANKS.match(self.text, self.at)
             self.at = match.end() if match else self.at
@@ -99,7 +99,7 @@ class _Reading:
                 return self.text[self.at : self.at + 1]
 
     def more(self) -> bool:
-        """Read on, at least as much again as is held, so that long values cost no more than twice."""
+        """Read more, at least doubling the text, so that a long value costs at most twice its length."""
         piece = self.file.read(max(_CHUNK, len(self.text) - self.at))
         if piece:
             self.line += self.text.count("\n", 0, self.at)
@@ -107,7 +107,7 @@ class _Reading:
         return bool(piece)
 
     def cut_off(self, error: json.JSONDecodeError) -> bool:
-        """Whether it may only be the end of what has been read that is wrong."""
+        """Whether the error may only be due to the end of the text read so far."""
         near = error.pos >= len(self.text) - _LONGEST_WORD
         return near or error.msg.startswith("Unterminated string")
 

@@ -1,6 +1,6 @@
 """ESC-50 and ESC-10: five-second recordings of environmental sounds, by class, in five folds.
 
-Piczak, ACM Multimedia 2015. Read are ESC-50's own layout (`meta/esc50.csv`, `audio/*.wav`) and
+Piczak, ACM Multimedia 2015. It reads ESC-50's own layout (`meta/esc50.csv`, `audio/*.wav`) and
 folders with `esc10.csv` (file, fold, class) beside `audio/`.
 """
 
@@ -12,7 +12,7 @@ from trichord.corpora.tables import Row, rows
 from trichord.types import Caption, Clip, Split, UserError
 
 _TABLES = ("meta/esc50.csv", "esc50.csv", "esc10.csv")
-# One split out of the five folds: recordings of one source share a fold, so that no split leaks.
+# One split of the five folds: recordings of one source share a fold, so that no split leaks.
 _SPLIT_OF_FOLD: dict[int, Split] = {1: "train", 2: "train", 3: "train", 4: "val", 5: "test"}
 
 CLASSES = (
@@ -26,14 +26,14 @@ CLASSES = (
     *("helicopter", "chainsaw", "siren", "car_horn", "engine"),
     *("train", "church_bells", "airplane", "fireworks", "hand_saw"),
 )
-"""Of ESC-50, in the order of the targets in its table."""
+"""Classes of ESC-50, in the order of the targets in its table."""
 
 
 def clips(root: Path) -> Prepared:
     """Clips in the table's order; the class is their label and, as words, their audio caption.
 
     A clip's id is the official file name without extension; it begins with the fold (see `fold`).
-    Folds 1 to 3 are the training split, 4 validates, 5 tests.
+    Folds 1 to 3 are the training split, 4 is the validation split, 5 the test split.
 
     Raises:
         UserError: no table, no recordings, or a row without file, class or fold 1 to 5.
@@ -44,16 +44,16 @@ def clips(root: Path) -> Prepared:
         raise UserError(f"{root}: holds none of {', '.join(_TABLES)}; name the folder of ESC-50")
     footage = Footage(root / "audio", media_of(root))
     tally = Tally()
-    found: dict[str, Clip] = {}
+    clips_by_id: dict[str, Clip] = {}
     for number, row in rows(table, ("filename", "file")):
         clip = _clip(row, footage, f"{table}:{number}", tally)
-        if clip is not None and clip.id in found:
+        if clip is not None and clip.id in clips_by_id:
             tally.add("rows passed over, their recording being named before", clip.id)
         elif clip is not None:
-            found[clip.id] = clip
-    if not found:
+            clips_by_id[clip.id] = clip
+    if not clips_by_id:
         raise UserError(f"{root}: holds none of the recordings that {table.name} names")
-    return tally.prepared(list(found.values()))
+    return tally.prepared(list(clips_by_id.values()))
 
 
 def fold(clip: Clip) -> int:

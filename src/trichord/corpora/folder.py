@@ -1,9 +1,9 @@
-"""Any folder of media, with captions from a table beside them or from a text file beside each.
+"""Any folder of media, with captions from a table or from a text file beside each file.
 
 The table is CSV, TSV or JSON lines. Its columns: one of `file, path, filename, file_name, video,
 audio, image, name`, and any of `caption, audio_caption, visual_caption, audio_visual_caption,
 label, start, end, split`. Several rows of a file give it several captions, or several clips if
-they differ in `start` and `end` (seconds). A text file `<stem>.txt` holds one caption a line.
+they differ in `start` and `end` (seconds). A text file `<stem>.txt` has one caption per line.
 """
 
 import math
@@ -40,8 +40,8 @@ _Span = tuple[Path, float, float | None]
 def clips(root: Path, captions: Path | None = None) -> Prepared:
     """Clips of a folder, ordered by file and start; ids are the files' paths below the folder.
 
-    `captions` is the table to read; without it `captions.*`, else `metadata.*`, else the only
-    table in the folder is. Files that the table does not name are clips, too, and counted.
+    `captions` is the table to read; the default is `captions.*`, else `metadata.*`, else the only
+    table in the folder. Files that are not in the table are clips too, and counted.
 
     Raises:
         UserError: no folder, no media, an unreadable or ambiguous table, or a wrong value.
@@ -50,17 +50,17 @@ def clips(root: Path, captions: Path | None = None) -> Prepared:
     files = media_of(root)
     tally = Tally()
     table = captions.resolve() if captions else _table(root)
-    found = _from_table(table, Footage(root, files), tally) if table else {}
-    if not files and not found:
+    clips_by_span = _from_table(table, Footage(root, files), tally) if table else {}
+    if not files and not clips_by_span:
         raise UserError(f"{root}: holds no media; name a folder of videos, sounds or pictures")
-    named = {path for path, _, _ in found}
+    named = {path for path, _, _ in clips_by_span}
     for path in files:
         if path not in named:
-            found[path, 0.0, None] = Clip(id=_id(path, root), path=str(path))
+            clips_by_span[path, 0.0, None] = Clip(id=_id(path, root), path=str(path))
             if table:
                 tally.add(f"files without a row in {table.name}", _id(path, root))
     ordered = sorted(
-        found.items(), key=lambda item: (item[0][0], item[0][1], item[0][2] or math.inf)
+        clips_by_span.items(), key=lambda item: (item[0][0], item[0][1], item[0][2] or math.inf)
     )
     return tally.prepared(
         [_with_sidecar(replace(c, id=_span_id(s, root)), tally) for s, c in ordered]
@@ -78,7 +78,7 @@ def _table(root: Path) -> Path | None:
 
 
 def _from_table(table: Path, footage: Footage, tally: Tally) -> dict[_Span, Clip]:
-    found: dict[_Span, Clip] = {}
+    clips_by_span: dict[_Span, Clip] = {}
     passed_over: set[str] = set()
     for number, row in rows(table, FILE_COLUMNS):
         place = f"{table}:{number}"
@@ -92,10 +92,12 @@ def _from_table(table: Path, footage: Footage, tally: Tally) -> dict[_Span, Clip
             continue
         clip = _clip(row, path, place, tally)
         span = (path, clip.start, clip.end)
-        found[span] = _joined(found[span], clip, place) if span in found else clip
+        clips_by_span[span] = (
+            _joined(clips_by_span[span], clip, place) if span in clips_by_span else clip
+        )
     for column in sorted(passed_over):
         tally.add("columns passed over", column)
-    return found
+    return clips_by_span
 
 
 def _clip(row: Row, path: Path, place: str, tally: Tally) -> Clip:
@@ -127,7 +129,9 @@ def _texts(row: Row, column: str, place: str) -> list[str]:
     )
     if not all(isinstance(text, str) for text in texts):
         raise UserError(f'{place}: "{column}" must be a text or a list of texts')
-    return [text for text in texts if text.strip()]  # an empty cell is no caption, not a blank one
+    return [
+        text for text in texts if text.strip()
+    ]  # an empty cell is no caption, so it is not counted as blank
 
 
 def _seconds(row: Row, column: str, place: str) -> float | None:
@@ -176,7 +180,7 @@ def _with_sidecar(clip: Clip, tally: Tally) -> Clip:
 
 def _id(path: Path, root: Path) -> str:
     shown = path.relative_to(root) if path.is_relative_to(root) else path
-    # A name that is not UTF-8 could not stand in a manifest.
+    # A manifest cannot have a name that is not UTF-8.
     return shown.as_posix().encode("utf-8", "backslashreplace").decode()
 
 

@@ -1,28 +1,28 @@
-"""The media files of a folder, and how annotations find theirs among them."""
+"""The media files of a folder, and lookup of files named in annotations."""
 
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from trichord.media.sniff import HEAD, container_of
+from trichord.media.containers import HEAD, container_of
 from trichord.types import UserError
 
 _VIDEO = "mp4 m4v mov mkv webm avi mpg mpeg ts m2ts mts wmv flv 3gp ogv"
 _AUDIO = "wav mp3 flac ogg opus oga m4a aac aif aiff wma"
 _IMAGE = "jpg jpeg png webp bmp gif tif tiff"
 WEAKLY_MARKED = ("mp3", "aac", "bmp", "mpegts")
-"""Containers that begin with a byte or two: other files may begin so too."""
+"""Containers with a signature of a byte or two, which other files may have too."""
 MEDIA_SUFFIXES = frozenset(f".{s}" for s in f"{_VIDEO} {_AUDIO} {_IMAGE}".split())
 
 
 def is_media(path: Path | PurePosixPath) -> bool:
-    """Whether a name ends like a video, a sound or a picture and is not hidden."""
+    """Whether a name has the extension of video, audio or an image, and is not hidden."""
     return path.suffix.lower() in MEDIA_SUFFIXES and not path.name.startswith(".")
 
 
 def media_of(folder: Path) -> list[Path]:
-    """All media files under a folder, sorted; hidden files and folders and `__MACOSX` left out.
+    """All media files under a folder, sorted, without hidden files and folders and `__MACOSX`.
 
-    A file whose name tells nothing (`clip.video`) counts if its first bytes are those of a medium.
+    A file with another extension (`clip.video`) counts if its first bytes are those of media.
 
     Raises:
         UserError: the folder is missing.
@@ -37,7 +37,7 @@ def media_of(folder: Path) -> list[Path]:
 
 
 def holds_media(path: Path) -> bool:
-    """Whether a file begins like a medium, by a mark too long to stand there by chance."""
+    """Whether a file starts with the signature of a media format, too long to be a coincidence."""
     if path.name.startswith("."):
         return False
     try:
@@ -48,13 +48,13 @@ def holds_media(path: Path) -> bool:
 
 
 def stem(name: str) -> str:
-    """A clip id from a file name: without the extension, if it is one of a medium."""
+    """A clip id from a file name: without the extension, if it is one of media."""
     path = PurePosixPath(name)
     return str(path.with_suffix("")) if path.suffix.lower() in MEDIA_SUFFIXES else name
 
 
 class Footage:
-    """Finds the file that an annotation means: by path, else by name or stem if that is unique."""
+    """Finds the file named in an annotation: by path, else by name or stem if it is unique."""
 
     def __init__(self, root: Path, files: Iterable[Path]) -> None:
         self.root = root
@@ -64,7 +64,7 @@ class Footage:
                 self._found[key] = None if key in self._found else file
 
     def find(self, name: str) -> Path | None:
-        """The media file called `name`; None if there is none, or several of them."""
+        """The media file named `name`; None if there is none, or several."""
         direct = self.root / name
         if name and direct.is_file():
             return direct.parent.resolve() / direct.name

@@ -1,6 +1,6 @@
 """GRID: talkers who say six-word sentences into a camera, with the time of each word.
 
-Cooke, Barker, Cunningham, Shao, JASA 120 (2006). Read are the published layouts (videos under
+Cooke, Barker, Cunningham, Shao, JASA 120 (2006). It reads the published layouts (videos under
 `s1/`, alignments `*.align` anywhere; word times in 1/25,000 s) and folders with a CSV of `file` and
 `transcript` beside `video/`.
 """
@@ -16,7 +16,7 @@ from trichord.types import SPLITS, Caption, Clip, Split, UserError
 
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _PAUSES = ("sil", "sp")
-# What the six letters of a file name stand for: verb, colour, preposition, letter, digit, adverb.
+# The six letters of a file name: verb, colour, preposition, letter, digit, adverb.
 _GRAMMAR = (
     {"b": "bin", "l": "lay", "p": "place", "s": "set"},
     {"b": "blue", "g": "green", "r": "red", "w": "white"},
@@ -29,11 +29,11 @@ _SHARES = (0.8, 0.1)  # of train and val: 560, 70 and 70 of 700 clips
 
 
 def clips(root: Path) -> Prepared:
-    """Clips by id, each with its sentence as a caption about audio; `sound` is verbal.
+    """Clips by id, each with its sentence as an audio caption; `audio_type` is verbal.
 
-    The sentence comes from the CSV, else from the alignment, else off the file name, which encodes
-    it. Ids are `<talker>/<name>` where a folder names the talker, else the name alone. The splits
-    (80, 10 and 10 %) follow a hash of the id: the same set of clips is split alike everywhere.
+    The sentence comes from the CSV, else from the alignment, else from the file name, which encodes
+    it. Ids are `<talker>/<name>` if a folder names the talker, else the name. The splits (80, 10 and
+    10 %) follow a hash of the id: the same clips have the same splits on every machine.
 
     Raises:
         UserError: no folder, no media, or an annotation that cannot be read (file and line named).
@@ -61,7 +61,7 @@ def clips(root: Path) -> Prepared:
 
 
 def spoken(name: str) -> str | None:
-    """The sentence that a GRID file name such as `bbaf2n` encodes; None if it is no such name."""
+    """The sentence encoded in a GRID file name such as `bbaf2n`; None for other names."""
     if len(name) != len(_GRAMMAR):
         return None
     words = [words.get(letter) for words, letter in zip(_GRAMMAR, name.lower(), strict=True)]
@@ -80,7 +80,7 @@ def _captions(clip_id: str, written: dict[str, str], tally: Tally) -> tuple[Capt
 
 
 def _videos(root: Path) -> dict[str, Path]:
-    """One file for each utterance: the corpus has sound files beside the videos; a video wins."""
+    """One file per utterance: the corpus has audio files beside videos; videos have priority."""
     audio_only = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
     found: dict[str, Path] = {}
     for path in sorted(media_of(root), key=lambda p: p.suffix.lower() in audio_only):
@@ -106,7 +106,7 @@ def _from_tables(root: Path) -> dict[str, str]:
 
 
 def _from_alignments(root: Path) -> dict[str, str]:
-    """Sentences by file name, whoever the talker: the name says which sentence it is."""
+    """Sentences by file name, for all talkers, because the name determines the sentence."""
     paths = (path for path in root.rglob("*.align") if not path.name.startswith("."))
     return {path.stem: _sentence(path) for path in sorted(paths)}
 

@@ -1,4 +1,4 @@
-"""HowTo100M: instructional YouTube videos with what is said in them, as recognised by machine.
+"""HowTo100M: instructional YouTube videos with automatic transcripts.
 
 Miech et al., ICCV 2019. A folder holds `raw_caption.json` or `caption.json` ({id: {"start": [...],
 "end": [...], "text": [...]}}), or for each video such a `<id>.json` or a `<id>.csv` of `start, end,
@@ -30,14 +30,13 @@ _Raw = list[tuple[Any, Any, Any]]
 
 
 def clips(root: Path) -> Prepared:
-    """Clips of at least ten seconds and five words where a video has them; `sound` is verbal.
+    """Clips of at least ten seconds and five words, if a video has that many; `audio_type` is verbal.
 
-    Each caption not covered by an earlier clip is the seed of one (see `grown`), in order, so that
-    the clips of a video hold all that is said in it, and a caption between two may be in both.
-    Times are floored and ceiled to whole seconds as published; ids are `<video>_<start>_<end>`,
-    and of clips of the same seconds the first stays.
-    There being no official splits, a hash of the video's id holds out 1 % to validate, unless
-    lists name the splits.
+    Each caption not covered by an earlier clip is the seed of one (see `grown`), in order: the clips
+    of a video cover its whole transcript, and a caption between two clips may be in both. Times are
+    rounded outwards to whole seconds as published; ids are `<video>_<start>_<end>`, and of clips
+    with the same times the first is kept. There are no official splits: unless lists name splits, a
+    hash of the video id holds out 1 % for validation.
 
     Raises:
         UserError: no narrations but pickles, or none, or no videos, or narrations that do not fit.
@@ -60,12 +59,12 @@ def grown(
 ) -> tuple[float, float, str]:
     """Caption `i` with neighbours, up to a span of `min_seconds` and `min_words`.
 
-    As published (CLIP4VLA, after Miech et al.): the neighbour is taken that leaves the span the
-    shorter, the earlier one if both do, until span and words suffice or no neighbour is left.
-    Words are counted between blanks; the authors count tokens.
+    As published (CLIP4VLA, after Miech et al.): add the neighbour that gives the shorter span, the
+    earlier one if both are equal, until span and words suffice or no neighbour is left. Words are
+    separated by spaces; the authors count tokens.
 
     Returns:
-        Start and end in seconds, and the texts joined by blanks.
+        Start and end in seconds, and the texts joined by spaces.
     """
     first, last = _window(starts, ends, texts, i, min_seconds, min_words)
     return starts[first], ends[last], " ".join(texts[first : last + 1])
@@ -130,7 +129,7 @@ def _cut(video: Clip, spoken: _Spoken) -> Iterator[Clip]:
 
 
 def _spoken(raw: _Raw, tally: Tally, video: str) -> _Spoken:
-    """Captions in order of time; those without a time or a text are left out."""
+    """Captions in order of time; those without times or text are skipped."""
     kept: list[tuple[float, float, str]] = []
     for start, end, text in raw:
         span = _span(start, end)
@@ -151,7 +150,7 @@ def _span(start: Any, end: Any) -> tuple[float, float] | None:
 
 
 def _narrated(root: Path) -> Path | list[Path]:
-    """The one file of all narrations, or those of a video each."""
+    """The file of all narrations, or one file per video."""
     whole = annotation(root, *_NARRATIONS)
     if whole:
         return whole

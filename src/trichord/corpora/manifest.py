@@ -1,8 +1,7 @@
-"""The manifest: clips as JSON lines, one clip a line.
+"""The manifest: clips as JSON lines, one clip per line.
 
-A line holds the fields of `Clip` (`id` and `path` at least, captions as objects of `text`, `about`
-and `source`); what has its default may be left out. Relative paths are below the
-manifest's folder.
+A line has the fields of `Clip` (`id` and `path` at least, captions as objects of `text`, `about` and
+`source`); defaults may be omitted. Relative paths are below the folder of the manifest.
 """
 
 import json
@@ -18,7 +17,7 @@ from trichord.types.files import write_atomically
 
 
 def read_manifest(path: Path) -> list[Clip]:
-    """Clips of a manifest, checked, in its order; their paths absolute.
+    """The checked clips of a manifest, in its order, with absolute paths.
 
     Raises:
         UserError: the file is missing or empty, or a line is no clip (line and field named).
@@ -49,10 +48,10 @@ def read_manifest(path: Path) -> list[Clip]:
 
 
 def write_manifest(path: Path, clips: Iterable[Clip]) -> None:
-    """Write clips as JSON lines, whole or not at all; paths under its folder are stored relative.
+    """Write clips as JSON lines, atomically; paths under its folder are stored relative.
 
     Raises:
-        UserError: there are no clips, or the place cannot be written to.
+        UserError: there are no clips, or the file cannot be written.
         ValueError: two clips have the same id.
     """
     folder = path.parent.resolve()
@@ -96,13 +95,13 @@ def _line(clip: Clip, folder: Path) -> str:
     )
     try:
         line.encode()
-    except UnicodeEncodeError:  # a file name that is not UTF-8 lives in Python as lone surrogates
+    except UnicodeEncodeError:  # Python represents a file name that is not UTF-8 by lone surrogates
         return json.dumps(json.loads(line))
     return line
 
 
 def _clip(record: object, folder: Path) -> Clip:
-    if isinstance(record, dict) and "sound" in record:  # what it was called in earlier manifests
+    if isinstance(record, dict) and "sound" in record:  # the name in earlier manifests
         record = {**record, "audio_type": record["sound"]}
         del record["sound"]
     given = _object(record, "a clip", _CLIP_FIELDS, required=("id", "path"))

@@ -35,12 +35,12 @@ _VAL = 0.05
 
 
 def clips(root: Path, *, division: Division = "9k") -> Prepared:
-    """Clips in the order of the annotations; captions are about sight and sound, `sound` is both.
+    """Clips in the order of the annotations; captions are audio-visual, `audio_type` is both.
 
-    1k-A ("9k", "7k") tests on 1,000 videos with the one sentence that the list gives each, and
-    trains on all captions of the listed videos. It has no validation split: a hash of the id
-    holds out 5 % of the training list for it. "full" has the official 6,513, 497 and 2,990 videos.
-    A split whose file is not there is left out.
+    1k-A ("9k", "7k") tests on 1,000 videos with one sentence each from the list, and trains on all
+    captions of the listed videos. It has no validation split: a hash of the id holds out 5 % of the
+    training list. "full" has the official 6,513, 497 and 2,990 videos. A split without its file is
+    skipped.
 
     Raises:
         UserError: no annotations or videos, or annotations that do not fit (place named).
@@ -54,7 +54,7 @@ def clips(root: Path, *, division: Division = "9k") -> Prepared:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Videos:
-    """What the JSON says: the split of each video, and its captions."""
+    """Content of the JSON: the split and the captions of each video."""
 
     splits: dict[str, Split]
     captions: dict[str, list[Caption]]
@@ -78,26 +78,28 @@ def _one_k_a(root: Path, train: str, tally: Tally) -> list[Clip]:
     videos = _videos(root, tally)
     if videos is None:
         raise UserError(f"{root}: holds no MSRVTT_data.json, where the captions for {name} are")
-    found: list[Clip] = []
+    training: list[Clip] = []
     for _, row in required(train_list, "video_id"):
         video = row["video_id"].strip()
         if video in test:
             tally.add("training videos left out, being tested on", video)
         else:
-            found.append(_clip(video, train_or_val(video, val=_VAL), videos, tally))
-    return [*found, *test.values()]
+            training.append(_clip(video, train_or_val(video, val=_VAL), videos, tally))
+    return [*training, *test.values()]
 
 
 def _test(path: Path, tally: Tally) -> dict[str, Clip]:
-    found: dict[str, Clip] = {}
+    clips_by_id: dict[str, Clip] = {}
     for _, row in required(path, "video_id", "sentence"):
         video = row["video_id"].strip()
-        if video in found:
+        if video in clips_by_id:
             tally.add("test sentences passed over, their video having one", video)
             continue
         texts = captions([row["sentence"]], "audio_visual", tally, video)
-        found[video] = Clip(id=video, path="", captions=texts, audio_type="both", split="test")
-    return found
+        clips_by_id[video] = Clip(
+            id=video, path="", captions=texts, audio_type="both", split="test"
+        )
+    return clips_by_id
 
 
 def _clip(video: str, split: Split, videos: _Videos, tally: Tally) -> Clip:

@@ -1,4 +1,4 @@
-"""What comes of reading a corpus: its clips, and a count of everything that did not fit."""
+"""The result of reading a corpus: its clips, and counts of everything irregular."""
 
 import hashlib
 from collections.abc import Callable
@@ -13,11 +13,10 @@ _EXAMPLES = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """Clips of a corpus, and what was dropped, mended or missing on the way.
+    """Clips of a corpus, and what was dropped, fixed or missing.
 
-    `counts` maps what happened ("blank captions dropped") to how often; `examples` names the first
-    few clips or files of each. `lacking` are those of them that left out something annotated for
-    want of its media.
+    `counts` has the number of each event ("blank captions dropped"), `examples` the first few clips
+    or files of each. `lacking` are the events that skipped annotations because of missing media.
     """
 
     clips: tuple[Clip, ...]
@@ -27,7 +26,7 @@ class Prepared:
 
     @property
     def missing(self) -> int:
-        """How many annotated clips (rows or videos where the corpus counts so) have no media."""
+        """Number of annotated clips (for some corpora rows or videos) without media."""
         return sum(self.counts[what] for what in self.lacking)
 
     def lines(self) -> list[str]:
@@ -46,7 +45,7 @@ class Prepared:
 class Corpus:
     """A corpus that `trichord prepare` can read.
 
-    `clips` takes the folder that it lies in, and by name the `options` of the command that it knows.
+    `clips` takes its folder, and those options of the command that `options` names as keywords.
     """
 
     group: ClassVar[str] = "datasets"
@@ -54,31 +53,31 @@ class Corpus:
     clips: Callable[Concatenate[Path, ...], Prepared]
     options: tuple[str, ...] = ()
     kind: str = ""
-    """Its name where it is passed by `--plugin`; an entry point has a name already."""
+    """Its name if it is passed by `--plugin`; an entry point has a name already."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """Counts what a corpus reader meets, and remembers the first few names of each kind."""
+    """Counts the events of a corpus reader, with the first few names of each."""
 
     counts: dict[str, int] = field(default_factory=dict[str, int])
     examples: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     lacking: set[str] = field(default_factory=set[str])
 
     def add(self, what: str, name: str) -> None:
-        """Count one more of `what`, which happened to the clip, file or line called `name`."""
+        """Count an event `what` of the clip, file or line `name`."""
         self.counts[what] = self.counts.get(what, 0) + 1
         named = self.examples.setdefault(what, [])
         if len(named) < _EXAMPLES and name not in named:
             named.append(name)
 
     def lack(self, what: str, name: str) -> None:
-        """Count what is annotated but left out for want of its media."""
+        """Count an annotation that is skipped because its media are missing."""
         self.lacking.add(what)
         self.add(what, name)
 
     def prepared(self, clips: list[Clip]) -> Prepared:
-        """The clips together with all that was counted."""
+        """The clips with all counts."""
         examples = {what: tuple(names) for what, names in self.examples.items()}
         return Prepared(
             clips=tuple(clips),
@@ -89,20 +88,20 @@ class Tally:
 
 
 def train_or_val(name: str, *, val: float) -> Split:
-    """The split of a training clip or video where a corpus has none to validate on.
+    """The split of a training clip or video of a corpus without a validation split.
 
-    A hash of the name holds out the share `val` (0 to 1) of all names, so that each falls alike
-    everywhere, whatever else is there or missing.
+    A hash of the name holds out the share `val` (0 to 1) of all names, so that the split of a name
+    does not depend on machine or on other clips.
     """
     digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return "val" if int.from_bytes(digest) < val * 2**64 else "train"
 
 
 def tidy(text: str, tally: Tally, name: str, *, drop_multiline: bool = False) -> str | None:
-    """A caption on one line without outer blanks, or None if nothing is left of it.
+    """A caption on one line without outer spaces, or None if nothing is left of it.
 
-    Crowd workers paste drafts and numbered lists into one caption; its lines are joined by a space,
-    or the whole caption is dropped with `drop_multiline`. All of it is counted under `name`.
+    Crowd workers paste drafts and numbered lists into one caption. Its lines are joined by a space,
+    or the caption is dropped with `drop_multiline`. Each change is counted under `name`.
     """
     sound = text.encode("utf-8", "ignore").decode()
     if sound != text:

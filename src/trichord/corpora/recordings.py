@@ -1,4 +1,4 @@
-"""The videos and sounds of a published corpus, found by the names that they are distributed under."""
+"""Video and audio files of a published corpus, found by the names of its distributions."""
 
 import unicodedata
 from collections.abc import Iterable
@@ -11,18 +11,18 @@ from trichord.types import Clip, UserError
 
 _SOUNDS = (".wav", ".mp3", ".flac", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".aiff", ".wma")
 _PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-# How times are written in names: seconds as they are, padded, with decimals; milliseconds.
+# Formats of times in names: seconds as they are, padded, with decimals; milliseconds.
 _STYLES = ((".10g", 1), ("06.0f", 1), (".1f", 1), (".3f", 1), (".0f", 1000))
 
 
 class Recordings:
-    """Videos and sounds under a folder by name without extension, at any depth; no pictures.
+    """Video and audio files under a folder by name without extension, at any depth; no images.
 
-    Where a sound lies beside a video of its name, as in corpora with extracted sound, the video is
-    meant. Of two videos of one name the first in order of paths is, and the other is counted.
+    If video and audio have the same name, as in corpora with extracted audio, the video is used. Of
+    two videos with one name the first by path is used, and the other is counted.
 
     Raises:
-        UserError: the folder is missing or holds neither.
+        UserError: the folder is missing or has no such file.
     """
 
     def __init__(self, root: Path, tally: Tally) -> None:
@@ -38,12 +38,12 @@ class Recordings:
             raise UserError(f"{root}: holds no videos or sounds; put them below it")
 
     def place(self, clip: Clip, cut: Iterable[str], whole: Iterable[str] = ()) -> Clip | None:
-        """The clip in its file; None, and counted as lacking, if there is none.
+        """The clip with its file; None, and counted as lacking, if there is none.
 
         Args:
-            clip: What is annotated, with its span in the whole video.
-            cut: Names of a file that holds just the clip: the span becomes the whole file.
-            whole: Names of a file that holds the whole video, tried after those.
+            clip: The annotated clip, with its span in the whole video.
+            cut: Names of a file with just the clip: the span becomes the whole file.
+            whole: Names of a file with the whole video, tried after those.
         """
         if path := self._find(cut):
             return replace(clip, path=str(path), start=0.0, end=None)
@@ -55,35 +55,35 @@ class Recordings:
     def place_youtube(self, clip: Clip, video: str, *, whole: bool) -> Clip | None:
         """The clip of a YouTube video, cut out or, if `whole`, in a file named by the video's id.
 
-        Cut-out files may be called by id and times (see `cut_names`), or `Y` and the id. A file of
-        the bare id is a cut one, too, unless `whole` says otherwise: names do not tell.
+        Cut-out files may be named by id and times (see `cut_names`), or `Y` and the id. A file with
+        the bare id is also cut out, unless `whole` is set: the name does not say.
         """
         cut = [*cut_names(video, clip.start, clip.end), f"Y{video}"]
         return self.place(clip, cut, (video,)) if whole else self.place(clip, (*cut, video))
 
     def prepared(self, placed: Iterable[Clip | None]) -> Prepared:
-        """Clips that have their file; of several of one id, the first.
+        """Clips that have their file; of several with one id, the first.
 
         Raises:
             UserError: there are none.
         """
-        found: dict[str, Clip] = {}
+        clips_by_id: dict[str, Clip] = {}
         for clip in placed:
-            if clip and clip.id in found:
+            if clip and clip.id in clips_by_id:
                 self.tally.add("clips left out, their id being taken", clip.id)
             elif clip:
-                found[clip.id] = clip
-        if not found:
+                clips_by_id[clip.id] = clip
+        if not clips_by_id:
             raise UserError(f"{self.root}: holds none of the videos or sounds that are annotated")
-        return self.tally.prepared(list(found.values()))
+        return self.tally.prepared(list(clips_by_id.values()))
 
     def _find(self, names: Iterable[str]) -> Path | None:
-        found = (self._files.get(_key(name)) for name in names)
-        return min((path for path in found if path), key=_is_sound, default=None)
+        paths = (self._files.get(_key(name)) for name in names)
+        return min((path for path in paths if path), key=_is_sound, default=None)
 
 
 def cut_names(video: str, start: float, end: float | None) -> list[str]:
-    """Names under which a span of a YouTube video is distributed, the times in seconds.
+    """File names for a span of a YouTube video, with times in seconds.
 
     `<id>_<start>_<end>` and `<id>_<start>`, the times written `30`, `000030`, `30.0`, `30.000`, or
     in milliseconds.
@@ -96,7 +96,7 @@ def cut_names(video: str, start: float, end: float | None) -> list[str]:
 
 
 def _key(name: str) -> str:
-    """A name as it is looked up: archives keep neither outer blanks nor the form of accents."""
+    """The lookup key of a name: archives may change outer spaces and the form of accents."""
     return unicodedata.normalize("NFC", name).strip()
 
 

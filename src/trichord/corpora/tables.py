@@ -29,10 +29,10 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def rows(path: Path, markers: tuple[str, ...]) -> Iterator[tuple[int, Row]]:
-    """Rows of a CSV, TSV or JSON-lines file with the line each begins on; names in small letters.
+    """Rows of a CSV, TSV or JSON-lines file with the line of each; column names in lower case.
 
-    `markers` are column names of which one must be there; they also tell a comma from a semicolon
-    or a tab between the columns of a CSV.
+    `markers` are column names of which one must exist; they also determine the delimiter of a CSV
+    (comma, semicolon or tab).
 
     Raises:
         UserError: the file cannot be read, is empty, has no such column, or a row does not fit.
@@ -49,9 +49,9 @@ def rows(path: Path, markers: tuple[str, ...]) -> Iterator[tuple[int, Row]]:
 
 
 def unnamed_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, Row]]:
-    """Rows of a CSV file without a line of names, which is passed over if it is there after all.
+    """Rows of a CSV file without a header; a header is skipped if there is one.
 
-    So are remarks, which begin with `#`. Blanks around values are dropped.
+    So are comments, which start with `#`. Spaces around values are dropped.
 
     Raises:
         UserError: the file cannot be read, or a line has other than one value for each column.
@@ -66,7 +66,7 @@ def unnamed_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, Ro
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The object that a JSON file holds.
+    """The object in a JSON file.
 
     Raises:
         UserError: the file cannot be read or is not a JSON object.
@@ -85,7 +85,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def read_bytes(path: Path) -> bytes:
-    """A file's content.
+    """The content of a file.
 
     Raises:
         UserError: it is missing or cannot be read.
@@ -141,7 +141,7 @@ def _csv_rows(path: Path, markers: tuple[str, ...]) -> Iterator[tuple[int, Row]]
 
 
 def _all_lines(path: Path) -> list[str]:
-    """All lines with the blank ones kept, so that line numbers hold."""
+    """All lines, also blank ones, so that line numbers are right."""
     kept = dict(numbered_lines(path))
     return [kept.get(n, "").rstrip("\r") for n in range(1, max(kept, default=0) + 1)]
 

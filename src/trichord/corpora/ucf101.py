@@ -23,11 +23,11 @@ _VAL = 0.05
 
 
 def clips(root: Path) -> Prepared:
-    """Clips in the lists' order; the class is their label and, as words, their visual caption.
+    """Clips in the order of the lists; the class is their label and, as words, their visual caption.
 
-    A clip's id is its file name without extension. It says which list tests it (see `fold`), so one
-    manifest serves all three; its `split` is that of list 1. The lists have no validation split: of
-    list 1's training videos a hash holds out 5 %, all clips cut from one video together.
+    A clip's id is its file name without extension. It determines the list that tests it (see `fold`),
+    so one manifest serves all three; its `split` is that of list 1. The lists have no validation
+    split: a hash holds out 5 % of list 1's training videos, with all clips of a video together.
 
     Raises:
         UserError: no lists, no videos, or a line that does not fit (place named).
@@ -48,9 +48,9 @@ def clips(root: Path) -> Prepared:
 
 
 def fold(clip: Clip | str) -> int | None:
-    """Which official list tests a clip, 1 to 3, by its id; None: all three train on it.
+    """The official list that tests a clip, 1 to 3, by its id; None: all three train on it.
 
-    Clips of a class are cut from 25 videos, whose numbers the ids hold: list 1 tests videos 1 to 7,
+    Clips of a class are cut from 25 videos, whose numbers are in the ids: list 1 tests videos 1 to 7,
     list 2 8 to 14, list 3 15 to 21.
 
     Raises:

@@ -33,11 +33,11 @@ _ID = re.compile(r"(?P<video>.+)_(?P<start>\d{6})_(?P<end>\d{6})")
 
 
 def clips(root: Path) -> Prepared:
-    """Clips in the order of the lists, else of the JSON files; captions are about sight and sound.
+    """Clips in the order of the lists, else of the JSON files; captions are audio-visual.
 
-    Ids are the corpus' own, `<YouTube id>_<start>_<end>` (seconds). Files are cut-out clips of
-    that name, or whole videos named by the YouTube id, of which the clip is the span. Lists, where
-    there are any, say which clips there are and their splits; else the JSON files do.
+    Ids are those of the corpus, `<YouTube id>_<start>_<end>` (seconds). Files are cut-out clips with
+    that name, or whole videos named by the YouTube id, of which the clip is a span. Lists, if there
+    are any, determine clips and splits; else the JSON files do.
 
     Raises:
         UserError: no annotations but pickles, or none, or no videos, or annotations that do not fit.
@@ -76,13 +76,13 @@ def _annotated(root: Path, tally: Tally) -> dict[str, Clip]:
         refuse_pickles(root, "convert it to caption.json, or add vatex_training_v1.0.json")
         names = ", ".join((*_OFFICIAL, _CAPTIONS[0]))
         raise UserError(f"{root}: holds none of {names}; name the folder of VATEX")
-    found: dict[str, Clip] = {}
+    clips_by_id: dict[str, Clip] = {}
     for path, split in files.items():
         for clip in _of_file(path, split, tally):
-            if clip.id in found:
+            if clip.id in clips_by_id:
                 tally.add("entries passed over, their id being taken", clip.id)
-            found.setdefault(clip.id, clip)
-    return found
+            clips_by_id.setdefault(clip.id, clip)
+    return clips_by_id
 
 
 def _of_file(path: Path, split: Split | None, tally: Tally) -> Iterator[Clip]:

@@ -21,7 +21,7 @@ class SomeSource:
         """Choose clips of a source by number, in ascending order."""
         self.clips: Sequence[Clip] = [source.clips[i] for i in clips]
         self.captions = Captions.of(self.clips)
-        self.read = source.read
+        self.precomputed = source.precomputed
         self._source = source
         self._clips = clips
         self._captions = np.flatnonzero(np.isin(source.captions.owners, clips))
@@ -59,11 +59,11 @@ class LentSource:
         Raises:
             ValueError: One of the sources gives trunk features of sound, the other one its inputs.
         """
-        if ("audio" in source.read) != ("audio" in donors.read):
+        if ("audio" in source.precomputed) != ("audio" in donors.precomputed):
             raise ValueError("Sounds that a tower has read cannot stand beside those it has not.")
         self.clips = source.clips
         self.captions = source.captions
-        self.read = source.read
+        self.precomputed = source.precomputed
         self._source = source
         self._donors = donors
         self._lent = lent

@@ -98,7 +98,7 @@ def _media(model: Embedder, source: Source) -> tuple[_Vectors, _Vectors, list[Sh
 
 def _shelves(model: Embedder, source: Source) -> Iterator[Shelf]:
     """Clips as the fusion leaves them, some at a time."""
-    size = CLIPS_AT_ONCE if {"vision", "audio"} <= {*source.read} else MEDIA_AT_ONCE
+    size = CLIPS_AT_ONCE if {"vision", "audio"} <= {*source.precomputed} else MEDIA_AT_ONCE
     for rows in portions(len(source.clips), size):
         embedded = model(source.batch(rows, None).to(model.device))
         vision, audio = embedded.vision, embedded.audio

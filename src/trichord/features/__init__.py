@@ -1,1 +1,1 @@
-"""Cached trunk features: frozen towers are read once, and training never touches media twice."""
+"""Cached trunk features: frozen towers run once per clip, and training does not decode media again."""

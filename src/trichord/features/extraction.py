@@ -1,4 +1,4 @@
-"""Reading frozen towers once: media and captions to cached features, resumable at any point."""
+"""Extraction: media and captions to cached features of frozen towers, resumable at any point."""
 
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -13,33 +13,33 @@ from trichord.encoders.encoder import Encoder, TextEncoder
 from trichord.features.source import audio_type_of, portions
 from trichord.features.store import IMPORTED, FeatureFolder, FeatureRow, FeatureTable
 from trichord.media.decoded import Decoded
-from trichord.media.decoder import Decoder, Request
-from trichord.media.overlap import Overlap, side_by_side
+from trichord.media.decoder import Decoder, DecodeRequest
+from trichord.media.pipeline import Pipeline, parallel_map
 from trichord.media.plan import DecodePlan
 from trichord.media.signature import file_signature
 from trichord.models.embedder import TEXTS_AT_ONCE, Embedder
 from trichord.types import MODALITIES, Clip, Modality
-from trichord.types.cores import allotted
+from trichord.types.cores import compute_threads
 from trichord.types.tensors import Padded
-from trichord.types.threads import torch_threads, torch_threads_kept
+from trichord.types.threads import torch_threads, torch_threads_restored
 
 ROWS_AT_ONCE = 32
-"""Clips between two commits: what an interruption can cost, and how far each stage is ahead."""
+"""Clips per commit: what an interruption can cost, and how far each stage is ahead."""
 WIDTH_STEP = 8
-"""Texts are read beside others of as many tokens, up to a multiple of this: few widths for all lengths."""
+"""Texts are batched by number of tokens, rounded up to a multiple of this: few widths for all lengths."""
 TEXT_PARTS = 16
-"""Portions of texts between two commits."""
+"""Batches of texts per commit."""
 MOST_READERS = 8
-"""Threads that read texts at once: each holds a portion's activations, some hundred megabytes."""
+"""Threads that encode texts at once: each holds the activations of a batch, some hundred megabytes."""
 MISSING = "missing"
-"""Stands for the signature of a file that is not there."""
+"""Stands for the signature of a missing file."""
 SPANS_AT_ONCE = 64
-"""Clips of a file that are decoded in one pass: memory does not grow with a file's clips."""
+"""Clips of a file per decoding pass, so that memory does not grow with their number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """Some clips or captions that are done: the status of each, and its id or text."""
+    """Clips or captions that are done: the status of each, and its id or text."""
 
     what: str
     statuses: tuple[str, ...]
@@ -48,7 +48,7 @@ class Extracted:
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """A clip as its towers take it."""
+    """A clip as input of its towers."""
 
     clip: Clip
     status: str
@@ -57,7 +57,7 @@ class _Prepared:
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """Clips that are stored together, with each tower's features of each."""
+    """Clips that are stored together, with their features by tower."""
 
     clips: Sequence[Clip]
     statuses: tuple[str, ...]
@@ -67,9 +67,9 @@ class _Group:
 def extract_texts(
     model: Embedder, texts: Sequence[str], folder: FeatureFolder
 ) -> Iterator[Extracted]:
-    """Read the text towers once for each text that has no features yet.
+    """Run the text towers on each text that has no features yet.
 
-    The next texts are cut into tokens while the tower is at work, and it works while rows are stored.
+    Tokenisation, towers and storage run at the same time.
     """
     towers = {n: t for n, t in (("text", model.text), ("sound_text", model.sound_text)) if t}
     towers = {n: t for n, t in towers.items() if t.stored is None}
@@ -77,11 +77,11 @@ def extract_texts(
         table = folder.table(name, tower)
         done = table.origins(texts)
         todo = [text for text in dict.fromkeys(texts) if text not in done]
-        with _readers(model.device) as (readers, threads), Overlap() as overlap:
-            prepared = overlap.ahead(_of_one_width(tower, todo), 2)
+        with _readers(model.device) as (readers, threads), Pipeline() as pipeline:
+            prepared = pipeline.ahead(_of_one_width(tower, todo), 2)
             read_some = partial(_read_texts, tower, model.device, threads)
-            reading = side_by_side(read_some, prepared, readers)
-            read = overlap.ahead(reading, TEXT_PARTS)
+            reading = parallel_map(read_some, prepared, readers)
+            read = pipeline.ahead(reading, TEXT_PARTS)
             while parts := list(islice(read, TEXT_PARTS)):
                 table.put([row for part in parts for row in part])
                 keys = tuple(row.key for part in parts for row in part)
@@ -96,13 +96,12 @@ def extract_media(
     decoder: Decoder,
     modalities: Sequence[Modality] = MODALITIES,
 ) -> Iterator[Extracted]:
-    """Decode each clip once and read the vision and audio towers; skips what is there already.
+    """Decode each clip once and run the vision and audio towers of `modalities`; skips stored clips.
 
-    The next clips are decoded and prepared while the towers are at work, and these work while rows
-    are stored. Several processes may do this at the same time, of the same clips too: rows are
-    replaced, never doubled. A clip that cannot be read gets a row without steps and its status: it is
-    not tried again until its file changes. What was read of a file that is gone since is kept. Only
-    the towers of `modalities` are read.
+    Decoding, preparation, towers and storage run at the same time. Several processes may do this at
+    once, also for the same clips: rows are replaced, never doubled. A clip that cannot be decoded gets
+    a row without steps, with its status; it is not tried again until its file changes. Features of a
+    file that is gone are kept.
     """
     towers = _media_towers(model, modalities)
     if not towers:
@@ -111,12 +110,12 @@ def extract_media(
     origins = _origins_of(towers, clips)
     done = {name: _up_to_date(table, origins[name]) for name, table in tables.items()}
     todo = [clip for clip in clips if not all(clip.id in ids for ids in done.values())]
-    there = {clip.id for clip in clips} - {clip.id for clip in todo}
-    yield Extracted("media", ("done",) * len(there), tuple(sorted(there)))
-    with Overlap() as overlap:
-        decoded = overlap.ahead(_decode(model.plan_of(modalities), todo, decoder), ROWS_AT_ONCE)
-        inputs = overlap.ahead(_prepare(model, towers, decoded), ROWS_AT_ONCE)
-        for group in overlap.ahead(_read(model, towers, inputs), 1):
+    stored = {clip.id for clip in clips} - {clip.id for clip in todo}
+    yield Extracted("media", ("done",) * len(stored), tuple(sorted(stored)))
+    with Pipeline() as pipeline:
+        decoded = pipeline.ahead(_decode(model.plan_of(modalities), todo, decoder), ROWS_AT_ONCE)
+        inputs = pipeline.ahead(_prepare(model, towers, decoded), ROWS_AT_ONCE)
+        for group in pipeline.ahead(_read(model, towers, inputs), 1):
             for name, values in group.values.items():
                 rows = zip(group.clips, group.statuses, values, strict=True)
                 tables[name].put(
@@ -151,26 +150,24 @@ def _media_towers(model: Embedder, modalities: Sequence[Modality]) -> dict[str, 
 
 @contextmanager
 def _readers(device: torch.device) -> Generator[tuple[int, int | None]]:
-    """How many threads read texts, and with how many of torch's each; None: with the usual number.
+    """Number of threads that encode texts, and torch threads of each (None: unchanged).
 
-    On a processor as many as may compute, each alone with its texts.
-
-    Threads that share an operation wait for the slowest of them, at every operation anew: beside
-    another program two took longer than one.
+    On the CPU each thread works alone on its texts. Threads that share an operation wait for the
+    slowest at every operation: beside another program two took longer than one.
     """
     if device.type != "cpu":
         yield 1, None
         return
-    readers = min(allotted(), MOST_READERS)
-    with torch_threads_kept():
-        yield readers, allotted() // readers
+    readers = min(compute_threads(), MOST_READERS)
+    with torch_threads_restored():
+        yield readers, compute_threads() // readers
 
 
 def _of_one_width(tower: TextEncoder, texts: list[str]) -> Iterator[tuple[list[str], Tensor]]:
-    """Portions of texts with their token ids, each of texts that are padded alike.
+    """Batches of texts with their token ids, each batch of one padded width.
 
-    A tower reads padding too: beside texts of any length it would be half of all. And what a text is
-    read beside hardly ever moves its features' last bits then; beside very few it still may.
+    Towers compute padding too: in mixed batches it would be half of the work. Also, the batch then
+    hardly ever changes the last bits of a text's features; in very small batches it still may.
     """
     waiting: dict[int, list[tuple[str, Tensor]]] = {}
     for rows in portions(len(texts), TEXTS_AT_ONCE):
@@ -195,23 +192,23 @@ def _read_texts(
     threads: int | None,
     prepared: tuple[list[str], Tensor],
 ) -> list[FeatureRow]:
-    """Trunk features of some texts: a row of steps each; in a thread of our own."""
+    """Trunk features of some texts, a row of steps each; runs in a thread of its own."""
     texts, ids = prepared
     real = torch.ones(len(texts), 1, dtype=torch.bool, device=device)
     alone = nullcontext() if threads is None else torch_threads(threads)
     with alone, torch.inference_mode():
         read = tower.trunk_features(Padded(ids[:, None].to(device), real))
     values, mask = read.values.cpu(), read.mask.cpu()
-    steps = (row[there].numpy() for row, there in zip(values, mask, strict=True))
+    steps = (row[stored].numpy() for row, stored in zip(values, mask, strict=True))
     return [FeatureRow(t, "text", "ok", v) for t, v in zip(texts, steps, strict=True)]
 
 
 def trunk_features_of_rows(
     tower: Encoder, rows: list[Tensor], device: torch.device, audio_type: list[float] | None = None
 ) -> list[Tensor]:
-    """Trunk features of several clips' inputs, joined for the tower and split again.
+    """Trunk features of the inputs of several clips, as one batch.
 
-    `audio_type` is each clip's place between verbal and nonverbal.
+    `audio_type` is a number for each clip, from verbal (0) to nonverbal (1).
     """
     counts = [len(row) for row in rows]
     each = None
@@ -223,7 +220,7 @@ def trunk_features_of_rows(
 
 
 def _origins_of(towers: Mapping[str, Encoder], clips: Sequence[Clip]) -> dict[str, dict[str, str]]:
-    """For each tower, what each clip is read from, by id."""
+    """The origin of each clip for each tower, by id."""
     signatures = {path: _signature(path) for path in dict.fromkeys(clip.path for clip in clips)}
     return {n: _origins(clips, signatures, tower.takes_audio_type) for n, tower in towers.items()}
 
@@ -231,7 +228,7 @@ def _origins_of(towers: Mapping[str, Encoder], clips: Sequence[Clip]) -> dict[st
 def _origins(
     clips: Sequence[Clip], signatures: Mapping[str, str], with_audio: bool
 ) -> dict[str, str]:
-    """Which bytes and which span each clip is, by id, and what it sounds like where that counts."""
+    """File signature and span of each clip, by id, and its audio type if the tower takes one."""
     return {
         c.id: f"{signatures[c.path]}:{c.start}:{c.end}" + (f":{c.audio_type}" if with_audio else "")
         for c in clips
@@ -239,9 +236,9 @@ def _origins(
 
 
 def _up_to_date(table: FeatureTable, origins: dict[str, str]) -> set[str]:
-    """Clips whose features were read from the bytes they have now, or brought in by the user.
+    """Clips with features of their current file, or with imported features.
 
-    Features of a span of a file that is gone are kept too: to read it again would empty them.
+    Features of a missing file count too: extracting them again would empty them.
     """
     known = table.origins(origins)
     return {key for key, now in origins.items() if key in known and _alike(known[key], now)}
@@ -271,7 +268,7 @@ def _decode(
         for i in range(0, len(same), SPANS_AT_ONCE)
     ]
     requests = [
-        Request(path=same[0].path, spans=tuple((c.start, c.end) for c in same), plan=plan)
+        DecodeRequest(path=same[0].path, spans=tuple((c.start, c.end) for c in same), plan=plan)
         for same in together
     ]
     for same, decoded in zip(together, decoder.decode_all(requests), strict=True):

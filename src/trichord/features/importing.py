@@ -1,4 +1,4 @@
-"""Features that were computed elsewhere, brought into the cache."""
+"""Import of features that were computed elsewhere into the cache."""
 
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -15,21 +15,21 @@ from trichord.types import Clip, UserError
 def import_features(
     model: Embedder, name: str, path: Path, clips: Sequence[Clip], folder: FeatureFolder
 ) -> int:
-    """Put trunk features from a file into the cache, as if the model's own tower had read them.
+    """Put trunk features from a file into the cache, as if the tower of the model had made them.
 
     Args:
-        model: Whose tower's width they must have.
+        model: Its tower gives the width that they must have.
         name: `vision`, `audio` or `text`.
-        path: `.npz` with one array a key, or Parquet with the columns `id` and `values`. A key is a
+        path: `.npz` with one array per key, or Parquet with the columns `id` and `values`. A key is a
             clip's id, for text the caption itself. An array is (step, width), or (width,) for one step.
-        clips: Those of the manifest; other keys of the file are left out.
+        clips: Of the manifest; other keys of the file are ignored.
         folder: The cache.
 
     Returns:
-        How many rows were brought in.
+        The number of imported rows.
 
     Raises:
-        UserError: Unreadable, of another width, with NaN, or without a single known key.
+        UserError: The file is unreadable, of another width, has NaN, or no known key.
     """
     tower = model.encoders()[name]
     texts = {caption.text for clip in clips for caption in clip.captions}
@@ -52,11 +52,11 @@ def features_of(
     Args:
         path: As for `import_features`, or a folder of such files.
         name: Of the tower, for messages.
-        width: That they must have.
-        known: Keys that are wanted.
+        width: The width that they must have.
+        known: Keys to read.
 
     Raises:
-        UserError: Unreadable, without a file, of another width, or with NaN.
+        UserError: A file is unreadable, of another width or has NaN; or there is no file.
     """
     seen: set[str] = set()
     for file in _files(path):
@@ -78,7 +78,7 @@ def features_of(
 def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    if files := sorted(one for one in path.iterdir() if one.suffix in (".npz", ".parquet")):
+    if files := sorted(file for file in path.iterdir() if file.suffix in (".npz", ".parquet")):
         return files
     raise UserError(f"{path} has no .npz or .parquet file: name the folder of the features.")
 
@@ -86,8 +86,8 @@ def _files(path: Path) -> list[Path]:
 def _arrays(path: Path) -> Iterator[tuple[str, Float[np.ndarray, "..."]]]:
     try:
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as held:
-                yield from ((key, held[key]) for key in held.files)
+            with np.load(path, allow_pickle=False) as arrays:
+                yield from ((key, arrays[key]) for key in arrays.files)
         else:
             table = pq.read_table(path, columns=["id", "values"])
             for row in table.to_pylist():

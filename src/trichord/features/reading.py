@@ -1,4 +1,4 @@
-"""Clips as training and evaluation read them: cached features, or media."""
+"""Sources of clips for training and evaluation: cached features, or media."""
 
 import logging
 from collections.abc import Collection, Sequence
@@ -17,7 +17,7 @@ log = logging.getLogger("trichord.features")
 
 
 def folder_of(manifest: Path, features: Path | None) -> "FeatureFolder":
-    """Where the features of a manifest lie."""
+    """The folder of the features of a manifest."""
     from trichord.features.store import FeatureFolder
 
     return FeatureFolder(features) if features else FeatureFolder.beside(manifest)
@@ -32,10 +32,10 @@ def source_of(
     towers: "Collection[Modality]" = (),
     modalities: tuple[Modality, ...] = ("text", "audio", "vision"),
 ) -> "Source":
-    """Clips as cached features or as media; towers that train are fed from media in any case.
+    """Clips as cached features or as media; towers that train always read media.
 
     Raises:
-        UserError: As for `require_media`, where media are read.
+        UserError: As for `require_media`, if media are read.
     """
     from trichord.features.source import FeatureSource, MediaSource, MixedSource
 
@@ -54,27 +54,27 @@ def source_of(
 
 
 MISSING_LIMIT = 0.5
-"""Share of clips without their files from which on a manifest does not stand where it was made for."""
+"""Share of clips without files from which the paths of a manifest count as wrong."""
 
 
 def require_media(clips: "Sequence[Clip]") -> None:
-    """Refuse clips of which at least half have no file; say where it is fewer, and go on.
+    """Refuse clips if at least half have no file; warn if fewer have none.
 
     Args:
-        clips: Whose media are about to be read.
+        clips: Clips whose media will be read.
 
     Raises:
-        UserError: Says how many there are, and the first path.
+        UserError: Names the number of clips and the first path.
     """
-    there = {path: Path(path).exists() for path in dict.fromkeys(clip.path for clip in clips)}
-    gone = [clip.path for clip in clips if not there[clip.path]]
-    if not gone:
+    exists = {path: Path(path).exists() for path in dict.fromkeys(clip.path for clip in clips)}
+    missing = [clip.path for clip in clips if not exists[clip.path]]
+    if not missing:
         return
-    what = f"{len(gone)} of {len(clips)} clips have no media file, such as {gone[0]}"
-    if len(gone) < MISSING_LIMIT * len(clips):
-        log.warning("%s: they count as clips without audio and visual.", what)
+    summary = f"{len(missing)} of {len(clips)} clips have no media file, such as {missing[0]}"
+    if len(missing) < MISSING_LIMIT * len(clips):
+        log.warning("%s: they count as clips without audio and visual.", summary)
         return
     raise UserError(
-        f"{what}: bring the files back, or correct the paths in the manifest (relative ones are below its "
+        f"{summary}: restore the files, or correct the paths in the manifest (relative ones are below its "
         "folder)."
     )

@@ -1,4 +1,4 @@
-"""Where batches come from: cached features, or media decoded and prepared on the way."""
+"""Sources of batches: cached features, or media that are decoded on the fly."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -16,18 +16,18 @@ from trichord.encoders.encoder import UNKNOWN_AUDIO_TYPE
 from trichord.features.importing import features_of
 from trichord.features.store import FeatureFolder, Ragged
 from trichord.media.decoded import Decoded
-from trichord.media.decoder import Decoder, Request
+from trichord.media.decoder import Decoder, DecodeRequest
 from trichord.models.embedder import Embedder, Toward
 from trichord.types import MODALITIES, AudioTypeLabel, CaptionKind, Clip, Modality, UserError
 from trichord.types.tensors import Batch, Padded
 
-KEPT_BYTES = 2 * 1024**3
-"""Of decoded media that a source keeps in memory."""
+CACHE_BYTES = 2 * 1024**3
+"""Decoded media that a source keeps in memory."""
 
 
 @dataclass(frozen=True)
 class Captions:
-    """All captions of clips, end to end in the clips' order; the one order that evaluation uses."""
+    """All captions of clips, concatenated in the order of the clips, as evaluation uses them."""
 
     texts: tuple[str, ...]
     kinds: tuple[CaptionKind, ...]
@@ -45,15 +45,15 @@ class Captions:
 
     @cached_property
     def numbers(self) -> dict[CaptionKind, Int[np.ndarray, " of_kind"]]:
-        """Which captions are of a kind."""
+        """Indices of the captions of each kind."""
         kinds = np.array(self.kinds, dtype=object)
         return {kind: np.flatnonzero(kinds == kind) for kind in dict.fromkeys(self.kinds)}
 
     @cached_property
     def wordings(self) -> Int[np.ndarray, " caption_and_one"]:
-        """A number for each caption, the same for equal words, and at the end -1 for no caption (-1)."""
-        known: dict[str, int] = {}
-        numbers = [known.setdefault(text, len(known)) for text in self.texts]
+        """A number for each caption, the same for equal texts; the last entry is -1, for index -1."""
+        texts: dict[str, int] = {}
+        numbers = [texts.setdefault(text, len(texts)) for text in self.texts]
         return np.array([*numbers, -1], dtype=np.int64)
 
     def draw(
@@ -62,7 +62,7 @@ class Captions:
         clips: Int[np.ndarray, " row"],
         random: np.random.Generator,
     ) -> Int[np.ndarray, " row"]:
-        """One caption of the given kinds for each clip, uniformly; -1 where it has none."""
+        """Draw one caption of these kinds for each clip, uniformly; -1 if it has none."""
         starts, counts, order = self._by_clip(kinds)
         if not len(order):
             return np.full(len(clips), -1)
@@ -99,8 +99,8 @@ class Source(Protocol):
 
     clips: Sequence[Clip]
     captions: Captions
-    read: tuple[Modality, ...]
-    """Of which modalities its batches hold trunk features already."""
+    precomputed: tuple[Modality, ...]
+    """Modalities of which its batches have trunk features."""
 
     def batch(
         self,
@@ -132,7 +132,7 @@ class FeatureSource:
     ) -> None:
         self.clips = clips
         self.captions = Captions.of(clips)
-        self.read = modalities
+        self.precomputed = modalities
         ids = [clip.id for clip in clips]
         self._media = {
             name: _load(folder, name, model, ids) for name in modalities if name != "text"
@@ -140,15 +140,15 @@ class FeatureSource:
         widest = max(model.vision.dim, model.audio.dim)
         values = sum(ragged.values.numel() for ragged in self._media.values())
         self.work_per_clip = values * widest // max(1, len(clips))
-        """Multiply-adds of linear heads on a clip, roughly: is it worth several threads?"""
+        """Rough number of multiply-adds of linear heads per clip, to choose the number of threads."""
         texts = list(dict.fromkeys(self.captions.texts))
         place = {text: i for i, text in enumerate(texts)}
         self._text_rows = torch.tensor(
             [place[text] for text in self.captions.texts], dtype=torch.long
         )
         towers = {"vision": "text", "audio": "sound_text" if model.sound_text else "text"}
-        wanted = set(towers.values()) if "text" in modalities else set[str]()
-        loaded = {name: _load(folder, name, model, texts) for name in wanted}
+        text_towers = set(towers.values()) if "text" in modalities else set[str]()
+        loaded = {name: _load(folder, name, model, texts) for name in text_towers}
         self._text = {toward: loaded[name] for toward, name in towers.items() if name in loaded}
         self._words = WordTable(self.captions, model) if model.captioner else None
 
@@ -161,7 +161,7 @@ class FeatureSource:
         """Clips by number with captions by number (-1: none); None: no text at all.
 
         Raises:
-            UserError: `masking` is asked for: features of masked sound are never cached.
+            UserError: `masking` is given: features of masked audio are never cached.
         """
         if masking is not None:
             refuse_masks()
@@ -173,7 +173,7 @@ class FeatureSource:
             words=self._words.of(captions) if captions is not None and self._words else None,
             audio=None if audio is None else audio.padded(rows),
             vision=None if vision is None else vision.padded(rows),
-            read=self.read,
+            precomputed=self.precomputed,
         )
 
     def texts(self, captions: Int[np.ndarray, " row"], toward: Toward) -> Padded:
@@ -200,37 +200,37 @@ def _load(folder: FeatureFolder, name: str, model: Embedder, keys: Sequence[str]
 
 
 def _of_files(path: Path, name: str, width: int, keys: Sequence[str]) -> Ragged:
-    """Features of keys from files of the user's."""
-    found = dict(features_of(path, name, width, set(keys)))
-    if missing := [key for key in keys if key not in found]:
+    """Features of keys from the user's files."""
+    features = dict(features_of(path, name, width, set(keys)))
+    if missing := [key for key in keys if key not in features]:
         raise UserError(
             f"{path} has no {name} features of {len(missing)} of {len(set(keys))} keys, such as "
-            f"'{missing[0][:60]}': add them; one without steps, (0, {width}), says that there is nothing."
+            f"'{missing[0][:60]}': add them; an array without steps, (0, {width}), means none."
         )
-    return Ragged.of([torch.from_numpy(found[key]) for key in keys], width)
+    return Ragged.of([torch.from_numpy(features[key]) for key in keys], width)
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """What a clip's file gave: its sound as heard, its frames ready for the tower."""
+class DecodedClip:
+    """A decoded clip: its spectrogram, and its frames as input of the tower."""
 
-    heard: Tensor | None
+    spectrogram: Tensor | None
     frames: Tensor | None
 
     @property
     def size(self) -> int:
         """Bytes."""
-        return sum(one.nbytes for one in (self.heard, self.frames) if one is not None)
+        return sum(one.nbytes for one in (self.spectrogram, self.frames) if one is not None)
 
 
 class MediaSource:
     """Batches decoded from media files; for towers that train.
 
-    What was decoded is kept up to `KEPT_BYTES`, so that a small corpus is decoded once; clips beyond
-    that are decoded each time.
+    Decoded clips are kept up to `CACHE_BYTES`, so that a small corpus is decoded once; other clips are
+    decoded each time.
     """
 
-    read: tuple[Modality, ...] = ()
+    precomputed: tuple[Modality, ...] = ()
 
     def __init__(
         self,
@@ -245,8 +245,8 @@ class MediaSource:
         self._decoder = decoder
         self._modalities = modalities
         self._plan = model.plan_of(modalities)
-        self._kept: dict[int, Taken] = {}
-        self._room = KEPT_BYTES
+        self._cache: dict[int, DecodedClip] = {}
+        self._room = CACHE_BYTES
         self._audio_types = torch.tensor([audio_type_of(clip) for clip in clips])
         self._words = WordTable(self.captions, model) if model.captioner else None
 
@@ -261,64 +261,70 @@ class MediaSource:
         With `masking`, a copy of the audio with stretches hidden, which depend on that number and
         the clip alone.
         """
-        taken = self._take(clips)
-        heard = [one.heard for one in taken if one.heard is not None]
-        frames = [one.frames for one in taken if one.frames is not None]
+        decoded_clips = self._take(clips)
+        spectrogram = [one.spectrogram for one in decoded_clips if one.spectrogram is not None]
+        frames = [one.frames for one in decoded_clips if one.frames is not None]
         model = self._model
         masked = [
             model.audio_steps(one, _random(masking, self.clips[i].id))
-            for i, one in zip(clips, heard if masking is not None else (), strict=False)
+            for i, one in zip(clips, spectrogram if masking is not None else (), strict=False)
             if masking is not None
         ]
-        asked = captions if "text" in self._modalities else None
+        text_captions = captions if "text" in self._modalities else None
         return Batch(
             ids=tuple(self.clips[i].id for i in clips),
-            text=None if asked is None else self.texts(asked, "vision"),
-            words=self._words.of(asked) if asked is not None and self._words else None,
-            audio=Padded.stack([model.audio_steps(one) for one in heard]) if heard else None,
+            text=None if text_captions is None else self.texts(text_captions, "vision"),
+            words=self._words.of(text_captions)
+            if text_captions is not None and self._words
+            else None,
+            audio=Padded.stack([model.audio_steps(one) for one in spectrogram])
+            if spectrogram
+            else None,
             vision=Padded.stack(frames) if frames else None,
             masked=Padded.stack(masked) if masked else None,
             audio_type=self._audio_types[torch.from_numpy(clips)],
         )
 
-    def _take(self, clips: Int[np.ndarray, " row"]) -> list[Taken]:
-        """Decode what is not kept."""
-        missing = [int(i) for i in clips if i not in self._kept]
+    def _take(self, clips: Int[np.ndarray, " row"]) -> list[DecodedClip]:
+        """Clips from the cache; the missing ones are decoded."""
+        missing = [int(i) for i in clips if i not in self._cache]
         files = [self.clips[i] for i in missing]
-        requests = [Request(path=c.path, spans=((c.start, c.end),), plan=self._plan) for c in files]
+        requests = [
+            DecodeRequest(path=c.path, spans=((c.start, c.end),), plan=self._plan) for c in files
+        ]
         if not {"audio", "vision"} & set(self._modalities):
-            return [Taken(None, None)] * len(clips)
+            return [DecodedClip(None, None)] * len(clips)
         new = {
-            i: self._taken(spans[0])
+            i: self._decoded(spans[0])
             for i, spans in zip(missing, self._decoder.decode_all(requests), strict=True)
         }
         for i, one in new.items():
             if one.size <= self._room:
-                self._kept[i] = one
+                self._cache[i] = one
                 self._room -= one.size
-        return [new[i] if i in new else self._kept[i] for i in map(int, clips)]
+        return [new[i] if i in new else self._cache[i] for i in map(int, clips)]
 
-    def _taken(self, decoded: Decoded) -> Taken:
-        hears, sees = "audio" in self._modalities, "vision" in self._modalities
-        return Taken(
-            self._model.spectrogram(decoded) if hears else None,
-            self._model.vision_inputs(decoded) if sees else None,
+    def _decoded(self, decoded: Decoded) -> DecodedClip:
+        use_audio, use_vision = "audio" in self._modalities, "vision" in self._modalities
+        return DecodedClip(
+            self._model.spectrogram(decoded) if use_audio else None,
+            self._model.vision_inputs(decoded) if use_vision else None,
         )
 
     def texts(self, captions: Int[np.ndarray, " row"], toward: Toward) -> Padded:
         """Captions by number as input of the text tower that searches `toward`."""
-        known = [self.captions.texts[i] if i >= 0 else "" for i in captions]
-        ids = self._model.text_toward(toward).prepare(known)
+        texts = [self.captions.texts[i] if i >= 0 else "" for i in captions]
+        ids = self._model.text_toward(toward).prepare(texts)
         return Padded(ids[:, None], torch.from_numpy(captions >= 0)[:, None])
 
 
 class MixedSource:
-    """Batches of which some modalities come from the cache and the others from media."""
+    """Batches with some modalities from the cache and the others from media."""
 
     def __init__(self, cached: FeatureSource, media: MediaSource) -> None:
         self.clips = cached.clips
         self.captions = cached.captions
-        self.read = cached.read
+        self.precomputed = cached.precomputed
         self._cached = cached
         self._media = media
 
@@ -331,50 +337,50 @@ class MixedSource:
         """Clips by number with captions by number (-1: none); None: no text at all.
 
         Raises:
-            UserError: `masking` is asked for, but sound comes from the cache.
+            UserError: `masking` is given, but audio comes from the cache.
         """
-        if "audio" in self.read and masking is not None:
+        if "audio" in self.precomputed and masking is not None:
             refuse_masks()
         cached = self._cached.batch(clips, captions)
         fresh = self._media.batch(clips, captions, masking)
         return Batch(
             ids=fresh.ids,
-            text=cached.text if "text" in self.read else fresh.text,
-            words=cached.words if "text" in self.read else fresh.words,
-            audio=cached.audio if "audio" in self.read else fresh.audio,
-            vision=cached.vision if "vision" in self.read else fresh.vision,
+            text=cached.text if "text" in self.precomputed else fresh.text,
+            words=cached.words if "text" in self.precomputed else fresh.words,
+            audio=cached.audio if "audio" in self.precomputed else fresh.audio,
+            vision=cached.vision if "vision" in self.precomputed else fresh.vision,
             masked=fresh.masked,
             audio_type=fresh.audio_type,
-            read=self.read,
+            precomputed=self.precomputed,
         )
 
     def texts(self, captions: Int[np.ndarray, " row"], toward: Toward) -> Padded:
         """Captions by number as input, or features, of the text tower that searches `toward`."""
-        return (self._cached if "text" in self.read else self._media).texts(captions, toward)
+        return (self._cached if "text" in self.precomputed else self._media).texts(captions, toward)
 
 
 def refuse_masks() -> NoReturn:
-    """Refuse to mask sound of which only features are there.
+    """Refuse to mask audio of which there are only features.
 
     Raises:
         UserError: Names the options.
     """
     raise UserError(
-        "Terms with masked audio ('aa', 'mt') read sound from media, not from cached features: "
+        "Terms with masked audio ('aa', 'mt') read audio from media, not from cached features: "
         "add audio to --stages.N.towers, or train with --from media."
     )
 
 
-_PLACES: dict[AudioTypeLabel | None, float] = {"verbal": 0.0, "nonverbal": 1.0, "both": 0.5}
+_AUDIO_TYPES: dict[AudioTypeLabel | None, float] = {"verbal": 0.0, "nonverbal": 1.0, "both": 0.5}
 
 
 def audio_type_of(clip: Clip) -> float:
-    """A clip's place between verbal (0) and nonverbal (1), for towers that take a token per clip."""
-    return _PLACES.get(clip.audio_type, UNKNOWN_AUDIO_TYPE)
+    """A clip's audio type from verbal (0) to nonverbal (1), for towers with a token per clip."""
+    return _AUDIO_TYPES.get(clip.audio_type, UNKNOWN_AUDIO_TYPE)
 
 
 def _random(masking: int, clip: str) -> np.random.Generator:
-    """The random numbers of one clip's mask."""
+    """The random generator of a clip's mask."""
     digest = hashlib.blake2b(clip.encode("utf-8", "surrogateescape"), digest_size=8).digest()
     return np.random.default_rng([masking, int.from_bytes(digest, "big")])
 

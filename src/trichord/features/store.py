@@ -1,4 +1,4 @@
-"""Lance tables of trunk features, one an encoder, keyed by what made them."""
+"""Lance tables of trunk features, one per encoder, named by its fingerprint."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -29,24 +29,24 @@ SCHEMA = pa.schema(
         pa.field("values", pa.large_binary(), nullable=False),
     ]
 )
-"""`values`: steps x width float32, little-endian. Half precision would cost the 1e-5 we promise."""
+"""`values`: steps x width float32, little-endian. Half precision would miss the promised 1e-5."""
 
 FRAGMENTS = 64
-"""Small files after which they are joined: every commit opens, and lists, each of them."""
+"""Number of small files at which they are merged: every commit opens and lists each of them."""
 FRAGMENT_ROWS = 8192
-"""A file of that many rows is joined no further: some hundred megabytes."""
+"""A file with this many rows (some hundred megabytes) is not merged again."""
 KEPT = timedelta(minutes=10)
-"""Replaced rows stay on the disk at least so long: for who began to read them before."""
+"""Replaced rows stay on disk at least this long, for processes that are reading them."""
 
 IMPORTED = "imported"
-"""The origin of features that were computed elsewhere: never read again from media."""
+"""Origin of features that were computed elsewhere: never extracted again."""
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureRow:
     """The features of one clip or caption.
 
-    `key` is a clip id or a caption's text; `origin` says which bytes they were read from, so that a
+    `key` is a clip id or the text of a caption; `origin` identifies the file and span, so that a
     changed file is read again. No steps: the clip lacks the modality, and `status` says why.
     """
 
@@ -58,7 +58,7 @@ class FeatureRow:
 
 @dataclass(frozen=True, slots=True)
 class Ragged:
-    """Rows of different lengths, end to end."""
+    """Rows of different lengths, concatenated."""
 
     values: Float[Tensor, "total width"]
     starts: Int[Tensor, " row_plus_one"]
@@ -68,12 +68,12 @@ class Ragged:
 
     @classmethod
     def of(cls, rows: Sequence[Float[Tensor, "_ width"]], width: int) -> "Ragged":
-        """Join rows of a width."""
+        """Concatenate rows of one width."""
         starts = torch.tensor([0, *np.cumsum([len(row) for row in rows])], dtype=torch.long)
         return cls(torch.cat([torch.zeros(0, width), *rows]), starts)
 
     def padded(self, rows: Int[Tensor, " batch"]) -> Padded:
-        """Some rows, padded to the longest of them; a negative row number is a missing one."""
+        """Rows by number, padded to the longest; a negative number is a missing row."""
         known = rows.clamp(min=0, max=max(0, len(self) - 1))
         ends = self.starts[(known + 1).clamp(max=len(self))]
         lengths = torch.where(rows >= 0, ends - self.starts[known], 0)
@@ -88,37 +88,37 @@ class Ragged:
 class FeatureTable(LanceTable):
     """The features of one encoder: a Lance table named by its fingerprint.
 
-    Several processes may write it at the same time: commits take turns, and each replaces the rows
-    that it brings, so that a key never has two.
+    Several processes may write it at the same time: there is one commit at a time, and each replaces
+    rows of the same key, so that a key never has two.
     """
 
     def __init__(self, storage: Storage, name: str, width: int) -> None:
-        """Name a table, which need not be there yet.
+        """Name a table, which need not exist yet.
 
         Args:
-            storage: Where it lies.
+            storage: Its storage.
             name: Its name there.
-            width: Of a step's features.
+            width: Of the features of a step.
         """
         super().__init__(storage, name, SCHEMA, remedy="delete it and run 'trichord extract' again")
         self.width = width
 
     @property
     def path(self) -> Path:
-        """Where it lies in a folder; nothing is at this path where it lies in a bucket."""
+        """Its path in a folder; for a bucket there is nothing at this path."""
         return Path(self.uri)
 
     @property
-    def there(self) -> bool:
-        """Whether anything was ever put."""
-        return self.now is not None
+    def exists(self) -> bool:
+        """Whether the table exists."""
+        return self.latest is not None
 
     def origins(self, keys: Collection[str] | None = None) -> dict[str, str]:
-        """Key to origin of every row, or of those of some keys."""
-        held = self.rows(["key", "origin"])
+        """Origins by key, of all rows or of some keys."""
+        stored = self.rows(["key", "origin"])
         if keys is not None:
-            held = held.filter(pc.field("key").isin(pa.array(list(keys), pa.string())))
-        return dict(zip(held["key"].to_pylist(), held["origin"].to_pylist(), strict=True))
+            stored = stored.filter(pc.field("key").isin(pa.array(list(keys), pa.string())))
+        return dict(zip(stored["key"].to_pylist(), stored["origin"].to_pylist(), strict=True))
 
     def put(self, rows: Sequence[FeatureRow]) -> None:
         """Add rows, or replace those of the same key, in one transaction."""
@@ -134,24 +134,24 @@ class FeatureTable(LanceTable):
             ],
             schema=SCHEMA,
         )
-        with self.changing() as table:
+        with self.commit() as table:
             if table is None:
                 options = self.storage.options
                 lance.write_dataset(batch, self.uri, mode="create", storage_options=options)
                 return
             upsert = table.merge_insert("key").when_matched_update_all()
             upsert.when_not_matched_insert_all().execute(batch)
-            now = self.now
+            now = self.latest
             if len(_small(now)) >= FRAGMENTS:
                 _join(now)
 
     def compact(self) -> None:
-        """Join the small files that a long extraction leaves, and drop what was replaced a while ago."""
-        if (table := self.now) is None or len(_small(table)) < 2:
+        """Merge the small files of a long extraction, and delete rows replaced a while ago."""
+        if (table := self.latest) is None or len(_small(table)) < 2:
             return
-        with self.changing() as table:
+        with self.commit() as table:
             _join(table)
-            # Of a bucket's lock the holder may have been taken for dead: what no version names stays.
+            # A lock on a bucket may be lost, so files that no version names are kept there.
             alone = self.storage.local is not None
             table.cleanup_old_versions(older_than=KEPT, delete_unverified=alone)
 
@@ -161,12 +161,12 @@ class FeatureTable(LanceTable):
         Raises:
             KeyError: A key has no row.
         """
-        wanted = list(keys)
-        # Not in one piece, as `rows` gives them: features may fill most of the memory.
-        columns = pa.concat_tables(self.scan(self.now, ["key", "status", "values"]))
+        requested = list(keys)
+        # Not combined, as `rows` does: features may fill most of the memory.
+        columns = pa.concat_tables(self.scan(self.latest, ["key", "status", "values"]))
         place = {key: i for i, key in enumerate(columns["key"].to_pylist())}
-        chosen = columns.take(pa.array([place[key] for key in wanted], pa.int64()))
-        # A copy: torch wants writable memory, Arrow's is not.
+        chosen = columns.take(pa.array([place[key] for key in requested], pa.int64()))
+        # A copy, because torch needs writable memory and Arrow's is not.
         rows = [
             torch.from_numpy(np.frombuffer(value, "<f4").reshape(-1, self.width).copy())
             for value in chosen["values"].to_pylist()
@@ -175,29 +175,29 @@ class FeatureTable(LanceTable):
 
 
 class FeatureFolder:
-    """Where the features of a manifest's clips lie, a table an encoder: a folder or a bucket.
+    """The features of a manifest's clips, one table per encoder, in a folder or a bucket.
 
     Attributes:
-        storage: The place.
+        storage: Their storage.
     """
 
-    def __init__(self, where: str | Path) -> None:
-        """Name a place, which need not exist yet: a folder or `s3://bucket/prefix`."""
-        self.storage = Storage(where)
+    def __init__(self, location: str | Path) -> None:
+        """Name a location, which need not exist yet: a folder or `s3://bucket/prefix`."""
+        self.storage = Storage(location)
 
     @property
     def name(self) -> str:
-        """Where it lies, as it was given."""
+        """The location as given."""
         return self.storage.name
 
     @property
     def path(self) -> Path:
-        """The same as a path, from which the place can be named again, a bucket too."""
+        """The name as a path, from which a folder or a bucket can be opened again."""
         return Path(self.name)
 
     @classmethod
     def beside(cls, manifest: Path) -> "FeatureFolder":
-        """The default place: `clips.jsonl` has its features in `clips.features`."""
+        """The default: `clips.jsonl` has its features in `clips.features`."""
         return cls(manifest.with_suffix(".features"))
 
     def table(self, name: str, encoder: Encoder) -> FeatureTable:
@@ -209,10 +209,10 @@ class FeatureFolder:
         """The table of one encoder, to read from.
 
         Raises:
-            UserError: There is none; or only those that other weights or settings made.
+            UserError: There is none, or only tables of other weights or settings.
         """
         table = self.table(name, encoder)
-        if table.there:
+        if table.exists:
             return table
         stems = [file.removesuffix(".lance") for file in self.storage.names()]
         if others := [stem for stem in stems if stem.startswith(f"{name}-")]:
@@ -228,7 +228,11 @@ class FeatureFolder:
 
 
 def _small(table: Any) -> list[Any]:
-    return [one for one in table.get_fragments() if one.metadata.physical_rows < FRAGMENT_ROWS]
+    return [
+        fragment
+        for fragment in table.get_fragments()
+        if fragment.metadata.physical_rows < FRAGMENT_ROWS
+    ]
 
 
 def _join(table: Any) -> None:

@@ -4,7 +4,7 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from trichord.distributed import ranks, shared, summed
+from trichord.distributed import all_gather_with_grad, all_sum, world_size
 from trichord.types.tensors import Words
 
 
@@ -18,11 +18,11 @@ def caption_loss(words: Words, rows: Bool[Tensor, " batch"]) -> Float[Tensor, ""
     chosen = rows[words.rows]
     # Counted over all ranks, so that either all of them leave the term out or none does.
     # A rank that returned alone would leave the others waiting in `shared`.
-    places = summed(chosen.sum())
+    places = all_sum(chosen.sum())
     if not places:
         return None
     logits, targets = words.logits[chosen], words.targets[chosen]
-    if ranks() == 1:
+    if world_size() == 1:
         return F.cross_entropy(logits, targets)
     # Sums, not means: ranks have different numbers of tokens, and
     # a mean of their means would weight tokens differently.

@@ -79,7 +79,7 @@ def intra_nce(
     """
     if groups is not None:
         raise ValueError("Only texts read the same: audio and its copies have no groups.")
-    if ranks() > 1 or len(original) > tile:
+    if world_size() > 1 or len(original) > tile:
         return _tiled_intra(original, masked, scale, directions, tile)
     across = scale * original @ masked.T
     diagonal = torch.eye(len(original), dtype=torch.bool, device=original.device)
@@ -149,7 +149,9 @@ def _tiled(
     losses = [F.softplus(sums.negatives[way] - sums.positive).mean() for way in WAYS[directions]]
     loss = torch.stack(losses).mean()
     if groups is not None:
-        loss = loss + scale * _lead(gathered(groups)[0], shared(left), shared(right))
+        loss = loss + scale * _lead(
+            all_gather(groups)[0], all_gather_with_grad(left), all_gather_with_grad(right)
+        )
     return loss.to(left.dtype)
 
 

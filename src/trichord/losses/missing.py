@@ -6,7 +6,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from trichord.distributed import gathered
+from trichord.distributed import all_gather
 from trichord.types import Side
 from trichord.types.tensors import Embeddings, Features, Words
 

@@ -60,8 +60,8 @@ def tiled_logsumexp(
         half: For rows compared with themselves, whose matrix is symmetric: of two rows, the later is
             among the first negatives of the earlier, the earlier among the second of the later.
     """
-    every_left, ours = gathered(left)
-    every_right = every_left if right is left else gathered(right)[0]
+    every_left, ours = all_gather(left)
+    every_right = every_left if right is left else all_gather(right)[0]
     square = Square(size=len(every_left), ours=ours, tile=tile, half=half)
     # Detached: the function below computes the gradient of the scale itself.
     sweeps = _Sweeps(square, WAYS[directions], every_left, every_right, scale.detach())
@@ -245,7 +245,7 @@ def _finished(
         # Before the factors are applied: then a row times its gradient
         # is the sum of slope x cosine, the gradient of the scale.
         products = sweeps.products(pairs[0], gradients[0]).double()
-        of_scale = (ranks() * products.sum()).to(scale.dtype)
+        of_scale = (world_size() * products.sum()).to(scale.dtype)
     for gradient in gradients:
         if gradient is not None:
             # Gradients are averaged over ranks later; the factor compensates.

@@ -1,8 +1,8 @@
-"""Files to arrays: probing and decoding of untrusted video, sound and pictures."""
+"""Files to arrays: probing and decoding of untrusted video, audio and images."""
 
-from trichord.media.decoded import Decoded, Work, samples_in
+from trichord.media.decoded import Decoded, DecodeWork, samples_in
 from trichord.media.decoder import Decoder
-from trichord.media.plan import DecodePlan, FramePlan, Limits, Request, Span
+from trichord.media.plan import DecodePlan, DecodeRequest, FramePlan, Limits, Span
 from trichord.media.probe import STATUSES, USABLE, AudioStream, Probe, Status, VideoStream
 from trichord.media.signature import file_signature
 
@@ -11,16 +11,16 @@ __all__ = [
     "USABLE",
     "AudioStream",
     "DecodePlan",
+    "DecodeRequest",
+    "DecodeWork",
     "Decoded",
     "Decoder",
     "FramePlan",
     "Limits",
     "Probe",
-    "Request",
     "Span",
     "Status",
     "VideoStream",
-    "Work",
     "file_signature",
     "samples_in",
 ]

@@ -1,9 +1,9 @@
-"""The sound track: samples of spans, the same bits wherever decoding began.
+"""The audio track: samples of spans, the same bits wherever decoding starts.
 
 Decoders carry state (AAC fills bands with noise from a running generator, Opus predicts), so
-samples would depend on how much was decoded before them. Therefore the track is cut into blocks of
-`BLOCK` seconds, and each is decoded by a decoder of its own that begins `WARM_UP` seconds early:
-a sample is a function of the file alone.
+samples would depend on how much was decoded before them. So the track is cut into blocks of `BLOCK`
+seconds. Each block has its own decoder, which starts `WARM_UP` seconds early: a sample depends on the
+file alone.
 """
 
 from collections import Counter, deque
@@ -13,52 +13,52 @@ from typing import Any
 import numpy as np
 from av.error import FFmpegError
 
-from trichord.media.channels import Run, Samples
+from trichord.media.channels import SampleRun, Samples
 from trichord.media.failure import refuse_out_of_memory
+from trichord.media.media_file import Frame, MediaFile, Packet, Track
 from trichord.media.plan import DecodePlan
 from trichord.media.resample import context_samples
-from trichord.media.source import Frame, Packet, Source, Track
 
 # Seconds; a warm-up of half a second makes each block a sixteenth more work.
 BLOCK = 8.0
 WARM_UP = 0.5
-TOGETHER = 1.0
-"""Seconds of frames that are turned into samples at once."""
+JOIN_SECONDS = 1.0
+"""Seconds of frames that are converted to samples at once."""
 GAP = 0.03
-"""Seconds by which time stamps may stray before it is a gap in the track and not rounding."""
-FAINTEST = 2.0**-16
-"""Half a step of 16-bit sound: what stays below rounds to zero and is silence."""
+"""Seconds by which time stamps may be off: more is a gap in the track, less is rounding."""
+SILENCE_LEVEL = 2.0**-16
+"""Half a step of 16-bit audio: anything below rounds to zero and is silence."""
 SLACK = 1.0
-"""Seconds of sound kept on either side of what is wanted, beyond what resampling needs."""
+"""Seconds of audio kept on either side of a span, beyond what resampling needs."""
 CHUNK = 1 << 16
-"""Samples looked at together for one that can be heard."""
-LATE = 10.0
-"""Seconds past its end after which a block waits no longer for packets."""
+"""Samples checked at once for an audible one."""
+BLOCK_PATIENCE = 10.0
+"""Seconds past its end for which a block waits for packets."""
 
-REOPENED = (
+RECREATED = (
     "aac", "mp3", "mp3float", "opus", "libopus", "vorbis", "libvorbis",
     "flac", "alac", "ac3", "eac3",
 )  # fmt: skip
-"""Decoders that can be opened afresh from what PyAV lets us copy; PCM has no state and needs none.
-Any other codec is one long block, decoded from the file's start."""
+"""Decoders that can be created again from the settings that PyAV lets us copy. PCM has no state and
+needs no second decoder. Any other codec is one long block, decoded from the start of the file."""
 
 Context = Any
 """A PyAV codec context: one decoder."""
 
 
 def rate_of(track: Track) -> int:
-    """Samples a second of a sound track, as its header has it; the decoded frames have the last word."""
+    """Sample rate of an audio track by its header; the decoded frames may correct it."""
     return max(1, track.codec_context.sample_rate)
 
 
 def audible(samples: Samples) -> bool:
-    """Whether anything in it can be heard; it looks no further than the first."""
+    """Whether any sample is audible; it stops at the first."""
     pieces = (samples[:, at : at + CHUNK] for at in range(0, samples.shape[1], CHUNK))
-    return any(max(piece.max(), -piece.min()) >= FAINTEST for piece in pieces)
+    return any(max(piece.max(), -piece.min()) >= SILENCE_LEVEL for piece in pieces)
 
 
 class Block:
-    """One block of the track and the decoder that works on it; yields (sample index, samples)."""
+    """One block of the track and its decoder; gives pieces (sample index, samples)."""
 
     def __init__(self, context: Context, number: int, end: float, rows: int) -> None:
         self.context = context
@@ -66,15 +66,15 @@ class Block:
         self.begin = number * BLOCK
         self.end = end
         self.rate = 0
-        self.held: list[tuple[int | None, Frame]] = []
-        self.run = Run(rows)
+        self.pending: list[tuple[int | None, Frame]] = []
+        self.run = SampleRun(rows)
         self.start = 0
         self.next: int | None = None
         self.done = False
         self.failed = 0
 
-    def decode(self, packet: Packet, source: Source) -> list[tuple[int, Samples]]:
-        """Decode a packet (None: the end) into the samples that belong to this block."""
+    def decode(self, packet: Packet, source: MediaFile) -> list[tuple[int, Samples]]:
+        """Decode a packet (None: the end) into samples of this block."""
         try:
             frames = self.context.decode(packet)
         except FFmpegError as error:
@@ -83,10 +83,10 @@ class Block:
             frames = []
         pieces: list[tuple[int, Samples]] = []
         for frame in frames:
-            pieces += self._take(frame, source)
+            pieces += self._add(frame, source)
         return pieces + self._anchor() + self._join() if packet is None else pieces
 
-    def _take(self, frame: Frame, source: Source) -> list[tuple[int, Samples]]:
+    def _add(self, frame: Frame, source: MediaFile) -> list[tuple[int, Samples]]:
         if frame.samples == 0:
             return []
         self.rate = self.rate or frame.sample_rate
@@ -97,34 +97,34 @@ class Block:
         index = None if time is None else round(time * self.rate)
         if self.next is not None:
             return self._place(index, frame)
-        self.held.append((index, frame))
-        # Block 0 has no warm-up: its own first half second fixes its place.
+        self.pending.append((index, frame))
+        # Block 0 has no warm-up: its first half second fixes its position.
         warm = time is not None and time >= self.begin + (WARM_UP if self.number == 0 else 0)
         return self._anchor() if warm else []
 
     def _anchor(self) -> list[tuple[int, Samples]]:
-        """Fix the block's position on the time line from the frames held.
+        """Fix the position of the block on the time line by the pending frames.
 
-        Matroska and FLV round time stamps to milliseconds; the median over the warm-up is better
-        than any one of them. The first frame of a decoder begun in mid-track may be cut: it does
-        not count.
+        Matroska and FLV round time stamps to milliseconds: the median over the warm-up is more
+        precise than any one of them. The first frame of a decoder that starts in mid-track may be
+        cut, so it does not count.
         """
-        held, self.held = self.held, []
-        if self.number and len(held) > 1:
-            held = held[1:]
+        pending, self.pending = self.pending, []
+        if self.number and len(pending) > 1:
+            pending = pending[1:]
         offsets: list[int] = []
         length = 0
-        for index, frame in held:
+        for index, frame in pending:
             if index is not None:
                 offsets.append(index - length)
             length += frame.samples
         self.next = round(float(np.median(offsets))) if offsets else round(self.begin * self.rate)
-        return [piece for _, frame in held for piece in self._place(None, frame)]
+        return [piece for _, frame in pending for piece in self._place(None, frame)]
 
     def _place(self, index: int | None, frame: Frame) -> list[tuple[int, Samples]]:
         assert self.next is not None
         pieces: list[tuple[int, Samples]] = []
-        # Without a gap samples are counted on: time stamps are rounded.
+        # Without a gap the samples are counted, because time stamps are rounded.
         if index is not None and abs(index - self.next) > GAP * self.rate:
             pieces, self.next = self._join(), index
         if not self.run.length:
@@ -132,25 +132,27 @@ class Block:
         self.next = end = self.next + frame.samples
         self.run.add(frame)
         self.done = end >= round(self.end * self.rate)
-        whole = self.done or self.run.length >= TOGETHER * self.rate
-        return pieces + self._join() if whole else pieces
+        full = self.done or self.run.length >= JOIN_SECONDS * self.rate
+        return pieces + self._join() if full else pieces
 
     def _join(self) -> list[tuple[int, Samples]]:
-        """The samples of the frames placed one behind the other, as far as they are the block's."""
+        """The samples of the consecutive frames so far, cut to the block."""
         if not self.run.length:
             return []
         samples, start = self.run.take(), self.start
-        # No other block would give what comes before block 0.
+        # No other block gives the samples before block 0.
         low = start if self.number == 0 else max(start, round(self.begin * self.rate))
         high = min(start + samples.shape[1], round(self.end * self.rate))
         return [(low, samples[:, low - start : high - start])] if high > low else []
 
 
 class AudioTrack:
-    """Collects the samples of spans while packets go by, and keeps no more than open spans need."""
+    """Collects the samples of spans from a stream of packets; keeps only what open spans need."""
 
-    def __init__(self, source: Source, spans: list[tuple[float, float]], plan: DecodePlan) -> None:
-        """Spans of sound are (start, end) in seconds from the file's start."""
+    def __init__(
+        self, source: MediaFile, spans: list[tuple[float, float]], plan: DecodePlan
+    ) -> None:
+        """Spans are (start, end) in seconds from the start of the file."""
         self.source = source
         self.track = source.audio
         self.rates = plan.rates
@@ -158,15 +160,15 @@ class AudioTrack:
         self.rate: int = rate_of(self.track)
         codec = self.track.codec_context.codec.name
         self.stateless = codec.startswith("pcm_")
-        self.undivided = not (self.stateless or codec in REOPENED)
+        self.single_block = not (self.stateless or codec in RECREATED)
         self.margin = self.context / self.rate
         self.last = max((end for _, end in spans), default=0.0) + self.margin + SLACK
         self.starts = deque(sorted(spans))
         self.closed: Counter[tuple[float, float]] = Counter()
         self.needed = deque(sorted({n for span in spans for n in self.blocks(span)}))
-        self.live: dict[int, Block] = {}
-        self.settled = (0.0, 0.0)
-        """From when to when no block begins and none is given up: most packets need not ask."""
+        self.active: dict[int, Block] = {}
+        self.idle_window = (0.0, 0.0)
+        """Times between which no block starts and none is given up: most packets skip the check."""
         self.pieces: deque[tuple[int, Samples]] = deque()
         self.failed = 0
         self.decoded = 0.0
@@ -174,75 +176,75 @@ class AudioTrack:
 
     @property
     def context(self) -> int:
-        """Samples that resampling wants on either side of a span."""
+        """Samples that resampling needs on either side of a span."""
         return max((context_samples(self.rate, rate) for rate in self.rates), default=0)
 
     @property
     def need(self) -> float | None:
-        """Time of the first packet still needed: -inf for the very next, None when all is there."""
+        """Time of the first packet still needed: -inf for the very next one, None if none is."""
         if not self.needed:
             return None
-        return float("-inf") if self.live else self.begin_of(self.needed[0])
+        return float("-inf") if self.active else self.block_start(self.needed[0])
 
     def restart(self) -> None:
-        """Forget the blocks under way, behind a seek."""
-        self.live.clear()
-        self.settled = (0.0, 0.0)
+        """Drop the blocks in progress, after a seek."""
+        self.active.clear()
+        self.idle_window = (0.0, 0.0)
 
     def blocks(self, span: tuple[float, float]) -> range:
-        """Numbers of the blocks that hold a span and what resampling needs around it."""
-        if self.undivided:
+        """Numbers of the blocks that cover a span and the context for resampling."""
+        if self.single_block:
             return range(1)
         first = max(0.0, span[0] - self.margin) // BLOCK
         return range(int(first), int(max(0.0, span[1] + self.margin) // BLOCK) + 1)
 
-    def begin_of(self, number: int) -> float:
-        """From which packet time on a block is decoded."""
+    def block_start(self, number: int) -> float:
+        """Packet time from which a block is decoded."""
         return float("-inf") if number == 0 else number * BLOCK - WARM_UP
 
     def feed(self, packet: Packet, time: float | None) -> None:
-        """Take the next packet and its time."""
+        """Process the next packet and its time."""
         self.last_time = now = self.last_time if time is None else time
         if packet.is_corrupt:
             return
-        since, until = self.settled
-        settled = since <= now < until
-        if not settled:
-            self._settle(now)
-        # A copy: a block that is done leaves the dict.
-        for block in list(self.live.values()):
+        since, until = self.idle_window
+        idle = since <= now < until
+        if not idle:
+            self._start_blocks(now)
+        # A copy, because a finished block leaves the dict.
+        for block in list(self.active.values()):
             self._store(block, block.decode(packet, self.source))
-        if not settled:
-            self.pass_by(now)
+        if not idle:
+            self.close_before(now)
 
-    def _settle(self, now: float) -> None:
-        """Begin the blocks that a packet of this time belongs to."""
+    def _start_blocks(self, now: float) -> None:
+        """Start the blocks that a packet of this time belongs to."""
         near = list(islice(self.needed, 3))
         for number in near:
-            if number not in self.live and self.begin_of(number) <= now < self._end(number):
-                self._begin(number)
-        later = [begin for number in near if (begin := self.begin_of(number)) > now]
-        lost = [self._end(number) + LATE for number in near[:1]]
-        self.settled = (now, min(later + lost, default=float("inf")))
+            if number not in self.active and self.block_start(number) <= now < self._end(number):
+                self._start(number)
+        later = [begin for number in near if (begin := self.block_start(number)) > now]
+        lost = [self._end(number) + BLOCK_PATIENCE for number in near[:1]]
+        self.idle_window = (now, min(later + lost, default=float("inf")))
 
-    def pass_by(self, time: float) -> None:
-        """Close blocks that the file has gone past without filling them: a hole in the track."""
-        while self.needed and self._end(self.needed[0]) + LATE < time:
-            block = self.live.get(self.needed[0])
+    def close_before(self, time: float) -> None:
+        """Close blocks that the file has passed without filling them: the track has a hole."""
+        while self.needed and self._end(self.needed[0]) + BLOCK_PATIENCE < time:
+            block = self.active.get(self.needed[0])
             if block is not None:
                 self._store(block, block.decode(None, self.source))
             self._close(self.needed[0])
 
     def finish(self) -> None:
-        """Take the file's end."""
-        self.pass_by(float("inf"))
+        """Process the end of the file."""
+        self.close_before(float("inf"))
 
     def complete(self, span: tuple[float, float]) -> bool:
-        """Whether all samples of a span that there will be are there."""
+        """Whether all available samples of a span are decoded."""
         return not self.needed or self.blocks(span)[-1] < self.needed[0]
 
     def cut(self, span: tuple[float, float]) -> Samples:
-        """Samples of a span at the track's rate, `context` more at either end; zeros where none."""
+        """Samples of a span at the rate of the track, with `context` more at either end; gaps are zeros."""
         low = round(span[0] * self.rate) - self.context
         high = round(span[1] * self.rate) + self.context
         out = np.zeros((self.rows, max(0, high - low)), np.float32)
@@ -253,7 +255,7 @@ class AudioTrack:
         return out
 
     def release(self, span: tuple[float, float]) -> None:
-        """Close a span and drop the samples that no open one needs."""
+        """Close a span and drop the samples that no open span needs."""
         self.closed[span] += 1
         while self.starts and self.closed[self.starts[0]]:
             self.closed[self.starts.popleft()] -= 1
@@ -265,24 +267,24 @@ class AudioTrack:
             self.pieces.popleft()
 
     def _end(self, number: int) -> float:
-        return self.last if self.undivided else (number + 1) * BLOCK
+        return self.last if self.single_block else (number + 1) * BLOCK
 
-    def _begin(self, number: int) -> None:
-        self.live[number] = Block(self._decoder(number), number, self._end(number), self.rows)
+    def _start(self, number: int) -> None:
+        self.active[number] = Block(self._decoder(number), number, self._end(number), self.rows)
 
     def _decoder(self, number: int) -> Context:
-        own = self.track.codec_context
-        # The track's own decoder knows the packets' clock and trims the encoder's padding.
+        context = self.track.codec_context
+        # The decoder of the track knows the clock of its packets and trims the encoder's padding.
         if number == 0 or self.stateless:
-            return own
+            return context
         from av.codec import CodecContext
 
-        fresh: Any = CodecContext.create(own.codec.name, "r")
-        fresh.thread_count = 1
-        fresh.extradata = own.extradata
-        fresh.sample_rate = own.sample_rate
-        fresh.layout = own.layout
-        return fresh
+        decoder: Any = CodecContext.create(context.codec.name, "r")
+        decoder.thread_count = 1
+        decoder.extradata = context.extradata
+        decoder.sample_rate = context.sample_rate
+        decoder.layout = context.layout
+        return decoder
 
     def _store(self, block: Block, pieces: list[tuple[int, Samples]]) -> None:
         self.rate = block.rate or self.rate
@@ -294,8 +296,8 @@ class AudioTrack:
             self._close(block.number)
 
     def _close(self, number: int) -> None:
-        block = self.live.pop(number, None)
-        self.settled = (0.0, 0.0)
+        block = self.active.pop(number, None)
+        self.idle_window = (0.0, 0.0)
         self.failed += block.failed if block is not None else 0
         if number in self.needed:
             self.needed.remove(number)

@@ -1,4 +1,4 @@
-"""One pass over a file: every span's frames and sound in one demux loop, seeking only over gaps."""
+"""One pass over a file: frames and audio of all spans in one demux loop, seeking only over gaps."""
 
 import math
 from collections import Counter, deque
@@ -13,45 +13,45 @@ from numpy.typing import NDArray
 from trichord.media.audio import AudioTrack, audible, rate_of
 from trichord.media.decoded import Decoded, samples_in
 from trichord.media.failure import MediaError, refuse_out_of_memory
-from trichord.media.picture import picture_of, pixel_aspect
-from trichord.media.plan import DecodePlan, Limits
-from trichord.media.probe import Status
-from trichord.media.resample import resample
-from trichord.media.source import (
+from trichord.media.media_file import (
     Frame,
+    MediaFile,
     Packet,
     Packets,
-    Source,
     Track,
     declared_end,
     packet_end,
     packet_time,
 )
+from trichord.media.picture import pixel_aspect, to_rgb
+from trichord.media.plan import DecodePlan, Limits
+from trichord.media.probe import Status
+from trichord.media.resample import resample
 from trichord.media.video import VideoTrack
 
 AHEAD = 5.0
-"""Seconds of packets that are read through rather than sought over: a seek costs about as much."""
+"""Seconds of packets to read through instead of seeking: a seek costs about as much."""
 BACK_OFFS = (1.0, 6.0, 40.0, float("inf"))
-"""Seconds before the wanted time to seek to; each next one where the last landed too late."""
+"""Seconds before the needed time to seek to; the next one is tried if a seek lands too late."""
 UNINDEXED = ("mpegts", "mpeg")
-"""Containers without an index: FFmpeg's has what it came upon in seeking."""
+"""Containers without an index: FFmpeg only knows the positions that it has seen."""
 INDEXED = ("mov",)
-"""Containers whose whole index is there as soon as they are open."""
+"""Containers whose whole index is loaded when they are opened."""
 MARGIN = 2.0
-"""Seconds before a keyframe from which the picture track is read again: FFmpeg hands out the packets
-of MP4's tracks within a second of one another."""
-PEEKED = 500
-"""Packets looked at behind a seek for the first of each track."""
+"""Seconds before a keyframe at which the video track is read again: FFmpeg gives the packets of MP4
+tracks within a second of one another."""
+MAX_PEEKED = 500
+"""Packets read after a seek to find the first of each track."""
 
 Span = tuple[float, float]
 
 
 class DecodePass:
-    """Decodes spans of an open source and hands each on as soon as it is complete."""
+    """Decodes spans of an open file and emits each as soon as it is complete."""
 
     def __init__(
         self,
-        source: Source,
+        source: MediaFile,
         spans: dict[int, Span],
         plan: DecodePlan,
         limits: Limits,
@@ -62,38 +62,42 @@ class DecodePass:
         self.plan = plan
         self.limits = limits
         self.emit = emit
-        self.looks = (
+        self.frame_times = (
             {n: plan.frames.times(*span) for n, span in spans.items()} if plan.frames else {}
         )
-        # Spans that overlap may look at the same times:
-        # a frame stays until the last of them has it.
-        self.users = Counter(time for looks in self.looks.values() for time in looks)
+        # Overlapping spans may need the same frame:
+        # it stays until the last of them is emitted.
+        self.uses = Counter(
+            time for frame_times in self.frame_times.values() for time in frame_times
+        )
         self.frames: dict[float, tuple[float, NDArray[np.uint8]]] = {}
         self.latest: tuple[Frame, NDArray[np.uint8]] | None = None
         self.converter = VideoReformatter()
         self.video: VideoTrack | None = None
         self.audio: AudioTrack | None = None
-        if source.video is not None and self.looks:
+        if source.video is not None and self.frame_times:
             assert plan.frames is not None
-            self.video = VideoTrack(source, sorted(self.users), plan.frames, limits, self._keep)
-        self.heard: dict[int, Span] = {}
+            self.video = VideoTrack(
+                source, sorted(self.uses), plan.frames, limits, self._store_frame
+            )
+        self.audio_spans: dict[int, Span] = {}
         if source.audio is not None and plan.rates:
-            self.heard = {number: self._heard(span) for number, span in spans.items()}
-            self.audio = AudioTrack(source, list(self.heard.values()), plan)
-        # By completion, so that only the first needs to be looked at.
+            self.audio_spans = {number: self._audio_span(span) for number, span in spans.items()}
+            self.audio = AudioTrack(source, list(self.audio_spans.values()), plan)
+        # In order of completion, so that only the first is checked.
         self.open = deque(sorted(spans.items(), key=self._due))
         self.position = 0.0
         self.reached = 0.0
         self.ended = False
-        self.sought: float | None = None
-        self.wake: float | None = None
-        """While the picture track is not read: the time from which it is."""
+        self.last_seek: float | None = None
+        self.video_from: float | None = None
+        """While the video track is skipped: the time from which it is read again; else None."""
         self.seeks = 0
         self.peeked: deque[Packet] = deque()
-        """Packets that were looked at and come next."""
+        """Packets that were read ahead and come next."""
 
-    def _heard(self, span: Span) -> Span:
-        """Where a span's sound lies; what is cut out is whole samples of the track, and enough."""
+    def _audio_span(self, span: Span) -> Span:
+        """The audio of a span; a part of a longer span is rounded to whole samples of the track."""
         begin, end = self.plan.audio_span(*span)
         if (begin, end) == span:
             return span
@@ -102,43 +106,43 @@ class DecodePass:
         return first / rate, (first + count) / rate
 
     def _due(self, item: tuple[int, Span]) -> tuple[float, float, int]:
-        """Order of completion: the time up to which a span needs the file, then its start."""
+        """Sort key: the time up to which a span needs the file, then its start."""
         number, span = item
-        times = [self.heard[number][1]] if self.audio is not None else []
-        times += self.looks[number][-1:] if self.video is not None else ()
+        times = [self.audio_spans[number][1]] if self.audio is not None else []
+        times += self.frame_times[number][-1:] if self.video is not None else ()
         return max(times, default=span[1]), span[0], number
 
     def run(self) -> None:
-        """Go over the file until every span has been handed on."""
+        """Read the file until every span is emitted."""
         tracks = [part.track for part in (self.video, self.audio) if part is not None]
         packets = self._jump(tracks) or self.source.packets(tracks)
-        self._doze()
+        self._pause_video()
         outstanding = self._outstanding()
         while self.open:
             packet = self._next(packets) if tracks else None
-            if packet is None and self.audio is not None and self.wake is not None:
-                self.audio.finish()  # all of it was read
-                packets = self._awaken(packets, tracks)
+            if packet is None and self.audio is not None and self.video_from is not None:
+                self.audio.finish()  # its end was read
+                packets = self._resume_video(packets, tracks)
             elif packet is None:
                 self._finish()
-            # Empty packets, one a track at the end, only tell decoders to give what they keep.
+            # Empty packets, one per track at the end, only flush the decoders: they are skipped.
             elif packet.size:
                 self._feed(packet)
-                if self.wake is not None and self.position >= self.wake:
-                    packets = self._awaken(packets, tracks)
+                if self.video_from is not None and self.position >= self.video_from:
+                    packets = self._resume_video(packets, tracks)
                 if outstanding == self._outstanding():
-                    continue  # most packets settle nothing, and asking costs as much as they do
+                    continue  # most packets change nothing, and the checks below are slow
                 packets = self._jump(tracks) or packets
-                self._doze()
-            self._hand_on()
+                self._pause_video()
+            self._emit_ready()
             outstanding = self._outstanding()
 
     def _outstanding(self) -> tuple[int, int, int]:
-        """How many targets are to be found and to be handed on, how many blocks of sound to be read."""
+        """Numbers of open targets, of frames still in the decoder, and of audio blocks to read."""
         video, audio = self.video, self.audio
         return (
             len(video.targets) if video is not None else 0,
-            len(video.wanted) if video is not None else 0,
+            len(video.due) if video is not None else 0,
             len(audio.needed) if audio is not None else 0,
         )
 
@@ -160,9 +164,9 @@ class DecodePass:
         elif self.video is not None and index == self.video.track.index:
             self.video.feed(packet, time)
             if self.audio is not None:
-                # A picture may be shown long after it is decoded, and tracks lie side by side as decoded.
+                # Tracks are interleaved by decoding time; a frame may be shown much later.
                 decoded = self.source.seconds(packet.dts, packet.stream)
-                self.audio.pass_by(self.position if decoded is None else decoded)
+                self.audio.close_before(self.position if decoded is None else decoded)
 
     def _finish(self) -> None:
         self.ended = True
@@ -173,111 +177,111 @@ class DecodePass:
     # Seeking
 
     def _need(self) -> float | None:
-        """The earliest time of which a packet is still needed."""
+        """The earliest time for which a packet is still needed."""
         parts = [part.need for part in (self.video, self.audio) if part is not None]
         return min((need for need in parts if need is not None), default=None)
 
     def _jump(self, tracks: list[Track]) -> Packets | None:
-        """Packets from a later point on, where seeking there saves reading; else None."""
+        """Seek ahead if that saves reading; return the packets from there, else None."""
         need = self._need()
-        # Not twice for the same time: the second seek would land where the first did.
-        if need is None or need < self.position + AHEAD or need == self.sought:
+        # Not twice for the same time: the second seek would land at the same place.
+        if need is None or need < self.position + AHEAD or need == self.last_seek:
             return None
-        self.sought = need
-        # Without a keyframe in between, a seek would lead back to what has been read.
+        self.last_seek = need
+        # Without a keyframe in between, a seek would go back to packets already read.
         if self._keyframe_before(need) <= self.position:
             return None
         return self._seek_before(need, tracks)
 
     def _seek_before(self, need: float, tracks: list[Track]) -> Packets | None:
-        """Packets from the last point on from which this time can be decoded."""
+        """Packets from the last point from which this time can be decoded."""
         for back in BACK_OFFS:
-            packets = self._land(need - back, tracks)
+            packets = self._seek_to(need - back, tracks)
             if packets is not None:
                 return packets
         return None
 
-    def _doze(self) -> None:
-        """Let the demuxer drop pictures up to the keyframe before the next target; sound is read on."""
+    def _pause_video(self) -> None:
+        """Skip video up to the keyframe before the next target, while audio is still read."""
         video = self.video
         if self.source.container not in INDEXED or video is None or self.audio is None:
             return
-        heard = self.audio.need
-        if self.wake is not None or video.need is None or heard is None:
+        audio_need = self.audio.need
+        if self.video_from is not None or video.need is None or audio_need is None:
             return
-        if heard > self.position + AHEAD:
-            return  # there is a gap to seek over
-        # The index knows when a keyframe is decoded; it is shown a little later.
+        if audio_need > self.position + AHEAD:
+            return  # a gap: `_jump` seeks over it
+        # The index has decoding times; a keyframe is shown a little later.
         latest = max(0.0, video.need - MARGIN)
         if latest - MARGIN <= self.position + AHEAD:
             return
-        # `MARGIN` again, now for the order in which packets of the two tracks come.
-        wake = self._keyframe_before(latest) - MARGIN
-        if wake > self.position + AHEAD:
-            # Pictures are left out from here on: the group under way would have a hole.
+        # `MARGIN` again, because packets of the two tracks are not in order of time.
+        video_from = self._keyframe_before(latest) - MARGIN
+        if video_from > self.position + AHEAD:
+            # Packets are dropped from here on: the current group of pictures would have a hole.
             video.restart()
             video.track.discard = Discard.all
-            self.wake = wake
+            self.video_from = video_from
 
-    def _awaken(self, packets: Packets, tracks: list[Track]) -> Packets:
-        """Read pictures again; go back to the keyframe where it was passed, as where the sound ended."""
+    def _resume_video(self, packets: Packets, tracks: list[Track]) -> Packets:
+        """Read video again; seek back if its keyframe was passed, as at the end of the audio."""
         video, audio = self.video, self.audio
         assert video is not None
         assert audio is not None
         assert video.need is not None
-        self._attend()
+        self._read_video()
         if self._first_of_each(packets, [video.track], late_counts=True) is not None:
             return packets
-        heard = audio.begin_of(audio.needed[0]) if audio.needed else video.need
-        return self._seek_before(min(video.need, heard), tracks) or packets
+        audio_need = audio.block_start(audio.needed[0]) if audio.needed else video.need
+        return self._seek_before(min(video.need, audio_need), tracks) or packets
 
-    def _attend(self) -> None:
-        if self.video is not None and self.wake is not None:
+    def _read_video(self) -> None:
+        if self.video is not None and self.video_from is not None:
             self.video.track.discard = Discard.default
-            self.wake = None
+            self.video_from = None
 
     def _keyframe_before(self, time: float) -> float:
-        """Where decoding of this time begins by the index; the time itself where it is unknown."""
+        """Where decoding of this time starts by the index; the time itself if it is unknown."""
         if self.video is None or self.source.container in UNINDEXED:
             return time
         track = self.video.track
         ticks = self.source.ticks(time, track)
         entry = track.index_entries.search_timestamp(ticks)
         if entry < 0 or entry == len(track.index_entries) - 1:
-            return time  # Matroska's index is read when it is first sought in
+            return time  # Matroska's index is loaded by the first seek
         return self.source.seconds(track.index_entries[entry].timestamp, track) or 0.0
 
-    def _land(self, time: float, tracks: list[Track]) -> Packets | None:
-        """Packets from a keyframe before this time on; None where the seek came out too late."""
+    def _seek_to(self, time: float, tracks: list[Track]) -> Packets | None:
+        """Packets from a keyframe before this time on; None if the seek lands too late."""
         for part in (self.video, self.audio):
             if part is not None:
                 part.restart()
-        self._attend()
+        self._read_video()
         self.peeked.clear()
         try:
             self.source.seek(time, tracks[0])
         except FFmpegError:
-            # Some files cannot be sought in: they are read through.
+            # Some files are not seekable: they are read through.
             return self.source.packets(tracks)
         self.seeks += 1
         packets = self.source.packets(tracks)
         seen = self._first_of_each(packets, tracks, late_counts=time > 0)
         if seen is None:
             return None
-        # Tracks land at different times: the earliest counts.
+        # A seek lands at different times of the tracks: the earliest counts.
         self.position = min((packet_time(self.source, p) or 0.0 for p in seen), default=time)
         return packets
 
     def _first_of_each(
         self, packets: Packets, tracks: list[Track], late_counts: bool
     ) -> list[Packet] | None:
-        """Packets up to the first of each track from which it can be decoded; None: that is too late.
+        """Packets up to the first decodable one of each track; None if one of these comes too late.
 
-        They are the next ones still, unless it is None.
+        The packets are read again later, unless the result is None.
         """
         seen: list[Packet] = []
         missing = {track.index for track in tracks}
-        while missing and len(seen) < PEEKED:
+        while missing and len(seen) < MAX_PEEKED:
             packet = self._next(packets)
             if packet is None or not packet.size:
                 break
@@ -295,7 +299,7 @@ class DecodePass:
         return seen
 
     def _in_mid_group(self, packet: Packet) -> bool:
-        """Whether it is of a picture that cannot be decoded without those before it."""
+        """Whether it is a video packet that cannot be decoded without those before it."""
         seen = self.video is not None and packet.stream.index == self.video.track.index
         return seen and not packet.is_keyframe
 
@@ -305,32 +309,32 @@ class DecodePass:
             return False
         if self.audio is not None and packet.stream.index == self.audio.track.index:
             return bool(self.audio.needed) and time > max(
-                0.0, self.audio.begin_of(self.audio.needed[0])
+                0.0, self.audio.block_start(self.audio.needed[0])
             )
         need = self.video.need if self.video is not None else None
         return need is not None and time > need
 
-    # Handing on
+    # Emitting
 
-    def _keep(self, target: float, frame: Frame, time: float) -> None:
-        """Turn a chosen frame into an array, once, for all targets that it answers."""
+    def _store_frame(self, target: float, frame: Frame, time: float) -> None:
+        """Store a frame for a target; a frame for several targets is converted once."""
         assert self.plan.frames is not None
         if self.latest is None or self.latest[0] is not frame:
             aspect = pixel_aspect(frame, self.source.video)
             short_side = self.plan.frames.short_side
-            picture = picture_of(frame, aspect, short_side, self.limits, self.converter)
+            picture = to_rgb(frame, aspect, short_side, self.limits, self.converter)
             self.latest = (frame, picture)
         self.frames[target] = (time, self.latest[1])
 
     def _ready(self, number: int, span: Span) -> bool:
         if self.ended:
             return True
-        looked_for = self.video.targets if self.video is not None else ()
-        if looked_for and looked_for[0] <= self.looks[number][-1]:
+        targets = self.video.targets if self.video is not None else ()
+        if targets and targets[0] <= self.frame_times[number][-1]:
             return False
-        return self.audio is None or self.audio.complete(self.heard[number])
+        return self.audio is None or self.audio.complete(self.audio_spans[number])
 
-    def _hand_on(self) -> None:
+    def _emit_ready(self) -> None:
         while self.open and self._ready(*self.open[0]):
             number, span = self.open.popleft()
             try:
@@ -343,15 +347,15 @@ class DecodePass:
             self._release(number, span)
 
     def _release(self, number: int, span: Span) -> None:
-        for time in self.looks.get(number, ()):
-            self.users[time] -= 1
-            if not self.users[time]:
+        for time in self.frame_times.get(number, ()):
+            self.uses[time] -= 1
+            if not self.uses[time]:
                 self.frames.pop(time, None)
         if self.audio is not None:
-            self.audio.release(self.heard[number])
+            self.audio.release(self.audio_spans[number])
 
     def _build(self, number: int, span: Span) -> Decoded:
-        self._check_whole(span)
+        self._check_complete(span)
         frames = times = None
         if self.video is not None:
             frames, times = self._frames_of(number)
@@ -366,38 +370,38 @@ class DecodePass:
             audio=audio,
         )
 
-    def _check_whole(self, span: Span) -> None:
-        """Refuse a span whose end the file declares but does not hold."""
+    def _check_complete(self, span: Span) -> None:
+        """Refuse a span that ends before the end that the file declares."""
         if not self.ended:
             return
         self.source.check_clock()
         parts = [part.track for part in (self.video, self.audio) if part is not None]
         ends = [declared_end(self.source, track) for track in parts]
         due = min(span[1], max((end for end in ends if end is not None), default=0.0))
-        # A track that does not say when it ends is as long as the file, as far as is known.
-        # This holds only if all tracks are read: one that is left out may be the longer.
+        # A track without a declared end is assumed to be as long as the file. This
+        # holds only if all tracks are read: a track that is not may be longer.
         if None in ends and len(parts) == len(self.source.tracks()):
             due = span[1]
-        # Headers are often a little off. A tenth of a second
-        # counts only in a file that is known to be cut.
+        # Headers are often slightly wrong. A tenth of a second
+        # counts only in a file that is known to be cut off.
         if due - self.reached > (0.1 if self.source.missing else max(1.0, 0.02 * due)):
             raise MediaError("corrupt", f"cut off: ends at {self.reached:.1f} of {due:.1f} s")
 
     def _frames_of(self, number: int) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-        found = [self.frames[time] for time in self.looks[number] if time in self.frames]
-        if len(found) < len(self.looks[number]):
-            raise MediaError("corrupt", "its picture cannot be decoded")
-        if len({frame.shape for _, frame in found}) > 1:
-            raise MediaError("corrupt", "its picture changes its shape")
-        return np.stack([frame for _, frame in found]), np.array([time for time, _ in found])
+        frames = [self.frames[time] for time in self.frame_times[number] if time in self.frames]
+        if len(frames) < len(self.frame_times[number]):
+            raise MediaError("corrupt", "its video cannot be decoded")
+        if len({frame.shape for _, frame in frames}) > 1:
+            raise MediaError("corrupt", "its frames change their shape")
+        return np.stack([frame for _, frame in frames]), np.array([time for time, _ in frames])
 
     def _audio_of(self, number: int, span: Span) -> dict[int, NDArray[np.float32]]:
         assert self.audio is not None
         if self.audio.failed and not self.audio.decoded:
-            raise MediaError("corrupt", "its sound cannot be decoded")
-        samples, context = self.audio.cut(self.heard[number]), self.audio.context
-        # What resampling sees on either side belongs to other spans. Judged
-        # before resampling, a span is silent at all rates or at none.
+            raise MediaError("corrupt", "its audio cannot be decoded")
+        samples, context = self.audio.cut(self.audio_spans[number]), self.audio.context
+        # The context on either side belongs to other spans. The check comes
+        # before resampling, so that a span is silent at all rates or at none.
         if not audible(samples[:, context : samples.shape[1] - context]):
             return {}
         audio: dict[int, NDArray[np.float32]] = {}
@@ -407,9 +411,9 @@ class DecodePass:
             audio[rate] = channels if self.plan.stereo else channels[0]
         return audio
 
-    def _status(self, heard: bool) -> Status:
+    def _status(self, audible: bool) -> Status:
         if self.source.audio is None:
             return "no_audio"
-        if self.plan.rates and not heard:
+        if self.plan.rates and not audible:
             return "silent"
         return "no_video" if self.source.video is None else "ok"

@@ -1,4 +1,4 @@
-"""A decoded span: frames and sound as arrays."""
+"""A decoded span: frames and audio as arrays."""
 
 import math
 from dataclasses import dataclass, field
@@ -10,8 +10,8 @@ from trichord.media.probe import Status
 
 
 def samples_in(seconds: float, rate: int) -> int:
-    """How many samples a span of this length has at this rate: rounded, halves up."""
-    # `round` would take halves to the even neighbour.
+    """Number of samples of a span at a sample rate: rounded, halves up."""
+    # `round` rounds halves to even.
     return math.floor(seconds * rate + 0.5)
 
 
@@ -20,16 +20,16 @@ class Decoded:
     """One span of a file as arrays.
 
     `start`, `end`: seconds of the span, cut to the file. `frames`: uint8 (n, height, width, 3),
-    RGB, upright; None where there is no picture or none was asked for. `times`: float64 (n,), the
-    seconds at which each frame is first shown.
+    RGB, upright; None without video, or if the plan has no frames. `times`: float64 (n,), the second
+    at which each frame is first shown.
 
     `audio`: sample rate → float32 (samples,), the mean of all channels (of 5.1 too, its
-    low-frequency channel included); of a stereo plan (channel, samples), where a track of one channel
-    gives one row, of two left and right, and of more left and right as FFmpeg mixes them (centre
-    and surround at -3 dB, no low-frequency channel). There are exactly
-    `samples_in(plan.audio_length(start, end), rate)` samples, from `audio_start` on, which is
-    `start` unless the plan's `audio_seconds` cut the span's middle out; where the track begins later
-    or ends earlier there are zeros. No rate at all: no usable sound, a track of zeros included.
+    low-frequency channel included). A stereo plan gives (channel, samples): one row for a mono track,
+    left and right for two channels, and left and right as FFmpeg mixes them for more (centre and
+    surround at -3 dB, no low-frequency channel). There are exactly
+    `samples_in(plan.audio_length(start, end), rate)` samples from `audio_start` on, which is `start`
+    unless the plan's `audio_seconds` takes the middle of the span. Where the track starts later or
+    ends earlier, samples are 0. An empty dict: no usable audio, a track of zeros included.
     """
 
     status: Status
@@ -43,13 +43,13 @@ class Decoded:
 
     @property
     def label(self) -> str:
-        """The status, with the reason where there is one: `corrupt: empty file`."""
+        """The status, with the reason if there is one: `corrupt: empty file`."""
         return f"{self.status}: {self.reason}" if self.reason else self.status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
-    """What one pass cost: frames out of the decoder, seconds of sound, seeks, bytes read."""
+class DecodeWork:
+    """Cost of one pass: decoded frames, decoded seconds of audio, seeks, bytes read."""
 
     frames: int = 0
     audio_seconds: float = 0.0

@@ -1,4 +1,4 @@
-"""Why a file cannot be used: raised in the child, told as a status."""
+"""Why a file cannot be used: raised in the child, sent to the parent as a status."""
 
 import errno
 
@@ -6,7 +6,7 @@ from trichord.media.probe import Status
 
 
 class MediaError(Exception):
-    """A file or span that gives nothing: its status and the reason in a few words."""
+    """A file or span that cannot be decoded: its status and a short reason."""
 
     def __init__(self, status: Status, reason: str) -> None:
         super().__init__(f"{status}: {reason}")
@@ -15,7 +15,7 @@ class MediaError(Exception):
 
 
 def refuse_out_of_memory(error: Exception) -> None:
-    """Pass FFmpeg's "cannot allocate" on as a MemoryError; a damaged packet is skipped instead."""
-    # This is how FFmpeg reports that it met the limit on address space.
+    """Raise FFmpeg's "cannot allocate" as a MemoryError; other errors are damaged packets, skipped."""
+    # FFmpeg reports this when it reaches the limit on address space.
     if getattr(error, "errno", None) == errno.ENOMEM:
         raise MemoryError from error

@@ -1,28 +1,28 @@
-"""Which FFmpeg decodes, and what is known to be wrong with it."""
+"""The version of FFmpeg in use, and its known vulnerabilities."""
 
 import re
 
-MENDED = (8, 1, 3)
-"""The first release in which the holes known to us are closed."""
+FIXED = (8, 1, 3)
+"""The first release that fixes the vulnerabilities known to us."""
 HOLES = "CVE-2026-107695 and CVE-2026-107697, both in playlists"
 
 
 def known_holes(version: str | None = None) -> str:
-    """One line on known holes of FFmpeg and what they mean here; empty where none is known.
+    """One line on known vulnerabilities of FFmpeg and what they mean here; empty if none is known.
 
     Args:
-        version: As FFmpeg calls itself, such as `8.1.2` or `n8.1.2`; of the one in use, if not said.
-            One built between releases, which has no such number, is taken to be new.
+        version: Such as `8.1.2` or `n8.1.2`; None: the one in use. A build between releases has no
+            such number and counts as new.
     """
     if version is None:
         import av
 
         version = av.ffmpeg_version_info
     numbers = re.match(r"n?(\d+)\.(\d+)(?:\.(\d+))?", version)
-    if numbers is None or tuple(int(number or 0) for number in numbers.groups()) >= MENDED:
+    if numbers is None or tuple(int(number or 0) for number in numbers.groups()) >= FIXED:
         return ""
-    mended = ".".join(str(number) for number in MENDED)
+    fixed = ".".join(str(number) for number in FIXED)
     return (
-        f"FFmpeg {version} has holes that {mended} has not ({HOLES}). Trichord refuses playlists and "
+        f"FFmpeg {version} has holes that {fixed} has not ({HOLES}). Trichord refuses playlists and "
         "opens no address, so that files do not reach them; install a newer PyAV once it has one."
     )

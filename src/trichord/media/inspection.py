@@ -1,27 +1,27 @@
-"""What an open file holds: its tracks, whether they decode, whether there is anything to hear."""
+"""Probing an open file: its tracks, whether they decode, whether the audio is silent."""
 
 from dataclasses import replace
 from itertools import pairwise
 
-from trichord.media.audio import FAINTEST
+from trichord.media.audio import SILENCE_LEVEL
 from trichord.media.channels import mono_of
 from trichord.media.failure import MediaError, refuse_out_of_memory
+from trichord.media.media_file import Frame, MediaFile, Packet, Track, check_pixels, duration_of
 from trichord.media.picture import display_matrix, display_size, pixel_aspect, rotation_of
 from trichord.media.plan import Limits
 from trichord.media.probe import AudioStream, Probe, Status, VideoStream
-from trichord.media.source import Frame, Packet, Source, Track, check_pixels, duration_of
 from trichord.media.still import probe_still
 
-LISTENED = 600.0
-"""Seconds of zeros that make a file count as silent; decoding looks at each span itself."""
-WATCHED = 128
-"""Packets whose spacing tells whether the frame rate varies."""
-REORDERED = 17
-"""Packets whose successors in time may still be missing: H.264 reorders 16 frames at most."""
+SILENT_SECONDS = 600.0
+"""Seconds of zeros after which a file counts as silent; decoding checks each span itself."""
+TIMED_PACKETS = 128
+"""Packets whose spacing shows whether the frame rate varies."""
+MAX_REORDERED = 17
+"""Last packets to ignore: H.264 reorders up to 16 frames, so their neighbours may be missing."""
 
 
-def inspect(path: str, source: Source, limits: Limits) -> Probe:
-    """Describe an open file, decoding one frame and the sound up to the first that can be heard.
+def inspect(path: str, source: MediaFile, limits: Limits) -> Probe:
+    """Describe an open file; decodes one frame, and the audio up to the first audible sample.
 
     Raises:
         MediaError: nothing in it can be decoded.
@@ -35,19 +35,19 @@ def inspect(path: str, source: Source, limits: Limits) -> Probe:
     )
     if source.av is None:
         return replace(blank, video=probe_still(source, limits))
-    # A probe speaks for the whole file. Decoding still gives the spans that are there.
+    # A probe describes the whole file. Decoding still gives the spans that are not cut off.
     if source.missing:
         raise MediaError("corrupt", source.shortfall)
     duration = duration_of(source, limits)
-    watch, heard = _look_and_listen(source, limits)
+    video_check, audio_check = _check_tracks(source, limits)
     audio = tuple(_audio_stream(source, track) for track in source.av.streams.audio)
-    video = _video_stream(source, watch) if watch.frame is not None else None
-    status, reason = _verdict(source, watch, heard, audio)
+    video = _video_stream(source, video_check) if video_check.frame is not None else None
+    status, reason = _status(source, video_check, audio_check, audio)
     return replace(blank, status=status, reason=reason, duration=duration, video=video, audio=audio)
 
 
-class Watch:
-    """The first decoded frame and the first time stamps of the picture track."""
+class VideoCheck:
+    """The first decoded frame and the first time stamps of the video track."""
 
     def __init__(self) -> None:
         self.frame: Frame = None
@@ -55,7 +55,7 @@ class Watch:
         self.failed = 0
 
     def feed(self, packet: Packet, limits: Limits) -> None:
-        """Note the packet's time, and decode it while no frame has come out."""
+        """Record the time of a packet; decode it until the first frame."""
         if packet.pts is not None and not packet.is_discard:
             self.stamps.append(packet.pts)
         if self.frame is None:
@@ -67,12 +67,14 @@ class Watch:
 
     @property
     def done(self) -> bool:
-        """Whether it has seen enough, or so much in vain that no more will help."""
-        return len(self.stamps) >= WATCHED and (self.frame is not None or self.failed > WATCHED)
+        """Whether it has enough packets, or has failed on so many that more will not help."""
+        return len(self.stamps) >= TIMED_PACKETS and (
+            self.frame is not None or self.failed > TIMED_PACKETS
+        )
 
 
-class Listen:
-    """Whether the sound track gives samples and any that can be heard."""
+class AudioCheck:
+    """Whether the audio track gives samples, and audible ones."""
 
     def __init__(self) -> None:
         self.samples = 0
@@ -91,12 +93,12 @@ class Listen:
             self.samples += len(mono)
             # A damaged frame may give its rate as 0.
             self.seconds += len(mono) / max(1, frame.sample_rate)
-            self.audible = self.audible or bool((abs(mono) >= FAINTEST).any())
+            self.audible = self.audible or bool((abs(mono) >= SILENCE_LEVEL).any())
 
     @property
     def done(self) -> bool:
-        """Whether something was heard, or nothing for long enough."""
-        return self.audible or self.seconds > LISTENED
+        """Whether a sample was audible, or none for long enough."""
+        return self.audible or self.seconds > SILENT_SECONDS
 
 
 def _decode(packet: Packet) -> list[Frame] | None:
@@ -109,45 +111,50 @@ def _decode(packet: Packet) -> list[Frame] | None:
         return None
 
 
-def _look_and_listen(source: Source, limits: Limits) -> tuple[Watch, Listen]:
+def _check_tracks(source: MediaFile, limits: Limits) -> tuple[VideoCheck, AudioCheck]:
     from av.error import FFmpegError
 
-    watch, heard = Watch(), Listen()
+    video_check, audio_check = VideoCheck(), AudioCheck()
     tracks = source.tracks()
     try:
         for packet in source.packets(tracks) if tracks else ():
             if source.video is not None and packet.stream.index == source.video.index:
-                watch.feed(packet, limits)
+                video_check.feed(packet, limits)
             else:
-                heard.feed(packet)
-            if (source.video is None or watch.done) and (source.audio is None or heard.done):
+                audio_check.feed(packet)
+            if (source.video is None or video_check.done) and (
+                source.audio is None or audio_check.done
+            ):
                 break
-    except FFmpegError as error:  # the rest is unreadable; what came before counts
+    except FFmpegError as error:  # the rest is unreadable; use the packets before it
         refuse_out_of_memory(error)
-    return watch, heard
+    return video_check, audio_check
 
 
-def _verdict(
-    source: Source, watch: Watch, heard: Listen, audio: tuple[AudioStream, ...]
+def _status(
+    source: MediaFile,
+    video_check: VideoCheck,
+    audio_check: AudioCheck,
+    audio: tuple[AudioStream, ...],
 ) -> tuple[Status, str]:
     source.check_clock()
-    if source.video is not None and watch.frame is None:
-        raise MediaError("corrupt", "its picture cannot be decoded")
-    if source.audio is not None and heard.failed and not heard.samples:
-        raise MediaError("corrupt", "its sound cannot be decoded")
+    if source.video is not None and video_check.frame is None:
+        raise MediaError("corrupt", "its video cannot be decoded")
+    if source.audio is not None and audio_check.failed and not audio_check.samples:
+        raise MediaError("corrupt", "its audio cannot be decoded")
     unknown = ", ".join(stream.codec for stream in audio if not stream.decodable)
-    reason = f"no decoder for its sound ({unknown})" if unknown and source.audio is None else ""
+    reason = f"no decoder for its audio ({unknown})" if unknown and source.audio is None else ""
     if source.video is None and source.audio is None:
-        raise MediaError("unsupported", reason or "it holds neither picture nor sound")
+        raise MediaError("unsupported", reason or "it has neither video nor audio")
     if source.audio is None:
         return "no_audio", reason
-    if not heard.audible:
+    if not audio_check.audible:
         return "silent", ""
     return ("no_video" if source.video is None else "ok"), ""
 
 
-def _video_stream(source: Source, watch: Watch) -> VideoStream:
-    frame, track = watch.frame, source.video
+def _video_stream(source: MediaFile, video_check: VideoCheck) -> VideoStream:
+    frame, track = video_check.frame, source.video
     matrix = display_matrix(frame)
     aspect = pixel_aspect(frame, track)
     width, height = display_size(frame.width, frame.height, aspect, matrix)
@@ -158,7 +165,7 @@ def _video_stream(source: Source, watch: Watch) -> VideoStream:
         height=height,
         rotation=rotation_of(matrix),
         frame_rate=rate,
-        variable=_uneven(watch.stamps, float(track.time_base), rate),
+        variable=_uneven(video_check.stamps, float(track.time_base), rate),
         pixel_aspect=aspect,
     )
 
@@ -166,8 +173,8 @@ def _video_stream(source: Source, watch: Watch) -> VideoStream:
 def _uneven(stamps: list[int], tick: float, rate: float | None) -> bool:
     """Whether frames are spaced unevenly, beyond rounding to ticks or milliseconds."""
     ordered = sorted(stamps)
-    if len(ordered) > 2 * REORDERED:
-        ordered = ordered[:-REORDERED]
+    if len(ordered) > 2 * MAX_REORDERED:
+        ordered = ordered[:-MAX_REORDERED]
     steps = sorted(b - a for a, b in pairwise(ordered) if b > a)
     if len(steps) < 2:
         return False
@@ -175,12 +182,12 @@ def _uneven(stamps: list[int], tick: float, rate: float | None) -> bool:
     spread = (steps[-1] - steps[0]) * tick
     drift = abs(1 / rate - middle) if rate else 0.0
     # Matroska and FLV round to milliseconds: steps of 33 and 34 ms are even. The average
-    # rate shows what the first packets do not, such as a long still near the end.
+    # rate shows what the first packets do not, such as a long still frame near the end.
     rounding = max(1.01 * tick, 0.0011)
     return spread > max(0.02 * middle, rounding) or drift > max(0.05 * middle, rounding)
 
 
-def _audio_stream(source: Source, track: Track) -> AudioStream:
+def _audio_stream(source: MediaFile, track: Track) -> AudioStream:
     context = track.codec_context
     return AudioStream(
         codec=context.codec.canonical_name if context is not None else "unknown",

@@ -1,8 +1,8 @@
 """Messages between a decoder and its child: a length, a JSON header, raw array bytes. No pickle.
 
-Bytes of arrays follow the header, or lie in a shared buffer that both share, at the place that it names.
-The child works on untrusted files, so what it says is checked like an untrusted file: sizes are
-capped and arrays have one of three element types.
+Bytes of arrays follow the header, or are in the shared buffer at the offset that it names. The child
+reads untrusted files, so its messages are not trusted either: sizes are limited and arrays have one of
+three element types.
 """
 
 import json
@@ -20,27 +20,27 @@ Header = dict[str, Any]
 Arrays = dict[str, NDArray[Any]]
 
 HEADER_BYTES = 4 * 1024**2
-# Pictures, sound and times; nothing else is accepted.
+# Frames, audio and times; nothing else is accepted.
 ELEMENTS = ("|u1", "<f4", "<f8")
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
-    """An array as a header announces it."""
+class ArrayHeader:
+    """An array as declared in a header."""
 
     name: str
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     place: int | None
-    """Where its bytes lie in the shared buffer; None: they follow the header."""
+    """Offset of its bytes in the shared buffer; None: they follow the header."""
 
 
 class IpcError(Exception):
-    """The other side broke off or said something that is no message."""
+    """The stream ended, or a message is malformed."""
 
 
-NONSENSE = (IpcError, ValueError, KeyError, TypeError, OverflowError)
-"""What reading an answer raises that is none."""
+MALFORMED = (IpcError, ValueError, KeyError, TypeError, OverflowError)
+"""Errors that reading a malformed answer raises."""
 
 
 def send(
@@ -49,7 +49,7 @@ def send(
     arrays: Arrays | None = None,
     buffer: SharedBuffer | None = None,
 ) -> None:
-    """Write one message and flush it; arrays that fit into the shared buffer are laid there."""
+    """Write one message and flush it; arrays that fit go into the shared buffer."""
     listing: list[list[Any]] = []
     following: list[memoryview] = []
     for name, array in (arrays or {}).items():
@@ -69,28 +69,28 @@ def send(
 def receive(
     stream: BufferedIOBase, limit: int, buffer: SharedBuffer | None = None
 ) -> tuple[Header, Arrays]:
-    """Read one message whose arrays have at most `limit` bytes together; they are the reader's own.
+    """Read one message with arrays of at most `limit` bytes in all; the arrays are copies.
 
     Raises:
         IpcError: the stream ended, or the message is malformed or too large.
     """
-    length = int.from_bytes(_exactly(stream, 4), "big")
+    length = int.from_bytes(_read_exactly(stream, 4), "big")
     if not 0 < length <= HEADER_BYTES:
         raise IpcError(f"header of {length} bytes")
     try:
-        header = json.loads(_exactly(stream, length))
-        listed = [_listed(*entry) for entry in header.pop("arrays")]
+        header = json.loads(_read_exactly(stream, length))
+        headers = [_array_header(*entry) for entry in header.pop("arrays")]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise IpcError(f"malformed header: {error}") from None
-    if sum(math.prod(one.shape) * one.dtype.itemsize for one in listed) > limit:
+    if sum(math.prod(one.shape) * one.dtype.itemsize for one in headers) > limit:
         raise IpcError("arrays larger than the limit")
     try:
-        return header, {one.name: _array(stream, one, buffer) for one in listed}
-    except ValueError as error:  # no elements, but sides that numpy cannot count
+        return header, {one.name: _array(stream, one, buffer) for one in headers}
+    except ValueError as error:  # an empty array with sides too large for numpy
         raise IpcError(f"malformed array: {error}") from None
 
 
-def _listed(name: object, dtype: object, shape: object, place: object = None) -> Listed:
+def _array_header(name: object, dtype: object, shape: object, place: object = None) -> ArrayHeader:
     if not isinstance(name, str) or dtype not in ELEMENTS or not isinstance(shape, list):
         raise IpcError("malformed array")
     sides = cast("list[object]", shape)
@@ -98,18 +98,20 @@ def _listed(name: object, dtype: object, shape: object, place: object = None) ->
         raise IpcError("malformed array shape")
     if place is not None and not (isinstance(place, int) and place >= 0):
         raise IpcError("malformed array place")
-    return Listed(name, np.dtype(str(dtype)), tuple(cast("list[int]", sides)), place)
+    return ArrayHeader(name, np.dtype(str(dtype)), tuple(cast("list[int]", sides)), place)
 
 
-def _array(stream: BufferedIOBase, listed: Listed, buffer: SharedBuffer | None) -> NDArray[Any]:
-    # Only now that the sum of all sizes is known to be within the limit.
-    array: NDArray[Any] = np.empty(listed.shape, listed.dtype)
+def _array(
+    stream: BufferedIOBase, headers: ArrayHeader, buffer: SharedBuffer | None
+) -> NDArray[Any]:
+    # Allocated only after the sum of all sizes is checked.
+    array: NDArray[Any] = np.empty(headers.shape, headers.dtype)
     content = memoryview(cast("Any", array.reshape(-1).view(np.uint8)))
-    if listed.place is None:
+    if headers.place is None:
         _fill(stream, content)
-    elif buffer is not None and listed.place + len(content) <= len(buffer.bytes):
-        # Copied before anybody looks at it: the child could change it after a check.
-        content[:] = buffer.bytes[listed.place : listed.place + len(content)]
+    elif buffer is not None and headers.place + len(content) <= len(buffer.bytes):
+        # Copied before any check, because the child could change it afterwards.
+        content[:] = buffer.bytes[headers.place : headers.place + len(content)]
     else:
         raise IpcError("an array that is not in the shared buffer")
     return array
@@ -123,8 +125,8 @@ def _fill(stream: BufferedIOBase, rest: memoryview) -> None:
         rest = rest[count:]
 
 
-def _exactly(stream: BufferedIOBase, count: int) -> bytes:
-    got = stream.read(count)
-    if len(got) < count:
+def _read_exactly(stream: BufferedIOBase, count: int) -> bytes:
+    content = stream.read(count)
+    if len(content) < count:
         raise IpcError("the stream ended")
-    return got
+    return content

@@ -1,4 +1,4 @@
-"""Decoded pictures made upright, square-pixelled, RGB and of the wanted size."""
+"""Decoded frames converted to upright RGB with square pixels at the planned size."""
 
 import struct
 from typing import Any
@@ -9,25 +9,25 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.Image import Resampling, Transpose
 
+from trichord.media.media_file import Frame, Track, check_pixels
 from trichord.media.plan import Limits
-from trichord.media.source import Frame, Track, check_pixels
 
 Matrix = tuple[int, int, int, int]
 """(a, b, c, d) of a display matrix: a stored pixel (x, y) is shown at (ax + cy, bx + dy)."""
 UPRIGHT: Matrix = (1, 0, 0, 1)
 EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
-"""Accurate and bit-exact: the same numbers on every kind of processor."""
+"""Accurate and bit-exact: the same values on every processor."""
 Converter = Any
-"""PyAV's `VideoReformatter`. Kept from frame to frame: a frame's own sets swscale up anew each time."""
+"""PyAV's `VideoReformatter`, reused: `frame.reformat` sets swscale up again for each frame."""
 
 
 def display_matrix(frame: Frame) -> Matrix:
-    """The frame's turn for display, reduced to quarter turns and flips."""
+    """The display matrix of a frame, reduced to quarter turns and flips."""
     entries = [entry for entry in frame.side_data if entry.type.name == "DISPLAYMATRIX"]
     if not entries or len(bytes(entries[0])) < 36:
         return UPRIGHT
-    # FFmpeg's matrix: nine fixed-point numbers of 32 bits, in the order of the machine's bytes.
-    # Only signs and the larger of two are looked at, so that their scale does not matter.
+    # FFmpeg's matrix: nine fixed-point numbers of 32 bits in native byte order.
+    # Only signs and the larger of two values count, so their scale does not matter.
     a, b, _, c, d = struct.unpack("=5i", bytes(entries[0])[:20])
     if a == b == c == d == 0:
         return UPRIGHT
@@ -37,15 +37,15 @@ def display_matrix(frame: Frame) -> Matrix:
 
 
 def rotation_of(matrix: Matrix) -> int:
-    """Degrees counter-clockwise by which the stored picture is turned: 0, 90, 180 or 270."""
+    """Counter-clockwise rotation of the stored picture in degrees: 0, 90, 180 or 270."""
     a, b, _, _ = matrix
     return {(1, 0): 0, (0, -1): 90, (-1, 0): 180, (0, 1): 270}[a, b]
 
 
-def turned(image: Image.Image, matrix: Matrix) -> Image.Image:
-    """The image as the display matrix wants it shown."""
+def apply_display_matrix(image: Image.Image, matrix: Matrix) -> Image.Image:
+    """Rotate and flip an image by a display matrix."""
     a, b, c, d = matrix
-    # Axes are swapped first, so that the flips are along the axes as shown.
+    # Axes are swapped first, so that the flips are along the displayed axes.
     across, down = (a, d) if a else (c, b)
     if not a:
         image = image.transpose(Transpose.TRANSPOSE)
@@ -57,7 +57,7 @@ def turned(image: Image.Image, matrix: Matrix) -> Image.Image:
 
 
 def display_size(width: int, height: int, aspect: float, matrix: Matrix) -> tuple[int, int]:
-    """Size as displayed: the pixel aspect only ever stretches, so that nothing stored is lost."""
+    """Displayed size: the pixel aspect only stretches, so that no stored pixel is lost."""
     if aspect >= 1:
         width = round(width * aspect)
     else:
@@ -65,19 +65,19 @@ def display_size(width: int, height: int, aspect: float, matrix: Matrix) -> tupl
     return (width, height) if matrix[0] else (height, width)
 
 
-def wanted_size(width: int, height: int, short_side: int | None) -> tuple[int, int]:
-    """Size with this short side; the long side rounds down, as CLIP's image processor has it."""
+def target_size(width: int, height: int, short_side: int | None) -> tuple[int, int]:
+    """Size with this short side; the long side rounds down, as in CLIP's image processor."""
     if short_side is None:
         return width, height
     long_side = int(short_side * max(width, height) / min(width, height))
     return (short_side, long_side) if width <= height else (long_side, short_side)
 
 
-def sized(
-    image: Image.Image, shown: tuple[int, int], short_side: int | None, limits: Limits
+def resize(
+    image: Image.Image, display: tuple[int, int], short_side: int | None, limits: Limits
 ) -> NDArray[np.uint8]:
-    """An upright RGB image, shown at size `shown`, as an array (height, width, 3) as wanted."""
-    size = wanted_size(*shown, short_side)
+    """Resize an upright RGB image of displayed size `display` to an array (height, width, 3)."""
+    size = target_size(*display, short_side)
     check_pixels(*size, limits)
     if image.size != size:
         image = image.resize(size, Resampling.BICUBIC)
@@ -85,29 +85,31 @@ def sized(
 
 
 def pixel_aspect(frame: Frame, track: Track) -> float:
-    """Width over height of a stored pixel; 1 where nothing sensible is declared."""
-    # The container's word goes before the codec's, as in FFmpeg's own tools.
+    """Width over height of a stored pixel; 1 if none, or none plausible, is declared."""
+    # The container has priority over the codec, as in FFmpeg's own tools.
     aspect = track.sample_aspect_ratio or track.codec_context.sample_aspect_ratio
     ratio = float(aspect) if aspect else 1.0
     return ratio if 1 / 64 < ratio < 64 else 1.0
 
 
-def picture_of(
+def to_rgb(
     frame: Frame,
     aspect: float,
     short_side: int | None,
     limits: Limits,
     converter: Converter,
 ) -> NDArray[np.uint8]:
-    """A decoded video frame as an upright RGB array of the wanted size."""
+    """Convert a decoded video frame to an upright RGB array of the planned size."""
     matrix = display_matrix(frame)
-    shown = display_size(frame.width, frame.height, aspect, matrix)
+    display = display_size(frame.width, frame.height, aspect, matrix)
     # The pixel aspect may stretch a small picture beyond the limit.
-    check_pixels(*shown, limits)
-    # swscale changes colours only. Pillow resizes, as CLIP's image processor
-    # does. One thread, for files are decoded side by side, one in each child.
+    check_pixels(*display, limits)
+    # swscale converts colours only. Pillow resizes, as in CLIP's image processor.
+    # One thread, because files are decoded in parallel, one per child.
     rgb = converter.reformat(frame, format="rgb24", interpolation=EXACT, threads=1)
     pixels = rgb.to_ndarray()
-    if matrix == UPRIGHT and wanted_size(*shown, short_side) == (frame.width, frame.height):
+    if matrix == UPRIGHT and target_size(*display, short_side) == (frame.width, frame.height):
         return pixels
-    return sized(turned(Image.fromarray(pixels), matrix), shown, short_side, limits)
+    return resize(
+        apply_display_matrix(Image.fromarray(pixels), matrix), display, short_side, limits
+    )

@@ -1,4 +1,4 @@
-"""What to take out of a media file, and what that may cost."""
+"""What to decode from a media file, and limits on the cost."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 Span = tuple[float, float | None]
-"""Start and end in seconds from the file's start; an end of None is the file's end."""
+"""Start and end in seconds from the start of the file; end None: the end of the file."""
 FrameChoice = Literal["exact", "keyframe"]
 
 
@@ -15,12 +15,12 @@ FrameChoice = Literal["exact", "keyframe"]
 class FramePlan:
     """Which frames of a span, and how large.
 
-    `rate`: `per_second` frames a second at the centres of equal bins, at most `count` of them, then
-    chosen evenly among them. `uniform`: exactly `count` frames at the centres of equal bins.
-    `short_side`: frames come with this short side (bicubic; the long side is
-    `int(short_side * long / short)`, as CLIP's image processor has it); None leaves their size.
-    `nearest`: the frame shown at that time (`exact`), or the last keyframe at or before it, decoding
-    nothing else (`keyframe`): for archives, where what stands a few seconds earlier does as well.
+    `rate`: `per_second` frames a second at the centres of equal bins; if these are more than `count`,
+    `count` of them, evenly spaced. `uniform`: exactly `count` frames at the centres of equal bins.
+    `short_side`: frames are resized to this short side (bicubic; the long side is
+    `int(short_side * long / short)`, as in CLIP's image processor); None keeps their size.
+    `nearest`: the frame shown at that time (`exact`), or the last keyframe at or before it
+    (`keyframe`), which decodes keyframes alone: for archives, where a few seconds earlier is enough.
     """
 
     rule: Literal["rate", "uniform"] = "rate"
@@ -36,32 +36,32 @@ class FramePlan:
             raise ValueError("A frame plan's short_side is at least 1, or None.")
 
     def described(self) -> dict[str, object]:
-        """Its fields, as prepared features are known by; `nearest` only where it is not `exact`."""
+        """Its fields, for fingerprints of features; `nearest` only if it is not `exact`."""
         fields = asdict(self)
-        if self.nearest == "exact":  # features from before there was a choice stay valid
+        if self.nearest == "exact":  # keeps features valid that are older than this field
             del fields["nearest"]
         return fields
 
     def times(self, start: float, end: float) -> tuple[float, ...]:
-        """Seconds at which the span [start, end) is looked at, in order; at least one."""
+        """Times of frames in the span [start, end), in order; at least one."""
         length = max(0.0, end - start)
         if self.rule == "uniform":
             return tuple(start + length * (i + 0.5) / self.count for i in range(self.count))
         bins = math.floor(length * self.per_second + 0.5)  # centres that lie inside the span
         if bins < 1:
             return (start + length / 2,)
-        kept = min(bins, self.count)
-        # The middle one of each of `kept` equal parts, in whole numbers.
-        chosen = (bins * (2 * i + 1) // (2 * kept) for i in range(kept))
-        return tuple(start + (i + 0.5) / self.per_second for i in chosen)
+        count = min(bins, self.count)
+        # The middle bin of each of `count` equal parts, in integer arithmetic.
+        bins_taken = (bins * (2 * i + 1) // (2 * count) for i in range(count))
+        return tuple(start + (i + 0.5) / self.per_second for i in bins_taken)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodePlan:
-    """The frames wanted of each span (None: no picture) and the sound wanted, at each of `rates`.
+    """Which frames of each span (None: no video), and at which sample rates its audio.
 
     `stereo`: left and right instead of the mean of all channels. `audio_seconds`: at most so many
-    seconds of sound, from the middle of a longer span; nothing else of its sound is decoded.
+    seconds of audio, from the middle of a longer span; the rest of its audio is not decoded.
     """
 
     frames: FramePlan | None
@@ -76,12 +76,12 @@ class DecodePlan:
             raise ValueError("A decode plan's audio_seconds is finite and > 0, or None.")
 
     def audio_length(self, start: float, end: float) -> float:
-        """How many seconds of sound are taken of the span [start, end)."""
+        """Seconds of audio that are decoded of the span [start, end)."""
         length = end - start
         return length if self.audio_seconds is None else min(length, self.audio_seconds)
 
     def audio_span(self, start: float, end: float) -> tuple[float, float]:
-        """Start and end, in seconds, of the sound that is taken of the span [start, end)."""
+        """Start and end, in seconds, of the audio that is decoded of the span [start, end)."""
         length = self.audio_length(start, end)
         # `begin + length` could differ from `end` in the last bit.
         if length >= end - start:
@@ -92,11 +92,11 @@ class DecodePlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one file may cost before it is given up as `timeout` or `too_big`.
+    """What one file may cost before it is refused as `timeout` or `too_big`.
 
-    `memory_bytes` bounds the child's address space, without the memory over which it hands arrays to
-    its parent; `pixels` one picture, stored or handed out; `seconds` how long a file may say that it
-    is, a week by default.
+    `memory_bytes` limits the address space of the child, without the buffer that it shares with its
+    parent; `pixels` one picture, stored or resized; `seconds` the declared duration of a file, a week
+    by default.
     """
 
     wall_seconds: float = 120.0
@@ -106,12 +106,12 @@ class Limits:
     pixels: int = 8192 * 4320
     streams: int = 64
     seconds: float = 7 * 86_400.0
-    # No limit, for size says little of the cost: spans of ten hours are read in a few megabytes.
+    # No limit, because size says little about cost: spans of ten hours need a few megabytes of memory.
     file_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class DecodeRequest:
     """Spans of one file to decode by one plan, in one pass over the file."""
 
     path: str | Path

@@ -1,4 +1,4 @@
-"""What a media file holds, and whether it can be used."""
+"""The description of a media file, and whether it can be used."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -8,16 +8,16 @@ Status = Literal[
 ]
 STATUSES: tuple[Status, ...] = get_args(Status)
 USABLE: tuple[Status, ...] = ("ok", "no_audio", "silent", "no_video")
-"""Statuses of a file that gives at least a picture or a sound (`silent` may have neither)."""
+"""Statuses of a file with usable video or audio (`silent` may have neither)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoStream:
-    """A picture track, sized as displayed: turned upright, pixel aspect applied.
+    """A video track; its size is as displayed: upright, with the pixel aspect applied.
 
-    `rotation` is by how many degrees the stored picture is turned counter-clockwise for display;
-    `frame_rate` is the average; `variable`: the frames are not evenly spaced; `pixel_aspect` is a
-    stored pixel's width over its height.
+    `rotation` is the counter-clockwise rotation of the stored picture for display, in degrees;
+    `frame_rate` is the average; `variable`: the frames are not evenly spaced; `pixel_aspect` is the
+    width of a stored pixel over its height.
     """
 
     codec: str
@@ -31,23 +31,23 @@ class VideoStream:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AudioStream:
-    """A sound track; `decodable` is False where no decoder knows its codec (such as APAC)."""
+    """An audio track; `decodable` is False if no decoder supports its codec (such as APAC)."""
 
     codec: str
     channels: int
     sample_rate: int
     decodable: bool
     chosen: bool
-    """Whether this is the track that decoding reads."""
+    """Whether decoding reads this track."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """What one file holds.
+    """The description of one file.
 
-    The status is the file's: `no_audio` and `silent` (every sample rounds to zero at 16 bits) come
-    before `no_video`, so look at `video` too. `duration` is seconds, 0 for a picture, None where
-    the file could not be opened; `size` is bytes.
+    The status is of the whole file: `no_audio` and `silent` (every sample rounds to zero at 16 bits)
+    have priority over `no_video`, so check `video` too. `duration` is in seconds, 0 for an image,
+    None if the file cannot be opened; `size` is in bytes.
     """
 
     path: str
@@ -61,5 +61,5 @@ class Probe:
 
     @property
     def label(self) -> str:
-        """The status, with the reason where there is one: `corrupt: empty file`."""
+        """The status, with the reason if there is one: `corrupt: empty file`."""
         return f"{self.status}: {self.reason}" if self.reason else self.status

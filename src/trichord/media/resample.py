@@ -1,4 +1,4 @@
-"""Sound from one sample rate to another."""
+"""Resampling of audio."""
 
 import math
 
@@ -7,12 +7,12 @@ import numpy as np
 from trichord.media.channels import Mono, Samples
 
 FILTER_SECONDS = 0.02
-"""How far the filter may see on either side; it reaches 16 samples of the lower rate."""
+"""Reach of the filter on either side at most; it is 16 samples of the lower rate."""
 CHUNK = 1 << 18
 
 
 def context_samples(source: int, target: int) -> int:
-    """Samples to keep on either side of a span, so many that they fall on whole output samples."""
+    """Samples to keep on either side of a span, a number that gives whole output samples."""
     if source == target:
         return 0
     # From 44.1 to 48 kHz, 147 samples become 160: only multiples of these are whole on both sides.
@@ -21,18 +21,18 @@ def context_samples(source: int, target: int) -> int:
 
 
 def resample(samples: Samples, source: int, target: int, context: int, count: int) -> Samples:
-    """The `count` output samples of each channel that begin where input sample `context` lies.
+    """The `count` output samples of each channel, from input sample `context` on.
 
-    Deterministic, and a function of the samples given alone; no channel knows of another.
+    Deterministic and a function of these samples alone; channels are independent.
     """
-    rows = [_resampled(row, source, target, context, count) for row in samples]
+    rows = [_resample_row(row, source, target, context, count) for row in samples]
     return rows[0][None] if len(rows) == 1 else np.stack(rows)
 
 
-def _resampled(samples: Mono, source: int, target: int, context: int, count: int) -> Mono:
+def _resample_row(samples: Mono, source: int, target: int, context: int, count: int) -> Mono:
     if source == target:
         return _exactly(samples[context:], count)
-    # `context` is the most that any of the rates wants; this one may want less.
+    # `context` is the maximum over all rates; this one may need less.
     skip = context_samples(source, target)
     moved = _converted(samples[context - skip :], source, target)
     return _exactly(moved[skip * target // source :], count)
@@ -47,9 +47,9 @@ def _converted(samples: Mono, source: int, target: int) -> Mono:
         piece = np.ascontiguousarray(samples[None, start : start + CHUNK])
         frame = AudioFrame.from_ndarray(piece, format="fltp", layout="mono")
         frame.sample_rate = source
-        out += [got.to_ndarray()[0] for got in converter.resample(frame)]
-    # The filter keeps the end back until it is told that nothing follows.
-    out += [got.to_ndarray()[0] for got in converter.resample(None)] if out else []
+        out += [part.to_ndarray()[0] for part in converter.resample(frame)]
+    # None flushes the end, which the filter still holds back.
+    out += [part.to_ndarray()[0] for part in converter.resample(None)] if out else []
     return np.concatenate(out) if out else np.zeros(0, np.float32)
 
 

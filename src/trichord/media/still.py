@@ -1,4 +1,4 @@
-"""Still pictures: clips of one frame and no sound."""
+"""Images: clips of one frame without audio."""
 
 import warnings
 from typing import Any, cast
@@ -6,30 +6,30 @@ from typing import Any, cast
 import numpy as np
 from PIL import Image, ImageOps
 
+from trichord.media.containers import PICTURES
 from trichord.media.decoded import Decoded
 from trichord.media.failure import MediaError
-from trichord.media.picture import sized
+from trichord.media.media_file import MediaFile, check_pixels
+from trichord.media.picture import resize
 from trichord.media.plan import DecodePlan, Limits
 from trichord.media.probe import VideoStream
-from trichord.media.sniff import PICTURES
-from trichord.media.source import Source, check_pixels
 
 EXIF_ORIENTATION = 0x0112
 TURNS = {3: 180, 4: 180, 5: 270, 6: 270, 7: 90, 8: 90}
-"""Degrees counter-clockwise by EXIF orientation; mirrored ones by their turn."""
+"""Counter-clockwise degrees by EXIF orientation; mirrored ones by their rotation."""
 
 
-def load_still(source: Source, limits: Limits) -> tuple[Image.Image, int]:
-    """The upright RGB picture in a file and by how many degrees it was turned.
+def load_still(source: MediaFile, limits: Limits) -> tuple[Image.Image, int]:
+    """The upright RGB image of a file, and by how many degrees it was rotated.
 
     Raises:
         MediaError: more pixels than allowed (known before decoding), or broken.
     """
-    warnings.simplefilter("ignore")  # Pillow warns where our own limit decides
+    warnings.simplefilter("ignore")  # Pillow warns about sizes; our own limit decides
     Image.MAX_IMAGE_PIXELS = None
     try:
-        # Only the reader for the format that was sniffed; others of Pillow's
-        # never see the file. Opening reads the size, and `load` decodes.
+        # Only Pillow's reader for the detected format opens the
+        # file. `open` reads the size, and `load` decodes.
         image = Image.open(cast("Any", source.file), formats=[PICTURES[source.container]])
         check_pixels(*image.size, limits)
         image.load()
@@ -37,20 +37,20 @@ def load_still(source: Source, limits: Limits) -> tuple[Image.Image, int]:
         upright = ImageOps.exif_transpose(image)
     except (MediaError, MemoryError):
         raise
-    except Exception as error:  # whatever Pillow's readers come upon
+    except Exception as error:  # Pillow's readers raise errors of any kind
         raise MediaError("corrupt", f"not a readable picture: {error}"[:200]) from None
     return _rgb(upright), TURNS.get(orientation, 0)
 
 
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
-        # Pillow would clip 16 bits at 255 instead of scaling them.
+        # Pillow would clip 16-bit values at 255 instead of scaling them.
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     return image.convert("RGB")
 
 
-def probe_still(source: Source, limits: Limits) -> VideoStream:
-    """What a picture file holds; it is decoded to be sure."""
+def probe_still(source: MediaFile, limits: Limits) -> VideoStream:
+    """Describe an image file; it is decoded to check it."""
     image, rotation = load_still(source, limits)
     return VideoStream(
         codec=source.container,
@@ -63,10 +63,10 @@ def probe_still(source: Source, limits: Limits) -> VideoStream:
     )
 
 
-def decode_still(source: Source, plan: DecodePlan, limits: Limits) -> Decoded:
-    """The picture as a span of one frame and no length."""
+def decode_still(source: MediaFile, plan: DecodePlan, limits: Limits) -> Decoded:
+    """The image as a span of one frame and length 0."""
     if plan.frames is None:
         return Decoded(status="no_audio")
     image, _ = load_still(source, limits)
-    frame = sized(image, image.size, plan.frames.short_side, limits)
+    frame = resize(image, image.size, plan.frames.short_side, limits)
     return Decoded(status="no_audio", frames=frame[None], times=np.zeros(1))

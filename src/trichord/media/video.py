@@ -1,4 +1,4 @@
-"""The picture track: the frames shown at given times, decoding no more than leads to them."""
+"""The video track: the frames shown at given times, with as little decoding as possible."""
 
 from bisect import bisect_right
 from collections import deque
@@ -7,158 +7,158 @@ from collections.abc import Callable, Iterable
 from av.error import FFmpegError
 
 from trichord.media.failure import refuse_out_of_memory
+from trichord.media.media_file import Frame, MediaFile, Packet, check_pixels, packet_time
 from trichord.media.plan import FramePlan, Limits
-from trichord.media.source import Frame, Packet, Source, check_pixels, packet_time
 
-# Packets held back at most: a group of pictures may never end.
-HELD_BYTES = 64 * 1024**2
+# Limit on held packets, because a group of pictures may never end.
+MAX_HELD_BYTES = 64 * 1024**2
 DATED = ("mov", "mpegts", "flv")
-"""Containers that say of a packet both when it is decoded and when it is shown."""
-LEAVING_OUT = ("h264", "mpeg4", "mpeg2video")
-"""Decoders that can leave out pictures no other is predicted from, and give the same others. (HEVC's
-leave out pictures that higher temporal layers may be predicted from.)"""
-PAINTING = ("mpeg4", "libdav1d")
-"""Decoders that paint whole pictures, damaged ones too: what their memory held before never shows.
-(VP8's leaves it there.)"""
+"""Containers with decoding and presentation times of packets."""
+SKIPPING = ("h264", "mpeg4", "mpeg2video")
+"""Decoders that can skip non-reference pictures without a change of the others. (HEVC's also skips
+pictures that higher temporal layers may be predicted from.)"""
+OVERWRITING = ("mpeg4", "libdav1d")
+"""Decoders that overwrite the whole picture, also a damaged one: old content of its memory never shows.
+(VP8's does not.)"""
 TOLERANCE = 1e-6
-"""Seconds by which a time stamp may lie behind its target and still count as shown."""
+"""Seconds by which a time stamp may be later than its target and still count as shown."""
 
 
 class VideoTrack:
-    """Finds, for each target time, the last frame at or before it (the first, where none is).
+    """Finds, for each target time, the last frame at or before it (the first, if there is none).
 
-    Packets of a group of pictures are held back undecoded until it is known whether a target falls
-    into the group: the demuxer has passed the target and no keyframe came between. Then as many are
-    decoded, in decoding order, as lead to the frame. A decoder of B-frames keeps it back for some
-    packets more: they are decoded only if another target needs them, else it is fetched from the
-    decoder as at the file's end. If the plan wants keyframes alone, each is a group by itself.
+    Packets of a group of pictures are held undecoded until it is known whether a target is in the
+    group: the demuxer has passed the target without another keyframe. Then packets are decoded in
+    decoding order up to the frame. A decoder of B-frames delays it by some packets: these are decoded
+    only if another target needs them, else the decoder is drained as at the end of the file. If the
+    plan has keyframes only, each keyframe is a group.
 
-    Of the pictures that lead to a frame, those that no other is predicted from are left out where the
-    decoder can. Where the file turns out to be damaged, so that a frame that does not come out is
-    answered by the one before it, the group is decoded once more, whole.
+    Non-reference pictures before a frame are skipped if the decoder can do so. If the file is
+    damaged, so that a frame is missing and the one before it stands for it, the group is decoded
+    again without skipping.
 
-    Where the container has no decoding times (Matroska) or no presentation times (AVI), FFmpeg guesses
-    them, and packets of earlier frames may yet come. There the frame is the one that the decoder puts
-    out in its place, however many packets that takes.
+    If the container has no decoding times (Matroska) or no presentation times (AVI), FFmpeg guesses
+    them, and packets of earlier frames may follow. Then the frame is the one that the decoder outputs
+    in its place, however many packets that takes.
     """
 
     def __init__(
         self,
-        source: Source,
+        source: MediaFile,
         targets: list[float],
         plan: FramePlan,
         limits: Limits,
-        choose: Callable[[float, Frame, float], None],
+        emit: Callable[[float, Frame, float], None],
     ) -> None:
         """Call `choose(target, frame, time)` for each of the sorted `targets`, in order."""
         self.source = source
         self.track = source.video
         self.targets = deque(targets)
-        self.keys_alone = plan.nearest == "keyframe"
-        self.undated = source.container not in DATED and not self.keys_alone
-        self.leaves_out = not self.undated and self.track.codec_context.name in LEAVING_OUT
-        self.paints = self.track.codec_context.name in PAINTING
+        self.keyframes_only = plan.nearest == "keyframe"
+        self.undated = source.container not in DATED and not self.keyframes_only
+        self.can_skip = not self.undated and self.track.codec_context.name in SKIPPING
+        self.overwrites = self.track.codec_context.name in OVERWRITING
         self.limits = limits
-        self.choose = choose
+        self.emit = emit
         self.decoded = 0
         self.failed = 0
-        self.shown: Frame = None
-        self.first = True
-        self.fed = False
+        self.current: Frame = None
+        self.at_start = True
+        self.has_packets = False
         self.drained = False
         self._forget_group()
 
     def restart(self) -> None:
-        """Leave the group of pictures under way; the next keyframe begins a new one."""
+        """Leave the current group of pictures; the next keyframe starts a new one."""
         self._drain()
         self._forget_group()
 
     def _forget_group(self) -> None:
-        self.waiting: deque[Packet] = deque()
+        self.pending: deque[Packet] = deque()
         self.output: deque[Frame] = deque()
-        self.wanted: deque[int] = deque()
-        """Time stamps that answer the first targets; their packets are decoded, their frames not out."""
-        self.known: list[int] = []
-        self.past: list[Packet] = []
-        """Packets of this group that were decoded, in case some were left out that now count."""
-        self.past_bytes = 0
-        self.before, self.whole = self.shown, not self.leaves_out
-        self.held = 0
-        if self.fed:
+        self.due: deque[int] = deque()
+        """Time stamps of the first targets' frames: packets decoded, frames still in the decoder."""
+        self.stamps: list[int] = []
+        self.fed_packets: list[Packet] = []
+        """Decoded packets of this group, to decode it again without skipping."""
+        self.fed_bytes = 0
+        self.frame_before, self.complete = self.current, not self.can_skip
+        self.held_bytes = 0
+        if self.has_packets:
             self.track.codec_context.flush_buffers()
-        self.fed = self.drained = False
+        self.has_packets = self.drained = False
 
     @property
     def need(self) -> float | None:
-        """The next target whose packets are not decoded yet, None when there is none."""
-        return self.targets[len(self.wanted)] if len(self.targets) > len(self.wanted) else None
+        """The next target whose packets are not decoded yet; None if there is none."""
+        return self.targets[len(self.due)] if len(self.targets) > len(self.due) else None
 
     def feed(self, packet: Packet, time: float | None) -> None:
-        """Take the next packet in decoding order, and its time."""
+        """Process the next packet in decoding order, and its time."""
         need = self.need
         if need is None or packet.is_corrupt:
             return
         key = packet.is_keyframe
-        # The first packet counts in any case: not every file begins with a keyframe.
-        if not self.keys_alone or key or self.first:
-            # The target can be reached from here: what is
-            # held of the group before is never decoded.
+        # The first packet always counts: not every file starts with a keyframe.
+        if not self.keyframes_only or key or self.at_start:
+            # The target can be reached from here: the held
+            # packets of the group before are never decoded.
             if key and time is not None and time <= need + TOLERANCE:
                 self.restart()
-            elif not (self.known or self.first or key):
-                return  # the middle of a group, behind a seek
-            self._hold(packet, time)
-        # Packets come in decoding order and none is shown before it
-        # is decoded: all that are shown before this time are known.
+            elif not (self.stamps or self.at_start or key):
+                return  # the middle of a group, after a seek
+            self._enqueue(packet, time)
+        # Packets are in decoding order, and none is shown before it is
+        # decoded: all packets shown before this time have been read.
         horizon = self.source.seconds(packet.dts, self.track)
-        self._settle(time if horizon is None else horizon)
-        while self.held > HELD_BYTES:
-            self._shed()
+        self._decode_due(time if horizon is None else horizon)
+        while self.held_bytes > MAX_HELD_BYTES:
+            self._decode_oldest()
 
-    def _hold(self, packet: Packet, time: float | None) -> None:
-        self.first = False
-        self.waiting.append(packet)
-        self.held += packet.size
+    def _enqueue(self, packet: Packet, time: float | None) -> None:
+        self.at_start = False
+        self.pending.append(packet)
+        self.held_bytes += packet.size
         if time is not None and not packet.is_discard:
-            self.known.append(_stamp(packet))
+            self.stamps.append(_stamp(packet))
 
     def finish(self) -> None:
-        """Take the file's end: every target left is settled by what there is."""
-        self._settle(float("inf"))
+        """Process the end of the file: the remaining targets get the last frame."""
+        self._decode_due(float("inf"))
         self._drain()
         self.targets.clear()
 
-    def _settle(self, horizon: float | None) -> None:
-        """Decode what targets before `horizon` take, up to which all packets are known."""
+    def _decode_due(self, horizon: float | None) -> None:
+        """Decode for the targets before `horizon`, the time up to which all packets are read."""
         need = self.need
         if need is None or horizon is None or need + TOLERANCE >= horizon:
-            if self.wanted:
+            if self.due:
                 self._collect()
             return
         while need is not None and need + TOLERANCE < horizon:
             self._skip_to_key(need)
-            self.wanted.append(self._answer(need))
-            self._decode_through(self.wanted[-1])
+            self.due.append(self._answer(need))
+            self._decode_through(self.due[-1])
             self._collect()
-            # A packet of a frame nearer to the target may yet come: the answer is found anew then.
-            if self.undated and self.wanted and horizon < float("inf"):
-                self.wanted.pop()
+            # A packet of a frame nearer to the target may follow: the frame is chosen again then.
+            if self.undated and self.due and horizon < float("inf"):
+                self.due.pop()
                 return
             need = self.need
-        # No packet follows that would push the frames out of the decoder.
-        if need is None or self.keys_alone:
+        # No packet follows that makes the decoder output its frames.
+        if need is None or self.keyframes_only:
             self._drain()
 
     def _skip_to_key(self, need: float) -> None:
-        """Begin anew at a keyframe among the packets held from which the target can be reached."""
-        keys = [n for n, packet in enumerate(self.waiting) if self._leads_to(packet, need)]
-        # Nothing to gain where the group begins at that keyframe already.
-        if not keys or (keys[-1] == 0 and not self.fed):
+        """Restart at the last held keyframe from which the target can be reached."""
+        keys = [n for n, packet in enumerate(self.pending) if self._leads_to(packet, need)]
+        # No gain if the group already starts at that keyframe.
+        if not keys or (keys[-1] == 0 and not self.has_packets):
             return
-        kept = list(self.waiting)[keys[-1] :]
+        kept = list(self.pending)[keys[-1] :]
         self.restart()
         for packet in kept:
-            self._hold(packet, packet_time(self.source, packet))
+            self._enqueue(packet, packet_time(self.source, packet))
 
     def _leads_to(self, packet: Packet, need: float) -> bool:
         if not packet.is_keyframe:
@@ -167,151 +167,156 @@ class VideoTrack:
         return time is not None and time <= need + TOLERANCE
 
     def _answer(self, target: float) -> int:
-        """Time stamp of the frame shown at `target`, among the packets of this group."""
-        ordered = sorted(self.known)
-        count = bisect_right(ordered, target + TOLERANCE, key=self._at)
+        """Time stamp of the frame of this group that is shown at `target`."""
+        ordered = sorted(self.stamps)
+        count = bisect_right(ordered, target + TOLERANCE, key=self._seconds)
         return ordered[max(0, count - 1)] if ordered else 0
 
     def _decode_through(self, stamp: int) -> None:
-        """Decode the packets held up to the one of this time stamp; none where it is behind."""
-        stamps = [_stamp(packet) for packet in self.waiting]
+        """Decode the held packets up to this time stamp; none if it is already decoded."""
+        stamps = [_stamp(packet) for packet in self.pending]
         for _ in range(stamps.index(stamp) + 1 if stamp in stamps else 0):
-            packet = self.waiting.popleft()
-            self._decode(packet, needless=_stamp(packet) < stamp)
-        while self.undated and self.waiting and self._reach(stamp, final=False) is None:
-            self._decode(self.waiting.popleft())
+            packet = self.pending.popleft()
+            self._decode(packet, skippable=_stamp(packet) < stamp)
+        while self.undated and self.pending and self._frame_at(stamp, final=False) is None:
+            self._decode(self.pending.popleft())
 
     def _collect(self, final: bool = False) -> None:
-        """Hand on the frames that are out; `final`: no more come out of this group."""
-        while self.wanted:
-            frame = self._reach(self.wanted[0], final)
+        """Emit the frames that the decoder has output; `final`: this group gives no more."""
+        while self.due:
+            frame = self._frame_at(self.due[0], final)
             if frame is None:
                 return
-            # Not the frame meant: one that was left out might have come nearer to it.
-            if not self.whole and self._ticks(frame) != self.wanted[0]:
-                self._decode_whole()
+            # Another frame than the one due: a skipped one may be nearer to the target.
+            if not self.complete and self._ticks(frame) != self.due[0]:
+                self._decode_again()
                 continue
-            self.wanted.popleft()
-            self.choose(self.targets.popleft(), frame, self._time(frame))
-            self._forget()
+            self.due.popleft()
+            self.emit(self.targets.popleft(), frame, self._seconds_of(frame))
+            self._drop_old_stamps()
 
-    def _reach(self, wanted: int, final: bool) -> Frame:
-        """The frame with this time stamp or the last before; None while it is not out."""
-        while self.shown is None or self._ticks(self.shown) < wanted:
+    def _frame_at(self, due: int, final: bool) -> Frame:
+        """The frame with this time stamp or the last before it; None until the decoder outputs it."""
+        while self.current is None or self._ticks(self.current) < due:
             if not self.output:
-                return self.shown if final else None
-            if self.shown is not None and self._ticks(self.output[0]) > wanted:
-                return self.shown
-            self.shown = self.output.popleft()
-        return self.shown
+                return self.current if final else None
+            if self.current is not None and self._ticks(self.output[0]) > due:
+                return self.current
+            self.current = self.output.popleft()
+        return self.current
 
     def _drain(self) -> None:
-        """Fetch the frames that the decoder keeps back, where a target waits for one."""
-        if not self.wanted:
+        """Drain the decoder if a target waits for a frame."""
+        if not self.due:
             return
         self._decode(None)
-        if not self.whole and self.shown is None and not self.output:
-            self._decode_whole()
-        if self.shown is None and not self.output:  # all damaged so far: the first that is not
-            rest: Iterable[Packet] = [*self.waiting, None]
+        if not self.complete and self.current is None and not self.output:
+            self._decode_again()
+        if (
+            self.current is None and not self.output
+        ):  # all damaged so far: use the first that is not
+            rest: Iterable[Packet] = [*self.pending, None]
             for packet in rest:
                 if not self.output:
                     self._decode(packet)
         self._collect(final=True)
 
-    def _decode(self, packet: Packet, needless: bool = False) -> None:
-        """Decode a packet; a needless one only if others are predicted from it. None ends the group."""
-        # After its end a decoder takes no packet until it is flushed.
+    def _decode(self, packet: Packet, skippable: bool = False) -> None:
+        """Decode a packet; a skippable one only if it is a reference. None ends the group."""
+        # A drained decoder accepts no packet until it is flushed.
         if self.drained:
             self.track.codec_context.flush_buffers()
-        self.fed, self.drained = True, packet is None
+        self.has_packets, self.drained = True, packet is None
         if packet is not None:
-            self.held -= packet.size
+            self.held_bytes -= packet.size
             self.decoded += 1
-            self._note(packet)
-        # NONREF: FFmpeg leaves out what no other picture is predicted from.
-        self.track.codec_context.skip_frame = "DEFAULT" if self.whole or not needless else "NONREF"
+            self._remember(packet)
+        # NONREF: FFmpeg skips non-reference pictures.
+        self.track.codec_context.skip_frame = (
+            "DEFAULT" if self.complete or not skippable else "NONREF"
+        )
         try:
             frames = self.track.codec_context.decode(packet)
         except FFmpegError as error:
             refuse_out_of_memory(error)
             self.failed += 1
             frames = None
-        if not self.whole and (frames is None or any(frame.is_corrupt for frame in frames)):
-            self._decode_whole()  # what is damaged is mended by what was decoded before, whatever it was
+        if not self.complete and (frames is None or any(frame.is_corrupt for frame in frames)):
+            # FFmpeg conceals damage with the frame decoded before, so skipping would change it.
+            self._decode_again()
             return
         for frame in frames or ():
             check_pixels(frame.width, frame.height, self.limits)
-            if self._ticks(frame) >= self._ticks(self.shown):
-                if self.output and self._overtakes(frame):
+            if self._ticks(frame) >= self._ticks(self.current):
+                if self.output and self._supersedes(frame):
                     self.output.pop()
                 self.output.append(frame)
 
-    def _overtakes(self, frame: Frame) -> bool:
-        """Whether a frame makes the one put out before it useless.
+    def _supersedes(self, frame: Frame) -> bool:
+        """Whether a frame makes the one output before it useless.
 
-        Its memory goes back to the decoder then, for the next frame: while it lies in the processor's
-        cache, that saves a tenth of decoding.
+        The decoder then reuses its memory for the next frame, while it is in the processor's cache:
+        that saves a tenth of the decoding time.
         """
         if (
-            not self.paints
-            or not self.wanted
-            or self._at(self.wanted[0]) > self.targets[0] + TOLERANCE
+            not self.overwrites
+            or not self.due
+            or self._seconds(self.due[0]) > self.targets[0] + TOLERANCE
         ):
             return False
-        return self._ticks(self.output[-1]) < self._ticks(frame) <= self.wanted[0]
+        return self._ticks(self.output[-1]) < self._ticks(frame) <= self.due[0]
 
-    def _note(self, packet: Packet) -> None:
-        if self.whole:
+    def _remember(self, packet: Packet) -> None:
+        if self.complete:
             return
-        self.past.append(packet)
-        self.past_bytes += packet.size
-        # Too much to keep for a second try: from here on nothing is left out.
-        if self.past_bytes > HELD_BYTES:
-            self.whole, self.past = True, []
+        self.fed_packets.append(packet)
+        self.fed_bytes += packet.size
+        # Too much to keep for a second pass: stop skipping.
+        if self.fed_bytes > MAX_HELD_BYTES:
+            self.complete, self.fed_packets = True, []
 
-    def _decode_whole(self) -> None:
-        """Decode what this group has had so far once more, leaving nothing out."""
-        past, ended = self.past, self.drained
-        self.whole, self.past, self.shown = True, [], self.before
+    def _decode_again(self) -> None:
+        """Decode the packets of this group again, without skipping."""
+        fed_packets, ended = self.fed_packets, self.drained
+        self.complete, self.fed_packets, self.current = True, [], self.frame_before
         self.output.clear()
         self.track.codec_context.flush_buffers()
         self.drained = False
-        for packet in past:
-            # `_decode` takes it off once more.
-            self.held += packet.size
+        for packet in fed_packets:
+            # `_decode` subtracts it again.
+            self.held_bytes += packet.size
             self._decode(packet)
         if ended:
             self._decode(None)
 
-    def _shed(self) -> None:
-        """Decode one held packet of an endless group, keeping only the frame shown last."""
-        self._decode(self.waiting.popleft())
+    def _decode_oldest(self) -> None:
+        """Decode the oldest held packet of an endless group; keep only the last frame shown."""
+        self._decode(self.pending.popleft())
         self._collect()
-        if not self.wanted:
-            while self.output and self._time(self.output[0]) <= self.targets[0]:
-                self.shown = self.output.popleft()
-            self._forget()
+        if not self.due:
+            while self.output and self._seconds_of(self.output[0]) <= self.targets[0]:
+                self.current = self.output.popleft()
+            self._drop_old_stamps()
 
-    def _forget(self) -> None:
-        """Drop time stamps before the frame shown, lest an endless group make searches longer."""
-        first = self._ticks(self.shown)
-        self.known = [ticks for ticks in self.known if ticks >= first]
+    def _drop_old_stamps(self) -> None:
+        """Drop time stamps before the current frame, so that an endless group stays fast."""
+        at_start = self._ticks(self.current)
+        self.stamps = [ticks for ticks in self.stamps if ticks >= at_start]
 
     def _ticks(self, frame: Frame) -> int:
         if frame is None:
-            # Before every time stamp of a file.
+            # Lower than every time stamp of a file.
             return -(2**62)
         if frame.pts is not None:
             return frame.pts
         # AVI has no presentation times.
         return frame.dts if frame.dts is not None else 0
 
-    def _at(self, ticks: int) -> float:
+    def _seconds(self, ticks: int) -> float:
         return self.source.seconds(ticks, self.track) or 0.0
 
-    def _time(self, frame: Frame) -> float:
-        return self._at(self._ticks(frame))
+    def _seconds_of(self, frame: Frame) -> float:
+        return self._seconds(self._ticks(frame))
 
 
 def _stamp(packet: Packet) -> int:

@@ -1,4 +1,4 @@
-"""One killable child process, seen from the parent."""
+"""The parent's side of one child process, which can be killed."""
 
 import dataclasses
 import math
@@ -14,7 +14,7 @@ from threading import Event, Lock, Thread
 from time import monotonic
 from typing import cast
 
-from trichord.media.ipc import NONSENSE, Arrays, Header, IpcError, receive, send
+from trichord.media.ipc import MALFORMED, Arrays, Header, IpcError, receive, send
 from trichord.media.plan import Limits
 from trichord.media.shared_buffer import SharedBuffer, buffer_on, memory_for_buffer
 
@@ -22,16 +22,16 @@ START_SECONDS = 60.0
 ENDING_SECONDS = 5.0
 PIPE_BYTES = 1024**2
 BOOT = "import sys; sys.path.append(sys.argv[1]); from trichord.media.child import main; main()"
-"""Isolated mode heeds no environment and no working directory: the child is told where we are."""
+"""Isolated mode ignores environment and working directory, so the child gets our path as an argument."""
 ROOT = str(Path(__file__).resolve().parents[2])
-QUIET = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+SINGLE_THREADED = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 """Threads of numerical libraries would reserve most of the child's address space."""
-KEEPING = {
+MALLOC = {
     "MALLOC_MMAP_THRESHOLD_": str(32 * 1024**2),
     "MALLOC_TRIM_THRESHOLD_": str(64 * 1024**2),
 }
-"""What a file took is kept for the next one: fetching it anew from the system costs a sound a third
-of its time. The C library would come to these figures by itself, with the first array so large."""
+"""Keep freed memory for the next file: to get it from the system again costs audio a third of its time.
+The C library would set the same thresholds after the first array of that size."""
 
 
 class LateError(Exception):
@@ -39,15 +39,15 @@ class LateError(Exception):
 
 
 class CrashedError(Exception):
-    """The child died or spoke nonsense."""
+    """The child died or sent a malformed answer."""
 
 
 class ClosedError(Exception):
-    """The decoder was closed while a request was under way."""
+    """The decoder was closed during a request."""
 
 
 class Worker:
-    """Starts a child when one is needed, asks it one thing at a time, kills it when it is late."""
+    """Starts a child when needed, sends it one request at a time, kills it when it is late."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -58,7 +58,7 @@ class Worker:
         self.watchdog: Watchdog | None = None
 
     def ask(self, request: Header, take: Callable[[Header, Arrays], None]) -> Header:
-        """Send a request, give each partial answer to `take`, return the last one.
+        """Send a request, pass each partial answer to `take`, return the last one.
 
         Raises:
             LateError: beyond the limits' wall or processor time.
@@ -68,14 +68,14 @@ class Worker:
         child = self._running()
         try:
             with self._deadline(self.limits.wall_seconds):
-                return self._talk(child, request, take)
-        except (OSError, *NONSENSE) as error:
+                return self._exchange(child, request, take)
+        except (OSError, *MALFORMED) as error:
             raise self._died(child, error) from None
         except BaseException:
-            self.kill()  # an answer half read cannot be taken up again
+            self.kill()  # an answer read in part cannot be continued
             raise
 
-    def _talk(
+    def _exchange(
         self,
         child: subprocess.Popen[bytes],
         request: Header,
@@ -100,7 +100,7 @@ class Worker:
             raise ClosedError
         shared = memory_for_buffer()
         try:
-            # Known before it answers, so that the watchdog can kill one that does not start.
+            # Set before it answers, so that the watchdog can kill a child that does not start.
             child = self.child = _child(shared)
         finally:
             self.buffer = buffer_on(shared)
@@ -125,11 +125,11 @@ class Worker:
             child.kill()
 
     def _died(self, child: subprocess.Popen[bytes], error: Exception) -> Exception:
-        """What it means that talking to the child failed."""
+        """The error for a failed exchange with the child."""
         self.kill()
         if self.closed:
             return ClosedError()
-        # What the child's own limits end it with.
+        # Signals of the child's own limits.
         spent = {-getattr(signal, name, 0) for name in ("SIGXCPU", "SIGALRM")}
         if self.expired or (child.returncode in spent and child.returncode):
             return LateError()
@@ -151,7 +151,7 @@ class Worker:
             _dispose(child)
 
     def abort(self) -> None:
-        """Kill a child that is at work; whoever waits for it gets `ClosedError`."""
+        """Kill a busy child; its request raises `ClosedError`."""
         self.closed = True
         self._unwatch()
         child = self.child
@@ -166,8 +166,8 @@ class Worker:
 class Watchdog:
     """Calls `expire` when a deadline passes.
 
-    Its thread looks at least once in `period` seconds, the shortest time that it is set for, so that
-    nobody needs to wake it for a new deadline: starting a thread for each costs as much as a short sound.
+    Its thread checks at least every `period` seconds, the shortest deadline, so that a new deadline
+    need not wake it. A thread for each deadline would cost as much as decoding a short audio file.
     """
 
     def __init__(self, period: float, expire: Callable[[], None]) -> None:
@@ -181,7 +181,7 @@ class Watchdog:
     def _watch(self) -> None:
         wait = self.period
         while not self.ended.wait(wait):
-            # Held while it kills: a deadline that has just been met must not end the next request.
+            # Locked while it kills, so that a deadline just met does not end the next request.
             with self.lock:
                 left = self.deadline - monotonic()
                 if left <= 0:
@@ -191,7 +191,7 @@ class Watchdog:
 
     @contextmanager
     def within(self, seconds: float) -> Generator[None]:
-        """A deadline for what is done inside."""
+        """Set a deadline for the block."""
         self.deadline = monotonic() + seconds
         try:
             yield
@@ -206,15 +206,15 @@ def _child(shared: int | None) -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, **QUIET, **KEEPING},
+        env={**os.environ, **SINGLE_THREADED, **MALLOC},
         pass_fds=[] if shared is None else [shared],
-        start_new_session=True,  # Ctrl-C is for the parent, which ends the children itself
+        start_new_session=True,  # Ctrl-C goes to the parent, which ends the children
         pipesize=PIPE_BYTES,
     )
 
 
 def _dispose(child: subprocess.Popen[bytes]) -> None:
-    """Close the pipes, which tells a living child to end, and see to it that it does."""
+    """Close the pipes, which makes a living child end; kill it if it does not."""
     for pipe in (child.stdin, child.stdout):
         try:
             cast("BufferedIOBase", pipe).close()

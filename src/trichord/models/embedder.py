@@ -199,7 +199,7 @@ class Embedder(nn.Module):
         features = {
             name: tower.trunk_features(inputs, batch.audio_type)
             for name, tower in towers.items()
-            if (inputs := batch.of(name)) is not None and name not in batch.read
+            if (inputs := batch.of(name)) is not None and name not in batch.precomputed
         }
         if batch.masked is not None and "audio" not in batch.read:
             features["masked"] = self.audio.trunk_features(batch.masked, batch.audio_type)

@@ -11,7 +11,7 @@ import torch
 
 from trichord.media.decoded import Decoded
 from trichord.media.decoder import Decoder
-from trichord.media.overlap import Overlap
+from trichord.media.pipeline import Pipeline
 from trichord.media.probe import USABLE, Status
 from trichord.models.decoding import Decoding, GeneratedCaption, longest_caption, write
 from trichord.models.embedder import Embedder
@@ -30,7 +30,7 @@ from trichord.search.collection import Collection
 from trichord.search.cutting import Cut, CutFile, cut_files
 from trichord.search.reading import DECODED_AHEAD, MOMENTS_AT_ONCE, batches, decode_files
 from trichord.search.table import Note
-from trichord.storage.lance_table import among
+from trichord.storage.lance_table import sql_in
 from trichord.types import Moment, UserError
 from trichord.types.tensors import Features
 
@@ -115,8 +115,8 @@ class CaptionWriter:
             UserError: A moment is too long for the captioner.
         """
         plan = self.model.plan_of(self.reads)
-        with Overlap() as overlap:
-            decoded = overlap.ahead(decode_files(plan, self.decoder, files), DECODED_AHEAD)
+        with Pipeline() as pipeline:
+            decoded = pipeline.ahead(decode_files(plan, self.decoder, files), DECODED_AHEAD)
             for batch in batches(decoded, MOMENTS_AT_ONCE):
                 yield from self._batch(batch)
 
@@ -279,7 +279,7 @@ def _store(collection: Collection, group: Sequence[CaptionedMoment], replacing: 
 
 def _rows_of(collection: Collection, files: Sequence[str]) -> list[dict[str, Any]]:
     columns = ["file", "start", "end", "caption", "tags"]
-    return collection.table.rows(columns, filter=among("file", files)).to_pylist()
+    return collection.table.rows(columns, filter=sql_in("file", files)).to_pylist()
 
 
 def _compact(collection: Collection) -> None:

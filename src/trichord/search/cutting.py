@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from trichord.media.decoded import Decoded
 from trichord.media.decoder import Decoder
-from trichord.media.plan import Request
+from trichord.media.plan import DecodeRequest
 from trichord.media.probe import USABLE, Probe, Status
 from trichord.search.moments import HOP, SECONDS, CutKind, Span, moments, moments_of_shots
 from trichord.search.shots import cuts_in, looks

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from trichord.media.probe import Status
-from trichord.storage.lance_table import KEY, MADE_BY
+from trichord.storage.lance_table import FINGERPRINT_KEY, KEY
 from trichord.types import Moment, UserError
 from trichord.types.arrays import Float, Int
 
@@ -113,7 +113,7 @@ def schema_of(vision: int, audio: int, fingerprint: str) -> Any:
             # Missing in tables of the first releases; see `require_intact`.
             pa.field("checksum", pa.int64()),
         ],
-        metadata={MADE_BY: fingerprint.encode()},
+        metadata={FINGERPRINT_KEY: fingerprint.encode()},
     )
 
 

@@ -65,15 +65,15 @@ def read_moments(
         modalities: Modalities to decode; others have no vector.
     """
     cuts = cut_files(decoder, files, cut)
-    with Overlap() as overlap:
-        yield from read_files(model, decoder, cuts, overlap, tokens=tokens, modalities=modalities)
+    with Pipeline() as pipeline:
+        yield from read_files(model, decoder, cuts, pipeline, tokens=tokens, modalities=modalities)
 
 
 def read_files(
     model: "Embedder",
     decoder: Decoder,
     files: Iterable[CutFile],
-    overlap: Overlap,
+    pipeline: Pipeline,
     *,
     tokens: Sequence[float] = (),
     modalities: Sequence[Modality] = ("audio", "vision"),

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from trichord.media.decoded import Decoded
-from trichord.media.plan import DecodePlan, FramePlan, Request
+from trichord.media.plan import DecodePlan, DecodeRequest, FramePlan
 from trichord.search.moments import Span
 from trichord.types.arrays import Float, Int, UInt8
 
@@ -44,7 +44,7 @@ def looks(path: str, duration: float) -> Iterator[Request]:
         spans: list[Span] = [
             (start, min(start + SPAN, duration)) for start in starts[i : i + SPANS_AT_ONCE]
         ]
-        yield Request(path=path, spans=spans, plan=PLAN)
+        yield DecodeRequest(path=path, spans=spans, plan=PLAN)
 
 
 def cuts_in(answers: Iterable[Decoded]) -> list[float]:

@@ -27,7 +27,7 @@ from trichord.search.entries import (
 )
 from trichord.search.gallery import NEAR, SPAN, Gallery, Vectors, gather
 from trichord.storage import Storage
-from trichord.storage.lance_table import LanceTable, among, require_index
+from trichord.storage.lance_table import LanceTable, require_index, sql_in
 from trichord.types import Moment, UserError
 
 __all__ = [
@@ -99,7 +99,7 @@ class MomentTable(LanceTable):
         if not files:
             return
         rows, names = rows_of(files, self.schema), [one.version.file for one in files]
-        with self.changing() as table:
+        with self.commit() as table:
             if table is None:
                 lance.write_dataset(
                     rows, self.uri, mode="create", storage_options=self.storage.options
@@ -109,7 +109,7 @@ class MomentTable(LanceTable):
             # by their key and replaced. A folder's lock is never lost.
             if self.storage.local is None or _holds(table, names):
                 upsert = table.merge_insert("id").when_matched_update_all()
-                stale = among("file", names)
+                stale = sql_in("file", names)
                 replace = upsert.when_not_matched_insert_all()
                 replace.when_not_matched_by_source_delete(stale).execute(rows)
             else:  # the same, without reading every row of the table
@@ -124,7 +124,7 @@ class MomentTable(LanceTable):
         """Update the times of files whose content is unchanged."""
         if not versions:
             return
-        with self.changing() as table:
+        with self.commit() as table:
             times = {version.file: version.mtime_ns for version in versions}
             self._update(
                 table,
@@ -189,7 +189,7 @@ class MomentTable(LanceTable):
         Raises:
             UserError: Stored vectors are damaged.
         """
-        table = self.now
+        table = self.latest
         count = 0 if table is None else table.count_rows()
         return self._gallery_of(self.scan(table, COLUMNS), count, token)
 
@@ -266,7 +266,7 @@ class MomentTable(LanceTable):
     def _spans(self, files: Sequence[str]) -> list[dict[str, Any]]:
         if not files:
             return []
-        rows = self.rows(["id", "file", "start", "end"], filter=among("file", files))
+        rows = self.rows(["id", "file", "start", "end"], filter=sql_in("file", files))
         return rows.to_pylist()
 
     def _annotate(self, table: Any, by_id: Mapping[str, Sequence[Note]]) -> None:
@@ -302,10 +302,10 @@ class MomentTable(LanceTable):
 
     def captioned(self) -> int:
         """How many moments have a caption."""
-        table = self.now
+        table = self.latest
         if table is None or "caption" not in table.schema.names:
             return 0
-        with self.plainly():
+        with self.readable_errors():
             return table.count_rows("caption IS NOT NULL")
 
     def captions(self, moments: Sequence[Moment]) -> list[str | None]:
@@ -334,7 +334,7 @@ class MomentTable(LanceTable):
         """
         if not self.captioned():
             return
-        with self.changing() as table:
+        with self.commit() as table:
             require_index(table, "caption", "INVERTED")
             table.optimize.optimize_indices()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from trichord.media.decoder import Decoder
-from trichord.media.overlap import Overlap
+from trichord.media.pipeline import Pipeline
 from trichord.media.probe import USABLE, Status
 from trichord.search.background import calibrate_for
 from trichord.search.calibration import MOMENTS
@@ -157,7 +157,7 @@ class Update:
                 yield replace(_outcome(file, "same"), reason=file.reason)
 
     def _read(
-        self, files: Sequence[FileVersion], known: dict[str, KnownFile], overlap: Overlap
+        self, files: Sequence[FileVersion], known: dict[str, KnownFile], pipeline: Pipeline
     ) -> Iterator[Indexed]:
         """Decode, embed and store files, some at a time; the stages overlap."""
         own = self.collection.description

@@ -13,7 +13,7 @@ from typing import BinaryIO
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from trichord.media.sniff import HEAD, container_of
+from trichord.media.containers import HEAD, container_of
 from trichord.service.errors import RefusedError
 from trichord.service.security import MEDIA_POLICY
 

@@ -1,5 +1,5 @@
-"""Where tables and files last: a folder or a bucket, by the same words, and Lance tables in them."""
+"""Storage of tables and files: a folder or a bucket behind one interface, and Lance tables in it."""
 
-from trichord.storage.place import Storage
+from trichord.storage.storage import Storage
 
 __all__ = ["Storage"]

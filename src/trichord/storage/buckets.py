@@ -1,4 +1,4 @@
-"""A prefix of a bucket of S3, or of a store that speaks as S3 does."""
+"""A prefix of a bucket of S3, or of a store with the S3 API."""
 
 import os
 import secrets
@@ -12,9 +12,9 @@ from typing import Any
 from trichord.types import UserError
 
 LEASE = 15.0
-"""Seconds without a sign of life after which a lock's holder is taken for dead."""
+"""Seconds without a renewal after which the holder of a lock counts as dead."""
 POLL = 0.2
-"""Seconds between looks at whether a lock is free."""
+"""Seconds between attempts to take a lock."""
 REFUSED = ("412", "409", "PreconditionFailed", "ConditionalRequestConflict")
 ABSENT = ("404", "NoSuchKey", "NotFound")
 
@@ -23,8 +23,8 @@ class Bucket:
     """Objects below a prefix.
 
     Attributes:
-        name: As messages name it.
-        options: What Lance must know beyond what it finds in the environment itself.
+        name: For messages.
+        options: Lance's storage options that it does not read from the environment itself.
     """
 
     def __init__(self, name: str, bucket: str, prefix: str) -> None:
@@ -35,7 +35,7 @@ class Bucket:
 
     @cached_property
     def client(self) -> Any:
-        """The connection; made at the first use."""
+        """The connection; opened at the first use."""
         try:
             from boto3.session import Session
             from botocore.config import Config
@@ -44,43 +44,43 @@ class Bucket:
 
         patience = Config(connect_timeout=10, read_timeout=60, retries={"mode": "standard"})
         endpoint = self.options.get("aws_endpoint")
-        with self._plainly():
+        with self._readable_errors():
             connect: Any = Session().client
             return connect("s3", endpoint_url=endpoint, region_name=_region(), config=patience)
 
     def read(self, name: str) -> bytes | None:
-        """An object's content; None where there is none."""
-        with self._plainly():
-            found = self._unless(
+        """The content of an object; None if it does not exist."""
+        with self._readable_errors():
+            keys = self._unless(
                 ABSENT, self.client.get_object, Bucket=self.bucket, Key=self.prefix + name
             )
-            return None if found is None else found["Body"].read()
+            return None if keys is None else keys["Body"].read()
 
     def write(self, name: str, content: bytes) -> None:
-        """Write an object; a store shows it whole or not at all."""
-        with self._plainly():
+        """Write an object; readers see all of it or nothing."""
+        with self._readable_errors():
             self.client.put_object(Bucket=self.bucket, Key=self.prefix + name, Body=content)
 
     def remove(self, name: str) -> None:
-        """Delete an object, or all below it."""
-        with self._plainly():
+        """Delete an object and all below it."""
+        with self._readable_errors():
             self.client.delete_object(Bucket=self.bucket, Key=self.prefix + name)
             for page in self._pages(Prefix=f"{self.prefix}{name}/"):
-                found = [{"Key": one["Key"]} for one in page.get("Contents", ())]
-                if found:
-                    self.client.delete_objects(Bucket=self.bucket, Delete={"Objects": found})
+                keys = [{"Key": entry["Key"]} for entry in page.get("Contents", ())]
+                if keys:
+                    self.client.delete_objects(Bucket=self.bucket, Delete={"Objects": keys})
 
     def names(self) -> list[str]:
         """Names of the objects, and of the folders, directly below the prefix."""
-        found: list[str] = []
-        with self._plainly():
+        keys: list[str] = []
+        with self._readable_errors():
             for page in self._pages(Prefix=self.prefix, Delimiter="/"):
-                found += [one["Key"] for one in page.get("Contents", ())]
-                found += [one["Prefix"] for one in page.get("CommonPrefixes", ())]
-        return [key.removeprefix(self.prefix).rstrip("/") for key in found if key != self.prefix]
+                keys += [entry["Key"] for entry in page.get("Contents", ())]
+                keys += [entry["Prefix"] for entry in page.get("CommonPrefixes", ())]
+        return [key.removeprefix(self.prefix).rstrip("/") for key in keys if key != self.prefix]
 
     def take(self, lock: str, deadline: float) -> "Lease | None":
-        """Take a lock; None where it is not free until the deadline."""
+        """Take a lock; None if it is not free before the deadline."""
         lease = Lease(self, self.prefix + lock)
         while not lease.take():
             if time.monotonic() > deadline:
@@ -89,12 +89,12 @@ class Bucket:
         return lease
 
     def put_if(self, key: str, **condition: str) -> str | None:
-        """Write a new mark to an object on a condition.
+        """Write a random token to an object on a condition.
 
         Returns:
-            The object's tag; None where the condition was not met.
+            The tag of the object; None if the condition is not met.
         """
-        with self._plainly():
+        with self._readable_errors():
             put = self._unless(
                 (*REFUSED, *ABSENT),
                 self.client.put_object,
@@ -106,8 +106,8 @@ class Bucket:
         return None if put is None else str(put["ETag"])
 
     def tag(self, key: str) -> str | None:
-        """The tag of an object; None where there is none."""
-        with self._plainly():
+        """The tag of an object; None if it does not exist."""
+        with self._readable_errors():
             head = self._unless(ABSENT, self.client.head_object, Bucket=self.bucket, Key=key)
         return None if head is None else str(head["ETag"])
 
@@ -115,7 +115,7 @@ class Bucket:
         return self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, **options)
 
     def _unless(self, codes: tuple[str, ...], call: Any, **options: Any) -> Any:
-        """What a call gives; None where it fails with one of these codes."""
+        """The result of a call; None if it fails with one of these codes."""
         from botocore.exceptions import ClientError
 
         try:
@@ -126,12 +126,10 @@ class Bucket:
             return None
 
     def _unreachable(self) -> UserError:
-        return UserError(
-            f'{self.name} lies in a bucket: install what reaches it: pip install "trichord[s3]".'
-        )
+        return UserError(f'{self.name} is in a bucket: pip install "trichord[s3]".')
 
     @contextmanager
-    def _plainly(self) -> Generator[None]:
+    def _readable_errors(self) -> Generator[None]:
         try:
             from botocore.exceptions import BotoCoreError, ClientError
         except ImportError as error:
@@ -147,11 +145,11 @@ class Bucket:
 
 
 class Lease:
-    """A lock in a bucket: an object that its holder writes anew every few seconds.
+    """A lock in a bucket: an object that its holder rewrites every few seconds.
 
-    Who waits takes it over once it has stayed the same for `LEASE` seconds of the waiter's own
+    Another process takes it over if it has not changed for `LEASE` seconds of that process's own
     clock, so that clocks of different machines need not agree. Both are conditional writes, of which
-    a store lets one of several through.
+    a store accepts only one at a time.
     """
 
     def __init__(self, bucket: Bucket, key: str) -> None:
@@ -164,7 +162,7 @@ class Lease:
         self._life = threading.Thread(target=self._live, daemon=True)
 
     def take(self) -> bool:
-        """Take the lock if it is free, or its holder is dead."""
+        """Take the lock if it is free or its holder is dead."""
         self._tag = self.bucket.put_if(self.key, IfNoneMatch="*")
         if self._tag is None:
             self._tag = self._take_over()
@@ -173,7 +171,7 @@ class Lease:
         return self._tag is not None
 
     def renew(self) -> bool:
-        """Give a sign of life; says whether the lock is still held, and so for `LEASE` seconds more.
+        """Renew the lock; return whether it is still ours, and so for `LEASE` seconds more.
 
         Raises:
             UserError: The bucket cannot be reached.
@@ -184,10 +182,10 @@ class Lease:
             return self._tag is not None
 
     def give_back(self) -> None:
-        """Free the lock, unless someone has taken it over."""
+        """Release the lock, unless another process has taken it over."""
         self._done.set()
         self._life.join()
-        if self.renew():  # lest it be another's that is deleted
+        if self.renew():  # so that another's lock is not deleted
             self.bucket.remove(self.key.removeprefix(self.bucket.prefix))
 
     def _take_over(self) -> str | None:
@@ -200,10 +198,10 @@ class Lease:
         return self.bucket.put_if(self.key, IfMatch=tag)
 
     def _live(self) -> None:
-        held = True
-        while held and not self._done.wait(LEASE / 3):
-            with suppress(UserError):  # unreachable for a moment: the next one may get through
-                held = self.renew()
+        alive = True
+        while alive and not self._done.wait(LEASE / 3):
+            with suppress(UserError):  # unreachable for now: the next renewal may succeed
+                alive = self.renew()
 
 
 def _code(error: Any) -> str:
@@ -215,7 +213,7 @@ def _region() -> str | None:
 
 
 def _options() -> dict[str, str]:
-    """What Lance's own reading of the environment leaves out."""
+    """Settings that Lance does not read from the environment itself."""
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     options: dict[str, str] = {}
     if endpoint:

@@ -8,7 +8,7 @@ from typing import Literal
 from trichord.checkpoint import Origin, Run, fresh_model
 from trichord.config import Experiment
 from trichord.corpora.manifest import read_manifest, select
-from trichord.distributed import together
+from trichord.distributed import on_all_ranks
 from trichord.features.reading import folder_of, source_of
 from trichord.features.source import Source
 from trichord.media import Decoder, file_signature
@@ -85,8 +85,8 @@ class TrainingClips:
         Raises:
             UserError: An encoder cannot be loaded, or features or media are missing.
         """
-        model = together(partial(fresh_model, experiment))
-        return model, together(partial(self._sources, experiment, model))
+        model = on_all_ranks(partial(fresh_model, experiment))
+        return model, on_all_ranks(partial(self._sources, experiment, model))
 
     def _sources(self, experiment: Experiment, model: Embedder) -> list[Source]:
         trunks: set[Modality] = {name for one in experiment.stages for name in one.towers}

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from trichord.checkpoint import Origin, Run
 from trichord.config import Experiment, check
-from trichord.distributed import agreed, largest, together
+from trichord.distributed import all_max, on_all_ranks, on_rank_0
 from trichord.features.source import Source
 from trichord.models.embedder import Embedder
 from trichord.training.loop import AfterEpoch, run_stage
@@ -50,14 +50,14 @@ def fit(
         TerminatedError: SIGTERM came.
         KeyboardInterrupt: SIGINT came.
     """
-    together(lambda: check(experiment))
-    together(lambda: require_all(experiment, sources, sharded=sharded))
+    on_all_ranks(lambda: check(experiment))
+    on_all_ranks(lambda: require_all(experiment, sources, sharded=sharded))
     if sources:
-        together(lambda: require_masks(experiment, model, sources[0]))
-    agreed(lambda: run.start(experiment, manifest))
-    if agreed(lambda: run.complete):
-        agreed(run.remove_checkpoints)
-        together(lambda: run.restore(model))
+        on_all_ranks(lambda: require_masks(experiment, model, sources[0]))
+    on_rank_0(lambda: run.start(experiment, manifest))
+    if on_rank_0(lambda: run.complete):
+        on_rank_0(run.remove_checkpoints)
+        on_all_ranks(lambda: run.restore(model))
         return
     objective = experiment.objective.build(experiment.terms).to(model.device)
     with isolated_rng(), stoppable() as request, freeing_memory():

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from trichord.config import Stage
-from trichord.distributed import gathered, largest, ranks, shared
+from trichord.distributed import all_gather, all_gather_with_grad, all_max, world_size
 from trichord.losses import Objective, pad_missing
 from trichord.models.embedder import Embedder
 from trichord.training.sampler import Sample
@@ -106,11 +106,11 @@ def _gather(embeddings: Embeddings, rows: int) -> Embeddings:
 def _gather_features(features: Features | None) -> Features | None:
     if features is None:
         return None
-    added = largest(features.mask.shape[1]) - features.mask.shape[1]
+    added = all_max(features.mask.shape[1]) - features.mask.shape[1]
     return Features(
-        shared(features.pooled),
-        shared(F.pad(features.steps, (0, 0, 0, added))),
-        gathered(F.pad(features.mask, (0, added)))[0],
+        all_gather_with_grad(features.pooled),
+        all_gather_with_grad(F.pad(features.steps, (0, 0, 0, added))),
+        all_gather(F.pad(features.mask, (0, added)))[0],
     )
 
 

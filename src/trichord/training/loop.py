@@ -10,7 +10,7 @@ from torch import Tensor
 
 from trichord.checkpoint import Progress
 from trichord.config import Experiment, Stage
-from trichord.distributed import agreed, ranks, together
+from trichord.distributed import on_all_ranks, on_rank_0, world_size
 from trichord.evaluation.scores import UnrankableError
 from trichord.features.source import Source
 from trichord.models.embedder import Embedder
@@ -125,12 +125,12 @@ def move_weights(
     trained = [one for group in optimizer.param_groups for one in group["params"]]
     if loss is None:
         session.skip(empty=True)
-        together(lambda: refuse_idle(stage, session.progress))
+        on_all_ranks(lambda: refuse_idle(stage, session.progress))
         return False
     if not is_finite(loss, trained):
         optimizer.zero_grad(set_to_none=True)
         session.skip(empty=False)
-        together(lambda: refuse_unsound(stage, session.progress))
+        on_all_ranks(lambda: refuse_unsound(stage, session.progress))
         return False
     session.take()
     clip_gradients(trained, stage.clip_norm)

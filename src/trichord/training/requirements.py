@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from trichord.config import Experiment, Stage
-from trichord.distributed import ranks
+from trichord.distributed import world_size
 from trichord.features.source import Source, refuse_masks
 from trichord.models.embedder import Embedder
 from trichord.training.sampler import pools_of
@@ -71,7 +71,7 @@ def require_masks(experiment: Experiment, model: Embedder, source: Source) -> No
     """
     if not any("masked" in term_of(name).sides for name in experiment.terms):
         return
-    if "audio" in source.read:
+    if "audio" in source.precomputed:
         refuse_masks()
     second = model.audio.spectrogram(np.zeros(model.audio.rate, np.float32))
     # An error if the encoder does not support it.
@@ -109,9 +109,9 @@ def require_enough(stage: Stage, source: Source) -> None:
             f"Stage '{stage.name}' contrasts clips with one another, and there is {clips} to learn from: "
             "add clips to the split 'train'."
         )
-    if clips < ranks():
+    if clips < world_size():
         raise UserError(
-            f"Stage '{stage.name}' has {clips} clips in a mini-batch for {ranks()} processes: start "
+            f"Stage '{stage.name}' has {clips} clips in a mini-batch for {world_size()} processes: start "
             "fewer, or raise --stages.N.batch-size."
         )
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from trichord.checkpoint import Progress, Run, Saved, load_owned, owned_state
-from trichord.distributed import agreed, largest, rank
+from trichord.distributed import all_max, on_rank_0, rank
 from trichord.losses import Objective
 from trichord.models.embedder import Embedder
 from trichord.training.criteria import all_equal
@@ -49,7 +49,7 @@ class Session:
     _optimizer_state: dict[str, Tensor] | None = None
 
     def __post_init__(self) -> None:
-        self.mark = agreed(lambda: self.run.mark)
+        self.mark = on_rank_0(lambda: self.run.mark)
 
     def resume(self) -> None:
         """Load the run's checkpoint, if there is one."""
@@ -151,7 +151,7 @@ class Session:
 
     def save(self, optimizer: torch.optim.Optimizer | None) -> None:
         """Write a checkpoint."""
-        agreed(self.require_ours)
+        on_rank_0(self.require_ours)
         self.gather()
         parts = {
             "now.": owned_state(self.model, self.objective),
@@ -163,7 +163,7 @@ class Session:
             for prefix, part in parts.items()
             for name, value in part.items()
         }
-        agreed(lambda: self.run.save(Saved(self.progress, tensors)))
+        on_rank_0(lambda: self.run.save(Saved(self.progress, tensors)))
         self._saved_at = time.monotonic()
 
 

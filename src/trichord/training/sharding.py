@@ -11,7 +11,7 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from trichord.distributed import ranks
+from trichord.distributed import world_size
 from trichord.encoders.encoder import Encoder
 from trichord.models.embedder import Embedder
 

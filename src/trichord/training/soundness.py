@@ -10,7 +10,7 @@ from torch.distributed.tensor import DTensor
 
 from trichord.checkpoint import Progress
 from trichord.config import Stage
-from trichord.distributed import largest
+from trichord.distributed import all_max
 from trichord.types import UserError
 
 MOST_IN_A_ROW = 10
@@ -30,7 +30,7 @@ def is_finite(loss: Float[Tensor, ""], parameters: Iterable[nn.Parameter]) -> bo
     here = [one.to_local() if isinstance(one, DTensor) else one for one in gradients]
     norm = nn.utils.get_total_norm(here) if here else torch.zeros(())
     sound = bool(torch.isfinite(loss.detach()).all()) and bool(torch.isfinite(norm))
-    return largest(int(not sound)) == 0
+    return all_max(int(not sound)) == 0
 
 
 def refuse_unsound(stage: Stage, progress: Progress) -> None:

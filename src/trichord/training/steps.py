@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from trichord.config import Stage
-from trichord.distributed import average_gradients, rank, ranks, together
+from trichord.distributed import average_gradients, on_all_ranks, rank, world_size
 from trichord.features.source import Source
 from trichord.training.learner import Learner
 from trichord.training.sampler import Sample
@@ -56,7 +56,7 @@ def cached_step(
 
     Source: Gao et al. (2021), "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup".
     """
-    ours = sample.parts(ranks())[rank()]
+    ours = sample.parts(world_size())[rank()]
     chunks = ours.parts(_how_many(stage, len(sample.clips)))
     batches = _read(training, chunks)
     embeddings = _first_pass(learner, batches, chunks)
@@ -83,7 +83,7 @@ def _read(training: Source, samples: Sequence[Sample]) -> list[Batch]:
 def _how_many(stage: Stage, clips: int) -> int:
     """Number of chunks, equal in all processes, because sharded trunks wait for each other."""
     assert stage.chunk is not None
-    most, fewest = -(-clips // ranks()), clips // ranks()
+    most, fewest = -(-clips // world_size()), clips // world_size()
     return min(-(-most // stage.chunk), fewest)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 
-from trichord.distributed import rank, ranks, together
+from trichord.distributed import on_all_ranks, rank, world_size
 
 PATIENCE = 2.0
 """Seconds after which a second interruption stops at once, without waiting for the end of the step."""
@@ -83,6 +83,6 @@ def freeing_memory() -> Generator[None]:
     try:
         yield
     except BaseException as error:
-        if ranks() > 1:
+        if world_size() > 1:
             traceback.clear_frames(error.__traceback__)
         raise

@@ -1,4 +1,4 @@
-"""What every layer speaks of: clips and their captions, moments and hits. Imports nothing heavy."""
+"""Central types: clips and captions, moments and hits. Imports nothing heavy."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -7,7 +7,7 @@ Modality = Literal["text", "audio", "vision"]
 About = Literal["audio", "visual", "audio_visual"]
 Source = Literal["crowd", "llm", "speech", "label"]
 AudioTypeLabel = Literal["verbal", "nonverbal", "both"]
-"""What is heard in a clip: speech, something else, or both."""
+"""The audio of a clip: speech, other sounds, or both."""
 AudioType = float | Literal["none", "both", "clip"]
 """CLIP4VLA's audio type token: whether the encoder listens for speech or for events.
 
@@ -21,8 +21,8 @@ Side = Literal["text", "audio", "vision", "masked"]
 CaptionKind = Literal["audio", "visual", "audio_visual", "composed"]
 """What a caption is about; `composed` are the audio-visual ones that a language model wrote."""
 Arithmetic = Literal["float32", "bfloat16", "graph"]
-"""What a tower is computed in: torch in full or in half precision, or the ONNX graph beside its folder,
-which `trichord export` wrote."""
+"""How a tower is computed: torch in full or half precision, or the ONNX graph of `trichord export`
+beside its folder."""
 Pooling = Literal["mean", "mean_of_unit"]
 """How steps become one vector: SLAVA normalises their mean, CLIP4VLA each of them and then the mean."""
 
@@ -33,18 +33,18 @@ CAPTION_KINDS: tuple[CaptionKind, ...] = get_args(CaptionKind)
 
 
 class UserError(Exception):
-    """A mistake the user can mend; the text is one line that names the file or option and the remedy."""
+    """A mistake that the user can fix; the text is one line that names file or option and remedy."""
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, on one line; its kind where it says nothing."""
+    """The first line of an error's text; its type if it has none."""
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".:") if lines else type(error).__name__
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caption:
-    """A text and what it is about: what is heard, what is seen, or both."""
+    """A text and what it describes: audio, vision, or both."""
 
     text: str
     about: About
@@ -52,17 +52,17 @@ class Caption:
 
     @property
     def kind(self) -> CaptionKind:
-        """What it is about, with composed captions apart."""
+        """What it is about; composed captions are a kind of their own."""
         return "composed" if self.source == "llm" else self.about
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clip:
-    """A span of a media file with what is known of it.
+    """A span of a media file with its annotations.
 
-    `start` and `end` are seconds into the file; `end=None` means to its end. `path` is absolute once
-    a manifest has been read (a manifest may hold it relative to its own folder). `audio_type` is whether
-    the clip's sound is speech, something else, or both; None where the corpus does not say.
+    `start` and `end` are seconds into the file; `end=None` is its end. `path` is absolute once a
+    manifest is read (in a manifest it may be relative to its folder). `audio_type`: whether the audio
+    is speech, other sounds, or both; None if the corpus does not say.
     """
 
     id: str
@@ -86,11 +86,11 @@ class Moment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
-    """A moment that was found, with its score and how much picture and sound contribute to it.
+    """A moment found by a search, with its score and the shares of vision and audio.
 
-    `visual + audio == score`; None where the moment lacks that modality. `reranked` is the score of a
+    `visual + audio == score`; None if the moment lacks that modality. `reranked` is the score of a
     fusion that reads the text and the moment together, which then decides the order; None without one.
-    `parts` holds what each part of the query contributes to `visual` and to `audio`; they sum to these.
+    `parts` are the shares of each part of the query in `visual` and `audio`; they sum to these.
     """
 
     moment: Moment

@@ -1,7 +1,7 @@
-"""Shapes of numpy arrays in annotations, where jaxtyping is not installed too.
+"""Shapes of numpy arrays in annotations, also without jaxtyping.
 
-Tests check them with it. A search needs no more than numpy, so the core is installed without it, and
-there an annotation says what is an array and leaves its shape out.
+Tests check shapes with jaxtyping. The core is installed without it, because a search needs only numpy;
+then annotations name the array without its shape.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -14,8 +14,8 @@ else:
     except ModuleNotFoundError:
 
         class _Array:
-            def __class_getitem__(cls, asked: tuple[Any, str]) -> Any:
-                return asked[0]
+            def __class_getitem__(cls, item: tuple[Any, str]) -> Any:
+                return item[0]
 
         Bool = Float = Float32 = Int = Int8 = Num = Shaped = UInt8 = _Array
 

@@ -6,11 +6,11 @@ from trichord.types import Modality
 
 Pair = tuple[Modality, Modality]
 ALL_PAIRS: frozenset[Pair] = frozenset({("text", "vision"), ("text", "audio"), ("audio", "vision")})
-"""Of a model with one space."""
+"""The pairs of a model with one space."""
 
 
 def compares(pairs: Collection[Pair], one: Modality, other: Modality) -> bool:
-    """Whether two modalities are among some pairs, in whichever order."""
+    """Whether two modalities are among the pairs, in either order."""
     return (one, other) in pairs or (other, one) in pairs
 
 

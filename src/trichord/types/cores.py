@@ -11,7 +11,7 @@ def cores() -> int:
         return os.cpu_count() or 1
 
 
-def allotted() -> int:
-    """Threads that may compute at once: OMP_NUM_THREADS, as torch heeds it too, or one a core."""
-    told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    return max(1, int(told)) if told.isdecimal() else cores()
+def compute_threads() -> int:
+    """Threads that may compute at once: OMP_NUM_THREADS, as in torch, or one per core."""
+    setting = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    return max(1, int(setting)) if setting.isdecimal() else cores()

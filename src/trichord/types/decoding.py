@@ -1,4 +1,4 @@
-"""How captions may be chosen while they are written; options and the search for words both read it."""
+"""Limits of caption decoding, for options and for beam search."""
 
 from typing import Annotated
 
@@ -9,7 +9,7 @@ SHORTEST = 3
 STEEPEST = 10.0
 """Beyond this length penalty the scores of all captions round to the same number."""
 WIDEST = 256
-"""Beams that are written side by side, each with a score for every token."""
+"""Most beams; each has a score for every token."""
 
 Beams = Annotated[int, Range(1, WIDEST)]
 LengthPenalty = Annotated[float, Range(-STEEPEST, STEEPEST)]

@@ -1,4 +1,4 @@
-"""What is not installed, and the extra that brings it."""
+"""Packages that are not installed, and the extras that install them."""
 
 import re
 from collections.abc import Generator
@@ -10,7 +10,7 @@ from trichord.types import UserError
 TOWERS = frozenset(
     {"torch", "transformers", "tokenizers", "huggingface_hub", "safetensors", "jaxtyping"}
 )
-"""Packages that the extra `towers` brings; a search by words does without."""
+"""Packages of the extra `towers`; a text search does not need them."""
 _EXTRAS = dict.fromkeys(TOWERS, "towers") | {"caption_metrics": "captions"}
 """The extra that brings a package, by the name under which it is imported."""
 _OF_WORLD = re.compile(r"demo|world|world-.+|stand-in-.+")
@@ -18,11 +18,11 @@ _OF_WORLD = re.compile(r"demo|world|world-.+|stand-in-.+")
 
 
 class NotInstalledError(UserError, ImportError):
-    """What is asked for needs an extra; an ImportError too, as from Python one expects it."""
+    """An extra is missing; also an ImportError, as Python code expects."""
 
 
 def require_torch() -> None:
-    """Refuse where the towers cannot be loaded, before anything is downloaded for them.
+    """Refuse if towers cannot be loaded, before anything is downloaded.
 
     Raises:
         NotInstalledError: torch is missing.
@@ -33,10 +33,10 @@ def require_torch() -> None:
 
 @contextmanager
 def extras_named() -> Generator[None]:
-    """Say how a package is installed that an extra brings and that is missing.
+    """Turn a missing package of an extra into an error that names the extra.
 
     Raises:
-        NotInstalledError: One is.
+        NotInstalledError: A package is missing.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic writing of files."""
 
 import os
 import re
@@ -14,12 +14,12 @@ _PART = re.compile(r"\.[0-9a-f]{16}\.part")
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write a file so that a reader, or a crash, sees either the old content or the new.
+    """Write a file so that readers see either the old content or the new, also after a crash.
 
     Text is written as UTF-8. The file's folder is made if it is missing.
 
     Raises:
-        UserError: the place cannot be written to.
+        UserError: The file cannot be written.
     """
     with replacing(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
@@ -27,14 +27,14 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Generator[BinaryIO]:
-    """Give a file to write to, which takes the place of `path` once the block ends well.
+    """A file to write to, which replaces `path` when the block succeeds.
 
-    When the block raises, `path` is as it was and nothing is left beside it.
+    If the block raises, `path` is unchanged and nothing is left beside it.
 
     Raises:
         UserError: the place cannot be written to.
     """
-    # In the same folder, because a rename is atomic only within one file system.
+    # In the same folder, because a rename is atomic only within a file system.
     temporary = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,26 +47,26 @@ def replacing(path: Path) -> Generator[BinaryIO]:
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
-        with suppress(OSError):  # gone by now, if all went well
+        with suppress(OSError):  # already renamed, if all went well
             temporary.unlink()
 
 
 def leftovers(folder: Path) -> list[Path]:
-    """What writes that were killed have left in a folder; each may be one that is at it just now."""
+    """Temporary files of killed writes in a folder; some may be of writes in progress."""
     if not folder.is_dir():
         return []
     return sorted(one for one in folder.iterdir() if _PART.fullmatch(one.name))
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed writes have left in a folder that nobody else is writing to."""
+    """Remove temporary files of killed writes from a folder that no other process writes to."""
     for one in leftovers(folder):
         with suppress(OSError):
             one.unlink()
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut: the name is part of the folder, not of the file."""
+    """Make a rename survive a power failure: the name is stored in the folder, not in the file."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

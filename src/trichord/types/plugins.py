@@ -1,9 +1,8 @@
-"""Parts that others bring: installed with an entry point, or passed as values.
+"""Plugins: parts installed with an entry point, or passed as values.
 
-A group is a kind of part, such as encoders. A name is looked up among our own parts first, then among
-those passed in this process (`provide`, `--plugin FILE`), then among the entry points of installed
-packages. Only the part that is asked for is imported: neither a search nor the opening of a run loads
-a package that it does not name.
+A group is a type of part, such as encoders. A name is looked up among our own parts, then among those
+passed in this process (`provide`, `--plugin FILE`), then among the entry points of installed packages.
+Only the requested part is imported: a search or a run loads no package that it does not name.
 """
 
 import ast
@@ -29,19 +28,19 @@ T = TypeVar("T")
 
 
 KIND = r"[A-Za-z0-9][A-Za-z0-9_@-]*"
-"""A kind is part of options and of the names of parameters, which may have no dot."""
+"""A kind is part of options and of parameter names, which may have no dot."""
 _GROUPS: "dict[str, Group[Any]]" = {}
 _PROVIDED: dict[tuple[str, str], tuple[Any, str]] = {}
-"""Parts passed in this process, by group and kind, each with where it came from. Global on purpose, as
-the codecs of Python are: a model is opened in many places, on other threads too."""
+"""Parts passed in this process, by group and kind, each with its origin. Global on purpose, like Python's
+codecs: models are opened in many places, also in other threads."""
 
 
 def provide(parts: Iterable[Any], origin: str = "a value of this program") -> None:
-    """Make parts known to this process by their kinds; a later one replaces an earlier one.
+    """Register parts in this process by their kinds; a later one replaces an earlier one.
 
     Args:
-        parts: Config classes, loss terms, and what else has a `group` and a `kind`.
-        origin: Where they come from; runs note it.
+        parts: Config classes, loss terms, and other values with a `group` and a `kind`.
+        origin: Recorded by runs.
 
     Raises:
         UserError: One of them is no part, or its kind is taken.
@@ -75,8 +74,8 @@ def provide(parts: Iterable[Any], origin: str = "a value of this program") -> No
 
 
 @contextmanager
-def provided_within() -> Generator[None]:
-    """What is provided within it is forgotten afterwards: `--plugin` is for one command."""
+def temporary_parts() -> Generator[None]:
+    """Parts that are provided in the block are removed afterwards: `--plugin` is for one command."""
     before = dict(_PROVIDED)
     try:
         yield
@@ -87,13 +86,13 @@ def provided_within() -> Generator[None]:
 
 @dataclass(frozen=True, eq=False)
 class Group(Generic[T]):
-    """One kind of part.
+    """One type of part.
 
     Attributes:
         name: As in the entry point group `trichord.NAME`.
-        noun: What messages call one of them.
-        own: Ours, by kind.
-        closed: Whether there are no others.
+        noun: Name of one of them in messages.
+        own: Our parts, by kind.
+        closed: Whether plugins are not allowed.
     """
 
     name: str
@@ -106,19 +105,19 @@ class Group(Generic[T]):
             _GROUPS[self.name] = self
 
     def kinds(self) -> list[str]:
-        """All names that can be asked for; nothing is imported for it."""
+        """All available kinds; imports nothing."""
         if self.closed:
             return list(self.own)
         provided = [kind for group, kind in _PROVIDED if group == self.name]
         return list(dict.fromkeys([*self.own, *provided, *_installed(self.name)]))
 
     def find(self, kind: str, option: str = "", among: Sequence[str] = ()) -> T:
-        """The part of a name.
+        """The part of a kind.
 
         Args:
-            kind: Its name.
-            option: What asks for it, for the message.
-            among: The names to choose from, for the message; all if empty.
+            kind: Its kind.
+            option: The option that names it, for the message.
+            among: The kinds to choose from, for the message; all if empty.
 
         Raises:
             UserError: There is none of this name, two packages offer it, or it cannot be loaded.
@@ -136,14 +135,14 @@ class Group(Generic[T]):
             raise UserError(self._unknown(kind, option, among or self.kinds()))
         try:
             return points[0].load()
-        except Exception as error:  # whatever somebody else's module raises on import
+        except Exception as error:  # a foreign module may raise anything on import
             raise UserError(
                 f"The {self.noun} '{kind}' of {_package(points[0])} cannot be loaded: "
                 f"{type(error).__name__}: {first_line(error)}."
             ) from error
 
     def origin(self, kind: str) -> str | None:
-        """Where a part comes from, such as "trichord-dinov2 0.1"; None: it is ours, or unknown."""
+        """The origin of a part, such as "trichord-dinov2 0.1"; None if it is ours, or unknown."""
         if kind in self.own:
             return None
         if (self.name, kind) in _PROVIDED:
@@ -180,7 +179,7 @@ class Group(Generic[T]):
 
 @cache
 def _installed(group: str) -> dict[str, tuple[EntryPoint, ...]]:
-    """Entry points of a group by name. Asked once a process: it reads the metadata of all packages."""
+    """Entry points of a group by name. Cached, because it reads the metadata of all packages."""
     found: dict[str, tuple[EntryPoint, ...]] = {}
     for point in entry_points(group=f"trichord.{group}"):
         found[point.name] = (*found.get(point.name, ()), point)
@@ -192,13 +191,13 @@ def _package(point: EntryPoint) -> str:
 
 
 def provide_file(path: Path) -> ModuleType:
-    """Run a Python file and make the parts that it defines known to this process.
+    """Run a Python file and register the parts that it defines.
 
     Args:
-        path: The file. It is code, and runs with the rights of the caller.
+        path: The file. Its code runs with the rights of the caller.
 
     Returns:
-        Its module; the same one where the file was run before and has not changed since.
+        Its module; the same one if the file was run before and has not changed.
 
     Raises:
         UserError: There is no such file, or it fails; names the line.
@@ -207,8 +206,8 @@ def provide_file(path: Path) -> ModuleType:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): name a Python file.") from error
-    # By place and content, so that equal names in two folders are two modules, and pickles of another
-    # process find the module again once it has run the same file.
+    # Named by path and content: equal names in two folders are two modules, and pickles of another
+    # process find the module once it has run the same file.
     mark = hashlib.blake2b(str(path.absolute()).encode() + content, digest_size=6).hexdigest()
     name = f"trichord_plugin_{path.stem}_{mark}"
     module = sys.modules.get(name) or _run(path, name)
@@ -222,7 +221,7 @@ def _run(path: Path, name: str) -> ModuleType:
     if spec is None or spec.loader is None:
         raise UserError(f"{path}: name a Python file, which ends in .py.")
     module = module_from_spec(spec)
-    sys.modules[name] = module  # before it runs: dataclasses look their module up there
+    sys.modules[name] = module  # before it runs, because dataclasses look up their module there
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
@@ -248,7 +247,7 @@ def _said(error: BaseException) -> str:
 
 
 def _defined(module: ModuleType) -> Iterator[Any]:
-    """Parts that a module defines itself: classes of its own, and values made there."""
+    """Parts that a module defines: its own classes, and values."""
     for value in vars(module).values():
         own = getattr(value, "__module__", None) == module.__name__
         if _is_part(value) and (own or not isinstance(value, type)):
@@ -256,6 +255,6 @@ def _defined(module: ModuleType) -> Iterator[Any]:
 
 
 def _is_part(value: Any) -> bool:
-    """Whether something is a part; a base class, which has no kind, is none."""
+    """Whether a value is a part; a base class without a kind is not."""
     named = getattr(value, "kind", ""), getattr(value, "group", "")
     return all(isinstance(one, str) and one for one in named)

@@ -1,4 +1,4 @@
-"""Torch's global random numbers, which belong to the caller's program."""
+"""Torch's global random generators, which belong to the caller."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -8,10 +8,10 @@ import torch
 
 @contextmanager
 def isolated_rng(seed: int | None = None) -> Generator[None]:
-    """Use torch's global random numbers inside the block and restore them afterwards.
+    """Use torch's global random generators inside the block and restore them afterwards.
 
     Args:
-        seed: Of the CPU's random numbers inside; None: they go on from where they are.
+        seed: Of the CPU generator inside; None: it continues.
     """
     # Asking for the state of a GPU that is not used yet would initialise it.
     gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()

@@ -1,7 +1,7 @@
-"""What the value of an option may be: said where its field is declared, checked in one place.
+"""Rules for values of options: declared with the field, checked in one place.
 
-A field says it in its annotation, `beams: Annotated[int, Range(1, 100)] = 5`, and `require_legal`
-checks all fields of a dataclass and of those in it. Whoever tests options reads the same rules.
+A field has its rule in the annotation, `beams: Annotated[int, Range(1, 100)] = 5`, and `require_legal`
+checks all fields of a dataclass and of nested ones. Tests of options read the same rules.
 """
 
 import math
@@ -19,7 +19,7 @@ from trichord.types import UserError
 
 
 class Rule(ABC):
-    """What a value may be. A value of None, an option that is not given, is always legal."""
+    """What a value may be. None, an option that is not given, is always legal."""
 
     whole: ClassVar[bool] = False
     """Whether a tuple is checked as one value; otherwise each of its elements is."""
@@ -29,17 +29,17 @@ class Rule(ABC):
         """Refuse a value that is not legal.
 
         Args:
-            value: What was given.
+            value: The value.
             option: As it is typed.
 
         Raises:
-            UserError: Names the option, the value and what may be given instead.
+            UserError: Names the option, the value and the legal values.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Range(Rule):
-    """Finite numbers from `low` to `high`, both included, between `above` and `below`, which are not."""
+    """Finite numbers from `low` to `high` (inclusive), between `above` and `below` (exclusive)."""
 
     low: int | float = -math.inf
     high: int | float = math.inf
@@ -47,7 +47,7 @@ class Range(Rule):
     below: int | float = math.inf
 
     def check(self, value: Any, option: str) -> None:
-        """See `Rule`; a word beside numbers, such as 'auto', is left to the type."""
+        """See `Rule`; the type checks a word such as 'auto'."""
         if isinstance(value, str):
             return
         inside = self.low <= value <= self.high and self.above < value < self.below
@@ -72,7 +72,7 @@ class Range(Rule):
 
 @dataclass(frozen=True, slots=True)
 class Distinct(Rule):
-    """Several values, none of them twice, and at least so many."""
+    """Several different values, at least `least` of them."""
 
     least: int = 0
 
@@ -88,7 +88,7 @@ class Distinct(Rule):
 
 @dataclass(frozen=True, slots=True)
 class Spelling(Rule):
-    """Texts that a pattern matches; `words` say which."""
+    """Texts that match a pattern, described by `words`."""
 
     pattern: str
     words: str
@@ -101,7 +101,7 @@ class Spelling(Rule):
 
 @dataclass(frozen=True, slots=True)
 class Checked(Rule):
-    """Values that a function lets pass; it raises a `UserError`, which need not name the option."""
+    """Values that a function accepts; it raises a `UserError`, which need not name the option."""
 
     function: Callable[[Any], object]
 
@@ -120,7 +120,7 @@ class InputFile(Rule):
 
     def check(self, value: Any, option: str) -> None:
         """See `Rule`."""
-        if _require_there(value, option):
+        if _require_existing(value, option):
             raise UserError(f"{option} {value} is a folder: name a file.")
         if not os.access(value, os.R_OK):
             raise UserError(f"{option} {value} cannot be read: change its permissions.")
@@ -128,28 +128,28 @@ class InputFile(Rule):
 
 @dataclass(frozen=True, slots=True)
 class InputFolder(Rule):
-    """A folder that is there; with `bucket` also a place in a bucket, which is not looked at."""
+    """A folder that exists; with `bucket` also a location in a bucket, which is not checked."""
 
     bucket: bool = False
 
     def check(self, value: Any, option: str) -> None:
         """See `Rule`."""
-        if not (self.bucket and in_bucket(value)) and not _require_there(value, option):
+        if not (self.bucket and in_bucket(value)) and not _require_existing(value, option):
             raise UserError(f"{option} {value} is a file: name a folder.")
 
 
 @dataclass(frozen=True, slots=True)
 class InputPlace(Rule):
-    """A file or folder that is there."""
+    """A file or folder that exists."""
 
     def check(self, value: Any, option: str) -> None:
         """See `Rule`."""
-        _require_there(value, option)
+        _require_existing(value, option)
 
 
 @dataclass(frozen=True, slots=True)
 class OutputFile(Rule):
-    """A file to write or replace; folders on the way to it are made. `suffix`: how its name ends."""
+    """A file to write or replace; parent folders are made. `suffix`: the end of its name."""
 
     suffix: str = ""
 
@@ -164,7 +164,7 @@ class OutputFile(Rule):
 
 @dataclass(frozen=True, slots=True)
 class OutputFolder(Rule):
-    """A folder to make or to write into; `empty`: with nothing in it; `bucket`: or one in a bucket."""
+    """A folder to make or write into; `empty`: without files; `bucket`: may be in a bucket."""
 
     bucket: bool = False
     empty: bool = False
@@ -184,7 +184,7 @@ def require_legal(value: Any, annotation: Any = None, option: str = "--") -> Non
     Args:
         value: A dataclass, a tuple of such, or the value of one option.
         annotation: Of the value.
-        option: What it is called; of a dataclass, what the names of its fields are put behind.
+        option: Its name; for a dataclass, the prefix of the names of its fields.
 
     Raises:
         UserError: The first value that is not legal.
@@ -204,10 +204,10 @@ def require_legal(value: Any, annotation: Any = None, option: str = "--") -> Non
 
 
 def require(legal: object, refusal: str) -> None:
-    """Refuse options that do not go together.
+    """Refuse options that do not fit together.
 
     Raises:
-        UserError: They do not; `refusal` names them and the remedy.
+        UserError: `refusal`, which names them and the remedy.
     """
     if not legal:
         raise UserError(refusal)
@@ -223,26 +223,26 @@ def rules_of(annotation: Any) -> list[Rule]:
 
 
 def option_name(prefix: str, field: str, annotation: Any) -> str:
-    """What a field is called on the command line, behind the name of what it is in.
+    """The option of a field on the command line, after a prefix.
 
-    `tyro.conf.arg` may give it another name, or with "" none at all, or a metavar: so a positional
-    one is called. It is not imported here, because experiments are read without a command line too.
+    `tyro.conf.arg` may give it another name, none (""), or a metavar, the name of a positional one.
+    tyro is not imported here, because experiments are also read without a command line.
     """
     marks = getattr(annotation, "__metadata__", ())
     if metavar := next(filter(None, (getattr(one, "metavar", None) for one in marks)), None):
         return str(metavar)
-    given = [one.name for one in marks if isinstance(getattr(one, "name", None), str)]
-    name = given[0] if given else field.replace("_", "-")
+    value = [one.name for one in marks if isinstance(getattr(one, "name", None), str)]
+    name = value[0] if value else field.replace("_", "-")
     return f"{prefix}{'' if prefix == '--' or not name else '.'}{name}"
 
 
 def in_bucket(place: object) -> bool:
-    """Whether a place is `s3://bucket/prefix`, of which `Path` takes a slash away."""
+    """Whether a location is `s3://bucket/prefix`, from which `Path` removes a slash."""
     return str(place).startswith("s3:/")
 
 
-def _require_there(path: Path, option: str) -> bool:
-    """Refuse a path where nothing is; says whether it is a folder."""
+def _require_existing(path: Path, option: str) -> bool:
+    """Refuse a missing path; return whether it is a folder."""
     folder = _is_folder(path, option)
     if folder is None:
         raise UserError(f"{option} {path}: there is no such file or folder: check the path.")
@@ -250,24 +250,24 @@ def _require_there(path: Path, option: str) -> bool:
 
 
 def _is_folder(path: Path, option: str) -> bool | None:
-    """Whether a folder or a file is there; None where nothing is."""
+    """Whether a path is a folder; None if it does not exist."""
     try:
         return stat.S_ISDIR(path.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except OSError as error:  # a name that is too long, a folder that may not be entered
+    except OSError as error:  # a name that is too long, a folder without permission
         raise UserError(f"{option} {path}: {error.strerror}: name another place.") from error
 
 
-def _require_writable(folder: Path, given: object, option: str) -> None:
-    """Refuse a folder that is none, or that can neither be made nor written into."""
+def _require_writable(folder: Path, value: object, option: str) -> None:
+    """Refuse a path that is no folder, or that cannot be made or written into."""
     is_folder = _is_folder(folder, option)
     if is_folder is False:
-        raise UserError(f"{option} {given}: {folder} is a file: name another place.")
+        raise UserError(f"{option} {value}: {folder} is a file: name another place.")
     if is_folder is None:
-        _require_writable(folder.absolute().parent, given, option)
+        _require_writable(folder.absolute().parent, value, option)
     elif not os.access(folder, os.W_OK | os.X_OK):
-        raise UserError(f"{option} {given}: {folder} cannot be written to: name another place.")
+        raise UserError(f"{option} {value}: {folder} cannot be written to: name another place.")
 
 
 Device = Annotated[
@@ -276,12 +276,12 @@ Device = Annotated[
         r"(?ai)auto|cpu|cuda(:[0-9]{1,3})?|mps", "auto, cpu, cuda, cuda:N (GPU number N) or mps"
     ),
 ]
-"""Where towers are computed, in any case of letters."""
+"""The device of towers, in upper or lower case."""
 Workers = Annotated[int, Range(1, 1024)]
-"""Processes beside this one."""
+"""Number of other processes."""
 Seed = Annotated[int, Range(0, 2**32 - 1)]
-"""What NumPy and scikit-learn both take."""
+"""A seed that NumPy and scikit-learn accept."""
 Weight = Annotated[float | None, Range(0)]
-"""Of sight, of sound, or of words, relative to one another."""
+"""A relative weight of vision, audio or text."""
 Share = Annotated[float | None, Range(0, 1)]
 """Such as an audio type token, from verbal (0) to nonverbal (1)."""

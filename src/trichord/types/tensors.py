@@ -11,7 +11,7 @@ from trichord.types import Modality, Side
 
 @dataclass(frozen=True, slots=True)
 class Padded:
-    """The one way to say "variable length": rows padded at the end, and what is real.
+    """Rows of variable length, padded at the end, with a mask of real steps.
 
     A row whose mask is all False lacks the modality; its values are never read.
     """
@@ -42,16 +42,15 @@ class Padded:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Clips side by side, as their towers take them.
+    """A batch of clips as input of their towers.
 
-    A modality is None where the whole batch lacks it, a masked row where one clip does. `read` names
+    A modality is None where the whole batch lacks it, a masked row where one clip does. `precomputed` names
     the modalities whose towers have been applied already: their values are trunk features (batch,
     step, width) and only heads remain.
 
     `words` are the token ids of the captions, (batch, token), where a model writes captions. `masked`
     is a copy of the audio with stretches of time and bands hidden, for CLIP4VLA's intra-modal term.
-    `sound` is each clip's place between verbal (0) and nonverbal (1), for towers that take a sound
-    token per clip.
+    `audio_type` is a number per clip from verbal (0) to nonverbal (1), for towers that take one.
     """
 
     ids: tuple[str, ...]
@@ -61,7 +60,7 @@ class Batch:
     words: Padded | None = None
     masked: Padded | None = None
     audio_type: Float[Tensor, " batch"] | None = None
-    read: tuple[Modality, ...] = ()
+    precomputed: tuple[Modality, ...] = ()
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same on another device."""
@@ -99,7 +98,7 @@ class Features:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """Scores of all tokens at each place of some captions, the token that stands there, and its row."""
+    """Logits at each place of captions, the target token there, and its row."""
 
     logits: Float[Tensor, "place token"]
     targets: Int[Tensor, " place"]
@@ -108,17 +107,18 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class Embeddings:
-    """What a model makes of a batch; None where the batch lacks a modality.
+    """Output of a model for a batch; None if the batch lacks a modality.
 
-    `masked` is the masked copy of the audio; `clips` how like each text is to each clip, sight and
-    sound fused, where the model has a fusion and the batch has text; `words` what a captioner expects.
+    `masked` is the masked copy of the audio; `similarity` the similarity of each text to each clip,
+    vision and audio fused, if the model has a fusion and the batch has text; `words` the predictions
+    of a captioner.
     """
 
     text: Features | None
     audio: Features | None
     vision: Features | None
     masked: Features | None = None
-    clips: Float[Tensor, "text clip"] | None = None
+    similarity: Float[Tensor, "text clip"] | None = None
     words: Words | None = None
 
     def of(self, side: Side) -> Features | None:

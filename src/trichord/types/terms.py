@@ -1,4 +1,4 @@
-"""Terms of the loss by name: what each compares, and by which loss."""
+"""Terms of the loss by name: the sides that each compares, and its loss."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from trichord.types.plugins import Group
 class Term:
     """One term of the loss, under an inverse temperature of its own.
 
-    Clips that lack one of its sides are left out of it. A term of your own is a value of this class,
+    It skips clips that lack one of its sides. A term of your own is a value of this class,
     named by an entry point of the group `trichord.losses` or passed by `--plugin`; `Draw.terms` then
     names it by its kind.
 
@@ -26,7 +26,7 @@ class Term:
             model's fusion gives; `words` is the cross-entropy of a caption's words.
 
     Raises:
-        UserError: The sides are none, or too few for the loss; or the loss has weights of its own.
+        UserError: A side is unknown, the sides are too few, or the loss has its own weights.
     """
 
     group: ClassVar[str] = "losses"
@@ -70,7 +70,7 @@ TERMS: dict[str, Term] = {
         Term(kind="lm", sides=("text",), loss="words"),
     )
 }
-"""Ours, named for what they pull together: audio, vision, text, masked audio, the clip.
+"""Our terms, named by their sides: audio, vision, text, masked audio, clip.
 
 `av`, `at` and `vt` are SLAVA's L_av, L_at and L_vt, and CLIP4VLA's NCE_av and NCE_at. `aa` is CLIP4VLA's
 intra-modal NCE of audio and its masked copy, `mt` that copy against text. `tt` and `vv` push texts
@@ -86,10 +86,10 @@ def term_of(name: str, option: str = "") -> Term:
 
     Args:
         name: Its kind.
-        option: What asks for it, for the message.
+        option: The option that names it, for the message.
 
     Raises:
-        UserError: There is none of this name, or what bears it is no term.
+        UserError: There is none of this name, or it is no term.
     """
     found: Any = LOSSES.find(name, option)
     if not isinstance(found, Term):  # an entry point may hold anything

@@ -1,7 +1,7 @@
-"""The one place that sets how many threads torch and NumPy compute with.
+"""The only module that sets the number of threads of torch and NumPy.
 
-A command owns its process and may set them for good. Everything below `cli` may be called by somebody
-else's program: it sets them for its own threads alone, and only while these are at work.
+A command owns its process and may set them permanently. Everything below `cli` may run in another
+program: it sets them only for its own threads, and only while these work.
 """
 
 import os
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 
 def set_torch_threads(count: int) -> None:
-    """Compute with so many threads of torch from now on: for a process of our own."""
+    """Set the number of torch threads permanently, in a process of our own."""
     import torch
 
     torch.set_num_threads(count)
@@ -18,7 +18,7 @@ def set_torch_threads(count: int) -> None:
 
 @contextmanager
 def torch_threads(count: int) -> Generator[None]:
-    """Compute with so many threads of torch in this thread; afterwards with as many as before."""
+    """Set the number of torch threads in this thread, and restore it afterwards."""
     import torch
 
     before = torch.get_num_threads()
@@ -30,15 +30,15 @@ def torch_threads(count: int) -> Generator[None]:
 
 
 @contextmanager
-def torch_threads_kept() -> Generator[None]:
-    """Whatever threads started within set for themselves, the caller's setting stays what it is.
+def torch_threads_restored() -> Generator[None]:
+    """Keep the caller's number of torch threads, whatever threads started in the block set.
 
-    torch has a number for each thread, which a thread takes from the process when it first asks, and
-    `torch.set_num_threads` sets the one of its thread and that of the process.
+    torch has a number per thread, which a thread copies from the process at its first use, and
+    `torch.set_num_threads` sets that of its thread and that of the process.
     """
     import torch
 
-    before = torch.get_num_threads()  # asking fixes the caller's own number
+    before = torch.get_num_threads()  # reading it fixes the caller's own number
     try:
         yield
     finally:
@@ -53,6 +53,6 @@ def let_numpy_threads_sleep(*, one: bool) -> None:
     """
     if one:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # NumPy's threads wait for the next product by spinning, for tens of milliseconds after each: the
-    # cores they hold are wanted by torch and by decoders. Now they sleep after some 16 cycles.
+    # NumPy's threads spin for tens of milliseconds after each product, on cores that torch and
+    # decoders need. With this they sleep after some 16 cycles.
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")

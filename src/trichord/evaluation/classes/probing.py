@@ -47,7 +47,7 @@ def read_frozen(model: Embedder, source: Source) -> dict[Medium, FrozenFeatures]
         source: Clips, each of which may lack a modality.
     """
     found: dict[Medium, list[FrozenFeatures]] = {"vision": [], "audio": []}
-    size = CLIPS_AT_ONCE if source.read else MEDIA_AT_ONCE
+    size = CLIPS_AT_ONCE if source.precomputed else MEDIA_AT_ONCE
     with measuring(model):
         for rows in portions(len(source.clips), size):
             embedded = model(source.batch(rows, None).to(model.device))

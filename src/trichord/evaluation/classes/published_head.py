@@ -11,7 +11,7 @@ from jaxtyping import Float
 from numpy import ndarray
 from torch import Tensor, nn
 
-from trichord.checkpoint.sealed import DamagedError, read_sealed, write_sealed
+from trichord.checkpoint.tensor_files import DamagedError, read_tensors, write_tensors
 from trichord.types import UserError
 
 FILE = "head.safetensors"
@@ -50,7 +50,7 @@ class PublishedHead:
         Raises:
             UserError: The run cannot be written to.
         """
-        write_sealed(run / FILE, self.state, {CLASSES: json.dumps(self.classes)})
+        write_tensors(run / FILE, self.state, {CLASSES: json.dumps(self.classes)})
 
     def scores(self, values: Float[ndarray, "clip dim"]) -> Float[ndarray, "clip class"]:
         """Logits of all classes."""
@@ -74,7 +74,7 @@ def read_head(run: Path | None) -> PublishedHead:
             "--method."
         )
     try:
-        state, notes = read_sealed(run / FILE)
+        state, notes = read_tensors(run / FILE)
     except DamagedError as error:
         raise UserError(f"{error}: import the checkpoint again.") from error
     return PublishedHead(classes=tuple(json.loads(notes[CLASSES])), state=state)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from trichord.storage import Storage, buckets
-from trichord.storage import place as module
+from trichord.storage import storage as module
 from trichord.types import UserError
 
 
@@ -68,7 +68,7 @@ def test_a_bucket_that_is_not_there_is_said_in_one_line(bucket):
 def test_only_one_holds_a_place_at_a_time(place, monkeypatch):
     monkeypatch.setattr(module, "WAIT", 0.3)
     first, second = Storage(place), Storage(place)
-    refused = pytest.raises(UserError, match="held by another process for")
+    refused = pytest.raises(UserError, match="locked by another process for")
     with first.writing(), refused, second.writing():
         pass
     with second.writing():
@@ -110,7 +110,7 @@ def test_who_waits_has_the_next_turn(place):
                 other.start()
                 waits.wait()
                 until = time.monotonic() + 30
-                while (turn := first._place.take(module.LOCKS[0], 0.0)) is not None:
+                while (turn := first._backend.take(module.LOCKS[0], 0.0)) is not None:
                     turn.give_back()  # the second does not wait yet
                     assert time.monotonic() < until
     other.join()
@@ -142,7 +142,7 @@ def test_a_living_holder_keeps_its_lease(bucket, monkeypatch):
     monkeypatch.setattr(buckets, "LEASE", 0.3)
     monkeypatch.setattr(buckets, "POLL", 0.05)
     monkeypatch.setattr(module, "WAIT", 1.5)
-    refused = pytest.raises(UserError, match="held by another")
+    refused = pytest.raises(UserError, match="locked by another")
     with Storage(bucket).writing(), refused, Storage(bucket).writing():
         pass
 
@@ -184,7 +184,7 @@ def test_who_stood_still_and_was_not_missed_goes_on(frozen, bucket):
 
 
 def test_a_lease_that_was_lost_is_not_given_back(frozen, bucket):
-    held = frozen._held
+    held = frozen._lock
     with Storage(bucket).writing():
         held.give_back()
         assert ".lock" in Storage(bucket).names()

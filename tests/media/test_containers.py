@@ -3,7 +3,7 @@ import io
 import pytest
 from PIL import Image
 
-from trichord.media.sniff import canvas_of, container_of, missing_bytes
+from trichord.media.containers import canvas_of, container_of, missing_bytes
 
 
 @pytest.mark.parametrize(

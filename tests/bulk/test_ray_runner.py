@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from trichord.bulk.cluster import Cluster
-from trichord.bulk.runner import extracted
+from trichord.bulk.ray_runner import RayRunner
+from trichord.bulk.runner import run_extraction
 from trichord.bulk.shards import extraction_of, shards_of_clips, shards_of_texts
 from trichord.features.store import FeatureFolder
 from trichord.types import UserError
@@ -23,9 +23,9 @@ def test_ray_makes_bit_for_bit_what_one_process_makes(
     folder = FeatureFolder(tmp_path / "features")
     whole = extraction_of(model, folder, ("text", "audio", "vision"), towers)
     shards = [*shards_of_texts(whole, texts, 1), *shards_of_clips(whole, footage, 3)]
-    with Cluster(2) as cluster:
-        told = [key for part in extracted(cluster, shards) for key in part.keys]
-        again = [status for part in extracted(cluster, shards[:1]) for status in part.statuses]
+    with RayRunner(2) as cluster:
+        told = [key for part in run_extraction(cluster, shards) for key in part.keys]
+        again = [status for part in run_extraction(cluster, shards[:1]) for status in part.statuses]
     assert sorted(told) == sorted([*texts, *(clip.id for clip in footage)])
     assert again == []
     assert rows_of(folder, model) == expected
@@ -34,4 +34,4 @@ def test_ray_makes_bit_for_bit_what_one_process_makes(
 def test_without_ray_it_is_said_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match="trichord\\[ray\\]"):
-        Cluster(2)
+        RayRunner(2)

@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from trichord.checkpoint import read_sealed, write_sealed
+from trichord.checkpoint import read_tensors, write_tensors
 
 NOTES = {f"note {i}": f'"ü{i}"\n' for i in range(7)}
 TENSORS = {
@@ -24,10 +24,10 @@ def test_the_same_tensors_and_notes_give_the_same_bytes_in_whatever_order(tmp_pa
         tensors, notes = (
             dict(reversed(one.items()) if turn % 2 else one.items()) for one in (TENSORS, NOTES)
         )
-        write_sealed(path, tensors, notes)
+        write_tensors(path, tensors, notes)
         found.add(path.read_bytes())
     assert len(found) == 1
-    again, notes = read_sealed(path)
+    again, notes = read_tensors(path)
     assert notes == NOTES
     assert again.keys() == TENSORS.keys()
     assert all(torch.equal(value, TENSORS[name]) for name, value in again.items())
@@ -38,9 +38,9 @@ def test_another_process_writes_the_same_bytes(tmp_path):
 import sys
 from pathlib import Path
 import torch
-from trichord.checkpoint import write_sealed
+from trichord.checkpoint import write_tensors
 notes = {name: name.upper() for name in sys.argv[2:]}
-write_sealed(Path(sys.argv[1]), {"x": torch.arange(3.0)}, notes)
+write_tensors(Path(sys.argv[1]), {"x": torch.arange(3.0)}, notes)
 """
     paths = [tmp_path / f"{number}.safetensors" for number in range(3)]
     for path in paths:
@@ -52,7 +52,7 @@ write_sealed(Path(sys.argv[1]), {"x": torch.arange(3.0)}, notes)
 @pytest.mark.parametrize("length", range(9))
 def test_other_readers_find_tensors_at_multiples_of_eight_bytes(length, tmp_path):
     path = tmp_path / "x.safetensors"
-    write_sealed(path, TENSORS, {"note": "x" * length})
+    write_tensors(path, TENSORS, {"note": "x" * length})
     assert (8 + int.from_bytes(path.read_bytes()[:8], "little")) % 8 == 0
     assert all(torch.equal(value, TENSORS[name]) for name, value in load_file(path).items())
     with safe_open(path, framework="pt") as file:

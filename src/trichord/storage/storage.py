@@ -1,4 +1,4 @@
-"""Where tables lie: a folder, or a prefix of a bucket, by the same words."""
+"""A folder, or a prefix of a bucket, behind one interface."""
 
 import os
 import re
@@ -16,27 +16,27 @@ from trichord.types import UserError
 from trichord.types.files import write_atomically
 
 WAIT = 60.0
-"""Seconds to wait for another writer's commit."""
+"""Seconds to wait for the commit of another writer."""
 POLL = 0.01
-"""Seconds between looks at whether a lock of a folder is free."""
+"""Seconds between attempts to lock a folder."""
 LOCKS = (".turn", ".lock")
-"""Taken in this order, the first given back once the second is held: see `Storage.writing`."""
+"""Taken in this order; the first is released once the second is taken: see `Storage.writing`."""
 
 
 @runtime_checkable
-class _Place(Protocol):
-    """What a folder and a bucket do in their own way."""
+class _Backend(Protocol):
+    """The operations of a folder or of a bucket."""
 
     def read(self, name: str) -> bytes | None: ...
     def write(self, name: str, content: bytes) -> None: ...
     def remove(self, name: str) -> None: ...
     def names(self) -> list[str]: ...
-    def take(self, lock: str, deadline: float) -> "_Held | None": ...
+    def take(self, lock: str, deadline: float) -> "_Lock | None": ...
 
 
 @runtime_checkable
-class _Held(Protocol):
-    """A lock that is held, unless it was lost: one in a bucket may be."""
+class _Lock(Protocol):
+    """A lock; one in a bucket may be lost to another process."""
 
     def renew(self) -> bool: ...
     def give_back(self) -> None: ...
@@ -45,135 +45,135 @@ class _Held(Protocol):
 class Storage:
     """The files of a collection or of cached features, in a folder or below `s3://bucket/prefix`.
 
-    Whatever reads or writes them goes through here, so that a bucket is no other case.
+    All reads and writes go through here, so that callers need not know about buckets.
 
     Attributes:
-        name: The place as it was given.
+        name: The location as given.
         local: The folder; None for a bucket.
-        options: What Lance must know to reach a bucket; None for a folder.
-        cache: A folder for what can be made again; it need not exist yet.
+        options: Lance's storage options for a bucket; None for a folder.
+        cache: A folder for data that can be computed again; it need not exist yet.
     """
 
-    def __init__(self, where: str | Path) -> None:
-        """Name a place, which need not exist yet.
+    def __init__(self, location: str | Path) -> None:
+        """Name a location, which need not exist yet.
 
         Args:
-            where: A folder, or `s3://bucket/prefix`. Credentials, region and endpoint of a bucket
+            location: A folder, or `s3://bucket/prefix`. Credentials, region and endpoint of a bucket
                 come from the usual `AWS_…` variables and files.
         """
-        self.name = str(where)
-        # A path that went through `Path` has lost one of its slashes.
+        self.name = str(location)
+        # `Path` removes one of the slashes.
         bucket = re.fullmatch(r"s3:/+([^/]+)/*(.*?)/*", self.name)
-        self._place: _Place
+        self._backend: _Backend
         if bucket is None:
-            self.local: Path | None = Path(where)
+            self.local: Path | None = Path(location)
             self.options: dict[str, str] | None = None
             self.cache = self.local / "cache"
             self._root = str(self.local)
-            self._place = _Folder(self.local)
+            self._backend = _Folder(self.local)
         else:
             self.name = self._root = "s3://" + "/".join(filter(None, bucket.groups()))
             self.local = None
-            place = Bucket(self.name, *bucket.groups())
-            self.options = place.options
-            self.cache = _caches() / blake2b(self.name.encode(), digest_size=8).hexdigest()
-            self._place = place
-        self._mine = threading.RLock()
-        self._held: _Held | None = None
+            bucket_backend = Bucket(self.name, *bucket.groups())
+            self.options = bucket_backend.options
+            self.cache = _cache_folder() / blake2b(self.name.encode(), digest_size=8).hexdigest()
+            self._backend = bucket_backend
+        self._thread_lock = threading.RLock()
+        self._lock: _Lock | None = None
 
     def uri(self, name: str) -> str:
-        """How Lance names what lies there under a name."""
+        """The address of a name, for Lance."""
         return f"{self._root}/{name}"
 
     def read(self, name: str) -> bytes | None:
-        """A file's content; None where it is not there.
+        """The content of a file; None if it does not exist.
 
         Raises:
             UserError: It cannot be read.
         """
-        return self._place.read(name)
+        return self._backend.read(name)
 
     def write(self, name: str, content: bytes | str) -> None:
-        """Write a file, whole or not at all; text as UTF-8.
+        """Write a file atomically; text as UTF-8.
 
         Raises:
-            UserError: It cannot be written, or the place is no longer held; see `writing`.
+            UserError: It cannot be written, or the lock was lost; see `writing`.
         """
-        self._require_held()
-        self._place.write(name, content.encode() if isinstance(content, str) else content)
+        self._require_lock()
+        self._backend.write(name, content.encode() if isinstance(content, str) else content)
 
     def remove(self, name: str) -> None:
-        """Delete a file, or a folder and all in it; what is not there is deleted already.
+        """Delete a file, or a folder and all in it; it need not exist.
 
         Raises:
-            UserError: It cannot be deleted, or the place is no longer held; see `writing`.
+            UserError: It cannot be deleted, or the lock was lost; see `writing`.
         """
-        self._require_held()
-        self._place.remove(name)
+        self._require_lock()
+        self._backend.remove(name)
 
     def names(self) -> list[str]:
         """Names of the files and folders there, sorted."""
-        return sorted(self._place.names())
+        return sorted(self._backend.names())
 
     def vacant(self) -> bool:
-        """Whether nothing is there but what a killed beginning left: hidden files."""
+        """Whether it is empty but for hidden files that a killed process left."""
         return all(name in LOCKS or re.fullmatch(r"\..*\.part", name) for name in self.names())
 
     @contextmanager
     def writing(self) -> Generator[None]:
-        """Hold the place for a commit: a short time, in which no one else commits.
+        """Lock the storage for a commit: a short time, in which no other process commits.
 
-        Who waits has the next turn: a writer that has just given the place back queues behind them.
-        The lock is gone with the process that holds it, killed or not (in a bucket some seconds
-        later). Within a thread it may be taken again.
+        Waiting writers come first: one that has just released the lock queues behind them. The lock
+        ends with its process, killed or not (in a bucket some seconds later). A thread may take it
+        again while it holds it.
 
-        The holder of a bucket who stood still for long may have been taken for dead, and others may
-        have changed it since. That is noticed before anything more is changed.
+        A process that is suspended for long may lose its lock on a bucket, and others may change the
+        bucket. This is checked before each further change.
 
         Raises:
-            UserError: The place cannot be written to, others held it for a minute, or it was taken
-                over from its holder.
+            UserError: The storage cannot be written to, others held the lock for a minute, or the lock
+                was lost.
         """
         deadline = time.monotonic() + WAIT
-        if not self._mine.acquire(timeout=WAIT):
+        if not self._thread_lock.acquire(timeout=WAIT):
             raise self._busy()
         try:
-            if self._held is not None:
-                self._require_held()
+            if self._lock is not None:
+                self._require_lock()
                 yield
                 return
-            self._held = self._take(deadline)
+            self._lock = self._take(deadline)
             try:
                 yield
             finally:
-                held, self._held = self._held, None
-                held.give_back()
+                lock, self._lock = self._lock, None
+                lock.give_back()
         finally:
-            self._mine.release()
+            self._thread_lock.release()
 
-    def _require_held(self) -> None:
-        """Go on only if what was held still is."""
-        if (held := self._held) is not None and not held.renew():
+    def _require_lock(self) -> None:
+        """Refuse to continue if the lock was lost."""
+        if (lock := self._lock) is not None and not lock.renew():
             raise UserError(
-                f"{self.name} was taken over by another process, because this one stood still for too "
+                f"{self.name} was taken over by another process, because this one was suspended for too "
                 "long: nothing was changed since; start again."
             )
 
-    def _take(self, deadline: float) -> _Held:
-        turn = self._place.take(LOCKS[0], deadline)
+    def _take(self, deadline: float) -> _Lock:
+        turn = self._backend.take(LOCKS[0], deadline)
         if turn is None:
             raise self._busy()
         try:
-            held = self._place.take(LOCKS[1], deadline)
+            lock = self._backend.take(LOCKS[1], deadline)
         finally:
             turn.give_back()
-        if held is None:
+        if lock is None:
             raise self._busy()
-        return held
+        return lock
 
     def _busy(self) -> UserError:
         return UserError(
-            f"{self.name} has been held by another process for {WAIT:g} s: wait until it has "
+            f"{self.name} has been locked by another process for {WAIT:g} s: wait until it has "
             "finished, or end it."
         )
 
@@ -213,39 +213,39 @@ class _Folder:
         except OSError as error:
             raise UserError(f"{self.path}: cannot be read: {error.strerror}") from error
 
-    def take(self, lock: str, deadline: float) -> "_Flock | None":
-        import fcntl  # absent on Windows, where searching works nevertheless
+    def take(self, lock: str, deadline: float) -> "_FolderLock | None":
+        import fcntl  # not on Windows, where searching works without it
 
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self.path / lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as error:
             raise UserError(f"{self.path}: cannot be written: {error.strerror}") from error
-        held = _Flock(descriptor)
+        taken = _FolderLock(descriptor)
         while True:
             with suppress(BlockingIOError):
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return held
+                return taken
             if time.monotonic() > deadline:
-                held.give_back()
+                taken.give_back()
                 return None
             time.sleep(POLL)
 
 
-class _Flock:
-    """A lock of the operating system, which lets go of it where the process is killed."""
+class _FolderLock:
+    """A lock of the operating system, which releases it if the process is killed."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
 
     def renew(self) -> bool:
-        return True  # nobody can take it
+        return True  # it cannot be lost
 
     def give_back(self) -> None:
         os.close(self.descriptor)
 
 
-def _caches() -> Path:
+def _cache_folder() -> Path:
     home = os.environ.get("XDG_CACHE_HOME", "")
-    # The specification: a relative path is to be ignored.
+    # The XDG specification: ignore a relative path.
     return (Path(home) if Path(home).is_absolute() else Path.home() / ".cache") / "trichord"

@@ -1,6 +1,6 @@
-"""Tensor files that prove themselves: a digest of all their bytes, in their own header.
+"""Tensor files with a digest of all their bytes in the header.
 
-The file is an ordinary safetensors file, whoever reads it. Nothing in it is ever unpickled.
+They are ordinary safetensors files. Nothing in them is ever unpickled.
 """
 
 import hashlib
@@ -19,31 +19,31 @@ from trichord.types.files import replacing
 
 DIGEST = "digest"
 BLANK = "0" * 64
-"""What stands in the digest's place while the digest is taken."""
+"""Placeholder of the digest while it is computed."""
 LONGEST_HEADER = 100_000_000
-"""Bytes; what safetensors itself allows."""
+"""Bytes; the limit of safetensors itself."""
 AT_ONCE = 8 * 1024**2
 
 
 class DamagedError(UserError):
-    """A tensor file that is cut off, changed, or none at all."""
+    """A file that is cut off, changed, or no tensor file."""
 
 
-def write_sealed(
+def write_tensors(
     path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, str], *, keep: Path | None = None
 ) -> None:
-    """Write a tensor file that shows a reader whether it is whole; it appears at once or not at all.
+    """Write a tensor file with a digest, atomically.
 
     The same tensors and notes give the same bytes.
 
     Args:
-        path: Where to.
+        path: Of the file.
         tensors: By name.
-        notes: Texts that go with them.
-        keep: Where the file that stands at `path` goes, once the new one is whole on the disk.
+        notes: Metadata.
+        keep: New path of the old file at `path`, once the new one is complete on disk.
 
     Raises:
-        UserError: The place cannot be written to; what stood there still does.
+        UserError: The file cannot be written; the old one is unchanged.
     """
     content = memoryview(save(dict(tensors), {**notes, DIGEST: BLANK}))
     size = int.from_bytes(content[:8], "little")
@@ -62,26 +62,26 @@ def write_sealed(
 
 
 def _ordered(header: bytes) -> bytes:
-    """A header with its notes in alphabetical order, and its length before it.
+    """A header with sorted notes, after its length.
 
-    safetensors orders tensors itself, but writes notes in an order that differs from call to call.
+    safetensors sorts tensors itself, but writes notes in an order that varies from call to call.
     """
     document = json.loads(header)
     document["__metadata__"] = dict(sorted(document["__metadata__"].items()))
     text = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)  # as safetensors does: what follows is aligned to 8 bytes
+    text += b" " * (-len(text) % 8)  # as in safetensors: the tensors are aligned to 8 bytes
     return len(text).to_bytes(8, "little") + text
 
 
-def read_sealed(path: Path, *, unsealed: bool = False) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and notes of a file that `write_sealed` made.
+def read_tensors(path: Path, *, unsealed: bool = False) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and notes of a file that `write_tensors` made.
 
     Args:
-        path: Where it lies.
-        unsealed: Take one without a digest too, as earlier versions wrote it.
+        path: Of the file.
+        unsealed: Accept a file without a digest, as earlier versions wrote it.
 
     Raises:
-        DamagedError: It is none, or its bytes are not those that were written.
+        DamagedError: It is no tensor file, or its bytes have changed.
     """
     try:
         with path.open("rb") as file:
@@ -96,10 +96,10 @@ def read_sealed(path: Path, *, unsealed: bool = False) -> tuple[dict[str, Tensor
 
 
 def _check(file: BinaryIO, *, unsealed: bool) -> None:
-    """Refuse a file whose bytes do not have the digest that its header names.
+    """Refuse a file whose digest does not match its header.
 
     Raises:
-        ValueError: Says why.
+        ValueError: Gives the reason.
     """
     length = file.read(8)
     size = int.from_bytes(length, "little")

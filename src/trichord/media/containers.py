@@ -1,17 +1,17 @@
-"""The container format by a file's first bytes, from an allow-list; and how much is missing of it.
+"""Container formats by the first bytes of a file, from an allow-list, and how many bytes are missing.
 
-The name never counts: a playlist, a concat script or a text called `.mp4` is refused before FFmpeg
-sees it.
+The file name never counts: a playlist, a concat script or a text named `.mp4` is refused before
+FFmpeg reads it.
 """
 
 import os
 from io import BufferedReader, FileIO
 
 HEAD = 4096
-"""Bytes of a file that `container_of` wants to see."""
+"""Bytes of a file that `container_of` needs."""
 
 PICTURES = {"jpeg": "JPEG", "png": "PNG", "webp": "WEBP", "bmp": "BMP", "avif": "AVIF"}
-"""Still pictures by Pillow's name for them; all other formats go to FFmpeg by their own name."""
+"""Images, with Pillow's name of the format; FFmpeg opens all other formats by their own name."""
 
 MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x1a\x45\xdf\xa3", "matroska"),
@@ -31,21 +31,21 @@ MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\xff\xd8\xff", "jpeg"),
     (0, b"\x89PNG\r\n\x1a\n", "png"),
 )
-# MP4 begins with `ftyp`; old QuickTime files and pieces of a stream begin with the others.
+# MP4 starts with `ftyp`; old QuickTime files and segments of a stream start with the others.
 BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"moof", b"styp", b"sidx")
-# Pictures in the boxes of MP4, but no movies.
+# Images in MP4 boxes, no movies.
 HEIF = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 
 
 def container_of(head: bytes) -> str | None:
-    """Name of the container that begins with these bytes, None where it is not allowed."""
+    """Name of the container that starts with these bytes; None if it is not allowed."""
     if head[4:8] in BOXES:
         return _iso_media(head)
     for offset, magic, name in MAGIC:
         # A name at byte 8 counts only inside a RIFF, RF64 or IFF file.
         if head.startswith(magic, offset) and (offset == 0 or head[:4] in RIFFS):
             return name
-    # Two letters are a weak mark: the reserved bytes must be 0 too.
+    # Two letters are a weak signature: the reserved bytes must be 0 too.
     if head.startswith(b"BM") and head[6:10] == bytes(4):
         return "bmp"
     if _transport_stream(head):
@@ -57,15 +57,15 @@ RIFFS = (b"RIFF", b"RF64", b"FORM")
 
 
 def canvas_of(head: bytes, container: str) -> tuple[int, int]:
-    """Width and height as a GIF or a WebP declares them; (0, 0) for whatever says it further on.
+    """Width and height that a GIF or a WebP declares; (0, 0) for other formats.
 
-    Of these two the libraries allocate the whole canvas when they open the file.
+    For these two the libraries allocate the whole canvas when they open the file.
     """
     if container == "gif":
         return _little(head, 6, 2), _little(head, 8, 2)
     kind = head[12:16] if container == "webp" else b""
     # Source: the WebP container specification. The first two kinds
-    # store sizes less one; the upper two bits of the third are a scale.
+    # store size - 1; the upper two bits of the third are a scale.
     if kind == b"VP8X":
         return _little(head, 24, 3) + 1, _little(head, 27, 3) + 1
     if kind == b"VP8L":
@@ -89,7 +89,7 @@ def _iso_media(head: bytes) -> str | None:
 
 def _transport_stream(head: bytes) -> bool:
     # 188 bytes a packet, or 192 with a leading time code (cameras).
-    # 0x47 alone is the letter G: three packets in a row must begin with it.
+    # 0x47 alone is the letter G: three packets in a row must start with it.
     return any(
         len(head) > first + 2 * step and all(head[first + i * step] == 0x47 for i in range(3))
         for first, step in ((0, 188), (4, 192))
@@ -97,14 +97,14 @@ def _transport_stream(head: bytes) -> bool:
 
 
 def _bare_audio(head: bytes) -> str | None:
-    """MP3, ADTS or FLAC, perhaps behind an ID3 tag."""
+    """MP3, ADTS or FLAC, possibly after an ID3 tag."""
     tagged = head.startswith(b"ID3") and len(head) >= 10
     if tagged:
         size = 0
         for byte in head[6:10]:  # seven bits a byte
             size = size << 7 | byte & 0x7F
         head = head[10 + size :]
-        # The tag goes beyond what was read, as with a cover: taken for MP3, which ID3 was made for.
+        # The tag is longer than the head, as with a cover: assume MP3, which ID3 was made for.
         if len(head) < 4:
             return "mp3"
     if head.startswith(b"fLaC"):
@@ -119,7 +119,7 @@ def _bare_audio(head: bytes) -> str | None:
 
 
 def missing_bytes(file: FileIO | BufferedReader, container: str) -> int:
-    """By how many bytes the file falls short of what it declares; 0 where it does not say."""
+    """Bytes that a file lacks of its declared size; 0 if it declares none."""
     size = os.fstat(file.fileno()).st_size
     if container == "mov":
         return max(0, _end_of_boxes(file, size) - size)
@@ -127,7 +127,7 @@ def missing_bytes(file: FileIO | BufferedReader, container: str) -> int:
     head = file.read(64)
     if container in ("avi", "wav") and head[:4] == b"RIFF":
         length = int.from_bytes(head[4:8], "little")
-        # 0 and the largest number are what writers put that could not go back.
+        # Writers that cannot seek back store 0 or the largest number.
         return max(0, 8 + length - size) if 0 < length < 2**32 - 256 else 0
     if container == "matroska":
         return max(0, _end_of_segment(head) - size)
@@ -143,7 +143,7 @@ def _end_of_boxes(file: FileIO | BufferedReader, size: int) -> int:
         file.seek(at)
         head = file.read(16)
         length = int.from_bytes(head[:4], "big")
-        # 1: the size did not fit and follows in eight bytes.
+        # 1: the size does not fit and follows in eight bytes.
         if length == 1:
             length = int.from_bytes(head[8:16], "big")
         if length < 8:  # 0: to the end of the file
@@ -153,22 +153,22 @@ def _end_of_boxes(file: FileIO | BufferedReader, size: int) -> int:
 
 
 def _end_of_segment(head: bytes) -> int:
-    """Where a Matroska file's one segment ends; 0 where its size is not declared."""
+    """Where the segment of a Matroska file ends; 0 if its size is not declared."""
     at, length = _vint(head, 4)
     at += length
     if head[at : at + 4] != b"\x18\x53\x80\x67":
         return 0
     at, length = _vint(head, at + 4)
-    # All bits set: it was written live, and its size was not known.
+    # All bits set: a live recording, whose size was unknown.
     unknown = length >= 2**56 - 1
     return 0 if unknown else at + length
 
 
 def _vint(head: bytes, at: int) -> tuple[int, int]:
-    """Position behind a Matroska number and its value."""
+    """Position after a Matroska number, and its value."""
     if at >= len(head) or head[at] == 0:
         return at, 0
-    # The zeros before the first set bit say how many bytes follow.
+    # The number of zeros before the first set bit gives the number of bytes that follow.
     width = 9 - head[at].bit_length()
     value = int.from_bytes(head[at : at + width], "big") & ((1 << 7 * width) - 1)
     return at + width, value

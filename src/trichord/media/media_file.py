@@ -1,4 +1,4 @@
-"""A file opened safely for FFmpeg: regular, of an allowed container, leading to no other file."""
+"""A file opened safely for FFmpeg: a regular file in an allowed container that opens no other file."""
 
 import errno
 import io
@@ -9,31 +9,31 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trichord.media.containers import HEAD, PICTURES, canvas_of, container_of, missing_bytes
 from trichord.media.failure import MediaError, refuse_out_of_memory
 from trichord.media.plan import Limits
-from trichord.media.sniff import HEAD, PICTURES, canvas_of, container_of, missing_bytes
 
 ABSOLUTE = ("matroska", "flv")
-"""Containers that declare when they end, by their own clock, instead of how long they last."""
+"""Containers that declare their end on their own clock instead of their duration."""
 Packet = Any
 Frame = Any
 Track = Any
-"""PyAV's objects; its own types cover too little of them to help."""
+"""PyAV's objects; its own types cover too little of them to be useful."""
 Packets = Iterator[Packet]
 SCANNED = ("mp3", "aac")
-"""Bare streams, whose declared duration is a guess from the bit rate."""
+"""Bare streams, whose declared duration is an estimate from the bit rate."""
 
 
 class CountedFile(io.FileIO):
-    """A file opened for reading that counts the bytes read."""
+    """A file that counts the bytes read."""
 
     def __init__(self, path: Path, limits: Limits) -> None:
         try:
-            # Without O_NONBLOCK, opening a FIFO would wait for a writer.
+            # Without O_NONBLOCK, opening a FIFO waits for a writer.
             descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         except OSError as error:
             raise MediaError("corrupt", f"cannot be opened: {error.strerror}") from None
-        # Of what was opened: its name may mean another file by now.
+        # Of the open file: the path may be another file by now.
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             os.close(descriptor)
@@ -55,17 +55,17 @@ class CountedFile(io.FileIO):
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Read and count."""
-        got = super().read(-1 if size is None else size) or b""
-        self.bytes_read += len(got)
-        return got
+        content = super().read(-1 if size is None else size) or b""
+        self.bytes_read += len(content)
+        return content
 
 
 @dataclass
-class Source:
-    """An open file: a still picture (`av` is None), or an FFmpeg container with its chosen tracks.
+class MediaFile:
+    """An open file: an image (`av` is None), or an FFmpeg container with its selected tracks.
 
-    `origin` is the earliest start of the chosen tracks in seconds of the file's own clock; all
-    times elsewhere count from there.
+    `origin` is the earliest start of the selected tracks in seconds of the file's own clock; all
+    other times count from there.
     """
 
     file: CountedFile
@@ -76,14 +76,14 @@ class Source:
     audio: Track = None
     origin: float = 0.0
     clocks: dict[int, tuple[int, int]] = field(default_factory=dict)
-    """Seconds in a tick of each track, as a fraction: PyAV makes a new one whenever it is asked."""
+    """Seconds per tick of each track as a fraction: PyAV creates a new one at each access."""
     dated: int = 0
     undated: int = 0
-    """Packets read so far with a time stamp and without one."""
+    """Numbers of packets read so far with and without a time stamp."""
 
     @property
     def shortfall(self) -> str:
-        """In words what is missing of a file that was cut off; empty where nothing is."""
+        """What is missing at the end of a file, in words; empty if nothing is."""
         return f"{self.missing} bytes are missing at its end" if self.missing else ""
 
     def close(self) -> None:
@@ -93,10 +93,10 @@ class Source:
         self.file.close()
 
     def packets(self, tracks: list[Track]) -> Packets:
-        """Packets of these tracks from the present position to the end.
+        """Packets of these tracks from the current position to the end.
 
         Raises:
-            MediaError: one is encrypted. A decoder would make noise of it, and not always complain.
+            MediaError: one is encrypted. A decoder may turn it into noise without an error.
         """
         try:
             for packet in self.av.demux(tracks):
@@ -107,49 +107,48 @@ class Source:
                 else:
                     self.dated += 1
                 yield packet
-        except IndexError:  # PyAV stumbles at the end over a track that appeared under way
+        except IndexError:  # PyAV fails at the end if a track appeared while reading
             return
 
     def check_clock(self) -> None:
-        """Refuse a file of whose packets, as far as they were read, most say no time.
+        """Refuse a file if most of the packets read so far have no time stamp.
 
         Raises:
-            MediaError: what it holds cannot be placed in time.
+            MediaError: most have none.
         """
         if self.undated > self.dated:
             raise MediaError("corrupt", "most of its packets have no time stamp")
 
     def seconds(self, ticks: int | None, track: Track) -> float | None:
-        """Seconds from the file's start for a time stamp of a track."""
+        """Convert a time stamp of a track to seconds from the start of the file."""
         if ticks is None:
             return None
         numerator, denominator = self.clocks[track.index]
         return ticks * numerator / denominator - self.origin
 
     def ticks(self, seconds: float, track: Track) -> int:
-        """The time stamp of a track for a time from the file's start."""
+        """Convert seconds from the start of the file to a time stamp of a track."""
         numerator, denominator = self.clocks[track.index]
         return int((seconds + self.origin) / (numerator / denominator))
 
     def seek(self, seconds: float, track: Track) -> None:
-        """Go to the last point at or before this time from which a track can be decoded."""
+        """Seek to the last point at or before this time from which a track can be decoded."""
         if self.container == "matroska" and self.video is not None:
-            track = (
-                self.video
-            )  # its index is of pictures: by another track the file is read through
+            # Its index has video only: a seek by another track would read the file through.
+            track = self.video
         self.av.seek(self.ticks(max(0.0, seconds), track), stream=track)
 
     def tracks(self) -> list[Track]:
-        """The chosen tracks that there are."""
+        """The selected tracks."""
         return [track for track in (self.video, self.audio) if track is not None]
 
 
 def _encrypted(packet: Packet) -> bool:
-    # Few packets have any side data; to ask each for this kind would cost a tenth of a sound's decoding.
+    # Few packets have side data; a search for this kind in each would cost a tenth of audio decoding.
     return next(packet.iter_sidedata(), None) is not None and packet.has_sidedata("encryption_info")
 
 
-def open_source(path: str | Path, limits: Limits) -> Source:
+def open_source(path: str | Path, limits: Limits) -> MediaFile:
     """Open a local file of an allowed container.
 
     Raises:
@@ -169,7 +168,7 @@ def open_source(path: str | Path, limits: Limits) -> Source:
         if container is None:
             raise MediaError("unsupported", "its content is of no known media format")
         check_pixels(*canvas_of(head, container), limits)
-        source = Source(file, container, missing_bytes(file, container))
+        source = MediaFile(file, container, missing_bytes(file, container))
         file.seek(0)
         if container not in PICTURES:
             _open_container(source, limits)
@@ -183,17 +182,17 @@ def _refuse(*_: object) -> None:
     raise PermissionError("a media file may not open other files")
 
 
-def _open_container(source: Source, limits: Limits) -> None:
+def _open_container(source: MediaFile, limits: Limits) -> None:
     import av
     from av.error import FFmpegError
 
     try:
         source.av = av.open(
             source.file,
-            # Named, or FFmpeg would guess, and playlists are among its guesses.
+            # Named, because FFmpeg would guess otherwise, also playlists.
             format=source.container,
             options={"protocol_whitelist": "file", "max_pixels": str(limits.pixels)},
-            # Titles in an old encoding are no reason to refuse a film.
+            # Titles in an old encoding are no reason to refuse a file.
             metadata_errors="replace",
             buffer_size=65536,
             io_open=_refuse,
@@ -206,11 +205,11 @@ def _open_container(source: Source, limits: Limits) -> None:
     _choose(source, limits)
 
 
-def _choose(source: Source, limits: Limits) -> None:
-    """Pick the tracks to decode and let the demuxer drop all others."""
+def _choose(source: MediaFile, limits: Limits) -> None:
+    """Select the tracks to decode and let the demuxer drop all others."""
     from av.stream import Discard, Disposition
 
-    # To FFmpeg cover art is a video track of one picture.
+    # FFmpeg treats cover art as a video track of one picture.
     covers = Disposition.attached_pic | Disposition.timed_thumbnails
     pictures = [s for s in source.av.streams.video if not s.disposition & covers]
     source.video = _best(source, "video", pictures)
@@ -219,12 +218,12 @@ def _choose(source: Source, limits: Limits) -> None:
         if stream is not source.video and stream is not source.audio:
             stream.discard = Discard.all
     for track in source.tracks():
-        # Files are decoded side by side, one in each child.
+        # One thread: files are decoded in parallel, one per child.
         track.codec_context.thread_count = 1
         source.clocks[track.index] = track.time_base.as_integer_ratio()
     if source.video is not None:
         context = source.video.codec_context
-        # For the decoder too: a codec may declare more than its container.
+        # For the decoder too: a codec may declare more pixels than its container.
         context.options = {"max_pixels": str(limits.pixels)}
         check_pixels(context.width, context.height, limits)
     starts = [
@@ -235,8 +234,8 @@ def _choose(source: Source, limits: Limits) -> None:
     source.origin = min(starts, default=0.0)
 
 
-def _best(source: Source, kind: str, streams: list[Track]) -> Track:
-    """FFmpeg's choice among tracks that some decoder knows, else the first such track."""
+def _best(source: MediaFile, kind: str, streams: list[Track]) -> Track:
+    """FFmpeg's choice if it has a decoder, else the first track that has one."""
     known = [s for s in streams if s.codec_context is not None]
     best = source.av.streams.best(kind)
     chosen = [s for s in known if best is not None and s.index == best.index]
@@ -244,20 +243,20 @@ def _best(source: Source, kind: str, streams: list[Track]) -> Track:
 
 
 def check_pixels(width: int, height: int, limits: Limits) -> None:
-    """Refuse a picture of more pixels than allowed, before it is allocated."""
+    """Refuse an image with more pixels than allowed, before it is allocated."""
     if width * height > limits.pixels:
         raise MediaError(
             "too_big", f"{width} x {height} pixels, the limit is {limits.pixels} pixels"
         )
 
 
-def duration_of(source: Source, limits: Limits) -> float:
-    """Seconds from the file's start to the end of its last chosen track.
+def duration_of(source: MediaFile, limits: Limits) -> float:
+    """Seconds from the start of the file to the end of its last selected track.
 
-    Where the container does not say, or only guesses, the packets are read through (not decoded).
+    If the container does not declare it, or only estimates it, all packets are read (not decoded).
 
     Raises:
-        MediaError: longer than allowed: whoever cuts it into spans would get one for each lie.
+        MediaError: longer than allowed. A false duration would be cut into any number of spans.
     """
     seconds = _declared_or_scanned_end(source) if source.tracks() else 0.0
     if seconds > limits.seconds:
@@ -265,12 +264,12 @@ def duration_of(source: Source, limits: Limits) -> float:
     return seconds
 
 
-def _declared_or_scanned_end(source: Source) -> float:
+def _declared_or_scanned_end(source: MediaFile) -> float:
     if source.container not in SCANNED:
         ends = [declared_end(source, track) for track in source.tracks()]
         if ends and None not in ends:
             return max(0.0, max(end for end in ends if end is not None))
-        # FFmpeg counts a file's length in microseconds.
+        # FFmpeg gives the duration in microseconds.
         declared = (source.av.duration or 0) / 1_000_000
         if source.container in ABSOLUTE:
             declared -= source.origin
@@ -279,21 +278,21 @@ def _declared_or_scanned_end(source: Source) -> float:
     return _scanned_end(source)
 
 
-def declared_end(source: Source, track: Track) -> float | None:
-    """When a track ends by its own header; None where it does not say."""
+def declared_end(source: MediaFile, track: Track) -> float | None:
+    """End of a track by its own header; None if it declares none."""
     if not track.duration:
         return None
     return source.seconds((track.start_time or 0) + track.duration, track)
 
 
-def _scanned_end(source: Source) -> float:
+def _scanned_end(source: MediaFile) -> float:
     from av.error import FFmpegError
 
     end = 0.0
     try:
         for packet in source.packets(source.tracks()):
             end = max(end, packet_end(source, packet, packet_time(source, packet)))
-    except FFmpegError as error:  # the rest is unreadable; what came before counts
+    except FFmpegError as error:  # the rest is unreadable; use the packets before it
         refuse_out_of_memory(error)
     try:
         source.seek(0.0, source.tracks()[0])
@@ -302,14 +301,14 @@ def _scanned_end(source: Source) -> float:
     return end
 
 
-def packet_time(source: Source, packet: Packet) -> float | None:
-    """When a packet is presented, or else decoded; None where it does not say."""
+def packet_time(source: MediaFile, packet: Packet) -> float | None:
+    """Presentation time of a packet, else its decoding time; None if it has neither."""
     ticks = packet.pts if packet.pts is not None else packet.dts
     return source.seconds(ticks, packet.stream)
 
 
-def packet_end(source: Source, packet: Packet, time: float | None) -> float:
-    """Until when a packet of this time lasts, in seconds from the file's start; 0 if it has none."""
+def packet_end(source: MediaFile, packet: Packet, time: float | None) -> float:
+    """End of a packet with this time, in seconds from the start of the file; 0 without a time."""
     if time is None:
         return 0.0
     numerator, denominator = source.clocks[packet.stream.index]

@@ -4,8 +4,8 @@ from contextlib import closing
 
 import pytest
 
-from trichord.media import overlap as module
-from trichord.media.overlap import EndedError, Overlap, side_by_side
+from trichord.media import pipeline as module
+from trichord.media.pipeline import EndedError, Pipeline, parallel_map
 
 
 def stages():
@@ -21,9 +21,9 @@ def ended():
 
 
 def test_items_come_in_order_through_several_stages():
-    with Overlap() as overlap:
-        squares = (n * n for n in overlap.ahead(iter(range(200)), 3))
-        assert list(overlap.ahead(squares, 1)) == [n * n for n in range(200)]
+    with Pipeline() as pipeline:
+        squares = (n * n for n in pipeline.ahead(iter(range(200)), 3))
+        assert list(pipeline.ahead(squares, 1)) == [n * n for n in range(200)]
     assert ended()
 
 
@@ -37,10 +37,10 @@ def test_a_stage_works_ahead_by_its_room_and_no_further():
                 third.set()
             yield n
 
-    with Overlap() as overlap:
-        found = overlap.ahead(items(), 3)
+    with Pipeline() as pipeline:
+        found = pipeline.ahead(items(), 3)
         assert third.wait(10)  # three wait for the caller, the fourth waits for room
-        time.sleep(3 * module.GLANCE_SECONDS)
+        time.sleep(3 * module.POLL_SECONDS)
         assert made == [0, 1, 2, 3]
         assert list(found) == list(range(10))
 
@@ -50,8 +50,8 @@ def test_what_goes_wrong_in_a_stage_is_raised_where_its_items_are_taken():
         yield 1
         raise LookupError("two is missing")
 
-    with Overlap() as overlap:
-        found = overlap.ahead(overlap.ahead(items(), 5), 5)
+    with Pipeline() as pipeline:
+        found = pipeline.ahead(pipeline.ahead(items(), 5), 5)
         assert next(found) == 1
         with pytest.raises(LookupError, match="two is missing"):
             next(found)
@@ -72,8 +72,8 @@ def test_leaving_the_chain_ends_all_stages_and_closes_what_they_read(stop):
             closed.append(True)
 
     def read():
-        with Overlap() as overlap:
-            for n in overlap.ahead((n for n in overlap.ahead(endless(), 2)), 2):
+        with Pipeline() as pipeline:
+            for n in pipeline.ahead((n for n in pipeline.ahead(endless(), 2)), 2):
                 if n == 5:
                     raise stop
 
@@ -94,8 +94,8 @@ def test_a_chain_that_ended_looks_to_no_stage_as_if_its_items_had():
         while True:
             yield 1
 
-    with Overlap() as overlap:
-        total = overlap.ahead(added(overlap.ahead(endless(), 2)), 2)
+    with Pipeline() as pipeline:
+        total = pipeline.ahead(added(pipeline.ahead(endless(), 2)), 2)
     assert ended()
     assert sums == []
     with pytest.raises(EndedError):
@@ -110,8 +110,8 @@ def test_a_stage_that_is_long_busy_is_left_behind(monkeypatch):
         release.wait(20)
         yield 1
 
-    with Overlap() as overlap:
-        overlap.ahead(slow(), 1)
+    with Pipeline() as pipeline:
+        pipeline.ahead(slow(), 1)
     assert len(stages()) == 1
     release.set()
     assert ended()
@@ -119,8 +119,8 @@ def test_a_stage_that_is_long_busy_is_left_behind(monkeypatch):
 
 def test_a_reader_that_stops_in_the_middle_leaves_nothing_running():
     def read():
-        with Overlap() as overlap:
-            yield from overlap.ahead(iter(range(1000)), 2)
+        with Pipeline() as pipeline:
+            yield from pipeline.ahead(iter(range(1000)), 2)
 
     with closing(read()) as items:
         assert next(items) == 0
@@ -138,7 +138,7 @@ def test_items_made_side_by_side_come_in_their_order():
         made.append(n)
         return n * n
 
-    assert list(side_by_side(work, iter(range(8)), 2)) == [n * n for n in range(8)]
+    assert list(parallel_map(work, iter(range(8)), 2)) == [n * n for n in range(8)]
     assert sorted(made) == list(range(8))
     assert made.index(3) < made.index(2)
 
@@ -149,7 +149,7 @@ def test_what_goes_wrong_side_by_side_is_raised_in_its_place():
             raise LookupError("one is missing")
         return n
 
-    found = side_by_side(work, iter(range(5)), 3)
+    found = parallel_map(work, iter(range(5)), 3)
     assert next(found) == 0
     with pytest.raises(LookupError, match="one is missing"):
         next(found)
@@ -162,7 +162,7 @@ def test_closing_what_works_side_by_side_leaves_the_rest_undone():
         made.append(n)
         return n
 
-    with closing(side_by_side(work, iter(range(100)), 2)) as found:
+    with closing(parallel_map(work, iter(range(100)), 2)) as found:
         assert next(found) == 0
     assert len(made) <= 4
     assert not [one for one in threading.enumerate() if "side-by-side" in one.name]
