@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from trichord.config import InfoNCE
-from trichord.distributed import joined, rank, ranks, shared
+from trichord.distributed import all_gather_with_grad, process_group, rank, world_size
 from trichord.losses import Objective, info_nce, intra_nce
 from trichord.types.tensors import Embeddings, Features, Words
 

@@ -70,7 +70,7 @@ class ShardWorker:
             model,
             decoder,
             shard.files,
-            metadata=shard.told,
+            metadata=shard.metadata,
             speech=shard.speech,
         )
 

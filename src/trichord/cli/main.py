@@ -11,7 +11,7 @@ from pathlib import Path
 
 from trichord.types import UserError
 from trichord.types.extras import extras_named, package_hint
-from trichord.types.plugins import Group, provide_file, provided_within
+from trichord.types.plugins import Group, provide_file, temporary_parts
 from trichord.types.threads import let_numpy_threads_sleep
 
 COMMANDS: dict[str, tuple[str, str]] = {

@@ -98,7 +98,7 @@ class Pairs:
         """A few captions against all clips."""
         tower, device = self._model.text, self._model.device
         inputs = self._source.texts(captions, "vision").to(device)
-        text = tower(inputs if "text" in self._source.read else tower.trunk_features(inputs))
+        text = tower(inputs if "text" in self._source.precomputed else tower.trunk_features(inputs))
         blocks: list[Float[ndarray, "caption some"]] = []
         for shelf in shelves:
             scores = self._fusion(

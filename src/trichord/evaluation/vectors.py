@@ -112,7 +112,7 @@ def _texts(model: Embedder, source: Source, toward: Toward) -> Float[np.ndarray,
     found = [np.zeros((0, tower.dim), np.float32)]
     for rows in portions(len(source.captions.texts), CAPTIONS_AT_ONCE):
         inputs = source.texts(rows, toward).to(model.device)
-        read = inputs if "text" in source.read else tower.trunk_features(inputs)
+        read = inputs if "text" in source.precomputed else tower.trunk_features(inputs)
         found.append(tower(read).pooled.cpu().numpy())
     return np.concatenate(found)
 

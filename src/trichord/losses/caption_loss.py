@@ -26,4 +26,7 @@ def caption_loss(words: Words, rows: Bool[Tensor, " batch"]) -> Float[Tensor, ""
         return F.cross_entropy(logits, targets)
     # Sums, not means: ranks have different numbers of tokens, and
     # a mean of their means would weight tokens differently.
-    return shared(F.cross_entropy(logits, targets, reduction="sum").reshape(1)).sum() / places
+    return (
+        all_gather_with_grad(F.cross_entropy(logits, targets, reduction="sum").reshape(1)).sum()
+        / places
+    )

@@ -10,7 +10,7 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from trichord.distributed import gathered, ranks, shared
+from trichord.distributed import all_gather, all_gather_with_grad, world_size
 from trichord.losses.tiled_logsumexp import WAYS, Directions, tiled_logsumexp
 
 
@@ -42,7 +42,7 @@ def info_nce(
     """
     # One process whose batch fits a tile uses the formula of the
     # papers: so its runs keep their numbers to the bit.
-    if ranks() > 1 or len(left) > tile or groups is not None:
+    if world_size() > 1 or len(left) > tile or groups is not None:
         return _tiled(left, right, scale, directions, tile, groups)
     return info_nce_of_logits(scale * left @ right.T, directions)
 

@@ -31,7 +31,7 @@ def pad_missing(
     # No vector has width 0, so 0 means that the rank lacks the side.
     widths = [0 if features is None else features.pooled.shape[1] for features in sides.values()]
     present = torch.tensor([[*widths, int(embeddings.words is not None)]], device=place)
-    *widths, words = gathered(present)[0].amax(dim=0).tolist()
+    *widths, words = all_gather(present)[0].amax(dim=0).tolist()
     padded: dict[str, Features | Words] = {
         side: _masked(torch.zeros(rows, width, device=place))
         for (side, features), width in zip(sides.items(), widths, strict=True)

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from trichord.config.training import InfoNCE
-from trichord.distributed import gathered, ranks, summed
+from trichord.distributed import all_gather, all_sum, world_size
 from trichord.losses.caption_loss import caption_loss
 from trichord.losses.info_nce import info_nce, info_nce_of_logits, intra_nce
 from trichord.losses.missing import pad_missing
@@ -134,7 +134,7 @@ class Objective(nn.Module):
         textual = any(one.contrasts and "text" in one.sides for one in map(self._term, rows))
         if self.needs_texts and textual and texts is None:
             raise ValueError("Equal texts are to be positives: pass the numbers of the texts.")
-        if ranks() > 1:
+        if world_size() > 1:
             # A rank may have no features at all. Then the number of clips is
             # known from the masks, and the device from the temperatures.
             count = max((len(mask) for mask in rows.values()), default=0)
@@ -180,7 +180,7 @@ class Objective(nn.Module):
             selected = torch.stack([selected, *(side.present for side in sides)]).all(dim=0)
         # Counted over all ranks, which must decide equally: the loss exchanges
         # rows. So a rank may have only one row, or none.
-        if summed(selected.sum()) < 2:
+        if all_sum(selected.sum()) < 2:
             return None
         groups = self._groups(term, texts, selected.device)
         return [side.pooled[selected] for side in sides], None if groups is None else groups[
@@ -208,14 +208,14 @@ class Objective(nn.Module):
             words = embeddings.words
             return None if words is None else caption_loss(words, mask.to(words.rows.device))
         selected = _clips_with_text(embeddings, mask)
-        if selected is None or summed(selected.sum()) < 2:
+        if selected is None or all_sum(selected.sum()) < 2:
             return None
-        assert embeddings.clips is not None
+        assert embeddings.similarity is not None
         groups = self._groups(term, texts, selected.device)
-        selected, _ = gathered(selected)  # each rank has the whole matrix
+        selected, _ = all_gather(selected)  # each rank has the whole matrix
         # "a_to_b" is from clip to text, as for every other term; in the matrix rows are the texts.
-        logits = self.scale(name) * embeddings.clips[selected][:, selected].T
-        groups = None if groups is None else gathered(groups)[0][selected]
+        logits = self.scale(name) * embeddings.similarity[selected][:, selected].T
+        groups = None if groups is None else all_gather(groups)[0][selected]
         return info_nce_of_logits(logits, self.config.directions, groups)
 
 
@@ -242,6 +242,6 @@ def _clips_with_text(
     """Clips that have a text and at least one of vision and audio."""
     text, media = embeddings.text, [embeddings.vision, embeddings.audio]
     present = [features.present for features in media if features is not None]
-    if embeddings.clips is None or text is None or not present:
+    if embeddings.similarity is None or text is None or not present:
         return None
     return mask.to(text.mask.device) & text.present & torch.stack(present).any(dim=0)

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from trichord.distributed import gathered, ranks
+from trichord.distributed import all_gather, world_size
 from trichord.losses.tiles import Square, Tile, shaped
 
 Directions = Literal["both", "a_to_b", "b_to_a"]
@@ -198,7 +198,7 @@ class _TiledLogSumExp(torch.autograd.Function):
         columns = [column[sweeps.square.ours] for one in sums for column in (one.top, one.total)]
         # The only exchange beside the rows: five numbers a
         # row. The backward pass needs no others.
-        table, _ = gathered(torch.stack([positives, *columns], dim=1))
+        table, _ = all_gather(torch.stack([positives, *columns], dim=1))
         ctx.save_for_backward(sweeps.left, sweeps.right, scale, table)
         ctx.square, ctx.ways = sweeps.square, sweeps.ways
         return table[:, 0].double(), *(one.logarithms() for one in _sums_of(table))
@@ -249,7 +249,7 @@ def _finished(
     for gradient in gradients:
         if gradient is not None:
             # Gradients are averaged over ranks later; the factor compensates.
-            gradient.mul_(scale * ranks())
+            gradient.mul_(scale * world_size())
     return *gradients, of_scale  # pyright: ignore[reportReturnType]
 
 

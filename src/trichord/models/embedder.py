@@ -201,15 +201,15 @@ class Embedder(nn.Module):
             for name, tower in towers.items()
             if (inputs := batch.of(name)) is not None and name not in batch.precomputed
         }
-        if batch.masked is not None and "audio" not in batch.read:
+        if batch.masked is not None and "audio" not in batch.precomputed:
             features["masked"] = self.audio.trunk_features(batch.masked, batch.audio_type)
-        return replace(batch, **features, read=MODALITIES)
+        return replace(batch, **features, precomputed=MODALITIES)
 
     def forward(self, batch: Batch) -> Embeddings:
-        """Embeddings of a batch of inputs or of trunk features (`batch.read`)."""
+        """Embeddings of a batch of inputs or of trunk features (`batch.precomputed`)."""
         embeddings = self.encode(batch)
         words = self.caption_logits(batch.words, embeddings)
-        return replace(embeddings, clips=self.similarity(embeddings), words=words)
+        return replace(embeddings, similarity=self.similarity(embeddings), words=words)
 
     def encode(self, batch: Batch) -> Embeddings:
         """Embeddings of each clip by itself, without fusion and captioner."""

@@ -47,12 +47,12 @@ def cut_files(decoder: Decoder, files: Iterable[str], cut: Cut) -> Iterator[CutF
 
 
 def decode_keyed(
-    decoder: Decoder, keyed: Iterable[tuple[Key, Request | None]]
+    decoder: Decoder, keyed: Iterable[tuple[Key, DecodeRequest | None]]
 ) -> Iterator[tuple[Key, list[Decoded]]]:
     """Each key with the results of its request, in order, decoded ahead; empty without a request."""
     waiting: deque[tuple[Key, bool]] = deque()
 
-    def requests() -> Iterator[Request]:
+    def requests() -> Iterator[DecodeRequest]:
         for key, request in keyed:
             waiting.append((key, request is not None))
             if request is not None:
@@ -87,7 +87,7 @@ def _cut_at_shots(decoder: Decoder, probes: Iterable[Probe], cut: Cut) -> Iterat
         yield _cut(probe, cuts_in(part for _, answers in group for part in answers), cut)
 
 
-def _looks(probe: Probe) -> Iterator[Request | None]:
+def _looks(probe: Probe) -> Iterator[DecodeRequest | None]:
     if probe.status in USABLE and probe.video is not None and probe.duration:
         yield from looks(probe.path, probe.duration)
     else:

@@ -9,8 +9,8 @@ import numpy as np
 
 from trichord.media.decoded import Decoded
 from trichord.media.decoder import Decoder
-from trichord.media.overlap import Overlap
-from trichord.media.plan import DecodePlan, FrameChoice, Request
+from trichord.media.pipeline import Pipeline
+from trichord.media.plan import DecodePlan, DecodeRequest, FrameChoice
 from trichord.search.cutting import Cut, CutFile, cut_files, decode_keyed
 from trichord.search.notes import Notes, NoteTaker
 from trichord.search.table import Entry, Vector
@@ -86,7 +86,7 @@ def read_files(
         model: Makes the vectors.
         decoder: Reads the files.
         files: With their moments.
-        overlap: Runs the stages; its creator ends them.
+        pipeline: Runs the stages; its creator ends them.
         tokens: As there.
         modalities: As there.
         taker: Takes notes of moments; None: no notes.
@@ -97,8 +97,8 @@ def read_files(
         plan = replace(plan, frames=replace(plan.frames, nearest=frames))
     if taker is not None:
         plan = taker.add_speech_rate(plan)
-    decoded = overlap.ahead(decode_files(plan, decoder, files), DECODED_AHEAD)
-    for batch in overlap.ahead(_take_notes(decoded, taker), BATCHES_AHEAD):
+    decoded = pipeline.ahead(decode_files(plan, decoder, files), DECODED_AHEAD)
+    for batch in pipeline.ahead(_take_notes(decoded, taker), BATCHES_AHEAD):
         yield from _embed(model, batch, tokens)
 
 
@@ -107,7 +107,8 @@ def decode_moments(
 ) -> Iterator[Decoded]:
     """Decode moments, in order; for a missing or broken file, its status."""
     requests = (
-        Request(path=m.file, spans=((m.start, _end(m.start, m.end)),), plan=plan) for m in moments
+        DecodeRequest(path=m.file, spans=((m.start, _end(m.start, m.end)),), plan=plan)
+        for m in moments
     )
     return (decoded for [decoded] in decoder.decode_all(requests))
 
@@ -138,9 +139,9 @@ def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 def _request(
     file: CutFile, spans: Sequence[tuple[float, float]], plan: DecodePlan
-) -> Request | None:
+) -> DecodeRequest | None:
     ends = tuple((start, _end(start, end)) for start, end in spans)
-    return Request(path=file.file, spans=ends, plan=plan) if ends else None
+    return DecodeRequest(path=file.file, spans=ends, plan=plan) if ends else None
 
 
 def _end(start: float, end: float) -> float | None:

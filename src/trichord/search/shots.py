@@ -37,7 +37,7 @@ PLAN = DecodePlan(
 )
 
 
-def looks(path: str, duration: float) -> Iterator[Request]:
+def looks(path: str, duration: float) -> Iterator[DecodeRequest]:
     """Requests that together cover a file."""
     starts = np.arange(0.0, duration, SPAN).tolist()
     for i in range(0, len(starts), SPANS_AT_ONCE):

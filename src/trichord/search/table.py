@@ -114,11 +114,11 @@ class MomentTable(LanceTable):
                 replace.when_not_matched_by_source_delete(stale).execute(rows)
             else:  # the same, without reading every row of the table
                 table.insert(rows)
-            now = self.now
+            latest = self.latest
             # Without full files, which would be joined again at every commit.
-            sizes = [fragment.metadata.physical_rows for fragment in now.get_fragments()]
+            sizes = [fragment.metadata.physical_rows for fragment in latest.get_fragments()]
             if sum(size < FRAGMENT_ROWS for size in sizes) >= FRAGMENTS:
-                _join(now)
+                _join(latest)
 
     def touch(self, versions: Sequence[FileVersion]) -> None:
         """Update the times of files whose content is unchanged."""
@@ -137,13 +137,13 @@ class MomentTable(LanceTable):
     def remove(self, files: Sequence[str]) -> None:
         """Delete files; it can be repeated after an interruption."""
         for condition in _conditions(files):
-            with self.changing() as table:
+            with self.commit() as table:
                 if table is not None:
                     table.delete(condition)
 
     def compact(self, kept: timedelta = KEPT_FOR) -> None:
         """Join small files, and delete rows from disk that were replaced or deleted a while ago."""
-        with self.changing() as table:
+        with self.commit() as table:
             if table is None:
                 return
             _join(table)
@@ -201,13 +201,13 @@ class MomentTable(LanceTable):
         Args:
             most: The largest number of moments.
         """
-        table = self.now
+        table = self.latest
         findable = [rows["findable"].to_numpy() for rows in self.scan(table, ["findable"])]
         rows = np.flatnonzero(np.concatenate(findable).astype(bool))
         if len(rows) > most:
             places = np.random.default_rng(SEED).choice(len(rows), most, replace=False)
             rows = rows[np.sort(places)]
-        batches = self.taken(table, COLUMNS, rows.tolist())
+        batches = self.take_rows(table, COLUMNS, rows.tolist())
         return self._gallery_of(batches, len(rows)), 0 if table is None else table.version
 
     def _gallery_of(
@@ -234,7 +234,7 @@ class MomentTable(LanceTable):
         Raises:
             UserError: The file has no such moment.
         """
-        with self.changing() as table:
+        with self.commit() as table:
             rows = self._spans([file])
             by_id: dict[str, list[Note]] = defaultdict(list)
             for note in notes:
@@ -251,7 +251,7 @@ class MomentTable(LanceTable):
         """
         files = sorted(notes)
         for i in range(0, len(files), FILES_AT_ONCE):
-            with self.changing() as table:
+            with self.commit() as table:
                 ids = {
                     (row["file"], row["start"], row["end"]): row["id"]
                     for row in self._spans(files[i : i + FILES_AT_ONCE])
@@ -274,7 +274,7 @@ class MomentTable(LanceTable):
         if not by_id:
             return
         self._update(table, [{"id": name, **_merge(notes)} for name, notes in by_id.items()])
-        require_index(self.now, "caption", "INVERTED")
+        require_index(self.latest, "caption", "INVERTED")
 
     def _update(self, table: Any, rows: Sequence[Mapping[str, Any]]) -> None:
         """Replace some columns of moments by id; the other columns are not read."""
@@ -293,7 +293,7 @@ class MomentTable(LanceTable):
         columns = ["file", "start", "end", "caption", "tags"]
         condition = "(caption IS NOT NULL OR tags IS NOT NULL)"
         if files is not None:
-            condition += f" AND {among('file', files)}"
+            condition += f" AND {sql_in('file', files)}"
         rows = self.rows(columns, needs="tags", filter=condition).sort_by(ORDER)
         return {
             file: [(row["start"], row["end"], row["caption"], row["tags"] or ()) for row in group]
@@ -322,7 +322,7 @@ class MomentTable(LanceTable):
     def thumbnail(self, file: str, start: float) -> bytes | None:
         """The thumbnail (JPEG) of a file's moment by its start; None without one."""
         span = f"start >= {start - NEAR!r} AND start <= {start + NEAR!r}"
-        condition = f"thumbnail IS NOT NULL AND {span} AND {among('file', [file])}"
+        condition = f"thumbnail IS NOT NULL AND {span} AND {sql_in('file', [file])}"
         rows = self.rows(["thumbnail"], needs="thumbnail", filter=condition)
         return next(iter(rows["thumbnail"].to_pylist()), None)
 
@@ -373,7 +373,7 @@ def _holds(table: Any, files: Sequence[str]) -> bool:
 def _conditions(files: Sequence[str]) -> Iterator[str]:
     """Filters that together match the rows of some files."""
     for i in range(0, len(files), FILES_AT_ONCE):
-        yield among("file", files[i : i + FILES_AT_ONCE])
+        yield sql_in("file", files[i : i + FILES_AT_ONCE])
 
 
 def _id_at(rows: list[dict[str, Any]], file: str, start: float, end: float) -> str:

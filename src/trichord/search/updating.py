@@ -116,8 +116,8 @@ class Update:
         done = {v.file for v in versions if v.file in known and _same(v, known[v.file].version)}
         yield from (_outcome(known[file], "unchanged") for file in sorted(done))
         todo = [version for version in versions if version.file not in done]
-        with Overlap() as overlap:
-            yield from overlap.ahead(self._read(todo, known, overlap), CHANGES_AHEAD)
+        with Pipeline() as pipeline:
+            yield from pipeline.ahead(self._read(todo, known, pipeline), CHANGES_AHEAD)
 
     def _annotate(self, plan: Survey) -> None:
         """Add metadata to unchanged files that have no captions and tags."""
@@ -159,7 +159,7 @@ class Update:
     def _read(
         self, files: Sequence[FileVersion], known: dict[str, KnownFile], pipeline: Pipeline
     ) -> Iterator[Indexed]:
-        """Decode, embed and store files, some at a time; the stages overlap."""
+        """Decode, embed and store files, some at a time; the stages pipeline."""
         own = self.collection.description
         versions = {version.file: version for version in files}
         cuts = cut_files(self.decoder, sorted(versions), Cut(own.seconds, own.hop, own.cut))
@@ -167,12 +167,12 @@ class Update:
             self.model,
             self.decoder,
             cuts,
-            overlap,
+            pipeline,
             tokens=own.audio_types,
             taker=self.taker,
             frames=own.frames,
         )
-        for group in _complete_files(overlap.ahead(entries, ENTRIES_AHEAD), versions):
+        for group in _complete_files(pipeline.ahead(entries, ENTRIES_AHEAD), versions):
             self.collection.table.put(group)
             for file in group:
                 yield _stored(file, "changed" if file.version.file in known else "new")

@@ -73,11 +73,11 @@ def fit(
 
 def finish(session: Session, conclude: Callable[[], None]) -> None:
     """Write the weights of a trained run."""
-    together(
+    on_all_ranks(
         lambda: refuse_unfinite([*session.model.parameters(), *session.objective.parameters()])
     )
-    agreed(session.require_ours)
-    agreed(conclude)
-    agreed(lambda: session.run.finish(session.model, session.objective, session.progress))
-    if requested := largest(session.request.signal):
+    on_rank_0(session.require_ours)
+    on_rank_0(conclude)
+    on_rank_0(lambda: session.run.finish(session.model, session.objective, session.progress))
+    if requested := all_max(session.request.signal):
         stop(requested)  # too late for this run, but there may be more runs

@@ -74,7 +74,7 @@ class Learner(nn.Module):
         with autocast(self._stage, self.model.device):
             return replace(
                 embeddings,
-                clips=self.model.similarity(all_embeddings),
+                similarity=self.model.similarity(all_embeddings),
                 words=self.model.caption_logits(words, embeddings),
             )
 
@@ -94,7 +94,7 @@ def weighted_sum(
 
 def _gather(embeddings: Embeddings, rows: int) -> Embeddings:
     """Embeddings of all processes' clips, for a fusion."""
-    if ranks() == 1:
+    if world_size() == 1:
         return embeddings
     embeddings = pad_missing(embeddings, rows)  # so that no process waits for what another lacks
     text, audio, vision = map(

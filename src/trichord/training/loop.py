@@ -93,7 +93,7 @@ def run_stage(
 
 def conclude_stage(experiment: Experiment, stage: Stage, session: Session) -> None:
     """Pass the weights of a stage to the next one, which may start with new temperatures."""
-    together(partial(refuse_unlearnt, stage, session.epochs))
+    on_all_ranks(partial(refuse_unlearnt, stage, session.epochs))
     session.after_stage(experiment.hand_over)
     if experiment.fresh_objective and session.progress.stage < len(experiment.stages):
         session.objective = experiment.objective.build(experiment.terms).to(session.model.device)
@@ -102,7 +102,7 @@ def conclude_stage(experiment: Experiment, stage: Stage, session: Session) -> No
 
 def learner_of(session: Session, stage: Stage, *, sharded: bool) -> Learner:
     """The learner of a stage, with the session's model or a sharded copy of it."""
-    is_sharded = sharded and ranks() > 1 and bool(stage.towers)
+    is_sharded = sharded and world_size() > 1 and bool(stage.towers)
     model = shard_model(session.model) if is_sharded else session.model
     session.gather = partial(gather_weights, model, session.model)
     return Learner(model, session.objective, stage, sharded=is_sharded)
@@ -145,7 +145,7 @@ def note_epoch(
 ) -> None:
     """Measure the criterion, keep the best weights, and report the epoch's numbers."""
     session.gather()
-    criterion = agreed(lambda: epoch_criterion(stage, session, validation))
+    criterion = on_rank_0(lambda: epoch_criterion(stage, session, validation))
     now = session.progress
     taken = now.step - now.skipped - now.empty
     numbers: dict[str, Any] = {

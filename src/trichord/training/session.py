@@ -53,7 +53,7 @@ class Session:
 
     def resume(self) -> None:
         """Load the run's checkpoint, if there is one."""
-        if (saved := agreed(self.run.saved)) is None:
+        if (saved := on_rank_0(self.run.saved)) is None:
             return
         self.progress = saved.progress
         load_owned(self.model, self.objective, _under(saved.tensors, "now."))
@@ -95,7 +95,7 @@ class Session:
         progress = self.progress
         self.progress = replace(progress, step=progress.step + 1, loss=progress.loss + loss)
         due = rank() == 0 and time.monotonic() - self._saved_at > SECONDS_BETWEEN_SAVES
-        code = largest(self.request.signal or (SAVE if due else 0))
+        code = all_max(self.request.signal or (SAVE if due else 0))
         if code:
             self.save(optimizer)
         if code > SAVE:

@@ -63,7 +63,7 @@ def _mesh(device: torch.device) -> DeviceMesh:
     outlive the interpreter; one that frees a tensor at its end aborts the process
     (pytorch/pytorch#190489). A mesh finds its group by name too.
     """
-    mesh = init_device_mesh(device.type, (ranks(),))
+    mesh = init_device_mesh(device.type, (world_size(),))
     # A private attribute: versions of torch without it need nothing.
     getattr(mesh, "_pg_registry", {}).clear()
     return mesh

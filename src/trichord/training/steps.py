@@ -24,7 +24,7 @@ SIDES: tuple[Side, ...] = ("text", "audio", "vision", "masked")
 
 def data_parallel(learner: Learner) -> nn.Module:
     """The learner, in distributed training wrapped by torch's DDP."""
-    if ranks() == 1 or learner.sharded:
+    if world_size() == 1 or learner.sharded:
         return learner
     # Draws may leave heads unused, and the clips of a process may lack a modality.
     return DistributedDataParallel(learner, find_unused_parameters=True)
@@ -32,7 +32,7 @@ def data_parallel(learner: Learner) -> nn.Module:
 
 def read_batch(learner: Learner, training: Source, sample: Sample) -> tuple[Batch, Sample]:
     """This process's part of a mini-batch on the model's device, and its sample."""
-    ours = sample.parts(ranks())[rank()]
+    ours = sample.parts(world_size())[rank()]
     (batch,) = _read(training, [ours])
     return batch.to(learner.model.device), ours
 
@@ -75,7 +75,7 @@ def cached_step(
 
 def _read(training: Source, samples: Sequence[Sample]) -> list[Batch]:
     """Mini-batches, or parts of one, from their source."""
-    return together(
+    return on_all_ranks(
         lambda: [training.batch(one.clips, one.captions, one.masking) for one in samples]
     )
 

@@ -50,7 +50,7 @@ def stop(number: int) -> None:
         KeyboardInterrupt: It was SIGINT.
         SystemExit: It was SIGINT, on another rank than 0.
     """
-    together(lambda: None)  # a process that ended now would break the others' communication
+    on_all_ranks(lambda: None)  # a process that ended now would break the others' communication
     if number == signal.SIGTERM:
         raise TerminatedError
     if rank() == 0:
