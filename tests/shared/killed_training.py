@@ -210,17 +210,17 @@ class Trials:
             )
         run.with_suffix(f".points-{rank}").write_text(json.dumps(points.reached))
 
-    def start(self, run, ranks, workers, victim=None, points=None):
+    def start(self, run, world_size, workers, victim=None, points=None):
         """Fork the processes of a training; gives their numbers, the victim's at its place."""
         with socket.socket() as free:
             free.bind(("localhost", 0))
             port = str(free.getsockname()[1])
         held = []
-        for rank in range(ranks):
+        for rank in range(world_size):
             child = os.fork()
             if child == 0:
                 os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": port}
-                os.environ |= {"WORLD_SIZE": str(ranks), "RANK": str(rank)}
+                os.environ |= {"WORLD_SIZE": str(world_size), "RANK": str(rank)}
                 code = 1
                 with run.with_suffix(f".log-{rank}").open("a") as log:
                     os.dup2(log.fileno(), 2)
@@ -247,40 +247,40 @@ class Trials:
                 codes[rank] = wait(one, time.monotonic() + LONGEST)
         return [codes[rank] for rank in range(len(held))]
 
-    def ends_well(self, run, ranks, workers):
+    def ends_well(self, run, world_size, workers):
         """Whether a training comes to its end, and the seconds that it took."""
         begun = time.monotonic()
-        held = self.start(run, ranks, workers)
+        held = self.start(run, world_size, workers)
         codes = [wait(one, begun + LONGEST) for one in held]
-        return codes == [0] * ranks, time.monotonic() - begun
+        return codes == [0] * world_size, time.monotonic() - begun
 
     @cache  # noqa: B019
-    def whole(self, ranks, workers):
+    def whole(self, world_size, workers):
         """The uninterrupted run, how often each rank reached each kind of point, and its seconds."""
-        run = self.folder / f"whole-{ranks}-{workers}"
-        well, seconds = self.ends_well(run, ranks, workers)
-        assert well, [run.with_suffix(f".log-{rank}").read_text() for rank in range(ranks)]
+        run = self.folder / f"whole-{world_size}-{workers}"
+        well, seconds = self.ends_well(run, world_size, workers)
+        assert well, [run.with_suffix(f".log-{rank}").read_text() for rank in range(world_size)]
         found = [
-            json.loads(run.with_suffix(f".points-{rank}").read_text()) for rank in range(ranks)
+            json.loads(run.with_suffix(f".points-{rank}").read_text()) for rank in range(world_size)
         ]
         return run, found, seconds
 
     def trial(self, number, asked, chance):
         """Kill a training, end it, and set it beside the one that was not killed."""
-        ranks, workers, kind = asked["ranks"], asked["workers"], asked["kind"]
-        whole, reached, seconds = self.whole(ranks, workers)
+        world_size, workers, kind = asked["ranks"], asked["workers"], asked["kind"]
+        whole, reached, seconds = self.whole(world_size, workers)
         run = self.folder / f"killed-{number}"
         place = {"asked": "step", "any time": "step"}.get(kind, kind)
-        victim = chance.choice([rank for rank in range(ranks) if reached[rank].get(place)])
+        victim = chance.choice([rank for rank in range(world_size) if reached[rank].get(place)])
         points = Points(place, chance.randrange(reached[victim][place]))
         points.sent = signal.SIGTERM if kind == "asked" else signal.SIGKILL
-        held = self.start(run, ranks, workers, victim, None if kind == "any time" else points)
+        held = self.start(run, world_size, workers, victim, None if kind == "any time" else points)
         if kind == "any time":
             time.sleep(chance.uniform(0, seconds))
             os.kill(held[victim], signal.SIGKILL)
         codes = self.ended(held, victim, alone=kind != "asked")
         before = size(run.with_suffix(".steps"))
-        well, _ = self.ends_well(run, ranks, workers)
+        well, _ = self.ends_well(run, world_size, workers)
         again = size(run.with_suffix(".steps")) - before
         return asked | {
             "codes": codes,
@@ -288,7 +288,9 @@ class Trials:
             "equal": well and alike(Run(whole), Run(run)),
             "steps lost": before + again - size(whole.with_suffix(".steps")),
             "left": sorted(p.name for p in run.iterdir()) if run.is_dir() else [],
-            "said": "".join(run.with_suffix(f".log-{i}").read_text()[-400:] for i in range(ranks)),
+            "said": "".join(
+                run.with_suffix(f".log-{i}").read_text()[-400:] for i in range(world_size)
+            ),
         }
 
 

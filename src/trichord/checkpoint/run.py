@@ -203,7 +203,7 @@ class Run:
         return self.environment().get("manifest")
 
     def experiment(self) -> Experiment:
-        """The experiment of the run, with full paths of towers in its folder."""
+        """The experiment of the run, with towers that lie in its folder named by their place."""
         return resolve_towers(read_experiment(self.path / EXPERIMENT), self.path)
 
     def save(self, saved: Saved) -> None:

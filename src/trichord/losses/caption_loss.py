@@ -11,8 +11,7 @@ from trichord.types.tensors import Words
 def caption_loss(words: Words, rows: Bool[Tensor, " batch"]) -> Float[Tensor, ""] | None:
     """Mean cross-entropy of the tokens of some captions; None without any.
 
-    Across ranks it is the mean over the tokens of all, with gradients as of
-    `distributed.all_gather_with_grad`.
+    Across ranks it is the mean over the tokens of all, with gradients as of `distributed.shared`.
 
     Source: CLIP4VLA, eq. 7.
     """

@@ -48,8 +48,8 @@ def tiled_logsumexp(
 ) -> TiledLogSumExp:
     """Scores of positives and log-sum-exps of negatives of the rows of all ranks, the same on each.
 
-    The backward pass needs no communication. As with `distributed.all_gather_with_grad` each rank
-    gets the gradient of its own rows, and their part of that of the scale, times the number of ranks.
+    The backward pass needs no communication. As with `distributed.shared` each rank gets the gradient
+    of its own rows, and their part of that of the scale, times the number of ranks.
 
     Args:
         left: This rank's rows, in at least single precision; may be empty.

@@ -114,11 +114,11 @@ class MomentTable(LanceTable):
                 replace.when_not_matched_by_source_delete(stale).execute(rows)
             else:  # the same, without reading every row of the table
                 table.insert(rows)
-            now = self.latest
+            latest = self.latest
             # Without full files, which would be joined again at every commit.
-            sizes = [fragment.metadata.physical_rows for fragment in now.get_fragments()]
+            sizes = [fragment.metadata.physical_rows for fragment in latest.get_fragments()]
             if sum(size < FRAGMENT_ROWS for size in sizes) >= FRAGMENTS:
-                _join(now)
+                _join(latest)
 
     def touch(self, versions: Sequence[FileVersion]) -> None:
         """Update the times of files whose content is unchanged."""

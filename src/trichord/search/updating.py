@@ -159,7 +159,7 @@ class Update:
     def _read(
         self, files: Sequence[FileVersion], known: dict[str, KnownFile], pipeline: Pipeline
     ) -> Iterator[Indexed]:
-        """Decode, embed and store files, some at a time; the stages overlap."""
+        """Decode, embed and store files, some at a time; the stages pipeline."""
         own = self.collection.description
         versions = {version.file: version for version in files}
         cuts = cut_files(self.decoder, sorted(versions), Cut(own.seconds, own.hop, own.cut))

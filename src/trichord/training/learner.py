@@ -74,7 +74,7 @@ class Learner(nn.Module):
         with autocast(self._stage, self.model.device):
             return replace(
                 embeddings,
-                clips=self.model.similarity(all_embeddings),
+                similarity=self.model.similarity(all_embeddings),
                 words=self.model.caption_logits(words, embeddings),
             )
 

@@ -12,9 +12,9 @@ TOWERS = frozenset(
 )
 """Packages of the extra `towers`; a text search does not need them."""
 _EXTRAS = dict.fromkeys(TOWERS, "towers") | {"caption_metrics": "captions"}
-"""The extra of each package, by its import name."""
+"""The extra that brings a package, by the name under which it is imported."""
 _OF_WORLD = re.compile(r"demo|world|world-.+|stand-in-.+")
-"""Names of the parts of trichord-world: its commands, experiments, datasets and weights."""
+"""What parts of trichord-world are called: its commands, experiments, datasets and weights."""
 
 
 class NotInstalledError(UserError, ImportError):

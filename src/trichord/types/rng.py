@@ -13,7 +13,7 @@ def isolated_rng(seed: int | None = None) -> Generator[None]:
     Args:
         seed: Of the CPU generator inside; None: it continues.
     """
-    # Reading the state of an unused GPU would initialise it.
+    # Asking for the state of a GPU that is not used yet would initialise it.
     gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with torch.random.fork_rng(devices=gpus):
         if seed is not None:
