@@ -24,7 +24,7 @@ class Heard:
 @pytest.fixture
 def require(tiny_trimodal, monkeypatch):
     """Ask whether a stage may be trained by four processes."""
-    monkeypatch.setattr(requirements, "ranks", lambda: 4)
+    monkeypatch.setattr(requirements, "world_size", lambda: 4)
 
     def ask(*terms, sharded=False, validation=None, **changes):
         draws = (Draw(captions=("audio",), terms=terms),)
@@ -55,7 +55,7 @@ def test_a_table_of_words_that_is_read_elsewhere_is_not_spread(require):
 
 
 def test_a_single_clip_has_nothing_to_be_told_from(require, monkeypatch):
-    monkeypatch.setattr(requirements, "ranks", lambda: 1)
+    monkeypatch.setattr(requirements, "world_size", lambda: 1)
     monkeypatch.setattr(Heard, "clips", CLIPS[:1])
     require("lm")
     with pytest.raises(UserError, match="contrasts clips with one another, and there is 1 to"):
@@ -94,7 +94,7 @@ def test_masked_sound_is_read_from_media_by_an_encoder_that_masks(tiny_trimodal,
 
     ask(tiny_clip4vla, "aa")
     ask(tiny_trimodal, "av", read=("audio",))
-    with pytest.raises(UserError, match="read sound from media, not from cached features"):
+    with pytest.raises(UserError, match="read audio from media, not from cached features"):
         ask(tiny_clip4vla, "aa", read=("audio",))
     with pytest.raises(UserError, match="'aa' and 'mt' need CLIP4VLA's audio encoder"):
         ask(tiny_trimodal, "mt")

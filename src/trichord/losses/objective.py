@@ -25,7 +25,7 @@ class Loss(Protocol):
     """A loss of rows of vectors, as `trichord.config.Term` holds it.
 
     In distributed training it gets the rows of its own process and must return the same number in
-    each: `trichord.distributed.shared` gathers the rows of all, with gradients.
+    each: `trichord.distributed.all_gather_with_grad` gathers the rows of all, with gradients.
     """
 
     def __call__(
