@@ -166,14 +166,14 @@ def test_several_threads_read_the_same_features_of_texts(
     monkeypatch.setattr(extraction, "TEXTS_AT_ONCE", 8)
     seen = set()
     tower = untrained_model.text
-    read = tower.read
+    read = tower.trunk_features
 
     def reading(prepared):
         seen.add((threading.current_thread().name, torch.get_num_threads()))
         time.sleep(0.01)  # else the first thread may be free again when the next text comes
         return read(prepared)
 
-    monkeypatch.setattr(tower, "read", reading)
+    monkeypatch.setattr(tower, "trunk_features", reading)
     monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
     before = torch.get_num_threads()
     list(extract_texts(untrained_model, texts, FeatureFolder(tmp_path)))

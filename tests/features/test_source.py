@@ -285,7 +285,7 @@ CAPTIONS = np.array([0, 1, -1, 2, 3])
 def embedded(model, source, masking=None):
     found = model(source.batch(EACH, CAPTIONS, masking))
     texts = source.texts(np.arange(4), "vision")
-    read = texts if "text" in source.read else model.text.trunk_features(texts)
+    read = texts if "text" in source.precomputed else model.text.trunk_features(texts)
     return found, model.text(read).pooled
 
 
