@@ -97,61 +97,61 @@ class Index:
 
 def index(arguments: list[str]) -> None:
     """`trichord index PATH... ARCHIVE`."""
-    asked = tyro.cli(Index, args=arguments, prog="trichord index")
-    _require_sense(asked)
-    *given, collection = asked.places
+    options = tyro.cli(Index, args=arguments, prog="trichord index")
+    _require_sense(options)
+    *given, collection = options.places
     places = [Path(place) for place in given]
-    if asked.remove:
-        gone = _opened(collection).remove(places)
+    if options.remove:
+        gone = _open_collection(collection).remove(places)
         out.print(f"{collection}: {len(gone)} files removed.", markup=False)
-    elif asked.reembed:
-        _make_anew(asked, collection)
+    elif options.reembed:
+        _reembed(options, collection)
     else:
-        _bring_up_to_date(asked, places, collection)
+        _update_archive(options, places, collection)
 
 
-def _require_sense(asked: Index) -> None:
+def _require_sense(options: Index) -> None:
     """Refuse options that are not legal, or that would be passed over.
 
     Raises:
         UserError: The first of them.
     """
-    least = 1 if asked.reembed else 2
-    require(len(asked.places) >= least, "name at least one file or folder, and last the archive.")
-    if asked.remove:
+    least = 1 if options.reembed else 2
+    require(len(options.places) >= least, "name at least one file or folder, and last the archive.")
+    if options.remove:
         used = ("places", "remove")
-        others = [one.name for one in fields(asked) if one.name not in used]
-        require_unset(asked, "--remove", *others)
-    if asked.reembed:
+        others = [one.name for one in fields(options) if one.name not in used]
+        require_unset(options, "--remove", *others)
+    if options.reembed:
         require(
-            asked.sharing.alone,
+            options.sharing.alone,
             "--reembed is done by one process: leave out --runner and --shards.",
         )
-        require_unset(asked, "--reembed", "seconds", "hop", "cut", "frames", "metadata", "watch")
+        require_unset(options, "--reembed", "seconds", "hop", "cut", "frames", "metadata", "watch")
         require(
-            len(asked.places) == 1,
-            f"--reembed reads all files of the collection: leave out {asked.places[0]}.",
+            len(options.places) == 1,
+            f"--reembed reads all files of the collection: leave out {options.places[0]}.",
         )
     require(
-        asked.sharing.runner == "process" or not asked.compile,
+        options.sharing.runner == "process" or not options.compile,
         "--compile is for --runner process: other runners load their own towers.",
     )
-    require_legal(asked)
-    require_moments(asked.seconds, asked.hop)
+    require_legal(options)
+    require_moments(options.seconds, options.hop)
 
 
-def _bring_up_to_date(asked: Index, media: list[Path], where: str) -> None:
+def _update_archive(options: Index, media: list[Path], where: str) -> None:
     from trichord.search.collection import Collection
     from trichord.search.survey import media_at
 
     files = media_at(media)  # before anything heavy is loaded
-    metadata = _metadata(asked.metadata, files)
+    metadata = _metadata(options.metadata, files)
     require_legal(where, Annotated[str, OutputFolder(bucket=True)], "COLLECTION")
-    hop = asked.seconds / 2 if asked.hop is None else asked.hop
+    hop = options.seconds / 2 if options.hop is None else options.hop
     Collection.require_place(
-        where, seconds=asked.seconds, hop=hop, cut=asked.cut, frames=asked.frames
+        where, seconds=options.seconds, hop=hop, cut=options.cut, frames=options.frames
     )
-    name = _model_name(asked, where)
+    name = _model_name(options, where)
     fetch_towers(name)
 
     from trichord.bulk.runner import runner_of
@@ -159,51 +159,55 @@ def _bring_up_to_date(asked: Index, media: list[Path], where: str) -> None:
     from trichord.search.indexing import begin
     from trichord.search.indexing import index as bring_up_to_date
 
-    device, alone = device_of(asked.device), asked.sharing.runner == "process"
+    device, alone = device_of(options.device), options.sharing.runner == "process"
     model = load_embedder(name)
-    if alone or asked.watch:  # others load their own
-        _settle(model, asked, device)
-    begun = begin(where, persistent(name), model, asked.seconds, asked.hop, asked.cut, asked.frames)
-    if asked.portable:  # refuses before files are read
-        bundle_text_encoders(begun, model)
+    if alone or options.watch:  # others load their own
+        _place_model(model, options, device)
+    collection = begin(
+        where, persistent(name), model, options.seconds, options.hop, options.cut, options.frames
+    )
+    if options.portable:  # refuses before files are read
+        bundle_text_encoders(collection, model)
     with (
-        Decoder(workers=asked.workers) as decoder,
-        runner_of(asked.sharing, model, decoder) as runner,
+        Decoder(workers=options.workers) as decoder,
+        runner_of(options.sharing, model, decoder) as runner,
     ):
         read = (
-            None if asked.sharing.alone else _readers(asked, name, runner, begun, metadata, device)
+            None
+            if options.sharing.alone
+            else _readers(options, name, runner, collection, metadata, device)
         )
-        said = asked.speech
-        _follow(
+        said = options.speech
+        _show_progress(
             bring_up_to_date(
-                begun, model, decoder, media, metadata=metadata, speech=said, readers=read
+                collection, model, decoder, media, metadata=metadata, speech=said, readers=read
             ),
             len(files),
         )
-        held = sum(known.moments for known in begun.table.files().values())
-        _cache_text_encoders(begun, model)
-        out.print(f"{where}: {held} moments. Next:", markup=False)
+        moments = sum(file.moments for file in collection.table.files().values())
+        _cache_text_encoders(collection, model)
+        out.print(f"{where}: {moments} moments. Next:", markup=False)
         out.print(f'  trichord search {where} "a dog barks"', markup=False)
         out.print(f"  trichord serve {where}", markup=False)
-        if asked.watch:
-            _watch(begun, model, decoder, media, metadata, asked.speech)
+        if options.watch:
+            _watch(collection, model, decoder, media, metadata, options.speech)
 
 
-def _model_name(asked: Index, archive: str) -> str:
+def _model_name(options: Index, archive: str) -> str:
     """The model that was asked for; else that of the archive, or CLIP and CLAP for a new one."""
     from trichord.search.collection import Collection
 
-    if asked.model is not None:
-        return asked.model
+    if options.model is not None:
+        return options.model
     return Collection.open(archive).description.run if Collection.is_at(archive) else CLIP_CLAP
 
 
 def _readers(
-    asked: Index,
+    options: Index,
     name: str,
     runner: "Runner",
-    begun: "Collection",
-    told: "Sequence[Clip]",
+    collection: "Collection",
+    metadata: "Sequence[Clip]",
     device: str,
 ) -> "Readers":
     """What reads files in shards."""
@@ -211,28 +215,28 @@ def _readers(
     from trichord.bulk.shards import indexing_of
     from trichord.cli.extraction import decoders_of, towers_of
 
-    towers = towers_of(name, device, decoders_of(asked.sharing, asked.workers))
-    whole = indexing_of(begun, towers, speech=asked.speech)
-    return shard_readers(runner, whole, told, asked.sharing.shards)
+    towers = towers_of(name, device, decoders_of(options.sharing, options.workers))
+    whole = indexing_of(collection, towers, speech=options.speech)
+    return shard_readers(runner, whole, metadata, options.sharing.shards)
 
 
-def _make_anew(asked: Index, where: str) -> None:
-    held = _opened(where)
-    files = len(held.table.files())  # before anything heavy is loaded
+def _reembed(options: Index, where: str) -> None:
+    collection = _open_collection(where)
+    files = len(collection.table.files())  # before anything heavy is loaded
 
     from trichord.media import Decoder
     from trichord.search.indexing import reembed
 
-    name, device = _model_name(asked, where), device_of(asked.device)
+    name, device = _model_name(options, where), device_of(options.device)
     model = load_embedder(name)
-    _settle(model, asked, device)
-    with Decoder(workers=asked.workers) as decoder:
+    _place_model(model, options, device)
+    with Decoder(workers=options.workers) as decoder:
         run = persistent(name)
-        _follow(reembed(held, run, model, decoder, speech=asked.speech), files)
-    there = _opened(where)
-    if asked.portable:
-        bundle_text_encoders(there, model)
-    _cache_text_encoders(there, model)
+        _show_progress(reembed(collection, run, model, decoder, speech=options.speech), files)
+    collection = _open_collection(where)
+    if options.portable:
+        bundle_text_encoders(collection, model)
+    _cache_text_encoders(collection, model)
     out.print(f"{where}: its vectors are those of {name} now.", markup=False)
 
 
@@ -248,15 +252,15 @@ def _cache_text_encoders(collection: "Collection", model: "Embedder") -> None:
         aside.print(f"Text queries load torch: {reason}.", markup=False)
 
 
-def _settle(model: "Embedder", asked: Index, device: str) -> None:
+def _place_model(model: "Embedder", options: Index, device: str) -> None:
     """Put the towers where they are computed, and leave the decoders their cores."""
     model.to(device)
-    if asked.compile:
+    if options.compile:
         model.compile_trunks()
-    leave_cores(asked.workers, device)
+    leave_cores(options.workers, device)
 
 
-def _follow(done: "Iterator[Indexed]", files: int) -> None:
+def _show_progress(done: "Iterator[Indexed]", files: int) -> None:
     """Show files as they are stored, and what became of all of them."""
     changes: list[str] = []
     statuses: list[str] = []
@@ -271,17 +275,17 @@ def _follow(done: "Iterator[Indexed]", files: int) -> None:
 
 
 def _watch(
-    begun: "Collection",
+    collection: "Collection",
     model: "Embedder",
     decoder: "Decoder",
     media: list[Path],
-    told: "Sequence[Clip]",
+    metadata: "Sequence[Clip]",
     speech: bool,
 ) -> None:
     from trichord.search.watching import watch
 
     out.print("Following the folders; Ctrl-C ends it.")
-    for one in watch(begun, model, decoder, media, metadata=told, speech=speech):
+    for one in watch(collection, model, decoder, media, metadata=metadata, speech=speech):
         why = f": {one.reason}" if one.reason else ""
         out.print(f"  {one.file}: {one.change}, {one.status}{why}", markup=False)
 
@@ -308,7 +312,7 @@ def _metadata(manifest: Path | None, files: "Sequence[Path]") -> "Sequence[Clip]
     return clips
 
 
-def _opened(path: str | Path) -> "Collection":
+def _open_collection(path: str | Path) -> "Collection":
     from trichord.search.collection import Collection
 
     return Collection.open(path)
@@ -382,78 +386,83 @@ class Search:
 
 def search(arguments: list[str]) -> None:
     """`trichord search ARCHIVE TEXT`."""
-    asked = tyro.cli(Search, args=arguments, prog="trichord search")
-    require_legal(asked)
+    options = tyro.cli(Search, args=arguments, prog="trichord search")
+    require_legal(options)
     require(
-        asked.by == "both" or asked.like, "--by goes with --like: leave it out, or name a moment."
+        options.by == "both" or options.like,
+        "--by goes with --like: leave it out, or name a moment.",
     )
     require(
-        not asked.caption_weight or asked.text,
+        not options.caption_weight or options.text,
         "--caption-weight goes with a TEXT, whose words are looked for: leave it out, or give one.",
     )
     query = Query.of(
-        asked.text,
-        image=asked.image,
-        audio=asked.audio,
-        video=asked.video,
-        like=None if asked.like is None else moment_named(asked.like),
-        by=asked.by,
-        visual_weight=asked.visual_weight,
-        audio_weight=asked.audio_weight,
-        audio_type=None if asked.audio_type is None else mix_of(asked.audio_type),
-        where=asked.where,
-        caption_weight=asked.caption_weight,
+        options.text,
+        image=options.image,
+        audio=options.audio,
+        video=options.video,
+        like=None if options.like is None else moment_named(options.like),
+        by=options.by,
+        visual_weight=options.visual_weight,
+        audio_weight=options.audio_weight,
+        audio_type=None if options.audio_type is None else mix_of(options.audio_type),
+        where=options.where,
+        caption_weight=options.caption_weight,
     )
-    held = _opened(asked.collection)
-    hits, model = _find(asked, held, query)
-    if asked.json:
+    collection = _open_collection(options.collection)
+    hits, model = _find(options, collection, query)
+    if options.json:
         out.print_json(data=[asdict(hit) for hit in hits])
     else:
         out.print(_table(hits))
-    if asked.sheet:
-        out.print(f"Drawn: {asked.sheet}", markup=False)
+    if options.sheet:
+        out.print(f"Drawn: {options.sheet}", markup=False)
     if not isinstance(model, QueryModel):  # after the hits: writing graphs takes seconds
-        _cache_text_encoders(held, model)
+        _cache_text_encoders(collection, model)
 
 
 def _find(
-    asked: Search, held: "Collection", query: "Query"
+    options: Search, collection: "Collection", query: "Query"
 ) -> "tuple[list[Hit], Embedder | QueryModel]":
     """The hits, and the model as far as it was loaded for them."""
-    token = held.audio_type(query.audio_type)  # before anything heavy is loaded
+    token = collection.audio_type(query.audio_type)  # before anything heavy is loaded
 
     from trichord.media import Decoder
     from trichord.search.engine import SearchEngine
     from trichord.search.nearest import settings_for_backend
 
-    model = model_of(held, load_embedder)
+    model = model_of(collection, load_embedder)
     with Decoder(workers=2) as decoder:
-        settings = settings_for_backend(asked.backend)
-        engine = SearchEngine(held, model, decoder, token, settings=settings, persistent=False)
-        if asked.group:
+        settings = settings_for_backend(options.backend)
+        engine = SearchEngine(
+            collection, model, decoder, token, settings=settings, persistent=False
+        )
+        if options.group:
             hits = [
-                hit for group in engine.grouped(query, asked.k, asked.rerank) for hit in group.hits
+                hit
+                for group in engine.grouped(query, options.k, options.rerank)
+                for hit in group.hits
             ]
         else:
-            hits = engine.search(query, asked.k, asked.rerank)
-        if asked.sheet:
+            hits = engine.search(query, options.k, options.rerank)
+        if options.sheet:
             from trichord.search.sheet import write_sheet
 
             weights = (("visual weight", query.visual_weight), ("audio weight", query.audio_weight))
             said = [f"{name} {weight:g}" for name, weight in weights if weight is not None]
             said += [] if token is None else [f"audio type {token:g}"]
             said += ["in the fusion's order"] if _reranked(hits) else []
-            note = f"{', '.join([*said, asked.collection])}"
-            write_sheet(asked.sheet, hits, decoder, query.title, note)
-    _tell_unused(asked, held, hits)
+            note = f"{', '.join([*said, options.collection])}"
+            write_sheet(options.sheet, hits, decoder, query.title, note)
+    _report_unused_options(options, collection, hits)
     return hits, model
 
 
-def _tell_unused(asked: Search, held: "Collection", hits: list[Hit]) -> None:
+def _report_unused_options(options: Search, collection: "Collection", hits: list[Hit]) -> None:
     """Say which options had no effect on what was found."""
-    if asked.caption_weight and not held.table.captioned():
+    if options.caption_weight and not collection.table.captioned():
         aside.print("--caption-weight had no effect: no moment of the collection has a caption.")
-    if asked.rerank not in (0, RERANK) and not _reranked(hits):
+    if options.rerank not in (0, RERANK) and not _reranked(hits):
         aside.print(
             "--rerank had no effect: it is for texts alone, and for runs whose fusion reads text and "
             "moment together."

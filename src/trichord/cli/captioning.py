@@ -84,60 +84,60 @@ class Captioning:
 
 def caption(arguments: list[str]) -> None:
     """`trichord caption RUN FILE...`."""
-    asked = tyro.cli(Captioning, args=arguments, prog="trichord caption")
-    _require_sense(asked)
-    files = _files(asked)  # before anything heavy is loaded
-    subtitles = _subtitles(asked, files)
-    metadata = _metadata(asked)
-    model = _model(asked)
+    options = tyro.cli(Captioning, args=arguments, prog="trichord caption")
+    _require_sense(options)
+    files = _files(options)  # before anything heavy is loaded
+    subtitles = _subtitles(options, files)
+    metadata = _metadata(options)
+    model = _model(options)
 
     from trichord.media import Decoder
     from trichord.search.captioning import CaptionWriter
 
-    decoding = decoding_of(asked.beams, asked.length_penalty, asked.longest)
-    check = weights_of(str(asked.run)) if asked.check else None
-    with Decoder(workers=asked.workers) as decoder:
+    decoding = decoding_of(options.beams, options.length_penalty, options.longest)
+    check = weights_of(str(options.run)) if options.check else None
+    with Decoder(workers=options.workers) as decoder:
         writer = CaptionWriter(model, decoder, decoding, check)
-        found = _follow(asked, _captions(asked, files, writer))
-        if asked.check:
-            _tell_ranks(asked, found, writer.ranks())
-        _write(asked, found, writer, subtitles)
-        if asked.sheet:
-            _draw(asked, asked.sheet, found, decoder, metadata)
-    _conclude(asked, found)
+        found = _follow(options, _captions(options, files, writer))
+        if options.check:
+            _tell_ranks(options, found, writer.ranks())
+        _write(options, found, writer, subtitles)
+        if options.sheet:
+            _draw(options, options.sheet, found, decoder, metadata)
+    _conclude(options, found)
 
 
-def _require_sense(asked: Captioning) -> None:
+def _require_sense(options: Captioning) -> None:
     """Refuse options that are not legal, or contradict one another.
 
     Raises:
         UserError: The first of them.
     """
-    vtt = asked.vtt or asked.vtt_folder is not None
-    held = asked.collection is not None
-    require(asked.places or held, "name at least one file or folder, or a --collection.")
+    vtt = options.vtt or options.vtt_folder is not None
+    held = options.collection is not None
+    require(options.places or held, "name at least one file or folder, or a --collection.")
     require(
-        held or not asked.replace, "--replace goes with --collection: leave it out, or name one."
+        held or not options.replace, "--replace goes with --collection: leave it out, or name one."
     )
     if held:  # its moments are cut already
-        require_unset(asked, "--collection", "seconds", "hop", "whole")
-    if asked.whole:
-        require_unset(asked, "--whole", "seconds", "hop")
+        require_unset(options, "--collection", "seconds", "hop", "whole")
+    if options.whole:
+        require_unset(options, "--whole", "seconds", "hop")
     require(not (held and vtt), "--vtt goes with files: leave it out, or leave out --collection.")
     require(
-        not (asked.vtt and asked.vtt_folder),
+        not (options.vtt and options.vtt_folder),
         "--vtt and --vtt-folder are two places for the same: leave one of them out.",
     )
-    require(vtt or not asked.force, "--force goes with --vtt or --vtt-folder: leave it out.")
+    require(vtt or not options.force, "--force goes with --vtt or --vtt-folder: leave it out.")
     require(
-        asked.sheet or not asked.metadata,
+        options.sheet or not options.metadata,
         "--metadata goes with --sheet: leave it out, or name a sheet.",
     )
-    require_legal(asked)
-    require_moments(asked.seconds, asked.hop)
+    require_legal(options)
+    require_moments(options.seconds, options.hop)
 
 
-def _files(asked: Captioning) -> list[str]:
+def _files(options: Captioning) -> list[str]:
     """Media files as they are named in collections; none where a collection is captioned.
 
     Raises:
@@ -146,30 +146,30 @@ def _files(asked: Captioning) -> list[str]:
     from trichord.search.collection import Collection
     from trichord.search.survey import media_at
 
-    if asked.collection is not None:
-        held = Collection.open(asked.collection)
-        held.at(asked.places, held.table.files() if asked.places else ())
+    if options.collection is not None:
+        held = Collection.open(options.collection)
+        held.at(options.places, held.table.files() if options.places else ())
         return []
 
-    return [str(file) for file in media_at(asked.places)]
+    return [str(file) for file in media_at(options.places)]
 
 
-def _metadata(asked: Captioning) -> "Sequence[Clip]":
+def _metadata(options: Captioning) -> "Sequence[Clip]":
     """Clips whose captions stand beside those written."""
     from trichord.corpora.manifest import read_manifest
 
-    return () if asked.metadata is None else read_manifest(asked.metadata)
+    return () if options.metadata is None else read_manifest(options.metadata)
 
 
-def _subtitles(asked: Captioning, files: Sequence[str]) -> dict[str, Path]:
+def _subtitles(options: Captioning, files: Sequence[str]) -> dict[str, Path]:
     """Where the WebVTT of each file goes.
 
     Raises:
         UserError: Two files would have the same; or it is there already.
     """
-    if not asked.vtt and asked.vtt_folder is None:
+    if not options.vtt and options.vtt_folder is None:
         return {}
-    folder = asked.vtt_folder
+    folder = options.vtt_folder
     places = {file: (folder or Path(file).parent) / f"{Path(file).stem}.vtt" for file in files}
     twice = [place for place, count in Counter(places.values()).items() if count > 1]
     if twice:
@@ -178,47 +178,47 @@ def _subtitles(asked: Captioning, files: Sequence[str]) -> dict[str, Path]:
             f"--vtt: {same[0]} and {same[1]} would both be {twice[0]}: caption them one after another."
         )
     there = [place for place in places.values() if place.exists()]
-    if there and not asked.force:
+    if there and not options.force:
         raise UserError(f"--vtt: {there[0]} is there already: move it, or give --force.")
     return places
 
 
-def _model(asked: Captioning) -> "Embedder":
+def _model(options: Captioning) -> "Embedder":
     """The run's model.
 
     Raises:
         UserError: It writes no captions.
     """
-    experiment = read_experiment(asked.run / "experiment.json")
+    experiment = read_experiment(options.run / "experiment.json")
     require(
         experiment.model.captioner is not None,
-        f"{asked.run} writes no captions: train a run that does, with 'trichord train "
+        f"{options.run} writes no captions: train a run that does, with 'trichord train "
         "clip4vla-caption'.",
     )
 
     from trichord.checkpoint import Run
 
-    return Run(asked.run).load().to(device_of(asked.device))
+    return Run(options.run).load().to(device_of(options.device))
 
 
 def _captions(
-    asked: Captioning, files: Sequence[str], writer: "CaptionWriter"
+    options: Captioning, files: Sequence[str], writer: "CaptionWriter"
 ) -> "tuple[Iterator[CaptionedMoment], int]":
     """Captions to come, and how many."""
     from trichord.search.captioning import caption_collection, cut_for_captions, uncaptioned_files
     from trichord.search.collection import Collection
 
-    if asked.collection is None:
-        cut = None if asked.whole else cut_of(asked.seconds, asked.hop)
+    if options.collection is None:
+        cut = None if options.whole else cut_of(options.seconds, options.hop)
         cuts: list[CutFile] = []
         with bar("files", len(files)) as moving:
             for one in cut_for_captions(writer.decoder, files, cut):
                 cuts.append(one)
                 moving.advance(note=Path(one.file).name)
         return writer.write(cuts), _count(cuts)
-    held = Collection.open(asked.collection)
-    cuts = uncaptioned_files(held, asked.places, replacing=asked.replace)
-    return caption_collection(held, writer, cuts, replacing=asked.replace), _count(cuts)
+    held = Collection.open(options.collection)
+    cuts = uncaptioned_files(held, options.places, replacing=options.replace)
+    return caption_collection(held, writer, cuts, replacing=options.replace), _count(cuts)
 
 
 def _count(cuts: "Sequence[CutFile]") -> int:
@@ -226,12 +226,12 @@ def _count(cuts: "Sequence[CutFile]") -> int:
 
 
 def _follow(
-    asked: Captioning, coming: "tuple[Iterator[CaptionedMoment], int]"
+    options: Captioning, coming: "tuple[Iterator[CaptionedMoment], int]"
 ) -> "list[CaptionedMoment]":
     """Show captions as they are written; where they are checked, once all of them are known."""
     found: list[CaptionedMoment] = []
     captions, total = coming
-    quiet = asked.check or asked.json == Path("-")
+    quiet = options.check or options.json == Path("-")
     with bar("moments", total) as moving:
         for one in captions:
             found.append(one)
@@ -244,9 +244,9 @@ def _follow(
 
 
 def _tell_ranks(
-    asked: Captioning, found: "Sequence[CaptionedMoment]", ranks: Sequence[int]
+    options: Captioning, found: "Sequence[CaptionedMoment]", ranks: Sequence[int]
 ) -> None:
-    if asked.json == Path("-"):
+    if options.json == Path("-"):
         return
     told = [one for one in found if one.caption is not None]
     for one, rank in zip(told, ranks, strict=True):
@@ -276,7 +276,7 @@ def _where(one: "CaptionedMoment") -> str:
 
 
 def _write(
-    asked: Captioning,
+    options: Captioning,
     found: "Sequence[CaptionedMoment]",
     writer: "CaptionWriter",
     subtitles: dict[str, Path],
@@ -285,12 +285,12 @@ def _write(
     from trichord.search.subtitles import webvtt
     from trichord.types.files import write_atomically
 
-    if asked.json is not None:
+    if options.json is not None:
         text = json.dumps(_rows(found, writer.ranks()), indent=1, ensure_ascii=False)
-        if asked.json == Path("-"):
+        if options.json == Path("-"):
             out.print(text, markup=False, soft_wrap=True)
         else:
-            write_atomically(asked.json, text + "\n")
+            write_atomically(options.json, text + "\n")
     told: dict[str, list[tuple[Moment, str]]] = defaultdict(list)
     for one in found:
         if one.caption is not None and one.moment.file in subtitles:
@@ -314,7 +314,7 @@ def _rows(found: "Sequence[CaptionedMoment]", ranks: Sequence[int]) -> list[dict
 
 
 def _draw(
-    asked: Captioning,
+    options: Captioning,
     place: Path,
     found: "Sequence[CaptionedMoment]",
     decoder: "Decoder",
@@ -328,15 +328,17 @@ def _draw(
         CaptionTile(one.moment, one.caption.text if one.caption else None, told.of(one.moment)[0])
         for one in found
     ]
-    write_caption_sheet(place, tiles, decoder, f"Captions of {asked.run}")
+    write_caption_sheet(place, tiles, decoder, f"Captions of {options.run}")
     out.print(f"Drawn: {place}", markup=False)
 
 
-def _conclude(asked: Captioning, found: "Sequence[CaptionedMoment]") -> None:
+def _conclude(options: Captioning, found: "Sequence[CaptionedMoment]") -> None:
     """Say how many there are, and what to do next."""
     written = sum(one.caption is not None for one in found)
     statuses = counted([one.status for one in found]) if found else "nothing to do"
     aside.print(f"{written} captions of {len(found)} moments ({statuses}).")
-    if asked.collection is not None and written:
-        out.print(f"{asked.collection}: {written} captions. Next:", markup=False)
-        out.print(f'  trichord search {asked.collection} "a dog barks" --captions 1', markup=False)
+    if options.collection is not None and written:
+        out.print(f"{options.collection}: {written} captions. Next:", markup=False)
+        out.print(
+            f'  trichord search {options.collection} "a dog barks" --captions 1', markup=False
+        )

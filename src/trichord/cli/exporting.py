@@ -64,26 +64,28 @@ class Export:
 
 def export(arguments: list[str]) -> None:
     """`trichord export RUN|EXPERIMENT FOLDER`."""
-    asked = tyro.cli(Export, args=arguments, prog="trichord export")
-    require_legal(asked)
-    require(not (asked.int8 and asked.bf16), "--int8 and --bf16 exclude each other: choose one.")
-    if not asked.check:
-        require_unset(asked, "noise, which is compared without --check", "clips", "workers")
-    held = _to_check(asked)  # before anything heavy is loaded
+    options = tyro.cli(Export, args=arguments, prog="trichord export")
+    require_legal(options)
+    require(
+        not (options.int8 and options.bf16), "--int8 and --bf16 exclude each other: choose one."
+    )
+    if not options.check:
+        require_unset(options, "noise, which is compared without --check", "clips", "workers")
+    held = _to_check(options)  # before anything heavy is loaded
 
     from trichord.exporting.folder import export_run
 
-    source = _source(asked.model)
-    form: Form = "eight_bit" if asked.int8 else "bfloat16" if asked.bf16 else "graph"
+    source = _source(options.model)
+    form: Form = "eight_bit" if options.int8 else "bfloat16" if options.bf16 else "graph"
     aside.print(f"Writing {', '.join(source.model.encoders())} ...", markup=False)
-    with export_run(source, asked.folder, form) as run:
+    with export_run(source, options.folder, form) as run:
         sizes = {path.name: path.stat().st_size for path in sorted(run.path.glob("*.onnx"))}
-        _check(asked, held, source.model, run.load())
-    if source.model.captioner is not None and not asked.bf16:
+        _check(options, held, source.model, run.load())
+    if source.model.captioner is not None and not options.bf16:
         aside.print("  Its captioner stays behind: 'trichord caption' needs the run itself.")
     written = [f"{name} {size / 2**20:.1f} MiB" for name, size in sizes.items()]
-    out.print(f"{asked.folder}: {', '.join(written) or 'torch, bfloat16'}. Next:", markup=False)
-    out.print(f"  trichord index PATH... ARCHIVE --model {asked.folder}", markup=False)
+    out.print(f"{options.folder}: {', '.join(written) or 'torch, bfloat16'}. Next:", markup=False)
+    out.print(f"  trichord index PATH... ARCHIVE --model {options.folder}", markup=False)
 
 
 def _source(model: str) -> "ExportSource":
@@ -106,7 +108,7 @@ class _Held:
     clips: list[tuple[Path, "Span"]]
 
 
-def _to_check(asked: Export) -> _Held:
+def _to_check(options: Export) -> _Held:
     """Of what the user named, as many as asked for, evenly chosen.
 
     Raises:
@@ -115,13 +117,13 @@ def _to_check(asked: Export) -> _Held:
     from trichord.corpora.manifest import read_manifest
     from trichord.search.survey import media_at
 
-    manifests = [path for path in asked.check if path.suffix == MANIFEST]
-    places = [path for path in asked.check if path.suffix != MANIFEST]
+    manifests = [path for path in options.check if path.suffix == MANIFEST]
+    places = [path for path in options.check if path.suffix != MANIFEST]
     known = [clip for path in manifests for clip in read_manifest(path)]
     texts = dict.fromkeys(caption.text for clip in known for caption in clip.captions)
     clips: list[tuple[Path, Span]] = [(Path(clip.path), (clip.start, clip.end)) for clip in known]
     clips += [(path, (0.0, None)) for path in (media_at(places) if places else ())]
-    return _Held(_some(list(texts), asked.clips), _some(clips, asked.clips))
+    return _Held(_some(list(texts), options.clips), _some(clips, options.clips))
 
 
 def _some(items: Sequence[Item], count: int) -> list[Item]:
@@ -131,7 +133,7 @@ def _some(items: Sequence[Item], count: int) -> list[Item]:
     return [items[i * len(items) // count] for i in range(count)]
 
 
-def _check(asked: Export, held: _Held, run: "Embedder", other: "Embedder") -> None:
+def _check(options: Export, held: _Held, run: "Embedder", other: "Embedder") -> None:
     """Print how near the vectors are.
 
     Raises:
@@ -139,22 +141,22 @@ def _check(asked: Export, held: _Held, run: "Embedder", other: "Embedder") -> No
     """
     from trichord.exporting.parity import QUERIES, compare, noise
 
-    clips = _decoded(held, run.plan, asked.workers) if held.clips else noise(run)
+    clips = _decoded(held, run.plan, options.workers) if held.clips else noise(run)
     found = compare(run, other, held.texts or QUERIES, clips)
     texts = f"{len(held.texts)} captions" if held.texts else f"{len(QUERIES)} texts of our own"
     what = f"{len(held.clips)} clips" if held.clips else "noise, for want of --check"
-    out.print(f"Cosines to {asked.model}, on {what} and {texts}:", markup=False)
+    out.print(f"Cosines to {options.model}, on {what} and {texts}:", markup=False)
     for name, one in found.items():
         out.print(f"  {name:<10} lowest {one.lowest:.6f}, mean {one.mean:.6f}", markup=False)
-    _require_near(asked, found)
+    _require_near(options, found)
 
 
-def _require_near(asked: Export, found: "dict[str, Parity]") -> None:
+def _require_near(options: Export, found: "dict[str, Parity]") -> None:
     for name, one in found.items():
-        if not one.lowest >= asked.least:
+        if not one.lowest >= options.least:
             raise UserError(
                 f"the {name} tower has a cosine of {one.lowest:.4f} at '{one.worst}', below --least "
-                f"{asked.least:g}: {asked.folder} is not written; lower --least or leave out --int8."
+                f"{options.least:g}: {options.folder} is not written; lower --least or leave out --int8."
             )
 
 
