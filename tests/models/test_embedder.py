@@ -183,7 +183,9 @@ def test_sound_that_was_read_is_not_read_again_and_nor_is_its_masked_copy(steere
     batch = Batch(ids=("a", "b"), audio=sound, masked=sound, audio_type=torch.tensor([0.0, 1.0]))
     read = model.apply_trunks(replace(batch, vision=vision))
     monkeypatch.setattr(model.audio.trunk, "forward", None)  # reading once more would call it
-    once_read = replace(batch, vision=vision, audio=read.audio, masked=read.masked, precomputed=("audio",))
+    once_read = replace(
+        batch, vision=vision, audio=read.audio, masked=read.masked, precomputed=("audio",)
+    )
     again = model.apply_trunks(once_read)
     assert torch.equal(again.masked.values, read.masked.values)
     assert torch.equal(again.vision.values, read.vision.values)
