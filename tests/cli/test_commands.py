@@ -149,7 +149,7 @@ def test_an_archive_is_indexed_once_and_searched_five_ways(
     assert "score = visual + audio" in capsys.readouterr().out
     with Image.open(tmp_path / "s.png") as sheet:
         assert sheet.width > 300
-    assert command(f"index {clip} {tmp_path}/archive --model {run} --remove") == 0
+    assert command(f"index {clip} {tmp_path}/archive --remove") == 0
     assert "1 files removed" in capsys.readouterr().out
 
 
@@ -164,7 +164,10 @@ def test_vectors_of_another_model_are_refused(small_world, runs, command, capsys
     ("line", "told"),
     [
         ("extract {0}/nowhere.jsonl --model clip-clap", "nowhere.jsonl"),
-        ("extract {0}/clips.jsonl no-such-run", "neither a run directory nor an experiment"),
+        (
+            "extract {0}/clips.jsonl --model no-such-run",
+            "neither a run directory nor an experiment",
+        ),
         ("evaluate {0} {0}/clips.jsonl", "is no run"),
         ("compare {0}/runs/nothing", "is no run"),
         (
@@ -174,7 +177,7 @@ def test_vectors_of_another_model_are_refused(small_world, runs, command, capsys
         ("prepare avcaps {1} {1}/m.jsonl", "{1}"),
         ("doctor {1}/nowhere", "nowhere"),
         ("index {1} {1}/archive --model world-clip-clap", "{1}"),
-        ("index {0} --model world-clip-clap", "last the collection"),
+        ("index {0} --model world-clip-clap", "last the archive"),
         ("search {1} words", "not a collection"),
         ("search {1}", "not a collection"),
         ("train slava-av {0}/nowhere.jsonl {1}/run", "nowhere.jsonl"),
@@ -226,7 +229,7 @@ def test_over_long_captions_are_counted(command, capsys, tmp_path, small_world):
         "captions": [{"text": "bell " * 200, "about": "audio"}],
     }
     (tmp_path / "clips.jsonl").write_text(json.dumps(clip) + "\n")
-    assert command(f"extract {tmp_path}/clips.jsonl world-slava-av") == 0
+    assert command(f"extract {tmp_path}/clips.jsonl --model world-slava-av") == 0
     assert "1 captions are longer" in capsys.readouterr().out
 
 

@@ -67,7 +67,7 @@ def served(collection, hub, cache, *, offline):
     with subprocess.Popen(line, env=environment, **pipes) as serving:
         try:
             address = serving.stdout.readline().split()[0]
-            asked = urllib.request.DecodeRequest(
+            asked = urllib.request.Request(
                 f"{address}api/search",
                 json.dumps({"parts": [{"text": "a siren"}], "k": 3}).encode(),
                 {"Content-Type": "application/json"},

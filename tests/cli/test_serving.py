@@ -40,7 +40,7 @@ def test_it_serves_until_it_is_interrupted(collection):
     with started(collection, "--port", "0", TRICHORD_TOKEN="s3cret-s3cret-s3cret") as serving:
         try:
             address = serving.stdout.readline().split()[0]
-            asked = urllib.request.DecodeRequest(
+            asked = urllib.request.Request(
                 f"{address}api/search",
                 json.dumps({"parts": [{"text": "a red ball"}], "k": 3}).encode(),
                 {"Content-Type": "application/json",

@@ -92,7 +92,7 @@ class Server:
         """What it says to one request, as JSON."""
         content = None if body is None else json.dumps(body).encode()
         headers = {**SHOWN, "Content-Type": "application/json"}
-        request = urllib.request.DecodeRequest(self.address + path.lstrip("/"), content, headers)
+        request = urllib.request.Request(self.address + path.lstrip("/"), content, headers)
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)
 
