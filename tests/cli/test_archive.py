@@ -189,7 +189,7 @@ def found(capsys, where, *options):
 
 
 def test_captions_and_labels_come_from_a_manifest(told, capsys):
-    [best, *_] = found(capsys, told, "lighthouse", "--captions", "100")
+    [best, *_] = found(capsys, told, "lighthouse", "--caption-weight", "100")
     assert best["moment"]["file"].endswith("red.png")
     assert best["caption"] == "a lighthouse at dusk"
     tagged = found(capsys, told, "anything", "--tags", "colour")
@@ -222,7 +222,7 @@ def test_a_search_is_narrowed_grouped_and_goes_on_from_a_hit(told, media, capsys
         (("--like", "clip.mp4"), "name a moment as FILE@SECONDS"),
         (("--like", "clip.mp4@soon"), "name a moment as FILE@SECONDS"),
         (("x", "--min-duration", "-1"), "--min-duration -1"),
-        (("x", "--captions", "-1"), "--captions -1"),
+        (("x", "--caption-weight", "-1"), "--caption-weight -1"),
         (("-- -bell",), "only says what to avoid"),
         ((), "needs at least one"),
     ],
@@ -244,21 +244,21 @@ def test_a_collection_is_embedded_anew_with_another_run(told, save_run, tiny_cli
     after = found(capsys, told, "a bell", "--audio-type", "0.5", "--k", "50")
     assert {hit["moment"]["file"] for hit in after} == {hit["moment"]["file"] for hit in before}
     assert [hit["score"] for hit in after] != [hit["score"] for hit in before]
-    assert found(capsys, told, "lighthouse", "--captions", "100")[0]["caption"]
+    assert found(capsys, told, "lighthouse", "--caption-weight", "100")[0]["caption"]
 
 
 def test_options_without_effect_on_a_search_are_named(told, save_run, tiny_trimodal, media, capsys):
-    assert main(["search", str(told), "a bell", "--captions", "1", "--rerank", "3"]) == 0
+    assert main(["search", str(told), "a bell", "--caption-weight", "1", "--rerank", "3"]) == 0
     said = " ".join(capsys.readouterr().err.split())
     assert "--rerank had no effect: it is for texts alone" in said
-    assert "--captions" not in said
+    assert "--caption-weight" not in said
     bare = told.parent / "bare"
     line = ["index", str(media), str(bare), "--model", str(save_run(tiny_trimodal)), "--no-speech"]
     assert main(line) == 0
     capsys.readouterr()
-    assert main(["search", str(bare), "a bell", "--captions", "1", "--rerank", "0"]) == 0
+    assert main(["search", str(bare), "a bell", "--caption-weight", "1", "--rerank", "0"]) == 0
     said = " ".join(capsys.readouterr().err.split())
-    assert said == "--captions had no effect: no moment of the collection has a caption."
+    assert said == "--caption-weight had no effect: no moment of the collection has a caption."
 
 
 def test_without_paths_there_is_nothing_to_index(told, capsys):

@@ -160,12 +160,12 @@ def test_a_collection_is_captioned_once_and_searched_by_it(made, film, tmp_path,
     assert "4 captions of 4 moments" in told.err
     lines = [line for line in told.out.splitlines() if line.startswith(str(film))]
     text = lines[0].split("  ")[2]
-    assert "--captions 1" in told.out
+    assert "--caption-weight 1" in told.out
     call(f"{made()} --collection {held} {QUICK}")
     assert "0 captions of 0 moments (nothing to do)" in capsys.readouterr().err
     call(f"{made()} {film}/a.mp4 --collection {held} {QUICK} --replace --check")
     assert "2 captions of 2 moments" in capsys.readouterr().err
-    assert command(f"search {held} --captions 1 --json {text.split()[-1]}") == 0
+    assert command(f"search {held} --caption-weight 1 --json {text.split()[-1]}") == 0
     assert text.split()[-1] in capsys.readouterr().out
 
 

@@ -56,4 +56,4 @@ def test_a_subject_reads_what_it_was_trained_on_and_listens_as_asked():
     with pytest.raises(UserError, match="takes no audio type token"):
         opened("world-clip-clap", Reading(audio_type="1"))
     with pytest.raises(UserError, match="did you mean 'world-clip-clap'"):
-        opened("world-untraind", Reading())
+        opened("world-clip-clp", Reading())

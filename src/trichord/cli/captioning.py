@@ -340,5 +340,5 @@ def _conclude(options: Captioning, found: "Sequence[CaptionedMoment]") -> None:
     if options.collection is not None and written:
         out.print(f"{options.collection}: {written} captions. Next:", markup=False)
         out.print(
-            f'  trichord search {options.collection} "a dog barks" --captions 1', markup=False
+            f'  trichord search {options.collection} "a dog barks" --caption-weight 1', markup=False
         )
