@@ -47,9 +47,14 @@ def test_shards_make_the_same_features_in_a_bucket_too(
 
 
 def test_files_read_in_shards_are_found_as_others_are(small_world, command, tmp_path):
-    line = f"index {small_world}/world --model world-clip-clap"
+    line = f"index {small_world}/world"
     for name, how in (("one", ""), ("two", "--shards 2")):
-        assert command(f"{line} {tmp_path}/{name} --no-speech --seconds 2 {how}") == 0
+        assert (
+            command(
+                f"{line} {tmp_path}/{name} --model world-clip-clap --no-speech --seconds 2 {how}"
+            )
+            == 0
+        )
     one, two = (Collection.open(tmp_path / name).table.files() for name in ("one", "two"))
     assert one == two
     assert len(one) == 68
@@ -58,13 +63,8 @@ def test_files_read_in_shards_are_found_as_others_are(small_world, command, tmp_
 @pytest.mark.parametrize("wrong", ["--jobs 0 --runner ray", "--shards 0"])
 @pytest.mark.parametrize("asked", ["extract", "index"])
 def test_nobody_works_with_less_than_one(asked, wrong, command, tmp_path, capsys):
-    name, experiment = asked.split()
-    line = (
-        f"{tmp_path}/c.jsonl {experiment}"
-        if name == "extract"
-        else f"{experiment} {tmp_path} {tmp_path}/c"
-    )
-    assert command(f"{name} {line} {wrong}") == 2
+    line = f"{tmp_path}/c.jsonl" if asked == "extract" else f"{tmp_path} {tmp_path}/c"
+    assert command(f"{asked} {line} {wrong}") == 2
     assert f"{wrong.split(' --runner')[0]}: give a number from 1 to 1" in capsys.readouterr().err
 
 

@@ -21,7 +21,7 @@ def test_a_sound_token_is_a_share_or_a_word(text, token):
     assert audio_type_of(text) == (pytest.approx(token) if isinstance(token, float) else token)
 
 
-@pytest.mark.parametrize("text", ["1.5", "-0.1", "nan", "inf", "verbal", ""])
+@pytest.mark.parametrize("text", ["1.5", "-0.1", "nan", "inf", "speech", ""])
 def test_anything_else_is_refused_by_its_option(text):
     with pytest.raises(UserError, match=r"--audio-type .* from 0 \(verbal\) to 1"):
         audio_type_of(text)
@@ -29,8 +29,8 @@ def test_anything_else_is_refused_by_its_option(text):
 
 def test_one_weight_implies_the_other():
     assert Measurement().weights is None
-    assert Measurement(visual_weight=2.0).weights == Weights(visual=2.0, audio=1.0)
-    assert Measurement(audio_weight=0.0).weights == Weights(visual=1.0, audio=0.0)
+    assert Measurement(visual_weight=2.0).weights == Weights(visual_weight=2.0, audio_weight=1.0)
+    assert Measurement(audio_weight=0.0).weights == Weights(visual_weight=1.0, audio_weight=0.0)
 
 
 def test_silent_clips_are_masked_unless_option_or_protocol_say_otherwise():

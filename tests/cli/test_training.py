@@ -397,12 +397,12 @@ def test_towers_that_train_are_fed_from_media(
     list(extract_media(model, clips, folder, made_up, ("audio",)))
     found = source_of(model, clips, kind, folder, made_up, towers, ("text", "audio"))
     assert isinstance(found, made)
-    assert set(found.read) == read
+    assert set(found.precomputed) == read
 
 
 def test_a_model_is_a_run_or_an_experiment_and_a_slip_is_mended():
     with pytest.raises(UserError, match="did you mean 'clip-clap'"):
-        embedder_of("untraind")
+        embedder_of("clip-clp")
     assert not embedder_of("world-clip-clap").compares("audio", "vision")
 
 

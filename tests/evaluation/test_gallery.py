@@ -43,8 +43,8 @@ def like_the_fusion(held, weights, absent):
         features(texts, np.ones(len(texts), dtype=bool)),
         features(held.vision, held.has_vision),
         features(held.audio, held.has_audio),
-        visual_weight=weights.visual,
-        audio_weight=weights.audio,
+        visual_weight=weights.visual_weight,
+        audio_weight=weights.audio_weight,
     )
     return scores.numpy()
 
@@ -52,7 +52,7 @@ def like_the_fusion(held, weights, absent):
 @pytest.mark.parametrize("absent", ["masked", "zeros"])
 @pytest.mark.parametrize(("sight", "sound"), [(1.0, 1.0), (3.0, 0.5), (0.0, 1.0), (2.0, 0.0)])
 def test_the_mean_scores_as_the_fusion_does_whatever_the_weights(five, absent, sight, sound):
-    weights = Weights(visual=sight, audio=sound)
+    weights = Weights(visual_weight=sight, audio_weight=sound)
     scores = Mean(weights=weights, absent=absent).scores(
         five, "audio_visual", np.arange(6), np.arange(5)
     )
@@ -96,4 +96,4 @@ def test_fused_clips_without_anything_that_fuses_are_refused(five):
 )
 def test_weights_that_weigh_nothing_are_refused_by_their_option(sight, sound, told):
     with pytest.raises(UserError, match=told):
-        Weights(visual=sight, audio=sound)
+        Weights(visual_weight=sight, audio_weight=sound)

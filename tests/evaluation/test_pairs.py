@@ -68,8 +68,8 @@ def test_how_many_are_held_at_once_changes_nothing(level, fused_model, feature_s
 def test_a_weight_of_0_hides_a_modality(fused_model, feature_source):
     model = fused_model("local_to_local")
     source = feature_source(model)
-    found = embed_source(model, source, Weights(visual=0.0))
-    assert found.fused.weights == Weights(visual=0.0)
+    found = embed_source(model, source, Weights(visual_weight=0.0))
+    assert found.fused.weights == Weights(visual_weight=0.0)
     scores = whole(found.fused.scores(found, "audio_visual", EVERY, PRESENT))
     hidden = one_by_one(model, source, EVERY, PRESENT, visual_weight=0.0)
     np.testing.assert_allclose(scores, hidden, atol=2e-5)

@@ -87,7 +87,7 @@ CHOSEN = {
 
 def test_weights_token_silence_and_name_are_told_in_words(clips):
     vectors = clips()
-    fused = replace(vectors, fused=Mean(weights=Weights(visual=2.0, audio=0.5)))
+    fused = replace(vectors, fused=Mean(weights=Weights(visual_weight=2.0, audio_weight=0.5)))
     assert difference(stamp(vectors, split="test"), stamp(fused, split="test", **CHOSEN)) == [
         "named protocol: none against msrvtt-1ka-884",
         "rule for missing modalities: masked against masked, silent clips left out",
@@ -105,7 +105,7 @@ def test_a_fusion_of_plain_weights_changes_no_protocol(clips):
 
 def test_the_line_tells_only_what_is_not_as_usual(clips):
     vectors = clips()
-    fused = replace(vectors, fused=Mean(weights=Weights(visual=2.0)))
+    fused = replace(vectors, fused=Mean(weights=Weights(visual_weight=2.0)))
     usual = stamp(vectors, split="test").line()
     for words in ("visual", "audio type", "None", "msrvtt"):
         assert words not in usual

@@ -213,7 +213,7 @@ def test_a_clip_is_found_by_the_mean_of_its_sight_and_sound(four):
 def test_weights_decide_what_a_fused_clip_is_found_by(four):
     axes = np.eye(4, dtype=np.float32)
     asked = {"visual": captions([0, 1], axes[[0, 1]])}  # by what a and b look like
-    for weights, recall in ((Weights(visual=2.0), 1), (Weights(audio=2.0), 0)):
+    for weights, recall in ((Weights(visual_weight=2.0), 1), (Weights(audio_weight=2.0), 0)):
         fused = replace(four, fused=Mean(weights=weights), captions=asked)
         assert by_name(fused)["clip<-visual"].estimates["R@1"].value == recall
 

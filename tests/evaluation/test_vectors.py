@@ -162,8 +162,8 @@ def test_a_model_without_a_fusion_fuses_only_when_it_is_told_how(fused_model, fe
 
 def test_weights_reach_the_mean_and_its_rule_stays_the_models(fused_model, feature_source):
     model = fused_model("global_to_global", absent="zeros")
-    found = embed_source(model, feature_source(model), Weights(visual=2.0))
-    assert found.fused == Mean(weights=Weights(visual=2.0), absent="zeros")
+    found = embed_source(model, feature_source(model), Weights(visual_weight=2.0))
+    assert found.fused == Mean(weights=Weights(visual_weight=2.0), absent="zeros")
 
 
 def test_two_spaces_cannot_be_fused(untrained_model, source):

@@ -126,8 +126,8 @@ class Measurement:
         if self.visual_weight is None and self.audio_weight is None:
             return None
         return Weights(
-            visual=1.0 if self.visual_weight is None else self.visual_weight,
-            audio=1.0 if self.audio_weight is None else self.audio_weight,
+            visual_weight=1.0 if self.visual_weight is None else self.visual_weight,
+            audio_weight=1.0 if self.audio_weight is None else self.audio_weight,
         )
 
     @property

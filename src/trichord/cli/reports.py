@@ -28,7 +28,9 @@ def name_of(chosen: Measurement, kind: Kind) -> str:
         chosen.protocol or ("" if chosen.split == "test" else chosen.split),
         f"silent-{silent}" if silent and silent != usual_rule(chosen) else "",
         # 1 and 1 are the usual weights: a run without a fusion is asked more tasks by them, no other ones.
-        f"visual-{weights.visual:g}-audio-{weights.audio:g}" if weights not in (None, even) else "",
+        f"visual-{weights.visual_weight:g}-audio-{weights.audio_weight:g}"
+        if weights not in (None, even)
+        else "",
         f"token-{chosen.token}" if chosen.token is not None else "",
         "" if chosen.ties == "pessimistic" else f"ties-{chosen.ties}",
     ]

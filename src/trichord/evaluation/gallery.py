@@ -25,12 +25,12 @@ class Weights:
         UserError: A weight is negative or no number, or both are 0.
     """
 
-    visual: Annotated[float, Range(0)] = 1.0
-    audio: Annotated[float, Range(0)] = 1.0
+    visual_weight: Annotated[float, Range(0)] = 1.0
+    audio_weight: Annotated[float, Range(0)] = 1.0
 
     def __post_init__(self) -> None:
         require_legal(self)
-        if not self.visual and not self.audio:
+        if not self.visual_weight and not self.audio_weight:
             raise UserError("--visual-weight and --audio-weight are both 0: raise one of them.")
 
 
@@ -178,12 +178,12 @@ class Mean:
         parts = ((held.vision, held.has_vision), (held.audio, held.has_audio))
         total = np.zeros(held.vision.shape)
         given = np.zeros((len(total), 1))
-        pairs = zip(parts, (self.weights.visual, self.weights.audio), strict=True)
+        pairs = zip(parts, (self.weights.visual_weight, self.weights.audio_weight), strict=True)
         for (vectors, present), weight in pairs:
             total[present] += weight * unit(vectors[present], "gallery")
             given[present] += weight
         if self.absent == "zeros":
-            given[:] = self.weights.visual + self.weights.audio
+            given[:] = self.weights.visual_weight + self.weights.audio_weight
         return total / np.where(given == 0, 1.0, given)
 
 

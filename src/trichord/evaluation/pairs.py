@@ -105,8 +105,8 @@ class Pairs:
                 text,
                 _moved(shelf.vision, device),
                 _moved(shelf.audio, device),
-                visual_weight=self.weights.visual,
-                audio_weight=self.weights.audio,
+                visual_weight=self.weights.visual_weight,
+                audio_weight=self.weights.audio_weight,
             )
             blocks.append(scores.float().cpu().numpy())
             if self._after_pairs:

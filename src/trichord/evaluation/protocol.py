@@ -160,8 +160,8 @@ def stamp(
         interval=INTERVAL,
         metrics=METRICS_VERSION,
         name=name,
-        visual_weight=weights.visual,
-        audio_weight=weights.audio,
+        visual_weight=weights.visual_weight,
+        audio_weight=weights.audio_weight,
         audio_type=audio_type,
         selected_on_test=selected_on_test,
     )
