@@ -57,7 +57,7 @@ def test_the_reader_of_howto100m_reads_a_clip_around_what_is_said(made):
     for clip, scene in zip(prepared.clips, drawn, strict=True):
         assert (clip.start, clip.end) == (0.0, SECONDS)
         assert clip.path.endswith(f"narrated_videos/{scene.id}.mp4")
-        assert clip.sound == "verbal"
+        assert clip.audio_type == "verbal"
 
 
 def test_labelled_clips_come_as_audioset(made):
@@ -85,7 +85,7 @@ def test_the_reader_of_audioset_reads_the_sound_of_what_sounds(made):
         )
         for scene in scenes("labelled", 3, 7, MANY)
     ]
-    assert {(clip.sound, clip.end) for clip in prepared.clips} == {("nonverbal", None)}
+    assert {(clip.audio_type, clip.end) for clip in prepared.clips} == {("nonverbal", None)}
 
 
 def test_every_clip_has_a_caption_whatever_the_law_says_of_silence():
