@@ -88,7 +88,7 @@ PLACES = {
     "index @folder --model @run --reembed": "is not a collection",
     "index @folder @collection --model @run --reembed": "folder",
     "index @folder @collection --remove": "no such file and none in such a folder",
-    "index @folder @collection --model @run --seconds 4": "has moments of 10 s every 5 s, not of 4 s every 2 s",
+    "index @folder @collection --model @run --seconds 4": "has moments of 10 s every 5 s, not of 4 s every 2 s",  # noqa: E501
     "index @mine new --model @run --metadata @clips.jsonl": "none of its clips is of a file that is indexed",  # noqa: E501
     "caption @run @folder": "writes no captions",
     "caption @writer": "name at least one file or folder",
