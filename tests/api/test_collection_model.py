@@ -23,7 +23,7 @@ def test_opening_a_collection_writes_its_text_encoders_once(made):
     with ApiCollection.open(collection.path) as second:
         assert isinstance(second.model.queries, QueryModel)
         same_vectors(second.model.queries, model)
-    assert isinstance(model_of(collection).whole, Embedder)
+    assert isinstance(model_of(collection).embedder, Embedder)
 
 
 def test_texts_find_what_was_indexed_when_the_run_has_changed_and_files_are_refused(made):
@@ -38,7 +38,7 @@ def test_texts_find_what_was_indexed_when_the_run_has_changed_and_files_are_refu
     assert isinstance(found, QueryModel)
     assert abs(found.embed_text(["a dog"]) - before).max() < 1e-5
     with pytest.raises(UserError, match="holds vectors of other weights"):
-        _ = found.whole
+        _ = found.embedder
 
 
 def test_one_without_text_encoders_says_how_to_get_them(made, elsewhere):

@@ -117,6 +117,6 @@ def test_a_run_or_an_experiment_is_loaded_and_nothing_else(tmp_path):
         assert untrained.comparable == {("text", "vision"), ("text", "audio")}
         assert untrained.embed_text(["a bell"], "audio").shape == (1, 128)
     with pytest.raises(UserError, match="did you mean 'clip-clap'"):
-        trichord.load("untraind")
+        trichord.load("clip-clp")
     with pytest.raises(UserError, match="no GPU"):
         trichord.load("world-clip-clap", device="cuda")

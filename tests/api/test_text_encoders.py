@@ -109,9 +109,9 @@ def test_a_fusion_that_reads_pairs_is_loaded_when_it_is_needed(made, tiny_trimod
     same_vectors(found, model)
     with Decoder(workers=1) as decoder:
         SearchEngine(collection, found, decoder).search(Query.of("a dog"), rerank=0)
-    assert "whole" not in vars(found)
+    assert "embedder" not in vars(found)
     assert found.fusion is not None
-    assert "whole" in vars(found)
+    assert "embedder" in vars(found)
 
 
 def overwritten(path, content):
@@ -290,7 +290,7 @@ def test_a_portable_collection_is_searched_anywhere(made, elsewhere, apart, tmp_
     assert (found.fingerprint, found.comparable) == (model.fingerprint, model.comparable)
     same_vectors(found, model)
     with pytest.raises(NotInstalledError, match="This needs torch"):
-        _ = found.whole
+        _ = found.embedder
 
 
 @pytest.fixture

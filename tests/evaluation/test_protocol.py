@@ -115,8 +115,8 @@ def test_the_line_tells_only_what_is_not_as_usual(clips):
         "missing modalities masked, silent clips left out; visual weight 2 and audio weight 1; "
         in line
     )
-    assert "; sound token 0.3; 95 % Wilson intervals" in line
-    assert "sound token both; " in stamp(vectors, split=None, audio_type="both").line()
+    assert "; audio type 0.3; 95 % Wilson intervals" in line
+    assert "audio type both; " in stamp(vectors, split=None, audio_type="both").line()
 
 
 def test_a_name_hashed_is_no_matter_of_order():

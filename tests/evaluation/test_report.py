@@ -106,7 +106,7 @@ def test_silent_clips_are_listed_with_their_donors_and_counted(report, tmp_path)
 @pytest.mark.parametrize("token", [0.25, "both"])
 def test_a_sound_token_comes_back_as_it_was(report, tmp_path, token):
     write_json(report(audio_type=token), tmp_path / "report.json")
-    assert read_report(tmp_path / "report.json", RetrievalReport).protocol.sound_token == token
+    assert read_report(tmp_path / "report.json", RetrievalReport).protocol.audio_type == token
 
 
 def test_tasks_that_ask_for_clips_have_their_lines_where_something_fuses_them(report):

@@ -191,7 +191,8 @@ def test_clips_that_towers_have_yet_to_read_are_taken_few_at_a_time(
     class Unread:
         """As if the pictures had to be decoded: the batches themselves are read."""
 
-        clips, captions, read, texts = held.clips, held.captions, ("text", "audio"), held.texts
+        clips, captions, texts = held.clips, held.captions, held.texts
+        precomputed = ("text", "audio")
 
         def batch(self, clips, captions, masking=None):
             sizes.append(len(clips))

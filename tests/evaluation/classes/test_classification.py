@@ -121,7 +121,7 @@ def test_the_table_has_every_number_and_the_protocol(report):
         "mean ± sd over 2 folds 54.2 ± 29.5 66.7 ± 47.1",
         "all test clips (95 %) 7 2 57.1 (",
         "chance 33.3",
-        "(tested: 4, 3); audio, frozen; sound token 1; some method; clips that cannot be read count",
+        "(tested: 4, 3); audio, frozen; audio type 1; some method; clips that cannot be read count",
     ):
         assert told in text
 
