@@ -86,7 +86,7 @@ def test_a_full_disk_leaves_the_old_version_and_says_so_in_a_line(small_disk, on
         lambda: table.put([one_file("c", 2, 3)]),
         lambda: table.annotate("a", [(0.0, 1.0, "a dog", ())]),
     ):
-        with pytest.raises(UserError, match="there is no room left") as caught:
+        with pytest.raises(UserError, match="the disk is full") as caught:
             attempt()
         assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="cannot be written: No space left"):
@@ -113,7 +113,7 @@ def test_a_disk_that_fills_within_a_commit_is_told_from_a_damaged_one(
 
     with monkeypatch.context() as patch:
         patch.setattr(lance.LanceDataset, "insert", full)
-        with pytest.raises(UserError, match="there is no room left") as caught:
+        with pytest.raises(UserError, match="the disk is full") as caught:
             table.put([one_file("b", 1, 2)])
     assert "\n" not in str(caught.value)
     assert list(table.files()) == ["a"]

@@ -34,7 +34,7 @@ def fused(engine, hit, modalities=("audio", "vision")):
         vision=Padded.stack([model.vision_inputs(decoded)]),
         audio=Padded.stack([model.audio_inputs(decoded)]),
     )
-    return model(batch).clips.item()
+    return model(batch).similarity.item()
 
 
 def files(hits):

@@ -26,7 +26,7 @@ def describe(engine: SearchEngine, catalogue: Catalogue) -> CollectionResponse:
         hop=description.hop,
         audio_types=list(description.audio_types),
         comparable=sorted(engine.model.comparable),
-        weighting=SearchWeights(visual_weight=visual, audio_weight=audio),
+        weighting=SearchWeights(visual=visual, audio=audio),
         tags=sorted(gallery.tags),
         captions=collection.table.captioned() > 0,
         speech=bool(np.isfinite(gallery.speech).any()),
