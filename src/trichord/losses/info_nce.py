@@ -44,7 +44,13 @@ def info_nce(
     # papers: so its runs keep their numbers to the bit.
     if world_size() > 1 or len(left) > tile or groups is not None:
         return _tiled(left, right, scale, directions, tile, groups)
-    return info_nce_of_logits(scale * left @ right.T, directions)
+    logits = scale * left @ right.T
+    target = torch.arange(len(logits), device=logits.device)
+    if directions == "a_to_b":
+        return F.cross_entropy(logits, target)
+    if directions == "b_to_a":
+        return F.cross_entropy(logits.T, target)
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 
 def intra_nce(
