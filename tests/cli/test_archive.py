@@ -93,6 +93,16 @@ def test_a_search_listens_at_the_sound_token(search):
         assert (heard[1][file][1] == sound) == (sound is None)
 
 
+def test_verbal_and_nonverbal_are_the_ends_of_the_mix(search):
+    assert search("--audio-type", "verbal") == search("--audio-type", "0")
+    assert search("--audio-type", "nonverbal") == search("--audio-type", "1")
+
+
+def test_without_a_model_an_archive_goes_on_with_its_own(collection, media, capsys):
+    assert main(["index", str(media), str(collection)]) == 0
+    assert "unchanged" in capsys.readouterr().out
+
+
 def test_the_fusion_reorders_and_says_so(search, collection, capsys, tmp_path):
     hits = search()
     order = [hit["reranked"] for hit in hits]
@@ -129,6 +139,7 @@ def test_a_file_that_has_gone_is_found_without_the_fusion(search, media):
         (("--audio-type", "1.5"), "--audio-type 1.5"),
         (("--audio-type", "nan"), "--audio-type nan"),
         (("--audio-type", "speech"), "speech"),
+        (("--audio-type", "both"), "--audio-type both: give verbal, nonverbal"),
         (("--rerank", "-1"), "--rerank -1: give"),
     ],
 )

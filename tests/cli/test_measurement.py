@@ -14,10 +14,12 @@ from trichord.types import UserError
         ("0", 0.0),
         ("0.30000000000000004", 0.3),
         ("1", 1.0),
+        ("verbal", 0.0),
+        ("nonverbal", 1.0),
         *((t, t) for t in ("none", "both", "clip")),
     ],
 )
-def test_a_sound_token_is_a_share_or_a_word(text, token):
+def test_an_audio_type_is_a_mix_or_a_word(text, token):
     assert audio_type_of(text) == (pytest.approx(token) if isinstance(token, float) else token)
 
 

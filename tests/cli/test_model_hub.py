@@ -42,7 +42,7 @@ def whole_way(command, corpus, root):
     root.mkdir()
     (root / "clips.jsonl").write_text((corpus / "clips.jsonl").read_text())
     for line in (
-        f"index {corpus}/media {root}/zero --model clip-clap --no-speech",
+        f"index {corpus}/media {root}/zero --no-speech",
         f"search {root}/zero siren",
         f"extract {root}/clips.jsonl --model clip-clap",
         f"train slava-a-and-v {root}/clips.jsonl {root}/run {FEW}",

@@ -82,6 +82,12 @@ def test_a_missing_file_is_named(tmp_path):
         read_manifest(tmp_path / "none.jsonl")
 
 
+def test_an_earlier_manifest_calls_the_audio_type_sound(tmp_path):
+    (tmp_path / "clips.jsonl").write_text('{"id": "a", "path": "a.wav", "sound": "verbal"}\n')
+    (clip,) = read_manifest(tmp_path / "clips.jsonl")
+    assert clip.audio_type == "verbal"
+
+
 @pytest.mark.parametrize("content", ["", "\n\n"])
 def test_an_empty_manifest_is_refused(tmp_path, content):
     assert refusal(tmp_path, content).startswith(": holds no clips")

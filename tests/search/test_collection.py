@@ -133,6 +133,13 @@ def test_the_first_format_is_read_and_becomes_the_third_when_written(tmp_path):
     assert json.loads(file.read_text())["format"] == 3
 
 
+def test_collections_of_the_published_pair_find_it_by_its_new_name(tmp_path):
+    file = Collection.begin(tmp_path / "c", DESCRIPTION).path / "collection.json"
+    content = json.loads(file.read_text()) | {"format": 2, "run": "untrained"}
+    file.write_text(json.dumps(content))
+    assert Collection.open(tmp_path / "c").description.run == "clip-clap"
+
+
 @pytest.mark.parametrize(
     "change",
     [
