@@ -101,9 +101,9 @@ def _line(clip: Clip, folder: Path) -> str:
 
 
 def _clip(record: object, folder: Path) -> Clip:
-    if isinstance(record, dict) and "sound" in record:  # the name in earlier manifests
-        record = {**record, "audio_type": record["sound"]}
-        del record["sound"]
+    # In earlier manifests the audio type is called "sound"; beside the new name it is refused as unknown.
+    if isinstance(record, dict) and "sound" in record and "audio_type" not in record:
+        record = {"audio_type" if name == "sound" else name: v for name, v in record.items()}
     given = _object(record, "a clip", _CLIP_FIELDS, required=("id", "path"))
     clip = Clip(**{name: _CLIP_FIELDS[name](value, f'"{name}"') for name, value in given.items()})
     if clip.end is not None and clip.end <= clip.start:

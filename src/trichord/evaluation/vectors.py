@@ -30,8 +30,8 @@ def embed_source(
 ) -> ClipVectors:
     """Embed every clip and every caption once, in the source's order, without any sampling.
 
-    Where the model has a fusion, clips are as its `media` leaves them: with global-to-local, sight and
-    sound have attended to one another. A fusion that re-ranks keeps the clips' steps on the CPU and
+    Where the model has a fusion, clips are as its `media` leaves them: with global-to-local, vision and
+    audio have attended to one another. A fusion that re-ranks keeps the clips' steps on the CPU and
     scores pairs when a task asks for them.
 
     Args:

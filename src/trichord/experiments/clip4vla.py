@@ -68,7 +68,7 @@ def second_stage(experiment: Experiment) -> Experiment:
 
 
 def retrieval(system: str, fusion: GlobalToGlobal | Cross) -> Experiment:
-    """Texts look for clips, sight and sound fused; everything trains."""
+    """Texts look for clips, picture and sound fused; everything trains."""
     words = isinstance(fusion, Cross) and fusion.level == "local_to_local"
     stage = Stage(
         name="retrieval",
@@ -169,7 +169,7 @@ _PRETRAINED = {
 }
 _RETRIEVAL = {
     "clip4vla-retrieval-g2g": (
-        "Global-to-global: a text against the mean of sight and sound.",
+        "Global-to-global: a text against the mean of picture and sound.",
         retrieval("clip4vla-retrieval-g2g", GlobalToGlobal()),
     ),
     "clip4vla-retrieval-g2l": (
@@ -195,11 +195,11 @@ _RETRIEVAL = {
 }
 _CAPTIONING = {
     "clip4vla-caption": (
-        "Captions are written, word after word, from sight and sound.",
+        "Captions are written, word after word, from picture and sound.",
         captioning("clip4vla-caption", "vision", "audio"),
     ),
     "clip4vla-caption-vision": (
-        "Captions are written from sight alone.",
+        "Captions are written from the picture alone.",
         captioning("clip4vla-caption-vision", "vision"),
     ),
     "clip4vla-caption-audio": (

@@ -68,7 +68,7 @@ SYSTEMS: dict[str, tuple[str, Experiment]] = {
         _one_stage("slava-av", _pairs("composed", "av", "at", "vt")),
     ),
     "audio-visual": (
-        "Sound and sight only (L_av); text stays as it came.",
+        "Audio and vision alone (L_av); text stays as published.",
         Experiment(
             system="audio-visual",
             stages=(

@@ -4,7 +4,7 @@ import json
 import math
 import re
 from dataclasses import asdict, dataclass
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from trichord.media.plan import FrameChoice
 from trichord.search.calibration import Calibration
@@ -77,7 +77,8 @@ def parse_description(content: bytes, name: str) -> Description:
                 f"{name} has format {version}, this version of Trichord reads {FORMAT}: update "
                 "Trichord or index again."
             )
-        stored = _renamed(stored)
+        if version != FORMAT:
+            stored = _with_new_names(stored)
         scales = stored.pop("calibration")
         calibration = None if scales is None else Calibration.of(scales)
         # Missing in collections from before audio type tokens.
@@ -100,15 +101,20 @@ def is_table(name: str) -> bool:
     return re.fullmatch(r"moments(-[0-9a-f]+)?\.lance", name) is not None
 
 
-def _renamed(stored: dict[str, Any]) -> dict[str, Any]:
-    """A description of format 1 or 2 with the names of format 3."""
-    if stored.get("run") == "untrained":  # the old name of the published pair
-        stored = stored | {"run": "clip-clap"}
-    new = {"sound_tokens": "audio_types", "nearest": "frames", "sight": "vision", "sound": "audio"}
-    return {
-        new.get(name, name): _renamed(value) if isinstance(value, dict) else value  # pyright: ignore[reportArgumentType]
-        for name, value in stored.items()
-    }
+NEW_NAMES = {
+    "sound_tokens": "audio_types", "nearest": "frames", "sight": "vision", "sound": "audio"
+}  # fmt: skip
+"""Names in formats 1 and 2 to those in format 3; the last two lie within the scales of a calibration."""
+
+
+def _with_new_names(stored: Any) -> Any:
+    """A description of format 1 or 2, or a part of it, with the names of format 3."""
+    if not isinstance(stored, dict):
+        return stored
+    parts = cast("dict[str, Any]", stored)
+    if parts.get("run") == "untrained":  # what the experiment clip-clap was called
+        parts = parts | {"run": "clip-clap"}
+    return {NEW_NAMES.get(name, name): _with_new_names(part) for name, part in parts.items()}
 
 
 def _pair(stored: Any) -> tuple[float, float] | None:

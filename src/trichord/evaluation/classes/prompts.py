@@ -67,7 +67,7 @@ def zero_shot(
 
     Args:
         vectors: Of clips.
-        classes: Unit vectors toward whatever is to be compared: sight, sound or both.
+        classes: Unit vectors toward what is compared: picture, sound or both.
 
     Returns:
         NaN in the rows of clips that lack what is asked for.
