@@ -139,7 +139,7 @@ def test_similarities_of_texts_and_clips_are_the_published_ones(take, form, leve
     model = run.load()
     expected = scores(w, level, *towers_of(w, model))
     scale = run.experiment().objective.build().scale("ct")
-    found = scale * model(batch_for(model)).clips
+    found = scale * model(batch_for(model)).similarity
     assert scale.item() == pytest.approx(100)
     assert found.shape == (len(TEXTS), len(SHOWN))
     assert error(found, expected) < 1e-4
@@ -157,7 +157,7 @@ def test_half_precision_weights_give_what_they_are_worth_in_single_precision(tak
     run = take(halved)
     model = run.load()
     assert {value.dtype for value in model.state_dict().values()} == {torch.float32}
-    found = 100 * model(batch_for(model)).clips
+    found = 100 * model(batch_for(model)).similarity
     assert error(found, scores(whole, "global_to_local", *towers_of(whole, model))) < 1e-4
 
 
@@ -167,7 +167,7 @@ def test_embeddings_of_the_cross_transformer_may_be_spelled_either_way(take, for
     w = checkpoint(form, below=below)
     model = take(w).load()
     expected = scores(w, "global_to_local", *towers_of(w, model))
-    assert error(100 * model(batch_for(model)).clips, expected) < 1e-4
+    assert error(100 * model(batch_for(model)).similarity, expected) < 1e-4
 
 
 # The run

@@ -14,7 +14,7 @@ from trichord.types import CaptionKind
 from trichord.types.arrays import Bool, Float, Int
 
 RATIOS = tuple(2.0 ** (step / 2) for step in range(-8, 9))
-"""Ratios of visual to audio weight that are tried: 1:16 to 16:1. Never all on one: clips without it would be lost."""
+"""Ratios of visual to audio weight: 1:16 to 16:1. Never all on one: clips without it would be lost."""
 CAPTIONS = 2000
 """At most so many captions ask, evenly chosen: an interval of one point or so."""
 BACKGROUND = 256
