@@ -131,7 +131,7 @@ def trained(state, corpus, command, place, monkeypatch):
     clips = place / "clips.jsonl"
     clips.write_text((corpus / "clips.jsonl").read_text())
     with hub.serving(), visiting(hub, monkeypatch, place / "cache"):
-        assert command(f"extract {clips} slava-a-and-v") == 0
+        assert command(f"extract {clips} --model slava-a-and-v") == 0
         assert command(f"train slava-a-and-v {clips} {place}/run {FEW}") == 0
     return hub, clips
 

@@ -51,11 +51,11 @@ def test_only_commands_set_the_threads_of_the_process_for_good():
         if isinstance(node, ast.Attribute) and node.attr == "set_num_threads"
     }
     assert found == {"types/threads.py"}
-    # A command, and a process of the pool that makes stand-ins, are processes of our own.
+    # Only a command has a process of its own.
     assert {
         str(path.relative_to(root))
         for path in root.rglob("*.py")
         if "set_torch_threads" in path.read_text()
     } == {
-        "types/threads.py", "cli/threads.py", "cli/reproduction.py", "training/stand_ins.py",
+        "types/threads.py", "cli/threads.py", "cli/reproduction.py",
     }  # fmt: skip

@@ -143,7 +143,7 @@ def test_a_run_that_writes_nothing_and_captions_beyond_its_room_are_refused(
 
 def test_moments_with_more_frames_than_there_is_room_for_are_refused(writes, decoder, rendered):
     model = writes("vision", "audio")
-    model.captioner.layout = replace(model.captioner.room, frames=1)
+    model.captioner.layout = replace(model.captioner.layout, frames=1)
     with pytest.raises(UserError, match=r"--seconds: .* too long"):
         written(model, decoder, rendered)
 

@@ -104,7 +104,7 @@ def test_the_dials_change_the_order(visit, ids):
     )
     page.press("#balance", "Home")
     shows(page, ids(words, visual_weight=1, audio_weight=0))
-    assert page.get_attribute("#balance", "aria-valuetext") == "sight alone"
+    assert page.get_attribute("#balance", "aria-valuetext") == "visual only"
     page.press("#balance", "End")
     shows(page, ids(words, visual_weight=0, audio_weight=1))
     page.press("#token", "End")
@@ -119,10 +119,10 @@ def test_more_like_this_by_a_side(visit, ids):
     search(page, "a low bell")
     card = page.locator(".card", has=page.locator(".like:enabled >> nth=2")).first
     one = card.get_attribute("data-id")
-    card.get_by_role("button", name="More like this by sound", exact=True).click()
+    card.get_by_role("button", name="More like this by audio", exact=True).click()
     shows(page, ids({"moment": one, "by": "audio"}))
     assert page.input_value("#text") == ""
-    assert f"p=moment~1~sound~{one}~" in query_of(page)
+    assert f"p=moment~1~audio~{one}~" in query_of(page)
     page.fill("#text", "a bell")
     page.press("#text", "Enter")
     shows(page, ids({"text": "a bell"}, {"moment": one, "by": "audio"}))

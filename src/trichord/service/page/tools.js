@@ -68,7 +68,7 @@ export function show(search) {
 
 function inWords(at) {
   if (at === 0) return "visual and audio alike";
-  if (Math.abs(at) === 1) return `${at < 0 ? "visual" : "audio"} alone`;
+  if (Math.abs(at) === 1) return `${at < 0 ? "visual" : "audio"} only`;
   const [more, less] = at < 0 ? ["visual", "audio"] : ["audio", "visual"];
   return `${more} more than ${less}, by ${Math.round(Math.abs(at) * 100)} %`;
 }
