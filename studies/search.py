@@ -19,7 +19,7 @@ import numpy as np
 from record import record
 
 from trichord.search.calibration import calibrate
-from trichord.search.collection import Collection
+from trichord.search.collection import StoredCollection
 from trichord.search.description import Description
 from trichord.search.filters import Filter
 from trichord.search.gallery import Gallery
@@ -123,7 +123,7 @@ def held(gallery: Gallery, place: Path) -> Snapshot:
     )
     texts = unit(np.random.default_rng(1).normal(size=(60, width)) + 0.3)
     return Snapshot(
-        collection=Collection.begin(place, description),
+        collection=StoredCollection.begin(place, description),
         version=0,
         token=None,
         gallery=gallery,

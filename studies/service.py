@@ -29,7 +29,7 @@ import torch
 from record import record
 
 from trichord.models.embedder import Embedder
-from trichord.search.collection import Collection, Description
+from trichord.search.collection import Description, StoredCollection
 from trichord.search.table import Entry, FileEntries, FileVersion
 from trichord.service import serve
 from trichord.types import Moment
@@ -68,7 +68,7 @@ def unit(random: np.random.Generator, rows: int | None = None) -> np.ndarray:
 
 def fill(folder: Path, moments: int) -> None:
     """A collection of so many moments."""
-    made = Collection.begin(
+    made = StoredCollection.begin(
         folder,
         Description(
             run="synthetic",

@@ -15,7 +15,7 @@ from text_graphs import text_graphs
 from trichord.api import collection_model
 from trichord.checkpoint import Progress, Run
 from trichord.config import ClapText, Experiment
-from trichord.search.collection import Collection
+from trichord.search.collection import StoredCollection
 from trichord.search.indexing import begin
 from trichord.types.extras import NotInstalledError
 
@@ -108,6 +108,6 @@ def elsewhere(monkeypatch, tmp_path):
     def elsewhere(collection):
         shutil.copytree(collection.path, tmp_path / "there", ignore=shutil.ignore_patterns("cache"))
         monkeypatch.setattr(collection_model, "embedder_of", absent)
-        return Collection.open(tmp_path / "there")
+        return StoredCollection.open(tmp_path / "there")
 
     return elsewhere

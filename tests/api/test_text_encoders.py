@@ -21,7 +21,7 @@ from trichord.api.text_encoders import (
 from trichord.config import Cross
 from trichord.media import Decoder
 from trichord.models.embedder import Embedder
-from trichord.search.collection import Collection
+from trichord.search.collection import StoredCollection
 from trichord.search.engine import SearchEngine
 from trichord.search.indexing import begin, index
 from trichord.search.query import Query
@@ -48,7 +48,7 @@ def cached(made_once, tmp_path):
     """The same, to be damaged: the model, and the collection."""
     model, collection = made_once
     shutil.copytree(collection.path, tmp_path / "copy")
-    return model, Collection.open(tmp_path / "copy")
+    return model, StoredCollection.open(tmp_path / "copy")
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_two_text_encoders_and_exported_ones_search_as_the_model(made, folder, w
     with Decoder(workers=1) as decoder:
         list(index(collection, model, decoder, [folder]))
         assert cache_text_encoders(collection, model) is None
-        collection = Collection.open(collection.path)
+        collection = StoredCollection.open(collection.path)
         found = text_query_model(collection, lambda: model)
         assert not found.compares("audio", "vision")
         same_vectors(found, model)
@@ -299,7 +299,7 @@ def portable(made_once, tmp_path):
     model, collection = made_once
     shutil.copytree(collection.path, tmp_path / "copy", ignore=shutil.ignore_patterns("cache"))
     shutil.copytree(folder_of(collection), tmp_path / "copy" / "text-encoders")
-    return model, Collection.open(tmp_path / "copy")
+    return model, StoredCollection.open(tmp_path / "copy")
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -334,7 +334,7 @@ def test_a_bundle_in_a_bucket_is_fetched_once(made_once, bucket, graphs_of, monk
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another machine"))
     for fetched in ({".onnx", ".data", ".json"}, set()):
         read.clear()
-        same_vectors(text_query_model(Collection.open(bucket), no_load), model)
+        same_vectors(text_query_model(StoredCollection.open(bucket), no_load), model)
         assert {Path(name).suffix for name in read if "text-encoders/" in name} == fetched
     bundle_text_encoders(there, model)
     assert "text-encoders/text.onnx.data" not in read
@@ -348,4 +348,4 @@ def test_a_damaged_bundle_in_a_bucket_is_not_used(
     bundle_text_encoders(there, model)
     there.storage.write("text-encoders/text.onnx.data", b"other weights")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another machine"))
-    assert text_query_model(Collection.open(bucket), no_load) is None
+    assert text_query_model(StoredCollection.open(bucket), no_load) is None

@@ -11,7 +11,7 @@ from trichord.cli.extraction import decoders_of, towers_of
 from trichord.config import Experiment
 from trichord.features.reading import folder_of
 from trichord.features.store import FeatureFolder
-from trichord.search.collection import Collection
+from trichord.search.collection import StoredCollection
 
 
 def rows_of(folder):
@@ -55,7 +55,7 @@ def test_files_read_in_shards_are_found_as_others_are(small_world, command, tmp_
             )
             == 0
         )
-    one, two = (Collection.open(tmp_path / name).table.files() for name in ("one", "two"))
+    one, two = (StoredCollection.open(tmp_path / name).table.files() for name in ("one", "two"))
     assert one == two
     assert len(one) == 68
 

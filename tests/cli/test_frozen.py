@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from trichord.cli.frozen import Reading, opened, unread
+from trichord.cli.frozen import FrozenOptions, opened, unread
 from trichord.media import Decoder, Probe
 from trichord.types import Clip, UserError
 
@@ -41,7 +41,7 @@ def test_files_say_why_clips_have_nothing_and_are_asked_once(tmp_path):
 
 
 def test_a_subject_reads_what_it_was_trained_on_and_listens_as_asked():
-    own = opened("world-clip4vla-pretrain", Reading())
+    own = opened("world-clip4vla-pretrain", FrozenOptions())
     assert (own.name, own.path, own.sense) == (
         "world-clip4vla-pretrain, before training",
         None,
@@ -49,11 +49,11 @@ def test_a_subject_reads_what_it_was_trained_on_and_listens_as_asked():
     )
     assert own.media == ("vision", "audio")
     assert own.token == "clip, the run's own"
-    told = opened("world-clip4vla-pretrain", Reading(modality="audio", audio_type="1"))
+    told = opened("world-clip4vla-pretrain", FrozenOptions(modality="audio", audio_type="1"))
     assert (told.sense, told.token, told.model.audio.audio_type) == ("audio", "1.0", 1.0)
-    assert opened("world-clip4vla-pretrain", Reading(modality="vision")).token == "not heard"
-    assert opened("world-clip-clap", Reading()).token == "none taken"
+    assert opened("world-clip4vla-pretrain", FrozenOptions(modality="vision")).token == "not heard"
+    assert opened("world-clip-clap", FrozenOptions()).token == "none taken"
     with pytest.raises(UserError, match="takes no audio type token"):
-        opened("world-clip-clap", Reading(audio_type="1"))
+        opened("world-clip-clap", FrozenOptions(audio_type="1"))
     with pytest.raises(UserError, match="did you mean 'world-clip-clap'"):
-        opened("world-clip-clp", Reading())
+        opened("world-clip-clp", FrozenOptions())

@@ -18,7 +18,7 @@ from trichord.cli.main import COMMANDS, OTHERS
 from trichord.config import Experiment
 from trichord.config.towers import CLAP, CLIP
 from trichord.experiments import load_experiment
-from trichord.search.collection import Collection
+from trichord.search.collection import StoredCollection
 from trichord.types.extras import TOWERS
 
 HEAVY = {
@@ -235,7 +235,7 @@ def test_a_model_that_cannot_be_bundled_is_refused_before_files_are_read(
     shown, said = capsys.readouterr()
     assert said.startswith("trichord index: --portable: ")
     assert (shown, said.count("\n")) == ("", 1)
-    assert not Collection.open(tmp_path / "new").counts()
+    assert not StoredCollection.open(tmp_path / "new").counts()
 
     assert main(line) == 0
     said = capsys.readouterr().err

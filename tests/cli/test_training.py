@@ -22,7 +22,7 @@ from trichord.features.extraction import extract_media, extract_texts
 from trichord.features.reading import source_of
 from trichord.features.source import FeatureSource, MediaSource, MixedSource
 from trichord.features.store import FeatureFolder
-from trichord.search.collection import Collection
+from trichord.search.collection import StoredCollection
 from trichord.types import Caption, Clip, UserError
 
 SCRIPT = """
@@ -454,7 +454,7 @@ def test_a_run_learns_how_sight_and_sound_are_weighed_and_its_collections_know(r
     media = runs.parent / "world" / "test_videos" / "test_00000.mp4"
     made = runs.parent / "weighed"
     assert command(f"index {media} {made} --model {run} --no-speech") == 0
-    assert Collection.open(made).description.weighting == (0.5, 1.5)
+    assert StoredCollection.open(made).description.weighting == (0.5, 1.5)
     (run / "weighting.json").write_text("{")
     with pytest.raises(UserError, match=r"weighting\.json is damaged"):
         _ = Run(run).weighting

@@ -17,7 +17,7 @@ from trichord.cli.main import COMMANDS, OTHERS, _command
 from trichord.cli.options import Line
 from trichord.config import Clap, ClipText, ClipVision, Experiment, TriModal, write_experiment
 from trichord.experiments import load_experiment
-from trichord.search.collection import Collection, Description
+from trichord.search.collection import Description, StoredCollection
 from trichord.types.rules import rules_of
 
 SEED = 20_261_122
@@ -135,7 +135,7 @@ def places(tmp_path_factory):
     made = Description(
         run=str(root / "gone"), fingerprint="x", seconds=10.0, hop=5.0, vision_dim=4, audio_dim=4
     )
-    Collection.begin(root / "collection", made)
+    StoredCollection.begin(root / "collection", made)
     return root
 
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from trichord.evaluation.gallery import CaptionVectors, ClipVectors, Mean, Weights
-from trichord.models.fusion import GlobalToGlobal
+from trichord.models.fusion import GlobalToGlobalFusion
 from trichord.types import UserError
 from trichord.types.tensors import Features
 
@@ -39,7 +39,7 @@ def like_the_fusion(held, weights, absent):
         return Features(pooled, pooled[:, None], torch.from_numpy(present[:, None]))
 
     texts = held.captions["audio_visual"].toward_vision
-    scores = GlobalToGlobal(absent=absent)(
+    scores = GlobalToGlobalFusion(absent=absent)(
         features(texts, np.ones(len(texts), dtype=bool)),
         features(held.vision, held.has_vision),
         features(held.audio, held.has_audio),

@@ -262,7 +262,7 @@ class Sharpened(GlobalToGlobal):
     sharpness: float = 1.0
 
     def build(self, model):
-        mean = fusion.GlobalToGlobal(absent=self.absent)
+        mean = fusion.GlobalToGlobalFusion(absent=self.absent)
         mean.sharpness = self.sharpness
         return mean
 

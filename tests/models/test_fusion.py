@@ -5,10 +5,10 @@ from torch import nn
 
 from trichord.models.cross import CrossTransformer
 from trichord.models.fusion import (
-    GlobalToGlobal,
-    GlobalToLocal,
-    LocalToLocal,
-    TightSequence,
+    GlobalToGlobalFusion,
+    GlobalToLocalFusion,
+    LocalToLocalFusion,
+    TightSequenceFusion,
 )
 from trichord.types.tensors import Features
 
@@ -48,11 +48,11 @@ def batch(widths=(None, None, None)):
 def build(kind, form="clip", **options):
     model = cross(form)
     if kind == "global_to_local":
-        return GlobalToLocal(model, frame_slots=FRAME_SLOTS).eval()
+        return GlobalToLocalFusion(model, frame_slots=FRAME_SLOTS).eval()
     if kind == "tight_sequence":
-        return TightSequence(model, frame_slots=FRAME_SLOTS, **options).eval()
+        return TightSequenceFusion(model, frame_slots=FRAME_SLOTS, **options).eval()
     slots = {"text_slots": TEXT_SLOTS, "frame_slots": FRAME_SLOTS}
-    return LocalToLocal(model, **slots, **options).eval()
+    return LocalToLocalFusion(model, **slots, **options).eval()
 
 
 PAIRS = ["tight_sequence", "local_to_local"]
@@ -117,7 +117,9 @@ def hand_made():
     ],
 )
 def test_global_to_global_is_the_weighted_mean_of_what_is_there(absent, sight, sound, expected):
-    found = GlobalToGlobal(absent=absent)(*hand_made(), visual_weight=sight, audio_weight=sound)
+    found = GlobalToGlobalFusion(absent=absent)(
+        *hand_made(), visual_weight=sight, audio_weight=sound
+    )
     torch.testing.assert_close(found, torch.tensor([expected]))
 
 
@@ -125,7 +127,7 @@ def test_the_mean_of_sight_and_sound_is_not_normalised_again():
     text, vision, audio = hand_made()
     mean = (vision.pooled[0] + audio.pooled[0]) / 2
     assert mean.norm() < 0.99
-    assert GlobalToGlobal()(text, vision, audio)[0, 0] == pytest.approx(
+    assert GlobalToGlobalFusion()(text, vision, audio)[0, 0] == pytest.approx(
         (text.pooled[0] @ mean).item()
     )
 
@@ -134,18 +136,18 @@ def test_the_mean_of_sight_and_sound_is_not_normalised_again():
 def test_a_modality_that_no_clip_has_is_as_good_as_masked(absent):
     text, vision, audio = hand_made()
     silent = Features(torch.zeros_like(audio.pooled), audio.steps, torch.zeros_like(audio.mask))
-    fusion = GlobalToGlobal(absent=absent)
+    fusion = GlobalToGlobalFusion(absent=absent)
     assert torch.equal(fusion(text, vision, None), fusion(text, vision, silent))
 
 
 def test_global_to_global_leaves_media_as_they_are():
     _, vision, audio = hand_made()
-    assert GlobalToGlobal().media(vision, audio) == (vision, audio)
-    assert GlobalToGlobal().media(None, audio) == (None, audio)
+    assert GlobalToGlobalFusion().media(vision, audio) == (vision, audio)
+    assert GlobalToGlobalFusion().media(None, audio) == (None, audio)
 
 
 def test_which_fusions_can_fill_an_index():
-    assert GlobalToGlobal.indexable
+    assert GlobalToGlobalFusion.indexable
     assert build("global_to_local").indexable
     assert not build("tight_sequence").indexable
     assert not build("local_to_local").indexable
@@ -185,7 +187,7 @@ def test_what_global_to_local_puts_into_an_index_is_all_that_a_query_needs():
     fusion = build("global_to_local")
     text, vision, audio = batch()
     weights = {"visual_weight": 0.7, "audio_weight": 2.0}
-    from_index = GlobalToGlobal()(text, *fusion.media(vision, audio), **weights)
+    from_index = GlobalToGlobalFusion()(text, *fusion.media(vision, audio), **weights)
     torch.testing.assert_close(fusion(text, vision, audio, **weights), from_index)
 
 
@@ -205,7 +207,7 @@ def test_global_to_local_without_any_media():
 def test_the_authors_runs_on_sound_alone_have_no_frame_slots():
     model = cross()
     _, _, audio = batch()
-    _, heard = GlobalToLocal(model, frame_slots=0).media(None, audio)
+    _, heard = GlobalToLocalFusion(model, frame_slots=0).media(None, audio)
     counted_from_0 = model(audio.steps, torch.full((audio.mask.shape[1],), 2), audio.mask)
     assert torch.equal(heard.steps[audio.mask], counted_from_0[audio.mask])
 
@@ -371,14 +373,14 @@ def test_more_than_there_is_room_for_is_refused_by_the_option_that_helps(kind):
 
 def test_slots_beyond_the_positions_are_refused():
     with pytest.raises(ValueError, match=r"20 text slots and 5 frame slots.*24 positions"):
-        LocalToLocal(cross(), text_slots=20, frame_slots=5)
+        LocalToLocalFusion(cross(), text_slots=20, frame_slots=5)
     with pytest.raises(ValueError, match="25 frame slots"):
-        GlobalToLocal(cross(), frame_slots=25)
+        GlobalToLocalFusion(cross(), frame_slots=25)
 
 
 @pytest.mark.parametrize("kind", ["global_to_global", *WITH_CROSS])
 def test_what_cannot_be_asked_is_refused(kind):
-    fusion = GlobalToGlobal() if kind == "global_to_global" else build(kind)
+    fusion = GlobalToGlobalFusion() if kind == "global_to_global" else build(kind)
     text, vision, audio = batch()
     with pytest.raises(ValueError, match="no clips"):
         fusion(text, None, None)

@@ -15,7 +15,7 @@ from trichord.search.captioning import (
     cut_for_captions,
     uncaptioned_files,
 )
-from trichord.search.collection import Collection
+from trichord.search.collection import StoredCollection
 from trichord.search.cutting import Cut, CutFile
 from trichord.search.indexing import index
 from trichord.types import UserError
@@ -156,7 +156,7 @@ def held(start, tiny_model, decoder, archive):
     """A collection, whose vectors are another model's than the one that writes."""
     collection = start(tiny_model)
     list(index(collection, tiny_model, decoder, [archive]))
-    return Collection.open(collection.path)
+    return StoredCollection.open(collection.path)
 
 
 def write_into(held, model, decoder, *places, replacing=False):
@@ -185,7 +185,7 @@ def test_captions_go_to_the_moments_that_have_none_and_nothing_else_changes(
     after = held.table.gallery()
     np.testing.assert_array_equal(after.vision, before.vision)
     np.testing.assert_array_equal(after.audio, before.audio)
-    assert Collection.open(held.path).description.fingerprint == fingerprint
+    assert StoredCollection.open(held.path).description.fingerprint == fingerprint
 
 
 def test_captions_are_found_by_their_words(held, writing, decoder, archive, monkeypatch):
@@ -219,7 +219,7 @@ def test_scales_of_scores_that_were_valid_stay_so(held, writing, decoder):
     assert held.calibrated
     scales, version = held.description.calibration, held.table.version
     write_into(held, writing, decoder)
-    again = Collection.open(held.path)
+    again = StoredCollection.open(held.path)
     assert again.calibrated
     assert again.description.calibration == scales
     assert again.table.version > version
@@ -228,7 +228,7 @@ def test_scales_of_scores_that_were_valid_stay_so(held, writing, decoder):
 def test_scales_that_were_not_valid_are_not_called_so(held, writing, decoder, archive):
     held.table.remove([str(archive / "red.mp4")])
     write_into(held, writing, decoder)
-    assert not Collection.open(held.path).calibrated
+    assert not StoredCollection.open(held.path).calibrated
 
 
 def test_nothing_is_written_twice_unless_it_is_to_be_replaced(held, writing, decoder, archive):
@@ -272,11 +272,11 @@ def test_what_is_said_meanwhile_stays(held, writing, decoder, archive):
     coming = caption_collection(
         held, CaptionWriter(writing, decoder, SHORT), uncaptioned_files(held)
     )
-    other = Collection.open(held.path)
+    other = StoredCollection.open(held.path)
     other.annotate(archive / "red.mp4", [(0.0, 2.0, "said meanwhile", ["new"])])
     other.remove([archive / "blue.mp4"])
     list(coming)
-    notes = said(Collection.open(held.path))
+    notes = said(StoredCollection.open(held.path))
     assert notes["red.mp4"][0] == (0.0, 2.0, "said meanwhile", ["new"])
     assert "blue.mp4" not in notes
 

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from trichord.search.checking import CaptionVectors, MomentVectors, best, own_ranks, similarity
+from trichord.search.checking import MomentVectors, WrittenVectors, best, own_ranks, similarity
 
 
 def unit(*angles):
@@ -13,7 +13,7 @@ def unit(*angles):
 
 
 def texts(toward_vision, toward_audio):
-    return CaptionVectors(toward_vision=unit(*toward_vision), toward_audio=unit(*toward_audio))
+    return WrittenVectors(toward_vision=unit(*toward_vision), toward_audio=unit(*toward_audio))
 
 
 def moments(vision, audio):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from trichord.search.calibration import Calibration, CosineScale, QueryCalibration
-from trichord.search.collection import Collection, Description
+from trichord.search.collection import Description, StoredCollection
 from trichord.search.table import Entry, FileEntries, FileVersion, MomentTable
 from trichord.storage import Storage
 from trichord.types import Moment, UserError
@@ -17,41 +17,41 @@ DESCRIPTION = Description(
 
 
 def test_a_collection_is_read_back_equal(tmp_path):
-    made = Collection.begin(tmp_path / "c", DESCRIPTION)
-    assert Collection.open(tmp_path / "c").description == DESCRIPTION
+    made = StoredCollection.begin(tmp_path / "c", DESCRIPTION)
+    assert StoredCollection.open(tmp_path / "c").description == DESCRIPTION
     stick = QueryCalibration(CosineScale(0.1, 0.2), CosineScale(0.3, 0.4), 0.5)
     made.keep(Calibration(stick, stick, stick, stick), 0)
-    assert Collection.open(tmp_path / "c").description == made.description
+    assert StoredCollection.open(tmp_path / "c").description == made.description
 
 
 def test_beginning_again_goes_on(tmp_path):
-    Collection.begin(tmp_path / "c", DESCRIPTION)
-    again = Collection.begin(tmp_path / "c", replace(DESCRIPTION, run="/moved/one"))
+    StoredCollection.begin(tmp_path / "c", DESCRIPTION)
+    again = StoredCollection.begin(tmp_path / "c", replace(DESCRIPTION, run="/moved/one"))
     assert again.description == DESCRIPTION
 
 
 def test_another_model_is_refused(tmp_path):
-    Collection.begin(tmp_path / "c", DESCRIPTION)
+    StoredCollection.begin(tmp_path / "c", DESCRIPTION)
     with pytest.raises(UserError, match="other weights"):
-        Collection.begin(tmp_path / "c", replace(DESCRIPTION, fingerprint="xyz"))
+        StoredCollection.begin(tmp_path / "c", replace(DESCRIPTION, fingerprint="xyz"))
 
 
 def test_moments_of_another_length_are_refused(tmp_path):
-    Collection.begin(tmp_path / "c", DESCRIPTION)
+    StoredCollection.begin(tmp_path / "c", DESCRIPTION)
     with pytest.raises(UserError, match=r"moments of 10 s every 10 s, not of 5 s"):
-        Collection.begin(tmp_path / "c", replace(DESCRIPTION, seconds=5.0, hop=5.0))
+        StoredCollection.begin(tmp_path / "c", replace(DESCRIPTION, seconds=5.0, hop=5.0))
 
 
 def test_a_folder_with_something_else_is_refused_and_left_alone(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(UserError, match="not empty"):
-        Collection.begin(tmp_path, DESCRIPTION)
+        StoredCollection.begin(tmp_path, DESCRIPTION)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
 def test_a_beginning_that_was_killed_is_begun_again(tmp_path):
     (tmp_path / ".0123456789abcdef.part").write_bytes(b"{")
-    assert Collection.begin(tmp_path, DESCRIPTION).description == DESCRIPTION
+    assert StoredCollection.begin(tmp_path, DESCRIPTION).description == DESCRIPTION
 
 
 @pytest.mark.parametrize("name", ["missing", "folder", "file.txt"])
@@ -59,7 +59,7 @@ def test_what_is_no_collection_is_refused(tmp_path, name):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file.txt").write_text("x")
     with pytest.raises(UserError, match="is not a collection"):
-        Collection.open(tmp_path / name)
+        StoredCollection.open(tmp_path / name)
 
 
 @pytest.mark.parametrize(
@@ -73,38 +73,38 @@ def test_what_is_no_collection_is_refused(tmp_path, name):
     ],
 )
 def test_a_damaged_description_is_refused_in_one_line(tmp_path, change):
-    file = Collection.begin(tmp_path / "c", DESCRIPTION).path / "collection.json"
+    file = StoredCollection.begin(tmp_path / "c", DESCRIPTION).path / "collection.json"
     there = json.loads(file.read_text())
     change(there)
     file.write_text(json.dumps(there))
     with pytest.raises(UserError, match="damaged") as caught:
-        Collection.open(tmp_path / "c")
+        StoredCollection.open(tmp_path / "c")
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("tokens", [[0.5], [0.0, 0.0, 1.0], [-1, 0, 1], ["a"], 3])
 def test_impossible_sound_tokens_are_refused(tmp_path, tokens):
-    file = Collection.begin(tmp_path / "c", DESCRIPTION).path / "collection.json"
+    file = StoredCollection.begin(tmp_path / "c", DESCRIPTION).path / "collection.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"audio_types": tokens}))
     with pytest.raises(UserError, match="damaged"):
-        Collection.open(tmp_path / "c")
+        StoredCollection.open(tmp_path / "c")
 
 
 def test_a_search_listens_as_asked_or_as_the_run_does(tmp_path):
     there = replace(DESCRIPTION, audio_types=(0.2, 0.0, 0.5, 1.0))
-    Collection.begin(tmp_path / "c", there)
-    collection = Collection.open(tmp_path / "c")
+    StoredCollection.begin(tmp_path / "c", there)
+    collection = StoredCollection.open(tmp_path / "c")
     assert collection.description == there
     assert collection.audio_type(None) == 0.2
     assert collection.audio_type(0.7) == 0.7
 
 
 def test_a_collection_from_before_there_were_sound_tokens_has_none_to_choose(tmp_path):
-    file = Collection.begin(tmp_path / "c", DESCRIPTION).path / "collection.json"
+    file = StoredCollection.begin(tmp_path / "c", DESCRIPTION).path / "collection.json"
     content = json.loads(file.read_text())
     del content["audio_types"]
     file.write_text(json.dumps(content))
-    collection = Collection.open(tmp_path / "c")
+    collection = StoredCollection.open(tmp_path / "c")
     assert collection.description == DESCRIPTION
     assert collection.audio_type(None) is None
     with pytest.raises(UserError, match=r"--audio-type: .* leave it out") as caught:
@@ -113,31 +113,31 @@ def test_a_collection_from_before_there_were_sound_tokens_has_none_to_choose(tmp
 
 
 def test_a_newer_format_is_refused(tmp_path):
-    file = Collection.begin(tmp_path / "c", DESCRIPTION).path / "collection.json"
+    file = StoredCollection.begin(tmp_path / "c", DESCRIPTION).path / "collection.json"
     file.write_text(file.read_text().replace('"format": 3', '"format": 4'))
     with pytest.raises(UserError, match="has format 4, this version of Trichord reads 3"):
-        Collection.open(tmp_path / "c")
+        StoredCollection.open(tmp_path / "c")
 
 
 def test_the_first_format_is_read_and_becomes_the_third_when_written(tmp_path):
-    file = Collection.begin(tmp_path / "c", DESCRIPTION).path / "collection.json"
+    file = StoredCollection.begin(tmp_path / "c", DESCRIPTION).path / "collection.json"
     content = json.loads(file.read_text())
     del content["table"], content["weighting"]
     tokens, frames = content.pop("audio_types"), content.pop("frames")
     content |= {"sound_tokens": tokens, "nearest": frames}  # as formats 1 and 2 called them
     file.write_text(json.dumps(content | {"format": 1}))
-    collection = Collection.open(tmp_path / "c")
+    collection = StoredCollection.open(tmp_path / "c")
     assert collection.description == DESCRIPTION
     collection.weigh(0.7, 1.5)
-    assert Collection.open(tmp_path / "c").description.weighting == (0.7, 1.5)
+    assert StoredCollection.open(tmp_path / "c").description.weighting == (0.7, 1.5)
     assert json.loads(file.read_text())["format"] == 3
 
 
 def test_collections_of_the_published_pair_find_it_by_its_new_name(tmp_path):
-    file = Collection.begin(tmp_path / "c", DESCRIPTION).path / "collection.json"
+    file = StoredCollection.begin(tmp_path / "c", DESCRIPTION).path / "collection.json"
     content = json.loads(file.read_text()) | {"format": 2, "run": "untrained"}
     file.write_text(json.dumps(content))
-    assert Collection.open(tmp_path / "c").description.run == "clip-clap"
+    assert StoredCollection.open(tmp_path / "c").description.run == "clip-clap"
 
 
 @pytest.mark.parametrize(
@@ -150,35 +150,35 @@ def test_collections_of_the_published_pair_find_it_by_its_new_name(tmp_path):
     ],
 )
 def test_a_table_or_weighting_that_cannot_be_is_refused(tmp_path, change):
-    file = Collection.begin(tmp_path / "c", DESCRIPTION).path / "collection.json"
+    file = StoredCollection.begin(tmp_path / "c", DESCRIPTION).path / "collection.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | change))
     with pytest.raises(UserError, match="damaged"):
-        Collection.open(tmp_path / "c")
+        StoredCollection.open(tmp_path / "c")
 
 
 def test_a_collection_may_lie_anywhere(place):
-    made = Collection.begin(place, DESCRIPTION)
+    made = StoredCollection.begin(place, DESCRIPTION)
     assert made.name == place
-    assert Collection.begin(made.path, DESCRIPTION).description == DESCRIPTION
+    assert StoredCollection.begin(made.path, DESCRIPTION).description == DESCRIPTION
     with pytest.raises(UserError, match="is not a collection"):
-        Collection.open(f"{place}/below")
+        StoredCollection.open(f"{place}/below")
     with pytest.raises(UserError, match="not empty"):
-        Collection.begin(place.removesuffix("/archive").removesuffix("/place"), DESCRIPTION)
+        StoredCollection.begin(place.removesuffix("/archive").removesuffix("/place"), DESCRIPTION)
 
 
 def test_what_others_stored_meanwhile_is_not_undone(tmp_path):
-    first, second = (Collection.begin(tmp_path / "c", DESCRIPTION) for _ in range(2))
+    first, second = (StoredCollection.begin(tmp_path / "c", DESCRIPTION) for _ in range(2))
     first.weigh(1.0, 2.0)
     stick = QueryCalibration(CosineScale(0.1, 0.2), CosineScale(0.3, 0.4), 0.5)
     second.keep(Calibration(stick, stick, stick, stick), 0)
-    there = Collection.open(tmp_path / "c").description
+    there = StoredCollection.open(tmp_path / "c").description
     assert there.weighting == (1, 2)
     assert there.calibration is not None
 
 
 def test_scales_of_a_newer_version_are_not_undone(tmp_path):
     """One who measured an older version is done later."""
-    first, second = (Collection.begin(tmp_path / "c", DESCRIPTION) for _ in range(2))
+    first, second = (StoredCollection.begin(tmp_path / "c", DESCRIPTION) for _ in range(2))
     old, new = (
         Calibration(stick, stick, stick, stick)
         for stick in (
@@ -192,13 +192,13 @@ def test_scales_of_a_newer_version_are_not_undone(tmp_path):
     assert before < now == second.table.version
     second.keep(new, now)
     first.keep(old, before)
-    assert first.description == Collection.open(tmp_path / "c").description
+    assert first.description == StoredCollection.open(tmp_path / "c").description
     assert (first.description.calibration, first.description.calibrated) == (new, now)
     assert first.calibrated
 
 
 def test_scales_of_an_older_version_are_not_taken_for_those_of_now(tmp_path):
-    made = Collection.begin(tmp_path / "c", DESCRIPTION)
+    made = StoredCollection.begin(tmp_path / "c", DESCRIPTION)
     made.table.put([file_of("a", 1.0, 3)])
     _, version = made.table.sample(10)
     made.table.put([file_of("b", 1.0, 3)])
@@ -223,7 +223,7 @@ def test_moments_are_counted_by_status(collection):
 
 
 def test_a_collection_that_cannot_be_written_is_said_so(tmp_path):
-    made = Collection.begin(tmp_path / "c", DESCRIPTION)
+    made = StoredCollection.begin(tmp_path / "c", DESCRIPTION)
     (tmp_path / "c" / ".lock").unlink()
     (tmp_path / "c" / ".lock").mkdir()
     with pytest.raises(UserError, match="cannot be written"), made.writing():
@@ -251,15 +251,15 @@ ANEW = replace(DESCRIPTION, run="/runs/two", fingerprint="two", vision_dim=4)
 
 
 def test_a_collection_is_embedded_anew_beside_the_old_one(place):
-    old = Collection.begin(place, DESCRIPTION)
+    old = StoredCollection.begin(place, DESCRIPTION)
     old.table.put([file_of("a", 1.0, 3), file_of("b", 1.0, 3)])
     old.table.annotate("a", [(10.0, 20.0, "a dog", ("x",))])
     new = old.reembedding(ANEW)
     new.table.put([file_of("a", 2.0, 4), file_of("b", 2.0, 4, count=1)])
     old.table.annotate("b", [(0.0, 10.0, None, ("y",)), (10.0, 20.0, "gone", ())])
-    assert Collection.open(place).table.gallery().vision.shape == (4, 3)
+    assert StoredCollection.open(place).table.gallery().vision.shape == (4, 3)
     switched = new.switch()
-    there = Collection.open(place)
+    there = StoredCollection.open(place)
     assert there.description == switched.description
     assert (there.description.run, there.description.fingerprint) == ("/runs/two", "two")
     gallery = there.table.gallery()
@@ -283,7 +283,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize("survives", range(9))
 def test_a_reembedding_can_be_cut_off_between_any_two_changes(tmp_path, monkeypatch, survives):
     """Whatever is searched in between is wholly old or wholly new, and the next call ends it."""
-    old = Collection.begin(tmp_path / "c", DESCRIPTION)
+    old = StoredCollection.begin(tmp_path / "c", DESCRIPTION)
     old.table.put([file_of("a", 1.0, 3)])
     old.table.annotate("a", [(0.0, 10.0, "a dog", ())])
     left = [survives]
@@ -298,7 +298,7 @@ def test_a_reembedding_can_be_cut_off_between_any_two_changes(tmp_path, monkeypa
         return counted
 
     def embed_anew():
-        new = Collection.open(tmp_path / "c").reembedding(ANEW)
+        new = StoredCollection.open(tmp_path / "c").reembedding(ANEW)
         if new.file != "collection.json":
             new.table.put([file_of("a", 2.0, 4)])
         return new.switch()
@@ -309,7 +309,7 @@ def test_a_reembedding_can_be_cut_off_between_any_two_changes(tmp_path, monkeypa
                 patch.setattr(owner, name, countdown(getattr(owner, name)))
         with suppress(Killed):
             embed_anew()
-    seen = Collection.open(tmp_path / "c")
+    seen = StoredCollection.open(tmp_path / "c")
     assert seen.table.gallery().vision.tolist() in ([[1.0] * 3] * 2, [[2.0] * 4] * 2)
     assert seen.table.match_captions("dog", 1)[0][:2] == ("a", 0.0)
     there = embed_anew()
@@ -320,9 +320,9 @@ def test_a_reembedding_can_be_cut_off_between_any_two_changes(tmp_path, monkeypa
 
 
 def test_a_reembedding_that_was_cut_off_goes_on_and_one_for_a_third_model_begins(tmp_path):
-    old = Collection.begin(tmp_path / "c", DESCRIPTION)
+    old = StoredCollection.begin(tmp_path / "c", DESCRIPTION)
     old.reembedding(ANEW).table.put([file_of("a", 2.0, 4)])
-    assert list(Collection.open(tmp_path / "c").reembedding(ANEW).table.files()) == ["a"]
+    assert list(StoredCollection.open(tmp_path / "c").reembedding(ANEW).table.files()) == ["a"]
     third = old.reembedding(replace(ANEW, fingerprint="three"))
     assert third.table.files() == {}
     tables = {name for name in old.storage.names() if name.endswith(".lance")}
@@ -332,7 +332,7 @@ def test_a_reembedding_that_was_cut_off_goes_on_and_one_for_a_third_model_begins
 
 
 def test_who_opened_before_a_reembedding_cannot_throw_the_new_table_away(tmp_path):
-    late = Collection.begin(tmp_path / "c", DESCRIPTION)
+    late = StoredCollection.begin(tmp_path / "c", DESCRIPTION)
     late.table.put([file_of("a", 1.0, 3)])
     new = late.reembedding(ANEW)
     new.table.put([file_of("a", 2.0, 4)])
@@ -340,21 +340,21 @@ def test_who_opened_before_a_reembedding_cannot_throw_the_new_table_away(tmp_pat
     for description in (replace(ANEW, fingerprint="three"), DESCRIPTION):
         with pytest.raises(UserError, match="embedded again by another process"):
             late.reembedding(description)
-    assert list(Collection.open(tmp_path / "c").table.files()) == ["a"]
+    assert list(StoredCollection.open(tmp_path / "c").table.files()) == ["a"]
 
 
 def test_a_reembedding_whose_place_another_took_is_not_switched_to(tmp_path):
-    there = Collection.begin(tmp_path / "c", DESCRIPTION)
+    there = StoredCollection.begin(tmp_path / "c", DESCRIPTION)
     there.table.put([file_of("a", 1.0, 3)])
     first = there.reembedding(ANEW)
     there.reembedding(replace(ANEW, fingerprint="three"))
     with pytest.raises(UserError, match="embedded again by another process"):
         first.switch()
-    assert list(Collection.open(tmp_path / "c").table.files()) == ["a"]
+    assert list(StoredCollection.open(tmp_path / "c").table.files()) == ["a"]
 
 
 def test_a_collection_of_the_same_model_is_its_own_reembedding(tmp_path):
-    there = Collection.begin(tmp_path / "c", DESCRIPTION)
+    there = StoredCollection.begin(tmp_path / "c", DESCRIPTION)
     assert there.reembedding(DESCRIPTION) is there
     assert there.switch() is there
 

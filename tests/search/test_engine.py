@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from trichord.search.background import calibrate_for
-from trichord.search.collection import Collection
+from trichord.search.collection import StoredCollection
 from trichord.search.engine import SearchEngine, _allowed
 from trichord.search.filters import Filter
 from trichord.search.grouping import group_by_file
@@ -305,7 +305,7 @@ def test_a_query_by_text_that_does_not_say_is_weighted_as_was_learnt(
     collection, tiny_model, decoder, archive
 ):
     collection.weigh(0.5, 1.5)
-    engine = SearchEngine(Collection.open(collection.path), tiny_model, decoder)
+    engine = SearchEngine(StoredCollection.open(collection.path), tiny_model, decoder)
     assert engine.weighting == (0.5, 1.5)
     learnt = engine.search(Query.of("a low bell"), k=100)
     assert learnt == engine.search(

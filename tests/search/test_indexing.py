@@ -9,7 +9,7 @@ from PIL import Image
 
 from trichord.media import DecodePlan
 from trichord.search import updating
-from trichord.search.collection import Collection
+from trichord.search.collection import StoredCollection
 from trichord.search.indexing import begin, index
 from trichord.search.speech import SpeechDetector
 from trichord.types import Caption, Clip, UserError
@@ -102,7 +102,7 @@ def test_files_are_stored_whole_before_they_are_reported(
     monkeypatch.setattr(updating, "MOMENTS_A_COMMIT", 3)
     collection = start(tiny_model)
     for one in index(collection, tiny_model, decoder, [archive]):
-        there = Collection.open(collection.path).table.files()[one.file]
+        there = StoredCollection.open(collection.path).table.files()[one.file]
         assert there.moments == one.moments
 
 
@@ -112,7 +112,7 @@ def test_the_scales_are_measured_again_when_files_change(collection, archive, up
     update(collection, archive)
     assert collection.description.calibration != before
     assert collection.calibrated
-    assert Collection.open(collection.path).calibrated
+    assert StoredCollection.open(collection.path).calibrated
 
 
 def test_places_and_lengths_are_checked_before_anything_is_written(
@@ -153,7 +153,7 @@ def test_sound_is_stored_at_the_runs_own_sound_token_and_at_three(
     model = clip4vla(token)
     collection = start(model)
     list(index(collection, model, decoder, [archive / "red.mp4"]))
-    assert Collection.open(collection.path).description.audio_types == stored
+    assert StoredCollection.open(collection.path).description.audio_types == stored
     plan, spans = model.plan, ((0.0, 2.0), (2.0, 4.0))
     decoded = decoder.decode(archive / "red.mp4", spans, plan)
     for choice in stored:
@@ -326,7 +326,7 @@ def test_files_can_be_seen_by_their_keyframes(
     done = update(collection, archive)
     assert done["red.mp4"].moments == 1
     assert set(asked) == {"keyframe"}
-    assert Collection.open(place).description.frames == "keyframe"
+    assert StoredCollection.open(place).description.frames == "keyframe"
     with pytest.raises(
         UserError, match=r"moments of 10 s every 5 s, by keyframes, not of 10 s every 5 s:"
     ):
@@ -342,7 +342,7 @@ def test_files_can_be_cut_at_their_shots(tiny_model, decoder, archive, tmp_path)
         (one.moment.start, one.moment.end) for one in entries_of(collection, "film.mp4").entries
     ]
     assert np.array(spans) == pytest.approx(np.array([(0.0, 4.0), (4.0, 8.0)]), abs=0.2)
-    assert Collection.open(place).description.cut == "shots"
+    assert StoredCollection.open(place).description.cut == "shots"
     with pytest.raises(
         UserError, match=r"moments by shots, of 10 s every 5 s, not of 10 s every 5 s"
     ):

@@ -12,7 +12,7 @@ import pytest
 
 from trichord.media import Decoder
 from trichord.search import updating
-from trichord.search.collection import Collection
+from trichord.search.collection import StoredCollection
 from trichord.search.indexing import index
 from trichord.types import UserError
 
@@ -37,7 +37,7 @@ def test_killed_at_random_points_and_started_again_it_ends_as_if_nothing_had_hap
     assert outcomes[-1] == 0
     whole = start(tiny_model, "whole")
     list(index(whole, tiny_model, decoder, [archive], speech=False))
-    assert_equal(Collection.open(tmp_path / "killed"), whole)
+    assert_equal(StoredCollection.open(tmp_path / "killed"), whole)
 
 
 def test_a_reader_that_stops_has_stored_whole_files_and_the_next_goes_on(
@@ -73,7 +73,7 @@ def test_a_full_disk_costs_nothing_that_was_stored(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "\n" not in str(caught.value)
-    there = Collection.open(collection.path)
+    there = StoredCollection.open(collection.path)
     assert {file: known.version for file, known in there.table.files().items()} == before
     assert len(there.table.gallery()) == len(collection.table.gallery())
     list(index(collection, tiny_model, decoder, [archive]))

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from trichord.search import updating
-from trichord.search.collection import Collection
+from trichord.search.collection import StoredCollection
 from trichord.search.indexing import index, reembed
 from trichord.types import UserError
 
@@ -23,7 +23,7 @@ def test_a_collection_is_embedded_anew_by_another_model(
         "blue.mp4": "new", "broken.mp4": "new", "half.wav": "new", "it's a tone.wav": "new",
         "mute.mp4": "new", "red.mp4": "new", "still.png": "removed",
     }  # fmt: skip
-    anew = Collection.open(collection.path)
+    anew = StoredCollection.open(collection.path)
     assert (anew.description.run, anew.description.fingerprint) == (
         "other", untrained_model.fingerprint,
     )  # fmt: skip
@@ -44,13 +44,13 @@ def test_an_interrupted_reembedding_leaves_the_old_vectors_and_goes_on(
     begun = reembed(collection, "other", untrained_model, decoder)
     first = next(begun)
     begun.close()
-    old = Collection.open(collection.path)
+    old = StoredCollection.open(collection.path)
     assert old.description.fingerprint == collection.description.fingerprint
     np.testing.assert_array_equal(old.table.gallery().audio, before)
     changes = {one.file: one.change for one in reembed(old, "other", untrained_model, decoder)}
     assert (first.change, changes[first.file]) == ("new", "unchanged")
     assert "new" in changes.values()
-    assert Collection.open(collection.path).description.run == "other"
+    assert StoredCollection.open(collection.path).description.run == "other"
 
 
 def test_what_others_index_during_a_reembedding_is_not_lost(
@@ -62,11 +62,11 @@ def test_what_others_index_during_a_reembedding_is_not_lost(
     Image.new("RGB", (40, 40), (9, 9, 9)).save(late / "late.png")
     begun = reembed(collection, "other", untrained_model, decoder)
     next(begun)
-    list(index(Collection.open(collection.name), tiny_model, decoder, [late]))
+    list(index(StoredCollection.open(collection.name), tiny_model, decoder, [late]))
     changes = [(one.file, one.change) for one in begun]
     assert (str(late / "late.png"), "new") in changes
     assert len(changes) == len(dict(changes))
-    assert str(late / "late.png") in Collection.open(collection.name).table.files()
+    assert str(late / "late.png") in StoredCollection.open(collection.name).table.files()
 
 
 def test_a_missing_drive_stops_a_reembedding_before_it_begins(

@@ -6,7 +6,7 @@ import pytest
 from trichord.search import snapshot as module
 from trichord.search.calibration import calibrate
 from trichord.search.candidates import AT_LEAST, AnnCandidates, BoundedCandidates, ExactCandidates
-from trichord.search.collection import Collection
+from trichord.search.collection import StoredCollection
 from trichord.search.description import Description
 from trichord.search.gallery import Gallery
 from trichord.search.nearest import half_precision
@@ -58,7 +58,7 @@ def snapshot(request, gallery, tmp_path_factory):
     )
     texts = unit(np.random.default_rng(1).normal(size=(30, DIM)))
     return Snapshot(
-        collection=Collection.begin(tmp_path_factory.mktemp("c") / "c", description),
+        collection=StoredCollection.begin(tmp_path_factory.mktemp("c") / "c", description),
         version=0,
         token=None,
         gallery=gallery,

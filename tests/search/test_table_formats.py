@@ -6,7 +6,7 @@ import lance
 import pyarrow as pa
 import pytest
 
-from trichord.search.collection import Collection
+from trichord.search.collection import StoredCollection
 from trichord.search.engine import SearchEngine
 from trichord.search.entries import rows_of
 from trichord.search.indexing import index
@@ -102,7 +102,7 @@ def test_a_whole_collection_of_the_first_format_is_searched_and_goes_on(
     for scales in described["calibration"].values():
         scales["sight"], scales["sound"] = scales.pop("vision"), scales.pop("audio")
     (old / "collection.json").write_text(json.dumps(described | {"format": 1}))
-    there = Collection.open(old)
+    there = StoredCollection.open(old)
     found = SearchEngine(there, tiny_model, decoder).search(query, k=20)
     assert [(one.moment, one.score) for one in found] == [
         (one.moment, pytest.approx(one.score, abs=1e-4)) for one in expected
@@ -111,6 +111,6 @@ def test_a_whole_collection_of_the_first_format_is_searched_and_goes_on(
     done = {one.file: one.change for one in index(there, tiny_model, decoder, [archive])}
     assert done.pop(str(archive / "late.png")) == "new"
     assert set(done.values()) == {"unchanged"}
-    again = Collection.open(old)
+    again = StoredCollection.open(old)
     assert json.loads((old / "collection.json").read_text())["format"] == 3
     assert len(again.table.gallery()) == len(collection.table.gallery()) + 1

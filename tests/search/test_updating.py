@@ -5,7 +5,7 @@ import pytest
 
 from trichord.search import updating
 from trichord.search.background import calibrate_for
-from trichord.search.collection import Collection
+from trichord.search.collection import StoredCollection
 from trichord.search.indexing import index
 from trichord.search.table import MomentTable
 from trichord.search.updating import finish
@@ -36,12 +36,12 @@ def test_scales_are_measured_on_some_moments_and_never_on_all(collection, tiny_m
 
 
 def test_few_moments_are_all_measured(collection, tiny_model):
-    there = Collection.open(collection.path)
+    there = StoredCollection.open(collection.path)
     assert there.description.calibration == calibrate_for(tiny_model, there.table.gallery())
 
 
 def test_what_comes_while_scales_are_measured_is_measured_next(collection, tiny_model, monkeypatch):
-    other = Collection.open(collection.path)
+    other = StoredCollection.open(collection.path)
     [file, *_] = other.table.read_files(list(other.table.files()))
 
     def meanwhile(model, gallery):

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from trichord.search.collection import Collection
+from trichord.search.collection import StoredCollection
 from trichord.search.watching import PendingPaths, watch
 from trichord.types import UserError
 
@@ -79,12 +79,12 @@ def test_a_collection_follows_its_folders(following, archive, tmp_path):
     (archive / "red.mp4").chmod(0o600)
     (archive / "last.png").write_bytes((archive / "still.png").read_bytes() + b"\1")
     assert following(("last.png", "new")) == [("last.png", "new")]
-    collection = Collection.open(tmp_path / "collection")
+    collection = StoredCollection.open(tmp_path / "collection")
     names = {file.rsplit("/", 1)[-1]: known for file, known in collection.table.files().items()}
     assert names["growing.mp4"].moments == 2
     assert "blue.mp4" not in names
     deadline = time.monotonic() + 30
-    while not Collection.open(tmp_path / "collection").calibrated:  # after the last report
+    while not StoredCollection.open(tmp_path / "collection").calibrated:  # after the last report
         assert time.monotonic() < deadline
         time.sleep(0.05)
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from trichord.media import DecodePlan, Decoder, FramePlan, Limits
 from trichord.models.embedder import Embedder, MediaVectors
-from trichord.search.collection import Collection, Description
+from trichord.search.collection import Description, StoredCollection
 from trichord.search.engine import SearchEngine
 from trichord.search.entries import Entry, FileEntries, FileVersion
 from trichord.types import Moment
@@ -149,7 +149,7 @@ def noted():
 @pytest.fixture
 def collection(root, tmp_path):
     """A collection of the archive."""
-    made = Collection.begin(
+    made = StoredCollection.begin(
         tmp_path / "collection",
         Description(
             run="/secret/runs/words",

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from trichord.media import Decoder
-from trichord.search.collection import Collection
+from trichord.search.collection import StoredCollection
 from trichord.search.indexing import begin, index
 from trichord.search.nearest import AnnIndexes, Exact, FaissScan, Settings
 from trichord.search.table import Entry, FileEntries, FileVersion, MomentTable
@@ -89,7 +89,7 @@ def test_an_indexer_killed_at_fifty_points_ends_as_a_clean_build(
     whole = begin(tmp_path / "whole", "run", tiny_model, 2.0, 2.0)
     with Decoder(workers=1) as decoder:
         list(index(whole, tiny_model, decoder, [pictures_and_sounds], speech=False))
-    there = Collection.open(tmp_path / "killed")
+    there = StoredCollection.open(tmp_path / "killed")
     (rows, vectors), (clean, clean_vectors) = rows_of(there), rows_of(whole)
     names = [row["file"] for row in rows if row["id"].startswith("0#")]
     died = said["outcomes"].count(9)

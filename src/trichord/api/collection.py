@@ -16,7 +16,7 @@ from trichord.types.plugins import provide
 
 if TYPE_CHECKING:  # Lance and torch are loaded when a collection is opened
     from trichord.models.embedder import Embedder
-    from trichord.search.collection import Collection as Stored
+    from trichord.search.collection import StoredCollection
     from trichord.search.engine import SearchEngine
     from trichord.search.grouping import FileHits
     from trichord.search.indexing import Indexed
@@ -34,7 +34,7 @@ class Collection:
         model: The model that made its vectors.
     """
 
-    def __init__(self, stored: "Stored", model: Model) -> None:
+    def __init__(self, stored: "StoredCollection", model: Model) -> None:
         stored.require(model.fingerprint)
         self.stored = stored
         self.model = model
@@ -57,10 +57,10 @@ class Collection:
         Raises:
             UserError: It is missing or damaged, or was made by another model.
         """
-        from trichord.search.collection import Collection as Stored
+        from trichord.search.collection import StoredCollection
 
         provide(parts)
-        stored = Stored.open(where)
+        stored = StoredCollection.open(where)
         if model is None:
             loaded = model_of(stored, _on_device)
             if not isinstance(loaded, QueryModel):

@@ -11,11 +11,11 @@ from trichord.types.extras import NotInstalledError
 
 if TYPE_CHECKING:  # text queries never import torch
     from trichord.models.embedder import Embedder
-    from trichord.search.collection import Collection
+    from trichord.search.collection import StoredCollection
 
 
 def model_of(
-    collection: "Collection", load: "Callable[[str], Embedder] | None" = None
+    collection: "StoredCollection", load: "Callable[[str], Embedder] | None" = None
 ) -> "Embedder | QueryModel":
     """The model of a collection; only its text encoders, without torch, if they are available as graphs.
 
@@ -49,7 +49,7 @@ def model_of(
 
 
 def persistent_model_of(
-    collection: "Collection", load: "Callable[[str], Embedder] | None" = None
+    collection: "StoredCollection", load: "Callable[[str], Embedder] | None" = None
 ) -> "Embedder | QueryModel":
     """The model of a collection for a long-running process: all of it if torch is installed."""
     if find_spec("torch") is None:

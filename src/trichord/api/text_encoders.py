@@ -26,7 +26,7 @@ from trichord.types.files import write_atomically
 
 if TYPE_CHECKING:  # text queries never import torch
     from trichord.models.embedder import Embedder
-    from trichord.search.collection import Collection
+    from trichord.search.collection import StoredCollection
 
 FOLDER = "text-encoders"
 MANIFEST = "manifest.json"
@@ -56,7 +56,9 @@ UNUSABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportErro
 """Errors of a damaged folder, or of one that the installed packages cannot read."""
 
 
-def text_query_model(collection: "Collection", load: "Callable[[], Embedder]") -> QueryModel | None:
+def text_query_model(
+    collection: "StoredCollection", load: "Callable[[], Embedder]"
+) -> QueryModel | None:
     """A collection's model from its text encoders as graphs; None if there are no usable ones.
 
     Args:
@@ -76,7 +78,7 @@ def text_query_model(collection: "Collection", load: "Callable[[], Embedder]") -
 
 
 def cache_text_encoders(
-    collection: "Collection", model: "Embedder", announce: Callable[[], None] = lambda: None
+    collection: "StoredCollection", model: "Embedder", announce: Callable[[], None] = lambda: None
 ) -> str | None:
     """Write the text encoders of a collection, so that later text queries need no torch.
 
@@ -113,7 +115,7 @@ def cache_text_encoders(
     return None
 
 
-def bundle_text_encoders(collection: "Collection", model: "Embedder") -> None:
+def bundle_text_encoders(collection: "StoredCollection", model: "Embedder") -> None:
     """Write the text encoders into a collection itself, for machines without its model or torch.
 
     Raises:
@@ -141,7 +143,7 @@ def bundle_text_encoders(collection: "Collection", model: "Embedder") -> None:
         storage.write(f"{FOLDER}/{MANIFEST}", manifest)  # last: readers begin with it
 
 
-def bundled(collection: "Collection") -> bool:
+def bundled(collection: "StoredCollection") -> bool:
     """Whether a collection contains its text encoders, usable here or not.
 
     Raises:
@@ -151,7 +153,7 @@ def bundled(collection: "Collection") -> bool:
 
 
 def _opened(
-    collection: "Collection", folder: Path, load: "Callable[[], Embedder]"
+    collection: "StoredCollection", folder: Path, load: "Callable[[], Embedder]"
 ) -> QueryModel | None:
     """The model from a folder of graphs; None if that is damaged or of another model."""
     with suppress(*UNUSABLE):
@@ -171,7 +173,7 @@ def _opened(
     return None
 
 
-def _manifest(collection: "Collection", content: bytes) -> dict[str, Any]:
+def _manifest(collection: "StoredCollection", content: bytes) -> dict[str, Any]:
     """The manifest of a folder of graphs.
 
     Raises:
@@ -224,7 +226,7 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _fetch(collection: "Collection", place: Path) -> None:
+def _fetch(collection: "StoredCollection", place: Path) -> None:
     """Copy the text encoders of a collection in a bucket into its cache.
 
     Raises:
@@ -239,7 +241,7 @@ def _fetch(collection: "Collection", place: Path) -> None:
         (folder / MANIFEST).write_bytes(content)
 
 
-def _make(collection: "Collection", model: "Embedder", place: Path) -> None:
+def _make(collection: "StoredCollection", model: "Embedder", place: Path) -> None:
     """Write the text encoders as graphs, and keep them if their vectors are those of the model.
 
     Raises:

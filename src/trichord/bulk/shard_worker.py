@@ -10,7 +10,7 @@ from trichord.features.extraction import extract_media, extract_texts
 from trichord.features.store import FeatureFolder
 from trichord.media import Decoder
 from trichord.models.embedder import Embedder
-from trichord.search.collection import Collection
+from trichord.search.collection import StoredCollection
 from trichord.search.indexing import read_versions
 from trichord.types import UserError
 
@@ -66,7 +66,7 @@ class ShardWorker:
             return
         # No check of the towers here: `read_versions` compares the model with the collection's.
         yield from read_versions(
-            Collection.open(shard.collection),
+            StoredCollection.open(shard.collection),
             model,
             decoder,
             shard.files,

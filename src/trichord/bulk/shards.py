@@ -11,7 +11,7 @@ from trichord.config import Experiment
 from trichord.features.extraction import Extracted
 from trichord.features.store import FeatureFolder
 from trichord.models.embedder import Embedder
-from trichord.search.collection import Collection, whereabouts
+from trichord.search.collection import StoredCollection, whereabouts
 from trichord.search.table import FileVersion
 from trichord.search.updating import Indexed
 from trichord.types import MODALITIES, Clip, Modality
@@ -92,7 +92,7 @@ def extraction_of(
     )
 
 
-def indexing_of(collection: Collection, towers: WorkerModel, *, speech: bool) -> Indexing:
+def indexing_of(collection: StoredCollection, towers: WorkerModel, *, speech: bool) -> Indexing:
     """What all shards of an indexing have in common."""
     local = collection.storage.local
     place = collection.name if local is None else str(local.absolute())

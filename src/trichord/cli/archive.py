@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from trichord.bulk.runner import Runner
     from trichord.media import Decoder
     from trichord.models.embedder import Embedder
-    from trichord.search.collection import Collection
+    from trichord.search.collection import StoredCollection
     from trichord.search.indexing import Indexed
     from trichord.search.updating import Readers
     from trichord.types import Clip
@@ -141,14 +141,14 @@ def _require_sense(options: Index) -> None:
 
 
 def _update_archive(options: Index, media: list[Path], where: str) -> None:
-    from trichord.search.collection import Collection
+    from trichord.search.collection import StoredCollection
     from trichord.search.survey import media_at
 
     files = media_at(media)  # before anything heavy is loaded
     metadata = _metadata(options.metadata, files)
     require_legal(where, Annotated[str, OutputFolder(bucket=True)], "COLLECTION")
     hop = options.seconds / 2 if options.hop is None else options.hop
-    Collection.require_place(
+    StoredCollection.require_place(
         where, seconds=options.seconds, hop=hop, cut=options.cut, frames=options.frames
     )
     name = _model_name(options, where)
@@ -195,18 +195,22 @@ def _update_archive(options: Index, media: list[Path], where: str) -> None:
 
 def _model_name(options: Index, archive: str) -> str:
     """The model that was asked for; else that of the archive, or CLIP and CLAP for a new one."""
-    from trichord.search.collection import Collection
+    from trichord.search.collection import StoredCollection
 
     if options.model is not None:
         return options.model
-    return Collection.open(archive).description.run if Collection.is_at(archive) else CLIP_CLAP
+    return (
+        StoredCollection.open(archive).description.run
+        if StoredCollection.is_at(archive)
+        else CLIP_CLAP
+    )
 
 
 def _readers(
     options: Index,
     name: str,
     runner: "Runner",
-    collection: "Collection",
+    collection: "StoredCollection",
     metadata: "Sequence[Clip]",
     device: str,
 ) -> "Readers":
@@ -240,7 +244,7 @@ def _reembed(options: Index, where: str) -> None:
     out.print(f"{where}: its vectors are those of {name} now.", markup=False)
 
 
-def _cache_text_encoders(collection: "Collection", model: "Embedder") -> None:
+def _cache_text_encoders(collection: "StoredCollection", model: "Embedder") -> None:
     """Write the text encoders as graphs where they are missing, or say why text queries load torch."""
 
     def announce() -> None:
@@ -275,7 +279,7 @@ def _show_progress(done: "Iterator[Indexed]", files: int) -> None:
 
 
 def _watch(
-    collection: "Collection",
+    collection: "StoredCollection",
     model: "Embedder",
     decoder: "Decoder",
     media: list[Path],
@@ -312,10 +316,10 @@ def _metadata(manifest: Path | None, files: "Sequence[Path]") -> "Sequence[Clip]
     return clips
 
 
-def _open_collection(path: str | Path) -> "Collection":
-    from trichord.search.collection import Collection
+def _open_collection(path: str | Path) -> "StoredCollection":
+    from trichord.search.collection import StoredCollection
 
-    return Collection.open(path)
+    return StoredCollection.open(path)
 
 
 def moment_named(like: str) -> Moment:
@@ -422,7 +426,7 @@ def search(arguments: list[str]) -> None:
 
 
 def _find(
-    options: Search, collection: "Collection", query: "Query"
+    options: Search, collection: "StoredCollection", query: "Query"
 ) -> "tuple[list[Hit], Embedder | QueryModel]":
     """The hits, and the model as far as it was loaded for them."""
     token = collection.audio_type(query.audio_type)  # before anything heavy is loaded
@@ -458,7 +462,9 @@ def _find(
     return hits, model
 
 
-def _report_unused_options(options: Search, collection: "Collection", hits: list[Hit]) -> None:
+def _report_unused_options(
+    options: Search, collection: "StoredCollection", hits: list[Hit]
+) -> None:
     """Say which options had no effect on what was found."""
     if options.caption_weight and not collection.table.captioned():
         aside.print("--caption-weight had no effect: no moment of the collection has a caption.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from trichord.api.model import device_of
 from trichord.cli.console import bar
-from trichord.cli.measurement import Measurement, Reading, tune
+from trichord.cli.measurement import ClipReader, Measurement, tune
 from trichord.cli.options import require_unset
 from trichord.types import CaptionKind, Clip, UserError
 
@@ -44,7 +44,7 @@ def measure_writer(
     rules = rules_of(experiment, chosen)
     references = references_of(model, clips, rules)
     _require_references(references)
-    reading = Reading(model, experiment, manifest, chosen, decoder, model.captioner.reads)
+    reading = ClipReader(model, experiment, manifest, chosen, decoder, model.captioner.reads)
     heard = heard_by(chosen.rule, model, reading.source(clips), reading.training)
     try:
         with bar("captions", len(clips)) as moving:

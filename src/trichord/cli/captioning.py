@@ -143,11 +143,11 @@ def _files(options: Captioning) -> list[str]:
     Raises:
         UserError: A place is missing or has no media; or the collection has none of its files.
     """
-    from trichord.search.collection import Collection
+    from trichord.search.collection import StoredCollection
     from trichord.search.survey import media_at
 
     if options.collection is not None:
-        held = Collection.open(options.collection)
+        held = StoredCollection.open(options.collection)
         held.at(options.places, held.table.files() if options.places else ())
         return []
 
@@ -206,7 +206,7 @@ def _captions(
 ) -> "tuple[Iterator[CaptionedMoment], int]":
     """Captions to come, and how many."""
     from trichord.search.captioning import caption_collection, cut_for_captions, uncaptioned_files
-    from trichord.search.collection import Collection
+    from trichord.search.collection import StoredCollection
 
     if options.collection is None:
         cut = None if options.whole else cut_of(options.seconds, options.hop)
@@ -216,7 +216,7 @@ def _captions(
                 cuts.append(one)
                 moving.advance(note=Path(one.file).name)
         return writer.write(cuts), _count(cuts)
-    held = Collection.open(options.collection)
+    held = StoredCollection.open(options.collection)
     cuts = uncaptioned_files(held, options.places, replacing=options.replace)
     return caption_collection(held, writer, cuts, replacing=options.replace), _count(cuts)
 

@@ -36,7 +36,7 @@ Present = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class FrozenOptions:
     """What is read of the clips."""
 
     modality: Sense | None = None
@@ -102,7 +102,7 @@ class Subject:
         return ("vision", "audio") if self.sense == "both" else (self.sense,)
 
     def source(
-        self, clips: Sequence[Clip], manifest: Path, chosen: Reading, decoder: "Decoder"
+        self, clips: Sequence[Clip], manifest: Path, chosen: FrozenOptions, decoder: "Decoder"
     ) -> "Source":
         """Clips without their captions, from the cache or from media.
 
@@ -123,7 +123,7 @@ class Subject:
         return source_of(self.model, mute, chosen.source, folder, decoder, fresh, self.media)
 
 
-def opened(given: str, chosen: Reading) -> Subject:
+def opened(given: str, chosen: FrozenOptions) -> Subject:
     """A run or an untrained experiment, listening as it was asked to.
 
     Raises:

@@ -185,7 +185,7 @@ def measure_run(
 
     experiment, model = held.experiment(), held.load().to(device_of(chosen.device))
     tune(model, chosen)
-    reading = Reading(model, experiment, manifest, chosen, decoder)
+    reading = ClipReader(model, experiment, manifest, chosen, decoder)
     heard = heard_by(chosen.rule, model, reading.source(clips), reading.training)
     return report_on(held, model, heard, chosen, ceiling)
 
@@ -208,7 +208,7 @@ def measure_tokens(
     experiment, model = held.experiment(), held.load().to(device_of(device))
     first = Measurement(audio_type=f"{tokens[0]:g}", device=device)
     tune(model, first)
-    reading = Reading(model, experiment, manifest, first, decoder)
+    reading = ClipReader(model, experiment, manifest, first, decoder)
     heard = heard_by("masked", model, reading.source(clips), reading.training)
     for token in tokens:
         model.choose_audio_type(token)
@@ -301,7 +301,7 @@ def lenders(chosen: Measurement, manifest: Path) -> list[Clip]:
 
 
 @dataclass(frozen=True)
-class Reading:
+class ClipReader:
     """Where a run's clips are read from."""
 
     model: "Embedder"

@@ -31,10 +31,10 @@ def require_backend(kind: str) -> None:
 
 def require_collection(place: str) -> None:
     """Refuse a folder that is no collection; a bucket is asked when it is opened."""
-    from trichord.search.collection import Collection
+    from trichord.search.collection import StoredCollection
 
     if not in_bucket(place):
-        Collection.open(place)
+        StoredCollection.open(place)
 
 
 RunPlace = Annotated[Path, Checked(require_run)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from trichord.cli.console import bar, out
-from trichord.cli.frozen import Medium, Present, Reading, Subject, Watched, opened, unread
+from trichord.cli.frozen import FrozenOptions, Medium, Present, Subject, Watched, opened, unread
 from trichord.cli.options import checked, require_unset
 from trichord.cli.places import ModelName
 from trichord.cli.results import keep, show_paper
@@ -51,7 +51,7 @@ def rule_of(text: str) -> "Rule":
 
 
 @dataclass(frozen=True, kw_only=True)
-class Probing(Reading):
+class Probing(FrozenOptions):
     """How `trichord probe` is to measure."""
 
     folds: Annotated[str, Checked(rule_of)] = "split"
@@ -74,7 +74,7 @@ class Probing(Reading):
 
     @property
     def parts(self) -> list[str]:
-        """What the names of its reports say; see `Reading`."""
+        """What the names of its reports say; see `FrozenOptions`."""
         return [
             *super().parts,
             "" if self.rule == "split" else f"folds-{self.folds}",
@@ -84,7 +84,7 @@ class Probing(Reading):
         ]
 
     def require_sense(self) -> None:
-        """Refuse options that say nothing; see `Reading`."""
+        """Refuse options that say nothing; see `FrozenOptions`."""
         super().require_sense()
         if self.modality in ("vision", "audio"):
             require_unset(self, f"--modality {self.modality}", "join")
@@ -95,7 +95,7 @@ class Probing(Reading):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prompting(Reading):
+class Prompting(FrozenOptions):
     """How `trichord classify` is to measure."""
 
     split: Split | Literal["all"] = "test"
@@ -106,7 +106,7 @@ class Prompting(Reading):
 
     @property
     def parts(self) -> list[str]:
-        """What the names of its reports say; see `Reading`. Sentences are told by a mark of all of them."""
+        """What the names of its reports say; see `FrozenOptions`. Sentences have one mark for all."""
         from trichord.evaluation.classes.prompts import PROMPTS
         from trichord.evaluation.protocol import digest
 
@@ -116,7 +116,7 @@ class Prompting(Reading):
         return [*super().parts, split, f"prompts-{mark}" if self.prompts else ""]
 
     def require_sense(self) -> None:
-        """Refuse options that say nothing; see `Reading`."""
+        """Refuse options that say nothing; see `FrozenOptions`."""
         from trichord.evaluation.classes.prompts import templates
 
         super().require_sense()
@@ -349,7 +349,10 @@ def reported(
 
 
 def finish(
-    report: "ClassReport", subject: Subject, chosen: Reading, name: Literal["probe", "classify"]
+    report: "ClassReport",
+    subject: Subject,
+    chosen: FrozenOptions,
+    name: Literal["probe", "classify"],
 ) -> None:
     """Show a report, and write it with its confusion matrix where it belongs."""
     from trichord.evaluation.classes.classification import class_table, worst

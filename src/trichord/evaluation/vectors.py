@@ -8,7 +8,7 @@ from trichord.evaluation.gallery import CaptionVectors, ClipVectors, Fused, Mean
 from trichord.evaluation.pairs import AfterPairs, Pairs, Shelf, measuring, on_cpu
 from trichord.features.source import Source, portions
 from trichord.models.embedder import Embedder, Toward
-from trichord.models.fusion import GlobalToGlobal, GlobalToLocal
+from trichord.models.fusion import GlobalToGlobalFusion, GlobalToLocalFusion
 from trichord.types.arrays import Float
 from trichord.types.comparable import not_comparable
 from trichord.types.tensors import Features
@@ -61,7 +61,7 @@ def embed_source(
         audio=audio[0],
         has_audio=audio[1],
         comparable=model.comparable,
-        mingled=isinstance(model.fusion, GlobalToLocal),
+        mingled=isinstance(model.fusion, GlobalToLocalFusion),
         fused=fused,
         captions={
             kind: CaptionVectors(
@@ -79,7 +79,7 @@ def _mean(model: Embedder, weights: Weights | None) -> Mean | None:
     """What scores clips that have vectors of their own; None where nothing fuses them."""
     if model.fusion is None and weights is None:
         return None
-    absent = model.fusion.absent if isinstance(model.fusion, GlobalToGlobal) else "masked"
+    absent = model.fusion.absent if isinstance(model.fusion, GlobalToGlobalFusion) else "masked"
     return Mean(weights=weights or Weights(), absent=absent)
 
 

@@ -82,7 +82,7 @@ def _encoder(name: str, config: EncoderConfig) -> Encoder:
 
 
 def _global_to_global(config: GlobalToGlobal, _: Embedder) -> fusion.Fusion:
-    return fusion.GlobalToGlobal(absent=config.absent)
+    return fusion.GlobalToGlobalFusion(absent=config.absent)
 
 
 def _cross_fusion(config: Cross, model: Embedder) -> fusion.Fusion:
@@ -90,11 +90,13 @@ def _cross_fusion(config: Cross, model: Embedder) -> fusion.Fusion:
     cross = _cross(model, config, config.form, slots, "--model.fusion")
     match config.level:
         case "global_to_local":
-            return fusion.GlobalToLocal(cross, frame_slots=config.frame_slots, absent=config.absent)
+            return fusion.GlobalToLocalFusion(
+                cross, frame_slots=config.frame_slots, absent=config.absent
+            )
         case "tight":
-            return fusion.TightSequence(cross, frame_slots=config.frame_slots)
+            return fusion.TightSequenceFusion(cross, frame_slots=config.frame_slots)
         case "local_to_local":
-            return fusion.LocalToLocal(
+            return fusion.LocalToLocalFusion(
                 cross, text_slots=config.text_slots, frame_slots=config.frame_slots
             )
 

@@ -81,7 +81,7 @@ class Fusion(nn.Module, ABC):
         """
 
 
-class GlobalToGlobal(Fusion):
+class GlobalToGlobalFusion(Fusion):
     """The pooled text against the mean of pooled vision and pooled audio.
 
     s = (a p_y x·y + b p_z x·z) / (a p_y + b p_z), where x, y and z are the unit vectors of text,
@@ -123,7 +123,7 @@ class GlobalToGlobal(Fusion):
         return similarity / total_weight.masked_fill(total_weight == 0, 1.0)
 
 
-class GlobalToLocal(GlobalToGlobal):
+class GlobalToLocalFusion(GlobalToGlobalFusion):
     """As global-to-global, after frames and audio segments have attended to each other.
 
     [frames ; segments] go through the transformer; then outputs are normalised, averaged per modality,
@@ -258,7 +258,7 @@ class _PairFusion(Fusion):
             return self.cross.similarity(self.cross.pool(hidden.float())).squeeze(-1)
 
 
-class TightSequence(_PairFusion):
+class TightSequenceFusion(_PairFusion):
     """[pooled text ; frames ; segments] of every pair through the transformer.
 
     Source: `tight_seq` as published; the paper does not mention it.
@@ -280,7 +280,7 @@ class TightSequence(_PairFusion):
         return self.layout.text_segment(text.pooled.unsqueeze(1), text.present.unsqueeze(1))
 
 
-class LocalToLocal(_PairFusion):
+class LocalToLocalFusion(_PairFusion):
     """[text tokens ; frames ; segments] of every pair through the transformer.
 
     The output at the start-of-text token scores the pair.

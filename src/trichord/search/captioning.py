@@ -17,16 +17,16 @@ from trichord.models.decoding import Decoding, GeneratedCaption, longest_caption
 from trichord.models.embedder import Embedder
 from trichord.search.checking import (
     EVEN,
-    CaptionVectors,
     MomentVectors,
     Weights,
+    WrittenVectors,
     best,
     concatenate,
     own_ranks,
     rows_of,
     similarity,
 )
-from trichord.search.collection import Collection
+from trichord.search.collection import StoredCollection
 from trichord.search.cutting import Cut, CutFile, cut_files
 from trichord.search.reading import DECODED_AHEAD, MOMENTS_AT_ONCE, batches, decode_files
 from trichord.search.table import Note
@@ -106,7 +106,7 @@ class CaptionWriter:
         self.decoding = decoding
         self.check = check
         self.reads = model.captioner.reads
-        self._checked: list[tuple[CaptionVectors, MomentVectors]] = []
+        self._checked: list[tuple[WrittenVectors, MomentVectors]] = []
 
     def write(self, files: Iterable[CutFile]) -> Iterator[CaptionedMoment]:
         """Captions of all moments of files, in order, decoded ahead while the model works.
@@ -191,10 +191,10 @@ class CaptionWriter:
             self._checked.append((rows_of(texts, slice(i, i + 1)), moment))
         return matched
 
-    def _text_vectors(self, texts: list[str]) -> CaptionVectors:
+    def _text_vectors(self, texts: list[str]) -> WrittenVectors:
         vision = self.model.embed_text(texts, "vision")
         audio = self.model.embed_text(texts, "audio") if self.model.texts_differ else vision
-        return CaptionVectors(toward_vision=vision, toward_audio=audio)
+        return WrittenVectors(toward_vision=vision, toward_audio=audio)
 
 
 def cut_for_captions(decoder: Decoder, files: Sequence[str], cut: Cut | None) -> Iterator[CutFile]:
@@ -210,7 +210,7 @@ def cut_for_captions(decoder: Decoder, files: Sequence[str], cut: Cut | None) ->
 
 
 def uncaptioned_files(
-    collection: Collection, places: Sequence[Path] = (), *, replacing: bool = False
+    collection: StoredCollection, places: Sequence[Path] = (), *, replacing: bool = False
 ) -> list[CutFile]:
     """The files of a collection with their moments that need a caption.
 
@@ -234,7 +234,7 @@ def uncaptioned_files(
 
 
 def caption_collection(
-    collection: Collection,
+    collection: StoredCollection,
     writer: CaptionWriter,
     files: Iterable[CutFile],
     *,
@@ -263,7 +263,7 @@ def caption_collection(
     _compact(collection)
 
 
-def _store(collection: Collection, group: Sequence[CaptionedMoment], replacing: bool) -> None:
+def _store(collection: StoredCollection, group: Sequence[CaptionedMoment], replacing: bool) -> None:
     captions = {result.moment: result.caption.text for result in group if result.caption}
     if not captions:
         return
@@ -277,12 +277,12 @@ def _store(collection: Collection, group: Sequence[CaptionedMoment], replacing: 
         collection.table.annotate_same(notes)
 
 
-def _rows_of(collection: Collection, files: Sequence[str]) -> list[dict[str, Any]]:
+def _rows_of(collection: StoredCollection, files: Sequence[str]) -> list[dict[str, Any]]:
     columns = ["file", "start", "end", "caption", "tags"]
     return collection.table.rows(columns, filter=sql_in("file", files)).to_pylist()
 
 
-def _compact(collection: Collection) -> None:
+def _compact(collection: StoredCollection) -> None:
     """Join the small files of commits, and update the full-text index."""
     with _keep_calibration(collection):
         collection.table.compact()
@@ -290,7 +290,7 @@ def _compact(collection: Collection) -> None:
 
 
 @contextmanager
-def _keep_calibration(collection: Collection) -> Generator[None]:
+def _keep_calibration(collection: StoredCollection) -> Generator[None]:
     """Lock a collection for a change of no vectors: its scales of scores stay valid."""
     with collection.writing():
         calibrated = collection.calibrated

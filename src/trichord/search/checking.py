@@ -19,7 +19,7 @@ AT_ONCE = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CaptionVectors:
+class WrittenVectors:
     """Unit vectors of captions for vision and for audio; the same if there is one text encoder."""
 
     toward_vision: Float[ndarray, "text dim"]
@@ -36,7 +36,7 @@ class MomentVectors:
     has_audio: Bool[ndarray, " moment"]
 
 
-Vectors = TypeVar("Vectors", CaptionVectors, MomentVectors)
+Vectors = TypeVar("Vectors", WrittenVectors, MomentVectors)
 
 
 def concatenate(parts: Sequence[Vectors]) -> Vectors:
@@ -53,7 +53,7 @@ def rows_of(vectors: Vectors, rows: slice) -> Vectors:
 
 
 def similarity(
-    texts: CaptionVectors, moments: MomentVectors, weights: Weights = EVEN
+    texts: WrittenVectors, moments: MomentVectors, weights: Weights = EVEN
 ) -> Float[ndarray, "text moment"]:
     """Similarity of each text and moment: the weighted mean of the cosines with what the moment has.
 
@@ -92,7 +92,7 @@ def best(match: Float[ndarray, " text"], likelihood: Float[ndarray, " text"]) ->
 
 
 def own_ranks(
-    texts: CaptionVectors, moments: MomentVectors, weights: Weights = EVEN
+    texts: WrittenVectors, moments: MomentVectors, weights: Weights = EVEN
 ) -> Int[ndarray, " text"]:
     """The rank of each text's own moment (the same row) among all moments; ties count against it.
 

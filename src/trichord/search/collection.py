@@ -15,14 +15,14 @@ from trichord.search.table import MomentTable, Note
 from trichord.storage import Storage
 from trichord.types import UserError
 
-__all__ = ["Collection", "Description", "files_below", "whereabouts"]
+__all__ = ["Description", "StoredCollection", "files_below", "whereabouts"]
 
 DESCRIPTION = "collection.json"
 SUCCESSOR = "reembedding.json"
 """Describes the table that a re-embedding fills while the old one is searched."""
 
 
-class Collection:
+class StoredCollection:
     """A folder or bucket with `collection.json` and the Lance table that it names."""
 
     def __init__(self, storage: Storage, description: Description, file: str = DESCRIPTION) -> None:
@@ -50,7 +50,7 @@ class Collection:
         return Path(self.name)
 
     @classmethod
-    def open(cls, where: str | Path) -> "Collection":
+    def open(cls, where: str | Path) -> "StoredCollection":
         """Open a collection.
 
         Args:
@@ -74,7 +74,7 @@ class Collection:
         return Storage(where).read(DESCRIPTION) is not None
 
     @classmethod
-    def begin(cls, where: str | Path, description: Description) -> "Collection":
+    def begin(cls, where: str | Path, description: Description) -> "StoredCollection":
         """Create a collection, or open the existing one to continue it.
 
         Raises:
@@ -106,7 +106,7 @@ class Collection:
         storage = Storage(where)
         _require_vacant(storage)
         if storage.read(DESCRIPTION) is not None:
-            collection = Collection.open(where)
+            collection = StoredCollection.open(where)
             collection.require_cut(replace(collection.description, **cut))
 
     def require(self, fingerprint: str) -> None:
@@ -250,7 +250,7 @@ class Collection:
         """Store the default visual and audio weight of searches."""
         self._change(weighting=(visual, audio))
 
-    def reembedding(self, description: Description) -> "Collection":
+    def reembedding(self, description: Description) -> "StoredCollection":
         """Begin or continue a re-embedding: a second table, for vectors of another model.
 
         The result is indexed into like any collection, while this one is searched as before. An
@@ -276,12 +276,12 @@ class Collection:
             ):
                 mark = blake2b(description.fingerprint.encode(), digest_size=6).hexdigest()
                 successor_description = replace(description, table=f"moments-{mark}.lance")
-            successor = Collection(self.storage, successor_description, SUCCESSOR)
+            successor = StoredCollection(self.storage, successor_description, SUCCESSOR)
             successor._write()
             self._tidy(keep=successor_description.table)
             return successor
 
-    def switch(self) -> "Collection":
+    def switch(self) -> "StoredCollection":
         """Replace the old table by the re-embedded one.
 
         Captions and tags of moments in both tables are copied. It can be interrupted anywhere: a single
@@ -295,13 +295,13 @@ class Collection:
             return self
         with self.writing():
             self.require_current()  # another re-embedding may have taken its place
-            old = Collection.open(self.name)
+            old = StoredCollection.open(self.name)
             if old.description.table != self.table.name:
                 calibrated = self.calibrated
                 self.table.annotate_same(old.table.notes())
                 if calibrated:  # annotating changes no vectors
                     self._change(calibrated=self.table.version)
-                old = Collection(self.storage, self.description)
+                old = StoredCollection(self.storage, self.description)
                 old._write()
             old._tidy()
         return old

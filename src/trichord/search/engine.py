@@ -10,7 +10,7 @@ import numpy as np
 from trichord.media.decoder import Decoder
 from trichord.search.calibration import Calibration
 from trichord.search.candidates import Candidates
-from trichord.search.collection import Collection
+from trichord.search.collection import StoredCollection
 from trichord.search.cutting import Cut
 from trichord.search.gallery import Gallery
 from trichord.search.grouping import EACH, FileHits, group_by_file, leading
@@ -70,7 +70,7 @@ class SearchEngine:
 
     def __init__(
         self,
-        collection: Collection,
+        collection: StoredCollection,
         model: "Embedder | QueryModel",
         decoder: Decoder,
         audio_type: float | None = None,
@@ -105,7 +105,7 @@ class SearchEngine:
         self._latest = token
 
     @property
-    def collection(self) -> Collection:
+    def collection(self) -> StoredCollection:
         """The collection as it was when it was loaded."""
         return next(iter(self._snapshots.values())).collection
 
@@ -132,7 +132,7 @@ class SearchEngine:
                 data.
         """
         with self._loading:
-            collection = Collection.open(self.collection.name)
+            collection = StoredCollection.open(self.collection.name)
             if next(iter(self._snapshots.values())).is_current(collection):
                 return False
             collection.require(self.model.fingerprint)
@@ -260,7 +260,7 @@ class SearchEngine:
             return self._snapshots[token]
 
     def _load(
-        self, collection: Collection, token: float | None, other: Snapshot | None = None
+        self, collection: StoredCollection, token: float | None, other: Snapshot | None = None
     ) -> Snapshot:
         return Snapshot.of(
             collection,

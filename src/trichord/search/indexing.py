@@ -12,7 +12,7 @@ from trichord.media.decoder import Decoder
 from trichord.media.plan import FrameChoice
 from trichord.models.embedder import Embedder
 from trichord.search.audio_types import tokens_of
-from trichord.search.collection import Collection, Description, files_below
+from trichord.search.collection import Description, StoredCollection, files_below
 from trichord.search.moments import SECONDS, SHORTEST, CutKind, require_moments
 from trichord.search.survey import media_at
 from trichord.search.table import FileVersion
@@ -31,7 +31,7 @@ def begin(
     hop: float | None = None,
     cut: CutKind = "window",
     frames: FrameChoice = "exact",
-) -> Collection:
+) -> StoredCollection:
     """Create a collection for a run's model, or open the existing one to continue it.
 
     Args:
@@ -47,7 +47,7 @@ def begin(
         UserError: The folder holds something else, or moments of another model or length; or such
             moments are impossible, or too long for the model's fusion.
     """
-    return Collection.begin(path, describe(run, model, seconds, hop, cut, frames))
+    return StoredCollection.begin(path, describe(run, model, seconds, hop, cut, frames))
 
 
 def describe(
@@ -102,7 +102,7 @@ def _blank(model: Embedder, steps: int) -> Features:
 
 
 def index(
-    collection: Collection,
+    collection: StoredCollection,
     model: Embedder,
     decoder: Decoder,
     places: Sequence[Path],
@@ -144,7 +144,7 @@ def index(
 
 
 def read_versions(
-    collection: Collection,
+    collection: StoredCollection,
     model: Embedder,
     decoder: Decoder,
     versions: Sequence[FileVersion],
@@ -173,7 +173,12 @@ def read_versions(
 
 
 def reembed(
-    collection: Collection, run: str, model: Embedder, decoder: Decoder, *, speech: bool = True
+    collection: StoredCollection,
+    run: str,
+    model: Embedder,
+    decoder: Decoder,
+    *,
+    speech: bool = True,
 ) -> Iterator[Indexed]:
     """Compute a collection's vectors again with another model, from its files.
 
@@ -217,7 +222,7 @@ def reembed(
                 return
 
 
-def _require_folders(collection: Collection, files: list[Path]) -> None:
+def _require_folders(collection: StoredCollection, files: list[Path]) -> None:
     for folder in sorted({file.parent for file in files}):
         if not folder.is_dir():
             raise UserError(

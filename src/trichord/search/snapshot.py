@@ -10,7 +10,7 @@ import numpy as np
 from trichord.search.background import BACKGROUND_QUERIES, calibrate_by
 from trichord.search.calibration import Calibration, evenly
 from trichord.search.candidates import AnnCandidates, BoundedCandidates, Candidates, ExactCandidates
-from trichord.search.collection import Collection
+from trichord.search.collection import StoredCollection
 from trichord.search.gallery import Gallery, Vectors
 from trichord.search.nearest.ann_indexes import HELD_OUT, SIDES, AnnIndexes, Settings
 from trichord.search.nearest.exact import Exact, inner_products
@@ -56,7 +56,7 @@ class Snapshot:
             moments or too many, or the processor is not faster with it.
     """
 
-    collection: Collection
+    collection: StoredCollection
     version: int
     token: float | None
     gallery: Gallery
@@ -71,7 +71,7 @@ class Snapshot:
     @classmethod
     def of(
         cls,
-        collection: Collection,
+        collection: StoredCollection,
         texts: TextVectors,
         token: float | None,
         *,
@@ -127,7 +127,7 @@ class Snapshot:
             half=None if indexes or not persistent else _half(gallery),
         )
 
-    def is_current(self, collection: Collection) -> bool:
+    def is_current(self, collection: StoredCollection) -> bool:
         """Whether a collection, opened now, is still the same as this snapshot."""
         now = (collection.description, collection.table.version)
         return now == (self.collection.description, self.version)

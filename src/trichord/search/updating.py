@@ -12,7 +12,7 @@ from trichord.media.pipeline import Pipeline
 from trichord.media.probe import USABLE, Status
 from trichord.search.background import calibrate_for
 from trichord.search.calibration import MOMENTS
-from trichord.search.collection import Collection
+from trichord.search.collection import StoredCollection
 from trichord.search.cutting import Cut, cut_files
 from trichord.search.notes import ManifestNotes, NoteTaker
 from trichord.search.reading import batches, read_files
@@ -66,7 +66,7 @@ Readers = Callable[[Sequence[FileVersion]], Iterator[Indexed]]
 class Update:
     """An update of a collection: its model, decoder and notes."""
 
-    collection: Collection
+    collection: StoredCollection
     model: "Embedder"
     decoder: Decoder
     taker: NoteTaker
@@ -74,7 +74,7 @@ class Update:
     @classmethod
     def of(
         cls,
-        collection: Collection,
+        collection: StoredCollection,
         model: "Embedder",
         decoder: Decoder,
         metadata: Iterable[Clip] = (),
@@ -236,7 +236,7 @@ def _stored(file: FileEntries, change: Change) -> Indexed:
     )
 
 
-def finish(collection: Collection, model: "Embedder") -> None:
+def finish(collection: StoredCollection, model: "Embedder") -> None:
     """Update what is derived from the table: joined files, the full-text index, the scales of scores."""
     if not collection.calibrated:
         collection.table.compact()

@@ -8,7 +8,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from trichord.media.decoder import Decoder
-from trichord.search.collection import Collection, files_below, whereabouts
+from trichord.search.collection import StoredCollection, files_below, whereabouts
 from trichord.search.survey import media_under
 from trichord.search.updating import Indexed, Update, finish
 from trichord.types import Clip, UserError
@@ -68,7 +68,7 @@ def _look(path: Path, now: float) -> _Look:
 
 
 def watch(
-    collection: Collection,
+    collection: StoredCollection,
     model: "Embedder",
     decoder: Decoder,
     places: Sequence[Path],

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from trichord.media.decoder import Decoder
-from trichord.search.collection import Collection
+from trichord.search.collection import StoredCollection
 from trichord.search.engine import PreparedQuery, SearchEngine
 from trichord.search.query import Query
 from trichord.search.query_model import full_model
@@ -68,7 +68,7 @@ class Archive:
         self._measure()
 
     @property
-    def collection(self) -> Collection:
+    def collection(self) -> StoredCollection:
         """The collection."""
         return self.engine.collection
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from trichord.models.embedder import Embedder
-    from trichord.search.collection import Collection
+    from trichord.search.collection import StoredCollection
     from trichord.search.nearest import Settings
     from trichord.search.query_model import QueryModel
 
@@ -40,7 +40,7 @@ class Listening(TypedDict, total=False):
 def serve(
     where: str | Path,
     *,
-    load: "Callable[[Collection], Embedder | QueryModel]",
+    load: "Callable[[StoredCollection], Embedder | QueryModel]",
     roots: Sequence[Path] = (),
     settings: "Settings | None" = None,
     workers: int = 2,
@@ -65,7 +65,7 @@ def serve(
     _require_extra()
     from trichord.media.decoder import Decoder
     from trichord.media.plan import Limits
-    from trichord.search.collection import Collection
+    from trichord.search.collection import StoredCollection
     from trichord.search.engine import SearchEngine
     from trichord.service.app import create
     from trichord.service.security import Access
@@ -74,7 +74,7 @@ def serve(
     names = tuple(where_to_listen.get("names", ()))
     access = Access(host=host, token=where_to_listen.get("token"), names=names)
     folders = [_folder(root) for root in roots]
-    collection = Collection.open(where)
+    collection = StoredCollection.open(where)
     with _listening(host, port) as listening:
         model = load(collection)
         limits = Limits(wall_seconds=QUERY_SECONDS, cpu_seconds=QUERY_SECONDS)
