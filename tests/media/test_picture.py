@@ -8,16 +8,16 @@ from trichord.media.picture import (
     display_size,
     resize,
     rotation_of,
-    target_size,
 )
-from trichord.media.plan import Limits
+from trichord.media.plan import FramePlan, Limits
 
 
 def test_the_long_side_rounds_down():
-    assert target_size(480, 270, 224) == (398, 224)  # 398.2
-    assert target_size(270, 480, 224) == (224, 398)
-    assert target_size(100, 100, 224) == (224, 224)
-    assert target_size(7, 3, None) == (7, 3)
+    assert FramePlan(short_side=224).target_size(480, 270) == (398, 224)  # 398.2
+    assert FramePlan(short_side=224).target_size(270, 480) == (224, 398)
+    assert FramePlan(short_side=224).target_size(100, 100) == (224, 224)
+    assert FramePlan(short_side=None).target_size(7, 3) == (7, 3)
+    assert FramePlan(short_side=None, size=(24, 32)).target_size(480, 270) == (32, 24)
 
 
 def test_pixel_aspect_only_stretches():
@@ -47,4 +47,4 @@ def test_display_matrices_turn_and_mirror(matrix, degrees, expected):
 def test_a_picture_that_would_grow_beyond_the_limit_is_refused():
     strip = Image.new("RGB", (20_000, 2))
     with pytest.raises(MediaError, match="too_big"):
-        resize(strip, strip.size, 224, Limits())
+        resize(strip, strip.size, FramePlan(short_side=224), Limits())

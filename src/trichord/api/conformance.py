@@ -70,6 +70,8 @@ def _exported(subject: "EncoderUnderTest") -> Check:
     if missing := [name for name in PACKAGES if find_spec(name) is None]:
         return Check("export", "SKIP", f"there is no {missing[0]}: pip install 'trichord[export]'")
     encoder = subject.build(SEED)
+    if encoder.no_export:
+        return Check("export", "SKIP", encoder.no_export)
     if isinstance(encoder.trunk, Graph):
         return Check("export", "SKIP", "it is a graph already")
     try:

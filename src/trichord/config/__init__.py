@@ -33,6 +33,8 @@ from trichord.config.towers import (
     ClipText,
     ClipVision,
     LogMel,
+    SiglipText,
+    SiglipVision,
 )
 from trichord.config.training import (
     CRITERIA,
@@ -79,6 +81,8 @@ __all__ = [
     "OneOf",
     "OptimizerConfig",
     "Provenance",
+    "SiglipText",
+    "SiglipVision",
     "Stage",
     "Term",
     "TextFeatures",

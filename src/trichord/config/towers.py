@@ -11,6 +11,20 @@ from trichord.types.rules import Range
 
 CLIP = "openai/clip-vit-base-patch32"
 CLAP = "laion/clap-htsat-unfused"
+SIGLIP2 = "google/siglip2-base-patch16-224"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameConfig(EncoderConfig):
+    """Base of encoders of frames: one frame, one step."""
+
+    modality: ClassVar[Modality] = "vision"
+    frames_per_second: Annotated[float, Range(above=0)] = 1.0
+    max_frames: Annotated[int, Range(1)] = 64
+    nearest: Literal["exact", "keyframe"] = "exact"
+    """The exact frame at each time, or the last keyframe before it, which decodes faster."""
+    pooling: Pooling = "mean"
+    """Normalise the mean of the frames (SLAVA), or each frame and then the mean (CLIP4VLA)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,22 +42,34 @@ class ClipText(EncoderConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClipVision(EncoderConfig):
+class ClipVision(FrameConfig):
     """CLIP's vision tower: one frame, one step."""
 
     kind: ClassVar[str] = "clip-vision"
-    modality: ClassVar[Modality] = "vision"
     name: str = CLIP
     """Folder or hub name of a CLIP model."""
-    frames_per_second: Annotated[float, Range(above=0)] = 1.0
-    max_frames: Annotated[int, Range(1)] = 64
-    nearest: Literal["exact", "keyframe"] = "exact"
-    """The exact frame at each time, or the last keyframe before it, which decodes faster."""
-    pooling: Pooling = "mean"
-    """Normalise the mean of the frames (SLAVA), or each frame and then the mean (CLIP4VLA)."""
     patch_dropout: Annotated[float, Range(0, below=1)] = 0.0
     """Share of each frame's patches that are dropped in training (FLIP): 0.5 doubles the speed; finish with
     some epochs at 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiglipText(EncoderConfig):
+    """The text tower of SigLIP or SigLIP 2: 64 tokens, padding included, pooled at the last one."""
+
+    kind: ClassVar[str] = "siglip-text"
+    modality: ClassVar[Modality] = "text"
+    name: str = SIGLIP2
+    """Folder or hub name of a SigLIP model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiglipVision(FrameConfig):
+    """The vision tower of SigLIP or SigLIP 2 (also NaFlex): frames are squeezed, not cropped."""
+
+    kind: ClassVar[str] = "siglip-vision"
+    name: str = SIGLIP2
+    """Folder or hub name of a SigLIP model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +153,7 @@ ENCODERS: Group[type[EncoderConfig]] = Group(
     {
         one.kind: one
         for one in (
-            *(ClipText, ClipVision, Clap, ClipAudio, ClapText),
+            *(ClipText, ClipVision, Clap, ClipAudio, ClapText, SiglipText, SiglipVision),
             *(TextFeatures, VisionFeatures, AudioFeatures),
         )
     },

@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from trichord.config.towers import ClipText, ClipVision
-from trichord.encoders.frames import Pooler, TransformersVisionEncoder, require_size
+from trichord.encoders.frames import Pooler, TransformersVisionEncoder, frame_plan, require_size
 from trichord.encoders.graph import Sizes, load_graph
 from trichord.encoders.patch_dropout import drop_patches
 from trichord.encoders.pretrained import load_model
@@ -23,7 +23,6 @@ from trichord.encoders.text_kv_cache import TextKVCache
 from trichord.encoders.tokenizer import require_fit, tokenizer_digest
 from trichord.encoders.weight_cache import load_cached, shared_trunk
 from trichord.encoders.words import TokenCache, WordEncoder
-from trichord.media.plan import FramePlan
 from trichord.types.tensors import Features, Padded
 
 MAX_TOKENS = 77
@@ -225,19 +224,13 @@ class ClipVisionEncoder(TransformersVisionEncoder):
         )
         processor = load_cached(CLIPImageProcessorPil, config.name)
         require_size(processor, config.name, sizes.side)
-        frames = FramePlan(
-            per_second=config.frames_per_second,
-            count=config.max_frames,
-            short_side=processor.size["shortest_edge"],
-            nearest=config.nearest,
-        )
         super().__init__(
             "clip_vision",
             trunk,
             head,
             sizes.width,
             processor=processor,
-            frames=frames,
+            frames=frame_plan(config, processor),
             pooling=config.pooling,
             dim=sizes.dim,
         )

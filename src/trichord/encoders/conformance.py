@@ -70,8 +70,8 @@ def example_rows(encoder: Encoder) -> list[Tensor]:
         return list(encoder.prepare(list(TEXTS))[:, None])
     random = np.random.default_rng(SEED)
     if isinstance(encoder, VisionEncoder):
-        side = encoder.frames.short_side or 224
-        frames = random.integers(0, 256, (5, side, side + side // 3, 3), np.uint8)
+        width, height = encoder.frames.target_size(299, 224)
+        frames = random.integers(0, 256, (5, height, width, 3), np.uint8)
         return [encoder.prepare(frames[:count]) for count in (5, 1, 2)]
     assert isinstance(encoder, AudioEncoder)
     channels = (2,) if encoder.stereo else ()

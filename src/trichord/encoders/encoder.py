@@ -47,6 +47,7 @@ class Encoder(nn.Module):
         has_batch_norm: Whether steps change one another's features while the trunk trains.
         stored: The model of its stored features (`encoders/stored.py`); None for encoders with weights.
         files: Location of stored features; None: the feature cache.
+        no_export: Why it cannot be exported as an ONNX graph, as part of a sentence; empty if it can.
     """
 
     modality: Modality
@@ -55,6 +56,7 @@ class Encoder(nn.Module):
     has_batch_norm: bool = False
     stored: str | None = None
     files: Path | None = None
+    no_export: str = ""
 
     def __init__(
         self,
@@ -277,6 +279,7 @@ class TextEncoder(Encoder, ABC):
 
     Attributes:
         max_tokens: Length to which `prepare` truncates texts; None: no limit.
+        pads_to_max: Whether `prepare` pads each text to `max_tokens`, because the trunk reads padding.
 
     Example:
         ```python
@@ -294,6 +297,7 @@ class TextEncoder(Encoder, ABC):
 
     modality = "text"
     max_tokens: int | None = None
+    pads_to_max: bool = False
 
     @abstractmethod
     def prepare(self, texts: list[str]) -> Shaped[Tensor, "text token ..."]:
@@ -356,8 +360,8 @@ class VisionEncoder(Encoder, ABC):
 
     def example(self) -> Shaped[Tensor, "2 ..."]:
         """Two black frames."""
-        side = self.frames.short_side or 224
-        return self.prepare(np.zeros((2, side, side, 3), np.uint8))
+        width, height = self.frames.target_size(224, 224)
+        return self.prepare(np.zeros((2, height, width, 3), np.uint8))
 
 
 class AudioEncoder(Encoder, ABC):

@@ -7,16 +7,20 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from trichord.config.towers import FrameConfig
 from trichord.encoders.encoder import VisionEncoder
-from trichord.media.plan import FramePlan
+from trichord.media.plan import FramePlan, Resample
 from trichord.types import Pooling, UserError
+
+FILTERS: dict[int, Resample] = {2: "bilinear", 3: "bicubic"}
+"""Pillow's numbers, which processors have."""
 
 
 class TransformersVisionEncoder(VisionEncoder):
     """Frames to features, by a processor and a trunk of `transformers`.
 
-    A processor with centre crop (CLIP, DINOv2) gets frames with the shorter side that it would resize to;
-    one without (SigLIP) gets them in their original size, `FramePlan(short_side=None)`.
+    A processor with centre crop (CLIP, DINOv2) gets frames with the shorter side that it would resize to,
+    one without (SigLIP, I-JEPA) frames of its size: see `frame_plan`.
 
     Attributes:
         processor: Of `transformers`, working on PIL pictures.
@@ -65,11 +69,9 @@ class TransformersVisionEncoder(VisionEncoder):
     ) -> Float[Tensor, "step 3 high wide"]:
         """Frames as trunk inputs: cropped or resized, scaled and normalised."""
         _, tall, wide, _ = frames.shape
-        if not (self.processor.do_center_crop and min(tall, wide) == self.frames.short_side):
-            return self.processor(list(frames), return_tensors="pt")["pixel_values"]
-        side = self.processor.crop_size
-        height, width = side["height"], side["width"]
-        if tall < height or wide < width:
+        height, width = picture_size(self.processor)
+        crops = self.processor.do_center_crop and min(tall, wide) == self.frames.short_side
+        if not (crops and tall >= height and wide >= width) and (tall, wide) != (height, width):
             return self.processor(list(frames), return_tensors="pt")["pixel_values"]
         top, left = (tall - height) // 2, (wide - width) // 2
         cropped = frames[:, top : top + height, left : left + width]
@@ -90,6 +92,26 @@ class TransformersVisionEncoder(VisionEncoder):
         return self._level
 
 
+def frame_plan(config: FrameConfig, processor: Any) -> FramePlan:
+    """The frames that a processor needs, resized as it would resize them."""
+    size = dict(processor.size)
+    short_side = size.get("shortest_edge")
+    return FramePlan(
+        per_second=config.frames_per_second,
+        count=config.max_frames,
+        short_side=short_side,
+        size=None if short_side else (size["height"], size["width"]),
+        resample=FILTERS[int(processor.resample)],
+        nearest=config.nearest,
+    )
+
+
+def picture_size(processor: Any) -> tuple[int, int]:
+    """Height and width of the pictures that a processor makes."""
+    size = dict(processor.crop_size if processor.do_center_crop else processor.size)
+    return size["height"], size["width"]
+
+
 def require_size(processor: Any, name: str, side: int) -> None:
     """Require a processor to make pictures of the model's size.
 
@@ -101,7 +123,7 @@ def require_size(processor: Any, name: str, side: int) -> None:
     Raises:
         UserError: They differ.
     """
-    height, width = processor.crop_size["height"], processor.crop_size["width"]
+    height, width = picture_size(processor)
     if side and (height, width) != (side, side):
         raise UserError(
             f"The preprocessor of '{name}' makes pictures of {height} x {width}, its vision tower takes "

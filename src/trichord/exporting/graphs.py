@@ -67,6 +67,8 @@ def write_graph(tower: Encoder, path: Path, *, eight_bit: bool = False) -> None:
     """
     if missing := [name for name in PACKAGES if find_spec(name) is None]:
         raise UserError(f"There is no {missing[0]} to export with: pip install 'trichord[export]'.")
+    if tower.no_export:
+        raise UserError(f"{path.stem}: {tower.no_export}: use the run itself, or --bf16.")
     _require_room(tower, path)
     with _quietly():
         model = _traced(tower).model_proto
@@ -107,6 +109,13 @@ def write_text_graph(encoder: Encoder, graph: Path, tokenizer: Path) -> None:
     copy.no_truncation()
     if any_encoder.max_tokens is not None:
         copy.enable_truncation(any_encoder.max_tokens)
+    if any_encoder.pads_to_max:
+        copy.enable_padding(
+            direction=wrapper.padding_side,
+            pad_id=wrapper.pad_token_id,
+            pad_token=wrapper.pad_token,
+            length=any_encoder.max_tokens,
+        )
     copy.save(str(tokenizer), pretty=False)
     import onnx_ir  # comes with onnxscript
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
@@ -153,8 +162,9 @@ def _traced(tower: Encoder) -> Any:
     if isinstance(tower, TextEncoder):
         longest = tower.max_tokens
         # Without a limit, columns may be tokens or parts of a vector: the exporter sees which.
-        free = longest is None
-        shapes[0][1] = torch.export.Dim.AUTO if free else torch.export.Dim(TOKENS, max=longest)
+        if not tower.pads_to_max:
+            free = longest is None
+            shapes[0][1] = torch.export.Dim.AUTO if free else torch.export.Dim(TOKENS, max=longest)
     with as_module(tower) as (whole, names), torch.no_grad():
         return torch.onnx.export(
             whole,

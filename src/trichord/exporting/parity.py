@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool, Float
 
-from trichord.media import Decoded
+from trichord.media import Decoded, FramePlan
 from trichord.models.embedder import Embedder
 
 QUERIES = (
@@ -110,11 +110,11 @@ def compare(
 
 def noise(model: Embedder, count: int = 4) -> Iterator[tuple[str, Decoded]]:
     """Clips of noise, three frames and three seconds each, for users without clips."""
-    side = model.plan.frames.short_side if model.plan.frames else None
+    width, height = (model.plan.frames or FramePlan()).target_size(224, 224)
     channels = (2,) if model.plan.stereo else ()
     for number in range(count):
         random = np.random.default_rng(number)
-        frames = random.integers(0, 256, (3, side or 224, side or 224, 3), dtype=np.uint8)
+        frames = random.integers(0, 256, (3, height, width, 3), dtype=np.uint8)
         sound = random.normal(0, 0.1, (*channels, 3 * model.audio.rate)).astype(np.float32)
         audio = {model.audio.rate: sound}
         yield f"noise {number + 1}", Decoded(status="ok", frames=frames, audio=audio)

@@ -321,8 +321,7 @@ class DecodePass:
         assert self.plan.frames is not None
         if self.latest is None or self.latest[0] is not frame:
             aspect = pixel_aspect(frame, self.source.video)
-            short_side = self.plan.frames.short_side
-            picture = to_rgb(frame, aspect, short_side, self.limits, self.converter)
+            picture = to_rgb(frame, aspect, self.plan.frames, self.limits, self.converter)
             self.latest = (frame, picture)
         self.frames[target] = (time, self.latest[1])
 

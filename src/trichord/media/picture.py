@@ -10,13 +10,17 @@ from PIL import Image
 from PIL.Image import Resampling, Transpose
 
 from trichord.media.media_file import Frame, Track, check_pixels
-from trichord.media.plan import Limits
+from trichord.media.plan import FramePlan, Limits, Resample
 
 Matrix = tuple[int, int, int, int]
 """(a, b, c, d) of a display matrix: a stored pixel (x, y) is shown at (ax + cy, bx + dy)."""
 UPRIGHT: Matrix = (1, 0, 0, 1)
 EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 """Accurate and bit-exact: the same values on every processor."""
+FILTERS: dict[Resample, Resampling] = {
+    "bilinear": Resampling.BILINEAR,
+    "bicubic": Resampling.BICUBIC,
+}
 Converter = Any
 """PyAV's `VideoReformatter`, reused: `frame.reformat` sets swscale up again for each frame."""
 
@@ -65,22 +69,14 @@ def display_size(width: int, height: int, aspect: float, matrix: Matrix) -> tupl
     return (width, height) if matrix[0] else (height, width)
 
 
-def target_size(width: int, height: int, short_side: int | None) -> tuple[int, int]:
-    """Size with this short side; the long side rounds down, as in CLIP's image processor."""
-    if short_side is None:
-        return width, height
-    long_side = int(short_side * max(width, height) / min(width, height))
-    return (short_side, long_side) if width <= height else (long_side, short_side)
-
-
 def resize(
-    image: Image.Image, display: tuple[int, int], short_side: int | None, limits: Limits
+    image: Image.Image, display: tuple[int, int], plan: FramePlan, limits: Limits
 ) -> NDArray[np.uint8]:
     """Resize an upright RGB image of displayed size `display` to an array (height, width, 3)."""
-    size = target_size(*display, short_side)
+    size = plan.target_size(*display)
     check_pixels(*size, limits)
     if image.size != size:
-        image = image.resize(size, Resampling.BICUBIC)
+        image = image.resize(size, FILTERS[plan.resample])
     return np.asarray(image, dtype=np.uint8)
 
 
@@ -95,7 +91,7 @@ def pixel_aspect(frame: Frame, track: Track) -> float:
 def to_rgb(
     frame: Frame,
     aspect: float,
-    short_side: int | None,
+    plan: FramePlan,
     limits: Limits,
     converter: Converter,
 ) -> NDArray[np.uint8]:
@@ -108,8 +104,6 @@ def to_rgb(
     # One thread, because files are decoded in parallel, one per child.
     rgb = converter.reformat(frame, format="rgb24", interpolation=EXACT, threads=1)
     pixels = rgb.to_ndarray()
-    if matrix == UPRIGHT and target_size(*display, short_side) == (frame.width, frame.height):
+    if matrix == UPRIGHT and plan.target_size(*display) == (frame.width, frame.height):
         return pixels
-    return resize(
-        apply_display_matrix(Image.fromarray(pixels), matrix), display, short_side, limits
-    )
+    return resize(apply_display_matrix(Image.fromarray(pixels), matrix), display, plan, limits)

@@ -9,6 +9,13 @@ from typing import Literal
 Span = tuple[float, float | None]
 """Start and end in seconds from the start of the file; end None: the end of the file."""
 FrameChoice = Literal["exact", "keyframe"]
+Resample = Literal["bilinear", "bicubic"]
+
+
+LATER = {"nearest": "exact", "size": None, "patches": None, "resample": "bicubic"}
+"""Fields of a frame plan that its first version lacked, and what they were then."""
+STEP = 1e-5
+"""Precision of the scale that NaFlex searches for: another one would choose other sizes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,8 +24,11 @@ class FramePlan:
 
     `rate`: `per_second` frames a second at the centres of equal bins; if these are more than `count`,
     `count` of them, evenly spaced. `uniform`: exactly `count` frames at the centres of equal bins.
-    `short_side`: frames are resized to this short side (bicubic; the long side is
+    `short_side`: frames are resized to this short side (the long side is
     `int(short_side * long / short)`, as in CLIP's image processor); None keeps their size.
+    `size`: frames are squeezed to this height and width instead, without a crop (SigLIP).
+    `patches`: frames are resized, near their own shape, to at most so many square patches of so many
+    pixels, (pixels, count) (SigLIP 2 NaFlex). `resample`: Pillow's filter.
     `nearest`: the frame shown at that time (`exact`), or the last keyframe at or before it
     (`keyframe`), which decodes keyframes alone: for archives, where a few seconds earlier is enough.
     """
@@ -28,19 +38,40 @@ class FramePlan:
     count: int = 64
     short_side: int | None = 224
     nearest: FrameChoice = "exact"
+    size: tuple[int, int] | None = None
+    patches: tuple[int, int] | None = None
+    resample: Resample = "bicubic"
 
     def __post_init__(self) -> None:
         if self.count < 1 or not 0 < self.per_second < math.inf:
             raise ValueError("A frame plan needs count >= 1 and a finite per_second > 0.")
         if self.short_side is not None and self.short_side < 1:
             raise ValueError("A frame plan's short_side is at least 1, or None.")
+        given = [one for one in (self.short_side, self.size, self.patches) if one is not None]
+        if len(given) > 1:
+            raise ValueError("A frame plan has one of short_side, size and patches.")
+        if min((*(self.size or ()), *(self.patches or ()), 1)) < 1:
+            raise ValueError("A frame plan's size and patches are at least 1.")
 
     def described(self) -> dict[str, object]:
-        """Its fields, for fingerprints of features; `nearest` only if it is not `exact`."""
+        """Its fields, for fingerprints of features; later ones only if they are not the default."""
         fields = asdict(self)
-        if self.nearest == "exact":  # keeps features valid that are older than this field
-            del fields["nearest"]
+        for name, usual in LATER.items():  # keeps features valid that are older than these fields
+            if fields[name] == usual:
+                del fields[name]
         return fields
+
+    def target_size(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height to which a frame of this size is resized."""
+        if self.size is not None:
+            return self.size[1], self.size[0]
+        if self.patches is not None:
+            return _within_patches(width, height, *self.patches)
+        if self.short_side is None:
+            return width, height
+        long_side = int(self.short_side * max(width, height) / min(width, height))
+        sides = (self.short_side, long_side)
+        return sides if width <= height else (sides[1], sides[0])
 
     def times(self, start: float, end: float) -> tuple[float, ...]:
         """Times of frames in the span [start, end), in order; at least one."""
@@ -54,6 +85,29 @@ class FramePlan:
         # The middle bin of each of `count` equal parts, in integer arithmetic.
         bins_taken = (bins * (2 * i + 1) // (2 * count) for i in range(count))
         return tuple(start + (i + 0.5) / self.per_second for i in bins_taken)
+
+
+def _within_patches(width: int, height: int, patch: int, most: int) -> tuple[int, int]:
+    """The largest size of whole patches that keeps the shape, as SigLIP 2's processor finds it.
+
+    The number of patches does not fall when the scale grows, so that halving finds the largest one.
+    """
+
+    def scaled(scale: float) -> tuple[int, int]:
+        wide, high = (
+            max(patch, math.ceil(side * scale / patch) * patch) for side in (width, height)
+        )
+        return wide, high
+
+    low, high = STEP / 10, 100.0
+    while high - low >= STEP:
+        scale = (low + high) / 2
+        wide, tall = scaled(scale)
+        if (wide // patch) * (tall // patch) <= most:
+            low = scale
+        else:
+            high = scale
+    return scaled(low)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

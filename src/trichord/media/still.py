@@ -68,5 +68,5 @@ def decode_still(source: MediaFile, plan: DecodePlan, limits: Limits) -> Decoded
     if plan.frames is None:
         return Decoded(status="no_audio")
     image, _ = load_still(source, limits)
-    frame = resize(image, image.size, plan.frames.short_side, limits)
+    frame = resize(image, image.size, plan.frames, limits)
     return Decoded(status="no_audio", frames=frame[None], times=np.zeros(1))

@@ -15,6 +15,8 @@ from trichord.config import (
     EncoderConfig,
     GlobalToGlobal,
     InfoNCE,
+    SiglipText,
+    SiglipVision,
     TextFeatures,
     TriModal,
     VisionFeatures,
@@ -24,6 +26,7 @@ from trichord.encoders.clap import ClapEncoder, ClapTextEncoder
 from trichord.encoders.clip import ClipTextEncoder, ClipVisionEncoder
 from trichord.encoders.clip_audio import ClipAudioEncoder
 from trichord.encoders.encoder import Encoder
+from trichord.encoders.siglip import SiglipTextEncoder, siglip_vision
 from trichord.encoders.stored import StoredAudio, StoredText, StoredVision
 from trichord.losses import Objective
 from trichord.models import fusion
@@ -175,6 +178,8 @@ BUILDERS: dict[type, Callable[..., Any]] = {
     Clap: ClapEncoder,
     ClipAudio: ClipAudioEncoder,
     ClapText: ClapTextEncoder,
+    SiglipText: SiglipTextEncoder,
+    SiglipVision: siglip_vision,
     TextFeatures: StoredText,
     VisionFeatures: StoredVision,
     AudioFeatures: StoredAudio,

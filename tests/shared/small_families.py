@@ -1,0 +1,87 @@
+"""Small random models of today's families, as folders in the format of `transformers`."""
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import (
+    PreTrainedTokenizerFast,
+    Siglip2Config,
+    Siglip2ImageProcessorPil,
+    Siglip2Model,
+    SiglipConfig,
+    SiglipImageProcessorPil,
+    SiglipModel,
+)
+
+SPOKEN = (
+    "a dog barks while it rains",
+    "un café près de l'été, naïve façade",
+    "собака лает на улице",
+    "قطة تنام على السرير",
+    "一只猫在睡觉",
+    "😀 🐕 🎻",
+)
+"""Texts in five scripts and emoji."""
+TOWER = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
+
+
+def tokenizer(longest: int, vocabulary: int = 400) -> PreTrainedTokenizerFast:
+    """Byte pairs of any script, an end token, and the usual special tokens."""
+    fast = Tokenizer(models.BPE())
+    fast.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    fast.decoder = decoders.ByteLevel()
+    fast.train_from_iterator(
+        SPOKEN,
+        trainers.BpeTrainer(
+            vocab_size=vocabulary,
+            special_tokens=["<pad>", "<s>", "</s>", "<unk>"],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    fast.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=fast,
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        model_max_length=longest,
+    )
+
+
+def siglip(folder: Path, *, seed: int = 0, side: int = 32) -> Path:
+    """A SigLIP of one resolution (SigLIP 2's are of the same type)."""
+    torch.manual_seed(seed)
+    words = tokenizer(16)
+    text = {"vocab_size": 512, "max_position_embeddings": 16, "projection_size": 32}
+    text |= {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    heads = {"num_attention_heads": 4}
+    config = SiglipConfig(
+        text_config=TOWER | heads | text,
+        vision_config=TOWER | heads | {"image_size": side, "patch_size": 16},
+    )
+    SiglipModel(config).save_pretrained(folder)
+    SiglipImageProcessorPil(size={"height": side, "width": side}).save_pretrained(folder)
+    words.save_pretrained(folder)
+    return folder
+
+
+def naflex(folder: Path, *, seed: int = 0) -> Path:
+    """A SigLIP 2 with native aspect ratio: at most 12 patches of 16 pixels."""
+    torch.manual_seed(seed)
+    words = tokenizer(16)
+    text = {"vocab_size": 512, "max_position_embeddings": 16, "projection_size": 32}
+    text |= {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    heads = {"num_attention_heads": 4}
+    config = Siglip2Config(
+        text_config=TOWER | heads | text,
+        vision_config=TOWER | heads | {"num_patches": 16, "patch_size": 16},
+    )
+    Siglip2Model(config).save_pretrained(folder)
+    Siglip2ImageProcessorPil(patch_size=16, max_num_patches=12).save_pretrained(folder)
+    words.save_pretrained(folder)
+    return folder
