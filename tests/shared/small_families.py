@@ -1,10 +1,18 @@
 """Small random models of today's families, as folders in the format of `transformers`."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
+    AltCLIPConfig,
+    AltCLIPModel,
+    ChineseCLIPConfig,
+    ChineseCLIPModel,
+    CLIPImageProcessorPil,
+    MetaClip2Config,
+    MetaClip2Model,
     PreTrainedTokenizerFast,
     Siglip2Config,
     Siglip2ImageProcessorPil,
@@ -26,22 +34,23 @@ SPOKEN = (
 TOWER = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
 
 
-def tokenizer(longest: int, vocabulary: int = 400) -> PreTrainedTokenizerFast:
-    """Byte pairs of any script, an end token, and the usual special tokens."""
+def tokenizer(longest: int, *, pad: int = 0) -> PreTrainedTokenizerFast:
+    """Byte pairs of any script, start and end tokens; `pad` is 0, or 1 as XLM-R's."""
+    start = 1 - pad
     fast = Tokenizer(models.BPE())
     fast.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     fast.decoder = decoders.ByteLevel()
     fast.train_from_iterator(
         SPOKEN,
         trainers.BpeTrainer(
-            vocab_size=vocabulary,
-            special_tokens=["<pad>", "<s>", "</s>", "<unk>"],
+            vocab_size=400,
+            special_tokens=[*(("<s>", "<pad>") if pad else ("<pad>", "<s>")), "</s>", "<unk>"],
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         ),
     )
     fast.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
+        single="<s> $A </s>", special_tokens=[("<s>", start), ("</s>", 2)]
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=fast,
@@ -85,3 +94,40 @@ def naflex(folder: Path, *, seed: int = 0) -> Path:
     Siglip2ImageProcessorPil(patch_size=16, max_num_patches=12).save_pretrained(folder)
     words.save_pretrained(folder)
     return folder
+
+
+def _other_clip(folder: Path, model: Any, config: Any, text: dict[str, int], pad: int = 0) -> Path:
+    """A CLIP of another language, with its text tower and tokenizer."""
+    torch.manual_seed(0)
+    words = tokenizer(text["max_position_embeddings"], pad=pad)
+    sizes = TOWER | {"num_attention_heads": 4}
+    ends = {"vocab_size": 512, "bos_token_id": 1 - pad, "eos_token_id": 2, "pad_token_id": pad}
+    vision = sizes | {"image_size": 32, "patch_size": 16}
+    whole = config(
+        text_config=sizes | ends | text,
+        vision_config=vision,
+        projection_dim=text.get("project_dim", 24),
+    )
+    model(whole).save_pretrained(folder)
+    square = {"height": 32, "width": 32}
+    CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=square).save_pretrained(folder)
+    words.save_pretrained(folder)
+    return folder
+
+
+def metaclip2(folder: Path) -> Path:
+    """A MetaCLIP 2, with 24 tokens."""
+    return _other_clip(
+        folder, MetaClip2Model, MetaClip2Config, {"max_position_embeddings": 24}, pad=1
+    )
+
+
+def chinese_clip(folder: Path) -> Path:
+    """A Chinese-CLIP, with 64 positions."""
+    return _other_clip(folder, ChineseCLIPModel, ChineseCLIPConfig, {"max_position_embeddings": 64})
+
+
+def altclip(folder: Path) -> Path:
+    """An AltCLIP, with 24 tokens."""
+    text = {"max_position_embeddings": 26, "project_dim": 24}
+    return _other_clip(folder, AltCLIPModel, AltCLIPConfig, text, pad=1)

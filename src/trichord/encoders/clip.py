@@ -8,17 +8,20 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import (
+    AltCLIPModel,
+    ChineseCLIPModel,
     CLIPImageProcessorPil,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
     CLIPVisionModelWithProjection,
+    MetaClip2Model,
 )
 
 from trichord.config.towers import ClipText, ClipVision
 from trichord.encoders.frames import Pooler, TransformersVisionEncoder, frame_plan, require_size
 from trichord.encoders.graph import Sizes, load_graph
 from trichord.encoders.patch_dropout import drop_patches
-from trichord.encoders.pretrained import load_model
+from trichord.encoders.pretrained import load_model, require_type
 from trichord.encoders.text_kv_cache import TextKVCache
 from trichord.encoders.tokenizer import require_fit, tokenizer_digest
 from trichord.encoders.weight_cache import load_cached, shared_trunk
@@ -26,8 +29,15 @@ from trichord.encoders.words import TokenCache, WordEncoder
 from trichord.types.tensors import Features, Padded
 
 MAX_TOKENS = 77
-TEXT_TYPES = frozenset({"clip", "clip_text_model", "clipseg", "metaclip_2"})
-VISION_TYPES = frozenset({"clip", "clip_vision_model", "clipseg", "metaclip_2", "chinese_clip"})
+TEXT_TYPES = frozenset({"clip", "clip_text_model", "clipseg"})
+OTHER_LANGUAGES = {
+    "metaclip_2": MetaClip2Model,
+    "chinese_clip": ChineseCLIPModel,
+    "altclip": AltCLIPModel,
+}
+"""CLIPs whose towers are read from the whole model: alone they have no projection, or one of the size that
+another place of the config names."""
+VISION_TYPES = frozenset({"clip", "clip_vision_model", "clipseg", *OTHER_LANGUAGES})
 """Models of `transformers` with CLIP's layers; each was compared with the original."""
 WIDTH_STEP = 8
 """Texts are padded to a multiple of this many tokens, so that there are few different widths."""
@@ -237,15 +247,22 @@ class ClipVisionEncoder(TransformersVisionEncoder):
         self.set_arithmetic(config.arithmetic)
 
 
+def load_vision_model(name: str) -> Any:
+    """A CLIP with its `vision_model` and `visual_projection`.
+
+    Raises:
+        UserError: As for `load_model`.
+    """
+    kind = OTHER_LANGUAGES.get(require_type(name, VISION_TYPES), CLIPVisionModelWithProjection)
+    return load_model(kind, name, VISION_TYPES)
+
+
 @shared_trunk
 def _vision_tower(name: str, patch_dropout: float) -> tuple[nn.Module, nn.Module, Sizes]:
-    model = load_model(CLIPVisionModelWithProjection, name, VISION_TYPES)
-    sizes = Sizes(
-        dim=model.config.projection_dim,
-        width=model.config.hidden_size,
-        side=model.config.image_size,
-    )
-    return _VisionTrunk(model.vision_model, patch_dropout), model.visual_projection, sizes
+    model = load_vision_model(name)
+    head, config = model.visual_projection, model.vision_model.config
+    sizes = Sizes(dim=head.out_features, width=head.in_features, side=config.image_size)
+    return _VisionTrunk(model.vision_model, patch_dropout), head, sizes
 
 
 class _VisionTrunk(Pooler):

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from trichord.config.towers import ClipAudio
-from trichord.encoders.clip import VISION_TYPES
+from trichord.encoders.clip import VISION_TYPES, load_vision_model
 from trichord.encoders.encoder import UNKNOWN_AUDIO_TYPE, AudioEncoder, AudioType
 from trichord.encoders.graph import SOUND, Graph, Sizes
 from trichord.encoders.patch_dropout import drop_patches
-from trichord.encoders.pretrained import load, load_model, require_type
+from trichord.encoders.pretrained import load, require_type
 from trichord.encoders.spectrogram import Spectrogram, cut_segments, mask_spectrogram
 from trichord.types import UserError
 
@@ -129,13 +129,14 @@ def _audio_tower(config: ClipAudio) -> tuple[nn.Module, nn.Module, Sizes]:
     model: Any = (
         CLIPVisionModelWithProjection(load(CLIPVisionConfig, config.name))
         if config.scratch
-        else load_model(CLIPVisionModelWithProjection, config.name, VISION_TYPES)
+        else load_vision_model(config.name)
     )
     picture = (config.frames, config.log_mel.mels)
     trunk = AudioTrunk(model.vision_model, picture, config.patch_dropout)
-    sizes = Sizes(dim=model.config.projection_dim, width=model.config.hidden_size)
-    new = config.head == "linear"
-    head = nn.Linear(sizes.width, sizes.dim, bias=False) if new else model.visual_projection
+    head = model.visual_projection
+    sizes = Sizes(dim=head.out_features, width=head.in_features)
+    if config.head == "linear":
+        head = nn.Linear(sizes.width, sizes.dim, bias=False)
     return trunk, head, sizes
 
 

@@ -56,7 +56,7 @@ def load_model(kind: type[PreTrainedModel], name: str, model_types: Collection[s
             shape, or not in the configuration.
     """
     folder = fetch_model(name)
-    model_type = require_type(name, model_types)
+    kind_of_model = require_type(name, model_types)
     files = weight_files(folder)
     if files is None:
         raise UserError(
@@ -80,8 +80,18 @@ def load_model(kind: type[PreTrainedModel], name: str, model_types: Collection[s
             f"{first_line(error)}): fetch them again{_how_else(files)}."
         ) from error
     file = files.folder / (files.index or files.names[0])
-    _require_all(f"The weights of '{name}' (type '{model_type}', {file})", model, info)
+    _require_all(f"The weights of '{name}' (type '{kind_of_model}', {file})", model, info)
     return model
+
+
+def model_type(name: str) -> str:
+    """The type in a model's configuration.
+
+    Raises:
+        UserError: As for `load`.
+    """
+    config: Any = load(AutoConfig, name)
+    return config.model_type
 
 
 def require_type(name: str, model_types: Collection[str]) -> str:
@@ -90,13 +100,13 @@ def require_type(name: str, model_types: Collection[str]) -> str:
     Raises:
         UserError: As for `load`; or it is not allowed.
     """
-    config: Any = load(AutoConfig, name)
-    if config.model_type not in model_types:
+    found = model_type(name)
+    if found not in model_types:
         raise UserError(
-            f"The model '{name}' is of type '{config.model_type}', and this tower takes "
+            f"The model '{name}' is of type '{found}', and this tower takes "
             f"{', '.join(sorted(model_types))}: choose another model."
         )
-    return config.model_type
+    return found
 
 
 def _require_all(label: str, model: Any, info: dict[str, Any]) -> None:

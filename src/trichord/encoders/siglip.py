@@ -166,9 +166,9 @@ class NaflexVisionEncoder(VisionEncoder):
         self.processor: Any = load_cached(Siglip2ImageProcessorPil, config.name)
         patch, most = self.processor.patch_size, self.processor.max_num_patches
         require(
-            trunk.model.config.patch_size == patch,
+            trunk.patch_size == patch,
             f"The preprocessor of '{config.name}' cuts patches of {patch} pixels, its vision tower takes "
-            f"{trunk.model.config.patch_size}: put the tower's own preprocessor_config.json beside its "
+            f"{trunk.patch_size}: put the tower's own preprocessor_config.json beside its "
             "weights.",
         )
         self.frames = FramePlan(
@@ -201,7 +201,7 @@ class NaflexVisionEncoder(VisionEncoder):
 
 
 @shared_trunk
-def _naflex_tower(name: str) -> tuple[Any, nn.Module, Sizes]:
+def _naflex_tower(name: str) -> tuple["_NaflexTrunk", nn.Module, Sizes]:
     model = load_model(Siglip2VisionModel, name, NAFLEX)
     dim = model.config.hidden_size
     return _NaflexTrunk(model), identity_head(dim), Sizes(dim=dim, width=dim)
@@ -211,6 +211,7 @@ class _NaflexTrunk(nn.Module):
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
+        self.patch_size: int = model.config.patch_size
 
     def forward(self, rows: Float[Tensor, "step row value"]) -> Float[Tensor, "step width"]:
         shapes, patches = rows[:, 0, :2].long(), rows[:, 1:]

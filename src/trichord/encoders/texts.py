@@ -15,7 +15,7 @@ class TransformersTextEncoder(TextEncoder):
 
     Attributes:
         tokenizer: Of `transformers`.
-        max_tokens: Length to which texts are truncated, start and end included.
+        longest: Length to which texts are truncated, start and end included; `max_tokens` too.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class TransformersTextEncoder(TextEncoder):
         self.tokenizer = tokenizer
         self.pad: int = tokenizer.pad_token_id
         self.pads_to_max = pads_to_max
-        self.max_tokens: int = max_tokens
+        self.max_tokens = self.longest = max_tokens
         preparation: dict[str, object] = {
             "kind": kind,
             "max_tokens": max_tokens,
@@ -62,15 +62,15 @@ class TransformersTextEncoder(TextEncoder):
     def prepare(self, texts: list[str]) -> Int[Tensor, "text token"]:
         """Token ids, truncated and padded."""
         if not self.pads_to_max:
-            return tokenize(self.tokenizer, texts, self.max_tokens)
+            return tokenize(self.tokenizer, texts, self.longest)
         return self.tokenizer(
             texts,
             truncation=True,
-            max_length=self.max_tokens,
+            max_length=self.longest,
             padding="max_length",
             return_tensors="pt",
         )["input_ids"]
 
     def count_cut(self, texts: list[str]) -> int:
         """Number of texts that are truncated."""
-        return count_longer(self.tokenizer, texts, self.max_tokens)
+        return count_longer(self.tokenizer, texts, self.longest)

@@ -23,9 +23,10 @@ from trichord.config import (
 )
 from trichord.config.limits import check, fingerprint_text
 from trichord.encoders.clap import ClapEncoder, ClapTextEncoder
-from trichord.encoders.clip import ClipTextEncoder, ClipVisionEncoder
+from trichord.encoders.clip import ClipVisionEncoder
 from trichord.encoders.clip_audio import ClipAudioEncoder
 from trichord.encoders.encoder import Encoder
+from trichord.encoders.multilingual_clip import clip_text
 from trichord.encoders.siglip import SiglipTextEncoder, siglip_vision
 from trichord.encoders.stored import StoredAudio, StoredText, StoredVision
 from trichord.losses import Objective
@@ -173,7 +174,7 @@ def _cross(
 
 
 BUILDERS: dict[type, Callable[..., Any]] = {
-    ClipText: ClipTextEncoder,
+    ClipText: clip_text,
     ClipVision: ClipVisionEncoder,
     Clap: ClapEncoder,
     ClipAudio: ClipAudioEncoder,
