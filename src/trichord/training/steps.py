@@ -1,11 +1,10 @@
 """Gradients of a mini-batch, of all clips at once or in chunks."""
 
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -89,49 +88,19 @@ def _how_many(stage: Stage, clips: int) -> int:
 
 def _first_pass(learner: Learner, batches: Sequence[Batch], chunks: Sequence[Sample]) -> Embeddings:
     """Embeddings of the clips as leaf tensors, for the gradient of the loss."""
-    fused = learner.model.fusion is not None
-    parts: list[Embeddings] = []
-    with torch.no_grad(), _without_trace(learner):
-        for batch, chunk in zip(batches, chunks, strict=True):
-            encoded = learner.encode(batch.to(learner.model.device), chunk)
-            parts.append(encoded if fused else _pooled(encoded))
-    return _of_sides(lambda side: _leaf([part.of(side) for part in parts], fused))
-
-
-def _of_sides(features_of: Callable[[Side], Features | None]) -> Embeddings:
-    return Embeddings(
-        text=features_of("text"),
-        audio=features_of("audio"),
-        vision=features_of("vision"),
-        masked=features_of("masked"),
-    )
-
-
-@contextmanager
-def _without_trace(module: nn.Module) -> Generator[None]:
-    """Restore the buffers, because the clips are encoded again."""
-    buffers = Buffers(module)
+    buffers = Buffers(learner)
     copies = buffers.copies()
-    yield
-    buffers.restore(copies)
+    with torch.no_grad():
+        parts = [
+            learner.encode(batch.to(learner.model.device), chunk)
+            for batch, chunk in zip(batches, chunks, strict=True)
+        ]
+    buffers.restore(copies)  # because the clips are encoded again
+    text, audio, vision, masked = (_leaf([part.of(side) for part in parts]) for side in SIDES)
+    return Embeddings(text, audio, vision, masked)
 
 
-def _pooled(encoded: Embeddings) -> Embeddings:
-    """Drop the steps, which only a fusion uses."""
-
-    def pooled(side: Side) -> Features | None:
-        features = encoded.of(side)
-        return None if features is None else _of_pooled(features.pooled, features.mask)
-
-    return _of_sides(pooled)
-
-
-def _of_pooled(pooled: Float[Tensor, "batch dim"], mask: Bool[Tensor, "batch step"]) -> Features:
-    """Features with zero steps that need no memory."""
-    return Features(pooled, pooled.new_zeros(()).expand(*mask.shape, pooled.shape[1]), mask)
-
-
-def _leaf(parts: Sequence[Features | None], fused: bool) -> Features | None:
+def _leaf(parts: Sequence[Features | None]) -> Features | None:
     """The concatenated features of chunks."""
     present = [part for part in parts if part is not None]
     if not present:
@@ -139,8 +108,6 @@ def _leaf(parts: Sequence[Features | None], fused: bool) -> Features | None:
     longest = max(part.mask.shape[1] for part in present)
     mask = torch.cat([F.pad(part.mask, (0, longest - part.mask.shape[1])) for part in present])
     pooled = torch.cat([part.pooled for part in present]).requires_grad_()
-    if not fused:
-        return _of_pooled(pooled, mask)
     steps = [F.pad(part.steps, (0, 0, 0, longest - part.steps.shape[1])) for part in present]
     return Features(pooled, torch.cat(steps).requires_grad_(), mask)
 
