@@ -14,10 +14,8 @@ from trichord.checkpoint.environment import Origin, environment
 from trichord.checkpoint.provenance import UNKNOWN, provenance_of, read_provenance
 from trichord.checkpoint.tensor_files import DamagedError, read_tensors, write_tensors
 from trichord.checkpoint.weights import load_matching, load_owned, owned_state
-from trichord.config import (
-    TOWERS,
-    Experiment,
-    Provenance,
+from trichord.config import TOWERS, Experiment, Provenance
+from trichord.config.experiment import (
     origins_of,
     read_experiment,
     read_origins,

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
-from trichord.config.limits import broken_rules, check
+from trichord.config.limits import check
 from trichord.config.model import TriModal
 from trichord.config.parts import parts_of
 from trichord.config.training import InfoNCE, Stage
@@ -76,37 +76,24 @@ class Experiment:
     def flaws(self) -> Iterator[tuple[str, str]]:
         """See `Ruled`: a stage needs parts that the model lacks."""
         fuses, writes = self.model.fusion is not None, self.model.captioner is not None
+        needs = "which needs a {}: choose an experiment that has one."
         for number, stage in enumerate(self.stages):
             draws, criterion = f"stages.{number}.draws", f"stages.{number}.criterion"
             losses = {term_of(name, f"--{draws}.terms").loss for name in stage.terms}
             galleries = {name.split("<-")[0] for name in stage.criterion}
-            yield from broken_rules(
-                (
-                    "fused" in losses and not fuses,
-                    draws,
-                    "ask for 'ct', which needs a fusion: choose an experiment that has one.",
-                ),
-                (
-                    "clip" in galleries and not fuses,
-                    criterion,
-                    "searches clips, which needs a fusion: choose an experiment that has one.",
-                ),
-                (
-                    "words" in losses and not writes,
-                    draws,
-                    "ask for 'lm', which needs a captioner: choose an experiment that has one.",
-                ),
-                (
-                    "words" in galleries and not writes,
-                    criterion,
-                    "is of words, which needs a captioner: choose an experiment that has one.",
-                ),
-                (
-                    not stage.criterion and self.hand_over == "best",
+            if "fused" in losses and not fuses:
+                yield draws, f"ask for 'ct', {needs.format('fusion')}"
+            if "clip" in galleries and not fuses:
+                yield criterion, f"searches clips, {needs.format('fusion')}"
+            if "words" in losses and not writes:
+                yield draws, f"ask for 'lm', {needs.format('captioner')}"
+            if "words" in galleries and not writes:
+                yield criterion, f"is of words, {needs.format('captioner')}"
+            if not stage.criterion and self.hand_over == "best":
+                yield (
                     criterion,
                     "is empty: name what chooses the best epoch, or give --hand-over last.",
-                ),
-            )
+                )
 
 
 def origins_of(experiment: Experiment) -> dict[str, str]:
