@@ -18,7 +18,7 @@ from drawn_embeddings import (
 )
 
 from trichord.config import InfoNCE
-from trichord.losses import info_nce
+from trichord.losses.info_nce import info_nce
 from trichord.types import UserError
 from trichord.types.tensors import Embeddings
 from trichord.types.terms import TERMS

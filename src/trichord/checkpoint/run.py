@@ -23,7 +23,7 @@ from trichord.config.experiment import (
     write_experiment,
 )
 from trichord.encoders.hub import NotCachedError
-from trichord.losses import Objective
+from trichord.losses.objective import Objective
 from trichord.models.embedder import Embedder
 from trichord.types import UserError
 from trichord.types.files import leftovers, remove_leftovers, write_atomically

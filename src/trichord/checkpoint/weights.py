@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from trichord.losses import Objective
+from trichord.losses.objective import Objective
 from trichord.models.embedder import Embedder
 from trichord.types import UserError
 

@@ -140,7 +140,7 @@ def as_trained(
 
 def tell_differences(run: "Run", noted: dict[str, Any]) -> None:
     """Say what is not as it was when a run was trained; its number of threads is taken up."""
-    from trichord.checkpoint import differences, made_with
+    from trichord.checkpoint.environment import differences, made_with
 
     if "threads" in noted:
         set_torch_threads(int(noted["threads"]))  # sums are taken in another order otherwise

@@ -19,11 +19,11 @@ from trichord.encoders.published_clip import (
     towers_of_state,
 )
 from trichord.evaluation.classes.published_head import PublishedHead, layers_of
-from trichord.models.beams import SHORTEST
 from trichord.models.captioner import Captioner
 from trichord.models.cross import CrossTransformer, Form
 from trichord.models.fusion import FRAME_SLOTS, TEXT_SLOTS, Absent
 from trichord.types import UserError
+from trichord.types.decoding import SHORTEST
 
 Level = Literal["global_to_global", "global_to_local", "tight", "local_to_local"]
 

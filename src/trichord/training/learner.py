@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from trichord.config import Stage
 from trichord.distributed import all_gather, all_gather_with_grad, all_max, world_size
-from trichord.losses import Objective, pad_missing
+from trichord.losses.missing import pad_missing
+from trichord.losses.objective import Objective
 from trichord.models.embedder import Embedder
 from trichord.training.sampler import Sample
 from trichord.types.tensors import Batch, Embeddings, Features, Padded

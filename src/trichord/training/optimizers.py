@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from trichord.config import AdamW, BertAdam, Stage
 from trichord.config.training import OptimizerConfig
-from trichord.losses import Objective
+from trichord.losses.objective import Objective
 from trichord.models.bert_adam import BertAdamOptimizer
 from trichord.models.embedder import Embedder
 

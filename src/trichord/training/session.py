@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trichord.checkpoint import Progress, Run, Saved, load_owned, owned_state
+from trichord.checkpoint import Progress, Run, Saved
+from trichord.checkpoint.weights import load_owned, owned_state
 from trichord.distributed import all_max, on_rank_0, rank
-from trichord.losses import Objective
+from trichord.losses.objective import Objective
 from trichord.models.embedder import Embedder
 from trichord.training.criteria import all_equal
 from trichord.training.sharding import full_tensor, shard_like
