@@ -73,14 +73,8 @@ class Session:
         Args:
             empty: It had no terms; otherwise its loss or gradient was not finite.
         """
-        progress = self.progress
-        if empty:
-            self.progress = replace(progress, empty=progress.empty + 1)
-        else:
-            in_a_row = progress.skipped_in_a_row + 1
-            self.progress = replace(
-                progress, skipped=progress.skipped + 1, skipped_in_a_row=in_a_row
-            )
+        for name in ("empty",) if empty else ("skipped", "skipped_in_a_row"):
+            self.progress = replace(self.progress, **{name: getattr(self.progress, name) + 1})
 
     def take(self) -> None:
         """Reset the count of skipped steps in a row."""
