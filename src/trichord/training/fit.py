@@ -1,6 +1,7 @@
 """Training of an experiment, on features or media, in one process or several."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from trichord.checkpoint import Origin, Run
 from trichord.config import Experiment, check
@@ -66,18 +67,12 @@ def fit(
             session.resume()
             while session.progress.stage < len(experiment.stages):
                 run_stage(experiment, session, sources, after_epoch, sharded=sharded)
-            finish(session, conclude)
+            weights = [*model.parameters(), *session.objective.parameters()]
+            on_all_ranks(partial(refuse_unfinite, weights))
+            on_rank_0(session.require_ours)
+            on_rank_0(conclude)
+            on_rank_0(partial(run.finish, model, session.objective, session.progress))
+            if requested := all_max(request.signal):
+                stop(requested)  # too late for this run, but there may be more runs
         finally:
             del session  # so that an error's frames keep nothing of it: see `freeing_memory`
-
-
-def finish(session: Session, conclude: Callable[[], None]) -> None:
-    """Write the weights of a trained run."""
-    on_all_ranks(
-        lambda: refuse_unfinite([*session.model.parameters(), *session.objective.parameters()])
-    )
-    on_rank_0(session.require_ours)
-    on_rank_0(conclude)
-    on_rank_0(lambda: session.run.finish(session.model, session.objective, session.progress))
-    if requested := all_max(session.request.signal):
-        stop(requested)  # too late for this run, but there may be more runs
