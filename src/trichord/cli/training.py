@@ -75,9 +75,7 @@ def train(arguments: list[str]) -> None:
     if (chosen := asked_once(arguments)) is None:
         return
     from trichord.training.clips import TrainingClips
-    from trichord.training.fit import fit
-    from trichord.training.search_weights import learn_search_weights
-    from trichord.training.threads import fitting_threads
+    from trichord.training.fit import fit, fitting_threads, learn_search_weights
 
     clips = TrainingClips(
         manifest=chosen.manifest,

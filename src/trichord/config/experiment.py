@@ -142,7 +142,11 @@ def read_experiment(path: Path) -> Experiment:
     try:
         experiment = _form().validate_json(json.dumps(document["experiment"]))
     except UserError as error:
-        raise UserError(f"{path}: {error}{_brought_by(document.get('parts', {}))}") from error
+        # This machine may lack plug-in parts.
+        parts = document.get("parts", {}).items()
+        named = ", ".join(f"{name.partition('.')[2]} of {origin}" for name, origin in parts)
+        made_with = f" It was made with {named}." if named else ""
+        raise UserError(f"{path}: {error}{made_with}") from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
@@ -168,14 +172,6 @@ def _of_format_2(value: Any) -> Any:
         new = spelling.get(name, {}).get(one, one) if isinstance(one, str) else _of_format_2(one)
         renamed[name] = new.replace("_", "-") if name == "kind" else new
     return renamed
-
-
-def _brought_by(parts: dict[str, str]) -> str:
-    """A sentence about plug-in parts that this machine may lack."""
-    if not parts:
-        return ""
-    named = ", ".join(f"{name.partition('.')[2]} of {origin}" for name, origin in parts.items())
-    return f" It was made with {named}."
 
 
 def resolve_towers(experiment: Experiment, folder: Path) -> Experiment:

@@ -21,7 +21,7 @@ from trichord.models.embedder import TEXTS_AT_ONCE, Embedder
 from trichord.types import MODALITIES, Clip, Modality
 from trichord.types.cores import compute_threads
 from trichord.types.tensors import Padded
-from trichord.types.threads import torch_threads, torch_threads_restored
+from trichord.types.threads import torch_threads
 
 ROWS_AT_ONCE = 32
 """Clips per commit: what an interruption can cost, and how far each stage is ahead."""
@@ -159,7 +159,7 @@ def _readers(device: torch.device) -> Generator[tuple[int, int | None]]:
         yield 1, None
         return
     readers = min(compute_threads(), MOST_READERS)
-    with torch_threads_restored():
+    with torch_threads():
         yield readers, compute_threads() // readers
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from trichord.checkpoint import Progress, Run, Saved
-from trichord.checkpoint.weights import load_owned, owned_state
+from trichord.checkpoint.weights import load_owned, owned_state, under
 from trichord.distributed import all_max, on_rank_0, rank
 from trichord.losses.objective import Objective
 from trichord.models.embedder import Embedder
@@ -57,9 +57,9 @@ class Session:
         if (saved := on_rank_0(self.run.saved)) is None:
             return
         self.progress = saved.progress
-        load_owned(self.model, self.objective, _under(saved.tensors, "now."))
-        self.best = _under(saved.tensors, "best.")
-        self._optimizer_state = _under(saved.tensors, "optimizer.")
+        load_owned(self.model, self.objective, under(saved.tensors, "now."))
+        self.best = under(saved.tensors, "best.")
+        self._optimizer_state = under(saved.tensors, "optimizer.")
 
     def adopt(self, optimizer: torch.optim.Optimizer) -> None:
         """Restore the state of a stage's optimizer from the loaded checkpoint."""
@@ -160,10 +160,6 @@ class Session:
         }
         on_rank_0(lambda: self.run.save(Saved(self.progress, tensors)))
         self._saved_at = time.monotonic()
-
-
-def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

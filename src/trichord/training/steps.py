@@ -56,7 +56,10 @@ def cached_step(
     Source: Gao et al. (2021), "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup".
     """
     ours = sample.parts(world_size())[rank()]
-    chunks = ours.parts(_how_many(stage, len(sample.clips)))
+    assert stage.chunk is not None
+    # Equally many in all processes, because sharded trunks wait for each other.
+    most, fewest = -(-len(sample.clips) // world_size()), len(sample.clips) // world_size()
+    chunks = ours.parts(min(-(-most // stage.chunk), fewest))
     batches = _read(training, chunks)
     embeddings = _first_pass(learner, batches, chunks)
     loss = learner.loss(embeddings, ours)
@@ -77,13 +80,6 @@ def _read(training: Source, samples: Sequence[Sample]) -> list[Batch]:
     return on_all_ranks(
         lambda: [training.batch(one.clips, one.captions, one.masking) for one in samples]
     )
-
-
-def _how_many(stage: Stage, clips: int) -> int:
-    """Number of chunks, equal in all processes, because sharded trunks wait for each other."""
-    assert stage.chunk is not None
-    most, fewest = -(-clips // world_size()), clips // world_size()
-    return min(-(-most // stage.chunk), fewest)
 
 
 def _first_pass(learner: Learner, batches: Sequence[Batch], chunks: Sequence[Sample]) -> Embeddings:
