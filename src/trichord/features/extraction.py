@@ -80,7 +80,7 @@ def extract_texts(
         with _readers(model.device) as (readers, threads), Pipeline() as pipeline:
             prepared = pipeline.ahead(_of_one_width(tower, todo), 2)
             read_some = partial(_read_texts, tower, model.device, threads)
-            reading = parallel_map(read_some, prepared, readers)
+            reading = parallel_map(read_some, prepared, readers, readers + 1)
             read = pipeline.ahead(reading, TEXT_PARTS)
             while parts := list(islice(read, TEXT_PARTS)):
                 table.put([row for part in parts for row in part])
