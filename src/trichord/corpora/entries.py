@@ -16,17 +16,17 @@ _UNFINISHED = ("", ".", "e", "E", "e+", "e-", "E+", "E-")
 _DECODER = json.JSONDecoder()
 
 
-def entries(path: Path) -> Iterator[tuple[str, Any]]:
+def entries(path: Path, *, lists: bool = True) -> Iterator[tuple[str, Any]]:
     """Keys and values of a JSON file's object, or numbers from 0 and values of its list, in order.
 
-    Memory holds one value and a megabyte at most.
+    Memory holds one value and a megabyte at most. Without `lists`, only an object is accepted.
 
     Raises:
         UserError: the file cannot be read, or is not a JSON object or list (its line is named).
     """
     try:
         with path.open(encoding="utf-8-sig") as file:
-            yield from _JsonReader(path, file).entries()
+            yield from _JsonReader(path, file).entries(lists)
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8; save the file as UTF-8") from error
     except OSError as error:
@@ -43,10 +43,9 @@ class _JsonReader:
         self.at = 0
         self.line = 1
 
-    def entries(self) -> Iterator[tuple[str, Any]]:
-        opening = self.peek()
-        if opening not in ("{", "["):
-            raise UserError(f"{self.path}: must hold a JSON object or list")
+    def entries(self, lists: bool = True) -> Iterator[tuple[str, Any]]:
+        if self.peek() not in (("{", "[") if lists else ("{",)):
+            raise UserError(f"{self.path}: must hold a JSON object{' or list' if lists else ''}")
         closing = {"{": "}", "[": "]"}[self.mark("{[")]
         number = 0
         ended = self.peek() == closing and self.mark(closing)

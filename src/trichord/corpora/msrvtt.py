@@ -20,7 +20,7 @@ from trichord.types import Caption, Clip, Split, UserError
 
 Division = Literal["9k", "7k", "full"]
 
-_WHOLE = ("MSRVTT_data.json",)
+_WHOLE = "MSRVTT_data.json"
 _OFFICIAL = ("train_val_videodatainfo.json", "test_videodatainfo.json")
 _TEST = "MSRVTT_JSFUSION_test.csv"
 _SPLITS: dict[str, Split] = {
@@ -47,7 +47,11 @@ def clips(root: Path, *, division: Division = "9k") -> Prepared:
     """
     root = root.resolve()
     tally = Tally()
-    annotated = _full(root, tally) if division == "full" else _one_k_a(root, division, tally)
+    if division == "full":
+        videos = _videos(root, "; name the folder of MSR-VTT", tally)
+        annotated = [_clip(video, split, videos, tally) for video, split in videos.splits.items()]
+    else:
+        annotated = _one_k_a(root, division, tally)
     recordings = Recordings(root, tally)
     return recordings.prepared(recordings.place(clip, (clip.id,)) for clip in annotated)
 
@@ -60,13 +64,6 @@ class _Videos:
     captions: dict[str, list[Caption]]
 
 
-def _full(root: Path, tally: Tally) -> list[Clip]:
-    videos = _videos(root, tally)
-    if videos is None:
-        raise UserError(f"{root}: holds no MSRVTT_data.json; name the folder of MSR-VTT")
-    return [_clip(video, split, videos, tally) for video, split in videos.splits.items()]
-
-
 def _one_k_a(root: Path, train: str, tally: Tally) -> list[Clip]:
     name = f"MSRVTT_train.{train}.csv"
     train_list, test_list = annotation(root, name), annotation(root, _TEST)
@@ -75,9 +72,7 @@ def _one_k_a(root: Path, train: str, tally: Tally) -> list[Clip]:
     test = _test(test_list, tally) if test_list else {}
     if not train_list:
         return list(test.values())
-    videos = _videos(root, tally)
-    if videos is None:
-        raise UserError(f"{root}: holds no MSRVTT_data.json, where the captions for {name} are")
+    videos = _videos(root, f", where the captions for {name} are", tally)
     training: list[Clip] = []
     for _, row in required(train_list, "video_id"):
         video = row["video_id"].strip()
@@ -109,24 +104,20 @@ def _clip(video: str, split: Split, videos: _Videos, tally: Tally) -> Clip:
     return Clip(id=video, path="", captions=tuple(texts), audio_type="both", split=split)
 
 
-def _videos(root: Path, tally: Tally) -> _Videos | None:
-    for names in (_WHOLE, _OFFICIAL):
-        paths = [path for name in names if (path := annotation(root, name))]
-        if paths:
-            videos = _Videos(splits={}, captions={})
-            for path in paths:
-                _read(path, videos, tally)
-            return videos
-    return None
-
-
-def _read(path: Path, into: _Videos, tally: Tally) -> None:
-    parts = dict(entries(path))
-    for name, video in _by_id(path, parts, "videos"):
-        into.splits.setdefault(name, _split(path, video, name))
-    for name, sentence in _by_id(path, parts, "sentences"):
-        read = captions([sentence.get("caption")], "audio_visual", tally, name)
-        into.captions.setdefault(name, []).extend(read)
+def _videos(root: Path, remedy: str, tally: Tally) -> _Videos:
+    whole = annotation(root, _WHOLE)
+    files = [whole] if whole else [p for name in _OFFICIAL if (p := annotation(root, name))]
+    if not files:
+        raise UserError(f"{root}: holds no {_WHOLE}{remedy}")
+    videos = _Videos(splits={}, captions={})
+    for path in files:
+        parts = dict(entries(path))
+        for name, video in _by_id(path, parts, "videos"):
+            videos.splits.setdefault(name, _split(path, video, name))
+        for name, sentence in _by_id(path, parts, "sentences"):
+            read = captions([sentence.get("caption")], "audio_visual", tally, name)
+            videos.captions.setdefault(name, []).extend(read)
+    return videos
 
 
 def _by_id(path: Path, parts: dict[str, Any], key: str) -> Iterator[tuple[str, dict[str, Any]]]:

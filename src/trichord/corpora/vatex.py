@@ -47,7 +47,12 @@ def clips(root: Path) -> Prepared:
     splits = listed(root, _LISTS, tally)
     annotated = _annotated(root, tally)
     if splits:
-        annotated = {i: _listed(i, split, annotated, tally) for i, split in splits.items()}
+        for video in [video for video in splits if video not in annotated]:
+            tally.add("videos without captions", video)
+        bare = Clip(id="", path="", audio_type="both")
+        annotated = {
+            i: replace(annotated.get(i, bare), id=i, split=split) for i, split in splits.items()
+        }
     recordings = Recordings(root, tally)
     return recordings.prepared(_place(clip, recordings) for clip in annotated.values())
 
@@ -58,12 +63,6 @@ def _place(clip: Clip, recordings: Recordings) -> Clip | None:
         return recordings.place(clip, (clip.id,))
     spanned = replace(clip, start=float(match["start"]), end=float(match["end"]))
     return recordings.place_youtube(spanned, match["video"], whole=True)
-
-
-def _listed(video: str, split: Split, annotated: dict[str, Clip], tally: Tally) -> Clip:
-    if video not in annotated:
-        tally.add("videos without captions", video)
-    return replace(annotated.get(video, Clip(id=video, path="", audio_type="both")), split=split)
 
 
 def _annotated(root: Path, tally: Tally) -> dict[str, Clip]:
