@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
@@ -58,36 +57,12 @@ class TransformersVisionEncoder(VisionEncoder):
         self.frames = frames
         super().__init__(trunk, head, width, preparation, pooling, dim=dim)
         self.processor = processor
-        self._level: Float[np.ndarray, "3 level"] | None = None
 
     def prepare(
         self, frames: UInt8[np.ndarray, "step height width 3"]
     ) -> Float[Tensor, "step 3 high wide"]:
         """Frames as trunk inputs: cropped or resized, scaled and normalised."""
-        _, tall, wide, _ = frames.shape
-        if not (self.processor.do_center_crop and min(tall, wide) == self.frames.short_side):
-            return self.processor(list(frames), return_tensors="pt")["pixel_values"]
-        side = self.processor.crop_size
-        height, width = side["height"], side["width"]
-        if tall < height or wide < width:
-            return self.processor(list(frames), return_tensors="pt")["pixel_values"]
-        top, left = (tall - height) // 2, (wide - width) // 2
-        cropped = frames[:, top : top + height, left : left + width]
-        prepared = np.empty((len(frames), 3, height, width), np.float32)
-        for channel, levels in enumerate(self._levels()):
-            np.take(levels, cropped[..., channel], out=prepared[:, channel], mode="clip")
-        return torch.from_numpy(prepared)
-
-    def _levels(self) -> Float[np.ndarray, "3 level"]:
-        """The processor's output for each of the 256 values: a lookup takes a third of the time."""
-        if self._level is None:
-            # Several rows, because one or three would be read as channels.
-            ramp = np.zeros((8, 256, 3), np.uint8) + np.arange(256, dtype=np.uint8)[:, None]
-            pixels = self.processor(
-                [ramp], return_tensors="np", do_resize=False, do_center_crop=False
-            )
-            self._level = np.asarray(pixels["pixel_values"])[0, :, 0]
-        return self._level
+        return self.processor(list(frames), return_tensors="pt")["pixel_values"]
 
 
 def require_size(processor: Any, name: str, side: int) -> None:
