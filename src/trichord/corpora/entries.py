@@ -72,7 +72,9 @@ class _JsonReader:
             except RecursionError as error:
                 raise UserError(f"{self.path}: not annotations: nested too deeply") from error
             except json.JSONDecodeError as error:
-                if self.cut_off(error) and self.more():
+                # The error may only be due to the end of the text read so far.
+                near = error.pos >= len(self.text) - _LONGEST_WORD
+                if (near or error.msg.startswith("Unterminated string")) and self.more():
                     continue
                 raise self.wrong(error.msg, error.pos) from error
             except ValueError as error:  # a number of thousands of digits
@@ -104,11 +106,6 @@ class _JsonReader:
             self.line += self.text.count("\n", 0, self.at)
             self.text, self.at = self.text[self.at :] + piece, 0
         return bool(piece)
-
-    def cut_off(self, error: json.JSONDecodeError) -> bool:
-        """Whether the error may only be due to the end of the text read so far."""
-        near = error.pos >= len(self.text) - _LONGEST_WORD
-        return near or error.msg.startswith("Unterminated string")
 
     def wrong(self, what: str, position: int) -> UserError:
         line = self.line + self.text.count("\n", 0, position)

@@ -75,13 +75,9 @@ def _annotated(root: Path, tally: Tally) -> dict[str, Clip]:
         refuse_pickles(root, "convert it to caption.json, or add vatex_training_v1.0.json")
         names = ", ".join((*_OFFICIAL, _CAPTIONS[0]))
         raise UserError(f"{root}: holds none of {names}; name the folder of VATEX")
-    clips_by_id: dict[str, Clip] = {}
-    for path, split in files.items():
-        for clip in _of_file(path, split, tally):
-            if clip.id in clips_by_id:
-                tally.add("entries passed over, their id being taken", clip.id)
-            clips_by_id.setdefault(clip.id, clip)
-    return clips_by_id
+    read = (clip for path, split in files.items() for clip in _of_file(path, split, tally))
+    found = tally.first_of_each(read, "entries passed over, their id being taken")
+    return {clip.id: clip for clip in found}
 
 
 def _of_file(path: Path, split: Split | None, tally: Tally) -> Iterator[Clip]:

@@ -155,14 +155,17 @@ class Encoder(nn.Module):
             description = json.dumps(self.decoding() | self.preparation, sort_keys=True)
             fingerprints = known_fingerprints(self.trunk)
             if description not in fingerprints:
-                digest = hashlib.blake2b(digest_size=12)
-                digest.update(description.encode())
-                for name, value in sorted(self.trunk.state_dict().items()):
-                    digest.update(name.encode())
-                    digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-                fingerprints[description] = digest.hexdigest()
+                fingerprints[description] = self._digest(description)
             self._fingerprint = fingerprints[description]
         return self._fingerprint
+
+    def _digest(self, description: str) -> str:
+        digest = hashlib.blake2b(digest_size=12)
+        digest.update(description.encode())
+        for name, value in sorted(self.trunk.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def decoding(self) -> dict[str, object]:
         """What it needs decoded of a file, as JSON values; part of the fingerprint."""

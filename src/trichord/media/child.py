@@ -42,17 +42,17 @@ def main() -> None:
             request, _ = receive(requests, 0)
             _limit_time(limits)
             _answer(request, limits, answers)
-            if hasattr(signal, "alarm"):
+            if sys.platform != "win32":
                 signal.alarm(0)  # to wait for the next request without a limit
     except (IpcError, BrokenPipeError):
         return
 
 
 def _limit_memory(memory_bytes: int) -> None:
-    try:
-        import resource
-    except ImportError:  # not a Unix
+    if sys.platform == "win32":
         return
+    import resource
+
     # Address space, because Linux ignores a limit on resident memory.
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     most = memory_bytes if hard == resource.RLIM_INFINITY else min(memory_bytes, hard)
@@ -61,10 +61,10 @@ def _limit_memory(memory_bytes: int) -> None:
 
 def _limit_time(limits: Limits) -> None:
     """Limit the processor time of this request; set an alarm in case the parent is gone."""
-    try:
-        import resource
-    except ImportError:
+    if sys.platform == "win32":
         return
+    import resource
+
     # The limit counts from the start of the process. Only the soft limit is
     # set: a hard limit cannot be raised again for the next request.
     used = resource.getrusage(resource.RUSAGE_SELF)
