@@ -50,19 +50,17 @@ class _JsonReader:
         number = 0
         ended = self.peek() == closing and self.mark(closing)
         while not ended:
-            key = self.key() if closing == "}" else str(number)
+            key = str(number)
+            if closing == "}":
+                if self.peek() != '"':
+                    raise self.wrong("Expecting a name in double quotes", self.at)
+                key = str(self.value())
+                self.mark(":")
             yield key, self.value()
             number += 1
             ended = self.mark("," + closing) == closing
         if self.peek():
             raise self.wrong("Extra data", self.at)
-
-    def key(self) -> str:
-        if self.peek() != '"':
-            raise self.wrong("Expecting a name in double quotes", self.at)
-        name = self.value()
-        self.mark(":")
-        return str(name)
 
     def value(self) -> Any:
         self.peek()

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from trichord.corpora.annotations import seconds
+from trichord.corpora.annotations import SPLIT_NAMES, seconds
 from trichord.corpora.footage import Footage, media_of
 from trichord.corpora.prepared import Prepared, Tally, tidy
 from trichord.corpora.tables import TABLE_SUFFIXES, Row, numbered_lines, rows
@@ -25,15 +25,6 @@ CAPTION_COLUMNS: dict[str, About] = {
     "caption": "audio_visual",
 }
 LABEL_COLUMNS = ("label", "class", "category")
-SPLIT_NAMES: dict[str, Split] = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-}
 _COLUMNS = {*CAPTION_COLUMNS, *LABEL_COLUMNS, "start", "end", "split"}
 _Span = tuple[Path, float, float | None]
 

@@ -85,17 +85,19 @@ def require_size(processor: Any, name: str, side: int) -> None:
 
 
 class Pooler(nn.Module):
-    """A vision model of `transformers` as a trunk: its pooled output of each frame.
+    """A model of `transformers` as a trunk: its pooled output of each frame, or of another step.
 
     Attributes:
         width: Of the output.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, name: str = "pixel_values") -> None:
+        """`name` is that of the model's input."""
         super().__init__()
         self.model = model
+        self.name = name
         self.width: int = model.config.hidden_size
 
-    def forward(self, pixels: Float[Tensor, "step 3 side side"]) -> Float[Tensor, "step width"]:
+    def forward(self, pixels: Float[Tensor, "step channel _ _"]) -> Float[Tensor, "step width"]:
         """Features of prepared frames."""
-        return self.model(pixel_values=pixels).pooler_output
+        return self.model(**{self.name: pixels}).pooler_output

@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import NoReturn, Protocol, runtime_checkable
 
 import numpy as np
@@ -181,8 +180,14 @@ class FeatureSource:
 
 def _load(folder: FeatureFolder, name: str, model: Embedder, keys: Sequence[str]) -> Ragged:
     tower = model.encoders()[name]
-    if tower.files is not None:
-        return _of_files(tower.files, name, tower.width, keys)
+    if tower.files is not None:  # the user's
+        features = dict(features_of(tower.files, name, tower.width, set(keys)))
+        if missing := [key for key in keys if key not in features]:
+            raise UserError(
+                f"{tower.files} has no {name} features of {len(missing)} of {len(set(keys))} keys, such as "
+                f"'{missing[0][:60]}': add them; an array without steps, (0, {tower.width}), means none."
+            )
+        return Ragged.of([torch.from_numpy(features[key]) for key in keys], tower.width)
     table = folder.existing(name, tower) if keys else folder.table(name, tower)
     try:
         return table.load(keys)[0]
@@ -191,17 +196,6 @@ def _load(folder: FeatureFolder, name: str, model: Embedder, keys: Sequence[str]
             f"{folder.path} has no {name} features of '{str(error.args[0])[:60]}': run 'trichord "
             "extract' again, it reads only what is missing."
         ) from error
-
-
-def _of_files(path: Path, name: str, width: int, keys: Sequence[str]) -> Ragged:
-    """Features of keys from the user's files."""
-    features = dict(features_of(path, name, width, set(keys)))
-    if missing := [key for key in keys if key not in features]:
-        raise UserError(
-            f"{path} has no {name} features of {len(missing)} of {len(set(keys))} keys, such as "
-            f"'{missing[0][:60]}': add them; an array without steps, (0, {width}), means none."
-        )
-    return Ragged.of([torch.from_numpy(features[key]) for key in keys], width)
 
 
 @dataclass(frozen=True, slots=True)
