@@ -22,7 +22,7 @@ from trichord.encoders.pretrained import load_model
 from trichord.encoders.text_kv_cache import TextKVCache
 from trichord.encoders.tokenizer import require_fit, tokenizer_digest
 from trichord.encoders.weight_cache import load_cached, shared_trunk
-from trichord.encoders.words import TokenCache, WordEncoder
+from trichord.encoders.words import WordEncoder
 from trichord.media.plan import FramePlan
 from trichord.types.tensors import Features, Padded
 
@@ -109,7 +109,7 @@ class ClipTextEncoder(WordEncoder):
         forbidden[self.end] = False
         return forbidden
 
-    def token_cache(self) -> TokenCache:
+    def token_cache(self) -> TextKVCache:
         """An empty cache."""
         return TextKVCache(self)
 

@@ -9,7 +9,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from trichord.encoders.clip import restore_spacing
-from trichord.encoders.words import TokenCache, WordEncoder
+from trichord.encoders.text_kv_cache import TextKVCache
+from trichord.encoders.words import WordEncoder
 from trichord.models.beams import Decoding, Hypothesis, SpecialTokens, search
 from trichord.models.captioner import Captioner
 from trichord.models.cross import CrossCache
@@ -34,7 +35,7 @@ class CaptionScorer:
 
     text: WordEncoder
     captioner: Captioner
-    text_cache: TokenCache
+    text_cache: TextKVCache
     media_cache: CrossCache
 
     def next_logits(self, ids: Int[Tensor, " row"]) -> Float[Tensor, "row token"]:
