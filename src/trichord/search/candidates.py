@@ -6,8 +6,8 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from trichord.search.nearest.approximate import Nearest
 from trichord.search.nearest.exact import best_rows
-from trichord.search.nearest.neighbours import Nearest
 from trichord.search.query_plan import QueryPlan, Rows
 from trichord.types.arrays import Bool, Float
 

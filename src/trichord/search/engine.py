@@ -16,7 +16,7 @@ from trichord.search.gallery import Gallery
 from trichord.search.grouping import EACH, FileHits, group_by_file, leading
 from trichord.search.hits import hits_of
 from trichord.search.nearest.ann_indexes import Settings
-from trichord.search.nearest.neighbours import Allowed
+from trichord.search.nearest.exact import Allowed
 from trichord.search.query import Query, QueryPart, Weights
 from trichord.search.query_model import QueryModel, full_model
 from trichord.search.query_plan import QueryPlan, ScoredRows

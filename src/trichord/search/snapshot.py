@@ -12,10 +12,8 @@ from trichord.search.calibration import Calibration, evenly
 from trichord.search.candidates import AnnCandidates, BoundedCandidates, Candidates, ExactCandidates
 from trichord.search.collection import StoredCollection
 from trichord.search.gallery import Gallery, Vectors
-from trichord.search.nearest.ann_indexes import HELD_OUT, SIDES, AnnIndexes, Settings
-from trichord.search.nearest.exact import Exact, inner_products
-from trichord.search.nearest.index_files import IndexFiles
-from trichord.search.nearest.neighbours import Allowed
+from trichord.search.nearest.ann_indexes import HELD_OUT, SIDES, AnnIndexes, Settings, sweep
+from trichord.search.nearest.exact import Allowed, Exact, inner_products
 from trichord.search.query_plan import Centre, QueryPlan, Rows, ScoredRows
 from trichord.search.query_vectors import TextVectors
 from trichord.types import Moment
@@ -100,17 +98,10 @@ class Snapshot:
         indexes, cache = None, collection.storage.cache / "nearest"
         settings = settings or Settings()
         if len(gallery) > settings.exact_up_to:
-            indexes = AnnIndexes(
-                cache,
-                gallery,
-                version,
-                held_out(texts, gallery),
-                settings,
-                persistent=token is None or token in collection.description.audio_types,
-            )
+            indexes = AnnIndexes(cache, gallery, version, held_out(texts, gallery), settings)
         else:  # the collection may have been larger
             for side in SIDES:
-                IndexFiles(cache, version, temporary=False).sweep(side)
+                sweep(cache, version, side)
         return cls(
             collection=collection,
             version=version,
