@@ -4,27 +4,28 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from trichord.media.decoder import Decoder
 from trichord.search.collection import StoredCollection
 from trichord.search.engine import PreparedQuery, SearchEngine
-from trichord.search.query import Query
+from trichord.search.query import Query, QueryPart
 from trichord.search.query_model import full_model
 from trichord.search.updating import Indexed
 from trichord.service.allowance import Allowance
 from trichord.service.batching import Batcher, Lane
-from trichord.service.catalogue import Catalogue
-from trichord.service.description import describe, embed_file
+from trichord.service.catalogue import Catalogue, numbers
 from trichord.service.errors import redact_paths
 from trichord.service.jobs import Jobs
 from trichord.service.metrics import Metrics
 from trichord.service.parsing import ParsedQuery, parse_query
-from trichord.service.responses import numbers, to_response
 from trichord.service.schemas import (
     CollectionResponse,
     EmbedRequest,
     GroupResponse,
     SearchRequest,
     SearchResponse,
+    SearchWeights,
     TimelineRequest,
     TimelineResponse,
     Vectors,
@@ -114,7 +115,7 @@ class Archive:
                 groups = await self._grouped(query, request)
                 hits = [group.hits[0] for group in groups]
             else:
-                hits = to_response(await self._hits(query, request), self.catalogue)
+                hits = self.catalogue.to_response(await self._hits(query, request))
         except UserError as error:
             raise UserError(self._redact_query(error, query)) from error
         took = (time.perf_counter() - began) * 1000
@@ -150,10 +151,16 @@ class Archive:
             return Vectors(vectors=[row.tolist() for row in rows])
         upload = self.uploads.find(request.upload or "")
         try:
-            vector = await self.asides.run(embed_file, self.engine, upload.path, request.toward)
+            part = QueryPart(kind="video", value=str(upload.path))
+            vectors = await self.asides.run(self.engine.reader.embed, part, self.engine.gallery)
+            vector = vectors.vision if request.toward == "visual" else vectors.audio
+            if vector is None:
+                raise UserError(
+                    f"{upload.path} has no {request.toward} part: ask for the other one."
+                )
         except UserError as error:
             raise UserError(redact_paths(str(error), {str(upload.path): "The upload"})) from error
-        return Vectors(vectors=[vector])
+        return Vectors(vectors=[vector.tolist()])
 
     async def timeline(self, request: TimelineRequest) -> TimelineResponse:
         """How a query fits a file over time; raises as `search` does."""
@@ -185,7 +192,7 @@ class Archive:
             self.engine.grouped, query.query, request.k, self._rerank(request)
         )
         catalogue = self.catalogue
-        responses = (to_response(group.hits, catalogue) for group in groups)
+        responses = (catalogue.to_response(group.hits) for group in groups)
         return [
             GroupResponse(file=hits[0].file, name=hits[0].name, hits=hits)
             for hits in responses
@@ -222,3 +229,26 @@ class Archive:
         self.metrics.moments.set(len(gallery))
         self.metrics.files.set(len(gallery.files))
         self.metrics.version.set(self.collection.table.version)
+
+
+def describe(engine: SearchEngine, catalogue: Catalogue) -> CollectionResponse:
+    """What a collection holds; it reads the whole table."""
+    collection, gallery = engine.collection, catalogue.gallery
+    description = collection.description
+    visual, audio = engine.weighting
+    return CollectionResponse(
+        name=Path(collection.name).name,
+        files=len(gallery.files),
+        moments=len(gallery),
+        statuses={str(status): count for status, count in collection.counts().items()},
+        seconds=description.seconds,
+        hop=description.hop,
+        audio_types=list(description.audio_types),
+        comparable=sorted(engine.model.comparable),
+        weighting=SearchWeights(visual=visual, audio=audio),
+        tags=sorted(gallery.tags),
+        captions=collection.table.captioned() > 0,
+        speech=bool(np.isfinite(gallery.speech).any()),
+        version=collection.table.version,
+        model=Path(description.run).name,
+    )
