@@ -44,7 +44,7 @@ from law import (
 )
 from record import RESULTS, circumstances, record
 
-from trichord.search.candidates import BoundedCandidates
+from trichord.search.candidates import ExactCandidates
 from trichord.search.nearest import (
     AnnIndexes,
     Approximate,
@@ -99,10 +99,10 @@ class HalfFirst:
         for i, query in enumerate(queries):
 
             def score(rows: np.ndarray, query: np.ndarray = query) -> np.ndarray:
-                return inner_products(vectors[rows], query[None])[0]
+                return inner_products(vectors[rows], query[None])
 
-            bounded = BoundedCandidates(
-                scores[i], self.half.rows, float(errors[i]), score, slack(query)
+            bounded = ExactCandidates(
+                scores[i], self.half.rows, slack(query), float(errors[i]), score
             )
             found[0][i], found[1][i] = rank_rows(vectors, bounded.best(k), query, k)
         return found

@@ -8,7 +8,7 @@ from trichord.search.background import calibrate_for
 from trichord.search.collection import StoredCollection
 from trichord.search.engine import SearchEngine, _allowed
 from trichord.search.filters import Filter
-from trichord.search.grouping import group_by_file
+from trichord.search.hits import group_by_file
 from trichord.search.indexing import index
 from trichord.search.nearest.ann_indexes import Settings
 from trichord.search.query import Query

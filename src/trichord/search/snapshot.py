@@ -1,7 +1,7 @@
 """A collection's vectors in memory, of one version and at one audio type token."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -9,14 +9,13 @@ import numpy as np
 
 from trichord.search.background import BACKGROUND_QUERIES, calibrate_by
 from trichord.search.calibration import Calibration, evenly
-from trichord.search.candidates import AnnCandidates, BoundedCandidates, Candidates, ExactCandidates
+from trichord.search.candidates import AnnCandidates, Candidates, ExactCandidates
 from trichord.search.collection import StoredCollection
 from trichord.search.gallery import Gallery, Vectors
 from trichord.search.nearest.ann_indexes import HELD_OUT, SIDES, AnnIndexes, Settings, sweep
 from trichord.search.nearest.exact import Allowed, Exact, inner_products
 from trichord.search.query_plan import Centre, QueryPlan, Rows, ScoredRows
 from trichord.search.query_vectors import TextVectors
-from trichord.types import Moment
 from trichord.types.arrays import Float, UInt8
 
 if TYPE_CHECKING:  # a single search never loads torch
@@ -30,15 +29,13 @@ QUERIES_FROM = 2
 """So many queries at once or more are faster in half precision."""
 HALF_FROM = 20_000
 """From so many moments on, half precision is worth its memory: fewer are scored in 2 ms."""
-CAPTIONS = 65_536
-"""Captions of hits in memory."""
 
 Scores = Float[np.ndarray, "query row"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Snapshot:
-    """The data that searches share. Only its cache of captions changes.
+    """The data that searches share, which never changes.
 
     Attributes:
         collection: The collection as it was opened.
@@ -48,7 +45,6 @@ class Snapshot:
         calibration: Scales of scores.
         centres: Of all vision and of all audio vectors.
         pattern: Which modalities each moment has; see `query_plan.PATTERNS`.
-        captioned: Whether any moment has a caption.
         indexes: Find candidates; None if there are few enough moments for exact search.
         half: The gallery in half precision, for several queries at once; None if there are too few
             moments or too many, or the processor is not faster with it.
@@ -61,10 +57,8 @@ class Snapshot:
     calibration: Calibration
     centres: tuple[Centre, Centre]
     pattern: UInt8[np.ndarray, " moment"]
-    captioned: bool
     indexes: AnnIndexes | None
     half: "HalfPrecision | None" = None
-    _captions: dict[Moment, str | None] = field(default_factory=dict[Moment, str | None])
 
     @classmethod
     def of(
@@ -113,7 +107,6 @@ class Snapshot:
                 Centre.of(gallery.audio, gallery.has_audio),
             ),
             pattern=(gallery.has_vision + 2 * gallery.has_audio).astype(np.uint8),
-            captioned=collection.table.captioned() > 0,
             indexes=indexes,
             half=None if indexes or not persistent else _half(gallery),
         )
@@ -164,9 +157,9 @@ class Snapshot:
         for i, (plan, row, mask) in enumerate(zip(plans, scores, allowed, strict=True)):
             if mask is not None:
                 row[~mask[half.rows]] = -np.inf
-            score = partial(self._scores_of, batch.take(i))
+            score = partial(self._scores, batch.take(i))
             error = float(errors[i])
-            candidates.append(BoundedCandidates(row, half.rows, error, score, plan.slack))
+            candidates.append(ExactCandidates(row, half.rows, plan.slack, error, score))
         return candidates
 
     def _scores(self, batch: "_QueryBatch", rows: Rows | None) -> Scores:
@@ -186,25 +179,9 @@ class Snapshot:
             scores[:, span] = block
         return scores
 
-    def _scores_of(self, query: "_QueryBatch", rows: Rows) -> Float[np.ndarray, " row"]:
-        return self._scores(query, rows)[0]
-
     def top_k(self, plan: QueryPlan, candidates: Candidates, k: int) -> ScoredRows:
         """The best `k` moments of a query by their exact scores, best first."""
         return plan.score(self.gallery, candidates.best(k)).top_k(k)
-
-    def captions_of(self, moments: Sequence[Moment]) -> dict[Moment, str | None]:
-        """The captions of moments; empty if the collection has none."""
-        if not self.captioned:
-            return {}
-        captions = {moment: self._captions.get(moment, "") for moment in moments}
-        missing = [moment for moment, caption in captions.items() if caption == ""]
-        if missing:
-            captions |= dict(zip(missing, self.collection.table.captions(missing), strict=True))
-            if len(self._captions) > CAPTIONS:
-                self._captions.clear()
-            self._captions.update(captions)
-        return captions
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -308,17 +308,6 @@ class MomentTable(LanceTable):
         with self.readable_errors():
             return table.count_rows("caption IS NOT NULL")
 
-    def captions(self, moments: Sequence[Moment]) -> list[str | None]:
-        """The caption of each moment; None without one."""
-        files = sorted({moment.file for moment in moments})
-        captions: dict[tuple[str, float], str] = {}
-        columns = ["file", "start", "caption"]
-        for condition in _conditions(files):
-            condition = f"caption IS NOT NULL AND {condition}"
-            rows = self.rows(columns, needs="caption", filter=condition).to_pylist()
-            captions |= {(row["file"], row["start"]): row["caption"] for row in rows}
-        return [captions.get((moment.file, moment.start)) for moment in moments]
-
     def thumbnail(self, file: str, start: float) -> bytes | None:
         """The thumbnail (JPEG) of a file's moment by its start; None without one."""
         span = f"start >= {start - NEAR!r} AND start <= {start + NEAR!r}"

@@ -124,7 +124,9 @@ def test_what_was_searched_with_lately_stays_longest(listened, tmp_path, built, 
     assert built
 
 
-def test_who_searches_with_a_structure_does_not_need_its_file(texts, tmp_path, columns, monkeypatch):
+def test_who_searches_with_a_structure_does_not_need_its_file(
+    texts, tmp_path, columns, monkeypatch
+):
     """Another process may delete it at any time."""
     monkeypatch.setattr(ann_indexes, "KEPT", 2)
     backend = FaissScan()
