@@ -134,7 +134,9 @@ class _Tile:
         pen = ImageDraw.Draw(card)
         pen.rectangle((0, 0, PICTURE[0], PICTURE[1] + STRIP - 1), STAGE)
         self._show(card, pen)
-        self._badge(pen)
+        width = 16 + round(font(16).getlength(str(self.rank)))
+        pen.rounded_rectangle((8, 8, 8 + width, 34), 6, STAGE)
+        pen.text((8 + width / 2, 21), str(self.rank), CARD, font(16), anchor="mm")
         self._caption(pen)
         return card
 
@@ -155,11 +157,6 @@ class _Tile:
             reason = self.decoded.label if exists else "the file is missing"
             text = fitted(reason, font(14), PICTURE[0] - 2 * INSET)
             pen.text(middle, text, GROOVE, font(14), anchor="mm")
-
-    def _badge(self, pen: ImageDraw.ImageDraw) -> None:
-        width = 16 + round(font(16).getlength(str(self.rank)))
-        pen.rounded_rectangle((8, 8, 8 + width, 34), 6, STAGE)
-        pen.text((8 + width / 2, 21), str(self.rank), CARD, font(16), anchor="mm")
 
     def _caption(self, pen: ImageDraw.ImageDraw) -> None:
         top = PICTURE[1] + STRIP + 12

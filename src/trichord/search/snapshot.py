@@ -136,30 +136,18 @@ class Snapshot:
                 pairs = zip(plans, allowed, strict=True)
                 return [AnnCandidates(plan, vision, audio, mask) for plan, mask in pairs]
         batch, rows = _QueryBatch.of(plans), _rows_to_score(allowed)
-        if self.half is not None and rows is None and len(plans) >= QUERIES_FROM:
-            return self._score_half(batch, plans, allowed, self.half)
-        candidates: list[Candidates] = []
-        for plan, row, mask in zip(plans, self._scores(batch, rows), allowed, strict=True):
-            if mask is not None:
-                row[~mask if rows is None else ~mask[rows]] = -np.inf
-            candidates.append(ExactCandidates(row, rows, plan.slack))
-        return candidates
-
-    def _score_half(
-        self,
-        batch: "_QueryBatch",
-        plans: Sequence[QueryPlan],
-        allowed: Sequence[Allowed | None],
-        half: "HalfPrecision",
-    ) -> list[Candidates]:
-        scores, errors = half.scores((batch.vision, batch.audio), batch.coefficients)
+        half = self.half if rows is None and len(plans) >= QUERIES_FROM else None
+        if half is None:
+            scores, errors = self._scores(batch, rows), np.zeros(len(plans))
+        else:
+            scores, errors = half.scores((batch.vision, batch.audio), batch.coefficients)
+            rows = half.rows
         candidates: list[Candidates] = []
         for i, (plan, row, mask) in enumerate(zip(plans, scores, allowed, strict=True)):
             if mask is not None:
-                row[~mask[half.rows]] = -np.inf
-            score = partial(self._scores, batch.take(i))
-            error = float(errors[i])
-            candidates.append(ExactCandidates(row, half.rows, plan.slack, error, score))
+                row[~mask if rows is None else ~mask[rows]] = -np.inf
+            again = None if half is None else partial(self._scores, batch.take(i))
+            candidates.append(ExactCandidates(row, rows, plan.slack, float(errors[i]), again))
         return candidates
 
     def _scores(self, batch: "_QueryBatch", rows: Rows | None) -> Scores:

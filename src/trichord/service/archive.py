@@ -95,10 +95,12 @@ class Archive:
             pool.close()
         self.uploads.close()
 
-    def redact(self, sentence: str) -> str:
+    def redact(self, sentence: str, query: ParsedQuery | None = None) -> str:
         """A sentence for clients: without the server's paths."""
+        name = self.collection.name
         secrets = {str(root): "(a root)" for root in self.roots}
-        return redact_paths(sentence, {self.collection.storage.name: "The collection", **secrets})
+        secrets |= dict.fromkeys((name, str(Path(name))), "The collection")
+        return redact_paths(sentence, secrets | (query.secrets if query else {}))
 
     async def search(self, request: SearchRequest) -> SearchResponse:
         """Search.
@@ -117,7 +119,7 @@ class Archive:
             else:
                 hits = self.catalogue.to_response(await self._hits(query, request))
         except UserError as error:
-            raise UserError(self._redact_query(error, query)) from error
+            raise UserError(self.redact(str(error), query)) from error
         took = (time.perf_counter() - began) * 1000
         moments = len(self.engine.gallery)
         return SearchResponse(
@@ -169,7 +171,7 @@ class Archive:
         try:
             timeline = await self.asides.run(self.engine.timeline, query.query, file)
         except UserError as error:
-            raise UserError(self._redact_query(error, query)) from error
+            raise UserError(self.redact(str(error), query)) from error
         return TimelineResponse(
             start=list(timeline.start),
             end=list(timeline.end),
@@ -198,12 +200,6 @@ class Archive:
             for hits in responses
             if hits
         ]
-
-    def _redact_query(self, error: UserError, query: ParsedQuery) -> str:
-        names = (self.collection.name, str(self.collection.path))
-        roots = {str(root): "(a root)" for root in self.roots}
-        secrets = {**roots, **dict.fromkeys(names, "The collection"), **query.secrets}
-        return redact_paths(str(error), secrets)
 
     def _rerank(self, request: SearchRequest) -> int:
         return request.rerank if self._reranks else 0

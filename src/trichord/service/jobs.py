@@ -93,7 +93,12 @@ class Jobs:
         if any(job.state == "running" for job in self._jobs.values()):
             raise _another()
         files = media_at(places)
-        self._require_inside(files)
+        roots = self._roots
+        outside = [f for f in files if roots and not any(_below(root, str(f)) for root in roots)]
+        if outside:
+            raise RefusedError(
+                400, f"{len(outside)} of the files are links that lead elsewhere: remove them."
+            )
         name, count = secrets.token_hex(8), len(files)
         job = self._jobs[name] = JobResponse(job=name, state="running", files=count)
         while len(self._jobs) > KEPT:
@@ -111,17 +116,6 @@ class Jobs:
         if (job := self._jobs.get(name)) is None:
             raise RefusedError(404, "There is no such job.")
         return job
-
-    def _require_inside(self, files: Sequence[Path]) -> None:
-        outside = [
-            file
-            for file in files
-            if self._roots and not any(_below(root, str(file)) for root in self._roots)
-        ]
-        if outside:
-            raise RefusedError(
-                400, f"{len(outside)} of the files are links that lead elsewhere: remove them."
-            )
 
     def _run(self, job: JobResponse, places: Sequence[Path]) -> None:
         try:
