@@ -320,8 +320,8 @@ def _draw(
     decoder: "Decoder",
     clips: "Sequence[Clip]",
 ) -> None:
-    from trichord.search.caption_sheet import CaptionTile, write_caption_sheet
     from trichord.search.notes import ManifestNotes
+    from trichord.search.sheet import CaptionTile, write_caption_sheet
 
     told = ManifestNotes(clips)
     tiles = [
