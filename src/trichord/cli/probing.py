@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from trichord.cli.console import bar, out
-from trichord.cli.frozen import FrozenOptions, Medium, Present, Subject, Watched, opened, unread
+from trichord.cli.frozen import FrozenOptions, Medium, Present, Subject, opened, unread
 from trichord.cli.options import checked, require_unset
 from trichord.cli.places import ModelName
 from trichord.cli.results import keep, show_paper
@@ -227,7 +227,7 @@ def probed(
     with Decoder() as decoder:
         source = subject.source(held.clips, manifest, chosen, decoder)
         with bar("clips", len(held.clips)) as moving:
-            parts = read_frozen(subject.model, Watched(source, moving.advance))
+            parts = read_frozen(subject.model, source, moving.advance)
         has: dict[Medium, Present] = {name: part.present for name, part in parts.items()}
         missing = unread(held.clips, has, decoder)
     seen = views(parts, chosen.join)
@@ -275,7 +275,7 @@ def prompted(
     with Decoder() as decoder:
         source = subject.source(held.clips, manifest, chosen, decoder)
         with bar("clips", len(held.clips)) as moving:
-            vectors = embed_source(model, Watched(source, moving.advance))
+            vectors = embed_source(model, source, after_clips=moving.advance)
         both: dict[Medium, Present] = {"vision": vectors.has_vision, "audio": vectors.has_audio}
         has: dict[Medium, Present] = {name: both[name] for name in subject.media}
         missing = unread(held.clips, has, decoder)

@@ -6,7 +6,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from trichord.cli.measurement import CaptionMeasurement, Measurement
+from trichord.cli.measurement import Measurement
+from trichord.evaluation.captions.protocol import CaptionRules
 from trichord.types import Split, UserError
 
 Kind = Literal["evaluation", "captions"]
@@ -45,8 +46,8 @@ def usual_rule(chosen: Measurement) -> str:
     return named.silent if named else "masked"
 
 
-def _caption_parts(chosen: CaptionMeasurement) -> list[str]:
-    usual, parts = CaptionMeasurement(), list[str]()
+def _caption_parts(chosen: CaptionRules) -> list[str]:
+    usual, parts = CaptionRules(), list[str]()
     for field in fields(chosen):
         value = getattr(chosen, field.name)
         if value == getattr(usual, field.name) or field.name in ("meteor", "resamples"):

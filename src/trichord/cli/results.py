@@ -94,12 +94,12 @@ def measure_runs(paths: Sequence[Path], manifest: Path, chosen: Measurement) -> 
     places: list[Path] = []
     with Decoder() as decoder, shared_towers():
         for run in held:
-            place = place_of(run.path, chosen, "captions" if run in writers else "evaluation")
-            report = (
-                measure_writer(run, clips, manifest, chosen, decoder)
-                if run in writers
-                else measure_run(run, clips, manifest, chosen, decoder, best)
-            )
+            if run in writers:
+                place = place_of(run.path, chosen, "captions")
+                report = measure_writer(run, clips, manifest, chosen, decoder)
+            else:
+                place = place_of(run.path, chosen, "evaluation")
+                [report] = measure_run(run, clips, manifest, [chosen], decoder, best)
             tables = keep(report, place)
             for table in tables if len(held) == 1 else ():
                 out.print(table)

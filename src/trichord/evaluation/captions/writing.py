@@ -86,7 +86,7 @@ def references_of(
     texts = list(dict.fromkeys(one.text for clip in clips for one in clip.captions))
     known = dict(zip(texts, spelt(model, texts), strict=True)) if _spells(rules) else {}
     found: dict[CaptionKind, dict[str, tuple[str, ...]]] = {}
-    for kind in rules.kinds:
+    for kind in rules.kind:
         said = {
             clip.id: tuple(
                 text

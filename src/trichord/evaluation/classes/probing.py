@@ -16,7 +16,7 @@ from numpy import ndarray
 from trichord.evaluation.classes.classifiers import Exam, Lesson, Method
 from trichord.evaluation.classes.folds import Fold
 from trichord.evaluation.classes.published_head import PublishedHead
-from trichord.evaluation.pairs import measuring
+from trichord.evaluation.pairs import After, measuring
 from trichord.evaluation.vectors import CLIPS_AT_ONCE, MEDIA_AT_ONCE
 from trichord.features.source import Source, portions
 from trichord.models.embedder import Embedder
@@ -36,7 +36,9 @@ class FrozenFeatures:
     present: Bool[ndarray, " clip"]
 
 
-def read_frozen(model: Embedder, source: Source) -> dict[Medium, FrozenFeatures]:
+def read_frozen(
+    model: Embedder, source: Source, after: After | None = None
+) -> dict[Medium, FrozenFeatures]:
     """Frozen features of all clips, of whichever of picture and sound the source gives.
 
     As published, a clip's feature is the mean of its frames' (segments') projected vectors, not
@@ -45,6 +47,7 @@ def read_frozen(model: Embedder, source: Source) -> dict[Medium, FrozenFeatures]
     Args:
         model: In whatever mode; it is left in it.
         source: Clips, each of which may lack a modality.
+        after: Told how many clips have been read, after every portion.
     """
     found: dict[Medium, list[FrozenFeatures]] = {"vision": [], "audio": []}
     size = CLIPS_AT_ONCE if source.precomputed else MEDIA_AT_ONCE
@@ -55,6 +58,8 @@ def read_frozen(model: Embedder, source: Source) -> dict[Medium, FrozenFeatures]
                 found["vision"].append(_mean(embedded.vision))
             if embedded.audio is not None:
                 found["audio"].append(_mean(embedded.audio))
+            if after:
+                after(len(rows))
     return {
         medium: FrozenFeatures(
             np.concatenate([part.values for part in parts]),
