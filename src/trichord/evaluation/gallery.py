@@ -6,8 +6,7 @@ from typing import Annotated, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy import ndarray
 
-from trichord.evaluation.ranks import Products, Scores, unit
-from trichord.evaluation.scores import UnrankableError
+from trichord.evaluation.scores import Products, Scores, UnrankableError, unit
 from trichord.types import CaptionKind, Modality, UserError
 from trichord.types.arrays import Bool, Float, Int
 from trichord.types.comparable import ALL_PAIRS, Pair, compares

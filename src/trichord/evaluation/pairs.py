@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from trichord.evaluation.gallery import ClipVectors, Weights
-from trichord.evaluation.ranks import ScoreMatrix
+from trichord.evaluation.scores import ScoreMatrix
 from trichord.features.source import Source, portions
 from trichord.models.embedder import Embedder
 from trichord.models.fusion import Fusion

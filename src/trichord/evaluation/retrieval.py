@@ -13,8 +13,9 @@ from numpy import ndarray
 
 from trichord.evaluation.gallery import ClipVectors, Gallery
 from trichord.evaluation.metrics import Measure, Metric
-from trichord.evaluation.ranks import Ranks, Scores, Ties, rank_answers, rank_both
+from trichord.evaluation.ranks import Ranks, Ties, rank_answers, rank_both
 from trichord.evaluation.row import ReportRow
+from trichord.evaluation.scores import Scores
 from trichord.types import CaptionKind
 from trichord.types.arrays import Int
 

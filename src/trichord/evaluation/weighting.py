@@ -8,7 +8,8 @@ from numpy import ndarray
 
 from trichord.evaluation.bootstrap import Estimate, estimates
 from trichord.evaluation.gallery import CaptionVectors, ClipVectors
-from trichord.evaluation.ranks import TOLERANCE, unit
+from trichord.evaluation.ranks import TOLERANCE
+from trichord.evaluation.scores import unit
 from trichord.models.calibration import Background, CosineScale, QueryCalibration, blend, measure
 from trichord.types import CaptionKind
 from trichord.types.arrays import Bool, Float, Int
