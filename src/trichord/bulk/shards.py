@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from trichord.config import Experiment
 from trichord.features.extraction import Extracted
@@ -132,38 +132,12 @@ def shards_of_files(
     return shards
 
 
-def shard_line(shard: Shard) -> str:
-    """A shard as a line of JSON."""
-    return _shards().dump_json(shard).decode()
-
-
-def read_shard(line: str) -> Shard:
-    """The shard that `shard_line` wrote."""
-    return _shards().validate_json(line)
-
-
-def part_line(chunk: Part) -> str:
-    """A part as a line of JSON."""
-    return _parts().dump_json(chunk).decode()
-
-
-def read_part(line: str) -> Part:
-    """The part that `part_line` wrote."""
-    return _parts().validate_json(line)
-
-
 @cache
-def _shards() -> "TypeAdapter[Shard]":
+def adapter(kind: Any) -> "TypeAdapter[Any]":
+    """What turns a `Shard` or a `Part` into JSON and back; making it takes longer than its use."""
     from pydantic import TypeAdapter
 
-    return TypeAdapter(Shard)
-
-
-@cache
-def _parts() -> "TypeAdapter[Part]":
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(Part)
+    return TypeAdapter(kind)
 
 
 def _size(items: int, count: int | None, most: int) -> int:
