@@ -7,10 +7,11 @@ from typing import Protocol, runtime_checkable
 
 from trichord.bulk.options import BulkOptions
 from trichord.bulk.shard_worker import run_shard
-from trichord.bulk.shards import Indexing, Part, Shard, shards_of_files
+from trichord.bulk.shards import Indexing, Part, Shard, WorkerModel, shards_of_files
 from trichord.features.extraction import Extracted
 from trichord.media import Decoder
 from trichord.models.embedder import Embedder
+from trichord.search.collection import StoredCollection
 from trichord.search.table import FileVersion
 from trichord.search.updating import Indexed, Readers
 from trichord.types import Clip
@@ -83,16 +84,27 @@ def run_extraction(runner: Runner, shards: Sequence[Shard]) -> Iterator[Extracte
 
 
 def shard_readers(
-    runner: Runner, template: Indexing, metadata: Sequence[Clip], count: int | None
+    runner: Runner,
+    collection: StoredCollection,
+    towers: WorkerModel,
+    metadata: Sequence[Clip],
+    *,
+    speech: bool,
+    count: int | None,
 ) -> Readers:
     """The reader of files for `indexing.index`, in shards; each file is reported once.
 
     Args:
         runner: Runs them.
-        template: The fields that all shards share.
+        collection: What the files are indexed in.
+        towers: The model that each worker loads.
         metadata: Clips whose captions and labels go to the moments of the files.
+        speech: Whether speech is measured.
         count: Number of shards; None: small ones.
     """
+    local = collection.storage.local
+    place = collection.name if local is None else str(local.absolute())
+    template = Indexing(towers=towers, collection=place, files=(), speech=speech)
 
     def read(versions: Sequence[FileVersion]) -> Iterator[Indexed]:
         seen: set[str] = set()

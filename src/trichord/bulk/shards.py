@@ -11,7 +11,7 @@ from trichord.config import Experiment
 from trichord.features.extraction import Extracted
 from trichord.features.store import FeatureFolder
 from trichord.models.embedder import Embedder
-from trichord.search.collection import StoredCollection, whereabouts
+from trichord.search.collection import whereabouts
 from trichord.search.table import FileVersion
 from trichord.search.updating import Indexed
 from trichord.types import MODALITIES, Clip, Modality
@@ -90,13 +90,6 @@ def extraction_of(
         tower_fingerprints=fingerprints(model, modalities),
         modalities=tuple(modalities),
     )
-
-
-def indexing_of(collection: StoredCollection, towers: WorkerModel, *, speech: bool) -> Indexing:
-    """What all shards of an indexing have in common."""
-    local = collection.storage.local
-    place = collection.name if local is None else str(local.absolute())
-    return Indexing(towers=towers, collection=place, files=(), speech=speech)
 
 
 def shards_of_texts(template: Extraction, texts: Sequence[str], count: int | None) -> list[Shard]:

@@ -24,13 +24,14 @@ def name_of(chosen: Measurement, kind: Kind) -> str:
         return chosen.to.stem
     from trichord.evaluation.gallery import Weights
 
-    weights, even, silent = chosen.weights, Weights(), chosen.silent
+    weights, named, silent = chosen.weights, chosen.named, chosen.silent
+    usual = named.silent if named else "masked"
     parts = [
         chosen.protocol or ("" if chosen.split == "test" else chosen.split),
-        f"silent-{silent}" if silent and silent != usual_rule(chosen) else "",
+        f"silent-{silent}" if silent and silent != usual else "",
         # 1 and 1 are the usual weights: a run without a fusion is asked more tasks by them, no other ones.
         f"visual-{weights.visual_weight:g}-audio-{weights.audio_weight:g}"
-        if weights not in (None, even)
+        if weights not in (None, Weights())
         else "",
         f"token-{chosen.token}" if chosen.token is not None else "",
         "" if chosen.ties == "pessimistic" else f"ties-{chosen.ties}",
@@ -38,12 +39,6 @@ def name_of(chosen: Measurement, kind: Kind) -> str:
     if kind == "captions":
         parts += _caption_parts(chosen.captions)
     return "-".join([kind, *filter(None, parts)])
-
-
-def usual_rule(chosen: Measurement) -> str:
-    """What is done about silent clips if nobody says otherwise."""
-    named = chosen.named
-    return named.silent if named else "masked"
 
 
 def _caption_parts(chosen: CaptionRules) -> list[str]:
