@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from trichord.evaluation.classes.classification import ClassProtocol, ClassReport, FoldRow
     from trichord.evaluation.classes.folds import Folding, Labelled, Rule
     from trichord.evaluation.classes.probing import FoldAnswers
-    from trichord.models.embedder import Embedder
 
 NOT_WRITTEN = "Nothing written: name a folder with --to."
 
@@ -295,7 +294,12 @@ def prompted(
     }
     scores = zero_shot(vectors, classes)
     every = class_row(answer(scores, held.truth), held.truth, held.classes)
-    fused = f"{fusion_of(model)}{f', mean{alone(has)}' if subject.sense == 'both' else ''}"
+    fused = f", mean{alone(has)}" if subject.sense == "both" else ""
+    if model.fusion is not None:  # what it has to do with the run's vectors
+        left = " as the run's fusion leaves them"
+        fused = (
+            left if model.fusion.indexable else ", without the run's fusion, which re-ranks"
+        ) + fused
     told = "; ".join(f"{name}: {' | '.join(of)}" for name, of in asked.items())
     protocol = ClassProtocol(
         kind="zero-shot",
@@ -363,11 +367,3 @@ def alone(has: dict[Medium, Present]) -> str:
     vision, audio = has["vision"], has["audio"]
     pictures, sounds = (vision & ~audio).sum(), (audio & ~vision).sum()
     return f" ({pictures} clips by the picture alone, {sounds} by the sound alone)"
-
-
-def fusion_of(model: "Embedder") -> str:
-    """What a run's fusion has to do with its vectors."""
-    if model.fusion is None:
-        return ""
-    left = "as the run's fusion leaves them"
-    return f" {left}" if model.fusion.indexable else ", without the run's fusion, which re-ranks"

@@ -141,12 +141,6 @@ class ClipVectors:
             raise ValueError("Nothing says how picture and sound become one.")
         return self.fused.scores(self, kind, captions, clips)
 
-    def scores_of_sounds(
-        self, sounds: Int[ndarray, " sound"], clips: Int[ndarray, " clip"]
-    ) -> Scores:
-        """The sounds of some clips against the pictures of some clips, both by row."""
-        return Products.cosines(self.audio[sounds], self.vision[clips])
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mean:

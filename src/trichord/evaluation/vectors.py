@@ -9,7 +9,6 @@ from trichord.models.embedder import Embedder, Toward
 from trichord.models.fusion import GlobalToGlobalFusion, GlobalToLocalFusion
 from trichord.types.arrays import Float
 from trichord.types.comparable import not_comparable
-from trichord.types.tensors import Features
 
 CLIPS_AT_ONCE = 256
 MEDIA_AT_ONCE = 32
@@ -87,23 +86,28 @@ def _media(
     model: Embedder, source: Source, after_clips: After | None
 ) -> tuple[_Vectors, _Vectors, list[Shelf]]:
     """Vectors and presence of all clips for vision and for audio, and steps if they are needed."""
-    pictures: list[_Vectors] = []
-    sounds: list[_Vectors] = []
+    count = len(source.clips)
+    vision, seen = np.zeros((count, model.vision.dim), np.float32), np.zeros(count, np.bool_)
+    audio, heard = np.zeros((count, model.audio.dim), np.float32), np.zeros(count, np.bool_)
     kept: list[Shelf] = []
     size = CLIPS_AT_ONCE if {"vision", "audio"} <= {*source.precomputed} else MEDIA_AT_ONCE
-    for rows in portions(len(source.clips), size):
+    for rows in portions(count, size):
         embedded = model(source.batch(rows, None).to(model.device))
-        vision, audio = embedded.vision, embedded.audio
+        parts = embedded.vision, embedded.audio
         if model.fusion is not None:
-            vision, audio = model.fusion.media(vision, audio)
-        vision, audio = on_cpu(vision), on_cpu(audio)
-        pictures.append(_arrays(vision, len(rows), model.vision.dim))
-        sounds.append(_arrays(audio, len(rows), model.audio.dim))
+            parts = model.fusion.media(*parts)
+        pictures, sounds = map(on_cpu, parts)
+        # Of a modality that the source does not give, nothing is present.
+        if pictures is not None:
+            vision[rows], seen[rows] = pictures.pooled.numpy(), pictures.present.numpy()
+        if sounds is not None:
+            audio[rows], heard[rows] = sounds.pooled.numpy(), sounds.present.numpy()
         if model.reranks:
-            kept.append(Shelf(start=int(rows[0]), count=len(rows), vision=vision, audio=audio))
+            shelf = Shelf(start=int(rows[0]), count=len(rows), vision=pictures, audio=sounds)
+            kept.append(shelf)
         if after_clips:
             after_clips(len(rows))
-    return _joined(pictures), _joined(sounds), kept
+    return (vision, seen), (audio, heard), kept
 
 
 def _texts(model: Embedder, source: Source, toward: Toward) -> Float[np.ndarray, "caption dim"]:
@@ -114,15 +118,3 @@ def _texts(model: Embedder, source: Source, toward: Toward) -> Float[np.ndarray,
         read = inputs if "text" in source.precomputed else tower.trunk_features(inputs)
         found.append(tower(read).pooled.cpu().numpy())
     return np.concatenate(found)
-
-
-def _arrays(features: Features | None, rows: int, dim: int) -> _Vectors:
-    """Vectors and presence; of a modality that the source does not give, nothing is present."""
-    if features is None:
-        return np.zeros((rows, dim), np.float32), np.zeros(rows, np.bool_)
-    return features.pooled.numpy(), features.present.numpy()
-
-
-def _joined(parts: list[_Vectors]) -> _Vectors:
-    vectors, present = zip(*parts, strict=True)
-    return np.concatenate(vectors), np.concatenate(present)
