@@ -54,12 +54,9 @@ def _caption_parts(chosen: CaptionRules) -> list[str]:
 
 def place_of(run: Path, chosen: Measurement, kind: Kind) -> Path:
     """Where the report on a run goes."""
-    folder = chosen.to.parent if chosen.to is not None and _leads_elsewhere(chosen.to) else run
+    to = chosen.to
+    folder = run if to is None or to.name == str(to) else to.parent
     return folder / f"{name_of(chosen, kind)}.json"
-
-
-def _leads_elsewhere(to: Path) -> bool:
-    return to.name != str(to)
 
 
 def require_place(runs: Sequence[Path], chosen: Measurement) -> None:
@@ -73,9 +70,10 @@ def require_place(runs: Sequence[Path], chosen: Measurement) -> None:
         return
     if to.suffix not in ("", ".json"):
         raise UserError(f"--to {to}: a report is JSON: give a name that ends in .json.")
-    if to.stem in RESERVED and not _leads_elsewhere(to):
+    elsewhere = to.name != str(to)
+    if to.stem in RESERVED and not elsewhere:
         raise UserError(f"--to {to}: this file of a run is something else: choose another name.")
-    if _leads_elsewhere(to) and len(runs) > 1:
+    if elsewhere and len(runs) > 1:
         raise UserError(
             f"--to {to} is one file for {len(runs)} runs: give a name without a folder, which then lies "
             "in each run."
@@ -141,25 +139,23 @@ def reports_of(runs: Sequence[Path], choice: Choice) -> tuple[Kind, list[Path]]:
         UserError: A run has none, or they are of two kinds.
     """
     choice.require_sense()
-    found = [_report_of(run, choice) for run in runs]
+    found: list[Path] = []
     by_kind: dict[Kind, Path] = {}
-    for path, run in zip(found, runs, strict=True):
-        by_kind[kind_in(path) or "evaluation"] = run
+    for run in runs:
+        places = [run / f"{name}.json" for name in choice.names()]
+        there = next((place for place in places if place.is_file()), None)
+        if there is None:
+            others = [path.stem for kind in KINDS for path in sorted(run.glob(f"{kind}*.json"))]
+            known = f"; it has {', '.join(others)}, which --report names" if others else ""
+            raise UserError(
+                f"{run} has not been evaluated so: run 'trichord evaluate {run} MANIFEST"
+                f"{choice.options}'{known}."
+            )
+        found.append(there)
+        by_kind[kind_in(there) or "evaluation"] = run
     if len(by_kind) > 1:
         raise UserError(
             f"{by_kind['captions']} was measured on captions, {by_kind['evaluation']} on retrieval: "
             "compare runs of one kind."
         )
-    return (kind_in(found[0]) if found else None) or "evaluation", found
-
-
-def _report_of(run: Path, choice: Choice) -> Path:
-    places = [run / f"{name}.json" for name in choice.names()]
-    there = next((place for place in places if place.is_file()), None)
-    if there is not None:
-        return there
-    others = [path.stem for kind in KINDS for path in sorted(run.glob(f"{kind}*.json"))]
-    known = f"; it has {', '.join(others)}, which --report names" if others else ""
-    raise UserError(
-        f"{run} has not been evaluated so: run 'trichord evaluate {run} MANIFEST{choice.options}'{known}."
-    )
+    return next(iter(by_kind)) if by_kind else "evaluation", found

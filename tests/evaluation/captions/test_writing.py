@@ -14,9 +14,11 @@ from trichord.evaluation.captions.protocol import CaptionRules, stamp
 from trichord.evaluation.captions.report import (
     CAPTION_STYLE,
     CaptionReport,
+    ClipCaption,
+    ClipScores,
+    KindRow,
     caption_table,
 )
-from trichord.evaluation.captions.scores import ClipCaption, ClipScores, KindRow
 from trichord.evaluation.captions.writing import (
     kinds_of,
     measure_captions,

@@ -6,7 +6,7 @@ from caption_metrics import TOKENIZERS, Tokenizer, evaluate
 from trichord.config import Experiment
 from trichord.evaluation.bootstrap import Estimate
 from trichord.evaluation.captions.protocol import CaptionRules
-from trichord.evaluation.captions.scores import ClipCaption, ClipScores, KindRow
+from trichord.evaluation.captions.report import ClipCaption, ClipScores, KindRow
 from trichord.evaluation.pairs import measuring
 from trichord.features.source import Source, portions
 from trichord.models.decoding import Decoding, write
