@@ -92,7 +92,9 @@ def measure(model: Embedder, beams: int) -> dict[str, object]:
     marks = SpecialTokens(start=tokenizer.bos_token_id, end=model.text.end, forbidden=forbidden)
     decoding = Decoding(beams=beams, keep=1)
     begun = time.process_time()
-    scorer = CaptionScorer.before(model, vision, audio)
+    captioner = model.captioner
+    media = captioner.encode_media(vision, audio)
+    scorer = CaptionScorer(model.text, captioner, model.text.token_cache(), media)
     looking = time.process_time() - begun
     kept, captions = timed(scorer, marks, decoding)
     anew, expected = timed(ReadAnew(model, vision, audio), marks, decoding)

@@ -35,7 +35,7 @@ from record import record
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from trichord.losses import info_nce
+from trichord.losses.info_nce import info_nce
 
 ROWS, LARGE, DIM = 8192, 32_768, 512
 SCALE = 14.3

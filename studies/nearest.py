@@ -44,7 +44,7 @@ from law import (
 )
 from record import RESULTS, circumstances, record
 
-from trichord.search.candidates import BoundedCandidates
+from trichord.search.candidates import ExactCandidates
 from trichord.search.nearest import (
     AnnIndexes,
     Approximate,
@@ -54,9 +54,8 @@ from trichord.search.nearest import (
     Settings,
 )
 from trichord.search.nearest.approximate import recall
-from trichord.search.nearest.exact import inner_products, slack
+from trichord.search.nearest.exact import inner_products, no_neighbours, rank_rows, slack
 from trichord.search.nearest.half_precision import HalfPrecision
-from trichord.search.nearest.neighbours import no_neighbours, rank_rows
 
 K = 10
 BATCH = 16
@@ -74,7 +73,7 @@ class Flat:
         self.index.add(vectors)
 
     def search(self, queries: np.ndarray, k: int, allowed: None = None) -> tuple:
-        """See `Nearest`."""
+        """See `Exact.search`."""
         cosines, rows = self.index.search(queries, k)
         return rows, cosines
 
@@ -89,7 +88,7 @@ class HalfFirst:
         self.seconds = time.process_time() - began
 
     def search(self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None) -> tuple:
-        """See `Nearest`."""
+        """See `Exact.search`."""
         vectors, found = self.exact.vectors, no_neighbours(len(queries), k)
         # A score is the product itself, of rows that have a vector.
         coefficients = np.zeros((2, len(queries), 2))
@@ -100,13 +99,12 @@ class HalfFirst:
         for i, query in enumerate(queries):
 
             def score(rows: np.ndarray, query: np.ndarray = query) -> np.ndarray:
-                return inner_products(vectors[rows], query[None])[0]
+                return inner_products(vectors[rows], query[None])
 
-            bounded = BoundedCandidates(
-                scores[i], self.half.rows, float(errors[i]), score, slack(query)
+            bounded = ExactCandidates(
+                scores[i], self.half.rows, slack(query), float(errors[i]), score
             )
-            rows, cosines = rank_rows(vectors, bounded.best(k), query, k)
-            found[0][i, : len(rows)], found[1][i, : len(rows)] = rows, cosines
+            found[0][i], found[1][i] = rank_rows(vectors, bounded.best(k), query, k)
         return found
 
 
@@ -117,7 +115,7 @@ class Bare:
         self.ours, self.vectors = ours, vectors
 
     def search(self, queries: np.ndarray, k: int, allowed: None = None) -> tuple:
-        """See `Nearest`."""
+        """See `Exact.search`."""
         rows = self.ours.index.candidates(queries, k, self.ours.budget)
         return rows, np.zeros(rows.shape)
 
@@ -182,7 +180,7 @@ def measure(
         built[name] = AnnIndexes(folder / name, gallery, 1, chosen, settings)
         built[name].wait()
         processor[name] = time.process_time() - began
-        print(name, built[name].report("vision").line, built[name].report("audio").line, flush=True)
+        print(name, built[name].report("vision"), built[name].report("audio"), flush=True)
     sides = ("vision", "audio")
     return {
         BUILDING: processor,

@@ -22,7 +22,8 @@ os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 import numpy as np
 from record import record
 
-from trichord.evaluation.ranks import CHUNK, Products, rank_both
+from trichord.evaluation.ranks import CHUNK, rank_both
+from trichord.evaluation.scores import Products
 
 MODELS = {"trained": 2.0, "weak": 9.0}
 """Noise of texts, in standard deviations of what they share with their clips."""

@@ -133,7 +133,6 @@ def held(gallery: Gallery, place: Path) -> Snapshot:
             Centre.of(gallery.audio, gallery.has_audio),
         ),
         pattern=(gallery.has_vision + 2 * gallery.has_audio).astype(np.uint8),
-        captioned=False,
         indexes=None,
     )
 

@@ -182,7 +182,10 @@ def all_gather(
     rows = rows.detach()
     if world_size() == 1:
         return rows, slice(0, len(rows))
-    counts = _counts(rows)
+    every = torch.zeros(world_size(), dtype=torch.int64, device=rows.device)
+    every[rank()] = len(rows)
+    dist.all_reduce(every)
+    counts: list[int] = every.tolist()
     first = sum(counts[: rank()])
     own_rows = slice(first, first + len(rows))
     # All ranks have the same counts and skip the exchange together.
@@ -194,13 +197,6 @@ def all_gather(
     parts = [torch.empty_like(padded) for _ in counts]
     dist.all_gather(parts, padded)
     return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)]), own_rows
-
-
-def _counts(rows: Tensor) -> list[int]:
-    counts = torch.zeros(world_size(), dtype=torch.int64, device=rows.device)
-    counts[rank()] = len(rows)
-    dist.all_reduce(counts)
-    return counts.tolist()
 
 
 def all_gather_with_grad(rows: Shaped[Tensor, "row ..."]) -> Shaped[Tensor, "all_rows ..."]:

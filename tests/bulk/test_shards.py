@@ -8,11 +8,10 @@ from trichord.bulk import shards as module
 from trichord.bulk.shards import (
     Extraction,
     Indexing,
+    Part,
+    Shard,
     WorkerModel,
-    part_line,
-    read_part,
-    read_shard,
-    shard_line,
+    adapter,
     shards_of_clips,
     shards_of_files,
     shards_of_texts,
@@ -94,10 +93,10 @@ def test_shards_are_plain_json_and_read_back_equal(towers):
     )
     indexing = Indexing(towers=WHOLE.towers, collection="s3://b/c", files=tuple(versions(2)))
     for shard in (extraction, indexing, replace(extraction, clips=(), texts=("über\n\u2028",))):
-        line = shard_line(shard)
+        line = adapter(Shard).dump_json(shard).decode()
         assert "\n" not in line
         assert isinstance(json.loads(line), dict)
-        assert read_shard(line) == shard
+        assert adapter(Shard).validate_json(line) == shard
 
 
 @pytest.mark.parametrize(
@@ -108,4 +107,4 @@ def test_shards_are_plain_json_and_read_back_equal(towers):
     ],
 )
 def test_parts_are_read_back_equal(part):
-    assert read_part(part_line(part)) == part
+    assert adapter(Part).validate_python(adapter(Part).dump_python(part, mode="json")) == part

@@ -7,8 +7,8 @@ import av
 import pytest
 from transformers import CLIPModel
 
-from trichord.checkpoint import Origin, Progress, Run, differences, fresh_model, made_with
-from trichord.checkpoint.environment import git_state, revisions
+from trichord.checkpoint import Origin, Progress, Run, fresh_model
+from trichord.checkpoint.environment import differences, git_state, made_with, revisions
 from trichord.config import ClipText, Experiment
 from trichord.media import file_signature
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from trichord.checkpoint import Origin, Progress, Run
-from trichord.config import Draw, Experiment, InfoNCE, Stage, settings_of
+from trichord.config import Draw, Experiment, InfoNCE, Stage
+from trichord.config.experiment import settings_of
 from trichord.exporting.folder import ExportSource, export_run
 
 STAGE = Stage(

@@ -7,7 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from trichord.checkpoint import Progress, Run, fresh_model, load_owned, owned_state
+from trichord.checkpoint import Progress, Run, fresh_model
+from trichord.checkpoint.weights import load_owned, owned_state
 from trichord.config import Cross, Experiment, InfoNCE
 from trichord.types import UserError
 

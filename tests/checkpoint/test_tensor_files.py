@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from trichord.checkpoint import read_tensors, write_tensors
+from trichord.checkpoint.tensor_files import read_tensors, write_tensors
 
 NOTES = {f"note {i}": f'"ü{i}"\n' for i in range(7)}
 TENSORS = {
@@ -38,7 +38,7 @@ def test_another_process_writes_the_same_bytes(tmp_path):
 import sys
 from pathlib import Path
 import torch
-from trichord.checkpoint import write_tensors
+from trichord.checkpoint.tensor_files import write_tensors
 notes = {name: name.upper() for name in sys.argv[2:]}
 write_tensors(Path(sys.argv[1]), {"x": torch.arange(3.0)}, notes)
 """

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from trichord.cli.measurement import CaptionMeasurement, Measurement
+from trichord.cli.measurement import Measurement
 from trichord.cli.reports import Choice, name_of, place_of, reports_of, require_place
+from trichord.evaluation.captions.protocol import CaptionRules
 from trichord.types import UserError
 
 RUN = Path("runs/a")
@@ -42,10 +43,10 @@ def test_each_way_of_measuring_has_a_file_of_its_own(chosen, name):
 
 
 def test_captions_are_named_by_how_they_are_written_and_scored():
-    captions = CaptionMeasurement(kind=("audio", "visual"), beams=1, tokens="blanks", resamples=9)
+    captions = CaptionRules(kind=("audio", "visual"), beams=1, tokens="blanks", resamples=9)
     named = name_of(Measurement(captions=captions, split="val"), "captions")
     assert named == "captions-val-kind-audio-visual-beams-1-tokens-blanks"
-    usual = CaptionMeasurement(meteor=False)
+    usual = CaptionRules(meteor=False)
     assert name_of(Measurement(captions=usual), "captions") == "captions"
     assert name_of(Measurement(captions=captions), "evaluation") == "evaluation"
 

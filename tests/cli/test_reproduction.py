@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from trichord.api.training import fit
-from trichord.checkpoint import Run, fresh_model, read_tensors, write_tensors
+from trichord.checkpoint import Run, fresh_model
+from trichord.checkpoint.tensor_files import read_tensors, write_tensors
 from trichord.config import Draw, Experiment, Stage
 from trichord.corpora.manifest import write_manifest
 from trichord.features.extraction import extract_media, extract_texts

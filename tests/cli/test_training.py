@@ -20,7 +20,7 @@ from trichord.encoders import clap, weight_cache
 from trichord.encoders import clip as clip_encoders
 from trichord.features.extraction import extract_media, extract_texts
 from trichord.features.reading import source_of
-from trichord.features.source import FeatureSource, MediaSource, MixedSource
+from trichord.features.source import FeatureSource, MediaSource
 from trichord.features.store import FeatureFolder
 from trichord.search.collection import StoredCollection
 from trichord.types import Caption, Clip, UserError
@@ -381,7 +381,7 @@ def test_each_seed_learns_from_what_its_own_tower_hears(train_seeds):
     ("kind", "towers", "made", "read"),
     [
         ("features", (), FeatureSource, {"text", "audio"}),
-        ("features", ("audio",), MixedSource, {"text"}),
+        ("features", ("audio",), MediaSource, {"text"}),
         ("features", ("text", "audio"), MediaSource, set()),
         ("media", (), MediaSource, set()),
     ],

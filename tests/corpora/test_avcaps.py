@@ -220,7 +220,7 @@ def test_videos_that_do_not_fit_the_disk_are_refused_before_unpacking(corpus, pa
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (["1"], "must hold one JSON object, not a list"),
+        (["1"], "must hold a JSON object"),
         ({"1": ["a dog"]}, '"1" must be an object of caption lists'),
         ({"1": {"audio_captions": "a dog"}}, '"1": "audio_captions" must be a list of texts'),
         ({"1": {"GPT_AV_captions": ["a", 2]}}, '"1": "GPT_AV_captions" must be a list of texts'),

@@ -7,7 +7,6 @@ from hashlib import blake2b
 import pytest
 
 from trichord.corpora import howto100m
-from trichord.corpora.howto100m import grown
 from trichord.types import Caption, Clip, UserError
 
 VIDEO = "nVbIUDjzWY4"
@@ -17,6 +16,12 @@ WORDS = "one two three four five"
 def narration(*captions):
     starts, ends, texts = zip(*captions, strict=True) if captions else ((), (), ())
     return {"start": list(starts), "end": list(ends), "text": list(texts)}
+
+
+def grown(starts, ends, texts, *rest):
+    """Start, end and text of a caption with its neighbours."""
+    first, last = howto100m.grown(starts, ends, texts, *rest)
+    return starts[first], ends[last], " ".join(texts[first : last + 1])
 
 
 def written(touch, videos, *media, name="raw_caption.json"):

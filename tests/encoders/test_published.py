@@ -173,7 +173,7 @@ def test_a_tokenizer_that_is_not_there_names_the_option(tiny_towers, tmp_path):
     (tmp_path / "config.json").write_text("{}")
     refusals = {
         "nobody/nothing": "--tokenizer: The model 'nobody/nothing' cannot be fetched",
-        str(tmp_path): f"--tokenizer: {tmp_path} has no tokenizer",
+        str(tmp_path): f"--tokenizer: The model '{tmp_path}' has no tokenizer",
     }
     for source, refusal in refusals.items():
         with pytest.raises(UserError, match=refusal) as told:
@@ -311,7 +311,7 @@ def test_a_folder_without_tokenizer_is_refused(tiny_towers, tmp_path):
     folder = shutil.copytree(tiny_towers / "clip", tmp_path / "clip")
     for file in folder.glob("*token*"):
         file.unlink()
-    with pytest.raises(UserError, match="clip has no tokenizer"):
+    with pytest.raises(UserError, match="clip' has no tokenizer"):
         load_towers(str(folder))
 
 

@@ -160,17 +160,6 @@ def test_another_model_in_the_same_place_is_read(tiny_trimodal, tiny_towers, tmp
         assert text.build().fingerprint != before
 
 
-def test_what_was_used_last_is_kept(tiny_trimodal, reads, monkeypatch):
-    monkeypatch.setattr(module, "MOST", 2)
-    with shared_towers():
-        tiny_trimodal.text.build()
-        tiny_trimodal.text.build()
-        assert len(reads) == 2
-        tiny_trimodal.vision.build()  # another two
-        tiny_trimodal.text.build()
-    assert len(reads) == 6
-
-
 def test_sharing_ends_with_the_outermost(tiny_trimodal, reads):
     with shared_towers():
         with shared_towers():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from trichord.evaluation.counting import TOLERANCE, count_wrong
+from trichord.evaluation.ranks import TOLERANCE, count_wrong
 from trichord.evaluation.scores import Products, ScoreMatrix
 
 DIM = 24
@@ -117,14 +117,11 @@ def test_what_is_not_asked_for_is_not_counted():
     counted = count_wrong(scores, answers, queries=False)
     assert counted.items.better.any()
     assert not counted.queries.better.any()
-    counted = count_wrong(scores, answers, items=False)
-    assert not counted.items.better.any()
-    assert counted.queries.better.any()
 
 
 def test_items_that_are_right_for_no_query_need_not_be_looked_at():
     queries, gallery, _ = vectors("useless", 40, 30)
     scores, answers = Products.cosines(queries, gallery), np.full(40, 12)
     expected = reference(scores.queries @ scores.gallery.T, answers)
-    found = counts(count_wrong(scores, answers, items=False, chunk=7))
+    found = counts(count_wrong(scores, answers, chunk=7))
     assert all(np.array_equal(*pair) for pair in zip(found[2:], expected[2:], strict=True))

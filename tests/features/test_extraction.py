@@ -77,7 +77,7 @@ def test_what_a_text_is_read_beside_does_not_move_it(role, untrained_model, tmp_
     texts = [f"{'red ' * (i * 7 % 12)}bells {'ring and ' * (i // 12)}" for i in range(96)]
     widths = []
 
-    def noted(stage, prepared, threads):
+    def noted(stage, prepared, threads, ahead):
         for some, ids in prepared:
             if stage.args[0] is tower:
                 widths.append((ids.shape[1], tower.lengths(ids).tolist()))

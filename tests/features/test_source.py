@@ -9,7 +9,6 @@ from trichord.features.source import (
     Captions,
     FeatureSource,
     MediaSource,
-    MixedSource,
     audio_type_of,
     portions,
 )
@@ -250,7 +249,7 @@ def test_the_masked_copy_stands_beside_the_sound_as_it_is(media, model):
 
 
 def test_masked_sound_is_never_read_from_the_cache(model, cached, media):
-    for source in (cached(), MixedSource(cached(("text", "audio")), media(modalities=("vision",)))):
+    for source in (cached(), media(modalities=("vision",), cached=cached(("text", "audio")))):
         assert source.batch(EACH, None).audio is not None
         with pytest.raises(UserError, match=r"masked audio.*towers.*--from media"):
             source.batch(EACH, None, 7)
@@ -302,7 +301,7 @@ def same_embeddings(one, other):
 )
 def test_cached_and_fresh_together_give_what_media_alone_give(fresh, model, cached, media):
     held = tuple(name for name in ("text", "audio", "vision") if name not in fresh)
-    mixed = MixedSource(cached(held), media(modalities=fresh))
+    mixed = media(modalities=fresh, cached=cached(held))
     assert mixed.precomputed == held
     one, texts = embedded(model, mixed)
     other, expected = embedded(model, media())
@@ -311,7 +310,7 @@ def test_cached_and_fresh_together_give_what_media_alone_give(fresh, model, cach
 
 
 def test_masked_sound_comes_from_media_while_the_rest_is_cached(model, cached, media):
-    mixed = MixedSource(cached(("text", "vision")), media(modalities=("audio",)))
+    mixed = media(modalities=("audio",), cached=cached(("text", "vision")))
     one, _ = embedded(model, mixed, 7)
     other, _ = embedded(model, media(), 7)
     torch.testing.assert_close(one.masked.pooled, other.masked.pooled, atol=1e-5, rtol=0)

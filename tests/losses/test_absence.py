@@ -1,6 +1,6 @@
 import torch
 
-from trichord.losses import pad_missing
+from trichord.losses.missing import pad_missing
 from trichord.types.tensors import Embeddings, Features
 
 # What ranks lend one another is shown in test_ranks.py, by terms of which some ranks lack a side.

@@ -18,7 +18,7 @@ from drawn_embeddings import (
     zeroed,
 )
 
-from trichord.losses import info_nce_of_logits, intra_nce
+from trichord.losses.info_nce import info_nce_of_logits, intra_nce
 from trichord.types.tensors import Embeddings, Features
 
 

@@ -17,10 +17,11 @@ from drawn_embeddings import (
     zeroed,
 )
 
-from trichord.config import TERMS, InfoNCE
-from trichord.losses import info_nce
+from trichord.config import InfoNCE
+from trichord.losses.info_nce import info_nce
 from trichord.types import UserError
 from trichord.types.tensors import Embeddings
+from trichord.types.terms import TERMS
 
 
 @pytest.mark.parametrize("rows", [2, 3, 17])

@@ -3,10 +3,9 @@
 import pytest
 import torch
 
-from trichord.config import TERMS
-from trichord.losses import intra_nce
+from trichord.losses.info_nce import intra_nce
 from trichord.types import UserError
-from trichord.types.terms import term_of
+from trichord.types.terms import TERMS, term_of
 
 
 def test_terms_say_what_they_compare():

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from trichord.losses import info_nce, intra_nce
+from trichord.losses.info_nce import info_nce, intra_nce
 
 DIRECTIONS = ("both", "a_to_b", "b_to_a")
 

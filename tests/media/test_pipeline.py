@@ -8,16 +8,14 @@ from trichord.media import pipeline as module
 from trichord.media.pipeline import EndedError, Pipeline, parallel_map
 
 
-def stages():
-    return [one for one in threading.enumerate() if one.name == "trichord-stage"]
-
-
-def ended():
-    """Whether all stages end within a few seconds."""
+def ended(name="trichord-stage"):
+    """Whether all stages, or other threads of a name, end within a few seconds."""
     deadline = time.monotonic() + 10
-    while stages() and time.monotonic() < deadline:
+    while (found := [one for one in threading.enumerate() if name in one.name]) and (
+        time.monotonic() < deadline
+    ):
         time.sleep(0.01)
-    return not stages()
+    return not found
 
 
 def test_items_come_in_order_through_several_stages():
@@ -112,7 +110,7 @@ def test_a_stage_that_is_long_busy_is_left_behind(monkeypatch):
 
     with Pipeline() as pipeline:
         pipeline.ahead(slow(), 1)
-    assert len(stages()) == 1
+    assert [one.name for one in threading.enumerate()].count("trichord-stage") == 1
     release.set()
     assert ended()
 
@@ -138,7 +136,7 @@ def test_items_made_side_by_side_come_in_their_order():
         made.append(n)
         return n * n
 
-    assert list(parallel_map(work, iter(range(8)), 2)) == [n * n for n in range(8)]
+    assert list(parallel_map(work, iter(range(8)), 2, 3)) == [n * n for n in range(8)]
     assert sorted(made) == list(range(8))
     assert made.index(3) < made.index(2)
 
@@ -149,7 +147,7 @@ def test_what_goes_wrong_side_by_side_is_raised_in_its_place():
             raise LookupError("one is missing")
         return n
 
-    found = parallel_map(work, iter(range(5)), 3)
+    found = parallel_map(work, iter(range(5)), 3, 4)
     assert next(found) == 0
     with pytest.raises(LookupError, match="one is missing"):
         next(found)
@@ -162,7 +160,7 @@ def test_closing_what_works_side_by_side_leaves_the_rest_undone():
         made.append(n)
         return n
 
-    with closing(parallel_map(work, iter(range(100)), 2)) as found:
+    with closing(parallel_map(work, iter(range(100)), 2, 3)) as found:
         assert next(found) == 0
+    assert ended("side-by-side")
     assert len(made) <= 4
-    assert not [one for one in threading.enumerate() if "side-by-side" in one.name]

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from trichord.models.beams import Decoding, SpecialTokens, search
+from trichord.types import UserError
 
 START, END, WORDS = 0, 1, (2, 3, 4, 5)
 VOCABULARY = 6
@@ -87,14 +88,14 @@ def check(found, expected, rule, clip, penalty):
 
 @pytest.mark.parametrize("penalty", [0.0, 1.0, -0.5])
 def test_wide_beams_find_the_best_of_all_captions(penalty):
-    longest = 5
+    longest = 4
     every = [
         (START, *words, *end)
         for count in range(1, longest)
         for words in product(WORDS, repeat=count)
         for end in ([(END,)] if count < longest - 1 else [()])
     ]
-    assert len(every) == 4 + 16 + 64 + 256
+    assert len(every) == 4 + 16 + 64
     decoding = Decoding(beams=len(every), length_penalty=penalty, keep=20)
     captions, _ = found(drawn, range(3), decoding, longest)
     for clip in range(3):
@@ -240,14 +241,14 @@ def test_scores_that_are_no_numbers_are_refused():
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"beams": 0}, "0 beams: at least 1"),
-        ({"length_penalty": float("nan")}, "Length penalty nan"),
-        ({"length_penalty": 10.5}, "between -10 and 10"),
-        ({"longest": 2}, "At most 2 tokens"),
+        ({"beams": 0}, "--beams 0: give a number from 1"),
+        ({"length_penalty": float("nan")}, "--length-penalty nan"),
+        ({"length_penalty": 10.5}, "from -10 to 10"),
+        ({"longest": 2}, "--longest 2: give at least 3"),
         ({"keep": 0}, "Keep 0 of 5"),
         ({"beams": 2, "keep": 3}, "Keep 3 of 2 beams: from 1 to 2"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options, complaint):
-    with pytest.raises(ValueError, match=complaint):
+    with pytest.raises((UserError, ValueError), match=complaint):
         Decoding(**options)

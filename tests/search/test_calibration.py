@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from trichord.models.calibration import blend
-from trichord.search.calibration import Calibration, calibrate, sample_evenly
+from trichord.search.calibration import Calibration, calibrate, evenly
 from trichord.search.gallery import Gallery
 from trichord.types import Moment
 from trichord.types.comparable import ALL_PAIRS
@@ -143,5 +143,5 @@ def test_a_spread_of_no_size_is_refused():
 
 
 def test_large_galleries_are_thinned_evenly():
-    thin = sample_evenly(random_gallery(10), 4)
+    thin = random_gallery(10).take(evenly(10, 4))
     assert [moment.file for moment in thin.moments] == ["f000", "f002", "f005", "f007"]

@@ -1,16 +1,16 @@
 import pytest
 from PIL import Image
 
-from trichord.search.caption_sheet import (
-    HEADER,
+from trichord.search.sheet import CAPTION_HEADER as HEADER
+from trichord.search.sheet import CAPTION_TILE as TILE
+from trichord.search.sheet import (
     MARGIN,
-    TILE,
     CaptionTile,
     draw_caption_sheet,
+    font,
     wrapped,
     write_caption_sheet,
 )
-from trichord.search.sheet import font
 from trichord.types import Moment, UserError
 
 

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from trichord.search.checking import MomentVectors, WrittenVectors, best, own_ranks, similarity
+from trichord.search.checking import SideVectors, best, own_ranks, similarity
 
 
 def unit(*angles):
@@ -13,7 +13,7 @@ def unit(*angles):
 
 
 def texts(toward_vision, toward_audio):
-    return WrittenVectors(toward_vision=unit(*toward_vision), toward_audio=unit(*toward_audio))
+    return SideVectors(unit(*toward_vision), unit(*toward_audio))
 
 
 def moments(vision, audio):
@@ -21,10 +21,9 @@ def moments(vision, audio):
 
     def side(angles):
         has = np.array([angle is not None for angle in angles])
-        return unit(*(angle or 0 for angle in angles)) * has[:, None], has
+        return unit(*(angle or 0 for angle in angles)) * has[:, None]
 
-    (seen, sees), (heard, hears) = side(vision), side(audio)
-    return MomentVectors(vision=seen, has_vision=sees, audio=heard, has_audio=hears)
+    return SideVectors(side(vision), side(audio))
 
 
 def test_likeness_is_the_weighted_mean_of_the_cosines_with_what_is_there():

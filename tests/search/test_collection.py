@@ -265,7 +265,7 @@ def test_a_collection_is_embedded_anew_beside_the_old_one(place):
     gallery = there.table.gallery()
     assert gallery.vision.tolist() == [[2.0] * 4] * 3
     assert {tag: rows.tolist() for tag, rows in gallery.tags.items()} == {"x": [1], "y": [2]}
-    assert there.table.captions(gallery.moments) == [None, "a dog", None]
+    assert gallery.captions.to_pylist() == [None, "a dog", None]
     assert [name for name in there.storage.names() if name[0] != "."] == [
         "collection.json", there.description.table
     ]  # fmt: skip

@@ -4,14 +4,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from trichord.search.background import calibrate_for
+from trichord.search.background import calibrate_by
 from trichord.search.collection import StoredCollection
 from trichord.search.engine import SearchEngine, _allowed
 from trichord.search.filters import Filter
-from trichord.search.grouping import group_by_file
+from trichord.search.hits import group_by_file
 from trichord.search.indexing import index
 from trichord.search.nearest.ann_indexes import Settings
 from trichord.search.query import Query
+from trichord.search.query_vectors import TextVectors
 from trichord.types import Moment, UserError
 
 
@@ -137,7 +138,7 @@ def test_each_sound_token_has_its_own_scales(steered):
     kept = steered.calibration
     assert kept == steered.collection.description.calibration
     steered.search(Query.of("a low bell", audio_type=0.25))
-    assert steered.calibration == calibrate_for(steered.model, steered.gallery)
+    assert steered.calibration == calibrate_by(TextVectors(steered.model), steered.gallery)
     assert steered.calibration.text.vision == pytest.approx(kept.text.vision)
     assert steered.calibration.text.audio != kept.text.audio
     steered.search(Query.of("a low bell"))

@@ -1,6 +1,6 @@
 import numpy as np
 
-from trichord.search.grouping import group_by_file, leading
+from trichord.search.hits import group_by_file, leading
 from trichord.types import Hit, Moment
 
 

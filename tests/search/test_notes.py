@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from trichord.media import Decoded, DecodePlan
+from trichord.search.entries import Entry
 from trichord.search.notes import ManifestNotes, NoteTaker
 from trichord.types import Caption, Clip, Moment
 
@@ -78,13 +79,13 @@ def test_speech_is_looked_for_in_sound_at_its_own_rate(taker):
 
 def test_the_share_of_speech_is_none_where_it_was_not_measured_and_0_in_silence(taker):
     sound = np.full((2, 16_000), 0.5, np.float32)
-    where = Moment(file="a.mp4", start=0.0, end=1.0)
+    entry = Entry(moment=Moment(file="a.mp4", start=0.0, end=1.0), status="ok")
     of = {
         "stereo": Decoded(status="ok", audio={16_000: sound}),
         "mono": Decoded(status="ok", audio={16_000: sound[0]}),
         "silent": Decoded(status="silent"),
         "broken": Decoded(status="corrupt"),
     }
-    shares = {name: taker.take(where, one).speech for name, one in of.items()}
+    shares = {name: taker.take(entry, one).speech for name, one in of.items()}
     assert shares == {"stereo": 0.5, "mono": 0.5, "silent": 0.0, "broken": None}
-    assert NoteTaker(ManifestNotes(), None).take(where, of["mono"]).speech is None
+    assert NoteTaker(ManifestNotes(), None).take(entry, of["mono"]).speech is None

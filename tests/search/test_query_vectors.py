@@ -126,10 +126,6 @@ def test_a_file_is_decoded_once_whatever_it_is_called(
         assert read(red, token, **asked).kind == kind
         assert len(decoded) > before
         before = len(decoded)
-    reader.cut = Cut(2.0, 1.0)
-    read(red)
-    assert len(decoded) > before
-    before = len(decoded)
     (tmp_path / "copy").write_bytes((rendered / "blue.mp4").read_bytes())
     assert not np.array_equal(read(tmp_path / "copy").vision, first.vision)
     assert len(decoded) > before

@@ -29,8 +29,7 @@ def test_thumbnails_and_captions_are_found_by_file_and_start(told):
     assert told.thumbnail("a", 1.0) == b"jpeg"
     assert told.thumbnail("a", 2.0) is None
     assert told.thumbnail("it's no file", 0.0) is None
-    moments = told.gallery().moments
-    assert told.captions(moments[::-1]) == [
+    assert told.gallery().captions.to_pylist()[::-1] == [
         None, None, "a cat and a dog sleep in the sun", "a dog barks"
     ]  # fmt: skip
     assert told.captioned() == 2
@@ -115,7 +114,7 @@ def test_what_is_said_elsewhere_of_the_same_moments_is_taken_along_at_once(told)
 
 
 def test_an_empty_table_has_nothing_to_annotate_or_show(table):
-    assert (table.captioned(), table.captions([]), table.notes()) == (0, [], {})
+    assert (table.captioned(), table.gallery().captions, table.notes()) == (0, None, {})
     assert table.thumbnail("a", 0.0) is None
     table.index_captions()
     with pytest.raises(UserError, match="has no moment"):

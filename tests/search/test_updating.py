@@ -4,9 +4,10 @@ from pathlib import Path
 import pytest
 
 from trichord.search import updating
-from trichord.search.background import calibrate_for
+from trichord.search.background import calibrate_by
 from trichord.search.collection import StoredCollection
 from trichord.search.indexing import index
+from trichord.search.query_vectors import TextVectors
 from trichord.search.table import MomentTable
 from trichord.search.updating import finish
 from trichord.types import Caption, Clip
@@ -16,9 +17,9 @@ def test_scales_are_measured_on_some_moments_and_never_on_all(collection, tiny_m
     """After each burst of watched files: a large collection must not be loaded for it."""
     most, measured = 4, []
 
-    def noted(model, gallery):
+    def noted(texts, gallery):
         measured.append(gallery)
-        return calibrate_for(model, gallery)
+        return calibrate_by(texts, gallery)
 
     def refused(*given):
         raise AssertionError("the whole gallery was loaded")
@@ -26,7 +27,7 @@ def test_scales_are_measured_on_some_moments_and_never_on_all(collection, tiny_m
     collection.table.put(collection.table.read_files(list(collection.table.files())))
     assert not collection.calibrated
     monkeypatch.setattr(updating, "MOMENTS", most)
-    monkeypatch.setattr(updating, "calibrate_for", noted)
+    monkeypatch.setattr(updating, "calibrate_by", noted)
     monkeypatch.setattr(MomentTable, "gallery", refused)
     finish(collection, tiny_model)
     assert [len(gallery) for gallery in measured] == [most]
@@ -37,22 +38,24 @@ def test_scales_are_measured_on_some_moments_and_never_on_all(collection, tiny_m
 
 def test_few_moments_are_all_measured(collection, tiny_model):
     there = StoredCollection.open(collection.path)
-    assert there.description.calibration == calibrate_for(tiny_model, there.table.gallery())
+    assert there.description.calibration == calibrate_by(
+        TextVectors(tiny_model), there.table.gallery()
+    )
 
 
 def test_what_comes_while_scales_are_measured_is_measured_next(collection, tiny_model, monkeypatch):
     other = StoredCollection.open(collection.path)
     [file, *_] = other.table.read_files(list(other.table.files()))
 
-    def meanwhile(model, gallery):
+    def meanwhile(texts, gallery):
         measured.append(other.table.version)
         if len(measured) == 1:
             other.table.put([file])
-        return calibrate_for(model, gallery)
+        return calibrate_by(texts, gallery)
 
     measured = []
     collection.table.put([file])
-    monkeypatch.setattr(updating, "calibrate_for", meanwhile)
+    monkeypatch.setattr(updating, "calibrate_by", meanwhile)
     finish(collection, tiny_model)
     assert collection.description.calibrated == measured[0] < other.table.version
     assert not collection.calibrated

@@ -1,6 +1,6 @@
 import pytest
 
-from trichord.search.wording import split_negatives
+from trichord.search.query import split_negatives
 
 
 @pytest.mark.parametrize(

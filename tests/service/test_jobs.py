@@ -12,7 +12,7 @@ from trichord.types import UserError
 def ended(jobs, job):
     """Wait for the end of a job."""
     for _ in range(600):
-        if jobs.find(job.name).state != "running":
+        if jobs.find(job.job).state != "running":
             return job
         time.sleep(0.02)
     raise AssertionError("the job does not end")

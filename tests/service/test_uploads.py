@@ -12,8 +12,7 @@ from starlette.requests import Request
 
 from trichord.service.allowance import Allowance
 from trichord.service.errors import RefusedError
-from trichord.service.receiving import FIELDS, receive_file
-from trichord.service.uploads import Uploads
+from trichord.service.uploads import FIELDS, Uploads, receive_file
 
 FORM = "multipart/form-data; boundary=edge"
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from trichord.config import InfoNCE
-from trichord.losses import PAIRS, Objective
+from trichord.losses.objective import PAIRS, Objective
 from trichord.types.tensors import Embeddings, Features
 
 

@@ -13,7 +13,8 @@ import torch.nn.functional as F  # noqa: N812
 
 from trichord.config import InfoNCE
 from trichord.distributed import all_gather_with_grad, process_group, rank, world_size
-from trichord.losses import Objective, info_nce, intra_nce
+from trichord.losses.info_nce import info_nce, intra_nce
+from trichord.losses.objective import Objective
 from trichord.types.tensors import Embeddings, Features, Words
 
 SIDES = ("text", "audio", "vision", "masked")

@@ -19,7 +19,7 @@ import trichord.training.session
 from trichord.checkpoint import Run, fresh_model
 from trichord.config import Experiment
 from trichord.distributed import process_group, rank, world_size
-from trichord.features.source import FeatureSource, MediaSource, MixedSource
+from trichord.features.source import FeatureSource, MediaSource
 from trichord.features.store import FeatureFolder
 from trichord.media import Decoded, Decoder
 from trichord.training.fit import fit
@@ -75,7 +75,7 @@ def sources_of(task, model):
         clips = [clip for clip in task.clips if clip.split == split]
         source = FeatureSource(clips, model, FeatureFolder(task.features), cached)
         if towers:
-            source = MixedSource(source, MediaSource(clips, model, MadeUp(), tuple(sorted(towers))))
+            source = MediaSource(clips, model, MadeUp(), tuple(sorted(towers)), source)
         held.append(source)
     return held
 

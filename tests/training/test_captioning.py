@@ -9,7 +9,7 @@ import torch
 from trichord.checkpoint import Run, fresh_model
 from trichord.config import AdamW, CaptionGenerator, Draw, Experiment, Stage
 from trichord.features.extraction import extract_texts
-from trichord.features.source import FeatureSource, MediaSource, MixedSource
+from trichord.features.source import FeatureSource, MediaSource
 from trichord.training.criteria import measure_criterion, word_likelihood
 from trichord.training.fit import fit
 from trichord.training.session import Session
@@ -59,7 +59,7 @@ def write(tmp_path, learnable, made_up):
                 sources.append(FeatureSource(held, model, folder))
                 continue
             cached = FeatureSource(held, model, folder, ("audio", "vision"))
-            sources.append(MixedSource(cached, MediaSource(held, model, made_up, ("text",))))
+            sources.append(MediaSource(held, model, made_up, ("text",), cached))
         run, told = Run(tmp_path / name), []
         fit(experiment, model, sources, run, manifest="m", after_epoch=told.append)
         return run, told, sources

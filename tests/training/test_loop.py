@@ -21,7 +21,7 @@ from trichord.config import (
 from trichord.evaluation.retrieval import recalls_at
 from trichord.evaluation.vectors import embed_source
 from trichord.features.extraction import extract_media, extract_texts
-from trichord.features.source import FeatureSource, MediaSource, MixedSource
+from trichord.features.source import FeatureSource, MediaSource
 from trichord.features.store import FeatureFolder
 from trichord.training.fit import fit
 from trichord.training.learner import autocast
@@ -246,8 +246,7 @@ def listen(tmp_path, made_up):
             list(extract_texts(model, texts, folder))
             list(extract_media(model, clips, folder, made_up, ("vision",)))
             cached = FeatureSource(clips, model, folder, ("text", "vision"))
-            media = MediaSource(clips, model, made_up, ("audio",))
-            sources.append(MixedSource(cached, media))
+            sources.append(MediaSource(clips, model, made_up, ("audio",), cached))
         run, told = Run(tmp_path / name), []
         fit(experiment, model, sources, run, manifest="m", after_epoch=told.append)
         return run, told

@@ -3,7 +3,8 @@ import json
 import pytest
 import torch
 
-from trichord.checkpoint import Run, write_tensors
+from trichord.checkpoint import Run
+from trichord.checkpoint.tensor_files import write_tensors
 from trichord.training.reproduction import compare_runs, verdict
 
 

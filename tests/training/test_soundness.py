@@ -8,10 +8,9 @@ from trichord.training.soundness import (
     MOST_IN_A_ROW,
     Buffers,
     is_finite,
-    refuse_idle,
+    refuse_skips,
     refuse_unfinite,
     refuse_unlearnt,
-    refuse_unsound,
 )
 from trichord.types import UserError
 
@@ -39,10 +38,10 @@ def test_without_any_gradient_the_loss_decides():
 
 
 def test_too_many_in_a_row_end_training_with_the_step_and_a_remedy():
-    refuse_unsound(STAGE, Progress(epoch=3, step=4, skipped_in_a_row=MOST_IN_A_ROW - 1))
+    refuse_skips(STAGE, Progress(epoch=3, step=4, skipped_in_a_row=MOST_IN_A_ROW - 1))
     expected = r"Stage 's', epoch 3, step 5: for 10 steps in a row .* lower --stages.N.optimizer.lr"
     with pytest.raises(UserError, match=expected) as told:
-        refuse_unsound(STAGE, Progress(epoch=3, step=4, skipped_in_a_row=MOST_IN_A_ROW))
+        refuse_skips(STAGE, Progress(epoch=3, step=4, skipped_in_a_row=MOST_IN_A_ROW))
     assert "\n" not in str(told.value)
 
 
@@ -53,10 +52,10 @@ def test_a_stage_whose_first_steps_are_all_empty_is_ended():
         Progress(epoch=1, step=MOST_EMPTY, empty=MOST_EMPTY),  # one of them had something
         Progress(epoch=2, step=MOST_EMPTY - 1, empty=MOST_EMPTY),
     ):
-        refuse_idle(STAGE, going_on)
+        refuse_skips(STAGE, going_on)
     expected = r"Stage 's' learnt nothing: none of the first 100 steps had anything to learn from"
     with pytest.raises(UserError, match=expected) as told:
-        refuse_idle(STAGE, last)
+        refuse_skips(STAGE, last)
     assert "\n" not in str(told.value)
 
 

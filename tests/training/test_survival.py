@@ -15,7 +15,8 @@ import torch
 from processes import script
 from small_runs import InterruptError, heads
 
-from trichord.checkpoint import Run, owned_state
+from trichord.checkpoint import Run
+from trichord.checkpoint.weights import owned_state
 from trichord.config import AdamW
 from trichord.features.source import Captions, FeatureSource
 from trichord.training.fit import fit

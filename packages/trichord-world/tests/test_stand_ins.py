@@ -4,7 +4,8 @@ import torch
 from PIL import Image
 
 from trichord.config import Clap, ClapText, ClipText, ClipVision
-from trichord.evaluation.ranks import ranks_of_answers
+from trichord.evaluation.ranks import rank_answers
+from trichord.evaluation.scores import Products
 from trichord.types.tensors import Padded
 from trichord_world.ceiling import ceiling
 from trichord_world.difficulty import DEFAULT
@@ -38,7 +39,7 @@ def recall_at_10(text, media, inputs, said, kind):
         words = [s.text for of in said for s in of[kind]]
         ids = Padded.stack(list(text.prepare(words)[:, None]))
         asked = text(text.trunk_features(ids)).pooled.numpy()
-    return float(ranks_of_answers(asked, gallery, np.array(owners)).hit(10).mean())
+    return float(rank_answers(Products.cosines(asked, gallery), np.array(owners)).hit(10).mean())
 
 
 def best(made, said, task):

@@ -4,8 +4,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trichord.search.moments import require_moments
-from trichord.types.decoding import Beams, LengthPenalty, Longest
-from trichord.types.rules import require_legal
 
 if TYPE_CHECKING:  # importing `trichord` must stay quick
     from trichord.models.decoding import Decoding
@@ -49,10 +47,6 @@ def decoding_of(beams: int, length_penalty: float, longest: int | None) -> "Deco
     Raises:
         UserError: A value is impossible.
     """
-    require_legal(beams, Beams, "--beams")
-    require_legal(length_penalty, LengthPenalty, "--length-penalty")
-    require_legal(longest, Longest, "--longest")
-
     from trichord.models.decoding import Decoding
 
     return Decoding(beams=beams, length_penalty=length_penalty, longest=longest)

@@ -18,9 +18,8 @@ if TYPE_CHECKING:  # Lance and torch are loaded when a collection is opened
     from trichord.models.embedder import Embedder
     from trichord.search.collection import StoredCollection
     from trichord.search.engine import SearchEngine
-    from trichord.search.grouping import FileHits
+    from trichord.search.hits import FileHits, SimilarityTimeline
     from trichord.search.indexing import Indexed
-    from trichord.search.timeline import SimilarityTimeline
 
 
 class Collection:

@@ -52,8 +52,7 @@ def fit(
         from trichord.experiments import load_experiment
         from trichord.training.clips import TrainingClips
         from trichord.training.fit import fit as train
-        from trichord.training.search_weights import learn_search_weights
-        from trichord.training.threads import fitting_threads
+        from trichord.training.fit import fitting_threads, learn_search_weights
 
     config = load_experiment(experiment) if isinstance(experiment, str) else experiment
     torch_device, path = device_of(device), Path(run)

@@ -3,13 +3,14 @@
 import json
 import logging
 import os
+import random
 import warnings
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import Any
 
 from trichord.bulk.shard_worker import ShardWorker
-from trichord.bulk.shards import Part, Shard, part_line, read_part, read_shard, shard_line
+from trichord.bulk.shards import Part, Shard, adapter
 from trichord.types import UserError
 from trichord.types.cores import cores
 
@@ -65,8 +66,11 @@ class RayRunner:
         if not shards:
             return
         self._begin(shards[0].towers.decoders)
+        # In random order: two commands at the same time then meet late and find most of each other's
+        # work done. Not by the seeded generator: two commands with one seed would have the same order.
+        shards = random.SystemRandom().sample(shards, len(shards))
         # Strings, because Ray stores them in Arrow columns unchanged.
-        lines = [{"shard": shard_line(shard)} for shard in shards]
+        lines = [{"shard": adapter(Shard).dump_json(shard).decode()} for shard in shards]
         # One block per shard: Ray distributes blocks and repeats them after a death.
         table = self._ray.data.from_items(lines, override_num_blocks=len(lines))
         on_gpu = shards[0].towers.device.startswith("cuda")
@@ -82,7 +86,7 @@ class RayRunner:
             answer = json.loads(row["done"])
             if "error" in answer:
                 raise UserError(answer["error"])
-            yield from (read_part(part) for part in answer["parts"])
+            yield from (adapter(Part).validate_python(part) for part in answer["parts"])
 
     def _begin(self, decoders: int) -> None:
         ray = self._ray
@@ -129,9 +133,8 @@ class Actor:
 
     def _carry_out(self, line: str) -> str:
         try:
-            return json.dumps(
-                {"parts": [part_line(part) for part in self._worker.run_shard(read_shard(line))]}
-            )
+            parts = self._worker.run_shard(adapter(Shard).validate_json(line))
+            return json.dumps({"parts": [adapter(Part).dump_python(p, mode="json") for p in parts]})
         # As text, because Ray would wrap the error in its own, with a traceback.
         except UserError as error:
             return json.dumps({"error": str(error)})

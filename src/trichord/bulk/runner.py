@@ -1,17 +1,17 @@
 """Runs shards, and merges their results into one report of the work."""
 
-import random
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 from trichord.bulk.options import BulkOptions
-from trichord.bulk.shard_worker import ShardWorker
-from trichord.bulk.shards import Indexing, Part, Shard, shards_of_files
+from trichord.bulk.shard_worker import run_shard
+from trichord.bulk.shards import Indexing, Part, Shard, WorkerModel, shards_of_files
 from trichord.features.extraction import Extracted
 from trichord.media import Decoder
 from trichord.models.embedder import Embedder
+from trichord.search.collection import StoredCollection
 from trichord.search.table import FileVersion
 from trichord.search.updating import Indexed, Readers
 from trichord.types import Clip
@@ -22,7 +22,7 @@ class Runner(AbstractContextManager["Runner"], Protocol):
     """Runs shards."""
 
     def run(self, shards: Sequence[Shard]) -> Iterator[Part]:
-        """Parts of shards once they are stored; parts of a repeated shard may come twice."""
+        """Parts of shards in any order, once they are stored; those of a repeated shard may come twice."""
         ...
 
 
@@ -30,7 +30,7 @@ class LocalRunner:
     """Runs shards in this process, with a given model and decoder."""
 
     def __init__(self, model: Embedder, decoder: Decoder) -> None:
-        self._worker = ShardWorker(model, decoder)
+        self._model, self._decoder = model, decoder
 
     def __enter__(self) -> "LocalRunner":
         return self
@@ -41,7 +41,7 @@ class LocalRunner:
     def run(self, shards: Sequence[Shard]) -> Iterator[Part]:
         """One shard after another."""
         for shard in shards:
-            yield from self._worker.run_shard(shard)
+            yield from run_shard(shard, self._model, self._decoder)
 
 
 def runner_of(sharing: BulkOptions, model: Embedder, decoder: Decoder) -> Runner:
@@ -72,7 +72,7 @@ def run_extraction(runner: Runner, shards: Sequence[Shard]) -> Iterator[Extracte
     # With the kind, because a caption may equal a clip's id. The first status
     # counts: the second one of a repeated clip only says that it was done.
     seen: set[tuple[str, str]] = set()
-    for part in runner.run(_shuffled(runner, shards)):
+    for part in runner.run(shards):
         assert isinstance(part, Extracted)
         new = [i for i, key in enumerate(part.keys) if (part.what, key) not in seen]
         seen |= {(part.what, part.keys[i]) for i in new}
@@ -84,36 +84,34 @@ def run_extraction(runner: Runner, shards: Sequence[Shard]) -> Iterator[Extracte
 
 
 def shard_readers(
-    runner: Runner, template: Indexing, metadata: Sequence[Clip], count: int | None
+    runner: Runner,
+    collection: StoredCollection,
+    towers: WorkerModel,
+    metadata: Sequence[Clip],
+    *,
+    speech: bool,
+    count: int | None,
 ) -> Readers:
     """The reader of files for `indexing.index`, in shards; each file is reported once.
 
     Args:
         runner: Runs them.
-        template: The fields that all shards share.
+        collection: What the files are indexed in.
+        towers: The model that each worker loads.
         metadata: Clips whose captions and labels go to the moments of the files.
+        speech: Whether speech is measured.
         count: Number of shards; None: small ones.
     """
+    local = collection.storage.local
+    place = collection.name if local is None else str(local.absolute())
+    template = Indexing(towers=towers, collection=place, files=(), speech=speech)
 
     def read(versions: Sequence[FileVersion]) -> Iterator[Indexed]:
         seen: set[str] = set()
-        shards = shards_of_files(template, versions, metadata, count)
-        for part in runner.run(_shuffled(runner, shards)):
+        for part in runner.run(shards_of_files(template, versions, metadata, count)):
             assert isinstance(part, Indexed)
             if part.file not in seen:
                 yield part
             seen.add(part.file)
 
     return read
-
-
-def _shuffled(runner: Runner, shards: Sequence[Shard]) -> list[Shard]:
-    """Shards in random order for other processes.
-
-    Two commands at the same time then meet late and find most of each other's work done.
-    """
-    order = list(shards)
-    if not isinstance(runner, LocalRunner):
-        # Not by the seeded generator: two commands with one seed would have the same order.
-        random.SystemRandom().shuffle(order)
-    return order

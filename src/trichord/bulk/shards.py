@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from trichord.config import Experiment
 from trichord.features.extraction import Extracted
 from trichord.features.store import FeatureFolder
 from trichord.models.embedder import Embedder
-from trichord.search.collection import StoredCollection, whereabouts
+from trichord.search.collection import whereabouts
 from trichord.search.table import FileVersion
 from trichord.search.updating import Indexed
 from trichord.types import MODALITIES, Clip, Modality
@@ -92,13 +92,6 @@ def extraction_of(
     )
 
 
-def indexing_of(collection: StoredCollection, towers: WorkerModel, *, speech: bool) -> Indexing:
-    """What all shards of an indexing have in common."""
-    local = collection.storage.local
-    place = collection.name if local is None else str(local.absolute())
-    return Indexing(towers=towers, collection=place, files=(), speech=speech)
-
-
 def shards_of_texts(template: Extraction, texts: Sequence[str], count: int | None) -> list[Shard]:
     """Shards of captions, each text once; other fields are those of `template`."""
     distinct = list(dict.fromkeys(texts))
@@ -132,38 +125,12 @@ def shards_of_files(
     return shards
 
 
-def shard_line(shard: Shard) -> str:
-    """A shard as a line of JSON."""
-    return _shards().dump_json(shard).decode()
-
-
-def read_shard(line: str) -> Shard:
-    """The shard that `shard_line` wrote."""
-    return _shards().validate_json(line)
-
-
-def part_line(chunk: Part) -> str:
-    """A part as a line of JSON."""
-    return _parts().dump_json(chunk).decode()
-
-
-def read_part(line: str) -> Part:
-    """The part that `part_line` wrote."""
-    return _parts().validate_json(line)
-
-
 @cache
-def _shards() -> "TypeAdapter[Shard]":
+def adapter(kind: Any) -> "TypeAdapter[Any]":
+    """What turns a `Shard` or a `Part` into JSON and back; making it takes longer than its use."""
     from pydantic import TypeAdapter
 
-    return TypeAdapter(Shard)
-
-
-@cache
-def _parts() -> "TypeAdapter[Part]":
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(Part)
+    return TypeAdapter(kind)
 
 
 def _size(items: int, count: int | None, most: int) -> int:

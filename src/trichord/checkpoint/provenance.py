@@ -5,7 +5,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from trichord.config import Experiment, Provenance, settings_of
+from trichord.config import Experiment, Provenance
+from trichord.config.experiment import settings_of
 from trichord.encoders.hub import folder_of
 from trichord.encoders.weight_files import weight_files
 from trichord.media import file_signature

@@ -14,10 +14,8 @@ from trichord.checkpoint.environment import Origin, environment
 from trichord.checkpoint.provenance import UNKNOWN, provenance_of, read_provenance
 from trichord.checkpoint.tensor_files import DamagedError, read_tensors, write_tensors
 from trichord.checkpoint.weights import load_matching, load_owned, owned_state
-from trichord.config import (
-    TOWERS,
-    Experiment,
-    Provenance,
+from trichord.config import TOWERS, Experiment, Provenance
+from trichord.config.experiment import (
     origins_of,
     read_experiment,
     read_origins,
@@ -25,7 +23,7 @@ from trichord.config import (
     write_experiment,
 )
 from trichord.encoders.hub import NotCachedError
-from trichord.losses import Objective
+from trichord.losses.objective import Objective
 from trichord.models.embedder import Embedder
 from trichord.types import UserError
 from trichord.types.files import leftovers, remove_leftovers, write_atomically
@@ -128,7 +126,12 @@ class Run:
             self.path.mkdir(parents=True, exist_ok=True)
             for name in (METRICS, WEIGHTING):  # of an earlier start
                 (self.path / name).unlink(missing_ok=True)
-            made_with = environment(mark, experiment, origin) | _ancestry(experiment, copied)
+            made_with = environment(mark, experiment, origin)
+            # Provenance of earlier runs is recorded because they may be gone later.
+            if copied is not None:
+                made_with["copy of"] = asdict(copied)
+            elif (start := _provenance_of_start(experiment)) is not None:
+                made_with["start"] = asdict(start)
             made_with |= dict(notes or {})
             write_atomically(self.path / ENVIRONMENT, json.dumps(made_with, indent=2))
             write_experiment(held, experiment)
@@ -231,11 +234,16 @@ class Run:
                 continue
             try:
                 return self._read(path)
-            except DamagedError as error:
-                aside, why = self._set_aside(path, "damaged"), str(error)
-            except _ForeignError as error:
-                aside, why = self._set_aside(path, "foreign"), str(error)
-            log.warning("%s: set aside as %s.%s", why, aside.name, self._resort())
+            except (DamagedError, _ForeignError) as error:
+                kind, why = "damaged" if isinstance(error, DamagedError) else "foreign", str(error)
+            number = 1
+            while (aside := path.with_name(f"{path.stem}.{kind}-{number}{path.suffix}")).exists():
+                number += 1
+            path.replace(aside)
+            resort = "There is no other: training starts again."
+            if (self.path / BEFORE).is_file():
+                resort = "The one before it is used."
+            log.warning("%s: set aside as %s. %s", why, aside.name, resort)
         return None
 
     def _read(self, path: Path) -> Saved:
@@ -255,17 +263,6 @@ class Run:
         digest = hashlib.blake2b((self.path / EXPERIMENT).read_bytes(), digest_size=16)
         digest.update((self._manifest() or "").encode())
         return digest.hexdigest()
-
-    def _set_aside(self, path: Path, kind: str) -> Path:
-        number = 1
-        while (aside := path.with_name(f"{path.stem}.{kind}-{number}{path.suffix}")).exists():
-            number += 1
-        return path.replace(aside)
-
-    def _resort(self) -> str:
-        if (self.path / BEFORE).is_file():
-            return " The one before it is used."
-        return " There is no other: training starts again."
 
     def finish(self, model: Embedder, objective: Objective, progress: Progress) -> None:
         """Write the trained weights, which makes the run complete."""
@@ -375,9 +372,10 @@ class Run:
         tensors, prints = self.weights()
         for name, tower in model.encoders().items():
             if name in prints and tower.fingerprint != prints[name]:
+                words = " or another tokenizer" if name in ("text", "sound_text") else ""
                 raise UserError(
-                    f"The {name} tower that {self.path} names has other weights{_or_words(name)} now "
-                    "than when it was trained: restore them or train again."
+                    f"The {name} tower that {self.path} names has other weights{words} now than when it "
+                    "was trained: restore them or train again."
                 )
         load_owned(model, None, tensors)
 
@@ -395,19 +393,6 @@ class Run:
                 f"{self.path} cannot be started from: its {odd} do not fit this experiment's "
                 "model; choose the same towers."
             )
-
-
-def _or_words(tower: str) -> str:
-    """What else the fingerprint of a text tower covers."""
-    return " or another tokenizer" if tower in ("text", "sound_text") else ""
-
-
-def _ancestry(experiment: Experiment, copied: Provenance | None) -> dict[str, Any]:
-    """Provenance of earlier runs, recorded because they may be gone later."""
-    if copied is not None:
-        return {"copy of": asdict(copied)}
-    start = _provenance_of_start(experiment)
-    return {} if start is None else {"start": asdict(start)}
 
 
 def _provenance_of_start(experiment: Experiment) -> Provenance | None:

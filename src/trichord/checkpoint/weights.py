@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from trichord.losses import Objective
+from trichord.losses.objective import Objective
 from trichord.models.embedder import Embedder
 from trichord.types import UserError
 
@@ -29,7 +29,7 @@ def load_owned(model: Embedder, objective: Objective | None, tensors: Mapping[st
     Raises:
         UserError: The tensors do not fit the model.
     """
-    of_model = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
+    of_model = under(tensors, "model.")
     trunks = own_trunks(model, of_model)
     _, unexpected = model.load_state_dict(of_model, strict=False)
     # A trunk must be complete, or the rest would silently stay as pretrained.
@@ -38,10 +38,7 @@ def load_owned(model: Embedder, objective: Objective | None, tensors: Mapping[st
         odd = sorted({*unexpected, *(needed - of_model.keys())})
         raise UserError(f"The weights do not fit the experiment's model: {odd[0]}: train again.")
     if objective is not None:
-        prefix = "objective."
-        objective.load_state_dict(
-            {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-        )
+        objective.load_state_dict(under(tensors, "objective."))
         objective.clamp_scales()  # earlier versions did not bound them
 
 
@@ -55,23 +52,23 @@ def load_matching(tensors: Mapping[str, Tensor], model: Embedder) -> str | None:
     Returns:
         The first name that does not fit; None if all fit.
     """
-    known = model.state_dict()
-    lent = {
-        name: value
-        for key, value in tensors.items()
-        if (name := key.removeprefix("model.")) != key and name in known
-    }
+    known, of_model = model.state_dict(), under(tensors, "model.")
+    lent = {name: value for name, value in of_model.items() if name in known}
     # Weights that the model lacks would be lost silently; only those of a fusion or a
     # captioner may be.
-    names = [k.removeprefix("model.") for k in tensors if k.startswith("model.")]
     spare = ("fusion.", "captioner.")
-    odd = [name for name in names if name not in known and not name.startswith(spare)]
+    odd = [name for name in of_model if name not in known and not name.startswith(spare)]
     odd += [name for name, value in lent.items() if value.shape != known[name].shape]
     if odd or not lent:
         return odd[0] if odd else "weights"
     own_trunks(model, lent)
     model.load_state_dict(lent, strict=False)
     return None
+
+
+def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors below a prefix, without it."""
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def own_trunks(model: Embedder, weights: Mapping[str, Tensor]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -197,13 +198,9 @@ def _model_name(options: Index, archive: str) -> str:
     """The model that was asked for; else that of the archive, or CLIP and CLAP for a new one."""
     from trichord.search.collection import StoredCollection
 
-    if options.model is not None:
-        return options.model
-    return (
-        StoredCollection.open(archive).description.run
-        if StoredCollection.is_at(archive)
-        else CLIP_CLAP
-    )
+    if options.model is None and StoredCollection.is_at(archive):
+        return StoredCollection.open(archive).description.run
+    return options.model or CLIP_CLAP
 
 
 def _readers(
@@ -216,12 +213,11 @@ def _readers(
 ) -> "Readers":
     """What reads files in shards."""
     from trichord.bulk.runner import shard_readers
-    from trichord.bulk.shards import indexing_of
     from trichord.cli.extraction import decoders_of, towers_of
 
     towers = towers_of(name, device, decoders_of(options.sharing, options.workers))
-    whole = indexing_of(collection, towers, speech=options.speech)
-    return shard_readers(runner, whole, metadata, options.sharing.shards)
+    count = options.sharing.shards
+    return shard_readers(runner, collection, towers, metadata, speech=options.speech, count=count)
 
 
 def _reembed(options: Index, where: str) -> None:
@@ -246,12 +242,8 @@ def _reembed(options: Index, where: str) -> None:
 
 def _cache_text_encoders(collection: "StoredCollection", model: "Embedder") -> None:
     """Write the text encoders as graphs where they are missing, or say why text queries load torch."""
-
-    def announce() -> None:
-        aside.print(
-            "Writing its text encoders as ONNX graphs, once: for text queries without torch."
-        )
-
+    said = "Writing its text encoders as ONNX graphs, once: for text queries without torch."
+    announce = partial(aside.print, said)
     if (reason := cache_text_encoders(collection, model, announce)) is not None:
         aside.print(f"Text queries load torch: {reason}.", markup=False)
 
@@ -442,11 +434,8 @@ def _find(
             collection, model, decoder, token, settings=settings, persistent=False
         )
         if options.group:
-            hits = [
-                hit
-                for group in engine.grouped(query, options.k, options.rerank)
-                for hit in group.hits
-            ]
+            groups = engine.grouped(query, options.k, options.rerank)
+            hits = [hit for group in groups for hit in group.hits]
         else:
             hits = engine.search(query, options.k, options.rerank)
         if options.sheet:
@@ -456,7 +445,7 @@ def _find(
             said = [f"{name} {weight:g}" for name, weight in weights if weight is not None]
             said += [] if token is None else [f"audio type {token:g}"]
             said += ["in the fusion's order"] if _reranked(hits) else []
-            note = f"{', '.join([*said, options.collection])}"
+            note = ", ".join([*said, options.collection])
             write_sheet(options.sheet, hits, decoder, query.title, note)
     _report_unused_options(options, collection, hits)
     return hits, model
@@ -492,11 +481,8 @@ def _table(hits: list[Hit]) -> Table:
     shown.add_column("file", overflow="fold")
     for place, hit in enumerate(hits, start=1):
         numbers = [hit.score, hit.visual, hit.audio]
-        parts = [_signed(part) for part in ([hit.reranked] if reranked else []) + numbers]
+        shares = ([hit.reranked] if reranked else []) + numbers
+        parts = ["–" if share is None else f"{share:+.2f}" for share in shares]
         when = f"{hit.moment.start:.1f}–{hit.moment.end:.1f} s"
         shown.add_row(str(place), *parts, when, escape(hit.moment.file))
     return shown
-
-
-def _signed(part: float | None) -> str:
-    return "–" if part is None else f"{part:+.2f}"

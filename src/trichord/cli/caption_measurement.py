@@ -1,29 +1,25 @@
 """How `trichord evaluate` measures a run that writes captions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trichord.api.model import device_of
 from trichord.cli.console import bar
-from trichord.cli.measurement import ClipReader, Measurement, tune
+from trichord.cli.measurement import Measurement, heard_clips, tune
 from trichord.cli.options import require_unset
-from trichord.types import CaptionKind, Clip, UserError
+from trichord.types import Clip, UserError
+from trichord.types.rules import require
 
 if TYPE_CHECKING:
     from trichord.checkpoint import Run
-    from trichord.config import Experiment
-    from trichord.evaluation.captions.protocol import CaptionRules
     from trichord.evaluation.captions.report import CaptionReport
     from trichord.media import Decoder
 
 
 def measure_writer(
-    held: "Run",
-    clips: Sequence[Clip],
-    manifest: Path,
-    chosen: Measurement,
-    decoder: "Decoder",
+    held: "Run", clips: Sequence[Clip], manifest: Path, chosen: Measurement, decoder: "Decoder"
 ) -> "CaptionReport":
     """What the captions of one run are worth on clips of a manifest.
 
@@ -33,19 +29,29 @@ def measure_writer(
     from trichord.evaluation.captions.invention import count_invention
     from trichord.evaluation.captions.protocol import stamp
     from trichord.evaluation.captions.report import CaptionReport
-    from trichord.evaluation.captions.writing import measure_captions, references_of, write_captions
-    from trichord.evaluation.silent import heard_by
+    from trichord.evaluation.captions.writing import (
+        has_words,
+        kinds_of,
+        measure_captions,
+        references_of,
+        write_captions,
+    )
 
     _require_sense(chosen)
     experiment, provenance = held.experiment(), held.provenance()
     model = held.load().to(device_of(chosen.device))
     assert model.captioner is not None
     tune(model, chosen)
-    rules = rules_of(experiment, chosen)
+    rules = replace(chosen.captions, kind=chosen.captions.kind or kinds_of(experiment))
+    texts = [one.text for clip in clips for one in clip.captions if one.kind in rules.kind]
     references = references_of(model, clips, rules)
-    _require_references(references)
-    reading = ClipReader(model, experiment, manifest, chosen, decoder, model.captioner.reads)
-    heard = heard_by(chosen.rule, model, reading.source(clips), reading.training)
+    require(
+        any(references.values()),
+        f"the clips have no captions of the kinds {', '.join(references)}: choose others with "
+        "--captions.kind, or another --split.",
+    )
+    read = model.captioner.reads if chosen.rule == "masked" else ("audio", "vision")
+    heard = heard_clips(model, read, clips, manifest, chosen, decoder)
     try:
         with bar("captions", len(clips)) as moving:
             captions = write_captions(model, heard.source, rules, moving.advance)
@@ -68,50 +74,10 @@ def measure_writer(
         rows=measure_captions(captions, references, rules),
         captions=captions,
         silent=heard.silent,
-        blank=_wordless(clips, rules),
-        longer=model.text.count_cut(_texts_of(clips, rules)),
+        blank=sum(not has_words(text, rules) for text in texts),
+        longer=model.text.count_cut(texts),
         invention=count_invention(written, clips),
     )
-
-
-def rules_of(experiment: "Experiment", chosen: Measurement) -> "CaptionRules":
-    """How captions are written and scored."""
-    from trichord.evaluation.captions.protocol import CaptionRules, Scoring
-    from trichord.evaluation.captions.writing import kinds_of
-
-    asked = chosen.captions
-    return CaptionRules(
-        kinds=asked.kind or kinds_of(experiment),
-        beams=asked.beams,
-        length_penalty=asked.length_penalty,
-        longest=asked.longest,
-        scoring=Scoring(
-            tokens=asked.tokens,
-            kept=asked.references,
-            meteor=asked.meteor,
-            resamples=asked.resamples,
-        ),
-    )
-
-
-def _texts_of(clips: Sequence[Clip], rules: "CaptionRules") -> list[str]:
-    return [one.text for clip in clips for one in clip.captions if one.kind in rules.kinds]
-
-
-def _wordless(clips: Sequence[Clip], rules: "CaptionRules") -> int:
-    from trichord.evaluation.captions.writing import has_words
-
-    return sum(not has_words(text, rules) for text in _texts_of(clips, rules))
-
-
-def _require_references(
-    references: Mapping[CaptionKind, Mapping[str, tuple[str, ...]]],
-) -> None:
-    if not any(references.values()):
-        raise UserError(
-            f"the clips have no captions of the kinds {', '.join(references)}: choose others with "
-            "--captions.kind, or another --split."
-        )
 
 
 def _require_sense(chosen: Measurement) -> None:
@@ -120,12 +86,12 @@ def _require_sense(chosen: Measurement) -> None:
     Raises:
         UserError: The first of them.
     """
-    if chosen.protocol:
-        raise UserError(
-            f"--protocol {chosen.protocol} is of retrieval, and this run writes captions: leave it out."
-        )
-    if chosen.weights:
-        raise UserError(
-            "--visual-weight and --audio-weight: this run writes captions; leave both options out."
-        )
+    require(
+        not chosen.protocol,
+        f"--protocol {chosen.protocol} is of retrieval, and this run writes captions: leave it out.",
+    )
+    require(
+        not chosen.weights,
+        "--visual-weight and --audio-weight: this run writes captions; leave both options out.",
+    )
     require_unset(chosen, "a run that writes captions", "ties")

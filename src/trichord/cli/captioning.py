@@ -30,7 +30,6 @@ from trichord.types.rules import (
 
 if TYPE_CHECKING:
     from trichord.media import Decoder
-    from trichord.models.embedder import Embedder
     from trichord.search.captioning import CaptionedMoment, CaptionWriter
     from trichord.search.cutting import CutFile
 
@@ -86,14 +85,23 @@ def caption(arguments: list[str]) -> None:
     """`trichord caption RUN FILE...`."""
     options = tyro.cli(Captioning, args=arguments, prog="trichord caption")
     _require_sense(options)
+
+    from trichord.corpora.manifest import read_manifest
+
     files = _files(options)  # before anything heavy is loaded
     subtitles = _subtitles(options, files)
-    metadata = _metadata(options)
-    model = _model(options)
+    metadata = () if options.metadata is None else read_manifest(options.metadata)
+    require(
+        read_experiment(options.run / "experiment.json").model.captioner is not None,
+        f"{options.run} writes no captions: train a run that does, with 'trichord train "
+        "clip4vla-caption'.",
+    )
 
+    from trichord.checkpoint import Run
     from trichord.media import Decoder
     from trichord.search.captioning import CaptionWriter
 
+    model = Run(options.run).load().to(device_of(options.device))
     decoding = decoding_of(options.beams, options.length_penalty, options.longest)
     check = weights_of(str(options.run)) if options.check else None
     with Decoder(workers=options.workers) as decoder:
@@ -154,13 +162,6 @@ def _files(options: Captioning) -> list[str]:
     return [str(file) for file in media_at(options.places)]
 
 
-def _metadata(options: Captioning) -> "Sequence[Clip]":
-    """Clips whose captions stand beside those written."""
-    from trichord.corpora.manifest import read_manifest
-
-    return () if options.metadata is None else read_manifest(options.metadata)
-
-
 def _subtitles(options: Captioning, files: Sequence[str]) -> dict[str, Path]:
     """Where the WebVTT of each file goes.
 
@@ -183,24 +184,6 @@ def _subtitles(options: Captioning, files: Sequence[str]) -> dict[str, Path]:
     return places
 
 
-def _model(options: Captioning) -> "Embedder":
-    """The run's model.
-
-    Raises:
-        UserError: It writes no captions.
-    """
-    experiment = read_experiment(options.run / "experiment.json")
-    require(
-        experiment.model.captioner is not None,
-        f"{options.run} writes no captions: train a run that does, with 'trichord train "
-        "clip4vla-caption'.",
-    )
-
-    from trichord.checkpoint import Run
-
-    return Run(options.run).load().to(device_of(options.device))
-
-
 def _captions(
     options: Captioning, files: Sequence[str], writer: "CaptionWriter"
 ) -> "tuple[Iterator[CaptionedMoment], int]":
@@ -215,14 +198,11 @@ def _captions(
             for one in cut_for_captions(writer.decoder, files, cut):
                 cuts.append(one)
                 moving.advance(note=Path(one.file).name)
-        return writer.write(cuts), _count(cuts)
+        return writer.write(cuts), sum(max(1, len(one.spans)) for one in cuts)
     held = StoredCollection.open(options.collection)
     cuts = uncaptioned_files(held, options.places, replacing=options.replace)
-    return caption_collection(held, writer, cuts, replacing=options.replace), _count(cuts)
-
-
-def _count(cuts: "Sequence[CutFile]") -> int:
-    return sum(max(1, len(one.spans)) for one in cuts)
+    total = sum(max(1, len(one.spans)) for one in cuts)
+    return caption_collection(held, writer, cuts, replacing=options.replace), total
 
 
 def _follow(
@@ -320,8 +300,8 @@ def _draw(
     decoder: "Decoder",
     clips: "Sequence[Clip]",
 ) -> None:
-    from trichord.search.caption_sheet import CaptionTile, write_caption_sheet
     from trichord.search.notes import ManifestNotes
+    from trichord.search.sheet import CaptionTile, write_caption_sheet
 
     told = ManifestNotes(clips)
     tiles = [

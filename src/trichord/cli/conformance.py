@@ -36,11 +36,11 @@ def check_encoder(arguments: list[str]) -> None:
 
     from trichord.api.conformance import run_checks
 
-    failed = 0
+    failed = False
     for one in run_checks(chosen):
         said = f"{one.status} {one.name}" + (f": {one.reason}" if one.reason else "")
         out.print(said, markup=False, highlight=False, soft_wrap=True)
-        failed += one.status == "FAIL"
+        failed |= one.status == "FAIL"
     if failed:
         raise SystemExit(1)
 
@@ -68,14 +68,11 @@ def _config(given: str) -> "type[EncoderConfig]":
 def _help() -> str:
     from trichord.config import ENCODERS
 
-    return "\n".join(
-        [
-            "usage: trichord check-encoder KIND|FILE.py:CONFIG [--FIELD VALUE ...]",
-            "",
-            "Does an encoder keep to the protocol? One line a check: shapes, determinism, batches,",
-            "padding, freezing, saving, fingerprint, export. The exit code is 1 where one fails.",
-            "",
-            f"KIND is one of {', '.join(ENCODERS.kinds())}.",
-            "'trichord check-encoder KIND --help' shows its fields.",
-        ]
-    )
+    return f"""\
+usage: trichord check-encoder KIND|FILE.py:CONFIG [--FIELD VALUE ...]
+
+Does an encoder keep to the protocol? One line a check: shapes, determinism, batches,
+padding, freezing, saving, fingerprint, export. The exit code is 1 where one fails.
+
+KIND is one of {", ".join(ENCODERS.kinds())}.
+'trichord check-encoder KIND --help' shows its fields."""

@@ -1,8 +1,7 @@
 """Commands about clips before any model: `doctor`, `prepare`."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
 
@@ -21,9 +20,6 @@ from trichord.types.rules import (
     require_legal,
 )
 
-if TYPE_CHECKING:
-    from trichord.corpora.prepared import Prepared
-
 Positional = tyro.conf.Positional
 ROWS = 40
 """Files that the doctor lists where nothing else is said."""
@@ -38,7 +34,7 @@ def require_corpus(name: str) -> None:
 
 def prepare(arguments: list[str]) -> None:
     """`trichord prepare CORPUS ROOT MANIFEST`."""
-    from trichord.corpora import READERS
+    from trichord.corpora import CORPORA, READERS
 
     layouts = f"Which layout the folder has: {', '.join(READERS.kinds())}."
 
@@ -70,17 +66,29 @@ def prepare(arguments: list[str]) -> None:
         """
         from trichord.corpora.manifest import read_manifest, write_manifest
 
+        there: list[Clip] = []
         if append:
             require_legal(manifest, Annotated[Path, InputFile()], "--append")
-            read_manifest(manifest)  # before the corpus, which takes longer
+            there = read_manifest(manifest)  # before the corpus, which takes longer
         options = {"captions": captions, "drop_multiline": drop_multiline, "whole": whole}
-        prepared = _read_corpus(corpus, root, {key: v for key, v in options.items() if v})
+        given = {key: value for key, value in options.items() if value}
+        reader = READERS.find(corpus)
+        for option in [option for option in given if option not in reader.options]:
+            takers = " and ".join(f"'{n}'" for n, k in CORPORA.items() if option in k.options)
+            name = option.replace("_", "-")
+            raise UserError(f"--{name} goes with {takers}, not with '{corpus}'.")
+        prepared = reader.clips(root, **given)
         if not prepared.clips:
             raise UserError(f"{root} holds no clip of the corpus '{corpus}': check the layout.")
         if strict and prepared.missing:
             lacking = "; ".join(prepared.line(what) for what in prepared.lacking)
             raise UserError(f"{root}: {lacking}. Add what is missing, or do without --strict.")
-        clips = joined(manifest, prepared.clips) if append else prepared.clips
+        if taken := {clip.id for clip in there} & {clip.id for clip in prepared.clips}:
+            raise UserError(
+                f"{manifest} already has the clip '{min(taken)}' ({len(taken)} in both): append each "
+                "corpus once, or write another manifest."
+            )
+        clips = [*there, *prepared.clips]
         write_manifest(manifest, clips)
         for line in prepared.lines():
             aside.print(f"  {line}", markup=False)
@@ -88,34 +96,6 @@ def prepare(arguments: list[str]) -> None:
         out.print(f"{manifest}: {len(clips)} clips, {texts} captions.")
 
     tyro.cli(checked(run), args=arguments, prog="trichord prepare")
-
-
-def joined(manifest: Path, clips: Sequence[Clip]) -> list[Clip]:
-    """The clips of a manifest and more of them.
-
-    Raises:
-        UserError: The manifest cannot be read, or an id is in both.
-    """
-    from trichord.corpora.manifest import read_manifest
-
-    there = read_manifest(manifest)
-    if taken := {clip.id for clip in there} & {clip.id for clip in clips}:
-        raise UserError(
-            f"{manifest} already has the clip '{min(taken)}' ({len(taken)} in both): append each "
-            "corpus once, or write another manifest."
-        )
-    return [*there, *clips]
-
-
-def _read_corpus(corpus: str, root: Path, options: dict[str, object]) -> "Prepared":
-    """Read a corpus with those options that were given; most corpora take none."""
-    from trichord.corpora import CORPORA, READERS
-
-    reader = READERS.find(corpus)
-    for option in [option for option in options if option not in reader.options]:
-        takers = " and ".join(f"'{n}'" for n, known in CORPORA.items() if option in known.options)
-        raise UserError(f"--{option.replace('_', '-')} goes with {takers}, not with '{corpus}'.")
-    return reader.clips(root, **options)
 
 
 def doctor(arguments: list[str]) -> None:

@@ -10,7 +10,6 @@ import tyro
 from trichord.cli.console import aside, bar, out
 from trichord.cli.options import require_unset
 from trichord.cli.places import ModelName
-from trichord.types import UserError
 from trichord.types.rules import (
     Distinct,
     InputPlace,
@@ -23,13 +22,14 @@ from trichord.types.rules import (
 
 if TYPE_CHECKING:
     from trichord.exporting.folder import ExportSource, Form
-    from trichord.exporting.parity import Parity
     from trichord.media import Decoded
     from trichord.media.plan import DecodePlan, Span
     from trichord.models.embedder import Embedder
 
-Item = TypeVar("Item")
+    Compared = tuple[list[str], list[tuple[Path, Span]]]
+    """Texts, and files with the span that is taken of each."""
 
+Item = TypeVar("Item")
 MANIFEST = ".jsonl"
 
 
@@ -100,15 +100,7 @@ def _source(model: str) -> "ExportSource":
     return ExportSource(name=model, folder=folder, experiment=experiment, model=embedder)
 
 
-@dataclass(frozen=True)
-class _Held:
-    """What there is to compare vectors of: texts, and files with the span that is taken of each."""
-
-    texts: list[str]
-    clips: list[tuple[Path, "Span"]]
-
-
-def _to_check(options: Export) -> _Held:
+def _to_check(options: Export) -> "Compared":
     """Of what the user named, as many as asked for, evenly chosen.
 
     Raises:
@@ -123,7 +115,7 @@ def _to_check(options: Export) -> _Held:
     texts = dict.fromkeys(caption.text for clip in known for caption in clip.captions)
     clips: list[tuple[Path, Span]] = [(Path(clip.path), (clip.start, clip.end)) for clip in known]
     clips += [(path, (0.0, None)) for path in (media_at(places) if places else ())]
-    return _Held(_some(list(texts), options.clips), _some(clips, options.clips))
+    return _some(list(texts), options.clips), _some(clips, options.clips)
 
 
 def _some(items: Sequence[Item], count: int) -> list[Item]:
@@ -133,7 +125,7 @@ def _some(items: Sequence[Item], count: int) -> list[Item]:
     return [items[i * len(items) // count] for i in range(count)]
 
 
-def _check(options: Export, held: _Held, run: "Embedder", other: "Embedder") -> None:
+def _check(options: Export, held: "Compared", run: "Embedder", other: "Embedder") -> None:
     """Print how near the vectors are.
 
     Raises:
@@ -141,33 +133,32 @@ def _check(options: Export, held: _Held, run: "Embedder", other: "Embedder") -> 
     """
     from trichord.exporting.parity import QUERIES, compare, noise
 
-    clips = _decoded(held, run.plan, options.workers) if held.clips else noise(run)
-    found = compare(run, other, held.texts or QUERIES, clips)
-    texts = f"{len(held.texts)} captions" if held.texts else f"{len(QUERIES)} texts of our own"
-    what = f"{len(held.clips)} clips" if held.clips else "noise, for want of --check"
-    out.print(f"Cosines to {options.model}, on {what} and {texts}:", markup=False)
+    texts, clips = held
+    decoded = _decoded(clips, run.plan, options.workers) if clips else noise(run)
+    found = compare(run, other, texts or QUERIES, decoded)
+    said = f"{len(texts)} captions" if texts else f"{len(QUERIES)} texts of our own"
+    what = f"{len(clips)} clips" if clips else "noise, for want of --check"
+    out.print(f"Cosines to {options.model}, on {what} and {said}:", markup=False)
     for name, one in found.items():
         out.print(f"  {name:<10} lowest {one.lowest:.6f}, mean {one.mean:.6f}", markup=False)
-    _require_near(options, found)
-
-
-def _require_near(options: Export, found: "dict[str, Parity]") -> None:
     for name, one in found.items():
-        if not one.lowest >= options.least:
-            raise UserError(
-                f"the {name} tower has a cosine of {one.lowest:.4f} at '{one.worst}', below --least "
-                f"{options.least:g}: {options.folder} is not written; lower --least or leave out --int8."
-            )
+        require(
+            one.lowest >= options.least,
+            f"the {name} tower has a cosine of {one.lowest:.4f} at '{one.worst}', below --least "
+            f"{options.least:g}: {options.folder} is not written; lower --least or leave out --int8.",
+        )
 
 
-def _decoded(held: _Held, plan: "DecodePlan", workers: int) -> "Iterator[tuple[str, Decoded]]":
+def _decoded(
+    clips: "list[tuple[Path, Span]]", plan: "DecodePlan", workers: int
+) -> "Iterator[tuple[str, Decoded]]":
     from trichord.media import Decoder
     from trichord.media.plan import DecodeRequest
     from trichord.media.probe import USABLE
 
-    with Decoder(workers=workers) as decoder, bar("clips", len(held.clips)) as moving:
-        requests = (DecodeRequest(path=path, spans=(span,), plan=plan) for path, span in held.clips)
-        for (path, _), [one] in zip(held.clips, decoder.decode_all(requests), strict=True):
+    with Decoder(workers=workers) as decoder, bar("clips", len(clips)) as moving:
+        requests = (DecodeRequest(path=path, spans=(span,), plan=plan) for path, span in clips)
+        for (path, _), [one] in zip(clips, decoder.decode_all(requests), strict=True):
             moving.advance(note=path.name)
             if one.status in USABLE:
                 yield str(path), one

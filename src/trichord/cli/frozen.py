@@ -1,6 +1,6 @@
 """What `trichord probe` and `trichord classify` read: a run, listening as asked, and its clips."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -9,17 +9,12 @@ import numpy as np
 import tyro
 
 from trichord.api.model import device_of
+from trichord.cli.measurement import uncached
 from trichord.cli.options import audio_type_of
 from trichord.cli.threads import load_embedder
 from trichord.features.reading import folder_of, source_of
-from trichord.types import Clip, Modality
-from trichord.types.rules import (
-    Checked,
-    Device,
-    InputFolder,
-    OutputFolder,
-    require,
-)
+from trichord.types import Clip
+from trichord.types.rules import Checked, Device, InputFolder, OutputFolder, require
 
 if TYPE_CHECKING:
     from trichord.config import Experiment, Provenance
@@ -27,7 +22,6 @@ if TYPE_CHECKING:
     from trichord.media import Decoder
     from trichord.models.embedder import Embedder
     from trichord.types import AudioType
-    from trichord.types.tensors import Batch, Padded
 
 Medium = Literal["vision", "audio"]
 Sense = Literal["vision", "audio", "both"]
@@ -112,13 +106,7 @@ class Subject:
             UserError: Features were never extracted.
         """
         folder = folder_of(manifest, chosen.features)
-        towers = self.model.encoders()
-        fresh: list[Modality] = [
-            name
-            for name in self.media
-            if (towers[name].trunk_changed or (name == "audio" and chosen.token is not None))
-            and not folder.table(name, towers[name]).exists
-        ]
+        fresh = uncached(self.model, chosen.token, folder)
         mute = [replace(clip, captions=()) for clip in clips]
         return source_of(self.model, mute, chosen.source, folder, decoder, fresh, self.media)
 
@@ -130,69 +118,33 @@ def opened(given: str, chosen: FrozenOptions) -> Subject:
         UserError: It is neither, or has no audio type token to choose.
     """
     from trichord.checkpoint import Run
+    from trichord.checkpoint.provenance import provenance_of
     from trichord.experiments import load_experiment
 
     there = device_of(chosen.device)  # before anything heavy is loaded
     model = load_embedder(given).to(there)
     path = Path(given) if Path(given).is_dir() else None
     experiment = Run(path).experiment() if path else load_experiment(given)
-    sense = chosen.modality or _sense(experiment.modalities)
+    if (sense := chosen.modality) is None:
+        trained = [name for name in ("vision", "audio") if name in experiment.modalities]
+        sense = "audio" if trained == ["audio"] else "both" if len(trained) == 2 else "vision"
     if chosen.token is not None:
         model.choose_audio_type(chosen.token)
+    token = "none taken" if model.audio.audio_type is None else f"{model.audio.audio_type}"
+    if chosen.token is None and model.audio.audio_type is not None:
+        token += ", the run's own"
     return Subject(
         name=Run(path).name if path else f"{given}, before training",
         path=path,
         experiment=experiment,
         model=model,
         sense=sense,
-        token=_token_words(model, sense, chosen.token),
-        provenance=Run(path).provenance() if path else _provenance_of_untrained(experiment),
+        token="not heard" if sense == "vision" else token,
+        # An experiment's towers learnt from no clips here.
+        provenance=Run(path).provenance()
+        if path
+        else provenance_of(replace(experiment, stages=()), clips=None, start=None, parts={}),
     )
-
-
-def _provenance_of_untrained(experiment: "Experiment") -> "Provenance":
-    """Of an experiment's towers, which learnt from no clips here."""
-    from trichord.checkpoint.provenance import provenance_of
-
-    return provenance_of(replace(experiment, stages=()), clips=None, start=None, parts={})
-
-
-def _sense(modalities: Sequence[Modality]) -> Sense:
-    if "audio" not in modalities:
-        return "vision"
-    return "both" if "vision" in modalities else "audio"
-
-
-def _token_words(model: "Embedder", sense: Sense, token: "AudioType | None") -> str:
-    own = model.audio.audio_type
-    if sense == "vision":
-        return "not heard"
-    if own is None:
-        return "none taken"
-    return f"{own}" if token is not None else f"{own}, the run's own"
-
-
-class Watched:
-    """A source that tells how many clips were read."""
-
-    def __init__(self, source: "Source", after: Callable[[int], None]) -> None:
-        self.clips = source.clips
-        self.captions = source.captions
-        self.precomputed = source.precomputed
-        self._source = source
-        self._after = after
-
-    def batch(
-        self, clips: "np.ndarray", captions: "np.ndarray | None", masking: int | None = None
-    ) -> "Batch":
-        """As the source's own."""
-        found = self._source.batch(clips, captions, masking)
-        self._after(len(clips))
-        return found
-
-    def texts(self, captions: "np.ndarray", toward: Literal["vision", "audio"]) -> "Padded":
-        """As the source's own."""
-        return self._source.texts(captions, toward)
 
 
 def unread(

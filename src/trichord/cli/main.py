@@ -137,17 +137,15 @@ def overview() -> str:
     width = max(map(len, [*COMMANDS, *OTHERS.kinds()]))
     lines = [f"  {name:<{width}}  {help}" for name, (_, help) in COMMANDS.items()]
     lines += [f"  {name:<{width}}  {_described(name)}" for name in OTHERS.kinds()]
-    return "\n".join(
-        [
-            "usage: trichord COMMAND [options]      trichord COMMAND --help      trichord --version",
-            "",
-            "Language, sound and sight in one embedding space: train it, measure it, search with it.",
-            "",
-            *lines,
-            "",
-            "With any command: --plugin FILE.py, once or more: encoders, losses and other parts of yours.",
-        ]
-    )
+    commands = "\n".join(lines)
+    return f"""\
+usage: trichord COMMAND [options]      trichord COMMAND --help      trichord --version
+
+Language, sound and sight in one embedding space: train it, measure it, search with it.
+
+{commands}
+
+With any command: --plugin FILE.py, once or more: encoders, losses and other parts of yours."""
 
 
 def _described(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,12 +12,11 @@ import tyro
 from trichord.api.model import device_of
 from trichord.cli.console import bar
 from trichord.cli.options import audio_type_of
-from trichord.evaluation.bootstrap import Resamples
+from trichord.evaluation.captions.protocol import CaptionRules
 from trichord.evaluation.named import protocol_named
 from trichord.features.reading import folder_of, source_of
-from trichord.types import MODALITIES, CaptionKind, Clip, Modality, Split, UserError
+from trichord.types import MODALITIES, Clip, Modality, Split, UserError
 from trichord.types.comparable import not_comparable
-from trichord.types.decoding import Beams, LengthPenalty, Longest
 from trichord.types.rules import (
     Checked,
     Device,
@@ -31,7 +30,6 @@ from trichord.types.rules import (
 
 if TYPE_CHECKING:
     from trichord.checkpoint import Run
-    from trichord.config import Experiment
     from trichord.evaluation.gallery import Weights
     from trichord.evaluation.named import NamedProtocol
     from trichord.evaluation.report import RetrievalReport
@@ -54,28 +52,6 @@ def require_writable(to: Path) -> None:
     """Refuse a path that no report can be written to; a bare name lies in each run."""
     if to.name != str(to):
         OutputFile().check(to, "--to")
-
-
-@dataclass(frozen=True, kw_only=True)
-class CaptionMeasurement:
-    """How captions are measured, where the run writes some."""
-
-    kind: Annotated[tuple[CaptionKind, ...], Distinct()] = ()
-    """Kinds of captions to score against, each apart; those that the run has learnt if not given."""
-    beams: Beams = 5
-    """Beginnings of captions that are followed at once; 1: greedy."""
-    length_penalty: LengthPenalty = 0.0
-    """Above 0 favours longer captions; 1: the mean likelihood of a token counts."""
-    longest: Longest = None
-    """Tokens of a caption at most; as many as the run has room for if not given."""
-    tokens: Literal["ptb", "blanks"] = "ptb"
-    """Words as the Penn Treebank splits them, or at blanks as published."""
-    references: Literal["all", "as_published"] = "all"
-    """All that a clip has, or as published as many as every clip has."""
-    meteor: bool = True
-    """Whether METEOR is measured too: its dictionaries take seconds to read."""
-    resamples: Resamples = 1000
-    """Of the bootstrap over clips behind each 95 % interval."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +82,7 @@ class Measurement:
     """How a tie counts."""
     metrics: Annotated[tuple[Annotated[str, Checked(require_metric)], ...], Distinct()] = ()
     """Numbers to report beside the usual ones, such as ndcg@10, or those of a package or --plugin."""
-    captions: CaptionMeasurement = field(default_factory=CaptionMeasurement)
+    captions: CaptionRules = field(default_factory=CaptionRules)
     to: Annotated[Path | None, Checked(require_writable)] = None
     """File of the report: a name in each run, or a path for one run. If not given, evaluation.json (or
     captions.json), its name made longer by what is not as usual: evaluation-val.json."""
@@ -172,57 +148,23 @@ def measure_run(
     held: "Run",
     clips: Sequence[Clip],
     manifest: Path,
-    chosen: Measurement,
+    wanted: Sequence[Measurement],
     decoder: "Decoder",
     ceiling: dict[str, dict[int, float]] | None = None,
-) -> "RetrievalReport":
-    """What one run reaches on clips of a manifest; the ceiling is passed on to the report.
+) -> "Iterator[RetrievalReport]":
+    """What one run reaches on clips of a manifest: a report for each measurement, clips decoded once.
+
+    Args:
+        held: The run.
+        clips: Those to measure on.
+        manifest: Theirs.
+        wanted: Measurements that differ in their audio types alone.
+        decoder: For clips without cached features.
+        ceiling: Passed on to the reports.
 
     Raises:
         UserError: The run cannot be measured in this way; the option is named.
     """
-    from trichord.evaluation.silent import heard_by
-
-    experiment, model = held.experiment(), held.load().to(device_of(chosen.device))
-    tune(model, chosen)
-    reading = ClipReader(model, experiment, manifest, chosen, decoder)
-    heard = heard_by(chosen.rule, model, reading.source(clips), reading.training)
-    return report_on(held, model, heard, chosen, ceiling)
-
-
-def measure_tokens(
-    held: "Run",
-    clips: Sequence[Clip],
-    manifest: Path,
-    tokens: Sequence[float],
-    device: str,
-    decoder: "Decoder",
-) -> Iterator["RetrievalReport"]:
-    """What one run reaches with each audio type token; clips are decoded once.
-
-    Raises:
-        UserError: The run's audio tower takes no audio type token.
-    """
-    from trichord.evaluation.silent import heard_by
-
-    experiment, model = held.experiment(), held.load().to(device_of(device))
-    first = Measurement(audio_type=f"{tokens[0]:g}", device=device)
-    tune(model, first)
-    reading = ClipReader(model, experiment, manifest, first, decoder)
-    heard = heard_by("masked", model, reading.source(clips), reading.training)
-    for token in tokens:
-        model.choose_audio_type(token)
-        yield report_on(held, model, heard, replace(first, audio_type=f"{token:g}"))
-
-
-def report_on(
-    held: "Run",
-    model: "Embedder",
-    heard: "Heard",
-    chosen: Measurement,
-    ceiling: dict[str, dict[int, float]] | None = None,
-) -> "RetrievalReport":
-    """The report on a model as it is tuned now."""
     from trichord.evaluation.metrics import METRICS
     from trichord.evaluation.named import require_gallery
     from trichord.evaluation.protocol import stamp
@@ -231,33 +173,42 @@ def report_on(
     from trichord.evaluation.vectors import embed_source
 
     experiment, provenance = held.experiment(), held.provenance()
+    first, named = wanted[0], wanted[0].named
+    model = held.load().to(device_of(first.device))
+    tune(model, first)
+    fuses = first.weights is not None or (named is not None and named.fuses)
+    all_read = fuses or first.rule in ("borrowed", "out")
+    read = MODALITIES if all_read else experiment.modalities
+    heard = heard_clips(model, read, clips, manifest, first, decoder)
     pairs = len(heard.source.captions.texts) * len(heard.source.clips)
-    with bar("pairs", pairs) if model.reranks else nullcontext() as moving:
-        after = moving.advance if moving else None
-        vectors = embed_source(model, heard.source, chosen.weights, after)
-        if chosen.protocol:
-            require_gallery(chosen.protocol, vectors)
-        tasks = chosen.named.asked() if chosen.named else TASKS
-        metrics = [METRICS.find(kind, "--metrics") for kind in chosen.metrics]
-        rows = evaluate(vectors, tasks, ties=chosen.ties, metrics=metrics)
-    masked = np.flatnonzero(~vectors.has_audio) if vectors.has_audio.any() else ()
-    return RetrievalReport(
-        run=held.name,
-        experiment=experiment.system,
-        seed=experiment.seed,
-        provenance=provenance,
-        protocol=stamp(
-            vectors,
-            split=chosen.split,
-            ties=chosen.ties,
-            missing=heard.rule,
-            audio_type=chosen.token,
-            name=chosen.protocol,
-            selected_on_test=provenance.selected_on_test,
-        ),
-        rows=with_ceiling(rows, ceiling),
-        silent={vectors.ids[i]: None for i in masked} | heard.silent,
-    )
+    metrics = [METRICS.find(kind, "--metrics") for kind in first.metrics]
+    for chosen in wanted:
+        tune(model, chosen)
+        with bar("pairs", pairs) if model.reranks else nullcontext() as moving:
+            after = moving.advance if moving else None
+            vectors = embed_source(model, heard.source, chosen.weights, after)
+            if chosen.protocol:
+                require_gallery(chosen.protocol, vectors)
+            tasks = named.asked() if named else TASKS
+            rows = evaluate(vectors, tasks, ties=chosen.ties, metrics=metrics)
+        masked = np.flatnonzero(~vectors.has_audio) if vectors.has_audio.any() else ()
+        yield RetrievalReport(
+            run=held.name,
+            experiment=experiment.system,
+            seed=experiment.seed,
+            provenance=provenance,
+            protocol=stamp(
+                vectors,
+                split=chosen.split,
+                ties=chosen.ties,
+                missing=heard.rule,
+                audio_type=chosen.token,
+                name=chosen.protocol,
+                selected_on_test=provenance.selected_on_test,
+            ),
+            rows=with_ceiling(rows, ceiling),
+            silent={vectors.ids[i]: None for i in masked} | heard.silent,
+        )
 
 
 def tune(model: "Embedder", chosen: Measurement) -> None:
@@ -270,9 +221,8 @@ def tune(model: "Embedder", chosen: Measurement) -> None:
         model.choose_audio_type(chosen.token)
     if chosen.weights and not model.compares("audio", "vision"):
         raise UserError(
-            f"--visual-weight and --audio-weight: {not_comparable('audio', 'vision')}; train a "
-            "model that does, or "
-            "leave both options out."
+            f"--visual-weight and --audio-weight: {not_comparable('audio', 'vision')}; train a model "
+            "that does, or leave both options out."
         )
     named = chosen.named
     if named and named.fuses and model.fusion is None and not chosen.weights:
@@ -300,68 +250,45 @@ def lenders(chosen: Measurement, manifest: Path) -> list[Clip]:
     return clips
 
 
-@dataclass(frozen=True)
-class ClipReader:
-    """Where a run's clips are read from."""
+def heard_clips(
+    model: "Embedder",
+    read: tuple[Modality, ...],
+    clips: Sequence[Clip],
+    manifest: Path,
+    chosen: Measurement,
+    decoder: "Decoder",
+) -> "Heard":
+    """Clips of a manifest with these modalities, after what is done about silent ones.
 
-    model: "Embedder"
-    experiment: "Experiment"
-    manifest: Path
-    chosen: Measurement
-    decoder: "Decoder"
-    reads: tuple[Modality, ...] | None = None
-    """What is measured needs no more than this; None: what the run was trained on."""
+    Raises:
+        UserError: Features or lending clips are missing.
+    """
+    from trichord.evaluation.silent import heard_by
 
-    @property
-    def modalities(self) -> tuple[Modality, ...]:
-        """What the run was trained on, and what the options ask for besides."""
-        if self.reads is not None:
-            lends: tuple[Modality, ...] = ("audio", "vision")
-            return self.reads if self.chosen.rule == "masked" else lends
-        named = self.chosen.named
-        fuses = self.chosen.weights is not None or (named is not None and named.fuses)
-        all_needed = fuses or self.chosen.rule in ("borrowed", "out")
-        return MODALITIES if all_needed else self.experiment.modalities
+    folder = folder_of(manifest, chosen.features)
+    lent = folder_of(chosen.train_manifest, None) if chosen.train_manifest else folder
+    # Lent sounds must come from where the others do, so one missing cache decides for both.
+    fresh = uncached(model, chosen.token, folder, lent)
 
-    def source(self, clips: Sequence[Clip]) -> "Source":
-        """Clips of the manifest."""
-        return self._source(clips, folder_of(self.manifest, self.chosen.features))
+    def source(some: Sequence[Clip], place: "FeatureFolder") -> "Source":
+        return source_of(model, some, chosen.source, place, decoder, fresh, read)
 
-    def training(self) -> "Source":
-        """The clips that lend their sounds.
+    return heard_by(
+        chosen.rule,
+        model,
+        source(clips, folder),
+        lambda: source(lenders(chosen, manifest), lent),
+    )
 
-        Raises:
-            UserError: There are none.
-        """
-        clips = lenders(self.chosen, self.manifest)
-        return self._source(clips, self._folder_of_training())
 
-    def _folder_of_training(self) -> "FeatureFolder":
-        if self.chosen.train_manifest:
-            return folder_of(self.chosen.train_manifest, None)
-        return folder_of(self.manifest, self.chosen.features)
-
-    def _source(self, clips: Sequence[Clip], folder: "FeatureFolder") -> "Source":
-        return source_of(
-            self.model,
-            clips,
-            self.chosen.source,
-            folder,
-            self.decoder,
-            self._towers(),
-            self.modalities,
-        )
-
-    def _towers(self) -> list[Modality]:
-        """What is read from media: trunks of the run's own, or tuned, of which nothing is cached."""
-        lends = self.chosen.rule in ("borrowed", "random")
-        folders = [folder_of(self.manifest, self.chosen.features)]
-        # Lent sounds must come from where the others do, so one missing cache decides for both.
-        folders += [self._folder_of_training()] if lends else []
-        towers = self.model.encoders()
-        return [
-            name
-            for name in MODALITIES
-            if (towers[name].trunk_changed or (name == "audio" and self.chosen.token is not None))
-            and not all(folder.table(name, towers[name]).exists for folder in folders)
-        ]
+def uncached(
+    model: "Embedder", token: "AudioType | None", *folders: "FeatureFolder"
+) -> list[Modality]:
+    """What is read from media: trunks of the run's own, or tuned, of which nothing is cached."""
+    towers = model.encoders()
+    return [
+        name
+        for name in MODALITIES
+        if (towers[name].trunk_changed or (name == "audio" and token is not None))
+        and not all(folder.table(name, towers[name]).exists for folder in folders)
+    ]

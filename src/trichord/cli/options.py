@@ -201,10 +201,6 @@ def _missing(event: Any, line: Line) -> str:
     return f"{lacking} missing: '{event.prog} --help' says what is given in which order."
 
 
-def _unrecognized(event: Any, line: Line) -> str:
-    return _unknown(event.tokens, event.prog, line)
-
-
 def _unknown(tokens: Sequence[str], program: str, line: Line) -> str:
     options = [one.partition("=")[0] for one in tokens if one.startswith("-")]
     if not options:
@@ -250,7 +246,7 @@ def _no_subcommand(event: Any, line: Line) -> str:
 
 SENTENCES: dict[str, Callable[[Any, Line], str]] = {
     "MissingArgs": _missing,
-    "UnrecognizedArgs": _unrecognized,
+    "UnrecognizedArgs": lambda event, line: _unknown(event.tokens, event.prog, line),
     "BadValue": _bad_value,
     "InvalidChoice": _no_choice,
     "InstantiationFailure": _not_made,

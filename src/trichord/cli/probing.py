@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from trichord.cli.console import bar, out
-from trichord.cli.frozen import FrozenOptions, Medium, Present, Subject, Watched, opened, unread
+from trichord.cli.frozen import FrozenOptions, Medium, Present, Subject, opened, unread
 from trichord.cli.options import checked, require_unset
 from trichord.cli.places import ModelName
 from trichord.cli.results import keep, show_paper
@@ -19,10 +19,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from trichord.evaluation.classes.answers import ClassRow
-    from trichord.evaluation.classes.classification import ClassReport, FoldRow, Kind
+    from trichord.evaluation.classes.classification import ClassProtocol, ClassReport, FoldRow
     from trichord.evaluation.classes.folds import Folding, Labelled, Rule
     from trichord.evaluation.classes.probing import FoldAnswers
-    from trichord.models.embedder import Embedder
 
 NOT_WRITTEN = "Nothing written: name a folder with --to."
 
@@ -204,6 +203,7 @@ def probed(
     Raises:
         UserError: The features cannot be read, or do not serve.
     """
+    from trichord.evaluation.classes.classification import ClassProtocol, list_of
     from trichord.evaluation.classes.classification import probed as results_of
     from trichord.evaluation.classes.classifiers import METHODS
     from trichord.evaluation.classes.folds import numbered
@@ -227,7 +227,7 @@ def probed(
     with Decoder() as decoder:
         source = subject.source(held.clips, manifest, chosen, decoder)
         with bar("clips", len(held.clips)) as moving:
-            parts = read_frozen(subject.model, Watched(source, moving.advance))
+            parts = read_frozen(subject.model, source, moving.advance)
         has: dict[Medium, Present] = {name: part.present for name, part in parts.items()}
         missing = unread(held.clips, has, decoder)
     seen = views(parts, chosen.join)
@@ -242,15 +242,21 @@ def probed(
             moving.advance()
     found = results_of(answers, held)
     joined = f", {chosen.join}{alone(has)}" if subject.sense == "both" else ""
-    stamped = Stamp(
+    protocol = ClassProtocol(
         kind="probe",
+        list=list_of(held),
+        clips=len(held.clips),
+        classes=len(held.classes),
+        modality=subject.sense,
+        audio_type=subject.token,
+        selected_on_test=subject.provenance.selected_on_test,
         folds=folds.rule,
         tested=tuple(len(fold.test) for fold in folds.folds),
         features=f"frozen features, mean of projected steps, not normalised{joined}",
         method=method.words(),
         seed=chosen.seed,
     )
-    report = reported(subject, held, stamped, found.every, found.folds)
+    report = reported(subject, held, protocol, found.every, found.folds)
     return replace(report, missing=missing, untaught=found.untaught)
 
 
@@ -263,6 +269,7 @@ def prompted(
         UserError: The features cannot be read, or do not serve.
     """
     from trichord.evaluation.classes.answers import answer, class_row
+    from trichord.evaluation.classes.classification import ClassProtocol, list_of
     from trichord.evaluation.classes.prompts import class_vectors, templates, zero_shot
     from trichord.evaluation.vectors import embed_source
     from trichord.media import Decoder
@@ -275,7 +282,7 @@ def prompted(
     with Decoder() as decoder:
         source = subject.source(held.clips, manifest, chosen, decoder)
         with bar("clips", len(held.clips)) as moving:
-            vectors = embed_source(model, Watched(source, moving.advance))
+            vectors = embed_source(model, source, after_clips=moving.advance)
         both: dict[Medium, Present] = {"vision": vectors.has_vision, "audio": vectors.has_audio}
         has: dict[Medium, Present] = {name: both[name] for name in subject.media}
         missing = unread(held.clips, has, decoder)
@@ -287,54 +294,40 @@ def prompted(
     }
     scores = zero_shot(vectors, classes)
     every = class_row(answer(scores, held.truth), held.truth, held.classes)
-    fused = f"{fusion_of(model)}{f', mean{alone(has)}' if subject.sense == 'both' else ''}"
+    fused = f", mean{alone(has)}" if subject.sense == "both" else ""
+    if model.fusion is not None:  # what it has to do with the run's vectors
+        left = " as the run's fusion leaves them"
+        fused = (
+            left if model.fusion.indexable else ", without the run's fusion, which re-ranks"
+        ) + fused
     told = "; ".join(f"{name}: {' | '.join(of)}" for name, of in asked.items())
-    stamped = Stamp(
+    protocol = ClassProtocol(
         kind="zero-shot",
+        list=list_of(held),
+        clips=len(held.clips),
+        classes=len(held.classes),
+        modality=subject.sense,
+        audio_type=subject.token,
+        selected_on_test=subject.provenance.selected_on_test,
         folds="all clips" if chosen.split == "all" else f"{chosen.split} split",
         tested=(len(held.clips),),
         features=f"unit vectors{fused}",
         method=f"classes as the mean of the unit vectors of prompts, {told}",
+        seed=None,
     )
-    return replace(reported(subject, held, stamped, every), missing=missing)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stamp:
-    """What the two commands' protocols differ in."""
-
-    kind: "Kind"
-    folds: str
-    tested: tuple[int, ...]
-    features: str
-    method: str
-    seed: int | None = None
+    return replace(reported(subject, held, protocol, every), missing=missing)
 
 
 def reported(
     subject: Subject,
     labelled: "Labelled",
-    stamped: Stamp,
+    protocol: "ClassProtocol",
     every: "ClassRow",
     folds: "tuple[FoldRow, ...]" = (),
 ) -> "ClassReport":
-    """A report with its protocol."""
-    from trichord.evaluation.classes.classification import ClassProtocol, ClassReport, list_of
+    """A report under its protocol."""
+    from trichord.evaluation.classes.classification import ClassReport
 
-    protocol = ClassProtocol(
-        kind=stamped.kind,
-        list=list_of(labelled),
-        clips=len(labelled.clips),
-        classes=len(labelled.classes),
-        folds=stamped.folds,
-        tested=stamped.tested,
-        modality=subject.sense,
-        features=stamped.features,
-        audio_type=subject.token,
-        method=stamped.method,
-        seed=stamped.seed,
-        selected_on_test=subject.provenance.selected_on_test,
-    )
     return ClassReport(
         run=subject.name,
         experiment=subject.experiment.system,
@@ -374,11 +367,3 @@ def alone(has: dict[Medium, Present]) -> str:
     vision, audio = has["vision"], has["audio"]
     pictures, sounds = (vision & ~audio).sum(), (audio & ~vision).sum()
     return f" ({pictures} clips by the picture alone, {sounds} by the sound alone)"
-
-
-def fusion_of(model: "Embedder") -> str:
-    """What a run's fusion has to do with its vectors."""
-    if model.fusion is None:
-        return ""
-    left = "as the run's fusion leaves them"
-    return f" {left}" if model.fusion.indexable else ", without the run's fusion, which re-ranks"

@@ -6,7 +6,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from trichord.cli.measurement import CaptionMeasurement, Measurement
+from trichord.cli.measurement import Measurement
+from trichord.evaluation.captions.protocol import CaptionRules
 from trichord.types import Split, UserError
 
 Kind = Literal["evaluation", "captions"]
@@ -23,13 +24,14 @@ def name_of(chosen: Measurement, kind: Kind) -> str:
         return chosen.to.stem
     from trichord.evaluation.gallery import Weights
 
-    weights, even, silent = chosen.weights, Weights(), chosen.silent
+    weights, named, silent = chosen.weights, chosen.named, chosen.silent
+    usual = named.silent if named else "masked"
     parts = [
         chosen.protocol or ("" if chosen.split == "test" else chosen.split),
-        f"silent-{silent}" if silent and silent != usual_rule(chosen) else "",
+        f"silent-{silent}" if silent and silent != usual else "",
         # 1 and 1 are the usual weights: a run without a fusion is asked more tasks by them, no other ones.
         f"visual-{weights.visual_weight:g}-audio-{weights.audio_weight:g}"
-        if weights not in (None, even)
+        if weights not in (None, Weights())
         else "",
         f"token-{chosen.token}" if chosen.token is not None else "",
         "" if chosen.ties == "pessimistic" else f"ties-{chosen.ties}",
@@ -39,14 +41,8 @@ def name_of(chosen: Measurement, kind: Kind) -> str:
     return "-".join([kind, *filter(None, parts)])
 
 
-def usual_rule(chosen: Measurement) -> str:
-    """What is done about silent clips if nobody says otherwise."""
-    named = chosen.named
-    return named.silent if named else "masked"
-
-
-def _caption_parts(chosen: CaptionMeasurement) -> list[str]:
-    usual, parts = CaptionMeasurement(), list[str]()
+def _caption_parts(chosen: CaptionRules) -> list[str]:
+    usual, parts = CaptionRules(), list[str]()
     for field in fields(chosen):
         value = getattr(chosen, field.name)
         if value == getattr(usual, field.name) or field.name in ("meteor", "resamples"):
@@ -58,12 +54,9 @@ def _caption_parts(chosen: CaptionMeasurement) -> list[str]:
 
 def place_of(run: Path, chosen: Measurement, kind: Kind) -> Path:
     """Where the report on a run goes."""
-    folder = chosen.to.parent if chosen.to is not None and _leads_elsewhere(chosen.to) else run
+    to = chosen.to
+    folder = run if to is None or to.name == str(to) else to.parent
     return folder / f"{name_of(chosen, kind)}.json"
-
-
-def _leads_elsewhere(to: Path) -> bool:
-    return to.name != str(to)
 
 
 def require_place(runs: Sequence[Path], chosen: Measurement) -> None:
@@ -77,9 +70,10 @@ def require_place(runs: Sequence[Path], chosen: Measurement) -> None:
         return
     if to.suffix not in ("", ".json"):
         raise UserError(f"--to {to}: a report is JSON: give a name that ends in .json.")
-    if to.stem in RESERVED and not _leads_elsewhere(to):
+    elsewhere = to.name != str(to)
+    if to.stem in RESERVED and not elsewhere:
         raise UserError(f"--to {to}: this file of a run is something else: choose another name.")
-    if _leads_elsewhere(to) and len(runs) > 1:
+    if elsewhere and len(runs) > 1:
         raise UserError(
             f"--to {to} is one file for {len(runs)} runs: give a name without a folder, which then lies "
             "in each run."
@@ -145,25 +139,23 @@ def reports_of(runs: Sequence[Path], choice: Choice) -> tuple[Kind, list[Path]]:
         UserError: A run has none, or they are of two kinds.
     """
     choice.require_sense()
-    found = [_report_of(run, choice) for run in runs]
+    found: list[Path] = []
     by_kind: dict[Kind, Path] = {}
-    for path, run in zip(found, runs, strict=True):
-        by_kind[kind_in(path) or "evaluation"] = run
+    for run in runs:
+        places = [run / f"{name}.json" for name in choice.names()]
+        there = next((place for place in places if place.is_file()), None)
+        if there is None:
+            others = [path.stem for kind in KINDS for path in sorted(run.glob(f"{kind}*.json"))]
+            known = f"; it has {', '.join(others)}, which --report names" if others else ""
+            raise UserError(
+                f"{run} has not been evaluated so: run 'trichord evaluate {run} MANIFEST"
+                f"{choice.options}'{known}."
+            )
+        found.append(there)
+        by_kind[kind_in(there) or "evaluation"] = run
     if len(by_kind) > 1:
         raise UserError(
             f"{by_kind['captions']} was measured on captions, {by_kind['evaluation']} on retrieval: "
             "compare runs of one kind."
         )
-    return (kind_in(found[0]) if found else None) or "evaluation", found
-
-
-def _report_of(run: Path, choice: Choice) -> Path:
-    places = [run / f"{name}.json" for name in choice.names()]
-    there = next((place for place in places if place.is_file()), None)
-    if there is not None:
-        return there
-    others = [path.stem for kind in KINDS for path in sorted(run.glob(f"{kind}*.json"))]
-    known = f"; it has {', '.join(others)}, which --report names" if others else ""
-    raise UserError(
-        f"{run} has not been evaluated so: run 'trichord evaluate {run} MANIFEST{choice.options}'{known}."
-    )
+    return next(iter(by_kind)) if by_kind else "evaluation", found

@@ -12,7 +12,7 @@ from trichord.cli.options import checked
 from trichord.cli.places import RunPlace
 from trichord.cli.training import quiet_ddp, train
 from trichord.types import UserError
-from trichord.types.rules import Device, InputFile, OutputFolder
+from trichord.types.rules import Device, InputFile, OutputFolder, require
 from trichord.types.threads import set_torch_threads
 
 if TYPE_CHECKING:
@@ -60,11 +60,18 @@ def repeat(path: Path, into: Path, manifest: Path | None, device: str | None) ->
     from trichord.training.reproduction import compare_runs, table
 
     held, again = Run(path), Run(into)
-    require_trained(held)
-    if again.complete:
-        raise UserError(
-            f"{into} holds a finished run: delete it, or choose another directory by --into."
-        )
+    require(
+        held.experiment().stages,
+        f"{path} was imported or left as pretrained: nothing was trained in it.",
+    )
+    require(
+        held.complete,
+        f"{path} is not finished: repeat its 'trichord train' command, then reproduce it.",
+    )
+    require(
+        not again.complete,
+        f"{into} holds a finished run: delete it, or choose another directory by --into.",
+    )
     noted = held.environment()
     again_as = as_trained(path, into, manifest_of(held, noted, manifest), noted, device)
     leads = os.environ.get("RANK", "0") == "0"
@@ -75,27 +82,9 @@ def repeat(path: Path, into: Path, manifest: Path | None, device: str | None) ->
         return
     found = compare_runs(held, again)
     out.print(table(found, held, again))
-    if found.exact:
-        out.print(f"{path}: reproduced, bit for bit.")
-    else:
-        out.print(f"{path}: not reproduced bit for bit.")
+    out.print(f"{path}: {'reproduced,' if found.exact else 'not reproduced'} bit for bit.")
+    if not found.exact:
         sys.exit(1)
-
-
-def require_trained(run: "Run") -> None:
-    """Refuse what was not trained, or not to its end.
-
-    Raises:
-        UserError: Says why.
-    """
-    if not run.experiment().stages:
-        raise UserError(
-            f"{run.path} was imported or left as pretrained: nothing was trained in it."
-        )
-    if not run.complete:
-        raise UserError(
-            f"{run.path} is not finished: repeat its 'trichord train' command, then reproduce it."
-        )
 
 
 def manifest_of(run: "Run", noted: dict[str, Any], given: Path | None) -> Path:
@@ -140,7 +129,7 @@ def as_trained(
 
 def tell_differences(run: "Run", noted: dict[str, Any]) -> None:
     """Say what is not as it was when a run was trained; its number of threads is taken up."""
-    from trichord.checkpoint import differences, made_with
+    from trichord.checkpoint.environment import differences, made_with
 
     if "threads" in noted:
         set_torch_threads(int(noted["threads"]))  # sums are taken in another order otherwise

@@ -78,7 +78,11 @@ def measure_runs(paths: Sequence[Path], manifest: Path, chosen: Measurement) -> 
     clips = clips_of(chosen.protocol, known) if chosen.protocol else select(known, chosen.split)
     if chosen.rule in ("borrowed", "random"):
         lenders(chosen, manifest)
-    require_writers(paths, chosen)
+    experiments = [read_experiment(path / "experiment.json") for path in paths]
+    if not any(one.model.captioner for one in experiments):
+        names = [one.name for one in fields(chosen.captions)]
+        mode = "a run that writes no captions"
+        require_unset(chosen.captions, mode, *names, prefix="--captions")
 
     from trichord.checkpoint import Run
     from trichord.cli.caption_measurement import measure_writer
@@ -94,12 +98,12 @@ def measure_runs(paths: Sequence[Path], manifest: Path, chosen: Measurement) -> 
     places: list[Path] = []
     with Decoder() as decoder, shared_towers():
         for run in held:
-            place = place_of(run.path, chosen, "captions" if run in writers else "evaluation")
-            report = (
-                measure_writer(run, clips, manifest, chosen, decoder)
-                if run in writers
-                else measure_run(run, clips, manifest, chosen, decoder, best)
-            )
+            if run in writers:
+                place = place_of(run.path, chosen, "captions")
+                report = measure_writer(run, clips, manifest, chosen, decoder)
+            else:
+                place = place_of(run.path, chosen, "evaluation")
+                [report] = measure_run(run, clips, manifest, [chosen], decoder, best)
             tables = keep(report, place)
             for table in tables if len(held) == 1 else ():
                 out.print(table)
@@ -107,19 +111,6 @@ def measure_runs(paths: Sequence[Path], manifest: Path, chosen: Measurement) -> 
             out.print(f"{place.parent}: {written}", markup=False, soft_wrap=True)
             places.append(place)
     return places
-
-
-def require_writers(paths: Sequence[Path], chosen: Measurement) -> None:
-    """Refuse options about captions where no run writes any.
-
-    Raises:
-        UserError: Names the option.
-    """
-    experiments = [read_experiment(path / "experiment.json") for path in paths]
-    if not any(one.model.captioner for one in experiments):
-        names = [one.name for one in fields(chosen.captions)]
-        mode = "a run that writes no captions"
-        require_unset(chosen.captions, mode, *names, prefix="--captions")
 
 
 def keep(report: "Report", place: Path) -> "list[Table]":

@@ -12,7 +12,7 @@ from trichord.api.model import device_of, is_run
 from trichord.api.training import fit
 from trichord.cli.console import out
 from trichord.cli.extraction import extract_all
-from trichord.cli.measurement import Measurement, measure_run, measure_tokens
+from trichord.cli.measurement import Measurement, measure_run
 from trichord.cli.options import checked, require_unset
 from trichord.cli.results import RunsPlace, measure_runs, run_paths
 from trichord.cli.training import summary
@@ -90,7 +90,13 @@ def study(arguments: list[str]) -> None:
 
         chosen, (*manifests, directory) = load_study(study), paths
         require(manifests, "name at least one manifest, and last the folder for the results.")
-        require_places(manifests, directory)
+        require(
+            len({manifest.stem for manifest in manifests}) == len(manifests),
+            "MANIFEST: two of one name would have one table: rename one of them.",
+        )
+        require_legal(directory, Directory, "DIR")
+        for manifest in manifests:
+            require_legal(manifest, Manifest, "MANIFEST")
         require_options(chosen, manifests, options)
         if options.captions:
             chosen = chosen.on(options.captions)
@@ -110,17 +116,6 @@ def described(command: Callable[..., None]) -> str:
     # Those of other packages are not imported for it.
     known += [f"{name}: of {STUDIES.origin(name)}." for name in STUDIES.kinds()[len(known) :]]
     return "\n\n".join([what, "Studies:", *known])
-
-
-def require_places(manifests: Sequence[Path], directory: Path) -> None:
-    """Refuse manifests that are not there or share a name, and a folder that cannot be made."""
-    require(
-        len({manifest.stem for manifest in manifests}) == len(manifests),
-        "MANIFEST: two of one name would have one table: rename one of them.",
-    )
-    require_legal(directory, Directory, "DIR")
-    for manifest in manifests:
-        require_legal(manifest, Manifest, "MANIFEST")
 
 
 def require_options(study: Study, manifests: Sequence[Path], options: StudyOptions) -> None:
@@ -192,7 +187,7 @@ def measured_as_they_are(
     if not rows or options.start is None:
         return {}
     from trichord.checkpoint import Run
-    from trichord.corpora.manifest import read_manifest
+    from trichord.corpora.manifest import read_manifest, select
     from trichord.media import Decoder
 
     clips = read_manifest(manifest)
@@ -201,7 +196,8 @@ def measured_as_they_are(
         paths = [options.start / f"seed-{seed}" for seed in options.seeds]
     extract_frozen(Run(paths[0]).load(), rows, clips, manifest)
     with Decoder() as decoder:
-        by_run = [reports_on(Run(path), rows, clips, manifest, options, decoder) for path in paths]
+        tested = select(clips, "test")
+        by_run = [reports_on(Run(path), rows, tested, manifest, options, decoder) for path in paths]
     return {row.name: [reports[row.name] for reports in by_run] for row in rows}
 
 
@@ -214,21 +210,20 @@ def reports_on(
     decoder: "Decoder",
 ) -> "dict[str, RetrievalReport]":
     """Reports on one run for rows that measure it, clips decoded once for all audio types."""
-    from trichord.corpora.manifest import select
-
-    tested = select(clips, "test")
-    plain = Measurement(device=options.device)
-    reports = {
-        row.name: measure_run(run, tested, manifest, plain, decoder)
-        for row in rows
-        if row.audio_type is None
-    }
-    names = [row.name for row in rows if row.audio_type is not None]
-    types = [row.audio_type for row in rows if row.audio_type is not None]
-    if types:
-        measured = measure_tokens(run, tested, manifest, types, options.device, decoder)
-        reports |= zip(names, measured, strict=True)
+    reports: dict[str, RetrievalReport] = {}
+    for listens in (False, True):  # with an audio type of its own, a row reads sound anew
+        chosen = [row for row in rows if (row.audio_type is not None) == listens]
+        wanted = [measurement_of(row, options) for row in chosen]
+        if wanted:
+            measured = measure_run(run, clips, manifest, wanted, decoder)
+            reports |= zip((row.name for row in chosen), measured, strict=True)
     return reports
+
+
+def measurement_of(row: Row, options: StudyOptions) -> Measurement:
+    """How a row is measured."""
+    audio_type = None if row.audio_type is None else f"{row.audio_type:g}"
+    return Measurement(audio_type=audio_type, device=options.device)
 
 
 def extract_frozen(
@@ -249,20 +244,9 @@ def extract_frozen(
 def trained_and_measured(
     row: Row, seed: int, manifest: Path, folder: Path, options: StudyOptions
 ) -> "RetrievalReport":
-    """Train a row on a seed, if it is not yet, and measure it."""
+    """Train a row on a seed, after its pretraining, where that is not done yet; and measure it."""
     from trichord.evaluation.report import RetrievalReport, read_report
 
-    audio_type = None if row.audio_type is None else f"{row.audio_type:g}"
-    run = train_row(row, seed, manifest, folder, options)
-    # Measured every time: a report that is there may be of other clips or options.
-    (report,) = measure_runs(
-        [run], manifest, Measurement(audio_type=audio_type, device=options.device)
-    )
-    return read_report(report, RetrievalReport)
-
-
-def train_row(row: Row, seed: int, manifest: Path, folder: Path, options: StudyOptions) -> Path:
-    """Pretrain where the row does, then train; gives the run."""
     assert row.experiment is not None
     start = row.experiment.start if options.start is None else options.start
     if start is not None and not is_run(start):
@@ -272,7 +256,9 @@ def train_row(row: Row, seed: int, manifest: Path, folder: Path, options: StudyO
         train_on(options.pretraining, start, row.pretraining, seed, options)
     run = folder / f"seed-{seed}"
     train_on(manifest, run, replace(row.experiment, start=start), seed, options)
-    return run
+    # Measured every time: a report that is there may be of other clips or options.
+    (report,) = measure_runs([run], manifest, measurement_of(row, options))
+    return read_report(report, RetrievalReport)
 
 
 def train_on(
@@ -282,7 +268,10 @@ def train_on(
     from trichord.checkpoint import Run, fresh_model
     from trichord.corpora.manifest import read_manifest
 
-    chosen = with_options(experiment, seed, options)
+    chosen = replace(experiment, seed=seed)
+    if options.epochs is not None:
+        stages = tuple(replace(stage, epochs=options.epochs) for stage in chosen.stages)
+        chosen = replace(chosen, stages=stages)
     check(chosen)  # before features are read for it
     device_of(options.device)
     trained = {name for stage in chosen.stages for name in stage.towers}
@@ -292,14 +281,6 @@ def train_on(
     was_complete = Run(run).complete
     fit(chosen, manifest, run, device=options.device)
     out.print(f"{run}: {'already trained.' if was_complete else summary(Run(run))}", markup=False)
-
-
-def with_options(experiment: Experiment, seed: int, options: StudyOptions) -> Experiment:
-    """An experiment with a seed and as many epochs as asked for."""
-    if options.epochs is None:
-        return replace(experiment, seed=seed)
-    stages = tuple(replace(stage, epochs=options.epochs) for stage in experiment.stages)
-    return replace(experiment, seed=seed, stages=stages)
 
 
 def write_tables(study: Study, tables: "Mapping[str, Comparison]", directory: Path) -> None:

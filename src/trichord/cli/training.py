@@ -13,7 +13,6 @@ import tyro
 
 from trichord.api.model import device_of
 from trichord.cli.console import aside, bar, out
-from trichord.cli.options import checked
 from trichord.cli.parts import choices, choose_parts
 from trichord.config import WORDS, Experiment, check
 from trichord.experiments import EXPERIMENTS, OTHERS, load_experiment
@@ -25,6 +24,7 @@ from trichord.types.rules import (
     InputFolder,
     OutputFolder,
     Seed,
+    require_legal,
 )
 
 if TYPE_CHECKING:
@@ -33,29 +33,26 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spreading:
-    """How training is spread over processes."""
-
-    sharding: bool = False
-    """Spread towers that train over the processes that torchrun started, for towers too large for one GPU;
-    otherwise each process has all of them."""
-
-
-ALONE = Spreading()
-
-
-@dataclass(frozen=True, kw_only=True)
 class Training:
     """What `trichord train` was asked for."""
 
-    manifest: Path
-    run: Path
-    experiment: Experiment
-    seeds: tuple[int, ...]
-    source: Literal["features", "media"]
-    features: Path | None
-    device: str
-    spreading: Spreading = ALONE
+    manifest: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MANIFEST"), InputFile()]
+    """Clips as JSON lines, with the splits 'train' and 'val'."""
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN"), OutputFolder()]
+    """The run directory to make."""
+    seeds: Annotated[tuple[Seed, ...], Distinct()] = ()
+    """Several seeds make several runs, RUN/seed-0 and so on."""
+    source: Annotated[Literal["features", "media"], tyro.conf.arg(name="from")] = "features"
+    """Read cached features and decode only for towers that train, or decode everything."""
+    features: Annotated[Path | None, InputFolder(bucket=True)] = None
+    """Where the cached features lie; beside the manifest if not given."""
+    device: Device = "auto"
+    """cpu, cuda, cuda:N, mps, or whichever is there."""
+    sharding: bool = False
+    """Spread towers that train over the processes that torchrun started, for towers too large for one GPU;
+    otherwise each process has all of them."""
+    experiment: Annotated[Experiment, tyro.conf.arg(name="")]
+    """What to do; every field can be changed."""
 
     def runs(self) -> "list[tuple[Run, Experiment]]":
         """The runs to make: one of each seed, or the run directory itself."""
@@ -75,16 +72,14 @@ def train(arguments: list[str]) -> None:
     if (chosen := asked_once(arguments)) is None:
         return
     from trichord.training.clips import TrainingClips
-    from trichord.training.fit import fit
-    from trichord.training.search_weights import learn_search_weights
-    from trichord.training.threads import fitting_threads
+    from trichord.training.fit import fit, fitting_threads, learn_search_weights
 
     clips = TrainingClips(
         manifest=chosen.manifest,
         source=chosen.source,
         features=chosen.features,
         device=chosen.device,
-        sharding=chosen.spreading.sharding,
+        sharding=chosen.sharding,
     )
     with processes(device_of(chosen.device)), termination_told(chosen.run), clips:
         for run, experiment in unfinished(chosen, clips):
@@ -98,7 +93,7 @@ def train(arguments: list[str]) -> None:
                     run,
                     manifest=clips.origin,
                     after_epoch=after_epoch,
-                    sharded=chosen.spreading.sharding,
+                    sharded=chosen.sharding,
                     conclude=partial(learn_search_weights, run, experiment, model, sources),
                 )
             out.print(f"{run.path}: {summary(run)}", markup=False)
@@ -148,65 +143,27 @@ def asked(arguments: list[str], *, aloud: bool) -> Training | None:
         out.print("\n".join([usage, "", "experiments:", *lines]), markup=False)
         return None
     name = arguments[0]
-    chosen, arguments = choose_parts(load_experiment(name), arguments[1:])
+    known, arguments = choose_parts(load_experiment(name), arguments[1:])
+    what = "Train an experiment on a manifest; repeat the command to go on after an interruption."
+    parts = [f"- {option} KIND: {kinds}" for option, kinds in choices(known)]
 
-    @checked
-    def run(
-        manifest: Annotated[Path, tyro.conf.arg(metavar="MANIFEST"), InputFile()],
-        run: Annotated[Path, tyro.conf.arg(metavar="RUN"), OutputFolder()],
-        /,
-        *,
-        seeds: Annotated[tuple[Seed, ...], Distinct()] = (),
-        source: Annotated[Literal["features", "media"], tyro.conf.arg(name="from")] = "features",
-        features: Annotated[Path | None, InputFolder(bucket=True)] = None,
-        device: Device = "auto",
-        spreading: Annotated[Spreading, tyro.conf.arg(name="")] = ALONE,
-        experiment: Annotated[Experiment, tyro.conf.arg(name="")] = chosen,
-    ) -> Training:
-        """Train an experiment on a manifest; repeat the command to go on after an interruption.
+    @dataclass(frozen=True, kw_only=True)
+    class Asked(Training):  # the parser knows the fields of a default
+        experiment: Annotated[Experiment, tyro.conf.arg(name="")] = known
 
-        Args:
-            manifest: Clips as JSON lines, with the splits 'train' and 'val'.
-            run: The run directory to make.
-            seeds: Several seeds make several runs, RUN/seed-0 and so on.
-            source: Read cached features and decode only for towers that train, or decode everything.
-            features: Where the cached features lie; beside the manifest if not given.
-            device: cpu, cuda, cuda:N, mps, or whichever is there.
-            spreading: How training is spread over processes.
-            experiment: What to do; every field can be changed.
-        """
-        return Training(
-            manifest=manifest,
-            run=run,
-            experiment=experiment,
-            seeds=seeds,
-            source=source,
-            features=features,
-            device=device,
-            spreading=spreading,
-        )
-
-    return tyro.cli(
-        run,
+    chosen = tyro.cli(
+        Asked,
         args=arguments,
-        description=_description(chosen),
+        # The parser does not know the options that choose parts.
+        description="\n".join(
+            [what, "", "Its parts, each with options of its own once it is chosen:", *parts]
+        ),
         config=(tyro.conf.AvoidSubcommands,),
         prog=f"trichord train {name}",
         console_outputs=aloud,
     )
-
-
-def _description(experiment: Experiment) -> str:
-    """What the command does, and the options that choose parts, which the parser does not know."""
-    lines = [f"{option} KIND: {kinds}" for option, kinds in choices(experiment)]
-    return "\n".join(
-        [
-            "Train an experiment on a manifest; repeat the command to go on after an interruption.",
-            "",
-            "Its parts, each with options of its own once it is chosen:",
-            *(f"- {line}" for line in lines),
-        ]
-    )
+    require_legal(chosen)
+    return chosen
 
 
 @contextmanager
@@ -248,8 +205,9 @@ def progress(experiment: Experiment) -> Generator[Callable[[dict[str, Any]], Non
     with bar(f"{experiment.system}, seed {experiment.seed}", epochs) as moving:
 
         def after_epoch(numbers: dict[str, Any]) -> None:
-            criterion = told(numbers["criterion"])
-            moving.advance(note=f"{numbers['stage']}: {criterion}{lost([numbers])}")
+            found = numbers["criterion"]
+            reached = "no validation clips" if found is None else f"{found:.3f}"
+            moving.advance(note=f"{numbers['stage']}: {reached}{lost([numbers])}")
 
         yield after_epoch
 
@@ -264,11 +222,6 @@ def termination_told(place: Path) -> Generator[None]:
     except TerminatedError:
         aside.print(f"{place}: terminated and saved; repeat the command to go on.")
         raise
-
-
-def told(criterion: float | None) -> str:
-    """A criterion, or that there is none."""
-    return "no validation clips" if criterion is None else f"{criterion:.3f}"
 
 
 def summary(run: "Run") -> str:

@@ -1,27 +1,21 @@
 """An experiment as a typed value: which model, trained in which stages, how long and on what."""
 
 from trichord.config.experiment import (
-    FORMAT,
     Experiment,
-    origins_of,
     read_experiment,
-    read_origins,
     resolve_towers,
-    settings_of,
     write_experiment,
 )
 from trichord.config.features import AudioFeatures, TextFeatures, VisionFeatures
 from trichord.config.limits import check
 from trichord.config.model import (
-    CAPTIONERS,
-    FUSIONS,
     TOWERS,
     CaptionGenerator,
     Cross,
     GlobalToGlobal,
     TriModal,
 )
-from trichord.config.parts import CaptionerConfig, EncoderConfig, FusionConfig, OneOf
+from trichord.config.parts import CaptionerConfig, EncoderConfig, FusionConfig
 from trichord.config.provenance import Provenance
 from trichord.config.towers import (
     CLAP,
@@ -43,21 +37,15 @@ from trichord.config.training import (
     BertAdam,
     Draw,
     InfoNCE,
-    OptimizerConfig,
     Stage,
 )
-from trichord.types.terms import LOSSES, TERMS, Term
+from trichord.types.terms import Term
 
 __all__ = [
-    "CAPTIONERS",
     "CLAP",
     "CLIP",
     "CRITERIA",
     "ENCODERS",
-    "FORMAT",
-    "FUSIONS",
-    "LOSSES",
-    "TERMS",
     "TOWERS",
     "WORDS",
     "AdamW",
@@ -78,8 +66,6 @@ __all__ = [
     "GlobalToGlobal",
     "InfoNCE",
     "LogMel",
-    "OneOf",
-    "OptimizerConfig",
     "Provenance",
     "SiglipText",
     "SiglipVision",
@@ -89,10 +75,7 @@ __all__ = [
     "TriModal",
     "VisionFeatures",
     "check",
-    "origins_of",
     "read_experiment",
-    "read_origins",
     "resolve_towers",
-    "settings_of",
     "write_experiment",
 ]

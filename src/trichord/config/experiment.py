@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
-from trichord.config.limits import broken_rules, check
+from trichord.config.limits import check
 from trichord.config.model import TriModal
 from trichord.config.parts import parts_of
 from trichord.config.training import InfoNCE, Stage
@@ -76,37 +76,24 @@ class Experiment:
     def flaws(self) -> Iterator[tuple[str, str]]:
         """See `Ruled`: a stage needs parts that the model lacks."""
         fuses, writes = self.model.fusion is not None, self.model.captioner is not None
+        needs = "which needs a {}: choose an experiment that has one."
         for number, stage in enumerate(self.stages):
             draws, criterion = f"stages.{number}.draws", f"stages.{number}.criterion"
             losses = {term_of(name, f"--{draws}.terms").loss for name in stage.terms}
             galleries = {name.split("<-")[0] for name in stage.criterion}
-            yield from broken_rules(
-                (
-                    "fused" in losses and not fuses,
-                    draws,
-                    "ask for 'ct', which needs a fusion: choose an experiment that has one.",
-                ),
-                (
-                    "clip" in galleries and not fuses,
-                    criterion,
-                    "searches clips, which needs a fusion: choose an experiment that has one.",
-                ),
-                (
-                    "words" in losses and not writes,
-                    draws,
-                    "ask for 'lm', which needs a captioner: choose an experiment that has one.",
-                ),
-                (
-                    "words" in galleries and not writes,
-                    criterion,
-                    "is of words, which needs a captioner: choose an experiment that has one.",
-                ),
-                (
-                    not stage.criterion and self.hand_over == "best",
+            if "fused" in losses and not fuses:
+                yield draws, f"ask for 'ct', {needs.format('fusion')}"
+            if "clip" in galleries and not fuses:
+                yield criterion, f"searches clips, {needs.format('fusion')}"
+            if "words" in losses and not writes:
+                yield draws, f"ask for 'lm', {needs.format('captioner')}"
+            if "words" in galleries and not writes:
+                yield criterion, f"is of words, {needs.format('captioner')}"
+            if not stage.criterion and self.hand_over == "best":
+                yield (
                     criterion,
                     "is empty: name what chooses the best epoch, or give --hand-over last.",
-                ),
-            )
+                )
 
 
 def origins_of(experiment: Experiment) -> dict[str, str]:
@@ -155,7 +142,11 @@ def read_experiment(path: Path) -> Experiment:
     try:
         experiment = _form().validate_json(json.dumps(document["experiment"]))
     except UserError as error:
-        raise UserError(f"{path}: {error}{_brought_by(document.get('parts', {}))}") from error
+        # This machine may lack plug-in parts.
+        parts = document.get("parts", {}).items()
+        named = ", ".join(f"{name.partition('.')[2]} of {origin}" for name, origin in parts)
+        made_with = f" It was made with {named}." if named else ""
+        raise UserError(f"{path}: {error}{made_with}") from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
@@ -181,14 +172,6 @@ def _of_format_2(value: Any) -> Any:
         new = spelling.get(name, {}).get(one, one) if isinstance(one, str) else _of_format_2(one)
         renamed[name] = new.replace("_", "-") if name == "kind" else new
     return renamed
-
-
-def _brought_by(parts: dict[str, str]) -> str:
-    """A sentence about plug-in parts that this machine may lack."""
-    if not parts:
-        return ""
-    named = ", ".join(f"{name.partition('.')[2]} of {origin}" for name, origin in parts.items())
-    return f" It was made with {named}."
 
 
 def resolve_towers(experiment: Experiment, folder: Path) -> Experiment:

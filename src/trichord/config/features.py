@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from trichord.config.limits import broken_rules
 from trichord.config.parts import EncoderConfig
 from trichord.types import Modality
 from trichord.types.rules import Range
@@ -34,11 +33,12 @@ class StoredFeatures(EncoderConfig):
 
     def flaws(self) -> Iterator[tuple[str, str]]:
         """See `Ruled`."""
-        yield from broken_rules(
-            (not self.label, "label", "is empty: name the model that made the features."),
-            (bool(self.name), "name", "has no effect: features have no weights; leave it out."),
-            (self.arithmetic != "float32", "arithmetic", "must be float32: nothing is computed."),
-        )
+        if not self.label:
+            yield "label", "is empty: name the model that made the features."
+        if self.name:
+            yield "name", "has no effect: features have no weights; leave it out."
+        if self.arithmetic != "float32":
+            yield "arithmetic", "must be float32: nothing is computed."
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,11 +59,6 @@ def check(config: Any, option: str = "--") -> None:
                 require(False, f"{option_name(place, name, None)} {wrong}")
 
 
-def broken_rules(*rules: tuple[bool, str, str]) -> Iterator[tuple[str, str]]:
-    """Fields and texts of the broken rules; a rule is (is it broken, field, text after its name)."""
-    yield from ((name, wrong) for is_broken, name, wrong in rules if is_broken)
-
-
 def _parts(value: Any, option: str) -> Iterator[tuple[str, Any]]:
     """The configurations in a value, with their options; parts come first."""
     if is_dataclass(value):

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Literal
 
-from trichord.config.limits import TRAINING_ONLY, broken_rules
+from trichord.config.limits import TRAINING_ONLY
 from trichord.config.parts import CaptionerConfig, EncoderConfig, FusionConfig, OneOf, build
 from trichord.config.towers import ENCODERS, Clap, ClipText, ClipVision
 from trichord.types.plugins import Group
@@ -65,7 +65,8 @@ class CaptionGenerator(CaptionerConfig):
 
     def flaws(self) -> Iterator[tuple[str, str]]:
         """See `Ruled`."""
-        yield from broken_rules((not self.reads, "reads", "is empty: name vision, audio or both."))
+        if not self.reads:
+            yield "reads", "is empty: name vision, audio or both."
 
 
 FUSIONS: Group[type[FusionConfig]] = Group(

@@ -146,12 +146,8 @@ def choice_of(annotation: Any) -> tuple[OneOf, bool] | None:
     if get_origin(annotation) is Annotated:
         bare, *marks = get_args(annotation)
         mark = next((one for one in marks if isinstance(one, OneOf)), None)
-        return None if mark is None else (mark, _optional(bare))
+        return None if mark is None else (mark, type(None) in get_args(bare))
     return None
-
-
-def _optional(annotation: Any) -> bool:
-    return type(None) in get_args(annotation)
 
 
 def parts_of(config: Any) -> Iterator[tuple[Group[Any], str]]:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
-from trichord.config.limits import broken_rules
 from trichord.config.parts import OneOf, build
 from trichord.types import CAPTION_KINDS, CaptionKind, Modality
 from trichord.types.plugins import Group
@@ -191,42 +190,31 @@ class Stage:
         headless = ", ".join(sorted(set(self.towers) - set(self.trains)))
         unknown_tasks = ", ".join(name for name in self.criterion if name not in CRITERIA)
         kinds = {name.startswith(WORDS) for name in self.criterion}
-        yield from broken_rules(
-            (
-                not any(draw.chance for draw in self.draws),
-                "draws",
-                "draw nothing: give at least one of them a chance above 0.",
-            ),
-            (
-                bool(headless),
+        if not any(draw.chance for draw in self.draws):
+            yield "draws", "draw nothing: give at least one of them a chance above 0."
+        if headless:
+            yield (
                 "towers",
                 f"trains the trunk of {headless} but not its head: add it to --stages.N.trains or take it "
                 "out of --stages.N.towers.",
-            ),
-            (
-                not self.trains and losses.isdisjoint({"fused", "words"}),
-                "trains",
-                "is empty: nothing would train; name encoders whose heads train.",
-            ),
-            (
-                contrasts and self.batch_size < 2,
+            )
+        if not self.trains and losses.isdisjoint({"fused", "words"}):
+            yield "trains", "is empty: nothing would train; name encoders whose heads train."
+        if contrasts and self.batch_size < 2:
+            yield (
                 "batch-size",
                 f"{self.batch_size}: the stage contrasts clips with one another; give 2 or more.",
-            ),
-            (
-                self.chunk is not None and "words" in losses,
+            )
+        if self.chunk is not None and "words" in losses:
+            yield (
                 "chunk",
                 f"{self.chunk}: the stage writes captions ('lm'), which contrasts nothing: leave the "
                 "option out and take a smaller --stages.N.batch-size.",
-            ),
-            (
-                bool(unknown_tasks),
-                "criterion",
-                f"{unknown_tasks}: choose one of {', '.join(CRITERIA)}.",
-            ),
-            (
-                len(kinds) > 1,
+            )
+        if unknown_tasks:
+            yield "criterion", f"{unknown_tasks}: choose one of {', '.join(CRITERIA)}."
+        if len(kinds) > 1:
+            yield (
                 "criterion",
                 f"mixes retrieval tasks with {WORDS}KIND, whose numbers do not compare: keep one of both.",
-            ),
-        )
+            )

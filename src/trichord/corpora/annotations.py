@@ -12,6 +12,17 @@ from trichord.corpora.tables import Row, rows
 from trichord.types import About, Caption, Clip, Split, UserError
 
 _PICKLES = ("*.pickle", "*.pkl")
+SPLIT_NAMES: dict[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validate": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+}
+"""Splits by the names that tables have for them, in lower case."""
 _CAPTION_COLUMN = re.compile(r"caption(_?\d+)?")
 
 

@@ -47,41 +47,32 @@ def clips(root: Path, *, drop_multiline: bool = False) -> Prepared:
         names = ", ".join(f"{split}_captions.json" for split in SPLITS)
         raise UserError(f"{root}: holds none of {names}; name the folder AVCaps was loaded to")
     _unpack([archive for s in SPLITS if (archive := root / f"{s}_videos.zip").exists()], tally)
-    clips_by_id: dict[str, Clip] = {}
-    for split in SPLITS:
-        for clip in _of_split(split, _videos(root / f"{split}_videos", tally), captions, tally):
-            if clip.id in clips_by_id:
-                tally.add("clips left out, their id being one of an earlier split", clip.id)
-            else:
-                clips_by_id[clip.id] = clip
-    if not clips_by_id:
+    of_splits = (
+        clip
+        for split in SPLITS
+        for clip in _of_split(split, root / f"{split}_videos", captions.get(split, {}), tally)
+    )
+    found = tally.first_of_each(of_splits, "clips left out, their id being one of an earlier split")
+    if not found:
         raise UserError(f"{root}: holds no videos; add <split>_videos.zip or <split>_videos/")
-    return tally.prepared(list(clips_by_id.values()))
+    return tally.prepared(found)
 
 
 def _of_split(
-    split: Split,
-    videos: dict[str, Path],
-    captions: dict[Split, dict[str, tuple[Caption, ...]]],
-    tally: Tally,
+    split: Split, folder: Path, texts: dict[str, tuple[Caption, ...]], tally: Tally
 ) -> Iterator[Clip]:
-    texts = captions.get(split, {})
-    for clip_id in sorted(texts.keys() - videos.keys()):
-        tally.lack("clips left out for want of a video", clip_id)
-    for clip_id, path in videos.items():
-        own = texts.get(clip_id, ())
-        if not own:
-            tally.add("videos without captions", clip_id)
-        yield Clip(id=clip_id, path=str(path), captions=own, split=split)
-
-
-def _videos(folder: Path, tally: Tally) -> dict[str, Path]:
     videos: dict[str, Path] = {}
     for path in media_of(folder) if folder.is_dir() else []:
         if path.stem in videos:
             tally.add("videos passed over, their id being taken", path.name)
         videos.setdefault(path.stem, path)
-    return dict(sorted(videos.items()))
+    for clip_id in sorted(texts.keys() - videos.keys()):
+        tally.lack("clips left out for want of a video", clip_id)
+    for clip_id, path in sorted(videos.items()):
+        own = texts.get(clip_id, ())
+        if not own:
+            tally.add("videos without captions", clip_id)
+        yield Clip(id=clip_id, path=str(path), captions=own, split=split)
 
 
 def _captions(path: Path, tally: Tally, drop_multiline: bool) -> dict[str, tuple[Caption, ...]]:

@@ -76,25 +76,43 @@ def examine(
     ]
     inside = [(file, span) for file, _, span in spans if span]
     copies = _copies(usable, of_file)
+    frames, cost = frames or FramePlan(), cost or Cost()
+    looked_at = sum(len(frames.times(*span)) for file, span in inside if file.picture)
+    heard = sum(
+        max(1, math.ceil((end - start) / chunk_seconds))
+        for file, (start, end) in inside
+        if file.sound
+    )
+    captions = sum(len(clip.captions) for clip in clips)
+    moving = [file for file in usable if file.seconds]
+    moving_clips = sum(file.clips for file in moving)
     return Diagnosis(
         files=files,
         statuses={s: n for s in STATUSES if (n := sum(f.status == s for f in files))},
         clips=len(clips),
-        splits=_splits(clips),
+        splits={
+            split or "none": count
+            for split in (*SPLITS, None)
+            if (count := sum(clip.split == split for clip in clips))
+        },
         coverage=_coverage(clips),
         uncaptioned=sum(not clip.captions for clip in clips),
         copies=tuple(group for group in copies if len(group.files) > 1),
         leaks=tuple(group for group in copies if len(group.splits) > 1),
         shared_texts=_shared_texts(clips),
         outside=tuple(clip.id for _, clip, span in spans if span is None),
-        silent_share=_silent_share(usable),
+        silent_share=(
+            sum(file.clips for file in moving if not file.sound) / moving_clips
+            if moving_clips
+            else None
+        ),
         hours=sum(end - start for _, (start, end) in inside) / 3600,
-        work=_work(
-            inside,
-            captions=sum(len(clip.captions) for clip in clips),
-            frames=frames or FramePlan(),
-            chunk_seconds=chunk_seconds,
-            cost=cost or Cost(),
+        work=Work(
+            frames=looked_at,
+            chunks=heard,
+            captions=captions,
+            seconds=looked_at * cost.frame + heard * cost.chunk + captions * cost.caption,
+            basis=cost.of,
         ),
         notes=notes,
     )
@@ -119,11 +137,6 @@ def _span(clip: Clip, seconds: float) -> tuple[float, float] | None:
     if clip.start > 0 and clip.start >= seconds:
         return None
     return clip.start, min(seconds, math.inf if clip.end is None else clip.end)
-
-
-def _splits(clips: Sequence[Clip]) -> dict[str, int]:
-    counts = {split: sum(clip.split == split for clip in clips) for split in (*SPLITS, None)}
-    return {split or "none": count for split, count in counts.items() if count}
 
 
 def _coverage(clips: Iterable[Clip]) -> tuple[Coverage, ...]:
@@ -156,30 +169,3 @@ def _shared_texts(clips: Iterable[Clip]) -> tuple[str, ...]:
         for caption in clip.captions if clip.split else ():
             splits[caption.text.casefold()].add(clip.split or "")
     return tuple(sorted(text for text, found in splits.items() if len(found) > 1))
-
-
-def _silent_share(files: Iterable[FileReport]) -> float | None:
-    moving = [file for file in files if file.seconds]
-    clips = sum(file.clips for file in moving)
-    return sum(file.clips for file in moving if not file.sound) / clips if clips else None
-
-
-def _work(
-    spans: Iterable[tuple[FileReport, tuple[float, float]]],
-    *,
-    captions: int,
-    frames: FramePlan,
-    chunk_seconds: float,
-    cost: Cost,
-) -> Work:
-    looked_at = heard = 0
-    for file, (start, end) in spans:
-        looked_at += len(frames.times(start, end)) if file.picture else 0
-        heard += max(1, math.ceil((end - start) / chunk_seconds)) if file.sound else 0
-    return Work(
-        frames=looked_at,
-        chunks=heard,
-        captions=captions,
-        seconds=looked_at * cost.frame + heard * cost.chunk + captions * cost.caption,
-        basis=cost.of,
-    )

@@ -16,17 +16,17 @@ _UNFINISHED = ("", ".", "e", "E", "e+", "e-", "E+", "E-")
 _DECODER = json.JSONDecoder()
 
 
-def entries(path: Path) -> Iterator[tuple[str, Any]]:
+def entries(path: Path, *, lists: bool = True) -> Iterator[tuple[str, Any]]:
     """Keys and values of a JSON file's object, or numbers from 0 and values of its list, in order.
 
-    Memory holds one value and a megabyte at most.
+    Memory holds one value and a megabyte at most. Without `lists`, only an object is accepted.
 
     Raises:
         UserError: the file cannot be read, or is not a JSON object or list (its line is named).
     """
     try:
         with path.open(encoding="utf-8-sig") as file:
-            yield from _JsonReader(path, file).entries()
+            yield from _JsonReader(path, file).entries(lists)
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8; save the file as UTF-8") from error
     except OSError as error:
@@ -43,27 +43,24 @@ class _JsonReader:
         self.at = 0
         self.line = 1
 
-    def entries(self) -> Iterator[tuple[str, Any]]:
-        opening = self.peek()
-        if opening not in ("{", "["):
-            raise UserError(f"{self.path}: must hold a JSON object or list")
+    def entries(self, lists: bool = True) -> Iterator[tuple[str, Any]]:
+        if self.peek() not in (("{", "[") if lists else ("{",)):
+            raise UserError(f"{self.path}: must hold a JSON object{' or list' if lists else ''}")
         closing = {"{": "}", "[": "]"}[self.mark("{[")]
         number = 0
         ended = self.peek() == closing and self.mark(closing)
         while not ended:
-            key = self.key() if closing == "}" else str(number)
+            key = str(number)
+            if closing == "}":
+                if self.peek() != '"':
+                    raise self.wrong("Expecting a name in double quotes", self.at)
+                key = str(self.value())
+                self.mark(":")
             yield key, self.value()
             number += 1
             ended = self.mark("," + closing) == closing
         if self.peek():
             raise self.wrong("Extra data", self.at)
-
-    def key(self) -> str:
-        if self.peek() != '"':
-            raise self.wrong("Expecting a name in double quotes", self.at)
-        name = self.value()
-        self.mark(":")
-        return str(name)
 
     def value(self) -> Any:
         self.peek()
@@ -73,7 +70,9 @@ class _JsonReader:
             except RecursionError as error:
                 raise UserError(f"{self.path}: not annotations: nested too deeply") from error
             except json.JSONDecodeError as error:
-                if self.cut_off(error) and self.more():
+                # The error may only be due to the end of the text read so far.
+                near = error.pos >= len(self.text) - _LONGEST_WORD
+                if (near or error.msg.startswith("Unterminated string")) and self.more():
                     continue
                 raise self.wrong(error.msg, error.pos) from error
             except ValueError as error:  # a number of thousands of digits
@@ -105,11 +104,6 @@ class _JsonReader:
             self.line += self.text.count("\n", 0, self.at)
             self.text, self.at = self.text[self.at :] + piece, 0
         return bool(piece)
-
-    def cut_off(self, error: json.JSONDecodeError) -> bool:
-        """Whether the error may only be due to the end of the text read so far."""
-        near = error.pos >= len(self.text) - _LONGEST_WORD
-        return near or error.msg.startswith("Unterminated string")
 
     def wrong(self, what: str, position: int) -> UserError:
         line = self.line + self.text.count("\n", 0, position)

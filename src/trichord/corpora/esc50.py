@@ -44,16 +44,14 @@ def clips(root: Path) -> Prepared:
         raise UserError(f"{root}: holds none of {', '.join(_TABLES)}; name the folder of ESC-50")
     footage = Footage(root / "audio", media_of(root))
     tally = Tally()
-    clips_by_id: dict[str, Clip] = {}
-    for number, row in rows(table, ("filename", "file")):
-        clip = _clip(row, footage, f"{table}:{number}", tally)
-        if clip is not None and clip.id in clips_by_id:
-            tally.add("rows passed over, their recording being named before", clip.id)
-        elif clip is not None:
-            clips_by_id[clip.id] = clip
-    if not clips_by_id:
+    named = (
+        _clip(row, footage, f"{table}:{number}", tally)
+        for number, row in rows(table, ("filename", "file"))
+    )
+    found = tally.first_of_each(named, "rows passed over, their recording being named before")
+    if not found:
         raise UserError(f"{root}: holds none of the recordings that {table.name} names")
-    return tally.prepared(list(clips_by_id.values()))
+    return tally.prepared(found)
 
 
 def fold(clip: Clip) -> int:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+from trichord.corpora.annotations import SPLIT_NAMES, seconds
 from trichord.corpora.footage import Footage, media_of
 from trichord.corpora.prepared import Prepared, Tally, tidy
 from trichord.corpora.tables import TABLE_SUFFIXES, Row, numbered_lines, rows
@@ -24,15 +25,6 @@ CAPTION_COLUMNS: dict[str, About] = {
     "caption": "audio_visual",
 }
 LABEL_COLUMNS = ("label", "class", "category")
-SPLIT_NAMES: dict[str, Split] = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-}
 _COLUMNS = {*CAPTION_COLUMNS, *LABEL_COLUMNS, "start", "end", "split"}
 _Span = tuple[Path, float, float | None]
 
@@ -124,27 +116,16 @@ def _clip(row: Row, path: Path, place: str, tally: Tally) -> Clip:
 
 def _texts(row: Row, column: str, place: str) -> list[str]:
     value = row.get(column)
-    texts = (
-        cast("list[Any]", value) if isinstance(value, list) else [] if value is None else [value]
-    )
-    if not all(isinstance(text, str) for text in texts):
+    texts = cast("list[Any]", value if isinstance(value, list) else [value])
+    if not all(isinstance(text, str) for text in texts if value is not None):
         raise UserError(f'{place}: "{column}" must be a text or a list of texts')
-    return [
-        text for text in texts if text.strip()
-    ]  # an empty cell is no caption, so it is not counted as blank
+    # An empty cell is no caption, so it is not counted as blank.
+    return [text for text in texts if text and text.strip()]
 
 
 def _seconds(row: Row, column: str, place: str) -> float | None:
     value = row.get(column)
-    if value is None or str(value).strip() == "":
-        return None
-    try:
-        seconds = float(value)
-    except (TypeError, ValueError, OverflowError):
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:
-        raise UserError(f"{place}: {column} must be seconds from 0 on, not {value!r}")
-    return seconds
+    return None if value is None or not str(value).strip() else seconds(value, place, column)
 
 
 def _split(row: Row, place: str) -> Split | None:

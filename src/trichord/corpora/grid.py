@@ -42,7 +42,9 @@ def clips(root: Path) -> Prepared:
     videos = _videos(root)
     if not videos:
         raise UserError(f"{root}: holds no media; name the folder of GRID")
-    written = _from_tables(root) | _from_alignments(root)
+    alignments = sorted(p for p in root.rglob("*.align") if not p.name.startswith("."))
+    # By file name, for all talkers, because the name determines the sentence.
+    written = _from_tables(root) | {path.stem: _sentence(path) for path in alignments}
     tally = Tally()
     for name in sorted(written.keys() - {path.stem for path in videos.values()}):
         tally.lack("transcripts left out for want of a video", name)
@@ -103,12 +105,6 @@ def _from_tables(root: Path) -> dict[str, str]:
                 raise UserError(f"{table}:{number}: needs a file and a transcript")
             found[stem(Path(row["file"]).name)] = text
     return found
-
-
-def _from_alignments(root: Path) -> dict[str, str]:
-    """Sentences by file name, for all talkers, because the name determines the sentence."""
-    paths = (path for path in root.rglob("*.align") if not path.name.startswith("."))
-    return {path.stem: _sentence(path) for path in sorted(paths)}
 
 
 def _sentence(path: Path) -> str:

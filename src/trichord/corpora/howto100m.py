@@ -44,9 +44,9 @@ def clips(root: Path) -> Prepared:
     root = root.resolve()
     tally = Tally()
     splits = listed(root, _LISTS, tally, val=_VAL)
-    narrated = _narrated(root)
+    narrations = _narrations(root)
     recordings = Recordings(root, tally)
-    return recordings.prepared(_placed(_narrations(narrated), splits, recordings, tally))
+    return recordings.prepared(_placed(narrations, splits, recordings, tally))
 
 
 def grown(
@@ -56,7 +56,7 @@ def grown(
     i: int,
     min_seconds: float = _SECONDS,
     min_words: int = _WORDS,
-) -> tuple[float, float, str]:
+) -> tuple[int, int]:
     """Caption `i` with neighbours, up to a span of `min_seconds` and `min_words`.
 
     As published (CLIP4VLA, after Miech et al.): add the neighbour that gives the shorter span, the
@@ -64,20 +64,8 @@ def grown(
     separated by spaces; the authors count tokens.
 
     Returns:
-        Start and end in seconds, and the texts joined by spaces.
+        Numbers of the first and the last caption of the span.
     """
-    first, last = _window(starts, ends, texts, i, min_seconds, min_words)
-    return starts[first], ends[last], " ".join(texts[first : last + 1])
-
-
-def _window(
-    starts: Sequence[float],
-    ends: Sequence[float],
-    texts: Sequence[str],
-    i: int,
-    min_seconds: float,
-    min_words: int,
-) -> tuple[int, int]:
     first = last = i
     words = len(texts[i].split())
     while words < min_words or ends[last] - starts[first] < min_seconds:
@@ -115,7 +103,7 @@ def _cut(video: Clip, spoken: _Spoken) -> Iterator[Clip]:
     starts, ends, texts = spoken
     seed = 0
     while seed < len(texts):
-        first, last = _window(starts, ends, texts, seed, _SECONDS, _WORDS)
+        first, last = grown(starts, ends, texts, seed)
         start, end = math.floor(starts[first]), math.ceil(ends[last])
         text = " ".join(texts[first : last + 1])
         yield replace(
@@ -149,11 +137,10 @@ def _span(start: Any, end: Any) -> tuple[float, float] | None:
     return (first, last) if 0 <= first < last < math.inf else None
 
 
-def _narrated(root: Path) -> Path | list[Path]:
-    """The file of all narrations, or one file per video."""
-    whole = annotation(root, *_NARRATIONS)
-    if whole:
-        return whole
+def _narrations(root: Path) -> Iterator[tuple[str, Callable[[], _Raw]]]:
+    """Each video and its captions, from the file of all narrations or from one file per video."""
+    if whole := annotation(root, *_NARRATIONS):
+        return ((v, partial(timed, value, f"{whole}: {v!r}")) for v, value in entries(whole))
     tables = sorted([*root.rglob("*.json"), *root.rglob("*.csv")])
     single = [path for path in tables if _VIDEO.fullmatch(path.stem)]
     if not single:
@@ -162,16 +149,7 @@ def _narrated(root: Path) -> Path | list[Path]:
             f"{root}: holds neither {_NARRATIONS[0]} nor <video id>.csv or .json; "
             "name the folder of HowTo100M"
         )
-    return single
-
-
-def _narrations(narrated: Path | list[Path]) -> Iterator[tuple[str, Callable[[], _Raw]]]:
-    if isinstance(narrated, Path):
-        for video, value in entries(narrated):
-            yield video, partial(timed, value, f"{narrated}: {video!r}")
-    else:
-        for path in narrated:
-            yield path.stem, partial(_of_file, path)
+    return ((path.stem, partial(_of_file, path)) for path in single)
 
 
 def _of_file(path: Path) -> _Raw:

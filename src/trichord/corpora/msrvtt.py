@@ -8,28 +8,22 @@ Xu, Mei, Yao, Rui, CVPR 2016. A folder holds `MSRVTT_data.json` (or the official
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from trichord.corpora.annotations import annotation, captions, required
+from trichord.corpora.annotations import SPLIT_NAMES, annotation, captions, required
 from trichord.corpora.entries import entries
 from trichord.corpora.prepared import Prepared, Tally, train_or_val
 from trichord.corpora.recordings import Recordings
 from trichord.types import Caption, Clip, Split, UserError
 
 Division = Literal["9k", "7k", "full"]
+_Videos = tuple[dict[str, Split], dict[str, list[Caption]]]
+"""The split and the captions of each video."""
 
-_WHOLE = ("MSRVTT_data.json",)
+_WHOLE = "MSRVTT_data.json"
 _OFFICIAL = ("train_val_videodatainfo.json", "test_videodatainfo.json")
 _TEST = "MSRVTT_JSFUSION_test.csv"
-_SPLITS: dict[str, Split] = {
-    "train": "train",
-    "validate": "val",
-    "validation": "val",
-    "val": "val",
-    "test": "test",
-}
 _FIRST_VAL, _FIRST_TEST = 6513, 7010  # the official splits follow the numbers of the videos
 _VAL = 0.05
 
@@ -47,24 +41,13 @@ def clips(root: Path, *, division: Division = "9k") -> Prepared:
     """
     root = root.resolve()
     tally = Tally()
-    annotated = _full(root, tally) if division == "full" else _one_k_a(root, division, tally)
+    if division == "full":
+        splits, texts = _videos(root, "; name the folder of MSR-VTT", tally)
+        annotated = [_clip(video, split, texts, tally) for video, split in splits.items()]
+    else:
+        annotated = _one_k_a(root, division, tally)
     recordings = Recordings(root, tally)
     return recordings.prepared(recordings.place(clip, (clip.id,)) for clip in annotated)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Videos:
-    """Content of the JSON: the split and the captions of each video."""
-
-    splits: dict[str, Split]
-    captions: dict[str, list[Caption]]
-
-
-def _full(root: Path, tally: Tally) -> list[Clip]:
-    videos = _videos(root, tally)
-    if videos is None:
-        raise UserError(f"{root}: holds no MSRVTT_data.json; name the folder of MSR-VTT")
-    return [_clip(video, split, videos, tally) for video, split in videos.splits.items()]
 
 
 def _one_k_a(root: Path, train: str, tally: Tally) -> list[Clip]:
@@ -75,16 +58,14 @@ def _one_k_a(root: Path, train: str, tally: Tally) -> list[Clip]:
     test = _test(test_list, tally) if test_list else {}
     if not train_list:
         return list(test.values())
-    videos = _videos(root, tally)
-    if videos is None:
-        raise UserError(f"{root}: holds no MSRVTT_data.json, where the captions for {name} are")
+    _, texts = _videos(root, f", where the captions for {name} are", tally)
     training: list[Clip] = []
     for _, row in required(train_list, "video_id"):
         video = row["video_id"].strip()
         if video in test:
             tally.add("training videos left out, being tested on", video)
         else:
-            training.append(_clip(video, train_or_val(video, val=_VAL), videos, tally))
+            training.append(_clip(video, train_or_val(video, val=_VAL), texts, tally))
     return [*training, *test.values()]
 
 
@@ -102,31 +83,28 @@ def _test(path: Path, tally: Tally) -> dict[str, Clip]:
     return clips_by_id
 
 
-def _clip(video: str, split: Split, videos: _Videos, tally: Tally) -> Clip:
-    texts = videos.captions.get(video, [])
-    if not texts:
+def _clip(video: str, split: Split, texts: dict[str, list[Caption]], tally: Tally) -> Clip:
+    own = tuple(texts.get(video, ()))
+    if not own:
         tally.add("videos without captions", video)
-    return Clip(id=video, path="", captions=tuple(texts), audio_type="both", split=split)
+    return Clip(id=video, path="", captions=own, audio_type="both", split=split)
 
 
-def _videos(root: Path, tally: Tally) -> _Videos | None:
-    for names in (_WHOLE, _OFFICIAL):
-        paths = [path for name in names if (path := annotation(root, name))]
-        if paths:
-            videos = _Videos(splits={}, captions={})
-            for path in paths:
-                _read(path, videos, tally)
-            return videos
-    return None
-
-
-def _read(path: Path, into: _Videos, tally: Tally) -> None:
-    parts = dict(entries(path))
-    for name, video in _by_id(path, parts, "videos"):
-        into.splits.setdefault(name, _split(path, video, name))
-    for name, sentence in _by_id(path, parts, "sentences"):
-        read = captions([sentence.get("caption")], "audio_visual", tally, name)
-        into.captions.setdefault(name, []).extend(read)
+def _videos(root: Path, remedy: str, tally: Tally) -> _Videos:
+    whole = annotation(root, _WHOLE)
+    files = [whole] if whole else [p for name in _OFFICIAL if (p := annotation(root, name))]
+    if not files:
+        raise UserError(f"{root}: holds no {_WHOLE}{remedy}")
+    splits: dict[str, Split] = {}
+    texts: dict[str, list[Caption]] = {}
+    for path in files:
+        parts = dict(entries(path))
+        for name, video in _by_id(path, parts, "videos"):
+            splits.setdefault(name, _split(path, video, name))
+        for name, sentence in _by_id(path, parts, "sentences"):
+            read = captions([sentence.get("caption")], "audio_visual", tally, name)
+            texts.setdefault(name, []).extend(read)
+    return splits, texts
 
 
 def _by_id(path: Path, parts: dict[str, Any], key: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -147,6 +125,6 @@ def _split(path: Path, video: dict[str, Any], name: str) -> Split:
     if given is None and number:
         place = int(number[1])
         return "train" if place < _FIRST_VAL else "val" if place < _FIRST_TEST else "test"
-    if str(given).lower() not in _SPLITS:
+    if str(given).lower() not in SPLIT_NAMES:
         raise UserError(f"{path}: {name!r} needs a split: train, validate or test")
-    return _SPLITS[str(given).lower()]
+    return SPLIT_NAMES[str(given).lower()]

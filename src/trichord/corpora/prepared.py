@@ -1,7 +1,7 @@
 """The result of reading a corpus: its clips, and counts of everything irregular."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Concatenate
@@ -75,6 +75,16 @@ class Tally:
         """Count an annotation that is skipped because its media are missing."""
         self.lacking.add(what)
         self.add(what, name)
+
+    def first_of_each(self, clips: Iterable[Clip | None], what: str) -> list[Clip]:
+        """The first clip of each id; the others are counted as `what`."""
+        clips_by_id: dict[str, Clip] = {}
+        for clip in clips:
+            if clip and clip.id in clips_by_id:
+                self.add(what, clip.id)
+            elif clip:
+                clips_by_id[clip.id] = clip
+        return list(clips_by_id.values())
 
     def prepared(self, clips: list[Clip]) -> Prepared:
         """The clips with all counts."""

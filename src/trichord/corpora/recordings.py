@@ -67,15 +67,10 @@ class Recordings:
         Raises:
             UserError: there are none.
         """
-        clips_by_id: dict[str, Clip] = {}
-        for clip in placed:
-            if clip and clip.id in clips_by_id:
-                self.tally.add("clips left out, their id being taken", clip.id)
-            elif clip:
-                clips_by_id[clip.id] = clip
-        if not clips_by_id:
+        clips = self.tally.first_of_each(placed, "clips left out, their id being taken")
+        if not clips:
             raise UserError(f"{self.root}: holds none of the videos or sounds that are annotated")
-        return self.tally.prepared(list(clips_by_id.values()))
+        return self.tally.prepared(clips)
 
     def _find(self, names: Iterable[str]) -> Path | None:
         paths = (self._files.get(_key(name)) for name in names)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
+from trichord.corpora.entries import entries
 from trichord.types import UserError
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
@@ -40,11 +41,10 @@ def rows(path: Path, markers: tuple[str, ...]) -> Iterator[tuple[int, Row]]:
     if path.suffix.lower() not in TABLE_SUFFIXES:
         raise UserError(f"{path}: must be one of {', '.join(TABLE_SUFFIXES)}")
     read = _json_rows if path.suffix.lower() == ".jsonl" else _csv_rows
-    empty = True
+    number = 0
     for number, row in read(path, markers):
-        empty = False
         yield number, row
-    if empty:
+    if not number:
         raise UserError(f"{path}: holds no rows")
 
 
@@ -57,7 +57,13 @@ def unnamed_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, Ro
         UserError: the file cannot be read, or a line has other than one value for each column.
     """
     for number, line in numbered_lines(path):
-        values = [] if line.lstrip().startswith("#") else _values(line, f"{path}:{number}")
+        if line.lstrip().startswith("#"):
+            continue
+        try:
+            read = next(csv.reader([line.strip()], skipinitialspace=True, strict=True))
+        except csv.Error as error:
+            raise UserError(f"{path}:{number}: not CSV: {error}") from error
+        values = [value.strip() for value in read]
         if not values or values[0].lower() == columns[0].lower():
             continue
         if len(values) != len(columns) or not all(values):
@@ -71,17 +77,7 @@ def read_object(path: Path) -> dict[str, Any]:
     Raises:
         UserError: the file cannot be read or is not a JSON object.
     """
-    try:
-        value = json.loads(read_bytes(path).decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8; save the file as UTF-8") from error
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
-    except RecursionError as error:
-        raise UserError(f"{path}: not annotations: nested too deeply") from error
-    if not isinstance(value, dict):
-        raise UserError(f"{path}: must hold one JSON object, not a {type(value).__name__}")
-    return cast("dict[str, Any]", value)
+    return dict(entries(path, lists=False))
 
 
 def read_bytes(path: Path) -> bytes:
@@ -94,14 +90,6 @@ def read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
-
-
-def _values(line: str, place: str) -> list[str]:
-    try:
-        read = next(csv.reader([line.strip()], skipinitialspace=True, strict=True))
-    except csv.Error as error:
-        raise UserError(f"{place}: not CSV: {error}") from error
-    return [value.strip() for value in read]
 
 
 def _json_rows(path: Path, markers: tuple[str, ...]) -> Iterator[tuple[int, Row]]:
@@ -119,7 +107,9 @@ def _json_rows(path: Path, markers: tuple[str, ...]) -> Iterator[tuple[int, Row]
 
 
 def _csv_rows(path: Path, markers: tuple[str, ...]) -> Iterator[tuple[int, Row]]:
-    text = "\n".join(_all_lines(path))
+    # All lines, also blank ones, so that line numbers are right.
+    lines = dict(numbered_lines(path))
+    text = "\n".join(lines.get(n, "").rstrip("\r") for n in range(1, max(lines, default=0) + 1))
     if not text:
         raise UserError(f"{path}: is empty")
     header, delimiter = _header(path, text, markers)
@@ -138,12 +128,6 @@ def _csv_rows(path: Path, markers: tuple[str, ...]) -> Iterator[tuple[int, Row]]
             begin = reader.line_num + 1
     except csv.Error as error:
         raise UserError(f"{path}:{reader.line_num}: not CSV: {error}") from error
-
-
-def _all_lines(path: Path) -> list[str]:
-    """All lines, also blank ones, so that line numbers are right."""
-    kept = dict(numbered_lines(path))
-    return [kept.get(n, "").rstrip("\r") for n in range(1, max(kept, default=0) + 1)]
 
 
 def _header(path: Path, text: str, markers: tuple[str, ...]) -> tuple[list[str], str]:

@@ -6,7 +6,6 @@ Soomro, Zamir, Shah, CRCV-TR-12-01. A folder holds the official lists, `trainlis
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from trichord.corpora.annotations import annotation
@@ -34,15 +33,28 @@ def clips(root: Path) -> Prepared:
     """
     root = root.resolve()
     tally = Tally()
+    lists = [
+        (path, number, kind)
+        for number in LISTS
+        for kind in ("train", "test")
+        if (path := annotation(root, f"{kind}list{number:02}.txt"))
+    ]
+    if not lists:
+        raise UserError(
+            f"{root}: holds none of trainlist01.txt to testlist03.txt; name the folder that has both "
+            "ucfTrainTestlist and the videos"
+        )
     listed: dict[str, Clip] = {}
-    for path, number, kind in _lists(root):
-        for line in _lines(path):
-            if (number == fold(line.clip)) != (kind == "test"):
+    for path, number, kind in lists:
+        first = (number - 1) * _GROUPS_OF_A_LIST + 1
+        for place, clip in _listed(path):
+            if (number == fold(clip)) != (kind == "test"):
                 raise UserError(
-                    f"{line.place}: {line.clip} does not belong here: official list {number} tests "
-                    f"groups {_tested(number)} and trains on the others; take the official lists"
+                    f"{place}: {clip.id} does not belong here: official list {number} tests groups "
+                    f"g{first:02} to g{first + _GROUPS_OF_A_LIST - 1:02} and trains on the others; "
+                    "take the official lists"
                 )
-            listed.setdefault(line.clip, _clip(line))
+            listed.setdefault(clip.id, clip)
     recordings = Recordings(root, tally)
     return recordings.prepared(recordings.place(clip, (id,)) for id, clip in listed.items())
 
@@ -79,31 +91,8 @@ def _video(clip: Clip | str) -> int:
     return int(found[1])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Line:
-    """A clip in a list."""
-
-    clip: str
-    category: str
-    place: str
-
-
-def _lists(root: Path) -> Iterator[tuple[Path, int, str]]:
-    found = False
-    for number in LISTS:
-        for kind in ("train", "test"):
-            path = annotation(root, f"{kind}list{number:02}.txt")
-            if path is not None:
-                found = True
-                yield path, number, kind
-    if not found:
-        raise UserError(
-            f"{root}: holds none of trainlist01.txt to testlist03.txt; name the folder that has both "
-            "ucfTrainTestlist and the videos"
-        )
-
-
-def _lines(path: Path) -> Iterator[_Line]:
+def _listed(path: Path) -> Iterator[tuple[str, Clip]]:
+    """The clips in a list, each with its place."""
     for number, text in numbered_lines(path):
         written = text.strip().replace("\\", "/")
         match = _LINE.fullmatch(written)
@@ -112,21 +101,9 @@ def _lines(path: Path) -> Iterator[_Line]:
                 f"{path}:{number}: must be Class/v_Class_gNN_cNN.avi, and a class number in the lists "
                 f"to train on; not {written[:60]!r}"
             )
-        yield _Line(clip=match[2], category=match[1], place=f"{path}:{number}")
-
-
-def _tested(number: int) -> str:
-    first = (number - 1) * _GROUPS_OF_A_LIST + 1
-    return f"g{first:02} to g{first + _GROUPS_OF_A_LIST - 1:02}"
-
-
-def _clip(line: _Line) -> Clip:
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", line.category).lower()
-    split: Split = "test" if fold(line.clip) == 1 else train_or_val(group(line.clip), val=_VAL)
-    return Clip(
-        id=line.clip,
-        path="",
-        captions=(Caption(text=words, about="visual", source="label"),),
-        labels=(line.category,),
-        split=split,
-    )
+        category, clip_id = match[1], match[2]
+        words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", category).lower()
+        split: Split = "test" if fold(clip_id) == 1 else train_or_val(group(clip_id), val=_VAL)
+        caption = Caption(text=words, about="visual", source="label")
+        clip = Clip(id=clip_id, path="", captions=(caption,), labels=(category,), split=split)
+        yield f"{path}:{number}", clip

@@ -47,7 +47,12 @@ def clips(root: Path) -> Prepared:
     splits = listed(root, _LISTS, tally)
     annotated = _annotated(root, tally)
     if splits:
-        annotated = {i: _listed(i, split, annotated, tally) for i, split in splits.items()}
+        for video in [video for video in splits if video not in annotated]:
+            tally.add("videos without captions", video)
+        bare = Clip(id="", path="", audio_type="both")
+        annotated = {
+            i: replace(annotated.get(i, bare), id=i, split=split) for i, split in splits.items()
+        }
     recordings = Recordings(root, tally)
     return recordings.prepared(_place(clip, recordings) for clip in annotated.values())
 
@@ -60,12 +65,6 @@ def _place(clip: Clip, recordings: Recordings) -> Clip | None:
     return recordings.place_youtube(spanned, match["video"], whole=True)
 
 
-def _listed(video: str, split: Split, annotated: dict[str, Clip], tally: Tally) -> Clip:
-    if video not in annotated:
-        tally.add("videos without captions", video)
-    return replace(annotated.get(video, Clip(id=video, path="", audio_type="both")), split=split)
-
-
 def _annotated(root: Path, tally: Tally) -> dict[str, Clip]:
     files: dict[Path, Split | None] = {
         path: split for name, split in _OFFICIAL.items() if (path := annotation(root, name))
@@ -76,13 +75,9 @@ def _annotated(root: Path, tally: Tally) -> dict[str, Clip]:
         refuse_pickles(root, "convert it to caption.json, or add vatex_training_v1.0.json")
         names = ", ".join((*_OFFICIAL, _CAPTIONS[0]))
         raise UserError(f"{root}: holds none of {names}; name the folder of VATEX")
-    clips_by_id: dict[str, Clip] = {}
-    for path, split in files.items():
-        for clip in _of_file(path, split, tally):
-            if clip.id in clips_by_id:
-                tally.add("entries passed over, their id being taken", clip.id)
-            clips_by_id.setdefault(clip.id, clip)
-    return clips_by_id
+    read = (clip for path, split in files.items() for clip in _of_file(path, split, tally))
+    found = tally.first_of_each(read, "entries passed over, their id being taken")
+    return {clip.id: clip for clip in found}
 
 
 def _of_file(path: Path, split: Split | None, tally: Tally) -> Iterator[Clip]:

@@ -9,6 +9,7 @@ from typing import Any, cast
 from transformers import CLIPTokenizer
 
 from trichord.encoders.pretrained import load
+from trichord.encoders.tokenizer import require_fit
 from trichord.types import UserError, first_line
 
 BYTES = 256
@@ -52,10 +53,7 @@ def load_tokenizer(name: str) -> CLIPTokenizer:
         UserError: It has no vocabulary, or cannot be loaded.
     """
     tokenizer = load(CLIPTokenizer, name, weights=False)
-    if len(tokenizer) < BYTES:  # `transformers` makes an empty one if it finds no files
-        raise UserError(
-            f"{name} has no tokenizer: choose another, or give OpenAI's bpe_simple_vocab_16e6.txt.gz."
-        )
+    require_fit(tokenizer, name, rows=0)
     return tokenizer
 
 

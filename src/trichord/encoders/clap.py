@@ -16,6 +16,7 @@ from transformers import (
 from trichord.config.towers import Clap, ClapText
 from trichord.encoders.clip import MAX_TOKENS, count_longer, tokenize
 from trichord.encoders.encoder import AudioEncoder, TextEncoder
+from trichord.encoders.frames import Pooler
 from trichord.encoders.graph import Sizes, load_graph
 from trichord.encoders.pretrained import load_model
 from trichord.encoders.tokenizer import require_fit, tokenizer_digest
@@ -100,16 +101,7 @@ def _audio_tower(name: str) -> tuple[nn.Module, nn.Module, Sizes]:
             "unfused one such as laion/clap-htsat-unfused."
         )
     sizes = Sizes(dim=model.config.projection_dim, width=model.config.hidden_size)
-    return _AudioTrunk(model.audio_model), model.audio_projection, sizes
-
-
-class _AudioTrunk(nn.Module):
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, mels: Float[Tensor, "step 1 time mel"]) -> Float[Tensor, "step width"]:
-        return self.model(input_features=mels).pooler_output
+    return Pooler(model.audio_model, "input_features"), model.audio_projection, sizes
 
 
 class ClapTextEncoder(TextEncoder):

@@ -25,7 +25,7 @@ from trichord.encoders.pretrained import load_model, require_type
 from trichord.encoders.text_kv_cache import TextKVCache
 from trichord.encoders.tokenizer import require_fit, tokenizer_digest
 from trichord.encoders.weight_cache import load_cached, shared_trunk
-from trichord.encoders.words import TokenCache, WordEncoder
+from trichord.encoders.words import WordEncoder
 from trichord.types.tensors import Features, Padded
 
 MAX_TOKENS = 77
@@ -118,7 +118,7 @@ class ClipTextEncoder(WordEncoder):
         forbidden[self.end] = False
         return forbidden
 
-    def token_cache(self) -> TokenCache:
+    def token_cache(self) -> TextKVCache:
         """An empty cache."""
         return TextKVCache(self)
 

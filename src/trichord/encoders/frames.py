@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
@@ -62,34 +61,12 @@ class TransformersVisionEncoder(VisionEncoder):
         self.frames = frames
         super().__init__(trunk, head, width, preparation, pooling, dim=dim)
         self.processor = processor
-        self._level: Float[np.ndarray, "3 level"] | None = None
 
     def prepare(
         self, frames: UInt8[np.ndarray, "step height width 3"]
     ) -> Float[Tensor, "step 3 high wide"]:
         """Frames as trunk inputs: cropped or resized, scaled and normalised."""
-        _, tall, wide, _ = frames.shape
-        height, width = picture_size(self.processor)
-        crops = self.processor.do_center_crop and min(tall, wide) == self.frames.short_side
-        if not (crops and tall >= height and wide >= width) and (tall, wide) != (height, width):
-            return self.processor(list(frames), return_tensors="pt")["pixel_values"]
-        top, left = (tall - height) // 2, (wide - width) // 2
-        cropped = frames[:, top : top + height, left : left + width]
-        prepared = np.empty((len(frames), 3, height, width), np.float32)
-        for channel, levels in enumerate(self._levels()):
-            np.take(levels, cropped[..., channel], out=prepared[:, channel], mode="clip")
-        return torch.from_numpy(prepared)
-
-    def _levels(self) -> Float[np.ndarray, "3 level"]:
-        """The processor's output for each of the 256 values: a lookup takes a third of the time."""
-        if self._level is None:
-            # Several rows, because one or three would be read as channels.
-            ramp = np.zeros((8, 256, 3), np.uint8) + np.arange(256, dtype=np.uint8)[:, None]
-            pixels = self.processor(
-                [ramp], return_tensors="np", do_resize=False, do_center_crop=False
-            )
-            self._level = np.asarray(pixels["pixel_values"])[0, :, 0]
-        return self._level
+        return self.processor(list(frames), return_tensors="pt")["pixel_values"]
 
 
 def frame_plan(config: FrameConfig, processor: Any) -> FramePlan:
@@ -132,17 +109,19 @@ def require_size(processor: Any, name: str, side: int) -> None:
 
 
 class Pooler(nn.Module):
-    """A vision model of `transformers` as a trunk: its pooled output of each frame.
+    """A model of `transformers` as a trunk: its pooled output of each frame, or of another step.
 
     Attributes:
         width: Of the output.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, name: str = "pixel_values") -> None:
+        """`name` is that of the model's input."""
         super().__init__()
         self.model = model
+        self.name = name
         self.width: int = model.config.hidden_size
 
-    def forward(self, pixels: Float[Tensor, "step 3 side side"]) -> Float[Tensor, "step width"]:
+    def forward(self, pixels: Float[Tensor, "step channel _ _"]) -> Float[Tensor, "step width"]:
         """Features of prepared frames."""
-        return self.model(pixel_values=pixels).pooler_output
+        return self.model(**{self.name: pixels}).pooler_output

@@ -149,25 +149,21 @@ class Graph(FixedTrunk):
         return self.run(*inputs)
 
     def run(self, *inputs: Shaped[Tensor, "step ..."]) -> Float[Tensor, "step *token dim"]:
-        """Run the graph, in one batch or step by step."""
+        """Run the graph, in one batch or step by step; texts without their padding."""
         if not self.alone:
             return self._compute(inputs)
-        rows = zip(*(one.split(1) for one in inputs), strict=True)
         if self._lengths is None:
+            rows = zip(*(one.split(1) for one in inputs), strict=True)
             return torch.cat([self._compute(row) for row in rows])
         [ids] = inputs
-        return self._of_texts(ids, self._lengths(ids).tolist())
-
-    def _of_texts(
-        self, ids: Int[Tensor, "step token"], lengths: list[int]
-    ) -> Float[Tensor, "step *token dim"]:
-        """Run texts one by one without their padding; features of padding are zero."""
+        lengths: list[int] = self._lengths(ids).tolist()
         read = [
             self._compute((text[None, :length],))[0]
             for text, length in zip(ids, lengths, strict=True)
         ]
         if read[0].ndim == 1:
             return torch.stack(read)
+        # Features of padding are zero.
         padded = read[0].new_zeros(*ids.shape, read[0].shape[-1])
         for row, features in zip(padded, read, strict=True):
             row[: len(features)] = features

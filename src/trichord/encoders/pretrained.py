@@ -9,9 +9,10 @@ from transformers import AutoConfig, PreTrainedModel
 from transformers import logging as transformers_logging
 
 from trichord.encoders.hub import fetch_model
-from trichord.encoders.weight_files import PICKLE, SAFETENSORS, WeightFiles, weight_files
+from trichord.encoders.weight_files import PICKLE, SAFETENSORS, weight_files
 from trichord.types import UserError, first_line
 
+PICKLES = "pickles are read only where they hold nothing but tensors"
 NAMED = 3
 """Number of tensors that an error names."""
 
@@ -76,8 +77,9 @@ def load_model(kind: type[PreTrainedModel], name: str, model_types: Collection[s
             )
     except Exception as error:  # a hostile or damaged file may raise anything
         raise UserError(
-            f"The weights of the model '{name}' cannot be read ({files.paths[0]}: "
-            f"{first_line(error)}): fetch them again{_how_else(files)}."
+            f"The weights of the model '{name}' cannot be read ({files.folder / files.names[0]}: "
+            f"{first_line(error)}): fetch them again"
+            + ("." if files.safetensors else f", or save them as {SAFETENSORS}: {PICKLES}.")
         ) from error
     file = files.folder / (files.index or files.names[0])
     _require_all(f"The weights of '{name}' (type '{kind_of_model}', {file})", model, info)
@@ -155,9 +157,3 @@ def _quiet() -> Generator[None]:
         transformers_logging.set_verbosity(verbosity)
         if bars:
             transformers_logging.enable_progress_bar()
-
-
-def _how_else(files: WeightFiles) -> str:
-    if files.safetensors:
-        return ""
-    return f", or save them as {SAFETENSORS}: pickles are read only where they hold nothing but tensors"

@@ -83,7 +83,7 @@ class PublishedTensors:
         Raises:
             UserError: A key is unknown or missing, or a tensor has another shape.
         """
-        self._refuse_other_keys(names)
+        self.refuse_keys(self.tensors.keys() - names.keys(), names.keys() - self.tensors.keys())
         shapes = {name: value.shape for name, value in ours.state_dict().items()}
         sharing = Counter(names.values())
         tensors: dict[str, list[Tensor]] = {}
@@ -98,7 +98,8 @@ class PublishedTensors:
                     f"{_by(expected)}: it is of another model."
                 )
             value = value.T if transposed else value
-            for part, rows in zip(parts, _split(value, len(parts)), strict=True):
+            pieces = (value,) if len(parts) == 1 else value.chunk(len(parts))
+            for part, rows in zip(parts, pieces, strict=True):
                 tensors.setdefault(part, []).append(rows)
         return {name: _joined(rows) for name, rows in tensors.items()}
 
@@ -118,9 +119,6 @@ class PublishedTensors:
                 "import that fits, and give the whole state_dict and nothing else."
             )
 
-    def _refuse_other_keys(self, names: Names) -> None:
-        self.refuse_keys(self.tensors.keys() - names.keys(), names.keys() - self.tensors.keys())
-
     def _some(self, keys: Collection[str]) -> str:
         names = [" ".join(f"{self.prefix}{key}".split()) for key in sorted(keys)[:NAMED]]
         return ", ".join(names + ["..."] * (len(keys) > NAMED))
@@ -132,10 +130,6 @@ def _published_shape(
     if transposed:
         return tuple(reversed(ours))
     return (ours[0] * parts // sharing, *ours[1:]) if ours else ()
-
-
-def _split(value: Tensor, parts: int) -> tuple[Tensor, ...]:
-    return (value,) if parts == 1 else value.chunk(parts)
 
 
 def _joined(rows: list[Tensor]) -> Tensor:
@@ -155,15 +149,16 @@ def read_published(file: Path) -> PublishedTensors:
     """
     if not file.is_file():
         raise UserError(f"{file} is no file: give a .safetensors file or a pickled state_dict.")
-    tensors = _from_safetensors(file) if file.suffix == ".safetensors" else _from_pickle(file)
+    if file.suffix == ".safetensors":
+        try:
+            tensors = load_file(file)
+        except Exception as error:  # the library's errors have no common class
+            raise UserError(
+                f"{file} is damaged or not safetensors ({first_line(error)})."
+            ) from error
+    else:
+        tensors = _from_pickle(file)
     return PublishedTensors(file, {k: v for k, v in tensors.items() if k not in SIZES_APART})
-
-
-def _from_safetensors(file: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(file)
-    except Exception as error:  # the library's errors have no common class
-        raise UserError(f"{file} is damaged or not safetensors ({first_line(error)}).") from error
 
 
 def _from_pickle(file: Path) -> dict[str, Tensor]:

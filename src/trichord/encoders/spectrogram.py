@@ -40,18 +40,13 @@ class Spectrogram:
     def __init__(self, config: LogMel) -> None:
         """Compute the window and the bands."""
         self.config = config
-        self._bands = mel_bands(
+        bands = mel_bands(
             rate=config.rate, mels=config.mels, window=config.window, highest=config.highest
         )
         window_function = torch.hann_window if config.shape == "hann" else torch.hamming_window
         self._weights = window_function(config.window, dtype=torch.float64)
-        self._products = _products(self._bands)
+        self._products = _products(bands)
         self._on: dict[torch.device, tuple[Tensor, list[_Product]]] = {}
-
-    @property
-    def empty_bands(self) -> int:
-        """Number of bands without a frequency of the transform."""
-        return int((self._bands == 0).all(axis=0).sum())
 
     def __call__(
         self, wave: Float[Tensor, "*channel sample"]

@@ -2,8 +2,6 @@
 
 from typing import NoReturn
 
-import numpy as np
-from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor, nn
 
 from trichord.config.features import StoredFeatures
@@ -44,58 +42,37 @@ def refuse_reading(label: str) -> NoReturn:
     )
 
 
-def _initialise(encoder: Encoder, config: StoredFeatures) -> None:
-    """The constructor of all three; nothing is decoded, so `decoding` is not in the preparation."""
-    preparation = {
-        "kind": config.kind,
-        "fingerprint": config.fingerprint,
-        "label": config.label,
-        "width": config.width,
-    }
-    head = nn.Linear(config.width, config.dim)
-    Encoder.__init__(encoder, _NoTrunk(config.label), head, preparation=preparation)
-    encoder.stored = config.label
-    encoder.files = config.files
+class _Stored(Encoder):
+    """The common part of all three; nothing is decoded, so `decoding` is not in the preparation."""
+
+    def __init__(self, config: StoredFeatures) -> None:
+        preparation = {
+            "kind": config.kind,
+            "fingerprint": config.fingerprint,
+            "label": config.label,
+            "width": config.width,
+        }
+        head = nn.Linear(config.width, config.dim)
+        super().__init__(_NoTrunk(config.label), head, preparation=preparation)
+        self.stored = config.label
+        self.files = config.files
+
+    def decoding(self) -> dict[str, object]:
+        """Nothing."""
+        return {}
+
+    def prepare(self, *inputs: object, **named: object) -> NoReturn:
+        """Refuse: there are no weights."""
+        refuse_reading(self.stored or "")
 
 
-class StoredText(TextEncoder):
+class StoredText(_Stored, TextEncoder):
     """Stored features of texts, by the text."""
 
-    def __init__(self, config: StoredFeatures) -> None:
-        _initialise(self, config)
 
-    def prepare(self, texts: list[str]) -> Shaped[Tensor, "text token ..."]:
-        """Refuse: there are no weights."""
-        refuse_reading(self.stored or "")
-
-
-class StoredVision(VisionEncoder):
+class StoredVision(_Stored, VisionEncoder):
     """Stored features of frames, by the clip's id."""
 
-    def __init__(self, config: StoredFeatures) -> None:
-        _initialise(self, config)
 
-    def decoding(self) -> dict[str, object]:
-        """Nothing."""
-        return {}
-
-    def prepare(
-        self, frames: UInt8[np.ndarray, "step height width 3"]
-    ) -> Shaped[Tensor, "step ..."]:
-        """Refuse: there are no weights."""
-        refuse_reading(self.stored or "")
-
-
-class StoredAudio(AudioEncoder):
+class StoredAudio(_Stored, AudioEncoder):
     """Stored features of audio, by the clip's id."""
-
-    def __init__(self, config: StoredFeatures) -> None:
-        _initialise(self, config)
-
-    def decoding(self) -> dict[str, object]:
-        """Nothing."""
-        return {}
-
-    def prepare(self, wave: Float[np.ndarray, "*channel sample"]) -> Shaped[Tensor, "step ..."]:
-        """Refuse: there are no weights."""
-        refuse_reading(self.stored or "")

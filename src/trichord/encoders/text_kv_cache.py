@@ -1,5 +1,6 @@
 """A KV cache for CLIP's text tower, for generation token by token."""
 
+from copy import copy
 from typing import Any
 
 import torch
@@ -56,9 +57,7 @@ class TextKVCache:
 
     def rows(self, chosen: Int[Tensor, " row"]) -> "TextKVCache":
         """The rows of some indices, in their order; an index may occur several times."""
-        selected = TextKVCache.__new__(TextKVCache)
-        selected.length = self.length
-        selected._tower = self._tower
+        selected = copy(self)
         selected._layers = [
             states and (states[0][chosen], states[1][chosen]) for states in self._layers
         ]

@@ -5,7 +5,6 @@ weights change.
 """
 
 import copy
-from collections import OrderedDict
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import wraps
@@ -22,20 +21,17 @@ Kind = TypeVar("Kind")
 Tower = tuple[nn.Module, nn.Module, Rest]
 """Trunk, head, and other data of an encoder."""
 
-MOST = 8
-"""Encoders, tokenizers and preprocessors in the cache, the last used ones: SLAVA's systems need six."""
-
 FINGERPRINTS = "shared_fingerprints"
 """Attribute of a shared trunk: its fingerprints by preparation, for all models that share the weights."""
 
-_caches: list[OrderedDict[object, Any]] = []
+_caches: list[dict[object, Any]] = []
 """Of nested `shared_towers` blocks; all entries are the same cache."""
 
 
 @contextmanager
 def shared_towers() -> Generator[None]:
     """Load each pretrained encoder once within the block; models share their frozen trunks."""
-    _caches.append(_caches[-1] if _caches else OrderedDict())
+    _caches.append(_caches[-1] if _caches else {})
     try:
         yield
     finally:
@@ -80,9 +76,6 @@ def _cached(name: str, key: object, read: Callable[[], Any]) -> Any:
     full_key, cache = (name, key, content), _caches[-1]
     if full_key not in cache:
         cache[full_key] = read()
-    cache.move_to_end(full_key)
-    while len(cache) > MOST:
-        cache.popitem(last=False)
     return cache[full_key]
 
 

@@ -1,31 +1,12 @@
 """The protocol of text encoders for captioning."""
 
 from abc import ABC, abstractmethod
-from typing import Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from trichord.encoders.encoder import TextEncoder
-
-
-@runtime_checkable
-class TokenCache(Protocol):
-    """A text encoder's cache of growing token sequences.
-
-    Attributes:
-        length: Tokens of each text so far.
-    """
-
-    length: int
-
-    def next_features(self, ids: Int[Tensor, " row"]) -> Float[Tensor, "row width"]:
-        """Trunk features of one more token of each text."""
-        ...
-
-    def rows(self, chosen: Int[Tensor, " row"]) -> "TokenCache":
-        """The rows of some indices, in their order; an index may occur several times."""
-        ...
+from trichord.encoders.text_kv_cache import TextKVCache
 
 
 class WordEncoder(TextEncoder, ABC):
@@ -61,5 +42,5 @@ class WordEncoder(TextEncoder, ABC):
         """The text of token ids, without start and end."""
 
     @abstractmethod
-    def token_cache(self) -> TokenCache:
+    def token_cache(self) -> TextKVCache:
         """An empty one."""

@@ -16,7 +16,6 @@ from trichord.evaluation.row import ReportRow
 from trichord.evaluation.seeds import (
     differing_settings,
     group_by_seed,
-    heading_of,
     label_of,
     require_same_protocol,
 )
@@ -132,7 +131,7 @@ class System:
     @property
     def heading(self) -> str:
         """Its name, and what sets it apart."""
-        return heading_of(self.name, self.label)
+        return f"{self.name} ({', '.join(self.label)})" if self.label else self.name
 
     def cell(self, row: str, measure: str) -> Cell | None:
         """A measure of a row, None where it was not measured."""
@@ -214,29 +213,26 @@ def _systems(reports: Sequence[Report]) -> list[System]:
     namesakes: dict[str, list[Provenance]] = defaultdict(list)
     for first, *_ in groups:
         namesakes[first.experiment].append(first.provenance)
-    return [_system(group, namesakes[group[0].experiment], ceilings) for group in groups]
-
-
-def _system(
-    reports: Sequence[Report],
-    namesakes: Sequence[Provenance],
-    ceilings: Mapping[str, dict[str, float]],
-) -> System:
-    first = reports[0]
-    rows: dict[str, list[ReportRow]] = defaultdict(list)
-    for row in (row for report in reports for row in report.rows):
-        rows[row.name].append(row)
-    differs = [differing_settings(one, namesakes) for one in namesakes]
-    mine = differs[namesakes.index(first.provenance)]
-    return System(
-        name=first.experiment,
-        differs=mine,
-        label=label_of(mine, differs),
-        seeds=tuple(report.seed for report in reports),
-        runs=tuple(report.run for report in reports),
-        protocol=first.protocol,
-        rows={name: _pool(some, ceilings.get(name, {})) for name, some in rows.items()},
-    )
+    systems: list[System] = []
+    for group in groups:
+        first, like = group[0], namesakes[group[0].experiment]
+        rows: dict[str, list[ReportRow]] = defaultdict(list)
+        for row in (row for report in group for row in report.rows):
+            rows[row.name].append(row)
+        differs = [differing_settings(one, like) for one in like]
+        mine = differs[like.index(first.provenance)]
+        systems.append(
+            System(
+                name=first.experiment,
+                differs=mine,
+                label=label_of(mine, differs),
+                seeds=tuple(report.seed for report in group),
+                runs=tuple(report.run for report in group),
+                protocol=first.protocol,
+                rows={name: _pool(some, ceilings.get(name, {})) for name, some in rows.items()},
+            )
+        )
+    return systems
 
 
 def _pool(rows: Sequence[ReportRow], ceiling: dict[str, float]) -> SystemRow:

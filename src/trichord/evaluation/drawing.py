@@ -74,13 +74,6 @@ def add_grid(axes: "Axes", axis: Literal["x", "both"] = "x") -> None:
     axes.spines[:].set_visible(False)
 
 
-def plain_axes(axes: "Axes", points: float) -> None:
-    """The grid behind everything, and labels of one size without ticks."""
-    axes.tick_params(length=0, labelsize=points, labelcolor=INK)
-    add_grid(axes)
-    axes.set_axisbelow(True)
-
-
 def save(figure: "Figure", path: Path) -> None:
     """Write a PNG; one that was there is replaced whole or not at all."""
     with replacing(path) as file:

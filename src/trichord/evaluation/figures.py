@@ -97,7 +97,10 @@ def draw_comparison(comparison: Comparison, path: Path, style: Style | None = No
         _draw_panel(axes, comparison, name, measure, style)
         axes.set_title(_sizes(rows[name], style), fontsize=7.5, color=FAINT, loc="right", pad=4)
         drawing.name_rows(axes, names)
-        _dress(axes, _highest(every, measure) * (100 if style.percent else 1), whole=style.whole)
+        # The end of a measure's scale is the same for all rows.
+        ends = [row.cells[measure].span[1] for row in every if measure in row.cells]
+        highest = max([*ends, 0.01]) * (100 if style.percent else 1)
+        _dress(axes, highest, whole=style.whole)
     for number, axes in enumerate(drawn):
         axes.set_visible(number < len(panels))
         # The last panel of a column carries the scale, also above an empty place.
@@ -181,12 +184,6 @@ def _sizes(rows: Iterable[SystemRow], style: Style) -> str:
     )
 
 
-def _highest(rows: Iterable[SystemRow], measure: str) -> float:
-    """The end of a measure's scale: the same for all rows."""
-    ends = [row.cells[measure].span[1] for row in rows if measure in row.cells]
-    return max([*ends, 0.01])
-
-
 def _write(axes: "Axes", row: int, text: str, ink: str = INK) -> None:
     """A number at the right of a row, outside the panel."""
     beside = axes.get_yaxis_transform()
@@ -204,7 +201,9 @@ def _dress(axes: "Axes", highest: float, *, whole: bool) -> None:
     axes.set_xlim(0, 1 if whole else highest)
     if whole:
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"])
-    drawing.plain_axes(axes, 9.0)
+    axes.tick_params(length=0, labelsize=9.0, labelcolor=INK)
+    drawing.add_grid(axes)
+    axes.set_axisbelow(True)
 
 
 def _figure(names: Sequence[str], width: float, height: float) -> "Figure":

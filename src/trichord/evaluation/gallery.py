@@ -6,8 +6,7 @@ from typing import Annotated, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy import ndarray
 
-from trichord.evaluation.ranks import Products, Scores, unit
-from trichord.evaluation.scores import UnrankableError
+from trichord.evaluation.scores import Products, Scores, UnrankableError, unit
 from trichord.types import CaptionKind, Modality, UserError
 from trichord.types.arrays import Bool, Float, Int
 from trichord.types.comparable import ALL_PAIRS, Pair, compares
@@ -141,12 +140,6 @@ class ClipVectors:
         if self.fused is None:
             raise ValueError("Nothing says how picture and sound become one.")
         return self.fused.scores(self, kind, captions, clips)
-
-    def scores_of_sounds(
-        self, sounds: Int[ndarray, " sound"], clips: Int[ndarray, " clip"]
-    ) -> Scores:
-        """The sounds of some clips against the pictures of some clips, both by row."""
-        return Products.cosines(self.audio[sounds], self.vision[clips])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

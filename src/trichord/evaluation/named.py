@@ -26,9 +26,9 @@ class NamedProtocol:
     listed: int
     clips: int
     captions: int
-    kind: CaptionKind
-    tasks: tuple[str, ...]
-    silent: Literal["masked", "borrowed", "out"]
+    kind: CaptionKind = "audio_visual"
+    tasks: tuple[str, ...] = ("clip<-audio_visual", "visual<-audio_visual", "audio<-audio_visual")
+    silent: Literal["masked", "borrowed", "out"] = "borrowed"
     source: str
     split: Split = "test"
 
@@ -42,23 +42,16 @@ class NamedProtocol:
         return self.tasks[0].startswith("clip<-")
 
 
-_ALL_THREE = ("clip<-audio_visual", "visual<-audio_visual", "audio<-audio_visual")
 _MSRVTT = NamedProtocol(
     listed=1000,
     clips=1000,
     captions=1,
-    kind="audio_visual",
-    tasks=_ALL_THREE,
-    silent="borrowed",
     source="CLIP4VLA, Table 1: the JSFUSION test list; its log counts 1,000 clips",
 )
 _VATEX = NamedProtocol(
     listed=1500,
     clips=1500,
     captions=10,
-    kind="audio_visual",
-    tasks=_ALL_THREE,
-    silent="borrowed",
     source="CLIP4VLA, Table 1: half of the official validation clips, ten English captions each",
 )
 _AUDIOCAPS = NamedProtocol(

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from trichord.evaluation.gallery import ClipVectors, Weights
-from trichord.evaluation.ranks import ScoreMatrix
+from trichord.evaluation.scores import ScoreMatrix
 from trichord.features.source import Source, portions
 from trichord.models.embedder import Embedder
 from trichord.models.fusion import Fusion
@@ -20,7 +20,8 @@ from trichord.types.tensors import Features
 TEXTS_AT_ONCE = 64
 """Captions whose tokens are held while they go past all clips."""
 
-AfterPairs = Callable[[int], object]
+After = Callable[[int], object]
+"""Told how many pairs, or clips, are done, after every portion."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +54,7 @@ class Pairs:
         source: Source,
         shelves: Sequence[Shelf],
         weights: Weights,
-        after_pairs: AfterPairs | None = None,
+        after_pairs: After | None = None,
     ) -> None:
         """Put together what scores pairs.
 

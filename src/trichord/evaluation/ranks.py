@@ -1,24 +1,27 @@
 """Where each query's right answer stands in its gallery.
 
-Scores are read block by block (see `counting`), and their matrix is never held. A score within
+Wrong items that score above each right one are counted, and the queries for which that item scores
+higher. Scores are float64 and read block by block, so that their matrix is never held. A score within
 `TOLERANCE` of the right answer's counts as tied with it.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy import ndarray
 
-from trichord.evaluation.counting import CHUNK, TOLERANCE, Wrong, count_wrong
-from trichord.evaluation.scores import Products, ScoreMatrix, Scores, some, unit
-from trichord.types.arrays import Float, Int, Shaped
+from trichord.evaluation.scores import Scores, some
+from trichord.types.arrays import Float, Int
 
-__all__ = [
-    "CHUNK", "TOLERANCE", "Products", "Ranks", "RanksOfSets", "ScoreMatrix", "Scores", "Ties",
-    "rank_answers", "rank_both", "rank_sets", "ranks_of_answers", "ranks_of_sets", "unit",
-]  # fmt: skip
+TOLERANCE = 1e-6
+"""Scores closer than this are tied: encoders that run in float32 do not tell them apart."""
 
+CHUNK = 1024
+"""Queries, and items, scored at once: 8 MiB of scores, and as much again to sort them."""
+
+Index = Int[ndarray, " _"]
 Ties = Literal["pessimistic", "expected", "optimistic"]
 """What a tie means: every tied item stands before ours, the mean over all orders, or none does."""
 
@@ -94,46 +97,90 @@ class RanksOfSets:
         return np.bincount(self.query, weights=found) / np.bincount(self.query)
 
 
-def ranks_of_answers(
-    queries: Shaped[ndarray, "query dim"],
-    gallery: Shaped[ndarray, "item dim"],
+@dataclass(frozen=True, slots=True)
+class RankCounts:
+    """The score of each query's right item, and the wrong ones in both directions.
+
+    Attributes:
+        score: Of each query with its right item.
+        items: That are wrong for the query.
+        queries: That the item is wrong for.
+    """
+
+    score: Float[ndarray, " query"]
+    items: Ranks
+    queries: Ranks
+
+
+def count_wrong(
+    scores: Scores,
     answers: Int[ndarray, " query"],
     *,
+    queries: bool = True,
     chunk: int = CHUNK,
-) -> Ranks:
-    """Rank the one right item of each query among all items of the gallery, by cosine.
+) -> RankCounts:
+    """Count the items and the queries that beat or tie each query with its right item.
 
     Args:
-        queries: Vectors of any length but zero; only their direction counts.
-        gallery: Vectors likewise.
-        answers: Row of the gallery that is right for each query.
+        scores: Of queries against items.
+        answers: The one right item of each query; an item may be right for several.
+        queries: Whether to count queries; if not, their counts are zero.
         chunk: Queries and items scored at once; changes memory, never the result.
 
     Raises:
-        ValueError: A vector is zero or not finite, or an answer lies outside the gallery.
+        ValueError: An answer is no item.
     """
-    return rank_answers(Products.cosines(queries, gallery), answers, chunk=chunk)
+    count, items = scores.shape
+    if outside := np.flatnonzero((answers < 0) | (answers >= items)).tolist():
+        raise ValueError(f"answers points outside 0..{items - 1} at rows {some(outside)}.")
+    right = scores.pairs(np.arange(len(answers)), answers)
+    by_query, by_right = (Ranks(*np.zeros((2, count), np.int64)) for _ in range(2))
+    by_item = np.argsort(answers, kind="stable")
+    item = answers[by_item]
+    for rows in _chunks(count, chunk):
+        for columns in _chunks(items, chunk):
+            block = scores.block(rows, columns)
+            # The right item of a query is no wrong one, nor is the query a wrong one of the item.
+            here = np.flatnonzero((answers[rows] >= columns.start) & (answers[rows] < columns.stop))
+            block[here, answers[rows][here] - columns.start] = -np.inf
+            better = np.count_nonzero(block > right[rows, None] + TOLERANCE, axis=1)
+            above = np.count_nonzero(block >= right[rows, None] - TOLERANCE, axis=1)
+            by_query.better[rows] += better
+            by_query.tied[rows] += above - better
+            if queries:
+                asking = slice(*np.searchsorted(item, (columns.start, columns.stop)))
+                asked = by_item[asking]
+                better, above = _above(block, item[asking] - columns.start, right[asked])
+                by_right.better[asked] += better
+                by_right.tied[asked] += above - better
+    return RankCounts(right, by_query, by_right)
 
 
-def ranks_of_sets(
-    queries: Shaped[ndarray, "query dim"],
-    gallery: Shaped[ndarray, "item dim"],
-    owner: Int[ndarray, " item"],
-    *,
-    chunk: int = CHUNK,
-) -> RanksOfSets:
-    """Rank all right items of each query by cosine, where every item is right for one query.
+def _above(
+    block: Float[ndarray, "row column"], column: Index, right: Float[ndarray, " query"]
+) -> tuple[Index, Index]:
+    """How many scores of each query's column are better than its right one, and better or the same.
+
+    A column is sorted once for all its queries: an item may have dozens of captions.
 
     Args:
-        queries: Vectors of any length but zero, such as those of clips.
-        gallery: Vectors likewise, such as those of all their captions.
-        owner: The query for which each item is right.
-        chunk: Queries and items scored at once; changes memory, never the result.
-
-    Raises:
-        ValueError: A vector is zero or not finite, or some query has no right item.
+        block: Scores.
+        column: Of each query, in ascending order.
+        right: The score of each query with its right item.
     """
-    return rank_sets(Products.cosines(queries, gallery), owner, chunk=chunk)
+    ordered = np.sort(block.T, axis=1)
+    better, same = np.empty(len(right), np.int64), np.empty(len(right), np.int64)
+    used, start, count = np.unique(column, return_index=True, return_counts=True)
+    for one, first, last in zip(used, start, start + count, strict=True):
+        part = slice(first, last)
+        better[part] = ordered[one].searchsorted(right[part] + TOLERANCE, side="right")
+        same[part] = ordered[one].searchsorted(right[part] - TOLERANCE, side="left")
+    return len(block) - better, len(block) - same
+
+
+def _chunks(count: int, size: int) -> Iterator[slice]:
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))
 
 
 def rank_answers(scores: Scores, answers: Int[ndarray, " query"], *, chunk: int = CHUNK) -> Ranks:
@@ -147,9 +194,7 @@ def rank_answers(scores: Scores, answers: Int[ndarray, " query"], *, chunk: int 
     Raises:
         ValueError: An answer is no item.
     """
-    _require_rows(answers, scores.shape[1], "answers")
-    wrong = count_wrong(scores, answers, queries=False, chunk=chunk).items
-    return Ranks(wrong.better, wrong.tied)
+    return count_wrong(scores, answers, queries=False, chunk=chunk).items
 
 
 def rank_both(
@@ -157,8 +202,7 @@ def rank_both(
 ) -> tuple[Ranks, RanksOfSets]:
     """Rank the right item of each query, and for each such item all queries that it is right for.
 
-    Both come from one reading of the scores; they are what `rank_answers` gives, and `rank_sets` of
-    the turned scores.
+    Both come from one reading of the scores.
 
     Args:
         scores: Of queries, such as captions, against items, such as clips.
@@ -168,34 +212,13 @@ def rank_both(
     Raises:
         ValueError: An answer is no item.
     """
-    _require_rows(answers, scores.shape[1], "answers")
     counted = count_wrong(scores, answers, chunk=chunk)
     _, owner = np.unique(answers, return_inverse=True)
-    sets = _among(counted.score, owner, counted.queries)
-    return Ranks(counted.items.better, counted.items.tied), sets
-
-
-def rank_sets(scores: Scores, owner: Int[ndarray, " item"], *, chunk: int = CHUNK) -> RanksOfSets:
-    """Rank all right items of each query, where every item is right for one query.
-
-    Args:
-        scores: Of queries, such as clips, against items, such as all their captions.
-        owner: The query for which each item is right.
-        chunk: Queries and items read at once; changes memory, never the result.
-
-    Raises:
-        ValueError: Some query has no right item.
-    """
-    queries = scores.shape[0]
-    _require_rows(owner, queries, "owner")
-    if missing := np.flatnonzero(np.bincount(owner, minlength=queries) == 0).tolist():
-        raise ValueError(f"Queries without any right item have no rank: {some(missing)}.")
-    counted = count_wrong(scores.turned(), owner, items=False, chunk=chunk)
-    return _among(counted.score, owner, counted.queries)
+    return counted.items, _among(counted.score, owner, counted.queries)
 
 
 def _among(
-    score: Float[ndarray, " item"], owner: Int[ndarray, " item"], wrong: Wrong
+    score: Float[ndarray, " item"], owner: Int[ndarray, " item"], wrong: Ranks
 ) -> RanksOfSets:
     """Right items in the order of their ranks, with where they stand among their like."""
     best_first = np.lexsort((-score, owner))
@@ -219,8 +242,3 @@ def _within(
 ) -> Float[ndarray, " row"]:
     """Probability that an item is among the first `k`, its tie with others broken at random."""
     return np.clip((k - better) / (tied + 1), 0.0, 1.0)
-
-
-def _require_rows(index: Int[ndarray, " row"], below: int, name: str) -> None:
-    if outside := np.flatnonzero((index < 0) | (index >= below)).tolist():
-        raise ValueError(f"{name} points outside 0..{below - 1} at rows {some(outside)}.")

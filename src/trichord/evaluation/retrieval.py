@@ -13,8 +13,9 @@ from numpy import ndarray
 
 from trichord.evaluation.gallery import ClipVectors, Gallery
 from trichord.evaluation.metrics import Measure, Metric
-from trichord.evaluation.ranks import Ranks, Scores, Ties, rank_answers, rank_both
+from trichord.evaluation.ranks import Ranks, Ties, rank_answers, rank_both
 from trichord.evaluation.row import ReportRow
+from trichord.evaluation.scores import Products, Scores
 from trichord.types import CaptionKind
 from trichord.types.arrays import Int
 
@@ -83,8 +84,18 @@ def evaluate(
     """
     measure = Measure(ties=ties, metrics=tuple(metrics))
     possible = [task for task in tasks if task.gallery != "clip" or vectors.fused is not None]
-    both = [_measure_task(task, vectors, measure) for task in possible]
-    return (*(rows[0] for rows in both), *(row for rows in both for row in rows[1:]))
+    forward: list[ReportRow] = []
+    back: list[ReportRow] = []
+    for task in possible:
+        one = _ask(task, vectors)
+        if one.scores is None:
+            sizes = {"queries": 0, "gallery": one.gallery}
+            forward.append(ReportRow(name=task.name, sizes=sizes))
+            continue
+        ranks, sets = rank_both(one.scores, one.answers)
+        forward.append(measure.forward(task.name, one.gallery, ranks, one.answers))
+        back.append(measure.reverse(task.back, sets))
+    return (*forward, *back)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,17 +135,6 @@ def recalls_at(k: int, vectors: ClipVectors, tasks: Sequence[str]) -> dict[str, 
     return {name: float(one.ranks.hit(k).mean()) for name, one in found.items()}
 
 
-def _measure_task(task: Task, vectors: ClipVectors, measure: Measure) -> tuple[ReportRow, ...]:
-    one = _ask(task, vectors)
-    if one.scores is None:
-        return (ReportRow(name=task.name, sizes={"queries": 0, "gallery": one.gallery}),)
-    forward, reverse = rank_both(one.scores, one.answers)
-    return (
-        measure.forward(task.name, one.gallery, forward, one.answers),
-        measure.reverse(task.back, reverse),
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class _Asked:
     """A task's gallery, the row of it that is right for each query, and the scores if any is asked."""
@@ -150,7 +150,9 @@ def _ask(task: Task, vectors: ClipVectors) -> _Asked:
     if task.query == "sound":
         able = vectors.compares("audio", "vision") and not vectors.mingled
         owner = np.flatnonzero(present & vectors.has_audio & able)
-        scores = vectors.scores_of_sounds(owner, clips) if len(owner) else None
+        scores = (
+            Products.cosines(vectors.audio[owner], vectors.vision[clips]) if len(owner) else None
+        )
         return _Asked(len(clips), np.searchsorted(clips, owner), scores)
     captions = vectors.captions.get(task.query)
     if captions is None or (task.gallery == "clip" and vectors.fused is None):

@@ -40,10 +40,6 @@ class Scores(Protocol):
         """Query and item of each pair."""
         ...
 
-    def turned(self, items: Int[ndarray, " chosen"] | None = None) -> "Scores":
-        """The same scores with items, or some of them in this order, asking for the queries."""
-        ...
-
 
 @dataclass(frozen=True, slots=True)
 class Products:
@@ -83,10 +79,6 @@ class Products:
             found[some] = np.einsum("pd,pd->p", left, right)
         return found
 
-    def turned(self, items: Int[ndarray, " chosen"] | None = None) -> "Products":
-        """See `Scores`."""
-        return Products(self.gallery if items is None else self.gallery[items], self.queries)
-
 
 @dataclass(frozen=True, slots=True)
 class ScoreMatrix:
@@ -116,10 +108,6 @@ class ScoreMatrix:
     ) -> Float[ndarray, " pair"]:
         """See `Scores`."""
         return self.values[queries, items].astype(np.float64)
-
-    def turned(self, items: Int[ndarray, " chosen"] | None = None) -> "ScoreMatrix":
-        """See `Scores`."""
-        return ScoreMatrix((self.values if items is None else self.values[:, items]).T)
 
 
 def unit(vectors: Shaped[ndarray, "row dim"], name: str) -> Float[ndarray, "row dim"]:

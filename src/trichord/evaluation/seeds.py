@@ -13,11 +13,6 @@ MARK = 6
 """Digits of a fingerprint that are shown."""
 
 
-def heading_of(experiment: str, label: Sequence[str]) -> str:
-    """A system's name, and in brackets what sets it apart from others of that name."""
-    return f"{experiment} ({', '.join(label)})" if label else experiment
-
-
 def group_by_seed(reports: Sequence[Report]) -> list[list[Report]]:
     """Reports on runs that differ in nothing but their seeds, in the order of these.
 
@@ -32,19 +27,15 @@ def group_by_seed(reports: Sequence[Report]) -> list[list[Report]]:
         group = next((one for one in groups if one[0].provenance.settings == settings), None)
         if group is None:
             groups.append([report])
-        else:
-            _require_another_seed(report, group)
-            group.append(report)
+            continue
+        seeds = report.provenance.seeds
+        if twin := next((one for one in group if one.provenance.seeds == seeds), None):
+            raise UserError(
+                f"{twin.run} and {report.run} are the same experiment ({report.experiment}) on the same "
+                f"clips with the same seed {report.seed}: leave one of them out."
+            )
+        group.append(report)
     return [sorted(group, key=lambda one: one.provenance.seeds) for group in groups]
-
-
-def _require_another_seed(report: Report, others: Sequence[Report]) -> None:
-    seeds = report.provenance.seeds
-    if twin := next((one for one in others if one.provenance.seeds == seeds), None):
-        raise UserError(
-            f"{twin.run} and {report.run} are the same experiment ({report.experiment}) on the same "
-            f"clips with the same seed {report.seed}: leave one of them out."
-        )
 
 
 def label_of(mine: Mapping[str, str], differs: Sequence[Mapping[str, str]]) -> tuple[str, ...]:

@@ -118,7 +118,11 @@ def draw(source: Source, training: Source, *, seed: int = 0) -> Heard:
     if not len(donors):
         raise UserError("No training clip has sound to lend: choose --silent masked.")
     by_id = sorted(donors.tolist(), key=lambda i: training.clips[i].id)
-    lent = {i: by_id[_number(seed, source.clips[i].id) % len(by_id)] for i in silent.tolist()}
+    lent: dict[int, int] = {}
+    for i in silent.tolist():
+        name = f"{seed} {source.clips[i].id}".encode("utf-8", "surrogateescape")
+        drawn = int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big")
+        lent[i] = by_id[drawn % len(by_id)]
     rule = f"drawn from {_pool(training, donors)}, seed {seed}"
     return _lend(source, training, silent, lent, rule)
 
@@ -193,11 +197,6 @@ def _lend(
 def _pool(training: Source, donors: Int[ndarray, " donor"]) -> str:
     """Who may lend: part of the protocol, because another training set lends other sounds."""
     return f"{len(donors)} training clips ({digest(training.clips[i].id for i in donors)})"
-
-
-def _number(seed: int, clip: str) -> int:
-    name = f"{seed} {clip}".encode("utf-8", "surrogateescape")
-    return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big")
 
 
 def _present(inputs: Padded | None, rows: int) -> Bool[ndarray, " clip"]:

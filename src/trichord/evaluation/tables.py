@@ -109,16 +109,13 @@ def retrieval_table(report: RetrievalReport) -> Table:
     }
     caption = (
         f"Protocol: {report.protocol.line()}. Asked: queries; clips: gallery; chance: of R@10 in a random"
-        f" order; per clip: mean over clips.{_silence(report.silent)}"
+        " order; per clip: mean over clips."
     )
+    if silent := report.silent:
+        lent = sum(donor is not None for donor in silent.values())
+        given = f", {lent} with the sound of a training clip" if lent else ""
+        caption += f" Silent: {len(silent)} clips{given}."
     return report_table(report.title, caption, "Task", columns, rows)
-
-
-def _silence(silent: Mapping[str, str | None]) -> str:
-    """How many clips are silent, and how many of them have a borrowed sound."""
-    lent = sum(donor is not None for donor in silent.values())
-    given = f", {lent} with the sound of a training clip" if lent else ""
-    return f" Silent: {len(silent)} clips{given}." if silent else ""
 
 
 def back_table(report: RetrievalReport) -> Table:

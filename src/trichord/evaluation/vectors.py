@@ -1,17 +1,14 @@
 """A model's vectors for all clips and captions of a source, as evaluation wants them."""
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from trichord.evaluation.gallery import CaptionVectors, ClipVectors, Fused, Mean, Weights
-from trichord.evaluation.pairs import AfterPairs, Pairs, Shelf, measuring, on_cpu
+from trichord.evaluation.pairs import After, Pairs, Shelf, measuring, on_cpu
 from trichord.features.source import Source, portions
 from trichord.models.embedder import Embedder, Toward
 from trichord.models.fusion import GlobalToGlobalFusion, GlobalToLocalFusion
 from trichord.types.arrays import Float
 from trichord.types.comparable import not_comparable
-from trichord.types.tensors import Features
 
 CLIPS_AT_ONCE = 256
 MEDIA_AT_ONCE = 32
@@ -26,7 +23,8 @@ def embed_source(
     model: Embedder,
     source: Source,
     weights: Weights | None = None,
-    after_pairs: AfterPairs | None = None,
+    after_pairs: After | None = None,
+    after_clips: After | None = None,
 ) -> ClipVectors:
     """Embed every clip and every caption once, in the source's order, without any sampling.
 
@@ -40,6 +38,7 @@ def embed_source(
         weights: Of picture and sound where they are fused; given, they fuse a model without a fusion too,
             by the mean.
         after_pairs: Told how many pairs have been scored, after every portion.
+        after_clips: Told how many clips have been read, after every portion.
 
     Raises:
         ValueError: Weights for a model that does not compare audio with vision.
@@ -47,7 +46,7 @@ def embed_source(
     if weights and not model.compares("audio", "vision"):
         raise ValueError(f"No fusion: {not_comparable('audio', 'vision')}.")
     with measuring(model):
-        vision, audio, shelves = _media(model, source)
+        vision, audio, shelves = _media(model, source, after_clips)
         toward_vision = _texts(model, source, "vision")
         toward_audio = _texts(model, source, "audio") if model.texts_differ else toward_vision
     fused: Fused | None = _mean(model, weights)
@@ -83,28 +82,32 @@ def _mean(model: Embedder, weights: Weights | None) -> Mean | None:
     return Mean(weights=weights or Weights(), absent=absent)
 
 
-def _media(model: Embedder, source: Source) -> tuple[_Vectors, _Vectors, list[Shelf]]:
+def _media(
+    model: Embedder, source: Source, after_clips: After | None
+) -> tuple[_Vectors, _Vectors, list[Shelf]]:
     """Vectors and presence of all clips for vision and for audio, and steps if they are needed."""
-    pictures: list[_Vectors] = []
-    sounds: list[_Vectors] = []
+    count = len(source.clips)
+    vision, seen = np.zeros((count, model.vision.dim), np.float32), np.zeros(count, np.bool_)
+    audio, heard = np.zeros((count, model.audio.dim), np.float32), np.zeros(count, np.bool_)
     kept: list[Shelf] = []
-    for shelf in _shelves(model, source):
-        pictures.append(_arrays(shelf.vision, shelf.count, model.vision.dim))
-        sounds.append(_arrays(shelf.audio, shelf.count, model.audio.dim))
-        if model.reranks:
-            kept.append(shelf)
-    return _joined(pictures), _joined(sounds), kept
-
-
-def _shelves(model: Embedder, source: Source) -> Iterator[Shelf]:
-    """Clips as the fusion leaves them, some at a time."""
     size = CLIPS_AT_ONCE if {"vision", "audio"} <= {*source.precomputed} else MEDIA_AT_ONCE
-    for rows in portions(len(source.clips), size):
+    for rows in portions(count, size):
         embedded = model(source.batch(rows, None).to(model.device))
-        vision, audio = embedded.vision, embedded.audio
+        parts = embedded.vision, embedded.audio
         if model.fusion is not None:
-            vision, audio = model.fusion.media(vision, audio)
-        yield Shelf(start=int(rows[0]), count=len(rows), vision=on_cpu(vision), audio=on_cpu(audio))
+            parts = model.fusion.media(*parts)
+        pictures, sounds = map(on_cpu, parts)
+        # Of a modality that the source does not give, nothing is present.
+        if pictures is not None:
+            vision[rows], seen[rows] = pictures.pooled.numpy(), pictures.present.numpy()
+        if sounds is not None:
+            audio[rows], heard[rows] = sounds.pooled.numpy(), sounds.present.numpy()
+        if model.reranks:
+            shelf = Shelf(start=int(rows[0]), count=len(rows), vision=pictures, audio=sounds)
+            kept.append(shelf)
+        if after_clips:
+            after_clips(len(rows))
+    return (vision, seen), (audio, heard), kept
 
 
 def _texts(model: Embedder, source: Source, toward: Toward) -> Float[np.ndarray, "caption dim"]:
@@ -115,15 +118,3 @@ def _texts(model: Embedder, source: Source, toward: Toward) -> Float[np.ndarray,
         read = inputs if "text" in source.precomputed else tower.trunk_features(inputs)
         found.append(tower(read).pooled.cpu().numpy())
     return np.concatenate(found)
-
-
-def _arrays(features: Features | None, rows: int, dim: int) -> _Vectors:
-    """Vectors and presence; of a modality that the source does not give, nothing is present."""
-    if features is None:
-        return np.zeros((rows, dim), np.float32), np.zeros(rows, np.bool_)
-    return features.pooled.numpy(), features.present.numpy()
-
-
-def _joined(parts: list[_Vectors]) -> _Vectors:
-    vectors, present = zip(*parts, strict=True)
-    return np.concatenate(vectors), np.concatenate(present)

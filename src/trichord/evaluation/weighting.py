@@ -8,7 +8,8 @@ from numpy import ndarray
 
 from trichord.evaluation.bootstrap import Estimate, estimates
 from trichord.evaluation.gallery import CaptionVectors, ClipVectors
-from trichord.evaluation.ranks import TOLERANCE, unit
+from trichord.evaluation.ranks import TOLERANCE
+from trichord.evaluation.scores import unit
 from trichord.models.calibration import Background, CosineScale, QueryCalibration, blend, measure
 from trichord.types import CaptionKind
 from trichord.types.arrays import Bool, Float, Int
@@ -88,7 +89,15 @@ def learn_weighting(
     toward_vision, toward_audio, owner = _captions(vectors, kinds, clips)
     if len(np.unique(owner)) < 2:
         raise ValueError("A weighting is learnt from the captions of two clips at least.")
-    stick = _stick(sides, toward_vision, toward_audio, owner)
+    # The scales of captions that ask for what is not theirs.
+    count = min(len(owner), BACKGROUND)
+    some = (np.arange(count) * len(owner)) // count
+    background = Background(
+        vision=toward_vision[some],
+        audio=toward_audio[some],
+        allowed=owner[some][:, None] != np.arange(len(clips))[None, :],
+    )
+    stick = measure(sides, background)
     found = _reciprocal(sides, (toward_vision, toward_audio), owner, stick)
     even = RATIOS.index(1.0)
     best = _best(found)
@@ -139,23 +148,6 @@ def _captions(
     audio = np.concatenate([one.toward_audio for one in chosen])[rows]
     place = np.searchsorted(clips, owner[rows])
     return unit(vision, "caption"), unit(audio, "caption"), place
-
-
-def _stick(
-    sides: _Sides,
-    toward_vision: Float[ndarray, "caption _"],
-    toward_audio: Float[ndarray, "caption _"],
-    owner: Int[ndarray, " caption"],
-) -> QueryCalibration:
-    """The scales of captions that ask for what is not theirs."""
-    count = min(len(owner), BACKGROUND)
-    some = (np.arange(count) * len(owner)) // count
-    background = Background(
-        vision=toward_vision[some],
-        audio=toward_audio[some],
-        allowed=owner[some][:, None] != np.arange(len(sides.has_vision))[None, :],
-    )
-    return measure(sides, background)
 
 
 def _reciprocal(

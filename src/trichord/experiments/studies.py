@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from trichord.config import CRITERIA, WORDS, ClipAudio, Cross, Experiment, GlobalToGlobal, Stage
 from trichord.experiments.clip4vla import one_modality, pretraining, retrieval
+from trichord.experiments.crossed import with_audio
 from trichord.types import CAPTION_KINDS, CaptionKind, UserError
 
 TASKS = tuple(name for name in CRITERIA if not name.startswith(WORDS))
@@ -154,25 +155,17 @@ CLIP_TASKS = tuple(f"clip<-{kind}" for kind in CAPTION_KINDS)
 
 def _component(name: str, *terms: str, scratch: bool = False, token: bool = False) -> Row:
     """A row of Table 5: each has what the rows above it have."""
-
-    def with_audio(experiment: Experiment, audio: ClipAudio) -> Experiment:
-        return replace(
-            experiment,
-            system=f"{experiment.system} {name}",
-            model=replace(experiment.model, audio=audio),
-        )
-
     second = one_modality("retrieval", "at")
     audio = second.model.audio
     assert isinstance(audio, ClipAudio)
     first = None
     if terms:
         by_clip = replace(audio, token="clip" if token else "none")
-        first = with_audio(pretraining("pretraining", *terms), by_clip)
+        pretrained = f"pretraining {name}"
+        first = with_audio(pretraining(pretrained, *terms), pretrained, by_clip)
     tuned = replace(audio, scratch=scratch, token=0.5 if token else "none")
-    return Row(
-        name=name, pretraining=first, experiment=with_audio(second, tuned), tasks=AUDIO_TASKS
-    )
+    tuned_experiment = with_audio(second, f"retrieval {name}", tuned)
+    return Row(name=name, pretraining=first, experiment=tuned_experiment, tasks=AUDIO_TASKS)
 
 
 COMPONENTS = Study(

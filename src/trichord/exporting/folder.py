@@ -52,7 +52,12 @@ def export_run(source: ExportSource, path: Path, form: Form) -> Generator[Run]:
             encoder's layers.
     """
     require_free(path)
-    _require_torch(source)
+    source.model.require_weights()
+    for name, tower in source.model.encoders().items():
+        if isinstance(tower.trunk, Graph):
+            raise UserError(
+                f"{source.name}: its {name} tower is a graph already: export the run that it came from."
+            )
     path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=path.parent, prefix=".", suffix=".part") as place:
         run = Run(Path(place) / path.name)
@@ -61,7 +66,9 @@ def export_run(source: ExportSource, path: Path, form: Form) -> Generator[Run]:
             _write_halved(source, run)
         else:
             _write_graphs(source, run, eight_bit=form == "eight_bit")
-        _bring_along(source, run)
+        weighting = None if source.folder is None else source.folder / "weighting.json"
+        if weighting is not None and weighting.is_file():
+            shutil.copy(weighting, run.path / weighting.name)
         yield run
         if path.is_dir():
             path.rmdir()
@@ -76,15 +83,6 @@ def require_free(path: Path) -> None:
     """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UserError(f"{path} is not empty: choose another directory for the export.")
-
-
-def _require_torch(source: ExportSource) -> None:
-    source.model.require_weights()
-    for name, tower in source.model.encoders().items():
-        if isinstance(tower.trunk, Graph):
-            raise UserError(
-                f"{source.name}: its {name} tower is a graph already: export the run that it came from."
-            )
 
 
 def _write_graphs(source: ExportSource, run: Run, *, eight_bit: bool) -> None:
@@ -126,10 +124,8 @@ def _write_preparation(tower: Encoder, folder: Path) -> None:
     for name in PREPARERS:
         if (preparer := getattr(tower, name, None)) is not None:
             preparer.save_pretrained(folder)
-    known: Any = tower
-    Sizes(dim=known.dim, width=known.dim, positions=getattr(tower, "max_tokens", None) or 0).write(
-        folder
-    )
+    positions = getattr(tower, "max_tokens", None) or 0
+    Sizes(dim=tower.dim, width=tower.dim, positions=positions).write(folder)
 
 
 def _write_halved(source: ExportSource, run: Run) -> None:
@@ -168,9 +164,3 @@ def _start(source: ExportSource, run: Run, experiment: Experiment, form: Form) -
 def _finish(source: ExportSource, run: Run, model: Embedder) -> None:
     metrics = () if source.folder is None else tuple(Run(source.folder).metrics())
     run.finish(model, source.experiment.objective.build(), Progress(metrics=metrics))
-
-
-def _bring_along(source: ExportSource, run: Run) -> None:
-    weighting = None if source.folder is None else source.folder / "weighting.json"
-    if weighting is not None and weighting.is_file():
-        shutil.copy(weighting, run.path / weighting.name)

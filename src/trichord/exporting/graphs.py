@@ -28,19 +28,10 @@ STEPS, TOKENS = "step", "token"
 
 
 class _Whole(nn.Module):
-    """Trunk and head of a tower."""
+    """Trunk and head of a tower.
 
-    def __init__(self, tower: Encoder) -> None:
-        super().__init__()
-        self.trunk = tower.trunk
-        self.head = tower.head
-
-    def forward(self, steps: Shaped[Tensor, "step ..."]) -> Float[Tensor, "step *token dim"]:
-        return self.head(self.trunk(steps))
-
-
-class _WithAudioType(nn.Module):
-    """The same with a second input, the audio type between verbal (0) and nonverbal (1)."""
+    The second input of some is the audio type between verbal (0) and nonverbal (1).
+    """
 
     def __init__(self, tower: Encoder) -> None:
         super().__init__()
@@ -48,9 +39,10 @@ class _WithAudioType(nn.Module):
         self.head = tower.head
 
     def forward(
-        self, steps: Float[Tensor, "step channel time mel"], audio_type: Float[Tensor, " step"]
-    ) -> Float[Tensor, "step dim"]:
-        return self.head(self.trunk(steps, audio_type))
+        self, steps: Shaped[Tensor, "step ..."], audio_type: Float[Tensor, " step"] | None = None
+    ) -> Float[Tensor, "step *token dim"]:
+        read = self.trunk(steps) if audio_type is None else self.trunk(steps, audio_type)
+        return self.head(read)
 
 
 def write_graph(tower: Encoder, path: Path, *, eight_bit: bool = False) -> None:
@@ -69,7 +61,12 @@ def write_graph(tower: Encoder, path: Path, *, eight_bit: bool = False) -> None:
         raise UserError(f"There is no {missing[0]} to export with: pip install 'trichord[export]'.")
     if tower.no_export:
         raise UserError(f"{path.stem}: {tower.no_export}: use the run itself, or --bf16.")
-    _require_room(tower, path)
+    size = sum(value.numel() * value.element_size() for value in tower.state_dict().values())
+    if size > LARGEST:
+        raise UserError(
+            f"{path.name}: a tower of {size / 2**30:.1f} GiB does not fit into one ONNX file: use the "
+            "run itself, or --bf16."
+        )
     with _quietly():
         model = _traced(tower).model_proto
         # Shapes that the exporter writes contradict those that quantisation infers.
@@ -120,37 +117,27 @@ def write_text_graph(encoder: Encoder, graph: Path, tokenizer: Path) -> None:
     import onnx_ir  # comes with onnxscript
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
-    model = _exported(encoder.trunk.file) if isinstance(encoder.trunk, Graph) else _written(encoder)
+    model = _text_model(encoder)
     # The exporter writes into each node the file and line of this machine that it comes from.
     ClearMetadataAndDocStringPass()(model)
     onnx_ir.save(model, str(graph), external_data=f"{graph.name}.data")
 
 
-def _written(encoder: Encoder) -> Any:
+def _text_model(encoder: Encoder) -> Any:
+    """The graph of a text encoder, from torch or from the file that it was exported to."""
+    import onnx_ir
+
+    if isinstance(encoder.trunk, Graph):
+        try:
+            return onnx_ir.load(str(encoder.trunk.file))
+        except Exception as error:  # protobuf's, which onnx_ir does not re-export
+            raise UserError(f"{encoder.trunk.file} is damaged") from error
     with _quietly():
         try:
             return _traced(encoder).model
         except torch.onnx.OnnxExporterError as error:
             message = first_line(error)
             raise UserError(f"torch cannot write its text encoder as ONNX ({message})") from error
-
-
-def _exported(file: Path) -> Any:
-    import onnx_ir
-
-    try:
-        return onnx_ir.load(str(file))
-    except Exception as error:  # protobuf's, which onnx_ir does not re-export
-        raise UserError(f"{file} is damaged") from error
-
-
-def _require_room(tower: Encoder, path: Path) -> None:
-    size = sum(value.numel() * value.element_size() for value in tower.state_dict().values())
-    if size > LARGEST:
-        raise UserError(
-            f"{path.name}: a tower of {size / 2**30:.1f} GiB does not fit into one ONNX file: use the "
-            "run itself, or --bf16."
-        )
 
 
 def _traced(tower: Encoder) -> Any:
@@ -193,7 +180,7 @@ def as_module(tower: Encoder) -> Generator[tuple[nn.Module, list[str]]]:
         yield _Whole(tower).eval(), ["steps"]
         return
     with tower.using_audio_type("clip"):
-        yield _WithAudioType(tower).eval(), ["steps", SOUND]
+        yield _Whole(tower).eval(), ["steps", SOUND]
 
 
 def _narrowed(model: Any) -> Any:

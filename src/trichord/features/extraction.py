@@ -21,7 +21,7 @@ from trichord.models.embedder import TEXTS_AT_ONCE, Embedder
 from trichord.types import MODALITIES, Clip, Modality
 from trichord.types.cores import compute_threads
 from trichord.types.tensors import Padded
-from trichord.types.threads import torch_threads, torch_threads_restored
+from trichord.types.threads import torch_threads
 
 ROWS_AT_ONCE = 32
 """Clips per commit: what an interruption can cost, and how far each stage is ahead."""
@@ -46,22 +46,8 @@ class Extracted:
     keys: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """A clip as input of its towers."""
-
-    clip: Clip
-    status: str
-    inputs: Mapping[str, Tensor]
-
-
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """Clips that are stored together, with their features by tower."""
-
-    clips: Sequence[Clip]
-    statuses: tuple[str, ...]
-    values: Mapping[str, Sequence[Tensor]]
+_Prepared = tuple[Clip, str, Mapping[str, Tensor]]
+"""A clip, its status, and its inputs by tower."""
 
 
 def extract_texts(
@@ -80,7 +66,7 @@ def extract_texts(
         with _readers(model.device) as (readers, threads), Pipeline() as pipeline:
             prepared = pipeline.ahead(_of_one_width(tower, todo), 2)
             read_some = partial(_read_texts, tower, model.device, threads)
-            reading = parallel_map(read_some, prepared, readers)
+            reading = parallel_map(read_some, prepared, readers, readers + 1)
             read = pipeline.ahead(reading, TEXT_PARTS)
             while parts := list(islice(read, TEXT_PARTS)):
                 table.put([row for part in parts for row in part])
@@ -115,17 +101,17 @@ def extract_media(
     with Pipeline() as pipeline:
         decoded = pipeline.ahead(_decode(model.plan_of(modalities), todo, decoder), ROWS_AT_ONCE)
         inputs = pipeline.ahead(_prepare(model, towers, decoded), ROWS_AT_ONCE)
-        for group in pipeline.ahead(_read(model, towers, inputs), 1):
-            for name, values in group.values.items():
-                rows = zip(group.clips, group.statuses, values, strict=True)
+        for some, features in pipeline.ahead(_read(model, towers, inputs), 1):
+            for name, values in features.items():
                 tables[name].put(
                     [
                         FeatureRow(clip.id, origins[name][clip.id], status, value.numpy())
-                        for clip, status, value in rows
+                        for (clip, status, _), value in zip(some, values, strict=True)
                         if clip.id not in done[name]
                     ]
                 )
-            yield Extracted("media", group.statuses, tuple(clip.id for clip in group.clips))
+            statuses = tuple(status for _, status, _ in some)
+            yield Extracted("media", statuses, tuple(clip.id for clip, _, _ in some))
     for table in tables.values():
         table.compact()
 
@@ -159,7 +145,7 @@ def _readers(device: torch.device) -> Generator[tuple[int, int | None]]:
         yield 1, None
         return
     readers = min(compute_threads(), MOST_READERS)
-    with torch_threads_restored():
+    with torch_threads():
         yield readers, compute_threads() // readers
 
 
@@ -220,19 +206,11 @@ def trunk_features_of_rows(
 
 
 def _origins_of(towers: Mapping[str, Encoder], clips: Sequence[Clip]) -> dict[str, dict[str, str]]:
-    """The origin of each clip for each tower, by id."""
+    """File signature and span of each clip, by tower and id, and its audio type if the tower takes one."""
     signatures = {path: _signature(path) for path in dict.fromkeys(clip.path for clip in clips)}
-    return {n: _origins(clips, signatures, tower.takes_audio_type) for n, tower in towers.items()}
-
-
-def _origins(
-    clips: Sequence[Clip], signatures: Mapping[str, str], with_audio: bool
-) -> dict[str, str]:
-    """File signature and span of each clip, by id, and its audio type if the tower takes one."""
-    return {
-        c.id: f"{signatures[c.path]}:{c.start}:{c.end}" + (f":{c.audio_type}" if with_audio else "")
-        for c in clips
-    }
+    spans = {c.id: f"{signatures[c.path]}:{c.start}:{c.end}" for c in clips}
+    with_types = {c.id: f"{spans[c.id]}:{c.audio_type}" for c in clips}
+    return {n: with_types if tower.takes_audio_type else spans for n, tower in towers.items()}
 
 
 def _up_to_date(table: FeatureTable, origins: dict[str, str]) -> set[str]:
@@ -240,13 +218,13 @@ def _up_to_date(table: FeatureTable, origins: dict[str, str]) -> set[str]:
 
     Features of a missing file count too: extracting them again would empty them.
     """
-    known = table.origins(origins)
-    return {key for key, now in origins.items() if key in known and _alike(known[key], now)}
-
-
-def _alike(known: str, now: str) -> bool:
-    file, _, span = now.partition(":")
-    return known in (now, IMPORTED) or (file == MISSING and known.partition(":")[2] == span)
+    found: set[str] = set()
+    for key, known in table.origins(origins).items():
+        file, _, span = origins[key].partition(":")
+        same_span = known.partition(":")[2] == span
+        if known in (origins[key], IMPORTED) or (file == MISSING and same_span):
+            found.add(key)
+    return found
 
 
 def _signature(path: str) -> str:
@@ -283,20 +261,20 @@ def _prepare(
             name: model.vision_inputs(one) if name == "vision" else model.audio_inputs(one)
             for name in towers
         }
-        yield _Prepared(clip, one.status, inputs)
+        yield clip, one.status, inputs
 
 
 def _read(
     model: Embedder, towers: Mapping[str, Encoder], prepared: Iterator[_Prepared]
-) -> Iterator[_Group]:
+) -> Iterator[tuple[list[_Prepared], dict[str, list[Tensor]]]]:
+    """Clips that are stored together, and their features by tower."""
     while some := list(islice(prepared, ROWS_AT_ONCE)):
-        audio_type = [audio_type_of(one.clip) for one in some]
-        yield _Group(
-            clips=[one.clip for one in some],
-            statuses=tuple(one.status for one in some),
-            values={
+        audio_type = [audio_type_of(clip) for clip, _, _ in some]
+        yield (
+            some,
+            {
                 name: trunk_features_of_rows(
-                    tower, [one.inputs[name] for one in some], model.device, audio_type
+                    tower, [inputs[name] for _, _, inputs in some], model.device, audio_type
                 )
                 for name, tower in towers.items()
             },

@@ -58,8 +58,13 @@ def features_of(
     Raises:
         UserError: A file is unreadable, of another width or has NaN; or there is no file.
     """
+    files = [path]
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix in (".npz", ".parquet"))
+    if not files:
+        raise UserError(f"{path} has no .npz or .parquet file: name the folder of the features.")
     seen: set[str] = set()
-    for file in _files(path):
+    for file in files:
         for key, values in _arrays(file):
             if key not in known:
                 continue
@@ -73,14 +78,6 @@ def features_of(
                     f"width {width}: bring features of the same model."
                 )
             yield key, steps.astype(np.float32)
-
-
-def _files(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    if files := sorted(file for file in path.iterdir() if file.suffix in (".npz", ".parquet")):
-        return files
-    raise UserError(f"{path} has no .npz or .parquet file: name the folder of the features.")
 
 
 def _arrays(path: Path) -> Iterator[tuple[str, Float[np.ndarray, "..."]]]:

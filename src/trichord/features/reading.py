@@ -37,7 +37,7 @@ def source_of(
     Raises:
         UserError: As for `require_media`, if media are read.
     """
-    from trichord.features.source import FeatureSource, MediaSource, MixedSource
+    from trichord.features.source import FeatureSource, MediaSource
 
     fresh: tuple[Modality, ...] = tuple(
         name
@@ -45,12 +45,12 @@ def source_of(
         if (kind == "media" and model.encoders()[name].stored is None) or name in towers
     )
     cached: tuple[Modality, ...] = tuple(name for name in modalities if name not in fresh)
-    if not fresh:
-        return FeatureSource(clips, model, folder, cached)
     if {"audio", "vision"} & set(fresh):
         require_media(clips)
-    media = MediaSource(clips, model, decoder, fresh)
-    return MixedSource(FeatureSource(clips, model, folder, cached), media) if cached else media
+    features = FeatureSource(clips, model, folder, cached) if cached or not fresh else None
+    if not fresh and features is not None:
+        return features
+    return MediaSource(clips, model, decoder, fresh, features)
 
 
 MISSING_LIMIT = 0.5

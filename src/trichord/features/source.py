@@ -2,9 +2,8 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import NoReturn, Protocol, runtime_checkable
 
 import numpy as np
@@ -15,7 +14,6 @@ from torch import Tensor
 from trichord.encoders.encoder import UNKNOWN_AUDIO_TYPE
 from trichord.features.importing import features_of
 from trichord.features.store import FeatureFolder, Ragged
-from trichord.media.decoded import Decoded
 from trichord.media.decoder import Decoder, DecodeRequest
 from trichord.models.embedder import Embedder, Toward
 from trichord.types import MODALITIES, AudioTypeLabel, CaptionKind, Clip, Modality, UserError
@@ -63,19 +61,14 @@ class Captions:
         random: np.random.Generator,
     ) -> Int[np.ndarray, " row"]:
         """Draw one caption of these kinds for each clip, uniformly; -1 if it has none."""
-        starts, counts, order = self._by_clip(kinds)
+        none = np.zeros(0, np.int64)
+        order = np.sort(np.concatenate([self.numbers.get(kind, none) for kind in kinds] or [none]))
+        counts = np.bincount(self.owners[order], minlength=int(self.owners.max(initial=-1)) + 1)
+        starts = np.cumsum(counts) - counts
         if not len(order):
             return np.full(len(clips), -1)
         pick = starts[clips] + (random.random(len(clips)) * counts[clips]).astype(np.int64)
         return np.where(counts[clips] > 0, order[np.minimum(pick, len(order) - 1)], -1)
-
-    def _by_clip(
-        self, kinds: tuple[CaptionKind, ...]
-    ) -> tuple[Int[np.ndarray, " clip"], Int[np.ndarray, " clip"], Int[np.ndarray, " of_kinds"]]:
-        none = np.zeros(0, np.int64)
-        order = np.sort(np.concatenate([self.numbers.get(kind, none) for kind in kinds] or [none]))
-        counts = np.bincount(self.owners[order], minlength=int(self.owners.max(initial=-1)) + 1)
-        return np.cumsum(counts) - counts, counts, order
 
 
 class WordTable:
@@ -187,8 +180,14 @@ class FeatureSource:
 
 def _load(folder: FeatureFolder, name: str, model: Embedder, keys: Sequence[str]) -> Ragged:
     tower = model.encoders()[name]
-    if tower.files is not None:
-        return _of_files(tower.files, name, tower.width, keys)
+    if tower.files is not None:  # the user's
+        features = dict(features_of(tower.files, name, tower.width, set(keys)))
+        if missing := [key for key in keys if key not in features]:
+            raise UserError(
+                f"{tower.files} has no {name} features of {len(missing)} of {len(set(keys))} keys, such as "
+                f"'{missing[0][:60]}': add them; an array without steps, (0, {tower.width}), means none."
+            )
+        return Ragged.of([torch.from_numpy(features[key]) for key in keys], tower.width)
     table = folder.existing(name, tower) if keys else folder.table(name, tower)
     try:
         return table.load(keys)[0]
@@ -197,17 +196,6 @@ def _load(folder: FeatureFolder, name: str, model: Embedder, keys: Sequence[str]
             f"{folder.path} has no {name} features of '{str(error.args[0])[:60]}': run 'trichord "
             "extract' again, it reads only what is missing."
         ) from error
-
-
-def _of_files(path: Path, name: str, width: int, keys: Sequence[str]) -> Ragged:
-    """Features of keys from the user's files."""
-    features = dict(features_of(path, name, width, set(keys)))
-    if missing := [key for key in keys if key not in features]:
-        raise UserError(
-            f"{path} has no {name} features of {len(missing)} of {len(set(keys))} keys, such as "
-            f"'{missing[0][:60]}': add them; an array without steps, (0, {width}), means none."
-        )
-    return Ragged.of([torch.from_numpy(features[key]) for key in keys], width)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,13 +212,11 @@ class DecodedClip:
 
 
 class MediaSource:
-    """Batches decoded from media files; for towers that train.
+    """Batches decoded from media files; for towers that train. Other modalities may come from the cache.
 
     Decoded clips are kept up to `CACHE_BYTES`, so that a small corpus is decoded once; other clips are
     decoded each time.
     """
-
-    precomputed: tuple[Modality, ...] = ()
 
     def __init__(
         self,
@@ -238,9 +224,13 @@ class MediaSource:
         model: Embedder,
         decoder: Decoder,
         modalities: tuple[Modality, ...] = MODALITIES,
+        cached: FeatureSource | None = None,
     ) -> None:
+        """`cached` has the other modalities of the same clips."""
         self.clips = clips
         self.captions = Captions.of(clips)
+        self.precomputed: tuple[Modality, ...] = () if cached is None else cached.precomputed
+        self._cached = cached
         self._model = model
         self._decoder = decoder
         self._modalities = modalities
@@ -260,7 +250,12 @@ class MediaSource:
 
         With `masking`, a copy of the audio with stretches hidden, which depend on that number and
         the clip alone.
+
+        Raises:
+            UserError: `masking` is given, but audio comes from the cache.
         """
+        if "audio" in self.precomputed and masking is not None:
+            refuse_masks()
         decoded_clips = self._take(clips)
         spectrogram = [one.spectrogram for one in decoded_clips if one.spectrogram is not None]
         frames = [one.frames for one in decoded_clips if one.frames is not None]
@@ -271,7 +266,7 @@ class MediaSource:
             if masking is not None
         ]
         text_captions = captions if "text" in self._modalities else None
-        return Batch(
+        batch = Batch(
             ids=tuple(self.clips[i].id for i in clips),
             text=None if text_captions is None else self.texts(text_captions, "vision"),
             words=self._words.of(text_captions)
@@ -283,7 +278,14 @@ class MediaSource:
             vision=Padded.stack(frames) if frames else None,
             masked=Padded.stack(masked) if masked else None,
             audio_type=self._audio_types[torch.from_numpy(clips)],
+            precomputed=self.precomputed,
         )
+        if self._cached is None:
+            return batch
+        cached = self._cached.batch(clips, captions)
+        taken = {name: getattr(cached, name) for name in self.precomputed}
+        words = cached.words if "text" in self.precomputed else batch.words
+        return replace(batch, words=words, **taken)
 
     def _take(self, clips: Int[np.ndarray, " row"]) -> list[DecodedClip]:
         """Clips from the cache; the missing ones are decoded."""
@@ -294,69 +296,24 @@ class MediaSource:
         ]
         if not {"audio", "vision"} & set(self._modalities):
             return [DecodedClip(None, None)] * len(clips)
-        new = {
-            i: self._decoded(spans[0])
-            for i, spans in zip(missing, self._decoder.decode_all(requests), strict=True)
-        }
-        for i, one in new.items():
+        new: dict[int, DecodedClip] = {}
+        for i, (decoded,) in zip(missing, self._decoder.decode_all(requests), strict=True):
+            new[i] = one = DecodedClip(
+                self._model.spectrogram(decoded) if "audio" in self._modalities else None,
+                self._model.vision_inputs(decoded) if "vision" in self._modalities else None,
+            )
             if one.size <= self._room:
                 self._cache[i] = one
                 self._room -= one.size
         return [new[i] if i in new else self._cache[i] for i in map(int, clips)]
 
-    def _decoded(self, decoded: Decoded) -> DecodedClip:
-        use_audio, use_vision = "audio" in self._modalities, "vision" in self._modalities
-        return DecodedClip(
-            self._model.spectrogram(decoded) if use_audio else None,
-            self._model.vision_inputs(decoded) if use_vision else None,
-        )
-
     def texts(self, captions: Int[np.ndarray, " row"], toward: Toward) -> Padded:
-        """Captions by number as input of the text tower that searches `toward`."""
+        """Captions by number as input, or features, of the text tower that searches `toward`."""
+        if self._cached is not None and "text" in self.precomputed:
+            return self._cached.texts(captions, toward)
         texts = [self.captions.texts[i] if i >= 0 else "" for i in captions]
         ids = self._model.text_toward(toward).prepare(texts)
         return Padded(ids[:, None], torch.from_numpy(captions >= 0)[:, None])
-
-
-class MixedSource:
-    """Batches with some modalities from the cache and the others from media."""
-
-    def __init__(self, cached: FeatureSource, media: MediaSource) -> None:
-        self.clips = cached.clips
-        self.captions = cached.captions
-        self.precomputed = cached.precomputed
-        self._cached = cached
-        self._media = media
-
-    def batch(
-        self,
-        clips: Int[np.ndarray, " row"],
-        captions: Int[np.ndarray, " row"] | None,
-        masking: int | None = None,
-    ) -> Batch:
-        """Clips by number with captions by number (-1: none); None: no text at all.
-
-        Raises:
-            UserError: `masking` is given, but audio comes from the cache.
-        """
-        if "audio" in self.precomputed and masking is not None:
-            refuse_masks()
-        cached = self._cached.batch(clips, captions)
-        fresh = self._media.batch(clips, captions, masking)
-        return Batch(
-            ids=fresh.ids,
-            text=cached.text if "text" in self.precomputed else fresh.text,
-            words=cached.words if "text" in self.precomputed else fresh.words,
-            audio=cached.audio if "audio" in self.precomputed else fresh.audio,
-            vision=cached.vision if "vision" in self.precomputed else fresh.vision,
-            masked=fresh.masked,
-            audio_type=fresh.audio_type,
-            precomputed=self.precomputed,
-        )
-
-    def texts(self, captions: Int[np.ndarray, " row"], toward: Toward) -> Padded:
-        """Captions by number as input, or features, of the text tower that searches `toward`."""
-        return (self._cached if "text" in self.precomputed else self._media).texts(captions, toward)
 
 
 def refuse_masks() -> NoReturn:

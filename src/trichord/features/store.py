@@ -143,14 +143,14 @@ class FeatureTable(LanceTable):
             upsert.when_not_matched_insert_all().execute(batch)
             now = self.latest
             if len(_small(now)) >= FRAGMENTS:
-                _join(now)
+                now.optimize.compact_files(target_rows_per_fragment=FRAGMENT_ROWS)
 
     def compact(self) -> None:
         """Merge the small files of a long extraction, and delete rows replaced a while ago."""
         if (table := self.latest) is None or len(_small(table)) < 2:
             return
         with self.commit() as table:
-            _join(table)
+            table.optimize.compact_files(target_rows_per_fragment=FRAGMENT_ROWS)
             # A lock on a bucket may be lost, so files that no version names are kept there.
             alone = self.storage.local is not None
             table.cleanup_old_versions(older_than=KEPT, delete_unverified=alone)
@@ -233,7 +233,3 @@ def _small(table: Any) -> list[Any]:
         for fragment in table.get_fragments()
         if fragment.metadata.physical_rows < FRAGMENT_ROWS
     ]
-
-
-def _join(table: Any) -> None:
-    table.optimize.compact_files(target_rows_per_fragment=FRAGMENT_ROWS)

@@ -97,13 +97,8 @@ def intra_nce(
         # The pairs come first, so that the positive of row i is in column i.
         return F.cross_entropy(torch.cat([logits, others], dim=1), partner)
 
-    match directions:
-        case "both":
-            return (one_direction(across, original) + one_direction(across.T, masked)) / 2
-        case "a_to_b":
-            return one_direction(across, original)
-        case "b_to_a":
-            return one_direction(across.T, masked)
+    queries = (across, original), (across.T, masked)
+    return torch.stack([one_direction(*queries[way]) for way in WAYS[directions]]).mean()
 
 
 def info_nce_of_logits(
@@ -124,13 +119,8 @@ def info_nce_of_logits(
         # Probabilities as targets, equal for all positives. All rows of a group have the
         # same count, so the matrix is symmetric and serves the columns too.
         target = same.to(logits.dtype) / same.sum(dim=1, keepdim=True)
-    match directions:
-        case "both":
-            return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
-        case "a_to_b":
-            return F.cross_entropy(logits, target)
-        case "b_to_a":
-            return F.cross_entropy(logits.T, target)
+    queries = logits, logits.T
+    return torch.stack([F.cross_entropy(queries[way], target) for way in WAYS[directions]]).mean()
 
 
 def same_group(groups: Int[Tensor, " row"]) -> Bool[Tensor, "row row"]:

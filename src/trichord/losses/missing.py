@@ -4,7 +4,6 @@ from dataclasses import replace
 from typing import get_args
 
 import torch
-from torch import Tensor
 
 from trichord.distributed import all_gather
 from trichord.types import Side
@@ -32,8 +31,9 @@ def pad_missing(
     widths = [0 if features is None else features.pooled.shape[1] for features in sides.values()]
     present = torch.tensor([[*widths, int(embeddings.words is not None)]], device=place)
     *widths, words = all_gather(present)[0].amax(dim=0).tolist()
+    masked = torch.zeros(rows, 1, dtype=torch.bool, device=place)
     padded: dict[str, Features | Words] = {
-        side: _masked(torch.zeros(rows, width, device=place))
+        side: Features(zeros := torch.zeros(rows, width, device=place), zeros.unsqueeze(1), masked)
         for (side, features), width in zip(sides.items(), widths, strict=True)
         if features is None and width
     }
@@ -42,11 +42,3 @@ def pad_missing(
         # Without rows the size of the vocabulary does not matter: an empty sum is 0.
         padded["words"] = Words(torch.zeros(0, 1, device=place), none, none)
     return replace(embeddings, **padded)
-
-
-def _masked(zeros: Tensor) -> Features:
-    """Features with all rows masked."""
-    steps = zeros.unsqueeze(1)
-    return Features(
-        zeros, steps, torch.zeros(steps.shape[:2], dtype=torch.bool, device=zeros.device)
-    )

@@ -143,9 +143,10 @@ class Objective(nn.Module):
         values: dict[str, Float[Tensor, ""] | None] = {}
         for name, mask in rows.items():
             term = self._term(name)
+            groups = texts if self.needs_texts and "text" in term.sides else None
             if term.loss in ("fused", "words"):
-                values[name] = self._of_model(name, embeddings, mask, texts)
-            elif (selected_rows := self._rows(term, embeddings, mask, texts)) is not None:
+                values[name] = self._of_model(name, embeddings, mask, groups)
+            elif (selected_rows := self._rows(term, embeddings, mask, groups)) is not None:
                 vectors, groups = selected_rows
                 loss = term.loss if callable(term.loss) else BUILT_IN[term.loss]
                 values[name] = loss(
@@ -167,7 +168,7 @@ class Objective(nn.Module):
         term: Term,
         embeddings: Embeddings,
         mask: Bool[Tensor, " batch"],
-        texts: Int[Tensor, " batch"] | None,
+        groups: Int[Tensor, " batch"] | None,
     ) -> tuple[list[Float[Tensor, "row dim"]], Int[Tensor, " row"] | None] | None:
         """Vectors of each side of a term, and groups of equal texts; None: too few rows."""
         sides = [one for side in term.sides if (one := embeddings.of(side)) is not None]
@@ -182,40 +183,30 @@ class Objective(nn.Module):
         # rows. So a rank may have only one row, or none.
         if all_sum(selected.sum()) < 2:
             return None
-        groups = self._groups(term, texts, selected.device)
-        return [side.pooled[selected] for side in sides], None if groups is None else groups[
-            selected
-        ]
-
-    def _groups(
-        self, term: Term, texts: Int[Tensor, " batch"] | None, device: torch.device
-    ) -> Int[Tensor, " batch"] | None:
-        """Numbers of equal texts, if they are positives in a term."""
-        if texts is None or not self.needs_texts or "text" not in term.sides:
-            return None
-        return texts.to(device)
+        if groups is not None:
+            groups = groups.to(selected.device)[selected]
+        return [side.pooled[selected] for side in sides], groups
 
     def _of_model(
         self,
         name: str,
         embeddings: Embeddings,
         mask: Bool[Tensor, " batch"],
-        texts: Int[Tensor, " batch"] | None,
+        groups: Int[Tensor, " batch"] | None,
     ) -> Float[Tensor, ""] | None:
         """A term of the captioner or the fusion; None: too few rows."""
-        term = self._term(name)
-        if term.loss == "words":
+        if self._term(name).loss == "words":
             words = embeddings.words
             return None if words is None else caption_loss(words, mask.to(words.rows.device))
         selected = _clips_with_text(embeddings, mask)
         if selected is None or all_sum(selected.sum()) < 2:
             return None
         assert embeddings.similarity is not None
-        groups = self._groups(term, texts, selected.device)
         selected, _ = all_gather(selected)  # each rank has the whole matrix
         # "a_to_b" is from clip to text, as for every other term; in the matrix rows are the texts.
         logits = self.scale(name) * embeddings.similarity[selected][:, selected].T
-        groups = None if groups is None else all_gather(groups)[0][selected]
+        if groups is not None:
+            groups = all_gather(groups.to(selected.device))[0][selected]
         return info_nce_of_logits(logits, self.config.directions, groups)
 
 

@@ -178,11 +178,6 @@ class _Sweeps:
         else:
             scores.fill_diagonal_(float("-inf"))
 
-    def positives(self) -> Float[Tensor, " our_row"]:
-        """Scores of our pairs."""
-        ours = self.square.ours
-        return self.scale * self.products(self.left[ours], self.right[ours])
-
     def products(self, one: Tensor, other: Tensor) -> Float[Tensor, " row"]:
         """Row-wise inner products, without a temporary matrix of all products."""
         parts = zip(one.split(self.square.tile), other.split(self.square.tile), strict=True)
@@ -194,8 +189,9 @@ class _TiledLogSumExp(torch.autograd.Function):
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, left: Tensor, right: Tensor, scale: Tensor, sweeps: _Sweeps
     ) -> tuple[Tensor, ...]:
-        sums, positives = sweeps.sums(), sweeps.positives()
-        columns = [column[sweeps.square.ours] for one in sums for column in (one.top, one.total)]
+        sums, ours = sweeps.sums(), sweeps.square.ours
+        positives = sweeps.scale * sweeps.products(sweeps.left[ours], sweeps.right[ours])
+        columns = [column[ours] for one in sums for column in (one.top, one.total)]
         # The only exchange beside the rows: five numbers a
         # row. The backward pass needs no others.
         table, _ = all_gather(torch.stack([positives, *columns], dim=1))

@@ -222,7 +222,8 @@ class AudioTrack:
         near = list(islice(self.needed, 3))
         for number in near:
             if number not in self.active and self.block_start(number) <= now < self._end(number):
-                self._start(number)
+                block = Block(self._decoder(number), number, self._end(number), self.rows)
+                self.active[number] = block
         later = [begin for number in near if (begin := self.block_start(number)) > now]
         lost = [self._end(number) + BLOCK_PATIENCE for number in near[:1]]
         self.idle_window = (now, min(later + lost, default=float("inf")))
@@ -268,9 +269,6 @@ class AudioTrack:
 
     def _end(self, number: int) -> float:
         return self.last if self.single_block else (number + 1) * BLOCK
-
-    def _start(self, number: int) -> None:
-        self.active[number] = Block(self._decoder(number), number, self._end(number), self.rows)
 
     def _decoder(self, number: int) -> Context:
         context = self.track.codec_context

@@ -19,8 +19,6 @@ from trichord.media.failure import MediaError
 from trichord.media.ipc import Header, IpcError, receive, send
 from trichord.media.media_file import MediaFile, duration_of, open_source
 from trichord.media.plan import DecodePlan, FramePlan, Limits, Span
-from trichord.media.probe import Probe
-from trichord.media.shared_buffer import BUFFER_BYTES, SharedBuffer, buffer_on
 
 Emit = Callable[[int, Decoded], None]
 GRACE_SECONDS = 15
@@ -36,28 +34,25 @@ def main() -> None:
         # 0: the parent never sends arrays.
         first, _ = receive(requests, 0)
         limits = Limits(**first["limits"])
-        buffer = buffer_on(first["buffer"])
-        # The shared buffer counts in the address space, but is no cost of the file.
-        _limit_memory(limits.memory_bytes + (0 if buffer is None else BUFFER_BYTES))
+        _limit_memory(limits.memory_bytes)
         import_module("av")  # a slow import: do it before the first request is timed
 
         send(answers, {"ready": True})
         while True:
             request, _ = receive(requests, 0)
             _limit_time(limits)
-            if buffer is not None:
-                buffer.clear()
-            _answer(request, limits, answers, buffer)
-            _clear_alarm()
+            _answer(request, limits, answers)
+            if sys.platform != "win32":
+                signal.alarm(0)  # to wait for the next request without a limit
     except (IpcError, BrokenPipeError):
         return
 
 
 def _limit_memory(memory_bytes: int) -> None:
-    try:
-        import resource
-    except ImportError:  # not a Unix
+    if sys.platform == "win32":
         return
+    import resource
+
     # Address space, because Linux ignores a limit on resident memory.
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     most = memory_bytes if hard == resource.RLIM_INFINITY else min(memory_bytes, hard)
@@ -66,10 +61,10 @@ def _limit_memory(memory_bytes: int) -> None:
 
 def _limit_time(limits: Limits) -> None:
     """Limit the processor time of this request; set an alarm in case the parent is gone."""
-    try:
-        import resource
-    except ImportError:
+    if sys.platform == "win32":
         return
+    import resource
+
     # The limit counts from the start of the process. Only the soft limit is
     # set: a hard limit cannot be raised again for the next request.
     used = resource.getrusage(resource.RUSAGE_SELF)
@@ -81,23 +76,25 @@ def _limit_time(limits: Limits) -> None:
     signal.alarm(math.ceil(limits.wall_seconds) + GRACE_SECONDS)
 
 
-def _clear_alarm() -> None:
-    """Wait for the next request without a limit."""
-    if hasattr(signal, "alarm"):
-        signal.alarm(0)
-
-
-def _answer(
-    request: Header, limits: Limits, answers: BufferedIOBase, buffer: SharedBuffer | None
-) -> None:
+def _answer(request: Header, limits: Limits, answers: BufferedIOBase) -> None:
     def emit(number: int, decoded: Decoded) -> None:
-        _send_decoded(answers, buffer, number, decoded)
+        arrays: dict[str, Any] = {str(rate): samples for rate, samples in decoded.audio.items()}
+        if decoded.frames is not None:
+            arrays |= {"frames": decoded.frames, "times": decoded.times}
+        header = {name: getattr(decoded, name) for name in ("status", "reason", "start", "end")}
+        send(answers, {"span": number, **header}, arrays)
 
     try:
-        if request["kind"] == "probe":
-            end = {"probe": dataclasses.asdict(_probe(request["path"], limits))}
-        else:
-            end = {"work": dataclasses.asdict(_decode(request, limits, emit))}
+        source = open_source(request["path"], limits)
+        try:
+            if request["kind"] == "probe":
+                from trichord.media.inspection import inspect
+
+                end = {"probe": dataclasses.asdict(inspect(request["path"], source, limits))}
+            else:
+                end = {"work": dataclasses.asdict(_decode(source, request, limits, emit))}
+        finally:
+            source.close()
     except MediaError as failure:
         end = {"status": failure.status, "reason": failure.reason}
     except MemoryError:
@@ -113,51 +110,12 @@ def _answer(
     send(answers, {"end": True, **end})
 
 
-def _send_decoded(
-    answers: BufferedIOBase, buffer: SharedBuffer | None, number: int, decoded: Decoded
-) -> None:
-    arrays: dict[str, Any] = {str(rate): samples for rate, samples in decoded.audio.items()}
-    if decoded.frames is not None:
-        arrays |= {"frames": decoded.frames, "times": decoded.times}
-    header = {name: getattr(decoded, name) for name in ("status", "reason", "start", "end")}
-    send(answers, {"span": number, **header}, arrays, buffer)
-
-
-def _probe(path: str, limits: Limits) -> Probe:
-    from trichord.media.inspection import inspect
-
-    source = open_source(path, limits)
-    try:
-        return inspect(path, source, limits)
-    finally:
-        source.close()
-
-
-def _decode(request: Header, limits: Limits, emit: Emit) -> DecodeWork:
-    plan = request["plan"]
-    frames = FramePlan(**plan["frames"]) if plan["frames"] else None
-    plan = DecodePlan(
-        frames=frames,
-        rates=tuple(plan["rates"]),
-        stereo=plan["stereo"],
-        audio_seconds=plan["audio_seconds"],
-    )
-    source = open_source(request["path"], limits)
-    try:
-        if source.av is None:
-            return _decode_still(source, request["spans"], plan, limits, emit)
-        return _decode_spans(source, request["spans"], plan, limits, emit)
-    finally:
-        source.close()
-
-
-def _decode_still(
-    source: MediaFile,
-    spans: list[Span],
-    plan: DecodePlan,
-    limits: Limits,
-    emit: Emit,
-) -> DecodeWork:
+def _decode(source: MediaFile, request: Header, limits: Limits, emit: Emit) -> DecodeWork:
+    spans, fields = request["spans"], request["plan"]
+    frames = FramePlan(**fields["frames"]) if fields["frames"] else None
+    plan = DecodePlan(**fields | {"frames": frames, "rates": tuple(fields["rates"])})
+    if source.av is not None:
+        return _decode_spans(source, spans, plan, limits, emit)
     from trichord.media.still import decode_still
 
     still = decode_still(source, plan, limits)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import numpy as np
 from av.error import FFmpegError
-from av.stream import Discard
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
@@ -35,11 +34,6 @@ BACK_OFFS = (1.0, 6.0, 40.0, float("inf"))
 """Seconds before the needed time to seek to; the next one is tried if a seek lands too late."""
 UNINDEXED = ("mpegts", "mpeg")
 """Containers without an index: FFmpeg only knows the positions that it has seen."""
-INDEXED = ("mov",)
-"""Containers whose whole index is loaded when they are opened."""
-MARGIN = 2.0
-"""Seconds before a keyframe at which the video track is read again: FFmpeg gives the packets of MP4
-tracks within a second of one another."""
 MAX_PEEKED = 500
 """Packets read after a seek to find the first of each track."""
 
@@ -90,8 +84,6 @@ class DecodePass:
         self.reached = 0.0
         self.ended = False
         self.last_seek: float | None = None
-        self.video_from: float | None = None
-        """While the video track is skipped: the time from which it is read again; else None."""
         self.seeks = 0
         self.peeked: deque[Packet] = deque()
         """Packets that were read ahead and come next."""
@@ -116,24 +108,20 @@ class DecodePass:
         """Read the file until every span is emitted."""
         tracks = [part.track for part in (self.video, self.audio) if part is not None]
         packets = self._jump(tracks) or self.source.packets(tracks)
-        self._pause_video()
         outstanding = self._outstanding()
         while self.open:
             packet = self._next(packets) if tracks else None
-            if packet is None and self.audio is not None and self.video_from is not None:
-                self.audio.finish()  # its end was read
-                packets = self._resume_video(packets, tracks)
-            elif packet is None:
-                self._finish()
+            if packet is None:
+                self.ended = True
+                for part in (self.video, self.audio):
+                    if part is not None:
+                        part.finish()
             # Empty packets, one per track at the end, only flush the decoders: they are skipped.
             elif packet.size:
                 self._feed(packet)
-                if self.video_from is not None and self.position >= self.video_from:
-                    packets = self._resume_video(packets, tracks)
                 if outstanding == self._outstanding():
                     continue  # most packets change nothing, and the checks below are slow
                 packets = self._jump(tracks) or packets
-                self._pause_video()
             self._emit_ready()
             outstanding = self._outstanding()
 
@@ -168,22 +156,13 @@ class DecodePass:
                 decoded = self.source.seconds(packet.dts, packet.stream)
                 self.audio.close_before(self.position if decoded is None else decoded)
 
-    def _finish(self) -> None:
-        self.ended = True
-        for part in (self.video, self.audio):
-            if part is not None:
-                part.finish()
-
     # Seeking
-
-    def _need(self) -> float | None:
-        """The earliest time for which a packet is still needed."""
-        parts = [part.need for part in (self.video, self.audio) if part is not None]
-        return min((need for need in parts if need is not None), default=None)
 
     def _jump(self, tracks: list[Track]) -> Packets | None:
         """Seek ahead if that saves reading; return the packets from there, else None."""
-        need = self._need()
+        parts = [part.need for part in (self.video, self.audio) if part is not None]
+        # The earliest time for which a packet is still needed.
+        need = min((time for time in parts if time is not None), default=None)
         # Not twice for the same time: the second seek would land at the same place.
         if need is None or need < self.position + AHEAD or need == self.last_seek:
             return None
@@ -191,54 +170,11 @@ class DecodePass:
         # Without a keyframe in between, a seek would go back to packets already read.
         if self._keyframe_before(need) <= self.position:
             return None
-        return self._seek_before(need, tracks)
-
-    def _seek_before(self, need: float, tracks: list[Track]) -> Packets | None:
-        """Packets from the last point from which this time can be decoded."""
         for back in BACK_OFFS:
             packets = self._seek_to(need - back, tracks)
             if packets is not None:
                 return packets
         return None
-
-    def _pause_video(self) -> None:
-        """Skip video up to the keyframe before the next target, while audio is still read."""
-        video = self.video
-        if self.source.container not in INDEXED or video is None or self.audio is None:
-            return
-        audio_need = self.audio.need
-        if self.video_from is not None or video.need is None or audio_need is None:
-            return
-        if audio_need > self.position + AHEAD:
-            return  # a gap: `_jump` seeks over it
-        # The index has decoding times; a keyframe is shown a little later.
-        latest = max(0.0, video.need - MARGIN)
-        if latest - MARGIN <= self.position + AHEAD:
-            return
-        # `MARGIN` again, because packets of the two tracks are not in order of time.
-        video_from = self._keyframe_before(latest) - MARGIN
-        if video_from > self.position + AHEAD:
-            # Packets are dropped from here on: the current group of pictures would have a hole.
-            video.restart()
-            video.track.discard = Discard.all
-            self.video_from = video_from
-
-    def _resume_video(self, packets: Packets, tracks: list[Track]) -> Packets:
-        """Read video again; seek back if its keyframe was passed, as at the end of the audio."""
-        video, audio = self.video, self.audio
-        assert video is not None
-        assert audio is not None
-        assert video.need is not None
-        self._read_video()
-        if self._first_of_each(packets, [video.track], late_counts=True) is not None:
-            return packets
-        audio_need = audio.block_start(audio.needed[0]) if audio.needed else video.need
-        return self._seek_before(min(video.need, audio_need), tracks) or packets
-
-    def _read_video(self) -> None:
-        if self.video is not None and self.video_from is not None:
-            self.video.track.discard = Discard.default
-            self.video_from = None
 
     def _keyframe_before(self, time: float) -> float:
         """Where decoding of this time starts by the index; the time itself if it is unknown."""
@@ -256,7 +192,6 @@ class DecodePass:
         for part in (self.video, self.audio):
             if part is not None:
                 part.restart()
-        self._read_video()
         self.peeked.clear()
         try:
             self.source.seek(time, tracks[0])
@@ -286,7 +221,9 @@ class DecodePass:
             if packet is None or not packet.size:
                 break
             seen.append(packet)
-            if packet.stream.index not in missing or self._in_mid_group(packet):
+            of_video = self.video is not None and packet.stream.index == self.video.track.index
+            # A video packet in mid-group cannot be decoded without those before it.
+            if packet.stream.index not in missing or (of_video and not packet.is_keyframe):
                 continue
             if late_counts and self._late(packet):
                 return None
@@ -297,11 +234,6 @@ class DecodePass:
             return None
         self.peeked.extendleft(reversed(seen))
         return seen
-
-    def _in_mid_group(self, packet: Packet) -> bool:
-        """Whether it is a video packet that cannot be decoded without those before it."""
-        seen = self.video is not None and packet.stream.index == self.video.track.index
-        return seen and not packet.is_keyframe
 
     def _late(self, packet: Packet) -> bool:
         time = packet_time(self.source, packet)
@@ -343,15 +275,12 @@ class DecodePass:
                     status=failure.status, reason=failure.reason, start=span[0], end=span[1]
                 )
             self.emit(number, decoded)
-            self._release(number, span)
-
-    def _release(self, number: int, span: Span) -> None:
-        for time in self.frame_times.get(number, ()):
-            self.uses[time] -= 1
-            if not self.uses[time]:
-                self.frames.pop(time, None)
-        if self.audio is not None:
-            self.audio.release(self.audio_spans[number])
+            for time in self.frame_times.get(number, ()):
+                self.uses[time] -= 1
+                if not self.uses[time]:
+                    self.frames.pop(time, None)
+            if self.audio is not None:
+                self.audio.release(self.audio_spans[number])
 
     def _build(self, number: int, span: Span) -> Decoded:
         self._check_complete(span)

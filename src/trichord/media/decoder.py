@@ -3,13 +3,10 @@
 import dataclasses
 import math
 import weakref
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import lru_cache
+from functools import partial
 from pathlib import Path
 from queue import LifoQueue
-from types import TracebackType
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -17,6 +14,7 @@ from numpy.typing import NDArray
 
 from trichord.media.decoded import Decoded, DecodeWork, samples_in
 from trichord.media.ipc import MALFORMED, Arrays, Header, IpcError
+from trichord.media.pipeline import parallel_map
 from trichord.media.plan import DecodePlan, DecodeRequest, Limits, Span
 from trichord.media.probe import STATUSES, AudioStream, Probe, Status, VideoStream
 from trichord.media.worker import CrashedError, LateError, Worker
@@ -48,7 +46,6 @@ class Decoder:
         self._idle: LifoQueue[Worker] = LifoQueue()
         for worker in self.workers:
             self._idle.put(worker)
-        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="trichord-media")
         # Ends the children if the caller does not close the decoder.
         # Takes the list, because a bound method would keep this object alive.
         weakref.finalize(self, _close_all, self.workers)
@@ -56,12 +53,7 @@ class Decoder:
     def __enter__(self) -> "Decoder":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -75,12 +67,12 @@ class Decoder:
                 worker.close()
             else:
                 worker.abort()
-        self._threads.shutdown(cancel_futures=True)
 
     def probe(self, path: str | Path) -> Probe:
         """Describe a file; if it cannot be opened, the status says why."""
         message = {"kind": "probe", "path": str(path)}
-        return self._ask(message, lambda header, arrays: None, self._probe_from(str(path)))[1]
+        conclude = partial(_probe_from, path=str(path), limits=self.limits)
+        return self._ask(message, lambda header, arrays: None, conclude)[1]
 
     def decode(self, path: str | Path, spans: Sequence[Span], plan: DecodePlan) -> list[Decoded]:
         """Decode spans of a file in one pass; they may overlap. Results are in their order."""
@@ -95,7 +87,13 @@ class Decoder:
                 raise IpcError("a span that was not requested")
             return number, _decoded_from(header, arrays, request.plan, self.limits)
 
-        taken, (failed, work) = self._ask(_message(request), take, _end_from)
+        message = {
+            "kind": "decode",
+            "path": str(request.path),
+            "spans": [list(span) for span in request.spans],
+            "plan": dataclasses.asdict(request.plan),
+        }
+        taken, (failed, work) = self._ask(message, take, _end_from)
         decoded = dict(taken)
         results = [
             decoded.get(n)
@@ -118,17 +116,8 @@ class Decoder:
         return self._in_order(lambda request: self.decode_measured(request)[0], requests)
 
     def _in_order(self, task: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        ahead: deque[Future[Result]] = deque()
-        try:
-            for item in items:
-                ahead.append(self._threads.submit(task, item))
-                if len(ahead) >= AHEAD_PER_WORKER * len(self.workers):
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            for future in ahead:
-                future.cancel()
+        count = len(self.workers)
+        return parallel_map(task, iter(items), count, AHEAD_PER_WORKER * count)
 
     def _ask(
         self,
@@ -139,7 +128,10 @@ class Decoder:
         """The answers to a message and the last one, or a status that says why there is none."""
         worker = self._idle.get()
         try:
-            return _ask_with_retry(worker, message, take, conclude)
+            try:
+                return _ask_once(worker, message, take, conclude)
+            except CrashedError:  # the cause may not be the file
+                return _ask_once(worker, message, take, conclude)
         except LateError:
             reason = f"not done within {self.limits.wall_seconds:g} s"
             return [], conclude({"status": "timeout", "reason": reason})
@@ -148,42 +140,10 @@ class Decoder:
         finally:
             self._idle.put(worker)
 
-    def _probe_from(self, path: str) -> Callable[[Header], Probe]:
-        def read(answer: Header) -> Probe:
-            decoded = answer.get("probe")
-            if decoded is None:
-                return Probe(path=path, status=_status(answer), reason=str(answer["reason"]))
-            video, audio = decoded["video"], decoded["audio"]
-            return Probe(
-                path=path,
-                status=_status(decoded),
-                reason=str(decoded["reason"]),
-                container=str(decoded["container"]),
-                size=int(decoded["size"]),
-                duration=_seconds(decoded["duration"], 0.0, self.limits.seconds),
-                video=_typed(VideoStream(**video)) if video else None,
-                audio=tuple(_typed(AudioStream(**stream)) for stream in audio),
-            )
-
-        return read
-
 
 def _close_all(workers: list[Worker]) -> None:
     for worker in workers:
         worker.close()
-
-
-def _ask_with_retry(
-    worker: Worker,
-    message: Header,
-    take: Callable[[Header, Arrays], Item],
-    conclude: Callable[[Header], Result],
-) -> tuple[list[Item], Result]:
-    """Retry once if the child crashed: the cause may not be the file."""
-    try:
-        return _ask_once(worker, message, take, conclude)
-    except CrashedError:
-        return _ask_once(worker, message, take, conclude)
 
 
 def _ask_once(
@@ -209,15 +169,21 @@ def _ask_once(
         raise CrashedError(str(error)) from None
 
 
-def _message(request: DecodeRequest) -> Header:
-    spans = [list(span) for span in request.spans]
-    plan = _plan_fields(request.plan)
-    return {"kind": "decode", "path": str(request.path), "spans": spans, "plan": plan}
-
-
-@lru_cache(16)  # many requests have one plan
-def _plan_fields(plan: DecodePlan) -> dict[str, Any]:
-    return dataclasses.asdict(plan)
+def _probe_from(answer: Header, *, path: str, limits: Limits) -> Probe:
+    fields = answer.get("probe")
+    if fields is None:
+        return Probe(path=path, status=_status(answer), reason=str(answer["reason"]))
+    video = fields["video"]
+    return Probe(
+        path=path,
+        status=_status(fields),
+        reason=str(fields["reason"]),
+        container=str(fields["container"]),
+        size=int(fields["size"]),
+        duration=_seconds(fields["duration"], 0.0, limits.seconds),
+        video=_typed(VideoStream(**video)) if video else None,
+        audio=tuple(_typed(AudioStream(**stream)) for stream in fields["audio"]),
+    )
 
 
 def _status(answer: Header) -> Status:

@@ -35,23 +35,19 @@ class CountedFile(io.FileIO):
             raise MediaError("corrupt", f"cannot be opened: {error.strerror}") from None
         # Of the open file: the path may be another file by now.
         status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            os.close(descriptor)
-            raise MediaError("unsupported", "not a regular file")
-        super().__init__(descriptor, "rb")
         self.bytes_read = 0
         self.size = status.st_size
         try:
-            self._check(limits)
+            if not stat.S_ISREG(status.st_mode):
+                raise MediaError("unsupported", "not a regular file")
+            if self.size == 0:
+                raise MediaError("corrupt", "empty file")
+            if limits.file_bytes is not None and self.size > limits.file_bytes:
+                raise MediaError("too_big", f"{self.size} bytes, the limit is {limits.file_bytes}")
         except MediaError:
-            self.close()
+            os.close(descriptor)
             raise
-
-    def _check(self, limits: Limits) -> None:
-        if self.size == 0:
-            raise MediaError("corrupt", "empty file")
-        if limits.file_bytes is not None and self.size > limits.file_bytes:
-            raise MediaError("too_big", f"{self.size} bytes, the limit is {limits.file_bytes}")
+        super().__init__(descriptor, "rb")
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Read and count."""

@@ -5,11 +5,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from queue import Empty, Full, Queue
 from threading import Event, Thread
-from types import TracebackType
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 Item = TypeVar("Item")
 Input = TypeVar("Input")
@@ -20,17 +18,8 @@ PATIENCE_SECONDS = 2.0
 """How long leaving a pipeline waits for the current items of its stages."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Item(Generic[Item]):
-    item: Item
-
-
-@dataclass(frozen=True, slots=True)
-class _End:
-    error: BaseException | None
-
-
-_Slots = Queue[_Item[Item] | _End]
+_Slots = Queue[Future[Item] | None]
+"""Items, or the error in place of one; None is the end."""
 
 
 class EndedError(Exception):
@@ -51,12 +40,7 @@ class Pipeline:
     def __enter__(self) -> "Pipeline":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stopped.set()
         deadline = time.monotonic() + PATIENCE_SECONDS
         for thread in self._threads:
@@ -87,28 +71,29 @@ class Pipeline:
                 slot = slots.get(timeout=POLL_SECONDS)
             except Empty:
                 continue
-            if isinstance(slot, _End):
-                if slot.error is not None:
-                    raise slot.error
+            if slot is None:
                 return
-            yield slot.item
+            yield slot.result()
         raise EndedError  # not StopIteration: the items are incomplete
 
     def _make(self, items: Iterator[Item], slots: "_Slots[Item]") -> None:
-        error: BaseException | None = None
         try:
             for item in items:
-                if not self._put(slots, _Item(item)):
+                slot: Future[Item] = Future()
+                slot.set_result(item)
+                if not self._put(slots, slot):
                     break
-        except BaseException as caught:  # raised again in the thread that takes the items
-            error = caught
+        except BaseException as error:  # raised again in the thread that takes the items
+            failed: Future[Item] = Future()
+            failed.set_exception(error)
+            self._put(slots, failed)
         close = getattr(items, "close", None)
         if close is not None:
             with suppress(Exception):
                 close()
-        self._put(slots, _End(error))
+        self._put(slots, None)
 
-    def _put(self, slots: "_Slots[Item]", slot: "_Item[Item] | _End") -> bool:
+    def _put(self, slots: "_Slots[Item]", slot: "Future[Item] | None") -> bool:
         """Wait for room until the pipeline stops; return whether the slot was put."""
         while not self._stopped.is_set():
             with suppress(Full):
@@ -118,26 +103,27 @@ class Pipeline:
 
 
 def parallel_map(
-    work: Callable[[Input], Item], items: Iterator[Input], threads: int
+    work: Callable[[Input], Item], items: Iterator[Input], threads: int, ahead: int
 ) -> Iterator[Item]:
     """Results of `work` for each item, in the order of the items, by several threads.
 
     An error is raised in the place of its result. Closing the iterator ends the threads after their
-    current items.
+    current items, without waiting for them.
 
     Args:
         work: Called in the threads.
-        items: Iterated in the caller's thread, one more than there are threads ahead of the results.
+        items: Iterated in the caller's thread, at most `ahead` items ahead of the results.
         threads: Number of threads.
+        ahead: Number of items that are submitted before their results are taken.
     """
     pool = ThreadPoolExecutor(threads, thread_name_prefix="trichord-side-by-side")
     futures: deque[Future[Item]] = deque()
     try:
         for item in items:
             futures.append(pool.submit(work, item))
-            if len(futures) > threads:
+            if len(futures) >= ahead:
                 yield futures.popleft().result()
         while futures:
             yield futures.popleft().result()
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)

@@ -148,9 +148,8 @@ class DecodePlan:
 class Limits:
     """What one file may cost before it is refused as `timeout` or `too_big`.
 
-    `memory_bytes` limits the address space of the child, without the buffer that it shares with its
-    parent; `pixels` one picture, stored or resized; `seconds` the declared duration of a file, a week
-    by default.
+    `memory_bytes` limits the address space of the child; `pixels` one picture, stored or resized;
+    `seconds` the declared duration of a file, a week by default.
     """
 
     wall_seconds: float = 120.0

@@ -25,17 +25,15 @@ def resample(samples: Samples, source: int, target: int, context: int, count: in
 
     Deterministic and a function of these samples alone; channels are independent.
     """
-    rows = [_resample_row(row, source, target, context, count) for row in samples]
-    return rows[0][None] if len(rows) == 1 else np.stack(rows)
-
-
-def _resample_row(samples: Mono, source: int, target: int, context: int, count: int) -> Mono:
-    if source == target:
-        return _exactly(samples[context:], count)
     # `context` is the maximum over all rates; this one may need less.
     skip = context_samples(source, target)
-    moved = _converted(samples[context - skip :], source, target)
-    return _exactly(moved[skip * target // source :], count)
+    out = np.zeros((len(samples), count), np.float32)
+    for row, channel in zip(out, samples, strict=True):
+        moved = channel[context - skip :]
+        if source != target:
+            moved = _converted(moved, source, target)[skip * target // source :]
+        row[: len(moved)] = moved[:count]
+    return out
 
 
 def _converted(samples: Mono, source: int, target: int) -> Mono:
@@ -51,11 +49,3 @@ def _converted(samples: Mono, source: int, target: int) -> Mono:
     # None flushes the end, which the filter still holds back.
     out += [part.to_ndarray()[0] for part in converter.resample(None)] if out else []
     return np.concatenate(out) if out else np.zeros(0, np.float32)
-
-
-def _exactly(samples: Mono, count: int) -> Mono:
-    if len(samples) >= count:
-        return samples[:count]
-    out = np.zeros(count, np.float32)
-    out[: len(samples)] = samples
-    return out

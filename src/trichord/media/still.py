@@ -39,14 +39,10 @@ def load_still(source: MediaFile, limits: Limits) -> tuple[Image.Image, int]:
         raise
     except Exception as error:  # Pillow's readers raise errors of any kind
         raise MediaError("corrupt", f"not a readable picture: {error}"[:200]) from None
-    return _rgb(upright), TURNS.get(orientation, 0)
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
+    if upright.mode.startswith("I;16"):
         # Pillow would clip 16-bit values at 255 instead of scaling them.
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    return image.convert("RGB")
+        upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+    return upright.convert("RGB"), TURNS.get(orientation, 0)
 
 
 def probe_still(source: MediaFile, limits: Limits) -> VideoStream:

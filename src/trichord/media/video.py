@@ -151,7 +151,13 @@ class VideoTrack:
 
     def _skip_to_key(self, need: float) -> None:
         """Restart at the last held keyframe from which the target can be reached."""
-        keys = [n for n, packet in enumerate(self.pending) if self._leads_to(packet, need)]
+        keys = [
+            n
+            for n, packet in enumerate(self.pending)
+            if packet.is_keyframe
+            and (time := packet_time(self.source, packet)) is not None
+            and time <= need + TOLERANCE
+        ]
         # No gain if the group already starts at that keyframe.
         if not keys or (keys[-1] == 0 and not self.has_packets):
             return
@@ -159,12 +165,6 @@ class VideoTrack:
         self.restart()
         for packet in kept:
             self._enqueue(packet, packet_time(self.source, packet))
-
-    def _leads_to(self, packet: Packet, need: float) -> bool:
-        if not packet.is_keyframe:
-            return False
-        time = packet_time(self.source, packet)
-        return time is not None and time <= need + TOLERANCE
 
     def _answer(self, target: float) -> int:
         """Time stamp of the frame of this group that is shown at `target`."""

@@ -8,34 +8,30 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from trichord.types.decoding import SHORTEST, STEEPEST
+from trichord.types.decoding import Beams, LengthPenalty, Longest
+from trichord.types.rules import require_legal
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decoding:
-    """Options of beam search; the defaults are as published, except as `search` says."""
+    """Options of beam search; the defaults are as published, except as `search` says.
 
-    beams: int = 5
+    Raises:
+        UserError: A value is impossible; named as the option of `trichord caption`.
+    """
+
+    beams: Beams = 5
     """Beam size; 1: greedy."""
-    length_penalty: float = 0.0
+    length_penalty: LengthPenalty = 0.0
     """A caption's score is its log-likelihood / tokens ** penalty, with the end and without the start.
     Published: 0, which favours short captions; 1: the mean over tokens."""
-    longest: int | None = None
+    longest: Longest = None
     """Most tokens of a caption, start and end included; None: as many as the captioner has positions."""
     keep: int | None = None
     """Number of captions to return for each clip; None: one per beam."""
 
     def __post_init__(self) -> None:
-        if self.beams < 1:
-            raise ValueError(f"{self.beams} beams: at least 1 is needed.")
-        if not abs(self.length_penalty) <= STEEPEST:
-            raise ValueError(
-                f"Length penalty {self.length_penalty}: between -{STEEPEST:g} and {STEEPEST:g}."
-            )
-        if self.longest is not None and self.longest < SHORTEST:
-            raise ValueError(
-                f"At most {self.longest} tokens: start, a word and end are {SHORTEST} already."
-            )
+        require_legal(self)
         if self.keep is not None and not 1 <= self.keep <= self.beams:
             raise ValueError(f"Keep {self.keep} of {self.beams} beams: from 1 to {self.beams}.")
 
@@ -117,7 +113,7 @@ def search(
     captions: list[list[Hypothesis]] = [[] for _ in range(clips)]
     beams = _Beams.start(clips, special, decoding)
     for place in range(1, longest):
-        logits = scorer.next_logits(beams.last_tokens())
+        logits = scorer.next_logits(beams.tokens[..., -1][beams.live])
         beams, parents = beams.extend(*_best_next(logits, beams, special, empty=place == 1), place)
         done = beams.is_done(place, longest)
         for clip in done.nonzero()[:, 0].tolist():
@@ -163,10 +159,6 @@ class _Beams:
     def live(self) -> Bool[Tensor, "clip beam"]:
         """Unfinished beams; the rows of the scorer, clip by clip."""
         return ~self.ended & self.likelihood.isfinite()
-
-    def last_tokens(self) -> Int[Tensor, " row"]:
-        """The last tokens of unfinished beams."""
-        return self.tokens[..., -1][self.live]
 
     def extend(
         self, ids: Int[Tensor, "row choice"], log_probs: Float[Tensor, "row choice"], place: int

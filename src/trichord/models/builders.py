@@ -1,7 +1,7 @@
 """The registry behind `config.build()`: what each config describes."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 from trichord.config import (
     AudioFeatures,
@@ -29,7 +29,7 @@ from trichord.encoders.encoder import Encoder
 from trichord.encoders.multilingual_clip import clip_text
 from trichord.encoders.siglip import SiglipTextEncoder, siglip_vision
 from trichord.encoders.stored import StoredAudio, StoredText, StoredVision
-from trichord.losses import Objective
+from trichord.losses.objective import Objective
 from trichord.models import fusion
 from trichord.models.captioner import Captioner
 from trichord.models.cross import CrossTransformer
@@ -90,8 +90,7 @@ def _global_to_global(config: GlobalToGlobal, _: Embedder) -> fusion.Fusion:
 
 
 def _cross_fusion(config: Cross, model: Embedder) -> fusion.Fusion:
-    slots = config.text_slots + config.frame_slots + config.segment_slots
-    cross = _cross(model, config, config.form, slots, "--model.fusion")
+    cross = _cross(model, config)
     match config.level:
         case "global_to_local":
             return fusion.GlobalToLocalFusion(
@@ -122,10 +121,9 @@ def _captioner(config: CaptionGenerator, model: Embedder) -> Captioner:
             f"--model.captioner.text-slots {config.text_slots} is less than --model.text.longest "
             f"({text.max_tokens}): make them equal."
         )
-    slots = config.text_slots + config.frame_slots + config.segment_slots
     sizes: Any = text.trunk.model.config
     return Captioner(
-        _cross(model, config, "clip", slots, "--model.captioner"),
+        _cross(model, config),
         width=sizes.hidden_size,
         vocabulary=sizes.vocab_size,
         reads=config.reads,
@@ -137,18 +135,15 @@ def _captioner(config: CaptionGenerator, model: Embedder) -> Captioner:
     )
 
 
-def _cross(
-    model: Embedder,
-    config: Cross | CaptionGenerator,
-    form: Literal["clip", "bert"],
-    slots: int,
-    option: str,
-) -> CrossTransformer:
+def _cross(model: Embedder, config: Cross | CaptionGenerator) -> CrossTransformer:
     """A cross transformer on a model, initialised from its text encoder if the config says so.
 
     Raises:
-        UserError: The sizes do not fit; `option` is named.
+        UserError: The sizes do not fit; the option is named.
     """
+    is_fusion = isinstance(config, Cross)
+    form, option = (config.form, "--model.fusion") if is_fusion else ("clip", "--model.captioner")
+    slots = config.text_slots + config.frame_slots + config.segment_slots
     text_trunk: Any = model.text.trunk
     source = text_trunk.model if config.from_text and form == "clip" else None
     heads = source.config.num_attention_heads if source else config.heads

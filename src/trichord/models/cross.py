@@ -93,10 +93,7 @@ class CrossTransformer(nn.Module):
         self.norm = nn.LayerNorm(dim, eps=1e-12) if bert else nn.Identity()
         self.dropout = nn.Dropout(dropout)
         width = inner or (6 if bert else 4) * dim
-        self.blocks = nn.ModuleList(
-            _PostNormBlock(dim, heads, width, dropout) if bert else _PreNormBlock(dim, heads, width)
-            for _ in range(layers)
-        )
+        self.blocks = nn.ModuleList(_Block(form, dim, heads, width, dropout) for _ in range(layers))
         self.pooler = nn.Sequential(nn.Linear(dim, dim), nn.Tanh()) if bert else nn.Identity()
         self.similarity = nn.Linear(dim, 1)
         self.apply(_draw)
@@ -187,7 +184,7 @@ class CrossTransformer(nn.Module):
 
     def _require_shape_of(self, text_model: nn.Module, tower: dict[str, Tensor]) -> None:
         first = self.blocks[0]
-        assert isinstance(first, _PreNormBlock)
+        assert isinstance(first, _Block)
         depth = sum(name.endswith("self_attn.q_proj.weight") for name in tower)
         inner, dim = tower["encoder.layers.0.mlp.fc1.weight"].shape
         config = getattr(text_model, "config", None)
@@ -295,38 +292,18 @@ class _Attention(nn.Module):
         return self.exit(attended.transpose(1, 2).flatten(2))
 
 
-class _PreNormBlock(nn.Module):
-    """CLIP's block."""
+class _Block(nn.Module):
+    """CLIP's block, or BERT's."""
 
-    def __init__(self, dim: int, heads: int, inner: int) -> None:
+    def __init__(self, form: Form, dim: int, heads: int, inner: int, dropout: float) -> None:
         super().__init__()
-        self.attention = _Attention(dim, heads, dropout=0.0)
-        self.attention_norm = nn.LayerNorm(dim)
-        self.expand = nn.Linear(dim, inner)
-        self.contract = nn.Linear(inner, dim)
-        self.inner_norm = nn.LayerNorm(dim)
-
-    def forward(
-        self,
-        hidden: Float[Tensor, "batch step dim"],
-        visible: Bool[Tensor, "batch _ all"],
-        cache: KeyValues | None = None,
-    ) -> Float[Tensor, "batch step dim"]:
-        hidden = hidden + self.attention(self.attention_norm(hidden), visible, cache)
-        wide = self.expand(self.inner_norm(hidden))
-        return hidden + self.contract(wide * torch.sigmoid(1.702 * wide))
-
-
-class _PostNormBlock(nn.Module):
-    """BERT's block."""
-
-    def __init__(self, dim: int, heads: int, inner: int, dropout: float) -> None:
-        super().__init__()
+        self.form = form
+        dropout, epsilon = (dropout, 1e-12) if form == "bert" else (0.0, 1e-5)
         self.attention = _Attention(dim, heads, dropout)
-        self.attention_norm = nn.LayerNorm(dim, eps=1e-12)
+        self.attention_norm = nn.LayerNorm(dim, eps=epsilon)
         self.expand = nn.Linear(dim, inner)
         self.contract = nn.Linear(inner, dim)
-        self.inner_norm = nn.LayerNorm(dim, eps=1e-12)
+        self.inner_norm = nn.LayerNorm(dim, eps=epsilon)
         self.dropout = nn.Dropout(dropout)
 
     def forward(
@@ -335,6 +312,10 @@ class _PostNormBlock(nn.Module):
         visible: Bool[Tensor, "batch _ all"],
         cache: KeyValues | None = None,
     ) -> Float[Tensor, "batch step dim"]:
+        if self.form == "clip":
+            hidden = hidden + self.attention(self.attention_norm(hidden), visible, cache)
+            wide = self.expand(self.inner_norm(hidden))
+            return hidden + self.contract(wide * torch.sigmoid(1.702 * wide))
         hidden = self.attention_norm(hidden + self.dropout(self.attention(hidden, visible, cache)))
         inner = self.contract(F.gelu(self.expand(hidden)))
         return self.inner_norm(hidden + self.dropout(inner))

@@ -9,7 +9,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from trichord.encoders.clip import restore_spacing
-from trichord.encoders.words import TokenCache, WordEncoder
+from trichord.encoders.text_kv_cache import TextKVCache
+from trichord.encoders.words import WordEncoder
 from trichord.models.beams import Decoding, Hypothesis, SpecialTokens, search
 from trichord.models.captioner import Captioner
 from trichord.models.cross import CrossCache
@@ -34,20 +35,8 @@ class CaptionScorer:
 
     text: WordEncoder
     captioner: Captioner
-    text_cache: TokenCache
+    text_cache: TextKVCache
     media_cache: CrossCache
-
-    @classmethod
-    def start(
-        cls, model: Embedder, vision: Features | None, audio: Features | None
-    ) -> "CaptionScorer":
-        """Before the first token of each clip.
-
-        Raises:
-            ValueError: The model has no captioner.
-        """
-        text, captioner = _parts(model)
-        return cls(text, captioner, text.token_cache(), captioner.encode_media(vision, audio))
 
     def next_logits(self, ids: Int[Tensor, " row"]) -> Float[Tensor, "row token"]:
         """Logits of the next token, given the newest token of each sequence."""
@@ -90,38 +79,33 @@ def write(
             numbers of clips; or `longest` is more than the captioner has positions.
     """
     decoding = decoding or Decoding()
-    text, captioner = _parts(model)
-    longest = _max_length(text, captioner, decoding)
+    if model.captioner is None:
+        raise ValueError("This model has no captioner.")
+    text, captioner = model.word_encoder(), model.captioner
+    most = longest_caption(text, captioner)
+    if (longest := decoding.longest or most) > most:
+        raise ValueError(f"At most {longest} tokens: the captioner has room for {most}.")
     special = SpecialTokens(start=text.start, end=text.end, forbidden=text.forbidden_tokens)
     readable = _readable(captioner, vision, audio)
     captions: list[list[GeneratedCaption]] = [[] for _ in readable]
     size = max(1, ROWS_AT_ONCE // decoding.beams)
     with torch.inference_mode(), _evaluating(text, captioner):
         for chunk in readable.nonzero()[:, 0].split(size):
-            scorer = CaptionScorer.start(model, _rows(vision, chunk), _rows(audio, chunk))
+            media = captioner.encode_media(_rows(vision, chunk), _rows(audio, chunk))
+            scorer = CaptionScorer(text, captioner, text.token_cache(), media)
             results = search(scorer, len(chunk), special, decoding, longest)
             for clip, hypotheses in zip(chunk.tolist(), results, strict=True):
-                captions[clip] = _captions(model, hypotheses)
+                texts = model.decode_tokens([one.tokens for one in hypotheses])
+                captions[clip] = [
+                    GeneratedCaption(text=restore_spacing(text), **asdict(one))
+                    for text, one in zip(texts, hypotheses, strict=True)
+                ]
     return captions
-
-
-def _parts(model: Embedder) -> tuple[WordEncoder, Captioner]:
-    if model.captioner is None:
-        raise ValueError("This model has no captioner.")
-    return model.word_encoder(), model.captioner
 
 
 def longest_caption(text: WordEncoder, captioner: Captioner) -> int:
     """Most tokens of a caption, start and end included."""
     return min(captioner.layout.text, text.max_tokens or captioner.layout.text)
-
-
-def _max_length(text: WordEncoder, captioner: Captioner, decoding: Decoding) -> int:
-    """Tokens of the longest caption."""
-    most = longest_caption(text, captioner)
-    if (longest := decoding.longest or most) > most:
-        raise ValueError(f"At most {longest} tokens: the captioner has room for {most}.")
-    return longest
 
 
 def _readable(
@@ -155,11 +139,3 @@ def _evaluating(*modules: nn.Module) -> Generator[None]:
     finally:
         for part, mode in modes:
             part.training = mode
-
-
-def _captions(model: Embedder, hypotheses: list[Hypothesis]) -> list[GeneratedCaption]:
-    texts = model.decode_tokens([one.tokens for one in hypotheses])
-    return [
-        GeneratedCaption(text=restore_spacing(text), **asdict(one))
-        for text, one in zip(texts, hypotheses, strict=True)
-    ]

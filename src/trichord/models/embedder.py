@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain
 from threading import Lock
@@ -166,12 +167,8 @@ class Embedder(nn.Module):
 
     def encoders(self) -> Mapping[str, Encoder]:
         """Encoders by name; `sound_text` only if there is one."""
-        media = {"vision": self.vision, "audio": self.audio}
-        return (
-            {"text": self.text}
-            | media
-            | ({"sound_text": self.sound_text} if self.sound_text else {})
-        )
+        towers = {"text": self.text, "vision": self.vision, "audio": self.audio}
+        return towers | ({"sound_text": self.sound_text} if self.sound_text else {})
 
     def compile_trunks(self) -> None:
         """Compile the trunks of vision and audio with torch, for long work, mostly on a GPU.
@@ -270,7 +267,12 @@ class Embedder(nn.Module):
                 tower.prepare(list(texts[i : i + TEXTS_AT_ONCE]))
                 for i in range(0, len(texts), TEXTS_AT_ONCE)
             ]
-        vectors = [self._of_texts(tower, ids).pooled for ids in portions]
+        vectors: list[Tensor] = []
+        with torch.inference_mode():
+            for ids in portions:
+                mask = torch.ones(len(ids), 1, dtype=torch.bool)
+                features = tower.trunk_features(Padded(ids[:, None], mask).to(self.device))
+                vectors.append(tower(features).pooled)
         return torch.cat(vectors).cpu().numpy() if vectors else np.zeros((0, tower.dim), np.float32)
 
     def token_ids(self, texts: Sequence[str]) -> list[Int[Tensor, " token"]]:
@@ -330,18 +332,18 @@ class Embedder(nn.Module):
         segments = [self.audio_inputs(one).to(device) for one in decoded]
         with torch.inference_mode():
             vision = self.vision(self.vision.trunk_features_of_rows(frames))
-            if not tokens:
-                return vision, [self.audio(self.audio.trunk_features_of_rows(segments))]
-            return vision, [self._audio_features(segments, token) for token in tokens]
+            audio: list[Features] = []
+            for token in tokens or (None,):
+                chosen = nullcontext() if token is None else self.audio.using_audio_type(token)
+                with chosen:
+                    audio.append(self.audio(self.audio.trunk_features_of_rows(segments)))
+            return vision, audio
 
     def vision_inputs(self, decoded: Decoded) -> Shaped[Tensor, "step ..."]:
         """Trunk inputs of a clip's frames; no steps if it has none."""
-        frames = decoded.frames
-        return (
-            self.vision.prepare(frames)
-            if frames is not None and len(frames)
-            else (self.vision.no_steps())
-        )
+        if decoded.frames is None or not len(decoded.frames):
+            return self.vision.no_steps()
+        return self.vision.prepare(decoded.frames)
 
     def spectrogram(self, decoded: Decoded) -> Shaped[Tensor, "..."]:
         """A clip's audio before it is split into steps; an empty tensor if it has none."""
@@ -366,16 +368,6 @@ class Embedder(nn.Module):
     def audio_inputs(self, decoded: Decoded) -> Shaped[Tensor, "step ..."]:
         """Trunk inputs of a clip's audio; no steps if it has none."""
         return self.audio_steps(self.spectrogram(decoded))
-
-    def _of_texts(self, tower: TextEncoder, ids: Shaped[Tensor, "text token ..."]) -> Features:
-        mask = torch.ones(len(ids), 1, dtype=torch.bool)
-        with torch.inference_mode():
-            return tower(tower.trunk_features(Padded(ids[:, None], mask).to(self.device)))
-
-    def _audio_features(self, segments: list[Shaped[Tensor, "_ ..."]], token: float) -> Features:
-        """Audio features with an audio type token."""
-        with self.audio.using_audio_type(token):
-            return self.audio(self.audio.trunk_features_of_rows(segments))
 
     def _fused(self, vision: Features, audio: Features) -> tuple[Features, Features]:
         """Clips' features after an indexable fusion."""

@@ -6,12 +6,11 @@ between the last two. Similarities are in cosine units: the objective multiplies
 """
 
 from abc import ABC, abstractmethod
-from typing import Literal, TypedDict, Unpack
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from trichord.encoders.encoder import pooled
 from trichord.models.cross import CrossTransformer
@@ -180,38 +179,41 @@ class GlobalToLocalFusion(GlobalToGlobalFusion):
         return features_of.get(VISION), features_of.get(AUDIO)
 
 
-class Pairing(TypedDict, total=False):
-    """Options of fusions that score pairs.
+class LocalToLocalFusion(Fusion):
+    """[text tokens ; frames ; segments] of every pair through the transformer.
 
-    `frame_slots`: positions for frames (12). `pairs_at_once`: batch size in pairs (512). `recompute`:
-    activation checkpointing, which saves memory in training.
-    """
+    The output at the start-of-text token scores the pair. This cannot be indexed. A weight of 0 masks
+    the modality; other weights make no difference.
 
-    frame_slots: int
-    pairs_at_once: int
-    recompute: bool
-
-
-class _PairFusion(Fusion):
-    """A fusion that scores each pair of text and clip by the first output of the transformer.
-
-    It cannot be indexed. A weight of 0 masks the modality; other weights make no difference.
+    Source: CLIP4VLA, "Local to Local" (Fine-grained Cross-modality Fusion Module); `cross_align` as
+    published.
     """
 
     indexable = False
+    pairs_at_once = 512
 
     def __init__(
-        self, cross: CrossTransformer, text_slots: int, **pairing: Unpack[Pairing]
+        self,
+        cross: CrossTransformer,
+        *,
+        text_slots: int = TEXT_SLOTS,
+        frame_slots: int = FRAME_SLOTS,
     ) -> None:
+        """Put the fusion together.
+
+        Args:
+            cross: With the dimensions of the features.
+            text_slots: Positions for text tokens.
+            frame_slots: Positions for frames.
+
+        Raises:
+            ValueError: More slots than the transformer has positions.
+        """
         super().__init__()
         self.cross = cross
         self.layout = PositionLayout(
-            text=text_slots,
-            frames=pairing.get("frame_slots", FRAME_SLOTS),
-            positions=cross.positions.num_embeddings,
+            text=text_slots, frames=frame_slots, positions=cross.positions.num_embeddings
         )
-        self.pairs_at_once = pairing.get("pairs_at_once", 512)
-        self.recompute = pairing.get("recompute", False)
 
     def forward(
         self,
@@ -231,10 +233,7 @@ class _PairFusion(Fusion):
         )
         pairs = torch.arange(len(queries.mask) * clips, device=queries.mask.device)
         scores = [
-            checkpoint(self._score, queries, media, chunk, clips, use_reentrant=False)
-            if self.recompute and torch.is_grad_enabled()
-            else self._score(queries, media, chunk, clips)
-            for chunk in pairs.split(self.pairs_at_once)
+            self._score(queries, media, chunk, clips) for chunk in pairs.split(self.pairs_at_once)
         ]
         present = torch.zeros(clips, dtype=torch.bool, device=queries.mask.device)
         for segment in media:
@@ -243,9 +242,9 @@ class _PairFusion(Fusion):
         similarity = torch.cat(scores).view(complete.shape)
         return similarity.masked_fill(~complete, 0.0)
 
-    @abstractmethod
     def _query_segment(self, text: Features) -> Segment:
         """The steps of texts that go through the transformer."""
+        return self.layout.text_segment(text.steps, text.mask)
 
     def _score(
         self, queries: Segment, media: list[Segment], pairs: Int[Tensor, " pair"], clips: int
@@ -258,58 +257,17 @@ class _PairFusion(Fusion):
             return self.cross.similarity(self.cross.pool(hidden.float())).squeeze(-1)
 
 
-class TightSequenceFusion(_PairFusion):
-    """[pooled text ; frames ; segments] of every pair through the transformer.
+class TightSequenceFusion(LocalToLocalFusion):
+    """As local-to-local, with the pooled text instead of its tokens.
 
     Source: `tight_seq` as published; the paper does not mention it.
     """
 
-    def __init__(self, cross: CrossTransformer, **pairing: Unpack[Pairing]) -> None:
-        """Put the fusion together.
-
-        Args:
-            cross: With the dimensions of the features.
-            **pairing: See `Pairing`.
-
-        Raises:
-            ValueError: More slots than the transformer has positions.
-        """
-        super().__init__(cross, 1, **pairing)
+    def __init__(self, cross: CrossTransformer, *, frame_slots: int = FRAME_SLOTS) -> None:
+        super().__init__(cross, text_slots=1, frame_slots=frame_slots)
 
     def _query_segment(self, text: Features) -> Segment:
         return self.layout.text_segment(text.pooled.unsqueeze(1), text.present.unsqueeze(1))
-
-
-class LocalToLocalFusion(_PairFusion):
-    """[text tokens ; frames ; segments] of every pair through the transformer.
-
-    The output at the start-of-text token scores the pair.
-
-    Source: CLIP4VLA, "Local to Local" (Fine-grained Cross-modality Fusion Module); `cross_align` as
-    published.
-    """
-
-    def __init__(
-        self,
-        cross: CrossTransformer,
-        *,
-        text_slots: int = TEXT_SLOTS,
-        **pairing: Unpack[Pairing],
-    ) -> None:
-        """Put the fusion together.
-
-        Args:
-            cross: With the dimensions of the features.
-            text_slots: Positions for text tokens.
-            **pairing: See `Pairing`.
-
-        Raises:
-            ValueError: More slots than the transformer has positions.
-        """
-        super().__init__(cross, text_slots, **pairing)
-
-    def _query_segment(self, text: Features) -> Segment:
-        return self.layout.text_segment(text.steps, text.mask)
 
 
 def _count(vision: Features | None, audio: Features | None) -> int:

@@ -1,15 +1,10 @@
 """Background queries: texts about nothing in particular, by which a collection's scores are calibrated."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from trichord.search.calibration import Calibration, calibrate
 from trichord.search.gallery import Gallery
 from trichord.search.query_vectors import TextVectors
-
-if TYPE_CHECKING:  # a search by text never loads torch
-    from trichord.models.embedder import Embedder
 
 # These English sentences define what counts as unrelated. A collection stores the scales measured with
 # them: changing one changes the scores of collections that are indexed later.
@@ -35,13 +30,8 @@ _AUDIO = (
 BACKGROUND_QUERIES = _VISUAL + _AUDIO
 
 
-def calibrate_for(model: "Embedder", gallery: Gallery) -> Calibration:
-    """Calibrate a collection with the background queries and its own pictures and sounds."""
-    return calibrate_by(TextVectors(model), gallery)
-
-
 def calibrate_by(texts: TextVectors, gallery: Gallery) -> Calibration:
-    """The same, with cached text vectors."""
+    """Calibrate a collection with the background queries and its own pictures and sounds."""
     return calibrate(
         gallery,
         # All of them for both modalities: a search compares its text with both.

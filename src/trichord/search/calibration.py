@@ -64,8 +64,9 @@ def calibrate(
     Those for text are given. Those for pictures and sounds are moments of the collection, each compared
     with the moments of all other files.
     """
-    # A sample: every query is compared with every moment.
-    sample = sample_evenly(gallery, MOMENTS)
+    # A sample: every query is compared with every moment. Moments are ordered by file and start, so
+    # that even steps spread over the files. Nothing is random: the same collection gets the same scales.
+    sample = gallery.take(evenly(len(gallery), MOMENTS))
     vision, audio = sample.has_vision, sample.has_audio
     all_allowed = np.ones((len(texts_toward_vision), len(sample)), bool)
 
@@ -93,13 +94,6 @@ def calibrate(
         # A query with both compares its picture with vision and its sound with audio.
         both=measure(sample, among(vision & audio, "vision", "audio")),
     )
-
-
-def sample_evenly(gallery: Gallery, most: int) -> Gallery:
-    """At most so many moments, evenly spaced."""
-    # Moments are ordered by file and start, so that even steps spread over the
-    # files. Nothing is random: the same collection gets the same scales.
-    return gallery.take(evenly(len(gallery), most))
 
 
 def evenly(count: int, most: int) -> Int[np.ndarray, " row"]:

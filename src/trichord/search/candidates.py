@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from trichord.search.nearest.approximate import Nearest
 from trichord.search.nearest.exact import best_rows
-from trichord.search.nearest.neighbours import Nearest
 from trichord.search.query_plan import QueryPlan, Rows
 from trichord.types.arrays import Bool, Float
 
@@ -16,56 +15,34 @@ FOR_EACH = 10
 """Candidates of each modality for each hit."""
 
 
-@runtime_checkable
-class Candidates(Protocol):
-    """Gives rows of a gallery that are worth exact scoring."""
-
-    def best(self, k: int) -> Rows:
-        """Distinct rows, ascending, that should include the best `k`."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class ExactCandidates:
-    """All rows (or those numbered in `rows`) with their float32 scores; -inf: not to be found.
+    """Rows with their float32 scores, or rougher ones; -inf: not to be found.
 
-    The candidates certainly include the best, because `slack` bounds the scores' errors.
+    The candidates certainly include the best, because the scores' errors are bounded. Rows that may be
+    among the best by rougher scores, as those of `HalfPrecision`, are scored again in float32.
+
+    Attributes:
+        scores: Scores of all rows, or of those numbered in `rows`.
+        rows: Their numbers.
+        slack: Twice the largest error of a float32 score.
+        error: The largest error of a rougher score.
+        score: Gives the float32 scores of some rows; None if `scores` are these.
     """
 
     scores: Float[np.ndarray, " row"]
     rows: Rows | None
     slack: float
+    error: float = 0.0
+    score: Callable[[Rows], Float[np.ndarray, "1 row"]] | None = None
 
     def best(self, k: int) -> Rows:
-        """See `Candidates`."""
-        rows = best_rows(self.scores, k, self.slack)
-        return rows if self.rows is None else self.rows[rows]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class BoundedCandidates:
-    """Rows with scores of a bounded error, -inf: not to be found; see `HalfPrecision`.
-
-    Rows that may be among the best are scored again in float32.
-
-    Attributes:
-        scores: Scores of all rows that have a vector.
-        rows: Their numbers.
-        error: The largest error of a score.
-        score: Gives the float32 scores of some rows.
-        slack: Twice the largest error of those.
-    """
-
-    scores: Float[np.ndarray, " row"]
-    rows: Rows
-    error: float
-    score: Callable[[Rows], Float[np.ndarray, " row"]]
-    slack: float
-
-    def best(self, k: int) -> Rows:
-        """See `Candidates`; the result certainly includes the best."""
-        rows = self.rows[best_rows(self.scores, k, 2 * self.error + self.slack)]
-        return np.sort(rows[best_rows(self.score(rows), k, self.slack)])
+        """Distinct rows, ascending, that include the best `k`."""
+        best = best_rows(self.scores, k, 2 * self.error + self.slack)
+        rows = best if self.rows is None else self.rows[best]
+        if self.score is None:
+            return rows
+        return np.sort(rows[best_rows(self.score(rows)[0], k, self.slack)])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,7 +61,7 @@ class AnnCandidates:
     allowed: Bool[np.ndarray, " moment"] | None
 
     def best(self, k: int) -> Rows:
-        """See `Candidates`."""
+        """Distinct rows, ascending, that should include the best `k`."""
         count = max(AT_LEAST, FOR_EACH * k)
         parts = [np.zeros(0, np.int64)]
         for side, nearest in ((self.plan.vision, self.vision), (self.plan.audio, self.audio)):
@@ -93,3 +70,7 @@ class AnnCandidates:
                 rows = nearest.search(query, count, self.allowed)[0][0]
                 parts.append(rows[rows >= 0])
         return np.unique(np.concatenate(parts))
+
+
+Candidates = ExactCandidates | AnnCandidates
+"""Give rows of a gallery that are worth exact scoring."""

@@ -4,7 +4,6 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,17 +14,7 @@ from trichord.media.pipeline import Pipeline
 from trichord.media.probe import USABLE, Status
 from trichord.models.decoding import Decoding, GeneratedCaption, longest_caption, write
 from trichord.models.embedder import Embedder
-from trichord.search.checking import (
-    EVEN,
-    MomentVectors,
-    Weights,
-    WrittenVectors,
-    best,
-    concatenate,
-    own_ranks,
-    rows_of,
-    similarity,
-)
+from trichord.search.checking import EVEN, SideVectors, Weights, best, own_ranks, similarity
 from trichord.search.collection import StoredCollection
 from trichord.search.cutting import Cut, CutFile, cut_files
 from trichord.search.reading import DECODED_AHEAD, MOMENTS_AT_ONCE, batches, decode_files
@@ -106,7 +95,7 @@ class CaptionWriter:
         self.decoding = decoding
         self.check = check
         self.reads = model.captioner.reads
-        self._checked: list[tuple[WrittenVectors, MomentVectors]] = []
+        self._checked: list[tuple[SideVectors, SideVectors]] = []
 
     def write(self, files: Iterable[CutFile]) -> Iterator[CaptionedMoment]:
         """Captions of all moments of files, in order, decoded ahead while the model works.
@@ -124,9 +113,14 @@ class CaptionWriter:
         """The rank of each checked caption's moment among all checked moments, in order."""
         if not self._checked:
             return []
-        texts, moments = zip(*self._checked, strict=True)
-        weights = self.check or EVEN
-        return own_ranks(concatenate(texts), concatenate(moments), weights).tolist()
+        texts, moments = (
+            SideVectors(
+                np.concatenate([part.vision for part in parts]),
+                np.concatenate([part.audio for part in parts]),
+            )
+            for parts in zip(*self._checked, strict=True)
+        )
+        return own_ranks(texts, moments, self.check or EVEN).tolist()
 
     def _batch(self, batch: Sequence[tuple[Moment, Decoded]]) -> Iterator[CaptionedMoment]:
         vision, [audio] = self.model.read_media([decoded for _, decoded in batch])
@@ -138,17 +132,15 @@ class CaptionWriter:
             ) from error
         candidates = [_candidates(beams) for beams in written]
         if self.check is not None:
-            candidates = self._match(candidates, self._moment_vectors(vision, audio))
+            candidates = self._match(candidates, vision, audio)
         for row, ((moment, decoded), own) in enumerate(zip(batch, candidates, strict=True)):
             if not own:
                 reason = decoded.reason or self._missing(bool(written[row]))
                 yield CaptionedMoment(moment=moment, status=decoded.status, reason=reason)
                 continue
+            best = own[_best(own)]
             yield CaptionedMoment(
-                moment=moment,
-                status=decoded.status,
-                caption=own[_best(own)],
-                candidates=own,
+                moment=moment, status=decoded.status, caption=best, candidates=own
             )
 
     def _missing(self, wordless: bool) -> str:
@@ -157,30 +149,32 @@ class CaptionWriter:
         names = {"vision": "picture", "audio": "sound"}
         return f"no {' and no '.join(names[modality] for modality in self.reads)} to write a caption of"
 
-    def _moment_vectors(self, vision: Features, audio: Features) -> MomentVectors:
-        """Vectors as in a search; modalities that the captioner does not read were not decoded."""
+    def _match(
+        self, candidates: list[tuple[Candidate, ...]], vision: Features, audio: Features
+    ) -> list[tuple[Candidate, ...]]:
+        """The candidates with their match; the vectors of the best are kept for `ranks`.
+
+        The vectors are those of a search; modalities that the captioner does not read were not decoded.
+        """
         if self.model.fusion is not None:
             with torch.inference_mode():
                 fused = self.model.fusion.media(vision, audio)
             vision, audio = fused[0] or vision, fused[1] or audio
-        return MomentVectors(
-            vision=vision.pooled.cpu().numpy(),
-            has_vision=vision.present.cpu().numpy(),
-            audio=audio.pooled.cpu().numpy(),
-            has_audio=audio.present.cpu().numpy(),
+        moments = SideVectors(
+            *(side.pooled.where(side.present[:, None], 0).cpu().numpy() for side in (vision, audio))
         )
-
-    def _match(
-        self, candidates: list[tuple[Candidate, ...]], moments: MomentVectors
-    ) -> list[tuple[Candidate, ...]]:
-        """The candidates with their match; the vectors of the best are kept for `ranks`."""
         matched: list[tuple[Candidate, ...]] = []
         for row, group in enumerate(candidates):
             if not group:
                 matched.append(())
                 continue
-            texts = self._text_vectors([candidate.text for candidate in group])
-            moment = rows_of(moments, slice(row, row + 1))
+            written = [candidate.text for candidate in group]
+            toward_vision = self.model.embed_text(written, "vision")
+            toward_audio = toward_vision
+            if self.model.texts_differ:
+                toward_audio = self.model.embed_text(written, "audio")
+            texts = SideVectors(toward_vision, toward_audio)
+            moment = moments.rows(slice(row, row + 1))
             cosines = similarity(texts, moment, self.check or EVEN)[:, 0]
             group = tuple(
                 replace(candidate, match=float(cosine))
@@ -188,13 +182,8 @@ class CaptionWriter:
             )
             matched.append(group)
             i = _best(group)
-            self._checked.append((rows_of(texts, slice(i, i + 1)), moment))
+            self._checked.append((texts.rows(slice(i, i + 1)), moment))
         return matched
-
-    def _text_vectors(self, texts: list[str]) -> WrittenVectors:
-        vision = self.model.embed_text(texts, "vision")
-        audio = self.model.embed_text(texts, "audio") if self.model.texts_differ else vision
-        return WrittenVectors(toward_vision=vision, toward_audio=audio)
 
 
 def cut_for_captions(decoder: Decoder, files: Sequence[str], cut: Cut | None) -> Iterator[CutFile]:
@@ -269,17 +258,14 @@ def _store(collection: StoredCollection, group: Sequence[CaptionedMoment], repla
         return
     with _keep_calibration(collection):
         notes: dict[str, list[Note]] = {}
-        for row in _rows_of(collection, sorted({moment.file for moment in captions})):
+        columns = ["file", "start", "end", "caption", "tags"]
+        files = sql_in("file", sorted({moment.file for moment in captions}))
+        for row in collection.table.rows(columns, filter=files).to_pylist():
             moment = Moment(file=row["file"], start=row["start"], end=row["end"])
             if moment in captions and (replacing or row["caption"] is None):
                 note = (moment.start, moment.end, captions[moment], row["tags"] or ())
                 notes.setdefault(moment.file, []).append(note)
         collection.table.annotate_same(notes)
-
-
-def _rows_of(collection: StoredCollection, files: Sequence[str]) -> list[dict[str, Any]]:
-    columns = ["file", "start", "end", "caption", "tags"]
-    return collection.table.rows(columns, filter=sql_in("file", files)).to_pylist()
 
 
 def _compact(collection: StoredCollection) -> None:

@@ -1,13 +1,11 @@
 """Whether a caption finds its own moment: cosines of its vector with vision and audio."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import TypeVar
+from dataclasses import dataclass
 
 import numpy as np
 from numpy import ndarray
 
-from trichord.types.arrays import Bool, Float, Int
+from trichord.types.arrays import Float, Int
 
 Weights = tuple[float, float]
 """Visual and audio weight, both above 0."""
@@ -18,42 +16,23 @@ AT_ONCE = 1024
 """Captions ranked at once; it changes the memory, not the result."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WrittenVectors:
-    """Unit vectors of captions for vision and for audio; the same if there is one text encoder."""
+@dataclass(frozen=True, slots=True)
+class SideVectors:
+    """Unit vectors of captions or moments for comparison by vision and by audio.
 
-    toward_vision: Float[ndarray, "text dim"]
-    toward_audio: Float[ndarray, "text audio_dim"]
+    Zero where a moment lacks the modality. Of captions both are the same if there is one text encoder.
+    """
 
+    vision: Float[ndarray, "row dim"]
+    audio: Float[ndarray, "row audio_dim"]
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MomentVectors:
-    """Unit vectors of moments, zero if the modality is missing, and which rows have it."""
-
-    vision: Float[ndarray, "moment dim"]
-    has_vision: Bool[ndarray, " moment"]
-    audio: Float[ndarray, "moment audio_dim"]
-    has_audio: Bool[ndarray, " moment"]
-
-
-Vectors = TypeVar("Vectors", WrittenVectors, MomentVectors)
-
-
-def concatenate(parts: Sequence[Vectors]) -> Vectors:
-    """The rows of several parts together."""
-    names = [field.name for field in fields(parts[0])]
-    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-    return type(parts[0])(**columns)
-
-
-def rows_of(vectors: Vectors, rows: slice) -> Vectors:
-    """Some of the rows."""
-    columns = {field.name: getattr(vectors, field.name)[rows] for field in fields(vectors)}
-    return type(vectors)(**columns)
+    def rows(self, rows: slice) -> "SideVectors":
+        """Some of the rows."""
+        return SideVectors(self.vision[rows], self.audio[rows])
 
 
 def similarity(
-    texts: WrittenVectors, moments: MomentVectors, weights: Weights = EVEN
+    texts: SideVectors, moments: SideVectors, weights: Weights = EVEN
 ) -> Float[ndarray, "text moment"]:
     """Similarity of each text and moment: the weighted mean of the cosines with what the moment has.
 
@@ -70,12 +49,10 @@ def similarity(
     """
     if not all(weight > 0 for weight in weights):
         raise ValueError(f"Visual and audio weight must be positive, not {weights}.")
-    vision, audio = (
-        weight * present
-        for weight, present in zip(weights, (moments.has_vision, moments.has_audio), strict=True)
-    )
-    cosines = vision * (texts.toward_vision @ moments.vision.T)
-    cosines = cosines + audio * (texts.toward_audio @ moments.audio.T)
+    vision = weights[0] * moments.vision.any(axis=1)
+    audio = weights[1] * moments.audio.any(axis=1)
+    cosines = vision * (texts.vision @ moments.vision.T)
+    cosines = cosines + audio * (texts.audio @ moments.audio.T)
     total = np.where(vision + audio > 0, vision + audio, np.nan)
     return (cosines / total).astype(np.float32)
 
@@ -92,7 +69,7 @@ def best(match: Float[ndarray, " text"], likelihood: Float[ndarray, " text"]) ->
 
 
 def own_ranks(
-    texts: WrittenVectors, moments: MomentVectors, weights: Weights = EVEN
+    texts: SideVectors, moments: SideVectors, weights: Weights = EVEN
 ) -> Int[ndarray, " text"]:
     """The rank of each text's own moment (the same row) among all moments; ties count against it.
 
@@ -101,10 +78,10 @@ def own_ranks(
         moments: The moments, each with vision or audio.
         weights: Visual and audio weight.
     """
-    ranks = np.ones(len(texts.toward_vision), np.int64)
+    ranks = np.ones(len(texts.vision), np.int64)
     for start in range(0, len(ranks), AT_ONCE):
         part = slice(start, start + AT_ONCE)
-        scores = similarity(rows_of(texts, part), moments, weights)
+        scores = similarity(texts.rows(part), moments, weights)
         own = np.arange(start, start + len(scores))
         least = scores[np.arange(len(scores)), own] - TOLERANCE
         ranks[part] = (scores >= least[:, None]).sum(axis=1)  # itself is one of them

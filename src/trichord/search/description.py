@@ -83,7 +83,9 @@ def parse_description(content: bytes, name: str) -> Description:
         calibration = None if scales is None else Calibration.of(scales)
         # Missing in collections from before audio type tokens.
         tokens = tuple(float(token) for token in stored.pop("audio_types", ()))
-        weighting = _pair(stored.pop("weighting", None))
+        if (weighting := stored.pop("weighting", None)) is not None:
+            visual, audio = weighting
+            weighting = float(visual), float(audio)
         description = Description(
             **stored, audio_types=tokens, calibration=calibration, weighting=weighting
         )
@@ -115,13 +117,6 @@ def _with_new_names(stored: Any) -> Any:
     if parts.get("run") == "untrained":  # what the experiment clip-clap was called
         parts = parts | {"run": "clip-clap"}
     return {NEW_NAMES.get(name, name): _with_new_names(part) for name, part in parts.items()}
-
-
-def _pair(stored: Any) -> tuple[float, float] | None:
-    if stored is None:
-        return None
-    visual, audio = stored
-    return float(visual), float(audio)
 
 
 def _check(description: Description) -> None:

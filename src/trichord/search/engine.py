@@ -1,7 +1,7 @@
 """The search engine: from queries to hits, for any number of threads."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -13,17 +13,23 @@ from trichord.search.candidates import Candidates
 from trichord.search.collection import StoredCollection
 from trichord.search.cutting import Cut
 from trichord.search.gallery import Gallery
-from trichord.search.grouping import EACH, FileHits, group_by_file, leading
-from trichord.search.hits import hits_of
+from trichord.search.hits import (
+    EACH,
+    FileHits,
+    SimilarityTimeline,
+    group_by_file,
+    hits_of,
+    leading,
+    timeline_over,
+)
 from trichord.search.nearest.ann_indexes import Settings
-from trichord.search.nearest.neighbours import Allowed
-from trichord.search.query import Query, QueryPart, Weights
+from trichord.search.nearest.exact import Allowed
+from trichord.search.query import Query, Weights
 from trichord.search.query_model import QueryModel, full_model
 from trichord.search.query_plan import QueryPlan, ScoredRows
 from trichord.search.query_vectors import PartReader
 from trichord.search.rank_fusion import fuse_ranks
 from trichord.search.snapshot import Snapshot
-from trichord.search.timeline import SimilarityTimeline, timeline_over
 from trichord.types import Hit, Moment, UserError
 
 if TYPE_CHECKING:  # a search by text never loads torch
@@ -58,7 +64,11 @@ class PreparedQuery:
     def uses_captions(self) -> bool:
         """Whether the words of captions count."""
         query = self.query
-        return query.caption_weight > 0 and self.snapshot.captioned and bool(query.words)
+        return (
+            query.caption_weight > 0
+            and bool(query.words)
+            and self.snapshot.gallery.captions is not None
+        )
 
 
 class SearchEngine:
@@ -162,9 +172,7 @@ class SearchEngine:
                 type token and the collection has none.
         """
         _require(k, rerank)
-        prepared = self.plan(query)
-        [candidates] = prepared.snapshot.score([prepared.plan], [prepared.allowed])
-        return self.top_k(prepared, candidates, k, rerank)
+        return self.search_batch([self.plan(query)], k, rerank)[0]
 
     def search_batch(
         self, queries: Sequence[PreparedQuery], k: int = 10, rerank: int = RERANK
@@ -210,7 +218,7 @@ class SearchEngine:
         """The best `k` of a query's candidates; see `search`."""
         depth = max(k, self._depth(query, rerank))
         scored = query.snapshot.top_k(query.plan, candidates, depth)
-        return _with_captions(query.snapshot, self._order(query, scored, rerank)[:k])
+        return self._order(query, scored, rerank)[:k]
 
     def grouped(
         self, query: Query, k: int = 10, rerank: int = RERANK, each: int = EACH
@@ -233,8 +241,7 @@ class SearchEngine:
                 break
             depth *= 4
         scored = scored.take(leading(files, max(k, least), each))
-        hits = _with_captions(snapshot, self._order(prepared, scored, rerank))
-        return group_by_file(hits, k, each)
+        return group_by_file(self._order(prepared, scored, rerank), k, each)
 
     def timeline(self, query: Query, file: str) -> SimilarityTimeline:
         """How well a query fits each moment of a file, whatever the query's filters.
@@ -319,19 +326,14 @@ def _allowed(query: Query, gallery: Gallery) -> Allowed | None:
         return None
     allowed = query.where.mask(gallery)
     for part in likes:
-        _exclude(part, gallery, allowed)
+        row = gallery.row_of(part.value, part.start)
+        if row is not None:  # without the moments of its file that overlap it
+            rows = gallery.rows_of(part.value)
+            starts_before = gallery.start[rows] < gallery.end[row]
+            ends_after = gallery.end[rows] > gallery.start[row]
+            allowed[rows] &= ~(starts_before & ends_after)
+            allowed[row] = False
     return allowed
-
-
-def _exclude(part: QueryPart, gallery: Gallery, allowed: Allowed) -> None:
-    """Exclude a moment and those of its file that overlap it."""
-    rows = gallery.rows_of(part.value)
-    row = gallery.row_of(part.value, part.start)
-    if row is not None:
-        starts_before = gallery.start[rows] < gallery.end[row]
-        ends_after = gallery.end[rows] > gallery.start[row]
-        allowed[rows] &= ~(starts_before & ends_after)
-        allowed[row] = False
 
 
 def _fuse_captions(query: PreparedQuery, hits: list[Hit]) -> list[Hit]:
@@ -349,8 +351,3 @@ def _fuse_captions(query: PreparedQuery, hits: list[Hit]) -> list[Hit]:
         [([hit.moment for hit in hits], 1.0), (list(by_words), query.query.caption_weight)]
     )
     return [by_moment[moment] for moment in order]
-
-
-def _with_captions(snapshot: Snapshot, hits: list[Hit]) -> list[Hit]:
-    captions = snapshot.captions_of([hit.moment for hit in hits])
-    return [replace(hit, caption=captions.get(hit.moment)) for hit in hits] if captions else hits

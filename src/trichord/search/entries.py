@@ -240,19 +240,18 @@ def entries_of(rows: Any) -> list[FileEntries]:
     files: list[FileEntries] = []
     for _, group in groupby(pairs, key=lambda pair: pair[0]["file"]):
         moments = list(group)
-        entries = tuple(_entry(row, *pair) for row, pair in moments)
+        entries = tuple(
+            Entry(
+                moment=Moment(file=row["file"], start=row["start"], end=row["end"]),
+                vision=vision,
+                audio=audio,
+                tags=tuple(row["tags"] or ()),
+                **{name: row[name] for name in PLAIN},
+            )
+            for row, (vision, audio) in moments
+        )
         files.append(FileEntries(version=_version(moments[0][0]), entries=entries))
     return files
-
-
-def _entry(row: dict[str, Any], vision: Vector | None, audio: Vector | None) -> Entry:
-    return Entry(
-        moment=Moment(file=row["file"], start=row["start"], end=row["end"]),
-        vision=vision,
-        audio=audio,
-        tags=tuple(row["tags"] or ()),
-        **{name: row[name] for name in PLAIN},
-    )
 
 
 def _vectors(column: Any) -> list[Vector | None]:

@@ -15,7 +15,7 @@ from trichord.types.arrays import Bool, Float, Int, Num
 Vectors = Float[np.ndarray, "moment _"]
 Rows = Int[np.ndarray, " _"]
 
-SPAN = ("file", "mtime_ns", "duration", "start", "end", "speech", "tags")
+SPAN = ("file", "mtime_ns", "duration", "start", "end", "speech", "tags", "caption")
 """Columns of the table that a gallery keeps beside the vectors."""
 NEAR = 1e-3
 """Tolerance of a start in seconds: it may have been written as text and parsed again."""
@@ -40,6 +40,7 @@ class Gallery:
         audio: Unit vectors, zero in rows where `has_audio` is False.
         has_audio: Which moments have audio.
         tags: The rows of each tag, ascending; the tags are sorted.
+        captions: The caption of each moment, an Arrow array with nulls; None without any caption.
     """
 
     files: tuple[str, ...]
@@ -54,6 +55,7 @@ class Gallery:
     audio: Vectors
     has_audio: Bool[np.ndarray, " moment"]
     tags: dict[str, Rows]
+    captions: Any = None
 
     def __len__(self) -> int:
         return len(self.file)
@@ -132,7 +134,8 @@ class Gallery:
         by_moment = ("file", "start", "end", "speech", "vision", "has_vision", "audio", "has_audio")
         columns: dict[str, Any] = {name: getattr(self, name)[rows] for name in by_moment}
         tags = {tag: np.flatnonzero(self.tagged(tag)[rows]) for tag in self.tags}
-        return replace(self, **columns, tags=tags)
+        captions = None if self.captions is None else self.captions.take(pa.array(rows))
+        return replace(self, **columns, tags=tags, captions=captions)
 
 
 class Column:
@@ -208,6 +211,7 @@ def _assemble(spans: Any, vision_column: Column, audio_column: Column) -> Galler
         audio=audio_column.vectors,
         has_audio=audio_column.present,
         tags=_tags(spans["tags"], order),
+        captions=_captions(spans["caption"], order),
     )
 
 
@@ -221,6 +225,14 @@ def _tags(column: Any, order: Rows) -> dict[str, Rows]:
     names, codes = encode_texts(pa.chunked_array([lists.flatten()]))
     rows = place[lists.value_parent_indices().to_numpy()]
     return {name: np.unique(rows[codes == i]) for i, name in enumerate(names)}
+
+
+def _captions(column: Any, order: Rows) -> Any:
+    """The captions, after ordering; see `Gallery`."""
+    if column.null_count == len(column):
+        return None
+    # Large strings: all of them in one array may exceed 2 GiB.
+    return column.cast(pa.large_string()).combine_chunks().take(pa.array(order))
 
 
 def _numbers(column: Any, kind: type[Any]) -> Num[np.ndarray, " _"]:

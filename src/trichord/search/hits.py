@@ -1,20 +1,53 @@
-"""Scored rows as hits, whose scores are explained by part and modality."""
+"""Scored rows as hits, by file, and along the time of a file; scores are explained by part and modality."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from trichord.search.gallery import Gallery
-from trichord.search.query_plan import Rows, ScoredRows
-from trichord.types import Hit
-from trichord.types.arrays import Float
+from trichord.search.query_plan import QueryPlan, Rows, ScoredRows
+from trichord.types import Hit, UserError
+from trichord.types.arrays import Float, Int
 
+EACH = 5
+"""Moments of a file in a group."""
+
+Numbers = Int[np.ndarray, " _"]
+Values = tuple[float | None, ...]
 Parts = tuple[tuple[float | None, float | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FileHits:
+    """The hits of a file, best first."""
+
+    file: str
+    hits: tuple[Hit, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimilarityTimeline:
+    """The scores of a file's moments, in order of time: those that its hits would have.
+
+    `visual` and `audio` are None if a moment lacks the modality, `score` if it has no modality that the
+    query compares. `start` and `end` are seconds into the file.
+    """
+
+    file: str
+    start: tuple[float, ...]
+    end: tuple[float, ...]
+    visual: Values
+    audio: Values
+    score: Values
 
 
 def hits_of(scored: ScoredRows, gallery: Gallery) -> list[Hit]:
     """One hit for each row, in their order; `score` is exactly `visual` + `audio`."""
     rows, (visual, audio) = scored.rows, scored.totals
+    captions = None if gallery.captions is None else gallery.captions.take(pa.array(rows))
     columns = zip(
         gallery.moments_of(rows),
         (visual + audio).tolist(),
@@ -22,11 +55,20 @@ def hits_of(scored: ScoredRows, gallery: Gallery) -> list[Hit]:
         numbers(gallery.has_audio[rows], audio),
         _tags(rows, gallery),
         _parts(scored),
+        [None] * len(rows) if captions is None else captions.to_pylist(),
         strict=True,
     )
     return [
-        Hit(moment=moment, score=score, visual=seen, audio=heard, tags=tags, parts=parts)
-        for moment, score, seen, heard, tags, parts in columns
+        Hit(
+            moment=moment,
+            score=score,
+            visual=seen,
+            audio=heard,
+            tags=tags,
+            parts=parts,
+            caption=caption,
+        )
+        for moment, score, seen, heard, tags, parts, caption in columns
     ]
 
 
@@ -52,3 +94,56 @@ def _tags(rows: Rows, gallery: Gallery) -> list[tuple[str, ...]]:
         for place in np.flatnonzero(tagged[at] == rows).tolist():
             by_row[place].append(tag)
     return [tuple(tags) for tags in by_row]
+
+
+def group_by_file(hits: Sequence[Hit], k: int, each: int = EACH) -> list[FileHits]:
+    """Group hits by file, in the order of each file's best hit.
+
+    Args:
+        hits: Best first.
+        k: The largest number of files.
+        each: The largest number of moments of each.
+    """
+    by_file: dict[str, list[Hit]] = {}
+    for hit in hits:
+        by_file.setdefault(hit.moment.file, []).append(hit)
+    return [FileHits(file, tuple(own[:each])) for file, own in list(by_file.items())[:k]]
+
+
+def leading(files: Numbers, k: int, each: int = EACH) -> Numbers:
+    """Places of the first `each` moments of the first `k` files.
+
+    Args:
+        files: The file of each moment, best moment first.
+        k: How many files.
+        each: How many moments of each.
+    """
+    _, first, code = np.unique(files, return_index=True, return_inverse=True)
+    order = np.argsort(code, kind="stable")
+    place = np.empty(len(files), np.int64)
+    place[order] = np.arange(len(files)) - np.searchsorted(code[order], code[order])
+    rank = np.argsort(np.argsort(first))
+    return np.flatnonzero((rank[code] < k) & (place < each))
+
+
+def timeline_over(file: str, plan: QueryPlan, gallery: Gallery) -> SimilarityTimeline:
+    """The similarity timeline of a query over a file.
+
+    Raises:
+        UserError: The gallery has no moments of the file.
+    """
+    span = gallery.rows_of(file)
+    rows = np.arange(span.start, span.stop)
+    if not len(rows):
+        raise UserError(f"{file}: the collection has no moments of such a file: check the path.")
+    visual, audio = plan.score(gallery, rows).totals
+    has_vision, has_audio = gallery.has_vision[rows], gallery.has_audio[rows]
+    shares = plan.shares(has_vision, has_audio)
+    return SimilarityTimeline(
+        file=file,
+        start=tuple(gallery.start[rows].tolist()),
+        end=tuple(gallery.end[rows].tolist()),
+        visual=tuple(numbers(has_vision, visual)),
+        audio=tuple(numbers(has_audio, audio)),
+        score=tuple(numbers((shares[0] > 0) | (shares[1] > 0), visual + audio)),
+    )

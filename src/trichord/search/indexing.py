@@ -83,7 +83,14 @@ def _require_room(model: Embedder, longest: float) -> None:
     samples = samples_in(model.plan.audio_length(0.0, longest), model.audio.rate)
     segments = len(model.audio.prepare(np.zeros(samples, np.float32)))
     frames = len(model.vision.frames.times(0.0, longest))
-    text, vision, audio = (_blank(model, steps) for steps in (1, frames, segments))
+    text, vision, audio = (
+        Features(
+            torch.zeros(1, model.dim, device=model.device),
+            torch.zeros(1, steps, model.dim, device=model.device),
+            torch.ones(1, steps, dtype=torch.bool, device=model.device),
+        )
+        for steps in (1, frames, segments)
+    )
     try:
         with torch.inference_mode():
             model.fusion(text, vision, audio)
@@ -91,14 +98,6 @@ def _require_room(model: Embedder, longest: float) -> None:
         raise UserError(
             f"--seconds: moments of up to {longest:g} s are too long for the run's fusion: {error}"
         ) from error
-
-
-def _blank(model: Embedder, steps: int) -> Features:
-    return Features(
-        torch.zeros(1, model.dim, device=model.device),
-        torch.zeros(1, steps, model.dim, device=model.device),
-        torch.ones(1, steps, dtype=torch.bool, device=model.device),
-    )
 
 
 def index(

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from trichord.media.decoded import Decoded
 from trichord.media.plan import DecodePlan
 from trichord.media.probe import USABLE
 from trichord.search.collection import whereabouts
+from trichord.search.entries import Entry
 from trichord.search.speech import RATE, SpeechDetector
 from trichord.search.thumbnails import thumbnail_of
 from trichord.types import Clip, Moment
@@ -43,16 +44,6 @@ def _overlap(clip: Clip, moment: Moment) -> bool:
     return clip.start < moment.end and (clip.end is None or clip.end > moment.start)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Notes:
-    """The notes of a moment: fields of its `Entry`."""
-
-    caption: str | None = None
-    tags: tuple[str, ...] = ()
-    thumbnail: bytes | None = None
-    speech: float | None = None
-
-
 class NoteTaker:
     """Takes notes of moments that were decoded for their vectors: no file is opened again."""
 
@@ -72,15 +63,11 @@ class NoteTaker:
             return plan
         return replace(plan, rates=tuple(dict.fromkeys((*plan.rates, RATE))))
 
-    def take(self, moment: Moment, decoded: Decoded) -> Notes:
-        """Notes of a moment that was decoded by a plan of `add_speech_rate`."""
-        caption, tags = self.metadata.of(moment)
-        return Notes(
-            caption=caption,
-            tags=tags,
-            thumbnail=thumbnail_of(decoded),
-            speech=self._speech(decoded),
-        )
+    def take(self, entry: Entry, decoded: Decoded) -> Entry:
+        """A moment with its notes; it was decoded by a plan of `add_speech_rate`."""
+        caption, tags = self.metadata.of(entry.moment)
+        thumbnail, speech = thumbnail_of(decoded), self._speech(decoded)
+        return replace(entry, caption=caption, tags=tags, thumbnail=thumbnail, speech=speech)
 
     def _speech(self, decoded: Decoded) -> float | None:
         if self.detector is None or decoded.status not in USABLE:

@@ -1,12 +1,12 @@
 """A query: weighted texts, files and moments, and how much picture and sound count."""
 
 import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal, TypedDict, Unpack
 
 from trichord.search.filters import Filter
-from trichord.search.wording import split_negatives
 from trichord.types import Moment, UserError
 from trichord.types.rules import Range, Share, Weight, require_legal
 
@@ -16,6 +16,12 @@ Weights = tuple[float, float]
 """Visual and audio."""
 AWAY = -1.0
 """The weight of words after a minus."""
+MINUSES = "-\N{MINUS SIGN}\N{EN DASH}"
+"""The ASCII minus, the typographic one, and the dash that phones write for two."""
+_NEGATIVE = re.compile(
+    rf'(?:^|(?<=\s))[{MINUSES}](?:["“”„]([^"“”„]+)["“”]|([^{MINUSES}\s"“”„]\S*))'
+)
+"""A minus where a word begins, and the quoted phrase or the word right after it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,3 +158,18 @@ def text_parts(text: str, weight: float = 1.0) -> list[QueryPart]:
     parts = [(words, weight)] if words.strip() or not negatives else []
     parts += [(phrase, AWAY * weight) for phrase in negatives]
     return [QueryPart(kind="text", value=value, weight=own) for value, own in parts]
+
+
+def split_negatives(text: str) -> tuple[str, tuple[str, ...]]:
+    """Split a text into the words to search for and the phrases to avoid.
+
+    A minus counts only where a word begins, and only with something right after it: "black-and-white" and
+    "dog - cat" are returned unchanged.
+
+    Returns:
+        The text without the phrases to avoid ("" if nothing is left), and these phrases in order.
+    """
+    negatives = tuple((phrase or word).strip() for phrase, word in _NEGATIVE.findall(text))
+    if not any(negatives):
+        return text, ()
+    return " ".join(_NEGATIVE.sub(" ", text).split()), tuple(filter(None, negatives))

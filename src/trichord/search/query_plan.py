@@ -15,7 +15,7 @@ import numpy as np
 from trichord.models.calibration import CosineScale, blend
 from trichord.search.calibration import DECIMALS, Calibration
 from trichord.search.gallery import Gallery, Vectors
-from trichord.search.nearest.neighbours import ROUNDING, cosines
+from trichord.search.nearest.exact import ROUNDING, cosines
 from trichord.search.query_vectors import QueryVectors
 from trichord.types.arrays import Bool, Float, Int
 

@@ -1,18 +1,18 @@
 """The parts of a query as vectors, for comparison with vision and audio."""
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b, file_digest
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
 from trichord.media.decoder import Decoder
 from trichord.media.probe import USABLE
-from trichord.search.calibration import Kind
+from trichord.search.calibration import Kind, Toward
 from trichord.search.cutting import Cut
 from trichord.search.entries import Entry, Vector
 from trichord.search.gallery import Gallery
@@ -22,8 +22,6 @@ from trichord.types import Modality, UserError
 
 if TYPE_CHECKING:  # a search by text never loads torch
     from trichord.models.embedder import Embedder
-
-Toward = Literal["vision", "audio"]
 
 TEXTS = 4096
 """Texts whose vectors are cached: 8 MiB at 512 dimensions."""
@@ -109,7 +107,8 @@ class PartReader:
         self.decoder = decoder
         self.cut = cut
         self.texts = TextVectors(model)
-        self._files = LruCache[_FileKey, QueryVectors](FILES)
+        # By content, kind and audio type token: all that the vectors of a file depend on.
+        self._files = LruCache[tuple[str, PartKind, float | None], QueryVectors](FILES)
         # The model holds the query's audio type token while it reads a file.
         self.reading = Lock()
 
@@ -150,7 +149,7 @@ class PartReader:
         path = Path(part.value)
         if not path.is_file():
             raise UserError(f"{path}: no such file to search with: check the path.")
-        key = _FileKey(_content(path), part.kind, self.cut, token)
+        key = _content(path), part.kind, token
         vectors = self._files.get(key)
         if vectors is None:
             with self.reading:
@@ -171,7 +170,12 @@ class PartReader:
             tokens=() if token is None else (token,),
             modalities=modalities.get(part.kind, ("audio", "vision")),
         )
-        entries = _require_usable(part.value, moments)
+        entries = list(moments)
+        if not any(entry.status in USABLE for entry in entries):
+            raise UserError(
+                f"{part.value} cannot be searched with ({_labels(entries)}): give a playable video, "
+                "sound or picture."
+            )
         vision = _mean([entry.vision for entry in entries])
         audio = _mean([entry.audio for entry in entries])
         if vision is None and audio is None:
@@ -219,16 +223,6 @@ def _kind(vision: Vector | None, audio: Vector | None) -> Kind:
     return "audio" if vision is None else "vision"
 
 
-@dataclass(frozen=True, slots=True)
-class _FileKey:
-    """What the vectors of a file depend on, beside the model."""
-
-    content: str
-    kind: PartKind
-    cut: Cut
-    token: float | None
-
-
 def _content(path: Path) -> str:
     """Digest of a file; it takes a hundredth of the time of decoding."""
     try:
@@ -236,16 +230,6 @@ def _content(path: Path) -> str:
             return file_digest(file, lambda: blake2b(digest_size=16)).hexdigest()
     except OSError:
         return ""  # it cannot be decoded either
-
-
-def _require_usable(path: str, moments: Iterator[Entry]) -> list[Entry]:
-    entries = list(moments)
-    if not any(entry.status in USABLE for entry in entries):
-        raise UserError(
-            f"{path} cannot be searched with ({_labels(entries)}): give a playable video, sound or "
-            "picture."
-        )
-    return entries
 
 
 def _labels(entries: list[Entry]) -> str:

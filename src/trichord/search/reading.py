@@ -1,7 +1,7 @@
 """Media files to moments with vectors."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
@@ -12,7 +12,8 @@ from trichord.media.decoder import Decoder
 from trichord.media.pipeline import Pipeline
 from trichord.media.plan import DecodePlan, DecodeRequest, FrameChoice
 from trichord.search.cutting import Cut, CutFile, cut_files, decode_keyed
-from trichord.search.notes import Notes, NoteTaker
+from trichord.search.moments import Span
+from trichord.search.notes import NoteTaker
 from trichord.search.table import Entry, Vector
 from trichord.types import Modality, Moment
 from trichord.types.arrays import Bool, Float
@@ -32,7 +33,7 @@ __all__ = [
 
 Item = TypeVar("Item")
 DecodedMoment = tuple[Moment, Decoded]
-NotedMoment = tuple[Moment, Decoded, Notes]
+NotedMoment = tuple[Entry, Decoded]
 
 SPANS_AT_ONCE = 8
 """Moments in one request: a file of hours is decoded in pieces, in memory that does not grow."""
@@ -107,8 +108,7 @@ def decode_moments(
 ) -> Iterator[Decoded]:
     """Decode moments, in order; for a missing or broken file, its status."""
     requests = (
-        DecodeRequest(path=m.file, spans=((m.start, _end(m.start, m.end)),), plan=plan)
-        for m in moments
+        DecodeRequest(path=m.file, spans=_ends([(m.start, m.end)]), plan=plan) for m in moments
     )
     return (decoded for [decoded] in decoder.decode_all(requests))
 
@@ -118,7 +118,10 @@ def decode_files(
 ) -> Iterator[tuple[Moment, Decoded]]:
     """Decode all moments of files, in order; an unusable file has one without length."""
     requests = (
-        ((file, spans), _request(file, spans, plan))
+        (
+            (file, spans),
+            DecodeRequest(path=file.file, spans=_ends(spans), plan=plan) if spans else None,
+        )
         for file in files
         for spans in (batches(file.spans, SPANS_AT_ONCE) if file.spans else ((),))
     )
@@ -137,40 +140,28 @@ def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
         yield batch
 
 
-def _request(
-    file: CutFile, spans: Sequence[tuple[float, float]], plan: DecodePlan
-) -> DecodeRequest | None:
-    ends = tuple((start, _end(start, end)) for start, end in spans)
-    return DecodeRequest(path=file.file, spans=ends, plan=plan) if ends else None
-
-
-def _end(start: float, end: float) -> float | None:
-    """A picture is a moment without length: all of it is decoded."""
-    return end if end > start else None
+def _ends(spans: Iterable[Span]) -> list[tuple[float, float | None]]:
+    """Spans to decode: a picture is a moment without length, and all of it is decoded."""
+    return [(start, end if end > start else None) for start, end in spans]
 
 
 def _take_notes(
     decoded: Iterable[DecodedMoment], taker: NoteTaker | None
 ) -> Iterator[list[NotedMoment]]:
     for batch in batches(decoded, MOMENTS_AT_ONCE):
-        yield [
-            (moment, clip, taker.take(moment, clip) if taker else Notes()) for moment, clip in batch
+        entries = [
+            (Entry(moment=moment, status=clip.status, reason=clip.reason), clip)
+            for moment, clip in batch
         ]
+        yield [(taker.take(entry, clip) if taker else entry, clip) for entry, clip in entries]
 
 
 def _embed(model: "Embedder", batch: list[NotedMoment], tokens: Sequence[float]) -> Iterator[Entry]:
-    vectors = model.embed_media([decoded for _, decoded, _ in batch], tokens)
+    vectors = model.embed_media([decoded for _, decoded in batch], tokens)
     vision_rows = _rows(vectors.vision, vectors.has_vision)
     audio_rows = _rows(vectors.audio.reshape(len(batch), -1), vectors.has_audio)
-    for (moment, decoded, notes), vision, audio in zip(batch, vision_rows, audio_rows, strict=True):
-        yield Entry(
-            moment=moment,
-            status=decoded.status,
-            reason=decoded.reason,
-            vision=vision,
-            audio=audio,
-            **asdict(notes),
-        )
+    for (entry, _), vision, audio in zip(batch, vision_rows, audio_rows, strict=True):
+        yield replace(entry, vision=vision, audio=audio)
 
 
 def _rows(

@@ -64,18 +64,15 @@ class Reranker:
     ) -> list[float | None]:
         modalities: dict[Modality, float] = {"vision": weights[0], "audio": weights[1]}
         plan = self.model.plan_of([name for name, weight in modalities.items() if weight])
-        features = self._text_features(text)
+        tower = self.model.text
+        with torch.inference_mode():
+            ids = Padded.stack(list(tower.prepare([text])[:, None])).to(self.model.device)
+            features = tower(tower.trunk_features(ids))
         scores: list[float | None] = []
         moments = decode_moments([hit.moment for hit in hits], self.decoder, plan)
         for decoded in batches(moments, MOMENTS_AT_ONCE):
             scores += self._score(features, decoded, weights, tokens)
         return scores
-
-    def _text_features(self, text: str) -> Features:
-        tower = self.model.text
-        with torch.inference_mode():
-            ids = Padded.stack(list(tower.prepare([text])[:, None])).to(self.model.device)
-            return tower(tower.trunk_features(ids))
 
     def _score(
         self,

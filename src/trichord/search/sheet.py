@@ -1,19 +1,19 @@
-"""Contact sheets: the hits of a search as one picture."""
+"""Contact sheets: the hits of a search, or captioned moments, as one picture."""
 
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from trichord.media.decoded import Decoded
 from trichord.media.decoder import Decoder
 from trichord.media.plan import DecodePlan, FramePlan
 from trichord.search.reading import decode_moments
-from trichord.types import Hit, UserError
+from trichord.types import Hit, Moment, UserError
 from trichord.types.arrays import Float, UInt8
 from trichord.types.files import write_atomically
 
@@ -26,6 +26,13 @@ HEADER = 76
 INSET = 14
 RATE = 4_000
 """Sample rate of drawn waveforms."""
+MOST = 24
+"""Moments on a sheet of captions."""
+CAPTION_TILE = (320, 364)
+CAPTION_HEADER = 56
+LINE = 20
+LINES = 4
+"""Lines of a caption; a reference has half as many."""
 
 PAPER, CARD, STAGE = "#f2f0ea", "#ffffff", "#22252b"
 INK, FADED, GROOVE = "#1d1f23", "#6d7078", "#e6e4dd"
@@ -36,20 +43,26 @@ Box = tuple[int, int, int, int]
 
 
 def write_sheet(path: Path, hits: Sequence[Hit], decoder: Decoder, title: str, note: str) -> None:
-    """Write a contact sheet as PNG.
+    """Write a contact sheet of hits as PNG.
 
     Raises:
         UserError: The name does not end in .png, or the place cannot be written to.
     """
-    write_png(path, lambda: draw_sheet(hits, decoder, title, note))
+    _write_png(path, lambda: draw_sheet(hits, decoder, title, note))
 
 
-def write_png(path: Path, draw: Callable[[], Image.Image]) -> None:
-    """Draw a contact sheet and write it as PNG.
+def write_caption_sheet(
+    path: Path, tiles: Sequence["CaptionTile"], decoder: Decoder, title: str
+) -> None:
+    """Write a contact sheet of the first `MOST` moments as PNG.
 
     Raises:
         UserError: The name does not end in .png, or the place cannot be written to.
     """
+    _write_png(path, lambda: draw_caption_sheet(tiles[:MOST], decoder, title))
+
+
+def _write_png(path: Path, draw: Callable[[], Image.Image]) -> None:
     if path.suffix.lower() != ".png":
         raise UserError(f"{path}: contact sheets are PNG files: give a name that ends in .png.")
     content = io.BytesIO()
@@ -69,29 +82,42 @@ def draw_sheet(hits: Sequence[Hit], decoder: Decoder, title: str, note: str) -> 
         title: The query.
         note: The second line: collection, weights.
     """
-    columns = max(1, min(COLUMNS, len(hits)))
-    rows = -(-len(hits) // columns)
-    width = MARGIN + max(2, columns) * (TILE[0] + MARGIN)
-    sheet = Image.new("RGB", (width, HEADER + MARGIN + rows * (TILE[1] + MARGIN)), PAPER)
-    pen = ImageDraw.Draw(sheet)
-    room = width - 2 * MARGIN
+    columns = max(2, min(COLUMNS, len(hits)))
+    sheet, pen, places = _empty_sheet(len(hits), columns, TILE, HEADER)
+    room = sheet.width - 2 * MARGIN
     pen.text((MARGIN, 20), fitted(" ".join(title.split()), font(26), room), INK, font(26))
     pen.text((MARGIN, 58), fitted(note, font(14), room), FADED, font(14))
     most = max(
         (abs(part) for hit in hits for part in (hit.visual or 0.0, hit.audio or 0.0)), default=1
     )
-    for number, (hit, decoded) in enumerate(zip(hits, _moments(hits, decoder), strict=True)):
+    moments = _middles([hit.moment for hit in hits], decoder, (RATE,))
+    for number, (hit, decoded, place) in enumerate(zip(hits, moments, places, strict=True)):
         tile = _Tile(hit, decoded, number + 1, most or 1.0).draw()
-        place = (number % columns * (TILE[0] + MARGIN), number // columns * (TILE[1] + MARGIN))
-        sheet.paste(tile, (MARGIN + place[0], HEADER + MARGIN + place[1]), _rounded(TILE, 10))
+        sheet.paste(tile, place, _rounded(TILE, 10))
     return sheet
 
 
-def _moments(hits: Sequence[Hit], decoder: Decoder) -> list[Decoded]:
-    plan = DecodePlan(
-        frames=FramePlan(rule="uniform", count=1, short_side=PICTURE[1]), rates=(RATE,)
-    )
-    return list(decode_moments([hit.moment for hit in hits], decoder, plan))
+def _empty_sheet(
+    tiles: int, columns: int, tile: tuple[int, int], header: int
+) -> tuple[Image.Image, ImageDraw.ImageDraw, list[tuple[int, int]]]:
+    """A sheet with room for tiles, a pen, and the place of each tile."""
+    rows = -(-tiles // columns)
+    step = tile[0] + MARGIN, tile[1] + MARGIN
+    size = MARGIN + columns * step[0], header + MARGIN + rows * step[1]
+    sheet = Image.new("RGB", size, PAPER)
+    places = [
+        (MARGIN + i % columns * step[0], header + MARGIN + i // columns * step[1])
+        for i in range(tiles)
+    ]
+    return sheet, ImageDraw.Draw(sheet), places
+
+
+def _middles(
+    moments: Sequence[Moment], decoder: Decoder, rates: tuple[int, ...] = ()
+) -> Iterator[Decoded]:
+    """The middle frame of moments, and their audio at these rates."""
+    frames = FramePlan(rule="uniform", count=1, short_side=PICTURE[1])
+    return decode_moments(moments, decoder, DecodePlan(frames=frames, rates=rates))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +134,9 @@ class _Tile:
         pen = ImageDraw.Draw(card)
         pen.rectangle((0, 0, PICTURE[0], PICTURE[1] + STRIP - 1), STAGE)
         self._show(card, pen)
-        self._badge(pen)
+        width = 16 + round(font(16).getlength(str(self.rank)))
+        pen.rounded_rectangle((8, 8, 8 + width, 34), 6, STAGE)
+        pen.text((8 + width / 2, 21), str(self.rank), CARD, font(16), anchor="mm")
         self._caption(pen)
         return card
 
@@ -129,11 +157,6 @@ class _Tile:
             reason = self.decoded.label if exists else "the file is missing"
             text = fitted(reason, font(14), PICTURE[0] - 2 * INSET)
             pen.text(middle, text, GROOVE, font(14), anchor="mm")
-
-    def _badge(self, pen: ImageDraw.ImageDraw) -> None:
-        width = 16 + round(font(16).getlength(str(self.rank)))
-        pen.rounded_rectangle((8, 8, 8 + width, 34), 6, STAGE)
-        pen.text((8 + width / 2, 21), str(self.rank), CARD, font(16), anchor="mm")
 
     def _caption(self, pen: ImageDraw.ImageDraw) -> None:
         top = PICTURE[1] + STRIP + 12
@@ -219,3 +242,76 @@ def clock(seconds: float) -> str:
     hours, minute = divmod(minutes, 60)
     start = f"{hours}:{minute:02}" if hours else f"{minute}"
     return f"{start}:{second:02}" + (f".{tenth}" if tenth else "")
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionTile:
+    """A moment, its caption (None: there is none), and a reference by people, if there is one."""
+
+    moment: Moment
+    caption: str | None
+    reference: str | None = None
+
+
+def draw_caption_sheet(tiles: Sequence[CaptionTile], decoder: Decoder, title: str) -> Image.Image:
+    """Draw moments in their order, one tile each: the middle frame, the caption, the reference.
+
+    Args:
+        tiles: The moments.
+        decoder: Reads their files again; the tile of a missing file has no picture.
+        title: The first line.
+    """
+    columns = max(1, min(COLUMNS, len(tiles)))
+    sheet, pen, places = _empty_sheet(len(tiles), columns, CAPTION_TILE, CAPTION_HEADER)
+    pen.text((MARGIN, 20), fitted(title, font(22), sheet.width - 2 * MARGIN), INK, font(22))
+    moments = _middles([tile.moment for tile in tiles], decoder)
+    for tile, decoded, place in zip(tiles, moments, places, strict=True):
+        sheet.paste(_draw_tile(tile, decoded), place)
+    return sheet
+
+
+def _draw_tile(tile: CaptionTile, decoded: Decoded) -> Image.Image:
+    card = Image.new("RGB", CAPTION_TILE, CARD)
+    pen = ImageDraw.Draw(card)
+    pen.rectangle((0, 0, PICTURE[0], PICTURE[1] - 1), STAGE)
+    if decoded.frames is not None:
+        picture = ImageOps.contain(Image.fromarray(decoded.frames[0]), PICTURE)
+        left, top = (PICTURE[0] - picture.width) // 2, (PICTURE[1] - picture.height) // 2
+        card.paste(picture, (left, top))
+    else:
+        middle = (PICTURE[0] // 2, PICTURE[1] // 2)
+        pen.text(middle, "no picture", GROOVE, font(14), anchor="mm")
+    moment, top = tile.moment, PICTURE[1] + 10
+    when = f"{clock(moment.start)} - {clock(moment.end)}" if moment.end > moment.start else ""
+    name = f"{Path(moment.file).name}  {when}"
+    pen.text((INSET, top), fitted(name, font(13), CAPTION_TILE[0] - 2 * INSET), FADED, font(13))
+    top = _write(pen, tile.caption or "no caption", top + 22, INK, LINES)
+    if tile.reference:
+        reference = tile.reference.splitlines()[0]
+        _write(pen, f"people: {reference}", top + 6, FADED, LINES // 2)
+    return card
+
+
+def _write(pen: ImageDraw.ImageDraw, text: str, top: int, colour: str, lines: int) -> int:
+    """Write a text over several lines, the last one truncated. Returns where it ends."""
+    face = font(15)
+    for line in wrapped(text, face, CAPTION_TILE[0] - 2 * INSET, lines):
+        pen.text((INSET, top), line, colour, face)
+        top += LINE
+    return top
+
+
+def wrapped(text: str, face: Font, room: float | int, lines: int) -> list[str]:
+    """A text broken at blanks into lines of at most `room` pixels; the last may be truncated."""
+    result = [""]
+    words = text.split()
+    for i, word in enumerate(words):
+        longer = f"{result[-1]} {word}".strip()
+        if not result[-1] or face.getlength(longer) <= room:
+            result[-1] = longer
+        elif len(result) < lines:
+            result.append(word)
+        else:
+            result[-1] = " ".join([result[-1], *words[i:]])
+            break
+    return [fitted(line, face, room) for line in result]

@@ -1,7 +1,7 @@
 """A collection's vectors in memory, of one version and at one audio type token."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -9,16 +9,13 @@ import numpy as np
 
 from trichord.search.background import BACKGROUND_QUERIES, calibrate_by
 from trichord.search.calibration import Calibration, evenly
-from trichord.search.candidates import AnnCandidates, BoundedCandidates, Candidates, ExactCandidates
+from trichord.search.candidates import AnnCandidates, Candidates, ExactCandidates
 from trichord.search.collection import StoredCollection
 from trichord.search.gallery import Gallery, Vectors
-from trichord.search.nearest.ann_indexes import HELD_OUT, SIDES, AnnIndexes, Settings
-from trichord.search.nearest.exact import Exact, inner_products
-from trichord.search.nearest.index_files import IndexFiles
-from trichord.search.nearest.neighbours import Allowed
+from trichord.search.nearest.ann_indexes import HELD_OUT, SIDES, AnnIndexes, Settings, sweep
+from trichord.search.nearest.exact import Allowed, Exact, inner_products
 from trichord.search.query_plan import Centre, QueryPlan, Rows, ScoredRows
 from trichord.search.query_vectors import TextVectors
-from trichord.types import Moment
 from trichord.types.arrays import Float, UInt8
 
 if TYPE_CHECKING:  # a single search never loads torch
@@ -32,15 +29,13 @@ QUERIES_FROM = 2
 """So many queries at once or more are faster in half precision."""
 HALF_FROM = 20_000
 """From so many moments on, half precision is worth its memory: fewer are scored in 2 ms."""
-CAPTIONS = 65_536
-"""Captions of hits in memory."""
 
 Scores = Float[np.ndarray, "query row"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Snapshot:
-    """The data that searches share. Only its cache of captions changes.
+    """The data that searches share, which never changes.
 
     Attributes:
         collection: The collection as it was opened.
@@ -50,7 +45,6 @@ class Snapshot:
         calibration: Scales of scores.
         centres: Of all vision and of all audio vectors.
         pattern: Which modalities each moment has; see `query_plan.PATTERNS`.
-        captioned: Whether any moment has a caption.
         indexes: Find candidates; None if there are few enough moments for exact search.
         half: The gallery in half precision, for several queries at once; None if there are too few
             moments or too many, or the processor is not faster with it.
@@ -63,10 +57,8 @@ class Snapshot:
     calibration: Calibration
     centres: tuple[Centre, Centre]
     pattern: UInt8[np.ndarray, " moment"]
-    captioned: bool
     indexes: AnnIndexes | None
     half: "HalfPrecision | None" = None
-    _captions: dict[Moment, str | None] = field(default_factory=dict[Moment, str | None])
 
     @classmethod
     def of(
@@ -100,17 +92,10 @@ class Snapshot:
         indexes, cache = None, collection.storage.cache / "nearest"
         settings = settings or Settings()
         if len(gallery) > settings.exact_up_to:
-            indexes = AnnIndexes(
-                cache,
-                gallery,
-                version,
-                held_out(texts, gallery),
-                settings,
-                persistent=token is None or token in collection.description.audio_types,
-            )
+            indexes = AnnIndexes(cache, gallery, version, held_out(texts, gallery), settings)
         else:  # the collection may have been larger
             for side in SIDES:
-                IndexFiles(cache, version, temporary=False).sweep(side)
+                sweep(cache, version, side)
         return cls(
             collection=collection,
             version=version,
@@ -122,7 +107,6 @@ class Snapshot:
                 Centre.of(gallery.audio, gallery.has_audio),
             ),
             pattern=(gallery.has_vision + 2 * gallery.has_audio).astype(np.uint8),
-            captioned=collection.table.captioned() > 0,
             indexes=indexes,
             half=None if indexes or not persistent else _half(gallery),
         )
@@ -152,30 +136,18 @@ class Snapshot:
                 pairs = zip(plans, allowed, strict=True)
                 return [AnnCandidates(plan, vision, audio, mask) for plan, mask in pairs]
         batch, rows = _QueryBatch.of(plans), _rows_to_score(allowed)
-        if self.half is not None and rows is None and len(plans) >= QUERIES_FROM:
-            return self._score_half(batch, plans, allowed, self.half)
-        candidates: list[Candidates] = []
-        for plan, row, mask in zip(plans, self._scores(batch, rows), allowed, strict=True):
-            if mask is not None:
-                row[~mask if rows is None else ~mask[rows]] = -np.inf
-            candidates.append(ExactCandidates(row, rows, plan.slack))
-        return candidates
-
-    def _score_half(
-        self,
-        batch: "_QueryBatch",
-        plans: Sequence[QueryPlan],
-        allowed: Sequence[Allowed | None],
-        half: "HalfPrecision",
-    ) -> list[Candidates]:
-        scores, errors = half.scores((batch.vision, batch.audio), batch.coefficients)
+        half = self.half if rows is None and len(plans) >= QUERIES_FROM else None
+        if half is None:
+            scores, errors = self._scores(batch, rows), np.zeros(len(plans))
+        else:
+            scores, errors = half.scores((batch.vision, batch.audio), batch.coefficients)
+            rows = half.rows
         candidates: list[Candidates] = []
         for i, (plan, row, mask) in enumerate(zip(plans, scores, allowed, strict=True)):
             if mask is not None:
-                row[~mask[half.rows]] = -np.inf
-            score = partial(self._scores_of, batch.take(i))
-            error = float(errors[i])
-            candidates.append(BoundedCandidates(row, half.rows, error, score, plan.slack))
+                row[~mask if rows is None else ~mask[rows]] = -np.inf
+            again = None if half is None else partial(self._scores, batch.take(i))
+            candidates.append(ExactCandidates(row, rows, plan.slack, float(errors[i]), again))
         return candidates
 
     def _scores(self, batch: "_QueryBatch", rows: Rows | None) -> Scores:
@@ -195,25 +167,9 @@ class Snapshot:
             scores[:, span] = block
         return scores
 
-    def _scores_of(self, query: "_QueryBatch", rows: Rows) -> Float[np.ndarray, " row"]:
-        return self._scores(query, rows)[0]
-
     def top_k(self, plan: QueryPlan, candidates: Candidates, k: int) -> ScoredRows:
         """The best `k` moments of a query by their exact scores, best first."""
         return plan.score(self.gallery, candidates.best(k)).top_k(k)
-
-    def captions_of(self, moments: Sequence[Moment]) -> dict[Moment, str | None]:
-        """The captions of moments; empty if the collection has none."""
-        if not self.captioned:
-            return {}
-        captions = {moment: self._captions.get(moment, "") for moment in moments}
-        missing = [moment for moment, caption in captions.items() if caption == ""]
-        if missing:
-            captions |= dict(zip(missing, self.collection.table.captions(missing), strict=True))
-            if len(self._captions) > CAPTIONS:
-                self._captions.clear()
-            self._captions.update(captions)
-        return captions
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -107,7 +107,8 @@ class MomentTable(LanceTable):
                 return
             # A bucket's lock may be lost during a commit: rows of a concurrent commit are then found
             # by their key and replaced. A folder's lock is never lost.
-            if self.storage.local is None or _holds(table, names):
+            known = any(table.count_rows(condition) for condition in _conditions(names))
+            if self.storage.local is None or known:
                 upsert = table.merge_insert("id").when_matched_update_all()
                 stale = sql_in("file", names)
                 replace = upsert.when_not_matched_insert_all()
@@ -214,14 +215,13 @@ class MomentTable(LanceTable):
         self, batches: Iterable[Any], count: int, token: float | None = None
     ) -> Gallery:
         dims = self.vision_dim, self.audio_width, self.audio_dim
-        batches = map(require_intact, batches)
-        return gather(batches, count, dims, lambda stored: self._audio_at(stored, token))
-
-    def _audio_at(self, stored: Vectors, token: float | None) -> Vectors:
         tokens = self.audio_types
-        if not tokens:
-            return stored
-        return audio_at(stored, tokens, tokens[0] if token is None else token)
+
+        def to_audio(stored: Vectors) -> Vectors:
+            own = tokens[0] if tokens and token is None else token
+            return stored if own is None or not tokens else audio_at(stored, tokens, own)
+
+        return gather(map(require_intact, batches), count, dims, to_audio)
 
     def annotate(self, file: str, notes: Sequence[Note]) -> None:
         """Replace captions and tags of moments of a file, in one transaction.
@@ -308,17 +308,6 @@ class MomentTable(LanceTable):
         with self.readable_errors():
             return table.count_rows("caption IS NOT NULL")
 
-    def captions(self, moments: Sequence[Moment]) -> list[str | None]:
-        """The caption of each moment; None without one."""
-        files = sorted({moment.file for moment in moments})
-        captions: dict[tuple[str, float], str] = {}
-        columns = ["file", "start", "caption"]
-        for condition in _conditions(files):
-            condition = f"caption IS NOT NULL AND {condition}"
-            rows = self.rows(columns, needs="caption", filter=condition).to_pylist()
-            captions |= {(row["file"], row["start"]): row["caption"] for row in rows}
-        return [captions.get((moment.file, moment.start)) for moment in moments]
-
     def thumbnail(self, file: str, start: float) -> bytes | None:
         """The thumbnail (JPEG) of a file's moment by its start; None without one."""
         span = f"start >= {start - NEAR!r} AND start <= {start + NEAR!r}"
@@ -363,11 +352,6 @@ def _join(table: Any) -> None:
     table.optimize.compact_files(
         target_rows_per_fragment=FRAGMENT_ROWS, materialize_deletions_threshold=0.0
     )
-
-
-def _holds(table: Any, files: Sequence[str]) -> bool:
-    """Whether the table has any of these files."""
-    return any(table.count_rows(condition) for condition in _conditions(files))
 
 
 def _conditions(files: Sequence[str]) -> Iterator[str]:

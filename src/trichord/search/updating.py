@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Literal
 from trichord.media.decoder import Decoder
 from trichord.media.pipeline import Pipeline
 from trichord.media.probe import USABLE, Status
-from trichord.search.background import calibrate_for
+from trichord.search.background import calibrate_by
 from trichord.search.calibration import MOMENTS
 from trichord.search.collection import StoredCollection
 from trichord.search.cutting import Cut, cut_files
 from trichord.search.notes import ManifestNotes, NoteTaker
+from trichord.search.query_vectors import TextVectors
 from trichord.search.reading import batches, read_files
 from trichord.search.speech import speech_detector
 from trichord.search.survey import Survey, survey
@@ -242,4 +243,4 @@ def finish(collection: StoredCollection, model: "Embedder") -> None:
         collection.table.compact()
         collection.table.index_captions()
         sample, version = collection.table.sample(MOMENTS)
-        collection.keep(calibrate_for(model, sample), version)
+        collection.keep(calibrate_by(TextVectors(model), sample), version)

@@ -4,27 +4,28 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from trichord.media.decoder import Decoder
 from trichord.search.collection import StoredCollection
 from trichord.search.engine import PreparedQuery, SearchEngine
-from trichord.search.query import Query
+from trichord.search.query import Query, QueryPart
 from trichord.search.query_model import full_model
 from trichord.search.updating import Indexed
 from trichord.service.allowance import Allowance
 from trichord.service.batching import Batcher, Lane
-from trichord.service.catalogue import Catalogue
-from trichord.service.description import describe, embed_file
+from trichord.service.catalogue import Catalogue, numbers
 from trichord.service.errors import redact_paths
 from trichord.service.jobs import Jobs
 from trichord.service.metrics import Metrics
 from trichord.service.parsing import ParsedQuery, parse_query
-from trichord.service.responses import numbers, to_response
 from trichord.service.schemas import (
     CollectionResponse,
     EmbedRequest,
     GroupResponse,
     SearchRequest,
     SearchResponse,
+    SearchWeights,
     TimelineRequest,
     TimelineResponse,
     Vectors,
@@ -94,10 +95,12 @@ class Archive:
             pool.close()
         self.uploads.close()
 
-    def redact(self, sentence: str) -> str:
+    def redact(self, sentence: str, query: ParsedQuery | None = None) -> str:
         """A sentence for clients: without the server's paths."""
+        name = self.collection.name
         secrets = {str(root): "(a root)" for root in self.roots}
-        return redact_paths(sentence, {self.collection.storage.name: "The collection", **secrets})
+        secrets |= dict.fromkeys((name, str(Path(name))), "The collection")
+        return redact_paths(sentence, secrets | (query.secrets if query else {}))
 
     async def search(self, request: SearchRequest) -> SearchResponse:
         """Search.
@@ -114,9 +117,9 @@ class Archive:
                 groups = await self._grouped(query, request)
                 hits = [group.hits[0] for group in groups]
             else:
-                hits = to_response(await self._hits(query, request), self.catalogue)
+                hits = self.catalogue.to_response(await self._hits(query, request))
         except UserError as error:
-            raise UserError(self._redact_query(error, query)) from error
+            raise UserError(self.redact(str(error), query)) from error
         took = (time.perf_counter() - began) * 1000
         moments = len(self.engine.gallery)
         return SearchResponse(
@@ -150,10 +153,16 @@ class Archive:
             return Vectors(vectors=[row.tolist() for row in rows])
         upload = self.uploads.find(request.upload or "")
         try:
-            vector = await self.asides.run(embed_file, self.engine, upload.path, request.toward)
+            part = QueryPart(kind="video", value=str(upload.path))
+            vectors = await self.asides.run(self.engine.reader.embed, part, self.engine.gallery)
+            vector = vectors.vision if request.toward == "visual" else vectors.audio
+            if vector is None:
+                raise UserError(
+                    f"{upload.path} has no {request.toward} part: ask for the other one."
+                )
         except UserError as error:
             raise UserError(redact_paths(str(error), {str(upload.path): "The upload"})) from error
-        return Vectors(vectors=[vector])
+        return Vectors(vectors=[vector.tolist()])
 
     async def timeline(self, request: TimelineRequest) -> TimelineResponse:
         """How a query fits a file over time; raises as `search` does."""
@@ -162,7 +171,7 @@ class Archive:
         try:
             timeline = await self.asides.run(self.engine.timeline, query.query, file)
         except UserError as error:
-            raise UserError(self._redact_query(error, query)) from error
+            raise UserError(self.redact(str(error), query)) from error
         return TimelineResponse(
             start=list(timeline.start),
             end=list(timeline.end),
@@ -185,18 +194,12 @@ class Archive:
             self.engine.grouped, query.query, request.k, self._rerank(request)
         )
         catalogue = self.catalogue
-        responses = (to_response(group.hits, catalogue) for group in groups)
+        responses = (catalogue.to_response(group.hits) for group in groups)
         return [
             GroupResponse(file=hits[0].file, name=hits[0].name, hits=hits)
             for hits in responses
             if hits
         ]
-
-    def _redact_query(self, error: UserError, query: ParsedQuery) -> str:
-        names = (self.collection.name, str(self.collection.path))
-        roots = {str(root): "(a root)" for root in self.roots}
-        secrets = {**roots, **dict.fromkeys(names, "The collection"), **query.secrets}
-        return redact_paths(str(error), secrets)
 
     def _rerank(self, request: SearchRequest) -> int:
         return request.rerank if self._reranks else 0
@@ -222,3 +225,26 @@ class Archive:
         self.metrics.moments.set(len(gallery))
         self.metrics.files.set(len(gallery.files))
         self.metrics.version.set(self.collection.table.version)
+
+
+def describe(engine: SearchEngine, catalogue: Catalogue) -> CollectionResponse:
+    """What a collection holds; it reads the whole table."""
+    collection, gallery = engine.collection, catalogue.gallery
+    description = collection.description
+    visual, audio = engine.weighting
+    return CollectionResponse(
+        name=Path(collection.name).name,
+        files=len(gallery.files),
+        moments=len(gallery),
+        statuses={str(status): count for status, count in collection.counts().items()},
+        seconds=description.seconds,
+        hop=description.hop,
+        audio_types=list(description.audio_types),
+        comparable=sorted(engine.model.comparable),
+        weighting=SearchWeights(visual=visual, audio=audio),
+        tags=sorted(gallery.tags),
+        captions=collection.table.captioned() > 0,
+        speech=bool(np.isfinite(gallery.speech).any()),
+        version=collection.table.version,
+        model=Path(description.run).name,
+    )

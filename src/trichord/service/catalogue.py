@@ -1,8 +1,8 @@
-"""Ids that clients use for files and moments: made from paths, which stay on the server."""
+"""Files, moments and hits as clients see them: by ids, made from paths, which stay on the server."""
 
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from os.path import commonpath
@@ -12,7 +12,8 @@ from typing import Literal
 from trichord.search.filters import path_below
 from trichord.search.gallery import Gallery
 from trichord.service.errors import RefusedError
-from trichord.types import Moment
+from trichord.service.schemas import HitResponse, PartScore
+from trichord.types import Hit, Moment
 
 Kind = Literal["video", "audio", "image"]
 
@@ -95,12 +96,49 @@ class Catalogue:
             )
         return known
 
+    def to_response(self, hits: Iterable[Hit]) -> list[HitResponse]:
+        """Hits as clients see them; a hit without a score is left out."""
+        return [self._hit(hit) for hit in hits if math.isfinite(hit.score)]
+
+    def _hit(self, hit: Hit) -> HitResponse:
+        moment, client_file = hit.moment, self.client_file(hit.moment.file)
+        name = client_file.moment(moment.start)
+        return HitResponse(
+            id=name,
+            file=client_file.id,
+            name=client_file.display_path,
+            start=moment.start,
+            end=moment.end,
+            score=hit.score,
+            visual=number(hit.visual),
+            audio=number(hit.audio),
+            reranked=number(hit.reranked),
+            caption=hit.caption,
+            tags=list(hit.tags),
+            parts=[
+                PartScore(visual=number(visual), audio=number(audio)) for visual, audio in hit.parts
+            ],
+            media=f"/api/media/{client_file.id}",
+            thumbnail=None if client_file.kind == "audio" else f"/api/thumbnails/{name}",
+            kind=client_file.kind,
+        )
+
     def kind(self, file: str) -> Kind:
         """Whether a file is a video, a sound or a picture."""
         gallery, rows = self.gallery, self.gallery.rows_of(file)
         if not gallery.has_vision[rows].any():
             return "audio"
         return "video" if gallery.end[rows].max() > 0 else "image"
+
+
+def number(value: float | None) -> float | None:
+    """A number for JSON; None if it is missing or not finite."""
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def numbers(values: Iterable[float | None]) -> list[float | None]:
+    """Numbers for JSON."""
+    return [number(value) for value in values]
 
 
 def file_id(file: str) -> str:

@@ -2,38 +2,21 @@
 
 import logging
 import secrets
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock, Thread
-from typing import Literal
 
 from trichord.search.survey import media_at
 from trichord.search.updating import Indexed
 from trichord.service.errors import RefusedError
+from trichord.service.schemas import JobResponse
 from trichord.types import UserError
 
 log = logging.getLogger("trichord.service")
 
 KEPT = 100
 """Finished jobs that are kept."""
-
-
-@dataclass(slots=True)
-class Job:
-    """The state of an indexing job.
-
-    `changes` and `statuses` count files by the fields of `Indexed`; `error` is for clients.
-    """
-
-    name: str
-    files: int
-    state: Literal["running", "done", "failed"] = "running"
-    done: int = 0
-    changes: Counter[str] = field(default_factory=Counter[str])
-    statuses: Counter[str] = field(default_factory=Counter[str])
-    error: str | None = None
 
 
 def inside(paths: Sequence[str], roots: Sequence[Path]) -> list[Path]:
@@ -88,10 +71,10 @@ class Jobs:
         self._after = after
         self._redact = redact
         self._roots = roots
-        self._jobs: OrderedDict[str, Job] = OrderedDict()
+        self._jobs: OrderedDict[str, JobResponse] = OrderedDict()
         self._starting = Lock()
 
-    def start(self, places: Sequence[Path]) -> Job:
+    def start(self, places: Sequence[Path]) -> JobResponse:
         """Begin a job.
 
         Raises:
@@ -106,20 +89,25 @@ class Jobs:
         finally:
             self._starting.release()
 
-    def _start(self, places: Sequence[Path]) -> Job:
+    def _start(self, places: Sequence[Path]) -> JobResponse:
         if any(job.state == "running" for job in self._jobs.values()):
             raise _another()
         files = media_at(places)
-        self._require_inside(files)
-        job = Job(secrets.token_hex(8), files=len(files))
-        self._jobs[job.name] = job
+        roots = self._roots
+        outside = [f for f in files if roots and not any(_below(root, str(f)) for root in roots)]
+        if outside:
+            raise RefusedError(
+                400, f"{len(outside)} of the files are links that lead elsewhere: remove them."
+            )
+        name, count = secrets.token_hex(8), len(files)
+        job = self._jobs[name] = JobResponse(job=name, state="running", files=count)
         while len(self._jobs) > KEPT:
             self._jobs.popitem(last=False)
         # A daemon: the service may end at any time, and the next job does the rest.
         Thread(target=self._run, args=(job, places), daemon=True, name="trichord-add").start()
         return job
 
-    def find(self, name: str) -> Job:
+    def find(self, name: str) -> JobResponse:
         """A job.
 
         Raises:
@@ -129,23 +117,13 @@ class Jobs:
             raise RefusedError(404, "There is no such job.")
         return job
 
-    def _require_inside(self, files: Sequence[Path]) -> None:
-        outside = [
-            file
-            for file in files
-            if self._roots and not any(_below(root, str(file)) for root in self._roots)
-        ]
-        if outside:
-            raise RefusedError(
-                400, f"{len(outside)} of the files are links that lead elsewhere: remove them."
-            )
-
-    def _run(self, job: Job, places: Sequence[Path]) -> None:
+    def _run(self, job: JobResponse, places: Sequence[Path]) -> None:
         try:
             for file in self._index(places):
                 job.done += file.change != "removed"
-                job.changes[file.change] += 1
-                job.statuses[file.status] += 1
+                # Replaced, not changed: a response may be reading them.
+                job.changes = _counted(job.changes, file.change)
+                job.statuses = _counted(job.statuses, file.status)
             self._after()
             job.state = "done"
         except UserError as error:
@@ -153,6 +131,10 @@ class Jobs:
         except Exception:
             log.exception("A job failed.")
             job.error, job.state = "The job failed: the server's log says why.", "failed"
+
+
+def _counted(counts: dict[str, int], name: str) -> dict[str, int]:
+    return counts | {name: counts.get(name, 0) + 1}
 
 
 def _another() -> RefusedError:

@@ -1,8 +1,8 @@
 """Limits of requests: how many at once, and bytes and seconds of each."""
 
 import asyncio
-from typing import Any
 
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from trichord.service.allowance import Allowance
@@ -95,10 +95,8 @@ class _Body:
     async def send(self, message: Message) -> None:
         """Answer; if the body was not read completely, close the connection."""
         if message["type"] == "http.response.start" and not self.complete:
-            headers: list[Any] = [*message.get("headers", [])]
-            if not any(name.lower() == b"connection" for name, _ in headers):
-                headers.append((b"connection", b"close"))
-            message = {**message, "headers": headers}
+            message.setdefault("headers", [])
+            MutableHeaders(scope=message).setdefault("connection", "close")
         await self.sink(message)
 
     def _too_large(self) -> RefusedError:

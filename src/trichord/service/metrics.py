@@ -70,14 +70,11 @@ class RequestMetrics:
         finally:
             self.metrics.running.dec()
             # Without a status it failed: an outer handler answers 500.
-            labels = _route(scope), _method(scope), str(status or 500)
+            method = scope["method"] if scope["method"] in ("GET", "HEAD", "POST") else "other"
+            labels = _route(scope), method, str(status or 500)
             self.metrics.requests.labels(*labels).inc()
 
 
 def _route(scope: Scope) -> str:
     """The route's pattern: paths of clients would make any number of labels."""
     return getattr(scope.get("route"), "path", "other")
-
-
-def _method(scope: Scope) -> str:
-    return scope["method"] if scope["method"] in ("GET", "HEAD", "POST") else "other"

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from trichord.search.filters import Filter, FilterBelow
+from trichord.search.filters import FilterBelow
 from trichord.search.query import PartKind, Query, QueryPart, text_parts
 from trichord.service.catalogue import Catalogue
-from trichord.service.schemas import PartRequest, QueryRequest, Where
+from trichord.service.schemas import PartRequest, QueryRequest
 from trichord.service.uploads import Uploads
 
 NAMES: Mapping[str, str] = {"image": "picture", "audio": "sound", "video": "clip"}
@@ -49,6 +50,7 @@ def parse_query(request: QueryRequest, catalogue: Catalogue, uploads: Uploads) -
                 if part.kind == "moment":
                     secrets[part.value] = catalogue.display_path(part.value)
                 titles.append(part.title)
+    where: dict[str, Any] = {**request.where.model_dump(), "tags": tuple(request.where.tags)}
     query = Query(
         parts=tuple(parts),
         visual_weight=request.visual_weight,
@@ -56,7 +58,10 @@ def parse_query(request: QueryRequest, catalogue: Catalogue, uploads: Uploads) -
         # Each audio type token is a set of vectors in memory: the page's steps are enough.
         audio_type=None if request.audio_type is None else round(request.audio_type * 20) / 20,
         caption_weight=request.caption_weight,
-        where=_filter(request.where, catalogue.folders),
+        where=FilterBelow(  # clients must not learn what is above the folders
+            below=catalogue.folders,
+            **where,
+        ),
     )
     return ParsedQuery(
         query=query,
@@ -74,18 +79,4 @@ def _other(item: PartRequest, catalogue: Catalogue, uploads: Uploads) -> QueryPa
     moment = catalogue.moment(item.moment or "")
     return QueryPart(
         kind="moment", value=moment.file, start=moment.start, by=item.by, weight=item.weight
-    )
-
-
-def _filter(where: Where, folders: tuple[str, ...]) -> Filter:
-    return FilterBelow(
-        below=folders,  # clients must not learn what is above them
-        path=where.path,
-        since=where.since,
-        until=where.until,
-        min_duration=where.min_duration,
-        max_duration=where.max_duration,
-        tags=tuple(where.tags),
-        has_audio=where.has_audio,
-        has_speech=where.has_speech,
     )

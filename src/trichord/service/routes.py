@@ -128,12 +128,10 @@ async def add(body: AddRequest, archive: Served) -> JobStarted:
         raise RefusedError(400, "Nothing can be added here: start the service with --root FOLDER.")
     places = inside(body.paths, archive.roots)
     job = await archive.asides.run(archive.jobs.start, places)
-    return JobStarted(job=job.name)
+    return JobStarted(job=job.job)
 
 
 @router.get("/api/jobs/{job}")
 async def job(job: Id, archive: Served) -> JobResponse:
     """The state of a job."""
-    state = archive.jobs.find(job)
-    fields = ("state", "files", "done", "changes", "statuses", "error")
-    return JobResponse(job=state.name, **{name: getattr(state, name) for name in fields})
+    return archive.jobs.find(job)

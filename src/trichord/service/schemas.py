@@ -293,15 +293,15 @@ class JobStarted(BaseModel):
 
 
 class JobResponse(BaseModel):
-    """The state of a job."""
+    """The state of a job: `changes` and `statuses` count its files by the fields of `Indexed`."""
 
     job: str
     state: Literal["running", "done", "failed"]
     files: int
-    done: int
-    changes: dict[str, int]
-    statuses: dict[str, int]
-    error: str | None
+    done: int = 0
+    changes: dict[str, int] = {}
+    statuses: dict[str, int] = {}
+    error: str | None = None
 
 
 class Alive(BaseModel):

@@ -4,9 +4,10 @@ import hashlib
 import hmac
 import ipaddress
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -85,13 +86,15 @@ class Access:
             b"page", key=_bytes(self.token or "")[:64], digest_size=24
         ).hexdigest()
 
-    def knows(self, authorization: str, cookie: str) -> bool:
+    def knows(self, headers: Headers) -> bool:
         """Whether a request has the token."""
         if self.token is None:
             return True
-        scheme, _, token = authorization.partition(" ")
-        bearer = scheme.lower() == "bearer" and self.is_token(token.strip())
-        return bearer or hmac.compare_digest(_bytes(_morsel(cookie)), _bytes(self.session))
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and self.is_token(token.strip()):
+            return True
+        cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
+        return hmac.compare_digest(_bytes(cookie), _bytes(self.session))
 
     def is_token(self, token: str) -> bool:
         """Compare in a time that does not depend on where the two differ."""
@@ -121,7 +124,10 @@ class Guard:
 
         async def protected(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": _with_defaults(message.get("headers", []))}
+                message.setdefault("headers", [])
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
             await send(message)
 
         answer = self._examine(scope)
@@ -131,9 +137,7 @@ class Guard:
 
     def _examine(self, scope: Scope) -> Response | None:
         """The refusal of a request; None if it is allowed."""
-        headers = {
-            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
-        }
+        headers = Headers(scope=scope)
         try:
             self._require_name(headers.get("host", ""))
             if scope["method"] not in SAFE:
@@ -142,7 +146,10 @@ class Guard:
                 return None
             if scope["path"] in OPEN or scope["path"].startswith(STATIC):
                 return self._exchange_token(scope)
-            self._require_token(headers)
+            if not self.access.knows(headers):
+                refused = RefusedError(401, "The token is missing or wrong.")
+                refused.headers = {"WWW-Authenticate": "Bearer"}
+                raise refused
         except RefusedError as error:
             return refusal(error)
         return None
@@ -170,14 +177,8 @@ class Guard:
         )
         return answer
 
-    def _require_token(self, headers: dict[str, str]) -> None:
-        if not self.access.knows(headers.get("authorization", ""), headers.get("cookie", "")):
-            refused = RefusedError(401, "The token is missing or wrong.")
-            refused.headers = {"WWW-Authenticate": "Bearer"}
-            raise refused
 
-
-def _require_own_page(headers: dict[str, str]) -> None:
+def _require_own_page(headers: Headers) -> None:
     """Refuse changes by pages of other sites in a visitor's browser."""
     origin = headers.get("origin")
     foreign = (
@@ -195,14 +196,6 @@ def _name(host: str) -> str:
         return ""
 
 
-def _morsel(cookie: str) -> str:
-    try:
-        morsel = SimpleCookie(cookie).get(COOKIE)
-    except CookieError:
-        return ""
-    return "" if morsel is None else morsel.value
-
-
 def _is_valid(token: str) -> bool:
     return len(token) >= SHORTEST_TOKEN and all(
         sign.isascii() and (sign.isalnum() or sign in "-_") for sign in token
@@ -211,9 +204,3 @@ def _is_valid(token: str) -> bool:
 
 def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
-
-
-def _with_defaults(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    present = {name.lower() for name, _ in headers}
-    defaults = ((name.encode(), value.encode()) for name, value in HEADERS.items())
-    return [*headers, *((name, value) for name, value in defaults if name not in present)]

@@ -43,16 +43,15 @@ class Thumbnails:
             cache = LruCache[Moment, bytes](CACHED)
             self._cache = catalogue, cache
         # A thread that is late puts its picture into the cache of the old catalogue.
-        if (picture := cache.get(moment)) is None:
-            picture = table.thumbnail(moment.file, moment.start) or self._make(moment)
-            cache.put(moment, picture)
-        return picture
-
-    def _make(self, moment: Moment) -> bytes:
-        real = within(moment.file, self.roots)
-        span = moment.start, moment.end if moment.end > moment.start else None
-        (decoded,) = self.decoder.decode(real, [span], PLAN)
-        picture = thumbnail_of(decoded)
+        if (picture := cache.get(moment)) is not None:
+            return picture
+        picture = table.thumbnail(moment.file, moment.start)
+        if picture is None:
+            real = within(moment.file, self.roots)
+            span = moment.start, moment.end if moment.end > moment.start else None
+            (decoded,) = self.decoder.decode(real, [span], PLAN)
+            picture = thumbnail_of(decoded)
         if picture is None:
             raise RefusedError(404, "This moment has no picture.")
+        cache.put(moment, picture)
         return picture

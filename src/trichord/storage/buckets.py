@@ -121,7 +121,7 @@ class Bucket:
         try:
             return call(**options)
         except ClientError as error:
-            if str(_code(error)) not in codes:
+            if str(error.response.get("Error", {}).get("Code", "")) not in codes:
                 raise
             return None
 
@@ -202,10 +202,6 @@ class Lease:
         while alive and not self._done.wait(LEASE / 3):
             with suppress(UserError):  # unreachable for now: the next renewal may succeed
                 alive = self.renew()
-
-
-def _code(error: Any) -> str:
-    return error.response.get("Error", {}).get("Code", "")
 
 
 def _region() -> str | None:

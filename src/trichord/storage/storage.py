@@ -9,9 +9,8 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
-from trichord.storage.buckets import Bucket
+from trichord.storage.buckets import Bucket, Lease
 from trichord.types import UserError
 from trichord.types.files import write_atomically
 
@@ -23,23 +22,71 @@ LOCKS = (".turn", ".lock")
 """Taken in this order; the first is released once the second is taken: see `Storage.writing`."""
 
 
-@runtime_checkable
-class _Backend(Protocol):
-    """The operations of a folder or of a bucket."""
+class _FolderLock:
+    """A lock of the operating system, which releases it if the process is killed."""
 
-    def read(self, name: str) -> bytes | None: ...
-    def write(self, name: str, content: bytes) -> None: ...
-    def remove(self, name: str) -> None: ...
-    def names(self) -> list[str]: ...
-    def take(self, lock: str, deadline: float) -> "_Lock | None": ...
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def renew(self) -> bool:
+        return True  # it cannot be lost
+
+    def give_back(self) -> None:
+        os.close(self.descriptor)
 
 
-@runtime_checkable
-class _Lock(Protocol):
-    """A lock; one in a bucket may be lost to another process."""
+class _Folder:
+    """A folder of the file system."""
 
-    def renew(self) -> bool: ...
-    def give_back(self) -> None: ...
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self, name: str) -> bytes | None:
+        try:
+            return (self.path / name).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise UserError(f"{self.path / name}: cannot be read: {error.strerror}") from error
+
+    def write(self, name: str, content: bytes) -> None:
+        write_atomically(self.path / name, content)
+
+    def remove(self, name: str) -> None:
+        path = self.path / name
+        try:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be deleted: {error.strerror}") from error
+
+    def names(self) -> list[str]:
+        try:
+            return [path.name for path in self.path.iterdir()]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be read: {error.strerror}") from error
+
+    def take(self, lock: str, deadline: float) -> _FolderLock | None:
+        import fcntl  # not on Windows, where searching works without it
+
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.path / lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be written: {error.strerror}") from error
+        taken = _FolderLock(descriptor)
+        while True:
+            with suppress(BlockingIOError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return taken
+            if time.monotonic() > deadline:
+                taken.give_back()
+                return None
+            time.sleep(POLL)
 
 
 class Storage:
@@ -64,7 +111,7 @@ class Storage:
         self.name = str(location)
         # `Path` removes one of the slashes.
         bucket = re.fullmatch(r"s3:/+([^/]+)/*(.*?)/*", self.name)
-        self._backend: _Backend
+        self._backend: _Folder | Bucket
         if bucket is None:
             self.local: Path | None = Path(location)
             self.options: dict[str, str] | None = None
@@ -79,7 +126,7 @@ class Storage:
             self.cache = _cache_folder() / blake2b(self.name.encode(), digest_size=8).hexdigest()
             self._backend = bucket_backend
         self._thread_lock = threading.RLock()
-        self._lock: _Lock | None = None
+        self._lock: _FolderLock | Lease | None = None
 
     def uri(self, name: str) -> str:
         """The address of a name, for Lance."""
@@ -159,7 +206,7 @@ class Storage:
                 "long: nothing was changed since; start again."
             )
 
-    def _take(self, deadline: float) -> _Lock:
+    def _take(self, deadline: float) -> _FolderLock | Lease:
         turn = self._backend.take(LOCKS[0], deadline)
         if turn is None:
             raise self._busy()
@@ -176,73 +223,6 @@ class Storage:
             f"{self.name} has been locked by another process for {WAIT:g} s: wait until it has "
             "finished, or end it."
         )
-
-
-class _Folder:
-    """A folder of the file system."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def read(self, name: str) -> bytes | None:
-        try:
-            return (self.path / name).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            raise UserError(f"{self.path / name}: cannot be read: {error.strerror}") from error
-
-    def write(self, name: str, content: bytes) -> None:
-        write_atomically(self.path / name, content)
-
-    def remove(self, name: str) -> None:
-        path = self.path / name
-        try:
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
-        except OSError as error:
-            raise UserError(f"{path}: cannot be deleted: {error.strerror}") from error
-
-    def names(self) -> list[str]:
-        try:
-            return [path.name for path in self.path.iterdir()]
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise UserError(f"{self.path}: cannot be read: {error.strerror}") from error
-
-    def take(self, lock: str, deadline: float) -> "_FolderLock | None":
-        import fcntl  # not on Windows, where searching works without it
-
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.path / lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        except OSError as error:
-            raise UserError(f"{self.path}: cannot be written: {error.strerror}") from error
-        taken = _FolderLock(descriptor)
-        while True:
-            with suppress(BlockingIOError):
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return taken
-            if time.monotonic() > deadline:
-                taken.give_back()
-                return None
-            time.sleep(POLL)
-
-
-class _FolderLock:
-    """A lock of the operating system, which releases it if the process is killed."""
-
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor = descriptor
-
-    def renew(self) -> bool:
-        return True  # it cannot be lost
-
-    def give_back(self) -> None:
-        os.close(self.descriptor)
 
 
 def _cache_folder() -> Path:

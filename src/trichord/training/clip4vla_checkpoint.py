@@ -19,11 +19,11 @@ from trichord.encoders.published_clip import (
     towers_of_state,
 )
 from trichord.evaluation.classes.published_head import PublishedHead, layers_of
-from trichord.models.beams import SHORTEST
 from trichord.models.captioner import Captioner
 from trichord.models.cross import CrossTransformer, Form
 from trichord.models.fusion import FRAME_SLOTS, TEXT_SLOTS, Absent
 from trichord.types import UserError
+from trichord.types.decoding import SHORTEST
 
 Level = Literal["global_to_global", "global_to_local", "tight", "local_to_local"]
 
@@ -172,7 +172,12 @@ class Checkpoint:
         """
         audio, token = self.part(SOUND), self.options.token
         if token is None:
-            return self._usual_token(audio)
+            token, why = 0.5, "0.5 (assumed, as the authors do for MSR-VTT and VATEX)"
+            if not has_audio_type_tokens(audio):
+                token, why = "none", "none (the checkpoint has no table of them)"
+            elif self.part(HEAD).tensors:
+                token, why = 1.0, "1 (assumed, as the authors do for ESC-50)"
+            self.notes["audio type token"] = why
         if token != "none" and not has_audio_type_tokens(audio):
             raise UserError(
                 f"--audio-type: {audio.file} was trained without audio type tokens: leave it out."
@@ -183,16 +188,6 @@ class Checkpoint:
                 "(published as 3), 'clip' (2) or 'none' (-1)."
             )
         return token
-
-    def _usual_token(self, audio: PublishedTensors) -> AudioType:
-        if not has_audio_type_tokens(audio):
-            self.notes["audio type token"] = "none (the checkpoint has no table of them)"
-            return "none"
-        if self.part(HEAD).tensors:
-            self.notes["audio type token"] = "1 (assumed, as the authors do for ESC-50)"
-            return 1.0
-        self.notes["audio type token"] = "0.5 (assumed, as the authors do for MSR-VTT and VATEX)"
-        return 0.5
 
     def fusion(self) -> tuple[GlobalToGlobal | Cross, dict[str, Tensor]]:
         """The trained fusion, or the one of the options, and its state.
@@ -210,14 +205,13 @@ class Checkpoint:
                 f"--fusion {level}: {cross.file} has no cross transformer that was trained for "
                 "retrieval (no similarity_dense.*): choose global_to_global."
             )
-        form, layers, heads = self._shape(cross)
-        ours = _empty_cross(form, self.towers.dim, layers, heads)
-        state = cross.renamed(_cross_names(cross, form, layers), ours)
+        ours, layers, heads = self._empty_cross(cross)
+        state = cross.renamed(_cross_names(cross, ours.form, layers), ours)
         state |= self.part(SCORE).renamed(_SCORE, ours)
         self._require_room(cross, ours, FRAME_SLOTS, options.segments)
         fusion = Cross(
             level=level,
-            form=form,
+            form=ours.form,
             from_text=False,
             layers=layers,
             heads=heads,
@@ -240,14 +234,18 @@ class Checkpoint:
         segments = options.segments if "audio" in reads else 0
         if not head.tensors:
             return None
-        form, layers, heads = self._shape(cross)
-        if form == "bert":
+        ours, layers, heads = self._empty_cross(cross)
+        if ours.form == "bert":
             left = (CAPTIONS,) if self.scores_pairs else (CAPTIONS, CROSS)
             self._leave_out(left, "captioners are read with CLIP's blocks only, not BERT's")
             return None
-        cross_model = _empty_cross(form, self.towers.dim, layers, heads)
-        self._require_room(cross, cross_model, frames, segments)
-        state = self._captioner_state(cross, cross_model)
+        self._require_room(cross, ours, frames, segments)
+        rows, width = self.part(CLIP).shape(_TABLE, 2)
+        with torch.device("meta"):
+            writer = Captioner(ours, width=width, vocabulary=rows)
+        names = _cross_names(cross, ours.form, layers)
+        state = {f"cross.{key}": value for key, value in cross.renamed(names, ours).items()}
+        state |= self._untied(head).renamed(_WORDS, writer)
         source = "--reads" if options.reads else "assumed; else give --reads"
         self.notes["captions"] = f"from {' and '.join(reads)} ({source})"
         return CaptionGenerator(
@@ -260,17 +258,6 @@ class Checkpoint:
             segment_slots=segments,
             padding="as_published",
         ), state
-
-    def _captioner_state(
-        self, cross: PublishedTensors, ours: CrossTransformer
-    ) -> dict[str, Tensor]:
-        head = self._untied(self.part(CAPTIONS))
-        rows, width = self.part(CLIP).shape(_TABLE, 2)
-        with torch.device("meta"):
-            writer = Captioner(ours, width=width, vocabulary=rows)
-        names = _cross_names(cross, ours.form, len(ours.blocks))
-        state = {f"cross.{key}": value for key, value in cross.renamed(names, ours).items()}
-        return state | head.renamed(_WORDS, writer)
 
     def head(self) -> PublishedHead | None:
         """The classifier; None if there is none, or if its classes are unknown.
@@ -298,12 +285,21 @@ class Checkpoint:
         self.notes["head"] = "ESC-50's 50 classes, in the order of its targets (assumed)"
         return PublishedHead(classes=CLASSES, state=state)
 
-    def _shape(self, cross: PublishedTensors) -> tuple[Form, int, int]:
-        """Form, layers and heads of the cross transformer."""
+    def _empty_cross(self, cross: PublishedTensors) -> tuple[CrossTransformer, int, int]:
+        """The cross transformer without weights, its layers and its heads."""
         form: Form = "bert" if cross.depth(_BLOCKS["bert"][0]) else "clip"
-        if not cross.depth(_BLOCKS[form][0]):
+        layers, dim = cross.depth(_BLOCKS[form][0]), self.towers.dim
+        if not layers:
             cross.refuse_keys((), _cross_names(cross, form, 1).keys())
-        return form, cross.depth(_BLOCKS[form][0]), _heads(cross, form, self.towers)
+        # As published: the clip form has as many as the text tower, whatever its width.
+        heads = self.towers.text_heads if form == "clip" else max(1, dim // HEAD_WIDTH)
+        if dim % heads:
+            raise UserError(
+                f"{cross.file}: {heads} heads do not divide the {dim} dimensions of its cross "
+                "transformer: it is none of CLIP4VLA's two."
+            )
+        with torch.device("meta"):
+            return CrossTransformer(form=form, dim=dim, layers=layers, heads=heads), layers, heads
 
     def _untied(self, head: PublishedTensors) -> PublishedTensors:
         """The captioner's head without its copy of the token embeddings.
@@ -354,22 +350,6 @@ class Checkpoint:
         message = f"{count} tensors, {what}: {why}"
         earlier = self.notes.get("left out")
         self.notes["left out"] = f"{earlier}; {message}" if earlier else message
-
-
-def _empty_cross(form: Form, dim: int, layers: int, heads: int) -> CrossTransformer:
-    with torch.device("meta"):
-        return CrossTransformer(form=form, dim=dim, layers=layers, heads=heads)
-
-
-def _heads(cross: PublishedTensors, form: Form, towers: ClipTowers) -> int:
-    """As published: the clip form has as many as the text tower, whatever its width."""
-    heads = towers.text_heads if form == "clip" else max(1, towers.dim // HEAD_WIDTH)
-    if towers.dim % heads:
-        raise UserError(
-            f"{cross.file}: {heads} heads do not divide the {towers.dim} dimensions of its cross "
-            "transformer: it is none of CLIP4VLA's two."
-        )
-    return heads
 
 
 def _cross_names(cross: PublishedTensors, form: Form, layers: int) -> dict[str, str]:

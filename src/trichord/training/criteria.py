@@ -66,8 +66,13 @@ def measure_criterion(
     Raises:
         UnrankableError: A vector is zero or not finite, or a score is not finite.
     """
-    if any(name.startswith(WORDS) for name in names):
-        return _of_words(model, validation, names)
+    kinds: list[CaptionKind] = [kind for kind in CAPTION_KINDS if f"{WORDS}{kind}" in names]
+    if kinds:
+        likelihoods = {f"{WORDS}{kind}": word_likelihood(model, validation, kind) for kind in kinds}
+        parts = {name: value for name, value in likelihoods.items() if value is not None}
+        value = sum(parts.values()) / max(1, len(parts))
+        found = Criterion(measure="likelihood of a word", value=value, parts=parts)
+        return found if parts else None
     rankings = ranked(embed_source(model, validation), names) if names else {}
     return criterion_of(rankings) if rankings else None
 
@@ -89,17 +94,6 @@ def criterion_of(rankings: Mapping[str, Ranked]) -> Criterion:
     return Criterion(
         measure=measure, value=value, parts=parts, queries=queries, candidates=candidates
     )
-
-
-def _of_words(model: Embedder, validation: Source, names: Sequence[str]) -> Criterion | None:
-    """The likelihood of a token, averaged over kinds of captions."""
-    kinds: list[CaptionKind] = [kind for kind in CAPTION_KINDS if f"{WORDS}{kind}" in names]
-    likelihoods = {f"{WORDS}{kind}": word_likelihood(model, validation, kind) for kind in kinds}
-    parts = {name: value for name, value in likelihoods.items() if value is not None}
-    if not parts:
-        return None
-    value = sum(parts.values()) / len(parts)
-    return Criterion(measure="likelihood of a word", value=value, parts=parts)
 
 
 def selected_epoch(criteria: Sequence[float | None]) -> int:

@@ -67,21 +67,17 @@ def import_clip(
     file = Path(source)
     towers = _towers(source, tokenizer, activation)
     name = TOWERS if file.exists() else source
-    experiment = Experiment(
-        system="clip",
-        model=TriModal(
-            text=ClipText(name=name),
-            vision=ClipVision(name=name),
-            audio=_fresh_audio(name, towers),
-        ),
-    )
+    patch: int = towers.vision.patch_size
+    side = PICTURE if PICTURE % patch == 0 else towers.vision.image_size // patch * patch
+    audio = ClipAudio(name=name, frames=side, log_mel=LogMel(mels=side))
+    model = TriModal(text=ClipText(name=name), vision=ClipVision(name=name), audio=audio)
+    experiment = Experiment(system="clip", model=model)
     with _appearing(path) as run:
         mark = file_signature(file) if file.is_file() else source
         run.start(experiment, mark, notes={NOTES: towers.notes})
         if file.exists():
             towers.write(run.path / TOWERS)
-        model = fresh_model(run.experiment())
-        run.finish(model, experiment.objective.build(), Progress())
+        run.finish(fresh_model(run.experiment()), experiment.objective.build(), Progress())
     return Run(path)
 
 
@@ -139,12 +135,6 @@ def _towers(source: str, tokenizer: str, activation: Activation | None) -> ClipT
             f"--activation is for a state_dict; the config of {source} says it: leave it out."
         )
     return load_towers(source)
-
-
-def _fresh_audio(name: str, towers: ClipTowers) -> ClipAudio:
-    patch: int = towers.vision.patch_size
-    side = PICTURE if PICTURE % patch == 0 else towers.vision.image_size // patch * patch
-    return ClipAudio(name=name, frames=side, log_mel=LogMel(mels=side))
 
 
 def _experiment(

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from trichord.config import Stage
 from trichord.distributed import all_gather, all_gather_with_grad, all_max, world_size
-from trichord.losses import Objective, pad_missing
+from trichord.losses.missing import pad_missing
+from trichord.losses.objective import Objective
 from trichord.models.embedder import Embedder
 from trichord.training.sampler import Sample
 from trichord.types.tensors import Batch, Embeddings, Features, Padded
@@ -67,14 +68,19 @@ class Learner(nn.Module):
             sample: Their terms and captions.
             words: Token ids of their captions, for a captioner.
         """
-        all_embeddings = embeddings
+        every = embeddings
         if self.model.fusion is not None:
             sample.seed_rng()  # the same in all processes: each scores all texts and clips
-            all_embeddings = _gather(embeddings, len(sample.clips))
+            if world_size() > 1:
+                # So that no process waits for what another lacks.
+                every = pad_missing(embeddings, len(sample.clips))
+                sides = (every.text, every.audio, every.vision)
+                text, audio, vision = map(_gather_features, sides)
+                every = Embeddings(text, audio, vision)
         with autocast(self._stage, self.model.device):
             return replace(
                 embeddings,
-                similarity=self.model.similarity(all_embeddings),
+                similarity=self.model.similarity(every),
                 words=self.model.caption_logits(words, embeddings),
             )
 
@@ -92,18 +98,8 @@ def weighted_sum(
     return torch.stack(parts).sum() if parts else None
 
 
-def _gather(embeddings: Embeddings, rows: int) -> Embeddings:
-    """Embeddings of all processes' clips, for a fusion."""
-    if world_size() == 1:
-        return embeddings
-    embeddings = pad_missing(embeddings, rows)  # so that no process waits for what another lacks
-    text, audio, vision = map(
-        _gather_features, (embeddings.text, embeddings.audio, embeddings.vision)
-    )
-    return Embeddings(text, audio, vision)
-
-
 def _gather_features(features: Features | None) -> Features | None:
+    """Features of all processes' clips."""
     if features is None:
         return None
     added = all_max(features.mask.shape[1]) - features.mask.shape[1]

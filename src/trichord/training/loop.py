@@ -21,13 +21,7 @@ from trichord.training.requirements import criterion_error
 from trichord.training.sampler import epoch_samples, steps_per_epoch
 from trichord.training.session import Session
 from trichord.training.sharding import clip_gradients, gather_weights, shard_model
-from trichord.training.soundness import (
-    Buffers,
-    is_finite,
-    refuse_idle,
-    refuse_unlearnt,
-    refuse_unsound,
-)
+from trichord.training.soundness import Buffers, is_finite, refuse_skips, refuse_unlearnt
 from trichord.training.steps import backward, cached_step, data_parallel, read_batch
 from trichord.types import UserError
 from trichord.types.terms import term_of
@@ -123,14 +117,10 @@ def move_weights(
         UserError: Too many losses or gradients in a row are not finite, or too many first steps are empty.
     """
     trained = [one for group in optimizer.param_groups for one in group["params"]]
-    if loss is None:
-        session.skip(empty=True)
-        on_all_ranks(lambda: refuse_idle(stage, session.progress))
-        return False
-    if not is_finite(loss, trained):
+    if loss is None or not is_finite(loss, trained):
         optimizer.zero_grad(set_to_none=True)
-        session.skip(empty=False)
-        on_all_ranks(lambda: refuse_unsound(stage, session.progress))
+        session.skip(empty=loss is None)
+        on_all_ranks(lambda: refuse_skips(stage, session.progress))
         return False
     session.take()
     clip_gradients(trained, stage.clip_norm)

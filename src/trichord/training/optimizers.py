@@ -7,8 +7,9 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from trichord.config import AdamW, BertAdam, OptimizerConfig, Stage
-from trichord.losses import Objective
+from trichord.config import AdamW, BertAdam, Stage
+from trichord.config.training import OptimizerConfig
+from trichord.losses.objective import Objective
 from trichord.models.bert_adam import BertAdamOptimizer
 from trichord.models.embedder import Embedder
 

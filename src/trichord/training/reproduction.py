@@ -18,22 +18,27 @@ NUMBERS = ("loss", "criterion", "validation", "scales")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Epoch:
-    """An epoch's numbers in both runs; None if a run lacks the epoch."""
+    """An epoch's numbers in both runs; empty if a run lacks the epoch."""
 
     stage: str
     number: int
-    original: Mapping[str, Any] | None
-    repetition: Mapping[str, Any] | None
+    original: Mapping[str, Any]
+    repetition: Mapping[str, Any]
 
     @property
     def exact(self) -> bool:
         """Whether all of its numbers are the same, to the last bit."""
-        return _written(self.original) == _written(self.repetition)
+        # As JSON every digit counts, and NaN equals itself.
+        one, other = (
+            json.dumps({name: numbers.get(name) for name in NUMBERS}, sort_keys=True)
+            for numbers in (self.original, self.repetition)
+        )
+        return one == other
 
     @property
     def difference(self) -> float:
         """The larger difference of loss and criterion; infinite if one run lacks it."""
-        pairs = [(_of(self.original, name), _of(self.repetition, name)) for name in NUMBERS[:2]]
+        pairs = [(self.original.get(name), self.repetition.get(name)) for name in NUMBERS[:2]]
         return max(_distance(one, other) for one, other in pairs)
 
 
@@ -75,10 +80,12 @@ def compare_runs(original: Run, repetition: Run) -> RunComparison:
     return RunComparison(
         epochs=tuple(
             Epoch(
-                stage=name, number=number, original=before.get(place), repetition=after.get(place)
+                stage=place[1],
+                number=place[2],
+                original=before.get(place, {}),
+                repetition=after.get(place, {}),
             )
             for place in places
-            for _, name, number in [place]
         ),
         tensors=len({*one, *other}),
         differences=distances,
@@ -99,29 +106,16 @@ def _between(one: Tensor | None, other: Tensor | None) -> float | None:
     """Largest difference of two tensors; None if they are equal bit for bit."""
     if one is None or other is None or (one.shape, one.dtype) != (other.shape, other.dtype):
         return float("inf")
-    if torch.equal(_bits(one), _bits(other)):
+    bits = [value.contiguous().reshape(-1).view(torch.uint8) for value in (one, other)]
+    if torch.equal(*bits):
         return None
     return float((one.double() - other.double()).abs().max())
-
-
-def _bits(value: Tensor) -> Tensor:
-    return value.contiguous().reshape(-1).view(torch.uint8)
-
-
-def _of(numbers: Mapping[str, Any] | None, name: str) -> float | None:
-    return None if numbers is None else numbers.get(name)
 
 
 def _distance(one: float | None, other: float | None) -> float:
     if one is None or other is None:
         return 0.0 if one is other else float("inf")
     return abs(one - other)
-
-
-def _written(numbers: Mapping[str, Any] | None) -> str:
-    """Numbers as JSON, in which every digit counts and NaN equals itself."""
-    values = None if numbers is None else {name: numbers.get(name) for name in NUMBERS}
-    return json.dumps(values, sort_keys=True)
 
 
 def table(comparison: RunComparison, original: Run, repetition: Run) -> Table:
@@ -132,17 +126,13 @@ def table(comparison: RunComparison, original: Run, repetition: Run) -> Table:
         result.add_column(column, justify="right", no_wrap=True)
     for epoch in comparison.epochs:
         cells = [
-            _cell(_of(numbers, name))
+            "–" if (value := numbers.get(name)) is None else f"{value:.6f}"
             for name in NUMBERS[:2]
             for numbers in (epoch.original, epoch.repetition)
         ]
         agree = "bit for bit" if epoch.exact else f"apart by {epoch.difference:.1e}"
         result.add_row(epoch.stage, str(epoch.number), *cells, agree)
     return result
-
-
-def _cell(value: float | None) -> str:
-    return "–" if value is None else f"{value:.6f}"
 
 
 def verdict(comparison: RunComparison) -> str:

@@ -20,24 +20,36 @@ def require_all(experiment: Experiment, sources: Sequence[Source], *, sharded: b
         UserError: Names the stage and the option.
     """
     for stage in experiment.stages:
-        require_texts(stage)
         require_captions(stage, sources[0])
         require_enough(stage, sources[0])
         pools_of(stage, sources[0].clips)  # refuses if there are too few nonverbal clips
+        kinds = {name.split("<-")[1] for name in stage.criterion}
         for validation in sources[1:]:
-            require_criterion(stage, validation)
-        if sharded:
-            require_spreadable(stage)
+            if kinds and "sound" not in kinds and kinds.isdisjoint(validation.captions.numbers):
+                raise criterion_error(stage)
+        # A captioner uses the token embeddings of the text trunk.
+        writes = any(term_of(name).loss == "words" for name in stage.terms)
+        if sharded and writes and "text" in stage.towers:
+            raise UserError(
+                f"Stage '{stage.name}' trains the text trunk and writes captions with its words: leave "
+                "out --sharding."
+            )
 
 
 def require_captions(stage: Stage, source: Source) -> None:
-    """Refuse clips without the captions that a stage draws from.
+    """Refuse text terms in draws without captions, and clips without the captions to draw from.
 
     Raises:
-        UserError: Names the required and the available captions.
+        UserError: Names the draw and the term, or the required and the available captions.
     """
     counts = {kind: len(numbers) for kind, numbers in source.captions.numbers.items()}
-    for draw in stage.draws:
+    for number, draw in enumerate(stage.draws):
+        textual = [term for term in draw.terms if "text" in term_of(term).sides]
+        if textual and not draw.captions:
+            raise UserError(
+                f"Stage '{stage.name}' asks for '{textual[0]}', a term of texts, but draws no captions: "
+                f"add them by --stages.N.draws.{number}.captions."
+            )
         if draw.captions and not any(counts.get(kind) for kind in draw.captions):
             available = (
                 ", ".join(f"{count} {kind}" for kind, count in counts.items()) or "none at all"
@@ -45,21 +57,6 @@ def require_captions(stage: Stage, source: Source) -> None:
             raise UserError(
                 f"Stage '{stage.name}' needs {' or '.join(draw.captions)} captions; the training "
                 f"clips have {available}: choose an experiment that fits, or add captions."
-            )
-
-
-def require_texts(stage: Stage) -> None:
-    """Refuse text terms in draws without captions.
-
-    Raises:
-        UserError: Names the draw and the term.
-    """
-    for number, draw in enumerate(stage.draws):
-        textual = [term for term in draw.terms if "text" in term_of(term).sides]
-        if textual and not draw.captions:
-            raise UserError(
-                f"Stage '{stage.name}' asks for '{textual[0]}', a term of texts, but draws no captions: "
-                f"add them by --stages.N.draws.{number}.captions."
             )
 
 
@@ -76,17 +73,6 @@ def require_masks(experiment: Experiment, model: Embedder, source: Source) -> No
     second = model.audio.spectrogram(np.zeros(model.audio.rate, np.float32))
     # An error if the encoder does not support it.
     model.audio.spec_augment(second, np.random.default_rng(0))
-
-
-def require_criterion(stage: Stage, validation: Source) -> None:
-    """Refuse validation clips without a caption of the criterion's kinds.
-
-    Raises:
-        UserError: Names the criterion.
-    """
-    kinds = {name.split("<-")[1] for name in stage.criterion}
-    if kinds and "sound" not in kinds and kinds.isdisjoint(validation.captions.numbers):
-        raise criterion_error(stage)
 
 
 def criterion_error(stage: Stage) -> UserError:
@@ -113,17 +99,4 @@ def require_enough(stage: Stage, source: Source) -> None:
         raise UserError(
             f"Stage '{stage.name}' has {clips} clips in a mini-batch for {world_size()} processes: start "
             "fewer, or raise --stages.N.batch-size."
-        )
-
-
-def require_spreadable(stage: Stage) -> None:
-    """Refuse to shard a text trunk whose token embeddings a captioner uses.
-
-    Raises:
-        UserError: Names the option.
-    """
-    if "text" in stage.towers and any(term_of(name).loss == "words" for name in stage.terms):
-        raise UserError(
-            f"Stage '{stage.name}' trains the text trunk and writes captions with its words: leave "
-            "out --sharding."
         )

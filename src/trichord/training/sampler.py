@@ -92,14 +92,9 @@ def epoch_samples(
             texts=None
             if drawn.captions is None
             else torch.from_numpy(captions.wordings[drawn.captions]),
-            masking=_number(seed, *place) if masks else None,
+            masking=int(np.random.default_rng((seed, *place)).integers(2**62)) if masks else None,
             place=(seed, *place, number),
         )
-
-
-def _number(*parts: int) -> int:
-    """One number from several."""
-    return int(np.random.default_rng(parts).integers(2**62))
 
 
 def _batches(

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trichord.checkpoint import Progress, Run, Saved, load_owned, owned_state
+from trichord.checkpoint import Progress, Run, Saved
+from trichord.checkpoint.weights import load_owned, owned_state, under
 from trichord.distributed import all_max, on_rank_0, rank
-from trichord.losses import Objective
+from trichord.losses.objective import Objective
 from trichord.models.embedder import Embedder
 from trichord.training.criteria import all_equal
 from trichord.training.sharding import full_tensor, shard_like
@@ -56,9 +57,9 @@ class Session:
         if (saved := on_rank_0(self.run.saved)) is None:
             return
         self.progress = saved.progress
-        load_owned(self.model, self.objective, _under(saved.tensors, "now."))
-        self.best = _under(saved.tensors, "best.")
-        self._optimizer_state = _under(saved.tensors, "optimizer.")
+        load_owned(self.model, self.objective, under(saved.tensors, "now."))
+        self.best = under(saved.tensors, "best.")
+        self._optimizer_state = under(saved.tensors, "optimizer.")
 
     def adopt(self, optimizer: torch.optim.Optimizer) -> None:
         """Restore the state of a stage's optimizer from the loaded checkpoint."""
@@ -72,14 +73,8 @@ class Session:
         Args:
             empty: It had no terms; otherwise its loss or gradient was not finite.
         """
-        progress = self.progress
-        if empty:
-            self.progress = replace(progress, empty=progress.empty + 1)
-        else:
-            in_a_row = progress.skipped_in_a_row + 1
-            self.progress = replace(
-                progress, skipped=progress.skipped + 1, skipped_in_a_row=in_a_row
-            )
+        for name in ("empty",) if empty else ("skipped", "skipped_in_a_row"):
+            self.progress = replace(self.progress, **{name: getattr(self.progress, name) + 1})
 
     def take(self) -> None:
         """Reset the count of skipped steps in a row."""
@@ -165,10 +160,6 @@ class Session:
         }
         on_rank_0(lambda: self.run.save(Saved(self.progress, tensors)))
         self._saved_at = time.monotonic()
-
-
-def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -33,11 +33,11 @@ def is_finite(loss: Float[Tensor, ""], parameters: Iterable[nn.Parameter]) -> bo
     return all_max(int(not sound)) == 0
 
 
-def refuse_unsound(stage: Stage, progress: Progress) -> None:
-    """Stop after too many skipped steps in a row.
+def refuse_skips(stage: Stage, progress: Progress) -> None:
+    """Stop after too many skipped steps in a row, or if all first steps of a stage are empty.
 
     Raises:
-        UserError: Names the step and remedies.
+        UserError: Names the step or the terms, and remedies.
     """
     if progress.skipped_in_a_row >= MOST_IN_A_ROW:
         raise UserError(
@@ -46,14 +46,6 @@ def refuse_unsound(stage: Stage, progress: Progress) -> None:
             "another directory with a lower --stages.N.optimizer.lr or with --stages.N.precision "
             "float32, and let 'trichord doctor' look at the clips."
         )
-
-
-def refuse_idle(stage: Stage, progress: Progress) -> None:
-    """Stop if all first steps of a stage are empty.
-
-    Raises:
-        UserError: Names the terms and remedies.
-    """
     if progress.epoch == 1 and progress.empty == progress.step + 1 >= MOST_EMPTY:
         raise _idle(stage, f"none of the first {MOST_EMPTY} steps had anything to learn from")
 

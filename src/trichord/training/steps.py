@@ -1,11 +1,10 @@
 """Gradients of a mini-batch, of all clips at once or in chunks."""
 
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -57,7 +56,10 @@ def cached_step(
     Source: Gao et al. (2021), "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup".
     """
     ours = sample.parts(world_size())[rank()]
-    chunks = ours.parts(_how_many(stage, len(sample.clips)))
+    assert stage.chunk is not None
+    # Equally many in all processes, because sharded trunks wait for each other.
+    most, fewest = -(-len(sample.clips) // world_size()), len(sample.clips) // world_size()
+    chunks = ours.parts(min(-(-most // stage.chunk), fewest))
     batches = _read(training, chunks)
     embeddings = _first_pass(learner, batches, chunks)
     loss = learner.loss(embeddings, ours)
@@ -80,58 +82,21 @@ def _read(training: Source, samples: Sequence[Sample]) -> list[Batch]:
     )
 
 
-def _how_many(stage: Stage, clips: int) -> int:
-    """Number of chunks, equal in all processes, because sharded trunks wait for each other."""
-    assert stage.chunk is not None
-    most, fewest = -(-clips // world_size()), clips // world_size()
-    return min(-(-most // stage.chunk), fewest)
-
-
 def _first_pass(learner: Learner, batches: Sequence[Batch], chunks: Sequence[Sample]) -> Embeddings:
     """Embeddings of the clips as leaf tensors, for the gradient of the loss."""
-    fused = learner.model.fusion is not None
-    parts: list[Embeddings] = []
-    with torch.no_grad(), _without_trace(learner):
-        for batch, chunk in zip(batches, chunks, strict=True):
-            encoded = learner.encode(batch.to(learner.model.device), chunk)
-            parts.append(encoded if fused else _pooled(encoded))
-    return _of_sides(lambda side: _leaf([part.of(side) for part in parts], fused))
-
-
-def _of_sides(features_of: Callable[[Side], Features | None]) -> Embeddings:
-    return Embeddings(
-        text=features_of("text"),
-        audio=features_of("audio"),
-        vision=features_of("vision"),
-        masked=features_of("masked"),
-    )
-
-
-@contextmanager
-def _without_trace(module: nn.Module) -> Generator[None]:
-    """Restore the buffers, because the clips are encoded again."""
-    buffers = Buffers(module)
+    buffers = Buffers(learner)
     copies = buffers.copies()
-    yield
-    buffers.restore(copies)
+    with torch.no_grad():
+        parts = [
+            learner.encode(batch.to(learner.model.device), chunk)
+            for batch, chunk in zip(batches, chunks, strict=True)
+        ]
+    buffers.restore(copies)  # because the clips are encoded again
+    text, audio, vision, masked = (_leaf([part.of(side) for part in parts]) for side in SIDES)
+    return Embeddings(text, audio, vision, masked)
 
 
-def _pooled(encoded: Embeddings) -> Embeddings:
-    """Drop the steps, which only a fusion uses."""
-
-    def pooled(side: Side) -> Features | None:
-        features = encoded.of(side)
-        return None if features is None else _of_pooled(features.pooled, features.mask)
-
-    return _of_sides(pooled)
-
-
-def _of_pooled(pooled: Float[Tensor, "batch dim"], mask: Bool[Tensor, "batch step"]) -> Features:
-    """Features with zero steps that need no memory."""
-    return Features(pooled, pooled.new_zeros(()).expand(*mask.shape, pooled.shape[1]), mask)
-
-
-def _leaf(parts: Sequence[Features | None], fused: bool) -> Features | None:
+def _leaf(parts: Sequence[Features | None]) -> Features | None:
     """The concatenated features of chunks."""
     present = [part for part in parts if part is not None]
     if not present:
@@ -139,8 +104,6 @@ def _leaf(parts: Sequence[Features | None], fused: bool) -> Features | None:
     longest = max(part.mask.shape[1] for part in present)
     mask = torch.cat([F.pad(part.mask, (0, longest - part.mask.shape[1])) for part in present])
     pooled = torch.cat([part.pooled for part in present]).requires_grad_()
-    if not fused:
-        return _of_pooled(pooled, mask)
     steps = [F.pad(part.steps, (0, 0, 0, longest - part.steps.shape[1])) for part in present]
     return Features(pooled, torch.cat(steps).requires_grad_(), mask)
 

@@ -228,7 +228,9 @@ def _run(path: Path, name: str) -> ModuleType:
         del sys.modules[name]
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{_line_of(error, path)}: {_said(error)}.") from error
+        said = error.msg if isinstance(error, SyntaxError) else first_line(error)
+        place = _line_of(error, path)
+        raise UserError(f"{place}: {type(error).__name__}: {said}.") from error
     return module
 
 
@@ -239,11 +241,6 @@ def _line_of(error: BaseException, path: Path) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == str(path)]
     return f"{path}, line {lines[-1]}" if lines else str(path)
-
-
-def _said(error: BaseException) -> str:
-    said = error.msg if isinstance(error, SyntaxError) else first_line(error)
-    return f"{type(error).__name__}: {said}"
 
 
 def _defined(module: ModuleType) -> Iterator[Any]:

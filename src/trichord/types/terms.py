@@ -21,9 +21,9 @@ class Term:
         sides: What it compares: two or more of text, audio, vision and masked (audio with stretches of
             time and bands hidden).
         loss: A function of unit vectors (pair, dim), one tensor for each side, and of the keywords scale,
-            directions, tile and groups (see `trichord.losses.Loss`), which gives a scalar. `info_nce`, the
-            default, and `intra_nce` are ours; `fused` is InfoNCE of texts and clips, whose similarity the
-            model's fusion gives; `words` is the cross-entropy of a caption's words.
+            directions, tile and groups (see `trichord.losses.objective.Loss`), which gives a scalar.
+            `info_nce`, the default, and `intra_nce` are ours; `fused` is InfoNCE of texts and clips, whose
+            similarity the model's fusion gives; `words` is the cross-entropy of a caption's words.
 
     Raises:
         UserError: A side is unknown, the sides are too few, or the loss has its own weights.

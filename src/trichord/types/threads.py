@@ -17,28 +17,18 @@ def set_torch_threads(count: int) -> None:
 
 
 @contextmanager
-def torch_threads(count: int) -> Generator[None]:
-    """Set the number of torch threads in this thread, and restore it afterwards."""
-    import torch
+def torch_threads(count: int | None = None) -> Generator[None]:
+    """Set the number of torch threads in this thread, if given, and restore it afterwards.
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
-def torch_threads_restored() -> Generator[None]:
-    """Keep the caller's number of torch threads, whatever threads started in the block set.
-
-    torch has a number per thread, which a thread copies from the process at its first use, and
-    `torch.set_num_threads` sets that of its thread and that of the process.
+    Also restores it after threads that started in the block have set theirs: torch has a number per
+    thread, which a thread copies from the process at its first use, and `torch.set_num_threads` sets
+    that of its thread and that of the process.
     """
     import torch
 
     before = torch.get_num_threads()  # reading it fixes the caller's own number
+    if count is not None:
+        torch.set_num_threads(count)
     try:
         yield
     finally:

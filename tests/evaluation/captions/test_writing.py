@@ -10,13 +10,15 @@ from rich.console import Console
 
 from trichord.config import CaptionGenerator, Provenance
 from trichord.evaluation.bootstrap import Estimate
-from trichord.evaluation.captions.protocol import CaptionRules, Scoring, stamp
+from trichord.evaluation.captions.protocol import CaptionRules, stamp
 from trichord.evaluation.captions.report import (
     CAPTION_STYLE,
     CaptionReport,
+    ClipCaption,
+    ClipScores,
+    KindRow,
     caption_table,
 )
-from trichord.evaluation.captions.scores import ClipCaption, ClipScores, KindRow
 from trichord.evaluation.captions.writing import (
     kinds_of,
     measure_captions,
@@ -33,13 +35,11 @@ from trichord.experiments import load_experiment
 from trichord.features.source import MediaSource
 from trichord.types import Caption, Clip, UserError
 
-PLAIN = Scoring(meteor=False, resamples=20)
+PLAIN = CaptionRules(kind=("visual",), beams=2, longest=5, meteor=False, resamples=20)
 
 
 def rules(**changes):
-    return CaptionRules(
-        **{"kinds": ("visual",), "beams": 2, "longest": 5, "scoring": PLAIN} | changes
-    )
+    return replace(PLAIN, **changes)
 
 
 def clip(name, *captions):
@@ -110,12 +110,12 @@ def test_references_without_a_word_are_left_out_and_clips_without_any_too(writer
         clip("b", ("visual", "!")),
         clip("c", ("visual", "un chien à l'école")),
     ]
-    found = references_of(writer, clips, rules(kinds=("visual", "composed")))
+    found = references_of(writer, clips, rules(kind=("visual", "composed")))
     assert found == {"visual": {"a": ("A dog.",), "c": ("un chien à l'école",)}, "composed": {}}
 
 
 def test_as_published_references_are_spelt_and_cut_as_the_run_would(writer):
-    blanks = rules(scoring=replace(PLAIN, tokens="blanks"))
+    blanks = rules(tokens="blanks")
     long = " ".join(["a red ball bounces on the beach"] * 2000)
     clips = [clip("a", ("visual", "A red ball bounces"), ("visual", long))]
     short, cut = references_of(writer, clips, blanks)["visual"]["a"]
@@ -141,7 +141,7 @@ def test_captions_are_scored_against_each_kind_apart_and_a_missing_one_is_empty(
         "audio": {"b": ("a low bell rings slowly now", "x")},
         "composed": {},
     }
-    visual, audio = measure_captions(captions, references, rules(kinds=("visual", "audio")))
+    visual, audio = measure_captions(captions, references, rules(kind=("visual", "audio")))
     assert [(one.name, one.sizes["wordless"]) for one in (visual, audio)] == [
         ("visual", 1),
         ("audio", 0),
@@ -168,12 +168,12 @@ def test_how_words_are_split_and_references_kept_reaches_the_scores():
     references = {"visual": {"a": ("a dog",), "b": ("it rains", "rain falls")}}
 
     def rouge(**changes):
-        (found,) = measure_captions(captions, references, rules(scoring=replace(PLAIN, **changes)))
+        (found,) = measure_captions(captions, references, rules(**changes))
         return [one.scores["ROUGE-L"] for one in found.clips]
 
     assert rouge() == [1.0, 1.0]
     assert rouge(tokens="blanks") == [pytest.approx(0.5), 1.0]
-    assert rouge(kept="as_published") == [1.0, 0.0]
+    assert rouge(references="as_published") == [1.0, 0.0]
 
 
 # Protocols
@@ -205,10 +205,9 @@ def test_a_protocol_counts_and_lists_clips_and_references():
         ({"beams": 1}, "beams: 2 against 1"),
         ({"length_penalty": 1.0}, "length penalty: 0.0 against 1.0"),
         ({"longest": None}, "longest caption: 5 against None"),
-        ({"scoring": replace(PLAIN, tokens="blanks")}, "words: ptb against blanks"),
-        ({"scoring": replace(PLAIN, kept="as_published")}, "references used: all against"),
-        ({"scoring": replace(PLAIN, cider="CIDEr")}, "CIDEr: CIDEr-D against CIDEr"),
-        ({"scoring": replace(PLAIN, resamples=7)}, "number of resamples: 20 against 7"),
+        ({"tokens": "blanks"}, "words: ptb against blanks"),
+        ({"references": "as_published"}, "references used: all against"),
+        ({"resamples": 7}, "number of resamples: 20 against 7"),
     ],
 )
 def test_protocols_differ_by_what_is_named(changes, told):
@@ -217,6 +216,8 @@ def test_protocols_differ_by_what_is_named(changes, told):
     assert difference(one, one) == []
     [said] = difference(one, other)
     assert said.startswith(told)
+    other = replace(one, scoring=replace(one.scoring, cider="CIDEr"))
+    assert difference(one, other) == ["CIDEr: CIDEr-D against CIDEr"]
 
 
 def test_protocols_differ_by_split_kinds_clips_and_references():

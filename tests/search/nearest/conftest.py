@@ -152,9 +152,7 @@ def structured(gallery, texts, tmp_path, built, later):
     """Structures of pictures: sounds are few enough to be searched exactly."""
     OpenIndex.gallery = gallery.vision
 
-    def structured(
-        backend=None, columns=gallery, version=7, held_out=None, persistent=True, **settings
-    ):
+    def structured(backend=None, columns=gallery, version=7, held_out=None, **settings):
         settings = {"exact_up_to": 2200, **settings}
         made = AnnIndexes(
             tmp_path / "cache",
@@ -162,7 +160,6 @@ def structured(gallery, texts, tmp_path, built, later):
             version,
             {"text→sight": texts} if held_out is None else held_out,
             Settings(backend=backend or Fake(), **settings),
-            persistent,
         )
         assert made.wait(60.0)
         return made

@@ -4,7 +4,7 @@ from itertools import cycle
 import numpy as np
 import pytest
 
-from trichord.search.candidates import BoundedCandidates
+from trichord.search.candidates import ExactCandidates
 from trichord.search.nearest import half_precision
 from trichord.search.nearest.half_precision import (
     ROUNDED_AT_ONCE,
@@ -71,6 +71,11 @@ def bounded(vectors, queries):
     return half.rows, list(zip(rough, errors.tolist(), exact, strict=True))
 
 
+def rescored(rough, rows, error, exact, slack=1e-9):
+    """Candidates by rough scores, scored again by the exact ones."""
+    return ExactCandidates(rough, rows, slack, error, lambda some: exact[None, some])
+
+
 @pytest.mark.parametrize("law", LAWS)
 def test_no_score_is_off_by_more_than_its_bound(law):
     for rough, error, exact in bounded(*drawn(law))[1]:
@@ -82,7 +87,7 @@ def test_no_score_is_off_by_more_than_its_bound(law):
 def test_the_best_are_those_of_sorting_everything(law, k):
     rows, queries = bounded(*drawn(law))
     for rough, error, exact in queries:
-        found = BoundedCandidates(rough, rows, error, lambda some, e=exact: e[some], 1e-9).best(k)
+        found = rescored(rough, rows, error, exact).best(k)
         assert found.tolist() == sorted({*found.tolist()})
         assert {*best_of(exact, k)} <= {*found.tolist()}
 
@@ -94,9 +99,9 @@ def test_few_are_scored_again():
 
         def score(some, exact=exact, again=again):
             again.extend(some)
-            return exact[some]
+            return exact[None, some]
 
-        BoundedCandidates(rough, rows, error, score, 1e-9).best(10)
+        ExactCandidates(rough, rows, 1e-9, error, score).best(10)
         assert 10 <= len(again) < 0.02 * COUNT
 
 
@@ -106,9 +111,7 @@ def test_a_row_that_rounding_wrongs_most_is_not_lost():
     [(rough, error, exact)] = bounded(vectors, np.ones((1, DIM)))[1]
     assert len({*rough.tolist()}) == 1
     assert exact.argmax() == 7
-    assert BoundedCandidates(rough, np.arange(50), error, lambda some: exact[some], 1e-9).best(
-        1
-    ) == [7]
+    assert rescored(rough, np.arange(50), error, exact).best(1) == [7]
 
 
 def test_what_a_query_loses_by_rounding_is_in_the_bound():
@@ -147,9 +150,7 @@ def test_two_modalities_are_bounded_together(weights):
         assert np.array_equal(rough > -np.inf, findable)
         assert np.abs(rough[findable] - exact[half.rows][findable]).max() <= error + 1e-6
         for k in (1, 30):
-            found = BoundedCandidates(
-                rough, half.rows, error, lambda some, e=exact: e[some], 4e-6
-            ).best(k)
+            found = rescored(rough, half.rows, error, exact, 4e-6).best(k)
             assert {*best_of(exact, k)} <= {*found.tolist()}
             assert (exact[found] > -np.inf).all()
 
@@ -166,9 +167,7 @@ def test_there_may_be_no_vectors():
         half = HalfPrecision.of([(np.zeros((count, DIM), np.float32), np.zeros(count, bool))])
         scores, _ = half.scores([np.ones((1, DIM))], ONE_MODALITY)
         assert scores.shape == (1, 0)
-        best = BoundedCandidates(
-            scores[0], half.rows, 0.0, lambda rows: np.zeros(len(rows)), 1e-9
-        ).best(3)
+        best = rescored(scores[0], half.rows, 0.0, np.zeros(count)).best(3)
         assert best.tolist() == []
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trichord.search.nearest import AnnIndexes, Approximate, FaissScan, Settings, index_files
-from trichord.search.nearest.index_files import IndexFiles
+from trichord.search.nearest import AnnIndexes, Approximate, FaissScan, Settings, ann_indexes
 
 
 def flip(path):
@@ -101,7 +100,7 @@ def listened(structured, columns, texts, tmp_path):
         opened = structured(
             columns=columns(3000, seed=token),
             held_out={"text→sound": texts},
-            **{"exact_up_to": 100, "target": 0.0, "persistent": False, **options},
+            **{"exact_up_to": 100, "target": 0.0, **options},
         )
         assert opened.report("audio").used
         return opened, sorted(path.suffix for path in (tmp_path / "cache").iterdir())
@@ -109,25 +108,8 @@ def listened(structured, columns, texts, tmp_path):
     return listened
 
 
-def test_of_sound_at_passing_sound_tokens_only_the_latest_is_kept(listened, built):
-    for own in (0, 1):
-        listened(own, persistent=True)
-    for step in range(2, 8):
-        _, there = listened(step)
-    assert there == [".index"] * (2 + index_files.TEMPORARY_KEPT) + [".json"] * (
-        2 + index_files.TEMPORARY_KEPT
-    )
-    built.clear()
-    for kept in (0, 1):
-        listened(kept, persistent=True)
-    for kept in (6, 7):
-        listened(kept)
-    assert not built
-    listened(2)
-    assert len(built) == 1
-
-
-def test_what_was_searched_with_lately_stays_longest(listened, tmp_path, built):
+def test_what_was_searched_with_lately_stays_longest(listened, tmp_path, built, monkeypatch):
+    monkeypatch.setattr(ann_indexes, "KEPT", 2)
     for step, age in ((1, 300), (2, 200)):
         listened(step)
         for path in (tmp_path / "cache").iterdir():
@@ -142,8 +124,11 @@ def test_what_was_searched_with_lately_stays_longest(listened, tmp_path, built):
     assert built
 
 
-def test_who_searches_with_a_structure_does_not_need_its_file(gallery, texts, tmp_path, columns):
+def test_who_searches_with_a_structure_does_not_need_its_file(
+    texts, tmp_path, columns, monkeypatch
+):
     """Another process may delete it at any time."""
+    monkeypatch.setattr(ann_indexes, "KEPT", 2)
     backend = FaissScan()
 
     def listened(seed):
@@ -153,7 +138,6 @@ def test_who_searches_with_a_structure_does_not_need_its_file(gallery, texts, tm
             7,
             {"text→sound": texts},
             Settings(backend=backend, exact_up_to=100, target=0.0),
-            persistent=False,
         )
         assert made.wait(60.0)
         return made
@@ -164,13 +148,6 @@ def test_who_searches_with_a_structure_does_not_need_its_file(gallery, texts, tm
         listened(seed)
     assert not first._columns["audio"].path.exists()
     np.testing.assert_array_equal(first.nearest("audio").search(texts[:3], 5)[1], before)
-
-
-def test_pictures_are_the_same_at_every_sound_token(structured, tmp_path, built):
-    structured(persistent=False)
-    structured()
-    assert len(built) == 1
-    assert not list((tmp_path / "cache").glob("*passing*"))
 
 
 def test_a_file_that_others_hold_on_to_stays(listened, monkeypatch):
@@ -200,7 +177,7 @@ def test_other_settings_and_queries_have_a_structure_of_their_own(structured, ch
 
 def test_what_a_killed_process_left_is_deleted_after_a_day(structured, tmp_path):
     (tmp_path / "cache").mkdir()
-    for name, age in ((".old.part", index_files.ABANDONED_AFTER + 60), (".new.part", 60)):
+    for name, age in ((".old.part", ann_indexes.ABANDONED_AFTER + 60), (".new.part", 60)):
         left = tmp_path / "cache" / name
         left.write_text("half")
         os.utime(left, (time.time() - age,) * 2)
@@ -230,14 +207,12 @@ def there(folder):
 
 
 def test_of_a_version_the_latest_are_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(index_files, "PERSISTENT_KEPT", 2)
+    monkeypatch.setattr(ann_indexes, "KEPT", 2)
     kept(tmp_path, "audio", 7, "a", "b", "c")
-    kept(tmp_path, "audio", 7, "passing-a", "passing-b", "passing-c")
     kept(tmp_path, "vision", 7, "a", "b", "c")
-    IndexFiles(tmp_path, 7, temporary=False).sweep("audio")
+    ann_indexes.sweep(tmp_path, 7, "audio")
     assert there(tmp_path) == [
-        "audio-7-b", "audio-7-c", "audio-7-passing-b", "audio-7-passing-c",
-        "vision-7-a", "vision-7-b", "vision-7-c",
+        "audio-7-b", "audio-7-c", "vision-7-a", "vision-7-b", "vision-7-c",
     ]  # fmt: skip
 
 
@@ -246,7 +221,7 @@ def test_of_a_table_that_was_replaced_all_is_gone_a_day_later(tmp_path):
     kept(tmp_path, "vision", 300, "old", hours=25)
     kept(tmp_path, "vision", 301, "newer than ours", hours=23)
     kept(tmp_path, "vision", 3, "ours", hours=100)
-    IndexFiles(tmp_path, 3, temporary=False).sweep("vision")
+    ann_indexes.sweep(tmp_path, 3, "vision")
     assert there(tmp_path) == ["vision-3-ours", "vision-301-newer than ours"]
 
 

@@ -27,7 +27,7 @@ from torch import Tensor
 from transformers import ClapFeatureExtractor
 
 from trichord.encoders.pretrained import load
-from trichord.losses import info_nce
+from trichord.losses.info_nce import info_nce
 from trichord.types import CaptionKind
 from trichord.types.threads import set_torch_threads
 from trichord_world.difficulty import DEFAULT

@@ -1,9 +1,10 @@
 """How captions were measured, so that two numbers are compared only when that is the same."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
+from trichord.evaluation.bootstrap import Resamples
 from trichord.evaluation.protocol import (
     SELECTED_ON_TEST,
     SELECTION,
@@ -12,6 +13,8 @@ from trichord.evaluation.protocol import (
     yes_or_no,
 )
 from trichord.types import AudioType, CaptionKind, Split
+from trichord.types.decoding import Beams, LengthPenalty, Longest
+from trichord.types.rules import Distinct
 
 WORDS = {
     "ptb": "as the Penn Treebank splits them, without punctuation",
@@ -36,15 +39,36 @@ class Scoring:
     seed: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class CaptionRules:
-    """How captions are written, `longest` in tokens, and scored."""
+    """How captions are measured, where the run writes some."""
 
-    kinds: tuple[CaptionKind, ...]
-    beams: int = 5
-    length_penalty: float = 0.0
-    longest: int | None = None
-    scoring: Scoring = field(default_factory=Scoring)
+    kind: Annotated[tuple[CaptionKind, ...], Distinct()] = ()
+    """Kinds of captions to score against, each apart; those that the run has learnt if not given."""
+    beams: Beams = 5
+    """Beginnings of captions that are followed at once; 1: greedy."""
+    length_penalty: LengthPenalty = 0.0
+    """Above 0 favours longer captions; 1: the mean likelihood of a token counts."""
+    longest: Longest = None
+    """Tokens of a caption at most; as many as the run has room for if not given."""
+    tokens: Literal["ptb", "blanks"] = "ptb"
+    """Words as the Penn Treebank splits them, or at blanks as published."""
+    references: Literal["all", "as_published"] = "all"
+    """All that a clip has, or as published as many as every clip has."""
+    meteor: bool = True
+    """Whether METEOR is measured too: its dictionaries take seconds to read."""
+    resamples: Resamples = 1000
+    """Of the bootstrap over clips behind each 95 % interval."""
+
+    @property
+    def scoring(self) -> Scoring:
+        """As reports keep it."""
+        return Scoring(
+            tokens=self.tokens,
+            kept=self.references,
+            meteor=self.meteor,
+            resamples=self.resamples,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

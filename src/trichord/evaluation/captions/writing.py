@@ -6,10 +6,10 @@ from caption_metrics import TOKENIZERS, Tokenizer, evaluate
 from trichord.config import Experiment
 from trichord.evaluation.bootstrap import Estimate
 from trichord.evaluation.captions.protocol import CaptionRules
-from trichord.evaluation.captions.scores import ClipCaption, ClipScores, KindRow
+from trichord.evaluation.captions.report import ClipCaption, ClipScores, KindRow
 from trichord.evaluation.pairs import measuring
 from trichord.features.source import Source, portions
-from trichord.models.decoding import Decoding, GeneratedCaption, write
+from trichord.models.decoding import Decoding, write
 from trichord.models.embedder import Embedder
 from trichord.types import CAPTION_KINDS, CaptionKind, Clip, UserError
 from trichord.types.terms import term_of
@@ -55,24 +55,18 @@ def write_captions(
         for rows in portions(len(source.clips), CLIPS_AT_ONCE):
             embedded = model(source.batch(rows, None).to(model.device))
             written = write(model, embedded.vision, embedded.audio, decoding)
-            found += [
-                _caption(source.clips[row], captions, model, rules)
-                for row, captions in zip(rows.tolist(), written, strict=True)
-            ]
+            for row, captions in zip(rows.tolist(), written, strict=True):
+                clip, best = source.clips[row].id, captions[0] if captions else None
+                if best is None:
+                    found.append(ClipCaption(id=clip))
+                    continue
+                text = best.text
+                if _spells(rules):  # as published, both sides are spelt by the tokenizer
+                    text = " ".join(model.decode_tokens([best.tokens])[0].split())
+                found.append(ClipCaption(id=clip, text=text, log_likelihood=best.log_likelihood))
             if after is not None:
                 after(len(rows))
     return tuple(found)
-
-
-def _caption(
-    clip: Clip, written: Sequence[GeneratedCaption], model: Embedder, rules: CaptionRules
-) -> ClipCaption:
-    if not written:
-        return ClipCaption(id=clip.id)
-    best = written[0]
-    # Split at blanks, as published, both sides are spelt by the tokenizer.
-    text = " ".join(model.decode_tokens([best.tokens])[0].split()) if _spells(rules) else best.text
-    return ClipCaption(id=clip.id, text=text, log_likelihood=best.log_likelihood)
 
 
 def references_of(
@@ -86,7 +80,7 @@ def references_of(
     texts = list(dict.fromkeys(one.text for clip in clips for one in clip.captions))
     known = dict(zip(texts, spelt(model, texts), strict=True)) if _spells(rules) else {}
     found: dict[CaptionKind, dict[str, tuple[str, ...]]] = {}
-    for kind in rules.kinds:
+    for kind in rules.kind:
         said = {
             clip.id: tuple(
                 text

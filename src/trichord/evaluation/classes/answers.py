@@ -78,11 +78,7 @@ class ClassRow(ReportRow):
     confusion: tuple[tuple[int, ...], ...]
 
 
-def class_row(
-    answers: Answers,
-    truth: Int[ndarray, " clip"],
-    classes: tuple[str, ...],
-) -> ClassRow:
+def class_row(answers: Answers, truth: Int[ndarray, " clip"], classes: tuple[str, ...]) -> ClassRow:
     """What answers come to; classes of which there are no clips are left out of the mean.
 
     Raises:

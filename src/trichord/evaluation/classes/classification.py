@@ -131,9 +131,10 @@ class ClassReport(Report):
             (self.untaught, "have what too few training clips have; they count as wrong"),
             (self.unlabelled, "have no label and are left out"),
         )
-        return lines + [
-            f"{len(clips)} clips {what}: {_some(clips)}" for clips, what in left_out if clips
-        ]
+        for clips, what in left_out:
+            some = ", ".join(clips[:SHOWN]) + (", ..." if len(clips) > SHOWN else "")
+            lines += [f"{len(clips)} clips {what}: {some}"] if clips else []
+        return lines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,12 +208,7 @@ def class_table(report: ClassReport) -> Table:
             for name in ("accuracy", "of those read")
         ]
         table.add_row(over, "", "", "", *means, "", style="bold")
-    _add_every(table, report.every)
-    return table
-
-
-def _add_every(table: Table, every: ClassRow) -> None:
-    found = every.estimates
+    every, found = report.every, report.every.estimates
     intervals = [in_style(found.get(name), percent=True) for name in ("accuracy", "of those read")]
     sizes = [str(every.sizes[name]) for name in ("tested", "unread")]
     table.add_row("all test clips (95 %)", "", *sizes, *intervals, "")
@@ -220,6 +216,7 @@ def _add_every(table: Table, every: ClassRow) -> None:
         table.add_row("top-5 (95 %)", "", "", "", found["top-5"].percent(), "", "")
     for name, share in {**every.numbers, "chance": every.chance["accuracy"]}.items():
         table.add_row(name, "", "", "", percent(share), "", "")
+    return table
 
 
 def worst(report: ClassReport, count: int = SHOWN) -> str:
@@ -237,8 +234,3 @@ def worst(report: ClassReport, count: int = SHOWN) -> str:
 def percent(share: float | None) -> str:
     """A share as published tables have it, or a dash."""
     return NONE if share is None else f"{100 * share:.1f}"
-
-
-def _some(clips: Sequence[str]) -> str:
-    more = ", ..." if len(clips) > SHOWN else ""
-    return ", ".join(clips[:SHOWN]) + more

@@ -165,8 +165,7 @@ class AsPaper:
             ValueError: The lesson has one class only.
         """
         _require_classes(lesson)
-        unseen = np.setdiff1d(np.arange(lesson.count), lesson.classes)
-        answers = [_without(scores, unseen) for scores in self._epochs(lesson, exam.values, seed)]
+        answers = self._epochs(lesson, exam.values, seed)
         right = [int((scores.argmax(axis=1) == exam.truth).sum()) for scores in answers]
         epoch = int(np.argmax(right)) if self.choose == "best" else len(answers) - 1
         return Taught(scores=answers[epoch], chosen=f"epoch {epoch + 1}")
@@ -175,6 +174,7 @@ class AsPaper:
         self, lesson: Lesson, asked: Float[ndarray, "clip dim"], seed: int
     ) -> list[Float[ndarray, "clip class"]]:
         """Logits after each epoch."""
+        unseen = np.setdiff1d(np.arange(lesson.count), lesson.classes)
         values, classes = torch.from_numpy(lesson.values), torch.from_numpy(lesson.classes)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -196,6 +196,7 @@ class AsPaper:
                 with torch.inference_mode():
                     logits = model(torch.from_numpy(asked))
                 found.append(logits.numpy().astype(np.float64))
+                found[-1][:, unseen] = -np.inf
         return found
 
     def _share(self, done: float) -> float:
@@ -211,13 +212,6 @@ METHODS: dict[MethodName, Method] = {
     "as_paper": AsPaper(),
     "as_paper_last": AsPaper(choose="last"),
 }
-
-
-def _without(
-    scores: Float[ndarray, "clip class"], unseen: Int[ndarray, " unseen"]
-) -> Float[ndarray, "clip class"]:
-    scores[:, unseen] = -np.inf
-    return scores
 
 
 def _require_classes(lesson: Lesson) -> None:

@@ -14,7 +14,7 @@ from trichord.evaluation import drawing
 from trichord.evaluation.classes.classification import ClassReport
 from trichord.evaluation.drawing import GRID, INK
 from trichord.evaluation.tables import in_style
-from trichord.types.arrays import Float, Int
+from trichord.types.arrays import Float
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,10 +64,16 @@ def draw_confusion(report: ClassReport, path: Path) -> None:
     lengths = np.maximum(counts.sum(axis=1, keepdims=True), 1)
     scale = cell_size(len(answers))
     figure, axes = _canvas(report, answers, scale)
-    _paint(axes, counts / lengths)
-    if scale.numbers:
-        _write(axes, counts, counts / lengths)
-    _name(axes, report.classes, answers, scale)
+    shares = counts / lengths
+    _paint(axes, shares)
+    cells = zip(*(place.tolist() for place in np.nonzero(counts)), strict=True)
+    for row, column in cells if scale.numbers else ():
+        ink = "white" if shares[row, column] > 0.5 else INK
+        text = str(counts[row, column])
+        axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=8)
+    axes.set_xticks(range(len(answers)), answers, rotation=90)
+    axes.set_yticks(range(len(report.classes)), report.classes)
+    axes.tick_params(length=0, labelsize=scale.points, labelcolor=INK, pad=2, which="both")
     drawing.save(figure, path)
 
 
@@ -82,17 +88,13 @@ def _canvas(report: ClassReport, answers: list[str], scale: CellSize) -> "tuple[
     figure = drawing.new_figure(whole, tall)
     axes = figure.add_axes((names / whole, foot / tall, width / whole, height / tall))
     title = f"{report.run}: {report.protocol.kind}, {report.protocol.modality}"
-    note = f"{_accuracy(report)}\nrow: class, column: taken for it, shade: share of the row"
+    accuracy = report.every.estimates["accuracy"].percent()
+    reached = f"accuracy {accuracy} % of {sum(report.protocol.tested)} clips"
+    if len(report.rows) > 1:
+        reached += f", over folds {in_style(report.over_folds(), percent=True)}"
+    note = f"{reached}\nrow: class, column: taken for it, shade: share of the row"
     drawing.add_words(figure, title, note, report.protocol.line())
     return figure, axes
-
-
-def _accuracy(report: ClassReport) -> str:
-    accuracy = report.every.estimates["accuracy"]
-    every = f"accuracy {accuracy.percent()} % of {sum(report.protocol.tested)} clips"
-    if len(report.rows) < 2:
-        return every
-    return f"{every}, over folds {in_style(report.over_folds(), percent=True)}"
 
 
 def _paint(axes: "Axes", shares: Float[ndarray, "class answer"]) -> None:
@@ -104,18 +106,3 @@ def _paint(axes: "Axes", shares: Float[ndarray, "class answer"]) -> None:
     axes.set_yticks(np.arange(-0.5, len(shares)), minor=True)
     axes.grid(which="minor", color=GRID, linewidth=0.5)
     axes.spines[:].set_color(GRID)
-
-
-def _write(
-    axes: "Axes", counts: Int[ndarray, "class answer"], shares: Float[ndarray, "class answer"]
-) -> None:
-    for row, column in zip(*(place.tolist() for place in np.nonzero(counts)), strict=True):
-        ink = "white" if shares[row, column] > 0.5 else INK
-        text = str(counts[row, column])
-        axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=8)
-
-
-def _name(axes: "Axes", classes: tuple[str, ...], answers: list[str], scale: CellSize) -> None:
-    axes.set_xticks(range(len(answers)), answers, rotation=90)
-    axes.set_yticks(range(len(classes)), classes)
-    axes.tick_params(length=0, labelsize=scale.points, labelcolor=INK, pad=2, which="both")

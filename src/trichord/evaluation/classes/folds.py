@@ -1,7 +1,7 @@
 """Clips by class, and which of them a classifier learns from and is tested on, fold by fold."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -131,10 +131,8 @@ def folding(held: Labelled, rule: Rule, *, seed: int = 0) -> Folding:
 
 def _by_split(held: Labelled) -> Folding:
     splits = np.array([clip.split or "" for clip in held.clips])
-    train, test = (
-        np.flatnonzero(np.isin(splits, ["train", "val"])),
-        np.flatnonzero(splits == "test"),
-    )
+    train = np.flatnonzero(np.isin(splits, ["train", "val"]))
+    test = np.flatnonzero(splits == "test")
     for name, rows in (("train", train), ("test", test)):
         if not len(rows):
             there = ", ".join(f"{s or 'no split'} {n}" for s, n in Counter(splits.tolist()).items())
@@ -143,9 +141,8 @@ def _by_split(held: Labelled) -> Folding:
                 "splits, or --folds 5 to divide them here."
             )
     fold = Fold(name="test split", train=train, test=test)
-    return Folding(
-        folds=(fold,), groups=_files(held), rule="the manifest's split, train and val on test"
-    )
+    rule = "the manifest's split, train and val on test"
+    return Folding(folds=(fold,), groups=_files(held), rule=rule)
 
 
 def _drawn(held: Labelled, count: int, seed: int) -> Folding:
@@ -163,11 +160,8 @@ def _drawn(held: Labelled, count: int, seed: int) -> Folding:
 
 
 def _official(held: Labelled, name: Official) -> Folding:
-    known: dict[Official, tuple[Callable[[Clip], int | None], Callable[[Clip], object]]] = {
-        "esc50": (esc50.fold, esc50.fold),
-        "ucf101": (ucf101.fold, ucf101.group),
-    }
-    fold_of, group_of = known[name]
+    fold_of = esc50.fold if name == "esc50" else ucf101.fold
+    group_of = esc50.fold if name == "esc50" else ucf101.group
     folds: list[int] = []
     for clip in held.clips:
         try:
@@ -185,11 +179,8 @@ def _official(held: Labelled, name: Official) -> Folding:
             "test; prepare the whole corpus."
         )
     groups = _numbered([group_of(clip) for clip in held.clips])
-    return Folding(
-        folds=_each_out(place, tested),
-        groups=groups,
-        rule=f"official folds of {name}: {', '.join(map(str, tested))}",
-    )
+    rule = f"official folds of {name}: {', '.join(map(str, tested))}"
+    return Folding(folds=_each_out(place, tested), groups=groups, rule=rule)
 
 
 def stratified(

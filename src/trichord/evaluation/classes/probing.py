@@ -5,7 +5,7 @@ accuracy over official folds.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy import ndarray
 from trichord.evaluation.classes.classifiers import Exam, Lesson, Method
 from trichord.evaluation.classes.folds import Fold
 from trichord.evaluation.classes.published_head import PublishedHead
-from trichord.evaluation.pairs import measuring
+from trichord.evaluation.pairs import After, measuring
 from trichord.evaluation.vectors import CLIPS_AT_ONCE, MEDIA_AT_ONCE
 from trichord.features.source import Source, portions
 from trichord.models.embedder import Embedder
@@ -36,7 +36,9 @@ class FrozenFeatures:
     present: Bool[ndarray, " clip"]
 
 
-def read_frozen(model: Embedder, source: Source) -> dict[Medium, FrozenFeatures]:
+def read_frozen(
+    model: Embedder, source: Source, after: After | None = None
+) -> dict[Medium, FrozenFeatures]:
     """Frozen features of all clips, of whichever of picture and sound the source gives.
 
     As published, a clip's feature is the mean of its frames' (segments') projected vectors, not
@@ -45,6 +47,7 @@ def read_frozen(model: Embedder, source: Source) -> dict[Medium, FrozenFeatures]
     Args:
         model: In whatever mode; it is left in it.
         source: Clips, each of which may lack a modality.
+        after: Told how many clips have been read, after every portion.
     """
     found: dict[Medium, list[FrozenFeatures]] = {"vision": [], "audio": []}
     size = CLIPS_AT_ONCE if source.precomputed else MEDIA_AT_ONCE
@@ -55,6 +58,8 @@ def read_frozen(model: Embedder, source: Source) -> dict[Medium, FrozenFeatures]
                 found["vision"].append(_mean(embedded.vision))
             if embedded.audio is not None:
                 found["audio"].append(_mean(embedded.audio))
+            if after:
+                after(len(rows))
     return {
         medium: FrozenFeatures(
             np.concatenate([part.values for part in parts]),
@@ -105,13 +110,10 @@ def views(parts: dict[Medium, FrozenFeatures], join: Join = "mean") -> tuple[Vie
     joined = np.concatenate([vision.values, audio.values], axis=1)
     return (
         View(what="vision and audio", values=joined, present=both, asked=both),
-        View(
-            what="vision",
-            values=vision.values,
-            present=vision.present,
-            asked=vision.present & ~both,
+        *(
+            View(what=name, values=part.values, present=part.present, asked=part.present & ~both)
+            for name, part in parts.items()
         ),
-        View(what="audio", values=audio.values, present=audio.present, asked=audio.present & ~both),
     )
 
 
@@ -132,10 +134,10 @@ class FoldAnswers:
     fold: Fold
     scores: Float[ndarray, "tested class"]
     readable: Bool[ndarray, " tested"]
-    learnt: int
-    chosen: tuple[str, ...]
-    unseen: dict[int, int]
-    untaught: tuple[int, ...]
+    learnt: int = 0
+    chosen: tuple[str, ...] = ("nothing",)
+    unseen: dict[int, int] = field(default_factory=dict[int, int])
+    untaught: tuple[int, ...] = ()
 
 
 def probe(
@@ -188,13 +190,16 @@ def probe(
             f"Fold {fold.name}: its training clips that can be read are of fewer than two classes: "
             "choose other --folds, or another --modality."
         )
+    tested, counts = np.unique(truth[fold.test], return_counts=True)
+    taught_classes = set(truth[fold.train].tolist())
+    pairs = zip(tested.tolist(), counts.tolist(), strict=True)
     return FoldAnswers(
         fold=fold,
         scores=scores,
         readable=np.any([view.asked[fold.test] for view in seen], axis=0),
         learnt=len(learnt),
         chosen=tuple(chosen),
-        unseen=_unseen(truth, fold),
+        unseen={one: count for one, count in pairs if one not in taught_classes},
         untaught=tuple(untaught),
     )
 
@@ -204,19 +209,4 @@ def ask(head: PublishedHead, view: View, fold: Fold) -> FoldAnswers:
     asked = view.asked[fold.test]
     scores = np.full((len(fold.test), len(head.classes)), np.nan)
     scores[asked] = head.scores(view.values[fold.test[asked]])
-    return FoldAnswers(
-        fold=fold,
-        scores=scores,
-        readable=asked,
-        learnt=0,
-        chosen=("nothing",),
-        unseen={},
-        untaught=(),
-    )
-
-
-def _unseen(truth: Int[ndarray, " clip"], fold: Fold) -> dict[int, int]:
-    classes, counts = np.unique(truth[fold.test], return_counts=True)
-    learnt = set(truth[fold.train].tolist())
-    pairs = zip(classes.tolist(), counts.tolist(), strict=True)
-    return {one: count for one, count in pairs if one not in learnt}
+    return FoldAnswers(fold=fold, scores=scores, readable=asked)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy import ndarray
 
 from trichord.evaluation.gallery import ClipVectors
-from trichord.evaluation.ranks import unit
+from trichord.evaluation.scores import unit
 from trichord.types import UserError
 from trichord.types.arrays import Float
 from trichord.types.comparable import not_comparable

@@ -8,11 +8,9 @@ from trichord.search.nearest.ann_indexes import (
     Settings,
     settings_for_backend,
 )
-from trichord.search.nearest.approximate import Approximate
-from trichord.search.nearest.backends import Backend
+from trichord.search.nearest.approximate import Approximate, Nearest
+from trichord.search.nearest.backends import Backend, FaissScan
 from trichord.search.nearest.exact import Exact
-from trichord.search.nearest.faiss_scan import FaissScan
-from trichord.search.nearest.neighbours import Nearest
 
 __all__ = [
     "BACKENDS",

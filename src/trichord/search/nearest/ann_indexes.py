@@ -20,12 +20,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from trichord.search.nearest.approximate import MEASURED, Approximate, recall
-from trichord.search.nearest.backends import Backend, BuildCancelledError
-from trichord.search.nearest.exact import Exact
-from trichord.search.nearest.faiss_scan import FaissScan
-from trichord.search.nearest.index_files import IndexFiles
-from trichord.search.nearest.neighbours import Nearest, Queries, Vectors
+from trichord.search.nearest.approximate import MEASURED, Approximate, Nearest, recall
+from trichord.search.nearest.backends import Backend, BuildCancelledError, FaissScan
+from trichord.search.nearest.exact import Exact, Queries, Vectors
 from trichord.types import UserError
 from trichord.types.arrays import Bool
 from trichord.types.files import replacing, write_atomically
@@ -48,6 +45,10 @@ HELD_OUT = 200
 """Queries of each kind that recall is measured with: the standard error of 0.95 is below 0.01."""
 SAMPLED = 4096
 """Vectors in a gallery's digest: it tells galleries of one version at two audio type tokens apart."""
+ABANDONED_AFTER = 86_400.0
+"""Seconds after which an unfinished file, or one of a later version, is taken for abandoned."""
+KEPT = 8
+"""Indexes kept of a column and version, those last opened: there is one for each audio type token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,14 +109,6 @@ class IndexReport:
     seconds: float = 0.0
     bytes: int = 0
 
-    @property
-    def line(self) -> str:
-        """The report in one line."""
-        measured = ", ".join(f"{name} {value:.3f}" for name, value in self.recall.items())
-        recalled = f"; recall@{RECALL_AT} {measured}" if measured else ""
-        way = self.backend if self.used else "exact"
-        return f"{SIDES[self.side]}, {self.moments:,} moments: {way}, {self.why}{recalled}"
-
 
 class AnnIndexes:
     """The indexes of a gallery's vision and audio columns; threads may share one."""
@@ -127,7 +120,6 @@ class AnnIndexes:
         version: int,
         held_out: Mapping[str, Queries] | None = None,
         settings: Settings | None = None,
-        persistent: bool = True,
     ) -> None:
         """Open the cached indexes, and start to build the missing ones in a thread.
 
@@ -139,25 +131,15 @@ class AnnIndexes:
                 `sound→sight`, `picture→sight`; the part after the arrow is the column that is searched.
                 A column without any stays exact, because the recall of its index is unknown.
             settings: Defaults if not given.
-            persistent: Whether audio vectors are stored at this audio type token. Otherwise their index
-                is deleted after `TEMPORARY_KEPT` others of that kind were used. The vision index is the
-                same at every token, and always kept.
         """
         settings = settings or Settings()
         self._stop = Event()
         self._columns = {
-            side: _Column(
-                IndexFiles(cache, version, side == "audio" and not persistent),
-                side,
-                gallery,
-                held_out or {},
-                settings,
-            )
-            for side in SIDES
+            side: _Column(cache, version, side, gallery, held_out or {}, settings) for side in SIDES
         }
         missing = [column for column in self._columns.values() if not column.open()]
-        for column in self._columns.values():
-            column.files.sweep(column.side)
+        for side in SIDES:
+            sweep(cache, version, side)
         self._builder = Thread(target=self._build, args=(missing,), daemon=True)
         self._builder.start()
 
@@ -188,14 +170,15 @@ class _Column:
 
     def __init__(
         self,
-        files: IndexFiles,
+        folder: Path,
+        version: int,
         side: Side,
         gallery: "Gallery",
         held_out: Mapping[str, Queries],
         settings: Settings,
     ) -> None:
         vectors, has = getattr(gallery, side), getattr(gallery, f"has_{side}")
-        self.files, self.settings = files, settings
+        self.version, self.settings = version, settings
         self.side: Side = side
         self.held_out = {
             name: queries[:HELD_OUT]
@@ -204,13 +187,14 @@ class _Column:
         }
         self.identity: dict[str, Any] = {
             "format": FORMAT,
-            "version": files.version,
+            "version": version,
             "backend": repr(settings.backend),
             "target": settings.target,
             "vectors": _column_digest(vectors, has),
             "held out": {name: _digest(queries) for name, queries in self.held_out.items()},
         }
-        self.path = files.path(side, _digest(json.dumps(self.identity, sort_keys=True).encode()))
+        name = _digest(json.dumps(self.identity, sort_keys=True).encode())
+        self.path = folder / f"{side}-{version}-{name}.index"
         self.exact = Exact(vectors, has)
         self.nearest: Nearest = self.exact
         self.report = IndexReport(
@@ -299,7 +283,7 @@ class _Column:
         else:
             self.path.unlink(missing_ok=True)
         self.report = report
-        self.files.sweep(self.side)
+        sweep(self.path.parent, self.version, self.side)
 
     def _measure(self) -> tuple[Approximate, dict[str, float]]:
         """The index with the smallest search budget that reaches the target, or the largest one."""
@@ -334,3 +318,40 @@ def _digest(content: Any) -> str:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return file_digest(file, "sha256").hexdigest()
+
+
+def sweep(folder: Path, version: int, side: Side) -> None:
+    """Delete files of older versions, the least recently opened ones, and those of killed processes.
+
+    Files of later versions belong to another process, or to a table that has been replaced: they
+    stay for a day after they were last opened. Processes that search with a deleted file have it
+    open and do not need its name; one that is about to open it builds it again.
+    """
+    for path in folder.glob(f"{side}-*-*.*"):
+        other = path.name.split("-")[1]
+        if other.isdecimal() and int(other) != version:
+            opened = _time(path, path.with_suffix(".json"))
+            if int(other) < version or time.time() - opened > ABANDONED_AFTER:
+                _delete(path)
+    # One without a description is being built.
+    files = sorted(folder.glob(f"{side}-{version}-*.json"), key=_time, reverse=True)
+    for path in files[KEPT:]:
+        _delete(path)
+        _delete(path.with_suffix(".index"))
+    for path in folder.glob(".*.part"):
+        if time.time() - _time(path) > ABANDONED_AFTER:
+            _delete(path)
+
+
+def _delete(path: Path) -> None:
+    with suppress(OSError):  # Windows keeps it while others have it open
+        path.unlink(missing_ok=True)
+
+
+def _time(*paths: Path) -> float:
+    """When any of the files was last written or opened; now, if all were just deleted."""
+    times: list[float] = []
+    for path in paths:
+        with suppress(OSError):
+            times.append(path.stat().st_mtime)
+    return max(times, default=time.time())

@@ -5,16 +5,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from trichord.search.nearest.backends import AnnIndex
-from trichord.search.nearest.exact import Exact, best_rows, inner_products, slack
-from trichord.search.nearest.neighbours import (
+from trichord.search.nearest.exact import (
     Allowed,
+    Exact,
     Neighbours,
     Queries,
+    best_rows,
+    inner_products,
     no_neighbours,
     rank_rows,
     require_valid,
+    slack,
 )
-from trichord.types.arrays import Float, Int
+from trichord.types.arrays import Float
 
 CANDIDATES_PER_HIT = 2
 """Candidates for each hit: with them codes find 0.996 of the 1,000 nearest of 60,000."""
@@ -43,7 +46,7 @@ class Approximate:
     exact: Exact
 
     def search(self, queries: Queries, k: int, allowed: Allowed | None = None) -> Neighbours:
-        """See `Nearest`; some of the k nearest may be missed, and less near ones returned."""
+        """See `Exact.search`; some of the k nearest may be missed, and less near ones returned."""
         has = self.exact.has
         require_valid(queries, k, allowed, self.exact.vectors.shape)
         total = np.count_nonzero(has)
@@ -60,9 +63,12 @@ class Approximate:
         short = np.zeros(len(queries), bool)
         for i, rows in enumerate(self.index.candidates(queries, count, budget)):
             rows = rows[rows >= 0]
-            rows = rows[findable[rows]]
-            best, cosines = self._best(rows, queries[i], k)
-            result[0][i, : len(best)], result[1][i, : len(best)] = best, cosines
+            # In their order in memory.
+            rows = np.sort(rows[findable[rows]])
+            vectors, query = self.exact.vectors, queries[i]
+            scores = inner_products(vectors[rows], query[None])[0]
+            best = rows[best_rows(scores, k, slack(query))]
+            result[0][i], result[1][i] = rank_rows(vectors, best, query, k)
             # If the filter removed most candidates, those that are left may not be the nearest.
             short[i] = len(rows) < min(_candidate_count(k) // 2, left)
         if short.any():
@@ -70,12 +76,9 @@ class Approximate:
             result[0][short], result[1][short] = rows, cosines
         return result
 
-    def _best(
-        self, rows: Int[np.ndarray, " row"], query: Float[np.ndarray, " dim"], k: int
-    ) -> tuple[Int[np.ndarray, " hit"], Float[np.ndarray, " hit"]]:
-        rows = np.sort(rows)  # their order in memory
-        scores = inner_products(self.exact.vectors[rows], query[None])[0]
-        return rank_rows(self.exact.vectors, rows[best_rows(scores, k, slack(query))], query, k)
+
+Nearest = Exact | Approximate
+"""Finds the nearest vectors of one modality."""
 
 
 def _candidate_count(k: int) -> int:

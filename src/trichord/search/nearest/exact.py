@@ -2,18 +2,18 @@
 
 import numpy as np
 
-from trichord.search.nearest.neighbours import (
-    ROUNDING,
-    Allowed,
-    Neighbours,
-    Queries,
-    Vectors,
-    no_neighbours,
-    rank_rows,
-    require_valid,
-)
 from trichord.types.arrays import Bool, Float, Int, Num
 
+Queries = Float[np.ndarray, "query dim"]
+Vectors = Float[np.ndarray, "moment dim"]
+Allowed = Bool[np.ndarray, " moment"]
+Neighbours = tuple[Int[np.ndarray, "query k"], Float[np.ndarray, "query k"]]
+"""Rows of the gallery and their cosines, best first; -1 and -inf if there are no more."""
+
+ROUNDING = 4e-6
+"""Largest error of a float32 product of unit vectors, with a margin."""
+RESCORED = 4096
+"""Rows scored in float64 at once, 16 MiB at 512 dimensions."""
 PRODUCTS = 1 << 24
 """Cosines in memory at once, 64 MiB: queries of one matrix product × moments."""
 SPARSE = 0.25
@@ -27,7 +27,11 @@ GROUP = 256
 
 
 class Exact:
-    """Scores every moment. It builds nothing and copies no vectors."""
+    """Scores every moment. It builds nothing and copies no vectors.
+
+    Cosines are computed in float64, one row at a time, so that they do not depend on the batch, the
+    threads or the place of a moment in the gallery; equal ones are ordered by row.
+    """
 
     def __init__(self, vectors: Vectors, has: Bool[np.ndarray, " moment"]) -> None:
         """Keep the vectors.
@@ -39,50 +43,94 @@ class Exact:
         # Contiguous rows: a product reads each vector once, sequentially.
         self.vectors = np.ascontiguousarray(vectors, dtype=np.float32)
         self.has = has
-        self._complete = bool(has.all())
 
     def search(self, queries: Queries, k: int, allowed: Allowed | None = None) -> Neighbours:
-        """See `Nearest`."""
+        """The rows nearest to each query, among those that have a vector.
+
+        Args:
+            queries: float32, of any length: the "cosine" is the inner product.
+            k: How many, at least 1.
+            allowed: Rows that may be found; None: all.
+
+        Raises:
+            ValueError: `k`, a shape, or a query that is not finite.
+        """
         require_valid(queries, k, allowed, self.vectors.shape)
-        findable = self._findable(allowed)
-        if findable is not None and np.count_nonzero(findable) < SPARSE * len(findable):
-            return self._among(queries, k, np.flatnonzero(findable))
+        findable = self.has if allowed is None else allowed & self.has
+        complete, few = findable.all(), np.count_nonzero(findable) < SPARSE * len(findable)
+        rows = np.flatnonzero(findable) if few else None
         result = no_neighbours(len(queries), k)
         portion = max(1, PRODUCTS // max(1, len(self.vectors)))
         for first in range(0, len(queries), portion):
             some = queries[first : first + portion]
-            scores = inner_products(self.vectors, some)
-            if findable is not None:
+            scores = self._scores(some, rows)
+            if not (few or complete):
                 scores[:, ~findable] = -np.inf
             for i, query in enumerate(some):
-                candidates = best_rows(scores[i], k, slack(query))
-                self._rank(result, first + i, query, candidates)
+                best = best_rows(scores[i], k, slack(query))
+                best = best if rows is None else rows[best]
+                place = first + i
+                result[0][place], result[1][place] = rank_rows(self.vectors, best, query, k)
         return result
 
-    def _findable(self, allowed: Allowed | None) -> Allowed | None:
-        if allowed is None:
-            return None if self._complete else self.has
-        return allowed if self._complete else allowed & self.has
-
-    def _among(self, queries: Queries, k: int, rows: Int[np.ndarray, " row"]) -> Neighbours:
-        """Search a few rows only."""
-        result = no_neighbours(len(queries), k)
+    def _scores(
+        self, queries: Queries, rows: Int[np.ndarray, " row"] | None
+    ) -> Float[np.ndarray, "query row"]:
+        """Float32 scores of some rows (None: all), which are never all copied at once."""
+        if rows is None:
+            return inner_products(self.vectors, queries)
         scores = np.empty((len(queries), len(rows)), np.float32)
         for i in range(0, len(rows), TILE):
             scores[:, i : i + TILE] = inner_products(self.vectors[rows[i : i + TILE]], queries)
-        for i, query in enumerate(queries):
-            self._rank(result, i, query, rows[best_rows(scores[i], k, slack(query))])
-        return result
+        return scores
 
-    def _rank(
-        self,
-        result: Neighbours,
-        place: int,
-        query: Float[np.ndarray, " dim"],
-        candidates: Int[np.ndarray, " row"],
-    ) -> None:
-        rows, exact = rank_rows(self.vectors, candidates, query, result[0].shape[1])
-        result[0][place, : len(rows)], result[1][place, : len(rows)] = rows, exact
+
+def require_valid(
+    queries: Queries, k: int, allowed: Allowed | None, shape: tuple[int, int]
+) -> None:
+    """Refuse arguments that do not fit vectors of this shape.
+
+    Raises:
+        ValueError: See `Exact.search`.
+    """
+    if k < 1:
+        raise ValueError(f"k is {k}, at least 1 is needed")
+    if queries.ndim != 2 or queries.shape[1] != shape[1]:
+        raise ValueError(f"queries of shape {queries.shape} for vectors of {shape[1]} dimensions")
+    if not np.isfinite(queries).all():
+        raise ValueError("a query vector is not finite")
+    if allowed is not None and len(allowed) != shape[0]:
+        raise ValueError(f"{len(allowed)} marks for {shape[0]} moments")
+
+
+def no_neighbours(queries: int, k: int) -> Neighbours:
+    """An empty result."""
+    return np.full((queries, k), -1, np.int64), np.full((queries, k), -np.inf)
+
+
+def cosines(
+    vectors: Vectors, rows: Int[np.ndarray, " row"], query: Float[np.ndarray, " dim"]
+) -> Float[np.ndarray, " row"]:
+    """Inner products of some rows with a query, in float64 and each by itself.
+
+    A matrix product rounds a row by its place in a block: identical moments would have cosines 1e-7 apart.
+    """
+    query = query.astype(np.float64)
+    parts = [
+        (vectors[rows[i : i + RESCORED]] * query).sum(axis=1) for i in range(0, len(rows), RESCORED)
+    ]
+    return np.concatenate(parts) if parts else np.zeros(0)
+
+
+def rank_rows(
+    vectors: Vectors, rows: Int[np.ndarray, " row"], query: Float[np.ndarray, " dim"], k: int
+) -> tuple[Int[np.ndarray, " hit"], Float[np.ndarray, " hit"]]:
+    """The k best of some rows with their cosines, best first; equal ones by row; see `Neighbours`."""
+    exact = cosines(vectors, rows, query)
+    order = np.lexsort((rows, -exact))[:k]
+    found = no_neighbours(1, k)
+    found[0][0, : len(order)], found[1][0, : len(order)] = rows[order], exact[order]
+    return found[0][0], found[1][0]
 
 
 def inner_products(vectors: Vectors, queries: Queries) -> Float[np.ndarray, "query moment"]:

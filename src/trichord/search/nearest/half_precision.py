@@ -19,8 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from trichord.search.nearest.exact import inner_products
-from trichord.search.nearest.neighbours import Vectors
+from trichord.search.nearest.exact import Vectors, inner_products
 from trichord.types.arrays import Bool, Float, Float32, Int
 
 Tensor = Any
