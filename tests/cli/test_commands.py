@@ -166,7 +166,7 @@ def test_vectors_of_another_model_are_refused(small_world, runs, command, capsys
         ("extract {0}/nowhere.jsonl --model clip-clap", "nowhere.jsonl"),
         (
             "extract {0}/clips.jsonl --model no-such-run",
-            "neither a run directory nor an experiment",
+            "neither a run directory, a model",
         ),
         ("evaluate {0} {0}/clips.jsonl", "is no run"),
         ("compare {0}/runs/nothing", "is no run"),

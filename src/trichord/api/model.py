@@ -269,7 +269,8 @@ def load(
     """The model of a finished run, or of an experiment before any training.
 
     Args:
-        run: Its folder, or the name of an experiment for its pretrained encoders, such as `clip-clap`.
+        run: Its folder; a model's name, such as `clip-clap`; a folder of weights; `hub:USER/NAME`; or an
+            experiment for its pretrained encoders.
         device: `cpu`, `cuda`, `cuda:N`, `mps`, or `auto`: `cuda` if there is a GPU, else `cpu`.
         workers: Number of decoding processes.
         parts: Config classes and other parts of your own that the run needs, if no installed package
@@ -300,7 +301,7 @@ def _loaded(name: str, start: Path | None) -> "Embedder":
 
     require_model(name)
     fetch_towers(name)
-    if Path(name).is_dir():
+    if is_run(Path(name)):
         if start:
             raise UserError(f"--start {start}: '{name}' is a run and has weights; leave it out.")
         return Run(Path(name)).load()
@@ -317,12 +318,14 @@ def require_model(name: str) -> None:
     # A search does without.
     from trichord.experiments import is_experiment, known_names
 
-    if is_run(Path(name)) or (is_experiment(name) and not Path(name).is_dir()):
+    if is_run(Path(name)) or is_experiment(name):
         return
     close = get_close_matches(name, known_names(), n=1)
-    hint = f"did you mean '{close[0]}'?" if close else "'trichord train --help' lists experiments."
+    hint = f"did you mean '{close[0]}'?" if close else "'trichord models' lists models."
     hint = package_hint(name) or hint
-    raise UserError(f"'{name}' is neither a run directory nor an experiment: {hint}")
+    raise UserError(
+        f"'{name}' is neither a run directory, a model, a folder of weights nor an experiment: {hint}"
+    )
 
 
 def is_run(place: Path) -> bool:
@@ -344,7 +347,7 @@ def fetch_towers(name: str) -> None:
     from trichord.encoders.hub import fetch_weights
     from trichord.experiments import load_experiment
 
-    if not Path(name).is_dir():
+    if not is_run(Path(name)):
         for config in load_experiment(name).model.towers().values():
             fetch_weights(config)
 
@@ -357,7 +360,7 @@ def persistent(name: str) -> str:
     """
     from trichord.experiments import is_in_python
 
-    if is_in_python(name) and not Path(name).is_dir():
+    if is_in_python(name) and not is_run(Path(name)):
         raise UserError(
             f"{name}: a collection keeps no Python file: make a run of it by 'trichord train', and index "
             "with that."

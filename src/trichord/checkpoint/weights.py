@@ -82,4 +82,5 @@ def own_trunks(model: Embedder, weights: Mapping[str, Tensor]) -> tuple[str, ...
 
 
 def _always_owned(name: str) -> bool:
-    return ".head." in name or name.startswith(("fusion.", "captioner."))
+    # `text.head.weight` is a head; `text.trunk.model.head.weight` is part of SigLIP's trunk.
+    return name.partition(".")[2].startswith("head.") or name.startswith(("fusion.", "captioner."))

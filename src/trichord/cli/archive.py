@@ -62,8 +62,8 @@ class Index:
     ]
     """Media files and folders, and last the archive: a folder or s3://bucket/prefix."""
     model: ModelName | None = None
-    """A run, or an experiment such as clip-clap (CLIP and CLAP as published). If not given: that of the
-    archive; clip-clap for a new one."""
+    """A run, a named model (`trichord models`), a folder of weights, or hub:USER/NAME. If not given: that
+    of the archive; clip-clap (CLIP and CLAP as published) for a new one."""
     seconds: Seconds = 10.0
     """Length of a moment, at most."""
     hop: Hop = None

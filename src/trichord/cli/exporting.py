@@ -89,13 +89,14 @@ def export(arguments: list[str]) -> None:
 
 
 def _source(model: str) -> "ExportSource":
+    from trichord.api.model import is_run
     from trichord.checkpoint import Run
     from trichord.cli.threads import load_embedder
     from trichord.experiments import load_experiment
     from trichord.exporting.folder import ExportSource
 
     embedder = load_embedder(model)
-    folder = Path(model) if Path(model).is_dir() else None
+    folder = Path(model) if is_run(Path(model)) else None
     experiment = Run(folder).experiment() if folder else load_experiment(model)
     return ExportSource(name=model, folder=folder, experiment=experiment, model=embedder)
 

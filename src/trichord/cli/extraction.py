@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from trichord.api.model import CLIP_CLAP, device_of, fetch_towers
+from trichord.api.model import CLIP_CLAP, device_of, fetch_towers, is_run
 from trichord.bulk.options import ALONE, BulkOptions
 from trichord.cli.console import aside, bar, counted, out
 from trichord.cli.options import checked
@@ -58,7 +58,7 @@ def extract(arguments: list[str]) -> None:
 
         Args:
             manifest: Clips as JSON lines.
-            model: A run, or an experiment whose towers to use.
+            model: A run, a named model, a folder of weights, hub:USER/NAME, or an experiment.
             features: Where to, a folder or s3://bucket/prefix; beside the manifest if not given.
             brought: Trunk features computed elsewhere.
             start: A run whose weights the experiment starts from, as in 'trichord train --start'.
@@ -69,7 +69,7 @@ def extract(arguments: list[str]) -> None:
         from trichord.corpora.manifest import read_manifest
 
         require(
-            start is None or not Path(model).is_dir(),
+            start is None or not is_run(Path(model)),
             f"--start {start}: '{model}' is a run and has weights; leave it out.",
         )
         clips = read_manifest(manifest)  # before anything heavy is loaded
@@ -110,7 +110,7 @@ def towers_of(model: str, device: str, decoders: int, start: Path | None = None)
     """A run or experiment as another process loads it."""
     from trichord.bulk.shards import WorkerModel
 
-    if Path(model).is_dir():
+    if is_run(Path(model)):
         return WorkerModel(model=Path(model).absolute(), device=device, decoders=decoders)
     known = load_experiment(model)
     named = replace(known, start=start.absolute()) if start else known

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 import tyro
 
-from trichord.api.model import device_of
+from trichord.api.model import device_of, is_run
 from trichord.cli.measurement import uncached
 from trichord.cli.options import audio_type_of
 from trichord.cli.threads import load_embedder
@@ -123,7 +123,7 @@ def opened(given: str, chosen: FrozenOptions) -> Subject:
 
     there = device_of(chosen.device)  # before anything heavy is loaded
     model = load_embedder(given).to(there)
-    path = Path(given) if Path(given).is_dir() else None
+    path = Path(given) if is_run(Path(given)) else None
     experiment = Run(path).experiment() if path else load_experiment(given)
     if (sense := chosen.modality) is None:
         trained = [name for name in ("vision", "audio") if name in experiment.modalities]

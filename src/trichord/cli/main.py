@@ -38,6 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "trichord.cli.captioning",
         "write what is seen and heard in files, moment by moment",
     ),
+    "models": ("trichord.cli.models", "what --model may name, and what is on this machine"),
     "check-encoder": ("trichord.cli.conformance", "does an encoder keep to the protocol?"),
     "import": ("trichord.cli.imports", "published checkpoints -> a run"),
     "export": ("trichord.cli.exporting", "a run -> ONNX graphs, with a parity check"),

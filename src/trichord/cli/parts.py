@@ -9,11 +9,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar, cast
 
+from trichord.config import TriModal
 from trichord.config.parts import OneOf, choice_of
+from trichord.experiments.named_models import MODELS, is_weights, load_named_model, put_into
 from trichord.types import UserError
 
 T = TypeVar("T")
 NONE = "none"
+MODEL = "--model"
 
 
 def choose_parts(config: T, arguments: Sequence[str]) -> tuple[T, list[str]]:
@@ -30,6 +33,9 @@ def choose_parts(config: T, arguments: Sequence[str]) -> tuple[T, list[str]]:
     words = iter(arguments)
     for word in words:
         option, equals, value = word.partition("=")
+        if option == MODEL and isinstance(getattr(config, "model", None), TriModal):
+            config = _with_model(config, value if equals else next(words, ""))
+            continue
         place = option.removeprefix("--").replace("-", "_").split(".")
         if not option.startswith("--") or (choice := _choice(config, place)) is None:
             rest.append(word)
@@ -39,10 +45,24 @@ def choose_parts(config: T, arguments: Sequence[str]) -> tuple[T, list[str]]:
     return config, rest
 
 
+def _with_model(config: Any, given: str) -> Any:
+    """A config with the encoders of a named model, or of a folder of weights."""
+    if not given or given.startswith("--"):
+        names = ", ".join(MODELS.kinds())
+        raise UserError(
+            f"{MODEL}: a value is missing: choose one of {names}, or a folder of weights."
+        )
+    if not is_weights(given):
+        MODELS.find(given, MODEL)
+    return replace(config, model=put_into(config.model, load_named_model(given)))
+
+
 def choices(config: Any, option: str = "--") -> Iterator[tuple[str, str]]:
     """The options that choose a part of a config, each with the names that may be given."""
     for name, value, annotation in _fields(config):
         place = f"{option}{'' if option == '--' else '.'}{name.replace('_', '-')}"
+        if place == MODEL:
+            yield MODEL, f"{', '.join(MODELS.kinds())}, a folder of weights, hub:USER/NAME"
         if (choice := choice_of(annotation)) is not None:
             mark, optional = choice
             yield place, ", ".join([*mark.kinds(), *([NONE] if optional else [])])

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from trichord.config.limits import TRAINING_ONLY
 from trichord.config.parts import CaptionerConfig, EncoderConfig, FusionConfig, OneOf, build
 from trichord.config.towers import ENCODERS, Clap, ClipText, ClipVision
+from trichord.types.comparable import ALL_PAIRS, Pair
 from trichord.types.plugins import Group
 from trichord.types.rules import Range
 
@@ -94,6 +95,11 @@ class TriModal:
     """How vision and audio become one score of a clip; None: they are searched separately."""
     captioner: Annotated[CaptionerConfig | None, OneOf(CAPTIONERS)] = None
     """Generates captions of clips; None: no captions."""
+
+    @property
+    def comparable(self) -> frozenset[Pair]:
+        """Pairs of modalities whose encoders share a space."""
+        return ALL_PAIRS if self.sound_text is None else ALL_PAIRS - {("audio", "vision")}
 
     def towers(self) -> dict[str, EncoderConfig]:
         """Configs of the encoders by name, without those that are None."""

@@ -36,8 +36,12 @@ class EncoderConfig:
     kind: ClassVar[str] = ""
     """Its name on the command line, in experiments and as an entry point."""
     modality: ClassVar[Modality]
+    types: ClassVar[frozenset[str]] = frozenset()
+    """Types of models of `transformers` whose weights it reads, as their `config.json` names them."""
     name: str = ""
     """Folder or hub name of its weights; empty if it has none."""
+    dim: int | None = None
+    """Size of the shared space, of which a new linear head is; None: that of the pretrained head."""
     arithmetic: Arithmetic = "float32"
     """Number format of the trunk; `graph`: an exported encoder."""
 
@@ -100,7 +104,10 @@ class OneOf:
         Raises:
             UserError: There is none that fits; `option` is named.
         """
-        config_class = self.group.find(kind, option, self.kinds())
+        # A family's towers are called alike: `--model.vision siglip2` is `siglip2-vision`.
+        full = f"{kind}-{self.modality}"
+        name = full if kind not in self.group.kinds() and full in self.kinds() else kind
+        config_class = self.group.find(name, option, self.kinds())
         reads = getattr(config_class, "modality", None)
         if self.modality is not None and reads is None:
             raise UserError(

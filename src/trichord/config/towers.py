@@ -12,6 +12,9 @@ from trichord.types.rules import Range
 CLIP = "openai/clip-vit-base-patch32"
 CLAP = "laion/clap-htsat-unfused"
 SIGLIP2 = "google/siglip2-base-patch16-224"
+CLIP_TYPES = frozenset({"clip", "clipseg", "metaclip_2", "chinese_clip", "altclip"})
+"""CLIPs, also of other languages; each was compared with the original."""
+SIGLIP_TYPES = frozenset({"siglip", "siglip2"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +35,7 @@ class ClipText(EncoderConfig):
     """CLIP's text tower: one caption, one step, pooled at the end token."""
 
     kind: ClassVar[str] = "clip-text"
+    types: ClassVar[frozenset[str]] = CLIP_TYPES | {"clip_text_model"}
     modality: ClassVar[Modality] = "text"
     name: str = CLIP
     """Folder or hub name of a CLIP model."""
@@ -46,6 +50,7 @@ class ClipVision(FrameConfig):
     """CLIP's vision tower: one frame, one step."""
 
     kind: ClassVar[str] = "clip-vision"
+    types: ClassVar[frozenset[str]] = CLIP_TYPES | {"clip_vision_model"}
     name: str = CLIP
     """Folder or hub name of a CLIP model."""
     patch_dropout: Annotated[float, Range(0, below=1)] = 0.0
@@ -57,7 +62,8 @@ class ClipVision(FrameConfig):
 class SiglipText(EncoderConfig):
     """The text tower of SigLIP or SigLIP 2: 64 tokens, padding included, pooled at the last one."""
 
-    kind: ClassVar[str] = "siglip-text"
+    kind: ClassVar[str] = "siglip2-text"
+    types: ClassVar[frozenset[str]] = SIGLIP_TYPES | {"siglip_text_model", "siglip2_text_model"}
     modality: ClassVar[Modality] = "text"
     name: str = SIGLIP2
     """Folder or hub name of a SigLIP model."""
@@ -67,7 +73,8 @@ class SiglipText(EncoderConfig):
 class SiglipVision(FrameConfig):
     """The vision tower of SigLIP or SigLIP 2 (also NaFlex): frames are squeezed, not cropped."""
 
-    kind: ClassVar[str] = "siglip-vision"
+    kind: ClassVar[str] = "siglip2-vision"
+    types: ClassVar[frozenset[str]] = SIGLIP_TYPES | {"siglip_vision_model", "siglip2_vision_model"}
     name: str = SIGLIP2
     """Folder or hub name of a SigLIP model."""
 
@@ -77,6 +84,7 @@ class Clap(EncoderConfig):
     """CLAP's audio tower: one chunk (10 s in the published model), one step."""
 
     kind: ClassVar[str] = "clap"
+    types: ClassVar[frozenset[str]] = frozenset({"clap", "clap_audio_model"})
     modality: ClassVar[Modality] = "audio"
     name: str = CLAP
     """Folder or hub name of a CLAP model without fusion."""
@@ -142,6 +150,7 @@ class ClapText(EncoderConfig):
     """CLAP's own text tower; it searches audio without any training."""
 
     kind: ClassVar[str] = "clap-text"
+    types: ClassVar[frozenset[str]] = frozenset({"clap", "clap_text_model"})
     modality: ClassVar[Modality] = "text"
     name: str = CLAP
     """Folder or hub name of a CLAP model."""

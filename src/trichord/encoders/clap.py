@@ -23,8 +23,6 @@ from trichord.encoders.tokenizer import require_fit, tokenizer_digest
 from trichord.encoders.weight_cache import load_cached, shared_trunk
 from trichord.types import UserError
 
-MODEL_TYPES = frozenset({"clap", "clap_audio_model", "clap_text_model"})
-
 
 def chunks(
     wave: Float[np.ndarray, " sample"], length: int, min_tail: int
@@ -93,7 +91,7 @@ class ClapEncoder(AudioEncoder):
 
 @shared_trunk
 def _audio_tower(name: str) -> tuple[nn.Module, nn.Module, Sizes]:
-    model = load_model(ClapAudioModelWithProjection, name, MODEL_TYPES)
+    model = load_model(ClapAudioModelWithProjection, name, Clap.types)
     if model.config.enable_fusion:
         # Fused features depend on the batch: the extractor marks a random item as longer.
         raise UserError(
@@ -145,7 +143,7 @@ class ClapTextEncoder(TextEncoder):
 
 @shared_trunk
 def _text_tower(name: str, pad: int) -> tuple[nn.Module, nn.Module, Sizes]:
-    model = load_model(ClapTextModelWithProjection, name, MODEL_TYPES)
+    model = load_model(ClapTextModelWithProjection, name, ClapText.types)
     sizes = Sizes(
         dim=model.config.projection_dim,
         width=model.config.hidden_size,

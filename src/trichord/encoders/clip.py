@@ -29,7 +29,6 @@ from trichord.encoders.words import WordEncoder
 from trichord.types.tensors import Features, Padded
 
 MAX_TOKENS = 77
-TEXT_TYPES = frozenset({"clip", "clip_text_model", "clipseg"})
 OTHER_LANGUAGES = {
     "metaclip_2": MetaClip2Model,
     "chinese_clip": ChineseCLIPModel,
@@ -37,8 +36,6 @@ OTHER_LANGUAGES = {
 }
 """CLIPs whose towers are read from the whole model: alone they have no projection, or one of the size that
 another place of the config names."""
-VISION_TYPES = frozenset({"clip", "clip_vision_model", "clipseg", *OTHER_LANGUAGES})
-"""Models of `transformers` with CLIP's layers; each was compared with the original."""
 WIDTH_STEP = 8
 """Texts are padded to a multiple of this many tokens, so that there are few different widths."""
 
@@ -151,7 +148,7 @@ class ClipTextEncoder(WordEncoder):
 
 @shared_trunk
 def _text_tower(name: str, tokens: bool) -> tuple[nn.Module, nn.Module, Sizes]:
-    model = load_model(CLIPTextModelWithProjection, name, TEXT_TYPES)
+    model = load_model(CLIPTextModelWithProjection, name, ClipText.types)
     sizes = Sizes(
         dim=model.config.projection_dim,
         width=model.config.hidden_size,
@@ -253,8 +250,8 @@ def load_vision_model(name: str) -> Any:
     Raises:
         UserError: As for `load_model`.
     """
-    kind = OTHER_LANGUAGES.get(require_type(name, VISION_TYPES), CLIPVisionModelWithProjection)
-    return load_model(kind, name, VISION_TYPES)
+    kind = OTHER_LANGUAGES.get(require_type(name, ClipVision.types), CLIPVisionModelWithProjection)
+    return load_model(kind, name, ClipVision.types)
 
 
 @shared_trunk

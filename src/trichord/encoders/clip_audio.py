@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from trichord.config.towers import ClipAudio
-from trichord.encoders.clip import VISION_TYPES, load_vision_model
+from trichord.config.towers import ClipAudio, ClipVision
+from trichord.encoders.clip import load_vision_model
 from trichord.encoders.encoder import UNKNOWN_AUDIO_TYPE, AudioEncoder, AudioType
 from trichord.encoders.graph import SOUND, Graph, Sizes
 from trichord.encoders.patch_dropout import drop_patches
@@ -125,7 +125,7 @@ class ClipAudioEncoder(AudioEncoder):
 
 
 def _audio_tower(config: ClipAudio) -> tuple[nn.Module, nn.Module, Sizes]:
-    require_type(config.name, VISION_TYPES)
+    require_type(config.name, ClipVision.types)
     model: Any = (
         CLIPVisionModelWithProjection(load(CLIPVisionConfig, config.name))
         if config.scratch

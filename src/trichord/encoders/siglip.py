@@ -32,8 +32,8 @@ from trichord.encoders.weight_cache import load_cached, shared_trunk
 from trichord.media.plan import FramePlan
 from trichord.types.rules import require
 
-ONE_SIZE = frozenset({"siglip", "siglip_vision_model", "siglip_text_model"})
 NAFLEX = frozenset({"siglip2", "siglip2_vision_model", "siglip2_text_model"})
+"""Types with native aspect ratio; those of one resolution, of SigLIP 2 too, are of type `siglip`."""
 
 
 def identity_head(dim: int) -> nn.Linear:
@@ -72,9 +72,8 @@ class SiglipTextEncoder(TransformersTextEncoder):
 
 @shared_trunk
 def _text_tower(name: str) -> tuple[nn.Module, nn.Module, Sizes]:
-    naflex = require_type(name, ONE_SIZE | NAFLEX) in NAFLEX
-    kind = Siglip2TextModel if naflex else SiglipTextModel
-    model = load_model(kind, name, NAFLEX if naflex else ONE_SIZE)
+    naflex = require_type(name, SiglipText.types) in NAFLEX
+    model = load_model(Siglip2TextModel if naflex else SiglipTextModel, name, SiglipText.types)
     dim = model.config.projection_size
     sizes = Sizes(
         dim=dim,
@@ -100,7 +99,7 @@ def siglip_vision(config: SiglipVision) -> VisionEncoder:
     Raises:
         UserError: No such model, or its processor makes pictures of another size.
     """
-    if config.arithmetic != "graph" and require_type(config.name, ONE_SIZE | NAFLEX) in NAFLEX:
+    if config.arithmetic != "graph" and require_type(config.name, SiglipVision.types) in NAFLEX:
         return NaflexVisionEncoder(config)
     return SiglipVisionEncoder(config)
 
@@ -134,7 +133,7 @@ class SiglipVisionEncoder(TransformersVisionEncoder):
 
 @shared_trunk
 def _vision_tower(name: str) -> tuple[nn.Module, nn.Module, Sizes]:
-    model = load_model(SiglipVisionModel, name, ONE_SIZE)
+    model = load_model(SiglipVisionModel, name, SiglipVision.types)
     dim = model.config.hidden_size
     return (
         Pooler(model),
@@ -202,7 +201,7 @@ class NaflexVisionEncoder(VisionEncoder):
 
 @shared_trunk
 def _naflex_tower(name: str) -> tuple["_NaflexTrunk", nn.Module, Sizes]:
-    model = load_model(Siglip2VisionModel, name, NAFLEX)
+    model = load_model(Siglip2VisionModel, name, SiglipVision.types)
     dim = model.config.hidden_size
     return _NaflexTrunk(model), identity_head(dim), Sizes(dim=dim, width=dim)
 

@@ -57,7 +57,9 @@ def tokenizer_digest(tokenizer: Any) -> str:
     vocabulary: Mapping[str, int] = tokenizer.get_vocab()
     digest.update(json.dumps(sorted(vocabulary.items())).encode())
     digest.update(json.dumps(_merges(tokenizer)).encode())
-    digest.update(json.dumps([tokenizer(text)["input_ids"] for text in PROBES]).encode())
+    digest.update(
+        json.dumps([tokenizer(text, verbose=False)["input_ids"] for text in PROBES]).encode()
+    )
     return digest.hexdigest()
 
 

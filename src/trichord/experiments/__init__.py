@@ -11,6 +11,12 @@ from typing import Any, TypeVar
 
 from trichord.config import Experiment, read_experiment, resolve_towers
 from trichord.experiments import clip4vla, crossed, slava, studies
+from trichord.experiments.named_models import (
+    MODELS,
+    NamedModel,
+    is_weights,
+    load_named_model,
+)
 from trichord.experiments.studies import Study
 from trichord.types import UserError
 from trichord.types.extras import package_hint
@@ -18,10 +24,17 @@ from trichord.types.plugins import Group, provide_file
 
 T = TypeVar("T", Experiment, Study)
 
+
+def untrained(named: NamedModel) -> Experiment:
+    """A named model as an experiment without stages."""
+    return Experiment(system="zero-shot", model=named.model)
+
+
 EXPERIMENTS: dict[str, tuple[str, Experiment]] = {
     **slava.SYSTEMS,
     **clip4vla.SYSTEMS,
     **crossed.SYSTEMS,
+    **{name: (one.about, untrained(one)) for name, one in MODELS.own.items()},
 }
 """Name on the command line to its description and value."""
 OTHERS: Group[Experiment] = Group("experiments", "experiment", {})
@@ -43,6 +56,8 @@ def load_experiment(given: str) -> Experiment:
         return EXPERIMENTS[given][1]
     if given in OTHERS.kinds():
         return _from_package(OTHERS, given, Experiment)
+    if given in MODELS.kinds() or is_weights(given):
+        return untrained(load_named_model(given))
     if given.endswith(".json"):
         return resolve_towers(read_experiment(Path(given)), Path(given).parent)
     if is_in_python(given):
@@ -52,7 +67,7 @@ def load_experiment(given: str) -> Experiment:
 
 def known_names() -> list[str]:
     """Names of all experiments, those of other packages too."""
-    return [*EXPERIMENTS, *OTHERS.kinds()]
+    return list(dict.fromkeys([*EXPERIMENTS, *OTHERS.kinds(), *MODELS.kinds()]))
 
 
 def load_study(given: str) -> Study:
@@ -74,9 +89,9 @@ def is_in_python(given: str) -> bool:
 
 
 def is_experiment(given: str) -> bool:
-    """Whether something names an experiment; files are not looked into."""
-    ours = given in EXPERIMENTS or given.endswith(".json") or is_in_python(given)
-    return ours or given in OTHERS.kinds()
+    """Whether something names an experiment or a model; files are not looked into."""
+    file = given.endswith(".json") or is_in_python(given)
+    return file or is_weights(given) or given in known_names()
 
 
 def _from_package(group: Group[T], given: str, kind: type[T]) -> T:

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from torch import nn
+
 from trichord.config import (
     AudioFeatures,
     CaptionGenerator,
@@ -75,6 +77,9 @@ def _encoder(name: str, config: EncoderConfig) -> Encoder:
     encoder = config.build()
     if not hasattr(encoder, "trunk"):  # a plug-in's `build` without return statement
         raise UserError(f"{option} {config.kind}: its build() gives {encoder!r}: give an encoder.")
+    if config.dim is not None and encoder.dim != config.dim:
+        encoder.head = nn.Linear(encoder.width, config.dim)
+        encoder.dim = config.dim
     if encoder.arithmetic == config.arithmetic:
         return encoder
     if config.arithmetic == "graph":  # a plug-in need not support graphs

@@ -85,7 +85,8 @@ class Embedder(nn.Module):
             if text.dim != media.dim:
                 raise UserError(
                     f"Text embeds into {text.dim} dimensions, the tower it searches into "
-                    f"{media.dim}: choose towers with the same projection size."
+                    f"{media.dim}: choose towers with the same projection size, or give one a new head of "
+                    f"that size, as in --model.{media.modality}.dim {text.dim}."
                 )
 
     @property

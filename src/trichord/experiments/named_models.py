@@ -1,0 +1,162 @@
+"""Models by name: pretrained encoders that belong together, or a folder of weights."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+from trichord.config import (
+    CLAP,
+    CLIP,
+    ENCODERS,
+    SIGLIP2,
+    Clap,
+    ClapText,
+    ClipAudio,
+    EncoderConfig,
+    SiglipText,
+    SiglipVision,
+    TriModal,
+)
+from trichord.types import Modality, UserError
+from trichord.types.plugins import Group
+
+HUB = "hub:"
+"""Before the name of weights at a hub, which would be read as a relative path."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedModel:
+    """Pretrained encoders that belong together.
+
+    Attributes:
+        kind: Its name.
+        about: What it is good for, in a line.
+        model: As published: searched without any training.
+        aligned: With all encoders in one space, whose new heads an experiment trains.
+        millions: Parameters of all encoders, in millions.
+        licence: Of the weights.
+        languages: That texts may be in.
+    """
+
+    group: ClassVar[str] = "models"
+    kind: str
+    about: str
+    model: TriModal
+    aligned: TriModal
+    millions: int
+    licence: str
+    languages: str
+
+    def weights(self) -> list[str]:
+        """Folders or hub names of the weights, each once."""
+        return list(dict.fromkeys(one.name for one in self.model.towers().values() if one.name))
+
+
+_SIGLIP2_CLAP = TriModal(text=SiglipText(), vision=SiglipVision(), audio=Clap(dim=768))
+MODELS: Group[NamedModel] = Group(
+    "models",
+    "model",
+    {
+        one.kind: one
+        for one in (
+            NamedModel(
+                kind="clip-clap",
+                about="CLIP and CLAP as published: each modality searched by its own text tower.",
+                model=TriModal(sound_text=ClapText()),
+                aligned=TriModal(),
+                millions=305,
+                licence=f"MIT ({CLIP}), Apache-2.0 ({CLAP})",
+                languages="English",
+            ),
+            NamedModel(
+                kind="siglip2-clap",
+                about="SigLIP 2 and CLAP as published: better pictures, texts in many languages.",
+                model=replace(_SIGLIP2_CLAP, audio=Clap(), sound_text=ClapText()),
+                aligned=_SIGLIP2_CLAP,
+                millions=529,
+                licence=f"Apache-2.0 ({SIGLIP2}, {CLAP})",
+                languages="over 100 for pictures, English for sound",
+            ),
+            NamedModel(
+                kind="clip-clip4vla",
+                about="CLIP with CLIP4VLA's audio tower, which starts from CLIP's and has to be trained.",
+                model=TriModal(audio=ClipAudio()),
+                aligned=TriModal(audio=ClipAudio()),
+                millions=239,
+                licence=f"MIT ({CLIP})",
+                languages="English",
+            ),
+        )
+    },
+)
+"""Named models; those of other packages by the entry point `trichord.models`."""
+
+
+def is_weights(given: str) -> bool:
+    """Whether something names weights: a folder with a `config.json` that is no run, or a hub's."""
+    if given.startswith(HUB):
+        return True
+    place = Path(given)
+    return (place / "config.json").is_file() and not (place / "experiment.json").is_file()
+
+
+def load_named_model(given: str) -> NamedModel:
+    """A model by its name, by a folder of weights, or by `hub:USER/NAME`.
+
+    Raises:
+        UserError: There is none; or the weights are of one modality alone, or of an unknown family.
+    """
+    return _of_weights(given) if is_weights(given) else MODELS.find(given)
+
+
+def put_into(model: TriModal, named: NamedModel) -> TriModal:
+    """A model with the encoders of another one in one space; fusion and captioner stay."""
+    towers = named.aligned
+    return replace(
+        model, text=towers.text, vision=towers.vision, audio=towers.audio, sound_text=None
+    )
+
+
+def _of_weights(given: str) -> NamedModel:
+    """The model of some weights, completed by CLIP or CLAP where they lack a modality."""
+    from trichord.encoders.hub import fetch_model
+
+    name = given.removeprefix(HUB)
+    file = fetch_model(name, weights=False) / "config.json"
+    try:
+        kind = str(json.loads(file.read_text())["model_type"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{file} names no model type: give a folder of 'transformers'.") from error
+    towers = dict(_towers(kind, name))
+    if not {"text", "vision"} <= towers.keys() and not {"audio", "sound_text"} <= towers.keys():
+        readers = ", ".join(towers)
+        has = f"has no text tower beside its {readers} tower" if towers else "is of no known family"
+        raise UserError(
+            f"'{given}' is of type '{kind}', which {has}: choose a model with texts; inside an experiment "
+            "one tower is chosen as in --model.vision KIND --model.vision.name FOLDER."
+        )
+    if "audio" not in towers:
+        towers["sound_text"] = ClapText()
+    return NamedModel(
+        kind=given,
+        about=f"Weights of type '{kind}'.",
+        model=replace(TriModal(), **towers),
+        aligned=replace(
+            TriModal(), **{side: towers[side] for side in towers if side != "sound_text"}
+        ),
+        millions=0,
+        licence="of its own",
+        languages="unknown",
+    )
+
+
+def _towers(kind: str, name: str) -> Iterator[tuple[str, EncoderConfig]]:
+    """The encoders that read weights of a type, by their place in a model."""
+    configs = [one for one in ENCODERS.own.values() if kind in one.types]
+    sides: dict[str, Modality] = {"text": "text", "vision": "vision", "audio": "audio"}
+    audio_alone = not any(one.modality == "vision" for one in configs)
+    for side, modality in sides.items():
+        if chosen := next((one for one in configs if one.modality == modality), None):
+            yield "sound_text" if side == "text" and audio_alone else side, chosen(name=name)

@@ -1,0 +1,150 @@
+"""Any model that a user names, in one option."""
+
+import json
+from pathlib import Path
+
+import pytest
+from model_hub import ModelHub, visiting
+from small_families import altclip, chinese_clip, metaclip2, naflex, siglip
+
+from trichord.checkpoint import Run
+from trichord.config import CLAP
+from trichord.encoders.hub import WEIGHTS
+from trichord.experiments import EXPERIMENTS, load_experiment
+from trichord.experiments.named_models import MODELS, load_named_model, put_into
+from trichord.types import UserError
+
+FEW = "--stages.0.epochs 1 --stages.0.batch-size 8"
+FAMILIES = {
+    "siglip": (siglip, 32),
+    "naflex": (naflex, 32),
+    "metaclip2": (metaclip2, 24),
+    "chinese_clip": (chinese_clip, 24),
+    "altclip": (altclip, 24),
+}
+"""Writes a folder; the size of its space."""
+
+
+def test_the_models_are_listed_with_their_facts(command, capsys):
+    assert command("models --json") == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert {"clip-clap", "siglip2-clap", "clip-clip4vla"} <= rows.keys()
+    assert rows["siglip2-clap"]["compares"] == ["text-audio", "text-vision"]
+    assert rows["clip-clip4vla"]["compares"] == ["audio-vision", "text-audio", "text-vision"]
+    for row in rows.values():
+        assert row["licence"]
+        assert row["languages"]
+        assert row["parameters_millions"] > 0
+    assert command("models") == 0
+    assert "siglip2-clap: SigLIP 2 and CLAP" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", MODELS.own)
+def test_a_named_model_is_an_experiment_and_fits_into_others(kind):
+    named = MODELS.find(kind)
+    assert load_experiment(kind).model == named.model
+    slava = EXPERIMENTS["slava-a-and-v"][1].model
+    model = put_into(slava, named)
+    assert model.towers() == named.aligned.towers()
+    assert model.sound_text is None
+
+
+@pytest.fixture(scope="module")
+def clips(small_world, tmp_path_factory):
+    """A small manifest and a folder with the media of three of its clips."""
+    root = tmp_path_factory.mktemp("clips")
+    rows = [json.loads(line) for line in (small_world / "clips.jsonl").read_text().splitlines()]
+    kept = []
+    for split, count in (("train", 16), ("val", 12), ("test", 12)):
+        of_split = [row for row in rows if row.get("split") == split][:count]
+        kept += [row | {"path": str((small_world / row["path"]).resolve())} for row in of_split]
+    (root / "clips.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept))
+    (root / "media").mkdir()
+    for row in kept[:3]:
+        (root / "media" / Path(row["path"]).name).symlink_to(row["path"])
+    return root
+
+
+@pytest.mark.parametrize(
+    "family",
+    [one if one == "siglip" else pytest.param(one, marks=pytest.mark.slow) for one in FAMILIES],
+)
+def test_a_folder_of_weights_goes_the_whole_way(
+    family, clips, command, tmp_path, monkeypatch, capsys
+):
+    write, dim = FAMILIES[family]
+    folder = write(tmp_path / family)
+    hub = ModelHub(tmp_path / "hub")
+    hub.publish(CLAP, WEIGHTS.find("stand-in-clap"), "safetensors")
+    (tmp_path / "clips.jsonl").write_text((clips / "clips.jsonl").read_text())
+    lines = (
+        f"index {clips}/media {tmp_path}/archive --model {folder} --no-speech",
+        f"search {tmp_path}/archive siren --json",
+        f"extract {tmp_path}/clips.jsonl --model {folder}",
+        f"train slava-a-and-v {tmp_path}/clips.jsonl {tmp_path}/run {FEW} --model {folder} "
+        f"--model.audio.dim {dim}",
+        f"evaluate {tmp_path}/run {tmp_path}/clips.jsonl",
+        f"train {family_experiment(folder, tmp_path)} {tmp_path}/clips.jsonl {tmp_path}/zero",
+        f"evaluate {tmp_path}/zero {tmp_path}/clips.jsonl",
+        f"compare {tmp_path}/zero {tmp_path}/run",
+    )
+    with hub.serving(), visiting(hub, monkeypatch, tmp_path / "cache"):
+        for line in lines:
+            assert command(line) == 0, line
+            out = capsys.readouterr().out
+            if line.startswith("search"):
+                assert len(json.loads(out)) > 0
+        model = Run(tmp_path / "run").load()
+    assert {one.dim for one in model.encoders().values()} == {dim}
+    assert model.audio.head.out_features == dim
+
+
+def family_experiment(folder, place):
+    """The same weights as an experiment without stages, in a file."""
+    path = place / "zero.py"
+    path.write_text(
+        "from trichord.experiments import load_experiment\n"
+        f"ZERO = load_experiment({str(folder)!r})\n"
+    )
+    return f"{path}:ZERO"
+
+
+def test_one_side_alone_is_chosen_by_the_name_of_its_family(tiny_towers, tmp_path, command, capsys):
+    folder = siglip(tmp_path / "siglip")
+    line = (
+        f"train slava-a-and-v {tmp_path}/none.jsonl {tmp_path}/run --model.vision siglip2 "
+        f"--model.vision.name {folder}"
+    )
+    assert command(line) == 2
+    assert "none.jsonl" in capsys.readouterr().err  # the options were understood
+
+
+def test_encoders_of_other_sizes_are_refused_with_the_remedy(tiny_towers, tmp_path):
+    from dataclasses import replace
+
+    from trichord.config import Clap, ClipText, SiglipVision, TriModal
+
+    clip, clap = str(tiny_towers / "clip"), str(tiny_towers / "clap")
+    vision = SiglipVision(name=str(siglip(tmp_path / "siglip")))
+    model = TriModal(text=ClipText(name=clip), vision=vision, audio=Clap(name=clap))
+    with pytest.raises(UserError, match=r"as in --model.vision.dim 24\."):
+        model.build()
+    built = replace(model, vision=replace(vision, dim=24)).build()
+    assert built.vision.head.weight.shape == (24, 32)
+
+
+def test_weights_that_are_no_model_are_refused(tiny_towers, tmp_path, command, capsys):
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(UserError, match="is of type 'bert', which is of no known family"):
+        load_named_model(str(tmp_path / "odd"))
+    (tmp_path / "sight").mkdir()
+    (tmp_path / "sight" / "config.json").write_text('{"model_type": "siglip_vision_model"}')
+    with pytest.raises(UserError, match="has no text tower beside its vision tower"):
+        load_named_model(str(tmp_path / "sight"))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="names no model type"):
+        load_named_model(str(tmp_path / "empty"))
+    assert command(f"train slava-a-and-v c.jsonl {tmp_path}/r --model siglip-clap") == 2
+    assert "did you mean 'siglip2-clap'" in capsys.readouterr().err
