@@ -35,6 +35,7 @@ from trichord.config.towers import (
     LogMel,
     SiglipText,
     SiglipVision,
+    VisionTrunk,
 )
 from trichord.config.training import (
     CRITERIA,
@@ -88,6 +89,7 @@ __all__ = [
     "TextFeatures",
     "TriModal",
     "VisionFeatures",
+    "VisionTrunk",
     "check",
     "origins_of",
     "read_experiment",

@@ -73,6 +73,17 @@ class SiglipVision(FrameConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class VisionTrunk(FrameConfig):
+    """A vision model that has seen no text (DINOv2, DINOv3, I-JEPA), with a new head to train."""
+
+    kind: ClassVar[str] = "vision-trunk"
+    name: str = "facebook/dinov2-base"
+    """Folder or hub name of a DINOv2, DINOv3 or I-JEPA model."""
+    dim: Annotated[int, Range(1)] = 512
+    """Size of the shared space: that of the text encoder."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Clap(EncoderConfig):
     """CLAP's audio tower: one chunk (10 s in the published model), one step."""
 
@@ -154,6 +165,7 @@ ENCODERS: Group[type[EncoderConfig]] = Group(
         one.kind: one
         for one in (
             *(ClipText, ClipVision, Clap, ClipAudio, ClapText, SiglipText, SiglipVision),
+            VisionTrunk,
             *(TextFeatures, VisionFeatures, AudioFeatures),
         )
     },

@@ -20,6 +20,7 @@ from trichord.config import (
     TextFeatures,
     TriModal,
     VisionFeatures,
+    VisionTrunk,
 )
 from trichord.config.limits import check, fingerprint_text
 from trichord.encoders.clap import ClapEncoder, ClapTextEncoder
@@ -29,6 +30,7 @@ from trichord.encoders.encoder import Encoder
 from trichord.encoders.multilingual_clip import clip_text
 from trichord.encoders.siglip import SiglipTextEncoder, siglip_vision
 from trichord.encoders.stored import StoredAudio, StoredText, StoredVision
+from trichord.encoders.vision_trunks import VisionTrunkEncoder
 from trichord.losses import Objective
 from trichord.models import fusion
 from trichord.models.captioner import Captioner
@@ -181,6 +183,7 @@ BUILDERS: dict[type, Callable[..., Any]] = {
     ClapText: ClapTextEncoder,
     SiglipText: SiglipTextEncoder,
     SiglipVision: siglip_vision,
+    VisionTrunk: VisionTrunkEncoder,
     TextFeatures: StoredText,
     VisionFeatures: StoredVision,
     AudioFeatures: StoredAudio,
