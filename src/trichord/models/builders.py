@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from trichord.config import (
     AudioFeatures,
+    AudioTrunk,
     CaptionGenerator,
     Clap,
     ClapText,
@@ -23,6 +24,7 @@ from trichord.config import (
     VisionTrunk,
 )
 from trichord.config.limits import check, fingerprint_text
+from trichord.encoders.audio_trunks import audio_trunk
 from trichord.encoders.clap import ClapEncoder, ClapTextEncoder
 from trichord.encoders.clip import ClipVisionEncoder
 from trichord.encoders.clip_audio import ClipAudioEncoder
@@ -184,6 +186,7 @@ BUILDERS: dict[type, Callable[..., Any]] = {
     SiglipText: SiglipTextEncoder,
     SiglipVision: siglip_vision,
     VisionTrunk: VisionTrunkEncoder,
+    AudioTrunk: audio_trunk,
     TextFeatures: StoredText,
     VisionFeatures: StoredVision,
     AudioFeatures: StoredAudio,
