@@ -8,7 +8,7 @@ from model_hub import ModelHub, visiting
 from small_families import altclip, chinese_clip, metaclip2, naflex, siglip
 
 from trichord.checkpoint import Run
-from trichord.config import CLAP
+from trichord.config import CLAP, AudioTrunk, ClipText, ClipVision, VisionTrunk
 from trichord.encoders.hub import WEIGHTS
 from trichord.experiments import EXPERIMENTS, load_experiment
 from trichord.experiments.named_models import MODELS, load_named_model, put_into
@@ -47,6 +47,14 @@ def test_a_named_model_is_an_experiment_and_fits_into_others(kind):
     model = put_into(slava, named)
     assert model.towers() == named.aligned.towers()
     assert model.sound_text is None
+
+
+def test_a_config_names_the_types_that_its_encoder_reads():
+    from trichord.encoders import audio_trunks, clip, vision_trunks
+
+    assert VisionTrunk.types == vision_trunks.FAMILIES.keys()
+    assert AudioTrunk.types == audio_trunks.TYPES
+    assert clip.OTHER_LANGUAGES.keys() <= ClipText.types & ClipVision.types
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +130,7 @@ def test_one_side_alone_is_chosen_by_the_name_of_its_family(tiny_towers, tmp_pat
 def test_encoders_of_other_sizes_are_refused_with_the_remedy(tiny_towers, tmp_path):
     from dataclasses import replace
 
-    from trichord.config import Clap, ClipText, SiglipVision, TriModal
+    from trichord.config import Clap, SiglipVision, TriModal
 
     clip, clap = str(tiny_towers / "clip"), str(tiny_towers / "clap")
     vision = SiglipVision(name=str(siglip(tmp_path / "siglip")))

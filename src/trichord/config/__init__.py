@@ -22,6 +22,7 @@ from trichord.config.towers import (
     CLIP,
     ENCODERS,
     SIGLIP2,
+    AudioTrunk,
     Clap,
     ClapText,
     ClipAudio,
@@ -30,6 +31,7 @@ from trichord.config.towers import (
     LogMel,
     SiglipText,
     SiglipVision,
+    VisionTrunk,
 )
 from trichord.config.training import (
     CRITERIA,
@@ -52,6 +54,7 @@ __all__ = [
     "WORDS",
     "AdamW",
     "AudioFeatures",
+    "AudioTrunk",
     "BertAdam",
     "CaptionGenerator",
     "CaptionerConfig",
@@ -76,6 +79,7 @@ __all__ = [
     "TextFeatures",
     "TriModal",
     "VisionFeatures",
+    "VisionTrunk",
     "check",
     "read_experiment",
     "resolve_towers",

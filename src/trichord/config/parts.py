@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast, get_a
 
 from trichord.types import Arithmetic, Modality, UserError
 from trichord.types.plugins import Group
+from trichord.types.rules import Range
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, TypeAdapter
@@ -40,7 +41,7 @@ class EncoderConfig:
     """Types of models of `transformers` whose weights it reads, as their `config.json` names them."""
     name: str = ""
     """Folder or hub name of its weights; empty if it has none."""
-    dim: int | None = None
+    dim: Annotated[int | None, Range(1)] = None
     """Size of the shared space, of which a new linear head is; None: that of the pretrained head."""
     arithmetic: Arithmetic = "float32"
     """Number format of the trunk; `graph`: an exported encoder."""

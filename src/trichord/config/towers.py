@@ -15,6 +15,8 @@ SIGLIP2 = "google/siglip2-base-patch16-224"
 CLIP_TYPES = frozenset({"clip", "clipseg", "metaclip_2", "chinese_clip", "altclip"})
 """CLIPs, also of other languages; each was compared with the original."""
 SIGLIP_TYPES = frozenset({"siglip", "siglip2"})
+DINOV2 = "facebook/dinov2-base"
+AST = "MIT/ast-finetuned-audioset-10-10-0.4593"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +82,20 @@ class SiglipVision(FrameConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class VisionTrunk(FrameConfig):
+    """A vision model that has seen no text (DINOv2, DINOv3, I-JEPA), with a new head to train."""
+
+    kind: ClassVar[str] = "vision-trunk"
+    types: ClassVar[frozenset[str]] = frozenset(
+        {"dinov2", "dinov2_with_registers", "dinov3_vit", "dinov3_convnext", "ijepa"}
+    )
+    name: str = DINOV2
+    """Folder or hub name of a DINOv2, DINOv3 or I-JEPA model."""
+    dim: Annotated[int, Range(1)] = 512
+    """Size of the shared space: that of the text encoder."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Clap(EncoderConfig):
     """CLAP's audio tower: one chunk (10 s in the published model), one step."""
 
@@ -90,6 +106,25 @@ class Clap(EncoderConfig):
     """Folder or hub name of a CLAP model without fusion."""
     head: Literal["pretrained", "linear"] = "pretrained"
     """`pretrained`: CLAP's two-layer projection; `linear`: one new layer, as SLAVA's text says."""
+    min_tail_seconds: Annotated[float, Range(0)] = 1.0
+    """A last chunk shorter than this is dropped, unless it is the only one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioTrunk(EncoderConfig):
+    """An audio model that has seen no text (AST, Whisper, wav2vec2, HuBERT), with a new head to train."""
+
+    kind: ClassVar[str] = "audio-trunk"
+    types: ClassVar[frozenset[str]] = frozenset(
+        {"audio-spectrogram-transformer", "whisper", "wav2vec2", "hubert"}
+    )
+    modality: ClassVar[Modality] = "audio"
+    name: str = AST
+    """Folder or hub name of an AST, Whisper, wav2vec2 or HuBERT model."""
+    dim: Annotated[int, Range(1)] = 512
+    """Size of the shared space: that of the text encoder."""
+    chunk_seconds: Annotated[float | None, Range(1, 600)] = None
+    """Seconds of a chunk of wav2vec2 and HuBERT (10 if not given); AST always reads 10.26 s, Whisper 30."""
     min_tail_seconds: Annotated[float, Range(0)] = 1.0
     """A last chunk shorter than this is dropped, unless it is the only one."""
 
@@ -163,6 +198,7 @@ ENCODERS: Group[type[EncoderConfig]] = Group(
         one.kind: one
         for one in (
             *(ClipText, ClipVision, Clap, ClipAudio, ClapText, SiglipText, SiglipVision),
+            *(VisionTrunk, AudioTrunk),
             *(TextFeatures, VisionFeatures, AudioFeatures),
         )
     },

@@ -7,6 +7,7 @@ from torch import nn
 
 from trichord.config import (
     AudioFeatures,
+    AudioTrunk,
     CaptionGenerator,
     Clap,
     ClapText,
@@ -22,8 +23,10 @@ from trichord.config import (
     TextFeatures,
     TriModal,
     VisionFeatures,
+    VisionTrunk,
 )
 from trichord.config.limits import check, fingerprint_text
+from trichord.encoders.audio_trunks import audio_trunk
 from trichord.encoders.clap import ClapEncoder, ClapTextEncoder
 from trichord.encoders.clip import ClipVisionEncoder
 from trichord.encoders.clip_audio import ClipAudioEncoder
@@ -31,6 +34,7 @@ from trichord.encoders.encoder import Encoder
 from trichord.encoders.multilingual_clip import clip_text
 from trichord.encoders.siglip import SiglipTextEncoder, siglip_vision
 from trichord.encoders.stored import StoredAudio, StoredText, StoredVision
+from trichord.encoders.vision_trunks import VisionTrunkEncoder
 from trichord.losses.objective import Objective
 from trichord.models import fusion
 from trichord.models.captioner import Captioner
@@ -181,6 +185,8 @@ BUILDERS: dict[type, Callable[..., Any]] = {
     ClapText: ClapTextEncoder,
     SiglipText: SiglipTextEncoder,
     SiglipVision: siglip_vision,
+    VisionTrunk: VisionTrunkEncoder,
+    AudioTrunk: audio_trunk,
     TextFeatures: StoredText,
     VisionFeatures: StoredVision,
     AudioFeatures: StoredAudio,
