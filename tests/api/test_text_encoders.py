@@ -99,6 +99,19 @@ def test_two_text_encoders_and_exported_ones_search_as_the_model(made, folder, w
             assert [hit.score for hit in one] == pytest.approx(scores, abs=1e-4)
 
 
+def test_two_text_encoders_of_one_space_stay_comparable(made, apart):
+    model, collection = made(**apart, one_space=True)
+    assert cache_text_encoders(collection, model) is None
+    found = text_query_model(collection, lambda: model)
+    assert found.compares("audio", "vision")
+    same_vectors(found, model)
+    manifest = folder_of(collection) / "manifest.json"
+    older = json.loads(manifest.read_text())
+    del older["one_space"]  # as before there was such an option
+    manifest.write_text(json.dumps(older))
+    assert not text_query_model(collection, lambda: model).compares("audio", "vision")
+
+
 def test_a_fusion_that_reads_pairs_is_loaded_when_it_is_needed(made, tiny_trimodal):
     fusion = Cross(level="local_to_local", from_text=False, heads=2, layers=1)
     text = replace(tiny_trimodal.text, tokens=True, longest=32)

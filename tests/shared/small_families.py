@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     AltCLIPConfig,
@@ -13,6 +14,10 @@ from transformers import (
     CLIPImageProcessorPil,
     MetaClip2Config,
     MetaClip2Model,
+    PeAudioConfig,
+    PeAudioFeatureExtractor,
+    PeAudioModel,
+    PeAudioVideoConfig,
     PreTrainedTokenizerFast,
     Siglip2Config,
     Siglip2ImageProcessorPil,
@@ -131,3 +136,81 @@ def altclip(folder: Path) -> Path:
     """An AltCLIP, with 24 tokens."""
     text = {"max_position_embeddings": 26, "project_dim": 24}
     return _other_clip(folder, AltCLIPModel, AltCLIPConfig, text, pad=1)
+
+
+PE_TEXT = {
+    "num_attention_heads": 4,
+    "vocab_size": 512,
+    "max_position_embeddings": 24,
+    "local_attention": 8,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "cls_token_id": 1,
+    "eos_token_id": 2,
+    "sep_token_id": 2,
+}
+PE_AUDIO = {
+    "hidden_size": 48,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "head_dim": 12,
+    "dac_config": {
+        "encoder_hidden_size": 4,
+        "downsampling_ratios": [2, 4, 8],
+        "hidden_size": 24,
+        "codebook_dim": 8,
+    },
+}
+PE_RATE, PE_HOP = 1_600, 64
+
+
+def pe_audio(folder: Path, *, hop: int = PE_HOP, tie: bool | None = None) -> Path:
+    """A PE-A with 24 tokens, on sound of 1.6 kHz.
+
+    Args:
+        folder: To write.
+        hop: Of the preprocessor.
+        tie: Whether the text's last state is normalised; None: the config does not say.
+    """
+    torch.manual_seed(0)
+    text = TOWER | PE_TEXT | ({} if tie is None else {"tie_last_hidden_states": tie})
+    model = PeAudioModel(PeAudioConfig(text_config=text, audio_config=PE_AUDIO))
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            # As written, biases are zero and the codec hardly reacts to padding.
+            if "dac_encoder" in name:
+                value.normal_(std=0.2)
+    model.save_pretrained(folder)
+    PeAudioFeatureExtractor(sampling_rate=PE_RATE, hop_length=hop).save_pretrained(folder)
+    tokenizer(24).save_pretrained(folder)
+    return folder
+
+
+def pe_audio_video(folder: Path) -> Path:
+    """The audio and text towers of `pe_audio`, in a checkpoint of the whole PE-AV.
+
+    Without `timm` the whole model cannot be built: its tensors are renamed as its class names them. Those
+    of its vision tower are missing, except its text head.
+    """
+    pe_audio(folder)
+    tensors = load_file(folder / "model.safetensors")
+    inner = {
+        k if k.startswith("text_model.") else f"audio_model.{k}": v for k, v in tensors.items()
+    }
+    head = {k: v for k, v in inner.items() if ".text_audio_head." in k}
+    vision = {
+        k.replace("audio_model.text_audio", "video_model.text_video"): v.flip(0).contiguous()
+        for k, v in head.items()
+    }
+    copies = {
+        f"audio_model.{k}": v.clone() for k, v in tensors.items() if k.startswith("text_model.")
+    }
+    save_file(inner | vision | copies, folder / "model.safetensors", {"format": "pt"})
+    audio = {"model_type": "pe_audio_encoder"} | PE_AUDIO
+    video = {"model_type": "pe_video_encoder", "hidden_size": 48, "num_hidden_layers": 1}
+    whole = {"audio_config": audio, "video_config": video, "hidden_size": 48}
+    PeAudioVideoConfig(text_config=TOWER | PE_TEXT, audio_video_config=whole).save_pretrained(
+        folder
+    )
+    return folder

@@ -169,6 +169,8 @@ def _opened(
                 graphs.get("sound_text"),
                 load,
                 reranks=bool(manifest["reranks"]),
+                # Manifests without it are of models that have one text encoder or two spaces.
+                one_space=bool(manifest.get("one_space", "sound_text" not in graphs)),
             )
     return None
 
@@ -292,6 +294,7 @@ def _write(model: "Embedder", folder: Path) -> None:
         "format": FORMAT,
         "fingerprint": model.fingerprint,
         "reranks": model.reranks,
+        "one_space": model.one_space,
         "encoders": {role: {"end": getattr(one, "end", None)} for role, one in encoders.items()},
         "files": {path.name: _digest(path) for path in sorted(folder.iterdir())},
     }

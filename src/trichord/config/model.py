@@ -88,7 +88,10 @@ class TriModal:
     vision: Annotated[EncoderConfig, OneOf(ENCODERS, "vision")] = field(default_factory=ClipVision)
     audio: Annotated[EncoderConfig, OneOf(ENCODERS, "audio")] = field(default_factory=Clap)
     sound_text: Annotated[EncoderConfig | None, OneOf(ENCODERS, "text")] = None
-    """A second text encoder, toward audio: the untrained pair CLIP + CLAP has two spaces."""
+    """A second text encoder, toward audio, as in the untrained pair CLIP + CLAP."""
+    one_space: bool = False
+    """With a second text encoder: vision and audio share a space all the same, because the model has text
+    heads by partner (PE-AV). Otherwise they have two, and are not compared."""
     fusion: Annotated[FusionConfig | None, OneOf(FUSIONS)] = None
     """How vision and audio become one score of a clip; None: they are searched separately."""
     captioner: Annotated[CaptionerConfig | None, OneOf(CAPTIONERS)] = None
@@ -100,6 +103,13 @@ class TriModal:
 
     def flaws(self) -> Iterator[tuple[str, str]]:
         """See `Ruled`: an encoder of another modality."""
+        yield from broken_rules(
+            (
+                self.one_space and self.sound_text is None,
+                "one_space",
+                "is for a model with sound_text; others have one space anyway: leave it out.",
+            )
+        )
         for name, tower in self.towers().items():
             reads = "text" if name == "sound_text" else name
             if tower.modality != reads:

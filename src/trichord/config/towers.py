@@ -12,6 +12,7 @@ from trichord.types.rules import Range
 CLIP = "openai/clip-vit-base-patch32"
 CLAP = "laion/clap-htsat-unfused"
 SIGLIP2 = "google/siglip2-base-patch16-224"
+PE_AV = "facebook/pe-av-base-16-frame"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +148,49 @@ class ClapText(EncoderConfig):
     """Folder or hub name of a CLAP model."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class PeAvText(EncoderConfig):
+    """PE-AV's text tower, with a head toward audio and another one toward vision."""
+
+    kind: ClassVar[str] = "pe-av-text"
+    modality: ClassVar[Modality] = "text"
+    name: str = PE_AV
+    """Folder or hub name of a PE-AV or PE-A model."""
+    toward: Literal["audio", "vision"] = "audio"
+    """The modality that its vectors are compared with."""
+    longest: Annotated[int, Range(3)] = 512
+    """Most tokens of a text, start and end included."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeAvAudio(EncoderConfig):
+    """PE-AV's audio tower: a clip, or a chunk of a longer one, is one step."""
+
+    kind: ClassVar[str] = "pe-av-audio"
+    modality: ClassVar[Modality] = "audio"
+    name: str = PE_AV
+    """Folder or hub name of a PE-AV or PE-A model."""
+    # The model has positions for 400 s, and float32 counts samples exactly up to 349 s at 48 kHz.
+    step_seconds: Annotated[float, Range(0.1, 300)] = 30.0
+    """Longer clips are read in chunks of this length; memory grows with it."""
+    min_tail_seconds: Annotated[float, Range(0)] = 1.0
+    """A last chunk shorter than this is dropped, unless it is the only one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeAvVision(EncoderConfig):
+    """PE-AV's vision tower, which needs `timm`: all frames of a clip are one step."""
+
+    kind: ClassVar[str] = "pe-av-vision"
+    modality: ClassVar[Modality] = "vision"
+    name: str = PE_AV
+    """Folder or hub name of a PE-AV model."""
+    frames: Annotated[int, Range(1)] = 16
+    """Frames of a clip, evenly spaced."""
+    nearest: Literal["exact", "keyframe"] = "exact"
+    """The exact frame at each time, or the last keyframe before it, which decodes faster."""
+
+
 ENCODERS: Group[type[EncoderConfig]] = Group(
     "encoders",
     "encoder",
@@ -154,6 +198,7 @@ ENCODERS: Group[type[EncoderConfig]] = Group(
         one.kind: one
         for one in (
             *(ClipText, ClipVision, Clap, ClipAudio, ClapText, SiglipText, SiglipVision),
+            *(PeAvText, PeAvAudio, PeAvVision),
             *(TextFeatures, VisionFeatures, AudioFeatures),
         )
     },

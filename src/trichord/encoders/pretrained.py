@@ -39,7 +39,9 @@ def load(kind: Any, name: str, *, weights: bool = True) -> Any:
         ) from error
 
 
-def load_model(kind: type[PreTrainedModel], name: str, model_types: Collection[str]) -> Any:
+def load_model(
+    kind: type[PreTrainedModel], name: str, model_types: Collection[str], **options: Any
+) -> Any:
     """Load weights in single precision, and refuse incomplete ones.
 
     `transformers` initialises missing weights randomly and only logs it; then each build would give
@@ -50,6 +52,7 @@ def load_model(kind: type[PreTrainedModel], name: str, model_types: Collection[s
         kind: A class of `transformers`.
         name: As for `fetch_model`.
         model_types: Allowed types in its configuration.
+        options: Further arguments of `from_pretrained`.
 
     Raises:
         UserError: As for `fetch_model`; another type of model; or tensors are missing, of another
@@ -73,6 +76,7 @@ def load_model(kind: type[PreTrainedModel], name: str, model_types: Collection[s
                 dtype=torch.float32,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # refused below, by name: its own error names none
+                **options,
             )
     except Exception as error:  # a hostile or damaged file may raise anything
         raise UserError(

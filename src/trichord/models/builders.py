@@ -15,6 +15,9 @@ from trichord.config import (
     EncoderConfig,
     GlobalToGlobal,
     InfoNCE,
+    PeAvAudio,
+    PeAvText,
+    PeAvVision,
     SiglipText,
     SiglipVision,
     TextFeatures,
@@ -27,8 +30,10 @@ from trichord.encoders.clip import ClipVisionEncoder
 from trichord.encoders.clip_audio import ClipAudioEncoder
 from trichord.encoders.encoder import Encoder
 from trichord.encoders.multilingual_clip import clip_text
+from trichord.encoders.pe_av import PeAvAudioEncoder, PeAvTextEncoder, PeAvVisionEncoder
 from trichord.encoders.siglip import SiglipTextEncoder, siglip_vision
 from trichord.encoders.stored import StoredAudio, StoredText, StoredVision
+from trichord.encoders.weight_cache import shared_towers
 from trichord.losses import Objective
 from trichord.models import fusion
 from trichord.models.captioner import Captioner
@@ -55,8 +60,11 @@ def build(config: Any, *args: Any) -> Any:
 
 
 def _model(config: TriModal) -> Embedder:
-    encoders: dict[str, Any] = {name: _encoder(name, one) for name, one in config.towers().items()}
-    model = Embedder(**encoders)
+    with shared_towers():  # encoders of one folder share its weights
+        encoders: dict[str, Any] = {
+            name: _encoder(name, one) for name, one in config.towers().items()
+        }
+    model = Embedder(**encoders, one_space=config.one_space)
     if config.fusion is not None:
         built: fusion.Fusion = config.fusion.build(model)
         built.settings = fingerprint_text(config.fusion)
@@ -181,6 +189,9 @@ BUILDERS: dict[type, Callable[..., Any]] = {
     ClapText: ClapTextEncoder,
     SiglipText: SiglipTextEncoder,
     SiglipVision: siglip_vision,
+    PeAvText: PeAvTextEncoder,
+    PeAvAudio: PeAvAudioEncoder,
+    PeAvVision: PeAvVisionEncoder,
     TextFeatures: StoredText,
     VisionFeatures: StoredVision,
     AudioFeatures: StoredAudio,
