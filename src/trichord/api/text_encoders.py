@@ -162,7 +162,8 @@ def _opened(
             graphs: dict[str, TextGraph] = {}
             for role, one in manifest["encoders"].items():
                 graph, tokenizer, _ = _names(role)
-                graphs[role] = TextGraph(folder / graph, folder / tokenizer, one["end"])
+                prompt = str(one.get("prompt", ""))
+                graphs[role] = TextGraph(folder / graph, folder / tokenizer, one["end"], prompt)
             return QueryModel(
                 manifest["fingerprint"],
                 graphs["text"],
@@ -295,7 +296,10 @@ def _write(model: "Embedder", folder: Path) -> None:
         "fingerprint": model.fingerprint,
         "reranks": model.reranks,
         "one_space": model.one_space,
-        "encoders": {role: {"end": getattr(one, "end", None)} for role, one in encoders.items()},
+        "encoders": {
+            role: {"end": getattr(one, "end", None), "prompt": getattr(one, "prompt", "")}
+            for role, one in encoders.items()
+        },
         "files": {path.name: _digest(path) for path in sorted(folder.iterdir())},
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")

@@ -92,14 +92,25 @@ class TriModal:
     one_space: bool = False
     """With a second text encoder: vision and audio share a space all the same, because the model has text
     heads by partner (PE-AV). Otherwise they have two, and are not compared."""
+    width: Annotated[int | None, Range(1)] = None
+    """Keep only the first numbers of each vector (Matryoshka), in the index too; for models that were
+    trained so: EmbeddingGemma 2. None: as the encoders' own fields say."""
     fusion: Annotated[FusionConfig | None, OneOf(FUSIONS)] = None
     """How vision and audio become one score of a clip; None: they are searched separately."""
     captioner: Annotated[CaptionerConfig | None, OneOf(CAPTIONERS)] = None
     """Generates captions of clips; None: no captions."""
 
     def towers(self) -> dict[str, EncoderConfig]:
-        """Configs of the encoders by name, without those that are None."""
-        return {name: tower for name in TOWERS if (tower := getattr(self, name)) is not None}
+        """Configs of the encoders by name, without those that are None; `width` is set in each."""
+        towers: dict[str, Any] = {
+            name: tower for name in TOWERS if (tower := getattr(self, name)) is not None
+        }
+        if self.width is None:
+            return towers
+        return {
+            name: replace(tower, width=self.width) if hasattr(tower, "width") else tower
+            for name, tower in towers.items()
+        }
 
     def flaws(self) -> Iterator[tuple[str, str]]:
         """See `Ruled`: an encoder of another modality."""
@@ -111,6 +122,11 @@ class TriModal:
             )
         )
         for name, tower in self.towers().items():
+            if self.width is not None and not hasattr(tower, "width"):
+                yield (
+                    "width",
+                    f"is for encoders whose vectors can be cut, and {tower.kind} is none: leave it out.",
+                )
             reads = "text" if name == "sound_text" else name
             if tower.modality != reads:
                 yield (

@@ -13,6 +13,7 @@ CLIP = "openai/clip-vit-base-patch32"
 CLAP = "laion/clap-htsat-unfused"
 SIGLIP2 = "google/siglip2-base-patch16-224"
 PE_AV = "facebook/pe-av-base-16-frame"
+EMBEDDING_GEMMA2 = "google/embeddinggemma-2"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,6 +192,55 @@ class PeAvVision(EncoderConfig):
     """The exact frame at each time, or the last keyframe before it, which decodes faster."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingGemmaText(EncoderConfig):
+    """EmbeddingGemma 2 on texts: the mean of all tokens, prompt included."""
+
+    kind: ClassVar[str] = "embedding-gemma-text"
+    modality: ClassVar[Modality] = "text"
+    name: str = EMBEDDING_GEMMA2
+    """Folder or hub name of an EmbeddingGemma 2."""
+    prompt: str = "query"
+    """The prompt before each text, by its name in the model's config_sentence_transformers.json: `query`,
+    `document`, a task such as `STS`, or `none`."""
+    longest: Annotated[int, Range(8)] = 8_192
+    """Most tokens of a text, prompt, start and end included."""
+    width: Annotated[int | None, Range(1)] = None
+    """Keep only the first numbers of each vector (Matryoshka): 512, 256 or 128; None: all 768."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingGemmaVision(FrameConfig):
+    """EmbeddingGemma 2 on frames: each is an image in its own aspect ratio, one step."""
+
+    kind: ClassVar[str] = "embedding-gemma-vision"
+    name: str = EMBEDDING_GEMMA2
+    """Folder or hub name of an EmbeddingGemma 2."""
+    pooling: Pooling = "mean_of_unit"
+    """The model's vectors are of unit length, so those of frames are normalised before their mean."""
+    soft_tokens: Literal[70, 140, 280, 560, 1120] = 280
+    """Most tokens of a frame; with 70, as the model reads videos, a frame takes a quarter of the time."""
+    width: Annotated[int | None, Range(1)] = None
+    """As for the text encoder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingGemmaAudio(EncoderConfig):
+    """EmbeddingGemma 2 on sound: a clip, or a chunk of a longer one, is one step."""
+
+    kind: ClassVar[str] = "embedding-gemma-audio"
+    modality: ClassVar[Modality] = "audio"
+    name: str = EMBEDDING_GEMMA2
+    """Folder or hub name of an EmbeddingGemma 2."""
+    # The feature extractor cuts sounds at 30 s.
+    step_seconds: Annotated[float, Range(0.1, 30)] = 30.0
+    """Longer clips are read in chunks of this length."""
+    min_tail_seconds: Annotated[float, Range(0)] = 1.0
+    """A last chunk shorter than this is dropped, unless it is the only one."""
+    width: Annotated[int | None, Range(1)] = None
+    """As for the text encoder."""
+
+
 ENCODERS: Group[type[EncoderConfig]] = Group(
     "encoders",
     "encoder",
@@ -199,6 +249,7 @@ ENCODERS: Group[type[EncoderConfig]] = Group(
         for one in (
             *(ClipText, ClipVision, Clap, ClipAudio, ClapText, SiglipText, SiglipVision),
             *(PeAvText, PeAvAudio, PeAvVision),
+            *(EmbeddingGemmaText, EmbeddingGemmaVision, EmbeddingGemmaAudio),
             *(TextFeatures, VisionFeatures, AudioFeatures),
         )
     },

@@ -12,6 +12,9 @@ from trichord.config import (
     ClipText,
     ClipVision,
     Cross,
+    EmbeddingGemmaAudio,
+    EmbeddingGemmaText,
+    EmbeddingGemmaVision,
     EncoderConfig,
     GlobalToGlobal,
     InfoNCE,
@@ -28,6 +31,11 @@ from trichord.config.limits import check, fingerprint_text
 from trichord.encoders.clap import ClapEncoder, ClapTextEncoder
 from trichord.encoders.clip import ClipVisionEncoder
 from trichord.encoders.clip_audio import ClipAudioEncoder
+from trichord.encoders.embedding_gemma import (
+    EmbeddingGemmaAudioEncoder,
+    EmbeddingGemmaTextEncoder,
+    EmbeddingGemmaVisionEncoder,
+)
 from trichord.encoders.encoder import Encoder
 from trichord.encoders.multilingual_clip import clip_text
 from trichord.encoders.pe_av import PeAvAudioEncoder, PeAvTextEncoder, PeAvVisionEncoder
@@ -192,6 +200,9 @@ BUILDERS: dict[type, Callable[..., Any]] = {
     PeAvText: PeAvTextEncoder,
     PeAvAudio: PeAvAudioEncoder,
     PeAvVision: PeAvVisionEncoder,
+    EmbeddingGemmaText: EmbeddingGemmaTextEncoder,
+    EmbeddingGemmaVision: EmbeddingGemmaVisionEncoder,
+    EmbeddingGemmaAudio: EmbeddingGemmaAudioEncoder,
     TextFeatures: StoredText,
     VisionFeatures: StoredVision,
     AudioFeatures: StoredAudio,
