@@ -90,11 +90,9 @@ class TriModal:
     sound_text: Annotated[EncoderConfig | None, OneOf(ENCODERS, "text")] = None
     """A second text encoder, toward audio, as in the untrained pair CLIP + CLAP."""
     one_space: bool = False
-    """With a second text encoder: vision and audio share a space all the same, because the model has text
-    heads by partner (PE-AV). Otherwise they have two, and are not compared."""
+    """Vision and audio are compared in spite of a second text encoder: PE-AV has text heads by partner."""
     width: Annotated[int | None, Range(1)] = None
-    """Keep only the first numbers of each vector (Matryoshka), in the index too; for models that were
-    trained so: EmbeddingGemma 2. None: as the encoders' own fields say."""
+    """Keep only the first numbers of each vector (Matryoshka), in the index too: EmbeddingGemma 2."""
     fusion: Annotated[FusionConfig | None, OneOf(FUSIONS)] = None
     """How vision and audio become one score of a clip; None: they are searched separately."""
     captioner: Annotated[CaptionerConfig | None, OneOf(CAPTIONERS)] = None
