@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_families import embedding_gemma
 from text_vectors import TEXTS, same_vectors
 
 from trichord.api import text_encoders
@@ -18,14 +19,19 @@ from trichord.api.text_encoders import (
     cache_text_encoders,
     text_query_model,
 )
-from trichord.config import Cross
+from trichord.config import (
+    Cross,
+    EmbeddingGemmaAudio,
+    EmbeddingGemmaText,
+    EmbeddingGemmaVision,
+)
 from trichord.media import Decoder
 from trichord.models.embedder import Embedder
 from trichord.search.collection import StoredCollection
 from trichord.search.engine import SearchEngine
 from trichord.search.indexing import begin, index
 from trichord.search.query import Query
-from trichord.search.query_model import QueryModel
+from trichord.search.query_model import QueryModel, full_model
 from trichord.storage import Storage
 from trichord.types import UserError
 from trichord.types.extras import NotInstalledError
@@ -97,6 +103,43 @@ def test_two_text_encoders_and_exported_ones_search_as_the_model(made, folder, w
             assert [hit.moment for hit in one] == [hit.moment for hit in other]
             scores = [hit.score for hit in other]
             assert [hit.score for hit in one] == pytest.approx(scores, abs=1e-4)
+
+
+def test_a_joint_model_has_its_prompt_and_its_width_in_the_index(made, folder, tmp_path):
+    name = str(embedding_gemma(tmp_path / "gemma"))
+    model, collection = made(
+        text=EmbeddingGemmaText(name=name),
+        vision=EmbeddingGemmaVision(name=name, soft_tokens=70),
+        audio=EmbeddingGemmaAudio(name=name),
+        width=10,
+    )
+    with Decoder(workers=1) as decoder:
+        list(index(collection, model, decoder, [folder]))
+        assert cache_text_encoders(collection, model) is None
+        collection = StoredCollection.open(collection.path)
+        found = text_query_model(collection, no_load)
+        same_vectors(found, model)
+        assert found.embed_text(["a dog"]).shape == (1, 10)
+        engines = [SearchEngine(collection, one, decoder) for one in (model, found)]
+        one, other = (engine.search(Query.of("a dog")) for engine in engines)
+        assert [hit.moment for hit in one] == [hit.moment for hit in other]
+        assert engines[0].search(Query.of(audio=folder / "beep.wav"))
+    again = model_of(collection)
+    assert full_model(again).fingerprint == model.fingerprint == found.fingerprint
+    assert full_model(again).dim == 10
+
+
+def test_two_text_encoders_of_one_space_stay_comparable(made, apart):
+    model, collection = made(**apart, one_space=True)
+    assert cache_text_encoders(collection, model) is None
+    found = text_query_model(collection, lambda: model)
+    assert found.compares("audio", "vision")
+    same_vectors(found, model)
+    manifest = folder_of(collection) / "manifest.json"
+    older = json.loads(manifest.read_text())
+    del older["one_space"]  # as before there was such an option
+    manifest.write_text(json.dumps(older))
+    assert not text_query_model(collection, lambda: model).compares("audio", "vision")
 
 
 def test_a_fusion_that_reads_pairs_is_loaded_when_it_is_needed(made, tiny_trimodal):

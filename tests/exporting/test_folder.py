@@ -1,11 +1,19 @@
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from small_families import embedding_gemma
 
 from trichord.checkpoint import Run
+from trichord.config import (
+    EmbeddingGemmaAudio,
+    EmbeddingGemmaText,
+    EmbeddingGemmaVision,
+    TriModal,
+)
 from trichord.exporting.folder import export_run
 from trichord.types import UserError
 from trichord.types.tensors import Batch, Padded
@@ -34,6 +42,34 @@ def test_graphs_give_the_vectors_of_the_run_whatever_the_number_of_texts_and_cli
     clips = [clip(0), clip(1, frames=0), clip(2, seconds=0), clip(3, frames=70, seconds=5)]
     near_media(run, export, clips)
     near_media(run, export, clips[:1])
+
+
+def test_a_prompt_goes_with_the_graph(deploy, tiny_trimodal, tmp_path):
+    text = EmbeddingGemmaText(name=str(embedding_gemma(tmp_path / "gemma")))
+    run, export = (one.load() for one in deploy(replace(tiny_trimodal, text=text)))
+    assert export.text.prompt == run.text.prompt != ""
+    near(export.embed_text(TEXTS), run.embed_text(TEXTS))
+
+
+def test_a_part_that_no_graph_can_be_is_refused_with_the_remedy(made, source_of, tmp_path):
+    name = str(embedding_gemma(tmp_path / "gemma"))
+    run = made(
+        TriModal(
+            text=EmbeddingGemmaText(name=name),
+            vision=EmbeddingGemmaVision(name=name),
+            audio=EmbeddingGemmaAudio(name=name),
+        )
+    )
+    with (
+        pytest.raises(UserError, match=r"vision: its inputs have different numbers .* or --bf16"),
+        export_run(source_of(run), tmp_path / "export", "graph"),
+    ):
+        pass
+    with export_run(source_of(run), tmp_path / "export", "bfloat16"):
+        pass
+    halved = Run(tmp_path / "export").load()
+    near_ones = (halved.embed_text(TEXTS) * run.load().embed_text(TEXTS)).sum(axis=1)
+    assert near_ones.min() > 0.99
 
 
 def test_an_export_is_a_run_that_can_be_moved(pair, tmp_path):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from trichord.checkpoint.weights import load_owned, owned_state
 from trichord.config import Clap, ClapText, ClipText, ClipVision, Cross, GlobalToGlobal, TriModal
-from trichord.config.limits import fingerprint_text
+from trichord.config.limits import check, fingerprint_text
 from trichord.media import Decoded
 from trichord.models import fusion
 from trichord.types import UserError
@@ -313,3 +314,80 @@ def test_trunks_of_sight_and_sound_are_compiled_and_texts_are_not(tiny_model, mo
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(UserError, match=r"--compile needs a C.. compiler, .* 'no-such-compiler'"):
         tiny_model.compile_trunks()
+
+
+def test_two_text_encoders_mean_two_spaces_unless_the_config_says_one(tiny_trimodal, tiny_towers):
+    """CLIP and CLAP have two; PE-AV has text heads by partner in one space."""
+    two = replace(tiny_trimodal, sound_text=ClapText(name=str(tiny_towers / "clap")))
+    one = replace(two, one_space=True)
+    models = {config: config.build() for config in (tiny_trimodal, two, one)}
+    compared = {config: model.compares("vision", "audio") for config, model in models.items()}
+    assert compared == {tiny_trimodal: True, two: False, one: True}
+    assert [model.texts_differ for model in models.values()] == [False, True, True]
+    for model in models.values():
+        assert model.compares("text", "vision")
+        assert model.compares("audio", "text")
+    # A collection is calibrated for the pairs of its model.
+    assert models[one].fingerprint != models[two].fingerprint
+
+
+def test_one_space_needs_vectors_of_one_size(tiny_trimodal, tiny_towers, tmp_path):
+    from trichord_world.small import SmallClip, build_clip
+
+    sizes = SmallClip(side=32, width=32, inner=64, layers=1, text_inner=64, dim=16)
+    build_clip(sizes, ["a bell"], tmp_path, seed=0).save_pretrained(tmp_path)
+    model = TriModal(
+        text=ClipText(name=str(tmp_path)),
+        vision=ClipVision(name=str(tmp_path)),
+        audio=tiny_trimodal.audio,
+        sound_text=ClapText(name=str(tiny_towers / "clap")),
+    )
+    model.build()
+    with pytest.raises(UserError, match=r"--model.one-space: vision has 16 dimensions, audio 24"):
+        replace(model, one_space=True).build()
+
+
+def test_one_space_is_said_only_where_there_are_two_text_encoders(tiny_trimodal):
+    with pytest.raises(UserError, match=r"--model.one-space is for a model with sound_text"):
+        check(replace(tiny_trimodal, one_space=True), "--model")
+
+
+def memory(trunk):
+    return [value.data_ptr() for value in (*trunk.parameters(), *trunk.buffers())]
+
+
+def test_a_tower_that_two_encoders_share_stays_one_where_the_model_moves(
+    tiny_trimodal, tiny_towers
+):
+    text = ClapText(name=str(tiny_towers / "clap"))
+    config = replace(tiny_trimodal, text=text, sound_text=text)
+    model = config.build()
+    assert memory(model.text.trunk) == memory(model.sound_text.trunk)
+    before = memory(model.text.trunk)
+    model.to(torch.float64)
+    assert memory(model.text.trunk) == memory(model.sound_text.trunk) != before
+    assert not set(memory(model.text.head)) & set(memory(model.sound_text.head))
+    model.text.unfreeze()
+    assert not set(memory(model.text.trunk)) & set(memory(model.sound_text.trunk))
+
+
+def test_of_a_shared_tower_only_the_one_that_trains_changes_and_is_saved(
+    tiny_trimodal, tiny_towers
+):
+    text = ClapText(name=str(tiny_towers / "clap"))
+    config = replace(tiny_trimodal, text=text, sound_text=text)
+    model = config.build()
+    frozen = model.text.fingerprint
+    assert model.sound_text.fingerprint == frozen
+    model.text.unfreeze()
+    with torch.no_grad():
+        for value in model.text.trunk.parameters():
+            value.add_(1)
+    model.text.freeze_trunk()
+    assert model.sound_text.fingerprint == frozen != model.text.fingerprint
+    owned = owned_state(model, None)
+    assert {name.split(".")[1] for name in owned if ".trunk." in name} == {"text"}
+    again = config.build()
+    load_owned(again, None, owned)
+    assert again.fingerprint == model.fingerprint
+    assert again.sound_text.fingerprint == frozen

@@ -122,8 +122,8 @@ class Model:
 
         Args:
             texts: Each of at least one word.
-            toward: The modality to compare with; it matters if the model does not compare audio with
-                vision.
+            toward: The modality to compare with; it matters if the model has a second text encoder,
+                toward audio.
 
         Raises:
             UserError: A text is empty, or `texts` is a string.

@@ -162,13 +162,16 @@ def _opened(
             graphs: dict[str, TextGraph] = {}
             for role, one in manifest["encoders"].items():
                 graph, tokenizer, _ = _names(role)
-                graphs[role] = TextGraph(folder / graph, folder / tokenizer, one["end"])
+                prompt = str(one.get("prompt", ""))
+                graphs[role] = TextGraph(folder / graph, folder / tokenizer, one["end"], prompt)
             return QueryModel(
                 manifest["fingerprint"],
                 graphs["text"],
                 graphs.get("sound_text"),
                 load,
                 reranks=bool(manifest["reranks"]),
+                # Manifests without it are of models that have one text encoder or two spaces.
+                one_space=bool(manifest.get("one_space", "sound_text" not in graphs)),
             )
     return None
 
@@ -292,7 +295,11 @@ def _write(model: "Embedder", folder: Path) -> None:
         "format": FORMAT,
         "fingerprint": model.fingerprint,
         "reranks": model.reranks,
-        "encoders": {role: {"end": getattr(one, "end", None)} for role, one in encoders.items()},
+        "one_space": model.one_space,
+        "encoders": {
+            role: {"end": getattr(one, "end", None), "prompt": getattr(one, "prompt", "")}
+            for role, one in encoders.items()
+        },
         "files": {path.name: _digest(path) for path in sorted(folder.iterdir())},
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")

@@ -90,7 +90,11 @@ class TriModal:
     vision: Annotated[EncoderConfig, OneOf(ENCODERS, "vision")] = field(default_factory=ClipVision)
     audio: Annotated[EncoderConfig, OneOf(ENCODERS, "audio")] = field(default_factory=Clap)
     sound_text: Annotated[EncoderConfig | None, OneOf(ENCODERS, "text")] = None
-    """A second text encoder, toward audio: the untrained pair CLIP + CLAP has two spaces."""
+    """A second text encoder, toward audio, as in the untrained pair CLIP + CLAP."""
+    one_space: bool = False
+    """Vision and audio are compared in spite of a second text encoder: PE-AV has text heads by partner."""
+    width: Annotated[int | None, Range(1)] = None
+    """Keep only the first numbers of each vector (Matryoshka), in the index too: EmbeddingGemma 2."""
     fusion: Annotated[FusionConfig | None, OneOf(FUSIONS)] = None
     """How vision and audio become one score of a clip; None: they are searched separately."""
     captioner: Annotated[CaptionerConfig | None, OneOf(CAPTIONERS)] = None
@@ -99,15 +103,34 @@ class TriModal:
     @property
     def comparable(self) -> frozenset[Pair]:
         """Pairs of modalities whose encoders share a space."""
-        return ALL_PAIRS if self.sound_text is None else ALL_PAIRS - {("audio", "vision")}
+        apart = self.sound_text is not None and not self.one_space
+        return ALL_PAIRS - {("audio", "vision")} if apart else ALL_PAIRS
 
     def towers(self) -> dict[str, EncoderConfig]:
-        """Configs of the encoders by name, without those that are None."""
-        return {name: tower for name in TOWERS if (tower := getattr(self, name)) is not None}
+        """Configs of the encoders by name, without those that are None; `width` is set in each."""
+        towers: dict[str, Any] = {
+            name: tower for name in TOWERS if (tower := getattr(self, name)) is not None
+        }
+        if self.width is None:
+            return towers
+        return {
+            name: replace(tower, width=self.width) if hasattr(tower, "width") else tower
+            for name, tower in towers.items()
+        }
 
     def flaws(self) -> Iterator[tuple[str, str]]:
         """See `Ruled`: an encoder of another modality."""
+        if self.one_space and self.sound_text is None:
+            yield (
+                "one_space",
+                "is for a model with sound_text; others have one space anyway: leave it out.",
+            )
         for name, tower in self.towers().items():
+            if self.width is not None and not hasattr(tower, "width"):
+                yield (
+                    "width",
+                    f"is for encoders whose vectors can be cut, and {tower.kind} is none: leave it out.",
+                )
             reads = "text" if name == "sound_text" else name
             if tower.modality != reads:
                 yield (

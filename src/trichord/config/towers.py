@@ -17,6 +17,8 @@ CLIP_TYPES = frozenset({"clip", "clipseg", "metaclip_2", "chinese_clip", "altcli
 SIGLIP_TYPES = frozenset({"siglip", "siglip2"})
 DINOV2 = "facebook/dinov2-base"
 AST = "MIT/ast-finetuned-audioset-10-10-0.4593"
+PE_AV = "facebook/pe-av-base-16-frame"
+EMBEDDING_GEMMA2 = "google/embeddinggemma-2"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,6 +193,104 @@ class ClapText(EncoderConfig):
     """Folder or hub name of a CLAP model."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class PeAvText(EncoderConfig):
+    """PE-AV's text tower, with a head toward audio and another one toward vision."""
+
+    kind: ClassVar[str] = "pe-av-text"
+    types: ClassVar[frozenset[str]] = frozenset({"pe_audio", "pe_video", "pe_audio_video"})
+    modality: ClassVar[Modality] = "text"
+    name: str = PE_AV
+    """Folder or hub name of a PE-AV or PE-A model."""
+    toward: Literal["audio", "vision"] = "audio"
+    """The modality that its vectors are compared with."""
+    longest: Annotated[int, Range(3)] = 512
+    """Most tokens of a text, start and end included."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeAvAudio(EncoderConfig):
+    """PE-AV's audio tower: a clip, or a chunk of a longer one, is one step."""
+
+    kind: ClassVar[str] = "pe-av-audio"
+    types: ClassVar[frozenset[str]] = frozenset({"pe_audio", "pe_audio_video"})
+    modality: ClassVar[Modality] = "audio"
+    name: str = PE_AV
+    """Folder or hub name of a PE-AV or PE-A model."""
+    # The model has positions for 400 s, and float32 counts samples exactly up to 349 s at 48 kHz.
+    step_seconds: Annotated[float, Range(0.1, 300)] = 30.0
+    """Longer clips are read in chunks of this length; memory grows with it."""
+    min_tail_seconds: Annotated[float, Range(0)] = 1.0
+    """A last chunk shorter than this is dropped, unless it is the only one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeAvVision(EncoderConfig):
+    """PE-AV's vision tower, which needs `timm`: all frames of a clip are one step."""
+
+    kind: ClassVar[str] = "pe-av-vision"
+    types: ClassVar[frozenset[str]] = frozenset({"pe_video", "pe_audio_video"})
+    modality: ClassVar[Modality] = "vision"
+    name: str = PE_AV
+    """Folder or hub name of a PE-AV model."""
+    frames: Annotated[int, Range(1)] = 16
+    """Frames of a clip, evenly spaced."""
+    nearest: Literal["exact", "keyframe"] = "exact"
+    """The exact frame at each time, or the last keyframe before it, which decodes faster."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingGemmaText(EncoderConfig):
+    """EmbeddingGemma 2 on texts: the mean of all tokens, prompt included."""
+
+    kind: ClassVar[str] = "embedding-gemma-text"
+    types: ClassVar[frozenset[str]] = frozenset({"embedding_gemma2"})
+    modality: ClassVar[Modality] = "text"
+    name: str = EMBEDDING_GEMMA2
+    """Folder or hub name of an EmbeddingGemma 2."""
+    prompt: str = "query"
+    """The prompt before each text, by its name in the model's config_sentence_transformers.json: `query`,
+    `document`, a task such as `STS`, or `none`."""
+    longest: Annotated[int, Range(8)] = 8_192
+    """Most tokens of a text, prompt, start and end included."""
+    width: Annotated[int | None, Range(1)] = None
+    """Keep only the first numbers of each vector (Matryoshka): 512, 256 or 128; None: all 768."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingGemmaVision(FrameConfig):
+    """EmbeddingGemma 2 on frames: each is an image in its own aspect ratio, one step."""
+
+    kind: ClassVar[str] = "embedding-gemma-vision"
+    types: ClassVar[frozenset[str]] = frozenset({"embedding_gemma2"})
+    name: str = EMBEDDING_GEMMA2
+    """Folder or hub name of an EmbeddingGemma 2."""
+    pooling: Pooling = "mean_of_unit"
+    """The model's vectors are of unit length, so those of frames are normalised before their mean."""
+    soft_tokens: Literal[70, 140, 280, 560, 1120] = 280
+    """Most tokens of a frame; with 70, as the model reads videos, a frame takes a quarter of the time."""
+    width: Annotated[int | None, Range(1)] = None
+    """As for the text encoder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingGemmaAudio(EncoderConfig):
+    """EmbeddingGemma 2 on sound: a clip, or a chunk of a longer one, is one step."""
+
+    kind: ClassVar[str] = "embedding-gemma-audio"
+    types: ClassVar[frozenset[str]] = frozenset({"embedding_gemma2"})
+    modality: ClassVar[Modality] = "audio"
+    name: str = EMBEDDING_GEMMA2
+    """Folder or hub name of an EmbeddingGemma 2."""
+    # The feature extractor cuts sounds at 30 s.
+    step_seconds: Annotated[float, Range(0.1, 30)] = 30.0
+    """Longer clips are read in chunks of this length."""
+    min_tail_seconds: Annotated[float, Range(0)] = 1.0
+    """A last chunk shorter than this is dropped, unless it is the only one."""
+    width: Annotated[int | None, Range(1)] = None
+    """As for the text encoder."""
+
+
 ENCODERS: Group[type[EncoderConfig]] = Group(
     "encoders",
     "encoder",
@@ -199,6 +299,8 @@ ENCODERS: Group[type[EncoderConfig]] = Group(
         for one in (
             *(ClipText, ClipVision, Clap, ClipAudio, ClapText, SiglipText, SiglipVision),
             *(VisionTrunk, AudioTrunk),
+            *(PeAvText, PeAvAudio, PeAvVision),
+            *(EmbeddingGemmaText, EmbeddingGemmaVision, EmbeddingGemmaAudio),
             *(TextFeatures, VisionFeatures, AudioFeatures),
         )
     },

@@ -41,7 +41,7 @@ def load(kind: Any, name: str, *, weights: bool = True) -> Any:
 
 
 def load_model(
-    kind: type[PreTrainedModel], name: str, model_types: Collection[str], **settings: object
+    kind: type[PreTrainedModel], name: str, model_types: Collection[str], **options: Any
 ) -> Any:
     """Load weights in single precision, and refuse incomplete ones.
 
@@ -53,7 +53,7 @@ def load_model(
         kind: A class of `transformers`.
         name: As for `fetch_model`.
         model_types: Allowed types in its configuration.
-        settings: Fields of its configuration to change.
+        options: Further arguments of `from_pretrained`.
 
     Raises:
         UserError: As for `fetch_model`; another type of model; or tensors are missing, of another
@@ -77,7 +77,7 @@ def load_model(
                 dtype=torch.float32,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # refused below, by name: its own error names none
-                **settings,
+                **options,
             )
     except Exception as error:  # a hostile or damaged file may raise anything
         raise UserError(

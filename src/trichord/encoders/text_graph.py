@@ -12,13 +12,16 @@ from trichord.types.arrays import Float
 class TextGraph:
     """A text encoder, trunk and head in one graph; for one thread at a time."""
 
-    def __init__(self, graph: Path, tokenizer: Path, end: int | None = None) -> None:
+    def __init__(
+        self, graph: Path, tokenizer: Path, end: int | None = None, prompt: str = ""
+    ) -> None:
         """Load both files.
 
         Args:
             graph: Takes (text, token) ids; gives the features of each text, or of each token.
             tokenizer: Its `tokenizer.json`, truncation included.
             end: Id of the token that ends a text, where the encoder ignores what follows it.
+            prompt: Put before each text.
 
         Raises:
             ValueError: One of the files is missing or damaged.
@@ -29,6 +32,7 @@ class TextGraph:
         from tokenizers import Tokenizer
 
         self._end = end
+        self._prompt = prompt
         options: Any = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # warnings about the machine would clutter the output
         # A single text is short: starting threads and repacking the weights would cost more than they
@@ -53,7 +57,8 @@ class TextGraph:
 
     def _features(self, text: str) -> Float[np.ndarray, " dim"]:
         # Arguments that are not UTF-8 contain lone surrogates, which no tokenizer takes.
-        ids: list[int] = self._tokenizer.encode(text.encode("utf-8", "replace").decode()).ids
+        plain = text.encode("utf-8", "replace").decode()
+        ids: list[int] = self._tokenizer.encode(self._prompt + plain).ids
         if self._end in ids:
             ids = ids[: ids.index(self._end) + 1]
         [features] = self._session.run(None, {self._input: np.array([ids], np.int64)})

@@ -16,7 +16,10 @@ class TransformersTextEncoder(TextEncoder):
     Attributes:
         tokenizer: Of `transformers`.
         longest: Length to which texts are truncated, start and end included; `max_tokens` too.
+        prompt: Put before each text; set before `__init__`, which makes it part of the fingerprint.
     """
+
+    prompt: str = ""
 
     def __init__(
         self,
@@ -51,6 +54,7 @@ class TransformersTextEncoder(TextEncoder):
             "max_tokens": max_tokens,
             "tokenizer": tokenizer_digest(tokenizer),
         }
+        preparation |= {"prompt": self.prompt} if self.prompt else {}
         super().__init__(trunk, head, width, preparation, dim=dim)
 
     def lengths(self, inputs: Int[Tensor, "text token"]) -> Int[Tensor, " text"]:
@@ -61,6 +65,7 @@ class TransformersTextEncoder(TextEncoder):
 
     def prepare(self, texts: list[str]) -> Int[Tensor, "text token"]:
         """Token ids, truncated and padded."""
+        texts = [self.prompt + text for text in texts]
         if not self.pads_to_max:
             return tokenize(self.tokenizer, texts, self.longest)
         return self.tokenizer(
@@ -73,4 +78,4 @@ class TransformersTextEncoder(TextEncoder):
 
     def count_cut(self, texts: list[str]) -> int:
         """Number of texts that are truncated."""
-        return count_longer(self.tokenizer, texts, self.longest)
+        return count_longer(self.tokenizer, [self.prompt + text for text in texts], self.longest)

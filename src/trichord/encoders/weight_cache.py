@@ -90,6 +90,16 @@ def _on_same_memory(trunk: nn.Module) -> nn.Module:
     return copy.deepcopy(trunk, memo)
 
 
+def part_of(whole: nn.Module, part: Kind) -> Kind:
+    """Mark a trunk as made of modules of a shared one, whose memory it shares as well.
+
+    Several encoders may each keep what they need of one model, under preparations of their own.
+    """
+    if FINGERPRINTS in vars(whole):
+        vars(part)[FINGERPRINTS] = vars(whole)[FINGERPRINTS]
+    return part
+
+
 def unshare(trunk: nn.Module) -> None:
     """Copy the weights of a trunk that shares them, so that it may change them."""
     if vars(trunk).pop(FINGERPRINTS, None) is None:

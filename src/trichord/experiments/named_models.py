@@ -9,12 +9,20 @@ from typing import ClassVar
 from trichord.config import (
     CLAP,
     CLIP,
+    EMBEDDING_GEMMA2,
     ENCODERS,
+    PE_AV,
     SIGLIP2,
     Clap,
     ClapText,
     ClipAudio,
+    EmbeddingGemmaAudio,
+    EmbeddingGemmaText,
+    EmbeddingGemmaVision,
     EncoderConfig,
+    PeAvAudio,
+    PeAvText,
+    PeAvVision,
     SiglipText,
     SiglipVision,
     TriModal,
@@ -55,6 +63,10 @@ class NamedModel:
 
 
 _SIGLIP2_CLAP = TriModal(text=SiglipText(), vision=SiglipVision(), audio=Clap(dim=768))
+_PE_AV = TriModal(text=PeAvText(toward="vision"), vision=PeAvVision(), audio=PeAvAudio())
+_GEMMA = TriModal(
+    text=EmbeddingGemmaText(), vision=EmbeddingGemmaVision(), audio=EmbeddingGemmaAudio()
+)
 MODELS: Group[NamedModel] = Group(
     "models",
     "model",
@@ -78,6 +90,24 @@ MODELS: Group[NamedModel] = Group(
                 millions=529,
                 licence=f"Apache-2.0 ({SIGLIP2}, {CLAP})",
                 languages="over 100 for pictures, English for sound",
+            ),
+            NamedModel(
+                kind="pe-av",
+                about="PE-AV: sound, picture and text in one space; pictures need the package timm.",
+                model=replace(_PE_AV, sound_text=PeAvText(toward="audio"), one_space=True),
+                aligned=_PE_AV,
+                millions=1030,
+                licence=f"Apache-2.0 ({PE_AV})",
+                languages="English",
+            ),
+            NamedModel(
+                kind="embeddinggemma2",
+                about="EmbeddingGemma 2: one tower for text, picture and sound; vectors can be cut.",
+                model=_GEMMA,
+                aligned=_GEMMA,
+                millions=740,
+                licence=f"Apache-2.0 by its card ({EMBEDDING_GEMMA2})",
+                languages="many",
             ),
             NamedModel(
                 kind="clip-clip4vla",
@@ -115,7 +145,12 @@ def put_into(model: TriModal, named: NamedModel) -> TriModal:
     """A model with the encoders of another one in one space; fusion and captioner stay."""
     towers = named.aligned
     return replace(
-        model, text=towers.text, vision=towers.vision, audio=towers.audio, sound_text=None
+        model,
+        text=towers.text,
+        vision=towers.vision,
+        audio=towers.audio,
+        sound_text=None,
+        one_space=False,
     )
 
 
@@ -129,6 +164,11 @@ def _of_weights(given: str) -> NamedModel:
         kind = str(json.loads(file.read_text())["model_type"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{file} names no model type: give a folder of 'transformers'.") from error
+    for named in MODELS.own.values():  # a joint model: the same with other weights
+        own, *others = named.weights()
+        if not others and all(kind in one.types for one in named.model.towers().values()):
+            model, aligned = (one.renamed({own: name}) for one in (named.model, named.aligned))
+            return replace(named, kind=given, model=model, aligned=aligned)
     towers = dict(_towers(kind, name))
     if not {"text", "vision"} <= towers.keys() and not {"audio", "sound_text"} <= towers.keys():
         readers = ", ".join(towers)

@@ -17,7 +17,7 @@ from trichord.models.embedder import Embedder
 from trichord.types import Arithmetic, UserError
 
 Form = Literal["graph", "eight_bit", "bfloat16"]
-PREPARERS = ("tokenizer", "processor", "extractor")
+PREPARERS = ("tokenizer", "prompts", "processor", "extractor")
 """Attributes of an encoder that are saved beside its graph."""
 
 

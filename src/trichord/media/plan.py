@@ -12,7 +12,13 @@ FrameChoice = Literal["exact", "keyframe"]
 Resample = Literal["bilinear", "bicubic"]
 
 
-LATER = {"nearest": "exact", "size": None, "patches": None, "resample": "bicubic"}
+LATER = {
+    "nearest": "exact",
+    "size": None,
+    "patches": None,
+    "rounding": "up",
+    "resample": "bicubic",
+}
 """Fields of a frame plan that its first version lacked, and what they were then."""
 STEP = 1e-5
 """Precision of the scale that NaFlex searches for: another one would choose other sizes."""
@@ -28,7 +34,8 @@ class FramePlan:
     `int(short_side * long / short)`, as in CLIP's image processor); None keeps their size.
     `size`: frames are squeezed to this height and width instead, without a crop (SigLIP).
     `patches`: frames are resized, near their own shape, to at most so many square patches of so many
-    pixels, (pixels, count) (SigLIP 2 NaFlex). `resample`: Pillow's filter.
+    pixels, (pixels, count); `rounding` of their sides up (SigLIP 2 NaFlex) or down (Gemma).
+    `resample`: Pillow's filter.
     `nearest`: the frame shown at that time (`exact`), or the last keyframe at or before it
     (`keyframe`), which decodes keyframes alone: for archives, where a few seconds earlier is enough.
     """
@@ -40,6 +47,7 @@ class FramePlan:
     nearest: FrameChoice = "exact"
     size: tuple[int, int] | None = None
     patches: tuple[int, int] | None = None
+    rounding: Literal["up", "down"] = "up"
     resample: Resample = "bicubic"
 
     def __post_init__(self) -> None:
@@ -66,7 +74,8 @@ class FramePlan:
         if self.size is not None:
             return self.size[1], self.size[0]
         if self.patches is not None:
-            return _within_patches(width, height, *self.patches)
+            within = _within_patches if self.rounding == "up" else _within_whole_patches
+            return within(width, height, *self.patches)
         if self.short_side is None:
             return width, height
         long_side = int(self.short_side * max(width, height) / min(width, height))
@@ -108,6 +117,17 @@ def _within_patches(width: int, height: int, patch: int, most: int) -> tuple[int
         else:
             high = scale
     return scaled(low)
+
+
+def _within_whole_patches(width: int, height: int, patch: int, most: int) -> tuple[int, int]:
+    """As large as `most` patches allow, both sides rounded down, as Gemma 4's processor does it."""
+    scale = math.sqrt(most * patch**2 / (height * width))
+    high, wide = (math.floor(scale * side / patch) for side in (height, width))
+    if not high:  # a strip: one patch high, however much that changes its shape
+        high, wide = 1, min(width // height, most)
+    elif not wide:
+        high, wide = min(height // width, most), 1
+    return wide * patch, high * patch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,9 +15,15 @@ from trichord.config import (
     ClipText,
     ClipVision,
     Cross,
+    EmbeddingGemmaAudio,
+    EmbeddingGemmaText,
+    EmbeddingGemmaVision,
     EncoderConfig,
     GlobalToGlobal,
     InfoNCE,
+    PeAvAudio,
+    PeAvText,
+    PeAvVision,
     SiglipText,
     SiglipVision,
     TextFeatures,
@@ -30,11 +36,18 @@ from trichord.encoders.audio_trunks import audio_trunk
 from trichord.encoders.clap import ClapEncoder, ClapTextEncoder
 from trichord.encoders.clip import ClipVisionEncoder
 from trichord.encoders.clip_audio import ClipAudioEncoder
+from trichord.encoders.embedding_gemma import (
+    EmbeddingGemmaAudioEncoder,
+    EmbeddingGemmaTextEncoder,
+    EmbeddingGemmaVisionEncoder,
+)
 from trichord.encoders.encoder import Encoder
 from trichord.encoders.multilingual_clip import clip_text
+from trichord.encoders.pe_av import PeAvAudioEncoder, PeAvTextEncoder, PeAvVisionEncoder
 from trichord.encoders.siglip import SiglipTextEncoder, siglip_vision
 from trichord.encoders.stored import StoredAudio, StoredText, StoredVision
 from trichord.encoders.vision_trunks import VisionTrunkEncoder
+from trichord.encoders.weight_cache import shared_towers
 from trichord.losses.objective import Objective
 from trichord.models import fusion
 from trichord.models.captioner import Captioner
@@ -61,8 +74,11 @@ def build(config: Any, *args: Any) -> Any:
 
 
 def _model(config: TriModal) -> Embedder:
-    encoders: dict[str, Any] = {name: _encoder(name, one) for name, one in config.towers().items()}
-    model = Embedder(**encoders)
+    with shared_towers():  # encoders of one folder share its weights
+        encoders: dict[str, Any] = {
+            name: _encoder(name, one) for name, one in config.towers().items()
+        }
+    model = Embedder(**encoders, one_space=config.one_space)
     if config.fusion is not None:
         built: fusion.Fusion = config.fusion.build(model)
         built.settings = fingerprint_text(config.fusion)
@@ -187,6 +203,12 @@ BUILDERS: dict[type, Callable[..., Any]] = {
     SiglipVision: siglip_vision,
     VisionTrunk: VisionTrunkEncoder,
     AudioTrunk: audio_trunk,
+    PeAvText: PeAvTextEncoder,
+    PeAvAudio: PeAvAudioEncoder,
+    PeAvVision: PeAvVisionEncoder,
+    EmbeddingGemmaText: EmbeddingGemmaTextEncoder,
+    EmbeddingGemmaVision: EmbeddingGemmaVisionEncoder,
+    EmbeddingGemmaAudio: EmbeddingGemmaAudioEncoder,
     TextFeatures: StoredText,
     VisionFeatures: StoredVision,
     AudioFeatures: StoredAudio,

@@ -1,9 +1,9 @@
-"""The embedding model: text, vision and audio encoders with one space (or, untrained, with two)."""
+"""The embedding model: text, vision and audio encoders with one space or two."""
 
 import hashlib
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -60,6 +60,8 @@ class Embedder(nn.Module):
         vision: VisionEncoder,
         audio: AudioEncoder,
         sound_text: TextEncoder | None = None,
+        *,
+        one_space: bool = False,
     ) -> None:
         """Combine encoders.
 
@@ -67,8 +69,10 @@ class Embedder(nn.Module):
             text: Compared with vision, and with audio unless there is `sound_text`.
             vision: Encodes frames.
             audio: Encodes audio.
-            sound_text: A second text encoder, compared with audio. Vision and audio then have two
-                spaces, as in the untrained pair CLIP + CLAP.
+            sound_text: A second text encoder, compared with audio.
+            one_space: Whether vision and audio are compared although there is `sound_text`, as with
+                PE-AV's text heads by partner. Otherwise they then have two spaces, as in the untrained
+                pair CLIP + CLAP.
 
         Raises:
             UserError: Encoders that are compared have different projection sizes.
@@ -80,6 +84,7 @@ class Embedder(nn.Module):
         self.sound_text = sound_text
         self.fusion: Fusion | None = None
         self.captioner: Captioner | None = None
+        self.one_space = sound_text is None or one_space
         pairs = [(self.text, self.vision), (self.sound_text or self.text, self.audio)]
         for text, media in pairs:
             if text.dim != media.dim:
@@ -88,11 +93,16 @@ class Embedder(nn.Module):
                     f"{media.dim}: choose towers with the same projection size, or give one a new head of "
                     f"that size, as in --model.{media.modality}.dim {text.dim}."
                 )
+        if self.one_space and vision.dim != audio.dim:
+            raise UserError(
+                f"--model.one-space: vision has {vision.dim} dimensions, audio {audio.dim}: give both "
+                "from one model, or leave it out."
+            )
 
     @property
     def comparable(self) -> frozenset[Pair]:
         """Comparable pairs of modalities; audio and vision only in one space."""
-        return ALL_PAIRS if self.sound_text is None else ALL_PAIRS - {("audio", "vision")}
+        return ALL_PAIRS if self.one_space else ALL_PAIRS - {("audio", "vision")}
 
     def compares(self, one: Modality, other: Modality) -> bool:
         """Whether the vectors of two modalities may be compared."""
@@ -127,6 +137,21 @@ class Embedder(nn.Module):
             audio_seconds=self.audio.audio_seconds,
         )
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Embedder":
+        """As torch's, for `to` and others, but trunks that share memory still do afterwards."""
+        moved: dict[object, tuple[Tensor, Tensor]] = {}
+
+        def once(tensor: Tensor) -> Tensor:
+            if not tensor.data_ptr():  # empty, or without memory
+                return fn(tensor)
+            key = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
+            if key not in moved:
+                moved[key] = tensor, fn(tensor)  # both are kept, so that no address is used again
+            return moved[key][1]
+
+        super()._apply(once, recurse)
+        return self
+
     def choose_audio_type(self, audio_type: AudioType) -> None:
         """Set the audio type token.
 
@@ -160,6 +185,8 @@ class Embedder(nn.Module):
             digest.update(f"{name} {tower.fingerprint}{pooling}".encode())
             for value in tower.head.state_dict().values():
                 digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        if self.sound_text is not None and self.one_space:
+            digest.update(b"one_space")  # a collection is calibrated for its pairs
         if self.fusion is not None:
             digest.update(self.fusion.settings.encode())
             for value in self.fusion.state_dict().values():

@@ -27,6 +27,7 @@ class QueryModel:
         audio_text: Its text encoder for audio, if it has another one.
         load: Loads the model.
         reranks: Whether its fusion reads text and moment together.
+        one_space: As for `Embedder`.
     """
 
     fingerprint: str
@@ -34,11 +35,12 @@ class QueryModel:
     audio_text: TextGraph | None
     load: "Callable[[], Embedder]"
     reranks: bool = field(kw_only=True)
+    one_space: bool = field(kw_only=True)
 
     @property
     def comparable(self) -> frozenset[Pair]:
         """As `Embedder.comparable`."""
-        return ALL_PAIRS if self.audio_text is None else ALL_PAIRS - {("audio", "vision")}
+        return ALL_PAIRS if self.one_space else ALL_PAIRS - {("audio", "vision")}
 
     def compares(self, one: Modality, other: Modality) -> bool:
         """Whether the vectors of two modalities may be compared."""
