@@ -13,6 +13,7 @@ from PIL import Image
 from text_graphs import text_graphs
 
 from trichord.api import collection_model
+from trichord.api.text_encoders import cache_text_encoders
 from trichord.checkpoint import Progress, Run
 from trichord.config import ClapText, Experiment
 from trichord.search.collection import StoredCollection
@@ -84,6 +85,14 @@ def maker(tiny_trimodal):
 def made(maker, tmp_path):
     """Makes a run and a collection of it that is still empty; gives the model and the collection."""
     return maker(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def made_once(maker, tmp_path_factory):
+    """A model, and its collection with the text encoders in its cache."""
+    model, collection = maker(tmp_path_factory.mktemp("once"))()
+    assert cache_text_encoders(collection, model) is None
+    return model, collection
 
 
 @pytest.fixture

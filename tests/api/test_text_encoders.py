@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from text_vectors import TEXTS, same_vectors
+from text_vectors import TEXTS, folder_of, same_vectors
 
 from trichord.api import text_encoders
 from trichord.api.collection_model import model_of
@@ -35,14 +35,6 @@ def no_load():
     pytest.fail("The model was loaded.")
 
 
-@pytest.fixture(scope="module")
-def made_once(maker, tmp_path_factory):
-    """A model, and its collection with the text encoders in its cache."""
-    model, collection = maker(tmp_path_factory.mktemp("once"))()
-    assert cache_text_encoders(collection, model) is None
-    return model, collection
-
-
 @pytest.fixture
 def cached(made_once, tmp_path):
     """The same, to be damaged: the model, and the collection."""
@@ -63,10 +55,6 @@ def graphs_of(made_once, monkeypatch):
     monkeypatch.setattr("trichord.exporting.graphs.write_text_graph", copied)
 
 
-def folder_of(collection):
-    return collection.storage.cache / "text-encoders"
-
-
 def test_texts_have_the_models_vectors_without_the_model(made_once):
     model, collection = made_once
     found = text_query_model(collection, no_load)
@@ -79,7 +67,7 @@ def test_texts_have_the_models_vectors_without_the_model(made_once):
     assert abs(found.embed_text(TEXTS) - model.embed_text(TEXTS)).max() < 1e-5
 
 
-@pytest.mark.parametrize("what", ["apart", "graphs"])
+@pytest.mark.parametrize("what", ["apart", pytest.param("graphs", marks=pytest.mark.slow)])
 def test_two_text_encoders_and_exported_ones_search_as_the_model(made, folder, what, request):
     model, collection = made(**request.getfixturevalue(what))
     with Decoder(workers=1) as decoder:
@@ -279,8 +267,8 @@ def test_writers_at_once_leave_one_whole_folder(cached, graphs_of):
     assert not list(collection.storage.cache.glob(".text-encoders-*"))
 
 
-def test_a_portable_collection_is_searched_anywhere(made, elsewhere, apart, tmp_path):
-    model, collection = made(**apart)
+def test_a_portable_collection_is_searched_anywhere(made, elsewhere, tmp_path):
+    model, collection = made()
     bundle_text_encoders(collection, model)
     there = elsewhere(collection)
     shutil.rmtree(tmp_path / "collection")
