@@ -13,7 +13,6 @@ from PIL import Image
 from text_graphs import text_graphs
 
 from trichord.api import collection_model
-from trichord.api.text_encoders import cache_text_encoders
 from trichord.checkpoint import Progress, Run
 from trichord.config import ClapText, Experiment
 from trichord.search.collection import StoredCollection
@@ -57,6 +56,11 @@ def folder(tmp_path_factory):
     return root
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_graphs(graphs_written_once):
+    """Every indexing of the module has a graph written, many of them the same."""
+
+
 @pytest.fixture(scope="session")
 def maker(tiny_trimodal):
     """Gives what `made` is, in a folder of its own."""
@@ -85,14 +89,6 @@ def maker(tiny_trimodal):
 def made(maker, tmp_path):
     """Makes a run and a collection of it that is still empty; gives the model and the collection."""
     return maker(tmp_path)
-
-
-@pytest.fixture(scope="session")
-def made_once(maker, tmp_path_factory):
-    """A model, and its collection with the text encoders in its cache."""
-    model, collection = maker(tmp_path_factory.mktemp("once"))()
-    assert cache_text_encoders(collection, model) is None
-    return model, collection
 
 
 @pytest.fixture

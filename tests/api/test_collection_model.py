@@ -1,10 +1,8 @@
 """The model of a collection: its text encoders where they are enough, or all of it."""
 
-import shutil
-
 import pytest
 import torch
-from text_vectors import folder_of, same_vectors
+from text_vectors import same_vectors
 
 from trichord.api import collection_model, text_encoders
 from trichord.api.collection import Collection as ApiCollection
@@ -28,17 +26,9 @@ def test_opening_a_collection_writes_its_text_encoders_once(made):
     assert isinstance(model_of(collection).embedder, Embedder)
 
 
-@pytest.fixture
-def cached(made, made_once):
-    """A collection with its own run, and with text encoders that were written for another of the model."""
+def test_texts_find_what_was_indexed_when_the_run_has_changed_and_files_are_refused(made):
     model, collection = made()
-    shutil.copytree(folder_of(made_once[1]), folder_of(collection))
-    assert cache_text_encoders(collection, model) is None
-    return model, collection
-
-
-def test_texts_find_what_was_indexed_when_the_run_has_changed_and_files_are_refused(cached):
-    model, collection = cached
+    cache_text_encoders(collection, model)
     run = Run(collection.path.parent / "run")
     before = model.embed_text(["a dog"])
     with torch.no_grad():
@@ -51,8 +41,9 @@ def test_texts_find_what_was_indexed_when_the_run_has_changed_and_files_are_refu
         _ = found.embedder
 
 
-def test_one_without_text_encoders_says_how_to_get_them(cached, elsewhere):
-    _, collection = cached
+def test_one_without_text_encoders_says_how_to_get_them(made, elsewhere):
+    model, collection = made()
+    cache_text_encoders(collection, model)
     with pytest.raises(NotInstalledError, match=r"--portable.* This needs torch") as error:
         model_of(elsewhere(collection))
     assert "\n" not in str(error.value)
@@ -63,10 +54,9 @@ def test_with_torch_a_model_for_a_long_time_is_whole(made):
     assert isinstance(persistent_model_of(collection), Embedder)
 
 
-def test_without_torch_it_is_the_bundled_text_encoders(cached, elsewhere, monkeypatch):
-    model, collection = cached
-    shutil.copytree(folder_of(collection), collection.path / "text-encoders")
-    bundle_text_encoders(collection, model)  # finds them written
+def test_without_torch_it_is_the_bundled_text_encoders(made, elsewhere, monkeypatch):
+    model, collection = made()
+    bundle_text_encoders(collection, model)
     there = elsewhere(collection)
     monkeypatch.setattr(collection_model, "find_spec", lambda name: None)
     same_vectors(persistent_model_of(there), model)

@@ -87,7 +87,6 @@ def test_an_export_is_not_exported_again(pair, source_of, tmp_path):
         pass
 
 
-@pytest.mark.slow
 def test_the_sound_token_can_still_be_chosen(steered, clip):
     run, export = (one.load() for one in steered)
     clips = [clip(0, channels=2), clip(1, seconds=0.1, channels=1), clip(2, seconds=0)]

@@ -13,8 +13,3 @@ def same_vectors(short: "Embedder | QueryModel", model: Embedder) -> None:
     for toward in ("vision", "audio"):
         found, expected = (one.embed_text(TEXTS, toward) for one in (short, model))
         np.testing.assert_allclose(found, expected, atol=1e-5)
-
-
-def folder_of(collection):
-    """Where the text encoders of a collection are cached."""
-    return collection.storage.cache / "text-encoders"
