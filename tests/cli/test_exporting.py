@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trichord.checkpoint import Progress, Run
+from trichord.checkpoint import Progress, Run, fresh_model
 from trichord.cli import main
 from trichord.config import Experiment
 
@@ -36,7 +36,7 @@ def run(tiny_clip4vla, tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "run"
     experiment = Experiment(system="made", model=tiny_clip4vla)
     Run(path).start(experiment, "none")
-    Run(path).finish(tiny_clip4vla.build(), experiment.objective.build(), Progress())
+    Run(path).finish(fresh_model(experiment), experiment.objective.build(), Progress())
     return path
 
 
