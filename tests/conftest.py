@@ -31,6 +31,22 @@ def tiny_towers(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def graph_store(tmp_path_factory):
+    """A folder for the graphs of text encoders that were written."""
+    return tmp_path_factory.mktemp("graphs")
+
+
+@pytest.fixture(scope="module")
+def graphs_written_once(graph_store):
+    """The graph of a text encoder is written once; another collection of the same gets a copy."""
+    from text_graphs import once
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("trichord.exporting.graphs.write_text_graph", once(graph_store))
+        yield
+
+
+@pytest.fixture(scope="session")
 def tiny_trimodal(tiny_towers):
     """The configuration of a model with the tiny towers."""
     from trichord.config import Clap, ClipText, ClipVision, TriModal

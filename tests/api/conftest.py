@@ -56,6 +56,11 @@ def folder(tmp_path_factory):
     return root
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_graphs(graphs_written_once):
+    """Every indexing of the module has a graph written, many of them the same."""
+
+
 @pytest.fixture(scope="session")
 def maker(tiny_trimodal):
     """Gives what `made` is, in a folder of its own."""

@@ -57,18 +57,6 @@ def cached(made_once, tmp_path):
     return model, StoredCollection.open(tmp_path / "copy")
 
 
-@pytest.fixture
-def graphs_of(made_once, monkeypatch):
-    """Graphs of the model's text encoder are copied, where writing them would take seconds."""
-    _, collection = made_once
-
-    def copied(encoder, graph, tokenizer):
-        for file in (collection.storage.cache / "text-encoders").glob("text.*"):
-            shutil.copy(file, graph.parent)
-
-    monkeypatch.setattr("trichord.exporting.graphs.write_text_graph", copied)
-
-
 def folder_of(collection):
     return collection.storage.cache / "text-encoders"
 
@@ -85,7 +73,7 @@ def test_texts_have_the_models_vectors_without_the_model(made_once):
     assert abs(found.embed_text(TEXTS) - model.embed_text(TEXTS)).max() < 1e-5
 
 
-@pytest.mark.parametrize("what", ["apart", "graphs"])
+@pytest.mark.parametrize("what", ["apart", pytest.param("graphs", marks=pytest.mark.slow)])
 def test_two_text_encoders_and_exported_ones_search_as_the_model(made, folder, what, request):
     model, collection = made(**request.getfixturevalue(what))
     with Decoder(workers=1) as decoder:
@@ -206,7 +194,7 @@ DAMAGES = {
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("verified", [False, True])
 def test_damaged_and_foreign_files_are_not_used_and_written_again(
-    cached, graphs_of, damage, verified, monkeypatch
+    cached, damage, verified, monkeypatch
 ):
     model, collection = cached
     if verified:  # by a search before the damage
@@ -234,8 +222,8 @@ def test_files_that_changed_a_moment_ago_are_read_again(cached):
     """Within a tick of the clock two writes leave the same times."""
     _, collection = cached
     assert text_query_model(collection, no_load) is not None
-    [marks] = collection.storage.cache.glob("*.verified.json") or [None]
-    assert marks is None or json.loads(marks.read_text()) == {}
+    marks = collection.storage.cache.glob("*.verified.json")
+    assert all(json.loads(one.read_text()) == {} for one in marks)
 
 
 def test_what_was_written_is_not_written_again(cached, monkeypatch):
@@ -244,9 +232,7 @@ def test_what_was_written_is_not_written_again(cached, monkeypatch):
     assert cache_text_encoders(collection, model) is None
 
 
-def test_a_graph_with_other_vectors_is_not_used_nor_tried_again(
-    cached, graphs_of, monkeypatch, capsys
-):
+def test_a_graph_with_other_vectors_is_not_used_nor_tried_again(cached, monkeypatch, capsys):
     model, collection = cached
     shutil.rmtree(folder_of(collection))
     monkeypatch.setattr(text_encoders, "TOLERANCE", -1.0)
@@ -281,7 +267,7 @@ def test_a_package_that_is_missing_is_a_reason(cached, name, monkeypatch):
     assert not folder_of(collection).exists()
 
 
-def test_a_cache_that_cannot_be_written_to_is_a_reason(cached, graphs_of):
+def test_a_cache_that_cannot_be_written_to_is_a_reason(cached):
     model, collection = cached
     shutil.rmtree(collection.storage.cache)
     collection.storage.cache.write_text("a file where the folder would be")
@@ -302,7 +288,7 @@ def test_where_nothing_can_be_noted_digests_are_computed_each_time(cached, monke
         same_vectors(text_query_model(collection, no_load), model)
 
 
-def test_writers_at_once_leave_one_whole_folder(cached, graphs_of):
+def test_writers_at_once_leave_one_whole_folder(cached):
     model, collection = cached
     wrong = []
 
@@ -368,7 +354,7 @@ def test_what_cannot_be_a_graph_is_not_bundled(made, tiny_trimodal):
     assert not (collection.path / "text-encoders").exists()
 
 
-def test_a_bundle_in_a_bucket_is_fetched_once(made_once, bucket, graphs_of, monkeypatch, tmp_path):
+def test_a_bundle_in_a_bucket_is_fetched_once(made_once, bucket, monkeypatch, tmp_path):
     model, collection = made_once
     there = begin(bucket, collection.description.run, model, 4.0, None)
     bundle_text_encoders(there, model)
@@ -383,9 +369,7 @@ def test_a_bundle_in_a_bucket_is_fetched_once(made_once, bucket, graphs_of, monk
     assert "text-encoders/text.onnx.data" not in read
 
 
-def test_a_damaged_bundle_in_a_bucket_is_not_used(
-    made_once, bucket, graphs_of, monkeypatch, tmp_path
-):
+def test_a_damaged_bundle_in_a_bucket_is_not_used(made_once, bucket, monkeypatch, tmp_path):
     model, collection = made_once
     there = begin(bucket, collection.description.run, model, 4.0, None)
     bundle_text_encoders(there, model)

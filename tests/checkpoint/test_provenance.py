@@ -162,7 +162,7 @@ def test_a_run_without_notes_is_of_unknown_clips(trained, begun):
     assert run.provenance().settings["clips"] == "unknown"
 
 
-@pytest.mark.parametrize("form", ["graph", "bfloat16"])
+@pytest.mark.parametrize("form", [pytest.param("graph", marks=pytest.mark.slow), "bfloat16"])
 def test_exported_seeds_stay_repetitions_but_not_of_the_run_they_came_from(
     form, experiment, begun, tmp_path
 ):

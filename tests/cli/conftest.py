@@ -3,6 +3,11 @@ import pytest
 from trichord.cli import main
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_graphs(graphs_written_once):
+    """Every indexing of the module has a graph written, many of them the same."""
+
+
 @pytest.fixture(scope="session")
 def command():
     """Run a command line in this process; gives its exit code."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trichord.checkpoint import Progress, Run
+from trichord.checkpoint import Progress, Run, fresh_model
 from trichord.cli import main
 from trichord.config import Experiment
 
@@ -32,11 +32,11 @@ def media(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def run(tiny_trimodal, tmp_path_factory):
+def run(tiny_clip4vla, tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "run"
-    experiment = Experiment(system="made", model=tiny_trimodal)
+    experiment = Experiment(system="made", model=tiny_clip4vla)
     Run(path).start(experiment, "none")
-    Run(path).finish(tiny_trimodal.build(), experiment.objective.build(), Progress())
+    Run(path).finish(fresh_model(experiment), experiment.objective.build(), Progress())
     return path
 
 
@@ -48,11 +48,19 @@ def deployed(run, media, tmp_path_factory):
     return path
 
 
-def test_an_export_stands_in_the_place_of_a_run(deployed, run, media, tmp_path, capsys):
-    found = []
+@pytest.fixture(scope="module")
+def collections(run, deployed, media, tmp_path_factory):
+    """The media as the run and as the export see and hear them."""
+    root, places = tmp_path_factory.mktemp("collections"), []
     for model in (run, deployed):
-        collection = tmp_path / model.name
-        assert main(["index", str(media), str(collection), "--model", str(model)]) == 0
+        places.append(root / model.name)
+        assert main(["index", str(media), str(places[-1]), "--model", str(model)]) == 0
+    return places
+
+
+def test_an_export_stands_in_the_place_of_a_run(collections, capsys):
+    found = []
+    for collection in collections:
         capsys.readouterr()
         assert main(["search", str(collection), "a red ball", "--json"]) == 0
         hits = json.loads(capsys.readouterr().out)
@@ -63,10 +71,9 @@ def test_an_export_stands_in_the_place_of_a_run(deployed, run, media, tmp_path, 
         assert found[1][file] == pytest.approx(score, abs=1e-3)
 
 
-def test_a_collection_does_not_take_vectors_of_both(deployed, run, media, tmp_path, capsys):
-    assert main(["index", str(media), str(tmp_path / "held"), "--model", str(run)]) == 0
+def test_a_collection_does_not_take_vectors_of_both(deployed, collections, media, capsys):
     capsys.readouterr()
-    assert main(["index", str(media), str(tmp_path / "held"), "--model", str(deployed)]) == 2
+    assert main(["index", str(media), str(collections[0]), "--model", str(deployed)]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 

@@ -22,6 +22,7 @@ def rows_of(folder):
     return found
 
 
+@pytest.mark.slow
 def test_shards_make_the_same_features_in_a_bucket_too(
     small_world, command, bucket, tmp_path, capsys
 ):
@@ -46,6 +47,7 @@ def test_shards_make_the_same_features_in_a_bucket_too(
     assert command(f"{train} {few}") == 0
 
 
+@pytest.mark.slow
 def test_files_read_in_shards_are_found_as_others_are(small_world, command, tmp_path):
     line = f"index {small_world}/world"
     for name, how in (("one", ""), ("two", "--shards 2")):

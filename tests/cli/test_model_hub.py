@@ -78,13 +78,8 @@ def served(collection, hub, cache, *, offline):
             serving.send_signal(signal.SIGINT)
 
 
-@pytest.mark.parametrize(
-    "state",
-    [
-        state if state == "pull_request" else pytest.param(state, marks=pytest.mark.slow)
-        for state in STATES
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("state", STATES)
 def test_every_verb_works_on_a_hubs_weights_online_and_offline(
     state, corpus, command, tmp_path, monkeypatch
 ):

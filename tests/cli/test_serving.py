@@ -36,6 +36,7 @@ def started(*options, **environment):
     return subprocess.Popen(line, env=os.environ | environment, **pipes)
 
 
+@pytest.mark.slow
 def test_it_serves_until_it_is_interrupted(collection):
     with started(collection, "--port", "0", TRICHORD_TOKEN="s3cret-s3cret-s3cret") as serving:
         try:

@@ -169,7 +169,10 @@ def test_what_needs_no_command_loads_none(line):
     assert not packages & (HEAVY | LIGHT)
 
 
-@pytest.mark.parametrize("number", [0, 1], ids=["one text tower", "two"])
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(0, marks=pytest.mark.slow, id="one text tower"), pytest.param(1, id="two")],
+)
 def test_a_portable_collection_is_searched_by_words_where_no_towers_are(
     collections, tmp_path, capsys, number
 ):

@@ -49,7 +49,12 @@ def whole(small_world, command, tmp_path_factory):
 @pytest.mark.parametrize(
     ("stop", "code", "said"),
     [
-        (signal.SIGINT, 130, "interrupted; nothing is lost, repeat the command to go on"),
+        pytest.param(
+            signal.SIGINT,
+            130,
+            "interrupted; nothing is lost, repeat the command to go on",
+            marks=pytest.mark.slow,
+        ),
         (signal.SIGTERM, 143, "terminated and saved; repeat the command to go on."),
     ],
 )
@@ -244,7 +249,9 @@ def test_a_refused_start_leaves_nothing_in_the_way_of_its_own_remedy(
     assert command(f"{line} {few} --stages.0.nonverbal-share None") == 0
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.05, 0.5])
+@pytest.mark.parametrize(
+    "seconds", [0.0, *(pytest.param(one, marks=pytest.mark.slow) for one in (0.05, 0.5))]
+)
 def test_a_start_that_was_killed_leaves_nothing_in_the_way_of_another(
     seconds, small_world, command, tmp_path
 ):

@@ -48,6 +48,11 @@ def options(reading):
     return reading.options_by_command()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_graphs(graphs_written_once):
+    """Every indexing of the module has a graph written, many of them the same."""
+
+
 @pytest.fixture(scope="module")
 def small_towers():
     """Experiments by their own names, with the towers of the world and an epoch a stage."""

@@ -5,11 +5,52 @@ import pytest
 import torch
 
 from trichord.checkpoint import Progress, Run
-from trichord.config import CaptionGenerator, ClapText, Cross, Experiment
+from trichord.config import (
+    CaptionGenerator,
+    Clap,
+    ClapText,
+    ClipAudio,
+    ClipText,
+    ClipVision,
+    Cross,
+    Experiment,
+    LogMel,
+    TriModal,
+)
 from trichord.exporting.folder import ExportSource, export_run
 from trichord.media import Decoded
+from trichord_world.small import SmallClap, SmallClip, build_clap, build_clip
 
 RATE = 16_000
+TEXTS = ("a red ball bounces on the beach", "a low bell rings slowly", "someone says good morning")
+
+
+@pytest.fixture(scope="session")
+def tiny_towers(tmp_path_factory):
+    """As the towers of the same name, of one layer: torch takes seconds to write a few."""
+    root = tmp_path_factory.mktemp("towers")
+    of_one = {"layers": 1, "text_layers": 1}
+    clip = SmallClip(side=32, patch=16, width=32, inner=64, text_inner=64, dim=24, **of_one)
+    build_clip(clip, TEXTS, root / "clip", seed=1).save_pretrained(root / "clip")
+    sizes = {"width": 16, "text_width": 32, "text_layers": 1, "dim": 24}
+    # The second layer of each depth shifts its windows.
+    clap = SmallClap(rate=RATE, seconds=2, depths=(2, 1), heads=(1, 2), **sizes)
+    build_clap(clap, TEXTS, root / "clap", seed=2).save_pretrained(root / "clap")
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny_trimodal(tiny_towers):
+    """The configuration of a model with these towers."""
+    clip, clap = str(tiny_towers / "clip"), str(tiny_towers / "clap")
+    return TriModal(text=ClipText(name=clip), vision=ClipVision(name=clip), audio=Clap(name=clap))
+
+
+@pytest.fixture(scope="session")
+def tiny_clip4vla(tiny_trimodal):
+    """The configuration of a model with CLIP4VLA's audio tower: segments of 0.256 s, four at most."""
+    sound = ClipAudio(name=tiny_trimodal.text.name, log_mel=LogMel(mels=32), frames=32, longest=4)
+    return replace(tiny_trimodal, audio=sound)
 
 
 @pytest.fixture(scope="session")

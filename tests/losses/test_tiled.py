@@ -63,7 +63,7 @@ SIZES = [(1, 0), (2, 1), (7, 1), (7, 3), (64, 7), (64, 63), (1000, 300), (1000, 
 
 @pytest.mark.parametrize("directions", DIRECTIONS)
 @pytest.mark.parametrize(("rows", "tile"), SIZES)
-@pytest.mark.parametrize("scale", [1.0, 14.3, 100.0])
+@pytest.mark.parametrize("scale", [1.0, pytest.param(14.3, marks=pytest.mark.slow), 100.0])
 def test_values_and_gradients_are_those_of_double_precision(rows, tile, scale, directions):
     one, other = units(rows, rows)
     pairs = torch.arange(rows)

@@ -31,10 +31,14 @@ def test_impossible_lengths_of_sound_are_refused(seconds):
         plan_of(seconds)
 
 
-@pytest.mark.parametrize("stereo", [False, True])
 @pytest.mark.parametrize(
-    ("name", "audio", "video"), [("a.mkv", "flac", "libx264"), ("a.mp4", "aac", "libx264"),
-                                 ("a.mkv", "libopus", "libx264"), ("a.avi", "mp2", "mpeg4")]
+    ("name", "audio", "video", "stereo"),
+    [("a.mkv", "flac", "libx264", False), ("a.mp4", "aac", "libx264", True),
+     ("a.mkv", "libopus", "libx264", True), ("a.avi", "mp2", "mpeg4", False),
+     pytest.param("a.mkv", "flac", "libx264", True, marks=pytest.mark.slow),
+     pytest.param("a.mp4", "aac", "libx264", False, marks=pytest.mark.slow),
+     pytest.param("a.mkv", "libopus", "libx264", False, marks=pytest.mark.slow),
+     pytest.param("a.avi", "mp2", "mpeg4", True, marks=pytest.mark.slow)],
 )  # fmt: skip
 def test_the_middle_is_the_slice_of_the_whole_and_frames_are_the_same(
     decoder, tmp_path, make, name, audio, video, stereo
@@ -163,7 +167,12 @@ def test_ten_hours_cost_one_minute_in_little_memory(tmp_path, make):
 
 
 @pytest.mark.parametrize(
-    ("name", "codec"), [("a.m4a", "aac"), ("a.flac", "flac"), ("a.mp3", "libmp3lame")]
+    ("name", "codec"),
+    [
+        ("a.m4a", "aac"),
+        ("a.flac", "flac"),
+        pytest.param("a.mp3", "libmp3lame", marks=pytest.mark.slow),
+    ],
 )
 def test_ten_minutes_are_decoded_only_in_the_middle(decoder, tmp_path, make, name, codec):
     sound = np.tile(make.noise(6.0, 8000), 100)

@@ -134,8 +134,10 @@ def test_eight_compressed_channels_are_heard(decoder, tmp_path, make):
 
 @pytest.mark.parametrize(
     ("name", "audio", "video"),
-    [("a.mp4", "aac", "libx264"), ("a.mkv", "libopus", "libx264"), ("a.mkv", "flac", "libx264"),
-     ("a.avi", "libmp3lame", "mpeg4"), ("a.mkv", "ac3", "libx264")],
+    [("a.mp4", "aac", "libx264"), ("a.mkv", "libopus", "libx264"),
+     ("a.avi", "libmp3lame", "mpeg4"),
+     pytest.param("a.mkv", "flac", "libx264", marks=pytest.mark.slow),
+     pytest.param("a.mkv", "ac3", "libx264", marks=pytest.mark.slow)],
 )  # fmt: skip
 def test_a_span_is_the_same_bits_in_company_and_alone(tmp_path, make, name, audio, video):
     path = make.movie(

@@ -27,13 +27,13 @@ def one_file(sharing):
 
 
 def test_two_writers_and_four_readers_lose_double_and_tear_nothing(tmp_path, sharing):
-    _, readings, wrong = sharing.share(str(tmp_path), 4.0)
+    _, readings, wrong = sharing.share(str(tmp_path), 2.0)
     assert readings
     assert wrong == []
 
 
 def test_two_writers_of_a_bucket_take_turns(bucket, sharing):
-    writers = {name: sharing.start("write", bucket, name, 0, 4.0) for name in ("one", "two")}
+    writers = {name: sharing.start("write", bucket, name, 0, 2.0) for name in ("one", "two")}
     may = {}
     for name, writer in writers.items():
         lines = sharing.told(writer)
@@ -43,7 +43,7 @@ def test_two_writers_of_a_bucket_take_turns(bucket, sharing):
 
 
 def test_a_killed_writer_loses_nothing_that_it_acknowledged(tmp_path, sharing):
-    sharing.kill(str(tmp_path), 5, seed=1)
+    sharing.kill(str(tmp_path), 3, seed=1)
 
 
 def test_a_killed_writer_of_a_bucket_holds_up_no_other(bucket, monkeypatch, sharing):

@@ -19,6 +19,7 @@ from trichord.types import UserError
 KILLED = Path(__file__).with_name("killed_indexing.py")
 
 
+@pytest.mark.slow
 def test_killed_at_random_points_and_started_again_it_ends_as_if_nothing_had_happened(
     tiny_towers, archive, tmp_path, start, tiny_model, decoder, assert_equal
 ):

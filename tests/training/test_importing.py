@@ -78,7 +78,10 @@ def test_frame_features_are_the_published_ones(take):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("token", [0.0, 0.3, 0.5, 1.0, "both", "clip"])
+@pytest.mark.parametrize(
+    "token",
+    [0.0, 0.3, "both", "clip", *(pytest.param(one, marks=pytest.mark.slow) for one in (0.5, 1.0))],
+)
 def test_sound_features_are_the_published_ones_in_every_token_mode(take, token):
     model = take("pretrained", token=token).load()
     assert model.audio.audio_type == token
@@ -130,9 +133,18 @@ def test_the_cross_transformer_is_the_published_one(take, form):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("form", ["clip", "bert"])
 @pytest.mark.parametrize(
-    "level", ["global_to_global", "global_to_local", "tight", "local_to_local"]
+    ("form", "level"),
+    [
+        ("clip", "global_to_global"),
+        ("bert", "global_to_local"),
+        ("clip", "tight"),
+        ("bert", "local_to_local"),
+        pytest.param("bert", "global_to_global", marks=pytest.mark.slow),
+        pytest.param("clip", "global_to_local", marks=pytest.mark.slow),
+        pytest.param("bert", "tight", marks=pytest.mark.slow),
+        pytest.param("clip", "local_to_local", marks=pytest.mark.slow),
+    ],
 )
 def test_similarities_of_texts_and_clips_are_the_published_ones(take, form, level):
     w, run = checkpoint(form), take(form, fusion=level)

@@ -69,9 +69,9 @@ def written(model, captions):
     [
         (("vision", "audio"), 32),
         (("vision", "audio"), 48),
-        (("vision",), 32),
+        pytest.param(("vision",), 32, marks=pytest.mark.slow),
         (("vision",), 65),
-        (("audio",), 32),
+        pytest.param(("audio",), 32, marks=pytest.mark.slow),
         (("audio",), 61),
     ],
 )

@@ -66,8 +66,24 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others(small, carr
     assert once.metrics()[1]["loss"] != other.metrics()[1]["loss"]
 
 
-@pytest.mark.parametrize("name", ["wav2clip-trainable-text", "slava-a-and-v"])
-@pytest.mark.parametrize("at", [1, 4, 8, 11])
+@pytest.mark.parametrize(
+    ("name", "at"),
+    [
+        ("wav2clip-trainable-text", 1),
+        ("wav2clip-trainable-text", 11),
+        ("slava-a-and-v", 8),
+        *(
+            pytest.param(name, at, marks=pytest.mark.slow)
+            for name, at in (
+                ("wav2clip-trainable-text", 4),
+                ("wav2clip-trainable-text", 8),
+                ("slava-a-and-v", 1),
+                ("slava-a-and-v", 4),
+                ("slava-a-and-v", 11),
+            )
+        ),
+    ],
+)
 def test_an_interrupted_run_ends_bit_for_bit_as_an_uninterrupted_one(
     name, at, small, carry_out, interrupted
 ):
@@ -260,14 +276,24 @@ def changed(run, experiment):
     return {k for k, v in run.load().state_dict().items() if not torch.equal(v, before[k])}
 
 
+BERT = BertAdam(lr=1e-2, slow=("text", "vision", "audio"), slow_share=0.1)
+
+
 def with_stage(experiment, **changes):
     return replace(experiment, stages=(replace(experiment.stages[0], **changes),))
 
 
 @pytest.mark.parametrize(
-    "optimizer", [None, BertAdam(lr=1e-2, slow=("text", "vision", "audio"), slow_share=0.1)]
+    ("at", "optimizer"),
+    [
+        (2, None),
+        (4, BERT),
+        *(
+            pytest.param(at, optimizer, marks=pytest.mark.slow)
+            for at, optimizer in ((3, None), (4, None), (2, BERT), (3, BERT))
+        ),
+    ],
 )
-@pytest.mark.parametrize("at", [2, 3, 4])
 def test_towers_masks_and_dropout_survive_an_interruption_bit_for_bit(
     at, optimizer, listening, listen, interrupted
 ):

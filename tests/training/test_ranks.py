@@ -90,9 +90,33 @@ def alone(folder, experiments):
     return losses
 
 
+DEFAULT = ("heads", "fused", "chunks", "towers-sharded", "bert-sharded")
+"""What two processes train where there is little time; the rest is slow."""
+
+
 @pytest.fixture(scope="module")
-def two(folder, experiments):
-    spread("spread_training", 2, folder, *experiments, *(f"{name}-sharded" for name in SHARDED))
+def two(folder):
+    spread("spread_training", 2, folder, *DEFAULT)
+
+
+@pytest.fixture(scope="module")
+def others(folder):
+    spread("spread_training", 2, folder, "towers", "bert", "chunks-sharded")
+
+
+@pytest.fixture
+def trained(request):
+    """Has two processes train the one of a name; gives the name."""
+    request.getfixturevalue("two" if request.param in DEFAULT else "others")
+    return request.param
+
+
+def names(*all_of_them):
+    """The names as parameters of a test, those that are not trained by default as slow ones."""
+    return [
+        name if name in DEFAULT else pytest.param(name, marks=pytest.mark.slow)
+        for name in all_of_them
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -122,10 +146,12 @@ def agree(folder, name, count, expected):
             assert torch.allclose(value, several[key], atol=5e-5), key
 
 
-@pytest.mark.parametrize("name", ["heads", "fused", "towers", "chunks", "bert"])
-def test_two_processes_train_what_one_trains(name, folder, alone, two):
-    assert len(alone[name]) == {"heads": 9, "fused": 4}.get(name, 6)
-    agree(folder, name, 2, alone[name])
+@pytest.mark.parametrize(
+    "trained", names("heads", "fused", "towers", "chunks", "bert"), indirect=True
+)
+def test_two_processes_train_what_one_trains(trained, folder, alone):
+    assert len(alone[trained]) == {"heads": 9, "fused": 4}.get(trained, 6)
+    agree(folder, trained, 2, alone[trained])
 
 
 def test_temperatures_that_start_at_their_bound_learn_alike_in_all_processes(folder, alone, two):
@@ -142,9 +168,9 @@ def test_four_processes_train_what_one_trains(name, folder, alone, four):
     agree(folder, name, 4, alone[name])
 
 
-@pytest.mark.parametrize("name", SHARDED)
-def test_sharded_towers_train_as_whole_ones_do(name, folder, alone, two):
-    agree(folder, f"{name}-sharded", 2, alone[name])
+@pytest.mark.parametrize("trained", names(*(f"{name}-sharded" for name in SHARDED)), indirect=True)
+def test_sharded_towers_train_as_whole_ones_do(trained, folder, alone):
+    agree(folder, trained, 2, alone[trained.removesuffix("-sharded")])
 
 
 def torchrun(*arguments):

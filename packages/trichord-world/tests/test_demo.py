@@ -5,8 +5,8 @@ from trichord_world.law import scenes
 
 def test_the_demo_runs_the_whole_way_and_leaves_its_pictures(command, tmp_path, capsys):
     place = tmp_path / "demo"
-    sizes = Demo(train=24, val=10, test=14, seeds=(0,), epochs=1)
-    assert command(f"demo {place} --train 24 --val 10 --test 14 --seeds 0 --epochs 1") == 0
+    sizes = Demo(train=16, val=8, test=10, seeds=(0,), epochs=1)
+    assert command(f"demo {place} --train 16 --val 8 --test 10 --seeds 0 --epochs 1") == 0
     shown = capsys.readouterr().out
     assert f"$ trichord train world-slava-a-and-v {place}/clips.jsonl" in shown
     assert "What to type next" in shown
@@ -17,8 +17,8 @@ def test_the_demo_runs_the_whole_way_and_leaves_its_pictures(command, tmp_path, 
     assert [command(line) for line in kept] == [0] * 10
     again = capsys.readouterr().out
     assert " ".join(again.split()).count("already trained") == 8  # however lines are broken
-    assert "48 done" in again
-    assert "14 unchanged" in again
+    assert "34 done" in again
+    assert "10 unchanged" in again
 
 
 def test_every_line_of_the_demo_is_a_command(tmp_path):

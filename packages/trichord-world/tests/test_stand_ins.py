@@ -94,10 +94,8 @@ def test_clip_reads_only_visual_captions_and_clap_only_audio_ones():
     assert not {"red", "meadow."} & heard
 
 
-@pytest.mark.parametrize(
-    ("make", "kind"),
-    [(make_clip, ClipVision), pytest.param(make_clap, Clap, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("make", "kind"), [(make_clip, ClipVision), (make_clap, Clap)])
 def test_the_recipe_learns_and_makes_a_folder_that_loads(make, kind, tmp_path):
     told = []
     recipe = Recipe(clips=40, read=100, clip_steps=100, clap_steps=100, batch_size=8)
