@@ -463,3 +463,35 @@ def test_two_files_with_one_kind_are_refused(command, tmp_path, capsys, forget):
     line = f"doctor {tmp_path} --plugin {tmp_path}/one.py --plugin {tmp_path}/two.py"
     assert command(line) == 2
     assert "both bring a 'x' of the losses" in capsys.readouterr().err
+
+
+def test_a_variant_of_an_encoder_keeps_the_settings_of_the_experiment():
+    from dataclasses import dataclass
+    from typing import ClassVar
+
+    from trichord.cli.parts import choose_parts
+    from trichord.config import ClipVision, SiglipVision
+    from trichord.types.plugins import provide, temporary_parts
+
+    @dataclass(frozen=True, kw_only=True)
+    class Variant(ClipVision):
+        kind: ClassVar[str] = "clip-vision-variant"
+
+    known = load_experiment("world-slava-a-and-v")
+    with temporary_parts():
+        provide([Variant])
+        chosen, rest = choose_parts(known, ["--model.vision", "clip-vision-variant", "--epochs"])
+        other, _ = choose_parts(known, ["--model.vision=siglip2"])
+    assert rest == ["--epochs"]
+    assert type(chosen.model.vision) is Variant
+    assert chosen.model.vision.name == known.model.vision.name == "stand-in-clip"
+    assert other.model.vision == SiglipVision()
+
+
+def test_a_folder_of_seeds_is_no_model_and_names_one(tmp_path):
+    from trichord.api.model import require_model
+
+    (tmp_path / "runs" / "seed-0").mkdir(parents=True)
+    (tmp_path / "runs" / "seed-0" / "experiment.json").write_text("{}")
+    with pytest.raises(UserError, match=r"holds 1 runs: name one, such as .*seed-0"):
+        require_model(str(tmp_path / "runs"))

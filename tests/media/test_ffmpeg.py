@@ -12,7 +12,7 @@ from trichord.media.ffmpeg import known_holes
 )
 def test_a_release_with_known_holes_is_named_in_one_line(version):
     line = known_holes(version)
-    assert line.startswith(f"FFmpeg {version} has holes that 8.1.3 has not (CVE-")
+    assert line.startswith(f"FFmpeg {version} has vulnerabilities that 8.1.3 fixes (CVE-")
     assert "\n" not in line
 
 
@@ -29,5 +29,5 @@ def test_the_doctor_says_so_once_beside_what_it_prints(tmp_path, make, capsys):
     sound = make.sound(tmp_path / "a.wav", make.noise(0.1))
     doctor([str(sound), "--json", "--workers", "1"])
     printed = capsys.readouterr()
-    assert " ".join(printed.err.split()).count("has holes that") == (known_holes() != "")
+    assert " ".join(printed.err.split()).count("has vulnerabilities that") == (known_holes() != "")
     assert json.loads(printed.out)["statuses"] == {"no_video": 1}

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from itertools import islice
@@ -322,6 +323,11 @@ def require_model(name: str) -> None:
         return
     close = get_close_matches(name, known_names(), n=1)
     hint = f"did you mean '{close[0]}'?" if close else "'trichord models' lists models."
+    seeds: list[Path] = []
+    with suppress(OSError, ValueError):  # a name that is too long, or no path
+        seeds = sorted(Path(name).glob("seed-*/experiment.json"))
+    if seeds:
+        raise UserError(f"'{name}' holds {len(seeds)} runs: name one, such as {seeds[0].parent}.")
     hint = package_hint(name) or hint
     raise UserError(
         f"'{name}' is neither a run directory, a model, a folder of weights nor an experiment: {hint}"

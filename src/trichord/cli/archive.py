@@ -87,7 +87,7 @@ class Index:
     remove: bool = False
     """Remove the files and folders from the archive instead."""
     device: Device = "auto"
-    """cpu, cuda, or whichever is there."""
+    """cpu, cuda, or auto: a GPU if there is one."""
     compile: bool = False
     """Compile the vision and audio towers first: minutes, which pay on a GPU."""
     workers: Workers = 2

@@ -76,7 +76,7 @@ class Captioning:
     whole: bool = False
     """One caption for each file."""
     device: Device = "auto"
-    """cpu, cuda, or whichever is there."""
+    """cpu, cuda, or auto: a GPU if there is one."""
     workers: Workers = 2
     """Processes that decode."""
 

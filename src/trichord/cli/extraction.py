@@ -62,7 +62,7 @@ def extract(arguments: list[str]) -> None:
             features: Where to, a folder or s3://bucket/prefix; beside the manifest if not given.
             brought: Trunk features computed elsewhere.
             start: A run whose weights the experiment starts from, as in 'trichord train --start'.
-            device: cpu, cuda, or whichever is there.
+            device: cpu, cuda, or auto: a GPU if there is one.
             workers: Processes that decode.
             sharing: How the work is shared out.
         """

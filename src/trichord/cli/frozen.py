@@ -45,7 +45,7 @@ class FrozenOptions:
     to: Annotated[Path | None, OutputFolder()] = None
     """Folder for the report and the picture, whose names say what is not as usual; the run if not given."""
     device: Device = "auto"
-    """cpu, cuda, or whichever is there."""
+    """cpu, cuda, or auto: a GPU if there is one."""
 
     @property
     def token(self) -> "AudioType | None":

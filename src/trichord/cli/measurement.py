@@ -87,7 +87,7 @@ class Measurement:
     """File of the report: a name in each run, or a path for one run. If not given, evaluation.json (or
     captions.json), its name made longer by what is not as usual: evaluation-val.json."""
     device: Device = "auto"
-    """cpu, cuda, or whichever is there."""
+    """cpu, cuda, or auto: a GPU if there is one."""
 
     @property
     def named(self) -> "NamedProtocol | None":

@@ -41,7 +41,7 @@ def choose_parts(config: T, arguments: Sequence[str]) -> tuple[T, list[str]]:
             rest.append(word)
             continue
         kind = value if equals else next(words, "")
-        config = _put(config, place, _chosen(choice, kind, option))
+        config = _put(config, place, _chosen(choice, kind, option, _part_at(config, place)))
     return config, rest
 
 
@@ -69,8 +69,12 @@ def choices(config: Any, option: str = "--") -> Iterator[tuple[str, str]]:
         yield from choices(value, place)
 
 
-def _chosen(choice: tuple[OneOf, bool], kind: str, option: str) -> Any:
-    """The part of a name, with its defaults; None where none is chosen."""
+def _chosen(choice: tuple[OneOf, bool], kind: str, option: str, before: Any) -> Any:
+    """The part of a name; None where none is chosen.
+
+    It has its defaults, or the settings of the part before it, where its class extends that one's: so
+    a variant of an encoder keeps the experiment's weights.
+    """
     mark, optional = choice
     if optional and kind == NONE:
         return None
@@ -78,8 +82,9 @@ def _chosen(choice: tuple[OneOf, bool], kind: str, option: str) -> Any:
         names = [*mark.kinds(), *([NONE] if optional else [])]
         raise UserError(f"{option}: a value is missing: choose one of {', '.join(names)}.")
     made = mark.config(kind, option)
+    kept = before if before is not None and issubclass(made, type(before)) else None
     try:
-        return made()
+        return made(**{one.name: getattr(kept, one.name) for one in fields(kept)} if kept else {})
     except TypeError as error:
         raise UserError(
             f"{option} {kind}: {made.__name__} has fields without a default ({error}): give them one."
@@ -105,6 +110,13 @@ def _choice(config: Any, place: Sequence[str]) -> tuple[OneOf, bool] | None:
             return None
         config, annotation = found[name]
     return choice_of(annotation)
+
+
+def _part_at(config: Any, place: Sequence[str]) -> Any:
+    """What a place of a config holds."""
+    for name in place:
+        config = next(value for known, value, _ in _fields(config) if known == name)
+    return config
 
 
 def _put(config: Any, place: Sequence[str], part: Any) -> Any:

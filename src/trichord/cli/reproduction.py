@@ -40,7 +40,7 @@ def reproduce(arguments: list[str]) -> None:
             into: The run directory to make; RUN-again if not given. Repeat the command to go on after
                 an interruption.
             manifest: Where the manifest lies now, if it was moved.
-            device: cpu, cuda, or whichever is there; as the run was trained if not given.
+            device: cpu, cuda, or auto: a GPU if there is one; as the run was trained if not given.
         """
         repeat(run, into or run.with_name(f"{run.resolve().name}-again"), manifest, device)
 

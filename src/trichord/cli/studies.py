@@ -61,7 +61,7 @@ class StudyOptions:
     epochs: Annotated[int | None, Range(1, 1_000_000)] = None
     """Of each stage at most; as the experiments say if not given."""
     device: Device = "auto"
-    """cpu, cuda, or whichever is there."""
+    """cpu, cuda, or auto: a GPU if there is one."""
 
 
 AS_USUAL = StudyOptions()

@@ -47,7 +47,7 @@ class Training:
     features: Annotated[Path | None, InputFolder(bucket=True)] = None
     """Where the cached features lie; beside the manifest if not given."""
     device: Device = "auto"
-    """cpu, cuda, cuda:N, mps, or whichever is there."""
+    """cpu, cuda, cuda:N, mps, or auto: a GPU if there is one."""
     sharding: bool = False
     """Spread towers that train over the processes that torchrun started, for towers too large for one GPU;
     otherwise each process has all of them."""
