@@ -23,6 +23,6 @@ def known_holes(version: str | None = None) -> str:
         return ""
     fixed = ".".join(str(number) for number in FIXED)
     return (
-        f"FFmpeg {version} has vulnerabilities that {fixed} fixes ({HOLES}). Trichord refuses playlists and "
-        "opens no address, so that files do not reach them; install a newer PyAV once it has one."
+        f"FFmpeg {version} has vulnerabilities that {fixed} fixes ({HOLES}). Trichord refuses playlists "
+        "and opens no address, so that files do not reach them; install a newer PyAV once it has one."
     )
