@@ -77,6 +77,8 @@ class Experiment:
         """See `Ruled`: a stage needs parts that the model lacks."""
         fuses, writes = self.model.fusion is not None, self.model.captioner is not None
         needs = "which needs a {}: choose an experiment that has one."
+        for option, wrong in self.objective.conflicts(tuple(term_of(name) for name in self.terms)):
+            yield f"objective.{option}", wrong
         for number, stage in enumerate(self.stages):
             draws, criterion = f"stages.{number}.draws", f"stages.{number}.criterion"
             losses = {term_of(name, f"--{draws}.terms").loss for name in stage.terms}
