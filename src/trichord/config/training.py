@@ -45,10 +45,11 @@ class InfoNCE:
     """Rows and columns of scores that are computed at once: the memory of larger batches grows linearly.
     No effect on the results except rounding; a batch of no more rows is one tile."""
     matryoshka: Annotated[tuple[int, ...], Range(1)] = ()
-    """Widths of shorter vectors to train (Matryoshka): each term is added up over the whole vectors and
-    their first so many numbers, normalised again. Not for `lm`, which has no vectors."""
+    """Widths of shorter vectors that train too (Matryoshka): the loss of a term is that of whole vectors,
+    plus that of their first numbers, normalised again, for each width. `lm` has no vectors and stays as it
+    is."""
     matryoshka_weights: Annotated[tuple[float, ...], Range(0)] = ()
-    """Of these widths, in order; all 1 if empty. Whole vectors have the weight 1."""
+    """Weights of these losses, in order; all 1 if empty. The loss of whole vectors has the weight 1."""
 
     def build(self, terms: tuple[str, ...] = ("av", "at", "vt")) -> Any:
         """The objective of some terms, with new temperatures."""
