@@ -63,7 +63,8 @@ TOGETHER = {
         "--objective.absent zeros --stages.0.draws.0.terms av tva-volume",
         "--objective.matryoshka 64 64", "--objective.matryoshka-weights 1",
         "--objective.matryoshka 64 --objective.matryoshka-weights 1 2",
-        "--objective.matryoshka 0",
+        "--objective.matryoshka 0", "--stages.0.captions-per-clip 0",
+        "--stages.0.captions-per-clip 2 --objective.same-text positives",
     ],
     "index": [
         "--hop 11", "--seconds 2 --hop 3", "--jobs 3", "--compile --runner ray",

@@ -77,6 +77,21 @@ def test_training_lowers_the_loss_of_clips_that_it_has_not_seen(
     assert sum(one["skipped"] + one["empty"] for one in told) == 0
 
 
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2))])
+def test_several_captions_of_a_clip_train_at_once(seed, by, carry_out, learnable):
+    terms = (*PAIRS, "at-sigmoid", "tva-volume")
+    experiment = replace(by(terms, InfoNCE(), epochs=10, patience=10), seed=seed)
+    (stage,) = experiment.stages
+    kinds = ("audio_visual", "composed", "visual", "audio")
+    draws = tuple(replace(draw, captions=kinds) for draw in stage.draws)
+    many = replace(stage, draws=draws, captions_per_clip=3)
+    experiment = replace(experiment, stages=(many,))
+    run, told = carry_out(experiment)
+    before = validation_loss(fresh_model(experiment), experiment, learnable)
+    assert validation_loss(run.load(), experiment, learnable) < 0.9 * before
+    assert told[-1]["loss"] < told[1]["loss"]
+
+
 def test_short_vectors_search_better_if_they_were_trained(by, carry_out, learnable):
     found = {}
     for name, widths in (("short", (2,)), ("whole", ())):

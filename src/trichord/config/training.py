@@ -206,7 +206,10 @@ class Stage:
     `words<-KIND`, the likelihood of a token in captions of that kind. If a task has fewer than 50
     candidates, the mean reciprocal rank over the queries of all tasks."""
     batch_size: Annotated[int, Range(1)] = 128
-    """Of all processes together."""
+    """Clips, of all processes together."""
+    captions_per_clip: Annotated[int, Range(1)] = 1
+    """Different captions that are drawn for each clip, as far as it has them: positives of the clip and of
+    one another, each encoded with a copy of the clip. Terms without text take each clip once."""
     chunk: Annotated[int | None, Range(1)] = None
     """Clips that a process encodes at once, if a mini-batch does not fit into memory: the same loss and
     gradients, at the price of a second forward pass; None: the whole batch."""

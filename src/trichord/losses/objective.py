@@ -142,6 +142,7 @@ class Objective(nn.Module):
         embeddings: Embeddings,
         rows: dict[str, Bool[Tensor, " batch"]],
         texts: Int[Tensor, " batch"] | None = None,
+        owners: Int[Tensor, " batch"] | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
         """Each term over its rows that have all of its modalities.
 
@@ -152,6 +153,8 @@ class Objective(nn.Module):
             embeddings: Of a batch of clips; `clips`, if present, of all ranks' texts and clips in order.
             rows: The clips of each term; the same terms on all ranks.
             texts: Numbers of the batch's texts, equal for equal texts; negative: no other is equal.
+            owners: Numbers of the texts' clips, if clips have several: then all texts of a clip are
+                positives of it.
 
         Returns:
             Terms by name. A contrastive term with fewer than two rows is left out: it has no
@@ -163,6 +166,7 @@ class Objective(nn.Module):
         textual = any(one.contrasts and "text" in one.sides for one in map(self._term, rows))
         if self.needs_texts and textual and texts is None:
             raise ValueError("Equal texts are to be positives: pass the numbers of the texts.")
+        same = owners if owners is not None else texts if self.needs_texts else None
         if world_size() > 1:
             # A rank may have no features at all. Then the number of clips is
             # known from the masks, and the device from the temperatures.
@@ -172,7 +176,7 @@ class Objective(nn.Module):
         values: dict[str, Float[Tensor, ""] | None] = {}
         for name, mask in rows.items():
             term = self._term(name)
-            groups = texts if self.needs_texts and "text" in term.sides else None
+            groups = same if "text" in term.sides else None
             if term.loss in ("fused", "words"):
                 values[name] = self._of_model(name, embeddings, mask, groups)
             elif (selected_rows := self._rows(term, embeddings, mask, groups)) is not None:
