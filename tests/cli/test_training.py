@@ -14,7 +14,7 @@ import torch
 from trichord.api.model import device_of, embedder_of
 from trichord.checkpoint import Run, fresh_model
 from trichord.cli.training import lost, outcome, train
-from trichord.config import Draw, Experiment, Stage, write_experiment
+from trichord.config import Draw, Experiment, Stage, read_experiment, write_experiment
 from trichord.corpora.manifest import write_manifest
 from trichord.encoders import clap, weight_cache
 from trichord.encoders import clip as clip_encoders
@@ -500,3 +500,30 @@ def test_a_selection_on_test_is_said_wherever_its_numbers_stand(
     assert command(f"evaluate {tmp_path}/after {clips}") == 0
     held = json.loads((tmp_path / "after" / "evaluation.json").read_text())
     assert held["protocol"]["selected_on_test"] is True
+
+
+def test_losses_are_chosen_by_options_and_a_run_keeps_them(small_world, command, tmp_path):
+    line = f"train world-slava-av {small_world}/clips.jsonl {tmp_path}/run --stages.0.epochs 1"
+    terms = ("vt", "at-sigmoid", "tva-volume", "tva-area")
+    options = f"--stages.0.draws.0.terms {' '.join(terms)} --objective.matryoshka 8 4"
+    assert command(f"{line} {options} --objective.matryoshka-weights 0.5 2") == 0
+    run = Run(tmp_path / "run")
+    experiment = read_experiment(run.path / "experiment.json")
+    assert experiment.terms == terms
+    assert experiment.objective.matryoshka == (8, 4)
+    assert experiment.objective.matryoshka_weights == (0.5, 2.0)
+    assert "objective.weights.at-sigmoid:bias" in run.weights()[0]
+    assert run.metrics()[-1]["weights"]["at-sigmoid:bias"] != -10
+    again = f"train {run.path}/experiment.json {small_world}/clips.jsonl {tmp_path}/again"
+    assert command(again) == 0
+    assert Run(tmp_path / "again").metrics() == run.metrics()
+
+
+def test_a_width_that_no_vector_has_is_refused_before_training(
+    small_world, command, tmp_path, capsys
+):
+    line = f"train world-slava-av {small_world}/clips.jsonl {tmp_path}/run"
+    assert command(f"{line} --objective.matryoshka 5000") == 2
+    said = capsys.readouterr().err.splitlines()[-1]  # features were read before
+    assert "--objective.matryoshka 5000: the vectors have" in said
+    assert not (tmp_path / "run").exists()

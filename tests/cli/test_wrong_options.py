@@ -58,6 +58,14 @@ TOGETHER = {
     "probe": ["--modality vision --audio-type 0", "--modality audio --join concatenated",
               "--from media --features @folder"],
     "classify": ["--prompts plain picture"],
+    "train slava-av": [
+        "--objective.directions a_to_b --stages.0.draws.0.terms at-sigmoid",
+        "--objective.absent zeros --stages.0.draws.0.terms av tva-volume",
+        "--objective.matryoshka 64 64", "--objective.matryoshka-weights 1",
+        "--objective.matryoshka 64 --objective.matryoshka-weights 1 2",
+        "--objective.matryoshka 0", "--stages.0.captions-per-clip 0",
+        "--stages.0.captions-per-clip 2 --objective.same-text positives",
+    ],
     "index": [
         "--hop 11", "--seconds 2 --hop 3", "--jobs 3", "--compile --runner ray",
         "--reembed --runner ray", "--reembed", "--remove --watch", "--remove --seconds 5",

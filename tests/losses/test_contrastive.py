@@ -234,6 +234,17 @@ def test_equal_texts_may_be_positives_of_each_others_clips(directions):
         assert found[term] != plain[term]
 
 
+def test_captions_of_one_clip_are_positives_of_it_and_of_one_another():
+    embeddings = everything()
+    owners = torch.tensor([3, 8, 3, 1, -1])
+    found = contrastive(terms=ALL_TERMS)(embeddings, wanted(*ALL_TERMS), None, owners)
+    equal = contrastive(terms=ALL_TERMS, same_text="positives")(
+        embeddings, wanted(*ALL_TERMS), owners
+    )
+    assert found == equal  # as if the texts of a clip were equal
+    assert found["vt"] != contrastive()(embeddings, wanted("vt"))["vt"]
+
+
 def test_texts_of_rows_that_are_left_out_and_of_no_text_are_like_no_other():
     objective = contrastive(terms=ALL_TERMS, same_text="positives")
     plain = contrastive(terms=ALL_TERMS)

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from processes import spread
-from spread_losses import OBJECTIVES, PLAIN, TERMS, everything, sides, whole
+from spread_losses import OBJECTIVES, PLAIN, everything, sides, terms_of, whole
 
 
 @pytest.fixture(scope="module", params=[1, 2, pytest.param(4, marks=pytest.mark.slow)])
@@ -70,7 +70,7 @@ def test_all_terms_of_a_batch_are_those_of_one_process(found, name):
     expected = whole(name, 0, 1)
     of_ranks = [each[name] for each in found]
     # All that the batch has: no term is lost because a rank lacks a side.
-    assert set(expected) == {*TERMS, "value", "gradients"}
+    assert set(expected) == {*terms_of(name), "value", "gradients"}
     for each in of_ranks:
         for term in set(expected) - {"gradients"}:
             assert each[term] == of_ranks[0][term]

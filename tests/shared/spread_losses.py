@@ -31,7 +31,15 @@ OBJECTIVES = {
     "zeros": InfoNCE(tile=4, absent="zeros"),
     "published": InfoNCE(tile=2048, absent="zeros", directions="b_to_a"),
     "positives": InfoNCE(tile=5, same_text="positives"),
+    "newer": InfoNCE(tile=3, matryoshka=(4, 2), matryoshka_weights=(0.5, 2.0)),
+    "newer positives": InfoNCE(tile=2048, same_text="positives"),
 }
+NEWER = ("av", "av-sigmoid", "at-sigmoid", "vt-sigmoid", "tva-volume", "tva-area")
+
+
+def terms_of(name):
+    """Terms of an objective; not every loss goes with every setting."""
+    return NEWER if name.startswith("newer") else TERMS
 
 
 def parts(rows, count, kind):
@@ -70,6 +78,7 @@ def clips(rows=12, dim=8):
     words = torch.randn(len(places), 5, generator=random), places % 5, places
     wanted = {term: torch.rand(rows, generator=random) < 0.9 for term in TERMS}
     texts = torch.randint(0, 4, (rows,), generator=random)
+    wanted |= {term: torch.rand(rows, generator=random) < 0.9 for term in NEWER[1:]}
     return vectors, there, words, texts, wanted
 
 
@@ -99,7 +108,7 @@ def features(vectors, there):
 
 
 def objective(name):
-    return Objective(OBJECTIVES[name], TERMS)
+    return Objective(OBJECTIVES[name], terms_of(name))
 
 
 def whole(name, place, count):
@@ -117,7 +126,7 @@ def whole(name, place, count):
         words=words,
     )
     loss = objective(name)
-    terms = loss(embeddings, {term: rows[ours] for term, rows in wanted.items()}, texts[ours])
+    terms = loss(embeddings, {term: wanted[term][ours] for term in terms_of(name)}, texts[ours])
     inputs = [*vectors.values(), logits, *loss.parameters()]
     return kept(inputs, torch.stack([*terms.values()]).sum(), terms)
 

@@ -259,3 +259,52 @@ def test_nothing_is_masked_where_no_term_asks_for_it(captions):
     turns = stage(AUDIO, Draw(terms=("aa",)), draw_per="turn")
     masked = [sample.masking is not None for sample in epoch(turns, captions)]
     assert sorted(masked) in ([False, False, True], [False, True, True])
+
+
+# Several captions of a clip
+
+
+@pytest.mark.parametrize("count", [2, 3, 9])
+def test_a_clip_has_as_many_different_captions_as_asked_for_and_there(count, captions):
+    both = Draw(captions=("audio", "visual"), terms=("av", "at", "vt"))
+    for sample in epoch(stage(both, captions_per_clip=count), captions):
+        clips, drawn = sample.clips.tolist(), sample.captions.tolist()
+        assert len(set(clips[:8])) == 8
+        assert len(set(drawn)) == len(drawn)
+        assert all(clips.count(clip) == min(count, 3) for clip in clips)
+        assert [captions.owners[one] for one in drawn] == clips == sample.owners.tolist()
+        assert sample.terms["at"].all()
+        assert sample.terms["av"].tolist() == [True] * 8 + [False] * (len(clips) - 8)
+        assert sample.texts.tolist() == captions.wordings[drawn].tolist()
+
+
+def test_other_captions_are_of_the_kinds_of_the_draw_and_clips_without_have_none(captions):
+    for sample in epoch(stage(VISUAL, captions_per_clip=3), captions):
+        assert {captions.kinds[one] for one in sample.captions} == {"visual"}
+        assert len(sample.clips) == 16
+    bare = [replace(one, captions=one.captions[:1]) for one in CLIPS]
+    for sample in epoch(stage(VISUAL, captions_per_clip=3), Captions.of(bare), clips=bare):
+        assert sample.captions.tolist() == sample.owners.tolist() == [-1] * 8
+
+
+def test_each_clip_draws_others_of_its_own_draw(captions):
+    mixed = stage(AUDIO, VISUAL, draw_per="clip", captions_per_clip=2)
+    for sample in epoch(mixed, captions):
+        for i, clip in enumerate(sample.clips.tolist()):
+            kinds = {captions.kinds[c] for c in sample.captions[sample.clips == clip]}
+            assert len(kinds) == 1
+            assert bool(sample.terms["vt"][i]) == (kinds == {"visual"})
+
+
+def test_one_caption_a_clip_is_drawn_as_before(captions):
+    once = epoch(stage(AUDIO, VISUAL, draw_per="clip"), captions)
+    several = epoch(stage(AUDIO, VISUAL, draw_per="clip", captions_per_clip=2), captions)
+    assert all(sample.owners is None for sample in once)
+    assert np.array_equal(once[0].clips, several[0].clips[:8])
+    assert np.array_equal(once[0].captions, several[0].captions[:8])
+
+
+def test_parts_keep_the_owners_of_their_captions(captions):
+    (sample, *_) = epoch(stage(VISUAL, captions_per_clip=2), captions)
+    parts = sample.parts(3)
+    assert torch.cat([part.owners for part in parts]).tolist() == sample.owners.tolist()

@@ -123,6 +123,23 @@ def test_gradients_through_chunks_are_those_of_the_whole_batch(fusion, chunk, ta
     assert crossed == (fusion in ("global_to_local", "tight"))
 
 
+def test_several_captions_and_newer_losses_go_through_chunks_too(taught):
+    clips = [
+        replace(one, captions=(*one.captions, Caption(text=f"other {one.id}", about="audio")))
+        for one in CLIPS
+    ]
+    terms = ("av", "at", "aa", "at-sigmoid", "tva-volume", "tva-area")
+    draws = (Draw(captions=("audio",), terms=terms),)
+    stage = replace(STAGE, draws=draws, captions_per_clip=2)
+    sample = taught(stage, clips=clips)[2]
+    assert len(sample.clips) == 20
+    loss, whole = taken(plain, taught, stage, clips=clips)
+    again, parts = taken(cached, taught, replace(stage, chunk=3), clips=clips)
+    assert again == pytest.approx(loss, abs=1e-5)
+    same(whole, parts)
+    assert "objective.weights.at-sigmoid:bias" in whole
+
+
 def below(parts):
     """Features of chunks as those of one batch, with their graph."""
     longest = max(part.mask.shape[1] for part in parts)
@@ -238,6 +255,6 @@ def test_equal_captions_reach_the_objective_as_equal_numbers(taught, monkeypatch
         learner.objective, "forward", lambda *given: told.append(given) or forward(*given)
     )
     plain(learner, STAGE)(source, sample)
-    ((_, _, numbers),) = told
+    ((_, _, numbers, _),) = told
     texts = np.array(source.captions.texts)[sample.captions]
     assert (numbers[:, None] == numbers).tolist() == (texts[:, None] == texts).tolist()

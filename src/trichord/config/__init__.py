@@ -50,7 +50,7 @@ from trichord.config.training import (
     InfoNCE,
     Stage,
 )
-from trichord.types.terms import Term
+from trichord.types.terms import Term, Weight
 
 __all__ = [
     "CLAP",
@@ -96,6 +96,7 @@ __all__ = [
     "TriModal",
     "VisionFeatures",
     "VisionTrunk",
+    "Weight",
     "check",
     "read_experiment",
     "resolve_towers",

@@ -77,6 +77,7 @@ class Experiment:
         """See `Ruled`: a stage needs parts that the model lacks."""
         fuses, writes = self.model.fusion is not None, self.model.captioner is not None
         needs = "which needs a {}: choose an experiment that has one."
+        yield from self._flaws_of_losses()
         for number, stage in enumerate(self.stages):
             draws, criterion = f"stages.{number}.draws", f"stages.{number}.criterion"
             losses = {term_of(name, f"--{draws}.terms").loss for name in stage.terms}
@@ -93,6 +94,21 @@ class Experiment:
                 yield (
                     criterion,
                     "is empty: name what chooses the best epoch, or give --hand-over last.",
+                )
+
+    def _flaws_of_losses(self) -> Iterator[tuple[str, str]]:
+        """Settings that do not go with a term, or with one another."""
+        for option, wrong in self.objective.conflicts(tuple(term_of(name) for name in self.terms)):
+            yield f"objective.{option}", wrong
+        for number, stage in enumerate(self.stages):
+            option, count = f"stages.{number}.captions-per-clip", stage.captions_per_clip
+            if count > 1 and not any(draw.captions for draw in stage.draws):
+                yield option, f"{count}: the stage draws no captions: leave the option out."
+            if count > 1 and self.objective.same_text == "positives":
+                yield (
+                    option,
+                    f"{count}: positives are captions of one clip or equal captions, not both: leave out "
+                    "--objective.same-text positives.",
                 )
 
 

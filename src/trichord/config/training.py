@@ -10,7 +10,7 @@ from trichord.config.parts import OneOf, build
 from trichord.types import CAPTION_KINDS, CaptionKind, Modality
 from trichord.types.plugins import Group
 from trichord.types.rules import Range
-from trichord.types.terms import LOSSES, term_of
+from trichord.types.terms import LOSSES, Term, term_of
 
 WORDS = "words<-"
 """Prefix of criteria about generated captions."""
@@ -29,6 +29,7 @@ class InfoNCE:
     temperature: Annotated[float, Range(above=0)] = 0.07
     """Initial value."""
     learned: bool = True
+    """Temperatures, and the weights of losses, such as the bias of `vt-sigmoid`."""
     shared: bool = False
     """One temperature for all pairs instead of one each."""
     max_scale: Annotated[float, Range(above=0)] = 100.0
@@ -43,6 +44,12 @@ class InfoNCE:
     tile: Annotated[int, Range(1)] = 2048
     """Rows and columns of scores that are computed at once: the memory of larger batches grows linearly.
     No effect on the results except rounding; a batch of no more rows is one tile."""
+    matryoshka: Annotated[tuple[int, ...], Range(1)] = ()
+    """Widths of shorter vectors that train too (Matryoshka): the loss of a term is that of whole vectors,
+    plus that of their first numbers, normalised again, for each width. `lm` has no vectors and stays as it
+    is."""
+    matryoshka_weights: Annotated[tuple[float, ...], Range(0)] = ()
+    """Weights of these losses, in order; all 1 if empty. The loss of whole vectors has the weight 1."""
 
     def build(self, terms: tuple[str, ...] = ("av", "at", "vt")) -> Any:
         """The objective of some terms, with new temperatures."""
@@ -50,6 +57,7 @@ class InfoNCE:
 
     def flaws(self) -> Iterator[tuple[str, str]]:
         """See `Ruled`."""
+        yield from _matryoshka_flaws(self.matryoshka, self.matryoshka_weights)
         scale = 1 / self.temperature
         if scale > self.max_scale * (1 + 1e-6):  # 1 / 0.01 is not always 100
             yield (
@@ -57,6 +65,42 @@ class InfoNCE:
                 f"{self.temperature:g}: it is an inverse temperature of {scale:g}, above "
                 f"--objective.max-scale {self.max_scale:g}: raise one of the two.",
             )
+
+    def conflicts(self, terms: tuple[Term, ...]) -> Iterator[tuple[str, str]]:
+        """Settings that some terms do not have: the field, and the text that follows its name."""
+        for term in terms:
+            if term.loss == "sigmoid" and self.directions != "both":
+                yield (
+                    "directions",
+                    f"{self.directions}: '{term.kind}' classifies pairs, which have no direction: "
+                    "choose both.",
+                )
+            if term.loss in ("sigmoid", "volume", "area") and self.absent == "zeros":
+                yield (
+                    "absent",
+                    f"zeros: '{term.kind}' takes a zero vector for a match or a mismatch of its own: "
+                    "choose masked.",
+                )
+            if term.loss == "fused" and self.matryoshka:
+                yield (
+                    "matryoshka",
+                    f"{' '.join(map(str, self.matryoshka))}: '{term.kind}' compares by a fusion, which "
+                    "takes whole vectors: leave out one of the two.",
+                )
+
+
+def _matryoshka_flaws(
+    widths: tuple[int, ...], weights: tuple[float, ...]
+) -> Iterator[tuple[str, str]]:
+    listed = " ".join(map(str, widths))
+    if len(set(widths)) < len(widths):
+        yield "matryoshka", f"{listed}: name each width once."
+    if len(weights) not in (0, len(widths)):
+        given = f"{len(weights)} for {len(widths)} widths of --objective.matryoshka"
+        yield (
+            "matryoshka-weights",
+            f"{' '.join(f'{x:g}' for x in weights)}: {given}; give one for each.",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +206,10 @@ class Stage:
     `words<-KIND`, the likelihood of a token in captions of that kind. If a task has fewer than 50
     candidates, the mean reciprocal rank over the queries of all tasks."""
     batch_size: Annotated[int, Range(1)] = 128
-    """Of all processes together."""
+    """Clips, of all processes together."""
+    captions_per_clip: Annotated[int, Range(1)] = 1
+    """Different captions that are drawn for each clip, as far as it has them: positives of the clip and of
+    one another, each encoded with a copy of the clip. Terms without text take each clip once."""
     chunk: Annotated[int | None, Range(1)] = None
     """Clips that a process encodes at once, if a mini-batch does not fit into memory: the same loss and
     gradients, at the price of a second forward pass; None: the whole batch."""

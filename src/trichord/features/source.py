@@ -70,6 +70,27 @@ class Captions:
         pick = starts[clips] + (random.random(len(clips)) * counts[clips]).astype(np.int64)
         return np.where(counts[clips] > 0, order[np.minimum(pick, len(order) - 1)], -1)
 
+    def draw_others(
+        self,
+        kinds: tuple[CaptionKind, ...],
+        clip: int,
+        drawn: int,
+        count: int,
+        random: np.random.Generator,
+    ) -> Int[np.ndarray, " other"]:
+        """Draw other captions of these kinds of a clip, each at most once.
+
+        Args:
+            kinds: Their kinds.
+            clip: The clip's number.
+            drawn: The caption that it has already.
+            count: Of captions; fewer if it has no more.
+            random: Draws them.
+        """
+        owned = np.arange(*np.searchsorted(self.owners, [clip, clip + 1]))
+        others = [one for one in owned.tolist() if one != drawn and self.kinds[one] in kinds]
+        return random.permutation(np.array(others, dtype=np.int64))[:count]
+
 
 class WordTable:
     """The token ids of captions, each text tokenised once."""

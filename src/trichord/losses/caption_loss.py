@@ -11,13 +11,13 @@ from trichord.types.tensors import Words
 def caption_loss(words: Words, rows: Bool[Tensor, " batch"]) -> Float[Tensor, ""] | None:
     """Mean cross-entropy of the tokens of some captions; None without any.
 
-    Across ranks it is the mean over the tokens of all, with gradients as of `distributed.shared`.
+    Across ranks it is the mean over the tokens of all, with gradients as of `all_gather_with_grad`.
 
     Source: CLIP4VLA, eq. 7.
     """
     chosen = rows[words.rows]
     # Counted over all ranks, so that either all of them leave the term out or none does.
-    # A rank that returned alone would leave the others waiting in `shared`.
+    # A rank that returned alone would leave the others waiting in `all_gather_with_grad`.
     places = all_sum(chosen.sum())
     if not places:
         return None

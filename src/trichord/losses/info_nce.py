@@ -123,11 +123,21 @@ def info_nce_of_logits(
     return torch.stack([F.cross_entropy(queries[way], target) for way in WAYS[directions]]).mean()
 
 
-def same_group(groups: Int[Tensor, " row"]) -> Bool[Tensor, "row row"]:
-    """Which rows are of one group; a row with a negative number is alone."""
-    diagonal = torch.eye(len(groups), dtype=torch.bool, device=groups.device)
+def same_group(
+    groups: Int[Tensor, " row"], rows: slice = slice(None)
+) -> Bool[Tensor, "some_row row"]:
+    """Which rows are of one group with each of some rows; a row with a negative number is alone."""
+    numbers = torch.arange(len(groups), device=groups.device)
     # Equal negative numbers are no group: they mark texts without equals.
-    return diagonal | ((groups[:, None] == groups) & (groups >= 0))
+    return (numbers[rows, None] == numbers) | ((groups[rows, None] == groups) & (groups >= 0))
+
+
+def all_groups(
+    groups: Int[Tensor, " row"] | None, rows: Float[Tensor, "row dim"]
+) -> Int[Tensor, " all_row"]:
+    """Groups of the rows of all ranks; without groups each row is alone."""
+    alone = torch.full((len(rows),), -1, device=rows.device)
+    return all_gather(alone if groups is None else groups)[0]
 
 
 def _tiled(

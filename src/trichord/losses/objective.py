@@ -1,10 +1,11 @@
 """The objective of a stage: the modalities, rows and temperature of each term."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
@@ -13,7 +14,9 @@ from trichord.distributed import all_gather, all_sum, world_size
 from trichord.losses.caption_loss import caption_loss
 from trichord.losses.info_nce import info_nce, info_nce_of_logits, intra_nce
 from trichord.losses.missing import pad_missing
+from trichord.losses.sigmoid import sigmoid_loss
 from trichord.losses.tiled_logsumexp import Directions
+from trichord.losses.triples import area_nce, volume_nce
 from trichord.types import UserError
 from trichord.types.tensors import Embeddings
 from trichord.types.terms import Term, term_of
@@ -35,6 +38,7 @@ class Loss(Protocol):
         directions: Directions,
         tile: int,
         groups: Int[Tensor, " row"] | None,
+        **weights: Float[Tensor, ""],
     ) -> Float[Tensor, ""]:
         """The loss, averaged over rows. A function may ignore the rest as `**_`.
 
@@ -45,15 +49,22 @@ class Loss(Protocol):
             tile: Rows of scores to compute at once.
             groups: Equal numbers for rows with equal captions, if these are positives of one
                 another; else None.
+            **weights: Numbers that the loss learns, as `Term.weights` names them.
         """
         ...
 
 
-BUILT_IN = {"info_nce": info_nce, "intra_nce": intra_nce}
+BUILT_IN: dict[str, Callable[..., Tensor]] = {
+    "info_nce": info_nce,
+    "intra_nce": intra_nce,
+    "sigmoid": sigmoid_loss,
+    "volume": volume_nce,
+    "area": area_nce,
+}
 
 
 class Objective(nn.Module):
-    """The terms of a stage, with weight 1 each: InfoNCE between modalities, and the caption loss."""
+    """The terms of a stage, with weight 1 each, and what they learn: temperatures, biases."""
 
     def __init__(self, config: InfoNCE, terms: Sequence[str] = PAIRS) -> None:
         """Start the temperatures.
@@ -63,11 +74,13 @@ class Objective(nn.Module):
             terms: Names of the terms that will be computed.
 
         Raises:
-            UserError: There is no term of a name.
+            UserError: There is no term of a name, or a setting that a term does not have.
         """
         super().__init__()
         self.config = config
         self.terms = {name: term_of(name) for name in terms}
+        for option, wrong in config.conflicts(tuple(self.terms.values())):
+            raise UserError(f"--objective.{option} {wrong}")
         # The log is learned, as in CLIP: the scale stays positive, and a step multiplies it.
         start = torch.full((), math.log(1 / config.temperature))
         # The caption loss is not contrastive and has no temperature.
@@ -78,17 +91,29 @@ class Objective(nn.Module):
                 for name in (("all",) if config.shared else own)
             }
         )
+        self.weights = nn.ParameterDict(
+            {
+                f"{kind}:{name}": nn.Parameter(
+                    torch.tensor(weight.start), requires_grad=config.learned
+                )
+                for kind, term in self.terms.items()
+                for name, weight in term.weights.items()
+            }
+        )
         self.clamp_scales()
 
     @torch.no_grad()
     def clamp_scales(self) -> None:
-        """Clamp the scales, after each step and after loading.
+        """Clamp the scales and the weights of losses, after each step and after loading.
 
         The parameter is clamped, not its value in the loss, as in CLIP: a clamped value has no gradient,
         and a scale that once reached the bound would stay there.
         """
         for log_scale in self.log_scale.values():
             log_scale.clamp_(max=math.log(self.config.max_scale))
+        for name, value in self.weights.items():
+            kind, _, keyword = name.partition(":")
+            value.clamp_(*self.terms[kind].weights[keyword].bounds)
 
     def scale(self, term: str) -> Float[Tensor, ""]:
         """Inverse temperature of a term."""
@@ -97,6 +122,10 @@ class Objective(nn.Module):
     def scales(self) -> dict[str, float]:
         """All inverse temperatures by name, for the log."""
         return {name: float(self._scale(value).detach()) for name, value in self.log_scale.items()}
+
+    def learned_weights(self) -> dict[str, float]:
+        """All weights of losses, as `TERM:NAME`, for the log."""
+        return {name: float(value.detach()) for name, value in self.weights.items()}
 
     def _scale(self, log_scale: Tensor) -> Float[Tensor, ""]:
         scale = log_scale.exp()
@@ -113,6 +142,7 @@ class Objective(nn.Module):
         embeddings: Embeddings,
         rows: dict[str, Bool[Tensor, " batch"]],
         texts: Int[Tensor, " batch"] | None = None,
+        owners: Int[Tensor, " batch"] | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
         """Each term over its rows that have all of its modalities.
 
@@ -123,6 +153,8 @@ class Objective(nn.Module):
             embeddings: Of a batch of clips; `clips`, if present, of all ranks' texts and clips in order.
             rows: The clips of each term; the same terms on all ranks.
             texts: Numbers of the batch's texts, equal for equal texts; negative: no other is equal.
+            owners: Numbers of the texts' clips, if clips have several: then all texts of a clip are
+                positives of it.
 
         Returns:
             Terms by name. A contrastive term with fewer than two rows is left out: it has no
@@ -134,6 +166,7 @@ class Objective(nn.Module):
         textual = any(one.contrasts and "text" in one.sides for one in map(self._term, rows))
         if self.needs_texts and textual and texts is None:
             raise ValueError("Equal texts are to be positives: pass the numbers of the texts.")
+        same = owners if owners is not None else texts if self.needs_texts else None
         if world_size() > 1:
             # A rank may have no features at all. Then the number of clips is
             # known from the masks, and the device from the temperatures.
@@ -143,25 +176,61 @@ class Objective(nn.Module):
         values: dict[str, Float[Tensor, ""] | None] = {}
         for name, mask in rows.items():
             term = self._term(name)
-            groups = texts if self.needs_texts and "text" in term.sides else None
+            groups = same if "text" in term.sides else None
             if term.loss in ("fused", "words"):
                 values[name] = self._of_model(name, embeddings, mask, groups)
             elif (selected_rows := self._rows(term, embeddings, mask, groups)) is not None:
                 vectors, groups = selected_rows
-                loss = term.loss if callable(term.loss) else BUILT_IN[term.loss]
-                values[name] = loss(
-                    *vectors,
-                    scale=self.scale(name),
-                    directions=self.config.directions,
-                    tile=self.config.tile,
-                    groups=groups,
-                )
-                if callable(term.loss):
-                    _require_scalar(name, values[name], vectors)
+                values[name] = self._of_widths(name, vectors, groups)
         return {name: value for name, value in values.items() if value is not None}
 
     def _term(self, name: str) -> Term:
         return self.terms.get(name) or term_of(name)  # a term without scale, such as `lm`
+
+    def _of_widths(
+        self,
+        name: str,
+        vectors: Sequence[Float[Tensor, "row dim"]],
+        groups: Int[Tensor, " row"] | None,
+    ) -> Float[Tensor, ""]:
+        """A term of whole vectors and, weighted, of shorter ones.
+
+        Source: Matryoshka representations (Kusupati et al., 2022), eq. 1, with one loss for all widths.
+        """
+        total = self._of_vectors(name, vectors, groups)
+        widths = self.config.matryoshka
+        weights = self.config.matryoshka_weights or (1.0,) * len(widths)
+        for width, weight in zip(widths, weights, strict=True):
+            whole = min(side.shape[1] for side in vectors)
+            if width >= whole:
+                raise UserError(
+                    f"--objective.matryoshka {width}: the vectors of '{name}' have {whole} numbers: give "
+                    "shorter widths; the whole is trained anyway."
+                )
+            # Not unit vectors: lengths of parts differ, and cosines need equal ones.
+            parts = [F.normalize(side[:, :width], dim=1) for side in vectors]
+            total = total + weight * self._of_vectors(name, parts, groups)
+        return total
+
+    def _of_vectors(
+        self,
+        name: str,
+        vectors: Sequence[Float[Tensor, "row dim"]],
+        groups: Int[Tensor, " row"] | None,
+    ) -> Float[Tensor, ""]:
+        term = self._term(name)
+        loss = term.loss if callable(term.loss) else BUILT_IN[term.loss]
+        value = loss(
+            *vectors,
+            scale=self.scale(name),
+            directions=self.config.directions,
+            tile=self.config.tile,
+            groups=groups,
+            **{keyword: self.weights[f"{name}:{keyword}"] for keyword in term.weights},
+        )
+        if callable(term.loss):
+            _require_scalar(name, value, vectors)
+        return value
 
     def _rows(
         self,

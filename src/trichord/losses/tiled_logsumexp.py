@@ -48,7 +48,7 @@ def tiled_logsumexp(
 ) -> TiledLogSumExp:
     """Scores of positives and log-sum-exps of negatives of the rows of all ranks, the same on each.
 
-    The backward pass needs no communication. As with `distributed.shared` each rank gets the gradient
+    The backward pass needs no communication. As with `all_gather_with_grad` each rank gets the gradient
     of its own rows, and their part of that of the scale, times the number of ranks.
 
     Args:

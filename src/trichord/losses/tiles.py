@@ -3,13 +3,17 @@
 A rank needs its own rows and columns of the matrix: all scores of each of its vectors.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import groupby, pairwise
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,3 +90,21 @@ class Square:
 def shaped(room: Float[Tensor, " place"], rows: int, columns: int) -> Float[Tensor, "row column"]:
     """The beginning of some memory as a matrix."""
     return room[: rows * columns].view(rows, columns)
+
+
+def in_row_tiles(compute: Callable[[slice], T], rows: int, tile: int) -> list[T]:
+    """The results of a function of some rows of the matrix, for all rows.
+
+    Args:
+        compute: Its intermediate results are computed again in the backward pass, so that those of one
+            tile are in memory at once.
+        rows: Of the matrix.
+        tile: Most rows of a part.
+    """
+    parts = [slice(start, min(start + tile, rows)) for start in range(0, rows, tile)]
+    if len(parts) == 1:
+        return [compute(parts[0])]
+    return [
+        checkpoint(compute, part, use_reentrant=False, preserve_rng_state=False)  # nothing is drawn
+        for part in parts
+    ]  # pyright: ignore[reportReturnType]

@@ -49,7 +49,7 @@ class Learner(nn.Module):
             sample: Their terms and captions.
         """
         embeddings = self.complete(self.encode(batch, sample), sample, batch.words)
-        terms = self.objective(embeddings, sample.terms, sample.texts)
+        terms = self.objective(embeddings, sample.terms, sample.texts, sample.owners)
         return weighted_sum(terms, sample)
 
     def encode(self, batch: Batch, sample: Sample) -> Embeddings:
@@ -86,7 +86,9 @@ class Learner(nn.Module):
 
     def loss(self, embeddings: Embeddings, sample: Sample) -> Float[Tensor, ""] | None:
         """As `forward`, of encoded clips; without the caption loss, which is not contrastive."""
-        terms = self.objective(self.complete(embeddings, sample), sample.terms, sample.texts)
+        terms = self.objective(
+            self.complete(embeddings, sample), sample.terms, sample.texts, sample.owners
+        )
         return weighted_sum(terms, sample)
 
 

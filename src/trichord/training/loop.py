@@ -149,6 +149,8 @@ def note_epoch(
         "split": validation.clips[0].split if validation is not None else None,
         "scales": session.objective.scales(),
     }
+    if weights := session.objective.learned_weights():
+        numbers["weights"] = weights
     session.after_epoch(numbers, None if criterion is None else criterion.value)
     after_epoch(numbers)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from trichord.checkpoint import Run
 from trichord.evaluation.tables import plain_table
 
-NUMBERS = ("loss", "criterion", "validation", "scales")
+NUMBERS = ("loss", "criterion", "validation", "scales", "weights")
 """Compared numbers of an epoch; the first runs have no counts of skipped steps."""
 
 

@@ -75,6 +75,21 @@ def require_masks(experiment: Experiment, model: Embedder, source: Source) -> No
     model.audio.spec_augment(second, np.random.default_rng(0))
 
 
+def require_widths(experiment: Experiment, model: Embedder) -> None:
+    """Refuse Matryoshka widths that are no part of a vector.
+
+    Raises:
+        UserError: Names the width and the size of the vectors.
+    """
+    whole = min(encoder.dim for encoder in model.encoders().values())
+    for width in experiment.objective.matryoshka:
+        if width >= whole:
+            raise UserError(
+                f"--objective.matryoshka {width}: the vectors have {whole} numbers: give shorter widths; "
+                "the whole is trained anyway."
+            )
+
+
 def criterion_error(stage: Stage) -> UserError:
     """The error for validation clips that lack what a stage's criterion needs."""
     return UserError(

@@ -27,6 +27,8 @@ class Sample:
     weights: dict[str, float]
     texts: Int[Tensor, " row"] | None = None
     """Equal numbers for equal captions, -1 for a clip without one; None: no text at all."""
+    owners: Int[Tensor, " row"] | None = None
+    """The clip of each caption, if a clip may have several rows; None: every clip has one."""
     masking: int | None = None
     """Seed of this epoch's masks, with each clip's id; None: no masks."""
     place: tuple[int, ...] = ()
@@ -50,6 +52,7 @@ class Sample:
             captions=None if self.captions is None else self.captions[rows],
             terms={term: used[rows] for term, used in self.terms.items()},
             texts=None if self.texts is None else self.texts[rows],
+            owners=None if self.owners is None else self.owners[rows],
             first=self.first + rows.start,
         )
 
@@ -72,7 +75,8 @@ def epoch_samples(
 ) -> Iterator[Sample]:
     """The mini-batches of one epoch; an incomplete last one is dropped.
 
-    A clip occurs at most once in a batch, so that its own captions are not among its negatives.
+    A clip occurs at most once in a batch, so that its own captions are not among its negatives, or as
+    often as it has captions, which are all its positives.
 
     Args:
         stage: Batch size and draws.
@@ -85,7 +89,10 @@ def epoch_samples(
     steps = steps_per_epoch(stage, len(clips))
     for number, rows in enumerate(_batches(stage, clips, steps, random)):
         turn = place[1] * steps + number
-        drawn = _sample(stage, captions, rows, _choice(stage, len(rows), turn, random), random)
+        choice = _choice(stage, len(rows), turn, random)
+        drawn = _sample(stage, captions, rows, choice, random)
+        if stage.captions_per_clip > 1 and drawn.captions is not None:
+            drawn = _with_others(stage, captions, drawn, choice, random)
         masks = any("masked" in term_of(name).sides for name in drawn.terms)
         yield replace(
             drawn,
@@ -193,3 +200,33 @@ def _sample(
         term: float(weights[weights > 0].mean()) for term, weights in used.items()
     }
     return Sample(rows, drawn if text else None, terms, counts)
+
+
+def _with_others(
+    stage: Stage,
+    captions: Captions,
+    sample: Sample,
+    choice: Int[np.ndarray, " row"],
+    random: np.random.Generator,
+) -> Sample:
+    """The sample with more captions of its clips, each with a row of its own behind the others."""
+    assert sample.captions is not None
+    others = [
+        captions.draw_others(
+            stage.draws[draw].captions, clip, caption, stage.captions_per_clip - 1, random
+        )
+        for clip, caption, draw in zip(
+            sample.clips.tolist(), sample.captions.tolist(), choice.tolist(), strict=True
+        )
+    ]
+    copied = np.repeat(np.arange(len(sample.clips)), [len(some) for some in others])
+    terms: dict[str, Bool[Tensor, " row"]] = {}
+    for name, rows in sample.terms.items():
+        # A second row of a clip would be a negative of the first: the vectors are equal.
+        textual = "text" in term_of(name).sides
+        more = rows[copied] if textual else torch.zeros(len(copied), dtype=torch.bool)
+        terms[name] = torch.cat([rows, more])
+    clips = np.concatenate([sample.clips, sample.clips[copied]])
+    drawn = np.concatenate([sample.captions, *others])
+    owners = torch.from_numpy(np.where(drawn < 0, -1, clips))
+    return replace(sample, clips=clips, captions=drawn, terms=terms, owners=owners)

@@ -1,11 +1,25 @@
 """Terms of the loss by name: the sides that each compares, and its loss."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, cast, get_args
 
 from trichord.types import Side, UserError
 from trichord.types.plugins import Group
+
+SIDES_OF = {"info_nce": 2, "intra_nce": 2, "sigmoid": 2, "volume": 3, "area": 3}
+"""Number of sides that our losses compare."""
+RESERVED = ("scale", "directions", "tile", "groups")
+"""Keywords that every loss gets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """A number that a loss learns: its start, and the bounds to which each step clamps it."""
+
+    start: float
+    bounds: tuple[float, float] = (-math.inf, math.inf)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,17 +36,25 @@ class Term:
             time and bands hidden).
         loss: A function of unit vectors (pair, dim), one tensor for each side, and of the keywords scale,
             directions, tile and groups (see `trichord.losses.objective.Loss`), which gives a scalar.
-            `info_nce`, the default, and `intra_nce` are ours; `fused` is InfoNCE of texts and clips, whose
-            similarity the model's fusion gives; `words` is the cross-entropy of a caption's words.
+            Ours are `info_nce`, the default, `intra_nce` and `sigmoid`, of three sides `volume` and
+            `area`; `fused` is InfoNCE of texts and clips, whose similarity the model's fusion gives;
+            `words` is the cross-entropy of a caption's words.
+        weights: Numbers that the loss learns, such as a bias, by the keyword with which it gets each. The
+            objective owns them: the optimizer trains them and a run saves them.
 
     Raises:
-        UserError: A side is unknown, the sides are too few, or the loss has its own weights.
+        UserError: A side is unknown, there are too few or too many, a weight is impossible, or the loss has
+            weights that are not listed.
     """
 
     group: ClassVar[str] = "losses"
     kind: str
     sides: tuple[Side, ...]
-    loss: Literal["info_nce", "intra_nce", "fused", "words"] | Callable[..., Any] = "info_nce"
+    loss: (
+        Literal["info_nce", "intra_nce", "sigmoid", "volume", "area", "fused", "words"]
+        | Callable[..., Any]
+    ) = "info_nce"
+    weights: Mapping[str, Weight] = field(default_factory=dict[str, Weight], hash=False)
 
     def __post_init__(self) -> None:
         odd = [side for side in self.sides if side not in get_args(Side)]
@@ -41,13 +63,43 @@ class Term:
             raise UserError(
                 f"The term '{self.kind}': its sides are {self.sides}; choose of {known}."
             )
-        if self.loss in ("info_nce", "intra_nce") and len(self.sides) != 2:
+        self._require_fitting_sides()
+        self._require_weights()
+
+    def _require_fitting_sides(self) -> None:
+        count = SIDES_OF.get(self.loss) if isinstance(self.loss, str) else None
+        if count == 2 and len(self.sides) != 2:
             raise UserError(f"The term '{self.kind}': {self.loss} compares two sides: name two.")
-        weights = getattr(self.loss, "parameters", None)
-        if callable(weights) and next(iter(cast("Any", weights())), None) is not None:
+        if count == 3 and not len(self.sides) == len(set(self.sides)) == 3:
             raise UserError(
-                f"The term '{self.kind}': its loss has weights, which nothing trains or saves: compute "
-                "them from the scores, or use the term's scale."
+                f"The term '{self.kind}': {self.loss} compares three different sides: name three."
+            )
+
+    def _require_weights(self) -> None:
+        if self.loss == "sigmoid" and set(self.weights) != {"bias"}:
+            raise UserError(
+                f"The term '{self.kind}': sigmoid learns a bias and nothing else: give "
+                'weights={"bias": Weight(-10.0)}.'
+            )
+        if self.weights and isinstance(self.loss, str) and self.loss != "sigmoid":
+            raise UserError(f"The term '{self.kind}': {self.loss} learns no weights: give none.")
+        for name, weight in self.weights.items():
+            low, high = weight.bounds
+            if not name.isidentifier() or name in RESERVED:
+                raise UserError(
+                    f"The term '{self.kind}': its weight is called '{name}': give it a Python name other "
+                    f"than {', '.join(RESERVED)}."
+                )
+            if not (low <= weight.start <= high and math.isfinite(weight.start)):
+                raise UserError(
+                    f"The term '{self.kind}': its weight '{name}' starts at {weight.start:g}, outside of "
+                    f"{low:g} to {high:g}: give a finite start within the bounds."
+                )
+        hidden = getattr(self.loss, "parameters", None)
+        if callable(hidden) and next(iter(cast("Any", hidden())), None) is not None:
+            raise UserError(
+                f"The term '{self.kind}': its loss has weights, which nothing trains or saves: list them "
+                "as numbers in Term(weights=...), or use the term's scale."
             )
 
     @property
@@ -55,6 +107,10 @@ class Term:
         """Whether it compares clips with one another."""
         return self.loss != "words"
 
+
+BIAS = {"bias": Weight(-10.0, (-100.0, 100.0))}
+"""SigLIP's start. Beyond the bounds the sign of a logit would not depend on its pair, at the largest usual
+scale of 100."""
 
 TERMS: dict[str, Term] = {
     one.kind: one
@@ -68,6 +124,11 @@ TERMS: dict[str, Term] = {
         Term(kind="vv", sides=("vision", "vision")),
         Term(kind="ct", sides=("text",), loss="fused"),
         Term(kind="lm", sides=("text",), loss="words"),
+        Term(kind="av-sigmoid", sides=("audio", "vision"), loss="sigmoid", weights=BIAS),
+        Term(kind="at-sigmoid", sides=("audio", "text"), loss="sigmoid", weights=BIAS),
+        Term(kind="vt-sigmoid", sides=("vision", "text"), loss="sigmoid", weights=BIAS),
+        Term(kind="tva-volume", sides=("text", "vision", "audio"), loss="volume"),
+        Term(kind="tva-area", sides=("text", "vision", "audio"), loss="area"),
     )
 }
 """Our terms, named by their sides: audio, vision, text, masked audio, clip.
@@ -76,7 +137,8 @@ TERMS: dict[str, Term] = {
 intra-modal NCE of audio and its masked copy, `mt` that copy against text. `tt` and `vv` push texts
 (frames) of different clips apart; the authors' second pretraining stage adds them. `ct` asks for the
 clip, vision and audio fused, by its text. `lm` asks for a caption's words, one after another, given the
-clip.
+clip. `av-sigmoid`, `at-sigmoid` and `vt-sigmoid` are SigLIP's loss of these pairs. `tva-volume` (GRAM) and
+`tva-area` (TRIANGLE) contrast texts with clips by all three modalities at once.
 """
 LOSSES: Group[Term] = Group("losses", "loss term", TERMS)
 
