@@ -285,6 +285,18 @@ def test_in_two_spaces_similarity_refuses_what_means_nothing(pair, folder):
     assert pair.similarity(np.asarray(plain), heard).shape == (4, 1)
 
 
+def test_text_heads_by_partner_are_kept_apart_in_one_space(tiny_trimodal, tiny_towers, folder):
+    """As PE-AV has them."""
+    clap = ClapText(name=str(tiny_towers / "clap"))
+    towers = replace(tiny_trimodal, sound_text=clap, one_space=True)
+    with Model("heads", towers.build().eval(), workers=1) as model:
+        seen, heard = model.encode(folder / "still.png"), model.encode(folder / "beep.wav")
+        assert model.similarity(seen, heard).shape == (1, 1)
+        assert model.similarity(model.encode(TEXTS, toward="audio"), heard).shape == (4, 1)
+        with pytest.raises(UserError, match="encode them with toward='audio'"):
+            model.similarity(model.encode(TEXTS), heard)
+
+
 def test_slices_and_copies_know_what_they_are_and_results_are_plain(pair):
     rows = pair.encode(TEXTS, toward="audio")
     known = frozenset({("text", "audio")})

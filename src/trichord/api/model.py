@@ -178,11 +178,14 @@ class Model:
         return encoding.encode(self, inputs, options)
 
     def encode_query(self, inputs: Any, **options: Any) -> Any:
-        """As `encode`, with the model's prompt for queries before each text, if it has one."""
+        """As `encode`, with the model's prompt for queries before each text, if it has one.
+
+        The model of an opened collection is loaded for it, since its text graphs have one prompt each.
+        """
         return encoding.encode(self, inputs, EncodeOptions(task="query", **options))
 
     def encode_document(self, inputs: Any, **options: Any) -> Any:
-        """As `encode`, with the model's prompt for documents before each text, if it has one."""
+        """As `encode_query`, with the model's prompt for documents."""
         return encoding.encode(self, inputs, EncodeOptions(task="document", **options))
 
     def similarity(self, a: Any, b: Any) -> Any:
