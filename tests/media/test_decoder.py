@@ -36,6 +36,14 @@ def test_frames_have_the_wanted_short_side(decoder, movie):
     assert decoded.frames.shape == (20, 48, 64, 3)
 
 
+def test_a_relative_path_is_that_of_the_callers_folder_of_now(decoder, movie, monkeypatch):
+    assert decoder.probe(movie).status == "ok"  # starts the child, in another folder
+    monkeypatch.chdir(movie.parent)
+    assert decoder.probe(movie.name).status == "ok"
+    (decoded,) = decoder.decode(movie.name, [(0.0, 2.0)], DecodePlan(frames=NATURAL))
+    assert len(decoded.frames) == 2
+
+
 def test_the_end_of_the_file_is_the_default_end(decoder, movie):
     (decoded,) = decoder.decode(movie, [(18.0, None)], DecodePlan(frames=None, rates=(8000,)))
     assert decoded.end == pytest.approx(20.0, abs=0.1)

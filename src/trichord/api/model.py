@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from trichord.api import encoding
+from trichord.api.encoding import EncodeOptions
 from trichord.media import Decoded, Decoder
 from trichord.media.plan import DecodeRequest
 from trichord.media.probe import USABLE, Status
 from trichord.media.resample import context_samples, resample
 from trichord.search.query_model import QueryModel, full_model
-from trichord.types import Modality, UserError
+from trichord.types import MODALITIES, Modality, UserError
 from trichord.types.arrays import Float
 from trichord.types.comparable import Pair
 from trichord.types.extras import extras_named, package_hint, require_torch
@@ -105,6 +107,21 @@ class Model:
         return self.queries.compares(one, other)
 
     @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """What it encodes: `text`, `audio`, `vision`; without those that it has only stored features of."""
+        encoders = self.embedder.encoders()
+        return tuple(one for one in MODALITIES if encoders[one].stored is None)
+
+    def supports(self, modality: Modality) -> bool:
+        """Whether it encodes a modality.
+
+        Raises:
+            UserError: There is no such modality.
+        """
+        encoding.require_modality(modality)
+        return modality in self.modalities
+
+    @property
     def fingerprint(self) -> str:
         """Hash of everything that vectors depend on: equal fingerprints mean comparable vectors."""
         return self.queries.fingerprint
@@ -115,6 +132,78 @@ class Model:
         if self._decoder is None:
             self._decoder = Decoder(workers=self._workers)
         return self._decoder
+
+    def encode(
+        self,
+        inputs: Any,
+        *,
+        modality: Modality | Sequence[Modality | None] | None = None,
+        toward: Literal["vision", "audio"] = "vision",
+        batch_size: int = 32,
+        normalize_embeddings: bool = True,
+        convert_to_tensor: bool = False,
+        show_progress_bar: bool = False,
+    ) -> Any:
+        """Unit vectors of anything, as in sentence-transformers.
+
+        They are those of `embed_text`, `embed_vision` and `embed_audio`: also a row of NaN where a file
+        lacks the modality.
+
+        Args:
+            inputs: A text, the path of a picture, sound or video, a Pillow image, an array as for
+                `embed_vision`, or a pair (samples, rate in Hz); or a list of these, mixed if you like. A
+                string is a path if it ends as media files do (`.jpg`, `.wav`, `.mp4`); a `Path` always is.
+            modality: Of all items, or a list with one for each (None: as the item shows). Needed for
+                videos with sound; `text` keeps a string from being read as a path.
+            toward: As for `embed_text`.
+            batch_size: Most items of a modality in memory. Vectors do not depend on it.
+            normalize_embeddings: Always True, since the vectors have unit length.
+            convert_to_tensor: Return a `torch` tensor on the model's device.
+            show_progress_bar: On the standard error.
+
+        Returns:
+            float32 (dim,) of one item, (item, dim) of a list.
+
+        Raises:
+            UserError: An item cannot be read, is empty or ambiguous; or vectors of a mixed list differ in
+                size.
+        """
+        options = EncodeOptions(
+            modality=modality,
+            toward=toward,
+            batch_size=batch_size,
+            normalize_embeddings=normalize_embeddings,
+            convert_to_tensor=convert_to_tensor,
+            show_progress_bar=show_progress_bar,
+        )
+        return encoding.encode(self, inputs, options)
+
+    def encode_query(self, inputs: Any, **options: Any) -> Any:
+        """As `encode`, with the model's prompt for queries before each text, if it has one.
+
+        The model of an opened collection is loaded for it, since its text graphs have one prompt each.
+        """
+        return encoding.encode(self, inputs, EncodeOptions(task="query", **options))
+
+    def encode_document(self, inputs: Any, **options: Any) -> Any:
+        """As `encode_query`, with the model's prompt for documents."""
+        return encoding.encode(self, inputs, EncodeOptions(task="document", **options))
+
+    def similarity(self, a: Any, b: Any) -> Any:
+        """Cosines of two sets of vectors, (a, b).
+
+        Arrays that `encode` returned know what they were made of. Other arrays and tensors do not: then
+        only their sizes are compared.
+
+        Args:
+            a: Vectors (dim,) or (item, dim).
+            b: The same. If both are tensors, so is the result.
+
+        Raises:
+            UserError: The model does not compare these modalities, texts were encoded toward another
+                one, or sizes differ.
+        """
+        return encoding.similarity(self, a, b)
 
     def embed_text(
         self, texts: Sequence[str], toward: Literal["vision", "audio"] = "vision"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -117,6 +117,13 @@ class EmbeddingGemmaTextEncoder(TransformersTextEncoder):
             dim=sizes.dim,
         )
         self.set_arithmetic(config.arithmetic)
+
+    def prepare_for(
+        self, texts: list[str], task: Literal["query", "document"]
+    ) -> Int[Tensor, "text token"]:
+        """Token ids behind the model's prompt for a task; behind that of the config if it has none."""
+        prompt = self.prompts.texts.get(task, self.prompt)
+        return self.token_ids([prompt + text for text in texts])
 
 
 class EmbeddingGemmaVisionEncoder(VisionEncoder):

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -306,6 +307,12 @@ class TextEncoder(Encoder, ABC):
         The trunk must ignore padding: the other texts of a batch do not change the features of a text.
         A text may be empty; there is at least one.
         """
+
+    def prepare_for(
+        self, texts: list[str], task: Literal["query", "document"]
+    ) -> Shaped[Tensor, "text token ..."]:
+        """As `prepare`, with the model's own prompt for a task; by default it has none."""
+        return self.prepare(texts)
 
     def lengths(self, inputs: Shaped[Tensor, "text token ..."]) -> Int[Tensor, " text"]:
         """Columns of each row that are not padding; texts of one length form a batch.

@@ -65,7 +65,10 @@ class TransformersTextEncoder(TextEncoder):
 
     def prepare(self, texts: list[str]) -> Int[Tensor, "text token"]:
         """Token ids, truncated and padded."""
-        texts = [self.prompt + text for text in texts]
+        return self.token_ids([self.prompt + text for text in texts])
+
+    def token_ids(self, texts: list[str]) -> Int[Tensor, "text token"]:
+        """Token ids of texts that have their prompt."""
         if not self.pads_to_max:
             return tokenize(self.tokenizer, texts, self.longest)
         return self.tokenizer(

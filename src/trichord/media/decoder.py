@@ -70,7 +70,7 @@ class Decoder:
 
     def probe(self, path: str | Path) -> Probe:
         """Describe a file; if it cannot be opened, the status says why."""
-        message = {"kind": "probe", "path": str(path)}
+        message = {"kind": "probe", "path": _absolute(path)}
         conclude = partial(_probe_from, path=str(path), limits=self.limits)
         return self._ask(message, lambda header, arrays: None, conclude)[1]
 
@@ -89,7 +89,7 @@ class Decoder:
 
         message = {
             "kind": "decode",
-            "path": str(request.path),
+            "path": _absolute(request.path),
             "spans": [list(span) for span in request.spans],
             "plan": dataclasses.asdict(request.plan),
         }
@@ -139,6 +139,11 @@ class Decoder:
             return [], conclude({"status": "corrupt", "reason": "decoder crashed"})
         finally:
             self._idle.put(worker)
+
+
+def _absolute(path: str | Path) -> str:
+    """A path as children need it: their working directory stays the one in which they were started."""
+    return str(Path(path).absolute())  # `resolve` would follow links, and ".." may come after one
 
 
 def _close_all(workers: list[Worker]) -> None:

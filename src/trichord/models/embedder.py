@@ -274,13 +274,17 @@ class Embedder(nn.Module):
         return self.sound_text if toward == "audio" and self.sound_text else self.text
 
     def embed_text(
-        self, texts: Sequence[str], toward: Toward = "vision"
+        self,
+        texts: Sequence[str],
+        toward: Toward = "vision",
+        task: Literal["query", "document"] | None = None,
     ) -> Float[np.ndarray, "text dim"]:
         """Unit vectors of texts.
 
         Args:
             texts: None of them blank; long texts are truncated.
             toward: The modality to compare with; matters if `texts_differ`.
+            task: The model's prompt for it replaces the one of its config, if it has one.
 
         Raises:
             UserError: A text is empty.
@@ -291,10 +295,10 @@ class Embedder(nn.Module):
             )
         tower = self.text_toward(toward)
         with _TOKENIZING:
-            portions = [
-                tower.prepare(list(texts[i : i + TEXTS_AT_ONCE]))
-                for i in range(0, len(texts), TEXTS_AT_ONCE)
+            several = [
+                list(texts[i : i + TEXTS_AT_ONCE]) for i in range(0, len(texts), TEXTS_AT_ONCE)
             ]
+            portions = [tower.prepare_for(x, task) if task else tower.prepare(x) for x in several]
         vectors: list[Tensor] = []
         with torch.inference_mode():
             for ids in portions:
