@@ -54,6 +54,8 @@ class MediaVectors:
 class Embedder(nn.Module):
     """Embeds batches of clips, texts and media."""
 
+    _joint: bool = False
+
     def __init__(
         self,
         text: TextEncoder,
@@ -84,7 +86,7 @@ class Embedder(nn.Module):
         self.sound_text = sound_text
         self.fusion: Fusion | None = None
         self.captioner: Captioner | None = None
-        self.one_space = sound_text is None or one_space
+        self._joint = one_space
         pairs = [(self.text, self.vision), (self.sound_text or self.text, self.audio)]
         for text, media in pairs:
             if text.dim != media.dim:
@@ -98,6 +100,11 @@ class Embedder(nn.Module):
                 f"--model.one-space: vision has {vision.dim} dimensions, audio {audio.dim}: give both "
                 "from one model, or leave it out."
             )
+
+    @property
+    def one_space(self) -> bool:
+        """Whether vision and audio share a space, with or without a second text encoder."""
+        return self.sound_text is None or self._joint
 
     @property
     def comparable(self) -> frozenset[Pair]:
