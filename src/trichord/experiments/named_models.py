@@ -129,7 +129,10 @@ def is_weights(given: str) -> bool:
     if given.startswith(HUB):
         return True
     place = Path(given)
-    return (place / "config.json").is_file() and not (place / "experiment.json").is_file()
+    try:
+        return (place / "config.json").is_file() and not (place / "experiment.json").is_file()
+    except OSError:  # a name that is too long, a folder that may not be entered
+        return False
 
 
 def load_named_model(given: str) -> NamedModel:
