@@ -53,4 +53,4 @@ def test_the_one_stage_systems_are_chosen_by_the_seven_tasks_of_table_ii():
 def test_only_the_untrained_pair_has_two_text_towers():
     every = {name: load_experiment(name) for name in known_names()}
     apart = {name for name, it in every.items() if it.model.sound_text is not None}
-    assert apart == {"clip-clap", "world-clip-clap"}
+    assert apart == {"clip-clap", "siglip2-clap", "pe-av", "world-clip-clap"}

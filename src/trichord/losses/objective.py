@@ -1,8 +1,8 @@
 """The objective of a stage: the modalities, rows and temperature of each term."""
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -181,23 +181,38 @@ class Objective(nn.Module):
                 values[name] = self._of_model(name, embeddings, mask, groups)
             elif (selected_rows := self._rows(term, embeddings, mask, groups)) is not None:
                 vectors, groups = selected_rows
-                values[name] = self._of_widths(name, vectors, groups)
+                loss, settings = self._loss(name, groups)
+                value = loss(*vectors, **settings)
+                for weight, parts in self._shorter(name, vectors):
+                    value = value + weight * loss(*parts, **settings)
+                values[name] = value
         return {name: value for name, value in values.items() if value is not None}
 
     def _term(self, name: str) -> Term:
         return self.terms.get(name) or term_of(name)  # a term without scale, such as `lm`
 
-    def _of_widths(
-        self,
-        name: str,
-        vectors: Sequence[Float[Tensor, "row dim"]],
-        groups: Int[Tensor, " row"] | None,
-    ) -> Float[Tensor, ""]:
-        """A term of whole vectors and, weighted, of shorter ones.
+    def _loss(
+        self, name: str, groups: Int[Tensor, " row"] | None
+    ) -> tuple[Callable[..., Float[Tensor, ""]], dict[str, Any]]:
+        """The loss of a term, and its keyword arguments."""
+        term = self._term(name)
+        settings: dict[str, Any] = {
+            "scale": self.scale(name),
+            "directions": self.config.directions,
+            "tile": self.config.tile,
+            "groups": groups,
+        }
+        learned = {keyword: self.weights[f"{name}:{keyword}"] for keyword in term.weights}
+        loss = _checked(name, term.loss) if callable(term.loss) else BUILT_IN[term.loss]
+        return loss, settings | learned
+
+    def _shorter(
+        self, name: str, vectors: Sequence[Float[Tensor, "row dim"]]
+    ) -> Iterator[tuple[float, list[Float[Tensor, "row width"]]]]:
+        """Weights and vectors of the widths that are trained besides the whole.
 
         Source: Matryoshka representations (Kusupati et al., 2022), eq. 1, with one loss for all widths.
         """
-        total = self._of_vectors(name, vectors, groups)
         widths = self.config.matryoshka
         weights = self.config.matryoshka_weights or (1.0,) * len(widths)
         for width, weight in zip(widths, weights, strict=True):
@@ -208,29 +223,7 @@ class Objective(nn.Module):
                     "shorter widths; the whole is trained anyway."
                 )
             # Not unit vectors: lengths of parts differ, and cosines need equal ones.
-            parts = [F.normalize(side[:, :width], dim=1) for side in vectors]
-            total = total + weight * self._of_vectors(name, parts, groups)
-        return total
-
-    def _of_vectors(
-        self,
-        name: str,
-        vectors: Sequence[Float[Tensor, "row dim"]],
-        groups: Int[Tensor, " row"] | None,
-    ) -> Float[Tensor, ""]:
-        term = self._term(name)
-        loss = term.loss if callable(term.loss) else BUILT_IN[term.loss]
-        value = loss(
-            *vectors,
-            scale=self.scale(name),
-            directions=self.config.directions,
-            tile=self.config.tile,
-            groups=groups,
-            **{keyword: self.weights[f"{name}:{keyword}"] for keyword in term.weights},
-        )
-        if callable(term.loss):
-            _require_scalar(name, value, vectors)
-        return value
+            yield weight, [F.normalize(side[:, :width], dim=1) for side in vectors]
 
     def _rows(
         self,
@@ -277,6 +270,18 @@ class Objective(nn.Module):
         if groups is not None:
             groups = all_gather(groups.to(selected.device))[0][selected]
         return info_nce_of_logits(logits, self.config.directions, groups)
+
+
+def _checked(name: str, loss: Callable[..., object]) -> Callable[..., Tensor]:
+    """A plug-in's loss, whose value is checked."""
+
+    def compute(*vectors: Tensor, **settings: Any) -> Tensor:
+        value = loss(*vectors, **settings)
+        _require_scalar(name, value, vectors)
+        assert isinstance(value, Tensor)
+        return value
+
+    return compute
 
 
 def _require_scalar(name: str, value: object, vectors: Sequence[Tensor]) -> None:
