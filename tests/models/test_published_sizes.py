@@ -5,7 +5,7 @@ import torch
 from transformers import CLIPConfig
 
 from trichord.config import ClipAudio, ClipText, ClipVision, Cross, InfoNCE, TriModal
-from trichord.encoders import clip, clip_audio
+from trichord.encoders import clip, clip_audio, multilingual_clip
 from trichord.encoders.pretrained import load
 
 WORDS_OF_CLIP4VLA = 49_411
@@ -24,8 +24,9 @@ def vit_b_32(monkeypatch):
     monkeypatch.setattr(clip, "load_cached", lambda kind, name: load(kind, "stand-in-clip"))
     monkeypatch.setattr(clip, "load_model", empty)
     monkeypatch.setattr(clip, "require_size", lambda processor, name, side: None)
-    monkeypatch.setattr(clip_audio, "require_type", lambda name, model_types: None)
-    monkeypatch.setattr(clip_audio, "load_model", empty)
+    for module in (clip, clip_audio):
+        monkeypatch.setattr(module, "require_type", lambda name, model_types: "clip")
+    monkeypatch.setattr(multilingual_clip, "model_type", lambda name: "clip")
 
 
 def build(fusion=None):
