@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from trichord.config.limits import TRAINING_ONLY
 from trichord.config.parts import CaptionerConfig, EncoderConfig, FusionConfig, OneOf, build
 from trichord.config.towers import ENCODERS, Clap, ClipText, ClipVision
-from trichord.types.comparable import ALL_PAIRS, Pair
+from trichord.types.comparable import Pair, comparable_pairs
 from trichord.types.plugins import Group
 from trichord.types.rules import Range
 
@@ -103,8 +103,7 @@ class TriModal:
     @property
     def comparable(self) -> frozenset[Pair]:
         """Pairs of modalities whose encoders share a space."""
-        apart = self.sound_text is not None and not self.one_space
-        return ALL_PAIRS - {("audio", "vision")} if apart else ALL_PAIRS
+        return comparable_pairs(one_space=self.sound_text is None or self.one_space)
 
     def towers(self) -> dict[str, EncoderConfig]:
         """Configs of the encoders by name, without those that are None; `width` is set in each."""

@@ -7,19 +7,18 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import (
-    AutoTokenizer,
     ClapAudioModelWithProjection,
     ClapFeatureExtractor,
     ClapTextModelWithProjection,
 )
 
 from trichord.config.towers import Clap, ClapText
-from trichord.encoders.clip import MAX_TOKENS, count_longer, tokenize
-from trichord.encoders.encoder import AudioEncoder, TextEncoder
+from trichord.encoders.clip import MAX_TOKENS
+from trichord.encoders.encoder import AudioEncoder
 from trichord.encoders.frames import Pooler
 from trichord.encoders.graph import Sizes, load_graph
 from trichord.encoders.pretrained import load_model
-from trichord.encoders.tokenizer import require_fit, tokenizer_digest
+from trichord.encoders.texts import TransformersTextEncoder
 from trichord.encoders.weight_cache import load_cached, shared_trunk
 from trichord.types import UserError
 
@@ -102,43 +101,18 @@ def _audio_tower(name: str) -> tuple[nn.Module, nn.Module, Sizes]:
     return Pooler(model.audio_model, "input_features"), model.audio_projection, sizes
 
 
-class ClapTextEncoder(TextEncoder):
+class ClapTextEncoder(TransformersTextEncoder):
     """Token ids (step, token) to features; the head is CLAP's text projection."""
 
     def __init__(self, config: ClapText) -> None:
         """Load the model.
 
         Raises:
-            UserError: No such model.
+            UserError: No such model, or a tokenizer of another one.
         """
-        self.tokenizer: Any = load_cached(AutoTokenizer, config.name)
-        self.pad: int = self.tokenizer.pad_token_id
-        trunk, head, sizes = (
-            load_graph(config.name, self.lengths)
-            if config.arithmetic == "graph"
-            else _text_tower(config.name, self.pad)
+        super().__init__(
+            "clap_text", config, lambda pad: _text_tower(config.name, pad), longest=MAX_TOKENS
         )
-        require_fit(self.tokenizer, config.name, sizes.tokens)
-        self.max_tokens = MAX_TOKENS
-        preparation = {
-            "kind": "clap_text",
-            "max_tokens": MAX_TOKENS,
-            "tokenizer": tokenizer_digest(self.tokenizer),
-        }
-        super().__init__(trunk, head, sizes.width, preparation, dim=sizes.dim)
-        self.set_arithmetic(config.arithmetic)
-
-    def lengths(self, inputs: Int[Tensor, "step token"]) -> Int[Tensor, " step"]:
-        """Tokens of each text, start and end included; texts may contain the padding token."""
-        return inputs.shape[1] - (inputs != self.pad).flip(1).int().argmax(dim=1)
-
-    def prepare(self, texts: list[str]) -> Int[Tensor, "step token"]:
-        """Token ids, cut at 77 and padded to the width of the longest text."""
-        return tokenize(self.tokenizer, texts, MAX_TOKENS)
-
-    def count_cut(self, texts: list[str]) -> int:
-        """Number of texts that are truncated."""
-        return count_longer(self.tokenizer, texts, MAX_TOKENS)
 
 
 @shared_trunk

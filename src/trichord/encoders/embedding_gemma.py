@@ -27,11 +27,10 @@ from trichord.config.towers import EmbeddingGemmaAudio, EmbeddingGemmaText, Embe
 from trichord.encoders.clap import chunks
 from trichord.encoders.encoder import AudioEncoder, VisionEncoder
 from trichord.encoders.frames import FILTERS
-from trichord.encoders.graph import Sizes, load_graph
+from trichord.encoders.graph import Sizes
 from trichord.encoders.hub import fetch_model
 from trichord.encoders.pretrained import load_model
 from trichord.encoders.texts import TransformersTextEncoder
-from trichord.encoders.tokenizer import require_fit
 from trichord.encoders.weight_cache import load_cached, part_of, shared_trunk
 from trichord.media.plan import FramePlan
 from trichord.types import Modality, UserError
@@ -97,26 +96,14 @@ class EmbeddingGemmaTextEncoder(TransformersTextEncoder):
         Raises:
             UserError: No such model or prompt, a tokenizer of another model, or too large a width.
         """
-        tokenizer: Any = load_cached(AutoTokenizer, config.name)
-        self.pad = tokenizer.pad_token_id
         self.prompts = Prompts.of(config.name)
         self.prompt = self.prompts.text(config.prompt, config.name)
-        trunk, head, sizes = (
-            load_graph(config.name, self.lengths)
-            if config.arithmetic == "graph"
-            else _tower(_TextTrunk, config.name, "text", config.width)
-        )
-        require_fit(tokenizer, config.name, sizes.tokens)
         super().__init__(
             "embedding_gemma2_text",
-            trunk,
-            head,
-            sizes.width,
-            tokenizer=tokenizer,
-            max_tokens=min(config.longest, sizes.positions),
-            dim=sizes.dim,
+            config,
+            lambda _: _tower(_TextTrunk, config.name, "text", config.width),
+            longest=config.longest,
         )
-        self.set_arithmetic(config.arithmetic)
 
     def prepare_for(
         self, texts: list[str], task: Literal["query", "document"]

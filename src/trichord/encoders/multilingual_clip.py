@@ -15,10 +15,9 @@ from transformers import AutoTokenizer, CLIPTokenizer
 from trichord.config.towers import ClipText
 from trichord.encoders.clip import OTHER_LANGUAGES, ClipTextEncoder
 from trichord.encoders.encoder import TextEncoder
-from trichord.encoders.graph import Sizes, load_graph
+from trichord.encoders.graph import Sizes
 from trichord.encoders.pretrained import load_model, model_type
 from trichord.encoders.texts import TransformersTextEncoder
-from trichord.encoders.tokenizer import require_fit
 from trichord.encoders.weight_cache import load_cached, shared_trunk
 from trichord.types.rules import require
 
@@ -84,24 +83,12 @@ class MultilingualClipTextEncoder(TransformersTextEncoder):
         Raises:
             UserError: No such model, or a tokenizer of another one.
         """
-        tokenizer: Any = load_cached(AutoTokenizer, config.name)
-        self.pad = tokenizer.pad_token_id
-        trunk, head, sizes = (
-            load_graph(config.name, self.lengths)
-            if config.arithmetic == "graph"
-            else _text_tower(config.name, self.pad)
-        )
-        require_fit(tokenizer, config.name, sizes.tokens)
         super().__init__(
             "multilingual_clip_text",
-            trunk,
-            head,
-            sizes.width,
-            tokenizer=tokenizer,
-            max_tokens=min(config.longest, sizes.positions),
-            dim=sizes.dim,
+            config,
+            lambda pad: _text_tower(config.name, pad),
+            longest=config.longest,
         )
-        self.set_arithmetic(config.arithmetic)
 
 
 @shared_trunk

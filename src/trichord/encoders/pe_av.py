@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModel,
-    AutoTokenizer,
     PeAudioEncoder,
     PeAudioFeatureExtractor,
     PeVideoEncoder,
@@ -31,11 +30,10 @@ from trichord.config.towers import PeAvAudio, PeAvText, PeAvVision
 from trichord.encoders.clap import chunks
 from trichord.encoders.encoder import AudioEncoder, VisionEncoder
 from trichord.encoders.frames import FILTERS
-from trichord.encoders.graph import Sizes, load_graph
+from trichord.encoders.graph import Sizes
 from trichord.encoders.hub import fetch_model
 from trichord.encoders.pretrained import load, load_model, require_type
 from trichord.encoders.texts import TransformersTextEncoder
-from trichord.encoders.tokenizer import require_fit
 from trichord.encoders.weight_cache import load_cached, shared_trunk
 from trichord.media.plan import FramePlan
 from trichord.types import UserError
@@ -98,29 +96,18 @@ class PeAvTextEncoder(TransformersTextEncoder):
         Raises:
             UserError: No such model, a tokenizer of another one, or no head toward this modality.
         """
-        tokenizer: Any = load_cached(AutoTokenizer, config.name)
-        self.pad = tokenizer.pad_token_id
-        if config.arithmetic == "graph":
-            trunk, head, sizes = load_graph(config.name, self.lengths)
-        else:
-            trunk, heads, sizes = _text_tower(config.name, self.pad)
+
+        def read(pad: int) -> tuple[nn.Module, nn.Module, Sizes]:
+            trunk, heads, sizes = _text_tower(config.name, pad)
             head = getattr(heads, PARTNERS[config.toward], None)
             if head is None:
                 raise UserError(
                     f"--model.text.toward {config.toward}: the model '{config.name}' compares texts only "
                     "with another modality: choose that, or a PE-AV model."
                 )
-        require_fit(tokenizer, config.name, sizes.tokens)
-        super().__init__(
-            "pe_av_text",
-            trunk,
-            head,
-            sizes.width,
-            tokenizer=tokenizer,
-            max_tokens=min(config.longest, sizes.positions),
-            dim=sizes.dim,
-        )
-        self.set_arithmetic(config.arithmetic)
+            return trunk, head, sizes
+
+        super().__init__("pe_av_text", config, read, longest=config.longest)
 
 
 @shared_trunk

@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 from transformers import (
-    AutoTokenizer,
     Siglip2ImageProcessorPil,
     Siglip2TextModel,
     Siglip2VisionModel,
@@ -27,7 +26,6 @@ from trichord.encoders.frames import Pooler, TransformersVisionEncoder, frame_pl
 from trichord.encoders.graph import Sizes, load_graph
 from trichord.encoders.pretrained import load_model, require_type
 from trichord.encoders.texts import TransformersTextEncoder
-from trichord.encoders.tokenizer import require_fit
 from trichord.encoders.weight_cache import load_cached, shared_trunk
 from trichord.media.plan import FramePlan
 from trichord.types.rules import require
@@ -52,22 +50,9 @@ class SiglipTextEncoder(TransformersTextEncoder):
         Raises:
             UserError: No such model, or a tokenizer of another one.
         """
-        trunk, head, sizes = (
-            load_graph(config.name) if config.arithmetic == "graph" else _text_tower(config.name)
-        )
-        tokenizer: Any = load_cached(AutoTokenizer, config.name)
-        require_fit(tokenizer, config.name, sizes.tokens)
         super().__init__(
-            "siglip_text",
-            trunk,
-            head,
-            sizes.width,
-            tokenizer=tokenizer,
-            max_tokens=sizes.positions,
-            pads_to_max=True,
-            dim=sizes.dim,
+            "siglip_text", config, lambda _: _text_tower(config.name), pads_to_max=True
         )
-        self.set_arithmetic(config.arithmetic)
 
 
 @shared_trunk

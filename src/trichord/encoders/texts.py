@@ -1,13 +1,18 @@
 """Text encoders made of a tokenizer and a model of `transformers`."""
 
+from collections.abc import Callable
 from typing import Any
 
 from jaxtyping import Int
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import AutoTokenizer
 
+from trichord.config.parts import EncoderConfig
 from trichord.encoders.clip import count_longer, tokenize
 from trichord.encoders.encoder import TextEncoder
-from trichord.encoders.tokenizer import tokenizer_digest
+from trichord.encoders.graph import Sizes, load_graph
+from trichord.encoders.tokenizer import require_fit, tokenizer_digest
+from trichord.encoders.weight_cache import Tower, load_cached
 
 
 class TransformersTextEncoder(TextEncoder):
@@ -24,38 +29,44 @@ class TransformersTextEncoder(TextEncoder):
     def __init__(
         self,
         kind: str,
-        trunk: nn.Module,
-        head: nn.Module,
-        width: int | None = None,
+        config: EncoderConfig,
+        read: Callable[[int], Tower[Sizes]],
         *,
-        tokenizer: Any,
-        max_tokens: int,
+        longest: int | None = None,
         pads_to_max: bool = False,
-        dim: int | None = None,
     ) -> None:
-        """Combine tokenizer, trunk and head.
+        """Load the tokenizer, and the trunk and head, or the exported graph of both.
 
         Args:
             kind: Of the encoder, for the fingerprint.
-            trunk: From (text, token) ids to (text, width) features.
-            head: As for `Encoder`.
-            width: As for `Encoder`.
-            tokenizer: Of the trunk.
-            max_tokens: Length to which texts are truncated.
+            config: Its name and arithmetic.
+            read: From the padding token to trunk, head and sizes; the trunk maps (text, token) ids to
+                (text, width) features. It is not called for a graph.
+            longest: Most tokens of a text; None: as many as the trunk has positions.
             pads_to_max: As for `TextEncoder`.
-            dim: As for `Encoder`.
+
+        Raises:
+            UserError: No such model, or a tokenizer of another one.
         """
-        self.tokenizer = tokenizer
-        self.pad: int = tokenizer.pad_token_id
+        self.tokenizer: Any = load_cached(AutoTokenizer, config.name)
+        self.pad: int = self.tokenizer.pad_token_id
         self.pads_to_max = pads_to_max
-        self.max_tokens = self.longest = max_tokens
+        trunk, head, sizes = (
+            load_graph(config.name, self.lengths)
+            if config.arithmetic == "graph"
+            else read(self.pad)
+        )
+        require_fit(self.tokenizer, config.name, sizes.tokens)
+        limits = [one for one in (longest, sizes.positions) if one]
+        self.max_tokens = self.longest = min(limits)
         preparation: dict[str, object] = {
             "kind": kind,
-            "max_tokens": max_tokens,
-            "tokenizer": tokenizer_digest(tokenizer),
+            "max_tokens": self.longest,
+            "tokenizer": tokenizer_digest(self.tokenizer),
         }
         preparation |= {"prompt": self.prompt} if self.prompt else {}
-        super().__init__(trunk, head, width, preparation, dim=dim)
+        super().__init__(trunk, head, sizes.width, preparation, dim=sizes.dim)
+        self.set_arithmetic(config.arithmetic)
 
     def lengths(self, inputs: Int[Tensor, "text token"]) -> Int[Tensor, " text"]:
         """Tokens of each text, start and end included; texts may contain the padding token."""

@@ -29,7 +29,7 @@ from trichord.media.plan import DecodePlan
 from trichord.models.captioner import Captioner
 from trichord.models.fusion import Fusion
 from trichord.types import MODALITIES, Modality, UserError
-from trichord.types.comparable import ALL_PAIRS, Pair, compares
+from trichord.types.comparable import Pair, comparable_pairs, compares
 from trichord.types.tensors import Batch, Embeddings, Features, Padded, Words
 
 Toward = Literal["vision", "audio"]
@@ -109,7 +109,7 @@ class Embedder(nn.Module):
     @property
     def comparable(self) -> frozenset[Pair]:
         """Comparable pairs of modalities; audio and vision only in one space."""
-        return ALL_PAIRS if self.one_space else ALL_PAIRS - {("audio", "vision")}
+        return comparable_pairs(one_space=self.one_space)
 
     def compares(self, one: Modality, other: Modality) -> bool:
         """Whether the vectors of two modalities may be compared."""

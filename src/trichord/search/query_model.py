@@ -10,7 +10,7 @@ import numpy as np
 from trichord.encoders.text_graph import TextGraph
 from trichord.types import Modality
 from trichord.types.arrays import Float
-from trichord.types.comparable import ALL_PAIRS, Pair, compares
+from trichord.types.comparable import Pair, comparable_pairs, compares
 
 if TYPE_CHECKING:  # a search by text never loads torch
     from trichord.models.embedder import Embedder
@@ -40,7 +40,7 @@ class QueryModel:
     @property
     def comparable(self) -> frozenset[Pair]:
         """As `Embedder.comparable`."""
-        return ALL_PAIRS if self.one_space else ALL_PAIRS - {("audio", "vision")}
+        return comparable_pairs(one_space=self.one_space)
 
     def compares(self, one: Modality, other: Modality) -> bool:
         """Whether the vectors of two modalities may be compared."""

@@ -9,6 +9,11 @@ ALL_PAIRS: frozenset[Pair] = frozenset({("text", "vision"), ("text", "audio"), (
 """The pairs of a model with one space."""
 
 
+def comparable_pairs(*, one_space: bool) -> frozenset[Pair]:
+    """The pairs of a model whose vision and audio share a space, or do not."""
+    return ALL_PAIRS if one_space else ALL_PAIRS - {("audio", "vision")}
+
+
 def compares(pairs: Collection[Pair], one: Modality, other: Modality) -> bool:
     """Whether two modalities are among the pairs, in either order."""
     return (one, other) in pairs or (other, one) in pairs
