@@ -1,3 +1,6 @@
+import json
+from pathlib import Path
+
 import pytest
 
 from trichord.cli import main
@@ -40,3 +43,20 @@ def runs(small_world, command):
     assert command(f"train world-clip-clap {small_world}/clips.jsonl {held}/clip-clap") == 0
     assert command(f"evaluate {held}/clip-clap {small_world}/clips.jsonl") == 0
     return held
+
+
+@pytest.fixture(scope="session")
+def corpus(small_world, tmp_path_factory):
+    """A small manifest, and a folder with the media of three of its clips."""
+    root = tmp_path_factory.mktemp("corpus")
+    lines = (small_world / "clips.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    kept = []
+    for split, count in (("train", 16), ("val", 12), ("test", 12)):
+        of_split = [row for row in rows if row.get("split") == split][:count]
+        kept += [row | {"path": str((small_world / row["path"]).resolve())} for row in of_split]
+    (root / "clips.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept))
+    (root / "media").mkdir()
+    for row in kept[:3]:
+        (root / "media" / Path(row["path"]).name).symlink_to(row["path"])
+    return root

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from pathlib import Path
 
 import pytest
 from model_hub import STATES, ModelHub, visiting
@@ -18,23 +17,6 @@ from trichord.encoders import hub as module
 from trichord_world.weights import STAND_INS
 
 FEW = "--stages.0.epochs 1 --stages.0.batch-size 8"
-
-
-@pytest.fixture(scope="module")
-def corpus(small_world, tmp_path_factory):
-    """A small manifest, and a folder with the media of three of its clips."""
-    root = tmp_path_factory.mktemp("corpus")
-    lines = (small_world / "clips.jsonl").read_text().splitlines()
-    rows = [json.loads(line) for line in lines]
-    kept = []
-    for split, count in (("train", 16), ("val", 12), ("test", 12)):
-        of_split = [row for row in rows if row.get("split") == split][:count]
-        kept += [row | {"path": str((small_world / row["path"]).resolve())} for row in of_split]
-    (root / "clips.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept))
-    (root / "media").mkdir()
-    for row in kept[:3]:
-        (root / "media" / Path(row["path"]).name).symlink_to(row["path"])
-    return root
 
 
 def whole_way(command, corpus, root):

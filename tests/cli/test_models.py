@@ -1,7 +1,6 @@
 """Any model that a user names, in one option."""
 
 import json
-from pathlib import Path
 
 import pytest
 from model_hub import ModelHub, visiting
@@ -57,36 +56,20 @@ def test_a_config_names_the_types_that_its_encoder_reads():
     assert clip.OTHER_LANGUAGES.keys() <= ClipText.types & ClipVision.types
 
 
-@pytest.fixture(scope="module")
-def clips(small_world, tmp_path_factory):
-    """A small manifest and a folder with the media of three of its clips."""
-    root = tmp_path_factory.mktemp("clips")
-    rows = [json.loads(line) for line in (small_world / "clips.jsonl").read_text().splitlines()]
-    kept = []
-    for split, count in (("train", 16), ("val", 12), ("test", 12)):
-        of_split = [row for row in rows if row.get("split") == split][:count]
-        kept += [row | {"path": str((small_world / row["path"]).resolve())} for row in of_split]
-    (root / "clips.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept))
-    (root / "media").mkdir()
-    for row in kept[:3]:
-        (root / "media" / Path(row["path"]).name).symlink_to(row["path"])
-    return root
-
-
 @pytest.mark.parametrize(
     "family",
     [one if one == "siglip" else pytest.param(one, marks=pytest.mark.slow) for one in FAMILIES],
 )
 def test_a_folder_of_weights_goes_the_whole_way(
-    family, clips, command, tmp_path, monkeypatch, capsys
+    family, corpus, command, tmp_path, monkeypatch, capsys
 ):
     write, dim = FAMILIES[family]
     folder = write(tmp_path / family)
     hub = ModelHub(tmp_path / "hub")
     hub.publish(CLAP, WEIGHTS.find("stand-in-clap"), "safetensors")
-    (tmp_path / "clips.jsonl").write_text((clips / "clips.jsonl").read_text())
+    (tmp_path / "clips.jsonl").write_text((corpus / "clips.jsonl").read_text())
     lines = (
-        f"index {clips}/media {tmp_path}/archive --model {folder} --no-speech",
+        f"index {corpus}/media {tmp_path}/archive --model {folder} --no-speech",
         f"search {tmp_path}/archive siren --json",
         f"extract {tmp_path}/clips.jsonl --model {folder}",
         f"train slava-a-and-v {tmp_path}/clips.jsonl {tmp_path}/run {FEW} --model {folder} "
