@@ -6,7 +6,7 @@ import torch
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from trichord.config import LogMel
-from trichord.encoders.clip_audio import AudioTrunk, ClipAudioEncoder
+from trichord.encoders.clip_audio import ClipAudioEncoder, ClipAudioTrunk
 from trichord.encoders.spectrogram import Spectrogram, cut_segments, mask_spectrogram
 from trichord.types import UserError
 from trichord.types.tensors import Padded
@@ -193,7 +193,7 @@ def is_normal(values, deviation):
 
 def test_the_new_position_is_unit_normal_and_the_tokens_are_as_wide_as_published(tower):
     torch.manual_seed(0)
-    drawn = [AudioTrunk(tower.vision_model, (32, 32)) for _ in range(200)]
+    drawn = [ClipAudioTrunk(tower.vision_model, (32, 32)) for _ in range(200)]
     is_normal(torch.stack([one.positions[-1].detach() for one in drawn]), 1.0)
     is_normal(torch.stack([one.tokens.detach() for one in drawn]), 32**-0.5)
 
@@ -210,7 +210,7 @@ def test_the_seed_decides_what_is_new(scratch, build):
 def test_at_the_published_size_it_has_the_published_number_of_weights():
     with torch.device("meta"):
         tower = CLIPVisionModelWithProjection(CLIPVisionConfig())
-        trunk = AudioTrunk(tower.vision_model, (224, 224))
+        trunk = ClipAudioTrunk(tower.vision_model, (224, 224))
     weights = [*trunk.parameters(), *tower.visual_projection.parameters()]
     assert sum(one.numel() for one in weights) == 87_851_520
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, get_args
 
 import numpy as np
 
@@ -15,10 +15,47 @@ from trichord.types.arrays import Float
 from trichord.types.comparable import not_comparable
 from trichord.types.rules import require
 
-if TYPE_CHECKING:
-    from trichord.api.model import Model
-
 Toward = Literal["vision", "audio"]
+
+if TYPE_CHECKING:  # importing `trichord` must stay quick
+    from trichord.models.embedder import Embedder
+    from trichord.search.query_model import QueryModel
+
+    # For the type checker alone: to check it at run time would read its properties, which load the model.
+    class Embeds(Protocol):
+        """What encoding needs of a `Model`, which describes each."""
+
+        queries: Embedder | QueryModel
+
+        @property
+        def embedder(self) -> Embedder:
+            """Encoders and fusion."""
+            ...
+
+        @property
+        def decoder(self) -> Decoder:
+            """Reads media files."""
+            ...
+
+        def compares(self, one: Modality, other: Modality) -> bool:
+            """Whether the vectors of two modalities may be compared."""
+            ...
+
+        def embed_text(
+            self, texts: Sequence[str], toward: Toward = "vision"
+        ) -> Float[np.ndarray, "item dim"]:
+            """Unit vectors of texts."""
+            ...
+
+        def embed_vision(self, pictures: Sequence[Any]) -> Float[np.ndarray, "item dim"]:
+            """Visual unit vectors."""
+            ...
+
+        def embed_audio(self, sounds: Sequence[Any]) -> Float[np.ndarray, "item dim"]:
+            """Audio unit vectors."""
+            ...
+
+
 Task = Literal["query", "document"]
 Origin = tuple[Modality, Toward | None]
 """What a vector was made of; of a text also what it is compared with, if the model's texts differ."""
@@ -67,7 +104,7 @@ class EncodeOptions:
         )
 
 
-def encode(model: "Model", inputs: Any, options: EncodeOptions) -> Any:
+def encode(model: "Embeds", inputs: Any, options: EncodeOptions) -> Any:
     """See `Model.encode`."""
     options.require_legal()
     single = _is_item(inputs)
@@ -86,7 +123,7 @@ def encode(model: "Model", inputs: Any, options: EncodeOptions) -> Any:
     return torch.from_numpy(np.asarray(vectors)).to(model.embedder.device)
 
 
-def similarity(model: "Model", a: Any, b: Any) -> Any:
+def similarity(model: "Embeds", a: Any, b: Any) -> Any:
     """See `Model.similarity`."""
     for one in sorted(getattr(a, "origins", ()), key=str):
         for other in sorted(getattr(b, "origins", ()), key=str):
@@ -114,7 +151,7 @@ def _unit_rows(vectors: Any) -> Float[np.ndarray, "row dim"]:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(min=1e-12)
 
 
-def _require_comparable(model: "Model", one: Origin, other: Origin) -> None:
+def _require_comparable(model: "Embeds", one: Origin, other: Origin) -> None:
     """Refuse vectors of encoders that do not share a space.
 
     Raises:
@@ -153,7 +190,7 @@ def _is_sound(item: Any) -> bool:
 
 
 def _modalities(
-    model: "Model", items: Sequence[Any], given: Modality | Sequence[Modality | None] | None
+    model: "Embeds", items: Sequence[Any], given: Modality | Sequence[Modality | None] | None
 ) -> list[Modality]:
     """The modality of each item, as given or as the item shows.
 
@@ -174,7 +211,7 @@ def _modalities(
     ]
 
 
-def _modality(model: "Model", item: Any, given: Modality | None, place: str) -> Modality:
+def _modality(model: "Embeds", item: Any, given: Modality | None, place: str) -> Modality:
     require_modality(given)
     text = isinstance(item, str) and (given == "text" or (given is None and not _is_file(item)))
     if text:
@@ -244,7 +281,7 @@ def _modality_of_file(decoder: Decoder, file: str | Path) -> Modality:
 
 
 def _rows(
-    model: "Model", items: Sequence[Any], modalities: Sequence[Modality], options: EncodeOptions
+    model: "Embeds", items: Sequence[Any], modalities: Sequence[Modality], options: EncodeOptions
 ) -> Float[np.ndarray, "item dim"]:
     """Vectors of items, in their order.
 
@@ -271,7 +308,7 @@ def _rows(
     return np.concatenate(vectors)[np.argsort(order)]
 
 
-def _width(model: "Model", modality: str, toward: Toward) -> int:
+def _width(model: "Embeds", modality: str, toward: Toward) -> int:
     embedder = model.embedder
     text = embedder.text_toward(toward)
     return {"text": text, "vision": embedder.vision, "audio": embedder.audio}[modality].dim
@@ -293,7 +330,7 @@ def _batches(modalities: Sequence[Modality], options: EncodeOptions) -> Iterator
 
 
 def _embed(
-    model: "Model", batch: list[Any], modality: Modality, options: EncodeOptions
+    model: "Embeds", batch: list[Any], modality: Modality, options: EncodeOptions
 ) -> Float[np.ndarray, "item dim"]:
     if modality == "vision":
         return model.embed_vision(batch)

@@ -57,9 +57,9 @@ class ClipAudioEncoder(AudioEncoder):
         self.choose_audio_type(config.token)
 
     @property
-    def audio_trunk(self) -> "AudioTrunk | AudioGraph":
+    def audio_trunk(self) -> "ClipAudioTrunk | AudioGraph":
         """The trunk."""
-        assert isinstance(self.trunk, AudioTrunk | AudioGraph)
+        assert isinstance(self.trunk, ClipAudioTrunk | AudioGraph)
         return self.trunk
 
     @property
@@ -132,7 +132,7 @@ def _audio_tower(config: ClipAudio) -> tuple[nn.Module, nn.Module, Sizes]:
         else load_vision_model(config.name)
     )
     picture = (config.frames, config.log_mel.mels)
-    trunk = AudioTrunk(model.vision_model, picture, config.patch_dropout)
+    trunk = ClipAudioTrunk(model.vision_model, picture, config.patch_dropout)
     head = model.visual_projection
     sizes = Sizes(dim=head.out_features, width=head.in_features)
     if config.head == "linear":
@@ -140,7 +140,7 @@ def _audio_tower(config: ClipAudio) -> tuple[nn.Module, nn.Module, Sizes]:
     return trunk, head, sizes
 
 
-class AudioTrunk(nn.Module):
+class ClipAudioTrunk(nn.Module):
     """A CLIP vision tower with an audio type token after the patches.
 
     Attributes:

@@ -23,7 +23,7 @@ from trichord.types.rules import require
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class TextFamily:
     """How the text tower of a family is read.
 
     Attributes:
@@ -37,17 +37,17 @@ class Family:
 
 FAMILIES = {
     # Pools the end of text.
-    "metaclip_2": Family(
+    "metaclip_2": TextFamily(
         lambda config: config.max_position_embeddings,
         lambda read: read.pooler_output,
     ),
     # BERT's first token; trained on 52 tokens, though there are 512 positions.
-    "chinese_clip": Family(
+    "chinese_clip": TextFamily(
         lambda config: min(52, config.max_position_embeddings),
         lambda read: read.last_hidden_state[:, 0],
     ),
     # XLM-R's first token, in the width of the space.
-    "altclip": Family(
+    "altclip": TextFamily(
         lambda config: config.max_position_embeddings - 2,
         lambda read: read.last_hidden_state[:, 0],
     ),

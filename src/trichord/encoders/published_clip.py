@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
 from trichord.encoders.byte_pairs import load_tokenizer, read_tokenizer
-from trichord.encoders.clip_audio import AudioTrunk
+from trichord.encoders.clip_audio import ClipAudioTrunk
 from trichord.encoders.clip_settings import ASPECTS, Aspect, ClipSettings
 from trichord.encoders.pretrained import load, load_model
 from trichord.encoders.published import PublishedTensors, block_names
@@ -279,7 +279,7 @@ def audio_state(audio: PublishedTensors, towers: ClipTowers) -> dict[str, Tensor
     )
     model: Any = _empty_clip(towers.config)
     with torch.device("meta"):
-        trunk = AudioTrunk(model.vision_model, (vision.image_size, vision.image_size))
+        trunk = ClipAudioTrunk(model.vision_model, (vision.image_size, vision.image_size))
     tower = nn.ModuleDict({"trunk": trunk, "head": model.visual_projection})
     return _with_tokens(audio).renamed(names, tower)
 

@@ -31,7 +31,7 @@ def _mean_of_patches(output: Any) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class VisionFamily:
     """How a family is read.
 
     Attributes:
@@ -46,12 +46,12 @@ class Family:
 
 
 FAMILIES = {
-    "dinov2": Family(Dinov2Model),
-    "dinov2_with_registers": Family(Dinov2WithRegistersModel),
-    "dinov3_vit": Family(DINOv3ViTModel),
-    "dinov3_convnext": Family(DINOv3ConvNextModel),
+    "dinov2": VisionFamily(Dinov2Model),
+    "dinov2_with_registers": VisionFamily(Dinov2WithRegistersModel),
+    "dinov3_vit": VisionFamily(DINOv3ViTModel),
+    "dinov3_convnext": VisionFamily(DINOv3ConvNextModel),
     # It has no class token.
-    "ijepa": Family(IJepaModel, _mean_of_patches, one_size=True),
+    "ijepa": VisionFamily(IJepaModel, _mean_of_patches, one_size=True),
 }
 """Families by the type in a model's configuration."""
 
