@@ -1,6 +1,7 @@
 """`studies/`: every result is written by a script that the table of studies names."""
 
 import re
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,12 @@ def test_a_result_is_written_by_the_script_that_the_table_names(name):
 def test_every_script_is_named_by_the_table_or_the_text_below_it():
     named = (STUDIES / "README.md").read_text()
     assert [path.name for path in STUDIES.glob("*.py") if path.name not in named] == []
+
+
+def test_the_package_has_no_circle_and_no_class_name_for_two_things():
+    spec = spec_from_file_location("structure", STUDIES / "structure.py")
+    structure = module_from_spec(spec)
+    spec.loader.exec_module(structure)
+    assert len(structure.modules()) > 200
+    assert structure.circles() == []
+    assert structure.names_of_two() == {}
