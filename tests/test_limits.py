@@ -10,6 +10,7 @@ import pytest
 
 from trichord.config import (
     CRITERIA,
+    Adafactor,
     AdamW,
     BertAdam,
     CaptionGenerator,
@@ -24,6 +25,8 @@ from trichord.config import (
     GlobalToGlobal,
     InfoNCE,
     LogMel,
+    Lora,
+    Muon,
     Stage,
     TriModal,
     check,
@@ -36,8 +39,8 @@ from trichord.types import CAPTION_KINDS, UserError
 from trichord.types.rules import Range, rules_of
 
 EVERY = (
-    AdamW, BertAdam, CaptionGenerator, Clap, ClapText, ClipAudio, ClipText, ClipVision, Cross, Draw,
-    Experiment, GlobalToGlobal, InfoNCE, LogMel, Stage, TriModal,
+    Adafactor, AdamW, BertAdam, CaptionGenerator, Clap, ClapText, ClipAudio, ClipText, ClipVision, Cross,
+    Draw, Experiment, GlobalToGlobal, InfoNCE, LogMel, Lora, Muon, Stage, TriModal,
 )  # fmt: skip
 
 
@@ -117,8 +120,22 @@ def spectral(**changes):
     return hearing(log_mel=forced(LogMel(), **changes))
 
 
+def twice(*loras):
+    """SLAVA with two stages that train the trunk of vision."""
+    stage = replace(SLAVA.stages[0], towers=("vision",))
+    return replace(SLAVA, stages=tuple(replace(stage, lora=lora) for lora in loras))
+
+
 NAN, INFINITE = float("nan"), float("inf")
 WRONG = {
+    "--stages.0.optimizer.decay-share 0: give": adam(decay_share=0.0),
+    "--stages.0.optimizer.momentum 1: give": staged(optimizer=forced(Muon(), momentum=1.0)),
+    "--stages.0.lora.rank -1: give at least 0.": staged(lora=forced(Lora(), rank=-1)),
+    "--stages.0.lora.rank 0: then there are no adapters": staged(lora=Lora(alpha=4)),
+    "--stages.0.lora.alpha 0: give at least 1.": staged(lora=forced(Lora(), alpha=0)),
+    "--stages.0.lora.rank 4: name the trunks to adapt by --stages.N.towers.": staged(lora=Lora(rank=4)),
+    "--stages.0.lora.rank 0: another stage trains the trunk of vision": twice(Lora(), Lora(rank=4)),
+    "--stages.0.lora.rank 2: another stage trains": twice(Lora(rank=2), Lora(rank=4)),
     "--stages.0.optimizer.lr -1: give at least 0.": adam(lr=-1.0),
     "--stages.0.optimizer.lr nan: give at least 0.": adam(lr=NAN),
     "--stages.0.optimizer.lr inf: give at least 0.": adam(lr=INFINITE),
@@ -127,7 +144,7 @@ WRONG = {
     "--stages.0.optimizer.beta2 -0.5: give at least 0 and less than 1.": adam(beta2=-0.5),
     "--stages.0.optimizer.warmup-steps -1: give at least 0.": adam(warmup_steps=-1),
     "--stages.0.optimizer.trunk-share -1: give": adam(trunk_share=-1.0),
-    "--stages.0.optimizer.schedule 'step': choose one of constant, cosine.": adam(schedule="step"),
+    "--stages.0.optimizer.schedule 'step': choose one of constant, cosine,": adam(schedule="step"),
     "--stages.0.optimizer.lr -2: give": bert(lr=-2.0),
     "--stages.0.optimizer.slow-share -1: give": bert(slow_share=-1.0),
     "--stages.0.optimizer.epsilon 0: give more than 0.": bert(epsilon=0.0),

@@ -1,6 +1,7 @@
 """Runs that begin with the weights of others."""
 
 import shutil
+import sys
 from dataclasses import replace
 
 import pytest
@@ -8,8 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from trichord.checkpoint import Progress, Run, fresh_model
-from trichord.checkpoint.weights import load_owned, owned_state
-from trichord.config import Cross, Experiment, InfoNCE
+from trichord.checkpoint.weights import load_owned, load_trained, owned_state
+from trichord.config import Cross, Draw, Experiment, InfoNCE, Lora, Stage
 from trichord.types import UserError
 
 CROSS = Cross(layers=1, heads=2, from_text=False)
@@ -185,3 +186,77 @@ def test_another_start_is_another_experiment(pretraining, finish, tmp_path):
     run.start(replace(pretraining, start=first.path), "abc")
     with pytest.raises(UserError, match="other settings"):
         run.start(pretraining, "abc")
+
+
+# Runs with low-rank adapters
+
+
+@pytest.fixture
+def adapt(tmp_path):
+    """Make a finished run of an experiment whose vision trunk has adapters, with numbers of their own."""
+
+    def adapted(experiment, name, start=None):
+        stage = Stage(
+            name="s",
+            trains=("vision",),
+            towers=("vision",),
+            lora=Lora(rank=2, alpha=8),
+            draws=(Draw(terms=("vt",), captions=("visual",)),),
+            criterion=(),
+        )
+        experiment = replace(experiment, stages=(stage,), hand_over="last", start=start)
+        run, model = Run(tmp_path / name), fresh_model(experiment)
+        run.start(experiment, "abc")
+        model.vision.adapt(stage.lora, 1)
+        torch.manual_seed(99)
+        with torch.no_grad():
+            for key, value in model.vision.trunk.named_parameters():
+                if ".lora_" in key:
+                    value.normal_(0, 0.2)
+        run.finish(model, InfoNCE().build(experiment.terms), Progress())
+        model.vision.merge_adapters()
+        return run, model
+
+    return adapted
+
+
+def test_a_run_with_adapters_stores_them_alone_and_opens_without_peft(
+    pretraining, adapt, monkeypatch
+):
+    run, model = adapt(pretraining, "run")
+    stored = load_file(run.path / "weights.safetensors")
+    assert all(".lora_" in name for name in stored if ".trunk." in name)
+    monkeypatch.setitem(sys.modules, "peft", None)
+    loaded = run.load()
+    assert same_weights(loaded, model)
+    assert loaded.vision.fingerprint == model.vision.fingerprint
+    assert loaded.state_dict().keys() == fresh_model(pretraining).state_dict().keys()
+
+
+def test_adapters_of_a_run_whose_trunk_is_another_now_are_refused(pretraining, adapt):
+    run, _ = adapt(pretraining, "run")
+    tensors = load_file(run.path / "weights.safetensors")
+    model = fresh_model(pretraining)
+    with torch.no_grad():
+        next(model.vision.trunk.parameters()).add_(0.1)
+    with pytest.raises(UserError, match=r"vision tower .* has other weights now"):
+        run.restore(model)
+    with pytest.raises(UserError, match=r"vision tower .* has other weights now"):
+        run.load_matching(model)
+    first = next(name for name in tensors if ".lora_A." in name)
+    odd = {name.replace("q_proj", "nowhere"): value for name, value in tensors.items()}
+    with pytest.raises(UserError, match=r"do not fit.*nowhere"):
+        load_trained(fresh_model(pretraining), odd, run.experiment().adapters())
+    short = tensors | {first: tensors[first][:1]}
+    with pytest.raises(UserError, match=r"do not fit.*lora_A"):
+        load_trained(fresh_model(pretraining), short, run.experiment().adapters())
+
+
+def test_new_adapters_begin_on_the_merged_ones_of_another_run(pretraining, adapt):
+    first, before = adapt(pretraining, "first")
+    run, model = adapt(pretraining, "second", start=first.path)
+    begun = fresh_model(run.experiment())
+    assert same_weights(begun, before)
+    assert same_weights(run.load(), model)
+    moved = (run.load().vision.trunk.state_dict(), before.vision.trunk.state_dict())
+    assert any(not torch.equal(value, moved[1][name]) for name, value in moved[0].items())

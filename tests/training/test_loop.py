@@ -8,6 +8,7 @@ from small_runs import InterruptError, heads
 
 from trichord.checkpoint import Run, fresh_model
 from trichord.config import (
+    Adafactor,
     AdamW,
     BertAdam,
     Cross,
@@ -15,6 +16,8 @@ from trichord.config import (
     Experiment,
     GlobalToGlobal,
     InfoNCE,
+    Lora,
+    Muon,
     Stage,
     check,
 )
@@ -276,7 +279,10 @@ def changed(run, experiment):
     return {k for k, v in run.load().state_dict().items() if not torch.equal(v, before[k])}
 
 
-BERT = BertAdam(lr=1e-2, slow=("text", "vision", "audio"), slow_share=0.1)
+BERT = {"optimizer": BertAdam(lr=1e-2, slow=("text", "vision", "audio"), slow_share=0.1)}
+MUON = {"optimizer": Muon(lr=3e-3, schedule="wsd", warmup_steps=1)}
+ADAFACTOR = {"optimizer": Adafactor(lr=3e-3, schedule="linear")}
+LORA = {"lora": Lora(rank=2, dropout=0.3)}
 
 
 def with_stage(experiment, **changes):
@@ -284,20 +290,23 @@ def with_stage(experiment, **changes):
 
 
 @pytest.mark.parametrize(
-    ("at", "optimizer"),
+    ("at", "changes"),
     [
-        (2, None),
+        (2, {}),
         (4, BERT),
+        (4, LORA),
+        (3, MUON),
+        (3, ADAFACTOR),
         *(
-            pytest.param(at, optimizer, marks=pytest.mark.slow)
-            for at, optimizer in ((3, None), (4, None), (2, BERT), (3, BERT))
+            pytest.param(at, changes, marks=pytest.mark.slow)
+            for at, changes in ((3, {}), (4, {}), (2, BERT), (3, BERT), (2, LORA), (2, MUON))
         ),
     ],
 )
 def test_towers_masks_and_dropout_survive_an_interruption_bit_for_bit(
-    at, optimizer, listening, listen, interrupted
+    at, changes, listening, listen, interrupted
 ):
-    experiment = with_stage(listening, optimizer=optimizer) if optimizer else listening
+    experiment = with_stage(listening, **changes)
     whole, told = listen(experiment, "whole")
     assert len(told) == 3
     interrupted(at)
@@ -308,7 +317,13 @@ def test_towers_masks_and_dropout_survive_an_interruption_bit_for_bit(
     assert all(torch.equal(value, other[name]) for name, value in one.items())
     assert broken.metrics() == whole.metrics()
     moved = changed(whole, experiment)
-    assert {"audio.trunk.tokens", "audio.trunk.positions", "audio.head.weight"} <= moved
+    assert "audio.head.weight" in moved
+    trunk = {name.rpartition(".")[0] for name in moved if name.startswith("audio.trunk.")}
+    if changes == LORA:
+        assert trunk
+        assert all(name.endswith(("q_proj", "k_proj", "v_proj", "out_proj")) for name in trunk)
+    else:
+        assert {"audio.trunk.tokens", "audio.trunk.positions"} <= moved
     assert any(name.startswith("fusion.cross.blocks") for name in moved)
     assert not any(name.startswith(("text.trunk", "vision.trunk")) for name in moved)
 

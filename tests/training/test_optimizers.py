@@ -6,10 +6,21 @@ import pytest
 import torch
 from torch import nn
 
-from trichord.config import AdamW, BertAdam, Cross, Draw, InfoNCE, Stage
+from trichord.config import (
+    Adafactor,
+    AdamW,
+    BertAdam,
+    Cross,
+    Draw,
+    InfoNCE,
+    Lora,
+    Muon,
+    Stage,
+)
 from trichord.models.bert_adam import BertAdamOptimizer
 from trichord.training.loop import choose_what_trains
 from trichord.training.optimizers import build_optimizer, set_rate
+from trichord.types import UserError
 
 ALL = ("text", "vision", "audio")
 
@@ -70,6 +81,54 @@ def test_adamw_decays_matrices_and_slows_trunks(groups, model):
     assert found["objective.log_scale.ct"] == (1e-3, 0.0)
     assert found["model.audio.trunk.tokens"] == (pytest.approx(2e-6), 0.05)
     assert found["model.fusion.cross.blocks.0.attention_norm.weight"] == (1e-3, 0.0)
+
+
+def test_muon_takes_matrices_and_leaves_the_rest_to_adamw(groups, model):
+    of = Muon(lr=1e-3, weight_decay=0.05, trunk_share=0.1)
+    found = groups(stage(of))
+    assert found["model.audio.trunk.tokens"] == (pytest.approx(1e-4), 0.05)
+    built = build_optimizer(stage(of), model, InfoNCE().build(("ct",)))
+    muon, adamw = built.parts
+    names = {id(p): name for name, p in model.named_parameters()}
+    by_muon = {names[id(p)] for group in muon.param_groups for p in group["params"]}
+    by_adamw = {names.get(id(p)) for group in adamw.param_groups for p in group["params"]}
+    assert "audio.head.weight" in by_muon
+    assert all(model.get_parameter(name).ndim == 2 for name in by_muon)
+    assert not any("token_embedding" in name for name in by_muon)
+    assert any(name and "token_embedding" in name for name in by_adamw)
+    assert any(name and "q_proj.weight" in name for name in by_muon)
+
+
+def test_a_torch_without_muon_is_named(model, monkeypatch):
+    monkeypatch.delattr(torch.optim, "Muon")
+    with pytest.raises(UserError, match=r"--stages\.N\.optimizer muon: torch 2\..*: install 2\.9"):
+        build_optimizer(stage(Muon()), model, InfoNCE().build(("ct",)))
+
+
+@pytest.mark.parametrize("config", [AdamW(lr=1e-2), Muon(lr=1e-2), Adafactor(lr=1e-2)])
+def test_each_optimizer_goes_down(config, model):
+    of = stage(config, trains=("audio",), towers=())
+    choose_what_trains(model, of)
+    optimizer = build_optimizer(of, model, InfoNCE().build(("ct",)))
+    torch.manual_seed(0)
+    features, goal = torch.randn(32, model.audio.width), torch.randn(32, model.audio.dim)
+    losses = []
+    for taken in range(30):
+        set_rate(optimizer, config, taken, 30)
+        loss = (model.audio.head(features) - goal).square().mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.95 * losses[0]
+
+
+def test_adapters_have_the_rate_of_heads(groups):
+    found = groups(replace(stage(AdamW(lr=1e-3, trunk_share=0.1)), lora=Lora(rank=2)))
+    adapters = {name: rate for name, (rate, _) in found.items() if ".lora_" in name}
+    assert adapters
+    assert set(adapters.values()) == {1e-3}
+    assert not [name for name in found if ".trunk." in name and name not in adapters]
 
 
 def test_only_what_a_stage_trains_is_given_to_its_optimizer(groups):
@@ -213,3 +272,20 @@ def test_the_optimizer_has_the_settings_of_its_stage(model):
     built = build_optimizer(of, model, InfoNCE().build(("ct",)))
     assert isinstance(built, torch.optim.AdamW)
     assert all(g["betas"] == (0.8, 0.7) for g in built.param_groups)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        # Four steps of warm-up, then 16 of the schedule, of which wsd decays in the last five.
+        ("linear", {0: 0.25, 3: 1.0, 4: 1.0, 12: 0.5, 20: 0.0}),
+        ("cosine", {0: 0.25, 3: 1.0, 4: 1.0, 12: 0.5, 20: 0.0}),
+        ("wsd", {0: 0.25, 3: 1.0, 14: 1.0, 15: 1.0, 16: 0.8, 19: 0.2, 20: 0.0}),
+        ("constant", {0: 0.25, 3: 1.0, 19: 1.0}),
+    ],
+)
+@pytest.mark.parametrize("config", [AdamW, Muon, Adafactor])
+def test_schedules(config, schedule, expected):
+    of = config(lr=1.0, warmup_steps=4, schedule=schedule, decay_share=0.25)
+    found = {taken: rates(of, taken, 20, 1.0)[0] for taken in expected}
+    assert found == {taken: pytest.approx(share, abs=1e-12) for taken, share in expected.items()}

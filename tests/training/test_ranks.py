@@ -11,7 +11,17 @@ from processes import script, spread
 from spread_training import Task, carry_out
 
 from trichord.checkpoint import Run, fresh_model
-from trichord.config import AdamW, BertAdam, Cross, Draw, Experiment, InfoNCE, Stage
+from trichord.config import (
+    AdamW,
+    BertAdam,
+    Cross,
+    Draw,
+    Experiment,
+    InfoNCE,
+    Lora,
+    Muon,
+    Stage,
+)
 
 AUDIO = Draw(captions=("audio",), terms=("av", "at"))
 VISUAL = Draw(captions=("visual",), terms=("av", "vt"))
@@ -50,16 +60,20 @@ def experiments(tiny_trimodal, tiny_clip4vla):
     heads["objective"] = InfoNCE(temperature=0.01)  # begins at the bound and leaves it
     media = {"model": tiny_clip4vla, "hand_over": "last"}
     moving = replace(seeing, optimizer=BertAdam(lr=1e-3))
+    adapting = replace(seeing, lora=Lora(rank=2))
+    muon = replace(seeing, optimizer=Muon(lr=3e-3))
     return {
         "heads": Experiment(system="heads", **heads),
         "fused": Experiment(system="fused", model=clip4vla, stages=(listening,), hand_over="last"),
         "towers": Experiment(system="towers", stages=(seeing,), **media),
         "chunks": Experiment(system="chunks", stages=(replace(seeing, chunk=2),), **media),
         "bert": Experiment(system="bert", stages=(moving,), **media),
+        "lora": Experiment(system="lora", stages=(adapting,), **media),
+        "muon": Experiment(system="muon", stages=(muon,), **media),
     }
 
 
-SHARDED = ("towers", "chunks", "bert")
+SHARDED = ("towers", "chunks", "bert", "lora", "muon")
 MORTAL = ("heads", "towers")
 
 
@@ -81,13 +95,15 @@ def folder(tmp_path_factory, experiments, learnable_in):
 
 
 @pytest.fixture(scope="module")
-def alone(folder, experiments):
-    """Runs and losses of one process."""
-    losses = {}
-    for name in experiments:
-        task = Task.read(folder / f"{name}.json")
-        losses[name] = carry_out(task, folder / f"{name}-1")
-    return losses
+def alone(folder):
+    """Losses of one process by name; trains when it is first asked for one."""
+
+    class Alone(dict):
+        def __missing__(self, name):
+            self[name] = carry_out(Task.read(folder / f"{name}.json"), folder / f"{name}-1")
+            return self[name]
+
+    return Alone()
 
 
 DEFAULT = ("heads", "fused", "chunks", "towers-sharded", "bert-sharded")
@@ -101,7 +117,18 @@ def two(folder):
 
 @pytest.fixture(scope="module")
 def others(folder):
-    spread("spread_training", 2, folder, "towers", "bert", "chunks-sharded")
+    spread(
+        "spread_training",
+        2,
+        folder,
+        "towers",
+        "bert",
+        "chunks-sharded",
+        "lora",
+        "lora-sharded",
+        "muon",
+        "muon-sharded",
+    )
 
 
 @pytest.fixture
@@ -136,25 +163,29 @@ def losses_of(folder, name, count, rank=0):
 def agree(folder, name, count, expected):
     """Losses of all steps, numbers of all epochs and weights are those of one process."""
     first = losses_of(folder, name, count)
-    assert first == pytest.approx(expected, rel=1e-5)
+    # Muon iterates in bfloat16, which makes of a rounding error a hundred times that.
+    coarse = name.startswith("muon")
+    assert first == pytest.approx(expected, rel=3e-4 if coarse else 1e-5)
     for rank in range(1, count):
         assert losses_of(folder, name, count, rank) == pytest.approx(first, rel=1e-6)
     one, several = (weights(folder / run) for run in (f"{name.split('-')[0]}-1", f"{name}-{count}"))
     for key, value in one.items():
         # A bias of keys changes no attention: Adam makes steps of the noise that is its gradient.
-        if not key.endswith("k_proj.bias"):
+        if not (coarse or key.endswith("k_proj.bias")):
             assert torch.allclose(value, several[key], atol=5e-5), key
 
 
 @pytest.mark.parametrize(
-    "trained", names("heads", "fused", "towers", "chunks", "bert"), indirect=True
+    "trained", names("heads", "fused", "towers", "chunks", "bert", "lora", "muon"), indirect=True
 )
 def test_two_processes_train_what_one_trains(trained, folder, alone):
-    assert len(alone[trained]) == {"heads": 9, "fused": 4}.get(trained, 6)
-    agree(folder, trained, 2, alone[trained])
+    losses = alone[trained]
+    assert len(losses) == {"heads": 9, "fused": 4}.get(trained, 6)
+    agree(folder, trained, 2, losses)
 
 
 def test_temperatures_that_start_at_their_bound_learn_alike_in_all_processes(folder, alone, two):
+    assert alone["heads"]
     one, several = (Run(folder / f"heads-{count}").metrics() for count in (1, 2))
     for before, after in zip(one, several, strict=True):
         assert after["scales"] == pytest.approx(before["scales"], rel=1e-5)

@@ -1,6 +1,6 @@
 import pytest
 
-from trichord.config import Draw, Experiment, Stage
+from trichord.config import Adafactor, Draw, Experiment, Stage
 from trichord.features.source import Captions
 from trichord.training import requirements
 from trichord.training.requirements import require_all, require_masks
@@ -52,6 +52,13 @@ def test_each_process_has_a_clip_of_every_mini_batch(require):
 def test_a_table_of_words_that_is_read_elsewhere_is_not_spread(require):
     with pytest.raises(UserError, match="leave out --sharding"):
         require("lm", towers=("text",), sharded=True)
+
+
+def test_adafactor_needs_whole_matrices(require):
+    trunk = {"towers": ("audio",), "optimizer": Adafactor()}
+    require("at", **trunk)
+    with pytest.raises(UserError, match=r"optimizer adafactor .*leave out --sharding"):
+        require("at", sharded=True, **trunk)
 
 
 def test_a_single_clip_has_nothing_to_be_told_from(require, monkeypatch):

@@ -99,7 +99,7 @@ def test_a_scale_beyond_its_bound_is_taken_up_at_the_bound(session, tiny_trimoda
         session.objective.log_scale["at"].fill_(6.0)
     session.save(None)
     again = Session(session.run, tiny_trimodal.build(), InfoNCE().build())
-    again.resume()
+    again.resume(Experiment(system="x"))
     assert again.objective.scales()["at"] == pytest.approx(100.0, rel=1e-6)
 
 
@@ -110,7 +110,7 @@ def test_a_saved_session_is_taken_up_again(session, tiny_trimodal):
     session.after_epoch({"epoch": 0}, 0.5)
     session.save(optimizer)
     again = Session(session.run, tiny_trimodal.build(), InfoNCE().build())
-    again.resume()
+    again.resume(Experiment(system="x"))
     assert again.progress == session.progress
     assert torch.equal(again.model.text.head.weight, session.model.text.head.weight)
     fresh = torch.optim.AdamW(again.model.text.head.parameters(), lr=0.1)

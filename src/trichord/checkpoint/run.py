@@ -13,7 +13,7 @@ from torch import Tensor
 from trichord.checkpoint.environment import Origin, environment
 from trichord.checkpoint.provenance import UNKNOWN, provenance_of, read_provenance
 from trichord.checkpoint.tensor_files import DamagedError, read_tensors, write_tensors
-from trichord.checkpoint.weights import load_matching, load_owned, owned_state
+from trichord.checkpoint.weights import load_matching, load_trained, owned_state
 from trichord.config import TOWERS, Experiment, Provenance
 from trichord.config.experiment import (
     origins_of,
@@ -268,7 +268,11 @@ class Run:
         """Write the trained weights, which makes the run complete."""
         self._write_metrics(progress)
         towers = model.encoders().items()
-        notes = {name: tower.fingerprint for name, tower in towers if not tower.trunk_changed}
+        notes = {
+            name: tower.adapted_fingerprint if tower.lora else tower.fingerprint
+            for name, tower in towers
+            if not tower.trunk_changed
+        }
         write_tensors(self.path / WEIGHTS, owned_state(model, objective), notes)
         self.remove_checkpoints()
 
@@ -370,6 +374,10 @@ class Run:
             UserError: The weights are damaged, or the towers have changed.
         """
         tensors, prints = self.weights()
+        self._require_same_towers(model, prints)
+        load_trained(model, tensors, self.experiment().adapters())
+
+    def _require_same_towers(self, model: Embedder, prints: Mapping[str, str]) -> None:
         for name, tower in model.encoders().items():
             if name in prints and tower.fingerprint != prints[name]:
                 words = " or another tokenizer" if name in ("text", "sound_text") else ""
@@ -377,7 +385,6 @@ class Run:
                     f"The {name} tower that {self.path} names has other weights{words} now than when it "
                     "was trained: restore them or train again."
                 )
-        load_owned(model, None, tensors)
 
     def load_matching(self, model: Embedder) -> None:
         """Load the weights of this run that fit into a model with other parts, such as a fusion.
@@ -387,8 +394,11 @@ class Run:
         """
         if not self.complete:
             raise UserError(f"{self.path} is no finished run to start from: train it first.")
-        tensors, _ = self.weights()
-        if odd := load_matching(tensors, model):
+        tensors, prints = self.weights()
+        adapters = self.experiment().adapters()
+        # Adapters are changes of the weights that they were trained beside.
+        self._require_same_towers(model, {k: v for k, v in prints.items() if k in adapters})
+        if odd := load_matching(tensors, model, adapters):
             raise UserError(
                 f"{self.path} cannot be started from: its {odd} do not fit this experiment's "
                 "model; choose the same towers."

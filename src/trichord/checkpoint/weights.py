@@ -4,18 +4,21 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from trichord.config.training import Lora
+from trichord.encoders.adapters import is_adapter, merge
 from trichord.losses.objective import Objective
 from trichord.models.embedder import Embedder
-from trichord.types import UserError
+from trichord.types import Modality, UserError
 
 
 def owned_state(model: Embedder, objective: Objective | None) -> dict[str, Tensor]:
-    """Weights of a run: heads, fusion, trained trunks, temperatures; no frozen trunk."""
-    changed = {f"{name}.trunk." for name, one in model.encoders().items() if one.trunk_changed}
+    """Weights of a run: heads, fusion, trained trunks or their adapters, temperatures; no frozen trunk."""
+    encoders = model.encoders().items()
+    changed = tuple(f"{name}.trunk." for name, one in encoders if one.trunk_changed)
     owned = {
-        f"model.{name}": value.detach().cpu().clone()  # a copy: training goes on
+        f"model.{_plain(name)}": value.detach().cpu().clone()  # a copy: training goes on
         for name, value in model.state_dict().items()
-        if _always_owned(name) or any(name.startswith(trunk) for trunk in changed)
+        if _always_owned(name) or name.startswith(changed)
     }
     scales = {} if objective is None else objective.state_dict()
     return owned | {
@@ -31,28 +34,73 @@ def load_owned(model: Embedder, objective: Objective | None, tensors: Mapping[st
     """
     of_model = under(tensors, "model.")
     trunks = own_trunks(model, of_model)
-    _, unexpected = model.load_state_dict(of_model, strict=False)
+    names = {_plain(name): name for name in model.state_dict()}
     # A trunk must be complete, or the rest would silently stay as pretrained.
-    needed = {name for name in model.state_dict() if _always_owned(name) or name.startswith(trunks)}
-    if unexpected or not needed <= of_model.keys():
-        odd = sorted({*unexpected, *(needed - of_model.keys())})
-        raise UserError(f"The weights do not fit the experiment's model: {odd[0]}: train again.")
+    needed = {name for name in names if _always_owned(name) or name.startswith(trunks)}
+    if odd := sorted({*(of_model.keys() - names.keys()), *(needed - of_model.keys())}):
+        raise _misfit(odd[0])
+    model.load_state_dict({names[name]: value for name, value in of_model.items()}, strict=False)
     if objective is not None:
         objective.load_state_dict(under(tensors, "objective."))
         objective.clamp_scales()  # earlier versions did not bound them
 
 
-def load_matching(tensors: Mapping[str, Tensor], model: Embedder) -> str | None:
+def load_trained(
+    model: Embedder, tensors: Mapping[str, Tensor], adapters: Mapping[Modality, Lora]
+) -> None:
+    """As `load_owned` for a model that will not be trained on: adapters are merged into its trunks.
+
+    Args:
+        model: Without adapters.
+        tensors: From `owned_state`.
+        adapters: Of the experiment.
+
+    Raises:
+        UserError: The tensors do not fit the model.
+    """
+    load_owned(model, None, {k: value for k, value in tensors.items() if not is_adapter(k)})
+    if odd := _merge(model, tensors, adapters):
+        raise _misfit(odd)
+
+
+def _merge(
+    model: Embedder, tensors: Mapping[str, Tensor], adapters: Mapping[Modality, Lora]
+) -> str | None:
+    """Merge the adapters among weights; returns the first name that does not fit."""
+    odd: str | None = None
+    for name, lora in adapters.items():
+        trunk = under(tensors, f"model.{name}.trunk.")
+        if own := {key: value for key, value in trunk.items() if is_adapter(key)}:
+            encoder = model.encoders()[name]
+            encoder.own_trunk()
+            odd = odd or merge(encoder.trunk, own, lora)
+    return odd
+
+
+def _plain(name: str) -> str:
+    """The name of a weight as it is without adapters."""
+    return name.replace(".base_layer.", ".")
+
+
+def _misfit(name: str) -> UserError:
+    return UserError(f"The weights do not fit the experiment's model: {name}: train again.")
+
+
+def load_matching(
+    tensors: Mapping[str, Tensor], model: Embedder, adapters: Mapping[Modality, Lora]
+) -> str | None:
     """Load the weights of one model into another that may have other parts, such as a fusion.
 
     Args:
         tensors: From `owned_state`.
-        model: Changed only if all fit.
+        model: Without adapters; those of the other model are merged into its trunks.
+        adapters: Of the other model's experiment.
 
     Returns:
         The first name that does not fit; None if all fit.
     """
-    known, of_model = model.state_dict(), under(tensors, "model.")
+    known = model.state_dict()
+    of_model = {k: v for k, v in under(tensors, "model.").items() if not is_adapter(k)}
     lent = {name: value for name, value in of_model.items() if name in known}
     # Weights that the model lacks would be lost silently; only those of a fusion or a
     # captioner may be.
@@ -63,7 +111,7 @@ def load_matching(tensors: Mapping[str, Tensor], model: Embedder) -> str | None:
         return odd[0] if odd else "weights"
     own_trunks(model, lent)
     model.load_state_dict(lent, strict=False)
-    return None
+    return _merge(model, tensors, adapters)
 
 
 def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -75,12 +123,14 @@ def own_trunks(model: Embedder, weights: Mapping[str, Tensor]) -> tuple[str, ...
     """Before loading, make the trunks among the weights the model's own; return their prefixes."""
     prefixes: list[str] = []
     for name, tower in model.encoders().items():
-        if any(key.startswith(f"{name}.trunk.") for key in weights):
+        prefix = f"{name}.trunk."
+        if any(key.startswith(prefix) and not is_adapter(key) for key in weights):
             tower.own_trunk()
-            prefixes.append(f"{name}.trunk.")
+            prefixes.append(prefix)
     return tuple(prefixes)
 
 
 def _always_owned(name: str) -> bool:
     # `text.head.weight` is a head; `text.trunk.model.head.weight` is part of SigLIP's trunk.
-    return name.partition(".")[2].startswith("head.") or name.startswith(("fusion.", "captioner."))
+    head = name.partition(".")[2].startswith("head.")
+    return head or is_adapter(name) or name.startswith(("fusion.", "captioner."))

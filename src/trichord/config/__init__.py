@@ -44,10 +44,13 @@ from trichord.config.towers import (
 from trichord.config.training import (
     CRITERIA,
     WORDS,
+    Adafactor,
     AdamW,
     BertAdam,
     Draw,
     InfoNCE,
+    Lora,
+    Muon,
     Stage,
 )
 from trichord.types.terms import Term, Weight
@@ -62,6 +65,7 @@ __all__ = [
     "SIGLIP2",
     "TOWERS",
     "WORDS",
+    "Adafactor",
     "AdamW",
     "AudioFeatures",
     "AudioTrunk",
@@ -84,6 +88,8 @@ __all__ = [
     "GlobalToGlobal",
     "InfoNCE",
     "LogMel",
+    "Lora",
+    "Muon",
     "PeAvAudio",
     "PeAvText",
     "PeAvVision",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 from trichord.config.limits import check
 from trichord.config.model import TriModal
 from trichord.config.parts import parts_of
-from trichord.config.training import InfoNCE, Stage
+from trichord.config.training import InfoNCE, Lora, Stage
 from trichord.types import MODALITIES, Modality, Split, UserError
 from trichord.types.files import write_atomically
 from trichord.types.rules import InputFolder, Range
@@ -78,6 +78,7 @@ class Experiment:
         fuses, writes = self.model.fusion is not None, self.model.captioner is not None
         needs = "which needs a {}: choose an experiment that has one."
         yield from self._flaws_of_losses()
+        yield from self._flaws_of_adapters()
         for number, stage in enumerate(self.stages):
             draws, criterion = f"stages.{number}.draws", f"stages.{number}.criterion"
             losses = {term_of(name, f"--{draws}.terms").loss for name in stage.terms}
@@ -95,6 +96,22 @@ class Experiment:
                     criterion,
                     "is empty: name what chooses the best epoch, or give --hand-over last.",
                 )
+
+    def adapters(self) -> dict[Modality, Lora]:
+        """The encoders whose trunks get low-rank adapters, and these."""
+        return {name: one.lora for one in self.stages if one.lora.rank for name in one.towers}
+
+    def _flaws_of_adapters(self) -> Iterator[tuple[str, str]]:
+        """A trunk has adapters of one form in all stages that train it, or none."""
+        for number, stage in enumerate(self.stages):
+            for name in stage.towers:
+                lora = self.adapters().get(name, stage.lora)
+                if stage.lora != lora:
+                    yield (
+                        f"stages.{number}.lora.rank",
+                        f"{stage.lora.rank}: another stage trains the trunk of {name} by other adapters "
+                        "or whole: give all of them the same --stages.N.lora.",
+                    )
 
     def _flaws_of_losses(self) -> Iterator[tuple[str, str]]:
         """Settings that do not go with a term, or with one another."""

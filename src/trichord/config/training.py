@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from trichord.config.parts import OneOf, build
@@ -141,26 +141,62 @@ class Draw:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """Base of the two optimizers."""
+    """Base of an optimizer's config."""
 
     kind: ClassVar[str] = ""
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdamW(OptimizerConfig):
-    """AdamW, with weight decay on matrices, not on biases and temperatures."""
+class ScheduledConfig(OptimizerConfig):
+    """Base of optimizers with a warm-up and a schedule of the learning rate."""
 
-    kind: ClassVar[str] = "adamw"
     lr: Annotated[float, Range(0)] = 1e-4
     weight_decay: Annotated[float, Range(0)] = 1e-2
-    beta1: Annotated[float, Range(0, below=1)] = 0.9
-    beta2: Annotated[float, Range(0, below=1)] = 0.98
+    """On matrices, not on biases and temperatures."""
     warmup_steps: Annotated[int, Range(0)] = 0
     """Steps of linear warm-up."""
-    schedule: Literal["constant", "cosine"] = "constant"
-    """After the warm-up: constant, or cosine to zero at the end of the stage's last epoch."""
+    schedule: Literal["constant", "cosine", "linear", "wsd"] = "constant"
+    """After the warm-up: constant, cosine or linear to zero at the end of the stage's last epoch, or `wsd`
+    (warm-up, stable, decay): constant and at the end linear to zero."""
+    decay_share: Annotated[float, Range(above=0, high=1)] = 0.2
+    """Share of the stage's steps in which `wsd` decays."""
     trunk_share: Annotated[float, Range(0)] = 1.0
-    """Learning rate of trunks relative to heads and fusion."""
+    """Learning rate of trunks relative to heads, fusion and low-rank adapters."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamW(ScheduledConfig):
+    """AdamW."""
+
+    kind: ClassVar[str] = "adamw"
+    beta1: Annotated[float, Range(0, below=1)] = 0.9
+    beta2: Annotated[float, Range(0, below=1)] = 0.98
+
+
+@dataclass(frozen=True, kw_only=True)
+class Muon(ScheduledConfig):
+    """Muon for matrices of trunks, fusion and captioner; AdamW for everything else.
+
+    Its authors leave first and last layers to AdamW; here these are the heads, whose rows are compared.
+    The update of a matrix has the size of AdamW's, so both have the same learning rate.
+
+    Source: Jordan et al. (2024), "Muon"; its scale: Liu et al. (2025), "Muon is Scalable for LLM Training".
+    """
+
+    kind: ClassVar[str] = "muon"
+    momentum: Annotated[float, Range(0, below=1)] = 0.95
+    beta1: Annotated[float, Range(0, below=1)] = 0.9
+    beta2: Annotated[float, Range(0, below=1)] = 0.98
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adafactor(ScheduledConfig):
+    """Adafactor, which keeps a row and a column of second moments for each matrix, and no first ones.
+
+    Source: Shazeer and Stern (2018), "Adafactor".
+    """
+
+    kind: ClassVar[str] = "adafactor"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,8 +221,37 @@ class BertAdam(OptimizerConfig):
 
 
 OPTIMIZERS: Group[type[OptimizerConfig]] = Group(
-    "optimizers", "optimizer", {one.kind: one for one in (AdamW, BertAdam)}, closed=True
+    "optimizers",
+    "optimizer",
+    {one.kind: one for one in (AdamW, Muon, Adafactor, BertAdam)},
+    closed=True,
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lora:
+    """Low-rank adapters (LoRA): small matrices beside the frozen ones of a trunk, which train instead.
+
+    Source: Hu et al. (2022), "LoRA: Low-Rank Adaptation of Large Language Models".
+    """
+
+    rank: Annotated[int, Range(0)] = 0
+    """Of the adapters; 0: none, trunks train whole."""
+    alpha: Annotated[int, Range(1)] = 16
+    """The product of an adapter counts alpha / rank."""
+    dropout: Annotated[float, Range(0, below=1)] = 0.0
+    """Of the adapters' inputs."""
+    targets: tuple[str, ...] = ()
+    """Last names of the linear layers that get adapters, such as q_proj, or all-linear; those of attention
+    if empty."""
+
+    def flaws(self) -> Iterator[tuple[str, str]]:
+        """See `Ruled`."""
+        if not self.rank and replace(self, rank=1) != Lora(rank=1):
+            yield (
+                "rank",
+                "0: then there are no adapters: give a rank, such as 8, or no --stages.N.lora.",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,6 +266,8 @@ class Stage:
     """Draw per mini-batch (SLAVA), per clip, or in turns."""
     towers: tuple[Modality, ...] = ()
     """Encoders of `trains` whose trunks train too: they read media, not cached features."""
+    lora: Lora = field(default_factory=Lora)
+    """Train low-rank adapters in the trunks of `towers`, not the trunks themselves."""
     criterion: tuple[str, ...]
     """Chooses the best epoch, on the validation clips: the mean R@10 of retrieval tasks, or, for
     `words<-KIND`, the likelihood of a token in captions of that kind. If a task has fewer than 50
@@ -234,19 +301,11 @@ class Stage:
         terms = [term_of(name, "--stages.N.draws.N.terms") for name in self.terms]
         contrasts = any(term.contrasts for term in terms)
         losses = {term.loss for term in terms}
-        headless = ", ".join(sorted(set(self.towers) - set(self.trains)))
         unknown_tasks = ", ".join(name for name in self.criterion if name not in CRITERIA)
         kinds = {name.startswith(WORDS) for name in self.criterion}
         if not any(draw.chance for draw in self.draws):
             yield "draws", "draw nothing: give at least one of them a chance above 0."
-        if headless:
-            yield (
-                "towers",
-                f"trains the trunk of {headless} but not its head: add it to --stages.N.trains or take it "
-                "out of --stages.N.towers.",
-            )
-        if not self.trains and losses.isdisjoint({"fused", "words"}):
-            yield "trains", "is empty: nothing would train; name encoders whose heads train."
+        yield from self._flaws_of_trainables()
         if contrasts and self.batch_size < 2:
             yield (
                 "batch-size",
@@ -265,3 +324,17 @@ class Stage:
                 "criterion",
                 f"mixes retrieval tasks with {WORDS}KIND, whose numbers do not compare: keep one of both.",
             )
+
+    def _flaws_of_trainables(self) -> Iterator[tuple[str, str]]:
+        headless = ", ".join(sorted(set(self.towers) - set(self.trains)))
+        losses = {term_of(name).loss for name in self.terms}
+        if headless:
+            yield (
+                "towers",
+                f"trains the trunk of {headless} but not its head: add it to --stages.N.trains or take it "
+                "out of --stages.N.towers.",
+            )
+        if self.lora.rank and not self.towers:
+            yield "lora.rank", f"{self.lora.rank}: name the trunks to adapt by --stages.N.towers."
+        if not self.trains and losses.isdisjoint({"fused", "words"}):
+            yield "trains", "is empty: nothing would train; name encoders whose heads train."

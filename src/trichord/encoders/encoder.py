@@ -18,9 +18,12 @@ import torch.nn.functional as F  # noqa: N812 (the field's name for it)
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from torch import Tensor, nn
 
+from trichord.config.training import Lora
+from trichord.encoders.adapters import add_adapters, is_adapter, merge, remove_adapters
 from trichord.encoders.weight_cache import known_fingerprints, unshare
 from trichord.media.plan import FramePlan
 from trichord.types import Arithmetic, AudioType, Modality, Pooling, UserError
+from trichord.types.rng import isolated_rng
 from trichord.types.tensors import Features, Padded
 
 UNKNOWN_AUDIO_TYPE = 0.5
@@ -48,6 +51,8 @@ class Encoder(nn.Module):
         has_batch_norm: Whether steps change one another's features while the trunk trains.
         stored: The model of its stored features (`encoders/stored.py`); None for encoders with weights.
         files: Location of stored features; None: the feature cache.
+        lora: The low-rank adapters of the trunk while it has them; see `adapt`.
+        adapted_fingerprint: Of the trunk when it got adapters.
         no_export: Why it cannot be exported as an ONNX graph, as part of a sentence; empty if it can.
     """
 
@@ -95,6 +100,8 @@ class Encoder(nn.Module):
         self.arithmetic: Arithmetic = "float32"
         self._compiled = False
         self.trunk_changed = False
+        self.lora: Lora | None = None
+        self.adapted_fingerprint = ""
         self.freeze_trunk()
 
     def set_arithmetic(self, arithmetic: Arithmetic) -> None:
@@ -129,6 +136,38 @@ class Encoder(nn.Module):
         self.own_trunk()
         self.trunk.requires_grad_(True)
 
+    def adapt(self, lora: Lora, seed: int = 0) -> None:
+        """Let low-rank adapters of the trunk train, new ones at the first call; its weights stay frozen.
+
+        The trunk may share its weights with other models as before. `merge_adapters` ends it.
+
+        Args:
+            lora: The adapters.
+            seed: Of new ones.
+
+        Raises:
+            UserError: The trunk has no layers of these names, or peft is missing.
+        """
+        if self.lora is None:
+            self.adapted_fingerprint = self.fingerprint
+            self.lora = lora
+            with isolated_rng(seed):
+                add_adapters(self.trunk, lora, f"The {self.modality} trunk")
+        self.trunk_trains = True
+        self._fingerprint = None
+        for name, parameter in self.trunk.named_parameters():
+            parameter.requires_grad_(is_adapter(name))
+
+    def merge_adapters(self) -> None:
+        """Replace the adapters, if any, by weights of the trunk's own that include them."""
+        if self.lora is None:
+            return
+        lora, self.lora = self.lora, None
+        adapters = remove_adapters(self.trunk)
+        self.own_trunk()
+        merge(self.trunk, adapters, lora)
+        self.freeze_trunk()
+
     def own_trunk(self) -> None:
         """Give the trunk weights of its own, which may change.
 
@@ -156,7 +195,8 @@ class Encoder(nn.Module):
             raise ValueError("The features of a training trunk change: they have no fingerprint.")
         if self._fingerprint is None:
             description = json.dumps(self.decoding() | self.preparation, sort_keys=True)
-            fingerprints = known_fingerprints(self.trunk)
+            # Those of shared weights do not count adapters.
+            fingerprints = {} if self.lora else known_fingerprints(self.trunk)
             if description not in fingerprints:
                 fingerprints[description] = self._digest(description)
             self._fingerprint = fingerprints[description]

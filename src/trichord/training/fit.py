@@ -76,7 +76,7 @@ def fit(
     with isolated_rng(), stoppable() as request, freeing_memory():
         session = Session(run, model, objective, request=request)
         try:
-            session.resume()
+            session.resume(experiment)
             while session.progress.stage < len(experiment.stages):
                 run_stage(experiment, session, sources, after_epoch, sharded=sharded)
             weights = [*model.parameters(), *session.objective.parameters()]
@@ -84,6 +84,8 @@ def fit(
             on_rank_0(session.require_ours)
             on_rank_0(conclude)
             on_rank_0(partial(run.finish, model, session.objective, session.progress))
+            for encoder in model.encoders().values():
+                encoder.merge_adapters()
             if requested := all_max(request.signal):
                 stop(requested)  # too late for this run, but there may be more runs
         finally:

@@ -48,7 +48,7 @@ def run_stage(
     """
     stage = experiment.stages[session.progress.stage]
     training, validation = sources[0], sources[1] if len(sources) > 1 else None
-    choose_what_trains(session.model, stage)
+    choose_what_trains(session.model, stage, experiment.seed)
     learner = learner_of(session, stage, sharded=sharded)
     module = data_parallel(learner)
     optimizer = build_optimizer(stage, learner.model, learner.objective)
@@ -194,11 +194,13 @@ def stage_is_over(stage: Stage, progress: Progress) -> bool:
     return progress.epoch > stage.epochs or waited >= stage.patience
 
 
-def choose_what_trains(model: Embedder, stage: Stage) -> None:
-    """Freeze and unfreeze heads, trunks, fusion and captioner for a stage."""
+def choose_what_trains(model: Embedder, stage: Stage, seed: int = 0) -> None:
+    """Freeze and unfreeze heads, trunks, fusion and captioner for a stage; the seed draws new adapters."""
     for name, encoder in model.encoders().items():
         encoder.head.requires_grad_(name in stage.trains)
-        if name in stage.towers:
+        if name in stage.towers and stage.lora.rank:
+            encoder.adapt(stage.lora, seed)
+        elif name in stage.towers:
             encoder.unfreeze()
         else:
             encoder.freeze_trunk()

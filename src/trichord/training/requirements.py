@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trichord.config import Experiment, Stage
+from trichord.config import Adafactor, Experiment, Stage
 from trichord.distributed import world_size
 from trichord.features.source import Source, refuse_masks
 from trichord.models.embedder import Embedder
@@ -33,6 +33,11 @@ def require_all(experiment: Experiment, sources: Sequence[Source], *, sharded: b
             raise UserError(
                 f"Stage '{stage.name}' trains the text trunk and writes captions with its words: leave "
                 "out --sharding."
+            )
+        if sharded and stage.towers and isinstance(stage.optimizer, Adafactor):
+            raise UserError(
+                f"Stage '{stage.name}': --stages.N.optimizer adafactor keeps rows and columns of whole "
+                "matrices: choose adamw, or leave out --sharding."
             )
 
 

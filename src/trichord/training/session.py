@@ -10,7 +10,9 @@ from torch import Tensor
 
 from trichord.checkpoint import Progress, Run, Saved
 from trichord.checkpoint.weights import load_owned, owned_state, under
+from trichord.config import Experiment
 from trichord.distributed import all_max, on_rank_0, rank
+from trichord.encoders.adapters import is_adapter
 from trichord.losses.objective import Objective
 from trichord.models.embedder import Embedder
 from trichord.training.criteria import all_equal
@@ -52,12 +54,16 @@ class Session:
     def __post_init__(self) -> None:
         self.mark = on_rank_0(lambda: self.run.mark)
 
-    def resume(self) -> None:
-        """Load the run's checkpoint, if there is one."""
+    def resume(self, experiment: Experiment) -> None:
+        """Load the checkpoint of the run of an experiment, if there is one."""
         if (saved := on_rank_0(self.run.saved)) is None:
             return
         self.progress = saved.progress
-        load_owned(self.model, self.objective, under(saved.tensors, "now."))
+        now = under(saved.tensors, "now.")
+        for name, lora in experiment.adapters().items():
+            if any(is_adapter(key) for key in under(now, f"model.{name}.")):
+                self.model.encoders()[name].adapt(lora)
+        load_owned(self.model, self.objective, now)
         self.best = under(saved.tensors, "best.")
         self._optimizer_state = under(saved.tensors, "optimizer.")
 
@@ -166,7 +172,8 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """An optimizer's state by parameter number and name; a collective call."""
     state = optimizer.state_dict()["state"]
     return {
-        f"{number}.{name}": full_tensor(value).to("cpu", copy=True)
+        # Adafactor counts its steps in a plain number.
+        f"{number}.{name}": full_tensor(torch.as_tensor(value)).to("cpu", copy=True)
         for number, values in state.items()
         for name, value in values.items()
     }
