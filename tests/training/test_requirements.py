@@ -1,8 +1,10 @@
 import pytest
 
-from trichord.config import Adafactor, Draw, Experiment, Stage
-from trichord.features.source import Captions
+from trichord.checkpoint import Run
+from trichord.config import Adafactor, Draw, Experiment, Lora, Stage
+from trichord.features.source import Captions, FeatureSource
 from trichord.training import requirements
+from trichord.training.fit import fit
 from trichord.training.requirements import require_all, require_masks
 from trichord.types import Caption, Clip, UserError
 
@@ -59,6 +61,26 @@ def test_adafactor_needs_whole_matrices(require):
     require("at", **trunk)
     with pytest.raises(UserError, match=r"optimizer adafactor .*leave out --sharding"):
         require("at", sharded=True, **trunk)
+
+
+def test_layers_that_no_trunk_has_are_refused_before_anything_is_written(
+    small, learnable, tmp_path
+):
+    experiment = small("slava-av", towers=("vision",), lora=Lora(rank=2, targets=("query",)))
+    model = experiment.model.build()
+    clips, folder = learnable(model)
+    with pytest.raises(
+        UserError, match=r"^The vision trunk has no linear layer query: .* out_proj"
+    ):
+        fit(
+            experiment,
+            model,
+            [FeatureSource(clips, model, folder)] * 2,
+            Run(tmp_path / "run"),
+            manifest="m",
+            after_epoch=print,
+        )
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_single_clip_has_nothing_to_be_told_from(require, monkeypatch):

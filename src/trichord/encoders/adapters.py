@@ -4,6 +4,7 @@ Source: Hu et al. (2022), "LoRA: Low-Rank Adaptation of Large Language Models".
 """
 
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -34,23 +35,35 @@ def add_adapters(trunk: nn.Module, lora: Lora, what: str) -> None:
         what: The trunk in error messages.
 
     Raises:
-        UserError: No layer is to be adapted, or peft is missing.
+        UserError: As for `layers_to_adapt`.
     """
-    layers = list(_layers(trunk, lora))
-    if not layers:
-        missing = " or ".join(lora.targets) or "inside an attention"
-        ends = {name.rpartition(".")[2] for name, part in trunk.named_modules() if _plain(part)}
-        known = ", ".join(sorted(ends)) or "none at all"
-        raise UserError(
-            f"{what} has no linear layer {missing}: choose --stages.N.lora.targets of {known}, or "
-            f"{ALL_LINEAR}."
-        )
-    with extras_named():
-        from peft import LoraConfig, inject_adapter_in_model
+    layers = layers_to_adapt(trunk, lora, what)
+    from peft import LoraConfig, inject_adapter_in_model
+
     config = LoraConfig(
         r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=layers
     )
     inject_adapter_in_model(config, trunk)
+
+
+def layers_to_adapt(trunk: nn.Module, lora: Lora, what: str) -> list[str]:
+    """Names of the linear layers of a trunk that adapters are for.
+
+    Raises:
+        UserError: There are none, or peft is missing.
+    """
+    with extras_named():
+        import_module("peft")
+    if layers := list(_layers(trunk, lora)):
+        return layers
+    missing = " or ".join(lora.targets) or "inside an attention"
+    ends = {
+        name.rpartition(".")[2] for name, one in trunk.named_modules() if isinstance(one, nn.Linear)
+    }
+    known = ", ".join(sorted(ends)) or "none at all"
+    raise UserError(
+        f"{what} has no linear layer {missing}: choose --stages.N.lora.targets of {known}, or {ALL_LINEAR}."
+    )
 
 
 def _layers(trunk: nn.Module, lora: Lora) -> Iterator[str]:
@@ -66,7 +79,7 @@ def _layers(trunk: nn.Module, lora: Lora) -> Iterator[str]:
         f"{name}." for name, part in trunk.named_modules() if "Attention" in type(part).__name__
     ]
     for name, part in trunk.named_modules():
-        if name in uncalled or not _plain(part):
+        if name in uncalled or not isinstance(part, nn.Linear):
             continue
         if lora.targets:
             chosen = ALL_LINEAR in lora.targets or name.rpartition(".")[2] in lora.targets
@@ -74,10 +87,6 @@ def _layers(trunk: nn.Module, lora: Lora) -> Iterator[str]:
             chosen = name.startswith(tuple(attentions))
         if chosen:
             yield name
-
-
-def _plain(part: nn.Module) -> bool:
-    return isinstance(part, nn.Linear)
 
 
 def remove_adapters(trunk: nn.Module) -> dict[str, Tensor]:

@@ -14,7 +14,12 @@ from trichord.evaluation.weighting import learn_weighting
 from trichord.features.source import FeatureSource, Source
 from trichord.models.embedder import Embedder
 from trichord.training.loop import AfterEpoch, run_stage
-from trichord.training.requirements import require_all, require_masks, require_widths
+from trichord.training.requirements import (
+    require_all,
+    require_layers,
+    require_masks,
+    require_widths,
+)
 from trichord.training.session import Session, do_nothing
 from trichord.training.soundness import refuse_unfinite
 from trichord.training.stopping import freeing_memory, stop, stoppable
@@ -65,6 +70,7 @@ def fit(
     on_all_ranks(lambda: check(experiment))
     on_all_ranks(lambda: require_all(experiment, sources, sharded=sharded))
     on_all_ranks(lambda: require_widths(experiment, model))
+    on_all_ranks(lambda: require_layers(experiment, model))
     if sources:
         on_all_ranks(lambda: require_masks(experiment, model, sources[0]))
     on_rank_0(lambda: run.start(experiment, manifest))

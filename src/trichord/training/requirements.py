@@ -6,6 +6,7 @@ import numpy as np
 
 from trichord.config import Adafactor, Experiment, Stage
 from trichord.distributed import world_size
+from trichord.encoders.adapters import layers_to_adapt
 from trichord.features.source import Source, refuse_masks
 from trichord.models.embedder import Embedder
 from trichord.training.sampler import pools_of
@@ -78,6 +79,16 @@ def require_masks(experiment: Experiment, model: Embedder, source: Source) -> No
     second = model.audio.spectrogram(np.zeros(model.audio.rate, np.float32))
     # An error if the encoder does not support it.
     model.audio.spec_augment(second, np.random.default_rng(0))
+
+
+def require_layers(experiment: Experiment, model: Embedder) -> None:
+    """Refuse adapters of layers that a trunk does not have.
+
+    Raises:
+        UserError: Names the layers that there are; or peft is missing.
+    """
+    for name, lora in experiment.adapters().items():
+        layers_to_adapt(model.encoders()[name].trunk, lora, f"The {name} trunk")
 
 
 def require_widths(experiment: Experiment, model: Embedder) -> None:
