@@ -29,7 +29,7 @@ from trichord.types.rules import (
 )
 
 if TYPE_CHECKING:
-    from trichord.checkpoint import Run
+    from trichord.checkpoint import Run, Untrained
     from trichord.evaluation.gallery import Weights
     from trichord.evaluation.named import NamedProtocol
     from trichord.evaluation.report import RetrievalReport
@@ -85,7 +85,8 @@ class Measurement:
     captions: CaptionRules = field(default_factory=CaptionRules)
     to: Annotated[Path | None, Checked(require_writable)] = None
     """File of the report: a name in each run, or a path for one run. If not given, evaluation.json (or
-    captions.json), its name made longer by what is not as usual: evaluation-val.json."""
+    captions.json), its name made longer by what is not as usual: evaluation-val.json. A model that is no
+    run has no folder: without a file, nothing is written."""
     device: Device = "auto"
     """cpu, cuda, or auto: a GPU if there is one."""
 
@@ -145,17 +146,17 @@ class Measurement:
 
 
 def measure_run(
-    held: "Run",
+    held: "Run | Untrained",
     clips: Sequence[Clip],
     manifest: Path,
     wanted: Sequence[Measurement],
     decoder: "Decoder",
     ceiling: dict[str, dict[int, float]] | None = None,
 ) -> "Iterator[RetrievalReport]":
-    """What one run reaches on clips of a manifest: a report for each measurement, clips decoded once.
+    """What one run or model reaches on a manifest: a report for each measurement, clips decoded once.
 
     Args:
-        held: The run.
+        held: The run, or a model before training.
         clips: Those to measure on.
         manifest: Theirs.
         wanted: Measurements that differ in their audio types alone.
@@ -169,7 +170,7 @@ def measure_run(
     from trichord.evaluation.named import require_gallery
     from trichord.evaluation.protocol import stamp
     from trichord.evaluation.report import RetrievalReport, with_ceiling
-    from trichord.evaluation.retrieval import TASKS, evaluate
+    from trichord.evaluation.retrieval import TASKS, evaluate, left_out
     from trichord.evaluation.vectors import embed_source
 
     experiment, provenance = held.experiment(), held.provenance()
@@ -208,6 +209,7 @@ def measure_run(
             ),
             rows=with_ceiling(rows, ceiling),
             silent={vectors.ids[i]: None for i in masked} | heard.silent,
+            left_out=left_out(vectors, tasks),
         )
 
 

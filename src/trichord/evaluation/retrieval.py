@@ -18,6 +18,7 @@ from trichord.evaluation.row import ReportRow
 from trichord.evaluation.scores import Products, Scores
 from trichord.types import CaptionKind
 from trichord.types.arrays import Int
+from trichord.types.comparable import not_comparable
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,17 @@ def evaluate(
     return (*forward, *back)
 
 
+def left_out(vectors: ClipVectors, tasks: Sequence[Task] = TASKS) -> dict[str, str]:
+    """Of these tasks, those that the model cannot answer, each with the reason."""
+    sounds = [task.name for task in tasks if task.query == "sound"]
+    if not vectors.compares("audio", "vision"):
+        return dict.fromkeys(sounds, not_comparable("audio", "vision"))
+    if vectors.mingled:
+        why = "the fusion has let each sound attend to its picture, so it would search for itself"
+        return dict.fromkeys(sounds, why)
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class Ranked:
     """One task's ranks, a query each, and how many candidates each query ranks."""
@@ -148,7 +160,7 @@ def _ask(task: Task, vectors: ClipVectors) -> _Asked:
     present = vectors.present(task.gallery)
     clips = np.flatnonzero(present)
     if task.query == "sound":
-        able = vectors.compares("audio", "vision") and not vectors.mingled
+        able = not left_out(vectors, (task,))
         owner = np.flatnonzero(present & vectors.has_audio & able)
         scores = (
             Products.cosines(vectors.audio[owner], vectors.vision[clips]) if len(owner) else None
