@@ -37,6 +37,7 @@ def name_of(chosen: Measurement, kind: Kind) -> str:
         else "",
         f"token-{chosen.token}" if chosen.token is not None else "",
         "" if chosen.ties == "pessimistic" else f"ties-{chosen.ties}",
+        "" if chosen.similarity == "pairwise" else chosen.similarity,
     ]
     if kind == "captions":
         parts += _caption_parts(chosen.captions)
@@ -80,7 +81,7 @@ def require_place(runs: Sequence[Path | None], chosen: Measurement) -> None:
         raise UserError(f"--to {to}: a report is JSON: give a name that ends in .json.")
     elsewhere = to.name != str(to)
     if None in runs:  # then a bare name lies in the current folder
-        OutputFile().check(to, "--to")
+        OutputFile().check(to.with_suffix(".json"), "--to")
     elif to.stem in RESERVED and not elsewhere:
         raise UserError(f"--to {to}: this file of a run is something else: choose another name.")
     if elsewhere and len(runs) > 1:

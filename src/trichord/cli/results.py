@@ -89,9 +89,7 @@ def measure_all(names: Sequence[str], manifest: Path, chosen: Measurement) -> "l
 
     subjects = [subject_of(name) for name in names]
     writers = [one for one in subjects if one.experiment().model.captioner is not None]
-    # Silent clips that are lent a sound join the gallery: its ceiling nobody has worked out.
-    bounded = chosen.rule == "masked" and len(writers) < len(subjects)
-    best = known_ceiling(clips) if bounded else None
+    best = known_ceiling(clips) if chosen.is_bounded and len(writers) < len(subjects) else None
     reports: list[Report] = []
     with Decoder() as decoder, shared_towers():
         for one in subjects:
