@@ -1,6 +1,7 @@
 """Commands that measure runs: `evaluate` and `compare`."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import fields
 from itertools import chain
 from pathlib import Path
@@ -200,10 +201,10 @@ def tell_replaced(report: "Report", place: Path) -> None:
 
 def require_compared(place: Path) -> None:
     """Refuse what is neither a run, a folder of seeds nor a report."""
-    if place.is_file():
-        require_report(place)
-    else:
-        require_runs(place)
+    with suppress(OSError):  # a name that is too long
+        if place.is_file():
+            return require_report(place)
+    return require_runs(place)
 
 
 ComparedPlace = Annotated[Path, Checked(require_compared)]
