@@ -101,6 +101,7 @@ def test_a_folder_of_weights_goes_the_whole_way(
     )
     assert named.pop("run") == f"{folder}, before training"
     assert named["provenance"]["names"]["model.vision.name"] == family
+    assert named["provenance"]["names"]["model.audio.name"].endswith(f"@{hub.commit(CLAP)}")
     assert list(named["left_out"]) == ["visual<-sound"]
     assert run.pop("run") == "zero"
     # The way to name the same weights is a Python file here, whose print a run notes.
