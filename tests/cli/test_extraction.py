@@ -96,3 +96,44 @@ def test_others_load_what_the_command_names(runs):
 def test_features_lie_where_they_are_said_to(tmp_path, given, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert folder_of(Path("clips.jsonl"), Path(given)).name == given
+
+
+TRUNK = "--model.vision vision-trunk --model.vision.dim 128 --model.vision.name"
+
+
+def test_the_encoders_of_an_experiment_are_chosen_as_train_chooses_them(
+    corpus, command, tmp_path, capsys
+):
+    from small_trunks import dinov2
+
+    chosen = f"--model world-slava-a-and-v {TRUNK} {dinov2(tmp_path / 'dinov2')}"
+    features = f"--features {tmp_path}/features"
+    assert command(f"extract {corpus}/clips.jsonl {chosen} {features}") == 0
+    assert "40 clips" in capsys.readouterr().out
+    line = chosen.replace("--model world-slava-a-and-v", f"{tmp_path}/run {features}")
+    few = "--stages.0.epochs 1 --stages.0.batch-size 8"
+    assert command(f"train world-slava-a-and-v {corpus}/clips.jsonl {line} {few}") == 0
+    assert embedder_of(str(tmp_path / "run")).vision.width == 32
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("--model @run --model.vision clip-vision", "--model.vision: '@run' is a run and has"),
+        ("--model.vision.nam odd", "--model.vision.nam: no such option: 'trichord extract"),
+        ("--model.vision clip-visio", "did you mean 'clip-vision'?"),
+        ("--model.vision", "--model.vision: a value is missing"),
+        ("--model slava-aandv --model.vision clip-vision", "did you mean 'slava-a-and-v'?"),
+        ("--model.audio.dim 0", "--model.audio.dim"),
+    ],
+)
+def test_encoders_that_cannot_be_chosen_are_refused_in_one_line(
+    options, told, small_world, runs, command, tmp_path, capsys
+):
+    run = str(runs / "slava-av" / "seed-0")
+    line = f"extract {small_world}/clips.jsonl --features {tmp_path}/features {options}"
+    assert command(line.replace("@run", run)) == 2
+    complaint = capsys.readouterr().err
+    assert told.replace("@run", run) in complaint
+    assert complaint.count("\n") == 1
+    assert not (tmp_path / "features").exists()

@@ -1,6 +1,7 @@
 """Any model that a user names, in one option."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from model_hub import ModelHub, visiting
@@ -8,6 +9,7 @@ from small_families import altclip, chinese_clip, metaclip2, naflex, siglip
 
 from trichord.checkpoint import Run
 from trichord.config import CLAP, AudioTrunk, ClipText, ClipVision, VisionTrunk
+from trichord.corpora.manifest import read_manifest, write_manifest
 from trichord.encoders.hub import WEIGHTS
 from trichord.experiments import EXPERIMENTS, load_experiment
 from trichord.experiments.named_models import MODELS, load_named_model, put_into
@@ -68,6 +70,10 @@ def test_a_folder_of_weights_goes_the_whole_way(
     hub = ModelHub(tmp_path / "hub")
     hub.publish(CLAP, WEIGHTS.find("stand-in-clap"), "safetensors")
     (tmp_path / "clips.jsonl").write_text((corpus / "clips.jsonl").read_text())
+    clips = read_manifest(tmp_path / "clips.jsonl")
+    labelled = [replace(c, labels=(("siren", "bell")[i % 2],)) for i, c in enumerate(clips)]
+    write_manifest(tmp_path / "labelled.jsonl", labelled)
+    (tmp_path / "labelled.features").symlink_to(tmp_path / "clips.features")
     lines = (
         f"index {corpus}/media {tmp_path}/archive --model {folder} --no-speech",
         f"search {tmp_path}/archive siren --json",
@@ -77,7 +83,10 @@ def test_a_folder_of_weights_goes_the_whole_way(
         f"evaluate {tmp_path}/run {tmp_path}/clips.jsonl",
         f"train {family_experiment(folder, tmp_path)} {tmp_path}/clips.jsonl {tmp_path}/zero",
         f"evaluate {tmp_path}/zero {tmp_path}/clips.jsonl",
-        f"compare {tmp_path}/zero {tmp_path}/run",
+        f"evaluate {folder} {tmp_path}/clips.jsonl --to {tmp_path}/folder.json",
+        f"compare {tmp_path}/folder.json {tmp_path}/run",
+        f"classify {folder} {tmp_path}/labelled.jsonl --modality vision --to {tmp_path}/classes",
+        f"probe {folder} {tmp_path}/labelled.jsonl --modality audio --to {tmp_path}/classes",
     )
     with hub.serving(), visiting(hub, monkeypatch, tmp_path / "cache"):
         for line in lines:
@@ -86,6 +95,20 @@ def test_a_folder_of_weights_goes_the_whole_way(
             if line.startswith("search"):
                 assert len(json.loads(out)) > 0
         model = Run(tmp_path / "run").load()
+    run, named = (
+        json.loads((tmp_path / name).read_text())
+        for name in ("zero/evaluation.json", "folder.json")
+    )
+    assert named.pop("run") == f"{folder}, before training"
+    assert named["provenance"]["names"]["model.vision.name"] == family
+    assert named["provenance"]["names"]["model.audio.name"].endswith(f"@{hub.commit(CLAP)}")
+    assert list(named["left_out"]) == ["visual<-sound"]
+    assert run.pop("run") == "zero"
+    # The way to name the same weights is a Python file here, whose print a run notes.
+    parts = [key for key in run["provenance"]["settings"] if key.startswith("parts.")]
+    for key in parts:
+        del run["provenance"]["settings"][key]
+    assert run == named
     assert {one.dim for one in model.encoders().values()} == {dim}
     assert model.audio.head.out_features == dim
 
@@ -111,8 +134,6 @@ def test_one_side_alone_is_chosen_by_the_name_of_its_family(tiny_towers, tmp_pat
 
 
 def test_encoders_of_other_sizes_are_refused_with_the_remedy(tiny_towers, tmp_path):
-    from dataclasses import replace
-
     from trichord.config import Clap, SiglipVision, TriModal
 
     clip, clap = str(tiny_towers / "clip"), str(tiny_towers / "clap")

@@ -34,6 +34,7 @@ RUN = Path("runs/a")
         ({"audio_type": "both"}, "evaluation-token-both"),
         ({"ties": "expected"}, "evaluation-ties-expected"),
         ({"split": "val", "ties": "optimistic"}, "evaluation-val-ties-optimistic"),
+        ({"similarity": "dual-softmax"}, "evaluation-dual-softmax"),
         ({"source": "media", "device": "cpu"}, "evaluation"),
     ],
 )
@@ -64,6 +65,16 @@ def test_a_name_lies_in_the_run_and_a_path_where_it_says(to, place):
     chosen = Measurement(to=Path(to), split="val")
     assert place_of(RUN, chosen, "evaluation") == Path(place)
     require_place([RUN], chosen)
+
+
+@pytest.mark.parametrize(
+    ("to", "place"),
+    [(None, None), ("mine", "mine.json"), ("mine.json", "mine.json"), ("out/a.json", "out/a.json")],
+)
+def test_a_model_without_a_folder_has_a_report_where_it_is_said_to_be(to, place):
+    chosen = Measurement(to=to and Path(to), split="val")
+    assert place_of(None, chosen, "evaluation") == (place and Path(place))
+    require_place([None], chosen)
 
 
 @pytest.mark.parametrize(
@@ -168,6 +179,17 @@ def test_reports_of_two_kinds_are_refused(run_with):
 def test_choices_without_sense_are_refused(choice, told, run_with):
     with pytest.raises(UserError, match=told):
         reports_of([run_with("run", evaluation="retrieval")], choice)
+
+
+def test_files_stand_beside_runs_whatever_report_of_these_is_chosen(run_with):
+    run = run_with("run", evaluation_val="retrieval", zero="retrieval", captions="captions")
+    zero, val = run / "zero.json", run / "evaluation-val.json"
+    assert reports_of([run, zero], Choice(split="val")) == ("evaluation", [val, zero])
+    assert reports_of([zero], Choice()) == ("evaluation", [zero])
+    with pytest.raises(UserError, match="--report has no effect with report files"):
+        reports_of([zero, val], Choice(report="mine"))
+    with pytest.raises(UserError, match=r"captions\.json was measured on captions"):
+        reports_of([zero, run / "captions.json"], Choice())
 
 
 def test_what_evaluate_calls_a_report_compare_finds_under_that_name(run_with):

@@ -187,6 +187,8 @@ def parse(words: list[str]) -> dict[str, object]:
     real, said = tyro.cli, StringIO()
 
     def parse_only(what, **keywords):
+        if keywords.get("return_unknown_args"):  # a first pass over some of the options
+            return real(what, **keywords)
         if isinstance(what, type):
             raise Parsed(vars(real(what, **keywords)))
         if callable(what):

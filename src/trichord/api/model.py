@@ -26,6 +26,7 @@ from trichord.types.plugins import provide
 from trichord.types.rules import Device, require_legal
 
 if TYPE_CHECKING:  # importing `trichord` must stay quick
+    from trichord.config import Experiment
     from trichord.models.embedder import Embedder
     from trichord.search.captioning import CaptionedMoment
 
@@ -374,8 +375,12 @@ def load(
     return Model(str(run), embedder_of(str(run)).to(torch_device), workers)
 
 
-def embedder_of(name: str, start: Path | None = None) -> "Embedder":
+def embedder_of(name: "str | Experiment", start: Path | None = None) -> "Embedder":
     """The model of a run directory, or of an experiment, untrained or with the weights of a run.
+
+    Args:
+        name: A name, as `load` takes it, or the experiment itself.
+        start: A run whose weights the experiment starts from.
 
     Raises:
         UserError: It is neither; or `start` is given with a run or does not fit the experiment.
@@ -385,17 +390,18 @@ def embedder_of(name: str, start: Path | None = None) -> "Embedder":
         return _loaded(name, start)
 
 
-def _loaded(name: str, start: Path | None) -> "Embedder":
+def _loaded(name: "str | Experiment", start: Path | None) -> "Embedder":
     from trichord.checkpoint import Run, fresh_model
     from trichord.experiments import load_experiment
 
-    require_model(name)
+    if isinstance(name, str):
+        require_model(name)
     fetch_towers(name)
-    if is_run(Path(name)):
+    if isinstance(name, str) and is_run(Path(name)):
         if start:
             raise UserError(f"--start {start}: '{name}' is a run and has weights; leave it out.")
         return Run(Path(name)).load()
-    experiment = load_experiment(name)
+    experiment = load_experiment(name) if isinstance(name, str) else name
     return fresh_model(replace(experiment, start=start) if start else experiment)
 
 
@@ -431,7 +437,7 @@ def is_run(place: Path) -> bool:
         return False
 
 
-def fetch_towers(name: str) -> None:
+def fetch_towers(name: "str | Experiment") -> None:
     """Download the pretrained models of an experiment; commands do this before torch is loaded.
 
     Raises:
@@ -442,9 +448,11 @@ def fetch_towers(name: str) -> None:
     from trichord.encoders.hub import fetch_weights
     from trichord.experiments import load_experiment
 
-    if not is_run(Path(name)):
-        for config in load_experiment(name).model.towers().values():
-            fetch_weights(config)
+    if isinstance(name, str) and is_run(Path(name)):
+        return
+    experiment = load_experiment(name) if isinstance(name, str) else name
+    for config in experiment.model.towers().values():
+        fetch_weights(config)
 
 
 def persistent(name: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from trichord.checkpoint.environment import Origin, environment
+from trichord.checkpoint.environment import Origin, environment, revisions
 from trichord.checkpoint.provenance import UNKNOWN, provenance_of, read_provenance
 from trichord.checkpoint.tensor_files import DamagedError, read_tensors, write_tensors
 from trichord.checkpoint.weights import load_matching, load_trained, owned_state
@@ -364,8 +364,7 @@ class Run:
 
     def _pins(self) -> dict[str, str]:
         """Names of towers from a hub, with their recorded commits."""
-        noted: dict[str, str] = self.environment().get("towers", {})
-        return {name: f"{name}@{commit}" for name, commit in noted.items() if "@" not in name}
+        return _pinned(self.environment().get("towers", {}))
 
     def restore(self, model: Embedder) -> None:
         """Load the weights of a complete run into a model of its experiment.
@@ -405,6 +404,11 @@ class Run:
             )
 
 
+def _pinned(commits: Mapping[str, str]) -> dict[str, str]:
+    """Names of towers from a hub, with their commits."""
+    return {name: f"{name}@{commit}" for name, commit in commits.items() if "@" not in name}
+
+
 def _provenance_of_start(experiment: Experiment) -> Provenance | None:
     """Provenance of the run that an experiment starts from; None without one, or if it is gone."""
     if experiment.start is None or not (experiment.start / "experiment.json").is_file():
@@ -414,6 +418,51 @@ def _provenance_of_start(experiment: Experiment) -> Provenance | None:
 
 class _ForeignError(UserError):
     """An intact checkpoint of another run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Untrained:
+    """A named model, weights or an experiment before training, which is measured as a run is.
+
+    Attributes:
+        given: What the user calls it.
+        known: It, as an experiment.
+    """
+
+    given: str
+    known: Experiment
+
+    @property
+    def path(self) -> None:
+        """It has no directory."""
+        return None
+
+    @property
+    def name(self) -> str:
+        """Its name in reports."""
+        return f"{self.given}, before training"
+
+    def experiment(self) -> Experiment:
+        """As `Run.experiment`."""
+        return self.known
+
+    def provenance(self) -> Provenance:
+        """As that of a run without stages: the weights, with their commits at the hub, and no clips."""
+        model = self.known.model.renamed(_pinned(revisions(self.known)))
+        return provenance_of(
+            replace(self.known, model=model, stages=()),
+            clips=None,
+            start=_provenance_of_start(self.known),
+            parts=origins_of(self.known),
+        )
+
+    def load(self) -> Embedder:
+        """The model, in evaluation mode.
+
+        Raises:
+            UserError: A tower, or the run to start from, cannot be loaded.
+        """
+        return fresh_model(self.known)
 
 
 def fresh_model(experiment: Experiment) -> Embedder:

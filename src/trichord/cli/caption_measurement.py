@@ -94,4 +94,4 @@ def _require_sense(chosen: Measurement) -> None:
         not chosen.weights,
         "--visual-weight and --audio-weight: this run writes captions; leave both options out.",
     )
-    require_unset(chosen, "a run that writes captions", "ties")
+    require_unset(chosen, "a run that writes captions", "ties", "similarity")

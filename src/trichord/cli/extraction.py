@@ -7,16 +7,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from trichord.api.model import CLIP_CLAP, device_of, fetch_towers, is_run
+from trichord.api.model import CLIP_CLAP, device_of, fetch_towers, is_run, require_model
 from trichord.bulk.options import ALONE, BulkOptions
 from trichord.cli.console import aside, bar, counted, out
 from trichord.cli.options import checked
+from trichord.cli.parts import MODEL, choose_parts
 from trichord.cli.places import ModelName, RunPlace
 from trichord.cli.threads import leave_cores, load_embedder
+from trichord.config import Experiment, TriModal
 from trichord.experiments import load_experiment
 from trichord.features.reading import folder_of, require_media
 from trichord.types import MODALITIES, Clip, Modality
-from trichord.types.rules import Device, InputFile, OutputFolder, Workers, require
+from trichord.types.rules import (
+    Device,
+    InputFile,
+    OutputFolder,
+    Workers,
+    require,
+    require_legal,
+)
 
 if TYPE_CHECKING:
     from trichord.bulk.shards import WorkerModel
@@ -41,6 +50,7 @@ NOTHING_BROUGHT = Brought()
 
 def extract(arguments: list[str]) -> None:
     """`trichord extract MANIFEST`."""
+    chosen, arguments = with_encoders(arguments)
 
     def run(
         manifest: Annotated[Path, tyro.conf.arg(metavar="MANIFEST"), InputFile()],
@@ -58,7 +68,9 @@ def extract(arguments: list[str]) -> None:
 
         Args:
             manifest: Clips as JSON lines.
-            model: A run, a named model, a folder of weights, hub:USER/NAME, or an experiment.
+            model: A run, a named model, a folder of weights, hub:USER/NAME, or an experiment. As in
+                'trichord train', --model.vision KIND, --model.vision.name FOLDER and the like choose
+                other encoders.
             features: Where to, a folder or s3://bucket/prefix; beside the manifest if not given.
             brought: Trunk features computed elsewhere.
             start: A run whose weights the experiment starts from, as in 'trichord train --start'.
@@ -73,12 +85,13 @@ def extract(arguments: list[str]) -> None:
             f"--start {start}: '{model}' is a run and has weights; leave it out.",
         )
         clips = read_manifest(manifest)  # before anything heavy is loaded
-        fetch_towers(model)
+        subject = chosen or model
+        fetch_towers(subject)
 
         from trichord.features.importing import import_features
 
         named = device_of(device)
-        embedder = load_embedder(model, start)
+        embedder = load_embedder(subject, start)
         if sharing.runner == "process":  # others load their own
             embedder = embedder.to(named)
             leave_cores(workers, named)
@@ -88,10 +101,60 @@ def extract(arguments: list[str]) -> None:
             if path is not None:
                 count = import_features(embedder, name, path, clips, folder)
                 aside.print(f"{path}: {count} {name} features brought in.")
-        towers = towers_of(model, named, decoders_of(sharing, workers), start)
+        towers = towers_of(subject, named, decoders_of(sharing, workers), start)
         extract_all(embedder, clips, folder, workers, shared=(sharing, towers))
 
     tyro.cli(checked(run), args=arguments, prog="trichord extract")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoders:
+    """The options that choose encoders; the parser knows the fields of a default."""
+
+    model: TriModal
+
+
+def with_encoders(arguments: list[str]) -> tuple[Experiment | None, list[str]]:
+    """The experiment of --model with the encoders that options choose, and the other arguments.
+
+    None if no option chooses an encoder.
+
+    Raises:
+        UserError: No such experiment or encoder, or --model is a run.
+    """
+    first = next((word for word in arguments if word.startswith(f"{MODEL}.")), None)
+    if first is None:
+        return None, arguments
+    name, rest = CLIP_CLAP, list[str]()
+    words = iter(arguments)
+    for word in words:  # of an option that is given twice, the last one counts
+        option, equals, value = word.partition("=")
+        if option == MODEL:
+            name = value if equals else next(words, "")
+        else:
+            rest.append(word)
+    require_model(name)
+    require(
+        not is_run(Path(name)),
+        f"{first}: '{name}' is a run and has encoders: leave the option out.",
+    )
+    experiment = load_experiment(name)
+    known, rest = choose_parts(Encoders(model=experiment.model), rest)
+    encoders, rest = tyro.cli(
+        Encoders,
+        args=rest,
+        default=known,
+        return_unknown_args=True,
+        config=(tyro.conf.AvoidSubcommands,),
+        prog="trichord extract",
+    )
+    unknown = [word for word in rest if word.startswith(f"{MODEL}.")]
+    require(
+        not unknown,
+        f"{'; '.join(unknown)}: no such option: 'trichord extract {first} --help' lists all.",
+    )
+    require_legal(encoders)
+    return replace(experiment, model=encoders.model), [*rest, MODEL, name]
 
 
 def decoders_of(sharing: BulkOptions, workers: int) -> int:
@@ -106,13 +169,15 @@ def decoders_of(sharing: BulkOptions, workers: int) -> int:
     return each
 
 
-def towers_of(model: str, device: str, decoders: int, start: Path | None = None) -> "WorkerModel":
+def towers_of(
+    model: str | Experiment, device: str, decoders: int, start: Path | None = None
+) -> "WorkerModel":
     """A run or experiment as another process loads it."""
     from trichord.bulk.shards import WorkerModel
 
-    if is_run(Path(model)):
+    if isinstance(model, str) and is_run(Path(model)):
         return WorkerModel(model=Path(model).absolute(), device=device, decoders=decoders)
-    known = load_experiment(model)
+    known = load_experiment(model) if isinstance(model, str) else model
     named = replace(known, start=start.absolute()) if start else known
     return WorkerModel(model=named, device=device, decoders=decoders)
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 import tyro
 
-from trichord.api.model import device_of, is_run
+from trichord.api.model import device_of
 from trichord.cli.measurement import uncached
 from trichord.cli.options import audio_type_of
+from trichord.cli.places import subject_of
 from trichord.cli.threads import load_embedder
 from trichord.features.reading import folder_of, source_of
 from trichord.types import Clip
@@ -112,19 +113,15 @@ class Subject:
 
 
 def opened(given: str, chosen: FrozenOptions) -> Subject:
-    """A run or an untrained experiment, listening as it was asked to.
+    """A run or a model before training, listening as it was asked to.
 
     Raises:
         UserError: It is neither, or has no audio type token to choose.
     """
-    from trichord.checkpoint import Run
-    from trichord.checkpoint.provenance import provenance_of
-    from trichord.experiments import load_experiment
-
     there = device_of(chosen.device)  # before anything heavy is loaded
     model = load_embedder(given).to(there)
-    path = Path(given) if is_run(Path(given)) else None
-    experiment = Run(path).experiment() if path else load_experiment(given)
+    measured = subject_of(given)
+    experiment = measured.experiment()
     if (sense := chosen.modality) is None:
         trained = [name for name in ("vision", "audio") if name in experiment.modalities]
         sense = "audio" if trained == ["audio"] else "both" if len(trained) == 2 else "vision"
@@ -134,16 +131,13 @@ def opened(given: str, chosen: FrozenOptions) -> Subject:
     if chosen.token is None and model.audio.audio_type is not None:
         token += ", the run's own"
     return Subject(
-        name=Run(path).name if path else f"{given}, before training",
-        path=path,
+        name=measured.name,
+        path=measured.path,
         experiment=experiment,
         model=model,
         sense=sense,
         token="not heard" if sense == "vision" else token,
-        # An experiment's towers learnt from no clips here.
-        provenance=Run(path).provenance()
-        if path
-        else provenance_of(replace(experiment, stages=()), clips=None, start=None, parts={}),
+        provenance=measured.provenance(),
     )
 
 

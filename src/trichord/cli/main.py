@@ -22,7 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "reproduce": ("trichord.cli.reproduction", "a run made again: do the numbers agree?"),
     "evaluate": (
         "trichord.cli.results",
-        "retrieval or captions of a run -> table, JSON, figure",
+        "retrieval or captions of a run or model -> table, JSON, figure",
     ),
     "compare": ("trichord.cli.results", "runs side by side, with intervals"),
     "probe": ("trichord.cli.probing", "a linear classifier on a run's frozen features"),

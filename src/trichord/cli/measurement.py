@@ -29,7 +29,7 @@ from trichord.types.rules import (
 )
 
 if TYPE_CHECKING:
-    from trichord.checkpoint import Run
+    from trichord.checkpoint import Run, Untrained
     from trichord.evaluation.gallery import Weights
     from trichord.evaluation.named import NamedProtocol
     from trichord.evaluation.report import RetrievalReport
@@ -80,12 +80,17 @@ class Measurement:
     """Whose training clips lend their sounds; the manifest itself if not given."""
     ties: Literal["pessimistic", "expected", "optimistic"] = "pessimistic"
     """How a tie counts."""
+    similarity: Literal["pairwise", "dual-softmax"] = "pairwise"
+    """What candidates are ranked by: their similarity to the query, or that times its softmax over all
+    queries at temperature 0.01. That looks at all queries together, so its numbers compare only with
+    others of its kind."""
     metrics: Annotated[tuple[Annotated[str, Checked(require_metric)], ...], Distinct()] = ()
     """Numbers to report beside the usual ones, such as ndcg@10, or those of a package or --plugin."""
     captions: CaptionRules = field(default_factory=CaptionRules)
     to: Annotated[Path | None, Checked(require_writable)] = None
     """File of the report: a name in each run, or a path for one run. If not given, evaluation.json (or
-    captions.json), its name made longer by what is not as usual: evaluation-val.json."""
+    captions.json), its name made longer by what is not as usual: evaluation-val.json. A model that is no
+    run has no folder: without a file, nothing is written."""
     device: Device = "auto"
     """cpu, cuda, or auto: a GPU if there is one."""
 
@@ -117,6 +122,15 @@ class Measurement:
         named = self.named
         return self.silent or (named.silent if named else "masked")
 
+    @property
+    def is_bounded(self) -> bool:
+        """Whether a known ceiling holds.
+
+        Nobody has worked out that of silent clips that are lent a sound and join the gallery, nor that of
+        a ranking that looks at all queries.
+        """
+        return self.rule == "masked" and self.similarity == "pairwise"
+
     def require_sense(self) -> None:
         """Refuse options that say nothing, or contradict one another.
 
@@ -145,17 +159,17 @@ class Measurement:
 
 
 def measure_run(
-    held: "Run",
+    held: "Run | Untrained",
     clips: Sequence[Clip],
     manifest: Path,
     wanted: Sequence[Measurement],
     decoder: "Decoder",
     ceiling: dict[str, dict[int, float]] | None = None,
 ) -> "Iterator[RetrievalReport]":
-    """What one run reaches on clips of a manifest: a report for each measurement, clips decoded once.
+    """What one run or model reaches on a manifest: a report for each measurement, clips decoded once.
 
     Args:
-        held: The run.
+        held: The run, or a model before training.
         clips: Those to measure on.
         manifest: Theirs.
         wanted: Measurements that differ in their audio types alone.
@@ -169,7 +183,7 @@ def measure_run(
     from trichord.evaluation.named import require_gallery
     from trichord.evaluation.protocol import stamp
     from trichord.evaluation.report import RetrievalReport, with_ceiling
-    from trichord.evaluation.retrieval import TASKS, evaluate
+    from trichord.evaluation.retrieval import TASKS, evaluate, left_out
     from trichord.evaluation.vectors import embed_source
 
     experiment, provenance = held.experiment(), held.provenance()
@@ -190,7 +204,9 @@ def measure_run(
             if chosen.protocol:
                 require_gallery(chosen.protocol, vectors)
             tasks = named.asked() if named else TASKS
-            rows = evaluate(vectors, tasks, ties=chosen.ties, metrics=metrics)
+            rows = evaluate(
+                vectors, tasks, ties=chosen.ties, metrics=metrics, similarity=chosen.similarity
+            )
         masked = np.flatnonzero(~vectors.has_audio) if vectors.has_audio.any() else ()
         yield RetrievalReport(
             run=held.name,
@@ -205,9 +221,11 @@ def measure_run(
                 audio_type=chosen.token,
                 name=chosen.protocol,
                 selected_on_test=provenance.selected_on_test,
+                similarity=chosen.similarity,
             ),
             rows=with_ceiling(rows, ceiling),
             silent={vectors.ids[i]: None for i in masked} | heard.silent,
+            left_out=left_out(vectors, tasks),
         )
 
 
@@ -223,6 +241,11 @@ def tune(model: "Embedder", chosen: Measurement) -> None:
         raise UserError(
             f"--visual-weight and --audio-weight: {not_comparable('audio', 'vision')}; train a model "
             "that does, or leave both options out."
+        )
+    if chosen.similarity == "dual-softmax" and model.reranks:
+        raise UserError(
+            "--similarity dual-softmax is of cosines, and this run's fusion scores clips by a transformer: "
+            "leave the option out."
         )
     named = chosen.named
     if named and named.fuses and model.fusion is None and not chosen.weights:

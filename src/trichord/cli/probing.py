@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 NOT_WRITTEN = "Nothing written: name a folder with --to."
 
-Given = Annotated[ModelName, tyro.conf.arg(metavar="RUN|EXPERIMENT")]
+Given = Annotated[ModelName, tyro.conf.arg(metavar="RUN|MODEL")]
 Manifest = Annotated[Path, tyro.conf.arg(metavar="MANIFEST"), InputFile()]
 
 
@@ -126,7 +126,7 @@ PROBING, PROMPTING = Probing(), Prompting()
 
 
 def probe(arguments: list[str]) -> None:
-    """`trichord probe RUN MANIFEST`."""
+    """`trichord probe RUN|MODEL MANIFEST`."""
 
     def run(
         run: Given,
@@ -142,7 +142,8 @@ def probe(arguments: list[str]) -> None:
         usual, under a longer name, such as probe-audio-folds-esc50.json.
 
         Args:
-            run: A run directory, or the name of an experiment, for its towers before training.
+            run: A run directory, a named model, a folder of weights, hub:USER/NAME, or an experiment
+                before training.
             manifest: Clips as JSON lines, each with one label.
             chosen: How to measure.
         """
@@ -163,7 +164,7 @@ def probe(arguments: list[str]) -> None:
 
 
 def classify(arguments: list[str]) -> None:
-    """`trichord classify RUN MANIFEST`."""
+    """`trichord classify RUN|MODEL MANIFEST`."""
 
     def run(
         run: Given,
@@ -178,7 +179,8 @@ def classify(arguments: list[str]) -> None:
         than usual, under a longer name, such as classify-audio-val.json.
 
         Args:
-            run: A run directory, or the name of an experiment, for its towers before training.
+            run: A run directory, a named model, a folder of weights, hub:USER/NAME, or an experiment
+                before training.
             manifest: Clips as JSON lines, each with one label; all classes that it has are asked for.
             chosen: How to measure.
         """
@@ -348,12 +350,11 @@ def finish(
     name: Literal["probe", "classify"],
 ) -> None:
     """Show a report, and write it with its confusion matrix where it belongs."""
-    from trichord.evaluation.classes.classification import class_table, worst
+    from trichord.evaluation.classes.classification import worst
 
     place = chosen.to or subject.path
     file = "-".join([name, *filter(None, chosen.parts)])
-    tables = keep(report, place / f"{file}.json") if place else [class_table(report)]
-    for table in tables:
+    for table in keep(report, place / f"{file}.json" if place else None):
         out.print(table)
     out.print(f"Least recognised, %: {worst(report)}.", markup=False)
     for line in report.notes():

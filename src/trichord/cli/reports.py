@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Literal
 
 from trichord.cli.measurement import Measurement
+from trichord.cli.options import require_unset
 from trichord.evaluation.captions.protocol import CaptionRules
 from trichord.types import Split, UserError
+from trichord.types.rules import OutputFile
 
 Kind = Literal["evaluation", "captions"]
 """Begins the name of a report: of retrieval, or of captions that the run writes."""
@@ -35,6 +37,7 @@ def name_of(chosen: Measurement, kind: Kind) -> str:
         else "",
         f"token-{chosen.token}" if chosen.token is not None else "",
         "" if chosen.ties == "pessimistic" else f"ties-{chosen.ties}",
+        "" if chosen.similarity == "pairwise" else chosen.similarity,
     ]
     if kind == "captions":
         parts += _caption_parts(chosen.captions)
@@ -52,15 +55,21 @@ def _caption_parts(chosen: CaptionRules) -> list[str]:
     return parts
 
 
-def place_of(run: Path, chosen: Measurement, kind: Kind) -> Path:
-    """Where the report on a run goes."""
+def place_of(run: Path | None, chosen: Measurement, kind: Kind) -> Path | None:
+    """Where the report on a run goes; without one, where --to says, or nowhere."""
     to = chosen.to
-    folder = run if to is None or to.name == str(to) else to.parent
+    if to is None and run is None:
+        return None
+    folder = (run or Path()) if to is None or to.name == str(to) else to.parent
     return folder / f"{name_of(chosen, kind)}.json"
 
 
-def require_place(runs: Sequence[Path], chosen: Measurement) -> None:
+def require_place(runs: Sequence[Path | None], chosen: Measurement) -> None:
     """Refuse a --to that would destroy something, or is of one run where several are measured.
+
+    Args:
+        runs: What is measured; None: a model that is no run.
+        chosen: How.
 
     Raises:
         UserError: Says which.
@@ -71,7 +80,9 @@ def require_place(runs: Sequence[Path], chosen: Measurement) -> None:
     if to.suffix not in ("", ".json"):
         raise UserError(f"--to {to}: a report is JSON: give a name that ends in .json.")
     elsewhere = to.name != str(to)
-    if to.stem in RESERVED and not elsewhere:
+    if None in runs:  # then a bare name lies in the current folder
+        OutputFile().check(to.with_suffix(".json"), "--to")
+    elif to.stem in RESERVED and not elsewhere:
         raise UserError(f"--to {to}: this file of a run is something else: choose another name.")
     if elsewhere and len(runs) > 1:
         raise UserError(
@@ -80,7 +91,7 @@ def require_place(runs: Sequence[Path], chosen: Measurement) -> None:
         )
     for run in runs:
         path = place_of(run, chosen, "evaluation")
-        if path.exists() and kind_in(path) is None:
+        if path is not None and path.exists() and kind_in(path) is None:
             raise UserError(f"--to {to}: {path} is there and no report: choose another name.")
 
 
@@ -132,30 +143,44 @@ class Choice:
         return [name_of(asked, kind) for kind in KINDS]
 
 
-def reports_of(runs: Sequence[Path], choice: Choice) -> tuple[Kind, list[Path]]:
-    """The reports of runs, all of one kind.
+def require_report(file: Path) -> None:
+    """Refuse a file that is no report of retrieval or captions."""
+    if kind_in(file) is None:
+        raise UserError(
+            f"{file} is no report of retrieval or captions: name a run, or a file that 'trichord evaluate' "
+            "wrote."
+        )
+
+
+def reports_of(places: Sequence[Path], choice: Choice) -> tuple[Kind, list[Path]]:
+    """The reports of runs, and those that are named as files, all of one kind.
 
     Raises:
-        UserError: A run has none, or they are of two kinds.
+        UserError: A run has none, they are of two kinds, or a choice is given and there are files alone.
     """
     choice.require_sense()
-    found: list[Path] = []
+    if all(place.is_file() for place in places):
+        require_unset(choice, "report files", *(one.name for one in fields(choice)))
+    found = [place if place.is_file() else _report_in(place, choice) for place in places]
     by_kind: dict[Kind, Path] = {}
-    for run in runs:
-        places = [run / f"{name}.json" for name in choice.names()]
-        there = next((place for place in places if place.is_file()), None)
-        if there is None:
-            others = [path.stem for kind in KINDS for path in sorted(run.glob(f"{kind}*.json"))]
-            known = f"; it has {', '.join(others)}, which --report names" if others else ""
-            raise UserError(
-                f"{run} has not been evaluated so: run 'trichord evaluate {run} MANIFEST"
-                f"{choice.options}'{known}."
-            )
-        found.append(there)
-        by_kind[kind_in(there) or "evaluation"] = run
+    for path, place in zip(found, places, strict=True):
+        by_kind[kind_in(path) or "evaluation"] = place
     if len(by_kind) > 1:
         raise UserError(
             f"{by_kind['captions']} was measured on captions, {by_kind['evaluation']} on retrieval: "
             "compare runs of one kind."
         )
     return next(iter(by_kind)) if by_kind else "evaluation", found
+
+
+def _report_in(run: Path, choice: Choice) -> Path:
+    places = [run / f"{name}.json" for name in choice.names()]
+    there = next((place for place in places if place.is_file()), None)
+    if there is None:
+        others = [path.stem for kind in KINDS for path in sorted(run.glob(f"{kind}*.json"))]
+        known = f"; it has {', '.join(others)}, which --report names" if others else ""
+        raise UserError(
+            f"{run} has not been evaluated so: run 'trichord evaluate {run} MANIFEST"
+            f"{choice.options}'{known}."
+        )
+    return there

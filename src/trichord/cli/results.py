@@ -1,20 +1,29 @@
 """Commands that measure runs: `evaluate` and `compare`."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import fields
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from trichord.api.model import is_run
+from trichord.api.model import fetch_towers, is_run
 from trichord.cli.console import aside, out
 from trichord.cli.measurement import Measurement, lenders, measure_run
 from trichord.cli.options import checked, require_unset
-from trichord.cli.places import seeds_in
-from trichord.cli.reports import KINDS, Choice, Kind, kind_in, place_of, reports_of, require_place
-from trichord.config import read_experiment
-from trichord.types import UserError
+from trichord.cli.places import MeasuredName, experiment_of, names_in, seeds_in, subject_of
+from trichord.cli.reports import (
+    KINDS,
+    Choice,
+    Kind,
+    place_of,
+    reports_of,
+    require_place,
+    require_report,
+)
+from trichord.types import Clip, UserError
 from trichord.types.rules import Checked, Distinct, InputFile, OutputFile
 
 if TYPE_CHECKING:
@@ -34,55 +43,44 @@ RunsPlace = Annotated[Path, Checked(require_runs)]
 
 
 def evaluate(arguments: list[str]) -> None:
-    """`trichord evaluate RUN MANIFEST`."""
+    """`trichord evaluate RUN|MODEL MANIFEST`."""
 
     def run(
-        runs: Annotated[RunsPlace, tyro.conf.arg(metavar="RUN")],
+        model: Annotated[MeasuredName, tyro.conf.arg(metavar="RUN|MODEL")],
         manifest: Annotated[Path, tyro.conf.arg(metavar="MANIFEST"), InputFile()],
         /,
         *,
         chosen: Annotated[Measurement, tyro.conf.arg(name="")] = AS_USUAL,
         paper: bool = False,
     ) -> None:
-        """Measure a run, or every seed of it: on retrieval, or, where it writes captions, on these.
+        """Measure a run, every seed of it, or a model: on retrieval, or captions where a run writes these.
 
         Writes evaluation.json and evaluation.png, or captions.json and captions.png, into the run;
-        measured otherwise than usual, under a longer name, such as evaluation-val.json.
+        measured otherwise than usual, under a longer name, such as evaluation-val.json. The report on a
+        model without training is written with --to alone.
 
         Args:
-            runs: A run directory, or the folder of its seeds.
+            model: A run directory, the folder of its seeds, a named model, a folder of weights,
+                hub:USER/NAME, or an experiment before training.
             manifest: Clips as JSON lines.
             chosen: How to measure.
             paper: Also show the papers' own values.
         """
-        paths = run_paths([runs])
-        places = measure_runs(paths, manifest, chosen)
+        reports = measure_all(names_in(model), manifest, chosen)
         if paper:
-            show_paper(KINDS[kind_in(places[0]) or "evaluation"])
+            show_paper(reports[0].kind)
 
     tyro.cli(checked(run), args=arguments, prog="trichord evaluate")
 
 
-def measure_runs(paths: Sequence[Path], manifest: Path, chosen: Measurement) -> list[Path]:
-    """Measure runs on the same clips; gives where the report on each is, beside which is its figure.
+def measure_all(names: Sequence[str], manifest: Path, chosen: Measurement) -> "list[Report]":
+    """Measure runs, or a model, on the same clips; each report is written with its figure.
 
-    The table of a single run is shown.
+    The table of a single one is shown.
     """
-    chosen.require_sense()
-    require_place(paths, chosen)
-
-    from trichord.corpora.manifest import read_manifest, select
-    from trichord.evaluation.named import clips_of
-
-    known = read_manifest(manifest)  # before anything heavy is loaded
-    clips = clips_of(chosen.protocol, known) if chosen.protocol else select(known, chosen.split)
-    if chosen.rule in ("borrowed", "random"):
-        lenders(chosen, manifest)
-    experiments = [read_experiment(path / "experiment.json") for path in paths]
-    if not any(one.model.captioner for one in experiments):
-        names = [one.name for one in fields(chosen.captions)]
-        mode = "a run that writes no captions"
-        require_unset(chosen.captions, mode, *names, prefix="--captions")
+    clips = clips_to_measure(names, manifest, chosen)
+    for name in names:
+        fetch_towers(name)
 
     from trichord.checkpoint import Run
     from trichord.cli.caption_measurement import measure_writer
@@ -90,59 +88,98 @@ def measure_runs(paths: Sequence[Path], manifest: Path, chosen: Measurement) -> 
     from trichord.evaluation.ceilings import known_ceiling
     from trichord.media import Decoder
 
-    held = [Run(path) for path in paths]
-    writers = [one for one in held if one.experiment().model.captioner is not None]
-    # Silent clips that are lent a sound join the gallery: its ceiling nobody has worked out.
-    bounded = chosen.rule == "masked" and len(writers) < len(held)
-    best = known_ceiling(clips) if bounded else None
-    places: list[Path] = []
+    subjects = [subject_of(name) for name in names]
+    writers = [one for one in subjects if one.experiment().model.captioner is not None]
+    best = known_ceiling(clips) if chosen.is_bounded and len(writers) < len(subjects) else None
+    reports: list[Report] = []
     with Decoder() as decoder, shared_towers():
-        for run in held:
-            if run in writers:
-                place = place_of(run.path, chosen, "captions")
-                report = measure_writer(run, clips, manifest, chosen, decoder)
+        for one in subjects:
+            if isinstance(one, Run) and one in writers:
+                place = place_of(one.path, chosen, "captions")
+                report = measure_writer(one, clips, manifest, chosen, decoder)
             else:
-                place = place_of(run.path, chosen, "evaluation")
-                [report] = measure_run(run, clips, manifest, [chosen], decoder, best)
+                place = place_of(one.path, chosen, "evaluation")
+                [report] = measure_run(one, clips, manifest, [chosen], decoder, best)
             tables = keep(report, place)
-            for table in tables if len(held) == 1 else ():
+            for table in tables if len(subjects) == 1 else ():
                 out.print(table)
-            written = f"{place.name} and {place.with_suffix('.png').name} written."
-            out.print(f"{place.parent}: {written}", markup=False, soft_wrap=True)
-            places.append(place)
-    return places
+            written = "Nothing written: name a file with --to."
+            if place is not None:
+                files = f"{place.name} and {place.with_suffix('.png').name}"
+                written = f"{place.parent}: {files} written."
+            out.print(written, markup=False, soft_wrap=True)
+            reports.append(report)
+    return reports
 
 
-def keep(report: "Report", place: Path) -> "list[Table]":
-    """Write a report and its figure beside it; gives its tables."""
-    from trichord.evaluation.captions.report import (
-        CAPTION_STYLE,
-        CAPTION_TITLE,
-        CaptionReport,
-        caption_table,
-    )
+def clips_to_measure(names: Sequence[str], manifest: Path, chosen: Measurement) -> list[Clip]:
+    """The clips that runs, or a model, are measured on; read before anything heavy is loaded.
+
+    Raises:
+        UserError: They cannot be measured so, or there are no such clips.
+    """
+    chosen.require_sense()
+    require_place([Path(name) if is_run(Path(name)) else None for name in names], chosen)
+
+    from trichord.corpora.manifest import read_manifest, select
+    from trichord.evaluation.named import clips_of
+
+    known = read_manifest(manifest)
+    clips = clips_of(chosen.protocol, known) if chosen.protocol else select(known, chosen.split)
+    if chosen.rule in ("borrowed", "random"):
+        lenders(chosen, manifest)
+    writers = [name for name in names if experiment_of(name).model.captioner]
+    if untaught := [name for name in writers if not is_run(Path(name))]:
+        raise UserError(
+            f"{untaught[0]} has not learnt to write captions yet: train it, and evaluate the run."
+        )
+    if not writers:
+        options = [one.name for one in fields(chosen.captions)]
+        mode = "a run that writes no captions"
+        require_unset(chosen.captions, mode, *options, prefix="--captions")
+    return clips
+
+
+def keep(report: "Report", place: Path | None) -> "list[Table]":
+    """Write a report and its figure beside it, if it has a place; gives its tables."""
+    from trichord.evaluation.captions.report import CaptionReport, caption_table
     from trichord.evaluation.classes.classification import ClassReport, class_table
-    from trichord.evaluation.classes.confusion import draw_confusion
-    from trichord.evaluation.comparison import compare as side_by_side
-    from trichord.evaluation.figures import draw_comparison, draw_report
     from trichord.evaluation.report import RetrievalReport, write_json
     from trichord.evaluation.tables import back_table, retrieval_table
 
-    tell_replaced(report, place)
-    write_json(report, place)
-    picture = place.with_suffix(".png")
+    if place is not None:
+        tell_replaced(report, place)
+        write_json(report, place)
+        draw(report, place.with_suffix(".png"))
+    match report:
+        case RetrievalReport():
+            return [retrieval_table(report), back_table(report)]
+        case CaptionReport():
+            return [caption_table(report)]
+        case ClassReport():
+            return [class_table(report)]
+        case _:
+            raise ValueError(f"No table for a report of kind '{report.kind}'.")
+
+
+def draw(report: "Report", picture: Path) -> None:
+    """Draw the figure of a report."""
+    from trichord.evaluation.captions.report import CAPTION_STYLE, CAPTION_TITLE, CaptionReport
+    from trichord.evaluation.classes.classification import ClassReport
+    from trichord.evaluation.classes.confusion import draw_confusion
+    from trichord.evaluation.comparison import compare as side_by_side
+    from trichord.evaluation.figures import draw_comparison, draw_report
+    from trichord.evaluation.report import RetrievalReport
+
     match report:
         case RetrievalReport():
             draw_report(report, picture)
-            return [retrieval_table(report), back_table(report)]
         case CaptionReport():
             draw_comparison(side_by_side([report], CAPTION_TITLE), picture, CAPTION_STYLE)
-            return [caption_table(report)]
         case ClassReport():
             draw_confusion(report, picture)
-            return [class_table(report)]
         case _:
-            raise ValueError(f"No table or figure for a report of kind '{report.kind}'.")
+            raise ValueError(f"No figure for a report of kind '{report.kind}'.")
 
 
 def tell_replaced(report: "Report", place: Path) -> None:
@@ -160,6 +197,17 @@ def tell_replaced(report: "Report", place: Path) -> None:
             "--to keeps both.",
             markup=False,
         )
+
+
+def require_compared(place: Path) -> None:
+    """Refuse what is neither a run, a folder of seeds nor a report."""
+    with suppress(OSError):  # a name that is too long
+        if place.is_file():
+            return require_report(place)
+    return require_runs(place)
+
+
+ComparedPlace = Annotated[Path, Checked(require_compared)]
 
 
 def run_paths(given: Sequence[Path]) -> list[Path]:
@@ -180,10 +228,12 @@ def run_paths(given: Sequence[Path]) -> list[Path]:
 
 
 def compare(arguments: list[str]) -> None:
-    """`trichord compare RUN...`."""
+    """`trichord compare RUN|REPORT...`."""
 
     def run(
-        runs: Annotated[tuple[RunsPlace, ...], tyro.conf.arg(metavar="RUN"), Distinct(1)],
+        runs: Annotated[
+            tuple[ComparedPlace, ...], tyro.conf.arg(metavar="RUN|REPORT"), Distinct(1)
+        ],
         /,
         *,
         choice: Annotated[Choice, tyro.conf.arg(name="")] = USUAL_REPORTS,
@@ -198,13 +248,14 @@ def compare(arguments: list[str]) -> None:
         CLIP4VLA's Tables 3 and 4.
 
         Args:
-            runs: Run directories, or folders of seeds.
-            choice: Which of their reports.
+            runs: Run directories, folders of seeds, or files that 'trichord evaluate' wrote.
+            choice: Which reports of the runs.
             figure: Also draw it into this PNG.
             json: Also write it into this file.
             paper: Also show the papers' own values.
         """
-        kind, reports = reports_of(run_paths(runs), choice)
+        places = [[one] if one.is_file() else run_paths([one]) for one in runs]
+        kind, reports = reports_of(list(chain(*places)), choice)
         _compare(kind, reports, json, figure)
         if paper:
             show_paper(KINDS[kind])

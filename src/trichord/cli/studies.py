@@ -14,7 +14,7 @@ from trichord.cli.console import out
 from trichord.cli.extraction import extract_all
 from trichord.cli.measurement import Measurement, measure_run
 from trichord.cli.options import checked, require_unset
-from trichord.cli.results import RunsPlace, measure_runs, run_paths
+from trichord.cli.results import RunsPlace, measure_all, run_paths
 from trichord.cli.training import summary
 from trichord.config import Experiment, check
 from trichord.experiments import STUDIES, Study, load_study
@@ -245,7 +245,7 @@ def trained_and_measured(
     row: Row, seed: int, manifest: Path, folder: Path, options: StudyOptions
 ) -> "RetrievalReport":
     """Train a row on a seed, after its pretraining, where that is not done yet; and measure it."""
-    from trichord.evaluation.report import RetrievalReport, read_report
+    from trichord.evaluation.report import RetrievalReport
 
     assert row.experiment is not None
     start = row.experiment.start if options.start is None else options.start
@@ -257,8 +257,9 @@ def trained_and_measured(
     run = folder / f"seed-{seed}"
     train_on(manifest, run, replace(row.experiment, start=start), seed, options)
     # Measured every time: a report that is there may be of other clips or options.
-    (report,) = measure_runs([run], manifest, measurement_of(row, options))
-    return read_report(report, RetrievalReport)
+    (report,) = measure_all([str(run)], manifest, measurement_of(row, options))
+    assert isinstance(report, RetrievalReport)
+    return report
 
 
 def train_on(

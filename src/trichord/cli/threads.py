@@ -7,6 +7,7 @@ from trichord.bulk.options import threads_beside
 from trichord.types.threads import set_torch_threads
 
 if TYPE_CHECKING:  # torch stays out until a model is loaded
+    from trichord.config import Experiment
     from trichord.models.embedder import Embedder
 
 SMALL_TOWER = 4_000_000
@@ -22,7 +23,7 @@ def leave_cores(decoders: int, device: str) -> None:
         set_torch_threads(min(torch.get_num_threads(), threads_beside(decoders)))
 
 
-def load_embedder(name: str, start: Path | None = None) -> "Embedder":
+def load_embedder(name: "str | Experiment", start: Path | None = None) -> "Embedder":
     """As `embedder_of`; where all towers are small, one thread reads them from now on.
 
     Their layers are so soon done that threads wait longer for one another than they save, while

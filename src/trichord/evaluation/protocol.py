@@ -8,6 +8,7 @@ from typing import runtime_checkable
 
 import numpy as np
 
+from trichord.evaluation.dual_softmax import TEMPERATURE, Similarity
 from trichord.evaluation.gallery import ClipVectors, Gallery, Weights
 from trichord.evaluation.proportions import INTERVAL
 from trichord.evaluation.ranks import Ties
@@ -58,7 +59,8 @@ class Protocol:
     the sorted captions with their kind and clip. `split` is None for all of a manifest, `name` that of
     a published protocol. `visual_weight` and `audio_weight` are those of a fusion; the gallery of
     fused clips is all of both galleries. `audio_type` is None for the run's own. `selected_on_test`
-    is of the run, or of one that it started from: its epoch was chosen on the test split.
+    is of the run, or of one that it started from: its epoch was chosen on the test split. A `similarity`
+    other than pairwise looks at all queries together.
     """
 
     split: Split | None
@@ -78,6 +80,7 @@ class Protocol:
     audio_weight: float = 1.0
     audio_type: AudioType | None = None
     selected_on_test: bool = False
+    similarity: Similarity = "pairwise"
 
     def line(self) -> str:
         """The protocol in one line, to stand beneath every table and figure."""
@@ -106,16 +109,18 @@ class Protocol:
             "visual weight": f"{self.visual_weight:g}",
             "audio weight": f"{self.audio_weight:g}",
             "audio type": token_name(self.audio_type),
+            "similarity": self.similarity,
             "interval": self.interval,
             "version of the metrics": self.metrics,
         }
 
     def _chosen(self) -> str:
-        """Weights and audio type, where they are not the defaults."""
+        """Weights, audio type and similarity, where they are not the defaults."""
         weights = f"visual weight {self.visual_weight:g} and audio weight {self.audio_weight:g}; "
         plain = self.visual_weight == self.audio_weight == 1
         token = "" if self.audio_type is None else f"audio type {token_name(self.audio_type)}; "
-        return ("" if plain else weights) + token
+        dual = f"dual softmax over all queries at temperature {TEMPERATURE:g}; "
+        return ("" if plain else weights) + token + ("" if self.similarity == "pairwise" else dual)
 
 
 def stamp(
@@ -127,8 +132,9 @@ def stamp(
     audio_type: AudioType | None = None,
     name: str | None = None,
     selected_on_test: bool = False,
+    similarity: Similarity = "pairwise",
 ) -> Protocol:
-    """The protocol under which `evaluate(vectors, ties=...)` measures.
+    """The protocol under which `evaluate(vectors, ties=..., similarity=...)` measures.
 
     Args:
         vectors: What is measured; fused clips bring their weights.
@@ -138,6 +144,7 @@ def stamp(
         audio_type: The audio type, if not that of the run.
         name: Of a published protocol.
         selected_on_test: Whether the run's epoch was chosen on the test split.
+        similarity: What queries and candidates are ranked by.
     """
     weights = vectors.fused.weights if vectors.fused else Weights()
     asked = [
@@ -164,6 +171,7 @@ def stamp(
         audio_weight=weights.audio_weight,
         audio_type=audio_type,
         selected_on_test=selected_on_test,
+        similarity=similarity,
     )
 
 

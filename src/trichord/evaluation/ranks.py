@@ -137,8 +137,8 @@ def count_wrong(
     by_query, by_right = (Ranks(*np.zeros((2, count), np.int64)) for _ in range(2))
     by_item = np.argsort(answers, kind="stable")
     item = answers[by_item]
-    for rows in _chunks(count, chunk):
-        for columns in _chunks(items, chunk):
+    for rows in chunks(count, chunk):
+        for columns in chunks(items, chunk):
             block = scores.block(rows, columns)
             # The right item of a query is no wrong one, nor is the query a wrong one of the item.
             here = np.flatnonzero((answers[rows] >= columns.start) & (answers[rows] < columns.stop))
@@ -178,7 +178,8 @@ def _above(
     return len(block) - better, len(block) - same
 
 
-def _chunks(count: int, size: int) -> Iterator[slice]:
+def chunks(count: int, size: int) -> Iterator[slice]:
+    """Slices of at most `size` that cover `count` rows."""
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))
 

@@ -63,7 +63,8 @@ class RetrievalReport(Report):
     """A run's retrieval numbers: a row for each task, then one for each that was answered the other way.
 
     `silent` has each clip without sound, and the training clip whose sound it was given, None where it
-    stayed as it was or was left out.
+    stayed as it was or was left out. `left_out` has the tasks that the model cannot answer, each with the
+    reason.
     """
 
     called: ClassVar[str] = "a retrieval report"
@@ -72,6 +73,7 @@ class RetrievalReport(Report):
     kind: Literal["retrieval"] = "retrieval"
     protocol: Protocol
     silent: dict[str, str | None] = field(default_factory=dict[str, str | None])
+    left_out: dict[str, str] = field(default_factory=dict[str, str])
 
 
 AnyReport = TypeVar("AnyReport", bound=Report)

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy import ndarray
 
+from trichord.evaluation.dual_softmax import Similarity, rank_by_dual_softmax
 from trichord.evaluation.gallery import ClipVectors, Gallery
 from trichord.evaluation.metrics import Measure, Metric
 from trichord.evaluation.ranks import Ranks, Ties, rank_answers, rank_both
@@ -18,6 +19,7 @@ from trichord.evaluation.row import ReportRow
 from trichord.evaluation.scores import Products, Scores
 from trichord.types import CaptionKind
 from trichord.types.arrays import Int
+from trichord.types.comparable import not_comparable
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ def evaluate(
     *,
     ties: Ties = "pessimistic",
     metrics: Sequence[Metric] = (),
+    similarity: Similarity = "pairwise",
 ) -> tuple[ReportRow, ...]:
     """Measure tasks in their order; those that ask for fused clips only where there are any.
 
@@ -81,6 +84,10 @@ def evaluate(
         tasks: Which.
         ties: How a tie counts.
         metrics: What to measure beside the usual numbers, from text or sound to media.
+        similarity: What queries and candidates are ranked by.
+
+    Raises:
+        ValueError: A dual softmax is asked for, and a fusion scores pairs by something else than cosines.
     """
     measure = Measure(ties=ties, metrics=tuple(metrics))
     possible = [task for task in tasks if task.gallery != "clip" or vectors.fused is not None]
@@ -92,10 +99,26 @@ def evaluate(
             sizes = {"queries": 0, "gallery": one.gallery}
             forward.append(ReportRow(name=task.name, sizes=sizes))
             continue
-        ranks, sets = rank_both(one.scores, one.answers)
+        if similarity == "pairwise":
+            ranks, sets = rank_both(one.scores, one.answers)
+        elif isinstance(one.scores, Products):
+            ranks, sets = rank_by_dual_softmax(one.scores, one.answers)
+        else:
+            raise ValueError("A dual softmax is of cosines, and this fusion has none.")
         forward.append(measure.forward(task.name, one.gallery, ranks, one.answers))
         back.append(measure.reverse(task.back, sets))
     return (*forward, *back)
+
+
+def left_out(vectors: ClipVectors, tasks: Sequence[Task] = TASKS) -> dict[str, str]:
+    """Of these tasks, those that the model cannot answer, each with the reason."""
+    sounds = [task.name for task in tasks if task.query == "sound"]
+    if not vectors.compares("audio", "vision"):
+        return dict.fromkeys(sounds, not_comparable("audio", "vision"))
+    if vectors.mingled:
+        why = "the fusion has let each sound attend to its picture, so it would search for itself"
+        return dict.fromkeys(sounds, why)
+    return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +171,7 @@ def _ask(task: Task, vectors: ClipVectors) -> _Asked:
     present = vectors.present(task.gallery)
     clips = np.flatnonzero(present)
     if task.query == "sound":
-        able = vectors.compares("audio", "vision") and not vectors.mingled
+        able = not left_out(vectors, (task,))
         owner = np.flatnonzero(present & vectors.has_audio & able)
         scores = (
             Products.cosines(vectors.audio[owner], vectors.vision[clips]) if len(owner) else None

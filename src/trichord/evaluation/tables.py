@@ -115,6 +115,8 @@ def retrieval_table(report: RetrievalReport) -> Table:
         lent = sum(donor is not None for donor in silent.values())
         given = f", {lent} with the sound of a training clip" if lent else ""
         caption += f" Silent: {len(silent)} clips{given}."
+    for task, why in report.left_out.items():
+        caption += f" Left out: {task}: {why}."
     return report_table(report.title, caption, "Task", columns, rows)
 
 

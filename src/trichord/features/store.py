@@ -218,12 +218,12 @@ class FeatureFolder:
         if others := [stem for stem in stems if stem.startswith(f"{name}-")]:
             raise UserError(
                 f"The {name} features in {self.name} were made by other weights or settings "
-                f"({others[0]}) than this run's ({table.name.removesuffix('.lance')}): run "
-                "'trichord extract' with this run or experiment."
+                f"({others[0]}) than this model's ({table.name.removesuffix('.lance')}): run "
+                "'trichord extract' with this run or model as --model."
             )
         raise UserError(
-            f"No {name} features in {self.name}: run 'trichord extract' first, or train and evaluate "
-            "with --from media."
+            f"No {name} features in {self.name}: run 'trichord extract' first, with the same --model, or "
+            "train and evaluate with --from media."
         )
 
 
