@@ -1,16 +1,17 @@
 """What a step of training costs: heads alone, low-rank adapters, whole trunks.
 
-CLIP ViT-B/32 with random weights reads one frame of each of 16 clips on two threads, in float32, and learns by
-InfoNCE against fixed random texts; one process a row. `seconds` is the median of 5 steps after a first one, by
-the clock, and `processor` the processor time; `memory` is by how much the peak of the steps exceeds resident
-memory before them; `trained` counts parameters that move; `stored` is the size of what a run keeps of the
-trunk and head. Heads alone are also measured on cached features, as `trichord train` does it. Random weights
-cost as much as trained ones. Needs Linux.
+CLIP ViT-B/32 with random weights reads one frame of each of 16 clips on two threads, in float32, and learns
+by InfoNCE against fixed random texts; one process a row. `seconds` is the median of 5 steps after a first
+one, by the clock, and `processor` the processor time; `memory` is by how much the peak of the steps exceeds
+resident memory before them; `trained` counts parameters that move; `stored` is the size of what a run keeps
+of the trunk and head. A head is also measured on cached features, as `trichord train` trains it. Random
+weights cost as much as trained ones. Needs Linux.
 
     python studies/trunk_training.py
 """
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -24,6 +25,8 @@ from record import record
 from towers_memory import mebibytes
 
 CLIPS, STEPS = 16, 5
+EXACT = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
+"""Freed tensors go back to the system, so that resident memory is that of living ones."""
 ROWS: dict[str, dict[str, Any]] = {
     "head, cached features": {"cached": True},
     "head, frames read": {},
@@ -80,13 +83,14 @@ def measure(row: str, folder: Path) -> dict[str, float]:
     texts = torch.nn.functional.normalize(torch.randn(CLIPS, model.vision.dim), dim=-1)
     frames = Padded(torch.randn(CLIPS, 1, 3, 224, 224), torch.ones(CLIPS, 1, dtype=torch.bool))
     model.train()
-    features = model.vision.trunk_features(frames) if how.get("cached") else None
+    with torch.no_grad():  # the weights, which are mapped files, are read before memory is measured
+        features = model.vision.trunk_features(frames)
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts again
     before, seconds, processor = mebibytes("VmRSS"), [], []
     for number in range(STEPS + 1):
         began, used = time.perf_counter(), time.process_time()
         set_rate(optimizer, stage.optimizer, number, STEPS + 1)
-        steps = model.vision.trunk_features(frames) if features is None else features
+        steps = features if how.get("cached") else model.vision.trunk_features(frames)
         info_nce(model.vision(steps).pooled, texts, scale=objective.scale("vt")).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -116,7 +120,9 @@ def main() -> None:
         rows: dict[str, Any] = {}
         for row in ROWS:
             command = [sys.executable, __file__, row, folder]
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            done = subprocess.run(
+                command, stdout=subprocess.PIPE, text=True, check=True, env=os.environ | EXACT
+            )
             rows[row] = json.loads(done.stdout)
     record("trunk_training", {"protocol": " ".join((__doc__ or "").split()), "rows": rows})
 

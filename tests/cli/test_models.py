@@ -1,18 +1,26 @@
 """Any model that a user names, in one option."""
 
+import asyncio
 import json
 from dataclasses import replace
 
+import httpx
 import pytest
 from model_hub import ModelHub, visiting
 from small_families import altclip, chinese_clip, metaclip2, naflex, siglip
 
+from trichord.api.collection_model import persistent_model_of
 from trichord.checkpoint import Run
+from trichord.cli.threads import load_embedder
 from trichord.config import CLAP, AudioTrunk, ClipText, ClipVision, VisionTrunk
 from trichord.corpora.manifest import read_manifest, write_manifest
 from trichord.encoders.hub import WEIGHTS
 from trichord.experiments import EXPERIMENTS, load_experiment
 from trichord.experiments.named_models import MODELS, load_named_model, put_into
+from trichord.media import Decoder
+from trichord.search.collection import StoredCollection
+from trichord.search.engine import SearchEngine
+from trichord.service.app import create
 from trichord.types import UserError
 
 FEW = "--stages.0.epochs 1 --stages.0.batch-size 8"
@@ -93,7 +101,11 @@ def test_a_folder_of_weights_goes_the_whole_way(
             assert command(line) == 0, line
             out = capsys.readouterr().out
             if line.startswith("search"):
-                assert len(json.loads(out)) > 0
+                hits = json.loads(out)
+                assert len(hits) > 0
+                assert served(tmp_path / "archive", "siren") == [
+                    (pytest.approx(one["score"], abs=1e-5), one["moment"]["start"]) for one in hits
+                ]
         model = Run(tmp_path / "run").load()
     run, named = (
         json.loads((tmp_path / name).read_text())
@@ -111,6 +123,25 @@ def test_a_folder_of_weights_goes_the_whole_way(
     assert run == named
     assert {one.dim for one in model.encoders().values()} == {dim}
     assert model.audio.head.out_features == dim
+
+
+def served(archive, text):
+    """Scores and starts of the hits that the service finds, as `trichord serve` answers."""
+    collection = StoredCollection.open(archive)
+    model = persistent_model_of(collection, load=load_embedder)
+
+    async def ask():
+        with Decoder(workers=1) as decoder:
+            app = create(SearchEngine(collection, model, decoder))
+            there = httpx.ASGITransport(app)
+            async with httpx.AsyncClient(
+                transport=there, base_url="http://127.0.0.1:8000"
+            ) as client:
+                return await client.post("/api/search", json={"parts": [{"text": text}]})
+
+    answer = asyncio.run(ask())
+    assert answer.status_code == 200, answer.text
+    return [(hit["score"], hit["start"]) for hit in answer.json()["hits"]]
 
 
 def family_experiment(folder, place):
