@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from trichord.checkpoint.environment import Origin, environment
-from trichord.checkpoint.provenance import UNKNOWN, provenance_of, read_provenance
+from trichord.checkpoint.provenance import EARLIER, UNKNOWN, provenance_of, read_provenance
 from trichord.checkpoint.tensor_files import DamagedError, read_tensors, write_tensors
 from trichord.checkpoint.weights import load_matching, load_owned, owned_state
 from trichord.config import TOWERS, Experiment, Provenance
@@ -120,6 +120,8 @@ class Run:
                     f"{self.path} holds a run with other settings, other parts or another manifest: choose "
                     "another directory or delete it."
                 )
+            if not self.complete:
+                self._require_teacher(experiment)
         elif not self._is_meant_for(experiment, mark):
             if self._holds_something():
                 raise UserError(f"{self.path} is not empty and no run: choose another directory.")
@@ -130,12 +132,22 @@ class Run:
             # Provenance of earlier runs is recorded because they may be gone later.
             if copied is not None:
                 made_with["copy of"] = asdict(copied)
-            elif (start := _provenance_of_start(experiment)) is not None:
-                made_with["start"] = asdict(start)
+            else:
+                earlier = {role: _provenance_of(experiment, role) for role in EARLIER}
+                made_with |= {role: asdict(one) for role, one in earlier.items() if one}
             made_with |= dict(notes or {})
             write_atomically(self.path / ENVIRONMENT, json.dumps(made_with, indent=2))
             write_experiment(held, experiment)
         remove_leftovers(self.path)
+
+    def _require_teacher(self, experiment: Experiment) -> None:
+        """Refuse to resume with another teacher in the place of the first one."""
+        noted = self.environment().get("teacher")
+        if noted and read_provenance(noted) != _provenance_of(experiment, "teacher"):
+            raise UserError(
+                f"--teacher {experiment.teacher}: it was trained again after {self.path} began: choose "
+                "another directory, or restore the teacher."
+            )
 
     def _is_meant_for(self, experiment: Experiment, manifest: str) -> bool:
         """Whether the same run was started here before; False if its files cannot be read."""
@@ -190,7 +202,12 @@ class Run:
         if "copy of" in noted:
             return read_provenance(noted["copy of"])
         experiment = self.experiment()
-        start = noted.get("start")
+        earlier = {
+            role: read_provenance(one)
+            if (one := noted.get(role))
+            else _provenance_of(experiment, role)
+            for role in EARLIER
+        }
         mark, origin = str(noted.get("manifest") or UNKNOWN), noted.get("origin")
         name = Path(origin["path"]).name if origin else mark
         # Without a stage nothing is learnt from the clips; an imported run is named by its source.
@@ -198,7 +215,7 @@ class Run:
         return provenance_of(
             replace(experiment, model=experiment.model.renamed(self._pins())),
             clips=(mark, name) if learnt else None,
-            start=read_provenance(start) if start else _provenance_of_start(experiment),
+            earlier=earlier,
             parts=read_origins(self.path / EXPERIMENT),
         )
 
@@ -395,11 +412,12 @@ class Run:
             )
 
 
-def _provenance_of_start(experiment: Experiment) -> Provenance | None:
-    """Provenance of the run that an experiment starts from; None without one, or if it is gone."""
-    if experiment.start is None or not (experiment.start / "experiment.json").is_file():
+def _provenance_of(experiment: Experiment, role: str) -> Provenance | None:
+    """Provenance of the run that one of the fields `EARLIER` names; None without one, or if it is gone."""
+    path: Path | None = getattr(experiment, role)
+    if path is None or not (path / EXPERIMENT).is_file():
         return None
-    return Run(experiment.start).provenance()
+    return Run(path).provenance()
 
 
 class _ForeignError(UserError):

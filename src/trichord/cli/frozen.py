@@ -143,7 +143,7 @@ def opened(given: str, chosen: FrozenOptions) -> Subject:
         # An experiment's towers learnt from no clips here.
         provenance=Run(path).provenance()
         if path
-        else provenance_of(replace(experiment, stages=()), clips=None, start=None, parts={}),
+        else provenance_of(replace(experiment, stages=()), clips=None, earlier={}, parts={}),
     )
 
 

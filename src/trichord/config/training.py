@@ -50,6 +50,9 @@ class InfoNCE:
     is."""
     matryoshka_weights: Annotated[tuple[float, ...], Range(0)] = ()
     """Weights of these losses, in order; all 1 if empty. The loss of whole vectors has the weight 1."""
+    teacher_temperature: Annotated[float | None, Range(above=0)] = None
+    """Of the teacher's softmax in `av-distil`, `at-distil` and `vt-distil`; None: what the teacher's run
+    learned for the pair, or 0.01, as of published models."""
 
     def build(self, terms: tuple[str, ...] = ("av", "at", "vt")) -> Any:
         """The objective of some terms, with new temperatures."""
@@ -80,6 +83,12 @@ class InfoNCE:
                     "absent",
                     f"zeros: '{term.kind}' takes a zero vector for a match or a mismatch of its own: "
                     "choose masked.",
+                )
+            if term.loss == "distil_vectors" and self.matryoshka:
+                yield (
+                    "matryoshka",
+                    f"{' '.join(map(str, self.matryoshka))}: '{term.kind}' imitates whole vectors: leave "
+                    "out one of the two.",
                 )
             if term.loss == "fused" and self.matryoshka:
                 yield (

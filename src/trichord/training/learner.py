@@ -14,6 +14,7 @@ from trichord.losses.missing import pad_missing
 from trichord.losses.objective import Objective
 from trichord.models.embedder import Embedder
 from trichord.training.sampler import Sample
+from trichord.training.teacher import Teacher
 from trichord.types.tensors import Batch, Embeddings, Features, Padded
 
 
@@ -25,7 +26,13 @@ class Learner(nn.Module):
     """
 
     def __init__(
-        self, model: Embedder, objective: Objective, stage: Stage, *, sharded: bool = False
+        self,
+        model: Embedder,
+        objective: Objective,
+        stage: Stage,
+        *,
+        teacher: Teacher | None = None,
+        sharded: bool = False,
     ) -> None:
         """Combine model and objective.
 
@@ -33,12 +40,14 @@ class Learner(nn.Module):
             model: With the parameters of the stage unfrozen.
             objective: Of the run.
             stage: For its precision.
+            teacher: Whose vectors the terms of distillation imitate.
             sharded: The model's training trunks are sharded over the processes.
         """
         super().__init__()
         self.model = model
         self.objective = objective
         self.sharded = sharded
+        self.teacher = teacher
         self._stage = stage
 
     def forward(self, batch: Batch, sample: Sample) -> Float[Tensor, ""] | None:
@@ -61,7 +70,7 @@ class Learner(nn.Module):
     def complete(
         self, embeddings: Embeddings, sample: Sample, words: Padded | None = None
     ) -> Embeddings:
-        """Add the results of fusion and captioner.
+        """Add the results of fusion and captioner, and a teacher's vectors.
 
         Args:
             embeddings: Of this process's rows.
@@ -82,6 +91,7 @@ class Learner(nn.Module):
                 embeddings,
                 similarity=self.model.similarity(every),
                 words=self.model.caption_logits(words, embeddings),
+                teacher=self.teacher.targets(sample, self.model.device) if self.teacher else None,
             )
 
     def loss(self, embeddings: Embeddings, sample: Sample) -> Float[Tensor, ""] | None:

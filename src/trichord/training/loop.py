@@ -99,7 +99,7 @@ def learner_of(session: Session, stage: Stage, *, sharded: bool) -> Learner:
     is_sharded = sharded and world_size() > 1 and bool(stage.towers)
     model = shard_model(session.model) if is_sharded else session.model
     session.gather = partial(gather_weights, model, session.model)
-    return Learner(model, session.objective, stage, sharded=is_sharded)
+    return Learner(model, session.objective, stage, teacher=session.teacher, sharded=is_sharded)
 
 
 def move_weights(

@@ -16,6 +16,7 @@ from trichord.models.embedder import Embedder
 from trichord.training.criteria import all_equal
 from trichord.training.sharding import full_tensor, shard_like
 from trichord.training.stopping import StopRequest, stop
+from trichord.training.teacher import Teacher
 from trichord.types import UserError
 
 SECONDS_BETWEEN_SAVES = 30.0
@@ -37,6 +38,7 @@ class Session:
         mark: Identifies this training in the run's directory.
         gather: Gathers the weights of a sharded model.
         request: A signal to stop, if any.
+        teacher: Whose vectors are imitated, if any; it is computed again when the run is resumed.
     """
 
     run: Run
@@ -46,6 +48,7 @@ class Session:
     best: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
     gather: Callable[[], None] = do_nothing
     request: StopRequest = field(default_factory=StopRequest)
+    teacher: Teacher | None = None
     _saved_at: float = field(default_factory=time.monotonic)
     _optimizer_state: dict[str, Tensor] | None = None
 

@@ -8,7 +8,15 @@ from typing import Any, ClassVar, Literal, cast, get_args
 from trichord.types import Side, UserError
 from trichord.types.plugins import Group
 
-SIDES_OF = {"info_nce": 2, "intra_nce": 2, "sigmoid": 2, "volume": 3, "area": 3}
+SIDES_OF = {
+    "info_nce": 2,
+    "intra_nce": 2,
+    "sigmoid": 2,
+    "volume": 3,
+    "area": 3,
+    "distil": 2,
+    "distil_vectors": 1,
+}
 """Number of sides that our losses compare."""
 RESERVED = ("scale", "directions", "tile", "groups")
 """Keywords that every loss gets."""
@@ -37,8 +45,9 @@ class Term:
         loss: A function of unit vectors (pair, dim), one tensor for each side, and of the keywords scale,
             directions, tile and groups (see `trichord.losses.objective.Loss`), which gives a scalar.
             Ours are `info_nce`, the default, `intra_nce` and `sigmoid`, of three sides `volume` and
-            `area`; `fused` is InfoNCE of texts and clips, whose similarity the model's fusion gives;
-            `words` is the cross-entropy of a caption's words.
+            `area`; `distil` (two sides) and `distil_vectors` (one) also get a teacher's vectors; `fused`
+            is InfoNCE of texts and clips, whose similarity the model's fusion gives; `words` is the
+            cross-entropy of a caption's words.
         weights: Numbers that the loss learns, such as a bias, by the keyword with which it gets each. The
             objective owns them: the optimizer trains them and a run saves them.
 
@@ -51,7 +60,8 @@ class Term:
     kind: str
     sides: tuple[Side, ...]
     loss: (
-        Literal["info_nce", "intra_nce", "sigmoid", "volume", "area", "fused", "words"]
+        Literal["info_nce", "intra_nce", "sigmoid", "volume", "area"]
+        | Literal["distil", "distil_vectors", "fused", "words"]
         | Callable[..., Any]
     ) = "info_nce"
     weights: Mapping[str, Weight] = field(default_factory=dict[str, Weight], hash=False)
@@ -68,6 +78,8 @@ class Term:
 
     def _require_fitting_sides(self) -> None:
         count = SIDES_OF.get(self.loss) if isinstance(self.loss, str) else None
+        if count == 1 and len(self.sides) != 1:
+            raise UserError(f"The term '{self.kind}': {self.loss} has one side: name one.")
         if count == 2 and len(self.sides) != 2:
             raise UserError(f"The term '{self.kind}': {self.loss} compares two sides: name two.")
         if count == 3 and not len(self.sides) == len(set(self.sides)) == 3:
@@ -105,7 +117,12 @@ class Term:
     @property
     def contrasts(self) -> bool:
         """Whether it compares clips with one another."""
-        return self.loss != "words"
+        return self.loss not in ("words", "distil_vectors")
+
+    @property
+    def distils(self) -> bool:
+        """Whether it needs a teacher's vectors."""
+        return self.loss in ("distil", "distil_vectors")
 
 
 BIAS = {"bias": Weight(-10.0, (-100.0, 100.0))}
@@ -129,6 +146,12 @@ TERMS: dict[str, Term] = {
         Term(kind="vt-sigmoid", sides=("vision", "text"), loss="sigmoid", weights=BIAS),
         Term(kind="tva-volume", sides=("text", "vision", "audio"), loss="volume"),
         Term(kind="tva-area", sides=("text", "vision", "audio"), loss="area"),
+        Term(kind="av-distil", sides=("audio", "vision"), loss="distil"),
+        Term(kind="at-distil", sides=("audio", "text"), loss="distil"),
+        Term(kind="vt-distil", sides=("vision", "text"), loss="distil"),
+        Term(kind="a-distil", sides=("audio",), loss="distil_vectors"),
+        Term(kind="v-distil", sides=("vision",), loss="distil_vectors"),
+        Term(kind="t-distil", sides=("text",), loss="distil_vectors"),
     )
 }
 """Our terms, named by their sides: audio, vision, text, masked audio, clip.
@@ -138,7 +161,8 @@ intra-modal NCE of audio and its masked copy, `mt` that copy against text. `tt` 
 (frames) of different clips apart; the authors' second pretraining stage adds them. `ct` asks for the
 clip, vision and audio fused, by its text. `lm` asks for a caption's words, one after another, given the
 clip. `av-sigmoid`, `at-sigmoid` and `vt-sigmoid` are SigLIP's loss of these pairs. `tva-volume` (GRAM) and
-`tva-area` (TRIANGLE) contrast texts with clips by all three modalities at once.
+`tva-area` (TRIANGLE) contrast texts with clips by all three modalities at once. `av-distil`, `at-distil`
+and `vt-distil` imitate how a teacher ranks a batch, `a-distil`, `v-distil` and `t-distil` its vectors.
 """
 LOSSES: Group[Term] = Group("losses", "loss term", TERMS)
 
