@@ -29,20 +29,6 @@ KINDS = {
 }
 
 
-@pytest.fixture
-def by(small):
-    """The experiment SLAVA_AV with other terms and another objective."""
-
-    def made(terms, objective, **changes):
-        experiment = small("slava-av", **changes)
-        (stage,) = experiment.stages
-        draws = tuple(replace(draw, terms=terms, weights=()) for draw in stage.draws)
-        stages = (replace(stage, draws=draws),)
-        return replace(experiment, stages=stages, objective=objective)
-
-    return made
-
-
 def validation_loss(model, experiment, learnable):
     """The sum of the terms on the validation clips, by the temperatures and biases of the start."""
     clips, folder = learnable(model)

@@ -219,6 +219,11 @@ class Stage:
     captions_per_clip: Annotated[int, Range(1)] = 1
     """Different captions that are drawn for each clip, as far as it has them: positives of the clip and of
     one another, each encoded with a copy of the clip. Terms without text take each clip once."""
+    negatives: Annotated[int, Range(0)] = 0
+    """Hard negatives: from the second epoch on, so many clips whose captions the present model takes for
+    those of a clip stand in its mini-batch. Before each epoch all clips are embedded for it."""
+    negatives_share: Annotated[float, Range(0, 1)] = 0.95
+    """Of the score of a clip's own caption: what scores more is a near duplicate and no negative."""
     chunk: Annotated[int | None, Range(1)] = None
     """Clips that a process encodes at once, if a mini-batch does not fit into memory: the same loss and
     gradients, at the price of a second forward pass; None: the whole batch."""
@@ -237,6 +242,16 @@ class Stage:
     def terms(self) -> tuple[str, ...]:
         """All terms of its draws, each once."""
         return tuple(dict.fromkeys(term for draw in self.draws for term in draw.terms))
+
+    @property
+    def compared_with_text(self) -> tuple[Modality, ...]:
+        """Modalities that its terms compare with captions."""
+        terms = [term_of(name) for name in self.terms]
+        sides = {
+            side for one in terms if one.contrasts and "text" in one.sides for side in one.sides
+        }
+        media: tuple[Modality, ...] = ("vision", "audio")
+        return tuple(side for side in media if side in sides)
 
     def flaws(self) -> Iterator[tuple[str, str]]:
         """See `Ruled`."""
@@ -261,6 +276,7 @@ class Stage:
                 "batch-size",
                 f"{self.batch_size}: the stage contrasts clips with one another; give 2 or more.",
             )
+        yield from self._flaws_of_negatives()
         if self.chunk is not None and "words" in losses:
             yield (
                 "chunk",
@@ -273,4 +289,24 @@ class Stage:
             yield (
                 "criterion",
                 f"mixes retrieval tasks with {WORDS}KIND, whose numbers do not compare: keep one of both.",
+            )
+
+    def _flaws_of_negatives(self) -> Iterator[tuple[str, str]]:
+        if not self.negatives:
+            return
+        if self.negatives >= self.batch_size:
+            yield (
+                "negatives",
+                f"{self.negatives}: give less than the batch size, {self.batch_size}.",
+            )
+        if not self.compared_with_text:
+            yield (
+                "negatives",
+                f"{self.negatives}: no term compares captions with clips: add at or vt, or leave it out.",
+            )
+        if self.nonverbal_share is not None:
+            yield (
+                "negatives",
+                f"{self.negatives}: the batches are drawn by --stages.N.nonverbal-share: leave out one of "
+                "the two.",
             )

@@ -16,6 +16,7 @@ from trichord.features.source import Source
 from trichord.models.embedder import Embedder
 from trichord.training.criteria import Criterion, log_entry, measure_criterion
 from trichord.training.learner import Learner
+from trichord.training.mining import mine
 from trichord.training.optimizers import build_optimizer, set_rate
 from trichord.training.requirements import criterion_error
 from trichord.training.sampler import epoch_samples, steps_per_epoch
@@ -60,8 +61,14 @@ def run_stage(
     while not stage_is_over(stage, session.progress):
         learner.train()
         place = (session.progress.stage, session.progress.epoch)
+        mine_negatives(stage, session, training)
         samples = epoch_samples(
-            stage, training.captions, training.clips, seed=experiment.seed, place=place
+            stage,
+            training.captions,
+            training.clips,
+            seed=experiment.seed,
+            place=place,
+            neighbours=session.mined.get("neighbours"),
         )
         for number, sample in enumerate(samples):
             if number < session.progress.step:
@@ -130,6 +137,22 @@ def move_weights(
     return True
 
 
+def mine_negatives(stage: Stage, session: Session, training: Source) -> None:
+    """Mine the hard negatives of an epoch, unless a checkpoint within the epoch has them.
+
+    Raises:
+        UserError: The training has diverged.
+    """
+    # Before the first epoch a new head is random, and so would be its negatives.
+    if not stage.negatives or session.progress.epoch < 2 or session.mined:
+        return
+    try:
+        session.mined = on_rank_0(lambda: mine(session.model, training, stage))
+    except UnrankableError as error:
+        where = f"Stage '{stage.name}', epoch {session.progress.epoch}"
+        raise divergence_error(where, str(error).rstrip("."), session) from error
+
+
 def note_epoch(
     stage: Stage, session: Session, validation: Source | None, after_epoch: AfterEpoch
 ) -> None:
@@ -151,6 +174,9 @@ def note_epoch(
     }
     if weights := session.objective.learned_weights():
         numbers["weights"] = weights
+    if mined := session.mined:
+        without = int((mined["neighbours"] < 0).all(dim=1).sum())
+        numbers["negatives"] = {"near duplicates": int(mined["near"]), "clips without": without}
     session.after_epoch(numbers, None if criterion is None else criterion.value)
     after_epoch(numbers)
 

@@ -39,6 +39,8 @@ class Session:
         gather: Gathers the weights of a sharded model.
         request: A signal to stop, if any.
         teacher: Whose vectors are imitated, if any; it is computed again when the run is resumed.
+        mined: Hard negatives of the present epoch, from `mine`; part of a checkpoint, because the weights
+            that they come from are gone.
     """
 
     run: Run
@@ -49,6 +51,7 @@ class Session:
     gather: Callable[[], None] = do_nothing
     request: StopRequest = field(default_factory=StopRequest)
     teacher: Teacher | None = None
+    mined: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
     _saved_at: float = field(default_factory=time.monotonic)
     _optimizer_state: dict[str, Tensor] | None = None
 
@@ -62,6 +65,7 @@ class Session:
         self.progress = saved.progress
         load_owned(self.model, self.objective, under(saved.tensors, "now."))
         self.best = under(saved.tensors, "best.")
+        self.mined = under(saved.tensors, "mined.")
         self._optimizer_state = under(saved.tensors, "optimizer.")
 
     def adopt(self, optimizer: torch.optim.Optimizer) -> None:
@@ -104,6 +108,7 @@ class Session:
 
         Without a criterion the newest weights are the best.
         """
+        self.mined = {}
         better = criterion is None or criterion > self.progress.best
         if better:
             self.best = owned_state(self.model, self.objective)
@@ -154,6 +159,7 @@ class Session:
         parts = {
             "now.": owned_state(self.model, self.objective),
             "best.": self.best,
+            "mined.": self.mined,
             "optimizer.": {} if optimizer is None else optimizer_tensors(optimizer),
         }
         tensors = {
