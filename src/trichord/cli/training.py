@@ -257,7 +257,7 @@ def lost(epochs: "Sequence[dict[str, Any]]") -> str:
 
 
 def outcome(epochs: "Sequence[dict[str, Any]]", *, keeps_last: bool, split: str) -> str:
-    """Which epoch of a stage was kept, why where that is not plain, and what it reached.
+    """Which epoch of a stage was kept, why where that is not plain, what it and the untrained one reached.
 
     Args:
         epochs: The stage's numbers, the state before training first.
@@ -274,7 +274,10 @@ def outcome(epochs: "Sequence[dict[str, Any]]", *, keeps_last: bool, split: str)
             why = " (the last: all epochs reached the same)"
         elif chosen["epoch"] == 0:
             why = " (before training: no later epoch was better)"
-    return f"epoch {chosen['epoch']}{why}, {worth(chosen, split)}"
+    before = ""
+    if chosen["criterion"] is not None and chosen["epoch"] > 0 and not all_equal(criteria):
+        before = f"; {criteria[0]:.3f} before training"
+    return f"epoch {chosen['epoch']}{why}, {worth(chosen, split)}{before}"
 
 
 def worth(numbers: dict[str, Any], split: str) -> str:
