@@ -130,25 +130,26 @@ def test_an_epoch_still_has_each_clip_once(tiny_model, learnable):
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_training_with_hard_negatives_learns(seed, by, carry_out):
-    (stage,) = (experiment := by(TERMS, InfoNCE(), epochs=6, patience=6)).stages
+    (stage,) = (experiment := by(TERMS, InfoNCE(), epochs=4)).stages
     stages = (replace(stage, negatives=3),)
     run, told = carry_out(replace(experiment, stages=stages, seed=seed))
     criteria = [one["criterion"] for one in told]
     assert max(criteria[1:]) > criteria[0]
     assert told[-1]["loss"] < told[1]["loss"]
-    assert [("negatives" in one) for one in told] == [False, False, True, True, True, True, True]
+    assert [("negatives" in one) for one in told] == [False, False, True, True, True]
     assert all(one["negatives"]["clips without"] < 24 for one in told[2:])
     assert [one.get("negatives") for one in run.metrics()] == [one.get("negatives") for one in told]
-    plain, _ = carry_out(replace(experiment, seed=seed), "plain")
+    if seed:
+        return
+    plain, _ = carry_out(experiment, "plain")
     assert any(not torch.equal(value, heads(plain)[k]) for k, value in heads(run).items())
 
 
-@pytest.mark.parametrize("at", [4, 8])
-def test_an_interrupted_run_goes_on_with_the_same_negatives(at, by, carry_out, interrupted):
-    (stage,) = (experiment := by(TERMS, InfoNCE(), epochs=3)).stages
+def test_an_interrupted_run_goes_on_with_the_same_negatives(by, carry_out, interrupted):
+    (stage,) = (experiment := by(TERMS, InfoNCE(), epochs=2)).stages
     experiment = replace(experiment, stages=(replace(stage, negatives=3),))
     whole, _ = carry_out(experiment, "whole")
-    interrupted(at)
+    interrupted(5)  # the second of three steps of the second epoch
     with pytest.raises(InterruptError):
         carry_out(experiment, "broken")
     broken, _ = carry_out(experiment, "broken")

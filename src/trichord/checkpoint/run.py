@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -42,15 +42,19 @@ class Progress:
     """The state of training. With the seed it determines all random numbers that follow.
 
     `epoch` and `step` are the next ones (epoch 0 is the state before training), `loss` the sum over
-    the steps of the epoch so far, `best` the best criterion of the stage so far. Of the steps of the
-    epoch, `skipped` had a loss or gradient that was not finite, and `empty` had no term of the loss;
-    `skipped_in_a_row` counts up to the last step, also over epochs.
+    the steps of the epoch so far, `terms` the sum and number of steps of each of its terms, `best` the
+    best criterion of the stage so far. Of the steps of the epoch, `skipped` had a loss or gradient that
+    was not finite, and `empty` had no term of the loss; `skipped_in_a_row` counts up to the last step,
+    also over epochs.
     """
 
     stage: int = 0
     epoch: int = 0
     step: int = 0
     loss: float = 0.0
+    terms: Mapping[str, Sequence[float | int]] = field(
+        default_factory=dict[str, Sequence[float | int]]
+    )
     skipped: int = 0
     empty: int = 0
     skipped_in_a_row: int = 0

@@ -48,6 +48,8 @@ class Learner(nn.Module):
         self.objective = objective
         self.sharded = sharded
         self.teacher = teacher
+        self.values: dict[str, Tensor] = {}
+        """Terms of the last mini-batch, without weights and gradients, for the log."""
         self._stage = stage
 
     def forward(self, batch: Batch, sample: Sample) -> Float[Tensor, ""] | None:
@@ -59,7 +61,7 @@ class Learner(nn.Module):
         """
         embeddings = self.complete(self.encode(batch, sample), sample, batch.words)
         terms = self.objective(embeddings, sample.terms, sample.texts, sample.owners)
-        return weighted_sum(terms, sample)
+        return self._sum(terms, sample)
 
     def encode(self, batch: Batch, sample: Sample) -> Embeddings:
         """Embeddings of each clip by itself; dropout is seeded by the rows' place."""
@@ -96,18 +98,17 @@ class Learner(nn.Module):
 
     def loss(self, embeddings: Embeddings, sample: Sample) -> Float[Tensor, ""] | None:
         """As `forward`, of encoded clips; without the caption loss, which is not contrastive."""
-        terms = self.objective(
-            self.complete(embeddings, sample), sample.terms, sample.texts, sample.owners
-        )
-        return weighted_sum(terms, sample)
+        completed = self.complete(embeddings, sample)
+        terms = self.objective(completed, sample.terms, sample.texts, sample.owners)
+        return self._sum(terms, sample)
 
-
-def weighted_sum(
-    terms: Mapping[str, Float[Tensor, ""]], sample: Sample
-) -> Float[Tensor, ""] | None:
-    """The weighted sum of the terms; None if there are none."""
-    parts = [sample.weights[name] * term for name, term in terms.items()]
-    return torch.stack(parts).sum() if parts else None
+    def _sum(
+        self, terms: Mapping[str, Float[Tensor, ""]], sample: Sample
+    ) -> Float[Tensor, ""] | None:
+        """The weighted sum of the terms; None if there are none."""
+        self.values = {name: term.detach() for name, term in terms.items()}
+        parts = [sample.weights[name] * term for name, term in terms.items()]
+        return torch.stack(parts).sum() if parts else None
 
 
 def _gather_features(features: Features | None) -> Features | None:

@@ -1,7 +1,7 @@
 """The training loop: the epochs of one stage, and the steps of each."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -82,7 +82,7 @@ def run_stage(
                 backward(learner, loss)
             else:
                 loss = cached_step(learner, stage, training, sample)
-            stepped = move_weights(stage, session, loss, optimizer)
+            stepped = move_weights(stage, session, loss, learner.values, optimizer)
             if not stepped:
                 buffers.restore(saved)
             session.after_step(
@@ -110,7 +110,11 @@ def learner_of(session: Session, stage: Stage, *, sharded: bool) -> Learner:
 
 
 def move_weights(
-    stage: Stage, session: Session, loss: Tensor | None, optimizer: torch.optim.Optimizer
+    stage: Stage,
+    session: Session,
+    loss: Tensor | None,
+    terms: Mapping[str, Tensor],
+    optimizer: torch.optim.Optimizer,
 ) -> bool:
     """Take an optimizer step with the present gradients; returns whether it did.
 
@@ -118,6 +122,7 @@ def move_weights(
         stage: The present stage.
         session: Counts skipped steps.
         loss: Of the mini-batch; None if it has no terms.
+        terms: Of the loss, for the log.
         optimizer: Of the stage.
 
     Raises:
@@ -129,7 +134,7 @@ def move_weights(
         session.skip(empty=loss is None)
         on_all_ranks(lambda: refuse_skips(stage, session.progress))
         return False
-    session.take()
+    session.take(terms)
     clip_gradients(trained, stage.clip_norm)
     optimizer.step()
     session.objective.clamp_scales()
@@ -165,6 +170,7 @@ def note_epoch(
         "stage": stage.name,
         "epoch": now.epoch,
         "loss": now.loss / taken if taken else None,
+        "terms": {name: total / steps for name, (total, steps) in now.terms.items()},
         "steps": now.step,
         "skipped": now.skipped,
         "empty": now.empty,

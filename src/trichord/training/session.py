@@ -1,7 +1,7 @@
 """The state of a training run between two steps: checkpoints and best weights."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -83,9 +83,19 @@ class Session:
         for name in ("empty",) if empty else ("skipped", "skipped_in_a_row"):
             self.progress = replace(self.progress, **{name: getattr(self.progress, name) + 1})
 
-    def take(self) -> None:
-        """Reset the count of skipped steps in a row."""
-        self.progress = replace(self.progress, skipped_in_a_row=0)
+    def take(self, terms: Mapping[str, Tensor]) -> None:
+        """Reset the count of skipped steps in a row, and add the terms of a step to the epoch's.
+
+        Args:
+            terms: Of the loss.
+        """
+        sums = dict(self.progress.terms)
+        # Stacked, so that a GPU is waited for once.
+        values = torch.stack(list(terms.values())).tolist() if terms else []
+        for name, value in zip(terms, values, strict=True):
+            total, steps = sums.get(name, (0.0, 0))
+            sums[name] = (total + value, steps + 1)
+        self.progress = replace(self.progress, skipped_in_a_row=0, terms=sums)
 
     def after_step(self, optimizer: torch.optim.Optimizer, loss: float) -> None:
         """Count a step; save from time to time.
@@ -117,6 +127,7 @@ class Session:
             epoch=self.progress.epoch + 1,
             step=0,
             loss=0.0,
+            terms={},
             skipped=0,
             empty=0,
             best=self.progress.best if criterion is None else max(criterion, self.progress.best),

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import Any, ClassVar, Literal, cast, get_args
 
 from trichord.types import Side, UserError
@@ -53,7 +54,7 @@ class Term:
 
     Raises:
         UserError: A side is unknown, there are too few or too many, a weight is impossible, or the loss has
-            weights that are not listed.
+            weights that are not listed, or does not take what it is called with.
     """
 
     group: ClassVar[str] = "losses"
@@ -75,6 +76,7 @@ class Term:
             )
         self._require_fitting_sides()
         self._require_weights()
+        self._require_keywords()
 
     def _require_fitting_sides(self) -> None:
         count = SIDES_OF.get(self.loss) if isinstance(self.loss, str) else None
@@ -113,6 +115,22 @@ class Term:
                 f"The term '{self.kind}': its loss has weights, which nothing trains or saves: list them "
                 "as numbers in Term(weights=...), or use the term's scale."
             )
+
+    def _require_keywords(self) -> None:
+        if not callable(self.loss):
+            return
+        try:
+            parameters = signature(self.loss)
+        except (TypeError, ValueError):  # some functions in C have none
+            return
+        keywords = [*RESERVED, *self.weights]
+        try:
+            parameters.bind(*self.sides, **dict.fromkeys(keywords))
+        except TypeError as error:
+            raise UserError(
+                f"The term '{self.kind}': its loss is called with {len(self.sides)} tensors and the "
+                f"keywords {', '.join(keywords)} ({error}): take what it needs by name and the rest as **_."
+            ) from error
 
     @property
     def contrasts(self) -> bool:
