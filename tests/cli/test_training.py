@@ -531,3 +531,21 @@ def test_a_width_that_no_vector_has_is_refused_before_training(
     said = capsys.readouterr().err.splitlines()[-1]  # features were read before
     assert "--objective.matryoshka 5000: the vectors have" in said
     assert not (tmp_path / "run").exists()
+
+
+def test_a_student_learns_from_a_teacher_and_hard_negatives_by_option(
+    small_world, command, tmp_path, capsys
+):
+    few = "--stages.0.epochs 2 --stages.0.batch-size 16"
+    line = f"train world-slava-a-and-v {small_world}/clips.jsonl"
+    assert command(f"{line} {tmp_path}/teacher {few}") == 0
+    terms = "--stages.0.draws.0.terms av at-distil --stages.0.draws.1.terms vt vt-distil"
+    taught = f"{line} {tmp_path}/student {few} --teacher {tmp_path}/teacher"
+    assert command(taught) == 2
+    assert "no term learns from it" in capsys.readouterr().err
+    assert command(f"{taught} {terms} --stages.0.negatives 2") == 0
+    shutil.rmtree(tmp_path / "teacher")
+    (last,) = [one for one in Run(tmp_path / "student").metrics() if one["epoch"] == 2]
+    assert set(last["terms"]) == {"av", "at-distil", "vt", "vt-distil"}
+    assert set(last["negatives"]) == {"near duplicates", "clips without"}
+    assert command(f"evaluate {tmp_path}/student {small_world}/clips.jsonl") == 0

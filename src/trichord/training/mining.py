@@ -43,7 +43,9 @@ def mine(model: Embedder, source: Source, stage: Stage) -> dict[str, Tensor]:
     """
     kinds = {kind for draw in stage.draws for kind in draw.captions}
     numbers = np.flatnonzero([kind in kinds for kind in source.captions.kinds])
-    clips, captions = _vectors(embed_source(model, source), source.captions, stage)
+    clips, captions = _vectors(
+        embed_source(model, source), source.captions, stage, texts_differ=model.texts_differ
+    )
     clips, captions = clips.to(model.device), captions[numbers].to(model.device)
     owners = torch.from_numpy(source.captions.owners[numbers]).to(model.device)
     positives = _best((clips[owners] * captions).sum(dim=1, keepdim=True), owners, len(clips))
@@ -70,7 +72,7 @@ def mine(model: Embedder, source: Source, stage: Stage) -> dict[str, Tensor]:
 
 
 def _vectors(
-    found: ClipVectors, captions: Captions, stage: Stage
+    found: ClipVectors, captions: Captions, stage: Stage, *, texts_differ: bool
 ) -> tuple[Float[Tensor, "clip dim"], Float[Tensor, "caption dim"]]:
     """Clips and captions whose product is the mean cosine over a clip's modalities."""
     of_captions = {"vision": "toward_vision", "audio": "toward_audio"}
@@ -85,6 +87,8 @@ def _vectors(
         for kind, numbers in captions.numbers.items():
             rows[numbers] = getattr(found.captions[kind], of_captions[side])
         texts.append(rows)
+    if not texts_differ:  # the mean of products with one text is that with the mean
+        ours, texts = [np.sum(ours, axis=0)], texts[:1]
     clips = np.concatenate(ours, axis=1) / np.maximum(counts, 1)
     return torch.from_numpy(clips), torch.from_numpy(np.concatenate(texts, axis=1))
 
