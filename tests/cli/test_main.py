@@ -1,5 +1,6 @@
 import io
 import os
+import re
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import pytest
 
 from trichord.cli import main
 from trichord.cli.main import COMMANDS, OTHERS
+from trichord.types.terms import TERMS
 
 
 def test_help_lists_every_command(capsys):
@@ -94,6 +96,13 @@ def test_a_parser_without_events_draws_its_own_box(monkeypatch, capsys):
         main(["search", "a", "b", "--audo", "1"])
     assert stopped.value.code == 2
     assert "--audio" in capsys.readouterr().err
+
+
+def test_the_help_of_training_names_all_terms_of_the_loss(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "slava-av", "--help"])
+    shown = re.sub(r"[\s│]+", " ", capsys.readouterr().out)
+    assert f"Terms of --stages.N.draws.N.terms: {', '.join(TERMS)}" in shown
 
 
 def test_help_and_mistakes_in_arguments_never_load_torch():

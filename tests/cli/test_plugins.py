@@ -307,11 +307,12 @@ def test_commands_and_experiments_of_an_installed_package_are_found(tmp_path, co
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: trichord-more\nVersion: 0.3\n")
     (metadata / "entry_points.txt").write_text(
         "[trichord.commands]\ncount = more:count\nsay = more:say\nlost = lost:lost\n"
-        "[trichord.experiments]\nmine = more:MINE\n"
+        "[trichord.experiments]\nmine = more:MINE\ntold = more:TOLD\nbroken = lost:MINE\n"
     )
     (site / "more.py").write_text(
         "from trichord.config import Experiment\nfrom trichord.types import UserError\n"
         "MINE = Experiment(system='of-more')\n"
+        "TOLD = 'Tells what it is.', Experiment(system='told')\n"
         "def say(arguments):\n    print(arguments)\n"
         "def count(arguments):\n"
         "    '''How many arguments there are.\n\n    All of them.'''\n"
@@ -329,6 +330,12 @@ def test_commands_and_experiments_of_an_installed_package_are_found(tmp_path, co
         assert re.search(r"count +how many arguments there are \(of trichord-more 0.3\)\n", shown)
         assert re.search(r"say +of trichord-more 0.3\n", shown)
         assert re.search(r"lost +of trichord-more 0.3\n", shown)
+        assert load_experiment("told").system == "told"
+        assert command("train --help") == 0
+        shown = capsys.readouterr().out
+        assert re.search(r"mine +Of trichord-more 0.3.\n", shown)
+        assert re.search(r"told +Tells what it is. \(trichord-more 0.3\)\n", shown)
+        assert re.search(r"broken +Of trichord-more 0.3, which cannot be loaded.\n", shown)
     assert command("count a b") == 2
     assert "there is no command 'count'" in capsys.readouterr().err
 
@@ -405,6 +412,11 @@ BAD = {
     "T = Term(kind='a', sides=())": "choose of text, audio, vision, masked",
     "T = Term(kind='a', sides=('text',))": "info_nce compares two sides",
     "T = Term(kind='a', sides=('text',), loss=torch.nn.Linear(2, 2))": "its loss has weights",
+    "T = Term(kind='a', sides=('text', 'audio'), loss=lambda a, b, scale: a)": (
+        "called with 2 tensors and the keywords scale, directions, tile, groups (got an unexpected "
+        "keyword argument 'directions'): take what it needs by name and the rest as **_"
+    ),
+    "T = Term(kind='a', sides=('text', 'audio'), loss=lambda a, **_: a)": "too many positional",
     "import sys\nsys.exit(7)": "SystemExit: 7",
     "class C(EncoderConfig):\n    kind = 'clap'\n    modality = 'audio'": "of encoders is taken",
 }

@@ -144,13 +144,17 @@ def epochs_of(*criteria, **besides):
 
 
 MRR = {"measure": "MRR", "candidates": {"a<-a": 10, "b<-b": 14}}
+BEFORE = "; 0.100 before training"
 WORDS = {"measure": "likelihood of a word", "validation": {"words<-audio": 0.0}}
 
 
 @pytest.mark.parametrize(
     ("epochs", "said"),
     [
-        (epochs_of(0.1, 0.25, 0.2), "epoch 1, validation R@10 0.250 (mean of 2 tasks)"),
+        (
+            epochs_of(0.1, 0.25, 0.2),
+            "epoch 1, validation R@10 0.250 (mean of 2 tasks)" + BEFORE,
+        ),
         (
             epochs_of(0.3, 0.25, 0.3),
             "epoch 0 (before training: no later epoch was better), validation R@10 0.300 "
@@ -162,15 +166,15 @@ WORDS = {"measure": "likelihood of a word", "validation": {"words<-audio": 0.0}}
         ),
         (
             epochs_of(0.1, 0.25, **MRR),
-            "epoch 1, validation MRR 0.250 (2 tasks by their queries, 10–14 candidates)",
+            "epoch 1, validation MRR 0.250 (2 tasks by their queries, 10–14 candidates)" + BEFORE,
         ),
         (
             epochs_of(0.1, 0.25, **MRR | {"candidates": {"a<-a": 10, "b<-b": 10}}),
-            "epoch 1, validation MRR 0.250 (2 tasks by their queries, 10 candidates)",
+            "epoch 1, validation MRR 0.250 (2 tasks by their queries, 10 candidates)" + BEFORE,
         ),
         (
             epochs_of(0.1, 0.25, **WORDS),
-            "epoch 1, validation likelihood of a word 0.250 (words<-audio)",
+            "epoch 1, validation likelihood of a word 0.250 (words<-audio)" + BEFORE,
         ),
         (epochs_of(None, None, measure=None, validation={}), "epoch 1, no validation clips"),
     ],
@@ -184,7 +188,7 @@ def test_the_epoch_that_was_kept_is_told_with_what_it_reached(epochs, said):
 
 def test_an_epoch_that_is_kept_for_being_the_last_is_told_without_more():
     said = outcome(epochs_of(0.3, 0.2), keeps_last=True, split="test")
-    assert said == "epoch 1, test R@10 0.200 (mean of 2 tasks)"
+    assert said == "epoch 1, test R@10 0.200 (mean of 2 tasks); 0.300 before training"
 
 
 FIRST = "train world-slava-a-and-v {world}/clips.jsonl {run}"
@@ -527,3 +531,21 @@ def test_a_width_that_no_vector_has_is_refused_before_training(
     said = capsys.readouterr().err.splitlines()[-1]  # features were read before
     assert "--objective.matryoshka 5000: the vectors have" in said
     assert not (tmp_path / "run").exists()
+
+
+def test_a_student_learns_from_a_teacher_and_hard_negatives_by_option(
+    small_world, command, tmp_path, capsys
+):
+    few = "--stages.0.epochs 2 --stages.0.batch-size 16"
+    line = f"train world-slava-a-and-v {small_world}/clips.jsonl"
+    assert command(f"{line} {tmp_path}/teacher {few}") == 0
+    terms = "--stages.0.draws.0.terms av at-distil --stages.0.draws.1.terms vt vt-distil"
+    taught = f"{line} {tmp_path}/student {few} --teacher {tmp_path}/teacher"
+    assert command(taught) == 2
+    assert "no term learns from it" in capsys.readouterr().err
+    assert command(f"{taught} {terms} --stages.0.negatives 2") == 0
+    shutil.rmtree(tmp_path / "teacher")
+    (last,) = [one for one in Run(tmp_path / "student").metrics() if one["epoch"] == 2]
+    assert set(last["terms"]) == {"av", "at-distil", "vt", "vt-distil"}
+    assert set(last["negatives"]) == {"near duplicates", "clips without"}
+    assert command(f"evaluate {tmp_path}/student {small_world}/clips.jsonl") == 0

@@ -15,7 +15,7 @@ from trichord.config import InfoNCE
 from trichord.distributed import all_gather_with_grad, process_group, rank, world_size
 from trichord.losses.info_nce import info_nce, intra_nce
 from trichord.losses.objective import Objective
-from trichord.types.tensors import Embeddings, Features, Words
+from trichord.types.tensors import Embeddings, Features, Targets, Words
 
 SIDES = ("text", "audio", "vision", "masked")
 TERMS = ("av", "at", "vt", "aa", "mt", "tt", "vv", "ct", "lm")
@@ -33,12 +33,17 @@ OBJECTIVES = {
     "positives": InfoNCE(tile=5, same_text="positives"),
     "newer": InfoNCE(tile=3, matryoshka=(4, 2), matryoshka_weights=(0.5, 2.0)),
     "newer positives": InfoNCE(tile=2048, same_text="positives"),
+    "taught": InfoNCE(tile=3),
+    "taught, zeros": InfoNCE(tile=2048, absent="zeros", teacher_temperature=0.2),
 }
+TAUGHT = ("av-distil", "at-distil", "vt-distil", "a-distil", "v-distil", "t-distil")
 NEWER = ("av", "av-sigmoid", "at-sigmoid", "vt-sigmoid", "tva-volume", "tva-area")
 
 
 def terms_of(name):
     """Terms of an objective; not every loss goes with every setting."""
+    if name.startswith("taught"):
+        return TAUGHT
     return NEWER if name.startswith("newer") else TERMS
 
 
@@ -79,7 +84,21 @@ def clips(rows=12, dim=8):
     wanted = {term: torch.rand(rows, generator=random) < 0.9 for term in TERMS}
     texts = torch.randint(0, 4, (rows,), generator=random)
     wanted |= {term: torch.rand(rows, generator=random) < 0.9 for term in NEWER[1:]}
+    wanted |= {term: torch.rand(rows, generator=random) < 0.9 for term in TAUGHT}
     return vectors, there, words, texts, wanted
+
+
+def teacher(rows, dim=8):
+    """What a teacher knows of some of twelve clips; it has seen one that the student has not."""
+    random = torch.Generator().manual_seed(1)
+    vectors = {
+        side: F.normalize(torch.randn(12, dim, generator=random), dim=-1)[rows]
+        for side in ("audio", "vision", "text", "sound_text")
+    }
+    there = torch.arange(12)[rows, None] != 10
+    known = {side: Features(one * there, one[:, None], there) for side, one in vectors.items()}
+    pairs = (("audio", "vision"), ("audio", "text"), ("vision", "text"))
+    return Targets(**known, scales={frozenset(pair): 7.0 for pair in pairs})
 
 
 def kept(inputs, value, terms=None):
@@ -124,6 +143,7 @@ def whole(name, place, count):
         **{side: features(rows, there[side][ours]) for side, rows in vectors.items()},
         similarity=likeness,
         words=words,
+        teacher=teacher(ours) if name.startswith("taught") else None,
     )
     loss = objective(name)
     terms = loss(embeddings, {term: wanted[term][ours] for term in terms_of(name)}, texts[ours])

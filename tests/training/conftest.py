@@ -126,6 +126,20 @@ def small(tiny_trimodal):
 
 
 @pytest.fixture
+def by(small):
+    """The experiment SLAVA_AV with other terms and another objective."""
+
+    def made(terms, objective, **changes):
+        experiment = small("slava-av", **changes)
+        (stage,) = experiment.stages
+        draws = tuple(replace(draw, terms=terms, weights=()) for draw in stage.draws)
+        stages = (replace(stage, draws=draws),)
+        return replace(experiment, stages=stages, objective=objective)
+
+    return made
+
+
+@pytest.fixture
 def carry_out(tmp_path, learnable):
     """Train an experiment on learnable features; gives the run and what each epoch reported."""
 

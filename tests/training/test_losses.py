@@ -29,20 +29,6 @@ KINDS = {
 }
 
 
-@pytest.fixture
-def by(small):
-    """The experiment SLAVA_AV with other terms and another objective."""
-
-    def made(terms, objective, **changes):
-        experiment = small("slava-av", **changes)
-        (stage,) = experiment.stages
-        draws = tuple(replace(draw, terms=terms, weights=()) for draw in stage.draws)
-        stages = (replace(stage, draws=draws),)
-        return replace(experiment, stages=stages, objective=objective)
-
-    return made
-
-
 def validation_loss(model, experiment, learnable):
     """The sum of the terms on the validation clips, by the temperatures and biases of the start."""
     clips, folder = learnable(model)
@@ -147,3 +133,56 @@ def test_the_experiments_of_the_papers_use_none_of_this():
     for _, experiment in EXPERIMENTS.values():
         assert experiment.objective.matryoshka == ()
         assert all("-" not in term for term in experiment.terms)
+
+
+def test_each_term_is_logged_by_itself(by, carry_out):
+    experiment = by(("av", "at-sigmoid", "vt"), InfoNCE(), epochs=3)
+    (stage,) = experiment.stages
+    draws = tuple(replace(draw, weights=(1.0, 0.5, 0.0)) for draw in stage.draws)
+    experiment = replace(experiment, stages=(replace(stage, draws=draws),))
+    run, told = carry_out(experiment)
+    assert told[0]["terms"] == {}  # before training
+    for numbers in told[1:]:
+        terms = numbers["terms"]
+        assert set(terms) == {"av", "at-sigmoid"}  # a term of weight 0 is not computed
+        assert terms["av"] + 0.5 * terms["at-sigmoid"] == pytest.approx(numbers["loss"], rel=1e-6)
+    assert [one["terms"] for one in run.metrics()] == [one["terms"] for one in told]
+
+
+def test_a_term_that_some_batches_draw_is_the_mean_of_those(by, carry_out):
+    experiment = by(("at",), InfoNCE(), epochs=2)
+    (stage,) = experiment.stages
+    (draw,) = stage.draws
+    draws = (draw, replace(draw, terms=("vt",)))
+    experiment = replace(experiment, stages=(replace(stage, draws=draws, draw_per="turn"),))
+    _, told = carry_out(experiment)
+    for numbers, of_at in zip(told[1:], (1, 2), strict=True):  # three batches, in turns
+        at, vt = numbers["terms"]["at"], numbers["terms"]["vt"]
+        assert of_at * at + (3 - of_at) * vt == pytest.approx(3 * numbers["loss"], rel=1e-6)
+
+
+ALONE = {
+    **{term: ((term,), InfoNCE()) for term in (*SIGMOIDS, "tva-volume", "tva-area")},
+    "matryoshka": (("at",), InfoNCE(matryoshka=(8, 4))),
+}
+
+
+@pytest.mark.parametrize("name", [*ALONE, "captions per clip"])
+def test_each_new_term_learns_alone_with_three_seeds(name, by, carry_out, learnable):
+    """Distillation and hard negatives have tests of their own, with three seeds too."""
+    experiment = by(*ALONE.get(name, (("at",), InfoNCE())), epochs=3)
+    (stage,) = experiment.stages
+    if name == "captions per clip":
+        draws = (replace(stage.draws[0], captions=("audio", "audio_visual", "composed")),)
+        stage = replace(stage, draws=draws, captions_per_clip=3)
+    known = learnable(fresh_model(experiment))
+    for seed in (0, 1, 2):
+        started = replace(experiment, stages=(stage,), seed=seed, hand_over="last")
+        run, told = carry_out(started, f"run-{seed}")
+        before, after = (
+            validation_loss(model, started, lambda _: known)
+            for model in (fresh_model(started), run.load())
+        )
+        assert after < before
+        assert all(math.isfinite(one["loss"]) for one in told[1:])
+        assert told[-1]["loss"] < told[1]["loss"]

@@ -14,6 +14,7 @@ from trichord.checkpoint import Run, fresh_model
 from trichord.config import (
     AdamW,
     BertAdam,
+    Clap,
     Cross,
     Draw,
     Experiment,
@@ -22,6 +23,7 @@ from trichord.config import (
     Muon,
     Stage,
 )
+from trichord.training.fit import fit
 
 AUDIO = Draw(captions=("audio",), terms=("av", "at"))
 VISUAL = Draw(captions=("visual",), terms=("av", "vt"))
@@ -42,7 +44,7 @@ def stage(**changes):
 
 
 @pytest.fixture(scope="module")
-def experiments(tiny_trimodal, tiny_clip4vla):
+def experiments(tiny_trimodal, tiny_clip4vla, tmp_path_factory):
     """What is trained in several ways, by name: 24 clips in threes of mini-batches, two epochs."""
     listening = stage(
         towers=("audio",),
@@ -59,6 +61,15 @@ def experiments(tiny_trimodal, tiny_clip4vla):
     heads = {"model": tiny_trimodal, "hand_over": "best", **both}
     heads["objective"] = InfoNCE(temperature=0.01)  # begins at the bound and leaves it
     media = {"model": tiny_clip4vla, "hand_over": "last"}
+    # Its audio head is new, so it has something to teach.
+    linear = replace(
+        tiny_trimodal, audio=Clap(name=tiny_trimodal.audio.name, head="linear", dim=24)
+    )
+    published = Experiment(system="teacher", model=linear, seed=9)
+    teacher = Run(tmp_path_factory.mktemp("teacher") / "run")
+    fit(published, fresh_model(published), [], teacher, manifest="m", after_epoch=print)
+    imitating = Draw(captions=("audio",), terms=("at-distil", "av-distil", "a-distil", "at"))
+    taught = stage(draws=(imitating,), negatives=2, captions_per_clip=2)
     moving = replace(seeing, optimizer=BertAdam(lr=1e-3))
     adapting = replace(seeing, lora=Lora(rank=2))
     muon = replace(seeing, optimizer=Muon(lr=3e-3))
@@ -70,6 +81,10 @@ def experiments(tiny_trimodal, tiny_clip4vla):
         "bert": Experiment(system="bert", stages=(moving,), **media),
         "lora": Experiment(system="lora", stages=(adapting,), **media),
         "muon": Experiment(system="muon", stages=(muon,), **media),
+        "taught": replace(
+            Experiment(system="taught", model=tiny_trimodal, stages=(taught,), hand_over="last"),
+            teacher=teacher.path,
+        ),
     }
 
 
@@ -106,7 +121,7 @@ def alone(folder):
     return Alone()
 
 
-DEFAULT = ("heads", "fused", "chunks", "towers-sharded", "bert-sharded")
+DEFAULT = ("heads", "fused", "taught", "chunks", "towers-sharded", "bert-sharded")
 """What two processes train where there is little time; the rest is slow."""
 
 
@@ -176,7 +191,9 @@ def agree(folder, name, count, expected):
 
 
 @pytest.mark.parametrize(
-    "trained", names("heads", "fused", "towers", "chunks", "bert", "lora", "muon"), indirect=True
+    "trained",
+    names("heads", "fused", "taught", "towers", "chunks", "bert", "lora", "muon"),
+    indirect=True,
 )
 def test_two_processes_train_what_one_trains(trained, folder, alone):
     losses = alone[trained]

@@ -67,7 +67,7 @@ def test_skipped_steps_are_counted_by_epoch_and_in_a_row_over_epochs(session, mo
     session.skip(empty=False)
     session.after_step(optimizer, 0.0)
     assert counts() == (1, 1, 0, 2)
-    session.take()
+    session.take({})
     session.after_step(optimizer, 0.5)
     assert counts() == (2, 1, 0, 0)
 

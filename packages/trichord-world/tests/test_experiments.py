@@ -5,7 +5,7 @@ import pytest
 from trichord.checkpoint import fresh_model
 from trichord.config import AdamW, ClipAudio, check, read_experiment, write_experiment
 from trichord.evaluation.retrieval import TASKS
-from trichord.experiments import OTHERS, load_experiment, load_study
+from trichord.experiments import OTHERS, description, load_experiment, load_study
 from trichord.experiments.clip4vla import SYSTEMS
 from trichord.types import CAPTION_KINDS
 from trichord_world.experiments import CLIP4VLA, EXPERIMENTS, clip4vla_on_world
@@ -26,6 +26,13 @@ def only_draw(experiment):
 
 def test_the_package_names_each_of_its_experiments_as_an_entry_point():
     assert {name for name in OTHERS.kinds() if name.startswith("world-")} == set(EXPERIMENTS)
+
+
+def test_each_is_listed_with_what_it_is_and_whose():
+    assert description("world-slava-av") == (
+        "On the generated world: SLAVA_AV (eq. 3): composed captions, av + at + vt. (trichord-world 0.1.0)"
+    )
+    assert all(len(description(name)) > 60 for name in EXPERIMENTS)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -12,13 +12,15 @@ from trichord.encoders.weight_files import weight_files
 from trichord.media import file_signature
 
 UNKNOWN = "unknown"
+EARLIER = ("start", "teacher")
+"""Fields of an experiment that name other runs."""
 
 
 def provenance_of(
     experiment: Experiment,
     *,
     clips: tuple[str, str] | None,
-    start: Provenance | None,
+    earlier: Mapping[str, Provenance | None],
     parts: Mapping[str, str],
 ) -> Provenance:
     """The provenance of a run of an experiment.
@@ -26,7 +28,7 @@ def provenance_of(
     Args:
         experiment: With the current paths of its towers.
         clips: Signature and name of the manifest, or another origin of the run; None: no clips.
-        start: Provenance of the run that it starts from, if there is one and it is known.
+        earlier: Provenance of the runs that `start` and `teacher` name, where it is known.
         parts: Origins of parts from outside the package.
     """
     settings, names = settings_of(experiment), dict[str, str]()
@@ -37,19 +39,20 @@ def provenance_of(
         settings["clips"], names["clips"] = clips
     settings |= {f"parts.{name}": origin for name, origin in parts.items()}
     del settings["seed"]
-    if start is not None or experiment.start is None:
-        del settings["start"]
-    else:
-        settings["start"] = experiment.start.name
-    if start is not None:
-        settings |= {f"start.{name}": value for name, value in start.settings.items()}
-        names |= {f"start.{name}": value for name, value in start.names.items()}
+    known = {role: run for role, run in earlier.items() if run is not None}
+    for role in EARLIER:
+        del settings[role]
+        if role in known:
+            settings |= {f"{role}.{name}": value for name, value in known[role].settings.items()}
+            names |= {f"{role}.{name}": value for name, value in known[role].names.items()}
+        elif (path := getattr(experiment, role)) is not None:
+            settings[role] = path.name
     selects = experiment.select_on_test and bool(experiment.stages)
     return Provenance(
         settings=settings,
         names=names,
-        seeds=(experiment.seed, *(start.seeds if start else ())),
-        selected_on_test=selects or (start is not None and start.selected_on_test),
+        seeds=(experiment.seed, *(seed for run in known.values() for seed in run.seeds)),
+        selected_on_test=selects or any(run.selected_on_test for run in known.values()),
     )
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from trichord.checkpoint.environment import Origin, environment, revisions
-from trichord.checkpoint.provenance import UNKNOWN, provenance_of, read_provenance
+from trichord.checkpoint.provenance import EARLIER, UNKNOWN, provenance_of, read_provenance
 from trichord.checkpoint.tensor_files import DamagedError, read_tensors, write_tensors
 from trichord.checkpoint.weights import load_matching, load_trained, owned_state
 from trichord.config import TOWERS, Experiment, Provenance
@@ -42,15 +42,19 @@ class Progress:
     """The state of training. With the seed it determines all random numbers that follow.
 
     `epoch` and `step` are the next ones (epoch 0 is the state before training), `loss` the sum over
-    the steps of the epoch so far, `best` the best criterion of the stage so far. Of the steps of the
-    epoch, `skipped` had a loss or gradient that was not finite, and `empty` had no term of the loss;
-    `skipped_in_a_row` counts up to the last step, also over epochs.
+    the steps of the epoch so far, `terms` the sum and number of steps of each of its terms, `best` the
+    best criterion of the stage so far. Of the steps of the epoch, `skipped` had a loss or gradient that
+    was not finite, and `empty` had no term of the loss; `skipped_in_a_row` counts up to the last step,
+    also over epochs.
     """
 
     stage: int = 0
     epoch: int = 0
     step: int = 0
     loss: float = 0.0
+    terms: Mapping[str, Sequence[float | int]] = field(
+        default_factory=dict[str, Sequence[float | int]]
+    )
     skipped: int = 0
     empty: int = 0
     skipped_in_a_row: int = 0
@@ -120,6 +124,8 @@ class Run:
                     f"{self.path} holds a run with other settings, other parts or another manifest: choose "
                     "another directory or delete it."
                 )
+            if not self.complete:
+                self._require_teacher(experiment)
         elif not self._is_meant_for(experiment, mark):
             if self._holds_something():
                 raise UserError(f"{self.path} is not empty and no run: choose another directory.")
@@ -130,12 +136,22 @@ class Run:
             # Provenance of earlier runs is recorded because they may be gone later.
             if copied is not None:
                 made_with["copy of"] = asdict(copied)
-            elif (start := _provenance_of_start(experiment)) is not None:
-                made_with["start"] = asdict(start)
+            else:
+                earlier = {role: _provenance_of(experiment, role) for role in EARLIER}
+                made_with |= {role: asdict(one) for role, one in earlier.items() if one}
             made_with |= dict(notes or {})
             write_atomically(self.path / ENVIRONMENT, json.dumps(made_with, indent=2))
             write_experiment(held, experiment)
         remove_leftovers(self.path)
+
+    def _require_teacher(self, experiment: Experiment) -> None:
+        """Refuse to resume with another teacher in the place of the first one."""
+        noted = self.environment().get("teacher")
+        if noted and read_provenance(noted) != _provenance_of(experiment, "teacher"):
+            raise UserError(
+                f"--teacher {experiment.teacher}: it was trained again after {self.path} began: choose "
+                "another directory, or restore the teacher."
+            )
 
     def _is_meant_for(self, experiment: Experiment, manifest: str) -> bool:
         """Whether the same run was started here before; False if its files cannot be read."""
@@ -190,7 +206,12 @@ class Run:
         if "copy of" in noted:
             return read_provenance(noted["copy of"])
         experiment = self.experiment()
-        start = noted.get("start")
+        earlier = {
+            role: read_provenance(one)
+            if (one := noted.get(role))
+            else _provenance_of(experiment, role)
+            for role in EARLIER
+        }
         mark, origin = str(noted.get("manifest") or UNKNOWN), noted.get("origin")
         name = Path(origin["path"]).name if origin else mark
         # Without a stage nothing is learnt from the clips; an imported run is named by its source.
@@ -198,7 +219,7 @@ class Run:
         return provenance_of(
             replace(experiment, model=experiment.model.renamed(self._pins())),
             clips=(mark, name) if learnt else None,
-            start=read_provenance(start) if start else _provenance_of_start(experiment),
+            earlier=earlier,
             parts=read_origins(self.path / EXPERIMENT),
         )
 
@@ -409,11 +430,12 @@ def _pinned(commits: Mapping[str, str]) -> dict[str, str]:
     return {name: f"{name}@{commit}" for name, commit in commits.items() if "@" not in name}
 
 
-def _provenance_of_start(experiment: Experiment) -> Provenance | None:
-    """Provenance of the run that an experiment starts from; None without one, or if it is gone."""
-    if experiment.start is None or not (experiment.start / "experiment.json").is_file():
+def _provenance_of(experiment: Experiment, role: str) -> Provenance | None:
+    """Provenance of the run that one of the fields `EARLIER` names; None without one, or if it is gone."""
+    path: Path | None = getattr(experiment, role)
+    if path is None or not (path / EXPERIMENT).is_file():
         return None
-    return Run(experiment.start).provenance()
+    return Run(path).provenance()
 
 
 class _ForeignError(UserError):
@@ -452,7 +474,7 @@ class Untrained:
         return provenance_of(
             replace(self.known, model=model, stages=()),
             clips=None,
-            start=_provenance_of_start(self.known),
+            earlier={role: _provenance_of(self.known, role) for role in EARLIER},
             parts=origins_of(self.known),
         )
 

@@ -15,7 +15,7 @@ from trichord.api.model import device_of
 from trichord.cli.console import aside, bar, out
 from trichord.cli.parts import choices, choose_parts
 from trichord.config import WORDS, Experiment, check
-from trichord.experiments import EXPERIMENTS, OTHERS, load_experiment
+from trichord.experiments import EXPERIMENTS, OTHERS, description, load_experiment
 from trichord.types import UserError
 from trichord.types.rules import (
     Device,
@@ -26,6 +26,7 @@ from trichord.types.rules import (
     Seed,
     require_legal,
 )
+from trichord.types.terms import LOSSES
 
 if TYPE_CHECKING:
     from trichord.checkpoint import Run
@@ -135,7 +136,7 @@ def asked(arguments: list[str], *, aloud: bool) -> Training | None:
     """
     if not arguments or arguments[0].startswith("-"):
         lines = [f"  {name:<30} {what}" for name, (what, _) in EXPERIMENTS.items()]
-        lines += [f"  {name:<30} Of {OTHERS.origin(name)}." for name in OTHERS.kinds()]
+        lines += [f"  {name:<30} {description(name)}" for name in OTHERS.kinds()]
         lines.append(f"  {'FILE.py:NAME, FILE.json':<30} One of yours, or that of a run.")
         usage = "usage: trichord train EXPERIMENT MANIFEST RUN [--overrides]"
         if arguments and arguments[0] not in ("-h", "--help"):
@@ -156,7 +157,10 @@ def asked(arguments: list[str], *, aloud: bool) -> Training | None:
         args=arguments,
         # The parser does not know the options that choose parts.
         description="\n".join(
-            [what, "", "Its parts, each with options of its own once it is chosen:", *parts]
+            [
+                *(what, "", "Its parts, each with options of its own once it is chosen:", *parts),
+                *("", f"Terms of --stages.N.draws.N.terms: {', '.join(LOSSES.kinds())}"),
+            ]
         ),
         config=(tyro.conf.AvoidSubcommands,),
         prog=f"trichord train {name}",
@@ -207,7 +211,9 @@ def progress(experiment: Experiment) -> Generator[Callable[[dict[str, Any]], Non
         def after_epoch(numbers: dict[str, Any]) -> None:
             found = numbers["criterion"]
             reached = "no validation clips" if found is None else f"{found:.3f}"
-            moving.advance(note=f"{numbers['stage']}: {reached}{lost([numbers])}")
+            losses = [f"{name} {value:.3f}" for name, value in numbers["terms"].items()]
+            shown = f" (loss: {', '.join(losses)})" if losses else ""
+            moving.advance(note=f"{numbers['stage']}: {reached}{shown}{lost([numbers])}")
 
         yield after_epoch
 
@@ -257,7 +263,7 @@ def lost(epochs: "Sequence[dict[str, Any]]") -> str:
 
 
 def outcome(epochs: "Sequence[dict[str, Any]]", *, keeps_last: bool, split: str) -> str:
-    """Which epoch of a stage was kept, why where that is not plain, and what it reached.
+    """Which epoch of a stage was kept, why where that is not plain, what it and the untrained one reached.
 
     Args:
         epochs: The stage's numbers, the state before training first.
@@ -274,7 +280,10 @@ def outcome(epochs: "Sequence[dict[str, Any]]", *, keeps_last: bool, split: str)
             why = " (the last: all epochs reached the same)"
         elif chosen["epoch"] == 0:
             why = " (before training: no later epoch was better)"
-    return f"epoch {chosen['epoch']}{why}, {worth(chosen, split)}"
+    before = ""
+    if chosen["criterion"] is not None and chosen["epoch"] > 0 and not all_equal(criteria):
+        before = f"; {criteria[0]:.3f} before training"
+    return f"epoch {chosen['epoch']}{why}, {worth(chosen, split)}{before}"
 
 
 def worth(numbers: dict[str, Any], split: str) -> str:

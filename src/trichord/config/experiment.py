@@ -40,6 +40,8 @@ class Experiment:
     """Each stage starts with new temperatures."""
     start: Annotated[Path | None, InputFolder()] = None
     """A run to take the initial weights from, such as a pretraining."""
+    teacher: Annotated[Path | None, InputFolder()] = None
+    """A finished run from whose vectors of the training clips the `distil` terms learn."""
     select_on_test: bool = False
     """Choose the best epoch on the test split, as published: only to show how much that inflates."""
     seed: Annotated[int, Range(0)] = 0
@@ -62,7 +64,7 @@ class Experiment:
         if not self.stages or "fused" in losses:
             return MODALITIES
         galleries = {task.split("<-")[0] for stage in self.stages for task in stage.criterion}
-        compared = {side for term in terms if term.contrasts for side in term.sides}
+        compared = {side for term in terms for side in term.sides}
         writes = "words" in losses or "words" in galleries
         sources = self.model.captioner.reads if self.model.captioner and writes else ()
         needed: dict[Modality, bool] = {
@@ -117,6 +119,17 @@ class Experiment:
         """Settings that do not go with a term, or with one another."""
         for option, wrong in self.objective.conflicts(tuple(term_of(name) for name in self.terms)):
             yield f"objective.{option}", wrong
+        taught = [name for name in self.terms if term_of(name).distils]
+        if taught and self.teacher is None:
+            yield (
+                "teacher",
+                f"is missing: '{taught[0]}' learns from a teacher: name a finished run.",
+            )
+        if self.teacher is not None and not taught:
+            yield (
+                "teacher",
+                f"{self.teacher}: no term learns from it: add one such as vt-distil, or leave it out.",
+            )
         for number, stage in enumerate(self.stages):
             option, count = f"stages.{number}.captions-per-clip", stage.captions_per_clip
             if count > 1 and not any(draw.captions for draw in stage.draws):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from trichord.config.parts import EncoderConfig
 from trichord.types import Modality
@@ -27,6 +27,9 @@ class StoredFeatures(EncoderConfig):
     """Size of a step (a frame, a second of audio, a text)."""
     dim: Annotated[int, Range(1)] = 512
     """Size of the shared space, as for the other encoders."""
+    head: Literal["random", "identity"] = "random"
+    """How the linear head starts; `identity` is for vectors that are aligned already: the epoch before
+    training then measures the model as it is."""
     files: Path | None = None
     """An .npz or Parquet file, or a folder of such files, as 'trichord extract --vision' takes them; by
     the clip's id, or the text itself. None: the features that 'trichord extract' imported."""
@@ -35,6 +38,12 @@ class StoredFeatures(EncoderConfig):
         """See `Ruled`."""
         if not self.label:
             yield "label", "is empty: name the model that made the features."
+        if self.head == "identity" and self.width != self.dim:
+            yield (
+                "head",
+                f"identity: the vectors have {self.width} numbers, the shared space {self.dim}: make width "
+                "and dim equal.",
+            )
         if self.name:
             yield "name", "has no effect: features have no weights; leave it out."
         if self.arithmetic != "float32":

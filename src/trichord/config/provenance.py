@@ -10,11 +10,10 @@ class Provenance:
     Attributes:
         settings: The experiment by option name, without the seed. Encoders are given by a hash of their
             weights, training clips (`clips`) by a hash of their manifest; settings of the run that it
-            started from begin with `start.`.
+            started from begin with `start.`, those of its teacher with `teacher.`.
         names: Names of encoders and manifests, by the same settings.
-        seeds: Of the run, then of the runs that it started from.
-        selected_on_test: Whether its epoch, or that of a run that it started from, was chosen on the
-            test split.
+        seeds: Of the run, then of the runs that it started from or learned from.
+        selected_on_test: Whether its epoch, or that of such a run, was chosen on the test split.
     """
 
     settings: dict[str, str]

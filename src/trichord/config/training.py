@@ -50,6 +50,9 @@ class InfoNCE:
     is."""
     matryoshka_weights: Annotated[tuple[float, ...], Range(0)] = ()
     """Weights of these losses, in order; all 1 if empty. The loss of whole vectors has the weight 1."""
+    teacher_temperature: Annotated[float | None, Range(above=0)] = None
+    """Of the teacher's softmax in `av-distil`, `at-distil` and `vt-distil`; None: what the teacher's run
+    learned for the pair, or 0.01, as of published models."""
 
     def build(self, terms: tuple[str, ...] = ("av", "at", "vt")) -> Any:
         """The objective of some terms, with new temperatures."""
@@ -80,6 +83,12 @@ class InfoNCE:
                     "absent",
                     f"zeros: '{term.kind}' takes a zero vector for a match or a mismatch of its own: "
                     "choose masked.",
+                )
+            if term.loss == "distil_vectors" and self.matryoshka:
+                yield (
+                    "matryoshka",
+                    f"{' '.join(map(str, self.matryoshka))}: '{term.kind}' imitates whole vectors: leave "
+                    "out one of the two.",
                 )
             if term.loss == "fused" and self.matryoshka:
                 yield (
@@ -277,6 +286,11 @@ class Stage:
     captions_per_clip: Annotated[int, Range(1)] = 1
     """Different captions that are drawn for each clip, as far as it has them: positives of the clip and of
     one another, each encoded with a copy of the clip. Terms without text take each clip once."""
+    negatives: Annotated[int, Range(0)] = 0
+    """Hard negatives: from the second epoch on, so many clips whose captions the present model takes for
+    those of a clip stand in its mini-batch. Before each epoch all clips are embedded for it."""
+    negatives_share: Annotated[float, Range(0, 1)] = 0.95
+    """Of the score of a clip's own caption: what scores more is a near duplicate and no negative."""
     chunk: Annotated[int | None, Range(1)] = None
     """Clips that a process encodes at once, if a mini-batch does not fit into memory: the same loss and
     gradients, at the price of a second forward pass; None: the whole batch."""
@@ -296,6 +310,16 @@ class Stage:
         """All terms of its draws, each once."""
         return tuple(dict.fromkeys(term for draw in self.draws for term in draw.terms))
 
+    @property
+    def compared_with_text(self) -> tuple[Modality, ...]:
+        """Modalities that its terms compare with captions."""
+        terms = [term_of(name) for name in self.terms]
+        sides = {
+            side for one in terms if one.contrasts and "text" in one.sides for side in one.sides
+        }
+        media: tuple[Modality, ...] = ("vision", "audio")
+        return tuple(side for side in media if side in sides)
+
     def flaws(self) -> Iterator[tuple[str, str]]:
         """See `Ruled`."""
         terms = [term_of(name, "--stages.N.draws.N.terms") for name in self.terms]
@@ -311,6 +335,7 @@ class Stage:
                 "batch-size",
                 f"{self.batch_size}: the stage contrasts clips with one another; give 2 or more.",
             )
+        yield from self._flaws_of_negatives()
         if self.chunk is not None and "words" in losses:
             yield (
                 "chunk",
@@ -338,3 +363,23 @@ class Stage:
             yield "lora.rank", f"{self.lora.rank}: name the trunks to adapt by --stages.N.towers."
         if not self.trains and losses.isdisjoint({"fused", "words"}):
             yield "trains", "is empty: nothing would train; name encoders whose heads train."
+
+    def _flaws_of_negatives(self) -> Iterator[tuple[str, str]]:
+        if not self.negatives:
+            return
+        if self.negatives >= self.batch_size:
+            yield (
+                "negatives",
+                f"{self.negatives}: give less than the batch size, {self.batch_size}.",
+            )
+        if not self.compared_with_text:
+            yield (
+                "negatives",
+                f"{self.negatives}: no term compares captions with clips: add at or vt, or leave it out.",
+            )
+        if self.nonverbal_share is not None:
+            yield (
+                "negatives",
+                f"{self.negatives}: the batches are drawn by --stages.N.nonverbal-share: leave out one of "
+                "the two.",
+            )

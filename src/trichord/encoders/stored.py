@@ -53,6 +53,9 @@ class _Stored(Encoder):
             "width": config.width,
         }
         head = nn.Linear(config.width, config.dim)
+        if config.head == "identity":
+            nn.init.eye_(head.weight)
+            nn.init.zeros_(head.bias)
         super().__init__(_NoTrunk(config.label), head, preparation=preparation)
         self.stored = config.label
         self.files = config.files

@@ -37,8 +37,9 @@ EXPERIMENTS: dict[str, tuple[str, Experiment]] = {
     **{name: (one.about, untrained(one)) for name, one in MODELS.own.items()},
 }
 """Name on the command line to its description and value."""
-OTHERS: Group[Experiment] = Group("experiments", "experiment", {})
-"""Experiments of other packages, by the entry point `trichord.experiments`."""
+OTHERS: Group[Experiment | tuple[str, Experiment]] = Group("experiments", "experiment", {})
+"""Experiments of other packages, by the entry point `trichord.experiments`: each a value, or a pair of a
+description and a value."""
 _STUDIES = (studies.COMPONENTS, studies.FUSION, studies.MODALITY, studies.AUDIO_TYPE)
 STUDIES: Group[Study] = Group("studies", "study", {one.name: one for one in _STUDIES})
 """Studies by name; others come with packages, by the entry point `trichord.studies`."""
@@ -55,7 +56,7 @@ def load_experiment(given: str) -> Experiment:
     if given in EXPERIMENTS:
         return EXPERIMENTS[given][1]
     if given in OTHERS.kinds():
-        return _from_package(OTHERS, given, Experiment)
+        return _described(given)[1]
     if given in MODELS.kinds() or is_weights(given):
         return untrained(load_named_model(given))
     if given.endswith(".json"):
@@ -92,6 +93,29 @@ def is_experiment(given: str) -> bool:
     """Whether something names an experiment or a model; files are not looked into."""
     file = given.endswith(".json") or is_in_python(given)
     return file or is_weights(given) or given in known_names()
+
+
+def description(name: str) -> str:
+    """What an experiment of another package is, in a line, and whose."""
+    origin = OTHERS.origin(name)
+    try:
+        text, _ = _described(name)
+    except UserError:  # a broken package must not hide the others
+        return f"Of {origin}, which cannot be loaded."
+    return f"{text} ({origin})" if text else f"Of {origin}."
+
+
+def _described(name: str) -> tuple[str, Experiment]:
+    """An experiment of another package, and its description; empty if it has none.
+
+    Raises:
+        UserError: It cannot be loaded, or is no experiment.
+    """
+    value: Any = OTHERS.find(name)
+    text, experiment = value if isinstance(value, tuple) and len(value) == 2 else ("", value)
+    if not isinstance(experiment, Experiment):  # an entry point may hold anything
+        raise UserError(f"The experiment '{name}' of {OTHERS.origin(name)} is no Experiment.")
+    return str(text), experiment
 
 
 def _from_package(group: Group[T], given: str, kind: type[T]) -> T:

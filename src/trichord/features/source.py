@@ -141,12 +141,14 @@ class FeatureSource:
         self,
         clips: Sequence[Clip],
         model: Embedder,
-        folder: FeatureFolder,
+        folder: FeatureFolder | None,
         modalities: tuple[Modality, ...] = MODALITIES,
     ) -> None:
+        """`folder` may be None if all features are files of the user's."""
         self.clips = clips
         self.captions = Captions.of(clips)
         self.precomputed = modalities
+        self.folder = folder
         ids = [clip.id for clip in clips]
         self._media = {
             name: _load(folder, name, model, ids) for name in modalities if name != "text"
@@ -199,7 +201,7 @@ class FeatureSource:
         return self._text[toward].padded(rows)
 
 
-def _load(folder: FeatureFolder, name: str, model: Embedder, keys: Sequence[str]) -> Ragged:
+def _load(folder: FeatureFolder | None, name: str, model: Embedder, keys: Sequence[str]) -> Ragged:
     tower = model.encoders()[name]
     if tower.files is not None:  # the user's
         features = dict(features_of(tower.files, name, tower.width, set(keys)))
@@ -209,6 +211,7 @@ def _load(folder: FeatureFolder, name: str, model: Embedder, keys: Sequence[str]
                 f"'{missing[0][:60]}': add them; an array without steps, (0, {tower.width}), means none."
             )
         return Ragged.of([torch.from_numpy(features[key]) for key in keys], tower.width)
+    assert folder is not None
     table = folder.existing(name, tower) if keys else folder.table(name, tower)
     try:
         return table.load(keys)[0]
@@ -251,9 +254,9 @@ class MediaSource:
         self.clips = clips
         self.captions = Captions.of(clips)
         self.precomputed: tuple[Modality, ...] = () if cached is None else cached.precomputed
-        self._cached = cached
+        self.cached = cached
+        self.decoder = decoder
         self._model = model
-        self._decoder = decoder
         self._modalities = modalities
         self._plan = model.plan_of(modalities)
         self._cache: dict[int, DecodedClip] = {}
@@ -301,9 +304,9 @@ class MediaSource:
             audio_type=self._audio_types[torch.from_numpy(clips)],
             precomputed=self.precomputed,
         )
-        if self._cached is None:
+        if self.cached is None:
             return batch
-        cached = self._cached.batch(clips, captions)
+        cached = self.cached.batch(clips, captions)
         taken = {name: getattr(cached, name) for name in self.precomputed}
         words = cached.words if "text" in self.precomputed else batch.words
         return replace(batch, words=words, **taken)
@@ -318,7 +321,7 @@ class MediaSource:
         if not {"audio", "vision"} & set(self._modalities):
             return [DecodedClip(None, None)] * len(clips)
         new: dict[int, DecodedClip] = {}
-        for i, (decoded,) in zip(missing, self._decoder.decode_all(requests), strict=True):
+        for i, (decoded,) in zip(missing, self.decoder.decode_all(requests), strict=True):
             new[i] = one = DecodedClip(
                 self._model.spectrogram(decoded) if "audio" in self._modalities else None,
                 self._model.vision_inputs(decoded) if "vision" in self._modalities else None,
@@ -330,11 +333,37 @@ class MediaSource:
 
     def texts(self, captions: Int[np.ndarray, " row"], toward: Toward) -> Padded:
         """Captions by number as input, or features, of the text tower that searches `toward`."""
-        if self._cached is not None and "text" in self.precomputed:
-            return self._cached.texts(captions, toward)
+        if self.cached is not None and "text" in self.precomputed:
+            return self.cached.texts(captions, toward)
         texts = [self.captions.texts[i] if i >= 0 else "" for i in captions]
         ids = self._model.text_toward(toward).prepare(texts)
         return Padded(ids[:, None], torch.from_numpy(captions >= 0)[:, None])
+
+
+def source_like(source: Source, model: Embedder, modalities: tuple[Modality, ...]) -> Source:
+    """The clips of a source as input of another model: its cached features, or media.
+
+    Args:
+        source: Of clips. What it reads from the cache is read from there, anything else from media.
+        model: Its trunks are frozen.
+        modalities: To read.
+
+    Raises:
+        UserError: The cache lacks features of the model, or the clips are neither features nor media.
+    """
+    cached = source if isinstance(source, FeatureSource) else getattr(source, "cached", None)
+    stored = {name for name in modalities if model.encoders()[name].stored is not None}
+    kept: tuple[Modality, ...] = tuple(
+        name for name in modalities if name in source.precomputed or name in stored
+    )
+    folder = cached.folder if cached is not None else None
+    features = FeatureSource(source.clips, model, folder, kept) if kept else None
+    fresh: tuple[Modality, ...] = tuple(name for name in modalities if name not in kept)
+    if not fresh and features is not None:
+        return features
+    if not isinstance(source, MediaSource):
+        raise UserError("--teacher: these clips are neither cached features nor media.")
+    return MediaSource(source.clips, model, source.decoder, fresh, features)
 
 
 def refuse_masks() -> NoReturn:

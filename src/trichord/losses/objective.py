@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from trichord.config.training import InfoNCE
 from trichord.distributed import all_gather, all_sum, world_size
 from trichord.losses.caption_loss import caption_loss
+from trichord.losses.distillation import distillation_loss, vector_distillation_loss
 from trichord.losses.info_nce import info_nce, info_nce_of_logits, intra_nce
 from trichord.losses.missing import pad_missing
 from trichord.losses.sigmoid import sigmoid_loss
 from trichord.losses.tiled_logsumexp import Directions
 from trichord.losses.triples import area_nce, volume_nce
 from trichord.types import UserError
-from trichord.types.tensors import Embeddings
+from trichord.types.tensors import Embeddings, Features
 from trichord.types.terms import Term, term_of
 
 PAIRS = ("av", "at", "vt")
@@ -60,6 +61,8 @@ BUILT_IN: dict[str, Callable[..., Tensor]] = {
     "sigmoid": sigmoid_loss,
     "volume": volume_nce,
     "area": area_nce,
+    "distil": distillation_loss,
+    "distil_vectors": vector_distillation_loss,
 }
 
 
@@ -182,14 +185,23 @@ class Objective(nn.Module):
             elif (selected_rows := self._rows(term, embeddings, mask, groups)) is not None:
                 vectors, groups = selected_rows
                 loss, settings = self._loss(name, groups)
+                if term.loss == "distil":
+                    settings["teacher_scale"] = self._teacher_scale(term, embeddings)
                 value = loss(*vectors, **settings)
-                for weight, parts in self._shorter(name, vectors):
-                    value = value + weight * loss(*parts, **settings)
+                own, taught = vectors[: len(term.sides)], vectors[len(term.sides) :]
+                for weight, parts in self._shorter(name, own):
+                    value = value + weight * loss(*parts, *taught, **settings)
                 values[name] = value
         return {name: value for name, value in values.items() if value is not None}
 
     def _term(self, name: str) -> Term:
         return self.terms.get(name) or term_of(name)  # a term without scale, such as `lm`
+
+    def _teacher_scale(self, term: Term, embeddings: Embeddings) -> float:
+        if self.config.teacher_temperature is not None:
+            return 1 / self.config.teacher_temperature
+        assert embeddings.teacher is not None
+        return embeddings.teacher.scales[frozenset(term.sides)]
 
     def _loss(
         self, name: str, groups: Int[Tensor, " row"] | None
@@ -197,7 +209,7 @@ class Objective(nn.Module):
         """The loss of a term, and its keyword arguments."""
         term = self._term(name)
         settings: dict[str, Any] = {
-            "scale": self.scale(name),
+            "scale": self.scale(name) if term.contrasts else torch.ones(()),
             "directions": self.config.directions,
             "tile": self.config.tile,
             "groups": groups,
@@ -232,22 +244,23 @@ class Objective(nn.Module):
         mask: Bool[Tensor, " batch"],
         groups: Int[Tensor, " batch"] | None,
     ) -> tuple[list[Float[Tensor, "row dim"]], Int[Tensor, " row"] | None] | None:
-        """Vectors of each side of a term, and groups of equal texts; None: too few rows."""
+        """Vectors of each side of a term, then the teacher's; groups of equal texts; None: too few rows."""
         sides = [one for side in term.sides if (one := embeddings.of(side)) is not None]
+        taught = _taught(term, embeddings)
         # After `pad_missing` a side is missing on all ranks
         # or on none, so no rank waits for the others.
         if len(sides) < len(term.sides):
             return None
         selected = mask.to(sides[0].mask.device)
-        if self.config.absent == "masked":
-            selected = torch.stack([selected, *(side.present for side in sides)]).all(dim=0)
+        needed = (sides if self.config.absent == "masked" else []) + taught
+        selected = torch.stack([selected, *(side.present for side in needed)]).all(dim=0)
         # Counted over all ranks, which must decide equally: the loss exchanges
         # rows. So a rank may have only one row, or none.
-        if all_sum(selected.sum()) < 2:
+        if all_sum(selected.sum()) < (2 if term.contrasts else 1):
             return None
         if groups is not None:
             groups = groups.to(selected.device)[selected]
-        return [side.pooled[selected] for side in sides], groups
+        return [side.pooled[selected] for side in sides + taught], groups
 
     def _of_model(
         self,
@@ -270,6 +283,19 @@ class Objective(nn.Module):
         if groups is not None:
             groups = all_gather(groups.to(selected.device))[0][selected]
         return info_nce_of_logits(logits, self.config.directions, groups)
+
+
+def _taught(term: Term, embeddings: Embeddings) -> list[Features]:
+    """A teacher's vectors of the sides of a term; empty if it learns from none.
+
+    Raises:
+        ValueError: There is no teacher.
+    """
+    if not term.distils:
+        return []
+    if embeddings.teacher is None:
+        raise ValueError(f"'{term.kind}' learns from a teacher: pass its vectors.")
+    return embeddings.teacher.of(term.sides)
 
 
 def _checked(name: str, loss: Callable[..., object]) -> Callable[..., Tensor]:

@@ -23,6 +23,7 @@ from trichord.training.requirements import (
 from trichord.training.session import Session, do_nothing
 from trichord.training.soundness import refuse_unfinite
 from trichord.training.stopping import freeing_memory, stop, stoppable
+from trichord.training.teacher import open_teacher, teach
 from trichord.types.files import write_atomically
 from trichord.types.rng import isolated_rng
 from trichord.types.threads import torch_threads
@@ -63,7 +64,8 @@ def fit(
 
     Raises:
         UserError: A value of the experiment is impossible, the clips lack a modality or captions that
-            a stage needs, a stage learns nothing or diverges, or the disk is full.
+            a stage needs, the teacher does not fit, a stage learns nothing or diverges, or the disk is
+            full.
         TerminatedError: SIGTERM came.
         KeyboardInterrupt: SIGINT came.
     """
@@ -73,6 +75,8 @@ def fit(
     on_all_ranks(lambda: require_layers(experiment, model))
     if sources:
         on_all_ranks(lambda: require_masks(experiment, model, sources[0]))
+    taught = experiment.teacher is not None and not on_rank_0(lambda: run.complete)
+    teacher = on_all_ranks(lambda: open_teacher(experiment, model, sources[0])) if taught else None
     on_rank_0(lambda: run.start(experiment, manifest))
     if on_rank_0(lambda: run.complete):
         on_rank_0(run.remove_checkpoints)
@@ -83,6 +87,10 @@ def fit(
         session = Session(run, model, objective, request=request)
         try:
             session.resume(experiment)
+            if teacher is not None:
+                # By rank 0 for all: so they have equal numbers, and the media are read once.
+                session.teacher = on_rank_0(partial(teach, experiment, *teacher))
+                del teacher
             while session.progress.stage < len(experiment.stages):
                 run_stage(experiment, session, sources, after_epoch, sharded=sharded)
             weights = [*model.parameters(), *session.objective.parameters()]

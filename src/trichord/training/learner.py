@@ -14,6 +14,7 @@ from trichord.losses.missing import pad_missing
 from trichord.losses.objective import Objective
 from trichord.models.embedder import Embedder
 from trichord.training.sampler import Sample
+from trichord.training.teacher import Teacher
 from trichord.types.tensors import Batch, Embeddings, Features, Padded
 
 
@@ -25,7 +26,13 @@ class Learner(nn.Module):
     """
 
     def __init__(
-        self, model: Embedder, objective: Objective, stage: Stage, *, sharded: bool = False
+        self,
+        model: Embedder,
+        objective: Objective,
+        stage: Stage,
+        *,
+        teacher: Teacher | None = None,
+        sharded: bool = False,
     ) -> None:
         """Combine model and objective.
 
@@ -33,12 +40,16 @@ class Learner(nn.Module):
             model: With the parameters of the stage unfrozen.
             objective: Of the run.
             stage: For its precision.
+            teacher: Whose vectors the terms of distillation imitate.
             sharded: The model's training trunks are sharded over the processes.
         """
         super().__init__()
         self.model = model
         self.objective = objective
         self.sharded = sharded
+        self.teacher = teacher
+        self.values: dict[str, Tensor] = {}
+        """Terms of the last mini-batch, without weights and gradients, for the log."""
         self._stage = stage
 
     def forward(self, batch: Batch, sample: Sample) -> Float[Tensor, ""] | None:
@@ -50,7 +61,7 @@ class Learner(nn.Module):
         """
         embeddings = self.complete(self.encode(batch, sample), sample, batch.words)
         terms = self.objective(embeddings, sample.terms, sample.texts, sample.owners)
-        return weighted_sum(terms, sample)
+        return self._sum(terms, sample)
 
     def encode(self, batch: Batch, sample: Sample) -> Embeddings:
         """Embeddings of each clip by itself; dropout is seeded by the rows' place."""
@@ -61,7 +72,7 @@ class Learner(nn.Module):
     def complete(
         self, embeddings: Embeddings, sample: Sample, words: Padded | None = None
     ) -> Embeddings:
-        """Add the results of fusion and captioner.
+        """Add the results of fusion and captioner, and a teacher's vectors.
 
         Args:
             embeddings: Of this process's rows.
@@ -82,22 +93,22 @@ class Learner(nn.Module):
                 embeddings,
                 similarity=self.model.similarity(every),
                 words=self.model.caption_logits(words, embeddings),
+                teacher=self.teacher.targets(sample, self.model.device) if self.teacher else None,
             )
 
     def loss(self, embeddings: Embeddings, sample: Sample) -> Float[Tensor, ""] | None:
         """As `forward`, of encoded clips; without the caption loss, which is not contrastive."""
-        terms = self.objective(
-            self.complete(embeddings, sample), sample.terms, sample.texts, sample.owners
-        )
-        return weighted_sum(terms, sample)
+        completed = self.complete(embeddings, sample)
+        terms = self.objective(completed, sample.terms, sample.texts, sample.owners)
+        return self._sum(terms, sample)
 
-
-def weighted_sum(
-    terms: Mapping[str, Float[Tensor, ""]], sample: Sample
-) -> Float[Tensor, ""] | None:
-    """The weighted sum of the terms; None if there are none."""
-    parts = [sample.weights[name] * term for name, term in terms.items()]
-    return torch.stack(parts).sum() if parts else None
+    def _sum(
+        self, terms: Mapping[str, Float[Tensor, ""]], sample: Sample
+    ) -> Float[Tensor, ""] | None:
+        """The weighted sum of the terms; None if there are none."""
+        self.values = {name: term.detach() for name, term in terms.items()}
+        parts = [sample.weights[name] * term for name, term in terms.items()]
+        return torch.stack(parts).sum() if parts else None
 
 
 def _gather_features(features: Features | None) -> Features | None:

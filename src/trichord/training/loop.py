@@ -1,7 +1,7 @@
 """The training loop: the epochs of one stage, and the steps of each."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from trichord.features.source import Source
 from trichord.models.embedder import Embedder
 from trichord.training.criteria import Criterion, log_entry, measure_criterion
 from trichord.training.learner import Learner
+from trichord.training.mining import mine
 from trichord.training.optimizers import build_optimizer, set_rate
 from trichord.training.requirements import criterion_error
 from trichord.training.sampler import epoch_samples, steps_per_epoch
@@ -60,8 +61,14 @@ def run_stage(
     while not stage_is_over(stage, session.progress):
         learner.train()
         place = (session.progress.stage, session.progress.epoch)
+        mine_negatives(stage, session, training)
         samples = epoch_samples(
-            stage, training.captions, training.clips, seed=experiment.seed, place=place
+            stage,
+            training.captions,
+            training.clips,
+            seed=experiment.seed,
+            place=place,
+            neighbours=session.mined.get("neighbours"),
         )
         for number, sample in enumerate(samples):
             if number < session.progress.step:
@@ -75,7 +82,7 @@ def run_stage(
                 backward(learner, loss)
             else:
                 loss = cached_step(learner, stage, training, sample)
-            stepped = move_weights(stage, session, loss, optimizer)
+            stepped = move_weights(stage, session, loss, learner.values, optimizer)
             if not stepped:
                 buffers.restore(saved)
             session.after_step(
@@ -99,11 +106,15 @@ def learner_of(session: Session, stage: Stage, *, sharded: bool) -> Learner:
     is_sharded = sharded and world_size() > 1 and bool(stage.towers)
     model = shard_model(session.model) if is_sharded else session.model
     session.gather = partial(gather_weights, model, session.model)
-    return Learner(model, session.objective, stage, sharded=is_sharded)
+    return Learner(model, session.objective, stage, teacher=session.teacher, sharded=is_sharded)
 
 
 def move_weights(
-    stage: Stage, session: Session, loss: Tensor | None, optimizer: torch.optim.Optimizer
+    stage: Stage,
+    session: Session,
+    loss: Tensor | None,
+    terms: Mapping[str, Tensor],
+    optimizer: torch.optim.Optimizer,
 ) -> bool:
     """Take an optimizer step with the present gradients; returns whether it did.
 
@@ -111,6 +122,7 @@ def move_weights(
         stage: The present stage.
         session: Counts skipped steps.
         loss: Of the mini-batch; None if it has no terms.
+        terms: Of the loss, for the log.
         optimizer: Of the stage.
 
     Raises:
@@ -122,12 +134,28 @@ def move_weights(
         session.skip(empty=loss is None)
         on_all_ranks(lambda: refuse_skips(stage, session.progress))
         return False
-    session.take()
+    session.take(terms)
     clip_gradients(trained, stage.clip_norm)
     optimizer.step()
     session.objective.clamp_scales()
     optimizer.zero_grad(set_to_none=True)
     return True
+
+
+def mine_negatives(stage: Stage, session: Session, training: Source) -> None:
+    """Mine the hard negatives of an epoch, unless a checkpoint within the epoch has them.
+
+    Raises:
+        UserError: The training has diverged.
+    """
+    # Before the first epoch a new head is random, and so would be its negatives.
+    if not stage.negatives or session.progress.epoch < 2 or session.mined:
+        return
+    try:
+        session.mined = on_rank_0(lambda: mine(session.model, training, stage))
+    except UnrankableError as error:
+        where = f"Stage '{stage.name}', epoch {session.progress.epoch}"
+        raise divergence_error(where, str(error).rstrip("."), session) from error
 
 
 def note_epoch(
@@ -142,6 +170,7 @@ def note_epoch(
         "stage": stage.name,
         "epoch": now.epoch,
         "loss": now.loss / taken if taken else None,
+        "terms": {name: total / steps for name, (total, steps) in now.terms.items()},
         "steps": now.step,
         "skipped": now.skipped,
         "empty": now.empty,
@@ -151,6 +180,9 @@ def note_epoch(
     }
     if weights := session.objective.learned_weights():
         numbers["weights"] = weights
+    if mined := session.mined:
+        without = int((mined["neighbours"] < 0).all(dim=1).sum())
+        numbers["negatives"] = {"near duplicates": int(mined["near"]), "clips without": without}
     session.after_epoch(numbers, None if criterion is None else criterion.value)
     after_epoch(numbers)
 

@@ -71,7 +71,13 @@ class Sample:
 
 
 def epoch_samples(
-    stage: Stage, captions: Captions, clips: Sequence[Clip], *, seed: int, place: tuple[int, int]
+    stage: Stage,
+    captions: Captions,
+    clips: Sequence[Clip],
+    *,
+    seed: int,
+    place: tuple[int, int],
+    neighbours: Int[Tensor, "clip neighbour"] | None = None,
 ) -> Iterator[Sample]:
     """The mini-batches of one epoch; an incomplete last one is dropped.
 
@@ -84,10 +90,12 @@ def epoch_samples(
         clips: All clips; fewer than a batch make one smaller batch.
         seed: Of the run.
         place: Index of the stage, and epoch.
+        neighbours: Hard negatives of each clip, the hardest first (-1: none), to stand in its batch.
     """
     random = np.random.default_rng([seed, *place])
     steps = steps_per_epoch(stage, len(clips))
-    for number, rows in enumerate(_batches(stage, clips, steps, random)):
+    batches = _batches(stage, clips, steps, random, neighbours)
+    for number, rows in enumerate(batches):
         turn = place[1] * steps + number
         choice = _choice(stage, len(rows), turn, random)
         drawn = _sample(stage, captions, rows, choice, random)
@@ -105,18 +113,54 @@ def epoch_samples(
 
 
 def _batches(
-    stage: Stage, clips: Sequence[Clip], steps: int, random: np.random.Generator
+    stage: Stage,
+    clips: Sequence[Clip],
+    steps: int,
+    random: np.random.Generator,
+    neighbours: Int[Tensor, "clip neighbour"] | None,
 ) -> Iterator[Int[np.ndarray, " row"]]:
     """Clips by number: each once per epoch, or from verbal and nonverbal clips in a ratio."""
     size = min(stage.batch_size, len(clips))
     if stage.nonverbal_share is None:
         order = random.permutation(len(clips))
+        if neighbours is not None:
+            order = grouped(order, neighbours.numpy(), size, stage.negatives)
         yield from (order[i * size : (i + 1) * size] for i in range(steps))
         return
     pools = pools_of(stage, clips)
     streams = [(_rounds(pool, random), count) for pool, count in pools]
     for _ in range(steps):
         yield np.concatenate([_take(stream, count) for stream, count in streams])
+
+
+def grouped(
+    order: Int[np.ndarray, " clip"],
+    neighbours: Int[np.ndarray, "clip neighbour"],
+    size: int,
+    count: int,
+) -> Int[np.ndarray, " clip"]:
+    """An order of clips in which the first neighbours of a clip that are not used yet follow it.
+
+    Args:
+        order: Of all clips.
+        neighbours: Of each clip, the first ones first; -1: none.
+        size: Of a batch; a clip and its neighbours are in the same one.
+        count: Of neighbours, at most.
+
+    Source: GRIT-VLP (Byun et al., 2022), grouped mini-batch sampling, each group around a clip.
+    """
+    used = np.zeros(len(order), np.bool_)
+    taken: list[int] = []
+    for clip in order.tolist():
+        if used[clip]:
+            continue
+        used[clip] = True
+        room = size - len(taken) % size - 1
+        free = [one for one in neighbours[clip].tolist() if one >= 0 and not used[one]]
+        group = free[: min(count, room)]
+        used[group] = True
+        taken += [clip, *group]
+    return np.array(taken, dtype=np.int64)
 
 
 def pools_of(stage: Stage, clips: Sequence[Clip]) -> list[tuple[Int[np.ndarray, " clip"], int]]:

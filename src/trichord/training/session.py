@@ -1,7 +1,7 @@
 """The state of a training run between two steps: checkpoints and best weights."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from trichord.models.embedder import Embedder
 from trichord.training.criteria import all_equal
 from trichord.training.sharding import full_tensor, shard_like
 from trichord.training.stopping import StopRequest, stop
+from trichord.training.teacher import Teacher
 from trichord.types import UserError
 
 SECONDS_BETWEEN_SAVES = 30.0
@@ -39,6 +40,9 @@ class Session:
         mark: Identifies this training in the run's directory.
         gather: Gathers the weights of a sharded model.
         request: A signal to stop, if any.
+        teacher: Whose vectors are imitated, if any; it is computed again when the run is resumed.
+        mined: Hard negatives of the present epoch, from `mine`; part of a checkpoint, because the weights
+            that they come from are gone.
     """
 
     run: Run
@@ -48,6 +52,8 @@ class Session:
     best: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
     gather: Callable[[], None] = do_nothing
     request: StopRequest = field(default_factory=StopRequest)
+    teacher: Teacher | None = None
+    mined: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
     _saved_at: float = field(default_factory=time.monotonic)
     _optimizer_state: dict[str, Tensor] | None = None
 
@@ -65,6 +71,7 @@ class Session:
                 self.model.encoders()[name].adapt(lora)
         load_owned(self.model, self.objective, now)
         self.best = under(saved.tensors, "best.")
+        self.mined = under(saved.tensors, "mined.")
         self._optimizer_state = under(saved.tensors, "optimizer.")
 
     def adopt(self, optimizer: torch.optim.Optimizer) -> None:
@@ -82,9 +89,19 @@ class Session:
         for name in ("empty",) if empty else ("skipped", "skipped_in_a_row"):
             self.progress = replace(self.progress, **{name: getattr(self.progress, name) + 1})
 
-    def take(self) -> None:
-        """Reset the count of skipped steps in a row."""
-        self.progress = replace(self.progress, skipped_in_a_row=0)
+    def take(self, terms: Mapping[str, Tensor]) -> None:
+        """Reset the count of skipped steps in a row, and add the terms of a step to the epoch's.
+
+        Args:
+            terms: Of the loss.
+        """
+        sums = dict(self.progress.terms)
+        # Stacked, so that a GPU is waited for once.
+        values = torch.stack(list(terms.values())).tolist() if terms else []
+        for name, value in zip(terms, values, strict=True):
+            total, steps = sums.get(name, (0.0, 0))
+            sums[name] = (total + value, steps + 1)
+        self.progress = replace(self.progress, skipped_in_a_row=0, terms=sums)
 
     def after_step(self, optimizer: torch.optim.Optimizer, loss: float) -> None:
         """Count a step; save from time to time.
@@ -107,6 +124,7 @@ class Session:
 
         Without a criterion the newest weights are the best.
         """
+        self.mined = {}
         better = criterion is None or criterion > self.progress.best
         if better:
             self.best = owned_state(self.model, self.objective)
@@ -115,6 +133,7 @@ class Session:
             epoch=self.progress.epoch + 1,
             step=0,
             loss=0.0,
+            terms={},
             skipped=0,
             empty=0,
             best=self.progress.best if criterion is None else max(criterion, self.progress.best),
@@ -157,6 +176,7 @@ class Session:
         parts = {
             "now.": owned_state(self.model, self.objective),
             "best.": self.best,
+            "mined.": self.mined,
             "optimizer.": {} if optimizer is None else optimizer_tensors(optimizer),
         }
         tensors = {

@@ -11,8 +11,11 @@ TOWERS = frozenset(
     {"torch", "transformers", "tokenizers", "huggingface_hub", "safetensors", "jaxtyping"}
 )
 """Packages of the extra `towers`; a text search does not need them."""
-_EXTRAS = dict.fromkeys(TOWERS, "towers") | {"caption_metrics": "captions", "peft": "lora"}
-_EXTRAS |= {"sentence_transformers": "sentence-transformers"}
+_EXTRAS = dict.fromkeys(TOWERS, "towers") | {
+    "caption_metrics": "captions",
+    "peft": "lora",
+    "sentence_transformers": "sentence-transformers",
+}
 """The extra that brings a package, by the name under which it is imported."""
 _OF_WORLD = re.compile(r"demo|world|world-.+|stand-in-.+")
 """What parts of trichord-world are called: its commands, experiments, datasets and weights."""

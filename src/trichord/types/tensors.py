@@ -1,5 +1,6 @@
 """Batches, features and embeddings: the tensors that flow from media to loss."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -106,12 +107,37 @@ class Words:
 
 
 @dataclass(frozen=True, slots=True)
+class Targets:
+    """A teacher's unit vectors of a batch, for distillation.
+
+    Attributes:
+        audio: Of the clips, as `vision`.
+        vision: Masked where a clip lacks it.
+        text: Of the captions, toward vision.
+        sound_text: Of the captions, toward audio.
+        scales: The teacher's inverse temperature of each pair.
+    """
+
+    audio: Features
+    vision: Features
+    text: Features
+    sound_text: Features
+    scales: Mapping[frozenset[Side], float]
+
+    def of(self, sides: Sequence[Side]) -> list[Features]:
+        """The teacher's vectors of the sides of a term; texts are those toward the other side."""
+        text = self.sound_text if "audio" in sides else self.text
+        known = {"audio": self.audio, "vision": self.vision, "text": text}
+        return [known[side] for side in sides]
+
+
+@dataclass(frozen=True, slots=True)
 class Embeddings:
     """Output of a model for a batch; None if the batch lacks a modality.
 
     `masked` is the masked copy of the audio; `similarity` the similarity of each text to each clip,
     vision and audio fused, if the model has a fusion and the batch has text; `words` the predictions
-    of a captioner.
+    of a captioner; `teacher` the vectors of another model to learn from.
     """
 
     text: Features | None
@@ -120,6 +146,7 @@ class Embeddings:
     masked: Features | None = None
     similarity: Float[Tensor, "text clip"] | None = None
     words: Words | None = None
+    teacher: Targets | None = None
 
     def of(self, side: Side) -> Features | None:
         """The features of one modality, or of the masked audio."""

@@ -3,12 +3,21 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import Any, ClassVar, Literal, cast, get_args
 
 from trichord.types import Side, UserError
 from trichord.types.plugins import Group
 
-SIDES_OF = {"info_nce": 2, "intra_nce": 2, "sigmoid": 2, "volume": 3, "area": 3}
+SIDES_OF = {
+    "info_nce": 2,
+    "intra_nce": 2,
+    "sigmoid": 2,
+    "volume": 3,
+    "area": 3,
+    "distil": 2,
+    "distil_vectors": 1,
+}
 """Number of sides that our losses compare."""
 RESERVED = ("scale", "directions", "tile", "groups")
 """Keywords that every loss gets."""
@@ -37,21 +46,23 @@ class Term:
         loss: A function of unit vectors (pair, dim), one tensor for each side, and of the keywords scale,
             directions, tile and groups (see `trichord.losses.objective.Loss`), which gives a scalar.
             Ours are `info_nce`, the default, `intra_nce` and `sigmoid`, of three sides `volume` and
-            `area`; `fused` is InfoNCE of texts and clips, whose similarity the model's fusion gives;
-            `words` is the cross-entropy of a caption's words.
+            `area`; `distil` (two sides) and `distil_vectors` (one) also get a teacher's vectors; `fused`
+            is InfoNCE of texts and clips, whose similarity the model's fusion gives; `words` is the
+            cross-entropy of a caption's words.
         weights: Numbers that the loss learns, such as a bias, by the keyword with which it gets each. The
             objective owns them: the optimizer trains them and a run saves them.
 
     Raises:
         UserError: A side is unknown, there are too few or too many, a weight is impossible, or the loss has
-            weights that are not listed.
+            weights that are not listed, or does not take what it is called with.
     """
 
     group: ClassVar[str] = "losses"
     kind: str
     sides: tuple[Side, ...]
     loss: (
-        Literal["info_nce", "intra_nce", "sigmoid", "volume", "area", "fused", "words"]
+        Literal["info_nce", "intra_nce", "sigmoid", "volume", "area"]
+        | Literal["distil", "distil_vectors", "fused", "words"]
         | Callable[..., Any]
     ) = "info_nce"
     weights: Mapping[str, Weight] = field(default_factory=dict[str, Weight], hash=False)
@@ -65,9 +76,12 @@ class Term:
             )
         self._require_fitting_sides()
         self._require_weights()
+        self._require_keywords()
 
     def _require_fitting_sides(self) -> None:
         count = SIDES_OF.get(self.loss) if isinstance(self.loss, str) else None
+        if count == 1 and len(self.sides) != 1:
+            raise UserError(f"The term '{self.kind}': {self.loss} has one side: name one.")
         if count == 2 and len(self.sides) != 2:
             raise UserError(f"The term '{self.kind}': {self.loss} compares two sides: name two.")
         if count == 3 and not len(self.sides) == len(set(self.sides)) == 3:
@@ -102,10 +116,31 @@ class Term:
                 "as numbers in Term(weights=...), or use the term's scale."
             )
 
+    def _require_keywords(self) -> None:
+        if not callable(self.loss):
+            return
+        try:
+            parameters = signature(self.loss)
+        except (TypeError, ValueError):  # some functions in C have none
+            return
+        keywords = [*RESERVED, *self.weights]
+        try:
+            parameters.bind(*self.sides, **dict.fromkeys(keywords))
+        except TypeError as error:
+            raise UserError(
+                f"The term '{self.kind}': its loss is called with {len(self.sides)} tensors and the "
+                f"keywords {', '.join(keywords)} ({error}): take what it needs by name and the rest as **_."
+            ) from error
+
     @property
     def contrasts(self) -> bool:
         """Whether it compares clips with one another."""
-        return self.loss != "words"
+        return self.loss not in ("words", "distil_vectors")
+
+    @property
+    def distils(self) -> bool:
+        """Whether it needs a teacher's vectors."""
+        return self.loss in ("distil", "distil_vectors")
 
 
 BIAS = {"bias": Weight(-10.0, (-100.0, 100.0))}
@@ -129,6 +164,12 @@ TERMS: dict[str, Term] = {
         Term(kind="vt-sigmoid", sides=("vision", "text"), loss="sigmoid", weights=BIAS),
         Term(kind="tva-volume", sides=("text", "vision", "audio"), loss="volume"),
         Term(kind="tva-area", sides=("text", "vision", "audio"), loss="area"),
+        Term(kind="av-distil", sides=("audio", "vision"), loss="distil"),
+        Term(kind="at-distil", sides=("audio", "text"), loss="distil"),
+        Term(kind="vt-distil", sides=("vision", "text"), loss="distil"),
+        Term(kind="a-distil", sides=("audio",), loss="distil_vectors"),
+        Term(kind="v-distil", sides=("vision",), loss="distil_vectors"),
+        Term(kind="t-distil", sides=("text",), loss="distil_vectors"),
     )
 }
 """Our terms, named by their sides: audio, vision, text, masked audio, clip.
@@ -138,7 +179,8 @@ intra-modal NCE of audio and its masked copy, `mt` that copy against text. `tt` 
 (frames) of different clips apart; the authors' second pretraining stage adds them. `ct` asks for the
 clip, vision and audio fused, by its text. `lm` asks for a caption's words, one after another, given the
 clip. `av-sigmoid`, `at-sigmoid` and `vt-sigmoid` are SigLIP's loss of these pairs. `tva-volume` (GRAM) and
-`tva-area` (TRIANGLE) contrast texts with clips by all three modalities at once.
+`tva-area` (TRIANGLE) contrast texts with clips by all three modalities at once. `av-distil`, `at-distil`
+and `vt-distil` imitate how a teacher ranks a batch, `a-distil`, `v-distil` and `t-distil` its vectors.
 """
 LOSSES: Group[Term] = Group("losses", "loss term", TERMS)
 

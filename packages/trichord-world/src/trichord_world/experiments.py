@@ -17,7 +17,7 @@ from trichord.config import (
     Stage,
     TriModal,
 )
-from trichord.experiments import clip4vla, slava
+from trichord.experiments import clip4vla, crossed, slava
 from trichord.experiments.crossed import CLAP_IN_CLIP4VLA, CLIP4VLA_IN_SLAVA, with_audio
 from trichord.types import CaptionKind
 from trichord_world.weights import CLAP_STAND_IN, CLIP_STAND_IN
@@ -143,9 +143,12 @@ EXPERIMENTS: dict[str, Experiment] = {
 """By name on the command line; entry points lead here."""
 
 
-def __getattr__(name: str) -> Experiment:
-    """An experiment as an attribute, which has no hyphens: what an entry point can name."""
-    experiments = {key.replace("-", "_"): it for key, it in EXPERIMENTS.items()}
-    if name in experiments:
-        return experiments[name]
-    raise AttributeError(f"{__name__} has no {name}")
+def __getattr__(name: str) -> tuple[str, Experiment]:
+    """An experiment with its description as an attribute without hyphens: what an entry point can name."""
+    experiments = {key.replace("-", "_"): key for key in EXPERIMENTS}
+    if name not in experiments:
+        raise AttributeError(f"{__name__} has no {name}")
+    key = experiments[name]
+    known = {**slava.SYSTEMS, **clip4vla.SYSTEMS, **crossed.SYSTEMS}
+    about, _ = known[key.removeprefix("world-")]
+    return f"On the generated world: {about}", EXPERIMENTS[key]
