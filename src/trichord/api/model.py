@@ -21,7 +21,7 @@ from trichord.search.query_model import QueryModel, full_model
 from trichord.types import MODALITIES, Modality, UserError
 from trichord.types.arrays import Float
 from trichord.types.comparable import Pair
-from trichord.types.extras import extras_named, package_hint, require_torch
+from trichord.types.extras import extras_named, package_hint, require_package
 from trichord.types.plugins import provide
 from trichord.types.rules import Device, require_legal
 
@@ -438,7 +438,7 @@ def fetch_towers(name: str) -> None:
         UserError: A model is neither on this machine nor available from the hub.
         NotInstalledError: torch is missing.
     """
-    require_torch()
+    require_package("torch")
     from trichord.encoders.hub import fetch_weights
     from trichord.experiments import load_experiment
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -9,7 +10,7 @@ from transformers import AutoConfig, PreTrainedModel
 from transformers import logging as transformers_logging
 
 from trichord.encoders.hub import fetch_model
-from trichord.encoders.weight_files import PICKLE, SAFETENSORS, weight_files
+from trichord.encoders.weight_files import PICKLE, SAFETENSORS, WeightFiles, weight_files
 from trichord.types import UserError, first_line
 
 PICKLES = "pickles are read only where they hold nothing but tensors"
@@ -30,7 +31,7 @@ def load(kind: Any, name: str, *, weights: bool = True) -> Any:
     """
     folder = fetch_model(name, weights=weights)
     try:
-        with _quiet():
+        with quiet():
             return kind.from_pretrained(str(folder), local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         what = kind.__name__.removeprefix("Auto")
@@ -61,14 +62,9 @@ def load_model(
     """
     folder = fetch_model(name)
     kind_of_model = require_type(name, model_types)
-    files = weight_files(folder)
-    if files is None:
-        raise UserError(
-            f"The model '{name}' has no weights in {folder}: it takes {SAFETENSORS} or {PICKLE}, in one "
-            "file or in shards with their index."
-        )
+    files = require_weights(folder, name)
     try:
-        with _quiet():
+        with quiet():
             model, info = cast(Any, kind).from_pretrained(
                 str(folder),
                 local_files_only=True,
@@ -85,9 +81,23 @@ def load_model(
             f"{first_line(error)}): fetch them again"
             + ("." if files.safetensors else f", or save them as {SAFETENSORS}: {PICKLES}.")
         ) from error
-    file = files.folder / (files.index or files.names[0])
-    _require_all(f"The weights of '{name}' (type '{kind_of_model}', {file})", model, info)
+    require_all(name, kind_of_model, files, model, info)
     return model
+
+
+def require_weights(folder: Path, name: str) -> WeightFiles:
+    """The weight files in a folder.
+
+    Raises:
+        UserError: There are none; or as for `weight_files`.
+    """
+    files = weight_files(folder)
+    if files is None:
+        raise UserError(
+            f"The model '{name}' has no weights in {folder}: it takes {SAFETENSORS} or {PICKLE}, in one "
+            "file or in shards with their index."
+        )
+    return files
 
 
 def model_type(name: str) -> str:
@@ -115,14 +125,23 @@ def require_type(name: str, model_types: Collection[str]) -> str:
     return found
 
 
-def _require_all(label: str, model: Any, info: dict[str, Any]) -> None:
+def require_all(
+    name: str, kind_of_model: str, files: WeightFiles, model: Any, info: dict[str, Any]
+) -> None:
     """Refuse a model with missing or unknown weights.
 
     Args:
-        label: The weights, for the message.
+        name: Of the model, for the message.
+        kind_of_model: Its type, for the message.
+        files: Its weights.
         model: The loaded model.
         info: What `transformers` reports about loading it.
+
+    Raises:
+        UserError: Tensors are missing, of another shape, or not in the configuration.
     """
+    file = files.folder / (files.index or files.names[0])
+    label = f"The weights of '{name}' (type '{kind_of_model}', {file})"
     ours, kind = model.state_dict(), type(model).__name__
     parts = {tensor.partition(".")[0] for tensor in ours}
     missing = sorted(info["missing_keys"])
@@ -147,7 +166,7 @@ def _require_all(label: str, model: Any, info: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _quiet() -> Generator[None]:
+def quiet() -> Generator[None]:
     """Silence the reports and progress bars of `transformers`, and restore them afterwards."""
     verbosity, bars = (
         transformers_logging.get_verbosity(),
