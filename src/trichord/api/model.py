@@ -406,6 +406,7 @@ def require_model(name: str) -> None:
         UserError: It is neither; suggests a name.
     """
     # A search does without.
+    from trichord.encoders.foreign import describe
     from trichord.experiments import is_experiment, known_names
 
     if is_run(Path(name)) or is_experiment(name):
@@ -418,6 +419,8 @@ def require_model(name: str) -> None:
     if seeds:
         raise UserError(f"'{name}' holds {len(seeds)} runs: name one, such as {seeds[0].parent}.")
     hint = package_hint(name) or hint
+    if what := describe(Path(name)):
+        raise UserError(f"'{name}' is {what}.")
     raise UserError(
         f"'{name}' is neither a run directory, a model, a folder of weights nor an experiment: {hint}"
     )

@@ -162,6 +162,14 @@ def tell_replaced(report: "Report", place: Path) -> None:
         )
 
 
+def _remedy(path: Path) -> str:
+    from trichord.experiments import is_weights
+
+    if is_weights(str(path)):
+        return f"'trichord train {path} MANIFEST RUN' makes one of these weights"
+    return "name what 'trichord train' made"
+
+
 def run_paths(given: Sequence[Path]) -> list[Path]:
     """Run directories; a folder of seeds stands for all of them.
 
@@ -175,7 +183,7 @@ def run_paths(given: Sequence[Path]) -> list[Path]:
         elif seeds := seeds_in(path):
             found += seeds
         else:
-            raise UserError(f"{path} is no run and holds none: name what 'trichord train' made.")
+            raise UserError(f"{path} is no run and holds none: {_remedy(path)}.")
     return found
 
 

@@ -24,7 +24,7 @@ from transformers import (
 from trichord.config.towers import EmbeddingGemmaAudio, EmbeddingGemmaText, EmbeddingGemmaVision
 from trichord.encoders.clap import chunks
 from trichord.encoders.encoder import AudioEncoder, VisionEncoder
-from trichord.encoders.frames import FILTERS
+from trichord.encoders.frames import filter_of
 from trichord.encoders.graph import Sizes
 from trichord.encoders.heads import cut_head
 from trichord.encoders.pretrained import load_model
@@ -105,7 +105,7 @@ class EmbeddingGemmaVisionEncoder(VisionEncoder):
             short_side=None,
             patches=(self.cell, config.soft_tokens),
             rounding="down",
-            resample=FILTERS[int(ours.resample)],
+            resample=filter_of(ours, config.name),
             nearest=config.nearest,
         )
         preparation = {

@@ -21,6 +21,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import logging as hub_logging
 
 from trichord.config.parts import EncoderConfig
+from trichord.encoders.foreign import describe
 from trichord.encoders.module_list import MODULES
 from trichord.encoders.weight_files import (
     PICKLE,
@@ -84,6 +85,8 @@ def fetch_model(name: str, *, weights: bool = True) -> Path:
     if missing := package_hint(name):
         raise UserError(f"The model '{name}' is not installed: {missing}")
     place = _place(name)
+    if (place / "experiment.json").is_file():
+        raise UserError(f"The model '{name}' is {describe(place)}.")
     if place.is_dir():
         return place
     if constants.is_offline_mode():

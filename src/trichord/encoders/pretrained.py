@@ -3,12 +3,14 @@
 from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, cast
 
 import torch
 from transformers import AutoConfig, PreTrainedModel
 from transformers import logging as transformers_logging
 
+from trichord.encoders.foreign import format_of
 from trichord.encoders.hub import fetch_model
 from trichord.encoders.weight_files import PICKLE, SAFETENSORS, WeightFiles, weight_files
 from trichord.types import UserError, first_line
@@ -36,7 +38,9 @@ def load(kind: Any, name: str, *, weights: bool = True) -> Any:
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         what = kind.__name__.removeprefix("Auto")
         raise UserError(
-            f"The model '{name}' has no {what} that can be read in {folder} ({first_line(error)}): "
+            # Further sentences of theirs are about the hub, which is not asked here.
+            f"The model '{name}' has no {what} that can be read in {folder} "
+            f"({first_line(error).partition('. ')[0]}): "
             "fetch the whole model again, or choose another."
         ) from error
 
@@ -76,10 +80,19 @@ def load_model(
                 **options,
             )
     except Exception as error:  # a hostile or damaged file may raise anything
+        path = files.folder / files.names[0]
+        if isinstance(error, UnpicklingError):  # torch's message advises to run the code
+            raise UserError(
+                f"{path} holds more than tensors, and Trichord runs no code of a file: save the model as "
+                f"{SAFETENSORS}, or choose another."
+            ) from error
         raise UserError(
-            f"The weights of the model '{name}' cannot be read ({files.folder / files.names[0]}: "
-            f"{first_line(error)}): fetch them again"
-            + ("." if files.safetensors else f", or save them as {SAFETENSORS}: {PICKLES}.")
+            f"The weights of the model '{name}' cannot be read ({path}: {first_line(error)}): fetch them "
+            + (
+                "again."
+                if files.safetensors
+                else f"again, or save them as {SAFETENSORS}: {PICKLES}."
+            )
         ) from error
     require_all(name, kind_of_model, files, model, info)
     return model
@@ -93,9 +106,10 @@ def require_weights(folder: Path, name: str) -> WeightFiles:
     """
     files = weight_files(folder)
     if files is None:
+        other = format_of(folder)
         raise UserError(
             f"The model '{name}' has no weights in {folder}: it takes {SAFETENSORS} or {PICKLE}, in one "
-            "file or in shards with their index."
+            f"file or in shards with their index.{other and f' The folder holds {other}.'}"
         )
     return files
 

@@ -30,6 +30,7 @@ from trichord.config import (
     SiglipVision,
     TriModal,
 )
+from trichord.encoders.foreign import describe, format_of
 from trichord.encoders.module_list import (
     MODULES,
     WITHOUT_WEIGHTS,
@@ -41,6 +42,10 @@ from trichord.types import Modality, UserError
 from trichord.types.extras import require_package
 from trichord.types.plugins import Group
 
+FITTING = (
+    "give a CLIP, SigLIP, CLAP, PE-AV or EmbeddingGemma 2 in the format of transformers, or bring the "
+    "vectors of another model (kind 'features')"
+)
 HUB = "hub:"
 """Before the name of weights at a hub, which would be read as a relative path."""
 
@@ -156,9 +161,14 @@ def load_named_model(given: str) -> NamedModel:
     """A model by its name, by a folder of weights, or by `hub:USER/NAME`.
 
     Raises:
-        UserError: There is none; or the weights are of one modality alone, or of an unknown family.
+        UserError: There is none; it is something else; or the weights are of one modality alone, or of an
+            unknown family.
     """
-    return _of_weights(given) if is_weights(given) else MODELS.find(given)
+    if is_weights(given):
+        return _of_weights(given)
+    if given not in MODELS.kinds() and (what := describe(Path(given))):
+        raise UserError(f"'{given}' is {what}.")
+    return MODELS.find(given)
 
 
 def put_into(model: TriModal, named: NamedModel) -> TriModal:
@@ -197,9 +207,27 @@ def _model_type(folder: Path, modules: Sequence[Module]) -> str:
     """The type in a folder's configuration, or in that of its first module."""
     file = (modules[0].folder if modules else folder) / "config.json"
     try:
-        return str(json.loads(file.read_text())["model_type"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file} names no model type: give a folder of 'transformers'.") from error
+        content = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} is missing or damaged: fetch the whole model again.") from error
+    if isinstance(content, dict) and isinstance(content.get("model_type"), str):
+        if "auto_map" in content and not _readers(content["model_type"]):
+            raise UserError(
+                f"{file}: type '{content['model_type']}' comes with code of its own (auto_map), and "
+                f"Trichord runs no code of a model: {FITTING}."
+            )
+        return content["model_type"]
+    other = format_of(folder)
+    if isinstance(content, dict) and "architecture" in content:
+        other = f"a model of timm: {FITTING}"
+    raise UserError(
+        f"{file} names no model type: " + (f"the folder holds {other}." if other else f"{FITTING}.")
+    )
+
+
+def _readers(kind: str) -> list[type[EncoderConfig]]:
+    """Our encoders that read weights of a type."""
+    return [one for one in ENCODERS.own.values() if kind in one.types]
 
 
 def _is_ours(modules: Sequence[Module], folder: Path, kind: str) -> bool:
@@ -207,9 +235,8 @@ def _is_ours(modules: Sequence[Module], folder: Path, kind: str) -> bool:
 
     Then it is read like a folder of `transformers`, of which the package is not needed.
     """
-    known = any(kind in one.types for one in ENCODERS.own.values())
     whole = {one.kind for one in modules} <= WITHOUT_WEIGHTS
-    return known and whole and modules[0].folder == folder
+    return bool(_readers(kind)) and whole and modules[0].folder == folder
 
 
 def _of_modules(modules: list[Module], name: str) -> dict[str, EncoderConfig]:
@@ -234,12 +261,18 @@ def _completed(given: str, kind: str, towers: dict[str, EncoderConfig]) -> Named
         UserError: They are of one modality alone.
     """
     if not {"text", "vision"} <= towers.keys() and not {"audio", "sound_text"} <= towers.keys():
-        readers = ", ".join(side.replace("sound_text", "text") for side in towers)
-        has = f"reads {readers} alone" if towers else "is of no known family"
+        if not towers:
+            raise UserError(
+                f"'{given}' is of type '{kind}', which is of no known family: {FITTING}."
+            )
+        readers = [side.replace("sound_text", "text") for side in towers]
+        options = [
+            f"--model.{side} {one.kind} --model.{side}.name {one.name}"
+            for side, one in zip(readers, towers.values(), strict=True)
+        ]
         raise UserError(
-            f"'{given}' is of type '{kind}', which {has}: choose a model of texts and pictures, or of "
-            "texts and sounds; inside an experiment one encoder is chosen as in --model.vision KIND "
-            "--model.vision.name FOLDER."
+            f"'{given}' is of type '{kind}', which reads {' and '.join(readers)} alone: give a model of "
+            f"texts and pictures, or of texts and sounds; or train an experiment with {' '.join(options)}."
         )
     if "audio" not in towers:
         towers["sound_text"] = ClapText()
@@ -258,7 +291,7 @@ def _completed(given: str, kind: str, towers: dict[str, EncoderConfig]) -> Named
 
 def _towers(kind: str, name: str) -> Iterator[tuple[str, EncoderConfig]]:
     """The encoders that read weights of a type, by their place in a model."""
-    configs = [one for one in ENCODERS.own.values() if kind in one.types]
+    configs = _readers(kind)
     sides: dict[str, Modality] = {"text": "text", "vision": "vision", "audio": "audio"}
     audio_alone = not any(one.modality == "vision" for one in configs)
     for side, modality in sides.items():
