@@ -5,9 +5,9 @@ one batch, as the trunks of Trichord's encoders do. `weights` are the bytes of a
 resident memory before the batch, Python and torch included, and `batch` is by how much the peak during the
 batch exceeds it. Sizes are the default configs of `transformers` where those are the published ones;
 SigLIP 2 B/16 is SigLIP's with the 256,000 tokens of SigLIP 2, MetaCLIP 2 ViT-B/32 has its 901,629 tokens,
-Whisper is the encoder of its small model, and PE-AV is its sound and text without vision. EmbeddingGemma 2
-reads 8 inputs at once, PE-AV 4. Random weights need as much memory as trained ones. Decoding, in processes of
-its own, is not counted. Needs Linux.
+Whisper is the encoder of its small model, and PE-AV is its sound and text without vision. At most
+`AT_ONCE` inputs of a model are read at once, as its encoder does. Random weights need as much memory as
+trained ones. Decoding, in processes of its own, is not counted. Needs Linux.
 
     python studies/towers_memory.py
 """
@@ -27,8 +27,14 @@ Reader = tuple[str, str, tuple[int, ...]] | Callable[[Any, int], Any]
 """The method that reads a batch, the name of its argument, and the size of an input; or a function of a
 model and the number of inputs."""
 Inputs = dict[str, Reader]
-AT_ONCE = {"PE-AV, sound and text": 4, "EmbeddingGemma 2": 8}
-"""Inputs that the encoder of a model reads at once, however many there are."""
+AT_ONCE = {
+    "PE-AV, sound and text": 2,
+    "EmbeddingGemma 2": 8,
+    "AST": 8,
+    "wav2vec2 or HuBERT, base": 8,
+    "Whisper small, encoder": 8,
+}
+"""`batch_size` of the encoders, where it is less than 16."""
 SEEN = ("get_image_features", "pixel_values", (3, 224, 224))
 
 
