@@ -39,9 +39,7 @@ SQUARE = {"height": 32, "width": 32}
     ],
     ids=["squeezed", "cropped"],
 )
-def test_every_filter_is_that_of_the_processor(
-    picture, decoder, processor, resample
-):
+def test_every_filter_is_that_of_the_processor(picture, decoder, processor, resample):
     made = processor(resample)
     plan = frame_plan(ClipVision(), made)
     [ours], [whole] = (

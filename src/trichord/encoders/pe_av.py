@@ -90,6 +90,8 @@ def _load(kind: type[_Tower], name: str, model_types: frozenset[str]) -> Any:
 class PeAvTextEncoder(TransformersTextEncoder):
     """Token ids to features of the first token; the head is that toward one modality."""
 
+    english = True
+
     def __init__(self, config: PeAvText) -> None:
         """Load the model.
 
