@@ -10,6 +10,7 @@ Whisper is the encoder of its small model, and PE-AV is its sound and text witho
 trained ones. Decoding, in processes of its own, is not counted. Needs Linux.
 
     python studies/towers_memory.py
+    python studies/towers_memory.py MODEL INPUTS    (these rows again; the others stay)
 """
 
 import json
@@ -19,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from record import record
+from record import RESULTS, record
 
 BATCHES = (1, 16)
 """16: as many files as `Model.embed_vision` and `embed_audio` read at once, a frame or chunk of each."""
@@ -34,7 +35,7 @@ AT_ONCE = {
     "wav2vec2 or HuBERT, base": 8,
     "Whisper small, encoder": 8,
 }
-"""`batch_size` of the encoders, where it is less than 16."""
+"""`batch_size` of the encoders of pictures and sounds, where it is less than 16; texts are read at once."""
 SEEN = ("get_image_features", "pixel_values", (3, 224, 224))
 
 
@@ -222,7 +223,8 @@ def measure(model: str, inputs: str, batch: int) -> dict[str, float]:
     torch.manual_seed(0)
     make, kinds = MODELS[model]
     whole = make().eval()
-    read = _reader(kinds[inputs], whole, min(batch, AT_ONCE.get(model, batch)))
+    most = batch if inputs.startswith("texts") else AT_ONCE.get(model, batch)
+    read = _reader(kinds[inputs], whole, min(batch, most))
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts again
     before = mebibytes("VmRSS")
     with torch.inference_mode():
@@ -235,20 +237,30 @@ def measure(model: str, inputs: str, batch: int) -> dict[str, float]:
     }
 
 
-def main() -> None:
+def main(chosen: tuple[str, ...] = ()) -> None:
     rows: dict[str, Any] = {}
+    if chosen:
+        rows = json.loads((RESULTS / "towers_memory.json").read_text())["models"]
     for model, (_, kinds) in MODELS.items():
         for inputs in kinds:
-            for batch in BATCHES:
-                print(f"{model}: {batch} {inputs}", flush=True)
-                command = [sys.executable, __file__, model, inputs, str(batch)]
-                done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-                rows.setdefault(model, {})[f"{batch} {inputs}"] = json.loads(done.stdout)
+            if chosen in ((), (model, inputs)):
+                rows.setdefault(model, {}).update(_rows(model, inputs))
     record("towers_memory", {"protocol": " ".join((__doc__ or "").split()), "models": rows})
 
 
+def _rows(model: str, inputs: str) -> dict[str, Any]:
+    """The rows of a kind of input, each by a process of its own."""
+    rows: dict[str, Any] = {}
+    for batch in BATCHES:
+        print(f"{model}: {batch} {inputs}", flush=True)
+        command = [sys.executable, __file__, model, inputs, str(batch)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        rows[f"{batch} {inputs}"] = json.loads(done.stdout)
+    return rows
+
+
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
+    if len(sys.argv) > 3:
         print(json.dumps(measure(sys.argv[1], sys.argv[2], int(sys.argv[3]))))
     else:
-        main()
+        main(tuple(sys.argv[1:]))
