@@ -183,7 +183,9 @@ def test_weights_that_are_no_model_are_refused(tiny_towers, tmp_path, command, c
         load_named_model(str(tmp_path / "odd"))
     (tmp_path / "sight").mkdir()
     (tmp_path / "sight" / "config.json").write_text('{"model_type": "siglip_vision_model"}')
-    with pytest.raises(UserError, match="has no text tower beside its vision tower"):
+    with pytest.raises(
+        UserError, match="which reads vision alone: give a model of texts and pictures"
+    ):
         load_named_model(str(tmp_path / "sight"))
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "config.json").write_text("{}")

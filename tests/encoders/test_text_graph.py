@@ -99,6 +99,13 @@ def test_a_vector_depends_neither_on_other_texts_nor_on_padding(pair):
         np.testing.assert_allclose(vectors(encoder, [text, TEXTS[-1]])[0], vector, atol=2e-6)
 
 
+def test_texts_that_are_cut_are_counted(pair):
+    encoder, graph, _ = pair
+    texts = [*TEXTS, "a word and a word and " * 40]
+    assert graph.count_cut(texts) == encoder.count_cut(texts) > 0
+    assert graph.count_cut(["x"]) == 0
+
+
 def test_what_no_text_can_hold_is_read_as_a_question_mark(pair):
     _, graph, _ = pair
     assert np.array_equal(graph.embed(["a\udcff"]), graph.embed(["a?"]))

@@ -68,7 +68,7 @@ class ModelHub:
     def commit(self, name: str, revision: str = "main") -> str:
         """The commit of a revision: of all its bytes, so that it moves when they change."""
         digest = hashlib.sha1(name.encode(), usedforsecurity=False)
-        for path in sorted(self.folder(name, revision).iterdir()):
+        for path in _files(self.folder(name, revision)):
             digest.update(path.name.encode() + path.read_bytes())
         return digest.hexdigest()
 
@@ -132,12 +132,17 @@ class ModelHub:
         told = {
             "id": name,
             "sha": self.commit(name, folder.name),
-            "siblings": [{"rfilename": path.name} for path in sorted(folder.iterdir())],
+            "siblings": [
+                {"rfilename": path.relative_to(folder).as_posix()} for path in _files(folder)
+            ],
         }
         return 200, {"Content-Type": "application/json"}, json.dumps(told).encode()
 
     def _file(self, name: str, rest: str) -> tuple[int, dict[str, str], bytes]:
-        revision, _, file = rest.rpartition("/")
+        # A revision may be `refs/pr/1`, and a file `1_Pooling/config.json`.
+        parts = rest.split("/")
+        count = 3 if parts[0] == "refs" else 1
+        revision, file = "/".join(parts[:count]), "/".join(parts[count:])
         folder = self.revision(name, revision)
         if folder is None:
             return 404, {"X-Error-Code": "RevisionNotFound"}, b""
@@ -147,6 +152,10 @@ class ModelHub:
         content = (folder / file).read_bytes()
         tag = hashlib.sha256(content).hexdigest()
         return 200, commit | {"ETag": f'"{tag}"'}, content
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 @contextmanager

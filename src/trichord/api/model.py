@@ -21,7 +21,7 @@ from trichord.search.query_model import QueryModel, full_model
 from trichord.types import MODALITIES, Modality, UserError
 from trichord.types.arrays import Float
 from trichord.types.comparable import Pair
-from trichord.types.extras import extras_named, package_hint, require_torch
+from trichord.types.extras import extras_named, package_hint, require_package
 from trichord.types.plugins import provide
 from trichord.types.rules import Device, require_legal
 
@@ -412,6 +412,7 @@ def require_model(name: str) -> None:
         UserError: It is neither; suggests a name.
     """
     # A search does without.
+    from trichord.encoders.foreign import describe
     from trichord.experiments import is_experiment, known_names
 
     if is_run(Path(name)) or is_experiment(name):
@@ -424,6 +425,8 @@ def require_model(name: str) -> None:
     if seeds:
         raise UserError(f"'{name}' holds {len(seeds)} runs: name one, such as {seeds[0].parent}.")
     hint = package_hint(name) or hint
+    if what := describe(Path(name)):
+        raise UserError(f"'{name}' is {what}.")
     raise UserError(
         f"'{name}' is neither a run directory, a model, a folder of weights nor an experiment: {hint}"
     )
@@ -444,7 +447,7 @@ def fetch_towers(name: "str | Experiment") -> None:
         UserError: A model is neither on this machine nor available from the hub.
         NotInstalledError: torch is missing.
     """
-    require_torch()
+    require_package("torch")
     from trichord.encoders.hub import fetch_weights
     from trichord.experiments import load_experiment
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from trichord.encoders.text_graph import TextGraph
 from trichord.search.query_model import QueryModel
+from trichord.search.query_notes import knows_english_alone
 from trichord.types import UserError
 from trichord.types.files import write_atomically
 
@@ -163,7 +164,13 @@ def _opened(
             for role, one in manifest["encoders"].items():
                 graph, tokenizer, _ = _names(role)
                 prompt = str(one.get("prompt", ""))
-                graphs[role] = TextGraph(folder / graph, folder / tokenizer, one["end"], prompt)
+                graphs[role] = TextGraph(
+                    folder / graph,
+                    folder / tokenizer,
+                    one["end"],
+                    prompt,
+                    english=bool(one.get("english", False)),  # folders before it do not say
+                )
             return QueryModel(
                 manifest["fingerprint"],
                 graphs["text"],
@@ -297,7 +304,11 @@ def _write(model: "Embedder", folder: Path) -> None:
         "reranks": model.reranks,
         "one_space": model.one_space,
         "encoders": {
-            role: {"end": getattr(one, "end", None), "prompt": getattr(one, "prompt", "")}
+            role: {
+                "end": getattr(one, "end", None),
+                "prompt": getattr(one, "prompt", ""),
+                "english": knows_english_alone(one),
+            }
             for role, one in encoders.items()
         },
         "files": {path.name: _digest(path) for path in sorted(folder.iterdir())},

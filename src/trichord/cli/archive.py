@@ -23,6 +23,7 @@ from trichord.search.filters import Filter
 from trichord.search.moments import CutKind, Hop, Seconds, require_moments
 from trichord.search.query import By, Query
 from trichord.search.query_model import QueryModel
+from trichord.search.query_notes import notes_on
 from trichord.types import Hit, Moment
 from trichord.types.rules import (
     Checked,
@@ -407,6 +408,8 @@ def search(arguments: list[str]) -> None:
     )
     collection = _open_collection(options.collection)
     hits, model = _find(options, collection, query)
+    for note in notes_on(query, model):
+        aside.print(note, markup=False, soft_wrap=True)
     if options.json:
         out.print_json(data=[asdict(hit) for hit in hits])
     else:

@@ -7,10 +7,12 @@ experiment; then the parser reads the fields of what is there.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from trichord.config import TriModal
 from trichord.config.parts import OneOf, choice_of
+from trichord.encoders.foreign import describe
 from trichord.experiments.named_models import MODELS, is_weights, load_named_model, put_into
 from trichord.types import UserError
 
@@ -52,7 +54,7 @@ def _with_model(config: Any, given: str) -> Any:
         raise UserError(
             f"{MODEL}: a value is missing: choose one of {names}, or a folder of weights."
         )
-    if not is_weights(given):
+    if not is_weights(given) and not describe(Path(given)):
         MODELS.find(given, MODEL)
     return replace(config, model=put_into(config.model, load_named_model(given)))
 

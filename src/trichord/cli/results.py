@@ -210,6 +210,14 @@ def require_compared(place: Path) -> None:
 ComparedPlace = Annotated[Path, Checked(require_compared)]
 
 
+def _remedy(path: Path) -> str:
+    from trichord.experiments import is_weights
+
+    if is_weights(str(path)):
+        return f"'trichord evaluate {path} MANIFEST --to FILE' makes a report of these weights"
+    return "name what 'trichord train' made"
+
+
 def run_paths(given: Sequence[Path]) -> list[Path]:
     """Run directories; a folder of seeds stands for all of them.
 
@@ -223,7 +231,7 @@ def run_paths(given: Sequence[Path]) -> list[Path]:
         elif seeds := seeds_in(path):
             found += seeds
         else:
-            raise UserError(f"{path} is no run and holds none: name what 'trichord train' made.")
+            raise UserError(f"{path} is no run and holds none: {_remedy(path)}.")
     return found
 
 

@@ -291,6 +291,46 @@ class EmbeddingGemmaAudio(EncoderConfig):
     """As for the text encoder."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class SentenceTransformersText(EncoderConfig):
+    """Texts by a model of the package sentence-transformers, one step each."""
+
+    kind: ClassVar[str] = "sentence-transformers-text"
+    modality: ClassVar[Modality] = "text"
+    name: str = ""
+    """Folder or hub name of a model in the format of sentence-transformers (with `modules.json`)."""
+    prompt: str = "query"
+    """The prompt before each text, by its name in the model's config_sentence_transformers.json: `query`,
+    `document`, another one, or `none`."""
+    width: Annotated[int | None, Range(1)] = None
+    """Keep only the first numbers of each vector (Matryoshka); None: all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentenceTransformersVision(FrameConfig):
+    """Frames by a model of the package sentence-transformers, one step each."""
+
+    kind: ClassVar[str] = "sentence-transformers-vision"
+    name: str = ""
+    """Folder or hub name of a model in the format of sentence-transformers (with `modules.json`)."""
+    width: Annotated[int | None, Range(1)] = None
+    """As for the text encoder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentenceTransformersAudio(EncoderConfig):
+    """Sound by a model of the package sentence-transformers (CLAP or Whisper): a chunk is one step."""
+
+    kind: ClassVar[str] = "sentence-transformers-audio"
+    modality: ClassVar[Modality] = "audio"
+    name: str = ""
+    """Folder or hub name of a model in the format of sentence-transformers (with `modules.json`)."""
+    min_tail_seconds: Annotated[float, Range(0)] = 1.0
+    """A last chunk shorter than this is dropped, unless it is the only one."""
+    width: Annotated[int | None, Range(1)] = None
+    """As for the text encoder."""
+
+
 ENCODERS: Group[type[EncoderConfig]] = Group(
     "encoders",
     "encoder",
@@ -301,6 +341,7 @@ ENCODERS: Group[type[EncoderConfig]] = Group(
             *(VisionTrunk, AudioTrunk),
             *(PeAvText, PeAvAudio, PeAvVision),
             *(EmbeddingGemmaText, EmbeddingGemmaVision, EmbeddingGemmaAudio),
+            *(SentenceTransformersText, SentenceTransformersVision, SentenceTransformersAudio),
             *(TextFeatures, VisionFeatures, AudioFeatures),
         )
     },

@@ -104,6 +104,8 @@ def _audio_tower(name: str) -> tuple[nn.Module, nn.Module, Sizes]:
 class ClapTextEncoder(TransformersTextEncoder):
     """Token ids (step, token) to features; the head is CLAP's text projection."""
 
+    english = True
+
     def __init__(self, config: ClapText) -> None:
         """Load the model.
 

@@ -47,6 +47,8 @@ class ClipTextEncoder(WordEncoder):
     last; `pooled` is the end of text in both cases.
     """
 
+    english = True
+
     def __init__(self, config: ClipText) -> None:
         """Load the model.
 

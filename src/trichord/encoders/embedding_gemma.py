@@ -8,8 +8,6 @@ model overflows in float16: it computes in float32, or in bfloat16.
 import json
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -26,61 +24,18 @@ from transformers import (
 from trichord.config.towers import EmbeddingGemmaAudio, EmbeddingGemmaText, EmbeddingGemmaVision
 from trichord.encoders.clap import chunks
 from trichord.encoders.encoder import AudioEncoder, VisionEncoder
-from trichord.encoders.frames import FILTERS
+from trichord.encoders.frames import filter_of
 from trichord.encoders.graph import Sizes
-from trichord.encoders.hub import fetch_model
+from trichord.encoders.heads import cut_head
 from trichord.encoders.pretrained import load_model
+from trichord.encoders.prompts import Prompts
 from trichord.encoders.texts import TransformersTextEncoder
 from trichord.encoders.weight_cache import load_cached, part_of, shared_trunk
 from trichord.media.plan import FramePlan
-from trichord.types import Modality, UserError
-from trichord.types.files import write_atomically
+from trichord.types import Modality
 from trichord.types.rules import require
 
-PROMPTS = "config_sentence_transformers.json"
-NO_PROMPT = "none"
 NO_EXPORT = "its inputs have different numbers of tokens, which its ONNX graph could not tell apart"
-
-
-@dataclass(frozen=True, slots=True)
-class Prompts:
-    """Prompts of a model, by name."""
-
-    texts: dict[str, str]
-
-    @classmethod
-    def of(cls, name: str) -> "Prompts":
-        """Those in a model's folder; none if there is no such file.
-
-        Raises:
-            UserError: As for `fetch_model`; or the file is damaged.
-        """
-        path = fetch_model(name) / PROMPTS
-        try:
-            content: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
-            return cls({str(k): str(v) for k, v in dict(content.get("prompts") or {}).items()})
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            raise UserError(f"{path} is damaged: fetch the whole model again.") from error
-
-    def text(self, prompt: str, name: str) -> str:
-        """The text of a prompt.
-
-        Raises:
-            UserError: The model has none of this name.
-        """
-        if prompt == NO_PROMPT:
-            return ""
-        if prompt not in self.texts:
-            known = ", ".join([*sorted(self.texts), NO_PROMPT])
-            raise UserError(
-                f"--model.text.prompt {prompt}: the model '{name}' has no such prompt in {PROMPTS}: choose "
-                f"one of {known}."
-            )
-        return self.texts[prompt]
-
-    def save_pretrained(self, folder: Path) -> None:
-        """Write them beside an exported encoder."""
-        write_atomically(folder / PROMPTS, json.dumps({"prompts": self.texts}))
 
 
 class EmbeddingGemmaTextEncoder(TransformersTextEncoder):
@@ -150,7 +105,7 @@ class EmbeddingGemmaVisionEncoder(VisionEncoder):
             short_side=None,
             patches=(self.cell, config.soft_tokens),
             rounding="down",
-            resample=FILTERS[int(ours.resample)],
+            resample=filter_of(ours, config.name),
             nearest=config.nearest,
         )
         preparation = {
@@ -334,19 +289,14 @@ def _tower(
         modality == "text" or own is not None,
         f"The model '{name}' has no {modality} tower: choose one that has, or another --model.{modality}.",
     )
-    width = width or sizes.width
-    require(
-        width <= sizes.width,
-        f"--model.width {width}: the vectors of '{name}' have {sizes.width} numbers: give fewer, or leave "
-        "it out.",
-    )
-    head = nn.Linear(sizes.width, width, bias=False)
-    nn.init.eye_(head.weight)  # the first numbers; `pooled` normalises them again
+    head = cut_head(sizes.width, width, name)
     trunk = part_of(whole, kind(whole, _sequence(config, name, modality)))
     return (
         trunk,
         head,
-        Sizes(dim=width, width=sizes.width, positions=sizes.positions, tokens=sizes.tokens),
+        Sizes(
+            dim=head.out_features, width=sizes.width, positions=sizes.positions, tokens=sizes.tokens
+        ),
     )
 
 

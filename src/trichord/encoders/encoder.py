@@ -321,6 +321,7 @@ class TextEncoder(Encoder, ABC):
     Attributes:
         max_tokens: Length to which `prepare` truncates texts; None: no limit.
         pads_to_max: Whether `prepare` pads each text to `max_tokens`, because the trunk reads padding.
+        english: Whether its pretrained weights know English alone; a search by other words is named.
 
     Example:
         ```python
@@ -339,6 +340,7 @@ class TextEncoder(Encoder, ABC):
     modality = "text"
     max_tokens: int | None = None
     pads_to_max: bool = False
+    english: bool = False
 
     @abstractmethod
     def prepare(self, texts: list[str]) -> Shaped[Tensor, "text token ..."]:

@@ -1,6 +1,6 @@
 """Vision encoders made of a processor and a model of `transformers`."""
 
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -10,9 +10,11 @@ from trichord.config.towers import FrameConfig
 from trichord.encoders.encoder import VisionEncoder
 from trichord.media.plan import FramePlan, Resample
 from trichord.types import Pooling, UserError
+from trichord.types.rules import require
 
-FILTERS: dict[int, Resample] = {2: "bilinear", 3: "bicubic"}
-"""Pillow's numbers, which processors have."""
+FILTERS = dict(enumerate(get_args(Resample)))
+"""Filters by Pillow's numbers, which processors have."""
+FILE = "preprocessor_config.json"
 
 
 class TransformersVisionEncoder(VisionEncoder):
@@ -70,23 +72,72 @@ class TransformersVisionEncoder(VisionEncoder):
 
 
 def frame_plan(config: FrameConfig, processor: Any) -> FramePlan:
-    """The frames that a processor needs, resized as it would resize them."""
-    size = dict(processor.size)
-    short_side = size.get("shortest_edge")
+    """The frames that a processor needs, resized as it would resize them.
+
+    Raises:
+        UserError: Its pictures have no single size.
+    """
+    picture_size(processor, config.name)
+    size = _sides(processor, config.name, "size") if processor.do_resize else {}
     return FramePlan(
         per_second=config.frames_per_second,
         count=config.max_frames,
-        short_side=short_side,
-        size=None if short_side else (size["height"], size["width"]),
-        resample=FILTERS[int(processor.resample)],
+        short_side=size.get("shortest_edge"),
+        size=(size["height"], size["width"]) if "height" in size else None,
+        resample=filter_of(processor, config.name),
         nearest=config.nearest,
     )
 
 
-def picture_size(processor: Any) -> tuple[int, int]:
-    """Height and width of the pictures that a processor makes."""
-    size = dict(processor.crop_size if processor.do_center_crop else processor.size)
+def filter_of(processor: Any, name: str) -> Resample:
+    """The filter by which a processor resizes.
+
+    Raises:
+        UserError: It is unknown.
+    """
+    number = int(processor.resample)
+    require(
+        number in FILTERS,
+        f"The {FILE} of '{name}' has resample {number}, and the filters known here are 0 to "
+        f"{len(FILTERS) - 1}: put the model's own file beside its weights.",
+    )
+    return FILTERS[number]
+
+
+def picture_size(processor: Any, name: str) -> tuple[int, int]:
+    """Height and width of the pictures that a processor makes.
+
+    Raises:
+        UserError: They have no single size; `name` is that of the model.
+    """
+    field = "crop_size" if processor.do_center_crop else "size"
+    require(
+        processor.do_center_crop or processor.do_resize,
+        f"The {FILE} of '{name}' has do_resize and do_center_crop false, and its pictures would have many "
+        "sizes: put the model's own file beside its weights.",
+    )
+    size = _sides(processor, name, field)
+    require(
+        "height" in size,
+        f"The {FILE} of '{name}' has {field} {size}, and no do_center_crop: its pictures would have "
+        "many sizes: put the model's own file beside its weights.",
+    )
     return size["height"], size["width"]
+
+
+def _sides(processor: Any, name: str, field: str) -> dict[str, int]:
+    """A size in a processor's settings.
+
+    Raises:
+        UserError: It is given in another way than Trichord reads.
+    """
+    size = dict(getattr(processor, field) or {})
+    require(
+        set(size) in ({"shortest_edge"}, {"height", "width"}),
+        f"The {FILE} of '{name}' has {field} {size}, and Trichord reads a height with a width, or a "
+        "shortest_edge alone: put the model's own file beside its weights, or choose another model.",
+    )
+    return size
 
 
 def require_size(processor: Any, name: str, side: int) -> None:
@@ -98,9 +149,9 @@ def require_size(processor: Any, name: str, side: int) -> None:
         side: Of the model's pictures, in pixels; 0 if unknown.
 
     Raises:
-        UserError: They differ.
+        UserError: They differ, or as for `picture_size`.
     """
-    height, width = picture_size(processor)
+    height, width = picture_size(processor, name)
     if side and (height, width) != (side, side):
         raise UserError(
             f"The preprocessor of '{name}' makes pictures of {height} x {width}, its vision tower takes "

@@ -5,6 +5,7 @@ for each file separately, and for safetensors in the newest pull request of a bo
 reviewed, and not of the commit of `main`.
 """
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +21,8 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import logging as hub_logging
 
 from trichord.config.parts import EncoderConfig
+from trichord.encoders.foreign import describe
+from trichord.encoders.module_list import MODULES
 from trichord.encoders.weight_files import (
     PICKLE,
     SAFETENSORS,
@@ -36,6 +39,8 @@ WEIGHTS: Group[Path] = Group("weights", "weights", {})
 they name those of a hub."""
 
 CONFIG = "config.json"
+MODULE = re.compile(r"\d+_\w+")
+"""Folders of the modules of a `sentence-transformers` model, such as `1_Pooling`."""
 BESIDE = (".json", ".txt", ".model")
 """Suffixes of the other files of a model: configuration, tokenizer and preprocessor."""
 PATIENCE = 4.0
@@ -56,11 +61,14 @@ def folder_of(name: str) -> Path | None:
     if place.is_dir():
         return place.absolute()
     hub, _, commit = name.partition("@")
-    try:
-        config = try_to_load_from_cache(hub, CONFIG, revision=commit or None)
-    except HFValidationError:  # neither a folder nor a name that a hub could have
-        return None
-    return Path(config).parent if isinstance(config, str) else None
+    for file in (CONFIG, MODULES):
+        try:
+            path = try_to_load_from_cache(hub, file, revision=commit or None)
+        except HFValidationError:  # neither a folder nor a name that a hub could have
+            return None
+        if isinstance(path, str):
+            return Path(path).parent
+    return None
 
 
 def fetch_model(name: str, *, weights: bool = True) -> Path:
@@ -77,6 +85,8 @@ def fetch_model(name: str, *, weights: bool = True) -> Path:
     if missing := package_hint(name):
         raise UserError(f"The model '{name}' is not installed: {missing}")
     place = _place(name)
+    if (place / "experiment.json").is_file():
+        raise UserError(f"The model '{name}' is {describe(place)}.")
     if place.is_dir():
         return place
     if constants.is_offline_mode():
@@ -166,21 +176,26 @@ class Remote:
         Raises:
             UserError: It has no weights that `transformers` could read.
         """
-        stored = preferred(files)
-        if stored is None or CONFIG not in files:
+        places = {""}
+        if MODULES in files:
+            places |= {place for one in files if MODULE.fullmatch(place := one.rpartition("/")[0])}
+        stored = [one for place in sorted(places) if (one := preferred(files, place))]
+        first = next((one for one in (CONFIG, MODULES) if one in files), None)
+        if not stored or first is None:
             raise UserError(
                 f"The model '{self.name}' has no weights in the transformers format at the hub "
                 f"({CONFIG} with {SAFETENSORS} or {PICKLE}): choose one that has."
             )
         # This file is requested by its branch, so that the cache notes the commit of `main`. Without a
         # network the name then leads to it.
-        folder = self._file(CONFIG, self.revision).parent
+        folder = self._file(first, self.revision).parent
         if folder.name != commit:  # a push since the files were listed
             return self.download(*self.listing(), weights)
-        needed = [file for file in files if file.endswith(BESIDE) and "/" not in file]
-        if weights:
-            shards = shards_of(self._file(stored, commit)) if stored.endswith(".json") else []
-            needed += shards or [stored]
+        needed = [one for one in files if one.endswith(BESIDE) and one.rpartition("/")[0] in places]
+        for one in stored if weights else ():
+            place, slash, _ = one.rpartition("/")
+            shards = shards_of(self._file(one, commit)) if one.endswith(".json") else []
+            needed += [f"{place}{slash}{shard}" for shard in shards] or [one]
         for file in needed:
             self._file(file, commit)
         return folder
@@ -220,7 +235,11 @@ def _cached(name: str, cache: str, weights: bool, why: str) -> Path:
 
 def _is_whole(folder: Path | None, weights: bool) -> TypeGuard[Path]:
     """Whether the cache has a model, with its weights if they are needed."""
-    return folder is not None and (not weights or weight_files(folder) is not None)
+    if folder is None or not weights:
+        return folder is not None
+    # Older models of sentence-transformers have all files in folders of their modules.
+    places = [folder, *folder.glob("0_*")]
+    return any(weight_files(place) is not None for place in places)
 
 
 def _refused(error: Exception, hub: Remote) -> str:

@@ -29,7 +29,7 @@ from transformers.models.pe_audio.modeling_pe_audio import (
 from trichord.config.towers import PeAvAudio, PeAvText, PeAvVision
 from trichord.encoders.clap import chunks
 from trichord.encoders.encoder import AudioEncoder, VisionEncoder
-from trichord.encoders.frames import FILTERS
+from trichord.encoders.frames import filter_of, picture_size
 from trichord.encoders.graph import Sizes
 from trichord.encoders.hub import fetch_model
 from trichord.encoders.pretrained import load, load_model, require_type
@@ -89,6 +89,8 @@ def _load(kind: type[_Tower], name: str, model_types: frozenset[str]) -> Any:
 
 class PeAvTextEncoder(TransformersTextEncoder):
     """Token ids to features of the first token; the head is that toward one modality."""
+
+    english = True
 
     def __init__(self, config: PeAvText) -> None:
         """Load the model.
@@ -245,14 +247,13 @@ class PeAvVisionEncoder(VisionEncoder):
         trunk, head, sizes = _vision_tower(config.name)
         self.processor = frame_processor(config.name)
         self.count = config.frames
-        size: dict[str, int] = dict(self.processor.size)
-        self.side = (size["height"], size["width"])
+        self.side = picture_size(self.processor, config.name)
         self.frames = FramePlan(
             rule="uniform",
             count=config.frames,
             short_side=None,
             size=self.side,
-            resample=FILTERS[int(self.processor.resample)],
+            resample=filter_of(self.processor, config.name),
             nearest=config.nearest,
         )
         preparation = {

@@ -2,14 +2,17 @@
 
 from collections.abc import Collection, Generator
 from contextlib import contextmanager
+from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, cast
 
 import torch
 from transformers import AutoConfig, PreTrainedModel
 from transformers import logging as transformers_logging
 
+from trichord.encoders.foreign import format_of
 from trichord.encoders.hub import fetch_model
-from trichord.encoders.weight_files import PICKLE, SAFETENSORS, weight_files
+from trichord.encoders.weight_files import PICKLE, SAFETENSORS, WeightFiles, weight_files
 from trichord.types import UserError, first_line
 
 PICKLES = "pickles are read only where they hold nothing but tensors"
@@ -30,12 +33,14 @@ def load(kind: Any, name: str, *, weights: bool = True) -> Any:
     """
     folder = fetch_model(name, weights=weights)
     try:
-        with _quiet():
+        with quiet():
             return kind.from_pretrained(str(folder), local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         what = kind.__name__.removeprefix("Auto")
         raise UserError(
-            f"The model '{name}' has no {what} that can be read in {folder} ({first_line(error)}): "
+            # Further sentences of theirs are about the hub, which is not asked here.
+            f"The model '{name}' has no {what} that can be read in {folder} "
+            f"({first_line(error).partition('. ')[0]}): "
             "fetch the whole model again, or choose another."
         ) from error
 
@@ -61,14 +66,9 @@ def load_model(
     """
     folder = fetch_model(name)
     kind_of_model = require_type(name, model_types)
-    files = weight_files(folder)
-    if files is None:
-        raise UserError(
-            f"The model '{name}' has no weights in {folder}: it takes {SAFETENSORS} or {PICKLE}, in one "
-            "file or in shards with their index."
-        )
+    files = require_weights(folder, name)
     try:
-        with _quiet():
+        with quiet():
             model, info = cast(Any, kind).from_pretrained(
                 str(folder),
                 local_files_only=True,
@@ -80,14 +80,38 @@ def load_model(
                 **options,
             )
     except Exception as error:  # a hostile or damaged file may raise anything
+        path = files.folder / files.names[0]
+        if isinstance(error, UnpicklingError):  # torch's message advises to run the code
+            raise UserError(
+                f"{path} holds more than tensors, and Trichord runs no code of a file: save the model as "
+                f"{SAFETENSORS}, or choose another."
+            ) from error
         raise UserError(
-            f"The weights of the model '{name}' cannot be read ({files.folder / files.names[0]}: "
-            f"{first_line(error)}): fetch them again"
-            + ("." if files.safetensors else f", or save them as {SAFETENSORS}: {PICKLES}.")
+            f"The weights of the model '{name}' cannot be read ({path}: {first_line(error)}): fetch them "
+            + (
+                "again."
+                if files.safetensors
+                else f"again, or save them as {SAFETENSORS}: {PICKLES}."
+            )
         ) from error
-    file = files.folder / (files.index or files.names[0])
-    _require_all(f"The weights of '{name}' (type '{kind_of_model}', {file})", model, info)
+    require_all(name, kind_of_model, files, model, info)
     return model
+
+
+def require_weights(folder: Path, name: str) -> WeightFiles:
+    """The weight files in a folder.
+
+    Raises:
+        UserError: There are none; or as for `weight_files`.
+    """
+    files = weight_files(folder)
+    if files is None:
+        other = format_of(folder)
+        raise UserError(
+            f"The model '{name}' has no weights in {folder}: it takes {SAFETENSORS} or {PICKLE}, in one "
+            f"file or in shards with their index.{other and f' The folder holds {other}.'}"
+        )
+    return files
 
 
 def model_type(name: str) -> str:
@@ -115,14 +139,23 @@ def require_type(name: str, model_types: Collection[str]) -> str:
     return found
 
 
-def _require_all(label: str, model: Any, info: dict[str, Any]) -> None:
+def require_all(
+    name: str, kind_of_model: str, files: WeightFiles, model: Any, info: dict[str, Any]
+) -> None:
     """Refuse a model with missing or unknown weights.
 
     Args:
-        label: The weights, for the message.
+        name: Of the model, for the message.
+        kind_of_model: Its type, for the message.
+        files: Its weights.
         model: The loaded model.
         info: What `transformers` reports about loading it.
+
+    Raises:
+        UserError: Tensors are missing, of another shape, or not in the configuration.
     """
+    file = files.folder / (files.index or files.names[0])
+    label = f"The weights of '{name}' (type '{kind_of_model}', {file})"
     ours, kind = model.state_dict(), type(model).__name__
     parts = {tensor.partition(".")[0] for tensor in ours}
     missing = sorted(info["missing_keys"])
@@ -147,7 +180,7 @@ def _require_all(label: str, model: Any, info: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _quiet() -> Generator[None]:
+def quiet() -> Generator[None]:
     """Silence the reports and progress bars of `transformers`, and restore them afterwards."""
     verbosity, bars = (
         transformers_logging.get_verbosity(),

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, cast
 
 import torch
@@ -171,9 +172,11 @@ def _from_pickle(file: Path) -> dict[str, Tensor]:
     try:
         state: Any = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a hostile or damaged pickle may raise anything
+        # torch's own message advises to run the code.
+        why = "" if isinstance(error, UnpicklingError) else f" ({first_line(error)})"
         raise UserError(
-            f"{file} is not a plain state_dict that can be read without running its code "
-            f"({first_line(error)}): save its tensors as .safetensors and import that."
+            f"{file} is not a plain state_dict that can be read without running its code{why}: save its "
+            "tensors as .safetensors and import that."
         ) from error
     if not isinstance(state, dict) or not all(
         isinstance(name, str) and isinstance(value, Tensor)

@@ -24,6 +24,7 @@ from trichord.config.towers import SiglipText, SiglipVision
 from trichord.encoders.encoder import VisionEncoder
 from trichord.encoders.frames import Pooler, TransformersVisionEncoder, frame_plan, require_size
 from trichord.encoders.graph import Sizes, load_graph
+from trichord.encoders.heads import identity_head
 from trichord.encoders.pretrained import load_model, require_type
 from trichord.encoders.texts import TransformersTextEncoder
 from trichord.encoders.weight_cache import load_cached, shared_trunk
@@ -32,13 +33,6 @@ from trichord.types.rules import require
 
 NAFLEX = frozenset({"siglip2", "siglip2_vision_model", "siglip2_text_model"})
 """Types with native aspect ratio; those of one resolution, of SigLIP 2 too, are of type `siglip`."""
-
-
-def identity_head(dim: int) -> nn.Linear:
-    """A linear layer that changes nothing until it is trained: for towers without a projection."""
-    head = nn.Linear(dim, dim, bias=False)
-    nn.init.eye_(head.weight)
-    return head
 
 
 class SiglipTextEncoder(TransformersTextEncoder):

@@ -10,10 +10,20 @@ from trichord.types.arrays import Float
 
 
 class TextGraph:
-    """A text encoder, trunk and head in one graph; for one thread at a time."""
+    """A text encoder, trunk and head in one graph; for one thread at a time.
+
+    Attributes:
+        english: As for `TextEncoder`.
+    """
 
     def __init__(
-        self, graph: Path, tokenizer: Path, end: int | None = None, prompt: str = ""
+        self,
+        graph: Path,
+        tokenizer: Path,
+        end: int | None = None,
+        prompt: str = "",
+        *,
+        english: bool = False,
     ) -> None:
         """Load both files.
 
@@ -22,6 +32,7 @@ class TextGraph:
             tokenizer: Its `tokenizer.json`, truncation included.
             end: Id of the token that ends a text, where the encoder ignores what follows it.
             prompt: Put before each text.
+            english: As for `TextEncoder`.
 
         Raises:
             ValueError: One of the files is missing or damaged.
@@ -33,6 +44,7 @@ class TextGraph:
 
         self._end = end
         self._prompt = prompt
+        self.english = english
         options: Any = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # warnings about the machine would clutter the output
         # A single text is short: starting threads and repacking the weights would cost more than they
@@ -55,10 +67,17 @@ class TextGraph:
         vectors = np.stack([self._features(text) for text in texts])
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(min=1e-12)
 
-    def _features(self, text: str) -> Float[np.ndarray, " dim"]:
+    def count_cut(self, texts: Sequence[str]) -> int:
+        """Number of texts that are truncated."""
+        return sum(bool(self._encoded(text).overflowing) for text in texts)
+
+    def _encoded(self, text: str) -> Any:
         # Arguments that are not UTF-8 contain lone surrogates, which no tokenizer takes.
         plain = text.encode("utf-8", "replace").decode()
-        ids: list[int] = self._tokenizer.encode(self._prompt + plain).ids
+        return self._tokenizer.encode(self._prompt + plain)
+
+    def _features(self, text: str) -> Float[np.ndarray, " dim"]:
+        ids: list[int] = self._encoded(text).ids
         if self._end in ids:
             ids = ids[: ids.index(self._end) + 1]
         [features] = self._session.run(None, {self._input: np.array([ids], np.int64)})

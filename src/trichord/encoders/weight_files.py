@@ -37,13 +37,14 @@ class WeightFiles:
         return [self.folder / name for name in self.names]
 
 
-def preferred(names: Collection[str]) -> str | None:
-    """The weight file of a model, or the index of shards; None: there is none.
+def preferred(names: Collection[str], place: str = "") -> str | None:
+    """The weight file of a model, or the index of shards, in a place; None: there is none.
 
     Safetensors are preferred to pickles, and one file to shards.
     """
     stems = (SAFETENSORS, f"{SAFETENSORS}.index.json", PICKLE, f"{PICKLE}.index.json")
-    return next((name for name in stems if name in names), None)
+    paths = [f"{place}/{stem}" if place else stem for stem in stems]
+    return next((path for path in paths if path in names), None)
 
 
 def weight_files(folder: Path) -> WeightFiles | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from trichord.config import Experiment, read_experiment, resolve_towers
+from trichord.encoders.foreign import describe
 from trichord.experiments import clip4vla, crossed, slava, studies
 from trichord.experiments.named_models import (
     MODELS,
@@ -139,6 +140,8 @@ def _from_python(given: str, kind: type[T]) -> T:
 
 
 def _unknown(given: str, noun: str, known: Sequence[str], command: str) -> UserError:
+    if what := describe(Path(given)):
+        return UserError(f"'{given}' is {what}.")
     close = get_close_matches(given, known, n=1)
     hint = f"did you mean '{close[0]}'?" if close else f"'trichord {command} --help' lists them."
     return UserError(f"there is no {noun} '{given}': {package_hint(given) or hint}")

@@ -1,7 +1,7 @@
 """Models by name: pretrained encoders that belong together, or a folder of weights."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -23,13 +23,29 @@ from trichord.config import (
     PeAvAudio,
     PeAvText,
     PeAvVision,
+    SentenceTransformersAudio,
+    SentenceTransformersText,
+    SentenceTransformersVision,
     SiglipText,
     SiglipVision,
     TriModal,
 )
+from trichord.encoders.foreign import describe, format_of
+from trichord.encoders.module_list import (
+    MODULES,
+    WITHOUT_WEIGHTS,
+    Module,
+    modalities,
+    read_modules,
+)
 from trichord.types import Modality, UserError
+from trichord.types.extras import require_package
 from trichord.types.plugins import Group
 
+FITTING = (
+    "give a CLIP, SigLIP, CLAP, PE-AV or EmbeddingGemma 2 in the format of transformers, or bring the "
+    "vectors of another model (kind 'features')"
+)
 HUB = "hub:"
 """Before the name of weights at a hub, which would be read as a relative path."""
 
@@ -62,6 +78,11 @@ class NamedModel:
         return list(dict.fromkeys(one.name for one in self.model.towers().values() if one.name))
 
 
+SENTENCE_TRANSFORMERS = (
+    SentenceTransformersText,
+    SentenceTransformersVision,
+    SentenceTransformersAudio,
+)
 _SIGLIP2_CLAP = TriModal(text=SiglipText(), vision=SiglipVision(), audio=Clap(dim=768))
 _PE_AV = TriModal(text=PeAvText(toward="vision"), vision=PeAvVision(), audio=PeAvAudio())
 _GEMMA = TriModal(
@@ -125,12 +146,13 @@ MODELS: Group[NamedModel] = Group(
 
 
 def is_weights(given: str) -> bool:
-    """Whether something names weights: a folder with a `config.json` that is no run, or a hub's."""
+    """Whether something names weights: a folder of a model's files that is no run, or a hub's model."""
     if given.startswith(HUB):
         return True
     place = Path(given)
     try:
-        return (place / "config.json").is_file() and not (place / "experiment.json").is_file()
+        is_model = any((place / file).is_file() for file in ("config.json", MODULES))
+        return is_model and not (place / "experiment.json").is_file()
     except OSError:  # a name that is too long, a folder that may not be entered
         return False
 
@@ -139,9 +161,14 @@ def load_named_model(given: str) -> NamedModel:
     """A model by its name, by a folder of weights, or by `hub:USER/NAME`.
 
     Raises:
-        UserError: There is none; or the weights are of one modality alone, or of an unknown family.
+        UserError: There is none; it is something else; or the weights are of one modality alone, or of an
+            unknown family.
     """
-    return _of_weights(given) if is_weights(given) else MODELS.find(given)
+    if is_weights(given):
+        return _of_weights(given)
+    if given not in MODELS.kinds() and (what := describe(Path(given))):
+        raise UserError(f"'{given}' is {what}.")
+    return MODELS.find(given)
 
 
 def put_into(model: TriModal, named: NamedModel) -> TriModal:
@@ -162,23 +189,90 @@ def _of_weights(given: str) -> NamedModel:
     from trichord.encoders.hub import fetch_model
 
     name = given.removeprefix(HUB)
-    file = fetch_model(name, weights=False) / "config.json"
-    try:
-        kind = str(json.loads(file.read_text())["model_type"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file} names no model type: give a folder of 'transformers'.") from error
+    folder = fetch_model(name, weights=False)
+    modules = read_modules(folder) if (folder / MODULES).is_file() else []
+    kind = _model_type(folder, modules)
+    if modules and not _is_ours(modules, folder, kind):
+        require_package("sentence_transformers")
+        return _completed(given, f"sentence-transformers' {kind}", _of_modules(modules, name))
     for named in MODELS.own.values():  # a joint model: the same with other weights
         own, *others = named.weights()
         if not others and all(kind in one.types for one in named.model.towers().values()):
             model, aligned = (one.renamed({own: name}) for one in (named.model, named.aligned))
             return replace(named, kind=given, model=model, aligned=aligned)
-    towers = dict(_towers(kind, name))
+    return _completed(given, kind, dict(_towers(kind, name)))
+
+
+def _model_type(folder: Path, modules: Sequence[Module]) -> str:
+    """The type in a folder's configuration, or in that of its first module."""
+    file = (modules[0].folder if modules else folder) / "config.json"
+    try:
+        content = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} is missing or damaged: fetch the whole model again.") from error
+    if isinstance(content, dict) and isinstance(content.get("model_type"), str):
+        if "auto_map" in content and not _readers(content["model_type"]):
+            raise UserError(
+                f"{file}: type '{content['model_type']}' comes with code of its own (auto_map), and "
+                f"Trichord runs no code of a model: {FITTING}."
+            )
+        return content["model_type"]
+    other = format_of(folder)
+    if isinstance(content, dict) and "architecture" in content:
+        other = f"a model of timm: {FITTING}"
+    raise UserError(
+        f"{file} names no model type: " + (f"the folder holds {other}." if other else f"{FITTING}.")
+    )
+
+
+def _readers(kind: str) -> list[type[EncoderConfig]]:
+    """Our encoders that read weights of a type."""
+    return [one for one in ENCODERS.own.values() if kind in one.types]
+
+
+def _is_ours(modules: Sequence[Module], folder: Path, kind: str) -> bool:
+    """Whether an encoder of ours reads all weights of a `sentence-transformers` folder.
+
+    Then it is read like a folder of `transformers`, of which the package is not needed.
+    """
+    whole = {one.kind for one in modules} <= WITHOUT_WEIGHTS
+    return bool(_readers(kind)) and whole and modules[0].folder == folder
+
+
+def _of_modules(modules: list[Module], name: str) -> dict[str, EncoderConfig]:
+    """The encoders of a `sentence-transformers` folder, by their place in a model."""
+    known = modalities(modules)
+    towers = {
+        one.modality: one(name=name) for one in SENTENCE_TRANSFORMERS if one.modality in known
+    }
+    # A text encoder beside audio alone searches it in a space of their own, as CLAP's does.
+    return {
+        "sound_text"
+        if side == "text" and "audio" in towers and "vision" not in towers
+        else side: tower
+        for side, tower in towers.items()
+    }
+
+
+def _completed(given: str, kind: str, towers: dict[str, EncoderConfig]) -> NamedModel:
+    """A model of some encoders, completed by CLIP or CLAP.
+
+    Raises:
+        UserError: They are of one modality alone.
+    """
     if not {"text", "vision"} <= towers.keys() and not {"audio", "sound_text"} <= towers.keys():
-        readers = ", ".join(towers)
-        has = f"has no text tower beside its {readers} tower" if towers else "is of no known family"
+        if not towers:
+            raise UserError(
+                f"'{given}' is of type '{kind}', which is of no known family: {FITTING}."
+            )
+        readers = [side.replace("sound_text", "text") for side in towers]
+        options = [
+            f"--model.{side} {one.kind} --model.{side}.name {one.name}"
+            for side, one in zip(readers, towers.values(), strict=True)
+        ]
         raise UserError(
-            f"'{given}' is of type '{kind}', which {has}: choose a model with texts; inside an experiment "
-            "one tower is chosen as in --model.vision KIND --model.vision.name FOLDER."
+            f"'{given}' is of type '{kind}', which reads {' and '.join(readers)} alone: give a model of "
+            f"texts and pictures, or of texts and sounds; or train an experiment with {' '.join(options)}."
         )
     if "audio" not in towers:
         towers["sound_text"] = ClapText()
@@ -197,7 +291,7 @@ def _of_weights(given: str) -> NamedModel:
 
 def _towers(kind: str, name: str) -> Iterator[tuple[str, EncoderConfig]]:
     """The encoders that read weights of a type, by their place in a model."""
-    configs = [one for one in ENCODERS.own.values() if kind in one.types]
+    configs = _readers(kind)
     sides: dict[str, Modality] = {"text": "text", "vision": "vision", "audio": "audio"}
     audio_alone = not any(one.modality == "vision" for one in configs)
     for side, modality in sides.items():

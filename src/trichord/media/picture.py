@@ -10,17 +10,13 @@ from PIL import Image
 from PIL.Image import Resampling, Transpose
 
 from trichord.media.media_file import Frame, Track, check_pixels
-from trichord.media.plan import FramePlan, Limits, Resample
+from trichord.media.plan import FramePlan, Limits
 
 Matrix = tuple[int, int, int, int]
 """(a, b, c, d) of a display matrix: a stored pixel (x, y) is shown at (ax + cy, bx + dy)."""
 UPRIGHT: Matrix = (1, 0, 0, 1)
 EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 """Accurate and bit-exact: the same values on every processor."""
-FILTERS: dict[Resample, Resampling] = {
-    "bilinear": Resampling.BILINEAR,
-    "bicubic": Resampling.BICUBIC,
-}
 Converter = Any
 """PyAV's `VideoReformatter`, reused: `frame.reformat` sets swscale up again for each frame."""
 
@@ -76,7 +72,7 @@ def resize(
     size = plan.target_size(*display)
     check_pixels(*size, limits)
     if image.size != size:
-        image = image.resize(size, FILTERS[plan.resample])
+        image = image.resize(size, Resampling[plan.resample.upper()])
     return np.asarray(image, dtype=np.uint8)
 
 

@@ -9,7 +9,8 @@ from typing import Literal
 Span = tuple[float, float | None]
 """Start and end in seconds from the start of the file; end None: the end of the file."""
 FrameChoice = Literal["exact", "keyframe"]
-Resample = Literal["bilinear", "bicubic"]
+Resample = Literal["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"]
+"""Pillow's filters."""
 
 
 LATER = {

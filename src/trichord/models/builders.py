@@ -24,6 +24,9 @@ from trichord.config import (
     PeAvAudio,
     PeAvText,
     PeAvVision,
+    SentenceTransformersAudio,
+    SentenceTransformersText,
+    SentenceTransformersVision,
     SiglipText,
     SiglipVision,
     TextFeatures,
@@ -54,6 +57,8 @@ from trichord.models.captioner import Captioner
 from trichord.models.cross import CrossTransformer
 from trichord.models.embedder import Embedder
 from trichord.types import UserError
+from trichord.types.extras import extras_named
+from trichord.types.rules import require
 
 
 def build(config: Any, *args: Any) -> Any:
@@ -108,6 +113,22 @@ def _encoder(name: str, config: EncoderConfig) -> Encoder:
         )
     encoder.set_arithmetic(config.arithmetic)
     return encoder
+
+
+def _sentence_transformers(config: EncoderConfig) -> Encoder:
+    """An encoder of another package, which takes two seconds to import, and need not be installed.
+
+    Raises:
+        UserError: It is not installed, no weights are named, or as for the encoder.
+    """
+    require(
+        config.name,
+        f"--model.{config.modality} {config.kind} has no weights of its own: name a folder, as in "
+        f"--model.{config.modality}.name FOLDER.",
+    )
+    with extras_named():
+        from trichord.encoders import sentence_transformers as encoders
+    return getattr(encoders, f"SentenceTransformers{config.modality.title()}Encoder")(config)
 
 
 def _global_to_global(config: GlobalToGlobal, _: Embedder) -> fusion.Fusion:
@@ -209,6 +230,9 @@ BUILDERS: dict[type, Callable[..., Any]] = {
     EmbeddingGemmaText: EmbeddingGemmaTextEncoder,
     EmbeddingGemmaVision: EmbeddingGemmaVisionEncoder,
     EmbeddingGemmaAudio: EmbeddingGemmaAudioEncoder,
+    SentenceTransformersText: _sentence_transformers,
+    SentenceTransformersVision: _sentence_transformers,
+    SentenceTransformersAudio: _sentence_transformers,
     TextFeatures: StoredText,
     VisionFeatures: StoredVision,
     AudioFeatures: StoredAudio,

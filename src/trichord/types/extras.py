@@ -25,14 +25,14 @@ class NotInstalledError(UserError, ImportError):
     """An extra is missing; also an ImportError, as Python code expects."""
 
 
-def require_torch() -> None:
-    """Refuse if towers cannot be loaded, before anything is downloaded.
+def require_package(name: str) -> None:
+    """Refuse if a package of an extra is missing, before anything is downloaded.
 
     Raises:
-        NotInstalledError: torch is missing.
+        NotInstalledError: It is missing.
     """
-    if find_spec("torch") is None:
-        raise NotInstalledError(_missing("torch"))
+    if find_spec(name) is None:
+        raise NotInstalledError(_missing(name))
 
 
 @contextmanager
