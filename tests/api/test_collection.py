@@ -68,6 +68,14 @@ def test_moments_are_found_by_words_files_and_by_one_another(archive, folder):
     assert {hit.moment.file.rpartition("/")[2] for hit in silent} == {"still.png"}
 
 
+def test_what_the_model_does_not_read_is_logged_once(archive, caplog):
+    for _ in range(2):
+        archive.search("собака лает")
+    archive.search("a dog barks")
+    [record] = [one for one in caplog.records if one.name == "trichord.search"]
+    assert "letters that are not Latin (Cyrillic)" in record.message
+
+
 def test_files_are_grouped_and_followed_in_time(archive, folder):
     query = Query.of("a red ball -bell", audio_weight=0.0)
     groups = archive.grouped(query)

@@ -30,12 +30,22 @@ def unit(*seed):
     return vector / np.linalg.norm(vector)
 
 
+class Reads:
+    """What a search asks of a text encoder beside its vectors."""
+
+    english = True
+
+    def count_cut(self, texts):
+        return sum(len(text) > 70 for text in texts)
+
+
 class Words(Embedder):
     """A model without towers: a text has a vector of its own, and so has any picture or sound."""
 
     def __init__(self):
         torch.nn.Module.__init__(self)
         self.fusion = None
+        self.text = Reads()
         self.sound_text = None
         self.heard = []
 

@@ -23,6 +23,17 @@ def test_names_are_shown_from_the_roots(found, root):
     assert not any(str(root) in json.dumps(hit) for hit in found("x", k=100))
 
 
+def test_what_the_model_does_not_read_of_a_query_is_noted(ask):
+    def notes(text):
+        return ask("POST", "/api/search", json={"parts": [{"text": text}]}).json()["notes"]
+
+    assert notes("a red field") == []
+    [foreign] = notes("красное поле")
+    assert foreign.startswith("The query has letters that are not Latin (Cyrillic)")
+    [cut] = notes("a red field " * 10)
+    assert "the end was left out" in cut
+
+
 def test_k_bounds_the_hits(found):
     assert len(found("x", k=2)) == 2
 

@@ -1,5 +1,6 @@
 """A collection from Python: a searchable archive of media files."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -11,6 +12,7 @@ from trichord.media.plan import FrameChoice
 from trichord.search.moments import CutKind
 from trichord.search.query import By, Query, QueryOptions
 from trichord.search.query_model import QueryModel
+from trichord.search.query_notes import notes_on
 from trichord.types import Clip, Hit, Moment
 from trichord.types.plugins import provide
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:  # Lance and torch are loaded when a collection is opened
     from trichord.search.engine import SearchEngine
     from trichord.search.hits import FileHits, SimilarityTimeline
     from trichord.search.indexing import Indexed
+
+log = logging.getLogger("trichord.search")
 
 
 class Collection:
@@ -38,6 +42,7 @@ class Collection:
         self.stored = stored
         self.model = model
         self._engine: SearchEngine | None = None
+        self._noted = set[str]()
 
     @classmethod
     def open(
@@ -160,6 +165,9 @@ class Collection:
     ) -> list[Hit]:
         """The best `k` moments, best first.
 
+        What the model does not read of the texts (their end, letters of other scripts) is logged as a
+        warning, each sentence once.
+
         Args:
             text: A description; in `dog -leash` the word after the minus is excluded.
             image: A similar picture.
@@ -176,7 +184,13 @@ class Collection:
             UserError: The query is empty, a file cannot be read, or a weight is invalid.
         """
         query = Query.of(text, image=image, audio=audio, video=video, like=like, by=by, **options)
-        return self._current().search(query, k, rerank)
+        engine = self._current()
+        hits = engine.search(query, k, rerank)
+        for note in notes_on(query, engine.model):
+            if note not in self._noted:  # once, not with each of many queries
+                self._noted.add(note)
+                log.warning(note)
+        return hits
 
     def grouped(self, query: Query, k: int = 10, rerank: int = 50) -> "list[FileHits]":
         """The best `k` files with their moments, best first."""

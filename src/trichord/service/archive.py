@@ -11,6 +11,7 @@ from trichord.search.collection import StoredCollection
 from trichord.search.engine import PreparedQuery, SearchEngine
 from trichord.search.query import Query, QueryPart
 from trichord.search.query_model import full_model
+from trichord.search.query_notes import notes_on
 from trichord.search.updating import Indexed
 from trichord.service.allowance import Allowance
 from trichord.service.batching import Batcher, Lane
@@ -123,7 +124,12 @@ class Archive:
         took = (time.perf_counter() - began) * 1000
         moments = len(self.engine.gallery)
         return SearchResponse(
-            hits=hits, groups=groups, parts=query.titles, took_ms=round(took, 2), moments=moments
+            hits=hits,
+            groups=groups,
+            parts=query.titles,
+            notes=notes_on(query.query, self.engine.model),
+            took_ms=round(took, 2),
+            moments=moments,
         )
 
     async def thumbnail(self, moment: Moment) -> bytes:

@@ -223,12 +223,13 @@ class SearchResponse(BaseModel):
     """The response to a search.
 
     With `groups`, `hits` holds the first hit of each. `parts` holds the titles of the query's parts, in the
-    order of the parts of each hit.
+    order of the parts of each hit. `notes` say what the model does not read of the query's texts.
     """
 
     hits: list[HitResponse]
     groups: list[GroupResponse] | None = None
     parts: list[str]
+    notes: list[str]
     took_ms: float
     moments: int
 

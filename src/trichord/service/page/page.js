@@ -3,7 +3,7 @@
 import * as asking from "./asking.js";
 import * as detail from "./detail.js";
 import { relabel } from "./card.js";
-import { byId } from "./element.js";
+import { byId, make } from "./element.js";
 import * as keys from "./keys.js";
 import * as notices from "./notices.js";
 import * as preview from "./preview.js";
@@ -154,6 +154,7 @@ function showAnswer(sent, answer) {
   byId("status").textContent = answer.groups
     ? `${count(answer.groups.length, "file")}, the best first · ${of} · ${Math.round(answer.took_ms)} ms`
     : `The best ${shown.toLocaleString("en")} of ${of} · ${Math.round(answer.took_ms)} ms`;
+  byId("status").append(...(answer.notes ?? []).map((note) => make("span", { class: "query-note" }, note)));
   const units = answer.groups ? answer.groups.length : shown;
   byId("more").hidden = units < search.k || search.k >= MOST;
   if (!units) showNothingFound();
