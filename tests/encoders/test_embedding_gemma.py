@@ -89,21 +89,34 @@ def expected_texts(model, folder, prompt=GEMMA_PROMPTS["query"]):
     )
 
 
-def expected_image(model, folder, picture, soft_tokens):
+def image_inputs(folder, picture, soft_tokens):
+    """The words of a picture, and its tensors."""
     processor = Gemma4ImageProcessorPil.from_pretrained(folder)
     made = processor([picture], max_soft_tokens=soft_tokens, return_tensors="pt")
-    words = "<|image>" + "<|image|>" * int(made.pop("num_soft_tokens_per_image")[0]) + "<image|>"
-    ids = AutoTokenizer.from_pretrained(folder)(words, return_tensors="pt")["input_ids"]
-    return expected(model, ids, **made)
+    count = int(made.pop("num_soft_tokens_per_image")[0])
+    return "<|image>" + "<|image|>" * count + "<image|>", made
 
 
-def expected_sound(model, folder, sound):
+def sound_inputs(folder, sound):
     extractor = Gemma4AudioFeatureExtractor.from_pretrained(folder)
     made = extractor([sound], return_tensors="pt")
     count = EmbeddingGemma2Processor.compute_sscp(made["input_features_mask"][0].numpy())
-    words = "<|audio>" + "<|audio|>" * count + "<audio|>"
+    return "<|audio>" + "<|audio|>" * count + "<audio|>", made
+
+
+def expected_words(model, folder, words, **media):
     ids = AutoTokenizer.from_pretrained(folder)(words, return_tensors="pt")["input_ids"]
-    return expected(model, ids, **made)
+    return expected(model, ids, **media)
+
+
+def expected_image(model, folder, picture, soft_tokens):
+    words, made = image_inputs(folder, picture, soft_tokens)
+    return expected_words(model, folder, words, **made)
+
+
+def expected_sound(model, folder, sound):
+    words, made = sound_inputs(folder, sound)
+    return expected_words(model, folder, words, **made)
 
 
 @pytest.mark.parametrize("prompt", ["query", "document", "none"])
@@ -373,3 +386,74 @@ def test_a_missing_tensor_and_another_family_are_refused_by_name(config, tensor,
         UserError, match="is of type 'siglip', and this tower takes embedding_gemma2"
     ):
         config(name=name).build()
+
+
+# Several modalities as one input
+
+
+@pytest.fixture(scope="module")
+def whole(trimodal):
+    from trichord import Model
+
+    return Model("gemma", trimodal.build().eval())
+
+
+@pytest.mark.parametrize(
+    "order", [("image", "text", "audio"), ("text", "image"), ("audio", "text"), ("audio", "image")]
+)
+def test_mixtures_have_the_vectors_of_transformers(order, folder, model, whole):
+    """All parts in one call of the original model."""
+    parts = {"text": "a red thing", "image": Image.new("RGB", (40, 56), (200, 30, 60))}
+    parts["audio"] = (wave(1.0), RATE)
+    words = {"text": GEMMA_PROMPTS["query"] + "a red thing"}
+    words["image"], picture = image_inputs(folder, parts["image"], 70)
+    words["audio"], sound = sound_inputs(folder, parts["audio"][0])
+    tensors = {"image": picture, "audio": sound, "text": {}}
+    media = {name: value for one in order for name, value in tensors[one].items()}
+    theirs = expected_words(model, folder, "".join(words[one] for one in order), **media)[0]
+    ours = whole.encode({one: parts[one] for one in order})
+    assert np.abs(ours - theirs.numpy()).max() < 1e-5
+
+
+def test_mixtures_of_one_part_are_that_part(whole):
+    picture = Image.new("RGB", (40, 56), (200, 30, 60))
+    found = whole.encode([{"text": "a dog"}, {"image": picture}])
+    alone = np.stack([whole.encode("a dog"), whole.encode(picture)])
+    assert np.abs(found - alone).max() < 1e-5
+    query = whole.encode_query({"text": "a dog", "image": picture})
+    document = whole.encode_document({"text": "a dog", "image": picture})
+    assert np.abs(query - document).max() > 1e-4
+    assert whole.similarity(query, document).shape == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("item", "told"),
+    [
+        ({}, "is empty: give a text"),
+        ({"text": " "}, "is empty: give a text"),
+        ({"video": "a.mp4"}, "has the key 'video': give some of text, image, audio"),
+        ([{"text": "a"}, "b"], "are encoded apart: make each item a dict"),
+        (
+            {"text": "a", "audio": (np.zeros(RATE, np.float32), RATE)},
+            "audio of a mixture is missing",
+        ),
+        ({"text": "a " * 9000}, "tokens, and the model reads"),
+    ],
+)
+def test_impossible_mixtures_are_refused(whole, item, told):
+    with pytest.raises(UserError, match=told):
+        whole.encode(item)
+
+
+def test_models_of_one_modality_at_a_time_say_so(tiny_trimodal, whole):
+    from trichord import Model
+
+    with pytest.raises(UserError, match=r"one modality at a time.*embeddinggemma2"):
+        Model("tiny", tiny_trimodal.build().eval()).encode({"text": "a"})
+    head = whole.embedder.audio.head
+    head.weight.data *= 2
+    try:
+        with pytest.raises(UserError, match="were trained apart"):
+            whole.encode({"text": "a"})
+    finally:
+        head.weight.data /= 2

@@ -1,12 +1,13 @@
 """What `Model.encode` reads and returns: texts, files, pictures and sounds to vectors."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, get_args
 
 import numpy as np
 
+from trichord.api.mixtures import read_mixture
 from trichord.corpora.footage import is_media
 from trichord.media import Decoder
 from trichord.media.probe import USABLE
@@ -53,6 +54,12 @@ if TYPE_CHECKING:  # importing `trichord` must stay quick
 
         def embed_audio(self, sounds: Sequence[Any]) -> Float[np.ndarray, "item dim"]:
             """Audio unit vectors."""
+            ...
+
+        def embed_mixture(
+            self, parts: Sequence[tuple[Modality, Any]], task: "Task | None"
+        ) -> Float[np.ndarray, " dim"]:
+            """The unit vector of an input of several modalities."""
             ...
 
 
@@ -109,8 +116,15 @@ def encode(model: "Embeds", inputs: Any, options: EncodeOptions) -> Any:
     options.require_legal()
     single = _is_item(inputs)
     items: list[Any] = [inputs] if single else list(inputs)
-    modalities = _modalities(model, items, options.modality)
-    rows = _rows(model, items, modalities, options).view(Encoded)
+    mixtures = any(isinstance(one, Mapping) for one in items)
+    if mixtures:
+        modalities: list[Modality] = [
+            "vision"
+        ]  # all are compared, in the one space of such a model
+        rows = _mixture_rows(model, items, options).view(Encoded)
+    else:
+        modalities = _modalities(model, items, options.modality)
+        rows = _rows(model, items, modalities, options).view(Encoded)
     differ = model.queries.texts_differ
     rows.origins = frozenset(
         (one, options.toward if one == "text" and differ else None) for one in modalities
@@ -178,7 +192,8 @@ def _is_item(inputs: Any) -> bool:
     """Whether this is one item, not several."""
     if isinstance(inputs, np.ndarray):
         return cast(Any, inputs).dtype.kind not in "OSU"  # an array of texts is a list of them
-    return isinstance(inputs, str | Path) or hasattr(inputs, "convert") or _is_sound(inputs)
+    one = isinstance(inputs, str | Path | Mapping) or hasattr(inputs, "convert")
+    return one or _is_sound(inputs)
 
 
 def _is_sound(item: Any) -> bool:
@@ -306,6 +321,24 @@ def _rows(
         vectors.append(_embed(model, batch, modalities[places[0]], options))
         order += places
     return np.concatenate(vectors)[np.argsort(order)]
+
+
+def _mixture_rows(
+    model: "Embeds", items: Sequence[Any], options: EncodeOptions
+) -> Float[np.ndarray, "item dim"]:
+    """Vectors of mixtures.
+
+    Raises:
+        UserError: Other items are among them, a modality is given, or as for `embed_mixture`.
+    """
+    require(
+        all(isinstance(one, Mapping) for one in items),
+        "Mixtures and other items are encoded apart: make each item a dict, or none.",
+    )
+    require(options.modality is None, "modality goes with single items: leave it out for mixtures.")
+    places = [f"Item {number} of {len(items)}" for number in range(1, len(items) + 1)]
+    read = [read_mixture(one, place) for one, place in zip(items, places, strict=True)]
+    return np.stack([model.embed_mixture(parts, options.task) for parts in read])
 
 
 def _width(model: "Embeds", modality: str, toward: Toward) -> int:

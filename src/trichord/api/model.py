@@ -13,6 +13,7 @@ import numpy as np
 
 from trichord.api import encoding
 from trichord.api.encoding import EncodeOptions
+from trichord.api.mixtures import embed_mixture
 from trichord.media import Decoded, Decoder
 from trichord.media.plan import DecodeRequest
 from trichord.media.probe import USABLE, Status
@@ -154,6 +155,8 @@ class Model:
             inputs: A text, the path of a picture, sound or video, a Pillow image, an array as for
                 `embed_vision`, or a pair (samples, rate in Hz); or a list of these, mixed if you like. A
                 string is a path if it ends as media files do (`.jpg`, `.wav`, `.mp4`); a `Path` always is.
+                With EmbeddingGemma 2 also a dict, or a list of dicts, with some of `text`, `image` and
+                `audio`: one input of several modalities, in their order.
             modality: Of all items, or a list with one for each (None: as the item shows). Needed for
                 videos with sound; `text` keeps a string from being read as a path.
             toward: As for `embed_text`.
@@ -245,6 +248,25 @@ class Model:
             UserError: A file is missing or cannot be read, or samples are invalid.
         """
         return self._embed(sounds, "audio")
+
+    def embed_mixture(
+        self,
+        parts: Sequence[tuple[Modality, Any]],
+        task: Literal["query", "document"] | None = None,
+    ) -> Float[np.ndarray, " dim"]:
+        """The unit vector (dim,) of several texts, pictures and sounds that are one input, in their order.
+
+        Args:
+            parts: Each a modality, and a text or what `embed_vision` or `embed_audio` takes.
+            task: As for the model's prompts.
+
+        Raises:
+            UserError: The model reads one modality at a time; a file cannot be read or lacks the modality.
+        """
+        read: list[tuple[Modality, Any]] = [
+            (one, item if one == "text" else self._decode(item, one)) for one, item in parts
+        ]
+        return embed_mixture(self.embedder, read, task)
 
     def embed_files(self, files: Iterable[Place]) -> Iterator[Embedded]:
         """Visual and audio vectors of media files, one after another, decoded ahead: for long work.

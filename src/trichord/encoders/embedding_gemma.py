@@ -243,6 +243,12 @@ class _TextTrunk(_Trunk):
 class _VisionTrunk(_Trunk):
     media = "vision"
 
+    def own_tokens(self, rows: Float[Tensor, "step patch value"]) -> list[Float[Tensor, "token _"]]:
+        """The tokens of each frame, as the language model reads them."""
+        patches, places = rows[..., :-2], rows[..., -2:].long()
+        read = self.model.get_image_features(patches, places, return_dict=True)
+        return list(read.pooler_output)
+
     def forward(self, rows: Float[Tensor, "step patch value"]) -> Float[Tensor, "step width"]:
         patches, places = rows[..., :-2], rows[..., -2:].long()
         pool = self.model.config.vision_config.pooling_kernel_size**2
@@ -253,6 +259,13 @@ class _VisionTrunk(_Trunk):
 class _AudioTrunk(_Trunk):
     media = "audio"
 
+    def own_tokens(self, rows: Float[Tensor, "step frame value"]) -> list[Float[Tensor, "token _"]]:
+        """The tokens of each chunk, as the language model reads them."""
+        mask = rows[..., -1].bool()
+        read = self.model.get_audio_features(rows[..., :-1], mask, return_dict=True)
+        pairs = zip(read.pooler_output, read.attention_mask, strict=True)
+        return [tokens[present.bool()] for tokens, present in pairs]
+
     def forward(self, rows: Float[Tensor, "step frame value"]) -> Float[Tensor, "step width"]:
         mask = rows[..., -1].bool()
         # The model halves the number of frames twice, each time from the first one on.
@@ -261,6 +274,60 @@ class _AudioTrunk(_Trunk):
         return self.mean(
             ids, input_features=rows[:, :used, :-1], input_features_mask=mask[:, :used]
         )
+
+
+Mixed = tuple[EmbeddingGemmaTextEncoder, EmbeddingGemmaVisionEncoder, EmbeddingGemmaAudioEncoder]
+"""The encoders of one model."""
+
+
+def mixture_features(
+    encoders: Mixed,
+    parts: Sequence[tuple[Modality, Any]],
+    task: Literal["query", "document"] | None = None,
+) -> Float[Tensor, " width"]:
+    """Features of texts, frames and sounds that are one input: one sequence of tokens, in their order.
+
+    Args:
+        encoders: Of a model without training.
+        parts: Texts, and inputs (step, ...) of the vision and the audio trunk, on the model's device.
+        task: Whose prompt stands before each text; None: that of the config.
+
+    Raises:
+        UserError: The sequence is longer than the model reads.
+    """
+    text, *media = encoders
+    readers: dict[str, Any] = {one.modality: one.trunk for one in media}
+    prompt = text.prompts.texts.get(task or "", text.prompt)
+    words: list[str] = []
+    own: dict[int, list[Tensor]] = {trunk.tokens[1][0]: [] for trunk in readers.values()}
+    for modality, part in parts:
+        if modality == "text":
+            words.append(prompt + part)
+            continue
+        before, [mark], after = readers[modality].tokens
+        tokens = readers[modality].own_tokens(part)
+        names = text.tokenizer.convert_ids_to_tokens([before[-1], mark, after[0]])
+        words += ["".join(names)] * len(tokens)
+        own[mark] += tokens
+    ids: list[int] = text.tokenizer("".join(words))["input_ids"]
+    model: Any = text.trunk.model
+    table = model.get_input_embeddings()
+    # The ids of marks have no place in the table: other rows come in their stead.
+    known = torch.tensor([text.pad if one in own else one for one in ids])
+    embedded = table(known.to(table.weight.device))
+    rows = [
+        own[one].pop(0) if one in own else row[None] for one, row in zip(ids, embedded, strict=True)
+    ]
+    sequence = torch.cat(rows)
+    require(
+        len(sequence) <= text.longest,
+        f"The input has {len(sequence)} tokens, and the model reads {text.longest}: give fewer frames, a "
+        "shorter sound or a shorter text.",
+    )
+    with _no_float16(sequence.device):
+        mask = torch.ones(1, len(sequence), dtype=torch.long, device=sequence.device)
+        read = model.language_model(inputs_embeds=sequence[None], attention_mask=mask)
+    return read.last_hidden_state[0].float().mean(0)
 
 
 def _no_float16(device: torch.device) -> AbstractContextManager[Any]:
