@@ -7,6 +7,9 @@ BIN := $(VENV)/bin
 PACKAGES := --editable packages/caption-metrics --editable packages/trichord-world
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
+# Tests start hundreds of processes; without bytecode each compiles what it imports anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo locked test coverage torture check fix docs bench stand-ins clean
 

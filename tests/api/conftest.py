@@ -57,7 +57,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def few_graphs(graphs_written_once):
+def few_traces(encoders_traced_once):
     """Every indexing of the module has a graph written, many of them the same."""
 
 

@@ -107,7 +107,7 @@ def test_media_and_features_give_the_same_numbers(small_world, runs, command, tm
     assert after["protocol"] == before["protocol"]
 
 
-@pytest.mark.parametrize("source", ["features", "media"])
+@pytest.mark.parametrize("source", ["features", pytest.param("media", marks=pytest.mark.slow)])
 def test_towers_that_train_read_media_whatever_the_rest_is_read_from(
     source, small_world, command, tmp_path
 ):

@@ -258,7 +258,13 @@ def one_line(told):
     return wrong.rstrip("\n")
 
 
-@pytest.mark.parametrize("extras", [frozenset(), SEARCH], ids=["the core", "with search"])
+@pytest.mark.parametrize(
+    "extras",
+    [
+        pytest.param(frozenset(), id="the core"),
+        pytest.param(SEARCH, id="with search", marks=pytest.mark.slow),
+    ],
+)
 def test_without_towers_commands_show_their_help_and_say_what_is_missing(tmp_path, extras):
     Image.new("RGB", (32, 32)).save(tmp_path / "one.png")
     manifest = tmp_path / "clips.jsonl"

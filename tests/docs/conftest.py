@@ -49,7 +49,7 @@ def options(reading):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def few_graphs(graphs_written_once):
+def few_traces(encoders_traced_once):
     """Every indexing of the module has a graph written, many of them the same."""
 
 

@@ -16,6 +16,8 @@ from trichord.exporting.graphs import write_text_graph
 from trichord.types import UserError
 from trichord.types.tensors import Padded
 
+pytestmark = pytest.mark.usefixtures("encoders_traced_once")
+
 LONG = "a very long sentence that goes on and on, longer than there are positions for its tokens"
 TEXTS = (*SPOKEN, "", "x", LONG)
 FAMILIES = {
@@ -66,7 +68,16 @@ def test_pictures_have_the_vectors_of_transformers(family):
         torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("config", [ClipText, ClipVision])
+@pytest.mark.parametrize(
+    ("family", "config"),
+    [
+        *((name, ClipText) for name in FAMILIES),
+        ("chinese_clip", ClipVision),
+        pytest.param("metaclip2", ClipVision, marks=pytest.mark.slow),
+        pytest.param("altclip", ClipVision, marks=pytest.mark.slow),
+    ],
+    indirect=["family"],
+)
 def test_every_check_of_an_encoder_passes(family, config):
     checks = check_encoder(config(name=str(family[0])))
     assert [check for check in checks if check.status != "PASS"] == []

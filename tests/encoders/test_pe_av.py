@@ -37,6 +37,8 @@ from trichord.exporting.graphs import write_text_graph
 from trichord.types import UserError
 from trichord.types.tensors import Padded
 
+pytestmark = pytest.mark.usefixtures("encoders_traced_once")
+
 TEXTS = (
     *SPOKEN,
     "",
@@ -136,7 +138,7 @@ def test_a_long_sound_is_one_step_or_the_mean_of_its_chunks(folder, model):
 
 
 @pytest.mark.parametrize("config", [PeAvText, PeAvAudio])
-@pytest.mark.parametrize("kind", ["folder", "whole"])
+@pytest.mark.parametrize("kind", ["folder", pytest.param("whole", marks=pytest.mark.slow)])
 def test_every_check_of_an_encoder_passes(request, kind, config):
     checks = check_encoder(config(name=str(request.getfixturevalue(kind))))
     assert [check for check in checks if check.status == "FAIL"] == []

@@ -25,6 +25,8 @@ from trichord.media.plan import DecodePlan, FramePlan
 from trichord.types import UserError
 from trichord.types.tensors import Padded
 
+pytestmark = pytest.mark.usefixtures("encoders_traced_once")
+
 SIZES = ((40, 56), (56, 40), (7, 90), (64, 64), (33, 31))
 """Width and height of pictures."""
 TEXTS = (*SPOKEN, "", "x", "a very long sentence that goes on and on and has to be cut somewhere")

@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -38,8 +39,13 @@ def trained(encoder):
 
 def exported(config, folder, **how):
     """The encoder as `trichord export` writes it."""
-    name = written(config, folder / "exported", **how)
+    name = written(config, folder, **how)
     return replace(config, name=name, arithmetic="graph").build()
+
+
+def shared(config):
+    """Where the graph of a tower as it comes lies for all tests, as `text_graphs` has it."""
+    return Path(f"{config.name}-graph")
 
 
 KINDS = {
@@ -50,11 +56,13 @@ KINDS = {
     ),
     "clap": lambda clip, clap, folder: clap.build(),
     "clap, trained": lambda clip, clap, folder: trained(clap.build()),
-    "clip, exported": lambda clip, clap, folder: exported(clip, folder),
+    "clip, exported": lambda clip, clap, folder: exported(clip, shared(clip)),
     "clip, all tokens in eight bits": lambda clip, clap, folder: exported(
-        replace(clip, tokens=True, longest=32), folder, eight_bit=True
+        replace(clip, tokens=True, longest=32), folder / "exported", eight_bit=True
     ),
-    "clap in eight bits": lambda clip, clap, folder: exported(clap, folder, eight_bit=True),
+    "clap in eight bits": lambda clip, clap, folder: exported(
+        clap, folder / "exported", eight_bit=True
+    ),
 }
 
 DEFAULT = (
@@ -180,7 +188,8 @@ def test_what_torch_cannot_write_is_one_line(tiny_towers, tmp_path):
 
 
 def test_a_damaged_exported_graph_cannot_be_written(tiny_towers, tmp_path):
-    encoder = exported(ClipText(name=str(tiny_towers / "clip")), tmp_path)
+    clip = ClipText(name=str(tiny_towers / "clip"))
+    encoder = exported(clip, shared(clip))
     encoder.trunk.file = tmp_path / "damaged.onnx"
     encoder.trunk.file.write_bytes(b"none")
     with pytest.raises(UserError, match=r"damaged\.onnx is damaged"):

@@ -99,12 +99,29 @@ def test_pictures_differ_by_more_than_the_tolerance(folder):
     assert (one - other).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize(
+    "folder",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name == "dinov2_with_registers" else name
+        for name in FAMILIES
+    ],
+    indirect=True,
+)
 def test_every_check_of_an_encoder_passes(folder):
     checks = check_encoder(VisionTrunk(name=str(folder), dim=24))
     assert [check for check in checks if check.status != "PASS"] == []
 
 
+@pytest.mark.parametrize(
+    "folder",
+    [
+        name if name == "dinov3_vit" else pytest.param(name, marks=pytest.mark.slow)
+        for name in FAMILIES
+    ],
+    indirect=True,
+)
 def test_an_exported_trunk_has_the_vectors_of_its_run(folder, tmp_path):
+    """The checks of an encoder compare a graph of every family."""
     encoder = VisionTrunk(name=str(folder), dim=24).build().eval()
     write_graph(encoder, tmp_path / "vision.onnx")
     encoder.processor.save_pretrained(tmp_path / "vision")

@@ -14,6 +14,7 @@ from trichord.config import (
     EmbeddingGemmaVision,
     TriModal,
 )
+from trichord.exporting import graphs
 from trichord.exporting.folder import export_run
 from trichord.types import UserError
 from trichord.types.tensors import Batch, Padded
@@ -44,14 +45,18 @@ def test_graphs_give_the_vectors_of_the_run_whatever_the_number_of_texts_and_cli
     near_media(run, export, clips[:1])
 
 
-def test_a_prompt_goes_with_the_graph(deploy, tiny_trimodal, tmp_path):
+def test_a_prompt_goes_with_the_graph(deploy, tiny_clip4vla, tmp_path):
     text = EmbeddingGemmaText(name=str(embedding_gemma(tmp_path / "gemma")))
-    run, export = (one.load() for one in deploy(replace(tiny_trimodal, text=text)))
+    run, export = (one.load() for one in deploy(replace(tiny_clip4vla, text=text)))
     assert export.text.prompt == run.text.prompt != ""
     near(export.embed_text(TEXTS), run.embed_text(TEXTS))
 
 
-def test_a_part_that_no_graph_can_be_is_refused_with_the_remedy(made, source_of, tmp_path):
+def test_a_part_that_no_graph_can_be_is_refused_with_the_remedy(
+    made, source_of, tmp_path, monkeypatch
+):
+    """Before any other part is written, which takes minutes."""
+    monkeypatch.setattr(graphs, "_traced", lambda _: pytest.fail("a graph was written"))
     name = str(embedding_gemma(tmp_path / "gemma"))
     run = made(
         TriModal(

@@ -232,13 +232,13 @@ def pe_audio_video(folder: Path) -> Path:
 MARKS = ("<|image>", "<|image|>", "<image|>", "<|audio>", "<|audio|>", "<audio|>")
 GEMMA_TEXT = {
     "vocab_size": 512,
-    "num_hidden_layers": 3,
+    "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "head_dim": 8,
     "global_head_dim": 16,
     "sliding_window": 6,
-    "sliding_window_pattern": 3,
+    "sliding_window_pattern": 2,
     "hidden_size_per_layer_input": 8,
     "embedding_dim": 24,
     "max_position_embeddings": 128,

@@ -1,16 +1,15 @@
-"""Text towers as ONNX graphs, written once for all tests of a session."""
+"""Towers as ONNX graphs, traced and written once for all tests of a session."""
 
 import hashlib
-import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from trichord.config import ClapText, ClipText
-from trichord.encoders.clap import ClapTextEncoder
-from trichord.encoders.clip import ClipTextEncoder
 from trichord.encoders.encoder import Encoder
-from trichord.encoders.graph import Graph, Sizes
-from trichord.exporting.graphs import write_graph, write_text_graph
+from trichord.encoders.graph import Sizes
+from trichord.exporting import graphs
+from trichord.exporting.graphs import write_graph
 
 
 def text_graphs(towers: Path) -> dict[str, ClipText | ClapText]:
@@ -41,49 +40,35 @@ def written(tower: ClipText | ClapText, folder: Path, *, eight_bit: bool = False
     return str(folder)
 
 
-def once(store: Path) -> Callable[[Encoder, Path, Path], None]:
-    """`write_text_graph` that copies the files of an encoder that it has written before.
+def traced_once() -> Callable[[Encoder], Any]:
+    """What `torch.onnx` makes of an encoder, made once for encoders of the same code and weights.
 
-    Torch takes seconds to write a graph, and every indexing has one written.
-
-    Args:
-        store: A folder for the files.
+    Torch takes seconds to trace an encoder, every indexing writes one, and an export another file of it.
     """
+    trace, programs = graphs._traced, {}
 
-    def write(encoder: Encoder, graph: Path, tokenizer: Path) -> None:
-        if not _is_known(encoder):
-            write_text_graph(encoder, graph, tokenizer)
-            return
-        held = store / _digest(encoder, graph, tokenizer)
-        if not held.exists():
-            write_text_graph(encoder, graph, tokenizer)
-            part = held.with_suffix(".part")
-            part.mkdir()
-            for file in (graph, graph.with_name(f"{graph.name}.data"), tokenizer):
-                shutil.copy(file, part)
-            part.rename(held)
-        for file in held.iterdir():
-            shutil.copy(file, graph.parent)
+    def traced(encoder: Encoder) -> Any:
+        # Classes themselves are part of the key: a plugin may be loaded again with other code.
+        key = (type(encoder), type(encoder.trunk), type(encoder.head), _digest(encoder))
+        if key not in programs:
+            programs[key] = trace(encoder)
+        return programs[key]
 
-    return write
+    return traced
 
 
-def _is_known(encoder: Encoder) -> bool:
-    """Whether the graph follows from weights and settings: no plugin's code, no file, no refusal."""
-    own = type(encoder) in (ClipTextEncoder, ClapTextEncoder)
-    return own and not isinstance(encoder.trunk, Graph) and encoder.arithmetic == "float32"
-
-
-def _digest(encoder: Encoder, graph: Path, tokenizer: Path) -> str:
-    """Of all that the files follow from."""
-    tokens, trunk = encoder.tokenizer.backend_tokenizer.to_str(), encoder.trunk
+def _digest(encoder: Encoder) -> str:
+    """Of all that the graph follows from, beside the code."""
+    trunk = encoder.trunk
     settings = {
         name: value
         for name, value in vars(trunk).items()
         if isinstance(value, str | int | float | tuple)
     }
-    told = (type(encoder), trunk, settings, trunk.model.config, encoder.max_tokens, tokens)
-    digest = hashlib.blake2b(repr((told, graph.name, tokenizer.name)).encode(), digest_size=16)
-    for name, value in encoder.state_dict().items():
-        digest.update(name.encode() + value.cpu().numpy().tobytes())
+    lengths = [getattr(encoder, name, None) for name in ("max_tokens", "pads_to_max")]
+    config = getattr(getattr(trunk, "model", None), "config", None)
+    known = (trunk, encoder.head, settings, config, lengths, encoder.fingerprint)
+    digest = hashlib.blake2b(repr(known).encode(), digest_size=16)
+    for value in (*graphs.example_inputs(encoder), *encoder.state_dict().values()):
+        digest.update(value.cpu().numpy().tobytes())
     return digest.hexdigest()

@@ -89,7 +89,9 @@ def test_captions_read_from_the_cache_are_learnt_alike(writing, write):
     assert all(a["criterion"] == pytest.approx(b["criterion"], rel=1e-4) for a, b in pairs)
 
 
-@pytest.mark.parametrize("at", [1, 4, 5])
+@pytest.mark.parametrize(
+    "at", [pytest.param(1, marks=pytest.mark.slow), 4, pytest.param(5, marks=pytest.mark.slow)]
+)
 def test_an_interrupted_captioner_ends_bit_for_bit_as_an_uninterrupted_one(
     at, writing, write, monkeypatch
 ):

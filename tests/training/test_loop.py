@@ -72,12 +72,12 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others(small, carr
 @pytest.mark.parametrize(
     ("name", "at"),
     [
-        ("wav2clip-trainable-text", 1),
         ("wav2clip-trainable-text", 11),
         ("slava-a-and-v", 8),
         *(
             pytest.param(name, at, marks=pytest.mark.slow)
             for name, at in (
+                ("wav2clip-trainable-text", 1),
                 ("wav2clip-trainable-text", 4),
                 ("wav2clip-trainable-text", 8),
                 ("slava-a-and-v", 1),
@@ -383,7 +383,13 @@ def test_weights_of_terms_multiply_their_losses(listening, listen):
 
 
 @pytest.mark.parametrize(
-    "level", ["global_to_global", "global_to_local", "tight", "local_to_local"]
+    "level",
+    [
+        "global_to_global",
+        pytest.param("global_to_local", marks=pytest.mark.slow),
+        pytest.param("tight", marks=pytest.mark.slow),
+        "local_to_local",
+    ],
 )
 def test_every_fusion_trains_in_half_precision(level, listening, listen):
     crossed = level != "global_to_global"

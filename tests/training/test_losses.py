@@ -102,7 +102,7 @@ def test_runs_without_such_weights_log_none(small, carry_out):
     assert "weights" not in told[0]
 
 
-@pytest.mark.parametrize("at", [1, 5])
+@pytest.mark.parametrize("at", [pytest.param(1, marks=pytest.mark.slow), 5])
 def test_an_interrupted_run_goes_on_with_its_bias(at, by, carry_out, interrupted):
     experiment = by((*SIGMOIDS, "tva-volume"), InfoNCE(matryoshka=(4,)), epochs=3, patience=9)
     whole, _ = carry_out(experiment, "whole")

@@ -178,7 +178,10 @@ def test_mini_batches_without_any_sound_are_counted_and_change_nothing(small, ca
 
 @pytest.mark.parametrize(
     ("sent", "ended", "code"),
-    [(signal.SIGTERM, TerminatedError, 143), (signal.SIGINT, KeyboardInterrupt, None)],
+    [
+        (signal.SIGTERM, TerminatedError, 143),
+        pytest.param(signal.SIGINT, KeyboardInterrupt, None, marks=pytest.mark.slow),
+    ],
 )
 def test_asked_to_stop_training_saves_after_the_step_at_hand_and_goes_on_the_same(
     sent, ended, code, small, carry_out

@@ -12,7 +12,7 @@ from trichord.checkpoint import Progress, Run
 from trichord.config import Cross, Experiment, TriModal, resolve_towers
 from trichord.encoders.encoder import Encoder
 from trichord.encoders.graph import Graph, Sizes
-from trichord.exporting.graphs import write_graph
+from trichord.exporting.graphs import require_exportable, write_graph
 from trichord.models.embedder import Embedder
 from trichord.types import Arithmetic, UserError
 
@@ -86,6 +86,8 @@ def require_free(path: Path) -> None:
 
 
 def _write_graphs(source: ExportSource, run: Run, *, eight_bit: bool) -> None:
+    for name, tower in source.model.encoders().items():  # all of them before minutes go into one
+        require_exportable(tower, run.path / f"{name}.onnx")
     model = _with_graphs(source.experiment.model, source.model)
     experiment = replace(source.experiment, model=model)
     _start(source, run, experiment, "eight_bit" if eight_bit else "graph")

@@ -57,6 +57,29 @@ def write_graph(tower: Encoder, path: Path, *, eight_bit: bool = False) -> None:
     Raises:
         UserError: The extra is not installed, or the encoder is too large for one file.
     """
+    require_exportable(tower, path)
+    with _quietly():
+        model = _traced(tower).model_proto
+        # Shapes that the exporter writes contradict those that quantisation infers.
+        del model.graph.value_info[:]
+        if eight_bit:
+            model = _narrowed(model)
+    entry = model.metadata_props.add()
+    entry.key, entry.value = ALONE, "true" if eight_bit else "false"
+    write_atomically(path, model.SerializeToString())
+
+
+def require_exportable(tower: Encoder, path: Path) -> None:
+    """Require what can be known before an encoder is written: packages, fixed shapes, its size.
+
+    Args:
+        tower: The encoder.
+        path: The file to write.
+
+    Raises:
+        UserError: The extra is not installed, the encoder cannot be exported, or it is too large for one
+            file.
+    """
     if missing := [name for name in PACKAGES if find_spec(name) is None]:
         raise UserError(f"There is no {missing[0]} to export with: pip install 'trichord[export]'.")
     if tower.no_export:
@@ -67,15 +90,6 @@ def write_graph(tower: Encoder, path: Path, *, eight_bit: bool = False) -> None:
             f"{path.name}: a tower of {size / 2**30:.1f} GiB does not fit into one ONNX file: use the "
             "run itself, or --bf16."
         )
-    with _quietly():
-        model = _traced(tower).model_proto
-        # Shapes that the exporter writes contradict those that quantisation infers.
-        del model.graph.value_info[:]
-        if eight_bit:
-            model = _narrowed(model)
-    entry = model.metadata_props.add()
-    entry.key, entry.value = ALONE, "true" if eight_bit else "false"
-    write_atomically(path, model.SerializeToString())
 
 
 def write_text_graph(encoder: Encoder, graph: Path, tokenizer: Path) -> None:

@@ -59,7 +59,7 @@ def films(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def app_of(films, tiny_clip4vla, tmp_path_factory):
     """Makes applications that serve a collection of the films; moments of 2 s each second."""
     from trichord.media import Decoder, Limits
@@ -92,7 +92,7 @@ def address(app_of):
         yield address
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser():
     """Chromium with a microphone that beeps."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
