@@ -116,12 +116,9 @@ def _decode(source: MediaFile, request: Header, limits: Limits, emit: Emit) -> D
     plan = DecodePlan(**fields | {"frames": frames, "rates": tuple(fields["rates"])})
     if source.av is not None:
         return _decode_spans(source, spans, plan, limits, emit)
-    from trichord.media.still import decode_still
+    from trichord.media.still import decode_image
 
-    still = decode_still(source, plan, limits)
-    for number in range(len(spans)):
-        emit(number, still)
-    return DecodeWork(frames=1, bytes_read=source.file.bytes_read)
+    return decode_image(source, spans, plan, limits, emit)
 
 
 def _decode_spans(

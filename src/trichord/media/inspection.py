@@ -10,7 +10,7 @@ from trichord.media.media_file import Frame, MediaFile, Packet, Track, check_pix
 from trichord.media.picture import display_matrix, display_size, pixel_aspect, rotation_of
 from trichord.media.plan import Limits
 from trichord.media.probe import AudioStream, Probe, Status, VideoStream
-from trichord.media.still import probe_still
+from trichord.media.still import inspect_image
 
 SILENT_SECONDS = 600.0
 """Seconds of zeros after which a file counts as silent; decoding checks each span itself."""
@@ -34,7 +34,7 @@ def inspect(path: str, source: MediaFile, limits: Limits) -> Probe:
         duration=0.0,
     )
     if source.av is None:
-        return replace(blank, video=probe_still(source, limits))
+        return inspect_image(source, limits, blank)
     # A probe describes the whole file. Decoding still gives the spans that are not cut off.
     if source.missing:
         raise MediaError("corrupt", source.shortfall)

@@ -163,10 +163,11 @@ def open_source(path: str | Path, limits: Limits) -> MediaFile:
         container = container_of(head)
         if container is None:
             raise MediaError("unsupported", "its content is of no known media format")
-        check_pixels(*canvas_of(head, container), limits)
+        still = container in PICTURES
+        check_pixels(*canvas_of(head, container), limits, still=still)
         source = MediaFile(file, container, missing_bytes(file, container))
         file.seek(0)
-        if container not in PICTURES:
+        if not still:
             _open_container(source, limits)
     except BaseException:
         file.close()
@@ -238,12 +239,11 @@ def _best(source: MediaFile, kind: str, streams: list[Track]) -> Track:
     return next(iter(chosen or known), None)
 
 
-def check_pixels(width: int, height: int, limits: Limits) -> None:
+def check_pixels(width: int, height: int, limits: Limits, still: bool = False) -> None:
     """Refuse an image with more pixels than allowed, before it is allocated."""
-    if width * height > limits.pixels:
-        raise MediaError(
-            "too_big", f"{width} x {height} pixels, the limit is {limits.pixels} pixels"
-        )
+    most = limits.still_pixels if still else limits.pixels
+    if width * height > most:
+        raise MediaError("too_big", f"{width} x {height} pixels, the limit is {most} pixels")
 
 
 def duration_of(source: MediaFile, limits: Limits) -> float:
