@@ -211,15 +211,64 @@ def missing_bytes(file: FileIO | BufferedReader, container: str) -> int:
     size = os.fstat(file.fileno()).st_size
     if container == "mov":
         return max(0, _end_of_boxes(file, size) - size)
-    file.seek(0)
-    head = file.read(64)
-    if container in ("avi", "wav") and head[:4] == b"RIFF":
-        length = int.from_bytes(head[4:8], "little")
-        # Writers that cannot seek back store 0 or the largest number.
-        return max(0, 8 + length - size) if 0 < length < 2**32 - 256 else 0
     if container == "matroska":
-        return max(0, _end_of_segment(head) - size)
+        file.seek(0)
+        return max(0, _end_of_segment(file.read(64)) - size)
+    if has_no_length(file, container):
+        return 0
+    if container in SOUND_CHUNKS:
+        start, length = _sound_chunk(file, container)
+        return max(0, start + length - size)
+    if container == "avi":
+        file.seek(0)
+        lacking = 8 + _little(file.read(8), 4, 4) - size
+        # Some writers count the first eight bytes too.
+        return lacking if lacking > 8 else 0
     return 0
+
+
+SOUND_CHUNKS = {"wav": b"data", "aiff": b"SSND"}
+"""The chunk that has the samples. The size of the whole file, at its start, is often wrong."""
+NO_LENGTH = 0x7F00_0000
+"""Writers into a pipe, which cannot come back to write a length, write 0 or the most that fits: from
+0x7F000000 (SoX, AIFF) over 0x7FFFFFFF (SoX, WAV) to 0xFFFFFFFF (FFmpeg)."""
+
+
+def has_no_length(file: FileIO | BufferedReader, container: str) -> bool:
+    """Whether the header of a file says that its length was not known, and the file ends before."""
+    size = os.fstat(file.fileno()).st_size
+    if container in SOUND_CHUNKS:
+        start, length = _sound_chunk(file, container)
+        return 0 < start < size and (length == 0 or (length >= NO_LENGTH and start + length > size))
+    if container == "avi":
+        file.seek(0)
+        length = _little(file.read(8), 4, 4)
+        return length == 0 or (length >= NO_LENGTH and 8 + length > size)
+    return False
+
+
+def _sound_chunk(file: FileIO | BufferedReader, container: str) -> tuple[int, int]:
+    """Where the samples of a WAV or AIFF start, and their declared bytes; (0, 0) if there are none."""
+    file.seek(0)
+    order = "big" if file.read(4) in (b"FORM", b"RIFX") else "little"
+    at, long = 12, 0
+    for _ in range(1000):
+        file.seek(at)
+        head = file.read(16)
+        name, length = head[:4], int.from_bytes(head[4:8], order)
+        if len(head) < 8:
+            break
+        if name == SOUND_CHUNKS[container]:
+            # RF64 has the length elsewhere, in 64 bits.
+            return at + 8, long if long and length == 0xFFFF_FFFF else length
+        if name == b"ds64":
+            long = int.from_bytes(file.read(8), order)
+        # Chunks start at even bytes.
+        at += 8 + length + length % 2
+    return 0, 0
+
+
+TOP_BOXES = {*BOXES, b"mfra", b"uuid", b"meta", b"pdin", b"emsg", b"prft", b"ssix", b"udta"}
 
 
 def _end_of_boxes(file: FileIO | BufferedReader, size: int) -> int:
@@ -230,11 +279,12 @@ def _end_of_boxes(file: FileIO | BufferedReader, size: int) -> int:
             break
         file.seek(at)
         head = file.read(16)
-        length = int.from_bytes(head[:4], "big")
+        length = _big(head, 0, 4)
         # 1: the size does not fit and follows in eight bytes.
         if length == 1:
-            length = int.from_bytes(head[8:16], "big")
-        if length < 8:  # 0: to the end of the file
+            length = _big(head, 8, 8)
+        # 0: to the end of the file. What is no box follows the last one.
+        if length < 8 or (at + length > size and head[4:8] not in TOP_BOXES):
             return size
         at += length
     return at
