@@ -59,7 +59,7 @@ from forgeries import (
 NO_MEDIA = "unsupported: its content is of no known media format"
 NO_FILE = "unsupported: not a regular file"
 UNSEEN = "corrupt: its video cannot be decoded"
-CUT = "corrupt: "
+CUT = "cut_off: cut off: "
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,10 @@ KINDS: dict[str, Kind] = {
     "zero length": Kind(partial(plain, b""), "corrupt: empty file"),
     "one byte": Kind(partial(plain, b"\0"), NO_MEDIA),
     **{
-        f"cut off at {share:.0%}, index {place}": Kind(partial(truncated, share, front), CUT)
+        f"cut off at {share:.0%}, index {place}": Kind(
+            partial(truncated, share, front),
+            CUT if front and share > 0.01 else "corrupt: cut off: ",
+        )
         for share in (0.01, 0.25, 0.5, 0.75, 0.99)
         for front, place in ((True, "first"), (False, "last"))
     },
@@ -203,7 +206,9 @@ KINDS: dict[str, Kind] = {
         heard=True,
     ),
     "sound appears under way": Kind(late_sound, "ok", heard=True),
-    "changes its shape": Kind(reshaped, "no_audio", "corrupt: its frames change their shape"),
+    "changes its shape": Kind(
+        reshaped, "no_audio", numbers=(5, 15, 5, 15), seconds=4.0, shape=(48, 64)
+    ),
     "missing time stamps": Kind(undated, "corrupt: most of its packets have no time stamp"),
     "64 streams": Kind(partial(of_streams, 64), "ok", heard=True, numbers=NUMBERS),
     "65 streams": Kind(partial(of_streams, 65), "too_big: 65 streams"),

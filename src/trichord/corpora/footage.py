@@ -9,8 +9,8 @@ from trichord.types import UserError
 _VIDEO = "mp4 m4v mov mkv webm avi mpg mpeg ts m2ts mts wmv flv 3gp ogv"
 _AUDIO = "wav mp3 flac ogg opus oga m4a aac aif aiff wma"
 _IMAGE = "jpg jpeg png webp bmp gif tif tiff"
-WEAKLY_MARKED = ("mp3", "aac", "bmp", "mpegts")
-"""Containers with a signature of a byte or two, which other files may have too."""
+WEAKLY_MARKED = ("mp3", "aac", "ac3", "eac3", "bmp", "mpegts", "jxl", "ape", "tta")
+"""Containers with a signature of a byte or two or of plain letters, which other files may have too."""
 MEDIA_SUFFIXES = frozenset(f".{s}" for s in f"{_VIDEO} {_AUDIO} {_IMAGE}".split())
 
 

@@ -205,7 +205,8 @@ class AudioTrack:
     def feed(self, packet: Packet, time: float | None) -> None:
         """Process the next packet and its time."""
         self.last_time = now = self.last_time if time is None else time
-        if packet.is_corrupt:
+        # A cut packet of PCM still has the samples before the cut.
+        if packet.is_corrupt and not self.stateless:
             return
         since, until = self.idle_window
         idle = since <= now < until

@@ -14,7 +14,7 @@ from importlib import import_module
 from io import BufferedIOBase
 from typing import Any, cast
 
-from trichord.media.decoded import Decoded, DecodeWork
+from trichord.media.decoded import Decoded, DecodeWork, split_spans
 from trichord.media.failure import MediaError
 from trichord.media.ipc import Header, IpcError, receive, send
 from trichord.media.media_file import MediaFile, duration_of, open_source
@@ -115,18 +115,15 @@ def _decode(source: MediaFile, request: Header, limits: Limits, emit: Emit) -> D
     frames = FramePlan(**fields["frames"]) if fields["frames"] else None
     plan = DecodePlan(**fields | {"frames": frames, "rates": tuple(fields["rates"])})
     if source.av is not None:
-        return _decode_spans(source, spans, plan, limits, emit)
-    from trichord.media.still import decode_still
+        return _decode_spans(source, request, plan, limits, emit)
+    from trichord.media.still import decode_image
 
-    still = decode_still(source, plan, limits)
-    for number in range(len(spans)):
-        emit(number, still)
-    return DecodeWork(frames=1, bytes_read=source.file.bytes_read)
+    return decode_image(source, spans, plan, limits, emit)
 
 
 def _decode_spans(
     source: MediaFile,
-    spans: list[Span],
+    request: Header,
     plan: DecodePlan,
     limits: Limits,
     emit: Emit,
@@ -136,25 +133,30 @@ def _decode_spans(
     if not source.tracks():
         reason = "it has no video or audio that can be decoded"
         raise MediaError("corrupt" if source.missing else "unsupported", source.shortfall or reason)
-    duration = duration_of(source, limits)
-    inside: dict[int, tuple[float, float]] = {}
-    for number, (start, end) in enumerate(spans):
-        stop = duration if end is None else min(end, duration)
-        reason = source.shortfall if end is None else ""  # the end is unknown
-        # A file with one frame may have length 0; a span from its start has that frame.
-        if (start >= duration or stop <= 0) and (start, duration) != (0, 0):
-            reason = reason or f"span outside the file, which is {duration:.3f} s long"
-        if reason:
-            emit(number, Decoded(status="corrupt", reason=reason, start=start, end=stop))
-        else:
-            inside[number] = (max(0.0, start), stop)
+    # The whole of a file that is cut off is looked for only if a span needs its end.
+    spans: list[Span] = request["spans"]
+    ends = [end for _, end in spans if end is not None]
+    known = source.missing and len(ends) == len(spans)
+    duration = max(ends) if known else duration_of(source, limits)
+    inside, outside = split_spans(spans, duration)
+    for number, refused in outside.items():
+        emit(number, refused)
     decode_pass = DecodePass(source, inside, plan, limits, emit)
     decode_pass.run()
+    passes = [decode_pass]
+    if decode_pass.cut:
+        # Times of frames depend on the end of a span, which is known only now.
+        again = open_source(request["path"], limits)
+        again.ends_early = decode_pass.ends_early
+        passes.append(DecodePass(again, decode_pass.cut, plan, limits, emit))
+        passes[-1].run()
+        again.close()
     return DecodeWork(
-        frames=decode_pass.video.decoded if decode_pass.video is not None else 0,
-        audio_seconds=decode_pass.audio.decoded if decode_pass.audio is not None else 0.0,
-        seeks=decode_pass.seeks,
-        bytes_read=source.file.bytes_read,
+        frames=sum(one.video.decoded for one in passes if one.video is not None),
+        # From 0.0, because the parent accepts no int here.
+        audio_seconds=sum((one.audio.decoded for one in passes if one.audio is not None), 0.0),
+        seeks=sum(one.seeks for one in passes),
+        bytes_read=sum(one.source.file.bytes_read for one in passes),
     )
 
 

@@ -10,8 +10,20 @@ from io import BufferedReader, FileIO
 HEAD = 4096
 """Bytes of a file that `container_of` needs."""
 
-PICTURES = {"jpeg": "JPEG", "png": "PNG", "webp": "WEBP", "bmp": "BMP", "avif": "AVIF"}
+PICTURES = {
+    "jpeg": "JPEG",
+    "png": "PNG",
+    "webp": "WEBP",
+    "bmp": "BMP",
+    "avif": "AVIF",
+    "tiff": "TIFF",
+    "jp2": "JPEG2000",
+    "heif": "HEIF",
+    "jxl": "JXL",
+}
 """Images, with Pillow's name of the format; FFmpeg opens all other formats by their own name."""
+PLUGINS = {"heif": "pillow_heif", "jxl": "pillow_jxl"}
+"""Packages of the extra `images` that add a format to Pillow."""
 
 MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x1a\x45\xdf\xa3", "matroska"),
@@ -30,11 +42,31 @@ MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"GIF8", "gif"),
     (0, b"\xff\xd8\xff", "jpeg"),
     (0, b"\x89PNG\r\n\x1a\n", "png"),
+    (0, b"II*\0", "tiff"),
+    (0, b"MM\0*", "tiff"),
+    # BigTIFF.
+    (0, b"II+\0\x08\0\0\0", "tiff"),
+    (0, b"MM\0+\0\x08\0\0", "tiff"),
+    (0, b"\0\0\0\x0cjP  \r\n\x87\n", "jp2"),
+    (0, b"\xff\x4f\xff\x51", "jp2"),
+    (0, b"\0\0\0\x0cJXL \r\n\x87\n", "jxl"),
+    (0, b"\xff\x0a", "jxl"),
+    (0, b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\0\0", "w64"),
+    (0, b".snd", "au"),
+    (0, b"wvpk", "wv"),
+    (0, b"TTA1", "tta"),
+    (0, b"MAC ", "ape"),
+    (0, b"\x7f\xfe\x80\x01", "dts"),
+    (0, b"\x06\x0e\x2b\x34\x02\x05\x01\x01\x0d\x01\x02", "mxf"),
+    (0, b"\x1f\x07\0\x3f", "dv"),
+    (0, b"\x1f\x07\0\xbf", "dv"),
+    (0, b"\0\0\x01\xb3", "mpegvideo"),
+    (0, b".RMF\0\0\0", "rm"),
 )
 # MP4 starts with `ftyp`; old QuickTime files and segments of a stream start with the others.
 BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"moof", b"styp", b"sidx")
 # Images in MP4 boxes, no movies.
-HEIF = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+HEIF = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"mif2", b"msf1")
 
 
 def container_of(head: bytes) -> str | None:
@@ -53,7 +85,7 @@ def container_of(head: bytes) -> str | None:
     return _bare_audio(head)
 
 
-RIFFS = (b"RIFF", b"RF64", b"FORM")
+RIFFS = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"FORM")
 
 
 def canvas_of(head: bytes, container: str) -> tuple[int, int]:
@@ -76,15 +108,24 @@ def canvas_of(head: bytes, container: str) -> tuple[int, int]:
     return 0, 0
 
 
+def _big(head: bytes, at: int, count: int) -> int:
+    return int.from_bytes(head[at : at + count], "big")
+
+
 def _little(head: bytes, at: int, count: int) -> int:
     return int.from_bytes(head[at : at + count], "little")
 
 
 def _iso_media(head: bytes) -> str | None:
-    brand = head[8:12] if head[4:8] == b"ftyp" else b""
-    if brand in (b"avif", b"avis"):
+    if head[4:8] != b"ftyp":
+        return "mov"
+    brands = [head[at : at + 4] for at in range(8, min(len(head), _big(head, 0, 4), 256), 4)]
+    if brands[:1] in ([b"avif"], [b"avis"]):
         return "avif"
-    return None if brand in HEIF else "mov"
+    if brands[:1] and brands[0] in HEIF:
+        # `mif1` is any image in boxes: the compatible brands say which.
+        return "avif" if b"avif" in brands else "heif"
+    return "mov"
 
 
 def _transport_stream(head: bytes) -> bool:
@@ -97,7 +138,7 @@ def _transport_stream(head: bytes) -> bool:
 
 
 def _bare_audio(head: bytes) -> str | None:
-    """MP3, ADTS or FLAC, possibly after an ID3 tag."""
+    """MP3, ADTS, AC-3 or FLAC, possibly after an ID3 tag."""
     tagged = head.startswith(b"ID3") and len(head) >= 10
     if tagged:
         size = 0
@@ -107,15 +148,62 @@ def _bare_audio(head: bytes) -> str | None:
         # The tag is longer than the head, as with a cover: assume MP3, which ID3 was made for.
         if len(head) < 4:
             return "mp3"
+    return _first_frame(head) or ("mp3" if tagged or _late_frames(head) else None)
+
+
+def _first_frame(head: bytes) -> str | None:
     if head.startswith(b"fLaC"):
         return "flac"
-    if len(head) >= 2 and head[0] == 0xFF:
-        # ADTS has twelve set bits and layer 0; MP3 has eleven and another layer.
-        if head[1] & 0xF6 == 0xF0:
-            return "aac"
-        if head[1] & 0xE0 == 0xE0 and head[1] & 0x06:
-            return "mp3"
-    return "mp3" if tagged else None
+    if head.startswith(b"\x0b\x77") and len(head) > 5:
+        # The version of the syntax: AC-3 up to 10, E-AC-3 above.
+        return "ac3" if head[5] >> 3 <= 10 else "eac3"
+    if len(head) < 2 or head[0] != 0xFF:
+        return None
+    # ADTS has twelve set bits and layer 0; MP3 has eleven and another layer.
+    if head[1] & 0xF6 == 0xF0:
+        return "aac"
+    return "mp3" if head[1] & 0xE0 == 0xE0 and head[1] & 0x06 else None
+
+
+def _late_frames(head: bytes) -> bool:
+    """Whether MPEG audio starts after other bytes, such as zeros or the end of a cut frame."""
+    at = head.find(b"\xff")
+    while at >= 0:
+        # Eleven set bits occur by chance; three frames at each other's ends do not.
+        if _frames_at(head, at, 3):
+            return True
+        at = head.find(b"\xff", at + 1)
+    return False
+
+
+# Source: ISO 11172-3 and 13818-3. kbit/s and Hz by their codes in layer III,
+# and in layer II of version 1; the first is for version 1, the second for 2 and 2.5.
+BIT_RATES = {
+    (True, 1): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (True, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (False, 1): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    (False, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+SAMPLE_RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8000)}
+
+
+def _frames_at(head: bytes, at: int, count: int) -> bool:
+    """Whether `count` frames of MPEG audio (layer II or III) follow each other from here."""
+    first = head[at + 1 : at + 2]
+    for _ in range(count):
+        mark, sync, codes = head[at : at + 1], head[at + 1 : at + 2], _big(head, at + 2, 1)
+        # The second byte has version and layer, which never change.
+        if mark != b"\xff" or sync != first or sync[0] & 0xE0 != 0xE0:
+            return False
+        version, layer = sync[0] >> 3 & 3, sync[0] >> 1 & 3
+        rate, kilobits = codes >> 2 & 3, codes >> 4
+        if version == 1 or layer not in (1, 2) or rate == 3 or kilobits in (0, 15):
+            return False
+        # A frame has 1152 samples, in layer III of version 2 and 2.5 half of that.
+        samples = 576 if layer == 1 and version != 3 else 1152
+        bits = 1000 * BIT_RATES[version == 3, layer][kilobits - 1]
+        at += samples // 8 * bits // SAMPLE_RATES[version][rate] + (codes >> 1 & 1)
+    return True
 
 
 def missing_bytes(file: FileIO | BufferedReader, container: str) -> int:
@@ -123,15 +211,64 @@ def missing_bytes(file: FileIO | BufferedReader, container: str) -> int:
     size = os.fstat(file.fileno()).st_size
     if container == "mov":
         return max(0, _end_of_boxes(file, size) - size)
-    file.seek(0)
-    head = file.read(64)
-    if container in ("avi", "wav") and head[:4] == b"RIFF":
-        length = int.from_bytes(head[4:8], "little")
-        # Writers that cannot seek back store 0 or the largest number.
-        return max(0, 8 + length - size) if 0 < length < 2**32 - 256 else 0
     if container == "matroska":
-        return max(0, _end_of_segment(head) - size)
+        file.seek(0)
+        return max(0, _end_of_segment(file.read(64)) - size)
+    if has_no_length(file, container):
+        return 0
+    if container in SOUND_CHUNKS:
+        start, length = _sound_chunk(file, container)
+        return max(0, start + length - size)
+    if container == "avi":
+        file.seek(0)
+        lacking = 8 + _little(file.read(8), 4, 4) - size
+        # Some writers count the first eight bytes too.
+        return lacking if lacking > 8 else 0
     return 0
+
+
+SOUND_CHUNKS = {"wav": b"data", "aiff": b"SSND"}
+"""The chunk that has the samples. The size of the whole file, at its start, is often wrong."""
+NO_LENGTH = 0x7F00_0000
+"""Writers into a pipe, which cannot come back to write a length, write 0 or the most that fits: from
+0x7F000000 (SoX, AIFF) over 0x7FFFFFFF (SoX, WAV) to 0xFFFFFFFF (FFmpeg)."""
+
+
+def has_no_length(file: FileIO | BufferedReader, container: str) -> bool:
+    """Whether the header of a file says that its length was not known, and the file ends before."""
+    size = os.fstat(file.fileno()).st_size
+    if container in SOUND_CHUNKS:
+        start, length = _sound_chunk(file, container)
+        return 0 < start < size and (length == 0 or (length >= NO_LENGTH and start + length > size))
+    if container == "avi":
+        file.seek(0)
+        length = _little(file.read(8), 4, 4)
+        return length == 0 or (length >= NO_LENGTH and 8 + length > size)
+    return False
+
+
+def _sound_chunk(file: FileIO | BufferedReader, container: str) -> tuple[int, int]:
+    """Where the samples of a WAV or AIFF start, and their declared bytes; (0, 0) if there are none."""
+    file.seek(0)
+    order = "big" if file.read(4) in (b"FORM", b"RIFX") else "little"
+    at, long = 12, 0
+    for _ in range(1000):
+        file.seek(at)
+        head = file.read(16)
+        name, length = head[:4], int.from_bytes(head[4:8], order)
+        if len(head) < 8:
+            break
+        if name == SOUND_CHUNKS[container]:
+            # RF64 has the length elsewhere, in 64 bits.
+            return at + 8, long if long and length == 0xFFFF_FFFF else length
+        if name == b"ds64":
+            long = int.from_bytes(file.read(8), order)
+        # Chunks start at even bytes.
+        at += 8 + length + length % 2
+    return 0, 0
+
+
+TOP_BOXES = {*BOXES, b"mfra", b"uuid", b"meta", b"pdin", b"emsg", b"prft", b"ssix", b"udta"}
 
 
 def _end_of_boxes(file: FileIO | BufferedReader, size: int) -> int:
@@ -142,11 +279,12 @@ def _end_of_boxes(file: FileIO | BufferedReader, size: int) -> int:
             break
         file.seek(at)
         head = file.read(16)
-        length = int.from_bytes(head[:4], "big")
+        length = _big(head, 0, 4)
         # 1: the size does not fit and follows in eight bytes.
         if length == 1:
-            length = int.from_bytes(head[8:16], "big")
-        if length < 8:  # 0: to the end of the file
+            length = _big(head, 8, 8)
+        # 0: to the end of the file. What is no box follows the last one.
+        if length < 8 or (at + length > size and head[4:8] not in TOP_BOXES):
             return size
         at += length
     return at

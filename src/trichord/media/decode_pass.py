@@ -8,6 +8,7 @@ import numpy as np
 from av.error import FFmpegError
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
+from PIL import Image, ImageOps
 
 from trichord.media.audio import AudioTrack, audible, rate_of
 from trichord.media.decoded import Decoded, samples_in
@@ -34,6 +35,8 @@ BACK_OFFS = (1.0, 6.0, 40.0, float("inf"))
 """Seconds before the needed time to seek to; the next one is tried if a seek lands too late."""
 UNINDEXED = ("mpegts", "mpeg")
 """Containers without an index: FFmpeg only knows the positions that it has seen."""
+SHORTEST = 0.1
+"""Seconds of a span that must be there if its file ends within it."""
 MAX_PEEKED = 500
 """Packets read after a seek to find the first of each track."""
 
@@ -80,11 +83,14 @@ class DecodePass:
             self.audio = AudioTrack(source, list(self.audio_spans.values()), plan)
         # In order of completion, so that only the first is checked.
         self.open = deque(sorted(spans.items(), key=self._due))
+        self.cut: dict[int, Span] = {}
+        """Spans in which the file ends, cut there: not emitted, because times of frames differ."""
         self.position = 0.0
         self.reached = 0.0
         self.ended = False
         self.last_seek: float | None = None
         self.seeks = 0
+        self.ends_early = ""
         self.peeked: deque[Packet] = deque()
         """Packets that were read ahead and come next."""
 
@@ -160,6 +166,8 @@ class DecodePass:
 
     def _jump(self, tracks: list[Track]) -> Packets | None:
         """Seek ahead if that saves reading; return the packets from there, else None."""
+        if self.source.restarts:
+            return None
         parts = [part.need for part in (self.video, self.audio) if part is not None]
         # The earliest time for which a packet is still needed.
         need = min((time for time in parts if time is not None), default=None)
@@ -269,12 +277,12 @@ class DecodePass:
         while self.open and self._ready(*self.open[0]):
             number, span = self.open.popleft()
             try:
-                decoded = self._build(number, span)
+                self._check_complete(number, span)
+                if number not in self.cut:
+                    self.emit(number, self._build(number, span))
             except MediaError as failure:
-                decoded = Decoded(
-                    status=failure.status, reason=failure.reason, start=span[0], end=span[1]
-                )
-            self.emit(number, decoded)
+                status, reason = failure.status, failure.reason
+                self.emit(number, Decoded(status=status, reason=reason, start=span[0], end=span[1]))
             for time in self.frame_times.get(number, ()):
                 self.uses[time] -= 1
                 if not self.uses[time]:
@@ -283,50 +291,76 @@ class DecodePass:
                 self.audio.release(self.audio_spans[number])
 
     def _build(self, number: int, span: Span) -> Decoded:
-        self._check_complete(span)
-        frames = times = None
+        """The result of a span; of a track that cannot be decoded nothing, if the other one can."""
+        seen, audio, notes = None, {}, []
+        if self.source.note:
+            notes.append(self.source.note)
         if self.video is not None:
-            frames, times = self._frames_of(number)
-        audio = self._audio_of(number, span) if self.audio is not None else {}
+            seen = self._frames_of(number)
+        if self.audio is not None:
+            audio = self._audio_of(number, span)
+        unseen = self.video is not None and seen is None
+        unheard = self.audio is not None and self.audio.failed > 0 and not self.audio.decoded
+        if unseen and not audio and not self._only_sound():
+            raise MediaError("corrupt", "its video cannot be decoded")
+        if unheard and seen is None:
+            raise MediaError("corrupt", "its audio cannot be decoded")
+        notes += ["its video cannot be decoded"] * unseen + [
+            "its audio cannot be decoded"
+        ] * unheard
+        status = self._status(unseen, unheard, bool(audio))
+        if self.source.shortfall:
+            status, notes = "cut_off", [self.source.shortfall]
         return Decoded(
-            status=self._status(bool(audio)),
+            status=status,
+            reason="; ".join(notes),
             start=span[0],
             end=span[1],
             audio_start=self.plan.audio_span(*span)[0],
-            frames=frames,
-            times=np.zeros(0) if times is None else times,
+            frames=None if seen is None else seen[0],
+            times=np.zeros(0) if seen is None else seen[1],
             audio=audio,
         )
 
-    def _check_complete(self, span: Span) -> None:
-        """Refuse a span that ends before the end that the file declares."""
+    def _only_sound(self) -> bool:
+        """Whether sound, which is not asked for, may be all that the file has: no frame came out."""
+        return self.audio is None and self.source.audio is not None and self.latest is None
+
+    def _check_complete(self, number: int, span: Span) -> None:
+        """Note a span in which the file ends before its declared end; refuse one that is behind that."""
         if not self.ended:
             return
         self.source.check_clock()
         parts = [part.track for part in (self.video, self.audio) if part is not None]
         ends = [declared_end(self.source, track) for track in parts]
-        due = min(span[1], max((end for end in ends if end is not None), default=0.0))
+        declared = max((end for end in ends if end is not None), default=0.0)
+        due = min(span[1], declared)
         # A track without a declared end is assumed to be as long as the file. This
         # holds only if all tracks are read: a track that is not may be longer.
         if None in ends and len(parts) == len(self.source.tracks()):
             due = span[1]
         # Headers are often slightly wrong. A tenth of a second
         # counts only in a file that is known to be cut off.
-        if due - self.reached > (0.1 if self.source.missing else max(1.0, 0.02 * due)):
-            raise MediaError("corrupt", f"cut off: ends at {self.reached:.1f} of {due:.1f} s")
+        if due - self.reached <= (0.1 if self.source.missing else max(1.0, 0.02 * due)):
+            return
+        self.ends_early = f"cut off: ends at {self.reached:.1f} of {max(due, declared):.1f} s"
+        if self.reached - span[0] < SHORTEST:
+            raise MediaError("corrupt", self.source.shortfall or self.ends_early)
+        self.cut[number] = (span[0], self.reached)
 
-    def _frames_of(self, number: int) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    def _frames_of(self, number: int) -> tuple[NDArray[np.uint8], NDArray[np.float64]] | None:
+        """Frames of a span and their times; None if one cannot be decoded."""
         frames = [self.frames[time] for time in self.frame_times[number] if time in self.frames]
         if len(frames) < len(self.frame_times[number]):
-            raise MediaError("corrupt", "its video cannot be decoded")
-        if len({frame.shape for _, frame in frames}) > 1:
-            raise MediaError("corrupt", "its frames change their shape")
-        return np.stack([frame for _, frame in frames]), np.array([time for time, _ in frames])
+            return None
+        height, width = frames[0][1].shape[:2]
+        # A recording may change its shape midway. Frames of another shape get
+        # black bars, as on a screen: all frames of a span are one array.
+        pictures = [_in_shape(frame, width, height) for _, frame in frames]
+        return np.stack(pictures), np.array([time for time, _ in frames])
 
     def _audio_of(self, number: int, span: Span) -> dict[int, NDArray[np.float32]]:
         assert self.audio is not None
-        if self.audio.failed and not self.audio.decoded:
-            raise MediaError("corrupt", "its audio cannot be decoded")
         samples, context = self.audio.cut(self.audio_spans[number]), self.audio.context
         # The context on either side belongs to other spans. The check comes
         # before resampling, so that a span is silent at all rates or at none.
@@ -339,9 +373,15 @@ class DecodePass:
             audio[rate] = channels if self.plan.stereo else channels[0]
         return audio
 
-    def _status(self, audible: bool) -> Status:
-        if self.source.audio is None:
+    def _status(self, unseen: bool, unheard: bool, audible: bool) -> Status:
+        if self.source.audio is None or unheard:
             return "no_audio"
         if self.plan.rates and not audible:
             return "silent"
-        return "no_video" if self.source.video is None else "ok"
+        return "no_video" if self.source.video is None or unseen else "ok"
+
+
+def _in_shape(frame: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    if frame.shape[:2] == (height, width):
+        return frame
+    return np.asarray(ImageOps.pad(Image.fromarray(frame), (width, height)), np.uint8)

@@ -1,11 +1,13 @@
 """A decoded span: frames and audio as arrays."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trichord.media.plan import Span
 from trichord.media.probe import Status
 
 
@@ -45,6 +47,23 @@ class Decoded:
     def label(self) -> str:
         """The status, with the reason if there is one: `corrupt: empty file`."""
         return f"{self.status}: {self.reason}" if self.reason else self.status
+
+
+def split_spans(
+    spans: Sequence[Span], duration: float
+) -> tuple[dict[int, tuple[float, float]], dict[int, Decoded]]:
+    """Spans cut to a file of this duration, and refusals of those outside it, both by number."""
+    inside: dict[int, tuple[float, float]] = {}
+    outside: dict[int, Decoded] = {}
+    for number, (start, end) in enumerate(spans):
+        stop = duration if end is None else min(end, duration)
+        # A file with one frame may have length 0; a span from its start has that frame.
+        if (start >= duration or stop <= 0) and (start, duration) != (0, 0):
+            reason = f"span outside the file, which is {duration:.3f} s long"
+            outside[number] = Decoded(status="corrupt", reason=reason, start=start, end=stop)
+        else:
+            inside[number] = (max(0.0, start), stop)
+    return inside, outside
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

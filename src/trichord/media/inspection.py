@@ -3,19 +3,18 @@
 from dataclasses import replace
 from itertools import pairwise
 
-from trichord.media.audio import SILENCE_LEVEL
-from trichord.media.channels import mono_of
 from trichord.media.failure import MediaError, refuse_out_of_memory
 from trichord.media.media_file import Frame, MediaFile, Packet, Track, check_pixels, duration_of
 from trichord.media.picture import display_matrix, display_size, pixel_aspect, rotation_of
 from trichord.media.plan import Limits
 from trichord.media.probe import AudioStream, Probe, Status, VideoStream
-from trichord.media.still import probe_still
+from trichord.media.still import inspect_image
+from trichord.media.tracks import AudioCheck, decode_packet
 
-SILENT_SECONDS = 600.0
-"""Seconds of zeros after which a file counts as silent; decoding checks each span itself."""
 TIMED_PACKETS = 128
 """Packets whose spacing shows whether the frame rate varies."""
+UNSEEN = "its video cannot be decoded"
+UNHEARD = "its audio cannot be decoded"
 MAX_REORDERED = 17
 """Last packets to ignore: H.264 reorders up to 16 frames, so their neighbours may be missing."""
 
@@ -34,15 +33,14 @@ def inspect(path: str, source: MediaFile, limits: Limits) -> Probe:
         duration=0.0,
     )
     if source.av is None:
-        return replace(blank, video=probe_still(source, limits))
-    # A probe describes the whole file. Decoding still gives the spans that are not cut off.
-    if source.missing:
-        raise MediaError("corrupt", source.shortfall)
+        return inspect_image(source, limits, blank)
     duration = duration_of(source, limits)
     video_check, audio_check = _check_tracks(source, limits)
     audio = tuple(_audio_stream(source, track) for track in source.av.streams.audio)
     video = _video_stream(source, video_check) if video_check.frame is not None else None
     status, reason = _status(source, video_check, audio_check, audio)
+    if source.shortfall:
+        status, reason = "cut_off", source.shortfall
     return replace(blank, status=status, reason=reason, duration=duration, video=video, audio=audio)
 
 
@@ -59,7 +57,7 @@ class VideoCheck:
         if packet.pts is not None and not packet.is_discard:
             self.stamps.append(packet.pts)
         if self.frame is None:
-            frames = _decode(packet)
+            frames = decode_packet(packet)
             self.failed += frames is None
             self.frame = next(iter(frames or ()), None)
             if self.frame is not None:
@@ -71,44 +69,6 @@ class VideoCheck:
         return len(self.stamps) >= TIMED_PACKETS and (
             self.frame is not None or self.failed > TIMED_PACKETS
         )
-
-
-class AudioCheck:
-    """Whether the audio track gives samples, and audible ones."""
-
-    def __init__(self) -> None:
-        self.samples = 0
-        self.seconds = 0.0
-        self.failed = 0
-        self.audible = False
-
-    def feed(self, packet: Packet) -> None:
-        """Decode a packet."""
-        if self.done:
-            return
-        frames = _decode(packet)
-        self.failed += frames is None
-        for frame in frames or ():
-            mono = mono_of(frame)
-            self.samples += len(mono)
-            # A damaged frame may give its rate as 0.
-            self.seconds += len(mono) / max(1, frame.sample_rate)
-            self.audible = self.audible or bool((abs(mono) >= SILENCE_LEVEL).any())
-
-    @property
-    def done(self) -> bool:
-        """Whether a sample was audible, or none for long enough."""
-        return self.audible or self.seconds > SILENT_SECONDS
-
-
-def _decode(packet: Packet) -> list[Frame] | None:
-    from av.error import FFmpegError
-
-    try:
-        return packet.decode()
-    except FFmpegError as error:
-        refuse_out_of_memory(error)
-        return None
 
 
 def _check_tracks(source: MediaFile, limits: Limits) -> tuple[VideoCheck, AudioCheck]:
@@ -138,19 +98,36 @@ def _status(
     audio: tuple[AudioStream, ...],
 ) -> tuple[Status, str]:
     source.check_clock()
-    if source.video is not None and video_check.frame is None:
-        raise MediaError("corrupt", "its video cannot be decoded")
-    if source.audio is not None and audio_check.failed and not audio_check.samples:
-        raise MediaError("corrupt", "its audio cannot be decoded")
+    unseen = source.video is not None and video_check.frame is None
+    unheard = source.audio is not None and audio_check.failed > 0 and not audio_check.samples
     unknown = ", ".join(stream.codec for stream in audio if not stream.decodable)
-    reason = f"no decoder for its audio ({unknown})" if unknown and source.audio is None else ""
+    notes = [source.note] if source.note else []
+    if unknown and source.audio is None:
+        notes.append(f"no decoder for its audio ({unknown})")
     if source.video is None and source.audio is None:
-        raise MediaError("unsupported", reason or "it has neither video nor audio")
-    if source.audio is None:
-        return "no_audio", reason
+        if source.shortfall:
+            raise MediaError("corrupt", source.shortfall)
+        raise MediaError("unsupported", notes[-1] if unknown else "it has neither video nor audio")
+    # A track that cannot be decoded does not spoil the other one.
+    if unseen:
+        if not audio_check.audible:
+            raise MediaError("corrupt", source.shortfall or UNSEEN)
+        notes.append(UNSEEN)
+    if unheard:
+        if video_check.frame is None:
+            raise MediaError("corrupt", source.shortfall or UNHEARD)
+        notes.append(UNHEARD)
+    return _status_of_tracks(source, video_check, audio_check, unheard), "; ".join(notes)
+
+
+def _status_of_tracks(
+    source: MediaFile, video_check: VideoCheck, audio_check: AudioCheck, unheard: bool
+) -> Status:
+    if source.audio is None or unheard:
+        return "no_audio"
     if not audio_check.audible:
-        return "silent", ""
-    return ("no_video" if source.video is None else "ok"), ""
+        return "silent"
+    return "no_video" if video_check.frame is None else "ok"
 
 
 def _video_stream(source: MediaFile, video_check: VideoCheck) -> VideoStream:

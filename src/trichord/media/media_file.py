@@ -9,7 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trichord.media.containers import HEAD, PICTURES, canvas_of, container_of, missing_bytes
+from trichord.media.clock import Clock, clock_restarts
+from trichord.media.containers import (
+    HEAD,
+    PICTURES,
+    canvas_of,
+    container_of,
+    has_no_length,
+    missing_bytes,
+)
 from trichord.media.failure import MediaError, refuse_out_of_memory
 from trichord.media.plan import Limits
 
@@ -20,7 +28,9 @@ Frame = Any
 Track = Any
 """PyAV's objects; its own types cover too little of them to be useful."""
 Packets = Iterator[Packet]
-SCANNED = ("mp3", "aac")
+JOINED = ("mpegts", "mpeg")
+"""Containers that may be joined end to end, so that their clock restarts."""
+SCANNED = ("mp3", "aac", "ac3", "eac3", "dts", "mpegvideo")
 """Bare streams, whose declared duration is an estimate from the bit rate."""
 
 
@@ -71,6 +81,12 @@ class MediaFile:
     video: Track = None
     audio: Track = None
     origin: float = 0.0
+    endless: bool = False
+    """Whether its header gives no length, as if it was written into a pipe."""
+    restarts: bool = False
+    """Whether its clock restarts midway: then it can only be read from its start."""
+    ends_early: str = ""
+    """Where it ends before its declared end, found while decoding; empty if unknown."""
     clocks: dict[int, tuple[int, int]] = field(default_factory=dict)
     """Seconds per tick of each track as a fraction: PyAV creates a new one at each access."""
     dated: int = 0
@@ -80,7 +96,16 @@ class MediaFile:
     @property
     def shortfall(self) -> str:
         """What is missing at the end of a file, in words; empty if nothing is."""
-        return f"{self.missing} bytes are missing at its end" if self.missing else ""
+        if self.missing:
+            return f"cut off: {self.missing} bytes are missing at its end"
+        return self.ends_early
+
+    @property
+    def note(self) -> str:
+        """What is odd about a file that is read all the same; empty if nothing is."""
+        notes = ("its header gives no length" if self.endless else "",)
+        notes += ("its clock restarts" if self.restarts else "",)
+        return "; ".join(note for note in notes if note)
 
     def close(self) -> None:
         """Close the container and the file."""
@@ -94,10 +119,13 @@ class MediaFile:
         Raises:
             MediaError: one is encrypted. A decoder may turn it into noise without an error.
         """
+        clock = Clock() if self.restarts else None
         try:
             for packet in self.av.demux(tracks):
                 if _encrypted(packet):
                     raise MediaError("unsupported", "its content is encrypted")
+                if clock is not None:
+                    clock.shift(packet)
                 if packet.pts is None and packet.dts is None:
                     self.undated += packet.size > 0
                 else:
@@ -129,6 +157,9 @@ class MediaFile:
 
     def seek(self, seconds: float, track: Track) -> None:
         """Seek to the last point at or before this time from which a track can be decoded."""
+        if self.restarts:
+            self.av.seek(0, unsupported_byte_offset=True)
+            return
         if self.container == "matroska" and self.video is not None:
             # Its index has video only: a seek by another track would read the file through.
             track = self.video
@@ -163,10 +194,12 @@ def open_source(path: str | Path, limits: Limits) -> MediaFile:
         container = container_of(head)
         if container is None:
             raise MediaError("unsupported", "its content is of no known media format")
-        check_pixels(*canvas_of(head, container), limits)
+        still = container in PICTURES
+        check_pixels(*canvas_of(head, container), limits, still=still)
         source = MediaFile(file, container, missing_bytes(file, container))
+        source.endless = has_no_length(file, container)
         file.seek(0)
-        if container not in PICTURES:
+        if not still:
             _open_container(source, limits)
     except BaseException:
         file.close()
@@ -179,11 +212,32 @@ def _refuse(*_: object) -> None:
 
 
 def _open_container(source: MediaFile, limits: Limits) -> None:
+    from trichord.media.tracks import best_first, first_audible
+
+    source.av = _demuxer(source, limits)
+    sounds = best_first(source.av, "audio", list(source.av.streams.audio))
+    pictures = best_first(source.av, "video", _pictures(source.av))
+    sound, looked = next(iter(sounds), None), False
+    if len(sounds) > 1:
+        sound, looked = first_audible(source.av, sounds), True
+    if source.container in JOINED and (tracks := [*pictures, *sounds]):
+        source.restarts = clock_restarts(source.av, tracks[0], source.file.size)
+        looked = True
+    chosen = {track.index for track in (*pictures[:1], sound) if track is not None}
+    if looked:
+        # It moved the position and the decoders.
+        source.av.close()
+        source.file.seek(0)
+        source.av = _demuxer(source, limits)
+    _select(source, chosen, limits)
+
+
+def _demuxer(source: MediaFile, limits: Limits) -> Any:
     import av
     from av.error import FFmpegError
 
     try:
-        source.av = av.open(
+        demuxer = av.open(
             source.file,
             # Named, because FFmpeg would guess otherwise, also playlists.
             format=source.container,
@@ -195,24 +249,31 @@ def _open_container(source: MediaFile, limits: Limits) -> None:
         )
     except FFmpegError as error:
         raise MediaError("corrupt", source.shortfall or error.strerror or "unreadable") from None
-    if len(source.av.streams) > limits.streams:
-        reason = f"{len(source.av.streams)} streams, the limit is {limits.streams}"
+    if len(demuxer.streams) > limits.streams:
+        reason = f"{len(demuxer.streams)} streams, the limit is {limits.streams}"
         raise MediaError("too_big", reason)
-    _choose(source, limits)
+    return demuxer
 
 
-def _choose(source: MediaFile, limits: Limits) -> None:
-    """Select the tracks to decode and let the demuxer drop all others."""
-    from av.stream import Discard, Disposition
+def _pictures(container: Any) -> list[Track]:
+    from av.stream import Disposition
 
     # FFmpeg treats cover art as a video track of one picture.
     covers = Disposition.attached_pic | Disposition.timed_thumbnails
-    pictures = [s for s in source.av.streams.video if not s.disposition & covers]
-    source.video = _best(source, "video", pictures)
-    source.audio = _best(source, "audio", list(source.av.streams.audio))
+    return [s for s in container.streams.video if not s.disposition & covers]
+
+
+def _select(source: MediaFile, chosen: set[int], limits: Limits) -> None:
+    """Take the tracks of these indices and let the demuxer drop all others."""
+    from av.stream import Discard
+
     for stream in source.av.streams:
-        if stream is not source.video and stream is not source.audio:
+        if stream.index not in chosen:
             stream.discard = Discard.all
+        elif stream.type == "video":
+            source.video = stream
+        else:
+            source.audio = stream
     for track in source.tracks():
         # One thread: files are decoded in parallel, one per child.
         track.codec_context.thread_count = 1
@@ -230,20 +291,11 @@ def _choose(source: MediaFile, limits: Limits) -> None:
     source.origin = min(starts, default=0.0)
 
 
-def _best(source: MediaFile, kind: str, streams: list[Track]) -> Track:
-    """FFmpeg's choice if it has a decoder, else the first track that has one."""
-    known = [s for s in streams if s.codec_context is not None]
-    best = source.av.streams.best(kind)
-    chosen = [s for s in known if best is not None and s.index == best.index]
-    return next(iter(chosen or known), None)
-
-
-def check_pixels(width: int, height: int, limits: Limits) -> None:
+def check_pixels(width: int, height: int, limits: Limits, still: bool = False) -> None:
     """Refuse an image with more pixels than allowed, before it is allocated."""
-    if width * height > limits.pixels:
-        raise MediaError(
-            "too_big", f"{width} x {height} pixels, the limit is {limits.pixels} pixels"
-        )
+    most = limits.still_pixels if still else limits.pixels
+    if width * height > most:
+        raise MediaError("too_big", f"{width} x {height} pixels, the limit is {most} pixels")
 
 
 def duration_of(source: MediaFile, limits: Limits) -> float:
@@ -261,7 +313,9 @@ def duration_of(source: MediaFile, limits: Limits) -> float:
 
 
 def _declared_or_scanned_end(source: MediaFile) -> float:
-    if source.container not in SCANNED:
+    # What is declared of a file that is cut off or joined is wrong.
+    wrong = source.shortfall or source.endless or source.restarts
+    if source.container not in SCANNED and not wrong:
         ends = [declared_end(source, track) for track in source.tracks()]
         if ends and None not in ends:
             return max(0.0, max(end for end in ends if end is not None))
@@ -293,7 +347,8 @@ def _scanned_end(source: MediaFile) -> float:
     try:
         source.seek(0.0, source.tracks()[0])
     except FFmpegError:
-        raise MediaError("corrupt", "it cannot be read from its start again") from None
+        reason = source.shortfall or "it cannot be read from its start again"
+        raise MediaError("corrupt", reason) from None
     return end
 
 

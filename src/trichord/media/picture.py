@@ -4,11 +4,12 @@ import struct
 from typing import Any
 
 import numpy as np
-from av.video.reformatter import Interpolation
+from av.video.reformatter import Colorspace, Interpolation
 from numpy.typing import NDArray
 from PIL import Image
 from PIL.Image import Resampling, Transpose
 
+from trichord.media.hdr import LEVELS, is_hdr, light, to_srgb
 from trichord.media.media_file import Frame, Track, check_pixels
 from trichord.media.plan import FramePlan, Limits
 
@@ -17,6 +18,10 @@ Matrix = tuple[int, int, int, int]
 UPRIGHT: Matrix = (1, 0, 0, 1)
 EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 """Accurate and bit-exact: the same values on every processor."""
+UNSPECIFIED = 2
+"""Colour space or primaries that a file does not declare (ITU-T H.273)."""
+BT2020 = 9
+"""Its number as primaries and as colour space."""
 Converter = Any
 """PyAV's `VideoReformatter`, reused: `frame.reformat` sets swscale up again for each frame."""
 
@@ -96,10 +101,44 @@ def to_rgb(
     display = display_size(frame.width, frame.height, aspect, matrix)
     # The pixel aspect may stretch a small picture beyond the limit.
     check_pixels(*display, limits)
+    check_pixels(*plan.target_size(*display), limits)
+    if is_hdr(frame):
+        return _hdr_to_rgb(frame, matrix, plan.target_size(*display), plan, converter)
     # swscale converts colours only. Pillow resizes, as in CLIP's image processor.
     # One thread, because files are decoded in parallel, one per child.
-    rgb = converter.reformat(frame, format="rgb24", interpolation=EXACT, threads=1)
+    rgb = converter.reformat(
+        frame,
+        format="rgb24",
+        interpolation=EXACT,
+        threads=1,
+        src_colorspace=_undeclared_colours(frame),
+    )
     pixels = rgb.to_ndarray()
     if matrix == UPRIGHT and plan.target_size(*display) == (frame.width, frame.height):
         return pixels
     return resize(apply_display_matrix(Image.fromarray(pixels), matrix), display, plan, limits)
+
+
+def _undeclared_colours(frame: Frame) -> Colorspace | None:
+    """BT.709 for pictures larger than television's, as players assume; None: as declared, or BT.601."""
+    large = frame.width >= 1280 or frame.height > 576
+    return Colorspace.ITU709 if large and int(frame.colorspace) == UNSPECIFIED else None
+
+
+def _hdr_to_rgb(
+    frame: Frame, matrix: Matrix, size: tuple[int, int], plan: FramePlan, converter: Converter
+) -> NDArray[np.uint8]:
+    """As `to_rgb`, from high dynamic range: resized as light, because the tone curve is not linear."""
+    wide = int(frame.color_primaries) in (BT2020, UNSPECIFIED)
+    space = Colorspace.BT2020 if int(frame.colorspace) == UNSPECIFIED else None
+    deep = converter.reformat(
+        frame, format="rgb48le", interpolation=EXACT, threads=1, src_colorspace=space
+    ).to_ndarray()
+    table = light(int(frame.color_trc))
+    channels: list[NDArray[np.float32]] = []
+    for number in range(3):
+        # Rounded to the table's steps of 16 bits.
+        signal = (deep[..., number].astype(np.uint32) * (LEVELS - 1) + 32_767) // 65_535
+        channel = apply_display_matrix(Image.fromarray(table[signal]), matrix)
+        channels.append(np.asarray(channel.resize(size, Resampling[plan.resample.upper()])))
+    return to_srgb(np.stack(channels, axis=-1), wide=wide)

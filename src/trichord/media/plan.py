@@ -169,8 +169,9 @@ class DecodePlan:
 class Limits:
     """What one file may cost before it is refused as `timeout` or `too_big`.
 
-    `memory_bytes` limits the address space of the child; `pixels` one picture, stored or resized;
-    `seconds` the declared duration of a file, a week by default.
+    `memory_bytes` limits the address space of the child; `pixels` a frame of video, and a picture that
+    is returned; `still_pixels` an image as stored: one of more than `pixels` is reduced by a whole
+    number. `seconds` is the declared duration of a file, a week by default.
     """
 
     wall_seconds: float = 120.0
@@ -178,6 +179,8 @@ class Limits:
     memory_bytes: int = 2 * 1024**3
     # 8K of digital cinema.
     pixels: int = 8192 * 4320
+    # The largest sensors of phones have 200 million.
+    still_pixels: int = 16384 * 12288
     streams: int = 64
     seconds: float = 7 * 86_400.0
     # No limit, because size says little about cost: spans of ten hours need a few megabytes of memory.

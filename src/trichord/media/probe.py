@@ -4,11 +4,22 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 Status = Literal[
-    "ok", "no_audio", "silent", "no_video", "corrupt", "too_big", "timeout", "unsupported"
+    "ok",
+    "no_audio",
+    "silent",
+    "no_video",
+    "cut_off",
+    "corrupt",
+    "too_big",
+    "timeout",
+    "unsupported",
 ]
 STATUSES: tuple[Status, ...] = get_args(Status)
-USABLE: tuple[Status, ...] = ("ok", "no_audio", "silent", "no_video")
-"""Statuses of a file with usable video or audio (`silent` may have neither)."""
+USABLE: tuple[Status, ...] = ("ok", "no_audio", "silent", "no_video", "cut_off")
+"""Statuses of a file with usable video or audio (`silent` may have neither).
+
+A file that is `cut_off` is used up to where it ends, and may lack either.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +57,8 @@ class Probe:
     """The description of one file.
 
     The status is of the whole file: `no_audio` and `silent` (every sample rounds to zero at 16 bits)
-    have priority over `no_video`, so check `video` too. `duration` is in seconds, 0 for an image,
+    have priority over `no_video`, and `cut_off` over all of them, so check `video` too. A usable file
+    may have a reason, which is a note. `duration` is in seconds, 0 for an image,
     None if the file cannot be opened; `size` is in bytes.
     """
 

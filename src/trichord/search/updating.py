@@ -29,9 +29,9 @@ Change = Literal["unchanged", "same", "new", "changed", "removed"]
 """`same`: the content was known, under this name or another, and keeps its vectors."""
 
 BEST_FIRST: tuple[Status, ...] = (
-    "ok", "no_audio", "no_video", "silent", "corrupt", "too_big", "timeout", "unsupported",
+    "cut_off", "ok", "no_audio", "no_video", "silent", "corrupt", "too_big", "timeout", "unsupported",
 )  # fmt: skip
-"""A file has the status of its best moment."""
+"""A file has the status of its best moment; one that is cut off has only one moment that says so."""
 MOMENTS_A_COMMIT = 64
 """Moments after which complete files are stored: about what an interruption can cost."""
 FILES_AT_ONCE = 16

@@ -14,6 +14,8 @@ TOWERS = frozenset(
 _EXTRAS = dict.fromkeys(TOWERS, "towers") | {
     "caption_metrics": "captions",
     "peft": "lora",
+    "pillow_heif": "images",
+    "pillow_jxl": "images",
     "sentence_transformers": "sentence-transformers",
 }
 """The extra that brings a package, by the name under which it is imported."""
