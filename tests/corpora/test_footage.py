@@ -67,9 +67,9 @@ def test_what_a_scan_passes_over_is_counted_by_reason_and_suffix(touch):
     found = scan(root)
     assert [path.name for path in found.files] == ["a.mp4", "b.HEIC"]
     assert found.lines() == [
-        "passed over (hidden): 2 folders, 1 files",
-        f"passed over (no regular files, or links to nothing): 1 .mp4: {root / 'gone.mp4'}",
+        "passed over (hidden): 2 folders, 1 file",
         "passed over (no media): 2 .txt, 1 .pdf, 1 without suffix",
+        f"passed over (no regular files, or links to nothing): 1 .mp4: {root / 'gone.mp4'}",
     ]
 
 
