@@ -97,6 +97,7 @@ def test_files_come_one_by_one_with_their_status(model, folder):
         (lambda m, f: m.embed_audio([np.zeros(9)]), "pair"),
         (lambda m, f: m.embed_audio([(np.full(9, np.nan), 16_000)]), "finite samples"),
         (lambda m, f: m.embed_audio([(np.zeros(9), 3)]), "at 3 Hz"),
+        (lambda m, f: m.embed_audio([(np.ones((16_000, 2)), 16_000)]), r"\(16000, 2\).*samples\.T"),
     ],
 )
 def test_mistakes_are_told_in_a_line(call, told, model, folder):

@@ -1,6 +1,6 @@
 import pytest
 
-from trichord.corpora.footage import Footage, media_of, stem
+from trichord.corpora.footage import TWICE, Footage, media_of, scan, stem
 from trichord.types import UserError
 
 
@@ -58,3 +58,40 @@ def test_a_file_whose_name_tells_nothing_counts_by_its_first_bytes(tmp_path):
     (tmp_path / "notes.txt").write_text("no medium")
     (tmp_path / ".hidden").write_bytes(b"FLV\x01" + bytes(100))
     assert [path.name for path in media_of(tmp_path)] == ["clip.video"]
+
+
+def test_what_a_scan_passes_over_is_counted_by_reason_and_suffix(touch):
+    root = touch("a.mp4", "b.HEIC", "notes.txt", "more.TXT", "plan.pdf", "README", ".hidden.mp4")
+    touch(".cache/y.mp4", "__MACOSX/b.mp4")
+    (root / "gone.mp4").symlink_to(root / "nothing")
+    found = scan(root)
+    assert [path.name for path in found.files] == ["a.mp4", "b.HEIC"]
+    assert found.lines() == [
+        "passed over (hidden): 2 folders, 1 file",
+        "passed over (no media): 2 .txt, 1 .pdf, 1 without suffix",
+        f"passed over (no regular files, or links to nothing): 1 .mp4: {root / 'gone.mp4'}",
+    ]
+
+
+def test_links_to_folders_are_followed_and_circles_are_not(touch, tmp_path):
+    root = touch("lib/a/one.mp4", "elsewhere/two.mp4", "elsewhere/deep/three.mp4") / "lib"
+    (root / "linked").symlink_to(root.parent / "elsewhere")
+    (root / "a" / "circle").symlink_to(root)
+    # Its name comes before that of the folder, which is found by its own path all the same.
+    (root / "0").symlink_to(root / "a")
+    found = scan(root)
+    assert [str(path.relative_to(root)) for path in found.files] == [
+        "a/one.mp4",
+        "linked/deep/three.mp4",
+        "linked/two.mp4",
+    ]
+    assert found.passed_over == {(TWICE, "folders"): 2}
+    assert str(root / "a" / "circle") in found.lines()[0]
+
+
+@pytest.mark.parametrize(
+    "name", ["a.mxf", "a.dv", "a.w64", "a.wv", "a.ac3", "a.jxl", "a.m2v", "a.dng"]
+)
+def test_what_looks_like_media_is_not_passed_over_in_silence(touch, name):
+    root = touch(name)
+    assert media_of(root) == [root / name]

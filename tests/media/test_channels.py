@@ -4,7 +4,7 @@ import av
 import numpy as np
 import pytest
 
-from trichord.media.channels import downmix, mono_of, samples_of
+from trichord.media.channels import downmix, mix, mono_of, samples_of
 
 HALF = 0.5**0.5
 
@@ -73,7 +73,7 @@ def test_eight_planes_or_more_are_read_whole_and_not_beyond(layout, channels, ma
     packed = frame_of(values, layout, "flt")
     (planar,) = av.AudioResampler(format="fltp").resample(packed)
     assert planar.format.is_planar
-    np.testing.assert_allclose(mono_of(planar), values.mean(axis=0), atol=1e-7)
+    np.testing.assert_array_equal(mono_of(planar), mono_of(packed))
     np.testing.assert_array_equal(samples_of(planar, 2), samples_of(packed, 2))
 
 
@@ -83,3 +83,27 @@ def test_what_is_not_a_number_is_zero_in_its_own_channel_only():
     frame = frame_of(values, "stereo", "flt")
     np.testing.assert_array_equal(samples_of(frame, 2), [[0.5, 0, 0, 0], [0.5] * 4])
     np.testing.assert_array_equal(mono_of(frame), [0.5, 0, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("layout", "weights"),
+    [
+        # ITU-R BS.775, mono of 3/2: centre 1, left and right -3 dB, surround -6 dB; no low frequencies.
+        ("5.1", [HALF, HALF, 1, 0, 0.5, 0.5]),
+        ("5.1(side)", [HALF, HALF, 1, 0, 0.5, 0.5]),
+        ("6 channels", [HALF, HALF, 1, 0, 0.5, 0.5]),
+        ("7.1", [HALF, HALF, 1, 0, 0.5, 0.5, 0.5, 0.5]),
+        ("8 channels", [HALF, HALF, 1, 0, 0.5, 0.5, 0.5, 0.5]),
+    ],
+)
+def test_mono_of_surround_has_the_weights_of_the_itu(layout, weights):
+    one_by_one = np.eye(len(weights), dtype=np.float32)
+    heard = mono_of(frame_of(one_by_one, layout, "flt"))
+    np.testing.assert_allclose(heard / heard[2], weights, atol=1e-6)
+    np.testing.assert_array_equal(mix(one_by_one, 1, layout)[0], heard)
+
+
+def test_microphones_without_places_are_averaged():
+    four = np.eye(4, dtype=np.float32)
+    np.testing.assert_array_equal(mono_of(frame_of(four, "4 channels", "flt")), [0.25] * 4)
+    np.testing.assert_array_equal(mix(four, 1), [[0.25] * 4])

@@ -93,12 +93,15 @@ def write_wav(path, samples, rate, channels=1):
         file.writeframes((samples * 32767).round().astype("<i2").tobytes())
 
 
-def test_mono_is_the_mean_of_the_channels(decoder, tmp_path):
+def test_mono_is_the_mean_of_two_channels_and_a_mix_of_more(decoder, tmp_path):
     quarter, half = np.full(8000, 0.25), np.full(8000, 0.5)
     write_wav(tmp_path / "two.wav", np.stack([quarter, half], 1), 16_000, channels=2)
     eight = np.stack([quarter] * 6 + [half] * 2, 1)
     write_wav(tmp_path / "eight.wav", eight, 16_000, channels=8)
-    for name, mean in (("two.wav", 0.375), ("eight.wav", 0.3125)):
+    # 7.1 without the low frequencies, the fourth; all but left and right at -3 dB.
+    half_power = 0.5**0.5
+    surround = (0.25 * (1 + 2 * half_power) + 0.5 * half_power) / (1 + 3 * half_power)
+    for name, mean in (("two.wav", 0.375), ("eight.wav", surround)):
         (decoded,) = decoder.decode(
             tmp_path / name, WHOLE, DecodePlan(frames=None, rates=(16_000,))
         )

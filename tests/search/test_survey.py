@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from trichord.media import file_signature
-from trichord.search.survey import media_at, survey
+from trichord.search.survey import media_at, scan_places, survey
 from trichord.search.table import FileVersion, KnownFile
 from trichord.types import UserError
 
@@ -115,3 +115,21 @@ def test_a_file_that_has_become_a_pipe_is_not_waited_for(tmp_path):
     pipe = tmp_path / "a.wav"
     os.mkfifo(pipe)
     assert [version.signature for version in survey({}, [pipe]).read] == [""]
+
+
+def test_a_scan_of_places_adds_up_what_it_passed_over(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.mp4").touch()
+        (tmp_path / folder / "notes.txt").touch()
+    found = scan_places([tmp_path / "a", tmp_path / "b", tmp_path / "a" / "x.mp4"])
+    assert [path.parent.name for path in found.files] == ["a", "b"]
+    assert found.lines() == ["passed over (no media): 2 .txt"]
+
+
+def test_a_folder_without_media_says_what_it_has(tmp_path):
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(
+        UserError, match=r"has no media files: .*\(passed over \(no media\): 1 \.txt\)"
+    ):
+        scan_places([tmp_path])

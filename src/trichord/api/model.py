@@ -15,6 +15,7 @@ from trichord.api import encoding
 from trichord.api.encoding import EncodeOptions
 from trichord.api.mixtures import embed_mixture
 from trichord.media import Decoded, Decoder
+from trichord.media.channels import mix
 from trichord.media.plan import DecodeRequest
 from trichord.media.probe import USABLE, Status
 from trichord.media.resample import context_samples, resample
@@ -242,7 +243,8 @@ class Model:
         """Audio unit vectors, (sound, dim); a row of NaN where there is no sound.
 
         Args:
-            sounds: Paths of sounds or videos, or pairs (samples, rate in Hz).
+            sounds: Paths of sounds or videos, or pairs (samples, rate in Hz); samples are (sample,) or
+                (channel, sample).
 
         Raises:
             UserError: A file is missing or cannot be read, or samples are invalid.
@@ -369,7 +371,7 @@ class Model:
         if not resampled.any():
             return {}
         stereo = self.embedder.plan_of(("audio",)).stereo
-        return {target: resampled[:2] if stereo else resampled.mean(axis=0)}
+        return {target: mix(resampled, 2) if stereo else mix(resampled, 1)[0]}
 
 
 CLIP_CLAP = "clip-clap"
@@ -543,5 +545,10 @@ def _samples(source: Any) -> tuple[Float[np.ndarray, "channel sample"], int]:
         raise UserError(
             f"A sound of shape {samples.shape} at {rate} Hz: give finite samples (sample,) or "
             "(channel, sample) at 1,000 to 768,000 Hz."
+        )
+    if len(samples) > max(samples.shape[1], 1):
+        raise UserError(
+            f"A sound of shape {samples.shape} has more channels than samples: give (channel, sample), "
+            "here samples.T."
         )
     return samples, int(rate)

@@ -144,9 +144,10 @@ def _require_sense(options: Index) -> None:
 
 def _update_archive(options: Index, media: list[Path], where: str) -> None:
     from trichord.search.collection import StoredCollection
-    from trichord.search.survey import media_at
+    from trichord.search.survey import scan_places
 
-    files = media_at(media)  # before anything heavy is loaded
+    scan = scan_places(media)  # before anything heavy is loaded
+    files = scan.files
     metadata = _metadata(options.metadata, files)
     require_legal(where, Annotated[str, OutputFolder(bucket=True)], "COLLECTION")
     hop = options.seconds / 2 if options.hop is None else options.hop
@@ -186,6 +187,8 @@ def _update_archive(options: Index, media: list[Path], where: str) -> None:
             ),
             len(files),
         )
+        for line in scan.lines():
+            out.print(line, markup=False)
         moments = sum(file.moments for file in collection.table.files().values())
         _cache_text_encoders(collection, model)
         out.print(f"{where}: {moments} moments. Next:", markup=False)

@@ -68,7 +68,7 @@ class Diagnosis:
     None if there are only images. `copies` are files of the same content. `leaks` are files, copies
     or single ones, with clips in several splits. `shared_texts` are captions in several splits,
     `outside` the ids of clips that start after the end of their file. `notes` are the counts of the
-    folder's reader.
+    folder's reader, and of what it passed over.
     """
 
     files: tuple[FileReport, ...]

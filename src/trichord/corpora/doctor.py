@@ -8,6 +8,7 @@ from pathlib import Path
 
 from trichord.corpora import folder
 from trichord.corpora.diagnosis import Copies, Coverage, Diagnosis, FileReport, Work
+from trichord.corpora.footage import scan
 from trichord.corpora.manifest import read_manifest
 from trichord.media.decoder import Decoder
 from trichord.media.plan import FramePlan
@@ -41,7 +42,8 @@ def examine_path(
     """
     if path.is_dir():
         prepared = folder.clips(path, captions)
-        return examine(prepared.clips, decoder, cost=cost, notes=tuple(prepared.lines()))
+        notes = (*prepared.lines(), *scan(path).lines())
+        return examine(prepared.clips, decoder, cost=cost, notes=notes)
     if path.suffix.lower() in _MANIFEST_SUFFIXES:
         return examine(read_manifest(path), decoder, cost=cost)
     if not path.exists():

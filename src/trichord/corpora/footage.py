@@ -1,17 +1,33 @@
 """The media files of a folder, and lookup of files named in annotations."""
 
+from collections import Counter, deque
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from trichord.media.containers import HEAD, container_of
 from trichord.types import UserError
 
-_VIDEO = "mp4 m4v mov mkv webm avi mpg mpeg ts m2ts mts wmv flv 3gp ogv"
-_AUDIO = "wav mp3 flac ogg opus oga m4a aac aif aiff wma"
-_IMAGE = "jpg jpeg png webp bmp gif tif tiff"
+# Also of formats that are not read: a file that looks like media is opened and named with its
+# status, not passed over.
+_VIDEO = (
+    "mp4 m4v mov qt mkv mk3d webm avi divx mpg mpeg m2p m1v m2v mpv vob ts m2t m2ts mts wmv asf flv f4v "
+    "3gp 3g2 ogv mxf gxf dv dif rm rmvb mod tod ivf y4m h264 264 hevc 265 braw r3d insv lrv"
+)
+_AUDIO = (
+    "wav wave bwf rf64 w64 mp3 mp2 mp1 mpa flac ogg opus oga spx m4a mka aac adts ac3 eac3 ec3 dts dtshd "
+    "aif aiff aifc au snd caf wma wv tta ape amr awb dsf dff mpc ra"
+)
+_IMAGE = (
+    "jpg jpeg jpe jfif png apng webp bmp gif tif tiff heic heif hif heics avif avifs jxl jp2 j2k j2c jpx "
+    "jpf dng cr2 cr3 nef arw orf rw2 raf psd tga exr qoi ppm pgm pbm pnm"
+)
 WEAKLY_MARKED = ("mp3", "aac", "ac3", "eac3", "bmp", "mpegts", "jxl", "ape", "tta")
 """Containers with a signature of a byte or two or of plain letters, which other files may have too."""
-MEDIA_SUFFIXES = frozenset(f".{s}" for s in f"{_VIDEO} {_AUDIO} {_IMAGE}".split())
+VIDEO_SUFFIXES, AUDIO_SUFFIXES, IMAGE_SUFFIXES = (
+    frozenset(f".{suffix}" for suffix in names.split()) for names in (_VIDEO, _AUDIO, _IMAGE)
+)
+MEDIA_SUFFIXES = VIDEO_SUFFIXES | AUDIO_SUFFIXES | IMAGE_SUFFIXES
 
 
 def is_media(path: Path | PurePosixPath) -> bool:
@@ -19,21 +35,105 @@ def is_media(path: Path | PurePosixPath) -> bool:
     return path.suffix.lower() in MEDIA_SUFFIXES and not path.name.startswith(".")
 
 
-def media_of(folder: Path) -> list[Path]:
-    """All media files under a folder, sorted, without hidden files and folders and `__MACOSX`.
+@dataclass(slots=True)
+class Scan:
+    """The media files of folders, and what was passed over in them."""
 
-    A file with another extension (`clip.video`) counts if its first bytes are those of media.
+    files: list[Path] = field(default_factory=list[Path])
+    passed_over: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
+    """How many files or folders, by reason and suffix."""
+    examples: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    """The first few of each reason."""
+
+    def pass_over(self, reason: str, path: Path, kind: str = "") -> None:
+        """Count a file or folder; `kind` instead of its suffix."""
+        self.passed_over[reason, kind or path.suffix.lower() or "without suffix"] += 1
+        named = self.examples.setdefault(reason, [])
+        if len(named) < _EXAMPLES:
+            named.append(str(path))
+
+    def add(self, other: "Scan") -> None:
+        """Add what another scan found."""
+        self.files += other.files
+        self.passed_over += other.passed_over
+        for reason, named in other.examples.items():
+            ours = self.examples.setdefault(reason, [])
+            ours += named[: _EXAMPLES - len(ours)]
+
+    def lines(self) -> list[str]:
+        """One line for each reason, to be printed: `passed over (no media): 3 .txt, 1 .pdf`."""
+        lines: list[str] = []
+        for reason, named in self.examples.items():
+            counts = [(n, kind) for (why, kind), n in self.passed_over.items() if why == reason]
+            ordered = sorted(counts, key=lambda one: (-one[0], one[1]))
+            counted = (f"{n} {kind[:-1] if n == 1 and kind[0] == 'f' else kind}" for n, kind in ordered)
+            line = f"passed over ({reason}): " + ", ".join(counted)
+            if reason in _NAMED:
+                shown = (name if name.isprintable() else repr(name) for name in named)
+                line += f": {', '.join(shown)}"
+            lines.append(line)
+        return lines
+
+
+_EXAMPLES = 3
+NO_MEDIA = "no media"
+HIDDEN = "hidden"
+UNREADABLE = "cannot be read"
+TWICE = "links to folders that are read already"
+NO_FILE = "no regular files, or links to nothing"
+_NAMED = (UNREADABLE, TWICE, NO_FILE)
+"""Reasons whose files are named: the others are as a folder should be."""
+
+
+def scan(folder: Path) -> Scan:
+    """The media files under a folder; hidden files and folders and `__MACOSX` are passed over.
+
+    A file with another extension (`clip.video`) counts if its first bytes are those of media. Links to
+    folders are followed, each folder once.
 
     Raises:
         UserError: the folder is missing.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
-    return sorted(
-        p
-        for p in folder.rglob("*")
-        if _shown(p, folder) and p.is_file() and (is_media(p) or holds_media(p))
-    )
+    result, seen = Scan(), set[tuple[int, int]]()
+    # Links come last, so that a folder below is found by its own path and not by that of a link.
+    folders, links = deque([folder]), deque[Path]()
+    while folders or links:
+        here = folders.popleft() if folders else links.popleft()
+        try:
+            status = here.stat()
+            entries = sorted(here.iterdir())
+        except OSError:
+            result.pass_over(UNREADABLE, here, "folders")
+            continue
+        if (status.st_dev, status.st_ino) in seen:
+            result.pass_over(TWICE, here, "folders")
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        for path in entries:
+            _sort_in(path, result, folders, links)
+    result.files.sort()
+    return result
+
+
+def _sort_in(path: Path, result: Scan, folders: deque[Path], links: deque[Path]) -> None:
+    is_folder = path.is_dir()
+    if path.name.startswith(".") or (is_folder and path.name == "__MACOSX"):
+        result.pass_over(HIDDEN, path, "folders" if is_folder else "files")
+    elif is_folder:
+        (links if path.is_symlink() else folders).append(path)
+    elif not path.is_file():
+        result.pass_over(NO_FILE, path)
+    elif is_media(path) or holds_media(path):
+        result.files.append(path)
+    else:
+        result.pass_over(NO_MEDIA, path)
+
+
+def media_of(folder: Path) -> list[Path]:
+    """All media files under a folder, sorted: see `scan`."""
+    return scan(folder).files
 
 
 def holds_media(path: Path) -> bool:
@@ -70,8 +170,3 @@ class Footage:
             return direct.parent.resolve() / direct.name
         bare = PurePosixPath(name).name
         return self._found.get(bare) or self._found.get(stem(bare))
-
-
-def _shown(path: Path, folder: Path) -> bool:
-    parents = path.relative_to(folder).parts[:-1]
-    return not any(part.startswith(".") or part == "__MACOSX" for part in parents)

@@ -5,12 +5,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from trichord.corpora.footage import media_of, stem
+from trichord.corpora.footage import AUDIO_SUFFIXES, IMAGE_SUFFIXES, media_of, stem
 from trichord.corpora.prepared import Prepared, Tally
 from trichord.types import Clip, UserError
 
-_SOUNDS = (".wav", ".mp3", ".flac", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".aiff", ".wma")
-_PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 # Formats of times in names: seconds as they are, padded, with decimals; milliseconds.
 _STYLES = ((".10g", 1), ("06.0f", 1), (".1f", 1), (".3f", 1), (".0f", 1000))
 
@@ -29,7 +27,7 @@ class Recordings:
         self.root = root
         self.tally = tally
         self._files: dict[str, Path] = {}
-        wanted = (path for path in media_of(root) if path.suffix.lower() not in _PICTURES)
+        wanted = (path for path in media_of(root) if path.suffix.lower() not in IMAGE_SUFFIXES)
         for path in sorted(wanted, key=_is_sound):
             first = self._files.setdefault(_key(stem(path.name)), path)
             if first is not path and _is_sound(first) == _is_sound(path):
@@ -96,4 +94,4 @@ def _key(name: str) -> str:
 
 
 def _is_sound(path: Path) -> bool:
-    return path.suffix.lower() in _SOUNDS
+    return path.suffix.lower() in AUDIO_SUFFIXES

@@ -1,4 +1,4 @@
-"""Channels of a decoded frame: their mean, or left and right; float32 at full scale 1."""
+"""Channels of a decoded frame mixed to mono, or to left and right; float32 at full scale 1."""
 
 from functools import lru_cache
 from typing import Any
@@ -19,7 +19,7 @@ PLANES = 8
 
 
 def samples_of(frame: Frame, rows: int) -> Samples:
-    """A frame as one row (the mean of its channels) or as two (left and right)."""
+    """A frame as one row (mono) or as two (left and right): see `mix`."""
     return mono_of(frame)[None] if rows == 1 else _stereo_of(frame)
 
 
@@ -51,23 +51,41 @@ class SampleRun:
 
 
 def mono_of(frame: Frame) -> Mono:
-    """Mean of the channels of a frame; NaN and infinity become 0."""
-    channels = _channels_of(frame)
-    # Same bits as numpy's mean, which divides in double precision and takes four times as long.
-    return _finite(np.add.reduce(channels, axis=0) / np.float32(len(channels)))
+    """A frame as one channel; NaN and infinity become 0."""
+    return _finite(mix(_channels_of(frame), 1, frame.layout.name)[0])
 
 
 def _stereo_of(frame: Frame) -> Samples:
-    """Left and right: two channels as they are, one channel twice, or more channels mixed down."""
-    channels = _finite(_channels_of(frame))
-    if len(channels) == 1:
-        return channels.repeat(2, axis=0)
-    if len(channels) == 2:
-        return channels
-    mixed = np.zeros((2, channels.shape[1]), np.float32)
+    return mix(_finite(_channels_of(frame)), 2, frame.layout.name)
+
+
+def mix(channels: Samples, rows: int, layout: str = "") -> Samples:
+    """Mix channels down to one row or two (left and right).
+
+    One or two channels are taken as they are, or their mean. More are mixed by their places, by the
+    weights of `downmix`; one row is the mean of left and right, which is the mono of ITU-R BS.775.
+    Without names of places, six and eight channels are 5.1 and 7.1, and one row of others is the mean of
+    all: they are microphones rather than loudspeakers.
+
+    Args:
+        channels: (channel, sample).
+        rows: 1 or 2.
+        layout: FFmpeg's name of the channels' places; empty if they have none.
+    """
+    count = len(channels)
+    unnamed = not layout or layout.endswith(" channels")
+    if rows == 1 and (count <= 2 or (unnamed and count not in (6, 8))):
+        # Same bits as numpy's mean, which divides in double precision and takes four times as long.
+        return (np.add.reduce(channels, axis=0) / np.float32(count))[None]
+    if count <= 2:
+        return channels.repeat(2, axis=0) if count == 1 else channels
+    weights = downmix(layout or f"{count} channels", count)
+    if rows == 1:
+        weights = weights.mean(axis=0, keepdims=True)
+    mixed = np.zeros((rows, channels.shape[1]), np.float32)
     # Channel by channel: a matrix product's rounding depends on how many samples a frame has.
-    for weights, channel in zip(downmix(frame.layout.name, len(channels)).T, channels, strict=True):
-        mixed += weights[:, None] * channel
+    for column, channel in zip(weights.T, channels, strict=True):
+        mixed += column[:, None] * channel
     return mixed
 
 

@@ -25,8 +25,8 @@ class Decoded:
     RGB, upright; None without video, or if the plan has no frames. `times`: float64 (n,), the second
     at which each frame is first shown.
 
-    `audio`: sample rate → float32 (samples,), the mean of all channels (of 5.1 too, its
-    low-frequency channel included). A stereo plan gives (channel, samples): one row for a mono track,
+    `audio`: sample rate → float32 (samples,), mono: the mean of two channels, or of left and right
+    of 5.1 and the like. A stereo plan gives (channel, samples): one row for a mono track,
     left and right for two channels, and left and right as FFmpeg mixes them for more (centre and
     surround at -3 dB, no low-frequency channel). There are exactly
     `samples_in(plan.audio_length(start, end), rate)` samples from `audio_start` on, which is `start`

@@ -135,7 +135,7 @@ def _within_whole_patches(width: int, height: int, patch: int, most: int) -> tup
 class DecodePlan:
     """Which frames of each span (None: no video), and at which sample rates its audio.
 
-    `stereo`: left and right instead of the mean of all channels. `audio_seconds`: at most so many
+    `stereo`: left and right instead of mono. `audio_seconds`: at most so many
     seconds of audio, from the middle of a longer span; the rest of its audio is not decoded.
     """
 

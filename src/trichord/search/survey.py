@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trichord.corpora.footage import holds_media, is_media, media_of
+from trichord.corpora.footage import Scan, holds_media, is_media, scan
 from trichord.media.signature import file_signature
 from trichord.search.collection import whereabouts
 from trichord.search.table import FileVersion, KnownFile
@@ -29,31 +29,42 @@ class Survey:
 
 
 def media_at(places: Sequence[Path]) -> list[Path]:
-    """Media files at places and in folders, absolute, sorted, without duplicates.
+    """Media files at places and in folders, absolute, sorted, without duplicates: see `scan_places`."""
+    return scan_places(places).files
+
+
+def scan_places(places: Sequence[Path]) -> Scan:
+    """Media files at places and in folders, absolute, sorted, without duplicates; and what they lack.
 
     Raises:
         UserError: A place is missing, is not a media file, or has none.
     """
-    files: set[Path] = set()
+    everything = Scan()
     for place in places:
         if not place.exists():
             raise UserError(f"{place}: no such file or folder: check the path.")
-        below = media_under(whereabouts(place))
-        if not below and not place.is_dir():
+        below = _scan(whereabouts(place))
+        if not below.files and not place.is_dir():
             raise UserError(f"{place} is not a media file: give a video, sound, picture or folder.")
-        if not below:
+        if not below.files:
+            also = "".join(f" ({line})" for line in below.lines())
             raise UserError(
-                f"{place} has no media files: give a folder with videos, sounds or pictures."
+                f"{place} has no media files: give a folder with videos, sounds or pictures.{also}"
             )
-        files.update(below)
-    return sorted(files)
+        everything.add(below)
+    everything.files = sorted(set(everything.files))
+    return everything
 
 
 def media_under(place: Path) -> list[Path]:
     """The media files of a folder, or the file itself; empty if it is missing or not a media file."""
+    return _scan(place).files
+
+
+def _scan(place: Path) -> Scan:
     if place.is_dir():
-        return media_of(place)
-    return [place] if place.is_file() and (is_media(place) or holds_media(place)) else []
+        return scan(place)
+    return Scan([place] if place.is_file() and (is_media(place) or holds_media(place)) else [])
 
 
 def survey(known: dict[str, KnownFile], files: Sequence[Path]) -> Survey:
