@@ -61,7 +61,7 @@ def test_no_run_and_no_json_are_told_apart(tmp_path):
     with pytest.raises(UserError, match="is not a run"):
         read_experiment(tmp_path / "experiment.json")
     (tmp_path / "experiment.json").write_text("nonsense")
-    with pytest.raises(UserError, match="is not an experiment"):
+    with pytest.raises(UserError, match="is damaged: restore it"):
         read_experiment(tmp_path / "experiment.json")
 
 

@@ -129,6 +129,8 @@ def twice(*loras):
 NAN, INFINITE = float("nan"), float("inf")
 WRONG = {
     "--stages.0.optimizer.decay-share 0: give": adam(decay_share=0.0),
+    "--stages.0.optimizer.decay-share 0.5: only": adam(decay_share=0.5),
+    "--stages.0.negatives-share 0.5: give --stages.N.negatives": staged(negatives_share=0.5),
     "--stages.0.optimizer.momentum 1: give": staged(optimizer=forced(Muon(), momentum=1.0)),
     "--stages.0.lora.rank -1: give at least 0.": staged(lora=forced(Lora(), rank=-1)),
     "--stages.0.lora.rank 0: then there are no adapters": staged(lora=Lora(alpha=4)),
@@ -138,7 +140,7 @@ WRONG = {
     "--stages.0.lora.rank 2: another stage trains": twice(Lora(rank=2), Lora(rank=4)),
     "--stages.0.optimizer.lr -1: give at least 0.": adam(lr=-1.0),
     "--stages.0.optimizer.lr nan: give at least 0.": adam(lr=NAN),
-    "--stages.0.optimizer.lr inf: give at least 0.": adam(lr=INFINITE),
+    "--stages.0.optimizer.lr inf: give at least 0 and finite.": adam(lr=INFINITE),
     "--stages.0.optimizer.weight-decay -0.1: give": adam(weight_decay=-0.1),
     "--stages.0.optimizer.beta1 1: give at least 0 and less than 1.": adam(beta1=1.0),
     "--stages.0.optimizer.beta2 -0.5: give at least 0 and less than 1.": adam(beta2=-0.5),
@@ -195,7 +197,7 @@ WRONG = {
     "--stages.0.epochs 0: give at least 1.": staged(epochs=0),
     "--stages.0.patience 0: give at least 1.": staged(patience=0),
     "--stages.0.clip-norm 0: give more than 0.": staged(clip_norm=0.0),
-    "--stages.0.clip-norm inf: give more than 0.": staged(clip_norm=INFINITE),
+    "--stages.0.clip-norm inf: give more than 0 and finite.": staged(clip_norm=INFINITE),
     "--stages.0.precision 'fp16': choose one of auto, float32, bfloat16.": staged(precision="fp16"),
     "--stages.0.draw-per 'day': choose one of batch, clip, turn.": staged(draw_per="day"),
     "--stages.0.nonverbal-share 2: give a number from 0 to 1.": staged(nonverbal_share=2.0),

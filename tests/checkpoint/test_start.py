@@ -233,6 +233,19 @@ def test_a_run_with_adapters_stores_them_alone_and_opens_without_peft(
     assert loaded.state_dict().keys() == fresh_model(pretraining).state_dict().keys()
 
 
+@pytest.mark.parametrize("change", [('"alpha": 8', '"alpha": 64'), ('"rank": 2', '"rank": 0')])
+def test_other_adapters_in_the_file_of_the_experiment_are_refused(change, pretraining, adapt):
+    run, _ = adapt(pretraining, "run")
+    path = run.path / "experiment.json"
+    text = path.read_text()
+    assert change[0] in text
+    path.write_text(text.replace(*change))
+    with pytest.raises(
+        UserError, match=r"experiment\.json names other low-rank adapters than weights"
+    ):
+        run.load()
+
+
 def test_adapters_of_a_run_whose_trunk_is_another_now_are_refused(pretraining, adapt):
     run, _ = adapt(pretraining, "run")
     tensors = load_file(run.path / "weights.safetensors")

@@ -42,7 +42,7 @@ def test_numbers_within_their_range():
         assert refusal(value, Range(0, 1)) == f"--x {value}: give a number from 0 to 1."
     allow(1e-9, Range(above=0))
     assert refusal(0, Range(above=0)) == "--x 0: give more than 0."
-    assert refusal(float("inf"), Range(above=0)) == "--x inf: give more than 0."
+    assert refusal(float("inf"), Range(above=0)) == "--x inf: give more than 0 and finite."
     assert refusal(0, Range(low=1)) == "--x 0: give at least 1."
     assert refusal(2, Range(above=0, high=1)) == "--x 2: give more than 0 and at most 1."
     allow(0, Range(0, below=1))

@@ -115,6 +115,10 @@ def encode(model: "Embeds", inputs: Any, options: EncodeOptions) -> Any:
     """See `Model.encode`."""
     options.require_legal()
     single = _is_item(inputs)
+    require(
+        single or hasattr(inputs, "__iter__"),
+        f"An input of type {type(inputs).__name__}: give {ITEM}; or a list.",
+    )
     items: list[Any] = [inputs] if single else list(inputs)
     mixtures = any(isinstance(one, Mapping) for one in items)
     if mixtures:

@@ -35,6 +35,8 @@ NEWEST, BEFORE = "checkpoint.safetensors", "checkpoint-before.safetensors"
 """Two generations of checkpoints: if the newest is damaged, the one before is used."""
 WEIGHTS, EXPERIMENT, ENVIRONMENT = "weights.safetensors", "experiment.json", "environment.json"
 METRICS, WEIGHTING = "metrics.jsonl", "weighting.json"
+ADAPTERS = "adapters"
+"""Note in a run's weights: the low-rank adapters of its experiment, by encoder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,6 +296,8 @@ class Run:
             for name, tower in towers
             if not tower.trunk_changed
         }
+        if adapters := self.experiment().adapters():
+            notes[ADAPTERS] = json.dumps({name: asdict(lora) for name, lora in adapters.items()})
         write_tensors(self.path / WEIGHTS, owned_state(model, objective), notes)
         self.remove_checkpoints()
 
@@ -347,10 +351,17 @@ class Run:
         try:
             tensors, prints = read_tensors(path, unsealed=True)
         except DamagedError as error:
-            raise UserError(f"{error}: delete it and train again.") from error
+            raise UserError(f"{error}: delete that file and train again.") from error
+        # The scale of adapters is not in their weights.
+        adapters = {name: asdict(lora) for name, lora in self.experiment().adapters().items()}
+        if json.loads(prints.pop(ADAPTERS, "{}")) != json.loads(json.dumps(adapters)):
+            raise UserError(
+                f"{self.path / EXPERIMENT} names other low-rank adapters than {path.name} has: restore it, "
+                f"or delete {self.path} and train again."
+            )
         if odd := prints.keys() - set(TOWERS):
             raise UserError(
-                f"{path} is damaged (it names '{min(odd)}'): delete it and train again."
+                f"{path} is damaged (it names '{min(odd)}'): delete that file and train again."
             )
         return tensors, prints
 

@@ -207,6 +207,8 @@ def _unknown(tokens: Sequence[str], program: str, line: Line) -> str:
         return _too_many(tokens[0], program, line)
     close = line.closest(options[0])
     hint = f"did you mean {close}?" if close else f"'{program} --help' lists all options."
+    if close == options[0]:  # an option of another member of a union, such as another optimizer
+        hint = "it belongs to another choice than the one that was made for this part."
     return f"there is no option {options[0]}: {hint}"
 
 

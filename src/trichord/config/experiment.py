@@ -177,7 +177,9 @@ def read_experiment(path: Path) -> Experiment:
         document = json.loads(path.read_text())
         version = document["format"]
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is not an experiment: train the run again.") from error
+        raise UserError(
+            f"{path} is damaged: restore it, or delete '{path.parent}' and train again."
+        ) from error
     if version == 2:
         document = _of_format_2(document)
     elif version != FORMAT:

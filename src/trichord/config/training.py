@@ -172,6 +172,14 @@ class ScheduledConfig(OptimizerConfig):
     trunk_share: Annotated[float, Range(0)] = 1.0
     """Learning rate of trunks relative to heads, fusion and low-rank adapters."""
 
+    def flaws(self) -> Iterator[tuple[str, str]]:
+        """See `Ruled`."""
+        if self.schedule != "wsd" and self.decay_share != ScheduledConfig.decay_share:
+            yield (
+                "decay_share",
+                f"{self.decay_share:g}: only --stages.N.optimizer.schedule wsd decays so.",
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class AdamW(ScheduledConfig):
@@ -365,6 +373,8 @@ class Stage:
             yield "trains", "is empty: nothing would train; name encoders whose heads train."
 
     def _flaws_of_negatives(self) -> Iterator[tuple[str, str]]:
+        if not self.negatives and self.negatives_share != Stage.negatives_share:
+            yield "negatives-share", f"{self.negatives_share:g}: give --stages.N.negatives too."
         if not self.negatives:
             return
         if self.negatives >= self.batch_size:

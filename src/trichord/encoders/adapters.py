@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from trichord.config.training import Lora
 from trichord.types import UserError
 from trichord.types.extras import extras_named
+from trichord.types.rules import require
 
 FIRST, SECOND = ".lora_A.", ".lora_B."
 """What peft calls the two matrices of an adapter; the first one reads the layer's input."""
@@ -55,6 +56,13 @@ def layers_to_adapt(trunk: nn.Module, lora: Lora, what: str) -> list[str]:
     with extras_named():
         import_module("peft")
     if layers := list(_layers(trunk, lora)):
+        parts: dict[str, Any] = dict(trunk.named_modules())
+        least = min(min(parts[one].weight.shape) for one in layers)
+        require(
+            lora.rank <= least,
+            f"--stages.N.lora.rank {lora.rank}: {what[0].lower()}{what[1:]} has a layer of {least} numbers "
+            "a side: give at most that.",
+        )
         return layers
     missing = " or ".join(lora.targets) or "inside an attention"
     ends = {

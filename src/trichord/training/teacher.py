@@ -1,5 +1,7 @@
 """Distillation: another run's vectors of the training clips, computed once, before the first step."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,7 +74,8 @@ def open_teacher(
     """
     assert experiment.teacher is not None
     option = f"--teacher {experiment.teacher}"
-    model = Run(experiment.teacher).load().to(student.device)
+    with _named(option):
+        model = Run(experiment.teacher).load().to(student.device)
     if model.reranks:
         raise UserError(
             f"{option}: it scores pairs of texts and clips, and its vectors only find candidates: choose a "
@@ -84,7 +87,17 @@ def open_teacher(
             _require_equal_widths(option, term, student, model)
     # A fusion of vision and audio makes the vectors of both.
     modalities = MODALITIES if model.fusion else experiment.modalities
-    return model, source_like(training, model, modalities)
+    with _named(f"{option}, which is the model of that run"):
+        return model, source_like(training, model, modalities)
+
+
+@contextmanager
+def _named(what: str) -> Generator[None]:
+    """Put what an error is about before it."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{what}: {error}") from error
 
 
 def _require_comparable(option: str, term: Term, model: Embedder) -> None:
