@@ -66,7 +66,9 @@ class Scan:
         for reason, named in self.examples.items():
             counts = [(n, kind) for (why, kind), n in self.passed_over.items() if why == reason]
             ordered = sorted(counts, key=lambda one: (-one[0], one[1]))
-            counted = (f"{n} {kind[:-1] if n == 1 and kind[0] == 'f' else kind}" for n, kind in ordered)
+            counted = (
+                f"{n} {kind[:-1] if n == 1 and kind[0] == 'f' else kind}" for n, kind in ordered
+            )
             line = f"passed over ({reason}): " + ", ".join(counted)
             if reason in _NAMED:
                 shown = (name if name.isprintable() else repr(name) for name in named)
