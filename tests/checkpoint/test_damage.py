@@ -92,7 +92,9 @@ def test_one_changed_byte_of_the_weights_is_noticed(place, finished):
     content = bytearray(path.read_bytes())
     content[place] ^= 2
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"weights.safetensors is damaged.*delete that file and train"):
+    with pytest.raises(
+        UserError, match=r"weights.safetensors is damaged.*delete that file and train"
+    ):
         run.load()
 
 

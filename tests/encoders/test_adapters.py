@@ -70,9 +70,7 @@ def test_unknown_layers_are_refused_with_those_that_there_are(trunk):
 
 
 def test_a_rank_above_the_size_of_a_layer_is_refused(trunk):
-    with pytest.raises(
-        UserError, match=r"lora\.rank 33: the trunk has a layer of 32 numbers"
-    ):
+    with pytest.raises(UserError, match=r"lora\.rank 33: the trunk has a layer of 32 numbers"):
         add_adapters(trunk, Lora(rank=33), "The trunk")
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, cast
 
 import torch
@@ -12,7 +11,13 @@ from transformers import logging as transformers_logging
 
 from trichord.encoders.foreign import format_of
 from trichord.encoders.hub import fetch_model
-from trichord.encoders.weight_files import PICKLE, SAFETENSORS, WeightFiles, weight_files
+from trichord.encoders.weight_files import (
+    PICKLE,
+    SAFETENSORS,
+    WeightFiles,
+    holds_code,
+    weight_files,
+)
 from trichord.types import UserError, first_line
 
 PICKLES = "pickles are read only where they hold nothing but tensors"
@@ -81,7 +86,7 @@ def load_model(
             )
     except Exception as error:  # a hostile or damaged file may raise anything
         path = files.folder / files.names[0]
-        if isinstance(error, UnpicklingError):  # torch's message advises to run the code
+        if holds_code(error):  # torch's message advises to run the code
             raise UserError(
                 f"{path} holds more than tensors, and Trichord runs no code of a file: save the model as "
                 f"{SAFETENSORS}, or choose another."

@@ -5,13 +5,13 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from trichord.encoders.weight_files import holds_code
 from trichord.types import UserError, first_line
 
 SIZES_APART = {"input_resolution", "context_length", "vocab_size"}
@@ -173,7 +173,7 @@ def _from_pickle(file: Path) -> dict[str, Tensor]:
         state: Any = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a hostile or damaged pickle may raise anything
         # torch's own message advises to run the code.
-        why = "" if isinstance(error, UnpicklingError) else f" ({first_line(error)})"
+        why = "" if holds_code(error) else f" ({first_line(error)})"
         raise UserError(
             f"{file} is not a plain state_dict that can be read without running its code{why}: save its "
             "tensors as .safetensors and import that."

@@ -78,3 +78,9 @@ def shards_of(index: Path) -> list[str]:
     if not shards or any(Path(name).name != name for name in shards):
         raise UserError(f"{index} names no files beside it: fetch the whole model again.")
     return shards
+
+
+def holds_code(error: BaseException) -> bool:
+    """Whether torch refused a pickle because it holds more than tensors; its message advises to run them."""
+    # By its name: nothing here imports pickle.
+    return type(error).__name__ == "UnpicklingError"

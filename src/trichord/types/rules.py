@@ -53,7 +53,8 @@ class Range(Rule):
         inside = self.low <= value <= self.high and self.above < value < self.below
         if not (inside and abs(value) < math.inf):
             shown = f"{value:.12g}" if isinstance(value, float) else value  # -1 where -1 is typed
-            finite = " and finite" if abs(value) == math.inf else ""
+            bounded = min(self.high, self.below) < math.inf
+            finite = " and finite" if abs(value) == math.inf and not bounded else ""
             raise UserError(f"{option} {shown}: give {self.words}{finite}.")
 
     @property
