@@ -81,6 +81,6 @@ def shards_of(index: Path) -> list[str]:
 
 
 def holds_code(error: BaseException) -> bool:
-    """Whether torch refused a pickle because it holds more than tensors; its message advises to run them."""
+    """Whether torch refused a pickle that holds more than tensors; its message advises to run it."""
     # By its name: nothing here imports pickle.
     return type(error).__name__ == "UnpicklingError"
