@@ -168,7 +168,7 @@ def test_vectors_of_another_model_are_refused(small_world, runs, command, capsys
             "extract {0}/clips.jsonl --model no-such-run",
             "neither a run directory, a model",
         ),
-        ("evaluate {0} {0}/clips.jsonl", "is neither a run directory, a model"),
+        ("evaluate {0} {0}/clips.jsonl", "is a folder without a model"),
         ("compare {0}/runs/nothing", "is no run"),
         (
             "prepare nonsense {0} {1}/m.jsonl",

@@ -71,7 +71,7 @@ def test_every_command_explains_itself(name, capsys):
         ("search a b --since yesterday", "--since yesterday: give YYYY-MM-DD"),
         ("search a b --group=3", "--group=3: it takes no value: give --group alone."),
         ("evaluate a", "evaluate: MANIFEST is missing: 'trichord evaluate --help'"),
-        ("evaluate", "evaluate: RUN and MANIFEST are missing"),
+        ("evaluate", "evaluate: RUN|MODEL and MANIFEST are missing"),
         ("evaluate --resample 3", "there is no option --resample: did you mean --captions.resamples?"),
         ("index a b c --cut frame", "index: --cut frame: choose one of window, shots."),
         ("extract a --jobs one", "--jobs one: give a whole number."),

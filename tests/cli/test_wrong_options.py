@@ -103,7 +103,7 @@ PLACES = {
     "caption @writer": "name at least one file or folder",
     "caption @writer nowhere": "nowhere: no such file or folder",
     "extract @clips.jsonl --model @run --start @run": "is a run and has weights",
-    "evaluate @folder @clips.jsonl": "is neither a run directory, a model, a folder of weights nor an",
+    "evaluate @folder @clips.jsonl": "is a folder without a model: check the path",
     "compare @folder": "is no run and holds none",
     "compare @clips.jsonl": "is no report of retrieval or captions",
     "evaluate @run @clips.jsonl --split val": "split 'val': the manifest has none",

@@ -320,9 +320,7 @@ def test_a_pickle_that_runs_code_runs_none(clip, tmp_path):
     (clip / "model.safetensors").unlink()
     weights = {"text_projection.weight": torch.zeros(2), "evil": Evil(tmp_path / "run")}
     torch.save(weights, clip / "pytorch_model.bin")
-    line = one_line(lambda: text(clip))
-    assert "cannot be read" in line
-    assert "nothing but tensors" in line
+    assert "holds more than tensors" in one_line(lambda: text(clip))
     with (clip / "pytorch_model.bin").open("wb") as file:
         pickle.dump(Evil(tmp_path / "run"), file)
     assert "cannot be read" in one_line(lambda: text(clip))

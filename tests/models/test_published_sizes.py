@@ -24,6 +24,7 @@ def vit_b_32(monkeypatch):
     monkeypatch.setattr(clip, "load_cached", lambda kind, name: load(kind, "stand-in-clip"))
     monkeypatch.setattr(clip, "load_model", empty)
     monkeypatch.setattr(clip, "require_size", lambda processor, name, side: None)
+    monkeypatch.setattr(clip, "require_fit", lambda tokenizer, name, rows: None)
     for module in (clip, clip_audio):
         monkeypatch.setattr(module, "require_type", lambda name, model_types: "clip")
     monkeypatch.setattr(multilingual_clip, "model_type", lambda name: "clip")

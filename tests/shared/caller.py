@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-# What others change where they are imported is not ours.
+# What others change where they are imported is not ours. `transformers` imports peft to load a model.
+import peft  # noqa: F401
 import scipy.sparse
 import scipy.special  # noqa: F401
 import sympy  # noqa: F401

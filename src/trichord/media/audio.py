@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from av.error import FFmpegError
 
-from trichord.media.channels import SampleRun, Samples
+from trichord.media.channels import SILENCE_LEVEL, SampleRun, Samples
 from trichord.media.failure import refuse_out_of_memory
-from trichord.media.media_file import Frame, MediaFile, Packet, Track
+from trichord.media.media_file import MediaFile
 from trichord.media.plan import DecodePlan
+from trichord.media.pyav import Frame, Packet, Track
 from trichord.media.resample import context_samples
 
 # Seconds; a warm-up of half a second makes each block a sixteenth more work.
@@ -26,8 +27,6 @@ JOIN_SECONDS = 1.0
 """Seconds of frames that are converted to samples at once."""
 GAP = 0.03
 """Seconds by which time stamps may be off: more is a gap in the track, less is rounding."""
-SILENCE_LEVEL = 2.0**-16
-"""Half a step of 16-bit audio: anything below rounds to zero and is silence."""
 SLACK = 1.0
 """Seconds of audio kept on either side of a span, beyond what resampling needs."""
 CHUNK = 1 << 16

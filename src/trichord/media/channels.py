@@ -7,12 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trichord.media.failure import MediaError
-from trichord.media.media_file import Frame
+from trichord.media.pyav import Frame
 
 Samples = NDArray[np.float32]
 """(channel, sample); one channel is mono, two are left and right."""
 Mono = NDArray[np.float32]
 FULL_SCALE = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31}
+SILENCE_LEVEL = 2.0**-16
+"""Half a step of 16-bit audio: anything below rounds to zero and is silence."""
 # FFmpeg's AV_NUM_DATA_POINTERS.
 PLANES = 8
 """Planes in the fixed list of an FFmpeg frame: with this many or more, PyAV reads past its end."""

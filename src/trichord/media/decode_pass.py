@@ -14,11 +14,8 @@ from trichord.media.audio import AudioTrack, audible, rate_of
 from trichord.media.decoded import Decoded, samples_in
 from trichord.media.failure import MediaError, refuse_out_of_memory
 from trichord.media.media_file import (
-    Frame,
     MediaFile,
-    Packet,
     Packets,
-    Track,
     declared_end,
     packet_end,
     packet_time,
@@ -26,6 +23,7 @@ from trichord.media.media_file import (
 from trichord.media.picture import pixel_aspect, to_rgb
 from trichord.media.plan import DecodePlan, Limits
 from trichord.media.probe import Status
+from trichord.media.pyav import Frame, Packet, Track
 from trichord.media.resample import resample
 from trichord.media.video import VideoTrack
 

@@ -4,10 +4,11 @@ from dataclasses import replace
 from itertools import pairwise
 
 from trichord.media.failure import MediaError, refuse_out_of_memory
-from trichord.media.media_file import Frame, MediaFile, Packet, Track, check_pixels, duration_of
+from trichord.media.media_file import MediaFile, check_pixels, duration_of
 from trichord.media.picture import display_matrix, display_size, pixel_aspect, rotation_of
 from trichord.media.plan import Limits
 from trichord.media.probe import AudioStream, Probe, Status, VideoStream
+from trichord.media.pyav import Frame, Packet, Track
 from trichord.media.still import inspect_image
 from trichord.media.tracks import AudioCheck, decode_packet
 

@@ -20,13 +20,11 @@ from trichord.media.containers import (
 )
 from trichord.media.failure import MediaError, refuse_out_of_memory
 from trichord.media.plan import Limits
+from trichord.media.pyav import Packet, Track
+from trichord.media.tracks import best_first, first_audible
 
 ABSOLUTE = ("matroska", "flv")
 """Containers that declare their end on their own clock instead of their duration."""
-Packet = Any
-Frame = Any
-Track = Any
-"""PyAV's objects; its own types cover too little of them to be useful."""
 Packets = Iterator[Packet]
 JOINED = ("mpegts", "mpeg")
 """Containers that may be joined end to end, so that their clock restarts."""
@@ -212,8 +210,6 @@ def _refuse(*_: object) -> None:
 
 
 def _open_container(source: MediaFile, limits: Limits) -> None:
-    from trichord.media.tracks import best_first, first_audible
-
     source.av = _demuxer(source, limits)
     sounds = best_first(source.av, "audio", list(source.av.streams.audio))
     pictures = best_first(source.av, "video", _pictures(source.av))

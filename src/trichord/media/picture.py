@@ -10,8 +10,9 @@ from PIL import Image
 from PIL.Image import Resampling, Transpose
 
 from trichord.media.hdr import LEVELS, is_hdr, light, to_srgb
-from trichord.media.media_file import Frame, Track, check_pixels
+from trichord.media.media_file import check_pixels
 from trichord.media.plan import FramePlan, Limits
+from trichord.media.pyav import Frame, Track
 
 Matrix = tuple[int, int, int, int]
 """(a, b, c, d) of a display matrix: a stored pixel (x, y) is shown at (ax + cy, bx + dy)."""

@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from trichord.media.audio import SILENCE_LEVEL
-from trichord.media.channels import mono_of
+from trichord.media.channels import SILENCE_LEVEL, mono_of
 from trichord.media.failure import refuse_out_of_memory
-from trichord.media.media_file import Frame, Packet, Track
+from trichord.media.pyav import Frame, Packet, Track
 
 SILENT_SECONDS = 600.0
 """Seconds of zeros after which a track counts as silent; decoding checks each span itself."""

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable
 from av.error import FFmpegError
 
 from trichord.media.failure import refuse_out_of_memory
-from trichord.media.media_file import Frame, MediaFile, Packet, check_pixels, packet_time
+from trichord.media.media_file import MediaFile, check_pixels, packet_time
 from trichord.media.plan import FramePlan, Limits
+from trichord.media.pyav import Frame, Packet
 
 # Limit on held packets, because a group of pictures may never end.
 MAX_HELD_BYTES = 64 * 1024**2
