@@ -1,9 +1,11 @@
 """Text encoders as graphs beside a collection: used only where they are the model's."""
 
 import json
+import logging
 import os
 import shutil
 import threading
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -291,6 +293,7 @@ def test_where_nothing_can_be_noted_digests_are_computed_each_time(cached, monke
 def test_writers_at_once_leave_one_whole_folder(cached):
     model, collection = cached
     wrong = []
+    level, filters = logging.root.level, list(warnings.filters)
 
     def write():
         try:
@@ -304,6 +307,7 @@ def test_writers_at_once_leave_one_whole_folder(cached):
     for one in writers:
         one.join()
     assert not wrong
+    assert (logging.root.level, warnings.filters) == (level, filters)  # it stayed at ERROR
     same_vectors(text_query_model(collection, no_load), model)
     assert not list(collection.storage.cache.glob(".text-encoders-*"))
 

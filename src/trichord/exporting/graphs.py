@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import torch
@@ -218,22 +219,26 @@ def _narrowed(model: Any) -> Any:
         return onnx.load(path)
 
 
+_SILENCE = RLock()
+"""Levels and filters belong to the process: of two threads, one would restore what the other had set."""
+
+
 @contextmanager
 def _quietly() -> Generator[None]:
     """Silence the exporter and the quantiser, whose messages are for their developers."""
     names = ("torch.onnx._internal.exporter", "onnxscript", "onnx_ir", None)
     loggers = [logging.getLogger(name) for name in names]
-    before = [logger.level for logger in loggers]
-    for (
-        logger
-    ) in loggers:  # they miss torchvision, which is not needed, and preprocessing that is done here
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", r"`isinstance\(treespec", FutureWarning)
-            # Pictures and audio types have equally many steps, so the axis has one name.
-            warnings.filterwarnings("ignore", r"# The axis name: ", UserWarning)
-            yield
-    finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)
+    with _SILENCE:
+        before = [logger.level for logger in loggers]
+        for logger in loggers:
+            # They miss torchvision, which is not needed, and preprocessing that is done here.
+            logger.setLevel(logging.ERROR)
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", r"`isinstance\(treespec", FutureWarning)
+                # Pictures and audio types have equally many steps, so the axis has one name.
+                warnings.filterwarnings("ignore", r"# The axis name: ", UserWarning)
+                yield
+        finally:
+            for logger, level in zip(loggers, before, strict=True):
+                logger.setLevel(level)
