@@ -5,6 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnx
+import onnx_ir
+
 from trichord.config import ClapText, ClipText
 from trichord.encoders.encoder import Encoder
 from trichord.encoders.graph import Sizes
@@ -51,10 +54,25 @@ def traced_once() -> Callable[[Encoder], Any]:
         # Classes themselves are part of the key: a plugin may be loaded again with other code.
         key = (type(encoder), type(encoder.trunk), type(encoder.head), _digest(encoder))
         if key not in programs:
-            programs[key] = trace(encoder)
+            programs[key] = _Program(trace(encoder).model_proto)
         return programs[key]
 
     return traced
+
+
+class _Program:
+    """What `torch.onnx` made, a copy for each use: writing a model changes it."""
+
+    def __init__(self, proto: Any) -> None:
+        self.bytes = proto.SerializeToString()
+
+    @property
+    def model_proto(self) -> Any:
+        return onnx.load_from_string(self.bytes)
+
+    @property
+    def model(self) -> Any:
+        return onnx_ir.from_proto(self.model_proto)
 
 
 def _digest(encoder: Encoder) -> str:
