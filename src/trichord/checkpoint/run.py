@@ -296,8 +296,8 @@ class Run:
             for name, tower in towers
             if not tower.trunk_changed
         }
-        if adapters := self.experiment().adapters():
-            notes[ADAPTERS] = json.dumps({name: asdict(lora) for name, lora in adapters.items()})
+        if any(tower.lora for _, tower in towers):
+            notes[ADAPTERS] = json.dumps(self._adapters())
         write_tensors(self.path / WEIGHTS, owned_state(model, objective), notes)
         self.remove_checkpoints()
 
@@ -341,6 +341,11 @@ class Run:
         lines = "".join(json.dumps(line) + "\n" for line in progress.metrics)
         write_atomically(self.path / METRICS, lines)
 
+    def _adapters(self) -> dict[str, Any]:
+        """The low-rank adapters of the experiment as JSON values."""
+        adapters = self.experiment().adapters()
+        return json.loads(json.dumps({name: asdict(lora) for name, lora in adapters.items()}))
+
     def weights(self) -> tuple[dict[str, Tensor], dict[str, str]]:
         """The tensors that the run owns, and the fingerprints of the towers that it does not own.
 
@@ -353,8 +358,7 @@ class Run:
         except DamagedError as error:
             raise UserError(f"{error}: delete that file and train again.") from error
         # The scale of adapters is not in their weights.
-        adapters = {name: asdict(lora) for name, lora in self.experiment().adapters().items()}
-        if json.loads(prints.pop(ADAPTERS, "{}")) != json.loads(json.dumps(adapters)):
+        if (noted := prints.pop(ADAPTERS, None)) and json.loads(noted) != self._adapters():
             raise UserError(
                 f"{self.path / EXPERIMENT} names other low-rank adapters than {path.name} has: restore it, "
                 f"or delete {self.path} and train again."
