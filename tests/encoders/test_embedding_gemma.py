@@ -442,6 +442,8 @@ def test_mixtures_of_one_part_are_that_part(whole):
             "audio of a mixture is missing",
         ),
         ({"text": "a " * 9000}, "tokens, and the model reads"),
+        ({"text": "a <|image|> b"}, "has the marks by which the model knows images"),
+        ({"image": Image.new("RGB", (40, 56)), "text": "<|image|>"}, "has the marks by which"),
     ],
 )
 def test_impossible_mixtures_are_refused(whole, item, told):

@@ -93,6 +93,7 @@ def test_muon_takes_matrices_and_leaves_the_rest_to_adamw(groups, model):
     by_muon = {names[id(p)] for group in muon.param_groups for p in group["params"]}
     by_adamw = {names.get(id(p)) for group in adamw.param_groups for p in group["params"]}
     assert "audio.head.weight" in by_muon
+    assert {"audio.trunk.tokens", "audio.trunk.positions"} <= by_adamw
     assert all(model.get_parameter(name).ndim == 2 for name in by_muon)
     assert not any("token_embedding" in name for name in by_muon)
     assert any(name and "token_embedding" in name for name in by_adamw)

@@ -192,10 +192,10 @@ class AdamW(ScheduledConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class Muon(ScheduledConfig):
-    """Muon for matrices of trunks, fusion and captioner; AdamW for everything else.
+    """Muon for the matrices of linear layers, heads and adapters too; AdamW for everything else.
 
-    Its authors leave first and last layers to AdamW; here these are the heads, whose rows are compared.
-    The update of a matrix has the size of AdamW's, so both have the same learning rate.
+    Everything else is tables of embeddings, kernels of convolutions, vectors and temperatures. The update
+    of a matrix has the size of AdamW's, so both have the same learning rate.
 
     Source: Jordan et al. (2024), "Muon"; its scale: Liu et al. (2025), "Muon is Scalable for LLM Training".
     """

@@ -41,8 +41,9 @@ def examine_path(
         UserError: there is nothing at `path`, or it holds no clips, or a line of it is wrong.
     """
     if path.is_dir():
-        prepared = folder.clips(path, captions)
-        notes = (*prepared.lines(), *scan(path).lines())
+        found = scan(path.resolve())
+        prepared = folder.clips(path, captions, found.files)
+        notes = (*prepared.lines(), *found.lines())
         return examine(prepared.clips, decoder, cost=cost, notes=notes)
     if path.suffix.lower() in _MANIFEST_SUFFIXES:
         return examine(read_manifest(path), decoder, cost=cost)

@@ -7,6 +7,7 @@ they differ in `start` and `end` (seconds). A text file `<stem>.txt` has one cap
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -29,17 +30,20 @@ _COLUMNS = {*CAPTION_COLUMNS, *LABEL_COLUMNS, "start", "end", "split"}
 _Span = tuple[Path, float, float | None]
 
 
-def clips(root: Path, captions: Path | None = None) -> Prepared:
+def clips(
+    root: Path, captions: Path | None = None, media: Sequence[Path] | None = None
+) -> Prepared:
     """Clips of a folder, ordered by file and start; ids are the files' paths below the folder.
 
     `captions` is the table to read; the default is `captions.*`, else `metadata.*`, else the only
-    table in the folder. Files that are not in the table are clips too, and counted.
+    table in the folder. Files that are not in the table are clips too, and counted. `media` are the files
+    of the folder, if they are known already.
 
     Raises:
         UserError: no folder, no media, an unreadable or ambiguous table, or a wrong value.
     """
     root = root.resolve()
-    files = media_of(root)
+    files = media_of(root) if media is None else media
     tally = Tally()
     table = captions.resolve() if captions else _table(root)
     clips_by_span = _from_table(table, Footage(root, files), tally) if table else {}

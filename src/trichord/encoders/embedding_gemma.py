@@ -293,7 +293,7 @@ def mixture_features(
         task: Whose prompt stands before each text; None: that of the config.
 
     Raises:
-        UserError: The sequence is longer than the model reads.
+        UserError: The sequence is longer than the model reads, or a text has the marks of other inputs.
     """
     text, *media = encoders
     readers: dict[str, Any] = {one.modality: one.trunk for one in media}
@@ -310,6 +310,10 @@ def mixture_features(
         words += ["".join(names)] * len(tokens)
         own[mark] += tokens
     ids: list[int] = text.tokenizer("".join(words))["input_ids"]
+    require(
+        all(ids.count(mark) == len(steps) for mark, steps in own.items()),
+        "A text has the marks by which the model knows images and sounds: leave them out of it.",
+    )
     model: Any = text.trunk.model
     table = model.get_input_embeddings()
     # The ids of marks have no place in the table: other rows come in their stead.

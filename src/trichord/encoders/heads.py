@@ -5,9 +5,9 @@ from torch import nn
 from trichord.types.rules import require
 
 
-def identity_head(dim: int) -> nn.Linear:
-    """A linear layer that changes nothing until it is trained."""
-    head = nn.Linear(dim, dim, bias=False)
+def identity_head(full: int, width: int | None = None) -> nn.Linear:
+    """A linear layer that changes nothing until it is trained, or keeps the first `width` numbers."""
+    head = nn.Linear(full, width or full, bias=False)
     nn.init.eye_(head.weight)
     return head
 
@@ -23,12 +23,9 @@ def cut_head(full: int, width: int | None, name: str) -> nn.Linear:
     Raises:
         UserError: The vectors are not as wide.
     """
-    width = width or full
     require(
-        width <= full,
+        width is None or width <= full,
         f"--model.width {width}: the vectors of '{name}' have {full} numbers: give fewer, or leave "
         "it out.",
     )
-    head = nn.Linear(full, width, bias=False)
-    nn.init.eye_(head.weight)
-    return head
+    return identity_head(full, width)

@@ -362,7 +362,7 @@ def source_like(source: Source, model: Embedder, modalities: tuple[Modality, ...
     if not fresh and features is not None:
         return features
     if not isinstance(source, MediaSource):
-        raise UserError("--teacher: these clips are neither cached features nor media.")
+        raise UserError("these clips are neither cached features nor media.")
     return MediaSource(source.clips, model, source.decoder, fresh, features)
 
 

@@ -2,14 +2,14 @@
 
 from typing import Any
 
+from trichord.media.pyav import Packet, Track
+
 BACK = 0.5
 """Seconds backwards that are a restart: decoding times of one track only grow."""
 AHEAD = 10.0
 """Seconds ahead that are one, in a file whose clock restarts; FFmpeg's tools use the same."""
 LOOKS = 48
 """Places at which a file is looked at: a recording of less than a 48th of it may go unnoticed."""
-
-Packet = Any
 
 
 class Clock:
@@ -45,7 +45,7 @@ class Clock:
             packet.dts = None if packet.dts is None else packet.dts + moved
 
 
-def clock_restarts(container: Any, track: Any, size: int) -> bool:
+def clock_restarts(container: Any, track: Track, size: int) -> bool:
     """Whether time stamps fall from one place of a file to a later one; the position is then anywhere.
 
     A file is not read through for this: that would take as long as copying it.
@@ -68,7 +68,7 @@ def clock_restarts(container: Any, track: Any, size: int) -> bool:
     return False
 
 
-def _first_stamp(container: Any, track: Any) -> int | None:
+def _first_stamp(container: Any, track: Track) -> int | None:
     for packet in container.demux(track):
         ticks: int | None = packet.pts if packet.dts is None else packet.dts
         if ticks is not None:

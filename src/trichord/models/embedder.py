@@ -330,6 +330,12 @@ class Embedder(nn.Module):
         with _TOKENIZING:
             return [encoder.decode(list(ids)) for ids in words]
 
+    def count_cut(self, texts: Sequence[str]) -> int:
+        """Number of texts that a text encoder truncates."""
+        encoders = [one for one in (self.text, self.sound_text) if one is not None]
+        with _TOKENIZING:
+            return max(one.count_cut(list(texts)) for one in encoders) if texts else 0
+
     def embed_media(self, decoded: Sequence[Decoded], tokens: Sequence[float] = ()) -> MediaVectors:
         """Visual and audio vectors of clips.
 

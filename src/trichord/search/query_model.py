@@ -73,6 +73,11 @@ class QueryModel:
         tower = self.audio_text if toward == "audio" and self.audio_text else self.text
         return tower.embed(texts)
 
+    def count_cut(self, texts: Sequence[str]) -> int:
+        """Number of texts that a text encoder truncates."""
+        encoders = [one for one in (self.text, self.audio_text) if one is not None]
+        return max(one.count_cut(texts) for one in encoders)
+
 
 def full_model(model: "Embedder | QueryModel") -> "Embedder":
     """The model, loaded if it is not yet."""

@@ -20,7 +20,7 @@ def notes_on(query: Query, model: "Embedder | QueryModel") -> list[str]:
 
 
 def _on_cut(texts: Sequence[str], model: "Embedder | QueryModel") -> Iterator[str]:
-    cut = max(one.count_cut(list(texts)) for one in _encoders(model)) if texts else 0
+    cut = model.count_cut(texts)
     if cut:
         yield (
             f"{cut} of {len(texts)} texts in the query: longer than the model reads; the end was left out."

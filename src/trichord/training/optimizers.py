@@ -108,21 +108,22 @@ def _adamw(config: AdamW | Muon, groups: list[dict[str, Any]]) -> Optimizer:
 
 
 def _muon(config: Muon, groups: list[dict[str, Any]], model: Embedder) -> Optimizer:
-    """Muon for matrices, AdamW for embeddings, kernels of convolutions, vectors and numbers."""
+    """Muon for the matrices of linear layers, AdamW for everything else."""
     if not hasattr(torch.optim, "Muon"):
         raise UserError(
             f"--stages.N.optimizer muon: torch {torch.__version__} does not have it: install 2.9 or later."
         )
-    tables = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
-    matrices = [
-        group | {"params": [p for p in group["params"] if p.ndim == 2 and id(p) not in tables]}
-        for group in groups
-    ]
-    others = [
-        group | {"params": [p for p in group["params"] if p.ndim != 2 or id(p) in tables]}
-        for group in groups
-    ]
-    by_muon, by_adamw = ([one for one in part if one["params"]] for part in (matrices, others))
+    # Not every parameter of two dimensions: tables of positions and of audio type tokens have rows that
+    # are looked up, not multiplied.
+    linear = {id(part.weight) for part in model.modules() if isinstance(part, nn.Linear)}
+    by_muon, by_adamw = (
+        [
+            group | {"params": chosen}
+            for group in groups
+            if (chosen := [p for p in group["params"] if (id(p) in linear) == wanted])
+        ]
+        for wanted in (True, False)
+    )
     parts: list[Optimizer] = []
     if by_muon:
         # `match_rms_adamw` gives updates the size of AdamW's: one learning rate fits both.

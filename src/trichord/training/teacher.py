@@ -87,7 +87,7 @@ def open_teacher(
             _require_equal_widths(option, term, student, model)
     # A fusion of vision and audio makes the vectors of both.
     modalities = MODALITIES if model.fusion else experiment.modalities
-    with _named(f"{option}, which is the model of that run"):
+    with _named(option):
         return model, source_like(training, model, modalities)
 
 
