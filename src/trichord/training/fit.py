@@ -7,19 +7,14 @@ from dataclasses import asdict
 from functools import partial
 
 from trichord.checkpoint import Origin, Run
-from trichord.config import Experiment, check
+from trichord.config import Experiment
 from trichord.distributed import all_max, on_all_ranks, on_rank_0
 from trichord.evaluation.vectors import embed_source
 from trichord.evaluation.weighting import learn_weighting
 from trichord.features.source import FeatureSource, Source
 from trichord.models.embedder import Embedder
 from trichord.training.loop import AfterEpoch, run_stage
-from trichord.training.requirements import (
-    require_all,
-    require_layers,
-    require_masks,
-    require_widths,
-)
+from trichord.training.requirements import require_trainable
 from trichord.training.session import Session, do_nothing
 from trichord.training.soundness import refuse_unfinite
 from trichord.training.stopping import freeing_memory, stop, stoppable
@@ -69,12 +64,7 @@ def fit(
         TerminatedError: SIGTERM came.
         KeyboardInterrupt: SIGINT came.
     """
-    on_all_ranks(lambda: check(experiment))
-    on_all_ranks(lambda: require_all(experiment, sources, sharded=sharded))
-    on_all_ranks(lambda: require_widths(experiment, model))
-    on_all_ranks(lambda: require_layers(experiment, model))
-    if sources:
-        on_all_ranks(lambda: require_masks(experiment, model, sources[0]))
+    on_all_ranks(lambda: require_trainable(experiment, model, sources, sharded=sharded))
     taught = experiment.teacher is not None and not on_rank_0(lambda: run.complete)
     teacher = on_all_ranks(lambda: open_teacher(experiment, model, sources[0])) if taught else None
     on_rank_0(lambda: run.start(experiment, manifest))

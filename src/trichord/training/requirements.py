@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trichord.config import Adafactor, Experiment, Stage
+from trichord.config import Adafactor, Experiment, Stage, check
 from trichord.distributed import world_size
 from trichord.encoders.adapters import layers_to_adapt
 from trichord.features.source import Source, refuse_masks
@@ -12,6 +12,22 @@ from trichord.models.embedder import Embedder
 from trichord.training.sampler import pools_of
 from trichord.types import UserError
 from trichord.types.terms import term_of
+
+
+def require_trainable(
+    experiment: Experiment, model: Embedder, sources: Sequence[Source], *, sharded: bool
+) -> None:
+    """Refuse an experiment that cannot be trained on these clips with this model.
+
+    Raises:
+        UserError: Names the option and the remedy.
+    """
+    check(experiment)
+    require_all(experiment, sources, sharded=sharded)
+    require_widths(experiment, model)
+    require_layers(experiment, model)
+    if sources:
+        require_masks(experiment, model, sources[0])
 
 
 def require_all(experiment: Experiment, sources: Sequence[Source], *, sharded: bool) -> None:
