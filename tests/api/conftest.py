@@ -53,7 +53,9 @@ def folder(tmp_path_factory):
             container.mux(heard.encode(frame))
         container.mux(heard.encode(None))
     (root / "broken.mp4").write_bytes((root / "clip.mp4").read_bytes()[:500])
-    return root
+    files = set(root.rglob("*"))
+    yield root
+    assert set(root.rglob("*")) == files, "a test wrote into the folder that all tests share"
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -307,8 +307,10 @@ def test_slices_and_copies_know_what_they_are_and_results_are_plain(pair):
     assert pickle.loads(pickle.dumps(rows)).origins == frozenset()
 
 
-def test_a_mixed_list_of_vectors_of_different_sizes_is_refused(tiny_trimodal, tiny_towers, folder):
-    wide = folder / "wide-clap"
+def test_a_mixed_list_of_vectors_of_different_sizes_is_refused(
+    tiny_trimodal, tiny_towers, folder, tmp_path
+):
+    wide = tmp_path / "wide-clap"
     small = SmallClap(rate=16_000, seconds=2, width=16, text_width=32, dim=32, heads=(1, 2))
     build_clap(small, TEXTS, wide, seed=2).save_pretrained(wide)
     clap = {"audio": Clap(name=str(wide)), "sound_text": ClapText(name=str(wide))}
