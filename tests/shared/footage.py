@@ -32,9 +32,24 @@ def noise(seconds, rate=RATE, channels=1, seed=0):
     return (0.5 * smooth / np.abs(smooth).max()).astype(np.float32)
 
 
+def as_samples(piece, kind):
+    """Floats as samples of an FFmpeg format."""
+    if kind.startswith("s16"):
+        return (piece * 32767).round().astype(np.int16)
+    if kind.startswith("s32"):
+        return (piece * 2.0**31).astype(np.int32)
+    if kind.startswith("u8"):
+        return (piece * 127 + 128).round().astype(np.uint8)
+    return piece.astype(np.float64) if kind.startswith("dbl") else piece
+
+
 def add_sound(container, sound, rate, codec, layout):
     """A sound track of the container and a function that writes it up to a number of seconds."""
     stream = container.add_stream(codec, rate=rate, layout=layout)
+    if codec == "vorbis":  # FFmpeg's own encoder, which calls itself an experiment
+        stream.options = {"strict": "experimental"}
+    if codec.startswith("wma"):
+        stream.bit_rate = 64_000
     position = 0
 
     def write(until):
@@ -43,10 +58,7 @@ def add_sound(container, sound, rate, codec, layout):
         while position < sound.shape[1] and position < until * rate:
             piece = np.ascontiguousarray(sound[:, position : position + step])
             kind = stream.codec_context.format.name
-            if kind.startswith("s16"):
-                piece = (piece * 32767).round().astype(np.int16)
-            elif kind.startswith("s32"):
-                piece = (piece * 2.0**31).astype(np.int32)
+            piece = as_samples(piece, kind)
             if not kind.endswith("p"):
                 piece = np.ascontiguousarray(piece.T.reshape(1, -1))
             frame = av.AudioFrame.from_ndarray(piece, format=kind, layout=layout)
@@ -74,11 +86,14 @@ def make_movie(
     picture=counted_picture,
     setup=None,
     second_sound=None,
+    pixels="yuv420p",
+    container_format=None,
+    options=None,
 ):
     """A movie of counted pictures, one each 1/fps seconds (or at `stamps` in ms), perhaps with sound."""
     stamps = stamps or [round(1000 * n / fps) for n in range(round(seconds * fps))]
-    with av.open(str(path), "w") as container:
-        stream = add_picture(container, video, fps, group, size)
+    with av.open(str(path), "w", format=container_format, options=options or {}) as container:
+        stream = add_picture(container, video, fps, group, size, pixels)
         if setup is not None:
             setup(stream)
         sounds = [samples for samples in (sound, second_sound) if samples is not None]
@@ -96,11 +111,11 @@ def make_movie(
     return path
 
 
-def add_picture(container, codec, fps, group, size):
+def add_picture(container, codec, fps, group, size, pixels="yuv420p"):
     """A picture track whose time stamps are milliseconds where the codec can have them."""
     stream = container.add_stream(codec, rate=fps)
     stream.width, stream.height = size
-    stream.pix_fmt = "yuv420p"
+    stream.pix_fmt = pixels
     stream.gop_size = group
     if codec == "libx264":
         x264 = f"keyint={group}:scenecut=0"
@@ -109,9 +124,9 @@ def add_picture(container, codec, fps, group, size):
     return stream
 
 
-def make_sound(path, sound, rate=RATE, codec="pcm_s16le", layout="mono"):
-    """A plain sound file."""
-    with av.open(str(path), "w") as container:
+def make_sound(path, sound, rate=RATE, codec="pcm_s16le", layout="mono", **how):
+    """A plain sound file; `how`: `format` and `options` of `av.open`."""
+    with av.open(str(path), "w", **how) as container:
         stream, write = add_sound(container, sound, rate, codec, layout)
         write(float("inf"))
         container.mux(stream.encode(None))

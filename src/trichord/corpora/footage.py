@@ -22,7 +22,7 @@ _IMAGE = (
     "jpg jpeg jpe jfif png apng webp bmp gif tif tiff heic heif hif heics avif avifs jxl jp2 j2k j2c jpx "
     "jpf dng cr2 cr3 nef arw orf rw2 raf psd tga exr qoi ppm pgm pbm pnm"
 )
-WEAKLY_MARKED = ("mp3", "aac", "ac3", "eac3", "bmp", "mpegts", "jxl", "ape", "tta")
+WEAKLY_MARKED = ("mp3", "aac", "ac3", "eac3", "bmp", "mpegts", "jxl", "ape", "tta", "ppm", "tga")
 """Containers with a signature of a byte or two or of plain letters, which other files may have too."""
 VIDEO_SUFFIXES, AUDIO_SUFFIXES, IMAGE_SUFFIXES = (
     frozenset(f".{suffix}" for suffix in names.split()) for names in (_VIDEO, _AUDIO, _IMAGE)

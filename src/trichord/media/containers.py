@@ -5,6 +5,7 @@ FFmpeg reads it.
 """
 
 import os
+import re
 from io import BufferedReader, FileIO
 
 HEAD = 4096
@@ -20,6 +21,9 @@ PICTURES = {
     "jp2": "JPEG2000",
     "heif": "HEIF",
     "jxl": "JXL",
+    "ppm": "PPM",
+    "qoi": "QOI",
+    "tga": "TGA",
 }
 """Images, with Pillow's name of the format; FFmpeg opens all other formats by their own name."""
 PLUGINS = {"heif": "pillow_heif", "jxl": "pillow_jxl"}
@@ -51,6 +55,7 @@ MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\xff\x4f\xff\x51", "jp2"),
     (0, b"\0\0\0\x0cJXL \r\n\x87\n", "jxl"),
     (0, b"\xff\x0a", "jxl"),
+    (0, b"qoif", "qoi"),
     (0, b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\0\0", "w64"),
     (0, b".snd", "au"),
     (0, b"wvpk", "wv"),
@@ -80,9 +85,12 @@ def container_of(head: bytes) -> str | None:
     # Two letters are a weak signature: the reserved bytes must be 0 too.
     if head.startswith(b"BM") and head[6:10] == bytes(4):
         return "bmp"
+    # Portable bit, gray and pixel maps.
+    if re.match(rb"P[1-6][ \t\r\n#]", head):
+        return "ppm"
     if _transport_stream(head):
         return "mpegts"
-    return _bare_audio(head)
+    return _bare_audio(head) or ("tga" if _targa(head) else None)
 
 
 RIFFS = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"FORM")
@@ -134,6 +142,17 @@ def _transport_stream(head: bytes) -> bool:
     return any(
         len(head) > first + 2 * step and all(head[first + i * step] == 0x47 for i in range(3))
         for first, step in ((0, 188), (4, 192))
+    )
+
+
+def _targa(head: bytes) -> bool:
+    """Whether a TGA without a palette may start here: it has no signature, so all fields must fit."""
+    return (
+        len(head) >= 18
+        and head[1:8] in (bytes([0, kind]) + bytes(5) for kind in (2, 3, 10, 11))
+        and min(_little(head, 12, 2), _little(head, 14, 2)) > 0
+        and head[16] in (8, 16, 24, 32)
+        and head[17] & 0xC0 == 0
     )
 
 
@@ -193,7 +212,8 @@ def _frames_at(head: bytes, at: int, count: int) -> bool:
     for _ in range(count):
         mark, sync, codes = head[at : at + 1], head[at + 1 : at + 2], _big(head, at + 2, 1)
         # The second byte has version and layer, which never change.
-        if mark != b"\xff" or sync != first or sync[0] & 0xE0 != 0xE0:
+        # Empty: the head ends here.
+        if mark != b"\xff" or not sync or sync != first or sync[0] & 0xE0 != 0xE0:
             return False
         version, layer = sync[0] >> 3 & 3, sync[0] >> 1 & 3
         rate, kilobits = codes >> 2 & 3, codes >> 4
