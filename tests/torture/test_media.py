@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from footage import counted_picture, make_movie, make_sound, noise, number_in
 from forgeries import without_reordering
+from format_files import FILES
 from PIL import Image
 from processes import peak_memory
 
@@ -90,6 +91,49 @@ def damaged(folder, specimens):
         for step in range(25):
             cut = whole[: len(whole) * step // 25 + step % 3]
             yield "cut off", keep(folder / f"cut {step}{path.suffix}", cut)
+
+
+def test_a_file_of_any_format_may_be_damaged(tmp_path, tally):
+    """Each format that is read: bytes flipped in its head and anywhere, cut off, and another's head."""
+    draw, files = random.Random(0), []
+    (tmp_path / "whole").mkdir()
+    kinds = {name: file for name, file in FILES.items() if file.kind != "other"}
+    for name, file in kinds.items():
+        file.write(tmp_path / "whole" / name)
+    contents = [(tmp_path / "whole" / name).read_bytes() for name in kinds]
+    for name, content in zip(kinds, contents, strict=True):
+        for number, bad in enumerate(spoiled(content, draw.choice(contents), draw)):
+            files.append(keep(tmp_path / f"{number} {name}", bad))
+    with Decoder(2) as decoder, Peak(decoder) as peak:
+        probes = list(decoder.probe_all(files))
+        requests = (DecodeRequest(path=path, spans=WHOLE, plan=PLAN) for path in files)
+        answers = [decoded for (decoded,) in decoder.decode_all(requests)]
+    silent = [one for one in answers if one.status not in USABLE and not one.reason]
+    crashed = [one for one in (*probes, *answers) if "crashed" in one.reason]
+    tally(
+        "damaged files of every format, probed and decoded",
+        formats=len(kinds),
+        files=len(files),
+        **Counter(one.status for one in answers),
+        without_a_reason=len(silent),
+        crashed=len(crashed),
+        peak_MiB=peak.bytes // 1024**2,
+    )
+    assert len(files) >= 1000
+    assert {one.status for one in (*probes, *answers)} <= set(STATUSES)
+    assert (silent, crashed) == ([], [])
+
+
+def spoiled(content, other, draw):
+    """Six damaged versions of a file."""
+    for length, count in ((600, 3), (len(content), 1), (len(content), 30)):
+        bad = bytearray(content)
+        for _ in range(count):
+            bad[draw.randrange(min(length, len(bad)))] ^= draw.randrange(1, 256)
+        yield bad
+    yield content[: len(content) * 9 // 10]
+    yield content[: draw.randrange(1, len(content))]
+    yield other[:64] + content[64:]
 
 
 def keep(path, content):
