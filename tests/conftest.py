@@ -22,7 +22,9 @@ SHAPED = [
     ".".join(file.relative_to(source).with_suffix("").parts)
     for source in SOURCES
     for file in sorted(source.rglob("*.py"))
-    if re.search(r"^\s*from (jaxtyping|trichord\.types\.(arrays|tensors)) import", file.read_text(), re.M)
+    if re.search(
+        r"^\s*from (jaxtyping|trichord\.types\.(arrays|tensors)) import", file.read_text(), re.M
+    )
 ]
 install_import_hook(SHAPED, "beartype.beartype")
 

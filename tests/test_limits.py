@@ -158,6 +158,7 @@ WRONG = {
     ),
     "--objective.max-scale 0: give": losing(max_scale=0.0),
     "--objective.tile 0: give at least 1.": losing(tile=0),
+    "--objective.teacher-temperature 0.1: only av-distil": losing(teacher_temperature=0.1),
     "--stages.0.draws.0.weights 1 2 3: 3 for 2 terms; give one for each.": drawing(
         weights=(1.0, 2.0, 3.0)
     ),

@@ -71,6 +71,12 @@ class InfoNCE:
 
     def conflicts(self, terms: tuple[Term, ...]) -> Iterator[tuple[str, str]]:
         """Settings that some terms do not have: the field, and the text that follows its name."""
+        if self.teacher_temperature is not None and all(term.loss != "distil" for term in terms):
+            yield (
+                "teacher-temperature",
+                f"{self.teacher_temperature:g}: only av-distil, at-distil and vt-distil use it: add one of "
+                "them, or leave it out.",
+            )
         for term in terms:
             if term.loss == "sigmoid" and self.directions != "both":
                 yield (
