@@ -89,6 +89,7 @@ def make_movie(
     pixels="yuv420p",
     container_format=None,
     options=None,
+    languages=(),
 ):
     """A movie of counted pictures, one each 1/fps seconds (or at `stamps` in ms), perhaps with sound."""
     stamps = stamps or [round(1000 * n / fps) for n in range(round(seconds * fps))]
@@ -98,6 +99,8 @@ def make_movie(
             setup(stream)
         sounds = [samples for samples in (sound, second_sound) if samples is not None]
         tracks = [add_sound(container, samples, rate, audio, layout) for samples in sounds]
+        for (track, _), language in zip(tracks, languages, strict=False):
+            track.metadata["language"] = language
         for number, stamp in enumerate(stamps):
             frame = av.VideoFrame.from_ndarray(picture(number, *size), format="rgb24")
             frame.time_base, frame.pts = Fraction(1, 1000), stamp

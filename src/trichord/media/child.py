@@ -85,7 +85,7 @@ def _answer(request: Header, limits: Limits, answers: BufferedIOBase) -> None:
         send(answers, {"span": number, **header}, arrays)
 
     try:
-        source = open_source(request["path"], limits)
+        source = open_source(request["path"], limits, request["audio_track"])
         try:
             if request["kind"] == "probe":
                 from trichord.media.inspection import inspect
@@ -146,7 +146,7 @@ def _decode_spans(
     passes = [decode_pass]
     if decode_pass.cut:
         # Times of frames depend on the end of a span, which is known only now.
-        again = open_source(request["path"], limits)
+        again = open_source(request["path"], limits, request["audio_track"])
         again.ends_early = decode_pass.ends_early
         passes.append(DecodePass(again, decode_pass.cut, plan, limits, emit))
         passes[-1].run()

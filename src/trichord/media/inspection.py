@@ -10,7 +10,7 @@ from trichord.media.plan import Limits
 from trichord.media.probe import AudioStream, Probe, Status, VideoStream
 from trichord.media.pyav import Frame, Packet, Track
 from trichord.media.still import inspect_image
-from trichord.media.tracks import AudioCheck, decode_packet
+from trichord.media.tracks import AudioCheck, decode_packet, language_of
 
 TIMED_PACKETS = 128
 """Packets whose spacing shows whether the frame rate varies."""
@@ -173,4 +173,5 @@ def _audio_stream(source: MediaFile, track: Track) -> AudioStream:
         sample_rate=context.sample_rate if context is not None else 0,
         decodable=context is not None,
         chosen=track is source.audio,
+        language=language_of(track),
     )

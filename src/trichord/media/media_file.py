@@ -21,7 +21,7 @@ from trichord.media.containers import (
 from trichord.media.failure import MediaError, refuse_out_of_memory
 from trichord.media.plan import Limits
 from trichord.media.pyav import Packet, Track
-from trichord.media.tracks import best_first, first_audible
+from trichord.media.tracks import best_first, chosen_by, first_audible, language_of
 
 ABSOLUTE = ("matroska", "flv")
 """Containers that declare their end on their own clock instead of their duration."""
@@ -87,6 +87,8 @@ class MediaFile:
     """Where it ends before its declared end, found while decoding; empty if unknown."""
     clocks: dict[int, tuple[int, int]] = field(default_factory=dict)
     """Seconds per tick of each track as a fraction: PyAV creates a new one at each access."""
+    lacking: str = ""
+    """That it does not have the audio track that was asked for; empty if it has, or none was."""
     dated: int = 0
     undated: int = 0
     """Numbers of packets read so far with and without a time stamp."""
@@ -103,6 +105,7 @@ class MediaFile:
         """What is odd about a file that is read all the same; empty if nothing is."""
         notes = ("its header gives no length" if self.endless else "",)
         notes += ("its clock restarts" if self.restarts else "",)
+        notes += (self.lacking,)
         return "; ".join(note for note in notes if note)
 
     def close(self) -> None:
@@ -173,8 +176,14 @@ def _encrypted(packet: Packet) -> bool:
     return next(packet.iter_sidedata(), None) is not None and packet.has_sidedata("encryption_info")
 
 
-def open_source(path: str | Path, limits: Limits) -> MediaFile:
+def open_source(path: str | Path, limits: Limits, audio_track: str = "") -> MediaFile:
     """Open a local file of an allowed container.
+
+    Args:
+        path: The file.
+        limits: What it may cost.
+        audio_track: Number from 1 or language of the audio track to decode, if the file has one such;
+            empty: the first that is not silent.
 
     Raises:
         MediaError: not a regular file, empty, too large, of no allowed container, or unreadable.
@@ -198,7 +207,7 @@ def open_source(path: str | Path, limits: Limits) -> MediaFile:
         source.endless = has_no_length(file, container)
         file.seek(0)
         if not still:
-            _open_container(source, limits)
+            _open_container(source, limits, audio_track)
     except BaseException:
         file.close()
         raise
@@ -209,9 +218,18 @@ def _refuse(*_: object) -> None:
     raise PermissionError("a media file may not open other files")
 
 
-def _open_container(source: MediaFile, limits: Limits) -> None:
+def _open_container(source: MediaFile, limits: Limits, audio_track: str) -> None:
     source.av = _demuxer(source, limits)
     sounds = best_first(source.av, "audio", list(source.av.streams.audio))
+    if audio_track and sounds:
+        tracks = list(source.av.streams.audio)
+        chosen_sounds = [one for one in sounds if one in chosen_by(audio_track, tracks)]
+        if not chosen_sounds:
+            there = ", ".join(f"{n} {language_of(one)}".rstrip() for n, one in enumerate(tracks, 1))
+            source.lacking = (
+                f"no audio track {audio_track} (there is {there}): the usual one is heard"
+            )
+        sounds = chosen_sounds or sounds
     pictures = best_first(source.av, "video", _pictures(source.av))
     sound, looked = next(iter(sounds), None), False
     if len(sounds) > 1:

@@ -50,6 +50,8 @@ class AudioStream:
     decodable: bool
     chosen: bool
     """Whether decoding reads this track."""
+    language: str
+    """Its code as the file has it, such as `eng`; empty if it has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,6 +56,19 @@ def best_first(container: Any, kind: str, streams: list[Track]) -> list[Track]:
     return sorted(known, key=lambda s: best is None or s.index != best.index)
 
 
+def chosen_by(wanted: str, tracks: list[Track]) -> list[Track]:
+    """The tracks with a number from 1, or with a language, in the letters that the file has for it."""
+    names = {str(number): track for number, track in enumerate(tracks, 1)}
+    if wanted in names:
+        return [names[wanted]]
+    return [track for track in tracks if language_of(track) == wanted.lower()]
+
+
+def language_of(track: Track) -> str:
+    """The code of a track's language as the file has it, such as `eng`; empty if it has none."""
+    return str(track.metadata.get("language", "")).lower()
+
+
 def first_audible(container: Any, tracks: list[Track]) -> Track:
     """The first of some audio tracks that is not silent; the first if all are.
 
