@@ -95,6 +95,7 @@ def test_two_text_encoders_and_exported_ones_search_as_the_model(made, folder, w
             assert [hit.score for hit in one] == pytest.approx(scores, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_joint_model_has_its_prompt_and_its_width_in_the_index(made, folder, tmp_path):
     name = str(embedding_gemma(tmp_path / "gemma"))
     model, collection = made(

@@ -133,6 +133,14 @@ def test_a_tail_is_kept_if_it_is_long_enough_or_alone(folder):
         assert len(encoder.prepare(np.zeros(samples, np.float32))) == steps
 
 
+@pytest.mark.parametrize(
+    "folder",
+    [
+        name if name in ("ast", "wav2vec2") else pytest.param(name, marks=pytest.mark.slow)
+        for name in FAMILIES
+    ],
+    indirect=True,
+)
 def test_every_check_of_an_encoder_passes(folder):
     checks = check_encoder(AudioTrunk(name=str(folder), dim=24))
     assert [check for check in checks if check.status == "FAIL"] == []

@@ -191,7 +191,14 @@ def test_a_long_sound_is_the_mean_of_its_chunks(folder, model):
     )
 
 
-@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param(EmbeddingGemmaText, marks=pytest.mark.slow),
+        EmbeddingGemmaVision,
+        EmbeddingGemmaAudio,
+    ],
+)
 def test_every_check_of_an_encoder_passes(folder, config):
     # Attention over the patches of 280 tokens a picture would take most of the time.
     few = {"soft_tokens": 70} if config is EmbeddingGemmaVision else {}

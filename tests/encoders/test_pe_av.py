@@ -137,7 +137,7 @@ def test_a_long_sound_is_one_step_or_the_mean_of_its_chunks(folder, model):
     assert one.fingerprint != several.fingerprint
 
 
-@pytest.mark.parametrize("config", [PeAvText, PeAvAudio])
+@pytest.mark.parametrize("config", [pytest.param(PeAvText, marks=pytest.mark.slow), PeAvAudio])
 @pytest.mark.parametrize("kind", ["folder", pytest.param("whole", marks=pytest.mark.slow)])
 def test_every_check_of_an_encoder_passes(request, kind, config):
     checks = check_encoder(config(name=str(request.getfixturevalue(kind))))

@@ -101,10 +101,7 @@ def test_pictures_differ_by_more_than_the_tolerance(folder):
 
 @pytest.mark.parametrize(
     "folder",
-    [
-        pytest.param(name, marks=pytest.mark.slow) if name == "dinov2_with_registers" else name
-        for name in FAMILIES
-    ],
+    [name if name == "dinov2" else pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES],
     indirect=True,
 )
 def test_every_check_of_an_encoder_passes(folder):

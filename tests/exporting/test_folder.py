@@ -45,6 +45,7 @@ def test_graphs_give_the_vectors_of_the_run_whatever_the_number_of_texts_and_cli
     near_media(run, export, clips[:1])
 
 
+@pytest.mark.slow
 def test_a_prompt_goes_with_the_graph(deploy, tiny_clip4vla, tmp_path):
     text = EmbeddingGemmaText(name=str(embedding_gemma(tmp_path / "gemma")))
     run, export = (one.load() for one in deploy(replace(tiny_clip4vla, text=text)))

@@ -167,7 +167,13 @@ ALONE = {
 }
 
 
-@pytest.mark.parametrize("name", [*ALONE, "captions per clip"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("vt-sigmoid", "tva-volume") else pytest.param(name, marks=pytest.mark.slow)
+        for name in (*ALONE, "captions per clip")
+    ],
+)
 def test_each_new_term_learns_alone_with_three_seeds(name, by, carry_out, learnable):
     """Distillation and hard negatives have tests of their own, with three seeds too."""
     experiment = by(*ALONE.get(name, (("at",), InfoNCE())), epochs=3)

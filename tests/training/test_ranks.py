@@ -121,7 +121,7 @@ def alone(folder):
     return Alone()
 
 
-DEFAULT = ("heads", "fused", "taught", "chunks", "towers-sharded", "bert-sharded")
+DEFAULT = ("heads", "towers-sharded")
 """What two processes train where there is little time; the rest is slow."""
 
 
