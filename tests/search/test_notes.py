@@ -71,10 +71,10 @@ def taker(monkeypatch):
 
 def test_speech_is_looked_for_in_sound_at_its_own_rate(taker):
     plan = DecodePlan(frames=None, rates=(48_000,))
-    assert taker.add_speech_rate(plan).rates == (48_000, 16_000)
-    assert taker.add_speech_rate(taker.add_speech_rate(plan)).rates == (48_000, 16_000)
-    assert taker.add_speech_rate(DecodePlan(frames=None)).rates == ()
-    assert NoteTaker(ManifestNotes(), None).add_speech_rate(plan) is plan
+    assert taker.extend(plan).rates == (48_000, 16_000)
+    assert taker.extend(taker.extend(plan)).rates == (48_000, 16_000)
+    assert taker.extend(DecodePlan(frames=None)).rates == ()
+    assert NoteTaker(ManifestNotes(), None).extend(plan) is plan
 
 
 def test_the_share_of_speech_is_none_where_it_was_not_measured_and_0_in_silence(taker):

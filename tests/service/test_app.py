@@ -185,7 +185,8 @@ def test_adding_goes_on_in_the_background(serving, root, collection, monkeypatch
     assert started.status_code == 202
     assert job.json() == {
         "job": started.json()["job"], "state": "done", "files": 2, "done": 2,
-        "changes": {"new": 2}, "statuses": {"ok": 2}, "error": None,
+        "changes": {"new": 2}, "statuses": {"ok": 2}, "failed": 0, "latest": "red.mp4",
+        "seconds": job.json()["seconds"], "error": None,
     }  # fmt: skip
 
 
@@ -233,8 +234,11 @@ def test_the_interface_describes_itself_and_loads_nothing_from_elsewhere(ask):
         schema["paths"]
     )
     assert "security" not in schema
-    for path in ("/docs", "/redoc"):
-        assert ask("GET", path).status_code == 404
+    assert ask("GET", "/redoc").status_code == 404
+    page = ask("GET", "/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "unsafe" not in page.headers["content-security-policy"]
+    assert "http" not in page.text
 
 
 def test_where_there_is_a_token_the_description_asks_for_it(ask):
