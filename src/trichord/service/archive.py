@@ -1,5 +1,6 @@
 """The served collection: a search engine, with its uploads, thumbnails, jobs and counters."""
 
+import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -67,7 +68,13 @@ class Archive:
         self.metrics = metrics
         self.uploads = Uploads(engine.decoder, allowance)
         self.thumbnails = Thumbnails(engine.decoder, self.roots)
-        self.jobs = Jobs(self._index, self.refresh, self.redact, self.roots, self._display_path)
+        self.jobs = Jobs(
+            self._index,
+            self.refresh,
+            self.redact,
+            self.roots,
+            lambda file: self.catalogue.display_path(file),
+        )
         self.searches = Batcher(
             self._search_batch,
             most=allowance.batch,
@@ -179,11 +186,11 @@ class Archive:
 
     async def files(self, request: FilesRequest) -> FilesResponse:
         """A page of files; raises `UserError` if no file can pass the filter."""
-        return await self.asides.run(list_files, self.catalogue, request, self.show_paths)
+        return await asyncio.to_thread(list_files, self.catalogue, request, self.show_paths)
 
     async def file_moments(self, name: str, request: MomentsRequest) -> FileMomentsResponse:
         """A file with its moments; raises `RefusedError` (404) if there is no such file."""
-        return await self.asides.run(list_moments, self.catalogue, name, request, self.show_paths)
+        return await asyncio.to_thread(list_moments, self.catalogue, name, request, self.show_paths)
 
     async def embed(self, request: EmbedRequest) -> Vectors:
         """Vectors of texts or of an upload; raises as `search` does."""
@@ -252,9 +259,6 @@ class Archive:
         prepared = [engine.plan(query) if isinstance(query, Query) else query for query, _ in batch]
         results = engine.search_batch(prepared, max(k for _, k in batch), rerank=0)
         return [hits[:k] for hits, (_, k) in zip(results, batch, strict=True)]
-
-    def _display_path(self, file: str) -> str:
-        return self.catalogue.display_path(file)
 
     def _index(self, places: Sequence[Path]) -> Iterator[Indexed]:
         model = full_model(self.engine.model)
