@@ -1,5 +1,6 @@
 """The page by keyboard, on a phone, and for every eye."""
 
+import httpx
 import pytest
 
 from .visiting import FOUND, PLAYING, shown
@@ -261,3 +262,19 @@ def test_colours_can_be_chosen_and_are_remembered(visit):
     page.reload()
     assert page.evaluate(ground) == dark
     assert page.get_attribute("#theme", "aria-label") == "Colours: dark"
+
+
+def test_the_page_of_the_interface_shows_every_request_and_object(visit, address):
+    schema = httpx.get(f"{address}/openapi.json").json()
+    page = visit("/docs")
+    page.wait_for_selector(".operation")
+    titles = page.locator(".operation h3").all_inner_texts()
+    for path, there in schema["paths"].items():
+        for method in there:
+            assert any(title.split() == [method.upper(), path] for title in titles)
+    broken = page.eval_on_selector_all(
+        "a[href^='#']",
+        "all => all.map((a) => a.hash).filter((to) => !document.getElementById(to.slice(1)))",
+    )
+    assert broken == []
+    assert page.locator("a[href='#object-PartRequest']").count() >= 1

@@ -26,6 +26,9 @@ function show(document_) {
       make("ul", {}, ...operations.map((one) => make("li", {}, make("a", { href: `#${one.operationId}` }, `${one.method.toUpperCase()} ${one.path}`)))));
     byId("operations").append(...operations.map((one) => operation(one, document_)));
   }
+  const shapes = Object.entries(document_.components.schemas).filter(([, schema]) => schema.properties);
+  byId("operations").append(make("h2", {}, "Objects"), ...shapes.map(([name, schema]) => make("section", { class: "operation", id: `object-${name}`, "aria-label": name },
+    make("h3", {}, name), make("p", {}, schema.description ?? ""), ...table("Fields", fields(schema)))));
   if (location.hash) byId(location.hash.slice(1))?.scrollIntoView();
 }
 
@@ -41,30 +44,35 @@ function operation(one, document_) {
   const answer = Object.entries(one.responses).find(([status]) => status.startsWith("2"))?.[1].content?.["application/json"];
   const result = answer && resolved(answer.schema, document_);
   return make("section", { class: "operation", id: one.operationId, "aria-labelledby": `${one.operationId}-title` },
-    make("h3", { id: `${one.operationId}-title` }, make("span", { class: "method" }, one.method.toUpperCase()), one.path),
+    make("h3", { id: `${one.operationId}-title` }, make("span", { class: "method" }, one.method.toUpperCase()), " ", one.path),
     make("p", {}, one.description ?? one.summary ?? ""),
-    ...table("Parameters", (one.parameters ?? []).map((each) => [each.name, resolved(each.schema, document_), each.required, each.description, each.schema])),
+    ...table("Parameters", (one.parameters ?? []).map((each) => [each.name, each.schema, each.required, each.description])),
     ...table("Body, as JSON", fields(json)),
     ...table("Body, as a form", fields(form)),
     ...example(one, json, document_),
-    ...table("Answer", fields(result).map(([name, schema, , description, raw]) => [name, schema, false, description, raw]), document_),
+    ...table("Answer", fields(result).map(([name, schema, , description]) => [name, schema, false, description])),
     make("p", { class: "statuses" }, `Statuses: ${Object.keys(one.responses).join(", ")}`));
 }
 
 function fields(schema) {
   const required = schema?.required ?? [];
-  return Object.entries(schema?.properties ?? {}).map(([name, each]) => [name, each, required.includes(name), each.description, each]);
+  return Object.entries(schema?.properties ?? {}).map(([name, each]) => [name, each, required.includes(name), each.description]);
 }
 
 function table(title, rows) {
   if (!rows.length) return [];
   return [make("h4", {}, title), make("dl", {}, ...rows.map(([name, schema, required, description]) => make("div", {},
     make("dt", { class: "field-name" }, name),
-    make("dd", {}, make("span", { class: "type" }, typeOf(schema)), required ? ", required" : "", preset(schema), description ? `. ${description}` : ""))))];
+    make("dd", {}, make("span", { class: "type" }, linked(typeOf(schema))), required ? ", required" : "", preset(schema), description ? `. ${description}` : ""))))];
 }
 
 function preset(schema) {
   return schema.default === undefined || schema.default === null || typeof schema.default === "object" ? "" : `, usually ${JSON.stringify(schema.default)}`;
+}
+
+/** A type with links to the objects in it, whose names alone begin with a capital. */
+function linked(type) {
+  return type.split(/\b([A-Z]\w+)\b/).map((part, at) => (at % 2 ? make("a", { href: `#object-${part}` }, part) : part));
 }
 
 /** A schema in words: text, number from 0 to 1, list of MomentResponse. */
