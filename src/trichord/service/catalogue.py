@@ -67,7 +67,7 @@ class Catalogue:
             RefusedError: 404: there is none with this id.
         """
         if (file := self._files.get(name)) is None:
-            raise RefusedError(404, "No file of the archive has this id: search again.")
+            raise RefusedError(404, "This file is not in the archive any more: search again.")
         return file
 
     def moment(self, name: str) -> Moment:
@@ -82,7 +82,7 @@ class Catalogue:
             if math.isfinite(start):
                 row = self.gallery.row_of(self.file(name[:FILE_DIGITS]), start)
         if row is None:
-            raise RefusedError(404, "No moment of the archive has this id: search again.")
+            raise RefusedError(404, "This moment is not in the archive any more: search again.")
         return self.gallery.moment(row)
 
     def display_path(self, file: str) -> str:

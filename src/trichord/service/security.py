@@ -161,8 +161,7 @@ class Guard:
             await send(message)
 
         answer = self._examine(scope)
-        # Nobody reads the body of a refused request: the client may send it for ever.
-        if answer is not None and answer.status_code >= 400:
+        if answer is not None:  # nobody reads the body: the client may send it for ever
             answer.headers["connection"] = "close"
         await (answer or self.app)(scope, receive, protected)
 
