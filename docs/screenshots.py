@@ -115,7 +115,7 @@ def ask(page: Page, said: str = SAID) -> None:
     """Search, and wait for the pictures."""
     page.fill("#text", said)
     page.press("#text", "Enter")
-    page.wait_for_selector(".card .open")
+    page.wait_for_selector("[data-view=results] .card .open")
     loaded = "() => [...document.images].every((one) => one.complete || one.loading === 'lazy')"
     page.wait_for_function(loaded)
     page.wait_for_timeout(1500)
@@ -125,6 +125,7 @@ def enter(page: Page) -> None:
     """Open the first moment of a recording in its file."""
     page.locator(".card", has=page.locator(".folder")).first.locator(".open").click()
     page.wait_for_selector(".course-svg")
+    page.wait_for_selector(".file-facts")
     page.wait_for_function("() => document.querySelector('#player video')?.readyState >= 3")
     page.wait_for_timeout(1500)
 
@@ -154,7 +155,10 @@ def _dithered(image: Image.Image, colours: int) -> Image.Image:
 
 def photograph(browser: Browser, address: str) -> None:
     """All pictures."""
-    keep(visit(browser, address), "start")
+    page = visit(browser, address)
+    page.wait_for_selector(".card.file")
+    page.wait_for_timeout(1500)
+    keep(page, "start")
     for scheme in ("light", "dark"):
         page = visit(browser, address, color_scheme=scheme)
         ask(page)

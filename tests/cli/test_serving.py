@@ -66,6 +66,7 @@ def test_it_serves_until_it_is_interrupted(collection):
         (["--host", "0.0.0.0"], "token"),
         (["--token-file", "/nowhere/token"], "--token-file /nowhere/token: there is no such file"),
         (["--root", "/nowhere"], "--root /nowhere: there is no such file"),
+        (["--allow-origin", "*"], "--allow-origin *: give the scheme and host of a site"),
         (["--port", "99999"], "--port 99999: give a number from 0 to 65535"),
     ],
 )

@@ -184,6 +184,7 @@ def test_a_probe_by_a_child_that_lies_is_not_believed(monkeypatch, lie):
         {"frames": FRAMES.astype(np.float32)},
         {"frames": FRAMES[..., :2]},
         {"frames": np.broadcast_to(FRAMES[:, :1, :1], (2, 8192, 4321, 3))},
+        {"preview": FRAMES[0]},
     ],
 )
 def test_frames_by_a_child_that_lies_are_not_believed(monkeypatch, lie):
@@ -193,4 +194,20 @@ def test_frames_by_a_child_that_lies_are_not_believed(monkeypatch, lie):
         assert pool.decode("a.mp4", WHOLE, DecodePlan(frames=NATURAL))[0].label == "ok"
         answering(monkeypatch, span, {"frames": FRAMES, "times": TIMES} | lie, {"work": {}})
         (decoded,) = pool.decode("a.mp4", WHOLE, DecodePlan(frames=NATURAL))
+    assert decoded.label == "corrupt: decoder crashed"
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [np.zeros((3, 5, 3), np.float32), np.zeros((3, 5), np.uint8), np.zeros((3, 41, 3), np.uint8)],
+)
+def test_a_preview_by_a_child_that_lies_is_not_believed(monkeypatch, lie):
+    span = {"span": 0, "status": "ok", "reason": "", "start": 0.0, "end": 1.0}
+    plan = DecodePlan(frames=NATURAL, preview=40)
+    arrays = {"frames": FRAMES, "times": TIMES}
+    with Decoder(1) as pool:
+        answering(monkeypatch, span, arrays | {"preview": FRAMES[0]}, {"work": {}})
+        assert pool.decode("a.mp4", WHOLE, plan)[0].preview is not None
+        answering(monkeypatch, span, arrays | {"preview": lie}, {"work": {}})
+        (decoded,) = pool.decode("a.mp4", WHOLE, plan)
     assert decoded.label == "corrupt: decoder crashed"

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import numpy as np
@@ -129,3 +130,14 @@ def test_what_nothing_can_meet_is_refused_by_its_option(conditions, named):
     with pytest.raises(UserError, match=named) as caught:
         Filter(**conditions)
     assert "\n" not in str(caught.value)
+
+
+def test_a_kind_is_that_of_the_whole_file(gallery):
+    """A film whose moment has no picture is a film; a sound has no picture anywhere, a still no time."""
+    seen = np.array([True, False, False, True, False, True])
+    end = np.array([5.0, 10, 5, 0, 5, 10])
+    kinds = replace(gallery, has_vision=seen, end=end)
+    expected = {"video": [0, 1, 4, 5], "audio": [2], "image": [3], None: [0, 1, 2, 3, 4, 5]}
+    for kind, rows in expected.items():
+        assert np.flatnonzero(Filter(kind=kind).mask(kinds)).tolist() == rows
+    assert not Filter(kind="audio").open

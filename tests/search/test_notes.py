@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from trichord.media import Decoded, DecodePlan
+from trichord.media import Decoded, DecodePlan, FramePlan
 from trichord.search.entries import Entry
 from trichord.search.notes import ManifestNotes, NoteTaker
+from trichord.search.thumbnails import LONGEST
 from trichord.types import Caption, Clip, Moment
 
 
@@ -71,10 +72,17 @@ def taker(monkeypatch):
 
 def test_speech_is_looked_for_in_sound_at_its_own_rate(taker):
     plan = DecodePlan(frames=None, rates=(48_000,))
-    assert taker.add_speech_rate(plan).rates == (48_000, 16_000)
-    assert taker.add_speech_rate(taker.add_speech_rate(plan)).rates == (48_000, 16_000)
-    assert taker.add_speech_rate(DecodePlan(frames=None)).rates == ()
-    assert NoteTaker(ManifestNotes(), None).add_speech_rate(plan) is plan
+    assert taker.extend(plan).rates == (48_000, 16_000)
+    assert taker.extend(taker.extend(plan)).rates == (48_000, 16_000)
+    assert taker.extend(DecodePlan(frames=None)).rates == ()
+    assert NoteTaker(ManifestNotes(), None).extend(plan) is plan
+
+
+def test_frames_come_with_a_preview_of_the_size_of_thumbnails(taker):
+    plan = DecodePlan(frames=FramePlan(short_side=112), rates=(48_000,))
+    extended = taker.extend(plan)
+    assert extended.preview == LONGEST
+    assert extended.frames == plan.frames
 
 
 def test_the_share_of_speech_is_none_where_it_was_not_measured_and_0_in_silence(taker):

@@ -1,5 +1,6 @@
 import asyncio
 import json
+import re
 
 import httpx
 import numpy as np
@@ -185,7 +186,8 @@ def test_adding_goes_on_in_the_background(serving, root, collection, monkeypatch
     assert started.status_code == 202
     assert job.json() == {
         "job": started.json()["job"], "state": "done", "files": 2, "done": 2,
-        "changes": {"new": 2}, "statuses": {"ok": 2}, "error": None,
+        "changes": {"new": 2}, "statuses": {"ok": 2}, "failed": 0, "latest": "red.mp4",
+        "seconds": job.json()["seconds"], "error": None,
     }  # fmt: skip
 
 
@@ -233,8 +235,44 @@ def test_the_interface_describes_itself_and_loads_nothing_from_elsewhere(ask):
         schema["paths"]
     )
     assert "security" not in schema
-    for path in ("/docs", "/redoc"):
-        assert ask("GET", path).status_code == 404
+    assert schema["components"]["securitySchemes"] == {
+        "token": {"type": "http", "scheme": "bearer"}
+    }
+    tags = {tag["name"] for tag in schema["tags"]}
+    for path, there in schema["paths"].items():
+        for one in there.values():
+            assert set(one["tags"]) <= tags, path
+    own = {
+        path: set(one["responses"])
+        for path, there in schema["paths"].items()
+        for one in there.values()
+    }
+    assert own["/api/health"] == {"200", "403", "500"}
+    assert own["/api/files/{file}"] == {"200", "403", "404", "422", "500", "503"}
+    assert own["/api/media/{file}"] == {
+        "200", "206", "304", "403", "404", "415", "416", "422", "500", "503",
+    }  # fmt: skip
+    assert "507" in own["/api/uploads"]
+    assert not any("507" in codes for path, codes in own.items() if path != "/api/uploads")
+    for name in ("SearchRequest", "TimelineRequest", "EmbedRequest", "AddRequest"):
+        assert schema["components"]["schemas"][name]["examples"], name
+
+
+def test_the_examples_of_the_description_can_be_sent(ask):
+    schemas = ask("GET", "/openapi.json").json()["components"]["schemas"]
+    for name, path in (("SearchRequest", "/api/search"), ("EmbedRequest", "/api/embed")):
+        for example in schemas[name]["examples"]:
+            assert ask("POST", path, json=example).status_code == 200, example
+
+
+def test_the_page_of_the_interface_loads_only_its_own_files(ask):
+    assert ask("GET", "/redoc").status_code == 404
+    page = ask("GET", "/docs")
+    for name in re.findall(r'(?:src|href)="(/static/[^"]+)"', page.text):
+        assert ask("GET", name).status_code == 200
+    assert page.headers["content-type"].startswith("text/html")
+    assert "unsafe" not in page.headers["content-security-policy"]
+    assert "http" not in page.text
 
 
 def test_where_there_is_a_token_the_description_asks_for_it(ask):
@@ -242,6 +280,9 @@ def test_where_there_is_a_token_the_description_asks_for_it(ask):
     shown = {"Authorization": "Bearer a-token-of-more-than-16"}
     schema = ask("GET", "/openapi.json", options=options, headers=shown).json()
     assert schema["security"] == [{"token": []}]
+    for path, there in schema["paths"].items():
+        for one in there.values():
+            assert ("401" in one["responses"]) == (path != "/api/health")
     assert schema["components"]["securitySchemes"]["token"] == {"type": "http", "scheme": "bearer"}
     open_to_all = [
         path for path, there in schema["paths"].items()

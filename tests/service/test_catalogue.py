@@ -24,7 +24,7 @@ def test_ids_say_nothing_and_lead_back(gallery):
 
 def test_ids_last():
     """2.5 s as a big-endian double, behind the file's id."""
-    client_file = ClientFile(file_id("/a/b.mp4"), "b.mp4", "video")
+    client_file = ClientFile(file_id("/a/b.mp4"), "b.mp4", "video", "2026-01-01T00:00:00Z")
     assert client_file.moment(2.5) == file_id("/a/b.mp4") + "4004000000000000"
 
 

@@ -1,9 +1,12 @@
 import asyncio
+import io
 import os
 from email.utils import formatdate
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from trichord.service.catalogue import file_id
 from trichord.service.errors import RefusedError
@@ -236,13 +239,23 @@ def test_files_are_closed_however_the_sending_ends(serving, root):
     assert open_files() == open_before
 
 
-def test_thumbnails_are_jpegs_made_where_none_is_stored(ask, found):
+def test_thumbnails_are_made_where_none_is_stored(ask, found):
     hit = found("yellow")[0]
     response = ask("GET", hit["thumbnail"])
     assert response.status_code == 200
-    assert response.headers["content-type"] == "image/jpeg"
-    assert response.content.startswith(b"\xff\xd8\xff")
+    assert response.headers["content-type"] == "image/webp"
+    assert response.content[8:12] == b"WEBP"
     assert ask("GET", found("a redder field")[0]["thumbnail"]).status_code == 200
+
+
+def test_the_picture_of_a_sound_is_its_waveform(ask, found):
+    hit = next(hit for hit in found("a tone") if hit["kind"] == "audio")
+    response = ask("GET", hit["thumbnail"])
+    assert response.headers["content-type"] == "image/webp"
+    picture = Image.open(io.BytesIO(response.content))
+    assert picture.size == (400, 225)
+    strokes = np.asarray(picture.convert("RGBA"))[..., 3] > 0
+    assert 0.3 < strokes.mean() < 0.7  # a steady tone: half of the width, nearly all of the height
 
 
 def test_a_stored_thumbnail_is_sent_as_it_is(ask, found, collection, root):
@@ -251,14 +264,16 @@ def test_a_stored_thumbnail_is_sent_as_it_is(ask, found, collection, root):
     [file] = collection.table.read_files([str(root / "still.png")])
     [entry] = file.entries
     collection.table.put([replace(file, entries=(replace(entry, thumbnail=b"\xff\xd8 stored"),))])
-    assert ask("GET", found("yellow")[0]["thumbnail"]).content == b"\xff\xd8 stored"
+    response = ask("GET", found("yellow")[0]["thumbnail"])
+    assert response.content == b"\xff\xd8 stored"
+    assert response.headers["content-type"] == "image/jpeg"  # as earlier versions stored them
 
 
-def test_a_moment_without_a_picture_has_no_thumbnail(ask, found):
+def test_a_moment_that_cannot_be_read_has_no_thumbnail(ask, found, root):
     hit = next(hit for hit in found("a tone") if hit["kind"] == "audio")
-    assert hit["thumbnail"] is None
-    response = ask("GET", f"/api/thumbnails/{hit['id']}")
+    (root / "more" / "tone.wav").write_bytes(b"RIFF")
+    response = ask("GET", hit["thumbnail"])
     assert (response.status_code, response.json()) == (
         404,
-        {"error": "This moment has no picture."},
+        {"error": "This moment has neither a picture nor sound."},
     )

@@ -167,8 +167,76 @@ def test_no_other_site_is_let_read(ask):
     assert not [name for name in response.headers if name.startswith("access-control")]
 
 
+FRIEND = "https://friend.example"
+SHARED = {"access": Access(origins=(FRIEND,))}
+ASKS = {"Access-Control-Request-Method": "POST", "Sec-Fetch-Site": "cross-site"}
+
+
+def test_an_allowed_site_may_ask_and_read(ask):
+    asked = {"parts": [{"text": "a red field"}]}
+    from_there = {"Origin": FRIEND, "Sec-Fetch-Site": "cross-site"}
+    response = ask("POST", "/api/search", options=SHARED, headers=from_there, json=asked)
+    assert response.status_code == 200
+    assert response.headers["access-control-allow-origin"] == FRIEND
+    assert response.headers["vary"] == "Origin"
+    assert "access-control-allow-credentials" not in response.headers
+    missing = ask("GET", "/nowhere", options=SHARED, headers=from_there)
+    assert missing.headers["access-control-allow-origin"] == FRIEND  # it may read why
+
+
+def test_the_preflight_of_an_allowed_site_is_answered_without_the_token(ask):
+    guarded = {"access": Access(origins=(FRIEND,), token=TOKEN)}
+    asks = {**ASKS, "Origin": FRIEND, "Access-Control-Request-Headers": "authorization"}
+    response = ask("OPTIONS", "/api/search", options=guarded, headers=asks)
+    assert (response.status_code, response.content) == (204, b"")
+    assert response.headers["access-control-allow-origin"] == FRIEND
+    assert "POST" in response.headers["access-control-allow-methods"]
+    assert "Authorization" in response.headers["access-control-allow-headers"]
+    refused = ask("POST", "/api/search", options=guarded, headers={"Origin": FRIEND}, json={})
+    assert refused.status_code == 401
+
+
 @pytest.mark.parametrize(
-    "path", ["/", "/api/health", "/api/collection", "/nowhere", "/static/x", "/metrics"]
+    "origin",
+    [
+        "https://evil.example",
+        "null",
+        "https://friend.example.evil.example",
+        "http://friend.example",
+    ],
+)
+def test_other_sites_stay_shut_out(ask, origin):
+    asks = {**ASKS, "Origin": origin}
+    for method, path in (
+        ("OPTIONS", "/api/search"),
+        ("POST", "/api/search"),
+        ("GET", "/api/collection"),
+    ):
+        response = ask(method, path, options=SHARED, headers=asks)
+        assert "access-control-allow-origin" not in response.headers
+        assert response.headers["vary"] == "Origin"
+    assert ask("POST", "/api/search", options=SHARED, headers=asks, json={}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["*", "friend.example", "https://friend.example/", "https://*.example", "https://Friend.example",
+     "null", "", "file:///tmp", "https://friend.example:123456", "https://a b"],
+)  # fmt: skip
+def test_only_whole_origins_can_be_allowed(origin):
+    with pytest.raises(UserError, match="--allow-origin"):
+        Access(origins=(origin,))
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://localhost:3000", "https://a-b.example", "http://[::1]:80"]
+)
+def test_origins_as_browsers_send_them_can_be_allowed(origin):
+    assert Access(origins=(origin,)).origins == (origin,)
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/docs", "/api/health", "/api/collection", "/nowhere", "/static/x", "/metrics"]
 )
 def test_every_response_has_the_protecting_headers(ask, path):
     headers = ask("GET", path).headers

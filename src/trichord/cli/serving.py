@@ -1,6 +1,7 @@
 """The command that serves a collection: `serve`."""
 
 import os
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -8,10 +9,18 @@ from typing import Annotated
 import tyro
 
 from trichord.cli.console import out
-from trichord.cli.options import checked
 from trichord.cli.places import CollectionPlace, require_backend
 from trichord.types import UserError
-from trichord.types.rules import Checked, Distinct, InputFile, InputFolder, Range, Spelling, Workers
+from trichord.types.rules import (
+    Checked,
+    Distinct,
+    InputFile,
+    InputFolder,
+    Range,
+    Spelling,
+    Workers,
+    require_legal,
+)
 
 TOKEN = "TRICHORD_TOKEN"
 HOST_NAME = Spelling(
@@ -21,56 +30,61 @@ HOST_NAME = Spelling(
 """Requests are compared with it after their port is taken off: with one it would match none."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Serve:
+    """Search an archive in the browser and over HTTP, until interrupted.
+
+    It listens to this machine alone unless --host says otherwise; then every request must show a
+    token, which is read from --token-file or from the environment variable TRICHORD_TOKEN.
+    """
+
+    collection: Annotated[tyro.conf.Positional[CollectionPlace], tyro.conf.arg(metavar="ARCHIVE")]
+    """What 'trichord index' made: a folder or s3://bucket/prefix."""
+    host: Annotated[str, Spelling(r"\S+", "an address or a host name")] = "127.0.0.1"
+    """Address to listen at."""
+    port: Annotated[int, Range(0, 65_535)] = 8000
+    """Port to listen at; 0 takes a free one."""
+    token_file: Annotated[Path | None, InputFile()] = None
+    """A file whose first line is the token."""
+    root: Annotated[tuple[Path, ...], InputFolder(), Distinct()] = ()
+    """Folders from which files may be added over HTTP."""
+    name: Annotated[tuple[str, ...], HOST_NAME, Distinct()] = ()
+    """Further host names under which it may be asked for."""
+    allow_origin: Annotated[tuple[str, ...], Distinct()] = ()
+    """Other sites whose pages may use the API, such as https://example.org; where there is a token, they
+    must send it."""
+    show_paths: bool = False
+    """Show the full paths of files, so that the page can copy them; otherwise clients see paths below
+    --root, or below the common folder of all files."""
+    backend: Annotated[str | None, Checked(require_backend)] = None
+    """What finds candidates in a large archive: faiss-scan, or one of a package or --plugin."""
+    workers: Workers = 2
+    """Processes that decode."""
+
+
 def serve(arguments: list[str]) -> None:
     """`trichord serve ARCHIVE`."""
+    options = tyro.cli(Serve, args=arguments, prog="trichord serve")
+    require_legal(options)
+    from trichord.api.collection_model import persistent_model_of
+    from trichord.cli.threads import load_embedder
+    from trichord.search.nearest import settings_for_backend
+    from trichord.service.server import serve as listen
 
-    def run(
-        collection: Annotated[CollectionPlace, tyro.conf.arg(metavar="ARCHIVE")],
-        /,
-        *,
-        host: Annotated[str, Spelling(r"\S+", "an address or a host name")] = "127.0.0.1",
-        port: Annotated[int, Range(0, 65_535)] = 8000,
-        token_file: Annotated[Path | None, InputFile()] = None,
-        root: Annotated[tuple[Path, ...], InputFolder(), Distinct()] = (),
-        name: Annotated[tuple[str, ...], HOST_NAME, Distinct()] = (),
-        backend: Annotated[str | None, Checked(require_backend)] = None,
-        workers: Workers = 2,
-    ) -> None:
-        """Search an archive in the browser and over HTTP, until interrupted.
-
-        It listens to this machine alone unless --host says otherwise; then every request must show a
-        token, which is read from --token-file or from the environment variable TRICHORD_TOKEN.
-
-        Args:
-            collection: What 'trichord index' made: a folder or s3://bucket/prefix.
-            host: Address to listen at.
-            port: Port to listen at; 0 takes a free one.
-            token_file: A file whose first line is the token.
-            root: Folders from which files may be added over HTTP.
-            name: Further host names under which it may be asked for.
-            backend: What finds candidates in a large archive: faiss-scan, or one of a package or
-                --plugin.
-            workers: Processes that decode.
-        """
-        from trichord.api.collection_model import persistent_model_of
-        from trichord.cli.threads import load_embedder
-        from trichord.search.nearest import settings_for_backend
-        from trichord.service.server import serve as listen
-
-        listen(
-            collection,
-            load=partial(persistent_model_of, load=load_embedder),
-            host=host,
-            port=port,
-            token=_token(token_file),
-            roots=root,
-            names=name,
-            settings=settings_for_backend(backend),
-            workers=workers,
-            ready=lambda address: out.print(f"{address} (Ctrl-C ends it)", markup=False),
-        )
-
-    tyro.cli(checked(run), args=arguments, prog="trichord serve")
+    listen(
+        options.collection,
+        load=partial(persistent_model_of, load=load_embedder),
+        host=options.host,
+        port=options.port,
+        token=_token(options.token_file),
+        roots=options.root,
+        names=options.name,
+        origins=options.allow_origin,
+        show_paths=options.show_paths,
+        settings=settings_for_backend(options.backend),
+        workers=options.workers,
+        ready=lambda address: out.print(f"{address} (Ctrl-C ends it)", markup=False),
+    )
 
 
 def _token(file: Path | None) -> str | None:

@@ -78,11 +78,8 @@ def _limit_time(limits: Limits) -> None:
 
 def _answer(request: Header, limits: Limits, answers: BufferedIOBase) -> None:
     def emit(number: int, decoded: Decoded) -> None:
-        arrays: dict[str, Any] = {str(rate): samples for rate, samples in decoded.audio.items()}
-        if decoded.frames is not None:
-            arrays |= {"frames": decoded.frames, "times": decoded.times}
         header = {name: getattr(decoded, name) for name in ("status", "reason", "start", "end")}
-        send(answers, {"span": number, **header}, arrays)
+        send(answers, {"span": number, **header}, _arrays(decoded))
 
     try:
         source = open_source(request["path"], limits, request["audio_track"])
@@ -108,6 +105,15 @@ def _answer(request: Header, limits: Limits, answers: BufferedIOBase) -> None:
         # The text is cut because it may quote the file.
         end = {"status": "corrupt", "reason": f"{type(error).__name__}: {error}"[:200]}
     send(answers, {"end": True, **end})
+
+
+def _arrays(decoded: Decoded) -> dict[str, Any]:
+    arrays: dict[str, Any] = {str(rate): samples for rate, samples in decoded.audio.items()}
+    if decoded.frames is not None:
+        arrays |= {"frames": decoded.frames, "times": decoded.times}
+    if decoded.preview is not None:
+        arrays["preview"] = decoded.preview
+    return arrays
 
 
 def _decode(source: MediaFile, request: Header, limits: Limits, emit: Emit) -> DecodeWork:

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from av.error import FFmpegError
@@ -20,7 +20,7 @@ from trichord.media.media_file import (
     packet_end,
     packet_time,
 )
-from trichord.media.picture import pixel_aspect, to_rgb
+from trichord.media.picture import pixel_aspect, preview_of, to_rgb
 from trichord.media.plan import DecodePlan, Limits
 from trichord.media.probe import Status
 from trichord.media.pyav import Frame, Packet, Track
@@ -66,6 +66,14 @@ class DecodePass:
             time for frame_times in self.frame_times.values() for time in frame_times
         )
         self.frames: dict[float, tuple[float, NDArray[np.uint8]]] = {}
+        self.middles = (
+            {n: _middle(self.frame_times[n], spans[n]) for n in self.frame_times}
+            if plan.preview
+            else {}
+        )
+        """The time of the frame that is the preview of each span."""
+        self.previewed = frozenset(self.middles.values())
+        self.previews: dict[float, NDArray[np.uint8]] = {}
         self.latest: tuple[Frame, NDArray[np.uint8]] | None = None
         self.converter = VideoReformatter()
         self.video: VideoTrack | None = None
@@ -262,6 +270,11 @@ class DecodePass:
             picture = to_rgb(frame, aspect, self.plan.frames, self.limits, self.converter)
             self.latest = (frame, picture)
         self.frames[target] = (time, self.latest[1])
+        if target in self.previewed:
+            aspect = pixel_aspect(frame, self.source.video)
+            self.previews[target] = preview_of(
+                frame, aspect, self.plan, self.limits, self.converter
+            )
 
     def _ready(self, number: int, span: Span) -> bool:
         if self.ended:
@@ -285,6 +298,7 @@ class DecodePass:
                 self.uses[time] -= 1
                 if not self.uses[time]:
                     self.frames.pop(time, None)
+                    self.previews.pop(time, None)
             if self.audio is not None:
                 self.audio.release(self.audio_spans[number])
 
@@ -317,6 +331,7 @@ class DecodePass:
             audio_start=self.plan.audio_span(*span)[0],
             frames=None if seen is None else seen[0],
             times=np.zeros(0) if seen is None else seen[1],
+            preview=None if seen is None else self.previews.get(self.middles.get(number, -1.0)),
             audio=audio,
         )
 
@@ -377,6 +392,12 @@ class DecodePass:
         if self.plan.rates and not audible:
             return "silent"
         return "no_video" if self.source.video is None or unseen else "ok"
+
+
+def _middle(times: Sequence[float], span: Span) -> float:
+    """Of the times of a span's frames, the one nearest to its middle."""
+    middle = (span[0] + span[1]) / 2
+    return min(times, key=lambda time: abs(time - middle))
 
 
 def _in_shape(frame: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:

@@ -23,7 +23,7 @@ class Decoded:
 
     `start`, `end`: seconds of the span, cut to the file. `frames`: uint8 (n, height, width, 3),
     RGB, upright; None without video, or if the plan has no frames. `times`: float64 (n,), the second
-    at which each frame is first shown.
+    at which each frame is first shown. `preview`: uint8 (height, width, 3), as the plan asks for it.
 
     `audio`: sample rate → float32 (samples,), mono: the mean of two channels, or of left and right
     of 5.1 and the like. A stereo plan gives (channel, samples): one row for a mono track,
@@ -41,6 +41,7 @@ class Decoded:
     audio_start: float = 0.0
     frames: NDArray[np.uint8] | None = None
     times: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    preview: NDArray[np.uint8] | None = None
     audio: dict[int, NDArray[np.float32]] = field(default_factory=dict)
 
     @property

@@ -243,8 +243,11 @@ def _decoded_from(header: Header, arrays: Arrays, plan: DecodePlan, limits: Limi
     start, end = _seconds(header["start"]), _seconds(header["end"])
     times = arrays.pop("times", np.zeros(0))
     frames = arrays.pop("frames", None)
+    preview = arrays.pop("preview", None)
     if frames is not None:
         _check_frames(frames, times, plan, limits)
+    if preview is not None:
+        _check_preview(preview, plan)
     return Decoded(
         status=_status(header),
         reason=str(header["reason"]),
@@ -253,6 +256,7 @@ def _decoded_from(header: Header, arrays: Arrays, plan: DecodePlan, limits: Limi
         audio_start=plan.audio_span(start, end)[0],
         frames=frames,
         times=times,
+        preview=preview,
         audio=_audio_from(arrays, plan, plan.audio_length(start, end)),
     )
 
@@ -267,6 +271,13 @@ def _check_frames(
         raise IpcError("frames that were not requested")
     if frames[0, :, :, 0].size > limits.pixels or not np.isfinite(times).all():
         raise IpcError("frames beyond the limits")
+
+
+def _check_preview(preview: NDArray[Any], plan: DecodePlan) -> None:
+    if preview.ndim != 3 or preview.shape[2] != 3 or preview.dtype != np.uint8:
+        raise IpcError("a preview that is not RGB")
+    if not 0 < max(preview.shape[:2]) <= (plan.preview or 0):
+        raise IpcError("a preview that was not requested")
 
 
 def _audio_from(arrays: Arrays, plan: DecodePlan, seconds: float) -> dict[int, NDArray[np.float32]]:

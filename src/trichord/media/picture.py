@@ -11,7 +11,7 @@ from PIL.Image import Resampling, Transpose
 
 from trichord.media.hdr import LEVELS, is_hdr, light, to_srgb
 from trichord.media.media_file import check_pixels
-from trichord.media.plan import FramePlan, Limits
+from trichord.media.plan import DecodePlan, FramePlan, Limits
 from trichord.media.pyav import Frame, Track
 
 Matrix = tuple[int, int, int, int]
@@ -118,6 +118,14 @@ def to_rgb(
     if matrix == UPRIGHT and plan.target_size(*display) == (frame.width, frame.height):
         return pixels
     return resize(apply_display_matrix(Image.fromarray(pixels), matrix), display, plan, limits)
+
+
+def preview_of(
+    frame: Frame, aspect: float, plan: DecodePlan, limits: Limits, converter: Converter
+) -> NDArray[np.uint8]:
+    """The preview of a decoded video frame, as `DecodePlan.preview` asks for it."""
+    display = display_size(frame.width, frame.height, aspect, display_matrix(frame))
+    return to_rgb(frame, aspect, plan.preview_frames(*display), limits, converter)
 
 
 def _undeclared_colours(frame: Frame) -> Colorspace | None:

@@ -137,18 +137,29 @@ class DecodePlan:
 
     `stereo`: left and right instead of mono. `audio_seconds`: at most so many
     seconds of audio, from the middle of a longer span; the rest of its audio is not decoded.
+    `preview`: of the frames, the one nearest to the middle of the span also at a size for people, its
+    longer side at most so many pixels; None: no preview.
     """
 
     frames: FramePlan | None
     rates: tuple[int, ...] = ()
     stereo: bool = False
     audio_seconds: float | None = None
+    preview: int | None = None
 
     def __post_init__(self) -> None:
         if any(rate < 1 for rate in self.rates) or len(set(self.rates)) != len(self.rates):
             raise ValueError("Sample rates are positive and differ from one another.")
         if self.audio_seconds is not None and not 0 < self.audio_seconds < math.inf:
             raise ValueError("A decode plan's audio_seconds is finite and > 0, or None.")
+        if self.preview is not None and self.preview < 1:
+            raise ValueError("A decode plan's preview is at least 1, or None.")
+
+    def preview_frames(self, width: int, height: int) -> FramePlan:
+        """The size of the preview of a frame of this size, which is never enlarged."""
+        scale = min(1.0, (self.preview or 1) / max(width, height))
+        size = max(1, round(height * scale)), max(1, round(width * scale))
+        return FramePlan(short_side=None, size=size)
 
     def audio_length(self, start: float, end: float) -> float:
         """Seconds of audio that are decoded of the span [start, end)."""

@@ -80,7 +80,14 @@ def _decode_still(image: Picture, plan: DecodePlan, limits: Limits) -> Decoded:
         return Decoded(status="no_audio")
     upright, _ = _upright(image, limits)
     frame = resize(upright, upright.size, plan.frames, limits)
-    return Decoded(status="no_audio", frames=frame[None], times=np.zeros(1))
+    preview = _preview(upright, plan, limits)
+    return Decoded(status="no_audio", frames=frame[None], times=np.zeros(1), preview=preview)
+
+
+def _preview(image: Image.Image, plan: DecodePlan, limits: Limits) -> NDArray[np.uint8] | None:
+    if plan.preview is None:
+        return None
+    return resize(image, image.size, plan.preview_frames(*image.size), limits)
 
 
 def _decode_animation(
@@ -99,10 +106,12 @@ def _decode_animation(
         for time in times
     }
     wanted, frames = set(numbers.values()), dict[int, NDArray[np.uint8]]()
+    previews: dict[int, NDArray[np.uint8] | None] = {}
     for number, frame in enumerate(_frames(image)):
         if number in wanted:
             assert plan.frames is not None
             frames[number] = resize(_on_white(frame), frame.size, plan.frames, limits)
+            previews[number] = _preview(_on_white(frame), plan, limits)
     for number, (start, end) in inside.items():
         shown = [numbers[time] for time in targets[number]]
         emit(
@@ -113,6 +122,7 @@ def _decode_animation(
                 end=end,
                 frames=np.stack([frames[one] for one in shown]) if shown else None,
                 times=np.array([starts[one] for one in shown]),
+                preview=previews[shown[len(shown) // 2]] if shown else None,
             ),
         )
     return 2 * len(starts) - 2

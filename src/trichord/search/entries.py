@@ -36,7 +36,8 @@ class Entry:
     """A moment with its vectors (unit length, None if the modality is missing) and its status.
 
     `audio` is the concatenation of the vectors at all audio type tokens of the collection.
-    `thumbnail` is a JPEG, `speech` the share of the moment with speech (None: not measured).
+    `thumbnail` is a WebP (a JPEG in older collections), `speech` the share of the moment with speech
+    (None: not measured).
     """
 
     moment: Moment

@@ -7,15 +7,17 @@ from datetime import datetime
 from fnmatch import translate
 from pathlib import Path
 from re import compile as pattern_of
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 
 from trichord.search.gallery import Gallery
 from trichord.types import UserError
-from trichord.types.arrays import Bool
+from trichord.types.arrays import Bool, Int
 from trichord.types.rules import Range, require_legal
 
+Kind = Literal["video", "audio", "image"]
+KINDS: tuple[Kind, ...] = ("video", "audio", "image")
 SPOKEN = 0.2
 """Share of speech from which on a moment counts as having speech."""
 
@@ -32,6 +34,7 @@ class Filter:
         until: The file was last changed then or earlier.
         min_duration: Least length of the file in seconds.
         max_duration: Greatest length of the file in seconds.
+        kind: The file is a video, a sound (audio) or a picture (image).
         tags: The moment has all of them.
         has_audio: Whether the moment has audio.
         has_speech: Whether there is speech in at least a fifth of the moment. Moments that were not
@@ -46,6 +49,7 @@ class Filter:
     until: datetime | None = None
     min_duration: Annotated[float | None, Range(0)] = None
     max_duration: Annotated[float | None, Range(0)] = None
+    kind: Kind | None = None
     tags: tuple[str, ...] = ()
     has_audio: bool | None = None
     has_speech: bool | None = None
@@ -96,6 +100,8 @@ class Filter:
             mask &= gallery.duration >= self.min_duration
         if self.max_duration is not None:
             mask &= gallery.duration <= self.max_duration
+        if self.kind is not None:
+            mask &= kinds_of(gallery) == KINDS.index(self.kind)
         if self.path:
             mask &= self._at(gallery.files)
         return mask
@@ -121,6 +127,14 @@ class FilterBelow(Filter):
 
     def _at(self, files: Sequence[str]) -> Bool[np.ndarray, " file"]:
         return _matching(self.path, [f"/{path_below(file, self.below)}" for file in files])
+
+
+def kinds_of(gallery: Gallery) -> Int[np.ndarray, " file"]:
+    """The kind of each file, as its place in `KINDS`: without vision a sound, without time a picture."""
+    files = len(gallery.files)
+    seen = np.bincount(gallery.file[gallery.has_vision], minlength=files) > 0
+    lasts = np.bincount(gallery.file[gallery.end > 0], minlength=files) > 0
+    return np.where(seen, np.where(lasts, 0, 2), 1)
 
 
 def path_below(file: str, folders: Sequence[str]) -> str:

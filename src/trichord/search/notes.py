@@ -13,7 +13,7 @@ from trichord.media.probe import USABLE
 from trichord.search.collection import whereabouts
 from trichord.search.entries import Entry
 from trichord.search.speech import RATE, SpeechDetector
-from trichord.search.thumbnails import thumbnail_of
+from trichord.search.thumbnails import LONGEST, thumbnail_of
 from trichord.types import Clip, Moment
 
 
@@ -57,14 +57,16 @@ class NoteTaker:
         self.metadata = metadata
         self.detector = detector
 
-    def add_speech_rate(self, plan: DecodePlan) -> DecodePlan:
-        """A plan that also decodes the sound that speech is measured by."""
+    def extend(self, plan: DecodePlan) -> DecodePlan:
+        """A plan that also decodes the previews of frames, and the sound that speech is measured by."""
+        if plan.frames is not None:
+            plan = replace(plan, preview=LONGEST)
         if self.detector is None or not plan.rates:
             return plan
         return replace(plan, rates=tuple(dict.fromkeys((*plan.rates, RATE))))
 
     def take(self, entry: Entry, decoded: Decoded) -> Entry:
-        """A moment with its notes; it was decoded by a plan of `add_speech_rate`."""
+        """A moment with its notes; it was decoded by a plan of `extend`."""
         caption, tags = self.metadata.of(entry.moment)
         thumbnail, speech = thumbnail_of(decoded), self._speech(decoded)
         return replace(entry, caption=caption, tags=tags, thumbnail=thumbnail, speech=speech)

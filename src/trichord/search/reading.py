@@ -97,7 +97,7 @@ def read_files(
     if frames == "keyframe" and plan.frames is not None:
         plan = replace(plan, frames=replace(plan.frames, nearest=frames))
     if taker is not None:
-        plan = taker.add_speech_rate(plan)
+        plan = taker.extend(plan)
     decoded = pipeline.ahead(decode_files(plan, decoder, files), DECODED_AHEAD)
     for batch in pipeline.ahead(_take_notes(decoded, taker), BATCHES_AHEAD):
         yield from _embed(model, batch, tokens)

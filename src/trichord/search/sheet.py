@@ -13,8 +13,9 @@ from trichord.media.decoded import Decoded
 from trichord.media.decoder import Decoder
 from trichord.media.plan import DecodePlan, FramePlan
 from trichord.search.reading import decode_moments
+from trichord.search.waveform import RATE, draw_waveform
 from trichord.types import Hit, Moment, UserError
-from trichord.types.arrays import Float, UInt8
+from trichord.types.arrays import UInt8
 from trichord.types.files import write_atomically
 
 COLUMNS = 4
@@ -24,8 +25,6 @@ STRIP = 40
 MARGIN = 24
 HEADER = 76
 INSET = 14
-RATE = 4_000
-"""Sample rate of drawn waveforms."""
 MOST = 24
 """Moments on a sheet of captions."""
 CAPTION_TILE = (320, 364)
@@ -39,7 +38,6 @@ INK, FADED, GROOVE = "#1d1f23", "#6d7078", "#e6e4dd"
 VISUAL, AUDIO = "#2f6fd0", "#e08a1e"
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-Box = tuple[int, int, int, int]
 
 
 def write_sheet(path: Path, hits: Sequence[Hit], decoder: Decoder, title: str, note: str) -> None:
@@ -148,9 +146,10 @@ class _Tile:
             top_height = PICTURE[1] if wave is not None else foot
             card.paste(*_placed(self.decoded.frames[0], (PICTURE[0], top_height)))
             if wave is not None:
-                _waveform(pen, wave, (0, PICTURE[1], PICTURE[0], foot))
+                box = (INSET, PICTURE[1], PICTURE[0] - INSET, foot)
+                draw_waveform(pen, wave, box, AUDIO)
         elif wave is not None:
-            _waveform(pen, wave, (0, 40, PICTURE[0], foot - 20))
+            draw_waveform(pen, wave, (INSET, 40, PICTURE[0] - INSET, foot - 20), AUDIO)
         else:
             middle = (PICTURE[0] // 2, foot // 2)
             exists = Path(self.hit.moment.file).exists()
@@ -195,19 +194,6 @@ def _placed(
     size = math.ceil(picture.width * scale - 0.01), math.ceil(picture.height * scale - 0.01)
     place = (room[0] - size[0]) // 2, (room[1] - size[1]) // 2
     return picture.resize(size, Image.Resampling.LANCZOS), place
-
-
-def _waveform(pen: ImageDraw.ImageDraw, wave: Float[np.ndarray, " sample"], box: Box) -> None:
-    """The peak of each of many equal parts as vertical strokes, scaled to the loudest."""
-    left, top, right, bottom = box
-    strokes = (right - left - 2 * INSET) // 4
-    parts = [part for part in np.array_split(np.abs(wave), strokes) if len(part)]
-    peaks = np.array([part.max() for part in parts])
-    half = (bottom - top) / 2 - 4
-    for i, peak in enumerate(peaks / max(float(peaks.max()), 1e-6)):
-        x, reach = left + INSET + 4 * i, max(1.0, half * float(peak))
-        middle = (top + bottom) / 2
-        pen.rounded_rectangle((x, middle - reach, x + 2, middle + reach), 1, AUDIO)
 
 
 def _rounded(size: tuple[int, int], radius: int) -> Image.Image:

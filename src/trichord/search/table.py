@@ -309,7 +309,7 @@ class MomentTable(LanceTable):
             return table.count_rows("caption IS NOT NULL")
 
     def thumbnail(self, file: str, start: float) -> bytes | None:
-        """The thumbnail (JPEG) of a file's moment by its start; None without one."""
+        """The thumbnail of a file's moment by its start; None without one."""
         span = f"start >= {start - NEAR!r} AND start <= {start + NEAR!r}"
         condition = f"thumbnail IS NOT NULL AND {span} AND {sql_in('file', [file])}"
         rows = self.rows(["thumbnail"], needs="thumbnail", filter=condition)

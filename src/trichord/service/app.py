@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from copy import deepcopy
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,12 @@ from trichord.service.archive import Archive
 from trichord.service.errors import answer_errors, log
 from trichord.service.limits import RequestLimits
 from trichord.service.metrics import Metrics, RequestMetrics
-from trichord.service.routes import router
-from trichord.service.schemas import Problem
+from trichord.service.routes import TAGS, router
 from trichord.service.security import Access, Guard
 
 PAGE = Path(__file__).parent / "page"
 REFRESH_SECONDS = 2.0
 """Seconds between checks for a changed collection and for old uploads."""
-CODES = (400, 401, 403, 404, 405, 408, 409, 413, 415, 416, 422, 429, 500, 503, 507)
-PROBLEMS: dict[int | str, dict[str, Any]] = {code: {"model": Problem} for code in CODES}
 ABOUT = (
     "Find the moments of an archive by words, sounds, pictures and clips. Ids are opaque. Errors are "
     '`{"error": "one sentence"}`. Where the service was started with a token, every request but '
@@ -41,6 +39,7 @@ def create(
     access: Access | None = None,
     roots: Sequence[Path] = (),
     allowance: Allowance | None = None,
+    show_paths: bool = False,
 ) -> FastAPI:
     """The application that serves a collection.
 
@@ -49,6 +48,7 @@ def create(
         access: Who may use it; default: this machine, without a token.
         roots: Folders from which clients may add files; file names are relative to them.
         allowance: Limits of requests.
+        show_paths: Tell clients the full paths of files.
     """
     allowance, access = allowance or Allowance(), access or Access()
     counters = Metrics()
@@ -56,22 +56,22 @@ def create(
         title="Trichord",
         version=version("trichord"),
         description=ABOUT,
-        # Their pages load scripts from elsewhere.
+        openapi_tags=TAGS,
+        # FastAPI's own pages load scripts from elsewhere; `docs.html` does not.
         docs_url=None,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
         redirect_slashes=False,
-        responses=PROBLEMS,
         lifespan=_lifespan,
     )
-    app.state.archive = archive = Archive(engine, roots, allowance, counters)
+    app.state.archive = archive = Archive(engine, roots, allowance, counters, show_paths=show_paths)
     app.state.redact = archive.redact
     answer_errors(app, router.routes)
     app.include_router(router)
     app.mount("/static", Page(directory=PAGE, check_dir=False), name="static")
     app.add_route("/", _index, include_in_schema=False)
-    if access.token is not None:
-        _declare_token(app.openapi())
+    app.add_route("/docs", _docs, include_in_schema=False)
+    _declare_token(app.openapi(), required=access.token is not None)
     # The last one is the outermost.
     app.add_middleware(RequestLimits, allowance=allowance)
     app.add_middleware(Guard, access=access)
@@ -79,11 +79,19 @@ def create(
     return app
 
 
-def _declare_token(document: dict[str, Any]) -> None:
-    """Declare the token in the OpenAPI document."""
+def _declare_token(document: dict[str, Any], required: bool) -> None:
+    """Declare the token in the OpenAPI document, and that requests without it are refused."""
     document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    if not required:
+        return
     document["security"] = [{"token": []}]
-    document["paths"]["/api/health"]["get"]["security"] = []
+    missing = deepcopy(document["paths"]["/api/health"]["get"]["responses"]["403"])
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            if path == "/api/health":
+                operation["security"] = []
+            else:
+                operation["responses"]["401"] = missing | {"description": "Unauthorized"}
 
 
 class Page(StaticFiles):
@@ -97,8 +105,16 @@ class Page(StaticFiles):
 
 
 async def _index(request: Any) -> Response:
+    return await _send_page(request, "index.html")
+
+
+async def _docs(request: Any) -> Response:
+    return await _send_page(request, "docs.html")
+
+
+async def _send_page(request: Any, name: str) -> Response:
     scope: Scope = {**request.scope, "path": "/", "root_path": ""}
-    return await Page(directory=PAGE, check_dir=False).get_response("index.html", scope)
+    return await Page(directory=PAGE, check_dir=False).get_response(name, scope)
 
 
 @asynccontextmanager

@@ -1,5 +1,6 @@
 """The served collection: a search engine, with its uploads, thumbnails, jobs and counters."""
 
+import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,18 +16,25 @@ from trichord.search.query_notes import notes_on
 from trichord.search.updating import Indexed
 from trichord.service.allowance import Allowance
 from trichord.service.batching import Batcher, Lane
+from trichord.service.browsing import list_files, list_moments
 from trichord.service.catalogue import Catalogue, numbers
 from trichord.service.errors import redact_paths
 from trichord.service.jobs import Jobs
 from trichord.service.metrics import Metrics
 from trichord.service.parsing import ParsedQuery, parse_query
 from trichord.service.schemas import (
+    MOST_HITS,
     CollectionResponse,
     EmbedRequest,
+    FileMomentsResponse,
+    FilesRequest,
+    FilesResponse,
     GroupResponse,
+    MomentsRequest,
     SearchRequest,
     SearchResponse,
     SearchWeights,
+    StatusResponse,
     TimelineRequest,
     TimelineResponse,
     Vectors,
@@ -45,14 +53,28 @@ class Archive:
     """The served collection."""
 
     def __init__(
-        self, engine: SearchEngine, roots: Sequence[Path], allowance: Allowance, metrics: Metrics
+        self,
+        engine: SearchEngine,
+        roots: Sequence[Path],
+        allowance: Allowance,
+        metrics: Metrics,
+        *,
+        show_paths: bool = False,
     ) -> None:
         self.engine = engine
+        self.show_paths = show_paths
+        self.version = 0
         self.roots = tuple(root.resolve() for root in roots)
         self.metrics = metrics
         self.uploads = Uploads(engine.decoder, allowance)
         self.thumbnails = Thumbnails(engine.decoder, self.roots)
-        self.jobs = Jobs(self._index, self.refresh, self.redact, self.roots)
+        self.jobs = Jobs(
+            self._index,
+            self.refresh,
+            self.redact,
+            self.roots,
+            lambda file: self.catalogue.display_path(file),
+        )
         self.searches = Batcher(
             self._search_batch,
             most=allowance.batch,
@@ -115,10 +137,11 @@ class Archive:
         groups: list[GroupResponse] | None = None
         try:
             if request.group:
-                groups = await self._grouped(query, request)
+                groups = (await self._grouped(query, request))[request.offset :]
                 hits = [group.hits[0] for group in groups]
             else:
-                hits = self.catalogue.to_response(await self._hits(query, request))
+                found = _strong(await self._hits(query, request), request.min_score)
+                hits = self.catalogue.to_response(found[request.offset :])
         except UserError as error:
             raise UserError(self.redact(str(error), query)) from error
         took = (time.perf_counter() - began) * 1000
@@ -133,10 +156,10 @@ class Archive:
         )
 
     async def thumbnail(self, moment: Moment) -> bytes:
-        """The JPEG of a moment.
+        """The picture of a moment.
 
         Raises:
-            RefusedError: 404: it has no picture; 503: too many wait.
+            RefusedError: 404: it has neither a picture nor sound; 503: too many wait.
         """
         table = self.collection.table
         return await self.pictures.run(self.thumbnails.find, table, self.catalogue, moment)
@@ -150,6 +173,24 @@ class Archive:
         return self._description[1].model_copy(
             update={"upload_bytes": self.allowance.upload_bytes, "add": bool(self.roots)}
         )
+
+    def status(self) -> StatusResponse:
+        """What changes while the collection is indexed."""
+        gallery = self.engine.gallery
+        return StatusResponse(
+            version=self.version,
+            files=len(gallery.files),
+            moments=len(gallery),
+            job=self.jobs.latest,
+        )
+
+    async def files(self, request: FilesRequest) -> FilesResponse:
+        """A page of files; raises `UserError` if no file can pass the filter."""
+        return await asyncio.to_thread(list_files, self.catalogue, request, self.show_paths)
+
+    async def file_moments(self, name: str, request: MomentsRequest) -> FileMomentsResponse:
+        """A file with its moments; raises `RefusedError` (404) if there is no such file."""
+        return await asyncio.to_thread(list_moments, self.catalogue, name, request, self.show_paths)
 
     async def embed(self, request: EmbedRequest) -> Vectors:
         """Vectors of texts or of an upload; raises as `search` does."""
@@ -188,19 +229,21 @@ class Archive:
 
     async def _hits(self, query: ParsedQuery, request: SearchRequest) -> Sequence[Hit]:
         """Files are decoded in a thread of their own; the vectors are searched in a batch."""
-        if rerank := self._rerank(request):
-            return await self.asides.run(self.engine.search, query.query, request.k, rerank)
+        most = request.offset + request.k
+        rerank = self._rerank(request)
+        if rerank or most > MOST_HITS:  # all searches of a batch go as deep as the deepest
+            return await self.asides.run(self.engine.search, query.query, most, rerank)
         prepared = query.query
         if query.decodes:
             prepared = await self.asides.run(self.engine.plan, query.query)
-        return await self.searches.ask((prepared, request.k))
+        return await self.searches.ask((prepared, most))
 
     async def _grouped(self, query: ParsedQuery, request: SearchRequest) -> list[GroupResponse]:
         groups = await self.asides.run(
-            self.engine.grouped, query.query, request.k, self._rerank(request)
+            self.engine.grouped, query.query, request.offset + request.k, self._rerank(request)
         )
-        catalogue = self.catalogue
-        responses = (catalogue.to_response(group.hits) for group in groups)
+        catalogue, least = self.catalogue, request.min_score
+        responses = (catalogue.to_response(_strong(group.hits, least)) for group in groups)
         return [
             GroupResponse(file=hits[0].file, name=hits[0].name, hits=hits)
             for hits in responses
@@ -230,7 +273,13 @@ class Archive:
         gallery = self.catalogue.gallery
         self.metrics.moments.set(len(gallery))
         self.metrics.files.set(len(gallery.files))
-        self.metrics.version.set(self.collection.table.version)
+        self.version = self.collection.table.version
+        self.metrics.version.set(self.version)
+
+
+def _strong(hits: Sequence[Hit], least: float | None) -> Sequence[Hit]:
+    """The hits that score at least so much."""
+    return hits if least is None else [hit for hit in hits if hit.score >= least]
 
 
 def describe(engine: SearchEngine, catalogue: Catalogue) -> CollectionResponse:

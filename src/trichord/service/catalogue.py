@@ -2,20 +2,19 @@
 
 import math
 import struct
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from hashlib import blake2b
 from os.path import commonpath
 from pathlib import Path
-from typing import Literal
 
-from trichord.search.filters import path_below
+from trichord.search.filters import KINDS, Kind, kinds_of, path_below
 from trichord.search.gallery import Gallery
 from trichord.service.errors import RefusedError
 from trichord.service.schemas import HitResponse, PartScore
 from trichord.types import Hit, Moment
-
-Kind = Literal["video", "audio", "image"]
 
 FILE_DIGITS = 24
 MOMENT_DIGITS = FILE_DIGITS + 16
@@ -23,11 +22,12 @@ MOMENT_DIGITS = FILE_DIGITS + 16
 
 @dataclass(frozen=True, slots=True)
 class ClientFile:
-    """A file as clients see it: its id, its path, and its kind."""
+    """A file as clients see it: its id, its path, its kind, and when it was last changed."""
 
     id: str
     display_path: str
     kind: Kind
+    changed: str
 
     def moment(self, start: float) -> str:
         """The id of its moment that starts there."""
@@ -57,6 +57,7 @@ class Catalogue:
         innermost = sorted((str(root) for root in roots), key=len, reverse=True)
         self.folders = (*innermost, _common_folder(gallery.files))
         self._files = {file_id(file): file for file in gallery.files}
+        self._kinds = kinds_of(gallery).tolist()
         self._client_files: dict[str, ClientFile] = {}
 
     def file(self, name: str) -> str:
@@ -66,7 +67,7 @@ class Catalogue:
             RefusedError: 404: there is none with this id.
         """
         if (file := self._files.get(name)) is None:
-            raise RefusedError(404, "No file of the archive has this id: search again.")
+            raise RefusedError(404, "This file is not in the archive any more: search again.")
         return file
 
     def moment(self, name: str) -> Moment:
@@ -81,7 +82,7 @@ class Catalogue:
             if math.isfinite(start):
                 row = self.gallery.row_of(self.file(name[:FILE_DIGITS]), start)
         if row is None:
-            raise RefusedError(404, "No moment of the archive has this id: search again.")
+            raise RefusedError(404, "This moment is not in the archive any more: search again.")
         return self.gallery.moment(row)
 
     def display_path(self, file: str) -> str:
@@ -92,7 +93,7 @@ class Catalogue:
         """A file as clients see it, cached: many hits have the same file."""
         if (known := self._client_files.get(file)) is None:
             known = self._client_files[file] = ClientFile(
-                file_id(file), self.display_path(file), self.kind(file)
+                file_id(file), self.display_path(file), self.kind(file), self.changed(file)
             )
         return known
 
@@ -119,16 +120,23 @@ class Catalogue:
                 PartScore(visual=number(visual), audio=number(audio)) for visual, audio in hit.parts
             ],
             media=f"/api/media/{client_file.id}",
-            thumbnail=None if client_file.kind == "audio" else f"/api/thumbnails/{name}",
+            thumbnail=f"/api/thumbnails/{name}",
             kind=client_file.kind,
+            changed=client_file.changed,
         )
 
     def kind(self, file: str) -> Kind:
         """Whether a file is a video, a sound or a picture."""
-        gallery, rows = self.gallery, self.gallery.rows_of(file)
-        if not gallery.has_vision[rows].any():
-            return "audio"
-        return "video" if gallery.end[rows].max() > 0 else "image"
+        return KINDS[self._kinds[self.place(file)]]
+
+    def changed(self, file: str) -> str:
+        """When a file was last changed, as an ISO time in UTC."""
+        seconds = int(self.gallery.mtime_ns[self.place(file)]) // 1_000_000_000
+        return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+
+    def place(self, file: str) -> int:
+        """The place of a file in the gallery's files."""
+        return bisect_left(self.gallery.files, file)
 
 
 def number(value: float | None) -> float | None:

@@ -2,11 +2,13 @@
 
 import logging
 import secrets
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from threading import Lock, Thread
 
+from trichord.media.probe import USABLE
 from trichord.search.survey import media_at
 from trichord.search.updating import Indexed
 from trichord.service.errors import RefusedError
@@ -58,6 +60,7 @@ class Jobs:
         after: Callable[[], object],
         redact: Callable[[str], str],
         roots: Sequence[Path] = (),
+        show: Callable[[str], str] = lambda file: Path(file).name,
     ) -> None:
         """Define a job.
 
@@ -66,7 +69,9 @@ class Jobs:
             after: Called when it has finished.
             redact: Removes paths from a sentence for clients.
             roots: Resolved folders that no link may leave; empty: links are not checked.
+            show: The path of a file as clients see it.
         """
+        self._show = show
         self._index = index
         self._after = after
         self._redact = redact
@@ -117,10 +122,20 @@ class Jobs:
             raise RefusedError(404, "There is no such job.")
         return job
 
+    @property
+    def latest(self) -> JobResponse | None:
+        """The job that was started last, if there was one."""
+        return next(reversed(self._jobs.values()), None)
+
     def _run(self, job: JobResponse, places: Sequence[Path]) -> None:
+        began = time.monotonic()
         try:
             for file in self._index(places):
-                job.done += file.change != "removed"
+                present = file.change != "removed"
+                job.done += present
+                job.failed += present and file.status not in USABLE
+                job.latest = self._show(file.file) if present else job.latest
+                job.seconds = round(time.monotonic() - began, 1)
                 # Replaced, not changed: a response may be reading them.
                 job.changes = _counted(job.changes, file.change)
                 job.statuses = _counted(job.statuses, file.status)

@@ -7,7 +7,7 @@ from typing import Any
 from trichord.search.filters import FilterBelow
 from trichord.search.query import PartKind, Query, QueryPart, text_parts
 from trichord.service.catalogue import Catalogue
-from trichord.service.schemas import PartRequest, QueryRequest
+from trichord.service.schemas import PartRequest, QueryRequest, Where
 from trichord.service.uploads import Uploads
 
 NAMES: Mapping[str, str] = {"image": "picture", "audio": "sound", "video": "clip"}
@@ -50,7 +50,6 @@ def parse_query(request: QueryRequest, catalogue: Catalogue, uploads: Uploads) -
                 if part.kind == "moment":
                     secrets[part.value] = catalogue.display_path(part.value)
                 titles.append(part.title)
-    where: dict[str, Any] = {**request.where.model_dump(), "tags": tuple(request.where.tags)}
     query = Query(
         parts=tuple(parts),
         visual_weight=request.visual_weight,
@@ -58,10 +57,7 @@ def parse_query(request: QueryRequest, catalogue: Catalogue, uploads: Uploads) -
         # Each audio type token is a set of vectors in memory: the page's steps are enough.
         audio_type=None if request.audio_type is None else round(request.audio_type * 20) / 20,
         caption_weight=request.caption_weight,
-        where=FilterBelow(  # clients must not learn what is above the folders
-            below=catalogue.folders,
-            **where,
-        ),
+        where=parse_filter(request.where, catalogue),
     )
     return ParsedQuery(
         query=query,
@@ -69,6 +65,18 @@ def parse_query(request: QueryRequest, catalogue: Catalogue, uploads: Uploads) -
         decodes=any(item.upload for item in request.parts),
         secrets=secrets,
     )
+
+
+def parse_filter(where: Where, catalogue: Catalogue) -> FilterBelow:
+    """The filter of a request.
+
+    Raises:
+        UserError: No moment can pass it.
+    """
+    fields: dict[str, Any] = where.model_dump(include=set(Where.model_fields))
+    # Relative to the folders: clients must not learn what is above them.
+    fields["tags"] = tuple(where.tags)
+    return FilterBelow(below=catalogue.folders, **fields)
 
 
 def _other(item: PartRequest, catalogue: Catalogue, uploads: Uploads) -> QueryPart:

@@ -1,6 +1,7 @@
 """Requests and responses as JSON."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -15,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from trichord.search.filters import Kind
 from trichord.types import Modality
 
 TEXT = 2000
@@ -22,6 +24,8 @@ TEXT = 2000
 PARTS = 16
 TEXTS = 64
 MOST_HITS = 1000
+MOST_SKIPPED = 10_000
+MOST_FILES = 100
 MOST_RERANKED = 100
 DISPLAY_PATH = r"^(?![/~])(?!([\s\S]*/)?\.{1,2}(/|(?![\s\S])))"
 """A path as in the names of hits: not absolute, and without steps to parent folders."""
@@ -46,13 +50,10 @@ def _to_integer(number: object) -> object:
     return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
-def _exactly_one(**shapes: dict[str, Any]) -> dict[str, Any]:
+def _exactly_one(examples: Sequence[Any] = (), **shapes: Any) -> dict[str, Any]:
     """For the JSON schema of a request: exactly one of these fields, with its schema."""
-    return {
-        "oneOf": [
-            {"required": [name], "properties": {name: shape}} for name, shape in shapes.items()
-        ]
-    }
+    choices = [{"required": [name], "properties": {name: shape}} for name, shape in shapes.items()]
+    return {"oneOf": choices, "examples": [*examples]} if examples else {"oneOf": choices}
 
 
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern="^[0-9a-f]+$")]
@@ -116,6 +117,7 @@ class Where(Strict):
     until: Time | None = None
     min_duration: Seconds | None = Field(default=None, description="Seconds of the file.")
     max_duration: Seconds | None = None
+    kind: Kind | None = Field(default=None, description="Videos, sounds or pictures only.")
     tags: Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=32)] = []
     has_audio: bool | None = None
     has_speech: bool | None = None
@@ -137,7 +139,26 @@ class QueryRequest(Strict):
 class SearchRequest(QueryRequest):
     """A search."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"parts": [{"text": "a dog barks"}], "k": 10},
+                {
+                    "parts": [{"text": "a street"}, {"text": "rain", "weight": -1}],
+                    "where": {"kind": "video", "since": "2026-01-01"},
+                    "min_score": 2,
+                    "offset": 10,
+                    "k": 10,
+                },
+            ]
+        }
+    )
+
     k: Annotated[int, Field(ge=1, le=MOST_HITS), INTEGER] = 20
+    offset: Annotated[int, Field(ge=0, le=MOST_SKIPPED), INTEGER] = Field(
+        default=0, description="Hits to skip: those of earlier pages."
+    )
+    min_score: FiniteFloat | None = Field(default=None, description="The least score of a hit.")
     rerank: Annotated[int, Field(ge=0, le=MOST_RERANKED), INTEGER] = Field(
         default=0, description="Moments that a fusion reranks, if the model has one."
     )
@@ -147,7 +168,10 @@ class SearchRequest(QueryRequest):
 class TimelineRequest(QueryRequest):
     """How a query fits a file, moment by moment; fields of searches are ignored."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(
+        extra="ignore",
+        json_schema_extra={"examples": [{"parts": [{"text": "a dog barks"}], "file": "0" * 24}]},
+    )
 
     file: Name
 
@@ -156,7 +180,11 @@ class EmbedRequest(Strict):
     """Texts, or an uploaded file, to embed."""
 
     model_config = ConfigDict(
-        json_schema_extra=_exactly_one(texts={"minItems": 1}, upload={"type": "string"})
+        json_schema_extra=_exactly_one(
+            [{"texts": ["a dog barks"], "toward": "audio"}],
+            texts={"minItems": 1},
+            upload={"type": "string"},
+        )
     )
 
     texts: Annotated[list[Text], Field(max_length=TEXTS)] = []
@@ -173,10 +201,80 @@ class EmbedRequest(Strict):
 class AddRequest(Strict):
     """Files and folders of the server to index, inside its roots."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"paths": ["2026/june"]}]})
+
     paths: Annotated[
         list[Annotated[str, Field(min_length=1, max_length=4096)]],
         Field(min_length=1, max_length=100),
     ]
+
+
+class FilesRequest(Where):
+    """Which files to list, in which order."""
+
+    model_config = ConfigDict(strict=False)  # an address has only texts
+
+    offset: Annotated[int, Field(ge=0)] = 0
+    limit: Annotated[int, Field(ge=1, le=MOST_FILES)] = 24
+    sort: Literal["newest", "oldest", "name", "longest"] = "newest"
+
+
+class MomentsRequest(BaseModel):
+    """Which moments of a file to list, by time."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    offset: Annotated[int, Field(ge=0)] = 0
+    limit: Annotated[int, Field(ge=1, le=MOST_HITS)] = 200
+
+
+class FileResponse(BaseModel):
+    """A file; `size` is null if it is missing now, `path` unless the server shows full paths."""
+
+    file: str
+    name: str
+    path: str | None
+    kind: Kind
+    changed: str
+    size: int | None
+    seconds: float
+    moments: int
+    media: str
+    thumbnail: str
+
+
+class FolderResponse(BaseModel):
+    """A folder as `path` of a filter, and how many of the listed files are in it."""
+
+    path: str
+    files: int
+
+
+class FilesResponse(BaseModel):
+    """A page of files, their total number, and the folders they are in, one level down."""
+
+    files: list[FileResponse]
+    total: int
+    folders: list[FolderResponse]
+
+
+class MomentResponse(BaseModel):
+    """A moment, without a score: whether it has vision and audio."""
+
+    id: str
+    start: float
+    end: float
+    visual: bool
+    audio: bool
+    caption: str | None
+    tags: list[str]
+    thumbnail: str
+
+
+class FileMomentsResponse(FileResponse):
+    """A file with a page of its moments, by time."""
+
+    timeline: list[MomentResponse]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -208,7 +306,8 @@ class HitResponse:
     parts: list[PartScore]
     media: str
     thumbnail: str | None
-    kind: Literal["video", "audio", "image"]
+    kind: Kind
+    changed: str
 
 
 class GroupResponse(BaseModel):
@@ -248,7 +347,7 @@ class UploadResponse(BaseModel):
     """A received file."""
 
     upload: str
-    kind: Literal["video", "audio", "image"]
+    kind: Kind
     seconds: float
 
 
@@ -294,7 +393,10 @@ class JobStarted(BaseModel):
 
 
 class JobResponse(BaseModel):
-    """The state of a job: `changes` and `statuses` count its files by the fields of `Indexed`."""
+    """The state of a job: `changes` and `statuses` count its files by the fields of `Indexed`.
+
+    `failed` of the files that are done could not be read; `latest` is the last one that was stored.
+    """
 
     job: str
     state: Literal["running", "done", "failed"]
@@ -302,7 +404,22 @@ class JobResponse(BaseModel):
     done: int = 0
     changes: dict[str, int] = {}
     statuses: dict[str, int] = {}
+    failed: int = 0
+    latest: str | None = None
+    seconds: float = 0.0
     error: str | None = None
+
+
+class StatusResponse(BaseModel):
+    """What changes while the archive is indexed, by this service or another process.
+
+    `version` changes with the archive; `job` is the latest job of this service.
+    """
+
+    version: int
+    files: int
+    moments: int
+    job: JobResponse | None
 
 
 class Alive(BaseModel):

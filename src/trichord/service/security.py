@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import ipaddress
+import re
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -16,7 +17,7 @@ from trichord.types import UserError
 
 SHORTEST_TOKEN = 16
 COOKIE = "trichord"
-OPEN = ("/", "/api/health")
+OPEN = ("/", "/docs", "/api/health")
 STATIC = "/static/"
 """The page and its files need no token, which the page then asks for: they say nothing of the archive.
 Neither does `/api/health`."""
@@ -40,6 +41,17 @@ HEADERS = {
     "cache-control": "no-store",
 }
 """Default headers of responses."""
+ORIGIN = r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?"
+"""What browsers send as the origin of a page. `*`, which would allow every site, is none."""
+SHARED = {
+    "access-control-expose-headers": "Accept-Ranges, Content-Range, ETag, Retry-After",
+}
+"""Headers of responses to pages of allowed sites. None allows cookies: such pages send the token."""
+PREFLIGHT = {
+    "access-control-allow-methods": "GET, HEAD, POST",
+    "access-control-allow-headers": "Authorization, Content-Type, If-None-Match, If-Range, Range",
+    "access-control-max-age": "600",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,13 +62,20 @@ class Access:
         host: The address that the service listens on.
         token: The token of every request; None: no token, only for loopback.
         names: Further host names of requests, such as that of a proxy or the machine.
+        origins: Other sites whose pages may ask and read, such as https://example.org.
     """
 
     host: str = "127.0.0.1"
     token: str | None = None
     names: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if bad := [origin for origin in self.origins if not re.fullmatch(ORIGIN, origin)]:
+            raise UserError(
+                f"--allow-origin {bad[0]}: give the scheme and host of a site, in lower case and without "
+                "a path, such as https://example.org."
+            )
         if self.token is None and not is_loopback(self.host):
             raise UserError(
                 f"--host {self.host} can be reached by others: give a token (--token-file, or the "
@@ -96,6 +115,11 @@ class Access:
         cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
         return hmac.compare_digest(_bytes(cookie), _bytes(self.session))
 
+    def allows(self, headers: Headers) -> str | None:
+        """The origin of a request, if it is an allowed one of another site; else None."""
+        origin = headers.get("origin", "")
+        return origin if origin in self.origins else None
+
     def is_token(self, token: str) -> bool:
         """Compare in a time that does not depend on where the two differ."""
         return hmac.compare_digest(_bytes(token), _bytes(self.token or ""))
@@ -122,12 +146,18 @@ class Guard:
             await self.app(scope, receive, send)
             return
 
+        origin = self.access.allows(Headers(scope=scope))
+
         async def protected(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message.setdefault("headers", [])
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
+                if origin is not None:
+                    headers.update(SHARED | {"access-control-allow-origin": origin})
+                if self.access.origins:
+                    headers.add_vary_header("Origin")
             await send(message)
 
         answer = self._examine(scope)
@@ -140,7 +170,10 @@ class Guard:
         headers = Headers(scope=scope)
         try:
             self._require_name(headers.get("host", ""))
-            if scope["method"] not in SAFE:
+            allowed = self.access.allows(headers) is not None
+            if allowed and _is_preflight(scope, headers):
+                return Response(status_code=204, headers=PREFLIGHT)
+            if scope["method"] not in SAFE and not allowed:
                 _require_own_page(headers)
             if self.access.token is None:
                 return None
@@ -186,6 +219,11 @@ def _require_own_page(headers: Headers) -> None:
     )
     if foreign or headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         raise RefusedError(403, "Pages of other sites may not ask for this.")
+
+
+def _is_preflight(scope: Scope, headers: Headers) -> bool:
+    """Whether a browser asks what a page of another site may send; it shows no token."""
+    return scope["method"] == "OPTIONS" and "access-control-request-method" in headers
 
 
 def _name(host: str) -> str:

@@ -28,13 +28,16 @@ class Listening(TypedDict, total=False):
     """Where to listen, and who has access.
 
     `host` is the address (127.0.0.1); other than loopback it needs a `token`, which every request must then
-    have. `port` is 8000; 0 is any free one. `names` are further host names of requests.
+    have. `port` is 8000; 0 is any free one. `names` are further host names of requests. Pages of the sites
+    `origins` may ask and read too. With `show_paths` clients see the full paths of files.
     """
 
     host: str
     port: int
     token: str | None
     names: Sequence[str]
+    origins: Sequence[str]
+    show_paths: bool
 
 
 def serve(
@@ -71,8 +74,9 @@ def serve(
     from trichord.service.security import Access
 
     host, port = where_to_listen.get("host", "127.0.0.1"), where_to_listen.get("port", 8000)
-    names = tuple(where_to_listen.get("names", ()))
-    access = Access(host=host, token=where_to_listen.get("token"), names=names)
+    names, origins = (tuple(where_to_listen.get(name, ())) for name in ("names", "origins"))
+    token, show_paths = where_to_listen.get("token"), where_to_listen.get("show_paths", False)
+    access = Access(host=host, token=token, names=names, origins=origins)
     folders = [_folder(root) for root in roots]
     collection = StoredCollection.open(where)
     with _listening(host, port) as listening:
@@ -80,7 +84,7 @@ def serve(
         limits = Limits(wall_seconds=QUERY_SECONDS, cpu_seconds=QUERY_SECONDS)
         with _frozen_garbage(), Decoder(workers=workers, limits=limits) as decoder:
             engine = SearchEngine(collection, model, decoder, settings=settings)
-            server = server_of(create(engine, access=access, roots=folders))
+            server = server_of(create(engine, access=access, roots=folders, show_paths=show_paths))
             ready(_address(listening))
             server.run(sockets=[listening])
 

@@ -7,16 +7,19 @@ from trichord.media.decoder import Decoder
 from trichord.media.plan import DecodePlan, FramePlan
 from trichord.search.query_vectors import LruCache
 from trichord.search.table import MomentTable
-from trichord.search.thumbnails import ROOM, thumbnail_of
+from trichord.search.thumbnails import LONGEST, thumbnail_of
+from trichord.search.waveform import RATE
 from trichord.service.catalogue import Catalogue
 from trichord.service.errors import RefusedError
 from trichord.service.media import within
 from trichord.types import Moment
 
 CACHED = 4096
-"""Thumbnails in memory: some 32 MiB."""
-PLAN = DecodePlan(frames=FramePlan(rule="uniform", count=1, short_side=ROOM[0]))
-"""One frame in the middle of the moment."""
+"""Thumbnails in memory: some 26 MiB."""
+PLAN = DecodePlan(
+    frames=FramePlan(rule="uniform", count=1, short_side=64), rates=(RATE,), preview=LONGEST
+)
+"""One frame in the middle of the moment, and the sound that a waveform is drawn from."""
 
 
 class Thumbnails:
@@ -28,7 +31,7 @@ class Thumbnails:
         self._cache: tuple[Catalogue | None, LruCache[Moment, bytes]] = (None, LruCache(CACHED))
 
     def find(self, table: MomentTable, catalogue: Catalogue, moment: Moment) -> bytes:
-        """The JPEG of a moment.
+        """The WebP of a moment; a JPEG, if an earlier version stored it.
 
         Args:
             table: The table of moments.
@@ -36,7 +39,7 @@ class Thumbnails:
             moment: A moment of the collection.
 
         Raises:
-            RefusedError: 404: it has no picture, or the file is missing.
+            RefusedError: 404: it has neither a picture nor sound, or the file is missing.
         """
         cached, cache = self._cache
         if cached is not catalogue:
@@ -52,6 +55,6 @@ class Thumbnails:
             (decoded,) = self.decoder.decode(real, [span], PLAN)
             picture = thumbnail_of(decoded)
         if picture is None:
-            raise RefusedError(404, "This moment has no picture.")
+            raise RefusedError(404, "This moment has neither a picture nor sound.")
         cache.put(moment, picture)
         return picture

@@ -7,7 +7,7 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ from starlette.datastructures import UploadFile
 from starlette.requests import ClientDisconnect, Request
 
 from trichord.media.decoder import Decoder
-from trichord.media.probe import USABLE, Probe
+from trichord.media.probe import USABLE, Probe, Status
+from trichord.search.filters import Kind
 from trichord.service.allowance import Allowance
-from trichord.service.catalogue import Kind
 from trichord.service.errors import RefusedError
 
 FIELD = "file"
@@ -29,6 +29,16 @@ FIELDS = 8
 FIELD_BYTES = 4096
 """Size of each of them: they are kept in memory."""
 PREFIX = "trichord-uploads-"
+UNREADABLE: Mapping[Status, str] = {
+    "unsupported": (
+        "The file is not a video, sound or picture that can be read: send another format, such as "
+        "MP4, WAV or JPEG."
+    ),
+    "corrupt": "The file is damaged or incomplete: try another copy of it.",
+    "too_big": "The file has too many pixels or streams: send a smaller version.",
+    "timeout": "The file took too long to open: send a shorter part of it.",
+}
+"""What is wrong with a file, by its status."""
 YOUNG = 60.0
 """Seconds in which a new folder may not yet be locked by its service."""
 PROBES = 2
@@ -147,9 +157,7 @@ class Uploads:
         loop = asyncio.get_running_loop()
         probe = await loop.run_in_executor(self._probes, self.decoder.probe, path)
         if probe.status not in USABLE:
-            raise RefusedError(
-                415, f"The file is not a video, sound or picture that can be read ({probe.status})."
-            )
+            raise RefusedError(415, UNREADABLE.get(probe.status, UNREADABLE["unsupported"]))
         used = self.clock()
         return Upload(name, path, size, kind_of(probe), probe.duration or 0.0, used)
 

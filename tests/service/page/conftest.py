@@ -1,6 +1,8 @@
 """The page in a real browser, over the real service and a small real collection."""
 
+import os
 from dataclasses import replace
+from datetime import timedelta
 from fractions import Fraction
 
 import av
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from .visiting import CHROMIUM, FILMS, FPS, OWNED, PATIENCE, RATE, SCENE, WIDE, serving
+from .visiting import CHANGED, CHROMIUM, FILMS, FPS, OWNED, PATIENCE, RATE, SCENE, WIDE, serving
 
 
 def make_film(path, scenes):
@@ -56,18 +58,26 @@ def films(tmp_path_factory):
         stream = container.add_stream("pcm_s16le", rate=RATE, layout="mono")
         write_sound(container, stream, tone(3000, 4.0))
     Image.new("RGB", (64, 48), (250, 200, 0)).save(folder / "still.png")
+    for place, file in enumerate(sorted(file for file in folder.rglob("*") if file.is_file())):
+        changed = (CHANGED + place * timedelta(days=20)).timestamp()
+        os.utime(file, (changed, changed))
     return folder
 
 
 @pytest.fixture(scope="package")
-def app_of(films, tiny_clip4vla, tmp_path_factory):
+def model(tiny_clip4vla):
+    """A model that has learnt nothing."""
+    return replace(tiny_clip4vla, audio=replace(tiny_clip4vla.audio, token=0.5)).build().eval()
+
+
+@pytest.fixture(scope="package")
+def app_of(films, model, tmp_path_factory):
     """Makes applications that serve a collection of the films; moments of 2 s each second."""
     from trichord.media import Decoder, Limits
     from trichord.search.engine import SearchEngine
     from trichord.search.indexing import begin, index
     from trichord.service.app import create
 
-    model = replace(tiny_clip4vla, audio=replace(tiny_clip4vla.audio, token=0.5)).build().eval()
     place = tmp_path_factory.mktemp("page") / "a small archive"
     collection = begin(place, "run", model, seconds=2.0, hop=1.0)
     made = []

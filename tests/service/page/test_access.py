@@ -1,8 +1,9 @@
 """The page by keyboard, on a phone, and for every eye."""
 
+import httpx
 import pytest
 
-from .visiting import PLAYING, shown
+from .visiting import FOUND, PLAYING, shown
 
 
 def test_everything_by_the_keyboard(visit):
@@ -12,7 +13,7 @@ def test_everything_by_the_keyboard(visit):
     page.keyboard.press("/")
     page.keyboard.type("a bell")
     page.keyboard.press("Enter")
-    page.wait_for_selector(".card .open")
+    page.wait_for_selector(FOUND)
     focused = "document.activeElement.closest('.card')?.dataset.id"
     cards = shown(page)
     page.keyboard.press("ArrowDown")
@@ -39,7 +40,7 @@ def test_everything_by_the_keyboard(visit):
 
 def test_the_space_bar_plays_with_sound(visit):
     page = visit("/?q=bell&path=day")
-    page.wait_for_selector(".card .open")
+    page.wait_for_selector(FOUND)
     page.focus("#text")
     page.keyboard.press("ArrowDown")
     page.keyboard.press(" ")
@@ -51,6 +52,8 @@ def test_the_space_bar_plays_with_sound(visit):
 
 STATES = {
     "start": "/",
+    "file": "/?path=day",
+    "docs": "/docs",
     "results": "/?q=bell&p=text~-1~~~a+rather+long+part+of+the+search+that+goes+on+and+on",
     "grouped": "/?q=bell&group=1",
     "detail": "/?q=bell&path=day",
@@ -61,8 +64,11 @@ STATES = {
 
 def arrive(page, state):
     """Wait until a state is there."""
-    if state == "start":
-        page.wait_for_function("() => document.querySelector('#collection-name').textContent")
+    if state in ("start", "file", "docs"):
+        page.wait_for_selector(".operation" if state == "docs" else ".card.file")
+        if state == "file":
+            page.locator(".card .open").first.click()
+            page.wait_for_selector(".course-svg")
         return
     page.wait_for_selector("#notice.trouble" if state == "trouble" else ".card .open")
     if state == "detail":
@@ -72,8 +78,74 @@ def arrive(page, state):
         page.click("#filters-toggle")
 
 
+FINGER = 44
+"""CSS pixels that a finger needs, by Apple's guidelines and WCAG 2.5.5."""
+SMALL = """(least) => {
+  const touched = (one) => one.matches('.open') ? one.closest('.card')
+    : one.matches('.tag-choice input') ? one.parentElement : one;
+  return [...document.querySelectorAll('button, a[href], input, select, [role=slider]')]
+    .filter((one) => one.checkVisibility() && !one.matches('.skip, [type=file]'))
+    .map((one) => [one, touched(one).getBoundingClientRect()])
+    .filter(([, box]) => box.width < least - 0.5 || box.height < least - 0.5)
+    .map(([one, box]) => `${one.outerHTML.slice(0, 70)}: ${box.width} x ${box.height}`);
+}"""
+
+
+# Rules that axe-core counts as serious, as far as a document can be held to them without axe.
+AUDIT = """() => {
+  const wrong = [];
+  const blame = (rule, one) => wrong.push(`${rule}: ${one.outerHTML.slice(0, 90)}`);
+  const all = (selector) => [...document.querySelectorAll(selector)];
+  const ids = all('[id]').map((one) => one.id);
+  for (const one of all('[id]')) {
+    if (ids.filter((id) => id === one.id).length > 1) blame('id used twice', one);
+  }
+  for (const one of all('img')) if (!one.hasAttribute('alt')) blame('no alt', one);
+  for (const one of all('ul, ol')) {
+    if ([...one.children].some((child) => child.tagName !== 'LI')) blame('not only items', one);
+  }
+  for (const one of all('li')) if (!one.parentElement.matches('ul, ol')) blame('item without a list', one);
+  for (const one of all('dl')) {
+    if ([...one.children].some((child) => !child.matches('div, dt, dd'))) blame('not only terms', one);
+  }
+  const acting = 'a[href], button, input, select, textarea, [tabindex], video[controls], audio[controls]';
+  for (const one of all('a[href], button')) if (one.querySelector(acting)) blame('nested', one);
+  for (const one of all('[aria-hidden=true]')) {
+    const inside = [one, ...one.querySelectorAll('*')].filter((each) => each.matches(acting));
+    if (inside.some((each) => each.tabIndex >= 0)) blame('hidden but focusable', one);
+  }
+  for (const one of all('[tabindex]')) if (one.tabIndex > 0) blame('order of tabs', one);
+  for (const name of ['aria-labelledby', 'aria-controls', 'aria-describedby']) {
+    for (const one of all(`[${name}]`)) {
+      const named = one.getAttribute(name).split(' ');
+      if (named.some((id) => !ids.includes(id))) blame(`${name} to nowhere`, one);
+    }
+  }
+  for (const one of all('[role=slider]')) {
+    for (const name of ['aria-valuenow', 'aria-valuemin', 'aria-valuemax', 'aria-valuetext']) {
+      if (!one.hasAttribute(name)) blame(`no ${name}`, one);
+    }
+  }
+  if (all('main').length !== 1) wrong.push('not one main');
+  if (!document.documentElement.lang || !document.title) wrong.push('no language or title');
+  const levels = all('h1, h2, h3, h4').filter((one) => one.checkVisibility() && !one.closest('dialog'));
+  levels.reduce((before, one) => {
+    const level = Number(one.tagName[1]);
+    if (level > before + 1) blame('a heading level left out', one);
+    return level;
+  }, Math.max(1, Number(levels[0]?.tagName[1] ?? 1) - 1));
+  for (const one of all('body *')) {
+    const scrolls = /auto|scroll/.test(getComputedStyle(one).overflow)
+      && (one.scrollWidth > one.clientWidth + 1 || one.scrollHeight > one.clientHeight + 1);
+    const reached = one.tabIndex >= 0 || one.querySelector(acting);
+    if (one.checkVisibility() && scrolls && !reached) blame('scrolls, not by keys', one);
+  }
+  return wrong;
+}"""
+
+
 @pytest.mark.parametrize("state", STATES)
-def test_a_phone_has_nothing_beyond_its_width(visit, state):
+def test_a_phone_shows_all_in_its_width_and_large_enough_to_touch(visit, state):
     phone = {"width": 360, "height": 740}
     page = visit(STATES[state], refused=["404"], viewport=phone, has_touch=True, is_mobile=True)
     arrive(page, state)
@@ -86,6 +158,8 @@ def test_a_phone_has_nothing_beyond_its_width(visit, state):
         && !clipped(one.parentElement)).map((one) => one.outerHTML.slice(0, 80));
     }"""
     assert page.evaluate(beyond) == []
+    assert page.evaluate(SMALL, FINGER) == []
+    assert page.evaluate(AUDIT) == []
 
 
 CONTROLS = {
@@ -101,7 +175,7 @@ CONTROLS = {
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_every_control_has_a_name(visit, state):
+def test_every_control_has_a_name_and_the_markup_holds_to_the_rules(visit, state):
     page = visit(STATES[state], refused=["404"])
     arrive(page, state)
     tree = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")
@@ -111,6 +185,7 @@ def test_every_control_has_a_name(visit, state):
         node for node in nodes if not node.get("name", {}).get("value") and not node["ignored"]
     ]
     assert nameless == []
+    assert page.evaluate(AUDIT) == []
 
 
 CONTRASTS = """() => {
@@ -144,19 +219,22 @@ CONTRASTS = """() => {
 }"""
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("state", ["results", "filters", "detail", "trouble"])
-def test_text_stands_out_from_its_ground(visit, scheme, state):
-    page = visit(STATES[state], refused=["404"], color_scheme=scheme)
+@pytest.mark.parametrize(
+    "state", ["start", "file", "docs", "results", "filters", "detail", "trouble"]
+)
+def test_text_stands_out_from_its_ground(visit, state):
+    page = visit(STATES[state], refused=["404"])
     arrive(page, state)
-    measured = page.evaluate(CONTRASTS)
-    assert len(measured) > 10
-    assert [said for said in measured if said[0] < 4.5] == []
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        measured = page.evaluate(CONTRASTS)
+        assert len(measured) > 10
+        assert [said for said in measured if said[0] < 4.5] == [], scheme
 
 
 def test_the_keyboards_place_is_seen(visit):
     page = visit("/?q=bell")
-    page.wait_for_selector(".card .open")
+    page.wait_for_selector(FOUND)
     page.evaluate("document.activeElement.blur()")
     unseen = []
     for _ in range(14):
@@ -184,3 +262,19 @@ def test_colours_can_be_chosen_and_are_remembered(visit):
     page.reload()
     assert page.evaluate(ground) == dark
     assert page.get_attribute("#theme", "aria-label") == "Colours: dark"
+
+
+def test_the_page_of_the_interface_shows_every_request_and_object(visit, address):
+    schema = httpx.get(f"{address}/openapi.json").json()
+    page = visit("/docs")
+    page.wait_for_selector(".operation")
+    titles = page.locator(".operation h3").all_inner_texts()
+    for path, there in schema["paths"].items():
+        for method in there:
+            assert any(title.split() == [method.upper(), path] for title in titles)
+    broken = page.eval_on_selector_all(
+        "a[href^='#']",
+        "all => all.map((a) => a.hash).filter((to) => !document.getElementById(to.slice(1)))",
+    )
+    assert broken == []
+    assert page.locator("a[href='#object-PartRequest']").count() >= 1

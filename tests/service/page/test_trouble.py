@@ -5,20 +5,20 @@ import re
 import httpx
 import pytest
 
-from .visiting import FILMS, OWNED, TOKEN, serving, shown
+from .visiting import FILMS, FOUND, OWNED, TOKEN, serving, shown
 
 
 def test_a_server_that_is_gone_is_told_and_asked_again(visit, app_of):
     refused = ["ERR_CONNECTION_REFUSED", "Failed to load resource", "ERR_"]
     with serving(app_of()) as at:
         page = visit("/?q=a+bell", at=at, refused=refused)
-        page.wait_for_selector(".card .open")
+        page.wait_for_selector(FOUND)
     page.fill("#text", "a red ball")
     page.press("#text", "Enter")
     page.wait_for_selector("text=The server does not answer.")
     assert page.locator(".card").count() == 0
     with serving(app_of(), port=int(at.rpartition(":")[2])):
-        page.wait_for_selector(".card .open")  # without a hand being moved
+        page.wait_for_selector(FOUND)  # without a hand being moved
         assert page.is_hidden("#notice")
 
 
@@ -33,7 +33,7 @@ def test_a_token_is_asked_for_and_taken(visit, app_of):
         page.wait_for_selector(".wrong:not(:empty)")
         page.fill("#token-field", TOKEN)
         page.press("#token-field", "Enter")
-        page.wait_for_selector(".card .open")
+        page.wait_for_selector(FOUND)
         page.wait_for_function("() => document.querySelector('.thumb')?.naturalWidth > 0")
         assert TOKEN not in page.url
         page.context.close()
@@ -60,7 +60,7 @@ def test_a_busy_server_is_asked_again_when_it_said(visit, ids, status):
     assert re.fullmatch(r"Trying again in (600|5\d\d) s", page.inner_text(".countdown"))
     assert page.locator(".card .open").count() == 0
     page.clock.run_for(600_000)
-    page.wait_for_selector(".card .open")
+    page.wait_for_selector(FOUND)
     assert shown(page) == ids({"text": "a bell"})
 
 
@@ -76,7 +76,7 @@ def test_a_search_before_the_page_knows_its_archive_is_asked_once(visit, ids):
     late = True
     for route in held:
         route.continue_()
-    page.wait_for_selector(".card .open")
+    page.wait_for_selector(FOUND)
     page.wait_for_load_state("networkidle")
     assert shown(page) == ids({"text": "a bell"})
     assert [url.rpartition("/")[2] for url in asked if "/api/search" in url] == ["search"]

@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote_plus
 
@@ -23,6 +24,10 @@ OWNED = '<script>window.owned = 2</script> a "bell" & <b>more</b>'
 TOKEN = "a-token-of-the-tests"
 WIDE = {"width": 1280, "height": 800}
 PATIENCE = 20_000  # ms
+FOUND = "[data-view=results] .card .open"
+"""A hit, and no file of the start."""
+CHANGED = datetime(2026, 1, 10, 12, tzinfo=UTC)
+"""When the first of the films was changed, by name; each next one 20 days later."""
 PLAYING = """() => {
   const video = document.querySelector('.preview');
   return video && !video.paused && !video.seeking && video.readyState > 2 && video.currentTime;
@@ -51,7 +56,7 @@ def serving(app, port=0):
 def search(page, text):
     page.fill("#text", text)
     page.press("#text", "Enter")
-    page.wait_for_selector(".card .open")
+    page.wait_for_selector(FOUND)
     settled(page)
 
 
@@ -90,7 +95,7 @@ def drop(page, path, kind):
     page.dispatch_event("body", "dragenter", {"dataTransfer": carried})
     page.wait_for_selector("#drop", state="visible")
     page.dispatch_event("#drop", "drop", {"dataTransfer": carried})
-    page.wait_for_selector(".card .open")
+    page.wait_for_selector(FOUND)
     settled(page)
 
 

@@ -85,6 +85,11 @@ export function refuse(sentence) {
   byId("refused").hidden = !sentence;
 }
 
+/** Say what can be asked, after an empty search; null: nothing. */
+export function suggest(sentence) {
+  byId("suggestion").textContent = sentence ?? "";
+}
+
 /** Focus the box. */
 export function type() {
   text.focus();
@@ -121,6 +126,7 @@ async function send(one) {
   } catch (refusal) {
     if (refusal.name === "AbortError") return;
     one.refused = true;
+    one.hopeless = [413, 415].includes(refusal.status); // the same file will be refused again
     refuse(`${one.name}: ${refusal.message}`);
     showChips();
   }

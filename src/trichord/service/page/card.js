@@ -1,17 +1,16 @@
-// A hit as a card: a picture that plays, name and time, visual and audio score, and buttons for more like it.
+// A hit or a file as a card: a picture that plays, name and time, visual and audio score, and buttons for more like it.
 
 import { icon, make } from "./element.js";
 import * as preview from "./preview.js";
-import { count, parted, score, span } from "./saying.js";
+import { bytes, clock, count, day, parted, score, span } from "./saying.js";
 
-/** The modalities of a moment that can be searched by. */
-export const SIDES = [["visual", "visual"], ["audio", "audio"], ["both", "both"]];
+/** The score that fills a bar, the same for all searches: a better one than that is rare. */
+const FULL = 5;
 
 /**
- * A card. `most`: the score that fills a bar. `acts`: {address(hit), open(hit), like(hit, by, add), shelved: the name
- * of its file is shown already}.
+ * A card. `acts`: {address(hit), open(hit), like(hit, by, add), shelved: the name of its file is shown already}.
  */
-export function card(hit, rank, most, acts) {
+export function card(hit, rank, acts) {
   const { folder, base } = acts.shelved ? { folder: "", base: span(hit) } : parted(hit.name);
   const stage = make("div", { class: `stage ${hit.kind}` }, ...pictures(hit));
   stage.append(make("span", { class: "rank", "aria-hidden": "true" }, String(rank)));
@@ -21,18 +20,47 @@ export function card(hit, rank, most, acts) {
     aria: { label: `${rank}: ${hit.name}, ${span(hit)}. ${spoken(hit)}` },
     on: { click: (event) => follow(event, () => acts.open(hit)) },
   }, base);
-  const item = make("li", { class: "card", "data-id": hit.id },
+  const item = make("li", { class: hit.weak ? "card weak" : "card", "data-id": hit.id },
     stage,
     make("div", { class: "words" },
       make("p", { class: "name" }, link),
       folder && make("p", { class: "folder" }, folder),
       hit.caption && make("p", { class: "caption" }, hit.caption),
       tags(hit),
-      bars(hit, most),
+      bars(hit),
+      folded(hit, acts),
       likes(hit, (by, add) => acts.like(hit, by, add)),
     ),
   );
   if (hit.kind !== "image") animate(item, hit, stage);
+  return item;
+}
+
+/** How many moments of the same scene are folded into a hit. */
+function folded(hit, acts) {
+  if (!hit.more?.length) return null;
+  const name = `+${hit.more.length} more here`;
+  return make("button", { type: "button", class: "folded", aria: { label: `${name}: open ${hit.name}` }, on: { click: () => acts.open(hit) } }, name);
+}
+
+/** A file as a card. `acts`: {address(file), open(file)}. */
+export function fileCard(file, acts) {
+  const { folder, base } = parted(file.name);
+  const stage = make("div", { class: `stage ${file.kind}` }, ...pictures(file));
+  if (file.seconds) stage.append(make("span", { class: "when", "aria-hidden": "true" }, clock(file.seconds, false)));
+  const facts = [day(file.changed), file.size === null ? "missing" : bytes(file.size), count(file.moments, "moment")].join(" · ");
+  const item = make("li", { class: "card file", "data-id": file.id },
+    stage,
+    make("div", { class: "words" },
+      make("p", { class: "name" }, make("a", {
+        class: "open", href: acts.address(file), title: file.name, aria: { label: `${file.name}, ${facts}` },
+        on: { click: (event) => follow(event, () => acts.open(file)) },
+      }, base)),
+      folder && make("p", { class: "folder" }, folder),
+      make("p", { class: "folder" }, facts),
+    ),
+  );
+  if (file.kind !== "image") animate(item, file, stage);
   return item;
 }
 
@@ -102,41 +130,37 @@ export function spoken(hit) {
   return `Score ${score(hit.score)}: ${side("visual", hit.visual)}, ${side("audio", hit.audio)}`;
 }
 
-/** Two bars, visual and audio, in one scale for all hits of a search. */
-export function bars(hit, most) {
-  return make("div", { class: "bars", role: "img", "aria-label": spoken(hit), title: `Score ${score(hit.score)}` },
-    ...bar("visual", hit.visual, most), ...bar("audio", hit.audio, most));
+/** Two bars, visual and audio, in one scale for all searches. */
+export function bars(hit) {
+  return make("div", { class: "bars", role: "img", "aria-label": spoken(hit), title: `Score ${score(hit.score)}; a full bar is ${FULL}` },
+    ...bar("visual", hit.visual), ...bar("audio", hit.audio));
 }
 
 /** The cells of one bar: name, groove, number. Negative values are drawn hollow. */
-export function bar(side, value, most, name = side) {
+function bar(side, value) {
   const fill = make("span", { class: `fill ${side}${value < 0 ? " away" : ""}` });
-  const share = value === null ? 0 : Math.min(1, Math.abs(value) / (most || 1));
+  const share = value === null ? 0 : Math.min(1, Math.abs(value) / FULL);
   fill.style.setProperty("--share", share);
   return [
-    make("span", { class: "bar-name" }, name),
+    make("span", { class: "bar-name" }, side),
     make("span", { class: "groove" }, fill),
     make("span", { class: "number" }, value === null ? "none" : score(value)),
   ];
 }
 
-/** More like this: by visual, audio or both. */
+/** More like this: by visual, audio or both, as far as the moment has them. */
 export function likes(hit, like) {
-  const lacks = { visual: hit.visual === null, audio: hit.audio === null, both: hit.visual === null || hit.audio === null };
+  const sides = ["visual", "audio"].filter((side) => hit[side] !== null);
+  if (sides.length === 2) sides.push("both");
   return make("div", { class: "likes", role: "group", "aria-label": "More like this" },
     make("span", { class: "likes-name", "aria-hidden": "true" }, "More like this"),
-    ...SIDES.map(([by, name]) => make("button", {
-      type: "button", class: "like", disabled: lacks[by],
-      aria: { label: `More like this by ${by === "both" ? "visual and audio" : name}` },
+    ...sides.map((by) => make("button", {
+      type: "button", class: "like",
+      aria: { label: `More like this by ${by === "both" ? "visual and audio" : by}` },
       title: "Shift-click adds it to this search",
       on: { click: (event) => like(by, event.shiftKey) },
-    }, name)),
+    }, by)),
   );
-}
-
-/** The largest score of any hit: it fills a bar. */
-export function mostOf(hits) {
-  return Math.max(0.01, ...hits.flatMap((hit) => [Math.abs(hit.visual ?? 0), Math.abs(hit.audio ?? 0)]));
 }
 
 /** The number of hits of a file, for the head of a group. */

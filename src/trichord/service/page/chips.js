@@ -10,7 +10,7 @@ export function chip(part, picture, acts) {
   return make("li", { class: `chip${away ? " away" : ""}` },
     make("button", {
       type: "button", class: "sign", aria: { label: `Away from ${name}`, pressed: away },
-      title: away ? "Away from it: click for towards it" : "ModalityQuery it: click for away from it",
+      title: away ? "Away from it: click for towards it" : "Towards it: click for away from it",
       on: { click: () => acts.change({ weight: -part.weight }) },
     }, icon(away ? "minus" : "plus")),
     face(part, picture),
@@ -22,12 +22,12 @@ export function chip(part, picture, acts) {
 }
 
 /** The chip of an upload in progress, or of a failed one. `acts`: {again(), remove()}. */
-export function pendingChip({ name, kind, refused }, acts) {
+export function pendingChip({ name, kind, refused, hopeless }, acts) {
   return make("li", { class: `chip ${refused ? "refused" : "sending"}` },
     make("span", { class: "face" }, icon(kind)),
     make("span", { class: "chip-name", title: name }, name),
     refused
-      ? make("button", { type: "button", class: "plain small", on: { click: acts.again } }, "Send again")
+      ? !hopeless && make("button", { type: "button", class: "plain small", on: { click: acts.again } }, "Send again")
       : make("span", { class: "spinner", role: "img", "aria-label": "Sending" }),
     make("button", { type: "button", class: "remove", aria: { label: `Remove ${name}` }, on: { click: acts.remove } }, icon("close")),
   );

@@ -1,10 +1,10 @@
-// A moment in its file: the player, the parts of its score, and the visual and audio timelines to jump by.
+// A moment in its file, or a file with its moments: the player, the parts of the score, and timelines to jump by.
 
-import { bar, bars, likes, mostOf, pictures, spoken } from "./card.js";
+import { bars, likes, pictures, spoken } from "./card.js";
 import { drawTimeline } from "./timeline.js";
 import { byId, icon, make } from "./element.js";
 import { hasSound, onSound, setSound, stop } from "./preview.js";
-import { clock, parted, score, span } from "./saying.js";
+import { bytes, clock, dayAndTime, parted, score, span } from "./saying.js";
 import * as server from "./server.js";
 
 const dialog = byId("detail");
@@ -18,7 +18,7 @@ onSound((on) => {
   if (player) player.muted = !on;
 });
 
-/** The open hit, if there is one. */
+/** The open hit or file, if there is one. */
 export const open = () => (dialog.open ? shown : null);
 
 /**
@@ -26,23 +26,61 @@ export const open = () => (dialog.open ? shown : null);
  * `acts`: {close(), go(hit), like(hit, by, add), parts: names of the search's parts}.
  */
 export function show(hit, around, request, acts) {
+  begin(hit, around, acts);
+  byId("detail-place").textContent = [parted(hit.name).folder, span(hit)].filter(Boolean).join(" · ");
+  byId("facts").replaceChildren(...facts(hit, acts));
+  byId("course-title").textContent = "Over the file";
+  siblings(hit, around, acts);
+  reveal();
+  const control = (asking = new AbortController());
+  askTimeline(hit, around, request, acts, control);
+  server.file(hit.file, { limit: 1, signal: control.signal }).then((file) => {
+    if (shown === hit) byId("facts").append(describe(file));
+  }, () => {}); // without its date and size the moment can be seen all the same
+}
+
+/** Show a file, as the server gives it, with its moments. `acts`: {go(file), like(hit, by, add)}. */
+export function showFile(file, around, acts) {
+  begin(file, around, acts);
+  byId("detail-place").textContent = [parted(file.name).folder, file.seconds ? clock(file.seconds, false) : "picture"].filter(Boolean).join(" · ");
+  const chosen = make("div", { class: "chosen" });
+  byId("facts").replaceChildren(chosen, describe(file));
+  byId("course-title").textContent = "Moments over the file";
+  byId("legend").replaceChildren();
+  const choose = (moment, jump = true) => {
+    if (jump && player) player.currentTime = moment.start;
+    chosen.replaceChildren(...[
+      make("p", { class: "part-name" }, file.seconds ? `Moment ${span(moment)}` : "This picture"),
+      moment.caption && make("p", { class: "caption" }, moment.caption),
+      tagList(moment),
+      likes(asHit(file, moment), (by, add) => acts.like(asHit(file, moment), by, add)),
+    ].filter(Boolean));
+    for (const one of byId("sibling-list").querySelectorAll("button")) {
+      one.setAttribute("aria-current", one.dataset.id === moment.id);
+    }
+  };
+  showMoments(file, choose);
+  showFilm(file, choose);
+  choose(file.timeline[0], false);
+  reveal();
+}
+
+function begin(item, around, acts) {
   stop();
   release();
-  shown = hit;
-  const { folder, base } = parted(hit.name);
-  byId("detail-name").textContent = base;
-  byId("detail-name").title = hit.name;
-  byId("detail-place").textContent = [folder, span(hit)].filter(Boolean).join(" · ");
-  byId("player").replaceChildren(stage(hit));
-  byId("facts").replaceChildren(...facts(hit, around, acts));
-  neighbours(hit, around, acts);
-  siblings(hit, around, acts);
+  shown = item;
+  byId("detail-name").textContent = parted(item.name).base;
+  byId("detail-name").title = item.name;
+  byId("player").replaceChildren(stage(item));
+  neighbours(item, around, acts);
+}
+
+function reveal() {
   if (!dialog.open) {
     dialog.showModal();
     byId("detail-name").focus();
   }
   dialog.scrollTop = 0;
-  askTimeline(hit, around, request, acts);
 }
 
 /** Close without a callback: the address has changed already. */
@@ -88,7 +126,7 @@ function stage(hit) {
   // Unmuting the player also unmutes previews, and the other way round.
   player.addEventListener("volumechange", () => mine === player && setSound(!mine.muted));
   player.addEventListener("error", () => mine === player && mine.replaceWith(unplayable(hit)));
-  return audio ? make("div", { class: "heard" }, icon("audio"), player) : player;
+  return audio ? make("div", { class: "heard" }, make("div", { class: "wave" }, ...pictures(hit)), player) : player;
 }
 
 function unplayable(hit) {
@@ -96,75 +134,156 @@ function unplayable(hit) {
     make("p", { role: "alert" }, "This browser cannot play the file. ", make("a", { href: hit.media, download: parted(hit.name).base }, "Download it")));
 }
 
+// ---- the file
+
+/** A moment of a file in the form of a hit without scores. */
+function asHit(file, moment) {
+  return { ...moment, file: file.file, name: file.name, kind: file.kind, media: file.media, visual: moment.visual ? 0 : null, audio: moment.audio ? 0 : null };
+}
+
+/** Date, size, length and path of a file, with buttons. */
+function describe(file) {
+  const { folder } = parted(file.name);
+  const rows = [
+    folder && ["Folder", folder],
+    ["Changed", dayAndTime(file.changed)],
+    ["Size", file.size === null ? "The file is missing now" : bytes(file.size)],
+    file.seconds > 0 && ["Length", clock(file.seconds)],
+    file.path && ["Path", file.path],
+  ].filter(Boolean);
+  return make("section", { class: "file-facts", "aria-label": "The file" },
+    make("dl", {}, ...rows.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value)))),
+    make("div", { class: "fact-buttons" },
+      make("button", { type: "button", class: "quiet copy", on: { click: (event) => copy(event.currentTarget, file.path ?? file.name) } }, "Copy path"),
+      make("a", { class: "quiet", href: `${file.media}#t=${shown.start}`, target: "_blank", rel: "noopener" }, icon("link"), "Open in a new tab")));
+}
+
+async function copy(button, text) {
+  const done = (await navigator.clipboard?.writeText(text).then(() => true, () => false)) ?? copyOld(text);
+  button.textContent = done ? "Copied" : "Not allowed here";
+  byId("indexing-voice").textContent = button.textContent;
+  setTimeout(() => (button.textContent = "Copy path"), 2000);
+}
+
+/** Where the page has no secure address, browsers have only the old way. */
+function copyOld(text) {
+  const field = make("textarea", { class: "unseen", "aria-hidden": "true" }, text);
+  dialog.append(field);
+  field.select();
+  const done = document.execCommand("copy");
+  field.remove();
+  return done;
+}
+
+function tagList({ tags }) {
+  return tags?.length ? make("ul", { class: "tags", "aria-label": "Tags" }, ...tags.map((tag) => make("li", {}, tag))) : null;
+}
+
+function showMoments(file, choose) {
+  const none = file.timeline.map(() => null);
+  const timeline = { start: file.timeline.map(({ start }) => start), end: file.timeline.map(({ end }) => end), visual: none, audio: none };
+  const section = byId("timeline").closest(".course");
+  section.hidden = file.kind === "image";
+  if (section.hidden) return;
+  const at = (seconds) => file.timeline.findLast(({ start }) => start <= seconds + 0.05) ?? file.timeline[0];
+  placeTimeline(drawTimeline({ ...timeline, length: file.seconds }, [], (seconds) => {
+    if (player) player.currentTime = seconds;
+    choose(at(seconds), false);
+  }));
+  byId("timeline").classList.add("bare");
+}
+
+/** The moments of a file, in order of time. */
+function showFilm(file, choose) {
+  const frame = (moment) => make("li", {}, make("button", {
+    type: "button", class: "sibling", "data-id": moment.id, aria: { label: `Moment ${span(moment)}${moment.caption ? `: ${moment.caption}` : ""}` },
+    on: { click: () => choose(moment) },
+  }, make("span", { class: `stage ${file.kind}` }, ...pictures({ ...file, thumbnail: moment.thumbnail })), make("span", { class: "number" }, span(moment))));
+  const list = byId("sibling-list");
+  byId("siblings-title").textContent = "Moments";
+  byId("siblings").hidden = file.kind === "image";
+  const more = (from) => file.moments > from && make("li", {}, make("button", {
+    type: "button", class: "quiet", on: { click: async (event) => {
+      const item = event.currentTarget.parentElement;
+      const { timeline } = await server.file(file.file, { offset: from });
+      if (shown === file) item.replaceWith(...[...timeline.map(frame), more(from + timeline.length)].filter(Boolean));
+    } },
+  }, `${(file.moments - from).toLocaleString("en")} more`));
+  list.replaceChildren(...[...file.timeline.map(frame), more(file.timeline.length)].filter(Boolean));
+}
+
 // ---- the parts of the score
 
-function facts(hit, around, acts) {
-  const most = mostOf(around.length ? around : [hit]);
+function facts(hit, acts) {
   return [
     make("div", { class: "score" }, make("span", { class: "total" }, score(hit.score)),
       make("span", { class: "unit" }, "standard deviations above an unrelated moment")),
-    bars(hit, most),
+    hit.weak && make("p", { class: "weak-note" }, "A weak match: moments that have nothing to do with a search often score as high."),
+    bars(hit),
     explanation(hit, acts.parts),
     hit.reranked != null && make("p", { class: "caption" }, `Read again together with the text: ${score(hit.reranked)}`),
     hit.caption && make("p", { class: "caption" }, hit.caption),
-    hit.tags?.length ? make("ul", { class: "tags", "aria-label": "Tags" }, ...hit.tags.map((tag) => make("li", {}, tag))) : null,
+    tagList(hit),
     likes(hit, (by, add) => acts.like(hit, by, add)),
     make("div", { class: "fact-buttons" },
-      make("button", { type: "button", class: "quiet", on: { click: () => acts.like(hit, null, true) } }, icon("plus"), "Add to the search"),
-      make("a", { class: "quiet", href: `${hit.media}#t=${hit.start}`, target: "_blank", rel: "noopener" }, icon("link"), "File alone")),
+      make("button", { type: "button", class: "quiet", on: { click: () => acts.like(hit, null, true) } }, icon("plus"), "Add to the search")),
   ].filter(Boolean);
 }
 
 /** The score of each part of the search, if there are several. */
 function explanation(hit, names) {
   if (!hit.parts || hit.parts.length < 2 || names.length !== hit.parts.length) return null;
-  const most = mostOf(hit.parts);
   return make("section", { class: "parts", "aria-label": "What each part of the search gave" },
-    ...hit.parts.map((part, at) => {
-      const whole = { ...part, score: (part.visual ?? 0) + (part.audio ?? 0) };
-      return make("div", { class: "part" }, make("p", { class: "part-name" }, names[at]),
-        make("div", { class: "bars", role: "img", "aria-label": spoken(whole) },
-          ...bar("visual", part.visual, most), ...bar("audio", part.audio, most)));
-    }));
+    ...hit.parts.map((part, at) => make("div", { class: "part" }, make("p", { class: "part-name" }, names[at]),
+      bars({ ...part, score: (part.visual ?? 0) + (part.audio ?? 0) }))));
 }
 
 // ---- the timeline
 
-async function askTimeline(hit, around, request, acts) {
+async function askTimeline(hit, around, request, acts, control) {
   const place = byId("timeline");
   const section = place.closest(".course");
   byId("legend").replaceChildren();
   section.hidden = hit.kind === "image";
   if (section.hidden) return;
   place.replaceChildren(make("p", { class: "timeline-note" }, "Reading the file's moments …"));
-  asking = new AbortController();
   try {
-    const timeline = await server.timeline({ ...request, file: hit.file }, asking.signal);
-    if (shown === hit) showTimeline(timeline, hit, around, place);
+    const timeline = await server.timeline({ ...request, file: hit.file }, control.signal);
+    if (shown === hit) showTimeline(timeline, hit, around);
   } catch (refusal) {
     if (refusal.name === "AbortError") return;
-    const again = make("button", { type: "button", class: "plain small", on: { click: () => askTimeline(hit, around, request, acts) } }, "Try again");
+    const again = make("button", { type: "button", class: "plain small", on: { click: () => askTimeline(hit, around, request, acts, control) } }, "Try again");
     place.replaceChildren(make("p", { class: "timeline-note", role: "alert" }, refusal.message, " ", again));
   }
 }
 
-function showTimeline(timeline, hit, around, place) {
+function showTimeline(timeline, hit, around) {
   const marks = around.filter((one) => one.file === hit.file)
     .map(({ id, start, end }) => ({ start, end, current: id === hit.id }));
   if (!marks.some((mark) => mark.current)) marks.push({ start: hit.start, end: hit.end, current: true });
-  course = drawTimeline(timeline, marks, (seconds) => {
+  byId("timeline").classList.remove("bare");
+  placeTimeline(drawTimeline(timeline, marks, (seconds) => {
     if (player) player.currentTime = seconds;
-  });
+  }));
+  course.move(hit.start);
+  legend(course, (hit.start + hit.end) / 2);
+  const drawn = course;
+  drawn.seen.point = (seconds) => legend(drawn, seconds);
+}
+
+function placeTimeline(drawn) {
+  course = drawn;
   const axis = make("div", { class: "axis", "aria-hidden": "true" }, ...course.axis.map(([share, words]) => {
     const tick = make("span", {}, words);
     tick.style.setProperty("--share", share);
     return tick;
   }));
-  place.replaceChildren(course.element, axis);
-  course.move(hit.start);
-  legend(course, (hit.start + hit.end) / 2);
-  const drawn = course;
-  drawn.seen.point = (seconds) => legend(drawn, seconds);
+  const scale = make("div", { class: "scale", "aria-hidden": "true" }, ...course.scale.map(([share, words]) => {
+    const mark = make("span", {}, words);
+    mark.style.setProperty("--share", share);
+    return mark;
+  }));
+  byId("timeline").replaceChildren(scale, course.element, axis);
 }
 
 function legend(course, seconds) {
@@ -191,7 +310,9 @@ export function step(direction) {
 }
 
 function siblings(hit, around, acts) {
-  const others = around.filter((one) => one.file === hit.file && one.id !== hit.id);
+  const mine = around.filter((one) => one.file === hit.file);
+  const others = [...mine, ...mine.flatMap((one) => one.more ?? [])].filter((one) => one.id !== hit.id);
+  byId("siblings-title").textContent = "Also found in this file";
   byId("siblings").hidden = others.length === 0;
   byId("sibling-list").replaceChildren(...others.slice(0, 24).map((one) => make("li", {},
     make("button", {

@@ -8,8 +8,12 @@ import * as keys from "./keys.js";
 import * as notices from "./notices.js";
 import * as preview from "./preview.js";
 import * as results from "./results.js";
-import { count, span } from "./saying.js";
-import { FIRST, MOST, NOTHING, asks, filters, fromAddress, part, toAddress, toRequest, withoutMinuses } from "./search.js";
+import * as exporting from "./exporting.js";
+import * as progress from "./progress.js";
+import { count, parted, span } from "./saying.js";
+import {
+  FIRST, MOST, NOTHING, ORDERS, asks, filters, fromAddress, orderOf, part, toAddress, toFiles, toRequest, viewOf, withoutMinuses,
+} from "./search.js";
 import * as server from "./server.js";
 import { attendTheme } from "./theme.js";
 import * as tools from "./tools.js";
@@ -30,7 +34,7 @@ const answers = new Map();
 
 /** Change the search; a persistent change adds an entry to the browser's history. */
 function change(patch, persistent = true) {
-  const next = { ...search, k: FIRST, open: null, ...patch };
+  const next = { ...search, k: FIRST, open: null, from: 0, file: null, ...patch };
   if (toAddress(next) === toAddress(search)) return;
   search = next;
   history[persistent ? "pushState" : "replaceState"](persistent ? null : history.state, "", toAddress(search));
@@ -50,7 +54,7 @@ async function refresh({ again = false } = {}) {
   busy(booting !== null);
   // Only the latest refresh continues; several may wait for the collection.
   if (!collection && (!(await (booting ??= boot())) || control.signal.aborted)) return;
-  if (!asks(search)) return showNothingAsked();
+  if (!asks(search)) return browse(control);
   if (!search.open) hide();
   const sent = toRequest(search);
   const kept = again ? null : answers.get(JSON.stringify(sent));
@@ -60,7 +64,7 @@ async function refresh({ again = false } = {}) {
 
 async function ask(sent, control, renewing = true) {
   busy(true);
-  if (!results.cards.length) results.wait();
+  if (!results.cards.length || !request) results.wait(); // files are not results
   try {
     const answer = await server.search(sent, control.signal);
     if (control.signal.aborted) return;
@@ -106,23 +110,124 @@ async function boot() {
   }
   notices.dismiss();
   byId("collection-name").textContent = collection.name;
-  const hours = collection.moments ? "" : " Nothing is indexed yet.";
-  byId("collection-size").textContent =
-    `${count(collection.moments, "moment")} in ${count(collection.files, "file")}, by what is seen, by what is heard, by an example.${hours}`;
+  showSize(collection);
   tools.fit(collection);
   asking.allow(collection.upload_bytes);
   tools.show(search);
+  progress.watch(grown);
   return true;
+}
+
+function showSize({ moments, files }) {
+  byId("collection-size").textContent =
+    `${count(moments, "moment")} in ${count(files, "file")}, by what is seen, by what is heard, by an example.`;
+}
+
+/** The archive has changed on the server: count anew, and list the files anew. */
+function grown(status) {
+  collection = { ...collection, files: status.files, moments: status.moments };
+  answers.clear();
+  showSize(status);
+  if (!asks(search) && !detail.open()) refresh();
+}
+
+// ---- files, without a search
+
+async function browse(control) {
+  busy(true);
+  try {
+    const answer = await server.files(toFiles(search), control.signal);
+    if (!control.signal.aborted) showFiles(answer);
+  } catch (refusal) {
+    if (refusal.name !== "AbortError" && !control.signal.aborted) fail(refusal, () => refresh({ again: true }));
+  } finally {
+    if (underway === control) busy(false);
+  }
+}
+
+function showFiles({ files, total, folders }) {
+  request = null;
+  notices.dismiss();
+  preview.stop();
+  byId("more").hidden = true;
+  const listed = files.map((file) => ({ ...file, id: file.file, start: 0, end: file.seconds }));
+  results.showFiles(listed, orderOf(search), { address: (file) => toAddress({ ...search, file: file.id }), open: openFile });
+  byId("status").textContent = total ? count(total, "file") : "";
+  showFolders(folders);
+  showOrders(total > 1);
+  showPages(total, files.length);
+  if (!total) showNothingFound();
+  showOpenFile();
+}
+
+/** The folders below the one of the filter, and the way back up. */
+function showFolders(folders) {
+  const here = (search.where.path ?? "").replace(/^\/+|\/+$/g, "");
+  const button = (path, words, name) => make("button", {
+    type: "button", class: "switch", aria: { label: name }, on: { click: () => change({ where: within(path) }) },
+  }, words);
+  const up = here ? [button(parted(here).folder, `← ${parted(here).folder || "All folders"}`, "The folder above")] : [];
+  byId("folders").replaceChildren(...up, ...folders.map(({ path, files }) => button(path, [parted(path).base, make("span", { class: "count" }, files.toLocaleString("en"))], `${path}, ${count(files, "file")}`)));
+  byId("folders").hidden = asks(search) || !byId("folders").childElementCount;
+}
+
+function within(path) {
+  const { path: _, ...where } = search.where;
+  return path ? { ...where, path } : where;
+}
+
+function showPages(total, shown) {
+  byId("pager").hidden = total <= FIRST && search.from === 0;
+  byId("page-before").disabled = search.from === 0;
+  byId("page-after").disabled = search.from + shown >= total;
+  byId("page-place").textContent = shown ? `${(search.from + 1).toLocaleString("en")} – ${(search.from + shown).toLocaleString("en")} of ${total.toLocaleString("en")}` : "";
+}
+
+function turn(step) {
+  change({ from: Math.max(0, search.from + step * FIRST) });
+  scrollTo({ top: 0 });
+}
+
+function openFile(file) {
+  const from = detail.open();
+  search = { ...search, file: file.id };
+  history[from ? "replaceState" : "pushState"](from ? history.state : { opened: true }, "", toAddress(search));
+  showOpenFile();
+}
+
+async function showOpenFile() {
+  const { file } = search;
+  if (!file) return hide();
+  try {
+    const found = await server.file(file);
+    if (search.file !== file) return;
+    const whole = { ...found, id: found.file, start: 0, end: found.seconds };
+    detail.showFile(whole, results.hits(), { go: openFile, like });
+  } catch (refusal) {
+    if (search.file !== file) return;
+    search = { ...search, file: null };
+    history.replaceState(history.state, "", toAddress(search));
+    asking.refuse(refusal.message);
+  }
+}
+
+/** The orders of this view, to choose from. */
+function showOrders(on) {
+  byId("results-tools").hidden = !on;
+  byId("exports").hidden = !asks(search);
+  byId("sort").replaceChildren(...ORDERS[viewOf(search)].map(([value, words]) => make("option", { value }, words)));
+  byId("sort").value = orderOf(search);
 }
 
 // ---- what is on the page
 
 function showAsked() {
-  document.body.dataset.view = asks(search) ? "results" : "start";
+  document.body.dataset.view = viewOf(search);
   const said = [search.text, ...search.parts.map(named)].filter(Boolean).join(", ");
   document.title = said ? `${said} – Trichord` : "Trichord";
   asking.show(search);
   asking.refuse(null);
+  asking.suggest(null);
   tools.show(search);
   byId("home").href = "/";
 }
@@ -131,24 +236,12 @@ function named(one) {
   return `${one.weight < 0 ? "−" : ""}${one.label || one.kind}`;
 }
 
-function showNothingAsked() {
-  results.clear();
-  notices.dismiss();
-  detail.hide();
-  request = null;
-  byId("status").textContent = "";
-  byId("more").hidden = true;
-  if (collection.moments === 0) {
-    notices.say("Nothing is indexed yet", "Files must be indexed on the server first, then they can be found here.");
-  }
-}
-
 function showAnswer(sent, answer) {
   request = sent;
   called = answer.parts ?? [];
   notices.dismiss();
   preview.stop();
-  results.show(answer, { address: (hit) => toAddress({ ...search, open: hit.id }), open, like });
+  results.show(answer, orderOf(search), { address: (hit) => toAddress({ ...search, open: hit.id }), open, like });
   const shown = results.hits().length;
   const of = count(answer.moments, "moment");
   byId("status").textContent = answer.groups
@@ -157,6 +250,8 @@ function showAnswer(sent, answer) {
   byId("status").append(...(answer.notes ?? []).map((note) => make("span", { class: "query-note" }, note)));
   const units = answer.groups ? answer.groups.length : shown;
   byId("more").hidden = units < search.k || search.k >= MOST;
+  byId("folders").hidden = byId("pager").hidden = true;
+  showOrders(units > 0);
   if (!units) showNothingFound();
   showOpen();
 }
@@ -166,7 +261,7 @@ function showNothingFound() {
   if (!collection.moments) {
     notices.say("Nothing is indexed yet", "Files must be indexed on the server first, then they can be found here.");
   } else if (filters(search)) {
-    notices.say("No moment passes the filters", "Loosen them to see more.", ["Clear filters", () => change({ where: {} })]);
+    notices.say(asks(search) ? "No moment passes the filters" : "No file passes the filters", "Loosen them to see more.", ["Clear filters", () => change({ where: {} })]);
   } else {
     notices.say("No moment fits", "Move the balance between visual and audio, or search by something else.");
   }
@@ -177,7 +272,7 @@ function fail(refusal, again) {
   results.clear();
   request = null;
   byId("status").textContent = "";
-  byId("more").hidden = true;
+  for (const id of ["more", "folders", "pager", "results-tools"]) byId(id).hidden = true;
   notices.trouble(refusal, again);
 }
 
@@ -196,7 +291,8 @@ function open(hit) {
 }
 
 function showOpen() {
-  const hit = search.open && results.hits().find((one) => one.id === search.open);
+  const found = results.hits().flatMap((one) => [one, ...(one.more ?? [])]);
+  const hit = search.open && found.find((one) => one.id === search.open);
   if (!hit) return hide();
   const names = [search.text, ...search.parts.map(named)].filter(Boolean);
   // The server splits a text with a minus in an address.
@@ -205,8 +301,8 @@ function showOpen() {
 }
 
 function close() {
-  if (!search.open) return;
-  search = { ...search, open: null };
+  if (!search.open && !search.file) return;
+  search = { ...search, open: null, file: null };
   if (history.state?.opened) history.back();
   else history.replaceState(null, "", toAddress(search));
   hide();
@@ -247,8 +343,10 @@ function compose(parts, keep = false) {
 }
 
 function submit(keep) {
-  if (!asking.typed().trim() && !search.parts.length) asking.type();
-  else compose(search.parts, keep);
+  if (asking.typed().trim() || search.parts.length) return compose(search.parts, keep);
+  if (search.text) change({ ...NOTHING, where: search.where }); // the box was emptied: show the files
+  asking.suggest("Type what is seen or heard, such as “a dog barks”. Or add a sound, a picture or a clip with the buttons beside the box, or drop one here.");
+  asking.type();
 }
 
 asking.attend({
@@ -262,6 +360,12 @@ attendTheme(byId("theme"));
 keys.attend({ close });
 preview.onSound(() => relabel(results.cards));
 byId("more").addEventListener("click", () => change({ k: Math.min(MOST, search.k + FIRST) }, false));
+byId("sort").addEventListener("change", () => change({ sort: byId("sort").value, k: search.k }));
+byId("page-before").addEventListener("click", () => turn(-1));
+byId("page-after").addEventListener("click", () => turn(1));
+for (const button of byId("exports").querySelectorAll("button")) {
+  button.addEventListener("click", () => exporting.save(button.dataset.format, results.hits(), document.title.replace(/ – Trichord$/, "")));
+}
 byId("home").addEventListener("click", (event) => {
   event.preventDefault();
   change({ ...NOTHING });
@@ -274,9 +378,11 @@ byId("detail").addEventListener("cancel", (event) => {
 byId("detail").addEventListener("click", (event) => event.target === byId("detail") && close());
 addEventListener("popstate", () => {
   const next = fromAddress(location.search);
-  const onlyOpen = toAddress({ ...next, open: null }) === toAddress({ ...search, open: null });
+  const closed = (one) => toAddress({ ...one, open: null, file: null });
+  const onlyOpen = closed(next) === closed(search) && results.cards.length > 0;
   search = next;
   if (onlyOpen && request) showOpen();
+  else if (onlyOpen && !asks(search)) showOpenFile();
   else refresh();
 });
 

@@ -1,8 +1,8 @@
-// The hits: a grid, or a shelf for each file; with placeholders before, during and instead of results.
+// The hits: a grid, or a shelf for each file; or files by month. With placeholders before results.
 
-import { card, found, mostOf } from "./card.js";
+import { card, fileCard, found } from "./card.js";
 import { byId, make } from "./element.js";
-import { parted } from "./saying.js";
+import { month, parted } from "./saying.js";
 
 const grid = byId("grid");
 const SKELETONS = 8;
@@ -11,25 +11,55 @@ const GLIDE = { duration: 240, easing: "cubic-bezier(.2, .7, .2, 1)" };
 /** The cards on the page with their hits, in order. */
 export const cards = [];
 
-/** Show an answer of the server; existing cards glide to their new places. */
-export function show({ hits, groups }, acts) {
+const BY = {
+  best: () => 0,
+  newest: (one, other) => other.changed.localeCompare(one.changed),
+  oldest: (one, other) => one.changed.localeCompare(other.changed),
+};
+
+/** Show an answer of the server in an order; existing cards glide to their new places. */
+export function show({ hits, groups }, order, acts) {
   const before = places();
   cards.length = 0;
-  const all = groups ? groups.flatMap((group) => group.hits) : hits;
-  const most = mostOf(all);
   const build = (hit, rank) => {
-    const item = card(hit, rank, most, { ...acts, shelved: Boolean(groups) });
+    const item = card(hit, rank, { ...acts, shelved: Boolean(groups) });
     cards.push([item, hit]);
     return item;
   };
+  const ranked = groups
+    ? groups.map((group, at) => [{ ...group, changed: group.hits[0].changed }, at + 1])
+    : hits.map((hit, at) => [hit, at + 1]);
+  ranked.sort(([one], [other]) => BY[order](one, other)); // stable: equal ones stay best first
+  grid.setAttribute("aria-label", order === "best" ? "Moments, best first" : `Moments, ${order} first`);
   grid.classList.toggle("shelves", Boolean(groups));
-  grid.replaceChildren(...(groups
-    ? groups.map((group, at) => shelf(group, at + 1, build))
-    : hits.map((hit, at) => build(hit, at + 1))));
+  grid.replaceChildren(...ranked.map(([one, rank]) => (groups ? shelf(one, rank, build) : build(one, rank))));
+  if (!groups && order === "best") markWeak();
   glide(before);
 }
 
-/** The hits on the page, best first. */
+/** Say where weak matches begin. */
+function markWeak() {
+  const [first] = cards.find(([, hit]) => hit.weak) ?? [];
+  first?.before(make("li", { class: "divider" }, "From here on matches are weak: moments that have nothing to do with a search often score as high."));
+}
+
+/** Show files, with a heading for each month where they are in order of time. */
+export function showFiles(files, order, acts) {
+  cards.length = 0;
+  grid.classList.remove("shelves");
+  grid.setAttribute("aria-label", "Files");
+  let last = null;
+  grid.replaceChildren(...files.flatMap((file) => {
+    const item = fileCard(file, acts);
+    cards.push([item, file]);
+    const now = order === "newest" || order === "oldest" ? month(file.changed) : null;
+    const heading = now !== null && now !== last ? [make("li", { class: "divider month" }, now)] : [];
+    last = now;
+    return [...heading, item];
+  }));
+}
+
+/** The hits on the page, in their order. */
 export const hits = () => cards.map(([, hit]) => hit);
 
 export function clear() {

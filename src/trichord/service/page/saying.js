@@ -26,6 +26,23 @@ export function count(number, one, many = `${one}s`) {
   return `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 }
 
+const DAY = new Intl.DateTimeFormat("en", { dateStyle: "medium" });
+const MONTH = new Intl.DateTimeFormat("en", { month: "long", year: "numeric" });
+const TIME = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "short" });
+
+/** A time of the server as a day, a month, or a day with its time. */
+export const day = (time) => DAY.format(new Date(time));
+export const month = (time) => MONTH.format(new Date(time));
+export const dayAndTime = (time) => TIME.format(new Date(time));
+
+/** Bytes as people read them: 812 bytes, 1.4 MB. */
+export function bytes(size) {
+  const units = ["bytes", "kB", "MB", "GB", "TB"];
+  const step = Math.min(4, Math.floor(Math.log10(Math.max(1, size)) / 3));
+  const number = size / 1000 ** step;
+  return `${step && number < 100 ? number.toFixed(1) : Math.round(number)} ${units[step]}`;
+}
+
 /** The name of a path, and its folder. */
 export function parted(name) {
   const at = name.lastIndexOf("/");

@@ -3,6 +3,8 @@
 // A search: {text, parts, balance, token, group, captions, where, k, open}. `balance` runs from -1
 // (visual only) over 0 (both equal) to 1 (audio only), null: the weights of the collection. `token`
 // from verbal (0) to nonverbal (1), null: that of the run. `open`: the moment shown in its file.
+// Without text and parts the page lists files: `sort` is their order (null: the usual one), `from` the
+// number of files before the page, `file` the open one. Results have a `sort` too.
 // A part: {kind: text|image|audio|video|moment, id, label, facet, weight}; `facet` is how it is used.
 
 export const FIRST = 24;
@@ -19,13 +21,19 @@ export const FACETS = {
 };
 
 const WHERE = {
-  path: text, since: date, until: date, min_duration: seconds, max_duration: seconds,
+  kind: ofKind, path: text, since: date, until: date, min_duration: seconds, max_duration: seconds,
   tags: words, has_audio: choice, has_speech: choice,
+};
+
+/** The orders of results and of files, the usual one first: [value, label]. */
+export const ORDERS = {
+  results: [["best", "Best first"], ["newest", "Newest first"], ["oldest", "Oldest first"]],
+  start: [["newest", "Newest first"], ["oldest", "Oldest first"], ["name", "By name"], ["longest", "Longest first"]],
 };
 
 export const NOTHING = Object.freeze({
   text: "", parts: [], balance: null, token: null, group: false, captions: false, where: {},
-  k: FIRST, open: null,
+  k: FIRST, open: null, sort: null, from: 0, file: null,
 });
 
 export function part(kind, id, label, { facet = null, weight = 1 } = {}) {
@@ -34,6 +42,13 @@ export function part(kind, id, label, { facet = null, weight = 1 } = {}) {
 
 /** Whether there is something to search for. */
 export const asks = (search) => search.text !== "" || search.parts.length > 0;
+
+/** Which of the two views a search has, and the order in it. */
+export const viewOf = (search) => (asks(search) ? "results" : "start");
+export function orderOf(search) {
+  const orders = ORDERS[viewOf(search)].map(([value]) => value);
+  return orders.includes(search.sort) ? search.sort : orders[0];
+}
 
 export const filters = (search) => Object.keys(search.where).length;
 
@@ -65,6 +80,9 @@ export function toAddress(search) {
   }
   if (search.k > FIRST) said.set("k", search.k);
   if (search.open) said.set("open", search.open);
+  if (search.sort && search.sort !== ORDERS[viewOf(search)][0][0]) said.set("sort", search.sort);
+  if (search.from) said.set("from", search.from);
+  if (search.file) said.set("file", search.file);
   const query = said.toString();
   return query ? `/?${query}` : "/";
 }
@@ -87,6 +105,9 @@ export function fromAddress(query) {
     where,
     k: Math.round(within(said.get("k"), 1, MOST) ?? FIRST),
     open: isId(said.get("open") ?? "") ? said.get("open") : null,
+    sort: said.get("sort"),
+    from: Math.round(within(said.get("from"), 0, 1e9) ?? 0),
+    file: isId(said.get("file") ?? "") ? said.get("file") : null,
   };
 }
 
@@ -122,6 +143,10 @@ function seconds([value]) {
 function words(values) {
   const kept = values.map((value) => value.slice(0, 200)).filter(Boolean);
   return kept.length ? kept : null;
+}
+
+function ofKind([value]) {
+  return ["video", "audio", "image"].includes(value) ? value : null;
 }
 
 function choice([value]) {
@@ -161,6 +186,15 @@ export function toRequest(search) {
     group: search.group,
     where: toWhere(search.where),
   };
+}
+
+/** The request for the files that pass the filters, as parameters of an address. */
+export function toFiles(search) {
+  const asked = new URLSearchParams({ offset: search.from, limit: FIRST, sort: orderOf(search) });
+  for (const [name, value] of Object.entries(toWhere(search.where))) {
+    for (const one of [value].flat()) asked.append(name, one);
+  }
+  return asked;
 }
 
 function toWhere({ since, until, has_audio: audio, has_speech: speech, ...rest }) {

@@ -15,8 +15,10 @@ export class Refusal extends Error {
 
 export const collection = () => ask("/api/collection");
 export const search = (request, signal) => ask("/api/search", { json: request, signal });
+export const files = (asked, signal) => ask(`/api/files?${asked}`, { signal });
+export const file = (id, { offset = 0, limit = 200, signal } = {}) => ask(`/api/files/${id}?offset=${offset}&limit=${limit}`, { signal });
+export const status = () => ask("/api/status");
 export const timeline = (request, signal) => ask("/api/timeline", { json: request, signal });
-export const health = () => ask("/api/health");
 
 /** Send a file to search by. Returns {upload, kind, seconds}. */
 export function upload(file, name, signal) {

@@ -9,14 +9,14 @@ const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200];
 /**
  * Draw a similarity timeline: {start[], end[], visual[], audio[]}. `marks`: the hits, {start, end, current}.
  * `jump(seconds)` is called with the time that the user points or steps to.
- * Returns {element, axis, move(seconds), value(side, seconds), seen}: `move` sets the playhead;
+ * Returns {element, axis, scale, move(seconds), value(side, seconds), seen}: `move` sets the playhead;
  * `seen.point(seconds)` is called with the time of the pointer or the playhead.
  */
 export function drawTimeline(timeline, marks, jump) {
-  const length = Math.max(...timeline.end, 0.001);
+  const length = Math.max(timeline.length ?? 0, ...timeline.end, 0.001);
+  const bare = values(timeline).length === 0; // a file without a search
   const x = (seconds) => (seconds / length) * WIDTH;
-  const values = [...timeline.visual, ...timeline.audio].filter((value) => value !== null);
-  const [low, high] = [Math.min(0, ...values), Math.max(1, ...values)];
+  const [low, high] = [Math.min(0, ...values(timeline)), Math.max(1, ...values(timeline))];
   const y = (value) => EDGE + (1 - (value - low) / (high - low)) * (HEIGHT - 2 * EDGE);
 
   const playhead = draw("line", { class: "playhead", y1: 0, y2: HEIGHT, x1: 0, x2: 0 });
@@ -24,7 +24,7 @@ export function drawTimeline(timeline, marks, jump) {
   const svg = draw("svg", {
     class: "course-svg", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", tabindex: "0",
     role: "slider", aria: {
-      label: "Position in the file; the visual and audio similarity are read out at each step",
+      label: bare ? "Position in the file" : "Position in the file; the visual and audio similarity are read out at each step",
       valuemin: 0, valuemax: Math.round(length), valuenow: 0,
     },
   },
@@ -32,7 +32,9 @@ export function drawTimeline(timeline, marks, jump) {
       class: mark.current ? "mark current" : "mark", x: x(mark.start), y: 0,
       width: Math.max(2, x(mark.end) - x(mark.start)), height: HEIGHT,
     })),
-    draw("line", { class: "zero", x1: 0, x2: WIDTH, y1: y(0), y2: y(0) }),
+    ...(bare
+      ? timeline.start.map((start) => draw("line", { class: "begins", x1: x(start), x2: x(start), y1: 0, y2: HEIGHT }))
+      : [draw("line", { class: "zero", x1: 0, x2: WIDTH, y1: y(0), y2: y(0) })]),
     ...["audio", "visual"].flatMap((side) => lines(timeline, side, x, y)),
     pointer, playhead,
   );
@@ -43,7 +45,7 @@ export function drawTimeline(timeline, marks, jump) {
     now = Math.min(length, Math.max(0, seconds));
     for (const end of ["x1", "x2"]) playhead.setAttribute(end, x(now));
     svg.setAttribute("aria-valuenow", Math.round(now));
-    svg.setAttribute("aria-valuetext", tell(timeline, now));
+    svg.setAttribute("aria-valuetext", bare ? clock(now) : tell(timeline, now));
     if (!svg.matches(":hover")) seen.point(now);
   };
   const pointed = (event) => {
@@ -76,8 +78,11 @@ export function drawTimeline(timeline, marks, jump) {
     go(to);
   });
   move(0);
-  return { element: svg, axis: ticks(length), move, seen, value: (side, seconds) => valueAt(timeline, side, seconds) };
+  const scale = bare ? [] : [high, 0].map((value) => [y(value) / HEIGHT, value.toFixed(value ? 1 : 0)]);
+  return { element: svg, axis: ticks(length), scale, move, seen, value: (side, seconds) => valueAt(timeline, side, seconds) };
 }
+
+const values = (timeline) => [...timeline.visual, ...timeline.audio].filter((value) => value !== null);
 
 /** The target of a key: the start of the moment before or after, the beginning, or the last moment. */
 function stepped(timeline, now, key, length) {

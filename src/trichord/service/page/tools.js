@@ -8,6 +8,8 @@ import { count } from "./saying.js";
 const form = byId("filters");
 const [balance, token] = ["balance", "token"].map(byId);
 
+const kinds = [...byId("kinds").querySelectorAll("button")];
+
 let collection = { weighting: { visual: 1, audio: 1 }, audio_types: [], tags: [] };
 
 /** Add the listeners. `change(patch, persistent)`: a persistent change goes into the browser's history. */
@@ -18,6 +20,12 @@ export function attend(change) {
     byId(name).addEventListener("click", () => change({ [name]: byId(name).getAttribute("aria-pressed") !== "true" }, true));
   }
   byId("filters-toggle").addEventListener("click", () => openFilters(form.hidden));
+  for (const button of kinds) {
+    button.addEventListener("click", () => {
+      const { kind: _, ...where } = read();
+      change({ where: button.dataset.kind ? { kind: button.dataset.kind, ...where } : where }, true);
+    });
+  }
   form.addEventListener("change", () => change({ where: read() }, true));
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("reset", () => change({ where: {} }, true));
@@ -88,7 +96,8 @@ function showFilters(search) {
     if (field.type === "checkbox") field.checked = (where.tags ?? []).includes(field.value);
     else if (document.activeElement !== field) field.value = where[field.name] ?? "";
   }
-  const set = filters(search);
+  for (const button of kinds) button.setAttribute("aria-pressed", button.dataset.kind === (where.kind ?? ""));
+  const set = filters(search) - ("kind" in where ? 1 : 0); // its buttons show it
   byId("filter-count").hidden = set === 0;
   byId("filter-count").textContent = String(set);
   byId("filter-count").title = count(set, "filter");
@@ -96,7 +105,8 @@ function showFilters(search) {
 
 function read() {
   const said = new FormData(form);
-  const where = {};
+  const kind = kinds.find((button) => button.getAttribute("aria-pressed") === "true")?.dataset.kind;
+  const where = kind ? { kind } : {};
   for (const name of ["path", "since", "until", "has_audio", "has_speech"]) {
     const value = (said.get(name) ?? "").trim();
     if (value) where[name] = value;
