@@ -127,7 +127,10 @@ def test_a_table_can_be_named_and_lie_elsewhere_as_can_its_files(with_table, tou
             "file,split\na.mp4,val\na.mp4,test\n",
             ":3: split test, but an earlier row of the file says val",
         ),
-        ("file,caption\n,lost\n", ":2: names no file"),
+        (
+            "file,caption\n,lost\n",
+            ": holds no rows but broken ones, captions.csv:2 (names no file)",
+        ),
         ("text,caption\na,b\n", ": its first line names no column of file, path"),
         ("", ": is empty"),
     ],

@@ -55,8 +55,12 @@ def test_a_short_row_lacks_its_last_columns(table):
         ("t.csv", b"file,caption\na,\xff\n", ":2: not UTF-8"),
         ("t.jsonl", '{"file": "a"}\n{"file": \n', ":2: not JSON"),
         ("t.jsonl", '["a"]\n', ":1: must be a JSON object"),
-        ("t.jsonl", '{"file": "a"}\n{"text": "b"}\n', ":2: names none of file, path"),
-        ("t.xlsx", "PK", "must be one of .csv, .tsv, .jsonl"),
+        ("t.jsonl", '{"file": "a"}\n{"text": "b"}\n', ":2: names no file"),
+        (
+            "t.xlsx",
+            "PK",
+            "must be one of .csv, .tsv, .jsonl, .ndjson, .parquet, .arrow, .json, .txt",
+        ),
     ],
 )
 def test_a_table_that_does_not_fit_is_one_line_with_its_place(table, name, content, says):

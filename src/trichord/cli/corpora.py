@@ -32,6 +32,16 @@ def require_corpus(name: str) -> None:
     READERS.find(name)
 
 
+def require_column(text: str) -> None:
+    """Refuse what gives no column a role."""
+    from trichord.corpora.folder import columns_of
+
+    columns_of([text])
+
+
+Columns = Annotated[tuple[str, ...], Checked(require_column)]
+
+
 def prepare(arguments: list[str]) -> None:
     """`trichord prepare CORPUS ROOT MANIFEST`."""
     from trichord.corpora import CORPORA, READERS
@@ -46,7 +56,8 @@ def prepare(arguments: list[str]) -> None:
         manifest: Annotated[Path, tyro.conf.arg(metavar="MANIFEST"), OutputFile()],
         /,
         *,
-        captions: Annotated[Path | None, InputFile()] = None,
+        captions: Annotated[Path | None, InputPlace()] = None,
+        columns: Columns = (),
         drop_multiline: bool = False,
         whole: bool = False,
         strict: bool = False,
@@ -58,19 +69,27 @@ def prepare(arguments: list[str]) -> None:
             corpus: Which layout the folder has.
             root: The folder.
             manifest: The file to write, `.jsonl`.
-            captions: The table of captions of a 'folder', if it has several.
+            captions: The table of captions of a 'folder', or a folder of tables, if it has several.
+            columns: Columns of the tables of a 'folder' as ROLE=COLUMN or, with who wrote the captions,
+                ROLE=COLUMN:SOURCE, such as file=video_id caption=sentence:llm. Roles are file, caption,
+                audio_caption, visual_caption, audio_visual_caption, speech, label, start, end, split,
+                fold and audio_type; sources are crowd, llm, template, speech and label.
             drop_multiline: Drop captions of several lines of 'avcaps' instead of joining them.
             whole: Files of 'audiocaps', 'audioset' named by a bare YouTube id are whole videos, not cut.
             strict: Refuse if anything annotated has no media, instead of leaving it out.
             append: Add to a manifest that is there, such as one corpus of speech to one of sounds.
         """
-        from trichord.corpora.manifest import read_manifest, write_manifest
+        from trichord.corpora.manifest import Recipes, read_manifest, read_recipes, write_manifest
 
         there: list[Clip] = []
+        recipes: Recipes = {}
         if append:
             require_legal(manifest, Annotated[Path, InputFile()], "--append")
             there = read_manifest(manifest)  # before the corpus, which takes longer
-        options = {"captions": captions, "drop_multiline": drop_multiline, "whole": whole}
+            recipes = read_recipes(manifest)
+        options = {
+            "captions": captions, "columns": columns, "drop_multiline": drop_multiline, "whole": whole
+        }  # fmt: skip
         given = {key: value for key, value in options.items() if value}
         reader = READERS.find(corpus)
         for option in [option for option in given if option not in reader.options]:
@@ -89,7 +108,7 @@ def prepare(arguments: list[str]) -> None:
                 "corpus once, or write another manifest."
             )
         clips = [*there, *prepared.clips]
-        write_manifest(manifest, clips)
+        write_manifest(manifest, clips, recipes)
         for line in prepared.lines():
             aside.print(f"  {line}", markup=False)
         texts = sum(len(clip.captions) for clip in clips)
@@ -105,7 +124,8 @@ def doctor(arguments: list[str]) -> None:
         path: Annotated[Path, tyro.conf.arg(metavar="PATH"), InputPlace()],
         /,
         *,
-        captions: Annotated[Path | None, InputFile()] = None,
+        captions: Annotated[Path | None, InputPlace()] = None,
+        columns: Columns = (),
         json: bool = False,
         rows: Annotated[int, Range(0)] = ROWS,
         workers: Workers = 2,
@@ -114,7 +134,8 @@ def doctor(arguments: list[str]) -> None:
 
         Args:
             path: A manifest, a folder of media, or one media file.
-            captions: The table of captions of a folder, if it has several.
+            captions: The table of captions of a folder, or a folder of tables, if it has several.
+            columns: Columns of the tables as ROLE=COLUMN; see `trichord prepare --help`.
             json: Print everything as JSON instead of tables.
             rows: How many files to list at most; those with something to mend come first.
             workers: Processes that read files.
@@ -122,6 +143,10 @@ def doctor(arguments: list[str]) -> None:
         require(
             path.is_dir() or not captions,
             f"--captions goes with a folder, and {path} is a file: leave it out.",
+        )
+        require(
+            path.is_dir() or not columns,
+            f"--columns goes with a folder, and {path} is a file: leave it out.",
         )
         require(
             rows == ROWS or not json,
@@ -134,7 +159,7 @@ def doctor(arguments: list[str]) -> None:
         from trichord.media.ffmpeg import known_holes
 
         with Decoder(workers=workers) as decoder, aside.status("reading every file"):
-            diagnosis = examine_path(path, decoder, captions=captions)
+            diagnosis = examine_path(path, decoder, captions=captions, columns=columns)
         if warning := known_holes():
             aside.print(warning, markup=False, soft_wrap=True)
         if json:
