@@ -1,5 +1,6 @@
 """Commands about clips before any model: `doctor`, `prepare`."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -42,6 +43,26 @@ def require_column(text: str) -> None:
 Columns = Annotated[tuple[str, ...], Checked(require_column)]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How `trichord prepare` reads some of the corpora."""
+
+    captions: Annotated[Path | None, InputPlace()] = None
+    """The table of captions of a 'folder', or a folder of tables, if it has several."""
+    columns: Columns = ()
+    """Columns of the tables of a 'folder' as ROLE=COLUMN or, with who wrote the captions,
+    ROLE=COLUMN:SOURCE, such as file=video_id caption=sentence:llm. Roles are file, caption,
+    audio_caption, visual_caption, audio_visual_caption, speech, label, start, end, split, fold and
+    audio_type; sources are crowd, llm, template, speech and label."""
+    drop_multiline: bool = False
+    """Drop captions of several lines of 'avcaps' instead of joining them."""
+    whole: bool = False
+    """Files of 'audiocaps', 'audioset' named by a bare YouTube id are whole videos, not cut."""
+
+
+AS_USUAL = Reading()
+
+
 def prepare(arguments: list[str]) -> None:
     """`trichord prepare CORPUS ROOT MANIFEST`."""
     from trichord.corpora import CORPORA, READERS
@@ -56,10 +77,7 @@ def prepare(arguments: list[str]) -> None:
         manifest: Annotated[Path, tyro.conf.arg(metavar="MANIFEST"), OutputFile()],
         /,
         *,
-        captions: Annotated[Path | None, InputPlace()] = None,
-        columns: Columns = (),
-        drop_multiline: bool = False,
-        whole: bool = False,
+        reading: Annotated[Reading, tyro.conf.arg(name="")] = AS_USUAL,
         strict: bool = False,
         append: bool = False,
     ) -> None:
@@ -69,13 +87,7 @@ def prepare(arguments: list[str]) -> None:
             corpus: Which layout the folder has.
             root: The folder.
             manifest: The file to write, `.jsonl`.
-            captions: The table of captions of a 'folder', or a folder of tables, if it has several.
-            columns: Columns of the tables of a 'folder' as ROLE=COLUMN or, with who wrote the captions,
-                ROLE=COLUMN:SOURCE, such as file=video_id caption=sentence:llm. Roles are file, caption,
-                audio_caption, visual_caption, audio_visual_caption, speech, label, start, end, split,
-                fold and audio_type; sources are crowd, llm, template, speech and label.
-            drop_multiline: Drop captions of several lines of 'avcaps' instead of joining them.
-            whole: Files of 'audiocaps', 'audioset' named by a bare YouTube id are whole videos, not cut.
+            reading: How this layout is read.
             strict: Refuse if anything annotated has no media, instead of leaving it out.
             append: Add to a manifest that is there, such as one corpus of speech to one of sounds.
         """
@@ -87,10 +99,7 @@ def prepare(arguments: list[str]) -> None:
             require_legal(manifest, Annotated[Path, InputFile()], "--append")
             there = read_manifest(manifest)  # before the corpus, which takes longer
             recipes = read_recipes(manifest)
-        options = {
-            "captions": captions, "columns": columns, "drop_multiline": drop_multiline, "whole": whole
-        }  # fmt: skip
-        given = {key: value for key, value in options.items() if value}
+        given = {key: value for key, value in vars(reading).items() if value}
         reader = READERS.find(corpus)
         for option in [option for option in given if option not in reader.options]:
             takers = " and ".join(f"'{n}'" for n, k in CORPORA.items() if option in k.options)

@@ -14,8 +14,8 @@ from trichord.types import Clip, UserError
 from trichord.types.arrays import Int
 
 Official = Literal["esc50", "ucf101"]
-Rule = Official | Literal["split"] | int
-"""Folds that ids tell, the manifest's own splits as one fold, or so many drawn ones."""
+Rule = Official | Literal["split", "manifest"] | int
+"""Folds that ids tell, the manifest's own splits as one fold, its own folds, or so many drawn ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +115,8 @@ def folding(held: Labelled, rule: Rule, *, seed: int = 0) -> Folding:
     Args:
         held: The clips.
         rule: `esc50` and `ucf101`: the official folds, as the clips' ids tell them. `split`: one
-            fold, which tests the test split and learns from train and val together. A number: so
+            fold, which tests the test split and learns from train and val together. `manifest`: the
+            clips' own `fold`; clips without one are only learned from. A number: so
             many folds with about equal shares of each class, all clips of a file in one.
         seed: Draws the folds of a number.
 
@@ -124,6 +125,8 @@ def folding(held: Labelled, rule: Rule, *, seed: int = 0) -> Folding:
     """
     if rule == "split":
         return _by_split(held)
+    if rule == "manifest":
+        return _by_manifest(held)
     if isinstance(rule, int):
         return _drawn(held, rule, seed)
     return _official(held, rule)
@@ -143,6 +146,27 @@ def _by_split(held: Labelled) -> Folding:
     fold = Fold(name="test split", train=train, test=test)
     rule = "the manifest's split, train and val on test"
     return Folding(folds=(fold,), groups=_files(held), rule=rule)
+
+
+def _by_manifest(held: Labelled) -> Folding:
+    of_clip = np.array([clip.fold or "" for clip in held.clips])
+    names = sorted({str(name) for name in of_clip if name})
+    if not names or len(set(of_clip.tolist())) < 2:
+        raise UserError(
+            f"--folds manifest: the labelled clips are of {len(names)} folds: give each a fold, with "
+            "'trichord prepare folder --columns fold=COLUMN', or give a number of folds."
+        )
+    groups = _files(held)
+    if len(set(zip(groups.tolist(), of_clip.tolist(), strict=True))) > len(np.unique(groups)):
+        raise UserError(
+            "--folds manifest: clips of one file are of different folds, so that tested files would be "
+            "learned from: give them one fold, or give a number of folds."
+        )
+    folds = tuple(
+        Fold(name=name, train=np.flatnonzero(of_clip != name), test=np.flatnonzero(of_clip == name))
+        for name in names
+    )
+    return Folding(folds=folds, groups=groups, rule=f"the manifest's folds: {', '.join(names)}")
 
 
 def _drawn(held: Labelled, count: int, seed: int) -> Folding:
