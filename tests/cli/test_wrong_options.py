@@ -124,10 +124,9 @@ PLACES = {
     "serve @file.txt": "is not a collection",
     "export @run @folder": "is not empty",
     "prepare vatex @folder new.jsonl --captions @clips.jsonl": "--captions goes with 'folder'",
-    "prepare folder @folder new.jsonl --columns caption=text": "folder holds no table of captions",
+    "prepare folder @folder new.jsonl --columns caption=text": "folder: holds no table of captions",
     "doctor @clips.jsonl --columns caption=text": "--columns goes with a folder",
     "compose @clips.jsonl @folder": "folder is a folder: name a file",
-    "compose @clips.jsonl new.jsonl": "nothing was composed of its 1 clips",
     "prepare folder @mine @clips.jsonl/below.jsonl": "clips.jsonl is a file",
 }
 """Places that are wrong where they stand, and what is said of them."""

@@ -72,22 +72,27 @@ class Columns:
 
     def of(self, role: str, row: Row) -> dict[str, Source]:
         """The columns of a role that a row has, with the source of their captions."""
-        source = CAPTION_ROLES.get(role, ("audio", "crowd"))[1]
         if role in self.given:
             found = {name: kind for name, kind in self.given[role].items() if name in row}
         else:
             taken = {name for names in self.given.values() for name in names}
-            known = [name for name in ROLES[role] if name in row and name not in taken]
-            if role == "file":
-                known = [name for name in known if filled(row[name])]
-            if role != "label":
-                known = known[:1]
+            names = [name for name in ROLES[role] if name in row and name not in taken]
             if role in CAPTION_ROLES:
                 numbered = re.compile(rf"{role}_?\d+")
-                known += [name for name in row if numbered.fullmatch(name) and name not in taken]
-            found: dict[str, Source] = dict.fromkeys(known, source)
-        self.used |= found.keys()
-        return found
+                numbers = [name for name in row if numbered.fullmatch(name) and name not in taken]
+                names = names[:1] + numbers
+            found: dict[str, Source] = dict.fromkeys(names, _usual_source(role))
+        if role in CAPTION_ROLES or role == "label":
+            self.used |= found.keys()
+            return found
+        first = dict([item for item in found.items() if filled(row[item[0]])][:1])
+        # Of several names of a file only one is read; an empty start is read, too.
+        self.used |= first.keys() if role == "file" else found.keys()
+        return first
+
+
+def _usual_source(role: str) -> Source:
+    return CAPTION_ROLES[role][1] if role in CAPTION_ROLES else "crowd"
 
 
 def columns_of(given: Sequence[str]) -> dict[str, dict[str, Source]]:
@@ -109,8 +114,9 @@ def columns_of(given: Sequence[str]) -> dict[str, dict[str, Source]]:
             raise UserError(
                 f"--columns {text}: only captions have a source: leave out ':{source}'."
             )
-        usual = CAPTION_ROLES.get(role, ("audio", "crowd"))[1]
-        found.setdefault(role, {})[column_name(name if source else column)] = source or usual
+        found.setdefault(role, {})[column_name(name if source else column)] = (
+            source or _usual_source(role)
+        )
     return found
 
 
@@ -144,7 +150,7 @@ def clips(
     tables = _tables(place, tally) if place.is_dir() else [place]
     if not tables and (captions or columns):
         raise UserError(f"{place}: holds no table of captions; name one with --captions")
-    clips_by_span = _from_tables(tables, Footage(root, files), read, tally)
+    clips_by_span = _from_tables(tables, place, Footage(root, files), read, tally)
     if not files and not clips_by_span:
         raise UserError(f"{root}: holds no media; name a folder of videos, sounds or pictures")
     named = {path for path, _, _ in clips_by_span}
@@ -215,27 +221,27 @@ def _is_manifest(path: Path) -> bool:
 
 
 def _from_tables(
-    tables: Sequence[Path], footage: Footage, columns: Columns, tally: Tally
+    tables: Sequence[Path], place: Path, footage: Footage, columns: Columns, tally: Tally
 ) -> dict[_Span, Clip]:
     clips_by_span: dict[_Span, Clip] = {}
     markers = tuple(columns.given.get("file", ROLES["file"]))
     for table in tables:
         below = table.parent.is_relative_to(footage.root)
         near = table.parent.relative_to(footage.root).as_posix() if below else ""
-        split = _split_of(table) if below and near != "." else None
+        split = _split_of(table, place)
         for number, row in rows(table, markers, tally, _REMEDY):
-            place = f"{table}:{number}"
+            line = f"{table}:{number}"
             columns.seen |= dict.fromkeys(row)
             value = row[next(iter(columns.of("file", row)))]
             path = footage.find(_file_name(value), tally, near)
             if path is None:
-                _refuse_bytes(value, place)
+                _refuse_bytes(value, line)
                 continue
-            clip = _clip(row, columns, path, place, tally)
+            clip = _clip(row, columns, path, line, tally)
             clip = replace(clip, split=clip.split or split)
             span = (path, clip.start, clip.end)
             clips_by_span[span] = (
-                _joined(clips_by_span[span], clip, place) if span in clips_by_span else clip
+                _joined(clips_by_span[span], clip, line) if span in clips_by_span else clip
             )
     for role, given in columns.given.items():
         if absent := given.keys() - columns.seen.keys():
@@ -248,10 +254,11 @@ def _from_tables(
     return clips_by_span
 
 
-def _split_of(table: Path) -> Split | None:
-    """The split that a table below is of: train/metadata.csv, data/train-00000-of-00002.parquet."""
+def _split_of(table: Path, place: Path) -> Split | None:
+    """The split that a part of tables is of: train/metadata.csv, data/train-00000-of-00002.parquet."""
     shard = _SHARD.fullmatch(table.stem)
-    names = (shard[1] if shard else "", table.parent.name)
+    below = place not in (table, table.parent)  # else the folder's name is the user's own
+    names = (shard[1] if shard else "", table.parent.name if below else "")
     return next((SPLIT_NAMES[n.lower()] for n in names if n.lower() in SPLIT_NAMES), None)
 
 
@@ -317,7 +324,7 @@ def _texts(row: Row, column: str, place: str, *, numbers: bool = False) -> list[
 
 def _value(row: Row, columns: Columns, role: str) -> str | None:
     """The value that a row has for a role, as text."""
-    value = next((row[c] for c in columns.of(role, row) if filled(row[c])), None)
+    value = next((row[column] for column in columns.of(role, row)), None)
     if (
         isinstance(value, float) and value.is_integer()
     ):  # pandas writes whole numbers beside empty cells so

@@ -193,7 +193,7 @@ def _frames_at(head: bytes, at: int, count: int) -> bool:
     for _ in range(count):
         mark, sync, codes = head[at : at + 1], head[at + 1 : at + 2], _big(head, at + 2, 1)
         # The second byte has version and layer, which never change.
-        if mark != b"\xff" or sync != first or sync[0] & 0xE0 != 0xE0:
+        if mark != b"\xff" or sync != first or sync < b"\xe0":
             return False
         version, layer = sync[0] >> 3 & 3, sync[0] >> 1 & 3
         rate, kilobits = codes >> 2 & 3, codes >> 4
