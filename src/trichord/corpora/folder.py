@@ -69,19 +69,14 @@ class Columns:
     """By role: columns named by the user, with the source of their captions."""
     used: set[str] = field(default_factory=set[str])
     seen: dict[str, None] = field(default_factory=dict[str, None])
+    _known: dict[tuple[str, ...], dict[str, Source]] = field(default_factory=dict[Any, Any])
 
     def of(self, role: str, row: Row) -> dict[str, Source]:
         """The columns of a role that a row has, with the source of their captions."""
-        if role in self.given:
-            found = {name: kind for name, kind in self.given[role].items() if name in row}
-        else:
-            taken = {name for names in self.given.values() for name in names}
-            names = [name for name in ROLES[role] if name in row and name not in taken]
-            if role in CAPTION_ROLES:
-                numbered = re.compile(rf"{role}_?\d+")
-                numbers = [name for name in row if numbered.fullmatch(name) and name not in taken]
-                names = names[:1] + numbers
-            found: dict[str, Source] = dict.fromkeys(names, _usual_source(role))
+        key = (role, *row)  # the same for nearly all rows of a table
+        if key not in self._known:
+            self._known[key] = self._of(role, row)
+        found = self._known[key]
         if role in CAPTION_ROLES or role == "label":
             self.used |= found.keys()
             return found
@@ -89,6 +84,17 @@ class Columns:
         # Of several names of a file only one is read; an empty start is read, too.
         self.used |= first.keys() if role == "file" else found.keys()
         return first
+
+    def _of(self, role: str, row: Row) -> dict[str, Source]:
+        if role in self.given:
+            return {name: kind for name, kind in self.given[role].items() if name in row}
+        taken = {name for names in self.given.values() for name in names}
+        names = [name for name in ROLES[role] if name in row and name not in taken]
+        if role in CAPTION_ROLES:
+            numbered = re.compile(rf"{role}_?\d+")
+            numbers = [name for name in row if numbered.fullmatch(name) and name not in taken]
+            names = names[:1] + numbers
+        return dict.fromkeys(names, _usual_source(role))
 
 
 def _usual_source(role: str) -> Source:
@@ -308,7 +314,8 @@ def _clip(row: Row, columns: Columns, path: Path, place: str, tally: Tally) -> C
             _choice(row, columns, "audio_type", kinds, ", ".join(kinds), place),
         ),
         split=SPLIT_NAMES.get(split or ""),
-        fold=_value(row, columns, "fold"),
+        # pandas writes whole numbers beside empty cells as 1.0.
+        fold=(_value(row, columns, "fold") or "").removesuffix(".0") or None,
     )
 
 
@@ -325,10 +332,6 @@ def _texts(row: Row, column: str, place: str, *, numbers: bool = False) -> list[
 def _value(row: Row, columns: Columns, role: str) -> str | None:
     """The value that a row has for a role, as text."""
     value = next((row[column] for column in columns.of(role, row)), None)
-    if (
-        isinstance(value, float) and value.is_integer()
-    ):  # pandas writes whole numbers beside empty cells so
-        value = int(value)
     return None if value is None else str(value).strip()
 
 

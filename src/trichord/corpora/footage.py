@@ -163,6 +163,11 @@ def alike(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
+_RESPELLED = "files found whose case or accents differ from the table's"
+_SEVERAL = "rows left out, several files having their name"
+_NO_FILE = "rows left out for want of their file"
+
+
 class Footage:
     """Finds the file named in an annotation: by path, else by as much of its end as is unique.
 
@@ -173,6 +178,7 @@ class Footage:
     def __init__(self, root: Path, files: Iterable[Path]) -> None:
         self.root = root
         self._files = list(files)
+        self._known: dict[tuple[str, str], tuple[Path | None, str]] = {}
 
     def find(self, name: str, tally: Tally | None = None, near: str = "") -> Path | None:
         """The media file named `name`; None if there is none, or several.
@@ -180,21 +186,26 @@ class Footage:
         `tally` counts these rows, and files that are spelled differently. Paths may also begin at
         `near`, a folder below.
         """
-        for spelled in (name, name.replace("\\", "/")):
-            if path := self._direct(self.root / near / spelled) or self._direct(
-                self.root / spelled
-            ):
-                return path
-        several, found = self._unique(name, self._exact, str)
-        if not several and not found:
-            several, found = self._unique(name, self._alike, alike)
-            if found and tally:
-                tally.add("files found whose case or accents differ from the table's", name)
-        if several and tally:
-            tally.lack("rows left out, several files having their name", name)
-        elif not found and tally:
-            tally.lack("rows left out for want of their file", name)
-        return found
+        if (name, near) not in self._known:
+            self._known[name, near] = self._look_up(name, near)
+        path, note = self._known[name, near]
+        if note and tally:
+            (tally.add if path else tally.lack)(note, name)
+        return path
+
+    def _look_up(self, name: str, near: str) -> tuple[Path | None, str]:
+        """The file of a name, and what is to be counted."""
+        spellings = (name, name.replace("\\", "/"))
+        for path in dict.fromkeys(self.root / base / n for n in spellings for base in (near, "")):
+            if found := _direct(path):
+                return found, ""
+        for index, form, note in ((self._exact, str, ""), (self._alike, alike, _RESPELLED)):
+            for end in _ends(spellings[1]):
+                for key in (form(end), form(stem(end))):
+                    if key in index:
+                        found = index[key]
+                        return found, note if found else _SEVERAL
+        return None, _NO_FILE
 
     @cached_property
     def _exact(self) -> dict[str, Path | None]:
@@ -214,23 +225,12 @@ class Footage:
                 found[key] = file if found.get(key, file) == file else None
         return found
 
-    @staticmethod
-    def _direct(path: Path) -> Path | None:
-        try:
-            return path.parent.resolve() / path.name if path.is_file() else None
-        except (OSError, ValueError):  # a caption in place of a name may be too long for one
-            return None
 
-    @staticmethod
-    def _unique(
-        name: str, index: dict[str, Path | None], form: Callable[[str], str]
-    ) -> tuple[bool, Path | None]:
-        """Whether several files have the longest end of the name that any has; else the one file."""
-        for end in _ends(name.replace("\\", "/")):
-            for key in (form(end), form(stem(end))):
-                if key in index:
-                    return index[key] is None, index[key]
-        return False, None
+def _direct(path: Path) -> Path | None:
+    try:
+        return path.parent.resolve() / path.name if path.is_file() else None
+    except (OSError, ValueError):  # a caption in place of a name may be too long for one
+        return None
 
 
 def _ends(path: str) -> list[str]:
