@@ -217,7 +217,7 @@ def test_transcripts_are_speech(with_table):
         ("caption", "give ROLE=COLUMN"),
         ("caption=", "give ROLE=COLUMN"),
         ("captoin=x", "one of the roles file, audio_caption"),
-        ("split=x:llm", "only captions have a source: leave out ':llm'"),
+        ("split=x:llm", r"give ROLE=COLUMN \(of captions also ROLE=COLUMN:SOURCE"),
         ("caption=x", r"captions\.csv has no such column, but file, text"),
         ("file=video", r"names no column of video, but file, text; say which one has the files"),
     ],

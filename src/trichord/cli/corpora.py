@@ -52,8 +52,8 @@ class Reading:
     columns: Columns = ()
     """Columns of the tables of a 'folder' as ROLE=COLUMN or, with who wrote the captions,
     ROLE=COLUMN:SOURCE, such as file=video_id caption=sentence:llm. Roles are file, caption,
-    audio_caption, visual_caption, audio_visual_caption, speech, label, start, end, split, fold and
-    audio_type; sources are crowd, llm, template, speech and label."""
+    audio_caption, visual_caption, audio_visual_caption, speech, label, start, end, split and fold;
+    sources are crowd, llm, template, speech and label."""
     drop_multiline: bool = False
     """Drop captions of several lines of 'avcaps' instead of joining them."""
     whole: bool = False

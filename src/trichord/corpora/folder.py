@@ -26,7 +26,7 @@ from trichord.corpora.tables import (
     numbered_lines,
     rows,
 )
-from trichord.types import About, AudioTypeLabel, Caption, Clip, Source, Split, UserError
+from trichord.types import About, Caption, Clip, Source, Split, UserError
 
 ROLES: dict[str, tuple[str, ...]] = {
     "file": (
@@ -44,7 +44,6 @@ ROLES: dict[str, tuple[str, ...]] = {
     "end": ("end",),
     "split": ("split",),
     "fold": ("fold",),
-    "audio_type": ("audio_type",),
 }
 """What a column may be for, and the columns that are so where nothing else is said: the first that a
 row has; for `label` all of them; for captions also those with a number, such as `caption_2`."""
@@ -110,15 +109,12 @@ def columns_of(given: Sequence[str]) -> dict[str, dict[str, Source]]:
     found: dict[str, dict[str, Source]] = {}
     for text in given:
         role, _, column = text.partition("=")
-        if role not in ROLES or not column.strip():
-            raise UserError(
-                f"--columns {text}: give ROLE=COLUMN, with one of the roles {', '.join(ROLES)}."
-            )
         name, _, kind = column.rpartition(":")
         source = next((one for one in get_args(Source) if one == kind and name), None)
-        if source and role not in CAPTION_ROLES:
+        if role not in ROLES or not column.strip() or (source and role not in CAPTION_ROLES):
             raise UserError(
-                f"--columns {text}: only captions have a source: leave out ':{source}'."
+                f"--columns {text}: give ROLE=COLUMN (of captions also ROLE=COLUMN:SOURCE), with one "
+                f"of the roles {', '.join(ROLES)}."
             )
         found.setdefault(role, {})[column_name(name if source else column)] = (
             source or _usual_source(role)
@@ -170,24 +166,14 @@ def clips(
         clips_by_span.items(), key=lambda item: (item[0][0], item[0][1], item[0][2] or math.inf)
     )
     found = [_with_sidecar(replace(c, id=_span_id(s, root)), tally) for s, c in ordered]
-    if tables and not any(clip.captions or clip.labels for clip in found):
-        _require_text(tables[0], read, bool(named))
+    textless = not any(clip.captions or clip.labels for clip in found)
+    if tables and textless and (not named or read.seen.keys() - read.used):
+        raise UserError(
+            f"{tables[0]}: {'no caption was read' if named else 'no row names a file of the folder'}; its "
+            f"columns are {', '.join(read.seen)}: choose with --columns file=COLUMN caption=COLUMN (or "
+            "audio_caption=, visual_caption=)"
+        )
     return tally.prepared(found)
-
-
-def _require_text(table: Path, read: Columns, matched: bool) -> None:
-    """Refuse a table whose captions were not recognised, or none of whose files was found."""
-    columns = f"its columns are {', '.join(read.seen)}"
-    if not matched:
-        raise UserError(
-            f"{table}: no row names a file of the folder; {columns}: choose one with --columns "
-            "file=COLUMN, or check the folder"
-        )
-    if read.seen.keys() - read.used:
-        raise UserError(
-            f"{table}: no caption was read; {columns}: choose one with --columns caption=COLUMN, "
-            "audio_caption=COLUMN or visual_caption=COLUMN"
-        )
 
 
 def _tables(folder: Path, tally: Tally) -> list[Path]:
@@ -300,8 +286,9 @@ def _clip(row: Row, columns: Columns, path: Path, place: str, tally: Tally) -> C
     start, end = (_seconds(row, columns, role, place) for role in ("start", "end"))
     if end is not None and end <= (start or 0.0):
         raise UserError(f"{place}: end ({end:g}) must be after start ({start or 0:g})")
-    split = _choice(row, columns, "split", tuple(SPLIT_NAMES), "train, val or test", place)
-    kinds = get_args(AudioTypeLabel)
+    split = (_value(row, columns, "split") or "").lower()
+    if split and split not in SPLIT_NAMES:
+        raise UserError(f"{place}: split must be train, val or test, not {split!r}")
     return Clip(
         id=path.name,
         path=str(path),
@@ -309,11 +296,7 @@ def _clip(row: Row, columns: Columns, path: Path, place: str, tally: Tally) -> C
         end=end,
         captions=tuple(captions),
         labels=tuple(labels),
-        audio_type=cast(
-            "AudioTypeLabel | None",
-            _choice(row, columns, "audio_type", kinds, ", ".join(kinds), place),
-        ),
-        split=SPLIT_NAMES.get(split or ""),
+        split=SPLIT_NAMES.get(split),
         # pandas writes whole numbers beside empty cells as 1.0.
         fold=(_value(row, columns, "fold") or "").removesuffix(".0") or None,
     )
@@ -340,28 +323,15 @@ def _seconds(row: Row, columns: Columns, role: str, place: str) -> float | None:
     return None if value is None else seconds(value, place, role)
 
 
-def _choice(
-    row: Row, columns: Columns, role: str, known: tuple[str, ...], words: str, place: str
-) -> str | None:
-    name = (_value(row, columns, role) or "").lower()
-    if name and name not in known:
-        raise UserError(f"{place}: {role} must be {words}, not {name!r}")
-    return name or None
-
-
 def _joined(first: Clip, again: Clip, place: str) -> Clip:
-    for role, one, other in (
-        ("split", first.split, again.split),
-        ("fold", first.fold, again.fold),
-        ("audio_type", first.audio_type, again.audio_type),
-    ):
+    pairs = (("split", first.split, again.split), ("fold", first.fold, again.fold))
+    for role, one, other in pairs:
         if one and other and one != other:
             raise UserError(f"{place}: {role} {other}, but an earlier row of the file says {one}")
     return replace(
         first,
         captions=first.captions + again.captions,
         labels=tuple(dict.fromkeys(first.labels + again.labels)),
-        audio_type=first.audio_type or again.audio_type,
         split=first.split or again.split,
         fold=first.fold or again.fold,
     )

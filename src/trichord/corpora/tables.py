@@ -214,7 +214,7 @@ def _of_object(value: Row) -> Iterator[Row | str]:
     texts = next((key for key in ("annotations", "sentences") if key in lists), "")
     if media and texts:
         yield from _coco(
-            lists[media], lists[texts], f"{media[:-1]}_id", lists.get("categories", [])
+            lists[media], lists[texts], media[:-1] + "_id", lists.get("categories", [])
         )
     elif lists and all(key.lower() in SPLIT_NAMES for key in value):
         yield from ({"split": key} | row for key, some in lists.items() for row in some)
@@ -229,13 +229,13 @@ def _coco(
     media: list[Row], texts: list[Row], key: str, categories: list[Row]
 ) -> Iterator[Row | str]:
     known = {str(one.get("id", one.get(key))): one for one in media}
-    names = {one.get("id"): one.get("name") for one in categories}
+    names = {str(one.get("id")): {"category": one.get("name")} for one in categories}
     for text in texts:
         medium = known.get(str(text.get(key)))
         if medium is None:
             yield f"no medium has the {key} {text.get(key)}"
         else:
-            yield medium | text | {"category": names.get(text.get("category_id"))}
+            yield medium | text | names.get(str(text.get("category_id")), {})
 
 
 def _arrow_rows(path: Path) -> _Rows:
@@ -244,19 +244,15 @@ def _arrow_rows(path: Path) -> _Rows:
     number = 0
     try:
         for batch in _batches(path):
-            names = _class_names(batch.schema)
+            classes = _class_names(batch.schema)
             for row in cast("list[Row]", batch.to_pylist()):
                 number += 1
-                yield (
-                    number,
-                    row
-                    | {
-                        key: labels[row[key]]
-                        for key, labels in names.items()
-                        if row[key] in range(len(labels))
-                    },
-                )
-    except (pa.ArrowException, OSError, ValueError) as error:
+                for key, names in classes.items():
+                    if row[key] in range(len(names)):
+                        row[key] = names[row[key]]
+                yield number, row
+    # What a damaged file says of itself may have any form.
+    except (pa.ArrowException, OSError, ValueError, LookupError, AttributeError) as error:
         raise UserError(f"{path}: cannot be read: {first_line(error)}") from error
 
 
@@ -290,27 +286,18 @@ def _class_names(schema: Any) -> dict[str, list[str]]:
 def _text_lines(path: Path, tally: Tally | None) -> list[str]:
     """Lines in UTF-8, in the encoding of a byte order mark or, with a tally that says so, in cp1252."""
     content = read_bytes(path)
-    for mark, encoding in _ENCODINGS:
-        if content.startswith(mark):
-            try:
-                return _split(content.decode(encoding))
-            except UnicodeDecodeError as error:
-                raise UserError(
-                    f"{path}: not {encoding}, though it begins so; save it as UTF-8"
-                ) from error
+    encoding = next((name for mark, name in _ENCODINGS if content.startswith(mark)), "utf-8")
     try:
-        return _split(content.decode())
+        return _split(content.decode(encoding))
     except UnicodeDecodeError as error:
-        number = content.count(b"\n", 0, error.start) + 1
-        try:
-            # Where there are characters of UTF-8, the others are broken.
-            if tally is None or not content.decode(errors="ignore").isascii():
-                raise error
-            lines = _split(content.decode("cp1252"))
-        except UnicodeDecodeError:
-            raise UserError(f"{path}:{number}: not UTF-8; save the file as UTF-8") from error
-        tally.add("tables read as Windows text (cp1252), not being UTF-8", path.name)
-        return lines
+        # Where there are characters of UTF-8, the others are broken.
+        if tally is None or encoding != "utf-8" or not content.decode(errors="ignore").isascii():
+            number = content.count(b"\n", 0, error.start) + 1
+            raise UserError(
+                f"{path}:{number}: not {encoding.upper()}; save the file as UTF-8"
+            ) from error
+    tally.add("tables read as Windows text (cp1252), not being UTF-8", path.name)
+    return _split(content.decode("cp1252", "replace"))
 
 
 def _split(text: str) -> list[str]:

@@ -1,14 +1,14 @@
 """Text by any language model of `transformers`."""
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from trichord.encoders.hub import fetch_model
-from trichord.encoders.pretrained import load, quiet, require_weights
+from trichord.encoders.pretrained import load, load_model, require_weights
 from trichord.encoders.weight_files import SAFETENSORS
-from trichord.types import UserError, first_line
+from trichord.types import UserError
 
 
 class TextGenerator:
@@ -27,32 +27,12 @@ class TextGenerator:
     """
 
     def __init__(self, name: str, temperature: float, max_tokens: int, device: str) -> None:
-        folder = fetch_model(name)
-        if not require_weights(folder, name).safetensors:
+        if not require_weights(fetch_model(name), name).safetensors:
             raise UserError(
-                f"The model '{name}' has no {SAFETENSORS} in {folder}: save it so, or choose another."
+                f"The model '{name}' has no {SAFETENSORS}: save it so, or choose another."
             )
         self.tokenizer: Any = load(AutoTokenizer, name)
-        try:
-            with quiet():
-                model, info = cast(Any, AutoModelForCausalLM).from_pretrained(
-                    str(folder),
-                    local_files_only=True,
-                    trust_remote_code=False,
-                    use_safetensors=True,
-                    dtype="auto",
-                    output_loading_info=True,
-                )
-        except Exception as error:  # a hostile or damaged file may raise anything
-            raise UserError(
-                f"The model '{name}' cannot be read as a language model ({first_line(error)}): choose "
-                "another."
-            ) from error
-        if missing := sorted(info["missing_keys"]):
-            raise UserError(
-                f"The weights of '{name}' lack {len(missing)} tensors, such as {missing[0]}: it is no "
-                "whole language model; choose another."
-            )
+        model = load_model(AutoModelForCausalLM, name, dtype="auto")
         self.model: Any = model.to(device).eval()
         self.temperature = temperature
         self.max_tokens = max_tokens

@@ -82,8 +82,8 @@ def test_the_manifests_own_folds_test_their_clips():
     [
         ((None, None), "are of 0 folds"),
         (("a", "a"), "are of 1 folds"),
-        (("a", "b"), "clips of one file are of different folds"),
-        (("a", None), "clips of one file are of different folds"),
+        (("a", "b"), "clips of one file of several"),
+        (("a", None), "clips of one file of several"),
     ],
 )
 def test_folds_of_the_manifest_that_divide_nothing_or_a_file_are_refused(folds, told):

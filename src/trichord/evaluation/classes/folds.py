@@ -149,24 +149,19 @@ def _by_split(held: Labelled) -> Folding:
 
 
 def _by_manifest(held: Labelled) -> Folding:
-    of_clip = np.array([clip.fold or "" for clip in held.clips])
-    names = sorted({str(name) for name in of_clip if name})
-    if not names or len(set(of_clip.tolist())) < 2:
-        raise UserError(
-            f"--folds manifest: the labelled clips are of {len(names)} folds: give each a fold, with "
-            "'trichord prepare folder --columns fold=COLUMN', or give a number of folds."
-        )
+    names = sorted({clip.fold for clip in held.clips if clip.fold})
+    place = np.array([names.index(clip.fold) if clip.fold else -1 for clip in held.clips])
     groups = _files(held)
-    if len(set(zip(groups.tolist(), of_clip.tolist(), strict=True))) > len(np.unique(groups)):
+    divided = len(set(zip(groups.tolist(), place.tolist(), strict=True))) > len(np.unique(groups))
+    if divided or not names or len(np.unique(place)) < 2:
         raise UserError(
-            "--folds manifest: clips of one file are of different folds, so that tested files would be "
-            "learned from: give them one fold, or give a number of folds."
+            f"--folds manifest: the labelled clips are of {len(names)} folds"
+            f"{', clips of one file of several' * divided}: give each file a fold, with 'trichord prepare "
+            "folder --columns fold=COLUMN', or give a number of folds."
         )
-    folds = tuple(
-        Fold(name=name, train=np.flatnonzero(of_clip != name), test=np.flatnonzero(of_clip == name))
-        for name in names
-    )
-    return Folding(folds=folds, groups=groups, rule=f"the manifest's folds: {', '.join(names)}")
+    folds = _each_out(place, range(len(names)))
+    named = tuple(replace(fold, name=name) for fold, name in zip(folds, names, strict=True))
+    return Folding(folds=named, groups=groups, rule=f"the manifest's folds: {', '.join(names)}")
 
 
 def _drawn(held: Labelled, count: int, seed: int) -> Folding:
