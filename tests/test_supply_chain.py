@@ -28,7 +28,7 @@ DOORS = {
         "urllib.request.Request", "urllib.request.build_opener",
     },
 }  # fmt: skip
-"""The only files that may ask a hub or a server on this machine, or read what came from a hub, and by what."""
+"""The only files that may ask a hub or a local server, or read what came from a hub, and by what."""
 
 UNPICKLING = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "jsonpickle"}
 STORED_CODE = UNPICKLING | {"marshal", "shelve", "torch.hub", "torch.package", "torch.jit.load"}

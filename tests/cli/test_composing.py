@@ -81,7 +81,7 @@ def test_without_a_model_a_template_is_used_and_the_manifest_says_so(manifest, c
 
 def test_a_killed_command_goes_on_where_it_was(manifest, command, tmp_path, capsys):
     running = []
-    out = tmp_path / "out.jsonl"
+    out = tmp_path / "new" / "out.jsonl"
     with server(lambda n: n == 6 and running and os.kill(running[0].pid, signal.SIGKILL)) as (
         url,
         prompts,
@@ -99,11 +99,11 @@ def test_a_killed_command_goes_on_where_it_was(manifest, command, tmp_path, caps
         "ann": 2, "bob": 2, "cid": 2, "dan": 2, "mute": 0,
     }  # fmt: skip
     assert all(text.startswith(name) for name, texts in captions.items() for text in texts)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["clips.jsonl", "out.jsonl"]
+    assert list(out.parent.iterdir()) == [out]
     [recipe] = read_recipes(out).values()
     assert "Answer with this sentence only" in recipe["prompt"]
     assert (recipe["model"], recipe["temperature"], recipe["seed"]) == ("m", 0.7, 0)
-    assert json.loads(out.read_text().splitlines()[1])["path"] == "ann.mp4"
+    assert read_manifest(out)[0].path == str(tmp_path / "ann.mp4")
 
 
 def test_a_second_recipe_adds_to_the_first(manifest, command, tmp_path):

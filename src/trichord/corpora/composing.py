@@ -163,6 +163,7 @@ def _read_journal(path: Path) -> dict[str, list[str]]:
 
 def _append(path: Path, record: dict[str, Any]) -> None:
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as file:
             # The line before may have been cut off by a kill.
             file.write(b"\n" + json.dumps(record).encode())
