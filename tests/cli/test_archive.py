@@ -12,6 +12,7 @@ from PIL import Image
 from trichord.checkpoint import Progress, Run
 from trichord.cli import main
 from trichord.config import Cross, Experiment
+from trichord.corpora.footage import media_of
 
 RATE = 16_000
 
@@ -205,6 +206,19 @@ def test_captions_and_labels_come_from_a_manifest(told, capsys):
     assert best["caption"] == "a lighthouse at dusk"
     tagged = found(capsys, told, "anything", "--tags", "colour")
     assert [hit["moment"]["file"].rpartition("/")[2] for hit in tagged] == ["red.png"]
+
+
+def test_files_and_clips_without_one_another_are_counted(
+    save_run, tiny_trimodal, media, tmp_path, capsys
+):
+    clips = [{"id": name, "path": str(media / name)} for name in ("red.png", "gone.png")]
+    (tmp_path / "clips.jsonl").write_text("".join(json.dumps(clip) + "\n" for clip in clips))
+    line = f"index {media} {tmp_path}/made --model {save_run(tiny_trimodal)} --no-speech"
+    assert main([*line.split(), "--metadata", f"{tmp_path}/clips.jsonl"]) == 0
+    told = " ".join(capsys.readouterr().err.split())
+    assert "--metadata: 1 of 2 clips are of files not indexed here." in told
+    files = len(media_of(media))
+    assert f"--metadata: {files - 1} of {files} files have no clip: {media}/" in told
 
 
 def test_a_search_is_narrowed_grouped_and_goes_on_from_a_hit(told, media, capsys):

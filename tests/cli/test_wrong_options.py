@@ -27,6 +27,7 @@ BASES = {
     "world": "new",
     "doctor": "@folder",
     "prepare": "folder @folder new.jsonl",
+    "compose": "@clips.jsonl new.jsonl",
     "extract": "@clips.jsonl --model clip-clap",
     "train slava-av": "@clips.jsonl new",
     "reproduce": "@run",
@@ -47,7 +48,12 @@ BASES = {
 }
 """A line of each command that is right but for what is drawn; what stands behind an @ is in the folder."""
 TOGETHER = {
-    "prepare": ["--whole", "--append"],
+    "prepare": ["--whole", "--append", "--columns file"],
+    "compose": [
+        "--prompt @file.txt", "--temperature 0.2", "--max-tokens 64", "--seed 1", "--device cpu",
+        "--endpoint http://127.0.0.1:9/v1", "--model m --endpoint http://127.0.0.1:9/v1 --device cpu",
+        "--model m --prompt @file.txt", "--model m --endpoint https://api.openai.com/v1",
+    ],
     "extract": ["--jobs 4"],
     "evaluate": [
         "--train-manifest @clips.jsonl", "--from media --features @folder",
@@ -118,6 +124,9 @@ PLACES = {
     "serve @file.txt": "is not a collection",
     "export @run @folder": "is not empty",
     "prepare vatex @folder new.jsonl --captions @clips.jsonl": "--captions goes with 'folder'",
+    "prepare folder @folder new.jsonl --columns caption=text": "folder: holds no table of captions",
+    "doctor @clips.jsonl --columns caption=text": "--columns goes with a folder",
+    "compose @clips.jsonl @folder": "folder is a folder: name a file",
     "prepare folder @mine @clips.jsonl/below.jsonl": "clips.jsonl is a file",
 }
 """Places that are wrong where they stand, and what is said of them."""

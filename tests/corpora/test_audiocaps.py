@@ -97,9 +97,12 @@ def test_foreign_columns_line_ends_and_marks_do_not_matter(touch):
     [
         ("a,b\n1,2\n", "names no column of youtube_id, file_name"),
         ("youtube_id,x\naaaaaaaaaaa,2\n", "train.csv:2: needs a column caption, or caption_1"),
-        ("youtube_id,caption\n ,x\n", "train.csv:2: needs a youtube_id or a file_name"),
-        (HEADER + "1,aaaaaaaaaaa,x,y\n", "train.csv:2: start_time must be seconds from 0 on"),
-        (HEADER + "1,aaaaaaaaaaa,5,y,z\n", "train.csv:2: has 5 values for 4 columns"),
+        (
+            "youtube_id,caption\n ,x\n",
+            r"no rows but broken ones, train.csv:2 \(names no youtube_id\)",
+        ),
+        (HEADER + "1,aaaaaaaaaaa,x,y\n", r"train.csv:2 \(start_time must be seconds from 0 on"),
+        (HEADER + "1,aaaaaaaaaaa,5,y,z\n", r"train.csv:2 \(has 5 values for 4 columns"),
         (HEADER, "train.csv: holds no rows"),
     ],
 )
@@ -108,6 +111,23 @@ def test_a_table_that_does_not_fit_is_one_line(touch, content, says):
     (root / "train.csv").write_text(content)
     with pytest.raises(UserError, match=says):
         audiocaps.clips(root)
+
+
+def test_broken_rows_of_version_2_are_left_out_and_counted(touch):
+    rows = (
+        "39899,IAosP90cdsE,30,an engine with muffled\nspeech in the background\n"
+        '7,aaaaaaaaaaa,0,"a dog\n8,bbbbbbbbbbb,x,no start\n9,bbbbbbbbbbb,5,a bird\n10,ccccccccccc\n'
+    )
+    media = ("IAosP90cdsE.wav", "aaaaaaaaaaa.wav", "bbbbbbbbbbb.wav", "ccccccccccc.wav")
+    prepared = audiocaps.clips(official(touch, rows, *media, name="train.csv"))
+    assert [(c.id, [t.text for t in c.captions]) for c in prepared.clips] == [
+        ("IAosP90cdsE", ["an engine with muffled"]),
+        ("bbbbbbbbbbb", ["a bird"]),
+    ]
+    assert prepared.counts == {"broken rows left out": 4}
+    assert prepared.lines()[0].startswith(
+        "4 broken rows left out: train.csv:3 (names no youtube_id), train.csv:4 (not CSV"
+    )
 
 
 def test_what_is_not_there_is_named(tmp_path):

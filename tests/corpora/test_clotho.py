@@ -65,7 +65,10 @@ def test_odd_names_find_their_file(touch, written, named):
     [
         ("name,caption_1\na,b\n", r"val\.csv: its first line names no column of file_name"),
         ("file_name,keywords\na.wav,b\n", r"val\.csv:2: needs a column caption, or caption_1"),
-        ("file_name,caption_1\n,b\n", r"val\.csv:2: names no file_name"),
+        (
+            "file_name,caption_1\n,b\n",
+            r"val\.csv: holds no rows but broken ones, val\.csv:2 \(names no file_name",
+        ),
     ],
 )
 def test_a_table_that_does_not_fit_is_one_line(touch, content, says):

@@ -184,6 +184,25 @@ def test_a_manifest_or_one_file_can_be_examined(clip, media, tmp_path, decoder):
     assert examine_path(media / "video.mp4", decoder).statuses == {"no_audio": 1}
 
 
+def test_what_tables_and_manifests_lack_is_counted(tmp_path, decoder):
+    for name in ("a", "b"):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
+    (tmp_path / "captions.csv").write_text("video,txt\na,one\nc,two\na,null\n")
+    notes = examine_path(tmp_path, decoder, columns=("caption=txt",)).notes
+    assert notes[:3] == (
+        "1 rows left out for want of their file: c",
+        "1 captions dropped, being nan, N/A, null or None: captions.csv:4",
+        "1 files without a row in captions.csv: b.png",
+    )
+    caption = {"text": "N/A", "about": "audio"}
+    (tmp_path / "m.jsonl").write_text(
+        json.dumps({"id": "a", "path": "a.png", "captions": [caption]})
+    )
+    assert examine_path(tmp_path / "m.jsonl", decoder).notes == (
+        "1 captions are nan, N/A, null or None; remove them from the manifest: a",
+    )
+
+
 def test_nothing_at_the_path_is_one_line(tmp_path, decoder):
     for name in ("none", "none.mp4", "none.jsonl"):
         with pytest.raises(UserError, match=name):

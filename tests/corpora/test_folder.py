@@ -1,7 +1,10 @@
 import json
 from collections import Counter
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from pyarrow import ipc
 
 from trichord.corpora import folder
 from trichord.types import Caption, Clip, UserError
@@ -127,7 +130,10 @@ def test_a_table_can_be_named_and_lie_elsewhere_as_can_its_files(with_table, tou
             "file,split\na.mp4,val\na.mp4,test\n",
             ":3: split test, but an earlier row of the file says val",
         ),
-        ("file,caption\n,lost\n", ":2: names no file"),
+        (
+            "file,caption\n,lost\n",
+            ": holds no rows but broken ones, captions.csv:2 (names no file)",
+        ),
         ("text,caption\na,b\n", ": its first line names no column of file, path"),
         ("", ": is empty"),
     ],
@@ -143,6 +149,277 @@ def test_a_caption_that_is_no_text_is_named_by_line(with_table):
     root = with_table('{"file": "a.mp4", "caption": 7}', "a.mp4", name="captions.jsonl")
     with pytest.raises(UserError, match=r'captions\.jsonl:1: "caption" must be a text or a list'):
         folder.clips(root)
+
+
+def texts(prepared):
+    return {c.id: [t.text for t in c.captions] for c in prepared.clips}
+
+
+def test_columns_get_roles_and_sources_by_hand(with_table):
+    root = with_table(
+        "Video ID,sound text,sentence,GPT: one,subset,Fold,start_s\na,heard,seen,both,dev,2,1.5\n",
+        "a.mp4",
+    )
+    given = (
+        "file=video id", "audio_caption=sound_text", "visual_caption=sentence:label",
+        "audio_visual_caption=GPT: one:llm", "split=subset", "fold=FOLD", "start=start_s",
+    )  # fmt: skip
+    prepared = folder.clips(root, columns=given)
+    (clip,) = prepared.clips
+    assert clip.captions == (
+        Caption(text="heard", about="audio"),
+        Caption(text="seen", about="visual", source="label"),
+        Caption(text="both", about="audio_visual", source="llm"),
+    )
+    assert (clip.split, clip.fold, clip.start) == ("val", "2", 1.5)
+    assert prepared.counts == {}
+
+
+def test_a_role_may_have_several_columns_and_replaces_its_own_names_alone(with_table):
+    root = with_table("file,one,two,caption,label\na,x,y,no,dog\n", "a.mp4")
+    prepared = folder.clips(root, columns=("caption=one", "caption=two"))
+    assert texts(prepared) == {"a.mp4": ["x", "y"]}
+    assert prepared.clips[0].labels == ("dog",)
+    assert prepared.examples == {"columns passed over": ("caption",)}
+
+
+def test_a_column_of_one_role_is_not_also_of_another(with_table):
+    root = with_table("file,caption,text\na,x,y\n", "a.mp4")
+    (clip,) = folder.clips(root, columns=("audio_caption=caption",)).clips
+    assert [(c.text, c.about) for c in clip.captions] == [("x", "audio"), ("y", "audio_visual")]
+
+
+def test_a_column_that_is_empty_everywhere_is_not_passed_over(with_table):
+    prepared = folder.clips(with_table("file,caption,start,split,fold\na,x,,,\n", "a.mp4"))
+    assert prepared.counts == {}
+
+
+@pytest.mark.parametrize("column", ["text", "sentence", "caption_1", "Caption 2", "description"])
+def test_usual_names_of_captions_are_known(with_table, column):
+    root = with_table(f"file_name,{column}\na.mp4,x\n", "a.mp4")
+    assert texts(folder.clips(root)) == {"a.mp4": ["x"]}
+
+
+def test_numbered_captions_are_all_read(with_table):
+    root = with_table("name,caption_1,caption_2,audio_caption1\na,x,y,z\n", "a.wav")
+    assert texts(folder.clips(root)) == {"a.wav": ["z", "x", "y"]}
+
+
+def test_transcripts_are_speech(with_table):
+    root = with_table("file,transcription\na,hello\n", "a.wav")
+    (clip,) = folder.clips(root).clips
+    assert clip.captions == (Caption(text="hello", about="audio", source="speech"),)
+
+
+@pytest.mark.parametrize(
+    ("column", "says"),
+    [
+        ("caption", "give ROLE=COLUMN"),
+        ("caption=", "give ROLE=COLUMN"),
+        ("captoin=x", "one of the roles file, audio_caption"),
+        ("split=x:llm", r"give ROLE=COLUMN \(of captions also ROLE=COLUMN:SOURCE"),
+        ("caption=x", r"captions\.csv has no such column, but file, text"),
+        ("file=video", r"names no column of video, but file, text; say which one has the files"),
+    ],
+)
+def test_a_wrong_column_is_one_line(with_table, column, says):
+    root = with_table("file,text\na,b\n", "a.mp4")
+    with pytest.raises(UserError, match=says):
+        folder.clips(root, columns=(column,))
+
+
+def test_a_table_whose_captions_are_not_recognised_is_refused_with_its_columns(with_table):
+    root = with_table("file,beschreibung,split\na,ein Hund,train\n", "a.mp4")
+    with pytest.raises(UserError, match="no caption was read; its columns are file, beschreibung"):
+        folder.clips(root)
+    (root / "a.txt").write_text("a dog")  # another source of captions
+    assert texts(folder.clips(root)) == {"a.mp4": ["a dog"]}
+
+
+def test_a_table_of_other_files_is_refused_with_its_columns(with_table):
+    root = with_table("file,caption\nx.mp4,c\n", "a.mp4")
+    with pytest.raises(UserError, match="no row names a file of the folder; its columns are file"):
+        folder.clips(root)
+
+
+@pytest.mark.parametrize("word", ["nan", "NaN", "N/A", "null", "NULL", "#N/A", "None", "<NA>"])
+def test_words_for_nothing_are_no_captions_and_counted(with_table, word):
+    root = with_table(f"file,caption,label\na,{word},n/a\na,a nan bread,dog\n", "a.mp4")
+    prepared = folder.clips(root)
+    assert texts(prepared) == {"a.mp4": ["a nan bread"]}
+    assert prepared.clips[0].labels == ("dog",)
+    assert prepared.examples == {
+        "captions dropped, being nan, N/A, null or None": ("captions.csv:2",),
+        "labels dropped, being nan, N/A or null": ("captions.csv:2",),
+    }
+
+
+def test_broken_rows_are_left_out_and_the_first_is_named(with_table):
+    root = with_table(
+        'file,caption\na,one\nb,two, more\n,lost\nc,"open\nd,four\n', "a.mp4", "b.mp4", "d.mp4"
+    )
+    prepared = folder.clips(root)
+    assert texts(prepared) == {"a.mp4": ["one"], "b.mp4": [], "d.mp4": ["four"]}
+    assert prepared.counts["broken rows left out"] == 3
+    assert "captions.csv:3 (has 3 values for 2 columns" in prepared.lines()[0]
+    assert prepared.examples["files without a row in captions.csv"] == ("b.mp4",)
+
+
+def test_names_of_another_spelling_are_found_if_they_are_unique(with_table):
+    root = with_table(
+        "file,caption\n"
+        "sub\\a.mp4,windows\nD:\\clips\\b.mp4,moved\ncafe\u0301.mp4,nfd\nUPPER.MP4,case\n"
+        "twin.mp4,two\nTWIN.mp4,two\n",
+        "sub/a.mp4", "b.mp4", "caf\u00e9.mp4", "upper.mp4", "x/twin.mp4", "y/twin.mp4",
+    )  # fmt: skip
+    prepared = folder.clips(root)
+    found = {name: captions for name, captions in texts(prepared).items() if captions}
+    assert found == {
+        "sub/a.mp4": ["windows"], "b.mp4": ["moved"], "caf\u00e9.mp4": ["nfd"],
+        "upper.mp4": ["case"],
+    }  # fmt: skip
+    assert prepared.counts == {
+        "files found whose case or accents differ from the table's": 2,
+        "rows left out, several files having their name": 2,
+        "files without a row in captions.csv": 2,
+    }
+    assert prepared.missing == 2
+
+
+@pytest.mark.parametrize(
+    ("encoding", "counted"),
+    [("utf-8", 0), ("utf-8-sig", 0), ("utf-16", 0), ("utf-32", 0), ("cp1252", 1)],
+)
+def test_every_encoding_of_excel_is_read(touch, encoding, counted):
+    root = touch("a.mp4")
+    (root / "captions.csv").write_text("file;caption\r\na;ein Bär – “laut”\r\n", encoding=encoding)
+    prepared = folder.clips(root)
+    assert texts(prepared) == {"a.mp4": ["ein Bär – “laut”"]}
+    assert sum(prepared.counts.values()) == counted
+    assert ("tables read as Windows text (cp1252), not being UTF-8" in prepared.counts) == counted
+
+
+def test_text_with_a_broken_character_of_utf_8_is_not_taken_for_windows_text(touch):
+    root = touch("a.mp4")
+    (root / "captions.csv").write_bytes("file,caption\na,Bär\na,B".encode() + b"\xe4r\n")
+    with pytest.raises(UserError, match=r"captions\.csv:3: not UTF-8"):
+        folder.clips(root)
+
+
+def test_parts_of_a_hub_dataset_say_their_splits(touch):
+    root = touch("media/a.wav", "media/b.wav", "media/c.wav")
+    for name, file, caption in (("train", "a", "x"), ("validation", "b", "y"), ("test", "c", "z")):
+        rows_of = pa.table({"audio": [{"bytes": None, "path": f"{file}.wav"}], "text": [caption]})
+        (root / "data").mkdir(exist_ok=True)
+        pq.write_table(rows_of, root / "data" / f"{name}-00000-of-00001.parquet")
+    prepared = folder.clips(root)
+    assert [(c.id, c.split, c.captions[0].text) for c in prepared.clips] == [
+        ("media/a.wav", "train", "x"), ("media/b.wav", "val", "y"), ("media/c.wav", "test", "z"),
+    ]  # fmt: skip
+    named = folder.clips(root / "media", captions=root / "data")
+    assert [c.split for c in named.clips] == ["train", "val", "test"]
+
+
+def test_an_arrow_folder_of_datasets_gives_names_of_classes(touch):
+    root = touch("a.wav", "b.wav")
+    features = {"label": {"_type": "ClassLabel", "names": ["dog", "rain"]}}
+    schema = pa.schema(
+        {"file": pa.string(), "label": pa.int64(), "caption": pa.string()},
+        metadata={"huggingface": json.dumps({"info": {"features": features}})},
+    )
+    (root / "saved" / "train").mkdir(parents=True)
+    place = root / "saved" / "train"
+    for name in ("data-00000-of-00001.arrow", "cache-12ab.arrow"):
+        with pa.OSFile(str(place / name), "wb") as file, ipc.new_stream(file, schema) as stream:
+            labels, captions = [1, None], ["x", "null"]
+            rows_of = pa.table([["a.wav", "b.wav"], labels, captions], schema=schema)
+            stream.write_table(rows_of)
+    prepared = folder.clips(root, captions=root / "saved")
+    assert [(c.labels, c.split) for c in prepared.clips] == [(("rain",), "train"), ((), "train")]
+    assert texts(prepared) == {"a.wav": ["x"], "b.wav": []}
+
+
+def test_metadata_of_splits_names_files_beside_it(touch):
+    root = touch("train/a.png", "test/a.png")
+    for split in ("train", "test"):
+        row = {"file_name": "a.png", "text": split}
+        (root / split / "metadata.jsonl").write_text(json.dumps(row) + "\n")
+    prepared = folder.clips(root)
+    assert [(c.id, c.split, c.captions[0].text) for c in prepared.clips] == [
+        ("test/a.png", "test", "test"),
+        ("train/a.png", "train", "train"),
+    ]
+
+
+def test_media_inside_a_table_are_refused(touch):
+    root = touch("a.wav")
+    pq.write_table(
+        pa.table({"audio": [{"bytes": b"RIFF", "path": "x.wav"}], "text": ["t"]}),
+        root / "captions.parquet",
+    )
+    with pytest.raises(UserError, match=r"captions\.parquet:1: its media are bytes in the table"):
+        folder.clips(root)
+
+
+COCO = {
+    "info": {},
+    "images": [{"id": 7, "file_name": "a.jpg", "width": 3}, {"id": 8, "file_name": "b.jpg"}],
+    "annotations": [
+        {"id": 1, "image_id": 7, "caption": "one"},
+        {"id": 2, "image_id": 7, "caption": "two", "category_id": 3},
+        {"id": 3, "image_id": 9, "caption": "of no image"},
+    ],
+    "categories": [{"id": 3, "name": "cat"}],
+}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [{"file": "a", "caption": "one", "label": "cat"}, {"file": "a", "caption": "two"}],
+        {"version": 1, "data": [{"file": "a", "caption": ["one", "two"], "label": "cat"}]},
+        {"a.jpg": {"caption": ["one", "two"], "label": "cat"}},
+        {"test": [{"video": "a", "caption": ["one", "two"], "label": "cat"}], "val": []},
+        COCO,
+    ],
+)
+def test_every_form_of_json_gives_the_same_captions(touch, content):
+    root = touch("a.jpg", "b.jpg")
+    (root / "captions.json").write_text(json.dumps(content))
+    prepared = folder.clips(root)
+    assert texts(prepared) == {"a.jpg": ["one", "two"], "b.jpg": []}
+    assert prepared.clips[0].labels == ("cat",)
+    assert prepared.counts["files without a row in captions.json"] == 1
+    broken = prepared.examples.get("broken rows left out", ())
+    assert (broken == ("captions.json:3 (no medium has the image_id 9)",)) == (content is COCO)
+
+
+def test_captions_by_file_name_alone(touch):
+    root = touch("a.jpg")
+    (root / "captions.json").write_text('{"a.jpg": ["one", "two"]}')
+    assert texts(folder.clips(root)) == {"a.jpg": ["one", "two"]}
+
+
+def test_msrvtts_json_is_read_too(touch):
+    root = touch("video1.mp4")
+    videos = [{"video_id": "video1", "split": "validate"}]
+    sentences = [{"video_id": "video1", "caption": "x"}]
+    (root / "captions.json").write_text(json.dumps({"videos": videos, "sentences": sentences}))
+    (clip,) = folder.clips(root).clips
+    assert (clip.split, clip.captions[0].text) == ("val", "x")
+
+
+def test_a_manifest_in_the_folder_is_no_table(touch):
+    root = touch("a.mp4")
+    (root / "clips.jsonl").write_text('{"id": "a", "path": "a.mp4"}\n')
+    prepared = folder.clips(root)
+    assert prepared.examples == {"manifests in the folder passed over": ("clips.jsonl",)}
+
+
+def test_a_folder_of_tables_without_one_is_named(touch):
+    root = touch("a.mp4", "b/readme")
+    with pytest.raises(UserError, match=r"b: holds no table of captions"):
+        folder.clips(root, captions=root / "b")
 
 
 def test_several_tables_of_other_names_need_a_choice(with_table):

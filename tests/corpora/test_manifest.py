@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from trichord.corpora.manifest import read_manifest, select, write_manifest
+from trichord.corpora.manifest import read_manifest, read_recipes, select, write_manifest
 from trichord.types import Caption, Clip, UserError
 
 FULL = Clip(
@@ -39,6 +39,23 @@ def test_what_is_written_is_read_back_equal(tmp_path):
     clips = [FULL, Clip(id="b", path=str(tmp_path / "media" / "b.wav"))]
     write_manifest(tmp_path / "m.jsonl", clips)
     assert read_manifest(tmp_path / "m.jsonl") == clips
+
+
+def test_recipes_are_a_line_of_their_own_and_read_back(tmp_path):
+    path, recipes = (
+        tmp_path / "m.jsonl",
+        {"ab": {"prompt": "Schreibe \u201e{audio}\u201c", "captions": 3}},
+    )
+    caption = Caption(text="x", about="audio_visual", source="template", recipe="ab")
+    clip = Clip(id="recipes", path=str(tmp_path / "a.mp4"), captions=(caption,), fold="2")
+    write_manifest(path, [clip], recipes)
+    assert read_manifest(path) == [clip]
+    assert read_recipes(path) == recipes
+    path.write_text(path.read_text() + '{"recipes": {"cd": {}}}\n')  # as cat joins two manifests
+    assert read_manifest(path) == [clip]
+    assert list(read_recipes(path)) == ["ab", "cd"]
+    write_manifest(path, [clip])
+    assert read_recipes(path) == {}
 
 
 def test_paths_below_the_manifest_are_stored_relative_and_move_with_it(tmp_path):

@@ -33,6 +33,8 @@ def test_a_name_with_a_line_end_does_not_break_the_line():
         ("1. a dog\n2. barks\r\n", "1. a dog 2. barks", {"multi-line captions joined": 1}),
         (" \n\t", None, {"blank captions dropped": 1}),
         ("", None, {"blank captions dropped": 1}),
+        (" NaN ", None, {"captions dropped, being nan, N/A, null or None": 1}),
+        ("null and void", "null and void", {}),
         ("a \ud800dog", "a dog", {"captions with broken characters mended": 1}),
     ],
 )

@@ -177,7 +177,7 @@ def check_trichord(words: list[str], made: set[str]) -> None:
     model = asked.get("model")
     if words[0] in ("probe", "classify"):
         model = str(asked["run"])
-    if isinstance(model, str) and "/" not in model:
+    if isinstance(model, str) and "/" not in model and not asked.get("endpoint"):
         file = ".py:" in model  # its block is executed where the page is typed
         known = (
             file or model in known_names() or model in made or model in experiments_of_examples()

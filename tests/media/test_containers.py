@@ -48,6 +48,11 @@ def test_the_first_bytes_name_the_container(head, name):
     assert container_of(head) == name
 
 
+@pytest.mark.parametrize("content", [b"\xff", b"words\xff", b"words" * 20 + b"\xff"])
+def test_a_file_that_ends_like_a_frame_begins_is_no_audio(content):
+    assert container_of(content) is None
+
+
 @pytest.mark.parametrize("kind", [{}, {"lossless": True}, {"exif": b"Exif\0\0"}])
 def test_a_webp_declares_its_canvas_in_each_of_its_three_ways(kind):
     content = io.BytesIO()

@@ -3,8 +3,9 @@ import asyncio
 import httpx
 import pytest
 
-from trichord.service.security import Access, is_loopback
+from trichord.service.security import Access
 from trichord.types import UserError
+from trichord.types.addresses import is_loopback
 
 TOKEN = "a-token-of-more-than-16"
 GUARDED = {"access": Access(token=TOKEN)}

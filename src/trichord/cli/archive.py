@@ -309,6 +309,12 @@ def _metadata(manifest: Path | None, files: "Sequence[Path]") -> "Sequence[Clip]
     )
     if others:
         aside.print(f"--metadata: {others} of {len(clips)} clips are of files not indexed here.")
+    named = {whereabouts(Path(clip.path)) for clip in clips}
+    if without := [str(file) for file in files if file not in named]:
+        shown = ", ".join(without[:3]) + ", ..." * (len(without) > 3)
+        aside.print(
+            f"--metadata: {len(without)} of {len(files)} files have no clip: {shown}", markup=False
+        )
     return clips
 
 

@@ -1,5 +1,6 @@
 """Commands about clips before any model: `doctor`, `prepare`."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +33,36 @@ def require_corpus(name: str) -> None:
     READERS.find(name)
 
 
+def require_column(text: str) -> None:
+    """Refuse what gives no column a role."""
+    from trichord.corpora.folder import columns_of
+
+    columns_of([text])
+
+
+Columns = Annotated[tuple[str, ...], Checked(require_column)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How `trichord prepare` reads some of the corpora."""
+
+    captions: Annotated[Path | None, InputPlace()] = None
+    """The table of captions of a 'folder', or a folder of tables, if it has several."""
+    columns: Columns = ()
+    """Columns of the tables of a 'folder' as ROLE=COLUMN or, with who wrote the captions,
+    ROLE=COLUMN:SOURCE, such as file=video_id caption=sentence:llm. Roles are file, caption,
+    audio_caption, visual_caption, audio_visual_caption, speech, label, start, end, split and fold;
+    sources are crowd, llm, template, speech and label."""
+    drop_multiline: bool = False
+    """Drop captions of several lines of 'avcaps' instead of joining them."""
+    whole: bool = False
+    """Files of 'audiocaps', 'audioset' named by a bare YouTube id are whole videos, not cut."""
+
+
+AS_USUAL = Reading()
+
+
 def prepare(arguments: list[str]) -> None:
     """`trichord prepare CORPUS ROOT MANIFEST`."""
     from trichord.corpora import CORPORA, READERS
@@ -46,9 +77,7 @@ def prepare(arguments: list[str]) -> None:
         manifest: Annotated[Path, tyro.conf.arg(metavar="MANIFEST"), OutputFile()],
         /,
         *,
-        captions: Annotated[Path | None, InputFile()] = None,
-        drop_multiline: bool = False,
-        whole: bool = False,
+        reading: Annotated[Reading, tyro.conf.arg(name="")] = AS_USUAL,
         strict: bool = False,
         append: bool = False,
     ) -> None:
@@ -58,20 +87,19 @@ def prepare(arguments: list[str]) -> None:
             corpus: Which layout the folder has.
             root: The folder.
             manifest: The file to write, `.jsonl`.
-            captions: The table of captions of a 'folder', if it has several.
-            drop_multiline: Drop captions of several lines of 'avcaps' instead of joining them.
-            whole: Files of 'audiocaps', 'audioset' named by a bare YouTube id are whole videos, not cut.
+            reading: How this layout is read.
             strict: Refuse if anything annotated has no media, instead of leaving it out.
             append: Add to a manifest that is there, such as one corpus of speech to one of sounds.
         """
-        from trichord.corpora.manifest import read_manifest, write_manifest
+        from trichord.corpora.manifest import Recipes, read_manifest, read_recipes, write_manifest
 
         there: list[Clip] = []
+        recipes: Recipes = {}
         if append:
             require_legal(manifest, Annotated[Path, InputFile()], "--append")
             there = read_manifest(manifest)  # before the corpus, which takes longer
-        options = {"captions": captions, "drop_multiline": drop_multiline, "whole": whole}
-        given = {key: value for key, value in options.items() if value}
+            recipes = read_recipes(manifest)
+        given = {key: value for key, value in vars(reading).items() if value}
         reader = READERS.find(corpus)
         for option in [option for option in given if option not in reader.options]:
             takers = " and ".join(f"'{n}'" for n, k in CORPORA.items() if option in k.options)
@@ -89,7 +117,7 @@ def prepare(arguments: list[str]) -> None:
                 "corpus once, or write another manifest."
             )
         clips = [*there, *prepared.clips]
-        write_manifest(manifest, clips)
+        write_manifest(manifest, clips, recipes)
         for line in prepared.lines():
             aside.print(f"  {line}", markup=False)
         texts = sum(len(clip.captions) for clip in clips)
@@ -105,7 +133,8 @@ def doctor(arguments: list[str]) -> None:
         path: Annotated[Path, tyro.conf.arg(metavar="PATH"), InputPlace()],
         /,
         *,
-        captions: Annotated[Path | None, InputFile()] = None,
+        captions: Annotated[Path | None, InputPlace()] = None,
+        columns: Columns = (),
         json: bool = False,
         rows: Annotated[int, Range(0)] = ROWS,
         workers: Workers = 2,
@@ -114,7 +143,8 @@ def doctor(arguments: list[str]) -> None:
 
         Args:
             path: A manifest, a folder of media, or one media file.
-            captions: The table of captions of a folder, if it has several.
+            captions: The table of captions of a folder, or a folder of tables, if it has several.
+            columns: Columns of the tables as ROLE=COLUMN; see `trichord prepare --help`.
             json: Print everything as JSON instead of tables.
             rows: How many files to list at most; those with something to mend come first.
             workers: Processes that read files.
@@ -122,6 +152,10 @@ def doctor(arguments: list[str]) -> None:
         require(
             path.is_dir() or not captions,
             f"--captions goes with a folder, and {path} is a file: leave it out.",
+        )
+        require(
+            path.is_dir() or not columns,
+            f"--columns goes with a folder, and {path} is a file: leave it out.",
         )
         require(
             rows == ROWS or not json,
@@ -134,7 +168,7 @@ def doctor(arguments: list[str]) -> None:
         from trichord.media.ffmpeg import known_holes
 
         with Decoder(workers=workers) as decoder, aside.status("reading every file"):
-            diagnosis = examine_path(path, decoder, captions=captions)
+            diagnosis = examine_path(path, decoder, captions=captions, columns=columns)
         if warning := known_holes():
             aside.print(warning, markup=False, soft_wrap=True)
         if json:

@@ -17,6 +17,10 @@ from trichord.types.threads import let_numpy_threads_sleep
 COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("trichord.cli.corpora", "what each file holds, what is missing or broken"),
     "prepare": ("trichord.cli.corpora", "published annotations and media -> manifest"),
+    "compose": (
+        "trichord.cli.composing",
+        "captions of sound and of picture -> audio-visual ones, by a language model",
+    ),
     "extract": ("trichord.cli.extraction", "read frozen towers once -> cached features, resumable"),
     "train": ("trichord.cli.training", "an experiment -> a run"),
     "reproduce": ("trichord.cli.reproduction", "a run made again: do the numbers agree?"),

@@ -42,11 +42,11 @@ def rule_of(text: str) -> "Rule":
     Raises:
         UserError: There is no such rule.
     """
-    if text == "split" or text == "esc50" or text == "ucf101":
+    if text == "split" or text == "manifest" or text == "esc50" or text == "ucf101":
         return text
     if text.isdecimal() and text.isascii() and int(text) >= 2:
         return int(text)
-    raise UserError(f"--folds {text}: give split, esc50, ucf101, or a number of folds from 2 on.")
+    raise UserError(f"--folds {text}: give split, manifest, esc50, ucf101, or a number from 2 on.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,8 @@ class Probing(FrozenOptions):
     """How `trichord probe` is to measure."""
 
     folds: Annotated[str, Checked(rule_of)] = "split"
-    """split: train and val teach, test is tested; esc50, ucf101: the official folds; or a number."""
+    """split: train and val teach, test is tested; manifest: the clips' own folds; esc50, ucf101: the
+    official folds; or a number."""
     method: Literal["logistic", "as_paper", "as_paper_last", "published"] = "logistic"
     """Logistic regression whose penalty training clips choose; or as published, with the epoch that
     is best on the test clips; or with the last epoch; or the head that an imported checkpoint

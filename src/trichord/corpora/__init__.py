@@ -25,9 +25,9 @@ CORPORA: dict[str, Corpus] = {
         options=("drop_multiline",),
     ),
     "folder": Corpus(
-        description="any folder of media, with a CSV, TSV, JSONL or <stem>.txt of captions or none",
+        description="any folder of media, with captions in a table, in <stem>.txt, or none",
         clips=folder.clips,
-        options=("captions",),
+        options=("captions", "columns"),
     ),
     "grid": Corpus(
         description="GRID: talkers who say six-word sentences, transcripts as captions",

@@ -12,17 +12,6 @@ from trichord.corpora.tables import Row, rows
 from trichord.types import About, Caption, Clip, Split, UserError
 
 _PICKLES = ("*.pickle", "*.pkl")
-SPLIT_NAMES: dict[str, Split] = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validate": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-}
-"""Splits by the names that tables have for them, in lower case."""
 _CAPTION_COLUMN = re.compile(r"caption(_?\d+)?")
 
 
@@ -54,13 +43,17 @@ def refuse_pickles(root: Path, remedy: str) -> None:
         raise UserError(f"{pickle}: pickles can run code and are never read; {remedy}")
 
 
-def required(path: Path, *columns: str, blank: bool = False) -> Iterator[tuple[str, Row]]:
+def required(
+    path: Path, *columns: str, blank: bool = False, tally: Tally | None = None
+) -> Iterator[tuple[str, Row]]:
     """Rows of a table with their place (`file:line`), which have these columns.
+
+    `tally` is that of `rows`, for tables of one such column.
 
     Raises:
         UserError: as `rows`; a row lacks a column, or its first column is blank without `blank`.
     """
-    for number, row in rows(path, columns):
+    for number, row in rows(path, columns, tally):
         if not all(column in row for column in columns):
             raise UserError(f"{path}:{number}: needs the columns {', '.join(columns)}")
         if not blank and not row[columns[0]].strip():

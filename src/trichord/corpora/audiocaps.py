@@ -3,7 +3,7 @@
 Kim, Kim, Lee, Kim, NAACL 2019: one caption a training clip, five a validation or test clip. A
 folder holds `train.csv`, `val.csv` and `test.csv`, as published (`audiocap_id, youtube_id,
 start_time, caption`, one row per caption) or as redistributed (`file_name`, `caption` or `caption_1` to
-`caption_5`).
+`caption_5`). Broken rows are left out: in version 2.0, captions of two lines lack their quotation marks.
 """
 
 import re
@@ -14,7 +14,7 @@ from trichord.corpora.annotations import annotation, captions_of, joined, second
 from trichord.corpora.footage import stem
 from trichord.corpora.prepared import Prepared, Tally
 from trichord.corpora.recordings import Recordings
-from trichord.corpora.tables import Row, rows
+from trichord.corpora.tables import BROKEN, Row, rows
 from trichord.types import SPLITS, Clip, Split, UserError
 
 _SECONDS = 10.0
@@ -51,13 +51,16 @@ def clips(root: Path, *, whole: bool = False) -> Prepared:
 
 
 def _read(path: Path, split: Split, tally: Tally) -> Iterator[Clip]:
-    for number, row in rows(path, ("youtube_id", "file_name")):
+    clip_id = ""
+    for number, row in rows(path, ("youtube_id", "file_name"), tally):
         place = f"{path}:{number}"
+        try:
+            start = seconds(row["start_time"], "", "start_time") if "start_time" in row else None
+        except UserError as error:
+            tally.add(BROKEN, f"{path.name}:{number} ({str(error).removeprefix(': ')})")
+            continue
         clip_id = _id(row)
-        if not clip_id:
-            raise UserError(f"{place}: needs a youtube_id or a file_name")
         texts = captions_of(row, place, "audio", tally, clip_id)
-        start = seconds(row["start_time"], place, "start_time") if "start_time" in row else None
         yield Clip(
             id=clip_id,
             path="",
@@ -67,6 +70,8 @@ def _read(path: Path, split: Split, tally: Tally) -> Iterator[Clip]:
             audio_type="nonverbal",
             split=split,
         )
+    if not clip_id:
+        raise UserError(f"{path}: holds no rows but broken ones, {tally.examples[BROKEN][0]}")
 
 
 def _id(row: Row) -> str:

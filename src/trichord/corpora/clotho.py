@@ -45,7 +45,7 @@ def clips(root: Path) -> Prepared:
 
 
 def _read(path: Path, split: Split, tally: Tally) -> Iterator[Clip]:
-    for place, row in required(path, "file_name"):
+    for place, row in required(path, "file_name", tally=tally):
         clip_id = stem(row["file_name"].strip()).strip()
         texts = captions_of(row, place, "audio", tally, clip_id)
         yield Clip(id=clip_id, path="", captions=texts, audio_type="nonverbal", split=split)

@@ -10,6 +10,7 @@ from trichord.corpora import folder
 from trichord.corpora.diagnosis import Copies, Coverage, Diagnosis, FileReport, Work
 from trichord.corpora.footage import scan
 from trichord.corpora.manifest import read_manifest
+from trichord.corpora.prepared import Tally, is_missing
 from trichord.media.decoder import Decoder
 from trichord.media.plan import FramePlan
 from trichord.media.probe import STATUSES, USABLE, Probe
@@ -33,23 +34,43 @@ class Cost:
 
 
 def examine_path(
-    path: Path, decoder: Decoder, *, captions: Path | None = None, cost: Cost | None = None
+    path: Path,
+    decoder: Decoder,
+    *,
+    captions: Path | None = None,
+    columns: Sequence[str] = (),
+    cost: Cost | None = None,
 ) -> Diagnosis:
-    """Examine a manifest, a folder of media (`captions`: its table), or a single media file.
+    """Examine a manifest, a folder of media, or a single media file.
+
+    `captions` and `columns` are those of `folder.clips`.
 
     Raises:
         UserError: there is nothing at `path`, or it holds no clips, or a line of it is wrong.
     """
     if path.is_dir():
         found = scan(path.resolve())
-        prepared = folder.clips(path, captions, found.files)
+        prepared = folder.clips(path, captions, found.files, columns)
         notes = (*prepared.lines(), *found.lines())
         return examine(prepared.clips, decoder, cost=cost, notes=notes)
     if path.suffix.lower() in _MANIFEST_SUFFIXES:
-        return examine(read_manifest(path), decoder, cost=cost)
+        clips = read_manifest(path)
+        return examine(clips, decoder, cost=cost, notes=_missing_texts(clips))
     if not path.exists():
         raise UserError(f"{path}: no such file; name a manifest, a folder or a media file")
     return examine([Clip(id=path.name, path=str(path.resolve()))], decoder, cost=cost)
+
+
+def _missing_texts(clips: Iterable[Clip]) -> tuple[str, ...]:
+    """Captions that only say that there is none: readers leave them out, other programs may not."""
+    tally = Tally()
+    for clip in clips:
+        for caption in clip.captions:
+            if is_missing(caption.text):
+                tally.add(
+                    "captions are nan, N/A, null or None; remove them from the manifest", clip.id
+                )
+    return tuple(tally.prepared([]).lines())
 
 
 def examine(

@@ -1,10 +1,13 @@
 """The media files of a folder, and lookup of files named in annotations."""
 
+import unicodedata
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
+from trichord.corpora.prepared import Tally
 from trichord.media.containers import HEAD, container_of
 from trichord.types import UserError
 
@@ -155,20 +158,82 @@ def stem(name: str) -> str:
     return str(path.with_suffix("")) if path.suffix.lower() in MEDIA_SUFFIXES else name
 
 
+def alike(name: str) -> str:
+    """A name without regard to case and to the form of accents."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+_RESPELLED = "files found whose case or accents differ from the table's"
+_SEVERAL = "rows left out, several files having their name"
+_NO_FILE = "rows left out for want of their file"
+
+
 class Footage:
-    """Finds the file named in an annotation: by path, else by name or stem if it is unique."""
+    """Finds the file named in an annotation: by path, else by as much of its end as is unique.
+
+    Names are compared exactly first, then without regard to case and to the form of accents. A
+    backslash separates folders too, as Windows writes paths.
+    """
 
     def __init__(self, root: Path, files: Iterable[Path]) -> None:
         self.root = root
-        self._found: dict[str, Path | None] = {}
-        for file in files:
-            for key in {file.name, file.stem}:
-                self._found[key] = None if key in self._found else file
+        self._files = list(files)
+        self._known: dict[tuple[str, str], tuple[Path | None, str]] = {}
 
-    def find(self, name: str) -> Path | None:
-        """The media file named `name`; None if there is none, or several."""
-        direct = self.root / name
-        if name and direct.is_file():
-            return direct.parent.resolve() / direct.name
-        bare = PurePosixPath(name).name
-        return self._found.get(bare) or self._found.get(stem(bare))
+    def find(self, name: str, tally: Tally | None = None, near: str = "") -> Path | None:
+        """The media file named `name`; None if there is none, or several.
+
+        `tally` counts these rows, and files that are spelled differently. Paths may also begin at
+        `near`, a folder below.
+        """
+        if (name, near) not in self._known:
+            self._known[name, near] = self._look_up(name, near)
+        path, note = self._known[name, near]
+        if note and tally:
+            (tally.add if path else tally.lack)(note, name)
+        return path
+
+    def _look_up(self, name: str, near: str) -> tuple[Path | None, str]:
+        """The file of a name, and what is to be counted."""
+        spellings = (name, name.replace("\\", "/"))
+        for path in dict.fromkeys(self.root / base / n for n in spellings for base in (near, "")):
+            if found := _direct(path):
+                return found, ""
+        for index, form, note in ((self._exact, str, ""), (self._alike, alike, _RESPELLED)):
+            for end in _ends(spellings[1]):
+                for key in (form(end), form(stem(end))):
+                    if key in index:
+                        found = index[key]
+                        return found, note if found else _SEVERAL
+        return None, _NO_FILE
+
+    @cached_property
+    def _exact(self) -> dict[str, Path | None]:
+        return self._index(str)
+
+    @cached_property
+    def _alike(self) -> dict[str, Path | None]:
+        return self._index(alike)
+
+    def _index(self, form: Callable[[str], str]) -> dict[str, Path | None]:
+        """Files by each end of their path, with and without suffix; None for several."""
+        found: dict[str, Path | None] = {}
+        for file in self._files:
+            path = file.relative_to(self.root) if file.is_relative_to(self.root) else file
+            ends = _ends(path.as_posix())
+            for key in {form(k) for end in ends for k in (end, end.removesuffix(file.suffix))}:
+                found[key] = file if found.get(key, file) == file else None
+        return found
+
+
+def _direct(path: Path) -> Path | None:
+    try:
+        return path.parent.resolve() / path.name if path.is_file() else None
+    except (OSError, ValueError):  # a caption in place of a name may be too long for one
+        return None
+
+
+def _ends(path: str) -> list[str]:
+    """All ends of a path, the whole first: a/b/c, b/c, c."""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    return ["/".join(parts[i:]) for i in range(len(parts))]

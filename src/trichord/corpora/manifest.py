@@ -1,7 +1,8 @@
 """The manifest: clips as JSON lines, one clip per line.
 
 A line has the fields of `Clip` (`id` and `path` at least, captions as objects of `text`, `about` and
-`source`); defaults may be omitted. Relative paths are below the folder of the manifest.
+`source`); defaults may be omitted. Relative paths are below the folder of the manifest. A line of its
+own, `{"recipes": {...}}`, describes how `trichord compose` made captions.
 """
 
 import json
@@ -15,6 +16,8 @@ from trichord.corpora.tables import numbered_lines
 from trichord.types import ABOUTS, SPLITS, AudioTypeLabel, Caption, Clip, Source, Split, UserError
 from trichord.types.files import write_atomically
 
+Recipes = dict[str, dict[str, Any]]
+
 
 def read_manifest(path: Path) -> list[Clip]:
     """The checked clips of a manifest, in its order, with absolute paths.
@@ -27,7 +30,10 @@ def read_manifest(path: Path) -> list[Clip]:
     line_of: dict[str, int] = {}
     for number, line in numbered_lines(path):
         try:
-            clip = _clip(json.loads(line), folder)
+            record = json.loads(line)
+            if _is_head(record):
+                continue
+            clip = _clip(record, folder)
             if clip.id in line_of:
                 raise ValueError(
                     f'"id" {clip.id!r} is taken by line {line_of[clip.id]}; make it unique'
@@ -47,8 +53,20 @@ def read_manifest(path: Path) -> list[Clip]:
     return clips
 
 
-def write_manifest(path: Path, clips: Iterable[Clip]) -> None:
+def read_recipes(path: Path) -> Recipes:
+    """How composed captions of a manifest were made, by their `recipe`.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    heads = (json.loads(line) for _, line in numbered_lines(path) if '"recipes"' in line)
+    return {name: one for head in heads if _is_head(head) for name, one in head["recipes"].items()}
+
+
+def write_manifest(path: Path, clips: Iterable[Clip], recipes: Recipes | None = None) -> None:
     """Write clips as JSON lines, atomically; paths under its folder are stored relative.
+
+    `recipes` become the first line.
 
     Raises:
         UserError: there are no clips, or the file cannot be written.
@@ -61,7 +79,8 @@ def write_manifest(path: Path, clips: Iterable[Clip]) -> None:
     repeated = [clip_id for clip_id, count in Counter(c.id for c in clips).items() if count > 1]
     if repeated:
         raise ValueError(f"clip ids must be unique, but {repeated[0]!r} is not")
-    write_atomically(path, "".join(_line(clip, folder) + "\n" for clip in clips))
+    head = json.dumps({"recipes": recipes}, ensure_ascii=False) + "\n" if recipes else ""
+    write_atomically(path, head + "".join(_line(clip, folder) + "\n" for clip in clips))
 
 
 def select(clips: Sequence[Clip], split: Split | None) -> list[Clip]:
@@ -85,10 +104,15 @@ def _line(clip: Clip, folder: Path) -> str:
         "path": path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path),
         "start": clip.start,
         "end": clip.end,
-        "captions": [{"text": c.text, "about": c.about, "source": c.source} for c in clip.captions],
+        "captions": [
+            {"text": c.text, "about": c.about, "source": c.source}
+            | ({"recipe": c.recipe} if c.recipe else {})
+            for c in clip.captions
+        ],
         "labels": list(clip.labels),
         "audio_type": clip.audio_type,
         "split": clip.split,
+        "fold": clip.fold,
     }
     line = json.dumps(
         {k: v for k, v in record.items() if v not in (None, 0.0, [])}, ensure_ascii=False
@@ -98,6 +122,14 @@ def _line(clip: Clip, folder: Path) -> str:
     except UnicodeEncodeError:  # Python represents a file name that is not UTF-8 by lone surrogates
         return json.dumps(json.loads(line))
     return line
+
+
+def _is_head(record: Any) -> bool:
+    return (
+        isinstance(record, dict)
+        and record.keys() == {"recipes"}
+        and isinstance(record["recipes"], dict)
+    )
 
 
 def _clip(record: object, folder: Path) -> Clip:
@@ -193,6 +225,7 @@ _CAPTION_FIELDS: dict[str, _Check] = {
     "text": _encodable,
     "about": _one_of(ABOUTS),
     "source": _one_of(get_args(Source)),
+    "recipe": _encodable,
 }
 _CLIP_FIELDS: dict[str, _Check] = {
     "id": _encodable,
@@ -203,4 +236,5 @@ _CLIP_FIELDS: dict[str, _Check] = {
     "labels": _several(_encodable),
     "audio_type": _optional(_one_of(get_args(AudioTypeLabel))),
     "split": _optional(_one_of(SPLITS)),
+    "fold": _optional(_encodable),
 }

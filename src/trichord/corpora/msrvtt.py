@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from trichord.corpora.annotations import SPLIT_NAMES, annotation, captions, required
+from trichord.corpora.annotations import annotation, captions, required
 from trichord.corpora.entries import entries
 from trichord.corpora.prepared import Prepared, Tally, train_or_val
 from trichord.corpora.recordings import Recordings
+from trichord.corpora.tables import SPLIT_NAMES
 from trichord.types import Caption, Clip, Split, UserError
 
 Division = Literal["9k", "7k", "full"]

@@ -9,6 +9,8 @@ from typing import ClassVar, Concatenate
 from trichord.types import Clip, Split
 
 _EXAMPLES = 3
+MISSING = ("nan", "n/a", "#n/a", "<na>", "null")
+"""What programs write into a cell without a value, in lower case."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +109,11 @@ def train_or_val(name: str, *, val: float) -> Split:
     return "val" if int.from_bytes(digest) < val * 2**64 else "train"
 
 
+def is_missing(text: str) -> bool:
+    """Whether a caption only says that there is none."""
+    return text.strip().lower() in (*MISSING, "none")
+
+
 def tidy(text: str, tally: Tally, name: str, *, drop_multiline: bool = False) -> str | None:
     """A caption on one line without outer spaces, or None if nothing is left of it.
 
@@ -118,6 +125,9 @@ def tidy(text: str, tally: Tally, name: str, *, drop_multiline: bool = False) ->
         tally.add("captions with broken characters mended", name)
     if not sound.strip():
         tally.add("blank captions dropped", name)
+        return None
+    if is_missing(sound):
+        tally.add("captions dropped, being nan, N/A, null or None", name)
         return None
     if len(sound.strip().splitlines()) > 1:
         tally.add(f"multi-line captions {'dropped' if drop_multiline else 'joined'}", name)

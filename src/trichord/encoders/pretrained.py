@@ -3,10 +3,10 @@
 from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from transformers import AutoConfig, PreTrainedModel
+from transformers import AutoConfig
 from transformers import logging as transformers_logging
 
 from trichord.encoders.foreign import format_of
@@ -51,9 +51,13 @@ def load(kind: Any, name: str, *, weights: bool = True) -> Any:
 
 
 def load_model(
-    kind: type[PreTrainedModel], name: str, model_types: Collection[str], **options: Any
+    kind: Any,
+    name: str,
+    model_types: Collection[str] = (),
+    dtype: Any = torch.float32,
+    **options: Any,
 ) -> Any:
-    """Load weights in single precision, and refuse incomplete ones.
+    """Load weights, and refuse incomplete ones.
 
     `transformers` initialises missing weights randomly and only logs it; then each build would give
     other vectors. Weights are safetensors; if there are none, a pickle of tensors, which is read without
@@ -62,7 +66,8 @@ def load_model(
     Args:
         kind: A class of `transformers`.
         name: As for `fetch_model`.
-        model_types: Allowed types in its configuration.
+        model_types: Allowed types in its configuration; all if there are none.
+        dtype: Of the weights in memory; `auto`: as they are stored.
         options: Further arguments of `from_pretrained`.
 
     Raises:
@@ -70,16 +75,16 @@ def load_model(
             shape, or not in the configuration.
     """
     folder = fetch_model(name)
-    kind_of_model = require_type(name, model_types)
+    kind_of_model = require_type(name, model_types) if model_types else model_type(name)
     files = require_weights(folder, name)
     try:
         with quiet():
-            model, info = cast(Any, kind).from_pretrained(
+            model, info = kind.from_pretrained(
                 str(folder),
                 local_files_only=True,
                 use_safetensors=files.safetensors,
                 weights_only=True,  # reads only tensors, and runs no code of a pickle
-                dtype=torch.float32,
+                dtype=dtype,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # refused below, by name: its own error names none
                 **options,

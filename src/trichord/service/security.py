@@ -2,7 +2,6 @@
 
 import hashlib
 import hmac
-import ipaddress
 import re
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -14,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from trichord.service.errors import RefusedError, refusal
 from trichord.types import UserError
+from trichord.types.addresses import is_loopback
 
 SHORTEST_TOKEN = 16
 COOKIE = "trichord"
@@ -123,14 +123,6 @@ class Access:
     def is_token(self, token: str) -> bool:
         """Compare in a time that does not depend on where the two differ."""
         return hmac.compare_digest(_bytes(token), _bytes(self.token or ""))
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 class Guard:

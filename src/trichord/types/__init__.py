@@ -5,7 +5,9 @@ from typing import Literal, get_args
 
 Modality = Literal["text", "audio", "vision"]
 About = Literal["audio", "visual", "audio_visual"]
-Source = Literal["crowd", "llm", "speech", "label"]
+Source = Literal["crowd", "llm", "template", "speech", "label"]
+"""Who wrote a caption: people, a language model or a template from other captions; or it is what is
+said in the clip, or its label."""
 AudioTypeLabel = Literal["verbal", "nonverbal", "both"]
 """The audio of a clip: speech, other sounds, or both."""
 AudioType = float | Literal["none", "both", "clip"]
@@ -19,7 +21,8 @@ Split = Literal["train", "val", "test"]
 Side = Literal["text", "audio", "vision", "masked"]
 """What a term of the loss may compare; `masked` is audio with stretches of time and bands hidden."""
 CaptionKind = Literal["audio", "visual", "audio_visual", "composed"]
-"""What a caption is about; `composed` are the audio-visual ones that a language model wrote."""
+"""What a caption is about; `composed` are those that a language model or a template
+made of others."""
 Arithmetic = Literal["float32", "bfloat16", "graph"]
 """How a tower is computed: torch in full or half precision, or the ONNX graph of `trichord export`
 beside its folder."""
@@ -44,16 +47,20 @@ def first_line(error: BaseException) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caption:
-    """A text and what it describes: audio, vision, or both."""
+    """A text and what it describes: audio, vision, or both.
+
+    `recipe` names how `trichord compose` made it; the head of its manifest describes each.
+    """
 
     text: str
     about: About
     source: Source = "crowd"
+    recipe: str = ""
 
     @property
     def kind(self) -> CaptionKind:
         """What it is about; composed captions are a kind of their own."""
-        return "composed" if self.source == "llm" else self.about
+        return "composed" if self.source in ("llm", "template") else self.about
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +69,8 @@ class Clip:
 
     `start` and `end` are seconds into the file; `end=None` is its end. `path` is absolute once a
     manifest is read (in a manifest it may be relative to its folder). `audio_type`: whether the audio
-    is speech, other sounds, or both; None if the corpus does not say.
+    is speech, other sounds, or both; None if the corpus does not say. `fold` names the part of a
+    cross-validation that tests the clip.
     """
 
     id: str
@@ -73,6 +81,7 @@ class Clip:
     labels: tuple[str, ...] = ()
     audio_type: AudioTypeLabel | None = None
     split: Split | None = None
+    fold: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,6 +67,31 @@ def test_a_split_that_is_not_there_is_named(split, lacking):
         folding(held, "split")
 
 
+def test_the_manifests_own_folds_test_their_clips():
+    folds = ["b", "a", None, "b", "10"]
+    held = labelled([clip(f"c{i}", "xy"[i % 2], fold=fold) for i, fold in enumerate(folds)], HERE)
+    found = folding(held, "manifest")
+    assert [fold.name for fold in found.folds] == ["10", "a", "b"]
+    assert ids_tested(found, held) == [["c4"], ["c1"], ["c0", "c3"]]
+    assert found.folds[2].train.tolist() == [1, 2, 4]
+    assert found.rule == "the manifest's folds: 10, a, b"
+
+
+@pytest.mark.parametrize(
+    ("folds", "told"),
+    [
+        ((None, None), "are of 0 folds"),
+        (("a", "a"), "are of 1 folds"),
+        (("a", "b"), "clips of one file of several"),
+        (("a", None), "clips of one file of several"),
+    ],
+)
+def test_folds_of_the_manifest_that_divide_nothing_or_a_file_are_refused(folds, told):
+    clips = [clip(f"c{i}", "xy"[i], path="/c.wav", fold=fold) for i, fold in enumerate(folds)]
+    with pytest.raises(UserError, match=told):
+        folding(labelled(clips, HERE), "manifest")
+
+
 def test_official_folds_of_esc50_are_told_by_ids_and_are_the_groups():
     clips = [esc(fold, i, "ab"[i % 2]) for fold in (1, 3, 5) for i in range(2)]
     held = labelled(clips, HERE)

@@ -14,8 +14,8 @@ from trichord.types import Clip, UserError
 from trichord.types.arrays import Int
 
 Official = Literal["esc50", "ucf101"]
-Rule = Official | Literal["split"] | int
-"""Folds that ids tell, the manifest's own splits as one fold, or so many drawn ones."""
+Rule = Official | Literal["split", "manifest"] | int
+"""Folds that ids tell, the manifest's own splits as one fold, its own folds, or so many drawn ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +115,8 @@ def folding(held: Labelled, rule: Rule, *, seed: int = 0) -> Folding:
     Args:
         held: The clips.
         rule: `esc50` and `ucf101`: the official folds, as the clips' ids tell them. `split`: one
-            fold, which tests the test split and learns from train and val together. A number: so
+            fold, which tests the test split and learns from train and val together. `manifest`: the
+            clips' own `fold`; clips without one are only learned from. A number: so
             many folds with about equal shares of each class, all clips of a file in one.
         seed: Draws the folds of a number.
 
@@ -124,6 +125,8 @@ def folding(held: Labelled, rule: Rule, *, seed: int = 0) -> Folding:
     """
     if rule == "split":
         return _by_split(held)
+    if rule == "manifest":
+        return _by_manifest(held)
     if isinstance(rule, int):
         return _drawn(held, rule, seed)
     return _official(held, rule)
@@ -143,6 +146,22 @@ def _by_split(held: Labelled) -> Folding:
     fold = Fold(name="test split", train=train, test=test)
     rule = "the manifest's split, train and val on test"
     return Folding(folds=(fold,), groups=_files(held), rule=rule)
+
+
+def _by_manifest(held: Labelled) -> Folding:
+    names = sorted({clip.fold for clip in held.clips if clip.fold})
+    place = np.array([names.index(clip.fold) if clip.fold else -1 for clip in held.clips])
+    groups = _files(held)
+    divided = len(set(zip(groups.tolist(), place.tolist(), strict=True))) > len(np.unique(groups))
+    if divided or not names or len(np.unique(place)) < 2:
+        raise UserError(
+            f"--folds manifest: the labelled clips are of {len(names)} folds"
+            f"{', clips of one file of several' * divided}: give each file a fold, with 'trichord prepare "
+            "folder --columns fold=COLUMN', or give a number of folds."
+        )
+    folds = _each_out(place, range(len(names)))
+    named = tuple(replace(fold, name=name) for fold, name in zip(folds, names, strict=True))
+    return Folding(folds=named, groups=groups, rule=f"the manifest's folds: {', '.join(names)}")
 
 
 def _drawn(held: Labelled, count: int, seed: int) -> Folding:
