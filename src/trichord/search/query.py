@@ -65,6 +65,8 @@ class QueryOptions(TypedDict, total=False):
     audio_type: float | None
     where: Filter
     caption_weight: float
+    min_score: float | None
+    fold: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,10 +82,12 @@ class Query:
         where: Which moments may be found.
         caption_weight: How much the words of captions count beside the vectors, which count 1; 0 ignores
             captions. A query without a text has no words.
+        min_score: Only moments that score at least this much; None: all.
+        fold: Whether moments of one scene, and near-copies, are one hit; see `folding`.
 
     Raises:
         UserError: No part has a positive weight; a weight is negative or not a number; visual and audio
-            weight are both 0; the audio type is not between 0 and 1.
+            weight are both 0; the audio type is not between 0 and 1; the least score is not a number.
     """
 
     parts: tuple[QueryPart, ...]
@@ -92,11 +96,15 @@ class Query:
     audio_type: Share = None
     where: Filter = field(default_factory=Filter)
     caption_weight: Annotated[float, Range(0)] = 0.0
+    min_score: float | None = None
+    fold: bool = False
 
     def __post_init__(self) -> None:
         if not any(part.weight > 0 for part in self.parts):
             raise UserError("The search only says what to avoid: say what to search for too.")
         require_legal(self)
+        if self.min_score is not None and not math.isfinite(self.min_score):
+            raise UserError(f"--at-least is {self.min_score:g}: give a number.")
         if self.visual_weight == 0 and self.audio_weight == 0:
             raise UserError("--visual-weight and --audio-weight are both 0: raise one of them.")
 
@@ -127,7 +135,8 @@ class Query:
         """A query by one or more of a text, files and a moment, each with the weight 1.
 
         Args:
-            text: Words to search for; `dog -leash` and `dog -"red car"` avoid the words after the minus.
+            text: Words to search for; `dog -leash` and `dog -"red car"` demote what fits the words after
+                the minus.
             image: A picture that moments should look like.
             audio: A sound that moments should sound like.
             video: A clip that moments should look and sound like.
