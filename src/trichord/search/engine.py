@@ -197,21 +197,27 @@ class SearchEngine:
         return self.search_batch([self.plan(query)], k, rerank)[0]
 
     def search_batch(
-        self, queries: Sequence[PreparedQuery], k: int = 10, rerank: int = RERANK
+        self, queries: Sequence[PreparedQuery], k: int | Sequence[int] = 10, rerank: int = RERANK
     ) -> list[list[Hit]]:
         """The hits of several queries, in one pass over the vectors for all that share a snapshot.
+
+        Args:
+            queries: The queries.
+            k: How many hits, of all or of each query.
+            rerank: As for `search`.
 
         Raises:
             UserError: As for `search`.
         """
-        _require(k, rerank)
+        ks = [k] * len(queries) if isinstance(k, int) else k
+        _require(min(ks, default=1), rerank)
         candidates: dict[int, Candidates] = {}
         for snapshot in {id(query.snapshot): query.snapshot for query in queries}.values():
             places = [i for i, query in enumerate(queries) if query.snapshot is snapshot]
             plans = [queries[i].plan for i in places]
             scored = snapshot.score(plans, [queries[i].allowed for i in places])
             candidates |= dict(zip(places, scored, strict=True))
-        return [self.top_k(query, candidates[i], k, rerank) for i, query in enumerate(queries)]
+        return [self.top_k(query, candidates[i], ks[i], rerank) for i, query in enumerate(queries)]
 
     def plan(self, query: Query) -> PreparedQuery:
         """Embed a query: this does all decoding, and raises all errors that a query can cause.

@@ -214,8 +214,7 @@ class Archive:
         engine = self.engine
         engine.reader.embed_texts([query for query, _ in batch if isinstance(query, Query)])
         prepared = [engine.plan(query) if isinstance(query, Query) else query for query, _ in batch]
-        results = engine.search_batch(prepared, max(k for _, k in batch), rerank=0)
-        return [hits[:k] for hits, (_, k) in zip(results, batch, strict=True)]
+        return engine.search_batch(prepared, [k for _, k in batch], rerank=0)
 
     def _index(self, places: Sequence[Path]) -> Iterator[Indexed]:
         model = full_model(self.engine.model)

@@ -121,6 +121,10 @@ class Catalogue:
             media=f"/api/media/{client_file.id}",
             thumbnail=None if client_file.kind == "audio" else f"/api/thumbnails/{name}",
             kind=client_file.kind,
+            chance=number(hit.chance),
+            weak=hit.weak,
+            demoted=hit.demoted,
+            more=self.to_response(hit.more),
         )
 
     def kind(self, file: str) -> Kind:

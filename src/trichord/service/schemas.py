@@ -94,7 +94,7 @@ class PartRequest(Strict):
     )
     by: By = Field(default="both", description="What of a moment counts.")
     weight: Annotated[FiniteFloat, Field(ge=-1000, le=1000)] = Field(
-        default=1.0, description="Below 0: avoid it."
+        default=1.0, description="Below 0: moments that fit it come last."
     )
 
     @model_validator(mode="after")
@@ -132,6 +132,13 @@ class QueryRequest(Strict):
     )
     caption_weight: Weight = Field(default=0.0, description="Of the captions' full text.")
     where: Where = Field(default_factory=Where)
+    min_score: FiniteFloat | None = Field(
+        default=None, description="Only moments that score at least this much."
+    )
+    fold: bool = Field(
+        default=True,
+        description="Moments of one scene, and near-copies, are one hit, with the others in `more`.",
+    )
 
 
 class SearchRequest(QueryRequest):
@@ -191,6 +198,10 @@ class PartScore:
 class HitResponse:
     """A hit; scores are in standard deviations of an unrelated moment's score.
 
+    `chance` is how likely the best of as many unrelated moments scores this high (null: not measured);
+    `weak` hits are those where that is likely. `demoted` ones fit a part that is to be avoided. `more` are
+    hits of the same scene and near-copies; they have none themselves.
+
     A dataclass, which is not validated: a response has up to a thousand.
     """
 
@@ -209,6 +220,10 @@ class HitResponse:
     media: str
     thumbnail: str | None
     kind: Literal["video", "audio", "image"]
+    chance: float | None
+    weak: bool
+    demoted: bool
+    more: list["HitResponse"]
 
 
 class GroupResponse(BaseModel):
