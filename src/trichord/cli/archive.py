@@ -423,7 +423,8 @@ def search(arguments: list[str]) -> None:
         aside.print(note, markup=False, soft_wrap=True)
     _print_hits(options, [(query.title, hits) for query, hits in zip(queries, found, strict=True)])
     if options.sheet:
-        aside.print(f"Drawn: {options.sheet}", markup=False)
+        shown = options.format == "table" and not options.json
+        (out if shown else aside).print(f"Drawn: {options.sheet}", markup=False)
     if not isinstance(model, QueryModel):  # after the hits: writing graphs takes seconds
         _cache_text_encoders(collection, model)
 

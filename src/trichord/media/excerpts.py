@@ -147,7 +147,7 @@ def _encode(source: MediaFile, start: float, end: float, target: Path) -> tuple[
             if track is source.video:
                 if time < start or shape is None:
                     continue
-                frame, until = shape.fit(frame), time
+                frame, until = shape.fit(frame), time + 1 / float(track.average_rate or 25)
                 frame.pts, frame.time_base = round((time - start) / CLOCK), CLOCK
             else:
                 frame, until = _trimmed(frame, time, start, end)
@@ -156,7 +156,7 @@ def _encode(source: MediaFile, start: float, end: float, target: Path) -> tuple[
                 last = max(last, until)
         for encoder in encoders.values():
             made.mux(encoder.encode(None))
-    return start, min(end, last + 1e-3)
+    return start, min(end, last)
 
 
 def _frames(source: MediaFile, end: float) -> Iterator[tuple[Track, Frame]]:

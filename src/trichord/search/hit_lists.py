@@ -94,15 +94,10 @@ def moments_in(text: str, name: str) -> list[Moment]:
         UserError: It has none, or is something else.
     """
     try:
-        hits = [hit for one in _values(text) for hit in _hits_in(one)]
-        moments = [Moment(**hit["moment"]) for hit in hits]
-        sane = [
-            0 <= one.start <= one.end < math.inf and bool(one.file) and "\0" not in one.file
-            for one in moments
-        ]
-    except (ValueError, TypeError, KeyError, AttributeError):
-        moments, sane = [], [False]
-    if not (moments and all(sane)):
+        moments = [_moment(hit["moment"]) for one in _values(text) for hit in _hits_in(one)]
+    except (ValueError, TypeError, KeyError):
+        moments = []
+    if not moments:
         raise UserError(f"{name} has no hits: give what 'trichord search --format json' prints.")
     return moments
 
@@ -117,6 +112,13 @@ def _values(text: str) -> list[Any]:
 
 def _hits_in(value: Any) -> list[Any]:
     return value if isinstance(value, list) else value["hits"]
+
+
+def _moment(fields: Any) -> Moment:
+    file, start, end = fields["file"], 0.0 + fields["start"], 0.0 + fields["end"]
+    if not (isinstance(file, str) and file and "\0" not in file and 0 <= start <= end < math.inf):
+        raise ValueError("no moment of a file")
+    return Moment(file=file, start=start, end=end)
 
 
 def _frames(moment: Moment, fps: int) -> tuple[int, int]:
