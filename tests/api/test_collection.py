@@ -133,5 +133,5 @@ def test_several_texts_have_the_hits_of_each(archive):
     assert len(plain) == sum(1 + len(hit.more) for hit in scenes) > len(scenes)
     least = plain[1].score
     assert archive.search("a red ball", fold=False, min_score=least, k=50) == plain[:2]
-    with pytest.raises(UserError, match="--at-least"):
+    with pytest.raises(UserError, match="--min-score"):
         archive.search("a red ball", min_score=float("nan"))

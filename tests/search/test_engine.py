@@ -232,6 +232,20 @@ def test_a_minus_demotes_what_fits_it_and_leaves_the_order_of_the_others(engine,
         assert few == hits[:2]
 
 
+def test_captions_do_not_lift_what_is_to_be_avoided(collection, tiny_model, decoder, monkeypatch):
+    monkeypatch.setattr("trichord.search.query_plan.EXCLUDED_FROM", 0.3)
+    query = Query.of("zither -voice", caption_weight=5.0)
+    before = SearchEngine(collection, tiny_model, decoder).search(query, k=100)
+    away = next(hit for hit in before if hit.demoted)
+    span = (away.moment.start, away.moment.end, "an old zither", ())
+    collection.annotate(away.moment.file, [span])
+    hits = SearchEngine(collection, tiny_model, decoder).search(query, k=100)
+    demoted = [hit.demoted for hit in hits]
+    assert demoted == sorted(demoted)
+    first = hits[demoted.index(True)]  # of those to be avoided, the words are of the first
+    assert (first.moment, first.caption) == (away.moment, "an old zither")
+
+
 def test_parts_share_the_spread_of_one(engine):
     """With k parts of equal weight each gives 1 / √k of what it gives alone."""
 

@@ -24,7 +24,7 @@ from trichord.media.plan import FrameChoice
 from trichord.search.filters import Filter
 from trichord.search.hit_lists import ListFormat, to_csv, to_edl, to_json_lines, to_otio
 from trichord.search.moments import CutKind, Hop, Seconds, require_moments
-from trichord.search.query import By, Query
+from trichord.search.query import By, MinScore, Query
 from trichord.search.query_model import QueryModel
 from trichord.search.query_notes import notes_on
 from trichord.types import Hit, Moment
@@ -379,7 +379,7 @@ class Search:
     where: Annotated[Filter, tyro.conf.arg(name="")] = field(default_factory=Filter)
     k: Annotated[int, Range(1, 1_000_000)] = 10
     """How many moments, or files with --group."""
-    at_least: float | None = None
+    at_least: MinScore = None
     """Only moments that score at least this much."""
     fold: bool = True
     """Moments of one scene, and near-copies, are one hit ("+3 more")."""

@@ -27,7 +27,7 @@ SHOWN = 1e-2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cut:
+class CutHits:
     """Write the moments that a search found as media files of their own.
 
     What is stored is copied: nothing is lost, and a file begins at the last keyframe before its moment. An
@@ -48,7 +48,7 @@ class Cut:
 
 def cut(arguments: list[str]) -> None:
     """`trichord cut HITS OUT`."""
-    options = tyro.cli(Cut, args=arguments, prog="trichord cut")
+    options = tyro.cli(CutHits, args=arguments, prog="trichord cut")
     require_legal(options)
     moments = moments_in(read_input(options.hits), options.hits)
     targets = _targets(moments, options)
@@ -83,7 +83,7 @@ def cut(arguments: list[str]) -> None:
     require(failed < len(moments), "none of the moments could be cut: see above.")
 
 
-def _targets(moments: list[Moment], options: Cut) -> list[Path]:
+def _targets(moments: list[Moment], options: CutHits) -> list[Path]:
     """A name for each moment: its rank, its file, and its start."""
     digits = max(2, len(str(len(moments))))
     names: list[Path] = []

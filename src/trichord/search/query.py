@@ -14,6 +14,8 @@ PartKind = Literal["text", "image", "audio", "video", "moment"]
 By = Literal["visual", "audio", "both"]
 Weights = tuple[float, float]
 """Visual and audio."""
+MinScore = Annotated[float | None, Range(-1000, 1000)]
+"""Far beyond any score, which is in standard deviations."""
 AWAY = -1.0
 """The weight of words after a minus."""
 MINUSES = "-\N{MINUS SIGN}\N{EN DASH}"
@@ -96,15 +98,13 @@ class Query:
     audio_type: Share = None
     where: Filter = field(default_factory=Filter)
     caption_weight: Annotated[float, Range(0)] = 0.0
-    min_score: float | None = None
+    min_score: MinScore = None
     fold: bool = False
 
     def __post_init__(self) -> None:
         if not any(part.weight > 0 for part in self.parts):
             raise UserError("The search only says what to avoid: say what to search for too.")
         require_legal(self)
-        if self.min_score is not None and not math.isfinite(self.min_score):
-            raise UserError(f"--at-least is {self.min_score:g}: give a number.")
         if self.visual_weight == 0 and self.audio_weight == 0:
             raise UserError("--visual-weight and --audio-weight are both 0: raise one of them.")
 

@@ -132,7 +132,7 @@ class QueryRequest(Strict):
     )
     caption_weight: Weight = Field(default=0.0, description="Of the captions' full text.")
     where: Where = Field(default_factory=Where)
-    min_score: FiniteFloat | None = Field(
+    min_score: Annotated[FiniteFloat, Field(ge=-1000, le=1000)] | None = Field(
         default=None, description="Only moments that score at least this much."
     )
     fold: bool = Field(
