@@ -122,3 +122,16 @@ def test_a_fusion_that_reads_pairs_looks_again_as_often_as_asked(tiny_clip4vla, 
         for rerank in (0, 1, 50):
             hits = archive.search("a bell", k=3, rerank=rerank)
             assert sum(hit.reranked is not None for hit in hits) == min(rerank, 3)
+
+
+def test_several_texts_have_the_hits_of_each(archive):
+    texts = ["a red ball", "a bell -red"]
+    assert archive.search(texts, k=3) == [archive.search(text, k=3) for text in texts]
+    assert archive.search([]) == []
+    plain = archive.search("a red ball", fold=False, k=50)
+    scenes = archive.search("a red ball", k=50)
+    assert len(plain) == sum(1 + len(hit.more) for hit in scenes) > len(scenes)
+    least = plain[1].score
+    assert archive.search("a red ball", fold=False, min_score=least, k=50) == plain[:2]
+    with pytest.raises(UserError, match="--min-score"):
+        archive.search("a red ball", min_score=float("nan"))

@@ -76,7 +76,7 @@ def search(collection, capsys):
     """Searches by a text; gives the hits."""
 
     def search(*options):
-        assert main(["search", str(collection), "a low bell", "--json", *options]) == 0
+        assert main(["search", str(collection), "a low bell", "--json", "--no-fold", *options]) == 0
         return json.loads(capsys.readouterr().out)
 
     return search
@@ -196,7 +196,7 @@ def told(save_run, tiny_trimodal, media, tmp_path_factory):
 
 def found(capsys, where, *options):
     capsys.readouterr()
-    assert main(["search", str(where), *options, "--json"]) == 0
+    assert main(["search", str(where), *options, "--json", "--no-fold"]) == 0
     return json.loads(capsys.readouterr().out)
 
 

@@ -38,6 +38,7 @@ BASES = {
     "study": "fusion @clips.jsonl new",
     "index": "@folder new --model @run",
     "search": "@collection words",
+    "cut": "@hits.json new",
     "serve": "@collection",
     "caption": "@writer @folder",
     "import clip": "@file.txt new",
@@ -80,7 +81,8 @@ TOGETHER = {
     ],
     "search": ["--by visual", "--visual-weight 0 --audio-weight 0",
                "--min-duration 3 --max-duration 2", "--audio-type 1",
-               "--since 2026-01-02 --until 2026-01-01"],
+               "--since 2026-01-02 --until 2026-01-01", "--fps 30", "--at-least nan",
+               "--queries @file.txt", "--json --format csv"],
     "serve": ["--host 0.0.0.0", "--token-file @file.txt", "--token-file @empty.txt"],
     "caption": [
         "--replace", "--collection @collection", "--collection @collection --whole", "--force",
@@ -121,6 +123,10 @@ PLACES = {
     "study audio-type @clips.jsonl @file.txt --start @run": "file.txt is a file",
     "search @folder words": "is not a collection",
     "search @collection": "needs at least one of a text",
+    "search @collection --queries nowhere": "nowhere",
+    "cut @file.txt new": "file.txt has no hits",
+    "cut nowhere new": "nowhere",
+    "cut @hits.json @file.txt": "file.txt is a file",
     "serve @file.txt": "is not a collection",
     "export @run @folder": "is not empty",
     "prepare vatex @folder new.jsonl --captions @clips.jsonl": "--captions goes with 'folder'",
@@ -141,6 +147,8 @@ def places(tmp_path_factory):
     for file in (root / "folder" / "a.png", root / "mine" / "b.png"):
         Image.new("RGB", (16, 16), (200, 30, 30)).save(file)
     (root / "file.txt").write_text("not long enough")
+    moment = {"file": str(root / "folder" / "a.png"), "start": 0, "end": 0}
+    (root / "hits.json").write_text(json.dumps([{"moment": moment}]))
     (root / "empty.txt").write_text("\n")
     caption = {"text": "a bell", "about": "audio_visual"}
     clip = {"id": "a", "path": "folder/a.png", "split": "test", "labels": ["x"]}

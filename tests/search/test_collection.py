@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from trichord.models.calibration import BestScores
 from trichord.search.calibration import Calibration, CosineScale, QueryCalibration
 from trichord.search.collection import Description, StoredCollection
 from trichord.search.table import Entry, FileEntries, FileVersion, MomentTable
@@ -16,10 +17,13 @@ DESCRIPTION = Description(
 )
 
 
+BEST = (BestScores(2.0, 0.5, 40.0), BestScores(1.9, 0.6, 30.0), BestScores(1.8, 0.7, 20.0))
+
+
 def test_a_collection_is_read_back_equal(tmp_path):
     made = StoredCollection.begin(tmp_path / "c", DESCRIPTION)
     assert StoredCollection.open(tmp_path / "c").description == DESCRIPTION
-    stick = QueryCalibration(CosineScale(0.1, 0.2), CosineScale(0.3, 0.4), 0.5)
+    stick = QueryCalibration(CosineScale(0.1, 0.2), CosineScale(0.3, 0.4), 0.5, BEST)
     made.keep(Calibration(stick, stick, stick, stick), 0)
     assert StoredCollection.open(tmp_path / "c").description == made.description
 
@@ -169,7 +173,7 @@ def test_a_collection_may_lie_anywhere(place):
 def test_what_others_stored_meanwhile_is_not_undone(tmp_path):
     first, second = (StoredCollection.begin(tmp_path / "c", DESCRIPTION) for _ in range(2))
     first.weigh(1.0, 2.0)
-    stick = QueryCalibration(CosineScale(0.1, 0.2), CosineScale(0.3, 0.4), 0.5)
+    stick = QueryCalibration(CosineScale(0.1, 0.2), CosineScale(0.3, 0.4), 0.5, BEST)
     second.keep(Calibration(stick, stick, stick, stick), 0)
     there = StoredCollection.open(tmp_path / "c").description
     assert there.weighting == (1, 2)
@@ -182,7 +186,8 @@ def test_scales_of_a_newer_version_are_not_undone(tmp_path):
     old, new = (
         Calibration(stick, stick, stick, stick)
         for stick in (
-            QueryCalibration(CosineScale(at, 0.2), CosineScale(0.3, 0.4), 0.5) for at in (0.1, 0.9)
+            QueryCalibration(CosineScale(at, 0.2), CosineScale(0.3, 0.4), 0.5, BEST)
+            for at in (0.1, 0.9)
         )
     )
     first.table.put([file_of("a", 1.0, 3)])
@@ -202,9 +207,28 @@ def test_scales_of_an_older_version_are_not_taken_for_those_of_now(tmp_path):
     made.table.put([file_of("a", 1.0, 3)])
     _, version = made.table.sample(10)
     made.table.put([file_of("b", 1.0, 3)])
-    stick = QueryCalibration(CosineScale(0.1, 0.2), CosineScale(0.3, 0.4), 0.5)
+    stick = QueryCalibration(CosineScale(0.1, 0.2), CosineScale(0.3, 0.4), 0.5, BEST)
     made.keep(Calibration(stick, stick, stick, stick), version)
     assert not made.calibrated
+
+
+def test_a_collection_without_best_scores_is_read_and_measured_again(tmp_path):
+    made = StoredCollection.begin(tmp_path / "c", DESCRIPTION)
+    stick = QueryCalibration(CosineScale(0.1, 0.2), CosineScale(0.3, 0.4), 0.5, BEST)
+    made.keep(Calibration(stick, stick, stick, stick), 0)
+    assert made.calibrated
+    path = tmp_path / "c" / "collection.json"
+    stored = json.loads(path.read_text())
+    for scales in stored["calibration"].values():
+        del scales["best"]
+    path.write_text(json.dumps(stored))
+    older = StoredCollection.open(tmp_path / "c")
+    assert older.description.calibration.text == replace(stick, best=None)
+    assert not older.calibrated
+    stored["calibration"]["text"]["best"] = [[0.0, 1.0, 1.0]]
+    path.write_text(json.dumps(stored))
+    with pytest.raises(UserError, match="damaged"):
+        StoredCollection.open(tmp_path / "c")
 
 
 def test_files_and_folders_can_be_taken_out(collection, archive):

@@ -7,7 +7,7 @@ from trichord.models.calibration import blend
 from trichord.search.calibration import calibrate
 from trichord.search.gallery import Gallery
 from trichord.search.hits import hits_of
-from trichord.search.query_plan import Centre, QueryPlan
+from trichord.search.query_plan import EXCLUDED_FROM, Centre, QueryPlan
 from trichord.search.query_vectors import QueryVectors
 from trichord.types import Moment
 from trichord.types.comparable import ALL_PAIRS
@@ -68,9 +68,10 @@ def standard(query, vectors, has, scale):
 
 def expected(parts, weights, gallery, calibration):
     """Sight and sound of each moment, each part by itself; all parts have both sides."""
-    size = math.sqrt(sum(w**2 for _, w in parts))
+    chosen = [(part, w) for part, w in parts if w > 0]
+    size = math.sqrt(sum(w**2 for _, w in chosen))
     sums, agreement = [0.0, 0.0], 0.0
-    for part, w in parts:
+    for part, w in chosen:
         stick = calibration.of_kind(part.kind)
         seen = standard(part.vision, gallery.vision, gallery.has_vision, stick.vision)
         heard = standard(part.audio, gallery.audio, gallery.has_audio, stick.audio)
@@ -78,6 +79,22 @@ def expected(parts, weights, gallery, calibration):
         agreement += (w / size) ** 2 * stick.agreement
     given = gallery.has_vision * weights[0], gallery.has_audio * weights[1]
     return blend(*sums, given, agreement)
+
+
+def fits(parts, weights, gallery, calibration):
+    """How well each moment fits the part to avoid that it fits best, by sight or by sound."""
+    heaviest = max(w for _, w in parts)
+    best = np.full(len(gallery), -np.inf)
+    for part, w in parts:
+        stick = calibration.of_kind(part.kind)
+        for query, vectors, has, scale, weight in (
+            (part.vision, gallery.vision, gallery.has_vision, stick.vision, weights[0]),
+            (part.audio, gallery.audio, gallery.has_audio, stick.audio, weights[1]),
+        ):
+            if w < 0 and weight:
+                fit = -w / heaviest * standard(query, vectors, has, scale)
+                best = np.where(has, np.maximum(best, fit), best)
+    return best
 
 
 PARTS = [
@@ -94,10 +111,35 @@ PARTS = [
 def test_scores_are_those_of_each_part_by_itself(gallery, calibration, vectors, kinds, weights):
     parts = [(vectors(kind, seed), w) for seed, (kind, w) in enumerate(kinds)]
     plan = plan_of(parts, weights, gallery, calibration)
-    seen, heard = plan.score(gallery, np.arange(len(gallery))).totals
+    scored = plan.score(gallery, np.arange(len(gallery)))
+    (seen, heard), kept = scored.totals, ~scored.demoted
     sight, sound = expected(parts, weights, gallery, calibration)
-    np.testing.assert_allclose(seen, sight, rtol=0, atol=3e-6)
-    np.testing.assert_allclose(heard, sound, rtol=0, atol=3e-6)
+    np.testing.assert_allclose(seen[kept], sight[kept], rtol=0, atol=3e-6)
+    np.testing.assert_allclose(heard[kept], sound[kept], rtol=0, atol=3e-6)
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        [("text", 1.0), ("text", -1.0)],
+        [("text", 0.5), ("audio", -0.6), ("both", 0.25), ("vision", -0.4)],
+    ],
+)
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (0.0, 1.0), (3.0, 0.0)])
+def test_a_part_to_avoid_demotes_what_fits_it_and_chooses_nothing(
+    gallery, calibration, vectors, kinds, weights
+):
+    parts = [(vectors(kind, seed), w) for seed, (kind, w) in enumerate(kinds)]
+    plan = plan_of(parts, weights, gallery, calibration)
+    scored = plan.score(gallery, np.arange(len(gallery)))
+    wanted = sum(expected(parts, weights, gallery, calibration))
+    fit = fits(parts, weights, gallery, calibration)
+    np.testing.assert_array_equal(scored.demoted, fit >= EXCLUDED_FROM)
+    assert 0 < scored.demoted.sum() < len(gallery) / 2
+    lowered = np.minimum(wanted, 0) - fit
+    np.testing.assert_allclose(
+        sum(scored.totals), np.where(scored.demoted, lowered, wanted), rtol=0, atol=6e-6
+    )
 
 
 @pytest.mark.parametrize("kinds", PARTS)
@@ -154,13 +196,14 @@ def test_one_vector_and_one_number_a_side_say_the_same(
     quick += sound * (gallery.audio @ plan.audio.vector)
     found = np.flatnonzero(quick > -np.inf)
     assert found.tolist() == np.flatnonzero((sight > 0) | (sound > 0)).tolist()
-    exact = sum(plan.score(gallery, found).totals)
-    assert np.abs(quick[found] - exact).max() < plan.slack / 2
+    scored = plan.score(gallery, found)
+    apart = np.abs(quick[found] - sum(scored.totals))
+    assert apart[~scored.demoted].max() < plan.slack / 2
 
 
 def test_equal_scores_are_ordered_by_row(gallery, calibration, vectors):
-    text = vectors("text", 0)
-    nothing = plan_of([(text, 1.0), (text, -1.0)], (1.0, 1.0), gallery, calibration)
-    scored = nothing.score(gallery, np.arange(len(gallery))).top_k(50)
-    assert scored.rows.tolist() == list(range(50))
+    by_sight = plan_of([(vectors("text", 0), 1.0)], (1.0, 0.0), gallery, calibration)
+    unseen = np.flatnonzero(~gallery.has_vision)
+    scored = by_sight.score(gallery, unseen[::-1]).top_k(50)
+    assert scored.rows.tolist() == unseen[:50].tolist()
     assert not np.any(sum(scored.totals))

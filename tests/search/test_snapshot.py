@@ -104,6 +104,19 @@ def test_the_best_are_those_of_scoring_all_exactly(snapshot, plans, k):
         assert rows == all_ranked(snapshot, plan)[:k]
 
 
+@pytest.mark.parametrize("k", [1, 10])
+def test_where_the_best_are_demoted_the_best_of_the_others_are_found(snapshot, k):
+    vector = unit(np.random.default_rng(5).normal(size=DIM))
+    part = QueryVectors("text", vector, vector)
+    plan = QueryPlan.of(
+        [(part, 1.0), (part, -1.0)], (1.0, 1.0), snapshot.calibration, snapshot.centres
+    )
+    [candidates] = snapshot.score([plan], [None])
+    found = snapshot.top_k(plan, candidates, k)
+    assert found.rows.tolist() == all_ranked(snapshot, plan)[:k]
+    assert not found.demoted.any()
+
+
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.1, 0.5])
 def test_a_filter_leaves_the_order_of_the_others(snapshot, plans, share):
     rng = np.random.default_rng(3)

@@ -1,11 +1,13 @@
 import asyncio
 import json
 import re
+from itertools import pairwise
 
 import httpx
 import numpy as np
 import pytest
 
+from trichord.search.hits import WEAK_FROM
 from trichord.service.catalogue import file_id
 from trichord.service.security import Access
 
@@ -40,15 +42,37 @@ def test_k_bounds_the_hits(found):
 
 
 def test_a_minus_makes_two_parts(ask):
-    body = {"parts": [{"text": 'a red field -"a redder field"', "weight": 2.0}]}
+    body = {"parts": [{"text": 'a red field -"a redder field"', "weight": 2.0}], "fold": False}
     answer = ask("POST", "/api/search", json=body).json()
     assert answer["parts"] == ["a red field", "−a redder field"]
     best, *_ = answer["hits"]
     assert best["caption"] == "a red field"
     assert len(best["parts"]) == 2
     assert best["visual"] == pytest.approx(sum(part["visual"] for part in best["parts"]))
-    captions = [hit["caption"] for hit in answer["hits"] if hit["visual"] is not None]
-    assert captions[-1] == "a redder field"
+    alone = ask("POST", "/api/search", json={"parts": [{"text": "a red field"}]}).json()["hits"]
+    assert best["score"] == alone[0]["score"]
+    assert not best["demoted"]
+    last = answer["hits"][-1]
+    assert (last["caption"], last["demoted"]) == ("a redder field", True)
+    assert last["score"] < 0
+
+
+def test_hits_of_one_scene_are_one_and_say_how_likely_they_are(ask):
+    body = {"parts": [{"text": "a red field"}], "k": 100}
+    folded = ask("POST", "/api/search", json=body).json()["hits"]
+    plain = ask("POST", "/api/search", json={**body, "fold": False}).json()["hits"]
+    scene, *_ = folded
+    assert [hit["id"] for hit in plain if hit["name"] == "red.mp4"] == [
+        scene["id"], *(hit["id"] for hit in scene["more"])
+    ]  # fmt: skip
+    assert len(plain) == sum(1 + len(hit["more"]) for hit in folded) > len(folded)
+    assert all(hit["more"] == [] for hit in plain)
+    for one, next_one in pairwise(plain):
+        assert 0 <= one["chance"] <= next_one["chance"] <= 1
+        assert one["weak"] == (one["chance"] >= WEAK_FROM)
+    least = plain[1]["score"]
+    some = ask("POST", "/api/search", json={**body, "fold": False, "min_score": least}).json()
+    assert some["hits"] == plain[:2]
 
 
 def test_filters_are_passed_on(found):
@@ -66,7 +90,7 @@ def test_more_like_a_moment_leaves_it_out(ask, found):
 
 
 def test_groups_have_a_file_each(ask):
-    body = {"parts": [{"text": "a redder field"}], "group": True, "k": 2}
+    body = {"parts": [{"text": "a redder field"}], "group": True, "k": 2, "fold": False}
     answer = ask("POST", "/api/search", json=body).json()
     assert answer["groups"][0]["name"] == "red.mp4"
     assert [hit["start"] for hit in answer["groups"][0]["hits"]] == [2.0, 0.0]
@@ -200,7 +224,11 @@ def test_searches_that_wait_together_are_answered_together(serving, engine):
             engine.gate.clear()
             asyncio.get_running_loop().call_later(0.5, engine.gate.set)
             asked = [
-                client.post("/api/search", json={"parts": [{"text": text}], "k": k}, timeout=60)
+                client.post(
+                    "/api/search",
+                    json={"parts": [{"text": text}], "k": k, "fold": False},
+                    timeout=60,
+                )
                 for k, text in enumerate(["a red field", "yellow", "a redder field"] * 3, start=1)
             ]
             return await asyncio.gather(*asked)

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from trichord.api.collection_model import model_of
 from trichord.api.model import Model, Place, device_of, embedder_of, persistent
@@ -24,6 +24,23 @@ if TYPE_CHECKING:  # Lance and torch are loaded when a collection is opened
     from trichord.search.indexing import Indexed
 
 log = logging.getLogger("trichord.search")
+
+
+class QueryParts(QueryOptions, total=False):
+    """The parts of a query beside its text, and its options; see `Query.of`."""
+
+    image: Place | None
+    audio: Place | None
+    video: Place | None
+    like: Moment | None
+    by: By
+
+
+class SearchOptions(QueryParts, total=False):
+    """What `Collection.search` takes beside a text."""
+
+    k: int
+    rerank: int
 
 
 class Collection:
@@ -150,47 +167,57 @@ class Collection:
         """
         return self.stored.remove([Path(place) for place in places])
 
+    @overload
+    def search(self, text: str | None = None, **options: Unpack[SearchOptions]) -> list[Hit]: ...
+
+    @overload
+    def search(
+        self, text: list[str] | tuple[str, ...], **options: Unpack[SearchOptions]
+    ) -> list[list[Hit]]: ...
+
     def search(
         self,
-        text: str | None = None,
+        text: str | list[str] | tuple[str, ...] | None = None,
         *,
-        image: Place | None = None,
-        audio: Place | None = None,
-        video: Place | None = None,
-        like: Moment | None = None,
-        by: By = "both",
         k: int = 10,
         rerank: int = 50,
-        **options: Unpack[QueryOptions],
-    ) -> list[Hit]:
-        """The best `k` moments, best first.
+        **parts: Unpack[QueryParts],
+    ) -> list[Hit] | list[list[Hit]]:
+        """The best `k` moments, best first; for several texts, those of each.
+
+        Moments of one scene, and near-copies, are one hit, with the others in its `more`
+        (`fold=False`: each is a hit). `hit.chance` is how likely the best of as many unrelated moments
+        scores as high, and `hit.weak` hits are likely to be no more than that.
 
         What the model does not read of the texts (their end, letters of other scripts) is logged as a
         warning, each sentence once.
 
         Args:
-            text: A description; in `dog -leash` the word after the minus is excluded.
-            image: A similar picture.
-            audio: A similar sound.
-            video: A similar clip.
-            like: A similar moment of this collection, as `hit.moment`.
-            by: Which modality of that moment counts.
-            k: Number of moments.
+            text: A description, or several; in `dog -leash` what fits the word after the minus comes
+                last.
+            k: Number of hits.
             rerank: Number of hits that a pairwise fusion ranks again; 0: none.
-            options: `visual_weight`, `audio_weight`, `caption_weight`, `audio_type`, `where` (a filter);
+            parts: `image`, `audio`, `video`: a similar picture, sound or clip. `like`: a similar moment
+                of this collection, as `hit.moment`; `by`: which modality of it counts. `visual_weight`,
+                `audio_weight`, `caption_weight`, `audio_type`, `where` (a filter), `min_score`, `fold`:
                 see `trichord.search.query.Query`.
 
         Raises:
             UserError: The query is empty, a file cannot be read, or a weight is invalid.
         """
-        query = Query.of(text, image=image, audio=audio, video=video, like=like, by=by, **options)
+        parts.setdefault("fold", True)
+        texts = text if isinstance(text, list | tuple) else (text,)
+        queries = [Query.of(one, **parts) for one in texts]
         engine = self._current()
-        hits = engine.search(query, k, rerank)
-        for note in notes_on(query, engine.model):
+        engine.reader.embed_texts(queries)
+        found = engine.search_batch([engine.plan(query) for query in queries], k, rerank)
+        for note in dict.fromkeys(
+            note for query in queries for note in notes_on(query, engine.model)
+        ):
             if note not in self._noted:  # once, not with each of many queries
                 self._noted.add(note)
                 log.warning(note)
-        return hits
+        return found if texts is text else found[0]
 
     def grouped(self, query: Query, k: int = 10, rerank: int = 50) -> "list[FileHits]":
         """The best `k` files with their moments, best first."""

@@ -1,6 +1,7 @@
 """Commands about an archive: `index` and `search`."""
 
 import math
+import sys
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from pathlib import Path
@@ -17,11 +18,13 @@ from trichord.bulk.options import ALONE, BulkOptions
 from trichord.cli.console import aside, bar, counted, out
 from trichord.cli.options import mix_of, require_unset
 from trichord.cli.places import CollectionPlace, ModelName, require_backend
+from trichord.cli.text_input import lines_of, require_input
 from trichord.cli.threads import leave_cores, load_embedder
 from trichord.media.plan import FrameChoice
 from trichord.search.filters import Filter
+from trichord.search.hit_lists import ListFormat, to_csv, to_edl, to_json_lines, to_otio
 from trichord.search.moments import CutKind, Hop, Seconds, require_moments
-from trichord.search.query import By, Query
+from trichord.search.query import By, MinScore, Query
 from trichord.search.query_model import QueryModel
 from trichord.search.query_notes import notes_on
 from trichord.types import Hit, Moment
@@ -346,6 +349,7 @@ def moment_named(like: str) -> Moment:
 
 RERANK = 50
 """Moments that are looked at again where nothing else is said."""
+FPS = 25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -355,7 +359,10 @@ class Search:
     collection: Annotated[tyro.conf.Positional[CollectionPlace], tyro.conf.arg(metavar="ARCHIVE")]
     """What 'trichord index' made: a folder or s3://bucket/prefix."""
     text: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="TEXT")] = None
-    """What to look and listen for; 'dog -leash' stays away from what follows the minus."""
+    """What to look and listen for; in 'dog -leash' what fits the word after the minus comes last."""
+    queries: Annotated[str | None, Checked(require_input)] = None
+    """A file with a text on each line, or - for standard input: each is searched. Prints JSON lines with
+    --format json."""
     image: Annotated[Path | None, InputFile()] = None
     """A picture to look like; the picture of a video will do."""
     audio: Annotated[Path | None, InputFile()] = None
@@ -378,6 +385,10 @@ class Search:
     where: Annotated[Filter, tyro.conf.arg(name="")] = field(default_factory=Filter)
     k: Annotated[int, Range(1, 1_000_000)] = 10
     """How many moments, or files with --group."""
+    at_least: MinScore = None
+    """Only moments that score at least this much."""
+    fold: bool = True
+    """Moments of one scene, and near-copies, are one hit ("+3 more")."""
     group: bool = False
     """Put the moments of a file together, its best one first."""
     rerank: Annotated[int, Range(0, 1_000_000)] = RERANK
@@ -386,8 +397,13 @@ class Search:
     """What finds candidates in a large collection: faiss-scan, or one of a package or --plugin."""
     sheet: Annotated[Path | None, OutputFile(".png")] = None
     """Also draw the hits into this PNG."""
+    format: ListFormat = "table"
+    """How the hits are printed: a table, JSON, CSV, an edit decision list (EDL, CMX 3600), or a timeline of
+    OpenTimelineIO."""
+    fps: Annotated[int, Range(1, 120)] = FPS
+    """Frames a second of an EDL and a timeline."""
     json: bool = False
-    """Print the hits as JSON."""
+    """The same as --format json."""
 
 
 def search(arguments: list[str]) -> None:
@@ -399,11 +415,49 @@ def search(arguments: list[str]) -> None:
         "--by goes with --like: leave it out, or name a moment.",
     )
     require(
-        not options.caption_weight or options.text,
+        not options.caption_weight or options.text or options.queries,
         "--caption-weight goes with a TEXT, whose words are looked for: leave it out, or give one.",
     )
-    query = Query.of(
-        options.text,
+    _require_format(options)
+    texts = [options.text]
+    if options.queries is not None:
+        texts = lines_of(options.queries)
+    queries = [_query(options, text) for text in texts]
+    collection = _open_collection(options.collection)
+    found, model = _find(options, collection, queries)
+    for note in dict.fromkeys(note for query in queries for note in notes_on(query, model)):
+        aside.print(note, markup=False, soft_wrap=True)
+    _print_hits(options, [(query.title, hits) for query, hits in zip(queries, found, strict=True)])
+    if options.sheet:
+        shown = options.format == "table" and not options.json
+        (out if shown else aside).print(f"Drawn: {options.sheet}", markup=False)
+    if not isinstance(model, QueryModel):  # after the hits: writing graphs takes seconds
+        _cache_text_encoders(collection, model)
+
+
+def _require_format(options: Search) -> None:
+    """Refuse options that do not go together with the format, or with several queries."""
+    require(
+        not (options.json and options.format not in ("table", "json")),
+        f"--json and --format {options.format} are two formats: leave out one.",
+    )
+    require(
+        options.fps == FPS or options.format in ("edl", "otio"),
+        "--fps goes with --format edl and --format otio: leave it out.",
+    )
+    if options.queries is None:
+        return
+    require(options.text is None, "--queries takes the place of TEXT: leave out one of them.")
+    require(
+        options.format in ("table", "json", "csv"),
+        f"--format {options.format} holds the hits of one query: leave out --queries.",
+    )
+    require_unset(options, "--queries", "sheet", "group")
+
+
+def _query(options: Search, text: str | None) -> Query:
+    return Query.of(
+        text,
         image=options.image,
         audio=options.audio,
         video=options.video,
@@ -414,25 +468,37 @@ def search(arguments: list[str]) -> None:
         audio_type=None if options.audio_type is None else mix_of(options.audio_type),
         where=options.where,
         caption_weight=options.caption_weight,
+        min_score=options.at_least,
+        fold=options.fold,
     )
-    collection = _open_collection(options.collection)
-    hits, model = _find(options, collection, query)
-    for note in notes_on(query, model):
-        aside.print(note, markup=False, soft_wrap=True)
-    if options.json:
-        out.print_json(data=[asdict(hit) for hit in hits])
+
+
+def _print_hits(options: Search, found: list[tuple[str, list[Hit]]]) -> None:
+    """Print the hits of each query, by its title."""
+    title, hits = found[0]
+    several = options.queries is not None
+    if options.format in ("csv", "edl", "otio"):
+        text = {
+            "csv": partial(to_csv, found),
+            "edl": partial(to_edl, hits, title, options.fps),
+            "otio": partial(to_otio, hits, title, options.fps),
+        }[options.format]()
+        sys.stdout.write(text)
+    elif options.json or options.format == "json":
+        if several:
+            sys.stdout.write(to_json_lines(found))
+        else:
+            out.print_json(data=[asdict(hit) for hit in hits])
     else:
-        out.print(_table(hits))
-    if options.sheet:
-        out.print(f"Drawn: {options.sheet}", markup=False)
-    if not isinstance(model, QueryModel):  # after the hits: writing graphs takes seconds
-        _cache_text_encoders(collection, model)
+        for title, hits in found:
+            out.print(_table(hits, title if several else None))
 
 
 def _find(
-    options: Search, collection: "StoredCollection", query: "Query"
-) -> "tuple[list[Hit], Embedder | QueryModel]":
-    """The hits, and the model as far as it was loaded for them."""
+    options: Search, collection: "StoredCollection", queries: "Sequence[Query]"
+) -> "tuple[list[list[Hit]], Embedder | QueryModel]":
+    """The hits of each query, and the model as far as it was loaded for them."""
+    query = queries[0]
     token = collection.audio_type(query.audio_type)  # before anything heavy is loaded
 
     from trichord.media import Decoder
@@ -447,9 +513,12 @@ def _find(
         )
         if options.group:
             groups = engine.grouped(query, options.k, options.rerank)
-            hits = [hit for group in groups for hit in group.hits]
+            found = [[hit for group in groups for hit in group.hits]]
         else:
-            hits = engine.search(query, options.k, options.rerank)
+            engine.reader.embed_texts(queries)
+            prepared = [engine.plan(query) for query in queries]
+            found = engine.search_batch(prepared, options.k, options.rerank)
+        hits = found[0]
         if options.sheet:
             from trichord.search.sheet import write_sheet
 
@@ -459,8 +528,8 @@ def _find(
             said += ["in the fusion's order"] if _reranked(hits) else []
             note = ", ".join([*said, options.collection])
             write_sheet(options.sheet, hits, decoder, query.title, note)
-    _report_unused_options(options, collection, hits)
-    return hits, model
+    _report_unused_options(options, collection, [hit for hits in found for hit in hits])
+    return found, model
 
 
 def _report_unused_options(
@@ -480,14 +549,19 @@ def _reranked(hits: list[Hit]) -> bool:
     return any(hit.reranked is not None for hit in hits)
 
 
-def _table(hits: list[Hit]) -> Table:
+def _table(hits: list[Hit], title: str | None = None) -> Table:
     reranked = _reranked(hits)
-    shown = Table(
-        caption="score = visual + audio, in standard deviations of an unrelated moment's score"
-        + ("\nwhere there is a score of the fusion, it decides the order" if reranked else "")
-    )
+    known = any(hit.chance is not None for hit in hits)
+    notes = ["score = visual + audio, in standard deviations of an unrelated moment's score"]
+    if known:
+        notes.append("chance: how likely the best of so many unrelated moments scores as high")
+    elif hits:
+        notes.append("no chances: they are measured when 'trichord index' is run again")
+    if reranked:
+        notes.append("where there is a score of the fusion, it decides the order")
+    shown = Table(title=None if title is None else escape(title), caption="\n".join(notes))
     columns = ["#", *(["fusion"] if reranked else []), "score", "visual", "audio"]
-    for name in columns:
+    for name in columns + ["chance"] * known:
         shown.add_column(name, justify="right")
     shown.add_column("when")
     shown.add_column("file", overflow="fold")
@@ -495,6 +569,24 @@ def _table(hits: list[Hit]) -> Table:
         numbers = [hit.score, hit.visual, hit.audio]
         shares = ([hit.reranked] if reranked else []) + numbers
         parts = ["–" if share is None else f"{share:+.2f}" for share in shares]
+        parts += [_percent(hit.chance)] * known
         when = f"{hit.moment.start:.1f}–{hit.moment.end:.1f} s"
-        shown.add_row(str(place), *parts, when, escape(hit.moment.file))
+        weak = hit.weak and not (place > 1 and hits[place - 2].weak)
+        if weak and place > 1:
+            shown.add_section()
+        style = "dim" if hit.weak else None
+        shown.add_row(str(place), *parts, when, escape(hit.moment.file) + _marks(hit), style=style)
     return shown
+
+
+def _percent(chance: float | None) -> str:
+    if chance is None:
+        return "–"
+    return "< 1 %" if chance < 0.01 else f"{chance:.0%}".replace("%", " %")
+
+
+def _marks(hit: Hit) -> str:
+    """What a row says beside the file."""
+    marks = [f"+{len(hit.more)} more"] if hit.more else []
+    marks += ["to be avoided"] if hit.demoted else ["weak"] if hit.weak else []
+    return f" ({', '.join(marks)})" if marks else ""

@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "index": ("trichord.cli.archive", "moments of files -> archive, incremental, resumable"),
     "search": ("trichord.cli.archive", "find moments by text, picture, sound or clip"),
+    "cut": ("trichord.cli.cutting", "hits of a search -> media files"),
     "serve": ("trichord.cli.serving", "search an archive in the browser and over HTTP"),
     "caption": (
         "trichord.cli.captioning",
@@ -53,7 +54,7 @@ OTHERS: Group[Callable[[list[str]], None]] = Group("commands", "command", {})
 line of a function's docstring is its line of help."""
 
 
-SMALL_PRODUCTS = {"caption", "extract", "index", "search"}
+SMALL_PRODUCTS = {"caption", "cut", "extract", "index", "search"}
 """Commands whose matrices are so small in NumPy, a text's or a spectrogram's, that its threads would only
 wait for one another, and hold cores that decoders and torch could use."""
 

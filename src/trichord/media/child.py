@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from io import BufferedIOBase
+from pathlib import Path
 from typing import Any, cast
 
 from trichord.media.decoded import Decoded, DecodeWork, split_spans
@@ -84,12 +85,7 @@ def _answer(request: Header, limits: Limits, answers: BufferedIOBase) -> None:
     try:
         source = open_source(request["path"], limits, request["audio_track"])
         try:
-            if request["kind"] == "probe":
-                from trichord.media.inspection import inspect
-
-                end = {"probe": dataclasses.asdict(inspect(request["path"], source, limits))}
-            else:
-                end = {"work": dataclasses.asdict(_decode(source, request, limits, emit))}
+            end = _perform(source, request, limits, emit)
         finally:
             source.close()
     except MediaError as failure:
@@ -114,6 +110,24 @@ def _arrays(decoded: Decoded) -> dict[str, Any]:
     if decoded.preview is not None:
         arrays["preview"] = decoded.preview
     return arrays
+
+
+def _perform(source: MediaFile, request: Header, limits: Limits, emit: Emit) -> Header:
+    """Do what a request asks of an open file; gives the last answer."""
+    if request["kind"] == "probe":
+        from trichord.media.inspection import inspect
+
+        return {"probe": dataclasses.asdict(inspect(request["path"], source, limits))}
+    if request["kind"] == "cut":
+        return {"excerpt": _cut(source, request)}
+    return {"work": dataclasses.asdict(_decode(source, request, limits, emit))}
+
+
+def _cut(source: MediaFile, request: Header) -> Header:
+    from trichord.media.excerpts import write_excerpt
+
+    start, end = request["span"]
+    return write_excerpt(source, start, end, Path(request["target"]), exact=request["exact"])
 
 
 def _decode(source: MediaFile, request: Header, limits: Limits, emit: Emit) -> DecodeWork:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trichord.media.decoded import Decoded, DecodeWork, samples_in
+from trichord.media.excerpts import Excerpt
 from trichord.media.ipc import MALFORMED, Arrays, Header, IpcError
 from trichord.media.pipeline import parallel_map
 from trichord.media.plan import DecodePlan, DecodeRequest, Limits, Span
@@ -84,6 +85,26 @@ class Decoder:
         message = {"kind": "probe", **self._file(path)}
         conclude = partial(_probe_from, path=str(path), limits=self.limits)
         return self._ask(message, lambda header, arrays: None, conclude)[1]
+
+    def cut(
+        self, path: str | Path, span: tuple[float, float], target: Path, *, exact: bool
+    ) -> Excerpt:
+        """Write a span of a file as a file of its own; see `excerpts.write_excerpt`.
+
+        Args:
+            path: The file.
+            span: Start and end in seconds.
+            target: The file to write, or to replace; its ending names its format.
+            exact: Encode it again, so that it begins and ends exactly there.
+        """
+        message = {
+            "kind": "cut",
+            "path": _absolute(path),
+            "span": list(span),
+            "target": _absolute(target),
+            "exact": exact,
+        }
+        return self._ask(message, lambda header, arrays: None, _excerpt_from)[1]
 
     def decode(self, path: str | Path, spans: Sequence[Span], plan: DecodePlan) -> list[Decoded]:
         """Decode spans of a file in one pass; they may overlap. Results are in their order."""
@@ -203,6 +224,14 @@ def _probe_from(answer: Header, *, path: str, limits: Limits) -> Probe:
         video=_typed(VideoStream(**video)) if video else None,
         audio=tuple(_typed(AudioStream(**stream)) for stream in fields["audio"]),
     )
+
+
+def _excerpt_from(answer: Header) -> Excerpt:
+    fields = answer.get("excerpt")
+    if fields is None:
+        return Excerpt(status=_status(answer), reason=str(answer["reason"]))
+    start, end = _seconds(fields["start"]), _seconds(fields["end"])
+    return Excerpt(start=start, end=end, encoded=bool(fields["encoded"]))
 
 
 def _status(answer: Header) -> Status:

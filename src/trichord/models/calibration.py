@@ -18,11 +18,16 @@ from trichord.types.arrays import Bool, Float
 
 Numbers = Float[np.ndarray, "query moment"]
 Marks = Bool[np.ndarray, "query moment"]
-Column = Float[np.ndarray, " moment"]
+Scores = Float[np.ndarray, "*query moment"]
 
 PRIOR = 10.0
 """Weight of the prior in moments: in a much larger collection it hardly counts."""
 AGREEMENT_LIMIT = 0.95
+FEWEST = 10
+"""From so many background queries on, the distribution of their best scores is measured."""
+NARROWEST = 0.1
+"""The smallest scale of a distribution of best scores: equal moments have none."""
+EULER = 0.5772156649015329
 
 
 @runtime_checkable
@@ -93,15 +98,55 @@ class CosineScale:
 
 
 @dataclass(frozen=True, slots=True)
+class BestScores:
+    """How high the best score of a query is where nothing fits: a Gumbel distribution.
+
+    It is the limit of the distribution of a maximum. Its location grows with the logarithm of the number
+    of moments, so that it holds for archives of any size.
+
+    Attributes:
+        location: Its location for `moments` moments.
+        scale: Its scale.
+        moments: The number of moments it was measured with.
+    """
+
+    location: float
+    scale: float
+    moments: float
+
+    @classmethod
+    def of(cls, scores: Numbers, present: Marks) -> "BestScores":
+        """Fit background queries by L-moments; with too few of them, a normal score is assumed."""
+        measured = present.any(axis=1)
+        best = np.sort(np.where(present, scores, -np.inf).max(axis=1, initial=-np.inf)[measured])
+        if len(best) < FEWEST:  # the Gumbel distribution with the mean and variance of one score
+            scale = math.sqrt(6) / math.pi
+            return cls(-EULER * scale, scale, 1.0)
+        mean = float(best.mean())
+        weighted = float((np.arange(len(best)) / (len(best) - 1) * best).mean())
+        scale = max(NARROWEST, (2 * weighted - mean) / math.log(2))
+        return cls(mean - EULER * scale, scale, float(present.sum() / measured.sum()))
+
+    def chance(self, scores: Float[np.ndarray, " hit"], moments: int) -> Float[np.ndarray, " hit"]:
+        """How likely the best of so many unrelated moments scores at least as high."""
+        location = self.location + self.scale * math.log(max(1, moments) / self.moments)
+        # Clipped: far below the location, the exponential would overflow.
+        return -np.expm1(-np.exp(((location - scores) / self.scale).clip(max=700.0)))
+
+
+@dataclass(frozen=True, slots=True)
 class QueryCalibration:
     """The scales of one kind of query.
 
-    `agreement` is the correlation of standardised visual and audio scores of background pairs.
+    `agreement` is the correlation of standardised visual and audio scores of background pairs. `best`
+    holds the best scores by picture and sound together, by picture, and by sound; None in collections
+    from before they were measured.
     """
 
     vision: CosineScale
     audio: CosineScale
     agreement: float
+    best: tuple[BestScores, BestScores, BestScores] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,12 +186,24 @@ def measure(sides: Sides, background: Background) -> QueryCalibration:
     # Not an exact correlation: each side is standardised over moments that
     # the other may lack, so it could exceed 1. Below 0 it would shrink
     # the divisor of `blend`, which is 0 for equal weights at -1.
-    return QueryCalibration(scales[0], scales[1], min(AGREEMENT_LIMIT, max(0.0, product)))
+    agreement = min(AGREEMENT_LIMIT, max(0.0, product))
+    together, seen, heard = (
+        _best_scores(standard, (marks[0] * weights[0], marks[1] * weights[1]), agreement)
+        for weights in ((1.0, 1.0), (1.0, 0.0), (0.0, 1.0))
+    )
+    return QueryCalibration(scales[0], scales[1], agreement, (together, seen, heard))
+
+
+def _best_scores(
+    standard: list[Numbers], weights: tuple[Numbers, Numbers], agreement: float
+) -> BestScores:
+    vision, audio = blend(standard[0], standard[1], weights, agreement)
+    return BestScores.of(vision + audio, (weights[0] > 0) | (weights[1] > 0))
 
 
 def blend(
-    vision: Column, audio: Column, weights: tuple[Column, Column], agreement: float
-) -> tuple[Column, Column]:
+    vision: Scores, audio: Scores, weights: tuple[Scores, Scores], agreement: float
+) -> tuple[Scores, Scores]:
     """Visual and audio contributions to each moment's score.
 
     A weighted sum of two standardised values has the spread sqrt(w² + v² + 2 agreement w v); divided by

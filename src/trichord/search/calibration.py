@@ -6,7 +6,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from trichord.models.calibration import Background, CosineScale, QueryCalibration, measure
+from trichord.models.calibration import (
+    Background,
+    BestScores,
+    CosineScale,
+    QueryCalibration,
+    measure,
+)
 from trichord.search.gallery import Gallery
 from trichord.types.arrays import Bool, Float, Int
 from trichord.types.comparable import Pair, compares
@@ -35,6 +41,11 @@ class Calibration:
         """The calibration of one kind of query."""
         return getattr(self, kind)
 
+    @property
+    def complete(self) -> bool:
+        """Whether it knows how high best scores are where nothing fits."""
+        return self.text.best is not None
+
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> "Calibration":
         """Parse JSON values, as `dataclasses.asdict` gives them.
@@ -45,11 +56,27 @@ class Calibration:
         scales: dict[str, QueryCalibration] = {}
         for kind, values in stored.items():
             vision, audio = CosineScale(**values["vision"]), CosineScale(**values["audio"])
-            scales[kind] = QueryCalibration(vision, audio, float(values["agreement"]))
+            best = _best_of(values.get("best"))
+            scales[kind] = QueryCalibration(vision, audio, float(values["agreement"]), best)
             # Not `<= 0`, which NaN passes: Python's JSON reads NaN.
             if not (vision.spread > 0 and audio.spread > 0):
                 raise ValueError("a spread that is not positive")
         return cls(**scales)
+
+
+def _best_of(stored: Any) -> tuple[BestScores, BestScores, BestScores] | None:
+    """Parse best scores; None if they were not measured.
+
+    Raises:
+        TypeError, ValueError: They are not best scores.
+    """
+    if stored is None:
+        return None
+    together, seen, heard = (BestScores(**values) for values in stored)
+    for best in (together, seen, heard):
+        if not (best.scale > 0 and best.moments > 0 and np.isfinite(best.location)):
+            raise ValueError("best scores that are not a distribution")
+    return together, seen, heard
 
 
 def calibrate(

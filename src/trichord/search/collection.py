@@ -232,7 +232,8 @@ class StoredCollection:
     def calibrated(self) -> bool:
         """Whether the scales of scores were measured on the current version of the table."""
         own = self.description
-        return own.calibration is not None and own.calibrated == self.table.version
+        measured = own.calibration is not None and own.calibration.complete
+        return measured and own.calibrated == self.table.version
 
     def keep(self, calibration: Calibration, version: int) -> None:
         """Store the scales of scores, unless those of a newer version of the table are stored.

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trichord.media.decoder import Decoder
+from trichord.models.calibration import BestScores
 from trichord.search.calibration import Calibration
 from trichord.search.candidates import Candidates
 from trichord.search.collection import StoredCollection
 from trichord.search.cutting import Cut
+from trichord.search.folding import fold
 from trichord.search.gallery import Gallery
 from trichord.search.hits import (
     EACH,
@@ -21,6 +23,7 @@ from trichord.search.hits import (
     hits_of,
     leading,
     timeline_over,
+    with_chances,
 )
 from trichord.search.nearest.ann_indexes import Settings
 from trichord.search.nearest.exact import Allowed
@@ -40,19 +43,37 @@ RERANK = 50
 """Moments that a fusion reranks by default."""
 DEPTH = 1000
 """Moments of either order that are fused if the words of captions count."""
+FOLDED = 4
+"""Moments that are read for each hit if scenes are folded: with windows that overlap by half, most hits
+stand for two or three."""
 SNAPSHOTS = 3
 """Audio type tokens whose vectors stay in memory: the run's own and the latest others."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreparedQuery:
-    """A query whose parts are vectors: the rest is arithmetic on the vectors in `snapshot`."""
+    """A query whose parts are vectors: the rest is arithmetic on the vectors in `snapshot`.
+
+    `allowed` marks the moments that it may find (None: all); `moments` is how many it is compared with.
+    """
 
     query: Query
     weights: Weights
     snapshot: Snapshot
     plan: QueryPlan
     allowed: Allowed | None
+    moments: int
+
+    @property
+    def best_scores(self) -> BestScores | None:
+        """How high the best score is where nothing fits; None if that was not measured."""
+        best = self.snapshot.calibration.of_kind(self.plan.kind).best
+        if best is None:
+            return None
+        together, seen, heard = best
+        if self.plan.vision.active and self.plan.audio.active:
+            return together
+        return seen if self.plan.vision.active else heard
 
     @property
     def text(self) -> str:
@@ -160,7 +181,8 @@ class SearchEngine:
         (see `models.calibration`), so that a moment without audio competes by its visual score alone,
         and the other way round. If all the weight is on one modality, moments without it are not found.
         Equal scores are ordered by file and time. If the query asks for moments like one of the
-        collection, that moment and those of its file that overlap it are left out.
+        collection, that moment and those of its file that overlap it are left out. Moments that fit a
+        part with a negative weight come last. If the query folds, `k` counts scenes.
 
         If the model's fusion reads text and moment together, it then reorders the best `rerank` moments
         of a text; the others follow in their order. If captions count, the order by their words and the
@@ -175,21 +197,27 @@ class SearchEngine:
         return self.search_batch([self.plan(query)], k, rerank)[0]
 
     def search_batch(
-        self, queries: Sequence[PreparedQuery], k: int = 10, rerank: int = RERANK
+        self, queries: Sequence[PreparedQuery], k: int | Sequence[int] = 10, rerank: int = RERANK
     ) -> list[list[Hit]]:
         """The hits of several queries, in one pass over the vectors for all that share a snapshot.
+
+        Args:
+            queries: The queries.
+            k: How many hits, of all or of each query.
+            rerank: As for `search`.
 
         Raises:
             UserError: As for `search`.
         """
-        _require(k, rerank)
+        ks = [k] * len(queries) if isinstance(k, int) else k
+        _require(min(ks, default=1), rerank)
         candidates: dict[int, Candidates] = {}
         for snapshot in {id(query.snapshot): query.snapshot for query in queries}.values():
             places = [i for i, query in enumerate(queries) if query.snapshot is snapshot]
             plans = [queries[i].plan for i in places]
             scored = snapshot.score(plans, [queries[i].allowed for i in places])
             candidates |= dict(zip(places, scored, strict=True))
-        return [self.top_k(query, candidates[i], k, rerank) for i, query in enumerate(queries)]
+        return [self.top_k(query, candidates[i], ks[i], rerank) for i, query in enumerate(queries)]
 
     def plan(self, query: Query) -> PreparedQuery:
         """Embed a query: this does all decoding, and raises all errors that a query can cause.
@@ -212,13 +240,27 @@ class SearchEngine:
                 f"The search ({query.title}) says nothing of {side}, which has all the weight here: "
                 "change --visual-weight and --audio-weight, or search by something else."
             )
-        return PreparedQuery(query, weights, snapshot, plan, _allowed(query, snapshot.gallery))
+        allowed = _allowed(query, snapshot.gallery)
+        moments = snapshot.findable(plan, allowed)
+        return PreparedQuery(query, weights, snapshot, plan, allowed, moments)
 
     def top_k(self, query: PreparedQuery, candidates: Candidates, k: int, rerank: int) -> list[Hit]:
         """The best `k` of a query's candidates; see `search`."""
-        depth = max(k, self._depth(query, rerank))
-        scored = query.snapshot.top_k(query.plan, candidates, depth)
-        return self._order(query, scored, rerank)[:k]
+        folded = query.query.fold
+        depth = max(FOLDED * k if folded else k, self._depth(query, rerank))
+        head: list[Hit] | None = None
+        while True:
+            scored = query.snapshot.top_k(query.plan, candidates, depth)
+            hits = _hits_of(query, scored)
+            if head is None:  # once: reranking decodes
+                head = self._rerank(query, hits[:rerank])
+            hits = _in_order(query, [*head, *hits[len(head) :]])
+            if not folded:
+                return hits[:k]
+            hits, complete = fold(hits, query.snapshot.gallery, k, adjoining=self._adjoining)
+            if complete or len(scored.rows) < depth or _below_least(query, scored):
+                return hits
+            depth *= 4
 
     def grouped(
         self, query: Query, k: int = 10, rerank: int = RERANK, each: int = EACH
@@ -233,15 +275,21 @@ class SearchEngine:
         snapshot = prepared.snapshot
         [candidates] = snapshot.score([prepared.plan], [prepared.allowed])
         least = self._depth(prepared, rerank)
-        depth = max(k * each, least)
+        read = FOLDED * each if query.fold else each
+        depth = max(k * read, least)
         while True:
             scored = snapshot.top_k(prepared.plan, candidates, depth)
             files = snapshot.gallery.file[scored.rows]
             if len(scored.rows) < depth or len(np.unique(files)) >= k:
                 break
             depth *= 4
-        scored = scored.take(leading(files, max(k, least), each))
-        return group_by_file(self._order(prepared, scored, rerank), k, each)
+        hits = _hits_of(prepared, scored.take(leading(files, max(k, least), read)))
+        hits = [*self._rerank(prepared, hits[:rerank]), *hits[rerank:]]
+        hits = _in_order(prepared, hits)
+        if query.fold:  # copies are files of their own
+            most, adjoining = len(hits), self._adjoining
+            hits, _ = fold(hits, snapshot.gallery, most, adjoining=adjoining, copies=False)
+        return group_by_file(hits, k, each)
 
     def timeline(self, query: Query, file: str) -> SimilarityTimeline:
         """How well a query fits each moment of a file, whatever the query's filters.
@@ -300,16 +348,18 @@ class SearchEngine:
         depth = rerank if self._reranker(query, rerank) else 0
         return max(depth, DEPTH) if query.uses_captions else depth
 
-    def _order(self, query: PreparedQuery, scored: ScoredRows, rerank: int) -> list[Hit]:
-        """Hits in their final order."""
-        hits = hits_of(scored, query.snapshot.gallery)
-        reranker = self._reranker(query, rerank)
-        if reranker is not None:
-            with self.reader.reading:
-                token = query.snapshot.token
-                best = reranker.reorder(hits[:rerank], query.text, query.weights, token)
-            hits = [*best, *hits[rerank:]]
-        return _fuse_captions(query, hits) if query.uses_captions else hits
+    def _rerank(self, query: PreparedQuery, hits: list[Hit]) -> list[Hit]:
+        """Hits in the order of the model's fusion, if it reads text and moment together."""
+        reranker = self._reranker(query, len(hits))
+        if reranker is None:
+            return hits
+        with self.reader.reading:
+            return reranker.reorder(hits, query.text, query.weights, query.snapshot.token)
+
+    @property
+    def _adjoining(self) -> bool:
+        """Whether moments that adjoin are of one scene: windows are, shots are not."""
+        return self.collection.description.cut == "window"
 
 
 def _require(k: int, rerank: int) -> None:
@@ -336,6 +386,28 @@ def _allowed(query: Query, gallery: Gallery) -> Allowed | None:
     return allowed
 
 
+def _hits_of(query: PreparedQuery, scored: ScoredRows) -> list[Hit]:
+    """Scored rows as hits with their chances."""
+    hits, best = hits_of(scored, query.snapshot.gallery), query.best_scores
+    return hits if best is None else with_chances(hits, best, query.moments)
+
+
+def _in_order(query: PreparedQuery, hits: list[Hit]) -> list[Hit]:
+    """Hits in their final order, without those that score too little."""
+    if query.uses_captions:
+        hits = _fuse_captions(query, hits)
+    if (least := query.query.min_score) is not None:
+        hits = [hit for hit in hits if hit.score >= least]
+    # Neither a fusion nor captions lift a moment that is to be avoided.
+    return sorted(hits, key=lambda hit: hit.demoted)
+
+
+def _below_least(query: PreparedQuery, scored: ScoredRows) -> bool:
+    """Whether all further moments score too little."""
+    least, (visual, audio) = query.query.min_score, scored.totals
+    return least is not None and bool(visual[-1] + audio[-1] < least)
+
+
 def _fuse_captions(query: PreparedQuery, hits: list[Hit]) -> list[Hit]:
     """Hits in the fused order of vectors and captions, with moments that only captions match."""
     gallery, table = query.snapshot.gallery, query.snapshot.collection.table
@@ -345,7 +417,7 @@ def _fuse_captions(query: PreparedQuery, hits: list[Hit]) -> list[Hit]:
     rows = [row for file, start, _ in matches if (row := gallery.row_of(file, start)) is not None]
     allowed = [r for r in dict.fromkeys(rows) if query.allowed is None or query.allowed[r]][:DEPTH]
     scored = query.plan.score(gallery, np.array(allowed, np.int64))
-    by_words: dict[Moment, Hit] = {hit.moment: hit for hit in hits_of(scored, gallery)}
+    by_words: dict[Moment, Hit] = {hit.moment: hit for hit in _hits_of(query, scored)}
     by_moment = by_words | {hit.moment: hit for hit in hits}
     order = fuse_ranks(
         [([hit.moment for hit in hits], 1.0), (list(by_words), query.query.caption_weight)]

@@ -1,17 +1,20 @@
 """Scored rows as hits, by file, and along the time of a file; scores are explained by part and modality."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from trichord.models.calibration import BestScores
 from trichord.search.gallery import Gallery
 from trichord.search.query_plan import QueryPlan, Rows, ScoredRows
 from trichord.types import Hit, UserError
 from trichord.types.arrays import Float, Int
 
+WEAK_FROM = 0.5
+"""A hit is weak if a best score as high as its own is at least this likely among unrelated moments."""
 EACH = 5
 """Moments of a file in a group."""
 
@@ -56,6 +59,7 @@ def hits_of(scored: ScoredRows, gallery: Gallery) -> list[Hit]:
         _tags(rows, gallery),
         _parts(scored),
         [None] * len(rows) if captions is None else captions.to_pylist(),
+        scored.demoted.tolist(),
         strict=True,
     )
     return [
@@ -67,8 +71,24 @@ def hits_of(scored: ScoredRows, gallery: Gallery) -> list[Hit]:
             tags=tags,
             parts=parts,
             caption=caption,
+            demoted=demoted,
         )
-        for moment, score, seen, heard, tags, parts, caption in columns
+        for moment, score, seen, heard, tags, parts, caption, demoted in columns
+    ]
+
+
+def with_chances(hits: Sequence[Hit], best: BestScores, moments: int) -> list[Hit]:
+    """The hits with their chances.
+
+    Args:
+        hits: Hits of one query.
+        best: How high the best score is where nothing fits.
+        moments: How many moments were searched.
+    """
+    chances = best.chance(np.array([hit.score for hit in hits]), moments).tolist()
+    return [
+        replace(hit, chance=chance, weak=chance >= WEAK_FROM)
+        for hit, chance in zip(hits, chances, strict=True)
     ]
 
 

@@ -14,6 +14,8 @@ PartKind = Literal["text", "image", "audio", "video", "moment"]
 By = Literal["visual", "audio", "both"]
 Weights = tuple[float, float]
 """Visual and audio."""
+MinScore = Annotated[float | None, Range(-1000, 1000)]
+"""Far beyond any score, which is in standard deviations."""
 AWAY = -1.0
 """The weight of words after a minus."""
 MINUSES = "-\N{MINUS SIGN}\N{EN DASH}"
@@ -65,6 +67,8 @@ class QueryOptions(TypedDict, total=False):
     audio_type: float | None
     where: Filter
     caption_weight: float
+    min_score: float | None
+    fold: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,10 +84,12 @@ class Query:
         where: Which moments may be found.
         caption_weight: How much the words of captions count beside the vectors, which count 1; 0 ignores
             captions. A query without a text has no words.
+        min_score: Only moments that score at least this much; None: all.
+        fold: Whether moments of one scene, and near-copies, are one hit; see `folding`.
 
     Raises:
         UserError: No part has a positive weight; a weight is negative or not a number; visual and audio
-            weight are both 0; the audio type is not between 0 and 1.
+            weight are both 0; the audio type is not between 0 and 1; the least score is not a number.
     """
 
     parts: tuple[QueryPart, ...]
@@ -92,6 +98,8 @@ class Query:
     audio_type: Share = None
     where: Filter = field(default_factory=Filter)
     caption_weight: Annotated[float, Range(0)] = 0.0
+    min_score: MinScore = None
+    fold: bool = False
 
     def __post_init__(self) -> None:
         if not any(part.weight > 0 for part in self.parts):
@@ -127,7 +135,8 @@ class Query:
         """A query by one or more of a text, files and a moment, each with the weight 1.
 
         Args:
-            text: Words to search for; `dog -leash` and `dog -"red car"` avoid the words after the minus.
+            text: Words to search for; `dog -leash` and `dog -"red car"` demote what fits the words after
+                the minus.
             image: A picture that moments should look like.
             audio: A sound that moments should sound like.
             video: A clip that moments should look and sound like.

@@ -4,6 +4,9 @@ The cosines of a part are standardised by the calibration of its kind of query. 
 standardised cosine, divided by the root of the sum of squared weights: if parts are unrelated, that keeps
 the spread of a moment's score at 1, and a single part stays as it is. All of it is linear in the moment's
 vectors, so that a query of any number of parts costs one vector for vision and one for audio.
+
+A part with a negative weight chooses nothing: it is no part of that sum. A moment that fits it is demoted;
+the others keep the score that they have without it.
 """
 
 import math
@@ -13,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trichord.models.calibration import CosineScale, blend
-from trichord.search.calibration import DECIMALS, Calibration
+from trichord.search.calibration import DECIMALS, Calibration, Kind
 from trichord.search.gallery import Gallery, Vectors
 from trichord.search.nearest.exact import ROUNDING, cosines
 from trichord.search.query_vectors import QueryVectors
@@ -25,6 +28,9 @@ PartScores = Float[np.ndarray, "part row"]
 WeightedParts = Sequence[tuple[Float[np.ndarray, " dim"] | None, float, CosineScale]]
 """Vector, weight and scale of each part in one modality."""
 
+EXCLUDED_FROM = 1.5
+"""A moment is demoted if it fits an excluded part this much, in standard deviations of picture or sound.
+Chosen on the validation clips of the generated world, see `studies/answers.py`."""
 PATTERNS = np.array([[False, False], [True, False], [False, True], [True, True]])
 """Which of vision and audio a moment may have; the index here is its pattern."""
 
@@ -54,11 +60,16 @@ class PartTerm:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ModalityQuery:
-    """A query in one modality: a term for each part, None if the part has no vector here."""
+    """A query in one modality: a term for each part, None if the part has no vector here.
+
+    `terms` are None for parts with a negative weight, `excluded` for the others. The factor of an
+    excluded one is relative to the largest weight of a part.
+    """
 
     terms: tuple[PartTerm | None, ...]
     weight: float
     dim: int
+    excluded: tuple[PartTerm | None, ...] = ()
 
     @property
     def active(self) -> bool:
@@ -93,14 +104,29 @@ class ModalityQuery:
                 row[:] = (shares * standard).round(DECIMALS) + 0.0  # no minus zeros
         return scores
 
+    def exclusions(
+        self, vectors: Vectors, rows: Rows, present: Bool[np.ndarray, " row"]
+    ) -> PartScores:
+        """How well some rows fit each excluded part, in standard deviations; nan: not compared here."""
+        fits = np.full((len(self.terms), len(rows)), np.nan)
+        for term, row in zip(self.excluded, fits, strict=False):
+            if term and self.weight:
+                fit = term.factor * (cosines(vectors, rows, term.query) - term.expected)
+                row[present] = fit[present].round(DECIMALS)
+        return fits
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QueryPlan:
-    """A query of any number of parts. `agreement` is that of its visual and audio scores."""
+    """A query of any number of parts.
+
+    `agreement` is that of its visual and audio scores, `kind` that of its heaviest part.
+    """
 
     vision: ModalityQuery
     audio: ModalityQuery
     agreement: float
+    kind: Kind = "text"
 
     @classmethod
     def of(
@@ -123,17 +149,28 @@ class QueryPlan:
             [(part.vision, w, s.vision) for (part, w), s in zip(parts, scales, strict=True)],
             [(part.audio, w, s.audio) for (part, w), s in zip(parts, scales, strict=True)],
         )
+        heaviest = max(parts, key=lambda part: part[1])
         vision, audio = (
-            ModalityQuery(_terms(side, centre), weight, len(centre.mean))
+            ModalityQuery(
+                _terms(side, centre),
+                weight,
+                len(centre.mean),
+                _excluded(side, centre, heaviest[1]),
+            )
             for side, weight, centre in zip(sides, weights, centres, strict=True)
         )
         shared = sum(
             w**2 * scale.agreement
             for (part, w), scale in zip(parts, scales, strict=True)
-            if part.vision is not None and part.audio is not None
+            if w > 0 and part.vision is not None and part.audio is not None
         )
         size = _spread(sides[0]) * _spread(sides[1])
-        return cls(vision, audio, shared / size if size else 0.0)
+        return cls(vision, audio, shared / size if size else 0.0, heaviest[0].kind)
+
+    @property
+    def excludes(self) -> bool:
+        """Whether it has a part that demotes."""
+        return any((*self.vision.excluded, *self.audio.excluded))
 
     @property
     def slack(self) -> float:
@@ -173,10 +210,17 @@ class QueryPlan:
         shares = self.shares(has_vision, has_audio)
         vision = self.vision.part_scores(gallery.vision, rows, shares[0])
         audio = self.audio.part_scores(gallery.audio, rows, shares[1])
-        return ScoredRows(
+        scored = ScoredRows(
             rows=rows,
             vision=np.where(has_vision, vision, np.nan),
             audio=np.where(has_audio, audio, np.nan),
+            demoted=np.zeros(len(rows), bool),
+        )
+        if not self.excludes:
+            return scored
+        return scored.demote(
+            self.vision.exclusions(gallery.vision, rows, has_vision),
+            self.audio.exclusions(gallery.audio, rows, has_audio),
         )
 
 
@@ -184,12 +228,14 @@ class QueryPlan:
 class ScoredRows:
     """Moments with what each part adds to their visual and audio scores, in standard deviations.
 
-    nan if a moment lacks the modality, or the part has no vector there.
+    nan if a moment lacks the modality, or the part has no vector there. `demoted` are those that fit an
+    excluded part.
     """
 
     rows: Rows
     vision: PartScores
     audio: PartScores
+    demoted: Bool[np.ndarray, " row"]
 
     @property
     def totals(self) -> tuple[Float[np.ndarray, " row"], Float[np.ndarray, " row"]]:
@@ -204,25 +250,66 @@ class ScoredRows:
 
     def take(self, places: Int[np.ndarray, " place"]) -> "ScoredRows":
         """Some of the rows, in this order."""
-        return ScoredRows(self.rows[places], self.vision[:, places], self.audio[:, places])
+        return ScoredRows(
+            self.rows[places],
+            self.vision[:, places],
+            self.audio[:, places],
+            self.demoted[places],
+        )
+
+    def demote(self, vision: PartScores, audio: PartScores) -> "ScoredRows":
+        """Demote rows by how well they fit the excluded parts; see `ModalityQuery.exclusions`.
+
+        A demoted row loses its score, as far as it is positive, and its fit besides: it is below all
+        rows with a positive score, and never above what it was.
+        """
+        fits = np.stack([vision, audio])
+        scores = np.stack([self.vision, self.audio])
+        scores[~np.isnan(fits)] = 0.0
+        flat = 2 * len(self.vision), len(self.rows)
+        known = np.where(np.isnan(fits), -np.inf, fits).reshape(flat)
+        worst = known.argmax(axis=0)
+        fit = known.max(axis=0)
+        demoted = fit >= EXCLUDED_FROM
+        positive = np.maximum(sum(self.totals), 0.0)
+        places = np.flatnonzero(demoted)
+        scores.reshape(flat)[worst[places], places] = -(positive + fit)[places]
+        return ScoredRows(self.rows, scores[0], scores[1], demoted)
 
 
 def _terms(parts: WeightedParts, centre: Centre) -> tuple[PartTerm | None, ...]:
     spread = _spread(parts)
     terms: list[PartTerm | None] = []
     for query, weight, scale in parts:
-        if query is None or not spread:
+        if query is None or not spread or weight < 0:
             terms.append(None)
-            continue
-        wide = query.astype(np.float64)
-        expected = scale.usual(float(centre.mean @ wide), centre.count)
-        terms.append(PartTerm(wide, weight / (spread * scale.spread), expected))
+        else:
+            terms.append(_term(query, weight / spread, scale, centre))
     return tuple(terms)
 
 
+def _excluded(parts: WeightedParts, centre: Centre, heaviest: float) -> tuple[PartTerm | None, ...]:
+    return tuple(
+        _term(query, -weight / heaviest, scale, centre)
+        if query is not None and weight < 0
+        else None
+        for query, weight, scale in parts
+    )
+
+
+def _term(
+    query: Float[np.ndarray, " dim"], factor: float, scale: CosineScale, centre: Centre
+) -> PartTerm:
+    wide = query.astype(np.float64)
+    expected = scale.usual(float(centre.mean @ wide), centre.count)
+    return PartTerm(wide, factor / scale.spread, expected)
+
+
 def _spread(parts: WeightedParts) -> float:
-    """The spread of a sum of unrelated parts; parts without a vector do not count."""
-    return math.sqrt(sum(weight**2 for query, weight, _ in parts if query is not None))
+    """The spread of a sum of unrelated parts; those without a vector or that demote do not count."""
+    return math.sqrt(
+        sum(weight**2 for query, weight, _ in parts if query is not None and weight > 0)
+    )
 
 
 def _total(scores: PartScores) -> Float[np.ndarray, " row"]:

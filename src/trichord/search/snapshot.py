@@ -168,8 +168,25 @@ class Snapshot:
         return scores
 
     def top_k(self, plan: QueryPlan, candidates: Candidates, k: int) -> ScoredRows:
-        """The best `k` moments of a query by their exact scores, best first."""
-        return plan.score(self.gallery, candidates.best(k)).top_k(k)
+        """The best `k` moments of a query by their exact scores, best first.
+
+        Candidates are chosen without the excluded parts, which only lower scores: there are enough of
+        them once `k` are not demoted.
+        """
+        depth = 2 * k if plan.excludes else k
+        while True:
+            scored = plan.score(self.gallery, candidates.best(depth))
+            count = len(scored.rows)  # more than `depth` if scores are nearly equal
+            kept = count - np.count_nonzero(scored.demoted) - max(0, count - depth)
+            if not plan.excludes or kept >= k or count < depth:
+                return scored.top_k(k)
+            depth *= 4
+
+    def findable(self, plan: QueryPlan, allowed: Allowed | None) -> int:
+        """How many moments a query may find."""
+        pattern = self.pattern if allowed is None else self.pattern[allowed]
+        compared = plan.coefficients()[2] > -np.inf
+        return int(np.bincount(pattern, minlength=len(compared))[compared].sum())
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -140,7 +140,7 @@ class Archive:
                 groups = (await self._grouped(query, request))[request.offset :]
                 hits = [group.hits[0] for group in groups]
             else:
-                found = _strong(await self._hits(query, request), request.min_score)
+                found = await self._hits(query, request)
                 hits = self.catalogue.to_response(found[request.offset :])
         except UserError as error:
             raise UserError(self.redact(str(error), query)) from error
@@ -242,8 +242,7 @@ class Archive:
         groups = await self.asides.run(
             self.engine.grouped, query.query, request.offset + request.k, self._rerank(request)
         )
-        catalogue, least = self.catalogue, request.min_score
-        responses = (catalogue.to_response(_strong(group.hits, least)) for group in groups)
+        responses = (self.catalogue.to_response(group.hits) for group in groups)
         return [
             GroupResponse(file=hits[0].file, name=hits[0].name, hits=hits)
             for hits in responses
@@ -257,8 +256,7 @@ class Archive:
         engine = self.engine
         engine.reader.embed_texts([query for query, _ in batch if isinstance(query, Query)])
         prepared = [engine.plan(query) if isinstance(query, Query) else query for query, _ in batch]
-        results = engine.search_batch(prepared, max(k for _, k in batch), rerank=0)
-        return [hits[:k] for hits, (_, k) in zip(results, batch, strict=True)]
+        return engine.search_batch(prepared, [k for _, k in batch], rerank=0)
 
     def _index(self, places: Sequence[Path]) -> Iterator[Indexed]:
         model = full_model(self.engine.model)
@@ -275,11 +273,6 @@ class Archive:
         self.metrics.files.set(len(gallery.files))
         self.version = self.collection.table.version
         self.metrics.version.set(self.version)
-
-
-def _strong(hits: Sequence[Hit], least: float | None) -> Sequence[Hit]:
-    """The hits that score at least so much."""
-    return hits if least is None else [hit for hit in hits if hit.score >= least]
 
 
 def describe(engine: SearchEngine, catalogue: Catalogue) -> CollectionResponse:

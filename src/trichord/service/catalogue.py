@@ -123,6 +123,10 @@ class Catalogue:
             thumbnail=f"/api/thumbnails/{name}",
             kind=client_file.kind,
             changed=client_file.changed,
+            chance=number(hit.chance),
+            weak=hit.weak,
+            demoted=hit.demoted,
+            more=self.to_response(hit.more),
         )
 
     def kind(self, file: str) -> Kind:

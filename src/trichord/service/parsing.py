@@ -57,6 +57,8 @@ def parse_query(request: QueryRequest, catalogue: Catalogue, uploads: Uploads) -
         # Each audio type token is a set of vectors in memory: the page's steps are enough.
         audio_type=None if request.audio_type is None else round(request.audio_type * 20) / 20,
         caption_weight=request.caption_weight,
+        min_score=request.min_score,
+        fold=request.fold,
         where=parse_filter(request.where, catalogue),
     )
     return ParsedQuery(

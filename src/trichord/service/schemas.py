@@ -95,7 +95,7 @@ class PartRequest(Strict):
     )
     by: By = Field(default="both", description="What of a moment counts.")
     weight: Annotated[FiniteFloat, Field(ge=-1000, le=1000)] = Field(
-        default=1.0, description="Below 0: avoid it."
+        default=1.0, description="Below 0: moments that fit it come last."
     )
 
     @model_validator(mode="after")
@@ -134,6 +134,13 @@ class QueryRequest(Strict):
     )
     caption_weight: Weight = Field(default=0.0, description="Of the captions' full text.")
     where: Where = Field(default_factory=Where)
+    min_score: Annotated[FiniteFloat, Field(ge=-1000, le=1000)] | None = Field(
+        default=None, description="Only moments that score at least this much."
+    )
+    fold: bool = Field(
+        default=True,
+        description="Moments of one scene, and near-copies, are one hit, with the others in `more`.",
+    )
 
 
 class SearchRequest(QueryRequest):
@@ -158,7 +165,6 @@ class SearchRequest(QueryRequest):
     offset: Annotated[int, Field(ge=0, le=MOST_SKIPPED), INTEGER] = Field(
         default=0, description="Hits to skip: those of earlier pages."
     )
-    min_score: FiniteFloat | None = Field(default=None, description="The least score of a hit.")
     rerank: Annotated[int, Field(ge=0, le=MOST_RERANKED), INTEGER] = Field(
         default=0, description="Moments that a fusion reranks, if the model has one."
     )
@@ -289,6 +295,10 @@ class PartScore:
 class HitResponse:
     """A hit; scores are in standard deviations of an unrelated moment's score.
 
+    `chance` is how likely the best of as many unrelated moments scores this high (null: not measured);
+    `weak` hits are those where that is likely. `demoted` ones fit a part that is to be avoided. `more` are
+    hits of the same scene and near-copies; they have none themselves.
+
     A dataclass, which is not validated: a response has up to a thousand.
     """
 
@@ -308,6 +318,10 @@ class HitResponse:
     thumbnail: str | None
     kind: Kind
     changed: str
+    chance: float | None
+    weak: bool
+    demoted: bool
+    more: list["HitResponse"]
 
 
 class GroupResponse(BaseModel):

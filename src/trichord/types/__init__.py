@@ -100,6 +100,11 @@ class Hit:
     `visual + audio == score`; None if the moment lacks that modality. `reranked` is the score of a
     fusion that reads the text and the moment together, which then decides the order; None without one.
     `parts` are the shares of each part of the query in `visual` and `audio`; they sum to these.
+
+    `chance` is how likely the best of as many unrelated moments as were searched scores this high; None
+    if the collection was indexed before that was measured. `weak`: it is so likely that the hit says
+    little. `demoted`: the moment fits a part of the query that is to be avoided. `more` are hits of the
+    same scene and near-copies, which were folded into this one.
     """
 
     moment: Moment
@@ -110,3 +115,7 @@ class Hit:
     caption: str | None = None
     tags: tuple[str, ...] = ()
     parts: tuple[tuple[float | None, float | None], ...] = ()
+    chance: float | None = None
+    weak: bool = False
+    demoted: bool = False
+    more: tuple["Hit", ...] = ()
