@@ -217,7 +217,8 @@ class SearchEngine:
     def top_k(self, query: PreparedQuery, candidates: Candidates, k: int, rerank: int) -> list[Hit]:
         """The best `k` of a query's candidates; see `search`."""
         depth = max(k, self._depth(query, rerank))
-        scored = query.snapshot.top_k(query.plan, candidates, depth)
+        missing = query.query.where.missing
+        scored = query.snapshot.top_k(query.plan, candidates, depth, missing=missing)
         return self._order(query, scored, rerank)[:k]
 
     def grouped(
@@ -235,7 +236,9 @@ class SearchEngine:
         least = self._depth(prepared, rerank)
         depth = max(k * each, least)
         while True:
-            scored = snapshot.top_k(prepared.plan, candidates, depth)
+            scored = snapshot.top_k(
+                prepared.plan, candidates, depth, missing=query.where.missing
+            )
             files = snapshot.gallery.file[scored.rows]
             if len(scored.rows) < depth or len(np.unique(files)) >= k:
                 break
@@ -344,7 +347,10 @@ def _fuse_captions(query: PreparedQuery, hits: list[Hit]) -> list[Hit]:
     matches = table.match_captions(query.query.words, depth)
     rows = [row for file, start, _ in matches if (row := gallery.row_of(file, start)) is not None]
     allowed = [r for r in dict.fromkeys(rows) if query.allowed is None or query.allowed[r]][:DEPTH]
-    scored = query.plan.score(gallery, np.array(allowed, np.int64))
+    rows_allowed = np.array(allowed, np.int64)
+    if not query.query.where.missing:
+        rows_allowed = rows_allowed[query.snapshot.presence.of(gallery.file[rows_allowed])]
+    scored = query.plan.score(gallery, rows_allowed)
     by_words: dict[Moment, Hit] = {hit.moment: hit for hit in hits_of(scored, gallery)}
     by_moment = by_words | {hit.moment: hit for hit in hits}
     order = fuse_ranks(

@@ -14,6 +14,7 @@ from trichord.search.collection import StoredCollection
 from trichord.search.gallery import Gallery, Vectors
 from trichord.search.nearest.ann_indexes import HELD_OUT, SIDES, AnnIndexes, Settings, sweep
 from trichord.search.nearest.exact import Allowed, Exact, inner_products
+from trichord.search.presence import Presence
 from trichord.search.query_plan import Centre, QueryPlan, Rows, ScoredRows
 from trichord.search.query_vectors import TextVectors
 from trichord.types.arrays import Float, UInt8
@@ -45,6 +46,7 @@ class Snapshot:
         calibration: Scales of scores.
         centres: Of all vision and of all audio vectors.
         pattern: Which modalities each moment has; see `query_plan.PATTERNS`.
+        presence: Which files are there.
         indexes: Find candidates; None if there are few enough moments for exact search.
         half: The gallery in half precision, for several queries at once; None if there are too few
             moments or too many, or the processor is not faster with it.
@@ -57,6 +59,7 @@ class Snapshot:
     calibration: Calibration
     centres: tuple[Centre, Centre]
     pattern: UInt8[np.ndarray, " moment"]
+    presence: Presence
     indexes: AnnIndexes | None
     half: "HalfPrecision | None" = None
 
@@ -107,6 +110,7 @@ class Snapshot:
                 Centre.of(gallery.audio, gallery.has_audio),
             ),
             pattern=(gallery.has_vision + 2 * gallery.has_audio).astype(np.uint8),
+            presence=Presence(gallery.files),
             indexes=indexes,
             half=None if indexes or not persistent else _half(gallery),
         )
@@ -167,9 +171,26 @@ class Snapshot:
             scores[:, span] = block
         return scores
 
-    def top_k(self, plan: QueryPlan, candidates: Candidates, k: int) -> ScoredRows:
-        """The best `k` moments of a query by their exact scores, best first."""
-        return plan.score(self.gallery, candidates.best(k)).top_k(k)
+    def top_k(
+        self, plan: QueryPlan, candidates: Candidates, k: int, *, missing: bool = False
+    ) -> ScoredRows:
+        """The best `k` moments of a query by their exact scores, best first.
+
+        Args:
+            plan: The query.
+            candidates: Its candidates.
+            k: Number of moments.
+            missing: Also those of files that are missing.
+        """
+        depth = k
+        while True:
+            scored = plan.score(self.gallery, candidates.best(depth)).top_k(depth)
+            if missing:
+                return scored
+            there = self.presence.of(self.gallery.file[scored.rows])
+            if there.sum() >= k or len(there) < depth:
+                return scored if there.all() else scored.take(np.flatnonzero(there)[:k])
+            depth *= 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
