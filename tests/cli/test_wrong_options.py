@@ -36,6 +36,7 @@ BASES = {
     "classify": "@run @clips.jsonl",
     "study": "fusion @clips.jsonl new",
     "index": "@folder new --model @run",
+    "relocate": "@collection old @folder",
     "search": "@collection words",
     "serve": "@collection",
     "caption": "@writer @folder",

@@ -236,9 +236,7 @@ class SearchEngine:
         least = self._depth(prepared, rerank)
         depth = max(k * each, least)
         while True:
-            scored = snapshot.top_k(
-                prepared.plan, candidates, depth, missing=query.where.missing
-            )
+            scored = snapshot.top_k(prepared.plan, candidates, depth, missing=query.where.missing)
             files = snapshot.gallery.file[scored.rows]
             if len(scored.rows) < depth or len(np.unique(files)) >= k:
                 break

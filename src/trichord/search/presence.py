@@ -25,14 +25,15 @@ class Presence:
     def of(self, files: Int[np.ndarray, " row"]) -> Bool[np.ndarray, " row"]:
         """Whether each of some files, by index, is there; each is looked at once."""
         distinct, places = np.unique(files, return_inverse=True)
-        there = np.array([_exists(self._files[i]) for i in distinct], bool)[places]
+        there = np.array([_exists(self._files[i]) for i in distinct.tolist()], bool)[places]
         if not there.any() and not self.library():
             return np.ones(len(files), bool)
         return there
 
     def library(self) -> bool:
         """Whether any of a sample of the files is there."""
-        return any(_exists(self._files[i]) for i in evenly(len(self._files), SAMPLE))
+        sample = evenly(len(self._files), SAMPLE).tolist()
+        return any(_exists(self._files[i]) for i in sample)
 
 
 def _exists(file: str) -> bool:

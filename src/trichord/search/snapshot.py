@@ -46,7 +46,6 @@ class Snapshot:
         calibration: Scales of scores.
         centres: Of all vision and of all audio vectors.
         pattern: Which modalities each moment has; see `query_plan.PATTERNS`.
-        presence: Which files are there.
         indexes: Find candidates; None if there are few enough moments for exact search.
         half: The gallery in half precision, for several queries at once; None if there are too few
             moments or too many, or the processor is not faster with it.
@@ -59,7 +58,6 @@ class Snapshot:
     calibration: Calibration
     centres: tuple[Centre, Centre]
     pattern: UInt8[np.ndarray, " moment"]
-    presence: Presence
     indexes: AnnIndexes | None
     half: "HalfPrecision | None" = None
 
@@ -110,7 +108,6 @@ class Snapshot:
                 Centre.of(gallery.audio, gallery.has_audio),
             ),
             pattern=(gallery.has_vision + 2 * gallery.has_audio).astype(np.uint8),
-            presence=Presence(gallery.files),
             indexes=indexes,
             half=None if indexes or not persistent else _half(gallery),
         )
@@ -119,6 +116,11 @@ class Snapshot:
         """Whether a collection, opened now, is still the same as this snapshot."""
         now = (collection.description, collection.table.version)
         return now == (self.collection.description, self.version)
+
+    @property
+    def presence(self) -> Presence:
+        """Which files are there."""
+        return Presence(self.gallery.files)
 
     def retire(self) -> None:
         """Stop building indexes. Running searches can finish."""
