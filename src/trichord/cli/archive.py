@@ -501,7 +501,24 @@ def _find(
             note = ", ".join([*said, options.collection])
             write_sheet(options.sheet, hits, decoder, query.title, note)
     _report_unused_options(options, collection, hits)
+    if not options.where.missing:
+        _report_missing(collection, engine.gallery.files)
     return hits, model
+
+
+def _report_missing(collection: "StoredCollection", files: "Sequence[str]") -> None:
+    """Say which roots are not there, as if their drives were not connected."""
+    from trichord.search.roots import within
+    from trichord.search.survey import is_missing
+
+    gone = [root.path for root in collection.table.roots.roots if is_missing(Path(root.path))]
+    gone = [folder for folder in gone if any(within(file, folder) for file in files)]
+    if gone and all(any(within(file, folder) for folder in gone) for file in files):
+        aside.print("The archive's files are not there: hits are shown without them.")
+        return
+    for folder in gone:
+        said = f"{folder} is missing or empty: its moments are left out; --missing shows them."
+        aside.print(said, markup=False, soft_wrap=True)
 
 
 def _report_unused_options(

@@ -110,7 +110,7 @@ class ArchiveModel:
 
 
 def _experiment_of(name: str, folders: "dict[str, Path]", option: str) -> "Experiment":
-    """The experiment of a named model with the weights of folders; texts are read by those of their side."""
+    """The experiment of a named model with the weights of folders, those of texts too."""
     from trichord.experiments import load_experiment
 
     require(not is_run(Path(name)), f"{option}: {name} is a run, which has its own: leave it out.")

@@ -37,7 +37,7 @@ class Bar:
 
     progress: Progress
     task: TaskID
-    told: float = field(default_factory=monotonic)
+    told: float = field(default_factory=lambda: monotonic())
 
     def advance(self, by: int = 1, note: str | None = None) -> None:
         """Move on, and say what is at hand."""

@@ -12,7 +12,6 @@ from functools import lru_cache
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread
-from time import monotonic
 from typing import TypeGuard, TypeVar, cast
 
 from huggingface_hub import HfApi, constants, hf_hub_download, try_to_load_from_cache
@@ -51,10 +50,6 @@ BESIDE = (".json", ".txt", ".model")
 PATIENCE = 3.0
 """Seconds in which a hub must list the files of a model, all in all. The HTTP client's own timeout is for
 each of the hub's addresses in turn, and none is for looking up its name: 47 s without a network."""
-SILENCE = 30.0
-"""Seconds in which a hub that did not answer is not asked again: a model's towers have several names."""
-_silent: dict[str, tuple[float, Exception]] = {}
-"""When a hub did not answer, by its address, and how."""
 PAGE = "docs/how-to/offline.md"
 
 
@@ -129,9 +124,6 @@ def _from_hub(name: str, weights: bool, endpoint: str, cache: str) -> Path:
     answer costs one timeout.
     """
     hub = Remote(*name.partition("@")[::2], endpoint=endpoint, cache=cache)
-    began, error = _silent.get(endpoint, (-SILENCE, None))
-    if error is not None and monotonic() - began < SILENCE:
-        return _cached(name, cache, weights, f"{endpoint} does not answer ({first_line(error)})")
     try:
         commit, files = hub.listing()
     except (HFValidationError, RepositoryNotFoundError, RevisionNotFoundError) as error:
@@ -141,7 +133,6 @@ def _from_hub(name: str, weights: bool, endpoint: str, cache: str) -> Path:
     except Exception as error:
         # No route, a firewall, a hub that is down: the hub's client has used three HTTP libraries so
         # far, and their errors have no common class.
-        _silent[endpoint] = monotonic(), error
         return _cached(name, cache, weights, f"{endpoint} does not answer ({first_line(error)})")
     try:
         return hub.download(commit, files, weights)

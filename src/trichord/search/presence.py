@@ -25,14 +25,15 @@ class Presence:
     def of(self, files: Int[np.ndarray, " row"]) -> Bool[np.ndarray, " row"]:
         """Whether each of some files, by index, is there; each is looked at once."""
         distinct, places = np.unique(files, return_inverse=True)
-        there = np.array([_exists(self._files[i]) for i in distinct.tolist()], bool)[places]
+        indices: list[int] = distinct.tolist()
+        there = np.array([_exists(self._files[i]) for i in indices], bool)[places]
         if not there.any() and not self.library():
             return np.ones(len(files), bool)
         return there
 
     def library(self) -> bool:
         """Whether any of a sample of the files is there."""
-        sample = evenly(len(self._files), SAMPLE).tolist()
+        sample: list[int] = evenly(len(self._files), SAMPLE).tolist()
         return any(_exists(self._files[i]) for i in sample)
 
 

@@ -2,7 +2,6 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -105,11 +104,18 @@ def _missing_top(parent: Path) -> str:
     """The outermost folder, upwards from one, that is missing or empty; "" if that one is neither."""
     top = ""
     for folder in (parent, *parent.parents):
-        with suppress(OSError):
-            if next(folder.iterdir(), None) is not None:
-                break
+        if not is_missing(folder):
+            break
         top = str(folder)
     return top
+
+
+def is_missing(folder: Path) -> bool:
+    """Whether a folder is missing or empty, as one is whose drive is not connected."""
+    try:
+        return next(folder.iterdir(), None) is None
+    except OSError:
+        return True
 
 
 def survey(known: dict[str, KnownFile], files: Sequence[Path]) -> Survey:
