@@ -25,8 +25,8 @@ def test_every_line_of_the_demo_is_a_command(tmp_path):
     lines = [line for _, chapter in chapters(tmp_path, Demo()) for line in chapter]
     assert len(lines) == 27
     assert {line.split()[0] for line in lines} == {"world"} | COMMANDS.keys() - {
-        "study", "caption", "check-encoder", "classify", "export", "import", "probe", "reproduce",
-        "serve", "models"
+        "study", "caption", "check-encoder", "classify", "export", "import", "probe", "relocate",
+        "reproduce", "serve", "models"
     }  # fmt: skip
     assert all(line.split()[1] in COMMANDS for line in next_commands(tmp_path))
 

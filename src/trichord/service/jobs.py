@@ -120,7 +120,7 @@ class Jobs:
     def _run(self, job: JobResponse, places: Sequence[Path]) -> None:
         try:
             for file in self._index(places):
-                job.done += file.change != "removed"
+                job.done += file.change not in ("missing", "removed")
                 # Replaced, not changed: a response may be reading them.
                 job.changes = _counted(job.changes, file.change)
                 job.statuses = _counted(job.statuses, file.status)
