@@ -71,8 +71,13 @@ def update(tiny_model, decoder, monkeypatch):
     return update
 
 
+def stored(collection):
+    """The names of files in rows."""
+    return collection.table.latest.to_table(["file"])["file"].to_pylist()
+
+
 def test_rows_name_files_relative_to_their_root(collection, archive):
-    names = collection.table.rows(["file"])["file"].to_pylist()
+    names = stored(collection)
     assert {name.split("/")[0] for name in names} == {"root:0"}
     [root] = json.loads((collection.path / "collection.json").read_text())["roots"]
     assert root == {"name": "root:0", "path": str(archive), "relative": "../archive"}
@@ -264,7 +269,7 @@ def old(start, tiny_model, decoder, archive, monkeypatch):
         patch.setattr(StoredCollection, "add_roots", lambda *_: False)
         made = start(tiny_model, "old")
         list(index(made, tiny_model, decoder, [archive]))
-    assert all(name.startswith("/") for name in made.table.rows(["file"])["file"].to_pylist())
+    assert all(name.startswith("/") for name in stored(made))
     return old_format(made)
 
 

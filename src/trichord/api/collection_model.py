@@ -9,7 +9,7 @@ from trichord.api.model import embedder_of
 from trichord.api.text_encoders import INSTALL, bundled, text_query_model
 from trichord.search.query_model import QueryModel
 from trichord.types import UserError
-from trichord.types.extras import NotInstalledError
+from trichord.types.extras import NotInstalledError, require_package
 
 if TYPE_CHECKING:  # text queries never import torch
     from trichord.models.embedder import Embedder
@@ -67,6 +67,7 @@ def run_of(collection: "StoredCollection") -> str:
     """
     run = collection.run
     if Path(run).is_absolute() and not Path(run).exists():
+        require_package("torch")  # without it, that is what to say
         raise UserError(
             f"{collection.name}: its model {run} is not there any more: name its new place once with "
             "'trichord index PATH... ARCHIVE --model RUN'; an equal model elsewhere will do."

@@ -175,10 +175,10 @@ class MomentTable(LanceTable):
         """The files of the table by path, in order of path; all, or those at `paths`."""
         columns = [*VERSION, "start", "status", "reason", "findable"]
         if paths is None:
-            return known_files(self._placed(self.rows(columns)))
+            return known_files(self.rows(columns))
         files: dict[str, KnownFile] = {}
-        for condition in self._conditions(paths):
-            files |= known_files(self._placed(self.rows(columns, filter=condition)))
+        for part in _parts(paths):
+            files |= known_files(self.rows(columns, files=part))
         return dict(sorted(files.items()))
 
     def read_files(self, files: Sequence[str]) -> list[FileEntries]:
@@ -189,8 +189,9 @@ class MomentTable(LanceTable):
         """
         result: list[FileEntries] = []
         for condition in self._conditions(files):
-            rows = require_intact(self.rows(self.schema.names, filter=condition), self._path)
-            result += entries_of(self._placed(rows).sort_by(ORDER))
+            rows = super().rows(self.schema.names, filter=condition)
+            rows = self._placed(require_intact(rows, self._path))
+            result += entries_of(rows.sort_by(ORDER))
         return result
 
     def gallery(self, token: float | None = None) -> Gallery:
@@ -280,8 +281,7 @@ class MomentTable(LanceTable):
     def _spans(self, files: Sequence[str]) -> list[dict[str, Any]]:
         if not files:
             return []
-        condition = sql_in("file", self._stored(files))
-        return self._placed(self.rows(["id", "file", "start", "end"], filter=condition)).to_pylist()
+        return self.rows(["id", "file", "start", "end"], files=files).to_pylist()
 
     def _annotate(self, table: Any, by_id: Mapping[str, Sequence[Note]]) -> None:
         """Replace captions and tags of moments by id."""
@@ -306,9 +306,7 @@ class MomentTable(LanceTable):
         """Captions and tags by file: all, or those of some files."""
         columns = ["file", "start", "end", "caption", "tags"]
         condition = "(caption IS NOT NULL OR tags IS NOT NULL)"
-        if files is not None:
-            condition += f" AND {sql_in('file', self._stored(files))}"
-        rows = self._placed(self.rows(columns, needs="tags", filter=condition)).sort_by(ORDER)
+        rows = self.rows(columns, files, needs="tags", filter=condition).sort_by(ORDER)
         return {
             file: [(row["start"], row["end"], row["caption"], row["tags"] or ()) for row in group]
             for file, group in groupby(rows.to_pylist(), key=itemgetter("file"))
@@ -325,8 +323,8 @@ class MomentTable(LanceTable):
     def thumbnail(self, file: str, start: float) -> bytes | None:
         """The thumbnail (JPEG) of a file's moment by its start; None without one."""
         span = f"start >= {start - NEAR!r} AND start <= {start + NEAR!r}"
-        condition = f"thumbnail IS NOT NULL AND {span} AND {sql_in('file', self._stored([file]))}"
-        rows = self.rows(["thumbnail"], needs="thumbnail", filter=condition)
+        condition = f"thumbnail IS NOT NULL AND {span}"
+        rows = self.rows(["thumbnail"], [file], needs="thumbnail", filter=condition)
         return next(iter(rows["thumbnail"].to_pylist()), None)
 
     def index_captions(self) -> None:
@@ -358,10 +356,24 @@ class MomentTable(LanceTable):
             limit=k,
             disable_scoring_autoprojection=True,
         )
-        hits = [
-            (row["file"], row["start"], row["_score"]) for row in self._placed(rows).to_pylist()
-        ]
+        hits = [(row["file"], row["start"], row["_score"]) for row in rows.to_pylist()]
         return sorted(hits, key=lambda hit: (-hit[2], *hit[:2]))
+
+    def rows(
+        self, columns: Sequence[str], files: Sequence[str] | None = None, **options: Any
+    ) -> Any:
+        """Rows as an Arrow table, with the paths of their files.
+
+        Args:
+            columns: As for `scan`.
+            files: Only rows of these; None: of all.
+            **options: As for `scan`.
+        """
+        if files is not None:
+            conditions = [sql_in("file", self._stored(files))]
+            options["filter"] = " AND ".join([*conditions, *filter(None, [options.get("filter")])])
+        rows = super().rows(columns, **options)
+        return self._placed(rows) if "file" in columns else rows
 
     def _named(self, file: FileEntries) -> FileEntries:
         """A file under its name in rows."""
