@@ -288,7 +288,7 @@ def _cache_text_encoders(collection: "StoredCollection", model: "Embedder") -> N
 
 def _place_model(model: "Embedder", options: Index) -> None:
     """Put the towers where they are computed, and leave the decoders their cores."""
-    if not (options.sharing.alone or options.watch):  # others load their own
+    if options.sharing.runner != "process" and not options.watch:  # others load their own
         return
     device = device_of(options.device)
     model.to(device)
@@ -461,7 +461,7 @@ def search(arguments: list[str]) -> None:
     for note in notes_on(query, model):
         aside.print(note, markup=False, soft_wrap=True)
     if options.json:
-        out.print_json(data=[asdict(hit) for hit in hits])
+        out.print_json(data=[asdict(hit) | {"missing": _is_missing(hit)} for hit in hits])
     else:
         out.print(_table(hits))
     if options.sheet:
@@ -534,6 +534,10 @@ def _report_unused_options(
         )
 
 
+def _is_missing(hit: Hit) -> bool:
+    return not Path(hit.moment.file).exists()
+
+
 def _reranked(hits: list[Hit]) -> bool:
     return any(hit.reranked is not None for hit in hits)
 
@@ -554,5 +558,6 @@ def _table(hits: list[Hit]) -> Table:
         shares = ([hit.reranked] if reranked else []) + numbers
         parts = ["–" if share is None else f"{share:+.2f}" for share in shares]
         when = f"{hit.moment.start:.1f}–{hit.moment.end:.1f} s"
-        shown.add_row(str(place), *parts, when, escape(hit.moment.file))
+        mark = " (missing)" if _is_missing(hit) else ""
+        shown.add_row(str(place), *parts, when, escape(hit.moment.file) + mark)
     return shown
