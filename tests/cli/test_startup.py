@@ -172,6 +172,17 @@ def test_an_indexing_without_work_loads_no_towers(collections):
         assert "3 unchanged" in shown or "3 files are in" in shown
 
 
+def test_weights_that_cannot_be_fetched_are_reported_before_torch_is_loaded(
+    collections, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    media = str(collections[0].parent / "media")
+    [(packages, _)] = loaded(["index", media, str(tmp_path / "new"), "--model", "clip-clap"])
+    assert "huggingface_hub" in packages
+    assert not packages & {"torch", "transformers"}
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize(
     ("option", "package", "said"),
     [

@@ -230,10 +230,12 @@ def _update_archive(options: Index, media: list[Path], where: str) -> None:
 
 def _begin(options: Index, where: str, model: ArchiveModel) -> "StoredCollection":
     """Make an archive, or let one refer to the same model in another place."""
+    embedder = model.embedder  # a hub that does not answer is reported before torch is loaded
+
     from trichord.search.indexing import begin
 
     cut = (options.seconds, options.hop, options.cut, options.frames)
-    collection = begin(where, model.reference, model.embedder, *cut)
+    collection = begin(where, model.reference, embedder, *cut)
     model.store()
     return collection
 
