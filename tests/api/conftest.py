@@ -115,6 +115,7 @@ def elsewhere(monkeypatch, tmp_path):
     def elsewhere(collection):
         shutil.copytree(collection.path, tmp_path / "there", ignore=shutil.ignore_patterns("cache"))
         monkeypatch.setattr(collection_model, "embedder_of", absent)
+        monkeypatch.setattr(collection_model, "require_package", absent)
         return StoredCollection.open(tmp_path / "there")
 
     return elsewhere

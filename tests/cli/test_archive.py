@@ -126,12 +126,14 @@ def test_a_file_that_has_gone_is_found_without_the_fusion(search, media):
     content = away.read_bytes()
     away.unlink()
     try:
-        hits = search()
+        present, hits = search(), search("--missing")
     finally:
         away.write_bytes(content)
     places = [[hit["moment"]["file"] for hit in found].index(str(away)) for found in (before, hits)]
     assert places[0] == places[1]
     assert [hit["reranked"] is None for hit in hits].count(True) == 1
+    assert str(away) not in [hit["moment"]["file"] for hit in present]
+    assert len(present) < len(hits)
 
 
 @pytest.mark.parametrize(

@@ -163,6 +163,44 @@ def test_a_search_by_a_text_loads_no_torch_and_finds_what_the_model_finds(collec
         assert [hit["score"] for hit in short] == pytest.approx(scores, abs=1e-4)
 
 
+def test_an_indexing_without_work_loads_no_towers(collections):
+    media = str(collections[0].parent / "media")
+    lines = [["index", media, str(place)] for place in collections]
+    lines.append(["relocate", str(collections[0]), media, media])
+    for packages, shown in loaded(*lines):
+        assert not packages & (HEAVY - {"PIL"})
+        assert "3 unchanged" in shown or "3 files are in" in shown
+
+
+def test_weights_that_cannot_be_fetched_are_reported_before_torch_is_loaded(
+    collections, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    media = str(collections[0].parent / "media")
+    [(packages, _)] = loaded(["index", media, str(tmp_path / "new"), "--model", "clip-clap"])
+    assert "huggingface_hub" in packages
+    assert not packages & {"torch", "transformers"}
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "package", "said"),
+    [
+        ("--watch", "watchfiles", "pip install 'trichord[watch]'"),
+        ("--portable", "onnxscript", "pip install 'trichord[search]'"),
+        ("--runner ray", "ray", "pip install 'trichord[ray]'"),
+    ],
+)
+def test_an_extra_that_an_indexing_lacks_is_named_before_any_work(
+    collections, tmp_path, option, package, said
+):
+    media, place = str(collections[0].parent / "media"), str(tmp_path / "new")
+    run = str(collections[0].parent / "run")
+    [told] = without({package}, ["index", media, place, "--model", run, *option.split()])
+    assert said in one_line(told)
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize("line", [[], ["--help"], ["--version"], ["serach", "x"]])
 def test_what_needs_no_command_loads_none(line):
     [(packages, _)] = loaded(line)

@@ -37,6 +37,7 @@ BASES = {
     "classify": "@run @clips.jsonl",
     "study": "fusion @clips.jsonl new",
     "index": "@folder new --model @run",
+    "relocate": "@collection old @folder",
     "search": "@collection words",
     "cut": "@hits.json new",
     "serve": "@collection",

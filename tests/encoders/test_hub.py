@@ -4,6 +4,7 @@ import json
 import pickle
 import shutil
 import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -173,6 +174,18 @@ def test_a_hub_that_accepts_and_says_nothing_is_waited_for_once(
         with visiting(plain_hub, monkeypatch, tmp_path / "empty"):
             assert "does not answer (" in one_line(lambda: fetch_model(NAME))
         assert visits(silent) == 1
+
+
+def test_a_hub_whose_client_hangs_is_given_up(plain_hub, tmp_path, monkeypatch):
+    """Looking up a name, or one address after another, heeds no timeout of the client."""
+    hung = threading.Event()
+    monkeypatch.setattr(module, "PATIENCE", 0.2)
+    monkeypatch.setattr(socket.socket, "connect", lambda *_: hung.wait())
+    with visiting(plain_hub, monkeypatch, tmp_path / "cache"):
+        line = one_line(lambda: fetch_model(NAME))
+    hung.set()
+    assert f"{plain_hub.address} does not answer (no answer in 0.2 s), and it is not in" in line
+    assert module.PAGE in line
 
 
 def test_what_was_fetched_stays_when_it_is_deleted_at_the_hub(plain_hub, tmp_path, monkeypatch):

@@ -30,8 +30,9 @@ def test_a_collection_is_read_back_equal(tmp_path):
 
 def test_beginning_again_goes_on(tmp_path):
     StoredCollection.begin(tmp_path / "c", DESCRIPTION)
-    again = StoredCollection.begin(tmp_path / "c", replace(DESCRIPTION, run="/moved/one"))
-    assert again.description == DESCRIPTION
+    moved = replace(DESCRIPTION, run="/moved/one")
+    assert StoredCollection.begin(tmp_path / "c", moved).description == moved
+    assert StoredCollection.open(tmp_path / "c").run == "/moved/one"
 
 
 def test_another_model_is_refused(tmp_path):
@@ -118,12 +119,12 @@ def test_a_collection_from_before_there_were_sound_tokens_has_none_to_choose(tmp
 
 def test_a_newer_format_is_refused(tmp_path):
     file = StoredCollection.begin(tmp_path / "c", DESCRIPTION).path / "collection.json"
-    file.write_text(file.read_text().replace('"format": 3', '"format": 4'))
-    with pytest.raises(UserError, match="has format 4, this version of Trichord reads 3"):
+    file.write_text(file.read_text().replace('"format": 4', '"format": 5'))
+    with pytest.raises(UserError, match="has format 5, this version of Trichord reads 4"):
         StoredCollection.open(tmp_path / "c")
 
 
-def test_the_first_format_is_read_and_becomes_the_third_when_written(tmp_path):
+def test_the_first_format_is_read_and_becomes_the_fourth_when_written(tmp_path):
     file = StoredCollection.begin(tmp_path / "c", DESCRIPTION).path / "collection.json"
     content = json.loads(file.read_text())
     del content["table"], content["weighting"]
@@ -134,7 +135,7 @@ def test_the_first_format_is_read_and_becomes_the_third_when_written(tmp_path):
     assert collection.description == DESCRIPTION
     collection.weigh(0.7, 1.5)
     assert StoredCollection.open(tmp_path / "c").description.weighting == (0.7, 1.5)
-    assert json.loads(file.read_text())["format"] == 3
+    assert json.loads(file.read_text())["format"] == 4
 
 
 def test_collections_of_the_published_pair_find_it_by_its_new_name(tmp_path):

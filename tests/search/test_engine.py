@@ -269,7 +269,8 @@ def test_more_like_a_moment_leaves_out_it_and_what_overlaps_it(
     moments = [one for one in engine.gallery.moments if one.file == str(archive / "red.mp4")]
     (archive / "red.mp4").unlink()  # stored vectors are compared: nothing is decoded
     for by in ("visual", "audio", "both"):
-        hits = engine.search(Query.of(like=moments[0], by=by), k=100)
+        where = Filter(missing=True)
+        hits = engine.search(Query.of(like=moments[0], by=by, where=where), k=100)
         assert moments[0] not in [hit.moment for hit in hits]
         assert moments[1] in [hit.moment for hit in hits]  # begins where the other ends
         assert names(hits)[0] == ("copy.mp4", 0.0)

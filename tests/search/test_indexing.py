@@ -19,8 +19,8 @@ from trichord.types import Caption, Clip, UserError
 def update(tiny_model, decoder):
     """Indexes places and gives what happened to each file, by its name."""
 
-    def update(collection, *places):
-        done = list(index(collection, tiny_model, decoder, places))
+    def update(collection, *places, **options):
+        done = list(index(collection, tiny_model, decoder, places, **options))
         return {one.file.rsplit("/", 1)[-1]: one for one in done}
 
     return update
@@ -59,12 +59,11 @@ def test_only_what_changed_is_read_again(collection, archive, update):
     assert changes(done) == {
         "blue.mp4": "changed",
         "broken.mp4": "unchanged",
-        "half.wav": "removed",
+        "half.wav": "missing",
         "it's a tone.wav": "unchanged",
         "mute.mp4": "unchanged",
         "red.mp4": "same",
         "renamed.png": "same",
-        "still.png": "removed",
     }
     assert done["blue.mp4"].status == "no_audio"
 
@@ -109,7 +108,7 @@ def test_files_are_stored_whole_before_they_are_reported(
 def test_the_scales_are_measured_again_when_files_change(collection, archive, update):
     before = collection.description.calibration
     (archive / "blue.mp4").unlink()
-    update(collection, archive)
+    update(collection, archive, prune=True)
     assert collection.description.calibration != before
     assert collection.calibrated
     assert StoredCollection.open(collection.path).calibrated

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from trichord.search.engine import SearchEngine
+from trichord.search.filters import Filter
 from trichord.search.indexing import index
 from trichord.search.query import Query
 from trichord.types import UserError
@@ -78,7 +79,7 @@ def test_what_cannot_be_read_any_more_keeps_its_place(ready, archive):
     first = engine.search(Query.of(TEXT), k=100, rerank=0)
     (archive / "red.mp4").unlink()
     (archive / "blue.mp4").write_bytes(b"no film")
-    hits = engine.search(Query.of(TEXT), k=100)
+    hits = engine.search(Query.of(TEXT, where=Filter(missing=True)), k=100)
     lost = {str(archive / "red.mp4"), str(archive / "blue.mp4")}
     for place, (hit, before) in enumerate(zip(hits, first, strict=True)):
         assert (hit.moment.file in lost) == (before.moment.file in lost), place

@@ -96,7 +96,7 @@ def test_a_whole_collection_of_the_first_format_is_searched_and_goes_on(
     fields = [field.remove_metadata() for field in rows.schema]
     lance.write_dataset(rows.cast(pa.schema(fields)), old / "moments.lance")
     described = json.loads((collection.path / "collection.json").read_text())
-    for name in ("table", "weighting", "cut", "frames"):
+    for name in ("table", "weighting", "cut", "frames", "roots", "relative_run"):
         del described[name]
     described["sound_tokens"] = described.pop("audio_types")
     for scales in described["calibration"].values():
@@ -112,5 +112,5 @@ def test_a_whole_collection_of_the_first_format_is_searched_and_goes_on(
     assert done.pop(str(archive / "late.png")) == "new"
     assert set(done.values()) == {"unchanged"}
     again = StoredCollection.open(old)
-    assert json.loads((old / "collection.json").read_text())["format"] == 3
+    assert json.loads((old / "collection.json").read_text())["format"] == 4
     assert len(again.table.gallery()) == len(collection.table.gallery()) + 1

@@ -29,10 +29,10 @@ def test_scales_are_measured_on_some_moments_and_never_on_all(collection, tiny_m
     monkeypatch.setattr(updating, "MOMENTS", most)
     monkeypatch.setattr(updating, "calibrate_by", noted)
     monkeypatch.setattr(MomentTable, "gallery", refused)
-    finish(collection, tiny_model)
+    finish(collection, lambda: tiny_model)
     assert [len(gallery) for gallery in measured] == [most]
     assert collection.calibrated
-    finish(collection, tiny_model)
+    finish(collection, lambda: tiny_model)
     assert len(measured) == 1
 
 
@@ -56,10 +56,10 @@ def test_what_comes_while_scales_are_measured_is_measured_next(collection, tiny_
     measured = []
     collection.table.put([file])
     monkeypatch.setattr(updating, "calibrate_by", meanwhile)
-    finish(collection, tiny_model)
+    finish(collection, lambda: tiny_model)
     assert collection.description.calibrated == measured[0] < other.table.version
     assert not collection.calibrated
-    finish(collection, tiny_model)
+    finish(collection, lambda: tiny_model)
     assert len(measured) == 2
     assert collection.calibrated
 

@@ -69,7 +69,8 @@ def test_a_collection_follows_its_folders(following, archive, tmp_path):
             time.sleep(QUIET / 8)
         file.write(b"\0" * 8)
     (archive / "blue.mp4").rename(archive / "moved.mp4")
-    following(("growing.mp4", "new"), ("moved.mp4", "same"), ("blue.mp4", "removed"))
+    (archive / "mute.mp4").unlink()
+    following(("growing.mp4", "new"), ("moved.mp4", "same"), ("mute.mp4", "missing"))
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "late.png").write_bytes((archive / "still.png").read_bytes() + b"\0")
@@ -83,6 +84,7 @@ def test_a_collection_follows_its_folders(following, archive, tmp_path):
     names = {file.rsplit("/", 1)[-1]: known for file, known in collection.table.files().items()}
     assert names["growing.mp4"].moments == 2
     assert "blue.mp4" not in names
+    assert "mute.mp4" in names
     deadline = time.monotonic() + 30
     while not StoredCollection.open(tmp_path / "collection").calibrated:  # after the last report
         assert time.monotonic() < deadline

@@ -86,7 +86,7 @@ class Collection:
             loaded = model_of(stored, _on_device)
             if not isinstance(loaded, QueryModel):
                 cache_text_encoders(stored, loaded)
-            model = Model(str(stored.description.run), loaded)
+            model = Model(stored.run, loaded)
         return cls(stored, model)
 
     @classmethod
@@ -135,29 +135,49 @@ class Collection:
         """Stop the decoding processes."""
         self.model.close()
 
-    def add(self, *places: Place, metadata: Sequence[Clip] = ()) -> "list[Indexed]":
+    def add(
+        self, *places: Place, metadata: Sequence[Clip] = (), prune: bool = False
+    ) -> "list[Indexed]":
         """Update it from files and folders; returns the result for each file.
 
-        Unchanged files are skipped; files no longer in the folders are removed. An interrupted call
-        loses nothing; call it again.
+        Unchanged files are skipped. Files that are no longer in the folders stay, as `missing`, and
+        searches leave them out. An interrupted call loses nothing; call it again.
 
         Args:
             places: Media files and folders.
             metadata: Clips of a manifest, whose captions and labels go to their moments.
+            prune: Remove files that are no longer in the folders.
 
         Raises:
             UserError: A place is missing or has no media.
         """
-        return list(self.adding(*places, metadata=metadata))
+        return list(self.adding(*places, metadata=metadata, prune=prune))
 
-    def adding(self, *places: Place, metadata: Sequence[Clip] = ()) -> "Iterator[Indexed]":
+    def adding(
+        self, *places: Place, metadata: Sequence[Clip] = (), prune: bool = False
+    ) -> "Iterator[Indexed]":
         """As `add`, but yields each file as soon as it is stored, for long work."""
         embedder, decoder = self.model.embedder, self.model.decoder
 
         from trichord.search.indexing import index  # with torch
 
         paths = [Path(place) for place in places]
-        yield from index(self.stored, embedder, decoder, paths, metadata=metadata)
+        yield from index(self.stored, embedder, decoder, paths, metadata=metadata, prune=prune)
+
+    def relocate(self, old: Place, new: Place, *, force: bool = False) -> int:
+        """Say that the files of one folder are in another one now; returns how many.
+
+        Nothing is read again.
+
+        Args:
+            old: The folder as the collection knows it.
+            new: The folder now.
+            force: Also if the new folder lacks most of the files.
+
+        Raises:
+            UserError: It has no such files, or the new folder lacks most of them.
+        """
+        return self.stored.relocate(str(old), str(new), force=force)
 
     def remove(self, *places: Place) -> tuple[str, ...]:
         """Remove files, or all files below folders, and return their paths. The media are kept.

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trichord.api.model import embedder_of
 from trichord.api.text_encoders import INSTALL, bundled, text_query_model
 from trichord.search.query_model import QueryModel
-from trichord.types.extras import NotInstalledError
+from trichord.types import UserError
+from trichord.types.extras import NotInstalledError, require_package
 
 if TYPE_CHECKING:  # text queries never import torch
     from trichord.models.embedder import Embedder
@@ -29,7 +31,7 @@ def model_of(
     """
 
     def load_model() -> "Embedder":
-        model = (load or embedder_of)(collection.description.run)
+        model = (load or embedder_of)(run_of(collection))
         collection.require(model.fingerprint)
         return model
 
@@ -54,4 +56,20 @@ def persistent_model_of(
     """The model of a collection for a long-running process: all of it if torch is installed."""
     if find_spec("torch") is None:
         return model_of(collection, load)
-    return (load or embedder_of)(collection.description.run)
+    return (load or embedder_of)(run_of(collection))
+
+
+def run_of(collection: "StoredCollection") -> str:
+    """Where the model of a collection is.
+
+    Raises:
+        UserError: It has been moved or deleted.
+    """
+    run = collection.run
+    if Path(run).is_absolute() and not Path(run).exists():
+        require_package("torch")  # without it, that is what to say
+        raise UserError(
+            f"{collection.name}: its model {run} is not there any more: name its new place once with "
+            "'trichord index PATH... ARCHIVE --model RUN'; an equal model elsewhere will do."
+        )
+    return run

@@ -116,6 +116,16 @@ def cache_text_encoders(
     return None
 
 
+def require_writing() -> None:
+    """Require the packages that write text encoders as ONNX graphs.
+
+    Raises:
+        UserError: One is not installed.
+    """
+    if missing := next((name for name in WRITING if find_spec(name) is None), None):
+        raise UserError(f"--portable needs {missing}, which is not installed: {INSTALL}.")
+
+
 def bundle_text_encoders(collection: "StoredCollection", model: "Embedder") -> None:
     """Write the text encoders into a collection itself, for machines without its model or torch.
 
@@ -123,8 +133,7 @@ def bundle_text_encoders(collection: "StoredCollection", model: "Embedder") -> N
         UserError: They cannot be written as ONNX graphs, or the collection cannot be written to.
     """
     storage = collection.storage
-    if missing := next((name for name in WRITING if find_spec(name) is None), None):
-        raise UserError(f"--portable needs {missing}, which is not installed: {INSTALL}.")
+    require_writing()
     place = (storage.local or storage.cache) / FOLDER
     if _opened(collection, place, lambda: model) is None:
         try:

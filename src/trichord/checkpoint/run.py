@@ -20,6 +20,7 @@ from trichord.config.experiment import (
     read_experiment,
     read_origins,
     resolve_towers,
+    towers_beside,
     write_experiment,
 )
 from trichord.encoders.hub import NotCachedError
@@ -170,10 +171,9 @@ class Run:
         held = read_experiment(self.path / EXPERIMENT)
         if read_origins(self.path / EXPERIMENT) != origins_of(experiment):
             return False
-        return experiment in (held, resolve_towers(held, self.path)) and self._manifest() in (
-            None,
-            manifest,
-        )
+        same = experiment in (held, resolve_towers(held, self.path))
+        same = same or towers_beside(experiment, self.path) == held
+        return same and self._manifest() in (None, manifest)
 
     def _holds_something(self) -> bool:
         """Whether the directory has other files than those of a run without training."""

@@ -2,7 +2,7 @@
 
 import math
 import sys
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,10 +11,15 @@ import tyro
 from rich.markup import escape
 from rich.table import Table
 
-from trichord.api.collection_model import model_of
-from trichord.api.model import CLIP_CLAP, device_of, fetch_towers, persistent
-from trichord.api.text_encoders import bundle_text_encoders, cache_text_encoders
+from trichord.api.collection_model import model_of, run_of
+from trichord.api.model import device_of, persistent
+from trichord.api.text_encoders import (
+    bundle_text_encoders,
+    cache_text_encoders,
+    require_writing,
+)
 from trichord.bulk.options import ALONE, BulkOptions
+from trichord.cli.archive_model import ArchiveModel
 from trichord.cli.console import aside, bar, counted, out
 from trichord.cli.options import mix_of, require_unset
 from trichord.cli.places import CollectionPlace, ModelName, require_backend
@@ -22,16 +27,18 @@ from trichord.cli.text_input import lines_of, require_input
 from trichord.cli.threads import leave_cores, load_embedder
 from trichord.media.plan import FrameChoice
 from trichord.search.filters import Filter
-from trichord.search.hit_lists import ListFormat, to_csv, to_edl, to_json_lines, to_otio
+from trichord.search.hit_lists import ListFormat, to_csv, to_edl, to_fields, to_json_lines, to_otio
 from trichord.search.moments import CutKind, Hop, Seconds, require_moments
 from trichord.search.query import By, MinScore, Query
 from trichord.search.query_model import QueryModel
 from trichord.search.query_notes import notes_on
 from trichord.types import Hit, Moment
+from trichord.types.extras import require_compiler, require_package
 from trichord.types.rules import (
     Checked,
     Device,
     InputFile,
+    InputFolder,
     OutputFile,
     OutputFolder,
     Range,
@@ -44,12 +51,12 @@ from trichord.types.rules import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from trichord.bulk.runner import Runner
     from trichord.media import Decoder
     from trichord.models.embedder import Embedder
     from trichord.search.collection import StoredCollection
     from trichord.search.indexing import Indexed
-    from trichord.search.updating import Readers
+    from trichord.search.table import FileVersion
+    from trichord.search.updating import Readers, Update
     from trichord.types import Clip
 
 
@@ -57,8 +64,9 @@ if TYPE_CHECKING:
 class Index:
     """Cut media files into moments and keep what is seen and heard in each.
 
-    Run it again to update the archive: unchanged files are skipped, and files that are gone from the given
-    folders are removed. An interrupted run goes on where it stopped.
+    Run it again to update the archive: unchanged files are skipped, and moved ones keep their vectors.
+    Missing files are kept and named: a drive may not be connected. An interrupted run goes on where it
+    stopped.
     """
 
     places: Annotated[
@@ -67,7 +75,17 @@ class Index:
     """Media files and folders, and last the archive: a folder or s3://bucket/prefix."""
     model: ModelName | None = None
     """A run, a named model (`trichord models`), a folder of weights, or hub:USER/NAME. If not given: that
-    of the archive; clip-clap (CLIP and CLAP as published) for a new one."""
+    of the archive; clip-clap (CLIP and CLAP as published) for a new one. An archive refers to it from then
+    on, if it is an equal model in another place."""
+    vision_weights: Annotated[
+        Path | None, InputFolder(), tyro.conf.arg(name="model.vision.name")
+    ] = None
+    """A folder with the named model's weights for pictures, and for the texts that are compared with
+    them: for machines without a network."""
+    audio_weights: Annotated[Path | None, InputFolder(), tyro.conf.arg(name="model.audio.name")] = (
+        None
+    )
+    """The same for sounds."""
     seconds: Seconds = 10.0
     """Length of a moment, at most."""
     hop: Hop = None
@@ -88,6 +106,9 @@ class Index:
     portable: bool = False
     """Also put the text encoders into the archive, as ONNX graphs: for text queries on machines without
     its model or torch."""
+    prune: bool = False
+    """Remove files from the archive that are missing from the given folders. Otherwise they are kept, and
+    searches leave them out."""
     remove: bool = False
     """Remove the files and folders from the archive instead."""
     device: Device = "auto"
@@ -98,6 +119,12 @@ class Index:
     """Processes that decode."""
     sharing: Annotated[BulkOptions, tyro.conf.arg(name="")] = ALONE
     """How the reading of files is shared out."""
+
+    @property
+    def weights(self) -> dict[str, Path]:
+        """Folders of weights by tower."""
+        given = {"vision": self.vision_weights, "audio": self.audio_weights}
+        return {tower: folder for tower, folder in given.items() if folder is not None}
 
 
 def index(arguments: list[str]) -> None:
@@ -132,7 +159,8 @@ def _require_sense(options: Index) -> None:
             options.sharing.alone,
             "--reembed is done by one process: leave out --runner and --shards.",
         )
-        require_unset(options, "--reembed", "seconds", "hop", "cut", "frames", "metadata", "watch")
+        others = ("seconds", "hop", "cut", "frames", "metadata", "watch", "prune")
+        require_unset(options, "--reembed", *others, "vision_weights", "audio_weights")
         require(
             len(options.places) == 1,
             f"--reembed reads all files of the collection: leave out {options.places[0]}.",
@@ -143,88 +171,96 @@ def _require_sense(options: Index) -> None:
     )
     require_legal(options)
     require_moments(options.seconds, options.hop)
+    _require_installed(options)
+
+
+def _require_installed(options: Index) -> None:
+    """Refuse options whose packages, compiler or device are missing, before any work.
+
+    Raises:
+        UserError: The first of them.
+    """
+    if options.watch:
+        require_package("watchfiles")
+    if options.sharing.runner == "ray":
+        require_package("ray")
+    if options.portable:
+        require_writing()
+    if options.compile:
+        require_compiler()
+    if options.device != "auto":  # what is there is found out when there is work
+        device_of(options.device)
 
 
 def _update_archive(options: Index, media: list[Path], where: str) -> None:
     from trichord.search.collection import StoredCollection
     from trichord.search.survey import scan_places
 
-    scan = scan_places(media)  # before anything heavy is loaded
-    files = scan.files
-    metadata = _metadata(options.metadata, files)
     require_legal(where, Annotated[str, OutputFolder(bucket=True)], "COLLECTION")
+    stored = _open_collection(where) if StoredCollection.is_at(where) else None
+    scan = scan_places(media, () if stored is None else stored.table.files())
+    metadata = _metadata(options.metadata, scan.files)
     hop = options.seconds / 2 if options.hop is None else options.hop
     StoredCollection.require_place(
         where, seconds=options.seconds, hop=hop, cut=options.cut, frames=options.frames
     )
-    name = _model_name(options, where)
-    fetch_towers(name)
-
-    from trichord.bulk.runner import runner_of
-    from trichord.media import Decoder
-    from trichord.search.indexing import begin
-    from trichord.search.indexing import index as bring_up_to_date
-
-    device, alone = device_of(options.device), options.sharing.runner == "process"
-    model = load_embedder(name)
-    if alone or options.watch:  # others load their own
-        _place_model(model, options, device)
-    collection = begin(
-        where, persistent(name), model, options.seconds, options.hop, options.cut, options.frames
-    )
+    place = partial(_place_model, options=options)
+    model = ArchiveModel(where, stored, options.model, options.weights, place)
+    collection = stored if stored is not None and model.known else _begin(options, where, model)
     if options.portable:  # refuses before files are read
-        bundle_text_encoders(collection, model)
-    with (
-        Decoder(workers=options.workers) as decoder,
-        runner_of(options.sharing, model, decoder) as runner,
-    ):
-        read = (
-            None
-            if options.sharing.alone
-            else _readers(options, name, runner, collection, metadata, device)
-        )
-        said = options.speech
-        _show_progress(
-            bring_up_to_date(
-                collection, model, decoder, media, metadata=metadata, speech=said, readers=read
-            ),
-            len(files),
-        )
+        bundle_text_encoders(collection, model.embedder)
+
+    from trichord.media import Decoder
+    from trichord.search.notes import ManifestNotes
+    from trichord.search.updating import Update
+
+    with Decoder(workers=options.workers) as decoder:
+        notes, measured = ManifestNotes(metadata), options.speech
+        update = Update(collection, lambda: model.embedder, decoder, notes, measured, options.prune)
+        read = None if options.sharing.alone else _readers(options, model, update, metadata)
+        _show_progress(update.at(media, read), len(scan.files))
         for line in scan.lines():
             out.print(line, markup=False)
         moments = sum(file.moments for file in collection.table.files().values())
-        _cache_text_encoders(collection, model)
+        if model.loaded is not None:
+            _cache_text_encoders(collection, model.loaded)
         out.print(f"{where}: {moments} moments. Next:", markup=False)
         out.print(f'  trichord search {where} "a dog barks"', markup=False)
         out.print(f"  trichord serve {where}", markup=False)
         if options.watch:
-            _watch(collection, model, decoder, media, metadata, options.speech)
+            _watch(collection, model.embedder, decoder, media, metadata, options.speech)
 
 
-def _model_name(options: Index, archive: str) -> str:
-    """The model that was asked for; else that of the archive, or CLIP and CLAP for a new one."""
-    from trichord.search.collection import StoredCollection
+def _begin(options: Index, where: str, model: ArchiveModel) -> "StoredCollection":
+    """Make an archive, or let one refer to the same model in another place."""
+    embedder = model.embedder  # a hub that does not answer is reported before torch is loaded
 
-    if options.model is None and StoredCollection.is_at(archive):
-        return StoredCollection.open(archive).description.run
-    return options.model or CLIP_CLAP
+    from trichord.search.indexing import begin
+
+    cut = (options.seconds, options.hop, options.cut, options.frames)
+    collection = begin(where, model.reference, embedder, *cut)
+    model.store()
+    return collection
 
 
 def _readers(
-    options: Index,
-    name: str,
-    runner: "Runner",
-    collection: "StoredCollection",
-    metadata: "Sequence[Clip]",
-    device: str,
+    options: Index, model: ArchiveModel, update: "Update", metadata: "Sequence[Clip]"
 ) -> "Readers":
-    """What reads files in shards."""
-    from trichord.bulk.runner import shard_readers
-    from trichord.cli.extraction import decoders_of, towers_of
+    """What reads files in shards; its workers start when there are files."""
 
-    towers = towers_of(name, device, decoders_of(options.sharing, options.workers))
-    count = options.sharing.shards
-    return shard_readers(runner, collection, towers, metadata, speech=options.speech, count=count)
+    def read(versions: "Sequence[FileVersion]") -> "Iterator[Indexed]":
+        from trichord.bulk.runner import runner_of, shard_readers
+        from trichord.cli.extraction import decoders_of, towers_of
+
+        device, sharing = device_of(options.device), options.sharing
+        towers = towers_of(model.reference, device, decoders_of(sharing, options.workers))
+        said, count = options.speech, sharing.shards
+        with runner_of(sharing, model.embedder, update.decoder) as runner:
+            yield from shard_readers(
+                runner, update.collection, towers, metadata, speech=said, count=count
+            )(versions)
+
+    return read
 
 
 def _reembed(options: Index, where: str) -> None:
@@ -234,9 +270,9 @@ def _reembed(options: Index, where: str) -> None:
     from trichord.media import Decoder
     from trichord.search.indexing import reembed
 
-    name, device = _model_name(options, where), device_of(options.device)
+    name = options.model or run_of(collection)
     model = load_embedder(name)
-    _place_model(model, options, device)
+    _place_model(model, options)
     with Decoder(workers=options.workers) as decoder:
         run = persistent(name)
         _show_progress(reembed(collection, run, model, decoder, speech=options.speech), files)
@@ -255,8 +291,11 @@ def _cache_text_encoders(collection: "StoredCollection", model: "Embedder") -> N
         aside.print(f"Text queries load torch: {reason}.", markup=False)
 
 
-def _place_model(model: "Embedder", options: Index, device: str) -> None:
+def _place_model(model: "Embedder", options: Index) -> None:
     """Put the towers where they are computed, and leave the decoders their cores."""
+    if options.sharing.runner != "process" and not options.watch:  # others load their own
+        return
+    device = device_of(options.device)
     model.to(device)
     if options.compile:
         model.compile_trunks()
@@ -267,14 +306,24 @@ def _show_progress(done: "Iterator[Indexed]", files: int) -> None:
     """Show files as they are stored, and what became of all of them."""
     changes: list[str] = []
     statuses: list[str] = []
+    missing: list[str] = []
     with bar("files", files) as moving:
         for one in done:
             changes.append(one.change)
             statuses.append(one.status)
+            if one.change == "missing":
+                missing.append(one.file)
+                continue
             if one.reason:
                 aside.print(f"  {one.file}: {one.status}: {one.reason}", markup=False)
             moving.advance(note=Path(one.file).name)
     out.print(f"{counted(changes)}; {counted(statuses)}.")
+    if missing:
+        from trichord.search.survey import missing_lines
+
+        for line in missing_lines(missing):
+            aside.print(line, markup=False)
+        aside.print("Missing files are kept, and left out of hits. --prune removes them.")
 
 
 def _watch(
@@ -488,7 +537,7 @@ def _print_hits(options: Search, found: list[tuple[str, list[Hit]]]) -> None:
         if several:
             sys.stdout.write(to_json_lines(found))
         else:
-            out.print_json(data=[asdict(hit) for hit in hits])
+            out.print_json(data=list(map(to_fields, hits)))
     else:
         for title, hits in found:
             out.print(_table(hits, title if several else None))
@@ -529,7 +578,24 @@ def _find(
             note = ", ".join([*said, options.collection])
             write_sheet(options.sheet, hits, decoder, query.title, note)
     _report_unused_options(options, collection, [hit for hits in found for hit in hits])
+    if not options.where.missing:
+        _report_missing(collection, engine.gallery.files)
     return found, model
+
+
+def _report_missing(collection: "StoredCollection", files: "Sequence[str]") -> None:
+    """Say which roots are not there, as if their drives were not connected."""
+    from trichord.search.roots import within
+    from trichord.search.survey import is_missing
+
+    gone = [root.path for root in collection.table.roots.roots if is_missing(Path(root.path))]
+    gone = [folder for folder in gone if any(within(file, folder) for file in files)]
+    if gone and all(any(within(file, folder) for folder in gone) for file in files):
+        aside.print("The archive's files are not there: hits are shown without them.")
+        return
+    for folder in gone:
+        said = f"{folder} is missing or empty: its moments are left out; --missing shows them."
+        aside.print(said, markup=False, soft_wrap=True)
 
 
 def _report_unused_options(
@@ -543,6 +609,10 @@ def _report_unused_options(
             "--rerank had no effect: it is for texts alone, and for runs whose fusion reads text and "
             "moment together."
         )
+
+
+def _is_missing(hit: Hit) -> bool:
+    return not Path(hit.moment.file).exists()
 
 
 def _reranked(hits: list[Hit]) -> bool:
@@ -589,4 +659,5 @@ def _marks(hit: Hit) -> str:
     """What a row says beside the file."""
     marks = [f"+{len(hit.more)} more"] if hit.more else []
     marks += ["to be avoided"] if hit.demoted else ["weak"] if hit.weak else []
+    marks += ["missing"] if _is_missing(hit) else []
     return f" ({', '.join(marks)})" if marks else ""

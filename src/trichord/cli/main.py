@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "rows of experiments x seeds, trained and measured -> one table",
     ),
     "index": ("trichord.cli.archive", "moments of files -> archive, incremental, resumable"),
+    "relocate": ("trichord.cli.relocation", "the files of an archive are in another folder now"),
     "search": ("trichord.cli.archive", "find moments by text, picture, sound or clip"),
     "cut": ("trichord.cli.cutting", "hits of a search -> media files"),
     "serve": ("trichord.cli.serving", "search an archive in the browser and over HTTP"),

@@ -4,6 +4,7 @@ from trichord.config.experiment import (
     Experiment,
     read_experiment,
     resolve_towers,
+    towers_beside,
     write_experiment,
 )
 from trichord.config.features import AudioFeatures, TextFeatures, VisionFeatures
@@ -112,5 +113,6 @@ __all__ = [
     "check",
     "read_experiment",
     "resolve_towers",
+    "towers_beside",
     "write_experiment",
 ]

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
+from os.path import normpath, relpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
@@ -223,18 +224,46 @@ def _of_format_2(value: Any) -> Any:
 
 
 def resolve_towers(experiment: Experiment, folder: Path) -> Experiment:
-    """The same experiment with the paths of encoders that are saved in a run ("./...").
+    """The same experiment with towers that are named relative to a run by their place.
 
     Args:
         experiment: Of the run.
         folder: The run's; a name without such a folder stays relative to the working directory.
     """
-    brought = {
-        tower.name: str(folder / tower.name)
-        for tower in experiment.model.towers().values()
-        if tower.name.startswith("./") and (folder / tower.name).is_dir()
+    names = {tower.name for tower in experiment.model.towers().values()}
+    found = {name: place for name in names if (place := _tower_of(name, folder)) is not None}
+    return replace(experiment, model=experiment.model.renamed(found))
+
+
+def _tower_of(name: str, folder: Path) -> str | None:
+    """The place of a tower that a run names by a relative folder; None: it stays as it is."""
+    if name.startswith("../"):
+        place = Path(normpath(folder.resolve() / name))
+        return str(place) if place.is_dir() else None
+    if name.startswith("./"):
+        return str(folder / name) if (folder / name).is_dir() else None
+    if not name or Path(name).is_absolute() or Path(name).is_dir():
+        return None
+    # Earlier versions stored what was typed, relative to a folder above the run, in most cases.
+    above = (place / name for place in folder.resolve().parents)
+    return next((str(place) for place in above if place.is_dir()), None)
+
+
+def towers_beside(experiment: Experiment, folder: Path) -> Experiment:
+    """The same experiment as a run stores it: towers in relative folders are named from the run's place.
+
+    Args:
+        experiment: With names relative to the working directory.
+        folder: The run's.
+    """
+    towers = {tower.name: Path(tower.name) for tower in experiment.model.towers().values()}
+    names = {
+        name: relpath(place.resolve(), folder.resolve())
+        for name, place in towers.items()
+        if name and not place.is_absolute() and not (folder / name).is_dir() and place.is_dir()
     }
-    return replace(experiment, model=experiment.model.renamed(brought))
+    inside = {name: one if one.startswith("../") else f"./{one}" for name, one in names.items()}
+    return replace(experiment, model=experiment.model.renamed(inside))
 
 
 def settings_of(experiment: Experiment) -> dict[str, str]:

@@ -6,10 +6,13 @@ reviewed, and not of the commit of `main`.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeGuard
+from queue import Empty, Queue
+from threading import Thread
+from typing import TypeGuard, TypeVar, cast
 
 from huggingface_hub import HfApi, constants, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import (
@@ -38,14 +41,15 @@ WEIGHTS: Group[Path] = Group("weights", "weights", {})
 """Folders of models that other packages bring, by the entry point `trichord.weights`; encoders name them as
 they name those of a hub."""
 
+T = TypeVar("T")
 CONFIG = "config.json"
 MODULE = re.compile(r"\d+_\w+")
 """Folders of the modules of a `sentence-transformers` model, such as `1_Pooling`."""
 BESIDE = (".json", ".txt", ".model")
 """Suffixes of the other files of a model: configuration, tokenizer and preprocessor."""
-PATIENCE = 4.0
-"""Timeout in seconds for connecting to the hub, and for its list of files. With an empty cache, a hub
-without answer is reported within ten seconds, most of them for importing torch."""
+PATIENCE = 3.0
+"""Seconds in which a hub must list the files of a model, all in all. The HTTP client's own timeout is for
+each of the hub's addresses in turn, and none is for looking up its name: 47 s without a network."""
 PAGE = "docs/how-to/offline.md"
 
 
@@ -159,8 +163,11 @@ class Remote:
 
     def listing(self) -> tuple[str, list[str]]:
         """The present commit of the revision, and its files."""
-        info = HfApi(endpoint=self.endpoint).model_info(
-            self.name, revision=self.revision or None, timeout=PATIENCE
+        info = _within(
+            PATIENCE,
+            lambda: HfApi(endpoint=self.endpoint).model_info(
+                self.name, revision=self.revision or None, timeout=PATIENCE
+            ),
         )
         assert info.sha is not None
         return info.sha, [file.rfilename for file in info.siblings or []]
@@ -215,6 +222,30 @@ class Remote:
             )
         finally:
             hub_logging.set_verbosity(before)
+
+
+def _within(seconds: float, call: Callable[[], T]) -> T:
+    """The result of a call that may hang; a thread is left behind if it does.
+
+    Raises:
+        TimeoutError: It took too long.
+    """
+    results: Queue[tuple[T | None, Exception | None]] = Queue()
+
+    def put() -> None:
+        try:
+            results.put((call(), None))
+        except Exception as error:
+            results.put((None, error))
+
+    Thread(target=put, daemon=True, name="trichord-hub").start()
+    try:
+        result, error = results.get(timeout=seconds)
+    except Empty:
+        raise TimeoutError(f"no answer in {seconds:g} s") from None
+    if error is not None:
+        raise error
+    return cast(T, result)
 
 
 def _cached(name: str, cache: str, weights: bool, why: str) -> Path:

@@ -99,7 +99,7 @@ class Decoder:
         """
         message = {
             "kind": "cut",
-            "path": _absolute(path),
+            **self._file(path),
             "span": list(span),
             "target": _absolute(target),
             "exact": exact,

@@ -1,8 +1,6 @@
 """The embedding model: text, vision and audio encoders with one space or two."""
 
 import hashlib
-import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -30,6 +28,7 @@ from trichord.models.captioner import Captioner
 from trichord.models.fusion import Fusion
 from trichord.types import MODALITIES, Modality, UserError
 from trichord.types.comparable import Pair, comparable_pairs, compares
+from trichord.types.extras import require_compiler
 from trichord.types.tensors import Batch, Embeddings, Features, Padded, Words
 
 Toward = Literal["vision", "audio"]
@@ -214,12 +213,7 @@ class Embedder(nn.Module):
         Raises:
             UserError: There is no C++ compiler, which torch needs for this.
         """
-        compiler = os.environ.get("CXX", "g++")
-        if shutil.which(compiler) is None:
-            raise UserError(
-                f"--compile needs a C++ compiler, and there is no '{compiler}': install one or leave "
-                "the option out."
-            )
+        require_compiler()
         for tower in (self.vision, self.audio):
             tower.compile_trunk()
 

@@ -1,7 +1,6 @@
 """Captions of moments: written by a run, checked by retrieval, and stored in a collection."""
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from trichord.search.collection import StoredCollection
 from trichord.search.cutting import Cut, CutFile, cut_files
 from trichord.search.reading import DECODED_AHEAD, MOMENTS_AT_ONCE, batches, decode_files
 from trichord.search.table import Note
-from trichord.storage.lance_table import sql_in
 from trichord.types import Moment, UserError
 from trichord.types.tensors import Features
 
@@ -256,11 +254,11 @@ def _store(collection: StoredCollection, group: Sequence[CaptionedMoment], repla
     captions = {result.moment: result.caption.text for result in group if result.caption}
     if not captions:
         return
-    with _keep_calibration(collection):
+    with collection.keeping_scales():
         notes: dict[str, list[Note]] = {}
         columns = ["file", "start", "end", "caption", "tags"]
-        files = sql_in("file", sorted({moment.file for moment in captions}))
-        for row in collection.table.rows(columns, filter=files).to_pylist():
+        files = sorted({moment.file for moment in captions})
+        for row in collection.table.rows(columns, files).to_pylist():
             moment = Moment(file=row["file"], start=row["start"], end=row["end"])
             if moment in captions and (replacing or row["caption"] is None):
                 note = (moment.start, moment.end, captions[moment], row["tags"] or ())
@@ -270,20 +268,9 @@ def _store(collection: StoredCollection, group: Sequence[CaptionedMoment], repla
 
 def _compact(collection: StoredCollection) -> None:
     """Join the small files of commits, and update the full-text index."""
-    with _keep_calibration(collection):
+    with collection.keeping_scales():
         collection.table.compact()
         collection.table.index_captions()
-
-
-@contextmanager
-def _keep_calibration(collection: StoredCollection) -> Generator[None]:
-    """Lock a collection for a change of no vectors: its scales of scores stay valid."""
-    with collection.writing():
-        calibrated = collection.calibrated
-        yield
-        calibration = collection.description.calibration
-        if calibrated and calibration is not None:
-            collection.keep(calibration, collection.table.version)
 
 
 def _candidates(written: Sequence[GeneratedCaption]) -> tuple[Candidate, ...]:

@@ -1,8 +1,8 @@
 """A collection: an indexed archive, and the model of its vectors."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
@@ -11,6 +11,8 @@ from typing import Any
 from trichord.media.probe import Status
 from trichord.search.calibration import Calibration
 from trichord.search.description import Description, is_table, parse_description, to_json
+from trichord.search.entries import KnownFile
+from trichord.search.roots import Root, Roots, beside, path_from, within
 from trichord.search.table import MomentTable, Note
 from trichord.storage import Storage
 from trichord.types import UserError
@@ -20,6 +22,8 @@ __all__ = ["Description", "StoredCollection", "files_below", "whereabouts"]
 DESCRIPTION = "collection.json"
 SUCCESSOR = "reembedding.json"
 """Describes the table that a re-embedding fills while the old one is searched."""
+NAMED = 5
+"""Folders that an error names."""
 
 
 class StoredCollection:
@@ -37,6 +41,7 @@ class StoredCollection:
             description.audio_types,
             fingerprint=description.fingerprint,
             require=self.require_current,
+            roots=self._read_roots,
         )
 
     @property
@@ -48,6 +53,15 @@ class StoredCollection:
     def path(self) -> Path:
         """The same as a path; `open` accepts it for a bucket too."""
         return Path(self.name)
+
+    @property
+    def run(self) -> str:
+        """Where its model is: that run or experiment; or the run that was copied along with it."""
+        own, local = self.description, self.storage.local
+        copied = beside(local, own.relative_run)
+        return (
+            copied if copied and not Path(own.run).is_dir() and Path(copied).is_dir() else own.run
+        )
 
     @classmethod
     def open(cls, where: str | Path) -> "StoredCollection":
@@ -77,6 +91,9 @@ class StoredCollection:
     def begin(cls, where: str | Path, description: Description) -> "StoredCollection":
         """Create a collection, or open the existing one to continue it.
 
+        An existing one refers to the run of the description from then on: it may be the same model in
+        another place.
+
         Raises:
             UserError: The place holds something else, or moments of another model or length.
         """
@@ -90,6 +107,8 @@ class StoredCollection:
         collection = cls.open(where)
         collection.require(description.fingerprint)
         collection.require_cut(description)
+        if description.run != collection.description.run:
+            collection._change(run=description.run)
         return collection
 
     @staticmethod
@@ -211,6 +230,85 @@ class StoredCollection:
             result.update(below)
         return result
 
+    def add_roots(self, places: Sequence[Path], known: Mapping[str, KnownFile]) -> bool:
+        """Make folders that are to be indexed roots, unless they lie in roots.
+
+        Args:
+            places: Files and folders.
+            known: The files of the collection.
+
+        Returns:
+            Whether the paths of known files have changed: the collection was copied together with its
+            library, and one of the folders is that copy.
+
+        Raises:
+            UserError: The collection cannot be written to.
+        """
+        absolute = map(whereabouts, places)
+        folders = {str(place if place.is_dir() else place.parent) for place in absolute}
+        before = self.table.roots
+        copied = before.mapped(lambda root: self._copied(root, folders, known))
+        if copied == before and all(before.of(folder) for folder in folders):
+            return False
+        with self.writing():
+            self._reload()
+            roots = self.table.roots.mapped(lambda root: self._copied(root, folders, known))
+            self._change(roots=roots.adding(folders, known).roots)
+        return copied != before
+
+    def _copied(self, root: Root, folders: set[str], known: Mapping[str, KnownFile]) -> Root:
+        """A root; if its copy beside a copied collection is one of the folders, with that path."""
+        place = beside(self.storage.local, root.relative)
+        if place in ("", root.path) or not any(within(place, folder) for folder in folders):
+            return root
+        files = [file for file in known.values() if within(file.version.file, root.path)]
+        lacking = lacking_at(files, root.path, place)
+        return replace(root, path=place) if 2 * len(lacking) < len(files) else root
+
+    def relocate(self, old: str, new: str, *, force: bool = False) -> int:
+        """Files of one folder are in another one from now on. Nothing is read again.
+
+        One write of `collection.json` does it, and no row changes.
+
+        Args:
+            old: The folder that the collection knows; it need not exist any more.
+            new: The folder where the files are now.
+            force: Also if the new folder lacks most of the files.
+
+        Returns:
+            How many files have another path now.
+
+        Raises:
+            UserError: The collection has no files in `old`, or some in `new`; `new` lacks most files; or
+                the collection cannot be written to.
+        """
+        before, after = (str(whereabouts(Path(place))) for place in (old, new))
+        with self.writing():
+            self._reload()
+            known = self.table.files()
+            files = [file for path, file in known.items() if within(path, before)]
+            if not files:
+                tops = sorted({root.path for root in self.table.roots.roots}) or ["none"]
+                raise UserError(
+                    f"{old}: {self.name} has no files there: name one of its folders "
+                    f"({', '.join(tops[:NAMED])}), or a folder in one."
+                )
+            there = [path for path in known if within(path, after) and not within(path, before)]
+            if there:
+                raise UserError(
+                    f"{new}: {self.name} has {len(there)} files there already: remove those of {old} or "
+                    "of the new folder first (trichord index --remove)."
+                )
+            lacking = lacking_at(files, before, after)
+            if 2 * len(lacking) > len(files) and not force:
+                raise UserError(
+                    f"{new} lacks {len(lacking)} of the {len(files)} files of {old}, such as {lacking[0]}: "
+                    "check the path, or give --force."
+                )
+            paths = [file.version.file for file in files]
+            self._change(roots=self.table.roots.relocated(before, after, paths).roots)
+        return len(files)
+
     def annotate(self, file: str | Path, notes: Sequence[Note]) -> None:
         """Replace captions and tags of moments of a file.
 
@@ -234,6 +332,15 @@ class StoredCollection:
         own = self.description
         measured = own.calibration is not None and own.calibration.complete
         return measured and own.calibrated == self.table.version
+
+    @contextmanager
+    def keeping_scales(self) -> Generator[None]:
+        """Lock the collection for changes that leave all vectors as they are: scales stay valid."""
+        with self.writing():
+            calibrated = self.calibrated
+            yield
+            if calibrated and not self.calibrated:
+                self._change(calibrated=self.table.version)
 
     def keep(self, calibration: Calibration, version: int) -> None:
         """Store the scales of scores, unless those of a newer version of the table are stored.
@@ -276,7 +383,10 @@ class StoredCollection:
                 or successor_description.fingerprint != description.fingerprint
             ):
                 mark = blake2b(description.fingerprint.encode(), digest_size=6).hexdigest()
-                successor_description = replace(description, table=f"moments-{mark}.lance")
+                roots = self.description.roots
+                successor_description = replace(
+                    description, table=f"moments-{mark}.lance", roots=roots
+                )
             successor = StoredCollection(self.storage, successor_description, SUCCESSOR)
             successor._write()
             self._tidy(keep=successor_description.table)
@@ -298,10 +408,8 @@ class StoredCollection:
             self.require_current()  # another re-embedding may have taken its place
             old = StoredCollection.open(self.name)
             if old.description.table != self.table.name:
-                calibrated = self.calibrated
-                self.table.annotate_same(old.table.notes())
-                if calibrated:  # annotating changes no vectors
-                    self._change(calibrated=self.table.version)
+                with self.keeping_scales():
+                    self.table.annotate_same(old.table.notes())
                 old = StoredCollection(self.storage, self.description)
                 old._write()
             old._tidy()
@@ -325,9 +433,24 @@ class StoredCollection:
         """Read the description again: another process may have changed it."""
         self.require_current()
         self.description = _read_description(self.storage, self.file) or self.description
+        self.table.roots = self._found_roots()
+
+    def _read_roots(self) -> Roots:
+        """The roots as they are stored now."""
+        if stored := _read_description(self.storage, self.file):
+            return Roots(stored.roots).found(self.storage.local)
+        return self._found_roots()
+
+    def _found_roots(self) -> Roots:
+        return Roots(self.description.roots).found(self.storage.local)
 
     def _write(self) -> None:
+        own, local = self.description, self.storage.local
+        roots = Roots(own.roots).noted(local).roots
+        relative = path_from(local, own.run) if Path(own.run).is_dir() else own.relative_run
+        self.description = replace(own, roots=roots, relative_run=relative)
         self.storage.write(self.file, to_json(self.description))
+        self.table.roots = self._found_roots()
 
 
 def _read_description(storage: Storage, file: str) -> Description | None:
@@ -353,6 +476,20 @@ def files_below(files: Iterable[str], place: Path) -> list[str]:
     """The files that are this place or in this folder."""
     absolute = whereabouts(place)
     return [file for file in files if Path(file).is_relative_to(absolute)]
+
+
+def lacking_at(files: Iterable[KnownFile], old: str, new: str) -> list[str]:
+    """The paths in a new folder at which files of an old one, of the same size, are not."""
+    lacking: list[str] = []
+    for file in files:
+        path = new + file.version.file[len(old) :]
+        try:
+            there = Path(path).stat().st_size == file.version.size
+        except OSError:
+            there = False
+        if not there:
+            lacking.append(path)
+    return lacking
 
 
 def whereabouts(place: Path) -> Path:

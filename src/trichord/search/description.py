@@ -9,11 +9,12 @@ from typing import Any, cast, get_args
 from trichord.media.plan import FrameChoice
 from trichord.search.calibration import Calibration
 from trichord.search.moments import CutKind
+from trichord.search.roots import Root
 from trichord.types import UserError
 
-FORMAT = 3
-"""Format of new collections. Formats 1 (no captions, tags, thumbnails, durations) and 2 (other names of
-some fields) are read."""
+FORMAT = 4
+"""Format of new collections. Formats 1 (no captions, tags, thumbnails, durations), 2 (other names of some
+fields) and 3 (no roots) are read."""
 TABLE = "moments.lance"
 """The table of a collection that was never re-embedded."""
 
@@ -37,6 +38,8 @@ class Description:
         weighting: Visual and audio weight, learnt from captions; None if none were learnt.
         cut: Whether moments are windows, or shots of which long ones are cut into windows.
         frames: Which frames are decoded: those shown at the exact times, or the keyframes before them.
+        roots: The folders that rows name files relative to.
+        relative_run: The path of `run` relative to the collection; empty without one.
     """
 
     run: str
@@ -52,6 +55,8 @@ class Description:
     weighting: tuple[float, float] | None = None
     cut: CutKind = "window"
     frames: FrameChoice = "exact"
+    roots: tuple[Root, ...] = ()
+    relative_run: str = ""
 
 
 def to_json(description: Description) -> str:
@@ -72,12 +77,12 @@ def parse_description(content: bytes, name: str) -> Description:
     try:
         stored: dict[str, Any] = json.loads(content)
         version = stored.pop("format")
-        if version not in (1, 2, FORMAT):
+        if version not in (1, 2, 3, FORMAT):
             raise UserError(
                 f"{name} has format {version}, this version of Trichord reads {FORMAT}: update "
                 "Trichord or index again."
             )
-        if version != FORMAT:
+        if version < 3:
             stored = _with_new_names(stored)
         scales = stored.pop("calibration")
         calibration = None if scales is None else Calibration.of(scales)
@@ -86,8 +91,13 @@ def parse_description(content: bytes, name: str) -> Description:
         if (weighting := stored.pop("weighting", None)) is not None:
             visual, audio = weighting
             weighting = float(visual), float(audio)
+        roots = tuple(Root(**root) for root in stored.pop("roots", ()))
         description = Description(
-            **stored, audio_types=tokens, calibration=calibration, weighting=weighting
+            **stored,
+            audio_types=tokens,
+            calibration=calibration,
+            weighting=weighting,
+            roots=roots,
         )
         _check(description)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -128,6 +138,11 @@ def _check(description: Description) -> None:
     tokens = description.audio_types
     if tokens and (min(tokens), max(tokens), len(set(tokens))) != (0, 1, len(tokens)):
         raise ValueError("impossible audio types")
+    texts: list[object] = [description.relative_run]
+    for root in description.roots:
+        texts += [root.name, root.path, root.relative]
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("impossible roots")
     if not is_table(description.table):
         raise ValueError("impossible name of a table")
     if description.weighting is not None and not all(

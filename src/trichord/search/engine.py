@@ -246,11 +246,11 @@ class SearchEngine:
 
     def top_k(self, query: PreparedQuery, candidates: Candidates, k: int, rerank: int) -> list[Hit]:
         """The best `k` of a query's candidates; see `search`."""
-        folded = query.query.fold
+        folded, missing = query.query.fold, query.query.where.missing
         depth = max(FOLDED * k if folded else k, self._depth(query, rerank))
         head: list[Hit] | None = None
         while True:
-            scored = query.snapshot.top_k(query.plan, candidates, depth)
+            scored = query.snapshot.top_k(query.plan, candidates, depth, missing=missing)
             hits = _hits_of(query, scored)
             if head is None:  # once: reranking decodes
                 head = self._rerank(query, hits[:rerank])
@@ -278,7 +278,7 @@ class SearchEngine:
         read = FOLDED * each if query.fold else each
         depth = max(k * read, least)
         while True:
-            scored = snapshot.top_k(prepared.plan, candidates, depth)
+            scored = snapshot.top_k(prepared.plan, candidates, depth, missing=query.where.missing)
             files = snapshot.gallery.file[scored.rows]
             if len(scored.rows) < depth or len(np.unique(files)) >= k:
                 break
@@ -416,7 +416,10 @@ def _fuse_captions(query: PreparedQuery, hits: list[Hit]) -> list[Hit]:
     matches = table.match_captions(query.query.words, depth)
     rows = [row for file, start, _ in matches if (row := gallery.row_of(file, start)) is not None]
     allowed = [r for r in dict.fromkeys(rows) if query.allowed is None or query.allowed[r]][:DEPTH]
-    scored = query.plan.score(gallery, np.array(allowed, np.int64))
+    rows_allowed = np.array(allowed, np.int64)
+    if not query.query.where.missing:
+        rows_allowed = rows_allowed[query.snapshot.presence.of(gallery.file[rows_allowed])]
+    scored = query.plan.score(gallery, rows_allowed)
     by_words: dict[Moment, Hit] = {hit.moment: hit for hit in _hits_of(query, scored)}
     by_moment = by_words | {hit.moment: hit for hit in hits}
     order = fuse_ranks(

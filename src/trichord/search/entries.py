@@ -1,6 +1,6 @@
 """The rows of a table of moments as objects: moments, files, and their conversion from and to Arrow."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from itertools import groupby
 from typing import Any
@@ -163,7 +163,7 @@ def checksums(rows: Any) -> Int[np.ndarray, " row"]:
     return (sums[0] | sums[1].astype(np.uint64) << np.uint64(32)).view(np.int64)
 
 
-def require_intact(rows: Any) -> Any:
+def require_intact(rows: Any, path_of: Callable[[str], str] = str) -> Any:
     """Return the rows if their checksums fit.
 
     Lance detects damage to the structure of its files, not to the numbers in them.
@@ -171,6 +171,7 @@ def require_intact(rows: Any) -> Any:
     Args:
         rows: An Arrow table with the columns of `checksums`, and `checksum`; rows without a checksum,
             written by an earlier version, are not checked.
+        path_of: The path of a file by its name in rows, for messages.
 
     Raises:
         UserError: A checksum does not fit.
@@ -179,7 +180,7 @@ def require_intact(rows: Any) -> Any:
     present = stored.is_valid().to_numpy(zero_copy_only=False)
     differs = present & (stored.fill_null(0).to_numpy() != checksums(rows))
     if differs.any():
-        file = rows["file"][int(differs.argmax())].as_py()
+        file = path_of(rows["file"][int(differs.argmax())].as_py())
         raise UserError(
             f"{file}: its stored vectors are damaged: the disk may be failing; remove the file from the "
             "collection (trichord index --remove) and index it again."

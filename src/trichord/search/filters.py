@@ -39,6 +39,7 @@ class Filter:
         has_audio: Whether the moment has audio.
         has_speech: Whether there is speech in at least a fifth of the moment. Moments that were not
             measured match neither, except those without audio, which have no speech.
+        missing: Also moments of files that are not in their place now.
 
     Raises:
         UserError: A condition that no moment can meet.
@@ -53,6 +54,7 @@ class Filter:
     tags: tuple[str, ...] = ()
     has_audio: bool | None = None
     has_speech: bool | None = None
+    missing: bool = False
 
     def __post_init__(self) -> None:
         require_legal(self)
@@ -72,8 +74,9 @@ class Filter:
 
     @property
     def open(self) -> bool:
-        """Whether all moments match."""
-        return all(getattr(self, each.name) == each.default for each in fields(Filter))
+        """Whether all moments match; missing files are left out later, if they come up as hits."""
+        conditions = [each for each in fields(Filter) if each.name != "missing"]
+        return all(getattr(self, each.name) == each.default for each in conditions)
 
     def mask(self, gallery: Gallery) -> Bool[np.ndarray, " moment"]:
         """Which moments meet all conditions."""

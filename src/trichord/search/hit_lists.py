@@ -39,8 +39,13 @@ def to_csv(found: Sequence[tuple[str, Sequence[Hit]]]) -> str:
 
 def to_json_lines(found: Sequence[tuple[str, Sequence[Hit]]]) -> str:
     """One JSON object for each query, with `query` and `hits`."""
-    objects = ({"query": title, "hits": [asdict(hit) for hit in hits]} for title, hits in found)
+    objects = ({"query": title, "hits": list(map(to_fields, hits))} for title, hits in found)
     return "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in objects)
+
+
+def to_fields(hit: Hit) -> dict[str, Any]:
+    """A hit for JSON; `missing` says whether its file is not there."""
+    return asdict(hit) | {"missing": not Path(hit.moment.file).exists()}
 
 
 def to_edl(hits: Sequence[Hit], title: str, fps: int) -> str:

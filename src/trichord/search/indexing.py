@@ -12,11 +12,11 @@ from trichord.media.decoder import Decoder
 from trichord.media.plan import FrameChoice
 from trichord.models.embedder import Embedder
 from trichord.search.audio_types import tokens_of
-from trichord.search.collection import Description, StoredCollection, files_below
+from trichord.search.collection import Description, StoredCollection
 from trichord.search.moments import SECONDS, SHORTEST, CutKind, require_moments
-from trichord.search.survey import media_at
+from trichord.search.notes import ManifestNotes
 from trichord.search.table import FileVersion
-from trichord.search.updating import Change, Indexed, Readers, Update, finish
+from trichord.search.updating import Change, Indexed, Readers, Update
 from trichord.types import Clip, UserError
 from trichord.types.tensors import Features
 
@@ -109,11 +109,13 @@ def index(
     metadata: Sequence[Clip] = (),
     speech: bool = True,
     readers: Readers | None = None,
+    prune: bool = False,
 ) -> Iterator[Indexed]:
     """Bring a collection up to date with media files and folders. Yields each file once it is stored.
 
-    Unchanged files are skipped and keep their captions and tags. Known content under a new name keeps its
-    vectors. Files missing from the given folders are removed from the collection. Indexing can be
+    Unchanged files are skipped and keep their captions and tags. Files that were moved or renamed keep
+    their vectors too, and copies get the same ones. Files missing from the given folders stay, and are
+    reported as `missing`, unless `prune` removes them: a drive may not be connected. Indexing can be
     interrupted anywhere, by SIGKILL too: files are stored completely or not at all, and the next call does
     the rest. Several processes may index at the same time; files that are new to both are read by both.
 
@@ -126,20 +128,17 @@ def index(
             files that are read, and of unchanged ones without captions and tags.
         speech: Measure the share of speech, if the extra `speech` is installed.
         readers: Read files elsewhere, by `read_versions`; None: read them here.
+        prune: Remove files that are missing from places that have others.
 
     Raises:
-        UserError: A place is missing or has no media; the collection is of other weights, or cannot be
+        UserError: A place is missing or has no media, unless the collection has files there and another
+            place has media; the collection is of other weights, or cannot be
             written to.
     """
     collection.require(model.fingerprint)
-    # The table first: a file that another process adds in between must not seem to be missing.
-    known = collection.table.files()
-    files = media_at(places)
-    below = {file for place in places for file in files_below(known, place)}
-    missing = sorted(below - {str(file) for file in files})
-    update = Update.of(collection, model, decoder, metadata, speech)
-    yield from update.run(known, files, missing, readers)
-    finish(collection, model)
+    notes = ManifestNotes(metadata)
+    update = Update(collection, lambda: model, decoder, notes, speech, prune)
+    yield from update.at(places, readers)
 
 
 def read_versions(
@@ -168,7 +167,8 @@ def read_versions(
         UserError: The collection is of other weights, or cannot be written to.
     """
     collection.require(model.fingerprint)
-    yield from Update.of(collection, model, decoder, metadata, speech).read_versions(versions)
+    update = Update(collection, lambda: model, decoder, ManifestNotes(metadata), speech)
+    yield from update.read_versions(versions)
 
 
 def reembed(
@@ -200,7 +200,7 @@ def reembed(
     _require_folders(collection, [Path(file) for file in collection.table.files()])
     description = describe(run, model, old.seconds, old.hop, old.cut, old.frames)
     successor = collection.reembedding(description)
-    update = Update.of(successor, model, decoder, speech=speech)
+    update = Update(successor, lambda: model, decoder, speech=speech, prune=True)
     reported: set[str] = set()
     while True:
         known, done = collection.table.files(), successor.table.files()
@@ -213,7 +213,6 @@ def reembed(
         for file in sorted(known.keys() - done.keys() - present - reported):
             reported.add(file)
             yield Indexed(file=file, change="removed", status="corrupt", reason="it is missing")
-        finish(successor, model)
         with collection.writing():
             # First take over what others stored in the old table in the meantime.
             if successor is collection or collection.table.files() == known:

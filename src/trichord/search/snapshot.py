@@ -14,6 +14,7 @@ from trichord.search.collection import StoredCollection
 from trichord.search.gallery import Gallery, Vectors
 from trichord.search.nearest.ann_indexes import HELD_OUT, SIDES, AnnIndexes, Settings, sweep
 from trichord.search.nearest.exact import Allowed, Exact, inner_products
+from trichord.search.presence import Presence
 from trichord.search.query_plan import Centre, QueryPlan, Rows, ScoredRows
 from trichord.search.query_vectors import TextVectors
 from trichord.types.arrays import Float, UInt8
@@ -116,6 +117,11 @@ class Snapshot:
         now = (collection.description, collection.table.version)
         return now == (self.collection.description, self.version)
 
+    @property
+    def presence(self) -> Presence:
+        """Which files are there."""
+        return Presence(self.gallery.files)
+
     def retire(self) -> None:
         """Stop building indexes. Running searches can finish."""
         if self.indexes is not None:
@@ -167,18 +173,29 @@ class Snapshot:
             scores[:, span] = block
         return scores
 
-    def top_k(self, plan: QueryPlan, candidates: Candidates, k: int) -> ScoredRows:
+    def top_k(
+        self, plan: QueryPlan, candidates: Candidates, k: int, *, missing: bool = False
+    ) -> ScoredRows:
         """The best `k` moments of a query by their exact scores, best first.
 
-        Candidates are chosen without the excluded parts, which only lower scores: there are enough of
-        them once `k` are not demoted.
+        Candidates are chosen without the excluded parts, which only lower scores, and among files that may
+        be missing: there are enough of them once `k` are there and not demoted.
+
+        Args:
+            plan: The query.
+            candidates: Its candidates.
+            k: Number of moments.
+            missing: Also those of files that are missing.
         """
         depth = 2 * k if plan.excludes else k
         while True:
             scored = plan.score(self.gallery, candidates.best(depth))
             count = len(scored.rows)  # more than `depth` if scores are nearly equal
-            kept = count - np.count_nonzero(scored.demoted) - max(0, count - depth)
-            if not plan.excludes or kept >= k or count < depth:
+            if not missing:
+                there = self.presence.of(self.gallery.file[scored.rows])
+                scored = scored if there.all() else scored.take(np.flatnonzero(there))
+            kept = len(scored.rows) - np.count_nonzero(scored.demoted) - max(0, count - depth)
+            if kept >= k or count < depth:
                 return scored.top_k(k)
             depth *= 4
 

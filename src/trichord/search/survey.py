@@ -1,14 +1,18 @@
 """What an update has to do: it compares files with the collection, without opening media."""
 
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from trichord.corpora.footage import Scan, holds_media, is_media, scan
 from trichord.media.signature import file_signature
-from trichord.search.collection import whereabouts
+from trichord.search.collection import files_below, whereabouts
 from trichord.search.table import FileVersion, KnownFile
 from trichord.types import UserError
+
+FOLDERS_NAMED = 5
+"""Missing folders that are named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,13 +21,15 @@ class Survey:
 
     Attributes:
         unchanged: Nothing to do.
-        same: The content of a known file, whose vectors are copied; with the path of that file.
+        same: The content of a known file, whose vectors it gets; with the path of that file.
+        moved: Those of these known files that are no longer in their place.
         read: To be read.
         unnameable: They cannot be stored: their path is not valid text.
     """
 
     unchanged: list[KnownFile] = field(default_factory=list[KnownFile])
     same: list[tuple[FileVersion, str]] = field(default_factory=list[tuple[FileVersion, str]])
+    moved: set[str] = field(default_factory=set[str])
     read: list[FileVersion] = field(default_factory=list[FileVersion])
     unnameable: list[str] = field(default_factory=list[str])
 
@@ -33,17 +39,25 @@ def media_at(places: Sequence[Path]) -> list[Path]:
     return scan_places(places).files
 
 
-def scan_places(places: Sequence[Path]) -> Scan:
+def scan_places(places: Sequence[Path], known: Collection[str] = ()) -> Scan:
     """Media files at places and in folders, absolute, sorted, without duplicates; and what they lack.
+
+    Args:
+        places: Files and folders.
+        known: Files of a collection. A place of such files may be missing or empty, as if its drive were
+            not connected, unless all places are.
 
     Raises:
         UserError: A place is missing, is not a media file, or has none.
     """
     everything = Scan()
-    for place in places:
+    scans = [_scan(whereabouts(place)) if place.exists() else Scan() for place in places]
+    others = any(one.files for one in scans)
+    for place, below in zip(places, scans, strict=True):
+        if others and not below.files and files_below(known, place):
+            continue
         if not place.exists():
             raise UserError(f"{place}: no such file or folder: check the path.")
-        below = _scan(whereabouts(place))
         if not below.files and not place.is_dir():
             raise UserError(f"{place} is not a media file: give a video, sound, picture or folder.")
         if not below.files:
@@ -67,10 +81,47 @@ def _scan(place: Path) -> Scan:
     return Scan([place] if place.is_file() and (is_media(place) or holds_media(place)) else [])
 
 
+def missing_lines(files: Iterable[str]) -> list[str]:
+    """What to say of files that are missing: a line for each folder that is gone, and one for the rest."""
+    parents = Counter(Path(file).parent for file in files)
+    folders = Counter[str]()
+    for parent, count in parents.items():
+        folders[_missing_top(parent)] += count
+    single = folders.pop("", 0)
+    lines = [
+        f"{folder} is missing or empty, and the archive has {count} of its files: if its drive is not "
+        "connected, connect it."
+        for folder, count in folders.most_common(FOLDERS_NAMED)
+    ]
+    if rest := len(folders) - len(lines):
+        lines.append(f"{rest} more folders are missing.")
+    if single:
+        lines.append(f"{single} files are missing from folders that are there.")
+    return lines
+
+
+def _missing_top(parent: Path) -> str:
+    """The outermost folder, upwards from one, that is missing or empty; "" if that one is neither."""
+    top = ""
+    for folder in (parent, *parent.parents):
+        if not is_missing(folder):
+            break
+        top = str(folder)
+    return top
+
+
+def is_missing(folder: Path) -> bool:
+    """Whether a folder is missing or empty, as one is whose drive is not connected."""
+    try:
+        return next(folder.iterdir(), None) is None
+    except OSError:
+        return True
+
+
 def survey(known: dict[str, KnownFile], files: Sequence[Path]) -> Survey:
     """Sort files by what is to be done with them."""
     result = Survey()
-    holders = {old.version.signature: file for file, old in known.items()}
+    holders = _Holders(known, files)
     for path in files:
         old = known.get(str(path))
         if not _nameable(str(path)):
@@ -80,12 +131,45 @@ def survey(known: dict[str, KnownFile], files: Sequence[Path]) -> Survey:
         elif (version := _version(path)) is not None:
             # Its own old rows first: a copy elsewhere may be about to be removed.
             own = old is not None and old.version.signature == version.signature
-            holder = version.file if own else holders.get(version.signature)
-            if holder is None or not version.signature:
+            holder, moved = (version.file, False) if own else holders.of(version)
+            if not holder or not version.signature:
                 result.read.append(version)
             else:
                 result.same.append((version, holder))
+                result.moved.update([holder] if moved else [])
     return result
+
+
+class _Holders:
+    """The known files of each content."""
+
+    def __init__(self, known: dict[str, KnownFile], files: Sequence[Path]) -> None:
+        self._present = {str(path) for path in files}
+        self._files: dict[str, list[str]] = defaultdict(list)
+        for file, old in known.items():
+            self._files[old.version.signature].append(file)
+
+    def of(self, version: FileVersion) -> tuple[str, bool]:
+        """A known file of the same content, "" without one; and whether it has moved here.
+
+        Each moved file is given once, as long as there are others.
+        """
+        files = self._files.get(version.signature, [])
+        for file in files:
+            if file not in self._present and has_moved(file, version.file):
+                if len(files) > 1:
+                    files.remove(file)
+                return file, True
+        return (files[-1], False) if files else ("", False)
+
+
+def has_moved(old: str, new: str) -> bool:
+    """Whether a file that is not listed in its old place any more has moved, not been copied.
+
+    Where names differ by case alone, some file systems find it under both.
+    """
+    before = Path(old)
+    return not before.exists() or (old.casefold() == new.casefold() and before.samefile(new))
 
 
 def _nameable(file: str) -> bool:

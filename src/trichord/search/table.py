@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from itertools import groupby
 from operator import itemgetter
@@ -26,6 +27,7 @@ from trichord.search.entries import (
     schema_of,
 )
 from trichord.search.gallery import NEAR, SPAN, Gallery, Vectors, gather
+from trichord.search.roots import Roots, UnknownRootError
 from trichord.storage import Storage
 from trichord.storage.lance_table import LanceTable, require_index, sql_in
 from trichord.types import Moment, UserError
@@ -66,6 +68,7 @@ class MomentTable(LanceTable):
         *,
         fingerprint: str = "",
         require: Callable[[], None] | None = None,
+        roots: Callable[[], Roots] = Roots,
     ) -> None:
         """Describe a table, which need not exist yet.
 
@@ -77,7 +80,11 @@ class MomentTable(LanceTable):
             audio_types: The tokens at which each moment has a vector; empty: it has only one.
             fingerprint: Fingerprint of the model that made the vectors.
             require: Called before every change; raises if no change is allowed.
+            roots: Reads the roots of the collection: here alone paths become names in rows, and names
+                paths.
         """
+        self.roots = roots()
+        self._read_roots = roots
         self.vision_dim = vision_dim
         self.audio_dim = audio_dim
         self.audio_types = audio_types
@@ -90,15 +97,20 @@ class MomentTable(LanceTable):
             require=require,
         )
 
-    def put(self, files: Sequence[FileEntries]) -> None:
+    def put(self, files: Sequence[FileEntries], instead_of: Sequence[str] = ()) -> None:
         """Add files, or replace their rows, in one transaction.
 
         Readers, and a crash, see either all old rows or all new ones: surplus rows of a file that became
         shorter are deleted in the same transaction.
+
+        Args:
+            files: With all their moments.
+            instead_of: Files that are deleted in the same transaction: they have moved.
         """
         if not files:
             return
-        rows, names = rows_of(files, self.schema), [one.version.file for one in files]
+        rows = rows_of([self._named(file) for file in files], self.schema)
+        names = self._stored([*(one.version.file for one in files), *instead_of])
         with self.commit() as table:
             if table is None:
                 lance.write_dataset(
@@ -107,12 +119,12 @@ class MomentTable(LanceTable):
                 return
             # A bucket's lock may be lost during a commit: rows of a concurrent commit are then found
             # by their key and replaced. A folder's lock is never lost.
-            known = any(table.count_rows(condition) for condition in _conditions(names))
+            known = any(table.count_rows(sql_in("file", part)) for part in _parts(names))
             if self.storage.local is None or known:
                 upsert = table.merge_insert("id").when_matched_update_all()
                 stale = sql_in("file", names)
-                replace = upsert.when_not_matched_insert_all()
-                replace.when_not_matched_by_source_delete(stale).execute(rows)
+                changed = upsert.when_not_matched_insert_all()
+                changed.when_not_matched_by_source_delete(stale).execute(rows)
             else:  # the same, without reading every row of the table
                 table.insert(rows)
             latest = self.latest
@@ -137,7 +149,7 @@ class MomentTable(LanceTable):
 
     def remove(self, files: Sequence[str]) -> None:
         """Delete files; it can be repeated after an interruption."""
-        for condition in _conditions(files):
+        for condition in self._conditions(files):
             with self.commit() as table:
                 if table is not None:
                     table.delete(condition)
@@ -165,8 +177,8 @@ class MomentTable(LanceTable):
         if paths is None:
             return known_files(self.rows(columns))
         files: dict[str, KnownFile] = {}
-        for condition in _conditions(paths):
-            files |= known_files(self.rows(columns, filter=condition))
+        for part in _parts(paths):
+            files |= known_files(self.rows(columns, files=part))
         return dict(sorted(files.items()))
 
     def read_files(self, files: Sequence[str]) -> list[FileEntries]:
@@ -176,9 +188,10 @@ class MomentTable(LanceTable):
             UserError: Stored vectors are damaged.
         """
         result: list[FileEntries] = []
-        for condition in _conditions(files):
-            rows = self.rows(self.schema.names, filter=condition)
-            result += entries_of(require_intact(rows.sort_by(ORDER)))
+        for condition in self._conditions(files):
+            rows = super().rows(self.schema.names, filter=condition)
+            rows = self._placed(require_intact(rows, self._path))
+            result += entries_of(rows.sort_by(ORDER))
         return result
 
     def gallery(self, token: float | None = None) -> Gallery:
@@ -221,7 +234,9 @@ class MomentTable(LanceTable):
             own = tokens[0] if tokens and token is None else token
             return stored if own is None or not tokens else audio_at(stored, tokens, own)
 
-        return gather(map(require_intact, batches), count, dims, to_audio)
+        # The checksum of a row covers the name that is stored.
+        rows = (self._placed(require_intact(batch, self._path)) for batch in batches)
+        return gather(rows, count, dims, to_audio)
 
     def annotate(self, file: str, notes: Sequence[Note]) -> None:
         """Replace captions and tags of moments of a file, in one transaction.
@@ -266,8 +281,7 @@ class MomentTable(LanceTable):
     def _spans(self, files: Sequence[str]) -> list[dict[str, Any]]:
         if not files:
             return []
-        rows = self.rows(["id", "file", "start", "end"], filter=sql_in("file", files))
-        return rows.to_pylist()
+        return self.rows(["id", "file", "start", "end"], files=files).to_pylist()
 
     def _annotate(self, table: Any, by_id: Mapping[str, Sequence[Note]]) -> None:
         """Replace captions and tags of moments by id."""
@@ -292,9 +306,7 @@ class MomentTable(LanceTable):
         """Captions and tags by file: all, or those of some files."""
         columns = ["file", "start", "end", "caption", "tags"]
         condition = "(caption IS NOT NULL OR tags IS NOT NULL)"
-        if files is not None:
-            condition += f" AND {sql_in('file', files)}"
-        rows = self.rows(columns, needs="tags", filter=condition).sort_by(ORDER)
+        rows = self.rows(columns, files, needs="tags", filter=condition).sort_by(ORDER)
         return {
             file: [(row["start"], row["end"], row["caption"], row["tags"] or ()) for row in group]
             for file, group in groupby(rows.to_pylist(), key=itemgetter("file"))
@@ -311,8 +323,8 @@ class MomentTable(LanceTable):
     def thumbnail(self, file: str, start: float) -> bytes | None:
         """The thumbnail of a file's moment by its start; None without one."""
         span = f"start >= {start - NEAR!r} AND start <= {start + NEAR!r}"
-        condition = f"thumbnail IS NOT NULL AND {span} AND {sql_in('file', [file])}"
-        rows = self.rows(["thumbnail"], needs="thumbnail", filter=condition)
+        condition = f"thumbnail IS NOT NULL AND {span}"
+        rows = self.rows(["thumbnail"], [file], needs="thumbnail", filter=condition)
         return next(iter(rows["thumbnail"].to_pylist()), None)
 
     def index_captions(self) -> None:
@@ -343,9 +355,59 @@ class MomentTable(LanceTable):
             full_text_query=MatchQuery(text, "caption"),
             limit=k,
             disable_scoring_autoprojection=True,
-        ).to_pylist()
-        hits = [(row["file"], row["start"], row["_score"]) for row in rows]
+        )
+        hits = [(row["file"], row["start"], row["_score"]) for row in rows.to_pylist()]
         return sorted(hits, key=lambda hit: (-hit[2], *hit[:2]))
+
+    def rows(
+        self, columns: Sequence[str], files: Sequence[str] | None = None, **options: Any
+    ) -> Any:
+        """Rows as an Arrow table, with the paths of their files.
+
+        Args:
+            columns: As for `scan`.
+            files: Only rows of these; None: of all.
+            **options: As for `scan`.
+        """
+        if files is not None:
+            conditions = [sql_in("file", self._stored(files))]
+            options["filter"] = " AND ".join([*conditions, *filter(None, [options.get("filter")])])
+        rows = super().rows(columns, **options)
+        return self._placed(rows) if "file" in columns else rows
+
+    def _named(self, file: FileEntries) -> FileEntries:
+        """A file under its name in rows."""
+        version = replace(file.version, file=self.roots.stored(file.version.file))
+        return FileEntries(version=version, entries=file.entries)
+
+    def _stored(self, files: Iterable[str]) -> list[str]:
+        """The names of files in rows."""
+        return [self.roots.stored(file) for file in files]
+
+    def _conditions(self, files: Iterable[str]) -> Iterator[str]:
+        """Filters that together match the rows of some files."""
+        return (sql_in("file", part) for part in _parts(self._stored(files)))
+
+    def _placed(self, rows: Any) -> Any:
+        """Rows with the paths of their files."""
+        column = rows["file"].combine_chunks().dictionary_encode()
+        stored: list[str] = column.dictionary.to_pylist()
+        try:
+            paths = [self.roots.absolute(name) for name in stored]
+        except UnknownRootError:  # its root was written before its rows
+            self.roots = self._read_roots()
+            paths = [self._path(name) for name in stored]
+        if paths == stored:
+            return rows
+        files = pa.array(paths, pa.string()).take(column.indices)
+        place = rows.schema.get_field_index("file")
+        return rows.set_column(place, rows.schema.field(place), files)
+
+    def _path(self, name: str) -> str:
+        try:
+            return self.roots.absolute(name)
+        except UnknownRootError:  # collection.json is of an older copy: a file that is missing
+            return name
 
 
 def _join(table: Any) -> None:
@@ -354,10 +416,9 @@ def _join(table: Any) -> None:
     )
 
 
-def _conditions(files: Sequence[str]) -> Iterator[str]:
-    """Filters that together match the rows of some files."""
-    for i in range(0, len(files), FILES_AT_ONCE):
-        yield sql_in("file", files[i : i + FILES_AT_ONCE])
+def _parts(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    for i in range(0, len(names), FILES_AT_ONCE):
+        yield names[i : i + FILES_AT_ONCE]
 
 
 def _id_at(rows: list[dict[str, Any]], file: str, start: float, end: float) -> str:

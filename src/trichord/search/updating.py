@@ -1,8 +1,11 @@
-"""Updates of a collection: files are read, take over vectors of another name, or are removed."""
+"""Updates of a collection: files are read, or keep their vectors under a new name.
+
+Files that are missing stay in the collection: a drive may not be connected. Only `prune` removes them.
+"""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -12,20 +15,19 @@ from trichord.media.pipeline import Pipeline
 from trichord.media.probe import USABLE, Status
 from trichord.search.background import calibrate_by
 from trichord.search.calibration import MOMENTS
-from trichord.search.collection import StoredCollection
+from trichord.search.collection import StoredCollection, files_below
 from trichord.search.cutting import Cut, cut_files
 from trichord.search.notes import ManifestNotes, NoteTaker
 from trichord.search.query_vectors import TextVectors
 from trichord.search.reading import batches, read_files
 from trichord.search.speech import speech_detector
-from trichord.search.survey import Survey, survey
+from trichord.search.survey import Survey, scan_places, survey
 from trichord.search.table import Entry, FileEntries, FileVersion, KnownFile, Note
-from trichord.types import Clip
 
 if TYPE_CHECKING:  # the service knows of changes without torch
     from trichord.models.embedder import Embedder
 
-Change = Literal["unchanged", "same", "new", "changed", "removed"]
+Change = Literal["unchanged", "same", "new", "changed", "missing", "removed"]
 """`same`: the content was known, under this name or another, and keeps its vectors."""
 
 BEST_FIRST: tuple[Status, ...] = (
@@ -65,25 +67,40 @@ Readers = Callable[[Sequence[FileVersion]], Iterator[Indexed]]
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """An update of a collection: its model, decoder and notes."""
+    """An update of a collection.
+
+    Attributes:
+        collection: The collection.
+        load: Gives its model; called when there are files to read, or scales to measure.
+        decoder: Reads the files.
+        metadata: Captions and labels of a manifest.
+        speech: Measure the share of speech, if the extra `speech` is installed.
+        prune: Remove missing files.
+    """
 
     collection: StoredCollection
-    model: "Embedder"
+    load: "Callable[[], Embedder]"
     decoder: Decoder
-    taker: NoteTaker
+    metadata: ManifestNotes = field(default_factory=ManifestNotes)
+    speech: bool = True
+    prune: bool = False
 
-    @classmethod
-    def of(
-        cls,
-        collection: StoredCollection,
-        model: "Embedder",
-        decoder: Decoder,
-        metadata: Iterable[Clip] = (),
-        speech: bool = True,
-    ) -> "Update":
-        """An update by a manifest's clips; see `indexing.index`."""
-        detector = speech_detector() if speech else None
-        return cls(collection, model, decoder, NoteTaker(ManifestNotes(metadata), detector))
+    def at(self, places: Sequence[Path], readers: Readers | None = None) -> Iterator[Indexed]:
+        """Bring files and folders up to date; see `indexing.index`."""
+        # The table first: a file that another process adds in between must not seem to be missing.
+        known = self.collection.table.files()
+        files = scan_places(places, known).files
+        if self.collection.add_roots(places, known):
+            known = self.collection.table.files()
+            files = scan_places(places, known).files
+        present = {str(file) for file in files}
+        missing: list[str] = []
+        for place in places:
+            below = files_below(known, place)
+            # A place that has no media now is perhaps not connected: `remove` alone removes it.
+            there = files_below(present, place)
+            missing += {*below} - present if there or not self.prune else ()
+        yield from self.run(known, files, sorted(set(missing)), readers)
 
     def run(
         self,
@@ -92,21 +109,29 @@ class Update:
         missing: Sequence[str],
         readers: Readers | None = None,
     ) -> Iterator[Indexed]:
-        """Bring files up to date and remove others. Yields each once it is stored.
+        """Bring files up to date. Yields each once it is stored.
 
         Args:
             known: The files of the collection.
             files: Media files as they are named in the collection, sorted.
-            missing: Files of the collection to remove.
+            missing: Files of the collection that are missing.
             readers: Read and store files instead of `read_versions`.
         """
-        plan = survey(known, files)
+        table = self.collection.table
+        version, plan = table.version, survey(known, files)
+        if plan.read:
+            self.load()  # refuses before anything is changed
         yield from _skipped(plan)
         self._annotate(plan)
         yield from self._take_over(plan)
-        yield from (readers or self.read_versions)(plan.read)
-        self.collection.table.remove(missing)
-        yield from (_outcome(known[file], "removed") for file in missing)
+        if plan.read:
+            yield from (readers or self.read_versions)(plan.read)
+        left = [file for file in missing if file not in plan.moved]
+        if self.prune:
+            table.remove(left)
+        change: Change = "removed" if self.prune else "missing"
+        yield from (_outcome(known[file], change) for file in left)
+        finish(self.collection, self.load, version)
 
     def read_versions(self, versions: Sequence[FileVersion]) -> Iterator[Indexed]:
         """Read files and store them, some at a time; those that the collection has are skipped.
@@ -117,16 +142,17 @@ class Update:
         done = {v.file for v in versions if v.file in known and _same(v, known[v.file].version)}
         yield from (_outcome(known[file], "unchanged") for file in sorted(done))
         todo = [version for version in versions if version.file not in done]
-        with Pipeline() as pipeline:
-            yield from pipeline.ahead(self._read(todo, known, pipeline), CHANGES_AHEAD)
+        if todo:
+            with Pipeline() as pipeline:
+                yield from pipeline.ahead(self._read(todo, known, pipeline), CHANGES_AHEAD)
 
     def _annotate(self, plan: Survey) -> None:
         """Add metadata to unchanged files that have no captions and tags."""
-        metadata = self.taker.metadata
+        metadata = self.metadata
         files = [known.version.file for known in plan.unchanged if known.version.file in metadata]
         table = self.collection.table
         for group in batches(files, FILES_ANNOTATED):
-            with self.collection.writing():  # notes of other processes stay
+            with self.collection.keeping_scales():  # locked: notes of other processes stay
                 annotated = table.notes(group)
                 notes: dict[str, list[Note]] = defaultdict(list)
                 for moment in table.moments([file for file in group if file not in annotated]):
@@ -137,21 +163,31 @@ class Update:
                     table.annotate_same(notes)
 
     def _take_over(self, plan: Survey) -> Iterator[Indexed]:
-        """Copy vectors of known content to new names; a file that changed in the meantime is read."""
+        """Rename or copy known content; a file that changed in the meantime is read."""
         table = self.collection.table
-        for group in batches(plan.same, FILES_AT_ONCE):
-            with self.collection.writing():
+        renamed: dict[str, str] = {}
+        for wanted in batches(plan.same, FILES_AT_ONCE):
+            # A moved file may have copies in a later group.
+            group = [(version, renamed.get(holder, holder)) for version, holder in wanted]
+            moved = {holder for _, holder in group} & plan.moved
+            others = [v for v, holder in group if v.file != holder and holder not in moved]
+            scales = self.collection.writing if others else self.collection.keeping_scales
+            with scales():
                 known = table.files([holder for _, holder in group])
                 valid = [
                     (version, holder)
                     for version, holder in group
                     if holder in known and known[holder].version.signature == version.signature
                 ]
-                moved = [(version, holder) for version, holder in valid if version.file != holder]
-                holders = sorted({holder for _, holder in moved})
+                copied = [(version, holder) for version, holder in valid if version.file != holder]
+                holders = sorted({holder for _, holder in copied})
                 sources = {file.version.file: file for file in table.read_files(holders)}
-                table.put([_renamed(sources[holder], version) for version, holder in moved])
+                table.put(
+                    [_renamed(sources[holder], version) for version, holder in copied],
+                    instead_of=[holder for holder in holders if holder in moved],
+                )
                 table.touch([version for version, holder in valid if version.file == holder])
+            renamed |= {holder: version.file for version, holder in copied if holder in moved}
             plan.read.extend(version for version, holder in group if (version, holder) not in valid)
             for version, holder in valid:
                 file = replace(known[holder], version=version)
@@ -163,14 +199,15 @@ class Update:
         """Decode, embed and store files, some at a time; the stages pipeline."""
         own = self.collection.description
         versions = {version.file: version for version in files}
+        detector = speech_detector() if self.speech else None
         cuts = cut_files(self.decoder, sorted(versions), Cut(own.seconds, own.hop, own.cut))
         entries = read_files(
-            self.model,
+            self.load(),
             self.decoder,
             cuts,
             pipeline,
             tokens=own.audio_types,
-            taker=self.taker,
+            taker=NoteTaker(self.metadata, detector),
             frames=own.frames,
         )
         for group in _complete_files(pipeline.ahead(entries, ENTRIES_AHEAD), versions):
@@ -237,10 +274,22 @@ def _stored(file: FileEntries, change: Change) -> Indexed:
     )
 
 
-def finish(collection: StoredCollection, model: "Embedder") -> None:
-    """Update what is derived from the table: joined files, the full-text index, the scales of scores."""
-    if not collection.calibrated:
-        collection.table.compact()
-        collection.table.index_captions()
-        sample, version = collection.table.sample(MOMENTS)
-        collection.keep(calibrate_by(TextVectors(model), sample), version)
+def finish(
+    collection: StoredCollection, load: "Callable[[], Embedder]", before: int | None = None
+) -> None:
+    """Update what is derived from the table: joined files, the full-text index, the scales of scores.
+
+    Args:
+        collection: Of moments.
+        load: Gives its model; called if the scales have to be measured.
+        before: Version of the table before an update; if it is the same now, nothing is done.
+    """
+    table, calibrated = collection.table, collection.calibrated
+    if calibrated and before in (None, table.version):
+        return
+    with collection.keeping_scales():
+        table.compact()
+        table.index_captions()
+    if not calibrated:
+        sample, version = table.sample(MOMENTS)
+        collection.keep(calibrate_by(TextVectors(load()), sample), version)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from trichord.media.decoder import Decoder
 from trichord.search.collection import StoredCollection, files_below, whereabouts
+from trichord.search.notes import ManifestNotes
 from trichord.search.survey import media_under
-from trichord.search.updating import Indexed, Update, finish
+from trichord.search.updating import Indexed, Update
 from trichord.types import Clip, UserError
 
 if TYPE_CHECKING:  # with torch
@@ -80,7 +81,8 @@ def watch(
 ) -> Iterator[Indexed]:
     """Bring a collection up to date with files and folders, and follow their changes.
 
-    Yields each changed file once it is stored. A file is read when it has stopped growing. It ends when
+    Yields each changed file once it is stored. A file is read when it has stopped growing; one that is
+    deleted stays in the collection, as missing. It ends when
     `stop` is set, within a second after the current file, or when the caller stops.
 
     Args:
@@ -99,11 +101,13 @@ def watch(
     """
     collection.require(model.fingerprint)
     pending = PendingPaths(quiet)
-    update = Update.of(collection, model, decoder, metadata, speech)
+    notes = ManifestNotes(metadata)
+    update = Update(collection, lambda: model, decoder, notes, speech)
     started = False
     for changes in _changes(places, stop):
         # Only now all folders are watched: no later change is missed.
         if not started:
+            collection.add_roots(places, collection.table.files())
             yield from _update_paths(update, [whereabouts(place) for place in places])
             started = True
         now = time.monotonic()
@@ -129,7 +133,6 @@ def _update_paths(update: Update, paths: Sequence[Path]) -> Iterator[Indexed]:
     if files or missing:
         outcomes = update.run(known, files, sorted(missing))
         yield from (outcome for outcome in outcomes if outcome.change != "unchanged")
-        finish(update.collection, update.model)
 
 
 def _changes(places: Sequence[Path], stop: Event | None) -> Iterator[list[Path]]:

@@ -131,7 +131,7 @@ class Jobs:
         began = time.monotonic()
         try:
             for file in self._index(places):
-                present = file.change != "removed"
+                present = file.change not in ("missing", "removed")
                 job.done += present
                 job.failed += present and file.status not in USABLE
                 job.latest = self._show(file.file) if present else job.latest

@@ -121,6 +121,9 @@ class Where(Strict):
     tags: Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=32)] = []
     has_audio: bool | None = None
     has_speech: bool | None = None
+    missing: bool = Field(
+        default=False, description="Also moments of files that are not in their place now."
+    )
 
 
 class QueryRequest(Strict):

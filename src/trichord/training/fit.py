@@ -7,7 +7,7 @@ from dataclasses import asdict
 from functools import partial
 
 from trichord.checkpoint import Origin, Run
-from trichord.config import Experiment
+from trichord.config import Experiment, towers_beside
 from trichord.distributed import all_max, on_all_ranks, on_rank_0
 from trichord.evaluation.vectors import embed_source
 from trichord.evaluation.weighting import learn_weighting
@@ -67,7 +67,7 @@ def fit(
     on_all_ranks(lambda: require_trainable(experiment, model, sources, sharded=sharded))
     taught = experiment.teacher is not None and not on_rank_0(lambda: run.complete)
     teacher = on_all_ranks(lambda: open_teacher(experiment, model, sources[0])) if taught else None
-    on_rank_0(lambda: run.start(experiment, manifest))
+    on_rank_0(lambda: run.start(towers_beside(experiment, run.path), manifest))
     if on_rank_0(lambda: run.complete):
         on_rank_0(run.remove_checkpoints)
         on_all_ranks(lambda: run.restore(model))

@@ -1,6 +1,8 @@
 """Packages that are not installed, and the extras that install them."""
 
+import os
 import re
+import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -16,7 +18,9 @@ _EXTRAS = dict.fromkeys(TOWERS, "towers") | {
     "peft": "lora",
     "pillow_heif": "images",
     "pillow_jxl": "images",
+    "ray": "ray",
     "sentence_transformers": "sentence-transformers",
+    "watchfiles": "watch",
 }
 """The extra that brings a package, by the name under which it is imported."""
 _OF_WORLD = re.compile(r"demo|world|world-.+|stand-in-.+")
@@ -35,6 +39,20 @@ def require_package(name: str) -> None:
     """
     if find_spec(name) is None:
         raise NotInstalledError(_missing(name))
+
+
+def require_compiler() -> None:
+    """Require the C++ compiler that torch compiles with.
+
+    Raises:
+        UserError: There is none.
+    """
+    compiler = os.environ.get("CXX", "g++")
+    if shutil.which(compiler) is None:
+        raise UserError(
+            f"--compile needs a C++ compiler, and there is no '{compiler}': install one or leave "
+            "the option out."
+        )
 
 
 @contextmanager

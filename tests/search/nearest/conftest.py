@@ -23,6 +23,8 @@ class Columns:
     has_vision: np.ndarray
     audio: np.ndarray
     has_audio: np.ndarray
+    file: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
+    mtime_ns: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 def to_unit(rows):

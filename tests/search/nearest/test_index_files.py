@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -89,6 +90,14 @@ def test_other_vectors_of_the_same_version_have_a_structure_of_their_own(
     structured(columns=columns(3000, seed=1))  # as at another audio type token
     assert len(built) == 2
     structured()
+    assert len(built) == 2
+
+
+def test_another_order_of_the_files_has_a_structure_of_its_own(structured, columns, built):
+    """A folder that is relocated changes paths, and with them the order, but no version."""
+    own = columns(3000)
+    for files in ([0, 0, 1], [0, 1, 1], [0, 0, 1]):
+        structured(columns=replace(own, file=np.array(files, np.int32)))
     assert len(built) == 2
 
 

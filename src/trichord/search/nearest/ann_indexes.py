@@ -191,6 +191,8 @@ class _Column:
             "backend": repr(settings.backend),
             "target": settings.target,
             "vectors": _column_digest(vectors, has),
+            # Moments are ordered by path: a relocated folder may change that, and not the version.
+            "order": _digest(gallery.mtime_ns.tobytes() + gallery.file.tobytes()),
             "held out": {name: _digest(queries) for name, queries in self.held_out.items()},
         }
         name = _digest(json.dumps(self.identity, sort_keys=True).encode())

@@ -1,0 +1,44 @@
+"""Which files of a collection are there: looked at when they come up as hits."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from trichord.search.calibration import evenly
+from trichord.types.arrays import Bool, Int
+
+SAMPLE = 32
+"""Files that are looked at to tell whether this machine has the library."""
+
+
+class Presence:
+    """Which files are there.
+
+    A collection may be searched where its files are not, such as a portable one. If a sample of the files
+    has none, all count as present.
+    """
+
+    def __init__(self, files: Sequence[str]) -> None:
+        self._files = files
+
+    def of(self, files: Int[np.ndarray, " row"]) -> Bool[np.ndarray, " row"]:
+        """Whether each of some files, by index, is there; each is looked at once."""
+        distinct, places = np.unique(files, return_inverse=True)
+        indices: list[int] = distinct.tolist()
+        there = np.array([_exists(self._files[i]) for i in indices], bool)[places]
+        if not there.any() and not self.library():
+            return np.ones(len(files), bool)
+        return there
+
+    def library(self) -> bool:
+        """Whether any of a sample of the files is there."""
+        sample: list[int] = evenly(len(self._files), SAMPLE).tolist()
+        return any(_exists(self._files[i]) for i in sample)
+
+
+def _exists(file: str) -> bool:
+    try:
+        return Path(file).exists()
+    except OSError:  # a folder that may not be entered
+        return False
