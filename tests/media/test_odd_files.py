@@ -1,13 +1,14 @@
 """Files whose headers are wrong or whose tracks are odd: what is there is read, and the rest is said."""
 
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
-from trichord.media import DecodePlan, Decoder, FramePlan
+from trichord.media import DecodePlan, FramePlan
 
 RATE = 16_000
 SOUND = DecodePlan(frames=None, rates=(RATE,))
@@ -161,27 +162,25 @@ def test_the_first_track_that_is_not_silent_is_heard(decoder, tmp_path, make):
 
 
 @pytest.mark.parametrize("wanted", ["", "1", "2", "eng", "deu", "3", "fra"])
-def test_a_track_can_be_chosen_by_its_number_or_language(tmp_path, make, wanted):
+def test_a_track_can_be_chosen_by_its_number_or_language(decoder, tmp_path, make, wanted):
     first, second = make.noise(2.0), make.noise(2.0, seed=1)
     path = make.movie(
         tmp_path / "a.mkv", seconds=2.0, sound=first, second_sound=second, audio="flac",
         languages=("eng", "deu"),
     )  # fmt: skip
-    with Decoder(1, audio_track=wanted) as decoder:
-        probe, [decoded] = decoder.probe(path), decoder.decode(path, WHOLE, BOTH)
+    [decoded] = decoder.decode(path, WHOLE, replace(BOTH, audio_track=wanted))
     expected = second if wanted in ("2", "deu") else first
     np.testing.assert_allclose(decoded.audio[RATE][: 2 * RATE], expected[0], atol=1e-3)
-    assert [stream.language for stream in probe.audio] == ["eng", "deu"]
-    assert [stream.chosen for stream in probe.audio] == [expected is first, expected is second]
+    assert [stream.language for stream in decoder.probe(path).audio] == ["eng", "deu"]
     lacking = f"ok: no audio track {wanted} (there is 1 eng, 2 deu): the usual one is heard"
-    assert probe.label == (lacking if wanted in ("3", "fra") else "ok")
+    assert decoded.label == (lacking if wanted in ("3", "fra") else "ok")
 
 
-def test_a_chosen_track_is_heard_even_if_it_is_silent(tmp_path, make):
+def test_a_chosen_track_is_heard_even_if_it_is_silent(decoder, tmp_path, make):
     sound = make.noise(2.0)
     path = make.movie(tmp_path / "a.mkv", seconds=2.0, sound=0 * sound, second_sound=sound)
-    with Decoder(1, audio_track="1") as decoder:
-        assert decoder.probe(path).label == "silent"
+    [decoded] = decoder.decode(path, WHOLE, replace(BOTH, audio_track="1"))
+    assert decoded.status == "silent"
 
 
 SOUNDS = {

@@ -5,6 +5,7 @@ import os
 import av
 import numpy as np
 import pytest
+from footage import make_movie, noise
 from PIL import Image
 
 from trichord.media import DecodePlan
@@ -368,3 +369,24 @@ def test_moments_begin_every_half_of_their_length_if_nothing_else_is_said(tiny_m
     there = begin(tmp_path / "one", "run", tiny_model).description
     assert (there.seconds, there.hop, there.cut) == (10.0, 5.0, "window")
     assert begin(tmp_path / "two", "run", tiny_model, 8.0).description.hop == 4.0
+
+
+def test_an_archive_keeps_which_audio_track_it_hears(tiny_model, decoder, tmp_path):
+    root = tmp_path / "media"
+    root.mkdir()
+    first, second = noise(4.0), noise(4.0, seed=1)
+    path = make_movie(
+        root / "a.mkv", sound=first, second_sound=second, audio="flac", languages=("eng", "deu")
+    )
+    stored = {}
+    for track in ("", "deu"):
+        collection = begin(
+            tmp_path / f"c{track}", "run", tiny_model, seconds=4.0, audio_track=track
+        )
+        assert [one.change for one in index(collection, tiny_model, decoder, [root])] == ["new"]
+        [file] = collection.table.read_files([str(path)])
+        stored[track] = [entry.audio for entry in file.entries]
+        assert StoredCollection.open(collection.path).description.audio_track == track
+    assert not np.allclose(stored[""][0], stored["deu"][0])
+    with pytest.raises(UserError, match="of audio track deu, not of 4 s every 2 s: leave"):
+        begin(tmp_path / "cdeu", "run", tiny_model, seconds=4.0)

@@ -127,14 +127,17 @@ def test_a_file_that_is_gone_is_listed_without_a_size(dated, ask, root):
 
 
 def test_hits_have_pages_and_a_least_score(found):
-    whole = found("a redder field", k=4)
+    def hits(**asked):
+        return found("a redder field", fold=False, **asked)
+
+    whole = hits(k=4)
     assert len(whole) == 4
-    assert found("a redder field", k=2, offset=1) == whole[1:3]
-    assert found("a redder field", k=1000, offset=2) == whole[2:]  # deeper than a batch goes
-    assert found("a redder field", offset=10_000) == []
+    assert hits(k=2, offset=1) == whole[1:3]
+    assert hits(k=1000, offset=2) == whole[2:]  # deeper than a batch goes
+    assert hits(offset=10_000) == []
     least = (whole[1]["score"] + whole[2]["score"]) / 2
-    assert found("a redder field", min_score=least) == whole[:2]
-    assert found("a redder field", min_score=least, offset=1) == whole[1:2]
+    assert hits(min_score=least) == whole[:2]
+    assert hits(min_score=least, offset=1) == whole[1:2]
 
 
 def test_groups_have_pages_and_a_least_score_too(ask):

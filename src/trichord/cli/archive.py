@@ -42,6 +42,7 @@ from trichord.types.rules import (
     OutputFile,
     OutputFolder,
     Range,
+    Spelling,
     Weight,
     Workers,
     require,
@@ -95,6 +96,12 @@ class Index:
     frames: FrameChoice = "exact"
     """Frames as they are shown at each time, or only keyframes: several times faster, up to some seconds
     early."""
+    audio_track: Annotated[str, Spelling(r"\w*", "a number from 1, or a language such as eng")] = ""
+    """The audio track that is heard where a file has several: its number from 1, or its language as the
+    file has it (eng). If not given, or not there: the first that is not silent."""
+    max_megapixels: Annotated[int | None, Range(1, 1000)] = None
+    """Pictures with more million pixels are `too_big`; 201 if not given. Those beyond some hundred may need
+    more memory than a decoder may take."""
     metadata: Annotated[Path | None, InputFile()] = None
     """A manifest whose captions and labels are stored with the moments that they describe."""
     speech: bool = True
@@ -159,7 +166,7 @@ def _require_sense(options: Index) -> None:
             options.sharing.alone,
             "--reembed is done by one process: leave out --runner and --shards.",
         )
-        others = ("seconds", "hop", "cut", "frames", "metadata", "watch", "prune")
+        others = ("seconds", "hop", "cut", "frames", "audio_track", "metadata", "watch", "prune")
         require_unset(options, "--reembed", *others, "vision_weights", "audio_weights")
         require(
             len(options.places) == 1,
@@ -202,7 +209,12 @@ def _update_archive(options: Index, media: list[Path], where: str) -> None:
     metadata = _metadata(options.metadata, scan.files)
     hop = options.seconds / 2 if options.hop is None else options.hop
     StoredCollection.require_place(
-        where, seconds=options.seconds, hop=hop, cut=options.cut, frames=options.frames
+        where,
+        seconds=options.seconds,
+        hop=hop,
+        cut=options.cut,
+        frames=options.frames,
+        audio_track=options.audio_track,
     )
     place = partial(_place_model, options=options)
     model = ArchiveModel(where, stored, options.model, options.weights, place)
@@ -210,11 +222,13 @@ def _update_archive(options: Index, media: list[Path], where: str) -> None:
     if options.portable:  # refuses before files are read
         bundle_text_encoders(collection, model.embedder)
 
-    from trichord.media import Decoder
+    from trichord.media import Decoder, Limits
     from trichord.search.notes import ManifestNotes
     from trichord.search.updating import Update
 
-    with Decoder(workers=options.workers) as decoder:
+    most = options.max_megapixels
+    limits = Limits() if most is None else Limits(still_pixels=most * 1_000_000)
+    with Decoder(workers=options.workers, limits=limits) as decoder:
         notes, measured = ManifestNotes(metadata), options.speech
         update = Update(collection, lambda: model.embedder, decoder, notes, measured, options.prune)
         read = None if options.sharing.alone else _readers(options, model, update, metadata)
@@ -237,7 +251,7 @@ def _begin(options: Index, where: str, model: ArchiveModel) -> "StoredCollection
 
     from trichord.search.indexing import begin
 
-    cut = (options.seconds, options.hop, options.cut, options.frames)
+    cut = (options.seconds, options.hop, options.cut, options.frames, options.audio_track)
     collection = begin(where, model.reference, embedder, *cut)
     model.store()
     return collection

@@ -83,7 +83,9 @@ def _answer(request: Header, limits: Limits, answers: BufferedIOBase) -> None:
         send(answers, {"span": number, **header}, _arrays(decoded))
 
     try:
-        source = open_source(request["path"], limits, request["audio_track"])
+        source = open_source(
+            request["path"], limits, request.get("plan", {}).get("audio_track", "")
+        )
         try:
             end = _perform(source, request, limits, emit)
         finally:
@@ -166,7 +168,7 @@ def _decode_spans(
     passes = [decode_pass]
     if decode_pass.cut:
         # Times of frames depend on the end of a span, which is known only now.
-        again = open_source(request["path"], limits, request["audio_track"])
+        again = open_source(request["path"], limits, plan.audio_track)
         again.ends_early = decode_pass.ends_early
         passes.append(DecodePass(again, decode_pass.cut, plan, limits, emit))
         passes[-1].run()

@@ -37,21 +37,10 @@ class Decoder:
     manager; children start when needed.
     """
 
-    def __init__(
-        self, workers: int = 2, limits: Limits | None = None, audio_track: str = ""
-    ) -> None:
-        """Start no child yet.
-
-        Args:
-            workers: Number of children.
-            limits: What one file may cost.
-            audio_track: Number from 1 or language of the audio track to decode, where a file has one
-                such; empty: the first that is not silent.
-        """
+    def __init__(self, workers: int = 2, limits: Limits | None = None) -> None:
         if workers < 1:
             raise ValueError("A decoder needs at least one worker.")
         self.limits = limits or Limits()
-        self.audio_track = audio_track
         self.workers = [Worker(self.limits) for _ in range(workers)]
         # Last in, first out: the child of the worker used last is
         # already running, and others may never have to start.
@@ -82,7 +71,7 @@ class Decoder:
 
     def probe(self, path: str | Path) -> Probe:
         """Describe a file; if it cannot be opened, the status says why."""
-        message = {"kind": "probe", **self._file(path)}
+        message = {"kind": "probe", "path": _absolute(path)}
         conclude = partial(_probe_from, path=str(path), limits=self.limits)
         return self._ask(message, lambda header, arrays: None, conclude)[1]
 
@@ -99,7 +88,7 @@ class Decoder:
         """
         message = {
             "kind": "cut",
-            **self._file(path),
+            "path": _absolute(path),
             "span": list(span),
             "target": _absolute(target),
             "exact": exact,
@@ -121,7 +110,7 @@ class Decoder:
 
         message = {
             "kind": "decode",
-            **self._file(request.path),
+            "path": _absolute(request.path),
             "spans": [list(span) for span in request.spans],
             "plan": dataclasses.asdict(request.plan),
         }
@@ -146,9 +135,6 @@ class Decoder:
         Only a few requests are read ahead of the results taken, so memory stays bounded.
         """
         return self._in_order(lambda request: self.decode_measured(request)[0], requests)
-
-    def _file(self, path: str | Path) -> Header:
-        return {"path": _absolute(path), "audio_track": self.audio_track}
 
     def _in_order(self, task: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         count = len(self.workers)

@@ -137,6 +137,8 @@ class DecodePlan:
 
     `stereo`: left and right instead of mono. `audio_seconds`: at most so many
     seconds of audio, from the middle of a longer span; the rest of its audio is not decoded.
+    `audio_track`: number from 1 or language of the audio track, where a file has one such; empty: the first
+    that is not silent.
     `preview`: of the frames, the one nearest to the middle of the span also at a size for people, its
     longer side at most so many pixels; None: no preview.
     """
@@ -145,6 +147,7 @@ class DecodePlan:
     rates: tuple[int, ...] = ()
     stereo: bool = False
     audio_seconds: float | None = None
+    audio_track: str = ""
     preview: int | None = None
 
     def __post_init__(self) -> None:

@@ -117,7 +117,7 @@ class StoredCollection:
 
         Args:
             where: The place.
-            cut: How moments are cut: `seconds`, `hop`, `cut` and `frames` of a description.
+            cut: How moments are cut: `seconds`, `hop`, `cut`, `frames` and `audio_track` of a description.
 
         Raises:
             UserError: It holds something else, or moments that are cut in another way.
@@ -161,9 +161,11 @@ class StoredCollection:
             UserError: They are.
         """
         own = self.description
-        if (own.cut, own.seconds, own.hop, own.frames) != (
-            description.cut, description.seconds, description.hop, description.frames
-        ):  # fmt: skip
+        one, other = (
+            (each.cut, each.seconds, each.hop, each.frames, each.audio_track)
+            for each in (own, description)
+        )
+        if one != other:
             raise UserError(
                 f"{self.name} has moments {_cut(own)}, not {_cut(description)}: leave that as it is "
                 "or index into another folder."
@@ -461,7 +463,8 @@ def _read_description(storage: Storage, file: str) -> Description | None:
 def _cut(description: Description) -> str:
     kind = "by shots, " if description.cut == "shots" else ""
     frames = ", by keyframes" if description.frames == "keyframe" else ""
-    return f"{kind}of {description.seconds:g} s every {description.hop:g} s{frames}"
+    track = f", of audio track {description.audio_track}" if description.audio_track else ""
+    return f"{kind}of {description.seconds:g} s every {description.hop:g} s{frames}{track}"
 
 
 def _require_vacant(storage: Storage) -> None:

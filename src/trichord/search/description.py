@@ -38,6 +38,8 @@ class Description:
         weighting: Visual and audio weight, learnt from captions; None if none were learnt.
         cut: Whether moments are windows, or shots of which long ones are cut into windows.
         frames: Which frames are decoded: those shown at the exact times, or the keyframes before them.
+        audio_track: Number from 1 or language of the audio track that is heard, where a file has one such;
+            empty: the first that is not silent.
         roots: The folders that rows name files relative to.
         relative_run: The path of `run` relative to the collection; empty without one.
     """
@@ -55,6 +57,7 @@ class Description:
     weighting: tuple[float, float] | None = None
     cut: CutKind = "window"
     frames: FrameChoice = "exact"
+    audio_track: str = ""
     roots: tuple[Root, ...] = ()
     relative_run: str = ""
 
@@ -138,7 +141,7 @@ def _check(description: Description) -> None:
     tokens = description.audio_types
     if tokens and (min(tokens), max(tokens), len(set(tokens))) != (0, 1, len(tokens)):
         raise ValueError("impossible audio types")
-    texts: list[object] = [description.relative_run]
+    texts: list[object] = [description.relative_run, description.audio_track]
     for root in description.roots:
         texts += [root.name, root.path, root.relative]
     if not all(isinstance(text, str) for text in texts):

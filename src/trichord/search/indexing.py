@@ -31,6 +31,7 @@ def begin(
     hop: float | None = None,
     cut: CutKind = "window",
     frames: FrameChoice = "exact",
+    audio_track: str = "",
 ) -> StoredCollection:
     """Create a collection for a run's model, or open the existing one to continue it.
 
@@ -42,12 +43,15 @@ def begin(
         hop: Seconds between the starts of moments; None: half of `seconds`.
         cut: `shots`: a moment is a shot, and long ones are cut by `seconds` and `hop`.
         frames: `keyframe`: decode only keyframes, those before the exact times.
+        audio_track: Number from 1 or language of the audio track that is heard, where a file has one
+            such; empty: the first that is not silent.
 
     Raises:
         UserError: The folder holds something else, or moments of another model or length; or such
             moments are impossible, or too long for the model's fusion.
     """
-    return StoredCollection.begin(path, describe(run, model, seconds, hop, cut, frames))
+    description = describe(run, model, seconds, hop, cut, frames, audio_track)
+    return StoredCollection.begin(path, description)
 
 
 def describe(
@@ -57,6 +61,7 @@ def describe(
     hop: float | None = None,
     cut: CutKind = "window",
     frames: FrameChoice = "exact",
+    audio_track: str = "",
 ) -> Description:
     """The description of a collection of a model; arguments and errors as for `begin`."""
     require_moments(seconds, hop)
@@ -72,6 +77,7 @@ def describe(
         audio_types=tokens_of(model),
         cut=cut,
         frames=frames,
+        audio_track=audio_track,
         weighting=Run(Path(run)).weighting if Path(run).is_dir() else None,
     )
 
@@ -198,7 +204,7 @@ def reembed(
     """
     old = collection.description
     _require_folders(collection, [Path(file) for file in collection.table.files()])
-    description = describe(run, model, old.seconds, old.hop, old.cut, old.frames)
+    description = describe(run, model, old.seconds, old.hop, old.cut, old.frames, old.audio_track)
     successor = collection.reembedding(description)
     update = Update(successor, lambda: model, decoder, speech=speech, prune=True)
     reported: set[str] = set()

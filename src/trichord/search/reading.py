@@ -10,7 +10,7 @@ import numpy as np
 from trichord.media.decoded import Decoded
 from trichord.media.decoder import Decoder
 from trichord.media.pipeline import Pipeline
-from trichord.media.plan import DecodePlan, DecodeRequest, FrameChoice
+from trichord.media.plan import DecodePlan, DecodeRequest
 from trichord.search.cutting import Cut, CutFile, cut_files, decode_keyed
 from trichord.search.moments import Span
 from trichord.search.notes import NoteTaker
@@ -67,7 +67,8 @@ def read_moments(
     """
     cuts = cut_files(decoder, files, cut)
     with Pipeline() as pipeline:
-        yield from read_files(model, decoder, cuts, pipeline, tokens=tokens, modalities=modalities)
+        plan = model.plan_of(modalities)
+        yield from read_files(model, decoder, cuts, pipeline, plan, tokens=tokens)
 
 
 def read_files(
@@ -75,11 +76,10 @@ def read_files(
     decoder: Decoder,
     files: Iterable[CutFile],
     pipeline: Pipeline,
+    plan: DecodePlan,
     *,
     tokens: Sequence[float] = (),
-    modalities: Sequence[Modality] = ("audio", "vision"),
     taker: NoteTaker | None = None,
-    frames: FrameChoice = "exact",
 ) -> Iterator[Entry]:
     """As `read_moments`, for files whose moments are known; decoding and notes have their own threads.
 
@@ -88,14 +88,10 @@ def read_files(
         decoder: Reads the files.
         files: With their moments.
         pipeline: Runs the stages; its creator ends them.
+        plan: What is decoded: the model's plan, or one of its modalities, or of other frames.
         tokens: As there.
-        modalities: As there.
         taker: Takes notes of moments; None: no notes.
-        frames: `keyframe`: decode keyframes only; `exact`: as the model's plan says.
     """
-    plan = model.plan_of(modalities)
-    if frames == "keyframe" and plan.frames is not None:
-        plan = replace(plan, frames=replace(plan.frames, nearest=frames))
     if taker is not None:
         plan = taker.extend(plan)
     decoded = pipeline.ahead(decode_files(plan, decoder, files), DECODED_AHEAD)

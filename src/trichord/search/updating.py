@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Literal
 
 from trichord.media.decoder import Decoder
 from trichord.media.pipeline import Pipeline
+from trichord.media.plan import DecodePlan
 from trichord.media.probe import USABLE, Status
 from trichord.search.background import calibrate_by
 from trichord.search.calibration import MOMENTS
-from trichord.search.collection import StoredCollection, files_below
+from trichord.search.collection import Description, StoredCollection, files_below
 from trichord.search.cutting import Cut, cut_files
 from trichord.search.notes import ManifestNotes, NoteTaker
 from trichord.search.query_vectors import TextVectors
@@ -201,19 +202,28 @@ class Update:
         versions = {version.file: version for version in files}
         detector = speech_detector() if self.speech else None
         cuts = cut_files(self.decoder, sorted(versions), Cut(own.seconds, own.hop, own.cut))
+        model = self.load()
         entries = read_files(
-            self.load(),
+            model,
             self.decoder,
             cuts,
             pipeline,
+            plan_of(own, model),
             tokens=own.audio_types,
             taker=NoteTaker(self.metadata, detector),
-            frames=own.frames,
         )
         for group in _complete_files(pipeline.ahead(entries, ENTRIES_AHEAD), versions):
             self.collection.table.put(group)
             for file in group:
                 yield _stored(file, "changed" if file.version.file in known else "new")
+
+
+def plan_of(description: Description, model: "Embedder") -> DecodePlan:
+    """What a collection decodes for a model."""
+    plan = replace(model.plan, audio_track=description.audio_track)
+    if description.frames == "keyframe" and plan.frames is not None:
+        plan = replace(plan, frames=replace(plan.frames, nearest=description.frames))
+    return plan
 
 
 def _same(one: FileVersion, other: FileVersion) -> bool:

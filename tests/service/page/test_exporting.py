@@ -64,8 +64,8 @@ def test_a_name_like_a_formula_is_text_in_a_spreadsheet(visit):
 
 def test_weak_hits_are_divided_from_the_others_and_folded_ones_counted(visit):
     def change(hits):
-        for hit in hits[2:]:
-            hit["weak"] = True
+        for place, hit in enumerate(hits):
+            hit["weak"] = place >= 2
         later = {**hits[0], "id": hits[0]["id"][:-1] + "1", "start": hits[0]["start"] + 0.5}
         hits[0]["more"] = [later]
 

@@ -9,11 +9,11 @@ from .visiting import PLAYING
 
 def test_a_moment_plays_from_its_start_and_with_sound_on_request(visit):
     page = visit("/?q=bell&path=day")
-    card = page.locator(".card", has=page.locator(".when", has_text=re.compile(r"^0:05"))).first
+    card = page.locator(".card", has=page.locator(".when", has_text=re.compile(r"^0:03"))).first
     card.wait_for()
     card.hover()
     at = page.wait_for_function(PLAYING).json_value()
-    assert 5.0 <= at < 7.0
+    assert 3.0 <= at < 5.0
     assert page.evaluate("document.querySelector('.preview').muted") is True
     card.get_by_role("button", name="Play with sound").click()
     assert page.evaluate("document.querySelector('.preview').muted") is False
