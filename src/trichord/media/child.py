@@ -87,12 +87,7 @@ def _answer(request: Header, limits: Limits, answers: BufferedIOBase) -> None:
     try:
         source = open_source(request["path"], limits)
         try:
-            if request["kind"] == "probe":
-                from trichord.media.inspection import inspect
-
-                end = {"probe": dataclasses.asdict(inspect(request["path"], source, limits))}
-            else:
-                end = {"work": dataclasses.asdict(_decode(source, request, limits, emit))}
+            end = _end_of(source, request, limits, emit)
         finally:
             source.close()
     except MediaError as failure:
@@ -108,6 +103,21 @@ def _answer(request: Header, limits: Limits, answers: BufferedIOBase) -> None:
         # The text is cut because it may quote the file.
         end = {"status": "corrupt", "reason": f"{type(error).__name__}: {error}"[:200]}
     send(answers, {"end": True, **end})
+
+
+def _end_of(source: MediaFile, request: Header, limits: Limits, emit: Emit) -> Header:
+    """The last answer to a request."""
+    match request["kind"]:
+        case "probe":
+            from trichord.media.inspection import inspect
+
+            return {"probe": dataclasses.asdict(inspect(request["path"], source, limits))}
+        case "subtitles":
+            from trichord.media.subtitle_tracks import subtitle_tracks
+
+            return {"tracks": [dataclasses.asdict(one) for one in subtitle_tracks(source)]}
+        case _:
+            return {"work": dataclasses.asdict(_decode(source, request, limits, emit))}
 
 
 def _decode(source: MediaFile, request: Header, limits: Limits, emit: Emit) -> DecodeWork:

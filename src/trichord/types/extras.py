@@ -16,6 +16,7 @@ _EXTRAS = dict.fromkeys(TOWERS, "towers") | {
     "peft": "lora",
     "pillow_heif": "images",
     "pillow_jxl": "images",
+    "pocketsphinx": "asr",
     "sentence_transformers": "sentence-transformers",
 }
 """The extra that brings a package, by the name under which it is imported."""

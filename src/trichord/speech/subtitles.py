@@ -1,0 +1,284 @@
+"""Subtitle files as transcripts: SubRip, WebVTT, ASS, TTML and LRC.
+
+What is odd but clear is read, and noted; what is not clear is refused with its line.
+"""
+
+import html
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from trichord.speech.transcript import Segment, Transcript
+
+LARGEST = 32 * 1024**2
+"""Bytes of a subtitle file at most; 10,000 cues take about 1 MB."""
+LAST_LINE = 5.0
+"""Seconds of the last line of LRC, whose format has starts alone."""
+
+
+class SubtitleError(ValueError):
+    """A file that cannot be read as subtitles; the message names the line where there is one."""
+
+    def __init__(self, fault: str, line: int = 0) -> None:
+        super().__init__(f"line {line}: {fault}" if line else fault)
+
+
+@dataclass(frozen=True, slots=True)
+class Cue:
+    """A subtitle as its file has it: the line, times in seconds, text without markup."""
+
+    line: int
+    start: float
+    end: float
+    text: str
+    language: str = ""
+
+
+def read_text(path: Path) -> tuple[str, str]:
+    """The text of a file, and its encoding where that is a guess: UTF-8, UTF-16 or Windows-1252.
+
+    Raises:
+        SubtitleError: It cannot be read, is too large, or has bytes that none of them has.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+    except OSError as error:
+        raise SubtitleError(f"it cannot be opened: {error.strerror}") from error
+    if len(content) > LARGEST:
+        raise SubtitleError(f"it is larger than {LARGEST // 1024**2} MiB")
+    sure = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    for encoding, guessed in ((sure, ""), ("cp1252", "Windows-1252")):
+        try:
+            return content.decode(encoding), guessed
+        except UnicodeDecodeError as error:
+            line = content[: error.start].count(b"\n") + 1
+    raise SubtitleError("its bytes are neither UTF-8 nor Windows-1252", line)
+
+
+def read_subtitles(path: Path, language: str = "") -> Transcript:
+    """A subtitle file as a transcript.
+
+    Args:
+        path: Its suffix is one of `FORMATS`.
+        language: That its name says; of several languages inside it, the one that is read.
+
+    Raises:
+        SubtitleError: It cannot be read.
+    """
+    suffix = path.suffix.lower()
+    text, guessed = read_text(path)
+    cues = FORMATS[suffix](text)
+    notes = [f"read as {guessed}: it is not UTF-8"] if guessed else []
+    return transcript_of(cues, suffix[1:], language, notes)
+
+
+def transcript_of(
+    cues: Sequence[Cue], engine: str, language: str = "", notes: Sequence[str] = ()
+) -> Transcript:
+    """Cues as a transcript, in order of time; what has no time or no text is left out, and noted.
+
+    Raises:
+        SubtitleError: A cue ends before it starts, or none is left.
+    """
+    counts: Counter[str] = Counter()
+    languages = list(dict.fromkeys(cue.language for cue in cues if cue.language))
+    chosen = next((one for one in languages if same_language(one, language)), "")
+    chosen = chosen or next(iter(languages), language)
+    segments: list[Segment] = []
+    for cue in cues:
+        if cue.end < cue.start:
+            raise SubtitleError("a subtitle ends before it starts", cue.line)
+        counts["before the start of the file"] += cue.end <= 0 and cue.start < 0
+        counts["without length"] += cue.end == cue.start >= 0
+        counts["without text"] += cue.end > max(0.0, cue.start) and not cue.text
+        other = bool(cue.language) and cue.language != chosen
+        counts[f"in another language than {chosen}"] += other
+        if cue.end > max(0.0, cue.start) and cue.text and not other:
+            start = max(0.0, cue.start)
+            segments.append(Segment(start=start, end=cue.end, text=cue.text, language=chosen))
+    if not segments:
+        raise SubtitleError("it has no subtitle", 1)
+    left_out = [f"{n} subtitles {what} are left out" for what, n in counts.items() if n]
+    return Transcript(
+        segments=tuple(sorted(segments, key=lambda one: (one.start, one.end))),
+        language=chosen,
+        engine=engine,
+        source="subtitles",
+        notes=(*notes, *left_out),
+    )
+
+
+def same_language(one: str, other: str) -> bool:
+    """Whether two codes are of one language: 'en-GB' and 'en' are."""
+    return bool(one) and one.lower().partition("-")[0] == other.lower().partition("-")[0]
+
+
+# SubRip and WebVTT
+
+_STAMP = r"(-?)\s*(?:(\d{1,4}):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,3}))?"
+_TIMING = re.compile(rf"\s*{_STAMP}\s*-->\s*{_STAMP}(?:\s.*)?")
+_TAG = re.compile(r"</?[A-Za-z][^<>]*>|<[\d:.,]+>|\{\\[^{}]*\}")
+"""HTML tags, times of karaoke, and codes of ASS. A "<3" is text."""
+
+
+def _srt(text: str) -> list[Cue]:
+    lines = _lines(text)
+    timed = list(_timed(lines))
+    # The number of a cue is no text of the one before it, and is often missing.
+    heads = [at - (at > 0 and lines[at - 1].strip().isdecimal()) for at, *_ in timed]
+    for at in range(heads[0] if heads else len(lines)):
+        if lines[at].strip():
+            raise SubtitleError("a text without times", at + 1)
+    ends = [*heads[1:], len(lines)]
+    return [
+        Cue(at + 1, start, end, clean("\n".join(lines[at + 1 : last])))
+        for (at, start, end), last in zip(timed, ends, strict=True)
+    ]
+
+
+def _vtt(text: str) -> list[Cue]:
+    lines = _lines(text)
+    if not re.match(r"WEBVTT(\s|$)", lines[0]):
+        raise SubtitleError("it does not begin with WEBVTT", 1)
+    cues: list[Cue] = []
+    for at, start, end in _timed(lines):
+        # A blank line ends a cue; notes, styles and identifiers stand outside of them.
+        last = next((n for n in range(at + 1, len(lines)) if not lines[n].strip()), len(lines))
+        cues.append(Cue(at + 1, start, end, clean("\n".join(lines[at + 1 : last]))))
+    return cues
+
+
+def _timed(lines: Sequence[str]) -> Iterator[tuple[int, float, float]]:
+    """Each line of times: its place from 0, start and end."""
+    for at, line in enumerate(lines):
+        if "-->" not in line:
+            continue
+        found = _TIMING.fullmatch(line)
+        if found is None:
+            raise SubtitleError(f"no times of a subtitle: {line.strip()[:60]!r}", at + 1)
+        parts = found.groups()
+        yield at, _seconds(parts[:5], at + 1), _seconds(parts[5:], at + 1)
+
+
+def _seconds(parts: Sequence[str | None], line: int) -> float:
+    """Sign, hours, minutes, seconds and digits behind the point as seconds."""
+    sign, hours, minutes, seconds, fraction = (part or "0" for part in parts)
+    if int(minutes) > 59 or int(seconds) > 59:
+        raise SubtitleError(f"no time: {minutes}:{seconds}", line)
+    value = int(hours) * 3600 + int(minutes) * 60 + int(seconds) + float(f"0.{fraction}")
+    return -value if sign == "-" else value
+
+
+def clean(text: str) -> str:
+    """A text on one line, without tags, entities and marks of direction."""
+    plain = html.unescape(_TAG.sub("", text)).translate({0x200E: None, 0x200F: None, 0xFEFF: None})
+    return " ".join(plain.split())
+
+
+def _lines(text: str) -> list[str]:
+    # Not `splitlines`, which also splits at characters that a text may hold.
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
+# ASS
+
+_CLOCK = re.compile(r"\s*(-?)(\d{1,4}):(\d{1,2}):(\d{1,2})[.:](\d{1,3})\s*")
+
+
+def _ass(text: str) -> list[Cue]:
+    columns: list[str] = []
+    cues: list[Cue] = []
+    section = ""
+    for number, line in enumerate(_lines(text), start=1):
+        key, _, rest = line.strip().partition(":")
+        section = line.strip().lower() if line.startswith("[") else section
+        if section != "[events]":
+            continue
+        if key == "Format":
+            columns = [name.strip().lower() for name in rest.split(",")]
+            if not {"start", "end", "text"} <= set(columns):
+                raise SubtitleError("its Format lacks Start, End or Text", number)
+        elif key == "Dialogue":
+            cues.append(_dialogue(rest, columns, number))
+    return cues
+
+
+def _dialogue(rest: str, columns: Sequence[str], line: int) -> Cue:
+    values = rest.split(",", len(columns) - 1) if columns else []
+    if len(values) != len(columns) or not columns:
+        raise SubtitleError(f"a Dialogue with {len(values)} of {len(columns)} fields", line)
+    field = dict(zip(columns, values, strict=True))
+    times: list[float] = []
+    for name in ("start", "end"):
+        found = _CLOCK.fullmatch(field[name])
+        if found is None:
+            raise SubtitleError(f"no time: {field[name].strip()[:60]!r}", line)
+        times.append(_seconds(found.groups(), line))
+    return Cue(line, times[0], times[1], clean_ass(field["text"]))
+
+
+def clean_ass(text: str) -> str:
+    """The words of a text of ASS, without codes, breaks and drawings."""
+    if re.search(r"\{[^}]*\\p[1-9]", text):  # its "text" is the outline of a picture
+        return ""
+    return clean(re.sub(r"\\[Nnh]", " ", re.sub(r"\{[^{}]*\}", "", text)))
+
+
+# LRC
+
+_START = re.compile(r"\[(\d{1,4}):(\d{1,2})(?:[.:](\d{1,3}))?\]")
+_LABEL = re.compile(r"\[([A-Za-z#]\w*):(.*)\]\s*")
+
+
+def _lrc(text: str) -> list[Cue]:
+    offset = 0.0
+    starts: list[tuple[float, int, str]] = []
+    for number, line in enumerate(_lines(text), start=1):
+        label = _LABEL.fullmatch(line.strip())
+        if label is not None:
+            offset = _offset(label[2], number) if label[1].lower() == "offset" else offset
+            continue
+        rest = line.strip()
+        times: list[float] = []
+        while (found := _START.match(rest)) is not None:
+            times.append(_seconds(("", "0", *found.groups()), number))
+            rest = rest[found.end() :].lstrip()
+        if rest and not times:
+            raise SubtitleError("a text without a time", number)
+        starts += [(one, number, clean(rest)) for one in times]
+    starts.sort()
+    # A line lasts until the next one starts. A positive offset shows lines earlier.
+    ends = [one for one, _, _ in starts[1:]] + [one + LAST_LINE for one, _, _ in starts[-1:]]
+    return [
+        Cue(line, start - offset, end - offset, words)
+        for (start, line, words), end in zip(starts, ends, strict=True)
+        if words
+    ]
+
+
+def _offset(value: str, line: int) -> float:
+    try:
+        return int(value) / 1000
+    except ValueError:
+        raise SubtitleError(f"no offset in milliseconds: {value.strip()[:60]!r}", line) from None
+
+
+def _ttml(text: str) -> list[Cue]:
+    from trichord.speech.ttml import read_ttml
+
+    return read_ttml(text)
+
+
+FORMATS: dict[str, Callable[[str], list[Cue]]] = {
+    ".srt": _srt,
+    ".vtt": _vtt,
+    ".ass": _ass,
+    ".ssa": _ass,
+    ".ttml": _ttml,
+    ".dfxp": _ttml,
+    ".lrc": _lrc,
+}
+"""Readers by suffix."""
