@@ -67,7 +67,7 @@ def _has_text(stream: Track) -> bool:
     from av.codec.codec import Properties
 
     context = stream.codec_context
-    return context is not None and bool(context.codec.properties & Properties.TEXT_SUB)
+    return context is not None and bool(context.codec.properties & Properties.TEXT_SUB.value)
 
 
 def _read(

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from trichord.types.plugins import Group
 RATE = 16_000
 
 
+@runtime_checkable
 class Recogniser(Protocol):
     """Turns sound into words."""
 

@@ -132,7 +132,7 @@ def _srt(text: str) -> list[Cue]:
     for at in range(heads[0] if heads else len(lines)):
         if lines[at].strip():
             raise SubtitleError("a text without times", at + 1)
-    ends = [*heads[1:], len(lines)]
+    ends = [*heads[1:], len(lines)][: len(timed)]
     return [
         Cue(at + 1, start, end, clean("\n".join(lines[at + 1 : last])))
         for (at, start, end), last in zip(timed, ends, strict=True)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import warnings
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +16,10 @@ from trichord.speech.transcript import Word
 from trichord.types import UserError
 from trichord.types.arrays import Float
 from trichord.types.extras import extras_named
+
+TOKENS = 13
+"""Tokens a second at most, as Moonshine's authors advise for all its languages: else it may repeat itself
+without end."""
 
 
 class TransformersRecogniser:
@@ -65,11 +70,17 @@ class TransformersRecogniser:
 
     def recognise(self, samples: Float[np.ndarray, " sample"], language: str) -> Sequence[Word]:
         """See `Recogniser`. A model without word times has words of equal length per letter."""
+        from trichord.encoders.pretrained import quiet
+
         seconds = len(samples) / RATE
         options: dict[str, Any] = {"return_timestamps": "word"} if self._timed else {}
         if self._codes and language:
             options["generate_kwargs"] = {"language": language, "task": "transcribe"}
-        heard = self._pipeline({"raw": samples, "sampling_rate": RATE}, **options)
+        if self._kind == "seq2seq":
+            options["generate_kwargs"] = {"max_new_tokens": self._most_tokens(seconds)}
+        with quiet(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # advice to those who call the pipeline
+            heard = self._pipeline({"raw": samples, "sampling_rate": RATE}, **options)
         if not self._timed:
             return spread(str(heard["text"]), seconds)
         words: list[Word] = []
@@ -79,10 +90,17 @@ class TransformersRecogniser:
                 words.append(Word(text=text, start=min(start, seconds), end=min(end, seconds)))
         return words
 
+    def _most_tokens(self, seconds: float) -> int:
+        config = self._pipeline.model.config
+        room = int(getattr(config, "max_position_embeddings", None) or 448) - 1
+        return min(room, 1 + round(TOKENS * seconds))
+
 
 def spread(text: str, seconds: float) -> list[Word]:
     """The words of a text over a time, each as long as its letters are many."""
     words = text.split()
+    if not words:
+        return []
     letters = sum(map(len, words))
     ends = np.cumsum([len(word) / letters * seconds for word in words]).tolist()
     return [

@@ -16,8 +16,6 @@ WINDOW = 28.0
 """Seconds of a window at most; Whisper reads 30."""
 OVERLAP = 5.0
 """Seconds that a window shares with the one before, where somebody speaks without a pause."""
-SAME = 0.3
-"""Seconds by which two windows may time the same word differently."""
 Read = Callable[[float, float], Float[np.ndarray, " sample"]]
 """Samples of a file from a second to another."""
 
@@ -154,7 +152,7 @@ def join(before: Sequence[Word], after: Sequence[Word], start: float, end: float
         (abs((one.start + one.end) / 2 - middle), one, other)
         for one in shared
         for other in after
-        if one.text == other.text and abs(one.start - other.start) + abs(one.end - other.end) < SAME
+        if one.text == other.text and _together(one, other)
     ]
     if pairs:
         _, last, twin = min(pairs, key=lambda pair: pair[0])
@@ -170,3 +168,9 @@ def join(before: Sequence[Word], after: Sequence[Word], start: float, end: float
         for word in after
         if (word.start + word.end) / 2 >= middle and (word.start + word.end) / 2 >= reached
     )
+
+
+def _together(one: Word, other: Word) -> bool:
+    """Whether two words share more than half of the longer one's time."""
+    shared = min(one.end, other.end) - max(one.start, other.start)
+    return shared > max(one.end - one.start, other.end - other.start) / 2
