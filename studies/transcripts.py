@@ -26,7 +26,7 @@ from trichord.speech.pocketsphinx import PocketSphinx
 from trichord.speech.recogniser import RecogniserOptions
 from trichord.speech.transcript import Word, from_json
 from trichord.speech.voice import SpeechDetector, voiced_spans
-from trichord.speech.windows import Lengths, Progress, WindowedRecogniser
+from trichord.speech.windows import Lengths, WindowedRecogniser, WindowProgress
 
 RATE = 16_000
 CLIPS, MINUTES, HOURS = 40, 10, 3
@@ -102,8 +102,8 @@ def word_errors(
     return {"rate": wrong / count, "processor seconds a minute": 60 * spent / seconds}
 
 
-def final(windows: WindowedRecogniser, sound: np.ndarray) -> Progress:
-    progress = Progress()
+def final(windows: WindowedRecogniser, sound: np.ndarray) -> WindowProgress:
+    progress = WindowProgress()
     read = lambda start, end: sound[round(start * RATE) : round(end * RATE)]  # noqa: E731
     for step in windows.steps(read, len(sound) / RATE, progress):
         progress = step
@@ -125,7 +125,9 @@ def seams(spoken: Sequence[tuple[np.ndarray, dict[str, str]]], words: Path) -> d
     windows, places = WindowedRecogniser(recogniser, detector), []
     plain = windows._window
 
-    def window(part: np.ndarray, start: float, end: float, before: Progress) -> Progress:
+    def window(
+        part: np.ndarray, start: float, end: float, before: WindowProgress
+    ) -> WindowProgress:
         if start < before.reached:
             places.append((start, before.reached))
         return plain(part, start, end, before)

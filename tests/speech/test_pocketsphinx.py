@@ -53,7 +53,7 @@ def test_a_grammar_makes_fixed_phrases_recognisable(clips, tmp_path, grid_words)
         rates.append(wrong / sum(len(words) for words, _ in clips))
     grammar, words = rates
     assert grammar < 0.25
-    assert words < 0.5
+    assert grammar < words < 0.6
 
 
 def test_the_same_sound_gives_the_same_words_whatever_came_before(clips, grid_words):

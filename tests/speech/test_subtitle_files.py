@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from trichord.speech.cues import SubtitleError
 from trichord.speech.sidecars import read_sidecar, sidecars_of
-from trichord.speech.subtitles import SubtitleError, read_subtitles
+from trichord.speech.subtitles import read_subtitles
 from trichord.speech.whisper_json import read_whisper
 
 SRT = "1\n00:00:01,000 --> 00:00:02,500\nHello there\n\n2\n00:00:03,000 --> 00:00:04,000\nBye\n"

@@ -108,7 +108,7 @@ def test_a_recogniser_loads_and_gives_words_within_the_sound(kind, folders):
     words = recogniser.recognise(SOUND, language)
     assert recogniser.recognise(SOUND, language) == words
     assert all(0 <= one.start <= one.end <= 3.0 for one in words)
-    assert bool(words) == (kind == "ctc")  # the others end at once: their weights are random
+    assert bool(words) == (kind != "moonshine")  # whose random weights end at once
     assert f"transformers {transformers.__version__}" in recogniser.fingerprint
     again = TransformersRecogniser(RecogniserOptions(model=str(folders[kind])))
     assert again.fingerprint == recogniser.fingerprint
@@ -137,7 +137,7 @@ def test_a_model_of_another_kind_is_refused(tmp_path, folders):
     config.save_pretrained(tmp_path)
     for options, said in (
         ({"model": str(tmp_path)}, "is Wav2Vec2Model, which is no speech recogniser"),
-        ({"model": str(tmp_path / "nowhere")}, "is neither a folder here nor a name"),
+        ({"model": str(tmp_path / "nowhere")}, "cannot be fetched: HF_HUB_OFFLINE is set"),
         ({}, "--engine transformers needs a --model"),
         ({"model": str(tmp_path), "vocabulary": tmp_path}, "--vocabulary goes with"),
     ):

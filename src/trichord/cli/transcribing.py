@@ -10,7 +10,8 @@ import tyro
 
 from trichord.cli.console import aside, bar, counted, out
 from trichord.cli.options import require_unset
-from trichord.speech.recogniser import RECOGNISERS, RecogniserOptions, require_language
+from trichord.speech.engines import RECOGNISERS
+from trichord.speech.recogniser import RecogniserOptions, require_language
 from trichord.speech.transcript import (
     Transcript,
     TranscriptError,
@@ -105,7 +106,7 @@ class Target:
 def transcribe(arguments: list[str]) -> None:
     """`trichord transcribe PATH...`."""
     options = tyro.cli(Transcribing, args=arguments, prog="trichord transcribe")
-    require(options.places, "name at least one file or folder.")
+    require(options.places, "PATH... is missing: name at least one file or folder.")
     if options.beside:
         require_unset(options, "--beside", "output")
     require_legal(options)

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from trichord.speech.cues import SubtitleError, read_text
 from trichord.speech.recogniser import RecogniserOptions
-from trichord.speech.subtitles import SubtitleError, read_text
 from trichord.speech.transcript import Word
 from trichord.types import UserError
 from trichord.types.arrays import Float

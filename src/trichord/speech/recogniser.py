@@ -1,4 +1,4 @@
-"""What a speech recogniser is, and which there are."""
+"""What a speech recogniser is."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,6 @@ import numpy as np
 from trichord.speech.transcript import Word
 from trichord.types import UserError
 from trichord.types.arrays import Float
-from trichord.types.plugins import Group
 
 RATE = 16_000
 
@@ -82,33 +81,3 @@ def require_language(recogniser: Recogniser, language: str) -> None:
             f"--language {language}: {recogniser.name} knows {', '.join(known)}: give one of them, or "
             "another --engine or --model."
         )
-
-
-def _pocketsphinx(options: RecogniserOptions) -> Recogniser:
-    from trichord.speech.pocketsphinx import PocketSphinx
-
-    return PocketSphinx(options)
-
-
-def _transformers(options: RecogniserOptions) -> Recogniser:
-    from trichord.speech.transformers_asr import TransformersRecogniser
-
-    return TransformersRecogniser(options)
-
-
-def _faster_whisper(options: RecogniserOptions) -> Recogniser:
-    from trichord.speech.faster_whisper import FasterWhisper
-
-    return FasterWhisper(options)
-
-
-RECOGNISERS: Group[Builder] = Group(
-    "recognisers",
-    "engine",
-    {
-        "pocketsphinx": _pocketsphinx,
-        "transformers": _transformers,
-        "faster-whisper": _faster_whisper,
-    },
-)
-"""Makers of recognisers by name; others come by the entry point `trichord.recognisers`."""

@@ -4,7 +4,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from trichord.speech.subtitles import FORMATS, SubtitleError, read_subtitles, same_language
+from trichord.speech.cues import SubtitleError, same_language
+from trichord.speech.subtitles import FORMATS, read_subtitles
 from trichord.speech.transcript import Transcript
 from trichord.speech.whisper_json import read_whisper
 

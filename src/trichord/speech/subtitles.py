@@ -3,59 +3,16 @@
 What is odd but clear is read, and noted; what is not clear is refused with its line.
 """
 
-import html
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from trichord.speech.transcript import Segment, Transcript
+from trichord.speech.cues import Cue, SubtitleError, clean, clean_ass, read_text, transcript_of
+from trichord.speech.transcript import Transcript
+from trichord.speech.ttml import read_ttml
 
-LARGEST = 32 * 1024**2
-"""Bytes of a subtitle file at most; 10,000 cues take about 1 MB."""
 LAST_LINE = 5.0
 """Seconds of the last line of LRC, whose format has starts alone."""
-
-
-class SubtitleError(ValueError):
-    """A file that cannot be read as subtitles; the message names the line where there is one."""
-
-    def __init__(self, fault: str, line: int = 0) -> None:
-        super().__init__(f"line {line}: {fault}" if line else fault)
-
-
-@dataclass(frozen=True, slots=True)
-class Cue:
-    """A subtitle as its file has it: the line, times in seconds, text without markup."""
-
-    line: int
-    start: float
-    end: float
-    text: str
-    language: str = ""
-
-
-def read_text(path: Path) -> tuple[str, str]:
-    """The text of a file, and its encoding where that is a guess: UTF-8, UTF-16 or Windows-1252.
-
-    Raises:
-        SubtitleError: It cannot be read, is too large, or has bytes that none of them has.
-    """
-    try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST + 1)
-    except OSError as error:
-        raise SubtitleError(f"it cannot be opened: {error.strerror}") from error
-    if len(content) > LARGEST:
-        raise SubtitleError(f"it is larger than {LARGEST // 1024**2} MiB")
-    sure = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    for encoding, guessed in ((sure, ""), ("cp1252", "Windows-1252")):
-        try:
-            return content.decode(encoding), guessed
-        except UnicodeDecodeError as error:
-            line = content[: error.start].count(b"\n") + 1
-    raise SubtitleError("its bytes are neither UTF-8 nor Windows-1252", line)
 
 
 def read_subtitles(path: Path, language: str = "") -> Transcript:
@@ -75,53 +32,10 @@ def read_subtitles(path: Path, language: str = "") -> Transcript:
     return transcript_of(cues, suffix[1:], language, notes)
 
 
-def transcript_of(
-    cues: Sequence[Cue], engine: str, language: str = "", notes: Sequence[str] = ()
-) -> Transcript:
-    """Cues as a transcript, in order of time; what has no time or no text is left out, and noted.
-
-    Raises:
-        SubtitleError: A cue ends before it starts, or none is left.
-    """
-    counts: Counter[str] = Counter()
-    languages = list(dict.fromkeys(cue.language for cue in cues if cue.language))
-    chosen = next((one for one in languages if same_language(one, language)), "")
-    chosen = chosen or next(iter(languages), language)
-    segments: list[Segment] = []
-    for cue in cues:
-        if cue.end < cue.start:
-            raise SubtitleError("a subtitle ends before it starts", cue.line)
-        counts["before the start of the file"] += cue.end <= 0 and cue.start < 0
-        counts["without length"] += cue.end == cue.start >= 0
-        counts["without text"] += cue.end > max(0.0, cue.start) and not cue.text
-        other = bool(cue.language) and cue.language != chosen
-        counts[f"in another language than {chosen}"] += other
-        if cue.end > max(0.0, cue.start) and cue.text and not other:
-            start = max(0.0, cue.start)
-            segments.append(Segment(start=start, end=cue.end, text=cue.text, language=chosen))
-    if not segments:
-        raise SubtitleError("it has no subtitle", 1)
-    left_out = [f"{n} subtitles {what} are left out" for what, n in counts.items() if n]
-    return Transcript(
-        segments=tuple(sorted(segments, key=lambda one: (one.start, one.end))),
-        language=chosen,
-        engine=engine,
-        source="subtitles",
-        notes=(*notes, *left_out),
-    )
-
-
-def same_language(one: str, other: str) -> bool:
-    """Whether two codes are of one language: 'en-GB' and 'en' are."""
-    return bool(one) and one.lower().partition("-")[0] == other.lower().partition("-")[0]
-
-
 # SubRip and WebVTT
 
 _STAMP = r"(-?)\s*(?:(\d{1,4}):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,3}))?"
 _TIMING = re.compile(rf"\s*{_STAMP}\s*-->\s*{_STAMP}(?:\s.*)?")
-_TAG = re.compile(r"</?[A-Za-z][^<>]*>|<[\d:.,]+>|\{\\[^{}]*\}")
-"""HTML tags, times of karaoke, and codes of ASS. A "<3" is text."""
 
 
 def _srt(text: str) -> list[Cue]:
@@ -172,12 +86,6 @@ def _seconds(parts: Sequence[str | None], line: int) -> float:
     return -value if sign == "-" else value
 
 
-def clean(text: str) -> str:
-    """A text on one line, without tags, entities and marks of direction."""
-    plain = html.unescape(_TAG.sub("", text)).translate({0x200E: None, 0x200F: None, 0xFEFF: None})
-    return " ".join(plain.split())
-
-
 def _lines(text: str) -> list[str]:
     # Not `splitlines`, which also splits at characters that a text may hold.
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
@@ -220,13 +128,6 @@ def _dialogue(rest: str, columns: Sequence[str], line: int) -> Cue:
     return Cue(line, times[0], times[1], clean_ass(field["text"]))
 
 
-def clean_ass(text: str) -> str:
-    """The words of a text of ASS, without codes, breaks and drawings."""
-    if re.search(r"\{[^}]*\\p[1-9]", text):  # its "text" is the outline of a picture
-        return ""
-    return clean(re.sub(r"\\[Nnh]", " ", re.sub(r"\{[^{}]*\}", "", text)))
-
-
 # LRC
 
 _START = re.compile(r"\[(\d{1,4}):(\d{1,2})(?:[.:](\d{1,3}))?\]")
@@ -266,19 +167,13 @@ def _offset(value: str, line: int) -> float:
         raise SubtitleError(f"no offset in milliseconds: {value.strip()[:60]!r}", line) from None
 
 
-def _ttml(text: str) -> list[Cue]:
-    from trichord.speech.ttml import read_ttml
-
-    return read_ttml(text)
-
-
 FORMATS: dict[str, Callable[[str], list[Cue]]] = {
     ".srt": _srt,
     ".vtt": _vtt,
     ".ass": _ass,
     ".ssa": _ass,
-    ".ttml": _ttml,
-    ".dfxp": _ttml,
+    ".ttml": read_ttml,
+    ".dfxp": read_ttml,
     ".lrc": _lrc,
 }
 """Readers by suffix."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from trichord.media.decoder import Decoder
 from trichord.media.subtitle_tracks import SubtitleTrack
-from trichord.speech.subtitles import Cue, SubtitleError, clean_ass, same_language, transcript_of
+from trichord.speech.cues import Cue, SubtitleError, clean_ass, same_language, transcript_of
 from trichord.speech.transcript import Transcript
 
 ISO = {

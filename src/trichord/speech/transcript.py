@@ -26,7 +26,7 @@ class Word:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Segment:
+class SpokenSegment:
     """What is said between two times; words are empty where only the times of the segment are known."""
 
     start: float
@@ -48,7 +48,7 @@ class Transcript:
         notes: What was guessed, changed or left out.
     """
 
-    segments: tuple[Segment, ...]
+    segments: tuple[SpokenSegment, ...]
     language: str
     engine: str
     source: Source
@@ -59,7 +59,7 @@ class TranscriptError(ValueError):
     """A file is no transcript of this format."""
 
 
-def segments_of(words: Sequence[Word], language: str = "") -> tuple[Segment, ...]:
+def segments_of(words: Sequence[Word], language: str = "") -> tuple[SpokenSegment, ...]:
     """Words as segments, which end at a pause or when they are long.
 
     Args:
@@ -73,7 +73,7 @@ def segments_of(words: Sequence[Word], language: str = "") -> tuple[Segment, ...
             groups.append([])
         groups[-1].append(word)
     return tuple(
-        Segment(
+        SpokenSegment(
             start=group[0].start,
             end=max(word.end for word in group),
             text=" ".join(word.text for word in group),
@@ -148,8 +148,8 @@ def finite(value: Any) -> float:
     return number
 
 
-def _segment(held: dict[str, Any]) -> Segment:
-    return Segment(
+def _segment(held: dict[str, Any]) -> SpokenSegment:
+    return SpokenSegment(
         start=finite(held["start"]),
         end=finite(held["end"]),
         text=str(held["text"]),
@@ -169,7 +169,7 @@ def as_srt(transcript: Transcript) -> str:
     return "\n".join(f"{number}\n{cue}" for number, cue in enumerate(cues, start=1))
 
 
-def _cues(segments: Iterable[Segment], point: str) -> Iterable[str]:
+def _cues(segments: Iterable[SpokenSegment], point: str) -> Iterable[str]:
     for one in segments:
         text = escaped(one.text) if point == "." else " ".join(one.text.split())
         times = f"{timestamp(one.start)} --> {timestamp(one.end)}".replace(".", point)

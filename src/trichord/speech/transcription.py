@@ -24,7 +24,7 @@ from trichord.speech.transcript import (
     segments_of,
     word_from,
 )
-from trichord.speech.windows import Progress, WindowedRecogniser
+from trichord.speech.windows import WindowedRecogniser, WindowProgress
 from trichord.types.arrays import Float
 from trichord.types.files import write_atomically
 
@@ -111,7 +111,7 @@ class Transcriber:
         self, file: Path, duration: float, partial: Path, note: Note, remarks: list[str]
     ) -> Outcome:
         identity = self.identity(file)
-        progress = _read_progress(partial, identity) or Progress(language=self.language)
+        progress = _read_progress(partial, identity) or WindowProgress(language=self.language)
 
         def read(start: float, end: float) -> Float[np.ndarray, " sample"]:
             decoded = self.decoder.decode(file, [(start, end)], PLAN)[0]
@@ -160,12 +160,12 @@ def _version(path: Path) -> list[Any]:
     return [name, status.st_size, status.st_mtime_ns]
 
 
-def _progress_json(progress: Progress, identity: dict[str, Any]) -> str:
+def _progress_json(progress: WindowProgress, identity: dict[str, Any]) -> str:
     head = {"format": f"{FORMAT}-progress", "version": VERSION, "made": identity}
     return json.dumps(head | asdict(progress))
 
 
-def _read_progress(partial: Path, identity: dict[str, Any]) -> Progress | None:
+def _read_progress(partial: Path, identity: dict[str, Any]) -> WindowProgress | None:
     """What was recognised before; None if nothing was, or of another file, or in another way."""
     try:
         held = json.loads(partial.read_text("utf-8"))
@@ -173,7 +173,7 @@ def _read_progress(partial: Path, identity: dict[str, Any]) -> Progress | None:
             return None
         if held["made"] != identity:
             return None
-        return Progress(
+        return WindowProgress(
             position=float(held["position"]),
             reached=float(held["reached"]),
             voice=float(held["voice"]),

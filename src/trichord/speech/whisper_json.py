@@ -5,8 +5,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from trichord.speech.subtitles import SubtitleError, read_text
-from trichord.speech.transcript import Segment, Transcript, Word, finite
+from trichord.speech.cues import SubtitleError, read_text
+from trichord.speech.transcript import SpokenSegment, Transcript, Word, finite
 
 
 def read_whisper(path: Path, language: str = "") -> Transcript:
@@ -28,7 +28,7 @@ def read_whisper(path: Path, language: str = "") -> Transcript:
         raise SubtitleError("no transcript of Whisper: it has no list of segments")
     language = str(held.get("language") or language)
     counts: Counter[str] = Counter()
-    segments: list[Segment] = []
+    segments: list[SpokenSegment] = []
     for number, one in enumerate(held["segments"], start=1):
         try:
             segments.append(_segment(one, language, counts))
@@ -45,7 +45,7 @@ def read_whisper(path: Path, language: str = "") -> Transcript:
     )
 
 
-def _segment(held: dict[str, Any], language: str, counts: Counter[str]) -> Segment:
+def _segment(held: dict[str, Any], language: str, counts: Counter[str]) -> SpokenSegment:
     start, end = max(0.0, finite(held["start"])), finite(held["end"])
     if end < start:
         raise ValueError("it ends before it starts")
@@ -65,4 +65,4 @@ def _segment(held: dict[str, Any], language: str, counts: Counter[str]) -> Segme
             )
         )
     text = " ".join(str(held["text"]).split())
-    return Segment(start=start, end=end, text=text, words=tuple(words), language=language)
+    return SpokenSegment(start=start, end=end, text=text, words=tuple(words), language=language)

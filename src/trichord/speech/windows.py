@@ -21,7 +21,7 @@ Read = Callable[[float, float], Float[np.ndarray, " sample"]]
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class WindowProgress:
     """How far a file is recognised; it decides all that follows, so that a file can be continued.
 
     Attributes:
@@ -67,8 +67,10 @@ class WindowedRecogniser:
         self.detector = detector
         self.lengths = lengths or Lengths()
 
-    def steps(self, read: Read, duration: float, progress: Progress) -> Iterator[Progress]:
-        """Progress after each block, to the end of the sound.
+    def steps(
+        self, read: Read, duration: float, progress: WindowProgress
+    ) -> Iterator[WindowProgress]:
+        """WindowProgress after each block, to the end of the sound.
 
         Args:
             read: Gives the samples.
@@ -79,7 +81,7 @@ class WindowedRecogniser:
             progress = self._block(read, duration, progress)
             yield progress
 
-    def _block(self, read: Read, duration: float, progress: Progress) -> Progress:
+    def _block(self, read: Read, duration: float, progress: WindowProgress) -> WindowProgress:
         begin = progress.position
         end = min(begin + self.lengths.block, duration)
         samples = read(begin, end)
@@ -101,8 +103,12 @@ class WindowedRecogniser:
         return replace(progress, position=position, brief=progress.brief + brief)
 
     def _window(
-        self, samples: Float[np.ndarray, " sample"], start: float, stop: float, progress: Progress
-    ) -> Progress:
+        self,
+        samples: Float[np.ndarray, " sample"],
+        start: float,
+        stop: float,
+        progress: WindowProgress,
+    ) -> WindowProgress:
         language = progress.language or self.recogniser.detect_language(samples)
         heard = [
             replace(one, start=round(one.start + start, 3), end=round(one.end + start, 3))
