@@ -64,9 +64,9 @@ class Transcribing:
         "pocketsphinx"
     )
     """pocketsphinx (English, weak, needs no network), transformers, faster-whisper, or one of a package."""
-    model: str = ""
+    model: str | None = None
     """For transformers and faster-whisper: a folder, or a hub name."""
-    language: Annotated[str, Spelling("([a-z]{2,3})?", "a code such as en")] = ""
+    language: Annotated[str | None, Spelling("[a-z]{2,3}", "a code such as en")] = None
     """What is spoken, such as en; detected if not given, as far as the engine can."""
     vocabulary: Annotated[Path | None, InputFile()] = None
     """For pocketsphinx: the words or phrases that may occur, one a line, or a grammar in JSGF."""
@@ -175,13 +175,13 @@ def _recogniser(options: Transcribing) -> "Recogniser":
 
         device = device_of(device)
     made = RecogniserOptions(
-        model=options.model,
+        model=options.model or "",
         vocabulary=options.vocabulary,
-        language=options.language,
+        language=options.language or "",
         device=device,
     )
     recogniser = RECOGNISERS.find(options.engine)(made)
-    require_language(recogniser, options.language)
+    require_language(recogniser, options.language or "")
     return recogniser
 
 
@@ -193,7 +193,9 @@ def _transcriber(
     from trichord.speech.windows import WindowedRecogniser
 
     windows = WindowedRecogniser(recogniser, SpeechDetector(extra="asr"))
-    return Transcriber(decoder, windows, options.language, subtitles=not options.ignore_subtitles)
+    return Transcriber(
+        decoder, windows, options.language or "", subtitles=not options.ignore_subtitles
+    )
 
 
 def _transcribe_all(
