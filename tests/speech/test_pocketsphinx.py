@@ -39,7 +39,7 @@ def clips(grid):
     with Decoder(workers=1) as decoder:
         return [
             (words, decoder.decode(folder / path.name, [(0.0, None)], plan)[0].audio[16_000])
-            for path, words, *_ in grid[::60][:10]
+            for path, words, *_ in grid[::60][:8]
         ]
 
 

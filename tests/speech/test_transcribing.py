@@ -140,7 +140,7 @@ def test_a_killed_command_goes_on_where_it_stopped(sentences, grid_words, tmp_pa
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     position = json.loads(partial.read_text())["position"]
-    assert 0 < position < 30
+    assert 0 < position < 20
     for out in ("killed", "whole"):
         subprocess.run(command(out), check=True, capture_output=True)
     assert not partial.exists()
@@ -148,4 +148,4 @@ def test_a_killed_command_goes_on_where_it_stopped(sentences, grid_words, tmp_pa
         (tmp_path / out / "long.wav.transcript.json").read_text() for out in ("killed", "whole")
     ]
     assert texts[0] == texts[1]
-    assert len(from_json(texts[0])[0].segments) > 5
+    assert len(from_json(texts[0])[0].segments) > 3
