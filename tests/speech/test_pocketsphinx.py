@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from trichord.media import Decoder
+from trichord.media.plan import DecodePlan
 from trichord.speech.pocketsphinx import PocketSphinx
 from trichord.speech.recogniser import RecogniserOptions, require_language
 from trichord.types import UserError
@@ -33,8 +34,6 @@ public <sentence> = (bin | lay | place | set) <colour> (at | by | in | with) <le
 @pytest.fixture(scope="module")
 def clips(grid):
     folder = grid[0][0].parent
-    from trichord.media.plan import DecodePlan
-
     plan = DecodePlan(frames=None, rates=(16_000,))
     with Decoder(workers=1) as decoder:
         return [
@@ -95,3 +94,19 @@ def test_other_languages_and_models_are_refused(grid_words):
         require_language(recogniser, "de")
     with pytest.raises(UserError, match="--model x: pocketsphinx brings its own"):
         PocketSphinx(RecogniserOptions(model="x"))
+
+
+def test_a_sound_of_which_the_search_loses_every_path_still_has_words(grid, grid_words):
+    plan = DecodePlan(frames=None, rates=(16_000,))
+    parts = []
+    with Decoder(workers=1) as decoder:
+        for path, _, start, end in grid[::3][83:101]:
+            sound = decoder.decode(path, [(0.0, None)], plan)[0].audio[16_000]
+            parts.append(sound[round(start * 16_000) : round(end * 16_000)])
+    # A window of the study of seams, whose search ended without a path.
+    sound = np.concatenate(parts)[4992 : 4992 + 414_891]
+    recogniser = PocketSphinx(RecogniserOptions(vocabulary=grid_words))
+    assert recogniser._decode(sound) == []
+    words = recogniser.recognise(sound, "en")
+    assert len(words) > 80
+    assert [one.start for one in words] == sorted(one.start for one in words)

@@ -7,6 +7,7 @@ their grammar about one in eight (`studies/transcripts.py`). It is for fixed phr
 import hashlib
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,17 @@ from typing import Any
 import numpy as np
 
 from trichord.speech.cues import SubtitleError, read_text
-from trichord.speech.recogniser import RecogniserOptions
+from trichord.speech.recogniser import RATE, RecogniserOptions
 from trichord.speech.transcript import Word
+from trichord.speech.windows import join
 from trichord.types import UserError
 from trichord.types.arrays import Float
 from trichord.types.extras import require_package
 
 FRAMES = 100
 """Frames a second of its times."""
+SPLIT, SHARED = 4.0, 2.0
+"""Seconds of a sound without words from which its halves are recognised, and that these share."""
 INSERTION = 1e-3
 """Probability of another word in a list of phrases. By its default of 0.65 it invents short words: on 40
 clips of GRID with a list of its words, 0.73 of the words are wrong, with 0.05 0.45, with 0.001 0.35."""
@@ -90,6 +94,19 @@ class PocketSphinx:
 
     def recognise(self, samples: Float[np.ndarray, " sample"], language: str) -> Sequence[Word]:
         """See `Recogniser`. Words have a posterior probability only without a vocabulary."""
+        words = self._decode(samples)
+        seconds = len(samples) / RATE
+        if words or seconds < SPLIT:
+            return words
+        # Its search may lose every path through a long sound, which then has no words: of 23 windows of
+        # ten minutes of GRID one had none. Halves have some.
+        first, last = seconds / 2 - SHARED / 2, seconds / 2 + SHARED / 2
+        before = self.recognise(samples[: round(last * RATE)], language)
+        after = self.recognise(samples[round(first * RATE) :], language)
+        moved = [replace(one, start=one.start + first, end=one.end + first) for one in after]
+        return list(join(before, moved, first, last))
+
+    def _decode(self, samples: Float[np.ndarray, " sample"]) -> list[Word]:
         self._decoder.reinit_feat()  # forgets the noise of earlier sounds
         self._decoder.start_utt()
         content = (np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()
