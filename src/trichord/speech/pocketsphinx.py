@@ -1,7 +1,7 @@
 """PocketSphinx: a recogniser of English that brings its models and needs no network.
 
 It is weak: of the commands of GRID, read by one speaker, it gets about nine words in ten wrong, with
-their grammar about one in eight (`studies/transcripts.py`). It is for fixed phrases.
+their grammar one in seven (`studies/transcripts.py`). It is for fixed phrases.
 """
 
 import hashlib
@@ -98,8 +98,8 @@ class PocketSphinx:
         seconds = len(samples) / RATE
         if words or seconds < SPLIT:
             return words
-        # Its search may lose every path through a long sound, which then has no words: of 23 windows of
-        # ten minutes of GRID one had none. Halves have some.
+        # Its search may lose every path through a long sound, as it did in one window of ten minutes of
+        # GRID. Its halves have words.
         first, last = seconds / 2 - SHARED / 2, seconds / 2 + SHARED / 2
         before = self.recognise(samples[: round(last * RATE)], language)
         after = self.recognise(samples[round(first * RATE) :], language)
