@@ -12,7 +12,7 @@ from trichord.media import DecodePlan
 from trichord.search import updating
 from trichord.search.collection import StoredCollection
 from trichord.search.indexing import begin, index
-from trichord.search.speech import SpeechDetector
+from trichord.speech.voice import SpeechDetector
 from trichord.types import Caption, Clip, UserError
 
 

@@ -26,7 +26,7 @@ def test_every_line_of_the_demo_is_a_command(tmp_path):
     assert len(lines) == 27
     assert {line.split()[0] for line in lines} == {"world"} | COMMANDS.keys() - {
         "study", "caption", "check-encoder", "classify", "compose", "cut", "export", "import", "models",
-        "probe", "relocate", "reproduce", "serve",
+        "probe", "relocate", "reproduce", "serve", "transcribe",
     }  # fmt: skip
     assert all(line.split()[1] in COMMANDS for line in next_commands(tmp_path))
 

@@ -44,6 +44,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "trichord.cli.captioning",
         "write what is seen and heard in files, moment by moment",
     ),
+    "transcribe": (
+        "trichord.cli.transcribing",
+        "what is said in files: read from subtitles or recognised, resumable",
+    ),
     "models": ("trichord.cli.models", "what --model may name, and what is on this machine"),
     "check-encoder": ("trichord.cli.conformance", "does an encoder keep to the protocol?"),
     "import": ("trichord.cli.imports", "published checkpoints -> a run"),

@@ -122,6 +122,10 @@ def _perform(source: MediaFile, request: Header, limits: Limits, emit: Emit) -> 
         return {"probe": dataclasses.asdict(inspect(request["path"], source, limits))}
     if request["kind"] == "cut":
         return {"excerpt": _cut(source, request)}
+    if request["kind"] == "subtitles":
+        from trichord.media.subtitle_tracks import subtitle_tracks
+
+        return {"tracks": [dataclasses.asdict(one) for one in subtitle_tracks(source)]}
     return {"work": dataclasses.asdict(_decode(source, request, limits, emit))}
 
 

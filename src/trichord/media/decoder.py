@@ -18,6 +18,7 @@ from trichord.media.ipc import MALFORMED, Arrays, Header, IpcError
 from trichord.media.pipeline import parallel_map
 from trichord.media.plan import DecodePlan, DecodeRequest, Limits, Span
 from trichord.media.probe import STATUSES, AudioStream, Probe, Status, VideoStream
+from trichord.media.subtitle_tracks import SubtitleTrack
 from trichord.media.worker import CrashedError, LateError, Worker
 
 Item = TypeVar("Item")
@@ -94,6 +95,11 @@ class Decoder:
             "exact": exact,
         }
         return self._ask(message, lambda header, arrays: None, _excerpt_from)[1]
+
+    def subtitles(self, path: str | Path) -> tuple[list[SubtitleTrack], str]:
+        """The subtitle tracks of a file, and why they could not be read, empty if they could."""
+        message = {"kind": "subtitles", "path": _absolute(path)}
+        return self._ask(message, lambda header, arrays: None, _subtitles_from)[1]
 
     def decode(self, path: str | Path, spans: Sequence[Span], plan: DecodePlan) -> list[Decoded]:
         """Decode spans of a file in one pass; they may overlap. Results are in their order."""
@@ -218,6 +224,21 @@ def _excerpt_from(answer: Header) -> Excerpt:
         return Excerpt(status=_status(answer), reason=str(answer["reason"]))
     start, end = _seconds(fields["start"]), _seconds(fields["end"])
     return Excerpt(start=start, end=end, encoded=bool(fields["encoded"]))
+
+
+def _subtitles_from(answer: Header) -> tuple[list[SubtitleTrack], str]:
+    if "tracks" not in answer:
+        return [], f"{_status(answer)}: {answer['reason']}"
+    tracks = [
+        SubtitleTrack(
+            codec=str(one["codec"]),
+            language=str(one["language"]),
+            bitmap=bool(one["bitmap"]),
+            cues=tuple((_seconds(a), _seconds(b), str(text)) for a, b, text in one["cues"]),
+        )
+        for one in answer["tracks"]
+    ]
+    return tracks, ""
 
 
 def _status(answer: Header) -> Status:

@@ -12,8 +12,8 @@ from trichord.media.plan import DecodePlan
 from trichord.media.probe import USABLE
 from trichord.search.collection import whereabouts
 from trichord.search.entries import Entry
-from trichord.search.speech import RATE, SpeechDetector
 from trichord.search.thumbnails import LONGEST, thumbnail_of
+from trichord.speech.voice import RATE, SpeechDetector
 from trichord.types import Clip, Moment
 
 

@@ -5,7 +5,10 @@ Source: W3C, "WebVTT: The Web Video Text Tracks Format", sections 4 and 6.
 
 from collections.abc import Sequence
 
+from trichord.speech.transcript import escaped, timestamp
 from trichord.types import Moment
+
+__all__ = ["escaped", "timestamp", "webvtt"]
 
 
 def webvtt(captions: Sequence[tuple[Moment, str]]) -> str:
@@ -22,16 +25,3 @@ def webvtt(captions: Sequence[tuple[Moment, str]]) -> str:
         if timestamp(moment.end) > timestamp(moment.start) and text.strip()
     ]
     return "\n".join(["WEBVTT\n", *cues])
-
-
-def timestamp(seconds: float) -> str:
-    """Seconds in the form of WebVTT: hh:mm:ss.mmm, with more digits of hours if needed."""
-    minutes, thousandths = divmod(round(seconds * 1000), 60_000)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours:02}:{minutes:02}:{thousandths // 1000:02}.{thousandths % 1000:03}"
-
-
-def escaped(text: str) -> str:
-    """A text on one line, escaped: without markup, arrows and ends of cues."""
-    line = " ".join(text.split())
-    return line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -21,9 +21,9 @@ from trichord.search.cutting import Cut, cut_files
 from trichord.search.notes import ManifestNotes, NoteTaker
 from trichord.search.query_vectors import TextVectors
 from trichord.search.reading import batches, read_files
-from trichord.search.speech import speech_detector
 from trichord.search.survey import Survey, scan_places, survey
 from trichord.search.table import Entry, FileEntries, FileVersion, KnownFile, Note
+from trichord.speech.voice import speech_detector
 
 if TYPE_CHECKING:  # the service knows of changes without torch
     from trichord.models.embedder import Embedder

@@ -18,6 +18,7 @@ _EXTRAS = dict.fromkeys(TOWERS, "towers") | {
     "peft": "lora",
     "pillow_heif": "images",
     "pillow_jxl": "images",
+    "pocketsphinx": "asr",
     "ray": "ray",
     "sentence_transformers": "sentence-transformers",
     "watchfiles": "watch",

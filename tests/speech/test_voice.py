@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from trichord.search import speech as module
-from trichord.search.speech import SpeechDetector, speech_detector
+from trichord.speech import voice as module
+from trichord.speech.voice import SpeechDetector, speech_detector
 from trichord.types import UserError
 
 SPOKEN_SHARE = 0.2

@@ -1,0 +1,1 @@
+"""What is said: transcripts from subtitles and from speech recognisers."""
