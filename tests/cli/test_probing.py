@@ -221,7 +221,7 @@ def test_nothing_is_written_for_an_experiment_without_a_folder(
 @pytest.mark.parametrize(
     ("chosen", "told"),
     [
-        (Probing(folds="five"), "--folds five: give split, esc50, ucf101, or a number"),
+        (Probing(folds="five"), "--folds five: give split, manifest, esc50, ucf101, or a number"),
         (Probing(folds="1"), "--folds 1: give"),
         (Probing(audio_type="loud"), "--audio-type loud"),
         (Probing(audio_type="1", modality="vision"), "nothing is listened to"),

@@ -336,7 +336,7 @@ def _show_progress(done: "Iterator[Indexed]", files: int) -> None:
         from trichord.search.survey import missing_lines
 
         for line in missing_lines(missing):
-            aside.print(line, markup=False)
+            aside.print(line, markup=False, soft_wrap=True)
         aside.print("Missing files are kept, and left out of hits. --prune removes them.")
 
 

@@ -14,7 +14,7 @@ from trichord.types import Moment, UserError
 from trichord.types.rules import Checked, OutputFolder, Workers, require, require_legal
 
 if TYPE_CHECKING:
-    from trichord.media.excerpts import Excerpt
+    from trichord.media.decoded import Excerpt
 
 SUFFIXES = {
     ".avi", ".flac", ".m4a", ".m4v", ".mkv", ".mov", ".mp3", ".mp4", ".ogg", ".ts", ".wav", ".webm",

@@ -75,3 +75,17 @@ class DecodeWork:
     audio_seconds: float = 0.0
     seeks: int = 0
     bytes_read: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Excerpt:
+    """What was written: its span in seconds of the source, and whether it was encoded again.
+
+    If the status is not `ok`, nothing was written.
+    """
+
+    status: Status = "ok"
+    reason: str = ""
+    start: float = 0.0
+    end: float = 0.0
+    encoded: bool = False

@@ -12,8 +12,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from trichord.media.decoded import Decoded, DecodeWork, samples_in
-from trichord.media.excerpts import Excerpt
+from trichord.media.decoded import Decoded, DecodeWork, Excerpt, samples_in
 from trichord.media.ipc import MALFORMED, Arrays, Header, IpcError
 from trichord.media.pipeline import parallel_map
 from trichord.media.plan import DecodePlan, DecodeRequest, Limits, Span

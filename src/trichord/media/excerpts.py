@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from trichord.media.decoded import Excerpt
 from trichord.media.failure import MediaError
 from trichord.media.media_file import MediaFile, packet_end, packet_time
 from trichord.media.picture import (
@@ -22,7 +23,6 @@ from trichord.media.picture import (
     display_matrix,
     rotation_of,
 )
-from trichord.media.probe import Status
 from trichord.media.pyav import Frame, Packet, Track
 from trichord.media.tracks import decode_packet
 
@@ -31,20 +31,6 @@ CLOCK = Fraction(1, 90_000)
 CRF = "18"
 """Of H.264: hardly to be told from the source."""
 AAC_BITS = 192_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Excerpt:
-    """What was written: its span in seconds of the source, and whether it was encoded again.
-
-    If the status is not `ok`, nothing was written.
-    """
-
-    status: Status = "ok"
-    reason: str = ""
-    start: float = 0.0
-    end: float = 0.0
-    encoded: bool = False
 
 
 def write_excerpt(
