@@ -64,13 +64,13 @@ def films(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def model(tiny_clip4vla):
     """A model that has learnt nothing."""
     return replace(tiny_clip4vla, audio=replace(tiny_clip4vla.audio, token=0.5)).build().eval()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def app_of(films, model, tmp_path_factory):
     """Makes applications that serve a collection of the films; moments of 2 s each second."""
     from trichord.media import Decoder, Limits
