@@ -56,6 +56,7 @@ CAPTION_ROLES: dict[str, tuple[About, Source]] = {
 }
 _REMEDY = "; say which one has the files: --columns file=COLUMN"
 _NAMES = ("captions", "metadata")
+_SPREADSHEETS = {".ods", ".xls", ".xlsx"}
 _SHARD = re.compile(r"(.+?)-\d+-of-\d+.*")  # as `datasets` and the hub name parts of a table
 _Span = tuple[Path, float, float | None]
 
@@ -191,8 +192,15 @@ def _tables(folder: Path, tally: Tally) -> list[Path]:
 
 
 def _is_table(path: Path, tally: Tally) -> bool:
-    suffix = path.suffix.lower()
-    known = suffix in TABLE_SUFFIXES or (suffix == ".json" and path.stem.lower() in _NAMES)
+    suffix, stem = path.suffix.lower(), path.stem.lower()
+    if suffix in _SPREADSHEETS:
+        tally.add("spreadsheets passed over: save them as CSV", path.name)
+        return False
+    known = (
+        suffix in TABLE_SUFFIXES
+        or (suffix == ".json" and stem in _NAMES)
+        or (suffix == ".txt" and stem == _NAMES[0])  # other texts are of media, or notes
+    )
     # `datasets` keeps what it computed in cache-*.arrow.
     if not known or path.name.startswith((".", "cache-")) or not path.is_file():
         return False
