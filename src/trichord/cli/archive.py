@@ -97,7 +97,9 @@ class Index:
     frames: FrameChoice = "exact"
     """Frames as they are shown at each time, or only keyframes: several times faster, up to some seconds
     early."""
-    audio_track: Annotated[str, Spelling(r"\w*", "a number from 1, or a language such as eng")] = ""
+    audio_track: Annotated[
+        str, Spelling(r"(?!0+$)\w*", "a number from 1, or a language such as eng")
+    ] = ""
     """The audio track that is heard where a file has several: its number from 1, or its language as the
     file has it (eng). If not given, or not there: the first that is not silent."""
     max_megapixels: Annotated[int | None, Range(1, 1000)] = None
