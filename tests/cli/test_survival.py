@@ -111,7 +111,7 @@ def test_missing_files_are_kept_said_and_left_out(archive, place, command, capsy
     assert [*found(archive)] == [str(place / "media/day/blue.png")]
     assert found(archive, "--missing") == before
     assert main(["search", "archive", "a red thing", "--missing"]) == 0
-    assert capsys.readouterr().out.count("(missing)") == 2
+    assert capsys.readouterr().out.count("missing)") == 2
     assert main(["search", "archive", "a red thing", "--missing", "--json"]) == 0
     marks = {hit["moment"]["file"]: hit["missing"] for hit in json.loads(capsys.readouterr().out)}
     assert [file for file, mark in marks.items() if not mark] == [str(place / "media/day/blue.png")]
