@@ -106,6 +106,7 @@ def test_several_queries_find_what_each_finds(search, tmp_path, monkeypatch):
         ("--queries @queries.txt --group", "--group"),
         ("--queries @empty.txt", "no line with words"),
         ("--queries @none.txt", "none.txt"),
+        ("--queries @bad.txt", "bad.txt, line '-x': The search only says what to avoid"),
         ("x --fps 30", "--fps goes with"),
         ("x --json --format csv", "two formats"),
         ("x --at-least nan", "--at-least"),
@@ -114,6 +115,7 @@ def test_several_queries_find_what_each_finds(search, tmp_path, monkeypatch):
 def test_what_cannot_be_printed_is_one_line(collection, tmp_path, capsys, options, said):
     (tmp_path / "queries.txt").write_text("a bell\n")
     (tmp_path / "empty.txt").write_text("\n")
+    (tmp_path / "bad.txt").write_text("a bell\n-x\n")
     words = [word.replace("@", f"{tmp_path}/") for word in options.split()]
     assert main(["search", str(collection), *words]) == 2
     error = capsys.readouterr().err
@@ -143,6 +145,18 @@ def test_hits_are_cut_into_files(search, tmp_path, capsys, monkeypatch):
     assert main(["cut", str(tmp_path / "hits.json"), str(tmp_path / "out"), "--exact"]) == 2
     assert "exists" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == before
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [(".opus", "libopus"), (".aac", "aac")])
+def test_a_compressed_sound_is_cut_exactly_into_a_wav(tmp_path, suffix, codec):
+    source = tmp_path / f"sound{suffix}"
+    make_sound(source, noise(4.0, rate=48_000), rate=48_000, codec=codec)
+    moment = {"file": str(source), "start": 1, "end": 3}
+    (tmp_path / "hits.json").write_text(json.dumps([{"moment": moment}]))
+    assert main(["cut", str(tmp_path / "hits.json"), str(tmp_path / "out"), "--exact"]) == 0
+    with av.open(str(tmp_path / "out" / "01 sound 1 s.wav")) as container:
+        assert container.streams.audio[0].codec_context.name == "pcm_s16le"
+        assert container.duration / 1e6 == pytest.approx(2.0, abs=0.01)
 
 
 def test_what_cannot_be_cut_is_named_and_stops_nothing(search, media, tmp_path, capsys):

@@ -130,6 +130,9 @@ def test_an_interruption_is_one_line_and_130(monkeypatch, capsys):
     monkeypatch.setattr("trichord_world.rendering.world", interrupted)
     assert main(["world", "x"]) == 130
     assert "interrupted; nothing is lost" in capsys.readouterr().err
+    monkeypatch.setattr("trichord.cli.cutting.cut", interrupted)  # cannot go on in the same folder
+    assert main(["cut", "hits.json", "out"]) == 130
+    assert "another folder" in capsys.readouterr().err
 
 
 def test_a_terminal_without_a_files_letters_shows_them_by_number(tmp_path, monkeypatch):

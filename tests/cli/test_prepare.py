@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from trichord.cli import main
 from trichord.corpora import CORPORA
 
 MSRVTT = {
@@ -109,3 +110,20 @@ def test_every_corpus_refuses_an_empty_and_a_missing_folder_in_one_line(
         assert root in " ".join(complaint.split())
         assert "Traceback" not in complaint
     assert not (tmp_path / "m.jsonl").exists()
+
+
+@pytest.mark.parametrize("name", ["captions.csv", "metadata.jsonl"])
+def test_a_table_of_captions_is_never_replaced_by_a_manifest(tmp_path, capsys, name):
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    rows = {
+        "captions.csv": "file,audio_caption,visual_caption\na.mp4,barks,a dog\n",
+        "metadata.jsonl": '{"file": "a.mp4", "audio_caption": "barks", "visual_caption": "a dog"}\n',
+    }
+    table, manifest = tmp_path / name, tmp_path / "clips.jsonl"
+    table.write_text(rows[name])
+    for _ in range(2):  # a manifest is replaced
+        assert main(["prepare", "folder", str(tmp_path), str(manifest)]) == 0
+    for line in (["prepare", "folder", str(tmp_path)], ["compose", str(manifest)]):
+        assert main([*line, str(table)]) == 2
+        assert "exists and is no manifest" in capsys.readouterr().err
+    assert table.read_text() == rows[name]

@@ -105,6 +105,7 @@ TOGETHER = {
 PLACES = {
     "index nowhere new --model @run": "nowhere: no such file or folder",
     "index @file.txt new --model @run": "is not a media file",
+    "index @folder new --audio-track 0": "give a number from 1, or a language",
     "index new": "name at least one file or folder",
     "index @folder @mine --model @run": "is not empty and no collection",
     "index @folder @file.txt --model @run": "file.txt is a file",

@@ -108,6 +108,18 @@ def test_captions_come_before_metadata_before_the_only_table(with_table, tmp_pat
         assert folder.clips(root).clips[0].captions[0].text == name
 
 
+def test_a_text_named_captions_is_a_table_as_excel_writes_it(touch):
+    root = touch("a.mp4", "captions.txt", "notes.txt")
+    (root / "captions.txt").write_text("File Name\tCaption\nC:\\Videos\\a.mp4\tone\n", "utf-16")
+    (clip,) = folder.clips(root).clips
+    assert [caption.text for caption in clip.captions] == ["one"]
+
+
+def test_a_spreadsheet_is_named_not_passed_over_in_silence(touch):
+    prepared = folder.clips(touch("a.mp4", "captions.xlsx"))
+    assert prepared.counts == {"spreadsheets passed over: save them as CSV": 1}
+
+
 def test_a_table_can_be_named_and_lie_elsewhere_as_can_its_files(with_table, touch, tmp_path):
     root = with_table(
         "file,caption\na.mp4,no\n", "media/a.mp4", "far/b.xyz", name="media/captions.csv"

@@ -13,11 +13,12 @@ from trichord.models.embedder import Embedder
 from trichord.search.collection import StoredCollection
 from trichord.search.engine import SearchEngine
 from trichord.search.filters import Filter
+from trichord.search.hit_lists import to_fields
 from trichord.search.indexing import index
 from trichord.search.query import Query
 from trichord.search.survey import has_moved, missing_lines
 from trichord.search.table import MomentTable
-from trichord.types import UserError
+from trichord.types import Hit, Moment, UserError
 
 WORDS = "a red square and a bell"
 RELOCATE = """
@@ -233,6 +234,12 @@ def test_a_move_is_one_transaction(collection, archive, update, monkeypatch):
     assert after == before - {"red.mp4"} | {"moved.mp4"}
 
 
+def test_missing_files_are_named(archive):
+    files = [str(archive / f"{number}.mp4") for number in range(7)]
+    assert missing_lines(files[:1]) == [f"missing from folders that are there: {files[0]}."]
+    assert missing_lines(files)[0].endswith(f"{files[4]}, and 2 more.")
+
+
 def test_prune_removes_what_is_missing(collection, archive, hits, update):
     (archive / "red.mp4").unlink()
     assert update(collection, archive)["red.mp4"] == "missing"
@@ -240,6 +247,37 @@ def test_prune_removes_what_is_missing(collection, archive, hits, update):
     assert update(collection, archive, prune=True)["red.mp4"] == "removed"
     assert str(archive / "red.mp4") not in collection.table.files()
     assert "red.mp4" not in {file for file, _ in hits(collection, archive, missing=True)}
+
+
+@pytest.fixture
+def unreadable(tmp_path):
+    """Puts what cannot be looked at in the place of a file or folder: also for root, unlike permissions."""
+
+    def unreadable(place):
+        place.rename(tmp_path / "away")
+        place.symlink_to("x" * 300)  # no file system has such a name
+
+    return unreadable
+
+
+def test_prune_keeps_what_cannot_be_looked_at(collection, archive, update, unreadable):
+    unreadable(archive / "more")
+    (archive / "red.mp4").unlink()
+    inside = archive / "more" / "it's a tone.wav"
+    assert update(collection, archive)[inside.name] == "missing"
+    done = update(collection, archive, prune=True)
+    assert done["red.mp4"] == "removed"
+    assert inside.name not in done
+    assert str(inside) in collection.table.files()
+
+
+def test_a_hit_that_cannot_be_looked_at_is_missing(collection, archive, hits, unreadable):
+    before = hits(collection, archive)
+    unreadable(archive / "red.mp4")
+    assert hits(collection, archive).keys() == {spot for spot in before if spot[0] != "red.mp4"}
+    moment = Moment(file=str(archive / "red.mp4"), start=0.0, end=2.0)
+    hit = Hit(moment=moment, score=1.0, visual=1.0, audio=None)
+    assert to_fields(hit)["missing"]
 
 
 def test_a_missing_file_leaves_its_place_to_the_next(collection, archive, tiny_model, decoder):

@@ -32,8 +32,9 @@ from trichord.search.moments import CutKind, Hop, Seconds, require_moments
 from trichord.search.query import By, MinScore, Query
 from trichord.search.query_model import QueryModel
 from trichord.search.query_notes import notes_on
-from trichord.types import Hit, Moment
+from trichord.types import Hit, Moment, UserError
 from trichord.types.extras import require_compiler, require_package
+from trichord.types.files import exists
 from trichord.types.rules import (
     Checked,
     Device,
@@ -96,7 +97,9 @@ class Index:
     frames: FrameChoice = "exact"
     """Frames as they are shown at each time, or only keyframes: several times faster, up to some seconds
     early."""
-    audio_track: Annotated[str, Spelling(r"\w*", "a number from 1, or a language such as eng")] = ""
+    audio_track: Annotated[
+        str, Spelling(r"(?!0+$)\w*", "a number from 1, or a language such as eng")
+    ] = ""
     """The audio track that is heard where a file has several: its number from 1, or its language as the
     file has it (eng). If not given, or not there: the first that is not silent."""
     max_megapixels: Annotated[int | None, Range(1, 1000)] = None
@@ -203,7 +206,7 @@ def _update_archive(options: Index, media: list[Path], where: str) -> None:
     from trichord.search.collection import StoredCollection
     from trichord.search.survey import scan_places
 
-    require_legal(where, Annotated[str, OutputFolder(bucket=True)], "COLLECTION")
+    require_legal(where, Annotated[str, OutputFolder(bucket=True)], "ARCHIVE")
     stored = _open_collection(where) if StoredCollection.is_at(where) else None
     scan = scan_places(media, () if stored is None else stored.table.files())
     metadata = _metadata(options.metadata, scan.files)
@@ -482,10 +485,7 @@ def search(arguments: list[str]) -> None:
         "--caption-weight goes with a TEXT, whose words are looked for: leave it out, or give one.",
     )
     _require_format(options)
-    texts = [options.text]
-    if options.queries is not None:
-        texts = lines_of(options.queries)
-    queries = [_query(options, text) for text in texts]
+    queries = _queries(options)
     collection = _open_collection(options.collection)
     found, model = _find(options, collection, queries)
     for note in dict.fromkeys(note for query in queries for note in notes_on(query, model)):
@@ -516,6 +516,23 @@ def _require_format(options: Search) -> None:
         f"--format {options.format} holds the hits of one query: leave out --queries.",
     )
     require_unset(options, "--queries", "sheet", "group")
+
+
+def _queries(options: Search) -> list[Query]:
+    """The query, or that of each line of a file.
+
+    Raises:
+        UserError: It is impossible, as the line that is named.
+    """
+    if options.queries is None:
+        return [_query(options, options.text)]
+    queries: list[Query] = []
+    for text in lines_of(options.queries):
+        try:
+            queries.append(_query(options, text))
+        except UserError as error:
+            raise UserError(f"{options.queries}, line '{text}': {error}") from None
+    return queries
 
 
 def _query(options: Search, text: str | None) -> Query:
@@ -626,7 +643,7 @@ def _report_unused_options(
 
 
 def _is_missing(hit: Hit) -> bool:
-    return not Path(hit.moment.file).exists()
+    return not exists(hit.moment.file)
 
 
 def _reranked(hits: list[Hit]) -> bool:

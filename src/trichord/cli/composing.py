@@ -71,11 +71,17 @@ def compose(arguments: list[str]) -> None:
     recipe = _recipe(options)
 
     from trichord.corpora.composing import compose as composed
-    from trichord.corpora.manifest import read_manifest, read_recipes, write_manifest
+    from trichord.corpora.manifest import (
+        read_manifest,
+        read_recipes,
+        require_no_other_file,
+        write_manifest,
+    )
     from trichord.corpora.prepared import Tally
 
     clips, recipes = read_manifest(options.manifest), read_recipes(options.manifest)
     place = options.to or options.manifest
+    require_no_other_file(place)
     journal = place.with_name(f".{place.name}.{recipe.name}.answers")
     write, tally = _writer(options, recipe), Tally()
     with bar("clips", len(clips)) as moving:

@@ -91,8 +91,15 @@ def prepare(arguments: list[str]) -> None:
             strict: Refuse if anything annotated has no media, instead of leaving it out.
             append: Add to a manifest that is there, such as one corpus of speech to one of sounds.
         """
-        from trichord.corpora.manifest import Recipes, read_manifest, read_recipes, write_manifest
+        from trichord.corpora.manifest import (
+            Recipes,
+            read_manifest,
+            read_recipes,
+            require_no_other_file,
+            write_manifest,
+        )
 
+        require_no_other_file(manifest)
         there: list[Clip] = []
         recipes: Recipes = {}
         if append:

@@ -91,9 +91,10 @@ def _targets(moments: list[Moment], options: CutHits) -> list[Path]:
         file = Path(moment.file)
         suffix = file.suffix.lower()
         if moment.end > moment.start:  # not a still picture
-            suffix = suffix if suffix in SUFFIXES else ".mkv"
             if options.exact:
                 suffix = ".wav" if suffix in SOUNDS else ".mp4"
+            elif suffix not in SUFFIXES:
+                suffix = ".mkv"
         names.append(options.out / f"{rank:0{digits}} {file.stem} {moment.start:g} s{suffix}")
     return names
 

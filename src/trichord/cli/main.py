@@ -63,6 +63,9 @@ SMALL_PRODUCTS = {"caption", "cut", "extract", "index", "search"}
 """Commands whose matrices are so small in NumPy, a text's or a spectrogram's, that its threads would only
 wait for one another, and hold cores that decoders and torch could use."""
 
+_GO_ON = "nothing is lost, repeat the command to go on"
+"""What to do after an interruption; `cut` never writes to a file that exists, even its own."""
+
 
 @temporary_parts()
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -98,10 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         return _complain(f"trichord {name}: {error}")
     except KeyboardInterrupt:
-        print(
-            f"\ntrichord {name}: interrupted; nothing is lost, repeat the command to go on",
-            file=sys.stderr,
-        )
+        remedy = "delete its files, or name another folder" if name == "cut" else _GO_ON
+        print(f"\ntrichord {name}: interrupted; {remedy}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `trichord search ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -6,16 +6,16 @@ captions, or several clips if they differ in start and end (seconds). A text fil
 caption per line.
 """
 
-import json
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
 from trichord.corpora.annotations import seconds
 from trichord.corpora.footage import Footage, media_of
+from trichord.corpora.manifest import is_manifest
 from trichord.corpora.prepared import MISSING, Prepared, Tally, tidy
 from trichord.corpora.tables import (
     SPLIT_NAMES,
@@ -56,6 +56,7 @@ CAPTION_ROLES: dict[str, tuple[About, Source]] = {
 }
 _REMEDY = "; say which one has the files: --columns file=COLUMN"
 _NAMES = ("captions", "metadata")
+_SPREADSHEETS = {".ods", ".xls", ".xlsx"}
 _SHARD = re.compile(r"(.+?)-\d+-of-\d+.*")  # as `datasets` and the hub name parts of a table
 _Span = tuple[Path, float, float | None]
 
@@ -191,25 +192,22 @@ def _tables(folder: Path, tally: Tally) -> list[Path]:
 
 
 def _is_table(path: Path, tally: Tally) -> bool:
-    suffix = path.suffix.lower()
-    known = suffix in TABLE_SUFFIXES or (suffix == ".json" and path.stem.lower() in _NAMES)
+    suffix, stem = path.suffix.lower(), path.stem.lower()
+    if suffix in _SPREADSHEETS:
+        tally.add("spreadsheets passed over: save them as CSV", path.name)
+        return False
+    known = (
+        suffix in TABLE_SUFFIXES
+        or (suffix == ".json" and stem in _NAMES)
+        or (suffix == ".txt" and stem == _NAMES[0])  # other texts are of media, or notes
+    )
     # `datasets` keeps what it computed in cache-*.arrow.
     if not known or path.name.startswith((".", "cache-")) or not path.is_file():
         return False
-    if suffix == ".jsonl" and _is_manifest(path):
+    if suffix == ".jsonl" and is_manifest(path):
         tally.add("manifests in the folder passed over", path.name)
         return False
     return True
-
-
-def _is_manifest(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            record = json.loads(file.readline(1 << 20))
-    except (OSError, ValueError, RecursionError):
-        return False
-    keys: set[str] = set(cast("Row", record)) if isinstance(record, dict) else set()
-    return keys == {"recipes"} or {"id", "path"} <= keys <= {one.name for one in fields(Clip)}
 
 
 def _from_tables(

@@ -47,6 +47,8 @@ class Scan:
     """How many files or folders, by reason and suffix."""
     examples: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     """The first few of each reason."""
+    unreadable: list[Path] = field(default_factory=list[Path])
+    """Folders and files of which nothing is known, as they cannot be read."""
 
     def pass_over(self, reason: str, path: Path, kind: str = "") -> None:
         """Count a file or folder; `kind` instead of its suffix."""
@@ -54,11 +56,14 @@ class Scan:
         named = self.examples.setdefault(reason, [])
         if len(named) < _EXAMPLES:
             named.append(str(path))
+        if reason == UNREADABLE:
+            self.unreadable.append(path)
 
     def add(self, other: "Scan") -> None:
         """Add what another scan found."""
         self.files += other.files
         self.passed_over += other.passed_over
+        self.unreadable += other.unreadable
         for reason, named in other.examples.items():
             ours = self.examples.setdefault(reason, [])
             ours += named[: _EXAMPLES - len(ours)]
@@ -117,7 +122,10 @@ def scan(folder: Path) -> Scan:
             continue
         seen.add((status.st_dev, status.st_ino))
         for path in entries:
-            _sort_in(path, result, folders, links)
+            try:
+                _sort_in(path, result, folders, links)
+            except OSError:  # a folder that may be listed, not entered; a drive that fails
+                result.pass_over(UNREADABLE, path, "files")
     result.files.sort()
     return result
 

@@ -8,7 +8,7 @@ own, `{"recipes": {...}}`, describes how `trichord compose` made captions.
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -61,6 +61,27 @@ def read_recipes(path: Path) -> Recipes:
     """
     heads = (json.loads(line) for _, line in numbered_lines(path) if '"recipes"' in line)
     return {name: one for head in heads if _is_head(head) for name, one in head["recipes"].items()}
+
+
+def is_manifest(path: Path) -> bool:
+    """Whether the first line of a file is that of a manifest."""
+    try:
+        with path.open("rb") as file:
+            record: Any = json.loads(file.readline(1 << 20))
+    except (OSError, ValueError, RecursionError):
+        return False
+    keys: set[str] = set(cast("dict[str, Any]", record)) if isinstance(record, dict) else set()
+    return keys == {"recipes"} or {"id", "path"} <= keys <= {one.name for one in fields(Clip)}
+
+
+def require_no_other_file(path: Path) -> None:
+    """Refuse to write a manifest in place of another file, such as the table of its captions.
+
+    Raises:
+        UserError: There is one.
+    """
+    if path.exists() and path.stat().st_size and not is_manifest(path):
+        raise UserError(f"{path} exists and is no manifest: name another file, or delete it.")
 
 
 def write_manifest(path: Path, clips: Iterable[Clip], recipes: Recipes | None = None) -> None:

@@ -60,7 +60,7 @@ def write_excerpt(
         except (OSError, ValueError) as error:  # FFmpeg's errors are of these kinds
             reason = f"cannot be copied into {target.suffix} ({error}): encode it with --exact"
             raise MediaError("unsupported", reason) from None
-    if span[0] >= span[1]:
+    if span[1] <= max(span[0], start):  # the file ends before the span, or between two packets
         raise MediaError("corrupt", "the span has nothing that can be read")
     return asdict(Excerpt(start=span[0], end=span[1], encoded=exact))
 

@@ -16,6 +16,7 @@ from trichord.search.roots import Root, Roots, beside, path_from, within
 from trichord.search.table import MomentTable, Note
 from trichord.storage import Storage
 from trichord.types import UserError
+from trichord.types.files import is_folder
 
 __all__ = ["Description", "StoredCollection", "files_below", "whereabouts"]
 
@@ -59,9 +60,7 @@ class StoredCollection:
         """Where its model is: that run or experiment; or the run that was copied along with it."""
         own, local = self.description, self.storage.local
         copied = beside(local, own.relative_run)
-        return (
-            copied if copied and not Path(own.run).is_dir() and Path(copied).is_dir() else own.run
-        )
+        return copied if copied and not is_folder(own.run) and is_folder(copied) else own.run
 
     @classmethod
     def open(cls, where: str | Path) -> "StoredCollection":
@@ -247,7 +246,7 @@ class StoredCollection:
             UserError: The collection cannot be written to.
         """
         absolute = map(whereabouts, places)
-        folders = {str(place if place.is_dir() else place.parent) for place in absolute}
+        folders = {str(place if is_folder(place) else place.parent) for place in absolute}
         before = self.table.roots
         copied = before.mapped(lambda root: self._copied(root, folders, known))
         if copied == before and all(before.of(folder) for folder in folders):
@@ -449,7 +448,7 @@ class StoredCollection:
     def _write(self) -> None:
         own, local = self.description, self.storage.local
         roots = Roots(own.roots).noted(local).roots
-        relative = path_from(local, own.run) if Path(own.run).is_dir() else own.relative_run
+        relative = path_from(local, own.run) if is_folder(own.run) else own.relative_run
         self.description = replace(own, roots=roots, relative_run=relative)
         self.storage.write(self.file, to_json(self.description))
         self.table.roots = self._found_roots()
@@ -497,4 +496,4 @@ def lacking_at(files: Iterable[KnownFile], old: str, new: str) -> list[str]:
 
 def whereabouts(place: Path) -> Path:
     """The absolute path of a place: links to folders are resolved, a linked file is not."""
-    return place.resolve() if place.is_dir() else place.parent.resolve() / place.name
+    return place.resolve() if is_folder(place) else place.parent.resolve() / place.name

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trichord.types import Hit, Moment, UserError
+from trichord.types.files import exists
 
 ListFormat = Literal["table", "json", "csv", "edl", "otio"]
 COLUMNS = (
@@ -45,7 +46,7 @@ def to_json_lines(found: Sequence[tuple[str, Sequence[Hit]]]) -> str:
 
 def to_fields(hit: Hit) -> dict[str, Any]:
     """A hit for JSON; `missing` says whether its file is not there."""
-    return asdict(hit) | {"missing": not Path(hit.moment.file).exists()}
+    return asdict(hit) | {"missing": not exists(hit.moment.file)}
 
 
 def to_edl(hits: Sequence[Hit], title: str, fps: int) -> str:

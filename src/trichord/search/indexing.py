@@ -18,6 +18,7 @@ from trichord.search.notes import ManifestNotes
 from trichord.search.table import FileVersion
 from trichord.search.updating import Change, Indexed, Readers, Update
 from trichord.types import Clip, UserError
+from trichord.types.files import exists, is_folder
 from trichord.types.tensors import Features
 
 __all__ = ["Change", "Indexed", "begin", "describe", "index", "read_versions", "reembed"]
@@ -210,7 +211,7 @@ def reembed(
     reported: set[str] = set()
     while True:
         known, done = collection.table.files(), successor.table.files()
-        files = sorted(Path(file) for file in known if Path(file).exists())
+        files = sorted(Path(file) for file in known if exists(file))
         present = {str(file) for file in files}
         for indexed in update.run(done, files, sorted(done.keys() - present)):
             if indexed.change != "unchanged" or indexed.file not in reported:
@@ -228,7 +229,7 @@ def reembed(
 
 def _require_folders(collection: StoredCollection, files: list[Path]) -> None:
     for folder in sorted({file.parent for file in files}):
-        if not folder.is_dir():
+        if not is_folder(folder):
             raise UserError(
                 f"{collection.name}: the folder {folder} of its files is missing: if its drive is not "
                 "connected, connect it, else remove the folder (trichord index --remove)."

@@ -1,12 +1,12 @@
 """Which files of a collection are there: looked at when they come up as hits."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from trichord.search.calibration import evenly
 from trichord.types.arrays import Bool, Int
+from trichord.types.files import exists
 
 SAMPLE = 32
 """Files that are looked at to tell whether this machine has the library."""
@@ -26,7 +26,7 @@ class Presence:
         """Whether each of some files, by index, is there; each is looked at once."""
         distinct, places = np.unique(files, return_inverse=True)
         indices: list[int] = distinct.tolist()
-        there = np.array([_exists(self._files[i]) for i in indices], bool)[places]
+        there = np.array([exists(self._files[i]) for i in indices], bool)[places]
         if not there.any() and not self.library():
             return np.ones(len(files), bool)
         return there
@@ -34,11 +34,4 @@ class Presence:
     def library(self) -> bool:
         """Whether any of a sample of the files is there."""
         sample: list[int] = evenly(len(self._files), SAMPLE).tolist()
-        return any(_exists(self._files[i]) for i in sample)
-
-
-def _exists(file: str) -> bool:
-    try:
-        return Path(file).exists()
-    except OSError:  # a folder that may not be entered
-        return False
+        return any(exists(self._files[i]) for i in sample)

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from trichord.types.files import exists, is_folder
+
 __all__ = ["Root", "Roots", "UnknownRootError", "beside", "path_from", "within"]
 
 NUMBERED = re.compile(r"root:(\d+)")
@@ -118,7 +120,7 @@ class Roots:
 
         def place(root: Root) -> Root:
             copied = beside(collection, root.relative)
-            gone = copied and not Path(root.path).exists() and Path(copied).is_dir()
+            gone = copied and not exists(root.path) and is_folder(copied)
             return replace(root, path=copied) if gone else root
 
         return self.mapped(place)
@@ -128,7 +130,7 @@ class Roots:
 
         def note(root: Root) -> Root:
             relative = path_from(collection, root.path)
-            return replace(root, relative=relative) if Path(root.path).exists() else root
+            return replace(root, relative=relative) if exists(root.path) else root
 
         return self.mapped(note)
 

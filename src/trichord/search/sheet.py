@@ -16,7 +16,7 @@ from trichord.search.reading import decode_moments
 from trichord.search.waveform import RATE, draw_waveform
 from trichord.types import Hit, Moment, UserError
 from trichord.types.arrays import UInt8
-from trichord.types.files import write_atomically
+from trichord.types.files import exists, write_atomically
 
 COLUMNS = 4
 TILE = (320, 334)
@@ -152,8 +152,8 @@ class _Tile:
             draw_waveform(pen, wave, (INSET, 40, PICTURE[0] - INSET, foot - 20), AUDIO)
         else:
             middle = (PICTURE[0] // 2, foot // 2)
-            exists = Path(self.hit.moment.file).exists()
-            reason = self.decoded.label if exists else "the file is missing"
+            there = exists(self.hit.moment.file)
+            reason = self.decoded.label if there else "the file is missing"
             text = fitted(reason, font(14), PICTURE[0] - 2 * INSET)
             pen.text(middle, text, GROOVE, font(14), anchor="mm")
 

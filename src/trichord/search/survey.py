@@ -10,9 +10,12 @@ from trichord.media.signature import file_signature
 from trichord.search.collection import files_below, whereabouts
 from trichord.search.table import FileVersion, KnownFile
 from trichord.types import UserError
+from trichord.types.files import exists, is_folder
 
 FOLDERS_NAMED = 5
 """Missing folders that are named."""
+FILES_NAMED = 5
+"""Files that are named, of those that are missing from folders that are there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +54,15 @@ def scan_places(places: Sequence[Path], known: Collection[str] = ()) -> Scan:
         UserError: A place is missing, is not a media file, or has none.
     """
     everything = Scan()
-    scans = [_scan(whereabouts(place)) if place.exists() else Scan() for place in places]
+    scans = [_scan(whereabouts(place)) if exists(place) else Scan() for place in places]
     others = any(one.files for one in scans)
     for place, below in zip(places, scans, strict=True):
         if others and not below.files and files_below(known, place):
             continue
-        if not place.exists():
-            raise UserError(f"{place}: no such file or folder: check the path.")
+        if not exists(place):
+            raise UserError(
+                f"{place}: no such file or folder, or it may not be read: check the path."
+            )
         if not below.files and not place.is_dir():
             raise UserError(f"{place} is not a media file: give a video, sound, picture or folder.")
         if not below.files:
@@ -76,18 +81,26 @@ def media_under(place: Path) -> list[Path]:
 
 
 def _scan(place: Path) -> Scan:
-    if place.is_dir():
+    if is_folder(place):
         return scan(place)
-    return Scan([place] if place.is_file() and (is_media(place) or holds_media(place)) else [])
+    return Scan(
+        [place]
+        if exists(place) and place.is_file() and (is_media(place) or holds_media(place))
+        else []
+    )
 
 
 def missing_lines(files: Iterable[str]) -> list[str]:
     """What to say of files that are missing: a line for each folder that is gone, and one for the rest."""
-    parents = Counter(Path(file).parent for file in files)
-    folders = Counter[str]()
-    for parent, count in parents.items():
-        folders[_missing_top(parent)] += count
-    single = folders.pop("", 0)
+    by_parent: dict[Path, list[str]] = defaultdict(list)
+    for file in files:
+        by_parent[Path(file).parent].append(file)
+    folders, single = Counter[str](), list[str]()
+    for parent, below in by_parent.items():
+        if top := _missing_top(parent):
+            folders[top] += len(below)
+        else:
+            single += below
     lines = [
         f"{folder} is missing or empty, and the archive has {count} of its files: if its drive is not "
         "connected, connect it."
@@ -96,7 +109,9 @@ def missing_lines(files: Iterable[str]) -> list[str]:
     if rest := len(folders) - len(lines):
         lines.append(f"{rest} more folders are missing.")
     if single:
-        lines.append(f"{single} files are missing from folders that are there.")
+        named, more = sorted(single)[:FILES_NAMED], len(single) - FILES_NAMED
+        rest = f", and {more} more" if more > 0 else ""
+        lines.append(f"missing from folders that are there: {', '.join(named)}{rest}.")
     return lines
 
 
@@ -169,7 +184,7 @@ def has_moved(old: str, new: str) -> bool:
     Where names differ by case alone, some file systems find it under both.
     """
     before = Path(old)
-    return not before.exists() or (old.casefold() == new.casefold() and before.samefile(new))
+    return not exists(before) or (old.casefold() == new.casefold() and before.samefile(new))
 
 
 def _nameable(file: str) -> bool:

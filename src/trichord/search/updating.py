@@ -90,10 +90,11 @@ class Update:
         """Bring files and folders up to date; see `indexing.index`."""
         # The table first: a file that another process adds in between must not seem to be missing.
         known = self.collection.table.files()
-        files = scan_places(places, known).files
+        scan = scan_places(places, known)
         if self.collection.add_roots(places, known):
             known = self.collection.table.files()
-            files = scan_places(places, known).files
+            scan = scan_places(places, known)
+        files = scan.files
         present = {str(file) for file in files}
         missing: list[str] = []
         for place in places:
@@ -101,6 +102,9 @@ class Update:
             # A place that has no media now is perhaps not connected: `remove` alone removes it.
             there = files_below(present, place)
             missing += {*below} - present if there or not self.prune else ()
+        if self.prune:  # what is in a folder that cannot be read may be there
+            unknown = {file for place in scan.unreadable for file in files_below(missing, place)}
+            missing = [file for file in missing if file not in unknown]
         yield from self.run(known, files, sorted(set(missing)), readers)
 
     def run(

@@ -13,6 +13,7 @@ from trichord.search.notes import ManifestNotes
 from trichord.search.survey import media_under
 from trichord.search.updating import Indexed, Update
 from trichord.types import Clip, UserError
+from trichord.types.files import exists
 
 if TYPE_CHECKING:  # with torch
     from trichord.models.embedder import Embedder
@@ -115,7 +116,7 @@ def watch(
             pending.add(path, now)
         paths = pending.pop_quiet(now)
         for place in places:
-            if not place.exists():
+            if not exists(place):
                 raise UserError(
                     f"{place} is missing: nothing was removed from the collection; restore it, or "
                     "remove it with trichord index --remove."
@@ -144,7 +145,7 @@ def _changes(places: Sequence[Path], stop: Event | None) -> Iterator[list[Path]]
             'Watching folders needs watchfiles: pip install "trichord[watch]".'
         ) from error
     for place in places:
-        if not place.exists():
+        if not exists(place):
             raise UserError(f"{place}: no such file or folder: check the path.")
     absolute = [whereabouts(place) for place in places]
     # A file may be replaced by another one of the same name: its folder is watched.

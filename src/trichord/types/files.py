@@ -13,6 +13,19 @@ from trichord.types import UserError
 _PART = re.compile(r"\.[0-9a-f]{16}\.part")
 
 
+def exists(path: Path | str) -> bool:
+    """Whether a path exists; not if its folder may not be entered, or its drive does not answer."""
+    try:
+        return Path(path).exists()
+    except OSError:
+        return False
+
+
+def is_folder(path: Path | str) -> bool:
+    """Whether a path is a folder; not if that one's folder may not be entered."""
+    return exists(path) and Path(path).is_dir()
+
+
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Write a file so that readers see either the old content or the new, also after a crash.
 
