@@ -104,7 +104,7 @@ class Index:
     file has it (eng). If not given, or not there: the first that is not silent."""
     max_megapixels: Annotated[int | None, Range(1, 1000)] = None
     """Pictures with more million pixels are `too_big`; 201 if not given. Those beyond some hundred may need
-    more memory than a decoder may take."""
+    more memory than a decoder may take. A file that is in the archive is not read again for it."""
     metadata: Annotated[Path | None, InputFile()] = None
     """A manifest whose captions and labels are stored with the moments that they describe."""
     speech: bool = True
