@@ -461,3 +461,10 @@ def test_the_real_photographs_have_a_class_each(shared):
     prepared = folder.clips(shared / "imagehear")
     assert len(prepared.clips) == 101
     assert len(Counter(c.labels for c in prepared.clips)) == 30
+
+
+@pytest.mark.parametrize("text", ["nan", "", "N/A"])
+def test_a_table_whose_captions_are_all_empty_is_refused(with_table, text):
+    root = with_table(f"file,caption\na.mp4,{text}\n", "a.mp4")
+    with pytest.raises(UserError, match="no caption was read; its columns are file, caption"):
+        folder.clips(root)

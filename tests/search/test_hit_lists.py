@@ -65,6 +65,7 @@ REQUIRED = {
     "Stack": {"metadata", "name", "source_range", "effects", "markers", "children"},
     "Track": {"metadata", "name", "source_range", "effects", "markers", "children", "kind"},
     "Clip": {"metadata", "name", "source_range", "effects", "markers", "media_reference"},
+    "Gap": {"metadata", "name", "source_range", "effects", "markers"},
     "ExternalReference": {"metadata", "target_url", "available_range"},
     "TimeRange": {"start_time", "duration"},
     "RationalTime": {"rate", "value"},
@@ -91,7 +92,14 @@ def test_a_timeline_has_the_form_of_opentimelineio():
     found = checked(json.loads(to_otio(HITS, "a bell", 25)))
     assert found[0][0] == "Timeline"
     tracks = [value for schema, value in found if schema == "Track"]
-    assert [(one["kind"], len(one["children"])) for one in tracks] == [("Video", 2), ("Audio", 1)]
+    kinds = [[part["OTIO_SCHEMA"] for part in one["children"]] for one in tracks]
+    assert [one["kind"] for one in tracks] == ["Video", "Audio"]
+    # A film is seen and heard, a sound leaves a gap in what is seen: both tracks stay together.
+    assert kinds == [["Clip.1", "Gap.1", "Clip.1"], ["Clip.1", "Clip.1", "Gap.1"]]
+    lengths = [
+        [part["source_range"]["duration"]["value"] for part in one["children"]] for one in tracks
+    ]
+    assert lengths == [[250.0, 250.0, 125.0]] * 2
     clip = tracks[0]["children"][0]
     assert clip["media_reference"]["target_url"] == Path("/m/a, film.mp4").as_uri()
     assert clip["source_range"]["start_time"] == {

@@ -58,7 +58,10 @@ def cut(arguments: list[str]) -> None:
     from trichord.media import Decoder
     from trichord.media.pipeline import parallel_map
 
-    options.out.mkdir(parents=True, exist_ok=True)
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{options.out}: cannot be made: {error.strerror or error}") from error
     with (
         Decoder(workers=options.workers) as decoder,
         tempfile.TemporaryDirectory(prefix=".cut-", dir=options.out) as folder,

@@ -168,7 +168,14 @@ def clips(
     )
     found = [_with_sidecar(replace(c, id=_span_id(s, root)), tally) for s, c in ordered]
     textless = not any(clip.captions or clip.labels for clip in found)
-    if tables and textless and (not named or read.seen.keys() - read.used):
+    worded = {
+        column for role in (*CAPTION_ROLES, "label") for column in read.given.get(role, ROLES[role])
+    }
+    if (
+        tables
+        and textless
+        and (not named or read.seen.keys() & worded or read.seen.keys() - read.used)
+    ):
         raise UserError(
             f"{tables[0]}: {'no caption was read' if named else 'no row names a file of the folder'}; its "
             f"columns are {', '.join(read.seen)}: choose with --columns file=COLUMN caption=COLUMN (or "

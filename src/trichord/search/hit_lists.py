@@ -76,14 +76,25 @@ def to_edl(hits: Sequence[Hit], title: str, fps: int) -> str:
 
 
 def to_otio(hits: Sequence[Hit], title: str, fps: int) -> str:
-    """A timeline of OpenTimelineIO, with a track for pictures and one for sounds without a picture."""
+    """A timeline of OpenTimelineIO: hits one after another, what is seen and what is heard in two tracks.
+
+    A hit without one of them has a gap in its track, so that the tracks stay together.
+    """
     tracks = [
-        _otio("Track", name=kind, kind=kind, children=[_clip(hit, fps) for hit in some])
-        for kind, some in (
-            ("Video", [hit for hit in hits if hit.visual is not None]),
-            ("Audio", [hit for hit in hits if hit.visual is None]),
+        _otio(
+            "Track",
+            name=kind,
+            kind=kind,
+            children=[
+                _gap(hit, fps) if share is None else _clip(hit, fps)
+                for hit, share in zip(hits, shares, strict=True)
+            ],
         )
-        if some
+        for kind, shares in (
+            ("Video", [hit.visual for hit in hits]),
+            ("Audio", [hit.audio for hit in hits]),
+        )
+        if any(share is not None for share in shares)
     ]
     for track in tracks:
         track |= {"source_range": None, "effects": [], "markers": []}
@@ -143,6 +154,16 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
+def _gap(hit: Hit, fps: int) -> dict[str, Any]:
+    length = _frames(hit.moment, fps)[1]
+    return {
+        **_otio("Gap", name=""),
+        "source_range": _range(0, length, fps),
+        "effects": [],
+        "markers": [],
+    }
+
+
 def _clip(hit: Hit, fps: int) -> dict[str, Any]:
     moment, (first, length) = hit.moment, _frames(hit.moment, fps)
     numbers = {"score": hit.score, "chance": hit.chance, "weak": hit.weak}
@@ -151,15 +172,16 @@ def _clip(hit: Hit, fps: int) -> dict[str, Any]:
     return {
         **_otio("Clip", name=file.name),
         "metadata": {"trichord": numbers},
-        "source_range": {
-            "OTIO_SCHEMA": "TimeRange.1",
-            "start_time": _time(first, fps),
-            "duration": _time(length, fps),
-        },
+        "source_range": _range(first, length, fps),
         "media_reference": _otio("ExternalReference", target_url=url, available_range=None),
         "effects": [],
         "markers": [],
     }
+
+
+def _range(first: int, length: int, fps: int) -> dict[str, Any]:
+    times = {"start_time": _time(first, fps), "duration": _time(length, fps)}
+    return {"OTIO_SCHEMA": "TimeRange.1", **times}
 
 
 def _time(frames: int, fps: int) -> dict[str, Any]:
