@@ -1,5 +1,6 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
@@ -205,9 +206,20 @@ def test_a_stored_moment_without_sound_is_as_a_video_without(
     assert embed_query(like, untrained_model, decoder, CUT, gallery=stored).audio is None
 
 
+def test_any_time_in_a_moment_names_it(tiny_model, decoder, stored):
+    first = stored.moment(0)
+    inside = replace(first, start=(first.start + first.end) / 2)
+    named, exact = (
+        embed_query(Query.of(like=moment), tiny_model, decoder, CUT, gallery=stored)
+        for moment in (inside, first)
+    )
+    np.testing.assert_array_equal(named.vision, exact.vision)
+    np.testing.assert_array_equal(named.audio, exact.audio)
+
+
 def test_a_moment_that_is_not_there_or_lacks_what_is_asked_is_refused(tiny_model, decoder, stored):
     for moment, by, message in (
-        (Moment(file="/film", start=1.0, end=2.0), "both", "/film has no moment at 1 s"),
+        (Moment(file="/film", start=100.0, end=101.0), "both", "/film has no moment at 100 s"),
         (stored.moment(2), "visual", "/tone has no picture at 0 s"),
         (stored.moment(1), "audio", "/mute has no sound at 0 s"),
     ):

@@ -376,7 +376,7 @@ def _allowed(query: Query, gallery: Gallery) -> Allowed | None:
         return None
     allowed = query.where.mask(gallery)
     for part in likes:
-        row = gallery.row_of(part.value, part.start)
+        row = gallery.row_at(part.value, part.start)
         if row is not None:  # without the moments of its file that overlap it
             rows = gallery.rows_of(part.value)
             starts_before = gallery.start[rows] < gallery.end[row]

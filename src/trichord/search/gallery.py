@@ -123,6 +123,14 @@ class Gallery:
             return None
         return rows.start + int(distance.argmin())
 
+    def row_at(self, file: str, seconds: float) -> int | None:
+        """The row of a file's moment that starts at a time, or else of the last one that contains it."""
+        row, rows = self.row_of(file, seconds), self.rows_of(file)
+        if row is None:
+            within = np.flatnonzero((self.start[rows] <= seconds) & (seconds < self.end[rows]))
+            row = rows.start + int(within[-1]) if len(within) else None
+        return row
+
     def tagged(self, tag: str) -> Bool[np.ndarray, " moment"]:
         """Which moments have a tag."""
         mask = np.zeros(len(self), bool)

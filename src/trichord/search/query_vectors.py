@@ -201,7 +201,7 @@ _TOWARDS: tuple[Toward, Toward] = ("vision", "audio")
 
 def _stored_vectors(part: QueryPart, gallery: Gallery) -> QueryVectors:
     """The collection's vectors of a moment."""
-    row = gallery.row_of(part.value, part.start)
+    row = gallery.row_at(part.value, part.start)
     if row is None:
         raise UserError(
             f"{part.value} has no moment at {part.start:g} s in the collection: search again, it may "
