@@ -171,3 +171,8 @@ def test_what_cannot_be_cut_is_named_and_stops_nothing(search, media, tmp_path, 
     (tmp_path / "hits.json").write_text(json.dumps([gone]))
     assert main(["cut", str(tmp_path / "hits.json"), str(tmp_path / "other")]) == 2
     assert list((tmp_path / "other").iterdir()) == []
+
+
+def test_that_nothing_is_found_is_said(collection, capsys):
+    assert main(["search", str(collection), "a low bell", "--at-least", "99"]) == 0
+    assert "No moment is found: loosen the filters" in capsys.readouterr().err

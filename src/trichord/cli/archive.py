@@ -572,6 +572,8 @@ def _print_hits(options: Search, found: list[tuple[str, list[Hit]]]) -> None:
     else:
         for title, hits in found:
             out.print(_table(hits, title if several else None))
+            if not hits:
+                aside.print("No moment is found: loosen the filters, or lower --at-least.")
 
 
 def _find(
