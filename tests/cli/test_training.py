@@ -55,7 +55,12 @@ def whole(small_world, command, tmp_path_factory):
             "interrupted; nothing is lost, repeat the command to go on",
             marks=pytest.mark.slow,
         ),
-        (signal.SIGTERM, 143, "terminated and saved; repeat the command to go on."),
+        pytest.param(
+            signal.SIGTERM,
+            143,
+            "terminated and saved; repeat the command to go on.",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_training_that_is_stopped_ends_as_if_it_had_not_been(
