@@ -3,12 +3,14 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trichord.api.collection_model import run_of
 from trichord.api.model import CLIP_CLAP, fetch_towers, is_run, persistent
+from trichord.api.text_encoders import cache_text_encoders
+from trichord.cli.console import aside
 from trichord.cli.threads import load_embedder
 from trichord.types.rules import in_bucket, require
 
@@ -118,3 +120,11 @@ def _experiment_of(name: str, folders: "dict[str, Path]", option: str) -> "Exper
     towers = experiment.model.towers()
     names = {towers[role].name: str(folder.absolute()) for role, folder in folders.items()}
     return replace(experiment, model=experiment.model.renamed(names))
+
+
+def cache_encoders(collection: "StoredCollection", model: "Embedder") -> None:
+    """Write the text encoders as graphs where they are missing, or say why text queries load torch."""
+    said = "Writing its text encoders as ONNX graphs, once: for text queries without torch."
+    announce = partial(aside.print, said)
+    if (reason := cache_text_encoders(collection, model, announce)) is not None:
+        aside.print(f"Text queries load torch: {reason}.", markup=False)

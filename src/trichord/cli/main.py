@@ -35,9 +35,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "trichord.cli.studies",
         "rows of experiments x seeds, trained and measured -> one table",
     ),
-    "index": ("trichord.cli.archive", "moments of files -> archive, incremental, resumable"),
+    "index": ("trichord.cli.indexing", "moments of files -> archive, incremental, resumable"),
     "relocate": ("trichord.cli.relocation", "the files of an archive are in another folder now"),
-    "search": ("trichord.cli.archive", "find moments by text, picture, sound or clip"),
+    "search": ("trichord.cli.searching", "find moments by text, picture, sound or clip"),
     "cut": ("trichord.cli.cutting", "hits of a search -> media files"),
     "serve": ("trichord.cli.serving", "search an archive in the browser and over HTTP"),
     "caption": (

@@ -10,6 +10,7 @@ from trichord.types.rules import Checked, in_bucket
 if TYPE_CHECKING:
     from trichord.checkpoint import Run, Untrained
     from trichord.config import Experiment
+    from trichord.search.collection import StoredCollection
 
 
 def seeds_in(folder: Path) -> list[Path]:
@@ -55,6 +56,17 @@ def subject_of(name: str) -> "Run | Untrained":
     if is_run(Path(name)):
         return Run(Path(name))
     return Untrained(name, experiment_of(name))
+
+
+def open_collection(place: str | Path) -> "StoredCollection":
+    """Open an archive.
+
+    Raises:
+        UserError: There is none, or it is damaged.
+    """
+    from trichord.search.collection import StoredCollection
+
+    return StoredCollection.open(place)
 
 
 def require_backend(kind: str) -> None:

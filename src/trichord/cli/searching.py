@@ -1,0 +1,345 @@
+"""`trichord search`: the moments of an archive that fit a query."""
+
+import math
+import sys
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+from rich.markup import escape
+from rich.table import Table
+
+from trichord.api.collection_model import model_of
+from trichord.cli.archive_model import cache_encoders
+from trichord.cli.console import aside, out
+from trichord.cli.options import mix_of, require_unset
+from trichord.cli.places import CollectionPlace, open_collection, require_backend
+from trichord.cli.text_input import lines_of, require_input
+from trichord.cli.threads import load_embedder
+from trichord.search.filters import Filter
+from trichord.search.hit_lists import ListFormat, to_csv, to_edl, to_fields, to_json_lines, to_otio
+from trichord.search.query import By, MinScore, Query
+from trichord.search.query_model import QueryModel
+from trichord.search.query_notes import notes_on
+from trichord.types import Hit, Moment, UserError
+from trichord.types.files import exists
+from trichord.types.rules import (
+    Checked,
+    InputFile,
+    OutputFile,
+    Range,
+    Weight,
+    require,
+    require_legal,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trichord.models.embedder import Embedder
+    from trichord.search.collection import StoredCollection
+
+
+def moment_named(like: str) -> Moment:
+    """The moment that `--like FILE@SECONDS` names.
+
+    Raises:
+        UserError: It names none.
+    """
+    from trichord.search.collection import whereabouts
+
+    file, _, seconds = like.rpartition("@")
+    try:
+        start = float(seconds)
+    except ValueError:
+        start = math.nan
+    require(
+        file and 0 <= start < math.inf,
+        f"--like {like}: name a moment as FILE@SECONDS, for example clip.mp4@20.",
+    )
+    return Moment(file=str(whereabouts(Path(file))), start=start, end=start)
+
+
+RERANK = 50
+"""Moments that are looked at again where nothing else is said."""
+FPS = 25
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """Find moments by words, pictures, sounds and clips, alone or together."""
+
+    collection: Annotated[tyro.conf.Positional[CollectionPlace], tyro.conf.arg(metavar="ARCHIVE")]
+    """What 'trichord index' made: a folder or s3://bucket/prefix."""
+    text: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="TEXT")] = None
+    """What to look and listen for; in 'dog -leash' what fits the word after the minus comes last."""
+    queries: Annotated[str | None, Checked(require_input)] = None
+    """A file with a text on each line, or - for standard input: each is searched. Prints JSON lines with
+    --format json."""
+    image: Annotated[Path | None, InputFile()] = None
+    """A picture to look like; the picture of a video will do."""
+    audio: Annotated[Path | None, InputFile()] = None
+    """A sound to sound like; the sound of a video will do."""
+    video: Annotated[Path | None, InputFile()] = None
+    """A clip to look and sound like."""
+    like: Annotated[str | None, Checked(moment_named)] = None
+    """A moment of the archive to be like: FILE@SECONDS."""
+    by: By = "both"
+    """What of that moment counts."""
+    visual_weight: Weight = None
+    """How much the picture counts; as learnt, or 1, if not given."""
+    audio_weight: Weight = None
+    """How much the sound counts; 0 ignores it; as learnt, or 1, if not given."""
+    audio_type: Annotated[str | None, Checked(mix_of)] = None
+    """The audio type token: verbal, nonverbal, or a mix from 0 (verbal) to 1 (nonverbal); that of the run
+    if not given."""
+    caption_weight: Annotated[float, Range(0)] = 0.0
+    """How much the words of captions count beside picture and sound; 0 does not look at them."""
+    where: Annotated[Filter, tyro.conf.arg(name="")] = field(default_factory=Filter)
+    k: Annotated[int, Range(1, 1_000_000)] = 10
+    """How many moments, or files with --group."""
+    at_least: MinScore = None
+    """Only moments that score at least this much."""
+    fold: bool = True
+    """Moments of one scene, and near-copies, are one hit ("+3 more")."""
+    group: bool = False
+    """Put the moments of a file together, its best one first."""
+    rerank: Annotated[int, Range(0, 1_000_000)] = RERANK
+    """How many moments a fusion that reads text and moment together looks at again; 0: none."""
+    backend: Annotated[str | None, Checked(require_backend)] = None
+    """What finds candidates in a large collection: faiss-scan, or one of a package or --plugin."""
+    sheet: Annotated[Path | None, OutputFile(".png")] = None
+    """Also draw the hits into this PNG."""
+    format: ListFormat = "table"
+    """How the hits are printed: a table, JSON, CSV, an edit decision list (EDL, CMX 3600), or a timeline of
+    OpenTimelineIO."""
+    fps: Annotated[int, Range(1, 120)] = FPS
+    """Frames a second of an EDL and a timeline."""
+    json: bool = False
+    """The same as --format json."""
+
+
+def search(arguments: list[str]) -> None:
+    """`trichord search ARCHIVE TEXT`."""
+    options = tyro.cli(Search, args=arguments, prog="trichord search")
+    require_legal(options)
+    require(
+        options.by == "both" or options.like,
+        "--by goes with --like: leave it out, or name a moment.",
+    )
+    require(
+        not options.caption_weight or options.text or options.queries,
+        "--caption-weight goes with a TEXT, whose words are looked for: leave it out, or give one.",
+    )
+    _require_format(options)
+    queries = _queries(options)
+    collection = open_collection(options.collection)
+    found, model = _find(options, collection, queries)
+    for note in dict.fromkeys(note for query in queries for note in notes_on(query, model)):
+        aside.print(note, markup=False, soft_wrap=True)
+    _print_hits(options, [(query.title, hits) for query, hits in zip(queries, found, strict=True)])
+    if options.sheet:
+        shown = options.format == "table" and not options.json
+        (out if shown else aside).print(f"Drawn: {options.sheet}", markup=False)
+    if not isinstance(model, QueryModel):  # after the hits: writing graphs takes seconds
+        cache_encoders(collection, model)
+
+
+def _require_format(options: Search) -> None:
+    """Refuse options that do not go together with the format, or with several queries."""
+    require(
+        not (options.json and options.format not in ("table", "json")),
+        f"--json and --format {options.format} are two formats: leave out one.",
+    )
+    require(
+        options.fps == FPS or options.format in ("edl", "otio"),
+        "--fps goes with --format edl and --format otio: leave it out.",
+    )
+    if options.queries is None:
+        return
+    require(options.text is None, "--queries takes the place of TEXT: leave out one of them.")
+    require(
+        options.format in ("table", "json", "csv"),
+        f"--format {options.format} holds the hits of one query: leave out --queries.",
+    )
+    require_unset(options, "--queries", "sheet", "group")
+
+
+def _queries(options: Search) -> list[Query]:
+    """The query, or that of each line of a file.
+
+    Raises:
+        UserError: It is impossible, as the line that is named.
+    """
+    if options.queries is None:
+        return [_query(options, options.text)]
+    queries: list[Query] = []
+    for text in lines_of(options.queries):
+        try:
+            queries.append(_query(options, text))
+        except UserError as error:
+            raise UserError(f"{options.queries}, line '{text}': {error}") from None
+    return queries
+
+
+def _query(options: Search, text: str | None) -> Query:
+    return Query.of(
+        text,
+        image=options.image,
+        audio=options.audio,
+        video=options.video,
+        like=None if options.like is None else moment_named(options.like),
+        by=options.by,
+        visual_weight=options.visual_weight,
+        audio_weight=options.audio_weight,
+        audio_type=None if options.audio_type is None else mix_of(options.audio_type),
+        where=options.where,
+        caption_weight=options.caption_weight,
+        min_score=options.at_least,
+        fold=options.fold,
+    )
+
+
+def _print_hits(options: Search, found: list[tuple[str, list[Hit]]]) -> None:
+    """Print the hits of each query, by its title."""
+    title, hits = found[0]
+    several = options.queries is not None
+    if options.format in ("csv", "edl", "otio"):
+        text = {
+            "csv": partial(to_csv, found),
+            "edl": partial(to_edl, hits, title, options.fps),
+            "otio": partial(to_otio, hits, title, options.fps),
+        }[options.format]()
+        sys.stdout.write(text)
+    elif options.json or options.format == "json":
+        if several:
+            sys.stdout.write(to_json_lines(found))
+        else:
+            out.print_json(data=list(map(to_fields, hits)))
+    else:
+        for title, hits in found:
+            out.print(_table(hits, title if several else None))
+            if not hits:
+                aside.print("No moment is found: loosen the filters, or lower --at-least.")
+
+
+def _find(
+    options: Search, collection: "StoredCollection", queries: "Sequence[Query]"
+) -> "tuple[list[list[Hit]], Embedder | QueryModel]":
+    """The hits of each query, and the model as far as it was loaded for them."""
+    query = queries[0]
+    token = collection.audio_type(query.audio_type)  # before anything heavy is loaded
+
+    from trichord.media import Decoder
+    from trichord.search.engine import SearchEngine
+    from trichord.search.nearest import settings_for_backend
+
+    model = model_of(collection, load_embedder)
+    with Decoder(workers=2) as decoder:
+        settings = settings_for_backend(options.backend)
+        engine = SearchEngine(
+            collection, model, decoder, token, settings=settings, persistent=False
+        )
+        if options.group:
+            groups = engine.grouped(query, options.k, options.rerank)
+            found = [[hit for group in groups for hit in group.hits]]
+        else:
+            engine.reader.embed_texts(queries)
+            prepared = [engine.plan(query) for query in queries]
+            found = engine.search_batch(prepared, options.k, options.rerank)
+        hits = found[0]
+        if options.sheet:
+            from trichord.search.sheet import write_sheet
+
+            weights = (("visual weight", query.visual_weight), ("audio weight", query.audio_weight))
+            said = [f"{name} {weight:g}" for name, weight in weights if weight is not None]
+            said += [] if token is None else [f"audio type {token:g}"]
+            said += ["in the fusion's order"] if _reranked(hits) else []
+            note = ", ".join([*said, options.collection])
+            write_sheet(options.sheet, hits, decoder, query.title, note)
+    _report_unused_options(options, collection, [hit for hits in found for hit in hits])
+    if not options.where.missing:
+        _report_missing(collection, engine.gallery.files)
+    return found, model
+
+
+def _report_missing(collection: "StoredCollection", files: "Sequence[str]") -> None:
+    """Say which roots are not there, as if their drives were not connected."""
+    from trichord.search.roots import within
+    from trichord.search.survey import is_missing
+
+    gone = [root.path for root in collection.table.roots.roots if is_missing(Path(root.path))]
+    gone = [folder for folder in gone if any(within(file, folder) for file in files)]
+    if gone and all(any(within(file, folder) for folder in gone) for file in files):
+        aside.print("The archive's files are not there: hits are shown without them.")
+        return
+    for folder in gone:
+        said = f"{folder} is missing or empty: its moments are left out; --missing shows them."
+        aside.print(said, markup=False, soft_wrap=True)
+
+
+def _report_unused_options(
+    options: Search, collection: "StoredCollection", hits: list[Hit]
+) -> None:
+    """Say which options had no effect on what was found."""
+    if options.caption_weight and not collection.table.captioned():
+        aside.print("--caption-weight had no effect: no moment of the collection has a caption.")
+    if options.rerank not in (0, RERANK) and not _reranked(hits):
+        aside.print(
+            "--rerank had no effect: it is for texts alone, and for runs whose fusion reads text and "
+            "moment together."
+        )
+
+
+def _is_missing(hit: Hit) -> bool:
+    return not exists(hit.moment.file)
+
+
+def _reranked(hits: list[Hit]) -> bool:
+    return any(hit.reranked is not None for hit in hits)
+
+
+def _table(hits: list[Hit], title: str | None = None) -> Table:
+    reranked = _reranked(hits)
+    known = any(hit.chance is not None for hit in hits)
+    notes = ["score = visual + audio, in standard deviations of an unrelated moment's score"]
+    if known:
+        notes.append("chance: how likely the best of so many unrelated moments scores as high")
+    elif hits:
+        notes.append("no chances: they are measured when 'trichord index' is run again")
+    if reranked:
+        notes.append("where there is a score of the fusion, it decides the order")
+    shown = Table(title=None if title is None else escape(title), caption="\n".join(notes))
+    columns = ["#", *(["fusion"] if reranked else []), "score", "visual", "audio"]
+    for name in columns + ["chance"] * known:
+        shown.add_column(name, justify="right")
+    shown.add_column("when")
+    shown.add_column("file", overflow="fold")
+    for place, hit in enumerate(hits, start=1):
+        numbers = [hit.score, hit.visual, hit.audio]
+        shares = ([hit.reranked] if reranked else []) + numbers
+        parts = ["–" if share is None else f"{share:+.2f}" for share in shares]
+        parts += [_percent(hit.chance)] * known
+        when = f"{hit.moment.start:.1f}–{hit.moment.end:.1f} s"
+        weak = hit.weak and not (place > 1 and hits[place - 2].weak)
+        if weak and place > 1:
+            shown.add_section()
+        style = "dim" if hit.weak else None
+        shown.add_row(str(place), *parts, when, escape(hit.moment.file) + _marks(hit), style=style)
+    return shown
+
+
+def _percent(chance: float | None) -> str:
+    if chance is None:
+        return "–"
+    return "< 1 %" if chance < 0.01 else f"{chance:.0%}".replace("%", " %")
+
+
+def _marks(hit: Hit) -> str:
+    """What a row says beside the file."""
+    marks = [f"+{len(hit.more)} more"] if hit.more else []
+    marks += ["to be avoided"] if hit.demoted else ["weak"] if hit.weak else []
+    marks += ["missing"] if _is_missing(hit) else []
+    return f" ({', '.join(marks)})" if marks else ""
