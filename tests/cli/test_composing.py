@@ -6,10 +6,9 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 
 import pytest
+from chat_server import said, server
 
 from trichord.corpora.manifest import read_manifest, read_recipes
 
@@ -34,33 +33,18 @@ def manifest(tmp_path):
 
 
 @contextmanager
-def server(before=lambda n: None):
+def naming(before=lambda n: None):
     """A server that answers with the name in a prompt; `before` is called with the request's number."""
     prompts = []
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            prompts.append(asked["messages"][0]["content"])
-            before(len(prompts))
-            words = [w for w in prompts[-1].split() if w in ("ann", "bob", "cid", "dan")]
-            text = f"{words[0]} runs and barks, {asked['seed'] % 7}"
-            body = json.dumps({"choices": [{"message": {"content": text}}]}).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def answer(asked, number):
+        prompts.append(asked["messages"][0]["content"])
+        before(number)
+        words = [w for w in prompts[-1].split() if w in ("ann", "bob", "cid", "dan")]
+        return said(f"{words[0]} runs and barks, {asked['seed'] % 7}")
 
-        def log_message(self, *args):
-            pass
-
-    one = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    Thread(target=one.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{one.server_port}/v1", prompts
-    finally:
-        one.shutdown()
-        one.server_close()
+    with server(answer) as (url, _):
+        yield url, prompts
 
 
 def test_without_a_model_a_template_is_used_and_the_manifest_says_so(manifest, command, capsys):
@@ -82,7 +66,7 @@ def test_without_a_model_a_template_is_used_and_the_manifest_says_so(manifest, c
 def test_a_killed_command_goes_on_where_it_was(manifest, command, tmp_path, capsys):
     running = []
     out = tmp_path / "new" / "out.jsonl"
-    with server(lambda n: n == 6 and running and os.kill(running[0].pid, signal.SIGKILL)) as (
+    with naming(lambda n: n == 6 and running and os.kill(running[0].pid, signal.SIGKILL)) as (
         url,
         prompts,
     ):
@@ -109,7 +93,7 @@ def test_a_killed_command_goes_on_where_it_was(manifest, command, tmp_path, caps
 def test_a_second_recipe_adds_to_the_first(manifest, command, tmp_path):
     prompt = tmp_path / "prompt.txt"
     prompt.write_text("Short: {visual} {audio}\n")
-    with server() as (url, prompts):
+    with naming() as (url, prompts):
         assert command(f"compose {manifest}") == 0
         line = f"compose {manifest} --model m --endpoint {url} --captions 1 --prompt {prompt}"
         assert command(line) == 0

@@ -1,11 +1,7 @@
 """Composed captions by a template, and by a server of chat completions on this machine."""
 
-import json
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
-
 import pytest
+from chat_server import said, server
 
 from trichord.corpora.chat_endpoint import ChatEndpoint, require_local
 from trichord.corpora.composing import PROMPT, REFUSED, Recipe, compose
@@ -24,40 +20,6 @@ def composed(clips, recipe, write, journal):
     found = list(compose(clips, recipe, write, journal, tally))
     new = [[c for c in one.captions if c.recipe] for one in found]
     return found, [[c.text for c in some] for some in new], tally.counts
-
-
-@contextmanager
-def server(answer):
-    """A server of chat completions; `answer` gives status and body, or headers, for a request."""
-    asked = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            asked.append(
-                (self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            )
-            status, body, headers = answer(asked[-1][1], len(asked))
-            content = body if isinstance(body, bytes) else json.dumps(body).encode()
-            self.send_response(status)
-            for name, value in {"Content-Length": str(len(content)), **headers}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *args):
-            pass
-
-    one = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    Thread(target=one.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{one.server_port}/v1", asked
-    finally:
-        one.shutdown()
-        one.server_close()
-
-
-def said(text, reason="stop"):
-    return 200, {"choices": [{"message": {"content": text}, "finish_reason": reason}]}, {}
 
 
 def test_a_template_joins_captions_of_picture_and_sound_and_is_named_as_such(tmp_path):

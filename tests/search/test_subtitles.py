@@ -1,6 +1,7 @@
 import pytest
 
-from trichord.search.subtitles import escaped, timestamp, webvtt
+from trichord.search.subtitles import webvtt
+from trichord.speech.transcript import escaped, timestamp
 from trichord.types import Moment
 
 

@@ -1,14 +1,9 @@
-"""Captions of moments as WebVTT, which browsers and players show over a video.
-
-Source: W3C, "WebVTT: The Web Video Text Tracks Format", sections 4 and 6.
-"""
+"""Captions of moments as WebVTT, which browsers and players show over a video."""
 
 from collections.abc import Sequence
 
-from trichord.speech.transcript import escaped, timestamp
+from trichord.speech.transcript import vtt_of
 from trichord.types import Moment
-
-__all__ = ["escaped", "timestamp", "webvtt"]
 
 
 def webvtt(captions: Sequence[tuple[Moment, str]]) -> str:
@@ -19,9 +14,4 @@ def webvtt(captions: Sequence[tuple[Moment, str]]) -> str:
     Args:
         captions: Moments and their captions.
     """
-    cues = [
-        f"{timestamp(moment.start)} --> {timestamp(moment.end)}\n{escaped(text)}\n"
-        for moment, text in sorted(captions, key=lambda pair: (pair[0].start, pair[0].end))
-        if timestamp(moment.end) > timestamp(moment.start) and text.strip()
-    ]
-    return "\n".join(["WEBVTT\n", *cues])
+    return vtt_of(sorted((moment.start, moment.end, text) for moment, text in captions))

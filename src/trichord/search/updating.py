@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from trichord.corpora.footage import Scan
 from trichord.media.decoder import Decoder
 from trichord.media.pipeline import Pipeline
 from trichord.media.plan import DecodePlan
@@ -86,11 +87,22 @@ class Update:
     speech: bool = True
     prune: bool = False
 
-    def at(self, places: Sequence[Path], readers: Readers | None = None) -> Iterator[Indexed]:
-        """Bring files and folders up to date; see `indexing.index`."""
+    def at(
+        self,
+        places: Sequence[Path],
+        readers: Readers | None = None,
+        found: tuple[dict[str, KnownFile], Scan] | None = None,
+    ) -> Iterator[Indexed]:
+        """Bring files and folders up to date; see `indexing.index`.
+
+        Args:
+            places: Files and folders.
+            readers: Read and store files instead of `read_versions`.
+            found: The known files, and after them what is at the places, if they were looked up already.
+        """
         # The table first: a file that another process adds in between must not seem to be missing.
-        known = self.collection.table.files()
-        scan = scan_places(places, known)
+        known = self.collection.table.files() if found is None else found[0]
+        scan = scan_places(places, known) if found is None else found[1]
         if self.collection.add_roots(places, known):
             known = self.collection.table.files()
             scan = scan_places(places, known)

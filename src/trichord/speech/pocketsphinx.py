@@ -86,7 +86,9 @@ class PocketSphinx:
             self._decoder.add_jsgf_string("vocabulary", grammar)
             self._decoder.activate_search("vocabulary")
         except (ValueError, RuntimeError, KeyError) as error:
-            raise UserError(f"--vocabulary {path}: it is no grammar in JSGF: mend it.") from error
+            raise UserError(
+                f"--vocabulary {path}: it is no grammar in JSGF: fix it, or list phrases."
+            ) from error
 
     def detect_language(self, samples: Float[np.ndarray, " sample"]) -> str:
         """English: it knows no other."""

@@ -160,20 +160,30 @@ def _segment(held: dict[str, Any]) -> SpokenSegment:
 
 def as_vtt(transcript: Transcript) -> str:
     """A WebVTT file."""
-    return "\n".join(["WEBVTT\n", *_cues(transcript.segments, ".")])
+    return vtt_of((one.start, one.end, one.text) for one in transcript.segments)
+
+
+def vtt_of(cues: Iterable[tuple[float, float, str]]) -> str:
+    """A WebVTT file of cues: start, end and text. Those without length or text are left out.
+
+    Source: W3C, "WebVTT: The Web Video Text Tracks Format", sections 4 and 6.
+    """
+    shown = (
+        f"{timestamp(start)} --> {timestamp(end)}\n{escaped(text)}\n"
+        for start, end, text in cues
+        if round(1000 * end) > round(1000 * start) and text.strip()
+    )
+    return "\n".join(["WEBVTT\n", *shown])
 
 
 def as_srt(transcript: Transcript) -> str:
     """A SubRip file."""
-    cues = _cues(transcript.segments, ",")
+    cues = (
+        f"{timestamp(one.start)} --> {timestamp(one.end)}".replace(".", ",")
+        + f"\n{' '.join(one.text.split())}\n"
+        for one in transcript.segments
+    )
     return "\n".join(f"{number}\n{cue}" for number, cue in enumerate(cues, start=1))
-
-
-def _cues(segments: Iterable[SpokenSegment], point: str) -> Iterable[str]:
-    for one in segments:
-        text = escaped(one.text) if point == "." else " ".join(one.text.split())
-        times = f"{timestamp(one.start)} --> {timestamp(one.end)}".replace(".", point)
-        yield f"{times}\n{text}\n"
 
 
 def timestamp(seconds: float) -> str:
