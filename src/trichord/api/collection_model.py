@@ -10,6 +10,7 @@ from trichord.api.text_encoders import INSTALL, bundled, text_query_model
 from trichord.search.query_model import QueryModel
 from trichord.types import UserError
 from trichord.types.extras import NotInstalledError, require_package
+from trichord.types.files import exists
 
 if TYPE_CHECKING:  # text queries never import torch
     from trichord.models.embedder import Embedder
@@ -66,7 +67,7 @@ def run_of(collection: "StoredCollection") -> str:
         UserError: It has been moved or deleted.
     """
     run = collection.run
-    if Path(run).is_absolute() and not Path(run).exists():
+    if Path(run).is_absolute() and not exists(run):
         require_package("torch")  # without it, that is what to say
         raise UserError(
             f"{collection.name}: its model {run} is not there any more: name its new place once with "

@@ -153,7 +153,7 @@ def _writer(options: Composing, recipe: "Recipe") -> "Write | None":
 
     fetch_model(options.model)  # errors come before torch is loaded
 
-    from trichord.encoders.text_generation import TextGenerator
+    from trichord.models.text_generation import TextGenerator
 
     device = device_of(options.device)
     return TextGenerator(options.model, recipe.temperature, recipe.max_tokens, device)

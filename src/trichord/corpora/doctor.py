@@ -16,6 +16,7 @@ from trichord.media.plan import FramePlan
 from trichord.media.probe import STATUSES, USABLE, Probe
 from trichord.media.signature import file_signature
 from trichord.types import SPLITS, CaptionKind, Clip, Source, UserError
+from trichord.types.files import exists
 
 _MANIFEST_SUFFIXES = (".jsonl", ".ndjson", ".json")
 
@@ -56,7 +57,7 @@ def examine_path(
     if path.suffix.lower() in _MANIFEST_SUFFIXES:
         clips = read_manifest(path)
         return examine(clips, decoder, cost=cost, notes=_missing_texts(clips))
-    if not path.exists():
+    if not exists(path):
         raise UserError(f"{path}: no such file; name a manifest, a folder or a media file")
     return examine([Clip(id=path.name, path=str(path.resolve()))], decoder, cost=cost)
 

@@ -5,7 +5,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from trichord.encoders.text_generation import TextGenerator
+from trichord.models.text_generation import TextGenerator
 from trichord.types import UserError
 
 WORDS = ["<unk>", "</s>", "user:", "answer:", *(f"w{n}" for n in range(28))]
