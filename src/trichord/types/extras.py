@@ -19,6 +19,7 @@ _EXTRAS = dict.fromkeys(TOWERS, "towers") | {
     "pillow_heif": "images",
     "pillow_jxl": "images",
     "pocketsphinx": "asr",
+    "rapidocr": "ocr",
     "ray": "ray",
     "sentence_transformers": "sentence-transformers",
     "watchfiles": "watch",

@@ -1,0 +1,1 @@
+"""Text in pictures and on the screen: optical character recognition (OCR)."""
