@@ -6,7 +6,7 @@ import pytest
 
 from trichord.search.background import calibrate_by
 from trichord.search.collection import StoredCollection
-from trichord.search.engine import SearchEngine, _allowed
+from trichord.search.engine import SearchEngine
 from trichord.search.filters import Filter
 from trichord.search.hits import group_by_file
 from trichord.search.indexing import index
@@ -279,7 +279,7 @@ def test_more_like_a_moment_leaves_out_it_and_what_overlaps_it(
     wide = Moment(file=moments[0].file, start=moments[0].start, end=moments[0].end)
     rows = engine.gallery.rows_of(wide.file)
     overlapping = replace(engine.gallery, end=engine.gallery.end + 0.5)
-    mask = _allowed(Query.of(like=wide), overlapping)
+    mask = engine._allowed(Query.of(like=wide), overlapping)
     assert not mask[rows].any()
     assert mask.sum() == len(mask) - 2
 

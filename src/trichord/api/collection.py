@@ -13,7 +13,7 @@ from trichord.search.moments import CutKind
 from trichord.search.query import By, Query, QueryOptions
 from trichord.search.query_model import QueryModel
 from trichord.search.query_notes import notes_on
-from trichord.types import Clip, Hit, Moment
+from trichord.types import Clip, Hit, Moment, TextKind
 from trichord.types.plugins import provide
 
 if TYPE_CHECKING:  # Lance and torch are loaded when a collection is opened
@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # Lance and torch are loaded when a collection is opened
     from trichord.search.engine import SearchEngine
     from trichord.search.hits import FileHits, SimilarityTimeline
     from trichord.search.indexing import Indexed
+    from trichord.speech.transcript import SpokenSegment
 
 log = logging.getLogger("trichord.search")
 
@@ -242,6 +243,15 @@ class Collection:
     def grouped(self, query: Query, k: int = 10, rerank: int = 50) -> "list[FileHits]":
         """The best `k` files with their moments, best first."""
         return self._current().grouped(query, k, rerank)
+
+    def lines(self, file: Place, kind: TextKind = "speech") -> "tuple[SpokenSegment, ...]":
+        """What is said in a file, or shown on its screen, in order of time.
+
+        It is stored by `trichord index --transcribe` and `--ocr`; empty if nothing is stored.
+        """
+        from trichord.search.collection import whereabouts
+
+        return self._current().texts.lines_of(str(whereabouts(Path(file))), kind)
 
     def timeline(self, query: Query, file: Place) -> "SimilarityTimeline":
         """The similarity of the query to each moment of a file."""

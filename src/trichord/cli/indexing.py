@@ -19,6 +19,7 @@ from trichord.cli.console import aside, bar, counted, out
 from trichord.cli.options import require_unset
 from trichord.cli.places import ModelName, open_collection
 from trichord.cli.threads import leave_cores, load_embedder
+from trichord.cli.words import NO_WORDS, WordOptions, read_words
 from trichord.media.plan import FrameChoice
 from trichord.search.moments import CutKind, Hop, Seconds, require_moments
 from trichord.types.extras import require_compiler, require_package
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from trichord.search.collection import StoredCollection
     from trichord.search.indexing import Indexed
     from trichord.search.table import FileVersion
+    from trichord.search.text_update import TextSource
     from trichord.search.updating import Readers, Update
     from trichord.types import Clip
 
@@ -113,6 +115,8 @@ class Index:
     """Processes that decode."""
     sharing: Annotated[BulkOptions, tyro.conf.arg(name="")] = ALONE
     """How the reading of files is shared out."""
+    words: Annotated[WordOptions, tyro.conf.arg(name="")] = NO_WORDS
+    """What is said and shown."""
 
     @property
     def weights(self) -> dict[str, Path]:
@@ -154,7 +158,7 @@ def _require_sense(options: Index) -> None:
             "--reembed is done by one process: leave out --runner and --shards.",
         )
         others = ("seconds", "hop", "cut", "frames", "audio_track", "metadata", "watch", "prune")
-        require_unset(options, "--reembed", *others, "vision_weights", "audio_weights")
+        require_unset(options, "--reembed", *others, "vision_weights", "audio_weights", "words")
         require(
             len(options.places) == 1,
             f"--reembed reads all files of the collection: leave out {options.places[0]}.",
@@ -163,6 +167,7 @@ def _require_sense(options: Index) -> None:
         options.sharing.runner == "process" or not options.compile,
         "--compile is for --runner process: other runners load their own towers.",
     )
+    options.words.require_sense()
     require_legal(options)
     require_moments(options.seconds, options.hop)
     _require_installed(options)
@@ -217,12 +222,14 @@ def _update_archive(options: Index, media: list[Path], where: str) -> None:
     most = options.max_megapixels
     limits = Limits() if most is None else Limits(still_pixels=most * 1_000_000)
     with Decoder(workers=options.workers, limits=limits) as decoder:
+        sources = options.words.sources(decoder, options.device)  # refuses before files are read
         notes, measured = ManifestNotes(metadata), options.speech
         update = Update(collection, lambda: model.embedder, decoder, notes, measured, options.prune)
         read = None if options.sharing.alone else _readers(options, model, update, metadata)
         _show_progress(update.at(media, read, (known, scan)), len(scan.files))
         for line in scan.lines():
             out.print(line, markup=False)
+        read_words(collection, sources, media)
         moments = sum(file.moments for file in collection.table.files().values())
         if model.loaded is not None:
             cache_encoders(collection, model.loaded)
@@ -230,7 +237,7 @@ def _update_archive(options: Index, media: list[Path], where: str) -> None:
         out.print(f'  trichord search {where} "a dog barks"', markup=False)
         out.print(f"  trichord serve {where}", markup=False)
         if options.watch:
-            _watch(collection, model.embedder, decoder, media, metadata, options.speech)
+            _watch(collection, model.embedder, decoder, media, metadata, options.speech, sources)
 
 
 def _begin(options: Index, where: str, model: ArchiveModel) -> "StoredCollection":
@@ -327,6 +334,7 @@ def _watch(
     media: list[Path],
     metadata: "Sequence[Clip]",
     speech: bool,
+    sources: "Sequence[TextSource]",
 ) -> None:
     from trichord.search.watching import watch
 
@@ -334,6 +342,8 @@ def _watch(
     for one in watch(collection, model, decoder, media, metadata=metadata, speech=speech):
         why = f": {one.reason}" if one.reason else ""
         out.print(f"  {one.file}: {one.change}, {one.status}{why}", markup=False)
+        if one.change in ("new", "changed"):
+            read_words(collection, sources, [Path(one.file)])
 
 
 def _metadata(manifest: Path | None, files: "Sequence[Path]") -> "Sequence[Clip]":

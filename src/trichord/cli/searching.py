@@ -19,11 +19,20 @@ from trichord.cli.places import CollectionPlace, open_collection, require_backen
 from trichord.cli.text_input import lines_of, require_input
 from trichord.cli.threads import load_embedder
 from trichord.search.filters import Filter
-from trichord.search.hit_lists import ListFormat, to_csv, to_edl, to_fields, to_json_lines, to_otio
+from trichord.search.hit_lists import (
+    ListFormat,
+    to_csv,
+    to_cues,
+    to_edl,
+    to_fields,
+    to_json_lines,
+    to_otio,
+)
 from trichord.search.query import By, MinScore, Query
 from trichord.search.query_model import QueryModel
 from trichord.search.query_notes import notes_on
-from trichord.types import Hit, Moment, UserError
+from trichord.speech.transcript import srt_of, vtt_of
+from trichord.types import FoundText, Hit, Moment, TextKind, UserError
 from trichord.types.files import exists
 from trichord.types.rules import (
     Checked,
@@ -36,10 +45,10 @@ from trichord.types.rules import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
-    from trichord.models.embedder import Embedder
     from trichord.search.collection import StoredCollection
+    from trichord.search.engine import SearchEngine
 
 
 def moment_named(like: str) -> Moment:
@@ -97,6 +106,12 @@ class Search:
     if not given."""
     caption_weight: Annotated[float, Range(0)] = 0.0
     """How much the words of captions count beside picture and sound; 0 does not look at them."""
+    speech_weight: Weight = None
+    """How much what is said counts beside picture and sound; 0 ignores it. If not given: 1, and it counts
+    where all the words of TEXT are said together; with a weight, where any of them is. Words in quotes must
+    be said or shown exactly so."""
+    screen_weight: Weight = None
+    """The same for words on the screen."""
     where: Annotated[Filter, tyro.conf.arg(name="")] = field(default_factory=Filter)
     k: Annotated[int, Range(1, 1_000_000)] = 10
     """How many moments, or files with --group."""
@@ -113,8 +128,8 @@ class Search:
     sheet: Annotated[Path | None, OutputFile(".png")] = None
     """Also draw the hits into this PNG."""
     format: ListFormat = "table"
-    """How the hits are printed: a table, JSON, CSV, an edit decision list (EDL, CMX 3600), or a timeline of
-    OpenTimelineIO."""
+    """How the hits are printed: a table, JSON, CSV, an edit decision list (EDL, CMX 3600), a timeline of
+    OpenTimelineIO, or what is said in them as subtitles of that list (VTT, SRT)."""
     fps: Annotated[int, Range(1, 120)] = FPS
     """Frames a second of an EDL and a timeline."""
     json: bool = False
@@ -133,13 +148,27 @@ def search(arguments: list[str]) -> None:
         not options.caption_weight or options.text or options.queries,
         "--caption-weight goes with a TEXT, whose words are looked for: leave it out, or give one.",
     )
+    for name in ("speech_weight", "screen_weight"):
+        require(
+            not getattr(options, name) or options.text or options.queries,
+            f"--{name.replace('_', '-')} goes with a TEXT, whose words are looked for: leave it out, or "
+            "give one.",
+        )
     _require_format(options)
     queries = _queries(options)
     collection = open_collection(options.collection)
-    found, model = _find(options, collection, queries)
+    found, engine = _find(options, collection, queries)
+    model = engine.model
     for note in dict.fromkeys(note for query in queries for note in notes_on(query, model)):
         aside.print(note, markup=False, soft_wrap=True)
-    _print_hits(options, [(query.title, hits) for query, hits in zip(queries, found, strict=True)])
+    if options.format in ("vtt", "srt"):
+        write = vtt_of if options.format == "vtt" else srt_of
+        sys.stdout.write(write(to_cues(found[0], engine.texts.lines_of)))
+    else:
+        titles = [query.title for query in queries]
+        _print_hits(options, list(zip(titles, found, strict=True)))
+    if any(query.exact and not hits for query, hits in zip(queries, found, strict=True)):
+        aside.print("Words in quotes are found only where they are said, or shown, exactly so.")
     if options.sheet:
         shown = options.format == "table" and not options.json
         (out if shown else aside).print(f"Drawn: {options.sheet}", markup=False)
@@ -197,6 +226,8 @@ def _query(options: Search, text: str | None) -> Query:
         audio_type=None if options.audio_type is None else mix_of(options.audio_type),
         where=options.where,
         caption_weight=options.caption_weight,
+        speech_weight=options.speech_weight,
+        screen_weight=options.screen_weight,
         min_score=options.at_least,
         fold=options.fold,
     )
@@ -227,8 +258,8 @@ def _print_hits(options: Search, found: list[tuple[str, list[Hit]]]) -> None:
 
 def _find(
     options: Search, collection: "StoredCollection", queries: "Sequence[Query]"
-) -> "tuple[list[list[Hit]], Embedder | QueryModel]":
-    """The hits of each query, and the model as far as it was loaded for them."""
+) -> "tuple[list[list[Hit]], SearchEngine]":
+    """The hits of each query, and the engine that found them."""
     query = queries[0]
     token = collection.audio_type(query.audio_type)  # before anything heavy is loaded
 
@@ -260,9 +291,12 @@ def _find(
             note = ", ".join([*said, options.collection])
             write_sheet(options.sheet, hits, decoder, query.title, note)
     _report_unused_options(options, collection, [hit for hits in found for hit in hits])
+    phrases = any(query.phrases for query in queries)
+    if phrases or options.speech_weight or options.screen_weight or options.where.of_speech:
+        _report_words(options, engine.texts.kinds, phrases)
     if not options.where.missing:
         _report_missing(collection, engine.gallery.files)
-    return found, model
+    return found, engine
 
 
 def _report_missing(collection: "StoredCollection", files: "Sequence[str]") -> None:
@@ -290,6 +324,28 @@ def _report_unused_options(
         aside.print(
             "--rerank had no effect: it is for texts alone, and for runs whose fusion reads text and "
             "moment together."
+        )
+
+
+def _report_words(options: Search, kinds: "Collection[TextKind]", phrases: bool) -> None:
+    """Say which words were not looked for, because the archive has none of their kind."""
+    speech, screen = "speech" in kinds, "screen" in kinds
+    where = options.where
+    asked = (
+        ("--speech-weight", options.speech_weight, speech, "--transcribe"),
+        ("--screen-weight", options.screen_weight, screen, "--ocr"),
+        ("--language", where.language, speech, "--transcribe"),
+        ("--speaker", where.speaker, speech, "--transcribe"),
+    )
+    for name, value, there, remedy in asked:
+        if value and not there:
+            said = f"{name} had no effect: nothing is stored that it is about: index with {remedy} first."
+            aside.print(said, markup=False, soft_wrap=True)
+    if phrases and not kinds:
+        aside.print(
+            "The quoted words were looked for as pictures and sounds: nothing is stored that is said or "
+            "shown; index with --transcribe or --ocr first.",
+            soft_wrap=True,
         )
 
 
@@ -322,13 +378,22 @@ def _table(hits: list[Hit], title: str | None = None) -> Table:
         shares = ([hit.reranked] if reranked else []) + numbers
         parts = ["–" if share is None else f"{share:+.2f}" for share in shares]
         parts += [_percent(hit.chance)] * known
-        when = f"{hit.moment.start:.1f}–{hit.moment.end:.1f} s"
+        when = f"{hit.start:.1f}–{hit.end:.1f} s"
         weak = hit.weak and not (place > 1 and hits[place - 2].weak)
         if weak and place > 1:
             shown.add_section()
         style = "dim" if hit.weak else None
-        shown.add_row(str(place), *parts, when, escape(hit.moment.file) + _marks(hit), style=style)
+        said = [_said(text) for text in hit.texts]
+        file = "\n".join([escape(hit.moment.file) + _marks(hit), *said])
+        shown.add_row(str(place), *parts, when, file, style=style)
     return shown
+
+
+def _said(text: FoundText) -> str:
+    """A line that was said or shown, with the words that were found, each with its time."""
+    found = ", ".join(f"{word} {start:.1f} s" for word, start in text.words)
+    kind = "said" if text.kind == "speech" else "shown"
+    return escape(f'  {kind}: "{text.text}" ({found})')
 
 
 def _percent(chance: float | None) -> str:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -111,12 +111,24 @@ def transcribe(arguments: list[str]) -> None:
         require_unset(options, "--beside", "output")
     require_legal(options)
     targets = _targets(options)
-    recogniser = _recogniser(options)
+    recogniser = recogniser_of(
+        options.engine,
+        RecogniserOptions(
+            model=options.model or "",
+            vocabulary=options.vocabulary,
+            language=options.language or "",
+            device=options.device,
+        ),
+    )
 
     from trichord.media import Decoder
 
     with Decoder(workers=1) as decoder:
-        statuses = _transcribe_all(options, targets, _transcriber(options, recogniser, decoder))
+        subtitles = not options.ignore_subtitles
+        transcriber = transcriber_of(
+            recogniser, decoder, options.language or "", subtitles=subtitles
+        )
+        statuses = _transcribe_all(options, targets, transcriber)
     aside.print(f"{len(statuses)} files: {counted(statuses)}.", markup=False)
 
 
@@ -163,39 +175,33 @@ def _require_ours(target: Target, formats: Sequence[str]) -> None:
         require(ours or not place.exists(), f"{place} is there already: move it away.")
 
 
-def _recogniser(options: Transcribing) -> "Recogniser":
-    """The recogniser that the options name.
+def recogniser_of(engine: str, options: RecogniserOptions) -> "Recogniser":
+    """The recogniser of a name.
 
     Raises:
         UserError: It is not installed, has no such model, or does not know the language.
     """
-    device = options.device
-    if options.engine not in ("pocketsphinx", "faster-whisper"):
+    if engine not in ("pocketsphinx", "faster-whisper"):
         from trichord.api.model import device_of
 
-        device = device_of(device)
-    made = RecogniserOptions(
-        model=options.model or "",
-        vocabulary=options.vocabulary,
-        language=options.language or "",
-        device=device,
-    )
-    recogniser = RECOGNISERS.find(options.engine)(made)
-    require_language(recogniser, options.language or "")
+        options = replace(options, device=device_of(options.device))
+    recogniser = RECOGNISERS.find(engine)(options)
+    require_language(recogniser, options.language)
     return recogniser
 
 
-def _transcriber(
-    options: Transcribing, recogniser: "Recogniser", decoder: "Decoder"
+def transcriber_of(
+    recogniser: "Recogniser | None", decoder: "Decoder", language: str, *, subtitles: bool
 ) -> "Transcriber":
+    """What makes transcripts: of subtitles, and by a recogniser, if there is one."""
     from trichord.speech.transcription import Transcriber
     from trichord.speech.voice import SpeechDetector
     from trichord.speech.windows import WindowedRecogniser
 
-    windows = WindowedRecogniser(recogniser, SpeechDetector(extra="asr"))
-    return Transcriber(
-        decoder, windows, options.language or "", subtitles=not options.ignore_subtitles
-    )
+    windows = None
+    if recogniser is not None:
+        windows = WindowedRecogniser(recogniser, SpeechDetector(extra="asr"))
+    return Transcriber(decoder, windows, language, subtitles=subtitles)
 
 
 def _transcribe_all(

@@ -14,6 +14,7 @@ from trichord.search.description import Description, is_table, parse_description
 from trichord.search.entries import KnownFile
 from trichord.search.roots import Root, Roots, beside, path_from, within
 from trichord.search.table import MomentTable, Note
+from trichord.search.text_table import TextTable
 from trichord.storage import Storage
 from trichord.types import UserError
 from trichord.types.files import is_folder
@@ -44,6 +45,7 @@ class StoredCollection:
             require=self.require_current,
             roots=self._read_roots,
         )
+        self.texts = TextTable(storage)
 
     @property
     def name(self) -> str:
@@ -210,7 +212,13 @@ class StoredCollection:
         with self.writing():
             self.table.remove(files)
             self.table.compact()
+            self.keep_texts()
         return tuple(files)
+
+    def keep_texts(self) -> None:
+        """Delete what is said and shown in files that the collection does not have any more."""
+        if self.texts.there:
+            self.texts.keep(file.version.signature for file in self.table.files().values())
 
     def at(self, places: Iterable[Path], known: Iterable[str]) -> set[str]:
         """The files that are at these places or in these folders.

@@ -1,7 +1,7 @@
 """The search engine: from queries to hits, for any number of threads."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -33,7 +33,8 @@ from trichord.search.query_plan import QueryPlan, ScoredRows
 from trichord.search.query_vectors import PartReader
 from trichord.search.rank_fusion import fuse_ranks
 from trichord.search.snapshot import Snapshot
-from trichord.types import Hit, Moment, UserError
+from trichord.search.text_search import TextIndex, Wanted
+from trichord.types import FoundText, Hit, TextKind, UserError
 
 if TYPE_CHECKING:  # a search by text never loads torch
     from trichord.models.embedder import Embedder
@@ -50,11 +51,20 @@ SNAPSHOTS = 3
 """Audio type tokens whose vectors stay in memory: the run's own and the latest others."""
 
 
+@dataclass(frozen=True, slots=True)
+class TextMatches:
+    """Moments in which words of a query are said or shown, best first, by row."""
+
+    weight: float
+    found: dict[int, FoundText]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PreparedQuery:
     """A query whose parts are vectors: the rest is arithmetic on the vectors in `snapshot`.
 
     `allowed` marks the moments that it may find (None: all); `moments` is how many it is compared with.
+    `texts` are moments in which its words are said, and in which they are shown, with a weight.
     """
 
     query: Query
@@ -63,6 +73,7 @@ class PreparedQuery:
     plan: QueryPlan
     allowed: Allowed | None
     moments: int
+    texts: tuple[TextMatches, ...] = ()
 
     @property
     def best_scores(self) -> BestScores | None:
@@ -80,6 +91,16 @@ class PreparedQuery:
         """The text of a query that is a single text; else ""."""
         [first, *others] = self.query.parts
         return first.value if first.kind == "text" and not others else ""
+
+    @property
+    def only_texts(self) -> bool:
+        """Whether it finds only moments in which its words are said or shown."""
+        return self.query.exact and bool(self.texts)
+
+    @property
+    def uses_words(self) -> bool:
+        """Whether words count: of captions, or said, or shown."""
+        return self.uses_captions or bool(self.texts)
 
     @property
     def uses_captions(self) -> bool:
@@ -134,6 +155,7 @@ class SearchEngine:
         # Never changed, only replaced as a whole: readers need no lock. The first one always stays.
         self._snapshots = {token: self._load(collection, token)}
         self._latest = token
+        self._texts: TextIndex | None = None
 
     @property
     def collection(self) -> StoredCollection:
@@ -164,8 +186,11 @@ class SearchEngine:
         """
         with self._loading:
             collection = StoredCollection.open(self.collection.name)
-            if next(iter(self._snapshots.values())).is_current(collection):
+            texts = self._texts
+            current = texts is None or texts.is_current(collection)
+            if next(iter(self._snapshots.values())).is_current(collection) and current:
                 return False
+            self._texts = None
             collection.require(self.model.fingerprint)
             token = collection.audio_type(None)
             before, self._snapshots = self._snapshots, {token: self._load(collection, token)}
@@ -240,9 +265,10 @@ class SearchEngine:
                 f"The search ({query.title}) says nothing of {side}, which has all the weight here: "
                 "change --visual-weight and --audio-weight, or search by something else."
             )
-        allowed = _allowed(query, snapshot.gallery)
+        allowed = self._allowed(query, snapshot.gallery)
         moments = snapshot.findable(plan, allowed)
-        return PreparedQuery(query, weights, snapshot, plan, allowed, moments)
+        texts = self._text_matches(query, snapshot, allowed)
+        return PreparedQuery(query, weights, snapshot, plan, allowed, moments, texts)
 
     def top_k(self, query: PreparedQuery, candidates: Candidates, k: int, rerank: int) -> list[Hit]:
         """The best `k` of a query's candidates; see `search`."""
@@ -258,7 +284,8 @@ class SearchEngine:
             if not folded:
                 return hits[:k]
             hits, complete = fold(hits, query.snapshot.gallery, k, adjoining=self._adjoining)
-            if complete or len(scored.rows) < depth or _below_least(query, scored):
+            enough = complete or query.only_texts or len(scored.rows) < depth
+            if enough or _below_least(query, scored):
                 return hits
             depth *= 4
 
@@ -346,7 +373,7 @@ class SearchEngine:
     def _depth(self, query: PreparedQuery, rerank: int) -> int:
         """How many moments reranking and rank fusion read."""
         depth = rerank if self._reranker(query, rerank) else 0
-        return max(depth, DEPTH) if query.uses_captions else depth
+        return max(depth, DEPTH) if query.uses_words else depth
 
     def _rerank(self, query: PreparedQuery, hits: list[Hit]) -> list[Hit]:
         """Hits in the order of the model's fusion, if it reads text and moment together."""
@@ -355,6 +382,59 @@ class SearchEngine:
             return hits
         with self.reader.reading:
             return reranker.reorder(hits, query.text, query.weights, query.snapshot.token)
+
+    def _allowed(self, query: Query, gallery: Gallery) -> Allowed | None:
+        """Which moments a query may find; None: all."""
+        likes = [part for part in query.parts if part.kind == "moment"]
+        if query.where.open and not likes:
+            return None
+        overlapping = self.texts.overlapping if query.where.of_speech else None
+        allowed = query.where.mask(gallery, overlapping)
+        for part in likes:
+            row = gallery.row_at(part.value, part.start)
+            if row is not None:  # without the moments of its file that overlap it
+                rows = gallery.rows_of(part.value)
+                starts_before = gallery.start[rows] < gallery.end[row]
+                ends_after = gallery.end[rows] > gallery.start[row]
+                allowed[rows] &= ~(starts_before & ends_after)
+                allowed[row] = False
+        return allowed
+
+    def _text_matches(
+        self, query: Query, snapshot: Snapshot, allowed: Allowed | None
+    ) -> tuple[TextMatches, ...]:
+        """Moments in which words of a query are said, and in which they are shown."""
+        if not query.words:
+            return ()
+        matches: list[TextMatches] = []
+        weights: dict[TextKind, float | None] = {
+            "speech": query.speech_weight,
+            "screen": query.screen_weight,
+        }
+        for kind, weight in weights.items():
+            if weight == 0 or kind not in self.texts.kinds:
+                continue
+            wanted = Wanted.of(query, loose=weight is not None)
+            found: dict[int, FoundText] = {}
+            for moment, text in self.texts.match(wanted, kind):
+                row = snapshot.gallery.row_of(moment.file, moment.start)
+                if row is not None and (allowed is None or allowed[row]):
+                    found[row] = text
+            if not query.where.missing:
+                rows = np.array([*found], np.int64)
+                there = snapshot.presence.of(snapshot.gallery.file[rows])
+                found = {row: found[row] for row in rows[there].tolist()}
+            matches.append(TextMatches(1.0 if weight is None else weight, found))
+        return tuple(matches)
+
+    @property
+    def texts(self) -> TextIndex:
+        """What is said and shown in the files."""
+        with self._loading:
+            if self._texts is None:
+                snapshot = next(iter(self._snapshots.values()))
+                self._texts = TextIndex.of(snapshot.collection, snapshot.gallery)
+            return self._texts
 
     @property
     def _adjoining(self) -> bool:
@@ -369,23 +449,6 @@ def _require(k: int, rerank: int) -> None:
         raise UserError(f"--rerank is {rerank}: give a number of moments, or 0 for none.")
 
 
-def _allowed(query: Query, gallery: Gallery) -> Allowed | None:
-    """Which moments a query may find; None: all."""
-    likes = [part for part in query.parts if part.kind == "moment"]
-    if query.where.open and not likes:
-        return None
-    allowed = query.where.mask(gallery)
-    for part in likes:
-        row = gallery.row_at(part.value, part.start)
-        if row is not None:  # without the moments of its file that overlap it
-            rows = gallery.rows_of(part.value)
-            starts_before = gallery.start[rows] < gallery.end[row]
-            ends_after = gallery.end[rows] > gallery.start[row]
-            allowed[rows] &= ~(starts_before & ends_after)
-            allowed[row] = False
-    return allowed
-
-
 def _hits_of(query: PreparedQuery, scored: ScoredRows) -> list[Hit]:
     """Scored rows as hits with their chances."""
     hits, best = hits_of(scored, query.snapshot.gallery), query.best_scores
@@ -394,8 +457,8 @@ def _hits_of(query: PreparedQuery, scored: ScoredRows) -> list[Hit]:
 
 def _in_order(query: PreparedQuery, hits: list[Hit]) -> list[Hit]:
     """Hits in their final order, without those that score too little."""
-    if query.uses_captions:
-        hits = _fuse_captions(query, hits)
+    if query.uses_words:
+        hits = _fuse_words(query, hits)
     if (least := query.query.min_score) is not None:
         hits = [hit for hit in hits if hit.score >= least]
     # Neither a fusion nor captions lift a moment that is to be avoided.
@@ -408,21 +471,34 @@ def _below_least(query: PreparedQuery, scored: ScoredRows) -> bool:
     return least is not None and bool(visual[-1] + audio[-1] < least)
 
 
-def _fuse_captions(query: PreparedQuery, hits: list[Hit]) -> list[Hit]:
-    """Hits in the fused order of vectors and captions, with moments that only captions match."""
+def _fuse_words(query: PreparedQuery, hits: list[Hit]) -> list[Hit]:
+    """Hits in the fused order of vectors and words, with moments that only words match."""
+    lists = [([*matches.found], matches.weight) for matches in query.texts]
+    if query.uses_captions:
+        lists.append((_captioned(query), query.query.caption_weight))
+    rows = np.array(list(dict.fromkeys(row for found, _ in lists for row in found)), np.int64)
+    scored = _hits_of(query, query.plan.score(query.snapshot.gallery, rows))
+    by_row = dict(zip(rows.tolist(), scored, strict=True))
+    by_moment = {hit.moment: hit for hit in (*by_row.values(), *hits)}
+    for matches in query.texts:
+        for row, text in matches.found.items():
+            hit = by_moment[by_row[row].moment]
+            by_moment[hit.moment] = replace(hit, texts=(*hit.texts, text), weak=False)
+    orders = [([by_row[row].moment for row in found], weight) for found, weight in lists]
+    if not query.only_texts:
+        orders.insert(0, ([hit.moment for hit in hits], 1.0))
+    return [by_moment[moment] for moment in fuse_ranks(orders)]
+
+
+def _captioned(query: PreparedQuery) -> list[int]:
+    """Rows of moments whose captions have words of a query, best first."""
     gallery, table = query.snapshot.gallery, query.snapshot.collection.table
     # A filter applies to the matches: all are read, because the best may be filtered out.
     depth = DEPTH if query.query.where.open else max(DEPTH, len(gallery))
     matches = table.match_captions(query.query.words, depth)
-    rows = [row for file, start, _ in matches if (row := gallery.row_of(file, start)) is not None]
-    allowed = [r for r in dict.fromkeys(rows) if query.allowed is None or query.allowed[r]][:DEPTH]
-    rows_allowed = np.array(allowed, np.int64)
+    found = [row for file, start, _ in matches if (row := gallery.row_of(file, start)) is not None]
+    allowed = [r for r in dict.fromkeys(found) if query.allowed is None or query.allowed[r]][:DEPTH]
+    rows = np.array(allowed, np.int64)
     if not query.query.where.missing:
-        rows_allowed = rows_allowed[query.snapshot.presence.of(gallery.file[rows_allowed])]
-    scored = query.plan.score(gallery, rows_allowed)
-    by_words: dict[Moment, Hit] = {hit.moment: hit for hit in _hits_of(query, scored)}
-    by_moment = by_words | {hit.moment: hit for hit in hits}
-    order = fuse_ranks(
-        [([hit.moment for hit in hits], 1.0), (list(by_words), query.query.caption_weight)]
-    )
-    return [by_moment[moment] for moment in order]
+        rows = rows[query.snapshot.presence.of(gallery.file[rows])]
+    return rows.tolist()

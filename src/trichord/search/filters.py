@@ -1,7 +1,7 @@
 """Filters: which moments of a collection a search may find."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from fnmatch import translate
@@ -14,10 +14,12 @@ import numpy as np
 from trichord.search.gallery import Gallery
 from trichord.types import UserError
 from trichord.types.arrays import Bool, Int
-from trichord.types.rules import Range, require_legal
+from trichord.types.rules import Range, Spelling, require_legal
 
 Kind = Literal["video", "audio", "image"]
 KINDS: tuple[Kind, ...] = ("video", "audio", "image")
+Overlapping = Callable[..., Bool[np.ndarray, " moment"]]
+"""Which moments overlap a line of a transcript, by values of its columns."""
 SPOKEN = 0.2
 """Share of speech from which on a moment counts as having speech."""
 
@@ -37,8 +39,10 @@ class Filter:
         kind: The file is a video, a sound (audio) or a picture (image).
         tags: The moment has all of them.
         has_audio: Whether the moment has audio.
-        has_speech: Whether there is speech in at least a fifth of the moment. Moments that were not
-            measured match neither, except those without audio, which have no speech.
+        has_speech: Whether there is speech in at least a fifth of the moment, or its transcript has words.
+            Moments that were not measured match neither, except those without audio, which have no speech.
+        language: What is said in the moment is in this language, such as en, by its transcript.
+        speaker: This person speaks in the moment, by a transcript that says who speaks.
         missing: Also moments of files that are not in their place now.
 
     Raises:
@@ -54,6 +58,8 @@ class Filter:
     tags: tuple[str, ...] = ()
     has_audio: bool | None = None
     has_speech: bool | None = None
+    language: Annotated[str | None, Spelling("[a-z]{2,3}", "a code such as en")] = None
+    speaker: str | None = None
     missing: bool = False
 
     def __post_init__(self) -> None:
@@ -78,18 +84,40 @@ class Filter:
         conditions = [each for each in fields(Filter) if each.name != "missing"]
         return all(getattr(self, each.name) == each.default for each in conditions)
 
-    def mask(self, gallery: Gallery) -> Bool[np.ndarray, " moment"]:
-        """Which moments meet all conditions."""
+    @property
+    def of_speech(self) -> bool:
+        """Whether transcripts matter."""
+        return (self.has_speech, self.language, self.speaker) != (None, None, None)
+
+    def mask(
+        self, gallery: Gallery, overlapping: Overlapping | None = None
+    ) -> Bool[np.ndarray, " moment"]:
+        """Which moments meet all conditions.
+
+        Args:
+            gallery: The moments.
+            overlapping: Which of them overlap a line of their transcripts that has these values, such as
+                `language="en"`; needed if transcripts matter.
+        """
         mask = self._files(gallery)[gallery.file]
+        if self.of_speech and overlapping is not None:
+            mask &= self._spoken(gallery, overlapping)
         for tag in self.tags:
             mask &= gallery.tagged(tag)
         if self.has_audio is not None:
             mask &= gallery.has_audio == self.has_audio
-        if self.has_speech is True:
-            mask &= gallery.speech >= SPOKEN
-        if self.has_speech is False:
+        return mask
+
+    def _spoken(self, gallery: Gallery, overlapping: Overlapping) -> Bool[np.ndarray, " moment"]:
+        mask = np.ones(len(gallery), bool)
+        if self.has_speech is not None:
+            words = overlapping(kind="speech")
             silent = np.isnan(gallery.speech) & ~gallery.has_audio
-            mask &= (gallery.speech < SPOKEN) | silent
+            without = ((gallery.speech < SPOKEN) | silent) & ~words
+            mask &= (gallery.speech >= SPOKEN) | words if self.has_speech else without
+        for column, value in (("language", self.language), ("speaker", self.speaker)):
+            if value is not None:
+                mask &= overlapping(kind="speech", **{column: value})
         return mask
 
     def _files(self, gallery: Gallery) -> Bool[np.ndarray, " file"]:

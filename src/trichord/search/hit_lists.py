@@ -1,21 +1,22 @@
-"""Lists of hits for other programs: CSV, EDL (CMX 3600) and OpenTimelineIO; and moments read from JSON."""
+"""Lists of hits for other programs: CSV, EDL (CMX 3600), OpenTimelineIO, subtitles; and moments in JSON."""
 
 import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
+from trichord.speech.transcript import SpokenSegment
 from trichord.types import Hit, Moment, UserError
 from trichord.types.files import exists
 
-ListFormat = Literal["table", "json", "csv", "edl", "otio"]
+ListFormat = Literal["table", "json", "csv", "edl", "otio", "vtt", "srt"]
 COLUMNS = (
     "query", "rank", "file", "start", "end", "score", "visual", "audio", "chance", "weak", "demoted",
-    "reranked", "more", "caption", "tags",
+    "reranked", "more", "caption", "tags", "texts",
 )  # fmt: skip
 MOST_EVENTS = 999
 """Events of an EDL: their numbers have three digits."""
@@ -33,7 +34,8 @@ def to_csv(found: Sequence[tuple[str, Sequence[Hit]]]) -> str:
     for title, hits in found:
         for rank, hit in enumerate(hits, start=1):
             fields = {**asdict(hit), **asdict(hit.moment), "query": title, "rank": rank}
-            fields |= {"more": len(hit.more), "tags": ";".join(hit.tags)}
+            fields |= {"start": hit.start, "end": hit.end, "more": len(hit.more)}
+            fields |= {"tags": ";".join(hit.tags), "texts": " / ".join(t.text for t in hit.texts)}
             lines.writerow(["" if fields[name] is None else fields[name] for name in COLUMNS])
     return text.getvalue()
 
@@ -45,8 +47,9 @@ def to_json_lines(found: Sequence[tuple[str, Sequence[Hit]]]) -> str:
 
 
 def to_fields(hit: Hit) -> dict[str, Any]:
-    """A hit for JSON; `missing` says whether its file is not there."""
-    return asdict(hit) | {"missing": not exists(hit.moment.file)}
+    """A hit for JSON; `missing` says whether its file is not there, `start` and `end` what to play."""
+    played = {"start": hit.start, "end": hit.end}
+    return asdict(hit) | played | {"missing": not exists(hit.moment.file)}
 
 
 def to_edl(hits: Sequence[Hit], title: str, fps: int) -> str:
@@ -63,7 +66,7 @@ def to_edl(hits: Sequence[Hit], title: str, fps: int) -> str:
     lines = [f"TITLE: {_one_line(title)}", "FCM: NON-DROP FRAME", ""]
     recorded = FIRST * fps
     for number, hit in enumerate(hits, start=1):
-        first, length = _frames(hit.moment, fps)
+        first, length = _frames(hit, fps)
         kind = "A" if hit.visual is None else "V" if hit.audio is None else "B"
         spans = (first, first + length, recorded, recorded + length)
         times = " ".join(_timecode(frame, fps) for frame in spans)
@@ -104,6 +107,27 @@ def to_otio(hits: Sequence[Hit], title: str, fps: int) -> str:
     return json.dumps(timeline, indent=2, ensure_ascii=False) + "\n"
 
 
+def to_cues(
+    hits: Sequence[Hit], lines_of: Callable[[str], Sequence[SpokenSegment]]
+) -> list[tuple[float, float, str]]:
+    """What is said in hits, as subtitles of them one after another, from 0: start, end and text.
+
+    Args:
+        hits: As an EDL has them.
+        lines_of: What is said in a file.
+    """
+    cues: list[tuple[float, float, str]] = []
+    begin = 0.0
+    for hit in hits:
+        start, end = hit.start, _end(hit)
+        for line in lines_of(hit.moment.file):
+            first, last = max(start, line.start), min(end, line.end)
+            if first < last:
+                cues.append((begin + first - start, begin + last - start, line.text))
+        begin += end - start
+    return cues
+
+
 def moments_in(text: str, name: str) -> list[Moment]:
     """The moments of hits as `trichord search --format json` prints them, for one query or several.
 
@@ -111,7 +135,7 @@ def moments_in(text: str, name: str) -> list[Moment]:
         UserError: It has none, or is something else.
     """
     try:
-        moments = [_moment(hit["moment"]) for one in _values(text) for hit in _hits_in(one)]
+        moments = [_moment(hit) for one in _values(text) for hit in _hits_in(one)]
     except (ValueError, TypeError, KeyError):
         moments = []
     if not moments:
@@ -131,18 +155,24 @@ def _hits_in(value: Any) -> list[Any]:
     return value if isinstance(value, list) else value["hits"]
 
 
-def _moment(fields: Any) -> Moment:
+def _moment(hit: Any) -> Moment:
+    """What to play of a hit: from the words that were found on, if there are some."""
+    fields = hit["moment"] | {name: hit[name] for name in ("start", "end") if name in hit}
     file, start, end = fields["file"], 0.0 + fields["start"], 0.0 + fields["end"]
     if not (isinstance(file, str) and file and "\0" not in file and 0 <= start <= end < math.inf):
         raise ValueError("no moment of a file")
     return Moment(file=file, start=start, end=end)
 
 
-def _frames(moment: Moment, fps: int) -> tuple[int, int]:
+def _frames(hit: Hit, fps: int) -> tuple[int, int]:
     """First frame and number of frames."""
-    end = moment.end if moment.end > moment.start else moment.start + STILL_SECONDS
-    first = round(moment.start * fps)
-    return first, max(1, round(end * fps) - first)
+    first = round(hit.start * fps)
+    return first, max(1, round(_end(hit) * fps) - first)
+
+
+def _end(hit: Hit) -> float:
+    """Where a hit stops; a still picture is shown for a while."""
+    return hit.end if hit.end > hit.start else hit.start + STILL_SECONDS
 
 
 def _timecode(frame: int, fps: int) -> str:
@@ -155,7 +185,7 @@ def _one_line(text: str) -> str:
 
 
 def _gap(hit: Hit, fps: int) -> dict[str, Any]:
-    length = _frames(hit.moment, fps)[1]
+    length = _frames(hit, fps)[1]
     return {
         **_otio("Gap", name=""),
         "source_range": _range(0, length, fps),
@@ -165,7 +195,7 @@ def _gap(hit: Hit, fps: int) -> dict[str, Any]:
 
 
 def _clip(hit: Hit, fps: int) -> dict[str, Any]:
-    moment, (first, length) = hit.moment, _frames(hit.moment, fps)
+    moment, (first, length) = hit.moment, _frames(hit, fps)
     numbers = {"score": hit.score, "chance": hit.chance, "weak": hit.weak}
     file = Path(moment.file)
     url = file.as_uri() if file.is_absolute() else moment.file

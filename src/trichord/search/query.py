@@ -24,6 +24,8 @@ _NEGATIVE = re.compile(
     rf'(?:^|(?<=\s))[{MINUSES}](?:["“”„]([^"“”„]+)["“”]|([^{MINUSES}\s"“”„]\S*))'
 )
 """A minus where a word begins, and the quoted phrase or the word right after it."""
+_PHRASE = re.compile(r'["“”„]([^"“”„]*)["“”]')
+"""Words in quotes: what is said or shown exactly so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,8 @@ class QueryOptions(TypedDict, total=False):
     audio_type: float | None
     where: Filter
     caption_weight: float
+    speech_weight: float | None
+    screen_weight: float | None
     min_score: float | None
     fold: bool
 
@@ -84,6 +88,11 @@ class Query:
         where: Which moments may be found.
         caption_weight: How much the words of captions count beside the vectors, which count 1; 0 ignores
             captions. A query without a text has no words.
+        speech_weight: How much it counts beside the vectors, which count 1, that the words are said; 0
+            ignores what is said. None: 1, and they count only if all are said together; with a weight, any
+            of them counts.
+        screen_weight: The same for words on the screen.
+        phrases: What must be said or shown exactly so.
         min_score: Only moments that score at least this much; None: all.
         fold: Whether moments of one scene, and near-copies, are one hit; see `folding`.
 
@@ -98,6 +107,9 @@ class Query:
     audio_type: Share = None
     where: Filter = field(default_factory=Filter)
     caption_weight: Annotated[float, Range(0)] = 0.0
+    speech_weight: Weight = None
+    screen_weight: Weight = None
+    phrases: tuple[str, ...] = ()
     min_score: MinScore = None
     fold: bool = False
 
@@ -116,9 +128,17 @@ class Query:
         )
 
     @property
+    def exact(self) -> bool:
+        """Whether it is quoted words alone: only what is said and shown counts."""
+        wanted = [part for part in self.parts if part.weight > 0]
+        return bool(self.phrases) and len(wanted) == 1 and wanted[0].value == " ".join(self.phrases)
+
+    @property
     def title(self) -> str:
         """The query in one line."""
-        return " ".join(part.title for part in self.parts)
+        quoted = [f'"{phrase}"' for phrase in self.phrases]
+        parts = [part.title for part in self.parts if not (self.exact and part.weight > 0)]
+        return " ".join([*quoted, *parts])
 
     @classmethod
     def of(
@@ -136,7 +156,7 @@ class Query:
 
         Args:
             text: Words to search for; `dog -leash` and `dog -"red car"` demote what fits the words after
-                the minus.
+                the minus; `"turn left" a car` looks for the quoted words in what is said and shown.
             image: A picture that moments should look like.
             audio: A sound that moments should sound like.
             video: A clip that moments should look and sound like.
@@ -150,7 +170,8 @@ class Query:
         files: tuple[tuple[PartKind, str | Path | None], ...] = (
             ("image", image), ("audio", audio), ("video", video),
         )  # fmt: skip
-        parts = [] if text is None else text_parts(text)
+        rest, phrases = (text, ()) if text is None else split_phrases(text)
+        parts = [] if rest is None else text_parts(rest)
         parts += [QueryPart(kind=kind, value=str(file)) for kind, file in files if file is not None]
         if like is not None:
             parts.append(QueryPart(kind="moment", value=like.file, start=like.start, by=by))
@@ -158,7 +179,7 @@ class Query:
             raise UserError(
                 "A search needs at least one of a text, --image, --audio and --video, not 0."
             )
-        return cls(parts=tuple(parts), **options)
+        return cls(parts=tuple(parts), phrases=phrases, **options)
 
 
 def text_parts(text: str, weight: float = 1.0) -> list[QueryPart]:
@@ -167,6 +188,33 @@ def text_parts(text: str, weight: float = 1.0) -> list[QueryPart]:
     parts = [(words, weight)] if words.strip() or not negatives else []
     parts += [(phrase, AWAY * weight) for phrase in negatives]
     return [QueryPart(kind="text", value=value, weight=own) for value, own in parts]
+
+
+def split_phrases(text: str) -> tuple[str, tuple[str, ...]]:
+    """Split a text into what is looked and listened for, and the phrases in quotes.
+
+    Phrases after a minus are no such phrases. If nothing else is left, the words of the phrases are looked
+    for too.
+
+    Returns:
+        The rest, and the phrases in order.
+    """
+    kept = [match.span() for match in _NEGATIVE.finditer(text)]
+    found = [
+        match
+        for match in _PHRASE.finditer(text)
+        if match[1].strip() and not any(first <= match.start() < last for first, last in kept)
+    ]
+    if not found:
+        return text, ()
+    phrases = tuple(" ".join(match[1].split()) for match in found)
+    rest = text
+    for match in reversed(found):
+        rest = f"{rest[: match.start()]} {rest[match.end() :]}"
+    rest = " ".join(rest.split())
+    if not split_negatives(rest)[0].strip():
+        rest = f"{' '.join(phrases)} {rest}".strip()
+    return rest, phrases
 
 
 def split_negatives(text: str) -> tuple[str, tuple[str, ...]]:

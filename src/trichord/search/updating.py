@@ -316,6 +316,7 @@ def finish(
     with collection.keeping_scales():
         table.compact()
         table.index_captions()
+        collection.keep_texts()
     if not calibrated:
         sample, version = table.sample(MOMENTS)
         collection.keep(calibrate_by(TextVectors(load()), sample), version)

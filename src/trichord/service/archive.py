@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,21 +30,26 @@ from trichord.service.schemas import (
     FilesRequest,
     FilesResponse,
     GroupResponse,
+    LineResponse,
     MomentsRequest,
     SearchRequest,
     SearchResponse,
     SearchWeights,
     StatusResponse,
+    TextsResponse,
     TimelineRequest,
     TimelineResponse,
     Vectors,
+    WordResponse,
 )
 from trichord.service.thumbnails import Thumbnails
 from trichord.service.uploads import Uploads
-from trichord.types import Hit, Moment, UserError
+from trichord.speech.transcript import SpokenSegment
+from trichord.types import Hit, Moment, TextKind, UserError
 
 BatchItem = tuple[Query | PreparedQuery, int]
 """A query and its number of hits."""
+Cues = Iterable[tuple[float, float, str]]
 ASIDES = 2
 """Threads for slow work, so that searches by text do not wait for it."""
 
@@ -192,6 +197,22 @@ class Archive:
         """A file with its moments; raises `RefusedError` (404) if there is no such file."""
         return await asyncio.to_thread(list_moments, self.catalogue, name, request, self.show_paths)
 
+    async def texts(self, name: str) -> TextsResponse:
+        """What is said and shown in a file; raises `RefusedError` (404) if there is no such file."""
+        file = self.catalogue.file(name)
+        return TextsResponse(
+            speech=list(map(line_response, await self.asides.run(self._lines, file, "speech"))),
+            screen=list(map(line_response, await self.asides.run(self._lines, file, "screen"))),
+        )
+
+    async def subtitles(self, name: str, write: Callable[[Cues], str]) -> str:
+        """What is said in a file, as a subtitle file; raises as `texts` does."""
+        lines = await self.asides.run(self._lines, self.catalogue.file(name), "speech")
+        return write((line.start, line.end, line.text) for line in lines)
+
+    def _lines(self, file: str, kind: TextKind) -> tuple[SpokenSegment, ...]:
+        return self.engine.texts.lines_of(file, kind)
+
     async def embed(self, request: EmbedRequest) -> Vectors:
         """Vectors of texts or of an upload; raises as `search` does."""
         if request.texts:
@@ -271,8 +292,20 @@ class Archive:
         gallery = self.catalogue.gallery
         self.metrics.moments.set(len(gallery))
         self.metrics.files.set(len(gallery.files))
-        self.version = self.collection.table.version
+        self.version = self.collection.table.version + self.engine.texts.version
         self.metrics.version.set(self.version)
+
+
+def line_response(line: SpokenSegment) -> LineResponse:
+    """A line for clients."""
+    return LineResponse(
+        start=line.start,
+        end=line.end,
+        text=line.text,
+        language=line.language,
+        speaker=line.speaker,
+        words=[WordResponse(word=word.text, start=word.start) for word in line.words],
+    )
 
 
 def describe(engine: SearchEngine, catalogue: Catalogue) -> CollectionResponse:
@@ -292,7 +325,9 @@ def describe(engine: SearchEngine, catalogue: Catalogue) -> CollectionResponse:
         weighting=SearchWeights(visual=visual, audio=audio),
         tags=sorted(gallery.tags),
         captions=collection.table.captioned() > 0,
-        speech=bool(np.isfinite(gallery.speech).any()),
-        version=collection.table.version,
+        speech=bool(np.isfinite(gallery.speech).any()) or "speech" in engine.texts.kinds,
+        texts=sorted(engine.texts.kinds),
+        languages=[one for one in engine.texts.languages("speech") if one],
+        version=collection.table.version + engine.texts.version,
         model=Path(description.run).name,
     )

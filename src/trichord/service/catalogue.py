@@ -13,8 +13,8 @@ from pathlib import Path
 from trichord.search.filters import KINDS, Kind, kinds_of, path_below
 from trichord.search.gallery import Gallery
 from trichord.service.errors import RefusedError
-from trichord.service.schemas import HitResponse, PartScore
-from trichord.types import Hit, Moment
+from trichord.service.schemas import FoundTextResponse, HitResponse, PartScore, WordResponse
+from trichord.types import FoundText, Hit, Moment
 
 FILE_DIGITS = 24
 MOMENT_DIGITS = FILE_DIGITS + 16
@@ -126,6 +126,8 @@ class Catalogue:
             chance=number(hit.chance),
             weak=hit.weak,
             demoted=hit.demoted,
+            texts=[_text(text) for text in hit.texts],
+            play=hit.start,
             more=self.to_response(hit.more),
         )
 
@@ -164,3 +166,10 @@ def _common_folder(files: Sequence[str]) -> str:
     # The first and the last of sorted paths differ as early as any two do.
     common = commonpath([files[0], files[-1]])
     return str(Path(common).parent) if common in files else common
+
+
+def _text(text: FoundText) -> FoundTextResponse:
+    words = [WordResponse(word=word, start=start) for word, start in text.words]
+    return FoundTextResponse(
+        kind=text.kind, start=text.start, end=text.end, text=text.text, words=words
+    )

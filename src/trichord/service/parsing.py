@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trichord.search.filters import FilterBelow
-from trichord.search.query import PartKind, Query, QueryPart, text_parts
+from trichord.search.query import PartKind, Query, QueryPart, split_phrases, text_parts
 from trichord.service.catalogue import Catalogue
 from trichord.service.schemas import PartRequest, QueryRequest, Where
 from trichord.service.uploads import Uploads
@@ -34,12 +34,14 @@ def parse_query(request: QueryRequest, catalogue: Catalogue, uploads: Uploads) -
     parts: list[QueryPart] = []
     titles: list[str] = []
     secrets: dict[str, str] = {}
+    phrases: list[str] = []
     for item in request.parts:
-        own = (
-            text_parts(item.text, item.weight)
-            if item.text is not None
-            else [_other(item, catalogue, uploads)]
-        )
+        if item.text is None:
+            own = [_other(item, catalogue, uploads)]
+        else:
+            text, quoted = split_phrases(item.text) if item.weight > 0 else (item.text, ())
+            phrases += quoted
+            own = text_parts(text, item.weight)
         parts += own
         for part in own:
             if item.upload is not None:
@@ -57,6 +59,9 @@ def parse_query(request: QueryRequest, catalogue: Catalogue, uploads: Uploads) -
         # Each audio type token is a set of vectors in memory: the page's steps are enough.
         audio_type=None if request.audio_type is None else round(request.audio_type * 20) / 20,
         caption_weight=request.caption_weight,
+        speech_weight=request.speech_weight,
+        screen_weight=request.screen_weight,
+        phrases=tuple(phrases),
         min_score=request.min_score,
         fold=request.fold,
         where=parse_filter(request.where, catalogue),

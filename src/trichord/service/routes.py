@@ -1,6 +1,6 @@
 """The routes of the service."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi import Path as InPath
@@ -26,12 +26,14 @@ from trichord.service.schemas import (
     SearchRequest,
     SearchResponse,
     StatusResponse,
+    TextsResponse,
     TimelineRequest,
     TimelineResponse,
     UploadResponse,
     Vectors,
 )
 from trichord.service.security import MEDIA_POLICY
+from trichord.speech.transcript import srt_of, vtt_of
 
 Id = Annotated[str, InPath(pattern="^[0-9a-f]{8,64}$")]
 FORM = {
@@ -117,6 +119,27 @@ async def file_moments(
 ) -> FileMomentsResponse:
     """A file and its moments."""
     return await archive.file_moments(file, asked)
+
+
+@router.get("/api/files/{file}/texts", tags=["browse"], responses=refusals(404, 422, 503))
+async def texts(file: Id, archive: Served) -> TextsResponse:
+    """What is said in a file, and what is shown on its screen."""
+    return await archive.texts(file)
+
+
+SUBTITLES = {"vtt": (vtt_of, "text/vtt"), "srt": (srt_of, "application/x-subrip")}
+
+
+@router.get(
+    "/api/files/{file}/subtitles.{format}",
+    tags=["browse"],
+    response_class=Response,
+    responses={**refusals(404, 422, 503), 200: {"content": {"text/vtt": {}}}},
+)
+async def subtitles(file: Id, format: Literal["vtt", "srt"], archive: Served) -> Response:
+    """What is said in a file, as subtitles."""
+    write, kind = SUBTITLES[format]
+    return Response(await archive.subtitles(file, write), media_type=kind)
 
 
 @router.post("/api/search", tags=["search"], responses=refusals(404, 503, *BODY))

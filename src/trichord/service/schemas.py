@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from trichord.search.filters import Kind
-from trichord.types import Modality
+from trichord.types import Modality, TextKind
 
 TEXT = 2000
 """Characters of a text; encoders read less than a tenth of it."""
@@ -29,6 +29,7 @@ MOST_FILES = 100
 MOST_RERANKED = 100
 DISPLAY_PATH = r"^(?![/~])(?!([\s\S]*/)?\.{1,2}(/|(?![\s\S])))"
 """A path as in the names of hits: not absolute, and without steps to parent folders."""
+LANGUAGE = r"^[a-z]{2,3}(?![\s\S])"
 TIME = r"^(19\d\d|20\d\d|21\d\d)-\d\d-\d\d([Tt ]|(?![\s\S]))"
 """A date, or a date and a time, from 1900 to 2199."""
 
@@ -121,6 +122,12 @@ class Where(Strict):
     tags: Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=32)] = []
     has_audio: bool | None = None
     has_speech: bool | None = None
+    language: Annotated[str, Field(pattern=LANGUAGE)] | None = Field(
+        default=None, description="Of what is said, such as en."
+    )
+    speaker: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+        default=None, description="Who speaks, if the transcript says so."
+    )
     missing: bool = Field(
         default=False, description="Also moments of files that are not in their place now."
     )
@@ -136,6 +143,11 @@ class QueryRequest(Strict):
         default=None, description="The audio type token, from verbal (0) to nonverbal (1)."
     )
     caption_weight: Weight = Field(default=0.0, description="Of the captions' full text.")
+    speech_weight: Weight | None = Field(
+        default=None,
+        description="Of words that are said. null: 1, and all must be said together; 0: none counts.",
+    )
+    screen_weight: Weight | None = Field(default=None, description="The same for words shown.")
     where: Where = Field(default_factory=Where)
     min_score: Annotated[FiniteFloat, Field(ge=-1000, le=1000)] | None = Field(
         default=None, description="Only moments that score at least this much."
@@ -295,12 +307,32 @@ class PartScore:
 
 
 @dataclass(slots=True, kw_only=True)
+class WordResponse:
+    """A word that was found, and the second at which it begins."""
+
+    word: str
+    start: float
+
+
+@dataclass(slots=True, kw_only=True)
+class FoundTextResponse:
+    """A line that is said or shown, with the words of the query."""
+
+    kind: TextKind
+    start: float
+    end: float
+    text: str
+    words: list[WordResponse]
+
+
+@dataclass(slots=True, kw_only=True)
 class HitResponse:
     """A hit; scores are in standard deviations of an unrelated moment's score.
 
     `chance` is how likely the best of as many unrelated moments scores this high (null: not measured);
     `weak` hits are those where that is likely. `demoted` ones fit a part that is to be avoided. `more` are
-    hits of the same scene and near-copies; they have none themselves.
+    hits of the same scene and near-copies; they have none themselves. `texts` are lines that have words of
+    the query, said or shown; `play` is the second to play from: that of the first such word, or `start`.
 
     A dataclass, which is not validated: a response has up to a thousand.
     """
@@ -324,6 +356,8 @@ class HitResponse:
     chance: float | None
     weak: bool
     demoted: bool
+    texts: list[FoundTextResponse]
+    play: float
     more: list["HitResponse"]
 
 
@@ -358,6 +392,24 @@ class TimelineResponse(BaseModel):
     visual: list[float | None]
     audio: list[float | None]
     score: list[float | None]
+
+
+class LineResponse(BaseModel):
+    """A line that is said or shown; `words` are empty if only the times of the line are known."""
+
+    start: float
+    end: float
+    text: str
+    language: str
+    speaker: str
+    words: list[WordResponse]
+
+
+class TextsResponse(BaseModel):
+    """What is said in a file, and what is shown on its screen, by time."""
+
+    speech: list[LineResponse]
+    screen: list[LineResponse]
 
 
 class UploadResponse(BaseModel):
@@ -397,6 +449,9 @@ class CollectionResponse(BaseModel):
     tags: list[str]
     captions: bool
     speech: bool
+    texts: list[TextKind]
+    languages: list[str]
+    """Of what is said."""
     version: int
     model: str
     upload_bytes: int = 0

@@ -31,6 +31,7 @@ class Cue:
     end: float
     text: str
     language: str = ""
+    speaker: str = ""
 
 
 def read_text(path: Path) -> tuple[str, str]:
@@ -78,7 +79,15 @@ def transcript_of(
         counts[f"in another language than {chosen}"] += other
         if cue.end > max(0.0, cue.start) and cue.text and not other:
             start = max(0.0, cue.start)
-            segments.append(SpokenSegment(start=start, end=cue.end, text=cue.text, language=chosen))
+            segments.append(
+                SpokenSegment(
+                    start=start,
+                    end=cue.end,
+                    text=cue.text,
+                    language=chosen,
+                    speaker=cue.speaker,
+                )
+            )
     if not segments:
         raise SubtitleError("it has no subtitle", 1)
     left_out = [f"{n} subtitles {what} are left out" for what, n in counts.items() if n]

@@ -35,6 +35,8 @@ def read_subtitles(path: Path, language: str = "") -> Transcript:
 # SubRip and WebVTT
 
 _STAMP = r"(-?)\s*(?:(\d{1,4}):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,3}))?"
+_VOICE = re.compile(r"<v(?:\.[^\s>]*)?\s+([^>]+)>")
+"""Who speaks, as WebVTT says it."""
 _TIMING = re.compile(rf"\s*{_STAMP}\s*-->\s*{_STAMP}(?:\s.*)?")
 
 
@@ -61,7 +63,10 @@ def _vtt(text: str) -> list[Cue]:
     for at, start, end in _timed(lines):
         # A blank line ends a cue; notes, styles and identifiers stand outside of them.
         last = next((n for n in range(at + 1, len(lines)) if not lines[n].strip()), len(lines))
-        cues.append(Cue(at + 1, start, end, clean("\n".join(lines[at + 1 : last]))))
+        text = "\n".join(lines[at + 1 : last])
+        voices = {clean(one) for one in _VOICE.findall(text)}
+        speaker = voices.pop() if len(voices) == 1 else ""
+        cues.append(Cue(at + 1, start, end, clean(text), speaker=speaker))
     return cues
 
 
@@ -125,7 +130,9 @@ def _dialogue(rest: str, columns: Sequence[str], line: int) -> Cue:
         if found is None:
             raise SubtitleError(f"no time: {field[name].strip()[:60]!r}", line)
         times.append(_seconds(found.groups(), line))
-    return Cue(line, times[0], times[1], clean_ass(field["text"]))
+    return Cue(
+        line, times[0], times[1], clean_ass(field["text"]), speaker=field.get("name", "").strip()
+    )
 
 
 # LRC

@@ -27,13 +27,17 @@ class Word:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpokenSegment:
-    """What is said between two times; words are empty where only the times of the segment are known."""
+    """What is said between two times; words are empty where only the times of the segment are known.
+
+    `speaker` is empty where the source does not say who speaks.
+    """
 
     start: float
     end: float
     text: str
     words: tuple[Word, ...] = ()
     language: str = ""
+    speaker: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +159,7 @@ def _segment(held: dict[str, Any]) -> SpokenSegment:
         text=str(held["text"]),
         words=tuple(word_from(one) for one in held["words"]),
         language=str(held["language"]),
+        speaker=str(held.get("speaker", "")),
     )
 
 
@@ -178,12 +183,17 @@ def vtt_of(cues: Iterable[tuple[float, float, str]]) -> str:
 
 def as_srt(transcript: Transcript) -> str:
     """A SubRip file."""
-    cues = (
-        f"{timestamp(one.start)} --> {timestamp(one.end)}".replace(".", ",")
-        + f"\n{' '.join(one.text.split())}\n"
-        for one in transcript.segments
+    return srt_of((one.start, one.end, one.text) for one in transcript.segments)
+
+
+def srt_of(cues: Iterable[tuple[float, float, str]]) -> str:
+    """A SubRip file of cues: start, end and text."""
+    shown = (
+        f"{timestamp(start)} --> {timestamp(end)}".replace(".", ",")
+        + f"\n{' '.join(text.split())}\n"
+        for start, end, text in cues
     )
-    return "\n".join(f"{number}\n{cue}" for number, cue in enumerate(cues, start=1))
+    return "\n".join(f"{number}\n{cue}" for number, cue in enumerate(shown, start=1))
 
 
 def timestamp(seconds: float) -> str:

@@ -28,7 +28,14 @@ from trichord.speech.windows import WindowedRecogniser, WindowProgress
 from trichord.types.arrays import Float
 from trichord.types.files import write_atomically
 
-Status = Literal["recognised", "read from subtitles", "without speech", "without sound", "unusable"]
+Status = Literal[
+    "recognised",
+    "read from subtitles",
+    "without subtitles",
+    "without speech",
+    "without sound",
+    "unusable",
+]
 PLAN = DecodePlan(frames=None, rates=(RATE,))
 Note = Callable[[float, float], None]
 """Called with the second that is reached, and the seconds of the file."""
@@ -53,7 +60,7 @@ class Transcriber:
     def __init__(
         self,
         decoder: Decoder,
-        windows: WindowedRecogniser,
+        windows: WindowedRecogniser | None,
         language: str = "",
         *,
         subtitles: bool = True,
@@ -62,7 +69,7 @@ class Transcriber:
 
         Args:
             decoder: Reads the files.
-            windows: Recognises what is said.
+            windows: Recognises what is said; None: only subtitles are read.
             language: Of the speech and the subtitles; empty: detected.
             subtitles: Read subtitles instead of recognising, where there are some.
         """
@@ -78,9 +85,9 @@ class Transcriber:
             "file": _version(file),
             "beside": [_version(path) for path in beside],
             "subtitles": self.subtitles,
-            "recogniser": self.windows.recogniser.fingerprint,
+            "recogniser": self.windows.recogniser.fingerprint if self.windows else "",
             "language": self.language,
-            "lengths": asdict(self.windows.lengths),
+            "lengths": asdict(self.windows.lengths) if self.windows else {},
         }
 
     def transcribe(self, file: Path, partial: Path, note: Note = lambda at, of: None) -> Outcome:
@@ -99,16 +106,24 @@ class Transcriber:
                 remarks += more
             if transcript is not None:
                 return Outcome("read from subtitles", transcript, tuple(remarks))
+        if self.windows is None:
+            return Outcome("without subtitles", remarks=tuple(remarks))
         probe = self.decoder.probe(file)
         if probe.status not in USABLE:
             return Outcome("unusable", remarks=(*remarks, probe.label))
         if not probe.audio or probe.status == "no_audio":
             return Outcome("without sound", remarks=tuple(remarks))
         remarks += [probe.label] if probe.status == "cut_off" else []
-        return self._recognise(file, probe.duration or 0.0, partial, note, remarks)
+        return self._recognise(self.windows, file, probe.duration or 0.0, partial, note, remarks)
 
     def _recognise(
-        self, file: Path, duration: float, partial: Path, note: Note, remarks: list[str]
+        self,
+        windows: WindowedRecogniser,
+        file: Path,
+        duration: float,
+        partial: Path,
+        note: Note,
+        remarks: list[str],
     ) -> Outcome:
         identity = self.identity(file)
         progress = _read_progress(partial, identity) or WindowProgress(language=self.language)
@@ -122,7 +137,7 @@ class Transcriber:
             return np.pad(samples, (0, count - len(samples)))
 
         try:
-            for step in self.windows.steps(read, duration, progress):
+            for step in windows.steps(read, duration, progress):
                 progress = step
                 write_atomically(partial, _progress_json(progress, identity))
                 note(min(progress.position, duration), duration)
@@ -136,7 +151,7 @@ class Transcriber:
         transcript = Transcript(
             segments=segments_of(progress.words, progress.language),
             language=progress.language,
-            engine=self.windows.recogniser.fingerprint,
+            engine=windows.recogniser.fingerprint,
             source="recognised",
             notes=tuple(remarks),
         )

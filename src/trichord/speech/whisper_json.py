@@ -65,4 +65,11 @@ def _segment(held: dict[str, Any], language: str, counts: Counter[str]) -> Spoke
             )
         )
     text = " ".join(str(held["text"]).split())
-    return SpokenSegment(start=start, end=end, text=text, words=tuple(words), language=language)
+    return SpokenSegment(
+        start=start,
+        end=end,
+        text=text,
+        words=tuple(words),
+        language=language,
+        speaker=str(held.get("speaker") or ""),
+    )

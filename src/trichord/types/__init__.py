@@ -26,6 +26,8 @@ made of others."""
 Arithmetic = Literal["float32", "bfloat16", "graph"]
 """How a tower is computed: torch in full or half precision, or the ONNX graph of `trichord export`
 beside its folder."""
+TextKind = Literal["speech", "screen"]
+"""Words with times: what is said, and what is written on the screen."""
 Pooling = Literal["mean", "mean_of_unit"]
 """How steps become one vector: SLAVA normalises their mean, CLIP4VLA each of them and then the mean."""
 
@@ -94,6 +96,21 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FoundText:
+    """Words of a query that are said, or shown on the screen, in a moment.
+
+    `start` and `end` are the times in seconds into the file of the line that has them, `text` the line
+    itself, `words` those that were found, each with the second at which it begins.
+    """
+
+    kind: TextKind
+    start: float
+    end: float
+    text: str
+    words: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
     """A moment found by a search, with its score and the shares of vision and audio.
 
@@ -104,7 +121,8 @@ class Hit:
     `chance` is how likely the best of as many unrelated moments as were searched scores this high; None
     if the collection was indexed before that was measured. `weak`: it is so likely that the hit says
     little. `demoted`: the moment fits a part of the query that is to be avoided. `more` are hits of the
-    same scene and near-copies, which were folded into this one.
+    same scene and near-copies, which were folded into this one. `texts` are lines said or shown in the
+    moment that have words of the query.
     """
 
     moment: Moment
@@ -119,3 +137,15 @@ class Hit:
     weak: bool = False
     demoted: bool = False
     more: tuple["Hit", ...] = ()
+    texts: tuple[FoundText, ...] = ()
+
+    @property
+    def start(self) -> float:
+        """Where to start playing, in seconds: at the words that were found, or with the moment."""
+        times = (time for text in self.texts for _, time in text.words)
+        return min(times, default=self.moment.start)
+
+    @property
+    def end(self) -> float:
+        """Where to stop, in seconds: with the moment, or the line that was found."""
+        return max([self.moment.end, *(text.end for text in self.texts)])

@@ -1,0 +1,182 @@
+"""Updates of what is said and shown in the files of a collection."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from trichord.media.probe import USABLE
+from trichord.ocr.screen_text import ScreenTextReader
+from trichord.search.collection import StoredCollection, files_below
+from trichord.search.text_table import FileTexts, identity_text
+from trichord.speech.transcript import SpokenSegment, Word
+from trichord.speech.transcription import Transcriber
+from trichord.types import TextKind
+from trichord.types.files import exists
+
+Note = Callable[[float, float], None]
+"""Called with the second that is reached, and the seconds of the file."""
+
+
+class TextSource(Protocol):
+    """What reads the words of a file."""
+
+    kind: TextKind
+
+    def made(self, file: Path, signature: str) -> str:
+        """What the words of a file depend on."""
+        ...
+
+    def read(
+        self, file: Path, signature: str, partial: Path, note: Note
+    ) -> tuple[FileTexts, Sequence[str]]:
+        """The words of a file, and what is to be said of them.
+
+        Args:
+            file: The file.
+            signature: Of its content.
+            partial: May keep what was read so far, for a call that goes on.
+            note: Is told of progress.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextOutcome:
+    """What became of a file; `status` is 'unchanged' for one whose words were stored before."""
+
+    file: str
+    status: str
+    lines: int = 0
+    remarks: Sequence[str] = ()
+
+
+class SpeechSource:
+    """What is said: read from subtitles, or recognised."""
+
+    kind: TextKind = "speech"
+
+    def __init__(self, transcriber: Transcriber) -> None:
+        self._transcriber = transcriber
+
+    def made(self, file: Path, signature: str) -> str:
+        """The content of the file and of its subtitles, the recogniser and the options."""
+        identity = self._transcriber.identity(file)
+        # Without names, so that a library that is moved or renamed is not transcribed again.
+        beside: list[list[Any]] = [version[1:] for version in identity["beside"]]
+        return identity_text(identity | {"file": signature, "beside": beside})
+
+    def read(
+        self, file: Path, signature: str, partial: Path, note: Note
+    ) -> tuple[FileTexts, Sequence[str]]:
+        """See `TextSource`."""
+        made = self.made(file, signature)
+        outcome = self._transcriber.transcribe(file, partial, note)
+        transcript = outcome.transcript
+        texts = FileTexts(
+            signature=signature,
+            kind=self.kind,
+            lines=transcript.segments if transcript else (),
+            status=outcome.status,
+            engine=transcript.engine if transcript else "",
+            source=transcript.source if transcript else "",
+            language=transcript.language if transcript else "",
+            made=made,
+        )
+        notes = transcript.notes if transcript else ()
+        return texts, tuple(dict.fromkeys((*outcome.remarks, *notes)))
+
+
+class ScreenSource:
+    """What is written on the screen."""
+
+    kind: TextKind = "screen"
+
+    def __init__(self, reader: ScreenTextReader) -> None:
+        self._reader = reader
+
+    def made(self, file: Path, signature: str) -> str:
+        """The content of the file, the reader and the options."""
+        return identity_text(self._reader.identity(file) | {"file": signature})
+
+    def read(
+        self, file: Path, signature: str, partial: Path, note: Note
+    ) -> tuple[FileTexts, Sequence[str]]:
+        """See `TextSource`; a file is read whole or not at all."""
+        outcome = self._reader.read(file, note)
+        lines = tuple(
+            SpokenSegment(
+                start=text.start,
+                end=text.end,
+                text=text.text,
+                # All words of a line appear at once.
+                words=(
+                    Word(
+                        text=text.text, start=text.start, end=text.end, confidence=text.confidence
+                    ),
+                ),
+            )
+            for text in outcome.texts
+        )
+        texts = FileTexts(
+            signature=signature,
+            kind=self.kind,
+            lines=lines,
+            status=outcome.status,
+            engine=self._reader.reader.fingerprint,
+            source="ocr",
+            made=self.made(file, signature),
+        )
+        return texts, outcome.remarks
+
+
+def update_texts(
+    collection: StoredCollection,
+    source: TextSource,
+    places: Sequence[Path],
+    note: Callable[[str, float, float], None] = lambda file, at, of: None,
+) -> Iterator[TextOutcome]:
+    """Read the words of files of a collection, and store them. Yields each file once it is stored.
+
+    What is stored is read again only if the file, its subtitles, the engine or an option has changed; then
+    it replaces the words of its kind. Equal files are read once. Files that are missing keep their words.
+    An interrupted update goes on where it stopped.
+
+    Args:
+        collection: The collection.
+        source: Reads the words.
+        places: Files and folders.
+        note: Is told of progress: the file, the second that is reached, and its seconds.
+
+    Raises:
+        UserError: The collection cannot be written to.
+    """
+    table, known = collection.texts, collection.table.files()
+    stored = {
+        one["signature"]: one["made"] for one in table.markers() if one["kind"] == source.kind
+    }
+    partials = collection.storage.cache / "texts"
+    seen: set[str] = set()
+    changed = False
+    for path in sorted({file for place in places for file in files_below(known, place)}):
+        file, signature = known[path], known[path].version.signature
+        if not signature or signature in seen or not exists(path):
+            continue
+        seen.add(signature)
+        if not any(status in USABLE for status in file.statuses):
+            continue
+        if stored.get(signature) == source.made(Path(path), signature):
+            yield TextOutcome(file=path, status="unchanged")
+            continue
+        partials.mkdir(parents=True, exist_ok=True)
+        texts, remarks = source.read(
+            Path(path),
+            signature,
+            partials / f"{source.kind}-{signature}.json",
+            lambda at, of, path=path: note(path, at, of),
+        )
+        table.put(texts)
+        changed = True
+        yield TextOutcome(file=path, status=texts.status, lines=len(texts.lines), remarks=remarks)
+    if changed:
+        table.compact()
