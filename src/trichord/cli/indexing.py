@@ -211,9 +211,6 @@ def _update_archive(options: Index, media: list[Path], where: str) -> None:
     )
     place = partial(_place_model, options=options)
     model = ArchiveModel(where, stored, options.model, options.weights, place)
-    collection = stored if stored is not None and model.known else _begin(options, where, model)
-    if options.portable:  # refuses before files are read
-        bundle_text_encoders(collection, model.embedder)
 
     from trichord.media import Decoder, Limits
     from trichord.search.notes import ManifestNotes
@@ -222,7 +219,10 @@ def _update_archive(options: Index, media: list[Path], where: str) -> None:
     most = options.max_megapixels
     limits = Limits() if most is None else Limits(still_pixels=most * 1_000_000)
     with Decoder(workers=options.workers, limits=limits) as decoder:
-        sources = options.words.sources(decoder, options.device)  # refuses before files are read
+        sources = options.words.sources(decoder, options.device)  # refuses before anything is made
+        collection = stored if stored is not None and model.known else _begin(options, where, model)
+        if options.portable:  # refuses before files are read
+            bundle_text_encoders(collection, model.embedder)
         notes, measured = ManifestNotes(metadata), options.speech
         update = Update(collection, lambda: model.embedder, decoder, notes, measured, options.prune)
         read = None if options.sharing.alone else _readers(options, model, update, metadata)

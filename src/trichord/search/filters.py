@@ -97,11 +97,11 @@ class Filter:
         Args:
             gallery: The moments.
             overlapping: Which of them overlap a line of their transcripts that has these values, such as
-                `language="en"`; needed if transcripts matter.
+                `language="en"`; None: there are no transcripts.
         """
         mask = self._files(gallery)[gallery.file]
-        if self.of_speech and overlapping is not None:
-            mask &= self._spoken(gallery, overlapping)
+        if self.of_speech:
+            mask &= self._spoken(gallery, overlapping or _nothing_said(gallery))
         for tag in self.tags:
             mask &= gallery.tagged(tag)
         if self.has_audio is not None:
@@ -158,6 +158,13 @@ class FilterBelow(Filter):
 
     def _at(self, files: Sequence[str]) -> Bool[np.ndarray, " file"]:
         return _matching(self.path, [f"/{path_below(file, self.below)}" for file in files])
+
+
+def _nothing_said(gallery: Gallery) -> Overlapping:
+    def overlapping(**_values: str) -> Bool[np.ndarray, " moment"]:
+        return np.zeros(len(gallery), bool)
+
+    return overlapping
 
 
 def kinds_of(gallery: Gallery) -> Int[np.ndarray, " file"]:

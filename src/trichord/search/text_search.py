@@ -1,7 +1,7 @@
 """Full-text search in what is said and shown: BM25, phrases, forgiven typing errors, and times."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -189,12 +189,15 @@ class TextIndex:
         needed = words if wanted.loose else [one for one in words if one not in frequent] or words
         phrases = [stems_of(phrase, language) for phrase in wanted.phrases]
         where = f"kind = '{kind}' AND {sql_in('language', [language])}"
-        rows = self._search(_query(phrases, needed, (), wanted.loose), where)
+        rows = self._search(_query(phrases, needed, {}, wanted.loose), where)
         if not rows and needed:
             # Nothing has all of them: words that occur nowhere may be misspelt.
-            misspelt = [
-                one for one in needed if len(one) >= SHORTEST and not self._occurs(one, where)
-            ]
+            letters = {stem: len(word) for stem, word in zip(words, wanted.words, strict=True)}
+            misspelt = {
+                one: letters[one]
+                for one in needed
+                if letters[one] >= SHORTEST and not self._occurs(one, where)
+            }
             if misspelt:
                 rows = self._search(_query(phrases, needed, misspelt, wanted.loose), where)
         for row in rows:
@@ -261,18 +264,28 @@ def _frequent(sample: Sequence[str]) -> frozenset[str]:
 
 
 def _query(
-    phrases: Sequence[Sequence[str]], words: Sequence[str], misspelt: Sequence[str], loose: bool
+    phrases: Sequence[Sequence[str]],
+    words: Sequence[str],
+    misspelt: Mapping[str, int],
+    loose: bool,
 ) -> Any:
-    """The query of Lance: phrases must be there, and so must the words, unless any of them counts."""
+    """The query of Lance: phrases must be there, and so must the words, unless any of them counts.
+
+    Args:
+        phrases: As stems.
+        words: As stems.
+        misspelt: Those that may differ, and how many letters the word has that was typed.
+        loose: Whether any of the words counts.
+    """
     parts = [(Occur.MUST, _phrase(phrase)) for phrase in phrases]
     right = [word for word in words if word not in misspelt]
     kind = Occur.SHOULD if loose else Occur.MUST
     if right:
         operator = FullTextOperator.OR if loose else FullTextOperator.AND
         parts.append((kind, MatchQuery(" ".join(right), "terms", operator=operator)))
-    for word in misspelt:
+    for word, letters in misspelt.items():
         # Two letters may differ: exchanged ones are two differences.
-        fuzziness = 1 if len(word) == SHORTEST else 2
+        fuzziness = 1 if letters == SHORTEST else 2
         parts.append((kind, MatchQuery(word, "terms", fuzziness=fuzziness, prefix_length=1)))
     return parts[0][1] if len(parts) == 1 else BooleanQuery(parts)
 

@@ -1,0 +1,205 @@
+"""What is said and shown: stored by content, found by phrases, stems and misspelt words, with times."""
+
+import shutil
+
+import pytest
+
+from trichord.search.collection import StoredCollection
+from trichord.search.engine import SearchEngine
+from trichord.search.filters import Filter
+from trichord.search.hit_lists import moments_in, to_cues, to_fields
+from trichord.search.indexing import index
+from trichord.search.query import Query
+from trichord.search.terms import stems_of, words_of
+from trichord.search.text_table import FileTexts
+from trichord.speech.transcript import SpokenSegment, Word
+
+
+def line(start, end, text, words=(), language="en", speaker=""):
+    return SpokenSegment(
+        start=start, end=end, text=text, words=tuple(words), language=language, speaker=speaker
+    )
+
+
+@pytest.fixture
+def put(collection):
+    """Stores what is said, or shown, in a file of the collection by its name."""
+
+    def put(name, lines, kind="speech", **options):
+        known = collection.table.files()
+        [version] = [one.version for file, one in known.items() if file.endswith(name)]
+        texts = FileTexts(
+            signature=version.signature, kind=kind, lines=tuple(lines), status="made", **options
+        )
+        collection.texts.put(texts)
+        return version.file
+
+    return put
+
+
+@pytest.fixture
+def find(collection, tiny_model, decoder):
+    """Searches; gives the name, the start and the words of each hit that has some."""
+
+    def find(text, **options):
+        engine = SearchEngine(collection, tiny_model, decoder)
+        hits = engine.search(Query.of(text, **options), k=20)
+        return [
+            (
+                hit.moment.file.rpartition("/")[2],
+                hit.start,
+                [word for word, _ in hit.texts[0].words],
+            )
+            for hit in hits
+            if hit.texts
+        ]
+
+    return find
+
+
+def test_words_are_compared_without_case_accents_and_endings():
+    assert words_of("It's NOT café—noir, 12 Ännchen!") == [
+        "it's", "not", "cafe", "noir", "12", "annchen"
+    ]  # fmt: skip
+    assert words_of("天気 now") == ["天", "気", "now"]
+    assert stems_of(["turned", "cars"], "en") == stems_of(["turning", "car"], "en-GB")
+    assert stems_of(["turned"], "en") == stems_of(["turned"], "")
+    assert stems_of(["hauser"], "de") != stems_of(["hauser"], "xx") == ["hauser"]
+
+
+def test_a_phrase_is_found_exactly_across_lines_and_starts_where_it_is_said(put, find, collection):
+    timed = [Word(text="please", start=2.1, end=2.4), Word(text="Turn", start=2.5, end=2.9)]
+    put("red.mp4", [line(2.1, 3.0, "please Turn", timed), line(3.1, 3.9, "left, at the corner")])
+    put("blue.mp4", [line(0.0, 1.0, "he turned left"), line(1.0, 2.0, "turn it left")])
+    assert find('"turn left"') == [("red.mp4", 2.5, ["Turn", "left"])]
+    assert find("“TURN LEFT”") == find('"turn left"')
+    assert find('"turn right"') == []
+    # A phrase beside other words says nothing of them.
+    assert [name for name, *_ in find('"turn left" a red square')] == ["red.mp4"]
+
+
+def test_quoted_words_alone_find_nothing_else_but_an_archive_without_words_is_looked_through(
+    put, collection, tiny_model, decoder
+):
+    ask = Query.of('"red square"')
+    assert SearchEngine(collection, tiny_model, decoder).search(ask, k=5)
+    put("red.mp4", [line(0.0, 1.0, "something else")])
+    assert SearchEngine(collection, tiny_model, decoder).search(ask, k=5) == []
+    with_picture = Query.of('"something else" red square')
+    assert len(SearchEngine(collection, tiny_model, decoder).search(with_picture, k=5)) > 1
+
+
+def test_all_words_must_be_said_together_unless_a_weight_says_that_any_counts(put, find):
+    put("red.mp4", [line(0.0, 1.0, "the dogs were barking"), line(1.0, 2.0, "at a parked car")])
+    put("blue.mp4", [line(0.0, 1.0, "a dog sleeps")])
+    assert [name for name, *_ in find("dog barks")] == ["red.mp4"]
+    assert [name for name, *_ in find("dog car")] == ["red.mp4"]  # in the next line
+    assert find("dog whistles") == []
+    assert {name for name, *_ in find("dog whistles", speech_weight=1)} == {"red.mp4", "blue.mp4"}
+    assert find("dog barks", speech_weight=0) == []
+
+
+def test_a_misspelt_word_is_forgiven_if_nobody_says_it(put, find):
+    put("red.mp4", [line(0.0, 1.0, "the elephant sleeps")])
+    put("blue.mp4", [line(0.0, 1.0, "the elegant chair")])
+    assert find("elefant sleeps") == [
+        ("red.mp4", pytest.approx(0.21, abs=0.05), ["elephant", "sleeps"])
+    ]
+    assert [name for name, *_ in find("elegant")] == ["blue.mp4"]
+    assert find('"elefant"') == []
+
+
+def test_frequent_words_need_not_be_said(put, find):
+    put("red.mp4", [line(i, i + 0.5, f"the thing {i}") for i in range(0, 400, 4)])
+    put("blue.mp4", [line(0.0, 1.0, "a locomotive arrives")])
+    assert [name for name, *_ in find("the locomotive")] == ["blue.mp4"]
+
+
+def test_what_is_shown_is_a_source_of_its_own(put, find):
+    put("red.mp4", [line(0.0, 2.0, "EXIT HERE")], kind="screen")
+    put("red.mp4", [line(2.0, 3.0, "no way out")])
+    assert [words for _, _, words in find("exit")] == [["EXIT"]]
+    assert find("exit", screen_weight=0) == []
+    assert find('"no way out" "exit here"') == []  # neither line has both
+    assert [start for _, start, _ in find('"no way out"')] == [2.0]
+
+
+def test_an_update_replaces_only_words_of_its_kind(put, collection):
+    file = put("red.mp4", [line(0.0, 1.0, "one"), line(1.0, 2.0, "two")], engine="a")
+    put("red.mp4", [line(0.0, 1.0, "shown")], kind="screen")
+    put("red.mp4", [line(0.0, 1.0, "three")], engine="b")
+    signature = collection.table.files()[file].version.signature
+    assert [one.text for one in collection.texts.lines(signature, "speech")] == ["three"]
+    assert [one.text for one in collection.texts.lines(signature, "screen")] == ["shown"]
+    assert {one["engine"] for one in collection.texts.markers()} == {"b", ""}
+
+
+def test_words_follow_a_file_that_moves_and_go_with_one_that_is_removed(
+    put, find, collection, tiny_model, decoder, archive
+):
+    put("red.mp4", [line(0.0, 1.0, "a rare word")])
+    (archive / "red.mp4").rename(archive / "other.mp4")
+    shutil.copy(archive / "other.mp4", archive / "copy.mp4")
+    list(index(collection, tiny_model, decoder, [archive]))
+    assert {name for name, *_ in find('"rare word"', fold=False)} == {"other.mp4", "copy.mp4"}
+    collection.remove([archive / "other.mp4"])
+    assert [name for name, *_ in find('"rare word"')] == ["copy.mp4"]
+    collection.remove([archive / "copy.mp4"])
+    assert collection.texts.markers() == []
+
+
+def test_words_of_a_missing_file_are_left_out_of_hits(put, find, archive):
+    put("red.mp4", [line(0.0, 1.0, "a rare word")])
+    (archive / "red.mp4").unlink()
+    assert find('"rare word"') == []
+    assert len(find('"rare word"', where=Filter(missing=True))) == 1
+
+
+def test_moments_are_filtered_by_language_speaker_and_speech(put, collection, tiny_model, decoder):
+    red = put(
+        "red.mp4", [line(0.5, 1.0, "hello", speaker="Ann"), line(2.5, 3.0, "yes", speaker="Bo")]
+    )
+    blue = put("blue.mp4", [line(0.0, 4.0, "guten Tag", language="de")], language="de")
+    engine = SearchEngine(collection, tiny_model, decoder)
+
+    def spans(**where):
+        hits = engine.search(Query.of("a square", where=Filter(**where)), k=50)
+        return sorted((hit.moment.file, hit.moment.start) for hit in hits)
+
+    assert spans(language="de") == [(blue, 0.0), (blue, 2.0)]
+    assert spans(speaker="Ann") == [(red, 0.0)]
+    assert spans(speaker="Bo", language="en") == [(red, 2.0)]
+    assert spans(has_speech=True) == [(blue, 0.0), (blue, 2.0), (red, 0.0), (red, 2.0)]
+    assert not set(spans(has_speech=False)) & set(spans(has_speech=True))
+
+
+def test_an_open_engine_finds_words_that_were_stored_since(put, collection, tiny_model, decoder):
+    engine = SearchEngine(collection, tiny_model, decoder)
+    assert engine.texts.kinds == frozenset()
+    put("red.mp4", [line(0.0, 1.0, "fresh words")])
+    assert engine.refresh()
+    assert [hit.texts[0].text for hit in engine.search(Query.of('"fresh words"'))] == [
+        "fresh words"
+    ]
+    assert not engine.refresh()
+
+
+def test_lists_of_hits_start_at_the_words(put, collection, tiny_model, decoder):
+    import json
+
+    file = put("red.mp4", [line(2.5, 4.5, "turn left now"), line(0.0, 1.0, "before")])
+    engine = SearchEngine(collection, tiny_model, decoder)
+    [hit] = engine.search(Query.of('"left now"'))
+    assert (hit.moment.start, hit.start, hit.end) == (2.0, pytest.approx(3.27, abs=0.01), 4.5)
+    [moment] = moments_in(json.dumps([to_fields(hit)]), "hits")
+    assert (moment.file, moment.start, moment.end) == (file, hit.start, hit.end)
+    [(start, end, text)] = to_cues([hit], engine.texts.lines_of)
+    assert (start, text) == (0.0, "turn left now")
+    assert end == pytest.approx(4.5 - hit.start)
+
+
+def test_a_second_opening_reads_the_same_words(put, collection, tiny_model, decoder):
+    file = put("red.mp4", [line(0.0, 1.0, "kept", [Word(text="kept", start=0.25, end=0.5)])])
+    other = StoredCollection.open(collection.name)
+    [kept] = SearchEngine(other, tiny_model, decoder).texts.lines_of(file)
+    assert kept.words == (Word(text="kept", start=0.25, end=0.5),)
