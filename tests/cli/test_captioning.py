@@ -10,6 +10,7 @@ import torch
 
 from trichord.checkpoint import Progress, Run
 from trichord.cli.captioning import caption, ordinal
+from trichord.cli.transcribing import transcribe
 from trichord.corpora.manifest import read_manifest, write_manifest
 from trichord.evaluation.captions.report import CaptionReport
 from trichord.evaluation.report import read_report
@@ -322,3 +323,16 @@ def test_captions_on_the_validation_split_leave_those_on_the_test_split_alone(
     assert {path.stem for path in run.glob("captions*")} == {name}
     assert command(f"compare {run} --report {name}") == 0
     assert "val split" in capsys.readouterr().out
+
+
+def test_webvtt_takes_what_is_said_from_transcripts(made, film, tmp_path, capsys):
+    for name in ("a", "b"):
+        shutil.copy(film / f"{name}.mp4", tmp_path)
+    (tmp_path / "a.srt").write_text("1\n00:00:00,500 --> 00:00:01,000\nhello there\n")
+    transcribe(["transcribe", str(tmp_path / "a.mp4"), "--output", str(tmp_path / "said")][1:])
+    both = f"{tmp_path}/a.mp4 {tmp_path}/b.mp4 {QUICK} --vtt-folder {tmp_path}/v"
+    call(f"{made()} {both} --transcripts {tmp_path}/said")
+    cues = (tmp_path / "v" / "a.vtt").read_text().split("\n\n")[1:]
+    assert "00:00:00.500 --> 00:00:01.000\nhello there" in [cue.strip() for cue in cues]
+    assert sum("\n[" in cue for cue in cues) == len(cues) - 1
+    assert f"{tmp_path}/b.mp4: no transcript" in " ".join(capsys.readouterr().err.split())

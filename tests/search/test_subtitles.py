@@ -1,7 +1,7 @@
 import pytest
 
 from trichord.search.subtitles import webvtt
-from trichord.speech.transcript import escaped, timestamp
+from trichord.speech.transcript import SpokenSegment, escaped, timestamp
 from trichord.types import Moment
 
 
@@ -39,3 +39,14 @@ def test_nothing_in_a_text_is_markup_or_ends_its_cue():
     assert escaped("a <b> & c --> d\n\ne\u2028f") == "a &lt;b&gt; &amp; c --&gt; d e f"
     assert "\n\n" not in webvtt([(moment(0.0, 1.0), "one\n\ntwo")]).removeprefix("WEBVTT\n\n")
     assert webvtt([(moment(0.0, 1.0), " \n ")]) == "WEBVTT\n"
+
+
+def test_what_is_said_stands_beside_captions_in_brackets():
+    spoken = [
+        SpokenSegment(start=1.0, end=2.0, text="hello"),
+        SpokenSegment(start=0.0, end=1.0, text="oh"),
+    ]
+    assert webvtt([(moment(0.0, 10.0), "a cat")], spoken) == (
+        "WEBVTT\n\n00:00:00.000 --> 00:00:01.000\noh\n\n00:00:00.000 --> 00:00:10.000\n[a cat]\n\n"
+        "00:00:01.000 --> 00:00:02.000\nhello\n"
+    )

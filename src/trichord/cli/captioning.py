@@ -21,6 +21,7 @@ from trichord.types.decoding import Beams, LengthPenalty, Longest
 from trichord.types.rules import (
     Device,
     InputFile,
+    InputFolder,
     OutputFile,
     OutputFolder,
     Workers,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from trichord.media import Decoder
     from trichord.search.captioning import CaptionedMoment, CaptionWriter
     from trichord.search.cutting import CutFile
+    from trichord.speech.transcript import SpokenSegment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,9 @@ class Captioning:
     """Also write WebVTT beside each file: clip.vtt for clip.mp4."""
     vtt_folder: Annotated[Path | None, OutputFolder()] = None
     """Also write WebVTT into this folder."""
+    transcripts: Annotated[Path | None, InputFolder()] = None
+    """Also put what is said into the WebVTT: a folder that 'trichord transcribe' has written. Captions are
+    then in brackets."""
     force: bool = False
     """Let WebVTT take the place of files that are there."""
     sheet: Annotated[Path | None, OutputFile(".png")] = None
@@ -136,7 +141,11 @@ def _require_sense(options: Captioning) -> None:
         not (options.vtt and options.vtt_folder),
         "--vtt and --vtt-folder are two places for the same: leave one of them out.",
     )
-    require(vtt or not options.force, "--force goes with --vtt or --vtt-folder: leave it out.")
+    for name in ("force", "transcripts"):
+        require(
+            vtt or not getattr(options, name),
+            f"--{name} goes with --vtt or --vtt-folder: leave it out.",
+        )
     require(
         options.sheet or not options.metadata,
         "--metadata goes with --sheet: leave it out, or name a sheet.",
@@ -276,8 +285,19 @@ def _write(
         if one.caption is not None and one.moment.file in subtitles:
             told[one.moment.file].append((one.moment, one.caption.text))
     for file, cues in told.items():
-        write_atomically(subtitles[file], webvtt(cues))
+        spoken = None if options.transcripts is None else _spoken(options.transcripts, file)
+        write_atomically(subtitles[file], webvtt(cues, spoken))
         out.print(f"Written: {subtitles[file]}", markup=False)
+
+
+def _spoken(folder: Path, file: str) -> "Sequence[SpokenSegment]":
+    """What is said in a file, by its transcript."""
+    from trichord.speech.transcription import transcript_in
+
+    transcript = transcript_in(folder, Path(file))
+    if transcript is None:
+        aside.print(f"  {file}: no transcript of it as it is now in {folder}", markup=False)
+    return transcript.segments if transcript else ()
 
 
 def _rows(found: "Sequence[CaptionedMoment]", ranks: Sequence[int]) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """The transcript of a media file: read from subtitles, or recognised, with progress that is kept."""
 
+import glob
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -82,8 +83,8 @@ class Transcriber:
         """What a transcript depends on: the file, its subtitle files, the recogniser, the options."""
         beside = [path for path, _ in sidecars_of(file)] if self.subtitles else []
         return {
-            "file": _version(file),
-            "beside": [_version(path) for path in beside],
+            "file": version_of(file),
+            "beside": [version_of(path) for path in beside],
             "subtitles": self.subtitles,
             "recogniser": self.windows.recogniser.fingerprint if self.windows else "",
             "language": self.language,
@@ -168,7 +169,24 @@ def finished(path: Path, identity: dict[str, Any]) -> Transcript | None:
     return transcript if made == identity else None
 
 
-def _version(path: Path) -> list[Any]:
+def transcript_in(folder: Path, file: Path) -> Transcript | None:
+    """The transcript of a media file that `trichord transcribe` has written into a folder, or below it.
+
+    Returns:
+        None if there is none of this file as it is now.
+    """
+    version = version_of(file)
+    for path in sorted(folder.rglob(f"{glob.escape(file.name)}.transcript.json")):
+        try:
+            transcript, made = from_json(path.read_text("utf-8"))
+        except (OSError, TranscriptError, UnicodeDecodeError):
+            continue
+        if made.get("file") == version:
+            return transcript
+    return None
+
+
+def version_of(path: Path) -> list[Any]:
     """Name, size and time of change; the name as text that can be stored, whatever its bytes."""
     status = path.stat()
     name = path.name.encode("utf-8", "backslashreplace").decode()
