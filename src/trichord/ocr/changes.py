@@ -9,10 +9,10 @@ REDUCED = 2
 """Frames are compared at half their size: noise of single pixels averages out."""
 BLOCK = 4
 """Side of a block, in pixels of the reduced frame: a block of the frame is as large as a small letter."""
-CHANGED = 12.0
+CHANGED = 10.0
 """Mean difference of a block, of 255 levels, from which a frame is read again. Compression of a still
-picture with a little grain reaches 10 (H.264, CRF 20 to 28), one other digit of 12 pixels 13, a letter of
-18 pixels 38: `studies/screen_text.py`."""
+picture with a little grain reaches 9.0, with more grain 13; another digit of 12 pixels gives at least 10.8, of
+14 pixels 18, another letter more: `studies/screen_text.py`."""
 
 
 class ChangeDetector:

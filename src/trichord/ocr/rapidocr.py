@@ -40,9 +40,9 @@ class RapidOcrReader:
             UserError: The extra `ocr` is not installed, the model cannot be used, or a language is unknown.
         """
         require_package("rapidocr")
+        self.fingerprint = f"rapidocr {version('rapidocr')} PP-OCRv6 small"
         self.languages = () if options.model else tuple(LANGUAGES.split())
         require_languages(self, options.languages)
-        self.fingerprint = f"rapidocr {version('rapidocr')} PP-OCRv6 small"
         models = _models()
         if options.model is not None:
             models["Rec"] = options.model

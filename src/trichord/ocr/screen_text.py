@@ -135,9 +135,7 @@ class ScreenTextReader:
             if not frames:
                 return ScreenTextOutcome("unusable", remarks=tuple(dict.fromkeys(remarks)))
         if doubtful:
-            remarks.append(
-                f"{doubtful} readings with a confidence below {self.confidence:g} are left out"
-            )
+            remarks.append(f"uncertain readings of lines left out: {doubtful}")
         texts = spans.all()
         return ScreenTextOutcome(
             "read" if texts else "without text",
@@ -166,10 +164,11 @@ class ScreenTextReader:
             if decoded.status not in USABLE or decoded.frames is None:
                 raise _FrameError(f"not read from second {span[0]:.0f} on: {decoded.label}")
             times = plan.frames.times(decoded.start, decoded.end)
-            for time, pixels in zip(times, decoded.frames, strict=False):
+            for time, pixels in zip(times, decoded.frames, strict=True):
                 start, end = time - self.every / 2, time + self.every / 2
                 yield _Frame(max(0.0, start), min(end, duration), pixels)
-            if decoded.status == "cut_off":
+            # Of a file that is cut off, blocks before its end have that status, too.
+            if decoded.status == "cut_off" and decoded.end < (span[1] or 0.0):
                 raise _FrameError(f"not read from second {decoded.end:.0f} on: {decoded.label}")
 
     def _plan(self, probe: Probe) -> FramePlan:
