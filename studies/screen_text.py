@@ -86,16 +86,18 @@ CONDITIONS = {
 
 def main(data: Path | None) -> None:
     reader = TEXT_READERS.find("rapidocr")(TextReaderOptions(threads=1))
+    with tempfile.TemporaryDirectory() as folder:
+        used = memory(Path(folder), reader)  # first: it is the peak of the whole process
+        seen = {name: film(Path(folder), name, reader) for name in ("still", "moving")}
     result: dict[str, object] = {
         "protocol": f"{len(FONTS) * len(CONDITIONS)} frames of {WIDTH} x {HEIGHT} with {LINES} lines each: "
         f"{len(FONTS)} fonts in {len(CONDITIONS)} conditions; films of {SECONDS} s with {CARDS} title "
         "cards, H.264, 25 frames a second; one thread, one frame a second",
         "character errors": character_errors(reader),
         "differences": differences(),
+        "films": seen,
+        "memory": used,
     }
-    with tempfile.TemporaryDirectory() as folder:
-        result["films"] = {name: film(Path(folder), name, reader) for name in ("still", "moving")}
-        result["memory"] = memory(Path(folder), reader)
     if data is not None:
         result["real media"] = real_media(data, reader)
     record("screen_text", result)
@@ -353,6 +355,7 @@ def memory(folder: Path, reader: TextReader) -> dict[str, float]:
         for frame in 60 * [small_card(text)]
     )
     write_film(str(path), frames, rate=2)
+    reader.read(small_card("loads the models"))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     _, outcome = read_film(path, reader)
     return {

@@ -11,8 +11,8 @@ BLOCK = 4
 """Side of a block, in pixels of the reduced frame: a block of the frame is as large as a small letter."""
 CHANGED = 10.0
 """Mean difference of a block, of 255 levels, from which a frame is read again. Compression of a still
-picture with a little grain reaches 9.0, with more grain 13; another digit of 12 pixels gives at least 10.8, of
-14 pixels 18, another letter more: `studies/screen_text.py`."""
+picture with a little grain reaches 9, with more grain 13; another digit of 12 pixels gives at least 10.8,
+of 14 pixels 18, another letter more: `studies/screen_text.py`."""
 
 
 class ChangeDetector:

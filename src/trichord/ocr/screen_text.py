@@ -24,10 +24,10 @@ SIZE = 1280
 CONFIDENCE = 0.8
 """Confidence below which a line is left out: of such lines, more than a third of the letters were wrong."""
 LETTERS, AREA = 2, 0.25
-"""A line of so few letters that covers so much of the frame is no text: the detector takes a whole picture
-for a letter now and then, as it did in 27 of 101 photographs."""
+"""A line of so few letters that covers so much of the frame is no text: the detector takes a quarter of
+photographs without text for one letter."""
 FORMAT = 1
-"""Raise it when the same frames come to give other spans."""
+"""To be raised by a change of the code after which the same frames give other spans."""
 Note = Callable[[float, float], None]
 """Called with the second that is reached, and the seconds of the file."""
 
