@@ -90,6 +90,18 @@ def test_a_sought_group_is_decoded_from_its_keyframe_alone(decoder, movie, make)
     )
 
 
+@pytest.mark.parametrize("name", ["a.ts", "a.mkv", "a.mp4", "a.flv", "a.avi"])
+def test_a_span_far_from_the_only_keyframe_is_decoded(decoder, tmp_path, make, name):
+    """In MPEG-TS, a seek to the start landed behind the keyframe, which is decoded before it is shown."""
+    path = make.movie(tmp_path / name, seconds=20.0, video="libx264", group=1000)
+    plan = FramePlan(per_second=1.0, short_side=None)
+    whole, _ = measured(decoder, path, plan, (0.0, 17.0))
+    for start in (7, 12, 16):
+        decoded, _ = measured(decoder, path, plan, (float(start), start + 1.0))
+        assert decoded.label == "no_audio"
+        np.testing.assert_array_equal(decoded.frames[0], whole.frames[start])
+
+
 def measured_span(decoder, path, span):
     plan = DecodePlan(frames=FramePlan(rule="uniform", count=1, short_side=None))
     ((decoded,), work) = decoder.decode_measured(DecodeRequest(path=path, spans=[span], plan=plan))

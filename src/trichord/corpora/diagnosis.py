@@ -61,14 +61,25 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OptionCost:
+    """What an option of `trichord index` would read, and its estimated seconds of processor time."""
+
+    option: str
+    media: str
+    seconds: float
+    basis: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
     """The result of an examination. `hours` and `silent_share` are of clips whose file can be read.
 
     `silent_share` is the share of clips without audio (no track, or one of zeros), images left out;
     None if there are only images. `copies` are files of the same content. `leaks` are files, copies
     or single ones, with clips in several splits. `shared_texts` are captions in several splits,
-    `outside` the ids of clips that start after the end of their file. `notes` are the counts of the
-    folder's reader, and of what it passed over.
+    `outside` the ids of clips that start after the end of their file. `options` are costs of whole files,
+    however many clips they have. `notes` are the counts of the folder's reader, and of what it passed
+    over.
     """
 
     files: tuple[FileReport, ...]
@@ -84,6 +95,7 @@ class Diagnosis:
     silent_share: float | None
     hours: float
     work: Work
+    options: tuple[OptionCost, ...] = ()
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> str:
@@ -154,6 +166,14 @@ def _sums(diagnosis: Diagnosis) -> "Table":
             "to extract",
             f"{work.frames} frames, {work.chunks} chunks of sound, {work.captions} captions",
             f"about {_duration(work.seconds)} with {work.basis}, decoding left out",
+        ),
+        *(
+            (
+                f"with {one.option}",
+                one.media,
+                f"about {_duration(one.seconds)} of processor time with {one.basis}",
+            )
+            for one in diagnosis.options
         ),
     ):
         table.add_row(row[0], _plain(row[1]), row[2])

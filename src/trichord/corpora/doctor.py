@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trichord.corpora import folder
-from trichord.corpora.diagnosis import Copies, Coverage, Diagnosis, FileReport, Work
+from trichord.corpora.diagnosis import Copies, Coverage, Diagnosis, FileReport, OptionCost, Work
 from trichord.corpora.footage import scan
 from trichord.corpora.manifest import read_manifest
 from trichord.corpora.prepared import Tally, is_missing
@@ -32,6 +32,15 @@ class Cost:
     chunk: float = 1.5
     caption: float = 0.06
     of: str = "ViT-B/32 and HTSAT-tiny on 2 CPU threads"
+
+
+TRANSCRIBED = 18.5
+"""Seconds of processor time a minute of speech, by pocketsphinx: `studies/transcripts.py`."""
+READ, READ_PICTURE = 12.0, 0.3
+"""Seconds of processor time for the text on the screen by rapidocr, a minute of video in which every frame
+that is looked at has changed, and a picture: `studies/screen_text.py`."""
+MACHINE = "one core of an AMD EPYC"
+"""Where both were measured."""
 
 
 def examine_path(
@@ -139,7 +148,29 @@ def examine(
             seconds=looked_at * cost.frame + heard * cost.chunk + captions * cost.caption,
             basis=cost.of,
         ),
+        options=_option_costs(usable),
         notes=notes,
+    )
+
+
+def _option_costs(files: Sequence[FileReport]) -> tuple[OptionCost, ...]:
+    """What reading the text on the screen and recognising speech would cost at most."""
+    sound = sum(file.seconds or 0.0 for file in files if file.sound) / 60
+    video = sum(file.seconds or 0.0 for file in files if file.picture) / 60
+    pictures = sum(file.picture and not file.seconds for file in files)
+    return (
+        OptionCost(
+            option="--transcribe",
+            media=f"{sound:.1f} minutes of sound",
+            seconds=sound * TRANSCRIBED,
+            basis=f"pocketsphinx on {MACHINE}; sound without speech costs little",
+        ),
+        OptionCost(
+            option="--ocr",
+            media=f"{video:.1f} minutes of video, {pictures} pictures",
+            seconds=video * READ + pictures * READ_PICTURE,
+            basis=f"rapidocr on {MACHINE}; frames that do not change cost little",
+        ),
     )
 
 

@@ -28,6 +28,8 @@ ABSOLUTE = ("matroska", "flv")
 Packets = Iterator[Packet]
 JOINED = ("mpegts", "mpeg")
 """Containers that may be joined end to end, so that their clock restarts."""
+BEFORE_START = -60.0
+"""Seconds from the start at which nothing is decoded yet."""
 SCANNED = ("mp3", "aac", "ac3", "eac3", "dts", "mpegvideo")
 """Bare streams, whose declared duration is an estimate from the bit rate."""
 
@@ -164,7 +166,11 @@ class MediaFile:
         if self.container == "matroska" and self.video is not None:
             # Its index has video only: a seek by another track would read the file through.
             track = self.video
-        self.av.seek(self.ticks(max(0.0, seconds), track), stream=track)
+        if seconds <= 0:
+            # MPEG-TS has no index. Its first keyframe is decoded before the start of the file, at which
+            # it is shown, so that a seek to the start would land behind it.
+            seconds = BEFORE_START if self.container == "mpegts" else 0.0
+        self.av.seek(self.ticks(seconds, track), stream=track)
 
     def tracks(self) -> list[Track]:
         """The selected tracks."""

@@ -79,8 +79,9 @@ def _sameness(one: TextLine, other: TextLine) -> float:
 
 
 def _plain(text: str) -> str:
-    """A text without what readings of one line often differ in: spaces and case."""
-    return "".join(text.casefold().split())
+    """A text without what readings of one line often differ in: spaces, case and punctuation."""
+    folded = "".join(text.casefold().split())
+    return "".join(filter(str.isalnum, folded)) or folded
 
 
 def _alike(one: str, other: str) -> bool:

@@ -13,7 +13,7 @@ from trichord.media.plan import DecodePlan, FramePlan, Span
 from trichord.media.probe import USABLE, Probe
 from trichord.ocr.changes import CHANGED, ChangeDetector
 from trichord.ocr.line_spans import LineSpans, ScreenText
-from trichord.ocr.text_reader import TextReader
+from trichord.ocr.text_reader import TextLine, TextReader
 from trichord.types.arrays import UInt8
 
 Status = Literal["read", "without text", "without picture", "unusable"]
@@ -21,10 +21,13 @@ BLOCK = 16
 """Frames that are decoded at once: 44 MB at 1280 x 720."""
 SIZE = 1280
 """Pixels of the longer side of a frame that is read, at most."""
-CONFIDENCE = 0.6
-"""Confidence below which a line is left out."""
+CONFIDENCE = 0.8
+"""Confidence below which a line is left out: of such lines, more than a third of the letters were wrong."""
+LETTERS, AREA = 2, 0.25
+"""A line of so few letters that covers so much of the frame is no text: the detector takes a quarter of
+photographs without text for one letter."""
 FORMAT = 1
-"""Raise it when the same frames come to give other spans."""
+"""To be raised by a change of the code after which the same frames give other spans."""
 Note = Callable[[float, float], None]
 """Called with the second that is reached, and the seconds of the file."""
 
@@ -123,7 +126,7 @@ class ScreenTextReader:
                 else:
                     changed += 1
                     lines = self.reader.read(frame.pixels)
-                    sure = [one for one in lines if one.confidence >= self.confidence]
+                    sure = [one for one in lines if self._is_sure(one)]
                     doubtful += len(lines) - len(sure)
                     spans.add(sure, frame.start, frame.end)
                 note(frame.end, probe.duration or 0.0)
@@ -132,9 +135,7 @@ class ScreenTextReader:
             if not frames:
                 return ScreenTextOutcome("unusable", remarks=tuple(dict.fromkeys(remarks)))
         if doubtful:
-            remarks.append(
-                f"{doubtful} readings with a confidence below {self.confidence:g} are left out"
-            )
+            remarks.append(f"uncertain readings of lines left out: {doubtful}")
         texts = spans.all()
         return ScreenTextOutcome(
             "read" if texts else "without text",
@@ -143,6 +144,11 @@ class ScreenTextReader:
             frames,
             changed,
         )
+
+    def _is_sure(self, line: TextLine) -> bool:
+        left, top, right, bottom = line.box
+        whole = len(line.text) <= LETTERS and (right - left) * (bottom - top) > AREA
+        return line.confidence >= self.confidence and not whole
 
     def _frames(self, file: Path, probe: Probe) -> Iterator[_Frame]:
         """The frames of a file, a block at a time, each with the times that it stands for.
@@ -158,10 +164,11 @@ class ScreenTextReader:
             if decoded.status not in USABLE or decoded.frames is None:
                 raise _FrameError(f"not read from second {span[0]:.0f} on: {decoded.label}")
             times = plan.frames.times(decoded.start, decoded.end)
-            for time, pixels in zip(times, decoded.frames, strict=False):
+            for time, pixels in zip(times, decoded.frames, strict=True):
                 start, end = time - self.every / 2, time + self.every / 2
                 yield _Frame(max(0.0, start), min(end, duration), pixels)
-            if decoded.status == "cut_off":
+            # Of a file that is cut off, blocks before its end have that status, too.
+            if decoded.status == "cut_off" and decoded.end < (span[1] or 0.0):
                 raise _FrameError(f"not read from second {decoded.end:.0f} on: {decoded.label}")
 
     def _plan(self, probe: Probe) -> FramePlan:
